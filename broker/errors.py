@@ -1,0 +1,61 @@
+"""Every error the product raises on purpose.
+
+    SignalBrokerError
+    +-- ConfigurationError       the start is refused
+    +-- InvalidField             the caller's mistake: a field and what is allowed there
+    +-- TransportError
+    |   +-- Unroutable           nothing was stored: no queue is bound
+    |   +-- Unavailable          nothing was sent: no link, or RabbitMQ blocks publishers
+    |   +-- Unconfirmed          the message may have been stored all the same
+    |       +-- Nacked           a queue refused it
+    +-- StoreUnavailable         PostgreSQL did not answer; the transaction may have been committed
+"""
+
+
+class SignalBrokerError(Exception):
+    """The root of this tree."""
+
+
+class ConfigurationError(SignalBrokerError):
+    """Raised when a setting cannot be used; the message names the setting and what is allowed."""
+
+
+class InvalidField(SignalBrokerError):
+    """Raised when a document's field breaks a rule of the domain.
+
+    Args:
+        pointer: JSON pointer (RFC 6901) of the field, e.g. ``/name``.
+        detail: What was wrong and what is allowed, as a sentence.
+    """
+
+    def __init__(self, pointer: str, detail: str) -> None:
+        super().__init__(f"{pointer}: {detail}")
+        self.pointer = pointer
+        self.detail = detail
+
+
+class TransportError(SignalBrokerError):
+    """Raised when a message could not be handed over, or its fate is unknown."""
+
+
+class Unroutable(TransportError):
+    """Raised when no queue is bound for the routing key; nothing was stored."""
+
+
+class Unavailable(TransportError):
+    """Raised when the transport takes nothing now (no link, or publishers are blocked); nothing was sent."""
+
+
+class Unconfirmed(TransportError):
+    """Raised when the publisher confirm did not come in time or the link was lost while waiting for it.
+
+    The message may be stored all the same; publishing it again is safe because consumers are idempotent.
+    """
+
+
+class Nacked(Unconfirmed):
+    """Raised when the confirm was negative: at least one queue refused the message, others may hold it."""
+
+
+class StoreUnavailable(SignalBrokerError):
+    """Raised when PostgreSQL did not answer in time; whether the transaction was committed is unknown."""

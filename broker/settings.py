@@ -1,0 +1,118 @@
+"""What the environment decides: one variable per field, prefix ``SIGNAL_BROKER_``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from broker.errors import ConfigurationError
+
+PREFIX = "SIGNAL_BROKER_"
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default and its meaning. Read with `read_settings`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    http_host: str = Field("127.0.0.1", description="Address the gateway listens on (0.0.0.0 in the image).")
+    http_port: int = Field(8080, ge=0, le=65535, description="Port the gateway listens on; 0 takes a free one.")
+    transport_url: str = Field(
+        "embedded:", description="`embedded:`, or `amqp://` / `amqps://` (several hosts comma-separated)."
+    )
+    store_url: str = Field("embedded:", description="`embedded:`, or `postgresql://`.")
+    data_dir: Path = Field(Path(".signal-broker"), description="Where the embedded store keeps its data.")
+    admin_token: SecretStr | None = Field(
+        None, min_length=16, description="Bootstrap token of a principal with every permission."
+    )
+    secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="Key ring for secrets at rest: Fernet keys, comma-separated, the first one encrypts."
+    )
+    max_body_bytes: int = Field(
+        1 << 20, ge=1024, le=15 << 20, description="Largest request body (the Unleash route: 100 KiB)."
+    )
+    egress_allow: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        (), description="CIDRs that webhooks may reach besides public addresses, comma-separated."
+    )
+    confirm_timeout_seconds: Seconds = Field(5, description="How long a throw waits for its publisher confirm.")
+    store_timeout_seconds: Seconds = Field(5, description="How long one statement may take.")
+    drain_timeout_seconds: Seconds = Field(20, description="How long work in flight may go on after SIGTERM.")
+    webhook_timeout_seconds: Seconds = Field(15, description="How long one attempt may take, unless a subscription says.")
+    webhook_concurrency: int = Field(200, ge=1, le=5000, description="Attempts in flight per deliverer process.")
+    republish_after_seconds: Seconds = Field(
+        30, description="When the scheduler looks after a pending delivery whose message may have been lost."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`json`, `console`, or by whether the output is a terminal."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    @field_validator("secret_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("egress_allow", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+    @field_validator("transport_url")
+    @classmethod
+    def _known_transport(cls, value: str) -> str:
+        if value != "embedded:" and not value.startswith(("amqp://", "amqps://")):
+            raise ValueError("must be `embedded:`, amqp://... or amqps://...")
+        return value
+
+    @field_validator("store_url")
+    @classmethod
+    def _known_store(cls, value: str) -> str:
+        if value != "embedded:" and not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError("must be `embedded:` or postgresql://...")
+        return value
+
+    @property
+    def confirm_timeout(self) -> timedelta:
+        """How long a throw waits for its publisher confirm."""
+        return timedelta(seconds=self.confirm_timeout_seconds)
+
+    @property
+    def store_timeout(self) -> timedelta:
+        """How long one statement may take."""
+        return timedelta(seconds=self.store_timeout_seconds)
+
+    @property
+    def drain_timeout(self) -> timedelta:
+        """How long work in flight may go on after SIGTERM."""
+        return timedelta(seconds=self.drain_timeout_seconds)
+
+    @property
+    def webhook_timeout(self) -> timedelta:
+        """How long one attempt may take unless its subscription says otherwise."""
+        return timedelta(seconds=self.webhook_timeout_seconds)
+
+    @property
+    def republish_after(self) -> timedelta:
+        """When the scheduler looks after a pending delivery."""
+        return timedelta(seconds=self.republish_after_seconds)
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Read the settings from the environment; *overrides* (field names) win.
+
+    Raises:
+        ConfigurationError: A value is wrong; the message is one line that names the variable.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = (f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']} (got {e['input']!r})" for e in error.errors())
+        raise ConfigurationError("; ".join(lines)) from None

@@ -1,0 +1,233 @@
+"""PostgreSQL as the rest of the product sees it: the only module that imports asyncpg.
+
+Every statement has a deadline, and every way in which the server can fail to answer is `StoreUnavailable`.
+What the server says about the data itself (a broken constraint, say) passes as `DataError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import asyncpg  # noqa: TID251  (the fence)
+import structlog
+
+from broker.errors import SignalBrokerError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Row = asyncpg.Record
+
+log = structlog.get_logger()
+
+_DOWN = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.QueryCanceledError,
+)
+
+
+class DataError(SignalBrokerError):
+    """Raised when PostgreSQL refuses the data or the statement itself; trying again would not help."""
+
+
+class Conflict(DataError):
+    """Raised when a unique constraint is broken; `constraint` names it."""
+
+    def __init__(self, message: str, constraint: str | None) -> None:
+        super().__init__(message)
+        self.constraint = constraint
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        raise Conflict(str(error), error.constraint_name) from error
+    except _DOWN as error:
+        raise StoreUnavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
+    except asyncpg.PostgresError as error:
+        raise DataError(f"PostgreSQL: {error}") from error
+
+
+class Session:
+    """One connection, inside a transaction or for a single statement."""
+
+    def __init__(self, connection: Any, timeout: timedelta) -> None:
+        self._connection = connection
+        self._timeout = timeout.total_seconds()
+
+    async def fetch(self, statement: str, *args: object) -> list[Row]:
+        """Return every row of *statement*."""
+        with _translated():
+            return await self._connection.fetch(statement, *args, timeout=self._timeout)  # type: ignore[no-any-return]
+
+    async def fetchrow(self, statement: str, *args: object) -> Row | None:
+        """Return the first row of *statement*, if any."""
+        with _translated():
+            return await self._connection.fetchrow(statement, *args, timeout=self._timeout)
+
+    async def fetchval(self, statement: str, *args: object) -> Any:
+        """Return the first column of the first row of *statement*, if any."""
+        with _translated():
+            return await self._connection.fetchval(statement, *args, timeout=self._timeout)
+
+    async def execute(self, statement: str, *args: object) -> str:
+        """Run *statement* and return PostgreSQL's command tag."""
+        with _translated():
+            return await self._connection.execute(statement, *args, timeout=self._timeout)  # type: ignore[no-any-return]
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database, given as a ``postgresql://`` URL.
+
+    An async context manager. Entering does not wait for the server: the pool connects when it is first used.
+    """
+
+    def __init__(self, url: str, *, timeout: timedelta = timedelta(seconds=5), size: int = 10) -> None:
+        self.url = url
+        self.timeout = timeout
+        self._pool: Any = asyncpg.create_pool(
+            url,
+            min_size=0,
+            max_size=size,
+            timeout=timeout.total_seconds(),
+            command_timeout=timeout.total_seconds(),
+            max_inactive_connection_lifetime=60,
+            server_settings={"application_name": "signal-broker", "timezone": "UTC", "jit": "off"},
+        )
+        self._listeners: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        with _translated():
+            await self._pool
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._listeners:
+            task.cancel()
+        await asyncio.gather(*self._listeners, return_exceptions=True)
+        try:
+            async with asyncio.timeout(self.timeout.total_seconds()):
+                await self._pool.close()
+        except (TimeoutError, *_DOWN):
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """Lend a connection; each statement is its own transaction."""
+        with _translated():
+            connection = await self._pool.acquire(timeout=self.timeout.total_seconds())
+        try:
+            yield Session(connection, self.timeout)
+        finally:
+            with suppress(*_DOWN):
+                await self._pool.release(connection, timeout=self.timeout.total_seconds())
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Session]:
+        """Lend a connection for one transaction: committed on leaving, rolled back on an error."""
+        async with self.session() as session:
+            transaction = session._connection.transaction()  # noqa: SLF001
+            with _translated():
+                await transaction.start()
+            try:
+                yield session
+            except BaseException:
+                with suppress(*_DOWN, asyncpg.PostgresError):
+                    await transaction.rollback()
+                raise
+            with _translated():
+                await transaction.commit()
+
+    async def fetch(self, statement: str, *args: object) -> list[Row]:
+        """Return every row of *statement*, run on its own."""
+        async with self.session() as session:
+            return await session.fetch(statement, *args)
+
+    async def fetchrow(self, statement: str, *args: object) -> Row | None:
+        """Return the first row of *statement*, if any."""
+        async with self.session() as session:
+            return await session.fetchrow(statement, *args)
+
+    async def fetchval(self, statement: str, *args: object) -> Any:
+        """Return the first column of the first row of *statement*, if any."""
+        async with self.session() as session:
+            return await session.fetchval(statement, *args)
+
+    async def execute(self, statement: str, *args: object) -> str:
+        """Run *statement* and return PostgreSQL's command tag."""
+        async with self.session() as session:
+            return await session.execute(statement, *args)
+
+    def listen(self, channel: str, heard: Callable[[str | None], None]) -> None:
+        """Call *heard* with the payload of every NOTIFY on *channel*, until the database is closed.
+
+        After a lost connection *heard* is called with ``None`` once listening again: anything may have been missed.
+        """
+        task = asyncio.create_task(self._listen(channel, heard), name=f"listen:{channel}")
+        self._listeners.add(task)
+        task.add_done_callback(self._listeners.discard)
+
+    async def _listen(self, channel: str, heard: Callable[[str | None], None]) -> None:
+        while True:
+            try:
+                connection = await asyncpg.connect(self.url, timeout=self.timeout.total_seconds())
+            except (*_DOWN, asyncpg.PostgresError) as error:
+                log.warning("listener.lost", channel=channel, error=str(error))
+                await asyncio.sleep(0.5)
+                continue
+            lost = asyncio.Event()
+            connection.add_termination_listener(lambda _, lost=lost: lost.set())
+            try:
+                await connection.add_listener(channel, lambda _c, _p, _n, payload: heard(str(payload)))
+                heard(None)
+                await self._keep_alive(connection, lost)
+            except (*_DOWN, asyncpg.PostgresError) as error:
+                log.warning("listener.lost", channel=channel, error=str(error))
+            finally:
+                connection.terminate()
+
+    async def _keep_alive(self, connection: Any, lost: asyncio.Event) -> None:
+        """Return once *connection* is gone; a server that hangs is noticed by a query every ten seconds."""
+        while not lost.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(10):
+                    await lost.wait()
+                    return
+            await connection.fetchval("SELECT 1", timeout=self.timeout.total_seconds())
+
+
+async def retrying(
+    work: Callable[[], Awaitable[Any]], *, pauses: Sequence[float] = (0.1, 0.2, 0.5, 1, 2), until: timedelta
+) -> Any:
+    """Await *work()*, again after a pause while the store is unavailable, for at most *until*.
+
+    Raises:
+        StoreUnavailable: It still was when the time was up.
+    """
+    clock = asyncio.get_running_loop().time
+    end = clock() + until.total_seconds()
+    tried = 0
+    while True:
+        try:
+            return await work()
+        except StoreUnavailable:
+            pause = pauses[min(tried, len(pauses) - 1)]
+            if clock() + pause > end:
+                raise
+            tried += 1
+            await asyncio.sleep(pause)

@@ -1,0 +1,113 @@
+"""The exchanges, queues and bindings of the product, as data.
+
+    throw --broadcast--> signals.broadcast (fanout) --+--> signals.by-name (topic) --> taps
+                                                      |
+    throw --tenant, ...-> signals.routed   (topic) ---+--> signals.record (quorum) --> recorder
+                                           |                     |
+                                           +--> taps             +--poison--> signals.record.dead
+
+    recorder, scheduler --> deliveries (direct) --> deliveries.attempt (quorum) --> deliverer
+                                                          |
+                                                          +--poison--> deliveries.attempt.dead
+
+The shape is static: no queue per tenant or subscription. Queue arguments are immutable in RabbitMQ, so they hold only
+what must never change; a queue that has to change them gets a new name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+BROADCAST = "signals.broadcast"
+ROUTED = "signals.routed"
+BY_NAME = "signals.by-name"
+RECORD = "signals.record"
+DELIVERIES = "deliveries"
+ATTEMPT = "deliveries.attempt"
+
+DELIVERY_LIMIT = 20
+"""How often a message is handed out before it counts as poison (restarts of consumers count too)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A durable exchange."""
+
+    name: str
+    kind: Literal["fanout", "topic", "direct"]
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A durable quorum queue; with *dead_letter_exchange*, poison goes there and is never lost on the way.
+
+    Args:
+        name: The queue's name.
+        dead_letter_exchange: Where rejected messages and those over the delivery limit go, at least once.
+    """
+
+    name: str
+    dead_letter_exchange: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, str | int]:
+        """The queue's immutable arguments in RabbitMQ's spelling."""
+        arguments: dict[str, str | int] = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
+        if self.dead_letter_exchange is not None:
+            arguments |= {
+                "x-dead-letter-exchange": self.dead_letter_exchange,
+                "x-dead-letter-strategy": "at-least-once",
+                "x-overflow": "reject-publish",
+            }
+        return arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A route from an exchange to a queue, or to another exchange."""
+
+    source: str
+    destination: str
+    routing_key: str
+    to: Literal["queue", "exchange"] = "queue"
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Everything to declare, in this order: exchanges, queues, bindings."""
+
+    exchanges: tuple[Exchange, ...]
+    queues: tuple[Queue, ...]
+    bindings: tuple[Binding, ...]
+
+
+def dead_letters(queue: str) -> str:
+    """Return the name of the dead queue (and of its exchange) behind *queue*."""
+    return f"{queue}.dead"
+
+
+TOPOLOGY = Topology(
+    exchanges=(
+        Exchange(BROADCAST, "fanout"),
+        Exchange(ROUTED, "topic"),
+        Exchange(BY_NAME, "topic"),
+        Exchange(DELIVERIES, "direct"),
+        Exchange(dead_letters(RECORD), "fanout"),
+        Exchange(dead_letters(ATTEMPT), "fanout"),
+    ),
+    queues=(
+        Queue(dead_letters(RECORD)),
+        Queue(dead_letters(ATTEMPT)),
+        Queue(RECORD, dead_letter_exchange=dead_letters(RECORD)),
+        Queue(ATTEMPT, dead_letter_exchange=dead_letters(ATTEMPT)),
+    ),
+    bindings=(
+        Binding(dead_letters(RECORD), dead_letters(RECORD), ""),
+        Binding(dead_letters(ATTEMPT), dead_letters(ATTEMPT), ""),
+        Binding(BROADCAST, RECORD, ""),
+        Binding(BROADCAST, BY_NAME, "", to="exchange"),
+        Binding(ROUTED, RECORD, "#"),
+        Binding(DELIVERIES, ATTEMPT, ATTEMPT),
+    ),
+)

@@ -1,0 +1,131 @@
+"""The transport port: exchanges, queues, publisher confirms and settlements, as AMQP 0-9-1 defines them.
+
+Two adapters keep this contract, `broker.transport.rabbitmq` and `broker.transport.embedded`. Each sentence
+below has a test in tests/conformance/test_transport.py, which runs against both.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from broker.topology import Topology
+
+Header = str | int | Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What travels through an exchange.
+
+    Args:
+        body: At most 16 MiB (RabbitMQ 4.x's default limit).
+        headers: Header table; a ``CC`` header (list of routing keys) routes one copy per queue to those keys too.
+        type: AMQP ``type`` property.
+        timestamp: AMQP ``timestamp`` property; whole seconds survive.
+        content_type: AMQP ``content_type`` property.
+    """
+
+    body: bytes
+    headers: Mapping[str, Header] = field(default_factory=dict)
+    type: str | None = None
+    timestamp: datetime | None = None
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received(Message):
+    """A message as a consumer got it; `tag` is the adapter's handle for settling it."""
+
+    tag: int
+    redelivered: bool
+    """Whether the message was handed out before and not settled."""
+
+
+class Settlement(enum.Enum):
+    """What a consumer does with a message."""
+
+    ACK = "ack"
+    """Done: forget the message."""
+    REJECT = "reject"
+    """Poison: to the dead queue at once."""
+    REQUEUE = "requeue"
+    """Back to the queue, counting towards the delivery limit. For errors nobody expected; never as a back-off."""
+
+
+class Inbox(Protocol):
+    """One consumer's unsettled messages, in queue order."""
+
+    async def receive(self, limit: int) -> Sequence[Received]:
+        """Wait until at least one message is there, then return up to *limit* without waiting for more.
+
+        After a lost link the inbox is re-established by itself; what was unsettled comes again, `redelivered`.
+        """
+        ...
+
+    async def settle(self, messages: Sequence[Received], settlement: Settlement) -> None:
+        """Settle *messages*, all of them the same way, in one go.
+
+        A message whose link was lost meanwhile is passed over in silence: it comes again.
+        """
+        ...
+
+
+class Transport(Protocol):
+    """A message transport that keeps what it confirmed.
+
+    An adapter is an async context manager: entering starts it (without waiting for the server), leaving closes it.
+    Closing returns every unsettled message to its queue.
+    """
+
+    async def declare(self, topology: Topology) -> None:
+        """Create what of *topology* does not exist yet. Repeating it changes nothing.
+
+        Raises:
+            Unavailable: The server could not be reached in time.
+            ConfigurationError: Something of the same name exists with other arguments.
+        """
+        ...
+
+    async def publish(self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta) -> None:
+        """Publish *message* persistent and mandatory; return once every queue it routes to holds it safely.
+
+        The exchange ``""`` routes to the queue named by the routing key. Concurrent calls are pipelined, and
+        messages of one task reach a queue in the order they were published.
+
+        Raises:
+            Unroutable: No queue is bound for *routing_key* (or the exchange is missing); nothing was stored.
+            Unavailable: No link within *timeout*, or publishers are blocked; nothing was sent.
+            Unconfirmed: No confirm within *timeout*, or the link was lost meanwhile. May be stored all the same.
+            Nacked: A queue refused the message; other queues may hold it.
+        """
+        ...
+
+    def consume(self, queue: str, *, prefetch: int) -> AbstractAsyncContextManager[Inbox]:
+        """Consume *queue* with at most *prefetch* unsettled messages at a time.
+
+        Leaving the context stops new messages first; unsettled ones return to the queue, `redelivered`.
+        """
+        ...
+
+    async def depth(self, queue: str, *, timeout: timedelta) -> int:
+        """Return the number of messages in *queue* that are ready (not handed out).
+
+        Raises:
+            Unavailable: The server could not be reached in time, or the queue does not exist.
+        """
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether a publish now has a chance: linked, and publishers are not blocked."""
+        ...
+
+    @property
+    def consuming(self) -> bool:
+        """Whether the server knows every consumer that is open here."""
+        ...
