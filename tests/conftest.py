@@ -1,0 +1,31 @@
+"""Fixtures every test may ask for: real servers, one private instance of each per session."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from broker.store.database import Database
+from tests.support.postgres import fresh_database, postgres_server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of the session's PostgreSQL."""
+    with postgres_server(tmp_path_factory.mktemp("pg")) as url:
+        yield url
+
+
+@pytest.fixture
+async def database_url(postgres_url: str) -> AsyncIterator[str]:
+    """URL of a database of this test's own, migrated."""
+    async with fresh_database(postgres_url) as url:
+        yield url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A pool on this test's own database."""
+    async with Database(database_url) as database:
+        yield database

@@ -1,0 +1,42 @@
+import asyncio
+
+import pytest
+
+from broker.errors import StoreUnavailable
+from broker.store.database import DataError, Database
+from tests.support.eventually import eventually
+
+
+async def test_a_failed_transaction_leaves_nothing_behind(database):
+    await database.execute("CREATE TABLE t (i int)")
+    with pytest.raises(DataError):
+        async with database.transaction() as session:
+            await session.execute("INSERT INTO t VALUES (1)")
+            await session.execute("SELECT 1/0")
+    assert await database.fetchval("SELECT count(*) FROM t") == 0
+
+
+async def test_a_server_that_is_not_there_is_store_unavailable():
+    async with Database("postgresql://nobody@127.0.0.1:1/none") as database:
+        with pytest.raises(StoreUnavailable):
+            await database.fetchval("SELECT 1")
+
+
+async def test_a_listener_hears_again_after_its_connection_was_killed(database):
+    heard = []
+    database.listen("news", heard.append)
+    await eventually(lambda: heard == [None])
+    await database.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE 'LISTEN%'"
+    )
+    await eventually(lambda: heard == [None, None])
+    await database.execute("NOTIFY news, 'hello'")
+    await eventually(lambda: heard == [None, None, "hello"])
+
+
+async def test_a_statement_has_a_deadline(database_url):
+    from datetime import timedelta
+
+    async with Database(database_url, timeout=timedelta(seconds=0.2)) as database:
+        with pytest.raises(StoreUnavailable):
+            await asyncio.wait_for(database.fetchval("SELECT pg_sleep(5)"), timeout=3)

@@ -1,0 +1,25 @@
+"""Waiting without sleeping on a guess."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(check: Callable[[], T | Awaitable[T]], *, within: float = 10, every: float = 0.02) -> T:
+    """Return the first truthy result of *check*; fail with its last result after *within* seconds."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + within
+    while True:
+        result = check()
+        if inspect.isawaitable(result):
+            result = await result
+        if result:
+            return result
+        if clock() > end:
+            raise AssertionError(f"not within {within} s; last result: {result!r}")
+        await asyncio.sleep(every)
