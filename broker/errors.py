@@ -1,14 +1,16 @@
 """Every error the product raises on purpose.
 
-    SignalBrokerError
-    +-- ConfigurationError       the start is refused
-    +-- InvalidField             the caller's mistake: a field and what is allowed there
-    +-- TransportError
-    |   +-- Unroutable           nothing was stored: no queue is bound
-    |   +-- Unavailable          nothing was sent: no link, or RabbitMQ blocks publishers
-    |   +-- Unconfirmed          the message may have been stored all the same
-    |       +-- Nacked           a queue refused it
-    +-- StoreUnavailable         PostgreSQL did not answer; the transaction may have been committed
+SignalBrokerError
++-- ConfigurationError       the start is refused
++-- InvalidField             the caller's mistake: a field and what is allowed there
++-- TransportError
+|   +-- Unroutable           nothing was stored: no queue is bound
+|   +-- Unavailable          nothing was sent: no link, or RabbitMQ blocks publishers
+|   +-- Unconfirmed          the message may have been stored all the same
+|       +-- Nacked           a queue refused it
++-- StoreUnavailable         PostgreSQL did not answer; the transaction may have been committed
++-- SecretUnreadable         it is no webhook secret, or no key of the ring opens it
++-- EgressForbidden          the address is neither public nor allow-listed
 """
 
 
@@ -59,3 +61,14 @@ class Nacked(Unconfirmed):
 
 class StoreUnavailable(SignalBrokerError):
     """Raised when PostgreSQL did not answer in time; whether the transaction was committed is unknown."""
+
+
+class SecretUnreadable(SignalBrokerError):
+    """Raised when a text is no webhook secret, or no key of the ring opens what was sealed."""
+
+
+class EgressForbidden(SignalBrokerError, OSError):
+    """Raised when a webhook was about to go to an address that is neither public nor allow-listed.
+
+    An `OSError`, so that the networking libraries between the guard and its caller pass it on as a failed connect.
+    """

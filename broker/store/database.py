@@ -25,6 +25,8 @@ Row = asyncpg.Record
 
 log = structlog.get_logger()
 
+_SERVER_SETTINGS = {"application_name": "signal-broker", "timezone": "UTC", "jit": "off"}
+
 _DOWN = (
     OSError,
     TimeoutError,
@@ -105,7 +107,7 @@ class Database:
             timeout=timeout.total_seconds(),
             command_timeout=timeout.total_seconds(),
             max_inactive_connection_lifetime=60,
-            server_settings={"application_name": "signal-broker", "timezone": "UTC", "jit": "off"},
+            server_settings=_SERVER_SETTINGS,
         )
         self._listeners: set[asyncio.Task[None]] = set()
 
@@ -136,6 +138,18 @@ class Database:
         finally:
             with suppress(*_DOWN):
                 await self._pool.release(connection, timeout=self.timeout.total_seconds())
+
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator[Session]:
+        """Lend a connection of its own outside the pool; what belongs to it (advisory locks) ends with the context."""
+        with _translated():
+            connection = await asyncpg.connect(
+                self.url, timeout=self.timeout.total_seconds(), server_settings=_SERVER_SETTINGS
+            )
+        try:
+            yield Session(connection, self.timeout)
+        finally:
+            connection.terminate()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:

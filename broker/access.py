@@ -1,0 +1,80 @@
+"""Who may do what: principals, their permissions, and the tokens that open the gateway."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from broker.names import matches
+
+
+class Permission(enum.StrEnum):
+    """What a principal may do."""
+
+    THROW = "signals:throw"
+    READ = "signals:read"
+    SUBSCRIPTIONS = "subscriptions:manage"
+    DELIVERIES = "deliveries:manage"
+    ENDPOINTS = "endpoints:manage"
+    ADMIN = "admin"
+    """Everything, tokens and users included."""
+
+
+API_TOKEN = "sb_"  # noqa: S105  (a prefix)
+ENDPOINT_TOKEN = "signal_"  # noqa: S105  (a prefix)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Whoever is calling, once known.
+
+    Args:
+        name: For logs and error messages.
+        permissions: What it may do; `admin` includes everything.
+        names: Patterns of the signal names it is limited to; None is no limit.
+        tenants: The tenants it is limited to (and the untenanted); None is no limit.
+        token_id: The id of the token it called with, where there was one of ours.
+    """
+
+    name: str
+    permissions: frozenset[Permission]
+    names: tuple[str, ...] | None = None
+    tenants: tuple[str, ...] | None = None
+    token_id: int | None = None
+
+    def may(self, permission: Permission, signal_name: str | None = None) -> bool:
+        """Return whether it has *permission*, for *signal_name* where one is given."""
+        if permission not in self.permissions and Permission.ADMIN not in self.permissions:
+            return False
+        return signal_name is None or self.names is None or any(matches(p, signal_name) for p in self.names)
+
+    def may_name_tenant(self, tenant_id: str) -> bool:
+        """Return whether it may name *tenant_id*."""
+        return self.tenants is None or tenant_id in self.tenants
+
+    def sees(self, tenant_id: str | None) -> bool:
+        """Return whether it may see what belongs to *tenant_id*; what belongs to none, everybody sees."""
+        return tenant_id is None or self.may_name_tenant(tenant_id)
+
+
+ADMINISTRATOR = Principal(name="admin", permissions=frozenset({Permission.ADMIN}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """What a token's digest stands for: a principal, and the endpoint if the token opens that one only."""
+
+    principal: Principal
+    endpoint_id: int | None = None
+
+
+def make_token(prefix: str) -> str:
+    """Return a new token: *prefix* and 256 random bits."""
+    return prefix + secrets.token_urlsafe(32)
+
+
+def digest(token: str) -> bytes:
+    """Return what is stored of *token*: its SHA-256, which is enough for a long random value."""
+    return hashlib.sha256(token.encode()).digest()

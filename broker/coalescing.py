@@ -1,0 +1,74 @@
+"""Requests that arrive together share one round trip; whoever arrives later joins the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Coalescer(Generic[T, R]):
+    """Turns concurrent calls of `submit` into consecutive calls of *execute*, never two at once.
+
+    Args:
+        execute: Given the items of one batch in order of arrival, returns as many results in the same order. What it
+            raises is raised to every caller of the batch.
+        max_batch: Most items of one batch.
+    """
+
+    def __init__(self, execute: Callable[[list[T]], Awaitable[Sequence[R]]], *, max_batch: int = 500) -> None:
+        self._execute = execute
+        self._max_batch = max_batch
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._runner: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.gather(self._runner, return_exceptions=True)
+        for _, future in self._waiting:
+            future.cancel()
+
+    async def submit(self, item: T) -> R:
+        """Return *execute*'s result for *item*; a caller that gives up does not disturb the others of its batch."""
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._runner is None:
+            self._runner = asyncio.create_task(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
+                live = [(item, future) for item, future in batch if not future.done()]
+                if live:
+                    await self._run_batch(live)
+        finally:
+            self._runner = None
+
+    async def _run_batch(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+        try:
+            results = await self._execute([item for item, _ in batch])
+        except Exception as error:  # noqa: BLE001  (it belongs to the callers)
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        except asyncio.CancelledError:
+            for _, future in batch:
+                future.cancel()
+            raise
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)

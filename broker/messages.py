@@ -1,0 +1,143 @@
+"""What our messages look like on the wire: the contract that taps and queue targets rely on.
+
+    body       the payload, JSON, as it was sent
+    properties type = the signal's name, timestamp, content_type, delivery_mode 2, app_id, message_id (per publish)
+    headers    signal-id, scope, ce-* (CloudEvents attributes; drop repeats by ce-id), traceparent; for a queue target
+               also delivery-id and attempt; and for the recorder: source, source-id, token-id, types, reach,
+               business-key
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from broker.deliveries import delivery_id, parse_delivery_id
+from broker.signals import Scope, Signal, Source, Throw
+from broker.transport import Header, Message, Received
+
+
+class Undecodable(ValueError):
+    """Raised when a message in one of our own queues is not one of our messages: poison."""
+
+
+def signal_message(signal: Signal) -> Message:
+    """Return the message that carries *signal* through the exchanges."""
+    return Message(
+        body=signal.throw.payload,
+        headers=_signal_headers(signal),
+        type=signal.throw.name,
+        timestamp=signal.created_at,
+    )
+
+
+def _signal_headers(signal: Signal) -> dict[str, Header]:
+    throw = signal.throw
+    headers: dict[str, Header] = {
+        "signal-id": signal.id,
+        "scope": throw.scope.value,
+        "source": throw.source.value,
+        "ce-specversion": "1.0",
+        "ce-id": str(signal.id),
+        "ce-source": f"/signal-broker/{throw.source.value}",
+        "ce-type": throw.name,
+        "ce-time": signal.created_at.isoformat(),
+    }
+    optional: dict[str, Header | None] = {
+        "ce-tenantid": throw.tenant_id,
+        "ce-executionid": throw.execution_id,
+        "traceparent": throw.traceparent,
+        "source-id": throw.source_id,
+        "token-id": throw.token_id,
+        "types": json.dumps(throw.types, separators=(",", ":")) if throw.types else None,
+        "business-key": throw.business_key,
+    }
+    headers |= {key: value for key, value in optional.items() if value is not None}
+    if throw.reach is not None:
+        headers |= {"reach": throw.reach, "CC": throw.carbon_copies}
+    return headers
+
+
+def read_signal(message: Received) -> Signal:
+    """Return the signal that `signal_message` put into *message*.
+
+    Raises:
+        Undecodable: It is none.
+    """
+    headers = message.headers
+    try:
+        reach = headers.get("reach")
+        return Signal(
+            id=_integer(headers["signal-id"]),
+            created_at=datetime.fromisoformat(str(headers["ce-time"])),
+            throw=Throw(
+                name=str(headers["ce-type"]),
+                payload=message.body,
+                types=json.loads(str(headers.get("types", "{}"))),
+                scope=Scope(headers["scope"]),
+                tenant_id=_text(headers.get("ce-tenantid")),
+                execution_id=_text(headers.get("ce-executionid")),
+                reach=None if reach is None else tuple(map(str, reach)) if not isinstance(reach, int) else (),
+                source=Source(headers["source"]),
+                source_id=_optional_integer(headers.get("source-id")),
+                token_id=_optional_integer(headers.get("token-id")),
+                business_key=_text(headers.get("business-key")),
+                traceparent=_text(headers.get("traceparent")),
+            ),
+        )
+    except Exception as error:
+        raise Undecodable(f"not a signal: {error!r}") from error
+
+
+def _integer(value: Header) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is not an integer")
+    return value
+
+
+def _optional_integer(value: Header | None) -> int | None:
+    return None if value is None else _integer(value)
+
+
+def _text(value: Header | None) -> str | None:
+    return None if value is None else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An attempt that is due: what travels through ``deliveries.attempt``.
+
+    Args:
+        signal_id: Half of the delivery's id.
+        subscription_id: The other half.
+        attempt: The number of the attempt to make, from 1. A message whose attempt was made already is out of date.
+    """
+
+    signal_id: int
+    subscription_id: int
+    attempt: int
+
+    @property
+    def delivery_id(self) -> str:
+        """The delivery's id."""
+        return delivery_id(self.signal_id, self.subscription_id)
+
+
+def due_message(due: Due) -> Message:
+    """Return the message that asks for the attempt *due*."""
+    return Message(body=b'{"delivery":"%b","attempt":%d}' % (due.delivery_id.encode(), due.attempt))
+
+
+def read_due(message: Received) -> Due:
+    """Return the attempt that `due_message` asked for.
+
+    Raises:
+        Undecodable: It asked for none.
+    """
+    try:
+        document = json.loads(message.body)
+        signal_id, subscription_id = parse_delivery_id(document["delivery"])
+        return Due(signal_id, subscription_id, int(document["attempt"]))
+    except Exception as error:
+        raise Undecodable(f"not a due attempt: {error!r}") from error

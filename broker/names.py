@@ -1,0 +1,85 @@
+"""Signal names, patterns over them, and ids inside routing keys.
+
+A name's dots separate words, as in any topic exchange; a pattern is a name in which ``*`` stands for exactly one word
+and ``#`` for any number of them, none included.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from broker.errors import InvalidField
+
+MAX_ROUTING_KEY_BYTES = 255
+"""AMQP 0-9-1: a routing key is a short string."""
+MAX_ID_CHARACTERS = 255
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def check_name(name: str, pointer: str = "/name") -> str:
+    """Return *name* if it can name a signal.
+
+    Raises:
+        InvalidField: It holds control characters or unpaired surrogates, or is longer than a routing key.
+    """
+    _check_text(name, pointer)
+    size = len(name.encode())
+    if size > MAX_ROUTING_KEY_BYTES:
+        raise InvalidField(pointer, f"is {size} bytes long; a name is at most {MAX_ROUTING_KEY_BYTES}")
+    return name
+
+
+def check_id(value: str, pointer: str) -> str:
+    """Return *value* if it can be the id of a tenant or of an execution.
+
+    Raises:
+        InvalidField: It holds control characters or unpaired surrogates, or more than 255 characters.
+    """
+    _check_text(value, pointer)
+    if len(value) > MAX_ID_CHARACTERS:
+        raise InvalidField(pointer, f"has {len(value)} characters; an id has at most {MAX_ID_CHARACTERS}")
+    return value
+
+
+def _check_text(value: str, pointer: str) -> None:
+    found = _CONTROL.search(value)
+    if found:
+        raise InvalidField(pointer, f"holds the character U+{ord(found.group()):04X}, which no name or id may hold")
+
+
+def encode_id(value: str) -> str:
+    """Return *value* as one word of a routing key: every byte outside ``[A-Za-z0-9_-]`` percent-encoded."""
+    return quote(value, safe="").replace(".", "%2E").replace("~", "%7E")
+
+
+def is_pattern(name: str) -> bool:
+    """Return whether *name* is a pattern: whether one of its words is ``*`` or ``#``."""
+    return any(word in {"*", "#"} for word in name.split("."))
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Return whether *name* is the one that *pattern* names, or one of those.
+
+    Goes back to the last ``#`` only, so that no pattern costs more than words times words.
+    """
+    if pattern == name:
+        return True
+    wanted, words = pattern.split("."), name.split(".")
+    at = resume = 0
+    hash_at = -1
+    word = 0
+    while word < len(words):
+        if at < len(wanted) and wanted[at] == "#":
+            hash_at, resume = at, word
+            at += 1
+        elif at < len(wanted) and wanted[at] in {"*", words[word]}:
+            at += 1
+            word += 1
+        elif hash_at >= 0:
+            resume += 1
+            at, word = hash_at + 1, resume
+        else:
+            return False
+    return all(rest == "#" for rest in wanted[at:])

@@ -1,0 +1,113 @@
+"""Webhook secrets (Standard Webhooks: ``whsec_`` and base64), and the key ring that seals them at rest."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from broker.errors import ConfigurationError, SecretUnreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PREFIX = "whsec_"
+
+
+def make_secret() -> str:
+    """Return a fresh webhook secret: ``whsec_`` and 32 random bytes in base64."""
+    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def decode_secret(secret: str) -> bytes:
+    """Return the bytes a webhook secret signs with, 24 to 64 of them.
+
+    Raises:
+        SecretUnreadable: *secret* is not one. The message does not repeat it.
+    """
+    try:
+        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not (secret.startswith(PREFIX) and 24 <= len(key) <= 64):
+        raise SecretUnreadable(f"a webhook secret is {PREFIX!r} and 24 to 64 bytes in base64")
+    return key
+
+
+def make_key() -> str:
+    """Return a fresh key for the ring."""
+    return Fernet.generate_key().decode()
+
+
+def load_or_make_key(path: Path) -> str:
+    """Return the key in the file *path*; the first call makes it, readable by its owner only.
+
+    Of several processes that come first together, one makes the key and all return it.
+    """
+    try:
+        return path.read_text("ascii").strip()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=path.parent) as draft:  # created with mode 0600
+        draft.write(make_key() + "\n")
+        draft.flush()
+        os.fsync(draft.fileno())
+        try:
+            # Unlike a rename, a link never replaces a key with which something may be sealed already.
+            path.hardlink_to(draft.name)
+        except FileExistsError:
+            pass
+        else:
+            _sync_directory(path.parent)
+    return path.read_text("ascii").strip()
+
+
+class SecretBox:
+    """Seals texts for the store with a ring of Fernet keys: the first one seals, every one opens.
+
+    To rotate, put a new key in front; take the old one out once everything was sealed again.
+
+    Raises:
+        ConfigurationError: There is no key, or one of them is not a Fernet key.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        if not keys:
+            raise ConfigurationError("SIGNAL_BROKER_SECRET_KEYS: at least one key is needed to seal webhook secrets")
+        try:
+            self._ring = MultiFernet([Fernet(key) for key in keys])
+        except ValueError:
+            raise ConfigurationError(
+                "SIGNAL_BROKER_SECRET_KEYS: a key is 32 bytes in URL-safe base64 (44 characters)"
+            ) from None
+
+    def seal(self, text: str) -> bytes:
+        """Return *text* encrypted with the first key."""
+        return self._ring.encrypt(text.encode())
+
+    def open(self, sealed: bytes) -> str:
+        """Return the text in *sealed*.
+
+        Raises:
+            SecretUnreadable: It was sealed with a key that is not in the ring, or altered since.
+        """
+        try:
+            return self._ring.decrypt(sealed).decode()
+        except InvalidToken:
+            raise SecretUnreadable(
+                "no key in SIGNAL_BROKER_SECRET_KEYS opens the secret; was the key that sealed it removed?"
+            ) from None
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

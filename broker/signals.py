@@ -1,0 +1,116 @@
+"""Signals: named facts that somebody threw; accepted once, immutable."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from broker.errors import InvalidField
+from broker.names import MAX_ROUTING_KEY_BYTES, check_name, encode_id
+
+MAX_TYPES_BYTES = 48 * 1024
+"""The typed view travels in a message's header, and RabbitMQ takes a header of at most one frame (128 KiB)."""
+
+
+class Scope(enum.StrEnum):
+    """Whom a signal is for."""
+
+    BROADCAST = "broadcast"
+    """Every subscription of that name."""
+    TENANT = "tenant"
+    """The subscriptions of one tenant."""
+    UNTENANTED = "untenanted"
+    """The subscriptions without a tenant."""
+    EXECUTION = "execution"
+    """The subscriptions of one execution."""
+
+
+class Source(enum.StrEnum):
+    """Which dialect a signal came in by."""
+
+    NATIVE = "native"
+    CAMUNDA = "camunda"
+    SIGNAL_ENDPOINT = "signal-endpoint"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throw:
+    """A signal that somebody wants to throw, checked, but not numbered yet.
+
+    Args:
+        name: The signal's name.
+        payload: Plain JSON text, as sent.
+        types: The typed form of the variables that cannot be inferred from *payload* (see `broker.variables`).
+        tenant_id: Set for the scope `tenant` only.
+        execution_id: Set for the scope `execution` only.
+        reach: For a broadcast by a principal that is limited to tenants: these tenants. None reaches everybody.
+        source: The dialect.
+        source_id: What of the dialect it came by: the endpoint's id.
+        token_id: The token that opened the gateway, where it was one of ours.
+        business_key: Carried along to the subscribers.
+        traceparent: W3C trace context, carried along.
+
+    Raises:
+        InvalidField: A name or id is empty, has characters it must not have, or makes the routing key too long.
+    """
+
+    name: str
+    payload: bytes = b"{}"
+    types: Mapping[str, object] = field(default_factory=dict)
+    scope: Scope = Scope.BROADCAST
+    tenant_id: str | None = None
+    execution_id: str | None = None
+    reach: tuple[str, ...] | None = None
+    source: Source = Source.NATIVE
+    source_id: int | None = None
+    token_id: int | None = None
+    business_key: str | None = None
+    traceparent: str | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        for pointer, key in self._keys():
+            size = len(key.encode())
+            if size > MAX_ROUTING_KEY_BYTES:
+                raise InvalidField(
+                    pointer,
+                    f"makes the routing key {size} bytes long; RabbitMQ takes at most {MAX_ROUTING_KEY_BYTES}",
+                )
+
+    def _keys(self) -> list[tuple[str, str]]:
+        pointer = "/executionId" if self.execution_id else "/tenantId" if self.tenant_id else "/name"
+        return [(pointer, self.routing_key), *(("/name", key) for key in self.carbon_copies)]
+
+    @property
+    def is_fanout(self) -> bool:
+        """Whether the signal goes to everybody, whatever they bound."""
+        return self.scope is Scope.BROADCAST and self.reach is None
+
+    @property
+    def routing_key(self) -> str:
+        """The routing key: of `signals.broadcast` for a fan-out, of `signals.routed` otherwise."""
+        match self.scope:
+            case Scope.EXECUTION:
+                return f"execution.{encode_id(self.execution_id or '')}.{self.name}"
+            case Scope.TENANT:
+                return f"tenant.{encode_id(self.tenant_id or '')}.{self.name}"
+            case Scope.BROADCAST if self.reach is None:
+                return self.name
+            case _:
+                return f"untenanted.{self.name}"
+
+    @property
+    def carbon_copies(self) -> list[str]:
+        """Further routing keys: one per tenant that a limited broadcast reaches."""
+        return [f"tenant.{encode_id(tenant)}.{self.name}" for tenant in self.reach or ()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """A signal that was numbered: *id* ascends in real time, *created_at* is the database's clock."""
+
+    id: int
+    created_at: datetime
+    throw: Throw

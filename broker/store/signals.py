@@ -1,0 +1,218 @@
+"""Signals in PostgreSQL: numbered when they come in, recorded when they come out of the queue."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from broker.messages import Due
+from broker.signals import Signal, Throw
+from broker.store.database import Database, Session
+from broker.store.rows import read_signal, read_subscription
+from broker.store.statements import load
+from broker.subscriptions import Subscription
+
+_SQL = load("signals")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyKey:
+    """A caller's promise that throws with the same *key* are one throw, for 24 hours.
+
+    Args:
+        principal: Whose key it is.
+        key: The key.
+        body_hash: What the request was, to tell a repeat from a mistake.
+    """
+
+    principal: str
+    key: str
+    body_hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbered:
+    """The database's answer to one throw.
+
+    Args:
+        id: The signal's id; the first one's for a repeat.
+        created_at: The database's clock at that moment.
+        repeated: Whether the idempotency key was used before, with the same body.
+        conflicting: Whether the idempotency key was used before, with another body.
+        execution: Name and tenant of every active subscription of the execution, for a throw to one.
+    """
+
+    id: int
+    created_at: datetime
+    repeated: bool = False
+    conflicting: bool = False
+    execution: tuple[tuple[str, str | None], ...] = ()
+
+
+class SignalStore:
+    """Numbers, records and reads signals."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def number(self, batch: Sequence[tuple[Throw, IdempotencyKey | None]]) -> list[Numbered]:
+        """Number the throws of *batch* in order, in one round trip."""
+        # A statement can meet a key only once, so a key's later throws of one batch are judged here, by its first.
+        first: dict[tuple[str, str], int] = {}
+        keys: list[IdempotencyKey | None] = []
+        for position, (_, key) in enumerate(batch):
+            is_first = key is not None and first.setdefault((key.principal, key.key), position) == position
+            keys.append(key if is_first else None)
+        rows = await self._database.fetch(
+            _SQL.number,
+            [throw.name for throw, _ in batch],
+            [throw.execution_id for throw, _ in batch],
+            [key and key.principal for key in keys],
+            [key and key.key for key in keys],
+            [key and key.body_hash for key in keys],
+        )
+        answers = []
+        for (_, key), row in zip(batch, rows, strict=True):
+            known = row if key is None else rows[first[key.principal, key.key]]
+            repeat = key is not None and known["first_id"] != row["id"]
+            same = key is None or known["first_body_hash"] == key.body_hash
+            answers.append(
+                Numbered(
+                    id=known["first_id"] if repeat else row["id"],
+                    created_at=known["first_created_at"] if repeat else row["created_at"],
+                    repeated=repeat and same,
+                    conflicting=repeat and not same,
+                    execution=tuple(zip(row["execution_names"] or (), row["execution_tenants"] or (), strict=True)),
+                )
+            )
+        return answers
+
+    async def record(self, signals: Sequence[Signal], *, look_after: timedelta) -> list[Due]:
+        """Record *signals* with one delivery per matching subscription, in one transaction; return what is due.
+
+        Repeating it is harmless: a signal that is recorded already is not matched again, but what is still due of it
+        with no attempt begun is returned again. *look_after*: when a delivery's message may be given up for lost.
+        """
+        batch = {signal.id: signal for signal in sorted(signals, key=lambda signal: signal.id)}
+        async with self._database.transaction() as session:
+            new = await self._insert(session, list(batch.values()))
+            due = []
+            if len(new) < len(batch):
+                rows = await session.fetch(_SQL.unbegun, [i for i in batch if i not in new])
+                due = [Due(row["signal_id"], row["subscription_id"], 1) for row in rows]
+            if new:
+                matched = await self._match(session, [signal for signal in batch.values() if signal.id in new])
+                due += await self._owe(session, matched, look_after)
+        return due
+
+    async def _insert(self, session: Session, signals: Sequence[Signal]) -> set[int]:
+        throws = [signal.throw for signal in signals]
+        rows = await session.fetch(
+            _SQL.insert_signals,
+            [signal.id for signal in signals],
+            [signal.created_at for signal in signals],
+            [throw.name for throw in throws],
+            [throw.scope.value for throw in throws],
+            [throw.tenant_id for throw in throws],
+            [throw.execution_id for throw in throws],
+            [None if throw.reach is None else json.dumps(throw.reach) for throw in throws],
+            [throw.payload.decode() for throw in throws],
+            [json.dumps(throw.types) for throw in throws],
+            [throw.source.value for throw in throws],
+            [throw.source_id for throw in throws],
+            [throw.token_id for throw in throws],
+            [throw.business_key for throw in throws],
+            [throw.traceparent for throw in throws],
+        )
+        return {row["id"] for row in rows}
+
+    async def _match(self, session: Session, signals: Sequence[Signal]) -> list[tuple[Signal, Subscription]]:
+        """Return what is owed; `once` subscriptions are consumed by the first of *signals* that matches."""
+        names = list({signal.throw.name for signal in signals})
+        rows = await session.fetch(_SQL.candidates, names, signals[0].id, signals[-1].id)
+        candidates = [read_subscription(row) for row in rows]
+        exact = defaultdict(list)
+        patterns = []
+        for candidate, row in zip(candidates, rows, strict=True):
+            (patterns if row["is_pattern"] else exact[candidate.terms.name]).append(candidate)
+        matched = [
+            (signal, candidate)
+            for signal in signals
+            for candidate in (*exact[signal.throw.name], *patterns)
+            if candidate.mismatch(signal) is None
+        ]
+        return await self._consume(session, matched)
+
+    async def _consume(
+        self, session: Session, matched: list[tuple[Signal, Subscription]]
+    ) -> list[tuple[Signal, Subscription]]:
+        first: dict[int, int] = {}
+        for signal, subscription in matched:
+            if subscription.terms.once:
+                first.setdefault(subscription.id, signal.id)
+        if not first:
+            return matched
+        rows = await session.fetch(_SQL.consume, list(first.keys()), list(first.values()))
+        consumed = {row["id"] for row in rows}
+        return [
+            (signal, subscription)
+            for signal, subscription in matched
+            if not subscription.terms.once
+            or (subscription.id in consumed and first[subscription.id] == signal.id)
+        ]
+
+    async def _owe(
+        self, session: Session, matched: Sequence[tuple[Signal, Subscription]], look_after: timedelta
+    ) -> list[Due]:
+        if not matched:
+            return []
+        owed = defaultdict(list)
+        for signal, subscription in matched:
+            owed[signal.id].append(subscription.id)
+        await session.execute(_SQL.insert_matches, list(owed), [json.dumps(ids) for ids in owed.values()])
+        # A subscription that was deleted after the signal was accepted is owed it all the same, and lets it go.
+        gone = ["cancelled" if subscription.until else "pending" for _, subscription in matched]
+        await session.execute(
+            _SQL.insert_deliveries,
+            [signal.id for signal, _ in matched],
+            [subscription.id for _, subscription in matched],
+            gone,
+            look_after.total_seconds(),
+        )
+        return [
+            Due(signal.id, subscription.id, 1)
+            for (signal, subscription), state in zip(matched, gone, strict=True)
+            if state == "pending"
+        ]
+
+    async def get(self, signal_id: int) -> Signal | None:
+        """Return the recorded signal with that id, if there is one."""
+        row = await self._database.fetchrow(_SQL.get_signal, signal_id)
+        return None if row is None else read_signal(row)
+
+    async def page(
+        self,
+        *,
+        after_id: int = 0,
+        limit: int = 100,
+        name: str | None = None,
+        tenant_id: str | None = None,
+        execution_id: str | None = None,
+        tenants: Sequence[str] | None = None,
+        source: str | None = None,
+        source_id: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[Signal]:
+        """Return recorded signals in ascending order of ids; *tenants* are those the caller sees (None: all)."""
+        rows = await self._database.fetch(
+            _SQL.list_signals, after_id, name, tenant_id, execution_id, tenants, source, source_id, since, until, limit
+        )
+        return [read_signal(row) for row in rows]
+
+    async def forget_idempotency_keys(self, limit: int = 1000) -> None:
+        """Forget keys older than 24 hours, at most *limit* of them."""
+        await self._database.execute(_SQL.forget_idempotency_keys, limit)

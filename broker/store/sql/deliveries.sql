@@ -1,0 +1,112 @@
+-- name: claim
+-- Begin attempts: $1 signals, $2 subscriptions, $3 attempt numbers, $4 whether the message was handed out before,
+-- $5 the deliverer's timeout and $6 the grace, both in seconds. Returned are those that are still due; a message that was
+-- handed out before may begin its attempt again, because whoever began it is gone.
+WITH claimed AS (
+    UPDATE deliveries d
+    SET attempts = c.attempt,
+        due_at = now() + make_interval(secs => coalesce(s.timeout, $5) + $6)
+    FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::boolean[]) AS c (signal_id, subscription_id, attempt, again),
+         subscriptions s
+    WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND s.id = c.subscription_id
+      AND d.state = 'pending'
+      AND (d.attempts = c.attempt - 1 OR (c.again AND d.attempts = c.attempt))
+    RETURNING d.signal_id, d.subscription_id, d.attempts, d.created_at AS owed_at
+)
+SELECT c.attempts, c.owed_at, s.secret,
+       s.id AS subscription_id, s.name AS subscription_name, s.tenant_id AS subscription_tenant_id,
+       s.execution_id AS subscription_execution_id, s.once, s.kind, s.address, s.headers, s.schedule, s.timeout,
+       s.description AS description, s.created_at AS subscription_created_at, s.since, s.until, s.consumed_by,
+       g.*
+FROM claimed c
+JOIN subscriptions s ON s.id = c.subscription_id
+JOIN signals g ON g.id = c.signal_id;
+
+-- name: finish
+-- End attempts: the deliveries' new states, and one row an attempt. An attempt that was overtaken changes nothing.
+WITH ended AS (
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::text[], $5::double precision[], $6::timestamptz[],
+                         $7::double precision[], $8::text[], $9::int[], $10::text[], $11::text[])
+        AS e (signal_id, subscription_id, number, state, pause, started_at, duration, outcome, status, error, excerpt)
+), settled AS (
+    UPDATE deliveries d
+    SET state = e.state,
+        due_at = CASE WHEN e.state = 'parked' THEN now() + make_interval(secs => e.pause) END,
+        finished_at = CASE WHEN e.state = 'parked' THEN NULL ELSE now() END
+    FROM ended e
+    WHERE d.signal_id = e.signal_id AND d.subscription_id = e.subscription_id
+      AND d.attempts = e.number AND d.state = 'pending'
+)
+INSERT INTO attempts (signal_id, subscription_id, number, started_at, duration, outcome, status, error, excerpt)
+SELECT signal_id, subscription_id, number, started_at, duration, outcome, status, error, excerpt FROM ended
+ON CONFLICT DO NOTHING;
+
+-- name: cancel
+-- Cancel deliveries of subscriptions that were deleted after the signals were recorded.
+UPDATE deliveries d SET state = 'cancelled', due_at = NULL, finished_at = now()
+FROM unnest($1::bigint[], $2::bigint[]) AS c (signal_id, subscription_id)
+WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state IN ('pending', 'parked');
+
+-- name: release
+-- Put deliveries whose pause is over back to pending; any number of schedulers may do this at once. $1: at most so many,
+-- $2: seconds after which they are looked after.
+WITH due AS (
+    SELECT signal_id, subscription_id FROM deliveries
+    WHERE state = 'parked' AND due_at <= now()
+    ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+UPDATE deliveries d SET state = 'pending', due_at = now() + make_interval(secs => $2)
+FROM due WHERE d.signal_id = due.signal_id AND d.subscription_id = due.subscription_id
+RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt;
+
+-- name: overdue
+-- How many pending deliveries should have been attempted by now (counted up to $1).
+SELECT count(*) FROM (SELECT FROM deliveries WHERE state = 'pending' AND due_at <= now() LIMIT $1) AS o;
+
+-- name: repair
+-- Take pending deliveries that should have been attempted by now: their messages are given up for lost.
+WITH lost AS (
+    SELECT signal_id, subscription_id FROM deliveries
+    WHERE state = 'pending' AND due_at <= now()
+    ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+UPDATE deliveries d SET due_at = now() + make_interval(secs => $2)
+FROM lost WHERE d.signal_id = lost.signal_id AND d.subscription_id = lost.subscription_id
+RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt;
+
+-- name: get
+SELECT d.*, s.tenant_id FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id
+WHERE d.signal_id = $1 AND d.subscription_id = $2;
+
+-- name: attempts
+SELECT * FROM attempts WHERE signal_id = $1 AND subscription_id = $2 ORDER BY number;
+
+-- name: list
+-- A page of deliveries after ($1, $2). Null filters are no filters; $6: the tenants the caller sees.
+SELECT d.*, s.tenant_id FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id
+WHERE (d.signal_id, d.subscription_id) > ($1, $2)
+  AND ($3::text IS NULL OR d.state = $3)
+  AND ($4::bigint IS NULL OR d.subscription_id = $4)
+  AND ($5::bigint IS NULL OR d.signal_id = $5)
+  AND ($6::text[] IS NULL OR s.tenant_id IS NULL OR s.tenant_id = ANY ($6))
+ORDER BY d.signal_id, d.subscription_id
+LIMIT $7;
+
+-- name: redrive
+-- Put a dead delivery back to parked, due now. Its attempts go on counting.
+UPDATE deliveries SET state = 'parked', due_at = now(), finished_at = NULL
+WHERE signal_id = $1 AND subscription_id = $2 AND state = 'dead'
+RETURNING signal_id;
+
+-- name: ledger
+-- The books in one snapshot; $1: of one subscription, or null for all.
+SELECT
+    (SELECT count(*) FROM signals) AS recorded,
+    (SELECT coalesce(sum(CASE WHEN $1::bigint IS NULL THEN cardinality(subscription_ids) ELSE 1 END), 0)
+     FROM matches WHERE $1::bigint IS NULL OR subscription_ids @> ARRAY[$1::bigint])::bigint AS matched,
+    count(*) FILTER (WHERE state = 'pending') AS pending,
+    count(*) FILTER (WHERE state = 'parked') AS parked,
+    count(*) FILTER (WHERE state = 'delivered') AS delivered,
+    count(*) FILTER (WHERE state = 'dead') AS dead,
+    count(*) FILTER (WHERE state = 'cancelled') AS cancelled
+FROM deliveries WHERE $1::bigint IS NULL OR subscription_id = $1;

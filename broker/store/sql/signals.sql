@@ -1,0 +1,112 @@
+-- name: number
+-- Number the signals of one batch, in order: $1 names, $2 execution ids, $3 principals, $4 idempotency keys, $5 hashes.
+-- The lock makes the order of ids the order of times over all gateways; nothing is reserved ahead.
+WITH lock AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock(7305002)
+), asked AS MATERIALIZED (
+    SELECT a.*
+    FROM lock, unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[])
+        WITH ORDINALITY AS a (name, execution_id, principal, key, body_hash, position)
+    ORDER BY a.position
+), numbered AS MATERIALIZED (
+    SELECT asked.*, nextval('signal_ids') AS id, clock_timestamp() AS created_at FROM asked
+), claimed AS (
+    INSERT INTO idempotency_keys AS known (principal, key, body_hash, signal_id, created_at)
+    SELECT principal, key, body_hash, id, created_at FROM numbered WHERE key IS NOT NULL
+    ON CONFLICT (principal, key) DO UPDATE SET (body_hash, signal_id, created_at) = (
+        SELECT f.* FROM (SELECT
+            CASE WHEN known.created_at < EXCLUDED.created_at - interval '24 hours' THEN EXCLUDED.body_hash ELSE known.body_hash END,
+            CASE WHEN known.created_at < EXCLUDED.created_at - interval '24 hours' THEN EXCLUDED.signal_id ELSE known.signal_id END,
+            CASE WHEN known.created_at < EXCLUDED.created_at - interval '24 hours' THEN EXCLUDED.created_at ELSE known.created_at END
+        ) AS f
+    )
+    RETURNING principal, key, body_hash, signal_id, created_at
+)
+SELECT n.id, n.created_at,
+       c.signal_id AS first_id, c.created_at AS first_created_at, c.body_hash AS first_body_hash,
+       CASE WHEN n.execution_id IS NOT NULL THEN ARRAY(
+           SELECT s.name FROM subscriptions s
+           WHERE s.execution_id = n.execution_id AND s.until IS NULL AND s.consumed_by IS NULL ORDER BY s.id
+       ) END AS execution_names,
+       CASE WHEN n.execution_id IS NOT NULL THEN ARRAY(
+           SELECT s.tenant_id FROM subscriptions s
+           WHERE s.execution_id = n.execution_id AND s.until IS NULL AND s.consumed_by IS NULL ORDER BY s.id
+       ) END AS execution_tenants
+FROM numbered n LEFT JOIN claimed c USING (principal, key)
+ORDER BY n.position;
+
+-- name: insert_signals
+-- Record signals; those that are recorded already are left alone and not returned.
+INSERT INTO signals (id, created_at, name, scope, tenant_id, execution_id, reach, payload, types,
+                     source, source_id, token_id, business_key, traceparent)
+SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::json[],
+                     $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::text[], $14::text[])
+ON CONFLICT (id) DO NOTHING
+RETURNING id;
+
+-- name: candidates
+-- Subscriptions that may match signals named $1 with ids from $2 to $3: a superset; the matcher decides.
+SELECT * FROM subscriptions
+WHERE (name = ANY ($1::text[]) OR is_pattern)
+  AND consumed_by IS NULL
+  AND since < $3
+  AND (until IS NULL OR until > $2)
+ORDER BY id;
+
+-- name: consume
+-- Let signals $2 consume the `once` subscriptions $1 that nobody consumed yet.
+WITH wanted AS (
+    SELECT s.id, w.signal_id
+    FROM unnest($1::bigint[], $2::bigint[]) AS w (subscription_id, signal_id)
+    JOIN subscriptions s ON s.id = w.subscription_id
+    WHERE s.consumed_by IS NULL
+    ORDER BY s.id
+    FOR UPDATE OF s
+)
+UPDATE subscriptions s SET consumed_by = w.signal_id
+FROM wanted w WHERE s.id = w.id AND s.consumed_by IS NULL
+RETURNING s.id;
+
+-- name: insert_deliveries
+-- Owe signals $1 to subscriptions $2 in states $3; $4: seconds after which a pending one is looked after.
+INSERT INTO deliveries (signal_id, subscription_id, state, due_at, finished_at)
+SELECT signal_id, subscription_id, state,
+       CASE WHEN state = 'pending' THEN now() + make_interval(secs => $4) END,
+       CASE WHEN state = 'cancelled' THEN now() END
+FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS d (signal_id, subscription_id, state);
+
+-- name: insert_matches
+-- Note what was owed: signal $1 of position i to the subscriptions listed as JSON in $2 at position i.
+INSERT INTO matches (signal_id, subscription_ids)
+SELECT signal_id, ARRAY(SELECT json_array_elements_text(ids)::bigint)
+FROM unnest($1::bigint[], $2::json[]) AS m (signal_id, ids);
+
+-- name: unbegun
+-- Pending deliveries of signals $1 that no attempt was begun at: their messages may never have been published.
+SELECT signal_id, subscription_id FROM deliveries
+WHERE signal_id = ANY ($1::bigint[]) AND state = 'pending' AND attempts = 0;
+
+-- name: get_signal
+SELECT * FROM signals WHERE id = $1;
+
+-- name: list_signals
+-- A page of signals in ascending order of ids. Null filters are no filters; $5 tenants and $6: what the caller sees.
+SELECT * FROM signals
+WHERE id > $1
+  AND ($2::text IS NULL OR name = $2)
+  AND ($3::text IS NULL OR tenant_id = $3)
+  AND ($4::text IS NULL OR execution_id = $4)
+  AND ($5::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY ($5))
+  AND ($6::text IS NULL OR source = $6)
+  AND ($7::bigint IS NULL OR source_id = $7)
+  AND ($8::timestamptz IS NULL OR created_at >= $8)
+  AND ($9::timestamptz IS NULL OR created_at < $9)
+ORDER BY id
+LIMIT $10;
+
+-- name: forget_idempotency_keys
+-- Forget keys older than a day; at most $1 at a time.
+DELETE FROM idempotency_keys WHERE (principal, key) IN (
+    SELECT principal, key FROM idempotency_keys
+    WHERE created_at < now() - interval '24 hours' ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED
+);

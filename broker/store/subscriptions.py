@@ -1,0 +1,71 @@
+"""Subscriptions in PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from broker.names import is_pattern
+from broker.store.database import Database
+from broker.store.rows import read_subscription
+from broker.store.statements import load
+from broker.subscriptions import Subscription, Terms
+
+_SQL = load("subscriptions")
+
+
+class SubscriptionStore:
+    """Creates, reads and deletes subscriptions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, terms: Terms, *, secret: bytes | None) -> Subscription:
+        """Create a subscription; once this returned, every signal that is numbered later matches it.
+
+        *secret* is the webhook's signing secret, sealed.
+        """
+        row = await self._database.fetchrow(
+            _SQL.create,
+            terms.name,
+            is_pattern(terms.name),
+            terms.tenant_id,
+            terms.execution_id,
+            terms.once,
+            terms.target.kind.value,
+            terms.target.address,
+            json.dumps(dict(terms.target.headers)),
+            secret,
+            [pause.total_seconds() for pause in terms.schedule],
+            None if terms.timeout is None else terms.timeout.total_seconds(),
+            terms.description,
+        )
+        assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
+        return read_subscription(row)
+
+    async def get(self, subscription_id: int) -> Subscription | None:
+        """Return the subscription with that id, unless it is deleted."""
+        row = await self._database.fetchrow(_SQL.get, subscription_id)
+        return None if row is None else read_subscription(row)
+
+    async def page(
+        self,
+        *,
+        after_id: int = 0,
+        limit: int = 100,
+        name: str | None = None,
+        tenant_id: str | None = None,
+        execution_id: str | None = None,
+        tenants: Sequence[str] | None = None,
+    ) -> list[Subscription]:
+        """Return subscriptions in ascending order of ids; *tenants* are those the caller sees (None: all)."""
+        rows = await self._database.fetch(_SQL.list, after_id, name, tenant_id, execution_id, tenants, limit)
+        return [read_subscription(row) for row in rows]
+
+    async def delete(self, subscription_id: int) -> bool:
+        """Delete the subscription and cancel what it is still owed; return whether there was one."""
+        async with self._database.transaction() as session:
+            found = await session.fetchval(_SQL.delete, subscription_id)
+            if found is not None:
+                await session.execute(_SQL.cancel_deliveries, subscription_id)
+        return found is not None

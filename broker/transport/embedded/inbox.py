@@ -1,0 +1,150 @@
+"""A consumer of the embedded transport: a connection that owns what it handed out, and the task that works it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+
+import structlog
+
+from broker.errors import SignalBrokerError
+from broker.store.database import Database, Row, Session
+from broker.store.statements import load
+from broker.transport import Received, Settlement
+from broker.transport.embedded.properties import decode
+
+POLL = 1.0
+"""Seconds after which a consumer looks even if nothing was heard."""
+
+log = structlog.get_logger()
+sql = load("embedded_transport")
+
+
+class EmbeddedInbox:
+    """Keeps `broker.transport.Inbox`.
+
+    Only the task touches the connection. So a caller of `receive` or `settle` may give up at any moment without a
+    message going astray, and settlements that arrive together share a statement.
+    """
+
+    def __init__(self, database: Database, queue: str, prefetch: int) -> None:
+        self.queue = queue
+        self.established = False
+        self._database = database
+        self._prefetch = prefetch
+        self._tags = itertools.count(1)
+        self._unsettled: dict[int, int] = {}
+        self._buffer: deque[Received] = deque()
+        self._filled = asyncio.Event()
+        self._settling: list[tuple[Settlement, list[int], asyncio.Future[None]]] = []
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task = asyncio.create_task(self._run(), name=f"consume:{queue}")
+
+    async def receive(self, limit: int) -> Sequence[Received]:
+        """Wait until at least one message is there, then return up to *limit* without waiting for more."""
+        while not self._buffer:
+            self._filled.clear()
+            await self._filled.wait()
+        return [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
+
+    async def settle(self, messages: Sequence[Received], settlement: Settlement) -> None:
+        """Settle *messages*, all of them the same way, in one go."""
+        tags = [message.tag for message in messages if message.tag in self._unsettled]
+        if tags:
+            settled = asyncio.get_running_loop().create_future()
+            self._settling.append((settlement, tags, settled))
+            self._wake.set()
+            await settled
+
+    def wake(self) -> None:
+        """Look into the queue: something may be there."""
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Settle what is being settled, return the rest to the queue."""
+        self._closing = True
+        self._wake.set()
+        await asyncio.wait({self._task}, timeout=self._database.timeout.total_seconds())
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while not self._closing:
+            try:
+                async with self._database.hold() as session:
+                    await self._consume(session)
+            except SignalBrokerError as error:
+                log.warning("consumer.lost", queue=self.queue, error=str(error))
+                await asyncio.sleep(POLL / 2)
+            finally:
+                self._forget()
+
+    async def _consume(self, session: Session) -> None:
+        owner = await session.fetchval(sql.own)
+        self.established = True
+        while not self._closing:
+            self._wake.clear()
+            await self._settle(session, owner)
+            if not self._closing:
+                await self._claim(session, owner)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL):
+                    await self._wake.wait()
+        await self._settle(session, owner)
+        await session.execute(sql.give_back, [owner], None)
+        await session.execute(sql.bury)
+
+    async def _claim(self, session: Session, owner: int) -> None:
+        free = self._prefetch - len(self._unsettled)
+        if free > 0:
+            for row in sorted(await session.fetch(sql.claim, self.queue, owner, free), key=_place):
+                tag = next(self._tags)
+                self._unsettled[tag] = row["id"]
+                self._buffer.append(decode(row["properties"], row["body"], tag=tag, redelivered=row["returned"] > 0))
+            if self._buffer:
+                self._filled.set()
+
+    async def _settle(self, session: Session, owner: int) -> None:
+        """Execute the settlements that are waiting; their callers go on once all of them are done."""
+        waiting, self._settling[:] = list(self._settling), []
+        try:
+            for settlement in Settlement:
+                tags = {tag for kind, tags, _ in waiting if kind is settlement for tag in tags} & self._unsettled.keys()
+                if tags:
+                    await self._execute(session, owner, settlement, [self._unsettled[tag] for tag in tags])
+                    for tag in tags:
+                        del self._unsettled[tag]
+        finally:
+            for _, _, settled in waiting:
+                if not settled.done():
+                    settled.set_result(None)
+
+    async def _execute(self, session: Session, owner: int, settlement: Settlement, ids: list[int]) -> None:
+        match settlement:
+            case Settlement.ACK:
+                await session.execute(sql.ack, self.queue, owner, ids)
+                return
+            case Settlement.REJECT:
+                await session.execute(sql.reject, self.queue, owner, ids)
+            case Settlement.REQUEUE:
+                await session.execute(sql.give_back, [owner], ids)
+        await session.execute(sql.bury)
+
+    def _forget(self) -> None:
+        """Nothing is owned any more: the connection is gone, and what it held comes again."""
+        self.established = False
+        self._unsettled.clear()
+        self._buffer.clear()
+        waiting, self._settling[:] = list(self._settling), []
+        for _, _, settled in waiting:
+            if not settled.done():
+                settled.set_result(None)
+
+
+def _place(row: Row) -> int:
+    place: int = row["id"]
+    return place

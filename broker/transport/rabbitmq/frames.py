@@ -1,0 +1,102 @@
+"""The frames of a publish, as bytes (AMQP 0-9-1, sections 2.3 and 4.2).
+
+pamqp could make them too, but takes four times as long over a message with a few headers, and this is the product's
+hottest path. The tests read every frame back with pamqp.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from functools import lru_cache
+
+from broker.transport import Header, Message
+
+APP_ID = "signal-broker"
+OVERHEAD = 8
+"""Bytes of a frame besides its payload."""
+
+_METHOD, _HEADER, _BODY = 1, 2, 3
+_END = b"\xce"
+_FRAME = struct.Struct(">BHI")
+_CONTENT = struct.Struct(">HHQH")
+_PUBLISH = struct.Struct(">HHH")
+_LONG = struct.Struct(">I")
+_INTEGER = struct.Struct(">cq")
+_TEXT = struct.Struct(">cI")
+_TIMESTAMP = struct.Struct(">Q")
+_MANDATORY = b"\x01"
+_PERSISTENT = b"\x02"
+
+# Flags of the properties we set; the properties follow in this order.
+_CONTENT_TYPE, _HEADERS, _DELIVERY_MODE = 1 << 15, 1 << 13, 1 << 12
+_MESSAGE_ID, _STAMP, _TYPE, _APP_ID = 1 << 7, 1 << 6, 1 << 5, 1 << 3
+_ALWAYS = _CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _MESSAGE_ID | _APP_ID
+
+
+def publish(
+    message: Message, *, exchange: str, routing_key: str, message_id: str, channel: int, frame_max: int
+) -> list[bytes]:
+    """Return basic.publish (mandatory), the content header and the body, cut to *frame_max* bytes a frame.
+
+    Raises:
+        ValueError: A name is over 255 bytes, or a header has a type that AMQP's table does not know.
+    """
+    flags = _ALWAYS
+    optional: list[bytes] = []
+    if message.timestamp is not None:
+        flags |= _STAMP
+        optional.append(_TIMESTAMP.pack(int(message.timestamp.timestamp())))
+    if message.type is not None:
+        flags |= _TYPE
+        optional.append(_short(message.type))
+    body = message.body
+    header = b"".join(
+        (
+            _CONTENT.pack(60, 0, len(body), flags),
+            _short(message.content_type),
+            _table(message.headers),
+            _PERSISTENT,
+            bytes((len(message_id),)) + message_id.encode(),
+            *optional,
+            _short(APP_ID),
+        )
+    )
+    parts = [_method(channel, exchange, routing_key), _FRAME.pack(_HEADER, channel, len(header)), header, _END]
+    limit = frame_max - OVERHEAD
+    for start in range(0, len(body), limit):
+        piece = body[start : start + limit]
+        parts += (_FRAME.pack(_BODY, channel, len(piece)), piece, _END)
+    return parts
+
+
+@lru_cache(maxsize=4096)
+def _method(channel: int, exchange: str, routing_key: str) -> bytes:
+    payload = _PUBLISH.pack(60, 40, 0) + _short(exchange) + _short(routing_key) + _MANDATORY
+    return _FRAME.pack(_METHOD, channel, len(payload)) + payload + _END
+
+
+@lru_cache(maxsize=4096)
+def _short(text: str) -> bytes:
+    encoded = text.encode()
+    if len(encoded) > 255:
+        raise ValueError(f"{text[:40]}... has {len(encoded)} bytes; AMQP allows 255 here")
+    return bytes((len(encoded),)) + encoded
+
+
+def _table(headers: Mapping[str, Header]) -> bytes:
+    table = b"".join([_short(name) + _value(value) for name, value in headers.items()])
+    return _LONG.pack(len(table)) + table
+
+
+def _value(value: Header) -> bytes:
+    if isinstance(value, str):
+        encoded = value.encode()
+        return _TEXT.pack(b"S", len(encoded)) + encoded
+    if isinstance(value, int):
+        try:
+            return _INTEGER.pack(b"l", value)
+        except struct.error:
+            raise ValueError(f"{value} does not fit into 64 bits") from None
+    items = b"".join([_value(item) for item in value])
+    return _TEXT.pack(b"A", len(items)) + items

@@ -1,0 +1,346 @@
+"""The webhook client against a real receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from ipaddress import ip_address, ip_network
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from broker.deliveries import Outcome
+from broker.egress import Guard
+from tests.support.addresses import REFUSED_HOSTS
+from tests.support.eventually import eventually
+from tests.support.receiver import Answer, receiver
+from workers.webhook import WebhookClient
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+async def target():
+    async with receiver() as running:
+        yield running
+
+
+@pytest.fixture
+async def client():
+    """A client that may reach loopback."""
+    async with WebhookClient(Guard([ip_network("127.0.0.0/8")]), concurrency=10) as client:
+        yield client
+
+
+@pytest.fixture
+async def guarded():
+    """A client that may reach public addresses only."""
+    async with WebhookClient(Guard(), concurrency=10) as client:
+        yield client
+
+
+async def post(client, url, *, body=b"{}", headers=None, timeout=10 * SECOND):
+    return await client.post(url, body=body, headers=headers or {"content-type": "application/json"}, timeout=timeout)
+
+
+@asynccontextmanager
+async def listener(handle):
+    """A TCP server on a free loopback port that treats each connection with *handle*; yields its port."""
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def test_the_receiver_gets_body_and_headers_as_given(client, target):
+    result = await post(client, target.url("/hook?a=%2B"), body=b'{"x":1}', headers={"Webhook-Id": "7-3"})
+    assert (result.outcome, result.status, result.error) == (Outcome.SUCCEEDED, 200, None)
+    [request] = target.requests
+    assert (request.path, request.body) == ("/hook", b'{"x":1}')
+    assert request.headers["webhook-id"] == "7-3"
+    assert request.headers["user-agent"] == "signal-broker"
+    assert request.headers["content-length"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (200, Outcome.SUCCEEDED),
+        (202, Outcome.SUCCEEDED),
+        (204, Outcome.SUCCEEDED),
+        (299, Outcome.SUCCEEDED),
+        (301, Outcome.REFUSED),
+        (304, Outcome.REFUSED),
+        (400, Outcome.REFUSED),
+        (401, Outcome.REFUSED),
+        (404, Outcome.REFUSED),
+        (410, Outcome.GONE),
+        (429, Outcome.THROTTLED),
+        (500, Outcome.REFUSED),
+        (502, Outcome.THROTTLED),
+        (503, Outcome.THROTTLED),
+        (504, Outcome.THROTTLED),
+        (599, Outcome.REFUSED),
+    ],
+)
+async def test_the_status_decides_the_outcome(client, target, status, outcome):
+    result = await post(client, target.answer("/", Answer(status=status)))
+    assert (result.outcome, result.status) == (outcome, status)
+    assert (result.error is None) == (outcome is Outcome.SUCCEEDED)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(client, target, status):
+    url = target.answer("/", Answer(status=status, headers={"Location": target.url("/elsewhere")}))
+    assert (await post(client, url)).outcome is Outcome.REFUSED
+    assert [request.path for request in target.requests] == ["/"]
+
+
+@pytest.mark.parametrize(
+    ("header", "low", "high"),
+    [("120", 120, 120), ("0", 0, 0), ("9" * 5000, 86400, 86400), ("date", 25, 30)],
+)
+async def test_retry_after_is_reported(client, target, header, low, high):
+    if header == "date":
+        header = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    result = await post(client, target.answer("/", Answer(status=503, headers={"Retry-After": header})))
+    assert timedelta(seconds=low) <= result.retry_after <= timedelta(seconds=high)
+
+
+@pytest.mark.parametrize("header", ["", "soon", "-5", "1.5", "1e3", "Mon, 99 Foo 2026 00:00:00 GMT"])
+async def test_a_garbled_retry_after_is_ignored(client, target, header):
+    result = await post(client, target.answer("/", Answer(status=503, headers={"Retry-After": header})))
+    assert (result.outcome, result.retry_after) == (Outcome.THROTTLED, None)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Answer(fate="hang"), id="hang"),
+        pytest.param(Answer(after=60), id="delay"),
+        pytest.param(Answer(body=b"x" * 1000, pace=0.01), id="drip"),
+    ],
+)
+async def test_an_answer_that_does_not_end_in_time_is_a_time_out(client, target, answer):
+    result = await post(client, target.answer("/", answer), timeout=0.3 * SECOND)
+    assert (result.outcome, result.error) == (Outcome.TIMED_OUT, "no complete answer within 0.3 s")
+    assert len(target.requests) == 1
+
+
+async def test_a_slow_answer_within_the_deadline_succeeds(client, target):
+    result = await post(client, target.answer("/", Answer(after=0.2, body=b"slow", pace=0.02)))
+    assert (result.outcome, result.excerpt) == (Outcome.SUCCEEDED, "slow")
+
+
+@pytest.mark.parametrize("answer", [Answer(fate="close"), Answer(fate="cut", body=b"half")], ids=["close", "cut"])
+async def test_a_link_lost_before_the_answer_was_complete_is_unreachable(client, target, answer):
+    result = await post(client, target.answer("/", answer))
+    assert result.outcome is Outcome.UNREACHABLE
+    assert result.error
+
+
+async def test_a_port_where_nobody_listens_is_unreachable(client):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        result = await post(client, f"http://127.0.0.1:{unused.getsockname()[1]}/")
+    assert result.outcome is Outcome.UNREACHABLE
+
+
+async def test_a_name_that_does_not_exist_is_unreachable(client):
+    assert (await post(client, "http://nowhere.invalid/")).outcome is Outcome.UNREACHABLE
+
+
+async def test_a_connection_that_does_not_come_about_is_unreachable(client, monkeypatch):
+    """The listener accepts nothing and its backlog is full, so that the kernel leaves further attempts unanswered."""
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for waiting in (first, second):
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        result = await post(client, f"http://127.0.0.1:{full.getsockname()[1]}/", timeout=20 * SECOND)
+    assert (result.outcome, result.error) == (Outcome.UNREACHABLE, "no connection within 5 s")
+
+
+@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 banana\r\n\r\n", b"\x16\x03\x01\x00"])
+async def test_an_answer_that_is_not_http_is_unreachable(client, answer):
+    async def handle(reader, writer):
+        await reader.readuntil(b"{}")
+        writer.write(answer)
+        writer.close()
+
+    async with listener(handle) as port:
+        result = await post(client, f"http://127.0.0.1:{port}/")
+    assert result.outcome is Outcome.UNREACHABLE
+    assert "\n" not in result.error
+
+
+async def test_endless_headers_end_at_once(client):
+    async def handle(_reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        try:
+            while True:
+                writer.write(b"x-more: " + b"x" * 1000 + b"\r\n")
+                await writer.drain()
+        except ConnectionError:
+            writer.close()
+
+    async with listener(handle) as port:
+        result = await post(client, f"http://127.0.0.1:{port}/")
+    assert result.outcome is Outcome.UNREACHABLE
+
+
+async def test_a_huge_body_is_not_read_to_its_end_and_its_connection_is_closed(client):
+    sent, hung_up = 0, asyncio.Event()
+
+    async def handle(reader, writer):
+        nonlocal sent
+        await reader.readuntil(b"{}")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"x" * 65536)
+                await writer.drain()
+                sent += 65536
+        except ConnectionError:
+            writer.close()
+            hung_up.set()
+
+    async with listener(handle) as port:
+        result = await post(client, f"http://127.0.0.1:{port}/")
+        async with asyncio.timeout(5):
+            await hung_up.wait()
+    assert (result.outcome, result.excerpt) == (Outcome.SUCCEEDED, "x" * 1024)
+    assert sent < 64 << 20  # what fits into the kernel's buffers
+
+
+@pytest.mark.parametrize(
+    ("body", "excerpt"),
+    [
+        (b"", None),
+        (b"ok", "ok"),
+        (b"a\x1b[2Jb\x00\r\nc\x7f", "a [2Jb c"),
+        ("rtl\u202eevil".encode(), "rtl evil"),
+        (b"\xff\xfeno text", "\ufffd\ufffdno text"),
+        (b"x" * 1023 + "ü".encode(), "x" * 1023),
+        (b"x" * 70000, "x" * 1024),
+    ],
+)
+async def test_the_excerpt_is_a_safe_line_of_at_most_1_kib(client, target, body, excerpt):
+    assert (await post(client, target.answer("/", Answer(status=500, body=body)))).excerpt == excerpt
+
+
+async def test_a_compressed_body_is_neither_asked_for_nor_unpacked(client, target):
+    url = target.answer("/", Answer(headers={"Content-Encoding": "gzip"}, body=b"\x1f\x8b not even gzip"))
+    result = await post(client, url)
+    assert (result.outcome, result.excerpt) == (Outcome.SUCCEEDED, None)
+    assert target.requests[0].headers["accept-encoding"] == "identity"
+
+
+async def test_the_reason_of_a_refusal_cannot_forge_a_line(client):
+    async def handle(reader, writer):
+        await reader.readuntil(b"{}")
+        writer.write(b"HTTP/1.1 500 no\x1b[2J\rway\r\ncontent-length: 0\r\n\r\n")
+
+    async with listener(handle) as port:
+        result = await post(client, f"http://127.0.0.1:{port}/")
+    assert result.error.isprintable()
+
+
+async def test_the_largest_body_is_sent(client, target):
+    await post(client, target.url(), body=b"x" * (15 << 20))
+    assert len(target.requests[0].body) == 15 << 20
+
+
+async def test_connections_are_kept_but_cookies_are_not(client, target):
+    url = target.answer("/", Answer(headers={"Set-Cookie": "a=b"}))
+    await post(client, url)
+    await post(client, url)
+    first, second = target.requests
+    assert first.peer == second.peer
+    assert "cookie" not in second.headers
+
+
+async def test_proxies_and_passwords_of_the_environment_are_not_used(client, target, monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert (await post(client, target.url())).outcome is Outcome.SUCCEEDED
+    assert "authorization" not in target.requests[0].headers
+
+
+async def test_a_certificate_of_nobody_is_unreachable(client, tmp_path):
+    async with receiver(ssl=self_signed(tmp_path)) as target:
+        result = await post(client, target.url())
+    assert result.outcome is Outcome.UNREACHABLE
+    assert "CERTIFICATE_VERIFY_FAILED" in result.error
+    assert target.requests == []
+
+
+def self_signed(directory):
+    """A TLS context for 127.0.0.1 that no authority vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = directory / "pem"
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context
+
+
+async def test_a_header_that_cannot_be_sent_is_our_own_failure(client, target):
+    result = await post(client, target.url(), headers={"X-Mine": "a\r\nHost: elsewhere"})
+    assert result.outcome is Outcome.FAILED
+    assert target.requests == []
+
+
+@pytest.mark.parametrize("host", REFUSED_HOSTS)
+async def test_a_host_that_is_refused_at_creation_is_not_reached_either(guarded, host):
+    """Nor is anything looked up that could lead there: some spellings end at the resolver, none at a success."""
+    result = await post(guarded, f"http://{host}/", timeout=SECOND)
+    assert result.outcome in {Outcome.FORBIDDEN, Outcome.UNREACHABLE, Outcome.TIMED_OUT}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "127.1", "0x7f.1", "2130706433", "0"])
+async def test_loopback_by_any_name_is_forbidden_and_sees_no_connection(guarded, host):
+    accepted = []
+    async with listener(lambda _reader, writer: (accepted.append(1), writer.close())) as port:
+        result = await post(guarded, f"http://{host}:{port}/")
+    assert result.outcome is Outcome.FORBIDDEN
+    assert accepted == []
+
+
+async def test_a_name_with_a_permitted_address_among_others_is_delivered_there(client, target):
+    """`localhost` is 127.0.0.1, and on many machines ::1 too, which the client here may not reach."""
+    result = await post(client, target.url().replace("127.0.0.1", "localhost"))
+    assert result.outcome is Outcome.SUCCEEDED
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "http://", "/hook", "http://[::1/", "http://127.0.0.1:99999/"])
+async def test_what_is_no_http_url_is_forbidden(client, url):
+    assert (await post(client, url)).outcome is Outcome.FORBIDDEN
+
+
+async def test_being_cancelled_ends_an_attempt(client, target):
+    attempt = asyncio.create_task(post(client, target.answer("/", Answer(fate="hang"))))
+    await eventually(lambda: target.requests)
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt

@@ -1,0 +1,110 @@
+"""A webhook receiver on a free loopback port: it records what comes, and answers each path as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from ssl import SSLContext
+from typing import Literal
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """How to answer one request.
+
+    Args:
+        status: HTTP status.
+        headers: Headers besides those of the protocol, a redirect's ``Location`` for example.
+        body: The body, of any size.
+        after: Seconds to wait before answering.
+        pace: Seconds to wait after every byte of the body, sent one by one.
+        fate: ``hang`` never answers; ``close`` hangs up instead of answering; ``cut`` hangs up within the body.
+    """
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    after: float = 0
+    pace: float = 0
+    fate: Literal["end", "hang", "close", "cut"] = "end"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A request as it came; `peer` tells connections apart."""
+
+    path: str
+    headers: CIMultiDict[str]
+    body: bytes
+    peer: tuple[str, int]
+
+
+class Receiver:
+    """What `receiver` yields: `requests` in the order they came, and `url`."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.base = ""
+        self._answers: dict[str, list[Answer]] = {}
+
+    def url(self, path: str = "/") -> str:
+        """Return the URL of *path*."""
+        return self.base + path
+
+    def answer(self, path: str, *answers: Answer) -> str:
+        """Answer *path* with *answers* in turn, the last one from then on, and return its URL; else it is a 200."""
+        self._answers[path] = list(answers)
+        return self.url(path)
+
+    def _next_answer(self, path: str) -> Answer:
+        answers = self._answers.get(path, [Answer()])
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        body = await request.read()
+        peer = request.transport.get_extra_info("peername")[:2]
+        self.requests.append(Request(path=request.path, headers=request.headers.copy(), body=body, peer=peer))
+        answer = self._next_answer(request.path)
+        await asyncio.sleep(answer.after)
+        if answer.fate == "hang":
+            await asyncio.Event().wait()
+        if answer.fate == "close":
+            request.transport.abort()
+        return await self._send(request, answer)
+
+    async def _send(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+        if not answer.pace and answer.fate != "cut":
+            return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+        response = web.StreamResponse(status=answer.status, headers=answer.headers)
+        response.content_length = len(answer.body) + (answer.fate == "cut")
+        await response.prepare(request)
+        for byte in answer.body:
+            await response.write(bytes([byte]))
+            await asyncio.sleep(answer.pace)
+        if answer.fate == "cut":
+            assert request.transport is not None
+            request.transport.close()
+        return response
+
+
+@asynccontextmanager
+async def receiver(*, ssl: SSLContext | None = None) -> AsyncIterator[Receiver]:
+    """Run a receiver, over TLS with *ssl*, until the block is left; what hangs then is cut off."""
+    receiver = Receiver()
+    app = web.Application(client_max_size=64 << 20)
+    app.router.add_route("*", "/{path:.*}", receiver._handle)  # noqa: SLF001
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=ssl).start()
+        host, port = runner.addresses[0][:2]
+        receiver.base = f"{'https' if ssl else 'http'}://{host}:{port}"
+        yield receiver
+    finally:
+        await runner.cleanup()
