@@ -106,7 +106,7 @@ def parse_retry_after(text: str, now: datetime) -> timedelta | None:
         try:
             date = parsedate_to_datetime(text)
             pause = date.replace(tzinfo=date.tzinfo or UTC) - now
-        except (ValueError, TypeError, OverflowError):
+        except (ValueError, OverflowError):
             return None
     return min(max(pause, timedelta()), RETRY_AFTER_LIMIT)
 

@@ -13,6 +13,10 @@ SignalBrokerError
 +-- EgressForbidden          the address is neither public nor allow-listed
 """
 
+from __future__ import annotations
+
+import errno
+
 
 class SignalBrokerError(Exception):
     """The root of this tree."""
@@ -70,5 +74,12 @@ class SecretUnreadable(SignalBrokerError):
 class EgressForbidden(SignalBrokerError, OSError):
     """Raised when a webhook was about to go to an address that is neither public nor allow-listed.
 
-    An `OSError`, so that the networking libraries between the guard and its caller pass it on as a failed connect.
+    It is an `OSError` with the errno ``EACCES``: that much of it survives the libraries between a socket and its
+    caller, which melt the failures of a name's several addresses into one.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errno.EACCES, message)
+
+    def __str__(self) -> str:
+        return str(self.strerror)

@@ -7,7 +7,6 @@ import binascii
 import os
 import secrets
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -16,6 +15,7 @@ from broker.errors import ConfigurationError, SecretUnreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 PREFIX = "whsec_"
 

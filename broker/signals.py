@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from broker.errors import InvalidField
 from broker.names import MAX_ROUTING_KEY_BYTES, check_name, encode_id
+from broker.variables import Types
 
 MAX_TYPES_BYTES = 48 * 1024
 """The typed view travels in a message's header, and RabbitMQ takes a header of at most one frame (128 KiB)."""
@@ -58,7 +58,7 @@ class Throw:
 
     name: str
     payload: bytes = b"{}"
-    types: Mapping[str, object] = field(default_factory=dict)
+    types: Types = field(default_factory=Types)
     scope: Scope = Scope.BROADCAST
     tenant_id: str | None = None
     execution_id: str | None = None

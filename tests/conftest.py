@@ -8,6 +8,7 @@ import pytest
 
 from broker.store.database import Database
 from tests.support.postgres import fresh_database, postgres_server
+from tests.support.rabbitmq import Rabbit, rabbitmq_server
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +30,17 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     """A pool on this test's own database."""
     async with Database(database_url) as database:
         yield database
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit]:
+    """The session's RabbitMQ."""
+    with rabbitmq_server(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq: Rabbit) -> Iterator[str]:
+    """URL of a vhost of this test's own."""
+    with rabbitmq.vhost() as url:
+        yield url

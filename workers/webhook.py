@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import errno
 import io
 import socket
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Self
 import aiohttp
 
 from broker.deliveries import Outcome, Result, outcome_of, parse_retry_after
-from broker.errors import EgressForbidden
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ class WebhookClient:
     ) -> None:
         await self._session.close()
 
-    async def post(self, url: str, *, body: bytes, headers: Mapping[str, str], timeout: timedelta) -> Result:
+    async def post(self, url: str, *, body: bytes, headers: Mapping[str, str], timeout: timedelta) -> Result:  # noqa: ASYNC109
         """Post *body* to *url* and return what came of it, whatever the receiver and the network do.
 
         Redirects are not followed. *timeout* covers everything from the name's lookup to the end of the answer's body
@@ -96,27 +96,26 @@ class WebhookClient:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Return the answer's body up to `READ_LIMIT`, and hang up on a longer one."""
+    """Return the answer's body up to `READ_LIMIT`; aiohttp closes the connection of a longer one on release."""
     body = bytearray()
-    while len(body) < READ_LIMIT:
-        chunk = await response.content.readany()
-        if not chunk:
-            return bytes(body)
+    while len(body) < READ_LIMIT and (chunk := await response.content.readany()):
         body += chunk
-    response.close()
     return bytes(body)
 
 
 def _failure(error: Exception, timeout: timedelta) -> Result:
     match error:
-        case aiohttp.ClientConnectorError(os_error=EgressForbidden() as refusal):
-            return Result(outcome=Outcome.FORBIDDEN, error=str(refusal))
+        # Of `EgressForbidden` the errno is left when every address of a name was refused.
+        case aiohttp.ClientConnectorError(os_error=OSError(errno=errno.EACCES) as refusal):
+            outcome, text = Outcome.FORBIDDEN, str(refusal)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return Result(outcome=Outcome.FORBIDDEN, error=_one_line(f"not a webhook's URL: {error}"))
+            outcome, text = Outcome.FORBIDDEN, f"not a webhook's URL: {error}"
         case aiohttp.ConnectionTimeoutError():
             outcome, text = Outcome.UNREACHABLE, f"no connection within {CONNECT_TIMEOUT.total_seconds():g} s"
         case TimeoutError():
             outcome, text = Outcome.TIMED_OUT, f"no complete answer within {timeout.total_seconds():g} s"
+        case aiohttp.ClientConnectorError(os_error=reason):
+            outcome, text = Outcome.UNREACHABLE, str(reason)
         case aiohttp.ClientError() | OSError():
             outcome, text = Outcome.UNREACHABLE, str(error) or type(error).__name__
         case _:

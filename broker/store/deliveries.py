@@ -120,8 +120,8 @@ class DeliveryStore:
             [ended.duration.total_seconds() for ended in batch],
             [ended.result.outcome.value for ended in batch],
             [ended.result.status for ended in batch],
-            [ended.result.error for ended in batch],
-            [ended.result.excerpt for ended in batch],
+            [_storable(ended.result.error) for ended in batch],
+            [_storable(ended.result.excerpt) for ended in batch],
         )
         return [None] * len(batch)
 
@@ -187,3 +187,8 @@ def _read_claimed(due: Due, row: Row) -> Claimed:
 
 def _read_due(rows: Sequence[Row]) -> list[Due]:
     return [Due(row["signal_id"], row["subscription_id"], row["attempt"]) for row in rows]
+
+
+def _storable(text: str | None) -> str | None:
+    """Return *text* as PostgreSQL takes it: one odd character must not cost a whole batch of attempts."""
+    return None if text is None else text.replace("\x00", "").encode(errors="replace").decode()[:2000]

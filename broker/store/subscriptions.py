@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from broker.names import is_pattern
+from broker.signals import Signal, Throw
 from broker.store.database import Database
 from broker.store.rows import read_subscription
 from broker.store.statements import load
 from broker.subscriptions import Subscription, Terms
 
 _SQL = load("subscriptions")
+_CANDIDATES = load("signals").candidates
+_END = (1 << 63) - 1
+"""A number after every other."""
 
 
 class SubscriptionStore:
@@ -61,6 +66,13 @@ class SubscriptionStore:
         """Return subscriptions in ascending order of ids; *tenants* are those the caller sees (None: all)."""
         rows = await self._database.fetch(_SQL.list, after_id, name, tenant_id, execution_id, tenants, limit)
         return [read_subscription(row) for row in rows]
+
+    async def receivers(self, throw: Throw) -> list[Subscription]:
+        """Return the subscriptions that *throw* would match if it were thrown now."""
+        rows = await self._database.fetch(_CANDIDATES, [throw.name], _END, _END)
+        signal = Signal(id=_END, created_at=datetime.now(UTC), throw=throw)
+        candidates = map(read_subscription, rows)
+        return [candidate for candidate in candidates if candidate.mismatch(signal) is None]
 
     async def delete(self, subscription_id: int) -> bool:
         """Delete the subscription and cancel what it is still owed; return whether there was one."""

@@ -1,0 +1,1 @@
+"""The command line ``signal-broker``: composes the gateway and the workers; nothing imports it."""

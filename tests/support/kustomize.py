@@ -6,10 +6,12 @@ Generated names keep no hash suffix, and a ConfigMap's or Secret's entries are i
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Document = dict[str, Any]
 
@@ -17,11 +19,9 @@ Document = dict[str, Any]
 def render(directory: Path) -> list[Document]:
     """Return the manifests that ``kubectl kustomize directory`` prints."""
     plan = yaml.safe_load((directory / "kustomization.yaml").read_text())
+    assert (plan.pop("apiVersion"), plan.pop("kind")) == ("kustomize.config.k8s.io/v1beta1", "Kustomization")
     documents: list[Document] = []
-    for kind in ("apiVersion", "kind"):
-        plan.pop(kind)
-    for resource in plan.pop("resources"):
-        path = directory / resource
+    for path in (directory / resource for resource in plan.pop("resources")):
         documents += render(path) if path.is_dir() else yaml.safe_load_all(path.read_text())
     for generator in plan.pop("configMapGenerator", []):
         documents.append(_generated("ConfigMap", generator["name"], generator["literals"]))
@@ -33,11 +33,9 @@ def render(directory: Path) -> list[Document]:
     for replicas in plan.pop("replicas", []):
         _named(documents, "Deployment", replicas["name"])["spec"]["replicas"] = replicas["count"]
     for image in plan.pop("images", []):
-        for document in documents:
-            for container in containers(document):
-                name, _, _ = container["image"].rpartition(":")
-                if name == image["name"]:
-                    container["image"] = f"{name}:{image['newTag']}"
+        for container in (c for document in documents for c in containers(document)):
+            if container["image"].partition(":")[0] == image["name"]:
+                container["image"] = f"{image['name']}:{image['newTag']}"
     assert not plan, f"{directory}: {sorted(plan)} are not known here"
     return documents
 

@@ -10,6 +10,7 @@ Where it comes from, first that can be had:
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import enum
 import json
@@ -22,18 +23,23 @@ import subprocess
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import warnings
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import quote, urlsplit
 
-import docker
-from docker.errors import DockerException
-from testcontainers.community.rabbitmq import RabbitMqContainer
+import docker  # type: ignore[import-untyped]
+import pika  # type: ignore[import-untyped]
+from docker.errors import DockerException  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
+
+    from pika.adapters.blocking_connection import BlockingChannel  # type: ignore[import-untyped]
+
+T = TypeVar("T")
 
 URL_VARIABLE = "SIGNAL_BROKER_TEST_TRANSPORT_URL"
 IMAGE = "rabbitmq:4.2"
@@ -144,7 +150,7 @@ class Rabbit:
 
     @contextmanager
     def vhost(self) -> Iterator[str]:
-        """Yield the URL of a fresh vhost. Vhosts are made and deleted a dozen at a time: a call of ctl takes a second."""
+        """Yield the URL of a fresh vhost. They are made and deleted a dozen at a time: a call of ctl takes a second."""
         if not self._fresh:
             used, self._used = self._used, []
             self._fresh = [f"test-{uuid.uuid4().hex}" for _ in range(VHOSTS_AT_ONCE)]
@@ -169,7 +175,7 @@ class Rabbit:
 
     def close_connections(self) -> None:
         """Let the server close every connection."""
-        self.ctl("close_all_connections", "a test wants it")
+        self.ctl("close_all_connections", "--global", "a test wants it")
 
     def set_policy(self, url: str, name: str, pattern: str, definition: dict[str, object]) -> None:
         """Set a policy for the queues of the vhost *url*."""
@@ -205,8 +211,8 @@ class Rabbit:
     def _exchange_vhosts(self, old: Sequence[str], new: Sequence[str]) -> None:
         self.ctl(
             "eval",
-            f"[rabbit_vhost:delete(V, <<\"t\">>) || V <- [{', '.join(map(erlang_binary, old))}]], "
-            "[begin rabbit_vhost:add(V, <<\"t\">>), rabbit_auth_backend_internal:set_permissions("
+            f'[rabbit_vhost:delete(V, <<"t">>) || V <- [{", ".join(map(erlang_binary, old))}]], '
+            '[begin rabbit_vhost:add(V, <<"t">>), rabbit_auth_backend_internal:set_permissions('
             '<<"guest">>, V, <<".*">>, <<".*">>, <<".*">>, <<"t">>) end '
             f"|| V <- [{', '.join(map(erlang_binary, new))}]].",
         )
@@ -240,13 +246,19 @@ class GivenRabbit(Rabbit):
         try:
             urllib.request.urlopen(request, timeout=10).close()
         except OSError as error:
-            raise RuntimeError(f"{URL_VARIABLE}: its management plugin must make vhosts at {self._api}: {error}") from error
+            raise RuntimeError(
+                f"{URL_VARIABLE}: its management plugin must make vhosts at {self._api}: {error}"
+            ) from error
 
 
 class DockerRabbit(Rabbit):
     """A container by testcontainers. It cannot be killed and come back, because its port would change."""
 
     def __init__(self) -> None:
+        with warnings.catch_warnings():  # its own deprecations
+            warnings.simplefilter("ignore")
+            from testcontainers.community.rabbitmq import RabbitMqContainer  # noqa: PLC0415
+
         self._container = RabbitMqContainer(IMAGE)
 
     def __enter__(self) -> Self:
@@ -274,7 +286,7 @@ class LocalRabbit(Rabbit):
         self._port, distribution, epmd = free_ports(3)
         super().__init__(f"amqp://guest:guest@127.0.0.1:{self._port}")
         (directory / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{self._port}\nvm_memory_high_watermark.relative = 0.4\ndisk_free_limit.absolute = 50MB\n"
+            f"listeners.tcp.1 = 127.0.0.1:{self._port}\ndisk_free_limit.absolute = 50MB\n"
         )
         (directory / "enabled_plugins").write_text("[].")
         cookie = directory / ".erlang.cookie"
@@ -360,6 +372,16 @@ class LocalRabbit(Rabbit):
             self._signal(number)
             self._node.wait(30)
             self._node = None
+
+
+async def on_channel(url: str, do: Callable[[BlockingChannel], T]) -> T:
+    """Return what *do* returns for a channel of another client, pika, on the vhost *url*."""
+
+    def run() -> T:
+        with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
+            return do(connection.channel())
+
+    return await asyncio.to_thread(run)
 
 
 def vhost_of(url: str) -> str:

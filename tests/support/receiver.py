@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from ssl import SSLContext
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from aiohttp import web
-from multidict import CIMultiDict
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from ssl import SSLContext
+
+    from multidict import CIMultiDict
 
 
 @dataclass(frozen=True, kw_only=True)

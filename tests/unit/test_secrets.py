@@ -34,6 +34,7 @@ def test_a_secret_of_24_to_64_bytes_is_read(size):
         "whsec_" + base64.b64encode(b"k" * 65).decode(),
         "whsec_" + base64.b64encode(b"k" * 32).decode()[:-1],
         "whsec_" + "*" * 44,
+        "whsec_" + base64.b64encode(b"k" * 32).decode().replace("a2", "a2\n", 1),
         "whsec_" + "ü" * 44,
     ],
 )

@@ -22,7 +22,7 @@ import structlog
 
 from broker.coalescing import Coalescer
 from broker.errors import ConfigurationError, SignalBrokerError, StoreUnavailable, Unavailable, Unconfirmed, Unroutable
-from broker.store.database import DataError, Database, Session
+from broker.store.database import Database, DataError, Session
 from broker.topology import Topology
 from broker.transport import Message
 from broker.transport.embedded.inbox import POLL, EmbeddedInbox, sql

@@ -7,11 +7,12 @@ import itertools
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from operator import itemgetter
 
 import structlog
 
 from broker.errors import SignalBrokerError
-from broker.store.database import Database, Row, Session
+from broker.store.database import Database, Session
 from broker.store.statements import load
 from broker.transport import Received, Settlement
 from broker.transport.embedded.properties import decode
@@ -21,6 +22,9 @@ POLL = 1.0
 
 log = structlog.get_logger()
 sql = load("embedded_transport")
+
+_Waiting = tuple[Settlement, list[int], asyncio.Future[None]]
+"""A settlement to execute: what to do, with which tags, and whom to tell."""
 
 
 class EmbeddedInbox:
@@ -39,7 +43,7 @@ class EmbeddedInbox:
         self._unsettled: dict[int, int] = {}
         self._buffer: deque[Received] = deque()
         self._filled = asyncio.Event()
-        self._settling: list[tuple[Settlement, list[int], asyncio.Future[None]]] = []
+        self._settling: list[_Waiting] = []
         self._wake = asyncio.Event()
         self._closing = False
         self._task = asyncio.create_task(self._run(), name=f"consume:{queue}")
@@ -99,18 +103,18 @@ class EmbeddedInbox:
         await session.execute(sql.bury)
 
     async def _claim(self, session: Session, owner: int) -> None:
+        """Fill the prefetch window. A full one asks for no message, only whether the link still stands."""
         free = self._prefetch - len(self._unsettled)
-        if free > 0:
-            for row in sorted(await session.fetch(sql.claim, self.queue, owner, free), key=_place):
-                tag = next(self._tags)
-                self._unsettled[tag] = row["id"]
-                self._buffer.append(decode(row["properties"], row["body"], tag=tag, redelivered=row["returned"] > 0))
-            if self._buffer:
-                self._filled.set()
+        for row in sorted(await session.fetch(sql.claim, self.queue, owner, free), key=itemgetter("id")):
+            tag = next(self._tags)
+            self._unsettled[tag] = row["id"]
+            self._buffer.append(decode(row["properties"], row["body"], tag=tag, redelivered=row["returned"] > 0))
+        if self._buffer:
+            self._filled.set()
 
     async def _settle(self, session: Session, owner: int) -> None:
         """Execute the settlements that are waiting; their callers go on once all of them are done."""
-        waiting, self._settling[:] = list(self._settling), []
+        waiting, self._settling = self._settling, []
         try:
             for settlement in Settlement:
                 tags = {tag for kind, tags, _ in waiting if kind is settlement for tag in tags} & self._unsettled.keys()
@@ -119,9 +123,7 @@ class EmbeddedInbox:
                     for tag in tags:
                         del self._unsettled[tag]
         finally:
-            for _, _, settled in waiting:
-                if not settled.done():
-                    settled.set_result(None)
+            _answer(waiting)
 
     async def _execute(self, session: Session, owner: int, settlement: Settlement, ids: list[int]) -> None:
         match settlement:
@@ -139,12 +141,11 @@ class EmbeddedInbox:
         self.established = False
         self._unsettled.clear()
         self._buffer.clear()
-        waiting, self._settling[:] = list(self._settling), []
-        for _, _, settled in waiting:
-            if not settled.done():
-                settled.set_result(None)
+        _answer(self._settling)
+        self._settling = []
 
 
-def _place(row: Row) -> int:
-    place: int = row["id"]
-    return place
+def _answer(waiting: list[_Waiting]) -> None:
+    for _, _, settled in waiting:
+        if not settled.done():
+            settled.set_result(None)

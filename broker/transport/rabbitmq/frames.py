@@ -7,14 +7,15 @@ hottest path. The tests read every frame back with pamqp.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from broker.transport import Header, Message
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from broker.transport import Header, Message
 
 APP_ID = "signal-broker"
-OVERHEAD = 8
-"""Bytes of a frame besides its payload."""
 
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _END = b"\xce"
@@ -34,10 +35,10 @@ _MESSAGE_ID, _STAMP, _TYPE, _APP_ID = 1 << 7, 1 << 6, 1 << 5, 1 << 3
 _ALWAYS = _CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _MESSAGE_ID | _APP_ID
 
 
-def publish(
-    message: Message, *, exchange: str, routing_key: str, message_id: str, channel: int, frame_max: int
+def publish(  # noqa: PLR0913
+    message: Message, *, exchange: str, routing_key: str, message_id: str, channel: int, body_limit: int
 ) -> list[bytes]:
-    """Return basic.publish (mandatory), the content header and the body, cut to *frame_max* bytes a frame.
+    """Return basic.publish (mandatory), the content header and the body, at most *body_limit* bytes a frame.
 
     Raises:
         ValueError: A name is over 255 bytes, or a header has a type that AMQP's table does not know.
@@ -63,9 +64,8 @@ def publish(
         )
     )
     parts = [_method(channel, exchange, routing_key), _FRAME.pack(_HEADER, channel, len(header)), header, _END]
-    limit = frame_max - OVERHEAD
-    for start in range(0, len(body), limit):
-        piece = body[start : start + limit]
+    for start in range(0, len(body), body_limit):
+        piece = body[start : start + body_limit]
         parts += (_FRAME.pack(_BODY, channel, len(piece)), piece, _END)
     return parts
 

@@ -1,0 +1,95 @@
+"""JSON texts from outside: read strictly and with a bounded depth, written compactly."""
+
+from __future__ import annotations
+
+import json
+from math import inf
+from typing import Any, NoReturn
+
+MAX_NESTING = 250
+"""Levels a document may have. Python's own limit varies with the caller's stack (a little below 1000), and what one
+process accepted the next one must be able to read."""
+
+
+class Infinite(str):
+    """A JSON number beyond the range of a double: ``Infinity`` or ``-Infinity``, and written as that string."""
+
+    __slots__ = ()
+
+
+def _number(text: str) -> float | Infinite:
+    value = float(text)
+    if -inf < value < inf:
+        return value
+    return Infinite("Infinity" if value > 0 else "-Infinity")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_float=_number, parse_constant=_refuse)
+_ENCODERS = {
+    f"{spacing}{escapes}": json.JSONEncoder(ensure_ascii=bool(escapes), allow_nan=False, separators=separators)
+    for spacing, separators in {"compact": (",", ":"), "spaced": (", ", ": ")}.items()
+    for escapes in ("", "-ascii")
+}
+STYLES = tuple(_ENCODERS)
+"""How JSON is commonly written: with or without blanks after separators, with or without non-ASCII escaped."""
+
+
+def read_first(text: str) -> Any:
+    """Return the JSON value that *text* begins with (after white space); what follows it is not looked at.
+
+    NaN and Infinity are refused, of a repeated key the last value counts.
+
+    Raises:
+        ValueError: *text* does not begin with a JSON value, or it nests deeper than `MAX_NESTING`.
+    """
+    return _read(text)[0]
+
+
+def read(text: str) -> Any:
+    """Return the one JSON value that *text* is.
+
+    Raises:
+        ValueError: As for `read_first`, or something follows the value.
+    """
+    value, end = _read(text)
+    if text[end:].strip(" \t\r\n"):
+        raise ValueError("something follows the JSON value")
+    return value
+
+
+def write(value: Any, style: str = "compact") -> str:
+    """Return *value* as JSON text in one of the `STYLES`."""
+    return _ENCODERS[style].encode(value)
+
+
+def encode(value: Any) -> bytes:
+    """Return *value* as compact JSON in UTF-8, escaped to ASCII where it holds unpaired surrogates."""
+    try:
+        return write(value).encode()
+    except UnicodeEncodeError:
+        return write(value, "compact-ascii").encode()
+
+
+def _read(text: str) -> tuple[Any, int]:
+    start = 0 if text[:1] == "{" else len(text) - len(text.lstrip(" \t\r\n"))
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    brackets = text.count("[") + text.count("{") if len(text) > MAX_NESTING else 0
+    if brackets > MAX_NESTING and _depth(value) > MAX_NESTING:
+        raise ValueError("nested too deep")
+    return value, end
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value] if isinstance(value, dict | list) else []
+    while level:
+        depth += 1
+        children = (child for parent in level for child in (parent.values() if isinstance(parent, dict) else parent))
+        level = [child for child in children if isinstance(child, dict | list)]
+    return depth

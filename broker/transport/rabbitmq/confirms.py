@@ -1,0 +1,136 @@
+"""A channel on which every message is followed until its publisher confirm."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiormq.exceptions import ChannelNotFoundEntity  # noqa: TID251
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from broker.errors import Nacked, TransportError, Unconfirmed, Unroutable
+from broker.transport.rabbitmq import frames
+from broker.transport.rabbitmq.channel import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiormq import Connection  # noqa: TID251
+    from aiormq.abc import ConfirmationFrameType  # noqa: TID251
+
+    from broker.transport import Message
+
+MOST_MESSAGES = 2000
+MOST_BYTES = 32 << 20
+
+
+@dataclass(slots=True, eq=False)
+class Publication:
+    """One message on its way; `channel` is where it was sent, None as long as it was not."""
+
+    message: Message
+    exchange: str
+    routing_key: str
+    confirm: asyncio.Future[None]
+    channel: ConfirmChannel | None = None
+
+    def fail(self, error: TransportError) -> None:
+        """Answer the caller with *error*, unless the caller is gone or answered."""
+        if not self.confirm.done():
+            self.confirm.set_exception(error)
+
+
+class ConfirmChannel(Channel):
+    """A channel in confirm mode.
+
+    It is `spent` by the first nack: RabbitMQ 3.10 can nack a channel for ever that was opened while a leader was
+    being elected.
+
+    Args:
+        connection: Where the channel is.
+        number: Its number there.
+        on_room: Called when there may be room again, or no need for room any more.
+    """
+
+    def __init__(self, connection: Connection, number: int, on_room: Callable[[], None]) -> None:
+        super().__init__(connection, number, confirms=True)
+        self._id = uuid.uuid4().hex
+        self._last_tag = 0
+        self._outstanding: OrderedDict[int, Publication] = OrderedDict()
+        self._bytes = 0
+        self._on_room = on_room
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    @property
+    def full(self) -> bool:
+        """Whether as much is unconfirmed as may be."""
+        return len(self._outstanding) >= MOST_MESSAGES or self._bytes >= MOST_BYTES
+
+    def send(self, publication: Publication) -> None:
+        """Send a message; its future is answered when the confirm comes, or the channel is closed."""
+        tag = self._last_tag + 1
+        message = publication.message
+        written = frames.publish(
+            message,
+            exchange=publication.exchange,
+            routing_key=publication.routing_key,
+            # Unique per publish, and it brings the delivery tag back with a basic.return, which has none.
+            message_id=f"{self._id}.{tag}",
+            channel=self.number,
+            body_limit=self.max_content_size,
+        )
+        self.write(written)
+        self._last_tag = tag
+        self._outstanding[tag] = publication
+        self._bytes += len(message.body)
+        self.idle.clear()
+        publication.channel = self
+
+    async def _on_return_frame(self, frame: Basic.Return) -> None:
+        header = await self._get_frame()
+        if not isinstance(header, ContentHeader):
+            raise TypeError(f"{header!r} is no content header")
+        await self._read_content(frame, header)
+        _, _, tag = (header.properties.message_id or "").rpartition(".")
+        # The ack that follows finds the publication answered.
+        if publication := self._outstanding.get(int(tag)):
+            where = f"exchange {frame.exchange!r}, routing key {frame.routing_key!r}"
+            publication.fail(Unroutable(f"{frame.reply_text}: {where}"))
+
+    async def _on_confirm_frame(self, frame: ConfirmationFrameType) -> None:
+        last = frame.delivery_tag or 0
+        multiple = not isinstance(frame, Basic.Reject) and frame.multiple
+        tags = list(itertools.takewhile(last.__ge__, self._outstanding)) if multiple else [last]
+        acked = isinstance(frame, Basic.Ack)
+        for tag in tags:
+            publication = self._outstanding.pop(tag, None)
+            if publication is None:  # the channel was closed meanwhile, and the caller told so
+                continue
+            self._bytes -= len(publication.message.body)
+            if not acked:
+                publication.fail(Nacked(f"a queue behind exchange {publication.exchange!r} refused the message"))
+            elif not publication.confirm.done():
+                publication.confirm.set_result(None)
+        if not acked:
+            self.spent.set()
+        if not self._outstanding:
+            self.idle.set()
+        self._on_room()
+
+    def _on_closed(self, closing: asyncio.Future[object]) -> None:
+        super()._on_closed(closing)
+        cause = None if closing.cancelled() else closing.exception()
+        kind: type[TransportError] = Unconfirmed
+        if isinstance(cause, ChannelNotFoundEntity) and len(self._outstanding) == 1:
+            kind = Unroutable  # of several, those before the culprit may have been stored
+        for publication in self._outstanding.values():
+            publication.fail(kind(f"the channel was closed: {cause or 'by us'}"))
+        self._outstanding.clear()
+        self.idle.set()
+        self._on_room()

@@ -1,0 +1,205 @@
+"""One consumer of one queue, re-established whenever its channel, its link or its queue was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+import structlog
+from pamqp.commands import Basic
+from pamqp.frame import marshal
+from pamqp.header import ContentHeader
+
+from broker.transport import Header, Received, Settlement
+from broker.transport.rabbitmq.channel import Channel
+from broker.transport.rabbitmq.link import Link, LinkLost, Refused, answers, close
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from aiormq import Connection  # noqa: TID251
+    from aiormq.abc import DeliveredMessage  # noqa: TID251
+    from pamqp.base import Frame
+
+REBUILD_PAUSE = 0.25
+SETTLED_PAUSE = 0.25
+"""RabbitMQ may not see an ack that is followed at once by the channel's end."""
+
+log = structlog.get_logger()
+
+
+class DeliveryChannel(Channel):
+    """A channel that hands each delivery on in order, where aiormq would start a task for each.
+
+    Args:
+        connection: Where the channel is.
+        number: Its number there.
+        on_delivery: Called with every message.
+    """
+
+    def __init__(
+        self, connection: Connection, number: int, on_delivery: Callable[[Basic.Deliver, DeliveredMessage], None]
+    ) -> None:
+        super().__init__(connection, number)
+        self._on_delivery = on_delivery
+
+    async def _on_deliver_frame(self, frame: Basic.Deliver) -> None:
+        header = await self._get_frame()
+        if not isinstance(header, ContentHeader):
+            raise TypeError(f"{header!r} is no content header")
+        self._on_delivery(frame, await self._read_content(frame, header))
+
+    async def _on_cancel_frame(self, frame: Basic.CancelOk | Basic.Cancel) -> None:
+        await super()._on_cancel_frame(frame)
+        if isinstance(frame, Basic.Cancel):  # the queue was deleted, or lost its leader
+            self.spent.set()
+
+
+class RabbitInbox:
+    """See `broker.transport.Inbox`. An async context manager; entering does not wait for the server."""
+
+    def __init__(self, link: Link, queue: str, *, prefetch: int) -> None:
+        self.queue = queue
+        self._link = link
+        self._prefetch = prefetch
+        self._log = log.bind(queue=queue)
+        self._channel: DeliveryChannel | None = None
+        self._consumer_tag = ""
+        self._received: deque[Received] = deque()
+        self._some = asyncio.Event()
+        # Delivery tags start again on every channel. A message's tag is `_base` + its delivery tag, so those of lost
+        # channels stay recognisable: they are not in `_unsettled` any more.
+        self._base = 0
+        self._highest = 0
+        self._unsettled: dict[int, None] = {}
+        self._settled_at = float("-inf")
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await self._stop()
+        finally:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait([self._task])
+
+    @property
+    def channel(self) -> Channel | None:
+        """The channel on which the server knows this consumer, as far as we have heard."""
+        channel = self._channel
+        return None if channel is None or channel.spent.is_set() or not self._consumer_tag else channel
+
+    async def receive(self, limit: int) -> Sequence[Received]:
+        """See `broker.transport.Inbox.receive`."""
+        while not self._received:
+            self._some.clear()
+            await self._some.wait()
+        return [self._received.popleft() for _ in range(min(limit, len(self._received)))]
+
+    async def settle(self, messages: Sequence[Received], settlement: Settlement) -> None:
+        """See `broker.transport.Inbox.settle`."""
+        tags = {message.tag for message in messages} & self._unsettled.keys()
+        if self._channel is None or not tags:
+            return
+        if settlement is Settlement.ACK:
+            frames: Sequence[Frame] = self._acks(tags)
+        else:
+            # reject, not nack: RabbitMQ 4.3 does not count a nack towards the delivery limit.
+            requeue = settlement is Settlement.REQUEUE
+            frames = [Basic.Reject(delivery_tag=tag - self._base, requeue=requeue) for tag in sorted(tags)]
+        number = self._channel.number
+        self._channel.write(marshal(frame, number) for frame in frames)
+        for tag in tags:
+            del self._unsettled[tag]
+        self._settled_at = asyncio.get_running_loop().time()
+
+    def _acks(self, tags: set[int]) -> list[Basic.Ack]:
+        """Return as few acks as will do: one for all up to the first message that stays unsettled."""
+        prefix = list(itertools.takewhile(tags.__contains__, self._unsettled))
+        singles = sorted(tags.difference(prefix))
+        acks = [Basic.Ack(delivery_tag=prefix[-1] - self._base, multiple=True)] if prefix else []
+        return acks + [Basic.Ack(delivery_tag=tag - self._base) for tag in singles]
+
+    async def _run(self) -> None:
+        said = ""
+        while True:
+            try:
+                await self._consume()
+                said = ""
+                self._log.warning("consumer.lost")
+            except (LinkLost, *Refused) as error:
+                if said != (said := str(error)):
+                    self._log.warning("consumer.refused", error=said)
+            await asyncio.sleep(REBUILD_PAUSE)
+
+    async def _consume(self) -> None:
+        """Consume until the channel is spent."""
+        channel = await self._link.open(self._make_channel)
+        try:
+            self._channel = channel
+            async with answers(self._link.timeout):
+                await channel.basic_qos(prefetch_count=self._prefetch)
+                consuming = await channel.basic_consume(self.queue, _never_called)
+            self._consumer_tag = consuming.consumer_tag or ""
+            self._log.info("consumer.established")
+            await channel.spent.wait()
+        finally:
+            self._channel = None
+            self._consumer_tag = ""
+            self._base = self._highest
+            self._unsettled.clear()
+            self._received.clear()
+            await close(channel)
+
+    def _make_channel(self, connection: Connection, number: int) -> DeliveryChannel:
+        return DeliveryChannel(connection, number, self._on_delivery)
+
+    def _on_delivery(self, delivery: Basic.Deliver, message: DeliveredMessage) -> None:
+        if message.channel is not self._channel:
+            return
+        tag = self._highest = self._base + (delivery.delivery_tag or 0)
+        properties = message.header.properties
+        self._unsettled[tag] = None
+        self._received.append(
+            Received(
+                body=message.body,
+                headers=_known(properties.headers or {}),
+                type=properties.message_type,
+                timestamp=properties.timestamp,
+                content_type=properties.content_type or "application/octet-stream",
+                tag=tag,
+                redelivered=bool(delivery.redelivered),
+            )
+        )
+        self._some.set()
+
+    async def _stop(self) -> None:
+        """Stop new messages, then wait until what was settled just now is safe."""
+        if not (self._channel and self._consumer_tag):
+            return
+        with suppress(LinkLost, *Refused):
+            async with answers(self._link.timeout):
+                await self._channel.basic_cancel(self._consumer_tag)
+        await asyncio.sleep(self._settled_at + SETTLED_PAUSE - asyncio.get_running_loop().time())
+
+
+def _known(headers: Mapping[str, Any]) -> dict[str, Header]:
+    """Return those of *headers* that the port knows."""
+    return {name: value for name, value in headers.items() if _is_header(value)}
+
+
+def _is_header(value: object) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(item, str) for item in value)
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
+async def _never_called(message: DeliveredMessage) -> None:
+    """Stand where aiormq wants a callback; `DeliveryChannel` takes its messages before."""

@@ -1,0 +1,190 @@
+"""One connection to RabbitMQ, kept alive: a lost one is replaced, host by host."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Self, TypeVar
+
+# aiormq itself rather than aio-pika on top: aio-pika's connection opens its own kind of channel, and our channels are
+# what this adapter is about; of aio-pika nothing would be left but its reconnecting, which cannot rotate hosts.
+import aiormq  # noqa: TID251  (the fence)
+import structlog
+from aiormq.exceptions import (  # noqa: TID251
+    AMQPError,
+    ChannelAccessRefused,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+)
+from yarl import URL
+
+from broker.errors import ConfigurationError
+from broker.transport.rabbitmq.channel import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from datetime import timedelta
+
+SHORTEST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+CLOSE_TIMEOUT = 2.0
+
+C = TypeVar("C", bound=Channel)
+Refused = (ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed)
+
+log = structlog.get_logger()
+
+
+class LinkLost(Exception):  # noqa: N818  (as in broker.errors: what happened, not what it is)
+    """Raised when the server did not answer, or the connection or channel was lost while it should have."""
+
+
+@asynccontextmanager
+async def answers(within: float) -> AsyncIterator[None]:
+    """Await the server's answers inside for *within* seconds altogether.
+
+    Raises:
+        LinkLost: They did not come; whatever aiormq calls it.
+        ChannelClosed: The server refused (one of `Refused`), and closed the channel over it.
+    """
+    try:
+        async with asyncio.timeout(within):
+            yield
+    except asyncio.CancelledError:
+        # aiormq cancels what waits on a connection that it gives up; nobody has cancelled *us* then.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise LinkLost("the link was closed") from None
+    except Refused:
+        raise
+    except TimeoutError:
+        raise LinkLost(f"no answer within {within:g} s") from None
+    except (AMQPError, OSError, RuntimeError) as error:  # aiormq says RuntimeError about a channel that is closed
+        raise LinkLost(str(error) or repr(error)) from error
+
+
+def split_hosts(url: str) -> tuple[URL, ...]:
+    """Return one URL per host of *url*, whose hosts are comma-separated: ``amqp://user:pw@one:5672,two/vhost``.
+
+    Raises:
+        ConfigurationError: There is no host, or one cannot be read.
+    """
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    credentials, at, hosts = authority.rpartition("@")
+    try:
+        urls = tuple(URL(f"{scheme}://{credentials}{at}{host.strip()}{slash}{path}") for host in hosts.split(","))
+    except ValueError as error:
+        raise ConfigurationError(f"transport URL: {error}") from None
+    if scheme not in {"amqp", "amqps"} or not all(url.host for url in urls):
+        raise ConfigurationError("transport URL: expected amqp://user:password@host[:port][,host...]/vhost")
+    return urls
+
+
+class Link:
+    """An async context manager; entering does not wait for the server.
+
+    Args:
+        hosts: Where to connect, one after the other.
+        name: What RabbitMQ shows as the connection's name.
+        heartbeat: A peer that is silent for about three of these counts as lost.
+        timeout: How long connecting, and opening a channel, may take.
+    """
+
+    def __init__(self, hosts: tuple[URL, ...], *, name: str, heartbeat: timedelta, timeout: timedelta) -> None:
+        options = {"heartbeat": str(max(1, round(heartbeat.total_seconds()))), "name": name}
+        self._hosts = tuple(host.update_query(options) for host in hosts)
+        self._log = log.bind(link=name)
+        self.timeout = timeout.total_seconds()
+        self._connection: aiormq.Connection | None = None
+        self._up = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the server has told this connection to stop publishing (a memory or disk alarm)."""
+        # aiormq keeps this to itself; `ready()`, its only public view, waits.
+        return self._connection is not None and not self._connection._Connection__connection_unblocked.is_set()  # type: ignore[attr-defined]  # noqa: SLF001
+
+    async def open(self, kind: Callable[[aiormq.Connection, int], C]) -> C:
+        """Wait for a connection, however long, and open a channel on it.
+
+        Raises:
+            LinkLost: The channel did not open.
+        """
+        while (connection := self._connection) is None:
+            await self._up.wait()
+        number = next(n for n in itertools.count(1) if n not in connection.channels)
+        channel = connection.channels[number] = kind(connection, number)
+        async with answers(self.timeout):
+            await channel.open()
+        return channel
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncIterator[Channel]:
+        """Wait for a connection, and lend a plain channel on it."""
+        channel = await self.open(Channel)
+        try:
+            yield channel
+        finally:
+            await close(channel)
+
+    async def _run(self) -> None:
+        pauses = _pauses()
+        for host in itertools.cycle(self._hosts):
+            where = f"{host.host}:{host.port}"
+            try:
+                connection = await self._connect(host)
+            except LinkLost as error:
+                self._log.warning("link.refused", host=where, error=str(error))
+                await asyncio.sleep(next(pauses))
+                continue
+            pauses = _pauses()
+            self._log.info("link.connected", host=where)
+            try:
+                self._connection = connection
+                self._up.set()
+                await asyncio.wait([connection.closing])
+            finally:
+                self._connection = None
+                self._up.clear()
+                await close(connection)
+            self._log.warning("link.lost", host=where)
+            await asyncio.sleep(next(pauses))
+
+    async def _connect(self, host: URL) -> aiormq.Connection:
+        connection = aiormq.Connection(host)
+        async with answers(self.timeout):
+            await connection.connect()
+            await connection.connected.wait()
+        return connection
+
+
+async def close(what: aiormq.Connection | Channel) -> None:
+    """Close *what* without waiting long for a server that hangs."""
+    with suppress(LinkLost, *Refused):
+        async with answers(CLOSE_TIMEOUT):
+            await what.close()
+
+
+def _pauses() -> Iterator[float]:
+    pause = SHORTEST_PAUSE
+    while True:
+        yield pause
+        pause = min(2 * pause, LONGEST_PAUSE)

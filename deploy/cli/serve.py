@@ -1,0 +1,97 @@
+"""Runs roles in one process until it is told to stop: the gateway, any of the workers, or all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+from aiohttp import web
+
+from broker.egress import Guard
+from broker.settings import Settings
+from broker.store.deliveries import DeliveryStore
+from broker.store.signals import SignalStore
+from deploy.cli.parts import Parts, open_parts
+from gateway.app import gateway_app
+from workers.deliverer import Deliverer
+from workers.recorder import Recorder
+from workers.scheduler import Scheduler
+from workers.targets import WebhookTarget
+from workers.webhook import WebhookClient
+
+GATEWAY = "gateway"
+WORKERS = ("recorder", "deliverer", "scheduler")
+
+Worker = Recorder | Deliverer | Scheduler
+
+log = structlog.get_logger()
+
+
+async def serve(
+    settings: Settings, url: str, roles: Collection[str], announce: Callable[[Parts, str], Awaitable[None]]
+) -> None:
+    """Run *roles* until SIGTERM or SIGINT, then drain.
+
+    Not ready -> no new requests and messages -> finish what is in flight -> close RabbitMQ, then PostgreSQL.
+    *announce* is called once, with the URL that the process serves, when it is ready.
+
+    Raises:
+        ConfigurationError, TransportError: The process could not start.
+    """
+    loop = asyncio.get_running_loop()
+    async with open_parts(settings, url) as parts:
+        stopping = parts.health.stopping
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        async with AsyncExitStack() as stack:
+            workers = [await stack.enter_async_context(_worker(role, parts)) for role in WORKERS if role in roles]
+            address = await stack.enter_async_context(_http(parts, gateway=GATEWAY in roles))
+            async with asyncio.TaskGroup() as group:
+                for worker in workers:
+                    group.create_task(worker.run(stopping), name=worker.name)
+                await announce(parts, address)
+                log.info("process.started", roles=sorted(roles), url=address)
+                await stopping.wait()
+                started = time.monotonic()
+                log.info("process.stopping", roles=sorted(roles))
+        log.info("process.stopped", roles=sorted(roles), drained_seconds=round(time.monotonic() - started, 3))
+
+
+@asynccontextmanager
+async def _worker(role: str, parts: Parts) -> AsyncIterator[Worker]:
+    settings, transport = parts.settings, parts.transport
+    signals, deliveries = SignalStore(parts.database), DeliveryStore(parts.database)
+    match role:
+        case "recorder":
+            yield Recorder(transport, signals, settings)
+        case "scheduler":
+            yield Scheduler(transport, deliveries, signals, settings)
+        case _:
+            guard = Guard(settings.egress_allow)
+            async with WebhookClient(guard, concurrency=settings.webhook_concurrency) as client:
+                yield Deliverer(transport, deliveries, WebhookTarget(client, parts.secrets), settings)
+
+
+@asynccontextmanager
+async def _http(parts: Parts, *, gateway: bool) -> AsyncIterator[str]:
+    """Serve the gateway, or for a worker `/livez`, `/readyz` and `/metrics` only; yield the URL."""
+    settings = parts.settings
+    async with AsyncExitStack() as stack:
+        if gateway:
+            app = await stack.enter_async_context(
+                gateway_app(parts.database, parts.transport, parts.secrets, settings, parts.health)
+            )
+        else:
+            app = web.Application()
+            parts.health.add_routes(app)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.drain_timeout.total_seconds())
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, settings.http_host, settings.http_port, reuse_address=True)
+        await site.start()
+        host, port, *_ = runner.addresses[0]
+        yield f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,62 @@
+"""The gateway as one aiohttp application: every dialect's routes, on the parts that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from aiohttp import web
+
+from broker.egress import Guard
+from broker.health import Health
+from broker.secrets import SecretBox
+from broker.settings import Settings
+from broker.store.access import AccessCache, AccessStore
+from broker.store.database import Database
+from broker.store.deliveries import DeliveryStore
+from broker.store.signals import SignalStore
+from broker.store.subscriptions import SubscriptionStore
+from broker.transport import Transport
+from gateway.auth import Authenticator
+from gateway.camunda.api import CAMUNDA, CamundaApi
+from gateway.dialects import answering_errors
+from gateway.docs import DocsApi
+from gateway.intake import Intake
+from gateway.native.deliveries import DeliveriesApi
+from gateway.native.signals import SignalsApi
+from gateway.native.subscriptions import SubscriptionsApi
+from gateway.native.tokens import TokensApi
+from gateway.problems import NATIVE
+from gateway.unleash.admin import AdminApi
+from gateway.unleash.calls import CallsApi
+from gateway.unleash.errors import UNLEASH
+
+
+@asynccontextmanager
+async def gateway_app(
+    database: Database, transport: Transport, secrets: SecretBox, settings: Settings, health: Health
+) -> AsyncIterator[web.Application]:
+    """Yield the application; leaving waits for no request (the server's runner does that)."""
+    signals, subscriptions = SignalStore(database), SubscriptionStore(database)
+    deliveries, access = DeliveryStore(database), AccessStore(database)
+    cache = AccessCache(database)
+    auth = Authenticator(cache, settings)
+    async with Intake(transport, signals, settings) as intake:
+        apis = (
+            SignalsApi(intake, signals, deliveries, auth, settings),
+            SubscriptionsApi(subscriptions, secrets, Guard(settings.egress_allow), auth, settings),
+            DeliveriesApi(deliveries, transport, auth, settings),
+            TokensApi(access, auth, settings),
+            CamundaApi(intake, subscriptions, auth, settings),
+            CallsApi(intake, cache, auth),
+            AdminApi(access, signals, auth, settings),
+        )
+        routes = [route for api in apis for route in api.routes]
+        routes += DocsApi(routes, version=version("signal-broker")).routes
+        app = web.Application(
+            middlewares=[answering_errors([CAMUNDA, UNLEASH, NATIVE])], client_max_size=settings.max_body_bytes
+        )
+        app.add_routes([web.route(route.method, route.path, route.handler) for route in routes])
+        health.add_routes(app)
+        yield app

@@ -1,0 +1,157 @@
+"""Camunda 7's REST API for signals, under ``/engine-rest``."""
+
+from __future__ import annotations
+
+import json
+
+from aiohttp import hdrs, web
+
+from broker.access import Permission, Principal
+from broker.jsontext import encode
+from broker.names import matches
+from broker.settings import Settings
+from broker.signals import Scope, Source, Throw
+from broker.store.signals import Numbered
+from broker.store.subscriptions import SubscriptionStore
+from gateway.auth import Authenticator
+from gateway.camunda.errors import (
+    CamundaError,
+    MissingAuthorization,
+    foreign_tenant,
+    http_error,
+    invalid_field,
+    not_subscribed,
+    unauthorized,
+    unavailable,
+    unknown_execution,
+)
+from gateway.camunda.requests import SignalRequest, check_headers, parse_signal
+from gateway.dialects import Dialect, read_body
+from gateway.intake import Intake, address
+from gateway.headers import read_key, read_traceparent
+from gateway.refusals import Refusal, TooLarge
+from gateway.routes import Route
+
+
+def refuse(refusal: Refusal) -> web.Response:
+    """Return *refusal* in Camunda's envelope; a caller that nobody knows gets an empty body, as from Camunda."""
+    if refusal.status == 401:
+        return web.Response(status=401, headers={hdrs.WWW_AUTHENTICATE: 'Basic realm="default"'})
+    if refusal.errors:
+        error = invalid_field(refusal.errors[0])
+    elif refusal.status == 503:
+        error = unavailable(refusal.detail)
+    elif isinstance(refusal, TooLarge):
+        error = CamundaError(413, "InvalidRequestException", refusal.detail)
+    else:
+        error = http_error(refusal.status)
+    return _answer(error, refusal.headers)
+
+
+def _answer(error: CamundaError, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        status=error.status, text=json.dumps(error.body), content_type="application/json", headers=headers
+    )
+
+
+CAMUNDA = Dialect(name="camunda", prefixes=("/engine-rest", "/signal"), refuse=refuse)
+
+
+class CamundaApi:
+    """Answers Camunda 7's clients."""
+
+    def __init__(
+        self, intake: Intake, subscriptions: SubscriptionStore, auth: Authenticator, settings: Settings
+    ) -> None:
+        self._intake = intake
+        self._subscriptions = subscriptions
+        self._auth = auth
+        self._settings = settings
+
+    @property
+    def routes(self) -> list[Route]:
+        """What this dialect answers."""
+        paths = ("/engine-rest/signal", "/engine-rest/engine/{engine}/signal", "/signal")
+        return [
+            Route("POST", path + slash, self.throw, f"Throw a signal (Camunda 7, {path})", {204: None, 400: None})
+            for path in paths
+            for slash in ("", "/")
+        ]
+
+    async def throw(self, request: web.Request) -> web.Response:
+        """Answer 204 once the signal is safe (Camunda 7 REST, Throw a Signal)."""
+        try:
+            return await self._throw(request)
+        except CamundaError as error:
+            return _answer(error)
+
+    async def _throw(self, request: web.Request) -> web.Response:
+        principal = await self._auth.principal(request)
+        check_headers(request.headers.get(hdrs.CONTENT_TYPE), request.headers.get(hdrs.ACCEPT))
+        body = await read_body(request, self._settings.max_body_bytes)
+        wanted = parse_signal(body, engine=request.match_info.get("engine", "default"))
+        to = address(
+            principal,
+            tenant_id=wanted.tenant_id,
+            without_tenant_id=wanted.without_tenant_id,
+            execution_id=wanted.execution_id,
+        )
+        throw = Throw(
+            name=wanted.name,
+            payload=encode(wanted.payload),
+            types=wanted.types,
+            scope=to.scope,
+            tenant_id=to.tenant_id,
+            execution_id=to.execution_id,
+            reach=to.reach,
+            source=Source.CAMUNDA,
+            token_id=principal.token_id,
+            traceparent=read_traceparent(request),
+        )
+        if not await self._is_reachable(principal, throw, wanted):
+            return web.Response(status=204)
+        await self._intake.accept(
+            throw,
+            key=read_key(request, principal, body),
+            admit=lambda numbered: _admit(principal, throw, numbered),
+        )
+        return web.Response(status=204)
+
+    async def _is_reachable(self, principal: Principal, throw: Throw, wanted: SignalRequest) -> bool:
+        """Return whether *throw* may be thrown; refuse what Camunda refuses only if somebody would receive it.
+
+        Naming a foreign tenant in which nobody is subscribed is no error (and reaches nobody, taps included).
+
+        Raises:
+            CamundaError: A permission is missing; or a tenant is named that is not the caller's, or a variable cannot
+                be stored, and somebody would receive the signal.
+        """
+        if throw.scope is not Scope.EXECUTION and not principal.may(Permission.THROW, throw.name):
+            raise _forbidden(principal, throw)
+        foreign = throw.tenant_id is not None and not principal.may_name_tenant(throw.tenant_id)
+        if foreign or wanted.refusal is not None:
+            receivers = await self._subscriptions.receivers(throw)
+            if foreign and receivers:
+                raise foreign_tenant(receivers[0].terms.execution_id or str(receivers[0].id))
+            if wanted.refusal is not None and receivers:
+                raise wanted.refusal
+        return not foreign
+
+
+def _admit(principal: Principal, throw: Throw, numbered: Numbered) -> None:
+    """Let a throw to an execution pass if it waits for the signal, and *principal* may reach it."""
+    if throw.execution_id is None:
+        return
+    if not numbered.execution:
+        raise unknown_execution(throw.execution_id)
+    waiting = [tenant for name, tenant in numbered.execution if matches(name, throw.name)]
+    if not waiting:
+        raise not_subscribed(throw.execution_id, throw.name)
+    if not all(principal.sees(tenant) for tenant in waiting):
+        raise foreign_tenant(throw.execution_id)
+    if not principal.may(Permission.THROW, throw.name):
+        raise _forbidden(principal, throw)
+
+
+def _forbidden(principal: Principal, throw: Throw) -> CamundaError:
+    return unauthorized(principal.name, [MissingAuthorization("UPDATE", "ProcessInstance", throw.name)])

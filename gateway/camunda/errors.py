@@ -1,0 +1,141 @@
+"""Camunda 7's error envelope, and every error this dialect answers with (facts: Camunda 7 REST, Throw a Signal)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from broker.errors import InvalidField, SignalBrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_JAX_RS = {
+    400: "BadRequestException",
+    404: "NotFoundException",
+    405: "NotAllowedException",
+    406: "NotAcceptableException",
+    415: "NotSupportedException",
+    503: "ServiceUnavailableException",
+}
+
+
+class CamundaError(SignalBrokerError):
+    """Raised when a request is answered with Camunda's error envelope.
+
+    Args:
+        status: The HTTP status.
+        type_: Simple name of the Java exception class that callers know.
+        message: What went wrong; empty where Camunda says nothing (malformed bodies).
+        code: Camunda's error code, None where the engine did not raise the error.
+        extra: Further keys of the body.
+    """
+
+    def __init__(
+        self, status: int, type_: str, message: str, *, code: int | None = None, extra: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.type = type_
+        self.message = message
+        self.code = code
+        self.extra = extra or {}
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON body."""
+        return {"type": self.type, "message": self.message, "code": self.code, **self.extra}
+
+
+@dataclass(frozen=True, slots=True)
+class MissingAuthorization:
+    """One permission that would have been enough; the fields are named as in the answer's body."""
+
+    permissionName: str  # noqa: N815
+    resourceName: str  # noqa: N815
+    resourceId: str | None = None  # noqa: N815
+
+    def __str__(self) -> str:
+        if self.resourceId is None:
+            return f"'{self.permissionName}' permission on resource '{self.resourceName}'"
+        return f"'{self.permissionName}' permission on resource '{self.resourceId}' of type '{self.resourceName}'"
+
+
+def http_error(status: int) -> CamundaError:
+    """An error of the HTTP layer (400, 404, 405, 406, 413, 415, 503), with the text JAX-RS gives it."""
+    type_ = _JAX_RS.get(status, "ClientErrorException")
+    return CamundaError(status, type_, f"HTTP {status} {HTTPStatus(status).phrase}")
+
+
+def malformed() -> CamundaError:
+    """The body is not JSON, or its shape is not that of a signal; Camunda does not say which."""
+    return invalid_request("")
+
+
+def invalid_request(message: str) -> CamundaError:
+    """The request cannot be what the caller meant."""
+    return CamundaError(400, "InvalidRequestException", message)
+
+
+def invalid_field(error: InvalidField) -> CamundaError:
+    """A limit of this product, which Camunda does not have, is exceeded."""
+    return invalid_request(f"{error.pointer.removeprefix('/').replace('/', '.')}: {error.detail}")
+
+
+def unsupported_type(kind: str) -> CamundaError:
+    """A variable's type does not exist."""
+    return CamundaError(400, "RestException", f"Unsupported value type '{kind}'")
+
+
+def unknown_engine() -> CamundaError:
+    """The path names another engine than ``default``."""
+    return invalid_request("No process engine available")
+
+
+def tenant_with_execution() -> CamundaError:
+    """An execution and a tenant (or ``withoutTenantId``) are given at once."""
+    message = "ENGINE-13027 Cannot specify a tenant-id when deliver a signal to a single execution."
+    return CamundaError(400, "BadUserRequestException", message, code=0)
+
+
+def unknown_execution(execution_id: str) -> CamundaError:
+    """No subscription of any name belongs to the execution."""
+    message = f"Cannot find execution with id '{execution_id}': execution is null"
+    return CamundaError(500, "NullValueException", message, code=0)
+
+
+def not_subscribed(execution_id: str, name: str) -> CamundaError:
+    """The execution is known, but does not wait for this signal (the odd end of the text is Camunda's)."""
+    message = f"Execution '{execution_id}' has not subscribed to a signal event with name '{name}'. is empty"
+    return CamundaError(500, "RestException", message, code=0)
+
+
+def foreign_tenant(instance_id: str) -> CamundaError:
+    """Somebody would receive the signal who belongs to a tenant that the caller may not reach.
+
+    Args:
+        instance_id: Whom it was meant for, in the place where Camunda names the process instance.
+    """
+    instance = f"the process instance '{instance_id}'"
+    message = f"ENGINE-13034 Cannot update {instance} because it belongs to no authenticated tenant."
+    return CamundaError(500, "ProcessEngineException", message, code=0)
+
+
+def unauthorized(user_id: str, missing: Sequence[MissingAuthorization]) -> CamundaError:
+    """The caller has none of the permissions in *missing* (at least one), each of which would do."""
+    if len(missing) == 1:
+        only = missing[0]
+        message = f"The user with id '{user_id}' does not have {only}."
+        named = asdict(only)
+    else:
+        choices = " or ".join(map(str, missing))
+        message = f"The user with id '{user_id}' does not have one of the following permissions: {choices}"
+        named = {"permissionName": None, "resourceName": None, "resourceId": None}
+    extra = {"userId": user_id, **named, "missingAuthorizations": [asdict(one) for one in missing]}
+    return CamundaError(403, "AuthorizationException", message, code=0, extra=extra)
+
+
+def unavailable(message: str) -> CamundaError:
+    """The signal was not accepted, or nobody can tell; throwing it again later is right."""
+    return CamundaError(503, "ServiceUnavailableException", message)

@@ -1,0 +1,218 @@
+"""What ``POST /engine-rest/signal`` reads, as leniently and as strictly as Camunda's JSON mapper does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from json import detect_encoding
+from typing import Any, NamedTuple
+
+from broker.jsontext import Infinite, read_first
+from broker.variables import Types, Variable, plain, typed
+from gateway.camunda.conversions import boolean, convert, unstorable
+from gateway.camunda.errors import (
+    CamundaError,
+    http_error,
+    invalid_request,
+    malformed,
+    tenant_with_execution,
+    unknown_engine,
+)
+
+_JSON = ("application", "json")
+_LONE_STAR = re.compile(r"^\s*\*\s*(?=;|$)")
+_MEDIA_RANGE = re.compile(r"\s*([^\s/;,]+)/([^\s/;,]+)\s*(?:;(.*))?", re.DOTALL)
+_QUALITY = re.compile(r"(?:^|;)\s*q\s*=\s*([^\s;]*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRequest:
+    """A signal as the caller asked for it; tenants, executions and grants are not looked at yet.
+
+    Args:
+        name: The signal's name; may be empty, and then matches nobody.
+        execution_id: For this execution only; then neither of the next two is set.
+        tenant_id: For this tenant only; wins over *without_tenant_id*.
+        without_tenant_id: For those without a tenant only.
+        payload: Each variable's plain value.
+        types: What the payload does not say about its variables.
+        refusal: The answer if anybody would receive the signal: a variable that Camunda finds it cannot store. With
+            nobody to receive it the signal is accepted.
+    """
+
+    name: str
+    execution_id: str | None
+    tenant_id: str | None
+    without_tenant_id: bool
+    payload: dict[str, Any]
+    types: Types
+    refusal: CamundaError | None
+
+    @property
+    def variables(self) -> dict[str, Variable]:
+        """The typed view of the payload."""
+        return typed(self.payload, self.types)
+
+
+class _Entry(NamedTuple):
+    value: Any
+    kind: str | None
+    info: dict[str, Any] | None
+
+
+def check_headers(content_type: str | None, accept: str | None) -> None:
+    """Check that the body is declared as JSON and that the caller takes JSON errors.
+
+    Raises:
+        CamundaError: 415 for another content type or none, 406 for an Accept that leaves JSON out, 400 for headers
+            that are not media types.
+    """
+    if content_type != "application/json":
+        _check_content_type(content_type)
+    if accept not in {None, "", "*/*", "application/json"}:
+        _check_accept(str(accept))
+
+
+def parse_signal(body: bytes, *, engine: str = "default") -> SignalRequest:
+    """Read the body of a throw.
+
+    The checks come in Camunda's order: shape of the whole body, name, engine, each variable, execution with tenant.
+    A body of length zero is ``{}``; UTF-8, 16 and 32 are told apart by their first bytes; what follows the JSON
+    object, and keys nobody knows, are ignored.
+
+    Args:
+        body: The body as received.
+        engine: The engine named in the path; there is only ``default``.
+
+    Raises:
+        CamundaError: The request is refused, whoever is subscribed.
+    """
+    document = _read(body) if body else {}
+    name = _text(document.get("name"))
+    execution_id = _text(document.get("executionId"))
+    tenant_id = _text(document.get("tenantId"))
+    without_tenant_id = _flag(document.get("withoutTenantId"))
+    entries = _entries(document.get("variables"))
+    if name is None:
+        raise invalid_request("No signal name given")
+    if engine != "default":
+        raise unknown_engine()
+    payload, types, refusal = _convert(entries)
+    if execution_id is not None and (tenant_id is not None or without_tenant_id):
+        raise tenant_with_execution()
+    return SignalRequest(name, execution_id, tenant_id, without_tenant_id, payload, types, refusal)
+
+
+def _convert(entries: dict[str, _Entry | None]) -> tuple[dict[str, Any], Types, CamundaError | None]:
+    payload: dict[str, Any] = {}
+    types: Types = {}
+    refusal = None
+    for name, entry in entries.items():
+        if entry is None:
+            raise invalid_request(f"The variable '{name}' must be an object with a value, not null")
+        if entry.kind is None and not entry.info and entry.value.__class__ is not Infinite:
+            payload[name] = entry.value
+            continue
+        variable = convert(*entry)
+        payload[name], note = plain(variable)
+        if note is not None:
+            types[name] = note
+        reason = unstorable(variable)
+        if reason is not None and refusal is None:
+            refusal = invalid_request(f"Cannot set variable '{name}': {reason}")
+    return payload, types, refusal
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        document = read_first(_decode(body))
+    except ValueError:
+        if body.strip(b" \t\r\n"):
+            raise malformed() from None
+        document = None
+    if document is None:
+        raise invalid_request('The body must be a JSON object, e.g. {"name": "policy_conditions_changed"}')
+    if not isinstance(document, dict):
+        raise malformed()
+    return document
+
+
+def _decode(body: bytes) -> str:
+    encoding = "utf-8" if body.startswith(b'{"') else detect_encoding(body)
+    try:
+        return body.decode(encoding, "surrogatepass")
+    except UnicodeDecodeError as error:
+        # Only the JSON value has to be readable; Camunda never gets to what follows it.
+        return error.object[: error.start].decode(encoding, "surrogatepass")
+
+
+def _text(value: Any) -> str | None:
+    """Numbers and truth values are taken as their text, as Jackson does."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    raise malformed()
+
+
+def _flag(value: Any) -> bool:
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    if isinstance(value, int):
+        return value != 0
+    if not isinstance(value, str):
+        raise malformed()
+    try:
+        return bool(boolean(value))
+    except ValueError:
+        raise malformed() from None
+
+
+def _entries(variables: Any) -> dict[str, _Entry | None]:
+    if variables is None:
+        return {}
+    if not isinstance(variables, dict):
+        raise malformed()
+    return {name: None if entry is None else _entry(entry) for name, entry in variables.items()}
+
+
+def _entry(entry: Any) -> _Entry:
+    if not isinstance(entry, dict):
+        raise malformed()
+    info = entry.get("valueInfo")
+    if info is not None and not isinstance(info, dict):
+        raise malformed()
+    return _Entry(entry.get("value"), _text(entry.get("type")), info)
+
+
+def _check_content_type(content_type: str | None) -> None:
+    if not content_type or _media_range(content_type)[:2] != _JSON:
+        raise http_error(415)
+
+
+def _check_accept(accept: str) -> None:
+    """The most specific range that covers JSON decides; its quality must not be 0 (RFC 9110, 12.5.1)."""
+    ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
+    qualities = {(kind, subtype): quality for kind, subtype, quality in ranges}
+    for covering in (_JSON, ("application", "*"), ("*", "*")):
+        if covering in qualities:
+            acceptable = qualities[covering] > 0
+            break
+    else:
+        acceptable = not ranges
+    if not acceptable:
+        raise http_error(406)
+
+
+def _media_range(text: str) -> tuple[str, str, float]:
+    """Type, subtype and quality; a lone ``*`` (as Java's own HTTP client sends) is ``*/*``."""
+    match = _MEDIA_RANGE.fullmatch(_LONE_STAR.sub("*/*", text))
+    if match is None:
+        raise http_error(400)
+    quality = _QUALITY.search(match[3] or "")
+    try:
+        return match[1].lower(), match[2].lower(), float(quality[1]) if quality else 1.0
+    except ValueError:
+        raise http_error(400) from None

@@ -1,0 +1,87 @@
+"""What the dialects have in common: paths, a way to refuse, and one middleware that turns every error into a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from broker.errors import InvalidField, StoreUnavailable, TransportError
+from gateway.refusals import BadRequest, Broken, Busy, Refusal, TooLarge, refusal_of
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One API that the gateway speaks.
+
+    Args:
+        name: For logs and metrics.
+        prefixes: The paths that are its own; what no dialect owns is the last one's.
+        refuse: Puts a refusal into the dialect's form.
+    """
+
+    name: str
+    prefixes: tuple[str, ...]
+    refuse: Callable[[Refusal], web.Response]
+
+    def owns(self, path: str) -> bool:
+        """Return whether *path* is the dialect's own."""
+        return any(path == prefix or path.startswith(prefix + "/") for prefix in self.prefixes)
+
+
+def answering_errors(dialects: Sequence[Dialect]) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    """Return the middleware that answers every error in the form of the dialect that was spoken to."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Exception as error:  # noqa: BLE001  (every error has an answer)
+            dialect = next((d for d in dialects if d.owns(request.path)), dialects[-1])
+            return dialect.refuse(_refusal(request, error))
+
+    return middleware
+
+
+def _refusal(request: web.Request, error: Exception) -> Refusal:
+    match error:
+        case Refusal():
+            return error
+        case InvalidField():
+            return BadRequest(f"{error.pointer.removeprefix('/') or 'body'} {error.detail}", errors=[error])
+        case StoreUnavailable() | TransportError() | TimeoutError():
+            log.warning("request.postponed", path=request.path, error=str(error))
+            return Busy("The broker cannot take this now; try again in a moment.")
+        case web.HTTPException():
+            allow = error.headers.get("Allow")
+            return refusal_of(error.status, error.reason, {"Allow": allow} if allow else None)
+        case _:
+            log.error("request.failed", path=request.path, method=request.method, exc_info=error)
+            return Broken("Something went wrong here; the log has the details.")
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """Return the request's body.
+
+    Raises:
+        TooLarge: It has more than *limit* bytes.
+        BadRequest: The connection broke while it was read.
+    """
+    if (request.content_length or 0) > limit:
+        raise TooLarge(f"The body has {request.content_length} bytes; at most {limit} are allowed.")
+    body = bytearray()
+    try:
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > limit:
+                raise TooLarge(f"The body has more than {limit} bytes.")
+    except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:
+        raise BadRequest("The body ended too early or is not encoded as its headers say.") from error
+    return bytes(body)

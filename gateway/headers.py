@@ -1,0 +1,37 @@
+"""Request headers that every dialect reads."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from aiohttp import web
+
+from broker.access import Principal
+from broker.errors import InvalidField
+from broker.store.signals import IdempotencyKey
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_MAX_KEY = 255
+
+
+def read_traceparent(request: web.Request) -> str | None:
+    """Return the request's W3C trace context, if it has a valid one."""
+    value = request.headers.get("traceparent", "")
+    return value if _TRACEPARENT.fullmatch(value) else None
+
+
+def read_key(request: web.Request, principal: Principal, body: bytes) -> IdempotencyKey | None:
+    """Return the request's idempotency key, if it has one. Keys of different callers never meet.
+
+    Raises:
+        InvalidField: It is empty, too long, or not printable ASCII.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not (1 <= len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
+        raise InvalidField("Idempotency-Key", f"must be 1 to {_MAX_KEY} printable ASCII characters")
+    owner = principal.name if principal.token_id is None else f"token {principal.token_id}"
+    body_hash = hashlib.sha256(request.path.encode() + b"\0" + body).digest()
+    return IdempotencyKey(principal=owner, key=key, body_hash=body_hash)

@@ -1,0 +1,133 @@
+"""The way in: a throw is numbered, published, and only when RabbitMQ confirmed it, answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from broker import metrics
+from broker.access import Principal
+from broker.coalescing import Coalescer
+from broker.errors import InvalidField, Unconfirmed, Unroutable
+from broker.messages import signal_message
+from broker.names import check_id
+from broker.settings import Settings
+from broker.signals import Scope, Signal, Throw
+from broker.store.signals import IdempotencyKey, Numbered, SignalStore
+from broker.topology import BROADCAST, RECORD, ROUTED
+from broker.transport import Transport
+from gateway.refusals import Conflicting
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A signal that is safe: RabbitMQ confirmed it. *replayed*: it was accepted before, under the same key."""
+
+    signal: Signal
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Whom a throw is for, after the caller's own limits were applied."""
+
+    scope: Scope
+    tenant_id: str | None = None
+    execution_id: str | None = None
+    reach: tuple[str, ...] | None = None
+
+
+def address(
+    principal: Principal,
+    *,
+    tenant_id: str | None = None,
+    without_tenant_id: bool = False,
+    execution_id: str | None = None,
+) -> Address:
+    """Return whom a throw by *principal* with these fields is for; a named tenant wins over `without_tenant_id`.
+
+    Raises:
+        InvalidField: An id cannot be one, or an execution is named together with a tenant.
+    """
+    if execution_id is not None:
+        if tenant_id is not None or without_tenant_id:
+            raise InvalidField("/tenantId", "cannot be given together with executionId: an execution has its tenant")
+        return Address(scope=Scope.EXECUTION, execution_id=check_id(execution_id, "/executionId"))
+    if tenant_id is not None:
+        return Address(scope=Scope.TENANT, tenant_id=check_id(tenant_id, "/tenantId"))
+    if without_tenant_id:
+        return Address(scope=Scope.UNTENANTED)
+    return Address(scope=Scope.BROADCAST, reach=principal.tenants)
+
+
+class Intake:
+    """Accepts throws. Those that arrive together are numbered in one round trip and published in one pipeline."""
+
+    def __init__(self, transport: Transport, signals: SignalStore, settings: Settings) -> None:
+        self._transport = transport
+        # A tap that lost its quorum takes the first half of the time, the record queue alone has the second.
+        self._confirm_timeout = settings.confirm_timeout / 2
+        self._numbers: Coalescer[tuple[Throw, IdempotencyKey | None], Numbered] = Coalescer(signals.number)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._numbers.__aexit__(kind, error, trace)
+
+    async def accept(
+        self,
+        throw: Throw,
+        *,
+        key: IdempotencyKey | None = None,
+        admit: Callable[[Numbered], None] = lambda _: None,
+    ) -> Accepted:
+        """Number and publish *throw*; return once it is safe.
+
+        *admit* may refuse it by raising, knowing who is subscribed for the execution it names.
+
+        Raises:
+            Conflicting: The idempotency key was used with another body.
+            StoreUnavailable, TransportError: It could not be made safe now. It may be accepted all the same; a throw
+                with the same idempotency key will not become a second signal.
+        """
+        numbered = await self._numbers.submit((throw, key))
+        if numbered.conflicting:
+            raise Conflicting("This Idempotency-Key was used with another body less than 24 hours ago.")
+        admit(numbered)
+        signal = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
+        await self._publish(signal)
+        metrics.ACCEPTED.labels(throw.source.value, throw.scope.value).inc()
+        log.info(
+            "signal.accepted",
+            signal_id=signal.id,
+            name=throw.name,
+            scope=throw.scope.value,
+            source=throw.source.value,
+            replayed=numbered.repeated,
+        )
+        return Accepted(signal=signal, replayed=numbered.repeated)
+
+    async def _publish(self, signal: Signal) -> None:
+        """Publish to everybody; if some tap keeps that from being confirmed, to the record queue alone.
+
+        A fan-out is confirmed only when every bound queue took it, but only the record queue decides whether we
+        accept. The recorder drops the repeat by its id.
+        """
+        message, exchange = signal_message(signal), BROADCAST if signal.throw.is_fanout else ROUTED
+        try:
+            await self._transport.publish(
+                message, exchange=exchange, routing_key=signal.throw.routing_key, timeout=self._confirm_timeout
+            )
+        except (Unconfirmed, Unroutable) as error:
+            await self._transport.publish(message, exchange="", routing_key=RECORD, timeout=self._confirm_timeout)
+            metrics.TAP_REJECTIONS.labels(exchange).inc()
+            log.warning("tap.rejected", signal_id=signal.id, exchange=exchange, error=str(error))

@@ -1,0 +1,142 @@
+"""``/v1/deliveries`` and ``/v1/ledger``: what is owed, what became of it, and whether the books balance."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from broker.access import Permission, Principal
+from broker.deliveries import State, delivery_id, parse_delivery_id
+from broker.errors import InvalidField
+from broker.settings import Settings
+from broker.store.database import Row
+from broker.store.deliveries import DeliveryStore
+from broker.topology import RECORD
+from broker.transport import Transport
+from gateway.auth import Authenticator, demand
+from gateway.bodies import dump
+from gateway.documents import AttemptDocument, DeliveryDocument, DeliveryPage, LedgerDocument, States
+from gateway.queries import choice, limit, optional_integer
+from gateway.refusals import Conflicting, NotFound
+from gateway.routes import Route
+
+
+class DeliveriesApi:
+    """Lists, shows and redrives deliveries, and shows the ledger."""
+
+    def __init__(
+        self, deliveries: DeliveryStore, transport: Transport, auth: Authenticator, settings: Settings
+    ) -> None:
+        self._deliveries = deliveries
+        self._transport = transport
+        self._auth = auth
+        self._settings = settings
+
+    @property
+    def routes(self) -> list[Route]:
+        """What this part of the API answers."""
+        one = "/v1/deliveries/{id}"
+        return [
+            Route("GET", "/v1/deliveries", self.list, "List deliveries", {200: DeliveryPage}),
+            Route("GET", one, self.get, "Show a delivery", {200: DeliveryDocument}),
+            Route("POST", one + "/redrive", self.redrive, "Redrive a dead delivery", {200: DeliveryDocument}),
+            Route("GET", "/v1/ledger", self.ledger, "Show the ledger", {200: LedgerDocument}),
+        ]
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Answer a page of the deliveries that the caller sees."""
+        principal = await self._auth.principal(request)
+        return await delivery_page(self._deliveries, request, principal, optional_integer(request, "signalId"))
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Answer one delivery with its attempts."""
+        key, row = await self._visible(request, Permission.READ)
+        return await self._answer(key, row)
+
+    async def redrive(self, request: web.Request) -> web.Response:
+        """Put a dead delivery back."""
+        key, _ = await self._visible(request, Permission.DELIVERIES)
+        if not await self._deliveries.redrive(key):
+            raise Conflicting("Only a dead delivery can be redriven.")
+        row = await self._deliveries.get(key)
+        assert row is not None  # noqa: S101  (it was there just now)
+        return await self._answer(key, row)
+
+    async def _answer(self, key: tuple[int, int], row: Row) -> web.Response:
+        attempts = [
+            AttemptDocument(
+                number=attempt["number"],
+                started_at=attempt["started_at"],
+                duration=attempt["duration"],
+                outcome=attempt["outcome"],
+                status=attempt["status"],
+                error=attempt["error"],
+                response=attempt["excerpt"],
+            )
+            for attempt in await self._deliveries.attempts(key)
+        ]
+        return web.Response(body=dump(_document(row, attempts)), content_type="application/json")
+
+    async def _visible(self, request: web.Request, permission: Permission) -> tuple[tuple[int, int], Row]:
+        principal = await self._auth.principal(request)
+        demand(principal, permission)
+        text = request.match_info["id"]
+        try:
+            key = parse_delivery_id(text)
+        except ValueError as error:
+            raise NotFound(f"There is no delivery {text!r}.") from error
+        row = await self._deliveries.get(key)
+        if row is None or not principal.sees(row["tenant_id"]):
+            raise NotFound(f"There is no delivery {text!r}.")
+        return key, row
+
+    async def ledger(self, request: web.Request) -> web.Response:
+        """Answer the books in one snapshot, of all subscriptions or of one."""
+        principal = await self._auth.principal(request)
+        demand(principal, Permission.READ)
+        ledger = await self._deliveries.ledger(optional_integer(request, "subscriptionId"))
+        awaiting = await self._transport.depth(RECORD, timeout=self._settings.confirm_timeout)
+        answer = LedgerDocument(
+            recorded=ledger.recorded,
+            awaiting_record=awaiting,
+            matched=ledger.matched,
+            deliveries=States(**{state.value: ledger.states[state] for state in State}),
+            unaccounted=ledger.unaccounted,
+        )
+        return web.Response(body=dump(answer), content_type="application/json")
+
+
+async def delivery_page(
+    deliveries: DeliveryStore, request: web.Request, principal: Principal, signal_id: int | None
+) -> web.Response:
+    """Answer a page of the deliveries that *principal* sees, as the query of *request* says."""
+    demand(principal, Permission.READ)
+    size = limit(request)
+    after = request.query.get("afterId")
+    try:
+        start = (0, 0) if after is None else parse_delivery_id(after)
+    except ValueError as error:
+        raise InvalidField("?afterId", "must be the id of a delivery") from error
+    rows = await deliveries.page(
+        after=start,
+        limit=size,
+        state=choice(request, "state", State),
+        subscription_id=optional_integer(request, "subscriptionId"),
+        signal_id=signal_id,
+        tenants=principal.tenants,
+    )
+    items = [_document(row, row["attempts"]) for row in rows]
+    page = DeliveryPage(items=items, next=items[-1].id if len(rows) == size else None)
+    return web.Response(body=dump(page), content_type="application/json")
+
+
+def _document(row: Row, attempts: int | list[AttemptDocument]) -> DeliveryDocument:
+    return DeliveryDocument(
+        id=delivery_id(row["signal_id"], row["subscription_id"]),
+        signal_id=row["signal_id"],
+        subscription_id=row["subscription_id"],
+        state=row["state"],
+        attempts=attempts,
+        due_at=row["due_at"],
+        created_at=row["created_at"],
+        finished_at=row["finished_at"],
+    )

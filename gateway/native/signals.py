@@ -1,0 +1,143 @@
+"""``/v1/signals``: throwing signals and looking at them."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from broker.access import Permission
+from broker.documents import signal_json
+from broker.errors import InvalidField
+from broker.settings import Settings
+from broker.signals import Signal, Source, Throw
+from broker.store.deliveries import DeliveryStore
+from broker.store.signals import SignalStore
+from broker.variables import Types
+from gateway.auth import Authenticator, demand, demand_tenant
+from gateway.bodies import parse, raw_member, read_json
+from gateway.documents import DeliveryPage, Problem, SignalDocument, SignalPage, SignalRequest
+from gateway.headers import read_key, read_traceparent
+from gateway.intake import Intake, address
+from gateway.native.deliveries import delivery_page
+from gateway.native.variables import read_variables
+from gateway.queries import integer, limit, moment, optional_integer, path_id
+from gateway.refusals import NotFound
+from gateway.routes import Route
+
+
+class SignalsApi:
+    """Throws, lists and shows signals."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        signals: SignalStore,
+        deliveries: DeliveryStore,
+        auth: Authenticator,
+        settings: Settings,
+    ) -> None:
+        self._intake = intake
+        self._signals = signals
+        self._deliveries = deliveries
+        self._auth = auth
+        self._settings = settings
+
+    @property
+    def routes(self) -> list[Route]:
+        """What this part of the API answers."""
+        return [
+            Route("POST", "/v1/signals", self.throw, "Throw a signal", {202: SignalDocument, 409: Problem}, SignalRequest),
+            Route("GET", "/v1/signals", self.list, "List recorded signals", {200: SignalPage}),
+            Route("GET", "/v1/signals/{id}", self.get, "Show a recorded signal", {200: SignalDocument}),
+            Route("GET", "/v1/signals/{id}/deliveries", self.deliveries, "List a signal's deliveries", {200: DeliveryPage}),
+        ]
+
+    async def throw(self, request: web.Request) -> web.Response:
+        """Answer 202 once the signal is safe."""
+        principal = await self._auth.principal(request)
+        body = await read_json(request, self._settings.max_body_bytes)
+        wanted = parse(SignalRequest, body)
+        demand(principal, Permission.THROW, wanted.name)
+        to = address(
+            principal,
+            tenant_id=wanted.tenant_id,
+            without_tenant_id=wanted.without_tenant_id,
+            execution_id=wanted.execution_id,
+        )
+        demand_tenant(principal, to.tenant_id)
+        if wanted.variables is None:
+            payload, types = raw_member(body, "payload") or b"{}", Types()
+        elif "payload" in wanted.model_fields_set:
+            raise InvalidField("/variables", "cannot be given together with payload: they are two views of the same")
+        else:
+            payload, types = read_variables(wanted.variables)
+        accepted = await self._intake.accept(
+            Throw(
+                name=wanted.name,
+                payload=payload,
+                types=types,
+                scope=to.scope,
+                tenant_id=to.tenant_id,
+                execution_id=to.execution_id,
+                reach=to.reach,
+                source=Source.NATIVE,
+                token_id=principal.token_id,
+                business_key=wanted.business_key,
+                traceparent=read_traceparent(request),
+            ),
+            key=read_key(request(principal), body),
+        )
+        headers = {"Location": f"/v1/signals/{accepted.signal.id}"}
+        if accepted.replayed:
+            headers["Idempotency-Replayed"] = "true"
+        return _answer(accepted.signal, "accepted", status=202, headers=headers)
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Answer a page of the recorded signals that the caller sees."""
+        principal = await self._auth.principal(request)
+        demand(principal, Permission.READ)
+        size = limit(request)
+        page = await self._signals.page(
+            after_id=integer(request, "afterId", 0),
+            limit=size,
+            name=request.query.get("name"),
+            tenant_id=request.query.get("tenantId"),
+            execution_id=request.query.get("executionId"),
+            tenants=principal.tenants,
+            source=request.query.get("source"),
+            source_id=optional_integer(request, "sourceId"),
+            since=moment(request, "since"),
+            until=moment(request, "until"),
+        )
+        items = b",".join(_document(signal, "recorded") for signal in page)
+        following = b'"%d"' % page[-1].id if len(page) == size else b"null"
+        return web.Response(body=b'{"items":[%b],"next":%b}' % (items, following), content_type="application/json")
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Answer one recorded signal."""
+        return _answer(await self._visible(request), "recorded")
+
+    async def deliveries(self, request: web.Request) -> web.Response:
+        """Answer what became of a signal, subscription by subscription."""
+        signal = await self._visible(request)
+        principal = await self._auth.principal(request)
+        return await delivery_page(self._deliveries, request, principal, signal.id)
+
+    async def _visible(self, request: web.Request) -> Signal:
+        principal = await self._auth.principal(request)
+        demand(principal, Permission.READ)
+        signal_id = path_id(request, "signal")
+        signal = await self._signals.get(signal_id)
+        if signal is None or not principal.sees(signal.throw.tenant_id):
+            raise NotFound(f"There is no recorded signal {signal_id} (a signal is recorded shortly after its acceptance).")
+        return signal
+
+
+def _document(signal: Signal, state: str) -> bytes:
+    throw = signal.throw
+    return signal_json(signal, {"source": throw.source.value, "sourceId": throw.source_id, "state": state})
+
+
+def _answer(signal: Signal, state: str, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        body=_document(signal, state), status=status, headers=headers, content_type="application/json"
+    )

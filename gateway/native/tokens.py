@@ -1,0 +1,99 @@
+"""``/v1/tokens``: what opens the gateway."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from broker.access import Permission
+from broker.names import check_id, check_name
+from broker.settings import Settings
+from broker.store.access import AccessStore, Token
+from gateway.auth import Authenticator, demand
+from gateway.bodies import dump, parse, read_json
+from gateway.documents import TokenDocument, TokenPage, TokenRequest
+from gateway.queries import integer, limit, path_id
+from gateway.refusals import NotFound
+from gateway.routes import Route
+
+
+class TokensApi:
+    """Creates, lists, shows and revokes API tokens. For administrators."""
+
+    def __init__(self, access: AccessStore, auth: Authenticator, settings: Settings) -> None:
+        self._access = access
+        self._auth = auth
+        self._settings = settings
+
+    @property
+    def routes(self) -> list[Route]:
+        """What this part of the API answers."""
+        return [
+            Route("POST", "/v1/tokens", self.create, "Create an API token", {201: TokenDocument}, TokenRequest),
+            Route("GET", "/v1/tokens", self.list, "List API tokens", {200: TokenPage}),
+            Route("GET", "/v1/tokens/{id}", self.get, "Show an API token", {200: TokenDocument}),
+            Route("DELETE", "/v1/tokens/{id}", self.revoke, "Revoke an API token", {204: None}),
+        ]
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Answer 201 with the token's value, which is shown here only."""
+        principal = await self._auth.principal(request)
+        demand(principal, Permission.ADMIN)
+        wanted = parse(TokenRequest, await read_json(request, self._settings.max_body_bytes))
+        check_id(wanted.name, "/name")
+        for position, name in enumerate(wanted.names or ()):
+            check_name(name, f"/names/{position}")
+        for position, tenant in enumerate(wanted.tenants or ()):
+            check_id(tenant, f"/tenants/{position}")
+        token, value = await self._access.create_token(
+            name=wanted.name,
+            permissions=[Permission(permission) for permission in wanted.permissions],
+            names=wanted.names,
+            tenants=wanted.tenants,
+            created_by=principal.name,
+        )
+        return web.Response(
+            body=dump(_document(token, value)),
+            status=201,
+            headers={"Location": f"/v1/tokens/{token.id}"},
+            content_type="application/json",
+        )
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Answer a page of the valid API tokens."""
+        demand(await self._auth.principal(request), Permission.ADMIN)
+        size = limit(request)
+        tokens = await self._access.tokens(after_id=integer(request, "afterId", 0), limit=size)
+        page = TokenPage(
+            items=[_document(token) for token in tokens], next=str(tokens[-1].id) if len(tokens) == size else None
+        )
+        return web.Response(body=dump(page), content_type="application/json")
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Answer one API token, without its value."""
+        demand(await self._auth.principal(request), Permission.ADMIN)
+        token_id = path_id(request, "token")
+        token = await self._access.token(token_id)
+        if token is None:
+            raise NotFound(f"There is no token {token_id}.")
+        return web.Response(body=dump(_document(token)), content_type="application/json")
+
+    async def revoke(self, request: web.Request) -> web.Response:
+        """Revoke an API token."""
+        demand(await self._auth.principal(request), Permission.ADMIN)
+        token_id = path_id(request, "token")
+        if not await self._access.revoke_token(token_id):
+            raise NotFound(f"There is no token {token_id}.")
+        return web.Response(status=204)
+
+
+def _document(token: Token, value: str | None = None) -> TokenDocument:
+    return TokenDocument(
+        id=token.id,
+        name=token.name,
+        permissions=[permission.value for permission in token.permissions],
+        names=None if token.names is None else list(token.names),
+        tenants=None if token.tenants is None else list(token.tenants),
+        created_at=token.created_at,
+        created_by=token.created_by,
+        token=value,
+    )

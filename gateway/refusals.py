@@ -1,0 +1,111 @@
+"""Why a request is refused, before any dialect has put it into its own words.
+
+    Refusal
+    +-- BadRequest            400
+    +-- Unauthenticated       401
+    +-- Forbidden             403
+    +-- NotFound              404
+    +-- MethodNotAllowed      405
+    +-- Conflicting           409
+    +-- TooLarge              413
+    +-- UnsupportedMediaType  415
+    +-- Broken                500: our own fault
+    +-- Busy                  503, with Retry-After
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+from broker.errors import InvalidField
+
+
+class Refusal(Exception):
+    """Raised when a request is not done; each dialect answers it in its own form.
+
+    Args:
+        detail: What was wrong and what is allowed, as a sentence for the caller.
+        errors: The fields that were wrong, each with a JSON pointer.
+        headers: Further headers of the answer.
+    """
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+    def __init__(
+        self, detail: str, *, errors: Sequence[InvalidField] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+
+
+class BadRequest(Refusal):
+    """Raised when the request itself is wrong."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class Unauthenticated(Refusal):
+    """Raised when nobody knows who is calling."""
+
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class Forbidden(Refusal):
+    """Raised when the caller is known and may not do this."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
+class NotFound(Refusal):
+    """Raised when there is no such thing, or the caller may not see it."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class MethodNotAllowed(Refusal):
+    """Raised when the path exists, but not with this method."""
+
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+
+
+class Conflicting(Refusal):
+    """Raised when the request contradicts what is there already."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class TooLarge(Refusal):
+    """Raised when the body is over its limit."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class UnsupportedMediaType(Refusal):
+    """Raised when the body is in a format that the path does not read."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class Busy(Refusal):
+    """Raised when it cannot be done now; nothing that was answered with a 2xx is affected."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+    def __init__(self, detail: str, *, retry_after: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class Broken(Refusal):
+    """Raised when it is our own fault."""
+
+
+def refusal_of(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Refusal:
+    """Return the refusal that stands for an HTTP *status*."""
+    kinds = (BadRequest, Unauthenticated, Forbidden, NotFound, MethodNotAllowed, Conflicting, TooLarge)
+    kind = next((kind for kind in (*kinds, UnsupportedMediaType) if kind.status == status), None)
+    if kind is None:
+        kind = BadRequest if status < 500 else Broken
+    return kind(detail, headers=headers)

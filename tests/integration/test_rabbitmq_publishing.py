@@ -1,0 +1,227 @@
+"""What the pipelined publisher answers when RabbitMQ refuses, blocks, hangs or goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from broker.errors import Nacked, Unavailable, Unconfirmed, Unroutable
+from broker.topology import Binding, Exchange, Queue, Topology
+from broker.transport import Message, Settlement
+from broker.transport.rabbitmq import RabbitTransport
+from tests.support.eventually import eventually
+from tests.support.rabbitmq import on_channel
+
+LONG = timedelta(seconds=30)
+QUEUE = "queue"
+
+
+@pytest.fixture
+async def transport(rabbitmq_url):
+    async with RabbitTransport(rabbitmq_url, connect_timeout=timedelta(seconds=1)) as transport:
+        await transport.declare(Topology((), (Queue(QUEUE),), ()))
+        await eventually(lambda: transport.ready)
+        yield transport
+
+
+def publish(transport, body=b"{}", *, exchange="", key=QUEUE, timeout=LONG):
+    return transport.publish(Message(body=body), exchange=exchange, routing_key=key, timeout=timeout)
+
+
+async def outcomes(*publishes):
+    """Return what each came to: None, or the error's type."""
+    results = await asyncio.gather(*publishes, return_exceptions=True)
+    return [None if result is None else type(result) for result in results]
+
+
+async def take_all(transport, count, queue=QUEUE):
+    """Return the bodies of the next *count* messages of *queue*."""
+    bodies = []
+    async with asyncio.timeout(20), transport.consume(queue, prefetch=500) as inbox:
+        while len(bodies) < count:
+            taken = await inbox.receive(500)
+            bodies += [message.body for message in taken]
+            await inbox.settle(taken, Settlement.ACK)
+    return bodies
+
+
+async def publish_until_confirmed(transport, body=b"last"):
+    async def confirmed():
+        return await outcomes(publish(transport, body, timeout=timedelta(seconds=1))) == [None]
+
+    await eventually(confirmed, within=30)
+
+
+class TestPipelining:
+    async def test_5000_concurrent_publishes_of_one_task_are_confirmed_and_in_order(self, transport):
+        """More than the window takes: the rest waits for its place in order, too."""
+        bodies = [b"%d" % i for i in range(5000)]
+        assert await outcomes(*(publish(transport, body) for body in bodies)) == [None] * 5000
+        assert await take_all(transport, 5000) == bodies
+
+    async def test_callers_that_give_up_do_not_disturb_the_others(self, transport):
+        tasks = [asyncio.create_task(publish(transport, b"%d" % i)) for i in range(3000)]
+        await asyncio.sleep(0)  # the first 2000 are sent, the others wait for a place
+        for task in tasks[::2]:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(result) for result in results[::2]} == {asyncio.CancelledError}
+        assert set(results[1::2]) == {None}
+        await publish(transport, b"last")
+        kept = await take_all(transport, 2501)
+        assert [body for body in kept if body == b"last" or int(body) % 2] == [
+            *(b"%d" % i for i in range(1, 3000, 2)),
+            b"last",
+        ]
+
+    async def test_what_amqp_cannot_say_is_the_callers_mistake_and_spoils_nothing(self, transport):
+        tasks = [asyncio.create_task(publish(transport, key=key)) for key in [QUEUE, "x" * 256] * 1500]
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert set(results[::2]) == {None}
+        assert {type(result) for result in results[1::2]} == {ValueError}
+
+    async def test_properties_are_as_documented(self, transport, rabbitmq_url):
+        await outcomes(publish(transport, b"same"), publish(transport, b"same"))
+        got = [await on_channel(rabbitmq_url, lambda channel: channel.basic_get(QUEUE, auto_ack=True)) for _ in "12"]
+        assert [(p.delivery_mode, p.app_id, p.content_type) for _, p, _ in got] == [
+            (2, "signal-broker", "application/json")
+        ] * 2
+        assert len({p.message_id for _, p, _ in got}) == 2
+
+
+class TestRefusals:
+    async def test_a_full_queue_nacks_and_the_publisher_goes_on_on_another_channel(self, transport, rabbitmq_url):
+        full = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        await on_channel(rabbitmq_url, lambda channel: channel.queue_declare("full", durable=True, arguments=full))
+        await publish(transport, b"first", key="full")
+        for _ in range(3):
+            with pytest.raises(Nacked):
+                await publish(transport, key="full")
+
+        async def on_another_channel():
+            """A message's id begins with the id of its channel."""
+            await publish(transport, b"probe")
+            _, properties, _ = await on_channel(rabbitmq_url, lambda channel: channel.basic_get(QUEUE, auto_ack=True))
+            return properties.message_id.partition(".")[0] != first
+
+        _, properties, _ = await on_channel(rabbitmq_url, lambda channel: channel.basic_get("full", auto_ack=True))
+        first = properties.message_id.partition(".")[0]
+        await eventually(on_another_channel)
+        await publish(transport, b"again", key="full")
+        assert await take_all(transport, 1, "full") == [b"again"]
+
+    async def test_equal_messages_get_each_its_own_answer(self, transport):
+        """aiormq matches returns by message id: equal ids in flight gave a false success."""
+        keys = [QUEUE, "nowhere"] * 200
+        assert await outcomes(*(publish(transport, b"same", key=key) for key in keys)) == [None, Unroutable] * 200
+        assert await take_all(transport, 200) == [b"same"] * 200
+
+    async def test_a_missing_exchange_costs_nobody_else_an_answer(self, transport):
+        others = [publish(transport) for _ in range(500)]
+        assert await outcomes(*others, publish(transport, exchange="missing")) == [None] * 500 + [Unroutable]
+
+    async def test_of_several_messages_to_a_missing_exchange_none_counts_as_published(self, transport):
+        came_to = await outcomes(*(publish(transport, exchange="missing") for _ in range(50)))
+        assert set(came_to) <= {Unconfirmed, Unroutable}
+
+    async def test_an_exchange_may_come_and_go(self, transport, rabbitmq_url):
+        topology = Topology((Exchange("e", "fanout"),), (), (Binding("e", QUEUE, ""),))
+        for _ in range(2):
+            with pytest.raises(Unroutable):
+                await publish(transport, exchange="e")
+            await transport.declare(topology)
+            await publish(transport, exchange="e")
+            await on_channel(rabbitmq_url, lambda channel: channel.exchange_delete("e"))
+
+
+class TestFaults:
+    async def test_a_blocked_publisher_is_not_ready_and_says_so_at_once(self, rabbitmq, transport):
+        await asyncio.to_thread(rabbitmq.raise_memory_alarm)
+        try:
+            # RabbitMQ tells a publisher only when it publishes: this one may be sent and wait for its confirm in vain.
+            assert await outcomes(publish(transport, timeout=timedelta(seconds=1))) in ([Unconfirmed], [Unavailable])
+            assert not transport.ready
+            async with asyncio.timeout(0.1):
+                assert await outcomes(publish(transport)) == [Unavailable]
+        finally:
+            await asyncio.to_thread(rabbitmq.clear_memory_alarm)
+        await eventually(lambda: transport.ready)
+        await publish(transport)
+
+    async def test_acks_are_heard_while_publishers_are_blocked(self, rabbitmq, transport, rabbitmq_url):
+        for _ in range(20):
+            await publish(transport)
+        await asyncio.to_thread(rabbitmq.raise_memory_alarm)
+        try:
+            await outcomes(publish(transport, timeout=timedelta(seconds=0.5)))
+            assert len(await take_all(transport, 20)) == 20
+            left = await on_channel(rabbitmq_url, lambda channel: channel.queue_declare(QUEUE, passive=True))
+            assert left.method.message_count == 0
+        finally:
+            await asyncio.to_thread(rabbitmq.clear_memory_alarm)
+
+    async def test_a_server_that_hangs_leaves_the_sent_unconfirmed_and_the_others_unsent(self, rabbitmq, transport):
+        await publish(transport, b"first")
+        rabbitmq.suspend()
+        try:
+            async with asyncio.timeout(5):
+                came_to = await outcomes(*(publish(transport, timeout=timedelta(seconds=1)) for _ in range(2500)))
+        finally:
+            rabbitmq.resume()
+        assert Counter(came_to) == {Unconfirmed: 2000, Unavailable: 500}
+        await publish_until_confirmed(transport)
+        assert (await take_all(transport, 2002))[-1] == b"last"
+
+    async def test_leaving_does_not_wait_for_a_server_that_hangs(self, rabbitmq, rabbitmq_url):
+        try:
+            async with asyncio.timeout(10):
+                async with RabbitTransport(rabbitmq_url) as transport:
+                    await transport.declare(Topology((), (Queue(QUEUE),), ()))
+                    await publish(transport)
+                    rabbitmq.suspend()
+                    publishing = asyncio.gather(*(publish(transport) for _ in range(2500)), return_exceptions=True)
+                    await asyncio.sleep(0)
+                came_to = Counter(type(result) for result in await publishing)
+        finally:
+            rabbitmq.resume()
+        assert came_to == {Unconfirmed: 2000, Unavailable: 500}
+        with pytest.raises(Unavailable):
+            await publish(transport)
+
+    async def test_after_a_kill_nothing_confirmed_is_lost_and_everything_works_again(self, rabbitmq, transport):
+        async with transport.consume(QUEUE, prefetch=3) as inbox:
+            await publish(transport, b"unsettled")
+            [unsettled] = await inbox.receive(1)
+            bodies = [b"%d" % i for i in range(3000)]
+            tasks = [asyncio.create_task(publish(transport, body, timeout=timedelta(seconds=3))) for body in bodies]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.to_thread(rabbitmq.kill)
+            try:
+                came_to = await outcomes(*tasks)
+                assert not transport.ready
+                assert not transport.consuming
+            finally:
+                await asyncio.to_thread(rabbitmq.start)
+            assert None in came_to
+            assert set(came_to) <= {None, Unconfirmed, Unavailable}
+            await publish_until_confirmed(transport)
+            await inbox.settle([unsettled], Settlement.ACK)
+            await eventually(lambda: transport.consuming)
+            stored = set()
+            while b"last" not in stored:
+                taken = await inbox.receive(3)
+                stored |= {message.body for message in taken}
+                await inbox.settle(taken, Settlement.ACK)
+        confirmed = {body for body, error in zip(bodies, came_to, strict=True) if error is None}
+        assert confirmed | {b"unsettled"} <= stored
+
+
+async def test_hosts_are_tried_one_after_the_other(rabbitmq, rabbitmq_url):
+    dead_and_alive = rabbitmq_url.replace("@", "@127.0.0.1:1,")
+    async with RabbitTransport(dead_and_alive) as transport:
+        await eventually(lambda: transport.ready)
+        await transport.declare(Topology((), (Queue(QUEUE),), ()))
+        await publish(transport)

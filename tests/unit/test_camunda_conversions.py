@@ -1,0 +1,177 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.jsontext import MAX_NESTING
+from gateway.camunda.conversions import convert, java_text
+from gateway.camunda.dates import normalize
+from gateway.camunda.errors import CamundaError
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        ("False", "Boolean", False),
+        ("-0", "Integer", 0),
+        (" ", "Integer", None),
+        ("٣", "Integer", 3),
+        ('4"2', "Integer", 4),
+        ("4\\u0032", "Integer", 42),
+        ("-INF", "Double", "-Infinity"),
+        ("+Infinity", "Double", "Infinity"),
+        ("+1.5", "Double", 1.5),
+        (".5", "Double", 0.5),
+        ("5.", "Double", 5.0),
+        ("1e5f", "Double", 100000.0),
+        ("-0x1.8p1", "Double", -3.0),
+        ("0x1p99999", "Double", "Infinity"),
+        ("-0x1p99999", "Double", "-Infinity"),
+        (10**400, "Double", "Infinity"),
+        (["a\\u0062"], "String", "[ab]"),
+        (['say "hi"'], "String", "[say "),
+        (1.0e7, "String", "1.0E7"),
+        (True, "Bytes", "true"),
+        ("aGVs\r\nbG8=", "Bytes", "aGVsbG8="),
+        ("aGVs\\u0062G8=", "Bytes", "aGVsbG8="),
+        ("YR==", "Bytes", "YQ=="),
+    ],
+)
+def test_values_are_converted_through_their_java_text(value, kind, expected):
+    assert repr(convert(value, kind, None)["value"]) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("fALSE", "Boolean"),
+        ("\t", "Boolean"),
+        ("--1", "Integer"),
+        ("NULL", "Integer"),
+        ("99999999999999999999", "Integer"),
+        ("1" * 5000, "Integer"),
+        ("1\n2", "Integer"),
+        ("𝟛", "Integer"),
+        ("+INF", "Double"),
+        ("nan", "Double"),
+        (".", "Double"),
+        ("0x", "Double"),
+        (["a\nb"], "String"),
+        ("aGV sbG8=", "Bytes"),
+        ("99999999999999999999", "Number"),
+        (True, "Number"),
+    ],
+)
+def test_values_that_java_cannot_read_are_refused(value, kind):
+    with pytest.raises(CamundaError, match="Cannot convert value '"):
+        convert(value, kind, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(7, 7), (1.5, 1.5), ("7", 7), ("7.0", 7.0), ("Infinity", "Infinity"), ("null", None), (10**30, 10**30)],
+)
+def test_a_number_keeps_the_smallest_type_that_fits(value, expected):
+    assert repr(convert(value, "Number", None)["value"]) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"a": {"b": [1, None, True, "x"]}, "c": 1.5}, "{a={b=[1, null, true, x]}, c=1.5}"),
+        (["a", ["b"], {}], "[a, [b], {}]"),
+        (0.001, "0.001"),
+        (0.0001, "1.0E-4"),
+        (9999999.0, "9999999.0"),
+        (1e7, "1.0E7"),
+        (12345678.9, "1.23456789E7"),
+        (-0.0, "-0.0"),
+        (1e300, "1.0E300"),
+        (float("inf"), "Infinity"),
+        (float("nan"), "NaN"),
+        (123456789012345678901, "123456789012345678901"),
+    ],
+)
+def test_java_writes_values_its_own_way(value, text):
+    assert java_text(value) == text
+
+
+@given(st.floats(allow_nan=False))
+def test_java_text_of_a_double_is_the_double(value):
+    assert float(java_text(value)) == value
+
+
+def nested(depth, wrap):
+    value = 1
+    for _ in range(depth):
+        value = wrap(value)
+    return value
+
+
+@pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: {"a": value}])
+def test_values_as_deep_as_documents_may_be_have_a_text(wrap):
+    assert java_text(nested(MAX_NESTING, wrap)).count("1") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("2013-01-23T13:42:42.000 +0200", "2013-01-23T11:42:42.000+0000"),
+        ("2013-01-23T24:00:00.000+0000", "2013-01-24T00:00:00.000+0000"),
+        ("2013-00-00T00:00:00.000+0000", "2012-11-30T00:00:00.000+0000"),
+        ("2013--1-01T00:00:00.000+0000", "2012-11-01T00:00:00.000+0000"),
+        ("99999-01-01T00:00:00.000+1400", "99998-12-31T10:00:00.000+0000"),
+        ("2013-07-23T13:42:42.000EST", "2013-07-23T18:42:42.000+0000"),
+        ("2013-07-23T13:42:42.000cest", "2013-07-23T11:42:42.000+0000"),
+        ("2013-01-23T13:42:42.000GMT", "2013-01-23T13:42:42.000+0000"),
+        ("2013-01-23T13:42:42.000GMT-2:30", "2013-01-23T16:12:42.000+0000"),
+        ("2012-02-29T00:00:00.000+0000", "2012-02-29T00:00:00.000+0000"),
+        ("1900-02-29T00:00:00.000+0000", "1900-03-01T00:00:00.000+0000"),
+    ],
+)
+def test_dates_are_read_leniently_and_answered_in_utc(text, utc):
+    assert normalize(text) == utc
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("1500-02-29T00:00:00.000+0000", "1500-02-29T00:00:00.000+0000"),
+        ("1582-10-04T24:00:00.000+0000", "1582-10-15T00:00:00.000+0000"),
+        ("1582-10-14T24:00:00.000+0000", "1582-10-25T00:00:00.000+0000"),
+        ("0000-01-01T00:00:00.000+0000", "0001-01-01T00:00:00.000+0000"),
+    ],
+)
+def test_dates_before_october_1582_are_julian_as_in_java(text, utc):
+    assert normalize(text) == utc
+
+
+@given(st.datetimes())
+def test_dates_since_1583_are_those_of_the_calendar(moment):
+    if moment.year < 1583:
+        moment = moment.replace(year=moment.year + 1600)
+    milliseconds = f"{moment.isoformat(timespec='milliseconds')}+0000"
+    assert normalize(milliseconds) == milliseconds
+
+
+@pytest.mark.parametrize("zone", ["", "Z", "z", "+02:00", "+020", "+2400", "+0260", "GMT+", "GMT+24:00", "XYZ"])
+def test_zones_java_does_not_know_are_refused(zone):
+    with pytest.raises(ValueError, match="is not a date"):
+        normalize(f"2013-01-23T13:42:42.000{zone}")
+
+
+def test_what_is_transient_is_delivered_and_says_so():
+    assert convert([1], None, {"transient": True}) == {
+        "value": "[1]",
+        "type": "Object",
+        "valueInfo": {
+            "objectTypeName": "java.util.ArrayList",
+            "serializationDataFormat": "application/json",
+            "transient": True,
+        },
+    }
+
+
+@pytest.mark.parametrize("kind", ["Object", "File", "Json", "Xml"])
+def test_transient_must_be_a_truth_value(kind):
+    with pytest.raises(CamundaError, match="'transient' of valueInfo must be true or false"):
+        convert("", kind, {"transient": "x", "filename": "a"})

@@ -1,0 +1,189 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.camunda.errors import CamundaError
+from gateway.camunda.requests import check_headers, parse_signal
+from tests.unit.test_jsontext import JSON
+
+
+def signal(**members):
+    return json.dumps({"name": "sig", **members}).encode()
+
+
+def refusal_of(body, **options):
+    with pytest.raises(CamundaError) as caught:
+        parse_signal(body, **options)
+    return caught.value.status, caught.value.type, caught.value.message
+
+
+MALFORMED = (400, "InvalidRequestException", "")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_the_encoding_is_told_by_the_first_bytes(encoding):
+    assert parse_signal('{"name":"züg"}'.encode(encoding)).name == "züg"
+
+
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b" "])
+def test_bytes_after_the_object_need_not_even_be_text(before):
+    assert parse_signal(before + '{"name":"zü"}'.encode() + b"\xff\xfe").name == "zü"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name":"sig","variables":{"v":{"value":' + b"[" * 1200 + b"]" * 1200 + b"}}}",
+        b'{"name":' + b"[" * 100_000,
+        b'{"name":"sig","variables":{"v":{"value":' + b"1" * 5000 + b"}}}",
+        b'{"name":"s\xe9g"}',
+        b'\xef\xbb\xbf{"name":"\xc3\xbc\xff"}',
+        b'{"name":"sig","withoutTenantId":1e400}',
+    ],
+)
+def test_malformed_bodies_are_refused_without_a_word(body):
+    assert refusal_of(body) == MALFORMED
+
+
+@pytest.mark.parametrize("body", [b"null", b" \r\n", b" null "])
+def test_a_body_of_nothing_is_refused_with_a_hint(body):
+    assert refusal_of(body) == (
+        400,
+        "InvalidRequestException",
+        'The body must be a JSON object, e.g. {"name": "policy_conditions_changed"}',
+    )
+
+
+@pytest.mark.parametrize(("name", "text"), [(1, "1"), (1.5, "1.5"), (True, "true"), (False, "false"), ("", "")])
+def test_names_and_ids_are_taken_as_text(name, text):
+    parsed = parse_signal(signal(name=name, tenantId=name))
+    assert (parsed.name, parsed.tenant_id) == (text, text)
+
+
+@pytest.mark.parametrize(
+    ("value", "flag"),
+    [(None, False), (True, True), (2, True), (0, False), ("", False), (" TRUE ", True), ("null", False)],
+)
+def test_without_tenant_id_is_read_leniently(value, flag):
+    assert parse_signal(signal(withoutTenantId=value)).without_tenant_id is flag
+
+
+@pytest.mark.parametrize("value", [1.0, "yes", "1", [], {}])
+def test_without_tenant_id_must_be_a_truth_value(value):
+    assert refusal_of(signal(withoutTenantId=value)) == MALFORMED
+
+
+def test_the_checks_come_in_camundas_order():
+    """Each body breaks every later rule as well, so the answer shows which check came first."""
+    bad_variable = {"v": {"value": 1, "type": "X"}}
+    both = {"executionId": "e", "tenantId": "t"}
+    assert refusal_of(signal(name=None, variables={**bad_variable, "w": 1}, **both), engine="nope") == MALFORMED
+    assert refusal_of(signal(name=None, variables=bad_variable, **both), engine="nope")[2] == "No signal name given"
+    assert refusal_of(signal(variables=bad_variable, **both), engine="nope")[2] == "No process engine available"
+    assert refusal_of(signal(variables=bad_variable, **both))[2] == "Unsupported value type 'X'"
+    assert refusal_of(signal(**both))[1] == "BadUserRequestException"
+
+
+def test_of_several_bad_variables_the_first_one_is_reported():
+    variables = {"z": {"value": "x", "type": "Long"}, "a": None, "b": {"value": 1, "type": "X"}}
+    assert refusal_of(signal(variables=variables))[2].startswith("Cannot convert value 'x' of type 'Long'")
+
+
+def test_a_variable_that_cannot_be_stored_is_a_matter_of_whether_anybody_receives_it():
+    parsed = parse_signal(signal(variables={"n": {"value": 1, "type": "Number"}, "o": {"value": "", "type": "Object"}}))
+    assert parsed.payload == {"n": 1, "o": ""}
+    assert parsed.refusal is not None
+    assert parsed.refusal.body == {
+        "type": "InvalidRequestException",
+        "message": "Cannot set variable 'n': Number is abstract: give it as Integer, Long, Short or Double",
+        "code": None,
+    }
+
+
+def test_values_of_every_kind_share_one_payload():
+    variables = {
+        "plain": {"value": [1]},
+        "typed": {"value": "5", "type": "long"},
+        "json": {"value": '{"a": 1}', "type": "Json"},
+        "huge": {"value": 0},
+    }
+    body = signal(variables=variables).replace(b'"value": 0', b'"value": 1e400')
+    parsed = parse_signal(body)
+    assert parsed.payload == {"plain": [1], "typed": 5, "json": {"a": 1}, "huge": "Infinity"}
+    assert parsed.types == {
+        "typed": {"type": "Long"},
+        "json": {"type": "Json", "style": "spaced"},
+        "huge": {"type": "Double"},
+    }
+
+
+@given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
+def test_no_body_is_too_strange_for_an_answer(body):
+    try:
+        parse_signal(body)
+    except CamundaError as error:
+        assert error.status == 400
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=3),
+        st.fixed_dictionaries(
+            {"value": JSON},
+            optional={
+                "type": st.sampled_from(["Boolean", "bytes", "Date", "Double", "Integer", "Object", "String", "File"]),
+                "valueInfo": st.dictionaries(st.sampled_from(["transient", "filename", "objectTypeName"]), JSON),
+            },
+        ),
+        max_size=3,
+    )
+)
+def test_no_variable_is_too_strange_for_an_answer(variables):
+    try:
+        parsed = parse_signal(signal(variables=variables))
+    except CamundaError as error:
+        assert error.status == 400
+        assert error.message
+    else:
+        assert list(parsed.variables) == list(variables)
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "Application/JSON ; charset=latin1"])
+@pytest.mark.parametrize(
+    "accept",
+    [
+        None,
+        "",
+        "*/*",
+        "*",
+        "application/*",
+        "text/html, image/gif, *; q=.2, */*; q=.2",
+        "text/plain, application/json;q=0.1, */*;q=0",
+    ],
+)
+def test_json_in_and_out_is_welcome_however_it_is_put(content_type, accept):
+    check_headers(content_type, accept)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "accept", "body"),
+    [
+        (None, None, ("NotSupportedException", "HTTP 415 Unsupported Media Type")),
+        ("", None, ("NotSupportedException", "HTTP 415 Unsupported Media Type")),
+        ("*/*", None, ("NotSupportedException", "HTTP 415 Unsupported Media Type")),
+        ("application/hal+json", "text/html", ("NotSupportedException", "HTTP 415 Unsupported Media Type")),
+        ("garbage", None, ("BadRequestException", "HTTP 400 Bad Request")),
+        ("application/json/x", None, ("BadRequestException", "HTTP 400 Bad Request")),
+        ("application/json", "text/html", ("NotAcceptableException", "HTTP 406 Not Acceptable")),
+        ("application/json", "*/*, application/json;q=0", ("NotAcceptableException", "HTTP 406 Not Acceptable")),
+        ("application/json", "garbage", ("BadRequestException", "HTTP 400 Bad Request")),
+        ("application/json", "*/*;q=high", ("BadRequestException", "HTTP 400 Bad Request")),
+    ],
+)
+def test_other_media_types_are_refused_as_jax_rs_does(content_type, accept, body):
+    with pytest.raises(CamundaError) as caught:
+        check_headers(content_type, accept)
+    assert (caught.value.type, caught.value.message) == body
+    assert caught.value.body["code"] is None

@@ -1,0 +1,172 @@
+"""The image, docker-compose.yml and CI, held against each other and against the code."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from broker.settings import PREFIX, Settings
+from tests.support.deployment import (
+    DEPLOY,
+    IMAGE,
+    PROCESSES,
+    ROOT,
+    SETUP,
+    assert_ready_for_use,
+    runtime,
+    settings_in,
+    stages,
+)
+
+if TYPE_CHECKING:
+    from tests.support.kustomize import Document
+
+DRAIN = Settings.model_fields["drain_timeout_seconds"].default
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [
+        ("compose-spec", "docker-compose.yml"),
+        ("github-workflows", ".github/workflows/ci.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/bug.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/wish.yml"),
+        ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
+    ],
+)
+def test_a_document_keeps_to_its_published_schema(schema: str, path: str):
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", str(ROOT / path)]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_ci_runs_what_people_run():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    steps = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    targets = [line for line in script.read_text().splitlines() if line.startswith("make ")]
+    assert targets == steps == ["make lint", "make test"]
+
+
+def reaches_the_build(path: str) -> bool:
+    """Whether the Dockerfile's ignore file lets *path* through: the last rule for it or a directory above it wins."""
+    allowed = True
+    rules = [
+        line for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] not in {"", "#"}
+    ]
+    parts = path.split("/")
+    above = ["/".join(parts[: count + 1]) for count in range(len(parts))]
+    for rule in rules:
+        pattern = rule.removeprefix("!")
+        if any(fnmatch.fnmatch(place, pattern) for place in above):
+            allowed = rule.startswith("!")
+    return allowed
+
+
+def test_the_image_runs_as_an_unprivileged_number_and_gets_its_signals():
+    assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", runtime("USER"))
+    assert json.loads(runtime("ENTRYPOINT")) == ["signal-broker"], "a shell would swallow SIGTERM"
+    assert runtime("STOPSIGNAL") == "SIGTERM"
+    assert runtime("EXPOSE") == str(Settings.model_fields["http_port"].default)
+
+
+def test_the_runtime_stage_installs_nothing():
+    assert runtime("FROM") == "python:3.13-slim"
+    assert [word for word, _ in stages()[-1] if word in {"RUN", "ADD"}] == []
+    assert [rest for word, rest in stages()[-1] if word == "COPY"] == [
+        "--from=build /opt/signal-broker /opt/signal-broker"
+    ]
+
+
+def test_the_image_installs_the_locked_versions_and_then_the_project():
+    installs = [rest.partition(" install ")[2] for word, rest in stages()[0] if word == "RUN" and " install " in rest]
+    assert installs == ["--require-hashes -r deploy/requirements.lock", "--no-deps --no-build-isolation ."]
+
+
+def test_every_package_is_copied_into_the_build():
+    sources = {source for word, rest in stages()[0] if word == "COPY" for source in rest.split()[:-1]}
+    assert sources == {
+        "pyproject.toml",
+        "README.md",
+        "broker",
+        "gateway",
+        "workers",
+        "deploy",
+        "deploy/requirements.lock",
+    }
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+    assert [source for source in sources if not reaches_the_build(source)] == []
+
+
+def test_the_build_sees_the_code_and_nothing_private():
+    assert reaches_the_build("broker/store/migrations/0001.sql")
+    assert reaches_the_build("deploy/cli/__init__.py")
+    for path in (".env", ".git/config", ".venv/bin/python", "tests/conftest.py", "broker/__pycache__/errors.pyc"):
+        assert not reaches_the_build(path), path
+    assert not reaches_the_build("deploy/overlays/minimal/secrets.env")
+
+
+def test_the_image_holds_no_secret():
+    names = re.findall(rf"{PREFIX}(\w+)=", runtime("ENV"))
+    assert names == ["HTTP_HOST"]
+    assert [rest for stage in stages() for word, rest in stage if word == "ARG"] == []
+
+
+@pytest.fixture
+def compose() -> Document:
+    """docker-compose.yml as Compose reads it where no variable is set."""
+    document = json.dumps(yaml.safe_load((ROOT / "docker-compose.yml").read_text()))
+    return json.loads(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", document))
+
+
+def ours(compose: Document) -> list[Document]:
+    return [service for service in compose["services"].values() if service["image"] == IMAGE]
+
+
+def test_compose_runs_every_process_once_both_servers_are_set_up(compose: Document):
+    processes = [service for service in ours(compose) if service.get("restart") == "unless-stopped"]
+    assert [service["command"] for service in processes] == PROCESSES
+    for service in processes:
+        conditions = {name: needed["condition"] for name, needed in service["depends_on"].items()}
+        assert conditions == {
+            "migrate": "service_completed_successfully",
+            "topology": "service_completed_successfully",
+            "postgres": "service_healthy",
+            "rabbitmq": "service_healthy",
+        }
+        assert "http://127.0.0.1:8080/readyz" in service["healthcheck"]["test"][-1]
+        assert float(service["stop_grace_period"].removesuffix("s")) > DRAIN + 5
+
+
+def test_what_compose_runs_once_is_neither_restarted_nor_probed(compose: Document):
+    once = [service for service in ours(compose) if "restart" not in service]
+    assert [service["command"] for service in once] == SETUP
+    assert [service for service in once if "healthcheck" in service] == []
+
+
+def test_compose_starts_without_any_variable_set(compose: Document, monkeypatch: pytest.MonkeyPatch):
+    for service in ours(compose):
+        assert_ready_for_use(settings_in(service["environment"], monkeypatch))
+
+
+def test_compose_can_be_reached_from_this_machine_only(compose: Document):
+    ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
+    assert ports
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+
+
+def test_the_servers_of_compose_are_pinned_probed_and_keep_their_data(compose: Document):
+    for name in ("rabbitmq", "postgres"):
+        service = compose["services"][name]
+        assert re.fullmatch(rf"{name}:\d+(\.\d+)?-[a-z-]+", service["image"])
+        assert service["healthcheck"]["test"]
+        assert service["volumes"][0].partition(":")[0] in compose["volumes"]

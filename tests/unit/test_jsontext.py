@@ -1,0 +1,69 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.jsontext import MAX_NESTING, STYLES, Infinite, encode, read, read_first, write
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(JSON, st.sampled_from(STYLES))
+def test_what_is_written_in_any_style_is_read_again(value, style):
+    assert repr(read(write(value, style))) == repr(value)
+
+
+def test_styles_differ_in_blanks_and_in_escapes():
+    value = {"a": "é", "b": [1, 2]}
+    assert {style: write(value, style) for style in STYLES} == {
+        "compact": '{"a":"é","b":[1,2]}',
+        "compact-ascii": '{"a":"\\u00e9","b":[1,2]}',
+        "spaced": '{"a": "é", "b": [1, 2]}',
+        "spaced-ascii": '{"a": "\\u00e9", "b": [1, 2]}',
+    }
+
+
+@pytest.mark.parametrize("text", ["", " ", "NaN", "[Infinity]", "-Infinity", "{'a':1}", "[1,]", "01", '"\t"', "1 2"])
+def test_what_is_not_one_json_value_is_refused(text):
+    with pytest.raises(ValueError):  # noqa: PT011
+        read(text)
+
+
+def test_the_first_value_is_read_without_a_look_at_the_rest():
+    assert read_first(' {"a":1} garbage') == {"a": 1}
+
+
+def test_of_a_repeated_key_the_last_value_counts():
+    assert read('{"a":1,"a":2}') == {"a": 2}
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_documents_nest_to_a_fixed_depth_whoever_asks(opening):
+    closing = {"[": "]", '{"a":': "}"}[opening]
+    deepest = opening * MAX_NESTING + "1" + closing * MAX_NESTING
+    assert write(read(deepest)) == deepest
+    for text in (f"[{deepest}]", opening * 100_000):
+        with pytest.raises(ValueError, match="nested too deep"):
+            read(text)
+
+
+def test_many_brackets_side_by_side_are_not_deep():
+    assert len(read("[" + "[]," * 10_000 + '"["]')) == 10_001
+
+
+@pytest.mark.parametrize(("text", "written"), [("1e400", '"Infinity"'), ("[-1e400]", '["-Infinity"]')])
+def test_numbers_beyond_a_double_become_strings_so_that_the_text_stays_json(text, written):
+    assert write(read(text)) == written
+
+
+def test_a_number_beyond_a_double_can_be_told_from_a_string():
+    assert isinstance(read("1e400"), Infinite)
+    assert not isinstance(read('"Infinity"'), Infinite)
+
+
+def test_unpaired_surrogates_are_escaped_since_utf8_cannot_hold_them():
+    assert encode({"é": "\ud800"}) == b'{"\\u00e9":"\\ud800"}'
+    assert encode({"é": "x"}) == '{"é":"x"}'.encode()

@@ -1,0 +1,62 @@
+"""The recorder: signals out of the queue, into PostgreSQL, with one delivery for every subscription that matches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from broker import metrics
+from broker.messages import Undecodable, read_signal
+from broker.settings import Settings
+from broker.signals import Signal
+from broker.store.signals import SignalStore
+from broker.topology import RECORD
+from broker.transport import Received, Settlement, Transport
+from workers.consumer import Consumer
+from workers.dispatch import dispatch
+
+_BATCH = 250
+
+log = structlog.get_logger()
+
+
+class Recorder:
+    """Records in batches: one transaction, then the due attempts are published, and only then the batch is acked.
+
+    The unacked batch is the outbox: a crash anywhere repeats the step, and repeating it is harmless.
+    """
+
+    name = "recorder"
+
+    def __init__(self, transport: Transport, signals: SignalStore, settings: Settings) -> None:
+        self._transport = transport
+        self._signals = signals
+        self._settings = settings
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Record until *stopping* is set."""
+        consumer = Consumer(self._transport, RECORD, self.handle, batch=_BATCH, concurrency=2)
+        await consumer.run(stopping, drain=self._settings.drain_timeout)
+
+    async def handle(self, messages: Sequence[Received]) -> Sequence[Settlement]:
+        """Record *messages*; what is not a signal is poison."""
+        settlements = [Settlement.ACK] * len(messages)
+        signals: list[Signal] = []
+        for position, message in enumerate(messages):
+            try:
+                signals.append(read_signal(message))
+            except Undecodable as error:
+                log.error("message.rejected", queue=RECORD, error=str(error))
+                settlements[position] = Settlement.REJECT
+        dues = await self._signals.record(signals, look_after=self._settings.republish_after)
+        await dispatch(self._transport, dues, timeout=self._settings.confirm_timeout)
+        now = datetime.now(UTC)
+        metrics.MATCHED.inc(len(dues))
+        for signal in signals:
+            metrics.RECORDED.inc()
+            metrics.RECORD_LAG.observe(max(0.0, (now - signal.created_at).total_seconds()))
+            log.info("signal.recorded", signal_id=signal.id, name=signal.throw.name, scope=signal.throw.scope.value)
+        return settlements
