@@ -13,6 +13,9 @@ import structlog
 
 from broker.settings import Settings
 
+_TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+"""Local variables stay out of the logs: there are tokens and payloads among them."""
+
 
 def configure_logs(settings: Settings) -> None:
     """Set up structlog, and send what libraries log through the standard library the same way."""
@@ -23,7 +26,7 @@ def configure_logs(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     rendering: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(_TRACEBACK), structlog.processors.JSONRenderer()]
         if as_json
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     )

@@ -84,7 +84,7 @@ class SignalsApi:
                 business_key=wanted.business_key,
                 traceparent=read_traceparent(request),
             ),
-            key=read_key(request(principal), body),
+            key=read_key(request, principal, body),
         )
         headers = {"Location": f"/v1/signals/{accepted.signal.id}"}
         if accepted.replayed:

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,15 +44,20 @@ VARIABLES = st.one_of(
 )
 
 
+def canonical(variables):
+    """Tells 1, 1.0 and true apart, which ``==`` does not."""
+    return json.dumps(variables, sort_keys=True)
+
+
 @given(st.dictionaries(st.text(), VARIABLES, max_size=5))
 def test_splitting_loses_nothing(variables):
-    assert write(typed(*split(variables))) == write(variables)
+    assert canonical(typed(*split(variables))) == canonical(variables)
 
 
 @given(st.dictionaries(st.text(), VARIABLES, max_size=5))
 def test_splitting_loses_nothing_on_the_wire_either(variables):
     payload, types = split(variables)
-    assert write(typed(read(encode(payload).decode()), read(write(types)))) == write(variables)
+    assert canonical(typed(read(encode(payload).decode()), read(write(types)))) == canonical(variables)
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=5))

@@ -1,0 +1,129 @@
+"""The product as its users run it: real processes of ``signal-broker``, and an HTTP client to talk to them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+ADMIN_TOKEN = "sb_test-administrator-token"
+SECRET_KEY = "dGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXktdGVzdC0="
+COMMAND = (sys.executable, "-m", "deploy.cli.main")
+
+
+class Process:
+    """One ``signal-broker`` process on a free port. An async context manager: entering waits until it is ready.
+
+    Args:
+        arguments: The command and its arguments, e.g. ``("worker", "recorder")``.
+        environment: ``SIGNAL_BROKER_*`` settings without the prefix; loopback webhooks and a fixed admin token are
+            set already.
+        log: Where standard error goes.
+    """
+
+    def __init__(self, *arguments: str, environment: Mapping[str, str], log: Path) -> None:
+        self.arguments = arguments
+        self.log = log
+        self.url = ""
+        self._environment = {
+            "HTTP_PORT": "0",
+            "HTTP_HOST": "127.0.0.1",
+            "ADMIN_TOKEN": ADMIN_TOKEN,
+            "SECRET_KEYS": SECRET_KEY,
+            "EGRESS_ALLOW": "127.0.0.0/8",
+            "LOG_FORMAT": "json",
+            **environment,
+        }
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.returncode is None:
+            self.kill()
+            await self.process.wait()
+
+    async def start(self, *, within: float = 40) -> None:
+        """Start it (again) and wait for its ``ready`` line; on the same port as before, if there was one."""
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *COMMAND,
+                *self.arguments,
+                env={**os.environ, **{f"SIGNAL_BROKER_{key}": value for key, value in self._environment.items()}},
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+        assert self.process.stdout is not None
+        async with asyncio.timeout(within):
+            async for line in self.process.stdout:
+                if line.startswith(b"ready "):
+                    self.url = line.split()[1].decode()
+                    self._environment["HTTP_PORT"] = self.url.rsplit(":", 1)[1]
+                    return
+        raise AssertionError(f"{self.arguments} ended with {await self.process.wait()}: {self.log.read_text()[-3000:]}")
+
+    def kill(self) -> None:
+        """Kill it as ``kill -9`` does."""
+        self.process.send_signal(signal.SIGKILL)
+
+    async def stop(self, *, within: float = 30) -> int:
+        """Ask it to end, as Kubernetes does, and return its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(within):
+            return await self.process.wait()
+
+
+class Client:
+    """Talks to a gateway as one caller. Each call returns (status, headers, body: JSON where it is)."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, token: str = ADMIN_TOKEN) -> None:
+        self._session = session
+        self.url = url
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def caller(self, token: str) -> Client:
+        """Return a client that calls with *token* (none, if it is empty)."""
+        return Client(self._session, self.url, token)
+
+    async def request(
+        self, method: str, path: str, *, data: bytes | None = None, headers: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> tuple[int, Mapping[str, str], Any]:
+        """Send a request; ``json=`` and the like go to aiohttp."""
+        async with self._session.request(
+            method, self.url + path, data=data, headers={**self._headers, **(headers or {})}, **kwargs
+        ) as response:
+            body = await response.read()
+            is_json = response.content_type.endswith("json")
+            return response.status, response.headers, json.loads(body) if is_json and body else body
+
+    async def get(self, path: str) -> Any:
+        """Return the JSON at *path*, which must be there."""
+        status, _, body = await self.request("GET", path)
+        assert status == 200, (status, body)
+        return body
+
+    async def post(self, path: str, document: object, *, expect: int | None = None, **headers: str) -> Any:
+        """Post *document* as JSON and return the answer's; *expect* is the status it must have (any 2xx, if None)."""
+        named = {key.replace("_", "-"): value for key, value in headers.items()}
+        status, _, body = await self.request("POST", path, json=document, headers=named)
+        assert status == expect or (expect is None and 200 <= status < 300), (status, body)
+        return body
+
+
+@asynccontextmanager
+async def client_of(url: str, token: str = ADMIN_TOKEN) -> AsyncIterator[Client]:
+    """Yield a client of the gateway at *url*."""
+    async with aiohttp.ClientSession() as session:
+        yield Client(session, url, token)
