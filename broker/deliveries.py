@@ -1,14 +1,14 @@
-"""Deliveries: one signal owed to one subscription, and the attempts at it.
+r"""Deliveries: one signal owed to one subscription, and the attempts at it.
 
-              recorded                 attempt succeeded
-    (nothing) ---------> pending ------------------------------> delivered
-                          |  ^  \\
-        attempt failed,   |  |   \\ attempt failed, schedule exhausted
-        not the last one  v  |    +-----------------------------> dead
-                         parked                                    |
-                           |  due again: back to pending           | redriven: back to pending
-                           |
-                           +--- subscription deleted -----------> cancelled   (from pending, too)
+             recorded              attempt succeeded
+  (nothing) ---------> pending ------------------------> delivered
+                       |  ^  \
+      attempt failed,  |  |   \   attempt failed, schedule exhausted; or 410
+      not the last one v  |    +------------------------> dead
+                      parked  <----------------------------+
+                        |        redriven
+                        |
+                        +--- subscription deleted ------> cancelled   (from pending, too)
 """
 
 from __future__ import annotations
@@ -123,12 +123,38 @@ def parse_delivery_id(text: str) -> tuple[int, int]:
         ValueError: *text* is not the id of a delivery.
     """
     signal_id, separator, subscription_id = text.partition("-")
-    if not (separator and signal_id.isascii() and signal_id.isdigit() and subscription_id.isascii() and subscription_id.isdigit()):
+    if not (
+        separator
+        and signal_id.isascii()
+        and signal_id.isdigit()
+        and subscription_id.isascii()
+        and subscription_id.isdigit()
+    ):
         raise ValueError(f"{text!r} is not a delivery id (<signal id>-<subscription id>)")
     ids = int(signal_id), int(subscription_id)
     if max(ids) >= 1 << 63:
         raise ValueError(f"{text!r} is not a delivery id (a number is over 63 bits)")
     return ids
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An attempt that is due: what a message in ``deliveries.attempt`` asks for.
+
+    Args:
+        signal_id: Half of the delivery's id.
+        subscription_id: The other half.
+        attempt: The number of the attempt to make, from 1. A message whose attempt was made already is out of date.
+    """
+
+    signal_id: int
+    subscription_id: int
+    attempt: int
+
+    @property
+    def delivery_id(self) -> str:
+        """The delivery's id."""
+        return delivery_id(self.signal_id, self.subscription_id)
 
 
 def next_pause(

@@ -9,15 +9,12 @@ Only the second is a defence: what a name resolves to can change after every oth
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING
 
 from yarl import URL
 
 from broker.errors import EgressForbidden, InvalidField
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 URL_LIMIT = 2048
 HEADERS_LIMIT = 20

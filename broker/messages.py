@@ -1,19 +1,18 @@
 """What our messages look like on the wire: the contract that taps and queue targets rely on.
 
-    body       the payload, JSON, as it was sent
-    properties type = the signal's name, timestamp, content_type, delivery_mode 2, app_id, message_id (per publish)
-    headers    signal-id, scope, ce-* (CloudEvents attributes; drop repeats by ce-id), traceparent; for a queue target
-               also delivery-id and attempt; and for the recorder: source, source-id, token-id, types, reach,
-               business-key
+body       the payload, JSON, as it was sent
+properties type = the signal's name, timestamp, content_type, delivery_mode 2, app_id, message_id (per publish)
+headers    signal-id, scope, ce-* (CloudEvents attributes; drop repeats by ce-id), traceparent; for a queue target
+           also delivery-id and attempt; and for the recorder: source, source-id, token-id, types, reach,
+           business-key
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import datetime
 
-from broker.deliveries import delivery_id, parse_delivery_id
+from broker.deliveries import Due, parse_delivery_id
 from broker.signals import Scope, Signal, Source, Throw
 from broker.transport import Header, Message, Received
 
@@ -75,11 +74,11 @@ def read_signal(message: Received) -> Signal:
                 name=str(headers["ce-type"]),
                 payload=message.body,
                 types=json.loads(str(headers.get("types", "{}"))),
-                scope=Scope(headers["scope"]),
+                scope=Scope(str(headers["scope"])),
                 tenant_id=_text(headers.get("ce-tenantid")),
                 execution_id=_text(headers.get("ce-executionid")),
                 reach=None if reach is None else tuple(map(str, reach)) if not isinstance(reach, int) else (),
-                source=Source(headers["source"]),
+                source=Source(str(headers["source"])),
                 source_id=_optional_integer(headers.get("source-id")),
                 token_id=_optional_integer(headers.get("token-id")),
                 business_key=_text(headers.get("business-key")),
@@ -102,26 +101,6 @@ def _optional_integer(value: Header | None) -> int | None:
 
 def _text(value: Header | None) -> str | None:
     return None if value is None else str(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """An attempt that is due: what travels through ``deliveries.attempt``.
-
-    Args:
-        signal_id: Half of the delivery's id.
-        subscription_id: The other half.
-        attempt: The number of the attempt to make, from 1. A message whose attempt was made already is out of date.
-    """
-
-    signal_id: int
-    subscription_id: int
-    attempt: int
-
-    @property
-    def delivery_id(self) -> str:
-        """The delivery's id."""
-        return delivery_id(self.signal_id, self.subscription_id)
 
 
 def due_message(due: Due) -> Message:

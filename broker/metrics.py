@@ -56,4 +56,4 @@ POISONED = _counter("messages_poisoned", "Messages rejected to a dead queue.", "
 
 def exposition() -> tuple[bytes, str]:
     """Return every metric in the OpenMetrics text format, and its content type."""
-    return generate_latest(REGISTRY), CONTENT_TYPE
+    return generate_latest(REGISTRY), CONTENT_TYPE  # type: ignore[no-untyped-call]

@@ -7,15 +7,12 @@ import binascii
 import os
 import secrets
 import tempfile
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from broker.errors import ConfigurationError, SecretUnreadable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 PREFIX = "whsec_"
 

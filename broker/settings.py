@@ -43,7 +43,9 @@ class Settings(BaseSettings):
     confirm_timeout_seconds: Seconds = Field(5, description="How long a throw waits for its publisher confirm.")
     store_timeout_seconds: Seconds = Field(5, description="How long one statement may take.")
     drain_timeout_seconds: Seconds = Field(20, description="How long work in flight may go on after SIGTERM.")
-    webhook_timeout_seconds: Seconds = Field(15, description="How long one attempt may take, unless a subscription says.")
+    webhook_timeout_seconds: Seconds = Field(
+        15, description="How long one attempt may take, unless a subscription says."
+    )
     webhook_concurrency: int = Field(200, ge=1, le=5000, description="Attempts in flight per deliverer process.")
     republish_after_seconds: Seconds = Field(
         30, description="When the scheduler looks after a pending delivery whose message may have been lost."

@@ -11,7 +11,7 @@ from broker.settings import Settings
 from broker.store.access import AccessCache
 from gateway.refusals import Forbidden, Unauthenticated
 
-_CHALLENGE = {hdrs.WWW_AUTHENTICATE: 'Bearer realm="signal-broker"'}
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="signal-broker"'}
 _MAX_TOKEN = 512
 
 

@@ -1,4 +1,4 @@
-"""What the dialects have in common: paths, a way to refuse, and one middleware that turns every error into a refusal."""
+"""What the dialects share: paths, a way to refuse, and the middleware that turns every error into a refusal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Middleware
 
 from broker.errors import InvalidField, StoreUnavailable, TransportError
 from gateway.refusals import BadRequest, Broken, Busy, Refusal, TooLarge, refusal_of
@@ -36,7 +37,7 @@ class Dialect:
         return any(path == prefix or path.startswith(prefix + "/") for prefix in self.prefixes)
 
 
-def answering_errors(dialects: Sequence[Dialect]) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def answering_errors(dialects: Sequence[Dialect]) -> Middleware:
     """Return the middleware that answers every error in the form of the dialect that was spoken to."""
 
     @web.middleware

@@ -161,7 +161,12 @@ class TokenRequest(Document):
     permissions: Annotated[
         list[
             Literal[
-                "signals:throw", "signals:read", "subscriptions:manage", "deliveries:manage", "endpoints:manage", "admin"
+                "signals:throw",
+                "signals:read",
+                "subscriptions:manage",
+                "deliveries:manage",
+                "endpoints:manage",
+                "admin",
             ]
         ],
         Field(min_length=1),

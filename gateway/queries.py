@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+
 from aiohttp import web
 
 from broker.errors import InvalidField

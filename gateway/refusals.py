@@ -1,16 +1,16 @@
 """Why a request is refused, before any dialect has put it into its own words.
 
-    Refusal
-    +-- BadRequest            400
-    +-- Unauthenticated       401
-    +-- Forbidden             403
-    +-- NotFound              404
-    +-- MethodNotAllowed      405
-    +-- Conflicting           409
-    +-- TooLarge              413
-    +-- UnsupportedMediaType  415
-    +-- Broken                500: our own fault
-    +-- Busy                  503, with Retry-After
+Refusal
++-- BadRequest            400
++-- Unauthenticated       401
++-- Forbidden             403
++-- NotFound              404
++-- MethodNotAllowed      405
++-- Conflicting           409
++-- TooLarge              413
++-- UnsupportedMediaType  415
++-- Broken                500: our own fault
++-- Busy                  503, with Retry-After
 """
 
 from __future__ import annotations
@@ -104,8 +104,9 @@ class Broken(Refusal):
 
 def refusal_of(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Refusal:
     """Return the refusal that stands for an HTTP *status*."""
-    kinds = (BadRequest, Unauthenticated, Forbidden, NotFound, MethodNotAllowed, Conflicting, TooLarge)
-    kind = next((kind for kind in (*kinds, UnsupportedMediaType) if kind.status == status), None)
-    if kind is None:
-        kind = BadRequest if status < 500 else Broken
-    return kind(detail, headers=headers)
+    kinds: tuple[type[Refusal], ...] = (Unauthenticated, Forbidden, NotFound, MethodNotAllowed, Conflicting)
+    kinds += (TooLarge, UnsupportedMediaType)
+    other = BadRequest if status < 500 else Broken
+    return next((kind for kind in kinds if kind.status == status), other)(
+        detail, headers=headers
+    )

@@ -84,14 +84,14 @@ class Consumer:
     async def _process(self, inbox: Inbox, messages: Sequence[Received]) -> None:
         try:
             settlements = await self._patiently(messages)
-        except Exception as error:  # noqa: BLE001  (whatever it is, the messages must be settled)
+        except Exception as error:
             if len(messages) > 1:
                 for message in messages:
                     await self._process(inbox, [message])
                 return
             # What PostgreSQL refuses it will refuse again; anything else may have been chance.
             settlements = [Settlement.REJECT if isinstance(error, DataError) else Settlement.REQUEUE]
-            log.error("message.failed", queue=self._queue, settlement=settlements[0].value, exc_info=error)
+            log.exception("message.failed", queue=self._queue, settlement=settlements[0].value)
         by_settlement = defaultdict(list)
         for message, settlement in zip(messages, settlements, strict=True):
             by_settlement[settlement].append(message)

@@ -11,8 +11,8 @@ import structlog
 
 from broker import metrics
 from broker.coalescing import Coalescer
-from broker.deliveries import Outcome, Result, State, next_pause
-from broker.messages import Due, Undecodable, read_due
+from broker.deliveries import Due, Outcome, Result, State, next_pause
+from broker.messages import Undecodable, read_due
 from broker.settings import Settings
 from broker.store.deliveries import Claimed, DeliveryStore, Ended
 from broker.subscriptions import Kind
@@ -48,9 +48,7 @@ class Deliverer:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until *stopping* is set."""
-        consumer = Consumer(
-            self._transport, ATTEMPT, self.handle, concurrency=self._settings.webhook_concurrency
-        )
+        consumer = Consumer(self._transport, ATTEMPT, self.handle, concurrency=self._settings.webhook_concurrency)
         async with self._claims, self._ends:
             await consumer.run(stopping, drain=self._settings.drain_timeout)
 
@@ -62,7 +60,7 @@ class Deliverer:
         try:
             due = read_due(message)
         except Undecodable as error:
-            log.error("message.rejected", queue=ATTEMPT, error=str(error))
+            log.warning("message.rejected", queue=ATTEMPT, error=str(error))
             return Settlement.REJECT
         claimed = await self._claims.submit((due, message.redelivered))
         if claimed is None:

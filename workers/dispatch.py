@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
-from broker.messages import Due, due_message
+from broker.deliveries import Due
+from broker.messages import due_message
 from broker.topology import ATTEMPT, DELIVERIES
 from broker.transport import Transport
 

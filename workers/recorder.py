@@ -49,7 +49,7 @@ class Recorder:
             try:
                 signals.append(read_signal(message))
             except Undecodable as error:
-                log.error("message.rejected", queue=RECORD, error=str(error))
+                log.warning("message.rejected", queue=RECORD, error=str(error))
                 settlements[position] = Settlement.REJECT
         dues = await self._signals.record(signals, look_after=self._settings.republish_after)
         await dispatch(self._transport, dues, timeout=self._settings.confirm_timeout)

@@ -9,8 +9,8 @@ from datetime import timedelta
 import structlog
 
 from broker import metrics
+from broker.deliveries import Due
 from broker.errors import StoreUnavailable, TransportError
-from broker.messages import Due
 from broker.settings import Settings
 from broker.store.deliveries import DeliveryStore
 from broker.store.signals import SignalStore

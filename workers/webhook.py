@@ -7,18 +7,15 @@ import codecs
 import errno
 import io
 import socket
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 
 import aiohttp
 
 from broker.deliveries import Outcome, Result, outcome_of, parse_retry_after
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import TracebackType
-
-    from broker.egress import Guard
+from broker.egress import Guard
 
 CONNECT_TIMEOUT = timedelta(seconds=5)
 READ_LIMIT = 64 * 1024
@@ -63,7 +60,7 @@ class WebhookClient:
     ) -> None:
         await self._session.close()
 
-    async def post(self, url: str, *, body: bytes, headers: Mapping[str, str], timeout: timedelta) -> Result:  # noqa: ASYNC109
+    async def post(self, url: str, *, body: bytes, headers: Mapping[str, str], timeout: timedelta) -> Result:
         """Post *body* to *url* and return what came of it, whatever the receiver and the network do.
 
         Redirects are not followed. *timeout* covers everything from the name's lookup to the end of the answer's body

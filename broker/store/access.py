@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from broker.access import API_TOKEN, ENDPOINT_TOKEN, Caller, Permission, Principal, digest, make_token
 from broker.endpoints import Endpoint
@@ -14,6 +14,8 @@ from broker.store.database import Database, Row
 from broker.store.statements import load
 
 _SQL = load("access")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,18 +141,14 @@ class AccessStore:
         """Delete an endpoint with its tokens; return whether there was one."""
         return await self._database.fetchval(_SQL.delete_endpoint, endpoint_id) is not None
 
-    async def create_endpoint_token(
-        self, endpoint_id: int, *, name: str, created_by: str
-    ) -> tuple[EndpointToken, str]:
+    async def create_endpoint_token(self, endpoint_id: int, *, name: str, created_by: str) -> tuple[EndpointToken, str]:
         """Create a token for an endpoint; its value is returned here and never again.
 
         Raises:
             Conflict: The endpoint has one of that name.
         """
         value = make_token(ENDPOINT_TOKEN)
-        row = await self._database.fetchrow(
-            _SQL.create_endpoint_token, endpoint_id, name, digest(value), created_by
-        )
+        row = await self._database.fetchrow(_SQL.create_endpoint_token, endpoint_id, name, digest(value), created_by)
         assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
         return _read_endpoint_token(row), value
 
@@ -200,10 +198,10 @@ class AccessCache:
         """Return the signal endpoint of that name."""
         return await self._recall(name, lambda: self._store.find_endpoint(name))
 
-    async def _recall(self, key: Hashable, ask: Callable[[], Awaitable[Any]]) -> Any:
+    async def _recall(self, key: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
         if key in self._known:
             self._known.move_to_end(key)
-            return self._known[key]
+            return cast("T", self._known[key])
         generation = self._generation
         value = await ask()
         if generation == self._generation:  # else the answer may be from before the change

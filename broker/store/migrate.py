@@ -29,7 +29,7 @@ def run_script(revision: str) -> None:
     connection = op.get_bind().connection.dbapi_connection
     assert connection is not None  # noqa: S101  (alembic runs with a live connection)
     # asyncpg prepares what SQLAlchemy sends, and a prepared statement is a single one; a script goes past it.
-    connection.run_async(lambda driver: driver.execute(script))  # type: ignore[attr-defined]
+    connection.run_async(lambda driver: driver.execute(script))
 
 
 def _upgrade(connection: Connection) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.messages import Due
+from broker.deliveries import Due
 from broker.signals import Signal, Throw
 from broker.store.database import Database, Session
 from broker.store.rows import read_signal, read_subscription
@@ -134,8 +134,8 @@ class SignalStore:
         names = list({signal.throw.name for signal in signals})
         rows = await session.fetch(_SQL.candidates, names, signals[0].id, signals[-1].id)
         candidates = [read_subscription(row) for row in rows]
-        exact = defaultdict(list)
-        patterns = []
+        exact: dict[str, list[Subscription]] = defaultdict(list)
+        patterns: list[Subscription] = []
         for candidate, row in zip(candidates, rows, strict=True):
             (patterns if row["is_pattern"] else exact[candidate.terms.name]).append(candidate)
         matched = [
@@ -160,8 +160,7 @@ class SignalStore:
         return [
             (signal, subscription)
             for signal, subscription in matched
-            if not subscription.terms.once
-            or (subscription.id in consumed and first[subscription.id] == signal.id)
+            if not subscription.terms.once or (subscription.id in consumed and first[subscription.id] == signal.id)
         ]
 
     async def _owe(

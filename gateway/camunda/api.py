@@ -27,8 +27,8 @@ from gateway.camunda.errors import (
 )
 from gateway.camunda.requests import SignalRequest, check_headers, parse_signal
 from gateway.dialects import Dialect, read_body
-from gateway.intake import Intake, address
 from gateway.headers import read_key, read_traceparent
+from gateway.intake import Intake, address
 from gateway.refusals import Refusal, TooLarge
 from gateway.routes import Route
 

@@ -9,22 +9,19 @@ from __future__ import annotations
 import binascii
 import json
 import re
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import partial
 from math import inf, isfinite, isnan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from broker.jsontext import Infinite, write
 from broker.variables import Variable, infer
 from gateway.camunda import dates
 from gateway.camunda.errors import invalid_request, unsupported_type
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
 _JAVA_FORMAT = "application/x-java-serialized-object"
 _BLANKS = "".join(map(chr, range(0x21)))
-_WITHOUT_BLANKS = dict.fromkeys(range(0x21))
 _NOTHING = ("", "null")
 _WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _WHOLE = re.compile(r"[+-]?\d++")
@@ -221,8 +218,7 @@ def _bytes(value: Any) -> str:
     text = _reread(value, _LOOSE_STRING)
     if _BASE64.fullmatch(text) is None:
         raise ValueError("not Base64")
-    padded = re.findall(r"[^=]+=*", text.translate(_WITHOUT_BLANKS))
-    content = b"".join(map(binascii.a2b_base64, padded))
+    content = b"".join(map(binascii.a2b_base64, re.findall(r"[^=]+=*", text)))
     return binascii.b2a_base64(content, newline=False).decode()
 
 

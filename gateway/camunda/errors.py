@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from broker.errors import InvalidField, SignalBrokerError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 _JAX_RS = {
     400: "BadRequestException",

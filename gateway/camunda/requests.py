@@ -69,8 +69,8 @@ def check_headers(content_type: str | None, accept: str | None) -> None:
     """
     if content_type != "application/json":
         _check_content_type(content_type)
-    if accept not in {None, "", "*/*", "application/json"}:
-        _check_accept(str(accept))
+    if accept is not None and accept != "*/*":
+        _check_accept(accept)
 
 
 def parse_signal(body: bytes, *, engine: str = "default") -> SignalRequest:

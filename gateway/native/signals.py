@@ -45,10 +45,14 @@ class SignalsApi:
     def routes(self) -> list[Route]:
         """What this part of the API answers."""
         return [
-            Route("POST", "/v1/signals", self.throw, "Throw a signal", {202: SignalDocument, 409: Problem}, SignalRequest),
+            Route(
+                "POST", "/v1/signals", self.throw, "Throw a signal", {202: SignalDocument, 409: Problem}, SignalRequest
+            ),
             Route("GET", "/v1/signals", self.list, "List recorded signals", {200: SignalPage}),
             Route("GET", "/v1/signals/{id}", self.get, "Show a recorded signal", {200: SignalDocument}),
-            Route("GET", "/v1/signals/{id}/deliveries", self.deliveries, "List a signal's deliveries", {200: DeliveryPage}),
+            Route(
+                "GET", "/v1/signals/{id}/deliveries", self.deliveries, "List a signal's deliveries", {200: DeliveryPage}
+            ),
         ]
 
     async def throw(self, request: web.Request) -> web.Response:
@@ -128,7 +132,9 @@ class SignalsApi:
         signal_id = path_id(request, "signal")
         signal = await self._signals.get(signal_id)
         if signal is None or not principal.sees(signal.throw.tenant_id):
-            raise NotFound(f"There is no recorded signal {signal_id} (a signal is recorded shortly after its acceptance).")
+            raise NotFound(
+                f"There is no recorded signal {signal_id} (a signal is recorded shortly after its acceptance)."
+            )
         return signal
 
 
@@ -138,6 +144,4 @@ def _document(signal: Signal, state: str) -> bytes:
 
 
 def _answer(signal: Signal, state: str, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(
-        body=_document(signal, state), status=status, headers=headers, content_type="application/json"
-    )
+    return web.Response(body=_document(signal, state), status=status, headers=headers, content_type="application/json")

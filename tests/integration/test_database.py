@@ -1,18 +1,23 @@
 import asyncio
+from datetime import timedelta
 
 import pytest
 
 from broker.errors import StoreUnavailable
-from broker.store.database import DataError, Database
+from broker.store.database import Database, DataError
 from tests.support.eventually import eventually
 
 
 async def test_a_failed_transaction_leaves_nothing_behind(database):
     await database.execute("CREATE TABLE t (i int)")
-    with pytest.raises(DataError):
+
+    async def fail_half_way():
         async with database.transaction() as session:
             await session.execute("INSERT INTO t VALUES (1)")
             await session.execute("SELECT 1/0")
+
+    with pytest.raises(DataError):
+        await fail_half_way()
     assert await database.fetchval("SELECT count(*) FROM t") == 0
 
 
@@ -35,8 +40,6 @@ async def test_a_listener_hears_again_after_its_connection_was_killed(database):
 
 
 async def test_a_statement_has_a_deadline(database_url):
-    from datetime import timedelta
-
     async with Database(database_url, timeout=timedelta(seconds=0.2)) as database:
         with pytest.raises(StoreUnavailable):
             await asyncio.wait_for(database.fetchval("SELECT pg_sleep(5)"), timeout=3)

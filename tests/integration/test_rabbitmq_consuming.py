@@ -137,7 +137,7 @@ async def test_an_ack_just_before_leaving_is_not_lost(transport, queue, rabbitmq
 
 
 async def test_headers_that_the_port_does_not_know_are_left_out(transport, queue, rabbitmq_url):
-    headers = {"text": "a", "number": 7, "list": ["a", "b"], "flag": True, "float": 1.5, "mixed": ["a", 1], "table": {}}
+    headers = {"text": "a", "number": 7, "list": ["a", "b"], "flag": True, "none": None, "mixed": ["a", 1], "table": {}}
     await on_channel(
         rabbitmq_url, lambda channel: channel.basic_publish("", queue, b"", pika.BasicProperties(headers=headers))
     )

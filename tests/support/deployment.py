@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pytest
 from cryptography.fernet import Fernet
 
 from broker.settings import PREFIX, Settings, read_settings
-
-if TYPE_CHECKING:
-    import pytest
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -6,12 +6,10 @@ Generated names keep no hash suffix, and a ConfigMap's or Secret's entries are i
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import yaml
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Document = dict[str, Any]
 

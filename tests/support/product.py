@@ -98,7 +98,13 @@ class Client:
         return Client(self._session, self.url, token)
 
     async def request(
-        self, method: str, path: str, *, data: bytes | None = None, headers: Mapping[str, str] | None = None, **kwargs: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        **kwargs: Any,
     ) -> tuple[int, Mapping[str, str], Any]:
         """Send a request; ``json=`` and the like go to aiohttp."""
         async with self._session.request(

@@ -24,20 +24,16 @@ import time
 import urllib.request
 import uuid
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import NoReturn, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import docker  # type: ignore[import-untyped]
 import pika  # type: ignore[import-untyped]
 from docker.errors import DockerException  # type: ignore[import-untyped]
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from typing import Self
-
-    from pika.adapters.blocking_connection import BlockingChannel  # type: ignore[import-untyped]
+from pika.adapters.blocking_connection import BlockingChannel  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 
@@ -316,6 +312,7 @@ class LocalRabbit(Rabbit):
             "-kernel inet_dist_use_interface {127,0,0,1}",
         }
         self._node: subprocess.Popen[bytes] | None = None
+        self._restarting = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -333,6 +330,29 @@ class LocalRabbit(Rabbit):
         return done.stdout
 
     def start(self) -> None:
+        self._launch()
+        if self._restarting:
+            # On RabbitMQ 3.10 a quorum queue with one member only may stay without a leader after a restart.
+            self.ctl(
+                "eval",
+                "[ra:trigger_election(amqqueue:get_pid(Q)) || Q <- rabbit_amqqueue:list(),"
+                " amqqueue:get_type(Q) =:= rabbit_quorum_queue].",
+            )
+        self._restarting = True
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def suspend(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _launch(self) -> None:
         output = self._directory / "output"
         with output.open("ab") as file:
             self._node = subprocess.Popen(
@@ -349,18 +369,6 @@ class LocalRabbit(Rabbit):
             if self._node.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"rabbitmq-server did not start:\n{output.read_text()[-3000:]}")
             time.sleep(0.05)
-
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def suspend(self) -> None:
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._node is not None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from ssl import SSLContext
+from typing import Literal
 
 from aiohttp import web
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-    from ssl import SSLContext
-
-    from multidict import CIMultiDict
+from multidict import CIMultiDict
 
 
 @dataclass(frozen=True, kw_only=True)

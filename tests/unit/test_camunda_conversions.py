@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.jsontext import MAX_NESTING
-from gateway.camunda.conversions import convert, java_text
+from gateway.camunda.conversions import convert, java_text, unstorable
 from gateway.camunda.dates import normalize
 from gateway.camunda.errors import CamundaError
 
@@ -169,6 +169,15 @@ def test_what_is_transient_is_delivered_and_says_so():
             "transient": True,
         },
     }
+
+
+@pytest.mark.parametrize("transient", [False, None, "true", 1])
+def test_without_a_type_only_true_is_transient(transient):
+    assert convert("x", None, {"transient": transient})["valueInfo"] == {}
+
+
+def test_an_object_that_is_null_needs_no_class():
+    assert unstorable(convert(None, "Object", {"serializationDataFormat": "application/json"})) is None
 
 
 @pytest.mark.parametrize("kind", ["Object", "File", "Json", "Xml"])

@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -25,9 +24,7 @@ from tests.support.deployment import (
     settings_in,
     stages,
 )
-
-if TYPE_CHECKING:
-    from tests.support.kustomize import Document
+from tests.support.kustomize import Document
 
 DRAIN = Settings.model_fields["drain_timeout_seconds"].default
 

@@ -25,6 +25,6 @@ def test_the_first_source_that_can_be_had_is_taken(given, local, docker, apt, so
 
 def test_without_any_source_the_error_says_what_to_install():
     with pytest.raises(
-        RuntimeError, match="install rabbitmq-server .* Docker, or set SIGNAL_BROKER_TEST_TRANSPORT_URL"
+        RuntimeError, match=r"install rabbitmq-server .* Docker, or set SIGNAL_BROKER_TEST_TRANSPORT_URL"
     ):
         choose(given=False, local=False, docker=False, apt=False)

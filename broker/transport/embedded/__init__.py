@@ -90,7 +90,7 @@ class EmbeddedTransport:
         except DataError as error:
             raise ConfigurationError(f"the topology cannot be declared: {error}") from error
 
-    async def publish(self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta) -> None:  # noqa: ASYNC109  (the port)
+    async def publish(self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta) -> None:
         """Publish *message*; it is committed to every queue it routes to when this returns."""
         outgoing = _Outgoing(exchange, routing_keys(message, routing_key), encode(message), message.body)
         try:
@@ -117,7 +117,7 @@ class EmbeddedTransport:
             self._inboxes.discard(inbox)
             await inbox.close()
 
-    async def depth(self, queue: str, *, timeout: timedelta) -> int:  # noqa: ASYNC109  (the port)
+    async def depth(self, queue: str, *, timeout: timedelta) -> int:
         """Return the number of messages in *queue* that are ready (not handed out)."""
         try:
             async with asyncio.timeout(timeout.total_seconds()):

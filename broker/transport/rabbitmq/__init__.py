@@ -10,25 +10,21 @@ Two links, because under an alarm RabbitMQ stops reading a connection that publi
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed  # noqa: TID251  (the fence)
+from pamqp.commands import Queue
 
 from broker.errors import ConfigurationError, Unavailable
+from broker.topology import Topology
+from broker.transport import Inbox, Message
+from broker.transport.rabbitmq.channel import Channel
 from broker.transport.rabbitmq.inbox import RabbitInbox
 from broker.transport.rabbitmq.link import Link, LinkLost, Refused, answers, split_hosts
 from broker.transport.rabbitmq.publisher import Publisher
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from pamqp.commands import Queue
-
-    from broker.topology import Topology
-    from broker.transport import Inbox, Message
-    from broker.transport.rabbitmq.channel import Channel
 
 RETRY_PAUSE = 0.25
 
@@ -51,7 +47,7 @@ class RabbitTransport:
         ConfigurationError: The URL cannot be read.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         url: str,
         *,
@@ -94,7 +90,7 @@ class RabbitTransport:
         """See `broker.transport.Transport.consuming`."""
         return all(inbox.channel is not None for inbox in self._inboxes)
 
-    async def publish(self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta) -> None:  # noqa: ASYNC109
+    async def publish(self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta) -> None:
         """See `broker.transport.Transport.publish`."""
         await self._publisher.publish(message, exchange=exchange, routing_key=routing_key, timeout=timeout)
 
@@ -108,7 +104,7 @@ class RabbitTransport:
             finally:
                 self._inboxes.remove(inbox)
 
-    async def depth(self, queue: str, *, timeout: timedelta) -> int:  # noqa: ASYNC109
+    async def depth(self, queue: str, *, timeout: timedelta) -> int:
         """See `broker.transport.Transport.depth`."""
         try:
             return (await self._inspect(queue, within=timeout.total_seconds())).message_count or 0

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
+from aiormq import Connection  # noqa: TID251
 from aiormq.abc import ChannelFrame  # noqa: TID251
 from aiormq.channel import Channel as PlainChannel  # noqa: TID251
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from aiormq import Connection  # noqa: TID251
 
 FULL_QUEUE_PAUSE = 0.001
 

@@ -6,24 +6,19 @@ import asyncio
 import itertools
 import uuid
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from aiormq import Connection  # noqa: TID251
+from aiormq.abc import ConfirmationFrameType  # noqa: TID251
 from aiormq.exceptions import ChannelNotFoundEntity  # noqa: TID251
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from broker.errors import Nacked, TransportError, Unconfirmed, Unroutable
+from broker.transport import Message
 from broker.transport.rabbitmq import frames
 from broker.transport.rabbitmq.channel import Channel
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from aiormq import Connection  # noqa: TID251
-    from aiormq.abc import ConfirmationFrameType  # noqa: TID251
-
-    from broker.transport import Message
 
 MOST_MESSAGES = 2000
 MOST_BYTES = 32 << 20

@@ -7,13 +7,10 @@ hottest path. The tests read every frame back with pamqp.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from broker.transport import Header, Message
+from broker.transport import Header, Message
 
 APP_ID = "signal-broker"
 
@@ -35,7 +32,7 @@ _MESSAGE_ID, _STAMP, _TYPE, _APP_ID = 1 << 7, 1 << 6, 1 << 5, 1 << 3
 _ALWAYS = _CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _MESSAGE_ID | _APP_ID
 
 
-def publish(  # noqa: PLR0913
+def publish(
     message: Message, *, exchange: str, routing_key: str, message_id: str, channel: int, body_limit: int
 ) -> list[bytes]:
     """Return basic.publish (mandatory), the content header and the body, at most *body_limit* bytes a frame.

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import structlog
+from aiormq import Connection  # noqa: TID251
+from aiormq.abc import DeliveredMessage  # noqa: TID251
+from pamqp.base import Frame
 from pamqp.commands import Basic
 from pamqp.frame import marshal
 from pamqp.header import ContentHeader
@@ -16,13 +20,6 @@ from pamqp.header import ContentHeader
 from broker.transport import Header, Received, Settlement
 from broker.transport.rabbitmq.channel import Channel
 from broker.transport.rabbitmq.link import Link, LinkLost, Refused, answers, close
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from aiormq import Connection  # noqa: TID251
-    from aiormq.abc import DeliveredMessage  # noqa: TID251
-    from pamqp.base import Frame
 
 REBUILD_PAUSE = 0.25
 SETTLED_PAUSE = 0.25

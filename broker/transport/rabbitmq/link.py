@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Self, TypeVar
+from datetime import timedelta
+from typing import Self, TypeVar
 
 # aiormq itself rather than aio-pika on top: aio-pika's connection opens its own kind of channel, and our channels are
 # what this adapter is about; of aio-pika nothing would be left but its reconnecting, which cannot rotate hosts.
@@ -22,10 +24,6 @@ from yarl import URL
 from broker.errors import ConfigurationError
 from broker.transport.rabbitmq.channel import Channel
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from datetime import timedelta
-
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 CLOSE_TIMEOUT = 2.0
@@ -36,7 +34,7 @@ Refused = (ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFaile
 log = structlog.get_logger()
 
 
-class LinkLost(Exception):  # noqa: N818  (as in broker.errors: what happened, not what it is)
+class LinkLost(Exception):
     """Raised when the server did not answer, or the connection or channel was lost while it should have."""
 
 

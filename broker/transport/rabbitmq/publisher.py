@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from datetime import timedelta
+from typing import Self
 
 import structlog
+from aiormq import Connection  # noqa: TID251
 
 from broker.errors import Unavailable, Unconfirmed
+from broker.transport import Message
 from broker.transport.rabbitmq.confirms import ConfirmChannel, Publication
 from broker.transport.rabbitmq.link import Link, LinkLost, close
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from aiormq import Connection  # noqa: TID251
-
-    from broker.transport import Message
 
 RENEWAL_PAUSE = 0.1
 RETIREMENT = 10.0
@@ -43,7 +39,7 @@ class Publisher:
         for lane in self._lanes.values():
             await lane.close()
 
-    async def publish(self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta) -> None:  # noqa: ASYNC109  (the port's signature)
+    async def publish(self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta) -> None:
         """See `broker.transport.Transport.publish`."""
         if not self._open:
             raise Unavailable("the transport is closed")
