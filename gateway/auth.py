@@ -25,7 +25,7 @@ class Authenticator:
     async def caller(self, request: web.Request) -> Caller | None:
         """Return who sent *request*: ``Authorization: Bearer <token>``, or the bare token. None if nobody knows."""
         token = read_token(request.headers.get(hdrs.AUTHORIZATION, ""))
-        if not token or len(token) > _MAX_TOKEN:
+        if not token or len(token) > _MAX_TOKEN or not token.isascii():
             return None
         if self._admin is not None and hmac.compare_digest(self._admin, digest(token)):
             return Caller(principal=ADMINISTRATOR)

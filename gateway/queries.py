@@ -8,10 +8,33 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from broker.errors import InvalidField
+from broker.names import check_id
 from gateway.refusals import NotFound
+from gateway.routes import Parameter
 
 MAX_LIMIT = 1000
 _MAX_ID = (1 << 63) - 1
+_MAX_DIGITS = 19
+
+ID = {"type": "integer", "minimum": 0, "maximum": _MAX_ID}
+MOMENT = {"type": "string", "format": "date-time"}
+LIMIT = Parameter(
+    "limit", "Most items of the page.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 100}
+)
+AFTER_ID = Parameter("afterId", "Only what comes after this id: `next` of the page before.", ID)
+NAME = Parameter("name", "Only those of exactly this name.")
+TENANT_ID = Parameter("tenantId", "Only those of this tenant.")
+EXECUTION_ID = Parameter("executionId", "Only those of this execution.")
+
+
+def text(request: web.Request, name: str) -> str | None:
+    """Return the query parameter *name*, or None without it.
+
+    Raises:
+        InvalidField: It holds what no name and no id may hold.
+    """
+    value = request.query.get(name)
+    return None if value is None else check_id(value, f"?{name}")
 
 
 def integer(request: web.Request, name: str, default: int, *, least: int = 0, most: int = _MAX_ID) -> int:
@@ -20,10 +43,10 @@ def integer(request: web.Request, name: str, default: int, *, least: int = 0, mo
     Raises:
         InvalidField: It is none.
     """
-    text = request.query.get(name)
-    if text is None:
+    given = request.query.get(name)
+    if given is None:
         return default
-    value = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
+    value = int(given) if given.isascii() and given.isdigit() and len(given) <= _MAX_DIGITS else -1
     if not least <= value <= most:
         raise InvalidField(f"?{name}", f"must be a whole number from {least} to {most}")
     return value
@@ -53,14 +76,14 @@ def moment(request: web.Request, name: str) -> datetime | None:
     Raises:
         InvalidField: It is not ISO 8601.
     """
-    text = request.query.get(name)
-    if text is None:
+    given = request.query.get(name)
+    if given is None:
         return None
     try:
-        value = datetime.fromisoformat(text.replace(" ", "+"))
-    except ValueError:
+        value = datetime.fromisoformat(given.replace(" ", "+"))
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise InvalidField(f"?{name}", "must be a date and time, like 2026-11-22T10:00:00Z") from None
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def choice(request: web.Request, name: str, allowed: Iterable[str]) -> str | None:
@@ -69,11 +92,11 @@ def choice(request: web.Request, name: str, allowed: Iterable[str]) -> str | Non
     Raises:
         InvalidField: It is something else.
     """
-    text = request.query.get(name)
+    given = request.query.get(name)
     names = list(map(str, allowed))
-    if text is not None and text not in names:
+    if given is not None and given not in names:
         raise InvalidField(f"?{name}", f"must be one of {', '.join(names)}")
-    return text
+    return given
 
 
 def path_id(request: web.Request, what: str) -> int:
@@ -82,7 +105,8 @@ def path_id(request: web.Request, what: str) -> int:
     Raises:
         NotFound: It is not a number, so there is no such *what*.
     """
-    text = request.match_info["id"]
-    if not (text.isascii() and text.isdigit() and int(text[:20]) <= _MAX_ID):
-        raise NotFound(f"There is no {what} {text!r}.")
-    return int(text)
+    given = request.match_info["id"]
+    value = int(given) if given.isascii() and given.isdigit() and len(given) <= _MAX_DIGITS else -1
+    if not 0 <= value <= _MAX_ID:
+        raise NotFound(f"There is no {what} {given!r}.")
+    return value

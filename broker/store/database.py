@@ -7,7 +7,7 @@ What the server says about the data itself (a broken constraint, say) passes as 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
@@ -220,25 +220,3 @@ class Database:
                     await lost.wait()
                     return
             await connection.fetchval("SELECT 1", timeout=self.timeout.total_seconds())
-
-
-async def retrying(
-    work: Callable[[], Awaitable[Any]], *, pauses: Sequence[float] = (0.1, 0.2, 0.5, 1, 2), until: timedelta
-) -> Any:
-    """Await *work()*, again after a pause while the store is unavailable, for at most *until*.
-
-    Raises:
-        StoreUnavailable: It still was when the time was up.
-    """
-    clock = asyncio.get_running_loop().time
-    end = clock() + until.total_seconds()
-    tried = 0
-    while True:
-        try:
-            return await work()
-        except StoreUnavailable:
-            pause = pauses[min(tried, len(pauses) - 1)]
-            if clock() + pause > end:
-                raise
-            tried += 1
-            await asyncio.sleep(pause)

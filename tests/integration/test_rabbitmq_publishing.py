@@ -190,6 +190,7 @@ class TestFaults:
             await publish(transport)
 
     async def test_after_a_kill_nothing_confirmed_is_lost_and_everything_works_again(self, rabbitmq, transport):
+        await asyncio.to_thread(rabbitmq.save_queues)
         async with transport.consume(QUEUE, prefetch=3) as inbox:
             await publish(transport, b"unsettled")
             [unsettled] = await inbox.receive(1)

@@ -1,0 +1,77 @@
+import asyncio
+
+import pytest
+
+from broker.coalescing import Coalescer
+
+
+class Recorder:
+    """Notes its batches; the first one waits until it is let go."""
+
+    def __init__(self):
+        self.batches = []
+        self.go = asyncio.Event()
+
+    async def __call__(self, items):
+        self.batches.append(items)
+        if len(self.batches) == 1:
+            await self.go.wait()
+        if "bad" in items:
+            raise ValueError("bad batch")
+        return [item.upper() for item in items]
+
+
+async def submit_behind_a_busy_batch(coalescer, recorder, items):
+    first = asyncio.create_task(coalescer.submit("first"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    tasks = [asyncio.create_task(coalescer.submit(item)) for item in items]
+    await asyncio.sleep(0)
+    recorder.go.set()
+    return first, tasks
+
+
+async def test_whoever_arrives_during_a_batch_shares_the_next_one():
+    recorder = Recorder()
+    async with Coalescer(recorder) as coalescer:
+        first, tasks = await submit_behind_a_busy_batch(coalescer, recorder, ["a", "b", "c"])
+        assert await asyncio.gather(first, *tasks) == ["FIRST", "A", "B", "C"]
+    assert recorder.batches == [["first"], ["a", "b", "c"]]
+
+
+async def test_a_batch_is_never_larger_than_its_limit():
+    recorder = Recorder()
+    async with Coalescer(recorder, max_batch=2) as coalescer:
+        first, tasks = await submit_behind_a_busy_batch(coalescer, recorder, ["a", "b", "c"])
+        await asyncio.gather(first, *tasks)
+    assert recorder.batches == [["first"], ["a", "b"], ["c"]]
+
+
+async def test_an_error_reaches_every_caller_of_its_batch_and_no_other():
+    recorder = Recorder()
+    async with Coalescer(recorder) as coalescer:
+        first, tasks = await submit_behind_a_busy_batch(coalescer, recorder, ["a", "bad"])
+        assert await first == "FIRST"
+        for task in tasks:
+            with pytest.raises(ValueError, match="bad batch"):
+                await task
+        assert await coalescer.submit("later") == "LATER"
+
+
+async def test_a_caller_that_gives_up_is_left_out_and_the_others_are_served():
+    recorder = Recorder()
+    async with Coalescer(recorder) as coalescer:
+        _, (gone, stays) = await submit_behind_a_busy_batch(coalescer, recorder, ["gone", "stays"])
+        gone.cancel()
+        assert await stays == "STAYS"
+    assert recorder.batches == [["first"], ["stays"]]
+
+
+async def test_closing_cancels_those_who_wait():
+    recorder = Recorder()
+    async with Coalescer(recorder) as coalescer:
+        waiting = asyncio.create_task(coalescer.submit("first"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

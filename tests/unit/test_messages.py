@@ -1,0 +1,82 @@
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from broker.deliveries import Due
+from broker.messages import Undecodable, due_message, read_due, read_signal, signal_message
+from broker.signals import Scope, Signal, Source, Throw
+from broker.transport import Received
+
+MOMENT = datetime(2026, 11, 22, 10, 0, 0, 123456, tzinfo=UTC)
+
+
+def received(message):
+    return Received(
+        body=message.body,
+        headers=message.headers,
+        type=message.type,
+        timestamp=message.timestamp,
+        tag=1,
+        redelivered=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "throw",
+    [
+        Throw(name="sig"),
+        Throw(name="sig", payload=b'{"a": 1.10}', types={"a": {"type": "Double"}}, business_key="order-1"),
+        Throw(name="sig", scope=Scope.TENANT, tenant_id="é", source=Source.CAMUNDA, token_id=3),
+        Throw(
+            name="sig", scope=Scope.EXECUTION, execution_id="e", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+        ),
+        Throw(name="sig", reach=("t1", "t2")),
+        Throw(name="sig", reach=()),
+        Throw(name="ep", source=Source.SIGNAL_ENDPOINT, source_id=5, token_id=6),
+    ],
+)
+def test_a_signal_survives_its_message(throw):
+    signal = Signal(id=42, created_at=MOMENT, throw=throw)
+    assert read_signal(received(signal_message(signal))) == signal
+
+
+def test_the_message_is_the_contract_that_taps_rely_on():
+    message = signal_message(
+        Signal(
+            id=42, created_at=MOMENT, throw=Throw(name="a.b", scope=Scope.TENANT, tenant_id="t", payload=b'{"x": 1}')
+        )
+    )
+    assert (message.body, message.type, message.content_type) == (b'{"x": 1}', "a.b", "application/json")
+    assert message.timestamp == MOMENT
+    assert message.headers == {
+        "signal-id": 42,
+        "scope": "tenant",
+        "source": "native",
+        "ce-specversion": "1.0",
+        "ce-id": "42",
+        "ce-source": "/signal-broker/native",
+        "ce-type": "a.b",
+        "ce-time": "2026-11-22T10:00:00.123456+00:00",
+        "ce-tenantid": "t",
+    }
+
+
+def test_a_due_attempt_survives_its_message():
+    assert read_due(received(due_message(Due(42, 7, 3)))) == Due(42, 7, 3)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"delivery":"1"}', b'{"delivery":"1-2"}', b'{"delivery":"1-2","attempt":"x"}']
+)
+def test_what_is_not_a_due_attempt_is_undecodable(body):
+    with pytest.raises(Undecodable):
+        read_due(received(replace(due_message(Due(1, 2, 3)), body=body)))
+
+
+@pytest.mark.parametrize("header", ["signal-id", "scope", "source", "ce-type", "ce-time"])
+def test_a_signal_without_its_headers_is_undecodable(header):
+    message = signal_message(Signal(id=1, created_at=MOMENT, throw=Throw(name="sig")))
+    headers = {key: value for key, value in message.headers.items() if key != header}
+    with pytest.raises(Undecodable):
+        read_signal(received(replace(message, headers=headers)))

@@ -1,0 +1,90 @@
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.errors import InvalidField
+from broker.names import check_id, check_name, encode_id, is_pattern, matches
+
+WORDS = st.text("ab", max_size=2)
+NAMES = st.lists(WORDS, min_size=1, max_size=4).map(".".join)
+PATTERNS = st.lists(WORDS | st.sampled_from(["*", "#"]), min_size=1, max_size=5).map(".".join)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        ("policy.changed", "policy.changed", True),
+        ("policy.changed", "policy.Changed", False),
+        ("a.*", "a.b", True),
+        ("a.*", "a", False),
+        ("a.*", "a.b.c", False),
+        ("*", "a", True),
+        ("*", "a.b", False),
+        ("a.#", "a", True),
+        ("a.#", "a.b.c", True),
+        ("a.#", "ab", False),
+        ("#.c", "c", True),
+        ("#.c", "a.b.c", True),
+        ("#.c", "a.b.cc", False),
+        ("a.#.c", "a.c", True),
+        ("a.#.c", "a.b.b.c", True),
+        ("a.#.c", "ac", False),
+        ("*.#", "a", True),
+        ("#.*", "a.b", True),
+        ("#", "", True),
+        ("#.#", "a.b", True),
+        ("a*", "a*", True),
+        ("a*", "ab", False),
+    ],
+)
+def test_a_pattern_matches_as_a_topic_exchange_does(pattern, name, expected):
+    assert matches(pattern, name) is expected
+
+
+def by_recursion(pattern, name):
+    """The definition, word by word, without any cleverness."""
+    if not pattern:
+        return not name
+    if pattern[0] == "#":
+        return by_recursion(pattern[1:], name) or (bool(name) and by_recursion(pattern, name[1:]))
+    return bool(name) and pattern[0] in {"*", name[0]} and by_recursion(pattern[1:], name[1:])
+
+
+@given(PATTERNS, NAMES)
+def test_matching_agrees_with_its_definition(pattern, name):
+    assert matches(pattern, name) == by_recursion(pattern.split("."), name.split("."))
+
+
+def test_no_pattern_takes_long():
+    start = time.perf_counter()
+    assert not matches(".".join(["#", "a"] * 60), ".".join(["a"] * 120) + ".b")
+    assert time.perf_counter() - start < 0.5
+
+
+def test_a_pattern_is_a_name_with_a_wild_word():
+    assert is_pattern("a.*")
+    assert is_pattern("#")
+    assert not is_pattern("a*b.c#")
+
+
+def test_ids_are_one_word_of_a_routing_key():
+    assert encode_id("a.b/c~é _-Z9") == "a%2Eb%2Fc%7E%C3%A9%20_-Z9"
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "a\nb", "\x7f", "\ud800", "é" * 128, "a" * 256])
+def test_what_cannot_be_a_name_is_refused(name):
+    with pytest.raises(InvalidField) as refused:
+        check_name(name)
+    assert refused.value.pointer == "/name"
+
+
+def test_the_longest_name_is_255_bytes():
+    assert check_name("é" * 127 + "a")
+
+
+def test_an_id_has_at_most_255_characters():
+    assert check_id("é" * 255, "/tenantId")
+    with pytest.raises(InvalidField, match="has 256 characters"):
+        check_id("é" * 256, "/tenantId")

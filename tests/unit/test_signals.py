@@ -1,0 +1,44 @@
+import pytest
+
+from broker.errors import InvalidField
+from broker.signals import Scope, Throw
+
+
+def test_a_broadcast_is_a_fan_out_keyed_by_its_name():
+    throw = Throw(name="policy.changed")
+    assert (throw.is_fanout, throw.routing_key, throw.carbon_copies) == (True, "policy.changed", [])
+
+
+def test_a_tenants_signal_is_keyed_by_the_tenant():
+    throw = Throw(name="policy.changed", scope=Scope.TENANT, tenant_id="acme.eu")
+    assert (throw.is_fanout, throw.routing_key) == (False, "tenant.acme%2Eeu.policy.changed")
+
+
+def test_an_executions_signal_is_keyed_by_the_execution():
+    throw = Throw(name="sig", scope=Scope.EXECUTION, execution_id="a:1")
+    assert throw.routing_key == "execution.a%3A1.sig"
+
+
+def test_a_limited_broadcast_goes_to_the_untenanted_with_a_copy_for_each_tenant():
+    throw = Throw(name="sig", reach=("t1", "t.2"))
+    assert (throw.is_fanout, throw.routing_key) == (False, "untenanted.sig")
+    assert throw.carbon_copies == ["tenant.t1.sig", "tenant.t%2E2.sig"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"scope": Scope.TENANT, "tenant_id": "t" * 250}, "/tenantId"),
+        ({"scope": Scope.EXECUTION, "execution_id": "é" * 42}, "/executionId"),
+        ({"scope": Scope.UNTENANTED, "name": "n" * 245}, "/name"),
+        ({"reach": ("t" * 250,)}, "/name"),
+    ],
+)
+def test_a_routing_key_over_255_bytes_is_refused_with_the_field_that_makes_it_so(fields, pointer):
+    with pytest.raises(InvalidField, match="at most 255") as refused:
+        Throw(**{"name": "sig", **fields})
+    assert refused.value.pointer == pointer
+
+
+def test_a_routing_key_of_255_bytes_passes():
+    assert len(Throw(name="n" * 244, scope=Scope.UNTENANTED).routing_key) == 255
