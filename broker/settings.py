@@ -41,6 +41,7 @@ class Settings(BaseSettings):
         (), description="CIDRs that webhooks may reach besides public addresses, comma-separated."
     )
     confirm_timeout_seconds: Seconds = Field(5, description="How long a throw waits for its publisher confirm.")
+    body_timeout_seconds: Seconds = Field(20, description="How long a request's body may take to arrive.")
     store_timeout_seconds: Seconds = Field(5, description="How long one statement may take.")
     drain_timeout_seconds: Seconds = Field(20, description="How long work in flight may go on after SIGTERM.")
     webhook_timeout_seconds: Seconds = Field(
@@ -85,6 +86,11 @@ class Settings(BaseSettings):
     def confirm_timeout(self) -> timedelta:
         """How long a throw waits for its publisher confirm."""
         return timedelta(seconds=self.confirm_timeout_seconds)
+
+    @property
+    def body_timeout(self) -> timedelta:
+        """How long a request's body may take to arrive."""
+        return timedelta(seconds=self.body_timeout_seconds)
 
     @property
     def store_timeout(self) -> timedelta:

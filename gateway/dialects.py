@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
+from pydantic import BaseModel
 
 from broker.errors import InvalidField, StoreUnavailable, TransportError
-from gateway.refusals import BadRequest, Broken, Busy, Refusal, TooLarge, refusal_of
+from gateway.refusals import BadRequest, Broken, Busy, Refusal, TooLarge, TooSlow, refusal_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+BODY_TIMEOUT = web.AppKey("body_timeout", timedelta)
+"""How long a request's body may take to arrive; whoever sends it byte by byte must not hold a connection for ever."""
 
 log = structlog.get_logger()
 
@@ -26,15 +32,24 @@ class Dialect:
         name: For logs and metrics.
         prefixes: The paths that are its own; what no dialect owns is the last one's.
         refuse: Puts a refusal into the dialect's form.
+        error: That form, for the documentation.
+        error_type: Its content type.
     """
 
     name: str
     prefixes: tuple[str, ...]
     refuse: Callable[[Refusal], web.Response]
+    error: type[BaseModel]
+    error_type: str = "application/json"
 
     def owns(self, path: str) -> bool:
         """Return whether *path* is the dialect's own."""
         return any(path == prefix or path.startswith(prefix + "/") for prefix in self.prefixes)
+
+
+def dialect_of(path: str, dialects: Sequence[Dialect]) -> Dialect:
+    """Return the one of *dialects* that *path* belongs to."""
+    return next((dialect for dialect in dialects if dialect.owns(path)), dialects[-1])
 
 
 def answering_errors(dialects: Sequence[Dialect]) -> Middleware:
@@ -45,8 +60,7 @@ def answering_errors(dialects: Sequence[Dialect]) -> Middleware:
         try:
             return await handler(request)
         except Exception as error:  # noqa: BLE001  (every error has an answer)
-            dialect = next((d for d in dialects if d.owns(request.path)), dialects[-1])
-            return dialect.refuse(_refusal(request, error))
+            return dialect_of(request.path, dialects).refuse(_refusal(request, error))
 
     return middleware
 
@@ -73,16 +87,20 @@ async def read_body(request: web.Request, limit: int) -> bytes:
 
     Raises:
         TooLarge: It has more than *limit* bytes.
+        TooSlow: It was not complete in time.
         BadRequest: The connection broke while it was read.
     """
     if (request.content_length or 0) > limit:
         raise TooLarge(f"The body has {request.content_length} bytes; at most {limit} are allowed.")
     body = bytearray()
     try:
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > limit:
-                raise TooLarge(f"The body has more than {limit} bytes.")
+        async with asyncio.timeout(request.app[BODY_TIMEOUT].total_seconds()):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > limit:
+                    raise TooLarge(f"The body has more than {limit} bytes.")
+    except TimeoutError as error:
+        raise TooSlow("The body did not arrive in time.") from error
     except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:
         raise BadRequest("The body ended too early or is not encoded as its headers say.") from error
     return bytes(body)

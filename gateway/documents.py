@@ -5,9 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not hold the character U+0000")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+"""What PostgreSQL can keep."""
 Name = Annotated[str, Field(min_length=1, max_length=255, examples=["policy_conditions_changed"])]
 Id = Annotated[str, Field(min_length=1, max_length=255)]
 Seconds = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)]
@@ -36,7 +45,7 @@ class SignalRequest(Document):
     execution_id: Id | None = None
     tenant_id: Id | None = None
     without_tenant_id: bool = False
-    business_key: Annotated[str, Field(max_length=255)] | None = None
+    business_key: Annotated[Text, Field(max_length=255)] | None = None
 
 
 class SignalDocument(Document):
@@ -95,7 +104,7 @@ class SubscriptionRequest(Document):
     once: bool = Field(default=False, description="The first signal that matches consumes the subscription.")
     retry: RetryDocument | None = None
     timeout_seconds: Annotated[float, Field(gt=0, le=300)] | None = None
-    description: Annotated[str, Field(max_length=1000)] | None = None
+    description: Annotated[Text, Field(max_length=1000)] | None = None
 
 
 class SubscriptionDocument(Document):

@@ -10,9 +10,21 @@ from aiohttp import web
 from broker.access import Principal
 from broker.errors import InvalidField
 from broker.store.signals import IdempotencyKey
+from gateway.routes import Parameter
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _MAX_KEY = 255
+
+THROW_HEADERS = (
+    Parameter(
+        "Idempotency-Key",
+        "Makes repeating safe: for 24 hours a throw with the same key and body is answered as the first one was, and"
+        " one with another body is refused with 409.",
+        {"type": "string", "minLength": 1, "maxLength": _MAX_KEY},
+        "header",
+    ),
+    Parameter("traceparent", "W3C trace context; it is carried along to the subscribers.", place="header"),
+)
 
 
 def read_traceparent(request: web.Request) -> str | None:

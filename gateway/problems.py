@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from gateway.dialects import Dialect
+from gateway.documents import Problem
 from gateway.refusals import Refusal
 
 
@@ -23,4 +24,6 @@ def problem(refusal: Refusal) -> web.Response:
     )
 
 
-NATIVE = Dialect(name="native", prefixes=("/v1",), refuse=problem)
+NATIVE = Dialect(
+    name="native", prefixes=("/v1",), refuse=problem, error=Problem, error_type="application/problem+json"
+)

@@ -6,6 +6,7 @@ Refusal
 +-- Forbidden             403
 +-- NotFound              404
 +-- MethodNotAllowed      405
++-- TooSlow               408
 +-- Conflicting           409
 +-- TooLarge              413
 +-- UnsupportedMediaType  415
@@ -69,6 +70,12 @@ class MethodNotAllowed(Refusal):
     """Raised when the path exists, but not with this method."""
 
     status = HTTPStatus.METHOD_NOT_ALLOWED
+
+
+class TooSlow(Refusal):
+    """Raised when the caller takes too long to send its request."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
 
 
 class Conflicting(Refusal):

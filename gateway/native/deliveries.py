@@ -15,9 +15,18 @@ from broker.transport import Transport
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump
 from gateway.documents import AttemptDocument, DeliveryDocument, DeliveryPage, LedgerDocument, States
-from gateway.queries import choice, limit, optional_integer
+from gateway.queries import ID, LIMIT, choice, limit, optional_integer
 from gateway.refusals import Conflicting, NotFound
-from gateway.routes import Route
+from gateway.routes import Parameter, Route
+
+_OF_SUBSCRIPTION = Parameter("subscriptionId", "Only those of this subscription.", ID)
+
+PAGE_PARAMETERS = (
+    Parameter("state", "Only those in this state.", {"type": "string", "enum": [state.value for state in State]}),
+    _OF_SUBSCRIPTION,
+    Parameter("afterId", "Only what comes after this delivery: `next` of the page before."),
+    LIMIT,
+)
 
 
 class DeliveriesApi:
@@ -36,10 +45,24 @@ class DeliveriesApi:
         """What this part of the API answers."""
         one = "/v1/deliveries/{id}"
         return [
-            Route("GET", "/v1/deliveries", self.list, "List deliveries", {200: DeliveryPage}),
+            Route(
+                "GET",
+                "/v1/deliveries",
+                self.list,
+                "List deliveries",
+                {200: DeliveryPage},
+                parameters=(Parameter("signalId", "Only those of this signal.", ID), *PAGE_PARAMETERS),
+            ),
             Route("GET", one, self.get, "Show a delivery", {200: DeliveryDocument}),
             Route("POST", one + "/redrive", self.redrive, "Redrive a dead delivery", {200: DeliveryDocument}),
-            Route("GET", "/v1/ledger", self.ledger, "Show the ledger", {200: LedgerDocument}),
+            Route(
+                "GET",
+                "/v1/ledger",
+                self.ledger,
+                "Show the ledger",
+                {200: LedgerDocument},
+                parameters=(_OF_SUBSCRIPTION,),
+            ),
         ]
 
     async def list(self, request: web.Request) -> web.Response:

@@ -14,14 +14,41 @@ from broker.store.signals import SignalStore
 from broker.variables import Types
 from gateway.auth import Authenticator, demand, demand_tenant
 from gateway.bodies import parse, raw_member, read_json
-from gateway.documents import DeliveryPage, Problem, SignalDocument, SignalPage, SignalRequest
-from gateway.headers import read_key, read_traceparent
+from gateway.documents import DeliveryPage, SignalDocument, SignalPage, SignalRequest
+from gateway.headers import THROW_HEADERS, read_key, read_traceparent
 from gateway.intake import Intake, address
-from gateway.native.deliveries import delivery_page
+from gateway.native.deliveries import PAGE_PARAMETERS, delivery_page
 from gateway.native.variables import read_variables
-from gateway.queries import integer, limit, moment, optional_integer, path_id
+from gateway.queries import (
+    AFTER_ID,
+    EXECUTION_ID,
+    ID,
+    LIMIT,
+    MOMENT,
+    NAME,
+    TENANT_ID,
+    choice,
+    integer,
+    limit,
+    moment,
+    optional_integer,
+    path_id,
+    text,
+)
 from gateway.refusals import NotFound
-from gateway.routes import Route
+from gateway.routes import Parameter, Route
+
+_LIST_PARAMETERS = (
+    NAME,
+    TENANT_ID,
+    EXECUTION_ID,
+    Parameter("source", "Only those that came in this way.", {"type": "string", "enum": [s.value for s in Source]}),
+    Parameter("sourceId", "Only those of this signal endpoint (its id).", ID),
+    Parameter("since", "Only those accepted at this moment or later.", MOMENT),
+    Parameter("until", "Only those accepted before this moment.", MOMENT),
+    AFTER_ID,
+    LIMIT,
+)
 
 
 class SignalsApi:
@@ -46,12 +73,31 @@ class SignalsApi:
         """What this part of the API answers."""
         return [
             Route(
-                "POST", "/v1/signals", self.throw, "Throw a signal", {202: SignalDocument, 409: Problem}, SignalRequest
+                "POST",
+                "/v1/signals",
+                self.throw,
+                "Throw a signal",
+                {202: SignalDocument},
+                SignalRequest,
+                THROW_HEADERS,
+                throws=Source.NATIVE,
             ),
-            Route("GET", "/v1/signals", self.list, "List recorded signals", {200: SignalPage}),
+            Route(
+                "GET",
+                "/v1/signals",
+                self.list,
+                "List recorded signals",
+                {200: SignalPage},
+                parameters=_LIST_PARAMETERS,
+            ),
             Route("GET", "/v1/signals/{id}", self.get, "Show a recorded signal", {200: SignalDocument}),
             Route(
-                "GET", "/v1/signals/{id}/deliveries", self.deliveries, "List a signal's deliveries", {200: DeliveryPage}
+                "GET",
+                "/v1/signals/{id}/deliveries",
+                self.deliveries,
+                "List a signal's deliveries",
+                {200: DeliveryPage},
+                parameters=PAGE_PARAMETERS,
             ),
         ]
 
@@ -103,11 +149,11 @@ class SignalsApi:
         page = await self._signals.page(
             after_id=integer(request, "afterId", 0),
             limit=size,
-            name=request.query.get("name"),
-            tenant_id=request.query.get("tenantId"),
-            execution_id=request.query.get("executionId"),
+            name=text(request, "name"),
+            tenant_id=text(request, "tenantId"),
+            execution_id=text(request, "executionId"),
             tenants=principal.tenants,
-            source=request.query.get("source"),
+            source=choice(request, "source", Source),
             source_id=optional_integer(request, "sourceId"),
             since=moment(request, "since"),
             until=moment(request, "until"),

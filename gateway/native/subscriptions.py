@@ -24,7 +24,7 @@ from gateway.documents import (
     SubscriptionRequest,
     WebhookTargetDocument,
 )
-from gateway.queries import integer, limit, path_id
+from gateway.queries import AFTER_ID, EXECUTION_ID, LIMIT, NAME, TENANT_ID, integer, limit, path_id, text
 from gateway.refusals import NotFound
 from gateway.routes import Route
 
@@ -59,7 +59,14 @@ class SubscriptionsApi:
                 {201: SubscriptionDocument},
                 SubscriptionRequest,
             ),
-            Route("GET", "/v1/subscriptions", self.list, "List subscriptions", {200: SubscriptionPage}),
+            Route(
+                "GET",
+                "/v1/subscriptions",
+                self.list,
+                "List subscriptions",
+                {200: SubscriptionPage},
+                parameters=(NAME, TENANT_ID, EXECUTION_ID, AFTER_ID, LIMIT),
+            ),
             Route("GET", one, self.get, "Show a subscription", {200: SubscriptionDocument}),
             Route("DELETE", one, self.delete, "Delete a subscription", {204: None}),
         ]
@@ -113,9 +120,9 @@ class SubscriptionsApi:
         page = await self._subscriptions.page(
             after_id=integer(request, "afterId", 0),
             limit=size,
-            name=request.query.get("name"),
-            tenant_id=request.query.get("tenantId"),
-            execution_id=request.query.get("executionId"),
+            name=text(request, "name"),
+            tenant_id=text(request, "tenantId"),
+            execution_id=text(request, "executionId"),
             tenants=principal.tenants,
         )
         answer = SubscriptionPage(

@@ -11,7 +11,7 @@ from broker.store.access import AccessStore, Token
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump, parse, read_json
 from gateway.documents import TokenDocument, TokenPage, TokenRequest
-from gateway.queries import integer, limit, path_id
+from gateway.queries import AFTER_ID, LIMIT, integer, limit, path_id
 from gateway.refusals import NotFound
 from gateway.routes import Route
 
@@ -29,7 +29,14 @@ class TokensApi:
         """What this part of the API answers."""
         return [
             Route("POST", "/v1/tokens", self.create, "Create an API token", {201: TokenDocument}, TokenRequest),
-            Route("GET", "/v1/tokens", self.list, "List API tokens", {200: TokenPage}),
+            Route(
+                "GET",
+                "/v1/tokens",
+                self.list,
+                "List API tokens",
+                {200: TokenPage},
+                parameters=(AFTER_ID, LIMIT),
+            ),
             Route("GET", "/v1/tokens/{id}", self.get, "Show an API token", {200: TokenDocument}),
             Route("DELETE", "/v1/tokens/{id}", self.revoke, "Revoke an API token", {204: None}),
         ]

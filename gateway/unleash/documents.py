@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from gateway.documents import Document
+from gateway.documents import Document, Text
 
 
 class Lenient(Document):
@@ -21,13 +21,13 @@ class EndpointRequest(Lenient):
 
     name: str
     enabled: bool = True
-    description: Annotated[str, Field(max_length=1000)] | None = None
+    description: Annotated[Text, Field(max_length=1000)] | None = None
 
 
 class EndpointTokenRequest(Lenient):
     """A token to create or rename."""
 
-    name: Annotated[str, Field(min_length=1, max_length=255)]
+    name: Annotated[Text, Field(min_length=1, max_length=255)]
 
 
 class EndpointTokenDocument(Document):

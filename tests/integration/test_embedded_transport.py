@@ -114,6 +114,26 @@ async def test_a_living_consumer_keeps_what_it_holds(transport, database_url, da
         assert await transport.depth("q", timeout=SOON) == 0
 
 
+async def test_leaving_returns_what_is_held_at_once(transport):
+    """Without waiting for a sweep, which may never come when the last process leaves."""
+    await transport.publish(Message(body=b"0"), exchange="", routing_key="q", timeout=SOON)
+    async with transport.consume("q", prefetch=1) as inbox:
+        await inbox.receive(1)
+    assert await transport.depth("q", timeout=SOON) == 1
+
+
+async def test_publishes_of_one_batch_keep_their_order(transport):
+    publishing = (
+        transport.publish(Message(body=b"%d" % i), exchange="", routing_key="q", timeout=SOON) for i in range(50)
+    )
+    await asyncio.gather(*publishing)
+    async with transport.consume("q", prefetch=50) as inbox:
+        got = []
+        while len(got) < 50:
+            got += await inbox.receive(50)
+    assert [message.body for message in got] == [b"%d" % i for i in range(50)]
+
+
 async def test_poison_waits_for_its_dead_letter_exchange_to_route_it(transport):
     topology = Topology((Exchange("dlx", "fanout"),), (Queue("work", "dlx"), Queue("dead")), ())
     await transport.declare(topology)

@@ -1,0 +1,216 @@
+"""The store's half of the promises: recorded once, matched once, claimed once; the books balance."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from broker.deliveries import Due, Outcome, Result, State
+from broker.signals import Scope, Signal, Throw
+from broker.store.deliveries import DeliveryStore, Ended
+from broker.store.signals import IdempotencyKey, SignalStore
+from broker.store.subscriptions import SubscriptionStore
+from broker.subscriptions import Kind, Target, Terms
+
+LOOK_AFTER = timedelta(seconds=30)
+SECOND = timedelta(seconds=1)
+QUEUE = Target(kind=Kind.QUEUE, address="q")
+
+
+@pytest.fixture
+def signals(database):
+    return SignalStore(database)
+
+
+@pytest.fixture
+def subscriptions(database):
+    return SubscriptionStore(database)
+
+
+@pytest.fixture
+def deliveries(database):
+    return DeliveryStore(database)
+
+
+@pytest.fixture
+def throw(signals):
+    async def throw(*throws):
+        numbered = await signals.number([(throw, None) for throw in throws])
+        return [
+            Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)
+        ]
+
+    return throw
+
+
+@pytest.fixture
+def record(signals):
+    return lambda batch: signals.record(batch, look_after=LOOK_AFTER)
+
+
+def ended(due, state, outcome=Outcome.REFUSED, pause=None):
+    return Ended(
+        due=due,
+        result=Result(outcome=outcome, status=500, error="a\x00b", excerpt="\ud800"),
+        state=state,
+        pause=pause,
+        started_at=datetime.now(UTC),
+        duration=SECOND,
+    )
+
+
+async def claim(deliveries, *dues, again=False):
+    return await deliveries.claim([(due, again) for due in dues], timeout=SECOND, grace=SECOND)
+
+
+async def test_recording_a_signal_twice_makes_one_signal_and_one_delivery(throw, record, subscriptions, deliveries):
+    subscription = await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    batch = await throw(Throw(name="sig"))
+    first = await record(batch)
+    assert first == [Due(batch[0].id, subscription.id, 1)]
+    assert await record(batch) == first, "what no attempt was begun at is due again"
+    await claim(deliveries, *first)
+    assert await record(batch) == []
+    ledger = await deliveries.ledger()
+    assert (ledger.recorded, ledger.matched, ledger.states[State.PENDING], ledger.unaccounted) == (1, 1, 1, 0)
+
+
+async def test_recorders_that_race_for_one_signal_make_one_delivery_of_it(throw, record, subscriptions, deliveries):
+    for _ in range(20):
+        await subscriptions.create(Terms(name="sig", target=QUEUE, once=True), secret=None)
+    batch = await throw(*[Throw(name="sig") for _ in range(5)])
+    await asyncio.gather(*(record(batch) for _ in range(6)))
+    ledger = await deliveries.ledger()
+    assert (ledger.recorded, ledger.matched, ledger.unaccounted) == (5, 20, 0)
+
+
+async def test_a_subscription_gets_what_is_thrown_after_its_creation_and_nothing_else(throw, record, subscriptions):
+    before = await throw(Throw(name="sig"))
+    subscription = await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    during = await throw(Throw(name="sig"))
+    await subscriptions.delete(subscription.id)
+    after = await throw(Throw(name="sig"))
+    await record([*after, *before])
+    assert await record(during) == []
+    assert [s.id for s in await subscriptions.page()] == []
+
+
+async def test_what_a_deleted_subscription_was_still_owed_is_cancelled(throw, record, subscriptions, deliveries):
+    subscription = await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    recorded, late = await throw(Throw(name="sig"), Throw(name="sig"))
+    await record([recorded])
+    await subscriptions.delete(subscription.id)
+    assert await record([late]) == []
+    ledger = await deliveries.ledger(subscription.id)
+    assert (ledger.matched, ledger.states[State.CANCELLED], ledger.unaccounted) == (2, 2, 0)
+
+
+async def test_a_once_subscription_is_consumed_by_the_first_signal_of_a_batch(throw, record, subscriptions):
+    subscription = await subscriptions.create(Terms(name="a.*", target=QUEUE, once=True), secret=None)
+    first, second = await throw(Throw(name="a.x"), Throw(name="a.y"))
+    assert await record([second, first]) == [Due(first.id, subscription.id, 1)]
+    assert (await subscriptions.get(subscription.id)).consumed_by == first.id
+
+
+async def test_the_ledger_can_fail(throw, record, subscriptions, deliveries, database):
+    subscription = await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    await record(await throw(Throw(name="sig"), Throw(name="sig")))
+    await database.execute("DELETE FROM deliveries WHERE signal_id = (SELECT min(signal_id) FROM deliveries)")
+    assert (await deliveries.ledger()).unaccounted == 1
+    assert (await deliveries.ledger(subscription.id)).unaccounted == 1
+
+
+async def test_an_attempt_is_begun_once(throw, record, subscriptions, deliveries):
+    await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    (due,) = await record(await throw(Throw(name="sig")))
+    claimed = await claim(deliveries, due, due)
+    assert [one is not None for one in claimed] == [True, False]
+    assert await claim(deliveries, due) == [None]
+    (again,) = await claim(deliveries, due, again=True)
+    assert again.due == due, "a message handed out again begins its attempt again: whoever began it is gone"
+
+
+async def test_a_parked_delivery_is_released_when_it_is_due(throw, record, subscriptions, deliveries):
+    await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    now, later = await record(await throw(Throw(name="sig"), Throw(name="sig")))
+    await claim(deliveries, now, later)
+    await deliveries.finish(
+        [ended(now, State.PARKED, pause=timedelta(0)), ended(later, State.PARKED, pause=timedelta(hours=1))]
+    )
+    released = await deliveries.release(limit=10, look_after=LOOK_AFTER)
+    assert released == [Due(now.signal_id, now.subscription_id, 2)]
+    assert await deliveries.release(limit=10, look_after=LOOK_AFTER) == []
+
+
+async def test_an_attempt_that_was_overtaken_changes_nothing(throw, record, subscriptions, deliveries):
+    await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    (due,) = await record(await throw(Throw(name="sig")))
+    await claim(deliveries, due)
+    await deliveries.finish([ended(due, State.DELIVERED, Outcome.SUCCEEDED)])
+    await deliveries.finish([ended(due, State.DEAD)])
+    row = await deliveries.get((due.signal_id, due.subscription_id))
+    assert row["state"] == "delivered"
+    assert [a["outcome"] for a in await deliveries.attempts((due.signal_id, due.subscription_id))] == ["succeeded"]
+
+
+async def test_a_pending_delivery_is_repaired_only_when_it_is_overdue(throw, signals, subscriptions, deliveries):
+    await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    (lost,) = await signals.record(await throw(Throw(name="sig")), look_after=timedelta(0))
+    await signals.record(await throw(Throw(name="sig")), look_after=LOOK_AFTER)
+    assert await deliveries.overdue(limit=10) == 1
+    assert await deliveries.repair(limit=10, look_after=LOOK_AFTER) == [lost]
+    assert await deliveries.overdue(limit=10) == 0
+
+
+async def test_only_a_dead_delivery_is_redriven(throw, record, subscriptions, deliveries):
+    await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    (due,) = await record(await throw(Throw(name="sig")))
+    key = due.signal_id, due.subscription_id
+    assert not await deliveries.redrive(key)
+    await claim(deliveries, due)
+    await deliveries.finish([ended(due, State.DEAD)])
+    assert await deliveries.redrive(key)
+    assert not await deliveries.redrive(key)
+    assert await deliveries.release(limit=10, look_after=LOOK_AFTER) == [Due(*key, 2)]
+
+
+async def test_ids_and_times_ascend_together_over_competing_gateways(database):
+    stores = [SignalStore(database) for _ in range(8)]
+    batches = await asyncio.gather(*(store.number([(Throw(name="sig"), None)] * 25) for store in stores * 10))
+    numbered = sorted((n for batch in batches for n in batch), key=lambda n: n.id)
+    assert len({n.id for n in numbered}) == 2000
+    assert [n.created_at for n in numbered] == sorted(n.created_at for n in numbered)
+
+
+async def test_one_idempotency_key_is_one_signal(signals):
+    key = IdempotencyKey(principal="p", key="k", body_hash=b"1")
+    other_body = IdempotencyKey(principal="p", key="k", body_hash=b"2")
+    other_caller = IdempotencyKey(principal="q", key="k", body_hash=b"1")
+    throw = Throw(name="sig")
+    first, twin, wrong = await signals.number([(throw, key), (throw, key), (throw, other_body)])
+    assert (first.repeated, twin.repeated, wrong.conflicting) == (False, True, True)
+    assert (twin.id, twin.created_at) == (first.id, first.created_at)
+    repeat, conflict, foreign = await signals.number([(throw, key), (throw, other_body), (throw, other_caller)])
+    assert (repeat.repeated, repeat.id, conflict.conflicting, foreign.repeated) == (True, first.id, True, False)
+
+
+async def test_an_idempotency_key_is_forgotten_after_a_day(signals, database):
+    key = IdempotencyKey(principal="p", key="k", body_hash=b"1")
+    (first,) = await signals.number([(Throw(name="sig"), key)])
+    await database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
+    (fresh,) = await signals.number([(Throw(name="sig"), key)])
+    assert (fresh.repeated, fresh.id > first.id) == (False, True)
+    await database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
+    await signals.forget_idempotency_keys()
+    assert await database.fetchval("SELECT count(*) FROM idempotency_keys") == 0
+
+
+async def test_an_execution_is_known_by_its_active_subscriptions(signals, subscriptions):
+    terms = Terms(name="sig", target=QUEUE, execution_id="e", tenant_id="t")
+    subscription = await subscriptions.create(terms, secret=None)
+    waiting = Throw(name="sig", scope=Scope.EXECUTION, execution_id="e")
+    (known,) = await signals.number([(waiting, None)])
+    assert known.execution == (("sig", "t"),)
+    await subscriptions.delete(subscription.id)
+    (unknown,) = await signals.number([(waiting, None)])
+    assert unknown.execution == ()
