@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from aiohttp import web
@@ -20,17 +21,21 @@ from broker.store.subscriptions import SubscriptionStore
 from broker.transport import Transport
 from gateway.auth import Authenticator
 from gateway.camunda.api import CAMUNDA, CamundaApi
-from gateway.dialects import answering_errors
+from gateway.dialects import BODY_TIMEOUT, answering_errors
 from gateway.docs import DocsApi
 from gateway.intake import Intake
+from gateway.measures import measuring_throws
 from gateway.native.deliveries import DeliveriesApi
 from gateway.native.signals import SignalsApi
 from gateway.native.subscriptions import SubscriptionsApi
 from gateway.native.tokens import TokensApi
+from gateway.probes import probes
 from gateway.problems import NATIVE
 from gateway.unleash.admin import AdminApi
 from gateway.unleash.calls import CallsApi
 from gateway.unleash.errors import UNLEASH
+
+DIALECTS = (CAMUNDA, UNLEASH, NATIVE)
 
 
 @asynccontextmanager
@@ -52,11 +57,12 @@ async def gateway_app(
             CallsApi(intake, cache, auth),
             AdminApi(access, signals, auth, settings),
         )
-        routes = [route for api in apis for route in api.routes]
-        routes += DocsApi(routes, version=version("signal-broker")).routes
-        app = web.Application(
-            middlewares=[answering_errors([CAMUNDA, UNLEASH, NATIVE])], client_max_size=settings.max_body_bytes
-        )
-        app.add_routes([web.route(route.method, route.path, route.handler) for route in routes])
-        health.add_routes(app)
+        routes = [route for api in apis for route in api.routes] + probes(health)
+        routes += DocsApi(routes, DIALECTS, version=version("signal-broker")).routes
+        app = web.Application(middlewares=[measuring_throws(routes), answering_errors(DIALECTS)])
+        app[BODY_TIMEOUT] = settings.body_timeout
+        for route in routes:
+            for path in route.paths:
+                add = app.router.add_get if route.method == "GET" else partial(app.router.add_route, route.method)
+                add(path, route.handler)
         yield app

@@ -77,6 +77,8 @@ def _sentence(error: Any) -> str:
             return "is not a member that this document knows"
         case "missing":
             return "is required"
+        case "value_error":
+            return str(error["ctx"]["error"])
         case _:
             return str(error["msg"])
 

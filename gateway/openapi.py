@@ -1,30 +1,38 @@
-"""The OpenAPI description, generated from the routes and their pydantic models, and a page to read it on."""
+"""The OpenAPI description, generated from the routes and their pydantic models."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gateway.documents import Problem
-from gateway.routes import Route
+from gateway.dialects import Dialect, dialect_of
+from gateway.routes import Parameter, Route
 
-_PARAMETER = re.compile(r"\{(\w+)\}")
+_IN_PATH = re.compile(r"\{(\w+)\}")
+_MEANINGS = {
+    "id": "Its id.",
+    "engine": "There is only the engine `default`.",
+    "name": "The endpoint's name.",
+    "token": "The token's id.",
+}
+_GROUPS = {"/v1/": 2, "/api/admin/": 3, "/api/": 2}
+"""Which part of the path names the group of operations; of other paths it is the first."""
 
 
-def describe(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of *routes*."""
-    models = {model for route in routes for model in (route.request, *route.answers.values()) if model} | {Problem}
+def describe(routes: Sequence[Route], dialects: Sequence[Dialect], *, version: str) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of *routes*, each with the errors of its one of *dialects*."""
+    models = {dialect.error for dialect in dialects} | {model for route in routes for model in _models(route)}
     ordered = sorted(models, key=lambda model: model.__name__)
     _, definitions = models_json_schema(
         [(model, "validation") for model in ordered], ref_template="#/components/schemas/{model}"
     )
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, dialect_of(route.path, dialects))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -41,39 +49,66 @@ def describe(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
     }
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _models(route: Route) -> Iterator[type[BaseModel]]:
+    if route.request is not None:
+        yield route.request
+    for answer in route.answers.values():
+        if answer is not None and not isinstance(answer, str):
+            yield answer
+
+
+def _operation(route: Route, dialect: Dialect) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.operation_id,
         "summary": route.summary,
         "description": (route.handler.__doc__ or "").strip(),
-        "tags": [route.path.split("/")[2] if route.path.startswith("/v1/") else route.path.split("/")[1]],
+        "tags": [_group(route.path)],
         "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in _PARAMETER.findall(route.path)
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "description": _MEANINGS[name],
+                "schema": {"type": "string"},
+            }
+            for name in _IN_PATH.findall(route.path)
         ]
-        + [
-            {"name": name, "in": "query", "description": meaning, "schema": {"type": "string"}}
-            for name, meaning in (route.parameters or {}).items()
-        ],
-        "responses": {str(status): _answer(model) for status, model in route.answers.items()},
+        + [_parameter(parameter) for parameter in route.parameters],
+        "responses": {str(status): _answer(answer) for status, answer in route.answers.items()},
     }
-    if route.path.startswith("/v1/"):
+    if route.secured:
         operation["responses"]["default"] = {
-            "description": "An error",
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "description": (dialect.error.__doc__ or "").strip(),
+            "content": _content(dialect.error, dialect.error_type),
         }
+    else:
+        operation["security"] = []
     if route.request is not None:
         operation["requestBody"] = {"required": True, "content": _content(route.request)}
-    if not route.secured:
-        operation["security"] = []
     return operation
 
 
-def _answer(model: type[BaseModel] | None) -> dict[str, Any]:
-    if model is None:
-        return {"description": "No body"}
-    return {"description": (model.__doc__ or "").strip(), "content": _content(model)}
+def _group(path: str) -> str:
+    part = next((part for prefix, part in _GROUPS.items() if path.startswith(prefix)), 1)
+    return path.split("/")[part]
 
 
-def _content(model: type[BaseModel]) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "description": parameter.meaning,
+        "schema": dict(parameter.schema),
+    }
+
+
+def _answer(answer: type[BaseModel] | str | None) -> dict[str, Any]:
+    if answer is None:
+        return {"description": "No body."}
+    if isinstance(answer, str):
+        return {"description": "As its content type says.", "content": {answer: {}}}
+    return {"description": (answer.__doc__ or "").strip(), "content": _content(answer)}
+
+
+def _content(model: type[BaseModel], content_type: str = "application/json") -> dict[str, Any]:
+    return {content_type: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}

@@ -24,6 +24,4 @@ def problem(refusal: Refusal) -> web.Response:
     )
 
 
-NATIVE = Dialect(
-    name="native", prefixes=("/v1",), refuse=problem, error=Problem, error_type="application/problem+json"
-)
+NATIVE = Dialect(name="native", prefixes=("/v1",), refuse=problem, error=Problem, error_type="application/problem+json")

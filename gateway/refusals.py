@@ -114,6 +114,4 @@ def refusal_of(status: int, detail: str, headers: Mapping[str, str] | None = Non
     kinds: tuple[type[Refusal], ...] = (Unauthenticated, Forbidden, NotFound, MethodNotAllowed, Conflicting)
     kinds += (TooLarge, UnsupportedMediaType)
     other = BadRequest if status < 500 else Broken
-    return next((kind for kind in kinds if kind.status == status), other)(
-        detail, headers=headers
-    )
+    return next((kind for kind in kinds if kind.status == status), other)(detail, headers=headers)

@@ -8,7 +8,8 @@ import pytest
 
 from broker.store.database import Database
 from tests.support.postgres import fresh_database, postgres_server
-from tests.support.rabbitmq import Rabbit, rabbitmq_server
+from tests.support.rabbitmq import rabbitmq_server
+from tests.support.rabbitmq_servers import Rabbit
 
 
 @pytest.fixture(scope="session")

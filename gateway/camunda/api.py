@@ -14,6 +14,7 @@ from broker.signals import Scope, Source, Throw
 from broker.store.signals import Numbered
 from broker.store.subscriptions import SubscriptionStore
 from gateway.auth import Authenticator
+from gateway.camunda.documents import CamundaException, CamundaSignal
 from gateway.camunda.errors import (
     CamundaError,
     MissingAuthorization,
@@ -27,9 +28,9 @@ from gateway.camunda.errors import (
 )
 from gateway.camunda.requests import SignalRequest, check_headers, parse_signal
 from gateway.dialects import Dialect, read_body
-from gateway.headers import read_key, read_traceparent
+from gateway.headers import THROW_HEADERS, read_key, read_traceparent
 from gateway.intake import Intake, address
-from gateway.refusals import Refusal, TooLarge
+from gateway.refusals import Refusal
 from gateway.routes import Route
 
 
@@ -41,10 +42,11 @@ def refuse(refusal: Refusal) -> web.Response:
         error = invalid_field(refusal.errors[0])
     elif refusal.status == 503:
         error = unavailable(refusal.detail)
-    elif isinstance(refusal, TooLarge):
-        error = CamundaError(413, "InvalidRequestException", refusal.detail)
-    else:
+    elif refusal.status in {404, 405}:
         error = http_error(refusal.status)
+    else:
+        kind = "InvalidRequestException" if refusal.status < 500 else "RestException"
+        error = CamundaError(refusal.status, kind, refusal.detail)
     return _answer(error, refusal.headers)
 
 
@@ -54,7 +56,7 @@ def _answer(error: CamundaError, headers: dict[str, str] | None = None) -> web.R
     )
 
 
-CAMUNDA = Dialect(name="camunda", prefixes=("/engine-rest", "/signal"), refuse=refuse)
+CAMUNDA = Dialect(name="camunda", prefixes=("/engine-rest", "/signal"), refuse=refuse, error=CamundaException)
 
 
 class CamundaApi:
@@ -71,11 +73,24 @@ class CamundaApi:
     @property
     def routes(self) -> list[Route]:
         """What this dialect answers."""
-        paths = ("/engine-rest/signal", "/engine-rest/engine/{engine}/signal", "/signal")
+        paths = {
+            "/engine-rest/signal": "Throw a signal as in Camunda 7",
+            "/engine-rest/engine/{engine}/signal": "Throw a signal to an engine as in Camunda 7",
+            "/signal": "Throw a signal as in Camunda 7 by the short path",
+        }
         return [
-            Route("POST", path + slash, self.throw, f"Throw a signal (Camunda 7, {path})", {204: None, 400: None})
-            for path in paths
-            for slash in ("", "/")
+            Route(
+                "POST",
+                path,
+                self.throw,
+                summary,
+                {204: None},
+                CamundaSignal,
+                THROW_HEADERS,
+                throws=Source.CAMUNDA,
+                aliases=(path + "/",),
+            )
+            for path, summary in paths.items()
         ]
 
     async def throw(self, request: web.Request) -> web.Response:

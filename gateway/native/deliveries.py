@@ -85,19 +85,8 @@ class DeliveriesApi:
         return await self._answer(key, row)
 
     async def _answer(self, key: tuple[int, int], row: Row) -> web.Response:
-        attempts = [
-            AttemptDocument(
-                number=attempt["number"],
-                started_at=attempt["started_at"],
-                duration=attempt["duration"],
-                outcome=attempt["outcome"],
-                status=attempt["status"],
-                error=attempt["error"],
-                response=attempt["excerpt"],
-            )
-            for attempt in await self._deliveries.attempts(key)
-        ]
-        return web.Response(body=dump(_document(row, attempts)), content_type="application/json")
+        attempts = await self._deliveries.attempts(key)
+        return web.Response(body=dump(delivery_document(row, attempts)), content_type="application/json")
 
     async def _visible(self, request: web.Request, permission: Permission) -> tuple[tuple[int, int], Row]:
         principal = await self._auth.principal(request)
@@ -118,13 +107,7 @@ class DeliveriesApi:
         demand(principal, Permission.READ)
         ledger = await self._deliveries.ledger(optional_integer(request, "subscriptionId"))
         awaiting = await self._transport.depth(RECORD, timeout=self._settings.confirm_timeout)
-        answer = LedgerDocument(
-            recorded=ledger.recorded,
-            awaiting_record=awaiting,
-            matched=ledger.matched,
-            deliveries=States(**{state.value: ledger.states[state] for state in State}),
-            unaccounted=ledger.unaccounted,
-        )
+        answer = ledger_document(ledger, awaiting)
         return web.Response(body=dump(answer), content_type="application/json")
 
 
@@ -147,19 +130,6 @@ async def delivery_page(
         signal_id=signal_id,
         tenants=principal.tenants,
     )
-    items = [_document(row, row["attempts"]) for row in rows]
+    items = [delivery_document(row) for row in rows]
     page = DeliveryPage(items=items, next=items[-1].id if len(rows) == size else None)
     return web.Response(body=dump(page), content_type="application/json")
-
-
-def _document(row: Row, attempts: int | list[AttemptDocument]) -> DeliveryDocument:
-    return DeliveryDocument(
-        id=delivery_id(row["signal_id"], row["subscription_id"]),
-        signal_id=row["signal_id"],
-        subscription_id=row["subscription_id"],
-        state=row["state"],
-        attempts=attempts,
-        due_at=row["due_at"],
-        created_at=row["created_at"],
-        finished_at=row["finished_at"],
-    )

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from aiohttp import web
 
 from broker.access import Permission, Principal
-from broker.deliveries import DEFAULT_SCHEDULE
-from broker.egress import Guard, check_headers, check_url
-from broker.names import check_id, check_name
+from broker.egress import Guard
 from broker.secrets import SecretBox, make_secret
 from broker.settings import Settings
 from broker.store.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, Subscription, Target, Terms
+from broker.subscriptions import Kind, Subscription
 from gateway.auth import Authenticator, demand, demand_tenant
 from gateway.bodies import dump, parse, read_json
-from gateway.documents import (
-    QueueTargetDocument,
-    RetryDocument,
-    SubscriptionDocument,
-    SubscriptionPage,
-    SubscriptionRequest,
-    WebhookTargetDocument,
-)
+from gateway.documents import SubscriptionDocument, SubscriptionPage, SubscriptionRequest
+from gateway.native.answers import subscription_document
+from gateway.native.requests import read_terms
 from gateway.queries import AFTER_ID, EXECUTION_ID, LIMIT, NAME, TENANT_ID, integer, limit, path_id, text
 from gateway.refusals import NotFound
 from gateway.routes import Route
@@ -75,7 +66,7 @@ class SubscriptionsApi:
         """Answer 201; every signal that is thrown after this answer and matches will be delivered."""
         principal = await self._auth.principal(request)
         wanted = parse(SubscriptionRequest, await read_json(request, self._settings.max_body_bytes))
-        terms = self._read_terms(wanted)
+        terms = read_terms(wanted, self._guard)
         demand(principal, Permission.SUBSCRIPTIONS, terms.name)
         demand_tenant(principal, terms.tenant_id)
         secret = make_secret() if terms.target.kind is Kind.WEBHOOK else None
@@ -83,33 +74,10 @@ class SubscriptionsApi:
             terms, secret=None if secret is None else self._secrets.seal(secret)
         )
         return web.Response(
-            body=dump(_document(subscription, secret)),
+            body=dump(subscription_document(subscription, secret)),
             status=201,
             headers={"Location": f"/v1/subscriptions/{subscription.id}"},
             content_type="application/json",
-        )
-
-    def _read_terms(self, wanted: SubscriptionRequest) -> Terms:
-        check_name(wanted.name)
-        for pointer, value in (("/executionId", wanted.execution_id), ("/tenantId", wanted.tenant_id)):
-            if value is not None:
-                check_id(value, pointer)
-        if isinstance(wanted.target, WebhookTargetDocument):
-            check_url(wanted.target.url, self._guard)
-            check_headers(wanted.target.headers)
-            target = Target(kind=Kind.WEBHOOK, address=wanted.target.url, headers=wanted.target.headers)
-        else:
-            target = Target(kind=Kind.QUEUE, address=check_name(wanted.target.queue, "/target/queue"))
-        seconds = wanted.timeout_seconds
-        return Terms(
-            name=wanted.name,
-            target=target,
-            tenant_id=wanted.tenant_id,
-            execution_id=wanted.execution_id,
-            once=wanted.once,
-            schedule=_read_schedule(wanted.retry),
-            timeout=None if seconds is None else timedelta(seconds=seconds),
-            description=wanted.description,
         )
 
     async def list(self, request: web.Request) -> web.Response:
@@ -126,7 +94,7 @@ class SubscriptionsApi:
             tenants=principal.tenants,
         )
         answer = SubscriptionPage(
-            items=[_document(subscription) for subscription in page],
+            items=[subscription_document(subscription) for subscription in page],
             next=str(page[-1].id) if len(page) == size else None,
         )
         return web.Response(body=dump(answer), content_type="application/json")
@@ -134,7 +102,7 @@ class SubscriptionsApi:
     async def get(self, request: web.Request) -> web.Response:
         """Answer one subscription."""
         _, subscription = await self._visible(request)
-        return web.Response(body=dump(_document(subscription)), content_type="application/json")
+        return web.Response(body=dump(subscription_document(subscription)), content_type="application/json")
 
     async def delete(self, request: web.Request) -> web.Response:
         """Delete a subscription; what it is still owed is cancelled."""
@@ -151,36 +119,3 @@ class SubscriptionsApi:
         if subscription is None or not principal.sees(subscription.terms.tenant_id):
             raise NotFound(f"There is no subscription {subscription_id}.")
         return principal, subscription
-
-
-def _read_schedule(retry: RetryDocument | None) -> tuple[timedelta, ...]:
-    """Return the pauses that *retry* means: `maxAttempts` cuts the schedule short, or repeats its last pause."""
-    schedule = DEFAULT_SCHEDULE
-    if retry is not None and retry.schedule is not None:
-        schedule = tuple(timedelta(seconds=seconds) for seconds in retry.schedule)
-    if retry is not None and retry.max_attempts is not None:
-        missing = retry.max_attempts - 1 - len(schedule)
-        schedule = schedule[: retry.max_attempts - 1] + schedule[-1:] * missing
-    return schedule
-
-
-def _document(subscription: Subscription, secret: str | None = None) -> SubscriptionDocument:
-    terms, target = subscription.terms, subscription.terms.target
-    return SubscriptionDocument(
-        id=subscription.id,
-        name=terms.name,
-        target=WebhookTargetDocument(kind="webhook", url=target.address, headers=dict(target.headers))
-        if target.kind is Kind.WEBHOOK
-        else QueueTargetDocument(kind="queue", queue=target.address),
-        execution_id=terms.execution_id,
-        tenant_id=terms.tenant_id,
-        once=terms.once,
-        consumed_by=subscription.consumed_by,
-        retry=RetryDocument(
-            schedule=[pause.total_seconds() for pause in terms.schedule], max_attempts=len(terms.schedule) + 1
-        ),
-        timeout_seconds=None if terms.timeout is None else terms.timeout.total_seconds(),
-        description=terms.description,
-        created_at=subscription.created_at,
-        secret=secret,
-    )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from broker.access import Permission
-from broker.names import check_id, check_name
 from broker.settings import Settings
-from broker.store.access import AccessStore, Token
+from broker.store.access import AccessStore
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump, parse, read_json
 from gateway.documents import TokenDocument, TokenPage, TokenRequest
+from gateway.native.answers import token_document
+from gateway.native.requests import checked_token
 from gateway.queries import AFTER_ID, LIMIT, integer, limit, path_id
 from gateway.refusals import NotFound
 from gateway.routes import Route
@@ -45,12 +46,7 @@ class TokensApi:
         """Answer 201 with the token's value, which is shown here only."""
         principal = await self._auth.principal(request)
         demand(principal, Permission.ADMIN)
-        wanted = parse(TokenRequest, await read_json(request, self._settings.max_body_bytes))
-        check_id(wanted.name, "/name")
-        for position, name in enumerate(wanted.names or ()):
-            check_name(name, f"/names/{position}")
-        for position, tenant in enumerate(wanted.tenants or ()):
-            check_id(tenant, f"/tenants/{position}")
+        wanted = checked_token(parse(TokenRequest, await read_json(request, self._settings.max_body_bytes)))
         token, value = await self._access.create_token(
             name=wanted.name,
             permissions=[Permission(permission) for permission in wanted.permissions],
@@ -59,7 +55,7 @@ class TokensApi:
             created_by=principal.name,
         )
         return web.Response(
-            body=dump(_document(token, value)),
+            body=dump(token_document(token, value)),
             status=201,
             headers={"Location": f"/v1/tokens/{token.id}"},
             content_type="application/json",
@@ -71,7 +67,7 @@ class TokensApi:
         size = limit(request)
         tokens = await self._access.tokens(after_id=integer(request, "afterId", 0), limit=size)
         page = TokenPage(
-            items=[_document(token) for token in tokens], next=str(tokens[-1].id) if len(tokens) == size else None
+            items=[token_document(token) for token in tokens], next=str(tokens[-1].id) if len(tokens) == size else None
         )
         return web.Response(body=dump(page), content_type="application/json")
 
@@ -82,7 +78,7 @@ class TokensApi:
         token = await self._access.token(token_id)
         if token is None:
             raise NotFound(f"There is no token {token_id}.")
-        return web.Response(body=dump(_document(token)), content_type="application/json")
+        return web.Response(body=dump(token_document(token)), content_type="application/json")
 
     async def revoke(self, request: web.Request) -> web.Response:
         """Revoke an API token."""
@@ -91,16 +87,3 @@ class TokensApi:
         if not await self._access.revoke_token(token_id):
             raise NotFound(f"There is no token {token_id}.")
         return web.Response(status=204)
-
-
-def _document(token: Token, value: str | None = None) -> TokenDocument:
-    return TokenDocument(
-        id=token.id,
-        name=token.name,
-        permissions=[permission.value for permission in token.permissions],
-        names=None if token.names is None else list(token.names),
-        tenants=None if token.tenants is None else list(token.tenants),
-        created_at=token.created_at,
-        created_by=token.created_by,
-        token=value,
-    )

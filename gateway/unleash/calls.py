@@ -6,17 +6,18 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from broker.endpoints import Endpoint, check_endpoint_name
+from broker.errors import InvalidField
 from broker.jsontext import encode, read
 from broker.signals import Source, Throw
 from broker.store.access import AccessCache
 from gateway.auth import Authenticator
-from gateway.bodies import dump
 from gateway.dialects import read_body
-from gateway.headers import read_key, read_traceparent
+from gateway.headers import THROW_HEADERS, read_key, read_traceparent
 from gateway.intake import Intake
 from gateway.refusals import BadRequest, NotFound, Unauthenticated
 from gateway.routes import Route
-from gateway.unleash.documents import CalledSignal, CalledSignals
+from gateway.unleash.documents import CalledSignals
 
 BODY_LIMIT = 100 * 1024
 
@@ -32,20 +33,26 @@ class CallsApi:
     @property
     def routes(self) -> list[Route]:
         """What this part of the dialect answers."""
-        path = "/api/signal-endpoint/{name}"
-        return [Route("POST", path, self.call, "Call a signal endpoint", {200: CalledSignals, 401: None, 404: None})]
+        return [
+            Route(
+                "POST",
+                "/api/signal-endpoint/{name}",
+                self.call,
+                "Call a signal endpoint",
+                {200: CalledSignals},
+                parameters=THROW_HEADERS,
+                throws=Source.SIGNAL_ENDPOINT,
+            )
+        ]
 
     async def call(self, request: web.Request) -> web.Response:
-        """Answer 200 once the signal is safe. The token comes first, so that names cannot be probed."""
+        """Answer 200 once the signal is safe. The body is its payload; without one the payload is empty."""
         body = await read_body(request, BODY_LIMIT)
         payload = read_payload(request.content_type if "Content-Type" in request.headers else "", body)
         caller = await self._auth.caller(request)
         if caller is None or caller.endpoint_id is None:
             raise Unauthenticated("A token of this signal endpoint is needed: Authorization: Bearer signal_...")
-        name = request.match_info["name"]
-        endpoint = await self._cache.endpoint(name)
-        if endpoint is None or not endpoint.enabled:
-            raise NotFound(f"There is no enabled signal endpoint {name!r}.")
+        endpoint = await self._enabled(request.match_info["name"])
         if endpoint.id != caller.endpoint_id:
             raise Unauthenticated("The token belongs to another signal endpoint.")
         accepted = await self._intake.accept(
@@ -59,15 +66,27 @@ class CallsApi:
             ),
             key=read_key(request, caller.principal, body),
         )
-        signal = CalledSignal(
-            id=accepted.signal.id,
-            source=Source.SIGNAL_ENDPOINT.value,
-            source_id=endpoint.id,
-            created_at=accepted.signal.created_at,
-            created_by_source_token_id=caller.principal.token_id,
-            payload=read(payload.decode()),
+        signal = encode(
+            {
+                "id": accepted.signal.id,
+                "source": Source.SIGNAL_ENDPOINT.value,
+                "sourceId": endpoint.id,
+                "createdAt": accepted.signal.created_at.isoformat(),
+                "createdBySourceTokenId": caller.principal.token_id,
+            }
         )
-        return web.Response(body=dump(CalledSignals(signals=[signal])), content_type="application/json")
+        answer = b'{"signals":[%b,"payload":%b}]}' % (signal[:-1], payload)
+        return web.Response(body=answer, content_type="application/json")
+
+    async def _enabled(self, name: str) -> Endpoint:
+        """Return the endpoint of that *name*; callers had to show a token before, so that names cannot be probed."""
+        try:
+            endpoint = await self._cache.endpoint(check_endpoint_name(name))
+        except InvalidField:
+            endpoint = None
+        if endpoint is None or not endpoint.enabled:
+            raise NotFound(f"There is no enabled signal endpoint {name!r}.")
+        return endpoint
 
 
 def read_payload(content_type: str, body: bytes) -> bytes:

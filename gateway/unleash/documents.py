@@ -74,10 +74,26 @@ class CalledSignal(Document):
     source_id: int
     created_at: datetime
     created_by_source_token_id: int | None
-    payload: Any
+    payload: dict[str, Any]
 
 
 class CalledSignals(Document):
     """The signals that one call threw: one."""
 
     signals: list[CalledSignal]
+
+
+class ErrorDetail(Document):
+    """One thing that was wrong."""
+
+    message: str
+    path: str | None = None
+
+
+class UnleashError(Document):
+    """An error, as Unleash answers it."""
+
+    id: str
+    name: str
+    message: str
+    details: list[ErrorDetail]

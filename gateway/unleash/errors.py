@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gateway.dialects import Dialect
 from gateway.refusals import Refusal
+from gateway.unleash.documents import UnleashError
 
 _NAMES = {
     400: "BadDataError",
@@ -15,6 +16,7 @@ _NAMES = {
     403: "PermissionError",
     404: "NotFoundError",
     405: "NotFoundError",
+    408: "RequestTimeoutError",
     409: "NameExistsError",
     413: "PayloadTooLargeError",
     415: "ContentTypeError",
@@ -36,4 +38,4 @@ def refuse(refusal: Refusal) -> web.Response:
     return web.json_response(document, status=status, headers=refusal.headers)
 
 
-UNLEASH = Dialect(name="unleash", prefixes=("/api",), refuse=refuse)
+UNLEASH = Dialect(name="unleash", prefixes=("/api",), refuse=refuse, error=UnleashError)

@@ -14,7 +14,8 @@ from broker.topology import Exchange, Queue, Topology
 from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
 from tests.support.eventually import eventually
-from tests.support.rabbitmq import on_channel, vhost_of
+from tests.support.rabbitmq import on_channel
+from tests.support.rabbitmq_servers import vhost_of
 
 SOON = timedelta(seconds=10)
 QUEUE = "queue"

@@ -218,9 +218,23 @@ class TestFaults:
         assert confirmed | {b"unsettled"} <= stored
 
 
-async def test_hosts_are_tried_one_after_the_other(rabbitmq, rabbitmq_url):
-    dead_and_alive = rabbitmq_url.replace("@", "@127.0.0.1:1,")
-    async with RabbitTransport(dead_and_alive) as transport:
-        await eventually(lambda: transport.ready)
-        await transport.declare(Topology((), (Queue(QUEUE),), ()))
-        await publish(transport)
+async def test_hosts_are_tried_one_after_the_other(rabbitmq_url):
+    """One that refuses, one that hangs up at once, one that never says a word, and the real one."""
+
+    async def hang_up(_, writer):
+        writer.close()
+
+    async def say_nothing(reader, writer):
+        await reader.read(1000)
+        await reader.read()
+        writer.close()
+
+    rude = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    async with rude, silent:
+        others = ",".join(f"127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in (rude, silent))
+        url = rabbitmq_url.replace("@", f"@127.0.0.1:1,{others},")
+        async with RabbitTransport(url, connect_timeout=timedelta(seconds=0.3)) as transport:
+            await eventually(lambda: transport.ready)
+            await transport.declare(Topology((), (Queue(QUEUE),), ()))
+            await publish(transport)

@@ -12,7 +12,7 @@ from broker.store.database import Database
 from broker.transport import Transport
 from broker.transport.embedded import EmbeddedTransport
 from broker.transport.rabbitmq import RabbitTransport
-from tests.support.rabbitmq import Rabbit
+from tests.support.rabbitmq_servers import Rabbit
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class ConfirmChannel(Channel):
     Args:
         connection: Where the channel is.
         number: Its number there.
-        on_room: Called when there may be room again, or no need for room any more.
+        on_room: Called when there may be room again.
     """
 
     def __init__(self, connection: Connection, number: int, on_room: Callable[[], None]) -> None:
@@ -128,4 +128,3 @@ class ConfirmChannel(Channel):
             publication.fail(kind(f"the channel was closed: {cause or 'by us'}"))
         self._outstanding.clear()
         self.idle.set()
-        self._on_room()

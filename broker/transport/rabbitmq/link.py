@@ -59,7 +59,8 @@ async def answers(within: float) -> AsyncIterator[None]:
         raise
     except TimeoutError:
         raise LinkLost(f"no answer within {within:g} s") from None
-    except (AMQPError, OSError, RuntimeError) as error:  # aiormq says RuntimeError about a channel that is closed
+    # aiormq says RuntimeError about a closed channel, and StopAsyncIteration where a handshake ends too early.
+    except (AMQPError, OSError, RuntimeError, StopAsyncIteration) as error:
         raise LinkLost(str(error) or repr(error)) from error
 
 

@@ -71,7 +71,7 @@ class Lane:
         """Send *message* after all that wait for a place, and wait for its confirm."""
         publication = Publication(message, self._exchange, routing_key, self._loop.create_future())
         channel = self._free_channel()
-        if self._waiting or channel is None:
+        if channel is None:  # and only then does anybody wait: room goes to the first of them at once
             self._waiting[publication] = None
         else:
             channel.send(publication)
@@ -83,15 +83,13 @@ class Lane:
             self._waiting.pop(publication, None)
 
     async def close(self) -> None:
-        """Close every channel; whoever still waits is told."""
+        """Tell those who wait for a place. The channels, and who waits for a confirm, go with the link."""
         tasks = {self._renewal, *self._retiring}
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
         for publication in self._waiting:
             publication.fail(Unavailable("the transport was closed"))
-        if self._channel is not None:
-            await close(self._channel)
 
     def _free_channel(self) -> ConfirmChannel | None:
         channel = self._channel

@@ -1,0 +1,73 @@
+"""What callers ask for becomes the domain's nouns, checked by the rules that a document's shape cannot express."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from broker.deliveries import DEFAULT_SCHEDULE
+from broker.egress import Guard, check_headers, check_url
+from broker.names import check_id, check_name
+from broker.subscriptions import Kind, Target, Terms
+from gateway.documents import (
+    QueueTargetDocument,
+    RetryDocument,
+    SubscriptionRequest,
+    TokenRequest,
+    WebhookTargetDocument,
+)
+
+
+def read_terms(wanted: SubscriptionRequest, guard: Guard) -> Terms:
+    """Return the terms of the subscription that is *wanted*; *guard* knows where webhooks may go.
+
+    Raises:
+        InvalidField: A name, an id or the target cannot be one.
+    """
+    check_name(wanted.name)
+    for pointer, value in (("/executionId", wanted.execution_id), ("/tenantId", wanted.tenant_id)):
+        if value is not None:
+            check_id(value, pointer)
+    seconds = wanted.timeout_seconds
+    return Terms(
+        name=wanted.name,
+        target=_read_target(wanted.target, guard),
+        tenant_id=wanted.tenant_id,
+        execution_id=wanted.execution_id,
+        once=wanted.once,
+        schedule=_read_schedule(wanted.retry),
+        timeout=None if seconds is None else timedelta(seconds=seconds),
+        description=wanted.description,
+    )
+
+
+def _read_target(target: WebhookTargetDocument | QueueTargetDocument, guard: Guard) -> Target:
+    if isinstance(target, QueueTargetDocument):
+        return Target(kind=Kind.QUEUE, address=check_name(target.queue, "/target/queue"))
+    check_url(target.url, guard)
+    check_headers(target.headers)
+    return Target(kind=Kind.WEBHOOK, address=target.url, headers=target.headers)
+
+
+def _read_schedule(retry: RetryDocument | None) -> tuple[timedelta, ...]:
+    """Return the pauses that *retry* means: `maxAttempts` cuts the schedule short, or repeats its last pause."""
+    schedule = DEFAULT_SCHEDULE
+    if retry is not None and retry.schedule is not None:
+        schedule = tuple(timedelta(seconds=seconds) for seconds in retry.schedule)
+    if retry is not None and retry.max_attempts is not None:
+        missing = retry.max_attempts - 1 - len(schedule)
+        schedule = schedule[: retry.max_attempts - 1] + schedule[-1:] * missing
+    return schedule
+
+
+def checked_token(wanted: TokenRequest) -> TokenRequest:
+    """Return *wanted* if its names and tenants can be such.
+
+    Raises:
+        InvalidField: One cannot.
+    """
+    check_id(wanted.name, "/name")
+    for position, name in enumerate(wanted.names or ()):
+        check_name(name, f"/names/{position}")
+    for position, tenant in enumerate(wanted.tenants or ()):
+        check_id(tenant, f"/tenants/{position}")
+    return wanted

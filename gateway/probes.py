@@ -1,0 +1,18 @@
+"""The probes and the metrics of every process, as the gateway describes them."""
+
+from __future__ import annotations
+
+from broker.health import Health
+from gateway.routes import Route
+
+_METRICS = "application/openmetrics-text"
+
+
+def probes(health: Health) -> list[Route]:
+    """Return the routes that *health* answers."""
+    answers = {200: "application/json", 503: "application/json"}
+    return [
+        Route("GET", "/livez", health.livez, "Ask whether it lives", answers, secured=False),
+        Route("GET", "/readyz", health.readyz, "Ask whether it is ready", answers, secured=False),
+        Route("GET", "/metrics", health.metrics, "Read the metrics", {200: _METRICS}, secured=False),
+    ]

@@ -1,0 +1,150 @@
+"""``make bench``: the figures of the README, each beside its baseline, in one run.
+
+Figures of one run compare with each other only: medians of interleaved rounds, so that a machine that slows down slows
+all of them down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.load import Answers, post
+from tests.support.postgres import fresh_database, postgres_server
+from tests.support.product import ADMIN_TOKEN, Process, client_of
+from tests.support.rabbitmq import rabbitmq_server
+
+ROUNDS = 3
+SECONDS = 4.0
+BODY = json.dumps({"name": "policy_conditions_changed", "payload": {"policy": 42, "text": "x" * 900}}).encode()
+
+
+@dataclass
+class Row:
+    """One thing that is measured, round by round."""
+
+    name: str
+    url: str
+    pid: int
+    token: str = ""
+    rounds: list[Answers] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    async def measure(self) -> None:
+        """Load it for a few seconds; note the answers and the process's own CPU time a request."""
+        process = psutil.Process(self.pid)
+        before = process.cpu_times()
+        answers = await post(self.url, BODY, token=self.token, seconds=SECONDS)
+        after = process.cpu_times()
+        used = after.user + after.system - before.user - before.system
+        self.rounds.append(answers)
+        self.cpu.append(used / max(1, len(answers.seconds)))
+
+
+@asynccontextmanager
+async def baseline(*arguments: str) -> AsyncIterator[tuple[str, int]]:
+    """Run one of `tests.bench.baselines`; yield its URL and process id."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.bench.baselines", *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        yield (await process.stdout.readline()).split()[1].decode(), process.pid
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def accepting(directory: Path, postgres: str, amqp: str) -> list[Row]:
+    """Measure how fast throws are accepted by one gateway process."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(fresh_database(postgres))
+        environment = {"STORE_URL": database, "TRANSPORT_URL": amqp, "LOG_LEVEL": "warning"}
+        gateway = await stack.enter_async_context(Process("gateway", environment=environment, log=directory / "log"))
+        recorder = Process("worker", "recorder", environment=environment, log=directory / "log")
+        bare, bare_pid = await stack.enter_async_context(baseline("bare"))
+        plain, plain_pid = await stack.enter_async_context(baseline("publish", amqp))
+        rows = [
+            Row("bare aiohttp handler, parses JSON", bare + "/", bare_pid),
+            Row("plain aiohttp + aio-pika publish, confirmed", plain + "/", plain_pid),
+            Row(
+                "signal-broker gateway, POST /v1/signals", gateway.url + "/v1/signals", gateway.process.pid, ADMIN_TOKEN
+            ),
+            Row(
+                "signal-broker gateway, POST /engine-rest/signal",
+                gateway.url + "/signal",
+                gateway.process.pid,
+                ADMIN_TOKEN,
+            ),
+        ]
+        for _ in range(ROUNDS):
+            for row in rows:
+                await row.measure()
+        await stack.enter_async_context(recorder)
+        await _reconcile(gateway.url, rows[2:])
+        return rows
+
+
+async def _reconcile(url: str, rows: list[Row]) -> None:
+    """Wait until everything that was accepted is recorded; fail if it is not."""
+    accepted = sum(count for row in rows for answers in row.rounds for s, count in answers.statuses.items() if s < 300)
+    async with client_of(url) as client:
+        for _ in range(1200):
+            recorded = (await client.get("/v1/ledger"))["recorded"]
+            if recorded >= accepted:
+                break
+            await asyncio.sleep(0.1)
+    print(f"accepted {accepted}, recorded {recorded}")
+    if recorded < accepted:
+        raise SystemExit("signals were lost")
+
+
+def show(rows: list[Row]) -> None:
+    """Print the medians, each beside the first row's."""
+    table = Table(title=f"Accepting signals: 64 connections, {len(BODY)} bytes, median of {ROUNDS} rounds")
+    for column in ("what", "2xx/s", "of bare", "CPU/request", "p50", "p99", "not 2xx"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    first = statistics.median(answers.per_second for answers in rows[0].rounds)
+    for row in rows:
+        rate = statistics.median(answers.per_second for answers in row.rounds)
+        bad = sum(count for a in row.rounds for status, count in a.statuses.items() if status >= 300)
+        table.add_row(
+            row.name,
+            f"{rate:,.0f}",
+            f"{rate / first:.2f}",
+            f"{statistics.median(row.cpu) * 1e6:,.0f} us",
+            f"{statistics.median(a.percentile(0.5) for a in row.rounds) * 1000:.1f} ms",
+            f"{statistics.median(a.percentile(0.99) for a in row.rounds) * 1000:.1f} ms",
+            str(bad),
+        )
+    Console(width=130).print(table)
+
+
+def main() -> None:
+    """Start the servers, measure, print."""
+    with tempfile.TemporaryDirectory(prefix="signal-broker-bench-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        (directory / "rmq").mkdir()
+        with (
+            postgres_server(directory / "pg") as postgres,
+            rabbitmq_server(directory / "rmq") as rabbit,
+            rabbit.vhost() as amqp,
+        ):
+            show(uvloop.run(accepting(directory, postgres, amqp)))
+
+
+if __name__ == "__main__":
+    main()

