@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from datetime import timedelta
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from broker.errors import ConfigurationError
 
 PREFIX = "SIGNAL_BROKER_"
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+_CONFIDENTIAL = frozenset({"admin_token", "secret_keys", "transport_url", "store_url"})
+"""What no error repeats: these are secrets, or hold passwords."""
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+]|[^\s\[\]:@/?#]+)(?::([0-9]{1,5}))?")
 
 
 class Settings(BaseSettings):
@@ -29,7 +37,7 @@ class Settings(BaseSettings):
     store_url: str = Field("embedded:", description="`embedded:`, or `postgresql://`.")
     data_dir: Path = Field(Path(".signal-broker"), description="Where the embedded store keeps its data.")
     admin_token: SecretStr | None = Field(
-        None, min_length=16, description="Bootstrap token of a principal with every permission."
+        None, description="Bootstrap token of a principal with every permission."
     )
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Key ring for secrets at rest: Fernet keys, comma-separated, the first one encrypts."
@@ -68,19 +76,30 @@ class Settings(BaseSettings):
             return value
         return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
 
+    @field_validator("admin_token")
+    @classmethod
+    def _hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value) < 16:
+            raise ValueError(f"must have at least 16 characters, and has {len(value)}")
+        return value
+
     @field_validator("transport_url")
     @classmethod
     def _known_transport(cls, value: str) -> str:
-        if value != "embedded:" and not value.startswith(("amqp://", "amqps://")):
+        if value == "embedded:":
+            return value
+        if not value.startswith(("amqp://", "amqps://")):
             raise ValueError("must be `embedded:`, amqp://... or amqps://...")
-        return value
+        return _naming_hosts(value)
 
     @field_validator("store_url")
     @classmethod
     def _known_store(cls, value: str) -> str:
-        if value != "embedded:" and not value.startswith(("postgresql://", "postgres://")):
+        if value == "embedded:":
+            return value
+        if not value.startswith(("postgresql://", "postgres://")):
             raise ValueError("must be `embedded:` or postgresql://...")
-        return value
+        return value if "host=" in value.partition("?")[2] else _naming_hosts(value)
 
     @property
     def confirm_timeout(self) -> timedelta:
@@ -122,5 +141,40 @@ def read_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = (f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']} (got {e['input']!r})" for e in error.errors())
-        raise ConfigurationError("; ".join(lines)) from None
+        raise ConfigurationError("; ".join(map(_sentence, error.errors()))) from None
+
+
+def unknown_variables(names: Iterable[str]) -> list[str]:
+    """Return a sentence about each of *names* that has our prefix and is no setting: a typing error, most likely.
+
+    Only a warning, because others may own such names: Kubernetes makes some of its own for a service called
+    ``signal-broker``.
+    """
+    known = [field.upper() for field in Settings.model_fields]
+    sentences = []
+    for name in sorted(names):
+        rest = name.upper().removeprefix(PREFIX)
+        if rest != name.upper() and rest not in known:
+            near = get_close_matches(rest, known, 1)
+            sentences.append(f"{name} is not a setting" + (f"; did you mean {PREFIX}{near[0]}?" if near else ""))
+    return sentences
+
+
+def _naming_hosts(url: str) -> str:
+    """Return *url* if what stands where its hosts should be can be such."""
+    authority = re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0]
+    for host in authority.rpartition("@")[2].split(","):
+        found = _HOST.fullmatch(host.strip())
+        if found is None or int(found[2] or 0) > 65535:
+            raise ValueError(
+                "must be a URL like scheme://user:password@host:port/name"
+                " (in a password, percent-encode everything but letters and digits)"
+            )
+    return url
+
+
+def _sentence(error: ErrorDetails) -> str:
+    field = str(error["loc"][0])
+    message = error["msg"].removeprefix("Value error, ")
+    given = "" if field in _CONFIDENTIAL else f" (got {error['input']!r})"
+    return f"{PREFIX}{field.upper()}: {message[:1].lower()}{message[1:]}{given}"

@@ -27,7 +27,7 @@ DELIVERIES = "deliveries"
 ATTEMPT = "deliveries.attempt"
 
 DELIVERY_LIMIT = 20
-"""How often a message is handed out before it counts as poison (restarts of consumers count too)."""
+"""How often a message may be handed out *again* before it counts as poison (restarts of consumers count too)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class SignalRequest(Document):
     """A throw: a named fact for everybody, one tenant, those without a tenant, or one execution."""
 
     name: Name
-    payload: Any = Field(None, description="Any JSON. Carried untouched.")
+    payload: Any = Field(None, description="Any JSON. Carried untouched.", examples=[{"policy": 42}])
     variables: dict[str, TypedVariable] | None = Field(None, description="Instead of `payload`: typed variables.")
     execution_id: Id | None = None
     tenant_id: Id | None = None

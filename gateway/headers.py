@@ -40,10 +40,16 @@ def read_key(request: web.Request, principal: Principal, body: bytes) -> Idempot
         InvalidField: It is empty, too long, or not printable ASCII.
     """
     key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return None
+    return None if key is None else make_key(key, principal, request.path.encode() + b"\0" + body)
+
+
+def make_key(key: str, principal: Principal, asked: bytes) -> IdempotencyKey:
+    """Return *key* as the promise of *principal* that everything sent with it is the same as *asked*.
+
+    Raises:
+        InvalidField: It is empty, too long, or not printable ASCII.
+    """
     if not (1 <= len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
         raise InvalidField("Idempotency-Key", f"must be 1 to {_MAX_KEY} printable ASCII characters")
     owner = principal.name if principal.token_id is None else f"token {principal.token_id}"
-    body_hash = hashlib.sha256(request.path.encode() + b"\0" + body).digest()
-    return IdempotencyKey(principal=owner, key=key, body_hash=body_hash)
+    return IdempotencyKey(principal=owner, key=key, body_hash=hashlib.sha256(asked).digest())

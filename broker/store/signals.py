@@ -192,6 +192,10 @@ class SignalStore:
         row = await self._database.fetchrow(_SQL.get_signal, signal_id)
         return None if row is None else read_signal(row)
 
+    async def last_id(self) -> int:
+        """Return the highest id that was recorded; 0 without any."""
+        return int(await self._database.fetchval(_SQL.last_id))
+
     async def page(
         self,
         *,

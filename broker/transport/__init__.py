@@ -1,7 +1,7 @@
 """The transport port: exchanges, queues, publisher confirms and settlements, as AMQP 0-9-1 defines them.
 
 Two adapters keep this contract, `broker.transport.rabbitmq` and `broker.transport.embedded`. Each sentence
-below has a test in tests/conformance/test_transport.py, which runs against both.
+below has a test in tests/conformance, which runs against both.
 """
 
 from __future__ import annotations

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from broker.deliveries import State, delivery_id
+from broker.documents import signal_json
+from broker.signals import Signal
 from broker.store.access import Token
 from broker.store.database import Row
 from broker.store.deliveries import Ledger
@@ -20,6 +23,12 @@ from gateway.documents import (
     TokenDocument,
     WebhookTargetDocument,
 )
+
+
+def signal_document(signal: Signal, state: Literal["accepted", "recorded"]) -> bytes:
+    """Return *signal* as JSON."""
+    throw = signal.throw
+    return signal_json(signal, {"source": throw.source.value, "sourceId": throw.source_id, "state": state})
 
 
 def subscription_document(subscription: Subscription, secret: str | None = None) -> SubscriptionDocument:

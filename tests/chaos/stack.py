@@ -81,7 +81,7 @@ class Stack:
         return True
 
     async def survives(
-        self, fault: Fault, *, rate: float = 60, after: float = 0.5, refusals: int = 0, within: float = 20
+        self, fault: Fault, *, rate: float = 50, after: float = 0.5, refusals: int = 0, within: float = 20
     ) -> Reconciliation:
         """Inflict *fault* under load, go on for *after* seconds, wait until all is settled, and compare the books.
 
@@ -139,7 +139,12 @@ async def stack_of(
         for role, command in roles.items()
     }
     async with AsyncExitStack() as stack:
-        await asyncio.gather(*(stack.enter_async_context(process) for process in processes.values()))
+        starts = await asyncio.gather(*(process.start() for process in processes.values()), return_exceptions=True)
+        for process in processes.values():
+            stack.push_async_exit(process)
+        for error in starts:
+            if error is not None:
+                raise error
         yield Stack(processes, receiver, rng)
 
 

@@ -55,6 +55,20 @@ async def publish_until_confirmed(transport, body=b"last"):
     await eventually(confirmed, within=30)
 
 
+async def channel_used(transport, url):
+    """Return what tells the publisher's channels apart: the beginning of the id that a message gets."""
+    await publish(transport)
+    _, properties, _ = await on_channel(url, lambda channel: channel.basic_get(QUEUE, auto_ack=True))
+    return properties.message_id.partition(".")[0]
+
+
+async def until_renewed(transport, url, before):
+    async def renewed():
+        return await channel_used(transport, url) != before
+
+    await eventually(renewed)
+
+
 class TestPipelining:
     async def test_5000_concurrent_publishes_of_one_task_are_confirmed_and_in_order(self, transport):
         """More than the window takes: the rest waits for its place in order, too."""
@@ -94,20 +108,13 @@ class TestRefusals:
     async def test_a_full_queue_nacks_and_the_publisher_goes_on_on_another_channel(self, transport, rabbitmq_url):
         full = {"x-max-length": 1, "x-overflow": "reject-publish"}
         await on_channel(rabbitmq_url, lambda channel: channel.queue_declare("full", durable=True, arguments=full))
+        before = await channel_used(transport, rabbitmq_url)
         await publish(transport, b"first", key="full")
         for _ in range(3):
             with pytest.raises(Nacked):
                 await publish(transport, key="full")
-
-        async def on_another_channel():
-            """A message's id begins with the id of its channel."""
-            await publish(transport, b"probe")
-            _, properties, _ = await on_channel(rabbitmq_url, lambda channel: channel.basic_get(QUEUE, auto_ack=True))
-            return properties.message_id.partition(".")[0] != first
-
-        _, properties, _ = await on_channel(rabbitmq_url, lambda channel: channel.basic_get("full", auto_ack=True))
-        first = properties.message_id.partition(".")[0]
-        await eventually(on_another_channel)
+        assert await take_all(transport, 1, "full") == [b"first"]
+        await until_renewed(transport, rabbitmq_url, before)
         await publish(transport, b"again", key="full")
         assert await take_all(transport, 1, "full") == [b"again"]
 
@@ -122,8 +129,9 @@ class TestRefusals:
         assert await outcomes(*others, publish(transport, exchange="missing")) == [None] * 500 + [Unroutable]
 
     async def test_of_several_messages_to_a_missing_exchange_none_counts_as_published(self, transport):
+        """Those before the first that met the gap may have been stored, for all the publisher can know."""
         came_to = await outcomes(*(publish(transport, exchange="missing") for _ in range(50)))
-        assert set(came_to) <= {Unconfirmed, Unroutable}
+        assert came_to == [Unconfirmed] * 50
 
     async def test_an_exchange_may_come_and_go(self, transport, rabbitmq_url):
         topology = Topology((Exchange("e", "fanout"),), (), (Binding("e", QUEUE, ""),))
@@ -161,8 +169,11 @@ class TestFaults:
         finally:
             await asyncio.to_thread(rabbitmq.clear_memory_alarm)
 
-    async def test_a_server_that_hangs_leaves_the_sent_unconfirmed_and_the_others_unsent(self, rabbitmq, transport):
-        await publish(transport, b"first")
+    async def test_a_server_that_hangs_leaves_the_sent_unconfirmed_and_the_others_unsent(
+        self, rabbitmq, transport, rabbitmq_url
+    ):
+        """A channel whose confirms do not come is left behind: else its window would stay full."""
+        before = await channel_used(transport, rabbitmq_url)
         rabbitmq.suspend()
         try:
             async with asyncio.timeout(5):
@@ -171,7 +182,8 @@ class TestFaults:
             rabbitmq.resume()
         assert Counter(came_to) == {Unconfirmed: 2000, Unavailable: 500}
         await publish_until_confirmed(transport)
-        assert (await take_all(transport, 2002))[-1] == b"last"
+        assert (await take_all(transport, 2001))[-1] == b"last"
+        await until_renewed(transport, rabbitmq_url, before)
 
     async def test_leaving_does_not_wait_for_a_server_that_hangs(self, rabbitmq, rabbitmq_url):
         try:

@@ -81,9 +81,10 @@ class Load:
     async def _run(self, rate: float, stopping: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
+        connector = aiohttp.TCPConnector(limit=0)  # nobody waits for another one's connection
         headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
         async with (
-            aiohttp.ClientSession(headers=headers, timeout=PATIENCE) as session,
+            aiohttp.ClientSession(connector=connector, headers=headers, timeout=PATIENCE) as session,
             asyncio.TaskGroup() as group,
         ):
             for number, kind in enumerate(itertools.cycle(KINDS)):

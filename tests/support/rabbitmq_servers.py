@@ -255,6 +255,8 @@ class LocalRabbit(Rabbit):
 
     def suspend(self) -> None:
         self._signal(signal.SIGSTOP)
+        if self._node is not None:
+            os.waitpid(self._node.pid, os.WUNTRACED)  # until its last thread has stopped
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)

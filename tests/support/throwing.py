@@ -67,6 +67,8 @@ async def token(client, *permissions, **limits):
 
 async def endpoint(client, name=None, **terms):
     """Return (endpoint, token's value) of a new signal endpoint."""
-    created = await client.post("/api/admin/signal-endpoints", {"name": name or fresh_id("endpoint"), **terms}, expect=201)
+    created = await client.post(
+        "/api/admin/signal-endpoints", {"name": name or fresh_id("endpoint"), **terms}, expect=201
+    )
     made = await client.post(f"/api/admin/signal-endpoints/{created['id']}/tokens", {"name": "first"}, expect=201)
     return created, made["token"]

@@ -63,6 +63,10 @@ RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt;
 -- How many pending deliveries should have been attempted by now (counted up to $1).
 SELECT count(*) FROM (SELECT FROM deliveries WHERE state = 'pending' AND due_at <= now() LIMIT $1) AS o;
 
+-- name: late
+-- How many parked deliveries should have been put back to pending $1 seconds ago.
+SELECT count(*) FROM deliveries WHERE state = 'parked' AND due_at <= now() - make_interval(secs => $1);
+
 -- name: repair
 -- Take pending deliveries that should have been attempted by now: their messages are given up for lost.
 WITH lost AS (

@@ -89,6 +89,9 @@ WHERE signal_id = ANY ($1::bigint[]) AND state = 'pending' AND attempts = 0;
 -- name: get_signal
 SELECT * FROM signals WHERE id = $1;
 
+-- name: last_id
+SELECT coalesce(max(id), 0) FROM signals;
+
 -- name: list_signals
 -- A page of signals in ascending order of ids. Null filters are no filters; $5 tenants and $6: what the caller sees.
 SELECT * FROM signals

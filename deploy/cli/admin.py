@@ -1,0 +1,78 @@
+"""What the administrative commands stand on: the store and the transport, opened directly, without a gateway."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec
+
+from broker.errors import ConfigurationError
+from broker.settings import Settings
+from broker.store.database import Database
+from broker.store.schema import NEEDED, revision
+from broker.transport import Transport
+from deploy.cli.backends import EMBEDDED, open_transport, settings_with_logs, store_url
+from deploy.cli.loop import run_async
+
+P = ParamSpec("P")
+
+CREATED_BY = "command line"
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """An administrator at work: may do everything, because the store is open to them anyway."""
+
+    settings: Settings
+    database: Database
+
+    @asynccontextmanager
+    async def transport(self) -> AsyncIterator[Transport]:
+        """Open the transport.
+
+        Raises:
+            ConfigurationError: Its URL cannot be used.
+        """
+        timeout = self.settings.confirm_timeout
+        async with open_transport(self.settings, self.database, declare_timeout=timeout) as transport:
+            yield transport
+
+
+def with_store(command: Callable[Concatenate[Admin, P], Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Let click call *command*, which gets the open store first.
+
+    An embedded store that nobody runs is started for as long, and its schema brought up to date.
+
+    Raises:
+        ConfigurationError: A setting is wrong, or the store's schema is older than this version needs.
+        StoreUnavailable: PostgreSQL did not answer.
+    """
+
+    @functools.wraps(command)
+    def called(*args: P.args, **kwargs: P.kwargs) -> None:
+        settings = settings_with_logs(quiet=True)
+
+        async def work() -> None:
+            async with Database(url, timeout=settings.store_timeout, size=4) as database:
+                await _ensure_schema(settings, database)
+                await command(Admin(settings, database), *args, **kwargs)
+
+        with store_url(settings) as url:
+            run_async(work())
+
+    return called
+
+
+async def _ensure_schema(settings: Settings, database: Database) -> None:
+    has = await revision(database)
+    if has >= NEEDED:
+        return
+    if settings.store_url != EMBEDDED:
+        raise ConfigurationError(
+            f"the store's schema is at {has or 'nothing'} and this version needs {NEEDED}: run `signal-broker migrate`"
+        )
+    from broker.store.migrate import migrate  # noqa: PLC0415  (half a second that is needed once)
+
+    await migrate(database.url)

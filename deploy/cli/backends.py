@@ -1,0 +1,112 @@
+"""What the settings name: the store, the transport and the key ring."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from broker.errors import ConfigurationError
+from broker.logs import configure_logs
+from broker.secrets import SecretBox, load_or_make_key
+from broker.settings import Settings, read_settings, unknown_variables
+from broker.store.database import Database
+from broker.store.embedded import embedded_postgres
+from broker.transport import Transport
+
+EMBEDDED = "embedded:"
+
+log = structlog.get_logger()
+
+
+def settings_with_logs(*, quiet: bool = False) -> Settings:
+    """Read the settings and set up the logs; *quiet* leaves warnings and errors only.
+
+    Raises:
+        ConfigurationError: A setting is wrong.
+    """
+    settings = read_settings()
+    if quiet and settings.log_level in {"debug", "info"}:
+        settings = settings.model_copy(update={"log_level": "warning"})
+    configure_logs(settings)
+    for sentence in unknown_variables(os.environ):
+        log.warning("setting.ignored", hint=sentence)
+    return settings
+
+
+@contextmanager
+def store_url(settings: Settings) -> Iterator[str]:
+    """Yield the URL of the store; an embedded PostgreSQL runs meanwhile, shared with every process that uses it.
+
+    Raises:
+        ConfigurationError: The data directory cannot be used.
+    """
+    if settings.store_url != EMBEDDED:
+        yield settings.store_url
+        return
+    with embedded_postgres(_data_dir(settings)) as url:
+        yield url
+
+
+@contextmanager
+def sole_user(settings: Settings) -> Iterator[None]:
+    """Hold the data directory for this process alone.
+
+    Raises:
+        ConfigurationError: Another process runs on it.
+    """
+    with (_data_dir(settings) / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigurationError(
+                f"SIGNAL_BROKER_DATA_DIR: another signal-broker runs on {settings.data_dir}; give this one its own"
+            ) from None
+        yield
+
+
+def _data_dir(settings: Settings) -> Path:
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"SIGNAL_BROKER_DATA_DIR: {error}") from error
+    return settings.data_dir
+
+
+def open_transport(
+    settings: Settings, database: Database, *, declare_timeout: timedelta = timedelta(seconds=30)
+) -> AbstractAsyncContextManager[Transport]:
+    """Return the transport, to be entered; the embedded one lives in *database*.
+
+    Raises:
+        ConfigurationError: Its URL cannot be used.
+    """
+    # Each adapter is imported only where it is used: a command that needs neither starts in half the time.
+    if settings.transport_url == EMBEDDED:
+        from broker.transport.embedded import EmbeddedTransport  # noqa: PLC0415
+
+        return EmbeddedTransport(database)
+    from broker.transport.rabbitmq import RabbitTransport  # noqa: PLC0415
+
+    return RabbitTransport(settings.transport_url, declare_timeout=declare_timeout)
+
+
+def open_secrets(settings: Settings) -> SecretBox:
+    """Return the box that seals webhook secrets; with the embedded store its key is kept in the data directory.
+
+    Raises:
+        ConfigurationError: There is no key, or it is none.
+    """
+    if settings.secret_keys:
+        return SecretBox([key.get_secret_value() for key in settings.secret_keys])
+    if settings.store_url == EMBEDDED:
+        return SecretBox([load_or_make_key(settings.data_dir / "secret-key")])
+    raise ConfigurationError(
+        "SIGNAL_BROKER_SECRET_KEYS: must be set with a store of your own, the same for every process; make one with"
+        " `python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'`"
+    )

@@ -1,0 +1,156 @@
+"""``doctor``: looks for what is wrong, from the settings up to the books."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+import click
+
+from broker.deliveries import State
+from broker.errors import SignalBrokerError, TransportError, Unroutable
+from broker.settings import Settings
+from broker.store.database import Database
+from broker.store.deliveries import DeliveryStore, Ledger
+from broker.store.schema import NEEDED, revision
+from broker.topology import ATTEMPT, RECORD, TOPOLOGY, dead_letters
+from broker.transport import Message, Transport
+from deploy.cli.backends import open_secrets, open_transport, settings_with_logs, store_url
+from deploy.cli.loop import run_async
+from deploy.cli.output import as_json, example, show_json
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+_NOWHERE = "signal-broker.doctor"
+"""A queue that does not exist: who publishes to it is told so, and nothing is stored."""
+_LATE = timedelta(seconds=10)
+_WATCH_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check came to; a `fail` means that something does not work, a `warn` that somebody should look."""
+
+    level: Literal["ok", "warn", "fail"]
+    check: str
+    detail: str
+
+
+@click.command(epilog=example("signal-broker doctor"))
+@as_json
+@click.pass_context
+def doctor(ctx: click.Context, *, as_json: bool) -> None:
+    """Check the settings, the store, the transport and the books; exit with 1 if a check fails.
+
+    Nothing is changed, except that an embedded store that nobody runs is started for as long.
+    """
+    findings: list[Finding] = []
+
+    async def examine(settings: Settings, url: str) -> None:
+        async for finding in _examine(settings, url):
+            report(finding)
+
+    def report(finding: Finding) -> None:
+        findings.append(finding)
+        if not as_json:
+            level = click.style(f"{finding.level:<4}", fg=_COLOURS[finding.level])
+            click.echo(f"{level}  {finding.check:<10}  {finding.detail}")
+
+    try:
+        settings = settings_with_logs(quiet=True)
+        open_secrets(settings)
+        report(
+            Finding("ok", "settings", f"store {_kind(settings.store_url)}, transport {_kind(settings.transport_url)}")
+        )
+        with store_url(settings) as url:
+            run_async(examine(settings, url))
+    except SignalBrokerError as error:
+        report(Finding("fail", "settings" if not findings else "store", str(error)))
+    failed = any(finding.level == "fail" for finding in findings)
+    if as_json:
+        checks = [{"level": f.level, "check": f.check, "detail": f.detail} for f in findings]
+        show_json({"healthy": not failed, "checks": checks})
+    ctx.exit(1 if failed else 0)
+
+
+def _kind(url: str) -> str:
+    return url.partition(":")[0]
+
+
+async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
+    async with Database(url, timeout=settings.store_timeout, size=4) as database:
+        started = time.perf_counter()
+        has = await revision(database)
+        yield Finding("ok", "store", f"PostgreSQL answers in {1000 * (time.perf_counter() - started):.0f} ms")
+        if has < NEEDED:
+            yield Finding(
+                "fail", "schema", f"is at {has or 'nothing'}, {NEEDED} is needed: run `signal-broker migrate`"
+            )
+            return
+        yield Finding("ok" if has == NEEDED else "warn", "schema", f"is at {has}, {NEEDED} is needed")
+        deliveries = DeliveryStore(database)
+        books = await deliveries.ledger()
+        yield _judge_books(books)
+        yield _judge_dead(books)
+        late = await deliveries.late(by=_LATE)
+        if late:
+            yield Finding("warn", "scheduler", f"{late} parked deliveries are due and not released: does one run?")
+        async with open_transport(settings, database) as transport:
+            async for finding in _examine_transport(transport, deliveries, settings.confirm_timeout):
+                yield finding
+
+
+def _judge_books(books: Ledger) -> Finding:
+    if books.unaccounted:
+        return Finding(
+            "fail", "books", f"{books.unaccounted} of {books.matched} deliveries are unaccounted for: please report it"
+        )
+    return Finding("ok", "books", f"balance: {books.recorded} signals recorded, {books.matched} deliveries owed")
+
+
+def _judge_dead(books: Ledger) -> Finding:
+    dead = books.states[State.DEAD]
+    if dead:
+        return Finding(
+            "warn", "deliveries", f"{dead} are dead: see why at /v1/deliveries?state=dead, then redrive them"
+        )
+    return Finding("ok", "deliveries", "none is dead")
+
+
+async def _examine_transport(
+    transport: Transport, deliveries: DeliveryStore, timeout: timedelta
+) -> AsyncIterator[Finding]:
+    try:
+        await transport.publish(Message(body=b"{}"), exchange="", routing_key=_NOWHERE, timeout=timeout)
+    except Unroutable:
+        yield Finding("ok", "transport", "takes messages")
+    except TransportError as error:
+        yield Finding("fail", "transport", f"takes no messages (unreachable, or blocked by an alarm): {error}")
+        return
+    depths = {}
+    for name in (queue.name for queue in TOPOLOGY.queues):
+        try:
+            depths[name] = await transport.depth(name, timeout=timeout)
+        except TransportError as error:
+            yield Finding("fail", "topology", f"{error}: run `signal-broker topology --apply`")
+            return
+    yield Finding("ok", "topology", f"all {len(depths)} queues are there")
+    for queue in (RECORD, ATTEMPT):
+        dead = depths[dead_letters(queue)]
+        yield await _judge_queue(transport, deliveries, queue, timeout)
+        if dead:
+            yield Finding("warn", "poison", f"{dead} messages in {dead_letters(queue)}: the runbook says what to do")
+
+
+async def _judge_queue(transport: Transport, deliveries: DeliveryStore, queue: str, timeout: timedelta) -> Finding:
+    """Look twice, if messages wait: a queue that somebody consumes moves, or the books do."""
+    depth, books = await transport.depth(queue, timeout=timeout), await deliveries.ledger()
+    if depth:
+        await asyncio.sleep(_WATCH_SECONDS)
+        if await transport.depth(queue, timeout=timeout) >= depth and await deliveries.ledger() == books:
+            worker = "recorder" if queue == RECORD else "deliverer"
+            return Finding("warn", "queues", f"{depth} messages wait in {queue} and none moves: does a {worker} run?")
+    return Finding("ok", "queues", f"{depth} messages wait in {queue}")

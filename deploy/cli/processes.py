@@ -1,0 +1,91 @@
+"""The commands that run until they are told to stop, and the one that prepares the store for them."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import click
+
+from broker.access import Permission
+from broker.settings import Settings
+from broker.store.access import AccessStore
+from broker.store.migrate import migrate as apply_migrations
+from deploy.cli.backends import settings_with_logs, sole_user, store_url
+from deploy.cli.loop import run_async
+from deploy.cli.output import example
+from deploy.cli.parts import Parts
+from deploy.cli.serve import GATEWAY, WORKERS, serve
+
+FIRST_TOKEN = "admin"  # noqa: S105  (a name)
+
+
+@click.command(epilog=example("SIGNAL_BROKER_HTTP_PORT=9090 SIGNAL_BROKER_DATA_DIR=/var/lib/signals signal-broker run"))
+def run() -> None:
+    """Run the whole product in one process.
+
+    With the embedded store one process per data directory; the other commands work beside it.
+    """
+    settings = settings_with_logs()
+    if "egress_allow" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"egress_allow": (ip_network("127.0.0.0/8"), ip_network("::1/128"))})
+    with sole_user(settings), store_url(settings) as url:
+        run_async(_run(settings, url))
+
+
+async def _run(settings: Settings, url: str) -> None:
+    await apply_migrations(url, wait=30)
+    await serve(settings, url, [GATEWAY, *WORKERS], _announce)
+
+
+async def _announce(parts: Parts, url: str) -> None:
+    """Print how to begin. The first start makes an admin token, and shows it this once."""
+    access = AccessStore(parts.database)
+    if parts.settings.admin_token is not None:
+        shown, pasted = "the one in SIGNAL_BROKER_ADMIN_TOKEN", "$SIGNAL_BROKER_ADMIN_TOKEN"
+    elif await access.has_token_named(FIRST_TOKEN):
+        shown, pasted = "the one printed at the first start", "$TOKEN"
+    else:
+        _, shown = await access.create_token(name=FIRST_TOKEN, permissions=[Permission.ADMIN], created_by="first start")
+        pasted = shown
+    print(
+        f"ready {url}",
+        f"docs {url}/docs",
+        f"admin token {shown}",
+        "throw a first signal:",
+        f"  curl -i {url}/v1/signals -H 'Content-Type: application/json' -H \"Authorization: Bearer {pasted}\""
+        """ -d '{"name": "policy_conditions_changed", "payload": {"policy": 42}}'""",
+        sep="\n",
+        flush=True,
+    )
+
+
+async def _say_ready(_parts: Parts, url: str) -> None:
+    print(f"ready {url}", flush=True)
+
+
+@click.command(epilog=example("SIGNAL_BROKER_HTTP_HOST=0.0.0.0 signal-broker gateway"))
+def gateway() -> None:
+    """Run a gateway: any number of them work side by side."""
+    _serve([GATEWAY])
+
+
+@click.command(epilog=example("signal-broker worker recorder scheduler"))
+@click.argument("roles", nargs=-1, type=click.Choice(WORKERS))
+def worker(roles: tuple[str, ...]) -> None:
+    """Run worker roles (all of them, if none is named): any number of each work side by side."""
+    _serve(roles or WORKERS)
+
+
+def _serve(roles: tuple[str, ...] | list[str]) -> None:
+    settings = settings_with_logs()
+    with store_url(settings) as url:
+        run_async(serve(settings, url, roles, _say_ready))
+
+
+@click.command(epilog=example("SIGNAL_BROKER_STORE_URL=postgresql://me@db/signals signal-broker migrate"))
+def migrate() -> None:
+    """Bring the store's schema up to date; safe to run at any time, from anywhere."""
+    settings = settings_with_logs()
+    with store_url(settings) as url:
+        run_async(apply_migrations(url, wait=60))
+    print("the schema is up to date")

@@ -1,0 +1,156 @@
+"""``throw`` and ``tail``: signals going in, and signals recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import signal as process_signals
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import BinaryIO
+
+import click
+
+from broker.access import ADMINISTRATOR
+from broker.jsontext import read
+from broker.names import matches
+from broker.signals import Scope, Signal, Throw
+from broker.store.signals import SignalStore
+from deploy.cli.admin import Admin, with_store
+from deploy.cli.output import as_json, example, printable, show_one
+from gateway.bodies import validate
+from gateway.documents import SignalRequest
+from gateway.headers import make_key
+from gateway.intake import Intake, address
+from gateway.native.answers import signal_document
+
+_LOOK_EVERY = 0.5
+_SETTLED_AFTER = 5.0
+"""Recorders work side by side, so a signal may be recorded this many seconds after one with a higher id."""
+
+
+@click.command(
+    epilog=example(
+        """signal-broker throw policy_conditions_changed --payload '{"policy": 42}' --tenant acme""",
+        "signal-broker throw order.paid --payload-file - < order.json",
+    )
+)
+@click.argument("name")
+@click.option("--payload", metavar="JSON", help="Any JSON; carried untouched. Without it: {}.")
+@click.option("--payload-file", type=click.File("rb"), help="Read the payload from a file, or - for standard input.")
+@click.option("--tenant", metavar="ID", help="Only for subscriptions of this tenant.")
+@click.option("--without-tenant", is_flag=True, help="Only for subscriptions without a tenant.")
+@click.option("--execution", metavar="ID", help="Only for this execution.")
+@click.option("--idempotency-key", metavar="KEY", help="The same throw with the same key is one signal, for 24 hours.")
+@as_json
+@with_store
+async def throw(
+    admin: Admin,
+    *,
+    name: str,
+    payload: str | None,
+    payload_file: BinaryIO | None,
+    tenant: str | None,
+    without_tenant: bool,
+    execution: str | None,
+    idempotency_key: str | None,
+    as_json: bool,
+) -> None:
+    """Throw a signal; return once it is safe.
+
+    Without --tenant, --without-tenant or --execution it goes to everybody who subscribed to NAME.
+    """
+    fields = {"name": name, "tenantId": tenant, "withoutTenantId": without_tenant, "executionId": execution}
+    wanted = validate(SignalRequest, fields)
+    to = address(
+        ADMINISTRATOR,
+        tenant_id=wanted.tenant_id,
+        without_tenant_id=wanted.without_tenant_id,
+        execution_id=wanted.execution_id,
+    )
+    body = _read_payload(payload, payload_file, admin.settings.max_body_bytes)
+    wanted_throw = Throw(
+        name=wanted.name, payload=body, scope=to.scope, tenant_id=to.tenant_id, execution_id=to.execution_id
+    )
+    asked = "\0".join(("throw", *map(str, fields.values()))).encode() + b"\0" + body
+    key = None if idempotency_key is None else make_key(idempotency_key, ADMINISTRATOR, asked)
+    signals = SignalStore(admin.database)
+    async with admin.transport() as transport, Intake(transport, signals, admin.settings) as intake:
+        accepted = await intake.accept(wanted_throw, key=key)
+    if as_json:
+        click.echo(signal_document(accepted.signal, "accepted"))
+        return
+    shown = {"accepted": accepted.signal.id, "name": name, "scope": _whom(accepted.signal)}
+    show_one(shown | {"replayed": accepted.replayed or None}, *shown, "replayed", as_json=False)
+
+
+def _read_payload(text: str | None, file: BinaryIO | None, limit: int) -> bytes:
+    if text is not None and file is not None:
+        raise click.UsageError("give either --payload or --payload-file")
+    body = file.read() if file is not None else (text or "{}").encode()
+    if len(body) > limit:
+        raise click.ClickException(f"the payload has {len(body)} bytes; at most {limit} are allowed")
+    try:
+        read(body.decode())
+    except ValueError as error:
+        raise click.ClickException(f"the payload is not JSON: {error}") from None
+    return body
+
+
+@click.command(epilog=example("signal-broker tail --name 'policy.#'", "signal-broker tail --since-id 0 --count 10"))
+@click.option("--name", "pattern", default="#", metavar="PATTERN", help="Only signals that this name or pattern names.")
+@click.option("--since-id", type=click.IntRange(0), metavar="N", help="Begin after this id instead of now.")
+@click.option("--count", type=click.IntRange(1), metavar="N", help="End after so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document per line.")
+@with_store
+async def tail(admin: Admin, *, pattern: str, since_id: int | None, count: int | None, as_json: bool) -> None:
+    """Print the signals that are recorded, one line each, until Ctrl-C."""
+    stopping = asyncio.Event()
+    for number in (process_signals.SIGINT, process_signals.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    signals = SignalStore(admin.database)
+    after = await signals.last_id() if since_id is None else since_id
+    shown = 0
+    async for signal in _follow(signals, after, stopping):
+        if matches(pattern, signal.throw.name):
+            click.echo(_line(signal, as_json=as_json))
+            shown += 1
+        if shown == count:
+            return
+
+
+async def _follow(signals: SignalStore, after: int, stopping: asyncio.Event) -> AsyncIterator[Signal]:
+    """Yield the signals that are recorded after the id *after*, each once, until *stopping* is set."""
+    clock = asyncio.get_running_loop().time
+    seen: dict[int, float] = {}
+    while not stopping.is_set():
+        position = after
+        while page := await signals.page(after_id=position, limit=500):
+            position = page[-1].id
+            for signal in page:
+                if signal.id not in seen:
+                    seen[signal.id] = clock()
+                    yield signal
+        settled = [signal_id for signal_id, when in seen.items() if clock() - when > _SETTLED_AFTER]
+        after = max(settled, default=after)
+        seen = {signal_id: when for signal_id, when in seen.items() if signal_id > after}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_EVERY):
+                await stopping.wait()
+
+
+def _line(signal: Signal, *, as_json: bool) -> str:
+    if as_json:
+        # In JSON a line break can only stand between tokens.
+        return signal_document(signal, "recorded").decode().replace("\n", " ").replace("\r", " ")
+    payload = printable(signal.throw.payload.decode())
+    return f"{signal.id:>8}  {signal.created_at:%Y-%m-%d %H:%M:%S}  {signal.throw.name}  {_whom(signal)}  {payload}"
+
+
+def _whom(signal: Signal) -> str:
+    match signal.throw.scope:
+        case Scope.TENANT:
+            return f"tenant={signal.throw.tenant_id}"
+        case Scope.EXECUTION:
+            return f"execution={signal.throw.execution_id}"
+        case scope:
+            return scope.value

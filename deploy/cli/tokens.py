@@ -1,0 +1,86 @@
+"""``token``: what opens the gateway."""
+
+from __future__ import annotations
+
+import click
+
+from broker.access import Permission
+from broker.store.access import AccessStore, Token
+from deploy.cli.admin import CREATED_BY, Admin, with_store
+from deploy.cli.output import as_json, example, show_many, show_one
+from gateway.bodies import validate
+from gateway.documents import TokenRequest
+from gateway.native.answers import token_document
+from gateway.native.requests import checked_token
+
+_MEMBERS = ("id", "name", "permissions", "names", "tenants", "createdAt", "createdBy")
+
+
+@click.group()
+def token() -> None:
+    """Create, list and revoke API tokens."""
+
+
+@token.command(
+    epilog=example("signal-broker token create shop --permission signals:throw --name 'order.#' --tenant acme")
+)
+@click.argument("name")
+@click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    required=True,
+    type=click.Choice([permission.value for permission in Permission]),
+    help="What it may do; may be repeated.",
+)
+@click.option("--name", "names", multiple=True, metavar="PATTERN", help="Signal names it is limited to; repeatable.")
+@click.option("--tenant", "tenants", multiple=True, metavar="ID", help="Tenants it is limited to; repeatable.")
+@as_json
+@with_store
+async def create(
+    admin: Admin,
+    *,
+    name: str,
+    permissions: tuple[str, ...],
+    names: tuple[str, ...],
+    tenants: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Create a token and print its value, this once."""
+    document = {
+        "name": name,
+        "permissions": list(permissions),
+        "names": list(names) or None,
+        "tenants": list(tenants) or None,
+    }
+    wanted = checked_token(validate(TokenRequest, document))
+    created, value = await AccessStore(admin.database).create_token(
+        name=wanted.name,
+        permissions=[Permission(permission) for permission in wanted.permissions],
+        names=wanted.names,
+        tenants=wanted.tenants,
+        created_by=CREATED_BY,
+    )
+    show_one(token_document(created, value), "id", "name", "permissions", "names", "tenants", "token", as_json=as_json)
+
+
+@token.command("list", epilog=example("signal-broker token list"))
+@as_json
+@with_store
+async def list_(admin: Admin, *, as_json: bool) -> None:
+    """List the valid tokens, without their values."""
+    access, tokens = AccessStore(admin.database), list[Token]()
+    while page := await access.tokens(after_id=tokens[-1].id if tokens else 0, limit=1000):
+        tokens += page
+    show_many([token_document(token) for token in tokens], *_MEMBERS, as_json=as_json)
+
+
+@token.command(epilog=example("signal-broker token revoke 7"))
+@click.argument("token_id", metavar="ID", type=int)
+@as_json
+@with_store
+async def revoke(admin: Admin, *, token_id: int, as_json: bool) -> None:
+    """Revoke a token: every gateway refuses it from now on."""
+    if not await AccessStore(admin.database).revoke_token(token_id):
+        raise click.ClickException(f"there is no token {token_id}")
+    show_one({"revoked": token_id}, "revoked", as_json=as_json)

@@ -1,0 +1,49 @@
+"""``topology``: what is declared in RabbitMQ."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from broker.topology import TOPOLOGY
+from deploy.cli.admin import Admin, with_store
+from deploy.cli.output import as_json, example, show_json, show_table
+
+
+@click.command(epilog=example("signal-broker topology --json", "signal-broker topology --apply"))
+@click.option("--apply", is_flag=True, help="Declare what does not exist yet.")
+@as_json
+def topology(*, apply: bool, as_json: bool) -> None:
+    """Show the exchanges, queues and bindings of the product.
+
+    Processes declare them when they start; --apply is for those who want to do that ahead, with a user of RabbitMQ
+    that may configure. It changes nothing that exists.
+    """
+    if apply:
+        _apply()
+    if as_json:
+        show_json(
+            {
+                "exchanges": [asdict(exchange) for exchange in TOPOLOGY.exchanges],
+                "queues": [{"name": queue.name, "arguments": queue.arguments} for queue in TOPOLOGY.queues],
+                "bindings": [asdict(binding) for binding in TOPOLOGY.bindings],
+                "applied": apply,
+            }
+        )
+        return
+    show_table(["exchange", "kind"], [[exchange.name, exchange.kind] for exchange in TOPOLOGY.exchanges])
+    click.echo()
+    arguments = [[queue.name, key, str(value)] for queue in TOPOLOGY.queues for key, value in queue.arguments.items()]
+    show_table(["queue", "argument", "value"], arguments)
+    click.echo()
+    bindings = [[b.source, b.routing_key or "-", b.destination, b.to] for b in TOPOLOGY.bindings]
+    show_table(["from", "routing key", "to", "which is"], bindings)
+    if apply:
+        click.echo("\nall of it is declared")
+
+
+@with_store
+async def _apply(admin: Admin) -> None:
+    async with admin.transport() as transport:
+        await transport.declare(TOPOLOGY)

@@ -1,0 +1,134 @@
+"""Probes, metrics and logs: what operators have to go by."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from tests.support.eventually import eventually
+from tests.support.product import Process, client_of
+from tests.support.proxy import proxy
+from tests.support.throwing import delivery, recorded, subscribe, throw
+
+
+async def test_a_running_product_lives_and_is_ready(client):
+    assert (await client.get("/livez"))["alive"] is True
+    assert await client.get("/readyz") == {"ready": True, "checks": {"running": True, "transport": True, "store": True}}
+    assert (await client.request("HEAD", "/readyz"))[0] == 200
+
+
+@asynccontextmanager
+async def behind_a_proxy(postgres_url, tmp_path):
+    """Yield (client, proxy) of a product that reaches its PostgreSQL through a proxy."""
+    async with proxy(postgres_url) as link:
+        environment = {"STORE_URL": link.url, "DATA_DIR": str(tmp_path), "STORE_TIMEOUT_SECONDS": "1"}
+        async with Process("run", environment=environment, log=tmp_path / "log") as process:
+            async with client_of(process.url) as client:
+                yield client, link
+            assert await process.stop() == 0
+
+
+async def test_without_its_store_it_is_alive_but_not_ready_and_answers_503(database_url, tmp_path, name):
+    async with behind_a_proxy(database_url, tmp_path) as (client, link):
+        await throw(client, name)
+        link.cut()
+
+        async def probe(path, status):
+            return (await client.request("GET", path))[0] == status
+
+        await eventually(lambda: probe("/readyz", 503))
+        assert await probe("/livez", 200)
+        problem_status, headers, problem = await client.request("POST", "/v1/signals", json={"name": name})
+        assert (problem_status, problem["title"]) == (503, "Service Unavailable")
+        assert int(headers["Retry-After"]) >= 1
+        assert (await client.post("/engine-rest/signal", {"name": name}, expect=503))["code"] is None
+
+        link.restore()
+        await eventually(lambda: probe("/readyz", 200))
+        await recorded(client, (await throw(client, name))["id"])
+
+
+async def test_while_rabbitmq_blocks_publishers_it_is_alive_but_not_ready_and_answers_503(
+    rabbitmq, rabbitmq_url, database_url, tmp_path, name
+):
+    environment = {"STORE_URL": database_url, "TRANSPORT_URL": rabbitmq_url, "DATA_DIR": str(tmp_path)}
+    async with Process("run", environment=environment, log=tmp_path / "log") as process, client_of(process.url) as client:
+
+        async def probe(path, status):
+            return (await client.request("GET", path))[0] == status
+
+        await throw(client, name)
+        await asyncio.to_thread(rabbitmq.raise_memory_alarm)
+        try:
+            # RabbitMQ tells a connection that it is blocked when it publishes.
+            status, headers, _ = await client.request("POST", "/v1/signals", json={"name": name})
+            assert (status, headers["Retry-After"]) == (503, "1")
+            await eventually(lambda: probe("/readyz", 503))
+            assert await probe("/livez", 200)
+        finally:
+            await asyncio.to_thread(rabbitmq.clear_memory_alarm)
+        await eventually(lambda: probe("/readyz", 200))
+        await recorded(client, (await throw(client, name))["id"])
+
+
+async def samples(client):
+    """Return every sample: (name, labels in order) -> value."""
+    status, headers, body = await client.request("GET", "/metrics")
+    assert status == 200
+    assert headers["Content-Type"].startswith("application/openmetrics-text")
+    families = text_string_to_metric_families(body.decode())
+    return {(s.name, *sorted(s.labels.values())): s.value for family in families for s in family.samples}
+
+
+async def test_metrics_count_what_happens(client, webhooks, name):
+    before = await samples(client)
+    subscription = await subscribe(client, name, webhooks.url("/hook"))
+    await delivery(client, await throw(client, name), subscription, "delivered")
+    await client.post("/v1/signals", {}, expect=400)
+    await client.post("/engine-rest/signal/", {}, expect=400)
+
+    async def grown():
+        after = await samples(client)
+        return {key: after[key] - before.get(key, 0) for key in wanted if key in after} == wanted
+
+    wanted = {
+        ("signal_broker_signals_accepted_total", "broadcast", "native"): 1,
+        ("signal_broker_signals_refused_total", "400", "native"): 1,
+        ("signal_broker_signals_refused_total", "400", "camunda"): 1,
+        ("signal_broker_accept_seconds_count", "native"): 1,
+        ("signal_broker_signals_recorded_total",): 1,
+        ("signal_broker_deliveries_matched_total",): 1,
+        ("signal_broker_attempts_total", "succeeded", "webhook"): 1,
+        ("signal_broker_deliveries_delivered_total", "webhook"): 1,
+    }
+    await eventually(grown)
+
+
+async def test_logs_are_json_lines_that_say_which_signal_and_which_delivery(client, product, webhooks, name):
+    subscription = await subscribe(client, name, webhooks.url("/hook"))
+    signal = await throw(client, name)
+    await delivery(client, signal, subscription, "delivered")
+
+    lines = [json.loads(line) for line in product.log.read_text().splitlines()]
+
+    ours = {line["event"]: line for line in lines if line.get("signal_id") == signal["id"]}
+    assert set(ours) == {"signal.accepted", "signal.recorded", "delivery.attempted"}
+    assert ours["delivery.attempted"]["delivery_id"] == f"{signal['id']}-{subscription['id']}"
+    assert ours["delivery.attempted"]["subscription_id"] == subscription["id"]
+    assert all({"event", "level", "timestamp"} <= set(line) for line in lines)
+    assert "request.failed" not in {line["event"] for line in lines}
+
+
+async def test_no_token_and_no_secret_gets_into_the_logs(client, product, name):
+    made = await client.post("/v1/tokens", {"name": name, "permissions": ["signals:throw"]})
+    subscription = await subscribe(client, name)
+    await client.caller(made["token"]).post("/v1/signals", {"name": name}, expect=202)
+    await client.caller(made["token"] + "x").post("/v1/signals", {"name": name}, expect=401)
+
+    log = product.log.read_text()
+
+    assert made["token"] not in log
+    assert subscription["secret"] not in log

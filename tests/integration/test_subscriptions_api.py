@@ -1,0 +1,143 @@
+"""Subscriptions over HTTP, and the promise that a created one misses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.throwing import FAR, NOWHERE, delivery, fresh_id, matched, subscribe, throw, token
+
+
+async def test_a_created_subscription_is_answered_in_full_with_its_secret(client, name):
+    status, headers, body = await client.request(
+        "POST",
+        "/v1/subscriptions",
+        json={
+            "name": name,
+            "target": {"kind": "webhook", "url": NOWHERE, "headers": {"X-Team": "claims"}},
+            "tenantId": "acme",
+            "executionId": "e",
+            "once": True,
+            "retry": {"schedule": [1, 2.5], "maxAttempts": 4},
+            "timeoutSeconds": 3,
+            "description": "for the claims team",
+        },
+    )
+
+    assert status == 201
+    assert headers["Location"] == f"/v1/subscriptions/{body['id']}"
+    assert body["secret"].startswith("whsec_")
+    assert {key: body[key] for key in body if key not in {"id", "createdAt", "secret"}} == {
+        "name": name,
+        "target": {"kind": "webhook", "url": NOWHERE, "headers": {"X-Team": "claims"}},
+        "tenantId": "acme",
+        "executionId": "e",
+        "once": True,
+        "consumedBy": None,
+        "retry": {"schedule": [1.0, 2.5, 2.5], "maxAttempts": 4},
+        "timeoutSeconds": 3.0,
+        "description": "for the claims team",
+    }
+    assert await client.get(f"/v1/subscriptions/{body['id']}") == {**body, "secret": None}
+
+
+async def test_a_list_of_subscriptions_is_paged_and_filtered(client, name):
+    made = [await subscribe(client, name, tenantId=tenant) for tenant in ("acme", "acme", "globex")]
+
+    first = await client.get(f"/v1/subscriptions?name={name}&limit=2")
+    rest = await client.get(f"/v1/subscriptions?name={name}&limit=2&afterId={first['next']}")
+    of_acme = await client.get(f"/v1/subscriptions?name={name}&tenantId=acme")
+
+    assert [found["id"] for found in first["items"] + rest["items"]] == [one["id"] for one in made]
+    assert rest["next"] is None
+    assert [found["id"] for found in of_acme["items"]] == [one["id"] for one in made[:2]]
+
+
+async def test_a_deleted_subscription_is_gone_and_what_it_was_owed_is_cancelled(client, name):
+    subscription = await subscribe(client, name, retry=FAR)
+    signal = await throw(client, name)
+    await delivery(client, signal, subscription, "parked")
+
+    assert (await client.request("DELETE", f"/v1/subscriptions/{subscription['id']}"))[0] == 204
+
+    assert (await client.request("GET", f"/v1/subscriptions/{subscription['id']}"))[0] == 404
+    assert (await client.request("DELETE", f"/v1/subscriptions/{subscription['id']}"))[0] == 404
+    await delivery(client, signal, subscription, "cancelled")
+
+
+async def test_a_principal_sees_subscriptions_of_its_tenants_and_the_untenanted_only(client, name):
+    limited = client.caller(await token(client, "subscriptions:manage", tenants=["acme"]))
+    mine, foreign, nobodys = [await subscribe(client, name, tenantId=tenant) for tenant in ("acme", "globex", None)]
+
+    page = await limited.get(f"/v1/subscriptions?name={name}")
+
+    assert [found["id"] for found in page["items"]] == [mine["id"], nobodys["id"]]
+    assert (await limited.request("GET", f"/v1/subscriptions/{foreign['id']}"))[0] == 404
+    assert (await limited.request("DELETE", f"/v1/subscriptions/{foreign['id']}"))[0] == 404
+    document = {"name": name, "target": {"kind": "queue", "queue": "q"}, "tenantId": "globex"}
+    await limited.post("/v1/subscriptions", document, expect=403)
+
+
+REFUSED_TERMS = {
+    "an unknown kind": ({"target": {"kind": "carrier pigeon"}}, "/target"),
+    "a target without a URL": ({"target": {"kind": "webhook"}}, "/target/url"),
+    "a private address": ({"target": {"kind": "webhook", "url": "http://10.0.0.1/"}}, "/target/url"),
+    "a URL that is none": ({"target": {"kind": "webhook", "url": "ftp://example.com/"}}, "/target/url"),
+    "a header of ours": (
+        {"target": {"kind": "webhook", "url": NOWHERE, "headers": {"webhook-id": "x"}}},
+        "/target/headers/webhook-id",
+    ),
+    "a pause below zero": ({"retry": {"schedule": [1, -1]}}, "/retry/schedule/1"),
+    "no attempt": ({"retry": {"maxAttempts": 0}}, "/retry/maxAttempts"),
+    "a timeout of nothing": ({"timeoutSeconds": 0}, "/timeoutSeconds"),
+    "a truth value as text": ({"once": "yes"}, "/once"),
+    "Python's spelling": ({"tenant_id": "acme"}, "/tenant_id"),
+    "a NUL": ({"description": "a\0b"}, "/description"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_TERMS)
+async def test_wrong_terms_are_refused_with_a_pointer_to_them(client, name, case):
+    terms, pointer = REFUSED_TERMS[case]
+    document = {"name": name, "target": {"kind": "webhook", "url": NOWHERE}, **terms}
+
+    problem = await client.post("/v1/subscriptions", document, expect=400)
+
+    assert [error["pointer"] for error in problem["errors"]] == [pointer]
+
+
+async def test_every_throw_begun_after_a_creation_was_answered_matches_and_none_after_a_deletion(client, name):
+    """Many times over and concurrently, so that batches of the recorder hold signals from before and after."""
+
+    async def live(round_):
+        own = f"{name}.{round_}"
+        before = await throw(client, own)
+        subscription = await subscribe(client, own)
+        between = await throw(client, own)
+        await client.request("DELETE", f"/v1/subscriptions/{subscription['id']}")
+        after = await throw(client, own)
+        return subscription["id"], [signal["id"] for signal in (before, between, after)]
+
+    lives = await asyncio.gather(*(live(round_) for round_ in range(60)))
+
+    for subscription, (before, between, after) in lives:
+        assert [await matched(client, signal) for signal in (before, between, after)] == [set(), {subscription}, set()]
+
+
+async def test_a_subscription_gets_no_signals_from_before_it(client, name):
+    earlier = [await throw(client, name) for _ in range(5)]
+    subscription = await subscribe(client, name)
+    later = await throw(client, name)
+
+    assert await matched(client, later["id"]) == {subscription["id"]}
+    assert [await matched(client, signal["id"]) for signal in earlier] == [set()] * 5
+
+
+async def test_an_execution_waits_for_patterns_too(client, name):
+    execution = fresh_id("waiting")
+    subscription = await subscribe(client, f"{name}.#", executionId=execution)
+
+    signal = await throw(client, f"{name}.deep.down", executionId=execution)
+
+    assert await matched(client, signal["id"]) == {subscription["id"]}
