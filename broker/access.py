@@ -36,6 +36,7 @@ class Principal:
         names: Patterns of the signal names it is limited to; None is no limit.
         tenants: The tenants it is limited to (and the untenanted); None is no limit.
         token_id: The id of the token it called with, where there was one of ours.
+        user_id: The id of the user it signed in as, where it did.
     """
 
     name: str
@@ -43,6 +44,14 @@ class Principal:
     names: tuple[str, ...] | None = None
     tenants: tuple[str, ...] | None = None
     token_id: int | None = None
+    user_id: int | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells it from every other principal: a user and a token may have the same name."""
+        if self.token_id is not None:
+            return f"token {self.token_id}"
+        return self.name if self.user_id is None else f"user {self.user_id}"
 
     def may(self, permission: Permission, signal_name: str | None = None) -> bool:
         """Return whether it has *permission*, for *signal_name* where one is given."""

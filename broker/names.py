@@ -24,7 +24,7 @@ def check_name(name: str, pointer: str = "/name") -> str:
     Raises:
         InvalidField: It holds control characters or unpaired surrogates, or is longer than a routing key.
     """
-    _check_text(name, pointer)
+    check_text(name, pointer)
     size = len(name.encode())
     if size > MAX_ROUTING_KEY_BYTES:
         raise InvalidField(pointer, f"is {size} bytes long; a name is at most {MAX_ROUTING_KEY_BYTES}")
@@ -37,16 +37,21 @@ def check_id(value: str, pointer: str) -> str:
     Raises:
         InvalidField: It holds control characters or unpaired surrogates, or more than 255 characters.
     """
-    _check_text(value, pointer)
+    check_text(value, pointer)
     if len(value) > MAX_ID_CHARACTERS:
         raise InvalidField(pointer, f"has {len(value)} characters; an id has at most {MAX_ID_CHARACTERS}")
     return value
 
 
-def _check_text(value: str, pointer: str) -> None:
+def check_text(value: str, pointer: str) -> None:
+    """Let *value* pass if a name, an id or a password can hold it.
+
+    Raises:
+        InvalidField: It holds control characters or unpaired surrogates.
+    """
     found = _CONTROL.search(value)
     if found:
-        raise InvalidField(pointer, f"holds the character U+{ord(found.group()):04X}, which no name or id may hold")
+        raise InvalidField(pointer, f"holds the character U+{ord(found.group()):04X}, which is not allowed here")
 
 
 def encode_id(value: str) -> str:

@@ -18,9 +18,14 @@ from broker.store.database import Database
 from broker.store.deliveries import DeliveryStore
 from broker.store.signals import SignalStore
 from broker.store.subscriptions import SubscriptionStore
+from broker.store.users import UserStore
 from broker.transport import Transport
 from gateway.auth import Authenticator
-from gateway.camunda.api import CAMUNDA, CamundaApi
+from gateway.camunda.api import CamundaApi
+from gateway.camunda.dialect import CAMUNDA
+from gateway.camunda.event_subscriptions import EventSubscriptionsApi
+from gateway.camunda8.api import Camunda8Api
+from gateway.camunda8.problems import CAMUNDA8
 from gateway.dialects import BODY_TIMEOUT, answering_errors
 from gateway.docs import DocsApi
 from gateway.intake import Intake
@@ -29,13 +34,15 @@ from gateway.native.deliveries import DeliveriesApi
 from gateway.native.signals import SignalsApi
 from gateway.native.subscriptions import SubscriptionsApi
 from gateway.native.tokens import TokensApi
+from gateway.native.users import UsersApi
+from gateway.passwords import Passwords
 from gateway.probes import probes
 from gateway.problems import NATIVE
 from gateway.unleash.admin import AdminApi
 from gateway.unleash.calls import CallsApi
 from gateway.unleash.errors import UNLEASH
 
-DIALECTS = (CAMUNDA, UNLEASH, NATIVE)
+DIALECTS = (CAMUNDA, CAMUNDA8, UNLEASH, NATIVE)
 
 
 @asynccontextmanager
@@ -46,14 +53,18 @@ async def gateway_app(
     signals, subscriptions = SignalStore(database), SubscriptionStore(database)
     deliveries, access = DeliveryStore(database), AccessStore(database)
     cache = AccessCache(database)
-    auth = Authenticator(cache, settings)
+    passwords = Passwords(cache)
+    auth = Authenticator(cache, passwords, settings)
     async with Intake(transport, signals, settings) as intake:
         apis = (
             SignalsApi(intake, signals, deliveries, auth, settings),
             SubscriptionsApi(subscriptions, secrets, Guard(settings.egress_allow), auth, settings),
             DeliveriesApi(deliveries, transport, auth, settings),
             TokensApi(access, auth, settings),
+            UsersApi(UserStore(database), passwords, auth, settings),
             CamundaApi(intake, subscriptions, auth, settings),
+            EventSubscriptionsApi(subscriptions, auth),
+            Camunda8Api(intake, auth, settings),
             CallsApi(intake, cache, auth),
             AdminApi(access, signals, auth, settings),
         )

@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import binascii
 import hmac
+from base64 import b64decode
 
 from aiohttp import hdrs, web
 
 from broker.access import ADMINISTRATOR, Caller, Permission, Principal, digest
 from broker.settings import Settings
 from broker.store.access import AccessCache
+from gateway.passwords import Passwords
 from gateway.refusals import Forbidden, Unauthenticated
 
+# Basic is not offered: a browser would ask for a password over the console.
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="signal-broker"'}
 _MAX_TOKEN = 512
 
 
 class Authenticator:
-    """Knows callers by their tokens: the bootstrap token of the settings, and those in the store."""
+    """Knows callers by their tokens, the settings' and those in the store, and users by their passwords."""
 
-    def __init__(self, cache: AccessCache, settings: Settings) -> None:
+    def __init__(self, cache: AccessCache, passwords: Passwords, settings: Settings) -> None:
         self._cache = cache
+        self._passwords = passwords
         self._admin = None if settings.admin_token is None else digest(settings.admin_token.get_secret_value())
 
     async def caller(self, request: web.Request) -> Caller | None:
-        """Return who sent *request*: ``Authorization: Bearer <token>``, or the bare token. None if nobody knows."""
-        token = read_token(request.headers.get(hdrs.AUTHORIZATION, ""))
+        """Return who sent *request*, None if nobody knows.
+
+        ``Authorization: Bearer <token>``, the bare token, or HTTP Basic.
+
+        Raises:
+            Busy: Too many passwords wait to be checked.
+        """
+        header = request.headers.get(hdrs.AUTHORIZATION, "").strip()
+        if scheme_of(header).lower() == "basic":
+            user = read_user(header)
+            principal = None if user is None else await self._passwords.sign_in(*user)
+            return None if principal is None else Caller(principal=principal)
+        token = read_token(header)
         if not token or len(token) > _MAX_TOKEN or not token.isascii():
             return None
         if self._admin is not None and hmac.compare_digest(self._admin, digest(token)):
@@ -35,18 +51,40 @@ class Authenticator:
         """Return the principal that sent *request*.
 
         Raises:
-            Unauthenticated: There is no token, or it is not one of ours, or it opens a signal endpoint only.
+            Unauthenticated: There are no credentials, or they are not ours, or they open a signal endpoint only.
+            Busy: Too many passwords wait to be checked.
         """
         caller = await self.caller(request)
         if caller is None or caller.endpoint_id is not None:
-            raise Unauthenticated("A valid API token is needed: Authorization: Bearer sb_...", headers=_CHALLENGE)
+            raise Unauthenticated(
+                "A valid API token (Authorization: Bearer sb_...) or user and password (HTTP Basic) are needed.",
+                headers=_CHALLENGE,
+            )
         return caller.principal
+
+
+def scheme_of(header: str) -> str:
+    """Return the scheme of an ``Authorization`` header; where there is none, the first word all the same."""
+    return header.partition(" ")[0]
 
 
 def read_token(header: str) -> str:
     """Return the token in an ``Authorization`` header; the scheme may be missing, as Unleash's clients leave it out."""
-    scheme, _, rest = header.strip().partition(" ")
-    return rest.strip() if scheme.lower() == "bearer" else header.strip()
+    return header.partition(" ")[2].strip() if scheme_of(header).lower() == "bearer" else header
+
+
+def read_user(header: str) -> tuple[str, str] | None:
+    """Return the name and the password in a header of HTTP Basic (RFC 7617, in UTF-8), None if they cannot be read.
+
+    The name ends at the first colon. Padding of the Base64 may be missing.
+    """
+    encoded = header.partition(" ")[2].strip().rstrip("=")
+    try:
+        decoded = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode()
+    except (binascii.Error, ValueError):  # the latter: not ASCII outside, not UTF-8 inside
+        return None
+    name, colon, password = decoded.partition(":")
+    return (name, password) if colon else None
 
 
 def demand(principal: Principal, permission: Permission, signal_name: str | None = None) -> None:

@@ -19,6 +19,10 @@ Text = Annotated[str, AfterValidator(_without_nul)]
 """What PostgreSQL can keep."""
 Name = Annotated[str, Field(min_length=1, max_length=255, examples=["policy_conditions_changed"])]
 Id = Annotated[str, Field(min_length=1, max_length=255)]
+Password = Annotated[str, Field(min_length=8, max_length=1024, json_schema_extra={"format": "password"})]
+Groups = Annotated[
+    list[Id], Field(max_length=100, description="Limits to tenants do not apply to members of `camunda-admin`.")
+]
 Seconds = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)]
 
 
@@ -163,25 +167,32 @@ class DeliveryPage(Document):
     next: str | None
 
 
-class TokenRequest(Document):
+PermissionName = Literal[
+    "signals:throw",
+    "signals:read",
+    "subscriptions:manage",
+    "deliveries:manage",
+    "endpoints:manage",
+    "admin",
+]
+
+
+class Limits(Document):
+    """What a principal is limited to; null is no limit."""
+
+    names: Annotated[list[Name], Field(max_length=100)] | None = Field(
+        None, description="Patterns of signal names.", examples=[["policy.#"]]
+    )
+    tenants: Annotated[list[Id], Field(max_length=100)] | None = Field(
+        None, description="Tenants, besides which the untenanted are always included."
+    )
+
+
+class TokenRequest(Limits):
     """A new API token."""
 
     name: Annotated[str, Field(min_length=1, max_length=255)]
-    permissions: Annotated[
-        list[
-            Literal[
-                "signals:throw",
-                "signals:read",
-                "subscriptions:manage",
-                "deliveries:manage",
-                "endpoints:manage",
-                "admin",
-            ]
-        ],
-        Field(min_length=1),
-    ]
-    names: Annotated[list[Name], Field(max_length=100)] | None = None
-    tenants: Annotated[list[Id], Field(max_length=100)] | None = None
+    permissions: Annotated[list[PermissionName], Field(min_length=1)]
 
 
 class TokenDocument(Document):
@@ -201,6 +212,43 @@ class TokenPage(Document):
     """A page of API tokens; `next` is the `afterId` of the next page."""
 
     items: list[TokenDocument]
+    next: str | None
+
+
+class UserRequest(Limits):
+    """A new user, who signs in with HTTP Basic."""
+
+    name: Annotated[str, Field(min_length=1, max_length=255, pattern="^[^:]*$", examples=["demo"])]
+    password: Password
+    permissions: list[PermissionName] = []
+    groups: Groups = []
+
+
+class UserChanges(Limits):
+    """What changes of a user; what is not mentioned stays."""
+
+    password: Password = ""
+    permissions: list[PermissionName] = []
+    groups: Groups = []
+
+
+class UserDocument(Document):
+    """A user; nobody is ever told a password, nor what is kept of it."""
+
+    id: int
+    name: str
+    permissions: list[str]
+    names: list[str] | None
+    tenants: list[str] | None
+    groups: list[str]
+    created_at: datetime
+    created_by: str
+
+
+class UserPage(Document):
+    """A page of users; `next` is the `afterId` of the next page."""
+
+    items: list[UserDocument]
     next: str | None
 
 

@@ -51,5 +51,4 @@ def make_key(key: str, principal: Principal, asked: bytes) -> IdempotencyKey:
     """
     if not (1 <= len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
         raise InvalidField("Idempotency-Key", f"must be 1 to {_MAX_KEY} printable ASCII characters")
-    owner = principal.name if principal.token_id is None else f"token {principal.token_id}"
-    return IdempotencyKey(principal=owner, key=key, body_hash=hashlib.sha256(asked).digest())
+    return IdempotencyKey(principal=principal.key, key=key, body_hash=hashlib.sha256(asked).digest())

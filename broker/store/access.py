@@ -1,4 +1,4 @@
-"""Tokens and signal endpoints in PostgreSQL, and a cache of both for the way in."""
+"""Tokens and signal endpoints in PostgreSQL, and a cache of them, and of users, for the way in."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from broker.access import API_TOKEN, ENDPOINT_TOKEN, Caller, Permission, Princip
 from broker.endpoints import Endpoint
 from broker.store.database import Database, Row
 from broker.store.statements import load
+from broker.store.users import UserStore
+from broker.users import User
 
 _SQL = load("access")
 
@@ -172,7 +174,7 @@ class AccessStore:
 
 
 class AccessCache:
-    """Remembers callers and endpoints until anything about access changes, in any process.
+    """Remembers callers, users and endpoints until anything about access changes, in any process.
 
     PostgreSQL tells of changes by NOTIFY, triggered by the tables themselves. Misses are remembered too, so that a
     flood of wrong tokens does not become a flood of queries.
@@ -180,6 +182,7 @@ class AccessCache:
 
     def __init__(self, database: Database, *, size: int = 10_000) -> None:
         self._store = AccessStore(database)
+        self._users = UserStore(database)
         self._known: OrderedDict[Hashable, Any] = OrderedDict()
         self._size = size
         self._generation = 0
@@ -193,6 +196,10 @@ class AccessCache:
         """Return whom *token* stands for, if anybody."""
         key = digest(token)
         return await self._recall(key, lambda: self._store.caller(key))
+
+    async def user(self, name: str) -> User | None:
+        """Return the user of exactly that name."""
+        return await self._recall(("user", name), lambda: self._users.find(name))
 
     async def endpoint(self, name: str) -> Endpoint | None:
         """Return the signal endpoint of that name."""

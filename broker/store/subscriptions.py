@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from broker.names import is_pattern
 from broker.signals import Signal, Throw
-from broker.store.database import Database
+from broker.store.database import Database, Row
 from broker.store.rows import read_subscription
 from broker.store.statements import load
 from broker.subscriptions import Subscription, Terms
@@ -17,6 +18,25 @@ _SQL = load("subscriptions")
 _CANDIDATES = load("signals").candidates
 _END = (1 << 63) - 1
 """A number after every other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sought:
+    """Which of the subscriptions that wait are asked for; None is no filter.
+
+    Args:
+        id: The one with this id.
+        name: Those of exactly this name or pattern.
+        execution_id: Those of this execution.
+        tenants: Those of these tenants.
+        untenanted: And those without a tenant; of interest only together with *tenants*.
+    """
+
+    id: int | None = None
+    name: str | None = None
+    execution_id: str | None = None
+    tenants: tuple[str, ...] | None = None
+    untenanted: bool = False
 
 
 class SubscriptionStore:
@@ -67,6 +87,28 @@ class SubscriptionStore:
         rows = await self._database.fetch(_SQL.list, after_id, name, tenant_id, execution_id, tenants, limit)
         return [read_subscription(row) for row in rows]
 
+    async def waiting(
+        self,
+        sought: Sought,
+        *,
+        tenants: Sequence[str] | None = None,
+        order: str | None = None,
+        descending: bool = False,
+        offset: int = 0,
+        limit: int | None = None,
+    ) -> list[Row]:
+        """Return id, name, execution_id, tenant_id and created_at of subscriptions that signals still reach.
+
+        *tenants* are those the caller sees (None: all); *order* is ``created`` or ``tenantId``, None orders by id.
+        """
+        rows = await self._database.fetch(_SQL.waiting, *_filters(sought, tenants), order, descending, offset, limit)
+        return list(rows)
+
+    async def count_waiting(self, sought: Sought, *, tenants: Sequence[str] | None = None) -> int:
+        """Return how many `waiting` would return without a limit."""
+        count: int = await self._database.fetchval(_SQL.count_waiting, *_filters(sought, tenants))
+        return count
+
     async def receivers(self, throw: Throw) -> list[Subscription]:
         """Return the subscriptions that *throw* would match if it were thrown now."""
         rows = await self._database.fetch(_CANDIDATES, [throw.name], _END, _END)
@@ -76,8 +118,13 @@ class SubscriptionStore:
 
     async def delete(self, subscription_id: int) -> bool:
         """Delete the subscription and cancel what it is still owed; return whether there was one."""
+        until = await self._database.fetchval(_SQL.next)
         async with self._database.transaction() as session:
-            found = await session.fetchval(_SQL.delete, subscription_id)
+            found = await session.fetchval(_SQL.delete, subscription_id, until)
             if found is not None:
                 await session.execute(_SQL.cancel_deliveries, subscription_id)
         return found is not None
+
+
+def _filters(sought: Sought, tenants: Sequence[str] | None) -> tuple[object, ...]:
+    return sought.id, sought.name, sought.execution_id, sought.tenants, sought.untenanted, tenants

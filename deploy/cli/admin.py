@@ -12,6 +12,7 @@ from broker.errors import ConfigurationError
 from broker.settings import Settings
 from broker.store.database import Database
 from broker.store.schema import NEEDED, revision
+from broker.topology import TOPOLOGY
 from broker.transport import Transport
 from deploy.cli.backends import EMBEDDED, open_transport, settings_with_logs, store_url
 from deploy.cli.loop import run_async
@@ -30,13 +31,15 @@ class Admin:
 
     @asynccontextmanager
     async def transport(self) -> AsyncIterator[Transport]:
-        """Open the transport.
+        """Open the transport and declare the topology, as every process does when it starts.
 
         Raises:
-            ConfigurationError: Its URL cannot be used.
+            ConfigurationError: The transport's URL cannot be used, or something there has other arguments.
+            Unavailable: It could not be reached.
         """
         timeout = self.settings.confirm_timeout
         async with open_transport(self.settings, self.database, declare_timeout=timeout) as transport:
+            await transport.declare(TOPOLOGY)
             yield transport
 
 

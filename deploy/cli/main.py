@@ -20,6 +20,7 @@ COMMANDS = {
         "migrate": ("processes", "Bring the store's schema up to date."),
         "topology": ("topology", "Show what is declared in RabbitMQ, or declare it."),
         "token": ("tokens", "Create, list and revoke API tokens."),
+        "user": ("users", "Create users."),
         "endpoint": ("endpoints", "Create and list signal endpoints."),
         "subscribe": ("subscribe", "Create a subscription."),
     },

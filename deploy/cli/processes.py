@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
-
 import click
 
 from broker.access import Permission
 from broker.settings import Settings
 from broker.store.access import AccessStore
 from broker.store.migrate import migrate as apply_migrations
-from deploy.cli.backends import settings_with_logs, sole_user, store_url
+from deploy.cli.backends import allow_loopback, settings_with_logs, sole_user, store_url
 from deploy.cli.loop import run_async
 from deploy.cli.output import example
 from deploy.cli.parts import Parts
@@ -25,9 +23,7 @@ def run() -> None:
 
     With the embedded store one process per data directory; the other commands work beside it.
     """
-    settings = settings_with_logs()
-    if "egress_allow" not in settings.model_fields_set:
-        settings = settings.model_copy(update={"egress_allow": (ip_network("127.0.0.0/8"), ip_network("::1/128"))})
+    settings = allow_loopback(settings_with_logs())
     with sole_user(settings), store_url(settings) as url:
         run_async(_run(settings, url))
 

@@ -9,7 +9,7 @@ from broker.secrets import make_secret
 from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Kind
 from deploy.cli.admin import Admin, with_store
-from deploy.cli.backends import open_secrets
+from deploy.cli.backends import EMBEDDED, allow_loopback, open_secrets
 from deploy.cli.output import as_json, example, show_one
 from gateway.bodies import validate
 from gateway.documents import SubscriptionRequest
@@ -72,7 +72,9 @@ async def subscribe(
             "description": description,
         },
     )
-    terms = read_terms(wanted, Guard(admin.settings.egress_allow))
+    # What uses the embedded store is `signal-broker run`, which lets webhooks go to its own machine.
+    settings = allow_loopback(admin.settings) if admin.settings.store_url == EMBEDDED else admin.settings
+    terms = read_terms(wanted, Guard(settings.egress_allow))
     secret = make_secret() if terms.target.kind is Kind.WEBHOOK else None
     sealed = None if secret is None else open_secrets(admin.settings).seal(secret)
     created = await SubscriptionStore(admin.database).create(terms, secret=sealed)

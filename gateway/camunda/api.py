@@ -1,62 +1,33 @@
-"""Camunda 7's REST API for signals, under ``/engine-rest``."""
+"""Throwing signals as Camunda 7 does: ``POST /engine-rest/signal``."""
 
 from __future__ import annotations
-
-import json
 
 from aiohttp import hdrs, web
 
 from broker.access import Permission, Principal
 from broker.jsontext import encode
-from broker.names import matches
+from broker.names import check_id, matches
 from broker.settings import Settings
 from broker.signals import Scope, Source, Throw
 from broker.store.signals import Numbered
 from broker.store.subscriptions import SubscriptionStore
 from gateway.auth import Authenticator
-from gateway.camunda.documents import CamundaException, CamundaSignal
+from gateway.camunda.dialect import ENGINE, answer, answering, caller, spellings
+from gateway.camunda.documents import CamundaSignal
 from gateway.camunda.errors import (
     CamundaError,
     MissingAuthorization,
     foreign_tenant,
-    http_error,
-    invalid_field,
+    no_options,
     not_subscribed,
     unauthorized,
-    unavailable,
     unknown_execution,
 )
 from gateway.camunda.requests import SignalRequest, check_headers, parse_signal
-from gateway.dialects import Dialect, read_body
+from gateway.dialects import read_body
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
 from gateway.intake import Intake, address
-from gateway.refusals import Refusal
 from gateway.routes import Route
-
-
-def refuse(refusal: Refusal) -> web.Response:
-    """Return *refusal* in Camunda's envelope; a caller that nobody knows gets an empty body, as from Camunda."""
-    if refusal.status == 401:
-        return web.Response(status=401, headers={hdrs.WWW_AUTHENTICATE: 'Basic realm="default"'})
-    if refusal.errors:
-        error = invalid_field(refusal.errors[0])
-    elif refusal.status == 503:
-        error = unavailable(refusal.detail)
-    elif refusal.status in {404, 405}:
-        error = http_error(refusal.status)
-    else:
-        kind = "InvalidRequestException" if refusal.status < 500 else "RestException"
-        error = CamundaError(refusal.status, kind, refusal.detail)
-    return _answer(error, refusal.headers)
-
-
-def _answer(error: CamundaError, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(
-        status=error.status, text=json.dumps(error.body), content_type="application/json", headers=headers
-    )
-
-
-CAMUNDA = Dialect(name="camunda", prefixes=("/engine-rest", "/signal"), refuse=refuse, error=CamundaException)
 
 
 class CamundaApi:
@@ -78,33 +49,37 @@ class CamundaApi:
             "/engine-rest/engine/{engine}/signal": "Throw a signal to an engine as in Camunda 7",
             "/signal": "Throw a signal as in Camunda 7 by the short path",
         }
-        return [
+        throws = [
             Route(
                 "POST",
                 path,
-                self.throw,
+                answering(self.throw),
                 summary,
                 {204: None},
                 CamundaSignal,
                 THROW_HEADERS,
                 throws=Source.CAMUNDA,
-                aliases=(path + "/",),
+                aliases=spellings(path),
             )
             for path, summary in paths.items()
         ]
+        first, *others = paths
+        return [
+            *throws,
+            Route("OPTIONS", first, self.options, "Refuse OPTIONS as Camunda 7 does", {}, aliases=(*others,)),
+        ]
+
+    async def options(self, _request: web.Request) -> web.Response:
+        """Answer 500, and in the header what Camunda 7 leaves out: the method that is allowed."""
+        error = no_options()
+        return answer(error.body, error.status, {hdrs.ALLOW: "POST"})
 
     async def throw(self, request: web.Request) -> web.Response:
         """Answer 204 once the signal is safe (Camunda 7 REST, Throw a Signal)."""
-        try:
-            return await self._throw(request)
-        except CamundaError as error:
-            return _answer(error)
-
-    async def _throw(self, request: web.Request) -> web.Response:
-        principal = await self._auth.principal(request)
+        principal = await caller(self._auth, request)
         check_headers(request.headers.get(hdrs.CONTENT_TYPE), request.headers.get(hdrs.ACCEPT))
         body = await read_body(request, self._settings.max_body_bytes)
-        wanted = parse_signal(body, engine=request.match_info.get("engine", "default"))
+        wanted = parse_signal(body, engine=request.match_info.get("engine", ENGINE))
         to = address(
             principal,
             tenant_id=wanted.tenant_id,
@@ -121,6 +96,7 @@ class CamundaApi:
             reach=to.reach,
             source=Source.CAMUNDA,
             token_id=principal.token_id,
+            business_key=None if wanted.business_key is None else check_id(wanted.business_key, "/businessKey"),
             traceparent=read_traceparent(request),
         )
         if not await self._is_reachable(principal, throw, wanted):

@@ -71,7 +71,7 @@ def boolean(text: str) -> bool | None:
 def convert(value: Any, kind: str | None, info: Mapping[str, Any] | None) -> Variable:
     """Return the variable that ``{"value": value, "type": kind, "valueInfo": info}`` means.
 
-    A transient variable is delivered like any other, and its ``valueInfo`` says so: not to be kept by the receiver.
+    A transient variable's ``valueInfo`` says so.
 
     Raises:
         CamundaError: There is no such type, or the value is not of it.

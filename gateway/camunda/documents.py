@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.alias_generators import to_camel
 
 
@@ -28,6 +28,40 @@ class CamundaSignal(_Lenient):
     variables: dict[str, CamundaVariable] | None = None
     tenant_id: str | None = Field(None, description="For this tenant only.")
     without_tenant_id: bool | None = Field(None, description="For those without a tenant only.")
+    business_key: str | None = Field(None, description="Carried along to the subscribers; Camunda 7 ignores it.")
+
+
+class EventSubscription(_Lenient):
+    """A subscription, as Camunda 7 lists those of its process instances."""
+
+    id: str
+    event_type: Literal["signal"]
+    event_name: str
+    execution_id: str | None
+    process_instance_id: str | None = Field(description="The execution's id: no other is known here.")
+    activity_id: None
+    created_date: str = Field(examples=["2026-11-22T01:12:02.226+0000"])
+    tenant_id: str | None
+
+
+class EventSubscriptions(RootModel[list[EventSubscription]]):
+    """Subscriptions."""
+
+
+class EventSubscriptionCount(_Lenient):
+    """How many subscriptions there are."""
+
+    count: int
+
+
+class Engine(_Lenient):
+    """A process engine."""
+
+    name: str
+
+
+class Engines(RootModel[list[Engine]]):
+    """Process engines; there is one."""
 
 
 class CamundaException(_Lenient):

@@ -91,6 +91,28 @@ def unknown_engine() -> CamundaError:
     return invalid_request("No process engine available")
 
 
+def engine_not_available(engine: str) -> CamundaError:
+    """The path names another engine than ``default``, and the caller is nobody we know."""
+    return CamundaError(404, "InvalidRequestException", f"Process engine {engine} not available")
+
+
+def no_options() -> CamundaError:
+    """OPTIONS; Camunda's JAX-RS container fails on it."""
+    return CamundaError(
+        500, "DefaultOptionsMethodException", "OPTIONS is not answered here; the header Allow says what is"
+    )
+
+
+def unsettable(name: str, value: str, reason: str = "") -> CamundaError:
+    """A query parameter cannot have that value."""
+    return invalid_request(f"Cannot set query parameter '{name}' to value '{value}'{reason and ': '}{reason}")
+
+
+def half_sorted() -> CamundaError:
+    """Only one of ``sortBy`` and ``sortOrder`` is given."""
+    return invalid_request("Only a single sorting parameter specified. sortBy and sortOrder required")
+
+
 def tenant_with_execution() -> CamundaError:
     """An execution and a tenant (or ``withoutTenantId``) are given at once."""
     message = "ENGINE-13027 Cannot specify a tenant-id when deliver a signal to a single execution."

@@ -34,7 +34,9 @@ class SignalRequest:
         execution_id: For this execution only; then neither of the next two is set.
         tenant_id: For this tenant only; wins over *without_tenant_id*.
         without_tenant_id: For those without a tenant only.
-        payload: Each variable's plain value.
+        business_key: Carried along to the subscribers. Camunda 7 itself does not read it.
+        payload: Each variable's plain value. Transient ones are checked and left out: they are not to be stored, and
+            a signal is.
         types: What the payload does not say about its variables.
         refusal: The answer if anybody would receive the signal: a variable that Camunda finds it cannot store. With
             nobody to receive it the signal is accepted.
@@ -44,6 +46,7 @@ class SignalRequest:
     execution_id: str | None
     tenant_id: str | None
     without_tenant_id: bool
+    business_key: str | None
     payload: dict[str, Any]
     types: Types
     refusal: CamundaError | None
@@ -69,8 +72,7 @@ def check_headers(content_type: str | None, accept: str | None) -> None:
     """
     if content_type != "application/json":
         _check_content_type(content_type)
-    if accept is not None and accept != "*/*":
-        _check_accept(accept)
+    check_accept(accept)
 
 
 def parse_signal(body: bytes, *, engine: str = "default") -> SignalRequest:
@@ -92,6 +94,7 @@ def parse_signal(body: bytes, *, engine: str = "default") -> SignalRequest:
     execution_id = _text(document.get("executionId"))
     tenant_id = _text(document.get("tenantId"))
     without_tenant_id = _flag(document.get("withoutTenantId"))
+    business_key = _text(document.get("businessKey"))
     entries = _entries(document.get("variables"))
     if name is None:
         raise invalid_request("No signal name given")
@@ -100,7 +103,7 @@ def parse_signal(body: bytes, *, engine: str = "default") -> SignalRequest:
     payload, types, refusal = _convert(entries)
     if execution_id is not None and (tenant_id is not None or without_tenant_id):
         raise tenant_with_execution()
-    return SignalRequest(name, execution_id, tenant_id, without_tenant_id, payload, types, refusal)
+    return SignalRequest(name, execution_id, tenant_id, without_tenant_id, business_key, payload, types, refusal)
 
 
 def _convert(entries: dict[str, _Entry | None]) -> tuple[dict[str, Any], Types, CamundaError | None]:
@@ -114,9 +117,10 @@ def _convert(entries: dict[str, _Entry | None]) -> tuple[dict[str, Any], Types, 
             payload[name] = entry.value
             continue
         variable = convert(*entry)
-        payload[name], note = plain(variable)
-        if note is not None:
-            types[name] = note
+        if "transient" not in variable["valueInfo"]:
+            payload[name], note = plain(variable)
+            if note is not None:
+                types[name] = note
         reason = unstorable(variable)
         if reason is not None and refusal is None:
             refusal = invalid_request(f"Cannot set variable '{name}': {reason}")
@@ -192,8 +196,14 @@ def _check_content_type(content_type: str | None) -> None:
         raise http_error(415)
 
 
-def _check_accept(accept: str) -> None:
-    """The most specific range that covers JSON decides; its quality must not be 0 (RFC 9110, 12.5.1)."""
+def check_accept(accept: str | None) -> None:
+    """Check that the caller takes JSON (RFC 9110, 12.5.1: the most specific range that covers it decides).
+
+    Raises:
+        CamundaError: 406 if not, 400 for a header that is not a list of media ranges.
+    """
+    if accept is None or accept == "*/*":
+        return
     ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
     qualities = {(kind, subtype): quality for kind, subtype, quality in ranges}
     for covering in (_JSON, ("application", "*"), ("*", "*")):

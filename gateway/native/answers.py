@@ -12,6 +12,7 @@ from broker.store.access import Token
 from broker.store.database import Row
 from broker.store.deliveries import Ledger
 from broker.subscriptions import Kind, Subscription
+from broker.users import User
 from gateway.documents import (
     AttemptDocument,
     DeliveryDocument,
@@ -21,6 +22,7 @@ from gateway.documents import (
     States,
     SubscriptionDocument,
     TokenDocument,
+    UserDocument,
     WebhookTargetDocument,
 )
 
@@ -65,6 +67,20 @@ def token_document(token: Token, value: str | None = None) -> TokenDocument:
         created_at=token.created_at,
         created_by=token.created_by,
         token=value,
+    )
+
+
+def user_document(user: User) -> UserDocument:
+    """Return *user* without what is kept of its password."""
+    return UserDocument(
+        id=user.id,
+        name=user.name,
+        permissions=[permission.value for permission in user.permissions],
+        names=None if user.names is None else list(user.names),
+        tenants=None if user.tenants is None else list(user.tenants),
+        groups=list(user.groups),
+        created_at=user.created_at,
+        created_by=user.created_by,
     )
 
 

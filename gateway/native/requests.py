@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from broker.deliveries import DEFAULT_SCHEDULE
 from broker.egress import Guard, check_headers, check_url
 from broker.names import check_id, check_name
 from broker.subscriptions import Kind, Target, Terms
+from broker.users import check_password, check_user_name
 from gateway.documents import (
+    Limits,
     QueueTargetDocument,
     RetryDocument,
     SubscriptionRequest,
     TokenRequest,
+    UserChanges,
+    UserRequest,
     WebhookTargetDocument,
 )
 
@@ -66,8 +71,43 @@ def checked_token(wanted: TokenRequest) -> TokenRequest:
         InvalidField: One cannot.
     """
     check_id(wanted.name, "/name")
-    for position, name in enumerate(wanted.names or ()):
-        check_name(name, f"/names/{position}")
-    for position, tenant in enumerate(wanted.tenants or ()):
-        check_id(tenant, f"/tenants/{position}")
+    _check_limits(wanted)
     return wanted
+
+
+def checked_user(wanted: UserRequest) -> UserRequest:
+    """Return *wanted* if its name, password, names, tenants and groups can be such.
+
+    Raises:
+        InvalidField: One cannot.
+    """
+    check_user_name(wanted.name)
+    check_password(wanted.password)
+    _check_limits(wanted)
+    _check_groups(wanted.groups)
+    return wanted
+
+
+def checked_changes(wanted: UserChanges) -> UserChanges:
+    """Return *wanted* if what it mentions can be such.
+
+    Raises:
+        InvalidField: Something cannot.
+    """
+    if "password" in wanted.model_fields_set:
+        check_password(wanted.password)
+    _check_limits(wanted)
+    _check_groups(wanted.groups)
+    return wanted
+
+
+def _check_limits(limits: Limits) -> None:
+    for position, name in enumerate(limits.names or ()):
+        check_name(name, f"/names/{position}")
+    for position, tenant in enumerate(limits.tenants or ()):
+        check_id(tenant, f"/tenants/{position}")
+
+
+def _check_groups(groups: Sequence[str]) -> None:
+    for position, group in enumerate(groups):
+        check_id(group, f"/groups/{position}")

@@ -27,7 +27,8 @@ _NAMES = {
 
 def refuse(refusal: Refusal) -> web.Response:
     """Return *refusal* in Unleash's form; an unknown method is a path that is not there, as in the original."""
-    status = 404 if refusal.status == 405 else refusal.status.value
+    is_unknown = refusal.status == 405
+    status, headers = (404, {}) if is_unknown else (refusal.status.value, refusal.headers)
     details = [{"message": error.detail, "path": error.pointer.removeprefix("/")} for error in refusal.errors]
     document = {
         "id": str(uuid.uuid4()),
@@ -35,7 +36,7 @@ def refuse(refusal: Refusal) -> web.Response:
         "message": refusal.detail,
         "details": details or [{"message": refusal.detail}],
     }
-    return web.json_response(document, status=status, headers=refusal.headers)
+    return web.json_response(document, status=status, headers=headers)
 
 
 UNLEASH = Dialect(name="unleash", prefixes=("/api",), refuse=refuse, error=UnleashError)

@@ -11,9 +11,7 @@ from tests.support.throwing import endpoint, matched, recorded, subscribe, throw
 
 
 async def keyed(client, name, key, **terms):
-    return await client.request(
-        "POST", "/v1/signals", json={"name": name, **terms}, headers={"Idempotency-Key": key}
-    )
+    return await client.request("POST", "/v1/signals", json={"name": name, **terms}, headers={"Idempotency-Key": key})
 
 
 async def test_a_repeat_is_answered_as_the_first_throw_was(client, name):

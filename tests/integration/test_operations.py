@@ -55,7 +55,10 @@ async def test_while_rabbitmq_blocks_publishers_it_is_alive_but_not_ready_and_an
     rabbitmq, rabbitmq_url, database_url, tmp_path, name
 ):
     environment = {"STORE_URL": database_url, "TRANSPORT_URL": rabbitmq_url, "DATA_DIR": str(tmp_path)}
-    async with Process("run", environment=environment, log=tmp_path / "log") as process, client_of(process.url) as client:
+    async with (
+        Process("run", environment=environment, log=tmp_path / "log") as process,
+        client_of(process.url) as client,
+    ):
 
         async def probe(path, status):
             return (await client.request("GET", path))[0] == status

@@ -118,12 +118,15 @@ async def settled(client: Client, load: Load) -> bool:
 
 
 async def reconcile(
-    client: Client, load: Load, audience: Mapping[str, Subscriber], receiver: Receiver
+    client: Client, load: Load, audience: Mapping[str, Subscriber], receiver: Receiver, *, ready: float
 ) -> Reconciliation:
-    """Compare what *load* threw with what is recorded and what *receiver* took for *audience*, once it is `settled`."""
+    """Compare what *load* threw with what is recorded and what *receiver* took for *audience*, once it is `settled`.
+
+    *ready*: since when (monotonic seconds) every throw must be accepted.
+    """
     signals = await recorded_signals(client, load.prefix)
     comparison = _Comparison(load, audience, receiver, signals)
-    comparison.check_answers()
+    comparison.check_answers(ready)
     comparison.check_order()
     comparison.check_record()
     comparison.check_deliveries()
@@ -154,9 +157,11 @@ class _Comparison:
     owed: set[tuple[int, str]] = field(default_factory=set)
     taken: Counter[tuple[int, str]] = field(default_factory=Counter)
 
-    def check_answers(self) -> None:
-        """Every answer is a 202, or a 503 in time that says when to come again."""
+    def check_answers(self, ready: float) -> None:
+        """Every answer is a 202, or a 503 in time that says when to come again; a 202 since *ready*."""
         for throw in self.load.throws:
+            if throw.begun > ready and not throw.accepted:
+                self._violated(f"throw {throw.number} was answered {throw.status} when all was ready again")
             refused_well = throw.status == 503 and throw.retry_after is not None
             if throw.status not in {None, 202} and not refused_well:
                 self._violated(f"throw {throw.number} was answered {throw.status}, Retry-After {throw.retry_after}")

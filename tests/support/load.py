@@ -120,9 +120,7 @@ class Load:
 
 
 @asynccontextmanager
-async def load(
-    prefix: str, gateways: Collection[str], *, rate: float, rng: random.Random
-) -> AsyncIterator[Load]:
+async def load(prefix: str, gateways: Collection[str], *, rate: float, rng: random.Random) -> AsyncIterator[Load]:
     """Throw *rate* signals a second, whatever becomes of them, until the block is left; then wait for every answer."""
     running, stopping = Load(prefix, gateways, rng), asyncio.Event()
     task = asyncio.create_task(running._run(rate, stopping))  # noqa: SLF001

@@ -1,8 +1,11 @@
 -- name: create
--- Its number is taken here: signals numbered later match, signals numbered before do not.
+-- Its number is taken here: signals numbered later match, signals numbered before do not. For the lock see `next`.
+WITH lock AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock(7305002)
+)
 INSERT INTO subscriptions (name, is_pattern, tenant_id, execution_id, once, kind, address, headers, secret,
                            schedule, timeout, description, since)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, nextval('signal_ids'))
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, (SELECT nextval('signal_ids') FROM lock))
 RETURNING *;
 
 -- name: get
@@ -20,8 +23,42 @@ WHERE until IS NULL
 ORDER BY id
 LIMIT $6;
 
+-- name: waiting
+-- A page of the subscriptions that signals still reach. Null filters are no filters; $4 of these tenants, $5: and
+-- untenanted; $6: the tenants the caller sees; $7: the order, $8: turned round; from $9 at most $10 (null: all).
+SELECT id, name, execution_id, tenant_id, created_at FROM subscriptions
+WHERE until IS NULL AND consumed_by IS NULL
+  AND ($1::bigint IS NULL OR id = $1)
+  AND ($2::text IS NULL OR name = $2)
+  AND ($3::text IS NULL OR execution_id = $3)
+  AND ($4::text[] IS NULL OR tenant_id = ANY ($4) OR ($5::boolean AND tenant_id IS NULL))
+  AND ($6::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY ($6))
+ORDER BY CASE WHEN $7::text = 'created' AND NOT $8::boolean THEN created_at END,
+         CASE WHEN $7::text = 'created' AND $8::boolean THEN created_at END DESC,
+         CASE WHEN $7::text = 'tenantId' AND NOT $8::boolean THEN tenant_id END,
+         CASE WHEN $7::text = 'tenantId' AND $8::boolean THEN tenant_id END DESC,
+         id
+OFFSET $9 LIMIT $10;
+
+-- name: count_waiting
+-- How many `waiting` finds with the same filters.
+SELECT count(*) FROM subscriptions
+WHERE until IS NULL AND consumed_by IS NULL
+  AND ($1::bigint IS NULL OR id = $1)
+  AND ($2::text IS NULL OR name = $2)
+  AND ($3::text IS NULL OR execution_id = $3)
+  AND ($4::text[] IS NULL OR tenant_id = ANY ($4) OR ($5::boolean AND tenant_id IS NULL))
+  AND ($6::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY ($6));
+
+-- name: next
+-- Take the number of a deletion. PostgreSQL logs a sequence 32 numbers ahead, with the transaction of whoever came to
+-- need a log record: a signal numbered before that one is committed would be numbered twice after a crash. So every
+-- number is taken under the lock of the signals' numbering, which is released once the transaction is on disk.
+SELECT nextval('signal_ids') FROM pg_advisory_xact_lock(7305002);
+
 -- name: delete
-UPDATE subscriptions SET until = nextval('signal_ids') WHERE id = $1 AND until IS NULL RETURNING id;
+-- $2: the number of the deletion.
+UPDATE subscriptions SET until = $2 WHERE id = $1 AND until IS NULL RETURNING id;
 
 -- name: cancel_deliveries
 UPDATE deliveries SET state = 'cancelled', due_at = NULL, finished_at = now()

@@ -1,0 +1,84 @@
+"""Users in PostgreSQL. The tables tell every gateway when they change; see `broker.store.access.AccessCache`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from broker.access import Permission
+from broker.store.database import Database, Row
+from broker.store.statements import load
+from broker.users import User
+
+_SQL = load("users")
+
+
+class UserStore:
+    """Creates, reads, changes and deletes users."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self,
+        *,
+        name: str,
+        password: str,
+        permissions: Sequence[Permission] = (),
+        names: Sequence[str] | None = None,
+        tenants: Sequence[str] | None = None,
+        groups: Sequence[str] = (),
+        created_by: str,
+    ) -> User:
+        """Create a user; *password* is what `broker.users.hash_password` made of it.
+
+        Raises:
+            Conflict: There is one of that name.
+        """
+        row = await self._database.fetchrow(
+            _SQL.create, name, password, [p.value for p in permissions], names, tenants, groups, created_by
+        )
+        assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
+        return _read(row)
+
+    async def page(self, *, after_id: int = 0, limit: int = 100) -> list[User]:
+        """Return users in ascending order of ids."""
+        return [_read(row) for row in await self._database.fetch(_SQL.list, after_id, limit)]
+
+    async def get(self, user_id: int) -> User | None:
+        """Return the user with that id."""
+        return _optional(await self._database.fetchrow(_SQL.get, user_id))
+
+    async def find(self, name: str) -> User | None:
+        """Return the user of exactly that name."""
+        return _optional(await self._database.fetchrow(_SQL.find, name))
+
+    async def update(self, user_id: int, changes: Mapping[str, Any]) -> User | None:
+        """Replace what *changes* names of password (hashed), permissions, names, tenants and groups.
+
+        Return the user, None if there is no such user.
+        """
+        return _optional(await self._database.fetchrow(_SQL.update, user_id, json.dumps(changes)))
+
+    async def delete(self, user_id: int) -> bool:
+        """Delete a user; return whether there was one."""
+        return await self._database.fetchval(_SQL.delete, user_id) is not None
+
+
+def _read(row: Row) -> User:
+    return User(
+        id=row["id"],
+        name=row["name"],
+        password=row["password"],
+        permissions=tuple(map(Permission, row["permissions"])),
+        names=None if row["names"] is None else tuple(row["names"]),
+        tenants=None if row["tenants"] is None else tuple(row["tenants"]),
+        groups=tuple(row["groups"]),
+        created_at=row["created_at"],
+        created_by=row["created_by"],
+    )
+
+
+def _optional(row: Row | None) -> User | None:
+    return None if row is None else _read(row)

@@ -1,0 +1,144 @@
+"""Users: who signs in with a name and a password, and how passwords are kept and guarded."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from base64 import b64encode
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
+
+from broker.access import Permission, Principal
+from broker.errors import InvalidField
+from broker.names import check_id, check_text
+
+ADMIN_GROUP = "camunda-admin"
+"""Limits to tenants do not apply to its members, as in Camunda; they need permissions like anybody."""
+
+SHORTEST, LONGEST = 8, 1024
+
+# OWASP's first choice for argon2id: 19 MiB and about 25 ms of one core, and as much again for whoever guesses.
+_HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A user as it is kept.
+
+    Args:
+        id: Its id.
+        name: What it signs in with.
+        password: What `hash_password` made of its password.
+        permissions: What it may do.
+        names: Patterns of the signal names it is limited to; None is no limit.
+        tenants: The tenants it is limited to (and the untenanted); None is no limit.
+        groups: The groups it is in: information, but for `ADMIN_GROUP`.
+        created_at: When it was created.
+        created_by: By whom.
+    """
+
+    id: int
+    name: str
+    password: str = field(repr=False)
+    permissions: tuple[Permission, ...]
+    names: tuple[str, ...] | None
+    tenants: tuple[str, ...] | None
+    groups: tuple[str, ...]
+    created_at: datetime
+    created_by: str
+
+    @property
+    def principal(self) -> Principal:
+        """Whom the gateway has to do with once the user has signed in."""
+        return Principal(
+            name=self.name,
+            permissions=frozenset(self.permissions),
+            names=self.names,
+            tenants=None if ADMIN_GROUP in self.groups else self.tenants,
+            user_id=self.id,
+        )
+
+
+def check_user_name(name: str) -> str:
+    """Return *name* if a user can have it.
+
+    Raises:
+        InvalidField: It is empty or longer than 255 characters, or holds a colon (in HTTP Basic that is where the
+            password begins) or control characters.
+    """
+    if not name:
+        raise InvalidField("/name", "must not be empty")
+    if ":" in name:
+        raise InvalidField("/name", "holds a colon, which ends the name in HTTP Basic")
+    return check_id(name, "/name")
+
+
+def check_password(password: str) -> str:
+    """Return *password* if it can be one.
+
+    Raises:
+        InvalidField: It is shorter than 8 or longer than 1024 characters, or holds control characters, which HTTP
+            Basic does not carry.
+    """
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise InvalidField("/password", f"must have {SHORTEST} to {LONGEST} characters")
+    check_text(password, "/password")
+    return password
+
+
+def hash_password(password: str) -> str:
+    """Return what is kept of *password*: argon2id with a salt of its own. Takes its time and 19 MiB."""
+    return _HASHER.hash(password)
+
+
+def is_password(password: str, kept: str) -> bool:
+    """Return whether *password* is the one of which *kept* is kept. Takes as long, whether or not it is."""
+    try:
+        return _HASHER.verify(kept, password)
+    except VerifyMismatchError:
+        return False
+
+
+def make_decoy() -> str:
+    """Return what no password is kept as: checking one against it takes as long as for a user that exists."""
+    salt, nothing = (b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in (16, 32))
+    cost = f"m={_HASHER.memory_cost},t={_HASHER.time_cost},p={_HASHER.parallelism}"
+    return f"$argon2id$v=19${cost}${salt}${nothing}"
+
+
+class Lockout:
+    """Locks a name after each failed attempt: for 3 s, then twice as long every time, at most 60 s; success forgives.
+
+    Names are locked whether or not a user has them, so that nobody learns who exists. Kept in this process, for the
+    *size* names that failed last: to push one out by failing with others takes longer than the longest lock.
+    """
+
+    SHORTEST = timedelta(seconds=3)
+    LONGEST = timedelta(seconds=60)
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, size: int = 20_000) -> None:
+        self._clock = clock
+        self._size = size
+        self._failures: OrderedDict[str, tuple[timedelta, float]] = OrderedDict()
+
+    def is_locked(self, name: str) -> bool:
+        """Return whether attempts of *name* are refused now, right or wrong."""
+        return name in self._failures and self._clock() < self._failures[name][1]
+
+    def fail(self, name: str) -> timedelta:
+        """Lock *name* and return for how long."""
+        before = self._failures.pop(name, None)
+        pause = self.SHORTEST if before is None else min(before[0] * 2, self.LONGEST)
+        self._failures[name] = (pause, self._clock() + pause.total_seconds())
+        if len(self._failures) > self._size:
+            self._failures.popitem(last=False)
+        return pause
+
+    def forgive(self, name: str) -> None:
+        """Forget the failures of *name*."""
+        self._failures.pop(name, None)

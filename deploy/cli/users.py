@@ -1,0 +1,89 @@
+"""``user``: who signs in with a name and a password."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from broker.access import Permission
+from broker.store.database import Conflict
+from broker.store.users import UserStore
+from broker.users import hash_password
+from deploy.cli.admin import CREATED_BY, Admin, with_store
+from deploy.cli.output import as_json, example, show_one
+from gateway.bodies import validate
+from gateway.documents import UserRequest
+from gateway.native.answers import user_document
+from gateway.native.requests import checked_user
+
+
+@click.group()
+def user() -> None:
+    """Create users."""
+
+
+def _read_password(_ctx: click.Context, _option: click.Parameter, from_stdin: bool) -> str:  # noqa: FBT001
+    if from_stdin:
+        return sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask for the password: pass --password-stdin")
+    password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return password
+
+
+@user.command(epilog=example("signal-broker user create demo --permission signals:throw --tenant acme"))
+@click.argument("name")
+@click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    type=click.Choice([permission.value for permission in Permission]),
+    help="What it may do; may be repeated.",
+)
+@click.option("--name", "names", multiple=True, metavar="PATTERN", help="Signal names it is limited to; repeatable.")
+@click.option("--tenant", "tenants", multiple=True, metavar="ID", help="Tenants it is limited to; repeatable.")
+@click.option("--group", "groups", multiple=True, metavar="ID", help="Groups it is in; repeatable.")
+@click.option(
+    "--password-stdin",
+    "password",
+    is_flag=True,
+    callback=_read_password,
+    help="Read the password from the first line of standard input; else it is asked for.",
+)
+@as_json
+@with_store
+async def create(
+    admin: Admin,
+    *,
+    name: str,
+    permissions: tuple[str, ...],
+    names: tuple[str, ...],
+    tenants: tuple[str, ...],
+    groups: tuple[str, ...],
+    password: str,
+    as_json: bool,
+) -> None:
+    """Create a user."""
+    document = {
+        "name": name,
+        "password": password,
+        "permissions": list(permissions),
+        "names": list(names) or None,
+        "tenants": list(tenants) or None,
+        "groups": list(groups),
+    }
+    wanted = checked_user(validate(UserRequest, document))
+    try:
+        created = await UserStore(admin.database).create(
+            name=wanted.name,
+            password=hash_password(wanted.password),
+            permissions=[Permission(permission) for permission in wanted.permissions],
+            names=wanted.names,
+            tenants=wanted.tenants,
+            groups=wanted.groups,
+            created_by=CREATED_BY,
+        )
+    except Conflict:
+        raise click.ClickException(f"there is a user {name!r} already") from None
+    show_one(user_document(created), "id", "name", "permissions", "names", "tenants", "groups", as_json=as_json)

@@ -1,0 +1,77 @@
+"""What every path of the Camunda 7 dialect shares: its error form, its spellings of a path, its callers."""
+
+from __future__ import annotations
+
+import json
+from functools import wraps
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from broker.access import Principal
+from gateway.auth import Authenticator
+from gateway.camunda.documents import CamundaException
+from gateway.camunda.errors import CamundaError, engine_not_available, http_error, invalid_field, unavailable
+from gateway.dialects import Dialect, Handler
+from gateway.refusals import Refusal, Unauthenticated
+
+ENGINE = "default"
+"""The one engine there is."""
+
+
+def spellings(path: str) -> tuple[str, ...]:
+    """Return *path* as callers may write it, too: with a slash at its end, and with JAX-RS matrix parameters."""
+    return (path + "/", path + "{matrix:;[^/]*/?}")
+
+
+def answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """Return *document* as JSON."""
+    return web.Response(status=status, text=json.dumps(document), content_type="application/json", headers=headers)
+
+
+def answering(handler: Handler) -> Handler:
+    """Return *handler* with each `CamundaError` it raises answered in Camunda's envelope."""
+
+    @wraps(handler)
+    async def answered(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except CamundaError as error:
+            return answer(error.body, error.status)
+
+    return answered
+
+
+async def caller(auth: Authenticator, request: web.Request) -> Principal:
+    """Return who sent *request*.
+
+    Raises:
+        Unauthenticated: Nobody knows.
+        CamundaError: Nobody knows, and the path names an engine that does not exist.
+    """
+    try:
+        return await auth.principal(request)
+    except Unauthenticated:
+        engine = request.match_info.get("engine", ENGINE)
+        if engine != ENGINE:
+            raise engine_not_available(engine) from None
+        raise
+
+
+def refuse(refusal: Refusal) -> web.Response:
+    """Return *refusal* in Camunda's envelope; a caller that nobody knows gets an empty body, as from Camunda."""
+    if refusal.status == 401:
+        return web.Response(status=401, headers={hdrs.WWW_AUTHENTICATE: f'Basic realm="{ENGINE}"'})
+    if refusal.errors:
+        error = invalid_field(refusal.errors[0])
+    elif refusal.status == 503:
+        error = unavailable(refusal.detail)
+    elif refusal.status in {404, 405}:
+        error = http_error(refusal.status)
+    else:
+        kind = "InvalidRequestException" if refusal.status < 500 else "RestException"
+        error = CamundaError(refusal.status, kind, refusal.detail)
+    return answer(error.body, error.status, refusal.headers)
+
+
+CAMUNDA = Dialect(name="camunda", prefixes=("/engine-rest", "/signal"), refuse=refuse, error=CamundaException)

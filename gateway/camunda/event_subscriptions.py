@@ -1,0 +1,148 @@
+"""``GET /engine-rest/event-subscription``: who waits for signals here, as Camunda 7 lists its event subscriptions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from broker.access import Permission, Principal
+from broker.store.database import Row
+from broker.store.subscriptions import SubscriptionStore
+from gateway.auth import Authenticator
+from gateway.camunda.dialect import ENGINE, answer, answering, caller, spellings
+from gateway.camunda.documents import Engines, EventSubscriptionCount, EventSubscriptions
+from gateway.camunda.errors import unknown_engine
+from gateway.camunda.queries import read_page, read_sought
+from gateway.camunda.requests import check_accept
+from gateway.routes import Parameter, Route
+
+_NO_CACHE = {hdrs.CACHE_CONTROL: "no-cache"}
+_SEEING = (Permission.THROW, Permission.READ, Permission.SUBSCRIPTIONS)
+"""Any of these is enough: whoever may throw must be able to find the execution to throw to."""
+_BOOLEAN = {"type": "boolean"}
+_INTEGER = {"type": "integer"}
+_FILTERS = (
+    Parameter("eventSubscriptionId", "Only the one with this id."),
+    Parameter("eventName", "Only those of exactly this name."),
+    Parameter("eventType", "Only those of this type; all of ours are `signal`."),
+    Parameter("executionId", "Only those of this execution."),
+    Parameter("processInstanceId", "Read as executionId."),
+    Parameter("activityId", "Nothing here has one."),
+    Parameter("tenantIdIn", "Only those of these tenants, separated by commas."),
+    Parameter("withoutTenantId", "Only those without a tenant.", _BOOLEAN),
+    Parameter("includeEventSubscriptionsWithoutTenantId", "With tenantIdIn: and those without a tenant.", _BOOLEAN),
+)
+_PAGE = (
+    Parameter("sortBy", "With sortOrder.", {"type": "string", "enum": ["created", "tenantId"]}),
+    Parameter("sortOrder", "With sortBy.", {"type": "string", "enum": ["asc", "desc"]}),
+    Parameter("firstResult", "How many to leave out.", _INTEGER),
+    Parameter("maxResults", "How many at most.", _INTEGER),
+)
+
+
+class EventSubscriptionsApi:
+    """Shows Camunda's clients our subscriptions."""
+
+    def __init__(self, subscriptions: SubscriptionStore, auth: Authenticator) -> None:
+        self._subscriptions = subscriptions
+        self._auth = auth
+
+    @property
+    def routes(self) -> list[Route]:
+        """What this part of the dialect answers."""
+        engines = Route(
+            "GET",
+            "/engine-rest/engine",
+            self.engines,
+            "List the engines as in Camunda 7",
+            {200: Engines},
+            secured=False,
+            aliases=spellings("/engine-rest/engine"),
+        )
+        return [
+            engines,
+            *self._routes("/engine-rest", ""),
+            *self._routes("/engine-rest/engine/{engine}", " of an engine"),
+        ]
+
+    def _routes(self, base: str, where: str) -> list[Route]:
+        path = f"{base}/event-subscription"
+        return [
+            Route(
+                "GET",
+                path,
+                answering(self.list),
+                f"List the event subscriptions{where} as in Camunda 7",
+                {200: EventSubscriptions},
+                parameters=_FILTERS + _PAGE,
+                aliases=spellings(path),
+            ),
+            Route(
+                "GET",
+                f"{path}/count",
+                answering(self.count),
+                f"Count the event subscriptions{where} as in Camunda 7",
+                {200: EventSubscriptionCount},
+                parameters=_FILTERS,
+                aliases=spellings(f"{path}/count"),
+            ),
+        ]
+
+    async def engines(self, _request: web.Request) -> web.Response:
+        """Answer the one engine there is; clients ask before they have credentials."""
+        return answer([{"name": ENGINE}], headers=_NO_CACHE)
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Answer the subscriptions that the caller sees and that still wait (Camunda 7 REST, Get List)."""
+        principal = await self._principal(request)
+        sought, page = read_sought(request.query), read_page(request.query)
+        rows: list[Row] = []
+        if _sees(principal) and sought is not None and not page.is_empty:
+            rows = await self._subscriptions.waiting(
+                sought,
+                tenants=principal.tenants,
+                order=page.order,
+                descending=page.descending,
+                offset=page.first,
+                limit=page.most,
+            )
+        return answer([_document(row) for row in rows], headers=_NO_CACHE)
+
+    async def count(self, request: web.Request) -> web.Response:
+        """Answer how many subscriptions the list would hold if it had one page only."""
+        principal = await self._principal(request)
+        sought = read_sought(request.query)
+        count = 0
+        if _sees(principal) and sought is not None:
+            count = await self._subscriptions.count_waiting(sought, tenants=principal.tenants)
+        return answer({"count": count}, headers=_NO_CACHE)
+
+    async def _principal(self, request: web.Request) -> Principal:
+        principal = await caller(self._auth, request)
+        check_accept(request.headers.get(hdrs.ACCEPT))
+        if request.match_info.get("engine", ENGINE) != ENGINE:
+            raise unknown_engine()
+        return principal
+
+
+def _sees(principal: Principal) -> bool:
+    return any(map(principal.may, _SEEING))
+
+
+def _document(row: Row) -> dict[str, Any]:
+    return {
+        "id": str(row["id"]),
+        "eventType": "signal",
+        "eventName": row["name"],
+        "executionId": row["execution_id"],
+        "processInstanceId": row["execution_id"],
+        "activityId": None,
+        "createdDate": _date(row["created_at"]),
+        "tenantId": row["tenant_id"],
+    }
+
+
+def _date(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "+0000")

@@ -1,0 +1,1 @@
+"""The Camunda 8 dialect: ``POST /v2/signals/broadcast``."""

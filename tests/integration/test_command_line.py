@@ -1,0 +1,295 @@
+"""The real command, driven as its users drive it: beside a running `signal-broker run`, and on its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, Self
+from urllib.error import HTTPError
+
+import psutil
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.product import COMMAND
+from tests.support.receiver import Answer, receiver
+
+pytestmark = pytest.mark.timeout(180)
+
+
+class Place:
+    """A data directory, and the environment of the commands that work there."""
+
+    def __init__(self, directory: Path) -> None:
+        self.data = directory / "data"
+        own = {"SIGNAL_BROKER_DATA_DIR": str(self.data), "SIGNAL_BROKER_HTTP_PORT": "0"}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIGNAL_BROKER_")}
+        self.environment = inherited | own
+
+    def call(self, *arguments: str, given: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        environment = self.environment | {f"SIGNAL_BROKER_{name}": value for name, value in settings.items()}
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            env=environment,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def ask(self, *arguments: str, given: str = "") -> Any:
+        """Run a command that must succeed without a word on standard error; return the JSON it printed."""
+        done = self.call(*arguments, "--json", given=given)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return json.loads(done.stdout)
+
+    def refusal(self, *arguments: str, **settings: str) -> str:
+        """Run a command that must fail with one line, and return it."""
+        done = self.call(*arguments, **settings)
+        assert (done.returncode, done.stdout) == (1, ""), done
+        assert done.stderr.startswith("Error: ")
+        assert done.stderr.count("\n") == 1
+        return done.stderr.strip()
+
+    def has_postgres(self) -> bool:
+        """Whether the place's PostgreSQL runs."""
+        with suppress(FileNotFoundError):
+            return psutil.pid_exists(int((self.data / "postgres" / "postmaster.pid").read_text().split()[0]))
+        return False
+
+
+class Run:
+    """A `signal-broker run` at a place: entering waits until it is ready, leaving ends it."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.log = place.data.parent / "log"
+        self.said = ""
+
+    def __enter__(self) -> Self:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*COMMAND, "run"], env=self.place.environment, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said += line
+            if "curl" in line:
+                self.url = self.said.split()[1]
+                return self
+        raise AssertionError(self.log.read_text()[-2000:])
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.end(signal.SIGTERM)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def end(self, number: signal.Signals) -> int:
+        """Send a signal and return the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    def http(self, path: str, token: str = "", body: object = None) -> int:
+        """Return the status of a request."""
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            with urllib.request.urlopen(urllib.request.Request(self.url + path, data, headers), timeout=10) as answer:
+                return int(answer.status)
+        except HTTPError as error:
+            error.close()
+            return error.code
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the log's lines about *name*."""
+        lines = map(json.loads, self.log.read_text().splitlines())
+        return [line for line in lines if line["event"] == name]
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A product that runs while the tests of this module work beside it; it must not notice."""
+    place = Place(tmp_path_factory.mktemp("beside"))
+    with Run(place) as run:
+        yield run
+        assert run.http("/readyz") == 200
+        assert [line for line in run.log.read_text().splitlines() if '"level": "error"' in line] == []
+
+
+def test_a_token_opens_the_gateway_until_it_is_revoked(broker: Run):
+    ask = broker.place.ask
+    made = ask("token", "create", "shop", "--permission", "signals:throw", "--name", "shop.#", "--tenant", "acme")
+    assert (made["permissions"], made["names"], made["tenants"]) == (["signals:throw"], ["shop.#"], ["acme"])
+    assert broker.http("/v1/signals", made["token"], {"name": "shop.opened"}) == 202
+    assert broker.http("/v1/signals", made["token"], {"name": "bank.opened"}) == 403
+    listed = {token["name"]: token for token in ask("token", "list")}
+    assert listed["shop"]["token"] is None
+    assert ask("token", "revoke", str(made["id"])) == {"revoked": made["id"]}
+    assert broker.http("/v1/signals", made["token"], {"name": "shop.opened"}) == 401
+
+
+def test_an_endpoint_is_called_by_its_path_with_its_token(broker: Run):
+    made = broker.place.ask("endpoint", "create", "forge", "--token", "hook", "--description", "from the forge")
+    assert made["url"] == "/api/signal-endpoint/forge"
+    assert broker.http(made["url"], made["token"], {"pushed": True}) == 200
+    assert broker.http(made["url"], "signal_wrong", {"pushed": True}) == 401
+    (listed,) = broker.place.ask("endpoint", "list")
+    assert (listed["name"], [token["name"] for token in listed["tokens"]]) == ("forge", ["hook"])
+    assert broker.place.refusal("endpoint", "create", "forge") == "Error: there is a signal endpoint 'forge' already"
+
+
+async def test_a_signal_thrown_here_reaches_a_subscription_made_here_and_a_dead_delivery_is_redriven(broker: Run):
+    place = broker.place
+    async with receiver() as target:
+        url = target.answer("/hook", Answer(status=500), Answer(status=204))
+        made = place.ask(
+            *("subscribe", "policy.*", "--webhook", url, "--tenant", "acme", "--header", "X-Team=claims"),
+            *("--max-attempts", "1", "--timeout", "2.5", "--description", "claims"),
+        )
+        assert made["secret"].startswith("whsec_")
+        assert (made["tenantId"], made["retry"], made["timeoutSeconds"]) == (
+            "acme",
+            {"schedule": [], "maxAttempts": 1},
+            2.5,
+        )
+        thrown = place.ask("throw", "policy.changed", "--tenant", "acme", "--payload-file", "-", given='{"n": 1.50}')
+        assert (thrown["scope"], thrown["payload"], thrown["state"]) == ("tenant", {"n": 1.5}, "accepted")
+        await eventually(lambda: len(target.requests) == 1)
+        assert target.requests[0].headers["X-Team"] == "claims"
+        assert b'"payload":{"n": 1.50}' in target.requests[0].body
+        delivery = f"{thrown['id']}-{made['id']}"
+        ledger = ("ledger", "--subscription", str(made["id"]))
+        await eventually(lambda: place.ask(*ledger)["deliveries"]["dead"] == 1)
+        assert place.ask("redrive", delivery)["state"] in {"parked", "pending", "delivered"}
+        await eventually(lambda: len(target.requests) == 2)
+        await eventually(lambda: place.ask(*ledger)["deliveries"]["delivered"] == 1)
+    books = place.ask(*ledger)
+    assert (books["matched"], books["unaccounted"]) == (1, 0)
+    assert "only a dead one can be redriven" in place.refusal("redrive", delivery)
+
+
+def test_the_same_throw_with_the_same_idempotency_key_is_one_signal(broker: Run):
+    first = broker.place.ask("throw", "paid", "--payload", "1", "--idempotency-key", "k")
+    again = broker.place.ask("throw", "paid", "--payload", "1", "--idempotency-key", "k")
+    assert again == first
+    assert "Idempotency-Key" in broker.place.refusal("throw", "paid", "--payload", "2", "--idempotency-key", "k")
+
+
+def test_tail_prints_what_is_recorded_one_line_each_and_ends_with_ctrl_c(broker: Run):
+    place = broker.place
+    thrown = place.ask("throw", "river.rose", "--payload", '{"cm":\n 3}')
+    place.ask("throw", "lake.rose")
+    done = place.call("tail", "--since-id", "0", "--name", "river.#", "--count", "1", "--json")
+    (line,) = done.stdout.splitlines()
+    assert (json.loads(line)["id"], json.loads(line)["state"]) == (thrown["id"], "recorded")
+    follow = [*COMMAND, "tail", "--since-id", str(thrown["id"] - 1)]
+    with subprocess.Popen(follow, env=place.environment, stdout=subprocess.PIPE, text=True) as tail:
+        assert tail.stdout is not None
+        assert tail.stdout.readline().split()[3:] == ["river.rose", "broadcast", '{"cm":', "3}"]
+        assert "lake.rose" in tail.stdout.readline()
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait(10) == 0
+
+
+def test_the_doctor_finds_nothing_wrong_with_a_running_product(broker: Run):
+    done = broker.place.call("doctor")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not [line for line in done.stdout.splitlines() if line.startswith("fail")]
+    checked = {line.split()[1] for line in done.stdout.splitlines()}
+    assert checked >= {"settings", "store", "schema", "transport", "topology", "queues", "books", "deliveries"}
+
+
+def test_a_table_that_is_not_for_a_terminal_is_aligned_plain_text(broker: Run):
+    made = broker.place.ask("endpoint", "create", "x" * 100)
+    header, *rows = broker.place.call("endpoint", "list").stdout.splitlines()
+    (row,) = [row for row in rows if made["name"] in row]
+    assert header.split()[:3] == ["ID", "NAME", "ENABLED"]
+    assert row[header.index("NAME") :].startswith(made["name"])
+    assert row[header.index("ENABLED") :].startswith("yes")
+    assert "\x1b" not in header + row
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "line"),
+    [
+        (("subscribe", "n", "--webhook", "ftp://x"), {}, "/target/url: must be an absolute http:// or https:// URL"),
+        (("throw", "n", "--payload", "{"), {}, "the payload is not JSON: "),
+        (("token", "revoke", "999999"), {}, "there is no token 999999"),
+        (("run",), {}, "SIGNAL_BROKER_DATA_DIR: another signal-broker runs on "),
+        (("ledger",), {"TRANSPORT_URL": "amqp://me:hunter2/@x"}, "SIGNAL_BROKER_TRANSPORT_URL: must be a URL like "),
+        (("ledger",), {"STORE_URL": "postgresql://me:hunter2@127.0.0.1:1/x"}, "PostgreSQL: "),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(
+    broker: Run, arguments: tuple[str, ...], settings: dict[str, str], line: str
+):
+    told = broker.place.refusal(*arguments, **settings)
+    assert told.startswith("Error: " + line)
+    assert "hunter" not in told
+
+
+def test_a_mistyped_setting_is_told_and_the_nearest_one_named(broker: Run):
+    done = broker.place.call("topology", "--apply", "--json", LOG_LEVLE="debug")
+    assert (done.returncode, json.loads(done.stdout)["applied"]) == (0, True)
+    assert json.loads(done.stderr)["hint"] == (
+        "SIGNAL_BROKER_LOG_LEVLE is not a setting; did you mean SIGNAL_BROKER_LOG_LEVEL?"
+    )
+
+
+def test_an_instance_of_its_own_keeps_its_data_from_start_to_start(broker: Run, tmp_path: Path):
+    place = Place(tmp_path)
+    token = place.ask("token", "create", "before", "--permission", "admin")["token"]
+    assert not place.has_postgres(), "a command that started PostgreSQL stops it"
+
+    with Run(place) as first:
+        assert "admin token sb_" in first.said
+        assert first.http("/v1/signals", token, {"name": "kept"}) == 202
+        assert broker.http("/v1/signals", token, {"name": "kept"}) == 401, "two instances share nothing"
+        assert first.end(signal.SIGTERM) == 0
+    assert {(line["queue"], line["left_for_redelivery"]) for line in first.events("consumer.stopped")} == {
+        ("signals.record", 0),
+        ("deliveries.attempt", 0),
+    }
+    assert not place.has_postgres()
+
+    with ExitStack() as stack:
+        second = stack.enter_context(Run(place))
+        assert "admin token the one printed at the first start" in second.said
+        assert "sb_" not in second.said
+        assert second.http("/v1/signals/1", token) == 200
+        assert second.end(signal.SIGINT) == 0
+
+    with Run(place) as killed:
+        assert killed.end(signal.SIGKILL) == -signal.SIGKILL
+    assert place.has_postgres()
+    assert place.ask("ledger")["recorded"] == 1
+    assert not place.has_postgres(), "the last one stops PostgreSQL, though another was killed"
+
+
+def test_the_doctor_finds_what_is_missing(tmp_path: Path):
+    place = Place(tmp_path)
+    done = place.call("doctor", "--json")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert report["healthy"] is False
+    assert report["checks"][-1]["level"] == "fail"
+    assert report["checks"][-1]["check"] == "schema"
+    place.ask("throw", "unheard")
+    found = place.call("doctor").stdout
+    assert "warn  queues" in found
+    assert "does a recorder run?" in found
+
+
+def test_help_is_quick_because_nothing_is_imported_for_it():
+    program = "import sys, deploy.cli.main as m; m.main(['--help'], standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run([COMMAND[0], "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert {"pydantic", "aiohttp", "asyncpg", "alembic", "structlog"}.isdisjoint(done.stdout.split())

@@ -1,0 +1,77 @@
+"""A link to PostgreSQL that a test can cut and restore."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from sqlalchemy.engine import make_url
+
+
+class Link:
+    """What `proxy` yields: `url` leads through it."""
+
+    def __init__(self, target: str) -> None:
+        self._target = make_url(target)
+        self._whole = True
+        self._open: set[asyncio.StreamWriter] = set()
+        self.url = ""
+
+    async def start(self) -> asyncio.Server:
+        """Listen on a free loopback port."""
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        self.url = self._target.set(host=host, port=port, query={}).render_as_string(hide_password=False)
+        return server
+
+    def cut(self) -> None:
+        """Break every connection, and each new one at once."""
+        self._whole = False
+        for writer in self._open:
+            writer.transport.abort()
+
+    def restore(self) -> None:
+        """Let new connections through again."""
+        self._whole = True
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._whole:
+            writer.transport.abort()
+            return
+        upstream, downstream = await self._connect()
+        ends = {writer, downstream}
+        self._open |= ends
+        with suppress(ConnectionError):
+            await asyncio.wait(
+                [asyncio.create_task(_pump(reader, downstream)), asyncio.create_task(_pump(upstream, writer))],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        self._open -= ends
+        for end in ends:
+            end.transport.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        directory = self._target.query.get("host")
+        if directory is not None:
+            return await asyncio.open_unix_connection(f"{directory}/.s.PGSQL.{self._target.port or 5432}")
+        return await asyncio.open_connection(self._target.host, self._target.port or 5432)
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+
+
+@asynccontextmanager
+async def proxy(target: str) -> AsyncIterator[Link]:
+    """Yield a link to the PostgreSQL at the URL *target*."""
+    link = Link(target)
+    server = await link.start()
+    try:
+        yield link
+    finally:
+        server.close()
+        link.cut()
