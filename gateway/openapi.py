@@ -19,8 +19,6 @@ _MEANINGS = {
     "name": "The endpoint's name.",
     "token": "The token's id.",
 }
-_GROUPS = {"/v1/": 2, "/api/admin/": 3, "/api/": 2}
-"""Which part of the path names the group of operations; of other paths it is the first."""
 
 
 def describe(routes: Sequence[Route], dialects: Sequence[Dialect], *, version: str) -> dict[str, Any]:
@@ -40,11 +38,14 @@ def describe(routes: Sequence[Route], dialects: Sequence[Dialect], *, version: s
             "version": version,
             "summary": "Throw a signal once; every subscriber gets it.",
         },
-        "security": [{"token": []}],
+        "security": [{"token": []}, {"user": []}],
         "paths": paths,
         "components": {
             "schemas": definitions["$defs"],
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "user": {"type": "http", "scheme": "basic"},
+            },
         },
     }
 
@@ -62,7 +63,7 @@ def _operation(route: Route, dialect: Dialect) -> dict[str, Any]:
         "operationId": route.operation_id,
         "summary": route.summary,
         "description": (route.handler.__doc__ or "").strip(),
-        "tags": [_group(route.path)],
+        "tags": [_group(route.path, dialect)],
         "parameters": [
             {
                 "name": name,
@@ -88,9 +89,10 @@ def _operation(route: Route, dialect: Dialect) -> dict[str, Any]:
     return operation
 
 
-def _group(path: str) -> str:
-    part = next((part for prefix, part in _GROUPS.items() if path.startswith(prefix)), 1)
-    return path.split("/")[part]
+def _group(path: str, dialect: Dialect) -> str:
+    if not dialect.owns(path):
+        return "operations"
+    return path.split("/")[2] if path.startswith("/v1/") else dialect.name
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:

@@ -55,6 +55,9 @@ def _translated() -> Iterator[None]:
     except asyncpg.UniqueViolationError as error:
         raise Conflict(str(error), error.constraint_name) from error
     except _DOWN as error:
+        if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+            # An argument that asyncpg cannot encode: the data's fault, and no fault of the server's.
+            raise DataError(f"PostgreSQL: {error}") from error
         raise StoreUnavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
     except asyncpg.PostgresError as error:
         raise DataError(f"PostgreSQL: {error}") from error

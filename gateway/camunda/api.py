@@ -12,7 +12,7 @@ from broker.signals import Scope, Source, Throw
 from broker.store.signals import Numbered
 from broker.store.subscriptions import SubscriptionStore
 from gateway.auth import Authenticator
-from gateway.camunda.dialect import ENGINE, answer, answering, caller, spellings
+from gateway.camunda.dialect import answer, answering, caller, spellings
 from gateway.camunda.documents import CamundaSignal
 from gateway.camunda.errors import (
     CamundaError,
@@ -79,7 +79,7 @@ class CamundaApi:
         principal = await caller(self._auth, request)
         check_headers(request.headers.get(hdrs.CONTENT_TYPE), request.headers.get(hdrs.ACCEPT))
         body = await read_body(request, self._settings.max_body_bytes)
-        wanted = parse_signal(body, engine=request.match_info.get("engine", ENGINE))
+        wanted = parse_signal(body)
         to = address(
             principal,
             tenant_id=wanted.tenant_id,
@@ -117,13 +117,15 @@ class CamundaApi:
             CamundaError: A permission is missing; or a tenant is named that is not the caller's, or a variable cannot
                 be stored, and somebody would receive the signal.
         """
-        if throw.scope is not Scope.EXECUTION and not principal.may(Permission.THROW, throw.name):
-            raise _forbidden(principal, throw)
+        allowed = throw.scope is Scope.EXECUTION or principal.may(Permission.THROW, throw.name)
         foreign = throw.tenant_id is not None and not principal.may_name_tenant(throw.tenant_id)
-        if foreign or wanted.refusal is not None:
+        if foreign or not allowed or wanted.refusal is not None:
             receivers = await self._subscriptions.receivers(throw)
             if foreign and receivers:
                 raise foreign_tenant(receivers[0].terms.execution_id or str(receivers[0].id))
+            if not allowed:
+                executions = (receiver.terms.execution_id for receiver in receivers)
+                raise _forbidden(principal, throw, next(filter(None, executions), None))
             if wanted.refusal is not None and receivers:
                 raise wanted.refusal
         return not foreign
@@ -141,8 +143,19 @@ def _admit(principal: Principal, throw: Throw, numbered: Numbered) -> None:
     if not all(principal.sees(tenant) for tenant in waiting):
         raise foreign_tenant(throw.execution_id)
     if not principal.may(Permission.THROW, throw.name):
-        raise _forbidden(principal, throw)
+        raise _forbidden(principal, throw, throw.execution_id)
 
 
-def _forbidden(principal: Principal, throw: Throw) -> CamundaError:
-    return unauthorized(principal.name, [MissingAuthorization("UPDATE", "ProcessInstance", throw.name)])
+def _forbidden(principal: Principal, throw: Throw, execution_id: str | None) -> CamundaError:
+    """Say what is missing in Camunda's terms, where executions come before whatever a signal would start.
+
+    An execution is a process instance, and the signal's name is in the place of the process definition: that is what
+    grants are given for.
+    """
+    missing = [MissingAuthorization("CREATE", "ProcessInstance")]
+    if execution_id is not None:
+        missing = [
+            MissingAuthorization("UPDATE", "ProcessInstance", execution_id),
+            MissingAuthorization("UPDATE_INSTANCE", "ProcessDefinition", throw.name),
+        ]
+    return unauthorized(principal.name, missing)

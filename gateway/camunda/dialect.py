@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from broker.access import Principal
-from gateway.auth import Authenticator
+from gateway.auth import Authenticator, scheme_of
 from gateway.camunda.documents import CamundaException
 from gateway.camunda.errors import CamundaError, engine_not_available, http_error, invalid_field, unavailable
 from gateway.dialects import Dialect, Handler
@@ -43,19 +43,19 @@ def answering(handler: Handler) -> Handler:
 
 
 async def caller(auth: Authenticator, request: web.Request) -> Principal:
-    """Return who sent *request*.
+    """Return who sent *request*. As from Camunda, the engine comes first, and ``Basic`` is written just so.
 
     Raises:
+        CamundaError: The path names an engine that does not exist.
         Unauthenticated: Nobody knows.
-        CamundaError: Nobody knows, and the path names an engine that does not exist.
     """
-    try:
-        return await auth.principal(request)
-    except Unauthenticated:
-        engine = request.match_info.get("engine", ENGINE)
-        if engine != ENGINE:
-            raise engine_not_available(engine) from None
-        raise
+    engine = request.match_info.get("engine", ENGINE)
+    if engine != ENGINE:
+        raise engine_not_available(engine)
+    scheme = scheme_of(request.headers.get(hdrs.AUTHORIZATION, ""))
+    if scheme.lower() == "basic" and scheme != "Basic":
+        raise Unauthenticated("The scheme is written 'Basic'.")
+    return await auth.principal(request)
 
 
 def refuse(refusal: Refusal) -> web.Response:

@@ -86,13 +86,8 @@ def unsupported_type(kind: str) -> CamundaError:
     return CamundaError(400, "RestException", f"Unsupported value type '{kind}'")
 
 
-def unknown_engine() -> CamundaError:
-    """The path names another engine than ``default``."""
-    return invalid_request("No process engine available")
-
-
 def engine_not_available(engine: str) -> CamundaError:
-    """The path names another engine than ``default``, and the caller is nobody we know."""
+    """The path names another engine than ``default``."""
     return CamundaError(404, "InvalidRequestException", f"Process engine {engine} not available")
 
 

@@ -54,7 +54,9 @@ class Camunda8Api:
     async def _broadcast(self, request: web.Request) -> web.Response:
         principal = await self._auth.principal(request)
         body = await read_json(request, self._settings.max_body_bytes)
-        wanted = _read(body)
+        wanted = parse(SignalBroadcast, body)
+        if wanted.signal_name is None:
+            raise BadRequest("No signalName provided.")
         demand(principal, Permission.THROW, wanted.signal_name)
         tenant_id = None if wanted.tenant_id == DEFAULT_TENANT else wanted.tenant_id
         _demand_assignment(principal, tenant_id)
@@ -73,15 +75,6 @@ class Camunda8Api:
         )
         answer = SignalBroadcastResult(signal_key=str(accepted.signal.id), tenant_id=tenant_id or DEFAULT_TENANT)
         return web.Response(body=dump(answer), content_type="application/json")
-
-
-def _read(body: bytes) -> SignalBroadcast:
-    try:
-        return parse(SignalBroadcast, body)
-    except BadRequest as refusal:
-        if any(error.pointer == "/signalName" and error.detail == "is required" for error in refusal.errors):
-            raise BadRequest("No signalName provided.") from None
-        raise
 
 
 def _demand_assignment(principal: Principal, tenant_id: str | None) -> None:

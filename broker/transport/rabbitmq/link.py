@@ -7,12 +7,12 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
-# aiormq itself rather than aio-pika on top: aio-pika's connection opens its own kind of channel, and our channels are
-# what this adapter is about; of aio-pika nothing would be left but its reconnecting, which cannot rotate hosts.
-import aiormq  # noqa: TID251  (the fence)
+import aio_pika  # noqa: TID251  (the fence)
 import structlog
+from aio_pika.abc import AbstractChannel  # noqa: TID251
+from aiormq import Connection  # noqa: TID251
 from aiormq.exceptions import (  # noqa: TID251
     AMQPError,
     ChannelAccessRefused,
@@ -85,6 +85,9 @@ def split_hosts(url: str) -> tuple[URL, ...]:
 class Link:
     """An async context manager; entering does not wait for the server.
 
+    aio-pika's plain connection, because its robust one knows one host only. What is rare (topology, depths) goes over
+    aio-pika's channels, publishing and consuming over our own on the aiormq connection beneath.
+
     Args:
         hosts: Where to connect, one after the other.
         name: What RabbitMQ shows as the connection's name.
@@ -97,7 +100,7 @@ class Link:
         self._hosts = tuple(host.update_query(options) for host in hosts)
         self._log = log.bind(link=name)
         self.timeout = timeout.total_seconds()
-        self._connection: aiormq.Connection | None = None
+        self._connection: aio_pika.Connection | None = None
         self._up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -119,16 +122,17 @@ class Link:
     def blocked(self) -> bool:
         """Whether the server has told this connection to stop publishing (a memory or disk alarm)."""
         # aiormq keeps this to itself; `ready()`, its only public view, waits.
-        return self._connection is not None and not self._connection._Connection__connection_unblocked.is_set()  # type: ignore[attr-defined]  # noqa: SLF001
+        if self._connection is None:
+            return False
+        return not _beneath(self._connection)._Connection__connection_unblocked.is_set()  # type: ignore[attr-defined]  # noqa: SLF001
 
-    async def open(self, kind: Callable[[aiormq.Connection, int], C]) -> C:
-        """Wait for a connection, however long, and open a channel on it.
+    async def open(self, kind: Callable[[Connection, int], C]) -> C:
+        """Wait for a connection, however long, and open a channel of ours on it.
 
         Raises:
             LinkLost: The channel did not open.
         """
-        while (connection := self._connection) is None:
-            await self._up.wait()
+        connection = _beneath(await self._connected())
         number = next(n for n in itertools.count(1) if n not in connection.channels)
         channel = connection.channels[number] = kind(connection, number)
         async with answers(self.timeout):
@@ -136,13 +140,20 @@ class Link:
         return channel
 
     @asynccontextmanager
-    async def channel(self) -> AsyncIterator[Channel]:
-        """Wait for a connection, and lend a plain channel on it."""
-        channel = await self.open(Channel)
+    async def channel(self) -> AsyncIterator[AbstractChannel]:
+        """Wait for a connection, and lend one of aio-pika's channels on it."""
+        channel = (await self._connected()).channel(publisher_confirms=False)
+        async with answers(self.timeout):
+            await channel.initialize()
         try:
             yield channel
         finally:
             await close(channel)
+
+    async def _connected(self) -> aio_pika.Connection:
+        while (connection := self._connection) is None:
+            await self._up.wait()
+        return connection
 
     async def _run(self) -> None:
         pauses = _pauses()
@@ -159,7 +170,7 @@ class Link:
             try:
                 self._connection = connection
                 self._up.set()
-                await asyncio.wait([connection.closing])
+                await asyncio.wait([_beneath(connection).closing])
             finally:
                 self._connection = None
                 self._up.clear()
@@ -167,15 +178,19 @@ class Link:
             self._log.warning("link.lost", host=where)
             await asyncio.sleep(next(pauses))
 
-    async def _connect(self, host: URL) -> aiormq.Connection:
-        connection = aiormq.Connection(host)
+    async def _connect(self, host: URL) -> aio_pika.Connection:
+        connection = aio_pika.Connection(host)
         async with answers(self.timeout):
             await connection.connect()
-            await connection.connected.wait()
         return connection
 
 
-async def close(what: aiormq.Connection | Channel) -> None:
+def _beneath(connection: aio_pika.Connection) -> Connection:
+    assert connection.transport is not None  # noqa: S101  (it is connected)
+    return cast("Connection", connection.transport.connection)
+
+
+async def close(what: aio_pika.Connection | AbstractChannel | Channel) -> None:
     """Close *what* without waiting long for a server that hangs."""
     with suppress(LinkLost, *Refused):
         async with answers(CLOSE_TIMEOUT):
