@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all bench lint format lock clean
+.PHONY: help run test test-all bench chaos lint format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +17,9 @@ test: $(VENV)/.test ## run the whole test suite (brings its own RabbitMQ and Pos
 
 bench: $(VENV)/.test ## run the benchmarks, side by side with their baselines
 	@$(BIN)/python -m tests.bench
+
+chaos: $(VENV)/.test ## kill and restart everything under load, again and again, and compare the books (ARGS="--minutes 10")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: $(VENV)/.test ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .

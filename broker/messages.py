@@ -54,7 +54,9 @@ def _signal_headers(signal: Signal) -> dict[str, Header]:
     }
     headers |= {key: value for key, value in optional.items() if value is not None}
     if throw.reach is not None:
-        headers |= {"reach": throw.reach, "CC": throw.carbon_copies}
+        headers["reach"] = throw.reach
+    if throw.carbon_copies:
+        headers["CC"] = throw.carbon_copies
     return headers
 
 

@@ -36,9 +36,7 @@ class Settings(BaseSettings):
     )
     store_url: str = Field("embedded:", description="`embedded:`, or `postgresql://`.")
     data_dir: Path = Field(Path(".signal-broker"), description="Where the embedded store keeps its data.")
-    admin_token: SecretStr | None = Field(
-        None, description="Bootstrap token of a principal with every permission."
-    )
+    admin_token: SecretStr | None = Field(None, description="Bootstrap token of a principal with every permission.")
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Key ring for secrets at rest: Fernet keys, comma-separated, the first one encrypts."
     )

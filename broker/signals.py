@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from broker.errors import InvalidField
+from broker.jsontext import encode
 from broker.names import MAX_ROUTING_KEY_BYTES, check_name, encode_id
 from broker.variables import Types
 
@@ -45,7 +46,8 @@ class Throw:
         types: The typed form of the variables that cannot be inferred from *payload* (see `broker.variables`).
         tenant_id: Set for the scope `tenant` only.
         execution_id: Set for the scope `execution` only.
-        reach: For a broadcast by a principal that is limited to tenants: these tenants. None reaches everybody.
+        reach: For a throw by a principal that is limited to tenants: these tenants; it reaches their subscriptions
+            and the untenanted ones, whatever its scope. None reaches everybody.
         source: The dialect.
         source_id: What of the dialect it came by: the endpoint's id.
         token_id: The token that opened the gateway, where it was one of ours.
@@ -71,6 +73,8 @@ class Throw:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        if self.types and len(encode(self.types)) > MAX_TYPES_BYTES:
+            raise InvalidField("/variables", f"their types and valueInfo come to more than {MAX_TYPES_BYTES} bytes")
         for pointer, key in self._keys():
             size = len(key.encode())
             if size > MAX_ROUTING_KEY_BYTES:
@@ -104,7 +108,8 @@ class Throw:
     @property
     def carbon_copies(self) -> list[str]:
         """Further routing keys: one per tenant that a limited broadcast reaches."""
-        return [f"tenant.{encode_id(tenant)}.{self.name}" for tenant in self.reach or ()]
+        tenants = self.reach if self.scope is Scope.BROADCAST else None
+        return [f"tenant.{encode_id(tenant)}.{self.name}" for tenant in tenants or ()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

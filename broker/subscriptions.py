@@ -107,6 +107,6 @@ class Subscription:
                 return f"it is for the tenant {throw.tenant_id!r} only"
             case Scope.UNTENANTED if terms.tenant_id is not None:
                 return "it is for subscriptions without a tenant only"
-            case Scope.BROADCAST if throw.reach is not None and terms.tenant_id not in {None, *throw.reach}:
-                return "the caller does not reach the subscription's tenant"
+        if throw.reach is not None and terms.tenant_id not in {None, *throw.reach}:
+            return "the caller does not reach the subscription's tenant"
         return None

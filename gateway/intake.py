@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,7 +13,7 @@ import structlog
 from broker import metrics
 from broker.access import Principal
 from broker.coalescing import Coalescer
-from broker.errors import InvalidField, Unconfirmed, Unroutable
+from broker.errors import InvalidField, StoreUnavailable, Unconfirmed, Unroutable
 from broker.messages import signal_message
 from broker.names import check_id
 from broker.settings import Settings
@@ -58,7 +59,8 @@ def address(
     if execution_id is not None:
         if tenant_id is not None or without_tenant_id:
             raise InvalidField("/tenantId", "cannot be given together with executionId: an execution has its tenant")
-        return Address(scope=Scope.EXECUTION, execution_id=check_id(execution_id, "/executionId"))
+        execution_id = check_id(execution_id, "/executionId")
+        return Address(scope=Scope.EXECUTION, execution_id=execution_id, reach=principal.tenants)
     if tenant_id is not None:
         return Address(scope=Scope.TENANT, tenant_id=check_id(tenant_id, "/tenantId"))
     if without_tenant_id:
@@ -73,6 +75,7 @@ class Intake:
         self._transport = transport
         # A tap that lost its quorum takes the first half of the time, the record queue alone has the second.
         self._confirm_timeout = settings.confirm_timeout / 2
+        self._store_timeout = settings.store_timeout
         self._numbers: Coalescer[tuple[Throw, IdempotencyKey | None], Numbered] = Coalescer(signals.number)
 
     async def __aenter__(self) -> Self:
@@ -99,7 +102,7 @@ class Intake:
             StoreUnavailable, TransportError: It could not be made safe now. It may be accepted all the same; a throw
                 with the same idempotency key will not become a second signal.
         """
-        numbered = await self._numbers.submit((throw, key))
+        numbered = await self._number(throw, key)
         if numbered.conflicting:
             raise Conflicting("This Idempotency-Key was used with another body less than 24 hours ago.")
         admit(numbered)
@@ -115,6 +118,14 @@ class Intake:
             replayed=numbered.repeated,
         )
         return Accepted(signal=signal, replayed=numbered.repeated)
+
+    async def _number(self, throw: Throw, key: IdempotencyKey | None) -> Numbered:
+        """Number *throw* in time, however long the batch before its own takes."""
+        try:
+            async with asyncio.timeout(self._store_timeout.total_seconds()):
+                return await self._numbers.submit((throw, key))
+        except TimeoutError as error:
+            raise StoreUnavailable("the throw was not numbered in time") from error
 
     async def _publish(self, signal: Signal) -> None:
         """Publish to everybody; if some tap keeps that from being confirmed, to the record queue alone.

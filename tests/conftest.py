@@ -16,8 +16,9 @@ from tests.support.rabbitmq_servers import Rabbit
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Path]:
-    """A directory for the session's servers: pytest's own are pruned by later sessions, and users of a server's data
-    directory may not be able to enter them.
+    """A directory for the session's servers.
+
+    Not pytest's: later sessions prune that, and the user a server runs as may not be able to enter it.
     """
     with tempfile.TemporaryDirectory(prefix="signal-broker-test-", ignore_cleanup_errors=True) as name:
         directory = Path(name)

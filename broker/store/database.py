@@ -33,6 +33,8 @@ _DOWN = (
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
     asyncpg.QueryCanceledError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,  # a primary that became a standby
 )
 
 
@@ -135,6 +137,11 @@ class Database:
             connection = await self._pool.acquire(timeout=self.timeout.total_seconds())
         try:
             yield Session(connection, self.timeout)
+        except (StoreUnavailable, asyncio.CancelledError):
+            # Giving it back would first cancel the statement, and so wait once more for a server that does not answer.
+            with suppress(*_DOWN):
+                connection.terminate()
+            raise
         finally:
             with suppress(*_DOWN):
                 await self._pool.release(connection, timeout=self.timeout.total_seconds())
@@ -160,6 +167,8 @@ class Database:
                 await transaction.start()
             try:
                 yield session
+            except (StoreUnavailable, asyncio.CancelledError):
+                raise  # the connection goes, and the transaction with it
             except BaseException:
                 with suppress(*_DOWN, asyncpg.PostgresError):
                     await transaction.rollback()

@@ -12,7 +12,7 @@ from broker.signals import Scope, Source, Throw
 from broker.store.signals import Numbered
 from broker.store.subscriptions import SubscriptionStore
 from gateway.auth import Authenticator
-from gateway.camunda.dialect import answer, answering, caller, spellings
+from gateway.camunda.dialect import ENGINE, answer, answering, caller, spellings
 from gateway.camunda.documents import CamundaSignal
 from gateway.camunda.errors import (
     CamundaError,
@@ -79,7 +79,7 @@ class CamundaApi:
         principal = await caller(self._auth, request)
         check_headers(request.headers.get(hdrs.CONTENT_TYPE), request.headers.get(hdrs.ACCEPT))
         body = await read_body(request, self._settings.max_body_bytes)
-        wanted = parse_signal(body)
+        wanted = parse_signal(body, engine=request.match_info.get("engine", ENGINE))
         to = address(
             principal,
             tenant_id=wanted.tenant_id,

@@ -43,19 +43,28 @@ def answering(handler: Handler) -> Handler:
 
 
 async def caller(auth: Authenticator, request: web.Request) -> Principal:
-    """Return who sent *request*. As from Camunda, the engine comes first, and ``Basic`` is written just so.
+    """Return who sent *request*; ``Basic`` is written just so, as Camunda's filter for it wants.
+
+    That filter looks at the engine before the credentials and answers 404. A caller with a token is none of its
+    business, and told of an unknown engine by whatever else Camunda checks first (vector http-408: 400).
 
     Raises:
-        CamundaError: The path names an engine that does not exist.
+        CamundaError: The path names an engine that does not exist, and there is no valid token.
         Unauthenticated: Nobody knows.
     """
     engine = request.match_info.get("engine", ENGINE)
-    if engine != ENGINE:
-        raise engine_not_available(engine)
     scheme = scheme_of(request.headers.get(hdrs.AUTHORIZATION, ""))
-    if scheme.lower() == "basic" and scheme != "Basic":
+    is_basic = scheme.lower() == "basic"
+    if is_basic and engine != ENGINE:
+        raise engine_not_available(engine)
+    if is_basic and scheme != "Basic":
         raise Unauthenticated("The scheme is written 'Basic'.")
-    return await auth.principal(request)
+    try:
+        return await auth.principal(request)
+    except Unauthenticated:
+        if engine != ENGINE:
+            raise engine_not_available(engine) from None
+        raise
 
 
 def refuse(refusal: Refusal) -> web.Response:

@@ -86,8 +86,13 @@ def unsupported_type(kind: str) -> CamundaError:
     return CamundaError(400, "RestException", f"Unsupported value type '{kind}'")
 
 
-def engine_not_available(engine: str) -> CamundaError:
+def unknown_engine() -> CamundaError:
     """The path names another engine than ``default``."""
+    return invalid_request("No process engine available")
+
+
+def engine_not_available(engine: str) -> CamundaError:
+    """The path names another engine than ``default``, and Camunda's Basic filter is the one to say so."""
     return CamundaError(404, "InvalidRequestException", f"Process engine {engine} not available")
 
 

@@ -13,6 +13,7 @@ from broker.store.subscriptions import SubscriptionStore
 from gateway.auth import Authenticator
 from gateway.camunda.dialect import ENGINE, answer, answering, caller, spellings
 from gateway.camunda.documents import Engines, EventSubscriptionCount, EventSubscriptions
+from gateway.camunda.errors import unknown_engine
 from gateway.camunda.queries import read_page, read_sought
 from gateway.camunda.requests import check_accept
 from gateway.routes import Parameter, Route
@@ -121,6 +122,8 @@ class EventSubscriptionsApi:
     async def _principal(self, request: web.Request) -> Principal:
         principal = await caller(self._auth, request)
         check_accept(request.headers.get(hdrs.ACCEPT))
+        if request.match_info.get("engine", ENGINE) != ENGINE:
+            raise unknown_engine()
         return principal
 
 

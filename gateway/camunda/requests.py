@@ -16,6 +16,7 @@ from gateway.camunda.errors import (
     invalid_request,
     malformed,
     tenant_with_execution,
+    unknown_engine,
 )
 
 _JSON = ("application", "json")
@@ -74,15 +75,16 @@ def check_headers(content_type: str | None, accept: str | None) -> None:
     check_accept(accept)
 
 
-def parse_signal(body: bytes) -> SignalRequest:
+def parse_signal(body: bytes, *, engine: str = "default") -> SignalRequest:
     """Read the body of a throw.
 
-    The checks come in Camunda's order: shape of the whole body, name, each variable, execution with tenant.
+    The checks come in Camunda's order: shape of the whole body, name, engine, each variable, execution with tenant.
     A body of length zero is ``{}``; UTF-8, 16 and 32 are told apart by their first bytes; what follows the JSON
     object, and keys nobody knows, are ignored.
 
     Args:
         body: The body as received.
+        engine: The engine named in the path; there is only ``default``.
 
     Raises:
         CamundaError: The request is refused, whoever is subscribed.
@@ -96,6 +98,8 @@ def parse_signal(body: bytes) -> SignalRequest:
     entries = _entries(document.get("variables"))
     if name is None:
         raise invalid_request("No signal name given")
+    if engine != "default":
+        raise unknown_engine()
     payload, types, refusal = _convert(entries)
     if execution_id is not None and (tenant_id is not None or without_tenant_id):
         raise tenant_with_execution()

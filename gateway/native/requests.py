@@ -7,8 +7,10 @@ from datetime import timedelta
 
 from broker.deliveries import DEFAULT_SCHEDULE
 from broker.egress import Guard, check_headers, check_url
+from broker.errors import InvalidField
 from broker.names import check_id, check_name
 from broker.subscriptions import Kind, Target, Terms
+from broker.topology import TOPOLOGY
 from broker.users import check_password, check_user_name
 from gateway.documents import (
     Limits,
@@ -47,6 +49,8 @@ def read_terms(wanted: SubscriptionRequest, guard: Guard) -> Terms:
 
 def _read_target(target: WebhookTargetDocument | QueueTargetDocument, guard: Guard) -> Target:
     if isinstance(target, QueueTargetDocument):
+        if target.queue in {queue.name for queue in TOPOLOGY.queues}:
+            raise InvalidField("/target/queue", "is one of the product's own queues; name one of the subscriber's")
         return Target(kind=Kind.QUEUE, address=check_name(target.queue, "/target/queue"))
     check_url(target.url, guard)
     check_headers(target.headers)

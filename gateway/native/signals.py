@@ -6,12 +6,12 @@ from typing import Literal
 
 from aiohttp import web
 
-from broker.access import Permission
+from broker.access import Permission, Principal
 from broker.errors import InvalidField
 from broker.settings import Settings
 from broker.signals import Signal, Source, Throw
 from broker.store.deliveries import DeliveryStore
-from broker.store.signals import SignalStore
+from broker.store.signals import Numbered, SignalStore
 from broker.variables import Types
 from gateway.auth import Authenticator, demand, demand_tenant
 from gateway.bodies import parse, raw_member, read_json
@@ -137,6 +137,7 @@ class SignalsApi:
                 traceparent=read_traceparent(request),
             ),
             key=read_key(request, principal, body),
+            admit=lambda numbered: _admit(principal, numbered),
         )
         headers = {"Location": f"/v1/signals/{accepted.signal.id}"}
         if accepted.replayed:
@@ -146,12 +147,15 @@ class SignalsApi:
     async def list(self, request: web.Request) -> web.Response:
         """Answer a page of the recorded signals that the caller sees."""
         principal = await self._auth.principal(request)
-        demand(principal, Permission.READ)
+        name = text(request, "name")
+        demand(principal, Permission.READ, name)
+        if name is None and principal.names is not None:
+            raise InvalidField("?name", "is required: you may read signals of some names only")
         size = limit(request)
         page = await self._signals.page(
             after_id=integer(request, "afterId", 0),
             limit=size,
-            name=text(request, "name"),
+            name=name,
             tenant_id=text(request, "tenantId"),
             execution_id=text(request, "executionId"),
             tenants=principal.tenants,
@@ -179,11 +183,26 @@ class SignalsApi:
         demand(principal, Permission.READ)
         signal_id = path_id(request, "signal")
         signal = await self._signals.get(signal_id)
-        if signal is None or not principal.sees(signal.throw.tenant_id):
+        if signal is None or not _may_see(principal, signal.throw):
             raise NotFound(
                 f"There is no recorded signal {signal_id} (a signal is recorded shortly after its acceptance)."
             )
         return signal
+
+
+def _may_see(principal: Principal, throw: Throw) -> bool:
+    reached = throw.reach is None or any(principal.may_name_tenant(tenant) for tenant in throw.reach)
+    return reached and principal.sees(throw.tenant_id) and principal.may(Permission.READ, throw.name)
+
+
+def _admit(principal: Principal, numbered: Numbered) -> None:
+    """Let a throw to an execution pass, unless somebody of a tenant that *principal* may not name waits there.
+
+    Raises:
+        Forbidden: So it is.
+    """
+    for _, tenant_id in numbered.execution:
+        demand_tenant(principal, tenant_id)
 
 
 def _answer(

@@ -21,9 +21,7 @@ def postgres(servers: Path) -> Iterator[Postgres]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stack(
-    postgres: Postgres, rabbitmq: Rabbit, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stack]:
+async def stack(postgres: Postgres, rabbitmq: Rabbit, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """Two gateways and one of each worker, on PostgreSQL and RabbitMQ."""
     async with rabbitmq_stack(postgres, rabbitmq, tmp_path_factory.mktemp("stack"), make_rng()) as stack:
         yield stack

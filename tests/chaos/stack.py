@@ -88,7 +88,8 @@ class Stack:
                 await asyncio.sleep(after)
             await eventually(lambda: settled(client, running), within=within, every=0.2)
             reconciliation = await reconcile(client, running, audience, self.receiver, ready=ready)
-        print(f"{reconciliation}; ready {ready - over:.1f} s after the fault, settled {time.monotonic() - ready:.1f} s later")
+        seconds = time.monotonic() - ready
+        print(f"{reconciliation}; ready {ready - over:.1f} s after the fault, settled {seconds:.1f} s later")
         return reconciliation
 
 

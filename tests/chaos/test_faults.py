@@ -84,12 +84,12 @@ async def test_a_number_that_was_handed_out_is_not_handed_out_again_after_a_cras
         # The next number is the one that PostgreSQL logs, with all that follow.
         while await database.fetchval("SELECT log_cnt FROM signal_ids"):
             await number(database)
-        with pytest.raises(StoreUnavailable):
-            async with database.transaction() as session:
-                terms = ("a", False, None, None, False, "webhook", "http://a", "{}", None, [], None, None)
-                await session.execute(load("subscriptions").create, *terms)
-                before = await number(hasty)
-                postgres.crash()
-                postgres.start()
+        async with database.hold() as session:
+            terms = ("a", False, None, None, False, "webhook", "http://a", "{}", None, [], None, None)
+            await session.execute("BEGIN")
+            await session.execute(load("subscriptions").create, *terms)
+            before = await number(hasty)
+            postgres.crash()
+            postgres.start()
     async with Database(postgres.url) as database:
         assert await number(database) > before

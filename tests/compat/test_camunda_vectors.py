@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +25,10 @@ from tests.compat.vectors import (
 from tests.support.eventually import eventually
 from tests.support.product import ADMIN_TOKEN, Client, client_of
 from tests.support.receiver import receiver
-from tests.support.throwing import subscribe
+from tests.support.throwing import subscribe, throw
+
+Answer = tuple[int, str | None, Any]
+"""Status, content type, and the body as JSON."""
 
 
 @dataclass(frozen=True)
@@ -49,31 +51,30 @@ class Outcome:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def outcomes(product) -> AsyncIterator[dict[str, Outcome]]:
+async def outcomes(product) -> dict[str, Outcome]:
     """Return what came of every vector, each played on a subscription of its own."""
     async with client_of(product.url) as client, receiver() as webhooks, aiohttp.ClientSession() as session:
 
-        async def play(vector: Vector, suffix: str) -> tuple[str, int, tuple[int, str | None, Any]]:
+        async def play(vector: Vector, suffix: str) -> tuple[str, int, Answer]:
             waiting = await subscribe(
                 client, f"sig{suffix}", webhooks.url(f"/{vector['id']}"), executionId=f"<EXEC>{suffix}", once=True
             )
-            answer = await send(session, f"{product.url}/engine-rest", vector["request"], suffix)
-            return vector["id"], waiting["id"], answer
+            return vector["id"], waiting["id"], await send(session, product.url, vector["request"], suffix)
 
+        start = (await throw(client, "start"))["id"]
         played = await asyncio.gather(*(play(v, v["id"][-3:]) for v in VECTORS if can_be_renamed(v)))
         for vector in VECTORS:
             if not can_be_renamed(vector):
                 played.append(await play(vector, ""))
-                await delivered(client)
-                if not await consumed(client, played[-1][1]):
+                await recorded(client, start, played)
+                if not await is_consumed(client, played[-1][1]):
                     await client.request("DELETE", f"/v1/subscriptions/{played[-1][1]}")
-        await delivered(client)
+        await recorded(client, start, played)
+        consumed = {vector for vector, waiting, _ in played if await is_consumed(client, waiting)}
+        await eventually(lambda: len(webhooks.requests) >= len(consumed), within=30)
         received = {request.path[1:]: json.loads(request.body) for request in webhooks.requests}
         assert len(received) == len(webhooks.requests), "nobody receives twice"
-        yield {
-            vector: Outcome(*answer, received.get(vector), await consumed(client, waiting))
-            for vector, waiting, answer in played
-        }
+        return {vector: Outcome(*answer, received.get(vector), vector in consumed) for vector, _, answer in played}
 
 
 def can_be_renamed(vector: Vector) -> bool:
@@ -81,32 +82,35 @@ def can_be_renamed(vector: Vector) -> bool:
     return renamed(body_of(vector["request"]) or b"sig'", "0") != (body_of(vector["request"]) or b"sig'")
 
 
-async def send(session, base, request, suffix) -> tuple[int, str | None, Any]:
+async def send(session: aiohttp.ClientSession, url: str, request: dict[str, Any], suffix: str) -> Answer:
     body = body_of(request)
     headers = {key: value for key, value in request["headers"].items() if value is not None}
     async with session.request(
         request["method"],
-        URL(base + request["path"], encoded=True),
+        URL(f"{url}/engine-rest{request['path']}", encoded=True),
         data=None if body is None else renamed(body, suffix),
         headers={"Authorization": f"Bearer {ADMIN_TOKEN}", **headers},
         skip_auto_headers=["Content-Type"],
     ) as response:
         text = await response.text()
-        answer = json.loads(text.replace(f"<EXEC>{suffix}", "<EXEC>").replace(f"sig{suffix}", "sig")) if text else None
-        return response.status, response.headers.get("Content-Type"), answer
+        document = (
+            json.loads(text.replace(f"<EXEC>{suffix}", "<EXEC>").replace(f"sig{suffix}", "sig")) if text else None
+        )
+        return response.status, response.headers.get("Content-Type"), document
 
 
-async def delivered(client: Client) -> None:
-    """Return once everything that was accepted is recorded and delivered."""
+async def recorded(client: Client, start: int, played: list[tuple[str, int, Answer]]) -> None:
+    """Return once every signal that was accepted is recorded, and with it what it matched."""
+    accepted = sum(status == 204 for _, _, (status, _, _) in played)
 
-    async def is_quiet():
-        books = await client.get("/v1/ledger")
-        return not (books["awaitingRecord"] or books["deliveries"]["pending"] or books["deliveries"]["parked"])
+    async def is_done():
+        page = await client.get(f"/v1/signals?source=camunda&afterId={start}&limit=1000")
+        return len(page["items"]) == accepted
 
-    await eventually(is_quiet, within=30)
+    await eventually(is_done, within=30)
 
 
-async def consumed(client: Client, subscription_id: int) -> bool:
+async def is_consumed(client: Client, subscription_id: int) -> bool:
     status, _, subscription = await client.request("GET", f"/v1/subscriptions/{subscription_id}")
     return status == 200 and subscription["consumedBy"] is not None
 

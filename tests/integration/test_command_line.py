@@ -8,8 +8,9 @@ import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, Self
 from urllib.error import HTTPError
 
@@ -119,11 +120,16 @@ class Run:
         return [line for line in lines if line["event"] == name]
 
 
+@pytest.fixture
+def place(servers: Path) -> Place:
+    """A place of this test's own, with nothing in it."""
+    return Place(Path(mkdtemp(dir=servers)))
+
+
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def broker(servers: Path) -> Iterator[Run]:
     """A product that runs while the tests of this module work beside it; it must not notice."""
-    place = Place(tmp_path_factory.mktemp("beside"))
-    with Run(place) as run:
+    with Run(Place(Path(mkdtemp(dir=servers)))) as run:
         yield run
         assert run.http("/readyz") == 200
         assert [line for line in run.log.read_text().splitlines() if '"level": "error"' in line] == []
@@ -243,8 +249,7 @@ def test_a_mistyped_setting_is_told_and_the_nearest_one_named(broker: Run):
     )
 
 
-def test_an_instance_of_its_own_keeps_its_data_from_start_to_start(broker: Run, tmp_path: Path):
-    place = Place(tmp_path)
+async def test_an_instance_of_its_own_keeps_its_data_from_start_to_start(broker: Run, place: Place):
     token = place.ask("token", "create", "before", "--permission", "admin")["token"]
     assert not place.has_postgres(), "a command that started PostgreSQL stops it"
 
@@ -259,11 +264,10 @@ def test_an_instance_of_its_own_keeps_its_data_from_start_to_start(broker: Run, 
     }
     assert not place.has_postgres()
 
-    with ExitStack() as stack:
-        second = stack.enter_context(Run(place))
+    with Run(place) as second:
         assert "admin token the one printed at the first start" in second.said
         assert "sb_" not in second.said
-        assert second.http("/v1/signals/1", token) == 200
+        await eventually(lambda: second.http("/v1/signals/1", token) == 200)
         assert second.end(signal.SIGINT) == 0
 
     with Run(place) as killed:
@@ -273,8 +277,7 @@ def test_an_instance_of_its_own_keeps_its_data_from_start_to_start(broker: Run, 
     assert not place.has_postgres(), "the last one stops PostgreSQL, though another was killed"
 
 
-def test_the_doctor_finds_what_is_missing(tmp_path: Path):
-    place = Place(tmp_path)
+def test_the_doctor_finds_what_is_missing(place: Place):
     done = place.call("doctor", "--json")
     assert done.returncode == 1
     report = json.loads(done.stdout)

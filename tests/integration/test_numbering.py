@@ -35,6 +35,7 @@ async def test_concurrent_throws_at_two_gateways_have_distinct_ids_in_the_order_
 
     spans.sort(key=lambda span: span[2])
     assert len({span[2] for span in spans}) == 200
-    assert all(first[3] < second[3] for first, second in itertools.pairwise(spans))
+    # Two signals of one batch may share a microsecond.
+    assert all(first[3] <= second[3] for first, second in itertools.pairwise(spans))
     latest_begin = itertools.accumulate((begun for begun, *_ in spans), max)
     assert all(answered > begun for (_, answered, *_), begun in zip(spans, latest_begin, strict=True))

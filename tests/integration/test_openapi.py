@@ -11,7 +11,7 @@ from gateway.docs import content_security_policy
 from tests.support.receiver import Answer
 from tests.support.throwing import delivery, endpoint, subscribe, throw
 
-METHODS = {"get", "post", "put", "patch", "delete"}
+METHODS = {"get", "head", "post", "put", "patch", "delete", "options"}
 
 
 @pytest.fixture

@@ -5,13 +5,18 @@ A throw is answered when every bound queue holds its message: a queue that holds
 
 from __future__ import annotations
 
+import asyncio
+import re
+import shlex
 from datetime import datetime
 from unittest.mock import ANY
 
 import pytest
+from pika.exceptions import ChannelClosedByBroker
 
 from tests.support.queues import declare, delete, fresh_queue, take
-from tests.support.taps import PROGRAMS, running_tap
+from tests.support.rabbitmq_servers import vhost_of
+from tests.support.taps import DOCS, PROGRAMS, running_tap
 from tests.support.throwing import endpoint, fresh_id, throw, token
 
 pytestmark = pytest.mark.parametrize("product", ["rabbitmq"], indirect=True, scope="session")
@@ -204,3 +209,26 @@ async def test_a_broadcast_by_a_limited_principal_reaches_no_tap_of_another_tena
     }
     _, properties, _ = found[acme][0]
     assert (properties.headers["ce-id"], properties.headers["scope"]) == (str(signal["id"]), "broadcast")
+
+
+async def test_the_user_of_a_tap_binds_what_it_was_permitted_and_nothing_else(product, rabbitmq, product_vhost, name):
+    """The commands are those of docs/taps.md."""
+    password = fresh_queue()
+    await asyncio.to_thread(rabbitmq.ctl, "add_user", "billing", password)
+    for command in re.findall("^rabbitmqctl (.*)$", (DOCS / "taps.md").read_text(), re.MULTILINE):
+        what, *arguments = shlex.split(command)
+        await asyncio.to_thread(rabbitmq.ctl, what, "-p", vhost_of(product_vhost), *arguments)
+    url = f"amqp://billing:{password}@{product_vhost.rpartition('@')[2]}"
+
+    permitted = f"signals.by-name={name}", f"signals.routed=tenant.acme.{name}"
+    await declare(url, *permitted, queue="billing")
+    for other in (
+        "signals.routed=#",
+        f"signals.routed=tenant.*.{name}",
+        f"signals.routed=untenanted.{name}",
+        "signals.broadcast=",
+    ):
+        with pytest.raises(ChannelClosedByBroker, match="ACCESS_REFUSED"):
+            await declare(url, other, queue="billing")
+    await delete(url, "billing")
+    await asyncio.to_thread(rabbitmq.ctl, "delete_user", "billing")

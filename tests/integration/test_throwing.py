@@ -182,9 +182,9 @@ async def test_an_execution_that_waits_for_another_signal_is_camundas_500(client
 
 
 async def test_camundas_engine_must_be_the_default_one(client):
-    error = await client.post("/engine-rest/engine/nope/signal", {"name": "s"}, expect=404)
+    error = await client.post("/engine-rest/engine/nope/signal", {"name": "s"}, expect=400)
 
-    assert error == {"type": "InvalidRequestException", "message": "Process engine nope not available", "code": None}
+    assert error == {"type": "InvalidRequestException", "message": "No process engine available", "code": None}
 
 
 async def test_a_foreign_tenant_is_camundas_500_only_if_somebody_would_receive_it(client, name):

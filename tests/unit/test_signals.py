@@ -42,3 +42,14 @@ def test_a_routing_key_over_255_bytes_is_refused_with_the_field_that_makes_it_so
 
 def test_a_routing_key_of_255_bytes_passes():
     assert len(Throw(name="n" * 244, scope=Scope.UNTENANTED).routing_key) == 255
+
+
+def test_a_limited_throw_to_an_execution_reaches_its_tenants_only_and_has_no_copies():
+    throw = Throw(name="sig", scope=Scope.EXECUTION, execution_id="e", reach=("t1",))
+    assert (throw.routing_key, throw.carbon_copies) == ("execution.e.sig", [])
+
+
+def test_a_typed_view_that_no_header_can_hold_is_refused():
+    types = {f"v{i}": {"type": "Date"} for i in range(3000)}
+    with pytest.raises(InvalidField, match="come to more than 49152 bytes"):
+        Throw(name="sig", types=types)

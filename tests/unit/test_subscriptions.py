@@ -50,6 +50,12 @@ LIMITED = {"reach": ("t1",)}
         (EXECUTION, {"execution_id": "e1", "tenant_id": "t1"}, None),
         (EXECUTION, {}, "it is for the execution 'e1' only"),
         (EXECUTION, {"execution_id": "e2"}, "it is for the execution 'e1' only"),
+        ({**EXECUTION, **LIMITED}, {"execution_id": "e1", "tenant_id": "t1"}, None),
+        (
+            {**EXECUTION, **LIMITED},
+            {"execution_id": "e1", "tenant_id": "t2"},
+            "the caller does not reach the subscription's tenant",
+        ),
         (LIMITED, {}, None),
         (LIMITED, {"tenant_id": "t1"}, None),
         (LIMITED, {"tenant_id": "t2"}, "the caller does not reach the subscription's tenant"),

@@ -99,7 +99,10 @@ WHERE id > $1
   AND ($2::text IS NULL OR name = $2)
   AND ($3::text IS NULL OR tenant_id = $3)
   AND ($4::text IS NULL OR execution_id = $4)
-  AND ($5::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY ($5))
+  AND ($5::text[] IS NULL OR (
+      (tenant_id IS NULL OR tenant_id = ANY ($5))
+      AND (reach IS NULL OR EXISTS (SELECT FROM json_array_elements_text(reach) AS r (tenant) WHERE r.tenant = ANY ($5)))
+  ))
   AND ($6::text IS NULL OR source = $6)
   AND ($7::bigint IS NULL OR source_id = $7)
   AND ($8::timestamptz IS NULL OR created_at >= $8)

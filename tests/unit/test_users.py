@@ -1,0 +1,294 @@
+import asyncio
+import time
+from base64 import b64encode
+from datetime import UTC, datetime
+
+import pytest
+
+from broker.access import Permission
+from broker.errors import InvalidField
+from broker.users import Lockout, User, check_password, check_user_name, hash_password, is_password, make_decoy
+from gateway import passwords as module
+from gateway.auth import read_user
+from gateway.passwords import MOST_WAITING, REMEMBERED_SECONDS, Passwords
+from gateway.refusals import Busy
+
+PASSWORD = "correct horse"
+KEPT = hash_password(PASSWORD)
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class Users:
+    """The cache's answers, as data."""
+
+    def __init__(self, *users):
+        self.known = {user.name: user for user in users}
+
+    async def user(self, name):
+        return self.known.get(name)
+
+
+def user(name="demo", password=KEPT, **terms):
+    defaults = {"permissions": (), "names": None, "tenants": None, "groups": ()}
+    return User(
+        id=1,
+        name=name,
+        password=password,
+        created_at=datetime(2026, 11, 22, tzinfo=UTC),
+        created_by="admin",
+        **{**defaults, **terms},
+    )
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def checks(monkeypatch):
+    """The passwords that argon2 had to check."""
+    checked = []
+
+    def counted(password, kept):
+        checked.append(password)
+        return is_password(password, kept)
+
+    monkeypatch.setattr(module, "is_password", counted)
+    return checked
+
+
+# What is kept of a password, and what may be one
+
+
+def test_passwords_are_kept_as_argon2id_with_a_salt_of_their_own():
+    assert KEPT.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert hash_password(PASSWORD) != KEPT
+    assert is_password(PASSWORD, KEPT)
+    assert not is_password(PASSWORD + " ", KEPT)
+
+
+def test_a_decoy_costs_what_a_password_costs_and_is_none():
+    decoy = make_decoy()
+    assert not is_password(PASSWORD, decoy)
+    assert decoy.rpartition("$")[0].rpartition("$")[0] == KEPT.rpartition("$")[0].rpartition("$")[0]
+    assert [len(part) for part in decoy.split("$")] == [len(part) for part in KEPT.split("$")]
+
+
+def test_what_is_kept_of_a_password_is_not_in_a_users_representation():
+    assert KEPT not in repr(user())
+
+
+@pytest.mark.parametrize("password", ["12345678", "x" * 1024, "a:b:c:d:", "pässwörd", "\U0001f511" * 8, "with blanks "])
+def test_a_password_has_8_to_1024_characters(password):
+    assert check_password(password) == password
+
+
+@pytest.mark.parametrize("password", ["1234567", "x" * 1025, "1234567\n", "1234567\x00", "1234567\ud800"])
+def test_other_passwords_are_refused_and_not_repeated(password):
+    with pytest.raises(InvalidField) as caught:
+        check_password(password)
+    assert caught.value.pointer == "/password"
+    assert password not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "a:b", "x" * 256, "a\x00b"])
+def test_a_name_that_http_basic_or_the_store_cannot_carry_is_refused(name):
+    with pytest.raises(InvalidField):
+        check_user_name(name)
+
+
+# Principals
+
+
+def test_a_users_principal_is_named_and_limited_as_the_user_is():
+    principal = user(permissions=(Permission.THROW,), names=("a.#",), tenants=("t1",), groups=("sales",)).principal
+    assert (principal.name, principal.user_id, principal.token_id) == ("demo", 1, None)
+    assert principal.may(Permission.THROW, "a.b")
+    assert not principal.may(Permission.THROW, "b")
+    assert not principal.may(Permission.READ)
+    assert principal.tenants == ("t1",)
+
+
+def test_limits_to_tenants_do_not_apply_to_camundas_administrators_but_they_need_permissions():
+    principal = user(tenants=("t1",), groups=("camunda-admin",)).principal
+    assert principal.tenants is None
+    assert not principal.may(Permission.THROW)
+
+
+def test_a_user_and_a_token_of_the_same_name_are_told_apart():
+    assert user(name="token 1").principal.key == "user 1"
+    assert user(name="admin").principal.key == "user 1"
+
+
+# The header
+
+
+def basic(text, scheme="Basic "):
+    return scheme + b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (basic("demo:secret"), ("demo", "secret")),
+        (basic("demo:se:cr:et"), ("demo", "se:cr:et")),
+        (basic("jörg:pässwörd €"), ("jörg", "pässwörd €")),
+        (basic("demo:secret", "Basic  "), ("demo", "secret")),
+        (basic("demo:secret1").rstrip("="), ("demo", "secret1")),
+        (basic("demo:"), ("demo", "")),
+        (basic(":secret"), ("", "secret")),
+        (basic("demo"), None),
+        ("Basic", None),
+        ("Basic ", None),
+        ("Basic !!!!", None),
+        ("Basic ZGVt bzpkZW1v", None),
+        ("Basic Z", None),
+        ("Basic ä", None),
+        ("Basic " + b64encode(b"demo:\xff\xff").decode(), None),
+    ],
+)
+def test_http_basic_is_read_like_this(header, expected):
+    assert read_user(header) == expected
+
+
+# Brute force
+
+
+def test_a_name_is_locked_for_3_seconds_and_twice_as_long_every_time_but_at_most_60(clock):
+    lockout = Lockout(clock=clock)
+    pauses = []
+    for _ in range(7):
+        pauses.append(lockout.fail("demo").total_seconds())
+        clock.now += pauses[-1] - 0.1
+        assert lockout.is_locked("demo")
+        clock.now += 0.2
+        assert not lockout.is_locked("demo")
+    assert pauses == [3, 6, 12, 24, 48, 60, 60]
+
+
+def test_success_forgives(clock):
+    lockout = Lockout(clock=clock)
+    lockout.fail("demo")
+    lockout.forgive("demo")
+    assert not lockout.is_locked("demo")
+    assert lockout.fail("demo").total_seconds() == 3
+
+
+def test_names_are_locked_on_their_own_and_only_so_many_are_kept(clock):
+    lockout = Lockout(clock=clock, size=2)
+    for name in ("a", "b", "c"):
+        lockout.fail(name)
+    assert [lockout.is_locked(name) for name in ("a", "b", "c", "d")] == [False, True, True, False]
+
+
+# Signing in
+
+
+async def test_only_the_right_password_signs_in(clock):
+    passwords = Passwords(Users(user()), clock=clock)
+    assert (await passwords.sign_in("demo", PASSWORD)).name == "demo"
+    assert await passwords.sign_in("Demo", PASSWORD) is None
+    assert await passwords.sign_in("demo", "wrong horse") is None
+
+
+async def test_a_right_password_costs_argon2_once_a_minute(clock, checks):
+    passwords = Passwords(Users(user()), clock=clock)
+    for _ in range(3):
+        assert await passwords.sign_in("demo", PASSWORD)
+    assert len(checks) == 1
+
+    clock.now += REMEMBERED_SECONDS
+    assert await passwords.sign_in("demo", PASSWORD)
+    assert len(checks) == 2
+
+
+async def test_requests_that_come_at_once_share_one_check(clock, checks):
+    passwords = Passwords(Users(user()), clock=clock)
+    assert all(await asyncio.gather(*(passwords.sign_in("demo", PASSWORD) for _ in range(1000))))
+    assert len(checks) == 1
+
+
+async def test_a_request_that_goes_away_does_not_take_the_others_with_it(clock):
+    passwords = Passwords(Users(user()), clock=clock)
+    first, second = (asyncio.create_task(passwords.sign_in("demo", PASSWORD)) for _ in range(2))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).name == "demo"
+
+
+async def test_what_is_remembered_is_of_no_use_once_the_password_is_another(clock, checks):
+    users = Users(user())
+    passwords = Passwords(users, clock=clock)
+    assert await passwords.sign_in("demo", PASSWORD)
+
+    users.known["demo"] = user(password=hash_password("other horse"))
+    assert await passwords.sign_in("demo", PASSWORD) is None
+    users.known.clear()
+    clock.now += 10
+    assert await passwords.sign_in("demo", PASSWORD) is None
+
+
+async def test_a_user_that_does_not_exist_costs_what_a_wrong_password_costs(clock, checks):
+    passwords = Passwords(Users(user()), clock=clock)
+    assert await passwords.sign_in("nobody", PASSWORD) is None
+    assert await passwords.sign_in("demo", "wrong horse") is None
+    assert checks == [PASSWORD, "wrong horse"]
+
+
+async def test_after_a_failure_even_the_right_password_has_to_wait_and_costs_nothing(clock, checks):
+    """A password that is remembered has to wait, too: else whoever guesses could go on against the memory."""
+    passwords = Passwords(Users(user()), clock=clock)
+    assert await passwords.sign_in("demo", PASSWORD)
+    assert await passwords.sign_in("demo", "wrong horse") is None
+    assert await passwords.sign_in("demo", PASSWORD) is None
+    assert await passwords.sign_in("demo", "wrong again") is None
+    assert checks == [PASSWORD, "wrong horse"]
+
+    clock.now += 4
+    assert await passwords.sign_in("demo", PASSWORD)
+
+
+async def test_guesses_that_come_at_once_are_not_all_tried(clock, checks):
+    passwords = Passwords(Users(user()), clock=clock)
+    guesses = [f"guess {number:03}" for number in range(50)]
+    assert not any(await asyncio.gather(*(passwords.sign_in("demo", guess) for guess in guesses)))
+    assert len(checks) <= 2
+
+
+async def test_names_that_nobody_can_have_are_refused_at_once(clock, checks):
+    passwords = Passwords(Users(), clock=clock)
+    assert [await passwords.sign_in(name, PASSWORD) for name in ("", "a\x00", "x" * 256)] == [None] * 3
+    assert checks == []
+
+
+async def test_only_so_many_passwords_wait_and_the_others_are_told_so(clock, checks):
+    passwords = Passwords(Users(), clock=clock)
+    answers = await asyncio.gather(
+        *(passwords.sign_in(f"nobody {n}", PASSWORD) for n in range(MOST_WAITING + 5)), return_exceptions=True
+    )
+    assert sum(isinstance(answer, Busy) for answer in answers) == 5
+    assert len(checks) == MOST_WAITING
+
+
+async def test_checking_does_not_hold_up_the_event_loop(clock, monkeypatch):
+    """The check goes on until the event loop, which must be free for that, ends it."""
+    release = []
+
+    def slow(_password, _kept):
+        while not release:
+            time.sleep(0.001)
+        return True
+
+    monkeypatch.setattr(module, "is_password", slow)
+    signing_in = asyncio.create_task(Passwords(Users(user()), clock=clock).sign_in("demo", PASSWORD))
+    asyncio.get_running_loop().call_later(0.01, release.append, True)
+    assert await signing_in
