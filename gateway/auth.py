@@ -57,7 +57,8 @@ class Authenticator:
         caller = await self.caller(request)
         if caller is None or caller.endpoint_id is not None:
             raise Unauthenticated(
-                "A valid API token (Authorization: Bearer sb_...) or user and password (HTTP Basic) are needed.",
+                "Valid credentials are needed: an API token (Authorization: Bearer sb_...), or a user's name and"
+                " password (HTTP Basic).",
                 headers=_CHALLENGE,
             )
         return caller.principal

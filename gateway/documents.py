@@ -227,9 +227,9 @@ class UserRequest(Limits):
 class UserChanges(Limits):
     """What changes of a user; what is not mentioned stays."""
 
-    password: Password = ""
-    permissions: list[PermissionName] = []
-    groups: Groups = []
+    password: Password = Field(default_factory=str)
+    permissions: list[PermissionName] = Field(default_factory=list)
+    groups: Groups = Field(default_factory=list)
 
 
 class UserDocument(Document):

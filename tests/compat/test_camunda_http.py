@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from io import BytesIO
 
 import pytest
 from yarl import URL
@@ -94,11 +95,12 @@ async def test_a_compressed_body_is_read(client, name):
 
 
 async def test_a_body_over_the_limit_is_refused_in_camundas_envelope(client):
-    document = {"name": "s", "variables": {"v": {"value": "x" * (1 << 20)}}}
+    body = BytesIO(json.dumps({"name": "s", "variables": {"v": {"value": "x" * (1 << 20)}}}).encode())
+    headers = {"Content-Type": "application/json"}
 
-    error = await client.post("/engine-rest/signal", document, expect=413)
+    status, _, error = await client.request("POST", "/engine-rest/signal", data=body, headers=headers)
 
-    assert error["type"] == "InvalidRequestException"
+    assert (status, error["type"]) == (413, "InvalidRequestException")
     assert error["message"]
 
 

@@ -1,5 +1,5 @@
 import asyncio
-import time
+import threading
 from base64 import b64encode
 from datetime import UTC, datetime
 
@@ -12,6 +12,7 @@ from gateway import passwords as module
 from gateway.auth import read_user
 from gateway.passwords import MOST_WAITING, REMEMBERED_SECONDS, Passwords
 from gateway.refusals import Busy
+from tests.support.eventually import eventually
 
 PASSWORD = "correct horse"
 KEPT = hash_password(PASSWORD)
@@ -63,6 +64,25 @@ def checks(monkeypatch):
 
     monkeypatch.setattr(module, "is_password", counted)
     return checked
+
+
+class Gate:
+    """Holds up argon2, or what stands in its place, until it is opened; everything is right then."""
+
+    def __init__(self):
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+    def __call__(self, _password, _kept):
+        self.reached.set()
+        assert self.opened.wait(5)
+        return True
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    gate = Gate()
+    monkeypatch.setattr(module, "is_password", gate)
+    return gate
 
 
 # What is kept of a password, and what may be one
@@ -216,12 +236,13 @@ async def test_requests_that_come_at_once_share_one_check(clock, checks):
     assert len(checks) == 1
 
 
-async def test_a_request_that_goes_away_does_not_take_the_others_with_it(clock):
+async def test_a_request_that_goes_away_does_not_take_the_others_with_it(clock, gate):
     passwords = Passwords(Users(user()), clock=clock)
     first, second = (asyncio.create_task(passwords.sign_in("demo", PASSWORD)) for _ in range(2))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await eventually(gate.reached.is_set)
     first.cancel()
+    await asyncio.wait([first])
+    gate.opened.set()
     assert (await second).name == "demo"
 
 
@@ -257,6 +278,15 @@ async def test_after_a_failure_even_the_right_password_has_to_wait_and_costs_not
     assert await passwords.sign_in("demo", PASSWORD)
 
 
+async def test_a_right_password_makes_wrong_ones_forgotten(clock):
+    passwords = Passwords(Users(user()), clock=clock)
+    for _ in range(2):
+        assert await passwords.sign_in("demo", "wrong horse") is None
+        clock.now += 4
+        assert await passwords.sign_in("demo", PASSWORD)
+        clock.now += REMEMBERED_SECONDS
+
+
 async def test_guesses_that_come_at_once_are_not_all_tried(clock, checks):
     passwords = Passwords(Users(user()), clock=clock)
     guesses = [f"guess {number:03}" for number in range(50)]
@@ -279,16 +309,9 @@ async def test_only_so_many_passwords_wait_and_the_others_are_told_so(clock, che
     assert len(checks) == MOST_WAITING
 
 
-async def test_checking_does_not_hold_up_the_event_loop(clock, monkeypatch):
-    """The check goes on until the event loop, which must be free for that, ends it."""
-    release = []
-
-    def slow(_password, _kept):
-        while not release:
-            time.sleep(0.001)
-        return True
-
-    monkeypatch.setattr(module, "is_password", slow)
+async def test_checking_does_not_hold_up_the_event_loop(clock, gate):
+    """The check goes on until the event loop, which must be free for that, lets it end."""
     signing_in = asyncio.create_task(Passwords(Users(user()), clock=clock).sign_in("demo", PASSWORD))
-    asyncio.get_running_loop().call_later(0.01, release.append, True)
+    await eventually(gate.reached.is_set)
+    gate.opened.set()
     assert await signing_in
