@@ -66,6 +66,7 @@ class Passwords:
         digest = self._digest(name, password, kept)
         if self._right.get(digest, 0) <= self._clock() and not await self._check(digest, name, password, kept):
             return None
+        self._lockout.forgive(name)
         return None if user is None else user.principal
 
     def _digest(self, *parts: str) -> bytes:
@@ -90,7 +91,6 @@ class Passwords:
                 pause = self._lockout.fail(name)
                 log.warning("user.locked", seconds=pause.total_seconds(), user=None if kept == self._decoy else name)
                 return False
-        self._lockout.forgive(name)
         self._remember(digest)
         return True
 

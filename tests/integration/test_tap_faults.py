@@ -11,9 +11,11 @@ import re
 
 import pytest
 
+from broker.topology import BROADCAST, RECORD
 from tests.support.eventually import eventually
 from tests.support.queues import declare, delete, fill, holds, take
-from tests.support.throwing import delivery, fresh_id, subscribe, throw
+from tests.support.rabbitmq import on_channel
+from tests.support.throwing import delivery, fresh_id, recorded, subscribe, throw
 
 pytestmark = pytest.mark.parametrize("product", ["rabbitmq"], indirect=True, scope="session")
 
@@ -63,6 +65,20 @@ async def test_a_tap_that_rejects_fails_no_throw_and_doubles_none(client, produc
     assert len(kept) < 50, "a quorum queue's limit is soft, but it is one"
     assert await rejections(client, "signals.broadcast") - before == len(ids) - len(kept)
     assert sorted(int(properties.headers["ce-id"]) for _, properties, _ in reached) == ids
+
+
+async def test_the_second_publish_goes_to_the_record_queue(client, product_vhost, name):
+    """The first one, which the tap rejected, does not reach it here."""
+    full = await declare(product_vhost, f"signals.by-name={name}", **{"x-queue-type": "classic"}, **REJECTING)
+    await fill(product_vhost, full, 1)
+    await on_channel(product_vhost, lambda channel: channel.queue_unbind(RECORD, BROADCAST, ""))
+    try:
+        signal = await throw(client, name)
+    finally:
+        await on_channel(product_vhost, lambda channel: channel.queue_bind(RECORD, BROADCAST, ""))
+        await delete(product_vhost, full)
+
+    await recorded(client, signal["id"])
 
 
 async def test_a_tenants_tap_that_rejects_fails_no_throw_and_doubles_none(client, product_vhost, name, webhooks):
