@@ -35,6 +35,9 @@ _DOWN = (
     asyncpg.QueryCanceledError,
     asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,  # a primary that became a standby
+    asyncpg.UndefinedTableError,  # a process that is newer than the schema: it waits for `migrate`
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
 )
 
 

@@ -191,7 +191,7 @@ class SignalsApi:
 
 
 def _may_see(principal: Principal, throw: Throw) -> bool:
-    reached = throw.reach is None or any(principal.may_name_tenant(tenant) for tenant in throw.reach)
+    reached = not throw.reach or any(principal.may_name_tenant(tenant) for tenant in throw.reach)
     return reached and principal.sees(throw.tenant_id) and principal.may(Permission.READ, throw.name)
 
 

@@ -9,9 +9,10 @@ from tests.support.eventually import eventually
 from tests.support.throwing import fresh_id, matched, recorded_ids, subscribe, throw
 
 
-async def signal(client, name, *, expect=204, **terms):
+async def signal(client, name, *, expect=204, key=None, **terms):
     """Throw a signal the way Camunda's callers do; return the answer's body."""
-    return await client.post("/engine-rest/signal", {"name": name, **terms}, expect=expect)
+    headers = {} if key is None else {"Idempotency_Key": key}
+    return await client.post("/engine-rest/signal", {"name": name, **terms}, expect=expect, **headers)
 
 
 def received(webhooks):
@@ -72,6 +73,19 @@ async def test_an_execution_is_reached_alone_and_then_gone(client, webhooks, nam
     }
     assert list(received(webhooks)) == [f"/{a}"]
     assert await waiting(client, name) == {b}
+
+
+async def test_a_repeat_under_the_same_key_is_answered_as_the_first_throw(client, name):
+    """The answer may have been lost on the way, and the execution moved on."""
+    execution = fresh_id("execution")
+    await signal(client, name, executionId=execution, expect=500, key=f"{name} early")
+    once = await subscribe(client, name, executionId=execution, once=True)
+
+    for _ in range(2):
+        await signal(client, name, executionId=execution, key=name)
+        (consumer,) = await recorded_ids(client, name, 1)
+    assert await matched(client, consumer) == {once["id"]}
+    await signal(client, name, executionId=execution, expect=500, key=f"{name} late")
 
 
 async def test_names_have_no_wildcards(client, name):

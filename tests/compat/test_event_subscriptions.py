@@ -29,11 +29,10 @@ def ask(client, rows):
     positions = {str(row["id"]): position for position, row in enumerate(rows)}
 
     async def asked(**query):
-        query = urlencode(query)
-        found = await client.get(f"{PATH}?{query}")
+        found = await client.get(f"{PATH}?{urlencode(query)}")
         page = [positions[row["id"]] for row in found if row["id"] in positions]
         if not {"firstResult", "maxResults", "sortBy"} & set(query):
-            assert (await client.get(f"{PATH}/count?{query}"))["count"] == len(found)
+            assert (await client.get(f"{PATH}/count?{urlencode(query)}"))["count"] == len(found)
         return page
 
     return asked

