@@ -80,6 +80,7 @@ async def test_a_repeat_under_the_same_key_is_answered_as_the_first_throw(client
     execution = fresh_id("execution")
     await signal(client, name, executionId=execution, expect=500, key=f"{name} early")
     once = await subscribe(client, name, executionId=execution, once=True)
+    await signal(client, name, executionId=execution, expect=500, key=f"{name} early")
 
     for _ in range(2):
         await signal(client, name, executionId=execution, key=name)

@@ -1,7 +1,7 @@
 -- name: number
 -- Number the signals of one batch, in order: $1 names, $2 execution ids, $3 principals, $4 idempotency keys, $5 hashes.
 -- The lock makes the order of ids the order of times over all gateways; nothing is reserved ahead.
--- Who waits in an execution is told, too: for the repeat of a key, whatever the first throw consumed still waits.
+-- Who waits in an execution is told, too: for the repeat of a key, those whom the first throw reached or could reach.
 WITH lock AS MATERIALIZED (
     SELECT pg_advisory_xact_lock(7305002)
 ), asked AS MATERIALIZED (
@@ -32,6 +32,7 @@ LEFT JOIN LATERAL (
     FROM (
         SELECT s.id, s.name, s.tenant_id FROM subscriptions s
         WHERE s.execution_id = n.execution_id AND s.until IS NULL AND s.consumed_by IS NULL
+          AND s.since < coalesce(c.signal_id, n.id)
         UNION ALL
         SELECT s.id, s.name, s.tenant_id
         FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id AND s.consumed_by = d.signal_id
