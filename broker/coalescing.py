@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -39,13 +40,25 @@ class Coalescer(Generic[T, R]):
         for _, future in self._waiting:
             future.cancel()
 
-    async def submit(self, item: T) -> R:
-        """Return *execute*'s result for *item*; a caller that gives up does not disturb the others of its batch."""
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+    async def submit(self, item: T, *, timeout: timedelta | None = None) -> R:
+        """Return *execute*'s result for *item*; a caller that gives up does not disturb the others of its batch.
+
+        Raises:
+            TimeoutError: It did not come within *timeout*, waiting for the batch before included.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
         self._waiting.append((item, future))
         if self._runner is None:
             self._runner = asyncio.create_task(self._run())
-        return await future
+        if timeout is None:
+            return await future
+        # Cheaper than asyncio.timeout, on the path of every throw.
+        timer = loop.call_later(timeout.total_seconds(), _expire, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
 
     async def _run(self) -> None:
         try:
@@ -72,3 +85,8 @@ class Coalescer(Generic[T, R]):
         for (_, future), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)
+
+
+def _expire(future: asyncio.Future[R]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())

@@ -92,6 +92,15 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     """
     if (request.content_length or 0) > limit:
         raise TooLarge(f"The body has {request.content_length} bytes; at most {limit} are allowed.")
+    if request.content.is_eof():  # a small body is here already, and nothing can come late
+        body = await request.content.read()
+        if len(body) > limit:
+            raise TooLarge(f"The body has more than {limit} bytes.")
+        return body
+    return await _gather_body(request, limit)
+
+
+async def _gather_body(request: web.Request, limit: int) -> bytes:
     body = bytearray()
     try:
         async with asyncio.timeout(request.app[BODY_TIMEOUT].total_seconds()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -122,8 +121,7 @@ class Intake:
     async def _number(self, throw: Throw, key: IdempotencyKey | None) -> Numbered:
         """Number *throw* in time, however long the batch before its own takes."""
         try:
-            async with asyncio.timeout(self._store_timeout.total_seconds()):
-                return await self._numbers.submit((throw, key))
+            return await self._numbers.submit((throw, key), timeout=self._store_timeout)
         except TimeoutError as error:
             raise StoreUnavailable("the throw was not numbered in time") from error
 

@@ -1,4 +1,5 @@
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -75,3 +76,16 @@ async def test_closing_cancels_those_who_wait():
         await asyncio.sleep(0)
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_a_caller_waits_no_longer_than_it_said_even_behind_a_batch_that_hangs():
+    recorder = Recorder()
+    async with Coalescer(recorder) as coalescer:
+        first = asyncio.create_task(coalescer.submit("first"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        with pytest.raises(TimeoutError):
+            await coalescer.submit("second", timeout=timedelta(seconds=0.01))
+        recorder.go.set()
+        assert await first == "FIRST"
+    assert recorder.batches == [["first"]]

@@ -47,13 +47,12 @@ def test_during_a_rotation_the_old_and_the_new_secret_both_verify():
         Webhook(secret).verify(BODY, headers)
 
 
-@pytest.mark.parametrize(
-    "altered",
-    [{"webhook-id": "7-4"}, {"webhook-timestamp": str(int(datetime.now(UTC).timestamp()) - 60)}],
-)
-def test_an_altered_header_is_detected(altered):
+@pytest.mark.parametrize("header", ["webhook-id", "webhook-timestamp"])
+def test_an_altered_header_is_detected(header):
+    headers = sign(SECRET)
+    altered = {"webhook-id": "7-4", "webhook-timestamp": str(int(headers["webhook-timestamp"]) - 60)}[header]
     with pytest.raises(WebhookVerificationError, match="No matching signature"):
-        Webhook(SECRET).verify(BODY, sign(SECRET) | altered)
+        Webhook(SECRET).verify(BODY, headers | {header: altered})
 
 
 def test_an_altered_body_is_detected():
