@@ -26,6 +26,7 @@ from gateway.camunda.dialect import CAMUNDA
 from gateway.camunda.event_subscriptions import EventSubscriptionsApi
 from gateway.camunda8.api import Camunda8Api
 from gateway.camunda8.problems import CAMUNDA8
+from gateway.console import ConsoleApi
 from gateway.dialects import BODY_TIMEOUT, answering_errors
 from gateway.docs import DocsApi
 from gateway.intake import Intake
@@ -67,6 +68,7 @@ async def gateway_app(
             Camunda8Api(intake, auth, settings),
             CallsApi(intake, cache, auth),
             AdminApi(access, signals, auth, settings),
+            ConsoleApi(),
         )
         routes = [route for api in apis for route in api.routes] + probes(health)
         routes += DocsApi(routes, DIALECTS, version=version("signal-broker")).routes

@@ -45,6 +45,7 @@ async def _announce(parts: Parts, url: str) -> None:
         pasted = shown
     print(
         f"ready {url}",
+        f"console {url}/console",
         f"docs {url}/docs",
         f"admin token {shown}",
         "throw a first signal:",

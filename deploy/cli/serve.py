@@ -49,15 +49,15 @@ async def serve(
             loop.add_signal_handler(number, stopping.set)
         async with AsyncExitStack() as stack:
             workers = [await stack.enter_async_context(_worker(role, parts)) for role in WORKERS if role in roles]
-            address = await stack.enter_async_context(_http(parts, gateway=GATEWAY in roles))
             async with asyncio.TaskGroup() as group:
                 for worker in workers:
                     group.create_task(worker.run(stopping), name=worker.name)
-                await announce(parts, address)
-                log.info("process.started", roles=sorted(roles), url=address)
-                await stopping.wait()
-                started = time.monotonic()
-                log.info("process.stopping", roles=sorted(roles))
+                async with _http(parts, gateway=GATEWAY in roles) as address:
+                    await announce(parts, address)
+                    log.info("process.started", roles=sorted(roles), url=address)
+                    await stopping.wait()
+                    started = time.monotonic()
+                    log.info("process.stopping", roles=sorted(roles))
         log.info("process.stopped", roles=sorted(roles), drained_seconds=round(time.monotonic() - started, 3))
 
 

@@ -119,8 +119,9 @@ def wait_for(check, within=15):
 
 
 def test_make_run_says_where_it_is_and_how_to_begin(running, ports):
-    ready, docs, token, _, curl = running.lines
+    ready, console, docs, token, _, curl = running.lines
     assert ready == f"ready http://127.0.0.1:{ports[0]}"
+    assert console == f"console http://127.0.0.1:{ports[0]}/console"
     assert docs == f"docs http://127.0.0.1:{ports[0]}/docs"
     assert token.startswith("admin token sb_")
     answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, timeout=20, check=False)
@@ -164,4 +165,4 @@ def test_ctrl_c_ends_it_cleanly_and_started_again_it_has_its_data(running, ports
 
     again = MakeRun(ports[0], directory, servers / "readme-again.log")
     again.interrupt()
-    assert again.lines[2] == "admin token the one printed at the first start"
+    assert again.lines[3] == "admin token the one printed at the first start"

@@ -7,7 +7,7 @@ import re
 import pytest
 from jsonschema import Draft202012Validator
 
-from gateway.docs import content_security_policy
+from gateway.pages import content_security_policy
 from tests.support.receiver import Answer
 from tests.support.throwing import delivery, endpoint, subscribe, throw
 
@@ -82,6 +82,7 @@ async def test_the_routes_are_exactly_those_of_the_contract(api):
         ("GET", "/metrics"),
         ("GET", "/openapi.json"),
         ("GET", "/docs"),
+        ("GET", "/console"),
     } <= {(method.upper(), path) for path, method, _ in operations(api)}
 
 
