@@ -1,7 +1,7 @@
 """Alive, and able to work: two questions with different answers.
 
 Liveness asks whether restarting the process would help: the event loop answers, and our consumers exist. Readiness
-asks whether work should be sent here: PostgreSQL answers, RabbitMQ takes messages, and nobody asked us to stop.
+asks whether work should be sent here: PostgreSQL answers and is migrated, RabbitMQ takes messages, and nobody asked us to stop.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from aiohttp import web
 from broker import metrics
 from broker.errors import StoreUnavailable
 from broker.store.database import Database
+from broker.store.schema import NEEDED, revision
 from broker.transport import Transport
 
 GRACE_SECONDS = 60
@@ -55,18 +56,18 @@ class Health:
         checks = {
             "running": not self.stopping.is_set(),
             "transport": self.transport.ready,
-            "store": await self._store_answers(),
+            "store": await self._store_is_current(),
         }
         ready = all(checks.values())
         return web.json_response({"ready": ready, "checks": checks}, status=200 if ready else 503)
 
-    async def _store_answers(self) -> bool:
+    async def _store_is_current(self) -> bool:
+        """Whether PostgreSQL answers, and has the schema that this version needs."""
         try:
             async with asyncio.timeout(2):
-                await self.database.fetchval("SELECT 1")
+                return await revision(self.database) >= NEEDED
         except (StoreUnavailable, TimeoutError):
             return False
-        return True
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """Answer every metric for Prometheus."""

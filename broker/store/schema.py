@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib.resources import files
 
+from broker.errors import StoreUnavailable
 from broker.store.database import Database
 
 NEEDED = max(
@@ -23,3 +25,18 @@ async def revision(database: Database) -> str:
     if await database.fetchval("SELECT to_regclass('alembic_version')") is None:
         return ""
     return str(await database.fetchval("SELECT coalesce(max(version_num), '') FROM alembic_version"))
+
+
+async def upgrade(url: str, *, wait: float = 0) -> None:
+    """Bring the database at *url* up to date, if it is not; see `broker.store.migrate.migrate`.
+
+    Raises:
+        StoreUnavailable: PostgreSQL did not answer within *wait* seconds, or refused a step.
+    """
+    with suppress(StoreUnavailable):
+        async with Database(url, size=1) as database:
+            if await revision(database) >= NEEDED:
+                return
+    from broker.store.migrate import migrate  # noqa: PLC0415  (half a second that is rarely needed)
+
+    await migrate(url, wait=wait)

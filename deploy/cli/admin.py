@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec
 from broker.errors import ConfigurationError
 from broker.settings import Settings
 from broker.store.database import Database
-from broker.store.schema import NEEDED, revision
+from broker.store.schema import NEEDED, revision, upgrade
 from broker.topology import TOPOLOGY
 from broker.transport import Transport
 from deploy.cli.backends import EMBEDDED, open_transport, settings_with_logs, store_url
@@ -76,6 +76,4 @@ async def _ensure_schema(settings: Settings, database: Database) -> None:
         raise ConfigurationError(
             f"the store's schema is at {has or 'nothing'} and this version needs {NEEDED}: run `signal-broker migrate`"
         )
-    from broker.store.migrate import migrate  # noqa: PLC0415  (half a second that is needed once)
-
-    await migrate(database.url)
+    await upgrade(database.url)

@@ -7,7 +7,7 @@ import click
 from broker.access import Permission
 from broker.settings import Settings
 from broker.store.access import AccessStore
-from broker.store.migrate import migrate as apply_migrations
+from broker.store.schema import upgrade
 from deploy.cli.backends import allow_loopback, settings_with_logs, sole_user, store_url
 from deploy.cli.loop import run_async
 from deploy.cli.output import example
@@ -29,7 +29,7 @@ def run() -> None:
 
 
 async def _run(settings: Settings, url: str) -> None:
-    await apply_migrations(url, wait=30)
+    await upgrade(url, wait=30)
     await serve(settings, url, [GATEWAY, *WORKERS], _announce)
 
 
@@ -84,5 +84,5 @@ def migrate() -> None:
     """Bring the store's schema up to date; safe to run at any time, from anywhere."""
     settings = settings_with_logs()
     with store_url(settings) as url:
-        run_async(apply_migrations(url, wait=60))
+        run_async(upgrade(url, wait=60))
     print("the schema is up to date")

@@ -20,7 +20,7 @@ from typing import NoReturn, Self
 from urllib.parse import quote, urlsplit
 
 IMAGE = "rabbitmq:4.2"
-VHOSTS_AT_ONCE = 12
+VHOSTS_AT_ONCE = 30
 
 
 class Rabbit:
@@ -43,7 +43,7 @@ class Rabbit:
 
     @contextmanager
     def vhost(self) -> Iterator[str]:
-        """Yield the URL of a fresh vhost. They are made and deleted a dozen at a time: a call of ctl takes a second."""
+        """Yield the URL of a fresh vhost. They are made and deleted many at a time: a call of ctl takes a second."""
         if not self._fresh:
             used, self._used = self._used, []
             self._fresh = [f"test-{uuid.uuid4().hex}" for _ in range(VHOSTS_AT_ONCE)]
