@@ -1,7 +1,8 @@
 """Alive, and able to work: two questions with different answers.
 
 Liveness asks whether restarting the process would help: the event loop answers, and our consumers exist. Readiness
-asks whether work should be sent here: PostgreSQL answers and is migrated, RabbitMQ takes messages, and nobody asked us to stop.
+asks whether work should be sent here: PostgreSQL answers and is migrated, RabbitMQ takes messages, and nobody asked us
+to stop.
 """
 
 from __future__ import annotations
