@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import gc
 import os
 import shutil
 import subprocess
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -90,6 +92,14 @@ def find_server() -> Path | None:
 
 def docker_answers() -> bool:
     """Return whether there is a Docker daemon to talk to."""
+    with warnings.catch_warnings():  # without one, the client leaves its socket to the garbage collector
+        warnings.simplefilter("ignore", ResourceWarning)
+        answers = _docker_connects()
+        gc.collect()
+    return answers
+
+
+def _docker_connects() -> bool:
     try:
         client = docker.from_env(timeout=5)
     except DockerException:
