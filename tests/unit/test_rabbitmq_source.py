@@ -33,6 +33,6 @@ def test_without_any_source_the_error_says_what_to_install():
 
 
 def test_asking_for_docker_leaves_nothing_behind():
-    """Warnings are errors here: a socket left to the garbage collector would fail some test, on machines without one."""
+    """Warnings are errors here: a socket left to the garbage collector would fail whatever test comes next."""
     docker_answers()
     gc.collect()
