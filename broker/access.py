@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import re
 import secrets
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ class Permission(enum.StrEnum):
     ADMIN = "admin"
     """Everything, tokens and users included."""
 
+
+_ENDPOINT_TOKEN = re.compile(r"signal_[A-Za-z0-9_-]{43}")
 
 API_TOKEN = "sb_"  # noqa: S105  (a prefix)
 ENDPOINT_TOKEN = "signal_"  # noqa: S105  (a prefix)
@@ -82,6 +85,11 @@ class Caller:
 def make_token(prefix: str) -> str:
     """Return a new token: *prefix* and 256 random bits."""
     return prefix + secrets.token_urlsafe(32)
+
+
+def is_endpoint_token(text: str) -> bool:
+    """Return whether *text* looks like the token of a signal endpoint, so that it is worth looking for."""
+    return _ENDPOINT_TOKEN.fullmatch(text) is not None
 
 
 def digest(token: str) -> bytes:

@@ -3,12 +3,19 @@ r"""Deliveries: one signal owed to one subscription, and the attempts at it.
              recorded              attempt succeeded
   (nothing) ---------> pending ------------------------> delivered
                        |  ^  \
-      attempt failed,  |  |   \   attempt failed, schedule exhausted; or 410
-      not the last one v  |    +------------------------> dead
-                      parked  <----------------------------+
-                        |        redriven
+     attempt failed,   |  |   \   attempt failed, schedule exhausted; or the subscription is disabled (410)
+     not the last one; |  |    +----------------------------> dead
+     or it may not go  v  |                                   |
+     now             parked  <--------------------------------+
+                        |  |       redriven
+                        |  +--- the subscription is disabled -> dead
                         |
-                        +--- subscription deleted ------> cancelled   (from pending, too)
+                        +--- subscription deleted, or --> cancelled   (from pending, too)
+                             signal cancelled or expired
+
+What is owed of a signal for later is parked at first. A parked delivery is released when it is due (`due_at`). One
+without a `due_at` is held: until its subscription is resumed, or a place among its subscription's attempts in flight is
+free.
 """
 
 from __future__ import annotations
@@ -19,6 +26,8 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+
+from broker.topology import ATTEMPT
 
 DEFAULT_SCHEDULE = tuple(timedelta(seconds=s) for s in (5, 30, 120, 600, 1800, 7200, 21600, 43200, 86400))
 """Pauses between attempts: ten attempts over about two days."""
@@ -35,6 +44,23 @@ class State(enum.StrEnum):
     DELIVERED = "delivered"
     DEAD = "dead"
     CANCELLED = "cancelled"
+
+
+class Reason(enum.StrEnum):
+    """Why a delivery is parked."""
+
+    RETRY = "retry"
+    """Its last attempt failed; or it was redriven."""
+    PAUSED = "paused"
+    """Its subscription is paused; held, until it is resumed."""
+    IN_FLIGHT = "in_flight"
+    """Its subscription has as many attempts in flight as it may; held, until one of them ends."""
+    RATE = "rate"
+    """Its subscription has no attempts left this second; it was given a moment of its own."""
+    CIRCUIT = "circuit"
+    """Its target seems to be down."""
+    SCHEDULED = "scheduled"
+    """Its signal was thrown for later."""
 
 
 class Outcome(enum.StrEnum):
@@ -70,6 +96,36 @@ ANSWERS = {
 """What the HTTP statuses mean that are neither a 2xx nor a plain refusal."""
 
 
+GONE = "the target answered 410"
+"""Why a subscription is disabled, and the delivery dead that was answered so."""
+
+
+class Verdict(enum.Enum):
+    """What an outcome makes of the delivery."""
+
+    DELIVERED = enum.auto()
+    """It is done."""
+    RETRIED = enum.auto()
+    """There is another attempt after a part of the schedule's pause, if any is left."""
+    SPARED = enum.auto()
+    """The same, but after the whole pause or up to twice of it: the receiver is overloaded."""
+    DISABLED = enum.auto()
+    """It is dead, and its subscription is disabled."""
+
+
+VERDICTS = {
+    Outcome.SUCCEEDED: Verdict.DELIVERED,
+    Outcome.REFUSED: Verdict.RETRIED,
+    Outcome.THROTTLED: Verdict.SPARED,
+    Outcome.GONE: Verdict.DISABLED,
+    Outcome.TIMED_OUT: Verdict.SPARED,
+    Outcome.UNREACHABLE: Verdict.RETRIED,
+    Outcome.FORBIDDEN: Verdict.RETRIED,
+    Outcome.UNROUTABLE: Verdict.RETRIED,
+    Outcome.FAILED: Verdict.RETRIED,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What an attempt came to.
@@ -87,6 +143,23 @@ class Result:
     error: str | None = None
     excerpt: str | None = None
     retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A step that an attempt made, of a delivery that has several.
+
+    Args:
+        number: Which one, from 1.
+        address: The webhook that was called, if it was one.
+        result: What it came to.
+        duration: How long it took.
+    """
+
+    number: int
+    address: str | None
+    result: Result
+    duration: timedelta
 
 
 def outcome_of(status: int) -> Outcome:
@@ -145,11 +218,13 @@ class Due:
         signal_id: Half of the delivery's id.
         subscription_id: The other half.
         attempt: The number of the attempt to make, from 1. A message whose attempt was made already is out of date.
+        queue: Where whoever makes the attempt is waiting for such messages.
     """
 
     signal_id: int
     subscription_id: int
     attempt: int
+    queue: str = ATTEMPT
 
     @property
     def delivery_id(self) -> str:
@@ -162,12 +237,13 @@ def next_pause(
 ) -> timedelta | None:
     """Return how long to wait after failed attempt number *attempt*, or None when it was the last one.
 
-    Full jitter: a random part of the schedule's pause, but never less than the receiver asked for with
-    ``Retry-After`` (capped at `RETRY_AFTER_LIMIT`).
+    Full jitter: a random part of the schedule's pause. An overloaded receiver (`Verdict.SPARED`) is left alone for the
+    whole pause and a random part of it again. Never less than the receiver asked for with ``Retry-After`` (capped at
+    `RETRY_AFTER_LIMIT`). *attempt* counts from 1, and from 1 again after the delivery was redriven.
     """
     if attempt > len(schedule):
         return None
-    pause = schedule[attempt - 1] * (rng or random).random()
+    pause = schedule[attempt - 1] * ((rng or random).random() + (VERDICTS[result.outcome] is Verdict.SPARED))
     if result.retry_after is not None:
         pause = max(pause, min(result.retry_after, RETRY_AFTER_LIMIT))
     return pause

@@ -1,9 +1,10 @@
 """What webhooks may be sent to, and with: the rules for addresses, target URLs and the subscriber's own headers.
 
     a subscription is created --> check_url, check_headers   tell the subscriber about mistakes at once
-    an attempt opens a socket --> Guard.check                decides, about the very address that DNS gave
+    an attempt begins         --> url_problem                the settings may be others by now
+    ... and opens a socket    --> Guard.check                decides, about the very address that DNS gave
 
-Only the second is a defence: what a name resolves to can change after every other check.
+Only the last is a defence against names: what one resolves to can change after every other check.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _NOT_PUBLIC = tuple(
         "10.0.0.0/8",  # private
         "100.64.0.0/10",  # carrier-grade NAT
         "127.0.0.0/8",  # loopback
+        "168.63.129.16/32",  # public by its number, but Azure's own on every virtual machine there
         "169.254.0.0/16",  # link-local, where clouds keep their metadata
         "172.16.0.0/12",  # private
         "192.0.0.0/24",  # protocol assignments
@@ -62,10 +64,16 @@ _NUMERIC = re.compile("[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 
 
 class Guard:
-    """Decides which addresses webhooks may reach: those in *allow*, and every public unicast address."""
+    """Decides which addresses webhooks may reach: those in *allow*, and every public unicast address.
 
-    def __init__(self, allow: Iterable[IPv4Network | IPv6Network] = ()) -> None:
+    Args:
+        allow: Further networks.
+        https_only: Whether URLs must be ``https://``, whatever they lead to.
+    """
+
+    def __init__(self, allow: Iterable[IPv4Network | IPv6Network] = (), *, https_only: bool = False) -> None:
         self._allow = tuple(allow)
+        self.https_only = https_only
 
     def permits(self, address: IPv4Address | IPv6Address) -> bool:
         """Return whether a webhook may be sent to *address*.
@@ -102,18 +110,19 @@ class Guard:
             raise EgressForbidden(f"{host} is neither a public address nor in SIGNAL_BROKER_EGRESS_ALLOW")
 
 
-def check_url(url: str, guard: Guard) -> None:
+def check_url(url: str, guard: Guard, pointer: str = "/target/url") -> None:
     """Let *url* pass as a webhook's target. A host *name* is not looked up: what it means is decided at each attempt.
 
     Raises:
-        InvalidField: At ``/target/url``; the detail says what is allowed.
+        InvalidField: At *pointer*; the detail says what is allowed.
     """
-    problem = _problem_of(url, guard)
+    problem = url_problem(url, guard)
     if problem is not None:
-        raise InvalidField("/target/url", problem)
+        raise InvalidField(pointer, problem)
 
 
-def _problem_of(url: str, guard: Guard) -> str | None:
+def url_problem(url: str, guard: Guard) -> str | None:
+    """Return why *url* cannot be a webhook's target, as what a sentence about it goes on with; None if it can."""
     if len(url) > URL_LIMIT:
         return f"must have at most {URL_LIMIT} characters"
     if not url.isprintable() or " " in url or "\\" in url:
@@ -128,6 +137,7 @@ def _problem_of(url: str, guard: Guard) -> str | None:
         (user is None and password is None, "must not hold a user name or password; send credentials in a header"),
         ("#" not in url, "must not have a fragment"),
         (port != 0, "must not name port 0"),
+        (parsed.scheme == "https" or not guard.https_only, "must be https:// (SIGNAL_BROKER_EGRESS_HTTPS_ONLY)"),
     )
     return next((problem for kept, problem in rules if not kept), None) or _problem_of_host(host, guard)
 
@@ -145,19 +155,19 @@ def _problem_of_host(host: str, guard: Guard) -> str | None:
     return None
 
 
-def check_headers(headers: Mapping[str, str]) -> None:
+def check_headers(headers: Mapping[str, str], pointer: str = "/target/headers") -> None:
     """Let *headers* pass as a subscriber's own: few, short, and none that we or the protocol set.
 
     Raises:
-        InvalidField: At ``/target/headers``, or at the one that is wrong.
+        InvalidField: At *pointer*, or at the one that is wrong.
     """
     if len(headers) > HEADERS_LIMIT:
-        raise InvalidField("/target/headers", f"must be at most {HEADERS_LIMIT}")
+        raise InvalidField(pointer, f"must be at most {HEADERS_LIMIT}")
     for name, value in headers.items():
-        pointer = f"/target/headers/{name.replace('~', '~0').replace('/', '~1')}"
+        place = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
         if not _HEADER_NAME.fullmatch(name):
-            raise InvalidField(pointer, "the name must be an HTTP token of at most 128 characters")
+            raise InvalidField(place, "the name must be an HTTP token of at most 128 characters")
         if _RESERVED_HEADER.fullmatch(name):
-            raise InvalidField(pointer, "is set by the broker and cannot be overridden")
+            raise InvalidField(place, "is set by the broker and cannot be overridden")
         if len(value) > HEADER_VALUE_LIMIT or not _HEADER_VALUE.fullmatch(value):
-            raise InvalidField(pointer, f"must be at most {HEADER_VALUE_LIMIT} printable ASCII characters")
+            raise InvalidField(place, f"must be at most {HEADER_VALUE_LIMIT} printable ASCII characters")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +14,7 @@ _NAME = re.compile(r"[a-z0-9_-]{1,100}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A signal endpoint; signals that come in there bear its name."""
+    """A signal endpoint; signals that come in there bear the name that it has then."""
 
     id: int
     name: str
@@ -21,6 +22,42 @@ class Endpoint:
     description: str | None
     created_at: datetime
     created_by: str
+    created_by_user_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointToken:
+    """A token that opens one endpoint: everything but its value."""
+
+    id: int
+    endpoint_id: int
+    name: str
+    created_at: datetime
+    created_by: str
+    created_by_user_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSignal:
+    """A signal that came in by an endpoint, with what its endpoint and its token are called now.
+
+    Args:
+        id: Its id.
+        created_at: When it was accepted.
+        endpoint_id: The id of the endpoint.
+        payload: Plain JSON text, as sent.
+        token_name: None once the token is deleted.
+        endpoint_name: None once the endpoint is deleted.
+        endpoint_description: None without one, and once the endpoint is deleted.
+    """
+
+    id: int
+    created_at: datetime
+    endpoint_id: int
+    payload: bytes
+    token_name: str | None
+    endpoint_name: str | None
+    endpoint_description: str | None
 
 
 def check_endpoint_name(name: str) -> str:
@@ -32,3 +69,20 @@ def check_endpoint_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise InvalidField("/name", "must be 1 to 100 characters of a-z, 0-9, - and _")
     return name
+
+
+def endpoint_names(patterns: Sequence[str] | None) -> list[str] | None:
+    """Return the names that an endpoint can have and that one of *patterns* matches; None: all of them.
+
+    An endpoint's name is a single word, so every pattern matches one of them, all, or none.
+    """
+    if patterns is None:
+        return None
+    names = set()
+    for pattern in patterns:
+        words = [word for word in pattern.split(".") if word != "#"]
+        if words in ([], ["*"]):
+            return None
+        if len(words) == 1:
+            names.add(words[0])
+    return sorted(names)

@@ -3,6 +3,7 @@
 SignalBrokerError
 +-- ConfigurationError       the start is refused
 +-- InvalidField             the caller's mistake: a field and what is allowed there
++-- LimitReached             there are as many of something as the settings allow
 +-- TransportError
 |   +-- Unroutable           nothing was stored: no queue is bound
 |   +-- Unavailable          nothing was sent: no link, or RabbitMQ blocks publishers
@@ -10,6 +11,7 @@ SignalBrokerError
 |       +-- Nacked           a queue refused it
 +-- StoreUnavailable         PostgreSQL did not answer; the transaction may have been committed
 +-- SecretUnreadable         it is no webhook secret, or no key of the ring opens it
++-- Unrenderable             a template and a signal make no request
 +-- EgressForbidden          the address is neither public nor allow-listed
 """
 
@@ -38,6 +40,20 @@ class InvalidField(SignalBrokerError):
         super().__init__(f"{pointer}: {detail}")
         self.pointer = pointer
         self.detail = detail
+
+
+class LimitReached(SignalBrokerError):
+    """Raised when there are as many of something as the settings allow.
+
+    Args:
+        what: One of them, in words: ``signal endpoint``.
+        most: How many are allowed.
+    """
+
+    def __init__(self, what: str, most: int) -> None:
+        super().__init__(f"there can be {most} {what}s at most, and there are that many")
+        self.what = what
+        self.most = most
 
 
 class TransportError(SignalBrokerError):
@@ -69,6 +85,10 @@ class StoreUnavailable(SignalBrokerError):
 
 class SecretUnreadable(SignalBrokerError):
     """Raised when a text is no webhook secret, or no key of the ring opens what was sealed."""
+
+
+class Unrenderable(SignalBrokerError):
+    """Raised when what a template makes of a signal cannot be sent; trying again makes nothing else of it."""
 
 
 class EgressForbidden(SignalBrokerError, OSError):

@@ -6,6 +6,8 @@ import json
 from math import inf
 from typing import Any, NoReturn
 
+import orjson
+
 MAX_NESTING = 250
 """Levels a document may have. Python's own limit varies with the caller's stack (a little below 1000), and what one
 process accepted the next one must be able to read."""
@@ -59,6 +61,21 @@ def read(text: str) -> Any:
     if text[end:].strip(" \t\r\n"):
         raise ValueError("something follows the JSON value")
     return value
+
+
+def read_doubles(body: bytes) -> Any:
+    """Return the one JSON value that *body* is, about three times as fast as `read` does.
+
+    Integers beyond 64 bits become doubles, and it may nest deeper than `MAX_NESTING`.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # Perhaps only because of an unpaired surrogate or a number beyond a double.
+        return read(body.decode())
 
 
 def write(value: Any, style: str = "compact") -> str:

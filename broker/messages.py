@@ -2,9 +2,9 @@
 
 body       the payload, JSON, as it was sent
 properties type = the signal's name, timestamp, content_type, delivery_mode 2, app_id, message_id (per publish)
-headers    signal-id, scope, ce-* (CloudEvents attributes; drop repeats by ce-id), traceparent; for a queue target
-           also delivery-id and attempt; and for the recorder: source, source-id, token-id, types, reach,
-           business-key
+headers    signal-id, scope, ce-* (CloudEvents attributes; drop repeats by ce-id, nothing is to be done with it after
+           ce-expirytime), traceparent; for a queue target also delivery-id and attempt; and for the recorder: source,
+           source-id, token-id, types, reach, business-key, ordering-key, deliver-at
 """
 
 from __future__ import annotations
@@ -51,6 +51,9 @@ def _signal_headers(signal: Signal) -> dict[str, Header]:
         "token-id": throw.token_id,
         "types": json.dumps(throw.types, separators=(",", ":")) if throw.types else None,
         "business-key": throw.business_key,
+        "ordering-key": throw.ordering_key,
+        "deliver-at": None if throw.deliver_at is None else throw.deliver_at.isoformat(),
+        "ce-expirytime": None if throw.expires_at is None else throw.expires_at.isoformat(),
     }
     headers |= {key: value for key, value in optional.items() if value is not None}
     if throw.reach is not None:
@@ -84,6 +87,9 @@ def read_signal(message: Received) -> Signal:
                 source_id=_optional_integer(headers.get("source-id")),
                 token_id=_optional_integer(headers.get("token-id")),
                 business_key=_text(headers.get("business-key")),
+                ordering_key=_text(headers.get("ordering-key")),
+                deliver_at=_moment(headers.get("deliver-at")),
+                expires_at=_moment(headers.get("ce-expirytime")),
                 traceparent=_text(headers.get("traceparent")),
             ),
         )
@@ -103,6 +109,10 @@ def _optional_integer(value: Header | None) -> int | None:
 
 def _text(value: Header | None) -> str | None:
     return None if value is None else str(value)
+
+
+def _moment(value: Header | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(str(value))
 
 
 def due_message(due: Due) -> Message:

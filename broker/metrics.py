@@ -8,7 +8,7 @@
 | signal_broker_tap_rejections_total | exchange | fan-outs that a tap kept from being confirmed; recorded all the same |
 | signal_broker_signals_recorded_total | | signals recorded |
 | signal_broker_record_lag_seconds | | from a signal's acceptance to its recording |
-| signal_broker_deliveries_matched_total | | deliveries owed |
+| signal_broker_deliveries_matched_total | | deliveries owed at once, so not those of signals for later |
 | signal_broker_attempts_total | kind, outcome | attempts made |
 | signal_broker_attempt_seconds | kind | how long an attempt took |
 | signal_broker_deliveries_delivered_total | kind | deliveries made |
@@ -16,12 +16,18 @@
 | signal_broker_deliveries_dead_total | kind | deliveries given up |
 | signal_broker_delivery_lag_seconds | kind | from a signal's acceptance to its successful delivery |
 | signal_broker_deliveries_repaired_total | | deliveries whose message was given up for lost and published again |
+| signal_broker_deliveries_held_back_total | reason | deliveries that could not go when it was their turn |
+| signal_broker_deliveries_moved_total | | due messages that were moved to the slow lane |
+| signal_broker_subscriptions_disabled_total | | subscriptions disabled because their target answered 410 |
+| signal_broker_circuits_opened_total | | circuits opened, again after a failed try too |
+| signal_broker_circuits_open | | circuits that are not closed (measured by the scheduler) |
+| signal_broker_oldest_held_seconds | | for how long the oldest held delivery is owed (measured by the scheduler) |
 | signal_broker_messages_poisoned_total | queue | messages rejected to a dead queue |
 """
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client.openmetrics.exposition import generate_latest
 
@@ -43,7 +49,7 @@ ACCEPT_SECONDS = _seconds("accept", "How long a throw took, from the request to 
 TAP_REJECTIONS = _counter("tap_rejections", "Fan-outs that a tap kept from being confirmed.", "exchange")
 RECORDED = _counter("signals_recorded", "Signals recorded.")
 RECORD_LAG = _seconds("record_lag", "From a signal's acceptance to its recording.")
-MATCHED = _counter("deliveries_matched", "Deliveries owed.")
+MATCHED = _counter("deliveries_matched", "Deliveries owed at once.")
 ATTEMPTS = _counter("attempts", "Attempts made.", "kind", "outcome")
 ATTEMPT_SECONDS = _seconds("attempt", "How long an attempt took.", "kind")
 DELIVERED = _counter("deliveries_delivered", "Deliveries made.", "kind")
@@ -51,6 +57,14 @@ PARKED = _counter("deliveries_parked", "Attempts that ended with the delivery pa
 DEAD = _counter("deliveries_dead", "Deliveries given up.", "kind")
 DELIVERY_LAG = _seconds("delivery_lag", "From a signal's acceptance to its successful delivery.", "kind")
 REPAIRED = _counter("deliveries_repaired", "Deliveries whose message was given up for lost and published again.")
+HELD_BACK = _counter("deliveries_held_back", "Deliveries that could not go when it was their turn.", "reason")
+MOVED = _counter("deliveries_moved", "Due messages that were moved to the slow lane.")
+DISABLED = _counter("subscriptions_disabled", "Subscriptions disabled because their target answered 410.")
+CIRCUITS_OPENED = _counter("circuits_opened", "Circuits opened, again after a failed try too.")
+CIRCUITS = Gauge("signal_broker_circuits_open", "Circuits that are not closed.", registry=REGISTRY)
+OLDEST_HELD = Gauge(
+    "signal_broker_oldest_held_seconds", "For how long the oldest delivery is owed that is held.", registry=REGISTRY
+)
 POISONED = _counter("messages_poisoned", "Messages rejected to a dead queue.", "queue")
 
 

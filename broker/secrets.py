@@ -1,9 +1,13 @@
-"""Webhook secrets (Standard Webhooks: ``whsec_`` and base64), and the key ring that seals them at rest."""
+"""What webhooks are signed with, as Standard Webhooks write it, and the key ring that seals it at rest.
+
+whsec_...   the secret of one subscription, which its receiver knows, too (``v1``)
+whsk_...    the private half of the product's own key (``v1a``), which nobody is told
+whpk_...    its public half, which everybody may know
+"""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import secrets
 import tempfile
@@ -11,10 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.errors import ConfigurationError, SecretUnreadable
 
 PREFIX = "whsec_"
+PRIVATE_PREFIX = "whsk_"
+PUBLIC_PREFIX = "whpk_"
 
 
 def make_secret() -> str:
@@ -30,11 +37,30 @@ def decode_secret(secret: str) -> bytes:
     """
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         key = b""
     if not (secret.startswith(PREFIX) and 24 <= len(key) <= 64):
         raise SecretUnreadable(f"a webhook secret is {PREFIX!r} and 24 to 64 bytes in base64")
     return key
+
+
+def make_key_pair() -> tuple[str, str]:
+    """Return a fresh Ed25519 key pair: the private half (``whsk_...``) and the public one (``whpk_...``)."""
+    key = Ed25519PrivateKey.generate()
+    private, public = key.private_bytes_raw(), key.public_key().public_bytes_raw()
+    return PRIVATE_PREFIX + base64.b64encode(private).decode(), PUBLIC_PREFIX + base64.b64encode(public).decode()
+
+
+def decode_private_key(text: str) -> Ed25519PrivateKey:
+    """Return the key of which *text* is the private half, as `make_key_pair` made it.
+
+    Raises:
+        SecretUnreadable: It is none. The message does not repeat it.
+    """
+    try:
+        return Ed25519PrivateKey.from_private_bytes(base64.b64decode(text.removeprefix(PRIVATE_PREFIX), validate=True))
+    except ValueError:
+        raise SecretUnreadable(f"a private key is {PRIVATE_PREFIX!r} and 32 bytes in base64") from None
 
 
 def make_key() -> str:

@@ -19,9 +19,10 @@ from broker.errors import ConfigurationError
 PREFIX = "SIGNAL_BROKER_"
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
-_CONFIDENTIAL = frozenset({"admin_token", "secret_keys", "transport_url", "store_url"})
+_CONFIDENTIAL = frozenset({"admin_token", "secret_keys", "transport_url", "store_url", "egress_proxy"})
 """What no error repeats: these are secrets, or hold passwords."""
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+]|[^\s\[\]:@/?#]+)(?::([0-9]{1,5}))?")
+_PROXY = re.compile(rf"http://(?:(?:(?!%3[Aa])[^\s\[\]:@/?#])+(?::[^\s\[\]:@/?#]*)?@)?{_HOST.pattern}/?")
 
 
 class Settings(BaseSettings):
@@ -43,8 +44,27 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         1 << 20, ge=1024, le=15 << 20, description="Largest request body (the Unleash route: 100 KiB)."
     )
+    signal_endpoints_limit: int = Field(100, ge=1, le=1000, description="Most signal endpoints (Unleash: 5).")
+    signal_tokens_per_endpoint_limit: int = Field(
+        20, ge=1, le=1000, description="Most tokens of one signal endpoint (Unleash: 5)."
+    )
+    signal_endpoint_rate_limit_per_second: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Calls per second that each signal endpoint may get from one gateway; 0 is no limit (Unleash: 1).",
+    )
     egress_allow: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (), description="CIDRs that webhooks may reach besides public addresses, comma-separated."
+    )
+    egress_https_only: bool = Field(
+        default=False, description="Whether webhooks go to `https://` URLs only, existing subscriptions included."
+    )
+    egress_ca_file: Path | None = Field(
+        None, description="PEM file of authorities that webhooks' certificates may be from, besides the system's."
+    )
+    egress_proxy: SecretStr | None = Field(
+        None, description="Proxy that webhooks go through: `http://host:port` or `http://user:password@host:port`."
     )
     confirm_timeout_seconds: Seconds = Field(5, description="How long a throw waits for its publisher confirm.")
     body_timeout_seconds: Seconds = Field(20, description="How long a request's body may take to arrive.")
@@ -53,7 +73,9 @@ class Settings(BaseSettings):
     webhook_timeout_seconds: Seconds = Field(
         15, description="How long one attempt may take, unless a subscription says."
     )
-    webhook_concurrency: int = Field(200, ge=1, le=5000, description="Attempts in flight per deliverer process.")
+    webhook_concurrency: int = Field(
+        200, ge=1, le=5000, description="Attempts in flight per deliverer process, in each of its lanes."
+    )
     republish_after_seconds: Seconds = Field(
         30, description="When the scheduler looks after a pending delivery whose message may have been lost."
     )
@@ -98,6 +120,17 @@ class Settings(BaseSettings):
         if not value.startswith(("postgresql://", "postgres://")):
             raise ValueError("must be `embedded:` or postgresql://...")
         return value if "host=" in value.partition("?")[2] else _naming_hosts(value)
+
+    @field_validator("egress_proxy")
+    @classmethod
+    def _known_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        found = None if value is None else _PROXY.fullmatch(value.get_secret_value())
+        if value is not None and (found is None or not 0 < int(found[2] or 80) <= 65535):
+            raise ValueError(
+                "must be http://host:port or http://user:password@host:port"
+                " (in a password, percent-encode everything but letters and digits)"
+            )
+        return value
 
     @property
     def confirm_timeout(self) -> timedelta:

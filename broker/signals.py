@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from broker.errors import InvalidField
+from broker.filters import Context
 from broker.jsontext import encode
-from broker.names import MAX_ROUTING_KEY_BYTES, check_name, encode_id
+from broker.names import MAX_ROUTING_KEY_BYTES, check_id, check_name, encode_id
 from broker.variables import Types
 
 MAX_TYPES_BYTES = 48 * 1024
 """The typed view travels in a message's header, and RabbitMQ takes a header of at most one frame (128 KiB)."""
+MAX_AHEAD = timedelta(days=366)
+"""How far ahead a signal may be scheduled, or expire."""
 
 
 class Scope(enum.StrEnum):
@@ -36,6 +39,19 @@ class Source(enum.StrEnum):
     SIGNAL_ENDPOINT = "signal-endpoint"
 
 
+class State(enum.StrEnum):
+    """Where a signal stands."""
+
+    ACCEPTED = "accepted"
+    """It is safe, and on its way to being recorded."""
+    SCHEDULED = "scheduled"
+    """It is recorded and matched; its deliveries are parked until its moment, and no tap has it yet."""
+    RECORDED = "recorded"
+    """It is recorded and matched, and was published to the taps."""
+    CANCELLED = "cancelled"
+    """It was scheduled, and nobody gets it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throw:
     """A signal that somebody wants to throw, checked, but not numbered yet.
@@ -52,10 +68,14 @@ class Throw:
         source_id: What of the dialect it came by: the endpoint's id.
         token_id: The token that opened the gateway, where it was one of ours.
         business_key: Carried along to the subscribers.
+        ordering_key: Which order, customer or door it is about; carried along.
+        deliver_at: Nobody gets it before this moment; None is at once.
+        expires_at: Nobody gets it after this moment; None is no end.
         traceparent: W3C trace context, carried along.
 
     Raises:
-        InvalidField: A name or id is empty, has characters it must not have, or makes the routing key too long.
+        InvalidField: A name or id is empty, has characters it must not have, or makes the routing key too long; or it
+            would expire before it is delivered.
     """
 
     name: str
@@ -69,10 +89,17 @@ class Throw:
     source_id: int | None = None
     token_id: int | None = None
     business_key: str | None = None
+    ordering_key: str | None = None
+    deliver_at: datetime | None = None
+    expires_at: datetime | None = None
     traceparent: str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        if self.ordering_key is not None:
+            check_id(self.ordering_key, "/orderingKey")
+        if self.deliver_at and self.expires_at and self.expires_at <= self.deliver_at:
+            raise InvalidField("/expiresAt", "must be after deliverAt")
         if self.types and len(encode(self.types)) > MAX_TYPES_BYTES:
             raise InvalidField("/variables", f"their types and valueInfo come to more than {MAX_TYPES_BYTES} bytes")
         for pointer, key in self._keys():
@@ -119,3 +146,27 @@ class Signal:
     id: int
     created_at: datetime
     throw: Throw
+    state: State = State.ACCEPTED
+    context: Context = field(init=False, repr=False, compare=False)
+    """The payload as filters see it, shared by everybody who asks."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "context", Context.of(self.throw.payload))
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it was thrown for later."""
+        return self.throw.deliver_at is not None and self.throw.deliver_at > self.created_at
+
+    def check_moments(self) -> None:
+        """Let the signal pass if its moments made sense when it was accepted.
+
+        Raises:
+            InvalidField: It had expired by then, or is to be delivered or to expire more than a year later.
+        """
+        throw = self.throw
+        for pointer, moment in (("/deliverAt", throw.deliver_at), ("/expiresAt", throw.expires_at)):
+            if moment is not None and moment - self.created_at > MAX_AHEAD:
+                raise InvalidField(pointer, f"is more than {MAX_AHEAD.days} days ahead")
+        if throw.expires_at is not None and throw.expires_at <= self.created_at:
+            raise InvalidField("/expiresAt", "is past already")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from broker.deliveries import DEFAULT_SCHEDULE
+from broker.filters import Filter
 from broker.names import is_pattern, matches
 from broker.signals import Scope, Signal
 
@@ -19,19 +20,45 @@ class Kind(enum.StrEnum):
     QUEUE = "queue"
 
 
+class Method(enum.StrEnum):
+    """How a webhook is called."""
+
+    POST = "POST"
+    PUT = "PUT"
+    PATCH = "PATCH"
+    DELETE = "DELETE"
+
+
+class Scheme(enum.StrEnum):
+    """How a webhook is signed (Standard Webhooks 1.0)."""
+
+    V1 = "v1"
+    """HMAC-SHA256 with the subscription's secret."""
+    V1A = "v1a"
+    """Ed25519 with the product's own key, whose public half everybody may know."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """Where a subscription delivers.
 
     Args:
         kind: What it is.
-        address: A webhook's URL, or a queue's name.
-        headers: Further headers of a webhook's requests.
+        address: A webhook's URL, which may be a template, or a queue's name.
+        method: How a webhook is called.
+        headers: Further headers of a webhook's requests; their values may be templates.
+        body_template: What a webhook's body is made from; None sends the signal.
+        signatures: The schemes a webhook is signed with.
+        description: What it is there for as a step; for people.
     """
 
     kind: Kind
     address: str
+    method: Method = Method.POST
     headers: Mapping[str, str] = field(default_factory=dict)
+    body_template: str | None = None
+    signatures: tuple[Scheme, ...] = (Scheme.V1,)
+    description: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,23 +67,44 @@ class Terms:
 
     Args:
         name: A signal name, or a pattern (see `broker.names`).
-        target: Where to deliver.
+        targets: Where to deliver: one target, or several steps in order.
         tenant_id: The tenant it belongs to; None is untenanted.
         execution_id: The execution that waits here.
         once: Whether the first matching signal consumes it, as it does a BPMN catch event.
+        filter: What a signal's payload must hold to match.
         schedule: Pauses between attempts; one more attempt than pauses.
-        timeout: How long one attempt may take; None takes the deliverer's setting.
+        timeout: How long one attempt may take, or each of its steps; None takes the deliverer's setting.
+        max_in_flight: Most attempts at a time, over all deliverers; None is no limit.
+        max_per_second: Most attempts a second, over all deliverers; None is no limit.
         description: For people.
     """
 
     name: str
-    target: Target
+    targets: tuple[Target, ...]
     tenant_id: str | None = None
     execution_id: str | None = None
     once: bool = False
+    filter: Filter | None = None
     schedule: tuple[timedelta, ...] = DEFAULT_SCHEDULE
     timeout: timedelta | None = None
+    max_in_flight: int | None = None
+    max_per_second: float | None = None
     description: str | None = None
+
+    @property
+    def target(self) -> Target:
+        """Where to deliver first: the only target, or that of the first step."""
+        return self.targets[0]
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether it delivers in steps, each of which has an id and an outcome of its own."""
+        return len(self.targets) > 1 or self.target.description is not None
+
+    @property
+    def has_webhook(self) -> bool:
+        """Whether there is anything to sign."""
+        return any(target.kind is Kind.WEBHOOK for target in self.targets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +118,8 @@ class Subscription:
         since: Its own number in the sequence of the signals' ids: it gets later signals only.
         until: The number of its deletion in that sequence: it gets earlier signals only.
         consumed_by: The signal that consumed it, if it is `once`.
+        paused_at: Since when its deliveries are held; None while they flow.
+        disabled_because: Why it gets no signals any more, until it is resumed.
     """
 
     id: int
@@ -78,10 +128,17 @@ class Subscription:
     since: int
     until: int | None = None
     consumed_by: int | None = None
+    paused_at: datetime | None = None
+    disabled_because: str | None = None
 
     def mismatch(self, signal: Signal) -> str | None:
         """Return why *signal* is not for this subscription, as a clause; None if it is."""
-        return self._too_early_or_late(signal.id) or self._named_otherwise(signal) or self._out_of_scope(signal)
+        return (
+            self._too_early_or_late(signal.id)
+            or self._named_otherwise(signal)
+            or self._out_of_scope(signal)
+            or self._filtered_out(signal)
+        )
 
     def _too_early_or_late(self, signal_id: int) -> str | None:
         if signal_id < self.since:
@@ -90,6 +147,8 @@ class Subscription:
             return "the subscription was deleted before the signal"
         if self.consumed_by is not None and self.consumed_by != signal_id:
             return f"signal {self.consumed_by} consumed the subscription"
+        if self.disabled_because is not None:
+            return f"the subscription is disabled: {self.disabled_because}"
         return None
 
     def _named_otherwise(self, signal: Signal) -> str | None:
@@ -110,3 +169,7 @@ class Subscription:
         if throw.reach is not None and terms.tenant_id not in {None, *throw.reach}:
             return "the caller does not reach the subscription's tenant"
         return None
+
+    def _filtered_out(self, signal: Signal) -> str | None:
+        reason = None if self.terms.filter is None else self.terms.filter.mismatch(signal.context)
+        return None if reason is None else f"the filter does not match: {reason}"

@@ -6,9 +6,14 @@
                                            |                     |
                                            +--> taps             +--poison--> signals.record.dead
 
-    recorder, scheduler --> deliveries (direct) --> deliveries.attempt (quorum) --> deliverer
-                                                          |
-                                                          +--poison--> deliveries.attempt.dead
+    recorder, scheduler --> deliveries (direct) --+--> deliveries.attempt (quorum) ------> deliverer
+                              ^                   |          |                             |  |
+                              |                   |          +--poison--> ...attempt.dead  |  |
+                              |                   |                                        |  |
+                              |                   +--> deliveries.attempt.slow (quorum) ---+  |
+                              |                              |                                |
+                              |                              +--poison--> ...slow.dead        |
+                              +---- what is too slow for the other queue ---------------------+
 
 The shape is static: no queue per tenant or subscription. Queue arguments are immutable in RabbitMQ, so they hold only
 what must never change; a queue that has to change them gets a new name.
@@ -25,6 +30,7 @@ BY_NAME = "signals.by-name"
 RECORD = "signals.record"
 DELIVERIES = "deliveries"
 ATTEMPT = "deliveries.attempt"
+SLOW = "deliveries.attempt.slow"
 
 DELIVERY_LIMIT = 20
 """How often a message may be handed out *again* before it counts as poison (restarts of consumers count too)."""
@@ -95,19 +101,24 @@ TOPOLOGY = Topology(
         Exchange(DELIVERIES, "direct"),
         Exchange(dead_letters(RECORD), "fanout"),
         Exchange(dead_letters(ATTEMPT), "fanout"),
+        Exchange(dead_letters(SLOW), "fanout"),
     ),
     queues=(
         Queue(dead_letters(RECORD)),
         Queue(dead_letters(ATTEMPT)),
+        Queue(dead_letters(SLOW)),
         Queue(RECORD, dead_letter_exchange=dead_letters(RECORD)),
         Queue(ATTEMPT, dead_letter_exchange=dead_letters(ATTEMPT)),
+        Queue(SLOW, dead_letter_exchange=dead_letters(SLOW)),
     ),
     bindings=(
         Binding(dead_letters(RECORD), dead_letters(RECORD), ""),
         Binding(dead_letters(ATTEMPT), dead_letters(ATTEMPT), ""),
+        Binding(dead_letters(SLOW), dead_letters(SLOW), ""),
         Binding(BROADCAST, RECORD, ""),
         Binding(BROADCAST, BY_NAME, "", to="exchange"),
         Binding(ROUTED, RECORD, "#"),
         Binding(DELIVERIES, ATTEMPT, ATTEMPT),
+        Binding(DELIVERIES, SLOW, SLOW),
     ),
 )

@@ -14,11 +14,15 @@ from broker.health import Health
 from broker.secrets import SecretBox
 from broker.settings import Settings
 from broker.store.access import AccessCache, AccessStore
+from broker.store.audit import AuditStore
 from broker.store.database import Database
 from broker.store.deliveries import DeliveryStore
+from broker.store.endpoints import EndpointStore
+from broker.store.holds import HoldStore
 from broker.store.signals import SignalStore
 from broker.store.subscriptions import SubscriptionStore
 from broker.store.users import UserStore
+from broker.store.webhook_keys import WebhookKeyStore
 from broker.transport import Transport
 from gateway.auth import Authenticator
 from gateway.camunda.api import CamundaApi
@@ -31,17 +35,25 @@ from gateway.dialects import BODY_TIMEOUT, answering_errors
 from gateway.docs import DocsApi
 from gateway.intake import Intake
 from gateway.measures import measuring_throws
+from gateway.native.audit import AuditApi
+from gateway.native.batches import BatchesApi
 from gateway.native.deliveries import DeliveriesApi
+from gateway.native.explain import ExplainApi
 from gateway.native.signals import SignalsApi
+from gateway.native.standings import StandingsApi
 from gateway.native.subscriptions import SubscriptionsApi
 from gateway.native.tokens import TokensApi
 from gateway.native.users import UsersApi
+from gateway.native.webhook_keys import WebhookKeysApi
 from gateway.passwords import Passwords
 from gateway.probes import probes
 from gateway.problems import NATIVE
-from gateway.unleash.admin import AdminApi
 from gateway.unleash.calls import CallsApi
+from gateway.unleash.endpoint_tokens import EndpointTokensApi
+from gateway.unleash.endpoints import EndpointsApi
 from gateway.unleash.errors import UNLEASH
+from gateway.unleash.paths import collapsing_slashes
+from gateway.unleash.signals import EndpointSignalsApi
 
 DIALECTS = (CAMUNDA, CAMUNDA8, UNLEASH, NATIVE)
 
@@ -52,22 +64,30 @@ async def gateway_app(
 ) -> AsyncIterator[web.Application]:
     """Yield the application; leaving waits for no request (the server's runner does that)."""
     signals, subscriptions = SignalStore(database), SubscriptionStore(database)
-    deliveries, access = DeliveryStore(database), AccessStore(database)
+    deliveries, endpoints = DeliveryStore(database), EndpointStore(database)
     cache = AccessCache(database)
     passwords = Passwords(cache)
+    guard = Guard(settings.egress_allow, https_only=settings.egress_https_only)
     auth = Authenticator(cache, passwords, settings)
     async with Intake(transport, signals, settings) as intake:
         apis = (
             SignalsApi(intake, signals, deliveries, auth, settings),
-            SubscriptionsApi(subscriptions, secrets, Guard(settings.egress_allow), auth, settings),
+            BatchesApi(intake, auth, settings),
+            ExplainApi(subscriptions, auth, settings),
+            SubscriptionsApi(subscriptions, secrets, guard, auth, settings),
+            StandingsApi(subscriptions, HoldStore(database), deliveries, auth, settings),
+            WebhookKeysApi(WebhookKeyStore(database, secrets), auth, settings),
             DeliveriesApi(deliveries, transport, auth, settings),
-            TokensApi(access, auth, settings),
+            TokensApi(AccessStore(database), auth, settings),
             UsersApi(UserStore(database), passwords, auth, settings),
+            AuditApi(AuditStore(database), auth),
             CamundaApi(intake, subscriptions, auth, settings),
             EventSubscriptionsApi(subscriptions, auth),
             Camunda8Api(intake, auth, settings),
-            CallsApi(intake, cache, auth),
-            AdminApi(access, signals, auth, settings),
+            CallsApi(intake, cache, auth, settings),
+            EndpointsApi(endpoints, auth, settings),
+            EndpointTokensApi(endpoints, auth, settings),
+            EndpointSignalsApi(endpoints, auth),
             ConsoleApi(),
         )
         routes = [route for api in apis for route in api.routes] + probes(health)
@@ -75,7 +95,7 @@ async def gateway_app(
         app = web.Application(middlewares=[measuring_throws(routes), answering_errors(DIALECTS)])
         app[BODY_TIMEOUT] = settings.body_timeout
         for route in routes:
-            for path in route.paths:
+            for path in (collapsing_slashes(route) if UNLEASH.owns(route.path) else route).paths:
                 add = app.router.add_get if route.method == "GET" else partial(app.router.add_route, route.method)
                 add(path, route.handler)
         yield app

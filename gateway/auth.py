@@ -8,7 +8,7 @@ from base64 import b64decode
 
 from aiohttp import hdrs, web
 
-from broker.access import ADMINISTRATOR, Caller, Permission, Principal, digest
+from broker.access import ADMINISTRATOR, Caller, Permission, Principal, digest, is_endpoint_token
 from broker.settings import Settings
 from broker.store.access import AccessCache
 from gateway.passwords import Passwords
@@ -46,6 +46,14 @@ class Authenticator:
         if self._admin is not None and hmac.compare_digest(self._admin, digest(token)):
             return Caller(principal=ADMINISTRATOR)
         return await self._cache.caller(token)
+
+    async def endpoint_caller(self, request: web.Request) -> Caller | None:
+        """Return whose token of a signal endpoint *request* came with, None if it is nobody's.
+
+        ``Authorization: Bearer <token>`` or the bare token. Nothing else is looked for, and no password is checked.
+        """
+        token = read_token(request.headers.get(hdrs.AUTHORIZATION, "").strip())
+        return await self._cache.caller(token) if is_endpoint_token(token) else None
 
     async def principal(self, request: web.Request) -> Principal:
         """Return the principal that sent *request*.

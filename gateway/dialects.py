@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 from pydantic import BaseModel
 
 from broker.errors import InvalidField, StoreUnavailable, TransportError
+from gateway.encodings import ENCODINGS, inflate
 from gateway.refusals import BadRequest, Broken, Busy, Refusal, TooLarge, TooSlow, refusal_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -48,7 +50,8 @@ class Dialect:
 
 
 def dialect_of(path: str, dialects: Sequence[Dialect]) -> Dialect:
-    """Return the one of *dialects* that *path* belongs to."""
+    """Return the one of *dialects* that *path* belongs to; repeated slashes count as one."""
+    path = re.sub("/+", "/", path)
     return next((dialect for dialect in dialects if dialect.owns(path)), dialects[-1])
 
 
@@ -60,12 +63,13 @@ def answering_errors(dialects: Sequence[Dialect]) -> Middleware:
         try:
             return await handler(request)
         except Exception as error:  # noqa: BLE001  (every error has an answer)
-            return dialect_of(request.path, dialects).refuse(_refusal(request, error))
+            return dialect_of(request.path, dialects).refuse(as_refusal(request, error))
 
     return middleware
 
 
-def _refusal(request: web.Request, error: Exception) -> Refusal:
+def as_refusal(request: web.Request, error: Exception) -> Refusal:
+    """Return what *error* means to the caller; what is our fault is logged."""
     match error:
         case Refusal():
             return error
@@ -83,13 +87,22 @@ def _refusal(request: web.Request, error: Exception) -> Refusal:
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
-    """Return the request's body.
+    """Return the request's body, inflated if it is compressed.
 
     Raises:
         TooLarge: It has more than *limit* bytes.
         TooSlow: It was not complete in time.
-        BadRequest: The connection broke while it was read.
+        BadRequest: The connection broke while it was read, or it is not encoded as its header says.
     """
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").lower()
+    if encoding not in ENCODINGS:
+        return await _receive(request, limit)
+    # What cannot be compressed grows a little.
+    body = await _receive(request, 2 * limit)
+    return inflate(body, encoding, limit) if body else body
+
+
+async def _receive(request: web.Request, limit: int) -> bytes:
     if (request.content_length or 0) > limit:
         raise TooLarge(f"The body has {request.content_length} bytes; at most {limit} are allowed.")
     if request.content.is_eof():  # a small body is here already, and nothing can come late
@@ -111,5 +124,5 @@ async def _gather_body(request: web.Request, limit: int) -> bytes:
     except TimeoutError as error:
         raise TooSlow("The body did not arrive in time.") from error
     except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:
-        raise BadRequest("The body ended too early or is not encoded as its headers say.") from error
+        raise BadRequest("The body ended too early.") from error
     return bytes(body)

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation
 from pydantic.alias_generators import to_camel
 
 
-def _without_nul(text: str) -> str:
+def _storable(text: str) -> str:
     if "\x00" in text:
         raise ValueError("must not hold the character U+0000")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not hold half of a surrogate pair") from None
     return text
 
 
-Text = Annotated[str, AfterValidator(_without_nul)]
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+
+
+def _read_moment(value: object) -> datetime:
+    try:
+        if isinstance(value, str) and _MOMENT.fullmatch(value):
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("must be a date and time with its offset (RFC 3339), like 2026-11-22T10:00:00Z")
+
+
+Moment = Annotated[datetime, BeforeValidator(_read_moment)]
+Text = Annotated[str, AfterValidator(_storable)]
 """What PostgreSQL can keep."""
 Name = Annotated[str, Field(min_length=1, max_length=255, examples=["policy_conditions_changed"])]
 Id = Annotated[str, Field(min_length=1, max_length=255)]
@@ -24,6 +42,10 @@ Groups = Annotated[
     list[Id], Field(max_length=100, description="Limits to tenants do not apply to members of `camunda-admin`.")
 ]
 Seconds = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)]
+MaxInFlight = Annotated[int, Field(ge=1, le=10_000, description="Most attempts at a time, over all deliverers.")]
+MaxPerSecond = Annotated[
+    float, Field(ge=0.001, le=100_000, allow_inf_nan=False, description="Most attempts a second, over all deliverers.")
+]
 
 
 class Document(BaseModel):
@@ -50,6 +72,25 @@ class SignalRequest(Document):
     tenant_id: Id | None = None
     without_tenant_id: bool = False
     business_key: Annotated[Text, Field(max_length=255)] | None = None
+    ordering_key: Id | None = Field(
+        None, description="Which order, customer or door it is about. Recorded and carried along."
+    )
+    deliver_at: Moment | None = Field(None, description="Nobody gets it before; a moment that is past means at once.")
+    expires_at: Moment | None = Field(None, description="Nobody gets it after; what is still owed then is cancelled.")
+
+
+class BatchItem(SignalRequest):
+    """A throw of several."""
+
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=255, pattern="^[ -~]*$")] | None = Field(
+        None, description="As the header `Idempotency-Key`, for this one."
+    )
+
+
+class BatchRequest(Document):
+    """Several throws; each is looked at on its own."""
+
+    signals: Annotated[list[SkipValidation[BatchItem]], Field(min_length=1, max_length=1000)]
 
 
 class SignalDocument(Document):
@@ -66,7 +107,10 @@ class SignalDocument(Document):
     created_at: datetime
     source: Literal["native", "camunda", "signal-endpoint"]
     source_id: int | None
-    state: Literal["accepted", "recorded"]
+    ordering_key: str | None
+    deliver_at: datetime | None
+    expires_at: datetime | None
+    state: Literal["accepted", "recorded", "scheduled", "cancelled"]
 
 
 class SignalPage(Document):
@@ -76,12 +120,36 @@ class SignalPage(Document):
     next: str | None
 
 
+SchemeName = Literal["v1", "v1a"]
+MethodName = Literal["POST", "PUT", "PATCH", "DELETE"]
+
+
 class WebhookTargetDocument(Document):
-    """Deliver by HTTP POST, signed as Standard Webhooks say."""
+    """Deliver by an HTTP request, signed as Standard Webhooks say."""
 
     kind: Literal["webhook"]
-    url: Annotated[str, Field(max_length=2048, examples=["https://example.com/hooks/signals"])]
-    headers: dict[str, str] = Field(default_factory=dict)
+    url: Annotated[
+        str,
+        Field(
+            max_length=2048,
+            description="After the host, `{{payload.path}}` and the like become values of the signal.",
+            examples=["https://example.com/hooks/signals"],
+        ),
+    ]
+    method: MethodName = "POST"
+    headers: dict[str, str] = Field(
+        default_factory=dict,
+        description="Values may be templates, too. `***` is shown instead of those that may be credentials.",
+    )
+    body_template: Text | None = Field(
+        None,
+        description="Mustache: what the body is made from instead of the signal; empty sends none.",
+        examples=['{"text": "{{name}}: {{payload.summary}}"}'],
+    )
+    signatures: Annotated[list[SchemeName], Field(min_length=1, max_length=2)] = Field(
+        default=["v1"],
+        description="How to sign: `v1` with the subscription's secret, `v1a` with a key of `GET /v1/webhook-keys`.",
+    )
 
 
 class QueueTargetDocument(Document):
@@ -89,6 +157,16 @@ class QueueTargetDocument(Document):
 
     kind: Literal["queue"]
     queue: Annotated[str, Field(min_length=1, max_length=255)]
+
+
+TargetDocument = Annotated[WebhookTargetDocument | QueueTargetDocument, Field(discriminator="kind")]
+
+
+class StepDocument(Document):
+    """One of several targets that are delivered to in order."""
+
+    target: TargetDocument
+    description: Annotated[Text, Field(max_length=1000)] | None = None
 
 
 class RetryDocument(Document):
@@ -102,13 +180,32 @@ class SubscriptionRequest(Document):
     """A standing request for signals."""
 
     name: Annotated[Name, Field(description="A signal name, or a pattern: `*` one word, `#` any number of words.")]
-    target: Annotated[WebhookTargetDocument | QueueTargetDocument, Field(discriminator="kind")]
+    target: TargetDocument | None = None
+    steps: Annotated[list[StepDocument], Field(min_length=1, max_length=10)] | None = Field(
+        None, description="Instead of `target`: several, the next one after the one before succeeded."
+    )
     execution_id: Id | None = None
     tenant_id: Id | None = None
     once: bool = Field(default=False, description="The first signal that matches consumes the subscription.")
+    filter: dict[str, Any] | None = Field(
+        None,
+        description="What the payload must hold: paths and conditions, all of which must be met.",
+        examples=[{"cpu": {"operator": "NUM_GT", "value": "90"}}],
+    )
     retry: RetryDocument | None = None
-    timeout_seconds: Annotated[float, Field(gt=0, le=300)] | None = None
+    timeout_seconds: Annotated[float, Field(gt=0, le=300)] | None = Field(
+        None, description="How long an attempt may take, or each of its steps."
+    )
+    max_in_flight: MaxInFlight | None = None
+    max_per_second: MaxPerSecond | None = None
     description: Annotated[Text, Field(max_length=1000)] | None = None
+
+
+class BacklogDocument(Document):
+    """What a subscription is owed and does not get now."""
+
+    parked: int = Field(description="Deliveries that wait, for whatever reason.")
+    oldest: datetime | None = Field(description="Since when the oldest of them is owed.")
 
 
 class SubscriptionDocument(Document):
@@ -116,16 +213,61 @@ class SubscriptionDocument(Document):
 
     id: int
     name: str
-    target: Annotated[WebhookTargetDocument | QueueTargetDocument, Field(discriminator="kind")]
+    target: TargetDocument | None
+    steps: list[StepDocument] | None
     execution_id: str | None
     tenant_id: str | None
     once: bool
     consumed_by: int | None = Field(description="The signal that consumed it, if it is `once`.")
+    state: Literal["active", "paused", "disabled"]
+    paused_at: datetime | None
+    disabled_because: str | None = Field(description="Why it gets no signals any more, until it is resumed.")
+    filter: dict[str, Any] | None
     retry: RetryDocument
     timeout_seconds: float | None
+    max_in_flight: int | None
+    max_per_second: float | None
     description: str | None
     created_at: datetime
-    secret: str | None = Field(None, description="The signing secret (`whsec_...`); in this one answer only.")
+    secret: str | None = Field(None, description="The signing secret (`whsec_...`); in the answer that made it only.")
+    backlog: BacklogDocument | None = Field(None, description="In answers about one subscription only.")
+    circuit: Literal["closed", "open", "half_open"] | None = Field(
+        None,
+        description="Whether its target seems to be down (`open`), or is being tried again (`half_open`);"
+        " in answers about one subscription only.",
+    )
+
+
+class ResumptionRequest(Document):
+    """How fast what was held during a pause goes on."""
+
+    per_second: MaxPerSecond | None = Field(
+        None,
+        description="Deliveries a second. Without it: ten in the first second, and ten more in every further one.",
+    )
+
+
+class RotationRequest(Document):
+    """How to replace what signs webhooks."""
+
+    grace_seconds: Annotated[int, Field(ge=0, le=604_800)] = Field(
+        default=86_400, description="How long what signed before goes on signing beside the new one."
+    )
+
+
+class WebhookKeyDocument(Document):
+    """A key that webhooks are signed with as `v1a`: Ed25519, 32 bytes in base64 after `whpk_`."""
+
+    id: int
+    public_key: str
+    created_at: datetime
+    valid_until: datetime | None = Field(description="When it stops signing; null: not before it is rotated.")
+
+
+class WebhookKeyList(Document):
+    """The keys that sign now, the newest first: every webhook signed as `v1a` has a signature of each."""
+
+    items: list[WebhookKeyDocument]
 
 
 class SubscriptionPage(Document):
@@ -133,6 +275,17 @@ class SubscriptionPage(Document):
 
     items: list[SubscriptionDocument]
     next: str | None
+
+
+class StepOutcomeDocument(Document):
+    """How a step ended that an attempt made."""
+
+    step: int = Field(description="Which one, from 1.")
+    duration: float = Field(description="Seconds.")
+    outcome: str
+    status: int | None
+    error: str | None
+    response: str | None = Field(description="The first characters of the answer's body.")
 
 
 class AttemptDocument(Document):
@@ -145,6 +298,7 @@ class AttemptDocument(Document):
     status: int | None
     error: str | None
     response: str | None = Field(description="The first characters of the answer's body.")
+    steps: list[StepOutcomeDocument] | None = Field(description="Of several; the last one's outcome is the attempt's.")
 
 
 class DeliveryDocument(Document):
@@ -155,7 +309,10 @@ class DeliveryDocument(Document):
     subscription_id: int
     state: Literal["pending", "parked", "delivered", "dead", "cancelled"]
     attempts: int | list[AttemptDocument]
-    due_at: datetime | None
+    due_at: datetime | None = Field(description="When it goes on; null while it is held: paused, or at `maxInFlight`.")
+    reason: str | None = Field(
+        description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, ...), dead or cancelled."
+    )
     created_at: datetime
     finished_at: datetime | None
 
@@ -252,6 +409,27 @@ class UserPage(Document):
     next: str | None
 
 
+class AuditDocument(Document):
+    """A change of signal endpoints, tokens or users: who made it, and what it changed."""
+
+    id: int
+    type: str
+    subject_id: int = Field(description="The id of what was changed.")
+    principal: str = Field(description="The name of whoever changed it.")
+    user_id: int | None
+    token_id: int | None
+    before: dict[str, Any] | None = Field(description="Without secrets; null if it was created.")
+    after: dict[str, Any] | None = Field(description="Without secrets; null if it was deleted.")
+    created_at: datetime
+
+
+class AuditPage(Document):
+    """A page of audit events; `next` is the `afterId` of the next page."""
+
+    items: list[AuditDocument]
+    next: str | None
+
+
 class States(Document):
     """Deliveries by state."""
 
@@ -287,3 +465,32 @@ class Problem(Document):
     status: int
     detail: str
     errors: list[FieldProblem] | None = None
+
+
+class BatchResult(Document):
+    """What became of one throw of a batch: its id, or the problem."""
+
+    status: int = Field(description="The HTTP status that it would have been answered with on its own.")
+    id: int | None = None
+    problem: Problem | None = None
+
+
+class BatchDocument(Document):
+    """What became of the throws of a batch, in their order."""
+
+    results: list[BatchResult]
+
+
+class Explanation(Document):
+    """Whether a signal is for a subscription."""
+
+    subscription_id: int
+    matches: bool
+    because: str
+
+
+class ExplanationPage(Document):
+    """A page of subscriptions, each with whether it matches; `next` is the `afterId` of the next page."""
+
+    matches: list[Explanation]
+    next: str | None

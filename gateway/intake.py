@@ -12,13 +12,12 @@ import structlog
 from broker import metrics
 from broker.access import Principal
 from broker.coalescing import Coalescer
-from broker.errors import InvalidField, StoreUnavailable, Unconfirmed, Unroutable
-from broker.messages import signal_message
+from broker.errors import InvalidField, StoreUnavailable
 from broker.names import check_id
+from broker.publishing import publish_to_all, publish_to_record
 from broker.settings import Settings
 from broker.signals import Scope, Signal, Throw
 from broker.store.signals import IdempotencyKey, Numbered, SignalStore
-from broker.topology import BROADCAST, RECORD, ROUTED
 from broker.transport import Transport
 from gateway.refusals import Conflicting
 
@@ -98,6 +97,7 @@ class Intake:
 
         Raises:
             Conflicting: The idempotency key was used with another body.
+            InvalidField: It had expired when it was numbered, or is for a moment too far ahead.
             StoreUnavailable, TransportError: It could not be made safe now. It may be accepted all the same; a throw
                 with the same idempotency key will not become a second signal.
         """
@@ -106,6 +106,7 @@ class Intake:
             raise Conflicting("This Idempotency-Key was used with another body less than 24 hours ago.")
         admit(numbered)
         signal = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
+        signal.check_moments()
         await self._publish(signal)
         metrics.ACCEPTED.labels(throw.source.value, throw.scope.value).inc()
         log.info(
@@ -126,17 +127,6 @@ class Intake:
             raise StoreUnavailable("the throw was not numbered in time") from error
 
     async def _publish(self, signal: Signal) -> None:
-        """Publish to everybody; if some tap keeps that from being confirmed, to the record queue alone.
-
-        A fan-out is confirmed only when every bound queue took it, but only the record queue decides whether we
-        accept. The recorder drops the repeat by its id.
-        """
-        message, exchange = signal_message(signal), BROADCAST if signal.throw.is_fanout else ROUTED
-        try:
-            await self._transport.publish(
-                message, exchange=exchange, routing_key=signal.throw.routing_key, timeout=self._confirm_timeout
-            )
-        except (Unconfirmed, Unroutable) as error:
-            await self._transport.publish(message, exchange="", routing_key=RECORD, timeout=self._confirm_timeout)
-            metrics.TAP_REJECTIONS.labels(exchange).inc()
-            log.warning("tap.rejected", signal_id=signal.id, exchange=exchange, error=str(error))
+        """Publish to everybody; what is for later, to the recorder alone: the scheduler publishes it then."""
+        publish = publish_to_record if signal.is_scheduled else publish_to_all
+        await publish(self._transport, signal, timeout=self._confirm_timeout)

@@ -15,12 +15,11 @@ from gateway.routes import Route
 
 def measuring_throws(routes: Sequence[Route]) -> Middleware:
     """Return the middleware that measures the requests of those *routes* that throw signals."""
-    sources = {(route.method, path): route.throws.value for route in routes if route.throws for path in route.paths}
+    sources = {route.handler: route.throws.value for route in routes if route.throws}
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        resource = request.match_info.route.resource
-        source = sources.get((request.method, "" if resource is None else resource.canonical))
+        source = sources.get(request.match_info.handler)
         if source is None:
             return await handler(request)
         start = time.perf_counter()

@@ -9,7 +9,7 @@ from gateway.documents import Problem
 from gateway.refusals import Refusal
 
 
-def problem(refusal: Refusal) -> web.Response:
+def problem_document(refusal: Refusal) -> dict[str, object]:
     """Return *refusal* as a problem document: type, title, status, detail, and errors [{pointer, detail}]."""
     document: dict[str, object] = {
         "type": "about:blank",
@@ -19,8 +19,16 @@ def problem(refusal: Refusal) -> web.Response:
     }
     if refusal.errors:
         document["errors"] = [{"pointer": error.pointer, "detail": error.detail} for error in refusal.errors]
+    return document
+
+
+def problem(refusal: Refusal) -> web.Response:
+    """Return the answer that holds *refusal* as a problem document."""
     return web.json_response(
-        document, status=refusal.status, headers=refusal.headers, content_type="application/problem+json"
+        problem_document(refusal),
+        status=refusal.status,
+        headers=refusal.headers,
+        content_type="application/problem+json",
     )
 
 

@@ -13,10 +13,10 @@ from gateway.refusals import NotFound
 from gateway.routes import Parameter
 
 MAX_LIMIT = 1000
-_MAX_ID = (1 << 63) - 1
+MAX_ID = (1 << 63) - 1
 _MAX_DIGITS = 19
 
-ID = {"type": "integer", "minimum": 0, "maximum": _MAX_ID}
+ID = {"type": "integer", "minimum": 0, "maximum": MAX_ID}
 MOMENT = {"type": "string", "format": "date-time"}
 LIMIT = Parameter(
     "limit", "Most items of the page.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 100}
@@ -37,7 +37,7 @@ def text(request: web.Request, name: str) -> str | None:
     return None if value is None else check_id(value, f"?{name}")
 
 
-def integer(request: web.Request, name: str, default: int, *, least: int = 0, most: int = _MAX_ID) -> int:
+def integer(request: web.Request, name: str, default: int, *, least: int = 0, most: int = MAX_ID) -> int:
     """Return the query parameter *name* as a number from *least* to *most*.
 
     Raises:
@@ -99,14 +99,14 @@ def choice(request: web.Request, name: str, allowed: Iterable[str]) -> str | Non
     return given
 
 
-def path_id(request: web.Request, what: str) -> int:
-    """Return the id in the path.
+def path_id(request: web.Request, what: str, part: str = "id") -> int:
+    """Return the id in the path, of which it is the *part* of that name.
 
     Raises:
         NotFound: It is not a number, so there is no such *what*.
     """
-    given = request.match_info["id"]
+    given = request.match_info[part]
     value = int(given) if given.isascii() and given.isdigit() and len(given) <= _MAX_DIGITS else -1
-    if not 0 <= value <= _MAX_ID:
+    if not 0 <= value <= MAX_ID:
         raise NotFound(f"There is no {what} {given!r}.")
     return value

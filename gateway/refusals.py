@@ -10,6 +10,7 @@ Refusal
 +-- Conflicting           409
 +-- TooLarge              413
 +-- UnsupportedMediaType  415
++-- TooMany               429, with Retry-After
 +-- Broken                500: our own fault
 +-- Busy                  503, with Retry-After
 """
@@ -94,6 +95,15 @@ class UnsupportedMediaType(Refusal):
     """Raised when the body is in a format that the path does not read."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class TooMany(Refusal):
+    """Raised when the caller has used up what it is allowed in this second."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "1"})
 
 
 class Busy(Refusal):

@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 
 from broker import metrics
+from broker.circuits import Phase
 from broker.coalescing import Coalescer
-from broker.deliveries import Due, Outcome, Result, State, next_pause
+from broker.deliveries import GONE, VERDICTS, Due, Outcome, Reason, Result, State, Step, Verdict, next_pause
+from broker.gates import Refusal
 from broker.messages import Undecodable, read_due
 from broker.settings import Settings
 from broker.store.deliveries import Claimed, DeliveryStore, Ended
+from broker.store.gates import Finished, GateStore, concerns_gate
 from broker.subscriptions import Kind
-from broker.topology import ATTEMPT
+from broker.topology import ATTEMPT, SLOW
 from broker.transport import Received, Settlement, Transport
 from workers.consumer import Consumer
+from workers.dispatch import dispatch
+from workers.lanes import FastLane
 from workers.targets import QueueTarget, Target, WebhookTarget
 
 log = structlog.get_logger()
@@ -27,7 +34,9 @@ log = structlog.get_logger()
 class Deliverer:
     """Makes many attempts at a time; claims and outcomes of attempts that coincide share their round trips.
 
-    An attempt is claimed, made, recorded, and only then its message is acked.
+    An attempt is claimed, made, recorded, and only then its message is acked. What its subscription's gate has a say in
+    (a limit, a pause, a target that failed) takes a round trip of its own, so that nobody else waits for it; and what
+    is slow is made in a lane of its own.
     """
 
     name = "deliverer"
@@ -36,79 +45,168 @@ class Deliverer:
         self,
         transport: Transport,
         deliveries: DeliveryStore,
+        gates: GateStore,
         webhooks: WebhookTarget,
         settings: Settings,
     ) -> None:
         self._transport = transport
         self._deliveries = deliveries
+        self._gates = gates
         self._targets: dict[Kind, Target] = {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueTarget(transport)}
         self._settings = settings
         self._claims: Coalescer[tuple[Due, bool], Claimed | None] = Coalescer(self._claim)
+        self._admissions: Coalescer[tuple[Due, bool], Claimed | Refusal | None] = Coalescer(self._admit)
         self._ends: Coalescer[Ended, None] = Coalescer(deliveries.finish)
+        self._gated_ends: Coalescer[Ended, Finished] = Coalescer(self._finish)
+        self._fast_lane = FastLane(settings.webhook_concurrency)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until *stopping* is set."""
-        consumer = Consumer(self._transport, ATTEMPT, self.handle, concurrency=self._settings.webhook_concurrency)
-        async with self._claims, self._ends:
-            await consumer.run(stopping, drain=self._settings.drain_timeout)
+        async with self._claims, self._admissions, self._ends, self._gated_ends, asyncio.TaskGroup() as group:
+            for queue in (ATTEMPT, SLOW):
+                consumer = Consumer(
+                    self._transport, queue, partial(self.handle, queue), concurrency=self._settings.webhook_concurrency
+                )
+                group.create_task(consumer.run(stopping, drain=self._settings.drain_timeout))
 
-    async def handle(self, messages: Sequence[Received]) -> Sequence[Settlement]:
-        """Make the attempt that each of *messages* asks for, unless it is out of date."""
-        return [await self._handle(message) for message in messages]
+    async def handle(self, queue: str, messages: Sequence[Received]) -> Sequence[Settlement]:
+        """Make the attempt that each of *messages* of *queue* asks for, unless it is out of date or may not go now."""
+        return [await self._handle(queue, message) for message in messages]
 
-    async def _handle(self, message: Received) -> Settlement:
+    async def _handle(self, queue: str, message: Received) -> Settlement:
         try:
             due = read_due(message)
         except Undecodable as error:
-            log.warning("message.rejected", queue=ATTEMPT, error=str(error))
+            log.warning("message.rejected", queue=queue, error=str(error))
             return Settlement.REJECT
-        claimed = await self._claims.submit((due, message.redelivered))
-        if claimed is None:
-            log.debug("attempt.outdated", delivery_id=due.delivery_id, attempt=due.attempt)
-        elif claimed.subscription.until is not None:
-            await self._deliveries.cancel(due)
-            log.info("delivery.cancelled", delivery_id=due.delivery_id, reason="the subscription was deleted")
+        if queue == SLOW:
+            await self._deliver(due, again=message.redelivered)
+        # A message that was handed out before is not moved: as a new one it could not begin its attempt again.
+        elif self._fast_lane.refuses(due.subscription_id) and not message.redelivered:
+            await self._dispatch([replace(due, queue=SLOW)])
+            metrics.MOVED.inc()
         else:
-            await self._ends.submit(await self._attempt(claimed))
+            with self._fast_lane.place(due.subscription_id):
+                await self._deliver(due, again=message.redelivered)
         return Settlement.ACK
+
+    async def _deliver(self, due: Due, *, again: bool) -> None:
+        claimed = await self._claims.submit((due, again)) or await self._admissions.submit((due, again))
+        match claimed:
+            case None:
+                log.debug("attempt.outdated", delivery_id=due.delivery_id, attempt=due.attempt)
+            case Refusal():
+                _tell_refused(due, claimed)
+            case Claimed(subscription=subscription) if subscription.until is not None:
+                await self._deliveries.cancel(due)
+                log.info("delivery.cancelled", delivery_id=due.delivery_id, reason="the subscription was deleted")
+            case Claimed():
+                await self._end(await self._attempt(claimed))
 
     async def _claim(self, batch: list[tuple[Due, bool]]) -> list[Claimed | None]:
         return await self._deliveries.claim(
             batch, timeout=self._settings.webhook_timeout, grace=self._settings.republish_after
         )
 
+    async def _admit(self, batch: list[tuple[Due, bool]]) -> list[Claimed | Refusal | None]:
+        return await self._gates.admit(
+            batch, timeout=self._settings.webhook_timeout, grace=self._settings.republish_after
+        )
+
+    async def _end(self, ended: Ended) -> None:
+        self._fast_lane.note(ended.due.subscription_id, ended.duration)
+        if not concerns_gate(ended):
+            await self._ends.submit(ended)
+            return
+        finished = await self._gated_ends.submit(ended)
+        _tell_finished(ended, finished)
+        await self._dispatch(finished.dues)
+
+    async def _finish(self, batch: list[Ended]) -> list[Finished]:
+        return await self._gates.finish(batch, look_after=self._settings.republish_after)
+
+    async def _dispatch(self, dues: Sequence[Due]) -> None:
+        await dispatch(self._transport, dues, timeout=self._settings.confirm_timeout)
+
     async def _attempt(self, claimed: Claimed) -> Ended:
-        terms = claimed.subscription.terms
-        started_at, start = datetime.now(UTC), time.perf_counter()
-        try:
-            result = await self._targets[terms.target.kind].deliver(
-                claimed, timeout=terms.timeout or self._settings.webhook_timeout
-            )
-        except Exception as error:
-            log.exception("attempt.failed", delivery_id=claimed.due.delivery_id)
-            result = Result(outcome=Outcome.FAILED, error=f"{type(error).__name__}: {error}")
-        duration = timedelta(seconds=time.perf_counter() - start)
-        state, pause = _judge(claimed, result)
+        terms, started_at = claimed.subscription.terms, datetime.now(UTC)
+        steps = [await self._step(claimed)]
+        while steps[-1].result.outcome is Outcome.SUCCEEDED and claimed.step + 1 < len(terms.targets):
+            claimed = replace(claimed, step=claimed.step + 1)
+            steps.append(await self._step(claimed))
+        result = steps[-1].result
+        state, pause, reason = _judge(claimed, result)
         ended = Ended(
-            due=claimed.due, result=result, state=state, pause=pause, started_at=started_at, duration=duration
+            due=claimed.due,
+            result=result,
+            state=state,
+            pause=pause,
+            started_at=started_at,
+            duration=sum((step.duration for step in steps), timedelta()),
+            reason=reason,
+            address=steps[-1].address,
+            passed=claimed.passed,
+            steps=tuple(steps) if terms.in_steps else (),
         )
         _tell(claimed, ended)
         return ended
 
+    async def _step(self, claimed: Claimed) -> Step:
+        target, start = claimed.target, time.perf_counter()
+        try:
+            result = await self._targets[target.kind].deliver(
+                claimed, timeout=claimed.subscription.terms.timeout or self._settings.webhook_timeout
+            )
+        except Exception as error:
+            log.exception("attempt.failed", delivery_id=claimed.due.delivery_id)
+            result = Result(outcome=Outcome.FAILED, error=f"{type(error).__name__}: {error}")
+        return Step(
+            number=claimed.step + 1,
+            address=target.address if target.kind is Kind.WEBHOOK else None,
+            result=result,
+            duration=timedelta(seconds=time.perf_counter() - start),
+        )
 
-def _judge(claimed: Claimed, result: Result) -> tuple[State, timedelta | None]:
-    """Return what *result* makes of the delivery, and how long it is parked, if it is."""
-    if result.outcome is Outcome.SUCCEEDED:
-        return State.DELIVERED, None
-    if result.outcome is Outcome.GONE:
-        return State.DEAD, None
-    pause = next_pause(claimed.subscription.terms.schedule, claimed.due.attempt, result)
-    return (State.DEAD, None) if pause is None else (State.PARKED, pause)
+
+def _judge(claimed: Claimed, result: Result) -> tuple[State, timedelta | None, str | None]:
+    """Return what *result* makes of the delivery, how long it is parked, if it is, and why it is not delivered."""
+    match VERDICTS[result.outcome]:
+        case Verdict.DELIVERED:
+            return State.DELIVERED, None, None
+        case Verdict.DISABLED:
+            return State.DEAD, None, GONE
+    attempt = claimed.due.attempt - claimed.redriven
+    pause = next_pause(claimed.subscription.terms.schedule, attempt, result)
+    if pause is None:
+        return State.DEAD, None, f"the last attempt failed: {result.error or result.outcome.value}"
+    return State.PARKED, pause, Reason.RETRY
+
+
+def _tell_refused(due: Due, refusal: Refusal) -> None:
+    metrics.HELD_BACK.labels("disabled" if refusal.final else str(refusal.reason)).inc()
+    log.debug(
+        "delivery.held_back",
+        delivery_id=due.delivery_id,
+        reason=str(refusal.reason),
+        due_at=None if refusal.due_at is None else refusal.due_at.isoformat(),
+    )
+
+
+def _tell_finished(ended: Ended, finished: Finished) -> None:
+    """Write the lines that an attempt leaves that was of more consequence, and count it."""
+    if finished.disabled:
+        metrics.DISABLED.inc()
+        log.warning("subscription.disabled", subscription_id=ended.due.subscription_id, reason=GONE)
+    if finished.circuit is Phase.OPEN:
+        metrics.CIRCUITS_OPENED.inc()
+        log.warning("circuit.opened", subscription_id=ended.due.subscription_id, error=ended.result.error)
+    elif finished.circuit is Phase.CLOSED:
+        log.info("circuit.closed", subscription_id=ended.due.subscription_id)
 
 
 def _tell(claimed: Claimed, ended: Ended) -> None:
     """Write the one line that an attempt leaves in the log, and count it."""
-    kind = claimed.subscription.terms.target.kind.value
+    kind = claimed.target.kind.value
     metrics.ATTEMPTS.labels(kind, ended.result.outcome.value).inc()
     metrics.ATTEMPT_SECONDS.labels(kind).observe(ended.duration.total_seconds())
     match ended.state:

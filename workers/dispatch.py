@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from broker.deliveries import Due
 from broker.messages import due_message
-from broker.topology import ATTEMPT, DELIVERIES
+from broker.topology import DELIVERIES
 from broker.transport import Transport
 
 _WINDOW = 1000
@@ -24,7 +24,7 @@ async def dispatch(transport: Transport, dues: Sequence[Due], *, timeout: timede
     for start in range(0, len(dues), _WINDOW):
         await asyncio.gather(
             *(
-                transport.publish(due_message(due), exchange=DELIVERIES, routing_key=ATTEMPT, timeout=timeout)
+                transport.publish(due_message(due), exchange=DELIVERIES, routing_key=due.queue, timeout=timeout)
                 for due in dues[start : start + _WINDOW]
             )
         )

@@ -1,4 +1,4 @@
-"""The scheduler: publishes deliveries that are due, and those whose message was lost."""
+"""The scheduler: publishes deliveries and signals that are due, and deliveries whose message was lost."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ import structlog
 from broker import metrics
 from broker.deliveries import Due
 from broker.errors import StoreUnavailable, TransportError
+from broker.publishing import publish_to_all
 from broker.settings import Settings
 from broker.store.deliveries import DeliveryStore
+from broker.store.holds import HoldStore
 from broker.store.signals import SignalStore
-from broker.topology import ATTEMPT
+from broker.topology import ATTEMPT, SLOW
 from broker.transport import Transport
 from workers.dispatch import dispatch
 
 _TICK = timedelta(seconds=0.25)
+_COUNTING = timedelta(seconds=5)
 _LIMIT = 1000
 """How many deliveries one sweep takes."""
+_SIGNALS = 100
+"""How many scheduled signals one sweep takes: their payloads come along."""
 
 log = structlog.get_logger()
 
@@ -34,12 +39,19 @@ class Scheduler:
     name = "scheduler"
 
     def __init__(
-        self, transport: Transport, deliveries: DeliveryStore, signals: SignalStore, settings: Settings
+        self,
+        transport: Transport,
+        deliveries: DeliveryStore,
+        holds: HoldStore,
+        signals: SignalStore,
+        settings: Settings,
     ) -> None:
         self._transport = transport
         self._deliveries = deliveries
+        self._holds = holds
         self._signals = signals
         self._settings = settings
+        self._counted = float("-inf")
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Sweep until *stopping* is set."""
@@ -47,9 +59,12 @@ class Scheduler:
             more = False
             try:
                 released = await self.release()
+                await self.let_go_on()
                 repaired = await self.repair()
+                published = await self.publish_scheduled()
                 await self._signals.forget_idempotency_keys()
-                more = max(released, repaired) == _LIMIT
+                await self.count()
+                more = max(released, repaired) == _LIMIT or published == _SIGNALS
             except (StoreUnavailable, TransportError) as error:
                 log.warning("sweep.postponed", error=str(error))
             if not more:
@@ -63,20 +78,61 @@ class Scheduler:
         await self._publish(dues)
         return len(dues)
 
+    async def let_go_on(self) -> None:
+        """Publish what was held, and let be told when to go on what was held during a pause."""
+        await self._publish(await self._holds.sweep(look_after=self._settings.republish_after))
+
+    async def count(self) -> None:
+        """Every few seconds, measure what is held, and forget what nobody needs any more."""
+        now = asyncio.get_running_loop().time()
+        if now - self._counted < _COUNTING.total_seconds():
+            return
+        self._counted = now
+        await self._holds.forget()
+        circuits, seconds = await self._holds.census()
+        metrics.CIRCUITS.set(circuits)
+        metrics.OLDEST_HELD.set(seconds)
+
     async def repair(self) -> int:
         """Publish pending deliveries again whose message must be lost; return how many.
 
         A delivery that should have been attempted by now may just as well be waiting in a long queue. Only when the
-        queue holds fewer messages than there are such deliveries, some of them must be lost.
+        queues hold fewer messages than there are such deliveries, some of them must be lost.
         """
         overdue = await self._deliveries.overdue(limit=100_000)
-        if not overdue or overdue <= await self._transport.depth(ATTEMPT, timeout=self._settings.confirm_timeout):
+        if not overdue or overdue <= await self._waiting():
             return 0
         dues = await self._deliveries.repair(limit=_LIMIT, look_after=self._settings.republish_after)
         await self._publish(dues)
         metrics.REPAIRED.inc(len(dues))
         log.warning("deliveries.repaired", deliveries=len(dues))
         return len(dues)
+
+    async def publish_scheduled(self) -> int:
+        """Publish scheduled signals whose moment has come to the taps; return how many.
+
+        What is not confirmed, or was not noted to be, is published again. The recorder, who knows them, drops them.
+        """
+        due, expired = await self._signals.take_scheduled(limit=_SIGNALS, look_after=self._settings.republish_after)
+        timeout = self._settings.confirm_timeout
+        failures = await asyncio.gather(
+            *(publish_to_all(self._transport, signal, timeout=timeout) for signal in due), return_exceptions=True
+        )
+        published = [signal.id for signal, failure in zip(due, failures, strict=True) if failure is None]
+        if published or expired:
+            await self._signals.end_schedule([*published, *expired])
+        for signal_id in published:
+            log.info("signal.released", signal_id=signal_id)
+        for failure in filter(None, failures):
+            raise failure
+        return len(due) + len(expired)
+
+    async def _waiting(self) -> int:
+        """Return how many messages wait for a deliverer."""
+        depths = [
+            await self._transport.depth(queue, timeout=self._settings.confirm_timeout) for queue in (ATTEMPT, SLOW)
+        ]
+        return sum(depths)
 
     async def _publish(self, dues: list[Due]) -> None:
         await dispatch(self._transport, dues, timeout=self._settings.confirm_timeout)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from broker.deliveries import Outcome, Result
-from broker.documents import signal_json
-from broker.errors import Nacked, Unavailable, Unconfirmed, Unroutable
+from broker.errors import Nacked, Unavailable, Unconfirmed, Unrenderable, Unroutable
 from broker.messages import signal_message
 from broker.secrets import SecretBox
 from broker.store.deliveries import Claimed
+from broker.store.webhook_keys import WebhookKeyStore
+from broker.subscriptions import Scheme
 from broker.transport import Transport
+from workers.requests import compose
 from workers.signing import signature_headers
 from workers.webhook import WebhookClient
 
@@ -26,30 +29,39 @@ class Target(Protocol):
 
 
 class WebhookTarget:
-    """Posts signed webhooks (Standard Webhooks 1.0)."""
+    """Sends signed webhooks (Standard Webhooks 1.0)."""
 
-    def __init__(self, client: WebhookClient, secrets: SecretBox) -> None:
+    def __init__(self, client: WebhookClient, secrets: SecretBox, keys: WebhookKeyStore) -> None:
         self._client = client
         self._secrets = secrets
+        self._keys = keys
 
     async def deliver(self, claimed: Claimed, *, timeout: timedelta) -> Result:
-        """Post the signal with the delivery's id, which is the same on every attempt."""
-        terms, due = claimed.subscription.terms, claimed.due
-        body = signal_json(
-            claimed.signal,
-            {"deliveryId": due.delivery_id, "attempt": due.attempt, "subscriptionId": due.subscription_id},
-        )
-        headers = dict(terms.target.headers) | {"content-type": "application/json"}
+        """Send what the target makes of the signal, with an id that is the same on every attempt."""
+        try:
+            request = compose(claimed)
+        except Unrenderable as error:
+            return Result(outcome=Outcome.FAILED, error=str(error))
+        headers = dict(request.headers)
         if claimed.signal.throw.traceparent is not None:
             headers["traceparent"] = claimed.signal.throw.traceparent
-        if claimed.secret is not None:
-            headers |= signature_headers(
-                [self._secrets.open(claimed.secret)],
-                message_id=due.delivery_id,
-                timestamp=datetime.now(UTC),
-                body=body,
-            )
-        return await self._client.post(terms.target.address, body=body, headers=headers, timeout=timeout)
+        headers |= signature_headers(
+            [self._secrets.open(sealed) for sealed in await self._sealed(claimed, claimed.target.signatures)],
+            message_id=claimed.message_id,
+            timestamp=datetime.now(UTC),
+            body=request.body,
+        )
+        return await self._client.send(
+            request.url, method=request.method, body=request.body, headers=headers, timeout=timeout
+        )
+
+    async def _sealed(self, claimed: Claimed, schemes: Collection[Scheme]) -> list[bytes]:
+        """Return what signs the webhook by each of *schemes*."""
+        sealed = list(claimed.secrets) if Scheme.V1 in schemes else []
+        if Scheme.V1A in schemes:
+            # There is no key yet when nobody signed or asked for one before.
+            sealed += claimed.signing_keys or [key.private_key for key in await self._keys.valid()]
+        return sealed
 
 
 class QueueTarget:
@@ -59,11 +71,11 @@ class QueueTarget:
         self._transport = transport
 
     async def deliver(self, claimed: Claimed, *, timeout: timedelta) -> Result:
-        """Publish the signal, persistent and mandatory, with the delivery's id among its headers."""
+        """Publish the signal, persistent and mandatory, with an id that is the same on every attempt."""
         message = signal_message(claimed.signal)
         headers = {key: value for key, value in message.headers.items() if key not in {"CC", "reach"}}
-        headers |= {"delivery-id": claimed.due.delivery_id, "attempt": claimed.due.attempt}
-        queue = claimed.subscription.terms.target.address
+        headers |= {"delivery-id": claimed.message_id, "attempt": claimed.due.attempt}
+        queue = claimed.target.address
         try:
             await self._transport.publish(
                 replace(message, headers=headers), exchange="", routing_key=queue, timeout=timeout

@@ -7,15 +7,20 @@ import codecs
 import errno
 import io
 import socket
-from collections.abc import Mapping
+import ssl
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
+from yarl import URL
 
 from broker.deliveries import Outcome, Result, outcome_of, parse_retry_after
-from broker.egress import Guard
+from broker.egress import Guard, url_problem
+from broker.errors import ConfigurationError, EgressForbidden
+from broker.subscriptions import Method
 
 CONNECT_TIMEOUT = timedelta(seconds=5)
 READ_LIMIT = 64 * 1024
@@ -24,23 +29,60 @@ EXCERPT_LIMIT = 1024
 """How much of an answer's body is kept, in bytes."""
 
 
+def trust(ca_file: Path | None) -> ssl.SSLContext:
+    """Return what a receiver's certificate is checked with: the system's authorities, and those in *ca_file*.
+
+    Raises:
+        ConfigurationError: *ca_file* cannot be read, or holds no certificate.
+    """
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:
+            raise ConfigurationError(f"SIGNAL_BROKER_EGRESS_CA_FILE: {ca_file}: {error.strerror or error}") from error
+    return context
+
+
 class WebhookClient:
-    """Posts to webhooks over connections that are kept for the next attempt. An async context manager.
+    """Calls webhooks over connections that are kept for the next attempt. An async context manager.
+
+    Names are looked up without threads, so that one whose name server does not answer holds up nobody else.
 
     Args:
         guard: Asked about every address, at the moment a socket for it is opened: nothing can come between.
         concurrency: Most connections at a time.
         per_host: Most connections to one host and port; waiting for one counts as connecting.
+        trusted: What certificates are checked with (see `trust`); None: with the system's authorities.
+        proxy: Where to connect to instead, ``http://user:password@host:port``; see `_by_proxy`.
+        nameservers: Whom to ask (``address:port``) instead of the system's name servers.
     """
 
-    def __init__(self, guard: Guard, *, concurrency: int, per_host: int = 50) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        concurrency: int,
+        per_host: int = 50,
+        trusted: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        nameservers: Sequence[str] = (),
+    ) -> None:
         self._guard = guard
         self._concurrency = concurrency
         self._per_host = per_host
+        self._trusted = trusted
+        self._proxy = None if proxy is None else URL(proxy)
+        self._nameservers = nameservers
 
     async def __aenter__(self) -> Self:
+        # Without these, a name that is looked up for the first time and far away often has less than two seconds.
+        self._resolver = aiohttp.AsyncResolver(nameservers=self._nameservers, timeout=1, tries=4)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
+                resolver=self._resolver,
+                ssl=self._trusted or True,
                 socket_factory=self._open_socket,
                 limit=self._concurrency,
                 limit_per_host=self._per_host,
@@ -59,22 +101,38 @@ class WebhookClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._session.close()
+        await self._resolver.close()
 
-    async def post(self, url: str, *, body: bytes, headers: Mapping[str, str], timeout: timedelta) -> Result:
-        """Post *body* to *url* and return what came of it, whatever the receiver and the network do.
+    async def send(
+        self,
+        url: str,
+        *,
+        body: bytes,
+        headers: Mapping[str, str],
+        timeout: timedelta,
+        method: Method = Method.POST,
+    ) -> Result:
+        """Send *body* to *url* and return what came of it, whatever the receiver and the network do.
 
         Redirects are not followed. *timeout* covers everything from the name's lookup to the end of the answer's body
         (or its first 64 KiB), and the connection must stand within 5 s.
         """
+        problem = url_problem(url, self._guard)
+        if problem is not None:
+            return Result(outcome=Outcome.FORBIDDEN, error=_one_line(f"target URL: {problem}"))
         try:
             async with asyncio.timeout(timeout.total_seconds()):
-                return await self._exchange(url, body, headers)
+                return await self._exchange(method, url, body, headers)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _failure(error, timeout)
 
-    async def _exchange(self, url: str, body: bytes, headers: Mapping[str, str]) -> Result:
+    async def _exchange(self, method: Method, url: str, body: bytes, headers: Mapping[str, str]) -> Result:
+        target, options = URL(url), dict[str, Any](headers=headers)
+        if self._proxy is not None:
+            target, options = await self._by_proxy(self._proxy, target, headers)
         # aiohttp writes a BytesIO in pieces, but bytes in one go (and warns of it from 1 MiB on).
-        async with self._session.post(url, data=io.BytesIO(body), headers=headers, allow_redirects=False) as response:
+        data = io.BytesIO(body) if body else None
+        async with self._session.request(method, target, data=data, allow_redirects=False, **options) as response:
             answer = await _read(response)
         outcome = outcome_of(response.status)
         retry_after = response.headers.get("Retry-After")
@@ -86,9 +144,39 @@ class WebhookClient:
             retry_after=None if retry_after is None else parse_retry_after(retry_after, datetime.now(UTC)),
         )
 
+    async def _by_proxy(self, proxy: URL, url: URL, headers: Mapping[str, str]) -> tuple[URL, dict[str, Any]]:
+        """Return what to ask *proxy* for, after every address that the host of *url* has now was checked.
+
+        The proxy looks a name up once more. For ``https`` that is prevented: it is asked for a tunnel to the address
+        that was checked, and the name is in the certificate. For ``http`` the name has to be in the request, and the
+        proxy has to refuse by itself where that leads meanwhile.
+        """
+        host = url.raw_host or ""
+        try:
+            found = await self._resolver.resolve(host, url.port or 0, family=socket.AF_UNSPEC)
+        except OSError as error:
+            raise OSError(_unknown(error)) from error
+        addresses = [entry["host"] for entry in found]
+        for address in addresses:
+            self._guard.check(address)
+        credentials = {}
+        if proxy.user is not None:
+            credentials["Proxy-Authorization"] = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
+        proxy = proxy.with_user(None)
+        if url.scheme == "http":
+            return url, {"proxy": proxy, "headers": {**headers, **credentials}}
+        # IPv4 first: nobody but the proxy knows whether it has a way to IPv6.
+        return url.with_host(min(addresses, key=lambda address: ":" in address)), {
+            "proxy": proxy,
+            "proxy_headers": credentials,
+            "server_hostname": host.rstrip("."),
+            "headers": {**headers, "Host": url.host_port_subcomponent},
+        }
+
     def _open_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, (host, *_) = address
-        self._guard.check(str(host))
+        if self._proxy is None:  # else it is the proxy's own address
+            self._guard.check(str(host))
         return socket.socket(family, kind, protocol)
 
 
@@ -104,13 +192,19 @@ def _failure(error: Exception, timeout: timedelta) -> Result:
     match error:
         # Of `EgressForbidden` the errno is left when every address of a name was refused.
         case aiohttp.ClientConnectorError(os_error=OSError(errno=errno.EACCES) as refusal):
-            outcome, text = Outcome.FORBIDDEN, str(refusal)
-        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            outcome, text = Outcome.FORBIDDEN, f"not a webhook's URL: {error}"
+            outcome, text = Outcome.FORBIDDEN, refusal.strerror or str(refusal)
+        case EgressForbidden():
+            outcome, text = Outcome.FORBIDDEN, str(error)
+        case aiohttp.ClientProxyConnectionError():
+            outcome, text = Outcome.UNREACHABLE, "the proxy cannot be reached"
+        case aiohttp.ClientHttpProxyError(status=status):
+            outcome, text = Outcome.UNREACHABLE, f"the proxy answered HTTP {status}"
         case aiohttp.ConnectionTimeoutError():
             outcome, text = Outcome.UNREACHABLE, f"no connection within {CONNECT_TIMEOUT.total_seconds():g} s"
         case TimeoutError():
             outcome, text = Outcome.TIMED_OUT, f"no complete answer within {timeout.total_seconds():g} s"
+        case aiohttp.ClientConnectorDNSError(os_error=reason):
+            outcome, text = Outcome.UNREACHABLE, _unknown(reason)
         case aiohttp.ClientConnectorError(os_error=reason):
             outcome, text = Outcome.UNREACHABLE, str(reason)
         case aiohttp.ClientError() | OSError():
@@ -118,6 +212,10 @@ def _failure(error: Exception, timeout: timedelta) -> Result:
         case _:
             outcome, text = Outcome.FAILED, f"the request could not be made: {error}"
     return Result(outcome=outcome, error=_one_line(text))
+
+
+def _unknown(error: OSError) -> str:
+    return f"the host's name could not be looked up: {error.strerror}"
 
 
 def _excerpt(body: bytes) -> str | None:

@@ -34,6 +34,7 @@ _DOWN = (
     asyncpg.TransactionRollbackError,
     asyncpg.QueryCanceledError,
     asyncpg.PostgresSystemError,
+    asyncpg.InternalClientError,  # a link that was lost while a statement was being sent
     asyncpg.ReadOnlySQLTransactionError,  # a primary that became a standby
     asyncpg.UndefinedTableError,  # a process that is newer than the schema: it waits for `migrate`
     asyncpg.UndefinedColumnError,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import repeat
 
-from broker.deliveries import Due, Result, State
+from broker.deliveries import Due, Outcome, Result, State, Step
+from broker.gates import UNHINDERED, Pass
 from broker.signals import Signal
-from broker.store.database import Database, Row
+from broker.store.database import Database, Row, Session
 from broker.store.rows import read_signal, read_subscription
 from broker.store.statements import load
-from broker.subscriptions import Subscription
+from broker.subscriptions import Subscription, Target
 
 _SQL = load("deliveries")
 
@@ -24,15 +27,33 @@ class Claimed:
         due: Which attempt.
         signal: What is owed.
         subscription: To whom.
-        secret: The webhook's signing secret, sealed.
+        secrets: What signs a webhook as ``v1``, sealed: the secret, and during a rotation the one before it.
+        signing_keys: What signs a webhook as ``v1a``, sealed, the newest first.
         owed_at: When the signal was recorded.
+        redriven: How many attempts had been made when the delivery was last redriven.
+        passed: How it got through its subscription's gate.
+        step: The step to begin with, or that is being made, from 0.
     """
 
     due: Due
     signal: Signal
     subscription: Subscription
-    secret: bytes | None
+    secrets: tuple[bytes, ...]
+    signing_keys: tuple[bytes, ...]
     owed_at: datetime
+    redriven: int = 0
+    passed: Pass = UNHINDERED
+    step: int = 0
+
+    @property
+    def target(self) -> Target:
+        """Where the step delivers."""
+        return self.subscription.terms.targets[self.step]
+
+    @property
+    def message_id(self) -> str:
+        """What receivers know repeats by: the delivery's id, which each step continues with its number from 1."""
+        return f"{self.due.delivery_id}-{self.step + 1}" if self.subscription.terms.in_steps else self.due.delivery_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +67,10 @@ class Ended:
         pause: How long to park, if the state is `parked`.
         started_at: When the attempt began.
         duration: How long it took.
+        reason: Why it is parked or dead, if it is.
+        address: The webhook that was called, if it was one.
+        passed: How it got through its subscription's gate.
+        steps: The steps that it made, if the delivery has any; the last one's result is the attempt's.
     """
 
     due: Due
@@ -54,6 +79,24 @@ class Ended:
     pause: timedelta | None
     started_at: datetime
     duration: timedelta
+    reason: str | None = None
+    address: str | None = None
+    passed: Pass = UNHINDERED
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def calls(self) -> list[tuple[str | None, Result, Pass]]:
+        """Each webhook called, what it came to and how it got there: the gate saw the first one only."""
+        if not self.steps:
+            return [(self.address, self.result, self.passed)]
+        passes = (self.passed, *repeat(UNHINDERED, len(self.steps) - 1))
+        return [(step.address, step.result, passed) for step, passed in zip(self.steps, passes, strict=True)]
+
+    @property
+    def steps_done(self) -> int:
+        """How many steps the delivery has behind it now."""
+        succeeded = (step.number for step in self.steps if step.result.outcome is Outcome.SUCCEEDED)
+        return max(succeeded, default=self.steps[0].number - 1 if self.steps else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +120,7 @@ class Ledger:
 
 
 class DeliveryStore:
-    """Claims, finishes, parks and reads deliveries."""
+    """Claims, releases, repairs and reads deliveries."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -85,41 +128,20 @@ class DeliveryStore:
     async def claim(
         self, batch: Sequence[tuple[Due, bool]], *, timeout: timedelta, grace: timedelta
     ) -> list[Claimed | None]:
-        """Begin the attempts of *batch* (each with whether its message was handed out before).
+        """Begin the attempts of *batch* (each with whether its message was handed out before) that need no gate.
 
-        None stands for an attempt that is out of date. *timeout* is for subscriptions without one of their own;
-        after it and *grace* more the scheduler looks after the attempt.
+        None stands for an attempt that is out of date, or whose signal has expired (the delivery is cancelled then), or
+        that `broker.store.gates.GateStore.admit` has to decide on. *timeout* is for subscriptions without one of their
+        own; after it and *grace* more the scheduler looks after the attempt.
         """
-        rows = await self._database.fetch(
-            _SQL.claim,
-            [due.signal_id for due, _ in batch],
-            [due.subscription_id for due, _ in batch],
-            [due.attempt for due, _ in batch],
-            [again for _, again in batch],
-            timeout.total_seconds(),
-            grace.total_seconds(),
-        )
-        claimed = {(row["id"], row["subscription_id"], row["attempts"]): row for row in rows}
-        # Popped, so that of two messages for one attempt in the same batch only the first begins it.
-        popped = (claimed.pop((due.signal_id, due.subscription_id, due.attempt), None) for due, _ in batch)
-        return [None if row is None else _read_claimed(due, row) for (due, _), row in zip(batch, popped, strict=True)]
+        return await begin(self._database, batch, timeout=timeout, grace=grace, admitted=False)
 
     async def finish(self, batch: Sequence[Ended]) -> list[None]:
-        """End the attempts of *batch*; one that was overtaken leaves the delivery's state alone."""
-        await self._database.execute(
-            _SQL.finish,
-            [ended.due.signal_id for ended in batch],
-            [ended.due.subscription_id for ended in batch],
-            [ended.due.attempt for ended in batch],
-            [ended.state.value for ended in batch],
-            [None if ended.pause is None else ended.pause.total_seconds() for ended in batch],
-            [ended.started_at for ended in batch],
-            [ended.duration.total_seconds() for ended in batch],
-            [ended.result.outcome.value for ended in batch],
-            [ended.result.status for ended in batch],
-            [_storable(ended.result.error) for ended in batch],
-            [_storable(ended.result.excerpt) for ended in batch],
-        )
+        """End the attempts of *batch*; one that was overtaken leaves the delivery's state alone.
+
+        Those that concern more than their delivery are for `broker.store.gates.GateStore.finish`.
+        """
+        await end(self._database, batch)
         return [None] * len(batch)
 
     async def cancel(self, due: Due) -> None:
@@ -128,7 +150,7 @@ class DeliveryStore:
 
     async def release(self, *, limit: int, look_after: timedelta) -> list[Due]:
         """Put at most *limit* parked deliveries that are due back to pending, and return their next attempts."""
-        return _read_due(await self._database.fetch(_SQL.release, limit, look_after.total_seconds()))
+        return read_due(await self._database.fetch(_SQL.release, limit, look_after.total_seconds()))
 
     async def overdue(self, *, limit: int) -> int:
         """Return how many pending deliveries should have been attempted by now, counting up to *limit*."""
@@ -140,7 +162,7 @@ class DeliveryStore:
 
     async def repair(self, *, limit: int, look_after: timedelta) -> list[Due]:
         """Return the next attempts of at most *limit* pending deliveries that should have been attempted by now."""
-        return _read_due(await self._database.fetch(_SQL.repair, limit, look_after.total_seconds()))
+        return read_due(await self._database.fetch(_SQL.repair, limit, look_after.total_seconds()))
 
     async def get(self, due: tuple[int, int]) -> Row | None:
         """Return the row of a delivery (signal id, subscription id), with the subscription's ``tenant_id``."""
@@ -176,17 +198,74 @@ class DeliveryStore:
         )
 
 
-def _read_claimed(due: Due, row: Row) -> Claimed:
-    return Claimed(
-        due=due,
-        signal=read_signal(row),
-        subscription=read_subscription(row, "subscription_"),
-        secret=row["secret"],
-        owed_at=row["owed_at"],
+async def begin(
+    on: Database | Session, batch: Sequence[tuple[Due, bool]], *, timeout: timedelta, grace: timedelta, admitted: bool
+) -> list[Claimed | None]:
+    """Begin the attempts of *batch* (see `DeliveryStore.claim`); *admitted*: their gates let them pass."""
+    rows = await on.fetch(
+        _SQL.claim,
+        [due.signal_id for due, _ in batch],
+        [due.subscription_id for due, _ in batch],
+        [due.attempt for due, _ in batch],
+        [again for _, again in batch],
+        timeout.total_seconds(),
+        grace.total_seconds(),
+        admitted,
+    )
+    claimed = {(row["signal_id"], row["subscription_id"], row["attempts"]): row for row in rows}
+    # Popped, so that of two messages for one attempt in the same batch only the first begins it.
+    popped = (claimed.pop((due.signal_id, due.subscription_id, due.attempt), None) for due, _ in batch)
+    return [None if row is None else _read_claimed(due, row) for (due, _), row in zip(batch, popped, strict=True)]
+
+
+async def end(on: Database | Session, batch: Sequence[Ended]) -> None:
+    """End the attempts of *batch*; one that was overtaken leaves the delivery's state alone."""
+    await on.execute(
+        _SQL.finish,
+        [ended.due.signal_id for ended in batch],
+        [ended.due.subscription_id for ended in batch],
+        [ended.due.attempt for ended in batch],
+        [ended.state.value for ended in batch],
+        [None if ended.pause is None else ended.pause.total_seconds() for ended in batch],
+        [ended.started_at for ended in batch],
+        [ended.duration.total_seconds() for ended in batch],
+        [ended.result.outcome.value for ended in batch],
+        [ended.result.status for ended in batch],
+        [_storable(ended.result.error) for ended in batch],
+        [_storable(ended.result.excerpt) for ended in batch],
+        [_storable(ended.reason) for ended in batch],
+        [ended.steps_done for ended in batch],
+        [json.dumps([_step_columns(step) for step in ended.steps]) if ended.steps else None for ended in batch],
     )
 
 
-def _read_due(rows: Sequence[Row]) -> list[Due]:
+def _step_columns(step: Step) -> dict[str, object]:
+    return {
+        "step": step.number,
+        "duration": step.duration.total_seconds(),
+        "outcome": step.result.outcome.value,
+        "status": step.result.status,
+        "error": _storable(step.result.error),
+        "excerpt": _storable(step.result.excerpt),
+    }
+
+
+def _read_claimed(due: Due, row: Row) -> Claimed:
+    subscription = read_subscription(row["subscription"])
+    return Claimed(
+        due=due,
+        signal=read_signal(row["signal"]),
+        subscription=subscription,
+        secrets=tuple(secret for secret in (row["subscription"]["secret"], row["previous_secret"]) if secret),
+        signing_keys=tuple(row["signing_keys"] or ()),
+        owed_at=row["owed_at"],
+        redriven=row["redriven"],
+        step=min(row["steps_done"], len(subscription.terms.targets) - 1),
+    )
+
+
+def read_due(rows: Sequence[Row]) -> list[Due]:
+    """Return the attempts that are due in *rows*."""
     return [Due(row["signal_id"], row["subscription_id"], row["attempt"]) for row in rows]
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.deliveries import Due
-from broker.signals import Signal, Throw
+from broker.deliveries import Due, Reason
+from broker.signals import Signal, State, Throw
 from broker.store.database import Database, Session
 from broker.store.rows import read_signal, read_subscription
 from broker.store.statements import load
@@ -105,10 +105,12 @@ class SignalStore:
                 due = [Due(row["signal_id"], row["subscription_id"], 1) for row in rows]
             if new:
                 matched = await self._match(session, [signal for signal in batch.values() if signal.id in new])
-                due += await self._owe(session, matched, look_after)
+                expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
+                due += await self._owe(session, matched, expired, look_after)
         return due
 
-    async def _insert(self, session: Session, signals: Sequence[Signal]) -> set[int]:
+    async def _insert(self, session: Session, signals: Sequence[Signal]) -> dict[int, bool]:
+        """Return the ids of those that are new, each with whether it has expired."""
         throws = [signal.throw for signal in signals]
         rows = await session.fetch(
             _SQL.insert_signals,
@@ -126,8 +128,13 @@ class SignalStore:
             [throw.token_id for throw in throws],
             [throw.business_key for throw in throws],
             [throw.traceparent for throw in throws],
+            [throw.ordering_key for throw in throws],
+            [throw.deliver_at for throw in throws],
+            [throw.expires_at for throw in throws],
+            [(State.SCHEDULED if signal.is_scheduled else State.RECORDED).value for signal in signals],
+            [signal.throw.deliver_at if signal.is_scheduled else None for signal in signals],
         )
-        return {row["id"] for row in rows}
+        return {row["id"]: row["expired"] for row in rows}
 
     async def _match(self, session: Session, signals: Sequence[Signal]) -> list[tuple[Signal, Subscription]]:
         """Return what is owed; `once` subscriptions are consumed by the first of *signals* that matches."""
@@ -164,7 +171,11 @@ class SignalStore:
         ]
 
     async def _owe(
-        self, session: Session, matched: Sequence[tuple[Signal, Subscription]], look_after: timedelta
+        self,
+        session: Session,
+        matched: Sequence[tuple[Signal, Subscription]],
+        expired: Collection[int],
+        look_after: timedelta,
     ) -> list[Due]:
         if not matched:
             return []
@@ -172,25 +183,57 @@ class SignalStore:
         for signal, subscription in matched:
             owed[signal.id].append(subscription.id)
         await session.execute(_SQL.insert_matches, list(owed), [json.dumps(ids) for ids in owed.values()])
-        # A subscription that was deleted after the signal was accepted is owed it all the same, and lets it go.
-        gone = ["cancelled" if subscription.until else "pending" for _, subscription in matched]
+        first = [_first_state(signal, subscription, expired) for signal, subscription in matched]
         await session.execute(
             _SQL.insert_deliveries,
             [signal.id for signal, _ in matched],
             [subscription.id for _, subscription in matched],
-            gone,
+            [state for state, _, _ in first],
+            [reason for _, reason, _ in first],
+            [until for _, _, until in first],
             look_after.total_seconds(),
         )
         return [
             Due(signal.id, subscription.id, 1)
-            for (signal, subscription), state in zip(matched, gone, strict=True)
+            for (signal, subscription), (state, _, _) in zip(matched, first, strict=True)
             if state == "pending"
         ]
+
+    async def take_scheduled(self, *, limit: int, look_after: timedelta) -> tuple[list[Signal], list[int]]:
+        """Return at most *limit* scheduled signals whose moment has come, and the ids of those that expired before.
+
+        Unless `end_schedule` is told about one within *look_after*, it is returned again.
+        """
+        rows = await self._database.fetch(_SQL.take_scheduled, limit, look_after.total_seconds())
+        expired = [row["id"] for row in rows if row["expired"]]
+        return [read_signal(row) for row in rows if not row["expired"]], expired
+
+    async def end_schedule(self, ids: Sequence[int]) -> None:
+        """Note that these signals are scheduled no longer: the taps have them."""
+        await self._database.execute(_SQL.end_schedule, ids)
+
+    async def cancel(self, signal_id: int) -> bool:
+        """Cancel a scheduled signal and what it is owed to; return whether it came before the release.
+
+        Of a cancellation and a release that meet, exactly one happens: whoever locks the rows first.
+        """
+        async with self._database.transaction() as session:
+            if await session.fetchval(_SQL.lock_scheduled, signal_id) is None:
+                return False
+            deliveries = await session.fetch(_SQL.lock_deliveries, signal_id)
+            if any(delivery["released"] for delivery in deliveries):
+                return False
+            await session.execute(_SQL.cancel_signal, signal_id)
+        return True
 
     async def get(self, signal_id: int) -> Signal | None:
         """Return the recorded signal with that id, if there is one."""
         row = await self._database.fetchrow(_SQL.get_signal, signal_id)
         return None if row is None else read_signal(row)
+
+    async def was_numbered(self, signal_id: int) -> bool:
+        """Return whether that number was given to anybody: a signal, or a subscription that came or went."""
+        return bool(await self._database.fetchval(_SQL.was_numbered, signal_id))
 
     async def last_id(self) -> int:
         """Return the highest id that was recorded; 0 without any."""
@@ -209,13 +252,38 @@ class SignalStore:
         source_id: int | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        state: str | None = None,
     ) -> list[Signal]:
         """Return recorded signals in ascending order of ids; *tenants* are those the caller sees (None: all)."""
         rows = await self._database.fetch(
-            _SQL.list_signals, after_id, name, tenant_id, execution_id, tenants, source, source_id, since, until, limit
+            _SQL.list_signals,
+            after_id,
+            name,
+            tenant_id,
+            execution_id,
+            tenants,
+            source,
+            source_id,
+            since,
+            until,
+            limit,
+            state,
         )
         return [read_signal(row) for row in rows]
 
     async def forget_idempotency_keys(self, limit: int = 1000) -> None:
         """Forget keys older than 24 hours, at most *limit* of them."""
         await self._database.execute(_SQL.forget_idempotency_keys, limit)
+
+
+def _first_state(
+    signal: Signal, subscription: Subscription, expired: Collection[int]
+) -> tuple[str, str | None, datetime | None]:
+    """Return the state in which *signal* is owed to *subscription* at first, why, and until when it is parked."""
+    if subscription.until is not None:  # it was deleted after the signal was accepted: owed all the same, and let go
+        return "cancelled", "the subscription was deleted", None
+    if signal.id in expired:
+        return "cancelled", "expired", None
+    if signal.is_scheduled:
+        return "parked", Reason.SCHEDULED.value, signal.throw.deliver_at
+    return "pending", None, None

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from broker.names import is_pattern
 from broker.signals import Signal, Throw
 from broker.store.database import Database, Row
-from broker.store.rows import read_subscription
+from broker.store.rows import read_subscription, terms_columns
 from broker.store.statements import load
 from broker.subscriptions import Subscription, Terms
 
@@ -50,21 +49,7 @@ class SubscriptionStore:
 
         *secret* is the webhook's signing secret, sealed.
         """
-        row = await self._database.fetchrow(
-            _SQL.create,
-            terms.name,
-            is_pattern(terms.name),
-            terms.tenant_id,
-            terms.execution_id,
-            terms.once,
-            terms.target.kind.value,
-            terms.target.address,
-            json.dumps(dict(terms.target.headers)),
-            secret,
-            [pause.total_seconds() for pause in terms.schedule],
-            None if terms.timeout is None else terms.timeout.total_seconds(),
-            terms.description,
-        )
+        row = await self._database.fetchrow(_SQL.create, json.dumps(terms_columns(terms)), secret)
         assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
         return read_subscription(row)
 
@@ -115,6 +100,14 @@ class SubscriptionStore:
         signal = Signal(id=_END, created_at=datetime.now(UTC), throw=throw)
         candidates = map(read_subscription, rows)
         return [candidate for candidate in candidates if candidate.mismatch(signal) is None]
+
+    async def rotate_secret(self, subscription_id: int, secret: bytes, *, grace: timedelta) -> Subscription | None:
+        """Give the subscription a new *secret*, sealed, and return it, unless it is deleted.
+
+        Until *grace* is over the secret before it signs, too; what came before that one no longer does.
+        """
+        row = await self._database.fetchrow(_SQL.rotate_secret, subscription_id, secret, grace.total_seconds())
+        return None if row is None else read_subscription(row)
 
     async def delete(self, subscription_id: int) -> bool:
         """Delete the subscription and cancel what it is still owed; return whether there was one."""

@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker.access import Permission
+from broker.access import Permission, Principal
+from broker.audit import AuditType
+from broker.store.audit import changing
 from broker.store.database import Database, Row
 from broker.store.statements import load
 from broker.users import User
@@ -15,7 +17,7 @@ _SQL = load("users")
 
 
 class UserStore:
-    """Creates, reads, changes and deletes users."""
+    """Creates, reads, changes and deletes users; each change is audited."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -29,18 +31,21 @@ class UserStore:
         names: Sequence[str] | None = None,
         tenants: Sequence[str] | None = None,
         groups: Sequence[str] = (),
-        created_by: str,
+        by: Principal,
     ) -> User:
         """Create a user; *password* is what `broker.users.hash_password` made of it.
 
         Raises:
             Conflict: There is one of that name.
         """
-        row = await self._database.fetchrow(
-            _SQL.create, name, password, [p.value for p in permissions], names, tenants, groups, created_by
-        )
-        assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
-        return _read(row)
+        async with changing(self._database, by) as change:
+            row = await change.session.fetchrow(
+                _SQL.create, name, password, [p.value for p in permissions], names, tenants, groups, by.name
+            )
+            assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
+            user = _read(row)
+            await change.note(AuditType.USER_CREATED, user.id, after=_snapshot(user))
+        return user
 
     async def page(self, *, after_id: int = 0, limit: int = 100) -> list[User]:
         """Return users in ascending order of ids."""
@@ -54,16 +59,38 @@ class UserStore:
         """Return the user of exactly that name."""
         return _optional(await self._database.fetchrow(_SQL.find, name))
 
-    async def update(self, user_id: int, changes: Mapping[str, Any]) -> User | None:
+    async def update(self, user_id: int, changes: Mapping[str, Any], *, by: Principal) -> User | None:
         """Replace what *changes* names of password (hashed), permissions, names, tenants and groups.
 
         Return the user, None if there is no such user.
         """
-        return _optional(await self._database.fetchrow(_SQL.update, user_id, json.dumps(changes)))
+        async with changing(self._database, by) as change:
+            before = _optional(await change.session.fetchrow(_SQL.get, user_id))
+            after = _optional(await change.session.fetchrow(_SQL.update, user_id, json.dumps(changes)))
+            if before is None or after is None:
+                return None
+            shown = _snapshot(after) | ({"passwordChanged": True} if "password" in changes else {})
+            await change.note(AuditType.USER_UPDATED, user_id, before=_snapshot(before), after=shown)
+        return after
 
-    async def delete(self, user_id: int) -> bool:
+    async def delete(self, user_id: int, *, by: Principal) -> bool:
         """Delete a user; return whether there was one."""
-        return await self._database.fetchval(_SQL.delete, user_id) is not None
+        async with changing(self._database, by) as change:
+            row = await change.session.fetchrow(_SQL.delete, user_id)
+            if row is None:
+                return False
+            await change.note(AuditType.USER_DELETED, user_id, before=_snapshot(_read(row)))
+        return True
+
+
+def _snapshot(user: User) -> dict[str, Any]:
+    return {
+        "name": user.name,
+        "permissions": [permission.value for permission in user.permissions],
+        "names": user.names,
+        "tenants": user.tenants,
+        "groups": user.groups,
+    }
 
 
 def _read(row: Row) -> User:

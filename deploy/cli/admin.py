@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec
 
+from broker.access import Permission, Principal
 from broker.errors import ConfigurationError
 from broker.settings import Settings
 from broker.store.database import Database
@@ -19,7 +20,8 @@ from deploy.cli.loop import run_async
 
 P = ParamSpec("P")
 
-CREATED_BY = "command line"
+COMMAND_LINE = Principal(name="command line", permissions=frozenset({Permission.ADMIN}))
+"""Who the administrative commands are to the store."""
 
 
 @dataclass(frozen=True, slots=True)

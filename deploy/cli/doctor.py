@@ -17,7 +17,7 @@ from broker.settings import Settings
 from broker.store.database import Database
 from broker.store.deliveries import DeliveryStore, Ledger
 from broker.store.schema import NEEDED, revision
-from broker.topology import ATTEMPT, RECORD, TOPOLOGY, dead_letters
+from broker.topology import ATTEMPT, RECORD, SLOW, TOPOLOGY, dead_letters
 from broker.transport import Message, Transport
 from deploy.cli.backends import open_secrets, open_transport, settings_with_logs, store_url
 from deploy.cli.loop import run_async
@@ -138,7 +138,7 @@ async def _examine_transport(
             yield Finding("fail", "topology", f"{error}: run `signal-broker topology --apply`")
             return
     yield Finding("ok", "topology", f"all {len(depths)} queues are there")
-    for queue in (RECORD, ATTEMPT):
+    for queue in (RECORD, ATTEMPT, SLOW):
         dead = depths[dead_letters(queue)]
         yield await _judge_queue(transport, deliveries, queue, timeout)
         if dead:

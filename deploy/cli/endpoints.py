@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import click
 
-from broker.endpoints import check_endpoint_name
-from broker.store.access import AccessStore
+from broker.endpoints import Endpoint, check_endpoint_name
 from broker.store.database import Conflict
-from deploy.cli.admin import CREATED_BY, Admin, with_store
+from broker.store.endpoints import EndpointStore
+from deploy.cli.admin import COMMAND_LINE, Admin, with_store
+from deploy.cli.endpoint_tokens import create_token, found, token
 from deploy.cli.output import as_json, example, show_many, show_one
 from gateway.bodies import validate
-from gateway.unleash.answers import endpoint_document, token_document
+from gateway.unleash.answers import endpoint_document
 from gateway.unleash.documents import EndpointRequest, EndpointTokenRequest
 
 
 @click.group()
 def endpoint() -> None:
-    """Create and list signal endpoints."""
+    """Manage signal endpoints and their tokens."""
+
+
+endpoint.add_command(token)
 
 
 @endpoint.command(epilog=example("signal-broker endpoint create github --token webhook"))
@@ -27,20 +31,21 @@ def endpoint() -> None:
 @with_store
 async def create(admin: Admin, *, name: str, description: str | None, token_name: str | None, as_json: bool) -> None:
     """Create a signal endpoint; print its path, and the value of its token this once."""
-    access = AccessStore(admin.database)
+    endpoints = EndpointStore(admin.database)
     wanted = validate(EndpointRequest, {"name": name, "description": description})
     wanted_token = None if token_name is None else validate(EndpointTokenRequest, {"name": token_name})
     try:
-        created = await access.create_endpoint(
-            name=check_endpoint_name(wanted.name), description=wanted.description, created_by=CREATED_BY
+        created = await endpoints.create(
+            name=check_endpoint_name(wanted.name),
+            description=wanted.description,
+            by=COMMAND_LINE,
+            most=admin.settings.signal_endpoints_limit,
         )
     except Conflict:
         raise click.ClickException(f"there is a signal endpoint {name!r} already") from None
-    document = endpoint_document(created, (), f"/api/signal-endpoint/{created.name}")
-    shown = document.model_dump(mode="json", by_alias=True) | {"token": None}
-    if wanted_token is not None:
-        made, value = await access.create_endpoint_token(created.id, name=wanted_token.name, created_by=CREATED_BY)
-        shown |= {"token": value, "tokens": [token_document(made, value).model_dump(mode="json", by_alias=True)]}
+    made, value = (None, None) if wanted_token is None else await create_token(admin, created, wanted_token)
+    document = endpoint_document(created, [made] if made else [], f"/api/signal-endpoint/{created.name}")
+    shown = document.model_dump(mode="json", by_alias=True) | {"token": value}
     show_one(shown, "id", "name", "description", "url", "token", as_json=as_json)
 
 
@@ -49,13 +54,76 @@ async def create(admin: Admin, *, name: str, description: str | None, token_name
 @with_store
 async def list_(admin: Admin, *, as_json: bool) -> None:
     """List the signal endpoints with what is known of their tokens."""
-    access = AccessStore(admin.database)
-    endpoints = await access.endpoints()
-    tokens = await access.endpoint_tokens([endpoint.id for endpoint in endpoints])
+    endpoints = EndpointStore(admin.database)
+    listed = await endpoints.all()
+    tokens = await endpoints.tokens([one.id for one in listed])
     documents = []
-    for document in (endpoint_document(endpoint, tokens) for endpoint in endpoints):
+    for document in (endpoint_document(one, tokens) for one in listed):
         shown = document.model_dump(mode="json", by_alias=True)
         if not as_json:
             shown["tokens"] = [token["name"] for token in shown["tokens"]]
         documents.append(shown)
     show_many(documents, "id", "name", "enabled", "description", "tokens", "createdAt", as_json=as_json)
+
+
+@endpoint.command(epilog=example("signal-broker endpoint rename github forge"))
+@click.argument("name")
+@click.argument("new_name", metavar="NEW-NAME")
+@as_json
+@with_store
+async def rename(admin: Admin, *, name: str, new_name: str, as_json: bool) -> None:
+    """Give a signal endpoint another name: its path changes with it, its tokens stay."""
+    before = await found(admin, name)
+    try:
+        renamed = await EndpointStore(admin.database).update(
+            before.id,
+            name=check_endpoint_name(new_name),
+            enabled=before.enabled,
+            description=before.description,
+            by=COMMAND_LINE,
+        )
+    except Conflict:
+        raise click.ClickException(f"there is a signal endpoint {new_name!r} already") from None
+    await _show(admin, name, renamed, as_json=as_json)
+
+
+@endpoint.command(epilog=example("signal-broker endpoint on github"))
+@click.argument("name")
+@as_json
+@with_store
+async def on(admin: Admin, *, name: str, as_json: bool) -> None:
+    """Switch a signal endpoint on."""
+    await _switch(admin, name, enabled=True, as_json=as_json)
+
+
+@endpoint.command(epilog=example("signal-broker endpoint off github"))
+@click.argument("name")
+@as_json
+@with_store
+async def off(admin: Admin, *, name: str, as_json: bool) -> None:
+    """Switch a signal endpoint off: calls of it are answered 404."""
+    await _switch(admin, name, enabled=False, as_json=as_json)
+
+
+@endpoint.command(epilog=example("signal-broker endpoint delete github"))
+@click.argument("name")
+@as_json
+@with_store
+async def delete(admin: Admin, *, name: str, as_json: bool) -> None:
+    """Delete a signal endpoint and its tokens; its signals stay."""
+    await EndpointStore(admin.database).delete((await found(admin, name)).id, by=COMMAND_LINE)
+    show_one({"deleted": name}, "deleted", as_json=as_json)
+
+
+async def _switch(admin: Admin, name: str, *, enabled: bool, as_json: bool) -> None:
+    endpoint = await found(admin, name)
+    switched = await EndpointStore(admin.database).enable(endpoint.id, enabled=enabled, by=COMMAND_LINE)
+    await _show(admin, name, switched, as_json=as_json)
+
+
+async def _show(admin: Admin, name: str, endpoint: Endpoint | None, *, as_json: bool) -> None:
+    if endpoint is None:
+        raise click.ClickException(f"there is no signal endpoint {name!r} any more")
+    tokens = await EndpointStore(admin.database).tokens([endpoint.id])
+    document = endpoint_document(endpoint, tokens, f"/api/signal-endpoint/{endpoint.name}")
+    show_one(document, "id", "name", "enabled", "description", "url", as_json=as_json)

@@ -21,7 +21,7 @@ COMMANDS = {
         "topology": ("topology", "Show what is declared in RabbitMQ, or declare it."),
         "token": ("tokens", "Create, list and revoke API tokens."),
         "user": ("users", "Create users."),
-        "endpoint": ("endpoints", "Create and list signal endpoints."),
+        "endpoint": ("endpoints", "Manage signal endpoints and their tokens."),
         "subscribe": ("subscribe", "Create a subscription."),
     },
     "Working": {

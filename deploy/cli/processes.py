@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from broker.access import Permission
+from broker.access import Permission, Principal
 from broker.settings import Settings
 from broker.store.access import AccessStore
 from broker.store.schema import upgrade
@@ -15,6 +15,7 @@ from deploy.cli.parts import Parts
 from deploy.cli.serve import GATEWAY, WORKERS, serve
 
 FIRST_TOKEN = "admin"  # noqa: S105  (a name)
+FIRST_START = Principal(name="first start", permissions=frozenset({Permission.ADMIN}))
 
 
 @click.command(epilog=example("SIGNAL_BROKER_HTTP_PORT=9090 SIGNAL_BROKER_DATA_DIR=/var/lib/signals signal-broker run"))
@@ -41,7 +42,7 @@ async def _announce(parts: Parts, url: str) -> None:
     elif await access.has_token_named(FIRST_TOKEN):
         shown, pasted = "the one printed at the first start", "$TOKEN"
     else:
-        _, shown = await access.create_token(name=FIRST_TOKEN, permissions=[Permission.ADMIN], created_by="first start")
+        _, shown = await access.create_token(name=FIRST_TOKEN, permissions=[Permission.ADMIN], by=FIRST_START)
         pasted = shown
     print(
         f"ready {url}",

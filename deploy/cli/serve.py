@@ -14,14 +14,17 @@ from aiohttp import web
 from broker.egress import Guard
 from broker.settings import Settings
 from broker.store.deliveries import DeliveryStore
+from broker.store.gates import GateStore
+from broker.store.holds import HoldStore
 from broker.store.signals import SignalStore
+from broker.store.webhook_keys import WebhookKeyStore
 from deploy.cli.parts import Parts, open_parts
 from gateway.app import gateway_app
 from workers.deliverer import Deliverer
 from workers.recorder import Recorder
 from workers.scheduler import Scheduler
 from workers.targets import WebhookTarget
-from workers.webhook import WebhookClient
+from workers.webhook import WebhookClient, trust
 
 GATEWAY = "gateway"
 WORKERS = ("recorder", "deliverer", "scheduler")
@@ -69,11 +72,22 @@ async def _worker(role: str, parts: Parts) -> AsyncIterator[Worker]:
         case "recorder":
             yield Recorder(transport, signals, settings)
         case "scheduler":
-            yield Scheduler(transport, deliveries, signals, settings)
+            yield Scheduler(transport, deliveries, HoldStore(parts.database), signals, settings)
         case _:
-            guard = Guard(settings.egress_allow)
-            async with WebhookClient(guard, concurrency=settings.webhook_concurrency) as client:
-                yield Deliverer(transport, deliveries, WebhookTarget(client, parts.secrets), settings)
+            keys = WebhookKeyStore(parts.database, parts.secrets)
+            async with _webhook_client(settings) as client:
+                webhooks = WebhookTarget(client, parts.secrets, keys)
+                yield Deliverer(transport, deliveries, GateStore(parts.database), webhooks, settings)
+
+
+def _webhook_client(settings: Settings) -> WebhookClient:
+    proxy = settings.egress_proxy
+    return WebhookClient(
+        Guard(settings.egress_allow, https_only=settings.egress_https_only),
+        concurrency=2 * settings.webhook_concurrency,  # of both lanes
+        trusted=trust(settings.egress_ca_file),
+        proxy=None if proxy is None else proxy.get_secret_value(),
+    )
 
 
 @asynccontextmanager
@@ -88,7 +102,12 @@ async def _http(parts: Parts, *, gateway: bool) -> AsyncIterator[str]:
         else:
             app = web.Application()
             parts.health.add_routes(app)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.drain_timeout.total_seconds())
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            auto_decompress=False,  # `read_body` does that, up to its limit
+            shutdown_timeout=settings.drain_timeout.total_seconds(),
+        )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         site = web.TCPSite(runner, settings.http_host, settings.http_port, reuse_address=True)

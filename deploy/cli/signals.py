@@ -6,6 +6,7 @@ import asyncio
 import signal as process_signals
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import BinaryIO
 
 import click
@@ -13,15 +14,27 @@ import click
 from broker.access import ADMINISTRATOR
 from broker.jsontext import read
 from broker.names import matches
-from broker.signals import Scope, Signal, Throw
+from broker.signals import Scope, Signal
 from broker.store.signals import SignalStore
 from deploy.cli.admin import Admin, with_store
+from deploy.cli.batches import throw_lines
 from deploy.cli.output import as_json, example, printable, show_one
 from gateway.bodies import validate
 from gateway.documents import SignalRequest
 from gateway.headers import make_key
-from gateway.intake import Intake, address
+from gateway.intake import Intake
 from gateway.native.answers import signal_document
+from gateway.native.throws import read_throw
+
+_MEMBERS = {
+    "tenant": "tenantId",
+    "without_tenant": "withoutTenantId",
+    "execution": "executionId",
+    "ordering_key": "orderingKey",
+    "deliver_at": "deliverAt",
+    "expires_at": "expiresAt",
+}
+"""The options of a throw, as members of its document."""
 
 _LOOK_EVERY = 0.5
 _SETTLED_AFTER = 5.0
@@ -32,52 +45,60 @@ _SETTLED_AFTER = 5.0
     epilog=example(
         """signal-broker throw policy_conditions_changed --payload '{"policy": 42}' --tenant acme""",
         "signal-broker throw order.paid --payload-file - < order.json",
+        "signal-broker throw invoice.overdue --deliver-at 2026-12-24T08:00:00Z --expires-at 2026-12-24T20:00:00Z",
+        "signal-broker throw --batch signals.jsonl --idempotency-key import-7",
     )
 )
-@click.argument("name")
+@click.argument("name", required=False)
 @click.option("--payload", metavar="JSON", help="Any JSON; carried untouched. Without it: {}.")
 @click.option("--payload-file", type=click.File("rb"), help="Read the payload from a file, or - for standard input.")
 @click.option("--tenant", metavar="ID", help="Only for subscriptions of this tenant.")
 @click.option("--without-tenant", is_flag=True, help="Only for subscriptions without a tenant.")
 @click.option("--execution", metavar="ID", help="Only for this execution.")
+@click.option("--ordering-key", metavar="KEY", help="Which order, customer or door the signal is about; carried along.")
+@click.option("--deliver-at", metavar="TIME", help="Nobody gets it before this (RFC 3339, 2026-11-22T10:00:00Z).")
+@click.option("--expires-at", metavar="TIME", help="Nobody gets it after this.")
 @click.option("--idempotency-key", metavar="KEY", help="The same throw with the same key is one signal, for 24 hours.")
+@click.option(
+    "--batch",
+    type=click.File("rb"),
+    help="Throw what is in a file (or -): a line each, as POST /v1/signals takes it.",
+)
 @as_json
 @with_store
 async def throw(
     admin: Admin,
+    /,
     *,
-    name: str,
+    name: str | None,
     payload: str | None,
     payload_file: BinaryIO | None,
-    tenant: str | None,
-    without_tenant: bool,
-    execution: str | None,
     idempotency_key: str | None,
+    batch: BinaryIO | None,
     as_json: bool,
+    **options: str | bool | None,
 ) -> None:
     """Throw a signal; return once it is safe.
 
     Without --tenant, --without-tenant or --execution it goes to everybody who subscribed to NAME.
     """
-    fields = {"name": name, "tenantId": tenant, "withoutTenantId": without_tenant, "executionId": execution}
-    wanted = validate(SignalRequest, fields)
-    to = address(
-        ADMINISTRATOR,
-        tenant_id=wanted.tenant_id,
-        without_tenant_id=wanted.without_tenant_id,
-        execution_id=wanted.execution_id,
-    )
+    if (name is None) == (batch is None):
+        raise click.UsageError("give either a NAME or --batch")
+    if batch is not None:
+        if payload is not None or payload_file is not None or any(options.values()):
+            raise click.UsageError("with --batch everything but --idempotency-key stands in the file")
+        await throw_lines(admin, batch, key=idempotency_key, as_json=as_json)
+        return
+    fields = {"name": name, **{_MEMBERS[option]: value for option, value in options.items()}}
     body = _read_payload(payload, payload_file, admin.settings.max_body_bytes)
-    wanted_throw = Throw(
-        name=wanted.name, payload=body, scope=to.scope, tenant_id=to.tenant_id, execution_id=to.execution_id
-    )
+    wanted = replace(read_throw(ADMINISTRATOR, validate(SignalRequest, fields), b"{}"), payload=body)
     asked = "\0".join(("throw", *map(str, fields.values()))).encode() + b"\0" + body
     key = None if idempotency_key is None else make_key(idempotency_key, ADMINISTRATOR, asked)
     signals = SignalStore(admin.database)
     async with admin.transport() as transport, Intake(transport, signals, admin.settings) as intake:
-        accepted = await intake.accept(wanted_throw, key=key)
+        accepted = await intake.accept(wanted, key=key)
     if as_json:
-        click.echo(signal_document(accepted.signal, "accepted"))
+        click.echo(signal_document(accepted.signal))
         return
     shown = {"accepted": accepted.signal.id, "name": name, "scope": _whom(accepted.signal)}
     show_one(shown | {"replayed": accepted.replayed or None}, *shown, "replayed", as_json=False)
@@ -141,7 +162,7 @@ async def _follow(signals: SignalStore, after: int, stopping: asyncio.Event) -> 
 def _line(signal: Signal, *, as_json: bool) -> str:
     if as_json:
         # In JSON a line break can only stand between tokens.
-        return signal_document(signal, "recorded").decode().replace("\n", " ").replace("\r", " ")
+        return signal_document(signal).decode().replace("\n", " ").replace("\r", " ")
     payload = printable(signal.throw.payload.decode())
     return f"{signal.id:>8}  {signal.created_at:%Y-%m-%d %H:%M:%S}  {signal.throw.name}  {_whom(signal)}  {payload}"
 

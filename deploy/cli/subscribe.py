@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TextIO
+
 import click
 
 from broker.egress import Guard
+from broker.jsontext import read
 from broker.secrets import make_secret
 from broker.store.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind
+from broker.subscriptions import Method, Scheme
 from deploy.cli.admin import Admin, with_store
 from deploy.cli.backends import EMBEDDED, allow_loopback, open_secrets
 from deploy.cli.output import as_json, example, show_one
@@ -29,6 +33,18 @@ Fields = dict[str, object]
 @click.option("--webhook", metavar="URL", help="Deliver by signed HTTP POST to this URL.")
 @click.option("--queue", metavar="QUEUE", help="Deliver by publishing to this queue.")
 @click.option("--header", "headers", multiple=True, metavar="K=V", help="A header of the webhook's; repeatable.")
+@click.option(
+    "--signature",
+    "signatures",
+    multiple=True,
+    type=click.Choice([scheme.value for scheme in Scheme]),
+    help="How webhooks are signed: v1 (if none is given), v1a; repeatable.",
+)
+@click.option("--method", type=click.Choice([method.value for method in Method]), help="Of the webhook; else POST.")
+@click.option("--body-template", metavar="TEXT|@FILE", help="What the webhook's body is made from, in Mustache.")
+@click.option(
+    "--steps", type=click.File(), metavar="FILE", help="Deliver to several targets in order, a JSON array of steps."
+)
 @click.option("--tenant", metavar="ID", help="The tenant it belongs to; without one it is untenanted.")
 @click.option("--execution", metavar="ID", help="The execution that waits here.")
 @click.option("--once", is_flag=True, help="The first signal that matches consumes it.")
@@ -45,6 +61,10 @@ async def subscribe(
     webhook: str | None,
     queue: str | None,
     headers: tuple[str, ...],
+    signatures: tuple[str, ...],
+    method: str | None,
+    body_template: str | None,
+    steps: TextIO | None,
     tenant: str | None,
     execution: str | None,
     once: bool,
@@ -59,11 +79,17 @@ async def subscribe(
     NAME is a signal's name or a pattern: * is one word, # any number of words. Every signal that is accepted from
     now on and matches will be delivered.
     """
+    options: Fields = {
+        "headers": _headers(headers),
+        "signatures": list(dict.fromkeys(signatures)),
+        "method": method,
+        "bodyTemplate": None if body_template is None else _text(body_template),
+    }
     wanted = validate(
         SubscriptionRequest,
         {
             "name": name,
-            "target": _target(webhook, queue, headers),
+            **_targets(webhook, queue, steps, options),
             "tenantId": tenant,
             "executionId": execution,
             "once": once,
@@ -74,24 +100,45 @@ async def subscribe(
     )
     # What uses the embedded store is `signal-broker run`, which lets webhooks go to its own machine.
     settings = allow_loopback(admin.settings) if admin.settings.store_url == EMBEDDED else admin.settings
-    terms = read_terms(wanted, Guard(settings.egress_allow))
-    secret = make_secret() if terms.target.kind is Kind.WEBHOOK else None
+    terms = read_terms(wanted, Guard(settings.egress_allow, https_only=settings.egress_https_only))
+    secret = make_secret() if terms.has_webhook else None
     sealed = None if secret is None else open_secrets(admin.settings).seal(secret)
     created = await SubscriptionStore(admin.database).create(terms, secret=sealed)
-    show_one(subscription_document(created, secret), "id", "name", "target", "secret", as_json=as_json)
+    document = subscription_document(created, secret)
+    show_one(document, "id", "name", "target" if document.steps is None else "steps", "secret", as_json=as_json)
 
 
-def _target(webhook: str | None, queue: str | None, headers: tuple[str, ...]) -> Fields:
-    if (webhook is None) == (queue is None):
-        raise click.UsageError("give either --webhook or --queue")
+def _targets(webhook: str | None, queue: str | None, steps: TextIO | None, options: Fields) -> Fields:
+    if [webhook, queue, steps].count(None) != 2:
+        raise click.UsageError("give one of --webhook, --queue and --steps")
+    given = {name: value for name, value in options.items() if value not in (None, [], {})}
+    if webhook is not None:
+        return {"target": {"kind": "webhook", "url": webhook, **given}}
+    if given:
+        raise click.UsageError("--header, --signature, --method and --body-template go with --webhook")
     if queue is not None:
-        if headers:
-            raise click.UsageError("--header goes with --webhook")
-        return {"kind": "queue", "queue": queue}
+        return {"target": {"kind": "queue", "queue": queue}}
+    try:
+        return {"steps": None if steps is None else read(steps.read())}
+    except ValueError as error:
+        raise click.UsageError(f"--steps is not JSON: {error}") from None
+
+
+def _headers(headers: tuple[str, ...]) -> dict[str, str]:
     pairs = [header.partition("=") for header in headers]
     if not all(separator for _, separator, _ in pairs):
         raise click.UsageError("--header is a name and a value, like X-Team=billing")
-    return {"kind": "webhook", "url": webhook, "headers": {key: value for key, _, value in pairs}}
+    return {key: value for key, _, value in pairs}
+
+
+def _text(option: str) -> str:
+    """Return what an option says: itself, or what is in the file that it names after an ``@``."""
+    if not option.startswith("@"):
+        return option
+    try:
+        return Path(option[1:]).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"{option}: {error}") from None
 
 
 def _schedule(text: str | None) -> list[float] | None:

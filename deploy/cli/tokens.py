@@ -6,7 +6,7 @@ import click
 
 from broker.access import Permission
 from broker.store.access import AccessStore, Token
-from deploy.cli.admin import CREATED_BY, Admin, with_store
+from deploy.cli.admin import COMMAND_LINE, Admin, with_store
 from deploy.cli.output import as_json, example, show_many, show_one
 from gateway.bodies import validate
 from gateway.documents import TokenRequest
@@ -59,7 +59,7 @@ async def create(
         permissions=[Permission(permission) for permission in wanted.permissions],
         names=wanted.names,
         tenants=wanted.tenants,
-        created_by=CREATED_BY,
+        by=COMMAND_LINE,
     )
     show_one(token_document(created, value), "id", "name", "permissions", "names", "tenants", "token", as_json=as_json)
 
@@ -81,6 +81,6 @@ async def list_(admin: Admin, *, as_json: bool) -> None:
 @with_store
 async def revoke(admin: Admin, *, token_id: int, as_json: bool) -> None:
     """Revoke a token: every gateway refuses it from now on."""
-    if not await AccessStore(admin.database).revoke_token(token_id):
+    if not await AccessStore(admin.database).revoke_token(token_id, by=COMMAND_LINE):
         raise click.ClickException(f"there is no token {token_id}")
     show_one({"revoked": token_id}, "revoked", as_json=as_json)

@@ -10,7 +10,7 @@ from broker.access import Permission
 from broker.store.database import Conflict
 from broker.store.users import UserStore
 from broker.users import hash_password
-from deploy.cli.admin import CREATED_BY, Admin, with_store
+from deploy.cli.admin import COMMAND_LINE, Admin, with_store
 from deploy.cli.output import as_json, example, show_one
 from gateway.bodies import validate
 from gateway.documents import UserRequest
@@ -82,7 +82,7 @@ async def create(
             names=wanted.names,
             tenants=wanted.tenants,
             groups=wanted.groups,
-            created_by=CREATED_BY,
+            by=COMMAND_LINE,
         )
     except Conflict:
         raise click.ClickException(f"there is a user {name!r} already") from None

@@ -2,57 +2,85 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
+from broker.audit import AuditEvent
+from broker.circuits import Phase
 from broker.deliveries import State, delivery_id
 from broker.documents import signal_json
 from broker.signals import Signal
 from broker.store.access import Token
 from broker.store.database import Row
 from broker.store.deliveries import Ledger
-from broker.subscriptions import Kind, Subscription
+from broker.subscriptions import Subscription
 from broker.users import User
 from gateway.documents import (
     AttemptDocument,
+    AuditDocument,
+    BacklogDocument,
     DeliveryDocument,
     LedgerDocument,
-    QueueTargetDocument,
     RetryDocument,
     States,
+    StepOutcomeDocument,
     SubscriptionDocument,
     TokenDocument,
     UserDocument,
-    WebhookTargetDocument,
 )
+from gateway.native.targets import step_document, target_document
 
 
-def signal_document(signal: Signal, state: Literal["accepted", "recorded"]) -> bytes:
+def signal_document(signal: Signal) -> bytes:
     """Return *signal* as JSON."""
     throw = signal.throw
-    return signal_json(signal, {"source": throw.source.value, "sourceId": throw.source_id, "state": state})
+    return signal_json(
+        signal,
+        {
+            "source": throw.source.value,
+            "sourceId": throw.source_id,
+            "orderingKey": throw.ordering_key,
+            "deliverAt": None if throw.deliver_at is None else throw.deliver_at.isoformat(),
+            "expiresAt": None if throw.expires_at is None else throw.expires_at.isoformat(),
+            "state": signal.state.value,
+        },
+    )
 
 
-def subscription_document(subscription: Subscription, secret: str | None = None) -> SubscriptionDocument:
-    """Return *subscription*, with its signing secret where that is to be shown."""
-    terms, target = subscription.terms, subscription.terms.target
+def subscription_document(
+    subscription: Subscription,
+    secret: str | None = None,
+    *,
+    backlog: BacklogDocument | None = None,
+    circuit: Phase | None = None,
+) -> SubscriptionDocument:
+    """Return *subscription*; its signing secret, what waits at its gate and its circuit where they are to be shown."""
+    terms = subscription.terms
     return SubscriptionDocument(
         id=subscription.id,
         name=terms.name,
-        target=WebhookTargetDocument(kind="webhook", url=target.address, headers=dict(target.headers))
-        if target.kind is Kind.WEBHOOK
-        else QueueTargetDocument(kind="queue", queue=target.address),
+        target=None if terms.in_steps else target_document(terms.target),
+        steps=[step_document(target) for target in terms.targets] if terms.in_steps else None,
         execution_id=terms.execution_id,
         tenant_id=terms.tenant_id,
         once=terms.once,
         consumed_by=subscription.consumed_by,
+        state="disabled" if subscription.disabled_because else "paused" if subscription.paused_at else "active",
+        paused_at=subscription.paused_at,
+        disabled_because=subscription.disabled_because,
+        filter=None if terms.filter is None else terms.filter.document,
         retry=RetryDocument(
             schedule=[pause.total_seconds() for pause in terms.schedule], max_attempts=len(terms.schedule) + 1
         ),
         timeout_seconds=None if terms.timeout is None else terms.timeout.total_seconds(),
+        max_in_flight=terms.max_in_flight,
+        max_per_second=terms.max_per_second,
         description=terms.description,
         created_at=subscription.created_at,
         secret=secret,
+        backlog=backlog,
+        circuit=None if circuit is None else circuit.value,
     )
 
 
@@ -93,6 +121,7 @@ def delivery_document(row: Row, attempts: Sequence[Row] | None = None) -> Delive
         state=row["state"],
         attempts=row["attempts"] if attempts is None else [_attempt(attempt) for attempt in attempts],
         due_at=row["due_at"],
+        reason=None if row["state"] == State.PENDING else row["reason"],
         created_at=row["created_at"],
         finished_at=row["finished_at"],
     )
@@ -107,6 +136,33 @@ def _attempt(row: Row) -> AttemptDocument:
         status=row["status"],
         error=row["error"],
         response=row["excerpt"],
+        steps=None if row["steps"] is None else [_step(step) for step in json.loads(row["steps"])],
+    )
+
+
+def _step(step: dict[str, Any]) -> StepOutcomeDocument:
+    return StepOutcomeDocument(
+        step=step["step"],
+        duration=step["duration"],
+        outcome=step["outcome"],
+        status=step["status"],
+        error=step["error"],
+        response=step["excerpt"],
+    )
+
+
+def audit_document(event: AuditEvent) -> AuditDocument:
+    """Return *event*."""
+    return AuditDocument(
+        id=event.id,
+        type=event.type,
+        subject_id=event.subject_id,
+        principal=event.principal,
+        user_id=event.user_id,
+        token_id=event.token_id,
+        before=None if event.before is None else dict(event.before),
+        after=None if event.after is None else dict(event.after),
+        created_at=event.created_at,
     )
 
 

@@ -6,22 +6,20 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from broker.deliveries import DEFAULT_SCHEDULE
-from broker.egress import Guard, check_headers, check_url
-from broker.errors import InvalidField
+from broker.egress import Guard
+from broker.filters import parse_filter
 from broker.names import check_id, check_name
-from broker.subscriptions import Kind, Target, Terms
-from broker.topology import TOPOLOGY
+from broker.subscriptions import Terms
 from broker.users import check_password, check_user_name
 from gateway.documents import (
     Limits,
-    QueueTargetDocument,
     RetryDocument,
     SubscriptionRequest,
     TokenRequest,
     UserChanges,
     UserRequest,
-    WebhookTargetDocument,
 )
+from gateway.native.targets import read_targets
 
 
 def read_terms(wanted: SubscriptionRequest, guard: Guard) -> Terms:
@@ -37,24 +35,17 @@ def read_terms(wanted: SubscriptionRequest, guard: Guard) -> Terms:
     seconds = wanted.timeout_seconds
     return Terms(
         name=wanted.name,
-        target=_read_target(wanted.target, guard),
+        targets=read_targets(wanted, guard),
         tenant_id=wanted.tenant_id,
         execution_id=wanted.execution_id,
         once=wanted.once,
+        filter=None if wanted.filter is None else parse_filter(wanted.filter),
         schedule=_read_schedule(wanted.retry),
         timeout=None if seconds is None else timedelta(seconds=seconds),
+        max_in_flight=wanted.max_in_flight,
+        max_per_second=wanted.max_per_second,
         description=wanted.description,
     )
-
-
-def _read_target(target: WebhookTargetDocument | QueueTargetDocument, guard: Guard) -> Target:
-    if isinstance(target, QueueTargetDocument):
-        if target.queue in {queue.name for queue in TOPOLOGY.queues}:
-            raise InvalidField("/target/queue", "is one of the product's own queues; name one of the subscriber's")
-        return Target(kind=Kind.QUEUE, address=check_name(target.queue, "/target/queue"))
-    check_url(target.url, guard)
-    check_headers(target.headers)
-    return Target(kind=Kind.WEBHOOK, address=target.url, headers=target.headers)
 
 
 def _read_schedule(retry: RetryDocument | None) -> tuple[timedelta, ...]:

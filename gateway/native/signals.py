@@ -1,26 +1,26 @@
-"""``/v1/signals``: throwing signals and looking at them."""
+"""``/v1/signals``: throwing signals, looking at them, and cancelling those that are for later."""
 
 from __future__ import annotations
 
-from typing import Literal
+import asyncio
 
+import structlog
 from aiohttp import web
 
 from broker.access import Permission, Principal
 from broker.errors import InvalidField
 from broker.settings import Settings
-from broker.signals import Signal, Source, Throw
+from broker.signals import Scope, Signal, Source, State, Throw
 from broker.store.deliveries import DeliveryStore
-from broker.store.signals import Numbered, SignalStore
-from broker.variables import Types
-from gateway.auth import Authenticator, demand, demand_tenant
-from gateway.bodies import parse, raw_member, read_json
+from broker.store.signals import SignalStore
+from gateway.auth import Authenticator, demand
+from gateway.bodies import parse, read_json
 from gateway.documents import DeliveryPage, SignalDocument, SignalPage, SignalRequest
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
-from gateway.intake import Intake, address
+from gateway.intake import Intake
 from gateway.native.answers import signal_document
 from gateway.native.deliveries import PAGE_PARAMETERS, delivery_page
-from gateway.native.variables import read_variables
+from gateway.native.throws import admitting, read_throw
 from gateway.queries import (
     AFTER_ID,
     EXECUTION_ID,
@@ -37,8 +37,13 @@ from gateway.queries import (
     path_id,
     text,
 )
-from gateway.refusals import NotFound
+from gateway.refusals import Conflicting, NotFound
 from gateway.routes import Parameter, Route
+
+_RECORDED = (State.RECORDED, State.SCHEDULED, State.CANCELLED)
+_LOOKS = 40
+_LOOK_EVERY = 0.05
+"""A cancellation waits two seconds for a signal to be recorded."""
 
 _LIST_PARAMETERS = (
     NAME,
@@ -46,15 +51,18 @@ _LIST_PARAMETERS = (
     EXECUTION_ID,
     Parameter("source", "Only those that came in this way.", {"type": "string", "enum": [s.value for s in Source]}),
     Parameter("sourceId", "Only those of this signal endpoint (its id).", ID),
+    Parameter("state", "Only those in this state.", {"type": "string", "enum": [s.value for s in _RECORDED]}),
     Parameter("since", "Only those accepted at this moment or later.", MOMENT),
     Parameter("until", "Only those accepted before this moment.", MOMENT),
     AFTER_ID,
     LIMIT,
 )
 
+log = structlog.get_logger()
+
 
 class SignalsApi:
-    """Throws, lists and shows signals."""
+    """Throws, lists, shows and cancels signals."""
 
     def __init__(
         self,
@@ -101,48 +109,19 @@ class SignalsApi:
                 {200: DeliveryPage},
                 parameters=PAGE_PARAMETERS,
             ),
+            Route("DELETE", "/v1/signals/{id}", self.cancel, "Cancel a scheduled signal", {204: None}),
         ]
 
     async def throw(self, request: web.Request) -> web.Response:
         """Answer 202 once the signal is safe."""
         principal = await self._auth.principal(request)
         body = await read_json(request, self._settings.max_body_bytes)
-        wanted = parse(SignalRequest, body)
-        demand(principal, Permission.THROW, wanted.name)
-        to = address(
-            principal,
-            tenant_id=wanted.tenant_id,
-            without_tenant_id=wanted.without_tenant_id,
-            execution_id=wanted.execution_id,
-        )
-        demand_tenant(principal, to.tenant_id)
-        if wanted.variables is None:
-            payload, types = raw_member(body, "payload") or b"{}", Types()
-        elif "payload" in wanted.model_fields_set:
-            raise InvalidField("/variables", "cannot be given together with payload: they are two views of the same")
-        else:
-            payload, types = read_variables(wanted.variables)
-        accepted = await self._intake.accept(
-            Throw(
-                name=wanted.name,
-                payload=payload,
-                types=types,
-                scope=to.scope,
-                tenant_id=to.tenant_id,
-                execution_id=to.execution_id,
-                reach=to.reach,
-                source=Source.NATIVE,
-                token_id=principal.token_id,
-                business_key=wanted.business_key,
-                traceparent=read_traceparent(request),
-            ),
-            key=read_key(request, principal, body),
-            admit=lambda numbered: _admit(principal, numbered),
-        )
+        throw = read_throw(principal, parse(SignalRequest, body), body, read_traceparent(request))
+        accepted = await self._intake.accept(throw, key=read_key(request, principal, body), admit=admitting(principal))
         headers = {"Location": f"/v1/signals/{accepted.signal.id}"}
         if accepted.replayed:
             headers["Idempotency-Replayed"] = "true"
-        return _answer(accepted.signal, "accepted", status=202, headers=headers)
+        return _answer(accepted.signal, status=202, headers=headers)
 
     async def list(self, request: web.Request) -> web.Response:
         """Answer a page of the recorded signals that the caller sees."""
@@ -163,14 +142,37 @@ class SignalsApi:
             source_id=optional_integer(request, "sourceId"),
             since=moment(request, "since"),
             until=moment(request, "until"),
+            state=choice(request, "state", _RECORDED),
         )
-        items = b",".join(signal_document(signal, "recorded") for signal in page)
+        items = b",".join(signal_document(signal) for signal in page)
         following = b'"%d"' % page[-1].id if len(page) == size else b"null"
         return web.Response(body=b'{"items":[%b],"next":%b}' % (items, following), content_type="application/json")
 
     async def get(self, request: web.Request) -> web.Response:
         """Answer one recorded signal."""
-        return _answer(await self._visible(request), "recorded")
+        return _answer(await self._visible(request))
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """Cancel a scheduled signal that was not released yet: nobody gets it."""
+        principal = await self._auth.principal(request)
+        demand(principal, Permission.THROW)
+        signal_id = path_id(request, "signal")
+        signal = await self._once_recorded(signal_id)
+        if signal is None or not _may_throw(principal, signal.throw):
+            raise _missing(signal_id)
+        if not await self._signals.cancel(signal_id):
+            raise Conflicting("Only a scheduled signal can be cancelled, and only before its moment has come.")
+        log.info("signal.cancelled", signal_id=signal_id, principal=principal.name)
+        return web.Response(status=204)
+
+    async def _once_recorded(self, signal_id: int) -> Signal | None:
+        """Return the signal; one that was accepted just now is recorded within the next moments."""
+        for _ in range(_LOOKS):
+            signal = await self._signals.get(signal_id)
+            if signal is not None or not await self._signals.was_numbered(signal_id):
+                return signal
+            await asyncio.sleep(_LOOK_EVERY)
+        return None
 
     async def deliveries(self, request: web.Request) -> web.Response:
         """Answer what became of a signal, subscription by subscription."""
@@ -184,10 +186,12 @@ class SignalsApi:
         signal_id = path_id(request, "signal")
         signal = await self._signals.get(signal_id)
         if signal is None or not _may_see(principal, signal.throw):
-            raise NotFound(
-                f"There is no recorded signal {signal_id} (a signal is recorded shortly after its acceptance)."
-            )
+            raise _missing(signal_id)
         return signal
+
+
+def _missing(signal_id: int) -> NotFound:
+    return NotFound(f"There is no recorded signal {signal_id} (a signal is recorded shortly after its acceptance).")
 
 
 def _may_see(principal: Principal, throw: Throw) -> bool:
@@ -195,22 +199,17 @@ def _may_see(principal: Principal, throw: Throw) -> bool:
     return reached and principal.sees(throw.tenant_id) and principal.may(Permission.READ, throw.name)
 
 
-def _admit(principal: Principal, numbered: Numbered) -> None:
-    """Let a throw to an execution pass, unless somebody of a tenant that *principal* may not name waits there.
+def _may_throw(principal: Principal, throw: Throw) -> bool:
+    """Return whether *principal* could have thrown it: who is limited to tenants does not throw at everybody."""
+    is_limited = throw.scope in {Scope.TENANT, Scope.UNTENANTED} or throw.reach is not None
+    reached = (*(throw.reach or ()), *((throw.tenant_id,) if throw.tenant_id else ()))
+    return (
+        principal.may(Permission.THROW, throw.name)
+        and (is_limited or principal.tenants is None)
+        and all(principal.may_name_tenant(tenant) for tenant in reached)
+    )
 
-    Raises:
-        Forbidden: So it is.
-    """
-    for _, tenant_id in numbered.execution:
-        demand_tenant(principal, tenant_id)
 
-
-def _answer(
-    signal: Signal,
-    state: Literal["accepted", "recorded"],
-    *,
-    status: int = 200,
-    headers: dict[str, str] | None = None,
-) -> web.Response:
-    body = signal_document(signal, state)
+def _answer(signal: Signal, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    body = signal_document(signal)
     return web.Response(body=body, status=status, headers=headers, content_type="application/json")

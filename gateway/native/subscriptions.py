@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from aiohttp import web
 
 from broker.access import Permission, Principal
@@ -9,19 +11,19 @@ from broker.egress import Guard
 from broker.secrets import SecretBox, make_secret
 from broker.settings import Settings
 from broker.store.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, Subscription
+from broker.subscriptions import Subscription
 from gateway.auth import Authenticator, demand, demand_tenant
 from gateway.bodies import dump, parse, read_json
-from gateway.documents import SubscriptionDocument, SubscriptionPage, SubscriptionRequest
+from gateway.documents import RotationRequest, SubscriptionDocument, SubscriptionPage, SubscriptionRequest
 from gateway.native.answers import subscription_document
 from gateway.native.requests import read_terms
 from gateway.queries import AFTER_ID, EXECUTION_ID, LIMIT, NAME, TENANT_ID, integer, limit, path_id, text
-from gateway.refusals import NotFound
+from gateway.refusals import Conflicting, NotFound
 from gateway.routes import Route
 
 
 class SubscriptionsApi:
-    """Creates, lists, shows and deletes subscriptions."""
+    """Creates, lists and deletes subscriptions."""
 
     def __init__(
         self,
@@ -58,8 +60,15 @@ class SubscriptionsApi:
                 {200: SubscriptionPage},
                 parameters=(NAME, TENANT_ID, EXECUTION_ID, AFTER_ID, LIMIT),
             ),
-            Route("GET", one, self.get, "Show a subscription", {200: SubscriptionDocument}),
             Route("DELETE", one, self.delete, "Delete a subscription", {204: None}),
+            Route(
+                "POST",
+                f"{one}/rotate-secret",
+                self.rotate_secret,
+                "Rotate a subscription's secret",
+                {200: SubscriptionDocument},
+                RotationRequest,
+            ),
         ]
 
     async def create(self, request: web.Request) -> web.Response:
@@ -69,7 +78,7 @@ class SubscriptionsApi:
         terms = read_terms(wanted, self._guard)
         demand(principal, Permission.SUBSCRIPTIONS, terms.name)
         demand_tenant(principal, terms.tenant_id)
-        secret = make_secret() if terms.target.kind is Kind.WEBHOOK else None
+        secret = make_secret() if terms.has_webhook else None
         subscription = await self._subscriptions.create(
             terms, secret=None if secret is None else self._secrets.seal(secret)
         )
@@ -99,23 +108,41 @@ class SubscriptionsApi:
         )
         return web.Response(body=dump(answer), content_type="application/json")
 
-    async def get(self, request: web.Request) -> web.Response:
-        """Answer one subscription."""
-        _, subscription = await self._visible(request)
-        return web.Response(body=dump(subscription_document(subscription)), content_type="application/json")
-
     async def delete(self, request: web.Request) -> web.Response:
         """Delete a subscription; what it is still owed is cancelled."""
-        principal, subscription = await self._visible(request)
+        principal, subscription = await visible_subscription(request, self._auth, self._subscriptions)
         demand(principal, Permission.SUBSCRIPTIONS, subscription.terms.name)
         await self._subscriptions.delete(subscription.id)
         return web.Response(status=204)
 
-    async def _visible(self, request: web.Request) -> tuple[Principal, Subscription]:
-        principal = await self._auth.principal(request)
-        demand(principal, Permission.SUBSCRIPTIONS)
-        subscription_id = path_id(request, "subscription")
-        subscription = await self._subscriptions.get(subscription_id)
-        if subscription is None or not principal.sees(subscription.terms.tenant_id):
-            raise NotFound(f"There is no subscription {subscription_id}.")
-        return principal, subscription
+    async def rotate_secret(self, request: web.Request) -> web.Response:
+        """Answer the subscription with a new secret; the one before it signs, too, until the grace is over."""
+        principal, subscription = await visible_subscription(request, self._auth, self._subscriptions)
+        demand(principal, Permission.SUBSCRIPTIONS, subscription.terms.name)
+        wanted = parse(RotationRequest, await read_json(request, self._settings.max_body_bytes) or b"{}")
+        if not subscription.terms.has_webhook:
+            raise Conflicting("The subscription delivers to no webhook: nothing of it is signed.")
+        secret = make_secret()
+        rotated = await self._subscriptions.rotate_secret(
+            subscription.id, self._secrets.seal(secret), grace=timedelta(seconds=wanted.grace_seconds)
+        )
+        if rotated is None:
+            raise NotFound(f"There is no subscription {subscription.id}.")
+        return web.Response(body=dump(subscription_document(rotated, secret)), content_type="application/json")
+
+
+async def visible_subscription(
+    request: web.Request, auth: Authenticator, subscriptions: SubscriptionStore
+) -> tuple[Principal, Subscription]:
+    """Return who is calling, and the subscription in the path, if they may see it.
+
+    Raises:
+        NotFound: They may not, or there is none.
+    """
+    principal = await auth.principal(request)
+    demand(principal, Permission.SUBSCRIPTIONS)
+    subscription_id = path_id(request, "subscription")
+    subscription = await subscriptions.get(subscription_id)
+    if subscription is None or not principal.sees(subscription.terms.tenant_id):
+        raise NotFound(f"There is no subscription {subscription_id}.")
+    return principal, subscription

@@ -52,7 +52,7 @@ class TokensApi:
             permissions=[Permission(permission) for permission in wanted.permissions],
             names=wanted.names,
             tenants=wanted.tenants,
-            created_by=principal.name,
+            by=principal,
         )
         return web.Response(
             body=dump(token_document(token, value)),
@@ -82,8 +82,9 @@ class TokensApi:
 
     async def revoke(self, request: web.Request) -> web.Response:
         """Revoke an API token."""
-        demand(await self._auth.principal(request), Permission.ADMIN)
+        principal = await self._auth.principal(request)
+        demand(principal, Permission.ADMIN)
         token_id = path_id(request, "token")
-        if not await self._access.revoke_token(token_id):
+        if not await self._access.revoke_token(token_id, by=principal):
             raise NotFound(f"There is no token {token_id}.")
         return web.Response(status=204)

@@ -52,7 +52,7 @@ class UsersApi:
                 names=wanted.names,
                 tenants=wanted.tenants,
                 groups=wanted.groups,
-                created_by=principal.name,
+                by=principal,
             )
         except Conflict:
             raise Conflicting(f"There is a user {wanted.name!r} already.") from None
@@ -84,21 +84,23 @@ class UsersApi:
 
     async def change(self, request: web.Request) -> web.Response:
         """Change what the body mentions; every gateway knows at once."""
-        demand(await self._auth.principal(request), Permission.ADMIN)
+        principal = await self._auth.principal(request)
+        demand(principal, Permission.ADMIN)
         user_id = path_id(request, "user")
         wanted = checked_changes(parse(UserChanges, await read_json(request, self._settings.max_body_bytes)))
         changes = wanted.model_dump(exclude_unset=True)
         if "password" in changes:
             changes["password"] = await self._passwords.hash(wanted.password)
-        user = await self._users.update(user_id, changes)
+        user = await self._users.update(user_id, changes, by=principal)
         if user is None:
             raise NotFound(f"There is no user {user_id}.")
         return web.Response(body=dump(user_document(user)), content_type="application/json")
 
     async def delete(self, request: web.Request) -> web.Response:
         """Delete a user, who is refused by every gateway from now on."""
-        demand(await self._auth.principal(request), Permission.ADMIN)
+        principal = await self._auth.principal(request)
+        demand(principal, Permission.ADMIN)
         user_id = path_id(request, "user")
-        if not await self._users.delete(user_id):
+        if not await self._users.delete(user_id, by=principal):
             raise NotFound(f"There is no user {user_id}.")
         return web.Response(status=204)

@@ -1,154 +1,63 @@
-"""``/api/admin/signal-endpoints``: configuring where signals come in."""
+"""What the parts of ``/api/admin`` share: who calls, the body of a request, the form of an answer."""
 
 from __future__ import annotations
 
-from aiohttp import web
+from typing import TypeVar
+
+from aiohttp import hdrs, web
 
 from broker.access import Permission, Principal
-from broker.endpoints import Endpoint, check_endpoint_name
-from broker.settings import Settings
-from broker.store.access import AccessStore
-from broker.store.database import Conflict
-from broker.store.signals import SignalStore
+from broker.errors import LimitReached
 from gateway.auth import Authenticator, demand
-from gateway.bodies import dump, parse, read_json
+from gateway.bodies import dump, parse
+from gateway.dialects import read_body
 from gateway.documents import Document
-from gateway.queries import path_id
-from gateway.refusals import Conflicting, NotFound
-from gateway.routes import Route
-from gateway.unleash.answers import endpoint_document, token_document
-from gateway.unleash.documents import (
-    EndpointDocument,
-    EndpointRequest,
-    Endpoints,
-    EndpointTokenDocument,
-    EndpointTokenRequest,
-    EndpointTokens,
-)
+from gateway.refusals import Unauthenticated, UnsupportedMediaType
+from gateway.unleash.errors import LimitExceeded, UnknownCaller
 
-_ROOT = "/api/admin/signal-endpoints"
+ENDPOINTS = "/api/admin/signal-endpoints"
+
+D = TypeVar("D", bound=Document)
 
 
-class AdminApi:
-    """Answers the administration of signal endpoints and their tokens."""
+async def admit(request: web.Request, auth: Authenticator, permission: Permission) -> Principal:
+    """Return the principal that sent *request*, which has *permission*.
 
-    def __init__(self, access: AccessStore, signals: SignalStore, auth: Authenticator, settings: Settings) -> None:
-        self._access = access
-        self._signals = signals
-        self._auth = auth
-        self._settings = settings
-
-    @property
-    def routes(self) -> list[Route]:
-        """What this part of the dialect answers."""
-        one, tokens = _ROOT + "/{id}", _ROOT + "/{id}/tokens"
-        return [
-            Route("GET", _ROOT, self.list, "List signal endpoints", {200: Endpoints}),
-            Route("POST", _ROOT, self.create, "Create a signal endpoint", {201: EndpointDocument}, EndpointRequest),
-            Route("DELETE", one, self.delete, "Delete a signal endpoint", {200: None}),
-            Route("POST", one + "/on", self.enable, "Enable a signal endpoint", {200: EndpointDocument}),
-            Route("POST", one + "/off", self.disable, "Disable a signal endpoint", {200: EndpointDocument}),
-            Route("GET", tokens, self.list_tokens, "List an endpoint's tokens", {200: EndpointTokens}),
-            Route(
-                "POST",
-                tokens,
-                self.create_token,
-                "Create an endpoint's token",
-                {201: EndpointTokenDocument},
-                EndpointTokenRequest,
-            ),
-            Route("DELETE", tokens + "/{token}", self.delete_token, "Delete an endpoint's token", {200: None}),
-        ]
-
-    async def list(self, request: web.Request) -> web.Response:
-        """Answer every endpoint with what is known of its tokens."""
-        await self._administrator(request)
-        endpoints = await self._access.endpoints()
-        tokens = await self._access.endpoint_tokens([endpoint.id for endpoint in endpoints])
-        return _answer(Endpoints(signal_endpoints=[endpoint_document(endpoint, tokens) for endpoint in endpoints]))
-
-    async def create(self, request: web.Request) -> web.Response:
-        """Answer 201 with the URL that callers use."""
-        principal = await self._administrator(request)
-        wanted = parse(EndpointRequest, await read_json(request, self._settings.max_body_bytes))
-        try:
-            endpoint = await self._access.create_endpoint(
-                name=check_endpoint_name(wanted.name),
-                enabled=wanted.enabled,
-                description=wanted.description,
-                created_by=principal.name,
-            )
-        except Conflict as error:
-            raise Conflicting(f"There is a signal endpoint {wanted.name!r} already.") from error
-        url = f"{request.scheme}://{request.host}/api/signal-endpoint/{endpoint.name}"
-        return _answer(endpoint_document(endpoint, (), url), status=201, location=f"{_ROOT}/{endpoint.id}")
-
-    async def delete(self, request: web.Request) -> web.Response:
-        """Delete an endpoint and its tokens; its signals stay."""
-        await self._administrator(request)
-        endpoint_id = path_id(request, "signal endpoint")
-        if not await self._access.delete_endpoint(endpoint_id):
-            raise NotFound(f"There is no signal endpoint {endpoint_id}.")
-        return web.Response(status=200)
-
-    async def enable(self, request: web.Request) -> web.Response:
-        """Switch an endpoint on."""
-        return await self._switch(request, enabled=True)
-
-    async def disable(self, request: web.Request) -> web.Response:
-        """Switch an endpoint off: calls of it are answered 404."""
-        return await self._switch(request, enabled=False)
-
-    async def _switch(self, request: web.Request, *, enabled: bool) -> web.Response:
-        await self._administrator(request)
-        endpoint_id = path_id(request, "signal endpoint")
-        endpoint = await self._access.enable_endpoint(endpoint_id, enabled=enabled)
-        if endpoint is None:
-            raise NotFound(f"There is no signal endpoint {endpoint_id}.")
-        return _answer(endpoint_document(endpoint, await self._access.endpoint_tokens([endpoint.id])))
-
-    async def list_tokens(self, request: web.Request) -> web.Response:
-        """Answer what is known of an endpoint's tokens."""
-        endpoint = await self._found(request)
-        tokens = await self._access.endpoint_tokens([endpoint.id])
-        return _answer(EndpointTokens(signal_endpoint_tokens=[token_document(token) for token in tokens]))
-
-    async def create_token(self, request: web.Request) -> web.Response:
-        """Answer 201 with the token's value, which is shown here only."""
-        endpoint = await self._found(request)
-        principal = await self._administrator(request)
-        wanted = parse(EndpointTokenRequest, await read_json(request, self._settings.max_body_bytes))
-        try:
-            token, value = await self._access.create_endpoint_token(
-                endpoint.id, name=wanted.name, created_by=principal.name
-            )
-        except Conflict as error:
-            raise Conflicting(f"The endpoint has a token {wanted.name!r} already.") from error
-        return _answer(token_document(token, value), status=201, location=f"{_ROOT}/{endpoint.id}/tokens/{token.id}")
-
-    async def delete_token(self, request: web.Request) -> web.Response:
-        """Delete a token: calls with it are answered 401."""
-        endpoint = await self._found(request)
-        text = request.match_info["token"]
-        token_id = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
-        if not await self._access.delete_endpoint_token(endpoint.id, token_id):
-            raise NotFound(f"The endpoint has no token {text!r}.")
-        return web.Response(status=200)
-
-    async def _administrator(self, request: web.Request) -> Principal:
-        principal = await self._auth.principal(request)
-        demand(principal, Permission.ENDPOINTS)
-        return principal
-
-    async def _found(self, request: web.Request) -> Endpoint:
-        await self._administrator(request)
-        endpoint_id = path_id(request, "signal endpoint")
-        endpoint = await self._access.endpoint(endpoint_id)
-        if endpoint is None:
-            raise NotFound(f"There is no signal endpoint {endpoint_id}.")
-        return endpoint
+    Raises:
+        Unauthenticated: There are no credentials, or (in the original's words) they are not ours.
+        Forbidden: It does not have the permission.
+    """
+    try:
+        principal = await auth.principal(request)
+    except Unauthenticated as error:
+        if hdrs.AUTHORIZATION in request.headers:
+            raise UnknownCaller("You must log in to use Unleash.", headers=error.headers) from None
+        raise
+    demand(principal, permission)
+    return principal
 
 
-def _answer(document: Document, *, status: int = 200, location: str | None = None) -> web.Response:
+async def read_document(request: web.Request, model: type[D], limit: int) -> D:
+    """Return the body of *request*, of at most *limit* bytes, as a *model*.
+
+    Raises:
+        UnsupportedMediaType: It does not say that it is ``application/json``, as the original insists.
+        BadRequest, TooLarge: It cannot be one.
+    """
+    if hdrs.CONTENT_TYPE not in request.headers or request.content_type != "application/json":
+        given = request.headers.get(hdrs.CONTENT_TYPE, "no content type")
+        raise UnsupportedMediaType(f"The body must be application/json; the request says {given}.")
+    return parse(model, await read_body(request, limit))
+
+
+def answer(document: Document, *, status: int = 200, location: str | None = None) -> web.Response:
+    """Return *document* as an answer; *location* is where a created one is found."""
     headers = {} if location is None else {"Location": location}
     return web.Response(body=dump(document), status=status, headers=headers, content_type="application/json")
+
+
+def exceeded(error: LimitReached) -> LimitExceeded:
+    """Return the refusal of a creation, in the original's words."""
+    return LimitExceeded(
+        f"Failed to create {error.what}. You can't create more than the established limit of {error.most}."
+    )

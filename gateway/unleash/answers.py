@@ -1,11 +1,12 @@
-"""Signal endpoints and their tokens as this dialect answers them; the command line prints the same documents."""
+"""Signal endpoints, their tokens and signals as this dialect answers them; the command line prints the same."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from broker.endpoints import Endpoint
-from broker.store.access import EndpointToken
+from broker.endpoints import Endpoint, EndpointSignal, EndpointToken
+from broker.jsontext import encode
+from broker.signals import Source
 from gateway.unleash.documents import EndpointDocument, EndpointTokenDocument
 
 
@@ -17,7 +18,7 @@ def endpoint_document(endpoint: Endpoint, tokens: Sequence[EndpointToken], url: 
         enabled=endpoint.enabled,
         description=endpoint.description,
         created_at=endpoint.created_at,
-        created_by_user_id=0,
+        created_by_user_id=endpoint.created_by_user_id or 0,
         url=url,
         tokens=[token_document(token) for token in tokens if token.endpoint_id == endpoint.id],
     )
@@ -30,6 +31,28 @@ def token_document(token: EndpointToken, value: str | None = None) -> EndpointTo
         name=token.name,
         signal_endpoint_id=token.endpoint_id,
         created_at=token.created_at,
-        created_by_user_id=0,
+        created_by_user_id=token.created_by_user_id or 0,
         token=value,
     )
+
+
+def endpoint_signal(signal: EndpointSignal) -> bytes:
+    """Return *signal* as JSON, in the form of a list of one endpoint's."""
+    return _signal(signal, {})
+
+
+def found_signal(signal: EndpointSignal) -> bytes:
+    """Return *signal* as JSON, in the form of a list of all endpoints': with what its endpoint is called."""
+    return _signal(signal, {"sourceName": signal.endpoint_name, "sourceDescription": signal.endpoint_description})
+
+
+def _signal(signal: EndpointSignal, further: dict[str, str | None]) -> bytes:
+    document = {
+        "id": signal.id,
+        "source": Source.SIGNAL_ENDPOINT.value,
+        "sourceId": signal.endpoint_id,
+        "createdAt": signal.created_at.isoformat(),
+        "tokenName": signal.token_name,
+        **further,
+    }
+    return b'%b,"payload":%b}' % (encode(document)[:-1], signal.payload)

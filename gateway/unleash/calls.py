@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl
+import time
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
+from broker.access import Caller
 from broker.endpoints import Endpoint, check_endpoint_name
 from broker.errors import InvalidField
-from broker.jsontext import encode, read
+from broker.jsontext import encode
+from broker.settings import Settings
 from broker.signals import Source, Throw
 from broker.store.access import AccessCache
 from gateway.auth import Authenticator
-from gateway.dialects import read_body
+from gateway.dialects import as_refusal
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
-from gateway.intake import Intake
-from gateway.refusals import BadRequest, NotFound, Unauthenticated
+from gateway.intake import Accepted, Intake
+from gateway.refusals import NotFound, Unauthenticated
 from gateway.routes import Route
+from gateway.unleash.allowances import Allowances
 from gateway.unleash.documents import CalledSignals
-
-BODY_LIMIT = 100 * 1024
+from gateway.unleash.errors import UnknownCaller
+from gateway.unleash.payloads import read_payload
 
 
 class CallsApi:
     """Answers calls of signal endpoints."""
 
-    def __init__(self, intake: Intake, cache: AccessCache, auth: Authenticator) -> None:
+    def __init__(self, intake: Intake, cache: AccessCache, auth: Authenticator, settings: Settings) -> None:
         self._intake = intake
         self._cache = cache
         self._auth = auth
+        limit = settings.signal_endpoint_rate_limit_per_second
+        self._allowances = Allowances(limit) if limit else None
 
     @property
     def routes(self) -> list[Route]:
@@ -47,14 +52,28 @@ class CallsApi:
 
     async def call(self, request: web.Request) -> web.Response:
         """Answer 200 once the signal is safe. The body is its payload; without one the payload is empty."""
-        body = await read_body(request, BODY_LIMIT)
-        payload = read_payload(request.content_type if "Content-Type" in request.headers else "", body)
-        caller = await self._auth.caller(request)
-        if caller is None or caller.endpoint_id is None:
+        caller = await self._auth.endpoint_caller(request)
+        if self._allowances is None:
+            return await self._throw(request, caller)
+        allowance = self._allowances.take(None if caller is None else caller.endpoint_id, time.monotonic())
+        try:
+            allowance.check()
+            response = await self._throw(request, caller)
+        except Exception as error:
+            refusal = as_refusal(request, error)
+            refusal.headers |= allowance.headers
+            raise refusal from error
+        response.headers.update(allowance.headers)
+        return response
+
+    async def _throw(self, request: web.Request, caller: Caller | None) -> web.Response:
+        """Throw the signal. Nothing is received from strangers, and none of them learns which endpoints there are."""
+        if hdrs.AUTHORIZATION not in request.headers:
             raise Unauthenticated("A token of this signal endpoint is needed: Authorization: Bearer signal_...")
-        endpoint = await self._enabled(request.match_info["name"])
-        if endpoint.id != caller.endpoint_id:
-            raise Unauthenticated("The token belongs to another signal endpoint.")
+        endpoint = None if caller is None else await self._enabled(request.match_info["name"])
+        if caller is None or endpoint is None or endpoint.id != caller.endpoint_id:
+            raise UnknownCaller("The token is not one of this signal endpoint.")
+        payload, body = await read_payload(request)
         accepted = await self._intake.accept(
             Throw(
                 name=endpoint.name,
@@ -66,20 +85,14 @@ class CallsApi:
             ),
             key=read_key(request, caller.principal, body),
         )
-        signal = encode(
-            {
-                "id": accepted.signal.id,
-                "source": Source.SIGNAL_ENDPOINT.value,
-                "sourceId": endpoint.id,
-                "createdAt": accepted.signal.created_at.isoformat(),
-                "createdBySourceTokenId": caller.principal.token_id,
-            }
-        )
-        answer = b'{"signals":[%b,"payload":%b}]}' % (signal[:-1], payload)
-        return web.Response(body=answer, content_type="application/json")
+        return _answer(accepted)
 
     async def _enabled(self, name: str) -> Endpoint:
-        """Return the endpoint of that *name*; callers had to show a token before, so that names cannot be probed."""
+        """Return the endpoint of that *name*.
+
+        Raises:
+            NotFound: There is none, or it is disabled.
+        """
         try:
             endpoint = await self._cache.endpoint(check_endpoint_name(name))
         except InvalidField:
@@ -89,22 +102,17 @@ class CallsApi:
         return endpoint
 
 
-def read_payload(content_type: str, body: bytes) -> bytes:
-    """Return the payload in *body*: JSON and forms are read, any other content is ignored, as in the original.
-
-    Raises:
-        BadRequest: It is malformed, or no JSON object.
-    """
-    if not body:
-        return b"{}"
-    if content_type == "application/x-www-form-urlencoded":
-        return encode(dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True)))
-    if content_type != "application/json":
-        return b"{}"
-    try:
-        value = read(body.decode().removeprefix("\ufeff"))
-    except ValueError as error:
-        raise BadRequest(f"The body is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise BadRequest("The payload of a signal must be a JSON object.")
-    return body.removeprefix(b"\xef\xbb\xbf")
+def _answer(accepted: Accepted) -> web.Response:
+    signal, throw = accepted.signal, accepted.signal.throw
+    document = encode(
+        {
+            "id": signal.id,
+            "source": throw.source.value,
+            "sourceId": throw.source_id,
+            "createdAt": signal.created_at.isoformat(),
+            "createdBySourceTokenId": throw.token_id,
+        }
+    )
+    body = b'{"signals":[%b,"payload":%b}]}' % (document[:-1], throw.payload)
+    headers = {"Idempotency-Replayed": "true"} if accepted.replayed else {}
+    return web.Response(body=body, content_type="application/json", headers=headers)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from gateway.documents import Document, Text
+
+T = TypeVar("T")
+
+Sometimes = Annotated[
+    T | SkipJsonSchema[None],
+    Field(exclude_if=lambda value: value is None, json_schema_extra=lambda schema: schema.pop("default", None)),
+]
+"""A member that is left out of the answers that it does not belong to; it is never null."""
 
 
 class Lenient(Document):
@@ -37,21 +46,21 @@ class EndpointTokenDocument(Document):
     name: str
     signal_endpoint_id: int
     created_at: datetime
-    created_by_user_id: int
-    token: str | None = None
+    created_by_user_id: int = Field(description="0 if it was no user.")
+    token: Sometimes[str] = None
 
 
 class EndpointDocument(Document):
-    """A signal endpoint."""
+    """A signal endpoint; its URL is in the answers to its creation and to its changes only."""
 
     id: int
     name: str
     enabled: bool
     description: str | None
     created_at: datetime
-    created_by_user_id: int
-    url: str | None = None
-    tokens: list[EndpointTokenDocument] | None = None
+    created_by_user_id: int = Field(description="0 if it was no user.")
+    url: Sometimes[str] = None
+    tokens: list[EndpointTokenDocument]
 
 
 class Endpoints(Document):
@@ -64,6 +73,37 @@ class EndpointTokens(Document):
     """Every token of a signal endpoint."""
 
     signal_endpoint_tokens: list[EndpointTokenDocument]
+
+
+class EndpointSignalDocument(Document):
+    """A signal that came in by an endpoint."""
+
+    id: int
+    source: Literal["signal-endpoint"]
+    source_id: int
+    created_at: datetime
+    payload: dict[str, Any]
+    token_name: str | None = Field(description="The name of the token it was called with; null once that is deleted.")
+
+
+class EndpointSignals(Document):
+    """A page of what came in by one endpoint, newest first."""
+
+    signal_endpoint_signals: list[EndpointSignalDocument]
+
+
+class FoundSignal(EndpointSignalDocument):
+    """A signal that came in by an endpoint, with what that is called now; null once it is deleted."""
+
+    source_name: str | None
+    source_description: str | None
+
+
+class FoundSignals(Document):
+    """A page of what came in by all endpoints, newest first, and how many there are in all."""
+
+    signals: list[FoundSignal]
+    total: int
 
 
 class CalledSignal(Document):

@@ -21,6 +21,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench import delivering, filters
 from tests.bench.load import Answers, post
 from tests.support.postgres import fresh_database, postgres_server
 from tests.support.product import ADMIN_TOKEN, Process, client_of
@@ -28,29 +29,38 @@ from tests.support.rabbitmq import rabbitmq_server
 
 ROUNDS = 3
 SECONDS = 4.0
-BODY = json.dumps({"name": "policy_conditions_changed", "payload": {"policy": 42, "text": "x" * 900}}).encode()
+SIGNAL = {"name": "policy_conditions_changed", "payload": {"policy": 42, "text": "x" * 900}}
+BODY = json.dumps(SIGNAL).encode()
+BATCH = 100
 
 
 @dataclass
 class Row:
-    """One thing that is measured, round by round."""
+    """One thing that is measured, round by round; each of its requests throws *signals*."""
 
     name: str
     url: str
     pid: int
     token: str = ""
+    signals: int = 1
     rounds: list[Answers] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
     async def measure(self) -> None:
-        """Load it for a few seconds; note the answers and the process's own CPU time a request."""
+        """Load it for a few seconds; note the answers and the process's own CPU time a signal."""
         process = psutil.Process(self.pid)
         before = process.cpu_times()
-        answers = await post(self.url, BODY, token=self.token, seconds=SECONDS)
+        body = BODY if self.signals == 1 else json.dumps({"signals": [SIGNAL] * self.signals}).encode()
+        answers = await post(self.url, body, token=self.token, seconds=SECONDS)
         after = process.cpu_times()
         used = after.user + after.system - before.user - before.system
         self.rounds.append(answers)
-        self.cpu.append(used / max(1, len(answers.seconds)))
+        self.cpu.append(used / max(1, len(answers.seconds)) / self.signals)
+
+    @property
+    def per_second(self) -> float:
+        """Signals accepted per second, at the median."""
+        return self.signals * statistics.median(answers.per_second for answers in self.rounds)
 
 
 @asynccontextmanager
@@ -88,6 +98,13 @@ async def accepting(directory: Path, postgres: str, amqp: str) -> list[Row]:
                 gateway.process.pid,
                 ADMIN_TOKEN,
             ),
+            Row(
+                f"signal-broker gateway, POST /v1/signals/batch, {BATCH} at a time",
+                gateway.url + "/v1/signals/batch",
+                gateway.process.pid,
+                ADMIN_TOKEN,
+                BATCH,
+            ),
         ]
         for _ in range(ROUNDS):
             for row in rows:
@@ -99,7 +116,13 @@ async def accepting(directory: Path, postgres: str, amqp: str) -> list[Row]:
 
 async def _reconcile(url: str, rows: list[Row]) -> None:
     """Wait until everything that was accepted is recorded; fail if it is not."""
-    accepted = sum(count for row in rows for answers in row.rounds for s, count in answers.statuses.items() if s < 300)
+    accepted = sum(
+        row.signals * count
+        for row in rows
+        for answers in row.rounds
+        for status, count in answers.statuses.items()
+        if status < 300
+    )
     async with client_of(url) as client:
         for _ in range(1200):
             recorded = (await client.get("/v1/ledger"))["recorded"]
@@ -114,16 +137,15 @@ async def _reconcile(url: str, rows: list[Row]) -> None:
 def show(rows: list[Row]) -> None:
     """Print the medians, each beside the first row's."""
     table = Table(title=f"Accepting signals: 64 connections, {len(BODY)} bytes, median of {ROUNDS} rounds")
-    for column in ("what", "2xx/s", "of bare", "CPU/request", "p50", "p99", "not 2xx"):
+    for column in ("what", "signals/s", "of bare", "CPU/signal", "p50", "p99", "not 2xx"):
         table.add_column(column, justify="left" if column == "what" else "right")
-    first = statistics.median(answers.per_second for answers in rows[0].rounds)
+    first = rows[0].per_second
     for row in rows:
-        rate = statistics.median(answers.per_second for answers in row.rounds)
         bad = sum(count for a in row.rounds for status, count in a.statuses.items() if status >= 300)
         table.add_row(
             row.name,
-            f"{rate:,.0f}",
-            f"{rate / first:.2f}",
+            f"{row.per_second:,.0f}",
+            f"{row.per_second / first:.2f}",
             f"{statistics.median(row.cpu) * 1e6:,.0f} us",
             f"{statistics.median(a.percentile(0.5) for a in row.rounds) * 1000:.1f} ms",
             f"{statistics.median(a.percentile(0.99) for a in row.rounds) * 1000:.1f} ms",
@@ -134,6 +156,7 @@ def show(rows: list[Row]) -> None:
 
 def main() -> None:
     """Start the servers, measure, print."""
+    filters.show()
     with tempfile.TemporaryDirectory(prefix="signal-broker-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -141,9 +164,10 @@ def main() -> None:
         with (
             postgres_server(directory / "pg") as postgres,
             rabbitmq_server(directory / "rmq") as rabbit,
-            rabbit.vhost() as amqp,
         ):
-            show(uvloop.run(accepting(directory, postgres, amqp)))
+            with rabbit.vhost() as amqp:
+                show(uvloop.run(accepting(directory, postgres, amqp)))
+            delivering.show(directory, postgres, rabbit)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ refused at first, so that deliveries are parked and released meanwhile.
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -13,8 +14,10 @@ import pytest
 from broker.errors import StoreUnavailable
 from broker.signals import Throw
 from broker.store.database import Database
+from broker.store.rows import terms_columns
 from broker.store.signals import SignalStore
 from broker.store.statements import load
+from broker.subscriptions import Kind, Target, Terms
 from tests.chaos.faults import (
     crash_postgres,
     kill,
@@ -85,9 +88,9 @@ async def test_a_number_that_was_handed_out_is_not_handed_out_again_after_a_cras
         while await database.fetchval("SELECT log_cnt FROM signal_ids"):
             await number(database)
         async with database.hold() as session:
-            terms = ("a", False, None, None, False, "webhook", "http://a", "{}", None, [], None, None)
+            terms = Terms(name="a", targets=(Target(kind=Kind.WEBHOOK, address="http://a"),))
             await session.execute("BEGIN")
-            await session.execute(load("subscriptions").create, *terms)
+            await session.execute(load("subscriptions").create, json.dumps(terms_columns(terms)), None)
             before = await number(hasty)
             postgres.crash()
             postgres.start()

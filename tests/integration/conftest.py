@@ -40,7 +40,12 @@ async def product(request, postgres_url, tmp_path_factory) -> AsyncIterator[Prod
     """Return the product on each transport in turn."""
     directory = tmp_path_factory.mktemp("product")
     async with fresh_database(postgres_url) as store_url:
-        environment = {"STORE_URL": store_url, "DATA_DIR": str(directory), "BODY_TIMEOUT_SECONDS": "1"}
+        environment = {
+            "STORE_URL": store_url,
+            "DATA_DIR": str(directory),
+            "BODY_TIMEOUT_SECONDS": "1",
+            "SIGNAL_ENDPOINTS_LIMIT": "1000",
+        }
         if request.param == "embedded":
             open_transport = embedded_transport(store_url)
         else:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.forms import ROUTES, is_unleash
 from tests.support.product import ADMIN_TOKEN
+from tests.support.throwing import endpoint
 
 CREDENTIALS = [
     b"",
@@ -38,16 +39,19 @@ async def test_broken_credentials_are_a_401(product, path):
 FRAMINGS = [b"Content-Length: 100\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"]
 
 
-async def test_a_body_that_does_not_arrive_is_a_408(product):
+async def test_a_body_that_does_not_arrive_is_a_408(product, client):
     """The product under test gives a body one second."""
+    made, value = await endpoint(client)
+    call = f"/api/signal-endpoint/{made['name']}"
     head = b"POST %b HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\nContent-Type: application/json\r\n"
 
     async def send_half(path, form, framing):
-        status, body = await raw(product, head % (path.encode(), ADMIN_TOKEN.encode()) + framing)
+        credentials = value if path == call else ADMIN_TOKEN
+        status, body = await raw(product, head % (path.encode(), credentials.encode()) + framing)
         assert status == 408
         assert form(status, json.loads(body))
 
-    routes = {**ROUTES, "/api/signal-endpoint/x": is_unleash}
+    routes = {**ROUTES, call: is_unleash}
     await asyncio.gather(*(send_half(path, form, framing) for path, form in routes.items() for framing in FRAMINGS))
 
 

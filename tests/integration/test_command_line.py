@@ -9,6 +9,7 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Self
@@ -159,6 +160,23 @@ def test_an_endpoint_is_called_by_its_path_with_its_token(broker: Run):
     assert broker.place.refusal("endpoint", "create", "forge") == "Error: there is a signal endpoint 'forge' already"
 
 
+def test_an_endpoint_and_its_tokens_are_renamed_switched_and_deleted(broker: Run):
+    ask = broker.place.ask
+    ask("endpoint", "create", "mill")
+    opener = ask("endpoint", "token", "create", "mill", "wheel")
+    renamed = ask("endpoint", "rename", "mill", "sawmill")
+    assert (renamed["url"], renamed["tokens"][0]["name"]) == ("/api/signal-endpoint/sawmill", "wheel")
+    assert broker.http(renamed["url"], opener["token"], {}) == 200
+    assert ask("endpoint", "off", "sawmill")["enabled"] is False
+    assert broker.http(renamed["url"], opener["token"], {}) == 404
+    assert ask("endpoint", "token", "rename", "sawmill", "wheel", "saw")["id"] == opener["id"]
+    assert [token["name"] for token in ask("endpoint", "token", "list", "sawmill")] == ["saw"]
+    assert ask("endpoint", "token", "delete", "sawmill", "saw") == {"deleted": "saw"}
+    assert broker.http(renamed["url"], opener["token"], {}) == 401
+    assert ask("endpoint", "delete", "sawmill") == {"deleted": "sawmill"}
+    assert broker.place.refusal("endpoint", "on", "sawmill") == "Error: there is no signal endpoint 'sawmill'"
+
+
 def delivered(books: Any) -> Any:
     """Return *books* if they show a delivery that was made."""
     return books if books["deliveries"]["delivered"] else None
@@ -171,6 +189,7 @@ async def test_a_signal_thrown_here_reaches_a_subscription_made_here_and_a_dead_
         made = place.ask(
             *("subscribe", "policy.*", "--webhook", url, "--tenant", "acme", "--header", "X-Team=claims"),
             *("--max-attempts", "1", "--timeout", "2.5", "--description", "claims"),
+            *("--signature", "v1", "--signature", "v1a"),
         )
         assert made["secret"].startswith("whsec_")
         assert (made["tenantId"], made["retry"], made["timeoutSeconds"]) == (
@@ -182,6 +201,8 @@ async def test_a_signal_thrown_here_reaches_a_subscription_made_here_and_a_dead_
         assert (thrown["scope"], thrown["payload"], thrown["state"]) == ("tenant", {"n": 1.5}, "accepted")
         await eventually(lambda: len(target.requests) == 1)
         assert target.requests[0].headers["X-Team"] == "claims"
+        signatures = target.requests[0].headers["webhook-signature"].split(" ")
+        assert [signature.split(",")[0] for signature in signatures] == ["v1", "v1a"]
         assert b'"payload":{"n": 1.50}' in target.requests[0].body
         delivery = f"{thrown['id']}-{made['id']}"
         await eventually(lambda: place.call("redrive", delivery).returncode == 0)  # it is dead in a moment
@@ -191,11 +212,58 @@ async def test_a_signal_thrown_here_reaches_a_subscription_made_here_and_a_dead_
     assert "only a dead one can be redriven" in place.refusal("redrive", delivery)
 
 
+def test_actions_are_made_of_files(broker: Run, tmp_path: Path):
+    (tmp_path / "body").write_text('{"on": {{payload.on}}}')
+    url = "http://127.0.0.1:9/{{payload.flag}}"
+    made = broker.place.ask(
+        *("subscribe", "flags.*", "--webhook", url, "--method", "PUT", "--header", "Authorization=s3cret"),
+        *("--body-template", f"@{tmp_path / 'body'}"),
+    )
+    assert made["target"] == {
+        "kind": "webhook",
+        "url": url,
+        "method": "PUT",
+        "headers": {"Authorization": "***"},
+        "bodyTemplate": '{"on": {{payload.on}}}',
+        "signatures": ["v1"],
+    }
+    steps = [{"target": {"kind": "queue", "queue": queue}, "description": queue} for queue in ("first", "second")]
+    (tmp_path / "steps.json").write_text(json.dumps(steps))
+    made = broker.place.ask("subscribe", "flags.*", "--steps", str(tmp_path / "steps.json"))
+    assert (made["target"], made["steps"], made["secret"]) == (None, steps, None)
+
+
 def test_the_same_throw_with_the_same_idempotency_key_is_one_signal(broker: Run):
     first = broker.place.ask("throw", "paid", "--payload", "1", "--idempotency-key", "k")
     again = broker.place.ask("throw", "paid", "--payload", "1", "--idempotency-key", "k")
     assert again == first
     assert "Idempotency-Key" in broker.place.refusal("throw", "paid", "--payload", "2", "--idempotency-key", "k")
+
+
+def test_a_signal_is_thrown_for_later_here(broker: Run):
+    deliver_at, expires_at = (datetime.now(UTC) + timedelta(hours=hours) for hours in (1, 2))
+    moments = ("--deliver-at", deliver_at.isoformat(), "--expires-at", expires_at.isoformat())
+    thrown = broker.place.ask("throw", "later", *moments, "--ordering-key", "order-7")
+    assert (thrown["deliverAt"], thrown["expiresAt"]) == (deliver_at.isoformat(), expires_at.isoformat())
+    assert thrown["orderingKey"] == "order-7"
+    assert "must be a date and time with its offset" in broker.place.refusal("throw", "n", "--deliver-at", "soon")
+
+
+def test_the_lines_of_a_file_are_thrown_and_what_is_wrong_is_told_with_its_line(broker: Run, tmp_path: Path):
+    file = tmp_path / "signals.jsonl"
+    lines = [f'{{"name": "row", "payload": {number}}}' for number in range(1200)]
+    file.write_text("\n".join([*lines[:1], "", '{"nome": 1}', "{", *lines[1:]]) + "\n")
+    done = broker.place.call("throw", "--batch", str(file), "--idempotency-key", "import", "--json")
+    shown = json.loads(done.stdout)
+    assert (shown["accepted"], shown["refused"], done.returncode) == (1200, 2, 1)
+    told, broken, total = done.stderr.splitlines()
+    assert told.startswith("line 3: /name: is required; /nome: is not a member")
+    assert broken.startswith("line 4: ")
+    assert total == "Error: 2 of 1202 signals were not accepted"
+    again = broker.place.ask("throw", "--batch", "-", "--idempotency-key", "import", given=lines[0] + "\n")
+    assert again == {"accepted": 1, "refused": 0, "firstId": shown["firstId"], "lastId": shown["firstId"]}
+    for wrong in (("throw",), ("throw", "n", "--batch", "-"), ("throw", "--batch", "-", "--tenant", "t")):
+        assert broker.place.call(*wrong).returncode == 2
 
 
 def test_tail_prints_what_is_recorded_one_line_each_and_ends_with_ctrl_c(broker: Run):
@@ -261,6 +329,7 @@ async def test_an_instance_of_its_own_keeps_its_data_from_start_to_start(broker:
     assert {(line["queue"], line["left_for_redelivery"]) for line in first.events("consumer.stopped")} == {
         ("signals.record", 0),
         ("deliveries.attempt", 0),
+        ("deliveries.attempt.slow", 0),
     }
     assert not place.has_postgres()
 

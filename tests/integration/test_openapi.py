@@ -58,11 +58,17 @@ async def test_the_routes_are_exactly_those_of_the_contract(api):
         ("POST", "/v1/signals"),
         ("GET", "/v1/signals"),
         ("GET", "/v1/signals/{id}"),
+        ("DELETE", "/v1/signals/{id}"),
+        ("POST", "/v1/signals/batch"),
+        ("POST", "/v1/signals/explain"),
         ("GET", "/v1/signals/{id}/deliveries"),
         ("POST", "/v1/subscriptions"),
         ("GET", "/v1/subscriptions"),
         ("GET", "/v1/subscriptions/{id}"),
         ("DELETE", "/v1/subscriptions/{id}"),
+        ("POST", "/v1/subscriptions/{id}/rotate-secret"),
+        ("GET", "/v1/webhook-keys"),
+        ("POST", "/v1/webhook-keys/rotate"),
         ("GET", "/v1/deliveries"),
         ("GET", "/v1/deliveries/{id}"),
         ("POST", "/v1/deliveries/{id}/redrive"),
@@ -77,6 +83,17 @@ async def test_the_routes_are_exactly_those_of_the_contract(api):
         ("POST", "/api/signal-endpoint/{name}"),
         ("GET", "/api/admin/signal-endpoints"),
         ("POST", "/api/admin/signal-endpoints"),
+        ("PUT", "/api/admin/signal-endpoints/{id}"),
+        ("DELETE", "/api/admin/signal-endpoints/{id}"),
+        ("POST", "/api/admin/signal-endpoints/{id}/on"),
+        ("POST", "/api/admin/signal-endpoints/{id}/off"),
+        ("GET", "/api/admin/signal-endpoints/{id}/tokens"),
+        ("POST", "/api/admin/signal-endpoints/{id}/tokens"),
+        ("PUT", "/api/admin/signal-endpoints/{id}/tokens/{token}"),
+        ("DELETE", "/api/admin/signal-endpoints/{id}/tokens/{token}"),
+        ("GET", "/api/admin/signal-endpoints/{id}/signals"),
+        ("GET", "/api/admin/signals"),
+        ("GET", "/v1/audit"),
         ("GET", "/livez"),
         ("GET", "/readyz"),
         ("GET", "/metrics"),
@@ -106,6 +123,9 @@ async def test_real_answers_are_as_described(client, api, webhooks, name):
     check("/v1/subscriptions", "post", "201", subscription)
     signal = await throw(client, name, payload={"a": [1]}, tenantId=None)
     check("/v1/signals", "post", "202", signal)
+    batch = await client.post("/v1/signals/batch", {"signals": [{"name": name}, {"name": ""}]}, expect=200)
+    check("/v1/signals/batch", "post", "200", batch)
+    check("/v1/signals/explain", "post", "200", await client.post("/v1/signals/explain", {"name": name}, expect=200))
     dead = await delivery(client, signal, subscription, "dead")
     check("/v1/deliveries/{id}", "get", "200", dead)
     made, value = await endpoint(client)
@@ -129,8 +149,12 @@ async def test_real_answers_are_as_described(client, api, webhooks, name):
         "/v1/deliveries": f"/v1/deliveries?signalId={signal['id']}",
         "/v1/ledger": "/v1/ledger",
         "/v1/tokens": "/v1/tokens",
+        "/v1/webhook-keys": "/v1/webhook-keys",
         "/api/admin/signal-endpoints": "/api/admin/signal-endpoints",
         "/api/admin/signal-endpoints/{id}/tokens": f"/api/admin/signal-endpoints/{made['id']}/tokens",
+        "/api/admin/signal-endpoints/{id}/signals": f"/api/admin/signal-endpoints/{made['id']}/signals",
+        "/api/admin/signals": "/api/admin/signals",
+        "/v1/audit": "/v1/audit",
     }
     for path, real in fetched.items():
         check(path, "get", "200", await client.get(real))

@@ -64,7 +64,7 @@ async def claim(deliveries, *dues, again=False):
 
 
 async def test_recording_a_signal_twice_makes_one_signal_and_one_delivery(throw, record, subscriptions, deliveries):
-    subscription = await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    subscription = await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
     batch = await throw(Throw(name="sig"))
     first = await record(batch)
     assert first == [Due(batch[0].id, subscription.id, 1)]
@@ -77,7 +77,7 @@ async def test_recording_a_signal_twice_makes_one_signal_and_one_delivery(throw,
 
 async def test_recorders_that_race_for_one_signal_make_one_delivery_of_it(throw, record, subscriptions, deliveries):
     for _ in range(20):
-        await subscriptions.create(Terms(name="sig", target=QUEUE, once=True), secret=None)
+        await subscriptions.create(Terms(name="sig", targets=(QUEUE,), once=True), secret=None)
     batch = await throw(*[Throw(name="sig") for _ in range(5)])
     await asyncio.gather(*(record(batch) for _ in range(6)))
     ledger = await deliveries.ledger()
@@ -86,7 +86,7 @@ async def test_recorders_that_race_for_one_signal_make_one_delivery_of_it(throw,
 
 async def test_a_subscription_gets_what_is_thrown_after_its_creation_and_nothing_else(throw, record, subscriptions):
     before = await throw(Throw(name="sig"))
-    subscription = await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    subscription = await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
     during = await throw(Throw(name="sig"))
     await subscriptions.delete(subscription.id)
     after = await throw(Throw(name="sig"))
@@ -96,7 +96,7 @@ async def test_a_subscription_gets_what_is_thrown_after_its_creation_and_nothing
 
 
 async def test_what_a_deleted_subscription_was_still_owed_is_cancelled(throw, record, subscriptions, deliveries):
-    subscription = await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    subscription = await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
     recorded, late = await throw(Throw(name="sig"), Throw(name="sig"))
     await record([recorded])
     await subscriptions.delete(subscription.id)
@@ -106,14 +106,14 @@ async def test_what_a_deleted_subscription_was_still_owed_is_cancelled(throw, re
 
 
 async def test_a_once_subscription_is_consumed_by_the_first_signal_of_a_batch(throw, record, subscriptions):
-    subscription = await subscriptions.create(Terms(name="a.*", target=QUEUE, once=True), secret=None)
+    subscription = await subscriptions.create(Terms(name="a.*", targets=(QUEUE,), once=True), secret=None)
     first, second = await throw(Throw(name="a.x"), Throw(name="a.y"))
     assert await record([second, first]) == [Due(first.id, subscription.id, 1)]
     assert (await subscriptions.get(subscription.id)).consumed_by == first.id
 
 
 async def test_the_ledger_can_fail(throw, record, subscriptions, deliveries, database):
-    subscription = await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    subscription = await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
     await record(await throw(Throw(name="sig"), Throw(name="sig")))
     await database.execute("DELETE FROM deliveries WHERE signal_id = (SELECT min(signal_id) FROM deliveries)")
     assert (await deliveries.ledger()).unaccounted == 1
@@ -121,7 +121,7 @@ async def test_the_ledger_can_fail(throw, record, subscriptions, deliveries, dat
 
 
 async def test_an_attempt_is_begun_once(throw, record, subscriptions, deliveries):
-    await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
     (due,) = await record(await throw(Throw(name="sig")))
     claimed = await claim(deliveries, due, due)
     assert [one is not None for one in claimed] == [True, False]
@@ -131,7 +131,7 @@ async def test_an_attempt_is_begun_once(throw, record, subscriptions, deliveries
 
 
 async def test_a_parked_delivery_is_released_when_it_is_due(throw, record, subscriptions, deliveries):
-    await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
     now, later = await record(await throw(Throw(name="sig"), Throw(name="sig")))
     await claim(deliveries, now, later)
     await deliveries.finish(
@@ -142,8 +142,18 @@ async def test_a_parked_delivery_is_released_when_it_is_due(throw, record, subsc
     assert await deliveries.release(limit=10, look_after=LOOK_AFTER) == []
 
 
+async def test_an_attempt_is_looked_after_when_all_its_steps_must_have_ended(
+    throw, record, subscriptions, deliveries, database
+):
+    await subscriptions.create(Terms(name="sig", targets=(QUEUE,) * 3, timeout=timedelta(seconds=100)), secret=None)
+    (due,) = await record(await throw(Throw(name="sig")))
+    await claim(deliveries, due)
+    seconds = await database.fetchval("SELECT extract(epoch FROM due_at - now()) FROM deliveries")
+    assert seconds > 290
+
+
 async def test_an_attempt_that_was_overtaken_changes_nothing(throw, record, subscriptions, deliveries):
-    await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
     (due,) = await record(await throw(Throw(name="sig")))
     await claim(deliveries, due)
     await deliveries.finish([ended(due, State.DELIVERED, Outcome.SUCCEEDED)])
@@ -154,7 +164,7 @@ async def test_an_attempt_that_was_overtaken_changes_nothing(throw, record, subs
 
 
 async def test_a_pending_delivery_is_repaired_only_when_it_is_overdue(throw, signals, subscriptions, deliveries):
-    await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
     (lost,) = await signals.record(await throw(Throw(name="sig")), look_after=timedelta(0))
     await signals.record(await throw(Throw(name="sig")), look_after=LOOK_AFTER)
     assert await deliveries.overdue(limit=10) == 1
@@ -163,7 +173,7 @@ async def test_a_pending_delivery_is_repaired_only_when_it_is_overdue(throw, sig
 
 
 async def test_only_a_dead_delivery_is_redriven(throw, record, subscriptions, deliveries):
-    await subscriptions.create(Terms(name="sig", target=QUEUE), secret=None)
+    await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
     (due,) = await record(await throw(Throw(name="sig")))
     key = due.signal_id, due.subscription_id
     assert not await deliveries.redrive(key)
@@ -206,7 +216,7 @@ async def test_an_idempotency_key_is_forgotten_after_a_day(signals, database):
 
 
 async def test_an_execution_is_known_by_its_active_subscriptions(signals, subscriptions):
-    terms = Terms(name="sig", target=QUEUE, execution_id="e", tenant_id="t")
+    terms = Terms(name="sig", targets=(QUEUE,), execution_id="e", tenant_id="t")
     subscription = await subscriptions.create(terms, secret=None)
     waiting = Throw(name="sig", scope=Scope.EXECUTION, execution_id="e")
     (known,) = await signals.number([(waiting, None)])

@@ -15,7 +15,7 @@ async def test_a_created_subscription_is_answered_in_full_with_its_secret(client
         "/v1/subscriptions",
         json={
             "name": name,
-            "target": {"kind": "webhook", "url": NOWHERE, "headers": {"X-Team": "claims"}},
+            "target": {"kind": "webhook", "url": f"{NOWHERE}{name}", "headers": {"X-Team": "claims"}},
             "tenantId": "acme",
             "executionId": "e",
             "once": True,
@@ -30,16 +30,37 @@ async def test_a_created_subscription_is_answered_in_full_with_its_secret(client
     assert body["secret"].startswith("whsec_")
     assert {key: body[key] for key in body if key not in {"id", "createdAt", "secret"}} == {
         "name": name,
-        "target": {"kind": "webhook", "url": NOWHERE, "headers": {"X-Team": "claims"}},
+        "target": {
+            "kind": "webhook",
+            "url": f"{NOWHERE}{name}",
+            "method": "POST",
+            "headers": {"X-Team": "claims"},
+            "bodyTemplate": None,
+            "signatures": ["v1"],
+        },
+        "steps": None,
         "tenantId": "acme",
         "executionId": "e",
         "once": True,
         "consumedBy": None,
+        "state": "active",
+        "pausedAt": None,
+        "disabledBecause": None,
+        "filter": None,
+        "maxInFlight": None,
+        "maxPerSecond": None,
+        "backlog": None,
+        "circuit": None,
         "retry": {"schedule": [1.0, 2.5, 2.5], "maxAttempts": 4},
         "timeoutSeconds": 3.0,
         "description": "for the claims team",
     }
-    assert await client.get(f"/v1/subscriptions/{body['id']}") == {**body, "secret": None}
+    assert await client.get(f"/v1/subscriptions/{body['id']}") == {
+        **body,
+        "secret": None,
+        "backlog": {"parked": 0, "oldest": None},
+        "circuit": "closed",
+    }
 
 
 async def test_a_list_of_subscriptions_is_paged_and_filtered(client, name):
@@ -84,6 +105,10 @@ REFUSED_TERMS = {
     "a target without a URL": ({"target": {"kind": "webhook"}}, "/target/url"),
     "a private address": ({"target": {"kind": "webhook", "url": "http://10.0.0.1/"}}, "/target/url"),
     "a URL that is none": ({"target": {"kind": "webhook", "url": "ftp://example.com/"}}, "/target/url"),
+    "a signature nobody knows": (
+        {"target": {"kind": "webhook", "url": NOWHERE, "signatures": ["v9"]}},
+        "/target/signatures/0",
+    ),
     "a header of ours": (
         {"target": {"kind": "webhook", "url": NOWHERE, "headers": {"webhook-id": "x"}}},
         "/target/headers/webhook-id",

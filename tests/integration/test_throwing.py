@@ -87,6 +87,9 @@ async def test_a_throw_is_answered_with_the_signal_and_where_to_find_it(client, 
         "variables": {"policy": {"value": 42, "type": "Integer", "valueInfo": {}}},
         "source": "native",
         "sourceId": None,
+        "orderingKey": None,
+        "deliverAt": None,
+        "expiresAt": None,
         "state": "accepted",
     }
     assert await recorded(client, body["id"]) == {**body, "state": "recorded"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,8 +38,11 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A request as it came; `peer` tells connections apart."""
+    """A request as it came, *at* so many monotonic seconds; `peer` tells connections apart, `target` is not decoded."""
 
+    at: float
+    method: str
+    target: str
     path: str
     headers: CIMultiDict[str]
     body: bytes
@@ -50,6 +55,9 @@ class Receiver:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.base = ""
+        self.most: Counter[str] = Counter()
+        """By path, how many requests were being answered at the same time, at most."""
+        self._answering: Counter[str] = Counter()
         self._answers: dict[str, list[Answer]] = {}
 
     def url(self, path: str = "/") -> str:
@@ -69,12 +77,31 @@ class Receiver:
         assert request.transport is not None
         body = await request.read()
         peer = request.transport.get_extra_info("peername")[:2]
-        self.requests.append(Request(path=request.path, headers=request.headers.copy(), body=body, peer=peer))
-        answer = self._next_answer(request.path)
+        headers = request.headers.copy()
+        self.requests.append(
+            Request(
+                at=time.monotonic(),
+                method=request.method,
+                target=request.raw_path,
+                path=request.path,
+                headers=headers,
+                body=body,
+                peer=peer,
+            )
+        )
+        self._answering[request.path] += 1
+        self.most[request.path] = max(self.most[request.path], self._answering[request.path])
+        try:
+            return await self._answer(request, self._next_answer(request.path))
+        finally:
+            self._answering[request.path] -= 1
+
+    async def _answer(self, request: web.Request, answer: Answer) -> web.StreamResponse:
         await asyncio.sleep(answer.after)
         if answer.fate == "hang":
             await asyncio.Event().wait()
         if answer.fate == "close":
+            assert request.transport is not None
             request.transport.abort()
         return await self._send(request, answer)
 

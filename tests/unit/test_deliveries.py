@@ -1,10 +1,24 @@
 import random
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from broker.deliveries import DEFAULT_SCHEDULE, Outcome, Result, delivery_id, next_pause, parse_delivery_id
+from broker.circuits import is_up
+from broker.deliveries import (
+    DEFAULT_SCHEDULE,
+    VERDICTS,
+    Outcome,
+    Result,
+    Verdict,
+    delivery_id,
+    next_pause,
+    outcome_of,
+    parse_delivery_id,
+)
 
+DELIVERY = Path(__file__).parents[2] / "docs" / "delivery.md"
 FAILED = Result(outcome=Outcome.REFUSED, status=500)
 
 
@@ -39,3 +53,70 @@ def test_a_receiver_that_asks_for_time_gets_it_but_at_most_a_day():
     greedy = Result(outcome=Outcome.THROTTLED, status=429, retry_after=timedelta(days=60))
     assert next_pause(schedule, 1, asked) == timedelta(seconds=60)
     assert next_pause(schedule, 1, greedy) == timedelta(hours=24)
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "verdict"),
+    [
+        (200, Outcome.SUCCEEDED, Verdict.DELIVERED),
+        (204, Outcome.SUCCEEDED, Verdict.DELIVERED),
+        (301, Outcome.REFUSED, Verdict.RETRIED),
+        (307, Outcome.REFUSED, Verdict.RETRIED),
+        (400, Outcome.REFUSED, Verdict.RETRIED),
+        (404, Outcome.REFUSED, Verdict.RETRIED),
+        (410, Outcome.GONE, Verdict.DISABLED),
+        (429, Outcome.THROTTLED, Verdict.SPARED),
+        (500, Outcome.REFUSED, Verdict.RETRIED),
+        (502, Outcome.THROTTLED, Verdict.SPARED),
+        (503, Outcome.THROTTLED, Verdict.SPARED),
+        (504, Outcome.THROTTLED, Verdict.SPARED),
+        (599, Outcome.REFUSED, Verdict.RETRIED),
+    ],
+)
+def test_what_an_answer_makes_of_the_delivery(status, outcome, verdict):
+    assert outcome_of(status) is outcome
+    assert VERDICTS[outcome] is verdict
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict"),
+    [
+        (Outcome.TIMED_OUT, Verdict.SPARED),
+        (Outcome.UNREACHABLE, Verdict.RETRIED),
+        (Outcome.FORBIDDEN, Verdict.RETRIED),
+        (Outcome.UNROUTABLE, Verdict.RETRIED),
+        (Outcome.FAILED, Verdict.RETRIED),
+    ],
+)
+def test_what_no_answer_makes_of_the_delivery(outcome, verdict):
+    assert VERDICTS[outcome] is verdict
+
+
+def test_every_outcome_has_a_verdict():
+    assert VERDICTS.keys() == set(Outcome)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.TIMED_OUT])
+def test_an_overloaded_receiver_is_left_alone_for_the_whole_pause_and_up_to_twice_of_it(outcome):
+    schedule = (timedelta(seconds=100),)
+    result = Result(outcome=outcome)
+    pauses = [next_pause(schedule, 1, result, rng=random.Random(seed)).total_seconds() for seed in range(200)]
+    assert 100 <= min(pauses) < 110
+    assert 190 < max(pauses) <= 200
+
+
+def test_the_documentation_s_table_says_what_an_answer_means():
+    """Each row by a status of it: its outcome, what then, and whether the target is up."""
+    then = {Verdict.DELIVERED: "delivered", Verdict.DISABLED: "dead", Verdict.RETRIED: "another attempt"}
+    rows = re.findall(
+        r"^\| ([1-5][0-9x, ]+)[^|]*\| `(\w+)` \| ([^|]*) \| (up|down) \|$", DELIVERY.read_text(), re.MULTILINE
+    )
+    assert [answer for answer, *_ in rows] == ["2xx, ", "3xx", "410 ", "429 ", "4xx ", "502, 503, 504 ", "5xx "]
+    for answers, outcome, what, target in rows:
+        for answer in filter(None, answers.replace(" ", "").split(",")):
+            status = int(answer.replace("xx", "01"))
+            assert outcome_of(status) == outcome
+            verdict = VERDICTS[outcome_of(status)]
+            assert what.startswith(then.get(verdict, "another attempt, later"))
+            assert what.endswith("later") is (verdict is Verdict.SPARED)
+            assert is_up(Result(outcome=outcome_of(status), status=status)) is (target == "up")

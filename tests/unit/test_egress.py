@@ -8,7 +8,7 @@ import pytest
 
 from broker.egress import Guard, check_headers, check_url
 from broker.errors import EgressForbidden, InvalidField
-from tests.support.addresses import REFUSED_HOSTS
+from tests.support.addresses import REFUSED_HOSTS, REFUSED_URLS
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,21 @@ def test_a_url_to_a_name_or_a_public_address_is_taken(url):
 
 def test_a_url_to_an_allow_listed_address_is_taken():
     check_url("http://127.0.0.1:9000/", Guard([ip_network("127.0.0.0/8")]))
+
+
+def test_a_guard_for_https_only_refuses_what_is_plain():
+    guard = Guard(https_only=True)
+    check_url("https://example.com/", guard)
+    with pytest.raises(InvalidField, match="EGRESS_HTTPS_ONLY"):
+        check_url("http://example.com/", guard)
+
+
+@pytest.mark.parametrize("url", REFUSED_URLS)
+def test_a_url_that_hides_its_host_is_refused(url):
+    """Whatever the guard allows: it is refused for what it is."""
+    with pytest.raises(InvalidField) as caught:
+        check_url(url.format(port=8080), Guard([ip_network("127.0.0.0/8")]))
+    assert caught.value.pointer == "/target/url"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -34,6 +34,7 @@ def received(message):
         Throw(name="sig", reach=("t1", "t2")),
         Throw(name="sig", reach=()),
         Throw(name="ep", source=Source.SIGNAL_ENDPOINT, source_id=5, token_id=6),
+        Throw(name="sig", ordering_key="order é", deliver_at=MOMENT, expires_at=MOMENT + timedelta(microseconds=1)),
     ],
 )
 def test_a_signal_survives_its_message(throw):
@@ -60,6 +61,11 @@ def test_the_message_is_the_contract_that_taps_rely_on():
         "ce-time": "2026-11-22T10:00:00.123456+00:00",
         "ce-tenantid": "t",
     }
+
+
+def test_when_a_signal_expires_is_told_as_cloudevents_do():
+    message = signal_message(Signal(id=1, created_at=MOMENT, throw=Throw(name="sig", expires_at=MOMENT)))
+    assert message.headers["ce-expirytime"] == "2026-11-22T10:00:00.123456+00:00"
 
 
 def test_a_due_attempt_survives_its_message():

@@ -69,6 +69,14 @@ def test_every_wrong_value_is_named_in_the_same_line(monkeypatch: pytest.MonkeyP
     ("name", "value"),
     [
         ("ADMIN_TOKEN", "hunter2"),
+        ("EGRESS_PROXY", "https://me:hunter2@proxy:3128"),
+        ("EGRESS_PROXY", "me:hunter2@proxy:3128"),
+        ("EGRESS_PROXY", "http://me:hunter2@proxy:99999"),
+        ("EGRESS_PROXY", "http://me:hunter2/@proxy"),
+        ("EGRESS_PROXY", "http://me:hunter2@"),
+        ("EGRESS_PROXY", "http://me:hunter2@one,two:x"),
+        ("EGRESS_PROXY", "http://me%3Ahunter2:x@proxy"),
+        ("EGRESS_PROXY", "http://proxy/hunter2"),
         ("TRANSPORT_URL", "ftp://me:hunter2@rabbit"),
         ("TRANSPORT_URL", "amqp://me:hunter2/@rabbit"),
         ("TRANSPORT_URL", "amqp://me:hunter2#@rabbit"),
@@ -109,6 +117,12 @@ def test_whatever_may_hold_a_secret_is_never_repeated(monkeypatch: pytest.Monkey
 def test_a_url_that_names_its_hosts_is_taken(monkeypatch: pytest.MonkeyPatch, name: str, value: str):
     monkeypatch.setenv(PREFIX + name, value)
     assert getattr(read_settings(), name.lower()) == value
+
+
+@pytest.mark.parametrize("url", ["http://proxy", "http://proxy:3128/", "http://me:p%2Fw@[::1]:3128", "http://me@proxy"])
+def test_a_proxy_is_taken_with_and_without_credentials(monkeypatch: pytest.MonkeyPatch, url: str):
+    monkeypatch.setenv(PREFIX + "EGRESS_PROXY", url)
+    assert read_settings().egress_proxy == SecretStr(url)
 
 
 def test_an_unknown_variable_is_told_with_the_nearest_setting():

@@ -1,7 +1,12 @@
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from broker.errors import InvalidField
-from broker.signals import Scope, Throw
+from broker.signals import Scope, Signal, Throw
+
+NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 
 
 def test_a_broadcast_is_a_fan_out_keyed_by_its_name():
@@ -53,3 +58,44 @@ def test_a_typed_view_that_no_header_can_hold_is_refused():
     types = {f"v{i}": {"type": "Date"} for i in range(3000)}
     with pytest.raises(InvalidField, match="come to more than 49152 bytes"):
         Throw(name="sig", types=types)
+
+
+def accepted_now(**moments):
+    return Signal(id=1, created_at=NOW, throw=Throw(name="sig", **moments))
+
+
+@pytest.mark.parametrize(
+    ("deliver_at", "expected"), [(None, False), (NOW - HOUR, False), (NOW, False), (NOW + HOUR, True)]
+)
+def test_a_signal_is_scheduled_if_its_moment_comes_after_its_acceptance(deliver_at, expected):
+    assert accepted_now(deliver_at=deliver_at).is_scheduled is expected
+
+
+@pytest.mark.parametrize(
+    ("moments", "pointer", "why"),
+    [
+        ({"expires_at": NOW}, "/expiresAt", "is past already"),
+        ({"deliver_at": NOW - 2 * HOUR, "expires_at": NOW - HOUR}, "/expiresAt", "is past already"),
+        ({"deliver_at": NOW + timedelta(days=367)}, "/deliverAt", "is more than 366 days ahead"),
+        ({"expires_at": NOW + timedelta(days=367)}, "/expiresAt", "is more than 366 days ahead"),
+    ],
+)
+def test_moments_that_make_no_sense_at_the_acceptance_are_refused(moments, pointer, why):
+    with pytest.raises(InvalidField) as refused:
+        accepted_now(**moments).check_moments()
+    assert (refused.value.pointer, refused.value.detail) == (pointer, why)
+
+
+def test_moments_within_a_year_pass():
+    accepted_now(deliver_at=NOW - HOUR, expires_at=NOW + timedelta(days=366)).check_moments()
+
+
+@pytest.mark.parametrize("expires_at", [NOW + HOUR, NOW])
+def test_a_signal_that_would_expire_before_it_is_delivered_is_refused(expires_at):
+    with pytest.raises(InvalidField, match="/expiresAt: must be after deliverAt"):
+        Throw(name="sig", deliver_at=NOW + HOUR, expires_at=expires_at)
+
+
+def test_an_ordering_key_holds_what_an_id_may_hold():
+    with pytest.raises(InvalidField, match="/orderingKey: holds the character U"):
+        Throw(name="sig", ordering_key="a\x00")

@@ -17,7 +17,7 @@ def subscription(since=1, until=None, consumed_by=None, **terms):
     target = Target(kind=Kind.QUEUE, address="q")
     return Subscription(
         id=1,
-        terms=Terms(**{"name": "sig", "target": target, **terms}),
+        terms=Terms(**{"name": "sig", "targets": (target,), **terms}),
         created_at=NOW,
         since=since,
         until=until,

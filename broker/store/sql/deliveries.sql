@@ -1,23 +1,42 @@
 -- name: claim
 -- Begin attempts: $1 signals, $2 subscriptions, $3 attempt numbers, $4 whether the message was handed out before,
 -- $5 the deliverer's timeout and $6 the grace, both in seconds. Returned are those that are still due; a message that was
--- handed out before may begin its attempt again, because whoever began it is gone.
-WITH claimed AS (
+-- handed out before may begin its attempt again, because whoever began it is gone. Where a gate may have a say (a limit, a
+-- pause, a target that failed), nothing is begun unless $7: it let the delivery pass. What has expired is cancelled instead.
+WITH asked AS (
+    SELECT c.*, g.expires_at IS NOT NULL AND g.expires_at <= now() AS expired
+    FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::boolean[]) AS c (signal_id, subscription_id, attempt, again)
+    JOIN signals g ON g.id = c.signal_id
+), expired AS (
+    UPDATE deliveries d SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = 'expired'
+    FROM asked c
+    WHERE c.expired AND d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = 'pending'
+      AND (d.attempts = c.attempt - 1 OR (c.again AND d.attempts = c.attempt))
+    RETURNING d.signal_id, d.subscription_id
+), left_places AS (
+    DELETE FROM places p USING expired e WHERE p.subscription_id = e.subscription_id AND p.signal_id = e.signal_id
+), claimed AS (
     UPDATE deliveries d
     SET attempts = c.attempt,
-        due_at = now() + make_interval(secs => coalesce(s.timeout, $5) + $6)
-    FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::boolean[]) AS c (signal_id, subscription_id, attempt, again),
-         subscriptions s
-    WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND s.id = c.subscription_id
+        due_at = now() + make_interval(
+            secs => coalesce(s.timeout, $5) * coalesce(json_array_length(s.steps), 1) + $6
+        ),
+        reason = NULL
+    FROM asked c, subscriptions s
+    WHERE NOT c.expired AND d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND s.id = c.subscription_id
       AND d.state = 'pending'
       AND (d.attempts = c.attempt - 1 OR (c.again AND d.attempts = c.attempt))
-    RETURNING d.signal_id, d.subscription_id, d.attempts, d.created_at AS owed_at
+      AND ($7::boolean OR (
+          s.max_in_flight IS NULL AND s.max_per_second IS NULL AND s.paused_at IS NULL AND s.disabled_because IS NULL
+          AND NOT EXISTS (SELECT FROM circuits WHERE key = circuit_key(s.address))
+          AND (s.steps IS NULL OR NOT EXISTS (SELECT FROM circuits))
+      ))
+    RETURNING d.signal_id, d.subscription_id, d.attempts, d.redriven, d.steps_done, d.created_at AS owed_at
 )
-SELECT c.attempts, c.owed_at, s.secret,
-       s.id AS subscription_id, s.name AS subscription_name, s.tenant_id AS subscription_tenant_id,
-       s.execution_id AS subscription_execution_id, s.once, s.kind, s.address, s.headers, s.schedule, s.timeout,
-       s.description AS description, s.created_at AS subscription_created_at, s.since, s.until, s.consumed_by,
-       g.*
+SELECT c.*, s AS subscription, g AS signal,
+       CASE WHEN s.previous_secret_until > now() THEN s.previous_secret END AS previous_secret,
+       (SELECT array_agg(k.private_key ORDER BY k.id DESC) FROM webhook_keys k
+        WHERE k.valid_until IS NULL OR k.valid_until > now()) AS signing_keys
 FROM claimed c
 JOIN subscriptions s ON s.id = c.subscription_id
 JOIN signals g ON g.id = c.signal_id;
@@ -26,24 +45,28 @@ JOIN signals g ON g.id = c.signal_id;
 -- End attempts: the deliveries' new states, and one row an attempt. An attempt that was overtaken changes nothing.
 WITH ended AS (
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::text[], $5::double precision[], $6::timestamptz[],
-                         $7::double precision[], $8::text[], $9::int[], $10::text[], $11::text[])
-        AS e (signal_id, subscription_id, number, state, pause, started_at, duration, outcome, status, error, excerpt)
+                         $7::double precision[], $8::text[], $9::int[], $10::text[], $11::text[], $12::text[], $13::int[], $14::json[])
+        AS e (signal_id, subscription_id, number, state, pause, started_at, duration, outcome, status, error, excerpt, reason,
+              steps_done, steps)
 ), settled AS (
     UPDATE deliveries d
     SET state = e.state,
         due_at = CASE WHEN e.state = 'parked' THEN now() + make_interval(secs => e.pause) END,
+        reason = e.reason,
+        steps_done = e.steps_done,
         finished_at = CASE WHEN e.state = 'parked' THEN NULL ELSE now() END
     FROM ended e
     WHERE d.signal_id = e.signal_id AND d.subscription_id = e.subscription_id
       AND d.attempts = e.number AND d.state = 'pending'
 )
-INSERT INTO attempts (signal_id, subscription_id, number, started_at, duration, outcome, status, error, excerpt)
-SELECT signal_id, subscription_id, number, started_at, duration, outcome, status, error, excerpt FROM ended
+INSERT INTO attempts (signal_id, subscription_id, number, started_at, duration, outcome, status, error, excerpt, steps)
+SELECT signal_id, subscription_id, number, started_at, duration, outcome, status, error, excerpt, steps FROM ended
 ON CONFLICT DO NOTHING;
 
 -- name: cancel
 -- Cancel deliveries of subscriptions that were deleted after the signals were recorded.
-UPDATE deliveries d SET state = 'cancelled', due_at = NULL, finished_at = now()
+UPDATE deliveries d
+SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = 'the subscription was deleted'
 FROM unnest($1::bigint[], $2::bigint[]) AS c (signal_id, subscription_id)
 WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state IN ('pending', 'parked');
 
@@ -97,8 +120,8 @@ ORDER BY d.signal_id, d.subscription_id
 LIMIT $7;
 
 -- name: redrive
--- Put a dead delivery back to parked, due now. Its attempts go on counting.
-UPDATE deliveries SET state = 'parked', due_at = now(), finished_at = NULL
+-- Put a dead delivery back to parked, due now. Its attempts go on counting; the schedule starts over.
+UPDATE deliveries SET state = 'parked', due_at = now(), finished_at = NULL, reason = 'retry', redriven = attempts
 WHERE signal_id = $1 AND subscription_id = $2 AND state = 'dead'
 RETURNING signal_id;
 

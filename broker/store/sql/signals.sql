@@ -43,12 +43,26 @@ ORDER BY n.position;
 
 -- name: insert_signals
 -- Record signals; those that are recorded already are left alone and not returned.
-INSERT INTO signals (id, created_at, name, scope, tenant_id, execution_id, reach, payload, types,
-                     source, source_id, token_id, business_key, traceparent)
-SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::json[],
-                     $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::text[], $14::text[])
-ON CONFLICT (id) DO NOTHING
-RETURNING id;
+-- What came in by signal endpoints is counted by name and day, in that order so that no two recorders block each other.
+WITH recorded AS (
+    INSERT INTO signals (id, created_at, name, scope, tenant_id, execution_id, reach, payload, types,
+                         source, source_id, token_id, business_key, traceparent, ordering_key, deliver_at, expires_at,
+                        state, due_at)
+    SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::json[],
+                         $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::text[], $14::text[],
+                         $15::text[], $16::timestamptz[], $17::timestamptz[], $18::text[], $19::timestamptz[])
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, created_at, name, source, expires_at
+), counted AS (
+    INSERT INTO endpoint_days AS known (name, day, signals, first_id, last_id)
+    SELECT name, (created_at AT TIME ZONE 'UTC')::date, count(*), min(id), max(id)
+    FROM recorded WHERE source = 'signal-endpoint' GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (name, day) DO UPDATE SET
+        signals = known.signals + EXCLUDED.signals,
+        first_id = least(known.first_id, EXCLUDED.first_id),
+        last_id = greatest(known.last_id, EXCLUDED.last_id)
+)
+SELECT id, expires_at IS NOT NULL AND expires_at <= now() AS expired FROM recorded;
 
 -- name: candidates
 -- Subscriptions that may match signals named $1 with ids from $2 to $3: a superset; the matcher decides.
@@ -74,12 +88,14 @@ FROM wanted w WHERE s.id = w.id AND s.consumed_by IS NULL
 RETURNING s.id;
 
 -- name: insert_deliveries
--- Owe signals $1 to subscriptions $2 in states $3; $4: seconds after which a pending one is looked after.
-INSERT INTO deliveries (signal_id, subscription_id, state, due_at, finished_at)
-SELECT signal_id, subscription_id, state,
-       CASE WHEN state = 'pending' THEN now() + make_interval(secs => $4) END,
+-- Owe signals $1 to subscriptions $2 in states $3 for reasons $4, parked until $5; $6: seconds after which a pending one is
+-- looked after.
+INSERT INTO deliveries (signal_id, subscription_id, state, reason, due_at, finished_at)
+SELECT signal_id, subscription_id, state, reason,
+       CASE WHEN state = 'pending' THEN now() + make_interval(secs => $6) ELSE parked_until END,
        CASE WHEN state = 'cancelled' THEN now() END
-FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS d (signal_id, subscription_id, state);
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[])
+    AS d (signal_id, subscription_id, state, reason, parked_until);
 
 -- name: insert_matches
 -- Note what was owed: signal $1 of position i to the subscriptions listed as JSON in $2 at position i.
@@ -92,8 +108,50 @@ FROM unnest($1::bigint[], $2::json[]) AS m (signal_id, ids);
 SELECT signal_id, subscription_id FROM deliveries
 WHERE signal_id = ANY ($1::bigint[]) AND state = 'pending' AND attempts = 0;
 
+-- name: take_scheduled
+-- Take scheduled signals whose moment has come, to publish them to the taps; any number of schedulers may do this at once.
+-- $1: at most so many, $2: seconds after which they are taken again, if they are still scheduled.
+WITH due AS (
+    SELECT id FROM signals
+    WHERE state = 'scheduled' AND due_at <= now()
+    ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE signals g SET due_at = now() + make_interval(secs => $2)
+    FROM due WHERE g.id = due.id
+    RETURNING g.*
+)
+SELECT *, expires_at IS NOT NULL AND expires_at <= now() AS expired FROM taken ORDER BY deliver_at, id;
+
+-- name: end_schedule
+-- The taps have these signals.
+UPDATE signals SET state = 'recorded', due_at = NULL WHERE id = ANY ($1::bigint[]) AND state = 'scheduled';
+
+-- name: lock_scheduled
+-- Lock the signal $1 against its release, unless that has come.
+SELECT id FROM signals WHERE id = $1 AND state = 'scheduled' AND due_at = deliver_at AND deliver_at > now() FOR UPDATE;
+
+-- name: lock_deliveries
+-- Lock the deliveries of the signal $1 against their release; return whether each was released already.
+SELECT subscription_id, state = 'pending' OR attempts > 0 AS released FROM deliveries
+WHERE signal_id = $1 ORDER BY subscription_id FOR UPDATE;
+
+-- name: cancel_signal
+-- Cancel the signal $1 and what it is owed to; the `once` subscriptions that it consumed wait for another one.
+WITH cancelled AS (
+    UPDATE signals SET state = 'cancelled', due_at = NULL WHERE id = $1
+), let_go AS (
+    UPDATE deliveries SET state = 'cancelled', reason = 'the signal was cancelled', due_at = NULL, finished_at = now()
+    WHERE signal_id = $1 AND state IN ('parked', 'dead')
+    RETURNING subscription_id
+)
+UPDATE subscriptions s SET consumed_by = NULL
+FROM let_go WHERE s.id = let_go.subscription_id AND s.consumed_by = $1;
+
 -- name: get_signal
 SELECT * FROM signals WHERE id = $1;
+
+-- name: was_numbered
+SELECT $1 <= last_value FROM signal_ids;
 
 -- name: last_id
 SELECT coalesce(max(id), 0) FROM signals;
@@ -114,6 +172,7 @@ WHERE id > $1
   AND ($7::bigint IS NULL OR source_id = $7)
   AND ($8::timestamptz IS NULL OR created_at >= $8)
   AND ($9::timestamptz IS NULL OR created_at < $9)
+  AND ($11::text IS NULL OR state = $11)
 ORDER BY id
 LIMIT $10;
 

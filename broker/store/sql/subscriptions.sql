@@ -1,11 +1,16 @@
 -- name: create
+-- Create a subscription with the columns in $1 and the secret $2.
 -- Its number is taken here: signals numbered later match, signals numbered before do not. For the lock see `next`.
 WITH lock AS MATERIALIZED (
     SELECT pg_advisory_xact_lock(7305002)
 )
-INSERT INTO subscriptions (name, is_pattern, tenant_id, execution_id, once, kind, address, headers, secret,
-                           schedule, timeout, description, since)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, (SELECT nextval('signal_ids') FROM lock))
+INSERT INTO subscriptions (name, is_pattern, tenant_id, execution_id, once, kind, address, method, headers, body_template,
+                           signatures, steps, filter, schedule, timeout, max_in_flight, max_per_second, description,
+                           secret, since)
+SELECT name, is_pattern, tenant_id, execution_id, once, kind, address, method, headers, body_template,
+       signatures, steps, filter, schedule, timeout, max_in_flight, max_per_second, description,
+       $2, (SELECT nextval('signal_ids') FROM lock)
+FROM json_populate_record(NULL::subscriptions, $1)
 RETURNING *;
 
 -- name: get
@@ -50,6 +55,13 @@ WHERE until IS NULL AND consumed_by IS NULL
   AND ($4::text[] IS NULL OR tenant_id = ANY ($4) OR ($5::boolean AND tenant_id IS NULL))
   AND ($6::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY ($6));
 
+-- name: rotate_secret
+-- Make $2 the secret; the one before it stays beside it for $3 seconds.
+UPDATE subscriptions
+SET secret = $2, previous_secret = secret, previous_secret_until = now() + make_interval(secs => $3)
+WHERE id = $1 AND until IS NULL
+RETURNING *;
+
 -- name: next
 -- Take the number of a deletion. PostgreSQL logs a sequence 32 numbers ahead, with the transaction of whoever came to
 -- need a log record: a signal numbered before that one is committed would be numbered twice after a crash. So every
@@ -61,5 +73,5 @@ SELECT nextval('signal_ids') FROM pg_advisory_xact_lock(7305002);
 UPDATE subscriptions SET until = $2 WHERE id = $1 AND until IS NULL RETURNING id;
 
 -- name: cancel_deliveries
-UPDATE deliveries SET state = 'cancelled', due_at = NULL, finished_at = now()
+UPDATE deliveries SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = 'the subscription was deleted'
 WHERE subscription_id = $1 AND state IN ('pending', 'parked');

@@ -21,4 +21,4 @@ SET (password, permissions, names, tenants, groups) = (
 WHERE id = $1 RETURNING *;
 
 -- name: delete
-DELETE FROM users WHERE id = $1 RETURNING id;
+DELETE FROM users WHERE id = $1 RETURNING *;

@@ -1,0 +1,52 @@
+"""Audit events: who changed what of the administration, and when."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+class AuditType(enum.StrEnum):
+    """What was changed, and how. Those of signal endpoints are named as Unleash names them."""
+
+    ENDPOINT_CREATED = "signal-endpoint-created"
+    ENDPOINT_UPDATED = "signal-endpoint-updated"
+    ENDPOINT_DELETED = "signal-endpoint-deleted"
+    ENDPOINT_TOKEN_CREATED = "signal-endpoint-token-created"  # noqa: S105  (a type)
+    ENDPOINT_TOKEN_UPDATED = "signal-endpoint-token-updated"  # noqa: S105  (a type)
+    ENDPOINT_TOKEN_DELETED = "signal-endpoint-token-deleted"  # noqa: S105  (a type)
+    TOKEN_CREATED = "api-token-created"  # noqa: S105  (a type)
+    TOKEN_REVOKED = "api-token-revoked"  # noqa: S105  (a type)
+    USER_CREATED = "user-created"
+    USER_UPDATED = "user-updated"
+    USER_DELETED = "user-deleted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """One change of the administration, as it is kept.
+
+    Args:
+        id: Ascends in the order of the changes.
+        created_at: When.
+        type: What was changed, and how: an `AuditType`, of this version or of another one.
+        subject_id: The id of what was changed.
+        principal: The name of whoever changed it.
+        user_id: The id of the user that it was, if it was one.
+        token_id: The id of the API token that it was, if it was one of the store's.
+        before: The subject before the change, without secrets; None if it was created.
+        after: The subject after the change, without secrets; None if it was deleted.
+    """
+
+    id: int
+    created_at: datetime
+    type: str
+    subject_id: int
+    principal: str
+    user_id: int | None
+    token_id: int | None
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None

@@ -1,0 +1,272 @@
+"""Templates: Mustache, by which a webhook's URL, headers and body are made of a signal.
+
+| in | a value becomes | missing or null |
+|---|---|---|
+| JSON, inside of a string | its text, escaped as JSON asks for | nothing |
+| JSON, outside of strings | the value as JSON | ``null`` |
+| a form | its text, percent-encoded | nothing |
+| plain text | its text | nothing |
+| a header | its text, of which printable ASCII is left | nothing |
+| a URL | its text, percent-encoded | the request is not made |
+
+The text of a number, an array or an object is its JSON. So whatever a payload holds, it stays within its place: no
+value ends the string, the header or the part of a path that it was put into.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import mstache
+
+from broker.egress import HEADER_VALUE_LIMIT, URL_LIMIT
+from broker.errors import InvalidField, Unrenderable
+from broker.jsontext import encode, read
+
+TEMPLATE_LIMIT = 16 * 1024
+"""Most characters of a body's template."""
+BODY_LIMIT = 1024 * 1024
+"""Most bytes of what becomes of it."""
+NESTING_LIMIT = 10
+"""Most sections within sections."""
+STEPS_LIMIT = 20_000
+"""Most places that one rendering looks for values at, and pieces it makes: sections over arrays multiply."""
+
+MEMBERS = frozenset(
+    {
+        "id",
+        "name",
+        "scope",
+        "tenantId",
+        "executionId",
+        "createdAt",
+        "businessKey",
+        "payload",
+        "variables",
+        "deliveryId",
+        "attempt",
+        "subscriptionId",
+    }
+)
+"""What a template can name: the members of what a webhook receives."""
+
+JSON = "application/json"
+_MEDIA_TYPE = re.compile(
+    r"(?P<json>application/(?:[\w.-]+\+)?json)|(?P<form>application/x-www-form-urlencoded)|text/plain", re.IGNORECASE
+)
+_CHARSET = re.compile(r"\s*charset\s*=\s*\"?utf-8\"?\s*", re.IGNORECASE)
+_HEAD_OF_URL = re.compile(r"https?://[^/?#{}]+/", re.IGNORECASE)
+_NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
+_JSON_MARKS = re.compile(r'\\.?|"', re.DOTALL)
+
+# The kinds of token, by the decisions that the library has for each.
+_VARIABLE = [False, True, False]
+_SECTION = [True, False, True]
+_END = [True, True, True]
+_PARTIAL = [True, False, False]
+_DELIMITERS = [False, False, True]
+
+Context = Mapping[str, Any]
+"""The members by name, as JSON values."""
+_Insert = Callable[[Any], str]
+
+
+def is_template(text: str) -> bool:
+    """Return whether there is anything in *text* to be replaced."""
+    return "{{" in text
+
+
+def check_template(text: str, pointer: str) -> None:
+    """Let *text* pass as a template, or as a text without anything to be replaced.
+
+    Raises:
+        InvalidField: At *pointer*: it is too long, a tag or a section is not closed, or it names what no signal has.
+    """
+    if len(text) > TEMPLATE_LIMIT:
+        raise InvalidField(pointer, f"must have at most {TEMPLATE_LIMIT} characters")
+    try:
+        # Not into the library's cache: of nested sections it keeps every level's text.
+        _, tokens, _ = mstache.tokenize(text.encode(), cache={})
+    except (SyntaxError, UnicodeEncodeError) as error:
+        raise InvalidField(pointer, f"is not a template: {str(error)[:200]}") from error
+    depth, opened = 0, False
+    for *kind, key, _, unescaped in tokens:
+        if kind in (_PARTIAL, _DELIMITERS):
+            raise InvalidField(pointer, "has a tag {{> or {{=: there is nothing to include or to change")
+        if kind in (_VARIABLE, _SECTION):
+            _check_name(key.decode(), pointer, outside=depth == 0)
+        if kind == _VARIABLE and unescaped:
+            raise InvalidField(pointer, f"write {{{{{key.decode()}}}}}: a value is inserted as its place asks for")
+        # Round an empty section nobody but the library would go, as often as an array has elements.
+        if kind == _END and opened:
+            raise InvalidField(pointer, f"the section {key.decode()} is empty")
+        depth += (kind == _SECTION) - (kind == _END)
+        if depth > NESTING_LIMIT:
+            raise InvalidField(pointer, f"nests sections deeper than {NESTING_LIMIT}")
+        opened = kind == _SECTION
+
+
+def _check_name(name: str, pointer: str, *, outside: bool) -> None:
+    """Let *name* pass; within a section anything may be a member of what the section is about."""
+    first = name.partition(".")[0]
+    if not name or (outside and first not in MEMBERS):
+        raise InvalidField(pointer, f"{{{{{name}}}}}: must begin with one of {', '.join(sorted(MEMBERS))}")
+
+
+def check_url_template(url: str, pointer: str) -> str:
+    """Return *url* with something in the place of each value, if its host can never come from one.
+
+    Raises:
+        InvalidField: At *pointer*: as for `check_template`, or something before the path would be replaced.
+    """
+    check_template(url, pointer)
+    if is_template(url) and not _HEAD_OF_URL.match(url):
+        raise InvalidField(pointer, "values can be inserted only after the host and the slash that follows it")
+    return _render(url, {}, lambda _: "0", limit=URL_LIMIT)
+
+
+def check_content_type(content_type: str, pointer: str) -> None:
+    """Let *content_type* pass as that of a body made from a template.
+
+    Raises:
+        InvalidField: At *pointer*: nobody here knows how values have to be escaped in such a body.
+    """
+    kind, _, parameter = content_type.partition(";")
+    if not _MEDIA_TYPE.fullmatch(kind.rstrip()) or not (parameter == "" or _CHARSET.fullmatch(parameter)):
+        allowed = f"{JSON}, application/...+json, application/x-www-form-urlencoded or text/plain"
+        raise InvalidField(pointer, f"must be {allowed}, in UTF-8")
+
+
+def render_body(template: str, content_type: str, context: Context) -> bytes:
+    """Return the body of *content_type* that *template* and *context* make; JSON may be left out altogether.
+
+    Raises:
+        Unrenderable: It would have more than 1 MiB or take too long, or it should be JSON and is not.
+    """
+    kind = _MEDIA_TYPE.match(content_type)
+    if kind is None or kind["json"] is None:
+        insert = _percent_encoded if kind is not None and kind["form"] else _text
+        return _render(template, context, insert, limit=BODY_LIMIT).encode(errors="replace")
+    place = _JsonPlace()
+    text = _render(template, context, place.insert, limit=BODY_LIMIT, follow=place.follow)
+    try:
+        if text:
+            read(text)
+    except ValueError as error:
+        raise Unrenderable(f"the body is not JSON: {error}") from error
+    return text.encode()
+
+
+def render_header(template: str, context: Context) -> str:
+    """Return the header's value that *template* and *context* make.
+
+    Raises:
+        Unrenderable: It would have more than 1024 characters.
+    """
+    return _render(template, context, _printable, limit=HEADER_VALUE_LIMIT).strip()
+
+
+def render_url(template: str, context: Context) -> str:
+    """Return the URL that *template* and *context* make.
+
+    Raises:
+        Unrenderable: A value is missing or empty, or leads out of its part of the path; or the URL is too long.
+    """
+    url = _render(template, context, _part_of_url, limit=URL_LIMIT)
+    if is_template(template) and not {".", ".."}.isdisjoint(url.partition("?")[0].split("/")):
+        raise Unrenderable("a value makes the URL's path lead elsewhere")
+    return url
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else encode(value).decode()
+
+
+def _printable(value: Any) -> str:
+    return _NOT_PRINTABLE.sub("", _text(value))
+
+
+def _percent_encoded(value: Any) -> str:
+    return quote(_text(value), safe="", errors="replace")
+
+
+def _part_of_url(value: Any) -> str:
+    text = _percent_encoded(value)
+    if not text:
+        raise Unrenderable("a value of the URL is missing or empty")
+    return text
+
+
+class _JsonPlace:
+    """Where in a JSON text the next value comes: inside of a string, or not."""
+
+    def __init__(self) -> None:
+        self._inside = False
+        self._escaping = False
+
+    def follow(self, text: str) -> None:
+        """Go on to the end of *text*."""
+        start, self._escaping = int(self._escaping), False
+        for mark in _JSON_MARKS.finditer(text, start):
+            if mark[0] == '"':
+                self._inside = not self._inside
+            self._escaping = mark[0] == "\\"
+
+    def insert(self, value: Any) -> str:
+        """Return *value* as it has to stand here."""
+        if self._escaping:
+            raise Unrenderable("a value follows a backslash")
+        return encode(_text(value)).decode()[1:-1] if self._inside else encode(value).decode()
+
+
+def _render(
+    template: str, context: Context, insert: _Insert, *, limit: int, follow: Callable[[str], None] = lambda _: None
+) -> str:
+    """Return *template* with its values inserted; *follow* is told of each piece before the next one is made."""
+    steps = 0
+
+    def count(more: int) -> None:
+        nonlocal steps
+        steps += more
+        if steps > STEPS_LIMIT:
+            raise Unrenderable(f"the template takes more than {STEPS_LIMIT} steps")
+
+    def look_up(scope: Any, scopes: Sequence[Any], key: str | bytes, _: Any) -> Any:
+        path = str(key)  # it is text where the template is
+        names = path.split(".")
+        count(len(names) + len(scopes))
+        return scope if path == "." else _find([*scopes, scope], names)
+
+    def to_text(value: Any, _: bool) -> bytes:  # noqa: FBT001  (called by the library)
+        return insert(value).encode(errors="replace")
+
+    pieces, size = [], 0
+    try:
+        for piece in mstache.stream(template, context, getter=look_up, stringify=to_text, escape=bytes):
+            count(1)
+            follow(piece)
+            pieces.append(piece)
+            size += len(piece.encode())
+            if size > limit:
+                raise Unrenderable(f"what the template makes has more than {limit} bytes")
+    except OverflowError as error:  # the library asks of a section's value whether it is NaN
+        raise Unrenderable("a number is too large to be a section") from error
+    return "".join(pieces)
+
+
+def _find(scopes: Sequence[Any], names: Sequence[str]) -> Any:
+    """Return what *names* lead to from the innermost of *scopes* that has the first of them; None is nothing."""
+    value = next((scope for scope in reversed(scopes) if isinstance(scope, Mapping) and names[0] in scope), None)
+    for name in names:
+        if isinstance(value, Mapping):
+            value = value.get(name)
+        elif isinstance(value, list) and name.isdecimal() and len(name) < 8 and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            return None
+    return value

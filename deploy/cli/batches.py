@@ -1,0 +1,83 @@
+"""``throw --batch``: a file of signals, a line each."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import sys
+from itertools import islice
+from typing import BinaryIO
+
+import click
+
+from broker.access import ADMINISTRATOR
+from broker.errors import InvalidField, SignalBrokerError
+from broker.jsontext import read
+from broker.store.signals import SignalStore
+from deploy.cli.admin import Admin
+from deploy.cli.output import show_one
+from gateway.intake import Intake
+from gateway.native.batches import throw_item
+
+_AT_A_TIME = 500
+
+
+async def throw_lines(admin: Admin, file: BinaryIO, *, key: str | None, as_json: bool) -> None:
+    """Throw the signal on each line of *file*; print how many were accepted, and on standard error which were not.
+
+    With *key*, that and the number of the line are a line's idempotency key: what was accepted is not thrown again.
+
+    Raises:
+        click.ClickException: Some were refused.
+    """
+    outcomes: list[int | str] = []
+    lines = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
+    signals = SignalStore(admin.database)
+    async with admin.transport() as transport, Intake(transport, signals, admin.settings) as intake:
+        throw = _Thrower(intake, key, admin.settings.max_body_bytes).throw
+        size = _size(file) if sys.stderr.isatty() else 0
+        with click.progressbar(length=size or 1, label="Throwing", file=sys.stderr, hidden=not size) as bar:
+            while chunk := list(islice(lines, _AT_A_TIME)):
+                outcomes += await asyncio.gather(*(throw(number, line) for number, line in chunk))
+                bar.update(sum(len(line) for _, line in chunk))
+    ids = [outcome for outcome in outcomes if isinstance(outcome, int)]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    for reason in refused:
+        click.echo(reason, err=True)
+    shown = {
+        "accepted": len(ids),
+        "refused": len(refused),
+        "firstId": min(ids, default=None),
+        "lastId": max(ids, default=None),
+    }
+    show_one(shown, *shown, as_json=as_json)
+    if refused:
+        raise click.ClickException(f"{len(refused)} of {len(outcomes)} signals were not accepted")
+
+
+class _Thrower:
+    """Throws lines."""
+
+    def __init__(self, intake: Intake, key: str | None, limit: int) -> None:
+        self._intake = intake
+        self._key = key
+        self._limit = limit
+
+    async def throw(self, number: int, line: bytes) -> int | str:
+        """Return the signal's id, or why it was not accepted."""
+        key = None if self._key is None else f"{self._key}/{number}"
+        body = line.strip()
+        try:
+            if len(body) > self._limit:
+                raise InvalidField("", f"has {len(body)} bytes; at most {self._limit} are allowed")
+            accepted = await throw_item(self._intake, ADMINISTRATOR, read(body.decode()), body, key=key)
+        except (SignalBrokerError, ValueError) as error:
+            return f"line {number}: {error}"
+        return accepted.signal.id
+
+
+def _size(file: BinaryIO) -> int:
+    """Return how many bytes *file* has; 0 where nobody knows."""
+    status = os.fstat(file.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0

@@ -1,0 +1,37 @@
+"""Content encodings of request bodies: undone here, and not by aiohttp, so that nothing is inflated past a limit.
+
+aiohttp inflates whatever it reads, what it only reads to throw it away included.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from gateway.refusals import BadRequest, TooLarge
+
+_WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+ENCODINGS = frozenset(_WINDOWS)
+"""Those that are read."""
+
+
+def inflate(body: bytes, encoding: str, limit: int) -> bytes:
+    """Return what *body* holds in one of the `ENCODINGS`; work and memory end with *limit* bytes.
+
+    Like browsers and servers, it takes ``deflate`` with and without zlib's header.
+
+    Raises:
+        TooLarge: It holds more than *limit* bytes.
+        BadRequest: It is not encoded so, ends too early, or goes on behind its end.
+    """
+    bare = encoding == "deflate" and body[0] & 0x0F != zlib.DEFLATED
+    decompressor = zlib.decompressobj(-zlib.MAX_WBITS if bare else _WINDOWS[encoding])
+    try:
+        inflated = decompressor.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise BadRequest(f"The body is not encoded as its header says: {encoding}.") from error
+    if len(inflated) > limit:
+        raise TooLarge(f"Inflated, the body has more than {limit} bytes.")
+    if not decompressor.eof or decompressor.unused_data:
+        raise BadRequest(f"The body is not exactly one {encoding} stream.")
+    return inflated

@@ -1,0 +1,88 @@
+"""``/v1/subscriptions/{id}``: how a subscription stands, what waits for it, and whether it is to wait."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from broker.access import Permission
+from broker.deliveries import State
+from broker.settings import Settings
+from broker.store.deliveries import DeliveryStore
+from broker.store.holds import HoldStore
+from broker.store.subscriptions import SubscriptionStore
+from broker.subscriptions import Subscription
+from gateway.auth import Authenticator, demand
+from gateway.bodies import dump, parse, read_json
+from gateway.documents import BacklogDocument, ResumptionRequest, SubscriptionDocument
+from gateway.native.answers import subscription_document
+from gateway.native.subscriptions import visible_subscription
+from gateway.refusals import NotFound
+from gateway.routes import Route
+
+
+class StandingsApi:
+    """Shows, pauses and resumes subscriptions."""
+
+    def __init__(
+        self,
+        subscriptions: SubscriptionStore,
+        holds: HoldStore,
+        deliveries: DeliveryStore,
+        auth: Authenticator,
+        settings: Settings,
+    ) -> None:
+        self._subscriptions = subscriptions
+        self._holds = holds
+        self._deliveries = deliveries
+        self._auth = auth
+        self._settings = settings
+
+    @property
+    def routes(self) -> list[Route]:
+        """What this part of the API answers."""
+        one = "/v1/subscriptions/{id}"
+        return [
+            Route("GET", one, self.get, "Show a subscription", {200: SubscriptionDocument}),
+            Route("POST", f"{one}/pause", self.pause, "Pause a subscription", {200: SubscriptionDocument}),
+            Route(
+                "POST",
+                f"{one}/resume",
+                self.resume,
+                "Resume a subscription",
+                {200: SubscriptionDocument},
+                ResumptionRequest,
+            ),
+        ]
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Answer one subscription."""
+        _, subscription = await visible_subscription(request, self._auth, self._subscriptions)
+        return await self._answer(subscription)
+
+    async def pause(self, request: web.Request) -> web.Response:
+        """Hold what a subscription is owed, from now on; nothing of it is dropped."""
+        subscription = await self._managed(request)
+        return await self._answer(await self._holds.pause(subscription.id))
+
+    async def resume(self, request: web.Request) -> web.Response:
+        """Let a subscription that was paused or disabled get its deliveries again, the held ones bit by bit."""
+        subscription = await self._managed(request)
+        wanted = parse(ResumptionRequest, await read_json(request, self._settings.max_body_bytes) or b"{}")
+        return await self._answer(await self._holds.resume(subscription.id, per_second=wanted.per_second))
+
+    async def _managed(self, request: web.Request) -> Subscription:
+        principal, subscription = await visible_subscription(request, self._auth, self._subscriptions)
+        demand(principal, Permission.SUBSCRIPTIONS, subscription.terms.name)
+        return subscription
+
+    async def _answer(self, subscription: Subscription | None) -> web.Response:
+        if subscription is None:
+            raise NotFound("The subscription was deleted just now.")
+        backlog = await self._holds.backlog(subscription.id)
+        books = await self._deliveries.ledger(subscription.id)
+        document = subscription_document(
+            subscription,
+            backlog=BacklogDocument(parked=books.states[State.PARKED], oldest=backlog.oldest),
+            circuit=backlog.circuit,
+        )
+        return web.Response(body=dump(document), content_type="application/json")

@@ -1,0 +1,146 @@
+"""Form bodies with nested names, as Express reads them (body-parser 1.x, ``extended``): ``a[b][]=1``.
+
+| form | payload |
+|---|---|
+| ``a=1&b=`` | ``{"a": "1", "b": ""}`` |
+| ``a=1&a=2``, ``a[]=1&a[]=2``, ``a[1]=2&a[0]=1`` | ``{"a": ["1", "2"]}`` |
+| ``a[b][c]=1`` | ``{"a": {"b": {"c": "1"}}}`` |
+| ``a[0]=1&a[b]=2`` | ``{"a": {"0": "1", "b": "2"}}`` |
+| ``a=1&a[b]=2`` | ``{"a": ["1", {"b": "2"}]}`` |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import count, zip_longest
+from typing import Any
+from urllib.parse import unquote
+
+from gateway.refusals import BadRequest, TooLarge
+
+MAX_PARAMETERS = 1000
+MAX_DEPTH = 32
+MIN_INDEXES = 100
+"""Indexes below this, or below the number of parameters, make a list; higher ones are names like any other."""
+
+_BRACKETS = {"%5b": "[", "%5d": "]"}
+_BRACKET = re.compile("%5[bd]", re.IGNORECASE)
+_MALFORMED = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_INDEX = re.compile(r"0|[1-9][0-9]{0,3}")
+
+
+class _Node:
+    """What one name stands for: texts, in the order they came, or named nodes, or both."""
+
+    def __init__(self) -> None:
+        self.parts: list[str | dict[str, _Node]] = []
+
+    @property
+    def children(self) -> dict[str, _Node]:
+        for part in self.parts:
+            if isinstance(part, dict):
+                return part
+        self.parts.append({})
+        return self.children
+
+    def value(self, indexes: int) -> Any:
+        """Return it as JSON; names below *indexes* that are numbers make a list, if there are no others."""
+        values: list[Any] = []
+        for part in self.parts:
+            if isinstance(part, str):
+                values.append(part)
+            elif part and all(_INDEX.fullmatch(name) and int(name) < indexes for name in part):
+                items = [part[name].value(indexes) for name in sorted(part, key=int)]
+                if len(self.parts) == 1:
+                    return items
+                values.extend(items)
+            else:
+                values.append({name: child.value(indexes) for name, child in part.items()})
+        return values[0] if len(values) == 1 else values
+
+
+def parse_form(text: str, charset: str = "utf-8") -> dict[str, Any]:
+    """Return the form in *text*; what is percent-encoded in it is in *charset*.
+
+    A name without a value is an empty text. What is not validly encoded stays as it is, and ``__proto__`` is ignored.
+
+    Raises:
+        TooLarge: It has more than `MAX_PARAMETERS`.
+        BadRequest: A name has more than `MAX_DEPTH` brackets.
+    """
+    parameters = text.split("&")
+    if len(parameters) > MAX_PARAMETERS:
+        raise TooLarge("too many parameters")
+    root = _Node()
+    for parameter in parameters:
+        name, value = _split(_BRACKET.sub(lambda match: _BRACKETS[match[0].lower()], parameter))
+        _put(root, list(_segments(_decode(name, charset))), _decode(value, charset))
+    indexes = max(MIN_INDEXES, len(parameters))
+    return {name: child.value(indexes) for name, child in root.children.items()}
+
+
+def _split(parameter: str) -> tuple[str, str]:
+    """Return name and value; an equals sign within brackets belongs to the name."""
+    end = parameter.find("]=") + 1 or parameter.find("=")
+    return (parameter, "") if end < 0 else (parameter[:end], parameter[end + 1 :])
+
+
+def _decode(text: str, charset: str) -> str:
+    text = text.replace("+", " ")
+    if _MALFORMED.search(text) and charset == "utf-8":
+        return text
+    try:
+        return unquote(text, charset, "strict")
+    except UnicodeDecodeError:
+        return text
+
+
+def _segments(name: str) -> Iterator[str]:
+    """Yield ``a``, ``b`` and the empty text for ``a[b][]``; brackets may be nested, and what has no end is one name."""
+    start = name.find("[")
+    if start < 0:
+        start = len(name)
+    if start:
+        yield name[:start]
+    for depth in count():
+        if start < 0 or start == len(name):
+            return
+        if depth == MAX_DEPTH:
+            raise BadRequest("The input exceeded the depth")
+        end = _closing(name, start)
+        if end < 0:
+            yield name[start:]
+            return
+        yield name[start + 1 : end]
+        start = name.find("[", end)
+
+
+def _closing(name: str, start: int) -> int:
+    level = 0
+    for position in range(start, len(name)):
+        level += {"[": 1, "]": -1}.get(name[position], 0)
+        if level == 0:
+            return position
+    return -1
+
+
+def _put(root: _Node, segments: list[str], value: str) -> None:
+    """Put *value* where *segments* lead. An empty text adds nothing to what has a structure."""
+    node = root
+    for segment, following in zip_longest(segments, segments[1:]):
+        children = node.children
+        if segment == "__proto__":
+            return
+        if segment == "" and following is not None and (following == "" or _INDEX.fullmatch(following)):
+            continue  # a list in a list that has no place of its own is the list itself
+        node = children.setdefault(segment or _index(children, is_last=following is None), _Node())
+    if segments and (value or not any(isinstance(part, dict) for part in node.parts)):
+        node.parts.append(value)
+
+
+def _index(children: dict[str, _Node], *, is_last: bool) -> str:
+    """Return where ``[]`` goes: a text behind those before it, whatever is structured to the first place."""
+    if not is_last or "0" not in children:
+        return "0"
+    return next(str(index) for index in count(len(children)) if str(index) not in children)

@@ -1,0 +1,122 @@
+"""``/api/admin/signals`` and ``/api/admin/signal-endpoints/{id}/signals``: what came in, newest first."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+
+from aiohttp import web
+
+from broker.access import Permission
+from broker.endpoints import endpoint_names
+from broker.errors import InvalidField
+from broker.store.endpoints import EndpointStore
+from gateway.auth import Authenticator
+from gateway.queries import path_id
+from gateway.routes import Parameter, Route
+from gateway.unleash.admin import ENDPOINTS, admit
+from gateway.unleash.answers import endpoint_signal, found_signal
+from gateway.unleash.documents import EndpointSignals, FoundSignals
+from gateway.unleash.endpoints import no_endpoint
+
+LIMIT, MAX_LIMIT, MAX_OFFSET = 50, 1000, 10**15
+
+_DAY = {"type": "string", "pattern": "^(IS):\\d{4}-\\d{2}-\\d{2}$"}
+_IS_DAY = re.compile(r"IS:([0-9]{4}-[0-9]{2}-[0-9]{2})")
+_DAYS = (
+    Parameter("from", "Only those of this day (UTC) or later.", _DAY),
+    Parameter("to", "Only those of this day (UTC) or earlier.", _DAY),
+)
+_PAGE = (
+    Parameter(
+        "limit",
+        f"Most items of the page, at most {MAX_LIMIT}; anything else is the default.",
+        {"type": "string", "default": str(LIMIT)},
+    ),
+    Parameter(
+        "offset", "How many items to skip; anything but a number is the default.", {"type": "string", "default": "0"}
+    ),
+)
+
+
+class EndpointSignalsApi:
+    """Lists what came in by signal endpoints."""
+
+    def __init__(self, endpoints: EndpointStore, auth: Authenticator) -> None:
+        self._endpoints = endpoints
+        self._auth = auth
+
+    @property
+    def routes(self) -> list[Route]:
+        """What this part of the dialect answers."""
+        of_one = ENDPOINTS + "/{id}/signals"
+        return [
+            Route("GET", of_one, self.of_one, "List an endpoint's signals", {200: EndpointSignals}, parameters=_PAGE),
+            Route(
+                "GET",
+                "/api/admin/signals",
+                self.list,
+                "List signals of all endpoints",
+                {200: FoundSignals},
+                parameters=(*_DAYS, *_PAGE),
+            ),
+        ]
+
+    async def of_one(self, request: web.Request) -> web.Response:
+        """Answer a page of what came in by one endpoint, as far as the caller may read it."""
+        principal = await admit(request, self._auth, Permission.ENDPOINTS)
+        endpoint_id = path_id(request, "signal endpoint")
+        if await self._endpoints.get(endpoint_id) is None:
+            raise no_endpoint(endpoint_id)
+        signals = await self._endpoints.signals_of(
+            endpoint_id, limit=_limit(request), offset=_offset(request), names=endpoint_names(principal.names)
+        )
+        items = b",".join(map(endpoint_signal, signals))
+        return web.Response(body=b'{"signalEndpointSignals":[%b]}' % items, content_type="application/json")
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Answer a page of what came in by all endpoints, deleted ones included, as far as the caller may read it.
+
+        Everybody reads it, whatever their tenants: what comes in by an endpoint is for everybody.
+        """
+        principal = await admit(request, self._auth, Permission.READ)
+        signals, total = await self._endpoints.signals(
+            limit=_limit(request),
+            offset=_offset(request),
+            first_day=_day(request, "from"),
+            last_day=_day(request, "to"),
+            names=endpoint_names(principal.names),
+        )
+        items = b",".join(map(found_signal, signals))
+        return web.Response(body=b'{"signals":[%b],"total":%d}' % (items, total), content_type="application/json")
+
+
+def _limit(request: web.Request) -> int:
+    return _number(request, "limit", LIMIT, least=1, most=MAX_LIMIT)
+
+
+def _offset(request: web.Request) -> int:
+    return _number(request, "offset", 0, least=0, most=MAX_OFFSET)
+
+
+def _number(request: web.Request, name: str, default: int, *, least: int, most: int) -> int:
+    """Return the query parameter *name*; what is no number from *least* to *most* is *default*, as in the original."""
+    given = request.query.get(name, "")
+    value = int(given) if given.isascii() and given.isdigit() and len(given) <= len(str(most)) else -1
+    return value if least <= value <= most else default
+
+
+def _day(request: web.Request, name: str) -> date | None:
+    """Return the day that the query parameter *name* holds, or None without it.
+
+    Raises:
+        InvalidField: It is none.
+    """
+    given = request.query.get(name)
+    if given is None:
+        return None
+    found = _IS_DAY.fullmatch(given)
+    try:
+        return date.fromisoformat(found[1] if found else "")
+    except ValueError:
+        raise InvalidField(f"?{name}", "must be a day, like IS:2026-11-22") from None

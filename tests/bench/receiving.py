@@ -1,0 +1,62 @@
+"""A webhook receiver that costs little itself: it answers 204 at once, or never, and notes when what came."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+_ID = re.compile(rb"webhook-id: ?(\d+)-(\d+)", re.IGNORECASE)
+_LENGTH = re.compile(rb"content-length: ?(\d+)", re.IGNORECASE)
+_ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+class Receiver:
+    """What `receiving` yields.
+
+    Args:
+        answers: Whether it answers.
+    """
+
+    def __init__(self, *, answers: bool) -> None:
+        self.answers = answers
+        self.url = ""
+        self.taken: dict[tuple[int, int], float] = {}
+        """When (seconds) each delivery first came, by signal and subscription."""
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            length = _LENGTH.search(self._buffer, 0, end)
+            size = end + 4 + (int(length[1]) if length else 0)
+            if len(self._buffer) < size:
+                return
+            found = _ID.search(self._buffer, 0, end)
+            if found:
+                self._receiver.taken.setdefault((int(found[1]), int(found[2])), time.time())
+            self._buffer = self._buffer[size:]
+            if self._receiver.answers:
+                self._transport.write(_ANSWER)  # type: ignore[attr-defined]
+
+
+@asynccontextmanager
+async def receiving(*, answers: bool = True) -> AsyncIterator[Receiver]:
+    """Run a receiver on a free loopback port until the block is left."""
+    receiver = Receiver(answers=answers)
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(receiver), "127.0.0.1", 0)
+    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    try:
+        yield receiver
+    finally:
+        server.close()

@@ -1,0 +1,206 @@
+"""Calls of signal endpoints as Unleash's server takes and answers them (its parsers, credentials, rate limit)."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.forms import is_unleash
+from tests.support.throwing import endpoint, recorded, token
+
+LIMIT = 102_400
+JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+EMBEDDED = pytest.mark.parametrize("product", ["embedded"], indirect=True)
+"""For what the transport has no part in."""
+
+
+@pytest.fixture
+async def call(client):
+    """Return a function that calls a new endpoint; it returns (status, headers, document)."""
+    made, value = await endpoint(client)
+    caller = client.caller(value)
+
+    async def call(body=b"", path=f"/api/signal-endpoint/{made['name']}", **headers):
+        named = {name.replace("_", "-"): text for name, text in headers.items()}
+        return await caller.request("POST", path, data=body, headers=named, skip_auto_headers=["Content-Type"])
+
+    call.name, call.token = made["name"], value
+    return call
+
+
+TEXT = '{"a": "ä"}'
+READ = {
+    "no type": (b'{"a": 1}', {}, {}),
+    "JSON of a vendor": (b'{"a": 1}', {"Content-Type": "application/vnd.api+json"}, {}),
+    "text of any size in any encoding": (b"x" * 2 * LIMIT, {"Content-Type": "text/plain", "Content-Encoding": "x"}, {}),
+    "UTF-16": (TEXT.encode("utf-16-le"), {"Content-Type": 'application/json; charset="UTF-16LE"'}, {"a": "ä"}),
+    "a nested form": (b"alert[labels][]=a&alert[labels][]=b+c", FORM, {"alert": {"labels": ["a", "b c"]}}),
+    "a form in Latin-1": (b"a=\xe4%e4", {"Content-Type": FORM["Content-Type"] + "; charset=ISO-8859-1"}, {"a": "ää"}),
+    "gzip": (gzip.compress(TEXT.encode()), {**JSON, "Content-Encoding": "GZIP"}, {"a": "ä"}),
+    "deflate": (zlib.compress(TEXT.encode()), {**JSON, "Content-Encoding": "deflate"}, {"a": "ä"}),
+    "identity": (TEXT.encode(), {**JSON, "Content-Encoding": "identity"}, {"a": "ä"}),
+    "a repeated name": (b'{"a": 1, "a": 2}', JSON, {"a": 2}),
+    "NUL and half a character": (rb'{"a": "\u0000\ud800"}', JSON, {"a": "\0\ud800"}),
+}
+
+
+@EMBEDDED
+async def test_a_body_is_read_as_express_reads_it(call):
+    for case, (body, headers, payload) in READ.items():
+        status, _, document = await call(body, **headers)
+
+        assert (status, document["signals"][0]["payload"]) == (200, payload), case
+
+
+async def test_a_payload_is_kept_byte_for_byte(client, call):
+    body = b'{ "n": 1e2,\t"n": 12345678901234567890123,\n"t": "\\u00e4" }'
+
+    async with client._session.post(  # noqa: SLF001  (the bytes of the answer)
+        f"{client.url}/api/signal-endpoint/{call.name}", data=body, headers={**JSON, "Authorization": call.token}
+    ) as response:
+        answer = await response.read()
+
+    assert body in answer
+    kept = await recorded(client, json.loads(answer)["signals"][0]["id"])
+    assert kept["payload"] == {"n": 12345678901234567890123, "t": "ä"}
+
+
+EXACTLY = b'{"a":"%b"}' % (b"x" * (LIMIT - 8))
+REFUSED = {
+    "one byte too many": (EXACTLY + b" ", JSON, 413, "request entity too large"),
+    "one byte too many, chunked": (io.BytesIO(EXACTLY + b" "), JSON, 413, "request entity too large"),
+    "one byte too many, inflated": (
+        gzip.compress(EXACTLY + b" "),
+        {**JSON, "Content-Encoding": "gzip"},
+        413,
+        "request entity too large",
+    ),
+    "a bomb": (
+        gzip.compress(bytes(64 << 20)),
+        {**JSON, "Content-Encoding": "gzip"},
+        413,
+        "request entity too large",
+    ),
+    "a thousand and one parameters": (b"&" * 1000, FORM, 413, "too many parameters"),
+    "33 levels of a form": (b"a" + b"[b]" * 33, FORM, 400, "The input exceeded the depth"),
+    "another charset": (b"{}", {"Content-Type": "application/json; charset=foo"}, 415, 'unsupported charset "FOO"'),
+    "another charset of a form": (
+        b"a=1",
+        {"Content-Type": FORM["Content-Type"] + "; charset=utf-16"},
+        415,
+        'unsupported charset "UTF-16"',
+    ),
+    "brotli": (b"{}", {**JSON, "Content-Encoding": "br"}, 415, 'unsupported content encoding "br"'),
+    "no gzip": (b"{}", {**JSON, "Content-Encoding": "gzip"}, 400, "The body is not encoded as its header says: gzip."),
+    "half a document": (b"{", JSON, 400, "The body is not JSON: "),
+    "null": (b"null", JSON, 400, "The payload of a signal must be a JSON object."),
+    "deep nesting": (b'{"a":' * 300 + b"1" + b"}" * 300, JSON, 400, "The body is not JSON: nested too deep."),
+}
+NAMES = {400: "BadDataError", 413: "PayloadTooLargeError", 415: "ContentTypeError"}
+
+
+@EMBEDDED
+async def test_a_body_that_express_refuses_is_refused_in_its_words(call):
+    for case, (body, headers, status, message) in REFUSED.items():
+        found, _, error = await call(body, **headers)
+
+        assert (found, error["name"]) == (status, NAMES[status]), (case, error)
+        assert error["message"].startswith(message), case
+        assert is_unleash(found, error)
+
+
+@EMBEDDED
+async def test_exactly_a_hundred_kibibytes_pass_also_as_a_little_more_of_gzip(call):
+    stored = gzip.compress(EXACTLY, 0)
+    assert len(stored) > LIMIT
+
+    assert (await call(EXACTLY, **JSON))[0] == 200
+    assert (await call(stored, **JSON, Content_Encoding="gzip"))[0] == 200
+
+
+@EMBEDDED
+async def test_tokens_are_taken_in_the_forms_that_unleash_takes(client, call):
+    stranger, path = client.caller(""), f"/api/signal-endpoint/{call.name}"
+    forms = {
+        call.token: 200,
+        f"Bearer {call.token}": 200,
+        f"bEaReR   {call.token}": 200,
+        f"Bearer{call.token}": 401,
+        f"Basic {call.token}": 401,
+        f"{call.token}x": 401,
+        call.token[:-1]: 401,
+        call.token.upper(): 401,
+        "Bearer": 401,
+        await token(client, "admin"): 401,
+    }
+
+    for header, status in forms.items():
+        found, _, error = await stranger.request("POST", path, headers={"Authorization": header})
+        assert found == status, header
+        assert status == 200 or error["name"] == "UnauthorizedError"
+
+
+@EMBEDDED
+async def test_nothing_is_read_and_no_name_is_known_to_whoever_has_no_token(client, call):
+    stranger = client.caller("")
+    for name in (call.name, "nobody-made-this"):
+        status, _, error = await stranger.request("POST", f"/api/signal-endpoint/{name}", data=b"{", headers=JSON)
+
+        assert (status, error["name"]) == (401, "AuthenticationRequired")
+
+
+@EMBEDDED
+async def test_repeated_slashes_count_as_one(client, call):
+    assert (await call(path=f"//api///signal-endpoint//{call.name}"))[0] == 200
+    assert (await client.request("GET", "/api//admin///signal-endpoints"))[0] == 200
+    status, _, error = await client.request("GET", f"//api//signal-endpoint//{call.name}")
+    assert (status, error["name"]) == (404, "NotFoundError")
+
+
+async def test_a_call_repeated_with_its_key_is_answered_with_the_first_signal(client, call, name):
+    first, again = [await call(b'{"n": 1}', **JSON, Idempotency_Key=name) for _ in range(2)]
+    status, _, error = await call(b'{"n": 2}', **JSON, Idempotency_Key=name)
+
+    assert (first[0], again[0]) == (200, 200)
+    assert again[2] == first[2]
+    assert ("Idempotency-Replayed" in first[1], again[1].get("Idempotency-Replayed")) == (False, "true")
+    assert (status, is_unleash(status, error)) == (409, True)
+
+
+@EMBEDDED
+async def test_the_rate_limit_is_told_with_every_answer_and_strangers_do_not_use_it_up(product, client, call):
+    """A gateway of its own: the limit is off unless it is set. Whole seconds decide, so what is refused is awaited."""
+    async with product.sibling("gateway", SIGNAL_ENDPOINT_RATE_LIMIT_PER_SECOND="1") as gateway:
+        url = f"{gateway.url}/api/signal-endpoint/{call.name}"
+
+        async def ask(value, body=b""):
+            headers = {**JSON, "Authorization": value}
+            async with client._session.post(url, data=body, headers=headers) as response:  # noqa: SLF001
+                told = [response.headers[f"RateLimit-{part}"] for part in ("Policy", "Limit", "Reset")]
+                assert told == ["1;w=1", "1", "1"]
+                return response.status, response.headers, await response.json()
+
+        async def refused(value):
+            status, headers, error = await ask(value)
+            if status != 429:
+                return None
+            assert (headers["Retry-After"], headers["RateLimit-Remaining"]) == ("1", "0")
+            assert is_unleash(status, error)
+            assert error["name"] == "TooManyRequestsError"
+            return True
+
+        assert await eventually(lambda: refused("signal_wrong"), every=0)
+        status, headers, _ = await ask(call.token)
+        assert (status, headers["RateLimit-Remaining"]) == (200, "0")
+        assert await eventually(lambda: refused(call.token), every=0)
+
+        async def malformed():
+            return (await ask(call.token, b"{"))[0] == 400
+
+        assert await eventually(malformed)

@@ -1,0 +1,219 @@
+"""What a subscription may get at once, a second, or not now, over all the deliverers of the running product."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.receiver import Answer
+from tests.support.throwing import FAR, delivery, subscribe, throw
+
+EMBEDDED = pytest.mark.parametrize("product", ["embedded"], indirect=True, scope="session")
+
+
+async def throw_many(client, name, count):
+    """Throw *count* signals at once; return their ids."""
+    items = [{"name": name, "payload": {"number": number}} for number in range(count)]
+    answer = await client.post("/v1/signals/batch", {"signals": items}, expect=200)
+    return [result["id"] for result in answer["results"]]
+
+
+async def states(client, subscription):
+    return (await client.get(f"/v1/ledger?subscriptionId={subscription['id']}"))["deliveries"]
+
+
+async def reach(client, subscription, *, within=20, **counts):
+    """Wait until so many deliveries of the subscription are in these states."""
+
+    async def check():
+        found = await states(client, subscription)
+        return {state: found[state] for state in counts} == counts
+
+    await eventually(check, within=within, every=0.05)
+
+
+async def standing(client, subscription):
+    return await client.get(f"/v1/subscriptions/{subscription['id']}")
+
+
+async def metric(client, name):
+    """Return the value of a metric without labels of the product's main process."""
+    _, _, body = await client.request("GET", "/metrics")
+    return float(re.search(rf"^signal_broker_{name} (\S+)$", body.decode(), re.MULTILINE)[1])
+
+
+@EMBEDDED
+async def test_attempts_a_second_are_limited_over_all_deliverers_and_a_backlog_uses_them_up(
+    client, product, webhooks, name
+):
+    subscription = await subscribe(client, name, webhooks.url("/hook"), maxPerSecond=30)
+    async with product.sibling("worker", "deliverer"):
+        await throw_many(client, name, 121)
+        await reach(client, subscription, delivered=121)
+    moments = sorted(request.at for request in webhooks.requests)
+    assert 0.9 * 4 <= moments[-1] - moments[0] <= 1.2 * 4, "a tenth, and what a busy machine adds"
+    assert len({request.peer for request in webhooks.requests}) > 1
+
+
+@EMBEDDED
+async def test_attempts_in_flight_are_limited_over_all_deliverers_and_one_that_is_killed_takes_no_place_along(
+    client, product, webhooks, name
+):
+    url = webhooks.answer("/hook", Answer(after=0.1))
+    subscription = await subscribe(client, name, url, maxInFlight=3)
+    async with product.sibling("worker", "deliverer") as deliverer:
+        await throw_many(client, name, 40)
+        await eventually(lambda: len(webhooks.requests) >= 10)
+        deliverer.kill()
+        await reach(client, subscription, delivered=40)
+    assert webhooks.most["/hook"] == 3
+    assert 40 <= len(webhooks.requests) <= 43, "what the killed one had begun is begun again, and nothing else"
+
+
+@EMBEDDED
+async def test_what_comes_during_a_pause_is_kept_and_goes_on_as_fast_as_it_is_told_to(client, webhooks, name):
+    subscription = await subscribe(client, name, webhooks.url("/hook"))
+    one = f"/v1/subscriptions/{subscription['id']}"
+    ids = await throw_many(client, name, 30)
+    paused = await client.post(f"{one}/pause", {}, expect=200)
+    assert (paused["state"], paused["pausedAt"]) == ("paused", (await client.post(f"{one}/pause", {}))["pausedAt"])
+    ids += await throw_many(client, name, 30)
+
+    async def come_to_rest():
+        found = await states(client, subscription)
+        return found if found["parked"] + found["delivered"] == 60 else None
+
+    held = await eventually(come_to_rest)
+    assert held["parked"] >= 30
+    waiting = (await client.get(f"/v1/deliveries?state=parked&subscriptionId={subscription['id']}"))["items"]
+    assert {(one["reason"], one["dueAt"], one["attempts"]) for one in waiting} == {("paused", None, 0)}
+    assert (await standing(client, subscription))["backlog"] == {
+        "parked": held["parked"],
+        "oldest": waiting[0]["createdAt"],
+    }
+
+    before = len(webhooks.requests)
+    resumed = await client.post(f"{one}/resume", {"perSecond": 20}, expect=200)
+    assert (resumed["state"], resumed["pausedAt"]) == ("active", None)
+    await reach(client, subscription, delivered=60)
+    late = webhooks.requests[before:]
+    assert len(late) == held["parked"]
+    assert late[-1].at - late[0].at >= 0.9 * (len(late) - 1) / 20 - 0.3
+    assert (await standing(client, subscription))["backlog"] == {"parked": 0, "oldest": None}
+    delivered = [int(request.headers["webhook-id"].partition("-")[0]) for request in webhooks.requests]
+    assert sorted(delivered) == sorted(ids)
+
+
+@EMBEDDED
+async def test_nothing_is_lost_or_repeated_when_it_is_paused_and_resumed_under_load(client, webhooks, name):
+    subscription = await subscribe(client, name, webhooks.url("/hook"), maxInFlight=5)
+    one = f"/v1/subscriptions/{subscription['id']}"
+    ids = []
+
+    async def load():
+        for _ in range(15):
+            ids.extend(await throw_many(client, name, 10))
+
+    async def toggle():
+        for _ in range(8):
+            await client.post(f"{one}/pause", {})
+            await client.post(f"{one}/resume", {"perSecond": 1000})
+
+    await asyncio.gather(load(), toggle())
+    await reach(client, subscription, delivered=150)
+    delivered = [int(request.headers["webhook-id"].partition("-")[0]) for request in webhooks.requests]
+    assert sorted(delivered) == sorted(ids)
+    assert webhooks.most["/hook"] <= 5
+
+
+@EMBEDDED
+async def test_a_target_that_is_down_is_left_alone_until_it_is_up_again(client, webhooks, name):
+    url = webhooks.answer("/hook", Answer(status=500))
+    subscription = await subscribe(client, name, url, retry={"schedule": [0] * 50})
+    await throw_many(client, name, 30)
+
+    async def is_left_alone():
+        page = await client.get(f"/v1/deliveries?state=parked&limit=1000&subscriptionId={subscription['id']}")
+        circuit = (await standing(client, subscription))["circuit"]
+        return circuit in {"open", "half_open"} and {one["reason"] for one in page["items"]} == {"circuit"}
+
+    await eventually(is_left_alone)
+    assert len(webhooks.requests) < 100, "20 open the circuit; some were under way, and a few tried again"
+    webhooks.answer("/hook", Answer())
+    await reach(client, subscription, delivered=30)
+    assert (await standing(client, subscription))["circuit"] == "closed"
+
+
+@EMBEDDED
+async def test_a_target_that_is_gone_disables_its_subscription_until_it_is_resumed(client, webhooks, name):
+    url = webhooks.answer("/hook", Answer(status=500), Answer(status=410), Answer())
+    subscription = await subscribe(client, name, url, retry=FAR)
+    failed = await throw(client, name)
+    await delivery(client, failed, subscription, "parked")
+    gone = await throw(client, name)
+
+    dead = await delivery(client, gone, subscription, "dead")
+    assert (dead["reason"], dead["attempts"][0]["outcome"]) == ("the target answered 410", "gone")
+    other = await delivery(client, failed, subscription, "dead")
+    assert other["reason"] == "the subscription is disabled: the target answered 410"
+    shown = await standing(client, subscription)
+    assert (shown["state"], shown["disabledBecause"]) == ("disabled", "the target answered 410")
+    await throw(client, name)
+
+    resumed = await client.post(f"/v1/subscriptions/{subscription['id']}/resume", {}, expect=200)
+    assert (resumed["state"], resumed["disabledBecause"]) == ("active", None)
+    await client.post(f"/v1/deliveries/{dead['id']}/redrive", {}, expect=200)
+    await delivery(client, gone, subscription, "delivered")
+    assert await states(client, subscription) == {
+        "pending": 0,
+        "parked": 0,
+        "delivered": 1,
+        "dead": 1,
+        "cancelled": 0,
+    }
+
+
+async def test_who_answers_slowly_makes_room_for_the_others(client, webhooks, name):
+    slow = await subscribe(
+        client, name, webhooks.answer("/slow", Answer(fate="hang")), timeoutSeconds=2, retry={"maxAttempts": 1}
+    )
+    before = await metric(client, "deliveries_moved_total")
+    await throw_many(client, name, 60)
+    fast = await subscribe(client, f"{name}.fast", webhooks.url("/fast"))
+    await throw_many(client, f"{name}.fast", 20)
+    await reach(client, fast, within=5, delivered=20)
+    await reach(client, slow, dead=60)
+    assert await metric(client, "deliveries_moved_total") - before >= 10, "it may hold 50 of 200 places"
+
+
+@pytest.mark.parametrize("path", ["pause", "resume"])
+async def test_who_may_not_manage_subscriptions_may_not_hold_them(client, name, path):
+    subscription = await subscribe(client, name)
+    reader = client.caller((await client.post("/v1/tokens", {"name": name, "permissions": ["signals:read"]}))["token"])
+    status, _, _ = await reader.request("POST", f"/v1/subscriptions/{subscription['id']}/{path}", json={})
+    assert status == 403
+    status, _, _ = await client.request("POST", f"/v1/subscriptions/{1 << 60}/{path}", json={})
+    assert status == 404
+
+
+@pytest.mark.parametrize("per_second", [0, -1, 1e9, "fast", True])
+async def test_a_speed_that_makes_no_sense_is_refused(client, name, per_second):
+    subscription = await subscribe(client, name)
+    path = f"/v1/subscriptions/{subscription['id']}/resume"
+    problem = await client.post(path, {"perSecond": per_second}, expect=400)
+    assert [error["pointer"] for error in problem["errors"]] == ["/perSecond"]
+
+
+@EMBEDDED
+async def test_a_redriven_delivery_gets_its_whole_schedule_again(client, webhooks, name):
+    url = webhooks.answer("/hook", *[Answer(status=500)] * 3, Answer())
+    subscription = await subscribe(client, name, url, retry={"schedule": [0]})
+    signal = await throw(client, name)
+    dead = await delivery(client, signal, subscription, "dead")
+    assert dead["reason"] == "the last attempt failed: HTTP 500 Internal Server Error"
+    await client.post(f"/v1/deliveries/{dead['id']}/redrive", {}, expect=200)
+    done = await delivery(client, signal, subscription, "delivered")
+    assert [attempt["status"] for attempt in done["attempts"]] == [500, 500, 500, 200]

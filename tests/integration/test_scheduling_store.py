@@ -1,0 +1,250 @@
+"""The store's half of signals for later: parked until their moment, released or cancelled, never both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from broker.deliveries import Due, State
+from broker.filters import parse_filter
+from broker.signals import Scope, Signal, Throw
+from broker.signals import State as Standing
+from broker.store.deliveries import DeliveryStore
+from broker.store.signals import SignalStore
+from broker.store.subscriptions import SubscriptionStore
+from broker.subscriptions import Kind, Target, Terms
+from tests.support.eventually import eventually
+
+LOOK_AFTER = timedelta(seconds=30)
+QUEUE = Target(kind=Kind.QUEUE, address="q")
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def signals(database):
+    return SignalStore(database)
+
+
+@pytest.fixture
+def subscriptions(database):
+    return SubscriptionStore(database)
+
+
+@pytest.fixture
+def deliveries(database):
+    return DeliveryStore(database)
+
+
+@pytest.fixture
+def accept(signals):
+    async def accept(*throws):
+        numbered = await signals.number([(throw, None) for throw in throws])
+        return [
+            Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)
+        ]
+
+    return accept
+
+
+@pytest.fixture
+def record(signals):
+    return lambda batch: signals.record(batch, look_after=LOOK_AFTER)
+
+
+def later(**after):
+    return datetime.now(UTC) + timedelta(**after)
+
+
+async def owed(deliveries, signal):
+    """Return the state and the reason of everything that is owed of *signal*."""
+    return [(row["state"], row["reason"]) for row in await deliveries.page(signal_id=signal.id)]
+
+
+def release(deliveries):
+    return deliveries.release(limit=100, look_after=LOOK_AFTER)
+
+
+def take(signals, look_after=LOOK_AFTER):
+    return signals.take_scheduled(limit=100, look_after=look_after)
+
+
+async def test_a_scheduled_signal_is_parked_until_its_moment(accept, record, signals, subscriptions, deliveries):
+    subscription = await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    moment = later(seconds=0.4)
+    (signal,) = await accept(Throw(name="sig", deliver_at=moment))
+
+    assert await record([signal]) == []
+    assert (await signals.get(signal.id)).state is Standing.SCHEDULED
+    (row,) = await deliveries.page()
+    assert (row["state"], row["reason"], row["due_at"]) == ("parked", "scheduled", moment)
+    assert (await release(deliveries), await take(signals)) == ([], ([], []))
+
+    assert await eventually(lambda: release(deliveries)) == [Due(signal.id, subscription.id, 1)]
+    (due,), expired = await take(signals)
+    assert (due.throw, due.created_at, expired) == (signal.throw, signal.created_at, [])
+
+
+async def test_a_signal_whose_moment_is_past_is_delivered_at_once(accept, record, signals, subscriptions):
+    subscription = await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    (signal,) = await accept(Throw(name="sig", deliver_at=LONG_AGO))
+    assert await record([signal]) == [Due(signal.id, subscription.id, 1)]
+    assert (await signals.get(signal.id)).state is Standing.RECORDED
+
+
+async def test_what_was_taken_for_the_taps_is_taken_again_unless_that_was_noted(accept, record, signals):
+    moment = later(seconds=0.1)
+    first, second = batch = await accept(*[Throw(name="sig", deliver_at=moment)] * 2)
+    await record(batch)
+
+    (again, _), _ = await eventually(lambda: _taken(signals, timedelta(0)))
+    assert again.id == first.id
+    await signals.end_schedule([first.id])
+    (only,), _ = await take(signals)
+    assert only.id == second.id
+    assert await take(signals) == ([], [])
+    assert (await signals.get(first.id)).state is Standing.RECORDED
+
+
+async def _taken(signals, look_after):
+    due, expired = await take(signals, look_after)
+    return (due, expired) if due else None
+
+
+async def test_a_cancelled_signal_reaches_nobody_and_gives_back_what_it_consumed(
+    accept, record, signals, subscriptions, deliveries
+):
+    once = await subscriptions.create(Terms(name="sig", targets=(QUEUE,), once=True), secret=None)
+    always = await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    (signal,) = await accept(Throw(name="sig", deliver_at=later(hours=1)))
+    await record([signal])
+    assert (await subscriptions.get(once.id)).consumed_by == signal.id
+
+    assert await signals.cancel(signal.id)
+    assert not await signals.cancel(signal.id)
+    assert (await signals.get(signal.id)).state is Standing.CANCELLED
+    assert await owed(deliveries, signal) == [("cancelled", "the signal was cancelled")] * 2
+    ledger = await deliveries.ledger()
+    assert (ledger.matched, ledger.states[State.CANCELLED], ledger.unaccounted) == (2, 2, 0)
+
+    (following,) = await accept(Throw(name="sig"))
+    assert {due.subscription_id for due in await record([following])} == {once.id, always.id}
+
+
+async def test_what_is_not_scheduled_cannot_be_cancelled(accept, record, signals):
+    (signal,) = await accept(Throw(name="sig"))
+    await record([signal])
+    assert not await signals.cancel(signal.id)
+    assert not await signals.cancel(signal.id + 1)
+    assert (await signals.get(signal.id)).state is Standing.RECORDED
+
+
+async def test_of_a_cancellation_and_a_release_that_meet_exactly_one_happens(
+    accept, record, signals, subscriptions, deliveries
+):
+    for _ in range(3):
+        await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    start = later(seconds=0.5)
+    batch = await accept(
+        *(Throw(name="sig", deliver_at=start + timedelta(milliseconds=3 * number)) for number in range(200))
+    )
+    await record(batch)
+    cancelled, released, published = set(), Counter(), set()
+
+    async def cancel(signal):
+        await asyncio.sleep((signal.throw.deliver_at - datetime.now(UTC)).total_seconds() - signal.id % 4 / 1000)
+        if await signals.cancel(signal.id):
+            cancelled.add(signal.id)
+
+    async def sweep():
+        while len(cancelled) + len(published) < len(batch):
+            due, _ = await take(signals)
+            released.update(due.signal_id for due in await release(deliveries))
+            await signals.end_schedule([signal.id for signal in due])
+            published.update(signal.id for signal in due)
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(*map(cancel, batch), sweep(), sweep())
+    released.update(due.signal_id for due in await release(deliveries))
+
+    assert cancelled.isdisjoint(published)
+    assert cancelled.isdisjoint(released)
+    assert released == dict.fromkeys(published, 3)
+    for signal in batch:
+        expected = Standing.CANCELLED if signal.id in cancelled else Standing.RECORDED
+        assert (await signals.get(signal.id)).state is expected
+    ledger = await deliveries.ledger()
+    assert (ledger.states[State.CANCELLED], ledger.unaccounted) == (3 * len(cancelled), 0)
+
+
+async def test_a_signal_that_expired_before_it_was_recorded_is_owed_and_cancelled(
+    accept, record, subscriptions, deliveries
+):
+    await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    (signal,) = await accept(Throw(name="sig", expires_at=LONG_AGO))
+    assert await record([signal]) == []
+    assert await owed(deliveries, signal) == [("cancelled", "expired")]
+    ledger = await deliveries.ledger()
+    assert (ledger.matched, ledger.states[State.CANCELLED], ledger.unaccounted) == (1, 1, 0)
+
+
+async def test_an_expired_signal_is_not_published_to_the_taps(accept, record, signals, database):
+    (signal,) = await accept(Throw(name="sig", deliver_at=later(hours=1), expires_at=later(hours=2)))
+    await record([signal])
+    await database.execute("UPDATE signals SET due_at = now(), expires_at = now() - interval '1 second'")
+    assert await take(signals) == ([], [signal.id])
+
+
+WORDS = st.sampled_from(["a", "b"])
+NAMES = st.lists(WORDS, min_size=1, max_size=3).map(".".join)
+PATTERNS = st.lists(st.sampled_from(["a", "b", "*", "#"]), min_size=1, max_size=3).map(".".join)
+TENANTS = st.sampled_from([None, "t1", "t2"])
+FILTERS = st.sampled_from(
+    [
+        None,
+        parse_filter({"n": {"operator": "NUM_GT", "value": "1"}}),
+        parse_filter({"s": {"operator": "STR_CONTAINS", "values": ["x"], "inverted": True}}),
+    ]
+)
+PAYLOADS = st.sampled_from([b"{}", b'{"n": 2}', b'{"n": 1, "s": "xy"}', b'{"n": 3, "s": "y"}'])
+
+
+@st.composite
+def terms(draw):
+    return Terms(
+        name=draw(PATTERNS),
+        targets=(QUEUE,),
+        tenant_id=draw(TENANTS),
+        execution_id=draw(st.sampled_from([None, "e"])),
+        once=draw(st.booleans()),
+        filter=draw(FILTERS),
+    )
+
+
+@st.composite
+def throws(draw):
+    scope = draw(st.sampled_from(Scope))
+    return Throw(
+        name=draw(NAMES),
+        payload=draw(PAYLOADS),
+        scope=scope,
+        tenant_id=draw(st.sampled_from(["t1", "t2"])) if scope is Scope.TENANT else None,
+        execution_id="e" if scope is Scope.EXECUTION else None,
+        reach=draw(st.sampled_from([None, (), ("t1",)])) if scope in {Scope.BROADCAST, Scope.EXECUTION} else None,
+    )
+
+
+@given(wanted=st.lists(terms(), min_size=1, max_size=6), thrown=throws())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_what_is_explained_is_what_is_routed(accept, record, subscriptions, *, wanted, thrown):
+    """Explaining asks `Subscription.mismatch` of all subscriptions; recording finds its candidates by name first."""
+    everything = [await subscriptions.create(one, secret=None) for one in wanted]
+    (signal,) = await accept(thrown)
+    explained = {subscription.id for subscription in everything if subscription.mismatch(signal) is None}
+    assert {due.subscription_id for due in await record([signal])} == explained
+    for subscription in everything:
+        await subscriptions.delete(subscription.id)

@@ -1,0 +1,78 @@
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.bodies import raw_elements, raw_member, validate
+from gateway.documents import SignalRequest
+from gateway.refusals import BadRequest
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@pytest.mark.parametrize(
+    ("array", "elements"),
+    [
+        (b"[]", []),
+        (b"[ ]", []),
+        (b"[1]", [b"1"]),
+        (b'[ {"a": 1.50 } ,\t"],[" , [ [ ] ]\n]', [b'{"a": 1.50 }', b'"],["', b"[ [ ] ]"]),
+        ('["é", {}]'.encode(), ['"é"'.encode(), b"{}"]),
+    ],
+)
+def test_the_elements_of_an_array_are_as_they_were_sent(array, elements):
+    assert raw_elements(array) == elements
+
+
+@settings(max_examples=30)
+@given(st.lists(JSON, max_size=4), st.sampled_from([None, 1]))
+def test_every_element_of_any_array_is_found(values, indent):
+    found = raw_elements(json.dumps(values, indent=indent).encode())
+    assert [json.loads(element) for element in found] == values
+
+
+def test_a_member_is_as_it_was_sent_and_the_last_of_its_name_counts():
+    assert raw_member(b'{"a": [1], "b": 1.50, "b" : { "a":2.0 } }', "b") == b'{ "a":2.0 }'
+    assert raw_member(b'{"a": {"b": 1}}', "b") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "moment"),
+    [
+        ("2026-11-22T10:00:00Z", datetime(2026, 11, 22, 10, tzinfo=UTC)),
+        ("2026-11-22t12:30:00.123456789+02:30", datetime(2026, 11, 22, 10, 0, 0, 123456, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_is_read_with_its_offset(given, moment):
+    assert validate(SignalRequest, {"name": "n", "deliverAt": given}).deliver_at == moment
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "soon",
+        "2026-11-22",
+        "2026-11-22T10:00:00",
+        "2026-11-22 10:00:00Z",
+        "2026-13-22T10:00:00Z",
+        1764000000,
+        True,
+        "2026-11-22T10:00Z",
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:59",
+        "2026-11-22T24:30:00Z",
+        ["x"],
+    ],
+)
+def test_what_is_no_moment_with_an_offset_is_refused(given):
+    with pytest.raises(BadRequest) as refused:
+        validate(SignalRequest, {"name": "n", "deliverAt": given})
+    assert [(error.pointer, error.detail) for error in refused.value.errors] == [
+        ("/deliverAt", "must be a date and time with its offset (RFC 3339), like 2026-11-22T10:00:00Z")
+    ]

@@ -1,0 +1,105 @@
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from broker.circuits import Circuit, Phase, is_up
+from broker.deliveries import Outcome, Result
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+def opened():
+    circuit = Circuit()
+    for _ in range(20):
+        circuit.fail(NOW, probe=False, rng=Latest())
+    return circuit
+
+
+class Latest(random.Random):
+    """Chance that makes everything last as long as it may."""
+
+    def random(self):
+        return 1.0
+
+
+@pytest.mark.parametrize(
+    ("result", "up"),
+    [
+        (Result(outcome=Outcome.SUCCEEDED, status=200), True),
+        (Result(outcome=Outcome.REFUSED, status=302), True),
+        (Result(outcome=Outcome.REFUSED, status=404), True),
+        (Result(outcome=Outcome.GONE, status=410), True),
+        (Result(outcome=Outcome.THROTTLED, status=429), False),
+        (Result(outcome=Outcome.REFUSED, status=500), False),
+        (Result(outcome=Outcome.THROTTLED, status=503), False),
+        (Result(outcome=Outcome.TIMED_OUT), False),
+        (Result(outcome=Outcome.UNREACHABLE), False),
+        (Result(outcome=Outcome.FORBIDDEN), None),
+        (Result(outcome=Outcome.FAILED), None),
+    ],
+)
+def test_what_a_result_says_of_the_target(result, up):
+    assert is_up(result) is up
+
+
+def test_a_circuit_opens_with_the_twentieth_failure():
+    circuit = Circuit()
+    assert [circuit.fail(NOW, probe=False) for _ in range(20)] == [False] * 19 + [True]
+    assert circuit.phase(NOW - SECOND) is Phase.OPEN
+
+
+def test_an_open_circuit_lets_nobody_pass_and_those_who_wait_come_back_one_after_the_other():
+    circuit = opened()
+    moments = [circuit.next_look(NOW, rng=random.Random(seed)) for seed in range(100)]
+    assert min(moments) >= NOW + 2 * SECOND
+    assert max(moments) <= NOW + 4 * SECOND
+    assert len(set(moments)) == 100
+
+
+def test_a_half_open_circuit_lets_one_attempt_pass_at_a_time():
+    circuit, later = opened(), NOW + 3 * SECOND
+    assert circuit.phase(later) is Phase.HALF_OPEN
+    assert circuit.next_look(later) is None
+    circuit.begin_probe(later + 20 * SECOND)
+    assert circuit.next_look(later) is not None
+    assert circuit.next_look(later + 20 * SECOND) is None, "whoever tried it was killed"
+
+
+def test_a_probe_that_says_nothing_leaves_the_next_one_its_turn():
+    circuit, later = opened(), NOW + 3 * SECOND
+    circuit.begin_probe(later + 20 * SECOND)
+    circuit.end_probe()
+    assert circuit.next_look(later) is None
+
+
+def test_windows_double_up_to_five_minutes():
+    circuit, now, windows = opened(), NOW, []
+    for _ in range(10):
+        windows.append((circuit.retry_at - now).total_seconds())
+        now = circuit.retry_at
+        assert circuit.fail(now, probe=True, rng=Latest())
+    assert windows == [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+
+
+def test_a_window_has_full_jitter():
+    windows = set()
+    for seed in range(100):
+        circuit, rng = Circuit(failures=19), random.Random(seed)
+        circuit.fail(NOW, probe=False, rng=rng)
+        windows.add(circuit.retry_at - NOW)
+    assert min(windows) < 0.2 * SECOND
+    assert 1.8 * SECOND < max(windows) <= 2 * SECOND
+
+
+def test_what_was_under_way_when_the_circuit_opened_does_not_keep_it_open():
+    circuit = opened()
+    assert not circuit.fail(NOW + SECOND, probe=False)
+    assert circuit.retry_at == NOW + 2 * SECOND
+
+
+def test_a_circuit_that_opened_endlessly_often_still_has_a_window():
+    circuit = Circuit(failures=10**6, openings=10**6, retry_at=NOW)
+    assert circuit.fail(NOW, probe=True, rng=Latest())
+    assert circuit.retry_at == NOW + timedelta(minutes=5)

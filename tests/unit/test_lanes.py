@@ -1,0 +1,108 @@
+from contextlib import ExitStack
+from datetime import timedelta
+
+import pytest
+
+from workers.lanes import FastLane
+
+SECOND = timedelta(seconds=1)
+FAST = SECOND / 100
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def lane(clock):
+    """A lane of 100 places, in which 1 is known to be fast, and 2 and 3 are new."""
+    lane = FastLane(100, clock=clock)
+    lane.note(1, FAST)
+    return lane
+
+
+@pytest.fixture
+def flying(lane):
+    """Call it to put attempts of a subscription in flight."""
+    with ExitStack() as stack:
+
+        def fly(subscription_id, count):
+            for _ in range(count):
+                stack.enter_context(lane.place(subscription_id))
+
+        yield fly
+
+
+def test_who_is_new_may_have_a_quarter_of_the_places(lane, flying):
+    flying(2, 24)
+    assert not lane.refuses(2)
+    flying(2, 1)
+    assert lane.refuses(2)
+
+
+def test_who_is_fast_and_alone_may_have_all_places(lane, flying):
+    flying(1, 99)
+    assert not lane.refuses(1)
+
+
+def test_who_is_fast_and_not_alone_may_have_half_of_the_places(lane, flying):
+    flying(2, 1)
+    flying(1, 49)
+    assert not lane.refuses(1)
+    flying(1, 1)
+    assert lane.refuses(1)
+
+
+def test_who_is_slow_on_average_has_no_place_until_it_is_fast_again(lane):
+    lane.note(1, 15 * SECOND)
+    assert lane.refuses(1)
+    needed = 0
+    while lane.refuses(1):
+        lane.note(1, FAST)
+        needed += 1
+    assert needed == 5
+
+
+def test_one_slow_attempt_among_fast_ones_does_not_count(lane):
+    lane.note(1, 4 * SECOND)
+    assert not lane.refuses(1)
+
+
+def test_who_does_not_answer_has_no_place_before_its_attempts_time_out(lane, flying, clock):
+    flying(1, 5)
+    clock.now = 0.9
+    assert not lane.refuses(1)
+    clock.now = 1.1
+    assert lane.refuses(1)
+
+
+def test_places_are_given_back(lane):
+    with lane.place(2):
+        pass
+    for _ in range(50):
+        with lane.place(2):
+            assert not lane.refuses(2)
+    assert not lane.refuses(3)
+
+
+def test_even_a_lane_of_one_place_takes_everybody_in_turn():
+    lane = FastLane(1)
+    assert not lane.refuses(1)
+    with lane.place(1):
+        assert lane.refuses(1)
+    assert not lane.refuses(1)
+
+
+def test_who_was_attempted_long_ago_is_forgotten(lane):
+    lane.note(2, 15 * SECOND)
+    for subscription_id in range(10, 10_010):
+        lane.note(subscription_id, FAST)
+    assert not lane.refuses(2)

@@ -1,0 +1,49 @@
+"""The requests that webhooks are: what a target makes of a signal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from broker.documents import signal_json, signal_members
+from broker.store.deliveries import Claimed
+from broker.subscriptions import Method, Target
+from broker.templates import JSON, is_template, render_body, render_header, render_url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A webhook that is not signed yet."""
+
+    method: Method
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def compose(claimed: Claimed) -> Request:
+    """Return the request that the attempt *claimed* makes.
+
+    Raises:
+        Unrenderable: One of the target's templates makes nothing that can be sent of this signal.
+    """
+    target, due = claimed.target, claimed.due
+    further = {"deliveryId": due.delivery_id, "attempt": due.attempt, "subscriptionId": due.subscription_id}
+    if not _has_templates(target):
+        body = signal_json(claimed.signal, further)
+        headers = {**target.headers, "content-type": JSON}
+        return Request(method=target.method, url=target.address, headers=headers, body=body)
+    context = signal_members(claimed.signal, further)
+    headers = {name: render_header(value, context) for name, value in target.headers.items()}
+    if target.body_template is None:
+        body, headers["content-type"] = signal_json(claimed.signal, further), JSON
+    else:
+        kind = next((name for name in headers if name.lower() == "content-type"), "content-type")
+        body = render_body(target.body_template, headers.setdefault(kind, JSON), context)
+        if not body:
+            del headers[kind]
+    return Request(method=target.method, url=render_url(target.address, context), headers=headers, body=body)
+
+
+def _has_templates(target: Target) -> bool:
+    return target.body_template is not None or any(map(is_template, (target.address, *target.headers.values())))
