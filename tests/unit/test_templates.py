@@ -150,7 +150,7 @@ def test_a_header_keeps_what_can_be_in_it():
     assert render_header("{{payload.lines}} é", CONTEXT | {"payload": {"lines": "a\r\nX: é1"}}) == "aX: 1 é"
 
 
-@given(st.text(min_size=1).filter(lambda text: text not in {".", ".."}))
+@given(st.text(min_size=1, max_size=80).filter(lambda text: text not in {".", ".."}))
 def test_a_value_stays_in_its_part_of_a_url(value):
     url = render_url("https://h/a/{{payload.v}}/b?q={{payload.v}}", {"payload": {"v": value}})
     head, part, tail = url.split("/", 4)[2], url.split("/")[4], url.split("/")[5]
