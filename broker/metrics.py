@@ -22,6 +22,7 @@
 | signal_broker_circuits_opened_total | | circuits opened, again after a failed try too |
 | signal_broker_circuits_open | | circuits that are not closed (measured by the scheduler) |
 | signal_broker_oldest_held_seconds | | for how long the oldest held delivery is owed (measured by the scheduler) |
+| signal_broker_unaccounted | | deliveries owed that are in no state; 0, or it is a defect (measured by the scheduler) |
 | signal_broker_messages_poisoned_total | queue | messages rejected to a dead queue |
 """
 
@@ -65,6 +66,7 @@ CIRCUITS = Gauge("signal_broker_circuits_open", "Circuits that are not closed.",
 OLDEST_HELD = Gauge(
     "signal_broker_oldest_held_seconds", "For how long the oldest delivery is owed that is held.", registry=REGISTRY
 )
+UNACCOUNTED = Gauge("signal_broker_unaccounted", "Deliveries owed that are in no state.", registry=REGISTRY)
 POISONED = _counter("messages_poisoned", "Messages rejected to a dead queue.", "queue")
 
 

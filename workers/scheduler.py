@@ -27,6 +27,9 @@ _LIMIT = 1000
 _SIGNALS = 100
 """How many scheduled signals one sweep takes: their payloads come along."""
 
+_DELTAS = 10_000
+"""How many changes of the books are folded at a time."""
+
 log = structlog.get_logger()
 
 
@@ -63,8 +66,9 @@ class Scheduler:
                 repaired = await self.repair()
                 published = await self.publish_scheduled()
                 await self._signals.forget_idempotency_keys()
+                folded = await self._deliveries.fold_ledger(limit=_DELTAS)
                 await self.count()
-                more = max(released, repaired) == _LIMIT or published == _SIGNALS
+                more = max(released, repaired) == _LIMIT or published == _SIGNALS or folded == _DELTAS
             except (StoreUnavailable, TransportError) as error:
                 log.warning("sweep.postponed", error=str(error))
             if not more:
@@ -83,7 +87,7 @@ class Scheduler:
         await self._publish(await self._holds.sweep(look_after=self._settings.republish_after))
 
     async def count(self) -> None:
-        """Every few seconds, measure what is held, and forget what nobody needs any more."""
+        """Every few seconds, measure what is held and look at the books, and forget what nobody needs any more."""
         now = asyncio.get_running_loop().time()
         if now - self._counted < _COUNTING.total_seconds():
             return
@@ -92,6 +96,8 @@ class Scheduler:
         circuits, seconds = await self._holds.census()
         metrics.CIRCUITS.set(circuits)
         metrics.OLDEST_HELD.set(seconds)
+        books = await self._deliveries.ledger()
+        metrics.UNACCOUNTED.set(books.unaccounted)
 
     async def repair(self) -> int:
         """Publish pending deliveries again whose message must be lost; return how many.

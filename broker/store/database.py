@@ -22,7 +22,13 @@ Row = asyncpg.Record
 
 log = structlog.get_logger()
 
-_SERVER_SETTINGS = {"application_name": "signal-broker", "timezone": "UTC", "jit": "off"}
+_SERVER_SETTINGS = {
+    "application_name": "signal-broker",
+    "timezone": "UTC",
+    "jit": "off",
+    # Whoever stops in the middle of a transaction (a machine that is frozen or gone) must not hold up the others.
+    "idle_in_transaction_session_timeout": "10s",
+}
 
 _DOWN = (
     OSError,

@@ -191,11 +191,16 @@ class DeliveryStore:
 
     async def ledger(self, subscription_id: int | None = None) -> Ledger:
         """Return the books in one consistent snapshot."""
-        row = await self._database.fetchrow(_SQL.ledger, subscription_id)
-        assert row is not None  # noqa: S101  (an aggregate returns one row)
+        counts = {row["counted"]: row["n"] for row in await self._database.fetch(_SQL.ledger, subscription_id)}
         return Ledger(
-            recorded=row["recorded"], matched=row["matched"], states={state: row[state.value] for state in State}
+            recorded=counts.get("recorded", 0),
+            matched=counts.get("matched", 0),
+            states={state: counts.get(state.value, 0) for state in State},
         )
+
+    async def fold_ledger(self, *, limit: int) -> int:
+        """Fold at most *limit* of what changed in the books, so that `ledger` need not add it up; return how many."""
+        return int(await self._database.fetchval(_SQL.fold_ledger, limit))
 
 
 async def begin(

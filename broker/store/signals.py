@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -52,6 +53,10 @@ class Numbered:
     execution: tuple[tuple[str, str | None], ...] = ()
 
 
+class _Overtaken(Exception):
+    """Raised when another recorder recorded a signal of the batch just now; the batch has to be looked at again."""
+
+
 class SignalStore:
     """Numbers, records and reads signals."""
 
@@ -97,22 +102,50 @@ class SignalStore:
         with no attempt begun is returned again. *look_after*: when a delivery's message may be given up for lost.
         """
         batch = {signal.id: signal for signal in sorted(signals, key=lambda signal: signal.id)}
-        async with self._database.transaction() as session:
-            new = await self._insert(session, list(batch.values()))
-            due = []
-            if len(new) < len(batch):
-                rows = await session.fetch(_SQL.unbegun, [i for i in batch if i not in new])
-                due = [Due(row["signal_id"], row["subscription_id"], 1) for row in rows]
-            if new:
-                matched = await self._match(session, [signal for signal in batch.values() if signal.id in new])
-                expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
-                due += await self._owe(session, matched, expired, look_after)
+        while True:
+            with suppress(_Overtaken):
+                async with self._database.transaction() as session:
+                    return await self._record(session, batch, look_after)
+
+    async def _record(self, session: Session, batch: Mapping[int, Signal], look_after: timedelta) -> list[Due]:
+        new = await self._unrecorded(session, batch)
+        due = []
+        if len(new) < len(batch):
+            rows = await session.fetch(_SQL.unbegun, [i for i in batch if i not in new])
+            due = [Due(row["signal_id"], row["subscription_id"], 1) for row in rows]
+        if new:
+            signals = [signal for signal in batch.values() if signal.id in new]
+            matched = await self._match(session, signals)
+            await self._note(session, signals, matched)
+            expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
+            due += await self._owe(session, matched, expired, look_after)
+            await self._insert(session, signals)
         return due
 
-    async def _insert(self, session: Session, signals: Sequence[Signal]) -> dict[int, bool]:
-        """Return the ids of those that are new, each with whether it has expired."""
+    async def _unrecorded(self, session: Session, batch: Mapping[int, Signal]) -> dict[int, bool]:
+        """Return the ids of those that are not recorded yet, each with whether it has expired."""
+        expiries = [signal.throw.expires_at for signal in batch.values()]
+        rows = await session.fetch(_SQL.unrecorded, list(batch), expiries)
+        return {row["id"]: row["expired"] for row in rows}
+
+    async def _note(
+        self, session: Session, signals: Sequence[Signal], matched: Sequence[tuple[Signal, Subscription]]
+    ) -> None:
+        """Note that *signals* are recorded, and what is owed.
+
+        Raises:
+            _Overtaken: Another recorder did so for one of them.
+        """
+        owed: dict[int, list[int]] = {signal.id: [] for signal in signals}
+        for signal, subscription in matched:
+            owed[signal.id].append(subscription.id)
+        rows = await session.fetch(_SQL.insert_matches, list(owed), [json.dumps(ids) for ids in owed.values()])
+        if len(rows) < len(owed):
+            raise _Overtaken
+
+    async def _insert(self, session: Session, signals: Sequence[Signal]) -> None:
         throws = [signal.throw for signal in signals]
-        rows = await session.fetch(
+        await session.execute(
             _SQL.insert_signals,
             [signal.id for signal in signals],
             [signal.created_at for signal in signals],
@@ -134,7 +167,6 @@ class SignalStore:
             [(State.SCHEDULED if signal.is_scheduled else State.RECORDED).value for signal in signals],
             [signal.throw.deliver_at if signal.is_scheduled else None for signal in signals],
         )
-        return {row["id"]: row["expired"] for row in rows}
 
     async def _match(self, session: Session, signals: Sequence[Signal]) -> list[tuple[Signal, Subscription]]:
         """Return what is owed; `once` subscriptions are consumed by the first of *signals* that matches."""
@@ -179,10 +211,6 @@ class SignalStore:
     ) -> list[Due]:
         if not matched:
             return []
-        owed = defaultdict(list)
-        for signal, subscription in matched:
-            owed[signal.id].append(subscription.id)
-        await session.execute(_SQL.insert_matches, list(owed), [json.dumps(ids) for ids in owed.values()])
         first = [_first_state(signal, subscription, expired) for signal, subscription in matched]
         await session.execute(
             _SQL.insert_deliveries,
@@ -236,8 +264,8 @@ class SignalStore:
         return bool(await self._database.fetchval(_SQL.was_numbered, signal_id))
 
     async def last_id(self) -> int:
-        """Return the highest id that was recorded; 0 without any."""
-        return int(await self._database.fetchval(_SQL.last_id))
+        """Return the id of the signal that was recorded last; 0 without any."""
+        return int(await self._database.fetchval(_SQL.last_id) or 0)
 
     async def page(
         self,
@@ -254,10 +282,17 @@ class SignalStore:
         until: datetime | None = None,
         state: str | None = None,
     ) -> list[Signal]:
-        """Return recorded signals in ascending order of ids; *tenants* are those the caller sees (None: all)."""
+        """Return signals in the order in which they were recorded; *tenants* are those the caller sees (None: all).
+
+        What is recorded later comes later, so who goes on after the last one of a page never misses any. That order is
+        nearly, but not always, that of ids. All that have higher ids follow a signal *after_id* that is not recorded.
+        """
+        start = await self._database.fetchrow(_SQL.start_page, after_id, since)
+        assert start is not None  # noqa: S101  (it returns one row)
         rows = await self._database.fetch(
             _SQL.list_signals,
-            after_id,
+            start["position"],
+            None if start["known"] else after_id,
             name,
             tenant_id,
             execution_id,
@@ -266,8 +301,8 @@ class SignalStore:
             source_id,
             since,
             until,
-            limit,
             state,
+            limit,
         )
         return [read_signal(row) for row in rows]
 

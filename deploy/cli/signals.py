@@ -37,8 +37,6 @@ _MEMBERS = {
 """The options of a throw, as members of its document."""
 
 _LOOK_EVERY = 0.5
-_SETTLED_AFTER = 5.0
-"""Recorders work side by side, so a signal may be recorded this many seconds after one with a higher id."""
 
 
 @click.command(
@@ -119,7 +117,12 @@ def _read_payload(text: str | None, file: BinaryIO | None, limit: int) -> bytes:
 
 @click.command(epilog=example("signal-broker tail --name 'policy.#'", "signal-broker tail --since-id 0 --count 10"))
 @click.option("--name", "pattern", default="#", metavar="PATTERN", help="Only signals that this name or pattern names.")
-@click.option("--since-id", type=click.IntRange(0), metavar="N", help="Begin after this id instead of now.")
+@click.option(
+    "--since-id",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Begin after this signal (0: with the first) instead of now.",
+)
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after so many.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document per line.")
 @with_store
@@ -140,20 +143,12 @@ async def tail(admin: Admin, *, pattern: str, since_id: int | None, count: int |
 
 
 async def _follow(signals: SignalStore, after: int, stopping: asyncio.Event) -> AsyncIterator[Signal]:
-    """Yield the signals that are recorded after the id *after*, each once, until *stopping* is set."""
-    clock = asyncio.get_running_loop().time
-    seen: dict[int, float] = {}
+    """Yield the signals that are recorded after the one with the id *after*, each once, until *stopping* is set."""
     while not stopping.is_set():
-        position = after
-        while page := await signals.page(after_id=position, limit=500):
-            position = page[-1].id
+        while page := await signals.page(after_id=after, limit=500):
             for signal in page:
-                if signal.id not in seen:
-                    seen[signal.id] = clock()
-                    yield signal
-        settled = [signal_id for signal_id, when in seen.items() if clock() - when > _SETTLED_AFTER]
-        after = max(settled, default=after)
-        seen = {signal_id: when for signal_id, when in seen.items() if signal_id > after}
+                yield signal
+            after = page[-1].id
         with suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_EVERY):
                 await stopping.wait()

@@ -22,7 +22,6 @@ from gateway.native.answers import signal_document
 from gateway.native.deliveries import PAGE_PARAMETERS, delivery_page
 from gateway.native.throws import admitting, read_throw
 from gateway.queries import (
-    AFTER_ID,
     EXECUTION_ID,
     ID,
     LIMIT,
@@ -54,7 +53,11 @@ _LIST_PARAMETERS = (
     Parameter("state", "Only those in this state.", {"type": "string", "enum": [s.value for s in _RECORDED]}),
     Parameter("since", "Only those accepted at this moment or later.", MOMENT),
     Parameter("until", "Only those accepted before this moment.", MOMENT),
-    AFTER_ID,
+    Parameter(
+        "afterId",
+        "Only what was recorded after this signal: `next` of the page before, or the last one that you have.",
+        ID,
+    ),
     LIMIT,
 )
 

@@ -49,7 +49,8 @@ async def test_ids_ascend_in_the_order_of_the_batch(client, name):
     assert ids == sorted(set(ids))
     assert await recorded_ids(client, name, 1000) == ids
     page = await client.get(f"/v1/signals?name={name}&limit=1000")
-    assert [signal["payload"] for signal in page["items"]] == list(range(1000))
+    signals = sorted(page["items"], key=lambda signal: signal["id"])
+    assert [signal["payload"] for signal in signals] == list(range(1000))
 
 
 async def test_every_payload_is_carried_untouched(client, webhooks, name):

@@ -47,7 +47,7 @@ async def matched(client, signal_id):
 
 
 async def recorded_ids(client, name, count):
-    """Return the ids of the signals of that name once *count* of them are recorded."""
+    """Return the ids of the signals of that name, ascending, once *count* of them are recorded."""
 
     async def get():
         page = await client.get(f"/v1/signals?name={name}&limit=1000")
@@ -55,7 +55,7 @@ async def recorded_ids(client, name, count):
 
     signals = await eventually(get)
     assert len(signals) == count
-    return [signal["id"] for signal in signals]
+    return sorted(signal["id"] for signal in signals)
 
 
 async def delivery(client, signal, subscription, state):

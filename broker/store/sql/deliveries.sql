@@ -126,14 +126,34 @@ WHERE signal_id = $1 AND subscription_id = $2 AND state = 'dead'
 RETURNING signal_id;
 
 -- name: ledger
--- The books in one snapshot; $1: of one subscription, or null for all.
-SELECT
-    (SELECT count(*) FROM signals) AS recorded,
-    (SELECT coalesce(sum(CASE WHEN $1::bigint IS NULL THEN cardinality(subscription_ids) ELSE 1 END), 0)
-     FROM matches WHERE $1::bigint IS NULL OR subscription_ids @> ARRAY[$1::bigint])::bigint AS matched,
-    count(*) FILTER (WHERE state = 'pending') AS pending,
-    count(*) FILTER (WHERE state = 'parked') AS parked,
-    count(*) FILTER (WHERE state = 'delivered') AS delivered,
-    count(*) FILTER (WHERE state = 'dead') AS dead,
-    count(*) FILTER (WHERE state = 'cancelled') AS cancelled
-FROM deliveries WHERE $1::bigint IS NULL OR subscription_id = $1;
+-- The books in one snapshot; $1: of one subscription, or null for all. Signals are counted for all, always.
+SELECT counted, sum(n)::bigint AS n
+FROM (
+    SELECT counted, n FROM ledger_tallies
+    WHERE subscription_id = coalesce($1, 0) OR (subscription_id = 0 AND counted = 'recorded')
+    UNION ALL
+    SELECT counted, n FROM ledger_deltas
+    WHERE $1::bigint IS NULL OR subscription_id = $1 OR counted = 'recorded'
+) AS counts
+GROUP BY counted;
+
+-- name: fold_ledger
+-- Add up to $1 deltas to the tallies, each subscription's and those of all (0); any number of schedulers may do this at
+-- once. Return how many there were.
+WITH taken AS (
+    DELETE FROM ledger_deltas
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM ledger_deltas LIMIT $1 FOR UPDATE SKIP LOCKED))
+    RETURNING subscription_id, counted, n
+), folded AS (
+    INSERT INTO ledger_tallies AS known (subscription_id, counted, n)
+    SELECT subscription_id, counted, sum(n)
+    FROM (
+        SELECT subscription_id, counted, n FROM taken WHERE subscription_id <> 0
+        UNION ALL
+        SELECT 0, counted, n FROM taken
+    ) AS counts
+    GROUP BY subscription_id, counted
+    ORDER BY subscription_id, counted
+    ON CONFLICT (subscription_id, counted) DO UPDATE SET n = known.n + EXCLUDED.n
+)
+SELECT count(*) FROM taken;

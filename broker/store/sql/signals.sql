@@ -41,28 +41,12 @@ LEFT JOIN LATERAL (
 ) AS w ON n.execution_id IS NOT NULL
 ORDER BY n.position;
 
--- name: insert_signals
--- Record signals; those that are recorded already are left alone and not returned.
--- What came in by signal endpoints is counted by name and day, in that order so that no two recorders block each other.
-WITH recorded AS (
-    INSERT INTO signals (id, created_at, name, scope, tenant_id, execution_id, reach, payload, types,
-                         source, source_id, token_id, business_key, traceparent, ordering_key, deliver_at, expires_at,
-                        state, due_at)
-    SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::json[],
-                         $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::text[], $14::text[],
-                         $15::text[], $16::timestamptz[], $17::timestamptz[], $18::text[], $19::timestamptz[])
-    ON CONFLICT (id) DO NOTHING
-    RETURNING id, created_at, name, source, expires_at
-), counted AS (
-    INSERT INTO endpoint_days AS known (name, day, signals, first_id, last_id)
-    SELECT name, (created_at AT TIME ZONE 'UTC')::date, count(*), min(id), max(id)
-    FROM recorded WHERE source = 'signal-endpoint' GROUP BY 1, 2 ORDER BY 1, 2
-    ON CONFLICT (name, day) DO UPDATE SET
-        signals = known.signals + EXCLUDED.signals,
-        first_id = least(known.first_id, EXCLUDED.first_id),
-        last_id = greatest(known.last_id, EXCLUDED.last_id)
-)
-SELECT id, expires_at IS NOT NULL AND expires_at <= now() AS expired FROM recorded;
+-- name: unrecorded
+-- Which of signals $1, which expire at $2, are not recorded, each with whether it has expired. (OFFSET 0, because then it is
+-- always a look-up by key, whatever the statistics say.)
+SELECT s.id, s.expires_at IS NOT NULL AND s.expires_at <= now() AS expired
+FROM unnest($1::bigint[], $2::timestamptz[]) AS s (id, expires_at)
+WHERE NOT EXISTS (SELECT FROM matches WHERE signal_id = s.id OFFSET 0);
 
 -- name: candidates
 -- Subscriptions that may match signals named $1 with ids from $2 to $3: a superset; the matcher decides.
@@ -98,10 +82,37 @@ FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[
     AS d (signal_id, subscription_id, state, reason, parked_until);
 
 -- name: insert_matches
--- Note what was owed: signal $1 of position i to the subscriptions listed as JSON in $2 at position i.
+-- Note what was owed: each of signals $1 to the subscriptions listed in $2 (JSON). Not returned are those that another
+-- recorder noted at the same moment.
 INSERT INTO matches (signal_id, subscription_ids)
 SELECT signal_id, ARRAY(SELECT json_array_elements_text(ids)::bigint)
-FROM unnest($1::bigint[], $2::json[]) AS m (signal_id, ids);
+FROM unnest($1::bigint[], $2::json[]) AS m (signal_id, ids)
+ON CONFLICT (signal_id) DO NOTHING
+RETURNING signal_id;
+
+-- name: insert_signals
+-- Record signals. This is the last statement of a recording, and the lock is held until that is committed and visible: so
+-- positions become visible in ascending order, and who has read up to one never misses a lower one.
+-- What came in by signal endpoints is counted by name and day.
+WITH lock AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock(7305004)
+), recorded AS (
+    INSERT INTO signals (id, created_at, name, scope, tenant_id, execution_id, reach, payload, types,
+                         source, source_id, token_id, business_key, traceparent, ordering_key, deliver_at, expires_at,
+                         state, due_at, position, recorded_at)
+    SELECT s.*, nextval('signal_positions'), clock_timestamp()
+    FROM lock, unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::json[],
+                      $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::text[], $14::text[],
+                      $15::text[], $16::timestamptz[], $17::timestamptz[], $18::text[], $19::timestamptz[]) AS s
+    RETURNING id, created_at, name, source
+)
+INSERT INTO endpoint_days AS known (name, day, signals, first_id, last_id)
+SELECT name, (created_at AT TIME ZONE 'UTC')::date, count(*), min(id), max(id)
+FROM recorded WHERE source = 'signal-endpoint' GROUP BY 1, 2
+ON CONFLICT (name, day) DO UPDATE SET
+    signals = known.signals + EXCLUDED.signals,
+    first_id = least(known.first_id, EXCLUDED.first_id),
+    last_id = greatest(known.last_id, EXCLUDED.last_id);
 
 -- name: unbegun
 -- Pending deliveries of signals $1 that no attempt was begun at: their messages may never have been published.
@@ -154,27 +165,52 @@ SELECT * FROM signals WHERE id = $1;
 SELECT $1 <= last_value FROM signal_ids;
 
 -- name: last_id
-SELECT coalesce(max(id), 0) FROM signals;
+-- The id of the signal that was recorded last.
+SELECT id FROM signals ORDER BY position DESC LIMIT 1;
+
+-- name: start_page
+-- After which position to look for what comes after signal $1, and was accepted at $2 or later (null: at any time); and
+-- whether that signal is recorded. If it is not, whatever has a higher id comes after it: all that was accepted, and so
+-- recorded, after the recorded signal with the next lower id was accepted.
+-- `recorded_at` ascends with the position; the minute is for a server whose clock is behind its predecessor's.
+WITH known AS (
+    SELECT position FROM signals WHERE id = $1
+), since AS (
+    SELECT greatest($2::timestamptz, (
+        SELECT created_at FROM signals WHERE id < $1 AND NOT EXISTS (SELECT FROM known) ORDER BY id DESC LIMIT 1
+    )) - interval '1 minute' AS moment
+)
+SELECT EXISTS (SELECT FROM known) AS known, greatest(
+    (SELECT position FROM known),
+    CASE WHEN moment IS NULL THEN 0 ELSE coalesce(
+        (SELECT position - 1 FROM signals WHERE recorded_at >= moment ORDER BY recorded_at LIMIT 1),
+        (SELECT max(position) FROM signals),
+        0
+    ) END
+) AS position
+FROM since;
 
 -- name: list_signals
--- A page of signals in ascending order of ids. Null filters are no filters; $5 tenants and $6: what the caller sees.
+-- A page of signals in the order of recording, after position $1 and with ids after $2. Null filters are no filters;
+-- $6: the tenants the caller sees.
 SELECT * FROM signals
-WHERE id > $1
-  AND ($2::text IS NULL OR name = $2)
-  AND ($3::text IS NULL OR tenant_id = $3)
-  AND ($4::text IS NULL OR execution_id = $4)
-  AND ($5::text[] IS NULL OR (
-      (tenant_id IS NULL OR tenant_id = ANY ($5))
+WHERE position > $1
+  AND ($2::bigint IS NULL OR id > $2)
+  AND ($3::text IS NULL OR name = $3)
+  AND ($4::text IS NULL OR tenant_id = $4)
+  AND ($5::text IS NULL OR execution_id = $5)
+  AND ($6::text[] IS NULL OR (
+      (tenant_id IS NULL OR tenant_id = ANY ($6))
       AND (reach IS NULL OR json_array_length(reach) = 0
-           OR EXISTS (SELECT FROM json_array_elements_text(reach) AS r (tenant) WHERE r.tenant = ANY ($5)))
+           OR EXISTS (SELECT FROM json_array_elements_text(reach) AS r (tenant) WHERE r.tenant = ANY ($6)))
   ))
-  AND ($6::text IS NULL OR source = $6)
-  AND ($7::bigint IS NULL OR source_id = $7)
-  AND ($8::timestamptz IS NULL OR created_at >= $8)
-  AND ($9::timestamptz IS NULL OR created_at < $9)
+  AND ($7::text IS NULL OR source = $7)
+  AND ($8::bigint IS NULL OR source_id = $8)
+  AND ($9::timestamptz IS NULL OR created_at >= $9)
+  AND ($10::timestamptz IS NULL OR created_at < $10)
   AND ($11::text IS NULL OR state = $11)
-ORDER BY id
-LIMIT $10;
+ORDER BY position
+LIMIT $12;
 
 -- name: forget_idempotency_keys
 -- Forget keys older than a day; at most $1 at a time.

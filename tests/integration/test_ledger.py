@@ -1,0 +1,236 @@
+"""The books are kept, not counted: what is kept is what a full count comes to, at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+
+import pytest
+
+from broker import metrics
+from broker.deliveries import Outcome, Reason, Result, State
+from broker.settings import Settings
+from broker.signals import Signal, Throw
+from broker.store.database import Database
+from broker.store.deliveries import DeliveryStore, Ended
+from broker.store.holds import HoldStore
+from broker.store.signals import SignalStore
+from broker.store.subscriptions import SubscriptionStore
+from broker.subscriptions import Kind, Target, Terms
+from broker.transport.embedded import EmbeddedTransport
+from tests.support.postgres import on_database
+from workers.scheduler import Scheduler
+
+SECOND = timedelta(seconds=1)
+LOOK_AFTER = timedelta(seconds=30)
+QUEUE = Target(kind=Kind.QUEUE, address="q")
+ENDS = [
+    (State.DELIVERED, Outcome.SUCCEEDED, None),
+    (State.PARKED, Outcome.REFUSED, timedelta(0)),
+    (State.PARKED, Outcome.REFUSED, timedelta(hours=1)),
+    (State.DEAD, Outcome.REFUSED, None),
+]
+
+FULL_COUNT = """
+SELECT
+    (SELECT count(*) FROM signals) AS recorded,
+    (SELECT coalesce(sum(CASE WHEN $1::bigint IS NULL THEN cardinality(subscription_ids) ELSE 1 END), 0)::bigint
+     FROM matches WHERE $1::bigint IS NULL OR subscription_ids @> ARRAY[$1::bigint]) AS matched,
+    count(*) FILTER (WHERE state = 'pending') AS pending,
+    count(*) FILTER (WHERE state = 'parked') AS parked,
+    count(*) FILTER (WHERE state = 'delivered') AS delivered,
+    count(*) FILTER (WHERE state = 'dead') AS dead,
+    count(*) FILTER (WHERE state = 'cancelled') AS cancelled
+FROM deliveries WHERE $1::bigint IS NULL OR subscription_id = $1
+"""
+
+
+@pytest.fixture
+def signals(database):
+    return SignalStore(database)
+
+
+@pytest.fixture
+def subscriptions(database):
+    return SubscriptionStore(database)
+
+
+@pytest.fixture
+def deliveries(database):
+    return DeliveryStore(database)
+
+
+@pytest.fixture
+def record(signals):
+    """Call it to record signals of these names; it returns what is due."""
+
+    async def record(*names):
+        throws = [Throw(name=name) for name in names]
+        numbered = await signals.number([(throw, None) for throw in throws])
+        batch = [
+            Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)
+        ]
+        return await signals.record(batch, look_after=LOOK_AFTER)
+
+    return record
+
+
+async def compare(database, subscription_id=None):
+    """Return the ledger, which must be what a full count comes to in the very same snapshot."""
+    async with database.transaction() as session:
+        await session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        ledger = await DeliveryStore(session).ledger(subscription_id)
+        row = await session.fetchrow(FULL_COUNT, subscription_id)
+    kept = {"recorded": ledger.recorded, "matched": ledger.matched} | {s.value: n for s, n in ledger.states.items()}
+    assert kept == dict(row)
+    assert ledger.unaccounted == 0
+    return ledger
+
+
+class Bustle:
+    """Recorders, deliverers, schedulers and operators at work, as chance will have it."""
+
+    def __init__(self, record, subscriptions, deliveries):
+        self.record, self.subscriptions, self.deliveries = record, subscriptions, deliveries
+        self.chance = random.Random(7)
+        self.due = []
+
+    async def throw(self):
+        for _ in range(25):
+            self.due += await self.record(*self.chance.choices(["a", "b", "a.b", "nobody"], k=4))
+
+    async def attempt(self):
+        for _ in range(40):
+            dues = [self.due.pop() for _ in range(min(5, len(self.due)))]
+            begun = await self.deliveries.claim([(due, False) for due in dues], timeout=SECOND, grace=LOOK_AFTER)
+            await self.deliveries.finish(
+                [ended(claimed.due, *self.chance.choice(ENDS)) for claimed in begun if claimed is not None]
+            )
+
+    async def sweep(self):
+        for _ in range(40):
+            self.due += await self.deliveries.release(limit=5, look_after=LOOK_AFTER)
+            await self.deliveries.fold_ledger(limit=self.chance.choice([1, 20, 10_000]))
+
+    async def operate(self, delete):
+        for turn in range(30):
+            for row in await self.deliveries.page(state="dead", limit=3):
+                await self.deliveries.redrive((row["signal_id"], row["subscription_id"]))
+            if turn % 10 == 5:
+                await self.subscriptions.delete(delete.pop())
+
+
+def ended(due, state, outcome, pause):
+    return Ended(
+        due=due,
+        result=Result(outcome=outcome),
+        state=state,
+        pause=pause,
+        reason=Reason.RETRY.value if state is State.PARKED else None,
+        started_at=datetime.now(UTC),
+        duration=SECOND,
+    )
+
+
+async def test_what_is_kept_is_what_a_full_count_comes_to_at_any_moment(record, subscriptions, deliveries, database):
+    made = [
+        (await subscriptions.create(Terms(name=name, targets=(QUEUE,), once=once), secret=None)).id
+        for name, once in [("a", False), ("#", False), ("b", True), ("a", False), ("*.b", True), ("b", False)]
+    ]
+    bustle = Bustle(record, subscriptions, deliveries)
+
+    async def look():
+        for turn in range(40):
+            await compare(database, None if turn % 2 else bustle.chance.choice(made))
+
+    await asyncio.gather(
+        *(work() for work in (bustle.throw, bustle.attempt, bustle.sweep) * 2), bustle.operate(made[3:]), look()
+    )
+    while await deliveries.fold_ledger(limit=100):
+        await compare(database)
+    ledger = await compare(database)
+    assert ledger.recorded == 200
+    assert all(ledger.states[state] for state in (State.DELIVERED, State.PARKED, State.CANCELLED)), ledger
+    for subscription_id in made:
+        await compare(database, subscription_id)
+
+
+async def test_a_statement_that_leaves_the_states_alone_leaves_nothing_to_fold(
+    record, subscriptions, deliveries, database
+):
+    await subscriptions.create(Terms(name="a", targets=(QUEUE,)), secret=None)
+    (due,) = await record("a")
+    assert await deliveries.fold_ledger(limit=100) == 3, "a signal, a match, a pending delivery"
+    assert await deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND) != [None]
+    await deliveries.repair(limit=10, look_after=LOOK_AFTER)
+    assert await deliveries.fold_ledger(limit=100) == 0
+
+
+async def test_the_books_are_right_after_deletions_behind_the_product(record, subscriptions, deliveries, database):
+    """Whoever deletes signals with all that belongs to them, and adds to what was owed, finds the books balanced."""
+    first = await subscriptions.create(Terms(name="a", targets=(QUEUE,)), secret=None)
+    second = await subscriptions.create(Terms(name="#", targets=(QUEUE,)), secret=None)
+    await record("a", "a", "b", "a")
+    for table in ("signals", "matches", "deliveries"):
+        column = "id" if table == "signals" else "signal_id"
+        await database.execute(f"DELETE FROM {table} WHERE {column} = (SELECT min({column}) FROM {table})")
+    await database.execute("UPDATE matches SET subscription_ids = $1 WHERE cardinality(subscription_ids) = 1", [2, 3])
+    await database.execute(
+        "INSERT INTO deliveries SELECT signal_id, 3, 'dead' FROM deliveries GROUP BY signal_id HAVING count(*) = 1"
+    )
+    assert [first.id, second.id] == [1, 2]
+    for _ in range(2):
+        assert (await compare(database)).matched == 6
+        assert (await compare(database, 1)).matched == 2
+        assert (await compare(database, 3)).states[State.DEAD] == 1
+        await deliveries.fold_ledger(limit=100)
+
+
+async def test_a_delivery_that_vanishes_is_unaccounted_for_and_the_metric_says_so(
+    record, subscriptions, deliveries, signals, database
+):
+    settings = Settings()
+    subscription = await subscriptions.create(Terms(name="a", targets=(QUEUE,)), secret=None)
+    await record("a", "a", "a")
+    async with EmbeddedTransport(database) as transport:
+
+        async def measured():
+            await Scheduler(transport, deliveries, HoldStore(database), signals, settings).count()
+            return metrics.REGISTRY.get_sample_value("signal_broker_unaccounted")
+
+        assert await measured() == 0
+        await database.execute("DELETE FROM deliveries WHERE signal_id = (SELECT max(signal_id) FROM deliveries)")
+        assert await measured() == 1
+    assert (await deliveries.ledger(subscription.id)).unaccounted == 1
+    await deliveries.fold_ledger(limit=100)
+    assert (await deliveries.ledger(subscription.id)).unaccounted == 1
+
+
+async def test_the_migration_takes_over_what_is_there(postgres_url):
+    steps = [step for step in (files("broker.store") / "migrations").iterdir() if step.name.endswith(".sql")]
+    scripts = {step.name: step.read_text() for step in sorted(steps, key=lambda step: step.name)}
+    async with Database(postgres_url, size=1) as server:
+        await server.execute("CREATE DATABASE migrated_ledger")
+        try:
+            async with Database(on_database(postgres_url, "migrated_ledger")) as database:
+                for name, script in scripts.items():
+                    if name == "0006.sql":
+                        await database.execute("""
+                            INSERT INTO signals (id, created_at, name, scope, payload, types, source)
+                            SELECT id, now(), 'a', 'broadcast', '{}', '{}', 'native'
+                            FROM generate_series(10, 14, 2) AS id;
+                            INSERT INTO matches VALUES (10, '{1,2}'), (12, '{2}');
+                            INSERT INTO deliveries VALUES (10, 1, 'dead'), (10, 2, 'pending'), (12, 2, 'delivered');
+                        """)
+                    await database.execute(script)
+                assert [(await compare(database, of)).matched for of in (None, 1, 2, 3)] == [3, 1, 2, 0]
+                assert [signal.id for signal in await SignalStore(database).page(after_id=10)] == [12, 14]
+                late = Signal(id=11, created_at=datetime.now(UTC), throw=Throw(name="a"))
+                known = Signal(id=14, created_at=datetime.now(UTC), throw=Throw(name="a"))
+                await SignalStore(database).record([late, known], look_after=LOOK_AFTER)
+                assert (await compare(database)).recorded == 4
+                assert [signal.id for signal in await SignalStore(database).page(after_id=12)] == [14, 11]
+        finally:
+            await server.execute("DROP DATABASE migrated_ledger WITH (FORCE)")

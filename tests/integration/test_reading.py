@@ -1,0 +1,205 @@
+"""Whoever reads recorded signals page by page misses none, however late it was recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from broker.signals import Signal, Throw
+from broker.store.database import Database
+from broker.store.signals import SignalStore
+from broker.store.subscriptions import SubscriptionStore
+from broker.subscriptions import Kind, Target, Terms
+from tests.support.eventually import eventually
+from tests.support.throwing import recorded_ids, throw
+
+LOOK_AFTER = timedelta(seconds=30)
+
+
+@pytest.fixture
+def signals(database):
+    return SignalStore(database)
+
+
+@pytest.fixture
+def accept(signals):
+    """Call it to number throws of these names, in their order."""
+
+    async def accept(*names):
+        throws = [Throw(name=name) for name in names]
+        numbered = await signals.number([(throw, None) for throw in throws])
+        return [
+            Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)
+        ]
+
+    return accept
+
+
+@pytest.fixture
+def record(signals):
+    async def record(*batch):
+        await signals.record(batch, look_after=LOOK_AFTER)
+
+    return record
+
+
+@pytest.fixture
+def read(signals):
+    """Call it with filters to return the ids of a page."""
+
+    async def read(**filters):
+        return [signal.id for signal in await signals.page(**filters)]
+
+    return read
+
+
+class Unhurried(Database):
+    """Its transactions have done everything but the commit once `done` is set; they commit when `go` is."""
+
+    def __init__(self, url):
+        super().__init__(url)
+        self.done, self.go = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def transaction(self):
+        async with super().transaction() as session:
+            yield session
+            self.done.set()
+            await self.go.wait()
+
+
+@pytest.fixture
+async def unhurried(database_url):
+    async with Unhurried(database_url) as database:
+        yield database
+
+
+async def waiting(database):
+    """Return how many statements wait for somebody else's lock."""
+    return await database.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+
+
+async def test_a_signal_that_is_recorded_after_one_with_a_higher_id_is_read_after_it(accept, record, read, database):
+    """The recorder of the first one is held up in the middle of its transaction, while another records the second."""
+    subscription = await SubscriptionStore(database).create(
+        Terms(name="first", targets=(Target(kind=Kind.QUEUE, address="q"),), once=True), secret=None
+    )
+    first, second = await accept("first", "second")
+    async with database.transaction() as holding:
+        await holding.execute("SELECT FROM subscriptions WHERE id = $1 FOR UPDATE", subscription.id)
+        slow = asyncio.create_task(record(first))
+        await eventually(lambda: waiting(database))
+        await record(second)
+        assert await read() == [second.id]
+    await slow
+    assert await read(after_id=second.id) == [first.id]
+    assert await read() == [second.id, first.id]
+    assert await read(after_id=first.id) == []
+
+
+async def test_nobody_records_past_a_recorder_whose_signals_are_not_visible_yet(
+    accept, record, read, signals, unhurried
+):
+    earlier, later, last = await accept("a", "a", "a")
+    before = asyncio.create_task(SignalStore(unhurried).record([later], look_after=LOOK_AFTER))
+    await unhurried.done.wait()
+    behind = asyncio.create_task(record(earlier))
+    await eventually(lambda: waiting(unhurried))
+    assert await read() == []
+    unhurried.go.set()
+    await asyncio.gather(before, behind)
+    assert await read() == [later.id, earlier.id]
+    await record(last)
+    assert await read(after_id=later.id) == [earlier.id, last.id]
+    assert await signals.last_id() == last.id
+
+
+async def test_a_recorder_that_was_overtaken_looks_again(accept, record, signals, unhurried):
+    """Both found the signal unrecorded; the second one of them finds out when it notes what is owed."""
+    known, new = await accept("a", "b")
+    first = asyncio.create_task(SignalStore(unhurried).record([known], look_after=LOOK_AFTER))
+    await unhurried.done.wait()
+    overtaken = asyncio.create_task(record(known, new))
+    await eventually(lambda: waiting(unhurried))
+    unhurried.go.set()
+    await asyncio.gather(first, overtaken)
+    assert [signal.throw.name for signal in await signals.page()] == ["a", "b"]
+
+
+async def test_recorders_side_by_side_leave_no_gap_for_a_reader(accept, record, read):
+    """Their batches are large and small and overlap in time and in ids, and somebody pages as they come in."""
+    accepted = await accept(*["a", "b"] * 300)
+    shuffled, chance = list(accepted), random.Random(3)
+    chance.shuffle(shuffled)
+
+    async def recorder(size):
+        while shuffled:
+            batch = [shuffled.pop() for _ in range(min(size, len(shuffled)))]
+            await record(*batch)
+
+    async def reader(name, count):
+        ids = []
+        while len(ids) < count:
+            ids += await read(after_id=ids[-1] if ids else 0, limit=chance.randint(1, 30), name=name)
+        return ids
+
+    async with asyncio.timeout(30):
+        *_, everything, named = await asyncio.gather(*map(recorder, (1, 2, 60)), reader(None, 600), reader("b", 300))
+    assert sorted(everything) == [signal.id for signal in accepted]
+    assert sorted(named) == [signal.id for signal in accepted if signal.throw.name == "b"]
+
+
+async def test_an_id_that_is_not_recorded_is_followed_by_all_with_higher_ids(accept, record, read):
+    lost, first, waits, second, late = await accept("a", "a", "a", "a", "a")
+    await record(first, late)
+    assert await read(after_id=lost.id) == [first.id, late.id]
+    assert await read(after_id=waits.id) == [late.id]
+    await record(second)
+    assert await read(after_id=waits.id) == [late.id, second.id]
+    await record(waits)
+    assert await read(after_id=waits.id) == []
+    assert await read(after_id=late.id) == [second.id, waits.id]
+    assert await read(after_id=late.id + 1) == []
+
+
+async def test_a_page_since_a_moment_holds_what_was_recorded_long_after_it(accept, record, read, database):
+    old, late, young = await accept("a", "a", "a")
+    await record(old)
+    await record(young, late)
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
+    hours = {old.id: (1, 1), late.id: (3, 6), young.id: (4, 5)}
+    for signal_id, (created, recorded) in hours.items():
+        await database.execute(
+            "UPDATE signals SET created_at = $2, recorded_at = $3 WHERE id = $1",
+            signal_id,
+            noon + timedelta(hours=created),
+            noon + timedelta(hours=recorded),
+        )
+    await database.execute(
+        "UPDATE signals SET position = (SELECT count(*) FROM signals AS s WHERE s.recorded_at < signals.recorded_at)"
+    )
+    assert await read(since=noon) == [old.id, young.id, late.id]
+    assert await read(since=noon + timedelta(hours=2)) == [young.id, late.id]
+    assert await read(since=noon + timedelta(hours=3, minutes=30)) == [young.id]
+    assert await read(since=noon + timedelta(hours=2), until=noon + timedelta(hours=4)) == [late.id]
+    assert await read(since=noon + timedelta(hours=7)) == []
+    assert await read(since=noon, after_id=young.id) == [late.id]
+
+
+@pytest.mark.parametrize("product", ["embedded"], indirect=True, scope="session")
+async def test_the_next_page_begins_after_the_last_item_whatever_its_id(client, product, name):
+    for _ in range(3):
+        await throw(client, name)
+    await recorded_ids(client, name, 3)
+    whole = await client.get(f"/v1/signals?name={name}")
+    first, second, third = (item["id"] for item in whole["items"])
+    page = await client.get(f"/v1/signals?name={name}&limit=2")
+    assert ([item["id"] for item in page["items"]], page["next"]) == ([first, second], str(second))
+    page = await client.get(f"/v1/signals?name={name}&limit=2&afterId={page['next']}")
+    assert ([item["id"] for item in page["items"]], page["next"]) == ([third], None)
