@@ -14,8 +14,8 @@ r"""Deliveries: one signal owed to one subscription, and the attempts at it.
                              signal cancelled or expired
 
 What is owed of a signal for later is parked at first. A parked delivery is released when it is due (`due_at`). One
-without a `due_at` is held: until its subscription is resumed, or a place among its subscription's attempts in flight is
-free.
+without a `due_at` is held: until its subscription is resumed, a place among its subscription's attempts in flight is
+free, or the delivery before it in its line has ended.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ class Reason(enum.StrEnum):
     """Its target seems to be down."""
     SCHEDULED = "scheduled"
     """Its signal was thrown for later."""
+    ORDERED = "ordered"
+    """Another one of its line goes first; held, until that has ended."""
 
 
 class Outcome(enum.StrEnum):

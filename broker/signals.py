@@ -68,7 +68,8 @@ class Throw:
         source_id: What of the dialect it came by: the endpoint's id.
         token_id: The token that opened the gateway, where it was one of ours.
         business_key: Carried along to the subscribers.
-        ordering_key: Which order, customer or door it is about; carried along.
+        ordering_key: Which order, customer or door it is about: ordered subscriptions get signals with the same one in
+            their order. Carried along.
         deliver_at: Nobody gets it before this moment; None is at once.
         expires_at: Nobody gets it after this moment; None is no end.
         traceparent: W3C trace context, carried along.

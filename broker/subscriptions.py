@@ -29,6 +29,15 @@ class Method(enum.StrEnum):
     DELETE = "DELETE"
 
 
+class HeadOfLine(enum.StrEnum):
+    """What a dead delivery means to those behind it in its line."""
+
+    BLOCK = "block"
+    """They wait until it is redriven."""
+    SKIP = "skip"
+    """They go on."""
+
+
 class Scheme(enum.StrEnum):
     """How a webhook is signed (Standard Webhooks 1.0)."""
 
@@ -72,6 +81,9 @@ class Terms:
         execution_id: The execution that waits here.
         once: Whether the first matching signal consumes it, as it does a BPMN catch event.
         filter: What a signal's payload must hold to match.
+        ordered: Whether signals with the same ordering key are delivered one after the other, in the order in which
+            their throws were answered.
+        head_of_line: What becomes of those behind a dead one, if it is ordered.
         schedule: Pauses between attempts; one more attempt than pauses.
         timeout: How long one attempt may take, or each of its steps; None takes the deliverer's setting.
         max_in_flight: Most attempts at a time, over all deliverers; None is no limit.
@@ -85,6 +97,8 @@ class Terms:
     execution_id: str | None = None
     once: bool = False
     filter: Filter | None = None
+    ordered: bool = False
+    head_of_line: HeadOfLine = HeadOfLine.BLOCK
     schedule: tuple[timedelta, ...] = DEFAULT_SCHEDULE
     timeout: timedelta | None = None
     max_in_flight: int | None = None

@@ -19,6 +19,7 @@ from broker.store.database import Database
 from broker.store.deliveries import DeliveryStore
 from broker.store.endpoints import EndpointStore
 from broker.store.holds import HoldStore
+from broker.store.lines import LineStore
 from broker.store.signals import SignalStore
 from broker.store.subscriptions import SubscriptionStore
 from broker.store.users import UserStore
@@ -69,7 +70,7 @@ async def gateway_app(
     passwords = Passwords(cache)
     guard = Guard(settings.egress_allow, https_only=settings.egress_https_only)
     auth = Authenticator(cache, passwords, settings)
-    async with Intake(transport, signals, settings) as intake:
+    async with Intake(transport, signals, LineStore(database), settings) as intake:
         apis = (
             SignalsApi(intake, signals, deliveries, auth, settings),
             BatchesApi(intake, auth, settings),

@@ -73,7 +73,9 @@ class SignalRequest(Document):
     without_tenant_id: bool = False
     business_key: Annotated[Text, Field(max_length=255)] | None = None
     ordering_key: Id | None = Field(
-        None, description="Which order, customer or door it is about. Recorded and carried along."
+        None,
+        description="Which order, customer or door it is about: ordered subscriptions get signals with the same key one"
+        " after the other.",
     )
     deliver_at: Moment | None = Field(None, description="Nobody gets it before; a moment that is past means at once.")
     expires_at: Moment | None = Field(None, description="Nobody gets it after; what is still owed then is cancelled.")
@@ -120,6 +122,7 @@ class SignalPage(Document):
     next: str | None
 
 
+HeadOfLineName = Literal["block", "skip"]
 SchemeName = Literal["v1", "v1a"]
 MethodName = Literal["POST", "PUT", "PATCH", "DELETE"]
 
@@ -192,6 +195,16 @@ class SubscriptionRequest(Document):
         description="What the payload must hold: paths and conditions, all of which must be met.",
         examples=[{"cpu": {"operator": "NUM_GT", "value": "90"}}],
     )
+    ordered: bool = Field(
+        default=False,
+        description="Whether signals with the same `orderingKey` are delivered one after the other, in the order in"
+        " which their throws were answered.",
+    )
+    head_of_line: HeadOfLineName | None = Field(
+        None,
+        description="For an ordered one: whether those behind a dead delivery wait until it is redriven (`block`, if"
+        " nothing is said), or go on (`skip`).",
+    )
     retry: RetryDocument | None = None
     timeout_seconds: Annotated[float, Field(gt=0, le=300)] | None = Field(
         None, description="How long an attempt may take, or each of its steps."
@@ -223,6 +236,8 @@ class SubscriptionDocument(Document):
     paused_at: datetime | None
     disabled_because: str | None = Field(description="Why it gets no signals any more, until it is resumed.")
     filter: dict[str, Any] | None
+    ordered: bool
+    head_of_line: HeadOfLineName | None
     retry: RetryDocument
     timeout_seconds: float | None
     max_in_flight: int | None
@@ -309,9 +324,12 @@ class DeliveryDocument(Document):
     subscription_id: int
     state: Literal["pending", "parked", "delivered", "dead", "cancelled"]
     attempts: int | list[AttemptDocument]
-    due_at: datetime | None = Field(description="When it goes on; null while it is held: paused, or at `maxInFlight`.")
+    due_at: datetime | None = Field(
+        description="When it goes on; null while it is held: paused, at `maxInFlight`, or behind another one in line."
+    )
     reason: str | None = Field(
-        description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, ...), dead or cancelled."
+        description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, `ordered`, ...), dead or"
+        " cancelled."
     )
     created_at: datetime
     finished_at: datetime | None

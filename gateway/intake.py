@@ -17,6 +17,7 @@ from broker.names import check_id
 from broker.publishing import publish_to_all, publish_to_record
 from broker.settings import Settings
 from broker.signals import Scope, Signal, Throw
+from broker.store.lines import LineStore
 from broker.store.signals import IdempotencyKey, Numbered, SignalStore
 from broker.transport import Transport
 from gateway.refusals import Conflicting
@@ -69,12 +70,13 @@ def address(
 class Intake:
     """Accepts throws. Those that arrive together are numbered in one round trip and published in one pipeline."""
 
-    def __init__(self, transport: Transport, signals: SignalStore, settings: Settings) -> None:
+    def __init__(self, transport: Transport, signals: SignalStore, lines: LineStore, settings: Settings) -> None:
         self._transport = transport
         # A tap that lost its quorum takes the first half of the time, the record queue alone has the second.
         self._confirm_timeout = settings.confirm_timeout / 2
         self._store_timeout = settings.store_timeout
         self._numbers: Coalescer[tuple[Throw, IdempotencyKey | None], Numbered] = Coalescer(signals.number)
+        self._expectations: Coalescer[tuple[int, str], None] = Coalescer(lines.expect)
 
     async def __aenter__(self) -> Self:
         return self
@@ -82,6 +84,7 @@ class Intake:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._expectations.__aexit__(kind, error, trace)
         await self._numbers.__aexit__(kind, error, trace)
 
     async def accept(
@@ -91,7 +94,7 @@ class Intake:
         key: IdempotencyKey | None = None,
         admit: Callable[[Numbered], None] = lambda _: None,
     ) -> Accepted:
-        """Number and publish *throw*; return once it is safe.
+        """Number and publish *throw*; return once it is safe, and whoever is thrown later is delivered later.
 
         *admit* may refuse it by raising, knowing who is subscribed for the execution it names.
 
@@ -108,6 +111,7 @@ class Intake:
         signal = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
         signal.check_moments()
         await self._publish(signal)
+        await self._expect(signal)
         metrics.ACCEPTED.labels(throw.source.value, throw.scope.value).inc()
         log.info(
             "signal.accepted",
@@ -118,6 +122,15 @@ class Intake:
             replayed=numbered.repeated,
         )
         return Accepted(signal=signal, replayed=numbered.repeated)
+
+    async def _expect(self, signal: Signal) -> None:
+        """Let those wait for *signal*, until it is recorded, that are thrown later and have the same ordering key."""
+        if signal.throw.ordering_key is None or signal.is_scheduled:
+            return
+        try:
+            await self._expectations.submit((signal.id, signal.throw.ordering_key), timeout=self._store_timeout)
+        except TimeoutError as error:
+            raise StoreUnavailable("the signal's turn was not noted in time") from error
 
     async def _number(self, throw: Throw, key: IdempotencyKey | None) -> Numbered:
         """Number *throw* in time, however long the batch before its own takes."""

@@ -145,6 +145,7 @@ class Deliverer:
             duration=sum((step.duration for step in steps), timedelta()),
             reason=reason,
             address=steps[-1].address,
+            in_line=claimed.in_line,
             passed=claimed.passed,
             steps=tuple(steps) if terms.in_steps else (),
         )

@@ -15,8 +15,9 @@ from broker.publishing import publish_to_all
 from broker.settings import Settings
 from broker.store.deliveries import DeliveryStore
 from broker.store.holds import HoldStore
+from broker.store.lines import LineStore
 from broker.store.signals import SignalStore
-from broker.topology import ATTEMPT, SLOW
+from broker.topology import ATTEMPT, RECORD, SLOW, dead_letters
 from broker.transport import Transport
 from workers.dispatch import dispatch
 
@@ -27,6 +28,8 @@ _LIMIT = 1000
 _SIGNALS = 100
 """How many scheduled signals one sweep takes: their payloads come along."""
 
+_LOST = timedelta(minutes=10)
+"""A signal that was answered so long ago and is neither recorded nor queued is lost."""
 _DELTAS = 10_000
 """How many changes of the books are folded at a time."""
 
@@ -44,14 +47,17 @@ class Scheduler:
     def __init__(
         self,
         transport: Transport,
+        *,
         deliveries: DeliveryStore,
         holds: HoldStore,
+        lines: LineStore,
         signals: SignalStore,
         settings: Settings,
     ) -> None:
         self._transport = transport
         self._deliveries = deliveries
         self._holds = holds
+        self._lines = lines
         self._signals = signals
         self._settings = settings
         self._counted = float("-inf")
@@ -85,6 +91,7 @@ class Scheduler:
     async def let_go_on(self) -> None:
         """Publish what was held, and let be told when to go on what was held during a pause."""
         await self._publish(await self._holds.sweep(look_after=self._settings.republish_after))
+        await self._publish(await self._lines.sweep(look_after=self._settings.republish_after))
 
     async def count(self) -> None:
         """Every few seconds, measure what is held and look at the books, and forget what nobody needs any more."""
@@ -93,11 +100,26 @@ class Scheduler:
             return
         self._counted = now
         await self._holds.forget()
+        await self.forget_expected()
         circuits, seconds = await self._holds.census()
         metrics.CIRCUITS.set(circuits)
         metrics.OLDEST_HELD.set(seconds)
         books = await self._deliveries.ledger()
         metrics.UNACCOUNTED.set(books.unaccounted)
+
+    async def forget_expected(self) -> None:
+        """Expect signals no longer that are recorded, and those that will never be: nobody waits for them then.
+
+        That is one which was expected for minutes, though the queue of the recorders is empty: it was poison.
+        """
+        await self._lines.forget_expected()
+        if await self._lines.expected_for() < _LOST or await self._transport.depth(
+            RECORD, timeout=self._settings.confirm_timeout
+        ):
+            return
+        lost = await self._lines.forget_expected(older_than=_LOST)
+        if lost:
+            log.error("signals.lost", signals=lost, hint=f"look into {dead_letters(RECORD)}")
 
     async def repair(self) -> int:
         """Publish pending deliveries again whose message must be lost; return how many.

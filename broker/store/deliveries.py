@@ -31,6 +31,7 @@ class Claimed:
         signing_keys: What signs a webhook as ``v1a``, sealed, the newest first.
         owed_at: When the signal was recorded.
         redriven: How many attempts had been made when the delivery was last redriven.
+        in_line: Whether others of its line wait for its end.
         passed: How it got through its subscription's gate.
         step: The step to begin with, or that is being made, from 0.
     """
@@ -42,6 +43,7 @@ class Claimed:
     signing_keys: tuple[bytes, ...]
     owed_at: datetime
     redriven: int = 0
+    in_line: bool = False
     passed: Pass = UNHINDERED
     step: int = 0
 
@@ -69,6 +71,7 @@ class Ended:
         duration: How long it took.
         reason: Why it is parked or dead, if it is.
         address: The webhook that was called, if it was one.
+        in_line: Whether others of its line wait for the delivery's end.
         passed: How it got through its subscription's gate.
         steps: The steps that it made, if the delivery has any; the last one's result is the attempt's.
     """
@@ -81,6 +84,7 @@ class Ended:
     duration: timedelta
     reason: str | None = None
     address: str | None = None
+    in_line: bool = False
     passed: Pass = UNHINDERED
     steps: tuple[Step, ...] = ()
 
@@ -265,6 +269,7 @@ def _read_claimed(due: Due, row: Row) -> Claimed:
         signing_keys=tuple(row["signing_keys"] or ()),
         owed_at=row["owed_at"],
         redriven=row["redriven"],
+        in_line=row["ordering_key"] is not None,
         step=min(row["steps_done"], len(subscription.terms.targets) - 1),
     )
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from broker.circuits import Phase, is_up
-from broker.deliveries import GONE, Due, Outcome, Reason
+from broker.deliveries import GONE, Due, Outcome, Reason, State
 from broker.gates import GRACE, Gate, Pass, Refusal
 from broker.limits import Places, Rate
 from broker.store.circuits import judge_circuits, lock_circuits, save_circuits
 from broker.store.database import Database, Row, Session
 from broker.store.deliveries import Claimed, Ended, begin, end, read_due
+from broker.store.lines import move_on
 from broker.store.rows import read_subscription
 from broker.store.statements import load
 from broker.subscriptions import Kind, Subscription
@@ -34,7 +35,7 @@ class Finished:
     """What the end of an attempt brought about.
 
     Args:
-        dues: Attempts that may be made now, because it made room for them.
+        dues: Attempts that may be made now, because it made room for them, or it is their turn.
         disabled: Whether it disabled its subscription.
         circuit: What became of its target's circuit, if it changed.
     """
@@ -76,7 +77,7 @@ class GateStore:
         return [answers.pop(due, None) for due, _ in batch]
 
     async def finish(self, batch: Sequence[Ended], *, look_after: timedelta) -> list[Finished]:
-        """End the attempts of *batch*, and put right what they held: places, circuits.
+        """End the attempts of *batch*, and put right what they held: places, circuits, lines.
 
         An attempt that was overtaken leaves the delivery's state alone. *look_after*: when the message of a delivery
         that may go now can be given up for lost.
@@ -89,7 +90,12 @@ class GateStore:
             disabled = await _disable(session, gone)
             await end(session, batch)
             held = [row["subscription_id"] for row in rows if row["held"] and row["subscription_id"] in placed]
-            dues = await _leave_places(session, batch, held, look_after)
+            promoted = await _leave_places(session, batch, held, look_after)
+            over = [(ended.due.signal_id, ended.due.subscription_id) for ended in batch if ends_turn(ended)]
+            promoted += await move_on(session, over, look_after=look_after)
+        dues: dict[int, list[Due]] = {}
+        for due in promoted:
+            dues.setdefault(due.subscription_id, []).append(due)
         # Popped, so that of several attempts only the first brought it about.
         return [
             Finished(
@@ -225,9 +231,15 @@ def concerns_gate(ended: Ended) -> bool:
     return (
         ended.passed.place
         or ended.passed.circuit
+        or ends_turn(ended)
         or ended.result.outcome is Outcome.GONE
         or (ended.address is not None and is_up(ended.result) is False)
     )
+
+
+def ends_turn(ended: Ended) -> bool:
+    """Return whether the next delivery of the same line may go now."""
+    return ended.in_line and ended.state is not State.PARKED
 
 
 async def _disable(session: Session, gone: Collection[int]) -> dict[int, bool]:
@@ -238,13 +250,11 @@ async def _disable(session: Session, gone: Collection[int]) -> dict[int, bool]:
 
 async def _leave_places(
     session: Session, batch: Sequence[Ended], held: Sequence[int], look_after: timedelta
-) -> dict[int, Sequence[Due]]:
-    """Free the places of the attempts that ended; return what may go in their stead, by subscription."""
+) -> list[Due]:
+    """Free the places of the attempts that ended; return what may go in their stead."""
     placed = [ended.due for ended in batch if ended.passed.place]
     if placed:
         await session.execute(_SQL.leave_places, *_keys(placed))
-    dues: dict[int, list[Due]] = {}
-    if held:
-        for due in read_due(await session.fetch(_SQL.promote, held, _LIMIT, look_after.total_seconds())):
-            dues.setdefault(due.subscription_id, []).append(due)
-    return dict(dues)
+    if not held:
+        return []
+    return read_due(await session.fetch(_SQL.promote, held, _LIMIT, look_after.total_seconds()))

@@ -13,7 +13,7 @@ from broker.filters import Filter, parse_filter
 from broker.names import is_pattern
 from broker.signals import Scope, Signal, Source, State, Throw
 from broker.store.database import Row
-from broker.subscriptions import Kind, Method, Scheme, Subscription, Target, Terms
+from broker.subscriptions import HeadOfLine, Kind, Method, Scheme, Subscription, Target, Terms
 
 
 def read_signal(row: Row) -> Signal:
@@ -53,6 +53,8 @@ def read_subscription(row: Row) -> Subscription:
             execution_id=row["execution_id"],
             once=row["once"],
             filter=None if row["filter"] is None else _read_filter(row["filter"]),
+            ordered=row["ordered"],
+            head_of_line=HeadOfLine(row["head_of_line"]),
             schedule=tuple(timedelta(seconds=seconds) for seconds in row["schedule"]),
             timeout=None if row["timeout"] is None else timedelta(seconds=row["timeout"]),
             max_in_flight=row["max_in_flight"],
@@ -103,6 +105,8 @@ def terms_columns(terms: Terms) -> dict[str, object]:
         if terms.in_steps
         else None,
         "filter": None if terms.filter is None else terms.filter.document,
+        "ordered": terms.ordered,
+        "head_of_line": terms.head_of_line.value,
         "schedule": [pause.total_seconds() for pause in terms.schedule],
         "timeout": None if terms.timeout is None else terms.timeout.total_seconds(),
         "max_in_flight": terms.max_in_flight,

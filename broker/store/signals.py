@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from broker.deliveries import Due, Reason
 from broker.signals import Signal, State, Throw
 from broker.store.database import Database, Session
+from broker.store.lines import cease_expecting, give_turns, lock_keys, promote
 from broker.store.rows import read_signal, read_subscription
 from broker.store.statements import load
 from broker.subscriptions import Subscription
@@ -108,6 +109,8 @@ class SignalStore:
                     return await self._record(session, batch, look_after)
 
     async def _record(self, session: Session, batch: Mapping[int, Signal], look_after: timedelta) -> list[Due]:
+        keys = {key for signal in batch.values() if (key := signal.throw.ordering_key) is not None}
+        await lock_keys(session, keys)
         new = await self._unrecorded(session, batch)
         due = []
         if len(new) < len(batch):
@@ -119,6 +122,9 @@ class SignalStore:
             await self._note(session, signals, matched)
             expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
             due += await self._owe(session, matched, expired, look_after)
+            if keys:
+                await cease_expecting(session, list(new))
+                due += await promote(session, await give_turns(session, keys), look_after=look_after)
             await self._insert(session, signals)
         return due
 
@@ -212,6 +218,7 @@ class SignalStore:
         if not matched:
             return []
         first = [_first_state(signal, subscription, expired) for signal, subscription in matched]
+        keys = [signal.throw.ordering_key if subscription.terms.ordered else None for signal, subscription in matched]
         await session.execute(
             _SQL.insert_deliveries,
             [signal.id for signal, _ in matched],
@@ -219,6 +226,7 @@ class SignalStore:
             [state for state, _, _ in first],
             [reason for _, reason, _ in first],
             [until for _, _, until in first],
+            keys,
             look_after.total_seconds(),
         )
         return [
@@ -321,4 +329,6 @@ def _first_state(
         return "cancelled", "expired", None
     if signal.is_scheduled:
         return "parked", Reason.SCHEDULED.value, signal.throw.deliver_at
+    if subscription.terms.ordered and signal.throw.ordering_key is not None:
+        return "parked", Reason.ORDERED.value, None
     return "pending", None, None

@@ -14,6 +14,7 @@ import click
 from broker.access import ADMINISTRATOR
 from broker.errors import InvalidField, SignalBrokerError
 from broker.jsontext import read
+from broker.store.lines import LineStore
 from broker.store.signals import SignalStore
 from deploy.cli.admin import Admin
 from deploy.cli.output import show_one
@@ -33,8 +34,8 @@ async def throw_lines(admin: Admin, file: BinaryIO, *, key: str | None, as_json:
     """
     outcomes: list[int | str] = []
     lines = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
-    signals = SignalStore(admin.database)
-    async with admin.transport() as transport, Intake(transport, signals, admin.settings) as intake:
+    signals, ordered = SignalStore(admin.database), LineStore(admin.database)
+    async with admin.transport() as transport, Intake(transport, signals, ordered, admin.settings) as intake:
         throw = _Thrower(intake, key, admin.settings.max_body_bytes).throw
         size = _size(file) if sys.stderr.isatty() else 0
         with click.progressbar(length=size or 1, label="Throwing", file=sys.stderr, hidden=not size) as bar:

@@ -16,6 +16,7 @@ from broker.settings import Settings
 from broker.store.deliveries import DeliveryStore
 from broker.store.gates import GateStore
 from broker.store.holds import HoldStore
+from broker.store.lines import LineStore
 from broker.store.signals import SignalStore
 from broker.store.webhook_keys import WebhookKeyStore
 from deploy.cli.parts import Parts, open_parts
@@ -72,7 +73,14 @@ async def _worker(role: str, parts: Parts) -> AsyncIterator[Worker]:
         case "recorder":
             yield Recorder(transport, signals, settings)
         case "scheduler":
-            yield Scheduler(transport, deliveries, HoldStore(parts.database), signals, settings)
+            yield Scheduler(
+                transport,
+                deliveries=deliveries,
+                holds=HoldStore(parts.database),
+                lines=LineStore(parts.database),
+                signals=signals,
+                settings=settings,
+            )
         case _:
             keys = WebhookKeyStore(parts.database, parts.secrets)
             async with _webhook_client(settings) as client:

@@ -15,6 +15,7 @@ from broker.access import ADMINISTRATOR
 from broker.jsontext import read
 from broker.names import matches
 from broker.signals import Scope, Signal
+from broker.store.lines import LineStore
 from broker.store.signals import SignalStore
 from deploy.cli.admin import Admin, with_store
 from deploy.cli.batches import throw_lines
@@ -92,8 +93,8 @@ async def throw(
     wanted = replace(read_throw(ADMINISTRATOR, validate(SignalRequest, fields), b"{}"), payload=body)
     asked = "\0".join(("throw", *map(str, fields.values()))).encode() + b"\0" + body
     key = None if idempotency_key is None else make_key(idempotency_key, ADMINISTRATOR, asked)
-    signals = SignalStore(admin.database)
-    async with admin.transport() as transport, Intake(transport, signals, admin.settings) as intake:
+    signals, ordered = SignalStore(admin.database), LineStore(admin.database)
+    async with admin.transport() as transport, Intake(transport, signals, ordered, admin.settings) as intake:
         accepted = await intake.accept(wanted, key=key)
     if as_json:
         click.echo(signal_document(accepted.signal))

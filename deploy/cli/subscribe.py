@@ -11,7 +11,7 @@ from broker.egress import Guard
 from broker.jsontext import read
 from broker.secrets import make_secret
 from broker.store.subscriptions import SubscriptionStore
-from broker.subscriptions import Method, Scheme
+from broker.subscriptions import HeadOfLine, Method, Scheme
 from deploy.cli.admin import Admin, with_store
 from deploy.cli.backends import EMBEDDED, allow_loopback, open_secrets
 from deploy.cli.output import as_json, example, show_one
@@ -48,6 +48,12 @@ Fields = dict[str, object]
 @click.option("--tenant", metavar="ID", help="The tenant it belongs to; without one it is untenanted.")
 @click.option("--execution", metavar="ID", help="The execution that waits here.")
 @click.option("--once", is_flag=True, help="The first signal that matches consumes it.")
+@click.option("--ordered", is_flag=True, help="Signals with the same ordering key one after the other, in their order.")
+@click.option(
+    "--head-of-line",
+    type=click.Choice([policy.value for policy in HeadOfLine]),
+    help="Whether those behind a dead delivery wait (block, if it is not given) or go on; with --ordered.",
+)
 @click.option("--retry-schedule", metavar="SECONDS,...", help="Pauses between attempts.")
 @click.option("--max-attempts", type=int, help="Cuts the schedule short, or repeats its last pause.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="How long one attempt may take.")
@@ -68,6 +74,8 @@ async def subscribe(
     tenant: str | None,
     execution: str | None,
     once: bool,
+    ordered: bool,
+    head_of_line: str | None,
     retry_schedule: str | None,
     max_attempts: int | None,
     timeout: float | None,
@@ -93,6 +101,8 @@ async def subscribe(
             "tenantId": tenant,
             "executionId": execution,
             "once": once,
+            "ordered": ordered,
+            "headOfLine": head_of_line,
             "retry": {"schedule": _schedule(retry_schedule), "maxAttempts": max_attempts},
             "timeoutSeconds": timeout,
             "description": description,

@@ -70,6 +70,8 @@ def subscription_document(
         paused_at=subscription.paused_at,
         disabled_because=subscription.disabled_because,
         filter=None if terms.filter is None else terms.filter.document,
+        ordered=terms.ordered,
+        head_of_line=terms.head_of_line.value if terms.ordered else None,
         retry=RetryDocument(
             schedule=[pause.total_seconds() for pause in terms.schedule], max_attempts=len(terms.schedule) + 1
         ),

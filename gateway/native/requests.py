@@ -7,9 +7,10 @@ from datetime import timedelta
 
 from broker.deliveries import DEFAULT_SCHEDULE
 from broker.egress import Guard
+from broker.errors import InvalidField
 from broker.filters import parse_filter
 from broker.names import check_id, check_name
-from broker.subscriptions import Terms
+from broker.subscriptions import HeadOfLine, Terms
 from broker.users import check_password, check_user_name
 from gateway.documents import (
     Limits,
@@ -26,9 +27,13 @@ def read_terms(wanted: SubscriptionRequest, guard: Guard) -> Terms:
     """Return the terms of the subscription that is *wanted*; *guard* knows where webhooks may go.
 
     Raises:
-        InvalidField: A name, an id or the target cannot be one.
+        InvalidField: A name, an id or the target cannot be one, or it is ordered in a way that makes no sense.
     """
     check_name(wanted.name)
+    if wanted.head_of_line is not None and not wanted.ordered:
+        raise InvalidField("/headOfLine", "is for an ordered subscription only")
+    if wanted.ordered and wanted.once:
+        raise InvalidField("/ordered", "cannot be given together with once: one signal has no order")
     for pointer, value in (("/executionId", wanted.execution_id), ("/tenantId", wanted.tenant_id)):
         if value is not None:
             check_id(value, pointer)
@@ -40,6 +45,8 @@ def read_terms(wanted: SubscriptionRequest, guard: Guard) -> Terms:
         execution_id=wanted.execution_id,
         once=wanted.once,
         filter=None if wanted.filter is None else parse_filter(wanted.filter),
+        ordered=wanted.ordered,
+        head_of_line=HeadOfLine(wanted.head_of_line or HeadOfLine.BLOCK),
         schedule=_read_schedule(wanted.retry),
         timeout=None if seconds is None else timedelta(seconds=seconds),
         max_in_flight=wanted.max_in_flight,

@@ -16,6 +16,7 @@ from broker.signals import Signal, Throw
 from broker.store.database import Database
 from broker.store.deliveries import DeliveryStore, Ended
 from broker.store.holds import HoldStore
+from broker.store.lines import LineStore
 from broker.store.signals import SignalStore
 from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Kind, Target, Terms
@@ -197,7 +198,15 @@ async def test_a_delivery_that_vanishes_is_unaccounted_for_and_the_metric_says_s
     async with EmbeddedTransport(database) as transport:
 
         async def measured():
-            await Scheduler(transport, deliveries, HoldStore(database), signals, settings).count()
+            scheduler = Scheduler(
+                transport,
+                deliveries=deliveries,
+                holds=HoldStore(database),
+                lines=LineStore(database),
+                signals=signals,
+                settings=settings,
+            )
+            await scheduler.count()
             return metrics.REGISTRY.get_sample_value("signal_broker_unaccounted")
 
         assert await measured() == 0

@@ -31,7 +31,7 @@ WITH asked AS (
           AND NOT EXISTS (SELECT FROM circuits WHERE key = circuit_key(s.address))
           AND (s.steps IS NULL OR NOT EXISTS (SELECT FROM circuits))
       ))
-    RETURNING d.signal_id, d.subscription_id, d.attempts, d.redriven, d.steps_done, d.created_at AS owed_at
+    RETURNING d.signal_id, d.subscription_id, d.attempts, d.redriven, d.steps_done, d.ordering_key, d.created_at AS owed_at
 )
 SELECT c.*, s AS subscription, g AS signal,
        CASE WHEN s.previous_secret_until > now() THEN s.previous_secret END AS previous_secret,
@@ -72,10 +72,10 @@ WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.
 
 -- name: release
 -- Put deliveries whose pause is over back to pending; any number of schedulers may do this at once. $1: at most so many,
--- $2: seconds after which they are looked after.
+-- $2: seconds after which they are looked after. For those that get into a line at their signal's moment see lines.sql.
 WITH due AS (
     SELECT signal_id, subscription_id FROM deliveries
-    WHERE state = 'parked' AND due_at <= now()
+    WHERE state = 'parked' AND due_at <= now() AND (ordering_key IS NULL OR reason <> 'scheduled')
     ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 UPDATE deliveries d SET state = 'pending', due_at = now() + make_interval(secs => $2)
@@ -120,8 +120,11 @@ ORDER BY d.signal_id, d.subscription_id
 LIMIT $7;
 
 -- name: redrive
--- Put a dead delivery back to parked, due now. Its attempts go on counting; the schedule starts over.
-UPDATE deliveries SET state = 'parked', due_at = now(), finished_at = NULL, reason = 'retry', redriven = attempts
+-- Put a dead delivery back to parked: due now, or back into its line. Its attempts go on counting; the schedule starts over.
+UPDATE deliveries
+SET state = 'parked', finished_at = NULL, redriven = attempts,
+    due_at = CASE WHEN ordering_key IS NULL THEN now() END,
+    reason = CASE WHEN ordering_key IS NULL THEN 'retry' ELSE 'ordered' END
 WHERE signal_id = $1 AND subscription_id = $2 AND state = 'dead'
 RETURNING signal_id;
 

@@ -64,7 +64,8 @@ DELETE FROM places WHERE subscription_id = ANY ($1::bigint[]) AND until < now();
 -- Note which of the locked gates of subscriptions $1 hold nothing any more (or nothing that is to be given up).
 UPDATE gates g SET held = false FROM subscriptions s
 WHERE g.subscription_id = ANY ($1::bigint[]) AND s.id = g.subscription_id
-  AND NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'parked' AND d.due_at IS NULL)
+  AND NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'parked' AND d.due_at IS NULL
+                  AND d.reason IN ('paused', 'in_flight'))
   AND (s.disabled_because IS NULL
        OR NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'parked'));
 

@@ -5,11 +5,11 @@ WITH lock AS MATERIALIZED (
     SELECT pg_advisory_xact_lock(7305002)
 )
 INSERT INTO subscriptions (name, is_pattern, tenant_id, execution_id, once, kind, address, method, headers, body_template,
-                           signatures, steps, filter, schedule, timeout, max_in_flight, max_per_second, description,
-                           secret, since)
+                           signatures, steps, filter, ordered, head_of_line, schedule, timeout, max_in_flight, max_per_second,
+                           description, secret, since)
 SELECT name, is_pattern, tenant_id, execution_id, once, kind, address, method, headers, body_template,
-       signatures, steps, filter, schedule, timeout, max_in_flight, max_per_second, description,
-       $2, (SELECT nextval('signal_ids') FROM lock)
+       signatures, steps, filter, ordered, head_of_line, schedule, timeout, max_in_flight, max_per_second,
+       description, $2, (SELECT nextval('signal_ids') FROM lock)
 FROM json_populate_record(NULL::subscriptions, $1)
 RETURNING *;
 
