@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,14 +13,29 @@ from broker.deliveries import Outcome, Result, State
 from broker.signals import Signal, Throw
 from broker.store.deliveries import Claimed, DeliveryStore, Ended
 from broker.store.gates import GateStore
-from broker.store.lines import LineStore
+from broker.store.lines import LineStore, lock_keys
 from broker.store.signals import SignalStore
 from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import HeadOfLine, Kind, Target, Terms
+from tests.support.eventually import eventually
 
 LOOK_AFTER = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
 QUEUE = Target(kind=Kind.QUEUE, address="q")
+
+
+def ended(claimed, state, pause=None):
+    return Ended(
+        due=claimed.due,
+        result=Result(outcome=Outcome.SUCCEEDED if state is State.DELIVERED else Outcome.REFUSED),
+        state=state,
+        pause=pause,
+        started_at=datetime.now(UTC),
+        duration=SECOND,
+        reason="retry" if state is State.PARKED else None,
+        in_line=claimed.in_line,
+        passed=claimed.passed,
+    )
 
 
 class Desk:
@@ -73,18 +89,7 @@ class Desk:
         if claimed is None:
             (claimed,) = await self.gates.admit([(due, False)], timeout=SECOND, grace=SECOND)
         assert isinstance(claimed, Claimed), claimed
-        ended = Ended(
-            due=due,
-            result=Result(outcome=Outcome.SUCCEEDED if state is State.DELIVERED else Outcome.REFUSED),
-            state=state,
-            pause=pause,
-            started_at=datetime.now(UTC),
-            duration=SECOND,
-            reason="retry" if state is State.PARKED else None,
-            in_line=claimed.in_line,
-            passed=claimed.passed,
-        )
-        (finished,) = await self.gates.finish([ended], look_after=LOOK_AFTER)
+        (finished,) = await self.gates.finish([ended(claimed, state, pause)], look_after=LOOK_AFTER)
         return [due.signal_id for due in finished.dues]
 
     async def pending(self, signal, row):
@@ -278,74 +283,104 @@ async def test_sweeping_looks_at_every_line_in_turn(desk, monkeypatch):
     assert await desk.states(subscription) == [DELIVERED] * 10 + [PENDING] * 10
 
 
-async def test_whatever_happens_at_the_same_time_each_line_goes_on_to_its_end_in_one_order(desk):
-    """Throwers, recorders that get signals in any order, deliverers and sweepers at once, with failures in between."""
-    subscriptions = [await desk.subscribe(), await desk.subscribe(head_of_line=HeadOfLine.SKIP)]
-    chance, queue, going = random.Random(5), [], asyncio.Queue()
-    answered, ended, throwing = {}, {key: [] for key in subscriptions}, 4
-    in_flight = set()
+async def test_who_records_or_ends_what_is_in_a_line_waits_for_whoever_looks_at_it(desk):
+    subscription = await desk.subscribe()
+    first, second, other = await desk.throw("a", "a", "b")
+    await desk.record(first)
+    async with desk.database.transaction() as session:
+        await lock_keys(session, ["a"])
+        tasks = [
+            asyncio.create_task(desk.record(second)),
+            asyncio.create_task(desk.attempt(first, subscription)),
+        ]
+        assert await desk.record(other) == [other.id]
+        await eventually(lambda: waiting(desk.database, 2))
+    recorded, promoted = await asyncio.gather(*tasks)
+    assert [*recorded, *promoted] == [second.id]
 
-    async def thrower(key):
-        nonlocal throwing
+
+async def waiting(database, count):
+    """Return whether so many statements wait for somebody else's lock."""
+    found = await database.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return found == count
+
+
+class Bustle:
+    """Throwers, recorders that get signals in any order, deliverers and a scheduler, who all work at once."""
+
+    def __init__(self, desk, subscriptions, keys):
+        self.desk = desk
+        self.keys = keys
+        self.chance = random.Random(5)
+        self.throwing = len(keys)
+        self.queue = []
+        self.going = asyncio.Queue()
+        self.in_flight = set()
+        self.answered = {key: [] for key in keys}
+        self.delivered = {subscription: [] for subscription in subscriptions}
+
+    @property
+    def over(self):
+        return sum(map(len, self.delivered.values())) == 20 * len(self.keys) * len(self.delivered)
+
+    async def run(self):
+        recorders, deliverers = (self.record() for _ in range(2)), (self.deliver() for _ in range(4))
+        async with asyncio.timeout(60):
+            await asyncio.gather(*map(self.throw, self.keys), *recorders, *deliverers, self.schedule())
+
+    async def throw(self, key):
         for _ in range(20):
-            (signal,) = await desk.number(key)
-            queue.append(signal)
-            await asyncio.sleep(chance.random() / 100)
-            await desk.answer(signal)
-            answered.setdefault(key, []).append(signal.id)
-        throwing -= 1
+            (signal,) = await self.desk.number(key)
+            self.queue.append(signal)
+            await asyncio.sleep(self.chance.random() / 100)
+            await self.desk.answer(signal)
+            self.answered[key].append(signal.id)
+        self.throwing -= 1
 
-    async def recorder():
-        while throwing or queue:
-            chance.shuffle(queue)
-            batch = [queue.pop() for _ in range(min(len(queue), chance.randint(1, 4)))]
-            for due in await desk.signals.record(batch, look_after=LOOK_AFTER) if batch else ():
-                going.put_nowait(due)
+    async def record(self):
+        while self.throwing or self.queue:
+            self.chance.shuffle(self.queue)
+            batch = [self.queue.pop() for _ in range(min(len(self.queue), self.chance.randint(1, 4)))]
+            self.go(await self.desk.signals.record(batch, look_after=LOOK_AFTER) if batch else ())
             await asyncio.sleep(0.002)
 
-    async def deliverer():
-        while sum(map(len, ended.values())) < 160:
-            try:
-                due = await asyncio.wait_for(going.get(), 0.2)
-            except TimeoutError:
-                continue
-            (claimed,) = await desk.deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND)
-            line = due.subscription_id, claimed.signal.throw.ordering_key
-            assert line not in in_flight
-            in_flight.add(line)
-            await asyncio.sleep(chance.random() / 200)
-            in_flight.discard(line)
-            state = chance.choice([State.DELIVERED, State.DELIVERED, State.PARKED])
-            if state is State.DELIVERED:
-                ended[due.subscription_id].append((line[1], due.signal_id))
-            outcome = Ended(
-                due=due,
-                result=Result(outcome=Outcome.SUCCEEDED if state is State.DELIVERED else Outcome.REFUSED),
-                state=state,
-                pause=timedelta() if state is State.PARKED else None,
-                started_at=datetime.now(UTC),
-                duration=SECOND,
-                reason="retry" if state is State.PARKED else None,
-                in_line=claimed.in_line,
-            )
-            (finished,) = await desk.gates.finish([outcome], look_after=LOOK_AFTER)
-            for following in finished.dues:
-                going.put_nowait(following)
+    def go(self, dues):
+        for due in dues:
+            self.going.put_nowait(due)
 
-    async def sweeper():
-        while sum(map(len, ended.values())) < 160:
-            for due in await desk.deliveries.release(limit=100, look_after=LOOK_AFTER):
-                going.put_nowait(due)
-            for due in await desk.lines.sweep(look_after=LOOK_AFTER):
-                going.put_nowait(due)
+    async def deliver(self):
+        while not self.over:
+            with suppress(TimeoutError):
+                await self.attempt(await asyncio.wait_for(self.going.get(), 0.2))
+
+    async def attempt(self, due):
+        (claimed,) = await self.desk.deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND)
+        line = due.subscription_id, claimed.signal.throw.ordering_key
+        assert line not in self.in_flight
+        self.in_flight.add(line)
+        await asyncio.sleep(self.chance.random() / 200)
+        self.in_flight.discard(line)
+        state = self.chance.choice([State.DELIVERED, State.DELIVERED, State.PARKED])
+        if state is State.DELIVERED:
+            self.delivered[due.subscription_id].append((line[1], due.signal_id))
+        (finished,) = await self.desk.gates.finish([ended(claimed, state, timedelta())], look_after=LOOK_AFTER)
+        self.go(finished.dues)
+
+    async def schedule(self):
+        while not self.over:
+            self.go(await self.desk.deliveries.release(limit=100, look_after=LOOK_AFTER))
+            self.go(await self.desk.lines.sweep(look_after=LOOK_AFTER))
             await asyncio.sleep(0.01)
 
-    async with asyncio.timeout(60):
-        await asyncio.gather(
-            *map(thrower, ("a", "a", "b", "c")), recorder(), recorder(), *(deliverer() for _ in range(4)), sweeper()
-        )
-    first, second = ended.values()
+
+async def test_whatever_happens_at_the_same_time_each_line_goes_on_to_its_end_in_one_order(desk):
+    subscriptions = await desk.subscribe(), await desk.subscribe(head_of_line=HeadOfLine.SKIP)
+    bustle = Bustle(desk, subscriptions, ["a", "a", "b", "c"])
+    await bustle.run()
+    first, second = bustle.delivered.values()
     for key in "abc":
         assert [pair for pair in first if pair[0] == key] == [pair for pair in second if pair[0] == key]
     for key in "bc":  # one thrower each, so every throw was answered before the next one began
-        assert [signal_id for k, signal_id in first if k == key] == answered[key]
+        assert [signal_id for k, signal_id in first if k == key] == bustle.answered[key]
