@@ -139,12 +139,16 @@ async def stack_of(
 
 @asynccontextmanager
 async def rabbitmq_stack(
-    postgres: Postgres, rabbitmq: Rabbit, directory: Path, rng: random.Random
+    postgres: Postgres,
+    rabbitmq: Rabbit,
+    directory: Path,
+    rng: random.Random,
+    roles: Mapping[str, Sequence[str]] = ROLES,
 ) -> AsyncIterator[Stack]:
-    """Run every role on *postgres* and a vhost of *rabbitmq*; the logs are in *directory*."""
+    """Run *roles* on *postgres* and a vhost of *rabbitmq*; the logs are in *directory*."""
     with rabbitmq.vhost() as url:
         environment = {"STORE_URL": postgres.url, "TRANSPORT_URL": url}
-        async with receiver() as webhooks, stack_of(ROLES, environment, directory, webhooks, rng) as stack:
+        async with receiver() as webhooks, stack_of(roles, environment, directory, webhooks, rng) as stack:
             yield stack
 
 
