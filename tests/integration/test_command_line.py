@@ -233,6 +233,12 @@ def test_actions_are_made_of_files(broker: Run, tmp_path: Path):
     assert (made["target"], made["steps"], made["secret"]) == (None, steps, None)
 
 
+def test_an_ordered_subscription_is_made_here(broker: Run):
+    made = broker.place.ask("subscribe", "orders.*", "--queue", "orders", "--ordered", "--head-of-line", "skip")
+    assert (made["ordered"], made["headOfLine"]) == (True, "skip")
+    assert "/headOfLine" in broker.place.refusal("subscribe", "n", "--queue", "q", "--head-of-line", "skip")
+
+
 def test_the_same_throw_with_the_same_idempotency_key_is_one_signal(broker: Run):
     first = broker.place.ask("throw", "paid", "--payload", "1", "--idempotency-key", "k")
     again = broker.place.ask("throw", "paid", "--payload", "1", "--idempotency-key", "k")

@@ -47,6 +47,8 @@ async def test_a_created_subscription_is_answered_in_full_with_its_secret(client
         "pausedAt": None,
         "disabledBecause": None,
         "filter": None,
+        "ordered": False,
+        "headOfLine": None,
         "maxInFlight": None,
         "maxPerSecond": None,
         "backlog": None,

@@ -1,0 +1,117 @@
+"""Ordered subscriptions over HTTP: what they can be, and that signals of a key come one after the other."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.receiver import Answer
+from tests.support.throwing import NOWHERE, delivery, recorded, subscribe, throw
+
+FAST = {"schedule": [0.02] * 20}
+
+
+def came(webhooks, path):
+    """Return the payloads that came to *path*, in their order."""
+    return [json.loads(request.body)["payload"] for request in webhooks.requests if request.path == path]
+
+
+@pytest.mark.parametrize(("given", "shown"), [({}, "block"), ({"headOfLine": "skip"}, "skip")])
+async def test_an_ordered_subscription_says_so(client, name, given, shown):
+    created = await subscribe(client, name, ordered=True, **given)
+    assert (created["ordered"], created["headOfLine"]) == (True, shown)
+
+
+@pytest.mark.parametrize(
+    ("terms", "pointer"),
+    [
+        ({"headOfLine": "skip"}, "/headOfLine"),
+        ({"ordered": True, "headOfLine": "wait"}, "/headOfLine"),
+        ({"ordered": True, "once": True}, "/ordered"),
+        ({"ordered": "yes"}, "/ordered"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(client, name, terms, pointer):
+    document = {"name": name, "target": {"kind": "webhook", "url": NOWHERE}, **terms}
+    problem = await client.post("/v1/subscriptions", document, expect=400)
+    assert [error["pointer"] for error in problem["errors"]] == [pointer]
+
+
+async def test_signals_of_a_key_come_in_their_order_though_some_fail_and_those_of_others_do_not_wait(
+    client, webhooks, name
+):
+    bad = Answer(status=500)
+    await subscribe(client, name, webhooks.answer("/a", bad, bad, Answer(), bad, Answer()), ordered=True, retry=FAST)
+    for number in range(6):
+        await throw(client, name, payload=number, orderingKey="a")
+    await eventually(lambda: len(came(webhooks, "/a")) == 9)
+    assert came(webhooks, "/a") == [0, 0, 0, 1, 1, 2, 3, 4, 5]
+    assert webhooks.most["/a"] == 1
+
+
+async def test_keys_are_delivered_side_by_side(client, webhooks, name):
+    url = webhooks.answer("/slow", *[Answer(after=0.5)] * 4, Answer())
+    await subscribe(client, name, url, ordered=True)
+    for key in ("a", "b", "c", "d") * 2:
+        await throw(client, name, payload=key, orderingKey=key)
+    await eventually(lambda: len(came(webhooks, "/slow")) == 8)
+    assert webhooks.most["/slow"] == 4
+    assert sorted(came(webhooks, "/slow")[:4]) == ["a", "b", "c", "d"]
+
+
+async def test_behind_a_dead_delivery_the_line_waits_until_it_is_redriven(client, webhooks, name):
+    url = webhooks.answer("/dead", Answer(status=500), Answer())
+    subscription = await subscribe(client, name, url, ordered=True, retry={"maxAttempts": 1})
+    first, second = [await throw(client, name, payload=number, orderingKey="a") for number in range(2)]
+    await delivery(client, first, subscription, "dead")
+    waiting = await delivery(client, second, subscription, "parked")
+    assert (waiting["reason"], waiting["dueAt"]) == ("ordered", None)
+    await client.post(f"/v1/deliveries/{first['id']}-{subscription['id']}/redrive", None)
+    await delivery(client, second, subscription, "delivered")
+    assert came(webhooks, "/dead") == [0, 0, 1]
+
+
+async def test_behind_a_dead_delivery_the_line_goes_on_if_it_is_to_be_skipped(client, webhooks, name):
+    url = webhooks.answer("/skipped", Answer(status=500), Answer())
+    subscription = await subscribe(client, name, url, ordered=True, headOfLine="skip", retry={"maxAttempts": 1})
+    first, second = [await throw(client, name, payload=number, orderingKey="a") for number in range(2)]
+    await delivery(client, second, subscription, "delivered")
+    await delivery(client, first, subscription, "dead")
+
+
+async def test_a_paused_subscription_keeps_its_order(client, webhooks, name):
+    subscription = await subscribe(client, name, webhooks.url("/paused"), ordered=True)
+    await client.post(f"/v1/subscriptions/{subscription['id']}/pause", {})
+    signals = [await throw(client, name, payload=number, orderingKey="a") for number in range(5)]
+    await recorded(client, signals[-1]["id"])
+    await client.post(f"/v1/subscriptions/{subscription['id']}/resume", {})
+    await delivery(client, signals[-1], subscription, "delivered")
+    assert came(webhooks, "/paused") == [0, 1, 2, 3, 4]
+
+
+async def test_limits_hold_for_lines_too(client, webhooks, name):
+    url = webhooks.answer("/limited", *[Answer(after=0.05)] * 12)
+    subscription = await subscribe(client, name, url, ordered=True, maxInFlight=2)
+    for number in range(12):
+        await throw(client, name, payload=number, orderingKey=f"key-{number % 4}")
+    await eventually(lambda: len(came(webhooks, "/limited")) == 12)
+    assert webhooks.most["/limited"] <= 2
+    for key in range(4):
+        assert [number for number in came(webhooks, "/limited") if number % 4 == key] == [key, key + 4, key + 8]
+    ledger = await eventually(lambda: delivered(client, subscription, 12))
+    assert ledger["unaccounted"] == 0
+
+
+async def delivered(client, subscription, count):
+    ledger = await client.get(f"/v1/ledger?subscriptionId={subscription['id']}")
+    return ledger if ledger["deliveries"]["delivered"] == count else None
+
+
+async def test_a_batch_is_in_the_order_of_its_items(client, webhooks, name):
+    await subscribe(client, name, webhooks.url("/batch"), ordered=True)
+    items = [{"name": name, "payload": number, "orderingKey": "a"} for number in range(50)]
+    await client.post("/v1/signals/batch", {"signals": items}, expect=200)
+    await eventually(lambda: len(came(webhooks, "/batch")) == 50)
+    assert came(webhooks, "/batch") == list(range(50))
