@@ -51,12 +51,18 @@ class Recorder:
             except Undecodable as error:
                 log.warning("message.rejected", queue=RECORD, error=str(error))
                 settlements[position] = Settlement.REJECT
-        dues = await self._signals.record(signals, look_after=self._settings.republish_after)
-        await dispatch(self._transport, dues, timeout=self._settings.confirm_timeout)
+        await self._record(signals)
         now = datetime.now(UTC)
-        metrics.MATCHED.inc(len(dues))
         for signal in signals:
             metrics.RECORDED.inc()
             metrics.RECORD_LAG.observe(max(0.0, (now - signal.created_at).total_seconds()))
             log.info("signal.recorded", signal_id=signal.id, name=signal.throw.name, scope=signal.throw.scope.value)
         return settlements
+
+    async def _record(self, signals: Sequence[Signal]) -> None:
+        """Record *signals* and publish what is due of them, in as many steps as that takes."""
+        while signals:
+            recorded = await self._signals.record(signals, look_after=self._settings.republish_after)
+            await dispatch(self._transport, recorded.dues, timeout=self._settings.confirm_timeout)
+            metrics.MATCHED.inc(len(recorded.dues))
+            signals = recorded.left

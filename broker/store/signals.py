@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from broker.deliveries import Due, Reason
+from broker.names import is_pattern
 from broker.signals import Signal, State, Throw
 from broker.store.database import Database, Session
 from broker.store.lines import cease_expecting, give_turns, lock_keys, promote
@@ -18,6 +19,10 @@ from broker.store.statements import load
 from broker.subscriptions import Subscription
 
 _SQL = load("signals")
+_PAIRS = 50_000
+"""How many pairs of a signal and a subscription one transaction looks at: about half a second of work."""
+_ROWS = 5000
+"""How many deliveries one statement inserts, or returns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +57,19 @@ class Numbered:
     repeated: bool = False
     conflicting: bool = False
     execution: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a recording came to.
+
+    Args:
+        dues: The attempts that may be made now.
+        left: The signals that are yet to be recorded.
+    """
+
+    dues: Sequence[Due]
+    left: Sequence[Signal]
 
 
 class _Overtaken(Exception):
@@ -96,9 +114,10 @@ class SignalStore:
             )
         return answers
 
-    async def record(self, signals: Sequence[Signal], *, look_after: timedelta) -> list[Due]:
-        """Record *signals* with one delivery per matching subscription, in one transaction; return what is due.
+    async def record(self, signals: Sequence[Signal], *, look_after: timedelta) -> Recorded:
+        """Record *signals* with one delivery per matching subscription, in one transaction.
 
+        With many subscriptions, only as many of them as it can in good time, in the order of ids, but at least one.
         Repeating it is harmless: a signal that is recorded already is not matched again, but what is still due of it
         with no attempt begun is returned again. *look_after*: when a delivery's message may be given up for lost.
         """
@@ -108,25 +127,29 @@ class SignalStore:
                 async with self._database.transaction() as session:
                     return await self._record(session, batch, look_after)
 
-    async def _record(self, session: Session, batch: Mapping[int, Signal], look_after: timedelta) -> list[Due]:
+    async def _record(self, session: Session, batch: Mapping[int, Signal], look_after: timedelta) -> Recorded:
         keys = {key for signal in batch.values() if (key := signal.throw.ordering_key) is not None}
         await lock_keys(session, keys)
         new = await self._unrecorded(session, batch)
-        due = []
+        dues = []
         if len(new) < len(batch):
-            rows = await session.fetch(_SQL.unbegun, [i for i in batch if i not in new])
-            due = [Due(row["signal_id"], row["subscription_id"], 1) for row in rows]
-        if new:
-            signals = [signal for signal in batch.values() if signal.id in new]
-            matched = await self._match(session, signals)
-            await self._note(session, signals, matched)
-            expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
-            due += await self._owe(session, matched, expired, look_after)
-            if keys:
-                await cease_expecting(session, list(new))
-                due += await promote(session, await give_turns(session, keys), look_after=look_after)
-            await self._insert(session, signals)
-        return due
+            rows = await session.fetch(_SQL.unbegun, [i for i in batch if i not in new], _ROWS)
+            dues = [Due(row["signal_id"], row["subscription_id"], 1) for row in rows]
+        signals = [signal for signal in batch.values() if signal.id in new]
+        if not signals:
+            return Recorded(dues, ())
+        candidates = await self._candidates(session, signals)
+        fits = max(1, _PAIRS // max(1, len(candidates)))
+        signals, left = signals[:fits], signals[fits:]
+        matched = await self._match(session, signals, candidates)
+        await self._note(session, signals, matched)
+        expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
+        dues += await self._owe(session, matched, expired, look_after)
+        if keys:
+            await cease_expecting(session, [signal.id for signal in signals])
+            dues += await promote(session, await give_turns(session, keys), look_after=look_after)
+        await self._insert(session, signals)
+        return Recorded(dues, left)
 
     async def _unrecorded(self, session: Session, batch: Mapping[int, Signal]) -> dict[int, bool]:
         """Return the ids of those that are not recorded yet, each with whether it has expired."""
@@ -174,15 +197,20 @@ class SignalStore:
             [signal.throw.deliver_at if signal.is_scheduled else None for signal in signals],
         )
 
-    async def _match(self, session: Session, signals: Sequence[Signal]) -> list[tuple[Signal, Subscription]]:
-        """Return what is owed; `once` subscriptions are consumed by the first of *signals* that matches."""
+    async def _candidates(self, session: Session, signals: Sequence[Signal]) -> list[Subscription]:
+        """Return the subscriptions that *signals* may be for."""
         names = list({signal.throw.name for signal in signals})
         rows = await session.fetch(_SQL.candidates, names, signals[0].id, signals[-1].id)
-        candidates = [read_subscription(row) for row in rows]
+        return [read_subscription(row) for row in rows]
+
+    async def _match(
+        self, session: Session, signals: Sequence[Signal], candidates: Sequence[Subscription]
+    ) -> list[tuple[Signal, Subscription]]:
+        """Return what is owed; `once` subscriptions are consumed by the first of *signals* that matches."""
         exact: dict[str, list[Subscription]] = defaultdict(list)
         patterns: list[Subscription] = []
-        for candidate, row in zip(candidates, rows, strict=True):
-            (patterns if row["is_pattern"] else exact[candidate.terms.name]).append(candidate)
+        for candidate in candidates:
+            (patterns if is_pattern(candidate.terms.name) else exact[candidate.terms.name]).append(candidate)
         matched = [
             (signal, candidate)
             for signal in signals
@@ -215,8 +243,18 @@ class SignalStore:
         expired: Collection[int],
         look_after: timedelta,
     ) -> list[Due]:
-        if not matched:
-            return []
+        dues = []
+        for start in range(0, len(matched), _ROWS):
+            dues += await self._insert_deliveries(session, matched[start : start + _ROWS], expired, look_after)
+        return dues
+
+    async def _insert_deliveries(
+        self,
+        session: Session,
+        matched: Sequence[tuple[Signal, Subscription]],
+        expired: Collection[int],
+        look_after: timedelta,
+    ) -> list[Due]:
         first = [_first_state(signal, subscription, expired) for signal, subscription in matched]
         keys = [signal.throw.ordering_key if subscription.terms.ordered else None for signal, subscription in matched]
         await session.execute(

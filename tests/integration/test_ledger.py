@@ -73,7 +73,7 @@ def record(signals):
         batch = [
             Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)
         ]
-        return await signals.record(batch, look_after=LOOK_AFTER)
+        return (await signals.record(batch, look_after=LOOK_AFTER)).dues
 
     return record
 

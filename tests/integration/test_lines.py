@@ -73,7 +73,8 @@ class Desk:
         await self.lines.expect([(signal.id, signal.throw.ordering_key) for signal in signals])
 
     async def record(self, *signals):
-        return [due.signal_id for due in await self.signals.record(signals, look_after=LOOK_AFTER)]
+        recorded = await self.signals.record(signals, look_after=LOOK_AFTER)
+        return [due.signal_id for due in recorded.dues]
 
     async def sweep(self):
         return [due.signal_id for due in await self.lines.sweep(look_after=LOOK_AFTER)]
@@ -343,7 +344,8 @@ class Bustle:
         while self.throwing or self.queue:
             self.chance.shuffle(self.queue)
             batch = [self.queue.pop() for _ in range(min(len(self.queue), self.chance.randint(1, 4)))]
-            self.go(await self.desk.signals.record(batch, look_after=LOOK_AFTER) if batch else ())
+            if batch:
+                self.go((await self.desk.signals.record(batch, look_after=LOOK_AFTER)).dues)
             await asyncio.sleep(0.002)
 
     def go(self, dues):

@@ -45,7 +45,10 @@ def throw(signals):
 
 @pytest.fixture
 def record(signals):
-    return lambda batch: signals.record(batch, look_after=LOOK_AFTER)
+    async def record(batch):
+        return (await signals.record(batch, look_after=LOOK_AFTER)).dues
+
+    return record
 
 
 def ended(due, state, outcome=Outcome.REFUSED, pause=None):
@@ -165,7 +168,7 @@ async def test_an_attempt_that_was_overtaken_changes_nothing(throw, record, subs
 
 async def test_a_pending_delivery_is_repaired_only_when_it_is_overdue(throw, signals, subscriptions, deliveries):
     await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
-    (lost,) = await signals.record(await throw(Throw(name="sig")), look_after=timedelta(0))
+    (lost,) = (await signals.record(await throw(Throw(name="sig")), look_after=timedelta(0))).dues
     await signals.record(await throw(Throw(name="sig")), look_after=LOOK_AFTER)
     assert await deliveries.overdue(limit=10) == 1
     assert await deliveries.repair(limit=10, look_after=LOOK_AFTER) == [lost]
@@ -224,3 +227,32 @@ async def test_an_execution_is_known_by_its_active_subscriptions(signals, subscr
     await subscriptions.delete(subscription.id)
     (unknown,) = await signals.number([(waiting, None)])
     assert unknown.execution == ()
+
+
+async def test_what_matches_many_is_recorded_in_several_steps_in_the_order_of_ids(
+    throw, signals, subscriptions, deliveries, monkeypatch
+):
+    monkeypatch.setattr("broker.store.signals._PAIRS", 25)
+    monkeypatch.setattr("broker.store.signals._ROWS", 7)
+    made = [(await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)).id for _ in range(10)]
+    thrown = await throw(*[Throw(name="sig")] * 5)
+    left, steps = list(reversed(thrown)), []
+    while left:
+        recorded = await signals.record(left, look_after=LOOK_AFTER)
+        steps.append([(due.signal_id, due.subscription_id) for due in recorded.dues])
+        left = recorded.left
+    ids = [signal.id for signal in thrown]
+    assert steps == [[(i, s) for i in part for s in made] for part in (ids[:2], ids[2:4], ids[4:])]
+    ledger = await deliveries.ledger()
+    assert (ledger.recorded, ledger.matched, ledger.states[State.PENDING]) == (5, 50, 50)
+
+
+async def test_a_signal_that_matches_more_than_one_step_takes_is_recorded_all_the_same(
+    throw, signals, subscriptions, monkeypatch
+):
+    monkeypatch.setattr("broker.store.signals._PAIRS", 5)
+    for _ in range(10):
+        await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    first, second = await throw(Throw(name="sig"), Throw(name="sig"))
+    recorded = await signals.record([first, second], look_after=LOOK_AFTER)
+    assert (len(recorded.dues), recorded.left) == (10, [second])

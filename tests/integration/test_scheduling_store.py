@@ -53,7 +53,10 @@ def accept(signals):
 
 @pytest.fixture
 def record(signals):
-    return lambda batch: signals.record(batch, look_after=LOOK_AFTER)
+    async def record(batch):
+        return (await signals.record(batch, look_after=LOOK_AFTER)).dues
+
+    return record
 
 
 def later(**after):

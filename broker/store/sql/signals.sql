@@ -116,9 +116,11 @@ ON CONFLICT (name, day) DO UPDATE SET
     last_id = greatest(known.last_id, EXCLUDED.last_id);
 
 -- name: unbegun
--- Pending deliveries of signals $1 that no attempt was begun at: their messages may never have been published.
+-- At most $2 pending deliveries of signals $1 that no attempt was begun at: their messages may never have been published.
+-- (If there are more, the scheduler finds them.)
 SELECT signal_id, subscription_id FROM deliveries
-WHERE signal_id = ANY ($1::bigint[]) AND state = 'pending' AND attempts = 0;
+WHERE signal_id = ANY ($1::bigint[]) AND state = 'pending' AND attempts = 0
+LIMIT $2;
 
 -- name: take_scheduled
 -- Take scheduled signals whose moment has come, to publish them to the taps; any number of schedulers may do this at once.
