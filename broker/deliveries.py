@@ -102,6 +102,10 @@ GONE = "the target answered 410"
 """Why a subscription is disabled, and the delivery dead that was answered so."""
 
 
+DELETED = "the subscription was deleted"
+"""Why a delivery is cancelled that nobody waits for any more."""
+
+
 class Verdict(enum.Enum):
     """What an outcome makes of the delivery."""
 

@@ -14,7 +14,7 @@ import structlog
 from broker import metrics
 from broker.circuits import Phase
 from broker.coalescing import Coalescer
-from broker.deliveries import GONE, VERDICTS, Due, Outcome, Reason, Result, State, Step, Verdict, next_pause
+from broker.deliveries import DELETED, GONE, VERDICTS, Due, Outcome, Reason, Result, State, Step, Verdict, next_pause
 from broker.gates import Refusal
 from broker.messages import Undecodable, read_due
 from broker.settings import Settings
@@ -99,7 +99,7 @@ class Deliverer:
                 _tell_refused(due, claimed)
             case Claimed(subscription=subscription) if subscription.until is not None:
                 await self._deliveries.cancel(due)
-                log.info("delivery.cancelled", delivery_id=due.delivery_id, reason="the subscription was deleted")
+                log.info("delivery.cancelled", delivery_id=due.delivery_id, reason=DELETED)
             case Claimed():
                 await self._end(await self._attempt(claimed))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from broker.circuits import Circuit, Phase
-from broker.deliveries import Due
+from broker.deliveries import DELETED, Due, State
 from broker.gates import disabled_clause
 from broker.limits import CatchUp
 from broker.store.circuits import read_circuit
@@ -62,8 +62,8 @@ class HoldStore:
     async def sweep(self, *, look_after: timedelta) -> list[Due]:
         """Let go on what is held and may, as far as nobody else sees to it; return the attempts that may be made now.
 
-        That is: what was held during a pause, a part at a time; places that came free by themselves; and what a
-        disabled subscription still waits for is given up.
+        That is: what was held during a pause, a part at a time; and places that came free by themselves. What a
+        disabled subscription still waits for is given up, and what a deleted one does, cancelled.
         """
         ids = [row["subscription_id"] for row in await self._database.fetch(_SQL.holding, _SWEEP)]
         if not ids:
@@ -71,18 +71,22 @@ class HoldStore:
         async with self._database.transaction() as session:
             gates = {row["subscription_id"]: row for row in await session.fetch(_SQL.lock_idle, ids)}
             standing = await session.fetch(_SQL.standing, list(gates))
-            disabled = {
-                row["id"]: disabled_clause(row["disabled_because"]) for row in standing if row["disabled_because"]
-            }
-            if disabled:
-                await session.execute(_SQL.bury_parked, list(disabled), list(disabled.values()), _LIMIT)
-            active = [row for row in standing if row["id"] not in disabled and not row["paused"]]
+            ends = {row["id"]: end for row in standing if (end := _end(row)) is not None}
+            if ends:
+                await session.execute(
+                    _SQL.end_parked,
+                    list(ends),
+                    [state.value for state, _ in ends.values()],
+                    [reason for _, reason in ends.values()],
+                    _LIMIT,
+                )
+            active = [row for row in standing if row["id"] not in ends and not row["paused"]]
             await _catch_up(session, {row["id"]: (gates[row["id"]], row["now"]) for row in active})
             await session.execute(_SQL.drop_places, list(gates))
             rows = await session.fetch(
                 _GATES.promote, [row["id"] for row in active], _LIMIT, look_after.total_seconds()
             )
-            await session.execute(_SQL.settle, [*disabled, *(row["id"] for row in active)])
+            await session.execute(_SQL.settle, [*ends, *(row["id"] for row in active)])
         return read_due(rows)
 
     async def forget(self) -> None:
@@ -102,6 +106,15 @@ class HoldStore:
         row = await self._database.fetchrow(_SQL.census)
         assert row is not None  # noqa: S101  (it returns one row)
         return row["circuits"], float(row["held_seconds"] or 0)
+
+
+def _end(standing: Row) -> tuple[State, str] | None:
+    """Return what becomes of what a subscription waits for that gets nothing any more, and why."""
+    if standing["deleted"]:
+        return State.CANCELLED, DELETED
+    if standing["disabled_because"]:
+        return State.DEAD, disabled_clause(standing["disabled_because"])
+    return None
 
 
 async def _catch_up(session: Session, gates: Mapping[int, tuple[Row, datetime]]) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.deliveries import Due, Reason
+from broker.deliveries import DELETED, Due, Reason
 from broker.names import is_pattern
 from broker.signals import Signal, State, Throw
 from broker.store.database import Database, Session
@@ -362,7 +362,7 @@ def _first_state(
 ) -> tuple[str, str | None, datetime | None]:
     """Return the state in which *signal* is owed to *subscription* at first, why, and until when it is parked."""
     if subscription.until is not None:  # it was deleted after the signal was accepted: owed all the same, and let go
-        return "cancelled", "the subscription was deleted", None
+        return "cancelled", DELETED, None
     if signal.id in expired:
         return "cancelled", "expired", None
     if signal.is_scheduled:

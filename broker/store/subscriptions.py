@@ -14,6 +14,7 @@ from broker.store.statements import load
 from broker.subscriptions import Subscription, Terms
 
 _SQL = load("subscriptions")
+_GATES = load("gates")
 _CANDIDATES = load("signals").candidates
 _END = (1 << 63) - 1
 """A number after every other."""
@@ -110,13 +111,15 @@ class SubscriptionStore:
         return None if row is None else read_subscription(row)
 
     async def delete(self, subscription_id: int) -> bool:
-        """Delete the subscription and cancel what it is still owed; return whether there was one."""
+        """Delete the subscription; return whether there was one.
+
+        What it is still owed is cancelled: what is parked, however much, by `broker.store.holds.HoldStore.sweep`; what is
+        pending, when its message comes.
+        """
         until = await self._database.fetchval(_SQL.next)
         async with self._database.transaction() as session:
-            found = await session.fetchval(_SQL.delete, subscription_id, until)
-            if found is not None:
-                await session.execute(_SQL.cancel_deliveries, subscription_id)
-        return found is not None
+            await session.execute(_GATES.hold, subscription_id)
+            return await session.fetchval(_SQL.delete, subscription_id, until) is not None
 
 
 def _filters(sought: Sought, tenants: Sequence[str] | None) -> tuple[object, ...]:

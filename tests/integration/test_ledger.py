@@ -93,8 +93,8 @@ async def compare(database, subscription_id=None):
 class Bustle:
     """Recorders, deliverers, schedulers and operators at work, as chance will have it."""
 
-    def __init__(self, record, subscriptions, deliveries):
-        self.record, self.subscriptions, self.deliveries = record, subscriptions, deliveries
+    def __init__(self, record, subscriptions, deliveries, holds):
+        self.record, self.subscriptions, self.deliveries, self.holds = record, subscriptions, deliveries, holds
         self.chance = random.Random(7)
         self.due = []
 
@@ -113,6 +113,7 @@ class Bustle:
     async def sweep(self):
         for _ in range(40):
             self.due += await self.deliveries.release(limit=5, look_after=LOOK_AFTER)
+            self.due += await self.holds.sweep(look_after=LOOK_AFTER)
             await self.deliveries.fold_ledger(limit=self.chance.choice([1, 20, 10_000]))
 
     async def operate(self, delete):
@@ -140,7 +141,7 @@ async def test_what_is_kept_is_what_a_full_count_comes_to_at_any_moment(record, 
         (await subscriptions.create(Terms(name=name, targets=(QUEUE,), once=once), secret=None)).id
         for name, once in [("a", False), ("#", False), ("b", True), ("a", False), ("*.b", True), ("b", False)]
     ]
-    bustle = Bustle(record, subscriptions, deliveries)
+    bustle = Bustle(record, subscriptions, deliveries, HoldStore(database))
 
     async def look():
         for turn in range(40):

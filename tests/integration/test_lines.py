@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.deliveries import Outcome, Result, State
+from broker.deliveries import DELETED, Outcome, Result, State
 from broker.signals import Signal, Throw
 from broker.store.deliveries import Claimed, DeliveryStore, Ended
 from broker.store.gates import GateStore
+from broker.store.holds import HoldStore
 from broker.store.lines import LineStore, lock_keys
 from broker.store.signals import SignalStore
 from broker.store.subscriptions import SubscriptionStore
@@ -260,7 +261,8 @@ async def test_a_deleted_subscription_has_no_lines(desk):
     subscription = await desk.subscribe()
     await desk.record(*await desk.throw("a", "a"))
     await desk.subscriptions.delete(subscription)
-    assert [state for state, _ in await desk.states(subscription)] == ["cancelled", "cancelled"]
+    await HoldStore(desk.database).sweep(look_after=LOOK_AFTER)
+    assert await desk.states(subscription) == [PENDING, ("cancelled", DELETED)]
     assert await desk.sweep() == []
 
 

@@ -8,6 +8,7 @@ import pytest
 from broker.deliveries import Due, Outcome, Result, State
 from broker.signals import Scope, Signal, Throw
 from broker.store.deliveries import DeliveryStore, Ended
+from broker.store.holds import HoldStore
 from broker.store.signals import IdempotencyKey, SignalStore
 from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Kind, Target, Terms
@@ -98,14 +99,24 @@ async def test_a_subscription_gets_what_is_thrown_after_its_creation_and_nothing
     assert [s.id for s in await subscriptions.page()] == []
 
 
-async def test_what_a_deleted_subscription_was_still_owed_is_cancelled(throw, record, subscriptions, deliveries):
+async def test_what_a_deleted_subscription_was_still_owed_is_cancelled_however_much_that_is(
+    throw, record, deliveries, database, monkeypatch
+):
+    subscriptions = SubscriptionStore(database)
     subscription = await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
-    recorded, late = await throw(Throw(name="sig"), Throw(name="sig"))
-    await record([recorded])
+    pending, *parked, late = await throw(*[Throw(name="sig")] * 7)
+    dues = await record([pending, *parked])
+    await database.execute("UPDATE deliveries SET state = 'parked', reason = 'paused' WHERE signal_id > $1", pending.id)
     await subscriptions.delete(subscription.id)
     assert await record([late]) == []
-    ledger = await deliveries.ledger(subscription.id)
-    assert (ledger.matched, ledger.states[State.CANCELLED], ledger.unaccounted) == (2, 2, 0)
+    monkeypatch.setattr("broker.store.holds._LIMIT", 2)
+    for cancelled in (3, 5, 6, 6):
+        assert await HoldStore(database).sweep(look_after=LOOK_AFTER) == []
+        ledger = await deliveries.ledger(subscription.id)
+        assert (ledger.matched, ledger.states[State.CANCELLED], ledger.unaccounted) == (7, cancelled, 0)
+    (claimed,) = await deliveries.claim([(dues[0], False)], timeout=SECOND, grace=SECOND)
+    assert claimed.subscription.until is not None, "and so it is not attempted, but cancelled"
+    assert not await database.fetchval("SELECT held FROM gates")
 
 
 async def test_a_once_subscription_is_consumed_by_the_first_signal_of_a_batch(throw, record, subscriptions):

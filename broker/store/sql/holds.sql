@@ -13,7 +13,7 @@ UPDATE subscriptions SET paused_at = NULL, disabled_because = NULL WHERE id = $1
 -- name: holding
 -- At most $1 subscriptions whose gates may hold what can go on (chance decides which, if there are more).
 SELECT g.subscription_id FROM gates g JOIN subscriptions s ON s.id = g.subscription_id
-WHERE g.held AND (s.paused_at IS NULL OR s.disabled_because IS NOT NULL)
+WHERE g.held AND (s.paused_at IS NULL OR s.disabled_because IS NOT NULL OR s.until IS NOT NULL)
 ORDER BY random() LIMIT $1;
 
 -- name: lock_idle
@@ -22,18 +22,19 @@ SELECT g.* FROM gates g WHERE g.subscription_id = ANY ($1::bigint[]) ORDER BY g.
 
 -- name: standing
 -- How subscriptions $1 stand.
-SELECT id, paused_at IS NOT NULL AS paused, disabled_because, statement_timestamp() AS now
+SELECT id, paused_at IS NOT NULL AS paused, disabled_because, until IS NOT NULL AS deleted, statement_timestamp() AS now
 FROM subscriptions WHERE id = ANY ($1::bigint[]);
 
--- name: bury_parked
--- Give up at most $3 of the parked deliveries of each of the disabled subscriptions $1, for the reasons $2.
+-- name: end_parked
+-- Put at most $4 of the parked deliveries of each of the subscriptions $1 into the states $2, for the reasons $3.
 WITH chosen AS (
-    SELECT parked.*, s.reason FROM unnest($1::bigint[], $2::text[]) AS s (id, reason) CROSS JOIN LATERAL (
+    SELECT parked.*, s.state, s.reason FROM unnest($1::bigint[], $2::text[], $3::text[]) AS s (id, state, reason)
+    CROSS JOIN LATERAL (
         SELECT d.signal_id, d.subscription_id FROM deliveries d
-        WHERE d.subscription_id = s.id AND d.state = 'parked' ORDER BY d.signal_id LIMIT $3
+        WHERE d.subscription_id = s.id AND d.state = 'parked' ORDER BY d.signal_id LIMIT $4
     ) AS parked
 )
-UPDATE deliveries d SET state = 'dead', due_at = NULL, reason = c.reason, finished_at = now()
+UPDATE deliveries d SET state = c.state, due_at = NULL, reason = c.reason, finished_at = now()
 FROM chosen c WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = 'parked';
 
 -- name: held
@@ -61,12 +62,12 @@ WHERE g.subscription_id = c.subscription_id;
 DELETE FROM places WHERE subscription_id = ANY ($1::bigint[]) AND until < now();
 
 -- name: settle
--- Note which of the locked gates of subscriptions $1 hold nothing any more (or nothing that is to be given up).
+-- Note which of the locked gates of subscriptions $1 hold nothing any more (or nothing that is to be given up or cancelled).
 UPDATE gates g SET held = false FROM subscriptions s
 WHERE g.subscription_id = ANY ($1::bigint[]) AND s.id = g.subscription_id
   AND NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'parked' AND d.due_at IS NULL
                   AND d.reason IN ('paused', 'in_flight'))
-  AND (s.disabled_because IS NULL
+  AND (s.disabled_because IS NULL AND s.until IS NULL
        OR NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'parked'));
 
 -- name: backlog

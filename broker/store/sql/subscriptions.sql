@@ -72,6 +72,3 @@ SELECT nextval('signal_ids') FROM pg_advisory_xact_lock(7305002);
 -- $2: the number of the deletion.
 UPDATE subscriptions SET until = $2 WHERE id = $1 AND until IS NULL RETURNING id;
 
--- name: cancel_deliveries
-UPDATE deliveries SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = 'the subscription was deleted'
-WHERE subscription_id = $1 AND state IN ('pending', 'parked');
