@@ -28,7 +28,7 @@ from tests.support.rabbitmq import rabbitmq_server
 from tests.support.rabbitmq_servers import Rabbit
 
 SUBSCRIPTIONS = 10_000
-AT_ONCE = (1, 20)
+AT_ONCE = (1, 5)
 
 
 @dataclass(frozen=True)
