@@ -14,7 +14,7 @@ from broker.topology import RECORD
 from broker.transport import Transport
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump
-from gateway.documents import DeliveryDocument, DeliveryPage, LedgerDocument
+from gateway.documents.deliveries import DeliveryDocument, DeliveryPage, LedgerDocument
 from gateway.native.answers import delivery_document, ledger_document
 from gateway.queries import ID, LIMIT, choice, limit, optional_integer
 from gateway.refusals import Conflicting, NotFound

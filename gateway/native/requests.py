@@ -11,14 +11,8 @@ from broker.filters import parse_filter
 from broker.names import check_id, check_name
 from broker.subscriptions import Terms
 from broker.users import check_password, check_user_name
-from gateway.documents import (
-    Limits,
-    RetryDocument,
-    SubscriptionRequest,
-    TokenRequest,
-    UserChanges,
-    UserRequest,
-)
+from gateway.documents.access import Limits, TokenRequest, UserChanges, UserRequest
+from gateway.documents.subscriptions import RetryDocument, SubscriptionRequest
 from gateway.native.targets import read_targets
 
 

@@ -14,7 +14,7 @@ from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Subscription
 from gateway.auth import Authenticator, demand, demand_tenant
 from gateway.bodies import dump, parse, read_json
-from gateway.documents import RotationRequest, SubscriptionDocument, SubscriptionPage, SubscriptionRequest
+from gateway.documents.subscriptions import RotationRequest, SubscriptionDocument, SubscriptionPage, SubscriptionRequest
 from gateway.native.answers import subscription_document
 from gateway.native.requests import read_terms
 from gateway.queries import AFTER_ID, EXECUTION_ID, LIMIT, NAME, TENANT_ID, integer, limit, path_id, text

@@ -11,7 +11,12 @@ from broker.names import check_name
 from broker.subscriptions import Kind, Method, Scheme, Target
 from broker.templates import check_content_type, check_template, check_url_template
 from broker.topology import TOPOLOGY
-from gateway.documents import QueueTargetDocument, StepDocument, SubscriptionRequest, WebhookTargetDocument
+from gateway.documents.subscriptions import (
+    QueueTargetDocument,
+    StepDocument,
+    SubscriptionRequest,
+    WebhookTargetDocument,
+)
 
 HIDDEN = "***"
 """What is shown instead of a header's value that may be a credential."""
