@@ -38,11 +38,33 @@ Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[str, Field(min_length=1, max_length=255, examples=["policy_conditions_changed"])]
 Id = Annotated[str, Field(min_length=1, max_length=255)]
 
+PerSecond = Annotated[float, Field(ge=0.001, le=100_000, allow_inf_nan=False)]
+
 
 class Document(BaseModel):
     """Members in camelCase; unknown ones are refused, so that a typing error is not a silent default."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", strict=True)
+
+
+class SelectionRequest(Document):
+    """Of which signals something is to be done to many, and how fast; what is not mentioned is no limit."""
+
+    name: Name | None = Field(None, description="A signal's name, or a pattern: `*` one word, `#` any number of words.")
+    since: Moment | None = Field(None, description="Of signals accepted at this moment or later.")
+    until: Moment | None = Field(None, description="Of signals accepted before this moment.")
+    dry_run: bool = Field(default=False, description="Only count.")
+    per_second: PerSecond | None = Field(None, description="How many go in a second; without it, all of them at once.")
+    after: Annotated[str, Field(max_length=100)] | None = Field(
+        None, description="Where to go on: `next` of the answer before, with everything else as it was."
+    )
+
+
+class SelectedDocument(Document):
+    """To how many it was done."""
+
+    count: int
+    next: str | None = Field(description="`after` of the next request; null: there are no more.")
 
 
 class FieldProblem(Document):

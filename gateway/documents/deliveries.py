@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gateway.documents import Document
+from gateway.documents import Document, SelectionRequest
+
+OutcomeName = Literal[
+    "succeeded", "refused", "throttled", "gone", "timed_out", "unreachable", "forbidden", "unroutable", "failed"
+]
 
 
 class StepOutcomeDocument(Document):
@@ -44,7 +48,8 @@ class DeliveryDocument(Document):
     attempts: int | list[AttemptDocument]
     due_at: datetime | None = Field(description="When it goes on; null while it is held: paused, or at `maxInFlight`.")
     reason: str | None = Field(
-        description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, ...), dead or cancelled."
+        description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, `scheduled`, `replay`), dead"
+        " or cancelled."
     )
     created_at: datetime
     finished_at: datetime | None
@@ -55,6 +60,15 @@ class DeliveryPage(Document):
 
     items: list[DeliveryDocument]
     next: str | None
+
+
+class RedriveRequest(SelectionRequest):
+    """Which dead deliveries to put back."""
+
+    subscription_id: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(
+        None, description="Those of this subscription."
+    )
+    outcome: OutcomeName | None = Field(None, description="Those whose last attempt ended so.")
 
 
 class States(Document):

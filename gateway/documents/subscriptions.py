@@ -5,15 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic.json_schema import SkipJsonSchema
 
-from gateway.documents import Document, Id, Name, Text
+from gateway.documents import Document, Id, Name, PerSecond, SelectionRequest, Text
 
 Seconds = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)]
 MaxInFlight = Annotated[int, Field(ge=1, le=10_000, description="Most attempts at a time, over all deliverers.")]
-MaxPerSecond = Annotated[
-    float, Field(ge=0.001, le=100_000, allow_inf_nan=False, description="Most attempts a second, over all deliverers.")
-]
+MaxPerSecond = Annotated[PerSecond, Field(description="Most attempts a second, over all deliverers.")]
 SchemeName = Literal["v1", "v1a"]
 MethodName = Literal["POST", "PUT", "PATCH", "DELETE"]
 
@@ -70,17 +69,13 @@ class RetryDocument(Document):
     max_attempts: Annotated[int, Field(ge=1, le=51)] | None = None
 
 
-class SubscriptionRequest(Document):
-    """A standing request for signals."""
+class ChangeableTerms(Document):
+    """What of a subscription may be changed later on."""
 
-    name: Annotated[Name, Field(description="A signal name, or a pattern: `*` one word, `#` any number of words.")]
     target: TargetDocument | None = None
     steps: Annotated[list[StepDocument], Field(min_length=1, max_length=10)] | None = Field(
         None, description="Instead of `target`: several, the next one after the one before succeeded."
     )
-    execution_id: Id | None = None
-    tenant_id: Id | None = None
-    once: bool = Field(default=False, description="The first signal that matches consumes the subscription.")
     filter: dict[str, Any] | None = Field(
         None,
         description="What the payload must hold: paths and conditions, all of which must be met.",
@@ -93,6 +88,34 @@ class SubscriptionRequest(Document):
     max_in_flight: MaxInFlight | None = None
     max_per_second: MaxPerSecond | None = None
     description: Annotated[Text, Field(max_length=1000)] | None = None
+
+
+class SubscriptionRequest(ChangeableTerms):
+    """A standing request for signals."""
+
+    name: Annotated[Name, Field(description="A signal name, or a pattern: `*` one word, `#` any number of words.")]
+    execution_id: Id | None = None
+    tenant_id: Id | None = None
+    once: bool = Field(default=False, description="The first signal that matches consumes the subscription.")
+
+
+def _refuse_change(_value: object) -> None:
+    raise ValueError("cannot be changed; make a new subscription, and delete this one")
+
+
+Fixed = Annotated[SkipJsonSchema[None], BeforeValidator(_refuse_change)]
+
+
+class SubscriptionChanges(ChangeableTerms):
+    """What changes of a subscription: what is not mentioned stays, and null removes what may be absent.
+
+    `***` as the value of a header keeps the one that the target has now, as long as it stays at the same host.
+    """
+
+    name: Fixed = None
+    execution_id: Fixed = None
+    tenant_id: Fixed = None
+    once: Fixed = None
 
 
 class BacklogDocument(Document):
@@ -135,10 +158,14 @@ class SubscriptionDocument(Document):
 class ResumptionRequest(Document):
     """How fast what was held during a pause goes on."""
 
-    per_second: MaxPerSecond | None = Field(
+    per_second: PerSecond | None = Field(
         None,
         description="Deliveries a second. Without it: ten in the first second, and ten more in every further one.",
     )
+
+
+class ReplayRequest(SelectionRequest):
+    """Which recorded signals to deliver to a subscription, too."""
 
 
 class RotationRequest(Document):

@@ -79,6 +79,10 @@ UPDATE gates g SET slot_at = s.slot_at, spent_at = s.spent_at, held = g.held OR 
 FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::boolean[]) AS s (subscription_id, slot_at, spent_at, held)
 WHERE g.subscription_id = s.subscription_id;
 
+-- name: forget_slots
+-- Let those that come now to the locked gate of subscription $1 not wait behind the slots that were given out before.
+UPDATE gates SET slot_at = 'epoch' WHERE subscription_id = $1;
+
 -- name: disable
 -- Disable subscriptions $1 for the reason $2; return those that were not disabled already.
 WITH disabled AS (
