@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -131,7 +132,7 @@ async def test_a_list_finds_by_the_same_filters(database, subscribe, deliveries)
 
 async def test_the_outcome_is_that_of_the_last_attempt(database, subscribe, redrive):
     await subscribe()
-    (signal_id,) = await die(database, "a", outcome=Outcome.TIMED_OUT)
+    await die(database, "a", outcome=Outcome.TIMED_OUT)
     assert await redrive() == 1
     (due,) = await DeliveryStore(database).release(limit=1, look_after=LOOK_AFTER)
     await end(database, due, State.DEAD, Outcome.REFUSED)
@@ -213,7 +214,7 @@ async def test_a_pace_spreads_them_over_all_chunks_and_calls(database, subscribe
         pass
 
     moments = [row["due_at"] for row in await deliveries.page()]
-    gaps = {later - earlier for earlier, later in zip(moments, moments[1:], strict=False)}
+    gaps = {later - earlier for earlier, later in pairwise(moments)}
     assert gaps == {timedelta(seconds=0.1)}
     assert timedelta(0) <= moments[0] - started < timedelta(seconds=5)
 
