@@ -11,6 +11,7 @@ from broker.settings import Settings
 from broker.store.audit import AuditStore
 from broker.store.replays import ReplayStore
 from broker.store.subscriptions import SubscriptionStore
+from broker.subscriptions import Subscription
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump, parse, read_json
 from gateway.documents import SelectedDocument
@@ -68,15 +69,24 @@ class ReplaysApi:
         sought = read_sought(wanted, principal)
         last, pace = read_after(wanted)
         after_id = _read_id(last or "0")
-        if not subscription.receives:
-            why = "is disabled; resume it first" if subscription.disabled_because else "was consumed already"
-            raise Conflicting(f"Nothing is replayed: the subscription {why}.")
+        demand_receiving(subscription)
         if not wanted.dry_run:
             await self._audit.note(
                 principal, AuditType.SIGNALS_REPLAYED, subscription.id, after=selection_snapshot(wanted)
             )
         chunks = self._replays.replay(subscription.id, sought, pace, after_id=after_id, dry_run=wanted.dry_run)
         return web.Response(body=dump(await do_some(chunks, pace)), content_type="application/json")
+
+
+def demand_receiving(subscription: Subscription) -> None:
+    """Let *subscription* pass if signals can be replayed to it.
+
+    Raises:
+        Conflicting: It gets none any more.
+    """
+    if not subscription.receives:
+        why = "is disabled; resume it first" if subscription.disabled_because else "was consumed already"
+        raise Conflicting(f"Nothing is replayed: the subscription {why}.")
 
 
 def _read_id(text: str) -> int:
