@@ -99,7 +99,7 @@ class UserPage(Document):
 
 
 class AuditDocument(Document):
-    """A change of signal endpoints, tokens or users: who made it, and what it changed."""
+    """A change of signal endpoints, tokens, users, subscriptions or deliveries: who made it, and what it changed."""
 
     id: int
     type: str

@@ -1,4 +1,4 @@
-"""``/v1/audit``: who changed what of signal endpoints, tokens and users."""
+"""``/v1/audit``: who changed what of signal endpoints, tokens, users and subscriptions."""
 
 from __future__ import annotations
 

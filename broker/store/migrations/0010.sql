@@ -1,4 +1,4 @@
--- Redriving in bulk: the dead of one subscription, found without those of the others -----------------------------
+-- Redriving in bulk, and replaying --------------------------------------------------------------------------------
 
 CREATE INDEX deliveries_dead_by_subscription ON deliveries (subscription_id, signal_id) WHERE state = 'dead';
 
