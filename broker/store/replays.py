@@ -12,6 +12,7 @@ from broker.signals import Signal
 from broker.store.chunks import Chunk, Sought
 from broker.store.database import Database, Row
 from broker.store.rows import read_signal, read_subscription
+from broker.store.signals import find_span
 from broker.store.statements import load
 from broker.subscriptions import Subscription
 
@@ -19,6 +20,8 @@ _SQL = load("replays")
 _SIGNALS = load("signals")
 _SUBSCRIPTIONS = load("subscriptions")
 _LIMIT = 1000
+_WIDE = 1_000_000
+"""So many ids are too many to look at them all beforehand."""
 _WITH_PAYLOADS = 100
 """How many signals one chunk looks at whose payloads are needed, each of which may have megabytes."""
 
@@ -47,12 +50,13 @@ class ReplayStore:
         start = await self._database.fetchrow(_SIGNALS.start_page, after_id, sought.since)
         assert start is not None  # noqa: S101  (it returns one row)
         position, higher_than = start["position"], None if start["known"] else after_id
+        end = await self._end(sought)
         while True:
             subscription = await self._receiving(subscription_id)
             if subscription is None:
                 return
             limit = self._limit or (_LIMIT if subscription.terms.filter is None else _WITH_PAYLOADS)
-            rows = await self._look(subscription, sought, limit, position, higher_than)
+            rows = await self._look(subscription, sought, limit, (position, end), higher_than)
             matching = await _matching(subscription, rows)
             if subscription.terms.once:
                 matching = matching[:1]
@@ -65,19 +69,35 @@ class ReplayStore:
                 return
             position = rows[-1]["position"]
 
+    async def _end(self, sought: Sought) -> int | None:
+        """Return the position of the last one of *sought*, where it is worth while to find out; None: there is no end.
+
+        What was recorded after it is not looked at then, however much that is.
+        """
+        first_id, last_id = await find_span(self._database, sought.since, sought.until)
+        if last_id is None or last_id - first_id > _WIDE:
+            return None
+        return int(await self._database.fetchval(_SQL.end, first_id, last_id))
+
     async def _receiving(self, subscription_id: int) -> Subscription | None:
         row = await self._database.fetchrow(_SUBSCRIPTIONS.get, subscription_id)
         subscription = None if row is None else read_subscription(row)
         return subscription if subscription is not None and subscription.receives else None
 
     async def _look(
-        self, subscription: Subscription, sought: Sought, limit: int, position: int, higher_than: int | None
+        self,
+        subscription: Subscription,
+        sought: Sought,
+        limit: int,
+        between: tuple[int, int | None],
+        higher_than: int | None,
     ) -> list[Row]:
         """Return the next *limit* signals, with all columns of those that *subscription* may be owed and is not."""
+        after, end = between
         return await self._database.fetch(
             _SQL.look,
             limit,
-            position,
+            after,
             higher_than,
             next((name for name in (subscription.terms.name, sought.name) if name and not is_pattern(name)), None),
             subscription.id,
@@ -86,6 +106,7 @@ class ReplayStore:
             sought.until,
             sought.tenants,
             subscription.terms.filter is not None,
+            end,
         )
 
     async def _owe(self, subscription_id: int, signals: Sequence[Signal], pace: Pace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -254,3 +255,29 @@ async def test_it_goes_by_the_order_of_recording(database, subscribe, replay, ow
     assert await replay(subscription, after_id=late.id) == 1
     assert await owed(subscription) == [early.id, late.id]
     await chunks.aclose()
+
+
+async def test_what_was_recorded_after_the_window_is_not_looked_at_but_all_that_belongs_into_it(
+    database, subscribe, owed
+):
+    window = await throw(database, "a", "b", "a")
+    (straggler,) = await accept(database, Throw(name="a"))
+    ago = timedelta(hours=1)
+    await database.execute(
+        "UPDATE signals SET created_at = created_at - $1::interval, recorded_at = recorded_at - $1::interval", ago
+    )
+    straggler = replace(straggler, created_at=straggler.created_at - ago)
+    await throw(database, *["a"] * 9)
+    late = await subscribe("#")
+    until = datetime.now(UTC) - ago / 2
+
+    async def replay():
+        chunks = ReplayStore(database, limit=2).replay(late, Sought(until=until), Pace(None))
+        done = [(chunk.count, chunk.looked) async for chunk in chunks]
+        return sum(count for count, _ in done), sum(looked for _, looked in done)
+
+    assert await replay() == (3, 4)
+    assert await owed(late) == window
+    await record(database, straggler)
+    assert await replay() == (1, 13)
+    assert await owed(late) == [*window, straggler.id]

@@ -1,11 +1,12 @@
 -- name: look
--- Look at the next $1 recorded signals in the order of recording, after position $2 and with ids after $3, of exactly the name
--- $4 (null: of any). Of those that subscription $5 may be owed and is not, all columns are there: $6 and $7: regular
+-- Look at the next $1 recorded signals in the order of recording, after position $2, up to $12 and with ids after $3, of exactly
+-- the name $4 (null: of any). Of those that subscription $5 may be owed and is not, all columns are there: $6 and $7: regular
 -- expressions over names (see `broker.names.expression`); accepted at $8 or later and before $9; $10: the tenants the caller
 -- sees; $11: whether their payloads are needed. Null filters are no filters.
 WITH looked AS MATERIALIZED (
     SELECT id, position FROM signals
-    WHERE position > $2 AND ($3::bigint IS NULL OR id > $3) AND ($4::text IS NULL OR name = $4)
+    WHERE position > $2 AND ($12::bigint IS NULL OR position <= $12)
+      AND ($3::bigint IS NULL OR id > $3) AND ($4::text IS NULL OR name = $4)
     ORDER BY position LIMIT $1
 )
 SELECT l.id AS looked_at, l.position, g.*
@@ -28,6 +29,10 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) g ON true
 ORDER BY l.position;
+
+-- name: end
+-- Up to which position the signals with ids from $1 to $2 stand.
+SELECT coalesce(max(position), 0) FROM signals WHERE id BETWEEN $1 AND $2;
 
 -- name: lock
 -- Lock subscription $1: of two replays to it, one comes after the other.
