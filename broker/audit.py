@@ -1,4 +1,4 @@
-"""Audit events: who changed what of the administration, and when."""
+"""Audit events: who changed what by hand, and when."""
 
 from __future__ import annotations
 
@@ -23,11 +23,18 @@ class AuditType(enum.StrEnum):
     USER_CREATED = "user-created"
     USER_UPDATED = "user-updated"
     USER_DELETED = "user-deleted"
+    SUBSCRIPTION_UPDATED = "subscription-updated"
+    SIGNALS_REPLAYED = "signals-replayed"
+    """Of a subscription. Written before it is done, as what is redriven in bulk."""
+    DELIVERIES_REDRIVEN = "deliveries-redriven"
+    """Of a subscription, or of all (0)."""
+    DELIVERY_CANCELLED = "delivery-cancelled"
+    """Of a subscription."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEvent:
-    """One change of the administration, as it is kept.
+    """One change, as it is kept.
 
     Args:
         id: Ascends in the order of the changes.

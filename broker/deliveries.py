@@ -11,11 +11,12 @@ r"""Deliveries: one signal owed to one subscription, and the attempts at it.
                         |  +--- the subscription is disabled -> dead
                         |
                         +--- subscription deleted, or --> cancelled   (from pending, too)
-                             signal cancelled or expired
+                             signal cancelled or expired,
+                             or given up by hand (and if it is dead)
 
-What is owed of a signal for later is parked at first. A parked delivery is released when it is due (`due_at`). One
-without a `due_at` is held: until its subscription is resumed, a place among its subscription's attempts in flight is
-free, or the delivery before it in its line has ended.
+What is owed of a signal for later, or is replayed, is parked at first. A parked delivery is released when it is due
+(`due_at`). One without a `due_at` is held: until its subscription is resumed, a place among its subscription's attempts
+in flight is free, or the delivery before it in its line has ended.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Reason(enum.StrEnum):
     """Its signal was thrown for later."""
     ORDERED = "ordered"
     """Another one of its line goes first; held, until that has ended."""
+    REPLAY = "replay"
+    """Its signal was replayed to the subscription; it was given a moment of its own."""
 
 
 class Outcome(enum.StrEnum):
@@ -98,6 +101,8 @@ ANSWERS = {
 """What the HTTP statuses mean that are neither a 2xx nor a plain refusal."""
 
 
+BY_HAND = "cancelled by hand"
+"""Why a delivery is cancelled that somebody gave up."""
 GONE = "the target answered 410"
 """Why a subscription is disabled, and the delivery dead that was answered so."""
 

@@ -81,6 +81,25 @@ class Rate:
 
 
 @dataclass(slots=True)
+class Pace:
+    """The moments that many deliveries are given one after the other, so that they do not go all at once.
+
+    Args:
+        per_second: How many in a second; None: all of them at once, though one after the other.
+        at: The first moment that nobody has.
+    """
+
+    per_second: float | None
+    at: datetime | None = None
+
+    def next(self, now: datetime) -> datetime:
+        """Return the next moment that is not past."""
+        moment = now if self.at is None else max(self.at, now)
+        self.at = moment + (timedelta.resolution if self.per_second is None else timedelta(seconds=1 / self.per_second))
+        return moment
+
+
+@dataclass(slots=True)
 class CatchUp:
     """When the deliveries that were held during a pause go on, one after the other.
 

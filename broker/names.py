@@ -7,6 +7,7 @@ and ``#`` for any number of them, none included.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from urllib.parse import quote
 
 from broker.errors import InvalidField
@@ -15,6 +16,7 @@ MAX_ROUTING_KEY_BYTES = 255
 """AMQP 0-9-1: a routing key is a short string."""
 MAX_ID_CHARACTERS = 255
 
+_UNPLAIN = re.compile(r"[^\w]", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -88,3 +90,16 @@ def matches(pattern: str, name: str) -> bool:
         else:
             return False
     return all(rest == "#" for rest in wanted[at:])
+
+
+def expression(patterns: Iterable[str]) -> str:
+    """Return the regular expression that finds the names that any of *patterns* names, for PostgreSQL.
+
+    It is for a name with a dot in front, so that every word has one. It says the same as `matches`.
+    """
+    return f"^(?:{'|'.join(map(_expression, patterns))})$"
+
+
+def _expression(pattern: str) -> str:
+    wild = {"*": r"\.[^.]*", "#": r"(?:\.[^.]*)*"}
+    return "".join(wild.get(word) or r"\." + _UNPLAIN.sub(r"\\\g<0>", word) for word in pattern.split("."))

@@ -145,17 +145,25 @@ class Subscription:
     paused_at: datetime | None = None
     disabled_because: str | None = None
 
-    def mismatch(self, signal: Signal) -> str | None:
-        """Return why *signal* is not for this subscription, as a clause; None if it is."""
+    @property
+    def receives(self) -> bool:
+        """Whether it gets any signals: it is neither deleted nor consumed nor disabled."""
+        return self.until is None and self.consumed_by is None and self.disabled_because is None
+
+    def mismatch(self, signal: Signal, *, replayed: bool = False) -> str | None:
+        """Return why *signal* is not for this subscription, as a clause; None if it is.
+
+        If it is to be *replayed*, it need not be later than the subscription.
+        """
         return (
-            self._too_early_or_late(signal.id)
+            self._too_early_or_late(signal.id, replayed=replayed)
             or self._named_otherwise(signal)
             or self._out_of_scope(signal)
             or self._filtered_out(signal)
         )
 
-    def _too_early_or_late(self, signal_id: int) -> str | None:
-        if signal_id < self.since:
+    def _too_early_or_late(self, signal_id: int, *, replayed: bool) -> str | None:
+        if signal_id < self.since and not replayed:
             return "the subscription was created after the signal"
         if self.until is not None and signal_id > self.until:
             return "the subscription was deleted before the signal"

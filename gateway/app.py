@@ -20,6 +20,8 @@ from broker.store.deliveries import DeliveryStore
 from broker.store.endpoints import EndpointStore
 from broker.store.holds import HoldStore
 from broker.store.lines import LineStore
+from broker.store.redrives import RedriveStore
+from broker.store.replays import ReplayStore
 from broker.store.signals import SignalStore
 from broker.store.subscriptions import SubscriptionStore
 from broker.store.users import UserStore
@@ -40,6 +42,8 @@ from gateway.native.audit import AuditApi
 from gateway.native.batches import BatchesApi
 from gateway.native.deliveries import DeliveriesApi
 from gateway.native.explain import ExplainApi
+from gateway.native.redrives import RedrivesApi
+from gateway.native.replays import ReplaysApi
 from gateway.native.signals import SignalsApi
 from gateway.native.standings import StandingsApi
 from gateway.native.subscriptions import SubscriptionsApi
@@ -65,7 +69,7 @@ async def gateway_app(
 ) -> AsyncIterator[web.Application]:
     """Yield the application; leaving waits for no request (the server's runner does that)."""
     signals, subscriptions = SignalStore(database), SubscriptionStore(database)
-    deliveries, endpoints = DeliveryStore(database), EndpointStore(database)
+    deliveries, endpoints, audit = DeliveryStore(database), EndpointStore(database), AuditStore(database)
     cache = AccessCache(database)
     passwords = Passwords(cache)
     guard = Guard(settings.egress_allow, https_only=settings.egress_https_only)
@@ -78,10 +82,12 @@ async def gateway_app(
             SubscriptionsApi(subscriptions, secrets, guard, auth, settings),
             StandingsApi(subscriptions, HoldStore(database), deliveries, auth, settings),
             WebhookKeysApi(WebhookKeyStore(database, secrets), auth, settings),
+            ReplaysApi(subscriptions, ReplayStore(database), audit, auth, settings),
             DeliveriesApi(deliveries, transport, auth, settings),
+            RedrivesApi(RedriveStore(database), audit, auth, settings),
             TokensApi(AccessStore(database), auth, settings),
             UsersApi(UserStore(database), passwords, auth, settings),
-            AuditApi(AuditStore(database), auth),
+            AuditApi(audit, auth),
             CamundaApi(intake, subscriptions, auth, settings),
             EventSubscriptionsApi(subscriptions, auth),
             Camunda8Api(intake, auth, settings),

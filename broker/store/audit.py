@@ -52,10 +52,15 @@ async def changing(database: Database, by: Principal) -> AsyncIterator[Change]:
 
 
 class AuditStore:
-    """Reads audit events."""
+    """Reads audit events, and writes those of what is done bit by bit."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def note(self, by: Principal, kind: AuditType, subject_id: int, *, after: Snapshot) -> None:
+        """Write that *by* is about to do *kind*, as *after* says."""
+        async with changing(self._database, by) as change:
+            await change.note(kind, subject_id, after=after)
 
     async def page(self, *, after_id: int = 0, limit: int = 100, kind: str | None = None) -> list[AuditEvent]:
         """Return audit events in ascending order of ids, those of one `AuditType` if *kind* is given."""

@@ -8,15 +8,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import repeat
 
-from broker.deliveries import Due, Outcome, Result, State, Step
+from broker.access import Principal
+from broker.audit import AuditType
+from broker.deliveries import BY_HAND, Due, Outcome, Result, State, Step, delivery_id
 from broker.gates import UNHINDERED, Pass
+from broker.names import expression
 from broker.signals import Signal
+from broker.store.audit import changing
 from broker.store.database import Database, Row, Session
-from broker.store.rows import read_signal, read_subscription
+from broker.store.rows import read_due, read_signal, read_subscription
+from broker.store.signals import find_span
 from broker.store.statements import load
 from broker.subscriptions import Subscription, Target
 
 _SQL = load("deliveries")
+_REDRIVE = load("redrives").redrive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +175,11 @@ class DeliveryStore:
         return read_due(await self._database.fetch(_SQL.repair, limit, look_after.total_seconds()))
 
     async def get(self, due: tuple[int, int]) -> Row | None:
-        """Return the row of a delivery (signal id, subscription id), with the subscription's ``tenant_id``."""
+        """Return the row of a delivery (signal id, subscription id).
+
+        With it the subscription's ``tenant_id``, the signal's ``name``, and why another attempt would not be made, as a
+        clause (``hopeless``; None if it would).
+        """
         return await self._database.fetchrow(_SQL.get, *due)
 
     async def attempts(self, due: tuple[int, int]) -> list[Row]:
@@ -185,13 +195,43 @@ class DeliveryStore:
         subscription_id: int | None = None,
         signal_id: int | None = None,
         tenants: Sequence[str] | None = None,
+        name: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        outcome: Outcome | None = None,
     ) -> list[Row]:
-        """Return rows of deliveries in ascending order of ids; *tenants* are those the caller sees (None: all)."""
-        return await self._database.fetch(_SQL.list, *after, state, subscription_id, signal_id, tenants, limit)
+        """Return rows of deliveries in ascending order of ids; *tenants* are those the caller sees (None: all).
+
+        *name* is that of the signal, or a pattern; it was accepted at *since* or later and before *until*; *outcome* is
+        that of the last attempt.
+        """
+        first_id, last_id = await find_span(self._database, since, until)
+        return await self._database.fetch(
+            _SQL.list,
+            *max(after, (first_id, 0)),
+            state,
+            subscription_id,
+            signal_id,
+            tenants,
+            last_id,
+            None if name is None else expression([name]),
+            since,
+            until,
+            outcome,
+            limit,
+        )
 
     async def redrive(self, due: tuple[int, int]) -> bool:
         """Put a dead delivery back; return whether it was dead."""
-        return await self._database.fetchval(_SQL.redrive, *due) is not None
+        return await self._database.fetchval(_REDRIVE, [due[0]], [due[1]], [None]) is not None
+
+    async def give_up(self, due: tuple[int, int], *, by: Principal) -> bool:
+        """Cancel a dead or parked delivery; return whether it was one."""
+        async with changing(self._database, by) as change:
+            if await change.session.fetchval(_SQL.give_up, *due, BY_HAND) is None:
+                return False
+            await change.note(AuditType.DELIVERY_CANCELLED, due[1], after={"deliveryId": delivery_id(*due)})
+        return True
 
     async def ledger(self, subscription_id: int | None = None) -> Ledger:
         """Return the books in one consistent snapshot."""
@@ -272,11 +312,6 @@ def _read_claimed(due: Due, row: Row) -> Claimed:
         in_line=row["ordering_key"] is not None,
         step=min(row["steps_done"], len(subscription.terms.targets) - 1),
     )
-
-
-def read_due(rows: Sequence[Row]) -> list[Due]:
-    """Return the attempts that are due in *rows*."""
-    return [Due(row["signal_id"], row["subscription_id"], row["attempt"]) for row in rows]
 
 
 def _storable(text: str | None) -> str | None:

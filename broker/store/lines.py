@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from broker.deliveries import Due
 from broker.store.database import Database, Session
-from broker.store.deliveries import read_due
+from broker.store.rows import read_due
 from broker.store.statements import load
 
 _SQL = load("lines")

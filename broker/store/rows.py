@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
+from broker.deliveries import Due
 from broker.filters import Filter, parse_filter
 from broker.names import is_pattern
 from broker.signals import Scope, Signal, Source, State, Throw
@@ -124,3 +125,8 @@ def _target_columns(target: Target) -> dict[str, object]:
         "body_template": target.body_template,
         "signatures": [scheme.value for scheme in target.signatures],
     }
+
+
+def read_due(rows: Sequence[Row]) -> list[Due]:
+    """Return the attempts that are due in *rows*."""
+    return [Due(row["signal_id"], row["subscription_id"], row["attempt"]) for row in rows]

@@ -357,6 +357,18 @@ class SignalStore:
         await self._database.execute(_SQL.forget_idempotency_keys, limit)
 
 
+async def find_span(database: Database, since: datetime | None, until: datetime | None) -> tuple[int, int | None]:
+    """Return the ids between which all signals lie that were accepted at *since* or later and before *until*.
+
+    Both are theirs, too; there may be others between them. Without an end the second one is None.
+    """
+    if since is None and until is None:
+        return 1, None
+    row = await database.fetchrow(_SQL.span, since, until)
+    assert row is not None  # noqa: S101  (it returns one row)
+    return row["first_id"], row["last_id"]
+
+
 def _first_state(
     signal: Signal, subscription: Subscription, expired: Collection[int]
 ) -> tuple[str, str | None, datetime | None]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from broker.access import Principal
+from broker.audit import AuditType
 from broker.signals import Signal, Throw
+from broker.store.audit import changing
 from broker.store.database import Database, Row
 from broker.store.rows import read_subscription, terms_columns
 from broker.store.statements import load
@@ -102,6 +107,33 @@ class SubscriptionStore:
         candidates = map(read_subscription, rows)
         return [candidate for candidate in candidates if candidate.mismatch(signal) is None]
 
+    async def change(
+        self, subscription_id: int, change: Callable[[Terms], Terms], *, secret: bytes, by: Principal
+    ) -> tuple[Subscription, bool] | None:
+        """Give the subscription the terms that *change* makes of those it has, unless it is deleted.
+
+        Return it, and whether *secret*, sealed, is its signing secret now, because it had none and needs one. What
+        *change* raises leaves everything as it was.
+        """
+        async with changing(self._database, by) as changed:
+            session = changed.session
+            await session.fetch(_GATES.lock, [subscription_id])
+            row = await session.fetchrow(_SQL.lock, subscription_id)
+            if row is None:
+                return None
+            before = read_subscription(row).terms
+            after = change(before)
+            needs_secret = after.has_webhook and row["secret"] is None
+            row = await session.fetchrow(
+                _SQL.change, subscription_id, json.dumps(terms_columns(after)), secret if needs_secret else None
+            )
+            assert row is not None  # noqa: S101  (it is locked)
+            if (after.max_per_second or math.inf) > (before.max_per_second or math.inf):
+                await session.execute(_GATES.forget_slots, subscription_id)
+            shown = _snapshot(after) | ({"headersChanged": True} if _headers(before) != _headers(after) else {})
+            await changed.note(AuditType.SUBSCRIPTION_UPDATED, subscription_id, before=_snapshot(before), after=shown)
+        return read_subscription(row), needs_secret
+
     async def rotate_secret(self, subscription_id: int, secret: bytes, *, grace: timedelta) -> Subscription | None:
         """Give the subscription a new *secret*, sealed, and return it, unless it is deleted.
 
@@ -120,6 +152,21 @@ class SubscriptionStore:
         async with self._database.transaction() as session:
             await session.execute(_GATES.hold, subscription_id)
             return await session.fetchval(_SQL.delete, subscription_id, until) is not None
+
+
+def _snapshot(terms: Terms) -> dict[str, Any]:
+    """Return *terms* as audit events show them: of headers, which may hold credentials, the names only."""
+    columns = terms_columns(terms)
+    shown = {name: columns[name] for name in sorted(columns.keys() - {"is_pattern"})}
+    steps: Any = shown["steps"]
+    return shown | {
+        "headers": list(terms.target.headers),
+        "steps": None if steps is None else [step | {"headers": list(step["headers"])} for step in steps],
+    }
+
+
+def _headers(terms: Terms) -> list[Mapping[str, str]]:
+    return [target.headers for target in terms.targets]
 
 
 def _filters(sought: Sought, tenants: Sequence[str] | None) -> tuple[object, ...]:

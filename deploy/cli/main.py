@@ -27,8 +27,9 @@ COMMANDS = {
     "Working": {
         "throw": ("signals", "Throw a signal."),
         "tail": ("signals", "Follow the signals that are recorded."),
-        "redrive": ("deliveries", "Put a dead delivery back."),
-        "ledger": ("deliveries", "Show whether the books balance."),
+        "redrive": ("redrives", "Put dead deliveries back."),
+        "replay": ("replays", "Deliver recorded signals to a subscription."),
+        "ledger": ("ledger", "Show whether the books balance."),
         "doctor": ("doctor", "Look for what is wrong."),
     },
 }

@@ -21,7 +21,7 @@ from deploy.cli.admin import Admin, with_store
 from deploy.cli.batches import throw_lines
 from deploy.cli.output import as_json, example, printable, show_one
 from gateway.bodies import validate
-from gateway.documents import SignalRequest
+from gateway.documents.signals import SignalRequest
 from gateway.headers import make_key
 from gateway.intake import Intake
 from gateway.native.answers import signal_document

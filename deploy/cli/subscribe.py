@@ -16,7 +16,7 @@ from deploy.cli.admin import Admin, with_store
 from deploy.cli.backends import EMBEDDED, allow_loopback, open_secrets
 from deploy.cli.output import as_json, example, show_one
 from gateway.bodies import validate
-from gateway.documents import SubscriptionRequest
+from gateway.documents.subscriptions import SubscriptionRequest
 from gateway.native.answers import subscription_document
 from gateway.native.requests import read_terms
 

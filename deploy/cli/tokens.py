@@ -9,7 +9,7 @@ from broker.store.access import AccessStore, Token
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
 from deploy.cli.output import as_json, example, show_many, show_one
 from gateway.bodies import validate
-from gateway.documents import TokenRequest
+from gateway.documents.access import TokenRequest
 from gateway.native.answers import token_document
 from gateway.native.requests import checked_token
 

@@ -13,7 +13,7 @@ from broker.users import hash_password
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
 from deploy.cli.output import as_json, example, show_one
 from gateway.bodies import validate
-from gateway.documents import UserRequest
+from gateway.documents.access import UserRequest
 from gateway.native.answers import user_document
 from gateway.native.requests import checked_user
 

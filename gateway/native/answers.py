@@ -16,19 +16,9 @@ from broker.store.database import Row
 from broker.store.deliveries import Ledger
 from broker.subscriptions import Subscription
 from broker.users import User
-from gateway.documents import (
-    AttemptDocument,
-    AuditDocument,
-    BacklogDocument,
-    DeliveryDocument,
-    LedgerDocument,
-    RetryDocument,
-    States,
-    StepOutcomeDocument,
-    SubscriptionDocument,
-    TokenDocument,
-    UserDocument,
-)
+from gateway.documents.access import AuditDocument, TokenDocument, UserDocument
+from gateway.documents.deliveries import AttemptDocument, DeliveryDocument, LedgerDocument, States, StepOutcomeDocument
+from gateway.documents.subscriptions import BacklogDocument, RetryDocument, SubscriptionDocument
 from gateway.native.targets import step_document, target_document
 
 

@@ -1,4 +1,4 @@
-"""``/v1/audit``: who changed what of signal endpoints, tokens and users."""
+"""``/v1/audit``: who changed what of signal endpoints, tokens, users and subscriptions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from broker.audit import AuditType
 from broker.store.audit import AuditStore
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump
-from gateway.documents import AuditPage
+from gateway.documents.access import AuditPage
 from gateway.native.answers import audit_document
 from gateway.queries import AFTER_ID, LIMIT, choice, integer, limit
 from gateway.routes import Parameter, Route

@@ -15,7 +15,7 @@ from broker.signals import Source
 from gateway.auth import Authenticator, demand
 from gateway.bodies import parse, raw_elements, raw_member, read_json, validate
 from gateway.dialects import as_refusal
-from gateway.documents import BatchDocument, BatchItem, BatchRequest
+from gateway.documents.signals import BatchDocument, BatchItem, BatchRequest
 from gateway.headers import THROW_HEADERS, make_key, read_key, read_traceparent
 from gateway.intake import Accepted, Intake
 from gateway.native.throws import admitting, read_throw

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from broker.access import Permission, Principal
-from broker.deliveries import State, parse_delivery_id
+from broker.deliveries import Outcome, State, parse_delivery_id
 from broker.errors import InvalidField
 from broker.settings import Settings
 from broker.store.database import Row
@@ -14,24 +14,35 @@ from broker.topology import RECORD
 from broker.transport import Transport
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump
-from gateway.documents import DeliveryDocument, DeliveryPage, LedgerDocument
+from gateway.documents.deliveries import DeliveryDocument, DeliveryPage, LedgerDocument
 from gateway.native.answers import delivery_document, ledger_document
-from gateway.queries import ID, LIMIT, choice, limit, optional_integer
+from gateway.queries import ID, LIMIT, MOMENT, choice, limit, moment, optional_integer, text
 from gateway.refusals import Conflicting, NotFound
 from gateway.routes import Parameter, Route
 
 _OF_SUBSCRIPTION = Parameter("subscriptionId", "Only those of this subscription.", ID)
 
+_OF_SIGNALS = (
+    Parameter("signalId", "Only those of this signal.", ID),
+    Parameter("name", "Only those of signals of this name, or of those that the pattern names."),
+    Parameter("since", "Only those of signals accepted at this moment or later.", MOMENT),
+    Parameter("until", "Only those of signals accepted before this moment.", MOMENT),
+)
 PAGE_PARAMETERS = (
     Parameter("state", "Only those in this state.", {"type": "string", "enum": [state.value for state in State]}),
     _OF_SUBSCRIPTION,
+    Parameter(
+        "outcome",
+        "Only those whose last attempt ended so.",
+        {"type": "string", "enum": [outcome.value for outcome in Outcome]},
+    ),
     Parameter("afterId", "Only what comes after this delivery: `next` of the page before."),
     LIMIT,
 )
 
 
 class DeliveriesApi:
-    """Lists, shows and redrives deliveries, and shows the ledger."""
+    """Lists, shows, redrives and cancels deliveries, and shows the ledger."""
 
     def __init__(
         self, deliveries: DeliveryStore, transport: Transport, auth: Authenticator, settings: Settings
@@ -52,10 +63,11 @@ class DeliveriesApi:
                 self.list,
                 "List deliveries",
                 {200: DeliveryPage},
-                parameters=(Parameter("signalId", "Only those of this signal.", ID), *PAGE_PARAMETERS),
+                parameters=(*_OF_SIGNALS, *PAGE_PARAMETERS),
             ),
             Route("GET", one, self.get, "Show a delivery", {200: DeliveryDocument}),
             Route("POST", one + "/redrive", self.redrive, "Redrive a dead delivery", {200: DeliveryDocument}),
+            Route("POST", one + "/cancel", self.cancel, "Cancel a delivery", {200: DeliveryDocument}),
             Route(
                 "GET",
                 "/v1/ledger",
@@ -77,10 +89,29 @@ class DeliveriesApi:
         return await self._answer(key, row)
 
     async def redrive(self, request: web.Request) -> web.Response:
-        """Put a dead delivery back."""
-        key, _ = await self._visible(request, Permission.DELIVERIES)
+        """Put a dead delivery back, if it would be attempted."""
+        principal = await self._auth.principal(request)
+        key, row = await self._managed(request, principal)
+        if row["state"] == State.DEAD and row["hopeless"] is not None:
+            raise Conflicting(f"It would not be attempted: {row['hopeless']}.")
         if not await self._deliveries.redrive(key):
             raise Conflicting("Only a dead delivery can be redriven.")
+        return await self._changed(key)
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """Give up a delivery that is dead or parked; nobody gets it any more."""
+        principal = await self._auth.principal(request)
+        key, _ = await self._managed(request, principal)
+        if not await self._deliveries.give_up(key, by=principal):
+            raise Conflicting("Only a dead or parked delivery can be cancelled.")
+        return await self._changed(key)
+
+    async def _managed(self, request: web.Request, principal: Principal) -> tuple[tuple[int, int], Row]:
+        key, row = await self._visible(request, Permission.DELIVERIES)
+        demand(principal, Permission.DELIVERIES, row["name"])
+        return key, row
+
+    async def _changed(self, key: tuple[int, int]) -> web.Response:
         row = await self._deliveries.get(key)
         assert row is not None  # noqa: S101  (it was there just now)
         return await self._answer(key, row)
@@ -123,6 +154,7 @@ async def delivery_page(
         start = (0, 0) if after is None else parse_delivery_id(after)
     except ValueError as error:
         raise InvalidField("?afterId", "must be the id of a delivery") from error
+    outcome = choice(request, "outcome", Outcome)
     rows = await deliveries.page(
         after=start,
         limit=size,
@@ -130,6 +162,10 @@ async def delivery_page(
         subscription_id=optional_integer(request, "subscriptionId"),
         signal_id=signal_id,
         tenants=principal.tenants,
+        outcome=None if outcome is None else Outcome(outcome),
+        name=text(request, "name"),
+        since=moment(request, "since"),
+        until=moment(request, "until"),
     )
     items = [delivery_document(row) for row in rows]
     page = DeliveryPage(items=items, next=items[-1].id if len(rows) == size else None)

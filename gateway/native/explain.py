@@ -14,7 +14,7 @@ from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Subscription
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump, parse, read_json
-from gateway.documents import Explanation, ExplanationPage, SignalRequest
+from gateway.documents.signals import Explanation, ExplanationPage, SignalRequest
 from gateway.native.throws import read_throw
 from gateway.queries import AFTER_ID, LIMIT, MAX_ID, MAX_LIMIT, integer
 from gateway.routes import Parameter, Route

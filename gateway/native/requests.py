@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from broker.deliveries import DEFAULT_SCHEDULE
 from broker.egress import Guard
@@ -12,15 +14,9 @@ from broker.filters import parse_filter
 from broker.names import check_id, check_name
 from broker.subscriptions import HeadOfLine, Terms
 from broker.users import check_password, check_user_name
-from gateway.documents import (
-    Limits,
-    RetryDocument,
-    SubscriptionRequest,
-    TokenRequest,
-    UserChanges,
-    UserRequest,
-)
-from gateway.native.targets import read_targets
+from gateway.documents.access import Limits, TokenRequest, UserChanges, UserRequest
+from gateway.documents.subscriptions import ChangeableTerms, RetryDocument, SubscriptionChanges, SubscriptionRequest
+from gateway.native.targets import check_durations, read_targets
 
 
 def read_terms(wanted: SubscriptionRequest, guard: Guard) -> Terms:
@@ -30,29 +26,65 @@ def read_terms(wanted: SubscriptionRequest, guard: Guard) -> Terms:
         InvalidField: A name, an id or the target cannot be one, or it is ordered in a way that makes no sense.
     """
     check_name(wanted.name)
-    if wanted.head_of_line is not None and not wanted.ordered:
-        raise InvalidField("/headOfLine", "is for an ordered subscription only")
     if wanted.ordered and wanted.once:
         raise InvalidField("/ordered", "cannot be given together with once: one signal has no order")
     for pointer, value in (("/executionId", wanted.execution_id), ("/tenantId", wanted.tenant_id)):
         if value is not None:
             check_id(value, pointer)
-    seconds = wanted.timeout_seconds
+    targets, timeout = read_targets(wanted, guard), _read_timeout(wanted)
+    check_durations(targets, timeout)
     return Terms(
         name=wanted.name,
-        targets=read_targets(wanted, guard),
+        targets=targets,
         tenant_id=wanted.tenant_id,
         execution_id=wanted.execution_id,
         once=wanted.once,
         filter=None if wanted.filter is None else parse_filter(wanted.filter),
         ordered=wanted.ordered,
-        head_of_line=HeadOfLine(wanted.head_of_line or HeadOfLine.BLOCK),
+        head_of_line=_read_head_of_line(wanted, ordered=wanted.ordered),
         schedule=_read_schedule(wanted.retry),
-        timeout=None if seconds is None else timedelta(seconds=seconds),
+        timeout=timeout,
         max_in_flight=wanted.max_in_flight,
         max_per_second=wanted.max_per_second,
         description=wanted.description,
     )
+
+
+def changed_terms(wanted: SubscriptionChanges, terms: Terms, guard: Guard) -> Terms:
+    """Return *terms* with what *wanted* mentions in place of what was; *guard* knows where webhooks may go.
+
+    Raises:
+        InvalidField: A target or the filter cannot be one, all steps may take too long, or there is no line.
+    """
+    given = wanted.model_fields_set
+    changed: dict[str, Any] = {
+        name: getattr(wanted, name) for name in ("max_in_flight", "max_per_second", "description") if name in given
+    }
+    if given & {"target", "steps"}:
+        changed["targets"] = read_targets(wanted, guard, terms.targets)
+    if "filter" in given:
+        changed["filter"] = None if wanted.filter is None else parse_filter(wanted.filter)
+    if "retry" in given:
+        changed["schedule"] = _read_schedule(wanted.retry)
+    if "head_of_line" in given:
+        changed["head_of_line"] = _read_head_of_line(wanted, ordered=terms.ordered)
+    if "timeout_seconds" in given:
+        changed["timeout"] = _read_timeout(wanted)
+    after = replace(terms, **changed)
+    check_durations(after.targets, after.timeout)
+    return after
+
+
+def _read_head_of_line(wanted: ChangeableTerms, *, ordered: bool) -> HeadOfLine:
+    if wanted.head_of_line is None:
+        return HeadOfLine.BLOCK
+    if not ordered:
+        raise InvalidField("/headOfLine", "is for an ordered subscription only")
+    return HeadOfLine(wanted.head_of_line)
+
+
+def _read_timeout(wanted: ChangeableTerms) -> timedelta | None:
+    return None if wanted.timeout_seconds is None else timedelta(seconds=wanted.timeout_seconds)
 
 
 def _read_schedule(retry: RetryDocument | None) -> tuple[timedelta, ...]:

@@ -15,7 +15,8 @@ from broker.store.deliveries import DeliveryStore
 from broker.store.signals import SignalStore
 from gateway.auth import Authenticator, demand
 from gateway.bodies import parse, read_json
-from gateway.documents import DeliveryPage, SignalDocument, SignalPage, SignalRequest
+from gateway.documents.deliveries import DeliveryPage
+from gateway.documents.signals import SignalDocument, SignalPage, SignalRequest
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
 from gateway.intake import Intake
 from gateway.native.answers import signal_document

@@ -13,7 +13,7 @@ from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Subscription
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump, parse, read_json
-from gateway.documents import BacklogDocument, ResumptionRequest, SubscriptionDocument
+from gateway.documents.subscriptions import BacklogDocument, ResumptionRequest, SubscriptionDocument
 from gateway.native.answers import subscription_document
 from gateway.native.subscriptions import visible_subscription
 from gateway.refusals import NotFound

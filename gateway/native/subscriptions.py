@@ -14,16 +14,22 @@ from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Subscription
 from gateway.auth import Authenticator, demand, demand_tenant
 from gateway.bodies import dump, parse, read_json
-from gateway.documents import RotationRequest, SubscriptionDocument, SubscriptionPage, SubscriptionRequest
+from gateway.documents.subscriptions import (
+    RotationRequest,
+    SubscriptionChanges,
+    SubscriptionDocument,
+    SubscriptionPage,
+    SubscriptionRequest,
+)
 from gateway.native.answers import subscription_document
-from gateway.native.requests import read_terms
+from gateway.native.requests import changed_terms, read_terms
 from gateway.queries import AFTER_ID, EXECUTION_ID, LIMIT, NAME, TENANT_ID, integer, limit, path_id, text
 from gateway.refusals import Conflicting, NotFound
 from gateway.routes import Route
 
 
 class SubscriptionsApi:
-    """Creates, lists and deletes subscriptions."""
+    """Creates, lists, changes and deletes subscriptions."""
 
     def __init__(
         self,
@@ -59,6 +65,14 @@ class SubscriptionsApi:
                 "List subscriptions",
                 {200: SubscriptionPage},
                 parameters=(NAME, TENANT_ID, EXECUTION_ID, AFTER_ID, LIMIT),
+            ),
+            Route(
+                "PATCH",
+                one,
+                self.change,
+                "Change a subscription",
+                {200: SubscriptionDocument},
+                SubscriptionChanges,
             ),
             Route("DELETE", one, self.delete, "Delete a subscription", {204: None}),
             Route(
@@ -106,6 +120,27 @@ class SubscriptionsApi:
             items=[subscription_document(subscription) for subscription in page],
             next=str(page[-1].id) if len(page) == size else None,
         )
+        return web.Response(body=dump(answer), content_type="application/json")
+
+    async def change(self, request: web.Request) -> web.Response:
+        """Change what the body mentions, from the next attempt on, and for the filter from the next signal on.
+
+        A webhook that takes the place of a queue has its signing secret in this answer only.
+        """
+        principal, subscription = await visible_subscription(request, self._auth, self._subscriptions)
+        demand(principal, Permission.SUBSCRIPTIONS, subscription.terms.name)
+        wanted = parse(SubscriptionChanges, await read_json(request, self._settings.max_body_bytes))
+        secret = make_secret()
+        changed = await self._subscriptions.change(
+            subscription.id,
+            lambda terms: changed_terms(wanted, terms, self._guard),
+            secret=self._secrets.seal(secret),
+            by=principal,
+        )
+        if changed is None:
+            raise NotFound(f"There is no subscription {subscription.id}.")
+        after, has_secret = changed
+        answer = subscription_document(after, secret if has_secret else None)
         return web.Response(body=dump(answer), content_type="application/json")
 
     async def delete(self, request: web.Request) -> web.Response:

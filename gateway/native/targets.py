@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
+from itertools import chain, repeat
+from urllib.parse import urlsplit
 
 from broker.egress import Guard, check_headers, check_url
 from broker.errors import InvalidField
@@ -11,7 +15,12 @@ from broker.names import check_name
 from broker.subscriptions import Kind, Method, Scheme, Target
 from broker.templates import check_content_type, check_template, check_url_template
 from broker.topology import TOPOLOGY
-from gateway.documents import QueueTargetDocument, StepDocument, SubscriptionRequest, WebhookTargetDocument
+from gateway.documents.subscriptions import (
+    ChangeableTerms,
+    QueueTargetDocument,
+    StepDocument,
+    WebhookTargetDocument,
+)
 
 HIDDEN = "***"
 """What is shown instead of a header's value that may be a credential."""
@@ -20,52 +29,82 @@ _LONGEST = 900
 """Most seconds that all steps together may take. RabbitMQ wants an ack within half an hour."""
 
 
-def read_targets(wanted: SubscriptionRequest, guard: Guard) -> tuple[Target, ...]:
+def read_targets(wanted: ChangeableTerms, guard: Guard, before: Sequence[Target] = ()) -> tuple[Target, ...]:
     """Return the one target of *wanted*, or those of its steps; *guard* knows where webhooks may go.
 
+    *before* are the targets that they replace, in order: headers that are not shown may stay what they were.
+
     Raises:
-        InvalidField: One cannot be a target, there are both or neither, or the steps may take too long.
+        InvalidField: One cannot be a target, or there are both or neither.
     """
+    old = chain(before, repeat(None))
     if wanted.target is not None and wanted.steps is None:
-        return (_read_target(wanted.target, "/target", guard),)
+        return (_read_target(wanted.target, "/target", guard, next(old)),)
     if wanted.steps is None or wanted.target is not None:
         raise InvalidField("/target", "either `target` or `steps` is required")
-    if len(wanted.steps) * (wanted.timeout_seconds or 0) > _LONGEST:
-        raise InvalidField("/timeoutSeconds", f"is for each step; all of them may take {_LONGEST} seconds at most")
     return tuple(
-        replace(_read_target(step.target, f"/steps/{position}/target", guard), description=step.description)
-        for position, step in enumerate(wanted.steps)
+        replace(_read_target(step.target, f"/steps/{position}/target", guard, was), description=step.description)
+        for (position, step), was in zip(enumerate(wanted.steps), old, strict=False)
     )
 
 
-def _read_target(target: WebhookTargetDocument | QueueTargetDocument, pointer: str, guard: Guard) -> Target:
+def check_durations(targets: Sequence[Target], timeout: timedelta | None) -> None:
+    """Let *targets* pass if they cannot take too long together, each of them *timeout*.
+
+    Raises:
+        InvalidField: They may.
+    """
+    if len(targets) > 1 and timeout is not None and len(targets) * timeout.total_seconds() > _LONGEST:
+        raise InvalidField("/timeoutSeconds", f"is for each step; all of them may take {_LONGEST} seconds at most")
+
+
+def _read_target(
+    target: WebhookTargetDocument | QueueTargetDocument, pointer: str, guard: Guard, was: Target | None
+) -> Target:
     if isinstance(target, QueueTargetDocument):
         if target.queue in {queue.name for queue in TOPOLOGY.queues}:
             raise InvalidField(f"{pointer}/queue", "is one of the product's own queues; name one of the subscriber's")
         return Target(kind=Kind.QUEUE, address=check_name(target.queue, f"{pointer}/queue"))
     check_url(check_url_template(target.url, f"{pointer}/url"), guard, f"{pointer}/url")
-    _check_headers(target, f"{pointer}/headers")
+    headers = _reveal(target, was, f"{pointer}/headers")
+    _check_headers(headers, f"{pointer}/headers", own_type=target.body_template is not None)
     if target.body_template is not None:
         check_template(target.body_template, f"{pointer}/bodyTemplate")
     return Target(
         kind=Kind.WEBHOOK,
         address=target.url,
         method=Method(target.method),
-        headers=target.headers,
+        headers=headers,
         body_template=target.body_template,
         signatures=tuple(scheme for scheme in Scheme if scheme.value in target.signatures),
     )
 
 
-def _check_headers(target: WebhookTargetDocument, pointer: str) -> None:
-    own_type = target.body_template is not None
-    types = [name for name in target.headers if own_type and name.lower() == "content-type"]
-    check_headers({name: value for name, value in target.headers.items() if name not in types}, pointer)
-    for name in types:
-        check_content_type(target.headers[name], f"{pointer}/{name}")
-    for name, value in target.headers.items():
+def _reveal(target: WebhookTargetDocument, was: Target | None, pointer: str) -> dict[str, str]:
+    """Return the headers of *target*, those that are not shown with the values that they had.
+
+    They had them at the same host: nobody is to find out what is not shown by having it sent elsewhere.
+    """
+    same_host = was is not None and was.kind is Kind.WEBHOOK and _origin(was.address) == _origin(target.url)
+    kept = was.headers if was is not None and same_host else {}
+    headers = {name: kept.get(name, HIDDEN) if value == HIDDEN else value for name, value in target.headers.items()}
+    for name, value in headers.items():
         if value == HIDDEN:
             raise InvalidField(f"{pointer}/{name}", f"{HIDDEN} is what answers show instead of it; send the value")
+    return headers
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme.lower(), parts.netloc.lower()
+
+
+def _check_headers(headers: Mapping[str, str], pointer: str, *, own_type: bool) -> None:
+    types = [name for name in headers if own_type and name.lower() == "content-type"]
+    check_headers({name: value for name, value in headers.items() if name not in types}, pointer)
+    for name in types:
+        check_content_type(headers[name], f"{pointer}/{name}")
+    for name, value in headers.items():
         check_template(value, f"{pointer}/{name}")
 
 

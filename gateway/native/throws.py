@@ -11,7 +11,7 @@ from broker.store.signals import Numbered
 from broker.variables import Types
 from gateway.auth import demand, demand_tenant
 from gateway.bodies import raw_member
-from gateway.documents import SignalRequest
+from gateway.documents.signals import SignalRequest
 from gateway.intake import address
 from gateway.native.variables import read_variables
 

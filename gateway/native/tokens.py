@@ -9,7 +9,7 @@ from broker.settings import Settings
 from broker.store.access import AccessStore
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump, parse, read_json
-from gateway.documents import TokenDocument, TokenPage, TokenRequest
+from gateway.documents.access import TokenDocument, TokenPage, TokenRequest
 from gateway.native.answers import token_document
 from gateway.native.requests import checked_token
 from gateway.queries import AFTER_ID, LIMIT, integer, limit, path_id

@@ -10,7 +10,7 @@ from broker.store.database import Conflict
 from broker.store.users import UserStore
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump, parse, read_json
-from gateway.documents import UserChanges, UserDocument, UserPage, UserRequest
+from gateway.documents.access import UserChanges, UserDocument, UserPage, UserRequest
 from gateway.native.answers import user_document
 from gateway.native.requests import checked_changes, checked_user
 from gateway.passwords import Passwords

@@ -12,7 +12,7 @@ from broker.settings import Settings
 from broker.store.webhook_keys import WebhookKey, WebhookKeyStore
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump, parse, read_json
-from gateway.documents import RotationRequest, WebhookKeyDocument, WebhookKeyList
+from gateway.documents.subscriptions import RotationRequest, WebhookKeyDocument, WebhookKeyList
 from gateway.routes import Route
 
 

@@ -212,6 +212,52 @@ async def test_a_signal_thrown_here_reaches_a_subscription_made_here_and_a_dead_
     assert "only a dead one can be redriven" in place.refusal("redrive", delivery)
 
 
+async def test_what_is_dead_is_redriven_by_filters_and_the_past_is_replayed(broker: Run):
+    place = broker.place
+    async with receiver() as target:
+        url = target.answer("/hook", *[Answer(status=500)] * 3, Answer())
+        made = place.ask("subscribe", "bulk.*", "--webhook", url, "--max-attempts", "1")
+        for _ in range(3):
+            place.ask("throw", "bulk.one")
+        which = ("--subscription", str(made["id"]), "--name", "bulk.#", "--outcome", "refused")
+        which += ("--since", "2020-01-01T00:00:00Z", "--until", "2099-01-01T00:00:00Z")
+        await eventually(lambda: place.ask("redrive", *which, "--dry-run") == {"count": 3, "dryRun": True})
+        assert place.call("redrive", *which, "--dry-run").stdout == "count    3\ndry run  yes\n"
+        assert place.ask("redrive", *which, "--per-second", "1000") == {"count": 3, "dryRun": False}
+        await eventually(lambda: len(target.requests) == 6)
+        assert place.ask("redrive", *which) == {"count": 0, "dryRun": False}
+        assert place.ask("redrive", "--all", "--dry-run")["count"] >= 0
+
+        late = place.ask("subscribe", "bulk.*", "--webhook", target.url("/late"))
+        window = (str(late["id"]), "--since", "2020-01-01T00:00:00Z", "--name", "bulk.one")
+        assert place.ask("replay", *window, "--dry-run") == {"count": 3, "dryRun": True}
+        assert place.ask("replay", *window, "--per-second", "100") == {"count": 3, "dryRun": False}
+        await eventually(lambda: sum(request.path == "/late" for request in target.requests) == 3)
+        assert place.ask("replay", *window) == {"count": 0, "dryRun": False}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("redrive",), "give either a DELIVERY_ID, or filters, or --all"),
+        (("redrive", "17-3", "--all"), "give either a DELIVERY_ID, or filters, or --all"),
+        (("redrive", "17-3", "--dry-run"), "--dry-run and --per-second go with filters or --all"),
+        (("redrive", "--outcome", "bad"), "Invalid value for '--outcome'"),
+        (("redrive", "--since", "yesterday"), "/since: must be a date and time with its offset"),
+        (("redrive", "--name", "a", "--per-second", "0"), "/perSecond: "),
+        (("redrive", "999999-1"), "there is no delivery 999999-1"),
+        (("replay", "999999"), "there is no subscription 999999"),
+        (("replay", "1", "--until", "soon"), "/until: must be a date and time with its offset"),
+        (("replay", "x"), "Invalid value for 'SUBSCRIPTION_ID'"),
+    ],
+)
+def test_a_redrive_or_replay_that_cannot_be_meant_is_refused(broker: Run, arguments: tuple[str, ...], line: str):
+    done = broker.place.call(*arguments)
+    assert (done.returncode != 0, done.stdout) == (True, "")
+    assert line in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_actions_are_made_of_files(broker: Run, tmp_path: Path):
     (tmp_path / "body").write_text('{"on": {{payload.on}}}')
     url = "http://127.0.0.1:9/{{payload.flag}}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from broker.access import ADMINISTRATOR
 from broker.circuits import Phase
 from broker.deliveries import Due, Outcome, Reason, Result, State
 from broker.gates import Refusal
@@ -136,6 +138,20 @@ async def test_the_place_of_a_deliverer_that_was_killed_comes_free_by_itself(owe
     await database.execute("UPDATE places SET until = now() - interval '1 second'")
     assert await holds.sweep(look_after=LOOK_AFTER) == [held]
     assert isinstance((await admit(gates, held))[0], Claimed)
+
+
+@pytest.mark.parametrize("limit", [None, 3, 1])
+async def test_what_is_held_goes_on_when_the_limit_is_raised_or_removed(owe, gates, holds, subscriptions, limit):
+    dues = await owe(4, max_in_flight=1)
+    claimed, *_ = await admit(gates, *dues)
+    await subscriptions.change(
+        dues[0].subscription_id, lambda terms: replace(terms, max_in_flight=limit), secret=b"", by=ADMINISTRATOR
+    )
+    released = await holds.sweep(look_after=LOOK_AFTER)
+    assert released == dues[1:limit]
+    assert all(isinstance(one, Claimed) for one in await admit(gates, *released))
+    (finished,) = await finish(gates, claimed)
+    assert list(finished.dues) == ([] if limit is None else [dues[limit]])
 
 
 async def test_nobody_is_held_for_ever_however_attempts_begin_and_end_at_the_same_time(owe, gates, database):

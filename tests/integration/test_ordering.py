@@ -115,3 +115,46 @@ async def test_a_batch_is_in_the_order_of_its_items(client, webhooks, name):
     await client.post("/v1/signals/batch", {"signals": items}, expect=200)
     await eventually(lambda: len(came(webhooks, "/batch")) == 50)
     assert came(webhooks, "/batch") == list(range(50))
+
+
+async def test_the_policy_of_an_ordered_subscription_can_be_changed_and_lets_a_line_go_on(client, webhooks, name):
+    url = webhooks.answer("/stuck", Answer(status=500), Answer())
+    subscription = await subscribe(client, name, url, ordered=True, retry={"maxAttempts": 1})
+    first, second = [await throw(client, name, payload=number, orderingKey="a") for number in range(2)]
+    await delivery(client, first, subscription, "dead")
+    path = f"/v1/subscriptions/{subscription['id']}"
+    status, _, body = await client.request("PATCH", path, json={"headOfLine": "skip"})
+    assert (status, body["headOfLine"]) == (200, "skip")
+    await delivery(client, second, subscription, "delivered")
+    status, _, problem = await client.request("PATCH", path, json={"ordered": False})
+    assert (status, problem["errors"][0]["pointer"]) == (400, "/ordered")
+
+
+async def test_what_is_replayed_comes_in_its_order_and_before_what_comes_by_itself(client, webhooks, name):
+    thrown = [await throw(client, name, payload=number, orderingKey="a") for number in range(3)]
+    await recorded(client, thrown[-1]["id"])
+    subscription = await subscribe(client, name, webhooks.url("/replayed"), ordered=True)
+    path = f"/v1/subscriptions/{subscription['id']}"
+    await client.post(f"{path}/pause", {})
+    last = await throw(client, name, payload=3, orderingKey="a")
+    await delivery(client, last, subscription, "parked")
+    latest = await throw(client, name, payload=4, orderingKey="a")
+    await recorded(client, latest["id"])
+    assert (await client.post(f"{path}/replay", {}, expect=200))["count"] == 3
+    await client.post(f"{path}/resume", {})
+    await delivery(client, latest, subscription, "delivered")
+    assert came(webhooks, "/replayed") == [3, 0, 1, 2, 4], "the first one had been its line's head already"
+
+
+async def test_bulk_redriven_deliveries_go_by_their_lines(client, webhooks, name):
+    url = webhooks.answer("/bulk", *[Answer(status=500)] * 3, Answer(after=0.05))
+    subscription = await subscribe(client, name, url, ordered=True, headOfLine="skip", retry={"maxAttempts": 1})
+    thrown = [await throw(client, name, payload=number, orderingKey="a") for number in range(3)]
+    for signal in thrown:
+        await delivery(client, signal, subscription, "dead")
+    answer = await client.post("/v1/deliveries/redrive", {"subscriptionId": subscription["id"]}, expect=200)
+    assert answer["count"] == 3
+    for signal in thrown:
+        await delivery(client, signal, subscription, "delivered")
+    assert came(webhooks, "/bulk") == [0, 1, 2, 0, 1, 2]
+    assert webhooks.most["/bulk"] == 1

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.bodies import raw_elements, raw_member, validate
-from gateway.documents import SignalRequest
+from gateway.documents.signals import SignalRequest
 from gateway.refusals import BadRequest
 
 JSON = st.recursive(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.limits import CatchUp, Places, Rate
+from broker.limits import CatchUp, Pace, Places, Rate
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -136,3 +136,17 @@ def test_while_nobody_looked_nothing_is_saved_up():
     going = CatchUp(10, 0, NOW)
     assert going.due(after(60)) == 10
     assert going.next(after(60)) == after(60.1)
+
+
+def test_a_pace_gives_out_moments_at_its_speed_and_none_that_is_past():
+    pace = Pace(4)
+    assert [pace.next(NOW) for _ in range(3)] == [NOW, after(0.25), after(0.5)]
+    assert [pace.next(after(9)), pace.next(after(9))] == [after(9), after(9.25)]
+    assert Pace(4, after(1)).next(NOW) == after(1), "it goes on where another one ended"
+
+
+def test_a_pace_without_a_speed_gives_out_one_moment_after_the_other_all_the_same():
+    pace = Pace(None)
+    moments = [pace.next(NOW) for _ in range(1000)]
+    assert moments == sorted(set(moments))
+    assert moments[-1] < after(0.01)

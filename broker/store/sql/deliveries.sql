@@ -102,30 +102,48 @@ FROM lost WHERE d.signal_id = lost.signal_id AND d.subscription_id = lost.subscr
 RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt;
 
 -- name: get
-SELECT d.*, s.tenant_id FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id
+-- A delivery, the signal's name, the subscription's tenant, and as a clause why another attempt would not be made, if so.
+SELECT d.*, s.tenant_id, g.name,
+       CASE WHEN s.until IS NOT NULL THEN 'the subscription was deleted'
+            WHEN s.disabled_because IS NOT NULL THEN 'the subscription is disabled, and has to be resumed first'
+            WHEN g.expires_at <= now() THEN 'the signal has expired'
+       END AS hopeless
+FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id JOIN signals g ON g.id = d.signal_id
 WHERE d.signal_id = $1 AND d.subscription_id = $2;
 
 -- name: attempts
 SELECT * FROM attempts WHERE signal_id = $1 AND subscription_id = $2 ORDER BY number;
 
 -- name: list
--- A page of deliveries after ($1, $2). Null filters are no filters; $6: the tenants the caller sees.
+-- A page of deliveries after ($1, $2). Null filters are no filters; $6: the tenants the caller sees; of signals up to $7;
+-- $8: a regular expression over their names (see `broker.names.expression`); accepted at $9 or later and before $10; $11: the
+-- outcome of the last attempt.
 SELECT d.*, s.tenant_id FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id
 WHERE (d.signal_id, d.subscription_id) > ($1, $2)
   AND ($3::text IS NULL OR d.state = $3)
   AND ($4::bigint IS NULL OR d.subscription_id = $4)
   AND ($5::bigint IS NULL OR d.signal_id = $5)
   AND ($6::text[] IS NULL OR s.tenant_id IS NULL OR s.tenant_id = ANY ($6))
+  AND ($7::bigint IS NULL OR d.signal_id <= $7)
+  AND (($8::text IS NULL AND $9::timestamptz IS NULL AND $10::timestamptz IS NULL) OR EXISTS (
+      SELECT FROM signals g
+      WHERE g.id = d.signal_id
+        AND ($8::text IS NULL OR '.' || g.name ~ $8)
+        AND ($9::timestamptz IS NULL OR g.created_at >= $9)
+        AND ($10::timestamptz IS NULL OR g.created_at < $10)
+      OFFSET 0
+  ))
+  AND ($11::text IS NULL OR $11 = (
+      SELECT outcome FROM attempts a
+      WHERE a.signal_id = d.signal_id AND a.subscription_id = d.subscription_id ORDER BY number DESC LIMIT 1
+  ))
 ORDER BY d.signal_id, d.subscription_id
-LIMIT $7;
+LIMIT $12;
 
--- name: redrive
--- Put a dead delivery back to parked: due now, or back into its line. Its attempts go on counting; the schedule starts over.
-UPDATE deliveries
-SET state = 'parked', finished_at = NULL, redriven = attempts,
-    due_at = CASE WHEN ordering_key IS NULL THEN now() END,
-    reason = CASE WHEN ordering_key IS NULL THEN 'retry' ELSE 'ordered' END
-WHERE signal_id = $1 AND subscription_id = $2 AND state = 'dead'
+-- name: give_up
+-- Cancel a dead or parked delivery.
+UPDATE deliveries SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = $3
+WHERE signal_id = $1 AND subscription_id = $2 AND state IN ('dead', 'parked')
 RETURNING signal_id;
 
 -- name: ledger

@@ -83,6 +83,10 @@ WHERE g.subscription_id = s.subscription_id;
 -- Note that subscription $1 may have deliveries to be looked after.
 UPDATE gates SET held = true WHERE subscription_id = $1;
 
+-- name: forget_slots
+-- Let those that come now to the locked gate of subscription $1 not wait behind the slots that were given out before.
+UPDATE gates SET slot_at = 'epoch' WHERE subscription_id = $1;
+
 -- name: disable
 -- Disable subscriptions $1 for the reason $2; return those that were not disabled already.
 WITH disabled AS (

@@ -215,6 +215,16 @@ WHERE position > $1
 ORDER BY position
 LIMIT $12;
 
+-- name: span
+-- From which id to which (null: no end) all signals lie that were accepted at $1 or later and before $2 (null: at any time),
+-- and some others. The minutes are for a server whose clock is behind its predecessor's.
+SELECT coalesce((
+           SELECT id FROM signals WHERE recorded_at < $1::timestamptz - interval '1 minute' ORDER BY recorded_at DESC LIMIT 1
+       ), 0) + 1 AS first_id,
+       (SELECT id FROM signals
+        WHERE recorded_at >= $2::timestamptz AND created_at >= $2::timestamptz + interval '1 minute'
+        ORDER BY recorded_at LIMIT 1) AS last_id;
+
 -- name: forget_idempotency_keys
 -- Forget keys older than a day; at most $1 at a time.
 DELETE FROM idempotency_keys WHERE (principal, key) IN (

@@ -55,6 +55,21 @@ WHERE until IS NULL AND consumed_by IS NULL
   AND ($4::text[] IS NULL OR tenant_id = ANY ($4) OR ($5::boolean AND tenant_id IS NULL))
   AND ($6::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY ($6));
 
+-- name: lock
+-- Lock subscription $1, so that nobody changes it meanwhile.
+SELECT * FROM subscriptions WHERE id = $1 AND until IS NULL FOR UPDATE;
+
+-- name: change
+-- Give the locked subscription $1 the columns in $2 that may be changed, and the secret $3 if it has none.
+UPDATE subscriptions s
+SET (kind, address, method, headers, body_template, signatures, steps, filter, head_of_line, schedule, timeout,
+     max_in_flight, max_per_second, description, secret)
+  = (c.kind, c.address, c.method, c.headers, c.body_template, c.signatures, c.steps, c.filter, c.head_of_line, c.schedule,
+     c.timeout, c.max_in_flight, c.max_per_second, c.description, coalesce(s.secret, $3))
+FROM json_populate_record(NULL::subscriptions, $2) AS c
+WHERE s.id = $1
+RETURNING s.*;
+
 -- name: rotate_secret
 -- Make $2 the secret; the one before it stays beside it for $3 seconds.
 UPDATE subscriptions

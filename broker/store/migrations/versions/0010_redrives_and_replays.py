@@ -1,0 +1,11 @@
+"""What redriving in bulk needs."""
+
+from broker.store.migrate import run_script
+
+revision = "0010"
+down_revision = "0008"
+
+
+def upgrade() -> None:
+    """Apply ``0010.sql``."""
+    run_script(revision)

@@ -1,0 +1,57 @@
+"""``replay``: recorded signals are delivered to a subscription that did not get them."""
+
+from __future__ import annotations
+
+import click
+
+from broker.audit import AuditType
+from broker.limits import Pace
+from broker.store.audit import AuditStore
+from broker.store.replays import ReplayStore
+from broker.store.subscriptions import SubscriptionStore
+from deploy.cli.admin import COMMAND_LINE, Admin, with_store
+from deploy.cli.output import as_json, example, show_one
+from deploy.cli.selections import do_all, selection
+from gateway.bodies import validate
+from gateway.documents.subscriptions import ReplayRequest
+from gateway.native.replays import demand_receiving
+from gateway.native.selections import read_sought, selection_snapshot
+
+
+@click.command(
+    epilog=example(
+        "signal-broker replay 3 --since 2026-11-22T10:00:00Z --dry-run",
+        "signal-broker replay 3 --since 2026-11-22T10:00:00Z --until 2026-11-22T11:00:00Z --per-second 50",
+    )
+)
+@click.argument("subscription_id", type=click.IntRange(1))
+@selection
+@as_json
+@with_store
+async def replay(
+    admin: Admin,
+    /,
+    *,
+    subscription_id: int,
+    per_second: float | None,
+    dry_run: bool,
+    as_json: bool,
+    **filters: str | None,
+) -> None:
+    """Deliver recorded signals to a subscription: those that match it and that it was not owed yet, the oldest first.
+
+    Without --since it begins with the first signal that is kept. Repeating it delivers nothing twice.
+    """
+    wanted = validate(ReplayRequest, {**filters, "perSecond": per_second, "dryRun": dry_run})
+    sought = read_sought(wanted, COMMAND_LINE)
+    subscription = await SubscriptionStore(admin.database).get(subscription_id)
+    if subscription is None:
+        raise click.ClickException(f"there is no subscription {subscription_id}")
+    demand_receiving(subscription)
+    if not dry_run:
+        await AuditStore(admin.database).note(
+            COMMAND_LINE, AuditType.SIGNALS_REPLAYED, subscription_id, after=selection_snapshot(wanted)
+        )
+    chunks = ReplayStore(admin.database).replay(subscription_id, sought, Pace(per_second), dry_run=dry_run)
+    count = await do_all(admin.database, sought, chunks, label="Replaying")
+    show_one({"count": count, "dryRun": dry_run}, "count", "dryRun", as_json=as_json)

@@ -1,0 +1,247 @@
+"""The store's half of redriving in bulk: what is dead and would be attempted, once, at its pace."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from broker.deliveries import Due, Outcome, State
+from broker.limits import Pace
+from broker.names import expression, matches
+from broker.signals import Throw
+from broker.store.chunks import Sought
+from broker.store.deliveries import DeliveryStore
+from broker.store.redrives import RedriveStore
+from broker.store.subscriptions import SubscriptionStore
+from broker.subscriptions import Terms
+from tests.support.owing import LOOK_AFTER, QUEUE, SECOND, accept, balanced, die, end, record, throw
+
+ALL = Sought()
+
+
+@pytest.fixture
+def subscriptions(database):
+    return SubscriptionStore(database)
+
+
+@pytest.fixture
+def deliveries(database):
+    return DeliveryStore(database)
+
+
+@pytest.fixture
+def subscribe(subscriptions):
+    async def subscribe(name="#", **terms):
+        return (await subscriptions.create(Terms(name=name, targets=(QUEUE,), **terms), secret=None)).id
+
+    return subscribe
+
+
+@pytest.fixture
+def redrive(database):
+    async def redrive(sought=ALL, *, limit=2, per_second=None, **options):
+        chunks = RedriveStore(database, limit=limit).redrive(sought, Pace(per_second), **options)
+        return sum([chunk.count async for chunk in chunks])
+
+    return redrive
+
+
+@pytest.fixture
+def parked(deliveries):
+    async def parked():
+        return [row["signal_id"] for row in await deliveries.page(state="parked")]
+
+    return parked
+
+
+async def test_everything_that_is_dead_is_redriven_and_nothing_else(database, subscribe, redrive, deliveries):
+    await subscribe()
+    dead = await die(database, "a", "b", "c", "d", "e")
+    (delivered,) = await accept(database, Throw(name="a"))
+    (due,) = await record(database, delivered)
+    await end(database, due, State.DELIVERED, Outcome.SUCCEEDED)
+    await throw(database, "a")
+
+    assert await redrive(dry_run=True) == 5
+    assert [row["state"] for row in await deliveries.page()] == ["dead"] * 5 + ["delivered", "pending"]
+    assert await redrive() == 5
+    assert await redrive() == 0
+
+    rows = (await deliveries.page())[:5]
+    assert [(row["signal_id"], row["state"], row["reason"], row["redriven"]) for row in rows] == [
+        (signal_id, "parked", "retry", 1) for signal_id in dead
+    ]
+    assert {row["finished_at"] for row in rows} == {None}
+    released = await deliveries.release(limit=10, look_after=LOOK_AFTER)
+    assert released == [Due(signal_id, 1, 2) for signal_id in dead], "once more each, the oldest first"
+    assert await balanced(database)
+
+
+async def test_every_filter_counts_and_all_of_them_together(database, subscribe, redrive, parked):
+    first, second = await subscribe("a.#"), await subscribe("#.b")
+    (early,) = await die(database, "a.b")
+    between = datetime.now(UTC)
+    (late,) = await die(database, "a.b", outcome=Outcome.TIMED_OUT)
+    (other,) = await die(database, "a.c", outcome=Outcome.TIMED_OUT)
+    counts = {
+        2: [Sought(name="a.b", since=between), Sought(name="a.b", until=between)],
+        3: [Sought(since=between)],
+        4: [Sought(name="a.b"), Sought(name="#.b"), Sought(name="*.b"), Sought(names=["c", "a.b"])],
+        5: [Sought(), Sought(name="a.*"), Sought(tenants=[]), Sought(names=["a.#", "x"])],
+        0: [Sought(name="a"), Sought(name="A.b"), Sought(names=[]), Sought(since=between, until=between)],
+    }
+    for count, all_sought in counts.items():
+        for sought in all_sought:
+            assert await redrive(sought, dry_run=True) == count, sought
+    assert await redrive(outcome=Outcome.TIMED_OUT, dry_run=True) == 3
+    assert await redrive(outcome=Outcome.GONE, dry_run=True) == 0
+    assert await redrive(subscription_id=first, dry_run=True) == 3
+    assert await redrive(subscription_id=second, dry_run=True) == 2
+    assert await redrive(subscription_id=99, dry_run=True) == 0
+
+    together = Sought(name="*.b", since=between, names=["a.#"], tenants=["acme"])
+    assert await redrive(together, subscription_id=second, outcome=Outcome.TIMED_OUT) == 1
+    assert await parked() == [late]
+    assert await redrive(Sought(until=between)) == 2
+    assert await redrive(Sought(name="#.c")) == 1
+    assert await parked() == [early, early, late, other]
+
+
+async def test_a_list_finds_by_the_same_filters(database, subscribe, deliveries):
+    subscription = await subscribe()
+    early, _ = await die(database, "a.b", "a.c")
+    between = datetime.now(UTC)
+    (late,) = await die(database, "a.b", outcome=Outcome.TIMED_OUT)
+    (pending,) = await throw(database, "a.b")
+
+    async def found(**filters):
+        return [row["signal_id"] for row in await deliveries.page(**filters)]
+
+    assert await found(name="a.b") == [early, late, pending]
+    assert await found(name="*.b", state="dead") == [early, late]
+    assert await found(since=between) == [late, pending]
+    assert await found(until=between, name="#.b") == [early]
+    assert await found(since=between, after=(late, subscription)) == [pending]
+    assert await found(outcome=Outcome.TIMED_OUT) == [late]
+    assert await found(outcome=Outcome.TIMED_OUT, name="a.c") == []
+
+
+async def test_the_outcome_is_that_of_the_last_attempt(database, subscribe, redrive):
+    await subscribe()
+    await die(database, "a", outcome=Outcome.TIMED_OUT)
+    assert await redrive() == 1
+    (due,) = await DeliveryStore(database).release(limit=1, look_after=LOOK_AFTER)
+    await end(database, due, State.DEAD, Outcome.REFUSED)
+    assert await redrive(outcome=Outcome.TIMED_OUT, dry_run=True) == 0
+    assert await redrive(outcome=Outcome.REFUSED, dry_run=True) == 1
+
+
+async def test_what_would_not_be_attempted_is_not_redriven(database, subscribe, subscriptions, redrive, parked):
+    """It could only be cancelled, or be dead again at once."""
+    kept, deleted, disabled = await subscribe("a"), await subscribe("b"), await subscribe("c")
+    paused = await subscribe("d")
+    soon = datetime.now(UTC) + SECOND
+    throws = [Throw(name=name) for name in "abcd"]
+    dead = await die(database, *throws, Throw(name="a", expires_at=soon))
+    await subscriptions.delete(deleted)
+    await database.execute("UPDATE subscriptions SET disabled_because = 'so' WHERE id = $1", disabled)
+    await database.execute("UPDATE subscriptions SET paused_at = now() WHERE id = $1", paused)
+    await database.execute("UPDATE signals SET expires_at = now() - interval '1 second' WHERE expires_at = $1", soon)
+
+    assert await redrive() == 2
+    assert await parked() == [dead[0], dead[3]]
+    hopeless = {
+        (row["signal_id"], row["hopeless"])
+        for key in [(dead[0], kept), (dead[1], deleted), (dead[2], disabled), (dead[3], paused), (dead[4], kept)]
+        if (row := await DeliveryStore(database).get(key))
+    }
+    assert hopeless == {
+        (dead[0], None),
+        (dead[1], "the subscription was deleted"),
+        (dead[2], "the subscription is disabled, and has to be resumed first"),
+        (dead[3], None),
+        (dead[4], "the signal has expired"),
+    }
+
+
+async def test_what_is_owed_of_a_signal_for_later_waits_for_its_moment(database, subscribe, redrive, deliveries):
+    subscription = await subscribe()
+    later = datetime.now(UTC) + timedelta(hours=1)
+    one, other = await throw(database, *[Throw(name="a", deliver_at=later)] * 2)
+    await database.execute("UPDATE deliveries SET state = 'dead'")
+    assert await deliveries.redrive((one, subscription))
+    assert await redrive() == 1
+    assert [(row["signal_id"], row["due_at"]) for row in await deliveries.page()] == [(one, later), (other, later)]
+
+
+async def test_only_what_the_caller_sees_is_redriven(database, subscribe, redrive, parked):
+    for tenant in ("acme", "globex", None):
+        await subscribe("a", tenant_id=tenant)
+    (signal_id,) = await die(database, "a")
+    assert await redrive(Sought(tenants=["acme"])) == 2
+    assert await parked() == [signal_id] * 2
+    assert await redrive(Sought(tenants=["initech"], names=["b"])) == 0
+    assert await redrive() == 1
+
+
+async def test_two_at_the_same_time_redrive_each_delivery_once(database, subscribe, redrive, deliveries):
+    subscription = await subscribe()
+    dead = await die(database, *["a"] * 60)
+    counts = await asyncio.gather(
+        redrive(limit=7), redrive(limit=5), redrive(limit=60), redrive(subscription_id=subscription, limit=11)
+    )
+    assert sum(counts) == 60
+    assert sum([await deliveries.redrive((signal_id, subscription)) for signal_id in dead]) == 0
+    released = await deliveries.release(limit=100, look_after=LOOK_AFTER)
+    assert sorted(due.signal_id for due in released) == dead
+    assert await balanced(database)
+
+
+async def test_a_pace_spreads_them_over_all_chunks_and_calls(database, subscribe, deliveries):
+    await subscribe()
+    dead = await die(database, *["a"] * 7)
+    pace = Pace(10)
+    started = await database.fetchval("SELECT now()")
+    store = RedriveStore(database, limit=2)
+    async for chunk in store.redrive(ALL, pace):
+        if chunk.after is not None and chunk.after == f"{dead[3]}-1":
+            break
+    async for _ in store.redrive(ALL, Pace(10, pace.at), after=(dead[3], 1)):
+        pass
+
+    moments = [row["due_at"] for row in await deliveries.page()]
+    gaps = {later - earlier for earlier, later in pairwise(moments)}
+    assert gaps == {timedelta(seconds=0.1)}
+    assert timedelta(0) <= moments[0] - started < timedelta(seconds=5)
+
+
+async def test_expressions_find_what_patterns_match(database):
+    chance = random.Random(7)
+    words = ["a", "b", "", "a-b", "ä", "(", "\\", "[x]", "A"]
+    pairs = {
+        (
+            ".".join(chance.choices([*words, "*", "#", "*", "#"], k=chance.randint(1, 5))),
+            ".".join(chance.choices(words, k=chance.randint(1, 4))),
+        )
+        for _ in range(3000)
+    }
+    rows = await database.fetch(
+        "SELECT pattern, name, '.' || name ~ expression AS found"
+        " FROM unnest($1::text[], $2::text[], $3::text[]) AS p (pattern, name, expression)",
+        [pattern for pattern, _ in pairs],
+        [name for _, name in pairs],
+        [expression([pattern]) for pattern, _ in pairs],
+    )
+    assert [row for row in rows if row["found"] != matches(row["pattern"], row["name"])] == []
+    assert {row["found"] for row in rows} == {True, False}
+
+
+async def test_no_pattern_takes_long(database):
+    expressions = [expression([pattern]) for pattern in (".".join(["#.a"] * 63), ".".join(["#.*"] * 63))]
+    for one in expressions:
+        rows = await database.fetch("SELECT repeat('.a', 120) || '.b' ~ $1 FROM generate_series(1, 1000)", one)
+        assert len(rows) == 1000
