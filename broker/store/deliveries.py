@@ -12,7 +12,7 @@ from broker.deliveries import Due, Outcome, Result, State, Step
 from broker.gates import UNHINDERED, Pass
 from broker.signals import Signal
 from broker.store.database import Database, Row, Session
-from broker.store.rows import read_signal, read_subscription
+from broker.store.rows import read_due, read_signal, read_subscription
 from broker.store.statements import load
 from broker.subscriptions import Subscription, Target
 
@@ -152,17 +152,20 @@ class DeliveryStore:
         """Put at most *limit* parked deliveries that are due back to pending, and return their next attempts."""
         return read_due(await self._database.fetch(_SQL.release, limit, look_after.total_seconds()))
 
-    async def overdue(self, *, limit: int) -> int:
-        """Return how many pending deliveries should have been attempted by now, counting up to *limit*."""
-        return int(await self._database.fetchval(_SQL.overdue, limit))
+    async def overdue(self, *, limit: int) -> dict[str, int]:
+        """Return how many pending deliveries should have been attempted by now, counting up to *limit* of each app.
+
+        ``""`` stands for those that no app's handlers are owed. Who has none is not in it.
+        """
+        return {row["app"]: row["n"] for row in await self._database.fetch(_SQL.overdue, limit)}
 
     async def late(self, *, by: timedelta) -> int:
         """Return how many parked deliveries are due since *by* or longer: nobody seems to release them."""
         return int(await self._database.fetchval(_SQL.late, by.total_seconds()))
 
-    async def repair(self, *, limit: int, look_after: timedelta) -> list[Due]:
-        """Return the next attempts of at most *limit* pending deliveries that should have been attempted by now."""
-        return read_due(await self._database.fetch(_SQL.repair, limit, look_after.total_seconds()))
+    async def repair(self, app: str, *, limit: int, look_after: timedelta) -> list[Due]:
+        """Return the next attempts of at most *limit* of the pending deliveries that `overdue` counts for *app*."""
+        return read_due(await self._database.fetch(_SQL.repair, limit, look_after.total_seconds(), app))
 
     async def get(self, due: tuple[int, int]) -> Row | None:
         """Return the row of a delivery (signal id, subscription id), with the subscription's ``tenant_id``."""
@@ -267,11 +270,6 @@ def _read_claimed(due: Due, row: Row) -> Claimed:
         redriven=row["redriven"],
         step=min(row["steps_done"], len(subscription.terms.targets) - 1),
     )
-
-
-def read_due(rows: Sequence[Row]) -> list[Due]:
-    """Return the attempts that are due in *rows*."""
-    return [Due(row["signal_id"], row["subscription_id"], row["attempt"]) for row in rows]
 
 
 def _storable(text: str | None) -> str | None:

@@ -16,8 +16,8 @@ from broker.gates import GRACE, Gate, Pass, Refusal
 from broker.limits import Places, Rate
 from broker.store.circuits import judge_circuits, lock_circuits, save_circuits
 from broker.store.database import Database, Row, Session
-from broker.store.deliveries import Claimed, Ended, begin, end, read_due
-from broker.store.rows import read_subscription
+from broker.store.deliveries import Claimed, Ended, begin, end
+from broker.store.rows import read_due, read_subscription
 from broker.store.statements import load
 from broker.subscriptions import Kind, Subscription
 

@@ -12,8 +12,7 @@ from broker.gates import disabled_clause
 from broker.limits import CatchUp
 from broker.store.circuits import read_circuit
 from broker.store.database import Database, Row, Session
-from broker.store.deliveries import read_due
-from broker.store.rows import read_subscription
+from broker.store.rows import read_due, read_subscription
 from broker.store.statements import load
 from broker.subscriptions import Subscription
 

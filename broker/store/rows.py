@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
+from broker.deliveries import Due
 from broker.filters import Filter, parse_filter
 from broker.names import is_pattern
 from broker.signals import Scope, Signal, Source, State, Throw
 from broker.store.database import Row
 from broker.subscriptions import Kind, Method, Scheme, Subscription, Target, Terms
+from broker.topology import attempt_queue
+
+
+def read_due(rows: Sequence[Row]) -> list[Due]:
+    """Return the attempts that are due in *rows* of ``signal_id``, ``subscription_id``, ``attempt`` and ``app``."""
+    return [Due(row["signal_id"], row["subscription_id"], row["attempt"], attempt_queue(row["app"])) for row in rows]
 
 
 def read_signal(row: Row) -> Signal:

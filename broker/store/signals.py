@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from broker.deliveries import Due, Reason
 from broker.signals import Signal, State, Throw
 from broker.store.database import Database, Session
-from broker.store.rows import read_signal, read_subscription
+from broker.store.rows import read_due, read_signal, read_subscription
 from broker.store.statements import load
 from broker.subscriptions import Subscription
+from broker.topology import attempt_queue
 
 _SQL = load("signals")
 
@@ -111,8 +112,7 @@ class SignalStore:
         new = await self._unrecorded(session, batch)
         due = []
         if len(new) < len(batch):
-            rows = await session.fetch(_SQL.unbegun, [i for i in batch if i not in new])
-            due = [Due(row["signal_id"], row["subscription_id"], 1) for row in rows]
+            due = read_due(await session.fetch(_SQL.unbegun, [i for i in batch if i not in new]))
         if new:
             signals = [signal for signal in batch.values() if signal.id in new]
             matched = await self._match(session, signals)
@@ -219,10 +219,11 @@ class SignalStore:
             [state for state, _, _ in first],
             [reason for _, reason, _ in first],
             [until for _, _, until in first],
+            [subscription.terms.target.app for _, subscription in matched],
             look_after.total_seconds(),
         )
         return [
-            Due(signal.id, subscription.id, 1)
+            Due(signal.id, subscription.id, 1, attempt_queue(subscription.terms.target.app))
             for (signal, subscription), (state, _, _) in zip(matched, first, strict=True)
             if state == "pending"
         ]

@@ -10,8 +10,15 @@ from broker.errors import InvalidField
 from broker.names import check_name
 from broker.subscriptions import Kind, Method, Scheme, Target
 from broker.templates import check_content_type, check_template, check_url_template
-from broker.topology import TOPOLOGY
-from gateway.documents import QueueTargetDocument, StepDocument, SubscriptionRequest, WebhookTargetDocument
+from broker.topology import is_ours
+from gateway.documents import (
+    HandlerTargetDocument,
+    QueueTargetDocument,
+    StepDocument,
+    SubscriptionRequest,
+    TargetDocument,
+    WebhookTargetDocument,
+)
 
 HIDDEN = "***"
 """What is shown instead of a header's value that may be a credential."""
@@ -38,9 +45,14 @@ def read_targets(wanted: SubscriptionRequest, guard: Guard) -> tuple[Target, ...
     )
 
 
-def _read_target(target: WebhookTargetDocument | QueueTargetDocument, pointer: str, guard: Guard) -> Target:
+def _read_target(target: TargetDocument, pointer: str, guard: Guard) -> Target:
+    if isinstance(target, HandlerTargetDocument):
+        raise InvalidField(
+            f"{pointer}/kind",
+            "is made by nobody but `signal-broker worker handlers`: it subscribes its Python functions when it starts",
+        )
     if isinstance(target, QueueTargetDocument):
-        if target.queue in {queue.name for queue in TOPOLOGY.queues}:
+        if is_ours(target.queue):
             raise InvalidField(f"{pointer}/queue", "is one of the product's own queues; name one of the subscriber's")
         return Target(kind=Kind.QUEUE, address=check_name(target.queue, f"{pointer}/queue"))
     check_url(check_url_template(target.url, f"{pointer}/url"), guard, f"{pointer}/url")
@@ -69,8 +81,10 @@ def _check_headers(target: WebhookTargetDocument, pointer: str) -> None:
         check_template(value, f"{pointer}/{name}")
 
 
-def target_document(target: Target) -> WebhookTargetDocument | QueueTargetDocument:
+def target_document(target: Target) -> TargetDocument:
     """Return *target* without what may be a credential."""
+    if target.kind is Kind.HANDLER:
+        return HandlerTargetDocument(kind="handler", app=target.app, handler=target.handler)
     if target.kind is Kind.QUEUE:
         return QueueTargetDocument(kind="queue", queue=target.address)
     return WebhookTargetDocument(

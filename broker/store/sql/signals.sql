@@ -72,14 +72,15 @@ FROM wanted w WHERE s.id = w.id AND s.consumed_by IS NULL
 RETURNING s.id;
 
 -- name: insert_deliveries
--- Owe signals $1 to subscriptions $2 in states $3 for reasons $4, parked until $5; $6: seconds after which a pending one is
--- looked after.
-INSERT INTO deliveries (signal_id, subscription_id, state, reason, due_at, finished_at)
+-- Owe signals $1 to subscriptions $2 in states $3 for reasons $4, parked until $5, whose apps are $6; $7: seconds after which
+-- a pending one is looked after.
+INSERT INTO deliveries (signal_id, subscription_id, state, reason, due_at, finished_at, app)
 SELECT signal_id, subscription_id, state, reason,
-       CASE WHEN state = 'pending' THEN now() + make_interval(secs => $6) ELSE parked_until END,
-       CASE WHEN state = 'cancelled' THEN now() END
-FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[])
-    AS d (signal_id, subscription_id, state, reason, parked_until);
+       CASE WHEN state = 'pending' THEN now() + make_interval(secs => $7) ELSE parked_until END,
+       CASE WHEN state = 'cancelled' THEN now() END,
+       app
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::text[])
+    AS d (signal_id, subscription_id, state, reason, parked_until, app);
 
 -- name: insert_matches
 -- Note what was owed: each of signals $1 to the subscriptions listed in $2 (JSON). Not returned are those that another
@@ -116,7 +117,7 @@ ON CONFLICT (name, day) DO UPDATE SET
 
 -- name: unbegun
 -- Pending deliveries of signals $1 that no attempt was begun at: their messages may never have been published.
-SELECT signal_id, subscription_id FROM deliveries
+SELECT signal_id, subscription_id, 1 AS attempt, app FROM deliveries
 WHERE signal_id = ANY ($1::bigint[]) AND state = 'pending' AND attempts = 0;
 
 -- name: take_scheduled
