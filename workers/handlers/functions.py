@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
@@ -201,15 +201,22 @@ def _adapter(function: Callable[..., object], parameter: inspect.Parameter) -> T
         return TypeAdapter(Any)
     # Of the others, the annotation may be known to type checkers only.
     payload = SimpleNamespace(__annotations__={"payload": parameter.annotation})
-    names = getattr(inspect.unwrap(function), "__globals__", {})
     try:
-        return TypeAdapter(get_type_hints(payload, names, include_extras=True)["payload"])
+        return TypeAdapter(get_type_hints(payload, _namespace(function), include_extras=True)["payload"])
     except NameError as error:
         raise WrongHandler(f"the type of its payload is not known to its module: {error}") from None
     except (PydanticUserError, TypeError, SyntaxError) as error:
         raise WrongHandler(
             f"no payload can be validated into {parameter.annotation!r}: {_one_line(str(error))}"
         ) from None
+
+
+def _namespace(function: Callable[..., object]) -> dict[str, Any]:
+    """Return what the names in the annotations of *function* stand for."""
+    while isinstance(function, partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    return getattr(function, "__globals__", None) or getattr(type(function).__call__, "__globals__", {})
 
 
 async def _in_thread(function: Callable[..., object], *arguments: object) -> object:
