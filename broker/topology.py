@@ -146,6 +146,11 @@ def app_topology(app: str) -> Topology:
     )
 
 
+def is_of_app(queue: str) -> bool:
+    """Return whether *queue* is that of an app's handlers."""
+    return queue.startswith(_OF_APPS)
+
+
 def is_ours(queue: str) -> bool:
     """Return whether *queue* is one of the product's own, which nobody else may publish to."""
-    return queue.startswith(_OF_APPS) or any(queue == own.name for own in TOPOLOGY.queues)
+    return is_of_app(queue) or any(queue == own.name for own in TOPOLOGY.queues)

@@ -18,7 +18,9 @@ from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Kind, Target, Terms
 from broker.topology import ATTEMPT, TOPOLOGY, app_topology, attempt_queue
 from broker.transport import Received, Settlement
+from deploy.cli.doctor import _examine_transport as examine
 from tests.support.messaging import holds
+from tests.support.queues import declare
 from tests.support.transports import embedded_server, rabbitmq_transport_server
 from workers.recorder import Recorder
 from workers.scheduler import Scheduler
@@ -71,8 +73,8 @@ def record(transport, database, settings):
     return record
 
 
-def missing(queue):
-    return metrics.REGISTRY.get_sample_value("signal_broker_deliveries_unroutable_total", {"queue": queue}) or 0
+def left(queue):
+    return metrics.REGISTRY.get_sample_value("signal_broker_deliveries_left_total", {"queue": queue}) or 0
 
 
 async def test_what_waits_for_a_worker_that_is_down_is_not_published_again(transport, database, scheduler, record):
@@ -113,14 +115,45 @@ async def test_a_queue_that_is_not_there_holds_up_nobody_and_is_filled_once_it_i
     subscriptions = SubscriptionStore(database)
     await subscriptions.register(BOOK)
     await subscriptions.create(ELSEWHERE, secret=None)
-    before = missing(APP)
+    before = left(APP)
 
     assert await record(3) == [Settlement.ACK] * 3
     await holds(transport, ATTEMPT, 3)
-    assert missing(APP) - before == 3
+    assert left(APP) - before == 3
     assert await scheduler.repair() == 0, "nothing can be published there"
 
     await transport.declare(app_topology("billing"))
     assert await scheduler.repair() == 3
     await holds(transport, APP, 3)
-    assert missing(APP) - before == 3
+    assert left(APP) - before == 3
+
+
+@pytest.mark.parametrize("transport", ["rabbitmq"], indirect=True)
+async def test_an_app_s_queue_that_refuses_holds_up_nobody(transport, database, record, rabbitmq_url):
+    full = {"x-queue-type": "classic", "x-max-length": 1, "x-overflow": "reject-publish"}
+    await declare(rabbitmq_url, f"deliveries={APP}", queue=APP, **full)
+    subscriptions = SubscriptionStore(database)
+    await subscriptions.register(BOOK)
+    await subscriptions.create(ELSEWHERE, secret=None)
+    before = left(APP)
+
+    assert await record(5) == [Settlement.ACK] * 5
+    await holds(transport, ATTEMPT, 5)
+    assert left(APP) - before >= 1
+    assert sum((await DeliveryStore(database).overdue(limit=100)).values()) == 10
+
+
+async def test_the_doctor_tells_of_apps_that_nobody_runs(transport, database, record):
+    await SubscriptionStore(database).register(BOOK)
+
+    async def told():
+        examined = examine(transport, DeliveryStore(database), ["billing"], SOON)
+        return [finding.detail for finding in [one async for one in examined] if finding.level == "warn"]
+
+    (missing,) = await told()
+    assert "a worker of that app declares it when it starts" in missing
+    await transport.declare(app_topology("billing"))
+    assert await told() == []
+    await record(3)
+    await holds(transport, APP, 3)
+    assert f"3 messages wait in {APP} and none moves: does a worker of that app run?" in await told()
