@@ -157,6 +157,29 @@ async def test_a_handler_that_is_killed_in_the_middle_is_called_again_by_another
     assert [attempt["outcome"] for attempt in done["attempts"]] == ["succeeded"]
 
 
+async def test_nothing_is_lost_however_often_workers_are_killed(client, webhooks, name, worker, subscription):
+    url = webhooks.answer("/book", Answer(after=0.05))
+    async with worker() as one, worker() as other:
+        items = [{"name": f"{name}.paid", "payload": {"order": n, "url": url}} for n in range(60)]
+        await client.post("/v1/signals/batch", {"signals": items}, expect=200)
+        for process, calls in ((one, 5), (other, 20), (one, 35)):
+            await eventually(lambda calls=calls: len(webhooks.requests) >= calls, within=30)
+            process.kill()
+            await process.process.wait()
+            await process.start()
+        book = await subscription("book")
+
+        async def books():
+            found = await client.get(f"/v1/ledger?subscriptionId={book['id']}")
+            return found if found["deliveries"]["delivered"] == 60 else None
+
+        ledger = await eventually(books, within=30)
+    assert (ledger["matched"], ledger["unaccounted"]) == (60, 0)
+    assert {told(request)["order"] for request in webhooks.requests} == set(range(60))
+    assert len(webhooks.requests) <= 60 + 3 * 2, "what a killed one had begun, and nothing else"
+    assert webhooks.most["/book"] <= 2 + 2, "those of a killed one end when they end"
+
+
 async def test_a_handler_that_is_not_done_when_its_worker_stops_is_called_again(
     client, webhooks, name, worker, subscription
 ):

@@ -40,7 +40,7 @@ class TryLater(Exception):
 
     def __init__(self, after: timedelta, why: str = "") -> None:
         super().__init__(why)
-        self.after = after
+        self.after = max(after, timedelta())
 
 
 class GiveUp(Exception):
@@ -139,10 +139,11 @@ class Function:
         call = asyncio.create_task(self._attempt(signal))
         try:
             await asyncio.wait({call}, timeout=timeout.total_seconds())
-        finally:
+        finally:  # when we are cancelled, too
             ended = call.done()
-            if not ended:  # nor on a cancellation of ours; one that does not listen must hold up nobody
+            if not ended:
                 call.cancel()
+                # One that does not listen to that must hold up nobody.
                 await asyncio.wait({call}, timeout=_LAST_MOMENT.total_seconds())
         if not ended:
             return Result(outcome=Outcome.TIMED_OUT, error=f"not done within {timeout.total_seconds():g} s")
@@ -158,7 +159,7 @@ class Function:
             return Result(outcome=Outcome.REFUSED, error=str(error))
         except TryLater as later:
             why = str(later) or f"not before {later.after} have passed"
-            return Result(outcome=Outcome.THROTTLED, error=_one_line(why), retry_after=max(later.after, timedelta()))
+            return Result(outcome=Outcome.THROTTLED, error=_one_line(why), retry_after=later.after)
         except GiveUp as why:
             return Result(outcome=Outcome.GIVEN_UP, error=_one_line(str(why) or "GiveUp"))
         except (Exception, SystemExit) as error:
