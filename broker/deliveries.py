@@ -24,6 +24,7 @@ from __future__ import annotations
 import enum
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -72,11 +73,13 @@ class Outcome(enum.StrEnum):
     """How one attempt ended."""
 
     SUCCEEDED = "succeeded"
-    """The receiver took it: a 2xx answer, or a publisher confirm."""
+    """The receiver took it: a 2xx answer, a publisher confirm, or a handler that returned."""
     REFUSED = "refused"
-    """The receiver answered and did not take it: any other status, a negative confirm."""
+    """The receiver answered and did not take it: any other status, a negative confirm, an exception of a handler."""
     THROTTLED = "throttled"
-    """The receiver asked for less: 429, 502, 503, 504."""
+    """The receiver asked for less: 429, 502, 503, 504; a handler's `TryLater`."""
+    GIVEN_UP = "given_up"
+    """The receiver says that trying again is no use: a handler's `GiveUp`."""
     GONE = "gone"
     """The receiver wants nothing any more: 410."""
     TIMED_OUT = "timed_out"
@@ -88,7 +91,7 @@ class Outcome(enum.StrEnum):
     UNROUTABLE = "unroutable"
     """The target queue does not exist."""
     FAILED = "failed"
-    """Our own fault: the attempt could not even be made (an unreadable secret, say)."""
+    """Our own fault: the attempt could not even be made (an unreadable secret, an unknown handler)."""
 
 
 ANSWERS = {
@@ -120,6 +123,8 @@ class Verdict(enum.Enum):
     """There is another attempt after a part of the schedule's pause, if any is left."""
     SPARED = enum.auto()
     """The same, but after the whole pause or up to twice of it: the receiver is overloaded."""
+    GIVEN_UP = enum.auto()
+    """It is dead."""
     DISABLED = enum.auto()
     """It is dead, and its subscription is disabled."""
 
@@ -128,6 +133,7 @@ VERDICTS = {
     Outcome.SUCCEEDED: Verdict.DELIVERED,
     Outcome.REFUSED: Verdict.RETRIED,
     Outcome.THROTTLED: Verdict.SPARED,
+    Outcome.GIVEN_UP: Verdict.GIVEN_UP,
     Outcome.GONE: Verdict.DISABLED,
     Outcome.TIMED_OUT: Verdict.SPARED,
     Outcome.UNREACHABLE: Verdict.RETRIED,
@@ -241,6 +247,17 @@ class Due:
     def delivery_id(self) -> str:
         """The delivery's id."""
         return delivery_id(self.signal_id, self.subscription_id)
+
+
+def make_schedule(pauses: Sequence[timedelta] | None, max_attempts: int | None) -> tuple[timedelta, ...]:
+    """Return the schedule that *pauses* mean: *max_attempts* cuts them short, or repeats the last one.
+
+    None stands for `DEFAULT_SCHEDULE`, and for one more attempt than pauses.
+    """
+    schedule = DEFAULT_SCHEDULE if pauses is None else tuple(pauses)
+    if max_attempts is None:
+        return schedule
+    return schedule[: max_attempts - 1] + schedule[-1:] * (max_attempts - 1 - len(schedule))
 
 
 def next_pause(

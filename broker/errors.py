@@ -5,11 +5,12 @@ SignalBrokerError
 +-- InvalidField             the caller's mistake: a field and what is allowed there
 +-- LimitReached             there are as many of something as the settings allow
 +-- TransportError
-|   +-- Unroutable           nothing was stored: no queue is bound
+|   +-- Unroutable           nothing was stored: no queue is bound, or there is none
 |   +-- Unavailable          nothing was sent: no link, or RabbitMQ blocks publishers
 |   +-- Unconfirmed          the message may have been stored all the same
 |       +-- Nacked           a queue refused it
 +-- StoreUnavailable         PostgreSQL did not answer; the transaction may have been committed
++-- WrongHandler             a function cannot be the handler that its decorator asks for
 +-- SecretUnreadable         it is no webhook secret, or no key of the ring opens it
 +-- Unrenderable             a template and a signal make no request
 +-- EgressForbidden          the address is neither public nor allow-listed
@@ -61,7 +62,7 @@ class TransportError(SignalBrokerError):
 
 
 class Unroutable(TransportError):
-    """Raised when no queue is bound for the routing key; nothing was stored."""
+    """Raised when no queue is bound for the routing key, or there is no such queue; nothing was stored."""
 
 
 class Unavailable(TransportError):
@@ -81,6 +82,10 @@ class Nacked(Unconfirmed):
 
 class StoreUnavailable(SignalBrokerError):
     """Raised when PostgreSQL did not answer in time; whether the transaction was committed is unknown."""
+
+
+class WrongHandler(SignalBrokerError):
+    """Raised when a function cannot be the handler that its decorator asks for; the message names the function."""
 
 
 class SecretUnreadable(SignalBrokerError):

@@ -17,6 +17,7 @@
 | signal_broker_delivery_lag_seconds | kind | from a signal's acceptance to its successful delivery |
 | signal_broker_deliveries_repaired_total | | deliveries whose message was given up for lost and published again |
 | signal_broker_deliveries_held_back_total | reason | deliveries that could not go when it was their turn |
+| signal_broker_deliveries_left_total | queue | due messages that their queue did not take; owed all the same |
 | signal_broker_deliveries_moved_total | | due messages that were moved to the slow lane |
 | signal_broker_subscriptions_disabled_total | | subscriptions disabled because their target answered 410 |
 | signal_broker_circuits_opened_total | | circuits opened, again after a failed try too |
@@ -59,6 +60,7 @@ DEAD = _counter("deliveries_dead", "Deliveries given up.", "kind")
 DELIVERY_LAG = _seconds("delivery_lag", "From a signal's acceptance to its successful delivery.", "kind")
 REPAIRED = _counter("deliveries_repaired", "Deliveries whose message was given up for lost and published again.")
 HELD_BACK = _counter("deliveries_held_back", "Deliveries that could not go when it was their turn.", "reason")
+LEFT = _counter("deliveries_left", "Due messages that their queue did not take.", "queue")
 MOVED = _counter("deliveries_moved", "Due messages that were moved to the slow lane.")
 DISABLED = _counter("subscriptions_disabled", "Subscriptions disabled because their target answered 410.")
 CIRCUITS_OPENED = _counter("circuits_opened", "Circuits opened, again after a failed try too.")

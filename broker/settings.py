@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     webhook_concurrency: int = Field(
         200, ge=1, le=5000, description="Attempts in flight per deliverer process, in each of its lanes."
     )
+    handler_concurrency: int = Field(
+        50, ge=1, le=1000, description="Python handlers at work in a process, of each app."
+    )
     republish_after_seconds: Seconds = Field(
         30, description="When the scheduler looks after a pending delivery whose message may have been lost."
     )

@@ -18,6 +18,7 @@ class Kind(enum.StrEnum):
 
     WEBHOOK = "webhook"
     QUEUE = "queue"
+    HANDLER = "handler"
 
 
 class Method(enum.StrEnum):
@@ -53,7 +54,7 @@ class Target:
 
     Args:
         kind: What it is.
-        address: A webhook's URL, which may be a template, or a queue's name.
+        address: A webhook's URL, which may be a template; a queue's name; or a handler's app and name, ``app/name``.
         method: How a webhook is called.
         headers: Further headers of a webhook's requests; their values may be templates.
         body_template: What a webhook's body is made from; None sends the signal.
@@ -68,6 +69,16 @@ class Target:
     body_template: str | None = None
     signatures: tuple[Scheme, ...] = (Scheme.V1,)
     description: str | None = None
+
+    @property
+    def app(self) -> str:
+        """The handler's app; empty for what is no handler."""
+        return self.address.partition("/")[0] if self.kind is Kind.HANDLER else ""
+
+    @property
+    def handler(self) -> str:
+        """The handler's name; empty for what is no handler."""
+        return self.address.partition("/")[2] if self.kind is Kind.HANDLER else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

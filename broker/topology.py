@@ -15,8 +15,13 @@
                               |                              +--poison--> ...slow.dead        |
                               +---- what is too slow for the other queue ---------------------+
 
-The shape is static: no queue per tenant or subscription. Queue arguments are immutable in RabbitMQ, so they hold only
-what must never change; a queue that has to change them gets a new name.
+    recorder, scheduler --> deliveries (direct) -----> deliveries.attempt.handlers.<app> (quorum) --> worker of that app
+                                                             |
+                                                             +--poison--> ...<app>.dead
+
+The shape is static: no queue per tenant or subscription. Only an app of handlers has a queue of its own, because only
+its own workers can run them. Queue arguments are immutable in RabbitMQ, so they hold only what must never change; a
+queue that has to change them gets a new name.
 """
 
 from __future__ import annotations
@@ -31,6 +36,7 @@ RECORD = "signals.record"
 DELIVERIES = "deliveries"
 ATTEMPT = "deliveries.attempt"
 SLOW = "deliveries.attempt.slow"
+_OF_APPS = "deliveries.attempt.handlers."
 
 DELIVERY_LIMIT = 20
 """How often a message may be handed out *again* before it counts as poison (restarts of consumers count too)."""
@@ -122,3 +128,29 @@ TOPOLOGY = Topology(
         Binding(DELIVERIES, SLOW, SLOW),
     ),
 )
+
+
+def attempt_queue(app: str) -> str:
+    """Return where the attempts wait that the workers of *app* make; without one (``""``), those of any deliverer."""
+    return f"{_OF_APPS}{app}" if app else ATTEMPT
+
+
+def app_topology(app: str) -> Topology:
+    """Return what the workers of *app* declare besides `TOPOLOGY`."""
+    queue = attempt_queue(app)
+    dead = dead_letters(queue)
+    return Topology(
+        exchanges=(Exchange(dead, "fanout"),),
+        queues=(Queue(dead), Queue(queue, dead_letter_exchange=dead)),
+        bindings=(Binding(dead, dead, ""), Binding(DELIVERIES, queue, queue)),
+    )
+
+
+def is_of_app(queue: str) -> bool:
+    """Return whether *queue* is that of an app's handlers."""
+    return queue.startswith(_OF_APPS)
+
+
+def is_ours(queue: str) -> bool:
+    """Return whether *queue* is one of the product's own, which nobody else may publish to."""
+    return is_of_app(queue) or any(queue == own.name for own in TOPOLOGY.queues)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,7 +26,7 @@ from broker.transport import Received, Settlement, Transport
 from workers.consumer import Consumer
 from workers.dispatch import dispatch
 from workers.lanes import FastLane
-from workers.targets import QueueTarget, Target, WebhookTarget
+from workers.targets import Target
 
 log = structlog.get_logger()
 
@@ -37,6 +37,15 @@ class Deliverer:
     An attempt is claimed, made, recorded, and only then its message is acked. What its subscription's gate has a say in
     (a limit, a pause, a target that failed) takes a round trip of its own, so that nobody else waits for it; and what
     is slow is made in a lane of its own.
+
+    Args:
+        transport: Where the queues are.
+        deliveries: What claims and ends attempts.
+        gates: What decides on those that may have to wait.
+        targets: What makes them, by their kind.
+        settings: Deadlines.
+        queues: Which attempts it makes: those that wait there. What is too slow for `ATTEMPT` is moved to `SLOW`.
+        concurrency: How many attempts at a time, of each queue.
     """
 
     name = "deliverer"
@@ -46,27 +55,30 @@ class Deliverer:
         transport: Transport,
         deliveries: DeliveryStore,
         gates: GateStore,
-        webhooks: WebhookTarget,
+        targets: Mapping[Kind, Target],
         settings: Settings,
+        *,
+        queues: Sequence[str] = (ATTEMPT, SLOW),
+        concurrency: int,
     ) -> None:
         self._transport = transport
         self._deliveries = deliveries
         self._gates = gates
-        self._targets: dict[Kind, Target] = {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueTarget(transport)}
+        self._targets = targets
         self._settings = settings
+        self._queues = queues
+        self._concurrency = concurrency
         self._claims: Coalescer[tuple[Due, bool], Claimed | None] = Coalescer(self._claim)
         self._admissions: Coalescer[tuple[Due, bool], Claimed | Refusal | None] = Coalescer(self._admit)
         self._ends: Coalescer[Ended, None] = Coalescer(deliveries.finish)
         self._gated_ends: Coalescer[Ended, Finished] = Coalescer(self._finish)
-        self._fast_lane = FastLane(settings.webhook_concurrency)
+        self._fast_lane = FastLane(concurrency)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until *stopping* is set."""
         async with self._claims, self._admissions, self._ends, self._gated_ends, asyncio.TaskGroup() as group:
-            for queue in (ATTEMPT, SLOW):
-                consumer = Consumer(
-                    self._transport, queue, partial(self.handle, queue), concurrency=self._settings.webhook_concurrency
-                )
+            for queue in self._queues:
+                consumer = Consumer(self._transport, queue, partial(self.handle, queue), concurrency=self._concurrency)
                 group.create_task(consumer.run(stopping, drain=self._settings.drain_timeout))
 
     async def handle(self, queue: str, messages: Sequence[Received]) -> Sequence[Settlement]:
@@ -79,7 +91,7 @@ class Deliverer:
         except Undecodable as error:
             log.warning("message.rejected", queue=queue, error=str(error))
             return Settlement.REJECT
-        if queue == SLOW:
+        if queue != ATTEMPT:
             await self._deliver(due, again=message.redelivered)
         # A message that was handed out before is not moved: as a new one it could not begin its attempt again.
         elif self._fast_lane.refuses(due.subscription_id) and not message.redelivered:
@@ -174,6 +186,8 @@ def _judge(claimed: Claimed, result: Result) -> tuple[State, timedelta | None, s
     match VERDICTS[result.outcome]:
         case Verdict.DELIVERED:
             return State.DELIVERED, None, None
+        case Verdict.GIVEN_UP:
+            return State.DEAD, None, f"given up: {result.error}"
         case Verdict.DISABLED:
             return State.DEAD, None, GONE
     attempt = claimed.due.attempt - claimed.redriven

@@ -10,14 +10,14 @@ import structlog
 
 from broker import metrics
 from broker.deliveries import Due
-from broker.errors import StoreUnavailable, TransportError
+from broker.errors import StoreUnavailable, TransportError, Unroutable
 from broker.publishing import publish_to_all
 from broker.settings import Settings
 from broker.store.deliveries import DeliveryStore
 from broker.store.holds import HoldStore
 from broker.store.lines import LineStore
 from broker.store.signals import SignalStore
-from broker.topology import ATTEMPT, RECORD, SLOW, dead_letters
+from broker.topology import ATTEMPT, RECORD, SLOW, attempt_queue, dead_letters
 from broker.transport import Transport
 from workers.dispatch import dispatch
 
@@ -25,6 +25,8 @@ _TICK = timedelta(seconds=0.25)
 _COUNTING = timedelta(seconds=5)
 _LIMIT = 1000
 """How many deliveries one sweep takes."""
+_COUNTED = 100_000
+"""How many deliveries that wait for too long are counted, of each queue."""
 _SIGNALS = 100
 """How many scheduled signals one sweep takes: their payloads come along."""
 
@@ -122,18 +124,24 @@ class Scheduler:
             log.error("signals.lost", signals=lost, hint=f"look into {dead_letters(RECORD)}")
 
     async def repair(self) -> int:
-        """Publish pending deliveries again whose message must be lost; return how many.
+        """Publish pending deliveries again whose message must be lost; return how many, of one queue at most.
 
-        A delivery that should have been attempted by now may just as well be waiting in a long queue. Only when the
-        queues hold fewer messages than there are such deliveries, some of them must be lost.
+        A delivery that should have been attempted by now may just as well be waiting in a long queue, or in that of an
+        app which nobody runs. Only when a queue holds fewer messages than there are such deliveries of its own, some of
+        them must be lost.
         """
-        overdue = await self._deliveries.overdue(limit=100_000)
-        if not overdue or overdue <= await self._waiting():
-            return 0
-        dues = await self._deliveries.repair(limit=_LIMIT, look_after=self._settings.republish_after)
+        repaired = [
+            await self._repair(app)
+            for app, overdue in (await self._deliveries.overdue(limit=_COUNTED)).items()
+            if overdue > await self._waiting(app)
+        ]
+        return max(repaired, default=0)
+
+    async def _repair(self, app: str) -> int:
+        dues = await self._deliveries.repair(app, limit=_LIMIT, look_after=self._settings.republish_after)
         await self._publish(dues)
         metrics.REPAIRED.inc(len(dues))
-        log.warning("deliveries.repaired", deliveries=len(dues))
+        log.warning("deliveries.repaired", deliveries=len(dues), **({"app": app} if app else {}))
         return len(dues)
 
     async def publish_scheduled(self) -> int:
@@ -155,11 +163,13 @@ class Scheduler:
             raise failure
         return len(due) + len(expired)
 
-    async def _waiting(self) -> int:
-        """Return how many messages wait for a deliverer."""
-        depths = [
-            await self._transport.depth(queue, timeout=self._settings.confirm_timeout) for queue in (ATTEMPT, SLOW)
-        ]
+    async def _waiting(self, app: str) -> int:
+        """Return how many messages wait for whoever makes the attempts of *app* (``""``: any deliverer)."""
+        queues = (attempt_queue(app),) if app else (ATTEMPT, SLOW)
+        try:
+            depths = [await self._transport.depth(queue, timeout=self._settings.confirm_timeout) for queue in queues]
+        except Unroutable:
+            return _COUNTED  # as good as full: nothing can be published there
         return sum(depths)
 
     async def _publish(self, dues: list[Due]) -> None:

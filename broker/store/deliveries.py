@@ -162,17 +162,20 @@ class DeliveryStore:
         """Put at most *limit* parked deliveries that are due back to pending, and return their next attempts."""
         return read_due(await self._database.fetch(_SQL.release, limit, look_after.total_seconds()))
 
-    async def overdue(self, *, limit: int) -> int:
-        """Return how many pending deliveries should have been attempted by now, counting up to *limit*."""
-        return int(await self._database.fetchval(_SQL.overdue, limit))
+    async def overdue(self, *, limit: int) -> dict[str, int]:
+        """Return how many pending deliveries should have been attempted by now, counting up to *limit* of each app.
+
+        ``""`` stands for those that no app's handlers are owed. Who has none is not in it.
+        """
+        return {row["app"]: row["n"] for row in await self._database.fetch(_SQL.overdue, limit)}
 
     async def late(self, *, by: timedelta) -> int:
         """Return how many parked deliveries are due since *by* or longer: nobody seems to release them."""
         return int(await self._database.fetchval(_SQL.late, by.total_seconds()))
 
-    async def repair(self, *, limit: int, look_after: timedelta) -> list[Due]:
-        """Return the next attempts of at most *limit* pending deliveries that should have been attempted by now."""
-        return read_due(await self._database.fetch(_SQL.repair, limit, look_after.total_seconds()))
+    async def repair(self, app: str, *, limit: int, look_after: timedelta) -> list[Due]:
+        """Return the next attempts of at most *limit* of the pending deliveries that `overdue` counts for *app*."""
+        return read_due(await self._database.fetch(_SQL.repair, limit, look_after.total_seconds(), app))
 
     async def get(self, due: tuple[int, int]) -> Row | None:
         """Return the row of a delivery (signal id, subscription id).

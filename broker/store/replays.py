@@ -113,26 +113,28 @@ class ReplayStore:
         """Owe *signals* to a subscription, unless it gets nothing any more; return how many it was not owed yet."""
         async with self._database.transaction() as session:
             row = await session.fetchrow(_SQL.lock, subscription_id)
-            if row is None or not read_subscription(row).receives:
+            if row is None or not (subscription := read_subscription(row)).receives:
                 return 0
             noted = await session.fetch(_SQL.note, [signal.id for signal in signals], subscription_id)
             new = {noting["signal_id"] for noting in noted}
-            owed = [signal.id for signal in signals if signal.id in new]
+            owed = [signal for signal in signals if signal.id in new]
+            ids = [signal.id for signal in owed]
             if row["once"] and owed:
-                await session.fetch(_SIGNALS.consume, [subscription_id], owed)
-            keys = [signal.throw.ordering_key if row["ordered"] else None for signal in signals if signal.id in new]
+                await session.fetch(_SIGNALS.consume, [subscription_id], ids)
+            keys = [signal.throw.ordering_key if row["ordered"] else None for signal in owed]
             await session.execute(
                 _SIGNALS.insert_deliveries,
-                owed,
+                ids,
                 [subscription_id] * len(owed),
                 ["parked"] * len(owed),
                 [(Reason.REPLAY if key is None else Reason.ORDERED).value for key in keys],
                 [pace.next(row["now"]) if key is None else None for key in keys],
                 keys,
+                [subscription.terms.target.app] * len(owed),
                 0.0,
             )
             if row["ordered"]:
-                await session.execute(_SQL.put_in_front, owed, subscription_id)
+                await session.execute(_SQL.put_in_front, ids, subscription_id)
         return len(owed)
 
 

@@ -15,6 +15,12 @@ from broker.names import is_pattern
 from broker.signals import Scope, Signal, Source, State, Throw
 from broker.store.database import Row
 from broker.subscriptions import HeadOfLine, Kind, Method, Scheme, Subscription, Target, Terms
+from broker.topology import attempt_queue
+
+
+def read_due(rows: Sequence[Row]) -> list[Due]:
+    """Return the attempts that are due in *rows* of ``signal_id``, ``subscription_id``, ``attempt`` and ``app``."""
+    return [Due(row["signal_id"], row["subscription_id"], row["attempt"], attempt_queue(row["app"])) for row in rows]
 
 
 def read_signal(row: Row) -> Signal:
@@ -125,8 +131,3 @@ def _target_columns(target: Target) -> dict[str, object]:
         "body_template": target.body_template,
         "signatures": [scheme.value for scheme in target.signatures],
     }
-
-
-def read_due(rows: Sequence[Row]) -> list[Due]:
-    """Return the attempts that are due in *rows*."""
-    return [Due(row["signal_id"], row["subscription_id"], row["attempt"]) for row in rows]

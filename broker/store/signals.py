@@ -14,9 +14,10 @@ from broker.names import is_pattern
 from broker.signals import Signal, State, Throw
 from broker.store.database import Database, Session
 from broker.store.lines import cease_expecting, give_turns, lock_keys, promote
-from broker.store.rows import read_signal, read_subscription
+from broker.store.rows import read_due, read_signal, read_subscription
 from broker.store.statements import load
 from broker.subscriptions import Subscription
+from broker.topology import attempt_queue
 
 _SQL = load("signals")
 _PAIRS = 50_000
@@ -133,8 +134,7 @@ class SignalStore:
         new = await self._unrecorded(session, batch)
         dues = []
         if len(new) < len(batch):
-            rows = await session.fetch(_SQL.unbegun, [i for i in batch if i not in new], _ROWS)
-            dues = [Due(row["signal_id"], row["subscription_id"], 1) for row in rows]
+            dues = read_due(await session.fetch(_SQL.unbegun, [i for i in batch if i not in new], _ROWS))
         signals = [signal for signal in batch.values() if signal.id in new]
         if not signals:
             return Recorded(dues, ())
@@ -265,10 +265,11 @@ class SignalStore:
             [reason for _, reason, _ in first],
             [until for _, _, until in first],
             keys,
+            [subscription.terms.target.app for _, subscription in matched],
             look_after.total_seconds(),
         )
         return [
-            Due(signal.id, subscription.id, 1)
+            Due(signal.id, subscription.id, 1, attempt_queue(subscription.terms.target.app))
             for (signal, subscription), (state, _, _) in zip(matched, first, strict=True)
             if state == "pending"
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from broker.access import Principal
 from broker.audit import AuditType
 from broker.signals import Signal, Throw
 from broker.store.audit import changing
-from broker.store.database import Database, Row
+from broker.store.database import Conflict, Database, Row
 from broker.store.rows import read_subscription, terms_columns
 from broker.store.statements import load
 from broker.subscriptions import Subscription, Terms
@@ -58,6 +59,28 @@ class SubscriptionStore:
         row = await self._database.fetchrow(_SQL.create, json.dumps(terms_columns(terms)), secret)
         assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
         return read_subscription(row)
+
+    async def register(self, terms: Terms) -> Subscription:
+        """Create the subscription of a handler, or give the one that is there these *terms*; return it.
+
+        Whoever registers the same handler at the same time gets the same subscription. New terms hold for what is
+        recorded from then on.
+        """
+        columns = json.dumps(terms_columns(terms))
+        while True:
+            row = await self._database.fetchrow(_SQL.renew, columns)
+            if row is not None:
+                return read_subscription(row)
+            with suppress(Conflict):  # somebody else created it just now
+                return await self.create(terms, secret=None)
+
+    async def of_app(self, app: str) -> list[Subscription]:
+        """Return the subscriptions of the handlers of *app*, whether there is still code for them or not."""
+        return [read_subscription(row) for row in await self._database.fetch(_SQL.of_app, app)]
+
+    async def apps(self) -> list[str]:
+        """Return the apps that have handlers."""
+        return [row["app"] for row in await self._database.fetch(_SQL.apps)]
 
     async def get(self, subscription_id: int) -> Subscription | None:
         """Return the subscription with that id, unless it is deleted."""

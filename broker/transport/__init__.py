@@ -116,7 +116,8 @@ class Transport(Protocol):
         """Return the number of messages in *queue* that are ready (not handed out).
 
         Raises:
-            Unavailable: The server could not be reached in time, or the queue does not exist.
+            Unavailable: The server could not be reached in time.
+            Unroutable: There is no such queue.
         """
         ...
 

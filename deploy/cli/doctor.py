@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -17,7 +17,8 @@ from broker.settings import Settings
 from broker.store.database import Database
 from broker.store.deliveries import DeliveryStore, Ledger
 from broker.store.schema import NEEDED, revision
-from broker.topology import ATTEMPT, RECORD, SLOW, TOPOLOGY, dead_letters
+from broker.store.subscriptions import SubscriptionStore
+from broker.topology import ATTEMPT, RECORD, SLOW, TOPOLOGY, attempt_queue, dead_letters
 from broker.transport import Message, Transport
 from deploy.cli.backends import open_secrets, open_transport, settings_with_logs, store_url
 from deploy.cli.loop import run_async
@@ -99,7 +100,8 @@ async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
         if late:
             yield Finding("warn", "scheduler", f"{late} parked deliveries are due and not released: does one run?")
         async with open_transport(settings, database) as transport:
-            async for finding in _examine_transport(transport, deliveries, settings.confirm_timeout):
+            apps = await SubscriptionStore(database).apps()
+            async for finding in _examine_transport(transport, deliveries, apps, settings.confirm_timeout):
                 yield finding
 
 
@@ -121,7 +123,7 @@ def _judge_dead(books: Ledger) -> Finding:
 
 
 async def _examine_transport(
-    transport: Transport, deliveries: DeliveryStore, timeout: timedelta
+    transport: Transport, deliveries: DeliveryStore, apps: Sequence[str], timeout: timedelta
 ) -> AsyncIterator[Finding]:
     try:
         await transport.publish(Message(body=b"{}"), exchange="", routing_key=_NOWHERE, timeout=timeout)
@@ -130,17 +132,20 @@ async def _examine_transport(
     except TransportError as error:
         yield Finding("fail", "transport", f"takes no messages (unreachable, or blocked by an alarm): {error}")
         return
-    depths = {}
-    for name in (queue.name for queue in TOPOLOGY.queues):
+    for queue in (queue.name for queue in TOPOLOGY.queues):
         try:
-            depths[name] = await transport.depth(name, timeout=timeout)
+            await transport.depth(queue, timeout=timeout)
         except TransportError as error:
             yield Finding("fail", "topology", f"{error}: run `signal-broker topology --apply`")
             return
-    yield Finding("ok", "topology", f"all {len(depths)} queues are there")
-    for queue in (RECORD, ATTEMPT, SLOW):
-        dead = depths[dead_letters(queue)]
-        yield await _judge_queue(transport, deliveries, queue, timeout)
+    yield Finding("ok", "topology", f"all {len(TOPOLOGY.queues)} queues are there")
+    for queue in (RECORD, ATTEMPT, SLOW, *map(attempt_queue, apps)):
+        try:
+            dead = await transport.depth(dead_letters(queue), timeout=timeout)
+            yield await _judge_queue(transport, deliveries, queue, timeout)
+        except Unroutable as error:
+            yield Finding("warn", "queues", f"{error}: a worker of that app declares it when it starts")
+            continue
         if dead:
             yield Finding("warn", "poison", f"{dead} messages in {dead_letters(queue)}: the runbook says what to do")
 
@@ -151,6 +156,6 @@ async def _judge_queue(transport: Transport, deliveries: DeliveryStore, queue: s
     if depth:
         await asyncio.sleep(_WATCH_SECONDS)
         if await transport.depth(queue, timeout=timeout) >= depth and await deliveries.ledger() == books:
-            worker = "recorder" if queue == RECORD else "deliverer"
+            worker = {RECORD: "recorder", ATTEMPT: "deliverer", SLOW: "deliverer"}.get(queue, "worker of that app")
             return Finding("warn", "queues", f"{depth} messages wait in {queue} and none moves: does a {worker} run?")
     return Finding("ok", "queues", f"{depth} messages wait in {queue}")

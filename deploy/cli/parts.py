@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 
-from broker.errors import TransportError
+from broker.errors import StoreUnavailable, TransportError
 from broker.health import Health
 from broker.secrets import SecretBox
 from broker.settings import Settings
@@ -49,20 +49,25 @@ async def open_parts(settings: Settings, url: str) -> AsyncIterator[Parts]:
         Database(url, timeout=settings.store_timeout, size=20) as database,
         open_transport(settings, database) as transport,
     ):
-        await _declare(transport)
+        await patiently(lambda: transport.declare(TOPOLOGY))
         yield Parts(settings, database, transport, secrets, Health(database, transport))
 
 
-async def _declare(transport: Transport) -> None:
+async def patiently(step: Callable[[], Awaitable[None]]) -> None:
+    """Take a *step* of the start, again and again while PostgreSQL or RabbitMQ does not answer.
+
+    Raises:
+        StoreUnavailable, TransportError: It did not for a minute.
+    """
     clock = asyncio.get_running_loop().time
     end = clock() + STARTUP_TIMEOUT.total_seconds()
     while True:
         try:
-            await transport.declare(TOPOLOGY)
-        except TransportError as error:
+            await step()
+        except (StoreUnavailable, TransportError) as error:
             if clock() > end:
                 raise
-            log.warning("topology.postponed", error=str(error))
+            log.warning("start.postponed", error=str(error))
             await asyncio.sleep(0.5)
         else:
             return

@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import click
 
 from broker.access import Permission, Principal
 from broker.settings import Settings
 from broker.store.access import AccessStore
 from broker.store.schema import upgrade
+from deploy.cli.apps import load_apps
 from deploy.cli.backends import allow_loopback, settings_with_logs, sole_user, store_url
 from deploy.cli.loop import run_async
 from deploy.cli.output import example
 from deploy.cli.parts import Parts
-from deploy.cli.serve import GATEWAY, WORKERS, serve
+from deploy.cli.serve import GATEWAY, HANDLERS, WORKERS, serve
+from workers.handlers import Handlers
 
 FIRST_TOKEN = "admin"  # noqa: S105  (a name)
 FIRST_START = Principal(name="first start", permissions=frozenset({Permission.ADMIN}))
 
 
+_app = click.option(
+    "--app",
+    "places",
+    metavar="MODULE:NAME",
+    multiple=True,
+    help="Run these Python handlers: NAME in MODULE, which may be in the current directory. Repeatable.",
+)
+
+
 @click.command(epilog=example("SIGNAL_BROKER_HTTP_PORT=9090 SIGNAL_BROKER_DATA_DIR=/var/lib/signals signal-broker run"))
-def run() -> None:
+@_app
+def run(places: tuple[str, ...]) -> None:
     """Run the whole product in one process.
 
     With the embedded store one process per data directory; the other commands work beside it.
     """
     settings = allow_loopback(settings_with_logs())
+    apps = load_apps(places)
     with sole_user(settings), store_url(settings) as url:
-        run_async(_run(settings, url))
+        run_async(_run(settings, url, apps))
 
 
-async def _run(settings: Settings, url: str) -> None:
+async def _run(settings: Settings, url: str, apps: Mapping[str, Handlers]) -> None:
     await upgrade(url, wait=30)
-    await serve(settings, url, [GATEWAY, *WORKERS], _announce)
+    await serve(settings, url, [GATEWAY, *WORKERS], _announce, apps)
 
 
 async def _announce(parts: Parts, url: str) -> None:
@@ -67,17 +82,28 @@ def gateway() -> None:
     _serve([GATEWAY])
 
 
-@click.command(epilog=example("signal-broker worker recorder scheduler"))
-@click.argument("roles", nargs=-1, type=click.Choice(WORKERS))
-def worker(roles: tuple[str, ...]) -> None:
-    """Run worker roles (all of them, if none is named): any number of each work side by side."""
-    _serve(roles or WORKERS)
+@click.command(
+    epilog=example(
+        "signal-broker worker recorder scheduler", "signal-broker worker handlers --app shop.billing:handlers"
+    )
+)
+@click.argument("roles", nargs=-1, type=click.Choice([*WORKERS, HANDLERS]))
+@_app
+def worker(roles: tuple[str, ...], places: tuple[str, ...]) -> None:
+    """Run worker roles: any number of each work side by side.
+
+    Without any named, it is all of them, and handlers if there is an --app.
+    """
+    if roles and (HANDLERS in roles) != bool(places):
+        raise click.UsageError("`handlers` and --app go together")
+    _serve([role for role in roles if role != HANDLERS] if roles else WORKERS, places)
 
 
-def _serve(roles: tuple[str, ...] | list[str]) -> None:
+def _serve(roles: Collection[str], places: tuple[str, ...] = ()) -> None:
     settings = settings_with_logs()
+    apps = load_apps(places)
     with store_url(settings) as url:
-        run_async(serve(settings, url, roles, _say_ready))
+        run_async(serve(settings, url, roles, _say_ready, apps))
 
 
 @click.command(epilog=example("SIGNAL_BROKER_STORE_URL=postgresql://me@db/signals signal-broker migrate"))

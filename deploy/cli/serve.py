@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
@@ -18,41 +18,54 @@ from broker.store.gates import GateStore
 from broker.store.holds import HoldStore
 from broker.store.lines import LineStore
 from broker.store.signals import SignalStore
+from broker.store.subscriptions import SubscriptionStore
 from broker.store.webhook_keys import WebhookKeyStore
-from deploy.cli.parts import Parts, open_parts
+from broker.subscriptions import Kind
+from broker.topology import attempt_queue
+from deploy.cli.parts import Parts, open_parts, patiently
 from gateway.app import gateway_app
 from workers.deliverer import Deliverer
+from workers.handlers import Handlers
+from workers.handlers.worker import HandlerTarget, HandlerWorker
 from workers.recorder import Recorder
 from workers.scheduler import Scheduler
-from workers.targets import WebhookTarget
+from workers.targets import QueueTarget, WebhookTarget
 from workers.webhook import WebhookClient, trust
 
 GATEWAY = "gateway"
 WORKERS = ("recorder", "deliverer", "scheduler")
+HANDLERS = "handlers"
 
-Worker = Recorder | Deliverer | Scheduler
+Worker = Recorder | Deliverer | Scheduler | HandlerWorker
 
 log = structlog.get_logger()
 
 
 async def serve(
-    settings: Settings, url: str, roles: Collection[str], announce: Callable[[Parts, str], Awaitable[None]]
+    settings: Settings,
+    url: str,
+    roles: Collection[str],
+    announce: Callable[[Parts, str], Awaitable[None]],
+    apps: Mapping[str, Handlers] | None = None,
 ) -> None:
-    """Run *roles* until SIGTERM or SIGINT, then drain.
+    """Run *roles*, and the handlers of *apps*, until SIGTERM or SIGINT, then drain.
 
     Not ready -> no new requests and messages -> finish what is in flight -> close RabbitMQ, then PostgreSQL.
     *announce* is called once, with the URL that the process serves, when it is ready.
 
     Raises:
-        ConfigurationError, TransportError: The process could not start.
+        ConfigurationError, StoreUnavailable, TransportError: The process could not start.
     """
     loop = asyncio.get_running_loop()
     async with open_parts(settings, url) as parts:
         stopping = parts.health.stopping
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
         async with AsyncExitStack() as stack:
             workers = [await stack.enter_async_context(_worker(role, parts)) for role in WORKERS if role in roles]
+            if apps:
+                workers.append(await _handlers(parts, apps))
+                roles = {*roles, HANDLERS}
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stopping.set)
             async with asyncio.TaskGroup() as group:
                 for worker in workers:
                     group.create_task(worker.run(stopping), name=worker.name)
@@ -85,7 +98,30 @@ async def _worker(role: str, parts: Parts) -> AsyncIterator[Worker]:
             keys = WebhookKeyStore(parts.database, parts.secrets)
             async with _webhook_client(settings) as client:
                 webhooks = WebhookTarget(client, parts.secrets, keys)
-                yield Deliverer(transport, deliveries, GateStore(parts.database), webhooks, settings)
+                yield Deliverer(
+                    transport,
+                    deliveries,
+                    GateStore(parts.database),
+                    {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueTarget(transport)},
+                    settings,
+                    concurrency=settings.webhook_concurrency,
+                )
+
+
+async def _handlers(parts: Parts, apps: Mapping[str, Handlers]) -> HandlerWorker:
+    """Return the worker of *apps*, once their handlers are subscribed: whoever is ready misses nothing."""
+    deliverer = Deliverer(
+        parts.transport,
+        DeliveryStore(parts.database),
+        GateStore(parts.database),
+        {Kind.HANDLER: HandlerTarget(apps)},
+        parts.settings,
+        queues=[attempt_queue(app) for app in apps],
+        concurrency=parts.settings.handler_concurrency,
+    )
+    worker = HandlerWorker(parts.transport, SubscriptionStore(parts.database), deliverer, apps)
+    await patiently(worker.subscribe)
+    return worker
 
 
 def _webhook_client(settings: Settings) -> WebhookClient:

@@ -53,7 +53,17 @@ class QueueTargetDocument(Document):
     queue: Annotated[str, Field(min_length=1, max_length=255)]
 
 
-TargetDocument = Annotated[WebhookTargetDocument | QueueTargetDocument, Field(discriminator="kind")]
+class HandlerTargetDocument(Document):
+    """Deliver by calling a Python function. In answers only: the worker that runs it makes the subscription."""
+
+    kind: Literal["handler"]
+    app: str
+    handler: str
+
+
+TargetDocument = Annotated[
+    WebhookTargetDocument | QueueTargetDocument | HandlerTargetDocument, Field(discriminator="kind")
+]
 
 
 class StepDocument(Document):

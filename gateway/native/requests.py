@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from broker.deliveries import DEFAULT_SCHEDULE
+from broker.deliveries import DEFAULT_SCHEDULE, make_schedule
 from broker.egress import Guard
 from broker.errors import InvalidField
 from broker.filters import parse_filter
@@ -88,14 +88,11 @@ def _read_timeout(wanted: ChangeableTerms) -> timedelta | None:
 
 
 def _read_schedule(retry: RetryDocument | None) -> tuple[timedelta, ...]:
-    """Return the pauses that *retry* means: `maxAttempts` cuts the schedule short, or repeats its last pause."""
-    schedule = DEFAULT_SCHEDULE
-    if retry is not None and retry.schedule is not None:
-        schedule = tuple(timedelta(seconds=seconds) for seconds in retry.schedule)
-    if retry is not None and retry.max_attempts is not None:
-        missing = retry.max_attempts - 1 - len(schedule)
-        schedule = schedule[: retry.max_attempts - 1] + schedule[-1:] * missing
-    return schedule
+    """Return the pauses that *retry* means."""
+    if retry is None:
+        return DEFAULT_SCHEDULE
+    pauses = None if retry.schedule is None else [timedelta(seconds=seconds) for seconds in retry.schedule]
+    return make_schedule(pauses, retry.max_attempts)
 
 
 def checked_token(wanted: TokenRequest) -> TokenRequest:

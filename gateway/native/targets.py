@@ -14,11 +14,13 @@ from broker.errors import InvalidField
 from broker.names import check_name
 from broker.subscriptions import Kind, Method, Scheme, Target
 from broker.templates import check_content_type, check_template, check_url_template
-from broker.topology import TOPOLOGY
+from broker.topology import is_ours
 from gateway.documents.subscriptions import (
     ChangeableTerms,
+    HandlerTargetDocument,
     QueueTargetDocument,
     StepDocument,
+    TargetDocument,
     WebhookTargetDocument,
 )
 
@@ -58,11 +60,14 @@ def check_durations(targets: Sequence[Target], timeout: timedelta | None) -> Non
         raise InvalidField("/timeoutSeconds", f"is for each step; all of them may take {_LONGEST} seconds at most")
 
 
-def _read_target(
-    target: WebhookTargetDocument | QueueTargetDocument, pointer: str, guard: Guard, was: Target | None
-) -> Target:
+def _read_target(target: TargetDocument, pointer: str, guard: Guard, was: Target | None) -> Target:
+    if isinstance(target, HandlerTargetDocument):
+        raise InvalidField(
+            f"{pointer}/kind",
+            "is made by nobody but `signal-broker worker handlers`: it subscribes its Python functions when it starts",
+        )
     if isinstance(target, QueueTargetDocument):
-        if target.queue in {queue.name for queue in TOPOLOGY.queues}:
+        if is_ours(target.queue):
             raise InvalidField(f"{pointer}/queue", "is one of the product's own queues; name one of the subscriber's")
         return Target(kind=Kind.QUEUE, address=check_name(target.queue, f"{pointer}/queue"))
     check_url(check_url_template(target.url, f"{pointer}/url"), guard, f"{pointer}/url")
@@ -108,8 +113,10 @@ def _check_headers(headers: Mapping[str, str], pointer: str, *, own_type: bool) 
         check_template(value, f"{pointer}/{name}")
 
 
-def target_document(target: Target) -> WebhookTargetDocument | QueueTargetDocument:
+def target_document(target: Target) -> TargetDocument:
     """Return *target* without what may be a credential."""
+    if target.kind is Kind.HANDLER:
+        return HandlerTargetDocument(kind="handler", app=target.app, handler=target.handler)
     if target.kind is Kind.QUEUE:
         return QueueTargetDocument(kind="queue", queue=target.address)
     return WebhookTargetDocument(

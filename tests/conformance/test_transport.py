@@ -189,8 +189,8 @@ class TestReceiving:
             await holds(transport, queue, 2)
         await holds(transport, queue, 3)
 
-    async def test_the_depth_of_a_missing_queue_is_unavailable(self, transport, queue):
-        with pytest.raises(Unavailable):
+    async def test_a_missing_queue_has_no_depth(self, transport, queue):
+        with pytest.raises(Unroutable):
             await transport.depth(fresh(), timeout=SOON)
         assert await transport.depth(queue, timeout=SOON) == 0
 

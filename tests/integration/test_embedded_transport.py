@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.engine import make_url
 
-from broker.errors import ConfigurationError, Unavailable
+from broker.errors import ConfigurationError, Unavailable, Unroutable
 from broker.store.database import Database
 from broker.store.statements import load
 from broker.topology import Binding, Exchange, Queue, Topology
@@ -160,7 +160,7 @@ async def test_poison_waits_for_its_dead_letter_exchange_to_route_it(transport):
 async def test_a_binding_to_a_missing_queue_declares_nothing(transport):
     with pytest.raises(ConfigurationError):
         await transport.declare(Topology((), (Queue("new"),), (Binding("", "missing", "x"),)))
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unroutable):
         await transport.depth("new", timeout=SOON)
 
 

@@ -166,7 +166,7 @@ async def test_a_statement_that_leaves_the_states_alone_leaves_nothing_to_fold(
     (due,) = await record("a")
     assert await deliveries.fold_ledger(limit=100) == 3, "a signal, a match, a pending delivery"
     assert await deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND) != [None]
-    await deliveries.repair(limit=10, look_after=LOOK_AFTER)
+    await deliveries.repair("", limit=10, look_after=LOOK_AFTER)
     assert await deliveries.fold_ledger(limit=100) == 0
 
 

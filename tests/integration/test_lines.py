@@ -97,7 +97,7 @@ class Desk:
     async def pending(self, signal, row):
         assert row["state"] == "pending", dict(row)
         await self.database.execute("UPDATE deliveries SET due_at = now() WHERE signal_id = $1", signal.id)
-        dues = await self.deliveries.repair(limit=100, look_after=LOOK_AFTER)
+        dues = await self.deliveries.repair("", limit=100, look_after=LOOK_AFTER)
         return [due for due in dues if (due.signal_id, due.subscription_id) == (signal.id, row["subscription_id"])]
 
     async def states(self, subscription_id):

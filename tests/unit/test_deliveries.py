@@ -86,6 +86,7 @@ def test_what_an_answer_makes_of_the_delivery(status, outcome, verdict):
         (Outcome.FORBIDDEN, Verdict.RETRIED),
         (Outcome.UNROUTABLE, Verdict.RETRIED),
         (Outcome.FAILED, Verdict.RETRIED),
+        (Outcome.GIVEN_UP, Verdict.GIVEN_UP),
     ],
 )
 def test_what_no_answer_makes_of_the_delivery(outcome, verdict):
@@ -120,3 +121,17 @@ def test_the_documentation_s_table_says_what_an_answer_means():
             assert what.startswith(then.get(verdict, "another attempt, later"))
             assert what.endswith("later") is (verdict is Verdict.SPARED)
             assert is_up(Result(outcome=outcome_of(status), status=status)) is (target == "up")
+
+
+def test_the_documentation_s_table_says_what_becomes_of_every_outcome():
+    then = {
+        Verdict.DELIVERED: "delivered",
+        Verdict.GIVEN_UP: "dead",
+        Verdict.DISABLED: "dead; the subscription is disabled, and all else that it is owed is dead",
+        Verdict.RETRIED: "another attempt",
+        Verdict.SPARED: "another attempt, later",
+    }
+    rows = re.findall(r"^\| [^|]+ \| `(\w+)` \| ([^|]*) \| [a-z ]*\|$", DELIVERY.read_text(), re.MULTILINE)
+    assert {(outcome, what) for outcome, what in rows} == {
+        (outcome.value, then[verdict]) for outcome, verdict in VERDICTS.items()
+    }

@@ -80,26 +80,32 @@ WITH due AS (
 )
 UPDATE deliveries d SET state = 'pending', due_at = now() + make_interval(secs => $2)
 FROM due WHERE d.signal_id = due.signal_id AND d.subscription_id = due.subscription_id
-RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt;
+RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app;
 
 -- name: overdue
--- How many pending deliveries should have been attempted by now (counted up to $1).
-SELECT count(*) FROM (SELECT FROM deliveries WHERE state = 'pending' AND due_at <= now() LIMIT $1) AS o;
+-- How many pending deliveries should have been attempted by now (counted up to $1), of each app that has any ('': of none).
+SELECT apps.app, o.n
+FROM (SELECT '' AS app UNION SELECT split_part(address, '/', 1) FROM subscriptions WHERE kind = 'handler') AS apps
+CROSS JOIN LATERAL (
+    SELECT count(*) AS n
+    FROM (SELECT FROM deliveries d WHERE d.app = apps.app AND d.state = 'pending' AND d.due_at <= now() LIMIT $1) AS found
+) AS o
+WHERE o.n > 0;
 
 -- name: late
 -- How many parked deliveries should have been put back to pending $1 seconds ago.
 SELECT count(*) FROM deliveries WHERE state = 'parked' AND due_at <= now() - make_interval(secs => $1);
 
 -- name: repair
--- Take pending deliveries that should have been attempted by now: their messages are given up for lost.
+-- Take pending deliveries of the app $3 that should have been attempted by now: their messages are given up for lost.
 WITH lost AS (
     SELECT signal_id, subscription_id FROM deliveries
-    WHERE state = 'pending' AND due_at <= now()
+    WHERE app = $3 AND state = 'pending' AND due_at <= now()
     ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 UPDATE deliveries d SET due_at = now() + make_interval(secs => $2)
 FROM lost WHERE d.signal_id = lost.signal_id AND d.subscription_id = lost.subscription_id
-RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt;
+RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app;
 
 -- name: get
 -- A delivery, the signal's name, the subscription's tenant, and as a clause why another attempt would not be made, if so.

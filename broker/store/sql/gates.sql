@@ -51,7 +51,7 @@ WITH room AS (
     UPDATE deliveries d SET state = 'pending', due_at = now() + make_interval(secs => $3)
     FROM chosen c
     WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = 'parked'
-    RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt
+    RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app
 ), taken AS (
     INSERT INTO places (signal_id, subscription_id, until)
     SELECT signal_id, subscription_id, now() + make_interval(secs => $3) FROM promoted

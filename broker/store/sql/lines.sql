@@ -70,7 +70,7 @@ WITH lines AS (
 UPDATE deliveries d SET state = 'pending', reason = NULL, due_at = now() + make_interval(secs => $3)
 FROM first f
 WHERE d.signal_id = f.signal_id AND d.subscription_id = f.subscription_id AND d.state = 'parked'
-RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt;
+RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app;
 
 -- name: lines_of
 -- The lines of deliveries (signals $1, subscriptions $2) that are in one.

@@ -72,15 +72,15 @@ FROM wanted w WHERE s.id = w.id AND s.consumed_by IS NULL
 RETURNING s.id;
 
 -- name: insert_deliveries
--- Owe signals $1 to subscriptions $2 in states $3 for reasons $4, parked until $5, in lines of keys $6; $7: seconds after
--- which a pending one is looked after.
-INSERT INTO deliveries (signal_id, subscription_id, state, reason, due_at, finished_at, ordering_key)
+-- Owe signals $1 to subscriptions $2 in states $3 for reasons $4, parked until $5, in lines of keys $6 and to apps $7; $8:
+-- seconds after which a pending one is looked after.
+INSERT INTO deliveries (signal_id, subscription_id, state, reason, due_at, finished_at, ordering_key, app)
 SELECT signal_id, subscription_id, state, reason,
-       CASE WHEN state = 'pending' THEN now() + make_interval(secs => $7) ELSE parked_until END,
+       CASE WHEN state = 'pending' THEN now() + make_interval(secs => $8) ELSE parked_until END,
        CASE WHEN state = 'cancelled' THEN now() END,
-       ordering_key
-FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::text[])
-    AS d (signal_id, subscription_id, state, reason, parked_until, ordering_key);
+       ordering_key, app
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[])
+    AS d (signal_id, subscription_id, state, reason, parked_until, ordering_key, app);
 
 -- name: insert_matches
 -- Note what was owed: each of signals $1 to the subscriptions listed in $2 (JSON). Not returned are those that another
@@ -118,7 +118,7 @@ ON CONFLICT (name, day) DO UPDATE SET
 -- name: unbegun
 -- At most $2 pending deliveries of signals $1 that no attempt was begun at: their messages may never have been published.
 -- (If there are more, the scheduler finds them.)
-SELECT signal_id, subscription_id FROM deliveries
+SELECT signal_id, subscription_id, 1 AS attempt, app FROM deliveries
 WHERE signal_id = ANY ($1::bigint[]) AND state = 'pending' AND attempts = 0
 LIMIT $2;
 

@@ -13,6 +13,26 @@ SELECT name, is_pattern, tenant_id, execution_id, once, kind, address, method, h
 FROM json_populate_record(NULL::subscriptions, $1)
 RETURNING *;
 
+-- name: renew
+-- Give the subscription of a handler, if it is there, the terms in $1. It keeps what it is owed, its pause and its number; one
+-- that is `once` no longer waits for signals again.
+UPDATE subscriptions s
+SET name = n.name, is_pattern = n.is_pattern, tenant_id = n.tenant_id, execution_id = n.execution_id, once = n.once,
+    filter = n.filter, ordered = n.ordered, head_of_line = n.head_of_line, schedule = n.schedule, timeout = n.timeout,
+    max_in_flight = n.max_in_flight, max_per_second = n.max_per_second, description = n.description,
+    consumed_by = CASE WHEN n.once THEN s.consumed_by END
+FROM json_populate_record(NULL::subscriptions, $1) AS n
+WHERE s.kind = 'handler' AND s.address = n.address AND s.until IS NULL
+RETURNING s.*;
+
+-- name: of_app
+-- The subscriptions of the app $1's handlers.
+SELECT * FROM subscriptions WHERE kind = 'handler' AND split_part(address, '/', 1) = $1 AND until IS NULL ORDER BY id;
+
+-- name: apps
+-- The apps that have handlers.
+SELECT DISTINCT split_part(address, '/', 1) AS app FROM subscriptions WHERE kind = 'handler' AND until IS NULL ORDER BY app;
+
 -- name: get
 SELECT * FROM subscriptions WHERE id = $1 AND until IS NULL;
 

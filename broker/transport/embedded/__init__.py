@@ -125,7 +125,7 @@ class EmbeddedTransport:
         except (SignalBrokerError, TimeoutError) as error:
             raise Unavailable(str(error) or "no answer in time") from error
         if count is None:
-            raise Unavailable(f"there is no queue {queue!r}")
+            raise Unroutable(f"there is no queue {queue!r}")
         return count
 
     async def _store(self, batch: list[_Outgoing]) -> list[bool]:

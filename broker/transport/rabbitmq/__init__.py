@@ -17,10 +17,14 @@ from typing import Self
 
 from aio_pika import ExchangeType  # noqa: TID251  (the fence)
 from aio_pika.abc import AbstractChannel  # noqa: TID251
-from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed  # noqa: TID251  (the fence)
+from aiormq.exceptions import (  # noqa: TID251  (the fence)
+    ChannelAccessRefused,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+)
 from pamqp.commands import Queue
 
-from broker.errors import ConfigurationError, Unavailable
+from broker.errors import ConfigurationError, Unavailable, Unroutable
 from broker.topology import Topology
 from broker.transport import Inbox, Message
 from broker.transport.rabbitmq.inbox import RabbitInbox
@@ -109,6 +113,8 @@ class RabbitTransport:
         """See `broker.transport.Transport.depth`."""
         try:
             return (await self._inspect(queue, within=timeout.total_seconds())).message_count or 0
+        except ChannelNotFoundEntity as error:
+            raise Unroutable(f"there is no queue {queue!r}: {error}") from error
         except (LinkLost, *Refused) as error:
             raise Unavailable(f"the depth of queue {queue!r}: {error}") from error
 

@@ -1,0 +1,167 @@
+"""The queue of an app whose worker is down, or that is not there: nobody else is held up, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from broker import metrics
+from broker.messages import signal_message
+from broker.settings import Settings
+from broker.signals import Signal, Throw
+from broker.store.deliveries import DeliveryStore
+from broker.store.holds import HoldStore
+from broker.store.lines import LineStore
+from broker.store.signals import SignalStore
+from broker.store.subscriptions import SubscriptionStore
+from broker.subscriptions import Kind, Target, Terms
+from broker.topology import ATTEMPT, TOPOLOGY, app_topology, attempt_queue
+from broker.transport import Received, Settlement
+from deploy.cli.doctor import _examine_transport as examine
+from tests.support.messaging import holds
+from tests.support.queues import declare
+from tests.support.transports import embedded_server, rabbitmq_transport_server
+from workers.recorder import Recorder
+from workers.scheduler import Scheduler
+
+SOON = timedelta(seconds=10)
+APP = attempt_queue("billing")
+BOOK = Terms(name="sig", targets=(Target(kind=Kind.HANDLER, address="billing/book"),))
+ELSEWHERE = Terms(name="sig", targets=(Target(kind=Kind.QUEUE, address="elsewhere"),))
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+async def transport(request, database):
+    """Return each transport in turn, with all that does not depend on an app."""
+    server = (
+        embedded_server(database)
+        if request.param == "embedded"
+        else rabbitmq_transport_server(request.getfixturevalue("rabbitmq"), request.getfixturevalue("rabbitmq_url"))
+    )
+    async with server.open() as transport:
+        await transport.declare(TOPOLOGY)
+        yield transport
+
+
+@pytest.fixture
+def settings():
+    """Return settings by which whatever was published is overdue at once."""
+    return Settings(republish_after_seconds=0.001)
+
+
+@pytest.fixture
+def scheduler(transport, database, settings):
+    return Scheduler(
+        transport,
+        deliveries=DeliveryStore(database),
+        holds=HoldStore(database),
+        lines=LineStore(database),
+        signals=SignalStore(database),
+        settings=settings,
+    )
+
+
+@pytest.fixture
+def record(transport, database, settings):
+    """Call it to let a recorder record so many signals of one batch, and return its settlements."""
+    signals = SignalStore(database)
+
+    async def record(count):
+        throws = [Throw(name="sig")] * count
+        numbered = await signals.number([(throw, None) for throw in throws])
+        messages = []
+        for tag, (number, throw) in enumerate(zip(numbered, throws, strict=True)):
+            message = signal_message(Signal(id=number.id, created_at=number.created_at, throw=throw))
+            fields = {name: getattr(message, name) for name in ("body", "headers", "type", "timestamp", "content_type")}
+            messages.append(Received(**fields, tag=tag, redelivered=False))
+        return await Recorder(transport, signals, settings).handle(messages)
+
+    return record
+
+
+def left(queue):
+    return metrics.REGISTRY.get_sample_value("signal_broker_deliveries_left_total", {"queue": queue}) or 0
+
+
+async def test_what_waits_for_a_worker_that_is_down_is_not_published_again(transport, database, scheduler, record):
+    await transport.declare(app_topology("billing"))
+    await SubscriptionStore(database).register(BOOK)
+    await record(300)
+    await holds(transport, APP, 300)
+    assert await DeliveryStore(database).overdue(limit=1000) == {"billing": 300}
+    for _ in range(5):
+        assert await scheduler.repair() == 0
+    assert await transport.depth(APP, timeout=SOON) == 300
+
+
+async def test_what_was_lost_is_repaired_however_much_waits_for_somebody_else(transport, database, scheduler, record):
+    await transport.declare(app_topology("billing"))
+    subscriptions = SubscriptionStore(database)
+    await subscriptions.register(BOOK)
+    await record(50)
+    await holds(transport, APP, 50)
+    await subscriptions.create(ELSEWHERE, secret=None)
+    await record(5)
+    await holds(transport, ATTEMPT, 5)
+    async with transport.consume(ATTEMPT, prefetch=10) as inbox:
+        lost = []
+        async with asyncio.timeout(10):
+            while len(lost) < 5:
+                lost += await inbox.receive(10)
+        await inbox.settle(lost, Settlement.ACK)
+
+    assert await scheduler.repair() == 5
+    await holds(transport, ATTEMPT, 5)
+    assert await transport.depth(APP, timeout=SOON) == 55
+
+
+async def test_a_queue_that_is_not_there_holds_up_nobody_and_is_filled_once_it_is(
+    transport, database, scheduler, record
+):
+    subscriptions = SubscriptionStore(database)
+    await subscriptions.register(BOOK)
+    await subscriptions.create(ELSEWHERE, secret=None)
+    before = left(APP)
+
+    assert await record(3) == [Settlement.ACK] * 3
+    await holds(transport, ATTEMPT, 3)
+    assert left(APP) - before == 3
+    assert await scheduler.repair() == 0, "nothing can be published there"
+
+    await transport.declare(app_topology("billing"))
+    assert await scheduler.repair() == 3
+    await holds(transport, APP, 3)
+    assert left(APP) - before == 3
+
+
+@pytest.mark.parametrize("transport", ["rabbitmq"], indirect=True)
+async def test_an_app_s_queue_that_refuses_holds_up_nobody(transport, database, record, rabbitmq_url):
+    full = {"x-queue-type": "classic", "x-max-length": 1, "x-overflow": "reject-publish"}
+    await declare(rabbitmq_url, f"deliveries={APP}", queue=APP, **full)
+    subscriptions = SubscriptionStore(database)
+    await subscriptions.register(BOOK)
+    await subscriptions.create(ELSEWHERE, secret=None)
+    before = left(APP)
+
+    assert await record(5) == [Settlement.ACK] * 5
+    await holds(transport, ATTEMPT, 5)
+    assert left(APP) - before >= 1
+    assert sum((await DeliveryStore(database).overdue(limit=100)).values()) == 10
+
+
+async def test_the_doctor_tells_of_apps_that_nobody_runs(transport, database, record):
+    await SubscriptionStore(database).register(BOOK)
+
+    async def told():
+        examined = examine(transport, DeliveryStore(database), ["billing"], SOON)
+        return [finding.detail for finding in [one async for one in examined] if finding.level == "warn"]
+
+    (missing,) = await told()
+    assert "a worker of that app declares it when it starts" in missing
+    await transport.declare(app_topology("billing"))
+    assert await told() == []
+    await record(3)
+    await holds(transport, APP, 3)
+    assert f"3 messages wait in {APP} and none moves: does a worker of that app run?" in await told()

@@ -1,0 +1,180 @@
+"""The store's half of handlers: subscribed once, renewed in place, and their attempts wait in their app's queue."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from broker.deliveries import Due, Outcome, Result, State
+from broker.signals import Signal, Throw
+from broker.store.deliveries import DeliveryStore, Ended
+from broker.store.gates import GateStore
+from broker.store.holds import HoldStore
+from broker.store.signals import SignalStore
+from broker.store.statements import load
+from broker.store.subscriptions import SubscriptionStore
+from broker.subscriptions import Kind, Target, Terms
+from broker.topology import ATTEMPT
+
+LOOK_AFTER = timedelta(seconds=30)
+SECOND = timedelta(seconds=1)
+QUEUE = "deliveries.attempt.handlers.billing"
+BOOK = Terms(name="sig", targets=(Target(kind=Kind.HANDLER, address="billing/book"),))
+ELSEWHERE = Terms(name="sig", targets=(Target(kind=Kind.QUEUE, address="billing/book"),))
+
+
+@pytest.fixture
+def signals(database):
+    return SignalStore(database)
+
+
+@pytest.fixture
+def subscriptions(database):
+    return SubscriptionStore(database)
+
+
+@pytest.fixture
+def deliveries(database):
+    return DeliveryStore(database)
+
+
+@pytest.fixture
+def record(signals):
+    """Call it to record so many signals, and return what is due."""
+
+    async def record(count=1, *, look_after=LOOK_AFTER):
+        throws = [Throw(name="sig")] * count
+        numbered = await signals.number([(throw, None) for throw in throws])
+        batch = [
+            Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)
+        ]
+        due = (await signals.record(batch, look_after=look_after)).dues
+        assert (await signals.record(batch, look_after=look_after)).dues == due, "a repeat returns the same"
+        return due
+
+    return record
+
+
+def ended(due, **terms):
+    return Ended(
+        due=due,
+        result=Result(outcome=Outcome.REFUSED),
+        started_at=datetime.now(UTC),
+        duration=SECOND,
+        **{"state": State.PARKED, "pause": timedelta(0), **terms},
+    )
+
+
+async def test_a_handler_that_many_workers_register_at_once_has_one_subscription(database, subscriptions):
+    stores = [SubscriptionStore(database) for _ in range(10)]
+    registered = await asyncio.gather(*(store.register(BOOK) for store in stores))
+    assert len({subscription.id for subscription in registered}) == 1
+    assert await subscriptions.of_app("billing") == [registered[0]]
+
+
+async def test_a_handler_registered_again_has_new_terms_and_is_the_subscription_that_it_was(subscriptions, database):
+    first = await subscriptions.register(BOOK)
+    await HoldStore(database).pause(first.id)
+    terms = replace(
+        BOOK, name="other.*", tenant_id="t", execution_id="e", schedule=(SECOND,), timeout=SECOND, max_in_flight=3,
+        max_per_second=2.5, once=True, description="d",
+    )  # fmt: skip
+    second = await subscriptions.register(terms)
+    assert (second.id, second.since, second.created_at) == (first.id, first.since, first.created_at)
+    assert (second.terms, second.paused_at is not None) == (terms, True)
+    assert await subscriptions.page() == [second]
+
+
+async def test_a_handler_is_owed_by_its_new_name_once_it_has_one(subscriptions, record):
+    subscription = await subscriptions.register(replace(BOOK, name="other"))
+    assert await record() == []
+    await subscriptions.register(replace(BOOK, name="*"))
+    (due,) = await record()
+    assert due.subscription_id == subscription.id
+
+
+async def test_a_handler_that_is_not_once_any_more_waits_for_signals_again(subscriptions, record):
+    once = replace(BOOK, once=True)
+    await subscriptions.register(once)
+    assert [len(await record()), len(await record())] == [1, 0]
+    await subscriptions.register(once)
+    assert await record() == []
+    await subscriptions.register(BOOK)
+    assert len(await record()) == 1
+
+
+async def test_a_deleted_handler_is_made_again(subscriptions):
+    first = await subscriptions.register(BOOK)
+    await subscriptions.delete(first.id)
+    assert (await subscriptions.of_app("billing"), await subscriptions.apps()) == ([], [])
+    second = await subscriptions.register(BOOK)
+    assert second.id > first.id
+    assert await subscriptions.apps() == ["billing"]
+
+
+async def test_a_queue_of_the_same_address_is_no_handler(subscriptions, record):
+    other = await subscriptions.create(ELSEWHERE, secret=None)
+    assert await subscriptions.apps() == []
+    mine = await subscriptions.register(BOOK)
+    assert {due.subscription_id: due.queue for due in await record()} == {other.id: ATTEMPT, mine.id: QUEUE}
+
+
+async def test_every_attempt_that_is_due_waits_in_the_app_s_queue(subscriptions, deliveries, record):
+    subscription = await subscriptions.register(BOOK)
+    (due,) = await record(look_after=timedelta(0))
+    assert due == Due(due.signal_id, subscription.id, 1, QUEUE)
+    assert await deliveries.repair("billing", limit=10, look_after=LOOK_AFTER) == [due]
+    await deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND)
+    await deliveries.finish([ended(due)])
+    assert await deliveries.release(limit=10, look_after=LOOK_AFTER) == [replace(due, attempt=2)]
+
+
+async def test_an_attempt_that_was_held_goes_on_in_the_app_s_queue(subscriptions, database, record):
+    gates = GateStore(database)
+    await subscriptions.register(replace(BOOK, max_in_flight=1))
+    first, second = await record(2)
+    claimed, refused = await gates.admit([(first, False), (second, False)], timeout=SECOND, grace=SECOND)
+    assert (claimed.due, refused.reason) == (first, "in_flight")
+    (finished,) = await gates.finish(
+        [ended(first, state=State.DELIVERED, pause=None, passed=claimed.passed)], look_after=LOOK_AFTER
+    )
+    assert finished.dues == [second]
+
+
+async def test_what_should_have_been_attempted_is_counted_and_repaired_app_by_app(subscriptions, deliveries, record):
+    await subscriptions.create(ELSEWHERE, secret=None)
+    await subscriptions.register(BOOK)
+    other = replace(BOOK, targets=(Target(kind=Kind.HANDLER, address="shipping/send"),))
+    deleted = await subscriptions.register(other)
+    lost = await record(3, look_after=timedelta(0))
+    await record(2)
+    assert await deliveries.overdue(limit=10) == {"": 3, "billing": 3, "shipping": 3}
+    assert await deliveries.overdue(limit=2) == {"": 2, "billing": 2, "shipping": 2}
+    repaired = await deliveries.repair("billing", limit=10, look_after=LOOK_AFTER)
+    assert sorted(repaired, key=str) == sorted((due for due in lost if due.queue == QUEUE), key=str)
+    await subscriptions.delete(deleted.id)
+    assert await deliveries.overdue(limit=10) == {"": 3}
+
+
+async def test_counting_and_repairing_looks_only_at_what_is_overdue(database, subscriptions):
+    """However many deliveries there are, and however many of them wait for another app."""
+    await subscriptions.register(BOOK)
+    await database.execute(
+        "INSERT INTO deliveries (signal_id, subscription_id, state, due_at, app)"
+        " SELECT n, 1, CASE WHEN n % 2 = 0 THEN 'delivered' ELSE 'pending' END,"
+        " now() + interval '1 hour' * CASE WHEN n < 20 THEN -1 ELSE 1 END,"
+        " CASE WHEN n % 4 = 1 THEN 'billing' ELSE '' END"
+        " FROM generate_series(1, 20000) AS n"
+    )
+    await database.execute("VACUUM ANALYZE deliveries")
+    for name in ("overdue", "repair"):
+        statement = getattr(load("deliveries"), name).rstrip().rstrip(";")
+        arguments = {"$1": "1000", "$2": "30", "$3": "'billing'"}
+        for parameter, value in arguments.items():
+            statement = statement.replace(parameter, value)
+        plan = "\n".join(row[0] for row in await database.fetch(f"EXPLAIN {statement}"))
+        assert "using deliveries_pending" in plan
+        assert "Seq Scan on deliveries" not in plan

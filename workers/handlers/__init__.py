@@ -1,0 +1,262 @@
+"""Handlers: Python functions that signals are delivered to, and the decorator that makes a function one.
+
+    handlers = Handlers("billing")
+
+    @handlers.on("order.paid", retry=[1, 5, 30], concurrency=4)
+    async def book(payload: Paid, signal: Signal) -> None: ...
+
+A worker (`workers.handlers.worker`) subscribes them, and calls them by way of the same engine that sends webhooks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, ValidationError, validate_call
+
+from broker import signals
+from broker.deliveries import Outcome, Result, make_schedule
+from broker.errors import InvalidField, WrongHandler
+from broker.filters import parse_filter
+from broker.jsontext import encode
+from broker.names import check_id, check_name
+from broker.signals import Scope, Throw
+from broker.subscriptions import HeadOfLine, Kind, Subscription, Target, Terms
+from workers.handlers.functions import Function, GiveUp, Signal, TryLater
+
+__all__ = ["GiveUp", "Handlers", "Outcome", "Result", "Signal", "TryLater"]
+
+DEFAULT_TIMEOUT = 30.0
+"""Seconds that a call may take, unless its handler says."""
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_Name = Annotated[str, Field(min_length=1)]
+_Pause = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """One of an app's functions.
+
+    Args:
+        name: Its name in the app.
+        function: What is called.
+        terms: What it asks for, without a target: see `of`.
+    """
+
+    name: str
+    function: Function
+    terms: Terms
+
+    def of(self, app: str) -> Terms:
+        """Return the terms of its subscription as a handler of *app*."""
+        return replace(self.terms, targets=(Target(kind=Kind.HANDLER, address=f"{app}/{self.name}"),))
+
+
+class Handlers:
+    """An app: handlers that are run by the same workers.
+
+    Args:
+        name: The app's name, under which its subscriptions are kept: another name is another app. None takes the name
+            of the module that the worker is started with.
+
+    Raises:
+        WrongHandler: *name* cannot be one.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = None if name is None else check_app(name)
+        self._handlers: dict[str, Handler] = {}
+
+    def __iter__(self) -> Iterator[Handler]:
+        """Iterate over the handlers, in the order of their declaration."""
+        return iter(self._handlers.values())
+
+    def on(
+        self,
+        signal: str,
+        *,
+        tenant_id: str | None = None,
+        execution_id: str | None = None,
+        filter: Mapping[str, object] | None = None,  # noqa: A002  (the API's word)
+        once: bool = False,
+        ordered: bool = False,
+        head_of_line: Literal["block", "skip"] = "block",
+        retry: Sequence[float] | None = None,
+        max_attempts: int | None = None,
+        concurrency: int | None = None,
+        max_per_second: float | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        name: str | None = None,
+    ) -> Callable[[F], F]:
+        """Make the decorated function the handler of signals named *signal*; it stays the function that it is.
+
+        It is called with the payload, validated into the type of its first parameter (`Any` or none: plain JSON), and,
+        if it has a second parameter, with the `Signal`. An ``async def`` runs on the event loop, which it must not
+        block; any other function runs in a thread.
+
+        Args:
+            signal: A signal's name, or a pattern: ``*`` is one word, ``#`` any number of words.
+            tenant_id: The tenant it belongs to; None is untenanted.
+            execution_id: The execution that waits here.
+            filter: What the payload must hold, as in ``POST /v1/subscriptions``.
+            once: Whether it gets the first signal that matches, and no other.
+            ordered: Whether it gets signals with the same ordering key one after the other, in their order.
+            head_of_line: What a dead delivery means to those behind it, if it is ordered: they wait, or go on.
+            retry: Seconds between attempts, each shortened at random; None takes those of any subscription.
+            max_attempts: Cuts *retry* short, or repeats its last pause.
+            concurrency: Most calls at a time, over all workers of the app; None is no limit.
+            max_per_second: Most calls a second, over all workers of the app; None is no limit.
+            timeout: Seconds that a call may take. What runs in a thread cannot be stopped, but has failed then.
+            name: The handler's name in its app; None takes the function's.
+
+        Raises:
+            WrongHandler: The function cannot be a handler, or not on these terms; the message names it.
+        """
+        asked = {
+            "tenant_id": tenant_id,
+            "execution_id": execution_id,
+            "filter": filter,
+            "once": once,
+            "ordered": ordered,
+            "head_of_line": head_of_line,
+            "retry": retry,
+            "max_attempts": max_attempts,
+            "concurrency": concurrency,
+            "max_per_second": max_per_second,
+            "timeout": timeout,
+        }
+
+        def decorate(function: F) -> F:
+            try:
+                self._add(
+                    name or str(getattr(function, "__name__", "")), Function(function), _read_terms(signal, asked)
+                )
+            except WrongHandler as error:
+                raise WrongHandler(f"handler {_place(function)}: {error}") from None
+            return function
+
+        if callable(signal):
+            raise WrongHandler(f"handler {_place(signal)}: the decorator needs a signal's name: @handlers.on('name')")
+        return decorate
+
+    async def try_out(
+        self,
+        name: str,
+        payload: object = None,
+        *,
+        tenant_id: str | None = None,
+        without_tenant_id: bool = False,
+        execution_id: str | None = None,
+        attempt: int = 1,
+    ) -> dict[str, Result]:
+        """Call every handler that would get such a signal; return what came of it, by the handler's name.
+
+        For tests: there is neither store nor broker, and nothing is tried again. *payload* is anything that JSON can
+        hold.
+
+        Raises:
+            InvalidField: Nobody can throw such a signal.
+        """
+        scope = (
+            Scope.EXECUTION
+            if execution_id is not None
+            else Scope.TENANT
+            if tenant_id is not None
+            else Scope.UNTENANTED
+            if without_tenant_id
+            else Scope.BROADCAST
+        )
+        throw = Throw(name=name, payload=encode(payload), scope=scope, tenant_id=tenant_id, execution_id=execution_id)
+        signal = signals.Signal(id=1, created_at=datetime.now(UTC), throw=throw)
+        results = {}
+        for number, handler in enumerate(self, start=1):
+            terms = handler.of(self.name or "app")
+            subscription = Subscription(id=number, terms=terms, created_at=signal.created_at, since=0)
+            if subscription.mismatch(signal) is None:
+                told = Signal.of(signal, delivery_id=f"{signal.id}-{number}", attempt=attempt)
+                results[handler.name] = await handler.function.call(
+                    told, timeout=terms.timeout or timedelta(seconds=DEFAULT_TIMEOUT)
+                )
+        return results
+
+    def _add(self, name: str, function: Function, terms: Terms) -> None:
+        if not _NAME.fullmatch(name):
+            raise WrongHandler(f"name: {name!r} is not 1 to 100 of A-Z, a-z, 0-9, `_`, `.` and `-`")
+        if name in self._handlers:
+            raise WrongHandler(f"name: there is a handler {name!r} already; give one of them another with `name=`")
+        self._handlers[name] = Handler(name=name, function=function, terms=terms)
+
+
+def check_app(name: str) -> str:
+    """Return *name* if it can be an app's.
+
+    Raises:
+        WrongHandler: It cannot.
+    """
+    # The queue of an app `a.dead` would be the dead queue of the app `a`.
+    if not _NAME.fullmatch(name) or name.endswith(".dead"):
+        raise WrongHandler(
+            f"the app's name {name!r} is not 1 to 100 of A-Z, a-z, 0-9, `_`, `.` and `-`, or ends with `.dead`"
+        )
+    return name
+
+
+def _read_terms(signal: str, asked: Mapping[str, Any]) -> Terms:
+    try:
+        return _make_terms(signal=signal, **asked)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        raise WrongHandler(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+    except InvalidField as error:
+        raise WrongHandler(f"{error.pointer.removeprefix('/').replace('/', '.')}: {error.detail}") from None
+
+
+@validate_call(config=ConfigDict(strict=True))
+def _make_terms(
+    *,
+    signal: _Name,
+    tenant_id: _Name | None,
+    execution_id: _Name | None,
+    filter: Mapping[str, Any] | None,  # noqa: A002  (the API's word)
+    once: bool,
+    ordered: bool,
+    head_of_line: Literal["block", "skip"],
+    retry: Annotated[Sequence[_Pause], Field(max_length=50)] | None,
+    max_attempts: Annotated[int, Field(ge=1, le=51)] | None,
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None,
+    max_per_second: Annotated[float, Field(ge=0.001, le=100_000, allow_inf_nan=False)] | None,
+    # RabbitMQ wants an ack within half an hour.
+    timeout: Annotated[float, Field(gt=0, le=900, allow_inf_nan=False)],
+) -> Terms:
+    for pointer, value in (("/tenant_id", tenant_id), ("/execution_id", execution_id)):
+        if value is not None:
+            check_id(value, pointer)
+    if ordered and once:
+        raise InvalidField("/ordered", "cannot be given together with once: one signal has no order")
+    pauses = None if retry is None else [timedelta(seconds=seconds) for seconds in retry]
+    return Terms(
+        name=check_name(signal, "/signal"),
+        targets=(),
+        tenant_id=tenant_id,
+        execution_id=execution_id,
+        once=once,
+        filter=None if filter is None else parse_filter(dict(filter)),
+        ordered=ordered,
+        head_of_line=HeadOfLine(head_of_line),
+        schedule=make_schedule(pauses, max_attempts),
+        timeout=timedelta(seconds=timeout),
+        max_in_flight=concurrency,
+        max_per_second=max_per_second,
+    )
+
+
+def _place(function: object) -> str:
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    return f"{module}.{name}" if module and name else repr(function)

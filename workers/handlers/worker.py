@@ -1,0 +1,87 @@
+"""The worker that runs handlers: it declares their queue, subscribes them, and lets the deliverer call them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+
+import structlog
+
+from broker.deliveries import Outcome, Result
+from broker.store.deliveries import Claimed
+from broker.store.subscriptions import SubscriptionStore
+from broker.topology import app_topology
+from broker.transport import Transport
+from workers.deliverer import Deliverer
+from workers.handlers import Handlers
+from workers.handlers.functions import Signal
+
+log = structlog.get_logger()
+
+
+class HandlerTarget:
+    """Calls the handlers of *apps*, by their apps' names."""
+
+    def __init__(self, apps: Mapping[str, Handlers]) -> None:
+        self._functions = {
+            handler.of(app).target.address: handler.function for app, handlers in apps.items() for handler in handlers
+        }
+
+    async def deliver(self, claimed: Claimed, *, timeout: timedelta) -> Result:
+        """Call the handler with the signal, and an id that is the same on every attempt."""
+        address = claimed.target.address
+        function = self._functions.get(address)
+        if function is None:
+            return Result(outcome=Outcome.FAILED, error=f"the code that this worker runs has no handler {address!r}")
+        signal = Signal.of(claimed.signal, delivery_id=claimed.message_id, attempt=claimed.due.attempt)
+        return await function.call(signal, timeout=timeout)
+
+
+class HandlerWorker:
+    """Runs the handlers of *apps*, whose attempts *deliverer* makes.
+
+    Any number of them work side by side, for the same apps or for others.
+    """
+
+    name = "handlers"
+
+    def __init__(
+        self,
+        transport: Transport,
+        subscriptions: SubscriptionStore,
+        deliverer: Deliverer,
+        apps: Mapping[str, Handlers],
+    ) -> None:
+        self._transport = transport
+        self._subscriptions = subscriptions
+        self._deliverer = deliverer
+        self._apps = apps
+
+    async def subscribe(self) -> None:
+        """Declare the apps' queues, then create their handlers' subscriptions, or renew the terms of what is there.
+
+        Raises:
+            StoreUnavailable, TransportError: Not all of it is done.
+        """
+        for app, handlers in self._apps.items():
+            await self._transport.declare(app_topology(app))
+            known = set()
+            for handler in handlers:
+                subscription = await self._subscriptions.register(handler.of(app))
+                known.add(subscription.id)
+                log.info("handler.subscribed", app=app, handler=handler.name, subscription_id=subscription.id)
+            for subscription in await self._subscriptions.of_app(app):
+                if subscription.id not in known:
+                    log.warning(
+                        "handler.missing",
+                        app=app,
+                        handler=subscription.terms.target.handler,
+                        subscription_id=subscription.id,
+                        hint="it is not in the code any more, and what it is owed fails;"
+                        f" DELETE /v1/subscriptions/{subscription.id} ends that",
+                    )
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Call handlers until *stopping* is set."""
+        await self._deliverer.run(stopping)
