@@ -54,5 +54,5 @@ UPDATE deliveries d
 SET state = 'parked', finished_at = NULL, reason = 'retry', redriven = attempts,
     due_at = greatest(coalesce(c.due_at, now()), (SELECT deliver_at FROM signals WHERE id = c.signal_id))
 FROM chosen c
-WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = 'dead'
+WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id
 RETURNING d.signal_id;
