@@ -33,11 +33,11 @@ async def do_all(database: Database, sought: Sought, chunks: AsyncIterator[Chunk
     total = 0
     first_id, last_id = await find_span(database, sought.since, sought.until)
     last_id = last_id or await SignalStore(database).last_id()
-    hidden = not sys.stderr.isatty()
+    length, hidden = max(1, last_id - first_id), not sys.stderr.isatty()
     # By the ids of the signals, which are looked at nearly in their order.
-    with click.progressbar(length=max(1, last_id - first_id), label=label, file=sys.stderr, hidden=hidden) as bar:
+    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden) as bar:
         async for chunk in chunks:
             total += chunk.count
-            at = last_id if chunk.after is None else int(chunk.after.partition("-")[0])
-            bar.update(max(0, at - first_id - bar.pos))
+            at = length if chunk.after is None else int(chunk.after.partition("-")[0]) - first_id
+            bar.update(max(0, at - bar.pos))
     return total

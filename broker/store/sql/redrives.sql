@@ -60,5 +60,5 @@ SET state = 'parked', finished_at = NULL, redriven = attempts,
         SELECT 'ordered', NULL WHERE d.ordering_key IS NOT NULL AND (c.deliver_at > now()) IS NOT TRUE
     )
 FROM chosen c
-WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = 'dead'
+WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id
 RETURNING d.signal_id;
