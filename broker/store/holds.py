@@ -73,7 +73,7 @@ class HoldStore:
             ends = {row["id"]: end for row in standing if (end := _end(row)) is not None}
             if ends:
                 await session.execute(
-                    _SQL.end_parked,
+                    _SQL.end_waiting,
                     list(ends),
                     [state.value for state, _ in ends.values()],
                     [reason for _, reason in ends.values()],

@@ -168,8 +168,8 @@ class SubscriptionStore:
     async def delete(self, subscription_id: int) -> bool:
         """Delete the subscription; return whether there was one.
 
-        What it is still owed is cancelled: what is parked, however much, by `broker.store.holds.HoldStore.sweep`;
-        what is pending, when its message comes.
+        What it is still owed is cancelled, however much that is: by `broker.store.holds.HoldStore.sweep`, or when it is
+        its turn.
         """
         until = await self._database.fetchval(_SQL.next)
         async with self._database.transaction() as session:

@@ -144,7 +144,9 @@ async def test_an_attempt_that_was_held_goes_on_in_the_app_s_queue(subscriptions
     assert finished.dues == [second]
 
 
-async def test_what_should_have_been_attempted_is_counted_and_repaired_app_by_app(subscriptions, deliveries, record):
+async def test_what_should_have_been_attempted_is_counted_and_repaired_app_by_app(
+    subscriptions, deliveries, record, database
+):
     await subscriptions.create(ELSEWHERE, secret=None)
     await subscriptions.register(BOOK)
     other = replace(BOOK, targets=(Target(kind=Kind.HANDLER, address="shipping/send"),))
@@ -156,6 +158,7 @@ async def test_what_should_have_been_attempted_is_counted_and_repaired_app_by_ap
     repaired = await deliveries.repair("billing", limit=10, look_after=LOOK_AFTER)
     assert sorted(repaired, key=str) == sorted((due for due in lost if due.queue == QUEUE), key=str)
     await subscriptions.delete(deleted.id)
+    await HoldStore(database).sweep(look_after=LOOK_AFTER)
     assert await deliveries.overdue(limit=10) == {"": 3}
 
 

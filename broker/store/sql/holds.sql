@@ -25,17 +25,21 @@ SELECT g.* FROM gates g WHERE g.subscription_id = ANY ($1::bigint[]) ORDER BY g.
 SELECT id, paused_at IS NOT NULL AS paused, disabled_because, until IS NOT NULL AS deleted, statement_timestamp() AS now
 FROM subscriptions WHERE id = ANY ($1::bigint[]);
 
--- name: end_parked
--- Put at most $4 of the parked deliveries of each of the subscriptions $1 into the states $2, for the reasons $3.
+-- name: end_waiting
+-- Put at most $4 of the parked deliveries of each of the subscriptions $1 into the states $2, for the reasons $3; of those to be
+-- cancelled, as many of the pending ones, too: nobody may be there any more for whom their messages wait.
 WITH chosen AS (
-    SELECT parked.*, s.state, s.reason FROM unnest($1::bigint[], $2::text[], $3::text[]) AS s (id, state, reason)
+    SELECT waiting.*, s.state, s.reason FROM unnest($1::bigint[], $2::text[], $3::text[]) AS s (id, state, reason)
     CROSS JOIN LATERAL (
-        SELECT d.signal_id, d.subscription_id FROM deliveries d
-        WHERE d.subscription_id = s.id AND d.state = 'parked' ORDER BY d.signal_id LIMIT $4
-    ) AS parked
+        (SELECT d.signal_id, d.subscription_id, d.state AS was FROM deliveries d
+         WHERE d.subscription_id = s.id AND d.state = 'parked' ORDER BY d.signal_id LIMIT $4)
+        UNION ALL
+        (SELECT d.signal_id, d.subscription_id, d.state FROM deliveries d
+         WHERE s.state = 'cancelled' AND d.subscription_id = s.id AND d.state = 'pending' LIMIT $4)
+    ) AS waiting
 )
 UPDATE deliveries d SET state = c.state, due_at = NULL, reason = c.reason, finished_at = now()
-FROM chosen c WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = 'parked';
+FROM chosen c WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = c.was;
 
 -- name: held
 -- The oldest $2 of the deliveries that were held while each of the subscriptions $1 was paused.
@@ -68,7 +72,9 @@ WHERE g.subscription_id = ANY ($1::bigint[]) AND s.id = g.subscription_id
   AND NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'parked' AND d.due_at IS NULL
                   AND d.reason IN ('paused', 'in_flight'))
   AND (s.disabled_because IS NULL AND s.until IS NULL
-       OR NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'parked'));
+       OR NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'parked'))
+  AND (s.until IS NULL
+       OR NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'pending'));
 
 -- name: backlog
 -- What waits at the gate of subscription $1, and how its target is.
