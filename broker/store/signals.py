@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from broker.deliveries import Due, Reason
 from broker.signals import Signal, State, Throw
-from broker.store.database import Database, Session
+from broker.store.blocks import BlockStore
+from broker.store.database import Database, Session, Unplaced
 from broker.store.rows import read_signal, read_subscription
 from broker.store.statements import load
 from broker.subscriptions import Subscription
@@ -103,9 +103,14 @@ class SignalStore:
         """
         batch = {signal.id: signal for signal in sorted(signals, key=lambda signal: signal.id)}
         while True:
-            with suppress(_Overtaken):
+            try:
                 async with self._database.transaction() as session:
                     return await self._record(session, batch, look_after)
+            except _Overtaken:
+                continue
+            except Unplaced:  # more signals than anybody foresaw, or older ones than are kept
+                if not await BlockStore(self._database).cover(batch):
+                    raise
 
     async def _record(self, session: Session, batch: Mapping[int, Signal], look_after: timedelta) -> list[Due]:
         new = await self._unrecorded(session, batch)

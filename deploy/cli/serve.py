@@ -22,6 +22,7 @@ from deploy.cli.parts import Parts, open_parts
 from gateway.app import gateway_app
 from workers.deliverer import Deliverer
 from workers.recorder import Recorder
+from workers.retention import Retention
 from workers.scheduler import Scheduler
 from workers.targets import WebhookTarget
 from workers.webhook import WebhookClient, trust
@@ -29,7 +30,7 @@ from workers.webhook import WebhookClient, trust
 GATEWAY = "gateway"
 WORKERS = ("recorder", "deliverer", "scheduler")
 
-Worker = Recorder | Deliverer | Scheduler
+Worker = Recorder | Deliverer | Scheduler | Retention
 
 log = structlog.get_logger()
 
@@ -52,6 +53,8 @@ async def serve(
             loop.add_signal_handler(number, stopping.set)
         async with AsyncExitStack() as stack:
             workers = [await stack.enter_async_context(_worker(role, parts)) for role in WORKERS if role in roles]
+            if Scheduler.name in roles:
+                workers.append(Retention(parts.database, parts.transport, settings))
             async with asyncio.TaskGroup() as group:
                 for worker in workers:
                     group.create_task(worker.run(stopping), name=worker.name)

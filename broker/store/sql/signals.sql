@@ -117,7 +117,7 @@ ON CONFLICT (name, day) DO UPDATE SET
 -- name: unbegun
 -- Pending deliveries of signals $1 that no attempt was begun at: their messages may never have been published.
 SELECT signal_id, subscription_id FROM deliveries
-WHERE signal_id = ANY ($1::bigint[]) AND state = 'pending' AND attempts = 0;
+WHERE signal_id = ANY ($1::bigint[]) AND state IS NOT DISTINCT FROM 'pending' AND attempts = 0;
 
 -- name: take_scheduled
 -- Take scheduled signals whose moment has come, to publish them to the taps; any number of schedulers may do this at once.
