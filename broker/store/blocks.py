@@ -64,8 +64,7 @@ class BlockStore:
             await session.execute(_SQL.lock)
             last = await session.fetchval(_SQL.last_number)
             await session.execute(_SQL.note_use, last)
-            ready = await BlockStore(session).ahead()
-            for _ in range(_AHEAD - ready):
+            while await BlockStore(session).ahead() < _AHEAD:
                 await _append(session, last)
 
     async def close(self, period: timedelta) -> bool:

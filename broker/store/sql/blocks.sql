@@ -45,7 +45,7 @@ INSERT INTO blocks (first_id, next_id) VALUES ($1, $2);
 
 -- name: insert_late
 -- A block for signals that come later than what was dropped already: no more ids are given in it.
-INSERT INTO blocks (first_id, next_id, last_id, opened_at, closed_at) VALUES ($1, $2, $2 - 1, now(), now());
+INSERT INTO blocks (first_id, next_id, last_id, opened_at, closed_at) VALUES ($1, $2, $2::bigint - 1, now(), now());
 
 -- name: note_use
 -- Note which blocks were opened, and which are used up, now that $1 was given last.

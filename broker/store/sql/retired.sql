@@ -43,9 +43,10 @@ LOCK TABLE ONLY matches_{first_id}, ONLY deliveries_{first_id}, ONLY signals_{fi
     IN SHARE UPDATE EXCLUSIVE MODE;
 
 -- name: lock_parents
--- Keep everybody out, in the order in which recorders take their locks; not at the price of a queue.
+-- Keep everybody out; not at the price of a queue. Recorders begin with matches, `finish` with attempts, `claim` with signals,
+-- and all of them go on to deliveries: in this order nobody waits in a circle.
 SET LOCAL lock_timeout = '300ms';
-LOCK TABLE ONLY matches, ONLY deliveries, ONLY signals, ONLY attempts IN ACCESS EXCLUSIVE MODE;
+LOCK TABLE ONLY matches, ONLY attempts, ONLY signals, ONLY deliveries IN ACCESS EXCLUSIVE MODE;
 
 -- name: retire
 -- $3: the signals that stay.
@@ -79,7 +80,7 @@ INSERT INTO attempts_{first_id} SELECT a.* FROM kept JOIN retired_attempts_{numb
 
 -- name: insert_emptied
 -- The block from $1 to before $2 has nothing any more but what was owed; no more ids are given in it.
-INSERT INTO blocks (first_id, next_id, last_id, opened_at, closed_at, emptied_at) VALUES ($1, $2, $2 - 1, $3, $4, now());
+INSERT INTO blocks (first_id, next_id, last_id, opened_at, closed_at, emptied_at) VALUES ($1, $2, $2::bigint - 1, $3, $4, now());
 
 -- name: list
 SELECT number, first_id, next_id, retired_at FROM retired_blocks ORDER BY number;
