@@ -18,6 +18,7 @@ from broker.settings import Settings
 from broker.signals import Signal, Source, Throw
 from broker.store import retired as retired_module
 from broker.store.blocks import BlockStore
+from broker.store.database import Database
 from broker.store.deliveries import DeliveryStore, Ended
 from broker.store.endpoints import EndpointStore
 from broker.store.retired import RetiredStore
@@ -31,6 +32,7 @@ from gateway.bodies import dump
 from gateway.native.answers import delivery_document, signal_document
 from tests.integration.test_ledger import Bustle, compare
 from tests.support.eventually import eventually
+from tests.support.product import Process, client_of
 from workers.retention import Retention
 
 LOOK_AFTER = timedelta(seconds=30)
@@ -498,3 +500,56 @@ async def test_everybody_goes_on_while_blocks_are_closed_emptied_and_dropped(his
 
 async def compare_balance(database, subscription_id):
     assert (await DeliveryStore(database).ledger(subscription_id)).unaccounted == 0
+
+
+SIZE = """
+SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
+WHERE relkind = 'r' AND relname ~ '^(retired_)?(signals|matches|deliveries|attempts)_[0-9]+$'
+"""
+
+
+async def test_a_product_that_runs_for_long_does_not_grow(database_url, webhooks, tmp_path):
+    """Each round is an hour of its life: the moments of the blocks are moved, and it goes on being thrown at."""
+    environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path), "RETENTION_DAYS": "0.01"}
+    async with (
+        Process("run", environment=environment, log=tmp_path / "log") as process,
+        client_of(process.url) as client,
+        Database(database_url) as database,
+        EmbeddedTransport(database) as transport,
+    ):
+        target = {"kind": "webhook", "url": webhooks.url()}
+        await client.post("/v1/subscriptions", {"name": "#", "target": target})
+        worker = Retention(database, transport, Settings(retention_days=0.01))
+        ids, sizes = [], []
+        batch = {"signals": [{"name": "a", "payload": "x" * 1000}] * 400}
+        for turn in range(1, 6):
+            results = (await client.post("/v1/signals/batch", batch))["results"]
+            ids.append([result["id"] for result in results])
+
+            async def settled(turn=turn):
+                await worker.look()
+                books = await client.get("/v1/ledger")
+                return (
+                    books["awaitingRecord"] == 0
+                    and books["deliveries"]["pending"] == 0
+                    and len(webhooks.requests) >= 400 * turn
+                )
+
+            await eventually(settled, within=60, every=0.2)
+            sizes.append(await database.fetchval(SIZE))
+            await database.execute(
+                "UPDATE blocks SET opened_at = opened_at - interval '1 hour', closed_at = closed_at - interval '1 hour'"
+            )
+        assert max(sizes[2:]) < 1.5 * sizes[1], sizes
+        assert len(await BlockStore(database).all()) <= 5
+        status, _, problem = await client.request("GET", f"/v1/signals/{ids[0][0]}")
+        assert (status, problem["status"]) == (404, 404)
+        assert (await client.request("GET", f"/v1/deliveries/{ids[0][0]}-1"))[0] == 404
+        assert (await client.get(f"/v1/signals/{ids[-1][0]}"))["id"] == ids[-1][0]
+        page = await client.get(f"/v1/signals?afterId={ids[0][0]}&limit=1")
+        assert page["items"][0]["id"] > ids[0][-1], "who reads on after a signal that is gone goes on with the oldest"
+        books = await client.get("/v1/ledger")
+        assert books["unaccounted"] == 0
+        assert books["recorded"] < 2000
+        assert len(webhooks.requests) == 2000
+        assert await process.stop() == 0
