@@ -19,6 +19,7 @@ from broker.transport import Transport
 from workers.archive import Archive
 
 _TICK = timedelta(seconds=10)
+_MOST_DOUBLINGS = 5
 _PATIENCE = timedelta(minutes=10)
 """How long a statement may take: a million signals are counted out of the books in seconds."""
 _BEHIND = 1000
@@ -60,13 +61,16 @@ class Retention:
                 await looking
 
     async def _look_again_and_again(self) -> None:
+        failures = 0
         while True:
             try:
                 await self.look()
+                failures = 0
             except Exception as error:  # noqa: BLE001  (a disk that is full, a server that is busy: later, then)
+                failures = min(failures + 1, _MOST_DOUBLINGS)
                 metrics.RETENTION_FAILURES.inc()
                 log.warning("retention.postponed", error=f"{type(error).__name__}: {error}")
-            await asyncio.sleep(_TICK.total_seconds())
+            await asyncio.sleep(_TICK.total_seconds() * 2**failures)
 
     async def look(self) -> None:
         """Do what is to be done about the blocks now, unless another process is at it.

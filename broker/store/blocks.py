@@ -90,7 +90,8 @@ async def _append(session: Session, past: int) -> None:
     blocks = await BlockStore(session).all()
     first_id = blocks[-1].next_id if blocks else 1
     next_id = max(first_id, past + 1) + await _size(session)
-    await make_tables(session, first_id, next_id)
+    await make_tables(session, first_id)
+    await attach_tables(session, first_id, next_id)
     await session.execute(_SQL.insert, first_id, next_id)
 
 
@@ -99,7 +100,8 @@ async def _fill(session: Session, gap: Row, signal_id: int) -> bool:
     if gap["next_id"] is None:
         await _append(session, signal_id)
     elif gap["first_id"] <= signal_id:
-        await make_tables(session, gap["first_id"], gap["next_id"])
+        await make_tables(session, gap["first_id"])
+        await attach_tables(session, gap["first_id"], gap["next_id"])
         await session.execute(_SQL.insert_late, gap["first_id"], gap["next_id"])
     else:
         return False
@@ -110,9 +112,13 @@ async def _size(session: Session) -> int:
     return int(await session.fetchval(_SQL.size, await session.fetchval(_SQL.last_number)))
 
 
-async def make_tables(session: Session, first_id: int, next_id: int) -> None:
-    """Make the tables of a block, and partitions of them."""
+async def make_tables(session: Session, first_id: int) -> None:
+    """Make the tables of the block that begins there; nobody sees them yet."""
     await session.execute(_SQL.make_tables.format(first_id=first_id))
+
+
+async def attach_tables(session: Session, first_id: int, next_id: int) -> None:
+    """Make partitions of them, for ids before *next_id*."""
     await session.execute(_SQL.attach_tables.format(first_id=first_id, next_id=next_id))
 
 

@@ -14,15 +14,16 @@ from datetime import datetime, timedelta
 
 from broker.errors import StoreUnavailable
 from broker.signals import Signal
-from broker.store.blocks import Block, make_tables, read_block
+from broker.store.blocks import Block, attach_tables, make_tables, read_block
 from broker.store.database import Database, Row, Session
 from broker.store.rows import read_signal
 from broker.store.statements import load
 
 _SQL = load("retired")
 _BLOCKS = load("blocks")
-_MOST_OWED = 20_000
-"""A block in which more than that is owed still, stays as it is: copying it would keep others waiting."""
+_MOST_OWED = 5_000
+_MOST_BYTES = 32_000_000
+"""A block in which more deliveries or payloads than that are owed stays as it is: copying them keeps others waiting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +105,10 @@ class RetiredStore:
                 return False
             numbers = [await _detach(session, block, owed) for block in group]
             if owed:
-                await make_tables(session, first.first_id, last.next_id)
+                await make_tables(session, first.first_id)
                 for number in numbers:
                     await session.execute(_SQL.keep.format(number=number, first_id=first.first_id))
+                await attach_tables(session, first.first_id, last.next_id)
                 await session.execute(
                     _SQL.insert_emptied, first.first_id, last.next_id, first.opened_at, last.closed_at
                 )
@@ -171,7 +173,10 @@ async def _owed(
         dead.total_seconds(),
         _MOST_OWED,
     )
-    return None if len(rows) >= _MOST_OWED else sorted({row["signal_id"] for row in rows})
+    owed = sorted({row["signal_id"] for row in rows})
+    if len(rows) >= _MOST_OWED or await on.fetchval(_SQL.size, owed) > _MOST_BYTES:
+        return None
+    return owed
 
 
 async def _detach(session: Session, block: Block, owed: Sequence[int]) -> int:

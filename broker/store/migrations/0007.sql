@@ -86,6 +86,7 @@ CREATE INDEX signals_by_name ON signals (name, position);
 CREATE INDEX signals_by_tenant ON signals (tenant_id, position) WHERE tenant_id IS NOT NULL;
 CREATE INDEX signals_by_execution ON signals (execution_id, position) WHERE execution_id IS NOT NULL;
 CREATE INDEX signals_for_later ON signals (deliver_at) WHERE deliver_at IS NOT NULL;
+CREATE INDEX subscriptions_by_consumer ON subscriptions (consumed_by) WHERE consumed_by IS NOT NULL;
 ALTER TABLE matches ADD PRIMARY KEY (signal_id);
 ALTER TABLE deliveries ADD PRIMARY KEY (signal_id, subscription_id);
 CREATE INDEX deliveries_due ON deliveries (state, due_at) WHERE state IN ('pending', 'parked');

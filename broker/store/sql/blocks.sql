@@ -28,13 +28,14 @@ FROM (
 
 -- name: make_tables
 -- Make the tables of a block, which belong to nothing yet.
-CREATE TABLE matches_{first_id} (LIKE matches INCLUDING ALL);
-CREATE TABLE deliveries_{first_id} (LIKE deliveries INCLUDING ALL) WITH (fillfactor = 80);
-CREATE TABLE signals_{first_id} (LIKE signals INCLUDING ALL);
-CREATE TABLE attempts_{first_id} (LIKE attempts INCLUDING ALL);
+CREATE TABLE matches_{first_id} (LIKE matches INCLUDING ALL EXCLUDING INDEXES);
+CREATE TABLE deliveries_{first_id} (LIKE deliveries INCLUDING ALL EXCLUDING INDEXES) WITH (fillfactor = 80);
+CREATE TABLE signals_{first_id} (LIKE signals INCLUDING ALL EXCLUDING INDEXES);
+CREATE TABLE attempts_{first_id} (LIKE attempts INCLUDING ALL EXCLUDING INDEXES);
 
 -- name: attach_tables
--- Make them partitions. Unlike CREATE TABLE ... PARTITION OF, this keeps out nobody but who attaches and detaches.
+-- Make them partitions, with indexes. Unlike CREATE TABLE ... PARTITION OF, this keeps out nobody but who attaches and
+-- detaches.
 ALTER TABLE matches ATTACH PARTITION matches_{first_id} FOR VALUES FROM ({first_id}) TO ({next_id});
 ALTER TABLE deliveries ATTACH PARTITION deliveries_{first_id} FOR VALUES FROM ({first_id}) TO ({next_id});
 ALTER TABLE signals ATTACH PARTITION signals_{first_id} FOR VALUES FROM ({first_id}) TO ({next_id});

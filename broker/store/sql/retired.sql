@@ -24,6 +24,10 @@ UNION ALL
  WHERE id >= $1 AND id < $2 AND deliver_at IS NOT NULL
    AND (deliver_at > now() - make_interval(secs => $3) OR state = 'scheduled') LIMIT $5);
 
+-- name: size
+-- How many bytes the payloads of signals $1 have together.
+SELECT coalesce(sum(octet_length(payload)), 0)::bigint FROM signals WHERE id = ANY ($1::bigint[]);
+
 -- name: droppable
 -- Whether there are other signals from $1 to before $2 than $3.
 SELECT EXISTS (SELECT FROM signals WHERE id >= $1 AND id < $2 AND id <> ALL ($3::bigint[]));
@@ -33,7 +37,7 @@ UPDATE blocks SET emptied_at = now() WHERE first_id = $1;
 
 -- name: hurry
 -- Whoever keeps everybody out must not stop in the middle.
-SET LOCAL statement_timeout = '4s';
+SET LOCAL statement_timeout = '3s';
 SET LOCAL idle_in_transaction_session_timeout = '2s';
 
 -- name: lock_tables
@@ -66,17 +70,19 @@ ALTER TABLE signals_{first_id} RENAME TO retired_signals_{number};
 ALTER TABLE attempts_{first_id} RENAME TO retired_attempts_{number};
 
 -- name: keep
--- Copy what stays to the new tables of its block, behind the back of the triggers: it was counted before.
-WITH kept AS MATERIALIZED (
-    SELECT unnest(kept) AS id FROM retired_blocks WHERE number = {number}
-), signals AS (
-    INSERT INTO signals_{first_id} SELECT s.* FROM kept JOIN retired_signals_{number} s USING (id)
+-- Copy what stays to the new tables of its block, which have no indexes yet. It is in the books already.
+WITH signals AS (
+    INSERT INTO signals_{first_id} SELECT * FROM retired_signals_{number}
+    WHERE id = ANY ((SELECT kept FROM retired_blocks WHERE number = {number})::bigint[])
 ), matches AS (
-    INSERT INTO matches_{first_id} SELECT m.* FROM kept JOIN retired_matches_{number} m ON m.signal_id = kept.id
+    INSERT INTO matches_{first_id} SELECT * FROM retired_matches_{number}
+    WHERE signal_id = ANY ((SELECT kept FROM retired_blocks WHERE number = {number})::bigint[])
 ), deliveries AS (
-    INSERT INTO deliveries_{first_id} SELECT d.* FROM kept JOIN retired_deliveries_{number} d ON d.signal_id = kept.id
+    INSERT INTO deliveries_{first_id} SELECT * FROM retired_deliveries_{number}
+    WHERE signal_id = ANY ((SELECT kept FROM retired_blocks WHERE number = {number})::bigint[])
 )
-INSERT INTO attempts_{first_id} SELECT a.* FROM kept JOIN retired_attempts_{number} a ON a.signal_id = kept.id;
+INSERT INTO attempts_{first_id} SELECT * FROM retired_attempts_{number}
+WHERE signal_id = ANY ((SELECT kept FROM retired_blocks WHERE number = {number})::bigint[]);
 
 -- name: insert_emptied
 -- The block from $1 to before $2 has nothing any more but what was owed; no more ids are given in it.

@@ -34,9 +34,8 @@ LEFT JOIN LATERAL (
         WHERE s.execution_id = n.execution_id AND s.until IS NULL AND s.consumed_by IS NULL
           AND s.since < coalesce(c.signal_id, n.id)
         UNION ALL
-        SELECT s.id, s.name, s.tenant_id
-        FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id AND s.consumed_by = d.signal_id
-        WHERE d.signal_id = c.signal_id AND s.execution_id = n.execution_id
+        SELECT s.id, s.name, s.tenant_id FROM subscriptions s
+        WHERE s.consumed_by = c.signal_id AND s.execution_id = n.execution_id
     ) AS waiting
 ) AS w ON n.execution_id IS NOT NULL
 ORDER BY n.position;
