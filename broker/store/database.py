@@ -43,6 +43,7 @@ _DOWN = (
     asyncpg.InternalClientError,  # a link that was lost while a statement was being sent
     asyncpg.ReadOnlySQLTransactionError,  # a primary that became a standby
     asyncpg.LockNotAvailableError,
+    asyncpg.InsufficientPrivilegeError,  # for an administrator to put right
     asyncpg.UndefinedTableError,  # a process that is newer than the schema: it waits for `migrate`
     asyncpg.UndefinedColumnError,
     asyncpg.UndefinedFunctionError,

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from broker.deliveries import Due, Outcome, Result, State
 from broker.signals import Signal, Throw
 from broker.store.blocks import BlockStore
 from broker.store.database import Database, DataError
-from broker.store.deliveries import DeliveryStore
+from broker.store.deliveries import DeliveryStore, Ended
 from broker.store.signals import SignalStore
 from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Kind, Target, Terms
@@ -198,6 +199,34 @@ async def test_a_signal_below_the_oldest_block_is_recorded_and_has_a_block_again
 async def test_an_id_that_cannot_be_is_refused_as_data(signals):
     with pytest.raises(DataError, match="no partition"):
         await record(signals, 0)
+
+
+async def test_attempts_are_begun_and_ended_in_whatever_order_they_are_asked_for(blocks, signals, subscribed, database):
+    deliveries = DeliveryStore(database)
+    ids = await number(signals, 2)
+    for _ in range(2):
+        await blocks.keep_ahead()
+        await blocks.close(timedelta())
+        ids += await number(signals, 2)
+    await record(signals, *ids)
+    asked = [ids[3], ids[5], ids[0], ids[4], ids[2], ids[1]]
+    begun = await deliveries.claim([(Due(i, 1, 1), False) for i in asked], timeout=DAY, grace=DAY)
+    assert [claimed and claimed.signal.id for claimed in begun] == asked
+    await deliveries.finish(
+        [
+            Ended(
+                due=claimed.due,
+                result=Result(outcome=Outcome.SUCCEEDED),
+                state=State.DELIVERED,
+                pause=None,
+                started_at=datetime.now(UTC),
+                duration=DAY,
+            )
+            for claimed in begun
+        ]
+    )
+    assert (await deliveries.ledger()).states[State.DELIVERED] == 6
+    assert [len(await deliveries.attempts((i, 1))) for i in ids] == [1] * 6
 
 
 async def test_making_and_closing_blocks_keeps_nobody_from_recording(blocks, signals, subscribed, database_url):

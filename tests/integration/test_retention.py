@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -32,7 +33,7 @@ from gateway.bodies import dump
 from gateway.native.answers import delivery_document, signal_document
 from tests.integration.test_ledger import Bustle, compare
 from tests.support.eventually import eventually
-from tests.support.product import Process, client_of
+from tests.support.product import COMMAND, SECRET_KEY, Process, client_of
 from workers.retention import Retention
 
 LOOK_AFTER = timedelta(seconds=30)
@@ -500,6 +501,39 @@ async def test_everybody_goes_on_while_blocks_are_closed_emptied_and_dropped(his
 
 async def compare_balance(database, subscription_id):
     assert (await DeliveryStore(database).ledger(subscription_id)).unaccounted == 0
+
+
+async def doctor(database_url, directory):
+    """Return what it says of the retention."""
+    environment = {"STORE_URL": database_url, "DATA_DIR": str(directory), "SECRET_KEYS": SECRET_KEY}
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        "doctor",
+        "--json",
+        env={**os.environ, **{f"SIGNAL_BROKER_{name}": value for name, value in environment.items()}},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    (check,) = [check for check in json.loads(output)["checks"] if check["check"] == "retention"]
+    return check["level"], check["detail"]
+
+
+async def test_doctor_sees_what_is_behind(history, subscription, retention, database_url, tmp_path):
+    await history.attempt(await history.throw(), State.DELIVERED)
+    await history.close()
+    assert await doctor(database_url, tmp_path) == ("ok", "no signal is kept too long")
+    await history.pass_time(31 * DAY)
+    level, detail = await doctor(database_url, tmp_path)
+    assert (level, detail[:49]) == ("warn", "1 blocks are older than the retention and not emp")
+    await retention().look()
+    await history.database.execute(
+        "INSERT INTO retired_blocks (first_id, next_id, kept, retired_at) VALUES (1, 2, '{}', now() - interval '1 day')"
+    )
+    level, detail = await doctor(database_url, tmp_path)
+    assert (level, detail[:45]) == ("warn", "1 emptied blocks wait to be archived and drop")
+    await history.database.execute("SELECT setval('signal_ids', 10000000)")
+    level, detail = await doctor(database_url, tmp_path)
+    assert (level, detail[:20]) == ("warn", "no block is ready fo")
 
 
 SIZE = """
