@@ -67,7 +67,10 @@ COMMENT ON TABLE matches IS
 
 DO $$
 DECLARE
-    next_id bigint := (SELECT CASE WHEN is_called THEN last_value + 1000000 ELSE 100001 END FROM signal_ids);
+    next_id bigint := greatest(
+        (SELECT CASE WHEN is_called THEN last_value + 1000000 ELSE 100001 END FROM signal_ids),
+        (SELECT max(id) + 1000000 FROM signals_1)
+    );
     parent text;
 BEGIN
     INSERT INTO blocks (first_id, next_id, opened_at) VALUES (1, next_id, (SELECT now() FROM signals_1 LIMIT 1));
