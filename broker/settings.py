@@ -82,6 +82,15 @@ class Settings(BaseSettings):
     republish_after_seconds: Seconds = Field(
         30, description="When the scheduler looks after a pending delivery whose message may have been lost."
     )
+    retention_days: Annotated[float, Field(ge=0, le=36_500)] = Field(
+        30, description="How long signals are kept, with what became of them; 0 is for ever."
+    )
+    retention_dead_days: Annotated[float, Field(ge=0, le=36_500)] = Field(
+        90, description="How long signals with a dead delivery are kept, so that it can be redriven."
+    )
+    archive_dir: Path | None = Field(
+        None, description="Where the scheduler writes signals to before it drops them; none: they are not archived."
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`json`, `console`, or by whether the output is a terminal."
     )
@@ -159,6 +168,16 @@ class Settings(BaseSettings):
     def webhook_timeout(self) -> timedelta:
         """How long one attempt may take unless its subscription says otherwise."""
         return timedelta(seconds=self.webhook_timeout_seconds)
+
+    @property
+    def retention(self) -> timedelta | None:
+        """How long signals are kept, an hour at least; None is for ever."""
+        return max(timedelta(days=self.retention_days), timedelta(hours=1)) if self.retention_days else None
+
+    @property
+    def retention_dead(self) -> timedelta:
+        """How long a dead delivery can be redriven, at least."""
+        return timedelta(days=self.retention_dead_days)
 
     @property
     def republish_after(self) -> timedelta:

@@ -42,6 +42,8 @@ _DOWN = (
     asyncpg.PostgresSystemError,
     asyncpg.InternalClientError,  # a link that was lost while a statement was being sent
     asyncpg.ReadOnlySQLTransactionError,  # a primary that became a standby
+    asyncpg.LockNotAvailableError,
+    asyncpg.InsufficientPrivilegeError,  # for an administrator to put right
     asyncpg.UndefinedTableError,  # a process that is newer than the schema: it waits for `migrate`
     asyncpg.UndefinedColumnError,
     asyncpg.UndefinedFunctionError,
@@ -60,12 +62,18 @@ class Conflict(DataError):
         self.constraint = constraint
 
 
+class Unplaced(DataError):
+    """Raised when no partition takes a row."""
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
     except asyncpg.UniqueViolationError as error:
         raise Conflict(str(error), error.constraint_name) from error
+    except asyncpg.CheckViolationError as error:
+        raise (DataError if error.constraint_name else Unplaced)(f"PostgreSQL: {error}") from error
     except _DOWN as error:
         if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
             # An argument that asyncpg cannot encode: the data's fault, and no fault of the server's.
@@ -81,6 +89,23 @@ class Session:
     def __init__(self, connection: Any, timeout: timedelta) -> None:
         self._connection = connection
         self._timeout = timeout.total_seconds()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Self]:
+        """Make one transaction of what is done meanwhile: committed on leaving, rolled back on an error."""
+        transaction = self._connection.transaction()
+        with _translated():
+            await transaction.start()
+        try:
+            yield self
+        except (StoreUnavailable, asyncio.CancelledError):
+            raise  # the connection goes, and the transaction with it
+        except BaseException:
+            with suppress(*_DOWN, asyncpg.PostgresError):
+                await transaction.rollback()
+            raise
+        with _translated():
+            await transaction.commit()
 
     async def fetch(self, statement: str, *args: object) -> list[Row]:
         """Return every row of *statement*."""
@@ -157,34 +182,25 @@ class Database:
                 await self._pool.release(connection, timeout=self.timeout.total_seconds())
 
     @asynccontextmanager
-    async def hold(self) -> AsyncIterator[Session]:
-        """Lend a connection of its own outside the pool; what belongs to it (advisory locks) ends with the context."""
+    async def hold(self, *, timeout: timedelta | None = None) -> AsyncIterator[Session]:
+        """Lend a connection of its own outside the pool; what belongs to it (advisory locks) ends with the context.
+
+        *timeout*: how long a statement may take, if not as long as all others.
+        """
         with _translated():
             connection = await asyncpg.connect(
                 self.url, timeout=self.timeout.total_seconds(), server_settings=_SERVER_SETTINGS
             )
         try:
-            yield Session(connection, self.timeout)
+            yield Session(connection, timeout or self.timeout)
         finally:
             connection.terminate()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
         """Lend a connection for one transaction: committed on leaving, rolled back on an error."""
-        async with self.session() as session:
-            transaction = session._connection.transaction()  # noqa: SLF001
-            with _translated():
-                await transaction.start()
-            try:
-                yield session
-            except (StoreUnavailable, asyncio.CancelledError):
-                raise  # the connection goes, and the transaction with it
-            except BaseException:
-                with suppress(*_DOWN, asyncpg.PostgresError):
-                    await transaction.rollback()
-                raise
-            with _translated():
-                await transaction.commit()
+        async with self.session() as session, session.transaction():
+            yield session
 
     async def fetch(self, statement: str, *args: object) -> list[Row]:
         """Return every row of *statement*, run on its own."""

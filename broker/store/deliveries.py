@@ -254,12 +254,13 @@ async def begin(
     on: Database | Session, batch: Sequence[tuple[Due, bool]], *, timeout: timedelta, grace: timedelta, admitted: bool
 ) -> list[Claimed | None]:
     """Begin the attempts of *batch* (see `DeliveryStore.claim`); *admitted*: their gates let them pass."""
+    ascending = sorted(batch, key=lambda asked: asked[0].signal_id)  # the statement looks from the first one on
     rows = await on.fetch(
         _SQL.claim,
-        [due.signal_id for due, _ in batch],
-        [due.subscription_id for due, _ in batch],
-        [due.attempt for due, _ in batch],
-        [again for _, again in batch],
+        [due.signal_id for due, _ in ascending],
+        [due.subscription_id for due, _ in ascending],
+        [due.attempt for due, _ in ascending],
+        [again for _, again in ascending],
         timeout.total_seconds(),
         grace.total_seconds(),
         admitted,
@@ -272,6 +273,7 @@ async def begin(
 
 async def end(on: Database | Session, batch: Sequence[Ended]) -> None:
     """End the attempts of *batch*; one that was overtaken leaves the delivery's state alone."""
+    batch = sorted(batch, key=lambda ended: ended.due.signal_id)  # the statement looks from the first one on
     await on.execute(
         _SQL.finish,
         [ended.due.signal_id for ended in batch],

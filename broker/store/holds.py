@@ -93,10 +93,11 @@ class HoldStore:
         await self._database.execute(_SQL.forget_circuits)
         await self._database.execute(_SQL.forget_places)
 
-    async def backlog(self, subscription_id: int) -> Backlog:
-        """Return what waits at the gate of a subscription that is there."""
+    async def backlog(self, subscription_id: int) -> Backlog | None:
+        """Return what waits at the gate of a subscription, or None if it was forgotten."""
         row = await self._database.fetchrow(_SQL.backlog, subscription_id)
-        assert row is not None  # noqa: S101  (subscriptions are never removed)
+        if row is None:
+            return None
         circuit = Circuit() if row["failures"] is None else read_circuit(row)
         return Backlog(oldest=row["oldest"], circuit=circuit.phase(row["now"]))
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from broker.deliveries import DELETED, Due, Reason
 from broker.names import is_pattern
 from broker.signals import Signal, State, Throw
-from broker.store.database import Database, Session
+from broker.store.blocks import BlockStore
+from broker.store.database import Database, Session, Unplaced
 from broker.store.lines import cease_expecting, give_turns, lock_keys, promote
 from broker.store.rows import read_due, read_signal, read_subscription
 from broker.store.statements import load
@@ -124,9 +124,14 @@ class SignalStore:
         """
         batch = {signal.id: signal for signal in sorted(signals, key=lambda signal: signal.id)}
         while True:
-            with suppress(_Overtaken):
+            try:
                 async with self._database.transaction() as session:
                     return await self._record(session, batch, look_after)
+            except _Overtaken:
+                continue
+            except Unplaced:  # more signals than anybody foresaw, or older ones than are kept
+                if not await BlockStore(self._database).cover(batch):
+                    raise
 
     async def _record(self, session: Session, batch: Mapping[int, Signal], look_after: timedelta) -> Recorded:
         keys = {key for signal in batch.values() if (key := signal.throw.ordering_key) is not None}

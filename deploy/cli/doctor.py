@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import click
@@ -14,8 +14,10 @@ import click
 from broker.deliveries import State
 from broker.errors import SignalBrokerError, TransportError, Unroutable
 from broker.settings import Settings
+from broker.store.blocks import BlockStore
 from broker.store.database import Database
 from broker.store.deliveries import DeliveryStore, Ledger
+from broker.store.retired import RetiredStore
 from broker.store.schema import NEEDED, revision
 from broker.store.subscriptions import SubscriptionStore
 from broker.topology import ATTEMPT, RECORD, SLOW, TOPOLOGY, attempt_queue, dead_letters
@@ -28,6 +30,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _NOWHERE = "signal-broker.doctor"
 """A queue that does not exist: who publishes to it is told so, and nothing is stored."""
 _LATE = timedelta(seconds=10)
+_OVERDUE = timedelta(hours=1)
 _WATCH_SECONDS = 1.0
 
 
@@ -99,6 +102,7 @@ async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
         late = await deliveries.late(by=_LATE)
         if late:
             yield Finding("warn", "scheduler", f"{late} parked deliveries are due and not released: does one run?")
+        yield await _judge_retention(database, settings.retention)
         async with open_transport(settings, database) as transport:
             apps = await SubscriptionStore(database).apps()
             async for finding in _examine_transport(transport, deliveries, apps, settings.confirm_timeout):
@@ -120,6 +124,27 @@ def _judge_dead(books: Ledger) -> Finding:
             "warn", "deliveries", f"{dead} are dead: see why at /v1/deliveries?state=dead, then redrive them"
         )
     return Finding("ok", "deliveries", "none is dead")
+
+
+async def _judge_retention(database: Database, retention: timedelta | None) -> Finding:
+    if not await BlockStore(database).ahead():
+        return Finding("warn", "retention", "no block is ready for the signals to come: does a scheduler run?")
+    store = RetiredStore(database)
+    left = [one for one in await store.all() if datetime.now(UTC) - one.retired_at > _OVERDUE]
+    due = [] if retention is None else await store.due(retention + _OVERDUE)
+    whole = [block for block in due if block.emptied_at is None]
+    if left:
+        return Finding(
+            "warn", "retention", f"{len(left)} emptied blocks wait to be archived and dropped: see the scheduler's log"
+        )
+    if whole:
+        return Finding(
+            "warn",
+            "retention",
+            f"{len(whole)} blocks are older than the retention and not emptied: much in them is owed still"
+            " (/v1/deliveries?state=parked, or dead), or see the scheduler's log",
+        )
+    return Finding("ok", "retention", "no signal is kept too long" if retention else "signals are kept for ever")
 
 
 async def _examine_transport(

@@ -28,6 +28,7 @@ from workers.deliverer import Deliverer
 from workers.handlers import Handlers
 from workers.handlers.worker import HandlerTarget, HandlerWorker
 from workers.recorder import Recorder
+from workers.retention import Retention
 from workers.scheduler import Scheduler
 from workers.targets import QueueTarget, WebhookTarget
 from workers.webhook import WebhookClient, trust
@@ -36,7 +37,7 @@ GATEWAY = "gateway"
 WORKERS = ("recorder", "deliverer", "scheduler")
 HANDLERS = "handlers"
 
-Worker = Recorder | Deliverer | Scheduler | HandlerWorker
+Worker = Recorder | Deliverer | Scheduler | Retention | HandlerWorker
 
 log = structlog.get_logger()
 
@@ -61,6 +62,8 @@ async def serve(
         stopping = parts.health.stopping
         async with AsyncExitStack() as stack:
             workers = [await stack.enter_async_context(_worker(role, parts)) for role in WORKERS if role in roles]
+            if Scheduler.name in roles:
+                workers.append(Retention(parts.database, parts.transport, settings))
             if apps:
                 workers.append(await _handlers(parts, apps))
                 roles = {*roles, HANDLERS}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 from broker.audit import AuditEvent
 from broker.circuits import Phase
-from broker.deliveries import State, delivery_id
-from broker.documents import signal_json
+from broker.deliveries import State
+from broker.documents import delivery_members, recorded_members, signal_json
 from broker.signals import Signal
 from broker.store.access import Token
 from broker.store.database import Row
@@ -17,25 +15,14 @@ from broker.store.deliveries import Ledger
 from broker.subscriptions import Subscription
 from broker.users import User
 from gateway.documents.access import AuditDocument, TokenDocument, UserDocument
-from gateway.documents.deliveries import AttemptDocument, DeliveryDocument, LedgerDocument, States, StepOutcomeDocument
+from gateway.documents.deliveries import DeliveryDocument, LedgerDocument, States
 from gateway.documents.subscriptions import BacklogDocument, RetryDocument, SubscriptionDocument
 from gateway.native.targets import step_document, target_document
 
 
 def signal_document(signal: Signal) -> bytes:
     """Return *signal* as JSON."""
-    throw = signal.throw
-    return signal_json(
-        signal,
-        {
-            "source": throw.source.value,
-            "sourceId": throw.source_id,
-            "orderingKey": throw.ordering_key,
-            "deliverAt": None if throw.deliver_at is None else throw.deliver_at.isoformat(),
-            "expiresAt": None if throw.expires_at is None else throw.expires_at.isoformat(),
-            "state": signal.state.value,
-        },
-    )
+    return signal_json(signal, recorded_members(signal))
 
 
 def subscription_document(
@@ -106,41 +93,7 @@ def user_document(user: User) -> UserDocument:
 
 def delivery_document(row: Row, attempts: Sequence[Row] | None = None) -> DeliveryDocument:
     """Return the delivery in *row*, with its attempts if they are given, else with their number."""
-    return DeliveryDocument(
-        id=delivery_id(row["signal_id"], row["subscription_id"]),
-        signal_id=row["signal_id"],
-        subscription_id=row["subscription_id"],
-        state=row["state"],
-        attempts=row["attempts"] if attempts is None else [_attempt(attempt) for attempt in attempts],
-        due_at=row["due_at"],
-        reason=None if row["state"] == State.PENDING else row["reason"],
-        created_at=row["created_at"],
-        finished_at=row["finished_at"],
-    )
-
-
-def _attempt(row: Row) -> AttemptDocument:
-    return AttemptDocument(
-        number=row["number"],
-        started_at=row["started_at"],
-        duration=row["duration"],
-        outcome=row["outcome"],
-        status=row["status"],
-        error=row["error"],
-        response=row["excerpt"],
-        steps=None if row["steps"] is None else [_step(step) for step in json.loads(row["steps"])],
-    )
-
-
-def _step(step: dict[str, Any]) -> StepOutcomeDocument:
-    return StepOutcomeDocument(
-        step=step["step"],
-        duration=step["duration"],
-        outcome=step["outcome"],
-        status=step["status"],
-        error=step["error"],
-        response=step["excerpt"],
-    )
+    return DeliveryDocument.model_validate(delivery_members(row, attempts))
 
 
 def audit_document(event: AuditEvent) -> AuditDocument:

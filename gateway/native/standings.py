@@ -76,9 +76,9 @@ class StandingsApi:
         return subscription
 
     async def _answer(self, subscription: Subscription | None) -> web.Response:
-        if subscription is None:
+        backlog = None if subscription is None else await self._holds.backlog(subscription.id)
+        if subscription is None or backlog is None:
             raise NotFound("The subscription was deleted just now.")
-        backlog = await self._holds.backlog(subscription.id)
         books = await self._deliveries.ledger(subscription.id)
         document = subscription_document(
             subscription,

@@ -17,6 +17,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from broker.store.blocks import attach_tables, make_tables
 from broker.store.database import Database
 from broker.store.deliveries import DeliveryStore
 from broker.store.signals import SignalStore
@@ -27,6 +28,8 @@ SUBSCRIPTIONS = 1000
 FAN_OUT = 5
 CHUNK = 100_000
 REPEATS = 7
+BLOCKS = 17
+"""As many as there are after a whole retention."""
 
 # A signal a second, each to five subscriptions. One name in a thousand is rare; the tenants' signals are one in ten.
 _SIGNALS = """
@@ -49,9 +52,21 @@ FROM generate_series($1::bigint, $2::bigint) AS id, generate_series(1, $3) AS n
 _COUNT = "SELECT state, count(*) FROM deliveries GROUP BY state"
 
 
+async def cut(database: Database, signals: int) -> None:
+    """Make the blocks for ids up to *signals*, instead of the first one."""
+    step = signals // BLOCKS + 1
+    async with database.transaction() as session:
+        await session.execute("DROP TABLE signals_1, matches_1, deliveries_1, attempts_1; DELETE FROM blocks")
+        for first_id in range(1, signals + 1, step):
+            await make_tables(session, first_id)
+            await attach_tables(session, first_id, first_id + step)
+            await session.execute("INSERT INTO blocks (first_id, next_id) VALUES ($1, $2)", first_id, first_id + step)
+
+
 async def fill(database: Database, signals: int) -> None:
     """Make a history of that many signals, as the recorders, deliverers and schedulers would have left it."""
     deliveries = DeliveryStore(database)
+    await cut(database, signals)
     for first in range(1, signals + 1, CHUNK // FAN_OUT):
         last = min(signals, first + CHUNK // FAN_OUT - 1)
         await database.execute(_SIGNALS, first, last, signals)

@@ -179,5 +179,5 @@ async def test_counting_and_repairing_looks_only_at_what_is_overdue(database, su
         for parameter, value in arguments.items():
             statement = statement.replace(parameter, value)
         plan = "\n".join(row[0] for row in await database.fetch(f"EXPLAIN {statement}"))
-        assert "using deliveries_pending" in plan
+        assert "using deliveries_1_app_due_at_idx" in plan, "deliveries_pending, of the only block that has any"
         assert "Seq Scan on deliveries" not in plan

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 
 import pytest
 
@@ -13,7 +12,6 @@ from broker import metrics
 from broker.deliveries import Outcome, Reason, Result, State
 from broker.settings import Settings
 from broker.signals import Signal, Throw
-from broker.store.database import Database
 from broker.store.deliveries import DeliveryStore, Ended
 from broker.store.holds import HoldStore
 from broker.store.lines import LineStore
@@ -21,7 +19,6 @@ from broker.store.signals import SignalStore
 from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Kind, Target, Terms
 from broker.transport.embedded import EmbeddedTransport
-from tests.support.postgres import on_database
 from workers.scheduler import Scheduler
 
 SECOND = timedelta(seconds=1)
@@ -216,31 +213,3 @@ async def test_a_delivery_that_vanishes_is_unaccounted_for_and_the_metric_says_s
     assert (await deliveries.ledger(subscription.id)).unaccounted == 1
     await deliveries.fold_ledger(limit=100)
     assert (await deliveries.ledger(subscription.id)).unaccounted == 1
-
-
-async def test_the_migration_takes_over_what_is_there(postgres_url):
-    steps = [step for step in (files("broker.store") / "migrations").iterdir() if step.name.endswith(".sql")]
-    scripts = {step.name: step.read_text() for step in sorted(steps, key=lambda step: step.name)}
-    async with Database(postgres_url, size=1) as server:
-        await server.execute("CREATE DATABASE migrated_ledger")
-        try:
-            async with Database(on_database(postgres_url, "migrated_ledger")) as database:
-                for name, script in scripts.items():
-                    if name == "0006.sql":
-                        await database.execute("""
-                            INSERT INTO signals (id, created_at, name, scope, payload, types, source)
-                            SELECT id, now(), 'a', 'broadcast', '{}', '{}', 'native'
-                            FROM generate_series(10, 14, 2) AS id;
-                            INSERT INTO matches VALUES (10, '{1,2}'), (12, '{2}');
-                            INSERT INTO deliveries VALUES (10, 1, 'dead'), (10, 2, 'pending'), (12, 2, 'delivered');
-                        """)
-                    await database.execute(script)
-                assert [(await compare(database, of)).matched for of in (None, 1, 2, 3)] == [3, 1, 2, 0]
-                assert [signal.id for signal in await SignalStore(database).page(after_id=10)] == [12, 14]
-                late = Signal(id=11, created_at=datetime.now(UTC), throw=Throw(name="a"))
-                known = Signal(id=14, created_at=datetime.now(UTC), throw=Throw(name="a"))
-                await SignalStore(database).record([late, known], look_after=LOOK_AFTER)
-                assert (await compare(database)).recorded == 4
-                assert [signal.id for signal in await SignalStore(database).page(after_id=12)] == [14, 11]
-        finally:
-            await server.execute("DROP DATABASE migrated_ledger WITH (FORCE)")

@@ -1,16 +1,21 @@
+-- deliveries and attempts are partitioned by signal_id (see blocks.sql). Two idioms keep look-ups by key fast, whatever the
+-- planner believes of a block that has just begun: `signal_id >= ` the lowest one asked for leaves older blocks out of the
+-- plan, and `state IS NOT DISTINCT FROM` keeps it from walking through the index of all that is pending.
+
 -- name: claim
--- Begin attempts: $1 signals, $2 subscriptions, $3 attempt numbers, $4 whether the message was handed out before,
+-- Begin attempts: $1 signals in ascending order, $2 subscriptions, $3 attempt numbers, $4 whether the message was handed out before,
 -- $5 the deliverer's timeout and $6 the grace, both in seconds. Returned are those that are still due; a message that was
 -- handed out before may begin its attempt again, because whoever began it is gone. Where a gate may have a say (a limit, a
 -- pause, a target that failed), nothing is begun unless $7: it let the delivery pass. What has expired is cancelled instead.
 WITH asked AS (
-    SELECT c.*, g.expires_at IS NOT NULL AND g.expires_at <= now() AS expired
+    SELECT c.*, g AS signal, g.expires_at IS NOT NULL AND g.expires_at <= now() AS expired
     FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::boolean[]) AS c (signal_id, subscription_id, attempt, again)
     JOIN signals g ON g.id = c.signal_id
 ), expired AS (
     UPDATE deliveries d SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = 'expired'
     FROM asked c
-    WHERE c.expired AND d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = 'pending'
+    WHERE c.expired AND d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id
+      AND d.signal_id >= ($1::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
       AND (d.attempts = c.attempt - 1 OR (c.again AND d.attempts = c.attempt))
     RETURNING d.signal_id, d.subscription_id
 ), left_places AS (
@@ -24,25 +29,26 @@ WITH asked AS (
         reason = NULL
     FROM asked c, subscriptions s
     WHERE NOT c.expired AND d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND s.id = c.subscription_id
-      AND d.state = 'pending'
+      AND d.signal_id >= ($1::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
       AND (d.attempts = c.attempt - 1 OR (c.again AND d.attempts = c.attempt))
       AND ($7::boolean OR (
           s.max_in_flight IS NULL AND s.max_per_second IS NULL AND s.paused_at IS NULL AND s.disabled_because IS NULL
           AND NOT EXISTS (SELECT FROM circuits WHERE key = circuit_key(s.address))
           AND (s.steps IS NULL OR NOT EXISTS (SELECT FROM circuits))
       ))
-    RETURNING d.signal_id, d.subscription_id, d.attempts, d.redriven, d.steps_done, d.ordering_key, d.created_at AS owed_at
+    RETURNING d.signal_id, d.subscription_id, d.attempts, d.redriven, d.steps_done, d.ordering_key, d.created_at AS owed_at,
+              c.signal
 )
-SELECT c.*, s AS subscription, g AS signal,
+SELECT c.*, s AS subscription,
        CASE WHEN s.previous_secret_until > now() THEN s.previous_secret END AS previous_secret,
        (SELECT array_agg(k.private_key ORDER BY k.id DESC) FROM webhook_keys k
         WHERE k.valid_until IS NULL OR k.valid_until > now()) AS signing_keys
 FROM claimed c
-JOIN subscriptions s ON s.id = c.subscription_id
-JOIN signals g ON g.id = c.signal_id;
+JOIN subscriptions s ON s.id = c.subscription_id;
 
 -- name: finish
--- End attempts: the deliveries' new states, and one row an attempt. An attempt that was overtaken changes nothing.
+-- End attempts, in ascending order of signals: the deliveries' new states, and one row an attempt. An attempt that was
+-- overtaken changes nothing, and is not even noted if its signal was dropped meanwhile.
 WITH ended AS (
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::text[], $5::double precision[], $6::timestamptz[],
                          $7::double precision[], $8::text[], $9::int[], $10::text[], $11::text[], $12::text[], $13::int[], $14::json[])
@@ -57,10 +63,11 @@ WITH ended AS (
         finished_at = CASE WHEN e.state = 'parked' THEN NULL ELSE now() END
     FROM ended e
     WHERE d.signal_id = e.signal_id AND d.subscription_id = e.subscription_id
-      AND d.attempts = e.number AND d.state = 'pending'
+      AND d.signal_id >= ($1::bigint[])[1] AND d.attempts = e.number AND d.state IS NOT DISTINCT FROM 'pending'
 )
 INSERT INTO attempts (signal_id, subscription_id, number, started_at, duration, outcome, status, error, excerpt, steps)
 SELECT signal_id, subscription_id, number, started_at, duration, outcome, status, error, excerpt, steps FROM ended
+WHERE EXISTS (SELECT FROM blocks WHERE ended.signal_id >= first_id AND ended.signal_id < next_id)
 ON CONFLICT DO NOTHING;
 
 -- name: cancel

@@ -12,7 +12,7 @@ SELECT DISTINCT ON (d.signal_id, d.subscription_id)
 FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::boolean[]) AS c (signal_id, subscription_id, attempt, again)
 JOIN deliveries d ON d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id
 JOIN subscriptions s ON s.id = c.subscription_id
-WHERE d.state = 'pending' AND (d.attempts = c.attempt - 1 OR (c.again AND d.attempts = c.attempt))
+WHERE d.state IS NOT DISTINCT FROM 'pending' AND (d.attempts = c.attempt - 1 OR (c.again AND d.attempts = c.attempt))
 ORDER BY d.signal_id, d.subscription_id, c.attempt DESC;
 
 -- name: places
@@ -64,14 +64,14 @@ SELECT * FROM promoted;
 UPDATE deliveries d SET state = 'parked', attempts = c.attempt - 1, due_at = c.due_at, reason = c.reason
 FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::timestamptz[], $5::text[])
     AS c (signal_id, subscription_id, attempt, due_at, reason)
-WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = 'pending';
+WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state IS NOT DISTINCT FROM 'pending';
 
 -- name: bury
 -- Give pending deliveries (signals $1, subscriptions $2) up before their attempts $3, for the reasons $4.
 UPDATE deliveries d
 SET state = 'dead', attempts = c.attempt - 1, due_at = NULL, reason = c.reason, finished_at = now()
 FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::text[]) AS c (signal_id, subscription_id, attempt, reason)
-WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = 'pending';
+WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state IS NOT DISTINCT FROM 'pending';
 
 -- name: save
 -- Keep what became of locked gates: subscriptions $1, slots $2, until when the rate is used up $3, whether anything is held $4.

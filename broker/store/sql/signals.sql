@@ -34,9 +34,8 @@ LEFT JOIN LATERAL (
         WHERE s.execution_id = n.execution_id AND s.until IS NULL AND s.consumed_by IS NULL
           AND s.since < coalesce(c.signal_id, n.id)
         UNION ALL
-        SELECT s.id, s.name, s.tenant_id
-        FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id AND s.consumed_by = d.signal_id
-        WHERE d.signal_id = c.signal_id AND s.execution_id = n.execution_id
+        SELECT s.id, s.name, s.tenant_id FROM subscriptions s
+        WHERE s.consumed_by = c.signal_id AND s.execution_id = n.execution_id
     ) AS waiting
 ) AS w ON n.execution_id IS NOT NULL
 ORDER BY n.position;
@@ -119,7 +118,7 @@ ON CONFLICT (name, day) DO UPDATE SET
 -- At most $2 pending deliveries of signals $1 that no attempt was begun at: their messages may never have been published.
 -- (If there are more, the scheduler finds them.)
 SELECT signal_id, subscription_id, 1 AS attempt, app FROM deliveries
-WHERE signal_id = ANY ($1::bigint[]) AND state = 'pending' AND attempts = 0
+WHERE signal_id = ANY ($1::bigint[]) AND state IS NOT DISTINCT FROM 'pending' AND attempts = 0
 LIMIT $2;
 
 -- name: take_scheduled

@@ -1,0 +1,590 @@
+"""What is old is archived and dropped; what somebody waits for stays, and so does everybody's work."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from broker import metrics
+from broker.access import Permission, Principal
+from broker.deliveries import Due, Outcome, Result, State
+from broker.errors import StoreUnavailable
+from broker.settings import Settings
+from broker.signals import Signal, Source, Throw
+from broker.store import retired as retired_module
+from broker.store.blocks import BlockStore
+from broker.store.database import Database
+from broker.store.deliveries import DeliveryStore, Ended
+from broker.store.endpoints import EndpointStore
+from broker.store.holds import HoldStore
+from broker.store.retired import RetiredStore
+from broker.store.signals import SignalStore
+from broker.store.subscriptions import SubscriptionStore
+from broker.subscriptions import Kind, Target, Terms
+from broker.topology import RECORD, TOPOLOGY
+from broker.transport import Message
+from broker.transport.embedded import EmbeddedTransport
+from gateway.bodies import dump
+from gateway.native.answers import delivery_document, signal_document
+from tests.integration.test_ledger import Bustle, compare
+from tests.support.eventually import eventually
+from tests.support.product import COMMAND, SECRET_KEY, Process, client_of
+from workers.retention import Retention
+
+LOOK_AFTER = timedelta(seconds=30)
+SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
+QUEUE = Target(kind=Kind.QUEUE, address="q")
+ROOT = Principal(name="root", permissions=frozenset({Permission.ADMIN}))
+
+
+class History:
+    """Signals of all ages, and how they got old: the moments of blocks and deliveries are moved instead of waiting."""
+
+    def __init__(self, database):
+        self.database = database
+        self.signals = SignalStore(database)
+        self.deliveries = DeliveryStore(database)
+        self.blocks = BlockStore(database)
+
+    async def throw(self, name="a", **more):
+        """Record a signal and return it."""
+        throw = Throw(name=name, **more)
+        (numbered,) = await self.signals.number([(throw, None)])
+        signal = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
+        await self.signals.record([signal], look_after=LOOK_AFTER)
+        return signal
+
+    async def attempt(self, signal, state, attempt=1):
+        """Let the signal's delivery to subscription 1 come to that state."""
+        due = Due(signal.id, 1, attempt)
+        assert await self.deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND) != [None]
+        await self.deliveries.finish([self.ended(due, state)])
+
+    def ended(self, due, state):
+        return Ended(
+            due=due,
+            result=Result(outcome=Outcome.REFUSED, status=500, excerpt="no\nway"),
+            state=state,
+            pause=DAY if state is State.PARKED else None,
+            reason="why",
+            started_at=datetime.now(UTC),
+            duration=SECOND,
+        )
+
+    async def close(self):
+        """Go on in the next block."""
+        await self.blocks.keep_ahead()
+        assert await self.blocks.close(timedelta())
+        await self.blocks.keep_ahead()
+
+    async def pass_time(self, by):
+        """Make everything so much older, but for those deliveries that are owed."""
+        for table, column in [
+            ("blocks", "closed_at"),
+            ("blocks", "emptied_at"),
+            ("deliveries", "finished_at"),
+            ("signals", "deliver_at"),
+        ]:
+            await self.database.execute(f"UPDATE {table} SET {column} = {column} - $1::interval", by)
+
+    async def ids(self):
+        """Return the ids of all signals that are there."""
+        return sorted(row["id"] for row in await self.database.fetch("SELECT id FROM signals"))
+
+    async def rows(self):
+        """Return how many rows each of the four tables has."""
+        counts = [
+            await self.database.fetchval(f"SELECT count(*) FROM {table}")
+            for table in ("signals", "matches", "deliveries", "attempts")
+        ]
+        return tuple(counts)
+
+
+@pytest.fixture
+def history(database):
+    return History(database)
+
+
+@pytest.fixture
+async def subscription(database):
+    return await SubscriptionStore(database).create(Terms(name="a", targets=(QUEUE,)), secret=None)
+
+
+@pytest.fixture
+async def transport(database):
+    async with EmbeddedTransport(database) as transport:
+        await transport.declare(TOPOLOGY)
+        yield transport
+
+
+@pytest.fixture
+def retention(database, transport):
+    """Call it for the worker with some settings."""
+    return lambda **settings: Retention(database, transport, Settings(**settings))
+
+
+def lines(directory):
+    """Return the archived documents, and the files they are in."""
+    files = sorted(directory.iterdir())
+    assert all(file.name.startswith("signals-") for file in files), files
+    documents = [json.loads(line) for file in files for line in gzip.decompress(file.read_bytes()).splitlines()]
+    return documents, [file.name for file in files]
+
+
+async def test_what_is_old_goes_and_what_somebody_waits_for_stays(history, subscription, retention):
+    pending, parked, dead, long_dead, delivered, cancelled = [await history.throw() for _ in range(6)]
+    unheard = await history.throw("nobody")
+    later = await history.throw(deliver_at=datetime.now(UTC) + 45 * DAY)
+    await history.attempt(parked, State.PARKED)
+    await history.attempt(dead, State.DEAD)
+    await history.attempt(long_dead, State.DEAD)
+    await history.attempt(delivered, State.DELIVERED)
+    await history.deliveries.cancel(Due(cancelled.id, 1, 1))
+    await history.close()
+    fresh = await history.throw()
+    worker = retention(retention_days=30, retention_dead_days=40)
+
+    await history.pass_time(29 * DAY)
+    await worker.look()
+    assert len(await history.ids()) == 9, "nothing is old yet"
+
+    await history.pass_time(2 * DAY)
+    await history.database.execute(
+        "UPDATE deliveries SET finished_at = finished_at - interval '10 days' WHERE signal_id = $1", long_dead.id
+    )
+    await worker.look()
+    assert await history.ids() == [pending.id, parked.id, dead.id, later.id, fresh.id]
+    assert await history.rows() == (5, 5, 5, 2)
+    assert {unheard.id, delivered.id, cancelled.id, long_dead.id}.isdisjoint(await history.ids())
+    ledger = await compare(history.database)
+    assert (ledger.recorded, ledger.matched) == (5, 5)
+    await compare(history.database, subscription.id)
+
+    await history.attempt(pending, State.DELIVERED)
+    await history.pass_time(3 * DAY)
+    await worker.look()
+    assert pending.id not in await history.ids()
+    assert [block.first_id for block in await history.blocks.all()] == [1, 100_001, 200_001, 300_001]
+
+    await history.signals.end_schedule([later.id])
+    await history.deliveries.cancel(Due(later.id, 1, 1))
+    await history.pass_time(45 * DAY)
+    await worker.look()
+    assert later.id not in await history.ids(), "its moment is thirty days past"
+    await compare(history.database)
+
+
+async def test_a_signal_stays_for_the_whole_retention_after_the_moment_it_was_for(history, subscription, retention):
+    """Its message to the taps passes the recorder once more, who must know it."""
+    later = await history.throw("nobody", deliver_at=datetime.now(UTC) + 40 * DAY)
+    await history.close()
+    await history.pass_time(41 * DAY)
+    await history.signals.end_schedule([later.id])
+    worker = retention(retention_days=30)
+    await worker.look()
+    assert await history.ids() == [later.id]
+    await history.pass_time(30 * DAY)
+    await worker.look()
+    assert await history.ids() == []
+
+
+async def test_a_block_that_nothing_is_left_of_is_gone_and_comes_again_for_what_is_late(
+    history, subscription, retention
+):
+    signal = await history.throw()
+    await history.attempt(signal, State.DELIVERED)
+    await history.close()
+    await history.pass_time(31 * DAY)
+    await retention().look()
+    assert [block.first_id for block in await history.blocks.all()] == [100_001, 200_001]
+    late = Signal(id=signal.id + 1, created_at=signal.created_at, throw=signal.throw)
+    await history.signals.record([late], look_after=LOOK_AFTER)
+    assert await history.ids() == [late.id]
+    await compare(history.database)
+
+
+async def test_blocks_in_which_little_is_owed_become_one(history, subscription, retention):
+    owed = []
+    for _ in range(5):
+        owed.append((await history.throw()).id)
+        await history.attempt(await history.throw(), State.DELIVERED)
+        await history.close()
+    await history.pass_time(31 * DAY)
+    await retention().look()
+    assert await history.ids() == owed
+    assert [block.first_id for block in await history.blocks.all()] == [1, 500_001, 600_001]
+    assert await history.database.fetchval("SELECT to_regclass('retired_signals_1')") is None
+    for signal_id in owed:
+        await history.deliveries.cancel(Due(signal_id, 1, 1))
+    await compare(history.database)
+
+
+async def test_a_block_in_which_much_is_owed_stays_as_it_is(history, subscription, retention, monkeypatch):
+    monkeypatch.setattr(retired_module, "_MOST_OWED", 3)
+    signals = [await history.throw() for _ in range(4)]
+    await history.attempt(await history.throw(), State.DELIVERED)
+    await history.close()
+    await history.pass_time(31 * DAY)
+    await retention().look()
+    assert len(await history.ids()) == 5
+    for signal in signals[:2]:
+        await history.attempt(signal, State.DELIVERED)
+    await retention().look()
+    assert await history.ids() == [signal.id for signal in signals[2:]]
+
+
+async def test_for_ever_is_for_ever_and_an_hour_is_the_least(history, subscription, retention):
+    await history.attempt(await history.throw(), State.DELIVERED)
+    await history.close()
+    await history.pass_time(timedelta(minutes=50))
+    await retention(retention_days=1e-9).look()
+    await retention(retention_days=0).look()
+    await history.pass_time(10_000 * DAY)
+    await retention(retention_days=0).look()
+    assert len(await history.ids()) == 1
+
+
+async def test_nothing_is_dropped_while_many_messages_wait_to_be_recorded(history, subscription, retention, transport):
+    """Among them may be a repeat of something old, which nobody would know for one any more."""
+    await history.attempt(await history.throw(), State.DELIVERED)
+    await history.close()
+    await history.pass_time(31 * DAY)
+    message = {"exchange": "", "routing_key": RECORD, "timeout": 10 * SECOND}
+    await asyncio.gather(*(transport.publish(Message(body=b"{}"), **message) for _ in range(1001)))
+    await retention().look()
+    assert len(await history.ids()) == 1
+    await history.database.execute("DELETE FROM transport.messages")
+    await retention().look()
+    assert await history.ids() == []
+
+
+async def test_an_attempt_that_ends_after_its_signal_was_dropped_does_no_harm(history, subscription, retention):
+    overtaken = await history.throw()
+    await history.attempt(overtaken, State.DELIVERED)
+    await history.close()
+    await history.pass_time(31 * DAY)
+    await retention().look()
+    fresh = await history.throw()
+    due = Due(fresh.id, 1, 1)
+    await history.deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND)
+    await history.deliveries.finish(
+        [history.ended(Due(overtaken.id, 1, 1), State.DELIVERED), history.ended(due, State.DELIVERED)]
+    )
+    assert await history.rows() == (1, 1, 1, 1)
+    assert (await history.deliveries.get((fresh.id, 1)))["state"] == "delivered"
+
+
+async def test_totals_of_what_came_in_by_endpoints_are_of_what_is_kept(history, subscription, retention, database):
+    endpoint = await EndpointStore(database).create(name="alerts", by=ROOT, most=5)
+    come_in = {"source": Source.SIGNAL_ENDPOINT, "source_id": endpoint.id}
+    await history.throw("nobody", **come_in)
+    owed = await history.throw(**come_in)
+    await history.close()
+    fresh = await history.throw("nobody", **come_in)
+    await history.pass_time(31 * DAY)
+    await retention().look()
+    page, total = await EndpointStore(database).signals(limit=10)
+    assert ([signal.id for signal in page], total) == ([fresh.id, owed.id], 2)
+
+
+async def test_subscriptions_that_ended_are_forgotten_once_nothing_of_them_is_left(history, retention, database):
+    subscriptions = SubscriptionStore(database)
+    deleted, owed, consumed, active = [
+        (await subscriptions.create(Terms(name=name, targets=(QUEUE,), once=once), secret=None)).id
+        for name, once in [("a", False), ("b", False), ("c", True), ("d", False)]
+    ]
+    for name in "abcd":
+        await history.throw(name)
+    await database.execute("UPDATE deliveries SET state = 'delivered' WHERE subscription_id <> $1", owed)
+    await subscriptions.delete(deleted)
+    await history.close()
+    worker = retention()
+    await worker.look()
+    assert len(await database.fetch("SELECT FROM subscriptions")) == 4
+    await history.pass_time(31 * DAY)
+    await worker.look()
+    while await history.deliveries.fold_ledger(limit=100):
+        pass
+    await RetiredStore(database).forget_subscriptions(limit=10)
+    kept = [row["id"] for row in await database.fetch("SELECT id FROM subscriptions ORDER BY id")]
+    assert kept == [owed, active]
+    assert [row["id"] for row in await database.fetch("SELECT subscription_id AS id FROM gates ORDER BY 1")] == kept
+    books = await database.fetch("SELECT DISTINCT subscription_id AS id FROM ledger_tallies ORDER BY 1")
+    assert [row["id"] for row in books] == [0, *kept]
+    for of in (None, deleted, owed, consumed, active):
+        await compare(database, of)
+
+
+async def test_the_archive_has_a_line_for_each_dropped_signal_as_the_api_shows_it(
+    history, subscription, retention, tmp_path
+):
+    await SubscriptionStore(history.database).create(Terms(name="#", targets=(QUEUE,)), secret=None)
+    plain = await history.throw("b", payload=b'{"a":\r\n [1,\n2.50], "b": "\\n\xc3\xa4"}', business_key="k")
+    failed, owed = await history.throw(), await history.throw()
+    await history.attempt(failed, State.PARKED)
+    await history.attempt(owed, State.DELIVERED)
+    await history.database.execute(
+        "UPDATE deliveries SET state = 'cancelled', finished_at = now() WHERE state <> 'delivered' AND signal_id <> $1",
+        owed.id,
+    )
+    expected = []
+    for signal_id in (plain.id, failed.id):
+        document = json.loads(signal_document(await history.signals.get(signal_id)))
+        document["deliveries"] = []
+        for row in await history.deliveries.page(signal_id=signal_id):
+            attempts = await history.deliveries.attempts((signal_id, row["subscription_id"]))
+            document["deliveries"].append(json.loads(dump(delivery_document(row, attempts))))
+        expected.append(document)
+    await history.close()
+    await history.database.execute("UPDATE blocks SET closed_at = closed_at - interval '31 days'")
+    await retention(archive_dir=tmp_path).look()
+    assert await history.ids() == [owed.id]
+    documents, names = lines(tmp_path)
+    assert documents == expected
+    assert names == ["signals-1-100000.1.jsonl.gz"]
+    assert len(documents[1]["deliveries"]) == 2
+    assert documents[1]["deliveries"][0]["attempts"][0]["response"] == "no\nway"
+
+
+async def test_every_signal_is_archived_once_however_many_and_large_they_are(
+    history, retention, tmp_path, database, monkeypatch
+):
+    payload = json.dumps("x" * 3_000_000).encode()
+    large = [(await history.throw(payload=payload)).id for _ in range(7)]
+    throw = Throw(name="a")
+    numbered = await history.signals.number([(throw, None)] * 1200)
+    batch = [Signal(id=n.id, created_at=n.created_at, throw=throw) for n in numbered]
+    await history.signals.record(batch, look_after=LOOK_AFTER)
+    await history.close()
+    await history.pass_time(31 * DAY)
+    sizes = []
+    pages = RetiredStore.pages
+
+    async def counted(self, retired):
+        async for page in pages(self, retired):
+            sizes.append(len(page))
+            yield page
+
+    monkeypatch.setattr(RetiredStore, "pages", counted)
+    await retention(archive_dir=tmp_path).look()
+    documents, _ = lines(tmp_path)
+    assert [document["id"] for document in documents] == large + [n.id for n in numbered]
+    assert sizes[:2] == [3, 3], "a page is some megabytes"
+    assert max(sizes) <= 500
+
+
+async def test_a_crash_between_archiving_and_dropping_neither_loses_nor_doubles_anything(
+    history, subscription, retention, tmp_path, monkeypatch
+):
+    gone = [await history.throw("nobody"), await history.throw()]
+    await history.attempt(gone[1], State.DELIVERED)
+    owed = await history.throw()
+    await history.close()
+    await history.pass_time(31 * DAY)
+    before = await compare(history.database)
+
+    async def crash(self, retired):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RetiredStore, "drop", crash)
+        with pytest.raises(RuntimeError):
+            await retention(archive_dir=tmp_path).look()
+    (tmp_path / ".signals-1-100000.1.jsonl.gz.left").write_bytes(b"half")
+    assert await history.ids() == [owed.id], "nobody sees any more what was archived"
+    assert await history.deliveries.ledger() == before, "it is in the books until it is dropped"
+    await history.attempt(owed, State.DEAD)
+
+    await retention(archive_dir=tmp_path).look()
+    await retention(archive_dir=tmp_path).look()
+    documents, names = lines(tmp_path)
+    assert [document["id"] for document in documents] == [signal.id for signal in gone]
+    assert len(names) == 1
+    assert await history.ids() == [owed.id]
+    assert (await compare(history.database)).recorded == 1
+
+
+def failed():
+    return metrics.REGISTRY.get_sample_value("signal_broker_retention_failures_total")
+
+
+async def test_without_a_place_for_the_archive_nothing_is_dropped(history, subscription, retention, tmp_path):
+    await history.attempt(await history.throw(), State.DELIVERED)
+    await history.close()
+    await history.pass_time(31 * DAY)
+    (tmp_path / "file").write_bytes(b"")
+    worker = retention(archive_dir=tmp_path / "file")
+    before = failed()
+    stopping = asyncio.Event()
+    running = asyncio.create_task(worker.run(stopping))
+    await eventually(lambda: failed() > before)
+    stopping.set()
+    await running
+    assert len(await history.ids()) == 1
+    assert await RetiredStore(history.database).all() == []
+    await retention(archive_dir=tmp_path / "made" / "if" / "missing").look()
+    assert await history.ids() == []
+
+
+async def test_one_process_at_a_time_looks_after_the_blocks(history, subscription, retention, database):
+    await history.attempt(await history.throw(), State.DELIVERED)
+    await history.close()
+    await history.pass_time(31 * DAY)
+    async with database.hold() as session:
+        assert await session.fetchval("SELECT pg_try_advisory_lock(7305006)")
+        await retention().look()
+        assert len(await history.ids()) == 1
+
+    async def gone():
+        await retention().look()
+        return not await history.ids()
+
+    await eventually(gone)
+
+
+async def test_everybody_goes_on_while_blocks_are_closed_emptied_and_dropped(history, retention, database, tmp_path):
+    """Recorders, deliverers, schedulers and operators at work; then nothing is missing and the books are right."""
+    subscriptions = SubscriptionStore(database)
+    made = [
+        (await subscriptions.create(Terms(name=name, targets=(QUEUE,), once=once), secret=None)).id
+        for name, once in [("a", False), ("#", False), ("b", True), ("a", False), ("*.b", True), ("b", False)]
+    ]
+    recorded = []
+
+    async def record(*names):
+        throws = [Throw(name=name) for name in names]
+        numbered = await history.signals.number([(throw, None) for throw in throws])
+        batch = [
+            Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)
+        ]
+        recorded.extend(signal.id for signal in batch)
+        return (await history.signals.record(batch, look_after=LOOK_AFTER)).dues
+
+    bustle = Bustle(record, subscriptions, history.deliveries, HoldStore(database))
+    worker = retention(archive_dir=tmp_path)
+    working = True
+
+    async def age():
+        turns = 0
+        while working or turns < 3:
+            await history.blocks.keep_ahead()
+            await history.blocks.close(timedelta())
+            await database.execute("UPDATE blocks SET closed_at = closed_at - interval '31 days'")
+            with suppress(StoreUnavailable):  # others were in the way, for once
+                await worker.look()
+            turns += 1
+
+    async def look():
+        for turn in range(20):
+            await compare_balance(database, None if turn % 2 else bustle.chance.choice(made))
+
+    ageing = asyncio.create_task(age())
+    await asyncio.gather(
+        *(work() for work in (bustle.throw, bustle.attempt, bustle.sweep) * 2), bustle.operate(made[3:]), look()
+    )
+    working = False
+    await ageing
+    documents, _ = lines(tmp_path)
+    archived = [document["id"] for document in documents]
+    assert len(archived) > 20
+    assert sorted(archived + await history.ids()) == sorted(recorded)
+    for document in documents:
+        assert {delivery["state"] for delivery in document["deliveries"]} <= {"delivered", "cancelled", "dead"}
+    for of in (None, *made):
+        await compare(database, of)
+
+
+async def compare_balance(database, subscription_id):
+    assert (await DeliveryStore(database).ledger(subscription_id)).unaccounted == 0
+
+
+async def doctor(database_url, directory):
+    """Return what it says of the retention."""
+    environment = {"STORE_URL": database_url, "DATA_DIR": str(directory), "SECRET_KEYS": SECRET_KEY}
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        "doctor",
+        "--json",
+        env={**os.environ, **{f"SIGNAL_BROKER_{name}": value for name, value in environment.items()}},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    (check,) = [check for check in json.loads(output)["checks"] if check["check"] == "retention"]
+    return check["level"], check["detail"]
+
+
+async def test_doctor_sees_what_is_behind(history, subscription, retention, database_url, tmp_path):
+    await history.attempt(await history.throw(), State.DELIVERED)
+    await history.close()
+    assert await doctor(database_url, tmp_path) == ("ok", "no signal is kept too long")
+    await history.pass_time(31 * DAY)
+    level, detail = await doctor(database_url, tmp_path)
+    assert (level, detail[:49]) == ("warn", "1 blocks are older than the retention and not emp")
+    await retention().look()
+    await history.database.execute(
+        "INSERT INTO retired_blocks (first_id, next_id, kept, retired_at) VALUES (1, 2, '{}', now() - interval '1 day')"
+    )
+    level, detail = await doctor(database_url, tmp_path)
+    assert (level, detail[:45]) == ("warn", "1 emptied blocks wait to be archived and drop")
+    await history.database.execute("SELECT setval('signal_ids', 10000000)")
+    level, detail = await doctor(database_url, tmp_path)
+    assert (level, detail[:20]) == ("warn", "no block is ready fo")
+
+
+SIZE = """
+SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
+WHERE relkind = 'r' AND relname ~ '^(retired_)?(signals|matches|deliveries|attempts)_[0-9]+$'
+"""
+
+
+async def test_a_product_that_runs_for_long_does_not_grow(database_url, webhooks, tmp_path):
+    """Each round is an hour of its life: the moments of the blocks are moved, and it goes on being thrown at."""
+    environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path), "RETENTION_DAYS": "0.01"}
+    async with (
+        Process("run", environment=environment, log=tmp_path / "log") as process,
+        client_of(process.url) as client,
+        Database(database_url) as database,
+        EmbeddedTransport(database) as transport,
+    ):
+        target = {"kind": "webhook", "url": webhooks.url()}
+        await client.post("/v1/subscriptions", {"name": "#", "target": target})
+        worker = Retention(database, transport, Settings(retention_days=0.01))
+        ids, sizes = [], []
+        batch = {"signals": [{"name": "a", "payload": "x" * 1000}] * 400}
+        for turn in range(1, 6):
+            results = (await client.post("/v1/signals/batch", batch))["results"]
+            ids.append([result["id"] for result in results])
+
+            async def settled(turn=turn):
+                await worker.look()
+                books = await client.get("/v1/ledger")
+                return (
+                    books["awaitingRecord"] == 0
+                    and books["deliveries"]["pending"] == 0
+                    and len(webhooks.requests) >= 400 * turn
+                )
+
+            await eventually(settled, within=60, every=0.2)
+            sizes.append(await database.fetchval(SIZE))
+            await database.execute(
+                "UPDATE blocks SET opened_at = opened_at - interval '1 hour', closed_at = closed_at - interval '1 hour'"
+            )
+        assert max(sizes[2:]) < 1.5 * sizes[1], sizes
+        assert len(await BlockStore(database).all()) <= 5
+        status, _, problem = await client.request("GET", f"/v1/signals/{ids[0][0]}")
+        assert (status, problem["status"]) == (404, 404)
+        assert (await client.request("GET", f"/v1/deliveries/{ids[0][0]}-1"))[0] == 404
+        assert (await client.get(f"/v1/signals/{ids[-1][0]}"))["id"] == ids[-1][0]
+        page = await client.get(f"/v1/signals?afterId={ids[0][0]}&limit=1")
+        assert page["items"][0]["id"] > ids[0][-1], "who reads on after a signal that is gone goes on with the oldest"
+        books = await client.get("/v1/ledger")
+        assert books["unaccounted"] == 0
+        assert books["recorded"] < 2000
+        assert len(webhooks.requests) == 2000
+        assert await process.stop() == 0
