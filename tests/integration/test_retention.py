@@ -409,6 +409,39 @@ async def test_a_crash_between_archiving_and_dropping_neither_loses_nor_doubles_
     assert (await compare(history.database)).recorded == 1
 
 
+async def test_a_stop_in_the_middle_of_archiving_is_clean_and_the_next_start_goes_on(
+    history, retention, tmp_path, monkeypatch
+):
+    gone = [(await history.throw()).id for _ in range(3)]
+    await history.close()
+    await history.pass_time(31 * DAY)
+    begun, pages = asyncio.Event(), RetiredStore.pages
+
+    async def endless(self, retired):
+        async for page in pages(self, retired):
+            begun.set()
+            while True:
+                yield page
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RetiredStore, "pages", endless)
+        stopping = asyncio.Event()
+        running = asyncio.create_task(retention(archive_dir=tmp_path).run(stopping))
+        await begun.wait()
+        stopping.set()
+        async with asyncio.timeout(5):
+            await running
+    assert [file for file in tmp_path.iterdir() if not file.name.startswith(".")] == []
+    assert await history.ids() == []
+
+    async def finished():
+        await retention(archive_dir=tmp_path).look()
+        return await RetiredStore(history.database).all() == []
+
+    await eventually(finished)
+    assert [document["id"] for document in lines(tmp_path)[0]] == gone
+
+
 def failed():
     return metrics.REGISTRY.get_sample_value("signal_broker_retention_failures_total")
 
