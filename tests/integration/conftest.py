@@ -11,13 +11,19 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from broker.settings import Settings
 from broker.store.database import Database
+from broker.store.subscriptions import SubscriptionStore
+from broker.subscriptions import Terms
+from broker.topology import TOPOLOGY
 from broker.transport import Transport
 from broker.transport.embedded import EmbeddedTransport
 from broker.transport.rabbitmq import RabbitTransport
+from tests.support.history import QUEUE, History
 from tests.support.postgres import fresh_database
 from tests.support.product import Process, client_of
 from tests.support.receiver import receiver
+from workers.retention import Retention
 
 
 @dataclass(frozen=True)
@@ -99,3 +105,29 @@ async def webhooks():
 def name():
     """Return a signal name that no other test uses."""
     return f"test.{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def history(database):
+    """Return the history of this test's own database."""
+    return History(database)
+
+
+@pytest.fixture
+async def subscription(database):
+    """Return a subscription to signals named `a`."""
+    return await SubscriptionStore(database).create(Terms(name="a", targets=(QUEUE,)), secret=None)
+
+
+@pytest.fixture
+async def embedded(database):
+    """Return the embedded transport in this test's own database."""
+    async with EmbeddedTransport(database) as transport:
+        await transport.declare(TOPOLOGY)
+        yield transport
+
+
+@pytest.fixture
+def retention(database, embedded):
+    """Call it for the worker with some settings."""
+    return lambda **settings: Retention(database, embedded, Settings(**settings))

@@ -1,140 +1,37 @@
-"""What is old is archived and dropped; what somebody waits for stays, and so does everybody's work."""
+"""What is old is dropped; what somebody waits for stays, and so does everybody's work."""
 
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 import os
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
-from broker import metrics
 from broker.access import Permission, Principal
-from broker.deliveries import Due, Outcome, Result, State
+from broker.deliveries import Due, State
 from broker.errors import StoreUnavailable
 from broker.settings import Settings
 from broker.signals import Signal, Source, Throw
 from broker.store import retired as retired_module
 from broker.store.blocks import BlockStore
 from broker.store.database import Database
-from broker.store.deliveries import DeliveryStore, Ended
+from broker.store.deliveries import DeliveryStore
 from broker.store.endpoints import EndpointStore
 from broker.store.holds import HoldStore
 from broker.store.retired import RetiredStore
-from broker.store.signals import SignalStore
 from broker.store.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, Target, Terms
-from broker.topology import RECORD, TOPOLOGY
+from broker.subscriptions import Terms
+from broker.topology import RECORD
 from broker.transport import Message
 from broker.transport.embedded import EmbeddedTransport
-from gateway.bodies import dump
-from gateway.native.answers import delivery_document, signal_document
 from tests.integration.test_ledger import Bustle, compare
 from tests.support.eventually import eventually
+from tests.support.history import DAY, LOOK_AFTER, QUEUE, SECOND, lines
 from tests.support.product import COMMAND, SECRET_KEY, Process, client_of
 from workers.retention import Retention
 
-LOOK_AFTER = timedelta(seconds=30)
-SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
-QUEUE = Target(kind=Kind.QUEUE, address="q")
 ROOT = Principal(name="root", permissions=frozenset({Permission.ADMIN}))
-
-
-class History:
-    """Signals of all ages, and how they got old: the moments of blocks and deliveries are moved instead of waiting."""
-
-    def __init__(self, database):
-        self.database = database
-        self.signals = SignalStore(database)
-        self.deliveries = DeliveryStore(database)
-        self.blocks = BlockStore(database)
-
-    async def throw(self, name="a", **more):
-        """Record a signal and return it."""
-        throw = Throw(name=name, **more)
-        (numbered,) = await self.signals.number([(throw, None)])
-        signal = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
-        await self.signals.record([signal], look_after=LOOK_AFTER)
-        return signal
-
-    async def attempt(self, signal, state, attempt=1):
-        """Let the signal's delivery to subscription 1 come to that state."""
-        due = Due(signal.id, 1, attempt)
-        assert await self.deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND) != [None]
-        await self.deliveries.finish([self.ended(due, state)])
-
-    def ended(self, due, state):
-        return Ended(
-            due=due,
-            result=Result(outcome=Outcome.REFUSED, status=500, excerpt="no\nway"),
-            state=state,
-            pause=DAY if state is State.PARKED else None,
-            reason="why",
-            started_at=datetime.now(UTC),
-            duration=SECOND,
-        )
-
-    async def close(self):
-        """Go on in the next block."""
-        await self.blocks.keep_ahead()
-        assert await self.blocks.close(timedelta())
-        await self.blocks.keep_ahead()
-
-    async def pass_time(self, by):
-        """Make everything so much older, but for those deliveries that are owed."""
-        for table, column in [
-            ("blocks", "closed_at"),
-            ("blocks", "emptied_at"),
-            ("deliveries", "finished_at"),
-            ("signals", "deliver_at"),
-        ]:
-            await self.database.execute(f"UPDATE {table} SET {column} = {column} - $1::interval", by)
-
-    async def ids(self):
-        """Return the ids of all signals that are there."""
-        return sorted(row["id"] for row in await self.database.fetch("SELECT id FROM signals"))
-
-    async def rows(self):
-        """Return how many rows each of the four tables has."""
-        counts = [
-            await self.database.fetchval(f"SELECT count(*) FROM {table}")
-            for table in ("signals", "matches", "deliveries", "attempts")
-        ]
-        return tuple(counts)
-
-
-@pytest.fixture
-def history(database):
-    return History(database)
-
-
-@pytest.fixture
-async def subscription(database):
-    return await SubscriptionStore(database).create(Terms(name="a", targets=(QUEUE,)), secret=None)
-
-
-@pytest.fixture
-async def transport(database):
-    async with EmbeddedTransport(database) as transport:
-        await transport.declare(TOPOLOGY)
-        yield transport
-
-
-@pytest.fixture
-def retention(database, transport):
-    """Call it for the worker with some settings."""
-    return lambda **settings: Retention(database, transport, Settings(**settings))
-
-
-def lines(directory):
-    """Return the archived documents, and the files they are in."""
-    files = sorted(directory.iterdir())
-    assert all(file.name.startswith("signals-") for file in files), files
-    documents = [json.loads(line) for file in files for line in gzip.decompress(file.read_bytes()).splitlines()]
-    return documents, [file.name for file in files]
 
 
 async def test_what_is_old_goes_and_what_somebody_waits_for_stays(history, subscription, retention):
@@ -250,13 +147,13 @@ async def test_for_ever_is_for_ever_and_an_hour_is_the_least(history, subscripti
     assert len(await history.ids()) == 1
 
 
-async def test_nothing_is_dropped_while_many_messages_wait_to_be_recorded(history, subscription, retention, transport):
+async def test_nothing_is_dropped_while_many_messages_wait_to_be_recorded(history, subscription, retention, embedded):
     """Among them may be a repeat of something old, which nobody would know for one any more."""
     await history.attempt(await history.throw(), State.DELIVERED)
     await history.close()
     await history.pass_time(31 * DAY)
     message = {"exchange": "", "routing_key": RECORD, "timeout": 10 * SECOND}
-    await asyncio.gather(*(transport.publish(Message(body=b"{}"), **message) for _ in range(1001)))
+    await asyncio.gather(*(embedded.publish(Message(body=b"{}"), **message) for _ in range(1001)))
     await retention().look()
     assert len(await history.ids()) == 1
     await history.database.execute("DELETE FROM transport.messages")
@@ -319,117 +216,6 @@ async def test_subscriptions_that_ended_are_forgotten_once_nothing_of_them_is_le
     assert [row["id"] for row in books] == [0, *kept]
     for of in (None, deleted, owed, consumed, active):
         await compare(database, of)
-
-
-async def test_the_archive_has_a_line_for_each_dropped_signal_as_the_api_shows_it(
-    history, subscription, retention, tmp_path
-):
-    await SubscriptionStore(history.database).create(Terms(name="#", targets=(QUEUE,)), secret=None)
-    plain = await history.throw("b", payload=b'{"a":\r\n [1,\n2.50], "b": "\\n\xc3\xa4"}', business_key="k")
-    failed, owed = await history.throw(), await history.throw()
-    await history.attempt(failed, State.PARKED)
-    await history.attempt(owed, State.DELIVERED)
-    await history.database.execute(
-        "UPDATE deliveries SET state = 'cancelled', finished_at = now() WHERE state <> 'delivered' AND signal_id <> $1",
-        owed.id,
-    )
-    expected = []
-    for signal_id in (plain.id, failed.id):
-        document = json.loads(signal_document(await history.signals.get(signal_id)))
-        document["deliveries"] = []
-        for row in await history.deliveries.page(signal_id=signal_id):
-            attempts = await history.deliveries.attempts((signal_id, row["subscription_id"]))
-            document["deliveries"].append(json.loads(dump(delivery_document(row, attempts))))
-        expected.append(document)
-    await history.close()
-    await history.database.execute("UPDATE blocks SET closed_at = closed_at - interval '31 days'")
-    await retention(archive_dir=tmp_path).look()
-    assert await history.ids() == [owed.id]
-    documents, names = lines(tmp_path)
-    assert documents == expected
-    assert names == ["signals-1-100000.1.jsonl.gz"]
-    assert len(documents[1]["deliveries"]) == 2
-    assert documents[1]["deliveries"][0]["attempts"][0]["response"] == "no\nway"
-
-
-async def test_every_signal_is_archived_once_however_many_and_large_they_are(
-    history, retention, tmp_path, database, monkeypatch
-):
-    payload = json.dumps("x" * 3_000_000).encode()
-    large = [(await history.throw(payload=payload)).id for _ in range(7)]
-    throw = Throw(name="a")
-    numbered = await history.signals.number([(throw, None)] * 1200)
-    batch = [Signal(id=n.id, created_at=n.created_at, throw=throw) for n in numbered]
-    await history.signals.record(batch, look_after=LOOK_AFTER)
-    await history.close()
-    await history.pass_time(31 * DAY)
-    sizes = []
-    pages = RetiredStore.pages
-
-    async def counted(self, retired):
-        async for page in pages(self, retired):
-            sizes.append(len(page))
-            yield page
-
-    monkeypatch.setattr(RetiredStore, "pages", counted)
-    await retention(archive_dir=tmp_path).look()
-    documents, _ = lines(tmp_path)
-    assert [document["id"] for document in documents] == large + [n.id for n in numbered]
-    assert sizes[:2] == [3, 3], "a page is some megabytes"
-    assert max(sizes) <= 500
-
-
-async def test_a_crash_between_archiving_and_dropping_neither_loses_nor_doubles_anything(
-    history, subscription, retention, tmp_path, monkeypatch
-):
-    gone = [await history.throw("nobody"), await history.throw()]
-    await history.attempt(gone[1], State.DELIVERED)
-    owed = await history.throw()
-    await history.close()
-    await history.pass_time(31 * DAY)
-    before = await compare(history.database)
-
-    async def crash(self, retired):
-        raise RuntimeError("killed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RetiredStore, "drop", crash)
-        with pytest.raises(RuntimeError):
-            await retention(archive_dir=tmp_path).look()
-    (tmp_path / ".signals-1-100000.1.jsonl.gz.left").write_bytes(b"half")
-    assert await history.ids() == [owed.id], "nobody sees any more what was archived"
-    assert await history.deliveries.ledger() == before, "it is in the books until it is dropped"
-    await history.attempt(owed, State.DEAD)
-
-    await retention(archive_dir=tmp_path).look()
-    await retention(archive_dir=tmp_path).look()
-    documents, names = lines(tmp_path)
-    assert [document["id"] for document in documents] == [signal.id for signal in gone]
-    assert len(names) == 1
-    assert await history.ids() == [owed.id]
-    assert (await compare(history.database)).recorded == 1
-
-
-def failed():
-    return metrics.REGISTRY.get_sample_value("signal_broker_retention_failures_total")
-
-
-async def test_without_a_place_for_the_archive_nothing_is_dropped(history, subscription, retention, tmp_path):
-    await history.attempt(await history.throw(), State.DELIVERED)
-    await history.close()
-    await history.pass_time(31 * DAY)
-    (tmp_path / "file").write_bytes(b"")
-    worker = retention(archive_dir=tmp_path / "file")
-    before = failed()
-    stopping = asyncio.Event()
-    running = asyncio.create_task(worker.run(stopping))
-    await eventually(lambda: failed() > before)
-    stopping.set()
-    await running
-    assert len(await history.ids()) == 1
-    assert await RetiredStore(history.database).all() == []
-    await retention(archive_dir=tmp_path / "made" / "if" / "missing").look()
-    assert await history.ids() == []
 
 
 async def test_one_process_at_a_time_looks_after_the_blocks(history, subscription, retention, database):

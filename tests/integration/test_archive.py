@@ -1,0 +1,164 @@
+"""What is dropped is in the archive, once and whole; what cannot be archived is not dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from broker import metrics
+from broker.deliveries import State
+from broker.signals import Signal, Throw
+from broker.store.retired import RetiredStore
+from broker.store.subscriptions import SubscriptionStore
+from broker.subscriptions import Terms
+from gateway.bodies import dump
+from gateway.native.answers import delivery_document, signal_document
+from tests.integration.test_ledger import compare
+from tests.support.eventually import eventually
+from tests.support.history import DAY, LOOK_AFTER, QUEUE, lines
+
+
+async def test_the_archive_has_a_line_for_each_dropped_signal_as_the_api_shows_it(
+    history, subscription, retention, tmp_path
+):
+    await SubscriptionStore(history.database).create(Terms(name="#", targets=(QUEUE,)), secret=None)
+    plain = await history.throw("b", payload=b'{"a":\r\n [1,\n2.50], "b": "\\n\xc3\xa4"}', business_key="k")
+    failed, owed = await history.throw(), await history.throw()
+    await history.attempt(failed, State.PARKED)
+    await history.attempt(owed, State.DELIVERED)
+    await history.database.execute(
+        "UPDATE deliveries SET state = 'cancelled', finished_at = now() WHERE state <> 'delivered' AND signal_id <> $1",
+        owed.id,
+    )
+    expected = []
+    for signal_id in (plain.id, failed.id):
+        document = json.loads(signal_document(await history.signals.get(signal_id)))
+        document["deliveries"] = []
+        for row in await history.deliveries.page(signal_id=signal_id):
+            attempts = await history.deliveries.attempts((signal_id, row["subscription_id"]))
+            document["deliveries"].append(json.loads(dump(delivery_document(row, attempts))))
+        expected.append(document)
+    await history.close()
+    await history.database.execute("UPDATE blocks SET closed_at = closed_at - interval '31 days'")
+    await retention(archive_dir=tmp_path).look()
+    assert await history.ids() == [owed.id]
+    documents, names = lines(tmp_path)
+    assert documents == expected
+    assert names == ["signals-1-100000.1.jsonl.gz"]
+    assert len(documents[1]["deliveries"]) == 2
+    assert documents[1]["deliveries"][0]["attempts"][0]["response"] == "no\nway"
+
+
+async def test_every_signal_is_archived_once_however_many_and_large_they_are(
+    history, retention, tmp_path, database, monkeypatch
+):
+    payload = json.dumps("x" * 3_000_000).encode()
+    large = [(await history.throw(payload=payload)).id for _ in range(7)]
+    throw = Throw(name="a")
+    numbered = await history.signals.number([(throw, None)] * 1200)
+    batch = [Signal(id=n.id, created_at=n.created_at, throw=throw) for n in numbered]
+    await history.signals.record(batch, look_after=LOOK_AFTER)
+    await history.close()
+    await history.pass_time(31 * DAY)
+    sizes = []
+    pages = RetiredStore.pages
+
+    async def counted(self, retired):
+        async for page in pages(self, retired):
+            sizes.append(len(page))
+            yield page
+
+    monkeypatch.setattr(RetiredStore, "pages", counted)
+    await retention(archive_dir=tmp_path).look()
+    documents, _ = lines(tmp_path)
+    assert [document["id"] for document in documents] == large + [n.id for n in numbered]
+    assert sizes[:2] == [3, 3], "a page is some megabytes"
+    assert max(sizes) <= 500
+
+
+async def test_a_crash_between_archiving_and_dropping_neither_loses_nor_doubles_anything(
+    history, subscription, retention, tmp_path, monkeypatch
+):
+    gone = [await history.throw("nobody"), await history.throw()]
+    await history.attempt(gone[1], State.DELIVERED)
+    owed = await history.throw()
+    await history.close()
+    await history.pass_time(31 * DAY)
+    before = await compare(history.database)
+
+    async def crash(self, retired):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RetiredStore, "drop", crash)
+        with pytest.raises(RuntimeError):
+            await retention(archive_dir=tmp_path).look()
+    (tmp_path / ".signals-1-100000.1.jsonl.gz.left").write_bytes(b"half")
+    assert await history.ids() == [owed.id], "nobody sees any more what was archived"
+    assert await history.deliveries.ledger() == before, "it is in the books until it is dropped"
+    await history.attempt(owed, State.DEAD)
+
+    await retention(archive_dir=tmp_path).look()
+    await retention(archive_dir=tmp_path).look()
+    documents, names = lines(tmp_path)
+    assert [document["id"] for document in documents] == [signal.id for signal in gone]
+    assert len(names) == 1
+    assert await history.ids() == [owed.id]
+    assert (await compare(history.database)).recorded == 1
+
+
+async def test_a_stop_in_the_middle_of_archiving_is_clean_and_the_next_start_goes_on(
+    history, retention, tmp_path, monkeypatch
+):
+    gone = [(await history.throw()).id for _ in range(3)]
+    await history.close()
+    await history.pass_time(31 * DAY)
+    begun, pages = asyncio.Event(), RetiredStore.pages
+
+    async def endless(self, retired):
+        async for page in pages(self, retired):
+            begun.set()
+            while True:
+                yield page
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RetiredStore, "pages", endless)
+        stopping = asyncio.Event()
+        running = asyncio.create_task(retention(archive_dir=tmp_path).run(stopping))
+        await begun.wait()
+        stopping.set()
+        async with asyncio.timeout(5):
+            await running
+    assert [file for file in tmp_path.iterdir() if not file.name.startswith(".")] == []
+    assert await history.ids() == []
+
+    async def finished():
+        await retention(archive_dir=tmp_path).look()
+        return await RetiredStore(history.database).all() == []
+
+    await eventually(finished)
+    assert [document["id"] for document in lines(tmp_path)[0]] == gone
+
+
+def failed():
+    return metrics.REGISTRY.get_sample_value("signal_broker_retention_failures_total")
+
+
+async def test_without_a_place_for_the_archive_nothing_is_dropped(history, subscription, retention, tmp_path):
+    await history.attempt(await history.throw(), State.DELIVERED)
+    await history.close()
+    await history.pass_time(31 * DAY)
+    (tmp_path / "file").write_bytes(b"")
+    worker = retention(archive_dir=tmp_path / "file")
+    before = failed()
+    stopping = asyncio.Event()
+    running = asyncio.create_task(worker.run(stopping))
+    await eventually(lambda: failed() > before)
+    stopping.set()
+    await running
+    assert len(await history.ids()) == 1
+    assert await RetiredStore(history.database).all() == []
+    await retention(archive_dir=tmp_path / "made" / "if" / "missing").look()
+    assert await history.ids() == []

@@ -1,0 +1,89 @@
+"""A history of signals for tests of what becomes of them when they are old."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, datetime, timedelta
+
+from broker.deliveries import Due, Outcome, Result, State
+from broker.signals import Signal, Throw
+from broker.store.blocks import BlockStore
+from broker.store.deliveries import DeliveryStore, Ended
+from broker.store.signals import SignalStore
+from broker.subscriptions import Kind, Target
+
+LOOK_AFTER = timedelta(seconds=30)
+SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
+QUEUE = Target(kind=Kind.QUEUE, address="q")
+
+
+class History:
+    """Signals of all ages, and how they got old: the moments of blocks and deliveries are moved instead of waiting."""
+
+    def __init__(self, database):
+        self.database = database
+        self.signals = SignalStore(database)
+        self.deliveries = DeliveryStore(database)
+        self.blocks = BlockStore(database)
+
+    async def throw(self, name="a", **more):
+        """Record a signal and return it."""
+        throw = Throw(name=name, **more)
+        (numbered,) = await self.signals.number([(throw, None)])
+        signal = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
+        await self.signals.record([signal], look_after=LOOK_AFTER)
+        return signal
+
+    async def attempt(self, signal, state, attempt=1):
+        """Let the signal's delivery to subscription 1 come to that state."""
+        due = Due(signal.id, 1, attempt)
+        assert await self.deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND) != [None]
+        await self.deliveries.finish([self.ended(due, state)])
+
+    def ended(self, due, state):
+        return Ended(
+            due=due,
+            result=Result(outcome=Outcome.REFUSED, status=500, excerpt="no\nway"),
+            state=state,
+            pause=DAY if state is State.PARKED else None,
+            reason="why",
+            started_at=datetime.now(UTC),
+            duration=SECOND,
+        )
+
+    async def close(self):
+        """Go on in the next block."""
+        await self.blocks.keep_ahead()
+        assert await self.blocks.close(timedelta())
+        await self.blocks.keep_ahead()
+
+    async def pass_time(self, by):
+        """Make everything so much older, but for those deliveries that are owed."""
+        for table, column in [
+            ("blocks", "closed_at"),
+            ("blocks", "emptied_at"),
+            ("deliveries", "finished_at"),
+            ("signals", "deliver_at"),
+        ]:
+            await self.database.execute(f"UPDATE {table} SET {column} = {column} - $1::interval", by)
+
+    async def ids(self):
+        """Return the ids of all signals that are there."""
+        return sorted(row["id"] for row in await self.database.fetch("SELECT id FROM signals"))
+
+    async def rows(self):
+        """Return how many rows each of the four tables has."""
+        counts = [
+            await self.database.fetchval(f"SELECT count(*) FROM {table}")
+            for table in ("signals", "matches", "deliveries", "attempts")
+        ]
+        return tuple(counts)
+
+
+def lines(directory):
+    """Return the archived documents, and the files they are in."""
+    files = sorted(directory.iterdir())
+    assert all(file.name.startswith("signals-") for file in files), files
+    documents = [json.loads(line) for file in files for line in gzip.decompress(file.read_bytes()).splitlines()]
+    return documents, [file.name for file in files]
