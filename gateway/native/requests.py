@@ -12,7 +12,7 @@ from broker.egress import Guard
 from broker.errors import InvalidField
 from broker.filters import parse_filter
 from broker.names import check_id, check_name
-from broker.subscriptions import HeadOfLine, Terms
+from broker.subscriptions import HeadOfLine, Kind, Terms
 from broker.users import check_password, check_user_name
 from gateway.documents.access import Limits, TokenRequest, UserChanges, UserRequest
 from gateway.documents.subscriptions import ChangeableTerms, RetryDocument, SubscriptionChanges, SubscriptionRequest
@@ -61,6 +61,8 @@ def changed_terms(wanted: SubscriptionChanges, terms: Terms, guard: Guard) -> Te
         name: getattr(wanted, name) for name in ("max_in_flight", "max_per_second", "description") if name in given
     }
     if given & {"target", "steps"}:
+        if terms.target.kind is Kind.HANDLER:
+            raise InvalidField("/target", "cannot be changed: it is a handler, and the worker that runs it subscribes it")
         changed["targets"] = read_targets(wanted, guard, terms.targets)
     if "filter" in given:
         changed["filter"] = None if wanted.filter is None else parse_filter(wanted.filter)

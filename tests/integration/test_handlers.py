@@ -242,6 +242,9 @@ async def test_a_handler_s_subscription_can_be_held_and_deleted_and_is_made_agai
         book = await subscription("book")
         one = f"/v1/subscriptions/{book['id']}"
         await client.post(f"{one}/pause", {}, expect=200)
+        changes = {"target": {"kind": "queue", "queue": "books"}}
+        status, _, problem = await client.request("PATCH", one, json=changes)
+        assert (status, problem["errors"][0]["pointer"]) == (400, "/target")
     async with worker():
         assert (await subscription("book"))["state"] == "paused", "a new start does not end a pause"
         signal = await pay(client, name, webhooks.url())
