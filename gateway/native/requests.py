@@ -62,7 +62,7 @@ def changed_terms(wanted: SubscriptionChanges, terms: Terms, guard: Guard) -> Te
     }
     if given & {"target", "steps"}:
         if terms.target.kind is Kind.HANDLER:
-            raise InvalidField("/target", "cannot be changed: it is a handler, and the worker that runs it subscribes it")
+            raise InvalidField("/target", "cannot be changed: it is a handler, subscribed by the worker that runs it")
         changed["targets"] = read_targets(wanted, guard, terms.targets)
     if "filter" in given:
         changed["filter"] = None if wanted.filter is None else parse_filter(wanted.filter)
