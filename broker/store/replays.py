@@ -17,6 +17,7 @@ from broker.store.statements import load
 from broker.subscriptions import Subscription
 
 _SQL = load("replays")
+_RECORDING = load("recording")
 _SIGNALS = load("signals")
 _SUBSCRIPTIONS = load("subscriptions")
 _LIMIT = 1000
@@ -120,10 +121,10 @@ class ReplayStore:
             owed = [signal for signal in signals if signal.id in new]
             ids = [signal.id for signal in owed]
             if row["once"] and owed:
-                await session.fetch(_SIGNALS.consume, [subscription_id], ids)
+                await session.fetch(_RECORDING.consume, [subscription_id], ids)
             keys = [signal.throw.ordering_key if row["ordered"] else None for signal in owed]
             await session.execute(
-                _SIGNALS.insert_deliveries,
+                _RECORDING.insert_deliveries,
                 ids,
                 [subscription_id] * len(owed),
                 ["parked"] * len(owed),

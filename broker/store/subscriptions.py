@@ -21,7 +21,7 @@ from broker.subscriptions import Subscription, Terms
 
 _SQL = load("subscriptions")
 _GATES = load("gates")
-_CANDIDATES = load("signals").candidates
+_CANDIDATES = load("recording").candidates
 _END = (1 << 63) - 1
 """A number after every other."""
 

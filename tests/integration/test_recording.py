@@ -241,8 +241,8 @@ async def test_an_execution_is_known_by_its_active_subscriptions(signals, subscr
 async def test_what_matches_many_is_recorded_in_several_steps_in_the_order_of_ids(
     throw, signals, subscriptions, deliveries, monkeypatch
 ):
-    monkeypatch.setattr("broker.store.signals._PAIRS", 25)
-    monkeypatch.setattr("broker.store.signals._ROWS", 7)
+    monkeypatch.setattr("broker.store.recording._PAIRS", 25)
+    monkeypatch.setattr("broker.store.recording._ROWS", 7)
     made = [(await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)).id for _ in range(10)]
     thrown = await throw(*[Throw(name="sig")] * 5)
     left, steps = list(reversed(thrown)), []
@@ -259,7 +259,7 @@ async def test_what_matches_many_is_recorded_in_several_steps_in_the_order_of_id
 async def test_a_signal_that_matches_more_than_one_step_takes_is_recorded_all_the_same(
     throw, signals, subscriptions, monkeypatch
 ):
-    monkeypatch.setattr("broker.store.signals._PAIRS", 5)
+    monkeypatch.setattr("broker.store.recording._PAIRS", 5)
     for _ in range(10):
         await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
     first, second = await throw(Throw(name="sig"), Throw(name="sig"))
