@@ -13,6 +13,8 @@ import pytest_asyncio
 
 from broker.settings import Settings
 from broker.store.database import Database
+from broker.store.deliveries import DeliveryStore
+from broker.store.signals import SignalStore
 from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Terms
 from broker.topology import TOPOLOGY
@@ -131,3 +133,21 @@ async def embedded(database):
 def retention(database, embedded):
     """Call it for the worker with some settings."""
     return lambda **settings: Retention(database, embedded, Settings(**settings))
+
+
+@pytest.fixture
+def signals(database):
+    """Return the signals of this test's own database."""
+    return SignalStore(database)
+
+
+@pytest.fixture
+def subscriptions(database):
+    """Return the subscriptions of this test's own database."""
+    return SubscriptionStore(database)
+
+
+@pytest.fixture
+def deliveries(database):
+    """Return the deliveries of this test's own database."""
+    return DeliveryStore(database)

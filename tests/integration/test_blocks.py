@@ -39,11 +39,6 @@ def blocks(database):
 
 
 @pytest.fixture
-def signals(database):
-    return SignalStore(database)
-
-
-@pytest.fixture
 async def subscribed(database):
     await SubscriptionStore(database).create(Terms(name="a", targets=(QUEUE,)), secret=None)
 

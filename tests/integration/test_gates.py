@@ -14,26 +14,15 @@ from broker.circuits import Phase
 from broker.deliveries import Due, Outcome, Reason, Result, State
 from broker.gates import Refusal
 from broker.signals import Signal, Throw
-from broker.store.deliveries import Claimed, DeliveryStore, Ended
+from broker.store.deliveries import Claimed, Ended
 from broker.store.gates import GateStore
 from broker.store.holds import HoldStore
 from broker.store.signals import SignalStore
-from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Kind, Target, Terms
 
 LOOK_AFTER = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
 WEBHOOK = Target(kind=Kind.WEBHOOK, address="https://example.com/hook")
-
-
-@pytest.fixture
-def subscriptions(database):
-    return SubscriptionStore(database)
-
-
-@pytest.fixture
-def deliveries(database):
-    return DeliveryStore(database)
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ import pytest
 
 from broker.deliveries import Due, Outcome, Result, State
 from broker.signals import Signal, Throw
-from broker.store.deliveries import DeliveryStore, Ended
+from broker.store.deliveries import Ended
 from broker.store.gates import GateStore
 from broker.store.holds import HoldStore
-from broker.store.signals import SignalStore
 from broker.store.statements import load
 from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Kind, Target, Terms
@@ -24,21 +23,6 @@ SECOND = timedelta(seconds=1)
 QUEUE = "deliveries.attempt.handlers.billing"
 BOOK = Terms(name="sig", targets=(Target(kind=Kind.HANDLER, address="billing/book"),))
 ELSEWHERE = Terms(name="sig", targets=(Target(kind=Kind.QUEUE, address="billing/book"),))
-
-
-@pytest.fixture
-def signals(database):
-    return SignalStore(database)
-
-
-@pytest.fixture
-def subscriptions(database):
-    return SubscriptionStore(database)
-
-
-@pytest.fixture
-def deliveries(database):
-    return DeliveryStore(database)
 
 
 @pytest.fixture

@@ -15,8 +15,6 @@ from broker.signals import Signal, Throw
 from broker.store.deliveries import DeliveryStore, Ended
 from broker.store.holds import HoldStore
 from broker.store.lines import LineStore
-from broker.store.signals import SignalStore
-from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Kind, Target, Terms
 from broker.transport.embedded import EmbeddedTransport
 from workers.scheduler import Scheduler
@@ -43,21 +41,6 @@ SELECT
     count(*) FILTER (WHERE state = 'cancelled') AS cancelled
 FROM deliveries WHERE $1::bigint IS NULL OR subscription_id = $1
 """
-
-
-@pytest.fixture
-def signals(database):
-    return SignalStore(database)
-
-
-@pytest.fixture
-def subscriptions(database):
-    return SubscriptionStore(database)
-
-
-@pytest.fixture
-def deliveries(database):
-    return DeliveryStore(database)
 
 
 @pytest.fixture

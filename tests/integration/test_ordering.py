@@ -73,6 +73,16 @@ async def test_behind_a_dead_delivery_the_line_waits_until_it_is_redriven(client
     assert came(webhooks, "/dead") == [0, 0, 1]
 
 
+async def test_behind_a_dead_delivery_the_line_goes_on_once_that_is_cancelled_by_hand(client, webhooks, name):
+    url = webhooks.answer("/cancelled", Answer(status=500), Answer())
+    subscription = await subscribe(client, name, url, ordered=True, retry={"maxAttempts": 1})
+    first, second = [await throw(client, name, payload=number, orderingKey="a") for number in range(2)]
+    await delivery(client, first, subscription, "dead")
+    await client.post(f"/v1/deliveries/{first['id']}-{subscription['id']}/cancel", None)
+    await delivery(client, second, subscription, "delivered")
+    assert came(webhooks, "/cancelled") == [0, 1]
+
+
 async def test_behind_a_dead_delivery_the_line_goes_on_if_it_is_to_be_skipped(client, webhooks, name):
     url = webhooks.answer("/skipped", Answer(status=500), Answer())
     subscription = await subscribe(client, name, url, ordered=True, headOfLine="skip", retry={"maxAttempts": 1})

@@ -21,11 +21,6 @@ LOOK_AFTER = timedelta(seconds=30)
 
 
 @pytest.fixture
-def signals(database):
-    return SignalStore(database)
-
-
-@pytest.fixture
 def accept(signals):
     """Call it to number throws of these names, in their order."""
 

@@ -7,7 +7,7 @@ import pytest
 
 from broker.deliveries import Due, Outcome, Result, State
 from broker.signals import Scope, Signal, Throw
-from broker.store.deliveries import DeliveryStore, Ended
+from broker.store.deliveries import Ended
 from broker.store.holds import HoldStore
 from broker.store.signals import IdempotencyKey, SignalStore
 from broker.store.subscriptions import SubscriptionStore
@@ -16,21 +16,6 @@ from broker.subscriptions import Kind, Target, Terms
 LOOK_AFTER = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
 QUEUE = Target(kind=Kind.QUEUE, address="q")
-
-
-@pytest.fixture
-def signals(database):
-    return SignalStore(database)
-
-
-@pytest.fixture
-def subscriptions(database):
-    return SubscriptionStore(database)
-
-
-@pytest.fixture
-def deliveries(database):
-    return DeliveryStore(database)
 
 
 @pytest.fixture

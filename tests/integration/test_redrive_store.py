@@ -16,21 +16,10 @@ from broker.signals import Throw
 from broker.store.chunks import Sought
 from broker.store.deliveries import DeliveryStore
 from broker.store.redrives import RedriveStore
-from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Terms
 from tests.support.owing import LOOK_AFTER, QUEUE, SECOND, accept, balanced, die, end, record, throw
 
 ALL = Sought()
-
-
-@pytest.fixture
-def subscriptions(database):
-    return SubscriptionStore(database)
-
-
-@pytest.fixture
-def deliveries(database):
-    return DeliveryStore(database)
 
 
 @pytest.fixture

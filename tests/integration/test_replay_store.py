@@ -14,23 +14,11 @@ from broker.filters import parse_filter
 from broker.limits import Pace
 from broker.signals import Scope, Throw
 from broker.store.chunks import Sought
-from broker.store.deliveries import DeliveryStore
 from broker.store.replays import ReplayStore
-from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Terms
 from tests.support.owing import LOOK_AFTER, QUEUE, accept, balanced, record, throw
 
 ALL = Sought()
-
-
-@pytest.fixture
-def subscriptions(database):
-    return SubscriptionStore(database)
-
-
-@pytest.fixture
-def deliveries(database):
-    return DeliveryStore(database)
 
 
 @pytest.fixture

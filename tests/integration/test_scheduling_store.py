@@ -14,30 +14,12 @@ from broker.deliveries import Due, State
 from broker.filters import parse_filter
 from broker.signals import Scope, Signal, Throw
 from broker.signals import State as Standing
-from broker.store.deliveries import DeliveryStore
-from broker.store.signals import SignalStore
-from broker.store.subscriptions import SubscriptionStore
 from broker.subscriptions import Kind, Target, Terms
 from tests.support.eventually import eventually
 
 LOOK_AFTER = timedelta(seconds=30)
 QUEUE = Target(kind=Kind.QUEUE, address="q")
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def signals(database):
-    return SignalStore(database)
-
-
-@pytest.fixture
-def subscriptions(database):
-    return SubscriptionStore(database)
-
-
-@pytest.fixture
-def deliveries(database):
-    return DeliveryStore(database)
 
 
 @pytest.fixture
