@@ -18,8 +18,8 @@ NODE = _DIRECTORY / "bin" / "node"
 def install(source: Path) -> Path:
     """Return a copy of *source* with the packages of its package-lock.json beside it.
 
-    They are installed once per virtual environment, whoever asks at the same time, of the versions and with the checksums
-    in the lock, from the registry that npm is configured for.
+    They are installed once per virtual environment, of the versions and with the checksums in the lock, from the
+    registry that npm is configured for. Who asks meanwhile waits.
 
     Raises:
         RuntimeError: npm could not install them.
