@@ -13,7 +13,7 @@ run: $(VENV)/.run ## run the whole product on http://127.0.0.1:8080
 	@exec $(BIN)/signal-broker run
 
 test: $(VENV)/.test ## run the whole test suite (brings its own RabbitMQ and PostgreSQL)
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: $(VENV)/.test ## run the benchmarks, side by side with their baselines
 	@$(BIN)/python -m tests.bench
