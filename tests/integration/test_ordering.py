@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.product import Process, client_of
 from tests.support.receiver import Answer
 from tests.support.throwing import NOWHERE, delivery, recorded, subscribe, throw
 
@@ -168,3 +170,18 @@ async def test_bulk_redriven_deliveries_go_by_their_lines(client, webhooks, name
         await delivery(client, signal, subscription, "delivered")
     assert came(webhooks, "/bulk") == [0, 1, 2, 0, 1, 2]
     assert webhooks.most["/bulk"] == 1
+
+
+async def test_what_has_a_key_is_expected_by_the_time_its_throw_is_answered(database, database_url, tmp_path):
+    """No recorder runs, so whoever is thrown next, and recorded by another one, would know that it has to wait."""
+    environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path)}
+    async with Process("gateway", environment=environment, log=tmp_path / "log") as gateway:
+        async with client_of(gateway.url) as client:
+            await subscribe(client, "order.paid", ordered=True)
+            first, second = [await throw(client, "order.paid", orderingKey=key) for key in ("a", "b")]
+            await throw(client, "order.paid")
+            await throw(
+                client, "order.paid", orderingKey="a", deliverAt=f"{datetime.now(UTC) + timedelta(days=1):%FT%TZ}"
+            )
+        rows = await database.fetch("SELECT signal_id, ordering_key FROM expected_signals ORDER BY signal_id")
+    assert [tuple(row) for row in rows] == [(first["id"], "a"), (second["id"], "b")]
