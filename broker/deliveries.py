@@ -38,7 +38,7 @@ RETRY_AFTER_LIMIT = timedelta(hours=24)
 """The longest ``Retry-After`` that is honoured."""
 
 
-class State(enum.StrEnum):
+class DeliveryState(enum.StrEnum):
     """Where a delivery stands."""
 
     PENDING = "pending"
@@ -228,7 +228,7 @@ def parse_delivery_id(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueAttempt:
     """An attempt that is due: what a message in ``deliveries.attempt`` asks for.
 
     Args:

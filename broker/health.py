@@ -14,8 +14,8 @@ from aiohttp import web
 
 from broker import metrics
 from broker.errors import StoreUnavailable
-from broker.store.database import Database
-from broker.store.schema import NEEDED, revision
+from broker.store.postgres.database import Database
+from broker.store.postgres.schema import NEEDED, revision
 from broker.transport import Transport
 
 GRACE_SECONDS = 60

@@ -15,7 +15,7 @@ AHEAD = timedelta(seconds=1)
 
 
 @dataclass(slots=True)
-class Places:
+class ConcurrencySlots:
     """The places of a subscription with a `max_in_flight`.
 
     Args:

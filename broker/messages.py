@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from broker.deliveries import Due, parse_delivery_id
+from broker.deliveries import DueAttempt, parse_delivery_id
 from broker.signals import Scope, Signal, Source, Throw
 from broker.transport import Header, Message, Received
 
@@ -56,8 +56,8 @@ def _signal_headers(signal: Signal) -> dict[str, Header]:
         "ce-expirytime": None if throw.expires_at is None else throw.expires_at.isoformat(),
     }
     headers |= {key: value for key, value in optional.items() if value is not None}
-    if throw.reach is not None:
-        headers["reach"] = throw.reach
+    if throw.audience is not None:
+        headers["reach"] = throw.audience
     if throw.carbon_copies:
         headers["CC"] = throw.carbon_copies
     return headers
@@ -82,7 +82,7 @@ def read_signal(message: Received) -> Signal:
                 scope=Scope(str(headers["scope"])),
                 tenant_id=_text(headers.get("ce-tenantid")),
                 execution_id=_text(headers.get("ce-executionid")),
-                reach=None if reach is None else tuple(map(str, reach)) if not isinstance(reach, int) else (),
+                audience=None if reach is None else tuple(map(str, reach)) if not isinstance(reach, int) else (),
                 source=Source(str(headers["source"])),
                 source_id=_optional_integer(headers.get("source-id")),
                 token_id=_optional_integer(headers.get("token-id")),
@@ -115,12 +115,12 @@ def _moment(value: Header | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(str(value))
 
 
-def due_message(due: Due) -> Message:
+def due_message(due: DueAttempt) -> Message:
     """Return the message that asks for the attempt *due*."""
     return Message(body=b'{"delivery":"%b","attempt":%d}' % (due.delivery_id.encode(), due.attempt))
 
 
-def read_due(message: Received) -> Due:
+def read_due(message: Received) -> DueAttempt:
     """Return the attempt that `due_message` asked for.
 
     Raises:
@@ -129,6 +129,6 @@ def read_due(message: Received) -> Due:
     try:
         document = json.loads(message.body)
         signal_id, subscription_id = parse_delivery_id(document["delivery"])
-        return Due(signal_id, subscription_id, int(document["attempt"]))
+        return DueAttempt(signal_id, subscription_id, int(document["attempt"]))
     except Exception as error:
         raise Undecodable(f"not a due attempt: {error!r}") from error

@@ -24,10 +24,10 @@
 | signal_broker_circuits_open | | circuits that are not closed (measured by the scheduler) |
 | signal_broker_oldest_held_seconds | | for how long the oldest held delivery is owed (measured by the scheduler) |
 | signal_broker_unaccounted | | deliveries owed that are in no state; 0, or it is a defect (measured by the scheduler) |
-| signal_broker_blocks | | blocks that signals are in or will be (measured by the scheduler) |
+| signal_broker_blocks | | partitions that signals are in or will be (measured by the scheduler) |
 | signal_broker_oldest_signal_seconds | | the age of the oldest signal that is kept (measured by the scheduler) |
 | signal_broker_signals_dropped_total | | signals dropped because of their age |
-| signal_broker_retention_failures_total | | attempts to make, empty, archive or drop blocks that failed |
+| signal_broker_retention_failures_total | | attempts to make, empty, archive or drop partitions that failed |
 | signal_broker_messages_poisoned_total | queue | messages rejected to a dead queue |
 """
 
@@ -78,7 +78,7 @@ OLDEST_SIGNAL = Gauge(
     "signal_broker_oldest_signal_seconds", "The age of the oldest signal that is kept.", registry=REGISTRY
 )
 DROPPED = _counter("signals_dropped", "Signals dropped because of their age.")
-RETENTION_FAILURES = _counter("retention_failures", "Attempts to make, empty, archive or drop blocks that failed.")
+RETENTION_FAILURES = _counter("retention_failures", "Attempts to make, empty, archive or drop partitions that failed.")
 POISONED = _counter("messages_poisoned", "Messages rejected to a dead queue.", "queue")
 
 

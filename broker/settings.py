@@ -10,13 +10,15 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from broker.errors import ConfigurationError
 
 PREFIX = "SIGNAL_BROKER_"
+_RENAMED = "REPUBLISH_AFTER_SECONDS"
+"""What `rescue_after_seconds` was called in 0.1.0; it still works."""
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 _CONFIDENTIAL = frozenset({"admin_token", "secret_keys", "transport_url", "store_url", "egress_proxy"})
@@ -28,7 +30,7 @@ _PROXY = re.compile(rf"http://(?:(?:(?!%3[Aa])[^\s\[\]:@/?#])+(?::[^\s\[\]:@/?#]
 class Settings(BaseSettings):
     """Every setting, with its default and its meaning. Read with `read_settings`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, validate_by_name=True)
 
     http_host: str = Field("127.0.0.1", description="Address the gateway listens on (0.0.0.0 in the image).")
     http_port: int = Field(8080, ge=0, le=65535, description="Port the gateway listens on; 0 takes a free one.")
@@ -79,8 +81,10 @@ class Settings(BaseSettings):
     handler_concurrency: int = Field(
         50, ge=1, le=1000, description="Python handlers at work in a process, of each app."
     )
-    republish_after_seconds: Seconds = Field(
-        30, description="When the scheduler looks after a pending delivery whose message may have been lost."
+    rescue_after_seconds: Seconds = Field(
+        30,
+        validation_alias=AliasChoices(f"{PREFIX}RESCUE_AFTER_SECONDS", f"{PREFIX}{_RENAMED}"),
+        description="When the scheduler publishes a pending delivery again, because its message may have been lost.",
     )
     retention_days: Annotated[float, Field(ge=0, le=36_500)] = Field(
         30, description="How long signals are kept, with what became of them; 0 is for ever."
@@ -180,9 +184,9 @@ class Settings(BaseSettings):
         return timedelta(days=self.retention_dead_days)
 
     @property
-    def republish_after(self) -> timedelta:
+    def rescue_after(self) -> timedelta:
         """When the scheduler looks after a pending delivery."""
-        return timedelta(seconds=self.republish_after_seconds)
+        return timedelta(seconds=self.rescue_after_seconds)
 
 
 def read_settings(**overrides: object) -> Settings:
@@ -203,7 +207,7 @@ def unknown_variables(names: Iterable[str]) -> list[str]:
     Only a warning, because others may own such names: Kubernetes makes some of its own for a service called
     ``signal-broker``.
     """
-    known = [field.upper() for field in Settings.model_fields]
+    known = [_RENAMED, *(field.upper() for field in Settings.model_fields)]
     sentences = []
     for name in sorted(names):
         rest = name.upper().removeprefix(PREFIX)
@@ -227,7 +231,7 @@ def _naming_hosts(url: str) -> str:
 
 
 def _sentence(error: ErrorDetails) -> str:
-    field = str(error["loc"][0])
+    field = str(error["loc"][0]).removeprefix(PREFIX).lower()
     message = error["msg"].removeprefix("Value error, ")
     given = "" if field in _CONFIDENTIAL else f" (got {error['input']!r})"
     return f"{PREFIX}{field.upper()}: {message[:1].lower()}{message[1:]}{given}"

@@ -39,7 +39,7 @@ class Source(enum.StrEnum):
     SIGNAL_ENDPOINT = "signal-endpoint"
 
 
-class State(enum.StrEnum):
+class SignalState(enum.StrEnum):
     """Where a signal stands."""
 
     ACCEPTED = "accepted"
@@ -85,7 +85,7 @@ class Throw:
     scope: Scope = Scope.BROADCAST
     tenant_id: str | None = None
     execution_id: str | None = None
-    reach: tuple[str, ...] | None = None
+    audience: tuple[str, ...] | None = None
     source: Source = Source.NATIVE
     source_id: int | None = None
     token_id: int | None = None
@@ -118,7 +118,7 @@ class Throw:
     @property
     def is_fanout(self) -> bool:
         """Whether the signal goes to everybody, whatever they bound."""
-        return self.scope is Scope.BROADCAST and self.reach is None
+        return self.scope is Scope.BROADCAST and self.audience is None
 
     @property
     def routing_key(self) -> str:
@@ -128,7 +128,7 @@ class Throw:
                 return f"execution.{encode_id(self.execution_id or '')}.{self.name}"
             case Scope.TENANT:
                 return f"tenant.{encode_id(self.tenant_id or '')}.{self.name}"
-            case Scope.BROADCAST if self.reach is None:
+            case Scope.BROADCAST if self.audience is None:
                 return self.name
             case _:
                 return f"untenanted.{self.name}"
@@ -136,7 +136,7 @@ class Throw:
     @property
     def carbon_copies(self) -> list[str]:
         """Further routing keys: one per tenant that a limited broadcast reaches."""
-        tenants = self.reach if self.scope is Scope.BROADCAST else None
+        tenants = self.audience if self.scope is Scope.BROADCAST else None
         return [f"tenant.{encode_id(tenant)}.{self.name}" for tenant in tenants or ()]
 
 
@@ -147,7 +147,7 @@ class Signal:
     id: int
     created_at: datetime
     throw: Throw
-    state: State = State.ACCEPTED
+    state: SignalState = SignalState.ACCEPTED
     context: Context = field(init=False, repr=False, compare=False)
     """The payload as filters see it, shared by everybody who asks."""
 

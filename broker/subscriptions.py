@@ -82,7 +82,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class SubscriptionSpec:
     """What a subscription asks for, and how it wants it delivered.
 
     Args:
@@ -138,7 +138,7 @@ class Subscription:
 
     Args:
         id: Its id.
-        terms: What it asks for.
+        spec: What it asks for.
         created_at: When its creation was recorded.
         since: Its own number in the sequence of the signals' ids: it gets later signals only.
         until: The number of its deletion in that sequence: it gets earlier signals only.
@@ -148,7 +148,7 @@ class Subscription:
     """
 
     id: int
-    terms: Terms
+    spec: SubscriptionSpec
     created_at: datetime
     since: int
     until: int | None = None
@@ -185,24 +185,24 @@ class Subscription:
         return None
 
     def _named_otherwise(self, signal: Signal) -> str | None:
-        if matches(self.terms.name, signal.throw.name):
+        if matches(self.spec.name, signal.throw.name):
             return None
-        what = "pattern" if is_pattern(self.terms.name) else "name"
-        return f"the {what} {self.terms.name!r} does not match"
+        what = "pattern" if is_pattern(self.spec.name) else "name"
+        return f"the {what} {self.spec.name!r} does not match"
 
     def _out_of_scope(self, signal: Signal) -> str | None:
-        throw, terms = signal.throw, self.terms
+        throw, spec = signal.throw, self.spec
         match throw.scope:
-            case Scope.EXECUTION if terms.execution_id != throw.execution_id:
+            case Scope.EXECUTION if spec.execution_id != throw.execution_id:
                 return f"it is for the execution {throw.execution_id!r} only"
-            case Scope.TENANT if terms.tenant_id != throw.tenant_id:
+            case Scope.TENANT if spec.tenant_id != throw.tenant_id:
                 return f"it is for the tenant {throw.tenant_id!r} only"
-            case Scope.UNTENANTED if terms.tenant_id is not None:
+            case Scope.UNTENANTED if spec.tenant_id is not None:
                 return "it is for subscriptions without a tenant only"
-        if throw.reach is not None and terms.tenant_id not in {None, *throw.reach}:
+        if throw.audience is not None and spec.tenant_id not in {None, *throw.audience}:
             return "the caller does not reach the subscription's tenant"
         return None
 
     def _filtered_out(self, signal: Signal) -> str | None:
-        reason = None if self.terms.filter is None else self.terms.filter.mismatch(signal.context)
+        reason = None if self.spec.filter is None else self.spec.filter.mismatch(signal.context)
         return None if reason is None else f"the filter does not match: {reason}"

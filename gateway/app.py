@@ -13,19 +13,19 @@ from broker.egress import Guard
 from broker.health import Health
 from broker.secrets import SecretBox
 from broker.settings import Settings
-from broker.store.access import AccessCache, AccessStore
-from broker.store.audit import AuditStore
-from broker.store.database import Database
-from broker.store.deliveries import DeliveryStore
-from broker.store.endpoints import EndpointStore
-from broker.store.holds import HoldStore
-from broker.store.lines import LineStore
-from broker.store.redrives import RedriveStore
-from broker.store.replays import ReplayStore
-from broker.store.signals import SignalStore
-from broker.store.subscriptions import SubscriptionStore
-from broker.store.users import UserStore
-from broker.store.webhook_keys import WebhookKeyStore
+from broker.store.administration.audit import AuditStore
+from broker.store.administration.endpoints import EndpointStore
+from broker.store.administration.tokens import AccessCache, AccessStore
+from broker.store.administration.users import UserStore
+from broker.store.administration.webhook_keys import WebhookKeyStore
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.ordering import OrderingStore
+from broker.store.deliveries.pausing import PausingStore
+from broker.store.deliveries.redrives import RedriveStore
+from broker.store.deliveries.replays import ReplayStore
+from broker.store.postgres.database import Database
+from broker.store.signals.signals import SignalStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.transport import Transport
 from gateway.auth import Authenticator
 from gateway.camunda.api import CamundaApi
@@ -74,13 +74,13 @@ async def gateway_app(
     passwords = Passwords(cache)
     guard = Guard(settings.egress_allow, https_only=settings.egress_https_only)
     auth = Authenticator(cache, passwords, settings)
-    async with Intake(transport, signals, LineStore(database), settings) as intake:
+    async with Intake(transport, signals, OrderingStore(database), settings) as intake:
         apis = (
             SignalsApi(intake, signals, deliveries, auth, settings),
             BatchesApi(intake, auth, settings),
             ExplainApi(subscriptions, auth, settings),
             SubscriptionsApi(subscriptions, secrets, guard, auth, settings),
-            StandingsApi(subscriptions, HoldStore(database), deliveries, auth, settings),
+            StandingsApi(subscriptions, PausingStore(database), deliveries, auth, settings),
             WebhookKeysApi(WebhookKeyStore(database, secrets), auth, settings),
             ReplaysApi(subscriptions, ReplayStore(database), audit, auth, settings),
             DeliveriesApi(deliveries, transport, auth, settings),

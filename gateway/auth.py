@@ -10,9 +10,9 @@ from aiohttp import hdrs, web
 
 from broker.access import ADMINISTRATOR, Caller, Permission, Principal, digest, is_endpoint_token
 from broker.settings import Settings
-from broker.store.access import AccessCache
+from broker.store.administration.tokens import AccessCache
+from gateway.http_errors import Forbidden, Unauthenticated
 from gateway.passwords import Passwords
-from gateway.refusals import Forbidden, Unauthenticated
 
 # Basic is not offered: a browser would ask for a password over the console.
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="signal-broker"'}

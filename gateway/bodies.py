@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from broker.errors import InvalidField
 from broker.jsontext import read
 from gateway.dialects import read_body
-from gateway.documents import Document
-from gateway.refusals import BadRequest, UnsupportedMediaType
+from gateway.http_errors import BadRequest, UnsupportedMediaType
+from gateway.schemas import Schema
 
-D = TypeVar("D", bound=Document)
+D = TypeVar("D", bound=Schema)
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = JSONDecoder()
@@ -125,6 +125,6 @@ def _skip(text: str, position: int) -> int:
     return position if match is None else match.end()
 
 
-def dump(document: Document) -> bytes:
+def dump(document: Schema) -> bytes:
     """Return *document* as JSON."""
     return json.dumps(document.model_dump(mode="json", by_alias=True), separators=(",", ":")).encode()

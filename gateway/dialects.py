@@ -1,4 +1,4 @@
-"""What the dialects share: paths, a way to refuse, and the middleware that turns every error into a refusal."""
+"""What the dialects share: paths, a way to refuse, and the middleware that turns every error into a error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from broker.errors import InvalidField, StoreUnavailable, TransportError
 from gateway.encodings import ENCODINGS, inflate
-from gateway.refusals import BadRequest, Broken, Busy, Refusal, TooLarge, TooSlow, refusal_of
+from gateway.http_errors import BadRequest, Broken, Busy, HttpError, TooLarge, TooSlow, http_error_for
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -33,14 +33,14 @@ class Dialect:
     Args:
         name: For logs and metrics.
         prefixes: The paths that are its own; what no dialect owns is the last one's.
-        refuse: Puts a refusal into the dialect's form.
+        refuse: Puts a error into the dialect's form.
         error: That form, for the documentation.
         error_type: Its content type.
     """
 
     name: str
     prefixes: tuple[str, ...]
-    refuse: Callable[[Refusal], web.Response]
+    refuse: Callable[[HttpError], web.Response]
     error: type[BaseModel]
     error_type: str = "application/json"
 
@@ -63,15 +63,15 @@ def answering_errors(dialects: Sequence[Dialect]) -> Middleware:
         try:
             return await handler(request)
         except Exception as error:  # noqa: BLE001  (every error has an answer)
-            return dialect_of(request.path, dialects).refuse(as_refusal(request, error))
+            return dialect_of(request.path, dialects).refuse(to_http_error(request, error))
 
     return middleware
 
 
-def as_refusal(request: web.Request, error: Exception) -> Refusal:
+def to_http_error(request: web.Request, error: Exception) -> HttpError:
     """Return what *error* means to the caller; what is our fault is logged."""
     match error:
-        case Refusal():
+        case HttpError():
             return error
         case InvalidField():
             return BadRequest(f"{error.pointer.removeprefix('/') or 'body'} {error.detail}", errors=[error])
@@ -80,7 +80,7 @@ def as_refusal(request: web.Request, error: Exception) -> Refusal:
             return Busy("The broker cannot take this now; try again in a moment.")
         case web.HTTPException():
             allow = error.headers.get("Allow")
-            return refusal_of(error.status, error.reason, {"Allow": allow} if allow else None)
+            return http_error_for(error.status, error.reason, {"Allow": allow} if allow else None)
         case _:
             log.error("request.failed", path=request.path, method=request.method, exc_info=error)
             return Broken("Something went wrong here; the log has the details.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 
-from gateway.refusals import BadRequest, TooLarge
+from gateway.http_errors import BadRequest, TooLarge
 
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from broker.access import Principal
 from broker.errors import InvalidField
-from broker.store.signals import IdempotencyKey
+from broker.store.signals.signals import IdempotencyKey
 from gateway.routes import Parameter
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")

@@ -17,10 +17,10 @@ from broker.names import check_id
 from broker.publishing import publish_to_all, publish_to_record
 from broker.settings import Settings
 from broker.signals import Scope, Signal, Throw
-from broker.store.lines import LineStore
-from broker.store.signals import IdempotencyKey, Numbered, SignalStore
+from broker.store.deliveries.ordering import OrderingStore
+from broker.store.signals.signals import IdempotencyKey, Numbered, SignalStore
 from broker.transport import Transport
-from gateway.refusals import Conflicting
+from gateway.http_errors import Conflicting
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ class Address:
     scope: Scope
     tenant_id: str | None = None
     execution_id: str | None = None
-    reach: tuple[str, ...] | None = None
+    audience: tuple[str, ...] | None = None
 
 
 def address(
@@ -59,18 +59,18 @@ def address(
         if tenant_id is not None or without_tenant_id:
             raise InvalidField("/tenantId", "cannot be given together with executionId: an execution has its tenant")
         execution_id = check_id(execution_id, "/executionId")
-        return Address(scope=Scope.EXECUTION, execution_id=execution_id, reach=principal.tenants)
+        return Address(scope=Scope.EXECUTION, execution_id=execution_id, audience=principal.tenants)
     if tenant_id is not None:
         return Address(scope=Scope.TENANT, tenant_id=check_id(tenant_id, "/tenantId"))
     if without_tenant_id:
         return Address(scope=Scope.UNTENANTED)
-    return Address(scope=Scope.BROADCAST, reach=principal.tenants)
+    return Address(scope=Scope.BROADCAST, audience=principal.tenants)
 
 
 class Intake:
     """Accepts throws. Those that arrive together are numbered in one round trip and published in one pipeline."""
 
-    def __init__(self, transport: Transport, signals: SignalStore, lines: LineStore, settings: Settings) -> None:
+    def __init__(self, transport: Transport, signals: SignalStore, lines: OrderingStore, settings: Settings) -> None:
         self._transport = transport
         # A tap that lost its quorum takes the first half of the time, the record queue alone has the second.
         self._confirm_timeout = settings.confirm_timeout / 2

@@ -12,9 +12,9 @@ import structlog
 
 from broker.access import Principal
 from broker.errors import InvalidField
-from broker.store.access import AccessCache
+from broker.store.administration.tokens import AccessCache
 from broker.users import Lockout, check_user_name, hash_password, is_password, make_decoy
-from gateway.refusals import Busy
+from gateway.http_errors import Busy
 
 AT_ONCE = 2
 """Each takes 19 MiB and a core; the event loop and the other requests need the rest."""

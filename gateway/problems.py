@@ -5,29 +5,29 @@ from __future__ import annotations
 from aiohttp import web
 
 from gateway.dialects import Dialect
-from gateway.documents import Problem
-from gateway.refusals import Refusal
+from gateway.http_errors import HttpError
+from gateway.schemas import Problem
 
 
-def problem_document(refusal: Refusal) -> dict[str, object]:
+def render_problem(error: HttpError) -> dict[str, object]:
     """Return *refusal* as a problem document: type, title, status, detail, and errors [{pointer, detail}]."""
     document: dict[str, object] = {
         "type": "about:blank",
-        "title": refusal.status.phrase,
-        "status": refusal.status.value,
-        "detail": refusal.detail,
+        "title": error.status.phrase,
+        "status": error.status.value,
+        "detail": error.detail,
     }
-    if refusal.errors:
-        document["errors"] = [{"pointer": error.pointer, "detail": error.detail} for error in refusal.errors]
+    if error.errors:
+        document["errors"] = [{"pointer": error.pointer, "detail": error.detail} for error in error.errors]
     return document
 
 
-def problem(refusal: Refusal) -> web.Response:
+def problem(error: HttpError) -> web.Response:
     """Return the answer that holds *refusal* as a problem document."""
     return web.json_response(
-        problem_document(refusal),
-        status=refusal.status,
-        headers=refusal.headers,
+        render_problem(error),
+        status=error.status,
+        headers=error.headers,
         content_type="application/problem+json",
     )
 

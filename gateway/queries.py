@@ -9,7 +9,7 @@ from aiohttp import web
 
 from broker.errors import InvalidField
 from broker.names import check_id
-from gateway.refusals import NotFound
+from gateway.http_errors import NotFound
 from gateway.routes import Parameter
 
 MAX_LIMIT = 1000

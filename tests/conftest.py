@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.store.database import Database
+from broker.store.postgres.database import Database
 from tests.support.postgres import fresh_database, postgres_server
 from tests.support.rabbitmq import rabbitmq_server
 from tests.support.rabbitmq_servers import Rabbit

@@ -9,8 +9,8 @@ import uuid
 from collections.abc import AsyncIterable, Sequence
 from pathlib import Path
 
-from broker.documents import archive_line
-from broker.store.retired import Bygone, Retired
+from broker.representations import archive_line
+from broker.store.partitions.detached import Detached, DetachedSignal
 
 
 class Archive:
@@ -36,13 +36,13 @@ class Archive:
         probe.write_bytes(b"")
         probe.unlink()
 
-    async def keep(self, retired: Retired, pages: AsyncIterable[Sequence[Bygone]]) -> None:
-        """Write all *pages* of *retired* to its file, replacing what an attempt before left; without any there is none.
+    async def keep(self, detached: Detached, pages: AsyncIterable[Sequence[DetachedSignal]]) -> None:
+        """Write all *pages* of *detached* to its file, replacing what an attempt before left; without any there is none.
 
         Raises:
             OSError: They could not be written; nothing but a temporary file may be left of them.
         """
-        path = self._directory / f"signals-{retired.first_id}-{retired.last_id}.{retired.number}.jsonl.gz"
+        path = self._directory / f"signals-{detached.first_id}-{detached.last_id}.{detached.number}.jsonl.gz"
         for left in self._directory.glob(f".{path.name}.*"):  # by a process that was killed, or hangs
             left.unlink(missing_ok=True)
         unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
@@ -53,7 +53,7 @@ class Archive:
             unfinished.unlink(missing_ok=True)
 
 
-async def _write_pages(path: Path, pages: AsyncIterable[Sequence[Bygone]]) -> int:
+async def _write_pages(path: Path, pages: AsyncIterable[Sequence[DetachedSignal]]) -> int:
     """Write a file that is safe on the disk; return how many signals are in it."""
     count = 0
     with await asyncio.to_thread(path.open, "wb") as file:
@@ -65,8 +65,8 @@ async def _write_pages(path: Path, pages: AsyncIterable[Sequence[Bygone]]) -> in
     return count
 
 
-def _write(lines: gzip.GzipFile, page: Sequence[Bygone]) -> None:
-    lines.writelines(archive_line(bygone.signal, bygone.deliveries) for bygone in page)
+def _write(lines: gzip.GzipFile, page: Sequence[DetachedSignal]) -> None:
+    lines.writelines(archive_line(detached_signal.signal, detached_signal.deliveries) for detached_signal in page)
 
 
 def _publish(unfinished: Path, path: Path) -> None:

@@ -12,7 +12,7 @@ import structlog
 
 from broker import metrics
 from broker.errors import StoreUnavailable, TransportError
-from broker.store.database import DataError
+from broker.store.postgres.database import DataError
 from broker.transport import Inbox, Received, Settlement, Transport
 
 Handler = Callable[[Sequence[Received]], Awaitable[Sequence[Settlement]]]

@@ -12,14 +12,26 @@ from functools import partial
 import structlog
 
 from broker import metrics
+from broker.admission import Refusal
 from broker.circuits import Phase
 from broker.coalescing import Coalescer
-from broker.deliveries import DELETED, GONE, VERDICTS, Due, Outcome, Reason, Result, State, Step, Verdict, next_pause
-from broker.gates import Refusal
+from broker.deliveries import (
+    DELETED,
+    GONE,
+    VERDICTS,
+    DeliveryState,
+    DueAttempt,
+    Outcome,
+    Reason,
+    Result,
+    Step,
+    Verdict,
+    next_pause,
+)
 from broker.messages import Undecodable, read_due
 from broker.settings import Settings
-from broker.store.deliveries import Claimed, DeliveryStore, Ended
-from broker.store.gates import Finished, GateStore, concerns_gate
+from broker.store.deliveries.admission import AdmissionStore, Finished, concerns_gate
+from broker.store.deliveries.deliveries import Claimed, DeliveryStore, Ended
 from broker.subscriptions import Kind
 from broker.topology import ATTEMPT, SLOW
 from broker.transport import Received, Settlement, Transport
@@ -54,7 +66,7 @@ class Deliverer:
         self,
         transport: Transport,
         deliveries: DeliveryStore,
-        gates: GateStore,
+        gates: AdmissionStore,
         targets: Mapping[Kind, Target],
         settings: Settings,
         *,
@@ -63,13 +75,13 @@ class Deliverer:
     ) -> None:
         self._transport = transport
         self._deliveries = deliveries
-        self._gates = gates
+        self._admission = gates
         self._targets = targets
         self._settings = settings
         self._queues = queues
         self._concurrency = concurrency
-        self._claims: Coalescer[tuple[Due, bool], Claimed | None] = Coalescer(self._claim)
-        self._admissions: Coalescer[tuple[Due, bool], Claimed | Refusal | None] = Coalescer(self._admit)
+        self._claims: Coalescer[tuple[DueAttempt, bool], Claimed | None] = Coalescer(self._claim)
+        self._admissions: Coalescer[tuple[DueAttempt, bool], Claimed | Refusal | None] = Coalescer(self._admit)
         self._ends: Coalescer[Ended, None] = Coalescer(deliveries.finish)
         self._gated_ends: Coalescer[Ended, Finished] = Coalescer(self._finish)
         self._fast_lane = FastLane(concurrency)
@@ -102,7 +114,7 @@ class Deliverer:
                 await self._deliver(due, again=message.redelivered)
         return Settlement.ACK
 
-    async def _deliver(self, due: Due, *, again: bool) -> None:
+    async def _deliver(self, due: DueAttempt, *, again: bool) -> None:
         claimed = await self._claims.submit((due, again)) or await self._admissions.submit((due, again))
         match claimed:
             case None:
@@ -115,14 +127,14 @@ class Deliverer:
             case Claimed():
                 await self._end(await self._attempt(claimed))
 
-    async def _claim(self, batch: list[tuple[Due, bool]]) -> list[Claimed | None]:
+    async def _claim(self, batch: list[tuple[DueAttempt, bool]]) -> list[Claimed | None]:
         return await self._deliveries.claim(
-            batch, timeout=self._settings.webhook_timeout, grace=self._settings.republish_after
+            batch, timeout=self._settings.webhook_timeout, grace=self._settings.rescue_after
         )
 
-    async def _admit(self, batch: list[tuple[Due, bool]]) -> list[Claimed | Refusal | None]:
-        return await self._gates.admit(
-            batch, timeout=self._settings.webhook_timeout, grace=self._settings.republish_after
+    async def _admit(self, batch: list[tuple[DueAttempt, bool]]) -> list[Claimed | Refusal | None]:
+        return await self._admission.admit(
+            batch, timeout=self._settings.webhook_timeout, grace=self._settings.rescue_after
         )
 
     async def _end(self, ended: Ended) -> None:
@@ -132,18 +144,18 @@ class Deliverer:
             return
         finished = await self._gated_ends.submit(ended)
         _tell_finished(ended, finished)
-        await self._dispatch(finished.dues)
+        await self._dispatch(finished.due_attempts)
 
     async def _finish(self, batch: list[Ended]) -> list[Finished]:
-        return await self._gates.finish(batch, look_after=self._settings.republish_after)
+        return await self._admission.finish(batch, rescue_after=self._settings.rescue_after)
 
-    async def _dispatch(self, dues: Sequence[Due]) -> None:
-        await dispatch(self._transport, dues, timeout=self._settings.confirm_timeout)
+    async def _dispatch(self, due_attempts: Sequence[DueAttempt]) -> None:
+        await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)
 
     async def _attempt(self, claimed: Claimed) -> Ended:
-        terms, started_at = claimed.subscription.terms, datetime.now(UTC)
+        spec, started_at = claimed.subscription.spec, datetime.now(UTC)
         steps = [await self._step(claimed)]
-        while steps[-1].result.outcome is Outcome.SUCCEEDED and claimed.step + 1 < len(terms.targets):
+        while steps[-1].result.outcome is Outcome.SUCCEEDED and claimed.step + 1 < len(spec.targets):
             claimed = replace(claimed, step=claimed.step + 1)
             steps.append(await self._step(claimed))
         result = steps[-1].result
@@ -159,7 +171,7 @@ class Deliverer:
             address=steps[-1].address,
             in_line=claimed.in_line,
             passed=claimed.passed,
-            steps=tuple(steps) if terms.in_steps else (),
+            steps=tuple(steps) if spec.in_steps else (),
         )
         _tell(claimed, ended)
         return ended
@@ -168,7 +180,7 @@ class Deliverer:
         target, start = claimed.target, time.perf_counter()
         try:
             result = await self._targets[target.kind].deliver(
-                claimed, timeout=claimed.subscription.terms.timeout or self._settings.webhook_timeout
+                claimed, timeout=claimed.subscription.spec.timeout or self._settings.webhook_timeout
             )
         except Exception as error:
             log.exception("attempt.failed", delivery_id=claimed.due.delivery_id)
@@ -181,23 +193,23 @@ class Deliverer:
         )
 
 
-def _judge(claimed: Claimed, result: Result) -> tuple[State, timedelta | None, str | None]:
+def _judge(claimed: Claimed, result: Result) -> tuple[DeliveryState, timedelta | None, str | None]:
     """Return what *result* makes of the delivery, how long it is parked, if it is, and why it is not delivered."""
     match VERDICTS[result.outcome]:
         case Verdict.DELIVERED:
-            return State.DELIVERED, None, None
+            return DeliveryState.DELIVERED, None, None
         case Verdict.GIVEN_UP:
-            return State.DEAD, None, f"given up: {result.error}"
+            return DeliveryState.DEAD, None, f"given up: {result.error}"
         case Verdict.DISABLED:
-            return State.DEAD, None, GONE
+            return DeliveryState.DEAD, None, GONE
     attempt = claimed.due.attempt - claimed.redriven
-    pause = next_pause(claimed.subscription.terms.schedule, attempt, result)
+    pause = next_pause(claimed.subscription.spec.schedule, attempt, result)
     if pause is None:
-        return State.DEAD, None, f"the last attempt failed: {result.error or result.outcome.value}"
-    return State.PARKED, pause, Reason.RETRY
+        return DeliveryState.DEAD, None, f"the last attempt failed: {result.error or result.outcome.value}"
+    return DeliveryState.PARKED, pause, Reason.RETRY
 
 
-def _tell_refused(due: Due, refusal: Refusal) -> None:
+def _tell_refused(due: DueAttempt, refusal: Refusal) -> None:
     metrics.HELD_BACK.labels("disabled" if refusal.final else str(refusal.reason)).inc()
     log.debug(
         "delivery.held_back",
@@ -225,11 +237,11 @@ def _tell(claimed: Claimed, ended: Ended) -> None:
     metrics.ATTEMPTS.labels(kind, ended.result.outcome.value).inc()
     metrics.ATTEMPT_SECONDS.labels(kind).observe(ended.duration.total_seconds())
     match ended.state:
-        case State.DELIVERED:
+        case DeliveryState.DELIVERED:
             metrics.DELIVERED.labels(kind).inc()
             lag = ended.started_at + ended.duration - claimed.signal.created_at
             metrics.DELIVERY_LAG.labels(kind).observe(max(0.0, lag.total_seconds()))
-        case State.PARKED:
+        case DeliveryState.PARKED:
             metrics.PARKED.labels(kind).inc()
         case _:
             metrics.DEAD.labels(kind).inc()

@@ -10,7 +10,7 @@ from datetime import timedelta
 import structlog
 
 from broker import metrics
-from broker.deliveries import Due
+from broker.deliveries import DueAttempt
 from broker.errors import Unconfirmed, Unroutable
 from broker.messages import due_message
 from broker.topology import DELIVERIES, is_of_app
@@ -22,7 +22,7 @@ _WINDOW = 1000
 log = structlog.get_logger()
 
 
-async def dispatch(transport: Transport, dues: Sequence[Due], *, timeout: timedelta) -> None:
+async def dispatch(transport: Transport, due_attempts: Sequence[DueAttempt], *, timeout: timedelta) -> None:
     """Publish one message per due attempt, pipelined; return once all are confirmed.
 
     One whose queue is not there, or is an app's and does not take it, holds up nobody: its delivery stays pending, and
@@ -33,8 +33,8 @@ async def dispatch(transport: Transport, dues: Sequence[Due], *, timeout: timede
     """
     left: Counter[str] = Counter()
     why: dict[str, str] = {}
-    for start in range(0, len(dues), _WINDOW):
-        window = dues[start : start + _WINDOW]
+    for start in range(0, len(due_attempts), _WINDOW):
+        window = due_attempts[start : start + _WINDOW]
         failures = await asyncio.gather(
             *(
                 transport.publish(due_message(due), exchange=DELIVERIES, routing_key=due.queue, timeout=timeout)

@@ -12,7 +12,7 @@ from broker import metrics
 from broker.messages import Undecodable, read_signal
 from broker.settings import Settings
 from broker.signals import Signal
-from broker.store.signals import SignalStore
+from broker.store.signals.signals import SignalStore
 from broker.topology import RECORD
 from broker.transport import Received, Settlement, Transport
 from workers.consumer import Consumer
@@ -62,7 +62,7 @@ class Recorder:
     async def _record(self, signals: Sequence[Signal]) -> None:
         """Record *signals* and publish what is due of them, in as many steps as that takes."""
         while signals:
-            recorded = await self._signals.record(signals, look_after=self._settings.republish_after)
-            await dispatch(self._transport, recorded.dues, timeout=self._settings.confirm_timeout)
-            metrics.MATCHED.inc(len(recorded.dues))
+            recorded = await self._signals.record(signals, rescue_after=self._settings.rescue_after)
+            await dispatch(self._transport, recorded.due_attempts, timeout=self._settings.confirm_timeout)
+            metrics.MATCHED.inc(len(recorded.due_attempts))
             signals = recorded.left

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from broker.documents import signal_json, signal_members
-from broker.store.deliveries import Claimed
+from broker.representations import signal_json, signal_members
+from broker.store.deliveries.deliveries import Claimed
 from broker.subscriptions import Method, Target
 from broker.templates import JSON, is_template, render_body, render_header, render_url
 

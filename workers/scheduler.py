@@ -9,14 +9,14 @@ from datetime import timedelta
 import structlog
 
 from broker import metrics
-from broker.deliveries import Due
+from broker.deliveries import DueAttempt
 from broker.errors import StoreUnavailable, TransportError, Unroutable
 from broker.publishing import publish_to_all
 from broker.settings import Settings
-from broker.store.deliveries import DeliveryStore
-from broker.store.holds import HoldStore
-from broker.store.lines import LineStore
-from broker.store.signals import SignalStore
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.ordering import OrderingStore
+from broker.store.deliveries.pausing import PausingStore
+from broker.store.signals.signals import SignalStore
 from broker.topology import ATTEMPT, RECORD, SLOW, attempt_queue, dead_letters
 from broker.transport import Transport
 from workers.dispatch import dispatch
@@ -51,14 +51,14 @@ class Scheduler:
         transport: Transport,
         *,
         deliveries: DeliveryStore,
-        holds: HoldStore,
-        lines: LineStore,
+        pausing: PausingStore,
+        lines: OrderingStore,
         signals: SignalStore,
         settings: Settings,
     ) -> None:
         self._transport = transport
         self._deliveries = deliveries
-        self._holds = holds
+        self._pausing = pausing
         self._lines = lines
         self._signals = signals
         self._settings = settings
@@ -86,14 +86,14 @@ class Scheduler:
 
     async def release(self) -> int:
         """Publish parked deliveries whose pause is over; return how many."""
-        dues = await self._deliveries.release(limit=_LIMIT, look_after=self._settings.republish_after)
-        await self._publish(dues)
-        return len(dues)
+        due_attempts = await self._deliveries.release(limit=_LIMIT, rescue_after=self._settings.rescue_after)
+        await self._publish(due_attempts)
+        return len(due_attempts)
 
     async def let_go_on(self) -> None:
         """Publish what was held, and let be told when to go on what was held during a pause."""
-        await self._publish(await self._holds.sweep(look_after=self._settings.republish_after))
-        await self._publish(await self._lines.sweep(look_after=self._settings.republish_after))
+        await self._publish(await self._pausing.sweep(rescue_after=self._settings.rescue_after))
+        await self._publish(await self._lines.sweep(rescue_after=self._settings.rescue_after))
 
     async def count(self) -> None:
         """Every few seconds, measure what is held and look at the books, and forget what nobody needs any more."""
@@ -101,9 +101,9 @@ class Scheduler:
         if now - self._counted < _COUNTING.total_seconds():
             return
         self._counted = now
-        await self._holds.forget()
+        await self._pausing.forget()
         await self.forget_expected()
-        circuits, seconds = await self._holds.census()
+        circuits, seconds = await self._pausing.census()
         metrics.CIRCUITS.set(circuits)
         metrics.OLDEST_HELD.set(seconds)
         books = await self._deliveries.ledger()
@@ -138,18 +138,18 @@ class Scheduler:
         return max(repaired, default=0)
 
     async def _repair(self, app: str) -> int:
-        dues = await self._deliveries.repair(app, limit=_LIMIT, look_after=self._settings.republish_after)
-        await self._publish(dues)
-        metrics.REPAIRED.inc(len(dues))
-        log.warning("deliveries.repaired", deliveries=len(dues), **({"app": app} if app else {}))
-        return len(dues)
+        due_attempts = await self._deliveries.repair(app, limit=_LIMIT, rescue_after=self._settings.rescue_after)
+        await self._publish(due_attempts)
+        metrics.REPAIRED.inc(len(due_attempts))
+        log.warning("deliveries.repaired", deliveries=len(due_attempts), **({"app": app} if app else {}))
+        return len(due_attempts)
 
     async def publish_scheduled(self) -> int:
         """Publish scheduled signals whose moment has come to the taps; return how many.
 
         What is not confirmed, or was not noted to be, is published again. The recorder, who knows them, drops them.
         """
-        due, expired = await self._signals.take_scheduled(limit=_SIGNALS, look_after=self._settings.republish_after)
+        due, expired = await self._signals.take_scheduled(limit=_SIGNALS, rescue_after=self._settings.rescue_after)
         timeout = self._settings.confirm_timeout
         failures = await asyncio.gather(
             *(publish_to_all(self._transport, signal, timeout=timeout) for signal in due), return_exceptions=True
@@ -172,5 +172,5 @@ class Scheduler:
             return _COUNTED  # as good as full: nothing can be published there
         return sum(depths)
 
-    async def _publish(self, dues: list[Due]) -> None:
-        await dispatch(self._transport, dues, timeout=self._settings.confirm_timeout)
+    async def _publish(self, due_attempts: list[DueAttempt]) -> None:
+        await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)

@@ -11,8 +11,8 @@ from broker.deliveries import Outcome, Result
 from broker.errors import Nacked, Unavailable, Unconfirmed, Unrenderable, Unroutable
 from broker.messages import signal_message
 from broker.secrets import SecretBox
-from broker.store.deliveries import Claimed
-from broker.store.webhook_keys import WebhookKeyStore
+from broker.store.administration.webhook_keys import WebhookKeyStore
+from broker.store.deliveries.deliveries import Claimed
 from broker.subscriptions import Scheme
 from broker.transport import Transport
 from workers.requests import compose

@@ -9,18 +9,20 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
-from broker.deliveries import Due
+from broker.deliveries import DueAttempt
 from broker.filters import Filter, parse_filter
 from broker.names import is_pattern
-from broker.signals import Scope, Signal, Source, State, Throw
-from broker.store.database import Row
-from broker.subscriptions import HeadOfLine, Kind, Method, Scheme, Subscription, Target, Terms
+from broker.signals import Scope, Signal, SignalState, Source, Throw
+from broker.store.postgres.database import Row
+from broker.subscriptions import HeadOfLine, Kind, Method, Scheme, Subscription, SubscriptionSpec, Target
 from broker.topology import attempt_queue
 
 
-def read_due(rows: Sequence[Row]) -> list[Due]:
+def read_due(rows: Sequence[Row]) -> list[DueAttempt]:
     """Return the attempts that are due in *rows* of ``signal_id``, ``subscription_id``, ``attempt`` and ``app``."""
-    return [Due(row["signal_id"], row["subscription_id"], row["attempt"], attempt_queue(row["app"])) for row in rows]
+    return [
+        DueAttempt(row["signal_id"], row["subscription_id"], row["attempt"], attempt_queue(row["app"])) for row in rows
+    ]
 
 
 def read_signal(row: Row) -> Signal:
@@ -28,7 +30,7 @@ def read_signal(row: Row) -> Signal:
     return Signal(
         id=row["id"],
         created_at=row["created_at"],
-        state=State(row["state"]),
+        state=SignalState(row["state"]),
         throw=Throw(
             name=row["name"],
             payload=row["payload"].encode(),
@@ -36,7 +38,7 @@ def read_signal(row: Row) -> Signal:
             scope=Scope(row["scope"]),
             tenant_id=row["tenant_id"],
             execution_id=row["execution_id"],
-            reach=None if row["reach"] is None else tuple(json.loads(row["reach"])),
+            audience=None if row["reach"] is None else tuple(json.loads(row["reach"])),
             source=Source(row["source"]),
             source_id=row["source_id"],
             token_id=row["token_id"],
@@ -53,7 +55,7 @@ def read_subscription(row: Row) -> Subscription:
     """Return the subscription in a row of ``subscriptions``."""
     return Subscription(
         id=row["id"],
-        terms=Terms(
+        spec=SubscriptionSpec(
             name=row["name"],
             targets=_read_targets(row),
             tenant_id=row["tenant_id"],
@@ -99,26 +101,26 @@ def _read_target(columns: Mapping[str, Any]) -> Target:
     )
 
 
-def terms_columns(terms: Terms) -> dict[str, object]:
-    """Return the columns of ``subscriptions`` that hold *terms*."""
+def spec_columns(spec: SubscriptionSpec) -> dict[str, object]:
+    """Return the columns of ``subscriptions`` that hold *spec*."""
     return {
-        "name": terms.name,
-        "is_pattern": is_pattern(terms.name),
-        "tenant_id": terms.tenant_id,
-        "execution_id": terms.execution_id,
-        "once": terms.once,
-        **_target_columns(terms.target),
-        "steps": [_target_columns(target) | {"description": target.description} for target in terms.targets]
-        if terms.in_steps
+        "name": spec.name,
+        "is_pattern": is_pattern(spec.name),
+        "tenant_id": spec.tenant_id,
+        "execution_id": spec.execution_id,
+        "once": spec.once,
+        **_target_columns(spec.target),
+        "steps": [_target_columns(target) | {"description": target.description} for target in spec.targets]
+        if spec.in_steps
         else None,
-        "filter": None if terms.filter is None else terms.filter.document,
-        "ordered": terms.ordered,
-        "head_of_line": terms.head_of_line.value,
-        "schedule": [pause.total_seconds() for pause in terms.schedule],
-        "timeout": None if terms.timeout is None else terms.timeout.total_seconds(),
-        "max_in_flight": terms.max_in_flight,
-        "max_per_second": terms.max_per_second,
-        "description": terms.description,
+        "filter": None if spec.filter is None else spec.filter.document,
+        "ordered": spec.ordered,
+        "head_of_line": spec.head_of_line.value,
+        "schedule": [pause.total_seconds() for pause in spec.schedule],
+        "timeout": None if spec.timeout is None else spec.timeout.total_seconds(),
+        "max_in_flight": spec.max_in_flight,
+        "max_per_second": spec.max_per_second,
+        "description": spec.description,
     }
 
 

@@ -11,8 +11,8 @@ from typing import Any, Concatenate, ParamSpec
 from broker.access import Permission, Principal
 from broker.errors import ConfigurationError
 from broker.settings import Settings
-from broker.store.database import Database
-from broker.store.schema import NEEDED, revision, upgrade
+from broker.store.postgres.database import Database
+from broker.store.postgres.schema import NEEDED, revision, upgrade
 from broker.topology import TOPOLOGY
 from broker.transport import Transport
 from deploy.cli.backends import EMBEDDED, open_transport, settings_with_logs, store_url

@@ -16,8 +16,8 @@ from broker.errors import ConfigurationError
 from broker.logs import configure_logs
 from broker.secrets import SecretBox, load_or_make_key
 from broker.settings import Settings, read_settings, unknown_variables
-from broker.store.database import Database
-from broker.store.embedded import embedded_postgres
+from broker.store.postgres.database import Database
+from broker.store.postgres.embedded import embedded_postgres
 from broker.transport import Transport
 
 EMBEDDED = "embedded:"

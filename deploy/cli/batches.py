@@ -14,8 +14,8 @@ import click
 from broker.access import ADMINISTRATOR
 from broker.errors import InvalidField, SignalBrokerError
 from broker.jsontext import read
-from broker.store.lines import LineStore
-from broker.store.signals import SignalStore
+from broker.store.deliveries.ordering import OrderingStore
+from broker.store.signals.signals import SignalStore
 from deploy.cli.admin import Admin
 from deploy.cli.output import show_one
 from gateway.intake import Intake
@@ -34,7 +34,7 @@ async def throw_lines(admin: Admin, file: BinaryIO, *, key: str | None, as_json:
     """
     outcomes: list[int | str] = []
     lines = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
-    signals, ordered = SignalStore(admin.database), LineStore(admin.database)
+    signals, ordered = SignalStore(admin.database), OrderingStore(admin.database)
     async with admin.transport() as transport, Intake(transport, signals, ordered, admin.settings) as intake:
         throw = _Thrower(intake, key, admin.settings.max_body_bytes).throw
         size = _size(file) if sys.stderr.isatty() else 0

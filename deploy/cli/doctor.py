@@ -11,15 +11,15 @@ from typing import Literal
 
 import click
 
-from broker.deliveries import State
+from broker.deliveries import DeliveryState
 from broker.errors import SignalBrokerError, TransportError, Unroutable
 from broker.settings import Settings
-from broker.store.blocks import BlockStore
-from broker.store.database import Database
-from broker.store.deliveries import DeliveryStore, Ledger
-from broker.store.retired import RetiredStore
-from broker.store.schema import NEEDED, revision
-from broker.store.subscriptions import SubscriptionStore
+from broker.store.deliveries.deliveries import DeliveryStore, Ledger
+from broker.store.partitions.detached import DetachedStore
+from broker.store.partitions.partitions import PartitionStore
+from broker.store.postgres.database import Database
+from broker.store.postgres.schema import NEEDED, revision
+from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.topology import ATTEMPT, RECORD, SLOW, TOPOLOGY, attempt_queue, dead_letters
 from broker.transport import Message, Transport
 from deploy.cli.backends import open_secrets, open_transport, settings_with_logs, store_url
@@ -118,7 +118,7 @@ def _judge_books(books: Ledger) -> Finding:
 
 
 def _judge_dead(books: Ledger) -> Finding:
-    dead = books.states[State.DEAD]
+    dead = books.states[DeliveryState.DEAD]
     if dead:
         return Finding(
             "warn", "deliveries", f"{dead} are dead: see why at /v1/deliveries?state=dead, then redrive them"
@@ -127,21 +127,23 @@ def _judge_dead(books: Ledger) -> Finding:
 
 
 async def _judge_retention(database: Database, retention: timedelta | None) -> Finding:
-    if not await BlockStore(database).ahead():
-        return Finding("warn", "retention", "no block is ready for the signals to come: does a scheduler run?")
-    store = RetiredStore(database)
+    if not await PartitionStore(database).ahead():
+        return Finding("warn", "retention", "no partition is ready for the signals to come: does a scheduler run?")
+    store = DetachedStore(database)
     left = [one for one in await store.all() if datetime.now(UTC) - one.retired_at > _OVERDUE]
     due = [] if retention is None else await store.due(retention + _OVERDUE)
-    whole = [block for block in due if block.emptied_at is None]
+    whole = [partition for partition in due if partition.emptied_at is None]
     if left:
         return Finding(
-            "warn", "retention", f"{len(left)} emptied blocks wait to be archived and dropped: see the scheduler's log"
+            "warn",
+            "retention",
+            f"{len(left)} emptied partitions wait to be archived and dropped: see the scheduler's log",
         )
     if whole:
         return Finding(
             "warn",
             "retention",
-            f"{len(whole)} blocks are older than the retention and not emptied: much in them is owed still"
+            f"{len(whole)} partitions are older than the retention and not emptied: much in them is owed still"
             " (/v1/deliveries?state=parked, or dead), or see the scheduler's log",
         )
     return Finding("ok", "retention", "no signal is kept too long" if retention else "signals are kept for ever")

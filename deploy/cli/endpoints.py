@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from broker.endpoints import Endpoint, check_endpoint_name
-from broker.store.database import Conflict
-from broker.store.endpoints import EndpointStore
+from broker.store.administration.endpoints import EndpointStore
+from broker.store.postgres.database import Conflict
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
 from deploy.cli.endpoint_tokens import create_token, found, token
 from deploy.cli.output import as_json, example, show_many, show_one
 from gateway.bodies import validate
-from gateway.unleash.answers import endpoint_document
-from gateway.unleash.documents import EndpointRequest, EndpointTokenRequest
+from gateway.unleash.answers import render_endpoint
+from gateway.unleash.schemas import EndpointRequest, EndpointTokenRequest
 
 
 @click.group()
@@ -44,7 +44,7 @@ async def create(admin: Admin, *, name: str, description: str | None, token_name
     except Conflict:
         raise click.ClickException(f"there is a signal endpoint {name!r} already") from None
     made, value = (None, None) if wanted_token is None else await create_token(admin, created, wanted_token)
-    document = endpoint_document(created, [made] if made else [], f"/api/signal-endpoint/{created.name}")
+    document = render_endpoint(created, [made] if made else [], f"/api/signal-endpoint/{created.name}")
     shown = document.model_dump(mode="json", by_alias=True) | {"token": value}
     show_one(shown, "id", "name", "description", "url", "token", as_json=as_json)
 
@@ -58,7 +58,7 @@ async def list_(admin: Admin, *, as_json: bool) -> None:
     listed = await endpoints.all()
     tokens = await endpoints.tokens([one.id for one in listed])
     documents = []
-    for document in (endpoint_document(one, tokens) for one in listed):
+    for document in (render_endpoint(one, tokens) for one in listed):
         shown = document.model_dump(mode="json", by_alias=True)
         if not as_json:
             shown["tokens"] = [token["name"] for token in shown["tokens"]]
@@ -125,5 +125,5 @@ async def _show(admin: Admin, name: str, endpoint: Endpoint | None, *, as_json: 
     if endpoint is None:
         raise click.ClickException(f"there is no signal endpoint {name!r} any more")
     tokens = await EndpointStore(admin.database).tokens([endpoint.id])
-    document = endpoint_document(endpoint, tokens, f"/api/signal-endpoint/{endpoint.name}")
+    document = render_endpoint(endpoint, tokens, f"/api/signal-endpoint/{endpoint.name}")
     show_one(document, "id", "name", "enabled", "description", "url", as_json=as_json)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from broker.store.deliveries import DeliveryStore
+from broker.store.deliveries.deliveries import DeliveryStore
 from broker.topology import RECORD
 from deploy.cli.admin import Admin, with_store
 from deploy.cli.output import as_json, example, show_one
-from gateway.native.answers import ledger_document
+from gateway.native.answers import render_ledger
 
 
 @click.command(epilog=example("signal-broker ledger --subscription 3"))
@@ -20,7 +20,7 @@ async def ledger(admin: Admin, *, subscription: int | None, as_json: bool) -> No
     books = await DeliveryStore(admin.database).ledger(subscription)
     async with admin.transport() as transport:
         awaiting = await transport.depth(RECORD, timeout=admin.settings.confirm_timeout)
-    document = ledger_document(books, awaiting).model_dump(mode="json", by_alias=True)
+    document = render_ledger(books, awaiting).model_dump(mode="json", by_alias=True)
     if not as_json:
         document |= document["deliveries"]
     members = ("awaitingRecord", "recorded", "matched", *document["deliveries"], "unaccounted")

@@ -8,13 +8,13 @@ import click
 
 from broker.access import Permission, Principal
 from broker.settings import Settings
-from broker.store.access import AccessStore
-from broker.store.schema import upgrade
-from deploy.cli.apps import load_apps
+from broker.store.administration.tokens import AccessStore
+from broker.store.postgres.schema import upgrade
 from deploy.cli.backends import allow_loopback, settings_with_logs, sole_user, store_url
+from deploy.cli.handler_apps import load_apps
 from deploy.cli.loop import run_async
 from deploy.cli.output import example
-from deploy.cli.parts import Parts
+from deploy.cli.runtime import Runtime
 from deploy.cli.serve import GATEWAY, HANDLERS, WORKERS, serve
 from workers.handlers import Handlers
 
@@ -49,7 +49,7 @@ async def _run(settings: Settings, url: str, apps: Mapping[str, Handlers]) -> No
     await serve(settings, url, [GATEWAY, *WORKERS], _announce, apps)
 
 
-async def _announce(parts: Parts, url: str) -> None:
+async def _announce(parts: Runtime, url: str) -> None:
     """Print how to begin. The first start makes an admin token, and shows it this once."""
     access = AccessStore(parts.database)
     if parts.settings.admin_token is not None:
@@ -72,7 +72,7 @@ async def _announce(parts: Parts, url: str) -> None:
     )
 
 
-async def _say_ready(_parts: Parts, url: str) -> None:
+async def _say_ready(_parts: Runtime, url: str) -> None:
     print(f"ready {url}", flush=True)
 
 

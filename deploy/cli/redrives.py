@@ -5,18 +5,18 @@ from __future__ import annotations
 import click
 
 from broker.audit import AuditType
-from broker.deliveries import Outcome, State, parse_delivery_id
+from broker.deliveries import DeliveryState, Outcome, parse_delivery_id
 from broker.limits import Pace
-from broker.store.audit import AuditStore
-from broker.store.deliveries import DeliveryStore
-from broker.store.redrives import RedriveStore
+from broker.store.administration.audit import AuditStore
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.redrives import RedriveStore
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
+from deploy.cli.bulk import do_all, selection
 from deploy.cli.output import as_json, example, show_one
-from deploy.cli.selections import do_all, selection
 from gateway.bodies import validate
-from gateway.documents.deliveries import RedriveRequest
-from gateway.native.answers import delivery_document
-from gateway.native.selections import read_sought, selection_snapshot
+from gateway.native.answers import render_delivery
+from gateway.native.bulk import bulk_snapshot, read_signal_filter
+from gateway.schemas.deliveries import RedriveRequest
 
 
 @click.command(
@@ -61,10 +61,10 @@ async def redrive(
         await _redrive_one(admin, delivery_id, as_json=as_json)
         return
     wanted = validate(RedriveRequest, {**asked, "perSecond": per_second, "dryRun": dry_run})
-    sought = read_sought(wanted, COMMAND_LINE)
+    sought = read_signal_filter(wanted, COMMAND_LINE)
     if not dry_run:
         await AuditStore(admin.database).note(
-            COMMAND_LINE, AuditType.DELIVERIES_REDRIVEN, subscription or 0, after=selection_snapshot(wanted)
+            COMMAND_LINE, AuditType.DELIVERIES_REDRIVEN, subscription or 0, after=bulk_snapshot(wanted)
         )
     chunks = RedriveStore(admin.database).redrive(
         sought,
@@ -86,11 +86,11 @@ async def _redrive_one(admin: Admin, delivery_id: str, *, as_json: bool) -> None
     row = await deliveries.get(key)
     if row is None:
         raise click.ClickException(f"there is no delivery {delivery_id}")
-    if row["state"] == State.DEAD and row["hopeless"] is not None:
+    if row["state"] == DeliveryState.DEAD and row["hopeless"] is not None:
         raise click.ClickException(f"delivery {delivery_id} would not be attempted: {row['hopeless']}")
     redriven = await deliveries.redrive(key)
     row = await deliveries.get(key)
     assert row is not None  # noqa: S101  (it was there just now)
     if not redriven:
         raise click.ClickException(f"delivery {delivery_id} is {row['state']}; only a dead one can be redriven")
-    show_one(delivery_document(row), "id", "state", "attempts", "dueAt", as_json=as_json)
+    show_one(render_delivery(row), "id", "state", "attempts", "dueAt", as_json=as_json)

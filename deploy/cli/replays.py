@@ -6,16 +6,16 @@ import click
 
 from broker.audit import AuditType
 from broker.limits import Pace
-from broker.store.audit import AuditStore
-from broker.store.replays import ReplayStore
-from broker.store.subscriptions import SubscriptionStore
+from broker.store.administration.audit import AuditStore
+from broker.store.deliveries.replays import ReplayStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
+from deploy.cli.bulk import do_all, selection
 from deploy.cli.output import as_json, example, show_one
-from deploy.cli.selections import do_all, selection
 from gateway.bodies import validate
-from gateway.documents.subscriptions import ReplayRequest
+from gateway.native.bulk import bulk_snapshot, read_signal_filter
 from gateway.native.replays import demand_receiving
-from gateway.native.selections import read_sought, selection_snapshot
+from gateway.schemas.subscriptions import ReplayRequest
 
 
 @click.command(
@@ -43,14 +43,14 @@ async def replay(
     Without --since it begins with the first signal that is kept. Repeating it delivers nothing twice.
     """
     wanted = validate(ReplayRequest, {**filters, "perSecond": per_second, "dryRun": dry_run})
-    sought = read_sought(wanted, COMMAND_LINE)
+    sought = read_signal_filter(wanted, COMMAND_LINE)
     subscription = await SubscriptionStore(admin.database).get(subscription_id)
     if subscription is None:
         raise click.ClickException(f"there is no subscription {subscription_id}")
     demand_receiving(subscription)
     if not dry_run:
         await AuditStore(admin.database).note(
-            COMMAND_LINE, AuditType.SIGNALS_REPLAYED, subscription_id, after=selection_snapshot(wanted)
+            COMMAND_LINE, AuditType.SIGNALS_REPLAYED, subscription_id, after=bulk_snapshot(wanted)
         )
     chunks = ReplayStore(admin.database).replay(subscription_id, sought, Pace(per_second), dry_run=dry_run)
     count = await do_all(admin.database, sought, chunks, label="Replaying")

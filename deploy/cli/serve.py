@@ -13,22 +13,22 @@ from aiohttp import web
 
 from broker.egress import Guard
 from broker.settings import Settings
-from broker.store.deliveries import DeliveryStore
-from broker.store.gates import GateStore
-from broker.store.holds import HoldStore
-from broker.store.lines import LineStore
-from broker.store.signals import SignalStore
-from broker.store.subscriptions import SubscriptionStore
-from broker.store.webhook_keys import WebhookKeyStore
+from broker.store.administration.webhook_keys import WebhookKeyStore
+from broker.store.deliveries.admission import AdmissionStore
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.ordering import OrderingStore
+from broker.store.deliveries.pausing import PausingStore
+from broker.store.signals.signals import SignalStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import Kind
 from broker.topology import attempt_queue
-from deploy.cli.parts import Parts, open_parts, patiently
+from deploy.cli.runtime import Runtime, open_runtime, patiently
 from gateway.app import gateway_app
 from workers.deliverer import Deliverer
 from workers.handlers import Handlers
 from workers.handlers.worker import HandlerTarget, HandlerWorker
+from workers.partition_maintainer import PartitionMaintainer
 from workers.recorder import Recorder
-from workers.retention import Retention
 from workers.scheduler import Scheduler
 from workers.targets import QueueTarget, WebhookTarget
 from workers.webhook import WebhookClient, trust
@@ -37,7 +37,7 @@ GATEWAY = "gateway"
 WORKERS = ("recorder", "deliverer", "scheduler")
 HANDLERS = "handlers"
 
-Worker = Recorder | Deliverer | Scheduler | Retention | HandlerWorker
+Worker = Recorder | Deliverer | Scheduler | PartitionMaintainer | HandlerWorker
 
 log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ async def serve(
     settings: Settings,
     url: str,
     roles: Collection[str],
-    announce: Callable[[Parts, str], Awaitable[None]],
+    announce: Callable[[Runtime, str], Awaitable[None]],
     apps: Mapping[str, Handlers] | None = None,
 ) -> None:
     """Run *roles*, and the handlers of *apps*, until SIGTERM or SIGINT, then drain.
@@ -58,12 +58,12 @@ async def serve(
         ConfigurationError, StoreUnavailable, TransportError: The process could not start.
     """
     loop = asyncio.get_running_loop()
-    async with open_parts(settings, url) as parts:
+    async with open_runtime(settings, url) as parts:
         stopping = parts.health.stopping
         async with AsyncExitStack() as stack:
             workers = [await stack.enter_async_context(_worker(role, parts)) for role in WORKERS if role in roles]
             if Scheduler.name in roles:
-                workers.append(Retention(parts.database, parts.transport, settings))
+                workers.append(PartitionMaintainer(parts.database, parts.transport, settings))
             if apps:
                 workers.append(await _handlers(parts, apps))
                 roles = {*roles, HANDLERS}
@@ -82,7 +82,7 @@ async def serve(
 
 
 @asynccontextmanager
-async def _worker(role: str, parts: Parts) -> AsyncIterator[Worker]:
+async def _worker(role: str, parts: Runtime) -> AsyncIterator[Worker]:
     settings, transport = parts.settings, parts.transport
     signals, deliveries = SignalStore(parts.database), DeliveryStore(parts.database)
     match role:
@@ -92,8 +92,8 @@ async def _worker(role: str, parts: Parts) -> AsyncIterator[Worker]:
             yield Scheduler(
                 transport,
                 deliveries=deliveries,
-                holds=HoldStore(parts.database),
-                lines=LineStore(parts.database),
+                pausing=PausingStore(parts.database),
+                lines=OrderingStore(parts.database),
                 signals=signals,
                 settings=settings,
             )
@@ -104,19 +104,19 @@ async def _worker(role: str, parts: Parts) -> AsyncIterator[Worker]:
                 yield Deliverer(
                     transport,
                     deliveries,
-                    GateStore(parts.database),
+                    AdmissionStore(parts.database),
                     {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueTarget(transport)},
                     settings,
                     concurrency=settings.webhook_concurrency,
                 )
 
 
-async def _handlers(parts: Parts, apps: Mapping[str, Handlers]) -> HandlerWorker:
+async def _handlers(parts: Runtime, apps: Mapping[str, Handlers]) -> HandlerWorker:
     """Return the worker of *apps*, once their handlers are subscribed: whoever is ready misses nothing."""
     deliverer = Deliverer(
         parts.transport,
         DeliveryStore(parts.database),
-        GateStore(parts.database),
+        AdmissionStore(parts.database),
         {Kind.HANDLER: HandlerTarget(apps)},
         parts.settings,
         queues=[attempt_queue(app) for app in apps],
@@ -138,7 +138,7 @@ def _webhook_client(settings: Settings) -> WebhookClient:
 
 
 @asynccontextmanager
-async def _http(parts: Parts, *, gateway: bool) -> AsyncIterator[str]:
+async def _http(parts: Runtime, *, gateway: bool) -> AsyncIterator[str]:
     """Serve the gateway, or for a worker `/livez`, `/readyz` and `/metrics` only; yield the URL."""
     settings = parts.settings
     async with AsyncExitStack() as stack:

@@ -15,17 +15,17 @@ from broker.access import ADMINISTRATOR
 from broker.jsontext import read
 from broker.names import matches
 from broker.signals import Scope, Signal
-from broker.store.lines import LineStore
-from broker.store.signals import SignalStore
+from broker.store.deliveries.ordering import OrderingStore
+from broker.store.signals.signals import SignalStore
 from deploy.cli.admin import Admin, with_store
 from deploy.cli.batches import throw_lines
 from deploy.cli.output import as_json, example, printable, show_one
 from gateway.bodies import validate
-from gateway.documents.signals import SignalRequest
 from gateway.headers import make_key
 from gateway.intake import Intake
-from gateway.native.answers import signal_document
+from gateway.native.answers import render_signal
 from gateway.native.throws import read_throw
+from gateway.schemas.signals import SignalRequest
 
 _MEMBERS = {
     "tenant": "tenantId",
@@ -93,11 +93,11 @@ async def throw(
     wanted = replace(read_throw(ADMINISTRATOR, validate(SignalRequest, fields), b"{}"), payload=body)
     asked = "\0".join(("throw", *map(str, fields.values()))).encode() + b"\0" + body
     key = None if idempotency_key is None else make_key(idempotency_key, ADMINISTRATOR, asked)
-    signals, ordered = SignalStore(admin.database), LineStore(admin.database)
+    signals, ordered = SignalStore(admin.database), OrderingStore(admin.database)
     async with admin.transport() as transport, Intake(transport, signals, ordered, admin.settings) as intake:
         accepted = await intake.accept(wanted, key=key)
     if as_json:
-        click.echo(signal_document(accepted.signal))
+        click.echo(render_signal(accepted.signal))
         return
     shown = {"accepted": accepted.signal.id, "name": name, "scope": _whom(accepted.signal)}
     show_one(shown | {"replayed": accepted.replayed or None}, *shown, "replayed", as_json=False)
@@ -158,7 +158,7 @@ async def _follow(signals: SignalStore, after: int, stopping: asyncio.Event) -> 
 def _line(signal: Signal, *, as_json: bool) -> str:
     if as_json:
         # In JSON a line break can only stand between tokens.
-        return signal_document(signal).decode().replace("\n", " ").replace("\r", " ")
+        return render_signal(signal).decode().replace("\n", " ").replace("\r", " ")
     payload = printable(signal.throw.payload.decode())
     return f"{signal.id:>8}  {signal.created_at:%Y-%m-%d %H:%M:%S}  {signal.throw.name}  {_whom(signal)}  {payload}"
 

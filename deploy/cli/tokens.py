@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from broker.access import Permission
-from broker.store.access import AccessStore, Token
+from broker.store.administration.tokens import AccessStore, Token
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
 from deploy.cli.output import as_json, example, show_many, show_one
 from gateway.bodies import validate
-from gateway.documents.access import TokenRequest
-from gateway.native.answers import token_document
+from gateway.native.answers import render_token
 from gateway.native.requests import checked_token
+from gateway.schemas.access import TokenRequest
 
 _MEMBERS = ("id", "name", "permissions", "names", "tenants", "createdAt", "createdBy")
 
@@ -61,7 +61,7 @@ async def create(
         tenants=wanted.tenants,
         by=COMMAND_LINE,
     )
-    show_one(token_document(created, value), "id", "name", "permissions", "names", "tenants", "token", as_json=as_json)
+    show_one(render_token(created, value), "id", "name", "permissions", "names", "tenants", "token", as_json=as_json)
 
 
 @token.command("list", epilog=example("signal-broker token list"))
@@ -72,7 +72,7 @@ async def list_(admin: Admin, *, as_json: bool) -> None:
     access, tokens = AccessStore(admin.database), list[Token]()
     while page := await access.tokens(after_id=tokens[-1].id if tokens else 0, limit=1000):
         tokens += page
-    show_many([token_document(token) for token in tokens], *_MEMBERS, as_json=as_json)
+    show_many([render_token(token) for token in tokens], *_MEMBERS, as_json=as_json)
 
 
 @token.command(epilog=example("signal-broker token revoke 7"))

@@ -7,15 +7,15 @@ import sys
 import click
 
 from broker.access import Permission
-from broker.store.database import Conflict
-from broker.store.users import UserStore
+from broker.store.administration.users import UserStore
+from broker.store.postgres.database import Conflict
 from broker.users import hash_password
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
 from deploy.cli.output import as_json, example, show_one
 from gateway.bodies import validate
-from gateway.documents.access import UserRequest
-from gateway.native.answers import user_document
+from gateway.native.answers import render_user
 from gateway.native.requests import checked_user
+from gateway.schemas.access import UserRequest
 
 
 @click.group()
@@ -86,4 +86,4 @@ async def create(
         )
     except Conflict:
         raise click.ClickException(f"there is a user {name!r} already") from None
-    show_one(user_document(created), "id", "name", "permissions", "names", "tenants", "groups", as_json=as_json)
+    show_one(render_user(created), "id", "name", "permissions", "names", "tenants", "groups", as_json=as_json)

@@ -9,11 +9,10 @@ from broker.jsontext import encode
 from broker.names import check_id, matches
 from broker.settings import Settings
 from broker.signals import Scope, Source, Throw
-from broker.store.signals import Numbered
-from broker.store.subscriptions import SubscriptionStore
+from broker.store.signals.signals import Numbered
+from broker.store.subscriptions.subscriptions import SubscriptionStore
 from gateway.auth import Authenticator
 from gateway.camunda.dialect import ENGINE, answer, answering, caller, spellings
-from gateway.camunda.documents import CamundaSignal
 from gateway.camunda.errors import (
     CamundaError,
     MissingAuthorization,
@@ -24,6 +23,7 @@ from gateway.camunda.errors import (
     unknown_execution,
 )
 from gateway.camunda.requests import SignalRequest, check_headers, parse_signal
+from gateway.camunda.schemas import CamundaSignal
 from gateway.dialects import read_body
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
 from gateway.intake import Intake, address
@@ -93,7 +93,7 @@ class CamundaApi:
             scope=to.scope,
             tenant_id=to.tenant_id,
             execution_id=to.execution_id,
-            reach=to.reach,
+            audience=to.audience,
             source=Source.CAMUNDA,
             token_id=principal.token_id,
             business_key=None if wanted.business_key is None else check_id(wanted.business_key, "/businessKey"),
@@ -122,9 +122,9 @@ class CamundaApi:
         if foreign or not allowed or wanted.refusal is not None:
             receivers = await self._subscriptions.receivers(throw)
             if foreign and receivers:
-                raise foreign_tenant(receivers[0].terms.execution_id or str(receivers[0].id))
+                raise foreign_tenant(receivers[0].spec.execution_id or str(receivers[0].id))
             if not allowed:
-                executions = (receiver.terms.execution_id for receiver in receivers)
+                executions = (receiver.spec.execution_id for receiver in receivers)
                 raise _forbidden(principal, throw, next(filter(None, executions), None))
             if wanted.refusal is not None and receivers:
                 raise wanted.refusal
@@ -147,7 +147,7 @@ def _admit(principal: Principal, throw: Throw, numbered: Numbered) -> None:
 
 
 def _forbidden(principal: Principal, throw: Throw, execution_id: str | None) -> CamundaError:
-    """Say what is missing in Camunda's terms, where executions come before whatever a signal would start.
+    """Say what is missing in Camunda's spec, where executions come before whatever a signal would start.
 
     An execution is a process instance, and the signal's name is in the place of the process definition: that is what
     grants are given for.

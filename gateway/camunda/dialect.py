@@ -10,10 +10,10 @@ from aiohttp import hdrs, web
 
 from broker.access import Principal
 from gateway.auth import Authenticator, scheme_of
-from gateway.camunda.documents import CamundaException
 from gateway.camunda.errors import CamundaError, engine_not_available, http_error, invalid_field, unavailable
+from gateway.camunda.schemas import CamundaException
 from gateway.dialects import Dialect, Handler
-from gateway.refusals import Refusal, Unauthenticated
+from gateway.http_errors import HttpError, Unauthenticated
 
 ENGINE = "default"
 """The one engine there is."""
@@ -67,7 +67,7 @@ async def caller(auth: Authenticator, request: web.Request) -> Principal:
         raise
 
 
-def refuse(refusal: Refusal) -> web.Response:
+def refuse(refusal: HttpError) -> web.Response:
     """Return *refusal* in Camunda's envelope; a caller that nobody knows gets an empty body, as from Camunda."""
     if refusal.status == 401:
         return web.Response(status=401, headers={hdrs.WWW_AUTHENTICATE: f'Basic realm="{ENGINE}"'})

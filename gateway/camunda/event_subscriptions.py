@@ -8,14 +8,14 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from broker.access import Permission, Principal
-from broker.store.database import Row
-from broker.store.subscriptions import SubscriptionStore
+from broker.store.postgres.database import Row
+from broker.store.subscriptions.subscriptions import SubscriptionStore
 from gateway.auth import Authenticator
 from gateway.camunda.dialect import ENGINE, answer, answering, caller, spellings
-from gateway.camunda.documents import Engines, EventSubscriptionCount, EventSubscriptions
 from gateway.camunda.errors import unknown_engine
-from gateway.camunda.queries import read_page, read_sought
+from gateway.camunda.queries import read_page, read_signal_filter
 from gateway.camunda.requests import check_accept
+from gateway.camunda.schemas import Engines, EventSubscriptionCount, EventSubscriptions
 from gateway.routes import Parameter, Route
 
 _NO_CACHE = {"Cache-Control": "no-cache"}
@@ -97,7 +97,7 @@ class EventSubscriptionsApi:
     async def list(self, request: web.Request) -> web.Response:
         """Answer the subscriptions that the caller sees and that still wait (Camunda 7 REST, Get List)."""
         principal = await self._principal(request)
-        sought, page = read_sought(request.query), read_page(request.query)
+        sought, page = read_signal_filter(request.query), read_page(request.query)
         rows: list[Row] = []
         if _sees(principal) and sought is not None and not page.is_empty:
             rows = await self._subscriptions.waiting(
@@ -113,7 +113,7 @@ class EventSubscriptionsApi:
     async def count(self, request: web.Request) -> web.Response:
         """Answer how many subscriptions the list would hold if it had one page only."""
         principal = await self._principal(request)
-        sought = read_sought(request.query)
+        sought = read_signal_filter(request.query)
         count = 0
         if _sees(principal) and sought is not None:
             count = await self._subscriptions.count_waiting(sought, tenants=principal.tenants)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from broker.store.subscriptions import Sought
+from broker.store.subscriptions.subscriptions import Sought
 from gateway.camunda.conversions import boolean
 from gateway.camunda.errors import half_sorted, http_error, unsettable
 
@@ -37,7 +37,7 @@ class Page:
         return self.first < 0 or (self.most is not None and self.most <= 0)
 
 
-def read_sought(query: Mapping[str, str]) -> Sought | None:
+def read_signal_filter(query: Mapping[str, str]) -> Sought | None:
     """Return which subscriptions are asked for; None if that can be none of ours.
 
     Raises:

@@ -10,11 +10,11 @@ from broker.settings import Settings
 from broker.signals import Source, Throw
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump, parse, raw_member, read_json
-from gateway.camunda8.documents import DEFAULT_TENANT, SignalBroadcast, SignalBroadcastResult
 from gateway.camunda8.problems import problem
+from gateway.camunda8.schemas import DEFAULT_TENANT, SignalBroadcast, SignalBroadcastResult
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
+from gateway.http_errors import BadRequest, Forbidden, HttpError
 from gateway.intake import Intake, address
-from gateway.refusals import BadRequest, Forbidden, Refusal
 from gateway.routes import Route
 
 
@@ -46,7 +46,7 @@ class Camunda8Api:
         """Answer 200 once the signal is safe; it reaches exactly one tenant (Camunda 8 REST, Broadcast signal)."""
         try:
             return await self._broadcast(request)
-        except Refusal as refusal:
+        except HttpError as refusal:
             return problem(refusal, request.path)
         except InvalidField as error:
             return problem(BadRequest(f"{error.pointer.removeprefix('/')} {error.detail}"), request.path)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.camunda8.documents import ProblemDetail
+from gateway.camunda8.schemas import ProblemDetail
 from gateway.dialects import Dialect
-from gateway.refusals import Refusal
+from gateway.http_errors import HttpError
 
 _TITLES = {400: "INVALID_ARGUMENT", 503: "RESOURCE_EXHAUSTED"}
 """Where Camunda 8 does not take the name of the HTTP status."""
 
 
-def problem(refusal: Refusal, instance: str | None = None) -> web.Response:
+def problem(refusal: HttpError, instance: str | None = None) -> web.Response:
     """Return *refusal* as Camunda 8 answers it; *instance* is the path that was called."""
     document = {
         "type": "about:blank",

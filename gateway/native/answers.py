@@ -6,56 +6,56 @@ from collections.abc import Sequence
 
 from broker.audit import AuditEvent
 from broker.circuits import Phase
-from broker.deliveries import State
-from broker.documents import delivery_members, recorded_members, signal_json
+from broker.deliveries import DeliveryState
+from broker.representations import delivery_members, recorded_members, signal_json
 from broker.signals import Signal
-from broker.store.access import Token
-from broker.store.database import Row
-from broker.store.deliveries import Ledger
+from broker.store.administration.tokens import Token
+from broker.store.deliveries.deliveries import Ledger
+from broker.store.postgres.database import Row
 from broker.subscriptions import Subscription
 from broker.users import User
-from gateway.documents.access import AuditDocument, TokenDocument, UserDocument
-from gateway.documents.deliveries import DeliveryDocument, LedgerDocument, States
-from gateway.documents.subscriptions import BacklogDocument, RetryDocument, SubscriptionDocument
-from gateway.native.targets import step_document, target_document
+from gateway.native.targets import render_step, render_target
+from gateway.schemas.access import AuditSchema, TokenSchema, UserSchema
+from gateway.schemas.deliveries import DeliverySchema, LedgerSchema, States
+from gateway.schemas.subscriptions import BacklogSchema, RetrySchema, SubscriptionSchema
 
 
-def signal_document(signal: Signal) -> bytes:
+def render_signal(signal: Signal) -> bytes:
     """Return *signal* as JSON."""
     return signal_json(signal, recorded_members(signal))
 
 
-def subscription_document(
+def render_subscription(
     subscription: Subscription,
     secret: str | None = None,
     *,
-    backlog: BacklogDocument | None = None,
+    backlog: BacklogSchema | None = None,
     circuit: Phase | None = None,
-) -> SubscriptionDocument:
+) -> SubscriptionSchema:
     """Return *subscription*; its signing secret, what waits at its gate and its circuit where they are to be shown."""
-    terms = subscription.terms
-    return SubscriptionDocument(
+    spec = subscription.spec
+    return SubscriptionSchema(
         id=subscription.id,
-        name=terms.name,
-        target=None if terms.in_steps else target_document(terms.target),
-        steps=[step_document(target) for target in terms.targets] if terms.in_steps else None,
-        execution_id=terms.execution_id,
-        tenant_id=terms.tenant_id,
-        once=terms.once,
+        name=spec.name,
+        target=None if spec.in_steps else render_target(spec.target),
+        steps=[render_step(target) for target in spec.targets] if spec.in_steps else None,
+        execution_id=spec.execution_id,
+        tenant_id=spec.tenant_id,
+        once=spec.once,
         consumed_by=subscription.consumed_by,
         state="disabled" if subscription.disabled_because else "paused" if subscription.paused_at else "active",
         paused_at=subscription.paused_at,
         disabled_because=subscription.disabled_because,
-        filter=None if terms.filter is None else terms.filter.document,
-        ordered=terms.ordered,
-        head_of_line=terms.head_of_line.value if terms.ordered else None,
-        retry=RetryDocument(
-            schedule=[pause.total_seconds() for pause in terms.schedule], max_attempts=len(terms.schedule) + 1
+        filter=None if spec.filter is None else spec.filter.document,
+        ordered=spec.ordered,
+        head_of_line=spec.head_of_line.value if spec.ordered else None,
+        retry=RetrySchema(
+            schedule=[pause.total_seconds() for pause in spec.schedule], max_attempts=len(spec.schedule) + 1
         ),
-        timeout_seconds=None if terms.timeout is None else terms.timeout.total_seconds(),
-        max_in_flight=terms.max_in_flight,
-        max_per_second=terms.max_per_second,
-        description=terms.description,
+        timeout_seconds=None if spec.timeout is None else spec.timeout.total_seconds(),
+        max_in_flight=spec.max_in_flight,
+        max_per_second=spec.max_per_second,
+        description=spec.description,
         created_at=subscription.created_at,
         secret=secret,
         backlog=backlog,
@@ -63,9 +63,9 @@ def subscription_document(
     )
 
 
-def token_document(token: Token, value: str | None = None) -> TokenDocument:
+def render_token(token: Token, value: str | None = None) -> TokenSchema:
     """Return *token*, with its value where that is to be shown."""
-    return TokenDocument(
+    return TokenSchema(
         id=token.id,
         name=token.name,
         permissions=[permission.value for permission in token.permissions],
@@ -77,9 +77,9 @@ def token_document(token: Token, value: str | None = None) -> TokenDocument:
     )
 
 
-def user_document(user: User) -> UserDocument:
+def render_user(user: User) -> UserSchema:
     """Return *user* without what is kept of its password."""
-    return UserDocument(
+    return UserSchema(
         id=user.id,
         name=user.name,
         permissions=[permission.value for permission in user.permissions],
@@ -91,14 +91,14 @@ def user_document(user: User) -> UserDocument:
     )
 
 
-def delivery_document(row: Row, attempts: Sequence[Row] | None = None) -> DeliveryDocument:
+def render_delivery(row: Row, attempts: Sequence[Row] | None = None) -> DeliverySchema:
     """Return the delivery in *row*, with its attempts if they are given, else with their number."""
-    return DeliveryDocument.model_validate(delivery_members(row, attempts))
+    return DeliverySchema.model_validate(delivery_members(row, attempts))
 
 
-def audit_document(event: AuditEvent) -> AuditDocument:
+def render_audit_event(event: AuditEvent) -> AuditSchema:
     """Return *event*."""
-    return AuditDocument(
+    return AuditSchema(
         id=event.id,
         type=event.type,
         subject_id=event.subject_id,
@@ -111,12 +111,12 @@ def audit_document(event: AuditEvent) -> AuditDocument:
     )
 
 
-def ledger_document(ledger: Ledger, awaiting_record: int) -> LedgerDocument:
+def render_ledger(ledger: Ledger, awaiting_record: int) -> LedgerSchema:
     """Return the books, with the number of signals that are still on their way into them."""
-    return LedgerDocument(
+    return LedgerSchema(
         recorded=ledger.recorded,
         awaiting_record=awaiting_record,
         matched=ledger.matched,
-        deliveries=States(**{state.value: ledger.states[state] for state in State}),
+        deliveries=States(**{state.value: ledger.states[state] for state in DeliveryState}),
         unaccounted=ledger.unaccounted,
     )

@@ -6,13 +6,13 @@ from aiohttp import web
 
 from broker.access import Permission
 from broker.audit import AuditType
-from broker.store.audit import AuditStore
+from broker.store.administration.audit import AuditStore
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump
-from gateway.documents.access import AuditPage
-from gateway.native.answers import audit_document
+from gateway.native.answers import render_audit_event
 from gateway.queries import AFTER_ID, LIMIT, choice, integer, limit
 from gateway.routes import Parameter, Route
+from gateway.schemas.access import AuditPage
 
 _TYPE = Parameter("type", "Only changes of this type.", {"type": "string", "enum": [kind.value for kind in AuditType]})
 
@@ -46,6 +46,7 @@ class AuditApi:
             after_id=integer(request, "afterId", 0), limit=size, kind=choice(request, "type", AuditType)
         )
         page = AuditPage(
-            items=[audit_document(event) for event in events], next=str(events[-1].id) if len(events) == size else None
+            items=[render_audit_event(event) for event in events],
+            next=str(events[-1].id) if len(events) == size else None,
         )
         return web.Response(body=dump(page), content_type="application/json")

@@ -14,13 +14,13 @@ from broker.settings import Settings
 from broker.signals import Source
 from gateway.auth import Authenticator, demand
 from gateway.bodies import parse, raw_elements, raw_member, read_json, validate
-from gateway.dialects import as_refusal
-from gateway.documents.signals import BatchDocument, BatchItem, BatchRequest
+from gateway.dialects import to_http_error
 from gateway.headers import THROW_HEADERS, make_key, read_key, read_traceparent
 from gateway.intake import Accepted, Intake
 from gateway.native.throws import admitting, read_throw
-from gateway.problems import problem_document
+from gateway.problems import render_problem
 from gateway.routes import Route
+from gateway.schemas.signals import BatchItem, BatchRequest, BatchSchema
 
 
 class BatchesApi:
@@ -40,7 +40,7 @@ class BatchesApi:
                 "/v1/signals/batch",
                 self.throw,
                 "Throw a batch of signals",
-                {200: BatchDocument},
+                {200: BatchSchema},
                 BatchRequest,
                 THROW_HEADERS,
             )
@@ -64,9 +64,9 @@ class BatchesApi:
             try:
                 accepted = await throw_item(self._intake, principal, item, text, key=own_key, traceparent=traceparent)
             except Exception as error:  # noqa: BLE001  (it is this throw's answer)
-                refusal = as_refusal(request, error)
-                metrics.REFUSED.labels(Source.NATIVE.value, str(refusal.status.value)).inc()
-                return {"status": refusal.status.value, "problem": problem_document(refusal)}
+                error = to_http_error(request, error)
+                metrics.REFUSED.labels(Source.NATIVE.value, str(error.status.value)).inc()
+                return {"status": error.status.value, "problem": render_problem(error)}
             return {"status": 202, "id": accepted.signal.id}
 
         pairs = enumerate(zip(items, raw, strict=True))

@@ -5,20 +5,20 @@ from __future__ import annotations
 from aiohttp import web
 
 from broker.access import Permission, Principal
-from broker.deliveries import Outcome, State, parse_delivery_id
+from broker.deliveries import DeliveryState, Outcome, parse_delivery_id
 from broker.errors import InvalidField
 from broker.settings import Settings
-from broker.store.database import Row
-from broker.store.deliveries import DeliveryStore
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.postgres.database import Row
 from broker.topology import RECORD
 from broker.transport import Transport
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump
-from gateway.documents.deliveries import DeliveryDocument, DeliveryPage, LedgerDocument
-from gateway.native.answers import delivery_document, ledger_document
+from gateway.http_errors import Conflicting, NotFound
+from gateway.native.answers import render_delivery, render_ledger
 from gateway.queries import ID, LIMIT, MOMENT, choice, limit, moment, optional_integer, text
-from gateway.refusals import Conflicting, NotFound
 from gateway.routes import Parameter, Route
+from gateway.schemas.deliveries import DeliveryPage, DeliverySchema, LedgerSchema
 
 _OF_SUBSCRIPTION = Parameter("subscriptionId", "Only those of this subscription.", ID)
 
@@ -29,7 +29,9 @@ _OF_SIGNALS = (
     Parameter("until", "Only those of signals accepted before this moment.", MOMENT),
 )
 PAGE_PARAMETERS = (
-    Parameter("state", "Only those in this state.", {"type": "string", "enum": [state.value for state in State]}),
+    Parameter(
+        "state", "Only those in this state.", {"type": "string", "enum": [state.value for state in DeliveryState]}
+    ),
     _OF_SUBSCRIPTION,
     Parameter(
         "outcome",
@@ -65,15 +67,15 @@ class DeliveriesApi:
                 {200: DeliveryPage},
                 parameters=(*_OF_SIGNALS, *PAGE_PARAMETERS),
             ),
-            Route("GET", one, self.get, "Show a delivery", {200: DeliveryDocument}),
-            Route("POST", one + "/redrive", self.redrive, "Redrive a dead delivery", {200: DeliveryDocument}),
-            Route("POST", one + "/cancel", self.cancel, "Cancel a delivery", {200: DeliveryDocument}),
+            Route("GET", one, self.get, "Show a delivery", {200: DeliverySchema}),
+            Route("POST", one + "/redrive", self.redrive, "Redrive a dead delivery", {200: DeliverySchema}),
+            Route("POST", one + "/cancel", self.cancel, "Cancel a delivery", {200: DeliverySchema}),
             Route(
                 "GET",
                 "/v1/ledger",
                 self.ledger,
                 "Show the ledger",
-                {200: LedgerDocument},
+                {200: LedgerSchema},
                 parameters=(_OF_SUBSCRIPTION,),
             ),
         ]
@@ -92,7 +94,7 @@ class DeliveriesApi:
         """Put a dead delivery back, if it would be attempted."""
         principal = await self._auth.principal(request)
         key, row = await self._managed(request, principal)
-        if row["state"] == State.DEAD and row["hopeless"] is not None:
+        if row["state"] == DeliveryState.DEAD and row["hopeless"] is not None:
             raise Conflicting(f"It would not be attempted: {row['hopeless']}.")
         if not await self._deliveries.redrive(key):
             raise Conflicting("Only a dead delivery can be redriven.")
@@ -118,7 +120,7 @@ class DeliveriesApi:
 
     async def _answer(self, key: tuple[int, int], row: Row) -> web.Response:
         attempts = await self._deliveries.attempts(key)
-        return web.Response(body=dump(delivery_document(row, attempts)), content_type="application/json")
+        return web.Response(body=dump(render_delivery(row, attempts)), content_type="application/json")
 
     async def _visible(self, request: web.Request, permission: Permission) -> tuple[tuple[int, int], Row]:
         principal = await self._auth.principal(request)
@@ -139,7 +141,7 @@ class DeliveriesApi:
         demand(principal, Permission.READ)
         ledger = await self._deliveries.ledger(optional_integer(request, "subscriptionId"))
         awaiting = await self._transport.depth(RECORD, timeout=self._settings.confirm_timeout)
-        answer = ledger_document(ledger, awaiting)
+        answer = render_ledger(ledger, awaiting)
         return web.Response(body=dump(answer), content_type="application/json")
 
 
@@ -158,7 +160,7 @@ async def delivery_page(
     rows = await deliveries.page(
         after=start,
         limit=size,
-        state=choice(request, "state", State),
+        state=choice(request, "state", DeliveryState),
         subscription_id=optional_integer(request, "subscriptionId"),
         signal_id=signal_id,
         tenants=principal.tenants,
@@ -167,6 +169,6 @@ async def delivery_page(
         since=moment(request, "since"),
         until=moment(request, "until"),
     )
-    items = [delivery_document(row) for row in rows]
+    items = [render_delivery(row) for row in rows]
     page = DeliveryPage(items=items, next=items[-1].id if len(rows) == size else None)
     return web.Response(body=dump(page), content_type="application/json")

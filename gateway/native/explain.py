@@ -10,14 +10,14 @@ from aiohttp import web
 from broker.access import Permission
 from broker.settings import Settings
 from broker.signals import Signal
-from broker.store.subscriptions import SubscriptionStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import Subscription
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump, parse, read_json
-from gateway.documents.signals import Explanation, ExplanationPage, SignalRequest
 from gateway.native.throws import read_throw
 from gateway.queries import AFTER_ID, LIMIT, MAX_ID, MAX_LIMIT, integer
 from gateway.routes import Parameter, Route
+from gateway.schemas.signals import Explanation, ExplanationPage, SignalRequest
 
 _LIMIT = Parameter(LIMIT.name, LIMIT.meaning, {**LIMIT.schema, "default": MAX_LIMIT})
 

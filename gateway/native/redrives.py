@@ -9,14 +9,14 @@ from broker.audit import AuditType
 from broker.deliveries import Outcome, parse_delivery_id
 from broker.names import is_pattern
 from broker.settings import Settings
-from broker.store.audit import AuditStore
-from broker.store.redrives import RedriveStore
+from broker.store.administration.audit import AuditStore
+from broker.store.deliveries.redrives import RedriveStore
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump, parse, read_json
-from gateway.documents import SelectedDocument
-from gateway.documents.deliveries import RedriveRequest
-from gateway.native.selections import do_some, not_next, read_after, read_sought, selection_snapshot
+from gateway.native.bulk import bulk_snapshot, do_some, not_next, read_after, read_signal_filter
 from gateway.routes import Route
+from gateway.schemas import BulkResult
+from gateway.schemas.deliveries import RedriveRequest
 
 
 class RedrivesApi:
@@ -37,7 +37,7 @@ class RedrivesApi:
                 "/v1/deliveries/redrive",
                 self.redrive,
                 "Redrive dead deliveries",
-                {200: SelectedDocument},
+                {200: BulkResult},
                 RedriveRequest,
             )
         ]
@@ -53,7 +53,7 @@ class RedrivesApi:
         wanted = parse(RedriveRequest, await read_json(request, self._settings.max_body_bytes) or b"{}")
         if wanted.name is not None and not is_pattern(wanted.name):
             demand(principal, Permission.DELIVERIES, wanted.name)
-        sought = read_sought(wanted, principal)
+        sought = read_signal_filter(wanted, principal)
         last, pace = read_after(wanted)
         try:
             after = (0, 0) if last is None else parse_delivery_id(last)
@@ -61,7 +61,7 @@ class RedrivesApi:
             raise not_next() from None
         if not wanted.dry_run:
             await self._audit.note(
-                principal, AuditType.DELIVERIES_REDRIVEN, wanted.subscription_id or 0, after=selection_snapshot(wanted)
+                principal, AuditType.DELIVERIES_REDRIVEN, wanted.subscription_id or 0, after=bulk_snapshot(wanted)
             )
         chunks = self._redrives.redrive(
             sought,

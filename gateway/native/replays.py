@@ -8,19 +8,19 @@ from broker.access import Permission
 from broker.audit import AuditType
 from broker.names import is_pattern
 from broker.settings import Settings
-from broker.store.audit import AuditStore
-from broker.store.replays import ReplayStore
-from broker.store.subscriptions import SubscriptionStore
+from broker.store.administration.audit import AuditStore
+from broker.store.deliveries.replays import ReplayStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import Subscription
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump, parse, read_json
-from gateway.documents import SelectedDocument
-from gateway.documents.subscriptions import ReplayRequest
-from gateway.native.selections import do_some, not_next, read_after, read_sought, selection_snapshot
+from gateway.http_errors import Conflicting
+from gateway.native.bulk import bulk_snapshot, do_some, not_next, read_after, read_signal_filter
 from gateway.native.subscriptions import visible_subscription
 from gateway.queries import MAX_ID
-from gateway.refusals import Conflicting
 from gateway.routes import Route
+from gateway.schemas import BulkResult
+from gateway.schemas.subscriptions import ReplayRequest
 
 
 class ReplaysApi:
@@ -49,7 +49,7 @@ class ReplaysApi:
                 "/v1/subscriptions/{id}/replay",
                 self.replay,
                 "Replay signals",
-                {200: SelectedDocument},
+                {200: BulkResult},
                 ReplayRequest,
             )
         ]
@@ -61,19 +61,17 @@ class ReplaysApi:
         on is in the answer. What the caller may not read is not replayed.
         """
         principal, subscription = await visible_subscription(request, self._auth, self._subscriptions)
-        demand(principal, Permission.SUBSCRIPTIONS, subscription.terms.name)
+        demand(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
         demand(principal, Permission.READ)
         wanted = parse(ReplayRequest, await read_json(request, self._settings.max_body_bytes) or b"{}")
         if wanted.name is not None and not is_pattern(wanted.name):
             demand(principal, Permission.READ, wanted.name)
-        sought = read_sought(wanted, principal)
+        sought = read_signal_filter(wanted, principal)
         last, pace = read_after(wanted)
         after_id = _read_id(last or "0")
         demand_receiving(subscription)
         if not wanted.dry_run:
-            await self._audit.note(
-                principal, AuditType.SIGNALS_REPLAYED, subscription.id, after=selection_snapshot(wanted)
-            )
+            await self._audit.note(principal, AuditType.SIGNALS_REPLAYED, subscription.id, after=bulk_snapshot(wanted))
         chunks = self._replays.replay(subscription.id, sought, pace, after_id=after_id, dry_run=wanted.dry_run)
         return web.Response(body=dump(await do_some(chunks, pace)), content_type="application/json")
 

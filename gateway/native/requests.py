@@ -12,15 +12,15 @@ from broker.egress import Guard
 from broker.errors import InvalidField
 from broker.filters import parse_filter
 from broker.names import check_id, check_name
-from broker.subscriptions import HeadOfLine, Kind, Terms
+from broker.subscriptions import HeadOfLine, Kind, SubscriptionSpec
 from broker.users import check_password, check_user_name
-from gateway.documents.access import Limits, TokenRequest, UserChanges, UserRequest
-from gateway.documents.subscriptions import ChangeableTerms, RetryDocument, SubscriptionChanges, SubscriptionRequest
 from gateway.native.targets import check_durations, read_targets
+from gateway.schemas.access import Limits, TokenRequest, UserChanges, UserRequest
+from gateway.schemas.subscriptions import ChangeableSpec, RetrySchema, SubscriptionChanges, SubscriptionRequest
 
 
-def read_terms(wanted: SubscriptionRequest, guard: Guard) -> Terms:
-    """Return the terms of the subscription that is *wanted*; *guard* knows where webhooks may go.
+def read_spec(wanted: SubscriptionRequest, guard: Guard) -> SubscriptionSpec:
+    """Return the spec of the subscription that is *wanted*; *guard* knows where webhooks may go.
 
     Raises:
         InvalidField: A name, an id or the target cannot be one, or it is ordered in a way that makes no sense.
@@ -33,7 +33,7 @@ def read_terms(wanted: SubscriptionRequest, guard: Guard) -> Terms:
             check_id(value, pointer)
     targets, timeout = read_targets(wanted, guard), _read_timeout(wanted)
     check_durations(targets, timeout)
-    return Terms(
+    return SubscriptionSpec(
         name=wanted.name,
         targets=targets,
         tenant_id=wanted.tenant_id,
@@ -50,8 +50,8 @@ def read_terms(wanted: SubscriptionRequest, guard: Guard) -> Terms:
     )
 
 
-def changed_terms(wanted: SubscriptionChanges, terms: Terms, guard: Guard) -> Terms:
-    """Return *terms* with what *wanted* mentions in place of what was; *guard* knows where webhooks may go.
+def changed_spec(wanted: SubscriptionChanges, spec: SubscriptionSpec, guard: Guard) -> SubscriptionSpec:
+    """Return *spec* with what *wanted* mentions in place of what was; *guard* knows where webhooks may go.
 
     Raises:
         InvalidField: A target or the filter cannot be one, all steps may take too long, or there is no line.
@@ -61,23 +61,23 @@ def changed_terms(wanted: SubscriptionChanges, terms: Terms, guard: Guard) -> Te
         name: getattr(wanted, name) for name in ("max_in_flight", "max_per_second", "description") if name in given
     }
     if given & {"target", "steps"}:
-        if terms.target.kind is Kind.HANDLER:
+        if spec.target.kind is Kind.HANDLER:
             raise InvalidField("/target", "cannot be changed: it is a handler, subscribed by the worker that runs it")
-        changed["targets"] = read_targets(wanted, guard, terms.targets)
+        changed["targets"] = read_targets(wanted, guard, spec.targets)
     if "filter" in given:
         changed["filter"] = None if wanted.filter is None else parse_filter(wanted.filter)
     if "retry" in given:
         changed["schedule"] = _read_schedule(wanted.retry)
     if "head_of_line" in given:
-        changed["head_of_line"] = _read_head_of_line(wanted, ordered=terms.ordered)
+        changed["head_of_line"] = _read_head_of_line(wanted, ordered=spec.ordered)
     if "timeout_seconds" in given:
         changed["timeout"] = _read_timeout(wanted)
-    after = replace(terms, **changed)
+    after = replace(spec, **changed)
     check_durations(after.targets, after.timeout)
     return after
 
 
-def _read_head_of_line(wanted: ChangeableTerms, *, ordered: bool) -> HeadOfLine:
+def _read_head_of_line(wanted: ChangeableSpec, *, ordered: bool) -> HeadOfLine:
     if wanted.head_of_line is None:
         return HeadOfLine.BLOCK
     if not ordered:
@@ -85,11 +85,11 @@ def _read_head_of_line(wanted: ChangeableTerms, *, ordered: bool) -> HeadOfLine:
     return HeadOfLine(wanted.head_of_line)
 
 
-def _read_timeout(wanted: ChangeableTerms) -> timedelta | None:
+def _read_timeout(wanted: ChangeableSpec) -> timedelta | None:
     return None if wanted.timeout_seconds is None else timedelta(seconds=wanted.timeout_seconds)
 
 
-def _read_schedule(retry: RetryDocument | None) -> tuple[timedelta, ...]:
+def _read_schedule(retry: RetrySchema | None) -> tuple[timedelta, ...]:
     """Return the pauses that *retry* means."""
     if retry is None:
         return DEFAULT_SCHEDULE

@@ -10,16 +10,15 @@ from aiohttp import web
 from broker.access import Permission, Principal
 from broker.errors import InvalidField
 from broker.settings import Settings
-from broker.signals import Scope, Signal, Source, State, Throw
-from broker.store.deliveries import DeliveryStore
-from broker.store.signals import SignalStore
+from broker.signals import Scope, Signal, SignalState, Source, Throw
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.signals.signals import SignalStore
 from gateway.auth import Authenticator, demand
 from gateway.bodies import parse, read_json
-from gateway.documents.deliveries import DeliveryPage
-from gateway.documents.signals import SignalDocument, SignalPage, SignalRequest
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
+from gateway.http_errors import Conflicting, NotFound
 from gateway.intake import Intake
-from gateway.native.answers import signal_document
+from gateway.native.answers import render_signal
 from gateway.native.deliveries import PAGE_PARAMETERS, delivery_page
 from gateway.native.throws import admitting, read_throw
 from gateway.queries import (
@@ -37,10 +36,11 @@ from gateway.queries import (
     path_id,
     text,
 )
-from gateway.refusals import Conflicting, NotFound
 from gateway.routes import Parameter, Route
+from gateway.schemas.deliveries import DeliveryPage
+from gateway.schemas.signals import SignalPage, SignalRequest, SignalSchema
 
-_RECORDED = (State.RECORDED, State.SCHEDULED, State.CANCELLED)
+_RECORDED = (SignalState.RECORDED, SignalState.SCHEDULED, SignalState.CANCELLED)
 _LOOKS = 40
 _LOOK_EVERY = 0.05
 """A cancellation waits two seconds for a signal to be recorded."""
@@ -91,7 +91,7 @@ class SignalsApi:
                 "/v1/signals",
                 self.throw,
                 "Throw a signal",
-                {202: SignalDocument},
+                {202: SignalSchema},
                 SignalRequest,
                 THROW_HEADERS,
                 throws=Source.NATIVE,
@@ -104,7 +104,7 @@ class SignalsApi:
                 {200: SignalPage},
                 parameters=_LIST_PARAMETERS,
             ),
-            Route("GET", "/v1/signals/{id}", self.get, "Show a recorded signal", {200: SignalDocument}),
+            Route("GET", "/v1/signals/{id}", self.get, "Show a recorded signal", {200: SignalSchema}),
             Route(
                 "GET",
                 "/v1/signals/{id}/deliveries",
@@ -148,7 +148,7 @@ class SignalsApi:
             until=moment(request, "until"),
             state=choice(request, "state", _RECORDED),
         )
-        items = b",".join(signal_document(signal) for signal in page)
+        items = b",".join(render_signal(signal) for signal in page)
         following = b'"%d"' % page[-1].id if len(page) == size else b"null"
         return web.Response(body=b'{"items":[%b],"next":%b}' % (items, following), content_type="application/json")
 
@@ -199,14 +199,14 @@ def _missing(signal_id: int) -> NotFound:
 
 
 def _may_see(principal: Principal, throw: Throw) -> bool:
-    reached = not throw.reach or any(principal.may_name_tenant(tenant) for tenant in throw.reach)
+    reached = not throw.audience or any(principal.may_name_tenant(tenant) for tenant in throw.audience)
     return reached and principal.sees(throw.tenant_id) and principal.may(Permission.READ, throw.name)
 
 
 def _may_throw(principal: Principal, throw: Throw) -> bool:
     """Return whether *principal* could have thrown it: who is limited to tenants does not throw at everybody."""
-    is_limited = throw.scope in {Scope.TENANT, Scope.UNTENANTED} or throw.reach is not None
-    reached = (*(throw.reach or ()), *((throw.tenant_id,) if throw.tenant_id else ()))
+    is_limited = throw.scope in {Scope.TENANT, Scope.UNTENANTED} or throw.audience is not None
+    reached = (*(throw.audience or ()), *((throw.tenant_id,) if throw.tenant_id else ()))
     return (
         principal.may(Permission.THROW, throw.name)
         and (is_limited or principal.tenants is None)
@@ -215,5 +215,5 @@ def _may_throw(principal: Principal, throw: Throw) -> bool:
 
 
 def _answer(signal: Signal, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    body = signal_document(signal)
+    body = render_signal(signal)
     return web.Response(body=body, status=status, headers=headers, content_type="application/json")

@@ -10,22 +10,22 @@ from broker.access import Permission, Principal
 from broker.egress import Guard
 from broker.secrets import SecretBox, make_secret
 from broker.settings import Settings
-from broker.store.subscriptions import SubscriptionStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import Subscription
 from gateway.auth import Authenticator, demand, demand_tenant
 from gateway.bodies import dump, parse, read_json
-from gateway.documents.subscriptions import (
+from gateway.http_errors import Conflicting, NotFound
+from gateway.native.answers import render_subscription
+from gateway.native.requests import changed_spec, read_spec
+from gateway.queries import AFTER_ID, EXECUTION_ID, LIMIT, NAME, TENANT_ID, integer, limit, path_id, text
+from gateway.routes import Route
+from gateway.schemas.subscriptions import (
     RotationRequest,
     SubscriptionChanges,
-    SubscriptionDocument,
     SubscriptionPage,
     SubscriptionRequest,
+    SubscriptionSchema,
 )
-from gateway.native.answers import subscription_document
-from gateway.native.requests import changed_terms, read_terms
-from gateway.queries import AFTER_ID, EXECUTION_ID, LIMIT, NAME, TENANT_ID, integer, limit, path_id, text
-from gateway.refusals import Conflicting, NotFound
-from gateway.routes import Route
 
 
 class SubscriptionsApi:
@@ -55,7 +55,7 @@ class SubscriptionsApi:
                 "/v1/subscriptions",
                 self.create,
                 "Create a subscription",
-                {201: SubscriptionDocument},
+                {201: SubscriptionSchema},
                 SubscriptionRequest,
             ),
             Route(
@@ -71,7 +71,7 @@ class SubscriptionsApi:
                 one,
                 self.change,
                 "Change a subscription",
-                {200: SubscriptionDocument},
+                {200: SubscriptionSchema},
                 SubscriptionChanges,
             ),
             Route("DELETE", one, self.delete, "Delete a subscription", {204: None}),
@@ -80,7 +80,7 @@ class SubscriptionsApi:
                 f"{one}/rotate-secret",
                 self.rotate_secret,
                 "Rotate a subscription's secret",
-                {200: SubscriptionDocument},
+                {200: SubscriptionSchema},
                 RotationRequest,
             ),
         ]
@@ -89,15 +89,15 @@ class SubscriptionsApi:
         """Answer 201; every signal that is thrown after this answer and matches will be delivered."""
         principal = await self._auth.principal(request)
         wanted = parse(SubscriptionRequest, await read_json(request, self._settings.max_body_bytes))
-        terms = read_terms(wanted, self._guard)
-        demand(principal, Permission.SUBSCRIPTIONS, terms.name)
-        demand_tenant(principal, terms.tenant_id)
-        secret = make_secret() if terms.has_webhook else None
+        spec = read_spec(wanted, self._guard)
+        demand(principal, Permission.SUBSCRIPTIONS, spec.name)
+        demand_tenant(principal, spec.tenant_id)
+        secret = make_secret() if spec.has_webhook else None
         subscription = await self._subscriptions.create(
-            terms, secret=None if secret is None else self._secrets.seal(secret)
+            spec, secret=None if secret is None else self._secrets.seal(secret)
         )
         return web.Response(
-            body=dump(subscription_document(subscription, secret)),
+            body=dump(render_subscription(subscription, secret)),
             status=201,
             headers={"Location": f"/v1/subscriptions/{subscription.id}"},
             content_type="application/json",
@@ -117,7 +117,7 @@ class SubscriptionsApi:
             tenants=principal.tenants,
         )
         answer = SubscriptionPage(
-            items=[subscription_document(subscription) for subscription in page],
+            items=[render_subscription(subscription) for subscription in page],
             next=str(page[-1].id) if len(page) == size else None,
         )
         return web.Response(body=dump(answer), content_type="application/json")
@@ -128,34 +128,34 @@ class SubscriptionsApi:
         A webhook that takes the place of a queue has its signing secret in this answer only.
         """
         principal, subscription = await visible_subscription(request, self._auth, self._subscriptions)
-        demand(principal, Permission.SUBSCRIPTIONS, subscription.terms.name)
+        demand(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
         wanted = parse(SubscriptionChanges, await read_json(request, self._settings.max_body_bytes))
         secret = make_secret()
         changed = await self._subscriptions.change(
             subscription.id,
-            lambda terms: changed_terms(wanted, terms, self._guard),
+            lambda spec: changed_spec(wanted, spec, self._guard),
             secret=self._secrets.seal(secret),
             by=principal,
         )
         if changed is None:
             raise NotFound(f"There is no subscription {subscription.id}.")
         after, has_secret = changed
-        answer = subscription_document(after, secret if has_secret else None)
+        answer = render_subscription(after, secret if has_secret else None)
         return web.Response(body=dump(answer), content_type="application/json")
 
     async def delete(self, request: web.Request) -> web.Response:
         """Delete a subscription; what it is still owed is cancelled."""
         principal, subscription = await visible_subscription(request, self._auth, self._subscriptions)
-        demand(principal, Permission.SUBSCRIPTIONS, subscription.terms.name)
+        demand(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
         await self._subscriptions.delete(subscription.id)
         return web.Response(status=204)
 
     async def rotate_secret(self, request: web.Request) -> web.Response:
         """Answer the subscription with a new secret; the one before it signs, too, until the grace is over."""
         principal, subscription = await visible_subscription(request, self._auth, self._subscriptions)
-        demand(principal, Permission.SUBSCRIPTIONS, subscription.terms.name)
+        demand(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
         wanted = parse(RotationRequest, await read_json(request, self._settings.max_body_bytes) or b"{}")
-        if not subscription.terms.has_webhook:
+        if not subscription.spec.has_webhook:
             raise Conflicting("The subscription delivers to no webhook: nothing of it is signed.")
         secret = make_secret()
         rotated = await self._subscriptions.rotate_secret(
@@ -163,7 +163,7 @@ class SubscriptionsApi:
         )
         if rotated is None:
             raise NotFound(f"There is no subscription {subscription.id}.")
-        return web.Response(body=dump(subscription_document(rotated, secret)), content_type="application/json")
+        return web.Response(body=dump(render_subscription(rotated, secret)), content_type="application/json")
 
 
 async def visible_subscription(
@@ -178,6 +178,6 @@ async def visible_subscription(
     demand(principal, Permission.SUBSCRIPTIONS)
     subscription_id = path_id(request, "subscription")
     subscription = await subscriptions.get(subscription_id)
-    if subscription is None or not principal.sees(subscription.terms.tenant_id):
+    if subscription is None or not principal.sees(subscription.spec.tenant_id):
         raise NotFound(f"There is no subscription {subscription_id}.")
     return principal, subscription

@@ -15,13 +15,13 @@ from broker.names import check_name
 from broker.subscriptions import Kind, Method, Scheme, Target
 from broker.templates import check_content_type, check_template, check_url_template
 from broker.topology import is_ours
-from gateway.documents.subscriptions import (
-    ChangeableTerms,
-    HandlerTargetDocument,
-    QueueTargetDocument,
-    StepDocument,
-    TargetDocument,
-    WebhookTargetDocument,
+from gateway.schemas.subscriptions import (
+    ChangeableSpec,
+    HandlerTargetSchema,
+    QueueTargetSchema,
+    StepSchema,
+    TargetSchema,
+    WebhookTargetSchema,
 )
 
 HIDDEN = "***"
@@ -31,7 +31,7 @@ _LONGEST = 900
 """Most seconds that all steps together may take. RabbitMQ wants an ack within half an hour."""
 
 
-def read_targets(wanted: ChangeableTerms, guard: Guard, before: Sequence[Target] = ()) -> tuple[Target, ...]:
+def read_targets(wanted: ChangeableSpec, guard: Guard, before: Sequence[Target] = ()) -> tuple[Target, ...]:
     """Return the one target of *wanted*, or those of its steps; *guard* knows where webhooks may go.
 
     *before* are the targets that they replace, in order: headers that are not shown may stay what they were.
@@ -60,13 +60,13 @@ def check_durations(targets: Sequence[Target], timeout: timedelta | None) -> Non
         raise InvalidField("/timeoutSeconds", f"is for each step; all of them may take {_LONGEST} seconds at most")
 
 
-def _read_target(target: TargetDocument, pointer: str, guard: Guard, was: Target | None) -> Target:
-    if isinstance(target, HandlerTargetDocument):
+def _read_target(target: TargetSchema, pointer: str, guard: Guard, was: Target | None) -> Target:
+    if isinstance(target, HandlerTargetSchema):
         raise InvalidField(
             f"{pointer}/kind",
             "is made by nobody but `signal-broker worker handlers`: it subscribes its Python functions when it starts",
         )
-    if isinstance(target, QueueTargetDocument):
+    if isinstance(target, QueueTargetSchema):
         if is_ours(target.queue):
             raise InvalidField(f"{pointer}/queue", "is one of the product's own queues; name one of the subscriber's")
         return Target(kind=Kind.QUEUE, address=check_name(target.queue, f"{pointer}/queue"))
@@ -85,7 +85,7 @@ def _read_target(target: TargetDocument, pointer: str, guard: Guard, was: Target
     )
 
 
-def _reveal(target: WebhookTargetDocument, was: Target | None, pointer: str) -> dict[str, str]:
+def _reveal(target: WebhookTargetSchema, was: Target | None, pointer: str) -> dict[str, str]:
     """Return the headers of *target*, those that are not shown with the values that they had.
 
     They had them at the same host: nobody is to find out what is not shown by having it sent elsewhere.
@@ -113,13 +113,13 @@ def _check_headers(headers: Mapping[str, str], pointer: str, *, own_type: bool) 
         check_template(value, f"{pointer}/{name}")
 
 
-def target_document(target: Target) -> TargetDocument:
+def render_target(target: Target) -> TargetSchema:
     """Return *target* without what may be a credential."""
     if target.kind is Kind.HANDLER:
-        return HandlerTargetDocument(kind="handler", app=target.app, handler=target.handler)
+        return HandlerTargetSchema(kind="handler", app=target.app, handler=target.handler)
     if target.kind is Kind.QUEUE:
-        return QueueTargetDocument(kind="queue", queue=target.address)
-    return WebhookTargetDocument(
+        return QueueTargetSchema(kind="queue", queue=target.address)
+    return WebhookTargetSchema(
         kind="webhook",
         url=target.address,
         method=target.method.value,
@@ -129,6 +129,6 @@ def target_document(target: Target) -> TargetDocument:
     )
 
 
-def step_document(target: Target) -> StepDocument:
+def render_step(target: Target) -> StepSchema:
     """Return *target* as a step."""
-    return StepDocument(target=target_document(target), description=target.description)
+    return StepSchema(target=render_target(target), description=target.description)

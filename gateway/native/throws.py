@@ -7,13 +7,13 @@ from collections.abc import Callable
 from broker.access import Permission, Principal
 from broker.errors import InvalidField
 from broker.signals import Source, Throw
-from broker.store.signals import Numbered
+from broker.store.signals.signals import Numbered
 from broker.variables import Types
 from gateway.auth import demand, demand_tenant
 from gateway.bodies import raw_member
-from gateway.documents.signals import SignalRequest
 from gateway.intake import address
 from gateway.native.variables import read_variables
+from gateway.schemas.signals import SignalRequest
 
 
 def read_throw(principal: Principal, wanted: SignalRequest, body: bytes, traceparent: str | None = None) -> Throw:
@@ -44,7 +44,7 @@ def read_throw(principal: Principal, wanted: SignalRequest, body: bytes, tracepa
         scope=to.scope,
         tenant_id=to.tenant_id,
         execution_id=to.execution_id,
-        reach=to.reach,
+        audience=to.audience,
         source=Source.NATIVE,
         token_id=principal.token_id,
         business_key=wanted.business_key,

@@ -6,15 +6,15 @@ from aiohttp import web
 
 from broker.access import Permission
 from broker.settings import Settings
-from broker.store.access import AccessStore
+from broker.store.administration.tokens import AccessStore
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump, parse, read_json
-from gateway.documents.access import TokenDocument, TokenPage, TokenRequest
-from gateway.native.answers import token_document
+from gateway.http_errors import NotFound
+from gateway.native.answers import render_token
 from gateway.native.requests import checked_token
 from gateway.queries import AFTER_ID, LIMIT, integer, limit, path_id
-from gateway.refusals import NotFound
 from gateway.routes import Route
+from gateway.schemas.access import TokenPage, TokenRequest, TokenSchema
 
 
 class TokensApi:
@@ -29,7 +29,7 @@ class TokensApi:
     def routes(self) -> list[Route]:
         """What this part of the API answers."""
         return [
-            Route("POST", "/v1/tokens", self.create, "Create an API token", {201: TokenDocument}, TokenRequest),
+            Route("POST", "/v1/tokens", self.create, "Create an API token", {201: TokenSchema}, TokenRequest),
             Route(
                 "GET",
                 "/v1/tokens",
@@ -38,7 +38,7 @@ class TokensApi:
                 {200: TokenPage},
                 parameters=(AFTER_ID, LIMIT),
             ),
-            Route("GET", "/v1/tokens/{id}", self.get, "Show an API token", {200: TokenDocument}),
+            Route("GET", "/v1/tokens/{id}", self.get, "Show an API token", {200: TokenSchema}),
             Route("DELETE", "/v1/tokens/{id}", self.revoke, "Revoke an API token", {204: None}),
         ]
 
@@ -55,7 +55,7 @@ class TokensApi:
             by=principal,
         )
         return web.Response(
-            body=dump(token_document(token, value)),
+            body=dump(render_token(token, value)),
             status=201,
             headers={"Location": f"/v1/tokens/{token.id}"},
             content_type="application/json",
@@ -67,7 +67,7 @@ class TokensApi:
         size = limit(request)
         tokens = await self._access.tokens(after_id=integer(request, "afterId", 0), limit=size)
         page = TokenPage(
-            items=[token_document(token) for token in tokens], next=str(tokens[-1].id) if len(tokens) == size else None
+            items=[render_token(token) for token in tokens], next=str(tokens[-1].id) if len(tokens) == size else None
         )
         return web.Response(body=dump(page), content_type="application/json")
 
@@ -78,7 +78,7 @@ class TokensApi:
         token = await self._access.token(token_id)
         if token is None:
             raise NotFound(f"There is no token {token_id}.")
-        return web.Response(body=dump(token_document(token)), content_type="application/json")
+        return web.Response(body=dump(render_token(token)), content_type="application/json")
 
     async def revoke(self, request: web.Request) -> web.Response:
         """Revoke an API token."""

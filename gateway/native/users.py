@@ -6,17 +6,17 @@ from aiohttp import web
 
 from broker.access import Permission
 from broker.settings import Settings
-from broker.store.database import Conflict
-from broker.store.users import UserStore
+from broker.store.administration.users import UserStore
+from broker.store.postgres.database import Conflict
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump, parse, read_json
-from gateway.documents.access import UserChanges, UserDocument, UserPage, UserRequest
-from gateway.native.answers import user_document
+from gateway.http_errors import Conflicting, NotFound
+from gateway.native.answers import render_user
 from gateway.native.requests import checked_changes, checked_user
 from gateway.passwords import Passwords
 from gateway.queries import AFTER_ID, LIMIT, integer, limit, path_id
-from gateway.refusals import Conflicting, NotFound
 from gateway.routes import Route
+from gateway.schemas.access import UserChanges, UserPage, UserRequest, UserSchema
 
 
 class UsersApi:
@@ -32,10 +32,10 @@ class UsersApi:
     def routes(self) -> list[Route]:
         """What this part of the API answers."""
         return [
-            Route("POST", "/v1/users", self.create, "Create a user", {201: UserDocument}, UserRequest),
+            Route("POST", "/v1/users", self.create, "Create a user", {201: UserSchema}, UserRequest),
             Route("GET", "/v1/users", self.list, "List users", {200: UserPage}, parameters=(AFTER_ID, LIMIT)),
-            Route("GET", "/v1/users/{id}", self.get, "Show a user", {200: UserDocument}),
-            Route("PATCH", "/v1/users/{id}", self.change, "Change a user", {200: UserDocument}, UserChanges),
+            Route("GET", "/v1/users/{id}", self.get, "Show a user", {200: UserSchema}),
+            Route("PATCH", "/v1/users/{id}", self.change, "Change a user", {200: UserSchema}, UserChanges),
             Route("DELETE", "/v1/users/{id}", self.delete, "Delete a user", {204: None}),
         ]
 
@@ -57,7 +57,7 @@ class UsersApi:
         except Conflict:
             raise Conflicting(f"There is a user {wanted.name!r} already.") from None
         return web.Response(
-            body=dump(user_document(user)),
+            body=dump(render_user(user)),
             status=201,
             headers={"Location": f"/v1/users/{user.id}"},
             content_type="application/json",
@@ -69,7 +69,7 @@ class UsersApi:
         size = limit(request)
         users = await self._users.page(after_id=integer(request, "afterId", 0), limit=size)
         page = UserPage(
-            items=[user_document(user) for user in users], next=str(users[-1].id) if len(users) == size else None
+            items=[render_user(user) for user in users], next=str(users[-1].id) if len(users) == size else None
         )
         return web.Response(body=dump(page), content_type="application/json")
 
@@ -80,7 +80,7 @@ class UsersApi:
         user = await self._users.get(user_id)
         if user is None:
             raise NotFound(f"There is no user {user_id}.")
-        return web.Response(body=dump(user_document(user)), content_type="application/json")
+        return web.Response(body=dump(render_user(user)), content_type="application/json")
 
     async def change(self, request: web.Request) -> web.Response:
         """Change what the body mentions; every gateway knows at once."""
@@ -94,7 +94,7 @@ class UsersApi:
         user = await self._users.update(user_id, changes, by=principal)
         if user is None:
             raise NotFound(f"There is no user {user_id}.")
-        return web.Response(body=dump(user_document(user)), content_type="application/json")
+        return web.Response(body=dump(render_user(user)), content_type="application/json")
 
     async def delete(self, request: web.Request) -> web.Response:
         """Delete a user, who is refused by every gateway from now on."""

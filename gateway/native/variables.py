@@ -9,7 +9,7 @@ from broker.jsontext import encode
 from broker.variables import Types, split
 from gateway.camunda.conversions import convert
 from gateway.camunda.errors import CamundaError
-from gateway.documents.signals import TypedVariable
+from gateway.schemas.signals import TypedVariable
 
 
 def read_variables(variables: Mapping[str, TypedVariable]) -> tuple[bytes, Types]:

@@ -9,11 +9,11 @@ from aiohttp import web
 
 from broker.access import Permission
 from broker.settings import Settings
-from broker.store.webhook_keys import WebhookKey, WebhookKeyStore
+from broker.store.administration.webhook_keys import WebhookKey, WebhookKeyStore
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump, parse, read_json
-from gateway.documents.subscriptions import RotationRequest, WebhookKeyDocument, WebhookKeyList
 from gateway.routes import Route
+from gateway.schemas.subscriptions import RotationRequest, WebhookKeyList, WebhookKeySchema
 
 
 class WebhookKeysApi:
@@ -59,7 +59,7 @@ class WebhookKeysApi:
 
 def _answer(keys: Sequence[WebhookKey]) -> web.Response:
     items = [
-        WebhookKeyDocument(id=key.id, public_key=key.public_key, created_at=key.created_at, valid_until=key.valid_until)
+        WebhookKeySchema(id=key.id, public_key=key.public_key, created_at=key.created_at, valid_until=key.valid_until)
         for key in keys
     ]
     return web.Response(body=dump(WebhookKeyList(items=items)), content_type="application/json")

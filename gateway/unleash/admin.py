@@ -11,13 +11,13 @@ from broker.errors import LimitReached
 from gateway.auth import Authenticator, demand
 from gateway.bodies import dump, parse
 from gateway.dialects import read_body
-from gateway.documents import Document
-from gateway.refusals import Unauthenticated, UnsupportedMediaType
+from gateway.http_errors import Unauthenticated, UnsupportedMediaType
+from gateway.schemas import Schema
 from gateway.unleash.errors import LimitExceeded, UnknownCaller
 
 ENDPOINTS = "/api/admin/signal-endpoints"
 
-D = TypeVar("D", bound=Document)
+D = TypeVar("D", bound=Schema)
 
 
 async def admit(request: web.Request, auth: Authenticator, permission: Permission) -> Principal:
@@ -50,14 +50,14 @@ async def read_document(request: web.Request, model: type[D], limit: int) -> D:
     return parse(model, await read_body(request, limit))
 
 
-def answer(document: Document, *, status: int = 200, location: str | None = None) -> web.Response:
+def answer(document: Schema, *, status: int = 200, location: str | None = None) -> web.Response:
     """Return *document* as an answer; *location* is where a created one is found."""
     headers = {} if location is None else {"Location": location}
     return web.Response(body=dump(document), status=status, headers=headers, content_type="application/json")
 
 
 def exceeded(error: LimitReached) -> LimitExceeded:
-    """Return the refusal of a creation, in the original's words."""
+    """Return the error of a creation, in the original's words."""
     return LimitExceeded(
         f"Failed to create {error.what}. You can't create more than the established limit of {error.most}."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from gateway.refusals import TooMany
+from gateway.http_errors import TooMany
 
 
 @dataclass(frozen=True, slots=True)

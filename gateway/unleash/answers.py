@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from broker.endpoints import Endpoint, EndpointSignal, EndpointToken
 from broker.jsontext import encode
 from broker.signals import Source
-from gateway.unleash.documents import EndpointDocument, EndpointTokenDocument
+from gateway.unleash.schemas import EndpointSchema, EndpointTokenSchema
 
 
-def endpoint_document(endpoint: Endpoint, tokens: Sequence[EndpointToken], url: str | None = None) -> EndpointDocument:
+def render_endpoint(endpoint: Endpoint, tokens: Sequence[EndpointToken], url: str | None = None) -> EndpointSchema:
     """Return *endpoint* with those of *tokens* that are its own, and with its URL where that is to be shown."""
-    return EndpointDocument(
+    return EndpointSchema(
         id=endpoint.id,
         name=endpoint.name,
         enabled=endpoint.enabled,
@@ -20,13 +20,13 @@ def endpoint_document(endpoint: Endpoint, tokens: Sequence[EndpointToken], url: 
         created_at=endpoint.created_at,
         created_by_user_id=endpoint.created_by_user_id or 0,
         url=url,
-        tokens=[token_document(token) for token in tokens if token.endpoint_id == endpoint.id],
+        tokens=[render_token(token) for token in tokens if token.endpoint_id == endpoint.id],
     )
 
 
-def token_document(token: EndpointToken, value: str | None = None) -> EndpointTokenDocument:
+def render_token(token: EndpointToken, value: str | None = None) -> EndpointTokenSchema:
     """Return *token*, with its value where that is to be shown."""
-    return EndpointTokenDocument(
+    return EndpointTokenSchema(
         id=token.id,
         name=token.name,
         signal_endpoint_id=token.endpoint_id,

@@ -12,17 +12,17 @@ from broker.errors import InvalidField
 from broker.jsontext import encode
 from broker.settings import Settings
 from broker.signals import Source, Throw
-from broker.store.access import AccessCache
+from broker.store.administration.tokens import AccessCache
 from gateway.auth import Authenticator
-from gateway.dialects import as_refusal
+from gateway.dialects import to_http_error
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
+from gateway.http_errors import NotFound, Unauthenticated
 from gateway.intake import Accepted, Intake
-from gateway.refusals import NotFound, Unauthenticated
 from gateway.routes import Route
 from gateway.unleash.allowances import Allowances
-from gateway.unleash.documents import CalledSignals
 from gateway.unleash.errors import UnknownCaller
 from gateway.unleash.payloads import read_payload
+from gateway.unleash.schemas import CalledSignals
 
 
 class CallsApi:
@@ -60,9 +60,9 @@ class CallsApi:
             allowance.check()
             response = await self._throw(request, caller)
         except Exception as error:
-            refusal = as_refusal(request, error)
-            refusal.headers |= allowance.headers
-            raise refusal from error
+            error = to_http_error(request, error)
+            error.headers |= allowance.headers
+            raise error from error
         response.headers.update(allowance.headers)
         return response
 

@@ -7,16 +7,16 @@ from aiohttp import web
 from broker.access import Permission
 from broker.errors import LimitReached
 from broker.settings import Settings
-from broker.store.database import Conflict
-from broker.store.endpoints import EndpointStore
+from broker.store.administration.endpoints import EndpointStore
+from broker.store.postgres.database import Conflict
 from gateway.auth import Authenticator
+from gateway.http_errors import Conflicting, NotFound
 from gateway.queries import path_id
-from gateway.refusals import Conflicting, NotFound
 from gateway.routes import Route
 from gateway.unleash.admin import ENDPOINTS, admit, answer, exceeded, read_document
-from gateway.unleash.answers import token_document
-from gateway.unleash.documents import EndpointTokenDocument, EndpointTokenRequest, EndpointTokens
+from gateway.unleash.answers import render_token
 from gateway.unleash.endpoints import no_endpoint
+from gateway.unleash.schemas import EndpointTokenRequest, EndpointTokens, EndpointTokenSchema
 
 
 class EndpointTokensApi:
@@ -32,7 +32,7 @@ class EndpointTokensApi:
         """What this part of the dialect answers."""
         tokens = ENDPOINTS + "/{id}/tokens"
         one = tokens + "/{token}"
-        wanted, made = EndpointTokenRequest, EndpointTokenDocument
+        wanted, made = EndpointTokenRequest, EndpointTokenSchema
         return [
             Route("GET", tokens, self.list, "List an endpoint's tokens", {200: EndpointTokens}),
             Route("POST", tokens, self.create, "Create an endpoint's token", {201: made}, wanted),
@@ -47,7 +47,7 @@ class EndpointTokensApi:
         if await self._endpoints.get(endpoint_id) is None:
             raise no_endpoint(endpoint_id)
         tokens = await self._endpoints.tokens([endpoint_id])
-        return answer(EndpointTokens(signal_endpoint_tokens=[token_document(token) for token in tokens]))
+        return answer(EndpointTokens(signal_endpoint_tokens=[render_token(token) for token in tokens]))
 
     async def create(self, request: web.Request) -> web.Response:
         """Answer 201 with the token's value, which is shown here only."""
@@ -68,7 +68,7 @@ class EndpointTokensApi:
         if created is None:
             raise no_endpoint(endpoint_id)
         token, value = created
-        return answer(token_document(token, value), status=201, location=f"{ENDPOINTS}/{endpoint_id}/tokens/{token.id}")
+        return answer(render_token(token, value), status=201, location=f"{ENDPOINTS}/{endpoint_id}/tokens/{token.id}")
 
     async def rename(self, request: web.Request) -> web.Response:
         """Rename a token; its value stays."""
@@ -81,7 +81,7 @@ class EndpointTokensApi:
             raise _name_exists(wanted.name) from error
         if token is None:
             raise _no_token(endpoint_id, token_id)
-        return answer(token_document(token))
+        return answer(render_token(token))
 
     async def delete(self, request: web.Request) -> web.Response:
         """Delete a token: calls with it are answered 401."""

@@ -8,15 +8,15 @@ from broker.access import Permission
 from broker.endpoints import Endpoint, check_endpoint_name
 from broker.errors import LimitReached
 from broker.settings import Settings
-from broker.store.database import Conflict
-from broker.store.endpoints import EndpointStore
+from broker.store.administration.endpoints import EndpointStore
+from broker.store.postgres.database import Conflict
 from gateway.auth import Authenticator
+from gateway.http_errors import Conflicting, NotFound
 from gateway.queries import path_id
-from gateway.refusals import Conflicting, NotFound
 from gateway.routes import Route
 from gateway.unleash.admin import ENDPOINTS, admit, answer, exceeded, read_document
-from gateway.unleash.answers import endpoint_document
-from gateway.unleash.documents import EndpointDocument, EndpointRequest, Endpoints
+from gateway.unleash.answers import render_endpoint
+from gateway.unleash.schemas import EndpointRequest, Endpoints, EndpointSchema
 
 
 class EndpointsApi:
@@ -33,11 +33,11 @@ class EndpointsApi:
         one = ENDPOINTS + "/{id}"
         return [
             Route("GET", ENDPOINTS, self.list, "List signal endpoints", {200: Endpoints}),
-            Route("POST", ENDPOINTS, self.create, "Create a signal endpoint", {201: EndpointDocument}, EndpointRequest),
-            Route("PUT", one, self.update, "Update a signal endpoint", {200: EndpointDocument}, EndpointRequest),
+            Route("POST", ENDPOINTS, self.create, "Create a signal endpoint", {201: EndpointSchema}, EndpointRequest),
+            Route("PUT", one, self.update, "Update a signal endpoint", {200: EndpointSchema}, EndpointRequest),
             Route("DELETE", one, self.delete, "Delete a signal endpoint", {200: None}),
-            Route("POST", one + "/on", self.enable, "Enable a signal endpoint", {200: EndpointDocument}),
-            Route("POST", one + "/off", self.disable, "Disable a signal endpoint", {200: EndpointDocument}),
+            Route("POST", one + "/on", self.enable, "Enable a signal endpoint", {200: EndpointSchema}),
+            Route("POST", one + "/off", self.disable, "Disable a signal endpoint", {200: EndpointSchema}),
         ]
 
     async def list(self, request: web.Request) -> web.Response:
@@ -45,7 +45,7 @@ class EndpointsApi:
         await admit(request, self._auth, Permission.ENDPOINTS)
         endpoints = await self._endpoints.all()
         tokens = await self._endpoints.tokens([endpoint.id for endpoint in endpoints])
-        return answer(Endpoints(signal_endpoints=[endpoint_document(endpoint, tokens) for endpoint in endpoints]))
+        return answer(Endpoints(signal_endpoints=[render_endpoint(endpoint, tokens) for endpoint in endpoints]))
 
     async def create(self, request: web.Request) -> web.Response:
         """Answer 201 with the URL that callers use."""
@@ -63,7 +63,7 @@ class EndpointsApi:
             raise exceeded(error) from error
         except Conflict as error:
             raise _name_exists(wanted.name) from error
-        document = endpoint_document(endpoint, (), _url(request, endpoint))
+        document = render_endpoint(endpoint, (), _url(request, endpoint))
         return answer(document, status=201, location=f"{ENDPOINTS}/{endpoint.id}")
 
     async def update(self, request: web.Request) -> web.Response:
@@ -84,7 +84,7 @@ class EndpointsApi:
         if endpoint is None:
             raise no_endpoint(endpoint_id)
         tokens = await self._endpoints.tokens([endpoint_id])
-        return answer(endpoint_document(endpoint, tokens, _url(request, endpoint)))
+        return answer(render_endpoint(endpoint, tokens, _url(request, endpoint)))
 
     async def delete(self, request: web.Request) -> web.Response:
         """Delete an endpoint and its tokens; its signals stay."""
@@ -108,11 +108,11 @@ class EndpointsApi:
         endpoint = await self._endpoints.enable(endpoint_id, enabled=enabled, by=principal)
         if endpoint is None:
             raise no_endpoint(endpoint_id)
-        return answer(endpoint_document(endpoint, await self._endpoints.tokens([endpoint_id])))
+        return answer(render_endpoint(endpoint, await self._endpoints.tokens([endpoint_id])))
 
 
 def no_endpoint(endpoint_id: int) -> NotFound:
-    """Return the refusal of a request for an endpoint that is not there."""
+    """Return the error of a request for an endpoint that is not there."""
     return NotFound(f"There is no signal endpoint {endpoint_id}.")
 
 

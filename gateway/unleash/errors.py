@@ -7,8 +7,8 @@ import uuid
 from aiohttp import web
 
 from gateway.dialects import Dialect
-from gateway.refusals import BadRequest, NotFound, Refusal, Unauthenticated
-from gateway.unleash.documents import UnleashError
+from gateway.http_errors import BadRequest, HttpError, NotFound, Unauthenticated
+from gateway.unleash.schemas import UnleashError
 
 _NAMES = {
     400: "BadDataError",
@@ -36,18 +36,18 @@ class LimitExceeded(BadRequest):
     name = "ExceedsLimitError"
 
 
-def refuse(refusal: Refusal) -> web.Response:
+def refuse(error: HttpError) -> web.Response:
     """Return *refusal* in Unleash's form; an unknown method is a path that is not there, as in the original."""
-    if refusal.status == 405:
-        refusal = NotFound("There is nothing here for this method.")
-    details = [{"message": error.detail, "path": error.pointer.lstrip("/?")} for error in refusal.errors]
+    if error.status == 405:
+        error = NotFound("There is nothing here for this method.")
+    details = [{"message": error.detail, "path": error.pointer.lstrip("/?")} for error in error.errors]
     document = {
         "id": str(uuid.uuid4()),
-        "name": getattr(refusal, "name", None) or _NAMES.get(refusal.status, "UnknownError"),
-        "message": refusal.detail,
-        "details": details or [{"message": refusal.detail}],
+        "name": getattr(error, "name", None) or _NAMES.get(error.status, "UnknownError"),
+        "message": error.detail,
+        "details": details or [{"message": error.detail}],
     }
-    return web.json_response(document, status=refusal.status, headers=refusal.headers)
+    return web.json_response(document, status=error.status, headers=error.headers)
 
 
 UNLEASH = Dialect(name="unleash", prefixes=("/api",), refuse=refuse, error=UnleashError)

@@ -17,7 +17,7 @@ from itertools import count, zip_longest
 from typing import Any
 from urllib.parse import unquote
 
-from gateway.refusals import BadRequest, TooLarge
+from gateway.http_errors import BadRequest, TooLarge
 
 MAX_PARAMETERS = 1000
 MAX_DEPTH = 32

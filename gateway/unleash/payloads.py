@@ -15,7 +15,7 @@ from broker.errors import InvalidField
 from broker.jsontext import encode, read
 from gateway.dialects import read_body
 from gateway.encodings import ENCODINGS
-from gateway.refusals import BadRequest, TooLarge, UnsupportedMediaType
+from gateway.http_errors import BadRequest, TooLarge, UnsupportedMediaType
 from gateway.unleash.forms import parse_form
 
 BODY_LIMIT = 100 * 1024

@@ -10,14 +10,14 @@ from aiohttp import web
 from broker.access import Permission
 from broker.endpoints import endpoint_names
 from broker.errors import InvalidField
-from broker.store.endpoints import EndpointStore
+from broker.store.administration.endpoints import EndpointStore
 from gateway.auth import Authenticator
 from gateway.queries import path_id
 from gateway.routes import Parameter, Route
 from gateway.unleash.admin import ENDPOINTS, admit
 from gateway.unleash.answers import endpoint_signal, found_signal
-from gateway.unleash.documents import EndpointSignals, FoundSignals
 from gateway.unleash.endpoints import no_endpoint
+from gateway.unleash.schemas import EndpointSignals, FoundSignals
 
 LIMIT, MAX_LIMIT, MAX_OFFSET = 50, 1000, 10**15
 

@@ -17,10 +17,10 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from broker.store.blocks import attach_tables, make_tables
-from broker.store.database import Database
-from broker.store.deliveries import DeliveryStore
-from broker.store.signals import SignalStore
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.partitions.partitions import attach_tables, make_tables
+from broker.store.postgres.database import Database
+from broker.store.signals.signals import SignalStore
 from tests.support.postgres import fresh_database, postgres_server
 
 DELIVERIES = 1_000_000
@@ -53,7 +53,7 @@ _COUNT = "SELECT state, count(*) FROM deliveries GROUP BY state"
 
 
 async def cut(database: Database, signals: int) -> None:
-    """Make the blocks for ids up to *signals*, instead of the first one."""
+    """Make the partitions for ids up to *signals*, instead of the first one."""
     step = signals // BLOCKS + 1
     async with database.transaction() as session:
         await session.execute("DROP TABLE signals_1, matches_1, deliveries_1, attempts_1; DELETE FROM blocks")

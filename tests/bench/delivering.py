@@ -54,10 +54,10 @@ async def stack_of(directory: Path, postgres: str, amqp: str) -> AsyncIterator[S
         yield Stack(client, process("worker", "deliverer"))
 
 
-async def subscribe(client: Client, receiver: Receiver, **terms: object) -> int:
+async def subscribe(client: Client, receiver: Receiver, **spec: object) -> int:
     """Return the id of a new subscription to what the benchmark throws."""
     target = {"kind": "webhook", "url": receiver.url}
-    created = await client.post("/v1/subscriptions", {"name": "bench", "target": target, **terms})
+    created = await client.post("/v1/subscriptions", {"name": "bench", "target": target, **spec})
     return int(created["id"])
 
 

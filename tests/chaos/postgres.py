@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from broker.store.embedded import embedded_postgres
-from broker.store.migrate import migrate
+from broker.store.postgres.embedded import embedded_postgres
+from broker.store.postgres.migrate import migrate
 
 
 class Postgres:

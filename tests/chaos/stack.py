@@ -21,7 +21,7 @@ from tests.support.product import Client, Process, client_of
 from tests.support.rabbitmq_servers import Rabbit
 from tests.support.receiver import Receiver, receiver
 
-SETTINGS = {"REPUBLISH_AFTER_SECONDS": "2", "WEBHOOK_TIMEOUT_SECONDS": "3", "LOG_LEVEL": "info"}
+SETTINGS = {"RESCUE_AFTER_SECONDS": "2", "WEBHOOK_TIMEOUT_SECONDS": "3", "LOG_LEVEL": "info"}
 ROLES = {
     "gateway": ("gateway",),
     "other-gateway": ("gateway",),

@@ -13,11 +13,11 @@ import pytest
 
 from broker.errors import StoreUnavailable
 from broker.signals import Throw
-from broker.store.database import Database
-from broker.store.rows import terms_columns
-from broker.store.signals import SignalStore
-from broker.store.statements import load
-from broker.subscriptions import Kind, Target, Terms
+from broker.store.postgres.database import Database
+from broker.store.postgres.statements import load
+from broker.store.rows import spec_columns
+from broker.store.signals.signals import SignalStore
+from broker.subscriptions import Kind, SubscriptionSpec, Target
 from tests.chaos.faults import (
     crash_postgres,
     kill,
@@ -88,9 +88,11 @@ async def test_a_number_that_was_handed_out_is_not_handed_out_again_after_a_cras
         while await database.fetchval("SELECT log_cnt FROM signal_ids"):
             await number(database)
         async with database.hold() as session:
-            terms = Terms(name="a", targets=(Target(kind=Kind.WEBHOOK, address="http://a"),))
+            spec = SubscriptionSpec(name="a", targets=(Target(kind=Kind.WEBHOOK, address="http://a"),))
             await session.execute("BEGIN")
-            await session.execute(load("subscriptions").create, json.dumps(terms_columns(terms)), None)
+            await session.execute(
+                load("broker.store.subscriptions", "subscriptions").create, json.dumps(spec_columns(spec)), None
+            )
             before = await number(hasty)
             postgres.crash()
             postgres.start()

@@ -9,10 +9,10 @@ from tests.support.eventually import eventually
 from tests.support.throwing import fresh_id, matched, recorded_ids, subscribe, throw
 
 
-async def signal(client, name, *, expect=204, key=None, **terms):
+async def signal(client, name, *, expect=204, key=None, **spec):
     """Throw a signal the way Camunda's callers do; return the answer's body."""
     headers = {} if key is None else {"Idempotency_Key": key}
-    return await client.post("/engine-rest/signal", {"name": name, **terms}, expect=expect, **headers)
+    return await client.post("/engine-rest/signal", {"name": name, **spec}, expect=expect, **headers)
 
 
 def received(webhooks):

@@ -51,8 +51,8 @@ async def reached(client, house, count):
     return [house.named(await matched(client, signal_id)) for signal_id in signals]
 
 
-async def signal(caller, house, *, expect=204, **terms):
-    return await caller.post("/engine-rest/signal", {"name": house.name, **terms}, expect=expect)
+async def signal(caller, house, *, expect=204, **spec):
+    return await caller.post("/engine-rest/signal", {"name": house.name, **spec}, expect=expect)
 
 
 def not_mine(execution):

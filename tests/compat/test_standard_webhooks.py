@@ -37,9 +37,9 @@ async def delivered(client, webhooks, name):
     return {key.lower(): value for key, value in request.headers.items()}, request.body
 
 
-async def rotate(client, subscription, **terms):
+async def rotate(client, subscription, **spec):
     """Return the new secret."""
-    answer = await client.post(f"/v1/subscriptions/{subscription['id']}/rotate-secret", terms, expect=200)
+    answer = await client.post(f"/v1/subscriptions/{subscription['id']}/rotate-secret", spec, expect=200)
     assert answer["id"] == subscription["id"]
     return answer["secret"]
 

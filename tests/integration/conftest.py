@@ -12,11 +12,11 @@ import pytest
 import pytest_asyncio
 
 from broker.settings import Settings
-from broker.store.database import Database
-from broker.store.deliveries import DeliveryStore
-from broker.store.signals import SignalStore
-from broker.store.subscriptions import SubscriptionStore
-from broker.subscriptions import Terms
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.postgres.database import Database
+from broker.store.signals.signals import SignalStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.subscriptions import SubscriptionSpec
 from broker.topology import TOPOLOGY
 from broker.transport import Transport
 from broker.transport.embedded import EmbeddedTransport
@@ -25,7 +25,7 @@ from tests.support.history import QUEUE, History
 from tests.support.postgres import fresh_database
 from tests.support.product import Process, client_of
 from tests.support.receiver import receiver
-from workers.retention import Retention
+from workers.partition_maintainer import PartitionMaintainer
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def history(database):
 @pytest.fixture
 async def subscription(database):
     """Return a subscription to signals named `a`."""
-    return await SubscriptionStore(database).create(Terms(name="a", targets=(QUEUE,)), secret=None)
+    return await SubscriptionStore(database).create(SubscriptionSpec(name="a", targets=(QUEUE,)), secret=None)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ async def embedded(database):
 @pytest.fixture
 def retention(database, embedded):
     """Call it for the worker with some settings."""
-    return lambda **settings: Retention(database, embedded, Settings(**settings))
+    return lambda **settings: PartitionMaintainer(database, embedded, Settings(**settings))
 
 
 @pytest.fixture

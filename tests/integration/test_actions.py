@@ -27,10 +27,10 @@ BLOCKS = dict(re.findall(r"^```(?:sh|json) (\w+)\n(.*?)^```", TEXT, re.MULTILINE
 AT_ONCE = {"schedule": [0, 0, 0]}
 
 
-async def subscribe(client, name, *targets, **terms):
+async def subscribe(client, name, *targets, **spec):
     """Return a new subscription with one target, or with several as steps."""
     where = {"target": targets[0]} if len(targets) == 1 else {"steps": [{"target": target} for target in targets]}
-    return await client.post("/v1/subscriptions", {"name": name, **where, **terms}, expect=201)
+    return await client.post("/v1/subscriptions", {"name": name, **where, **spec}, expect=201)
 
 
 def webhook(url, **further):
@@ -212,7 +212,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("terms", "pointer"), REFUSED.values(), ids=REFUSED)
-async def test_what_cannot_be_done_is_refused_with_its_place(client, name, terms, pointer):
-    problem = await client.post("/v1/subscriptions", {"name": name, **terms}, expect=400)
+@pytest.mark.parametrize(("spec", "pointer"), REFUSED.values(), ids=REFUSED)
+async def test_what_cannot_be_done_is_refused_with_its_place(client, name, spec, pointer):
+    problem = await client.post("/v1/subscriptions", {"name": name, **spec}, expect=400)
     assert [error["pointer"] for error in problem["errors"]] == [pointer]

@@ -8,37 +8,37 @@ import json
 import pytest
 
 from broker import metrics
-from broker.deliveries import State
+from broker.deliveries import DeliveryState
 from broker.signals import Signal, Throw
-from broker.store.retired import RetiredStore
-from broker.store.subscriptions import SubscriptionStore
-from broker.subscriptions import Terms
+from broker.store.partitions.detached import DetachedStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.subscriptions import SubscriptionSpec
 from gateway.bodies import dump
-from gateway.native.answers import delivery_document, signal_document
+from gateway.native.answers import render_delivery, render_signal
 from tests.integration.test_ledger import compare
 from tests.support.eventually import eventually
-from tests.support.history import DAY, LOOK_AFTER, QUEUE, lines
+from tests.support.history import DAY, QUEUE, RESCUE_AFTER, lines
 
 
 async def test_the_archive_has_a_line_for_each_dropped_signal_as_the_api_shows_it(
     history, subscription, retention, tmp_path
 ):
-    await SubscriptionStore(history.database).create(Terms(name="#", targets=(QUEUE,)), secret=None)
+    await SubscriptionStore(history.database).create(SubscriptionSpec(name="#", targets=(QUEUE,)), secret=None)
     plain = await history.throw("b", payload=b'{"a":\r\n [1,\n2.50], "b": "\\n\xc3\xa4"}', business_key="k")
     failed, owed = await history.throw(), await history.throw()
-    await history.attempt(failed, State.PARKED)
-    await history.attempt(owed, State.DELIVERED)
+    await history.attempt(failed, DeliveryState.PARKED)
+    await history.attempt(owed, DeliveryState.DELIVERED)
     await history.database.execute(
         "UPDATE deliveries SET state = 'cancelled', finished_at = now() WHERE state <> 'delivered' AND signal_id <> $1",
         owed.id,
     )
     expected = []
     for signal_id in (plain.id, failed.id):
-        document = json.loads(signal_document(await history.signals.get(signal_id)))
+        document = json.loads(render_signal(await history.signals.get(signal_id)))
         document["deliveries"] = []
         for row in await history.deliveries.page(signal_id=signal_id):
             attempts = await history.deliveries.attempts((signal_id, row["subscription_id"]))
-            document["deliveries"].append(json.loads(dump(delivery_document(row, attempts))))
+            document["deliveries"].append(json.loads(dump(render_delivery(row, attempts))))
         expected.append(document)
     await history.close()
     await history.database.execute("UPDATE blocks SET closed_at = closed_at - interval '31 days'")
@@ -59,18 +59,18 @@ async def test_every_signal_is_archived_once_however_many_and_large_they_are(
     throw = Throw(name="a")
     numbered = await history.signals.number([(throw, None)] * 1200)
     batch = [Signal(id=n.id, created_at=n.created_at, throw=throw) for n in numbered]
-    await history.signals.record(batch, look_after=LOOK_AFTER)
+    await history.signals.record(batch, rescue_after=RESCUE_AFTER)
     await history.close()
     await history.pass_time(31 * DAY)
     sizes = []
-    pages = RetiredStore.pages
+    pages = DetachedStore.pages
 
-    async def counted(self, retired):
-        async for page in pages(self, retired):
+    async def counted(self, detached):
+        async for page in pages(self, detached):
             sizes.append(len(page))
             yield page
 
-    monkeypatch.setattr(RetiredStore, "pages", counted)
+    monkeypatch.setattr(DetachedStore, "pages", counted)
     await retention(archive_dir=tmp_path).look()
     documents, _ = lines(tmp_path)
     assert [document["id"] for document in documents] == large + [n.id for n in numbered]
@@ -82,23 +82,23 @@ async def test_a_crash_between_archiving_and_dropping_neither_loses_nor_doubles_
     history, subscription, retention, tmp_path, monkeypatch
 ):
     gone = [await history.throw("nobody"), await history.throw()]
-    await history.attempt(gone[1], State.DELIVERED)
+    await history.attempt(gone[1], DeliveryState.DELIVERED)
     owed = await history.throw()
     await history.close()
     await history.pass_time(31 * DAY)
     before = await compare(history.database)
 
-    async def crash(self, retired):
+    async def crash(self, detached):
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(RetiredStore, "drop", crash)
+        patch.setattr(DetachedStore, "drop", crash)
         with pytest.raises(RuntimeError):
             await retention(archive_dir=tmp_path).look()
     (tmp_path / ".signals-1-100000.1.jsonl.gz.left").write_bytes(b"half")
     assert await history.ids() == [owed.id], "nobody sees any more what was archived"
     assert await history.deliveries.ledger() == before, "it is in the books until it is dropped"
-    await history.attempt(owed, State.DEAD)
+    await history.attempt(owed, DeliveryState.DEAD)
 
     await retention(archive_dir=tmp_path).look()
     await retention(archive_dir=tmp_path).look()
@@ -115,16 +115,16 @@ async def test_a_stop_in_the_middle_of_archiving_is_clean_and_the_next_start_goe
     gone = [(await history.throw()).id for _ in range(3)]
     await history.close()
     await history.pass_time(31 * DAY)
-    begun, pages = asyncio.Event(), RetiredStore.pages
+    begun, pages = asyncio.Event(), DetachedStore.pages
 
-    async def endless(self, retired):
-        async for page in pages(self, retired):
+    async def endless(self, detached):
+        async for page in pages(self, detached):
             begun.set()
             while True:
                 yield page
 
     with monkeypatch.context() as patch:
-        patch.setattr(RetiredStore, "pages", endless)
+        patch.setattr(DetachedStore, "pages", endless)
         stopping = asyncio.Event()
         running = asyncio.create_task(retention(archive_dir=tmp_path).run(stopping))
         await begun.wait()
@@ -136,7 +136,7 @@ async def test_a_stop_in_the_middle_of_archiving_is_clean_and_the_next_start_goe
 
     async def finished():
         await retention(archive_dir=tmp_path).look()
-        return await RetiredStore(history.database).all() == []
+        return await DetachedStore(history.database).all() == []
 
     await eventually(finished)
     assert [document["id"] for document in lines(tmp_path)[0]] == gone
@@ -147,7 +147,7 @@ def failed():
 
 
 async def test_without_a_place_for_the_archive_nothing_is_dropped(history, subscription, retention, tmp_path):
-    await history.attempt(await history.throw(), State.DELIVERED)
+    await history.attempt(await history.throw(), DeliveryState.DELIVERED)
     await history.close()
     await history.pass_time(31 * DAY)
     (tmp_path / "file").write_bytes(b"")
@@ -159,6 +159,6 @@ async def test_without_a_place_for_the_archive_nothing_is_dropped(history, subsc
     stopping.set()
     await running
     assert len(await history.ids()) == 1
-    assert await RetiredStore(history.database).all() == []
+    assert await DetachedStore(history.database).all() == []
     await retention(archive_dir=tmp_path / "made" / "if" / "missing").look()
     assert await history.ids() == []

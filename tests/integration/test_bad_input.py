@@ -86,7 +86,7 @@ async def test_compressed_bodies_are_read_within_the_limit(client, path):
     assert ROUTES[path](status, body)
 
 
-WRONG_TERMS = {
+WRONG_SPECS = {
     "no name": ({}, "/name"),
     "an empty name": ({"name": ""}, "/name"),
     "a number as a name": ({"name": 5}, "/name"),
@@ -106,9 +106,9 @@ WRONG_TERMS = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG_TERMS)
+@pytest.mark.parametrize("case", WRONG_SPECS)
 async def test_wrong_terms_of_a_throw_are_refused_with_a_pointer_to_them(client, case):
-    document, pointer = WRONG_TERMS[case]
+    document, pointer = WRONG_SPECS[case]
 
     problem = await client.post("/v1/signals", document, expect=400)
 

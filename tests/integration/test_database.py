@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from broker.errors import StoreUnavailable
-from broker.store.database import Database, DataError
+from broker.store.postgres.database import Database, DataError
 from tests.support.eventually import eventually
 
 

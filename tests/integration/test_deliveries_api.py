@@ -134,8 +134,8 @@ async def test_a_receiver_that_is_gone_is_not_asked_again(client, webhooks, name
 async def test_a_queue_target_receives_the_signal(client, product, name):
     async with product.open_transport() as transport:
         await transport.declare(Topology((), (Queue(name),), ()))
-        terms = {"name": name, "target": {"kind": "queue", "queue": name}}
-        subscription = await client.post("/v1/subscriptions", terms)
+        spec = {"name": name, "target": {"kind": "queue", "queue": name}}
+        subscription = await client.post("/v1/subscriptions", spec)
         assert subscription["secret"] is None
         signal = await throw(client, name, payload=[1, {"a": None}])
 
@@ -153,8 +153,8 @@ async def test_a_queue_target_receives_the_signal(client, product, name):
 
 
 async def test_a_queue_that_does_not_exist_is_a_failed_attempt(client, name):
-    terms = {"name": name, "target": {"kind": "queue", "queue": f"{name}.absent"}, "retry": {"maxAttempts": 1}}
-    subscription = await client.post("/v1/subscriptions", terms)
+    spec = {"name": name, "target": {"kind": "queue", "queue": f"{name}.absent"}, "retry": {"maxAttempts": 1}}
+    subscription = await client.post("/v1/subscriptions", spec)
     signal = await throw(client, name)
 
     dead = await delivery(client, signal, subscription, "dead")

@@ -9,7 +9,7 @@ SCRIPT = """
 import os
 import sys
 from pathlib import Path
-from broker.store.embedded import embedded_postgres
+from broker.store.postgres.embedded import embedded_postgres
 
 opened = set()
 sys.addaudithook(lambda event, args: opened.add(os.fsdecode(args[0])) if event == "open" and args[1] == "a" else None)

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from broker.errors import ConfigurationError, Unavailable, Unroutable
-from broker.store.database import Database
-from broker.store.statements import load
+from broker.store.postgres.database import Database
+from broker.store.postgres.statements import load
 from broker.topology import Binding, Exchange, Queue, Topology
 from broker.transport import Message, Settlement
 from broker.transport.embedded import EmbeddedTransport
@@ -23,7 +23,7 @@ SOON = timedelta(seconds=10)
 PREAMBLE = """
 import asyncio, sys
 from datetime import timedelta
-from broker.store.database import Database
+from broker.store.postgres.database import Database
 from broker.transport import Message
 from broker.transport.embedded import EmbeddedTransport
 
@@ -111,7 +111,7 @@ async def test_a_living_consumer_keeps_what_it_holds(transport, database_url, da
     await transport.publish(Message(body=b"0"), exchange="", routing_key="q", timeout=SOON)
     async with transport.consume("q", prefetch=1) as inbox:
         await inbox.receive(1)
-        assert await database.fetch(load("embedded_transport").dead_owners) == []
+        assert await database.fetch(load("broker.transport.embedded", "queues").dead_owners) == []
         assert await transport.depth("q", timeout=SOON) == 0
 
 
@@ -167,7 +167,7 @@ async def test_a_binding_to_a_missing_queue_declares_nothing(transport):
 @pytest.mark.parametrize("plan", ["force_generic_plan", "force_custom_plan"])
 async def test_a_backlog_does_not_slow_a_claim(database, plan):
     """A claim touches a few pages per message, whatever the planner believes about the tables."""
-    statement = load("embedded_transport").claim
+    statement = load("broker.transport.embedded", "queues").claim
     await database.execute(
         "INSERT INTO transport.messages (queue, keys, properties, body)"
         " SELECT q, '[]', '{}', 'body' FROM generate_series(1, 50000), (VALUES ('a'), ('b')) AS queues (q)"

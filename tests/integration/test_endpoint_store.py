@@ -10,9 +10,9 @@ import pytest
 from broker.access import ADMINISTRATOR
 from broker.errors import LimitReached
 from broker.signals import Signal, Source, Throw
-from broker.store.audit import AuditStore
-from broker.store.endpoints import EndpointStore
-from broker.store.signals import SignalStore
+from broker.store.administration.audit import AuditStore
+from broker.store.administration.endpoints import EndpointStore
+from broker.store.signals.signals import SignalStore
 
 
 async def test_creations_at_the_same_time_do_not_exceed_the_limits(database):
@@ -67,14 +67,14 @@ async def test_days_begin_and_end_with_utc_and_both_are_included(database):
         at(7, "2026-11-21T12:00:00Z", source=Source.NATIVE),
     ]
     for part in (batch[3:], batch[:4], batch):
-        await signals.record(part, look_after=timedelta(seconds=30))
+        await signals.record(part, rescue_after=timedelta(seconds=30))
 
-    async def found(first=None, last=None, **terms):
+    async def found(first=None, last=None, **spec):
         page, total = await endpoints.signals(
             limit=10,
             first_day=first and date.fromisoformat(first),
             last_day=last and date.fromisoformat(last),
-            **terms,
+            **spec,
         )
         return [signal.id for signal in page], total
 

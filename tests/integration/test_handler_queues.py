@@ -11,12 +11,12 @@ from broker import metrics
 from broker.messages import signal_message
 from broker.settings import Settings
 from broker.signals import Signal, Throw
-from broker.store.deliveries import DeliveryStore
-from broker.store.holds import HoldStore
-from broker.store.lines import LineStore
-from broker.store.signals import SignalStore
-from broker.store.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, Target, Terms
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.ordering import OrderingStore
+from broker.store.deliveries.pausing import PausingStore
+from broker.store.signals.signals import SignalStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.subscriptions import Kind, SubscriptionSpec, Target
 from broker.topology import ATTEMPT, TOPOLOGY, app_topology, attempt_queue
 from broker.transport import Received, Settlement
 from deploy.cli.doctor import _examine_transport as examine
@@ -28,8 +28,8 @@ from workers.scheduler import Scheduler
 
 SOON = timedelta(seconds=10)
 APP = attempt_queue("billing")
-BOOK = Terms(name="sig", targets=(Target(kind=Kind.HANDLER, address="billing/book"),))
-ELSEWHERE = Terms(name="sig", targets=(Target(kind=Kind.QUEUE, address="elsewhere"),))
+BOOK = SubscriptionSpec(name="sig", targets=(Target(kind=Kind.HANDLER, address="billing/book"),))
+ELSEWHERE = SubscriptionSpec(name="sig", targets=(Target(kind=Kind.QUEUE, address="elsewhere"),))
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])
@@ -48,7 +48,7 @@ async def transport(request, database):
 @pytest.fixture
 def settings():
     """Return settings by which whatever was published is overdue at once."""
-    return Settings(republish_after_seconds=0.001)
+    return Settings(rescue_after_seconds=0.001)
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def scheduler(transport, database, settings):
     return Scheduler(
         transport,
         deliveries=DeliveryStore(database),
-        holds=HoldStore(database),
-        lines=LineStore(database),
+        holds=PausingStore(database),
+        lines=OrderingStore(database),
         signals=SignalStore(database),
         settings=settings,
     )

@@ -8,47 +8,47 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.deliveries import Due, Outcome, Result, State
+from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result
 from broker.signals import Signal, Throw
-from broker.store.deliveries import Ended
-from broker.store.gates import GateStore
-from broker.store.holds import HoldStore
-from broker.store.statements import load
-from broker.store.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, Target, Terms
+from broker.store.deliveries.admission import AdmissionStore
+from broker.store.deliveries.deliveries import Ended
+from broker.store.deliveries.pausing import PausingStore
+from broker.store.postgres.statements import load
+from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.subscriptions import Kind, SubscriptionSpec, Target
 from broker.topology import ATTEMPT
 
-LOOK_AFTER = timedelta(seconds=30)
+RESCUE_AFTER = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
 QUEUE = "deliveries.attempt.handlers.billing"
-BOOK = Terms(name="sig", targets=(Target(kind=Kind.HANDLER, address="billing/book"),))
-ELSEWHERE = Terms(name="sig", targets=(Target(kind=Kind.QUEUE, address="billing/book"),))
+BOOK = SubscriptionSpec(name="sig", targets=(Target(kind=Kind.HANDLER, address="billing/book"),))
+ELSEWHERE = SubscriptionSpec(name="sig", targets=(Target(kind=Kind.QUEUE, address="billing/book"),))
 
 
 @pytest.fixture
 def record(signals):
     """Call it to record so many signals, and return what is due."""
 
-    async def record(count=1, *, look_after=LOOK_AFTER):
+    async def record(count=1, *, rescue_after=RESCUE_AFTER):
         throws = [Throw(name="sig")] * count
         numbered = await signals.number([(throw, None) for throw in throws])
         batch = [
             Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)
         ]
-        due = (await signals.record(batch, look_after=look_after)).dues
-        assert (await signals.record(batch, look_after=look_after)).dues == due, "a repeat returns the same"
+        due = (await signals.record(batch, rescue_after=rescue_after)).due_attempts
+        assert (await signals.record(batch, rescue_after=rescue_after)).due_attempts == due, "a repeat returns the same"
         return due
 
     return record
 
 
-def ended(due, **terms):
+def ended(due, **spec):
     return Ended(
         due=due,
         result=Result(outcome=Outcome.REFUSED),
         started_at=datetime.now(UTC),
         duration=SECOND,
-        **{"state": State.PARKED, "pause": timedelta(0), **terms},
+        **{"state": DeliveryState.PARKED, "pause": timedelta(0), **spec},
     )
 
 
@@ -61,14 +61,14 @@ async def test_a_handler_that_many_workers_register_at_once_has_one_subscription
 
 async def test_a_handler_registered_again_has_new_terms_and_is_the_subscription_that_it_was(subscriptions, database):
     first = await subscriptions.register(BOOK)
-    await HoldStore(database).pause(first.id)
-    terms = replace(
+    await PausingStore(database).pause(first.id)
+    spec = replace(
         BOOK, name="other.*", tenant_id="t", execution_id="e", schedule=(SECOND,), timeout=SECOND, max_in_flight=3,
         max_per_second=2.5, once=True, description="d",
     )  # fmt: skip
-    second = await subscriptions.register(terms)
+    second = await subscriptions.register(spec)
     assert (second.id, second.since, second.created_at) == (first.id, first.since, first.created_at)
-    assert (second.terms, second.paused_at is not None) == (terms, True)
+    assert (second.spec, second.paused_at is not None) == (spec, True)
     assert await subscriptions.page() == [second]
 
 
@@ -108,24 +108,24 @@ async def test_a_queue_of_the_same_address_is_no_handler(subscriptions, record):
 
 async def test_every_attempt_that_is_due_waits_in_the_app_s_queue(subscriptions, deliveries, record):
     subscription = await subscriptions.register(BOOK)
-    (due,) = await record(look_after=timedelta(0))
-    assert due == Due(due.signal_id, subscription.id, 1, QUEUE)
-    assert await deliveries.repair("billing", limit=10, look_after=LOOK_AFTER) == [due]
+    (due,) = await record(rescue_after=timedelta(0))
+    assert due == DueAttempt(due.signal_id, subscription.id, 1, QUEUE)
+    assert await deliveries.repair("billing", limit=10, rescue_after=RESCUE_AFTER) == [due]
     await deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND)
     await deliveries.finish([ended(due)])
-    assert await deliveries.release(limit=10, look_after=LOOK_AFTER) == [replace(due, attempt=2)]
+    assert await deliveries.release(limit=10, rescue_after=RESCUE_AFTER) == [replace(due, attempt=2)]
 
 
 async def test_an_attempt_that_was_held_goes_on_in_the_app_s_queue(subscriptions, database, record):
-    gates = GateStore(database)
+    gates = AdmissionStore(database)
     await subscriptions.register(replace(BOOK, max_in_flight=1))
     first, second = await record(2)
     claimed, refused = await gates.admit([(first, False), (second, False)], timeout=SECOND, grace=SECOND)
     assert (claimed.due, refused.reason) == (first, "in_flight")
     (finished,) = await gates.finish(
-        [ended(first, state=State.DELIVERED, pause=None, passed=claimed.passed)], look_after=LOOK_AFTER
+        [ended(first, state=DeliveryState.DELIVERED, pause=None, passed=claimed.passed)], rescue_after=RESCUE_AFTER
     )
-    assert finished.dues == [second]
+    assert finished.due_attempts == [second]
 
 
 async def test_what_should_have_been_attempted_is_counted_and_repaired_app_by_app(
@@ -135,14 +135,14 @@ async def test_what_should_have_been_attempted_is_counted_and_repaired_app_by_ap
     await subscriptions.register(BOOK)
     other = replace(BOOK, targets=(Target(kind=Kind.HANDLER, address="shipping/send"),))
     deleted = await subscriptions.register(other)
-    lost = await record(3, look_after=timedelta(0))
+    lost = await record(3, rescue_after=timedelta(0))
     await record(2)
     assert await deliveries.overdue(limit=10) == {"": 3, "billing": 3, "shipping": 3}
     assert await deliveries.overdue(limit=2) == {"": 2, "billing": 2, "shipping": 2}
-    repaired = await deliveries.repair("billing", limit=10, look_after=LOOK_AFTER)
+    repaired = await deliveries.repair("billing", limit=10, rescue_after=RESCUE_AFTER)
     assert sorted(repaired, key=str) == sorted((due for due in lost if due.queue == QUEUE), key=str)
     await subscriptions.delete(deleted.id)
-    await HoldStore(database).sweep(look_after=LOOK_AFTER)
+    await PausingStore(database).sweep(rescue_after=RESCUE_AFTER)
     assert await deliveries.overdue(limit=10) == {"": 3}
 
 
@@ -158,7 +158,7 @@ async def test_counting_and_repairing_looks_only_at_what_is_overdue(database, su
     )
     await database.execute("VACUUM ANALYZE deliveries")
     for name in ("overdue", "repair"):
-        statement = getattr(load("deliveries"), name).rstrip().rstrip(";")
+        statement = getattr(load("broker.store.deliveries", "deliveries"), name).rstrip().rstrip(";")
         arguments = {"$1": "1000", "$2": "30", "$3": "'billing'"}
         for parameter, value in arguments.items():
             statement = statement.replace(parameter, value)

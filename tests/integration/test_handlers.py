@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from broker.store.database import Database
-from broker.store.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, Target, Terms
+from broker.store.postgres.database import Database
+from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.subscriptions import Kind, SubscriptionSpec, Target
 from tests.support.eventually import eventually
 from tests.support.receiver import Answer
 from tests.support.throwing import delivery, throw
@@ -55,12 +55,14 @@ async def gone(product, app, name):
     """Return the subscription of a handler that was in the code of an earlier version."""
     async with Database(product.environment["STORE_URL"]) as database:
         target = Target(kind=Kind.HANDLER, address=f"{app}/gone")
-        made = await SubscriptionStore(database).register(Terms(name=f"{name}.paid", targets=(target,), schedule=()))
+        made = await SubscriptionStore(database).register(
+            SubscriptionSpec(name=f"{name}.paid", targets=(target,), schedule=())
+        )
     return {"id": made.id, "name": name}
 
 
-async def pay(client, name, url, **terms):
-    return await throw(client, f"{name}.paid", payload={"order": 7, "url": url}, **terms)
+async def pay(client, name, url, **spec):
+    return await throw(client, f"{name}.paid", payload={"order": 7, "url": url}, **spec)
 
 
 def told(request):

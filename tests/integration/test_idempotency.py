@@ -10,8 +10,8 @@ from tests.support.product import client_of
 from tests.support.throwing import endpoint, matched, recorded, subscribe, throw, token
 
 
-async def keyed(client, name, key, **terms):
-    return await client.request("POST", "/v1/signals", json={"name": name, **terms}, headers={"Idempotency-Key": key})
+async def keyed(client, name, key, **spec):
+    return await client.request("POST", "/v1/signals", json={"name": name, **spec}, headers={"Idempotency-Key": key})
 
 
 async def test_a_repeat_is_answered_as_the_first_throw_was(client, name):

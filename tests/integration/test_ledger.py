@@ -9,24 +9,24 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broker import metrics
-from broker.deliveries import Outcome, Reason, Result, State
+from broker.deliveries import DeliveryState, Outcome, Reason, Result
 from broker.settings import Settings
 from broker.signals import Signal, Throw
-from broker.store.deliveries import DeliveryStore, Ended
-from broker.store.holds import HoldStore
-from broker.store.lines import LineStore
-from broker.subscriptions import Kind, Target, Terms
+from broker.store.deliveries.deliveries import DeliveryStore, Ended
+from broker.store.deliveries.ordering import OrderingStore
+from broker.store.deliveries.pausing import PausingStore
+from broker.subscriptions import Kind, SubscriptionSpec, Target
 from broker.transport.embedded import EmbeddedTransport
 from workers.scheduler import Scheduler
 
 SECOND = timedelta(seconds=1)
-LOOK_AFTER = timedelta(seconds=30)
+RESCUE_AFTER = timedelta(seconds=30)
 QUEUE = Target(kind=Kind.QUEUE, address="q")
 ENDS = [
-    (State.DELIVERED, Outcome.SUCCEEDED, None),
-    (State.PARKED, Outcome.REFUSED, timedelta(0)),
-    (State.PARKED, Outcome.REFUSED, timedelta(hours=1)),
-    (State.DEAD, Outcome.REFUSED, None),
+    (DeliveryState.DELIVERED, Outcome.SUCCEEDED, None),
+    (DeliveryState.PARKED, Outcome.REFUSED, timedelta(0)),
+    (DeliveryState.PARKED, Outcome.REFUSED, timedelta(hours=1)),
+    (DeliveryState.DEAD, Outcome.REFUSED, None),
 ]
 
 FULL_COUNT = """
@@ -53,7 +53,7 @@ def record(signals):
         batch = [
             Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)
         ]
-        return (await signals.record(batch, look_after=LOOK_AFTER)).dues
+        return (await signals.record(batch, rescue_after=RESCUE_AFTER)).due_attempts
 
     return record
 
@@ -73,8 +73,8 @@ async def compare(database, subscription_id=None):
 class Bustle:
     """Recorders, deliverers, schedulers and operators at work, as chance will have it."""
 
-    def __init__(self, record, subscriptions, deliveries, holds):
-        self.record, self.subscriptions, self.deliveries, self.holds = record, subscriptions, deliveries, holds
+    def __init__(self, record, subscriptions, deliveries, pausing):
+        self.record, self.subscriptions, self.deliveries, self.holds = record, subscriptions, deliveries, pausing
         self.chance = random.Random(7)
         self.due = []
 
@@ -84,16 +84,18 @@ class Bustle:
 
     async def attempt(self):
         for _ in range(40):
-            dues = [self.due.pop() for _ in range(min(5, len(self.due)))]
-            begun = await self.deliveries.claim([(due, False) for due in dues], timeout=SECOND, grace=LOOK_AFTER)
+            due_attempts = [self.due.pop() for _ in range(min(5, len(self.due)))]
+            begun = await self.deliveries.claim(
+                [(due, False) for due in due_attempts], timeout=SECOND, grace=RESCUE_AFTER
+            )
             await self.deliveries.finish(
                 [ended(claimed.due, *self.chance.choice(ENDS)) for claimed in begun if claimed is not None]
             )
 
     async def sweep(self):
         for _ in range(40):
-            self.due += await self.deliveries.release(limit=5, look_after=LOOK_AFTER)
-            self.due += await self.holds.sweep(look_after=LOOK_AFTER)
+            self.due += await self.deliveries.release(limit=5, rescue_after=RESCUE_AFTER)
+            self.due += await self.holds.sweep(rescue_after=RESCUE_AFTER)
             await self.deliveries.fold_ledger(limit=self.chance.choice([1, 20, 10_000]))
 
     async def operate(self, delete):
@@ -110,7 +112,7 @@ def ended(due, state, outcome, pause):
         result=Result(outcome=outcome),
         state=state,
         pause=pause,
-        reason=Reason.RETRY.value if state is State.PARKED else None,
+        reason=Reason.RETRY.value if state is DeliveryState.PARKED else None,
         started_at=datetime.now(UTC),
         duration=SECOND,
     )
@@ -118,10 +120,10 @@ def ended(due, state, outcome, pause):
 
 async def test_what_is_kept_is_what_a_full_count_comes_to_at_any_moment(record, subscriptions, deliveries, database):
     made = [
-        (await subscriptions.create(Terms(name=name, targets=(QUEUE,), once=once), secret=None)).id
+        (await subscriptions.create(SubscriptionSpec(name=name, targets=(QUEUE,), once=once), secret=None)).id
         for name, once in [("a", False), ("#", False), ("b", True), ("a", False), ("*.b", True), ("b", False)]
     ]
-    bustle = Bustle(record, subscriptions, deliveries, HoldStore(database))
+    bustle = Bustle(record, subscriptions, deliveries, PausingStore(database))
 
     async def look():
         for turn in range(40):
@@ -134,7 +136,9 @@ async def test_what_is_kept_is_what_a_full_count_comes_to_at_any_moment(record, 
         await compare(database)
     ledger = await compare(database)
     assert ledger.recorded == 200
-    assert all(ledger.states[state] for state in (State.DELIVERED, State.PARKED, State.CANCELLED)), ledger
+    assert all(
+        ledger.states[state] for state in (DeliveryState.DELIVERED, DeliveryState.PARKED, DeliveryState.CANCELLED)
+    ), ledger
     for subscription_id in made:
         await compare(database, subscription_id)
 
@@ -142,18 +146,18 @@ async def test_what_is_kept_is_what_a_full_count_comes_to_at_any_moment(record, 
 async def test_a_statement_that_leaves_the_states_alone_leaves_nothing_to_fold(
     record, subscriptions, deliveries, database
 ):
-    await subscriptions.create(Terms(name="a", targets=(QUEUE,)), secret=None)
+    await subscriptions.create(SubscriptionSpec(name="a", targets=(QUEUE,)), secret=None)
     (due,) = await record("a")
     assert await deliveries.fold_ledger(limit=100) == 3, "a signal, a match, a pending delivery"
     assert await deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND) != [None]
-    await deliveries.repair("", limit=10, look_after=LOOK_AFTER)
+    await deliveries.repair("", limit=10, rescue_after=RESCUE_AFTER)
     assert await deliveries.fold_ledger(limit=100) == 0
 
 
 async def test_the_books_are_right_after_deletions_behind_the_product(record, subscriptions, deliveries, database):
     """Whoever deletes signals with all that belongs to them, and adds to what was owed, finds the books balanced."""
-    first = await subscriptions.create(Terms(name="a", targets=(QUEUE,)), secret=None)
-    second = await subscriptions.create(Terms(name="#", targets=(QUEUE,)), secret=None)
+    first = await subscriptions.create(SubscriptionSpec(name="a", targets=(QUEUE,)), secret=None)
+    second = await subscriptions.create(SubscriptionSpec(name="#", targets=(QUEUE,)), secret=None)
     await record("a", "a", "b", "a")
     for table in ("signals", "matches", "deliveries"):
         column = "id" if table == "signals" else "signal_id"
@@ -166,7 +170,7 @@ async def test_the_books_are_right_after_deletions_behind_the_product(record, su
     for _ in range(2):
         assert (await compare(database)).matched == 6
         assert (await compare(database, 1)).matched == 2
-        assert (await compare(database, 3)).states[State.DEAD] == 1
+        assert (await compare(database, 3)).states[DeliveryState.DEAD] == 1
         await deliveries.fold_ledger(limit=100)
 
 
@@ -174,7 +178,7 @@ async def test_a_delivery_that_vanishes_is_unaccounted_for_and_the_metric_says_s
     record, subscriptions, deliveries, signals, database
 ):
     settings = Settings()
-    subscription = await subscriptions.create(Terms(name="a", targets=(QUEUE,)), secret=None)
+    subscription = await subscriptions.create(SubscriptionSpec(name="a", targets=(QUEUE,)), secret=None)
     await record("a", "a", "a")
     async with EmbeddedTransport(database) as transport:
 
@@ -182,8 +186,8 @@ async def test_a_delivery_that_vanishes_is_unaccounted_for_and_the_metric_says_s
             scheduler = Scheduler(
                 transport,
                 deliveries=deliveries,
-                holds=HoldStore(database),
-                lines=LineStore(database),
+                pausing=PausingStore(database),
+                lines=OrderingStore(database),
                 signals=signals,
                 settings=settings,
             )

@@ -9,17 +9,17 @@ from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 
 from broker.signals import Signal, Throw
-from broker.store.blocks import BlockStore
-from broker.store.database import Database
-from broker.store.deliveries import DeliveryStore
-from broker.store.signals import SignalStore
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.partitions.partitions import PartitionStore
+from broker.store.postgres.database import Database
+from broker.store.signals.signals import SignalStore
 from tests.integration.test_ledger import compare
 from tests.support.postgres import on_database
 
-LOOK_AFTER = timedelta(seconds=30)
+RESCUE_AFTER = timedelta(seconds=30)
 SCRIPTS = {
     step.name.removesuffix(".sql"): step.read_text()
-    for step in (files("broker.store") / "migrations").iterdir()
+    for step in (files("broker.store.postgres") / "migrations").iterdir()
     if step.name.endswith(".sql")
 }
 TABLES = ("signals", "matches", "deliveries", "attempts")
@@ -81,7 +81,7 @@ async def test_the_ledger_and_the_positions_are_made_of_what_is_there(postgres_u
         await migrate(database, after="0005", to="9999")
         assert [(await compare(database, of)).matched for of in (None, 1, 2, 3)] == [3, 1, 2, 0]
         assert [signal.id for signal in await SignalStore(database).page(after_id=10)] == [12, 14]
-        await SignalStore(database).record([signal(11), signal(14)], look_after=LOOK_AFTER)
+        await SignalStore(database).record([signal(11), signal(14)], rescue_after=RESCUE_AFTER)
         assert (await compare(database)).recorded == 4
         assert [signal.id for signal in await SignalStore(database).page(after_id=12)] == [14, 11]
 
@@ -110,10 +110,10 @@ async def test_the_tables_become_the_first_block_and_stay_what_they_are(postgres
 
         await migrate(database, after="0007", to="9999")
         await compare(database)
-        (block,) = await BlockStore(database).all()
-        assert (block.first_id, block.next_id) == (1, 1_000_020), "long, because older recorders make no blocks"
-        assert block.opened_at is not None
+        (partition,) = await PartitionStore(database).all()
+        assert (partition.first_id, partition.next_id) == (1, 1_000_020), "long, because older recorders make no blocks"
+        assert partition.opened_at is not None
         assert [signal.id for signal in await SignalStore(database).page()] == [10, 12, 14]
         assert len(await DeliveryStore(database).attempts((10, 1))) == 1
-        await SignalStore(database).record([signal(11), signal(14), signal(30)], look_after=LOOK_AFTER)
+        await SignalStore(database).record([signal(11), signal(14), signal(30)], rescue_after=RESCUE_AFTER)
         assert (await compare(database)).recorded == 5

@@ -35,8 +35,8 @@ async def test_an_ordered_subscription_says_so(client, name, given, shown):
         ({"ordered": "yes"}, "/ordered"),
     ],
 )
-async def test_what_makes_no_sense_is_refused(client, name, terms, pointer):
-    document = {"name": name, "target": {"kind": "webhook", "url": NOWHERE}, **terms}
+async def test_what_makes_no_sense_is_refused(client, name, spec, pointer):
+    document = {"name": name, "target": {"kind": "webhook", "url": NOWHERE}, **spec}
     problem = await client.post("/v1/subscriptions", document, expect=400)
     assert [error["pointer"] for error in problem["errors"]] == [pointer]
 

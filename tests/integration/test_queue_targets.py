@@ -14,9 +14,9 @@ NOW = {"schedule": [0.0] * 50}
 """A retry policy that makes every attempt as soon as the one before it is over."""
 
 
-async def subscribe_queue(client, name, queue, **terms):
+async def subscribe_queue(client, name, queue, **spec):
     target = {"kind": "queue", "queue": queue}
-    return await client.post("/v1/subscriptions", {"name": name, "target": target, **terms}, expect=201)
+    return await client.post("/v1/subscriptions", {"name": name, "target": target, **spec}, expect=201)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

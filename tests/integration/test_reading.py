@@ -10,14 +10,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broker.signals import Signal, Throw
-from broker.store.database import Database
-from broker.store.signals import SignalStore
-from broker.store.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, Target, Terms
+from broker.store.postgres.database import Database
+from broker.store.signals.signals import SignalStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.subscriptions import Kind, SubscriptionSpec, Target
 from tests.support.eventually import eventually
 from tests.support.throwing import recorded_ids, throw
 
-LOOK_AFTER = timedelta(seconds=30)
+RESCUE_AFTER = timedelta(seconds=30)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def accept(signals):
 @pytest.fixture
 def record(signals):
     async def record(*batch):
-        await signals.record(batch, look_after=LOOK_AFTER)
+        await signals.record(batch, rescue_after=RESCUE_AFTER)
 
     return record
 
@@ -83,7 +83,7 @@ async def waiting(database):
 async def test_a_signal_that_is_recorded_after_one_with_a_higher_id_is_read_after_it(accept, record, read, database):
     """The recorder of the first one is held up in the middle of its transaction, while another records the second."""
     subscription = await SubscriptionStore(database).create(
-        Terms(name="first", targets=(Target(kind=Kind.QUEUE, address="q"),), once=True), secret=None
+        SubscriptionSpec(name="first", targets=(Target(kind=Kind.QUEUE, address="q"),), once=True), secret=None
     )
     first, second = await accept("first", "second")
     async with database.transaction() as holding:
@@ -102,7 +102,7 @@ async def test_nobody_records_past_a_recorder_whose_signals_are_not_visible_yet(
     accept, record, read, signals, unhurried
 ):
     earlier, later, last = await accept("a", "a", "a")
-    before = asyncio.create_task(SignalStore(unhurried).record([later], look_after=LOOK_AFTER))
+    before = asyncio.create_task(SignalStore(unhurried).record([later], rescue_after=RESCUE_AFTER))
     await unhurried.done.wait()
     behind = asyncio.create_task(record(earlier))
     await eventually(lambda: waiting(unhurried))
@@ -118,7 +118,7 @@ async def test_nobody_records_past_a_recorder_whose_signals_are_not_visible_yet(
 async def test_a_recorder_that_was_overtaken_looks_again(accept, record, signals, unhurried):
     """Both found the signal unrecorded; the second one of them finds out when it notes what is owed."""
     known, new = await accept("a", "b")
-    first = asyncio.create_task(SignalStore(unhurried).record([known], look_after=LOOK_AFTER))
+    first = asyncio.create_task(SignalStore(unhurried).record([known], rescue_after=RESCUE_AFTER))
     await unhurried.done.wait()
     overtaken = asyncio.create_task(record(known, new))
     await eventually(lambda: waiting(unhurried))

@@ -5,15 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.deliveries import Due, Outcome, Result, State
+from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result
 from broker.signals import Scope, Signal, Throw
-from broker.store.deliveries import Ended
-from broker.store.holds import HoldStore
-from broker.store.signals import IdempotencyKey, SignalStore
-from broker.store.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, Target, Terms
+from broker.store.deliveries.deliveries import Ended
+from broker.store.deliveries.pausing import PausingStore
+from broker.store.signals.signals import IdempotencyKey, SignalStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.subscriptions import Kind, SubscriptionSpec, Target
 
-LOOK_AFTER = timedelta(seconds=30)
+RESCUE_AFTER = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
 QUEUE = Target(kind=Kind.QUEUE, address="q")
 
@@ -32,7 +32,7 @@ def throw(signals):
 @pytest.fixture
 def record(signals):
     async def record(batch):
-        return (await signals.record(batch, look_after=LOOK_AFTER)).dues
+        return (await signals.record(batch, rescue_after=RESCUE_AFTER)).due_attempts
 
     return record
 
@@ -48,25 +48,25 @@ def ended(due, state, outcome=Outcome.REFUSED, pause=None):
     )
 
 
-async def claim(deliveries, *dues, again=False):
-    return await deliveries.claim([(due, again) for due in dues], timeout=SECOND, grace=SECOND)
+async def claim(deliveries, *due_attempts, again=False):
+    return await deliveries.claim([(due, again) for due in due_attempts], timeout=SECOND, grace=SECOND)
 
 
 async def test_recording_a_signal_twice_makes_one_signal_and_one_delivery(throw, record, subscriptions, deliveries):
-    subscription = await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    subscription = await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     batch = await throw(Throw(name="sig"))
     first = await record(batch)
-    assert first == [Due(batch[0].id, subscription.id, 1)]
+    assert first == [DueAttempt(batch[0].id, subscription.id, 1)]
     assert await record(batch) == first, "what no attempt was begun at is due again"
     await claim(deliveries, *first)
     assert await record(batch) == []
     ledger = await deliveries.ledger()
-    assert (ledger.recorded, ledger.matched, ledger.states[State.PENDING], ledger.unaccounted) == (1, 1, 1, 0)
+    assert (ledger.recorded, ledger.matched, ledger.states[DeliveryState.PENDING], ledger.unaccounted) == (1, 1, 1, 0)
 
 
 async def test_recorders_that_race_for_one_signal_make_one_delivery_of_it(throw, record, subscriptions, deliveries):
     for _ in range(20):
-        await subscriptions.create(Terms(name="sig", targets=(QUEUE,), once=True), secret=None)
+        await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,), once=True), secret=None)
     batch = await throw(*[Throw(name="sig") for _ in range(5)])
     await asyncio.gather(*(record(batch) for _ in range(6)))
     ledger = await deliveries.ledger()
@@ -75,7 +75,7 @@ async def test_recorders_that_race_for_one_signal_make_one_delivery_of_it(throw,
 
 async def test_a_subscription_gets_what_is_thrown_after_its_creation_and_nothing_else(throw, record, subscriptions):
     before = await throw(Throw(name="sig"))
-    subscription = await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    subscription = await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     during = await throw(Throw(name="sig"))
     await subscriptions.delete(subscription.id)
     after = await throw(Throw(name="sig"))
@@ -88,29 +88,29 @@ async def test_what_a_deleted_subscription_was_still_owed_is_cancelled_however_m
     throw, record, deliveries, database, monkeypatch
 ):
     subscriptions = SubscriptionStore(database)
-    subscription = await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    subscription = await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     pending, *parked, late = await throw(*[Throw(name="sig")] * 7)
     await record([pending, *parked])
     await database.execute("UPDATE deliveries SET state = 'parked', reason = 'paused' WHERE signal_id > $1", pending.id)
     await subscriptions.delete(subscription.id)
     assert await record([late]) == []
-    monkeypatch.setattr("broker.store.holds._LIMIT", 2)
+    monkeypatch.setattr("broker.store.deliveries.pausing._LIMIT", 2)
     for cancelled in (4, 6, 7, 7):
-        assert await HoldStore(database).sweep(look_after=LOOK_AFTER) == []
+        assert await PausingStore(database).sweep(rescue_after=RESCUE_AFTER) == []
         ledger = await deliveries.ledger(subscription.id)
-        assert (ledger.matched, ledger.states[State.CANCELLED], ledger.unaccounted) == (7, cancelled, 0)
+        assert (ledger.matched, ledger.states[DeliveryState.CANCELLED], ledger.unaccounted) == (7, cancelled, 0)
     assert not await database.fetchval("SELECT held FROM gates")
 
 
 async def test_a_once_subscription_is_consumed_by_the_first_signal_of_a_batch(throw, record, subscriptions):
-    subscription = await subscriptions.create(Terms(name="a.*", targets=(QUEUE,), once=True), secret=None)
+    subscription = await subscriptions.create(SubscriptionSpec(name="a.*", targets=(QUEUE,), once=True), secret=None)
     first, second = await throw(Throw(name="a.x"), Throw(name="a.y"))
-    assert await record([second, first]) == [Due(first.id, subscription.id, 1)]
+    assert await record([second, first]) == [DueAttempt(first.id, subscription.id, 1)]
     assert (await subscriptions.get(subscription.id)).consumed_by == first.id
 
 
 async def test_the_ledger_can_fail(throw, record, subscriptions, deliveries, database):
-    subscription = await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    subscription = await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     await record(await throw(Throw(name="sig"), Throw(name="sig")))
     await database.execute("DELETE FROM deliveries WHERE signal_id = (SELECT min(signal_id) FROM deliveries)")
     assert (await deliveries.ledger()).unaccounted == 1
@@ -118,7 +118,7 @@ async def test_the_ledger_can_fail(throw, record, subscriptions, deliveries, dat
 
 
 async def test_an_attempt_is_begun_once(throw, record, subscriptions, deliveries):
-    await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     (due,) = await record(await throw(Throw(name="sig")))
     claimed = await claim(deliveries, due, due)
     assert [one is not None for one in claimed] == [True, False]
@@ -128,21 +128,26 @@ async def test_an_attempt_is_begun_once(throw, record, subscriptions, deliveries
 
 
 async def test_a_parked_delivery_is_released_when_it_is_due(throw, record, subscriptions, deliveries):
-    await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     now, later = await record(await throw(Throw(name="sig"), Throw(name="sig")))
     await claim(deliveries, now, later)
     await deliveries.finish(
-        [ended(now, State.PARKED, pause=timedelta(0)), ended(later, State.PARKED, pause=timedelta(hours=1))]
+        [
+            ended(now, DeliveryState.PARKED, pause=timedelta(0)),
+            ended(later, DeliveryState.PARKED, pause=timedelta(hours=1)),
+        ]
     )
-    released = await deliveries.release(limit=10, look_after=LOOK_AFTER)
-    assert released == [Due(now.signal_id, now.subscription_id, 2)]
-    assert await deliveries.release(limit=10, look_after=LOOK_AFTER) == []
+    released = await deliveries.release(limit=10, rescue_after=RESCUE_AFTER)
+    assert released == [DueAttempt(now.signal_id, now.subscription_id, 2)]
+    assert await deliveries.release(limit=10, rescue_after=RESCUE_AFTER) == []
 
 
 async def test_an_attempt_is_looked_after_when_all_its_steps_must_have_ended(
     throw, record, subscriptions, deliveries, database
 ):
-    await subscriptions.create(Terms(name="sig", targets=(QUEUE,) * 3, timeout=timedelta(seconds=100)), secret=None)
+    await subscriptions.create(
+        SubscriptionSpec(name="sig", targets=(QUEUE,) * 3, timeout=timedelta(seconds=100)), secret=None
+    )
     (due,) = await record(await throw(Throw(name="sig")))
     await claim(deliveries, due)
     seconds = await database.fetchval("SELECT extract(epoch FROM due_at - now()) FROM deliveries")
@@ -150,35 +155,35 @@ async def test_an_attempt_is_looked_after_when_all_its_steps_must_have_ended(
 
 
 async def test_an_attempt_that_was_overtaken_changes_nothing(throw, record, subscriptions, deliveries):
-    await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     (due,) = await record(await throw(Throw(name="sig")))
     await claim(deliveries, due)
-    await deliveries.finish([ended(due, State.DELIVERED, Outcome.SUCCEEDED)])
-    await deliveries.finish([ended(due, State.DEAD)])
+    await deliveries.finish([ended(due, DeliveryState.DELIVERED, Outcome.SUCCEEDED)])
+    await deliveries.finish([ended(due, DeliveryState.DEAD)])
     row = await deliveries.get((due.signal_id, due.subscription_id))
     assert row["state"] == "delivered"
     assert [a["outcome"] for a in await deliveries.attempts((due.signal_id, due.subscription_id))] == ["succeeded"]
 
 
 async def test_a_pending_delivery_is_repaired_only_when_it_is_overdue(throw, signals, subscriptions, deliveries):
-    await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
-    (lost,) = (await signals.record(await throw(Throw(name="sig")), look_after=timedelta(0))).dues
-    await signals.record(await throw(Throw(name="sig")), look_after=LOOK_AFTER)
+    await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
+    (lost,) = (await signals.record(await throw(Throw(name="sig")), rescue_after=timedelta(0))).due_attempts
+    await signals.record(await throw(Throw(name="sig")), rescue_after=RESCUE_AFTER)
     assert await deliveries.overdue(limit=10) == {"": 1}
-    assert await deliveries.repair("", limit=10, look_after=LOOK_AFTER) == [lost]
+    assert await deliveries.repair("", limit=10, rescue_after=RESCUE_AFTER) == [lost]
     assert await deliveries.overdue(limit=10) == {}
 
 
 async def test_only_a_dead_delivery_is_redriven(throw, record, subscriptions, deliveries):
-    await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     (due,) = await record(await throw(Throw(name="sig")))
     key = due.signal_id, due.subscription_id
     assert not await deliveries.redrive(key)
     await claim(deliveries, due)
-    await deliveries.finish([ended(due, State.DEAD)])
+    await deliveries.finish([ended(due, DeliveryState.DEAD)])
     assert await deliveries.redrive(key)
     assert not await deliveries.redrive(key)
-    assert await deliveries.release(limit=10, look_after=LOOK_AFTER) == [Due(*key, 2)]
+    assert await deliveries.release(limit=10, rescue_after=RESCUE_AFTER) == [DueAttempt(*key, 2)]
 
 
 async def test_ids_and_times_ascend_together_over_competing_gateways(database):
@@ -213,8 +218,8 @@ async def test_an_idempotency_key_is_forgotten_after_a_day(signals, database):
 
 
 async def test_an_execution_is_known_by_its_active_subscriptions(signals, subscriptions):
-    terms = Terms(name="sig", targets=(QUEUE,), execution_id="e", tenant_id="t")
-    subscription = await subscriptions.create(terms, secret=None)
+    spec = SubscriptionSpec(name="sig", targets=(QUEUE,), execution_id="e", tenant_id="t")
+    subscription = await subscriptions.create(spec, secret=None)
     waiting = Throw(name="sig", scope=Scope.EXECUTION, execution_id="e")
     (known,) = await signals.number([(waiting, None)])
     assert known.execution == (("sig", "t"),)
@@ -226,27 +231,29 @@ async def test_an_execution_is_known_by_its_active_subscriptions(signals, subscr
 async def test_what_matches_many_is_recorded_in_several_steps_in_the_order_of_ids(
     throw, signals, subscriptions, deliveries, monkeypatch
 ):
-    monkeypatch.setattr("broker.store.recording._PAIRS", 25)
-    monkeypatch.setattr("broker.store.recording._ROWS", 7)
-    made = [(await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)).id for _ in range(10)]
+    monkeypatch.setattr("broker.store.signals.recording._PAIRS", 25)
+    monkeypatch.setattr("broker.store.signals.recording._ROWS", 7)
+    made = [
+        (await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)).id for _ in range(10)
+    ]
     thrown = await throw(*[Throw(name="sig")] * 5)
     left, steps = list(reversed(thrown)), []
     while left:
-        recorded = await signals.record(left, look_after=LOOK_AFTER)
-        steps.append([(due.signal_id, due.subscription_id) for due in recorded.dues])
+        recorded = await signals.record(left, rescue_after=RESCUE_AFTER)
+        steps.append([(due.signal_id, due.subscription_id) for due in recorded.due_attempts])
         left = recorded.left
     ids = [signal.id for signal in thrown]
     assert steps == [[(i, s) for i in part for s in made] for part in (ids[:2], ids[2:4], ids[4:])]
     ledger = await deliveries.ledger()
-    assert (ledger.recorded, ledger.matched, ledger.states[State.PENDING]) == (5, 50, 50)
+    assert (ledger.recorded, ledger.matched, ledger.states[DeliveryState.PENDING]) == (5, 50, 50)
 
 
 async def test_a_signal_that_matches_more_than_one_step_takes_is_recorded_all_the_same(
     throw, signals, subscriptions, monkeypatch
 ):
-    monkeypatch.setattr("broker.store.recording._PAIRS", 5)
+    monkeypatch.setattr("broker.store.signals.recording._PAIRS", 5)
     for _ in range(10):
-        await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+        await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     first, second = await throw(Throw(name="sig"), Throw(name="sig"))
-    recorded = await signals.record([first, second], look_after=LOOK_AFTER)
-    assert (len(recorded.dues), recorded.left) == (10, [second])
+    recorded = await signals.record([first, second], rescue_after=RESCUE_AFTER)
+    assert (len(recorded.due_attempts), recorded.left) == (10, [second])

@@ -9,23 +9,23 @@ from itertools import pairwise
 
 import pytest
 
-from broker.deliveries import Due, Outcome, State
+from broker.deliveries import DeliveryState, DueAttempt, Outcome
 from broker.limits import Pace
 from broker.names import expression, matches
 from broker.signals import Throw
-from broker.store.chunks import Sought
-from broker.store.deliveries import DeliveryStore
-from broker.store.redrives import RedriveStore
-from broker.subscriptions import Terms
-from tests.support.owing import LOOK_AFTER, QUEUE, SECOND, accept, balanced, die, end, record, throw
+from broker.store.deliveries.bulk import Sought
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.redrives import RedriveStore
+from broker.subscriptions import SubscriptionSpec
+from tests.support.owing import QUEUE, RESCUE_AFTER, SECOND, accept, balanced, die, end, record, throw
 
 ALL = Sought()
 
 
 @pytest.fixture
 def subscribe(subscriptions):
-    async def subscribe(name="#", **terms):
-        return (await subscriptions.create(Terms(name=name, targets=(QUEUE,), **terms), secret=None)).id
+    async def subscribe(name="#", **spec):
+        return (await subscriptions.create(SubscriptionSpec(name=name, targets=(QUEUE,), **spec), secret=None)).id
 
     return subscribe
 
@@ -52,7 +52,7 @@ async def test_everything_that_is_dead_is_redriven_and_nothing_else(database, su
     dead = await die(database, "a", "b", "c", "d", "e")
     (delivered,) = await accept(database, Throw(name="a"))
     (due,) = await record(database, delivered)
-    await end(database, due, State.DELIVERED, Outcome.SUCCEEDED)
+    await end(database, due, DeliveryState.DELIVERED, Outcome.SUCCEEDED)
     await throw(database, "a")
 
     assert await redrive(dry_run=True) == 5
@@ -65,8 +65,8 @@ async def test_everything_that_is_dead_is_redriven_and_nothing_else(database, su
         (signal_id, "parked", "retry", 1) for signal_id in dead
     ]
     assert {row["finished_at"] for row in rows} == {None}
-    released = await deliveries.release(limit=10, look_after=LOOK_AFTER)
-    assert released == [Due(signal_id, 1, 2) for signal_id in dead], "once more each, the oldest first"
+    released = await deliveries.release(limit=10, rescue_after=RESCUE_AFTER)
+    assert released == [DueAttempt(signal_id, 1, 2) for signal_id in dead], "once more each, the oldest first"
     assert await balanced(database)
 
 
@@ -123,8 +123,8 @@ async def test_the_outcome_is_that_of_the_last_attempt(database, subscribe, redr
     await subscribe()
     await die(database, "a", outcome=Outcome.TIMED_OUT)
     assert await redrive() == 1
-    (due,) = await DeliveryStore(database).release(limit=1, look_after=LOOK_AFTER)
-    await end(database, due, State.DEAD, Outcome.REFUSED)
+    (due,) = await DeliveryStore(database).release(limit=1, rescue_after=RESCUE_AFTER)
+    await end(database, due, DeliveryState.DEAD, Outcome.REFUSED)
     assert await redrive(outcome=Outcome.TIMED_OUT, dry_run=True) == 0
     assert await redrive(outcome=Outcome.REFUSED, dry_run=True) == 1
 
@@ -185,7 +185,7 @@ async def test_two_at_the_same_time_redrive_each_delivery_once(database, subscri
     )
     assert sum(counts) == 60
     assert sum([await deliveries.redrive((signal_id, subscription)) for signal_id in dead]) == 0
-    released = await deliveries.release(limit=100, look_after=LOOK_AFTER)
+    released = await deliveries.release(limit=100, rescue_after=RESCUE_AFTER)
     assert sorted(due.signal_id for due in released) == dead
     assert await balanced(database)
 

@@ -17,9 +17,9 @@ NEVER = {"maxAttempts": 1}
 def die(client, webhooks, name):
     """Call it to subscribe and to have so many deliveries die; it returns the subscription and the deliveries' ids."""
 
-    async def die(count, path="/hook", **terms):
+    async def die(count, path="/hook", **spec):
         url = webhooks.answer(path, *[Answer(status=500)] * count, Answer())
-        subscription = await subscribe(client, name, url, **{"retry": NEVER, **terms})
+        subscription = await subscribe(client, name, url, **{"retry": NEVER, **spec})
         signals = [await throw(client, name) for _ in range(count)]
         dead = [await delivery(client, signal, subscription, "dead") for signal in signals]
         return subscription, [one["id"] for one in dead]

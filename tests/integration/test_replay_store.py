@@ -13,18 +13,18 @@ from broker.errors import StoreUnavailable
 from broker.filters import parse_filter
 from broker.limits import Pace
 from broker.signals import Scope, Throw
-from broker.store.chunks import Sought
-from broker.store.replays import ReplayStore
-from broker.subscriptions import Terms
-from tests.support.owing import LOOK_AFTER, QUEUE, accept, balanced, record, throw
+from broker.store.deliveries.bulk import Sought
+from broker.store.deliveries.replays import ReplayStore
+from broker.subscriptions import SubscriptionSpec
+from tests.support.owing import QUEUE, RESCUE_AFTER, accept, balanced, record, throw
 
 ALL = Sought()
 
 
 @pytest.fixture
 def subscribe(subscriptions):
-    async def subscribe(name="#", **terms):
-        return (await subscriptions.create(Terms(name=name, targets=(QUEUE,), **terms), secret=None)).id
+    async def subscribe(name="#", **spec):
+        return (await subscriptions.create(SubscriptionSpec(name=name, targets=(QUEUE,), **spec), secret=None)).id
 
     return subscribe
 
@@ -66,7 +66,7 @@ async def test_a_new_subscription_gets_the_window_and_nothing_else_and_nothing_t
     assert await owed(late) == wanted
     rows = await deliveries.page()
     assert {(row["state"], row["reason"], row["attempts"]) for row in rows} == {("parked", "replay", 0)}
-    assert [due.signal_id for due in await deliveries.release(limit=9, look_after=LOOK_AFTER)] == wanted
+    assert [due.signal_id for due in await deliveries.release(limit=9, rescue_after=RESCUE_AFTER)] == wanted
     assert await balanced(database)
 
 
@@ -128,7 +128,7 @@ async def test_names_scopes_tenants_and_filters_decide_as_they_do_for_new_signal
         "ours": Throw(name="a.b", payload=b'{"n": 2}', scope=Scope.TENANT, tenant_id="acme"),
         "theirs": Throw(name="a.b", payload=b'{"n": 1}', scope=Scope.TENANT, tenant_id="globex"),
         "nobody's": Throw(name="a.b", payload=b'{"n": 1}', scope=Scope.UNTENANTED),
-        "far": Throw(name="a.b", payload=b'{"n": 1}', reach=("globex",)),
+        "far": Throw(name="a.b", payload=b'{"n": 1}', audience=("globex",)),
         "run": Throw(name="a.b", payload=b'{"n": 1}', scope=Scope.EXECUTION, execution_id="run-1"),
     }
     ids = dict(zip(throws, await throw(database, *throws.values()), strict=True))
@@ -151,8 +151,8 @@ async def test_a_caller_replays_only_what_it_may_read(database, subscribe, repla
         Throw(name="a"),
         Throw(name="b"),
         Throw(name="a", scope=Scope.TENANT, tenant_id="acme"),
-        Throw(name="a", reach=("globex",)),
-        Throw(name="a", reach=("acme", "globex")),
+        Throw(name="a", audience=("globex",)),
+        Throw(name="a", audience=("acme", "globex")),
     ]
     ids = await throw(database, *throws)
     untenanted, ours = await subscribe("#"), await subscribe("#", tenant_id="acme")

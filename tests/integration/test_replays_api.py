@@ -15,8 +15,8 @@ from tests.support.throwing import NOWHERE, delivery, fresh_id, recorded, subscr
 def past(client, name):
     """Call it to throw so many signals, all of them recorded."""
 
-    async def past(count, **terms):
-        signals = [await throw(client, name, payload={"number": number}, **terms) for number in range(count)]
+    async def past(count, **spec):
+        signals = [await throw(client, name, payload={"number": number}, **spec) for number in range(count)]
         for signal in signals:
             await recorded(client, signal["id"])
         return signals

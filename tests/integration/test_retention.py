@@ -9,27 +9,27 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from broker.access import Permission, Principal
-from broker.deliveries import Due, State
+from broker.deliveries import DeliveryState, DueAttempt
 from broker.errors import StoreUnavailable
 from broker.settings import Settings
 from broker.signals import Signal, Source, Throw
-from broker.store import retired as retired_module
-from broker.store.blocks import BlockStore
-from broker.store.database import Database
-from broker.store.deliveries import DeliveryStore
-from broker.store.endpoints import EndpointStore
-from broker.store.holds import HoldStore
-from broker.store.retired import RetiredStore
-from broker.store.subscriptions import SubscriptionStore
-from broker.subscriptions import Terms
+from broker.store import detached as retired_module
+from broker.store.administration.endpoints import EndpointStore
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.pausing import PausingStore
+from broker.store.partitions.detached import DetachedStore
+from broker.store.partitions.partitions import PartitionStore
+from broker.store.postgres.database import Database
+from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.subscriptions import SubscriptionSpec
 from broker.topology import RECORD
 from broker.transport import Message
 from broker.transport.embedded import EmbeddedTransport
 from tests.integration.test_ledger import Bustle, compare
 from tests.support.eventually import eventually
-from tests.support.history import DAY, LOOK_AFTER, QUEUE, SECOND, lines
+from tests.support.history import DAY, QUEUE, RESCUE_AFTER, SECOND, lines
 from tests.support.product import COMMAND, SECRET_KEY, Process, client_of
-from workers.retention import Retention
+from workers.partition_maintainer import PartitionMaintainer
 
 ROOT = Principal(name="root", permissions=frozenset({Permission.ADMIN}))
 
@@ -38,11 +38,11 @@ async def test_what_is_old_goes_and_what_somebody_waits_for_stays(history, subsc
     pending, parked, dead, long_dead, delivered, cancelled = [await history.throw() for _ in range(6)]
     unheard = await history.throw("nobody")
     later = await history.throw(deliver_at=datetime.now(UTC) + 45 * DAY)
-    await history.attempt(parked, State.PARKED)
-    await history.attempt(dead, State.DEAD)
-    await history.attempt(long_dead, State.DEAD)
-    await history.attempt(delivered, State.DELIVERED)
-    await history.deliveries.cancel(Due(cancelled.id, 1, 1))
+    await history.attempt(parked, DeliveryState.PARKED)
+    await history.attempt(dead, DeliveryState.DEAD)
+    await history.attempt(long_dead, DeliveryState.DEAD)
+    await history.attempt(delivered, DeliveryState.DELIVERED)
+    await history.deliveries.cancel(DueAttempt(cancelled.id, 1, 1))
     await history.close()
     fresh = await history.throw()
     worker = retention(retention_days=30, retention_dead_days=40)
@@ -63,14 +63,14 @@ async def test_what_is_old_goes_and_what_somebody_waits_for_stays(history, subsc
     assert (ledger.recorded, ledger.matched) == (5, 5)
     await compare(history.database, subscription.id)
 
-    await history.attempt(pending, State.DELIVERED)
+    await history.attempt(pending, DeliveryState.DELIVERED)
     await history.pass_time(3 * DAY)
     await worker.look()
     assert pending.id not in await history.ids()
-    assert [block.first_id for block in await history.blocks.all()] == [1, 100_001, 200_001, 300_001]
+    assert [partition.first_id for partition in await history.blocks.all()] == [1, 100_001, 200_001, 300_001]
 
     await history.signals.end_schedule([later.id])
-    await history.deliveries.cancel(Due(later.id, 1, 1))
+    await history.deliveries.cancel(DueAttempt(later.id, 1, 1))
     await history.pass_time(45 * DAY)
     await worker.look()
     assert later.id not in await history.ids(), "its moment is thirty days past"
@@ -95,13 +95,13 @@ async def test_a_block_that_nothing_is_left_of_is_gone_and_comes_again_for_what_
     history, subscription, retention
 ):
     signal = await history.throw()
-    await history.attempt(signal, State.DELIVERED)
+    await history.attempt(signal, DeliveryState.DELIVERED)
     await history.close()
     await history.pass_time(31 * DAY)
     await retention().look()
-    assert [block.first_id for block in await history.blocks.all()] == [100_001, 200_001]
+    assert [partition.first_id for partition in await history.blocks.all()] == [100_001, 200_001]
     late = Signal(id=signal.id + 1, created_at=signal.created_at, throw=signal.throw)
-    await history.signals.record([late], look_after=LOOK_AFTER)
+    await history.signals.record([late], rescue_after=RESCUE_AFTER)
     assert await history.ids() == [late.id]
     await compare(history.database)
 
@@ -110,34 +110,34 @@ async def test_blocks_in_which_little_is_owed_become_one(history, subscription, 
     owed = []
     for _ in range(5):
         owed.append((await history.throw()).id)
-        await history.attempt(await history.throw(), State.DELIVERED)
+        await history.attempt(await history.throw(), DeliveryState.DELIVERED)
         await history.close()
     await history.pass_time(31 * DAY)
     await retention().look()
     assert await history.ids() == owed
-    assert [block.first_id for block in await history.blocks.all()] == [1, 500_001, 600_001]
+    assert [partition.first_id for partition in await history.blocks.all()] == [1, 500_001, 600_001]
     assert await history.database.fetchval("SELECT to_regclass('retired_signals_1')") is None
     for signal_id in owed:
-        await history.deliveries.cancel(Due(signal_id, 1, 1))
+        await history.deliveries.cancel(DueAttempt(signal_id, 1, 1))
     await compare(history.database)
 
 
 async def test_a_block_in_which_much_is_owed_stays_as_it_is(history, subscription, retention, monkeypatch):
     monkeypatch.setattr(retired_module, "_MOST_OWED", 3)
     signals = [await history.throw() for _ in range(4)]
-    await history.attempt(await history.throw(), State.DELIVERED)
+    await history.attempt(await history.throw(), DeliveryState.DELIVERED)
     await history.close()
     await history.pass_time(31 * DAY)
     await retention().look()
     assert len(await history.ids()) == 5
     for signal in signals[:2]:
-        await history.attempt(signal, State.DELIVERED)
+        await history.attempt(signal, DeliveryState.DELIVERED)
     await retention().look()
     assert await history.ids() == [signal.id for signal in signals[2:]]
 
 
 async def test_for_ever_is_for_ever_and_an_hour_is_the_least(history, subscription, retention):
-    await history.attempt(await history.throw(), State.DELIVERED)
+    await history.attempt(await history.throw(), DeliveryState.DELIVERED)
     await history.close()
     await history.pass_time(timedelta(minutes=50))
     await retention(retention_days=1e-9).look()
@@ -149,7 +149,7 @@ async def test_for_ever_is_for_ever_and_an_hour_is_the_least(history, subscripti
 
 async def test_nothing_is_dropped_while_many_messages_wait_to_be_recorded(history, subscription, retention, embedded):
     """Among them may be a repeat of something old, which nobody would know for one any more."""
-    await history.attempt(await history.throw(), State.DELIVERED)
+    await history.attempt(await history.throw(), DeliveryState.DELIVERED)
     await history.close()
     await history.pass_time(31 * DAY)
     message = {"exchange": "", "routing_key": RECORD, "timeout": 10 * SECOND}
@@ -163,15 +163,18 @@ async def test_nothing_is_dropped_while_many_messages_wait_to_be_recorded(histor
 
 async def test_an_attempt_that_ends_after_its_signal_was_dropped_does_no_harm(history, subscription, retention):
     overtaken = await history.throw()
-    await history.attempt(overtaken, State.DELIVERED)
+    await history.attempt(overtaken, DeliveryState.DELIVERED)
     await history.close()
     await history.pass_time(31 * DAY)
     await retention().look()
     fresh = await history.throw()
-    due = Due(fresh.id, 1, 1)
+    due = DueAttempt(fresh.id, 1, 1)
     await history.deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND)
     await history.deliveries.finish(
-        [history.ended(Due(overtaken.id, 1, 1), State.DELIVERED), history.ended(due, State.DELIVERED)]
+        [
+            history.ended(DueAttempt(overtaken.id, 1, 1), DeliveryState.DELIVERED),
+            history.ended(due, DeliveryState.DELIVERED),
+        ]
     )
     assert await history.rows() == (1, 1, 1, 1)
     assert (await history.deliveries.get((fresh.id, 1)))["state"] == "delivered"
@@ -193,7 +196,7 @@ async def test_totals_of_what_came_in_by_endpoints_are_of_what_is_kept(history, 
 async def test_subscriptions_that_ended_are_forgotten_once_nothing_of_them_is_left(history, retention, database):
     subscriptions = SubscriptionStore(database)
     deleted, owed, consumed, active = [
-        (await subscriptions.create(Terms(name=name, targets=(QUEUE,), once=once), secret=None)).id
+        (await subscriptions.create(SubscriptionSpec(name=name, targets=(QUEUE,), once=once), secret=None)).id
         for name, once in [("a", False), ("b", False), ("c", True), ("d", False)]
     ]
     for name in "abcd":
@@ -208,7 +211,7 @@ async def test_subscriptions_that_ended_are_forgotten_once_nothing_of_them_is_le
     await worker.look()
     while await history.deliveries.fold_ledger(limit=100):
         pass
-    await RetiredStore(database).forget_subscriptions(limit=10)
+    await DetachedStore(database).forget_subscriptions(limit=10)
     kept = [row["id"] for row in await database.fetch("SELECT id FROM subscriptions ORDER BY id")]
     assert kept == [owed, active]
     assert [row["id"] for row in await database.fetch("SELECT subscription_id AS id FROM gates ORDER BY 1")] == kept
@@ -219,7 +222,7 @@ async def test_subscriptions_that_ended_are_forgotten_once_nothing_of_them_is_le
 
 
 async def test_one_process_at_a_time_looks_after_the_blocks(history, subscription, retention, database):
-    await history.attempt(await history.throw(), State.DELIVERED)
+    await history.attempt(await history.throw(), DeliveryState.DELIVERED)
     await history.close()
     await history.pass_time(31 * DAY)
     async with database.hold() as session:
@@ -238,7 +241,7 @@ async def test_everybody_goes_on_while_blocks_are_closed_emptied_and_dropped(his
     """Recorders, deliverers, schedulers and operators at work; then nothing is missing and the books are right."""
     subscriptions = SubscriptionStore(database)
     made = [
-        (await subscriptions.create(Terms(name=name, targets=(QUEUE,), once=once), secret=None)).id
+        (await subscriptions.create(SubscriptionSpec(name=name, targets=(QUEUE,), once=once), secret=None)).id
         for name, once in [("a", False), ("#", False), ("b", True), ("a", False), ("*.b", True), ("b", False)]
     ]
     recorded = []
@@ -250,9 +253,9 @@ async def test_everybody_goes_on_while_blocks_are_closed_emptied_and_dropped(his
             Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)
         ]
         recorded.extend(signal.id for signal in batch)
-        return (await history.signals.record(batch, look_after=LOOK_AFTER)).dues
+        return (await history.signals.record(batch, rescue_after=RESCUE_AFTER)).due_attempts
 
-    bustle = Bustle(record, subscriptions, history.deliveries, HoldStore(database))
+    bustle = Bustle(record, subscriptions, history.deliveries, PausingStore(database))
     worker = retention(archive_dir=tmp_path)
     working = True
 
@@ -306,21 +309,21 @@ async def doctor(database_url, directory):
 
 
 async def test_doctor_sees_what_is_behind(history, subscription, retention, database_url, tmp_path):
-    await history.attempt(await history.throw(), State.DELIVERED)
+    await history.attempt(await history.throw(), DeliveryState.DELIVERED)
     await history.close()
     assert await doctor(database_url, tmp_path) == ("ok", "no signal is kept too long")
     await history.pass_time(31 * DAY)
     level, detail = await doctor(database_url, tmp_path)
-    assert (level, detail[:49]) == ("warn", "1 blocks are older than the retention and not emp")
+    assert (level, detail[:49]) == ("warn", "1 partitions are older than the retention and not emp")
     await retention().look()
     await history.database.execute(
         "INSERT INTO retired_blocks (first_id, next_id, kept, retired_at) VALUES (1, 2, '{}', now() - interval '1 day')"
     )
     level, detail = await doctor(database_url, tmp_path)
-    assert (level, detail[:45]) == ("warn", "1 emptied blocks wait to be archived and drop")
+    assert (level, detail[:45]) == ("warn", "1 emptied partitions wait to be archived and drop")
     await history.database.execute("SELECT setval('signal_ids', 10000000)")
     level, detail = await doctor(database_url, tmp_path)
-    assert (level, detail[:20]) == ("warn", "no block is ready fo")
+    assert (level, detail[:20]) == ("warn", "no partition is ready fo")
 
 
 SIZE = """
@@ -330,7 +333,7 @@ WHERE relkind = 'r' AND relname ~ '^(retired_)?(signals|matches|deliveries|attem
 
 
 async def test_a_product_that_runs_for_long_does_not_grow(database_url, webhooks, tmp_path):
-    """Each round is an hour of its life: the moments of the blocks are moved, and it goes on being thrown at."""
+    """Each round is an hour of its life: the moments of the partitions are moved, and it goes on being thrown at."""
     environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path), "RETENTION_DAYS": "0.01"}
     async with (
         Process("run", environment=environment, log=tmp_path / "log") as process,
@@ -340,7 +343,7 @@ async def test_a_product_that_runs_for_long_does_not_grow(database_url, webhooks
     ):
         target = {"kind": "webhook", "url": webhooks.url()}
         await client.post("/v1/subscriptions", {"name": "#", "target": target})
-        worker = Retention(database, transport, Settings(retention_days=0.01))
+        worker = PartitionMaintainer(database, transport, Settings(retention_days=0.01))
         ids, sizes = [], []
         batch = {"signals": [{"name": "a", "payload": "x" * 1000}] * 400}
         for turn in range(1, 6):
@@ -362,7 +365,7 @@ async def test_a_product_that_runs_for_long_does_not_grow(database_url, webhooks
                 "UPDATE blocks SET opened_at = opened_at - interval '1 hour', closed_at = closed_at - interval '1 hour'"
             )
         assert max(sizes[2:]) < 1.5 * sizes[1], sizes
-        assert len(await BlockStore(database).all()) <= 5
+        assert len(await PartitionStore(database).all()) <= 5
         status, _, problem = await client.request("GET", f"/v1/signals/{ids[0][0]}")
         assert (status, problem["status"]) == (404, 404)
         assert (await client.request("GET", f"/v1/deliveries/{ids[0][0]}-1"))[0] == 404

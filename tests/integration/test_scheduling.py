@@ -30,8 +30,8 @@ async def test_a_scheduled_signal_reaches_subscriptions_and_taps_at_its_moment(c
     queue = await declare(product_vhost, f"signals.by-name={name}")
     subscription = await subscribe(client, name, webhooks.url())
     moment = later(seconds=1)
-    terms = {"payload": {"a": 1}, "orderingKey": "order 7", "businessKey": "b", "expiresAt": later(hours=1)}
-    signal = await throw(client, name, deliverAt=moment, **terms)
+    spec = {"payload": {"a": 1}, "orderingKey": "order 7", "businessKey": "b", "expiresAt": later(hours=1)}
+    signal = await throw(client, name, deliverAt=moment, **spec)
     assert (signal["state"], signal["deliverAt"], signal["orderingKey"]) == ("accepted", moment, "order 7")
 
     waiting = await recorded(client, signal["id"])
@@ -140,8 +140,8 @@ async def test_moments_that_make_no_sense_are_refused_with_their_field(client, n
         },
         "/orderingKey String should have at least 1 character": {"orderingKey": ""},
     }
-    for expected, terms in refused.items():
-        problem = await client.post("/v1/signals", {"name": name, **terms}, expect=400)
+    for expected, spec in refused.items():
+        problem = await client.post("/v1/signals", {"name": name, **spec}, expect=400)
         assert [f"{error['pointer']} {error['detail']}" for error in problem["errors"]] == [expected]
     status, _, problem = await client.request("GET", "/v1/signals?state=accepted")
     assert (status, problem["errors"][0]["pointer"]) == (400, "?state")

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.deliveries import Due, State
+from broker.deliveries import DeliveryState, DueAttempt
 from broker.filters import parse_filter
+from broker.signals import DeliveryState as Standing
 from broker.signals import Scope, Signal, Throw
-from broker.signals import State as Standing
-from broker.subscriptions import Kind, Target, Terms
+from broker.subscriptions import Kind, SubscriptionSpec, Target
 from tests.support.eventually import eventually
 
-LOOK_AFTER = timedelta(seconds=30)
+RESCUE_AFTER = timedelta(seconds=30)
 QUEUE = Target(kind=Kind.QUEUE, address="q")
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -36,7 +36,7 @@ def accept(signals):
 @pytest.fixture
 def record(signals):
     async def record(batch):
-        return (await signals.record(batch, look_after=LOOK_AFTER)).dues
+        return (await signals.record(batch, rescue_after=RESCUE_AFTER)).due_attempts
 
     return record
 
@@ -51,15 +51,15 @@ async def owed(deliveries, signal):
 
 
 def release(deliveries):
-    return deliveries.release(limit=100, look_after=LOOK_AFTER)
+    return deliveries.release(limit=100, rescue_after=RESCUE_AFTER)
 
 
-def take(signals, look_after=LOOK_AFTER):
-    return signals.take_scheduled(limit=100, look_after=look_after)
+def take(signals, rescue_after=RESCUE_AFTER):
+    return signals.take_scheduled(limit=100, rescue_after=rescue_after)
 
 
 async def test_a_scheduled_signal_is_parked_until_its_moment(accept, record, signals, subscriptions, deliveries):
-    subscription = await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    subscription = await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     moment = later(seconds=0.4)
     (signal,) = await accept(Throw(name="sig", deliver_at=moment))
 
@@ -69,15 +69,15 @@ async def test_a_scheduled_signal_is_parked_until_its_moment(accept, record, sig
     assert (row["state"], row["reason"], row["due_at"]) == ("parked", "scheduled", moment)
     assert (await release(deliveries), await take(signals)) == ([], ([], []))
 
-    assert await eventually(lambda: release(deliveries)) == [Due(signal.id, subscription.id, 1)]
+    assert await eventually(lambda: release(deliveries)) == [DueAttempt(signal.id, subscription.id, 1)]
     (due,), expired = await take(signals)
     assert (due.throw, due.created_at, expired) == (signal.throw, signal.created_at, [])
 
 
 async def test_a_signal_whose_moment_is_past_is_delivered_at_once(accept, record, signals, subscriptions):
-    subscription = await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    subscription = await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     (signal,) = await accept(Throw(name="sig", deliver_at=LONG_AGO))
-    assert await record([signal]) == [Due(signal.id, subscription.id, 1)]
+    assert await record([signal]) == [DueAttempt(signal.id, subscription.id, 1)]
     assert (await signals.get(signal.id)).state is Standing.RECORDED
 
 
@@ -95,16 +95,16 @@ async def test_what_was_taken_for_the_taps_is_taken_again_unless_that_was_noted(
     assert (await signals.get(first.id)).state is Standing.RECORDED
 
 
-async def _taken(signals, look_after):
-    due, expired = await take(signals, look_after)
+async def _taken(signals, rescue_after):
+    due, expired = await take(signals, rescue_after)
     return (due, expired) if due else None
 
 
 async def test_a_cancelled_signal_reaches_nobody_and_gives_back_what_it_consumed(
     accept, record, signals, subscriptions, deliveries
 ):
-    once = await subscriptions.create(Terms(name="sig", targets=(QUEUE,), once=True), secret=None)
-    always = await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    once = await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,), once=True), secret=None)
+    always = await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     (signal,) = await accept(Throw(name="sig", deliver_at=later(hours=1)))
     await record([signal])
     assert (await subscriptions.get(once.id)).consumed_by == signal.id
@@ -114,7 +114,7 @@ async def test_a_cancelled_signal_reaches_nobody_and_gives_back_what_it_consumed
     assert (await signals.get(signal.id)).state is Standing.CANCELLED
     assert await owed(deliveries, signal) == [("cancelled", "the signal was cancelled")] * 2
     ledger = await deliveries.ledger()
-    assert (ledger.matched, ledger.states[State.CANCELLED], ledger.unaccounted) == (2, 2, 0)
+    assert (ledger.matched, ledger.states[DeliveryState.CANCELLED], ledger.unaccounted) == (2, 2, 0)
 
     (following,) = await accept(Throw(name="sig"))
     assert {due.subscription_id for due in await record([following])} == {once.id, always.id}
@@ -132,7 +132,7 @@ async def test_of_a_cancellation_and_a_release_that_meet_exactly_one_happens(
     accept, record, signals, subscriptions, deliveries
 ):
     for _ in range(3):
-        await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+        await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     start = later(seconds=0.5)
     batch = await accept(
         *(Throw(name="sig", deliver_at=start + timedelta(milliseconds=3 * number)) for number in range(200))
@@ -154,8 +154,8 @@ async def test_of_a_cancellation_and_a_release_that_meet_exactly_one_happens(
 
     async with asyncio.timeout(20):
         await asyncio.gather(*map(cancel, batch), sweep(), sweep())
-    while dues := await release(deliveries):
-        released.update(due.signal_id for due in dues)
+    while due_attempts := await release(deliveries):
+        released.update(due.signal_id for due in due_attempts)
 
     assert cancelled.isdisjoint(published)
     assert cancelled.isdisjoint(released)
@@ -164,18 +164,18 @@ async def test_of_a_cancellation_and_a_release_that_meet_exactly_one_happens(
         expected = Standing.CANCELLED if signal.id in cancelled else Standing.RECORDED
         assert (await signals.get(signal.id)).state is expected
     ledger = await deliveries.ledger()
-    assert (ledger.states[State.CANCELLED], ledger.unaccounted) == (3 * len(cancelled), 0)
+    assert (ledger.states[DeliveryState.CANCELLED], ledger.unaccounted) == (3 * len(cancelled), 0)
 
 
 async def test_a_signal_that_expired_before_it_was_recorded_is_owed_and_cancelled(
     accept, record, subscriptions, deliveries
 ):
-    await subscriptions.create(Terms(name="sig", targets=(QUEUE,)), secret=None)
+    await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     (signal,) = await accept(Throw(name="sig", expires_at=LONG_AGO))
     assert await record([signal]) == []
     assert await owed(deliveries, signal) == [("cancelled", "expired")]
     ledger = await deliveries.ledger()
-    assert (ledger.matched, ledger.states[State.CANCELLED], ledger.unaccounted) == (1, 1, 0)
+    assert (ledger.matched, ledger.states[DeliveryState.CANCELLED], ledger.unaccounted) == (1, 1, 0)
 
 
 async def test_an_expired_signal_is_not_published_to_the_taps(accept, record, signals, database):
@@ -200,8 +200,8 @@ PAYLOADS = st.sampled_from([b"{}", b'{"n": 2}', b'{"n": 1, "s": "xy"}', b'{"n": 
 
 
 @st.composite
-def terms(draw):
-    return Terms(
+def spec(draw):
+    return SubscriptionSpec(
         name=draw(PATTERNS),
         targets=(QUEUE,),
         tenant_id=draw(TENANTS),
@@ -224,7 +224,7 @@ def throws(draw):
     )
 
 
-@given(wanted=st.lists(terms(), min_size=1, max_size=6), thrown=throws())
+@given(wanted=st.lists(spec(), min_size=1, max_size=6), thrown=throws())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_what_is_explained_is_what_is_routed(accept, record, subscriptions, *, wanted, thrown):
     """Explaining asks `Subscription.mismatch` of all subscriptions; recording finds its candidates by name first."""

@@ -102,7 +102,7 @@ async def test_a_principal_sees_subscriptions_of_its_tenants_and_the_untenanted_
     await limited.post("/v1/subscriptions", document, expect=403)
 
 
-REFUSED_TERMS = {
+REFUSED_SPECS = {
     "an unknown kind": ({"target": {"kind": "carrier pigeon"}}, "/target"),
     "a target without a URL": ({"target": {"kind": "webhook"}}, "/target/url"),
     "a private address": ({"target": {"kind": "webhook", "url": "http://10.0.0.1/"}}, "/target/url"),
@@ -124,10 +124,10 @@ REFUSED_TERMS = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED_TERMS)
+@pytest.mark.parametrize("case", REFUSED_SPECS)
 async def test_wrong_terms_are_refused_with_a_pointer_to_them(client, name, case):
-    terms, pointer = REFUSED_TERMS[case]
-    document = {"name": name, "target": {"kind": "webhook", "url": NOWHERE}, **terms}
+    spec, pointer = REFUSED_SPECS[case]
+    document = {"name": name, "target": {"kind": "webhook", "url": NOWHERE}, **spec}
 
     problem = await client.post("/v1/subscriptions", document, expect=400)
 

@@ -40,8 +40,8 @@ async def test_an_example_tap_gets_the_message_contract(client, product_vhost, n
         "untenanted": {"withoutTenantId": True},
     }
     async with running_tap(program, product_vhost, fresh_queue(), *bindings) as tap:
-        for scope, terms in addresses.items():
-            document = {"name": name, "payload": {"scope": scope}, **terms}
+        for scope, spec in addresses.items():
+            document = {"name": name, "payload": {"scope": scope}, **spec}
             signal = await client.post("/v1/signals", document, expect=202, traceparent=TRACEPARENT)
             message = await tap.next()
             headers = message.pop("headers")
@@ -170,12 +170,12 @@ ADDRESSES = {
 
 @pytest.mark.parametrize("case", ADDRESSES)
 async def test_a_signal_for_somebody_reaches_the_taps_bound_to_them(client, product_vhost, name, case):
-    terms, key = ADDRESSES[case]
+    spec, key = ADDRESSES[case]
     keys = {key, *(key for _, key in ADDRESSES.values()), "tenant.other"}
     queues = {key: await declare(product_vhost, f"signals.routed={key}.{name}") for key in sorted(keys)}
     by_name = await declare(product_vhost, "signals.by-name=#")
 
-    await throw(client, name, **terms)
+    await throw(client, name, **spec)
 
     *found, named = await take(product_vhost, *queues.values(), by_name)
     await delete(product_vhost, *queues.values(), by_name)

@@ -36,9 +36,9 @@ SCOPES = {
 @pytest.mark.parametrize("scope", SCOPES)
 async def test_a_signal_reaches_exactly_the_subscriptions_of_its_scope(client, name, subscribed, scope):
     ids, sorts = subscribed
-    terms, expected = SCOPES[scope]
+    spec, expected = SCOPES[scope]
 
-    signal = await throw(client, name, **{key: ids.get(value, value) for key, value in terms.items()})
+    signal = await throw(client, name, **{key: ids.get(value, value) for key, value in spec.items()})
 
     assert signal["scope"] == scope
     assert {sorts[found] for found in await matched(client, signal["id"])} == expected

@@ -31,15 +31,15 @@ class Caller:
     async def request(self, method, path, **kwargs):
         return await self._client.request(method, path, headers=self.headers, **kwargs)
 
-    async def throw(self, name, path="/engine-rest/signal", **terms):
+    async def throw(self, name, path="/engine-rest/signal", **spec):
         """Return the status and the body of a throw."""
-        status, _, body = await self.request("POST", path, json={"name": name, **terms})
+        status, _, body = await self.request("POST", path, json={"name": name, **spec})
         return status, body
 
 
-async def create(client, *permissions, **terms):
+async def create(client, *permissions, **spec):
     """Return a new user."""
-    document = {"name": fresh_id("user"), "password": PASSWORD, "permissions": list(permissions), **terms}
+    document = {"name": fresh_id("user"), "password": PASSWORD, "permissions": list(permissions), **spec}
     return await client.post("/v1/users", document, expect=201)
 
 
@@ -316,10 +316,10 @@ async def user_create(product, *arguments, password):
 
 async def test_a_user_is_made_on_the_command_line(product, client, name):
     user = fresh_id("user")
-    terms = ("--permission", "signals:throw", "--name", f"{name}.#", "--tenant", "t1", "--group", "sales", "--json")
+    spec = ("--permission", "signals:throw", "--name", f"{name}.#", "--tenant", "t1", "--group", "sales", "--json")
 
     status, output, errors = await user_create(
-        product, user, "--password-stdin", *terms, password=f"{PASSWORD}\n".encode()
+        product, user, "--password-stdin", *spec, password=f"{PASSWORD}\n".encode()
     )
 
     assert (status, errors) == (0, "")

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from broker.secrets import SecretBox, decode_private_key, make_key
-from broker.store.webhook_keys import WebhookKeyStore
+from broker.store.administration.webhook_keys import WebhookKeyStore
 
 DAY = timedelta(days=1)
 

@@ -6,38 +6,38 @@ import gzip
 import json
 from datetime import UTC, datetime, timedelta
 
-from broker.deliveries import Due, Outcome, Result, State
+from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result
 from broker.signals import Signal, Throw
-from broker.store.blocks import BlockStore
-from broker.store.deliveries import DeliveryStore, Ended
-from broker.store.signals import SignalStore
+from broker.store.deliveries.deliveries import DeliveryStore, Ended
+from broker.store.partitions.partitions import PartitionStore
+from broker.store.signals.signals import SignalStore
 from broker.subscriptions import Kind, Target
 
-LOOK_AFTER = timedelta(seconds=30)
+RESCUE_AFTER = timedelta(seconds=30)
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 QUEUE = Target(kind=Kind.QUEUE, address="q")
 
 
 class History:
-    """Signals of all ages, and how they got old: the moments of blocks and deliveries are moved instead of waiting."""
+    """Signals of all ages, and how they got old: the moments of partitions and deliveries are moved instead of waiting."""
 
     def __init__(self, database):
         self.database = database
         self.signals = SignalStore(database)
         self.deliveries = DeliveryStore(database)
-        self.blocks = BlockStore(database)
+        self.blocks = PartitionStore(database)
 
     async def throw(self, name="a", **more):
         """Record a signal and return it."""
         throw = Throw(name=name, **more)
         (numbered,) = await self.signals.number([(throw, None)])
         signal = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
-        await self.signals.record([signal], look_after=LOOK_AFTER)
+        await self.signals.record([signal], rescue_after=RESCUE_AFTER)
         return signal
 
     async def attempt(self, signal, state, attempt=1):
         """Let the signal's delivery to subscription 1 come to that state."""
-        due = Due(signal.id, 1, attempt)
+        due = DueAttempt(signal.id, 1, attempt)
         assert await self.deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND) != [None]
         await self.deliveries.finish([self.ended(due, state)])
 
@@ -46,14 +46,14 @@ class History:
             due=due,
             result=Result(outcome=Outcome.REFUSED, status=500, excerpt="no\nway"),
             state=state,
-            pause=DAY if state is State.PARKED else None,
+            pause=DAY if state is DeliveryState.PARKED else None,
             reason="why",
             started_at=datetime.now(UTC),
             duration=SECOND,
         )
 
     async def close(self):
-        """Go on in the next block."""
+        """Go on in the next partition."""
         await self.blocks.keep_ahead()
         assert await self.blocks.close(timedelta())
         await self.blocks.keep_ahead()

@@ -11,14 +11,14 @@ from typing import Any
 
 import yaml
 
-Document = dict[str, Any]
+Schema = dict[str, Any]
 
 
-def render(directory: Path) -> list[Document]:
+def render(directory: Path) -> list[Schema]:
     """Return the manifests that ``kubectl kustomize directory`` prints."""
     plan = yaml.safe_load((directory / "kustomization.yaml").read_text())
     assert (plan.pop("apiVersion"), plan.pop("kind")) == ("kustomize.config.k8s.io/v1beta1", "Kustomization")
-    documents: list[Document] = []
+    documents: list[Schema] = []
     for path in (directory / resource for resource in plan.pop("resources")):
         documents += render(path) if path.is_dir() else yaml.safe_load_all(path.read_text())
     for generator in plan.pop("configMapGenerator", []):
@@ -38,22 +38,22 @@ def render(directory: Path) -> list[Document]:
     return documents
 
 
-def containers(document: Document) -> list[Document]:
+def containers(document: Schema) -> list[Schema]:
     """Return the containers of a workload's pods; none for anything else."""
     return document["spec"]["template"]["spec"]["containers"] if document["kind"] in {"Deployment", "Job"} else []
 
 
-def _generated(kind: str, name: str, entries: list[str]) -> Document:
+def _generated(kind: str, name: str, entries: list[str]) -> Schema:
     data = dict(entry.split("=", 1) for entry in entries)
     return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "data": data}
 
 
-def _named(documents: list[Document], kind: str, name: str) -> Document:
+def _named(documents: list[Schema], kind: str, name: str) -> Schema:
     (document,) = [d for d in documents if d["kind"] == kind and d["metadata"]["name"] == name]
     return document
 
 
-def _patch(documents: list[Document], patch: Document, target: dict[str, str]) -> None:
+def _patch(documents: list[Schema], patch: Schema, target: dict[str, str]) -> None:
     chosen = [
         document
         for document in documents

@@ -26,7 +26,7 @@ from tests.support.load import KINDS, Load
 from tests.support.product import Client
 from tests.support.receiver import Answer, Receiver
 
-_TERMS: dict[str, tuple[dict[str, object], set[str]]] = {
+_SPEC: dict[str, tuple[dict[str, object], set[str]]] = {
     "plain": ({"name": "placed"}, {"broadcast", "untenanted"}),
     "of-a": ({"name": "placed", "tenantId": "a"}, {"broadcast", "tenant"}),
     "of-b": ({"name": "placed", "tenantId": "b"}, {"broadcast"}),
@@ -64,10 +64,10 @@ async def subscribe(client: Client, receiver: Receiver, prefix: str, *, refusals
     `once` refuses none: it gets but one signal.
     """
     audience = {}
-    for name, (terms, kinds) in _TERMS.items():
+    for name, (spec, kinds) in _SPEC.items():
         path, refused = f"/{prefix}/{name}", 0 if name == "once" else refusals
-        document = terms | {
-            "name": f"{prefix}.{terms['name']}",
+        document = spec | {
+            "name": f"{prefix}.{spec['name']}",
             "target": {"kind": "webhook", "url": receiver.answer(path, *[Answer(status=500)] * refused, Answer())},
             "retry": {"schedule": [0.5] * 40},
         }

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from broker.deliveries import Due, Outcome, Result, State
+from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result
 from broker.signals import Signal, Throw
-from broker.store.database import Database
-from broker.store.deliveries import DeliveryStore, Ended
-from broker.store.signals import SignalStore
+from broker.store.deliveries.deliveries import DeliveryStore, Ended
+from broker.store.postgres.database import Database
+from broker.store.signals.signals import SignalStore
 from broker.subscriptions import Kind, Target
 
 QUEUE = Target(kind=Kind.QUEUE, address="q")
-LOOK_AFTER = timedelta(seconds=30)
+RESCUE_AFTER = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
 
 
@@ -22,9 +22,9 @@ async def accept(database: Database, *throws: Throw) -> list[Signal]:
     return [Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)]
 
 
-async def record(database: Database, *signals: Signal) -> list[Due]:
+async def record(database: Database, *signals: Signal) -> list[DueAttempt]:
     """Record *signals* and return what is due."""
-    return (await SignalStore(database).record(signals, look_after=LOOK_AFTER)).dues
+    return (await SignalStore(database).record(signals, rescue_after=RESCUE_AFTER)).due_attempts
 
 
 async def throw(database: Database, *throws: Throw | str) -> list[int]:
@@ -34,7 +34,7 @@ async def throw(database: Database, *throws: Throw | str) -> list[int]:
     return [signal.id for signal in signals]
 
 
-async def end(database: Database, due: Due, state: State, outcome: Outcome = Outcome.REFUSED) -> None:
+async def end(database: Database, due: DueAttempt, state: DeliveryState, outcome: Outcome = Outcome.REFUSED) -> None:
     """Make the attempt *due*, which leads to *state*."""
     deliveries = DeliveryStore(database)
     (claimed,) = await deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND)
@@ -45,7 +45,7 @@ async def end(database: Database, due: Due, state: State, outcome: Outcome = Out
                 due=due,
                 result=Result(outcome=outcome),
                 state=state,
-                pause=SECOND if state is State.PARKED else None,
+                pause=SECOND if state is DeliveryState.PARKED else None,
                 started_at=datetime.now(UTC),
                 duration=SECOND,
             )
@@ -57,7 +57,7 @@ async def die(database: Database, *throws: Throw | str, outcome: Outcome = Outco
     """Record signals whose deliveries are all dead after one attempt, and return their ids."""
     signals = await accept(database, *(Throw(name=one) if isinstance(one, str) else one for one in throws))
     for due in await record(database, *signals):
-        await end(database, due, State.DEAD, outcome)
+        await end(database, due, DeliveryState.DEAD, outcome)
     return [signal.id for signal in signals]
 
 

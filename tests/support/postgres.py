@@ -11,9 +11,9 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from broker.store.database import Database
-from broker.store.embedded import embedded_postgres
-from broker.store.migrate import migrate
+from broker.store.postgres.database import Database
+from broker.store.postgres.embedded import embedded_postgres
+from broker.store.postgres.migrate import migrate
 
 TEMPLATE = "signal_broker_template"
 

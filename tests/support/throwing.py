@@ -19,14 +19,14 @@ def fresh_id(kind):
     return f"{kind}-{next(_ids)}"
 
 
-async def subscribe(client, name, url=NOWHERE, **terms):
+async def subscribe(client, name, url=NOWHERE, **spec):
     """Return a new subscription."""
-    return await client.post("/v1/subscriptions", {"name": name, "target": {"kind": "webhook", "url": url}, **terms})
+    return await client.post("/v1/subscriptions", {"name": name, "target": {"kind": "webhook", "url": url}, **spec})
 
 
-async def throw(client, name, **terms):
+async def throw(client, name, **spec):
     """Return a signal just accepted."""
-    return await client.post("/v1/signals", {"name": name, **terms}, expect=202)
+    return await client.post("/v1/signals", {"name": name, **spec}, expect=202)
 
 
 async def recorded(client, signal_id):
@@ -77,10 +77,10 @@ async def token(client, *permissions, **limits):
     return answer["token"]
 
 
-async def endpoint(client, name=None, **terms):
+async def endpoint(client, name=None, **spec):
     """Return (endpoint, token's value) of a new signal endpoint."""
     created = await client.post(
-        "/api/admin/signal-endpoints", {"name": name or fresh_id("endpoint"), **terms}, expect=201
+        "/api/admin/signal-endpoints", {"name": name or fresh_id("endpoint"), **spec}, expect=201
     )
     made = await client.post(f"/api/admin/signal-endpoints/{created['id']}/tokens", {"name": "first"}, expect=201)
     return created, made["token"]

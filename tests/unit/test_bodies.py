@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.bodies import raw_elements, raw_member, validate
-from gateway.documents.signals import SignalRequest
-from gateway.refusals import BadRequest
+from gateway.http_errors import BadRequest
+from gateway.schemas.signals import SignalRequest
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

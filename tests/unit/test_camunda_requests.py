@@ -13,7 +13,7 @@ def signal(**members):
     return json.dumps({"name": "sig", **members}).encode()
 
 
-def refusal_of(body, **options):
+def http_error_for(body, **options):
     with pytest.raises(CamundaError) as caught:
         parse_signal(body, **options)
     return caught.value.status, caught.value.type, caught.value.message
@@ -51,12 +51,12 @@ def test_bytes_after_the_object_need_not_even_be_text(before):
     ],
 )
 def test_malformed_bodies_are_refused_without_a_word(body):
-    assert refusal_of(body) == MALFORMED
+    assert http_error_for(body) == MALFORMED
 
 
 @pytest.mark.parametrize("body", [b"null", b" \r\n", b" null "])
 def test_a_body_of_nothing_is_refused_with_a_hint(body):
-    assert refusal_of(body) == (
+    assert http_error_for(body) == (
         400,
         "InvalidRequestException",
         'The body must be a JSON object, e.g. {"name": "policy_conditions_changed"}',
@@ -79,23 +79,23 @@ def test_without_tenant_id_is_read_leniently(value, flag):
 
 @pytest.mark.parametrize("value", [1.0, "yes", "1", [], {}])
 def test_without_tenant_id_must_be_a_truth_value(value):
-    assert refusal_of(signal(withoutTenantId=value)) == MALFORMED
+    assert http_error_for(signal(withoutTenantId=value)) == MALFORMED
 
 
 def test_the_checks_come_in_camundas_order():
     """Each body breaks every later rule as well, so the answer shows which check came first."""
     bad_variable = {"v": {"value": 1, "type": "X"}}
     both = {"executionId": "e", "tenantId": "t"}
-    assert refusal_of(signal(name=None, variables={**bad_variable, "w": 1}, **both), engine="nope") == MALFORMED
-    assert refusal_of(signal(name=None, variables=bad_variable, **both), engine="nope")[2] == "No signal name given"
-    assert refusal_of(signal(variables=bad_variable, **both), engine="nope")[2] == "No process engine available"
-    assert refusal_of(signal(variables=bad_variable, **both))[2] == "Unsupported value type 'X'"
-    assert refusal_of(signal(**both))[1] == "BadUserRequestException"
+    assert http_error_for(signal(name=None, variables={**bad_variable, "w": 1}, **both), engine="nope") == MALFORMED
+    assert http_error_for(signal(name=None, variables=bad_variable, **both), engine="nope")[2] == "No signal name given"
+    assert http_error_for(signal(variables=bad_variable, **both), engine="nope")[2] == "No process engine available"
+    assert http_error_for(signal(variables=bad_variable, **both))[2] == "Unsupported value type 'X'"
+    assert http_error_for(signal(**both))[1] == "BadUserRequestException"
 
 
 def test_of_several_bad_variables_the_first_one_is_reported():
     variables = {"z": {"value": "x", "type": "Long"}, "a": None, "b": {"value": 1, "type": "X"}}
-    assert refusal_of(signal(variables=variables))[2].startswith("Cannot convert value 'x' of type 'Long'")
+    assert http_error_for(signal(variables=variables))[2].startswith("Cannot convert value 'x' of type 'Long'")
 
 
 def test_a_variable_that_cannot_be_stored_is_a_matter_of_whether_anybody_receives_it():

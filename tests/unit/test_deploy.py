@@ -24,7 +24,7 @@ from tests.support.deployment import (
     settings_in,
     stages,
 )
-from tests.support.kustomize import Document
+from tests.support.kustomize import Schema
 
 DRAIN = Settings.model_fields["drain_timeout_seconds"].default
 
@@ -105,7 +105,7 @@ def test_every_package_is_copied_into_the_build():
 
 
 def test_the_build_sees_the_code_and_nothing_private():
-    assert reaches_the_build("broker/store/migrations/0001.sql")
+    assert reaches_the_build("broker/store/postgres/migrations/0001.sql")
     assert reaches_the_build("deploy/cli/__init__.py")
     for path in (".env", ".git/config", ".venv/bin/python", "tests/conftest.py", "broker/__pycache__/errors.pyc"):
         assert not reaches_the_build(path), path
@@ -119,17 +119,17 @@ def test_the_image_holds_no_secret():
 
 
 @pytest.fixture
-def compose() -> Document:
+def compose() -> Schema:
     """docker-compose.yml as Compose reads it where no variable is set."""
     document = json.dumps(yaml.safe_load((ROOT / "docker-compose.yml").read_text()))
     return json.loads(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", document))
 
 
-def ours(compose: Document) -> list[Document]:
+def ours(compose: Schema) -> list[Schema]:
     return [service for service in compose["services"].values() if service["image"] == IMAGE]
 
 
-def test_compose_runs_every_process_once_both_servers_are_set_up(compose: Document):
+def test_compose_runs_every_process_once_both_servers_are_set_up(compose: Schema):
     processes = [service for service in ours(compose) if service.get("restart") == "unless-stopped"]
     assert [service["command"] for service in processes] == PROCESSES
     for service in processes:
@@ -144,24 +144,24 @@ def test_compose_runs_every_process_once_both_servers_are_set_up(compose: Docume
         assert float(service["stop_grace_period"].removesuffix("s")) > DRAIN + 5
 
 
-def test_what_compose_runs_once_is_neither_restarted_nor_probed(compose: Document):
+def test_what_compose_runs_once_is_neither_restarted_nor_probed(compose: Schema):
     once = [service for service in ours(compose) if "restart" not in service]
     assert [service["command"] for service in once] == SETUP
     assert [service for service in once if "healthcheck" in service] == []
 
 
-def test_compose_starts_without_any_variable_set(compose: Document, monkeypatch: pytest.MonkeyPatch):
+def test_compose_starts_without_any_variable_set(compose: Schema, monkeypatch: pytest.MonkeyPatch):
     for service in ours(compose):
         assert_ready_for_use(settings_in(service["environment"], monkeypatch))
 
 
-def test_compose_can_be_reached_from_this_machine_only(compose: Document):
+def test_compose_can_be_reached_from_this_machine_only(compose: Schema):
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
     assert ports
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
 
 
-def test_the_servers_of_compose_are_pinned_probed_and_keep_their_data(compose: Document):
+def test_the_servers_of_compose_are_pinned_probed_and_keep_their_data(compose: Schema):
     for name in ("rabbitmq", "postgres"):
         service = compose["services"][name]
         assert re.fullmatch(rf"{name}:\d+(\.\d+)?-[a-z-]+", service["image"])

@@ -9,7 +9,7 @@ import zlib
 import pytest
 
 from gateway.encodings import inflate
-from gateway.refusals import BadRequest, TooLarge
+from gateway.http_errors import BadRequest, TooLarge
 
 BODY = b'{"a": 1}' * 100
 BARE = zlib.compress(BODY)[2:-4]

@@ -232,8 +232,8 @@ SCOPES = {
     ],
 )
 async def test_those_are_called_whom_the_signal_would_reach(handlers, thrown, called):
-    def add(name, pattern, **terms):
-        handlers.on(pattern, name=name, **terms)(lambda _payload: None)
+    def add(name, pattern, **spec):
+        handlers.on(pattern, name=name, **spec)(lambda _payload: None)
 
     add("any", "order.#")
     add("acme", "order.paid", tenant_id="acme")
@@ -257,12 +257,12 @@ def test_terms_are_those_of_a_subscription(handlers):
         """Books."""
 
     (handler,) = handlers
-    terms = handler.of("billing")
-    assert (terms.target.kind, terms.target.address) == (Kind.HANDLER, "billing/book.it")
-    assert (terms.target.app, terms.target.handler) == ("billing", "book.it")
-    assert (terms.name, terms.tenant_id, terms.execution_id, terms.once) == ("order.*", "acme", "e", True)
-    assert terms.schedule == (timedelta(seconds=1), timedelta(seconds=5), timedelta(seconds=5))
-    assert (terms.max_in_flight, terms.max_per_second, terms.timeout) == (2, 0.5, timedelta(seconds=10))
+    spec = handler.of("billing")
+    assert (spec.target.kind, spec.target.address) == (Kind.HANDLER, "billing/book.it")
+    assert (spec.target.app, spec.target.handler) == ("billing", "book.it")
+    assert (spec.name, spec.tenant_id, spec.execution_id, spec.once) == ("order.*", "acme", "e", True)
+    assert spec.schedule == (timedelta(seconds=1), timedelta(seconds=5), timedelta(seconds=5))
+    assert (spec.max_in_flight, spec.max_per_second, spec.timeout) == (2, 0.5, timedelta(seconds=10))
     assert book(None) is None, "it is the function that it was"
 
 
@@ -275,13 +275,13 @@ def test_a_handler_may_be_ordered(handlers):
 def test_terms_that_are_not_given_are_those_of_any_subscription(handlers):
     handlers.on("order.paid")(raising(ValueError(), threaded=True))
     (handler,) = handlers
-    terms = handler.of("billing")
-    assert (terms.schedule, terms.max_in_flight, terms.filter) == (DEFAULT_SCHEDULE, None, None)
-    assert terms.timeout == timedelta(seconds=30)
+    spec = handler.of("billing")
+    assert (spec.schedule, spec.max_in_flight, spec.filter) == (DEFAULT_SCHEDULE, None, None)
+    assert spec.timeout == timedelta(seconds=30)
 
 
 @pytest.mark.parametrize(
-    ("signal", "terms", "told"),
+    ("signal", "spec", "told"),
     [
         ("", {}, "signal: String should have at least 1 character"),
         ("a\nb", {}, "signal: holds the character U+000A"),
@@ -303,9 +303,9 @@ def test_terms_that_are_not_given_are_those_of_any_subscription(handlers):
         ("a", {"name": "a/b"}, "name: 'a/b' is not 1 to 100 of"),
     ],
 )
-def test_wrong_terms_are_an_error_at_import_that_names_the_function(handlers, signal, terms, told):
+def test_wrong_terms_are_an_error_at_import_that_names_the_function(handlers, signal, spec, told):
     with pytest.raises(WrongHandler) as raised:
-        handlers.on(signal, **terms)(raising(ValueError(), threaded=False))
+        handlers.on(signal, **spec)(raising(ValueError(), threaded=False))
     assert str(raised.value).startswith(f"handler {__name__}.raising.<locals>.book: {told}")
     assert not list(handlers)
 

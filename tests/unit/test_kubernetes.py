@@ -20,7 +20,7 @@ from tests.support.deployment import (
     runtime,
     settings_in,
 )
-from tests.support.kustomize import Document, containers, render
+from tests.support.kustomize import Schema, containers, render
 
 MADE_BY_HAND = {"signal-broker", "signal-broker-keda"}
 """The Secrets that overlays/production expects to find in the namespace."""
@@ -29,15 +29,15 @@ everywhere = pytest.mark.parametrize("kustomization", ["base", "overlays/minimal
 
 
 @cache
-def manifests(kustomization: str) -> list[Document]:
+def manifests(kustomization: str) -> list[Schema]:
     return render(DEPLOY / kustomization)
 
 
-def of_kind(documents: list[Document], *kinds: str) -> list[Document]:
+def of_kind(documents: list[Schema], *kinds: str) -> list[Schema]:
     return [document for document in documents if document["kind"] in kinds]
 
 
-def names(documents: list[Document], *kinds: str) -> set[str]:
+def names(documents: list[Schema], *kinds: str) -> set[str]:
     return {document["metadata"]["name"] for document in of_kind(documents, *kinds)}
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.limits import CatchUp, Pace, Places, Rate
+from broker.limits import CatchUp, ConcurrencySlots, Pace, Rate
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -94,7 +94,7 @@ def test_the_slowest_and_the_fastest_rate_have_slots(per_second):
 
 
 def test_a_place_is_kept_and_others_have_those_that_are_left():
-    places = Places(limit=2, taken=1, own={7})
+    places = ConcurrencySlots(limit=2, taken=1, own={7})
     assert places.has(7)
     assert places.has(8)
     places.take(7)
@@ -106,7 +106,7 @@ def test_a_place_is_kept_and_others_have_those_that_are_left():
 
 
 def test_a_limit_that_was_lowered_has_no_place_left():
-    assert Places(limit=2, taken=5, own=set()).free == 0
+    assert ConcurrencySlots(limit=2, taken=5, own=set()).free == 0
 
 
 def catch_up(per_second, seconds, *, tick=0.25):

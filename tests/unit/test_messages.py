@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.deliveries import Due
+from broker.deliveries import DueAttempt
 from broker.messages import Undecodable, due_message, read_due, read_signal, signal_message
 from broker.signals import Scope, Signal, Source, Throw
 from broker.transport import Received
@@ -31,8 +31,8 @@ def received(message):
         Throw(
             name="sig", scope=Scope.EXECUTION, execution_id="e", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01"
         ),
-        Throw(name="sig", reach=("t1", "t2")),
-        Throw(name="sig", reach=()),
+        Throw(name="sig", audience=("t1", "t2")),
+        Throw(name="sig", audience=()),
         Throw(name="ep", source=Source.SIGNAL_ENDPOINT, source_id=5, token_id=6),
         Throw(name="sig", ordering_key="order é", deliver_at=MOMENT, expires_at=MOMENT + timedelta(microseconds=1)),
     ],
@@ -69,7 +69,7 @@ def test_when_a_signal_expires_is_told_as_cloudevents_do():
 
 
 def test_a_due_attempt_survives_its_message():
-    assert read_due(received(due_message(Due(42, 7, 3)))) == Due(42, 7, 3)
+    assert read_due(received(due_message(DueAttempt(42, 7, 3)))) == DueAttempt(42, 7, 3)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_due_attempt_survives_its_message():
 )
 def test_what_is_not_a_due_attempt_is_undecodable(body):
     with pytest.raises(Undecodable):
-        read_due(received(replace(due_message(Due(1, 2, 3)), body=body)))
+        read_due(received(replace(due_message(DueAttempt(1, 2, 3)), body=body)))
 
 
 @pytest.mark.parametrize("header", ["signal-id", "scope", "source", "ce-type", "ce-time"])

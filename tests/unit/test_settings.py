@@ -15,7 +15,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv(name)
 
 
-def refusal_of(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+def http_error_for(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
     """Return the line that refuses *variables*."""
     for name, value in variables.items():
         monkeypatch.setenv(PREFIX + name, value)
@@ -55,11 +55,11 @@ def test_without_any_variable_everything_has_a_default():
 def test_a_wrong_value_is_refused_with_one_line_that_names_the_variable(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, line: str
 ):
-    assert refusal_of(monkeypatch, **{name: value}) == PREFIX + line
+    assert http_error_for(monkeypatch, **{name: value}) == PREFIX + line
 
 
 def test_every_wrong_value_is_named_in_the_same_line(monkeypatch: pytest.MonkeyPatch):
-    line = refusal_of(monkeypatch, HTTP_PORT="-1", LOG_LEVEL="loud")
+    line = http_error_for(monkeypatch, HTTP_PORT="-1", LOG_LEVEL="loud")
     assert "SIGNAL_BROKER_HTTP_PORT: " in line
     assert "SIGNAL_BROKER_LOG_LEVEL: " in line
     assert "\n" not in line
@@ -89,7 +89,7 @@ def test_every_wrong_value_is_named_in_the_same_line(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_no_secret_is_repeated_in_a_refusal(monkeypatch: pytest.MonkeyPatch, name: str, value: str):
-    line = refusal_of(monkeypatch, **{name: value})
+    line = http_error_for(monkeypatch, **{name: value})
     assert line.startswith(f"SIGNAL_BROKER_{name}: must ")
     assert "hunter" not in line
 

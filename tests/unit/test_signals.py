@@ -25,7 +25,7 @@ def test_an_executions_signal_is_keyed_by_the_execution():
 
 
 def test_a_limited_broadcast_goes_to_the_untenanted_with_a_copy_for_each_tenant():
-    throw = Throw(name="sig", reach=("t1", "t.2"))
+    throw = Throw(name="sig", audience=("t1", "t.2"))
     assert (throw.is_fanout, throw.routing_key) == (False, "untenanted.sig")
     assert throw.carbon_copies == ["tenant.t1.sig", "tenant.t%2E2.sig"]
 
@@ -36,7 +36,7 @@ def test_a_limited_broadcast_goes_to_the_untenanted_with_a_copy_for_each_tenant(
         ({"scope": Scope.TENANT, "tenant_id": "t" * 250}, "/tenantId"),
         ({"scope": Scope.EXECUTION, "execution_id": "é" * 42}, "/executionId"),
         ({"scope": Scope.UNTENANTED, "name": "n" * 245}, "/name"),
-        ({"reach": ("t" * 250,)}, "/name"),
+        ({"audience": ("t" * 250,)}, "/name"),
     ],
 )
 def test_a_routing_key_over_255_bytes_is_refused_with_the_field_that_makes_it_so(fields, pointer):
@@ -50,7 +50,7 @@ def test_a_routing_key_of_255_bytes_passes():
 
 
 def test_a_limited_throw_to_an_execution_reaches_its_tenants_only_and_has_no_copies():
-    throw = Throw(name="sig", scope=Scope.EXECUTION, execution_id="e", reach=("t1",))
+    throw = Throw(name="sig", scope=Scope.EXECUTION, execution_id="e", audience=("t1",))
     assert (throw.routing_key, throw.carbon_copies) == ("execution.e.sig", [])
 
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.deliveries import Due, Outcome, Result, State, Step
-from broker.gates import UNHINDERED, Pass
-from broker.store.deliveries import Ended
+from broker.admission import UNHINDERED, Pass
+from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result, Step
+from broker.store.deliveries.deliveries import Ended
 
 DOWN = Result(outcome=Outcome.UNREACHABLE)
 OK = Result(outcome=Outcome.SUCCEEDED)
@@ -21,9 +21,9 @@ def ended(*results, first=1):
         for number, result in enumerate(results, start=first)
     )
     return Ended(
-        due=Due(1, 2, 1),
+        due=DueAttempt(1, 2, 1),
         result=results[-1],
-        state=State.PARKED,
+        state=DeliveryState.PARKED,
         pause=timedelta(0),
         started_at=datetime.now(UTC),
         duration=timedelta(0),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import pytest
 
 from broker.signals import Scope, Signal, Throw
-from broker.subscriptions import Kind, Subscription, Target, Terms
+from broker.subscriptions import Kind, Subscription, SubscriptionSpec, Target
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -13,11 +13,11 @@ def signal(number=10, **fields):
     return Signal(id=number, created_at=NOW, throw=Throw(**{"name": "sig", **fields}))
 
 
-def subscription(since=1, until=None, consumed_by=None, **terms):
+def subscription(since=1, until=None, consumed_by=None, **spec):
     target = Target(kind=Kind.QUEUE, address="q")
     return Subscription(
         id=1,
-        terms=Terms(**{"name": "sig", "targets": (target,), **terms}),
+        spec=SubscriptionSpec(**{"name": "sig", "targets": (target,), **spec}),
         created_at=NOW,
         since=since,
         until=until,
@@ -29,11 +29,11 @@ BROADCAST = {}
 TENANT = {"scope": Scope.TENANT, "tenant_id": "t1"}
 UNTENANTED = {"scope": Scope.UNTENANTED}
 EXECUTION = {"scope": Scope.EXECUTION, "execution_id": "e1"}
-LIMITED = {"reach": ("t1",)}
+LIMITED = {"audience": ("t1",)}
 
 
 @pytest.mark.parametrize(
-    ("thrown", "terms", "reason"),
+    ("thrown", "spec", "reason"),
     [
         (BROADCAST, {}, None),
         (BROADCAST, {"tenant_id": "t2"}, None),
@@ -61,8 +61,8 @@ LIMITED = {"reach": ("t1",)}
         (LIMITED, {"tenant_id": "t2"}, "the caller does not reach the subscription's tenant"),
     ],
 )
-def test_a_signal_matches_by_name_and_scope(thrown, terms, reason):
-    assert subscription(**terms).mismatch(signal(**thrown)) == reason
+def test_a_signal_matches_by_name_and_scope(thrown, spec, reason):
+    assert subscription(**spec).mismatch(signal(**thrown)) == reason
 
 
 def test_a_subscription_gets_signals_numbered_between_its_creation_and_its_deletion():

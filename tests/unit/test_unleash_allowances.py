@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.refusals import TooMany
+from gateway.http_errors import TooMany
 from gateway.unleash.allowances import Allowances
 
 

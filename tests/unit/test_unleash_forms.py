@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.refusals import BadRequest, TooLarge
+from gateway.http_errors import BadRequest, TooLarge
 from gateway.unleash.forms import parse_form
 
 FORMS = {

@@ -6,7 +6,7 @@ import codecs
 
 import pytest
 
-from gateway.refusals import BadRequest
+from gateway.http_errors import BadRequest
 from gateway.unleash.payloads import parse_json
 
 PAYLOADS = {

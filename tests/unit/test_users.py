@@ -10,8 +10,8 @@ from broker.errors import InvalidField
 from broker.users import Lockout, User, check_password, check_user_name, hash_password, is_password, make_decoy
 from gateway import passwords as module
 from gateway.auth import read_user
+from gateway.http_errors import Busy
 from gateway.passwords import MOST_WAITING, REMEMBERED_SECONDS, Passwords
-from gateway.refusals import Busy
 from tests.support.eventually import eventually
 
 PASSWORD = "correct horse"
@@ -36,7 +36,7 @@ class Users:
         return self.known.get(name)
 
 
-def user(name="demo", password=KEPT, **terms):
+def user(name="demo", password=KEPT, **spec):
     defaults = {"permissions": (), "names": None, "tenants": None, "groups": ()}
     return User(
         id=1,
@@ -44,7 +44,7 @@ def user(name="demo", password=KEPT, **terms):
         password=password,
         created_at=datetime(2026, 11, 22, tzinfo=UTC),
         created_by="admin",
-        **{**defaults, **terms},
+        **{**defaults, **spec},
     )
 
 

@@ -25,7 +25,7 @@ from broker.filters import parse_filter
 from broker.jsontext import encode
 from broker.names import check_id, check_name
 from broker.signals import Scope, Throw
-from broker.subscriptions import HeadOfLine, Kind, Subscription, Target, Terms
+from broker.subscriptions import HeadOfLine, Kind, Subscription, SubscriptionSpec, Target
 from workers.handlers.functions import Function, GiveUp, Signal, TryLater
 
 __all__ = ["GiveUp", "Handlers", "Outcome", "Result", "Signal", "TryLater"]
@@ -47,16 +47,16 @@ class Handler:
     Args:
         name: Its name in the app.
         function: What is called.
-        terms: What it asks for, without a target: see `of`.
+        spec: What it asks for, without a target: see `of`.
     """
 
     name: str
     function: Function
-    terms: Terms
+    spec: SubscriptionSpec
 
-    def of(self, app: str) -> Terms:
-        """Return the terms of its subscription as a handler of *app*."""
-        return replace(self.terms, targets=(Target(kind=Kind.HANDLER, address=f"{app}/{self.name}"),))
+    def of(self, app: str) -> SubscriptionSpec:
+        """Return the spec of its subscription as a handler of *app*."""
+        return replace(self.spec, targets=(Target(kind=Kind.HANDLER, address=f"{app}/{self.name}"),))
 
 
 class Handlers:
@@ -117,7 +117,7 @@ class Handlers:
             name: The handler's name in its app; None takes the function's.
 
         Raises:
-            WrongHandler: The function cannot be a handler, or not on these terms; the message names it.
+            WrongHandler: The function cannot be a handler, or not on these spec; the message names it.
         """
         asked = {
             "tenant_id": tenant_id,
@@ -135,9 +135,7 @@ class Handlers:
 
         def decorate(function: F) -> F:
             try:
-                self._add(
-                    name or str(getattr(function, "__name__", "")), Function(function), _read_terms(signal, asked)
-                )
+                self._add(name or str(getattr(function, "__name__", "")), Function(function), _read_spec(signal, asked))
             except WrongHandler as error:
                 raise WrongHandler(f"handler {_place(function)}: {error}") from None
             return function
@@ -177,21 +175,21 @@ class Handlers:
         signal = signals.Signal(id=1, created_at=datetime.now(UTC), throw=throw)
         results = {}
         for number, handler in enumerate(self, start=1):
-            terms = handler.of(self.name or "app")
-            subscription = Subscription(id=number, terms=terms, created_at=signal.created_at, since=0)
+            spec = handler.of(self.name or "app")
+            subscription = Subscription(id=number, spec=spec, created_at=signal.created_at, since=0)
             if subscription.mismatch(signal) is None:
                 told = Signal.of(signal, delivery_id=f"{signal.id}-{number}", attempt=attempt)
                 results[handler.name] = await handler.function.call(
-                    told, timeout=terms.timeout or timedelta(seconds=DEFAULT_TIMEOUT)
+                    told, timeout=spec.timeout or timedelta(seconds=DEFAULT_TIMEOUT)
                 )
         return results
 
-    def _add(self, name: str, function: Function, terms: Terms) -> None:
+    def _add(self, name: str, function: Function, spec: SubscriptionSpec) -> None:
         if not _NAME.fullmatch(name):
             raise WrongHandler(f"name: {name!r} is not 1 to 100 of A-Z, a-z, 0-9, `_`, `.` and `-`")
         if name in self._handlers:
             raise WrongHandler(f"name: there is a handler {name!r} already; give one of them another with `name=`")
-        self._handlers[name] = Handler(name=name, function=function, terms=terms)
+        self._handlers[name] = Handler(name=name, function=function, spec=spec)
 
 
 def check_app(name: str) -> str:
@@ -208,9 +206,9 @@ def check_app(name: str) -> str:
     return name
 
 
-def _read_terms(signal: str, asked: Mapping[str, Any]) -> Terms:
+def _read_spec(signal: str, asked: Mapping[str, Any]) -> SubscriptionSpec:
     try:
-        return _make_terms(signal=signal, **asked)
+        return _make_spec(signal=signal, **asked)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         raise WrongHandler(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
@@ -219,7 +217,7 @@ def _read_terms(signal: str, asked: Mapping[str, Any]) -> Terms:
 
 
 @validate_call(config=ConfigDict(strict=True))
-def _make_terms(
+def _make_spec(
     *,
     signal: _Name,
     tenant_id: _Name | None,
@@ -234,14 +232,14 @@ def _make_terms(
     max_per_second: Annotated[float, Field(ge=0.001, le=100_000, allow_inf_nan=False)] | None,
     # RabbitMQ wants an ack within half an hour.
     timeout: Annotated[float, Field(gt=0, le=900, allow_inf_nan=False)],
-) -> Terms:
+) -> SubscriptionSpec:
     for pointer, value in (("/tenant_id", tenant_id), ("/execution_id", execution_id)):
         if value is not None:
             check_id(value, pointer)
     if ordered and once:
         raise InvalidField("/ordered", "cannot be given together with once: one signal has no order")
     pauses = None if retry is None else [timedelta(seconds=seconds) for seconds in retry]
-    return Terms(
+    return SubscriptionSpec(
         name=check_name(signal, "/signal"),
         targets=(),
         tenant_id=tenant_id,

@@ -9,8 +9,8 @@ from datetime import timedelta
 import structlog
 
 from broker.deliveries import Outcome, Result
-from broker.store.deliveries import Claimed
-from broker.store.subscriptions import SubscriptionStore
+from broker.store.deliveries.deliveries import Claimed
+from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.topology import app_topology
 from broker.transport import Transport
 from workers.deliverer import Deliverer
@@ -59,7 +59,7 @@ class HandlerWorker:
         self._apps = apps
 
     async def subscribe(self) -> None:
-        """Declare the apps' queues, then create their handlers' subscriptions, or renew the terms of what is there.
+        """Declare the apps' queues, then create their handlers' subscriptions, or renew the spec of what is there.
 
         Raises:
             StoreUnavailable, TransportError: Not all of it is done.
@@ -76,7 +76,7 @@ class HandlerWorker:
                     log.warning(
                         "handler.missing",
                         app=app,
-                        handler=subscription.terms.target.handler,
+                        handler=subscription.spec.target.handler,
                         subscription_id=subscription.id,
                         hint="it is not in the code any more, and what it is owed fails;"
                         f" DELETE /v1/subscriptions/{subscription.id} ends that",

@@ -4,7 +4,7 @@
 
 For one machine: every message is three small writes in one table, and a queue is as fast as that table. Not kept
 here: everything of AMQP that the port does not name (other exchange types, TTL, length limits, priorities, x-death).
-The tables are described in broker/store/migrations/0002.sql.
+The tables are described in broker/store/postgres/migrations/0002.sql.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import structlog
 
 from broker.coalescing import Coalescer
 from broker.errors import ConfigurationError, SignalBrokerError, StoreUnavailable, Unavailable, Unconfirmed, Unroutable
-from broker.store.database import Database, DataError, Session
+from broker.store.postgres.database import Database, DataError, Session
 from broker.topology import Topology
 from broker.transport import Message
 from broker.transport.embedded.inbox import POLL, EmbeddedInbox, sql

@@ -12,8 +12,8 @@ from operator import itemgetter
 import structlog
 
 from broker.errors import SignalBrokerError
-from broker.store.database import Database, Session
-from broker.store.statements import load
+from broker.store.postgres.database import Database, Session
+from broker.store.postgres.statements import load
 from broker.transport import Received, Settlement
 from broker.transport.embedded.properties import decode
 
@@ -21,7 +21,7 @@ POLL = 1.0
 """Seconds after which a consumer looks even if nothing was heard."""
 
 log = structlog.get_logger()
-sql = load("embedded_transport")
+sql = load("broker.transport.embedded", "queues")
 
 _Waiting = tuple[Settlement, list[int], asyncio.Future[None]]
 """A settlement to execute: what to do, with which tags, and whom to tell."""

@@ -1,0 +1,1 @@
+"""Users, tokens, signal endpoints, webhook keys and the audit log in PostgreSQL."""

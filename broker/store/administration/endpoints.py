@@ -1,0 +1,230 @@
+"""Signal endpoints, their tokens and what came in by them, in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from broker.access import ENDPOINT_TOKEN, Principal, digest, make_token
+from broker.audit import AuditType
+from broker.endpoints import Endpoint, EndpointSignal, EndpointToken
+from broker.errors import LimitReached
+from broker.store.administration.audit import Change, Snapshot, changing
+from broker.store.postgres.database import Database, Row
+from broker.store.postgres.statements import load
+
+_SQL = load("broker.store.administration", "endpoints")
+
+
+class EndpointStore:
+    """Creates, reads, changes and deletes signal endpoints and their tokens; each change is audited."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self, *, name: str, enabled: bool = True, description: str | None = None, by: Principal, most: int
+    ) -> Endpoint:
+        """Create a signal endpoint; afterwards there are at most *most* of them.
+
+        Raises:
+            LimitReached: There are that many already.
+            Conflict: There is one of that name.
+        """
+        async with changing(self._database, by) as change:
+            if await change.session.fetchval(_SQL.count) >= most:
+                raise LimitReached("signal endpoint", most)
+            row = await change.session.fetchrow(_SQL.create, name, enabled, description, by.name, by.user_id)
+            assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
+            endpoint = _read(row)
+            await change.note(AuditType.ENDPOINT_CREATED, endpoint.id, after=_snapshot(endpoint))
+        return endpoint
+
+    async def all(self) -> list[Endpoint]:
+        """Return every signal endpoint in ascending order of ids."""
+        return [_read(row) for row in await self._database.fetch(_SQL.list)]
+
+    async def get(self, endpoint_id: int) -> Endpoint | None:
+        """Return the signal endpoint with that id."""
+        return _optional(await self._database.fetchrow(_SQL.get, endpoint_id))
+
+    async def find(self, name: str) -> Endpoint | None:
+        """Return the signal endpoint of that name."""
+        return _optional(await self._database.fetchrow(_SQL.find, name))
+
+    async def update(
+        self, endpoint_id: int, *, name: str, enabled: bool, description: str | None, by: Principal
+    ) -> Endpoint | None:
+        """Replace an endpoint's name, state and description; None if there is no such endpoint.
+
+        Raises:
+            Conflict: Another one has that name.
+        """
+        async with changing(self._database, by) as change:
+            before = _optional(await change.session.fetchrow(_SQL.get, endpoint_id))
+            return None if before is None else await _update(change, before, name, description, enabled=enabled)
+
+    async def enable(self, endpoint_id: int, *, enabled: bool, by: Principal) -> Endpoint | None:
+        """Switch an endpoint on or off; None if there is no such endpoint."""
+        async with changing(self._database, by) as change:
+            before = _optional(await change.session.fetchrow(_SQL.get, endpoint_id))
+            if before is None:
+                return None
+            return await _update(change, before, before.name, before.description, enabled=enabled)
+
+    async def delete(self, endpoint_id: int, *, by: Principal) -> bool:
+        """Delete an endpoint with its tokens; return whether there was one. Its signals stay."""
+        async with changing(self._database, by) as change:
+            endpoint = _optional(await change.session.fetchrow(_SQL.get, endpoint_id))
+            if endpoint is None:
+                return False
+            tokens = [_read_token(row) for row in await change.session.fetch(_SQL.list_tokens, [endpoint_id])]
+            await change.session.execute(_SQL.delete, endpoint_id)
+            for token in tokens:
+                await change.note(AuditType.ENDPOINT_TOKEN_DELETED, token.id, before=_token_snapshot(token))
+            await change.note(AuditType.ENDPOINT_DELETED, endpoint_id, before=_snapshot(endpoint))
+        return True
+
+    async def create_token(
+        self, endpoint_id: int, *, name: str, by: Principal, most: int
+    ) -> tuple[EndpointToken, str] | None:
+        """Create a token for an endpoint, which has at most *most* afterwards; None if there is no such endpoint.
+
+        The token's value is returned here and never again.
+
+        Raises:
+            LimitReached: The endpoint has that many already.
+            Conflict: The endpoint has one of that name.
+        """
+        value = make_token(ENDPOINT_TOKEN)
+        async with changing(self._database, by) as change:
+            if await change.session.fetchrow(_SQL.get, endpoint_id) is None:
+                return None
+            if await change.session.fetchval(_SQL.count_tokens, endpoint_id) >= most:
+                raise LimitReached("signal endpoint token", most)
+            row = await change.session.fetchrow(
+                _SQL.create_token, endpoint_id, name, digest(value), by.name, by.user_id
+            )
+            assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
+            token = _read_token(row)
+            await change.note(AuditType.ENDPOINT_TOKEN_CREATED, token.id, after=_token_snapshot(token))
+        return token, value
+
+    async def tokens(self, endpoint_ids: Sequence[int]) -> list[EndpointToken]:
+        """Return the tokens of those endpoints in ascending order of ids."""
+        return [_read_token(row) for row in await self._database.fetch(_SQL.list_tokens, endpoint_ids)]
+
+    async def rename_token(self, endpoint_id: int, token_id: int, *, name: str, by: Principal) -> EndpointToken | None:
+        """Rename an endpoint's token; its value stays. None if there is no such token.
+
+        Raises:
+            Conflict: The endpoint has another one of that name.
+        """
+        async with changing(self._database, by) as change:
+            before = await change.session.fetchrow(_SQL.get_token, endpoint_id, token_id)
+            after = None if before is None else await change.session.fetchrow(_SQL.rename_token, token_id, name)
+            if before is None or after is None:
+                return None
+            token = _read_token(after)
+            await change.note(
+                AuditType.ENDPOINT_TOKEN_UPDATED,
+                token_id,
+                before=_token_snapshot(_read_token(before)),
+                after=_token_snapshot(token),
+            )
+        return token
+
+    async def delete_token(self, endpoint_id: int, token_id: int, *, by: Principal) -> bool:
+        """Delete an endpoint's token; return whether there was one."""
+        async with changing(self._database, by) as change:
+            row = await change.session.fetchrow(_SQL.get_token, endpoint_id, token_id)
+            if row is None:
+                return False
+            await change.session.execute(_SQL.delete_token, token_id)
+            await change.note(AuditType.ENDPOINT_TOKEN_DELETED, token_id, before=_token_snapshot(_read_token(row)))
+        return True
+
+    async def signals_of(
+        self, endpoint_id: int, *, limit: int, offset: int = 0, names: Sequence[str] | None = None
+    ) -> list[EndpointSignal]:
+        """Return what came in by an endpoint, newest first; *names* are those the caller may read (None: all)."""
+        rows = await self._database.fetch(_SQL.list_signals_of, endpoint_id, names, limit, offset)
+        return [_read_signal(row) for row in rows]
+
+    async def signals(
+        self,
+        *,
+        limit: int,
+        offset: int = 0,
+        first_day: date | None = None,
+        last_day: date | None = None,
+        names: Sequence[str] | None = None,
+    ) -> tuple[list[EndpointSignal], int]:
+        """Return a page of what came in by endpoints on those days (UTC), newest first, and how many there are in all.
+
+        *names* are those the caller may read (None: all).
+        """
+        found = await self._database.fetchrow(_SQL.total, names, first_day, last_day)
+        assert found is not None  # noqa: S101  (a sum is always there)
+        if offset >= found["total"]:
+            return [], found["total"]
+        rows = await self._database.fetch(
+            _SQL.list_signals, found["first_id"], found["last_id"], names, first_day, last_day, limit, offset
+        )
+        return [_read_signal(row) for row in rows], found["total"]
+
+
+async def _update(
+    change: Change, before: Endpoint, name: str, description: str | None, *, enabled: bool
+) -> Endpoint | None:
+    after = _optional(await change.session.fetchrow(_SQL.update, before.id, name, enabled, description))
+    if after is not None:
+        await change.note(AuditType.ENDPOINT_UPDATED, after.id, before=_snapshot(before), after=_snapshot(after))
+    return after
+
+
+def _snapshot(endpoint: Endpoint) -> Snapshot:
+    return {"name": endpoint.name, "enabled": endpoint.enabled, "description": endpoint.description}
+
+
+def _token_snapshot(token: EndpointToken) -> Snapshot:
+    return {"name": token.name, "signalEndpointId": token.endpoint_id}
+
+
+def _read(row: Row) -> Endpoint:
+    return Endpoint(
+        id=row["id"],
+        name=row["name"],
+        enabled=row["enabled"],
+        description=row["description"],
+        created_at=row["created_at"],
+        created_by=row["created_by"],
+        created_by_user_id=row["created_by_user_id"],
+    )
+
+
+def _optional(row: Row | None) -> Endpoint | None:
+    return None if row is None else _read(row)
+
+
+def _read_token(row: Row) -> EndpointToken:
+    return EndpointToken(
+        id=row["id"],
+        endpoint_id=row["endpoint_id"],
+        name=row["name"],
+        created_at=row["created_at"],
+        created_by=row["created_by"],
+        created_by_user_id=row["created_by_user_id"],
+    )
+
+
+def _read_signal(row: Row) -> EndpointSignal:
+    return EndpointSignal(
+        id=row["id"],
+        created_at=row["created_at"],
+        endpoint_id=row["source_id"],
+        payload=row["payload"].encode(),
+        token_name=row["token_name"],
+        endpoint_name=row["endpoint_name"],
+        endpoint_description=row["endpoint_description"],
+    )

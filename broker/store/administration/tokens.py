@@ -1,0 +1,176 @@
+"""API tokens in PostgreSQL, and a cache of them, of users and of signal endpoints, for the way in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar, cast
+
+from broker.access import API_TOKEN, Caller, Permission, Principal, digest, make_token
+from broker.audit import AuditType
+from broker.endpoints import Endpoint
+from broker.store.administration.audit import Snapshot, changing
+from broker.store.administration.endpoints import EndpointStore
+from broker.store.administration.users import UserStore
+from broker.store.postgres.database import Database, Row
+from broker.store.postgres.statements import load
+from broker.users import User
+
+_SQL = load("broker.store.administration", "tokens")
+_LOOKUPS_AT_ONCE = 4
+"""However many wrong tokens come, throws find a connection of the pool that is not busy with these."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """An API token as it is kept: everything but its value."""
+
+    id: int
+    name: str
+    permissions: tuple[Permission, ...]
+    names: tuple[str, ...] | None
+    tenants: tuple[str, ...] | None
+    created_at: datetime
+    created_by: str
+
+
+class AccessStore:
+    """Creates, reads and revokes API tokens, each change audited, and knows whom any token stands for."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def caller(self, token_digest: bytes) -> Caller | None:
+        """Return whom a token with that digest stands for, if anybody."""
+        row = await self._database.fetchrow(_SQL.caller, token_digest)
+        if row is None:
+            return None
+        principal = Principal(
+            name=row["name"],
+            permissions=frozenset(Permission(permission) for permission in row["permissions"]),
+            names=_optional_tuple(row["names"]),
+            tenants=_optional_tuple(row["tenants"]),
+            token_id=row["token_id"],
+        )
+        return Caller(principal=principal, endpoint_id=row["endpoint_id"])
+
+    async def create_token(
+        self,
+        *,
+        name: str,
+        permissions: Sequence[Permission],
+        names: Sequence[str] | None = None,
+        tenants: Sequence[str] | None = None,
+        by: Principal,
+    ) -> tuple[Token, str]:
+        """Create an API token; its value is returned here and never again."""
+        value = make_token(API_TOKEN)
+        async with changing(self._database, by) as change:
+            row = await change.session.fetchrow(
+                _SQL.create_token, name, digest(value), [p.value for p in permissions], names, tenants, by.name
+            )
+            assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
+            token = _read_token(row)
+            await change.note(AuditType.TOKEN_CREATED, token.id, after=_snapshot(token))
+        return token, value
+
+    async def tokens(self, *, after_id: int = 0, limit: int = 100) -> list[Token]:
+        """Return API tokens in ascending order of ids."""
+        return [_read_token(row) for row in await self._database.fetch(_SQL.list_tokens, after_id, limit)]
+
+    async def token(self, token_id: int) -> Token | None:
+        """Return the API token with that id, unless it is revoked."""
+        row = await self._database.fetchrow(_SQL.get_token, token_id)
+        return None if row is None else _read_token(row)
+
+    async def revoke_token(self, token_id: int, *, by: Principal) -> bool:
+        """Revoke an API token; return whether there was one."""
+        async with changing(self._database, by) as change:
+            row = await change.session.fetchrow(_SQL.revoke_token, token_id)
+            if row is None:
+                return False
+            await change.note(AuditType.TOKEN_REVOKED, token_id, before=_snapshot(_read_token(row)))
+        return True
+
+    async def has_token_named(self, name: str) -> bool:
+        """Return whether an API token of that name is valid."""
+        return bool(await self._database.fetchval(_SQL.has_token_named, name))
+
+
+class AccessCache:
+    """Remembers callers, users and endpoints until anything about access changes, in any process.
+
+    PostgreSQL tells of changes by NOTIFY, triggered by the tables themselves. Misses are remembered too, so that a
+    flood of wrong tokens does not become a flood of queries.
+    """
+
+    def __init__(self, database: Database, *, size: int = 10_000) -> None:
+        self._store = AccessStore(database)
+        self._users = UserStore(database)
+        self._endpoints = EndpointStore(database)
+        self._known: OrderedDict[Hashable, Any] = OrderedDict()
+        self._size = size
+        self._generation = 0
+        self._timeout = database.timeout.total_seconds()
+        self._lookups = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
+        database.listen("access_changed", self._forget)
+
+    def _forget(self, _payload: str | None) -> None:
+        self._generation += 1
+        self._known.clear()
+
+    async def caller(self, token: str) -> Caller | None:
+        """Return whom *token* stands for, if anybody."""
+        key = digest(token)
+        return await self._recall(key, lambda: self._store.caller(key))
+
+    async def user(self, name: str) -> User | None:
+        """Return the user of exactly that name."""
+        return await self._recall(("user", name), lambda: self._users.find(name))
+
+    async def endpoint(self, name: str) -> Endpoint | None:
+        """Return the signal endpoint of that name."""
+        return await self._recall(name, lambda: self._endpoints.find(name))
+
+    async def _recall(self, key: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
+        if key in self._known:
+            self._known.move_to_end(key)
+            return cast("T", self._known[key])
+        generation = self._generation
+        async with asyncio.timeout(self._timeout), self._lookups:
+            value = await ask()
+        if generation == self._generation:  # else the answer may be from before the change
+            self._known[key] = value
+            if len(self._known) > self._size:
+                self._known.popitem(last=False)
+        return value
+
+
+def _snapshot(token: Token) -> Snapshot:
+    return {
+        "name": token.name,
+        "permissions": [permission.value for permission in token.permissions],
+        "names": token.names,
+        "tenants": token.tenants,
+    }
+
+
+def _read_token(row: Row) -> Token:
+    return Token(
+        id=row["id"],
+        name=row["name"],
+        permissions=tuple(Permission(permission) for permission in row["permissions"]),
+        names=_optional_tuple(row["names"]),
+        tenants=_optional_tuple(row["tenants"]),
+        created_at=row["created_at"],
+        created_by=row["created_by"],
+    )
+
+
+def _optional_tuple(values: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values)

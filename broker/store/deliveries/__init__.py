@@ -1,0 +1,1 @@
+"""Deliveries in PostgreSQL: attempts, admission, pausing, ordering, circuits, redrives and replays."""

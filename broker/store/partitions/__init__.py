@@ -1,0 +1,1 @@
+"""Partitions of the tables that grow: made ahead, detached and dropped."""

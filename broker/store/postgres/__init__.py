@@ -1,0 +1,1 @@
+"""PostgreSQL itself: connections, statements, migrations, and the server that comes as a wheel."""

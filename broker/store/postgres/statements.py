@@ -1,0 +1,88 @@
+"""SQL as SQL: named, described statements read from the ``.sql`` file beside the module that runs them.
+
+A file holds statements like this one, and a class beside it declares them::
+
+    -- name: get
+    -- The signal with that id.
+    SELECT * FROM signals WHERE id = :signal_id;
+
+    class _Sql(Statements, file="signals.sql"):
+        get: Statement
+
+    row = await database.fetchrow(_Sql.get, signal_id=7)
+
+A statement that is declared and not in the file, or the other way round, fails when the module is imported. A parameter
+that is missing, misspelt or too many is a `TypeError`, and tests/unit/test_statements.py looks at every call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from inspect import get_annotations
+from types import SimpleNamespace
+
+_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+_COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z]\w*)")
+
+
+class Statement:
+    """One statement; its parameters have names, written ``:name``.
+
+    Attributes:
+        name: Its name, for errors.
+        sql: What PostgreSQL gets, with ``$1`` and so on in place of the names.
+        parameters: The names, in the order of the numbers.
+    """
+
+    __slots__ = ("_text", "name", "parameters", "sql")
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        self._text = _COMMENT.sub("", text).strip()
+        self.parameters = tuple(dict.fromkeys(_PARAMETER.findall(self._text)))
+        numbers = {parameter: f"${number}" for number, parameter in enumerate(self.parameters, 1)}
+        self.sql = _PARAMETER.sub(lambda match: numbers[match[1]], self._text)
+
+    def arguments(self, given: Mapping[str, object]) -> list[object]:
+        """Return the values *given* by name in the order of the numbers.
+
+        Raises:
+            TypeError: A parameter is missing, or unknown.
+        """
+        if len(given) != len(self.parameters) or not given.keys() >= set(self.parameters):
+            raise TypeError(f"{self.name} takes {sorted(self.parameters)}, not {sorted(given)}")
+        return [given[parameter] for parameter in self.parameters]
+
+    def naming(self, **identifiers: int) -> Statement:
+        """Return the statement with numbers in its tables' names: ``{first_id}`` in braces becomes one of them."""
+        return Statement(self.name, self._text.format(**identifiers))
+
+
+class Statements:
+    """The statements of one file; a subclass declares each of them as an attribute."""
+
+    def __init_subclass__(cls, *, file: str) -> None:
+        package = cls.__module__.rpartition(".")[0]
+        found = read_statements(package, file)
+        declared = get_annotations(cls)
+        if found.keys() != declared.keys():
+            raise ImportError(f"{file} and {cls.__qualname__} differ in {sorted(found.keys() ^ declared.keys())}")
+        for name, statement in found.items():
+            setattr(cls, name, statement)
+
+
+def read_statements(package: str, file: str) -> dict[str, Statement]:
+    """Return the statements of *file* in *package* by their names."""
+    text = files(package).joinpath(file).read_text(encoding="utf-8")
+    _, *parts = _NAME.split(text)
+    return {name: Statement(f"{file}: {name}", text) for name, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def load(package: str, name: str) -> SimpleNamespace:
+    """Return the statements of ``<name>.sql`` in *package* as texts."""
+    text = files(package).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    _, *parts = _NAME.split(text)
+    return SimpleNamespace(**dict(zip(parts[::2], parts[1::2], strict=True)))

@@ -1,0 +1,211 @@
+"""Recordings: each records signals, and what is owed of them, in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from broker.deliveries import DELETED, DueAttempt, Reason
+from broker.names import is_pattern
+from broker.signals import Signal, SignalState
+from broker.store.deliveries.ordering import cease_expecting, give_turns, lock_keys, promote
+from broker.store.postgres.database import Session
+from broker.store.postgres.statements import load
+from broker.store.rows import read_due, read_subscription
+from broker.subscriptions import Subscription
+from broker.topology import attempt_queue
+
+_SQL = load("broker.store.signals", "recording")
+_PAIRS = 50_000
+"""How many pairs of a signal and a subscription one transaction looks at: about half a second of work."""
+_ROWS = 5000
+"""How many deliveries one statement inserts, or returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a recording came to.
+
+    Args:
+        due_attempts: The attempts that may be made now.
+        left: The signals that are yet to be recorded.
+    """
+
+    due_attempts: Sequence[DueAttempt]
+    left: Sequence[Signal]
+
+
+class Overtaken(Exception):
+    """Raised when another recorder recorded a signal of the batch just now; the batch has to be looked at again."""
+
+
+async def record(session: Session, batch: Mapping[int, Signal], *, rescue_after: timedelta) -> Recorded:
+    """Record as many signals of *batch*, which is in the order of its ids, as one transaction should.
+
+    Raises:
+        Overtaken: Another recorder recorded one of them just now.
+    """
+    keys = {key for signal in batch.values() if (key := signal.throw.ordering_key) is not None}
+    await lock_keys(session, keys)
+    new = await _unrecorded(session, batch)
+    due_attempts = []
+    if len(new) < len(batch):
+        due_attempts = read_due(await session.fetch(_SQL.unbegun, [i for i in batch if i not in new], _ROWS))
+    signals = [signal for signal in batch.values() if signal.id in new]
+    if not signals:
+        return Recorded(due_attempts, ())
+    candidates = await _candidates(session, signals)
+    fits = max(1, _PAIRS // max(1, len(candidates)))
+    signals, left = signals[:fits], signals[fits:]
+    matched = await _match(session, signals, candidates)
+    await _note(session, signals, matched)
+    expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
+    due_attempts += await _owe(session, matched, expired, rescue_after)
+    if keys:
+        await cease_expecting(session, [signal.id for signal in signals])
+        due_attempts += await promote(session, await give_turns(session, keys), rescue_after=rescue_after)
+    await _insert(session, signals)
+    return Recorded(due_attempts, left)
+
+
+async def _unrecorded(session: Session, batch: Mapping[int, Signal]) -> dict[int, bool]:
+    """Return the ids of those that are not recorded yet, each with whether it has expired."""
+    expiries = [signal.throw.expires_at for signal in batch.values()]
+    rows = await session.fetch(_SQL.unrecorded, list(batch), expiries)
+    return {row["id"]: row["expired"] for row in rows}
+
+
+async def _note(session: Session, signals: Sequence[Signal], matched: Sequence[tuple[Signal, Subscription]]) -> None:
+    """Note that *signals* are recorded, and what is owed.
+
+    Raises:
+        Overtaken: Another recorder did so for one of them.
+    """
+    owed: dict[int, list[int]] = {signal.id: [] for signal in signals}
+    for signal, subscription in matched:
+        owed[signal.id].append(subscription.id)
+    rows = await session.fetch(_SQL.insert_matches, list(owed), [json.dumps(ids) for ids in owed.values()])
+    if len(rows) < len(owed):
+        raise Overtaken
+
+
+async def _insert(session: Session, signals: Sequence[Signal]) -> None:
+    throws = [signal.throw for signal in signals]
+    await session.execute(
+        _SQL.insert_signals,
+        [signal.id for signal in signals],
+        [signal.created_at for signal in signals],
+        [throw.name for throw in throws],
+        [throw.scope.value for throw in throws],
+        [throw.tenant_id for throw in throws],
+        [throw.execution_id for throw in throws],
+        [None if throw.audience is None else json.dumps(throw.audience) for throw in throws],
+        [throw.payload.decode() for throw in throws],
+        [json.dumps(throw.types) for throw in throws],
+        [throw.source.value for throw in throws],
+        [throw.source_id for throw in throws],
+        [throw.token_id for throw in throws],
+        [throw.business_key for throw in throws],
+        [throw.traceparent for throw in throws],
+        [throw.ordering_key for throw in throws],
+        [throw.deliver_at for throw in throws],
+        [throw.expires_at for throw in throws],
+        [(SignalState.SCHEDULED if signal.is_scheduled else SignalState.RECORDED).value for signal in signals],
+        [signal.throw.deliver_at if signal.is_scheduled else None for signal in signals],
+    )
+
+
+async def _candidates(session: Session, signals: Sequence[Signal]) -> list[Subscription]:
+    """Return the subscriptions that *signals* may be for."""
+    names = list({signal.throw.name for signal in signals})
+    rows = await session.fetch(_SQL.candidates, names, signals[0].id, signals[-1].id)
+    return [read_subscription(row) for row in rows]
+
+
+async def _match(
+    session: Session, signals: Sequence[Signal], candidates: Sequence[Subscription]
+) -> list[tuple[Signal, Subscription]]:
+    """Return what is owed; `once` subscriptions are consumed by the first of *signals* that matches."""
+    exact: dict[str, list[Subscription]] = defaultdict(list)
+    patterns: list[Subscription] = []
+    for candidate in candidates:
+        (patterns if is_pattern(candidate.spec.name) else exact[candidate.spec.name]).append(candidate)
+    matched = [
+        (signal, candidate)
+        for signal in signals
+        for candidate in (*exact[signal.throw.name], *patterns)
+        if candidate.mismatch(signal) is None
+    ]
+    return await _consume(session, matched)
+
+
+async def _consume(session: Session, matched: list[tuple[Signal, Subscription]]) -> list[tuple[Signal, Subscription]]:
+    first: dict[int, int] = {}
+    for signal, subscription in matched:
+        if subscription.spec.once:
+            first.setdefault(subscription.id, signal.id)
+    if not first:
+        return matched
+    rows = await session.fetch(_SQL.consume, list(first.keys()), list(first.values()))
+    consumed = {row["id"] for row in rows}
+    return [
+        (signal, subscription)
+        for signal, subscription in matched
+        if not subscription.spec.once or (subscription.id in consumed and first[subscription.id] == signal.id)
+    ]
+
+
+async def _owe(
+    session: Session,
+    matched: Sequence[tuple[Signal, Subscription]],
+    expired: Collection[int],
+    rescue_after: timedelta,
+) -> list[DueAttempt]:
+    due_attempts = []
+    for start in range(0, len(matched), _ROWS):
+        due_attempts += await _insert_deliveries(session, matched[start : start + _ROWS], expired, rescue_after)
+    return due_attempts
+
+
+async def _insert_deliveries(
+    session: Session,
+    matched: Sequence[tuple[Signal, Subscription]],
+    expired: Collection[int],
+    rescue_after: timedelta,
+) -> list[DueAttempt]:
+    first = [_first_state(signal, subscription, expired) for signal, subscription in matched]
+    keys = [signal.throw.ordering_key if subscription.spec.ordered else None for signal, subscription in matched]
+    await session.execute(
+        _SQL.insert_deliveries,
+        [signal.id for signal, _ in matched],
+        [subscription.id for _, subscription in matched],
+        [state for state, _, _ in first],
+        [reason for _, reason, _ in first],
+        [until for _, _, until in first],
+        keys,
+        [subscription.spec.target.app for _, subscription in matched],
+        rescue_after.total_seconds(),
+    )
+    return [
+        DueAttempt(signal.id, subscription.id, 1, attempt_queue(subscription.spec.target.app))
+        for (signal, subscription), (state, _, _) in zip(matched, first, strict=True)
+        if state == "pending"
+    ]
+
+
+def _first_state(
+    signal: Signal, subscription: Subscription, expired: Collection[int]
+) -> tuple[str, str | None, datetime | None]:
+    """Return the state in which *signal* is owed to *subscription* at first, why, and until when it is parked."""
+    if subscription.until is not None:  # it was deleted after the signal was accepted: owed all the same, and let go
+        return "cancelled", DELETED, None
+    if signal.id in expired:
+        return "cancelled", "expired", None
+    if signal.is_scheduled:
+        return "parked", Reason.SCHEDULED.value, signal.throw.deliver_at
+    if subscription.spec.ordered and signal.throw.ordering_key is not None:
+        return "parked", Reason.ORDERED.value, None
+    return "pending", None, None

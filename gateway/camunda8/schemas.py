@@ -1,0 +1,37 @@
+"""What the Camunda 8 dialect reads and answers, as pydantic models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from gateway.schemas import Id, Schema
+
+DEFAULT_TENANT = "<default>"
+"""What Camunda 8 calls it where nothing has a tenant; here that is to be untenanted."""
+
+
+class SignalBroadcast(Schema):
+    """A throw, as Camunda 8 reads it."""
+
+    signal_name: str | None = Field(None, description="Required.", examples=["policy_conditions_changed"])
+    variables: dict[str, Any] | None = Field(None, description="Plain JSON. Carried untouched.")
+    tenant_id: Id | None = Field(None, description=f"For this tenant only. Left out or `{DEFAULT_TENANT}`: untenanted.")
+
+
+class SignalBroadcastResult(Schema):
+    """A signal that is safe."""
+
+    signal_key: str = Field(description="The signal's id.")
+    tenant_id: str
+
+
+class ProblemDetail(Schema):
+    """An error, as Camunda 8 answers it (RFC 9457)."""
+
+    type: str
+    title: str = Field(examples=["INVALID_ARGUMENT"])
+    status: int
+    detail: str
+    instance: str | None = None

@@ -1,0 +1,127 @@
+"""Why a request is refused, before any dialect has put it into its own words.
+
+HttpError
++-- BadRequest            400
++-- Unauthenticated       401
++-- Forbidden             403
++-- NotFound              404
++-- MethodNotAllowed      405
++-- TooSlow               408
++-- Conflicting           409
++-- TooLarge              413
++-- UnsupportedMediaType  415
++-- TooMany               429, with Retry-After
++-- Broken                500: our own fault
++-- Busy                  503, with Retry-After
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+from broker.errors import InvalidField, SignalBrokerError
+
+
+class HttpError(SignalBrokerError):
+    """Raised when a request is not done; each dialect answers it in its own form.
+
+    Args:
+        detail: What was wrong and what is allowed, as a sentence for the caller.
+        errors: The fields that were wrong, each with a JSON pointer.
+        headers: Further headers of the answer.
+    """
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+    def __init__(
+        self, detail: str, *, errors: Sequence[InvalidField] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+
+
+class BadRequest(HttpError):
+    """Raised when the request itself is wrong."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class Unauthenticated(HttpError):
+    """Raised when nobody knows who is calling."""
+
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class Forbidden(HttpError):
+    """Raised when the caller is known and may not do this."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
+class NotFound(HttpError):
+    """Raised when there is no such thing, or the caller may not see it."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class MethodNotAllowed(HttpError):
+    """Raised when the path exists, but not with this method."""
+
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+
+
+class TooSlow(HttpError):
+    """Raised when the caller takes too long to send its request."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+
+
+class Conflicting(HttpError):
+    """Raised when the request contradicts what is there already."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class TooLarge(HttpError):
+    """Raised when the body is over its limit."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class UnsupportedMediaType(HttpError):
+    """Raised when the body is in a format that the path does not read."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class TooMany(HttpError):
+    """Raised when the caller has used up what it is allowed in this second."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "1"})
+
+
+class Busy(HttpError):
+    """Raised when it cannot be done now; nothing that was answered with a 2xx is affected."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+    def __init__(self, detail: str, *, retry_after: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class Broken(HttpError):
+    """Raised when it is our own fault."""
+
+
+def http_error_for(status: int, detail: str, headers: Mapping[str, str] | None = None) -> HttpError:
+    """Return the error that stands for an HTTP *status*."""
+    kinds: tuple[type[HttpError], ...] = (Unauthenticated, Forbidden, NotFound, MethodNotAllowed, Conflicting)
+    kinds += (TooLarge, UnsupportedMediaType)
+    other = BadRequest if status < 500 else Broken
+    return next((kind for kind in kinds if kind.status == status), other)(detail, headers=headers)

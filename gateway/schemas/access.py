@@ -1,0 +1,119 @@
+"""Tokens and users, and the audit events that tell of changes to them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from gateway.schemas import Id, Name, Schema
+
+Password = Annotated[str, Field(min_length=8, max_length=1024, json_schema_extra={"format": "password"})]
+Groups = Annotated[
+    list[Id], Field(max_length=100, description="Limits to tenants do not apply to members of `camunda-admin`.")
+]
+PermissionName = Literal[
+    "signals:throw",
+    "signals:read",
+    "subscriptions:manage",
+    "deliveries:manage",
+    "endpoints:manage",
+    "admin",
+]
+
+
+class Limits(Schema):
+    """What a principal is limited to; null is no limit."""
+
+    names: Annotated[list[Name], Field(max_length=100)] | None = Field(
+        None, description="Patterns of signal names.", examples=[["policy.#"]]
+    )
+    tenants: Annotated[list[Id], Field(max_length=100)] | None = Field(
+        None, description="Tenants, besides which the untenanted are always included."
+    )
+
+
+class TokenRequest(Limits):
+    """A new API token."""
+
+    name: Annotated[str, Field(min_length=1, max_length=255)]
+    permissions: Annotated[list[PermissionName], Field(min_length=1)]
+
+
+class TokenSchema(Schema):
+    """An API token; its value is in the answer to its creation only."""
+
+    id: int
+    name: str
+    permissions: list[str]
+    names: list[str] | None
+    tenants: list[str] | None
+    created_at: datetime
+    created_by: str
+    token: str | None = None
+
+
+class TokenPage(Schema):
+    """A page of API tokens; `next` is the `afterId` of the next page."""
+
+    items: list[TokenSchema]
+    next: str | None
+
+
+class UserRequest(Limits):
+    """A new user, who signs in with HTTP Basic."""
+
+    name: Annotated[str, Field(min_length=1, max_length=255, pattern="^[^:]*$", examples=["demo"])]
+    password: Password
+    permissions: list[PermissionName] = Field([])
+    groups: Groups = Field([])
+
+
+class UserChanges(Limits):
+    """What changes of a user; what is not mentioned stays."""
+
+    password: Password = Field(default_factory=str)
+    permissions: list[PermissionName] = Field(default_factory=list)
+    groups: Groups = Field(default_factory=list)
+
+
+class UserSchema(Schema):
+    """A user; nobody is ever told a password, nor what is kept of it."""
+
+    id: int
+    name: str
+    permissions: list[str]
+    names: list[str] | None
+    tenants: list[str] | None
+    groups: list[str]
+    created_at: datetime
+    created_by: str
+
+
+class UserPage(Schema):
+    """A page of users; `next` is the `afterId` of the next page."""
+
+    items: list[UserSchema]
+    next: str | None
+
+
+class AuditSchema(Schema):
+    """A change of signal endpoints, tokens, users, subscriptions or deliveries: who made it, and what it changed."""
+
+    id: int
+    type: str
+    subject_id: int = Field(description="The id of what was changed.")
+    principal: str = Field(description="The name of whoever changed it.")
+    user_id: int | None
+    token_id: int | None
+    before: dict[str, Any] | None = Field(description="Without secrets; null if it was created.")
+    after: dict[str, Any] | None = Field(description="Without secrets; null if it was deleted.")
+    created_at: datetime
+
+
+class AuditPage(Schema):
+    """A page of audit events; `next` is the `afterId` of the next page."""
+
+    items: list[AuditSchema]
+    next: str | None

@@ -1,0 +1,93 @@
+"""Deliveries, the attempts at them, and the ledger."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gateway.schemas import BulkRequest, Schema
+
+OutcomeName = Literal[
+    "succeeded", "refused", "throttled", "gone", "timed_out", "unreachable", "forbidden", "unroutable", "failed"
+]
+
+
+class StepOutcomeSchema(Schema):
+    """How a step ended that an attempt made."""
+
+    step: int = Field(description="Which one, from 1.")
+    duration: float = Field(description="Seconds.")
+    outcome: str
+    status: int | None
+    error: str | None
+    response: str | None = Field(description="The first characters of the answer's body.")
+
+
+class AttemptSchema(Schema):
+    """One try at a delivery."""
+
+    number: int
+    started_at: datetime
+    duration: float = Field(description="Seconds.")
+    outcome: str
+    status: int | None
+    error: str | None
+    response: str | None = Field(description="The first characters of the answer's body.")
+    steps: list[StepOutcomeSchema] | None = Field(description="Of several; the last one's outcome is the attempt's.")
+
+
+class DeliverySchema(Schema):
+    """One signal owed to one subscription."""
+
+    id: str
+    signal_id: int
+    subscription_id: int
+    state: Literal["pending", "parked", "delivered", "dead", "cancelled"]
+    attempts: int | list[AttemptSchema]
+    due_at: datetime | None = Field(
+        description="When it goes on; null while it is held: paused, at `maxInFlight`, or behind another one in line."
+    )
+    reason: str | None = Field(
+        description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, `scheduled`, `ordered`,"
+        " `replay`), dead or cancelled."
+    )
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class DeliveryPage(Schema):
+    """A page of deliveries; `next` is the `afterId` of the next page."""
+
+    items: list[DeliverySchema]
+    next: str | None
+
+
+class RedriveRequest(BulkRequest):
+    """Which dead deliveries to put back."""
+
+    subscription_id: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(
+        None, description="Those of this subscription."
+    )
+    outcome: OutcomeName | None = Field(None, description="Those whose last attempt ended so.")
+
+
+class States(Schema):
+    """Deliveries by state."""
+
+    pending: int
+    parked: int
+    delivered: int
+    dead: int
+    cancelled: int
+
+
+class LedgerSchema(Schema):
+    """The books: matched = the sum of the states, or `unaccounted` says by how much not."""
+
+    recorded: int
+    awaiting_record: int
+    matched: int
+    deliveries: States
+    unaccounted: int

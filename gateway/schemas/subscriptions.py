@@ -1,0 +1,220 @@
+"""Subscriptions: targets, limits, and what signs their webhooks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic.json_schema import SkipJsonSchema
+
+from gateway.schemas import BulkRequest, Id, Name, PerSecond, Schema, Text
+
+Seconds = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)]
+MaxInFlight = Annotated[int, Field(ge=1, le=10_000, description="Most attempts at a time, over all deliverers.")]
+MaxPerSecond = Annotated[PerSecond, Field(description="Most attempts a second, over all deliverers.")]
+HeadOfLineName = Literal["block", "skip"]
+SchemeName = Literal["v1", "v1a"]
+MethodName = Literal["POST", "PUT", "PATCH", "DELETE"]
+
+
+class WebhookTargetSchema(Schema):
+    """Deliver by an HTTP request, signed as Standard Webhooks say."""
+
+    kind: Literal["webhook"]
+    url: Annotated[
+        str,
+        Field(
+            max_length=2048,
+            description="After the host, `{{payload.path}}` and the like become values of the signal.",
+            examples=["https://example.com/hooks/signals"],
+        ),
+    ]
+    method: MethodName = "POST"
+    headers: dict[str, str] = Field(
+        default_factory=dict,
+        description="Values may be templates, too. `***` is shown instead of those that may be credentials.",
+    )
+    body_template: Text | None = Field(
+        None,
+        description="Mustache: what the body is made from instead of the signal; empty sends none.",
+        examples=['{"text": "{{name}}: {{payload.summary}}"}'],
+    )
+    signatures: Annotated[list[SchemeName], Field(min_length=1, max_length=2)] = Field(
+        default=["v1"],
+        description="How to sign: `v1` with the subscription's secret, `v1a` with a key of `GET /v1/webhook-keys`.",
+    )
+
+
+class QueueTargetSchema(Schema):
+    """Deliver by publishing to a queue of the subscriber's."""
+
+    kind: Literal["queue"]
+    queue: Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class HandlerTargetSchema(Schema):
+    """Deliver by calling a Python function. In answers only: the worker that runs it makes the subscription."""
+
+    kind: Literal["handler"]
+    app: str
+    handler: str
+
+
+TargetSchema = Annotated[WebhookTargetSchema | QueueTargetSchema | HandlerTargetSchema, Field(discriminator="kind")]
+
+
+class StepSchema(Schema):
+    """One of several targets that are delivered to in order."""
+
+    target: TargetSchema
+    description: Annotated[Text, Field(max_length=1000)] | None = None
+
+
+class RetrySchema(Schema):
+    """When to try again: pauses in seconds (each shortened at random), one more attempt than pauses."""
+
+    schedule: Annotated[list[Seconds], Field(max_length=50)] | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=51)] | None = None
+
+
+class ChangeableSpec(Schema):
+    """What of a subscription may be changed later on."""
+
+    target: TargetSchema | None = None
+    steps: Annotated[list[StepSchema], Field(min_length=1, max_length=10)] | None = Field(
+        None, description="Instead of `target`: several, the next one after the one before succeeded."
+    )
+    filter: dict[str, Any] | None = Field(
+        None,
+        description="What the payload must hold: paths and conditions, all of which must be met.",
+        examples=[{"cpu": {"operator": "NUM_GT", "value": "90"}}],
+    )
+    head_of_line: HeadOfLineName | None = Field(
+        None,
+        description="For an ordered one: whether those behind a dead delivery wait until it is redriven (`block`, if"
+        " nothing is said), or go on (`skip`).",
+    )
+    retry: RetrySchema | None = None
+    timeout_seconds: Annotated[float, Field(gt=0, le=300)] | None = Field(
+        None, description="How long an attempt may take, or each of its steps."
+    )
+    max_in_flight: MaxInFlight | None = None
+    max_per_second: MaxPerSecond | None = None
+    description: Annotated[Text, Field(max_length=1000)] | None = None
+
+
+class SubscriptionRequest(ChangeableSpec):
+    """A standing request for signals."""
+
+    name: Annotated[Name, Field(description="A signal name, or a pattern: `*` one word, `#` any number of words.")]
+    execution_id: Id | None = None
+    tenant_id: Id | None = None
+    once: bool = Field(default=False, description="The first signal that matches consumes the subscription.")
+    ordered: bool = Field(
+        default=False,
+        description="Whether signals with the same `orderingKey` are delivered one after the other, in the order in"
+        " which their throws were answered.",
+    )
+
+
+def _refuse_change(_value: object) -> None:
+    raise ValueError("cannot be changed; make a new subscription, and delete this one")
+
+
+Fixed = Annotated[SkipJsonSchema[None], BeforeValidator(_refuse_change)]
+
+
+class SubscriptionChanges(ChangeableSpec):
+    """What changes of a subscription: what is not mentioned stays, and null removes what may be absent.
+
+    `***` as the value of a header keeps the one that the target has now, as long as it stays at the same host.
+    """
+
+    name: Fixed = None
+    execution_id: Fixed = None
+    tenant_id: Fixed = None
+    once: Fixed = None
+    ordered: Fixed = None
+
+
+class BacklogSchema(Schema):
+    """What a subscription is owed and does not get now."""
+
+    parked: int = Field(description="Deliveries that wait, for whatever reason.")
+    oldest: datetime | None = Field(description="Since when the oldest of them is owed.")
+
+
+class SubscriptionSchema(Schema):
+    """A subscription."""
+
+    id: int
+    name: str
+    target: TargetSchema | None
+    steps: list[StepSchema] | None
+    execution_id: str | None
+    tenant_id: str | None
+    once: bool
+    consumed_by: int | None = Field(description="The signal that consumed it, if it is `once`.")
+    state: Literal["active", "paused", "disabled"]
+    paused_at: datetime | None
+    disabled_because: str | None = Field(description="Why it gets no signals any more, until it is resumed.")
+    filter: dict[str, Any] | None
+    ordered: bool
+    head_of_line: HeadOfLineName | None
+    retry: RetrySchema
+    timeout_seconds: float | None
+    max_in_flight: int | None
+    max_per_second: float | None
+    description: str | None
+    created_at: datetime
+    secret: str | None = Field(None, description="The signing secret (`whsec_...`); in the answer that made it only.")
+    backlog: BacklogSchema | None = Field(None, description="In answers about one subscription only.")
+    circuit: Literal["closed", "open", "half_open"] | None = Field(
+        None,
+        description="Whether its target seems to be down (`open`), or is being tried again (`half_open`);"
+        " in answers about one subscription only.",
+    )
+
+
+class ResumptionRequest(Schema):
+    """How fast what was held during a pause goes on."""
+
+    per_second: PerSecond | None = Field(
+        None,
+        description="Deliveries a second. Without it: ten in the first second, and ten more in every further one.",
+    )
+
+
+class ReplayRequest(BulkRequest):
+    """Which recorded signals to deliver to a subscription, too."""
+
+
+class RotationRequest(Schema):
+    """How to replace what signs webhooks."""
+
+    grace_seconds: Annotated[int, Field(ge=0, le=604_800)] = Field(
+        default=86_400, description="How long what signed before goes on signing beside the new one."
+    )
+
+
+class WebhookKeySchema(Schema):
+    """A key that webhooks are signed with as `v1a`: Ed25519, 32 bytes in base64 after `whpk_`."""
+
+    id: int
+    public_key: str
+    created_at: datetime
+    valid_until: datetime | None = Field(description="When it stops signing; null: not before it is rotated.")
+
+
+class WebhookKeyList(Schema):
+    """The keys that sign now, the newest first: every webhook signed as `v1a` has a signature of each."""
+
+    items: list[WebhookKeySchema]
+
+
+class SubscriptionPage(Schema):
+    """A page of subscriptions; `next` is the `afterId` of the next page."""
+
+    items: list[SubscriptionSchema]
+    next: str | None
