@@ -7,7 +7,7 @@ What the server says about the data itself (a broken constraint, say) passes as 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
@@ -17,6 +17,7 @@ import asyncpg  # noqa: TID251  (the fence)
 import structlog
 
 from broker.errors import SignalBrokerError, StoreUnavailable
+from broker.store.postgres.statements import Statement
 
 Row = asyncpg.Record
 
@@ -83,8 +84,21 @@ def _translated() -> Iterator[None]:
         raise DataError(f"PostgreSQL: {error}") from error
 
 
+def _resolved(
+    statement: Statement | str, args: Sequence[object], parameters: Mapping[str, object]
+) -> tuple[object, ...]:
+    """Return what asyncpg takes: the text, and the values in the order of their numbers."""
+    if isinstance(statement, Statement):
+        return statement.sql, *statement.arguments(parameters)
+    return statement, *args
+
+
 class Session:
-    """One connection, inside a transaction or for a single statement."""
+    """One connection, inside a transaction or for a single statement.
+
+    A `Statement` takes its parameters by name. A plain text takes them by number, as asyncpg does; the product has its
+    SQL in files, so that is for tests and for the server's own settings.
+    """
 
     def __init__(self, connection: Any, timeout: timedelta) -> None:
         self._connection = connection
@@ -107,25 +121,25 @@ class Session:
         with _translated():
             await transaction.commit()
 
-    async def fetch(self, statement: str, *args: object) -> list[Row]:
+    async def fetch(self, statement: Statement | str, *args: object, **parameters: object) -> list[Row]:
         """Return every row of *statement*."""
         with _translated():
-            return await self._connection.fetch(statement, *args, timeout=self._timeout)  # type: ignore[no-any-return]
+            return await self._connection.fetch(*_resolved(statement, args, parameters), timeout=self._timeout)  # type: ignore[no-any-return]
 
-    async def fetchrow(self, statement: str, *args: object) -> Row | None:
+    async def fetchrow(self, statement: Statement | str, *args: object, **parameters: object) -> Row | None:
         """Return the first row of *statement*, if any."""
         with _translated():
-            return await self._connection.fetchrow(statement, *args, timeout=self._timeout)  # type: ignore[no-any-return]
+            return await self._connection.fetchrow(*_resolved(statement, args, parameters), timeout=self._timeout)  # type: ignore[no-any-return]
 
-    async def fetchval(self, statement: str, *args: object) -> Any:
+    async def fetchval(self, statement: Statement | str, *args: object, **parameters: object) -> Any:
         """Return the first column of the first row of *statement*, if any."""
         with _translated():
-            return await self._connection.fetchval(statement, *args, timeout=self._timeout)
+            return await self._connection.fetchval(*_resolved(statement, args, parameters), timeout=self._timeout)
 
-    async def execute(self, statement: str, *args: object) -> str:
+    async def execute(self, statement: Statement | str, *args: object, **parameters: object) -> str:
         """Run *statement* and return PostgreSQL's command tag."""
         with _translated():
-            return await self._connection.execute(statement, *args, timeout=self._timeout)  # type: ignore[no-any-return]
+            return await self._connection.execute(*_resolved(statement, args, parameters), timeout=self._timeout)  # type: ignore[no-any-return]
 
 
 class Database:
@@ -202,25 +216,25 @@ class Database:
         async with self.session() as session, session.transaction():
             yield session
 
-    async def fetch(self, statement: str, *args: object) -> list[Row]:
+    async def fetch(self, statement: Statement | str, *args: object, **parameters: object) -> list[Row]:
         """Return every row of *statement*, run on its own."""
         async with self.session() as session:
-            return await session.fetch(statement, *args)
+            return await session.fetch(statement, *args, **parameters)
 
-    async def fetchrow(self, statement: str, *args: object) -> Row | None:
+    async def fetchrow(self, statement: Statement | str, *args: object, **parameters: object) -> Row | None:
         """Return the first row of *statement*, if any."""
         async with self.session() as session:
-            return await session.fetchrow(statement, *args)
+            return await session.fetchrow(statement, *args, **parameters)
 
-    async def fetchval(self, statement: str, *args: object) -> Any:
+    async def fetchval(self, statement: Statement | str, *args: object, **parameters: object) -> Any:
         """Return the first column of the first row of *statement*, if any."""
         async with self.session() as session:
-            return await session.fetchval(statement, *args)
+            return await session.fetchval(statement, *args, **parameters)
 
-    async def execute(self, statement: str, *args: object) -> str:
+    async def execute(self, statement: Statement | str, *args: object, **parameters: object) -> str:
         """Run *statement* and return PostgreSQL's command tag."""
         async with self.session() as session:
-            return await session.execute(statement, *args)
+            return await session.execute(statement, *args, **parameters)
 
     def listen(self, channel: str, heard: Callable[[str | None], None]) -> None:
         """Call *heard* with the payload of every NOTIFY on *channel*, until the database is closed.
