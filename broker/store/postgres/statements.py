@@ -13,6 +13,7 @@ A file holds statements like this one, and a class beside it declares them::
 
 A statement that is declared and not in the file, or the other way round, fails when the module is imported. A parameter
 that is missing, misspelt or too many is a `TypeError`, and tests/unit/test_statements.py looks at every call.
+``{locks.NUMBERING}`` stands for the number of that lock in `broker.store.postgres.locks`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from importlib.resources import files
 from inspect import get_annotations
 from types import SimpleNamespace
 
+from broker.store.postgres import locks
+
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
+_LOCK = re.compile(r"\{locks\.([A-Z_]+)\}")
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z]\w*)")
 
 
@@ -76,13 +80,16 @@ class Statements:
 
 def read_statements(package: str, file: str) -> dict[str, Statement]:
     """Return the statements of *file* in *package* by their names."""
-    text = files(package).joinpath(file).read_text(encoding="utf-8")
-    _, *parts = _NAME.split(text)
+    _, *parts = _NAME.split(_read(package, file))
     return {name: Statement(f"{file}: {name}", text) for name, text in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def load(package: str, name: str) -> SimpleNamespace:
-    """Return the statements of ``<name>.sql`` in *package* as texts."""
-    text = files(package).joinpath(f"{name}.sql").read_text(encoding="utf-8")
-    _, *parts = _NAME.split(text)
-    return SimpleNamespace(**dict(zip(parts[::2], parts[1::2], strict=True)))
+    """Return the statements of ``<name>.sql`` in *package* as texts, with parameters by number."""
+    return SimpleNamespace(**{key: one.sql for key, one in read_statements(package, f"{name}.sql").items()})
+
+
+def _read(package: str, file: str) -> str:
+    """Return the text of *file* with the numbers of the locks that it names."""
+    text = files(package).joinpath(file).read_text(encoding="utf-8")
+    return _LOCK.sub(lambda match: str(getattr(locks, match[1])), text)
