@@ -87,7 +87,7 @@ async def test_a_number_that_was_handed_out_is_not_handed_out_again_after_a_cras
         # The next number is the one that PostgreSQL logs, with all that follow.
         while await database.fetchval("SELECT log_cnt FROM signal_ids"):
             await number(database)
-        async with database.hold() as session:
+        async with database.dedicated_session() as session:
             spec = SubscriptionSpec(name="a", targets=(Target(kind=Kind.WEBHOOK, address="http://a"),))
             await session.execute("BEGIN")
             await session.execute(

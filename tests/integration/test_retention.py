@@ -226,7 +226,7 @@ async def test_one_process_at_a_time_looks_after_the_blocks(history, subscriptio
     await history.attempt(await history.throw(), DeliveryState.DELIVERED)
     await history.close()
     await history.pass_time(31 * DAY)
-    async with database.hold() as session:
+    async with database.dedicated_session() as session:
         assert await session.fetchval("SELECT pg_try_advisory_lock($1)", locks.MAINTENANCE)
         await retention().maintain()
         assert len(await history.ids()) == 1

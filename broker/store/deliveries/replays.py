@@ -122,6 +122,7 @@ class ReplayStore:
             keys = [signal.throw.ordering_key if row["ordered"] else None for signal in owed]
             await session.execute(
                 _RECORDING.insert_deliveries,
+                0.0,
                 ids,
                 [subscription_id] * len(owed),
                 ["parked"] * len(owed),
@@ -129,7 +130,6 @@ class ReplayStore:
                 [pace.next(row["now"]) if key is None else None for key in keys],
                 keys,
                 [subscription.spec.target.app] * len(owed),
-                0.0,
             )
             if row["ordered"]:
                 await session.execute(_SQL.put_in_front, ids, subscription_id)

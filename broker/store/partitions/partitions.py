@@ -109,7 +109,7 @@ async def maintenance(database: Database, *, timeout: timedelta) -> AsyncIterato
 
     Each of its statements may take *timeout*. A process that hangs loses the session after a minute.
     """
-    async with database.hold(timeout=timeout) as session:
+    async with database.dedicated_session(timeout=timeout) as session:
         await session.execute(_Sql.limit_maintenance)
         yield session if await session.fetchval(_Sql.try_maintenance) else None
 

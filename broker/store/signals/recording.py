@@ -13,13 +13,12 @@ from broker.names import is_pattern
 from broker.signals import Signal, SignalState
 from broker.store.deliveries.ordering import cease_expecting, give_turns, lock_keys, promote
 from broker.store.postgres.database import Session
-from broker.store.postgres.statements import Statement, Statements, load
+from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due
 from broker.store.subscriptions.subscriptions import find_candidates
 from broker.subscriptions import Subscription
 from broker.topology import attempt_queue
 
-_SQL = load("broker.store.signals", "recording")
 _PAIRS = 50_000
 """How many pairs of a signal and a subscription one transaction matches: about half a second of work."""
 _ROWS = 5000
@@ -161,7 +160,7 @@ async def _consume(session: Session, matched: list[tuple[Signal, Subscription]])
             first.setdefault(subscription.id, signal.id)
     if not first:
         return matched
-    rows = await session.fetch(_SQL.consume, list(first.keys()), list(first.values()))
+    rows = await session.fetch(_Sql.consume, subscription_ids=list(first.keys()), signal_ids=list(first.values()))
     consumed = {row["id"] for row in rows}
     return [
         (signal, subscription)
@@ -191,15 +190,15 @@ async def _insert_deliveries(
     first = [_first_state(signal, subscription, expired) for signal, subscription in matched]
     keys = [signal.throw.ordering_key if subscription.spec.ordered else None for signal, subscription in matched]
     await session.execute(
-        _SQL.insert_deliveries,
-        [signal.id for signal, _ in matched],
-        [subscription.id for _, subscription in matched],
-        [state for state, _, _ in first],
-        [reason for _, reason, _ in first],
-        [until for _, _, until in first],
-        keys,
-        [subscription.spec.target.app for _, subscription in matched],
-        rescue_after.total_seconds(),
+        _Sql.insert_deliveries,
+        signal_ids=[signal.id for signal, _ in matched],
+        subscription_ids=[subscription.id for _, subscription in matched],
+        states=[state for state, _, _ in first],
+        reasons=[reason for _, reason, _ in first],
+        due_at=[until for _, _, until in first],
+        ordering_keys=keys,
+        apps=[subscription.spec.target.app for _, subscription in matched],
+        rescue_after=rescue_after.total_seconds(),
     )
     return [
         DueAttempt(signal.id, subscription.id, 1, attempt_queue(subscription.spec.target.app))

@@ -6,10 +6,10 @@ FROM unnest(:ids::bigint[], :expiries::timestamptz[]) AS s (id, expires_at)
 WHERE NOT EXISTS (SELECT FROM matches WHERE signal_id = s.id OFFSET 0);
 
 -- name: consume
--- Let signals $2 consume the `once` subscriptions $1 that nobody consumed yet.
+-- Let each signal consume its `once` subscription, unless that is consumed already.
 WITH wanted AS (
     SELECT s.id, w.signal_id
-    FROM unnest($1::bigint[], $2::bigint[]) AS w (subscription_id, signal_id)
+    FROM unnest(:subscription_ids::bigint[], :signal_ids::bigint[]) AS w (subscription_id, signal_id)
     JOIN subscriptions s ON s.id = w.subscription_id
     WHERE s.consumed_by IS NULL
     ORDER BY s.id
@@ -29,14 +29,14 @@ ON CONFLICT (signal_id) DO NOTHING
 RETURNING signal_id;
 
 -- name: insert_deliveries
--- Owe signals $1 to subscriptions $2 in states $3 for reasons $4, parked until $5, in lines of keys $6 and to apps $7; $8:
--- seconds after which a pending one is looked after.
+-- Insert deliveries. A pending one is rescued after `rescue_after` seconds.
 INSERT INTO deliveries (signal_id, subscription_id, state, reason, due_at, finished_at, ordering_key, app)
 SELECT signal_id, subscription_id, state, reason,
-       CASE WHEN state = 'pending' THEN now() + make_interval(secs => $8) ELSE parked_until END,
+       CASE WHEN state = 'pending' THEN now() + make_interval(secs => :rescue_after) ELSE parked_until END,
        CASE WHEN state = 'cancelled' THEN now() END,
        ordering_key, app
-FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[])
+FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :states::text[], :reasons::text[], :due_at::timestamptz[],
+            :ordering_keys::text[], :apps::text[])
     AS d (signal_id, subscription_id, state, reason, parked_until, ordering_key, app);
 
 -- name: insert_signals

@@ -78,7 +78,7 @@ class EmbeddedInbox:
     async def _run(self) -> None:
         while not self._closing:
             try:
-                async with self._database.hold() as session:
+                async with self._database.dedicated_session() as session:
                     await self._consume(session)
             except SignalBrokerError as error:
                 log.warning("consumer.lost", queue=self.queue, error=str(error))
