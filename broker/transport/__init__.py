@@ -55,7 +55,7 @@ class Settlement(enum.Enum):
     REJECT = "reject"
     """The message is poison, and goes to the dead queue at once."""
     REQUEUE = "requeue"
-    """The message returns to the queue and counts towards the delivery limit: for unexpected errors, not as back-off."""
+    """The message returns to the queue and counts towards the delivery limit: for unexpected errors, not as a back-off."""
 
 
 class Inbox(Protocol):
