@@ -14,13 +14,13 @@ from pathlib import Path
 from types import ModuleType
 
 from broker.errors import ConfigurationError, WrongHandler
+from deploy.signal_broker_command import PACKAGES
 from workers.handlers import Handlers, check_app
 
-_OURS = frozenset({"broker", "gateway", "workers", "deploy"})
 _ROOT = Path(__file__).parents[2]
 _LIBRARIES = (
     *(f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
-    *(f"{_ROOT / name}{os.sep}" for name in _OURS),
+    *(f"{_ROOT / name}{os.sep}" for name in PACKAGES),
     "<",
 )
 """What the names of files begin with that hold no code of the user's; ``<`` is code without a file."""
@@ -86,7 +86,7 @@ def _name_app(place: str, source: str, *, is_file: bool) -> str:
 def _import(module: str, name: str) -> ModuleType:
     """Import *module* by its dotted name."""
     first = module.partition(".")[0]
-    if first in _OURS:
+    if first in PACKAGES:
         raise ConfigurationError(
             f"--app {module}:{name}: the module {first!r} is signal-broker's own;"
             f" name the file instead: --app {module.replace('.', '/')}.py:{name}"
@@ -132,7 +132,7 @@ def _broken(source: str, error: BaseException) -> ConfigurationError:
         return ConfigurationError(f"--app {source}: {error}{_line(error)}")
     what = f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}"
     first = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
-    ours = f"; {first!r} is signal-broker's own here" if first in _OURS else ""
+    ours = f"; {first!r} is signal-broker's own here" if first in PACKAGES else ""
     return ConfigurationError(f"--app {source}: cannot be imported: {' '.join(what.split())}{ours}{_line(error)}")
 
 
