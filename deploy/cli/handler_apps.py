@@ -23,7 +23,7 @@ _LIBRARIES = (
     *(f"{_ROOT / name}{os.sep}" for name in PACKAGES),
     "<",
 )
-"""What the names of files begin with that hold no code of the user's; ``<`` is code without a file."""
+"""Prefixes of the files in a traceback that are not the user's code; ``<`` is code without a file."""
 
 
 def load_apps(places: Iterable[str]) -> dict[str, Handlers]:
@@ -38,26 +38,31 @@ def load_apps(places: Iterable[str]) -> dict[str, Handlers]:
     apps: dict[str, Handlers] = {}
     _make_importable(os.getcwd())  # noqa: PTH109  (what is on the path is text)
     for place in dict.fromkeys(places):
-        source, _, name = place.rpartition(":")
-        is_file = source.endswith(".py") or "/" in source
-        if not (_is_dotted(name) and (is_file or _is_dotted(source))):
-            raise ConfigurationError(
-                f"--app {place}: is not a module or a file and a name in it,"
-                " like shop.billing:handlers or shop/billing.py:handlers"
-            )
-        handlers: object = _load(Path(source)) if is_file else _import(source, name)
-        for part in name.split("."):
-            if not hasattr(handlers, part):
-                raise ConfigurationError(f"--app {place}: there is no {name!r} in {source}")
-            handlers = getattr(handlers, part)
-        if not isinstance(handlers, Handlers):
-            raise ConfigurationError(f"--app {place}: is not `Handlers`, but {type(handlers).__name__}")
-        if not list(handlers):
-            raise ConfigurationError(f"--app {place}: has no handlers")
-        app = handlers.name or _name_app(place, source, is_file=is_file)
+        app, handlers = _find(place)
         if apps.setdefault(app, handlers) is not handlers:
             raise ConfigurationError(f"--app {place}: there is an app {app!r} already; give one of them another name")
     return apps
+
+
+def _find(place: str) -> tuple[str, Handlers]:
+    """Return the name of the app at *place*, and its handlers."""
+    source, _, name = place.rpartition(":")
+    is_file = source.endswith(".py") or "/" in source
+    if not (_is_dotted(name) and (is_file or _is_dotted(source))):
+        raise ConfigurationError(
+            f"--app {place}: is not a module or a file and a name in it,"
+            " like shop.billing:handlers or shop/billing.py:handlers"
+        )
+    handlers: object = _load(Path(source)) if is_file else _import(source, name)
+    for part in name.split("."):
+        if not hasattr(handlers, part):
+            raise ConfigurationError(f"--app {place}: there is no {name!r} in {source}")
+        handlers = getattr(handlers, part)
+    if not isinstance(handlers, Handlers):
+        raise ConfigurationError(f"--app {place}: is not `Handlers`, but {type(handlers).__name__}")
+    if not list(handlers):
+        raise ConfigurationError(f"--app {place}: has no handlers")
+    return handlers.name or _name_app(place, source, is_file=is_file), handlers
 
 
 def _is_dotted(name: str) -> bool:
@@ -72,7 +77,7 @@ def _make_importable(folder: str) -> None:
 def _name_app(place: str, source: str, *, is_file: bool) -> str:
     """Return the name of an app that has none of its own: its module's."""
     if is_file:
-        # Its path differs from one checkout to the next, and its base name is not its own.
+        # The path differs from one checkout to the next, and another folder may have a file with the same name.
         raise ConfigurationError(
             f"--app {place}: the app of a file needs a name, for its queue:"
             f" {source} should say Handlers({Path(source).stem!r})"
@@ -102,7 +107,7 @@ def _import(module: str, name: str) -> ModuleType:
 
 
 def _load(path: Path) -> ModuleType:
-    """Load the file at *path*, once, as a module of a package that is its folder and that no other module meets."""
+    """Load the file at *path*, once, as a module of a package that stands for its folder and has a name of its own."""
     real = path.resolve()
     if not real.is_file():
         raise ConfigurationError(f"--app {path}: there is no file {real}")
