@@ -10,7 +10,8 @@ import click
 
 from broker.store.deliveries.bulk import BulkProgress, Sought
 from broker.store.postgres.database import Database
-from broker.store.signals.signals import SignalStore, find_span
+from broker.store.signals.signals import SignalStore
+from broker.store.spans import find_span
 
 _OPTIONS = (
     click.option("--name", metavar="NAME", help="Of signals of this name, or of those that the pattern names."),

@@ -8,8 +8,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from broker.access import Permission, Principal
-from broker.store.postgres.database import Row
-from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore, WaitingSubscription
 from gateway.auth import Authenticator
 from gateway.camunda.dialect import ENGINE, answer, answering, caller, spellings
 from gateway.camunda.errors import unknown_engine
@@ -98,9 +97,9 @@ class EventSubscriptionsApi:
         """Answer the subscriptions that the caller sees and that still wait (Camunda 7 REST, Get List)."""
         principal = await self._principal(request)
         sought, page = read_signal_filter(request.query), read_page(request.query)
-        rows: list[Row] = []
+        found: list[WaitingSubscription] = []
         if _sees(principal) and sought is not None and not page.is_empty:
-            rows = await self._subscriptions.waiting(
+            found = await self._subscriptions.waiting(
                 sought,
                 tenants=principal.tenants,
                 order=page.order,
@@ -108,7 +107,7 @@ class EventSubscriptionsApi:
                 offset=page.first,
                 limit=page.most,
             )
-        return answer([_document(row) for row in rows], headers=_NO_CACHE)
+        return answer([_document(subscription) for subscription in found], headers=_NO_CACHE)
 
     async def count(self, request: web.Request) -> web.Response:
         """Answer how many subscriptions the list would hold if it had one page only."""
@@ -131,16 +130,16 @@ def _sees(principal: Principal) -> bool:
     return any(map(principal.may, _SEEING))
 
 
-def _document(row: Row) -> dict[str, Any]:
+def _document(subscription: WaitingSubscription) -> dict[str, Any]:
     return {
-        "id": str(row["id"]),
+        "id": str(subscription.id),
         "eventType": "signal",
-        "eventName": row["name"],
-        "executionId": row["execution_id"],
-        "processInstanceId": row["execution_id"],
+        "eventName": subscription.name,
+        "executionId": subscription.execution_id,
+        "processInstanceId": subscription.execution_id,
         "activityId": None,
-        "createdDate": _date(row["created_at"]),
-        "tenantId": row["tenant_id"],
+        "createdDate": _date(subscription.created_at),
+        "tenantId": subscription.tenant_id,
     }
 
 
