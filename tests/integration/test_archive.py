@@ -9,12 +9,11 @@ import pytest
 
 from broker import metrics
 from broker.deliveries import DeliveryState
+from broker.operations.answers import render_delivery, render_signal
 from broker.signals import Signal, Throw
 from broker.store.partitions.detached import DetachedStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
-from gateway.bodies import dump
-from gateway.native.answers import render_delivery, render_signal
 from tests.integration.test_ledger import compare
 from tests.support.eventually import eventually
 from tests.support.history import DAY, QUEUE, RESCUE_AFTER, lines
@@ -38,7 +37,7 @@ async def test_the_archive_has_a_line_for_each_dropped_signal_as_the_api_shows_i
         document["deliveries"] = []
         for row in await history.deliveries.page(signal_id=signal_id):
             attempts = await history.deliveries.attempts((signal_id, row["subscription_id"]))
-            document["deliveries"].append(json.loads(dump(render_delivery(row, attempts))))
+            document["deliveries"].append(json.loads(render_delivery(row, attempts).to_json()))
         expected.append(document)
     await history.close()
     await history.database.execute("UPDATE blocks SET closed_at = closed_at - interval '31 days'")
