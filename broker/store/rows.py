@@ -1,4 +1,4 @@
-"""Rows become the domain's nouns."""
+"""Rows of PostgreSQL as objects of the domain, and a subscription's spec as columns."""
 
 from __future__ import annotations
 

@@ -55,7 +55,10 @@ class Settlement(enum.Enum):
     REJECT = "reject"
     """The message is poison, and goes to the dead queue at once."""
     REQUEUE = "requeue"
-    """The message returns to the queue and counts towards the delivery limit: for unexpected errors, not as a back-off."""
+    """The message returns to the queue, and that counts towards the delivery limit.
+
+    It is for unexpected errors, never for back-off.
+    """
 
 
 class Inbox(Protocol):
