@@ -5,7 +5,7 @@
 | signal_broker_signals_accepted_total | source, scope | throws answered with a 2xx |
 | signal_broker_signals_refused_total | source, status | throws answered with anything else |
 | signal_broker_accept_seconds | source | the time from a throw's request to its answer |
-| signal_broker_tap_rejections_total | exchange | fan-outs that a tap prevented from being confirmed; the signals are recorded all the same |
+| signal_broker_tap_rejections_total | exchange | fan-outs not confirmed because of a tap; they are recorded all the same |
 | signal_broker_signals_recorded_total | | signals recorded |
 | signal_broker_record_lag_seconds | | from a signal's acceptance to its recording |
 | signal_broker_deliveries_matched_total | | deliveries owed at once, without those of scheduled signals |
@@ -15,14 +15,14 @@
 | signal_broker_deliveries_parked_total | kind | attempts that ended with the delivery parked |
 | signal_broker_deliveries_dead_total | kind | deliveries given up |
 | signal_broker_delivery_lag_seconds | kind | from a signal's acceptance to its successful delivery |
-| signal_broker_deliveries_repaired_total | | deliveries that were rescued: their message was presumed lost and published again |
+| signal_broker_deliveries_repaired_total | | deliveries rescued: their message was presumed lost |
 | signal_broker_deliveries_held_back_total | reason | deliveries whose attempt was deferred by admission |
-| signal_broker_deliveries_left_total | queue | due messages that their queue did not accept; the deliveries are rescued later |
+| signal_broker_deliveries_left_total | queue | due messages that their queue did not accept; rescued later |
 | signal_broker_deliveries_moved_total | | due messages that were moved to the slow lane |
 | signal_broker_subscriptions_disabled_total | | subscriptions disabled because their target answered 410 |
 | signal_broker_circuits_opened_total | | circuits opened, and opened again after a failed probe |
 | signal_broker_circuits_open | | circuits that are not closed (measured by the scheduler) |
-| signal_broker_oldest_held_seconds | | the age of the oldest delivery that waits for an event (measured by the scheduler) |
+| signal_broker_oldest_held_seconds | | the age of the oldest waiting delivery (measured by the scheduler) |
 | signal_broker_unaccounted | | owed deliveries that are in no state; not 0 is a defect (measured by the scheduler) |
 | signal_broker_blocks | | partitions, used and unused ones (measured by the scheduler) |
 | signal_broker_oldest_signal_seconds | | the age of the oldest signal that is kept (measured by the scheduler) |
@@ -52,7 +52,7 @@ def _seconds(name: str, meaning: str, *labels: str) -> Histogram:
 ACCEPTED = _counter("signals_accepted", "Throws answered with a 2xx.", "source", "scope")
 REFUSED = _counter("signals_refused", "Throws answered with anything but a 2xx.", "source", "status")
 ACCEPT_SECONDS = _seconds("accept", "The time from a throw's request to its answer.", "source")
-TAP_REJECTIONS = _counter("tap_rejections", "Fan-outs that a tap prevented from being confirmed.", "exchange")
+TAP_REJECTIONS = _counter("tap_rejections", "Fan-outs not confirmed because of a tap.", "exchange")
 RECORDED = _counter("signals_recorded", "Signals recorded.")
 RECORD_LAG = _seconds("record_lag", "From a signal's acceptance to its recording.")
 MATCHED = _counter("deliveries_matched", "Deliveries owed at once.")
@@ -69,9 +69,7 @@ MOVED = _counter("deliveries_moved", "Due messages that were moved to the slow l
 DISABLED = _counter("subscriptions_disabled", "Subscriptions disabled because their target answered 410.")
 CIRCUITS_OPENED = _counter("circuits_opened", "Circuits opened, and opened again after a failed probe.")
 CIRCUITS = Gauge("signal_broker_circuits_open", "Circuits that are not closed.", registry=REGISTRY)
-OLDEST_HELD = Gauge(
-    "signal_broker_oldest_held_seconds", "The age of the oldest delivery that waits for an event.", registry=REGISTRY
-)
+OLDEST_HELD = Gauge("signal_broker_oldest_held_seconds", "The age of the oldest waiting delivery.", registry=REGISTRY)
 UNACCOUNTED = Gauge("signal_broker_unaccounted", "Owed deliveries that are in no state.", registry=REGISTRY)
 PARTITIONS = Gauge("signal_broker_blocks", "Partitions, used and unused ones.", registry=REGISTRY)
 OLDEST_SIGNAL = Gauge(
