@@ -5,7 +5,7 @@
 | signal_broker_signals_accepted_total | source, scope | throws answered with a 2xx |
 | signal_broker_signals_refused_total | source, status | throws answered with anything else |
 | signal_broker_accept_seconds | source | the time from a throw's request to its answer |
-| signal_broker_tap_rejections_total | exchange | fan-outs not confirmed because of a tap; they are recorded all the same |
+| signal_broker_tap_rejections_total | exchange | fan-outs not confirmed because of a tap; recorded all the same |
 | signal_broker_signals_recorded_total | | signals recorded |
 | signal_broker_record_lag_seconds | | from a signal's acceptance to its recording |
 | signal_broker_deliveries_matched_total | | deliveries owed at once, without those of scheduled signals |
