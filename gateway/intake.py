@@ -70,13 +70,13 @@ def address(
 class Intake:
     """Accepts throws. Those that arrive together are numbered in one round trip and published in one pipeline."""
 
-    def __init__(self, transport: Transport, signals: SignalStore, lines: OrderingStore, settings: Settings) -> None:
+    def __init__(self, transport: Transport, signals: SignalStore, ordering: OrderingStore, settings: Settings) -> None:
         self._transport = transport
         # A tap that lost its quorum takes the first half of the time, the record queue alone has the second.
         self._confirm_timeout = settings.confirm_timeout / 2
         self._store_timeout = settings.store_timeout
         self._numbers: Coalescer[tuple[Throw, IdempotencyKey | None], Numbered] = Coalescer(signals.number)
-        self._expectations: Coalescer[tuple[int, str], None] = Coalescer(lines.expect)
+        self._expectations: Coalescer[tuple[int, str], None] = Coalescer(ordering.note_pending_records)
 
     async def __aenter__(self) -> Self:
         return self

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from broker.store.deliveries.bulk import BulkProgress, Sought
+from broker.store.deliveries.bulk import BulkProgress, SignalFilter
 from broker.store.postgres.database import Database
-from broker.store.signals.signals import SignalStore, find_span
+from broker.store.signals.signals import SignalStore
+from broker.store.spans import find_span
 
 _OPTIONS = (
     click.option("--name", metavar="NAME", help="Of signals of this name, or of those that the pattern names."),
@@ -28,10 +29,10 @@ def selection(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-async def do_all(database: Database, sought: Sought, chunks: AsyncIterator[BulkProgress], *, label: str) -> int:
+async def do_all(database: Database, wanted: SignalFilter, chunks: AsyncIterator[BulkProgress], *, label: str) -> int:
     """Do all *chunks*; return to how many it was done. A terminal shows how far it is."""
     total = 0
-    first_id, last_id = await find_span(database, sought.since, sought.until)
+    first_id, last_id = await find_span(database, wanted.since, wanted.until)
     last_id = last_id or await SignalStore(database).last_id()
     length, hidden = max(1, last_id - first_id), not sys.stderr.isatty()
     # By the ids of the signals, which are looked at nearly in their order.

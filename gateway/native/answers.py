@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from broker.audit import AuditEvent
 from broker.circuits import Phase
-from broker.deliveries import DeliveryState
+from broker.deliveries import Delivery, DeliveryState
 from broker.representations import delivery_members, recorded_members, signal_json
 from broker.signals import Signal
 from broker.store.administration.tokens import Token
 from broker.store.deliveries.deliveries import Ledger
-from broker.store.postgres.database import Row
 from broker.subscriptions import Subscription
 from broker.users import User
 from gateway.native.targets import render_step, render_target
@@ -91,9 +88,9 @@ def render_user(user: User) -> UserSchema:
     )
 
 
-def render_delivery(row: Row, attempts: Sequence[Row] | None = None) -> DeliverySchema:
-    """Return the delivery in *row*, with its attempts if they are given, else with their number."""
-    return DeliverySchema.model_validate(delivery_members(row, attempts))
+def render_delivery(delivery: Delivery) -> DeliverySchema:
+    """Return *delivery*, with its attempts if it has them, else with their number."""
+    return DeliverySchema.model_validate(delivery_members(delivery))
 
 
 def render_audit_event(event: AuditEvent) -> AuditSchema:

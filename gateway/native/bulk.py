@@ -11,7 +11,7 @@ from broker.access import Principal
 from broker.errors import InvalidField
 from broker.limits import Pace
 from broker.names import check_name
-from broker.store.deliveries.bulk import BulkProgress, Sought
+from broker.store.deliveries.bulk import BulkProgress, SignalFilter
 from gateway.schemas import BulkRequest, BulkResult
 
 MOST = 100_000
@@ -22,7 +22,7 @@ _AHEAD = timedelta(days=3660)
 """How far ahead moments are given out."""
 
 
-def read_signal_filter(wanted: BulkRequest, principal: Principal) -> Sought:
+def read_signal_filter(wanted: BulkRequest, principal: Principal) -> SignalFilter:
     """Return what is *wanted*, as far as *principal* sees it.
 
     Raises:
@@ -30,7 +30,7 @@ def read_signal_filter(wanted: BulkRequest, principal: Principal) -> Sought:
     """
     if wanted.name is not None:
         check_name(wanted.name)
-    return Sought(
+    return SignalFilter(
         name=wanted.name, since=wanted.since, until=wanted.until, names=principal.names, tenants=principal.tenants
     )
 

@@ -1,15 +1,16 @@
-"""``/v1/deliveries`` and ``/v1/ledger``: what is owed, what became of it, and whether the books balance."""
+"""``/v1/deliveries`` and ``/v1/ledger``: deliveries with their attempts, and the books."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from aiohttp import web
 
 from broker.access import Permission, Principal
-from broker.deliveries import DeliveryState, Outcome, parse_delivery_id
+from broker.deliveries import Delivery, DeliveryState, Outcome, parse_delivery_id
 from broker.errors import InvalidField
 from broker.settings import Settings
-from broker.store.deliveries.deliveries import DeliveryStore
-from broker.store.postgres.database import Row
+from broker.store.deliveries.deliveries import DeliveryDetails, DeliveryStore
 from broker.topology import RECORD
 from broker.transport import Transport
 from gateway.auth import Authenticator, demand
@@ -87,42 +88,42 @@ class DeliveriesApi:
 
     async def get(self, request: web.Request) -> web.Response:
         """Answer one delivery with its attempts."""
-        key, row = await self._visible(request, Permission.READ)
-        return await self._answer(key, row)
+        key, details = await self._visible(request, Permission.READ)
+        return await self._answer(key, details.delivery)
 
     async def redrive(self, request: web.Request) -> web.Response:
         """Put a dead delivery back, if it would be attempted."""
         principal = await self._auth.principal(request)
-        key, row = await self._managed(request, principal)
-        if row["state"] == DeliveryState.DEAD and row["hopeless"] is not None:
-            raise Conflicting(f"It would not be attempted: {row['hopeless']}.")
+        key, details = await self._managed(request, principal)
+        if details.delivery.state is DeliveryState.DEAD and details.hopeless is not None:
+            raise Conflicting(f"It would not be attempted: {details.hopeless}.")
         if not await self._deliveries.redrive(key):
             raise Conflicting("Only a dead delivery can be redriven.")
         return await self._changed(key)
 
     async def cancel(self, request: web.Request) -> web.Response:
-        """Give up a delivery that is dead or parked; nobody gets it any more."""
+        """Give up a dead or parked delivery for good."""
         principal = await self._auth.principal(request)
         key, _ = await self._managed(request, principal)
         if not await self._deliveries.give_up(key, by=principal):
             raise Conflicting("Only a dead or parked delivery can be cancelled.")
         return await self._changed(key)
 
-    async def _managed(self, request: web.Request, principal: Principal) -> tuple[tuple[int, int], Row]:
-        key, row = await self._visible(request, Permission.DELIVERIES)
-        demand(principal, Permission.DELIVERIES, row["name"])
-        return key, row
+    async def _managed(self, request: web.Request, principal: Principal) -> tuple[tuple[int, int], DeliveryDetails]:
+        key, details = await self._visible(request, Permission.DELIVERIES)
+        demand(principal, Permission.DELIVERIES, details.signal_name)
+        return key, details
 
     async def _changed(self, key: tuple[int, int]) -> web.Response:
-        row = await self._deliveries.get(key)
-        assert row is not None  # noqa: S101  (it was there just now)
-        return await self._answer(key, row)
+        details = await self._deliveries.get(key)
+        assert details is not None  # noqa: S101  (it was there just now)
+        return await self._answer(key, details.delivery)
 
-    async def _answer(self, key: tuple[int, int], row: Row) -> web.Response:
-        attempts = await self._deliveries.attempts(key)
-        return web.Response(body=dump(render_delivery(row, attempts)), content_type="application/json")
+    async def _answer(self, key: tuple[int, int], delivery: Delivery) -> web.Response:
+        delivery = replace(delivery, attempts=tuple(await self._deliveries.attempts(key)))
+        return web.Response(body=dump(render_delivery(delivery)), content_type="application/json")
 
-    async def _visible(self, request: web.Request, permission: Permission) -> tuple[tuple[int, int], Row]:
+    async def _visible(self, request: web.Request, permission: Permission) -> tuple[tuple[int, int], DeliveryDetails]:
         principal = await self._auth.principal(request)
         demand(principal, permission)
         text = request.match_info["id"]
@@ -130,10 +131,10 @@ class DeliveriesApi:
             key = parse_delivery_id(text)
         except ValueError as error:
             raise NotFound(f"There is no delivery {text!r}.") from error
-        row = await self._deliveries.get(key)
-        if row is None or not principal.sees(row["tenant_id"]):
+        details = await self._deliveries.get(key)
+        if details is None or not principal.sees(details.tenant_id):
             raise NotFound(f"There is no delivery {text!r}.")
-        return key, row
+        return key, details
 
     async def ledger(self, request: web.Request) -> web.Response:
         """Answer the books in one snapshot, of all subscriptions or of one."""
@@ -157,7 +158,7 @@ async def delivery_page(
     except ValueError as error:
         raise InvalidField("?afterId", "must be the id of a delivery") from error
     outcome = choice(request, "outcome", Outcome)
-    rows = await deliveries.page(
+    found = await deliveries.page(
         after=start,
         limit=size,
         state=choice(request, "state", DeliveryState),
@@ -169,6 +170,6 @@ async def delivery_page(
         since=moment(request, "since"),
         until=moment(request, "until"),
     )
-    items = [render_delivery(row) for row in rows]
-    page = DeliveryPage(items=items, next=items[-1].id if len(rows) == size else None)
+    items = [render_delivery(delivery) for delivery in found]
+    page = DeliveryPage(items=items, next=items[-1].id if len(found) == size else None)
     return web.Response(body=dump(page), content_type="application/json")

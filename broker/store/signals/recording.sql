@@ -14,20 +14,6 @@ WHERE (name = ANY ($1::text[]) OR is_pattern)
   AND (until IS NULL OR until > $2)
 ORDER BY id;
 
--- name: consume
--- Let signals $2 consume the `once` subscriptions $1 that nobody consumed yet.
-WITH wanted AS (
-    SELECT s.id, w.signal_id
-    FROM unnest($1::bigint[], $2::bigint[]) AS w (subscription_id, signal_id)
-    JOIN subscriptions s ON s.id = w.subscription_id
-    WHERE s.consumed_by IS NULL
-    ORDER BY s.id
-    FOR UPDATE OF s
-)
-UPDATE subscriptions s SET consumed_by = w.signal_id
-FROM wanted w WHERE s.id = w.id AND s.consumed_by IS NULL
-RETURNING s.id;
-
 -- name: insert_matches
 -- Note what was owed: each of signals $1 to the subscriptions listed in $2 (JSON). Not returned are those that another
 -- recorder noted at the same moment.
@@ -36,17 +22,6 @@ SELECT signal_id, ARRAY(SELECT json_array_elements_text(ids)::bigint)
 FROM unnest($1::bigint[], $2::json[]) AS m (signal_id, ids)
 ON CONFLICT (signal_id) DO NOTHING
 RETURNING signal_id;
-
--- name: insert_deliveries
--- Owe signals $1 to subscriptions $2 in states $3 for reasons $4, parked until $5, in lines of keys $6 and to apps $7; $8:
--- seconds after which a pending one is looked after.
-INSERT INTO deliveries (signal_id, subscription_id, state, reason, due_at, finished_at, ordering_key, app)
-SELECT signal_id, subscription_id, state, reason,
-       CASE WHEN state = 'pending' THEN now() + make_interval(secs => $8) ELSE parked_until END,
-       CASE WHEN state = 'cancelled' THEN now() END,
-       ordering_key, app
-FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[])
-    AS d (signal_id, subscription_id, state, reason, parked_until, ordering_key, app);
 
 -- name: insert_signals
 -- Record signals. This is the last statement of a recording, and the lock is held until that is committed and visible: so

@@ -12,6 +12,7 @@ from broker.store.postgres.database import Database, Unplaced
 from broker.store.postgres.statements import load
 from broker.store.rows import read_signal
 from broker.store.signals.recording import Overtaken, Recorded, record
+from broker.store.spans import find_start
 
 _SQL = load("broker.store.signals", "signals")
 
@@ -166,12 +167,11 @@ class SignalStore:
         What is recorded later comes later, so who goes on after the last one of a page never misses any. That order is
         nearly, but not always, that of ids. All that have higher ids follow a signal *after_id* that is not recorded.
         """
-        start = await self._database.fetchrow(_SQL.start_page, after_id, since)
-        assert start is not None  # noqa: S101  (it returns one row)
+        position, higher_than = await find_start(self._database, after_id, since)
         rows = await self._database.fetch(
             _SQL.list_signals,
-            start["position"],
-            None if start["known"] else after_id,
+            position,
+            higher_than,
             name,
             tenant_id,
             execution_id,
@@ -188,15 +188,3 @@ class SignalStore:
     async def forget_idempotency_keys(self, limit: int = 1000) -> None:
         """Forget keys older than 24 hours, at most *limit* of them."""
         await self._database.execute(_SQL.forget_idempotency_keys, limit)
-
-
-async def find_span(database: Database, since: datetime | None, until: datetime | None) -> tuple[int, int | None]:
-    """Return the ids between which all signals lie that were accepted at *since* or later and before *until*.
-
-    Both are theirs, too; there may be others between them. Without an end the second one is None.
-    """
-    if since is None and until is None:
-        return 1, None
-    row = await database.fetchrow(_SQL.span, since, until)
-    assert row is not None  # noqa: S101  (it returns one row)
-    return row["first_id"], row["last_id"]

@@ -89,28 +89,6 @@ SELECT $1 <= last_value FROM signal_ids;
 -- The id of the signal that was recorded last.
 SELECT id FROM signals ORDER BY position DESC LIMIT 1;
 
--- name: start_page
--- After which position to look for what comes after signal $1, and was accepted at $2 or later (null: at any time); and
--- whether that signal is recorded. If it is not, whatever has a higher id comes after it: all that was accepted, and so
--- recorded, after the recorded signal with the next lower id was accepted.
--- `recorded_at` ascends with the position; the minute is for a server whose clock is behind its predecessor's.
-WITH known AS (
-    SELECT position FROM signals WHERE id = $1
-), since AS (
-    SELECT greatest($2::timestamptz, (
-        SELECT created_at FROM signals WHERE id < $1 AND NOT EXISTS (SELECT FROM known) ORDER BY id DESC LIMIT 1
-    )) - interval '1 minute' AS moment
-)
-SELECT EXISTS (SELECT FROM known) AS known, greatest(
-    (SELECT position FROM known),
-    CASE WHEN moment IS NULL THEN 0 ELSE coalesce(
-        (SELECT position - 1 FROM signals WHERE recorded_at >= moment ORDER BY recorded_at LIMIT 1),
-        (SELECT max(position) FROM signals),
-        0
-    ) END
-) AS position
-FROM since;
-
 -- name: list_signals
 -- A page of signals in the order of recording, after position $1 and with ids after $2. Null filters are no filters;
 -- $6: the tenants the caller sees.
@@ -132,16 +110,6 @@ WHERE position > $1
   AND ($11::text IS NULL OR state = $11)
 ORDER BY position
 LIMIT $12;
-
--- name: span
--- From which id to which (null: no end) all signals lie that were accepted at $1 or later and before $2 (null: at any time),
--- and some others. The minutes are for a server whose clock is behind its predecessor's.
-SELECT coalesce((
-           SELECT id FROM signals WHERE recorded_at < $1::timestamptz - interval '1 minute' ORDER BY recorded_at DESC LIMIT 1
-       ), 0) + 1 AS first_id,
-       (SELECT id FROM signals
-        WHERE recorded_at >= $2::timestamptz AND created_at >= $2::timestamptz + interval '1 minute'
-        ORDER BY recorded_at LIMIT 1) AS last_id;
 
 -- name: forget_idempotency_keys
 -- Forget keys older than a day; at most $1 at a time.

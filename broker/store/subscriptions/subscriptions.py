@@ -14,13 +14,13 @@ from broker.access import Principal
 from broker.audit import AuditType
 from broker.signals import Signal, Throw
 from broker.store.administration.audit import changing
+from broker.store.deliveries.admission import forget_reservations, lock_admission, note_waiting
 from broker.store.postgres.database import Conflict, Database, Row
 from broker.store.postgres.statements import load
 from broker.store.rows import read_subscription, spec_columns
 from broker.subscriptions import Subscription, SubscriptionSpec
 
 _SQL = load("broker.store.subscriptions", "subscriptions")
-_GATES = load("broker.store.deliveries", "admission")
 _CANDIDATES = load("broker.store.signals", "recording").candidates
 _END = (1 << 63) - 1
 """A number after every other."""
@@ -145,7 +145,7 @@ class SubscriptionStore:
         """
         async with changing(self._database, by) as changed:
             session = changed.session
-            await session.fetch(_GATES.lock, [subscription_id])
+            await lock_admission(session, [subscription_id])
             row = await session.fetchrow(_SQL.lock, subscription_id)
             if row is None:
                 return None
@@ -157,7 +157,7 @@ class SubscriptionStore:
             )
             assert row is not None  # noqa: S101  (it is locked)
             if (after.max_per_second or math.inf) > (before.max_per_second or math.inf):
-                await session.execute(_GATES.forget_slots, subscription_id)
+                await forget_reservations(session, subscription_id)
             shown = _snapshot(after) | ({"headersChanged": True} if _headers(before) != _headers(after) else {})
             await changed.note(AuditType.SUBSCRIPTION_UPDATED, subscription_id, before=_snapshot(before), after=shown)
         return read_subscription(row), needs_secret
@@ -178,7 +178,7 @@ class SubscriptionStore:
         """
         until = await self._database.fetchval(_SQL.next)
         async with self._database.transaction() as session:
-            await session.execute(_GATES.hold, subscription_id)
+            await note_waiting(session, subscription_id)
             return await session.fetchval(_SQL.delete, subscription_id, until) is not None
 
 
