@@ -56,7 +56,7 @@ def scheduler(transport, database, settings):
     return Scheduler(
         transport,
         deliveries=DeliveryStore(database),
-        holds=PausingStore(database),
+        pausing=PausingStore(database),
         ordering=OrderingStore(database),
         signals=SignalStore(database),
         settings=settings,
