@@ -63,7 +63,7 @@ def _signal_headers(signal: Signal) -> dict[str, Header]:
     return headers
 
 
-def read_signal(message: Received) -> Signal:
+def decode_signal(message: Received) -> Signal:
     """Return the signal that `signal_message` put into *message*.
 
     Raises:
@@ -124,7 +124,7 @@ def due_message(due: DueAttempt) -> Message:
     return Message(body=b'{"delivery":"%b","attempt":%d}' % (due.delivery_id.encode(), due.attempt))
 
 
-def read_due(message: Received) -> DueAttempt:
+def decode_due_attempt(message: Received) -> DueAttempt:
     """Return the attempt that `due_message` asked for.
 
     Raises:

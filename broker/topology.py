@@ -35,7 +35,7 @@ BY_NAME = "signals.by-name"
 RECORD = "signals.record"
 DELIVERIES = "deliveries"
 ATTEMPT = "deliveries.attempt"
-SLOW = "deliveries.attempt.slow"
+SLOW_ATTEMPT = "deliveries.attempt.slow"
 _OF_APPS = "deliveries.attempt.handlers."
 
 DELIVERY_LIMIT = 20
@@ -107,25 +107,25 @@ TOPOLOGY = Topology(
         Exchange(DELIVERIES, "direct"),
         Exchange(dead_letters(RECORD), "fanout"),
         Exchange(dead_letters(ATTEMPT), "fanout"),
-        Exchange(dead_letters(SLOW), "fanout"),
+        Exchange(dead_letters(SLOW_ATTEMPT), "fanout"),
     ),
     queues=(
         Queue(dead_letters(RECORD)),
         Queue(dead_letters(ATTEMPT)),
-        Queue(dead_letters(SLOW)),
+        Queue(dead_letters(SLOW_ATTEMPT)),
         Queue(RECORD, dead_letter_exchange=dead_letters(RECORD)),
         Queue(ATTEMPT, dead_letter_exchange=dead_letters(ATTEMPT)),
-        Queue(SLOW, dead_letter_exchange=dead_letters(SLOW)),
+        Queue(SLOW_ATTEMPT, dead_letter_exchange=dead_letters(SLOW_ATTEMPT)),
     ),
     bindings=(
         Binding(dead_letters(RECORD), dead_letters(RECORD), ""),
         Binding(dead_letters(ATTEMPT), dead_letters(ATTEMPT), ""),
-        Binding(dead_letters(SLOW), dead_letters(SLOW), ""),
+        Binding(dead_letters(SLOW_ATTEMPT), dead_letters(SLOW_ATTEMPT), ""),
         Binding(BROADCAST, RECORD, ""),
         Binding(BROADCAST, BY_NAME, "", to="exchange"),
         Binding(ROUTED, RECORD, "#"),
         Binding(DELIVERIES, ATTEMPT, ATTEMPT),
-        Binding(DELIVERIES, SLOW, SLOW),
+        Binding(DELIVERIES, SLOW_ATTEMPT, SLOW_ATTEMPT),
     ),
 )
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import structlog
 
 from broker import metrics
-from broker.messages import Undecodable, read_signal
+from broker.messages import Undecodable, decode_signal
 from broker.settings import Settings
 from broker.signals import Signal
 from broker.store.signals.signals import SignalStore
@@ -47,7 +47,7 @@ class Recorder:
         signals: list[Signal] = []
         for position, message in enumerate(messages):
             try:
-                signals.append(read_signal(message))
+                signals.append(decode_signal(message))
             except Undecodable as error:
                 log.warning("message.rejected", queue=RECORD, error=str(error))
                 settlements[position] = Settlement.REJECT

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from broker.representations import signal_json, signal_members
-from broker.store.deliveries.deliveries import Claimed
+from broker.store.deliveries.attempts import Claimed
 from broker.subscriptions import Method, Target
 from broker.templates import JSON, is_template, render_body, render_header, render_url
 

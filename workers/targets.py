@@ -12,7 +12,7 @@ from broker.errors import Nacked, Unavailable, Unconfirmed, Unrenderable, Unrout
 from broker.messages import signal_message
 from broker.secrets import SecretBox
 from broker.store.administration.webhook_keys import WebhookKeyStore
-from broker.store.deliveries.deliveries import Claimed
+from broker.store.deliveries.attempts import Claimed
 from broker.subscriptions import Scheme
 from broker.transport import Transport
 from workers.requests import compose

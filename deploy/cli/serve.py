@@ -14,7 +14,7 @@ from aiohttp import web
 from broker.egress import Guard
 from broker.settings import Settings
 from broker.store.administration.webhook_keys import WebhookKeyStore
-from broker.store.deliveries.admission import AdmissionStore
+from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
@@ -93,7 +93,7 @@ async def _worker(role: str, parts: Runtime) -> AsyncIterator[Worker]:
                 transport,
                 deliveries=deliveries,
                 pausing=PausingStore(parts.database),
-                lines=OrderingStore(parts.database),
+                ordering=OrderingStore(parts.database),
                 signals=signals,
                 settings=settings,
             )
@@ -103,8 +103,7 @@ async def _worker(role: str, parts: Runtime) -> AsyncIterator[Worker]:
                 webhooks = WebhookTarget(client, parts.secrets, keys)
                 yield Deliverer(
                     transport,
-                    deliveries,
-                    AdmissionStore(parts.database),
+                    _attempts(parts),
                     {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueTarget(transport)},
                     settings,
                     concurrency=settings.webhook_concurrency,
@@ -115,8 +114,7 @@ async def _handlers(parts: Runtime, apps: Mapping[str, Handlers]) -> HandlerWork
     """Return the worker of *apps*, once their handlers are subscribed: whoever is ready misses nothing."""
     deliverer = Deliverer(
         parts.transport,
-        DeliveryStore(parts.database),
-        AdmissionStore(parts.database),
+        _attempts(parts),
         {Kind.HANDLER: HandlerTarget(apps)},
         parts.settings,
         queues=[attempt_queue(app) for app in apps],
@@ -125,6 +123,11 @@ async def _handlers(parts: Runtime, apps: Mapping[str, Handlers]) -> HandlerWork
     worker = HandlerWorker(parts.transport, SubscriptionStore(parts.database), deliverer, apps)
     await patiently(worker.subscribe)
     return worker
+
+
+def _attempts(parts: Runtime) -> AttemptStore:
+    settings = parts.settings
+    return AttemptStore(parts.database, timeout=settings.webhook_timeout, rescue_after=settings.rescue_after)
 
 
 def _webhook_client(settings: Settings) -> WebhookClient:

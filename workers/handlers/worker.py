@@ -9,7 +9,7 @@ from datetime import timedelta
 import structlog
 
 from broker.deliveries import Outcome, Result
-from broker.store.deliveries.deliveries import Claimed
+from broker.store.deliveries.attempts import Claimed
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.topology import app_topology
 from broker.transport import Transport
