@@ -32,13 +32,13 @@ from broker.messages import Undecodable, read_due
 from broker.settings import Settings
 from broker.store.deliveries.admission import AdmissionStore, Finished, concerns_gate
 from broker.store.deliveries.deliveries import Claimed, DeliveryStore, Ended
-from broker.subscriptions import Kind
+from broker.targets import Kind
 from broker.topology import ATTEMPT, SLOW
 from broker.transport import Received, Settlement, Transport
 from workers.consumer import Consumer
+from workers.couriers import Courier
 from workers.dispatch import dispatch
 from workers.lanes import FastLane
-from workers.targets import Target
 
 log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ class Deliverer:
         transport: Where the queues are.
         deliveries: What claims and ends attempts.
         gates: What decides on those that may have to wait.
-        targets: What makes them, by their kind.
+        couriers: What makes them, by the kind of their targets.
         settings: Deadlines.
         queues: Which attempts it makes: those that wait there. What is too slow for `ATTEMPT` is moved to `SLOW`.
         concurrency: How many attempts at a time, of each queue.
@@ -67,7 +67,7 @@ class Deliverer:
         transport: Transport,
         deliveries: DeliveryStore,
         gates: AdmissionStore,
-        targets: Mapping[Kind, Target],
+        couriers: Mapping[Kind, Courier],
         settings: Settings,
         *,
         queues: Sequence[str] = (ATTEMPT, SLOW),
@@ -76,7 +76,7 @@ class Deliverer:
         self._transport = transport
         self._deliveries = deliveries
         self._admission = gates
-        self._targets = targets
+        self._couriers = couriers
         self._settings = settings
         self._queues = queues
         self._concurrency = concurrency
@@ -179,7 +179,7 @@ class Deliverer:
     async def _step(self, claimed: Claimed) -> Step:
         target, start = claimed.target, time.perf_counter()
         try:
-            result = await self._targets[target.kind].deliver(
+            result = await self._couriers[target.kind].deliver(
                 claimed, timeout=claimed.subscription.spec.timeout or self._settings.webhook_timeout
             )
         except Exception as error:
@@ -187,7 +187,7 @@ class Deliverer:
             result = Result(outcome=Outcome.FAILED, error=f"{type(error).__name__}: {error}")
         return Step(
             number=claimed.step + 1,
-            address=target.address if target.kind is Kind.WEBHOOK else None,
+            address=target.circuit,
             result=result,
             duration=timedelta(seconds=time.perf_counter() - start),
         )

@@ -15,11 +15,12 @@ from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database, DataError
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import QueueTarget
 
 RESCUE_AFTER = timedelta(seconds=30)
 DAY = timedelta(days=1)
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 TABLES = ("signals", "matches", "deliveries", "attempts")
 
 PARTITIONS = """

@@ -11,11 +11,11 @@ from broker.signals import Signal, Throw
 from broker.store.deliveries.deliveries import DeliveryStore, Ended
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.signals.signals import SignalStore
-from broker.subscriptions import Kind, Target
+from broker.targets import QueueTarget
 
 RESCUE_AFTER = timedelta(seconds=30)
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 
 
 class History:

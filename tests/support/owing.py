@@ -9,9 +9,9 @@ from broker.signals import Signal, Throw
 from broker.store.deliveries.deliveries import DeliveryStore, Ended
 from broker.store.postgres.database import Database
 from broker.store.signals.signals import SignalStore
-from broker.subscriptions import Kind, Target
+from broker.targets import QueueTarget
 
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 RESCUE_AFTER = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
 

@@ -20,7 +20,7 @@ from broker.store.deliveries.ordering import move_on
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import load
 from broker.store.rows import read_due, read_subscription
-from broker.subscriptions import Kind, Subscription
+from broker.subscriptions import Subscription
 
 _SQL = load("broker.store.deliveries", "admission")
 _LIMIT = 1000
@@ -159,7 +159,7 @@ def _address(subscription: Subscription, steps_done: int) -> str | None:
     """Return the webhook that the next attempt calls, if it is one."""
     targets = subscription.spec.targets
     target = targets[min(steps_done, len(targets) - 1)]
-    return target.address if target.kind is Kind.WEBHOOK else None
+    return target.circuit
 
 
 def _read_rate(subscription: Subscription, state: Row) -> Rate | None:

@@ -19,7 +19,8 @@ from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import load
 from broker.store.rows import read_due, read_signal, read_subscription
 from broker.store.spans import find_span
-from broker.subscriptions import Subscription, Target
+from broker.subscriptions import Subscription
+from broker.targets import Target
 
 _SQL = load("broker.store.deliveries", "deliveries")
 _REDRIVE = load("broker.store.deliveries", "redrives").redrive
