@@ -20,17 +20,18 @@ from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind
+from broker.targets import Kind
 from broker.topology import attempt_queue
 from deploy.cli.runtime import Runtime, open_runtime, patiently
 from gateway.app import gateway_app
+from workers.couriers.queue import QueueCourier
+from workers.couriers.webhook import WebhookCourier
 from workers.deliverer import Deliverer
 from workers.handlers import Handlers
-from workers.handlers.worker import HandlerTarget, HandlerWorker
+from workers.handlers.worker import HandlerCourier, HandlerWorker
 from workers.partition_maintainer import PartitionMaintainer
 from workers.recorder import Recorder
 from workers.scheduler import Scheduler
-from workers.targets import QueueTarget, WebhookTarget
 from workers.webhook import WebhookClient, trust
 
 GATEWAY = "gateway"
@@ -100,11 +101,11 @@ async def _worker(role: str, parts: Runtime) -> AsyncIterator[Worker]:
         case _:
             keys = WebhookKeyStore(parts.database, parts.secrets)
             async with _webhook_client(settings) as client:
-                webhooks = WebhookTarget(client, parts.secrets, keys)
+                webhooks = WebhookCourier(client, parts.secrets, keys)
                 yield Deliverer(
                     transport,
                     _attempts(parts),
-                    {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueTarget(transport)},
+                    {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueCourier(transport)},
                     settings,
                     concurrency=settings.webhook_concurrency,
                 )
@@ -115,7 +116,7 @@ async def _handlers(parts: Runtime, apps: Mapping[str, Handlers]) -> HandlerWork
     deliverer = Deliverer(
         parts.transport,
         _attempts(parts),
-        {Kind.HANDLER: HandlerTarget(apps)},
+        {Kind.HANDLER: HandlerCourier(apps)},
         parts.settings,
         queues=[attempt_queue(app) for app in apps],
         concurrency=parts.settings.handler_concurrency,

@@ -12,12 +12,12 @@ from broker.store.deliveries.attempts import Ended
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.signals.signals import SignalStore
-from broker.subscriptions import Kind, Target
+from broker.targets import QueueTarget
 from tests.support.attempts import attempt_store
 
 RESCUE_AFTER = timedelta(seconds=30)
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 
 
 class History:

@@ -6,7 +6,8 @@ from broker.admission import AdmissionControl, Admitted, Deferred, Denied
 from broker.circuits import Circuit
 from broker.deliveries import Reason
 from broker.limits import ConcurrencySlots, Rate
-from broker.subscriptions import Kind, Subscription, SubscriptionSpec, Target
+from broker.subscriptions import Subscription, SubscriptionSpec
+from broker.targets import WebhookTarget
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=20)
@@ -14,7 +15,7 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def control(*, slots=None, rate=None, **changes):
-    target = Target(kind=Kind.WEBHOOK, address="https://example.com/")
+    target = WebhookTarget(url="https://example.com/")
     subscription = Subscription(
         id=1, spec=SubscriptionSpec(name="sig", targets=(target,)), created_at=NOW, since=1, **changes
     )

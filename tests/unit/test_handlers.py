@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field
 
 from broker.deliveries import DEFAULT_SCHEDULE, Outcome
 from broker.errors import InvalidField, WrongHandler
-from broker.subscriptions import HeadOfLine, Kind
+from broker.subscriptions import HeadOfLine
+from broker.targets import Kind
 from workers.handlers import GiveUp, Handlers, Signal, TryLater
 
 

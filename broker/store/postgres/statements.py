@@ -64,11 +64,11 @@ class Statement:
                 return [given[parameter] for parameter in self.parameters]
         raise TypeError(f"{self.name} takes {sorted(self.parameters)}, not {sorted(given)}")
 
-    def naming(self, **identifiers: int) -> Statement:
-        """Return the statement with numbers in the names of its tables, written as ``signals_{first_id}``.
+    def naming(self, **identifiers: int | str) -> Statement:
+        """Return the statement with what its braces name: a number in ``signals_{first_id}``, or a list ``{columns}``.
 
         Raises:
-            TypeError: A number is missing or unknown.
+            TypeError: A name is missing or unknown.
         """
         if identifiers.keys() != self.identifiers:
             raise TypeError(f"{self.name} names {sorted(self.identifiers)}, not {sorted(identifiers)}")
