@@ -8,6 +8,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
+from broker.errors import PermissionDenied
 from broker.names import matches
 
 
@@ -69,6 +70,29 @@ class Principal:
     def sees(self, tenant_id: str | None) -> bool:
         """Return whether it may see what belongs to *tenant_id*; what belongs to none, everybody sees."""
         return tenant_id is None or self.may_name_tenant(tenant_id)
+
+
+def require_permission(principal: Principal, permission: Permission, signal_name: str | None = None) -> None:
+    """Check that *principal* has *permission* (for *signal_name*, where one is given).
+
+    Raises:
+        PermissionDenied: It does not.
+    """
+    if not principal.may(permission, signal_name):
+        what = f" for signals named {signal_name!r}" if principal.may(permission) else ""
+        raise PermissionDenied(
+            f"This needs the permission {permission.value}{what}, which {principal.name!r} does not have."
+        )
+
+
+def require_tenant(principal: Principal, tenant_id: str | None) -> None:
+    """Check that *principal* may name *tenant_id*, if one is named.
+
+    Raises:
+        PermissionDenied: It is limited to other tenants.
+    """
+    if tenant_id is not None and not principal.may_name_tenant(tenant_id):
+        raise PermissionDenied(f"{principal.name!r} may not name the tenant {tenant_id!r}.")
 
 
 ADMINISTRATOR = Principal(name="admin", permissions=frozenset({Permission.ADMIN}))

@@ -3,6 +3,12 @@
 SignalBrokerError
 +-- ConfigurationError       the start is refused
 +-- InvalidField             the caller's mistake: a field and what is allowed there
++-- InvalidDocument          ... and all fields of a document that are wrong
++-- UnconvertibleVariable    a typed variable's value is not of its type
+|   +-- UnknownType          ... or there is no such type
++-- PermissionDenied         the principal may not do this
++-- IdempotencyConflict      the idempotency key was used for another request
++-- NotReceiving             the subscription is disabled, or was consumed
 +-- LimitReached             there are as many of something as the settings allow
 +-- TransportError
 |   +-- Unroutable           nothing was stored: no queue is bound, or there is none
@@ -19,6 +25,7 @@ SignalBrokerError
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
 
 class SignalBrokerError(Exception):
@@ -43,6 +50,38 @@ class InvalidField(SignalBrokerError):
         self.detail = detail
 
 
+class InvalidDocument(SignalBrokerError):
+    """Raised when a document has not the shape that is asked for.
+
+    Args:
+        errors: The fields that are wrong, at least one.
+    """
+
+    def __init__(self, errors: Sequence[InvalidField]) -> None:
+        super().__init__("; ".join(map(str, errors[:5])))
+        self.errors = tuple(errors)
+
+
+class UnconvertibleVariable(SignalBrokerError):
+    """Raised when the value of a typed variable is not of its type."""
+
+
+class UnknownType(UnconvertibleVariable):
+    """Raised when a variable has a type that does not exist."""
+
+
+class PermissionDenied(SignalBrokerError):
+    """Raised when a principal does what its permissions, names or tenants do not allow."""
+
+
+class IdempotencyConflict(SignalBrokerError):
+    """Raised when an idempotency key comes with another request than the first time."""
+
+
+class NotReceiving(SignalBrokerError):
+    """Raised when signals are to be replayed to a subscription that gets none any more."""
+
+
 class LimitReached(SignalBrokerError):
     """Raised when there are as many of something as the settings allow.
 
@@ -52,7 +91,7 @@ class LimitReached(SignalBrokerError):
     """
 
     def __init__(self, what: str, most: int) -> None:
-        super().__init__(f"there can be {most} {what}s at most, and there are that many")
+        super().__init__(f"limit reached: at most {most} {what}s")
         self.what = what
         self.most = most
 

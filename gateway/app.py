@@ -1,8 +1,8 @@
-"""The gateway as one aiohttp application: every dialect's routes, on the parts that it is given."""
+"""The gateway as one aiohttp application: the routes of every dialect."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -11,6 +11,9 @@ from aiohttp import web
 
 from broker.egress import Guard
 from broker.health import Health
+from broker.operations.intake import Intake
+from broker.operations.redrives import Redriver
+from broker.operations.replays import Replayer
 from broker.secrets import SecretBox
 from broker.settings import Settings
 from broker.store.administration.audit import AuditStore
@@ -28,31 +31,31 @@ from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.transport import Transport
 from gateway.auth import Authenticator
+from gateway.bodies import BODY_LIMIT, BODY_TIMEOUT
 from gateway.camunda.api import CamundaApi
 from gateway.camunda.dialect import CAMUNDA
 from gateway.camunda.event_subscriptions import EventSubscriptionsApi
 from gateway.camunda8.api import Camunda8Api
 from gateway.camunda8.problems import CAMUNDA8
 from gateway.console import ConsoleApi
-from gateway.dialects import BODY_TIMEOUT, answering_errors
+from gateway.dialects import dialect_of, error_middleware, secure
 from gateway.docs import DocsApi
-from gateway.intake import Intake
-from gateway.measures import measuring_throws
+from gateway.measures import throw_metrics
 from gateway.native.audit import AuditApi
 from gateway.native.batches import BatchesApi
 from gateway.native.deliveries import DeliveriesApi
 from gateway.native.explain import ExplainApi
+from gateway.native.problems import NATIVE
 from gateway.native.redrives import RedrivesApi
 from gateway.native.replays import ReplaysApi
 from gateway.native.signals import SignalsApi
-from gateway.native.standings import StandingsApi
 from gateway.native.subscriptions import SubscriptionsApi
 from gateway.native.tokens import TokensApi
 from gateway.native.users import UsersApi
 from gateway.native.webhook_keys import WebhookKeysApi
 from gateway.passwords import Passwords
 from gateway.probes import probes
-from gateway.problems import NATIVE
+from gateway.routes import Route
 from gateway.unleash.calls import CallsApi
 from gateway.unleash.endpoint_tokens import EndpointTokensApi
 from gateway.unleash.endpoints import EndpointsApi
@@ -67,42 +70,61 @@ DIALECTS = (CAMUNDA, CAMUNDA8, UNLEASH, NATIVE)
 async def gateway_app(
     database: Database, transport: Transport, secrets: SecretBox, settings: Settings, health: Health
 ) -> AsyncIterator[web.Application]:
-    """Yield the application; leaving waits for no request (the server's runner does that)."""
-    signals, subscriptions = SignalStore(database), SubscriptionStore(database)
-    deliveries, endpoints, audit = DeliveryStore(database), EndpointStore(database), AuditStore(database)
+    """Yield the application; leaving does not wait for requests (the server's runner does that)."""
     cache = AccessCache(database)
     passwords = Passwords(cache)
-    guard = Guard(settings.egress_allow, https_only=settings.egress_https_only)
     auth = Authenticator(cache, passwords, settings)
-    async with Intake(transport, signals, OrderingStore(database), settings) as intake:
-        apis = (
-            SignalsApi(intake, signals, deliveries, auth, settings),
-            BatchesApi(intake, auth, settings),
-            ExplainApi(subscriptions, auth, settings),
-            SubscriptionsApi(subscriptions, secrets, guard, auth, settings),
-            StandingsApi(subscriptions, PausingStore(database), deliveries, auth, settings),
-            WebhookKeysApi(WebhookKeyStore(database, secrets), auth, settings),
-            ReplaysApi(subscriptions, ReplayStore(database), audit, auth, settings),
-            DeliveriesApi(deliveries, transport, auth, settings),
-            RedrivesApi(RedriveStore(database), audit, auth, settings),
-            TokensApi(AccessStore(database), auth, settings),
-            UsersApi(UserStore(database), passwords, auth, settings),
-            AuditApi(audit, auth),
-            CamundaApi(intake, subscriptions, auth, settings),
-            EventSubscriptionsApi(subscriptions, auth),
-            Camunda8Api(intake, auth, settings),
-            CallsApi(intake, cache, auth, settings),
-            EndpointsApi(endpoints, auth, settings),
-            EndpointTokensApi(endpoints, auth, settings),
-            EndpointSignalsApi(endpoints, auth),
-            ConsoleApi(),
-        )
-        routes = [route for api in apis for route in api.routes] + probes(health)
+    async with Intake(transport, SignalStore(database), OrderingStore(database), settings) as intake:
+        routes = [
+            *_native_routes(database, transport, secrets, settings, intake=intake, passwords=passwords),
+            *CamundaApi(intake, SubscriptionStore(database), settings).routes,
+            *EventSubscriptionsApi(SubscriptionStore(database)).routes,
+            *Camunda8Api(intake).routes,
+            *CallsApi(intake, cache, auth, settings).routes,
+            *EndpointsApi(EndpointStore(database), settings).routes,
+            *EndpointTokensApi(EndpointStore(database), settings).routes,
+            *EndpointSignalsApi(EndpointStore(database)).routes,
+            *ConsoleApi().routes,
+            *probes(health),
+        ]
         routes += DocsApi(routes, DIALECTS, version=version("signal-broker")).routes
-        app = web.Application(middlewares=[measuring_throws(routes), answering_errors(DIALECTS)])
-        app[BODY_TIMEOUT] = settings.body_timeout
-        for route in routes:
-            for path in (collapsing_slashes(route) if UNLEASH.owns(route.path) else route).paths:
-                add = app.router.add_get if route.method == "GET" else partial(app.router.add_route, route.method)
-                add(path, route.handler)
-        yield app
+        yield _application(routes, auth, settings)
+
+
+def _native_routes(
+    database: Database,
+    transport: Transport,
+    secrets: SecretBox,
+    settings: Settings,
+    *,
+    intake: Intake,
+    passwords: Passwords,
+) -> list[Route]:
+    signals, subscriptions = SignalStore(database), SubscriptionStore(database)
+    deliveries, audit = DeliveryStore(database), AuditStore(database)
+    guard = Guard(settings.egress_allow, https_only=settings.egress_https_only)
+    return [
+        *SignalsApi(intake, signals, deliveries).routes,
+        *BatchesApi(intake).routes,
+        *ExplainApi(subscriptions).routes,
+        *SubscriptionsApi(subscriptions, PausingStore(database), deliveries, secrets, guard).routes,
+        *WebhookKeysApi(WebhookKeyStore(database, secrets)).routes,
+        *ReplaysApi(subscriptions, Replayer(ReplayStore(database), audit)).routes,
+        *DeliveriesApi(deliveries, transport, settings).routes,
+        *RedrivesApi(Redriver(RedriveStore(database), audit)).routes,
+        *TokensApi(AccessStore(database)).routes,
+        *UsersApi(UserStore(database), passwords).routes,
+        *AuditApi(audit).routes,
+    ]
+
+
+def _application(routes: Sequence[Route], auth: Authenticator, settings: Settings) -> web.Application:
+    handlers = [(route, secure(route, dialect_of(route.path, DIALECTS), auth)) for route in routes]
+    sources = {handler: route.throws for route, handler in handlers if route.throws}
+    app = web.Application(middlewares=[throw_metrics(sources), error_middleware(DIALECTS)])
+    app[BODY_TIMEOUT], app[BODY_LIMIT] = settings.body_timeout, settings.max_body_bytes
+    for route, handler in handlers:
+        for path in (collapsing_slashes(route) if UNLEASH.owns(route.path) else route).paths:
+            add = app.router.add_get if route.method == "GET" else partial(app.router.add_route, route.method)
+            add(path, handler)
+    return app

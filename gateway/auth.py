@@ -8,10 +8,10 @@ from base64 import b64decode
 
 from aiohttp import hdrs, web
 
-from broker.access import ADMINISTRATOR, Caller, Permission, Principal, digest, is_endpoint_token
+from broker.access import ADMINISTRATOR, Caller, Principal, digest, is_endpoint_token
 from broker.settings import Settings
 from broker.store.administration.tokens import AccessCache
-from gateway.http_errors import Forbidden, Unauthenticated
+from gateway.http_errors import Unauthenticated
 from gateway.passwords import Passwords
 
 # Basic is not offered: a browser would ask for a password over the console.
@@ -94,24 +94,3 @@ def read_user(header: str) -> tuple[str, str] | None:
         return None
     name, colon, password = decoded.partition(":")
     return (name, password) if colon else None
-
-
-def demand(principal: Principal, permission: Permission, signal_name: str | None = None) -> None:
-    """Let *principal* pass if it has *permission* (for *signal_name*, where one is given).
-
-    Raises:
-        Forbidden: It has not.
-    """
-    if not principal.may(permission, signal_name):
-        what = f" for signals named {signal_name!r}" if principal.may(permission) else ""
-        raise Forbidden(f"This needs the permission {permission.value}{what}, which {principal.name!r} does not have.")
-
-
-def demand_tenant(principal: Principal, tenant_id: str | None) -> None:
-    """Let *principal* name *tenant_id*, if one is named.
-
-    Raises:
-        Forbidden: It is limited to other tenants.
-    """
-    if tenant_id is not None and not principal.may_name_tenant(tenant_id):
-        raise Forbidden(f"{principal.name!r} may not name the tenant {tenant_id!r}.")

@@ -1,45 +1,57 @@
-"""Request bodies of the native dialect: JSON read strictly, validated by a model, every error with its pointer."""
+"""Request bodies: received up to a limit and within a time, read as JSON, validated by a schema."""
 
 from __future__ import annotations
 
-import json
-import re
-from json.decoder import JSONDecoder, scanstring  # type: ignore[attr-defined]
-from typing import Any, TypeVar
+import asyncio
+from datetime import timedelta
+from typing import TypeVar
 
-from aiohttp import web
-from pydantic import ValidationError
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 
-from broker.errors import InvalidField
 from broker.jsontext import read
-from gateway.dialects import read_body
-from gateway.http_errors import BadRequest, UnsupportedMediaType
-from gateway.schemas import Schema
+from broker.schemas import Schema
+from broker.schemas.validation import validate
+from gateway.encodings import ENCODINGS, inflate
+from gateway.http_errors import BadRequest, TooLarge, TooSlow, UnsupportedMediaType
 
 D = TypeVar("D", bound=Schema)
 
-_SPACE = re.compile(r"[ \t\n\r]*")
-_DECODER = JSONDecoder()
+BODY_TIMEOUT = web.AppKey("body_timeout", timedelta)
+"""How long a request's body may take to arrive: a caller that sends it byte by byte must not hold a connection."""
+BODY_LIMIT = web.AppKey("body_limit", int)
+"""The most bytes that `read_json` takes."""
 
 
-async def read_json(request: web.Request, limit: int) -> bytes:
-    """Return the body of a request that says it is JSON (or says nothing of its type).
+async def read_document(request: web.Request, model: type[D], *, optional: bool = False) -> D:
+    """Return the body of *request* as a *model*; an *optional* one that is empty is ``{}``.
 
     Raises:
-        UnsupportedMediaType: It says it is something else.
-        TooLarge: It has more than *limit* bytes.
+        UnsupportedMediaType, TooLarge, TooSlow, BadRequest, InvalidDocument: As for `read_json` and `parse`.
+    """
+    body = await read_json(request)
+    return parse(model, body or b"{}" if optional else body)
+
+
+async def read_json(request: web.Request) -> bytes:
+    """Return the body of a request whose content type, if it has one, is JSON.
+
+    Raises:
+        UnsupportedMediaType: It has another content type.
+        TooLarge, TooSlow, BadRequest: As for `read_body`.
     """
     kind = request.content_type if "Content-Type" in request.headers else "application/json"
     if kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedMediaType(f"The body is {kind}; this path reads application/json.")
-    return await read_body(request, limit)
+    return await read_body(request, request.app[BODY_LIMIT])
 
 
 def parse(model: type[D], body: bytes) -> D:
     """Return *body* as a *model*.
 
     Raises:
-        BadRequest: It is not JSON (UTF-8, at most 250 levels deep, no NaN), or not what the model allows.
+        BadRequest: It is not JSON (UTF-8, at most 250 levels deep, no NaN).
+        InvalidDocument: It is not what the model allows.
     """
     try:
         value = read(body.decode().removeprefix("\ufeff"))
@@ -48,83 +60,43 @@ def parse(model: type[D], body: bytes) -> D:
     return validate(model, value)
 
 
-def validate(model: type[D], value: object) -> D:
-    """Return *value*, JSON as Python has it, as a *model*.
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """Return the request's body, inflated if it is compressed.
 
     Raises:
-        BadRequest: It is not what the model allows; `errors` holds every field that is wrong.
+        TooLarge: It has more than *limit* bytes.
+        TooSlow: It was not complete in time.
+        BadRequest: The connection broke while it was read, or it is not encoded as its header says.
     """
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").lower()
+    if encoding not in ENCODINGS:
+        return await _receive(request, limit)
+    # Data that cannot be compressed grows a little.
+    body = await _receive(request, 2 * limit)
+    return inflate(body, encoding, limit) if body else body
+
+
+async def _receive(request: web.Request, limit: int) -> bytes:
+    if (request.content_length or 0) > limit:
+        raise TooLarge(f"The body has {request.content_length} bytes; at most {limit} are allowed.")
+    if request.content.is_eof():  # a small body has arrived already, so that no timeout is needed
+        body = await request.content.read()
+        if len(body) > limit:
+            raise TooLarge(f"The body has more than {limit} bytes.")
+        return body
+    return await _gather_body(request, limit)
+
+
+async def _gather_body(request: web.Request, limit: int) -> bytes:
+    body = bytearray()
     try:
-        return model.model_validate(value, by_alias=True, by_name=False)
-    except ValidationError as error:
-        errors = [InvalidField(_pointer(e["loc"], value), _sentence(e)) for e in error.errors(include_url=False)]
-        raise BadRequest("; ".join(map(str, errors[:5])), errors=errors[:50]) from error
-
-
-def _pointer(location: tuple[int | str, ...], value: Any) -> str:
-    """Return *location* in *value* as a JSON pointer: without the names of variants, which pydantic puts in between."""
-    pointer = ""
-    for position, part in enumerate(location):
-        is_there = (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int))
-        if is_there or position == len(location) - 1:
-            pointer += "/" + str(part).replace("~", "~0").replace("/", "~1")
-        value = value[part] if is_there else value
-    return pointer
-
-
-def _sentence(error: Any) -> str:
-    match error["type"]:
-        case "extra_forbidden":
-            return "is not a member that this document knows"
-        case "missing":
-            return "is required"
-        case "value_error":
-            return str(error["ctx"]["error"])
-        case _:
-            return str(error["msg"])
-
-
-def raw_member(body: bytes, name: str) -> bytes | None:
-    """Return the member *name* of the JSON object *body* byte for byte as it was sent, or None without one.
-
-    *body* is known to be valid JSON. The last one counts where a name is repeated, as for every reader here.
-    """
-    text = body.decode().removeprefix("\ufeff")
-    position = _skip(text, _skip(text, 0) + 1)  # past the opening brace
-    found = None
-    while text[position] == '"':
-        key, position = scanstring(text, position + 1, True)
-        start = _skip(text, _skip(text, position) + 1)  # past the colon
-        _, end = _DECODER.raw_decode(text, start)
-        if key == name:
-            found = text[start:end]
-        position = _next(text, end)
-    return None if found is None else found.encode()
-
-
-def raw_elements(array: bytes) -> list[bytes]:
-    """Return the elements of the JSON *array*, known to be valid, byte for byte as they were sent."""
-    text = array.decode()
-    position = _skip(text, 1)  # past the opening bracket
-    found = []
-    while text[position] != "]":
-        _, end = _DECODER.raw_decode(text, position)
-        found.append(text[position:end].encode())
-        position = _next(text, end)
-    return found
-
-
-def _next(text: str, end: int) -> int:
-    """Return where the next member or element begins, or the closing bracket stands, after the one that ended."""
-    position = _skip(text, end)
-    return _skip(text, position + 1) if text[position] == "," else position
-
-
-def _skip(text: str, position: int) -> int:
-    match = _SPACE.match(text, position)
-    return position if match is None else match.end()
-
-
-def dump(document: Schema) -> bytes:
-    """Return *document* as JSON."""
-    return json.dumps(document.model_dump(mode="json", by_alias=True), separators=(",", ":")).encode()
+        async with asyncio.timeout(request.app[BODY_TIMEOUT].total_seconds()):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > limit:
+                    raise TooLarge(f"The body has more than {limit} bytes.")
+    except TimeoutError as error:
+        raise TooSlow("The body did not arrive in time.") from error
+    except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:
+        raise BadRequest("The body ended too early.") from error
+    return bytes(body)

@@ -9,7 +9,7 @@ from aiohttp import web
 from gateway.dialects import Dialect
 from gateway.openapi import describe
 from gateway.pages import Page
-from gateway.routes import Route
+from gateway.routes import OpenRoute, Route
 
 
 class DocsApi:
@@ -23,8 +23,8 @@ class DocsApi:
     def routes(self) -> list[Route]:
         """What this part answers."""
         return [
-            Route("GET", "/openapi.json", self.openapi, "Describe the API", {200: "application/json"}, secured=False),
-            Route("GET", "/docs", self.docs, "Read the description", {200: "text/html"}, secured=False),
+            OpenRoute("GET", "/openapi.json", self.openapi, "Describe the API", {200: "application/json"}),
+            OpenRoute("GET", "/docs", self.docs, "Read the description", {200: "text/html"}),
         ]
 
     async def openapi(self, _request: web.Request) -> web.Response:

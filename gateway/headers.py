@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 
 from aiohttp import web
 
 from broker.access import Principal
-from broker.errors import InvalidField
+from broker.operations.idempotency import MAX_KEY, make_key
 from broker.store.signals.signals import IdempotencyKey
 from gateway.routes import Parameter
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_MAX_KEY = 255
 
 THROW_HEADERS = (
     Parameter(
         "Idempotency-Key",
         "Makes repeating safe: for 24 hours a throw with the same key and body is answered as the first one was, and"
         " one with another body is refused with 409.",
-        {"type": "string", "minLength": 1, "maxLength": _MAX_KEY},
+        {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
         "header",
     ),
-    Parameter("traceparent", "W3C trace context; it is carried along to the subscribers.", place="header"),
+    Parameter("traceparent", "W3C trace context; it is carried along to the subscribers.", location="header"),
 )
 
 
@@ -34,21 +32,10 @@ def read_traceparent(request: web.Request) -> str | None:
 
 
 def read_key(request: web.Request, principal: Principal, body: bytes) -> IdempotencyKey | None:
-    """Return the request's idempotency key, if it has one. Keys of different callers never meet.
+    """Return the request's idempotency key, if it has one. Different callers may use the same key.
 
     Raises:
         InvalidField: It is empty, too long, or not printable ASCII.
     """
     key = request.headers.get("Idempotency-Key")
     return None if key is None else make_key(key, principal, request.path.encode() + b"\0" + body)
-
-
-def make_key(key: str, principal: Principal, asked: bytes) -> IdempotencyKey:
-    """Return *key* as the promise of *principal* that everything sent with it is the same as *asked*.
-
-    Raises:
-        InvalidField: It is empty, too long, or not printable ASCII.
-    """
-    if not (1 <= len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
-        raise InvalidField("Idempotency-Key", f"must be 1 to {_MAX_KEY} printable ASCII characters")
-    return IdempotencyKey(principal=principal.key, key=key, body_hash=hashlib.sha256(asked).digest())

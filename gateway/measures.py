@@ -1,25 +1,25 @@
-"""How throws fare, as their callers see it: counted and timed around everything that answers them."""
+"""Metrics of throws as their callers see them: counted and timed around everything that answers them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from broker import metrics
-from gateway.dialects import Handler
-from gateway.routes import Route
+from broker.signals import Source
+from gateway.routes import Handler
 
 
-def measuring_throws(routes: Sequence[Route]) -> Middleware:
-    """Return the middleware that measures the requests of those *routes* that throw signals."""
-    sources = {route.handler: route.throws.value for route in routes if route.throws}
+def throw_metrics(sources: Mapping[Handler, Source]) -> Middleware:
+    """Return the middleware that measures the requests to handlers that throw signals, by the signals' source."""
+    labels = {handler: source.value for handler, source in sources.items()}
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        source = sources.get(request.match_info.handler)
+        source = labels.get(request.match_info.handler)
         if source is None:
             return await handler(request)
         start = time.perf_counter()

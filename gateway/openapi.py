@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,7 +11,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway.dialects import Dialect, dialect_of
-from gateway.routes import Parameter, Route
+from gateway.routes import OpenRoute, Parameter, Route, SecuredRoute
+
+ENDPOINT_TOKEN = "endpointToken"  # noqa: S105  (the name of a scheme)
 
 _IN_PATH = re.compile(r"\{(\w+)\}")
 _MEANINGS = {
@@ -38,13 +41,13 @@ def describe(routes: Sequence[Route], dialects: Sequence[Dialect], *, version: s
             "version": version,
             "summary": "Throw a signal once; every subscriber gets it.",
         },
-        "security": [{"token": []}, {"user": []}],
         "paths": paths,
         "components": {
             "schemas": definitions["$defs"],
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer"},
-                "user": {"type": "http", "scheme": "basic"},
+                "token": {"type": "http", "scheme": "bearer", "description": "An API token."},
+                "user": {"type": "http", "scheme": "basic", "description": "A user's name and password."},
+                ENDPOINT_TOKEN: {"type": "http", "scheme": "bearer", "description": "A signal endpoint's token."},
             },
         },
     }
@@ -62,7 +65,7 @@ def _operation(route: Route, dialect: Dialect) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.operation_id,
         "summary": route.summary,
-        "description": (route.handler.__doc__ or "").strip(),
+        "description": _description(route),
         "tags": [_group(route.path, dialect)],
         "parameters": [
             {
@@ -77,16 +80,31 @@ def _operation(route: Route, dialect: Dialect) -> dict[str, Any]:
         + [_parameter(parameter) for parameter in route.parameters],
         "responses": {str(status): _answer(answer) for status, answer in route.answers.items()},
     }
-    if route.secured:
+    operation["security"] = _security(route)
+    if operation["security"]:
         operation["responses"]["default"] = {
             "description": (dialect.error.__doc__ or "").strip(),
             "content": _content(dialect.error, dialect.error_type),
         }
-    else:
-        operation["security"] = []
     if route.request is not None:
         operation["requestBody"] = {"required": True, "content": _content(route.request)}
     return operation
+
+
+def _description(route: Route) -> str:
+    text = inspect.cleandoc(route.handler.__doc__ or "")
+    if isinstance(route, SecuredRoute) and route.permissions:
+        names = " and ".join(f"`{permission.value}`" for permission in route.permissions)
+        text += f"\n\nNeeded: {names}."
+    return text
+
+
+def _security(route: Route) -> list[dict[str, list[str]]]:
+    """Return what opens *route*; beside each scheme, as OpenAPI 3.1 has it, the permissions that are needed."""
+    if isinstance(route, SecuredRoute):
+        permissions = [permission.value for permission in route.permissions]
+        return [{"token": permissions}, {"user": permissions}]
+    return [{route.credentials: []}] if isinstance(route, OpenRoute) and route.credentials else []
 
 
 def _group(path: str, dialect: Dialect) -> str:
@@ -98,7 +116,7 @@ def _group(path: str, dialect: Dialect) -> str:
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     return {
         "name": parameter.name,
-        "in": parameter.place,
+        "in": parameter.location,
         "description": parameter.meaning,
         "schema": dict(parameter.schema),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.health import Health
-from gateway.routes import Route
+from gateway.routes import OpenRoute, Route
 
 _METRICS = "application/openmetrics-text"
 
@@ -12,7 +12,7 @@ def probes(health: Health) -> list[Route]:
     """Return the routes that *health* answers."""
     answers = {200: "application/json", 503: "application/json"}
     return [
-        Route("GET", "/livez", health.livez, "Ask whether it lives", answers, secured=False),
-        Route("GET", "/readyz", health.readyz, "Ask whether it is ready", answers, secured=False),
-        Route("GET", "/metrics", health.metrics, "Read the metrics", {200: _METRICS}, secured=False),
+        OpenRoute("GET", "/livez", health.livez, "Ask whether it lives", answers),
+        OpenRoute("GET", "/readyz", health.readyz, "Ask whether it is ready", answers),
+        OpenRoute("GET", "/metrics", health.metrics, "Read the metrics", {200: _METRICS}),
     ]

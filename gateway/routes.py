@@ -1,15 +1,19 @@
-"""What the gateway answers, as data: the application's routes and the OpenAPI description are both made of it."""
+"""The gateway's routes, as data: the application and the OpenAPI description are both made from them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from aiohttp import web
 from pydantic import BaseModel
 
+from broker.access import Permission, Principal
 from broker.signals import Source
-from gateway.dialects import Handler
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+PrincipalHandler = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +24,18 @@ class Parameter:
         name: Its name.
         meaning: What it does, as a sentence.
         schema: Its JSON schema.
-        place: Where it stands.
+        location: Where in the request it is.
     """
 
     name: str
     meaning: str
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
-    place: Literal["query", "header"] = "query"
+    location: Literal["query", "header"] = "query"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation.
+    """One operation: a `SecuredRoute` or an `OpenRoute`.
 
     Args:
         method: HTTP method.
@@ -39,21 +43,19 @@ class Route:
         handler: Answers it.
         summary: A few words, for the documentation.
         answers: The documented answers: status to model, to a content type, or to None for an answer without a body.
-        request: The model of the body, where there is one.
+        request: The model of the body, if it has one.
         parameters: What it reads from query and headers.
-        secured: Whether credentials are needed.
         throws: The source of the signals that it throws, if it does.
         aliases: Further paths that lead here; they are not described.
     """
 
     method: str
     path: str
-    handler: Handler
+    handler: Callable[..., Awaitable[web.StreamResponse]]
     summary: str
     answers: Mapping[int, type[BaseModel] | str | None]
     request: type[BaseModel] | None = None
     parameters: tuple[Parameter, ...] = ()
-    secured: bool = True
     throws: Source | None = None
     aliases: tuple[str, ...] = ()
 
@@ -67,3 +69,27 @@ class Route:
         """A stable id of the operation, for generated clients."""
         first, *words = self.summary.replace("'s", "").split()
         return first.lower() + "".join(word.capitalize() for word in words)
+
+
+@dataclass(frozen=True, slots=True)
+class SecuredRoute(Route):
+    """An operation for principals: its handler is called once the caller is known and has the permissions.
+
+    Args:
+        permissions: All of them are needed. How and when they are checked is up to the path's dialect.
+    """
+
+    handler: PrincipalHandler
+    permissions: tuple[Permission, ...] = field(default=(), kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRoute(Route):
+    """An operation that anyone may call, or that knows its callers by credentials of its own.
+
+    Args:
+        credentials: The security scheme of its own credentials, None if it needs none.
+    """
+
+    handler: Handler
+    credentials: str | None = field(default=None, kw_only=True)

@@ -14,12 +14,12 @@ import click
 from broker.access import ADMINISTRATOR
 from broker.errors import InvalidField, SignalBrokerError
 from broker.jsontext import read
+from broker.operations.intake import Intake
+from broker.operations.throws import throw_item
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.signals.signals import SignalStore
 from deploy.cli.admin import Admin
 from deploy.cli.output import show_one
-from gateway.intake import Intake
-from gateway.native.batches import throw_item
 
 _AT_A_TIME = 500
 

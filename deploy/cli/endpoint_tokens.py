@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from broker.endpoints import Endpoint, EndpointToken
+from broker.operations.answers import render_endpoint_token
+from broker.schemas.endpoints import EndpointTokenRequest
+from broker.schemas.validation import validate
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.postgres.database import Conflict
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
 from deploy.cli.output import as_json, example, show_many, show_one
-from gateway.bodies import validate
-from gateway.unleash.answers import render_token
-from gateway.unleash.schemas import EndpointTokenRequest
 
 
 async def found(admin: Admin, name: str) -> Endpoint:
@@ -49,7 +49,7 @@ async def create(admin: Admin, *, endpoint_name: str, name: str, as_json: bool) 
     """Create a token for a signal endpoint and print its value, this once."""
     wanted = validate(EndpointTokenRequest, {"name": name})
     made, value = await create_token(admin, await found(admin, endpoint_name), wanted)
-    show_one(render_token(made, value), "id", "name", "token", as_json=as_json)
+    show_one(render_endpoint_token(made, value), "id", "name", "token", as_json=as_json)
 
 
 @token.command("list", epilog=example("signal-broker endpoint token list github"))
@@ -59,7 +59,7 @@ async def create(admin: Admin, *, endpoint_name: str, name: str, as_json: bool) 
 async def list_(admin: Admin, *, endpoint_name: str, as_json: bool) -> None:
     """List a signal endpoint's tokens, without their values."""
     tokens = await EndpointStore(admin.database).tokens([(await found(admin, endpoint_name)).id])
-    show_many([render_token(one) for one in tokens], "id", "name", "createdAt", as_json=as_json)
+    show_many([render_endpoint_token(one) for one in tokens], "id", "name", "createdAt", as_json=as_json)
 
 
 @token.command(epilog=example("signal-broker endpoint token rename github webhook 'all repositories'"))
@@ -80,7 +80,7 @@ async def rename(admin: Admin, *, endpoint_name: str, name: str, new_name: str, 
         raise click.ClickException(f"{endpoint_name!r} has a token {new_name!r} already") from None
     if renamed is None:
         raise click.ClickException(f"{endpoint_name!r} has no token {name!r} any more")
-    show_one(render_token(renamed), "id", "name", as_json=as_json)
+    show_one(render_endpoint_token(renamed), "id", "name", as_json=as_json)
 
 
 @token.command(epilog=example("signal-broker endpoint token delete github webhook"))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from broker.endpoints import Endpoint, check_endpoint_name
+from broker.operations.answers import render_endpoint
+from broker.schemas.endpoints import EndpointRequest, EndpointTokenRequest
+from broker.schemas.validation import validate
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.postgres.database import Conflict
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
 from deploy.cli.endpoint_tokens import create_token, found, token
 from deploy.cli.output import as_json, example, show_many, show_one
-from gateway.bodies import validate
-from gateway.unleash.answers import render_endpoint
-from gateway.unleash.schemas import EndpointRequest, EndpointTokenRequest
 
 
 @click.group()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
+from broker.operations.answers import render_ledger
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.topology import RECORD
 from deploy.cli.admin import Admin, with_store
 from deploy.cli.output import as_json, example, show_one
-from gateway.native.answers import render_ledger
 
 
 @click.command(epilog=example("signal-broker ledger --subscription 3"))

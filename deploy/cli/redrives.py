@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import click
 
-from broker.audit import AuditType
 from broker.deliveries import DeliveryState, Outcome, parse_delivery_id
 from broker.limits import Pace
+from broker.operations.answers import render_delivery
+from broker.operations.redrives import Redriver
+from broker.schemas.deliveries import RedriveRequest
+from broker.schemas.validation import validate
 from broker.store.administration.audit import AuditStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.redrives import RedriveStore
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
-from deploy.cli.bulk import do_all, selection
+from deploy.cli.bulk import bulk_options, run_all
 from deploy.cli.output import as_json, example, show_one
-from gateway.bodies import validate
-from gateway.native.answers import render_delivery
-from gateway.native.bulk import bulk_snapshot, read_signal_filter
-from gateway.schemas.deliveries import RedriveRequest
 
 
 @click.command(
@@ -29,7 +28,7 @@ from gateway.schemas.deliveries import RedriveRequest
 @click.argument("delivery_id", required=False)
 @click.option("--subscription", type=click.IntRange(1), metavar="ID", help="Those of this subscription.")
 @click.option("--outcome", type=click.Choice([one.value for one in Outcome]), help="Those whose last attempt ended so.")
-@selection
+@bulk_options
 @click.option("--all", "everything", is_flag=True, help="All that are dead.")
 @as_json
 @with_store
@@ -61,19 +60,9 @@ async def redrive(
         await _redrive_one(admin, delivery_id, as_json=as_json)
         return
     wanted = validate(RedriveRequest, {**asked, "perSecond": per_second, "dryRun": dry_run})
-    sought = read_signal_filter(wanted, COMMAND_LINE)
-    if not dry_run:
-        await AuditStore(admin.database).note(
-            COMMAND_LINE, AuditType.DELIVERIES_REDRIVEN, subscription or 0, after=bulk_snapshot(wanted)
-        )
-    chunks = RedriveStore(admin.database).redrive(
-        sought,
-        Pace(per_second),
-        subscription_id=subscription,
-        outcome=None if outcome is None else Outcome(outcome),
-        dry_run=dry_run,
-    )
-    count = await do_all(admin.database, sought, chunks, label="Redriving")
+    redriver = Redriver(RedriveStore(admin.database), AuditStore(admin.database))
+    chunks = await redriver.redrive(wanted, Pace(per_second), by=COMMAND_LINE)
+    count = await run_all(admin.database, wanted, chunks, label="Redriving")
     show_one({"count": count, "dryRun": dry_run}, "count", "dryRun", as_json=as_json)
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import click
 
-from broker.audit import AuditType
 from broker.limits import Pace
+from broker.operations.replays import Replayer
+from broker.schemas.subscriptions import ReplayRequest
+from broker.schemas.validation import validate
 from broker.store.administration.audit import AuditStore
 from broker.store.deliveries.replays import ReplayStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
-from deploy.cli.bulk import do_all, selection
+from deploy.cli.bulk import bulk_options, run_all
 from deploy.cli.output import as_json, example, show_one
-from gateway.bodies import validate
-from gateway.native.bulk import bulk_snapshot, read_signal_filter
-from gateway.native.replays import demand_receiving
-from gateway.schemas.subscriptions import ReplayRequest
 
 
 @click.command(
@@ -25,7 +23,7 @@ from gateway.schemas.subscriptions import ReplayRequest
     )
 )
 @click.argument("subscription_id", type=click.IntRange(1))
-@selection
+@bulk_options
 @as_json
 @with_store
 async def replay(
@@ -43,15 +41,10 @@ async def replay(
     Without --since it begins with the first signal that is kept. Repeating it delivers nothing twice.
     """
     wanted = validate(ReplayRequest, {**filters, "perSecond": per_second, "dryRun": dry_run})
-    sought = read_signal_filter(wanted, COMMAND_LINE)
     subscription = await SubscriptionStore(admin.database).get(subscription_id)
     if subscription is None:
         raise click.ClickException(f"there is no subscription {subscription_id}")
-    demand_receiving(subscription)
-    if not dry_run:
-        await AuditStore(admin.database).note(
-            COMMAND_LINE, AuditType.SIGNALS_REPLAYED, subscription_id, after=bulk_snapshot(wanted)
-        )
-    chunks = ReplayStore(admin.database).replay(subscription_id, sought, Pace(per_second), dry_run=dry_run)
-    count = await do_all(admin.database, sought, chunks, label="Replaying")
+    replayer = Replayer(ReplayStore(admin.database), AuditStore(admin.database))
+    chunks = await replayer.replay(subscription, wanted, Pace(per_second), by=COMMAND_LINE)
+    count = await run_all(admin.database, wanted, chunks, label="Replaying")
     show_one({"count": count, "dryRun": dry_run}, "count", "dryRun", as_json=as_json)

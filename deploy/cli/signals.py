@@ -14,18 +14,18 @@ import click
 from broker.access import ADMINISTRATOR
 from broker.jsontext import read
 from broker.names import matches
+from broker.operations.answers import render_signal
+from broker.operations.idempotency import make_key
+from broker.operations.intake import Intake
+from broker.operations.throws import read_throw
+from broker.schemas.signals import SignalRequest
+from broker.schemas.validation import validate
 from broker.signals import Scope, Signal
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.signals.signals import SignalStore
 from deploy.cli.admin import Admin, with_store
 from deploy.cli.batches import throw_lines
 from deploy.cli.output import as_json, example, printable, show_one
-from gateway.bodies import validate
-from gateway.headers import make_key
-from gateway.intake import Intake
-from gateway.native.answers import render_signal
-from gateway.native.throws import read_throw
-from gateway.schemas.signals import SignalRequest
 
 _MEMBERS = {
     "tenant": "tenantId",

@@ -9,16 +9,16 @@ import click
 
 from broker.egress import Guard
 from broker.jsontext import read
-from broker.secrets import make_secret
+from broker.operations.answers import render_subscription
+from broker.operations.requests import read_spec
+from broker.operations.subscriptions import create_subscription
+from broker.schemas.subscriptions import SubscriptionRequest
+from broker.schemas.validation import validate
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import HeadOfLine, Method, Scheme
 from deploy.cli.admin import Admin, with_store
 from deploy.cli.backends import EMBEDDED, allow_loopback, open_secrets
 from deploy.cli.output import as_json, example, show_one
-from gateway.bodies import validate
-from gateway.native.answers import render_subscription
-from gateway.native.requests import read_spec
-from gateway.schemas.subscriptions import SubscriptionRequest
 
 Fields = dict[str, object]
 
@@ -111,9 +111,9 @@ async def subscribe(
     # What uses the embedded store is `signal-broker run`, which lets webhooks go to its own machine.
     settings = allow_loopback(admin.settings) if admin.settings.store_url == EMBEDDED else admin.settings
     spec = read_spec(wanted, Guard(settings.egress_allow, https_only=settings.egress_https_only))
-    secret = make_secret() if spec.has_webhook else None
-    sealed = None if secret is None else open_secrets(admin.settings).seal(secret)
-    created = await SubscriptionStore(admin.database).create(spec, secret=sealed)
+    created, secret = await create_subscription(
+        SubscriptionStore(admin.database), spec, seal=lambda secret: open_secrets(admin.settings).seal(secret)
+    )
     document = render_subscription(created, secret)
     show_one(document, "id", "name", "target" if document.steps is None else "steps", "secret", as_json=as_json)
 

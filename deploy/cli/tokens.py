@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from broker.access import Permission
+from broker.operations.access import create_token
+from broker.operations.answers import render_token
+from broker.schemas.access import TokenRequest
+from broker.schemas.validation import validate
 from broker.store.administration.tokens import AccessStore, Token
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
 from deploy.cli.output import as_json, example, show_many, show_one
-from gateway.bodies import validate
-from gateway.native.answers import render_token
-from gateway.native.requests import checked_token
-from gateway.schemas.access import TokenRequest
 
 _MEMBERS = ("id", "name", "permissions", "names", "tenants", "createdAt", "createdBy")
 
@@ -53,14 +53,7 @@ async def create(
         "names": list(names) or None,
         "tenants": list(tenants) or None,
     }
-    wanted = checked_token(validate(TokenRequest, document))
-    created, value = await AccessStore(admin.database).create_token(
-        name=wanted.name,
-        permissions=[Permission(permission) for permission in wanted.permissions],
-        names=wanted.names,
-        tenants=wanted.tenants,
-        by=COMMAND_LINE,
-    )
+    created, value = await create_token(AccessStore(admin.database), validate(TokenRequest, document), by=COMMAND_LINE)
     show_one(render_token(created, value), "id", "name", "permissions", "names", "tenants", "token", as_json=as_json)
 
 

@@ -7,15 +7,15 @@ import sys
 import click
 
 from broker.access import Permission
+from broker.operations.access import check_user, create_user
+from broker.operations.answers import render_user
+from broker.schemas.access import UserRequest
+from broker.schemas.validation import validate
 from broker.store.administration.users import UserStore
 from broker.store.postgres.database import Conflict
 from broker.users import hash_password
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
 from deploy.cli.output import as_json, example, show_one
-from gateway.bodies import validate
-from gateway.native.answers import render_user
-from gateway.native.requests import checked_user
-from gateway.schemas.access import UserRequest
 
 
 @click.group()
@@ -73,17 +73,10 @@ async def create(
         "tenants": list(tenants) or None,
         "groups": list(groups),
     }
-    wanted = checked_user(validate(UserRequest, document))
+    wanted = validate(UserRequest, document)
+    check_user(wanted)
     try:
-        created = await UserStore(admin.database).create(
-            name=wanted.name,
-            password=hash_password(wanted.password),
-            permissions=[Permission(permission) for permission in wanted.permissions],
-            names=wanted.names,
-            tenants=wanted.tenants,
-            groups=wanted.groups,
-            by=COMMAND_LINE,
-        )
+        created = await create_user(UserStore(admin.database), wanted, hash_password(wanted.password), by=COMMAND_LINE)
     except Conflict:
         raise click.ClickException(f"there is a user {name!r} already") from None
     show_one(render_user(created), "id", "name", "permissions", "names", "tenants", "groups", as_json=as_json)

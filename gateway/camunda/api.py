@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import hdrs, web
 
 from broker.access import Permission, Principal
 from broker.jsontext import encode
 from broker.names import check_id, matches
+from broker.operations.intake import Intake
+from broker.operations.recipients import choose_recipients
 from broker.settings import Settings
 from broker.signals import Scope, Source, Throw
 from broker.store.signals.signals import Numbered
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from gateway.auth import Authenticator
-from gateway.camunda.dialect import ENGINE, answer, answering, caller, spellings
+from gateway.bodies import read_body
+from gateway.camunda.dialect import ENGINE, answer, spellings
 from gateway.camunda.errors import (
     CamundaError,
     MissingAuthorization,
@@ -24,49 +28,45 @@ from gateway.camunda.errors import (
 )
 from gateway.camunda.requests import SignalRequest, check_headers, parse_signal
 from gateway.camunda.schemas import CamundaSignal
-from gateway.dialects import read_body
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
-from gateway.intake import Intake, address
-from gateway.routes import Route
+from gateway.routes import OpenRoute, Route, SecuredRoute
 
 
 class CamundaApi:
     """Answers Camunda 7's clients."""
 
-    def __init__(
-        self, intake: Intake, subscriptions: SubscriptionStore, auth: Authenticator, settings: Settings
-    ) -> None:
+    def __init__(self, intake: Intake, subscriptions: SubscriptionStore, settings: Settings) -> None:
         self._intake = intake
         self._subscriptions = subscriptions
-        self._auth = auth
-        self._settings = settings
+        self._max_body_bytes = settings.max_body_bytes
 
     @property
     def routes(self) -> list[Route]:
-        """What this dialect answers."""
+        """The routes that throw signals."""
         paths = {
             "/engine-rest/signal": "Throw a signal as in Camunda 7",
             "/engine-rest/engine/{engine}/signal": "Throw a signal to an engine as in Camunda 7",
             "/signal": "Throw a signal as in Camunda 7 by the short path",
         }
         throws = [
-            Route(
+            SecuredRoute(
                 "POST",
                 path,
-                answering(self.throw),
+                self.throw,
                 summary,
                 {204: None},
                 CamundaSignal,
                 THROW_HEADERS,
                 throws=Source.CAMUNDA,
                 aliases=spellings(path),
+                permissions=(Permission.THROW,),
             )
             for path, summary in paths.items()
         ]
         first, *others = paths
         return [
             *throws,
-            Route("OPTIONS", first, self.options, "Refuse OPTIONS as Camunda 7 does", {}, aliases=(*others,)),
+            OpenRoute("OPTIONS", first, self.options, "Refuse OPTIONS as Camunda 7 does", {}, aliases=(*others,)),
         ]
 
     async def options(self, _request: web.Request) -> web.Response:
@@ -74,13 +74,12 @@ class CamundaApi:
         error = no_options()
         return answer(error.body, error.status, {hdrs.ALLOW: "POST"})
 
-    async def throw(self, request: web.Request) -> web.Response:
+    async def throw(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer 204 once the signal is safe (Camunda 7 REST, Throw a Signal)."""
-        principal = await caller(self._auth, request)
         check_headers(request.headers.get(hdrs.CONTENT_TYPE), request.headers.get(hdrs.ACCEPT))
-        body = await read_body(request, self._settings.max_body_bytes)
+        body = await read_body(request, self._max_body_bytes)
         wanted = parse_signal(body, engine=request.match_info.get("engine", ENGINE))
-        to = address(
+        recipients = choose_recipients(
             principal,
             tenant_id=wanted.tenant_id,
             without_tenant_id=wanted.without_tenant_id,
@@ -90,10 +89,10 @@ class CamundaApi:
             name=wanted.name,
             payload=encode(wanted.payload),
             types=wanted.types,
-            scope=to.scope,
-            tenant_id=to.tenant_id,
-            execution_id=to.execution_id,
-            audience=to.audience,
+            scope=recipients.scope,
+            tenant_id=recipients.tenant_id,
+            execution_id=recipients.execution_id,
+            audience=recipients.audience,
             source=Source.CAMUNDA,
             token_id=principal.token_id,
             business_key=None if wanted.business_key is None else check_id(wanted.business_key, "/businessKey"),
@@ -104,35 +103,35 @@ class CamundaApi:
         await self._intake.accept(
             throw,
             key=read_key(request, principal, body),
-            admit=lambda numbered: _admit(principal, throw, numbered),
+            check=partial(_check_execution, principal, throw),
         )
         return web.Response(status=204)
 
     async def _is_reachable(self, principal: Principal, throw: Throw, wanted: SignalRequest) -> bool:
-        """Return whether *throw* may be thrown; refuse what Camunda refuses only if somebody would receive it.
+        """Return whether *throw* may be thrown; some errors Camunda answers only if the signal has a receiver.
 
-        Naming a foreign tenant in which nobody is subscribed is no error (and reaches nobody, taps included).
+        Naming a foreign tenant without subscriptions is no error (and the signal reaches no one, taps included).
 
         Raises:
-            CamundaError: A permission is missing; or a tenant is named that is not the caller's, or a variable cannot
-                be stored, and somebody would receive the signal.
+            CamundaError: A permission is missing; or the signal has a receiver, and the caller may not name the
+                tenant, or a variable cannot be stored.
         """
         allowed = throw.scope is Scope.EXECUTION or principal.may(Permission.THROW, throw.name)
         foreign = throw.tenant_id is not None and not principal.may_name_tenant(throw.tenant_id)
-        if foreign or not allowed or wanted.refusal is not None:
+        if foreign or not allowed or wanted.unstorable is not None:
             receivers = await self._subscriptions.receivers(throw)
             if foreign and receivers:
                 raise foreign_tenant(receivers[0].spec.execution_id or str(receivers[0].id))
             if not allowed:
                 executions = (receiver.spec.execution_id for receiver in receivers)
                 raise _forbidden(principal, throw, next(filter(None, executions), None))
-            if wanted.refusal is not None and receivers:
-                raise wanted.refusal
+            if wanted.unstorable is not None and receivers:
+                raise wanted.unstorable
         return not foreign
 
 
-def _admit(principal: Principal, throw: Throw, numbered: Numbered) -> None:
-    """Let a throw to an execution pass if it waits for the signal, and *principal* may reach it."""
+def _check_execution(principal: Principal, throw: Throw, numbered: Numbered) -> None:
+    """Check that the execution of a throw to one waits for the signal, and that *principal* may reach it."""
     if throw.execution_id is None:
         return
     if not numbered.execution:
@@ -147,10 +146,9 @@ def _admit(principal: Principal, throw: Throw, numbered: Numbered) -> None:
 
 
 def _forbidden(principal: Principal, throw: Throw, execution_id: str | None) -> CamundaError:
-    """Say what is missing in Camunda's spec, where executions come before whatever a signal would start.
+    """Return the error with the missing permissions, in Camunda's words.
 
-    An execution is a process instance, and the signal's name is in the place of the process definition: that is what
-    grants are given for.
+    An execution is Camunda's process instance, and the signal's name takes the place of the process definition.
     """
     missing = [MissingAuthorization("CREATE", "ProcessInstance")]
     if execution_id is not None:

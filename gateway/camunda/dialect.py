@@ -1,22 +1,22 @@
-"""What every path of the Camunda 7 dialect shares: its error form, its spellings of a path, its callers."""
+"""What all paths of the Camunda 7 dialect share: the error form, the spellings of a path, the authentication."""
 
 from __future__ import annotations
 
 import json
-from functools import wraps
+from collections.abc import Collection
 from typing import Any
 
 from aiohttp import hdrs, web
 
-from broker.access import Principal
+from broker.access import Permission, Principal
 from gateway.auth import Authenticator, scheme_of
 from gateway.camunda.errors import CamundaError, engine_not_available, http_error, invalid_field, unavailable
 from gateway.camunda.schemas import CamundaException
-from gateway.dialects import Dialect, Handler
+from gateway.dialects import Dialect
 from gateway.http_errors import HttpError, Unauthenticated
 
 ENGINE = "default"
-"""The one engine there is."""
+"""The name of the only engine."""
 
 
 def spellings(path: str) -> tuple[str, ...]:
@@ -29,28 +29,17 @@ def answer(document: Any, status: int = 200, headers: dict[str, str] | None = No
     return web.Response(status=status, text=json.dumps(document), content_type="application/json", headers=headers)
 
 
-def answering(handler: Handler) -> Handler:
-    """Return *handler* with each `CamundaError` it raises answered in Camunda's envelope."""
-
-    @wraps(handler)
-    async def answered(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except CamundaError as error:
-            return answer(error.body, error.status)
-
-    return answered
-
-
-async def caller(auth: Authenticator, request: web.Request) -> Principal:
-    """Return who sent *request*; ``Basic`` is written just so, as Camunda's filter for it wants.
+async def authorize(auth: Authenticator, request: web.Request, _permissions: Collection[Permission]) -> Principal:
+    """Return the principal that sent *request*; ``Basic`` is written just so, as Camunda's filter for it wants.
 
     That filter looks at the engine before the credentials and answers 404. A caller with a token is none of its
     business, and told of an unknown engine by whatever else Camunda checks first (vector http-408: 400).
 
+    Permissions are checked by the handlers: what Camunda answers without them depends on who would receive the signal.
+
     Raises:
         CamundaError: The path names an engine that does not exist, and there is no valid token.
-        Unauthenticated: Nobody knows.
+        Unauthenticated: There are no valid credentials.
     """
     engine = request.match_info.get("engine", ENGINE)
     scheme = scheme_of(request.headers.get(hdrs.AUTHORIZATION, ""))
@@ -67,20 +56,30 @@ async def caller(auth: Authenticator, request: web.Request) -> Principal:
         raise
 
 
-def refuse(refusal: HttpError) -> web.Response:
-    """Return *refusal* in Camunda's envelope; a caller that nobody knows gets an empty body, as from Camunda."""
-    if refusal.status == 401:
+def answer_error(error: HttpError, _request: web.Request) -> web.Response:
+    """Answer *error* in Camunda's envelope; without valid credentials the body is empty, as Camunda's is."""
+    if error.status == 401:
         return web.Response(status=401, headers={hdrs.WWW_AUTHENTICATE: f'Basic realm="{ENGINE}"'})
-    if refusal.errors:
-        error = invalid_field(refusal.errors[0])
-    elif refusal.status == 503:
-        error = unavailable(refusal.detail)
-    elif refusal.status in {404, 405}:
-        error = http_error(refusal.status)
-    else:
-        kind = "InvalidRequestException" if refusal.status < 500 else "RestException"
-        error = CamundaError(refusal.status, kind, refusal.detail)
-    return answer(error.body, error.status, refusal.headers)
+    ours = error if isinstance(error, CamundaError) else _translate(error)
+    return answer(ours.body, ours.status, error.headers)
 
 
-CAMUNDA = Dialect(name="camunda", prefixes=("/engine-rest", "/signal"), refuse=refuse, error=CamundaException)
+def _translate(error: HttpError) -> CamundaError:
+    if error.errors:
+        return invalid_field(error.errors[0])
+    if error.status == 503:
+        return unavailable(error.detail)
+    if error.status in {404, 405}:
+        return http_error(error.status)
+    return CamundaError(
+        error.status, "InvalidRequestException" if error.status < 500 else "RestException", error.detail
+    )
+
+
+CAMUNDA = Dialect(
+    name="camunda",
+    prefixes=("/engine-rest", "/signal"),
+    answer_error=answer_error,
+    error=CamundaException,
+    authorize=authorize,
+)

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Any
 
-from broker.errors import InvalidField, SignalBrokerError
+from broker.errors import InvalidField, UnconvertibleVariable, UnknownType
+from gateway.http_errors import HttpError
 
 _JAX_RS = {
     400: "BadRequestException",
@@ -19,7 +20,7 @@ _JAX_RS = {
 }
 
 
-class CamundaError(SignalBrokerError):
+class CamundaError(HttpError):
     """Raised when a request is answered with Camunda's error envelope.
 
     Args:
@@ -34,7 +35,7 @@ class CamundaError(SignalBrokerError):
         self, status: int, type_: str, message: str, *, code: int | None = None, extra: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(message)
-        self.status = status
+        self.status = HTTPStatus(status)
         self.type = type_
         self.message = message
         self.code = code
@@ -81,9 +82,10 @@ def invalid_field(error: InvalidField) -> CamundaError:
     return invalid_request(f"{error.pointer.removeprefix('/').replace('/', '.')}: {error.detail}")
 
 
-def unsupported_type(kind: str) -> CamundaError:
-    """A variable's type does not exist."""
-    return CamundaError(400, "RestException", f"Unsupported value type '{kind}'")
+def unconvertible(error: UnconvertibleVariable) -> CamundaError:
+    """A variable's type does not exist, or its value is not of that type."""
+    kind = "RestException" if isinstance(error, UnknownType) else "InvalidRequestException"
+    return CamundaError(400, kind, str(error))
 
 
 def unknown_engine() -> CamundaError:

@@ -8,15 +8,13 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from broker.access import Permission, Principal
-from broker.store.postgres.database import Row
-from broker.store.subscriptions.subscriptions import SubscriptionStore
-from gateway.auth import Authenticator
-from gateway.camunda.dialect import ENGINE, answer, answering, caller, spellings
+from broker.store.subscriptions.subscriptions import SubscriptionStore, WaitingSubscription
+from gateway.camunda.dialect import ENGINE, answer, spellings
 from gateway.camunda.errors import unknown_engine
 from gateway.camunda.queries import read_page, read_signal_filter
 from gateway.camunda.requests import check_accept
 from gateway.camunda.schemas import Engines, EventSubscriptionCount, EventSubscriptions
-from gateway.routes import Parameter, Route
+from gateway.routes import OpenRoute, Parameter, Route, SecuredRoute
 
 _NO_CACHE = {"Cache-Control": "no-cache"}
 _SEEING = (Permission.THROW, Permission.READ, Permission.SUBSCRIPTIONS)
@@ -45,20 +43,18 @@ _PAGE = (
 class EventSubscriptionsApi:
     """Shows Camunda's clients our subscriptions."""
 
-    def __init__(self, subscriptions: SubscriptionStore, auth: Authenticator) -> None:
+    def __init__(self, subscriptions: SubscriptionStore) -> None:
         self._subscriptions = subscriptions
-        self._auth = auth
 
     @property
     def routes(self) -> list[Route]:
-        """What this part of the dialect answers."""
-        engines = Route(
+        """The routes that list subscriptions."""
+        engines = OpenRoute(
             "GET",
             "/engine-rest/engine",
             self.engines,
             "List the engines as in Camunda 7",
             {200: Engines},
-            secured=False,
             aliases=spellings("/engine-rest/engine"),
         )
         return [
@@ -70,19 +66,19 @@ class EventSubscriptionsApi:
     def _routes(self, base: str, where: str) -> list[Route]:
         path = f"{base}/event-subscription"
         return [
-            Route(
+            SecuredRoute(
                 "GET",
                 path,
-                answering(self.list),
+                self.list,
                 f"List the event subscriptions{where} as in Camunda 7",
                 {200: EventSubscriptions},
                 parameters=_FILTERS + _PAGE,
                 aliases=spellings(path),
             ),
-            Route(
+            SecuredRoute(
                 "GET",
                 f"{path}/count",
-                answering(self.count),
+                self.count,
                 f"Count the event subscriptions{where} as in Camunda 7",
                 {200: EventSubscriptionCount},
                 parameters=_FILTERS,
@@ -94,13 +90,13 @@ class EventSubscriptionsApi:
         """Answer the one engine there is; clients ask before they have credentials."""
         return answer([{"name": ENGINE}], headers=_NO_CACHE)
 
-    async def list(self, request: web.Request) -> web.Response:
+    async def list(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer the subscriptions that the caller sees and that still wait (Camunda 7 REST, Get List)."""
-        principal = await self._principal(request)
+        _check_request(request)
         sought, page = read_signal_filter(request.query), read_page(request.query)
-        rows: list[Row] = []
+        found: list[WaitingSubscription] = []
         if _sees(principal) and sought is not None and not page.is_empty:
-            rows = await self._subscriptions.waiting(
+            found = await self._subscriptions.waiting(
                 sought,
                 tenants=principal.tenants,
                 order=page.order,
@@ -108,39 +104,38 @@ class EventSubscriptionsApi:
                 offset=page.first,
                 limit=page.most,
             )
-        return answer([_document(row) for row in rows], headers=_NO_CACHE)
+        return answer([_document(subscription) for subscription in found], headers=_NO_CACHE)
 
-    async def count(self, request: web.Request) -> web.Response:
+    async def count(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer how many subscriptions the list would hold if it had one page only."""
-        principal = await self._principal(request)
+        _check_request(request)
         sought = read_signal_filter(request.query)
         count = 0
         if _sees(principal) and sought is not None:
             count = await self._subscriptions.count_waiting(sought, tenants=principal.tenants)
         return answer({"count": count}, headers=_NO_CACHE)
 
-    async def _principal(self, request: web.Request) -> Principal:
-        principal = await caller(self._auth, request)
-        check_accept(request.headers.get(hdrs.ACCEPT))
-        if request.match_info.get("engine", ENGINE) != ENGINE:
-            raise unknown_engine()
-        return principal
+
+def _check_request(request: web.Request) -> None:
+    check_accept(request.headers.get(hdrs.ACCEPT))
+    if request.match_info.get("engine", ENGINE) != ENGINE:
+        raise unknown_engine()
 
 
 def _sees(principal: Principal) -> bool:
     return any(map(principal.may, _SEEING))
 
 
-def _document(row: Row) -> dict[str, Any]:
+def _document(subscription: WaitingSubscription) -> dict[str, Any]:
     return {
-        "id": str(row["id"]),
+        "id": str(subscription.id),
         "eventType": "signal",
-        "eventName": row["name"],
-        "executionId": row["execution_id"],
-        "processInstanceId": row["execution_id"],
+        "eventName": subscription.name,
+        "executionId": subscription.execution_id,
+        "processInstanceId": subscription.execution_id,
         "activityId": None,
-        "createdDate": _date(row["created_at"]),
-        "tenantId": row["tenant_id"],
+        "createdDate": _date(subscription.created_at),
+        "tenantId": subscription.tenant_id,
     }
 
 

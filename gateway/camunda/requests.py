@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from json import detect_encoding
 from typing import Any, NamedTuple
 
+from broker.conversions import boolean, convert, unstorable
+from broker.errors import UnconvertibleVariable
 from broker.jsontext import Infinite, read_first
 from broker.variables import Types, Variable, plain, typed
-from gateway.camunda.conversions import boolean, convert, unstorable
 from gateway.camunda.errors import (
     CamundaError,
     http_error,
     invalid_request,
     malformed,
     tenant_with_execution,
+    unconvertible,
     unknown_engine,
 )
 
@@ -38,8 +40,8 @@ class SignalRequest:
         payload: Each variable's plain value. Transient ones are checked and left out: they are not to be stored, and
             a signal is.
         types: What the payload does not say about its variables.
-        refusal: The answer if anybody would receive the signal: a variable that Camunda finds it cannot store. With
-            nobody to receive it the signal is accepted.
+        unstorable: The answer if the signal has a receiver: Camunda cannot store a variable. Without receivers the
+            signal is accepted.
     """
 
     name: str
@@ -49,7 +51,7 @@ class SignalRequest:
     business_key: str | None
     payload: dict[str, Any]
     types: Types
-    refusal: CamundaError | None
+    unstorable: CamundaError | None
 
     @property
     def variables(self) -> dict[str, Variable]:
@@ -100,31 +102,36 @@ def parse_signal(body: bytes, *, engine: str = "default") -> SignalRequest:
         raise invalid_request("No signal name given")
     if engine != "default":
         raise unknown_engine()
-    payload, types, refusal = _convert(entries)
+    payload, types, unstorable_error = _convert(entries)
     if execution_id is not None and (tenant_id is not None or without_tenant_id):
         raise tenant_with_execution()
-    return SignalRequest(name, execution_id, tenant_id, without_tenant_id, business_key, payload, types, refusal)
+    return SignalRequest(
+        name, execution_id, tenant_id, without_tenant_id, business_key, payload, types, unstorable_error
+    )
 
 
 def _convert(entries: dict[str, _Entry | None]) -> tuple[dict[str, Any], Types, CamundaError | None]:
     payload: dict[str, Any] = {}
     types: Types = {}
-    refusal = None
+    unstorable_error = None
     for name, entry in entries.items():
         if entry is None:
             raise invalid_request(f"The variable '{name}' must be an object with a value, not null")
         if entry.kind is None and not entry.info and entry.value.__class__ is not Infinite:
             payload[name] = entry.value
             continue
-        variable = convert(*entry)
+        try:
+            variable = convert(*entry)
+        except UnconvertibleVariable as error:
+            raise unconvertible(error) from error
         if "transient" not in variable["valueInfo"]:
             payload[name], note = plain(variable)
             if note is not None:
                 types[name] = note
         reason = unstorable(variable)
-        if reason is not None and refusal is None:
-            refusal = invalid_request(f"Cannot set variable '{name}': {reason}")
-    return payload, types, refusal
+        if reason is not None and unstorable_error is None:
+            unstorable_error = invalid_request(f"Cannot set variable '{name}': {reason}")
+    return payload, types, unstorable_error
 
 
 def _read(body: bytes) -> dict[str, Any]:

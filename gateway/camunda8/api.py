@@ -4,33 +4,30 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from broker.access import Permission, Principal
-from broker.errors import InvalidField
-from broker.settings import Settings
+from broker.access import Permission, Principal, require_permission
+from broker.jsonparts import raw_member
+from broker.operations.intake import Intake
+from broker.operations.recipients import choose_recipients
 from broker.signals import Source, Throw
-from gateway.auth import Authenticator, demand
-from gateway.bodies import dump, parse, raw_member, read_json
-from gateway.camunda8.problems import problem
+from gateway.answers import answer
+from gateway.bodies import parse, read_json
 from gateway.camunda8.schemas import DEFAULT_TENANT, SignalBroadcast, SignalBroadcastResult
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
-from gateway.http_errors import BadRequest, Forbidden, HttpError
-from gateway.intake import Intake, address
-from gateway.routes import Route
+from gateway.http_errors import BadRequest, Forbidden
+from gateway.routes import Route, SecuredRoute
 
 
 class Camunda8Api:
     """Answers Camunda 8's clients."""
 
-    def __init__(self, intake: Intake, auth: Authenticator, settings: Settings) -> None:
+    def __init__(self, intake: Intake) -> None:
         self._intake = intake
-        self._auth = auth
-        self._settings = settings
 
     @property
     def routes(self) -> list[Route]:
-        """What this dialect answers."""
+        """The routes of this dialect."""
         return [
-            Route(
+            SecuredRoute(
                 "POST",
                 "/v2/signals/broadcast",
                 self.broadcast,
@@ -39,45 +36,36 @@ class Camunda8Api:
                 SignalBroadcast,
                 THROW_HEADERS,
                 throws=Source.CAMUNDA,
+                permissions=(Permission.THROW,),
             )
         ]
 
-    async def broadcast(self, request: web.Request) -> web.Response:
-        """Answer 200 once the signal is safe; it reaches exactly one tenant (Camunda 8 REST, Broadcast signal)."""
-        try:
-            return await self._broadcast(request)
-        except HttpError as refusal:
-            return problem(refusal, request.path)
-        except InvalidField as error:
-            return problem(BadRequest(f"{error.pointer.removeprefix('/')} {error.detail}"), request.path)
-
-    async def _broadcast(self, request: web.Request) -> web.Response:
-        principal = await self._auth.principal(request)
-        body = await read_json(request, self._settings.max_body_bytes)
+    async def broadcast(self, request: web.Request, principal: Principal) -> web.Response:
+        """Answer 200 once the signal is safe; it is for exactly one tenant (Camunda 8 REST, Broadcast signal)."""
+        body = await read_json(request)
         wanted = parse(SignalBroadcast, body)
         if wanted.signal_name is None:
             raise BadRequest("No signalName provided.")
-        demand(principal, Permission.THROW, wanted.signal_name)
+        require_permission(principal, Permission.THROW, wanted.signal_name)
         tenant_id = None if wanted.tenant_id == DEFAULT_TENANT else wanted.tenant_id
-        _demand_assignment(principal, tenant_id)
-        to = address(principal, tenant_id=tenant_id, without_tenant_id=tenant_id is None)
+        _require_assignment(principal, tenant_id)
+        recipients = choose_recipients(principal, tenant_id=tenant_id, without_tenant_id=tenant_id is None)
         accepted = await self._intake.accept(
             Throw(
                 name=wanted.signal_name,
                 payload=b"{}" if wanted.variables is None else raw_member(body, "variables") or b"{}",
-                scope=to.scope,
-                tenant_id=to.tenant_id,
+                scope=recipients.scope,
+                tenant_id=recipients.tenant_id,
                 source=Source.CAMUNDA,
                 token_id=principal.token_id,
                 traceparent=read_traceparent(request),
             ),
             key=read_key(request, principal, body),
         )
-        answer = SignalBroadcastResult(signal_key=str(accepted.signal.id), tenant_id=tenant_id or DEFAULT_TENANT)
-        return web.Response(body=dump(answer), content_type="application/json")
+        return answer(SignalBroadcastResult(signal_key=str(accepted.signal.id), tenant_id=tenant_id or DEFAULT_TENANT))
 
 
-def _demand_assignment(principal: Principal, tenant_id: str | None) -> None:
+def _require_assignment(principal: Principal, tenant_id: str | None) -> None:
     if not principal.sees(tenant_id):
         raise Forbidden(
             f"Expected to broadcast signal for tenant '{tenant_id}', but user is not assigned to this tenant."

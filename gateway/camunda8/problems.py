@@ -9,28 +9,27 @@ from gateway.dialects import Dialect
 from gateway.http_errors import HttpError
 
 _TITLES = {400: "INVALID_ARGUMENT", 503: "RESOURCE_EXHAUSTED"}
-"""Where Camunda 8 does not take the name of the HTTP status."""
+"""The statuses to which Camunda 8 gives other names than HTTP does."""
 
 
-def problem(refusal: HttpError, instance: str | None = None) -> web.Response:
-    """Return *refusal* as Camunda 8 answers it; *instance* is the path that was called."""
+def answer_problem(error: HttpError, request: web.Request) -> web.Response:
+    """Answer *error* as Camunda 8 does."""
     document = {
         "type": "about:blank",
-        "title": _TITLES.get(refusal.status, refusal.status.name),
-        "status": refusal.status.value,
-        "detail": refusal.detail,
+        "title": _TITLES.get(error.status, error.status.name),
+        "status": error.status.value,
+        "detail": error.detail,
+        "instance": request.path,
     }
-    if instance is not None:
-        document["instance"] = instance
     return web.json_response(
-        document, status=refusal.status, headers=refusal.headers, content_type="application/problem+json"
+        document, status=error.status, headers=error.headers, content_type="application/problem+json"
     )
 
 
 CAMUNDA8 = Dialect(
     name="camunda8",
     prefixes=("/v2",),
-    refuse=problem,
+    answer_error=answer_problem,
     error=ProblemDetail,
     error_type="application/problem+json",
 )

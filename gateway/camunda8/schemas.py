@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from gateway.schemas import Id, Schema
+from broker.schemas import Id, Schema
 
 DEFAULT_TENANT = "<default>"
 """What Camunda 8 calls it where nothing has a tenant; here that is to be untenanted."""

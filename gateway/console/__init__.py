@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from gateway.pages import Page
-from gateway.routes import Route
+from gateway.routes import OpenRoute, Route
 
 
 class ConsoleApi:
@@ -17,7 +17,7 @@ class ConsoleApi:
     @property
     def routes(self) -> list[Route]:
         """What this part answers."""
-        return [Route("GET", "/console", self.console, "Open the console", {200: "text/html"}, secured=False)]
+        return [OpenRoute("GET", "/console", self.console, "Open the console", {200: "text/html"})]
 
     async def console(self, _request: web.Request) -> web.Response:
         """Answer a page for operators."""

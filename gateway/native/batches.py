@@ -9,33 +9,31 @@ from aiohttp import web
 
 from broker import metrics
 from broker.access import Permission, Principal
+from broker.jsonparts import raw_elements, raw_member
 from broker.jsontext import encode
-from broker.settings import Settings
+from broker.operations.intake import Intake
+from broker.operations.throws import throw_item
+from broker.schemas.signals import BatchRequest, BatchSchema
 from broker.signals import Source
-from gateway.auth import Authenticator, demand
-from gateway.bodies import parse, raw_elements, raw_member, read_json, validate
+from gateway.answers import answer
+from gateway.bodies import parse, read_json
 from gateway.dialects import to_http_error
-from gateway.headers import THROW_HEADERS, make_key, read_key, read_traceparent
-from gateway.intake import Accepted, Intake
-from gateway.native.throws import admitting, read_throw
-from gateway.problems import render_problem
-from gateway.routes import Route
-from gateway.schemas.signals import BatchItem, BatchRequest, BatchSchema
+from gateway.headers import THROW_HEADERS, read_key, read_traceparent
+from gateway.native.problems import render_problem
+from gateway.routes import Route, SecuredRoute
 
 
 class BatchesApi:
     """Throws signals by the hundreds: they are numbered in a few round trips and published in one pipeline."""
 
-    def __init__(self, intake: Intake, auth: Authenticator, settings: Settings) -> None:
+    def __init__(self, intake: Intake) -> None:
         self._intake = intake
-        self._auth = auth
-        self._settings = settings
 
     @property
     def routes(self) -> list[Route]:
-        """What this part of the API answers."""
+        """The routes of this part of the API."""
         return [
-            Route(
+            SecuredRoute(
                 "POST",
                 "/v1/signals/batch",
                 self.throw,
@@ -43,18 +41,17 @@ class BatchesApi:
                 {200: BatchSchema},
                 BatchRequest,
                 THROW_HEADERS,
+                permissions=(Permission.THROW,),
             )
         ]
 
-    async def throw(self, request: web.Request) -> web.Response:
+    async def throw(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer 200 once each signal is safe or refused. Their ids ascend in the order of the batch.
 
-        With an `Idempotency-Key`, each place in the batch is remembered with what stood there: sent again, only what
-        was not accepted before becomes a signal.
+        With an `Idempotency-Key`, each signal's position in the batch is part of its key: if the batch is sent again,
+        only those signals that were not accepted before are thrown.
         """
-        principal = await self._auth.principal(request)
-        demand(principal, Permission.THROW)
-        body = await read_json(request, self._settings.max_body_bytes)
+        body = await read_json(request)
         items = parse(BatchRequest, body).signals
         raw = raw_elements(raw_member(body, "signals") or b"[]")
         key, traceparent = read_key(request, principal, b""), read_traceparent(request)
@@ -71,31 +68,4 @@ class BatchesApi:
 
         pairs = enumerate(zip(items, raw, strict=True))
         results = await asyncio.gather(*(throw(position, item, text) for position, (item, text) in pairs))
-        return web.Response(body=encode({"results": results}), content_type="application/json")
-
-
-async def throw_item(
-    intake: Intake,
-    principal: Principal,
-    item: object,
-    body: bytes,
-    *,
-    key: str | None = None,
-    traceparent: str | None = None,
-) -> Accepted:
-    """Throw one *item* of a batch, JSON as Python has it, read from the text *body*.
-
-    *key* is its idempotency key, unless it has one of its own.
-
-    Raises:
-        BadRequest, InvalidField, Forbidden: It is wrong, or *principal* may not throw it.
-        Conflicting, StoreUnavailable, TransportError: As for `Intake.accept`.
-    """
-    wanted = validate(BatchItem, item)
-    throw = read_throw(principal, wanted, body, traceparent)
-    own = wanted.idempotency_key or key
-    return await intake.accept(
-        throw,
-        key=None if own is None else make_key(own, principal, b"batch\0" + body),
-        admit=admitting(principal),
-    )
+        return answer(encode({"results": results}))

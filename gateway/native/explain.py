@@ -1,4 +1,4 @@
-"""``/v1/signals/explain``: who would get a signal, who would not, and why."""
+"""``/v1/signals/explain``: which subscriptions a signal would match, which not, and why."""
 
 from __future__ import annotations
 
@@ -7,34 +7,32 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from broker.access import Permission
-from broker.settings import Settings
+from broker.access import Permission, Principal
+from broker.numbers import MAX_ID
+from broker.operations.throws import read_throw
+from broker.schemas.signals import Explanation, ExplanationPage, SignalRequest
 from broker.signals import Signal
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import Subscription
-from gateway.auth import Authenticator, demand
-from gateway.bodies import dump, parse, read_json
-from gateway.native.throws import read_throw
-from gateway.queries import AFTER_ID, LIMIT, MAX_ID, MAX_LIMIT, integer
-from gateway.routes import Parameter, Route
-from gateway.schemas.signals import Explanation, ExplanationPage, SignalRequest
+from gateway.answers import answer
+from gateway.bodies import parse, read_json
+from gateway.native.queries import AFTER_ID, LIMIT, MAX_LIMIT, integer
+from gateway.routes import Parameter, Route, SecuredRoute
 
 _LIMIT = Parameter(LIMIT.name, LIMIT.meaning, {**LIMIT.schema, "default": MAX_LIMIT})
 
 
 class ExplainApi:
-    """Asks every subscription that the caller sees, as the recorder would, and throws nothing."""
+    """Matches a signal with every subscription that the caller sees, as the recorder would, and throws nothing."""
 
-    def __init__(self, subscriptions: SubscriptionStore, auth: Authenticator, settings: Settings) -> None:
+    def __init__(self, subscriptions: SubscriptionStore) -> None:
         self._subscriptions = subscriptions
-        self._auth = auth
-        self._settings = settings
 
     @property
     def routes(self) -> list[Route]:
-        """What this part of the API answers."""
+        """The routes of this part of the API."""
         return [
-            Route(
+            SecuredRoute(
                 "POST",
                 "/v1/signals/explain",
                 self.explain,
@@ -42,18 +40,17 @@ class ExplainApi:
                 {200: ExplanationPage},
                 SignalRequest,
                 (AFTER_ID, _LIMIT),
+                permissions=(Permission.SUBSCRIPTIONS, Permission.THROW),
             )
         ]
 
-    async def explain(self, request: web.Request) -> web.Response:
-        """Answer, for the subscriptions that the caller sees, whether the signal would be theirs. Nothing is thrown.
+    async def explain(self, request: web.Request, principal: Principal) -> web.Response:
+        """Answer whether the signal would match each subscription that the caller sees. Nothing is thrown.
 
-        With `afterId` = a subscription's id - 1 and `limit` = 1 it is about that subscription.
+        To ask about one subscription only, set `afterId` to its id - 1 and `limit` to 1.
         """
-        principal = await self._auth.principal(request)
-        demand(principal, Permission.SUBSCRIPTIONS)
         after_id, size = integer(request, "afterId", 0), integer(request, "limit", MAX_LIMIT, least=1, most=MAX_LIMIT)
-        body = await read_json(request, self._settings.max_body_bytes)
+        body = await read_json(request)
         throw = read_throw(principal, parse(SignalRequest, body), body)
         signal = Signal(id=MAX_ID, created_at=datetime.now(UTC), throw=throw)
         signal.check_moments()
@@ -61,9 +58,8 @@ class ExplainApi:
         matches = []
         for subscription in page:
             matches.append(_explanation(subscription, signal))
-            await asyncio.sleep(0)  # a filter may take long, and others are waiting
-        answer = ExplanationPage(matches=matches, next=str(page[-1].id) if len(page) == size else None)
-        return web.Response(body=dump(answer), content_type="application/json")
+            await asyncio.sleep(0)  # a filter may take long, and other requests wait
+        return answer(ExplanationPage(matches=matches, next=str(page[-1].id) if len(page) == size else None))
 
 
 def _explanation(subscription: Subscription, signal: Signal) -> Explanation:

@@ -1,93 +1,56 @@
-"""``/v1/subscriptions/{id}/replay``: recorded signals delivered to a subscription that did not get them."""
+"""``/v1/subscriptions/{id}/replay``: delivering recorded signals to a subscription that was not owed them."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
-from broker.access import Permission
-from broker.audit import AuditType
-from broker.names import is_pattern
-from broker.settings import Settings
-from broker.store.administration.audit import AuditStore
-from broker.store.deliveries.replays import ReplayStore
+from broker.access import Permission, Principal, require_permission
+from broker.numbers import read_whole
+from broker.operations.replays import Replayer
+from broker.schemas import BulkResult
+from broker.schemas.subscriptions import ReplayRequest
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Subscription
-from gateway.auth import Authenticator, demand
-from gateway.bodies import dump, parse, read_json
-from gateway.http_errors import Conflicting
-from gateway.native.bulk import bulk_snapshot, do_some, not_next, read_after, read_signal_filter
+from gateway.answers import answer
+from gateway.bodies import read_document
+from gateway.native.bulk import not_next, read_after, run_within_limits
 from gateway.native.subscriptions import visible_subscription
-from gateway.queries import MAX_ID
-from gateway.routes import Route
-from gateway.schemas import BulkResult
-from gateway.schemas.subscriptions import ReplayRequest
+from gateway.routes import Route, SecuredRoute
 
 
 class ReplaysApi:
     """Replays signals."""
 
-    def __init__(
-        self,
-        subscriptions: SubscriptionStore,
-        replays: ReplayStore,
-        audit: AuditStore,
-        auth: Authenticator,
-        settings: Settings,
-    ) -> None:
+    def __init__(self, subscriptions: SubscriptionStore, replayer: Replayer) -> None:
         self._subscriptions = subscriptions
-        self._replays = replays
-        self._audit = audit
-        self._auth = auth
-        self._settings = settings
+        self._replayer = replayer
 
     @property
     def routes(self) -> list[Route]:
-        """What this part of the API answers."""
+        """The routes of this part of the API."""
         return [
-            Route(
+            SecuredRoute(
                 "POST",
                 "/v1/subscriptions/{id}/replay",
                 self.replay,
                 "Replay signals",
                 {200: BulkResult},
                 ReplayRequest,
+                permissions=(Permission.SUBSCRIPTIONS, Permission.READ),
             )
         ]
 
-    async def replay(self, request: web.Request) -> web.Response:
+    async def replay(self, request: web.Request, principal: Principal) -> web.Response:
         """Owe a subscription the recorded signals that match it and that it is not owed, and answer how many they are.
 
-        The oldest go first. Repeating it owes nothing twice. One request looks at 100,000 signals at most; where to go
-        on is in the answer. What the caller may not read is not replayed.
+        The oldest go first. Repeating it owes nothing twice. Only signals that the caller may read are replayed. One
+        request looks at 100,000 signals at most; the answer says where the next request goes on.
         """
-        principal, subscription = await visible_subscription(request, self._auth, self._subscriptions)
-        demand(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
-        demand(principal, Permission.READ)
-        wanted = parse(ReplayRequest, await read_json(request, self._settings.max_body_bytes) or b"{}")
-        if wanted.name is not None and not is_pattern(wanted.name):
-            demand(principal, Permission.READ, wanted.name)
-        sought = read_signal_filter(wanted, principal)
+        subscription = await visible_subscription(request, principal, self._subscriptions)
+        require_permission(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
+        wanted = await read_document(request, ReplayRequest, optional=True)
         last, pace = read_after(wanted)
-        after_id = _read_id(last or "0")
-        demand_receiving(subscription)
-        if not wanted.dry_run:
-            await self._audit.note(principal, AuditType.SIGNALS_REPLAYED, subscription.id, after=bulk_snapshot(wanted))
-        chunks = self._replays.replay(subscription.id, sought, pace, after_id=after_id, dry_run=wanted.dry_run)
-        return web.Response(body=dump(await do_some(chunks, pace)), content_type="application/json")
-
-
-def demand_receiving(subscription: Subscription) -> None:
-    """Let *subscription* pass if signals can be replayed to it.
-
-    Raises:
-        Conflicting: It gets none any more.
-    """
-    if not subscription.receives:
-        why = "is disabled; resume it first" if subscription.disabled_because else "was consumed already"
-        raise Conflicting(f"Nothing is replayed: the subscription {why}.")
-
-
-def _read_id(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) and int(text) <= MAX_ID):
-        raise not_next()
-    return int(text)
+        after_id = read_whole(last or "0")
+        if after_id is None:
+            raise not_next()
+        chunks = await self._replayer.replay(subscription, wanted, pace, by=principal, after_id=after_id)
+        return answer(await run_within_limits(chunks, pace))

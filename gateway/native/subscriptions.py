@@ -6,107 +6,124 @@ from datetime import timedelta
 
 from aiohttp import web
 
-from broker.access import Permission, Principal
+from broker.access import Permission, Principal, require_permission, require_tenant
+from broker.deliveries import DeliveryState
 from broker.egress import Guard
-from broker.secrets import SecretBox, make_secret
-from broker.settings import Settings
-from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Subscription
-from gateway.auth import Authenticator, demand, demand_tenant
-from gateway.bodies import dump, parse, read_json
-from gateway.http_errors import Conflicting, NotFound
-from gateway.native.answers import render_subscription
-from gateway.native.requests import changed_spec, read_spec
-from gateway.queries import AFTER_ID, EXECUTION_ID, LIMIT, NAME, TENANT_ID, integer, limit, path_id, text
-from gateway.routes import Route
-from gateway.schemas.subscriptions import (
+from broker.operations.answers import render_subscription
+from broker.operations.requests import changed_spec, read_spec
+from broker.operations.subscriptions import create_subscription
+from broker.schemas.subscriptions import (
+    BacklogSchema,
+    ResumptionRequest,
     RotationRequest,
     SubscriptionChanges,
     SubscriptionPage,
     SubscriptionRequest,
     SubscriptionSchema,
 )
+from broker.secrets import SecretBox, make_secret
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.pausing import PausingStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.subscriptions import Subscription
+from gateway.answers import answer, created
+from gateway.bodies import read_document
+from gateway.http_errors import Conflicting, NotFound
+from gateway.native.queries import AFTER_ID, EXECUTION_ID, LIMIT, NAME, TENANT_ID, integer, limit, text
+from gateway.paths import path_id
+from gateway.routes import Route, SecuredRoute
 
 
 class SubscriptionsApi:
-    """Creates, lists, changes and deletes subscriptions."""
+    """Creates, lists, shows, changes, pauses, resumes and deletes subscriptions."""
 
     def __init__(
         self,
         subscriptions: SubscriptionStore,
+        pausing: PausingStore,
+        deliveries: DeliveryStore,
         secrets: SecretBox,
         guard: Guard,
-        auth: Authenticator,
-        settings: Settings,
     ) -> None:
         self._subscriptions = subscriptions
+        self._pausing = pausing
+        self._deliveries = deliveries
         self._secrets = secrets
         self._guard = guard
-        self._auth = auth
-        self._settings = settings
 
     @property
     def routes(self) -> list[Route]:
-        """What this part of the API answers."""
-        one = "/v1/subscriptions/{id}"
+        """The routes of this part of the API."""
+        every, one = "/v1/subscriptions", "/v1/subscriptions/{id}"
+        needed = (Permission.SUBSCRIPTIONS,)
         return [
-            Route(
+            SecuredRoute(
                 "POST",
-                "/v1/subscriptions",
+                every,
                 self.create,
                 "Create a subscription",
                 {201: SubscriptionSchema},
                 SubscriptionRequest,
+                permissions=needed,
             ),
-            Route(
+            SecuredRoute(
                 "GET",
-                "/v1/subscriptions",
+                every,
                 self.list,
                 "List subscriptions",
                 {200: SubscriptionPage},
                 parameters=(NAME, TENANT_ID, EXECUTION_ID, AFTER_ID, LIMIT),
+                permissions=needed,
             ),
-            Route(
+            SecuredRoute("GET", one, self.get, "Show a subscription", {200: SubscriptionSchema}, permissions=needed),
+            SecuredRoute(
                 "PATCH",
                 one,
                 self.change,
                 "Change a subscription",
                 {200: SubscriptionSchema},
                 SubscriptionChanges,
+                permissions=needed,
             ),
-            Route("DELETE", one, self.delete, "Delete a subscription", {204: None}),
-            Route(
+            SecuredRoute("DELETE", one, self.delete, "Delete a subscription", {204: None}, permissions=needed),
+            SecuredRoute(
+                "POST",
+                f"{one}/pause",
+                self.pause,
+                "Pause a subscription",
+                {200: SubscriptionSchema},
+                permissions=needed,
+            ),
+            SecuredRoute(
+                "POST",
+                f"{one}/resume",
+                self.resume,
+                "Resume a subscription",
+                {200: SubscriptionSchema},
+                ResumptionRequest,
+                permissions=needed,
+            ),
+            SecuredRoute(
                 "POST",
                 f"{one}/rotate-secret",
                 self.rotate_secret,
                 "Rotate a subscription's secret",
                 {200: SubscriptionSchema},
                 RotationRequest,
+                permissions=needed,
             ),
         ]
 
-    async def create(self, request: web.Request) -> web.Response:
-        """Answer 201; every signal that is thrown after this answer and matches will be delivered."""
-        principal = await self._auth.principal(request)
-        wanted = parse(SubscriptionRequest, await read_json(request, self._settings.max_body_bytes))
-        spec = read_spec(wanted, self._guard)
-        demand(principal, Permission.SUBSCRIPTIONS, spec.name)
-        demand_tenant(principal, spec.tenant_id)
-        secret = make_secret() if spec.has_webhook else None
-        subscription = await self._subscriptions.create(
-            spec, secret=None if secret is None else self._secrets.seal(secret)
-        )
-        return web.Response(
-            body=dump(render_subscription(subscription, secret)),
-            status=201,
-            headers={"Location": f"/v1/subscriptions/{subscription.id}"},
-            content_type="application/json",
-        )
+    async def create(self, request: web.Request, principal: Principal) -> web.Response:
+        """Answer 201; every matching signal that is thrown after this answer will be delivered."""
+        spec = read_spec(await read_document(request, SubscriptionRequest), self._guard)
+        require_permission(principal, Permission.SUBSCRIPTIONS, spec.name)
+        require_tenant(principal, spec.tenant_id)
+        subscription, secret = await create_subscription(self._subscriptions, spec, seal=self._secrets.seal)
+        return created(render_subscription(subscription, secret), f"/v1/subscriptions/{subscription.id}")
 
-    async def list(self, request: web.Request) -> web.Response:
+    async def list(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer a page of the subscriptions that the caller sees."""
-        principal = await self._auth.principal(request)
-        demand(principal, Permission.SUBSCRIPTIONS)
         size = limit(request)
         page = await self._subscriptions.page(
             after_id=integer(request, "afterId", 0),
@@ -116,20 +133,24 @@ class SubscriptionsApi:
             execution_id=text(request, "executionId"),
             tenants=principal.tenants,
         )
-        answer = SubscriptionPage(
-            items=[render_subscription(subscription) for subscription in page],
-            next=str(page[-1].id) if len(page) == size else None,
+        return answer(
+            SubscriptionPage(
+                items=[render_subscription(subscription) for subscription in page],
+                next=str(page[-1].id) if len(page) == size else None,
+            )
         )
-        return web.Response(body=dump(answer), content_type="application/json")
 
-    async def change(self, request: web.Request) -> web.Response:
+    async def get(self, request: web.Request, principal: Principal) -> web.Response:
+        """Answer one subscription, with its backlog and its circuit."""
+        return await self._show(await visible_subscription(request, principal, self._subscriptions))
+
+    async def change(self, request: web.Request, principal: Principal) -> web.Response:
         """Change what the body mentions, from the next attempt on, and for the filter from the next signal on.
 
-        A webhook that takes the place of a queue has its signing secret in this answer only.
+        If a webhook replaces a queue, this answer alone shows its new signing secret.
         """
-        principal, subscription = await visible_subscription(request, self._auth, self._subscriptions)
-        demand(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
-        wanted = parse(SubscriptionChanges, await read_json(request, self._settings.max_body_bytes))
+        subscription = await self._managed(request, principal)
+        wanted = await read_document(request, SubscriptionChanges)
         secret = make_secret()
         changed = await self._subscriptions.change(
             subscription.id,
@@ -138,46 +159,74 @@ class SubscriptionsApi:
             by=principal,
         )
         if changed is None:
-            raise NotFound(f"There is no subscription {subscription.id}.")
+            raise _missing(subscription.id)
         after, has_secret = changed
-        answer = render_subscription(after, secret if has_secret else None)
-        return web.Response(body=dump(answer), content_type="application/json")
+        return answer(render_subscription(after, secret if has_secret else None))
 
-    async def delete(self, request: web.Request) -> web.Response:
-        """Delete a subscription; what it is still owed is cancelled."""
-        principal, subscription = await visible_subscription(request, self._auth, self._subscriptions)
-        demand(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
+    async def delete(self, request: web.Request, principal: Principal) -> web.Response:
+        """Delete a subscription; the deliveries that it is still owed are cancelled."""
+        subscription = await self._managed(request, principal)
         await self._subscriptions.delete(subscription.id)
         return web.Response(status=204)
 
-    async def rotate_secret(self, request: web.Request) -> web.Response:
-        """Answer the subscription with a new secret; the one before it signs, too, until the grace is over."""
-        principal, subscription = await visible_subscription(request, self._auth, self._subscriptions)
-        demand(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
-        wanted = parse(RotationRequest, await read_json(request, self._settings.max_body_bytes) or b"{}")
+    async def pause(self, request: web.Request, principal: Principal) -> web.Response:
+        """Let a subscription's deliveries wait from now on; none is dropped."""
+        subscription = await self._managed(request, principal)
+        return await self._show(await self._pausing.pause(subscription.id))
+
+    async def resume(self, request: web.Request, principal: Principal) -> web.Response:
+        """Let a paused or disabled subscription get its deliveries again; the waiting ones are spread over time."""
+        subscription = await self._managed(request, principal)
+        wanted = await read_document(request, ResumptionRequest, optional=True)
+        return await self._show(await self._pausing.resume(subscription.id, per_second=wanted.per_second))
+
+    async def rotate_secret(self, request: web.Request, principal: Principal) -> web.Response:
+        """Answer the subscription with a new secret; the previous one also signs until the grace period is over."""
+        subscription = await self._managed(request, principal)
+        wanted = await read_document(request, RotationRequest, optional=True)
         if not subscription.spec.has_webhook:
-            raise Conflicting("The subscription delivers to no webhook: nothing of it is signed.")
+            raise Conflicting("The subscription has no webhook, so that none of its deliveries is signed.")
         secret = make_secret()
         rotated = await self._subscriptions.rotate_secret(
             subscription.id, self._secrets.seal(secret), grace=timedelta(seconds=wanted.grace_seconds)
         )
         if rotated is None:
-            raise NotFound(f"There is no subscription {subscription.id}.")
-        return web.Response(body=dump(render_subscription(rotated, secret)), content_type="application/json")
+            raise _missing(subscription.id)
+        return answer(render_subscription(rotated, secret))
+
+    async def _managed(self, request: web.Request, principal: Principal) -> Subscription:
+        subscription = await visible_subscription(request, principal, self._subscriptions)
+        require_permission(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
+        return subscription
+
+    async def _show(self, subscription: Subscription | None) -> web.Response:
+        backlog = None if subscription is None else await self._pausing.backlog(subscription.id)
+        if subscription is None or backlog is None:
+            raise NotFound("The subscription was deleted just now.")
+        ledger = await self._deliveries.ledger(subscription.id)
+        return answer(
+            render_subscription(
+                subscription,
+                backlog=BacklogSchema(parked=ledger.states[DeliveryState.PARKED], oldest=backlog.oldest),
+                circuit=backlog.circuit,
+            )
+        )
 
 
 async def visible_subscription(
-    request: web.Request, auth: Authenticator, subscriptions: SubscriptionStore
-) -> tuple[Principal, Subscription]:
-    """Return who is calling, and the subscription in the path, if they may see it.
+    request: web.Request, principal: Principal, subscriptions: SubscriptionStore
+) -> Subscription:
+    """Return the subscription in the path, if *principal* may see it.
 
     Raises:
-        NotFound: They may not, or there is none.
+        NotFound: It may not, or there is none.
     """
-    principal = await auth.principal(request)
-    demand(principal, Permission.SUBSCRIPTIONS)
     subscription_id = path_id(request, "subscription")
     subscription = await subscriptions.get(subscription_id)
     if subscription is None or not principal.sees(subscription.spec.tenant_id):
-        raise NotFound(f"There is no subscription {subscription_id}.")
-    return principal, subscription
+        raise _missing(subscription_id)
+    return subscription
+
+
+def _missing(subscription_id: int) -> NotFound:
+    return NotFound(f"There is no subscription {subscription_id}.")

@@ -1,39 +1,10 @@
-"""Signal endpoints, their tokens and signals as this dialect answers them; the command line prints the same."""
+"""Signals of endpoints, as this dialect answers them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from broker.endpoints import Endpoint, EndpointSignal, EndpointToken
+from broker.endpoints import EndpointSignal
 from broker.jsontext import encode
 from broker.signals import Source
-from gateway.unleash.schemas import EndpointSchema, EndpointTokenSchema
-
-
-def render_endpoint(endpoint: Endpoint, tokens: Sequence[EndpointToken], url: str | None = None) -> EndpointSchema:
-    """Return *endpoint* with those of *tokens* that are its own, and with its URL where that is to be shown."""
-    return EndpointSchema(
-        id=endpoint.id,
-        name=endpoint.name,
-        enabled=endpoint.enabled,
-        description=endpoint.description,
-        created_at=endpoint.created_at,
-        created_by_user_id=endpoint.created_by_user_id or 0,
-        url=url,
-        tokens=[render_token(token) for token in tokens if token.endpoint_id == endpoint.id],
-    )
-
-
-def render_token(token: EndpointToken, value: str | None = None) -> EndpointTokenSchema:
-    """Return *token*, with its value where that is to be shown."""
-    return EndpointTokenSchema(
-        id=token.id,
-        name=token.name,
-        signal_endpoint_id=token.endpoint_id,
-        created_at=token.created_at,
-        created_by_user_id=token.created_by_user_id or 0,
-        token=value,
-    )
 
 
 def endpoint_signal(signal: EndpointSignal) -> bytes:

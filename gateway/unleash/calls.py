@@ -10,15 +10,17 @@ from broker.access import Caller
 from broker.endpoints import Endpoint, check_endpoint_name
 from broker.errors import InvalidField
 from broker.jsontext import encode
+from broker.operations.intake import Accepted, Intake
 from broker.settings import Settings
 from broker.signals import Source, Throw
 from broker.store.administration.tokens import AccessCache
+from gateway.answers import answer
 from gateway.auth import Authenticator
 from gateway.dialects import to_http_error
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
 from gateway.http_errors import NotFound, Unauthenticated
-from gateway.intake import Accepted, Intake
-from gateway.routes import Route
+from gateway.openapi import ENDPOINT_TOKEN
+from gateway.routes import OpenRoute, Route
 from gateway.unleash.allowances import Allowances
 from gateway.unleash.errors import UnknownCaller
 from gateway.unleash.payloads import read_payload
@@ -37,9 +39,9 @@ class CallsApi:
 
     @property
     def routes(self) -> list[Route]:
-        """What this part of the dialect answers."""
+        """The routes of this part of the dialect."""
         return [
-            Route(
+            OpenRoute(
                 "POST",
                 "/api/signal-endpoint/{name}",
                 self.call,
@@ -47,6 +49,7 @@ class CallsApi:
                 {200: CalledSignals},
                 parameters=THROW_HEADERS,
                 throws=Source.SIGNAL_ENDPOINT,
+                credentials=ENDPOINT_TOKEN,
             )
         ]
 
@@ -115,4 +118,4 @@ def _answer(accepted: Accepted) -> web.Response:
     )
     body = b'{"signals":[%b,"payload":%b}]}' % (document[:-1], throw.payload)
     headers = {"Idempotency-Replayed": "true"} if accepted.replayed else {}
-    return web.Response(body=body, content_type="application/json", headers=headers)
+    return answer(body, headers=headers)

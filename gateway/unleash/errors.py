@@ -1,11 +1,15 @@
-"""Errors of the Unleash dialect: ``{"id", "name", "message", "details"}``."""
+"""The Unleash dialect: its callers, and its errors (``{"id", "name", "message", "details"}``)."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
+from broker.access import Permission, Principal
+from gateway import dialects
+from gateway.auth import Authenticator
 from gateway.dialects import Dialect
 from gateway.http_errors import BadRequest, HttpError, NotFound, Unauthenticated
 from gateway.unleash.schemas import UnleashError
@@ -25,7 +29,7 @@ _NAMES = {
 
 
 class UnknownCaller(Unauthenticated):
-    """Raised when there are credentials, but nobody knows them."""
+    """Raised when the credentials are not valid."""
 
     name = "UnauthorizedError"
 
@@ -36,8 +40,23 @@ class LimitExceeded(BadRequest):
     name = "ExceedsLimitError"
 
 
-def refuse(error: HttpError) -> web.Response:
-    """Return *refusal* in Unleash's form; an unknown method is a path that is not there, as in the original."""
+async def authorize(auth: Authenticator, request: web.Request, permissions: Collection[Permission]) -> Principal:
+    """Return the principal that sent *request* and has *permissions*.
+
+    Raises:
+        Unauthenticated: There are no credentials, or (in the original's words) they are not valid.
+        PermissionDenied: A permission is missing.
+    """
+    try:
+        return await dialects.authorize(auth, request, permissions)
+    except Unauthenticated as error:
+        if hdrs.AUTHORIZATION in request.headers:
+            raise UnknownCaller("You must log in to use Unleash.", headers=error.headers) from None
+        raise
+
+
+def answer_error(error: HttpError, _request: web.Request) -> web.Response:
+    """Answer *error* in Unleash's form; an unknown method is answered like an unknown path, as in the original."""
     if error.status == 405:
         error = NotFound("There is nothing here for this method.")
     details = [{"message": error.detail, "path": error.pointer.lstrip("/?")} for error in error.errors]
@@ -50,4 +69,6 @@ def refuse(error: HttpError) -> web.Response:
     return web.json_response(document, status=error.status, headers=error.headers)
 
 
-UNLEASH = Dialect(name="unleash", prefixes=("/api",), refuse=refuse, error=UnleashError)
+UNLEASH = Dialect(
+    name="unleash", prefixes=("/api",), answer_error=answer_error, error=UnleashError, authorize=authorize
+)

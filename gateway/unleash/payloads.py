@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 
 from broker.errors import InvalidField
 from broker.jsontext import encode, read
-from gateway.dialects import read_body
+from gateway.bodies import read_body
 from gateway.encodings import ENCODINGS
 from gateway.http_errors import BadRequest, TooLarge, UnsupportedMediaType
 from gateway.unleash.forms import parse_form

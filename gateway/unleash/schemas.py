@@ -3,64 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import Field
 
-from gateway.schemas import Schema, Text
-
-T = TypeVar("T")
-
-Sometimes = Annotated[
-    T | SkipJsonSchema[None],
-    Field(exclude_if=lambda value: value is None, json_schema_extra=lambda schema: schema.pop("default", None)),
-]
-"""A member that is left out of the answers that it does not belong to; it is never null."""
-
-
-class Lenient(Schema):
-    """A request document that, as in the original, may hold further members."""
-
-    model_config = ConfigDict(extra="ignore")
-
-
-class EndpointRequest(Lenient):
-    """A signal endpoint to create or replace."""
-
-    name: str
-    enabled: bool = True
-    description: Annotated[Text, Field(max_length=1000)] | None = None
-
-
-class EndpointTokenRequest(Lenient):
-    """A token to create or rename."""
-
-    name: Annotated[Text, Field(min_length=1, max_length=255)]
-
-
-class EndpointTokenSchema(Schema):
-    """A token of a signal endpoint; its value is in the answer to its creation only."""
-
-    id: int
-    name: str
-    signal_endpoint_id: int
-    created_at: datetime
-    created_by_user_id: int = Field(description="0 if it was no user.")
-    token: Sometimes[str] = None
-
-
-class EndpointSchema(Schema):
-    """A signal endpoint; its URL is in the answers to its creation and to its changes only."""
-
-    id: int
-    name: str
-    enabled: bool
-    description: str | None
-    created_at: datetime
-    created_by_user_id: int = Field(description="0 if it was no user.")
-    url: Sometimes[str] = None
-    tokens: list[EndpointTokenSchema]
+from broker.schemas import Schema
+from broker.schemas.endpoints import EndpointSchema, EndpointTokenSchema
 
 
 class Endpoints(Schema):

@@ -7,14 +7,15 @@ from datetime import date
 
 from aiohttp import web
 
-from broker.access import Permission
+from broker.access import Permission, Principal
 from broker.endpoints import endpoint_names
 from broker.errors import InvalidField
+from broker.numbers import read_whole
 from broker.store.administration.endpoints import EndpointStore
-from gateway.auth import Authenticator
-from gateway.queries import path_id
-from gateway.routes import Parameter, Route
-from gateway.unleash.admin import ENDPOINTS, admit
+from gateway.answers import answer
+from gateway.paths import path_id
+from gateway.routes import Parameter, Route, SecuredRoute
+from gateway.unleash.admin import ENDPOINTS
 from gateway.unleash.answers import endpoint_signal, found_signal
 from gateway.unleash.endpoints import no_endpoint
 from gateway.unleash.schemas import EndpointSignals, FoundSignals
@@ -42,29 +43,36 @@ _PAGE = (
 class EndpointSignalsApi:
     """Lists what came in by signal endpoints."""
 
-    def __init__(self, endpoints: EndpointStore, auth: Authenticator) -> None:
+    def __init__(self, endpoints: EndpointStore) -> None:
         self._endpoints = endpoints
-        self._auth = auth
 
     @property
     def routes(self) -> list[Route]:
-        """What this part of the dialect answers."""
+        """The routes of this part of the dialect."""
         of_one = ENDPOINTS + "/{id}/signals"
         return [
-            Route("GET", of_one, self.of_one, "List an endpoint's signals", {200: EndpointSignals}, parameters=_PAGE),
-            Route(
+            SecuredRoute(
+                "GET",
+                of_one,
+                self.of_one,
+                "List an endpoint's signals",
+                {200: EndpointSignals},
+                parameters=_PAGE,
+                permissions=(Permission.ENDPOINTS,),
+            ),
+            SecuredRoute(
                 "GET",
                 "/api/admin/signals",
                 self.list,
                 "List signals of all endpoints",
                 {200: FoundSignals},
                 parameters=(*_DAYS, *_PAGE),
+                permissions=(Permission.READ,),
             ),
         ]
 
-    async def of_one(self, request: web.Request) -> web.Response:
+    async def of_one(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer a page of what came in by one endpoint, as far as the caller may read it."""
-        principal = await admit(request, self._auth, Permission.ENDPOINTS)
         endpoint_id = path_id(request, "signal endpoint")
         if await self._endpoints.get(endpoint_id) is None:
             raise no_endpoint(endpoint_id)
@@ -72,14 +80,13 @@ class EndpointSignalsApi:
             endpoint_id, limit=_limit(request), offset=_offset(request), names=endpoint_names(principal.names)
         )
         items = b",".join(map(endpoint_signal, signals))
-        return web.Response(body=b'{"signalEndpointSignals":[%b]}' % items, content_type="application/json")
+        return answer(b'{"signalEndpointSignals":[%b]}' % items)
 
-    async def list(self, request: web.Request) -> web.Response:
+    async def list(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer a page of what came in by all endpoints, deleted ones included, as far as the caller may read it.
 
         Everybody reads it, whatever their tenants: what comes in by an endpoint is for everybody.
         """
-        principal = await admit(request, self._auth, Permission.READ)
         signals, total = await self._endpoints.signals(
             limit=_limit(request),
             offset=_offset(request),
@@ -88,7 +95,7 @@ class EndpointSignalsApi:
             names=endpoint_names(principal.names),
         )
         items = b",".join(map(found_signal, signals))
-        return web.Response(body=b'{"signals":[%b],"total":%d}' % (items, total), content_type="application/json")
+        return answer(b'{"signals":[%b],"total":%d}' % (items, total))
 
 
 def _limit(request: web.Request) -> int:
@@ -101,9 +108,8 @@ def _offset(request: web.Request) -> int:
 
 def _number(request: web.Request, name: str, default: int, *, least: int, most: int) -> int:
     """Return the query parameter *name*; what is no number from *least* to *most* is *default*, as in the original."""
-    given = request.query.get(name, "")
-    value = int(given) if given.isascii() and given.isdigit() and len(given) <= len(str(most)) else -1
-    return value if least <= value <= most else default
+    value = read_whole(request.query.get(name, ""), least=least, most=most)
+    return default if value is None else value
 
 
 def _day(request: web.Request, name: str) -> date | None:

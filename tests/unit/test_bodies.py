@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.bodies import raw_elements, raw_member, validate
-from gateway.http_errors import BadRequest
-from gateway.schemas.signals import SignalRequest
+from broker.errors import InvalidDocument
+from broker.jsonparts import raw_elements, raw_member
+from broker.schemas.signals import SignalRequest
+from broker.schemas.validation import validate
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -71,7 +72,7 @@ def test_a_moment_is_read_with_its_offset(given, moment):
     ],
 )
 def test_what_is_no_moment_with_an_offset_is_refused(given):
-    with pytest.raises(BadRequest) as refused:
+    with pytest.raises(InvalidDocument) as refused:
         validate(SignalRequest, {"name": "n", "deliverAt": given})
     assert [(error.pointer, error.detail) for error in refused.value.errors] == [
         ("/deliverAt", "must be a date and time with its offset (RFC 3339), like 2026-11-22T10:00:00Z")

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.conversions import convert, java_text, unstorable
+from broker.errors import UnconvertibleVariable
+from broker.java_dates import normalize
 from broker.jsontext import MAX_NESTING
-from gateway.camunda.conversions import convert, java_text, unstorable
-from gateway.camunda.dates import normalize
-from gateway.camunda.errors import CamundaError
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_values_are_converted_through_their_java_text(value, kind, expected):
     ],
 )
 def test_values_that_java_cannot_read_are_refused(value, kind):
-    with pytest.raises(CamundaError, match="Cannot convert value '"):
+    with pytest.raises(UnconvertibleVariable, match="Cannot convert value '"):
         convert(value, kind, None)
 
 
@@ -182,5 +182,5 @@ def test_an_object_that_is_null_needs_no_class():
 
 @pytest.mark.parametrize("kind", ["Object", "File", "Json", "Xml"])
 def test_transient_must_be_a_truth_value(kind):
-    with pytest.raises(CamundaError, match="'transient' of valueInfo must be true or false"):
+    with pytest.raises(UnconvertibleVariable, match="'transient' of valueInfo must be true or false"):
         convert("", kind, {"transient": "x", "filename": "a"})

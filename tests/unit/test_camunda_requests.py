@@ -101,8 +101,8 @@ def test_of_several_bad_variables_the_first_one_is_reported():
 def test_a_variable_that_cannot_be_stored_is_a_matter_of_whether_anybody_receives_it():
     parsed = parse_signal(signal(variables={"n": {"value": 1, "type": "Number"}, "o": {"value": "", "type": "Object"}}))
     assert parsed.payload == {"n": 1, "o": ""}
-    assert parsed.refusal is not None
-    assert parsed.refusal.body == {
+    assert parsed.unstorable is not None
+    assert parsed.unstorable.body == {
         "type": "InvalidRequestException",
         "message": "Cannot set variable 'n': Number is abstract: give it as Integer, Long, Short or Double",
         "code": None,

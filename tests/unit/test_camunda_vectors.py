@@ -26,7 +26,7 @@ def answer(request: dict[str, Any]) -> SignalRequest | CamundaError:
         return error
     if parsed.execution_id not in {None, "<EXEC>"}:
         return unknown_execution(str(parsed.execution_id))
-    return parsed.refusal if parsed.refusal is not None and parsed.name == "sig" else parsed
+    return parsed.unstorable if parsed.unstorable is not None and parsed.name == "sig" else parsed
 
 
 @pytest.mark.parametrize("vector", DECIDABLE, ids=name_of)

@@ -10,7 +10,7 @@ from broker.access import Principal
 from broker.audit import AuditType
 from broker.deliveries import BY_HAND, Attempt, Delivery, DeliveryState, DueAttempt, Outcome, delivery_id
 from broker.names import expression
-from broker.store.administration.audit import changing
+from broker.store.administration.audit import change_administration
 from broker.store.deliveries.redrives import redrive
 from broker.store.postgres.database import Database
 from broker.store.postgres.statements import Statement, Statements
@@ -157,7 +157,7 @@ class DeliveryStore:
     async def give_up(self, key: tuple[int, int], *, by: Principal) -> bool:
         """Cancel a dead or parked delivery; return whether it was one."""
         signal_id, subscription_id = key
-        async with changing(self._database, by) as change:
+        async with change_administration(self._database, by) as change:
             given_up = await change.session.fetchval(
                 _Sql.give_up, signal_id=signal_id, subscription_id=subscription_id, reason=BY_HAND
             )

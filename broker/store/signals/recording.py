@@ -1,4 +1,4 @@
-"""Recordings: each records signals, and what is owed of them, in one transaction."""
+"""Recordings: each records signals and their deliveries in one transaction."""
 
 from __future__ import annotations
 
@@ -14,24 +14,31 @@ from broker.signals import Signal, SignalState
 from broker.store.deliveries.ordering import advance_groups, assign_sequence, clear_pending_records, lock_keys
 from broker.store.deliveries.owing import NewDelivery, consume, owe
 from broker.store.postgres.database import Session
-from broker.store.postgres.statements import load
-from broker.store.rows import read_due_attempts, read_subscription
+from broker.store.postgres.statements import Statement, Statements
+from broker.store.rows import read_due_attempts
+from broker.store.subscriptions.subscriptions import find_candidates
 from broker.subscriptions import Subscription
 
-_SQL = load("broker.store.signals", "recording")
 _PAIRS = 50_000
-"""How many pairs of a signal and a subscription one transaction looks at: about half a second of work."""
+"""How many pairs of a signal and a subscription one transaction matches: about half a second of work."""
 _ROWS = 5000
-"""How many deliveries one statement inserts, or returns."""
+"""How many deliveries one statement inserts or returns."""
+
+
+class _Sql(Statements, file="recording.sql"):
+    unrecorded: Statement
+    insert_matches: Statement
+    insert_signals: Statement
+    unbegun: Statement
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a recording came to.
+    """The outcome of a recording.
 
     Args:
         due_attempts: The attempts that may be made now.
-        left: The signals that are yet to be recorded.
+        left: The signals that remain to be recorded.
     """
 
     due_attempts: Sequence[DueAttempt]
@@ -39,11 +46,11 @@ class Recorded:
 
 
 class Overtaken(Exception):
-    """Raised when another recorder recorded a signal of the batch just now; the batch has to be looked at again."""
+    """Raised when another recorder recorded a signal of the batch just now; the recording has to be repeated."""
 
 
 async def record(session: Session, batch: Mapping[int, Signal], *, rescue_after: timedelta) -> Recorded:
-    """Record as many signals of *batch*, which is in the order of its ids, as one transaction should.
+    """Record as many signals of *batch*, in the order of their ids, as one transaction should.
 
     Raises:
         Overtaken: Another recorder recorded one of them just now.
@@ -53,11 +60,12 @@ async def record(session: Session, batch: Mapping[int, Signal], *, rescue_after:
     new = await _unrecorded(session, batch)
     due_attempts = []
     if len(new) < len(batch):
-        due_attempts = read_due_attempts(await session.fetch(_SQL.unbegun, [i for i in batch if i not in new], _ROWS))
+        due_attempts = await _unbegun(session, [signal_id for signal_id in batch if signal_id not in new])
     signals = [signal for signal in batch.values() if signal.id in new]
     if not signals:
         return Recorded(due_attempts, ())
-    candidates = await _candidates(session, signals)
+    names = list({signal.throw.name for signal in signals})
+    candidates = await find_candidates(session, names, signals[0].id, signals[-1].id)
     fits = max(1, _PAIRS // max(1, len(candidates)))
     signals, left = signals[:fits], signals[fits:]
     matched = await _match(session, signals, candidates)
@@ -73,22 +81,29 @@ async def record(session: Session, batch: Mapping[int, Signal], *, rescue_after:
 
 
 async def _unrecorded(session: Session, batch: Mapping[int, Signal]) -> dict[int, bool]:
-    """Return the ids of those that are not recorded yet, each with whether it has expired."""
+    """Return the ids of the signals that are not recorded yet, each with whether it has expired."""
     expiries = [signal.throw.expires_at for signal in batch.values()]
-    rows = await session.fetch(_SQL.unrecorded, list(batch), expiries)
+    rows = await session.fetch(_Sql.unrecorded, ids=list(batch), expiries=expiries)
     return {row["id"]: row["expired"] for row in rows}
 
 
+async def _unbegun(session: Session, signal_ids: Sequence[int]) -> list[DueAttempt]:
+    """Return the first attempts of recorded signals, as far as they are due and were not begun."""
+    return read_due_attempts(await session.fetch(_Sql.unbegun, signal_ids=signal_ids, limit=_ROWS))
+
+
 async def _note(session: Session, signals: Sequence[Signal], matched: Sequence[tuple[Signal, Subscription]]) -> None:
-    """Note that *signals* are recorded, and what is owed.
+    """Note that *signals* are recorded, and to which subscriptions they are owed.
 
     Raises:
-        Overtaken: Another recorder did so for one of them.
+        Overtaken: Another recorder has noted one of them.
     """
     owed: dict[int, list[int]] = {signal.id: [] for signal in signals}
     for signal, subscription in matched:
         owed[signal.id].append(subscription.id)
-    rows = await session.fetch(_SQL.insert_matches, list(owed), [json.dumps(ids) for ids in owed.values()])
+    rows = await session.fetch(
+        _Sql.insert_matches, signal_ids=list(owed), subscription_ids=[json.dumps(ids) for ids in owed.values()]
+    )
     if len(rows) < len(owed):
         raise Overtaken
 
@@ -96,34 +111,27 @@ async def _note(session: Session, signals: Sequence[Signal], matched: Sequence[t
 async def _insert(session: Session, signals: Sequence[Signal]) -> None:
     throws = [signal.throw for signal in signals]
     await session.execute(
-        _SQL.insert_signals,
-        [signal.id for signal in signals],
-        [signal.created_at for signal in signals],
-        [throw.name for throw in throws],
-        [throw.scope.value for throw in throws],
-        [throw.tenant_id for throw in throws],
-        [throw.execution_id for throw in throws],
-        [None if throw.audience is None else json.dumps(throw.audience) for throw in throws],
-        [throw.payload.decode() for throw in throws],
-        [json.dumps(throw.types) for throw in throws],
-        [throw.source.value for throw in throws],
-        [throw.source_id for throw in throws],
-        [throw.token_id for throw in throws],
-        [throw.business_key for throw in throws],
-        [throw.traceparent for throw in throws],
-        [throw.ordering_key for throw in throws],
-        [throw.deliver_at for throw in throws],
-        [throw.expires_at for throw in throws],
-        [(SignalState.SCHEDULED if signal.is_scheduled else SignalState.RECORDED).value for signal in signals],
-        [signal.throw.deliver_at if signal.is_scheduled else None for signal in signals],
+        _Sql.insert_signals,
+        ids=[signal.id for signal in signals],
+        created_at=[signal.created_at for signal in signals],
+        names=[throw.name for throw in throws],
+        scopes=[throw.scope.value for throw in throws],
+        tenant_ids=[throw.tenant_id for throw in throws],
+        execution_ids=[throw.execution_id for throw in throws],
+        audiences=[None if throw.audience is None else json.dumps(throw.audience) for throw in throws],
+        payloads=[throw.payload.decode() for throw in throws],
+        types=[json.dumps(throw.types) for throw in throws],
+        sources=[throw.source.value for throw in throws],
+        source_ids=[throw.source_id for throw in throws],
+        token_ids=[throw.token_id for throw in throws],
+        business_keys=[throw.business_key for throw in throws],
+        traceparents=[throw.traceparent for throw in throws],
+        ordering_keys=[throw.ordering_key for throw in throws],
+        deliver_at=[throw.deliver_at for throw in throws],
+        expires_at=[throw.expires_at for throw in throws],
+        states=[(SignalState.SCHEDULED if signal.is_scheduled else SignalState.RECORDED).value for signal in signals],
+        due_at=[signal.throw.deliver_at if signal.is_scheduled else None for signal in signals],
     )
-
-
-async def _candidates(session: Session, signals: Sequence[Signal]) -> list[Subscription]:
-    """Return the subscriptions that *signals* may be for."""
-    names = list({signal.throw.name for signal in signals})
-    rows = await session.fetch(_SQL.candidates, names, signals[0].id, signals[-1].id)
-    return [read_subscription(row) for row in rows]
 
 
 async def _match(

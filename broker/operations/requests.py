@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,11 +11,9 @@ from broker.egress import Guard
 from broker.errors import InvalidField
 from broker.filters import parse_filter
 from broker.names import check_id, check_name
+from broker.operations.targets import check_durations, read_targets
+from broker.schemas.subscriptions import ChangeableSpec, RetrySchema, SubscriptionChanges, SubscriptionRequest
 from broker.subscriptions import HeadOfLine, Kind, SubscriptionSpec
-from broker.users import check_password, check_user_name
-from gateway.native.targets import check_durations, read_targets
-from gateway.schemas.access import Limits, TokenRequest, UserChanges, UserRequest
-from gateway.schemas.subscriptions import ChangeableSpec, RetrySchema, SubscriptionChanges, SubscriptionRequest
 
 
 def read_spec(wanted: SubscriptionRequest, guard: Guard) -> SubscriptionSpec:
@@ -95,52 +92,3 @@ def _read_schedule(retry: RetrySchema | None) -> tuple[timedelta, ...]:
         return DEFAULT_SCHEDULE
     pauses = None if retry.schedule is None else [timedelta(seconds=seconds) for seconds in retry.schedule]
     return make_schedule(pauses, retry.max_attempts)
-
-
-def checked_token(wanted: TokenRequest) -> TokenRequest:
-    """Return *wanted* if its names and tenants can be such.
-
-    Raises:
-        InvalidField: One cannot.
-    """
-    check_id(wanted.name, "/name")
-    _check_limits(wanted)
-    return wanted
-
-
-def checked_user(wanted: UserRequest) -> UserRequest:
-    """Return *wanted* if its name, password, names, tenants and groups can be such.
-
-    Raises:
-        InvalidField: One cannot.
-    """
-    check_user_name(wanted.name)
-    check_password(wanted.password)
-    _check_limits(wanted)
-    _check_groups(wanted.groups)
-    return wanted
-
-
-def checked_changes(wanted: UserChanges) -> UserChanges:
-    """Return *wanted* if what it mentions can be such.
-
-    Raises:
-        InvalidField: Something cannot.
-    """
-    if "password" in wanted.model_fields_set:
-        check_password(wanted.password)
-    _check_limits(wanted)
-    _check_groups(wanted.groups)
-    return wanted
-
-
-def _check_limits(limits: Limits) -> None:
-    for position, name in enumerate(limits.names or ()):
-        check_name(name, f"/names/{position}")
-    for position, tenant in enumerate(limits.tenants or ()):
-        check_id(tenant, f"/tenants/{position}")
-
-
-def _check_groups(groups: Sequence[str]) -> None:
-    for position, group in enumerate(groups):
-        check_id(group, f"/groups/{position}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from broker.schemas import Problem
 from gateway.dialects import Dialect
 from gateway.http_errors import HttpError
-from gateway.schemas import Problem
 
 
 def render_problem(error: HttpError) -> dict[str, object]:
-    """Return *refusal* as a problem document: type, title, status, detail, and errors [{pointer, detail}]."""
+    """Return *error* as a problem document: type, title, status, detail, and errors [{pointer, detail}]."""
     document: dict[str, object] = {
         "type": "about:blank",
         "title": error.status.phrase,
@@ -22,8 +22,8 @@ def render_problem(error: HttpError) -> dict[str, object]:
     return document
 
 
-def problem(error: HttpError) -> web.Response:
-    """Return the answer that holds *refusal* as a problem document."""
+def answer_problem(error: HttpError, _request: web.Request) -> web.Response:
+    """Answer *error* with a problem document."""
     return web.json_response(
         render_problem(error),
         status=error.status,
@@ -32,4 +32,10 @@ def problem(error: HttpError) -> web.Response:
     )
 
 
-NATIVE = Dialect(name="native", prefixes=("/v1",), refuse=problem, error=Problem, error_type="application/problem+json")
+NATIVE = Dialect(
+    name="native",
+    prefixes=("/v1",),
+    answer_error=answer_problem,
+    error=Problem,
+    error_type="application/problem+json",
+)

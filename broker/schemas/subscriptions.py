@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from gateway.schemas import BulkRequest, Id, Name, PerSecond, Schema, Text
+from broker.schemas import BulkRequest, Id, Name, PerSecond, Schema, Text
 
 Seconds = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)]
 MaxInFlight = Annotated[int, Field(ge=1, le=10_000, description="Most attempts at a time, over all deliverers.")]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gateway.schemas import BulkRequest, Schema
+from broker.schemas import BulkRequest, Schema
 
 OutcomeName = Literal[
     "succeeded", "refused", "throttled", "gone", "timed_out", "unreachable", "forbidden", "unroutable", "failed"

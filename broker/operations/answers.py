@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from broker.audit import AuditEvent
 from broker.circuits import Phase
 from broker.deliveries import Delivery, DeliveryState
+from broker.endpoints import Endpoint, EndpointToken
+from broker.operations.targets import render_step, render_target
 from broker.representations import delivery_members, recorded_members, signal_json
+from broker.schemas.access import AuditSchema, TokenSchema, UserSchema
+from broker.schemas.deliveries import DeliverySchema, LedgerSchema, States
+from broker.schemas.endpoints import EndpointSchema, EndpointTokenSchema
+from broker.schemas.subscriptions import BacklogSchema, RetrySchema, SubscriptionSchema
 from broker.signals import Signal
 from broker.store.administration.tokens import Token
 from broker.store.deliveries.deliveries import Ledger
 from broker.subscriptions import Subscription
 from broker.users import User
-from gateway.native.targets import render_step, render_target
-from gateway.schemas.access import AuditSchema, TokenSchema, UserSchema
-from gateway.schemas.deliveries import DeliverySchema, LedgerSchema, States
-from gateway.schemas.subscriptions import BacklogSchema, RetrySchema, SubscriptionSchema
 
 
 def render_signal(signal: Signal) -> bytes:
@@ -116,4 +120,30 @@ def render_ledger(ledger: Ledger, awaiting_record: int) -> LedgerSchema:
         matched=ledger.matched,
         deliveries=States(**{state.value: ledger.states[state] for state in DeliveryState}),
         unaccounted=ledger.unaccounted,
+    )
+
+
+def render_endpoint(endpoint: Endpoint, tokens: Sequence[EndpointToken], url: str | None = None) -> EndpointSchema:
+    """Return *endpoint* with those of *tokens* that are its own, and with its URL where that is to be shown."""
+    return EndpointSchema(
+        id=endpoint.id,
+        name=endpoint.name,
+        enabled=endpoint.enabled,
+        description=endpoint.description,
+        created_at=endpoint.created_at,
+        created_by_user_id=endpoint.created_by_user_id or 0,
+        url=url,
+        tokens=[render_endpoint_token(token) for token in tokens if token.endpoint_id == endpoint.id],
+    )
+
+
+def render_endpoint_token(token: EndpointToken, value: str | None = None) -> EndpointTokenSchema:
+    """Return *token*, with its value where that is to be shown."""
+    return EndpointTokenSchema(
+        id=token.id,
+        name=token.name,
+        signal_endpoint_id=token.endpoint_id,
+        created_at=token.created_at,
+        created_by_user_id=token.created_by_user_id or 0,
+        token=value,
     )

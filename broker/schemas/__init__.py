@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from typing import Annotated
@@ -45,6 +46,10 @@ class Schema(BaseModel):
     """Members in camelCase; unknown ones are refused, so that a typing error is not a silent default."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", strict=True)
+
+    def to_json(self) -> bytes:
+        """Return it as JSON."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), separators=(",", ":")).encode()
 
 
 class BulkRequest(Schema):

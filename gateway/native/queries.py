@@ -9,29 +9,27 @@ from aiohttp import web
 
 from broker.errors import InvalidField
 from broker.names import check_id
-from gateway.http_errors import NotFound
+from broker.numbers import MAX_ID, read_whole
 from gateway.routes import Parameter
 
 MAX_LIMIT = 1000
-MAX_ID = (1 << 63) - 1
-_MAX_DIGITS = 19
 
 ID = {"type": "integer", "minimum": 0, "maximum": MAX_ID}
 MOMENT = {"type": "string", "format": "date-time"}
 LIMIT = Parameter(
     "limit", "Most items of the page.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 100}
 )
-AFTER_ID = Parameter("afterId", "Only what comes after this id: `next` of the page before.", ID)
-NAME = Parameter("name", "Only those of exactly this name.")
-TENANT_ID = Parameter("tenantId", "Only those of this tenant.")
-EXECUTION_ID = Parameter("executionId", "Only those of this execution.")
+AFTER_ID = Parameter("afterId", "Only items after this id: `next` of the previous page.", ID)
+NAME = Parameter("name", "Only items with exactly this name.")
+TENANT_ID = Parameter("tenantId", "Only items of this tenant.")
+EXECUTION_ID = Parameter("executionId", "Only items of this execution.")
 
 
 def text(request: web.Request, name: str) -> str | None:
     """Return the query parameter *name*, or None without it.
 
     Raises:
-        InvalidField: It holds what no name and no id may hold.
+        InvalidField: It holds a character that no name and no id may hold.
     """
     value = request.query.get(name)
     return None if value is None else check_id(value, f"?{name}")
@@ -41,13 +39,11 @@ def integer(request: web.Request, name: str, default: int, *, least: int = 0, mo
     """Return the query parameter *name* as a number from *least* to *most*.
 
     Raises:
-        InvalidField: It is none.
+        InvalidField: It is not such a number.
     """
     given = request.query.get(name)
-    if given is None:
-        return default
-    value = int(given) if given.isascii() and given.isdigit() and len(given) <= _MAX_DIGITS else -1
-    if not least <= value <= most:
+    value = default if given is None else read_whole(given, least=least, most=most)
+    if value is None:
         raise InvalidField(f"?{name}", f"must be a whole number from {least} to {most}")
     return value
 
@@ -56,7 +52,7 @@ def optional_integer(request: web.Request, name: str) -> int | None:
     """Return the query parameter *name* as an id, or None without it.
 
     Raises:
-        InvalidField: It is none.
+        InvalidField: It is not an id.
     """
     return integer(request, name, 0) if name in request.query else None
 
@@ -90,23 +86,10 @@ def choice(request: web.Request, name: str, allowed: Iterable[str]) -> str | Non
     """Return the query parameter *name* if it is one of *allowed*, or None without it.
 
     Raises:
-        InvalidField: It is something else.
+        InvalidField: It is not one of them.
     """
     given = request.query.get(name)
     names = list(map(str, allowed))
     if given is not None and given not in names:
         raise InvalidField(f"?{name}", f"must be one of {', '.join(names)}")
     return given
-
-
-def path_id(request: web.Request, what: str, part: str = "id") -> int:
-    """Return the id in the path, of which it is the *part* of that name.
-
-    Raises:
-        NotFound: It is not a number, so there is no such *what*.
-    """
-    given = request.match_info[part]
-    value = int(given) if given.isascii() and given.isdigit() and len(given) <= _MAX_DIGITS else -1
-    if not 0 <= value <= MAX_ID:
-        raise NotFound(f"There is no {what} {given!r}.")
-    return value

@@ -12,10 +12,7 @@ from urllib.parse import urlsplit
 from broker.egress import Guard, check_headers, check_url
 from broker.errors import InvalidField
 from broker.names import check_name
-from broker.subscriptions import Kind, Method, Scheme, Target
-from broker.templates import check_content_type, check_template, check_url_template
-from broker.topology import is_ours
-from gateway.schemas.subscriptions import (
+from broker.schemas.subscriptions import (
     ChangeableSpec,
     HandlerTargetSchema,
     QueueTargetSchema,
@@ -23,6 +20,9 @@ from gateway.schemas.subscriptions import (
     TargetSchema,
     WebhookTargetSchema,
 )
+from broker.subscriptions import Kind, Method, Scheme, Target
+from broker.templates import check_content_type, check_template, check_url_template
+from broker.topology import is_ours
 
 HIDDEN = "***"
 """What is shown instead of a header's value that may be a credential."""

@@ -1,4 +1,4 @@
-"""The way in: a throw is numbered, published, and only when RabbitMQ confirmed it, answered."""
+"""The intake: a throw is numbered, published, and answered only once RabbitMQ has confirmed it."""
 
 from __future__ import annotations
 
@@ -10,61 +10,24 @@ from typing import Self
 import structlog
 
 from broker import metrics
-from broker.access import Principal
 from broker.coalescing import Coalescer
-from broker.errors import InvalidField, StoreUnavailable
-from broker.names import check_id
+from broker.errors import IdempotencyConflict, StoreUnavailable
 from broker.publishing import publish_to_all, publish_to_record
 from broker.settings import Settings
-from broker.signals import Scope, Signal, Throw
+from broker.signals import Signal, Throw
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.signals.signals import IdempotencyKey, Numbered, SignalStore
 from broker.transport import Transport
-from gateway.http_errors import Conflicting
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """A signal that is safe: RabbitMQ confirmed it. *replayed*: it was accepted before, under the same key."""
+    """A signal that is safe: RabbitMQ has confirmed it. *replayed*: an earlier throw with the same key was accepted."""
 
     signal: Signal
     replayed: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Whom a throw is for, after the caller's own limits were applied."""
-
-    scope: Scope
-    tenant_id: str | None = None
-    execution_id: str | None = None
-    audience: tuple[str, ...] | None = None
-
-
-def address(
-    principal: Principal,
-    *,
-    tenant_id: str | None = None,
-    without_tenant_id: bool = False,
-    execution_id: str | None = None,
-) -> Address:
-    """Return whom a throw by *principal* with these fields is for; a named tenant wins over `without_tenant_id`.
-
-    Raises:
-        InvalidField: An id cannot be one, or an execution is named together with a tenant.
-    """
-    if execution_id is not None:
-        if tenant_id is not None or without_tenant_id:
-            raise InvalidField("/tenantId", "cannot be given together with executionId: an execution has its tenant")
-        execution_id = check_id(execution_id, "/executionId")
-        return Address(scope=Scope.EXECUTION, execution_id=execution_id, audience=principal.tenants)
-    if tenant_id is not None:
-        return Address(scope=Scope.TENANT, tenant_id=check_id(tenant_id, "/tenantId"))
-    if without_tenant_id:
-        return Address(scope=Scope.UNTENANTED)
-    return Address(scope=Scope.BROADCAST, audience=principal.tenants)
 
 
 class Intake:
@@ -92,22 +55,22 @@ class Intake:
         throw: Throw,
         *,
         key: IdempotencyKey | None = None,
-        admit: Callable[[Numbered], None] = lambda _: None,
+        check: Callable[[Numbered], None] = lambda _: None,
     ) -> Accepted:
-        """Number and publish *throw*; return once it is safe, and whoever is thrown later is delivered later.
+        """Number and publish *throw*; return once it is safe and later throws are sure to be delivered after it.
 
-        *admit* may refuse it by raising, knowing who is subscribed for the execution it names.
+        *check* may raise, to stop the throw, once it is known who is subscribed for the execution that it names.
 
         Raises:
-            Conflicting: The idempotency key was used with another body.
-            InvalidField: It had expired when it was numbered, or is for a moment too far ahead.
-            StoreUnavailable, TransportError: It could not be made safe now. It may be accepted all the same; a throw
-                with the same idempotency key will not become a second signal.
+            IdempotencyConflict: The idempotency key was used with another body.
+            InvalidField: It had expired when it was numbered, or its `deliver_at` is too far ahead.
+            StoreUnavailable, TransportError: It could not be made safe now. It may be accepted all the same; another
+                throw with the same idempotency key does not become a second signal.
         """
         numbered = await self._number(throw, key)
         if numbered.conflicting:
-            raise Conflicting("This Idempotency-Key was used with another body less than 24 hours ago.")
-        admit(numbered)
+            raise IdempotencyConflict("This Idempotency-Key was used with another body less than 24 hours ago.")
+        check(numbered)
         signal = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
         signal.check_moments()
         await self._publish(signal)
@@ -124,22 +87,22 @@ class Intake:
         return Accepted(signal=signal, replayed=numbered.repeated)
 
     async def _expect(self, signal: Signal) -> None:
-        """Let those wait for *signal*, until it is recorded, that are thrown later and have the same ordering key."""
+        """Make later throws with the same ordering key wait until *signal* is recorded."""
         if signal.throw.ordering_key is None or signal.is_scheduled:
             return
         try:
             await self._expectations.submit((signal.id, signal.throw.ordering_key), timeout=self._store_timeout)
         except TimeoutError as error:
-            raise StoreUnavailable("the signal's turn was not noted in time") from error
+            raise StoreUnavailable("the signal's place in its ordering group was not stored in time") from error
 
     async def _number(self, throw: Throw, key: IdempotencyKey | None) -> Numbered:
-        """Number *throw* in time, however long the batch before its own takes."""
+        """Number *throw* in time, however long the batch before it takes."""
         try:
             return await self._numbers.submit((throw, key), timeout=self._store_timeout)
         except TimeoutError as error:
             raise StoreUnavailable("the throw was not numbered in time") from error
 
     async def _publish(self, signal: Signal) -> None:
-        """Publish to everybody; what is for later, to the recorder alone: the scheduler publishes it then."""
+        """Publish to everybody; a scheduled signal goes to the recorder alone, and the scheduler publishes it later."""
         publish = publish_to_record if signal.is_scheduled else publish_to_all
         await publish(self._transport, signal, timeout=self._confirm_timeout)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SkipValidation
 
-from gateway.schemas import Id, Moment, Name, Problem, Schema, Text
+from broker.schemas import Id, Moment, Name, Problem, Schema, Text
 
 
 class TypedVariable(Schema):

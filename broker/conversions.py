@@ -15,10 +15,10 @@ from functools import partial
 from math import inf, isfinite, isnan
 from typing import Any
 
+from broker import java_dates
+from broker.errors import UnconvertibleVariable, UnknownType
 from broker.jsontext import Infinite, write
 from broker.variables import Variable, infer
-from gateway.camunda import dates
-from gateway.camunda.errors import invalid_request, unsupported_type
 
 _JAVA_FORMAT = "application/x-java-serialized-object"
 _BLANKS = "".join(map(chr, range(0x21)))
@@ -74,7 +74,8 @@ def convert(value: Any, kind: str | None, info: Mapping[str, Any] | None) -> Var
     A transient variable's ``valueInfo`` says so.
 
     Raises:
-        CamundaError: There is no such type, or the value is not of it.
+        UnknownType: There is no such type.
+        UnconvertibleVariable: The value is not of it.
     """
     info = info or {}
     if kind is None:
@@ -121,17 +122,17 @@ def _typed(value: Any, kind: str, info: Mapping[str, Any]) -> Variable:
             _check_transient(info)
         except ValueError:
             message = f"Cannot convert value '{java_text(value)}' of type '{kind}' to java type {java_class}"
-            raise invalid_request(message) from None
+            raise UnconvertibleVariable(message) from None
     elif name in _STRUCTURED:
         try:
             content, kept = _STRUCTURED[name](value, kind, info)
             _check_transient(info)
         except ValueError as error:
-            raise invalid_request(str(error)) from None
+            raise UnconvertibleVariable(str(error)) from None
     elif name:
-        raise unsupported_type(kind)
+        raise UnknownType(f"Unsupported value type '{kind}'")
     else:
-        raise invalid_request("The type of a variable must not be empty")
+        raise UnconvertibleVariable("The type of a variable must not be empty")
     return {"value": content, "type": name[0].upper() + name[1:], "valueInfo": kept}
 
 
@@ -211,7 +212,7 @@ def _string(value: Any) -> str:
 
 def _date(value: Any) -> str | None:
     text = _reread(value).strip(_BLANKS)
-    return None if text in _NOTHING else dates.normalize(text)
+    return None if text in _NOTHING else java_dates.normalize(text)
 
 
 def _bytes(value: Any) -> str:

@@ -1,0 +1,50 @@
+"""Parts of JSON texts, byte for byte as they were sent."""
+
+from __future__ import annotations
+
+import re
+from json.decoder import JSONDecoder, scanstring  # type: ignore[attr-defined]
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_DECODER = JSONDecoder()
+
+
+def raw_member(body: bytes, name: str) -> bytes | None:
+    """Return the member *name* of the JSON object *body* byte for byte as it was sent, or None without one.
+
+    *body* is known to be valid JSON. The last one counts where a name is repeated, as for every reader here.
+    """
+    text = body.decode().removeprefix("\ufeff")
+    position = _skip(text, _skip(text, 0) + 1)  # past the opening brace
+    found = None
+    while text[position] == '"':
+        key, position = scanstring(text, position + 1, True)
+        start = _skip(text, _skip(text, position) + 1)  # past the colon
+        _, end = _DECODER.raw_decode(text, start)
+        if key == name:
+            found = text[start:end]
+        position = _next(text, end)
+    return None if found is None else found.encode()
+
+
+def raw_elements(array: bytes) -> list[bytes]:
+    """Return the elements of the JSON *array*, known to be valid, byte for byte as they were sent."""
+    text = array.decode()
+    position = _skip(text, 1)  # past the opening bracket
+    found = []
+    while text[position] != "]":
+        _, end = _DECODER.raw_decode(text, position)
+        found.append(text[position:end].encode())
+        position = _next(text, end)
+    return found
+
+
+def _next(text: str, end: int) -> int:
+    """Return where the next member or element begins, or the closing bracket stands, after the one that ended."""
+    position = _skip(text, end)
+    return _skip(text, position + 1) if text[position] == "," else position
+
+
+def _skip(text: str, position: int) -> int:
+    match = _SPACE.match(text, position)
+    return position if match is None else match.end()

@@ -1,0 +1,46 @@
+"""Redriving dead deliveries in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from broker.access import Permission, Principal
+from broker.audit import AuditType
+from broker.deliveries import Outcome
+from broker.limits import Pace
+from broker.operations.bulk import audited_request, read_signal_filter
+from broker.schemas.deliveries import RedriveRequest
+from broker.store.administration.audit import AuditStore
+from broker.store.deliveries.bulk import BulkProgress
+from broker.store.deliveries.redrives import RedriveStore
+
+
+class Redriver:
+    """Redrives dead deliveries; every bulk redrive is an audit event."""
+
+    def __init__(self, redrives: RedriveStore, audit: AuditStore) -> None:
+        self._redrives = redrives
+        self._audit = audit
+
+    async def redrive(
+        self, wanted: RedriveRequest, pace: Pace, *, by: Principal, after: tuple[int, int] = (0, 0)
+    ) -> AsyncIterator[BulkProgress]:
+        """Begin to redrive what is *wanted* after the delivery *after*; return its progress, chunk by chunk.
+
+        Raises:
+            InvalidField: The name can name no signal.
+            PermissionDenied: *by* may not redrive deliveries of signals of that name.
+        """
+        signal_filter = read_signal_filter(wanted, by, Permission.DELIVERIES)
+        if not wanted.dry_run:
+            await self._audit.note(
+                by, AuditType.DELIVERIES_REDRIVEN, wanted.subscription_id or 0, after=audited_request(wanted)
+            )
+        return self._redrives.redrive(
+            signal_filter,
+            pace,
+            subscription_id=wanted.subscription_id,
+            outcome=None if wanted.outcome is None else Outcome(wanted.outcome),
+            after=after,
+            dry_run=wanted.dry_run,
+        )

@@ -1,0 +1,109 @@
+"""Throws as the native API's documents ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from broker.access import Permission, Principal, require_permission, require_tenant
+from broker.conversions import convert
+from broker.errors import InvalidField, UnconvertibleVariable
+from broker.jsonparts import raw_member
+from broker.jsontext import encode
+from broker.operations.idempotency import make_key
+from broker.operations.intake import Accepted, Intake
+from broker.operations.recipients import choose_recipients
+from broker.schemas.signals import BatchItem, SignalRequest, TypedVariable
+from broker.schemas.validation import validate
+from broker.signals import Source, Throw
+from broker.store.signals.signals import Numbered
+from broker.variables import Types, split
+
+
+def read_throw(principal: Principal, wanted: SignalRequest, body: bytes, traceparent: str | None = None) -> Throw:
+    """Return the throw by *principal* that is *wanted*; *body* is the JSON text that it was read from.
+
+    Raises:
+        PermissionDenied: *principal* may not throw signals of that name, or may not name the tenant.
+        InvalidField: A field breaks a rule that the document's shape does not express.
+    """
+    require_permission(principal, Permission.THROW, wanted.name)
+    recipients = choose_recipients(
+        principal,
+        tenant_id=wanted.tenant_id,
+        without_tenant_id=wanted.without_tenant_id,
+        execution_id=wanted.execution_id,
+    )
+    require_tenant(principal, recipients.tenant_id)
+    if wanted.variables is None:
+        payload, types = raw_member(body, "payload") or b"{}", Types()
+    elif "payload" in wanted.model_fields_set:
+        raise InvalidField("/variables", "cannot be given together with payload: they are two views of the same")
+    else:
+        payload, types = _read_variables(wanted.variables)
+    return Throw(
+        name=wanted.name,
+        payload=payload,
+        types=types,
+        scope=recipients.scope,
+        tenant_id=recipients.tenant_id,
+        execution_id=recipients.execution_id,
+        audience=recipients.audience,
+        source=Source.NATIVE,
+        token_id=principal.token_id,
+        business_key=wanted.business_key,
+        ordering_key=wanted.ordering_key,
+        deliver_at=wanted.deliver_at,
+        expires_at=wanted.expires_at,
+        traceparent=traceparent,
+    )
+
+
+async def throw_item(
+    intake: Intake,
+    principal: Principal,
+    item: object,
+    body: bytes,
+    *,
+    key: str | None = None,
+    traceparent: str | None = None,
+) -> Accepted:
+    """Throw one *item* of a batch, JSON as Python has it, read from the text *body*.
+
+    *key* is its idempotency key, unless it has one of its own.
+
+    Raises:
+        InvalidDocument, InvalidField, PermissionDenied: It is wrong, or *principal* may not throw it.
+        IdempotencyConflict, StoreUnavailable, TransportError: As for `Intake.accept`.
+    """
+    wanted = validate(BatchItem, item)
+    throw = read_throw(principal, wanted, body, traceparent)
+    own = wanted.idempotency_key or key
+    return await intake.accept(
+        throw,
+        key=None if own is None else make_key(own, principal, b"batch\0" + body),
+        check=partial(check_execution, principal),
+    )
+
+
+def check_execution(principal: Principal, numbered: Numbered) -> None:
+    """Check that *principal* may reach every tenant that waits in the execution of a throw, if it is to one.
+
+    Raises:
+        PermissionDenied: It is limited to other tenants.
+    """
+    for _, tenant_id in numbered.execution:
+        require_tenant(principal, tenant_id)
+
+
+def _read_variables(variables: Mapping[str, TypedVariable]) -> tuple[bytes, Types]:
+    """Return payload (JSON text) and types of *variables*: the same types and conversions as Camunda 7's."""
+    converted = {}
+    for name, variable in variables.items():
+        try:
+            converted[name] = convert(variable.value, variable.type, variable.value_info)
+        except UnconvertibleVariable as error:
+            pointer = f"/variables/{name.replace('~', '~0').replace('/', '~1')}"
+            raise InvalidField(pointer, str(error)) from error
+    payload, types = split(converted)
+    return encode(payload), types
