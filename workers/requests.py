@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from broker.representations import signal_json, signal_members
-from broker.store.deliveries.deliveries import Claimed
+from broker.store.deliveries.attempts import Claimed
 from broker.targets.webhook import Method, WebhookTarget
 from broker.templates import JSON, is_template, render_body, render_header, render_url
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from broker.audit import AuditEvent
 from broker.circuits import Phase
-from broker.deliveries import DeliveryState
+from broker.deliveries import Delivery, DeliveryState
 from broker.endpoints import Endpoint, EndpointToken
 from broker.representations import delivery_members, recorded_members, signal_json
 from broker.schemas.access import AuditSchema, TokenSchema, UserSchema
@@ -17,7 +17,6 @@ from broker.schemas.subscriptions import BacklogSchema, RetrySchema, StepSchema,
 from broker.signals import Signal
 from broker.store.administration.tokens import Token
 from broker.store.deliveries.deliveries import Ledger
-from broker.store.postgres.database import Row
 from broker.subscriptions import Subscription, SubscriptionSpec
 from broker.targets import render_target
 from broker.users import User
@@ -94,9 +93,9 @@ def render_user(user: User) -> UserSchema:
     )
 
 
-def render_delivery(row: Row, attempts: Sequence[Row] | None = None) -> DeliverySchema:
-    """Return the delivery in *row*, with its attempts if they are given, else with their number."""
-    return DeliverySchema.model_validate(delivery_members(row, attempts))
+def render_delivery(delivery: Delivery) -> DeliverySchema:
+    """Return *delivery*, with its attempts if it has them, else with their number."""
+    return DeliverySchema.model_validate(delivery_members(delivery))
 
 
 def render_audit_event(event: AuditEvent) -> AuditSchema:

@@ -39,7 +39,7 @@ class Intake:
         self._confirm_timeout = settings.confirm_timeout / 2
         self._store_timeout = settings.store_timeout
         self._numbers: Coalescer[tuple[Throw, IdempotencyKey | None], Numbered] = Coalescer(signals.number)
-        self._expectations: Coalescer[tuple[int, str], None] = Coalescer(ordering.expect)
+        self._expectations: Coalescer[tuple[int, str], None] = Coalescer(ordering.note_pending_records)
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Rows become the domain's nouns."""
+"""Rows of PostgreSQL as objects of the domain, and a subscription's spec as columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
-from broker.deliveries import DueAttempt
+from broker.deliveries import Attempt, Delivery, DeliveryState, DueAttempt, Outcome, Result, Step
 from broker.filters import Filter, parse_filter
 from broker.names import is_pattern
 from broker.signals import Scope, Signal, SignalState, Source, Throw
@@ -19,11 +19,55 @@ from broker.targets import Target, load_target
 from broker.topology import attempt_queue
 
 
-def read_due(rows: Sequence[Row]) -> list[DueAttempt]:
+def read_due_attempts(rows: Sequence[Row]) -> list[DueAttempt]:
     """Return the attempts that are due in *rows* of ``signal_id``, ``subscription_id``, ``attempt`` and ``app``."""
     return [
         DueAttempt(row["signal_id"], row["subscription_id"], row["attempt"], attempt_queue(row["app"])) for row in rows
     ]
+
+
+def read_delivery(row: Row, attempts: Sequence[Row] | None = None) -> Delivery:
+    """Return the delivery in a row of ``deliveries``, with its attempts if their rows are given."""
+    return Delivery(
+        signal_id=row["signal_id"],
+        subscription_id=row["subscription_id"],
+        state=DeliveryState(row["state"]),
+        reason=row["reason"],
+        due_at=row["due_at"],
+        created_at=row["created_at"],
+        finished_at=row["finished_at"],
+        attempt_count=row["attempts"],
+        attempts=None if attempts is None else tuple(map(read_attempt, attempts)),
+    )
+
+
+def read_attempt(row: Row) -> Attempt:
+    """Return the attempt in a row of ``attempts``."""
+    return Attempt(
+        number=row["number"],
+        started_at=row["started_at"],
+        duration=timedelta(seconds=row["duration"]),
+        result=_read_result(row),
+        steps=() if row["steps"] is None else tuple(map(_read_step, json.loads(row["steps"]))),
+    )
+
+
+def _read_step(columns: Mapping[str, Any]) -> Step:
+    return Step(
+        number=columns["step"],
+        address=None,
+        result=_read_result(columns),
+        duration=timedelta(seconds=columns["duration"]),
+    )
+
+
+def _read_result(columns: Row | Mapping[str, Any]) -> Result:
+    return Result(
+        outcome=Outcome(columns["outcome"]),
+        status=columns["status"],
+        error=columns["error"],
+        excerpt=columns["excerpt"],
+    )
 
 
 def read_signal(row: Row) -> Signal:

@@ -14,7 +14,7 @@ from aiohttp import web
 from broker.egress import Guard
 from broker.settings import Settings
 from broker.store.administration.webhook_keys import WebhookKeyStore
-from broker.store.deliveries.admission import AdmissionStore
+from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
@@ -94,7 +94,7 @@ async def _worker(role: str, parts: Runtime) -> AsyncIterator[Worker]:
                 transport,
                 deliveries=deliveries,
                 pausing=PausingStore(parts.database),
-                lines=OrderingStore(parts.database),
+                ordering=OrderingStore(parts.database),
                 signals=signals,
                 settings=settings,
             )
@@ -104,8 +104,7 @@ async def _worker(role: str, parts: Runtime) -> AsyncIterator[Worker]:
                 webhooks = WebhookCourier(client, parts.secrets, keys)
                 yield Deliverer(
                     transport,
-                    deliveries,
-                    AdmissionStore(parts.database),
+                    _attempts(parts),
                     {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueCourier(transport)},
                     settings,
                     concurrency=settings.webhook_concurrency,
@@ -116,8 +115,7 @@ async def _handlers(parts: Runtime, apps: Mapping[str, Handlers]) -> HandlerWork
     """Return the worker of *apps*, once their handlers are subscribed: whoever is ready misses nothing."""
     deliverer = Deliverer(
         parts.transport,
-        DeliveryStore(parts.database),
-        AdmissionStore(parts.database),
+        _attempts(parts),
         {Kind.HANDLER: HandlerCourier(apps)},
         parts.settings,
         queues=[attempt_queue(app) for app in apps],
@@ -126,6 +124,11 @@ async def _handlers(parts: Runtime, apps: Mapping[str, Handlers]) -> HandlerWork
     worker = HandlerWorker(parts.transport, SubscriptionStore(parts.database), deliverer, apps)
     await patiently(worker.subscribe)
     return worker
+
+
+def _attempts(parts: Runtime) -> AttemptStore:
+    settings = parts.settings
+    return AttemptStore(parts.database, timeout=settings.webhook_timeout, rescue_after=settings.rescue_after)
 
 
 def _webhook_client(settings: Settings) -> WebhookClient:

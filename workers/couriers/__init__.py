@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from broker.deliveries import Result
-from broker.store.deliveries.deliveries import Claimed
+from broker.store.deliveries.attempts import Claimed
 
 
 class Courier(Protocol):

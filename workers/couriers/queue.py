@@ -9,7 +9,7 @@ from typing import cast
 from broker.deliveries import Outcome, Result
 from broker.errors import Nacked, Unavailable, Unconfirmed, Unroutable
 from broker.messages import signal_message
-from broker.store.deliveries.deliveries import Claimed
+from broker.store.deliveries.attempts import Claimed
 from broker.targets import QueueTarget
 from broker.transport import Transport
 

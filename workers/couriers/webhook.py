@@ -10,7 +10,7 @@ from broker.deliveries import Outcome, Result
 from broker.errors import Unrenderable
 from broker.secrets import SecretBox
 from broker.store.administration.webhook_keys import WebhookKeyStore
-from broker.store.deliveries.deliveries import Claimed
+from broker.store.deliveries.attempts import Claimed
 from broker.targets.webhook import Scheme, WebhookTarget
 from workers.requests import compose
 from workers.signing import signature_headers

@@ -10,7 +10,7 @@ from typing import cast
 import structlog
 
 from broker.deliveries import Outcome, Result
-from broker.store.deliveries.deliveries import Claimed
+from broker.store.deliveries.attempts import Claimed
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.targets import HandlerTarget
 from broker.topology import app_topology
