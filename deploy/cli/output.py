@@ -11,6 +11,8 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
+from broker.texts import printable
+
 Printed = BaseModel | Mapping[str, Any]
 """A document of the HTTP API, or a mapping."""
 
@@ -73,11 +75,6 @@ def _show_rich_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> No
 def show_json(document: object) -> None:
     """Print *document* as JSON."""
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
-
-
-def printable(text: str) -> str:
-    """Return *text* in one line, without anything that could move the cursor of a terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _plain(document: Printed) -> Mapping[str, Any]:

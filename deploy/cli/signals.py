@@ -23,9 +23,10 @@ from broker.schemas.validation import validate
 from broker.signals import Scope, Signal
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.signals.signals import SignalStore
+from broker.texts import printable
 from deploy.cli.admin import Admin, with_store
 from deploy.cli.batches import throw_lines
-from deploy.cli.output import as_json, example, printable, show_one
+from deploy.cli.output import as_json, example, show_one
 
 _MEMBERS = {
     "tenant": "tenantId",

@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from broker.access import Permission, Principal
 from broker.store.postgres.database import Row
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from gateway.camunda.dialect import ENGINE, answer, spellings
+from gateway.camunda.dialect import ENGINE, json_answer, spellings
 from gateway.camunda.errors import unknown_engine
 from gateway.camunda.queries import read_page, read_signal_filter
 from gateway.camunda.requests import check_accept
@@ -91,7 +91,7 @@ class EventSubscriptionsApi:
 
     async def engines(self, _request: web.Request) -> web.Response:
         """Answer the only engine; clients ask for it before they have credentials."""
-        return answer([{"name": ENGINE}], headers=_NO_CACHE)
+        return json_answer([{"name": ENGINE}], headers=_NO_CACHE)
 
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer the subscriptions that the caller sees and that still wait (Camunda 7 REST, Get List)."""
@@ -107,7 +107,7 @@ class EventSubscriptionsApi:
                 offset=page.first,
                 limit=page.most,
             )
-        return answer([_document(row) for row in rows], headers=_NO_CACHE)
+        return json_answer([_document(row) for row in rows], headers=_NO_CACHE)
 
     async def count(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer how many subscriptions the list has on all its pages."""
@@ -116,7 +116,7 @@ class EventSubscriptionsApi:
         count = 0
         if _sees(principal) and sought is not None:
             count = await self._subscriptions.count_waiting(sought, tenants=principal.tenants)
-        return answer({"count": count}, headers=_NO_CACHE)
+        return json_answer({"count": count}, headers=_NO_CACHE)
 
 
 def _check_request(request: web.Request) -> None:
