@@ -1,4 +1,4 @@
-"""The archive: files of what is about to be dropped, one signal a line, as JSON, compressed by gzip."""
+"""The archive: files of signals that are about to be dropped, as gzipped JSON with one signal per line."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from collections.abc import AsyncIterable, Sequence
 from pathlib import Path
 
 from broker.representations import archive_line
-from broker.store.partitions.detached import Detached, DetachedSignal
+from broker.store.partitions.detached import DetachedPartition, DetachedSignal
 
 
 class Archive:
-    """A directory. A file appears in it once it is whole and safe on the disk, under a name that is always the same.
+    """A directory with one file per detached partition, which appears once it is complete and synced to disk.
 
-    Reading, encoding and writing take turns page by page, and the latter two a thread.
+    Pages are read, encoded and written one after the other; a thread encodes and writes.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     async def check(self) -> None:
-        """Make sure that files can be written.
+        """Check that files can be written.
 
         Raises:
-            OSError: They cannot.
+            OSError: They cannot be written.
         """
         await asyncio.to_thread(self._check)
 
@@ -36,14 +36,14 @@ class Archive:
         probe.write_bytes(b"")
         probe.unlink()
 
-    async def keep(self, detached: Detached, pages: AsyncIterable[Sequence[DetachedSignal]]) -> None:
-        """Write all *pages* of *detached* to its file, replacing what an attempt before left; without any there is none.
+    async def keep(self, partition: DetachedPartition, pages: AsyncIterable[Sequence[DetachedSignal]]) -> None:
+        """Write *pages* to the file of *partition*, replacing an earlier attempt's; without signals there is no file.
 
         Raises:
-            OSError: They could not be written; nothing but a temporary file may be left of them.
+            OSError: The file could not be written; at most a temporary file is left.
         """
-        path = self._directory / f"signals-{detached.first_id}-{detached.last_id}.{detached.number}.jsonl.gz"
-        for left in self._directory.glob(f".{path.name}.*"):  # by a process that was killed, or hangs
+        path = self._directory / f"signals-{partition.first_id}-{partition.last_id}.{partition.number}.jsonl.gz"
+        for left in self._directory.glob(f".{path.name}.*"):  # of a process that was killed, or hangs
             left.unlink(missing_ok=True)
         unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
@@ -54,7 +54,7 @@ class Archive:
 
 
 async def _write_pages(path: Path, pages: AsyncIterable[Sequence[DetachedSignal]]) -> int:
-    """Write a file that is safe on the disk; return how many signals are in it."""
+    """Write a file and sync it to disk; return how many signals are in it."""
     count = 0
     with await asyncio.to_thread(path.open, "wb") as file:
         with gzip.open(file, "wb", compresslevel=6) as lines:
@@ -70,7 +70,7 @@ def _write(lines: gzip.GzipFile, page: Sequence[DetachedSignal]) -> None:
 
 
 def _publish(unfinished: Path, path: Path) -> None:
-    """Give a file its name, and make that safe, too."""
+    """Give a file its name, and sync the directory."""
     unfinished.replace(path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:

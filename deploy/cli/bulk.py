@@ -11,7 +11,8 @@ import click
 from broker.schemas import BulkRequest
 from broker.store.deliveries.bulk import BulkProgress
 from broker.store.postgres.database import Database
-from broker.store.signals.signals import SignalStore, find_span
+from broker.store.signals.signals import SignalStore
+from broker.store.spans import find_span
 
 _OPTIONS = (
     click.option("--name", metavar="NAME", help="Only signals whose name matches (patterns allowed)."),

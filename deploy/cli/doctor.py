@@ -132,7 +132,7 @@ async def _judge_retention(database: Database, retention: timedelta | None) -> F
     if not await PartitionStore(database).ahead():
         return Finding("warn", "retention", "no partition is ready for future signals: does a scheduler run?")
     store = DetachedStore(database)
-    left = [one for one in await store.all() if datetime.now(UTC) - one.retired_at > _OVERDUE]
+    left = [one for one in await store.all() if datetime.now(UTC) - one.detached_at > _OVERDUE]
     due = [] if retention is None else await store.due(retention + _OVERDUE)
     whole = [partition for partition in due if partition.emptied_at is None]
     if left:

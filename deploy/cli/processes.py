@@ -25,9 +25,10 @@ FIRST_START = Principal(name="first start", permissions=frozenset({Permission.AD
 _app = click.option(
     "--app",
     "places",
-    metavar="MODULE:NAME",
+    metavar="SOURCE:NAME",
     multiple=True,
-    help="Run these Python handlers: NAME in MODULE, which may be in the current directory. Repeatable.",
+    help="Run these Python handlers: NAME in SOURCE, a module (shop.billing; the current directory is importable) or"
+    " the path of a file (shop/billing.py). Repeatable.",
 )
 
 
@@ -84,7 +85,9 @@ def gateway() -> None:
 
 @click.command(
     epilog=example(
-        "signal-broker worker recorder scheduler", "signal-broker worker handlers --app shop.billing:handlers"
+        "signal-broker worker recorder scheduler",
+        "signal-broker worker handlers --app shop.billing:handlers",
+        "signal-broker worker handlers --app workers/billing.py:handlers",
     )
 )
 @click.argument("roles", nargs=-1, type=click.Choice([*WORKERS, HANDLERS]))

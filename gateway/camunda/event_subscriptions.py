@@ -8,11 +8,10 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from broker.access import Permission, Principal
-from broker.store.postgres.database import Row
-from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore, WaitingSubscription
 from gateway.camunda.dialect import ENGINE, json_answer, spellings
 from gateway.camunda.errors import unknown_engine
-from gateway.camunda.queries import read_page, read_signal_filter
+from gateway.camunda.queries import read_filter, read_page
 from gateway.camunda.requests import check_accept
 from gateway.camunda.schemas import Engines, EventSubscriptionCount, EventSubscriptions
 from gateway.routes import OpenRoute, Parameter, Route, SecuredRoute
@@ -96,26 +95,26 @@ class EventSubscriptionsApi:
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer the subscriptions that the caller sees and that still wait (Camunda 7 REST, Get List)."""
         _check_request(request)
-        sought, page = read_signal_filter(request.query), read_page(request.query)
-        rows: list[Row] = []
-        if _sees(principal) and sought is not None and not page.is_empty:
-            rows = await self._subscriptions.waiting(
-                sought,
+        subscription_filter, page = read_filter(request.query), read_page(request.query)
+        found: list[WaitingSubscription] = []
+        if _sees(principal) and subscription_filter is not None and not page.is_empty:
+            found = await self._subscriptions.waiting(
+                subscription_filter,
                 tenants=principal.tenants,
                 order=page.order,
                 descending=page.descending,
                 offset=page.first,
                 limit=page.most,
             )
-        return json_answer([_document(row) for row in rows], headers=_NO_CACHE)
+        return json_answer([_document(subscription) for subscription in found], headers=_NO_CACHE)
 
     async def count(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer how many subscriptions the list has on all its pages."""
         _check_request(request)
-        sought = read_signal_filter(request.query)
+        subscription_filter = read_filter(request.query)
         count = 0
-        if _sees(principal) and sought is not None:
-            count = await self._subscriptions.count_waiting(sought, tenants=principal.tenants)
+        if _sees(principal) and subscription_filter is not None:
+            count = await self._subscriptions.count_waiting(subscription_filter, tenants=principal.tenants)
         return json_answer({"count": count}, headers=_NO_CACHE)
 
 
@@ -129,16 +128,16 @@ def _sees(principal: Principal) -> bool:
     return any(map(principal.may, _SEEING))
 
 
-def _document(row: Row) -> dict[str, Any]:
+def _document(subscription: WaitingSubscription) -> dict[str, Any]:
     return {
-        "id": str(row["id"]),
+        "id": str(subscription.id),
         "eventType": "signal",
-        "eventName": row["name"],
-        "executionId": row["execution_id"],
-        "processInstanceId": row["execution_id"],
+        "eventName": subscription.name,
+        "executionId": subscription.execution_id,
+        "processInstanceId": subscription.execution_id,
         "activityId": None,
-        "createdDate": _date(row["created_at"]),
-        "tenantId": row["tenant_id"],
+        "createdDate": _date(subscription.created_at),
+        "tenantId": subscription.tenant_id,
     }
 
 

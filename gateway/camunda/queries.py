@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from broker.conversions import boolean
-from broker.store.subscriptions.subscriptions import Sought
+from broker.store.subscriptions.subscriptions import SubscriptionFilter
 from gateway.camunda.errors import half_sorted, http_error, unsettable
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -37,7 +37,7 @@ class Page:
         return self.first < 0 or (self.most is not None and self.most <= 0)
 
 
-def read_signal_filter(query: Mapping[str, str]) -> Sought | None:
+def read_filter(query: Mapping[str, str]) -> SubscriptionFilter | None:
     """Return which subscriptions are asked for; None if none can match.
 
     Raises:
@@ -52,7 +52,7 @@ def read_signal_filter(query: Mapping[str, str]) -> Sought | None:
     given_id = query.get("eventSubscriptionId")
     if len(executions) > 1 or any("\0" in text for text in texts) or (given_id and _ID.fullmatch(given_id) is None):
         return None
-    return Sought(
+    return SubscriptionFilter(
         id=int(given_id) if given_id else None,
         name=query.get("eventName"),
         execution_id=executions.pop() if executions else None,

@@ -14,7 +14,7 @@ import pytest
 from broker.errors import StoreUnavailable
 from broker.signals import Throw
 from broker.store.postgres.database import Database
-from broker.store.postgres.statements import load
+from broker.store.postgres.statements import read_statements
 from broker.store.rows import spec_columns
 from broker.store.signals.signals import SignalStore
 from broker.subscriptions import Kind, SubscriptionSpec, Target
@@ -87,11 +87,13 @@ async def test_a_number_that_was_handed_out_is_not_handed_out_again_after_a_cras
         # The next number is the one that PostgreSQL logs, with all that follow.
         while await database.fetchval("SELECT log_cnt FROM signal_ids"):
             await number(database)
-        async with database.hold() as session:
+        async with database.dedicated_session() as session:
             spec = SubscriptionSpec(name="a", targets=(Target(kind=Kind.WEBHOOK, address="http://a"),))
             await session.execute("BEGIN")
             await session.execute(
-                load("broker.store.subscriptions", "subscriptions").create, json.dumps(spec_columns(spec)), None
+                read_statements("broker.store.subscriptions", "subscriptions.sql")["create"],
+                columns=json.dumps(spec_columns(spec)),
+                secret=None,
             )
             before = await number(hasty)
             postgres.crash()

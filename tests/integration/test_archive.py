@@ -41,7 +41,7 @@ async def test_the_archive_has_a_line_for_each_dropped_signal_as_the_api_shows_i
         expected.append(document)
     await history.close()
     await history.database.execute("UPDATE blocks SET closed_at = closed_at - interval '31 days'")
-    await retention(archive_dir=tmp_path).look()
+    await retention(archive_dir=tmp_path).maintain()
     assert await history.ids() == [owed.id]
     documents, names = lines(tmp_path)
     assert documents == expected
@@ -70,7 +70,7 @@ async def test_every_signal_is_archived_once_however_many_and_large_they_are(
             yield page
 
     monkeypatch.setattr(DetachedStore, "pages", counted)
-    await retention(archive_dir=tmp_path).look()
+    await retention(archive_dir=tmp_path).maintain()
     documents, _ = lines(tmp_path)
     assert [document["id"] for document in documents] == large + [n.id for n in numbered]
     assert sizes[:2] == [3, 3], "a page is some megabytes"
@@ -93,14 +93,14 @@ async def test_a_crash_between_archiving_and_dropping_neither_loses_nor_doubles_
     with monkeypatch.context() as patch:
         patch.setattr(DetachedStore, "drop", crash)
         with pytest.raises(RuntimeError):
-            await retention(archive_dir=tmp_path).look()
+            await retention(archive_dir=tmp_path).maintain()
     (tmp_path / ".signals-1-100000.1.jsonl.gz.left").write_bytes(b"half")
     assert await history.ids() == [owed.id], "nobody sees any more what was archived"
     assert await history.deliveries.ledger() == before, "it is in the books until it is dropped"
     await history.attempt(owed, DeliveryState.DEAD)
 
-    await retention(archive_dir=tmp_path).look()
-    await retention(archive_dir=tmp_path).look()
+    await retention(archive_dir=tmp_path).maintain()
+    await retention(archive_dir=tmp_path).maintain()
     documents, names = lines(tmp_path)
     assert [document["id"] for document in documents] == [signal.id for signal in gone]
     assert len(names) == 1
@@ -134,7 +134,7 @@ async def test_a_stop_in_the_middle_of_archiving_is_clean_and_the_next_start_goe
     assert await history.ids() == []
 
     async def finished():
-        await retention(archive_dir=tmp_path).look()
+        await retention(archive_dir=tmp_path).maintain()
         return await DetachedStore(history.database).all() == []
 
     await eventually(finished)
@@ -159,5 +159,5 @@ async def test_without_a_place_for_the_archive_nothing_is_dropped(history, subsc
     await running
     assert len(await history.ids()) == 1
     assert await DetachedStore(history.database).all() == []
-    await retention(archive_dir=tmp_path / "made" / "if" / "missing").look()
+    await retention(archive_dir=tmp_path / "made" / "if" / "missing").maintain()
     assert await history.ids() == []

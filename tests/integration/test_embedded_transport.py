@@ -12,11 +12,11 @@ from sqlalchemy.engine import make_url
 
 from broker.errors import ConfigurationError, Unavailable, Unroutable
 from broker.store.postgres.database import Database
-from broker.store.postgres.statements import load
 from broker.topology import Binding, Exchange, Queue, Topology
 from broker.transport import Message, Settlement
 from broker.transport.embedded import EmbeddedTransport
 from broker.transport.embedded import inbox as inbox_module
+from broker.transport.embedded.queues import Sql
 from tests.support.eventually import eventually
 
 SOON = timedelta(seconds=10)
@@ -26,6 +26,7 @@ from datetime import timedelta
 from broker.store.postgres.database import Database
 from broker.transport import Message
 from broker.transport.embedded import EmbeddedTransport
+from broker.transport.embedded.queues import Sql
 
 async def main():
     async with Database(sys.argv[1]) as database, EmbeddedTransport(database) as transport:
@@ -111,7 +112,7 @@ async def test_a_living_consumer_keeps_what_it_holds(transport, database_url, da
     await transport.publish(Message(body=b"0"), exchange="", routing_key="q", timeout=SOON)
     async with transport.consume("q", prefetch=1) as inbox:
         await inbox.receive(1)
-        assert await database.fetch(load("broker.transport.embedded", "queues").dead_owners) == []
+        assert await database.fetch(Sql.dead_owners) == []
         assert await transport.depth("q", timeout=SOON) == 0
 
 
@@ -167,15 +168,15 @@ async def test_a_binding_to_a_missing_queue_declares_nothing(transport):
 @pytest.mark.parametrize("plan", ["force_generic_plan", "force_custom_plan"])
 async def test_a_backlog_does_not_slow_a_claim(database, plan):
     """A claim touches a few pages per message, whatever the planner believes about the tables."""
-    statement = load("broker.transport.embedded", "queues").claim
+    statement = Sql.claim.sql
     await database.execute(
         "INSERT INTO transport.messages (queue, keys, properties, body)"
         " SELECT q, '[]', '{}', 'body' FROM generate_series(1, 50000), (VALUES ('a'), ('b')) AS queues (q)"
     )
     async with database.session() as session:
         await session.execute(f"SET plan_cache_mode = {plan}")
-        await session.execute(f"PREPARE claim (text, integer, integer) AS {statement}")
-        plans = json.loads(await session.fetchval("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE claim ('b', 1, 50)"))
+        await session.execute(f"PREPARE claim (integer, text, integer) AS {statement}")
+        plans = json.loads(await session.fetchval("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE claim (1, 'b', 50)"))
     top = plans[0]["Plan"]
     assert top["Actual Rows"] == 50
     assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 800

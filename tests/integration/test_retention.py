@@ -13,12 +13,13 @@ from broker.deliveries import DeliveryState, DueAttempt
 from broker.errors import StoreUnavailable
 from broker.settings import Settings
 from broker.signals import Signal, Source, Throw
-from broker.store import detached as retired_module
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.partitions import detached as detached_module
 from broker.store.partitions.detached import DetachedStore
 from broker.store.partitions.partitions import PartitionStore
+from broker.store.postgres import locks
 from broker.store.postgres.database import Database
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
@@ -48,14 +49,14 @@ async def test_what_is_old_goes_and_what_somebody_waits_for_stays(history, subsc
     worker = retention(retention_days=30, retention_dead_days=40)
 
     await history.pass_time(29 * DAY)
-    await worker.look()
+    await worker.maintain()
     assert len(await history.ids()) == 9, "nothing is old yet"
 
     await history.pass_time(2 * DAY)
     await history.database.execute(
         "UPDATE deliveries SET finished_at = finished_at - interval '10 days' WHERE signal_id = $1", long_dead.id
     )
-    await worker.look()
+    await worker.maintain()
     assert await history.ids() == [pending.id, parked.id, dead.id, later.id, fresh.id]
     assert await history.rows() == (5, 5, 5, 2)
     assert {unheard.id, delivered.id, cancelled.id, long_dead.id}.isdisjoint(await history.ids())
@@ -65,14 +66,14 @@ async def test_what_is_old_goes_and_what_somebody_waits_for_stays(history, subsc
 
     await history.attempt(pending, DeliveryState.DELIVERED)
     await history.pass_time(3 * DAY)
-    await worker.look()
+    await worker.maintain()
     assert pending.id not in await history.ids()
     assert [partition.first_id for partition in await history.blocks.all()] == [1, 100_001, 200_001, 300_001]
 
     await history.signals.end_schedule([later.id])
     await history.deliveries.cancel(DueAttempt(later.id, 1, 1))
     await history.pass_time(45 * DAY)
-    await worker.look()
+    await worker.maintain()
     assert later.id not in await history.ids(), "its moment is thirty days past"
     await compare(history.database)
 
@@ -84,10 +85,10 @@ async def test_a_signal_stays_for_the_whole_retention_after_the_moment_it_was_fo
     await history.pass_time(41 * DAY)
     await history.signals.end_schedule([later.id])
     worker = retention(retention_days=30)
-    await worker.look()
+    await worker.maintain()
     assert await history.ids() == [later.id]
     await history.pass_time(30 * DAY)
-    await worker.look()
+    await worker.maintain()
     assert await history.ids() == []
 
 
@@ -98,7 +99,7 @@ async def test_a_block_that_nothing_is_left_of_is_gone_and_comes_again_for_what_
     await history.attempt(signal, DeliveryState.DELIVERED)
     await history.close()
     await history.pass_time(31 * DAY)
-    await retention().look()
+    await retention().maintain()
     assert [partition.first_id for partition in await history.blocks.all()] == [100_001, 200_001]
     late = Signal(id=signal.id + 1, created_at=signal.created_at, throw=signal.throw)
     await history.signals.record([late], rescue_after=RESCUE_AFTER)
@@ -113,7 +114,7 @@ async def test_blocks_in_which_little_is_owed_become_one(history, subscription, 
         await history.attempt(await history.throw(), DeliveryState.DELIVERED)
         await history.close()
     await history.pass_time(31 * DAY)
-    await retention().look()
+    await retention().maintain()
     assert await history.ids() == owed
     assert [partition.first_id for partition in await history.blocks.all()] == [1, 500_001, 600_001]
     assert await history.database.fetchval("SELECT to_regclass('retired_signals_1')") is None
@@ -123,16 +124,16 @@ async def test_blocks_in_which_little_is_owed_become_one(history, subscription, 
 
 
 async def test_a_block_in_which_much_is_owed_stays_as_it_is(history, subscription, retention, monkeypatch):
-    monkeypatch.setattr(retired_module, "_MOST_OWED", 3)
+    monkeypatch.setattr(detached_module, "_MOST_OWED", 3)
     signals = [await history.throw() for _ in range(4)]
     await history.attempt(await history.throw(), DeliveryState.DELIVERED)
     await history.close()
     await history.pass_time(31 * DAY)
-    await retention().look()
+    await retention().maintain()
     assert len(await history.ids()) == 5
     for signal in signals[:2]:
         await history.attempt(signal, DeliveryState.DELIVERED)
-    await retention().look()
+    await retention().maintain()
     assert await history.ids() == [signal.id for signal in signals[2:]]
 
 
@@ -140,10 +141,10 @@ async def test_for_ever_is_for_ever_and_an_hour_is_the_least(history, subscripti
     await history.attempt(await history.throw(), DeliveryState.DELIVERED)
     await history.close()
     await history.pass_time(timedelta(minutes=50))
-    await retention(retention_days=1e-9).look()
-    await retention(retention_days=0).look()
+    await retention(retention_days=1e-9).maintain()
+    await retention(retention_days=0).maintain()
     await history.pass_time(10_000 * DAY)
-    await retention(retention_days=0).look()
+    await retention(retention_days=0).maintain()
     assert len(await history.ids()) == 1
 
 
@@ -154,10 +155,10 @@ async def test_nothing_is_dropped_while_many_messages_wait_to_be_recorded(histor
     await history.pass_time(31 * DAY)
     message = {"exchange": "", "routing_key": RECORD, "timeout": 10 * SECOND}
     await asyncio.gather(*(embedded.publish(Message(body=b"{}"), **message) for _ in range(1001)))
-    await retention().look()
+    await retention().maintain()
     assert len(await history.ids()) == 1
     await history.database.execute("DELETE FROM transport.messages")
-    await retention().look()
+    await retention().maintain()
     assert await history.ids() == []
 
 
@@ -166,7 +167,7 @@ async def test_an_attempt_that_ends_after_its_signal_was_dropped_does_no_harm(hi
     await history.attempt(overtaken, DeliveryState.DELIVERED)
     await history.close()
     await history.pass_time(31 * DAY)
-    await retention().look()
+    await retention().maintain()
     fresh = await history.throw()
     due = DueAttempt(fresh.id, 1, 1)
     await history.deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND)
@@ -188,7 +189,7 @@ async def test_totals_of_what_came_in_by_endpoints_are_of_what_is_kept(history, 
     await history.close()
     fresh = await history.throw("nobody", **come_in)
     await history.pass_time(31 * DAY)
-    await retention().look()
+    await retention().maintain()
     page, total = await EndpointStore(database).signals(limit=10)
     assert ([signal.id for signal in page], total) == ([fresh.id, owed.id], 2)
 
@@ -205,10 +206,10 @@ async def test_subscriptions_that_ended_are_forgotten_once_nothing_of_them_is_le
     await subscriptions.delete(deleted)
     await history.close()
     worker = retention()
-    await worker.look()
+    await worker.maintain()
     assert len(await database.fetch("SELECT FROM subscriptions")) == 4
     await history.pass_time(31 * DAY)
-    await worker.look()
+    await worker.maintain()
     while await history.deliveries.fold_ledger(limit=100):
         pass
     await DetachedStore(database).forget_subscriptions(limit=10)
@@ -225,13 +226,13 @@ async def test_one_process_at_a_time_looks_after_the_blocks(history, subscriptio
     await history.attempt(await history.throw(), DeliveryState.DELIVERED)
     await history.close()
     await history.pass_time(31 * DAY)
-    async with database.hold() as session:
-        assert await session.fetchval("SELECT pg_try_advisory_lock(7305006)")
-        await retention().look()
+    async with database.dedicated_session() as session:
+        assert await session.fetchval("SELECT pg_try_advisory_lock($1)", locks.MAINTENANCE)
+        await retention().maintain()
         assert len(await history.ids()) == 1
 
     async def gone():
-        await retention().look()
+        await retention().maintain()
         return not await history.ids()
 
     await eventually(gone)
@@ -266,7 +267,7 @@ async def test_everybody_goes_on_while_blocks_are_closed_emptied_and_dropped(his
             await history.blocks.close(timedelta())
             await database.execute("UPDATE blocks SET closed_at = closed_at - interval '31 days'")
             with suppress(StoreUnavailable):  # others were in the way, for once
-                await worker.look()
+                await worker.maintain()
             turns += 1
 
     async def look():
@@ -315,7 +316,7 @@ async def test_doctor_sees_what_is_behind(history, subscription, retention, data
     await history.pass_time(31 * DAY)
     level, detail = await doctor(database_url, tmp_path)
     assert (level, detail[:49]) == ("warn", "1 partitions are older than the retention and not emp")
-    await retention().look()
+    await retention().maintain()
     await history.database.execute(
         "INSERT INTO retired_blocks (first_id, next_id, kept, retired_at) VALUES (1, 2, '{}', now() - interval '1 day')"
     )
@@ -351,7 +352,7 @@ async def test_a_product_that_runs_for_long_does_not_grow(database_url, webhooks
             ids.append([result["id"] for result in results])
 
             async def settled(turn=turn):
-                await worker.look()
+                await worker.maintain()
                 books = await client.get("/v1/ledger")
                 return (
                     books["awaitingRecord"] == 0

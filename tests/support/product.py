@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -28,10 +28,14 @@ class Process:
         environment: ``SIGNAL_BROKER_*`` settings without the prefix; loopback webhooks and a fixed admin token are
             set already.
         log: Where standard error goes.
+        command: What ``signal-broker`` is.
     """
 
-    def __init__(self, *arguments: str, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, *arguments: str, environment: Mapping[str, str], log: Path, command: Sequence[str] = COMMAND
+    ) -> None:
         self.arguments = arguments
+        self._command = command
         self.log = log
         self.url = ""
         self._environment = {
@@ -59,7 +63,7 @@ class Process:
         """Start it (again) and wait for its ``ready`` line; on the same port as before, if there was one."""
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *COMMAND,
+                *self._command,
                 *self.arguments,
                 env={**os.environ, **{f"SIGNAL_BROKER_{key}": value for key, value in self._environment.items()}},
                 stdout=asyncio.subprocess.PIPE,

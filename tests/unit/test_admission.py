@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.admission import Gate, Refusal, Pass
+from broker.admission import Gate, Pass, Refusal
 from broker.circuits import Circuit
 from broker.deliveries import Reason
 from broker.limits import ConcurrencySlots, Rate

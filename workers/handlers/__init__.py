@@ -64,7 +64,7 @@ class Handlers:
 
     Args:
         name: The app's name, under which its subscriptions are kept: another name is another app. None takes the name
-            of the module that the worker is started with.
+            of the module that the worker is started with; a file that is named by its path needs one.
 
     Raises:
         WrongHandler: *name* cannot be one.

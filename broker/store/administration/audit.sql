@@ -1,10 +1,10 @@
 -- name: lock
--- One change of the administration at a time: what it counts stays so, and ids ascend in the order of the commits.
-SELECT pg_advisory_xact_lock(7305003);
+-- One change of the administration at a time: counts stay true, and ids ascend in the order of the commits.
+SELECT pg_advisory_xact_lock({locks.ADMINISTRATION});
 
--- name: note
+-- name: insert
 INSERT INTO audit_events (type, subject_id, principal, user_id, token_id, before, after)
-VALUES ($1, $2, $3, $4, $5, $6, $7);
+VALUES (:type, :subject_id, :principal, :user_id, :token_id, :before, :after);
 
 -- name: list
-SELECT * FROM audit_events WHERE id > $1 AND ($2::text IS NULL OR type = $2) ORDER BY id LIMIT $3;
+SELECT * FROM audit_events WHERE id > :after_id AND (:type::text IS NULL OR type = :type) ORDER BY id LIMIT :limit;

@@ -1,4 +1,4 @@
-"""Signal endpoints, their tokens and what came in by them, in PostgreSQL."""
+"""Signal endpoints, their tokens and their signals in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -9,11 +9,28 @@ from broker.access import ENDPOINT_TOKEN, Principal, digest, make_token
 from broker.audit import AuditType
 from broker.endpoints import Endpoint, EndpointSignal, EndpointToken
 from broker.errors import LimitReached
-from broker.store.administration.audit import Change, Snapshot, changing
+from broker.store.administration.audit import Change, Snapshot, change_administration
 from broker.store.postgres.database import Database, Row
-from broker.store.postgres.statements import load
+from broker.store.postgres.statements import Statement, Statements
 
-_SQL = load("broker.store.administration", "endpoints")
+
+class _Sql(Statements, file="endpoints.sql"):
+    count: Statement
+    create: Statement
+    list: Statement
+    get: Statement
+    find: Statement
+    update: Statement
+    delete: Statement
+    count_tokens: Statement
+    create_token: Statement
+    list_tokens: Statement
+    get_token: Statement
+    rename_token: Statement
+    delete_token: Statement
+    total: Statement
+    list_signals: Statement
+    list_signals_of: Statement
 
 
 class EndpointStore:
@@ -29,12 +46,19 @@ class EndpointStore:
 
         Raises:
             LimitReached: There are that many already.
-            Conflict: There is one of that name.
+            Conflict: The name is taken.
         """
-        async with changing(self._database, by) as change:
-            if await change.session.fetchval(_SQL.count) >= most:
+        async with change_administration(self._database, by) as change:
+            if await change.session.fetchval(_Sql.count) >= most:
                 raise LimitReached("signal endpoint", most)
-            row = await change.session.fetchrow(_SQL.create, name, enabled, description, by.name, by.user_id)
+            row = await change.session.fetchrow(
+                _Sql.create,
+                name=name,
+                enabled=enabled,
+                description=description,
+                created_by=by.name,
+                created_by_user_id=by.user_id,
+            )
             assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
             endpoint = _read(row)
             await change.note(AuditType.ENDPOINT_CREATED, endpoint.id, after=_snapshot(endpoint))
@@ -42,15 +66,15 @@ class EndpointStore:
 
     async def all(self) -> list[Endpoint]:
         """Return every signal endpoint in ascending order of ids."""
-        return [_read(row) for row in await self._database.fetch(_SQL.list)]
+        return [_read(row) for row in await self._database.fetch(_Sql.list)]
 
     async def get(self, endpoint_id: int) -> Endpoint | None:
         """Return the signal endpoint with that id."""
-        return _optional(await self._database.fetchrow(_SQL.get, endpoint_id))
+        return _optional(await self._database.fetchrow(_Sql.get, endpoint_id=endpoint_id))
 
     async def find(self, name: str) -> Endpoint | None:
         """Return the signal endpoint of that name."""
-        return _optional(await self._database.fetchrow(_SQL.find, name))
+        return _optional(await self._database.fetchrow(_Sql.find, name=name))
 
     async def update(
         self, endpoint_id: int, *, name: str, enabled: bool, description: str | None, by: Principal
@@ -58,29 +82,29 @@ class EndpointStore:
         """Replace an endpoint's name, state and description; None if there is no such endpoint.
 
         Raises:
-            Conflict: Another one has that name.
+            Conflict: Another endpoint has that name.
         """
-        async with changing(self._database, by) as change:
-            before = _optional(await change.session.fetchrow(_SQL.get, endpoint_id))
+        async with change_administration(self._database, by) as change:
+            before = _optional(await change.session.fetchrow(_Sql.get, endpoint_id=endpoint_id))
             return None if before is None else await _update(change, before, name, description, enabled=enabled)
 
     async def enable(self, endpoint_id: int, *, enabled: bool, by: Principal) -> Endpoint | None:
         """Switch an endpoint on or off; None if there is no such endpoint."""
-        async with changing(self._database, by) as change:
-            before = _optional(await change.session.fetchrow(_SQL.get, endpoint_id))
+        async with change_administration(self._database, by) as change:
+            before = _optional(await change.session.fetchrow(_Sql.get, endpoint_id=endpoint_id))
             if before is None:
                 return None
             return await _update(change, before, before.name, before.description, enabled=enabled)
 
     async def delete(self, endpoint_id: int, *, by: Principal) -> bool:
         """Delete an endpoint with its tokens; return whether there was one. Its signals stay."""
-        async with changing(self._database, by) as change:
-            endpoint = _optional(await change.session.fetchrow(_SQL.get, endpoint_id))
+        async with change_administration(self._database, by) as change:
+            endpoint = _optional(await change.session.fetchrow(_Sql.get, endpoint_id=endpoint_id))
             if endpoint is None:
                 return False
-            tokens = [_read_token(row) for row in await change.session.fetch(_SQL.list_tokens, [endpoint_id])]
-            await change.session.execute(_SQL.delete, endpoint_id)
-            for token in tokens:
+            rows = await change.session.fetch(_Sql.list_tokens, endpoint_ids=[endpoint_id])
+            await change.session.execute(_Sql.delete, endpoint_id=endpoint_id)
+            for token in map(_read_token, rows):
                 await change.note(AuditType.ENDPOINT_TOKEN_DELETED, token.id, before=_token_snapshot(token))
             await change.note(AuditType.ENDPOINT_DELETED, endpoint_id, before=_snapshot(endpoint))
         return True
@@ -94,16 +118,21 @@ class EndpointStore:
 
         Raises:
             LimitReached: The endpoint has that many already.
-            Conflict: The endpoint has one of that name.
+            Conflict: The endpoint has a token of that name.
         """
         value = make_token(ENDPOINT_TOKEN)
-        async with changing(self._database, by) as change:
-            if await change.session.fetchrow(_SQL.get, endpoint_id) is None:
+        async with change_administration(self._database, by) as change:
+            if await change.session.fetchrow(_Sql.get, endpoint_id=endpoint_id) is None:
                 return None
-            if await change.session.fetchval(_SQL.count_tokens, endpoint_id) >= most:
+            if await change.session.fetchval(_Sql.count_tokens, endpoint_id=endpoint_id) >= most:
                 raise LimitReached("signal endpoint token", most)
             row = await change.session.fetchrow(
-                _SQL.create_token, endpoint_id, name, digest(value), by.name, by.user_id
+                _Sql.create_token,
+                endpoint_id=endpoint_id,
+                name=name,
+                digest=digest(value),
+                created_by=by.name,
+                created_by_user_id=by.user_id,
             )
             assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
             token = _read_token(row)
@@ -112,19 +141,21 @@ class EndpointStore:
 
     async def tokens(self, endpoint_ids: Sequence[int]) -> list[EndpointToken]:
         """Return the tokens of those endpoints in ascending order of ids."""
-        return [_read_token(row) for row in await self._database.fetch(_SQL.list_tokens, endpoint_ids)]
+        rows = await self._database.fetch(_Sql.list_tokens, endpoint_ids=endpoint_ids)
+        return [_read_token(row) for row in rows]
 
     async def rename_token(self, endpoint_id: int, token_id: int, *, name: str, by: Principal) -> EndpointToken | None:
         """Rename an endpoint's token; its value stays. None if there is no such token.
 
         Raises:
-            Conflict: The endpoint has another one of that name.
+            Conflict: The endpoint has another token of that name.
         """
-        async with changing(self._database, by) as change:
-            before = await change.session.fetchrow(_SQL.get_token, endpoint_id, token_id)
-            after = None if before is None else await change.session.fetchrow(_SQL.rename_token, token_id, name)
-            if before is None or after is None:
+        async with change_administration(self._database, by) as change:
+            before = await change.session.fetchrow(_Sql.get_token, endpoint_id=endpoint_id, token_id=token_id)
+            if before is None:
                 return None
+            after = await change.session.fetchrow(_Sql.rename_token, token_id=token_id, name=name)
+            assert after is not None  # noqa: S101  (no other transaction changes the administration meanwhile)
             token = _read_token(after)
             await change.note(
                 AuditType.ENDPOINT_TOKEN_UPDATED,
@@ -136,19 +167,21 @@ class EndpointStore:
 
     async def delete_token(self, endpoint_id: int, token_id: int, *, by: Principal) -> bool:
         """Delete an endpoint's token; return whether there was one."""
-        async with changing(self._database, by) as change:
-            row = await change.session.fetchrow(_SQL.get_token, endpoint_id, token_id)
+        async with change_administration(self._database, by) as change:
+            row = await change.session.fetchrow(_Sql.get_token, endpoint_id=endpoint_id, token_id=token_id)
             if row is None:
                 return False
-            await change.session.execute(_SQL.delete_token, token_id)
+            await change.session.execute(_Sql.delete_token, token_id=token_id)
             await change.note(AuditType.ENDPOINT_TOKEN_DELETED, token_id, before=_token_snapshot(_read_token(row)))
         return True
 
     async def signals_of(
         self, endpoint_id: int, *, limit: int, offset: int = 0, names: Sequence[str] | None = None
     ) -> list[EndpointSignal]:
-        """Return what came in by an endpoint, newest first; *names* are those the caller may read (None: all)."""
-        rows = await self._database.fetch(_SQL.list_signals_of, endpoint_id, names, limit, offset)
+        """Return the signals of an endpoint, newest first; *names* are those the caller may read (None: all)."""
+        rows = await self._database.fetch(
+            _Sql.list_signals_of, endpoint_id=endpoint_id, names=names, limit=limit, offset=offset
+        )
         return [_read_signal(row) for row in rows]
 
     async def signals(
@@ -160,16 +193,23 @@ class EndpointStore:
         last_day: date | None = None,
         names: Sequence[str] | None = None,
     ) -> tuple[list[EndpointSignal], int]:
-        """Return a page of what came in by endpoints on those days (UTC), newest first, and how many there are in all.
+        """Return a page of the endpoints' signals of those days (UTC), newest first, and how many there are in all.
 
         *names* are those the caller may read (None: all).
         """
-        found = await self._database.fetchrow(_SQL.total, names, first_day, last_day)
+        found = await self._database.fetchrow(_Sql.total, names=names, first_day=first_day, last_day=last_day)
         assert found is not None  # noqa: S101  (a sum is always there)
         if offset >= found["total"]:
             return [], found["total"]
         rows = await self._database.fetch(
-            _SQL.list_signals, found["first_id"], found["last_id"], names, first_day, last_day, limit, offset
+            _Sql.list_signals,
+            first_id=found["first_id"],
+            last_id=found["last_id"],
+            names=names,
+            first_day=first_day,
+            last_day=last_day,
+            limit=limit,
+            offset=offset,
         )
         return [_read_signal(row) for row in rows], found["total"]
 
@@ -177,7 +217,10 @@ class EndpointStore:
 async def _update(
     change: Change, before: Endpoint, name: str, description: str | None, *, enabled: bool
 ) -> Endpoint | None:
-    after = _optional(await change.session.fetchrow(_SQL.update, before.id, name, enabled, description))
+    row = await change.session.fetchrow(
+        _Sql.update, endpoint_id=before.id, name=name, enabled=enabled, description=description
+    )
+    after = _optional(row)
     if after is not None:
         await change.note(AuditType.ENDPOINT_UPDATED, after.id, before=_snapshot(before), after=_snapshot(after))
     return after

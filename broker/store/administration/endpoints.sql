@@ -3,61 +3,61 @@ SELECT count(*) FROM endpoints;
 
 -- name: create
 INSERT INTO endpoints (name, enabled, description, created_by, created_by_user_id)
-VALUES ($1, $2, $3, $4, $5) RETURNING *;
+VALUES (:name, :enabled, :description, :created_by, :created_by_user_id) RETURNING *;
 
 -- name: list
 SELECT * FROM endpoints ORDER BY id;
 
 -- name: get
-SELECT * FROM endpoints WHERE id = $1;
+SELECT * FROM endpoints WHERE id = :endpoint_id;
 
 -- name: find
-SELECT * FROM endpoints WHERE name = $1;
+SELECT * FROM endpoints WHERE name = :name;
 
 -- name: update
-UPDATE endpoints SET name = $2, enabled = $3, description = $4 WHERE id = $1 RETURNING *;
+UPDATE endpoints SET name = :name, enabled = :enabled, description = :description WHERE id = :endpoint_id RETURNING *;
 
 -- name: delete
-DELETE FROM endpoints WHERE id = $1;
+DELETE FROM endpoints WHERE id = :endpoint_id;
 
 -- name: count_tokens
-SELECT count(*) FROM endpoint_tokens WHERE endpoint_id = $1;
+SELECT count(*) FROM endpoint_tokens WHERE endpoint_id = :endpoint_id;
 
 -- name: create_token
 INSERT INTO endpoint_tokens (endpoint_id, name, digest, created_by, created_by_user_id)
-VALUES ($1, $2, $3, $4, $5) RETURNING *;
+VALUES (:endpoint_id, :name, :digest, :created_by, :created_by_user_id) RETURNING *;
 
 -- name: list_tokens
-SELECT * FROM endpoint_tokens WHERE endpoint_id = ANY ($1::bigint[]) ORDER BY id;
+SELECT * FROM endpoint_tokens WHERE endpoint_id = ANY (:endpoint_ids::bigint[]) ORDER BY id;
 
 -- name: get_token
-SELECT * FROM endpoint_tokens WHERE endpoint_id = $1 AND id = $2;
+SELECT * FROM endpoint_tokens WHERE endpoint_id = :endpoint_id AND id = :token_id;
 
 -- name: rename_token
-UPDATE endpoint_tokens SET name = $2 WHERE id = $1 RETURNING *;
+UPDATE endpoint_tokens SET name = :name WHERE id = :token_id RETURNING *;
 
 -- name: delete_token
-DELETE FROM endpoint_tokens WHERE id = $1;
+DELETE FROM endpoint_tokens WHERE id = :token_id;
 
 -- name: total
--- How many signals came in by endpoints, and between which ids. $1 names, $2 first and $3 last day (UTC); null is no limit.
+-- How many signals came in through endpoints, and between which ids. Days are those of UTC; a null filter does not filter.
 SELECT coalesce(sum(signals), 0)::bigint AS total, min(first_id) AS first_id, max(last_id) AS last_id
 FROM endpoint_days
-WHERE ($1::text[] IS NULL OR name = ANY ($1))
-  AND ($2::date IS NULL OR day >= $2)
-  AND ($3::date IS NULL OR day <= $3);
+WHERE (:names::text[] IS NULL OR name = ANY (:names))
+  AND (:first_day::date IS NULL OR day >= :first_day)
+  AND (:last_day::date IS NULL OR day <= :last_day);
 
 -- name: list_signals
--- What came in by endpoints with ids from $1 to $2, newest first; $3 names, $4 first and $5 last day (UTC) as above.
--- The days are looked at again because only the clock, and no promise, makes the order of ids that of times.
+-- The signals with these ids that came in through endpoints, newest first; the filters are those of `total`. The days are
+-- checked again, because the order of ids is that of times only as far as the clock does not jump.
 WITH page AS (
     SELECT id FROM signals
     WHERE source = 'signal-endpoint'
-      AND id BETWEEN $1 AND $2
-      AND ($3::text[] IS NULL OR name = ANY ($3))
-      AND ($4::date IS NULL OR created_at >= $4::date)
-      AND ($5::date IS NULL OR created_at < $5::date + 1)
-    ORDER BY id DESC LIMIT $6 OFFSET $7
+      AND id BETWEEN :first_id AND :last_id
+      AND (:names::text[] IS NULL OR name = ANY (:names))
+      AND (:first_day::date IS NULL OR created_at >= :first_day::date)
+      AND (:last_day::date IS NULL OR created_at < :last_day::date + 1)
+    ORDER BY id DESC LIMIT :limit OFFSET :offset
 )
 SELECT s.id, s.created_at, s.source_id, s.payload, t.name AS token_name, e.name AS endpoint_name,
        e.description AS endpoint_description
@@ -67,11 +67,11 @@ LEFT JOIN endpoints e ON e.id = s.source_id
 ORDER BY s.id DESC;
 
 -- name: list_signals_of
--- What came in by endpoint $1, newest first; $2 names, null is no limit.
+-- The signals that came in through one endpoint, newest first; null names do not filter.
 WITH page AS (
     SELECT id FROM signals
-    WHERE source = 'signal-endpoint' AND source_id = $1 AND ($2::text[] IS NULL OR name = ANY ($2))
-    ORDER BY id DESC LIMIT $3 OFFSET $4
+    WHERE source = 'signal-endpoint' AND source_id = :endpoint_id AND (:names::text[] IS NULL OR name = ANY (:names))
+    ORDER BY id DESC LIMIT :limit OFFSET :offset
 )
 SELECT s.id, s.created_at, s.source_id, s.payload, t.name AS token_name, e.name AS endpoint_name,
        e.description AS endpoint_description

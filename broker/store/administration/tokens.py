@@ -1,4 +1,4 @@
-"""API tokens in PostgreSQL, and a cache of them, of users and of signal endpoints, for the way in."""
+"""API tokens in PostgreSQL, and the gateway's cache of tokens, users and signal endpoints."""
 
 from __future__ import annotations
 
@@ -12,18 +12,26 @@ from typing import Any, TypeVar, cast
 from broker.access import API_TOKEN, Caller, Permission, Principal, digest, make_token
 from broker.audit import AuditType
 from broker.endpoints import Endpoint
-from broker.store.administration.audit import Snapshot, changing
+from broker.store.administration.audit import Snapshot, change_administration
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.administration.users import UserStore
 from broker.store.postgres.database import Database, Row
-from broker.store.postgres.statements import load
+from broker.store.postgres.statements import Statement, Statements
 from broker.users import User
 
-_SQL = load("broker.store.administration", "tokens")
 _LOOKUPS_AT_ONCE = 4
-"""However many wrong tokens come, throws find a connection of the pool that is not busy with these."""
+"""A flood of wrong tokens leaves the other connections of the pool to throws."""
 
 T = TypeVar("T")
+
+
+class _Sql(Statements, file="tokens.sql"):
+    caller: Statement
+    create_token: Statement
+    list_tokens: Statement
+    get_token: Statement
+    revoke_token: Statement
+    has_token_named: Statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,14 +48,14 @@ class Token:
 
 
 class AccessStore:
-    """Creates, reads and revokes API tokens, each change audited, and knows whom any token stands for."""
+    """Creates, reads and revokes API tokens, audits each change, and finds the caller of any token."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def caller(self, token_digest: bytes) -> Caller | None:
-        """Return whom a token with that digest stands for, if anybody."""
-        row = await self._database.fetchrow(_SQL.caller, token_digest)
+        """Return the caller that a token with that digest belongs to; None if there is no such token."""
+        row = await self._database.fetchrow(_Sql.caller, digest=token_digest)
         if row is None:
             return None
         principal = Principal(
@@ -70,9 +78,15 @@ class AccessStore:
     ) -> tuple[Token, str]:
         """Create an API token; its value is returned here and never again."""
         value = make_token(API_TOKEN)
-        async with changing(self._database, by) as change:
+        async with change_administration(self._database, by) as change:
             row = await change.session.fetchrow(
-                _SQL.create_token, name, digest(value), [p.value for p in permissions], names, tenants, by.name
+                _Sql.create_token,
+                name=name,
+                digest=digest(value),
+                permissions=[permission.value for permission in permissions],
+                names=names,
+                tenants=tenants,
+                created_by=by.name,
             )
             assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
             token = _read_token(row)
@@ -81,17 +95,18 @@ class AccessStore:
 
     async def tokens(self, *, after_id: int = 0, limit: int = 100) -> list[Token]:
         """Return API tokens in ascending order of ids."""
-        return [_read_token(row) for row in await self._database.fetch(_SQL.list_tokens, after_id, limit)]
+        rows = await self._database.fetch(_Sql.list_tokens, after_id=after_id, limit=limit)
+        return [_read_token(row) for row in rows]
 
     async def token(self, token_id: int) -> Token | None:
         """Return the API token with that id, unless it is revoked."""
-        row = await self._database.fetchrow(_SQL.get_token, token_id)
+        row = await self._database.fetchrow(_Sql.get_token, token_id=token_id)
         return None if row is None else _read_token(row)
 
     async def revoke_token(self, token_id: int, *, by: Principal) -> bool:
         """Revoke an API token; return whether there was one."""
-        async with changing(self._database, by) as change:
-            row = await change.session.fetchrow(_SQL.revoke_token, token_id)
+        async with change_administration(self._database, by) as change:
+            row = await change.session.fetchrow(_Sql.revoke_token, token_id=token_id)
             if row is None:
                 return False
             await change.note(AuditType.TOKEN_REVOKED, token_id, before=_snapshot(_read_token(row)))
@@ -99,7 +114,7 @@ class AccessStore:
 
     async def has_token_named(self, name: str) -> bool:
         """Return whether an API token of that name is valid."""
-        return bool(await self._database.fetchval(_SQL.has_token_named, name))
+        return bool(await self._database.fetchval(_Sql.has_token_named, name=name))
 
 
 class AccessCache:

@@ -1,4 +1,7 @@
-"""Users in PostgreSQL. The tables tell every gateway when they change; see `broker.store.administration.tokens.AccessCache`."""
+"""Users in PostgreSQL.
+
+Triggers notify every gateway of changes; see `broker.store.administration.tokens.AccessCache`.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,19 @@ from typing import Any
 
 from broker.access import Permission, Principal
 from broker.audit import AuditType
-from broker.store.administration.audit import changing
+from broker.store.administration.audit import change_administration
 from broker.store.postgres.database import Database, Row
-from broker.store.postgres.statements import load
+from broker.store.postgres.statements import Statement, Statements
 from broker.users import User
 
-_SQL = load("broker.store.administration", "users")
+
+class _Sql(Statements, file="users.sql"):
+    create: Statement
+    list: Statement
+    get: Statement
+    find: Statement
+    update: Statement
+    delete: Statement
 
 
 class UserStore:
@@ -36,11 +46,18 @@ class UserStore:
         """Create a user; *password* is what `broker.users.hash_password` made of it.
 
         Raises:
-            Conflict: There is one of that name.
+            Conflict: The name is taken.
         """
-        async with changing(self._database, by) as change:
+        async with change_administration(self._database, by) as change:
             row = await change.session.fetchrow(
-                _SQL.create, name, password, [p.value for p in permissions], names, tenants, groups, by.name
+                _Sql.create,
+                name=name,
+                password=password,
+                permissions=[permission.value for permission in permissions],
+                names=names,
+                tenants=tenants,
+                groups=groups,
+                created_by=by.name,
             )
             assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
             user = _read(row)
@@ -49,24 +66,25 @@ class UserStore:
 
     async def page(self, *, after_id: int = 0, limit: int = 100) -> list[User]:
         """Return users in ascending order of ids."""
-        return [_read(row) for row in await self._database.fetch(_SQL.list, after_id, limit)]
+        return [_read(row) for row in await self._database.fetch(_Sql.list, after_id=after_id, limit=limit)]
 
     async def get(self, user_id: int) -> User | None:
         """Return the user with that id."""
-        return _optional(await self._database.fetchrow(_SQL.get, user_id))
+        return _optional(await self._database.fetchrow(_Sql.get, user_id=user_id))
 
     async def find(self, name: str) -> User | None:
         """Return the user of exactly that name."""
-        return _optional(await self._database.fetchrow(_SQL.find, name))
+        return _optional(await self._database.fetchrow(_Sql.find, name=name))
 
     async def update(self, user_id: int, changes: Mapping[str, Any], *, by: Principal) -> User | None:
-        """Replace what *changes* names of password (hashed), permissions, names, tenants and groups.
+        """Change a user and return it; None if there is no such user.
 
-        Return the user, None if there is no such user.
+        The members of *changes* are new values of password (hashed), permissions, names, tenants and groups.
         """
-        async with changing(self._database, by) as change:
-            before = _optional(await change.session.fetchrow(_SQL.get, user_id))
-            after = _optional(await change.session.fetchrow(_SQL.update, user_id, json.dumps(changes)))
+        async with change_administration(self._database, by) as change:
+            before = _optional(await change.session.fetchrow(_Sql.get, user_id=user_id))
+            row = await change.session.fetchrow(_Sql.update, user_id=user_id, changes=json.dumps(changes))
+            after = _optional(row)
             if before is None or after is None:
                 return None
             shown = _snapshot(after) | ({"passwordChanged": True} if "password" in changes else {})
@@ -75,8 +93,8 @@ class UserStore:
 
     async def delete(self, user_id: int, *, by: Principal) -> bool:
         """Delete a user; return whether there was one."""
-        async with changing(self._database, by) as change:
-            row = await change.session.fetchrow(_SQL.delete, user_id)
+        async with change_administration(self._database, by) as change:
+            row = await change.session.fetchrow(_Sql.delete, user_id=user_id)
             if row is None:
                 return False
             await change.note(AuditType.USER_DELETED, user_id, before=_snapshot(_read(row)))

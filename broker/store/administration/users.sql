@@ -1,24 +1,24 @@
 -- name: create
 INSERT INTO users (name, password, permissions, names, tenants, groups, created_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING *;
+VALUES (:name, :password, :permissions, :names, :tenants, :groups, :created_by) RETURNING *;
 
 -- name: list
-SELECT * FROM users WHERE id > $1 ORDER BY id LIMIT $2;
+SELECT * FROM users WHERE id > :after_id ORDER BY id LIMIT :limit;
 
 -- name: get
-SELECT * FROM users WHERE id = $1;
+SELECT * FROM users WHERE id = :user_id;
 
 -- name: find
-SELECT * FROM users WHERE name = $1;
+SELECT * FROM users WHERE name = :name;
 
 -- name: update
--- The members of $2 replace the columns of their names; the other columns keep what they hold.
+-- The members of `changes` replace the columns of the same name; the other columns stay as they are.
 UPDATE users
 SET (password, permissions, names, tenants, groups) = (
     SELECT changed.password, changed.permissions, changed.names, changed.tenants, changed.groups
-    FROM jsonb_populate_record(users, $2::jsonb) AS changed
+    FROM jsonb_populate_record(users, :changes::jsonb) AS changed
 )
-WHERE id = $1 RETURNING *;
+WHERE id = :user_id RETURNING *;
 
 -- name: delete
-DELETE FROM users WHERE id = $1 RETURNING *;
+DELETE FROM users WHERE id = :user_id RETURNING *;

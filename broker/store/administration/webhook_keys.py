@@ -1,4 +1,4 @@
-"""The product's own signing keys in PostgreSQL: what webhooks are signed with as ``v1a``."""
+"""The product's own signing keys in PostgreSQL, for the webhook signature ``v1a``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from broker.secrets import SecretBox, make_key_pair
-from broker.store.postgres.database import Database, Row
-from broker.store.postgres.statements import load
+from broker.store.postgres.database import Database, Row, Session
+from broker.store.postgres.statements import Statement, Statements
 
-_SQL = load("broker.store.administration", "webhook_keys")
+
+class _Sql(Statements, file="webhook_keys.sql"):
+    valid: Statement
+    add: Statement
+    lock: Statement
+    retire: Statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +27,7 @@ class WebhookKey:
         public_key: ``whpk_...``.
         private_key: ``whsk_...``, sealed.
         created_at: When it was made.
-        valid_until: When it stops signing; None: not before it is rotated.
+        valid_until: When it stops signing; None until it is rotated.
     """
 
     id: int
@@ -33,31 +38,31 @@ class WebhookKey:
 
 
 class WebhookKeyStore:
-    """Makes, reads and rotates the keys."""
+    """Creates, reads and rotates the keys."""
 
     def __init__(self, database: Database, secrets: SecretBox) -> None:
         self._database = database
         self._secrets = secrets
 
     async def valid(self) -> list[WebhookKey]:
-        """Return the keys that sign now, the newest first; whoever asks first has the first one made."""
-        rows = await self._database.fetch(_SQL.valid)
+        """Return the keys that sign now, newest first; the first call creates the first key."""
+        rows = await self._database.fetch(_Sql.valid)
         if not rows:
-            await self._database.execute(_SQL.add, *self._fresh_pair())
-            rows = await self._database.fetch(_SQL.valid)
+            await self._add(self._database)
+            rows = await self._database.fetch(_Sql.valid)
         return _read_keys(rows)
 
     async def rotate(self, grace: timedelta) -> list[WebhookKey]:
-        """Make a new key; the one before it signs, too, until *grace* is over. Return the keys that sign now."""
+        """Create a new key and return the keys that sign now; the previous one signs too until *grace* is over."""
         async with self._database.transaction() as session:
-            await session.execute(_SQL.lock)
-            await session.execute(_SQL.retire, grace.total_seconds())
-            await session.execute(_SQL.add, *self._fresh_pair())
-            return _read_keys(await session.fetch(_SQL.valid))
+            await session.execute(_Sql.lock)
+            await session.execute(_Sql.retire, grace=grace.total_seconds())
+            await self._add(session)
+            return _read_keys(await session.fetch(_Sql.valid))
 
-    def _fresh_pair(self) -> tuple[str, bytes]:
+    async def _add(self, on: Database | Session) -> None:
         private, public = make_key_pair()
-        return public, self._secrets.seal(private)
+        await on.execute(_Sql.add, public_key=public, private_key=self._secrets.seal(private))
 
 
 def _read_keys(rows: Sequence[Row]) -> list[WebhookKey]:

@@ -226,6 +226,21 @@ async def _take_places(session: Session, through: Iterable[Claimed], timeout: ti
         await session.execute(_SQL.take_places, *_keys(leases), list(leases.values()))
 
 
+async def lock_admission(session: Session, subscription_ids: Collection[int]) -> None:
+    """Lock the admission of these subscriptions until the end of the transaction."""
+    await session.fetch(_SQL.lock, subscription_ids)
+
+
+async def note_waiting(session: Session, subscription_id: int) -> None:
+    """Note that a subscription may have deliveries for the sweep to look at."""
+    await session.execute(_SQL.hold, subscription_id)
+
+
+async def forget_reservations(session: Session, subscription_id: int) -> None:
+    """Forget the moments reserved so far, so that new deliveries do not wait behind them; its admission is locked."""
+    await session.execute(_SQL.forget_slots, subscription_id)
+
+
 def concerns_gate(ended: Ended) -> bool:
     """Return whether the end of an attempt concerns more than its delivery."""
     return (

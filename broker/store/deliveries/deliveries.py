@@ -14,11 +14,11 @@ from broker.audit import AuditType
 from broker.deliveries import BY_HAND, DeliveryState, DueAttempt, Outcome, Result, Step, delivery_id
 from broker.names import expression
 from broker.signals import Signal
-from broker.store.administration.audit import changing
+from broker.store.administration.audit import change_administration
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import load
 from broker.store.rows import read_due, read_signal, read_subscription
-from broker.store.signals.signals import find_span
+from broker.store.spans import find_span
 from broker.subscriptions import Subscription, Target
 
 _SQL = load("broker.store.deliveries", "deliveries")
@@ -230,7 +230,7 @@ class DeliveryStore:
 
     async def give_up(self, due: tuple[int, int], *, by: Principal) -> bool:
         """Cancel a dead or parked delivery; return whether it was one."""
-        async with changing(self._database, by) as change:
+        async with change_administration(self._database, by) as change:
             if await change.session.fetchval(_SQL.give_up, *due, BY_HAND) is None:
                 return False
             await change.note(AuditType.DELIVERY_CANCELLED, due[1], after={"deliveryId": delivery_id(*due)})

@@ -13,7 +13,7 @@ ON CONFLICT (signal_id) DO NOTHING;
 
 -- name: lock_keys
 -- Lock the ordering keys $1, always in the same order.
-SELECT pg_advisory_xact_lock(7305007, hash)
+SELECT pg_advisory_xact_lock({locks.ORDERING_KEYS}, hash)
 FROM (SELECT DISTINCT hashtext(key) AS hash FROM unnest($1::text[]) AS k (key) ORDER BY 1) AS hashes;
 
 -- name: cease_expecting

@@ -9,7 +9,7 @@ from broker.limits import Pace
 from broker.store.deliveries.bulk import BulkProgress, Sought
 from broker.store.postgres.database import Database
 from broker.store.postgres.statements import load
-from broker.store.signals.signals import find_span
+from broker.store.spans import find_span
 
 _SQL = load("broker.store.deliveries", "redrives")
 _LIMIT = 1000

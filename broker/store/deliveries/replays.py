@@ -13,12 +13,11 @@ from broker.store.deliveries.bulk import BulkProgress, Sought
 from broker.store.postgres.database import Database, Row
 from broker.store.postgres.statements import load
 from broker.store.rows import read_signal, read_subscription
-from broker.store.signals.signals import find_span
+from broker.store.spans import find_span, find_start
 from broker.subscriptions import Subscription
 
 _SQL = load("broker.store.deliveries", "replays")
 _RECORDING = load("broker.store.signals", "recording")
-_SIGNALS = load("broker.store.signals", "signals")
 _SUBSCRIPTIONS = load("broker.store.subscriptions", "subscriptions")
 _LIMIT = 1000
 _WIDE = 1_000_000
@@ -48,9 +47,7 @@ class ReplayStore:
         it is harmless. It ends with a subscription that gets nothing (any more): deleted, disabled or consumed.
         *dry_run* counts them only.
         """
-        start = await self._database.fetchrow(_SIGNALS.start_page, after_id, sought.since)
-        assert start is not None  # noqa: S101  (it returns one row)
-        position, higher_than = start["position"], None if start["known"] else after_id
+        position, higher_than = await find_start(self._database, after_id, sought.since)
         end = await self._end(sought)
         while True:
             subscription = await self._receiving(subscription_id)
@@ -125,6 +122,7 @@ class ReplayStore:
             keys = [signal.throw.ordering_key if row["ordered"] else None for signal in owed]
             await session.execute(
                 _RECORDING.insert_deliveries,
+                0.0,
                 ids,
                 [subscription_id] * len(owed),
                 ["parked"] * len(owed),
@@ -132,7 +130,6 @@ class ReplayStore:
                 [pace.next(row["now"]) if key is None else None for key in keys],
                 keys,
                 [subscription.spec.target.app] * len(owed),
-                0.0,
             )
             if row["ordered"]:
                 await session.execute(_SQL.put_in_front, ids, subscription_id)

@@ -1,63 +1,66 @@
--- The tables of emptied blocks. What stands in braces is filled in before; see blocks.sql.
+-- Detached partitions: their tables, which keep the word `retired` in their names. What stands in braces is filled in
+-- beforehand; see partitions.sql.
 
 -- name: due
--- Blocks in which no id was given for $1 seconds, and that were not emptied for $2 seconds.
+-- Partitions in which no id was given for `retention` seconds, unless they were emptied in the last `every` seconds.
 SELECT * FROM blocks
-WHERE closed_at <= now() - make_interval(secs => $1)
-  AND (emptied_at IS NULL OR emptied_at <= now() - make_interval(secs => $2))
+WHERE closed_at <= now() - make_interval(secs => :retention)
+  AND (emptied_at IS NULL OR emptied_at <= now() - make_interval(secs => :every))
 ORDER BY first_id;
 
 -- name: before
--- The emptied block that ends where the block from $1 begins.
-SELECT * FROM blocks WHERE next_id = $1 AND emptied_at IS NOT NULL;
+-- The emptied partition that ends where the partition from `first_id` begins.
+SELECT * FROM blocks WHERE next_id = :first_id AND emptied_at IS NOT NULL;
 
 -- name: owed
--- Signals from $1 to before $2 that somebody waits for still: of deliveries, of deliveries that died less than $4 seconds
--- ago, or for a moment that is less than $3 seconds past; once for each. $5 rows or more: there may be more of them.
+-- The ids of signals that are still owed: one row for each delivery that is pending or parked, or died in the last `dead`
+-- seconds, and for each signal that was scheduled for the last `retention` seconds or later. `limit` rows or more: there
+-- may be more of them.
 (SELECT signal_id FROM deliveries
- WHERE signal_id >= $1 AND signal_id < $2 AND state IN ('pending', 'parked') LIMIT $5)
+ WHERE signal_id >= :first_id AND signal_id < :next_id AND state IN ('pending', 'parked') LIMIT :limit)
 UNION ALL
 (SELECT signal_id FROM deliveries
- WHERE signal_id >= $1 AND signal_id < $2 AND state = 'dead' AND finished_at > now() - make_interval(secs => $4) LIMIT $5)
+ WHERE signal_id >= :first_id AND signal_id < :next_id AND state = 'dead' AND finished_at > now() - make_interval(secs => :dead) LIMIT :limit)
 UNION ALL
 (SELECT id FROM signals
- WHERE id >= $1 AND id < $2 AND deliver_at IS NOT NULL
-   AND (deliver_at > now() - make_interval(secs => $3) OR state = 'scheduled') LIMIT $5);
+ WHERE id >= :first_id AND id < :next_id AND deliver_at IS NOT NULL
+   AND (deliver_at > now() - make_interval(secs => :retention) OR state = 'scheduled') LIMIT :limit);
 
 -- name: size
--- How many bytes the payloads of signals $1 have together.
-SELECT coalesce(sum(octet_length(payload)), 0)::bigint FROM signals WHERE id = ANY ($1::bigint[]);
+-- How many bytes the payloads of these signals have together.
+SELECT coalesce(sum(octet_length(payload)), 0)::bigint FROM signals WHERE id = ANY (:signal_ids::bigint[]);
 
 -- name: droppable
--- Whether there are other signals from $1 to before $2 than $3.
-SELECT EXISTS (SELECT FROM signals WHERE id >= $1 AND id < $2 AND id <> ALL ($3::bigint[]));
+-- Whether the partition has signals besides those that are `owed`.
+SELECT EXISTS (SELECT FROM signals WHERE id >= :first_id AND id < :next_id AND id <> ALL (:owed::bigint[]));
 
 -- name: note_emptied
-UPDATE blocks SET emptied_at = now() WHERE first_id = $1;
+UPDATE blocks SET emptied_at = now() WHERE first_id = :first_id;
 
--- name: hurry
--- Whoever keeps everybody out must not stop in the middle.
+-- name: limit_transaction
+-- A transaction that locks out all other sessions must not hang.
 SET LOCAL statement_timeout = '3s';
 SET LOCAL idle_in_transaction_session_timeout = '2s';
 
 -- name: lock_tables
--- Wait for a vacuum to give way, while everybody else goes on.
+-- Wait until an autovacuum of these tables gives way; readers and writers go on meanwhile.
 SET LOCAL lock_timeout = '1500ms';
 LOCK TABLE ONLY matches_{first_id}, ONLY deliveries_{first_id}, ONLY signals_{first_id}, ONLY attempts_{first_id}
     IN SHARE UPDATE EXCLUSIVE MODE;
 
 -- name: lock_parents
--- Keep everybody out; not at the price of a queue. Recorders begin with matches, `finish` with attempts, `claim` with signals,
--- and all of them go on to deliveries: in this order nobody waits in a circle.
+-- ACCESS EXCLUSIVE, with a short lock_timeout so that other sessions do not queue up behind us. Recorders begin with matches,
+-- ends of attempts with attempts, beginnings with signals, and all of them go on to deliveries: this order avoids deadlocks.
 SET LOCAL lock_timeout = '300ms';
 LOCK TABLE ONLY matches, ONLY attempts, ONLY signals, ONLY deliveries IN ACCESS EXCLUSIVE MODE;
 
--- name: retire
--- $3: the signals that stay.
-WITH retired AS (
-    DELETE FROM blocks WHERE first_id = $1 AND next_id = $2 RETURNING *
+-- name: detach
+-- Move the partition to the list of the detached ones and return its number there; `kept`: the signals that stay. No row if
+-- the partition is not as it was.
+WITH detached AS (
+    DELETE FROM blocks WHERE first_id = :first_id AND next_id = :next_id RETURNING *
 )
-INSERT INTO retired_blocks (first_id, next_id, kept) SELECT first_id, next_id, $3 FROM retired RETURNING number;
+INSERT INTO retired_blocks (first_id, next_id, kept) SELECT first_id, next_id, :kept FROM detached RETURNING number;
 
 -- name: detach_tables
 ALTER TABLE matches DETACH PARTITION matches_{first_id};
@@ -70,7 +73,7 @@ ALTER TABLE signals_{first_id} RENAME TO retired_signals_{number};
 ALTER TABLE attempts_{first_id} RENAME TO retired_attempts_{number};
 
 -- name: keep
--- Copy what stays to the new tables of its block, which have no indexes yet. It is in the books already.
+-- Copy what stays to the new tables of its partition, which have no indexes yet. The ledger has it already.
 WITH signals AS (
     INSERT INTO signals_{first_id} SELECT * FROM retired_signals_{number}
     WHERE id = ANY ((SELECT kept FROM retired_blocks WHERE number = {number})::bigint[])
@@ -85,19 +88,20 @@ INSERT INTO attempts_{first_id} SELECT * FROM retired_attempts_{number}
 WHERE signal_id = ANY ((SELECT kept FROM retired_blocks WHERE number = {number})::bigint[]);
 
 -- name: insert_emptied
--- The block from $1 to before $2 has nothing any more but what was owed; no more ids are given in it.
-INSERT INTO blocks (first_id, next_id, last_id, opened_at, closed_at, emptied_at) VALUES ($1, $2, $2::bigint - 1, $3, $4, now());
+-- A partition of what is still owed; no more ids are given in it.
+INSERT INTO blocks (first_id, next_id, last_id, opened_at, closed_at, emptied_at)
+VALUES (:first_id, :next_id, :next_id::bigint - 1, :opened_at, :closed_at, now());
 
 -- name: list
-SELECT number, first_id, next_id, retired_at FROM retired_blocks ORDER BY number;
+SELECT number, first_id, next_id - 1 AS last_id, retired_at AS detached_at FROM retired_blocks ORDER BY number;
 
 -- name: signals
--- The next signals after $1 that did not stay: up to 500, but not many more than make up 8 MB with what belongs to them.
+-- The next signals after `after_id` that did not stay: up to 500, but not many more than make up 8 MB with their deliveries.
 WITH next AS (
     SELECT s.id, octet_length(s.payload) + octet_length(s.types)
            + 4000 * (SELECT cardinality(subscription_ids) FROM retired_matches_{number} WHERE signal_id = s.id) AS size
     FROM retired_signals_{number} s
-    WHERE s.id > $1
+    WHERE s.id > :after_id
       AND NOT EXISTS (SELECT FROM retired_blocks r, unnest(r.kept) AS k (id) WHERE r.number = {number} AND k.id = s.id)
     ORDER BY s.id LIMIT 500
 ), sized AS (
@@ -106,13 +110,13 @@ WITH next AS (
 SELECT s.* FROM sized JOIN retired_signals_{number} s USING (id) WHERE before < 8000000 OR before IS NULL ORDER BY id;
 
 -- name: deliveries
-SELECT * FROM retired_deliveries_{number} WHERE signal_id = ANY ($1::bigint[]) ORDER BY signal_id, subscription_id;
+SELECT * FROM retired_deliveries_{number} WHERE signal_id = ANY (:signal_ids::bigint[]) ORDER BY signal_id, subscription_id;
 
 -- name: attempts
-SELECT * FROM retired_attempts_{number} WHERE signal_id = ANY ($1::bigint[]) ORDER BY signal_id, subscription_id, number;
+SELECT * FROM retired_attempts_{number} WHERE signal_id = ANY (:signal_ids::bigint[]) ORDER BY signal_id, subscription_id, number;
 
--- name: count_out
--- Take what is dropped out of the books. Return how many signals that are.
+-- name: subtract_from_ledger
+-- Subtract what is dropped from the ledger. Return how many signals are dropped.
 WITH kept AS MATERIALIZED (
     SELECT unnest(kept) AS id FROM retired_blocks WHERE number = {number}
 ), gone AS MATERIALIZED (
@@ -128,8 +132,8 @@ WITH kept AS MATERIALIZED (
 )
 SELECT count(*) FROM gone;
 
--- name: count_days_out
--- Take what is dropped out of the totals of what came in by signal endpoints.
+-- name: subtract_from_days
+-- Subtract what is dropped from the daily totals of the signal endpoints.
 WITH kept AS MATERIALIZED (
     SELECT unnest(kept) AS id FROM retired_blocks WHERE number = {number}
 ), gone AS (
@@ -145,29 +149,29 @@ DROP TABLE retired_signals_{number}, retired_matches_{number}, retired_deliverie
 DELETE FROM retired_blocks WHERE number = {number};
 
 -- name: lock_forgettable
--- Lock the gates of up to $1 subscriptions that nobody needs any more: deleted or consumed before all signals that are kept
--- whole, and owed none of those that are kept all the same.
+-- Lock up to `limit` subscriptions that are no longer needed, by their rows in `gates`: deleted or consumed before the first
+-- partition that is kept whole, and owed none of the signals in the others.
 SELECT g.subscription_id FROM gates g JOIN subscriptions s ON s.id = g.subscription_id
 WHERE coalesce(s.until, s.consumed_by) < coalesce(
     (SELECT min(first_id) FROM blocks WHERE emptied_at IS NULL AND opened_at IS NOT NULL),
     (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM signal_ids)
 )
   AND NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id)
-ORDER BY g.subscription_id LIMIT $1 FOR UPDATE OF g SKIP LOCKED;
+ORDER BY g.subscription_id LIMIT :limit FOR UPDATE OF g SKIP LOCKED;
 
 -- name: forget_subscriptions
 WITH forgotten AS (
-    DELETE FROM subscriptions s WHERE id = ANY ($1::bigint[])
+    DELETE FROM subscriptions s WHERE id = ANY (:subscription_ids::bigint[])
       AND NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id)
     RETURNING id
 )
 DELETE FROM gates USING forgotten WHERE subscription_id = id;
 
 -- name: forget_tallies
--- Forget the books of subscriptions that are gone.
+-- Delete the ledger's tallies of subscriptions that are gone.
 DELETE FROM ledger_tallies t
 WHERE n = 0 AND subscription_id <> 0 AND NOT EXISTS (SELECT FROM subscriptions WHERE id = t.subscription_id);
 
 -- name: oldest
--- For how many seconds the oldest signal has been there, 0 without any.
+-- The age of the oldest signal in seconds, 0 without any.
 SELECT coalesce(extract(epoch FROM now() - (SELECT created_at FROM signals ORDER BY id LIMIT 1)), 0)::double precision;

@@ -1,7 +1,7 @@
 """PostgreSQL as the rest of the product sees it: the only module that imports asyncpg.
 
-Every statement has a deadline, and every way in which the server can fail to answer is `StoreUnavailable`.
-What the server says about the data itself (a broken constraint, say) passes as `DataError`.
+Every statement has a deadline. A server that cannot do its work now is a `StoreUnavailable`; one that refuses the data or
+the statement is a `DataError`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _SERVER_SETTINGS = {
     "application_name": "signal-broker",
     "timezone": "UTC",
     "jit": "off",
-    # Whoever stops in the middle of a transaction (a machine that is frozen or gone) must not hold up the others.
+    # A process that is frozen or gone in the middle of a transaction must not block the others.
     "idle_in_transaction_session_timeout": "10s",
 }
 
-_DOWN = (
+_UNAVAILABLE = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
@@ -41,22 +41,22 @@ _DOWN = (
     asyncpg.TransactionRollbackError,
     asyncpg.QueryCanceledError,
     asyncpg.PostgresSystemError,
-    asyncpg.InternalClientError,  # a link that was lost while a statement was being sent
-    asyncpg.ReadOnlySQLTransactionError,  # a primary that became a standby
+    asyncpg.InternalClientError,  # the connection was lost while a statement was being sent
+    asyncpg.ReadOnlySQLTransactionError,  # the primary became a standby
     asyncpg.LockNotAvailableError,
-    asyncpg.InsufficientPrivilegeError,  # for an administrator to put right
-    asyncpg.UndefinedTableError,  # a process that is newer than the schema: it waits for `migrate`
+    asyncpg.InsufficientPrivilegeError,  # until an administrator grants it
+    asyncpg.UndefinedTableError,  # the process is newer than the schema, and waits for `migrate`
     asyncpg.UndefinedColumnError,
     asyncpg.UndefinedFunctionError,
 )
 
 
 class DataError(SignalBrokerError):
-    """Raised when PostgreSQL refuses the data or the statement itself; trying again would not help."""
+    """Raised when PostgreSQL refuses the data or the statement; a retry would not help."""
 
 
 class Conflict(DataError):
-    """Raised when a unique constraint is broken; `constraint` names it."""
+    """Raised when a unique constraint is violated; `constraint` is its name."""
 
     def __init__(self, message: str, constraint: str | None) -> None:
         super().__init__(message)
@@ -64,7 +64,7 @@ class Conflict(DataError):
 
 
 class Unplaced(DataError):
-    """Raised when no partition takes a row."""
+    """Raised when no partition covers a row's key."""
 
 
 @contextmanager
@@ -74,30 +74,42 @@ def _translated() -> Iterator[None]:
     except asyncpg.UniqueViolationError as error:
         raise Conflict(str(error), error.constraint_name) from error
     except asyncpg.CheckViolationError as error:
-        raise (DataError if error.constraint_name else Unplaced)(f"PostgreSQL: {error}") from error
-    except _DOWN as error:
-        if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-            # An argument that asyncpg cannot encode: the data's fault, and no fault of the server's.
+        if error.constraint_name is None:  # PostgreSQL reports a missing partition as a check without a name
+            raise Unplaced(f"PostgreSQL: {error}") from error
+        raise DataError(f"PostgreSQL: {error}") from error
+    except _UNAVAILABLE as error:
+        if _is_unencodable(error):
             raise DataError(f"PostgreSQL: {error}") from error
         raise StoreUnavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
     except asyncpg.PostgresError as error:
         raise DataError(f"PostgreSQL: {error}") from error
 
 
-def _resolved(
+def _is_unencodable(error: BaseException) -> bool:
+    """Return whether asyncpg could not encode an argument, which it reports as an error of the interface."""
+    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
+
+
+def _resolve(
     statement: Statement | str, args: Sequence[object], parameters: Mapping[str, object]
 ) -> tuple[object, ...]:
-    """Return what asyncpg takes: the text, and the values in the order of their numbers."""
-    if isinstance(statement, Statement):
+    """Return the arguments for asyncpg: the text, and the values in the order of their numbers.
+
+    Raises:
+        TypeError: The parameters are not those of the statement.
+    """
+    if isinstance(statement, str) and not parameters:
+        return statement, *args
+    if isinstance(statement, Statement) and not args:
         return statement.sql, *statement.arguments(parameters)
-    return statement, *args
+    raise TypeError("a Statement takes its parameters by name, a text takes them by number")
 
 
 class Session:
     """One connection, inside a transaction or for a single statement.
 
-    A `Statement` takes its parameters by name. A plain text takes them by number, as asyncpg does; the product has its
-    SQL in files, so that is for tests and for the server's own settings.
+    A `Statement` takes its parameters by name. A text takes them by number, as in asyncpg; it is for tests, since the
+    product's SQL is in files.
     """
 
     def __init__(self, connection: Any, timeout: timedelta) -> None:
@@ -106,16 +118,16 @@ class Session:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Self]:
-        """Make one transaction of what is done meanwhile: committed on leaving, rolled back on an error."""
+        """Run the statements of the block in one transaction, committed on leaving and rolled back on an error."""
         transaction = self._connection.transaction()
         with _translated():
             await transaction.start()
         try:
             yield self
         except (StoreUnavailable, asyncio.CancelledError):
-            raise  # the connection goes, and the transaction with it
+            raise  # the connection is closed, which ends the transaction
         except BaseException:
-            with suppress(*_DOWN, asyncpg.PostgresError):
+            with suppress(*_UNAVAILABLE, asyncpg.PostgresError):
                 await transaction.rollback()
             raise
         with _translated():
@@ -124,28 +136,28 @@ class Session:
     async def fetch(self, statement: Statement | str, *args: object, **parameters: object) -> list[Row]:
         """Return every row of *statement*."""
         with _translated():
-            return await self._connection.fetch(*_resolved(statement, args, parameters), timeout=self._timeout)  # type: ignore[no-any-return]
+            return await self._connection.fetch(*_resolve(statement, args, parameters), timeout=self._timeout)  # type: ignore[no-any-return]
 
     async def fetchrow(self, statement: Statement | str, *args: object, **parameters: object) -> Row | None:
-        """Return the first row of *statement*, if any."""
+        """Return the first row of *statement*; None without rows."""
         with _translated():
-            return await self._connection.fetchrow(*_resolved(statement, args, parameters), timeout=self._timeout)  # type: ignore[no-any-return]
+            return await self._connection.fetchrow(*_resolve(statement, args, parameters), timeout=self._timeout)  # type: ignore[no-any-return]
 
     async def fetchval(self, statement: Statement | str, *args: object, **parameters: object) -> Any:
-        """Return the first column of the first row of *statement*, if any."""
+        """Return the first column of the first row of *statement*; None without rows."""
         with _translated():
-            return await self._connection.fetchval(*_resolved(statement, args, parameters), timeout=self._timeout)
+            return await self._connection.fetchval(*_resolve(statement, args, parameters), timeout=self._timeout)
 
     async def execute(self, statement: Statement | str, *args: object, **parameters: object) -> str:
         """Run *statement* and return PostgreSQL's command tag."""
         with _translated():
-            return await self._connection.execute(*_resolved(statement, args, parameters), timeout=self._timeout)  # type: ignore[no-any-return]
+            return await self._connection.execute(*_resolve(statement, args, parameters), timeout=self._timeout)  # type: ignore[no-any-return]
 
 
 class Database:
     """A pool of connections to one PostgreSQL database, given as a ``postgresql://`` URL.
 
-    An async context manager. Entering does not wait for the server: the pool connects when it is first used.
+    An async context manager. Entering does not wait for the server: the pool connects on first use.
     """
 
     def __init__(self, url: str, *, timeout: timedelta = timedelta(seconds=5), size: int = 10) -> None:
@@ -176,30 +188,30 @@ class Database:
         try:
             async with asyncio.timeout(self.timeout.total_seconds()):
                 await self._pool.close()
-        except (TimeoutError, *_DOWN):
+        except (TimeoutError, *_UNAVAILABLE):
             self._pool.terminate()
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
-        """Lend a connection; each statement is its own transaction."""
+        """Lend a connection of the pool; each statement is a transaction of its own."""
         with _translated():
             connection = await self._pool.acquire(timeout=self.timeout.total_seconds())
         try:
             yield Session(connection, self.timeout)
         except (StoreUnavailable, asyncio.CancelledError):
-            # Giving it back would first cancel the statement, and so wait once more for a server that does not answer.
-            with suppress(*_DOWN):
+            # Releasing it would first cancel the statement, and wait again for a server that does not answer.
+            with suppress(*_UNAVAILABLE):
                 connection.terminate()
             raise
         finally:
-            with suppress(*_DOWN):
+            with suppress(*_UNAVAILABLE):
                 await self._pool.release(connection, timeout=self.timeout.total_seconds())
 
     @asynccontextmanager
-    async def hold(self, *, timeout: timedelta | None = None) -> AsyncIterator[Session]:
-        """Lend a connection of its own outside the pool; what belongs to it (advisory locks) ends with the context.
+    async def dedicated_session(self, *, timeout: timedelta | None = None) -> AsyncIterator[Session]:
+        """Lend a new connection outside the pool, closed on leaving: its advisory locks and settings end with it.
 
-        *timeout*: how long a statement may take, if not as long as all others.
+        *timeout*: how long a statement may take; None is as long as in the pool.
         """
         with _translated():
             connection = await asyncpg.connect(
@@ -212,22 +224,22 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
-        """Lend a connection for one transaction: committed on leaving, rolled back on an error."""
+        """Lend a connection for one transaction, committed on leaving and rolled back on an error."""
         async with self.session() as session, session.transaction():
             yield session
 
     async def fetch(self, statement: Statement | str, *args: object, **parameters: object) -> list[Row]:
-        """Return every row of *statement*, run on its own."""
+        """Return every row of *statement*, which is a transaction of its own."""
         async with self.session() as session:
             return await session.fetch(statement, *args, **parameters)
 
     async def fetchrow(self, statement: Statement | str, *args: object, **parameters: object) -> Row | None:
-        """Return the first row of *statement*, if any."""
+        """Return the first row of *statement*; None without rows."""
         async with self.session() as session:
             return await session.fetchrow(statement, *args, **parameters)
 
     async def fetchval(self, statement: Statement | str, *args: object, **parameters: object) -> Any:
-        """Return the first column of the first row of *statement*, if any."""
+        """Return the first column of the first row of *statement*; None without rows."""
         async with self.session() as session:
             return await session.fetchval(statement, *args, **parameters)
 
@@ -236,36 +248,37 @@ class Database:
         async with self.session() as session:
             return await session.execute(statement, *args, **parameters)
 
-    def listen(self, channel: str, heard: Callable[[str | None], None]) -> None:
-        """Call *heard* with the payload of every NOTIFY on *channel*, until the database is closed.
+    def listen(self, channel: str, on_notify: Callable[[str | None], None]) -> None:
+        """Call *on_notify* with the payload of every NOTIFY on *channel*, until the database is closed.
 
-        After a lost connection *heard* is called with ``None`` once listening again: anything may have been missed.
+        Each time it begins to listen, also after a lost connection, it calls *on_notify* with None: notifications may
+        have been missed.
         """
-        task = asyncio.create_task(self._listen(channel, heard), name=f"listen:{channel}")
+        task = asyncio.create_task(self._listen(channel, on_notify), name=f"listen:{channel}")
         self._listeners.add(task)
         task.add_done_callback(self._listeners.discard)
 
-    async def _listen(self, channel: str, heard: Callable[[str | None], None]) -> None:
+    async def _listen(self, channel: str, on_notify: Callable[[str | None], None]) -> None:
         while True:
             try:
                 connection = await asyncpg.connect(self.url, timeout=self.timeout.total_seconds())
-            except (*_DOWN, asyncpg.PostgresError) as error:
+            except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
                 log.warning("listener.lost", channel=channel, error=str(error))
                 await asyncio.sleep(0.5)
                 continue
             lost = asyncio.Event()
             connection.add_termination_listener(lambda _, lost=lost: lost.set())
             try:
-                await connection.add_listener(channel, lambda _c, _p, _n, payload: heard(str(payload)))
-                heard(None)
+                await connection.add_listener(channel, lambda _c, _p, _n, payload: on_notify(str(payload)))
+                on_notify(None)
                 await self._keep_alive(connection, lost)
-            except (*_DOWN, asyncpg.PostgresError) as error:
+            except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
                 log.warning("listener.lost", channel=channel, error=str(error))
             finally:
                 connection.terminate()
 
     async def _keep_alive(self, connection: Any, lost: asyncio.Event) -> None:
-        """Return once *connection* is gone; a server that hangs is noticed by a query every ten seconds."""
+        """Return once *connection* is lost; a query every ten seconds detects a server that hangs."""
         while not lost.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(10):

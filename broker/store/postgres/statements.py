@@ -1,4 +1,4 @@
-"""SQL as SQL: named, described statements read from the ``.sql`` file beside the module that runs them.
+"""SQL as SQL: named, described statements, read from the ``.sql`` file beside the module that runs them.
 
 A file holds statements like this one, and a class beside it declares them::
 
@@ -11,20 +11,26 @@ A file holds statements like this one, and a class beside it declares them::
 
     row = await database.fetchrow(_Sql.get, signal_id=7)
 
-A statement that is declared and not in the file, or the other way round, fails when the module is imported. A parameter
-that is missing, misspelt or too many is a `TypeError`, and tests/unit/test_statements.py looks at every call.
+The import of the module fails unless the file and the class have the same statements. A missing or unknown parameter is
+a `TypeError`, and tests/unit/test_statements.py checks every call. ``{locks.NUMBERING}`` stands for the number of that
+lock in `broker.store.postgres.locks`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.resources import files
 from inspect import get_annotations
 from types import SimpleNamespace
 
+from broker.store.postgres import locks
+
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
+_IDENTIFIER = re.compile(r"\{([a-z_]+)\}")
+_LOCK = re.compile(r"\{locks\.([A-Z_]+)\}")
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z]\w*)")
 
 
@@ -32,17 +38,19 @@ class Statement:
     """One statement; its parameters have names, written ``:name``.
 
     Attributes:
-        name: Its name, for errors.
-        sql: What PostgreSQL gets, with ``$1`` and so on in place of the names.
-        parameters: The names, in the order of the numbers.
+        name: The file and the name, for errors.
+        sql: The text for PostgreSQL, with ``$1`` and so on in place of the parameters.
+        parameters: The names of the parameters, in the order of the numbers.
+        identifiers: The names in braces, which `naming` fills in.
     """
 
-    __slots__ = ("_text", "name", "parameters", "sql")
+    __slots__ = ("_text", "identifiers", "name", "parameters", "sql")
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         self._text = _COMMENT.sub("", text).strip()
         self.parameters = tuple(dict.fromkeys(_PARAMETER.findall(self._text)))
+        self.identifiers = frozenset(_IDENTIFIER.findall(self._text))
         numbers = {parameter: f"${number}" for number, parameter in enumerate(self.parameters, 1)}
         self.sql = _PARAMETER.sub(lambda match: numbers[match[1]], self._text)
 
@@ -50,14 +58,21 @@ class Statement:
         """Return the values *given* by name in the order of the numbers.
 
         Raises:
-            TypeError: A parameter is missing, or unknown.
+            TypeError: A parameter is missing or unknown.
         """
-        if len(given) != len(self.parameters) or not given.keys() >= set(self.parameters):
-            raise TypeError(f"{self.name} takes {sorted(self.parameters)}, not {sorted(given)}")
-        return [given[parameter] for parameter in self.parameters]
+        if len(given) == len(self.parameters):
+            with suppress(KeyError):
+                return [given[parameter] for parameter in self.parameters]
+        raise TypeError(f"{self.name} takes {sorted(self.parameters)}, not {sorted(given)}")
 
     def naming(self, **identifiers: int) -> Statement:
-        """Return the statement with numbers in its tables' names: ``{first_id}`` in braces becomes one of them."""
+        """Return the statement with numbers in the names of its tables, written as ``signals_{first_id}``.
+
+        Raises:
+            TypeError: A number is missing or unknown.
+        """
+        if identifiers.keys() != self.identifiers:
+            raise TypeError(f"{self.name} names {sorted(self.identifiers)}, not {sorted(identifiers)}")
         return Statement(self.name, self._text.format(**identifiers))
 
 
@@ -69,20 +84,24 @@ class Statements:
         found = read_statements(package, file)
         declared = get_annotations(cls)
         if found.keys() != declared.keys():
-            raise ImportError(f"{file} and {cls.__qualname__} differ in {sorted(found.keys() ^ declared.keys())}")
+            differing = sorted(found.keys() ^ declared.keys())
+            raise ImportError(f"{file} and {cls.__module__}.{cls.__qualname__} differ in {differing}")
         for name, statement in found.items():
             setattr(cls, name, statement)
 
 
 def read_statements(package: str, file: str) -> dict[str, Statement]:
     """Return the statements of *file* in *package* by their names."""
-    text = files(package).joinpath(file).read_text(encoding="utf-8")
-    _, *parts = _NAME.split(text)
+    _, *parts = _NAME.split(_read(package, file))
     return {name: Statement(f"{file}: {name}", text) for name, text in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def load(package: str, name: str) -> SimpleNamespace:
-    """Return the statements of ``<name>.sql`` in *package* as texts."""
-    text = files(package).joinpath(f"{name}.sql").read_text(encoding="utf-8")
-    _, *parts = _NAME.split(text)
-    return SimpleNamespace(**dict(zip(parts[::2], parts[1::2], strict=True)))
+    """Return the statements of ``<name>.sql`` in *package* as texts, with parameters by number."""
+    return SimpleNamespace(**{key: one.sql for key, one in read_statements(package, f"{name}.sql").items()})
+
+
+def _read(package: str, file: str) -> str:
+    """Return the text of *file* with the numbers of the locks that it names."""
+    text = files(package).joinpath(file).read_text(encoding="utf-8")
+    return _LOCK.sub(lambda match: str(getattr(locks, match[1])), text)

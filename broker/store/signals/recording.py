@@ -1,4 +1,4 @@
-"""Recordings: each records signals, and what is owed of them, in one transaction."""
+"""Recordings: each records signals and their deliveries in one transaction."""
 
 from __future__ import annotations
 
@@ -13,25 +13,34 @@ from broker.names import is_pattern
 from broker.signals import Signal, SignalState
 from broker.store.deliveries.ordering import cease_expecting, give_turns, lock_keys, promote
 from broker.store.postgres.database import Session
-from broker.store.postgres.statements import load
-from broker.store.rows import read_due, read_subscription
+from broker.store.postgres.statements import Statement, Statements
+from broker.store.rows import read_due
+from broker.store.subscriptions.subscriptions import find_candidates
 from broker.subscriptions import Subscription
 from broker.topology import attempt_queue
 
-_SQL = load("broker.store.signals", "recording")
 _PAIRS = 50_000
-"""How many pairs of a signal and a subscription one transaction looks at: about half a second of work."""
+"""How many pairs of a signal and a subscription one transaction matches: about half a second of work."""
 _ROWS = 5000
-"""How many deliveries one statement inserts, or returns."""
+"""How many deliveries one statement inserts or returns."""
+
+
+class _Sql(Statements, file="recording.sql"):
+    unrecorded: Statement
+    consume: Statement
+    insert_matches: Statement
+    insert_deliveries: Statement
+    insert_signals: Statement
+    unbegun: Statement
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a recording came to.
+    """The outcome of a recording.
 
     Args:
         due_attempts: The attempts that may be made now.
-        left: The signals that are yet to be recorded.
+        left: The signals that remain to be recorded.
     """
 
     due_attempts: Sequence[DueAttempt]
@@ -39,11 +48,11 @@ class Recorded:
 
 
 class Overtaken(Exception):
-    """Raised when another recorder recorded a signal of the batch just now; the batch has to be looked at again."""
+    """Raised when another recorder recorded a signal of the batch just now; the recording has to be repeated."""
 
 
 async def record(session: Session, batch: Mapping[int, Signal], *, rescue_after: timedelta) -> Recorded:
-    """Record as many signals of *batch*, which is in the order of its ids, as one transaction should.
+    """Record as many signals of *batch*, in the order of their ids, as one transaction should.
 
     Raises:
         Overtaken: Another recorder recorded one of them just now.
@@ -53,11 +62,12 @@ async def record(session: Session, batch: Mapping[int, Signal], *, rescue_after:
     new = await _unrecorded(session, batch)
     due_attempts = []
     if len(new) < len(batch):
-        due_attempts = read_due(await session.fetch(_SQL.unbegun, [i for i in batch if i not in new], _ROWS))
+        due_attempts = await _unbegun(session, [signal_id for signal_id in batch if signal_id not in new])
     signals = [signal for signal in batch.values() if signal.id in new]
     if not signals:
         return Recorded(due_attempts, ())
-    candidates = await _candidates(session, signals)
+    names = list({signal.throw.name for signal in signals})
+    candidates = await find_candidates(session, names, signals[0].id, signals[-1].id)
     fits = max(1, _PAIRS // max(1, len(candidates)))
     signals, left = signals[:fits], signals[fits:]
     matched = await _match(session, signals, candidates)
@@ -72,22 +82,29 @@ async def record(session: Session, batch: Mapping[int, Signal], *, rescue_after:
 
 
 async def _unrecorded(session: Session, batch: Mapping[int, Signal]) -> dict[int, bool]:
-    """Return the ids of those that are not recorded yet, each with whether it has expired."""
+    """Return the ids of the signals that are not recorded yet, each with whether it has expired."""
     expiries = [signal.throw.expires_at for signal in batch.values()]
-    rows = await session.fetch(_SQL.unrecorded, list(batch), expiries)
+    rows = await session.fetch(_Sql.unrecorded, ids=list(batch), expiries=expiries)
     return {row["id"]: row["expired"] for row in rows}
 
 
+async def _unbegun(session: Session, signal_ids: Sequence[int]) -> list[DueAttempt]:
+    """Return the first attempts of recorded signals, as far as they are due and were not begun."""
+    return read_due(await session.fetch(_Sql.unbegun, signal_ids=signal_ids, limit=_ROWS))
+
+
 async def _note(session: Session, signals: Sequence[Signal], matched: Sequence[tuple[Signal, Subscription]]) -> None:
-    """Note that *signals* are recorded, and what is owed.
+    """Note that *signals* are recorded, and to which subscriptions they are owed.
 
     Raises:
-        Overtaken: Another recorder did so for one of them.
+        Overtaken: Another recorder has noted one of them.
     """
     owed: dict[int, list[int]] = {signal.id: [] for signal in signals}
     for signal, subscription in matched:
         owed[signal.id].append(subscription.id)
-    rows = await session.fetch(_SQL.insert_matches, list(owed), [json.dumps(ids) for ids in owed.values()])
+    rows = await session.fetch(
+        _Sql.insert_matches, signal_ids=list(owed), subscription_ids=[json.dumps(ids) for ids in owed.values()]
+    )
     if len(rows) < len(owed):
         raise Overtaken
 
@@ -95,44 +112,38 @@ async def _note(session: Session, signals: Sequence[Signal], matched: Sequence[t
 async def _insert(session: Session, signals: Sequence[Signal]) -> None:
     throws = [signal.throw for signal in signals]
     await session.execute(
-        _SQL.insert_signals,
-        [signal.id for signal in signals],
-        [signal.created_at for signal in signals],
-        [throw.name for throw in throws],
-        [throw.scope.value for throw in throws],
-        [throw.tenant_id for throw in throws],
-        [throw.execution_id for throw in throws],
-        [None if throw.audience is None else json.dumps(throw.audience) for throw in throws],
-        [throw.payload.decode() for throw in throws],
-        [json.dumps(throw.types) for throw in throws],
-        [throw.source.value for throw in throws],
-        [throw.source_id for throw in throws],
-        [throw.token_id for throw in throws],
-        [throw.business_key for throw in throws],
-        [throw.traceparent for throw in throws],
-        [throw.ordering_key for throw in throws],
-        [throw.deliver_at for throw in throws],
-        [throw.expires_at for throw in throws],
-        [(SignalState.SCHEDULED if signal.is_scheduled else SignalState.RECORDED).value for signal in signals],
-        [signal.throw.deliver_at if signal.is_scheduled else None for signal in signals],
+        _Sql.insert_signals,
+        ids=[signal.id for signal in signals],
+        created_at=[signal.created_at for signal in signals],
+        names=[throw.name for throw in throws],
+        scopes=[throw.scope.value for throw in throws],
+        tenant_ids=[throw.tenant_id for throw in throws],
+        execution_ids=[throw.execution_id for throw in throws],
+        audiences=[None if throw.audience is None else json.dumps(throw.audience) for throw in throws],
+        payloads=[throw.payload.decode() for throw in throws],
+        types=[json.dumps(throw.types) for throw in throws],
+        sources=[throw.source.value for throw in throws],
+        source_ids=[throw.source_id for throw in throws],
+        token_ids=[throw.token_id for throw in throws],
+        business_keys=[throw.business_key for throw in throws],
+        traceparents=[throw.traceparent for throw in throws],
+        ordering_keys=[throw.ordering_key for throw in throws],
+        deliver_at=[throw.deliver_at for throw in throws],
+        expires_at=[throw.expires_at for throw in throws],
+        states=[(SignalState.SCHEDULED if signal.is_scheduled else SignalState.RECORDED).value for signal in signals],
+        due_at=[signal.throw.deliver_at if signal.is_scheduled else None for signal in signals],
     )
-
-
-async def _candidates(session: Session, signals: Sequence[Signal]) -> list[Subscription]:
-    """Return the subscriptions that *signals* may be for."""
-    names = list({signal.throw.name for signal in signals})
-    rows = await session.fetch(_SQL.candidates, names, signals[0].id, signals[-1].id)
-    return [read_subscription(row) for row in rows]
 
 
 async def _match(
     session: Session, signals: Sequence[Signal], candidates: Sequence[Subscription]
 ) -> list[tuple[Signal, Subscription]]:
     """Return what is owed; `once` subscriptions are consumed by the first of *signals* that matches."""
+    patterns = [candidate for candidate in candidates if is_pattern(candidate.spec.name)]
     exact: dict[str, list[Subscription]] = defaultdict(list)
-    patterns: list[Subscription] = []
     for candidate in candidates:
-        (patterns if is_pattern(candidate.spec.name) else exact[candidate.spec.name]).append(candidate)
+        if not is_pattern(candidate.spec.name):
+            exact[candidate.spec.name].append(candidate)
     matched = [
         (signal, candidate)
         for signal in signals
@@ -149,7 +160,7 @@ async def _consume(session: Session, matched: list[tuple[Signal, Subscription]])
             first.setdefault(subscription.id, signal.id)
     if not first:
         return matched
-    rows = await session.fetch(_SQL.consume, list(first.keys()), list(first.values()))
+    rows = await session.fetch(_Sql.consume, subscription_ids=list(first.keys()), signal_ids=list(first.values()))
     consumed = {row["id"] for row in rows}
     return [
         (signal, subscription)
@@ -179,15 +190,15 @@ async def _insert_deliveries(
     first = [_first_state(signal, subscription, expired) for signal, subscription in matched]
     keys = [signal.throw.ordering_key if subscription.spec.ordered else None for signal, subscription in matched]
     await session.execute(
-        _SQL.insert_deliveries,
-        [signal.id for signal, _ in matched],
-        [subscription.id for _, subscription in matched],
-        [state for state, _, _ in first],
-        [reason for _, reason, _ in first],
-        [until for _, _, until in first],
-        keys,
-        [subscription.spec.target.app for _, subscription in matched],
-        rescue_after.total_seconds(),
+        _Sql.insert_deliveries,
+        signal_ids=[signal.id for signal, _ in matched],
+        subscription_ids=[subscription.id for _, subscription in matched],
+        states=[state for state, _, _ in first],
+        reasons=[reason for _, reason, _ in first],
+        due_at=[until for _, _, until in first],
+        ordering_keys=keys,
+        apps=[subscription.spec.target.app for _, subscription in matched],
+        rescue_after=rescue_after.total_seconds(),
     )
     return [
         DueAttempt(signal.id, subscription.id, 1, attempt_queue(subscription.spec.target.app))

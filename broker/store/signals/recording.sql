@@ -1,24 +1,15 @@
 -- name: unrecorded
--- Which of signals $1, which expire at $2, are not recorded, each with whether it has expired. (OFFSET 0, because then it is
--- always a look-up by key, whatever the statistics say.)
+-- Which of the signals are not recorded, each with whether it has expired. (OFFSET 0 makes it a look-up by key whatever the
+-- statistics say.)
 SELECT s.id, s.expires_at IS NOT NULL AND s.expires_at <= now() AS expired
-FROM unnest($1::bigint[], $2::timestamptz[]) AS s (id, expires_at)
+FROM unnest(:ids::bigint[], :expiries::timestamptz[]) AS s (id, expires_at)
 WHERE NOT EXISTS (SELECT FROM matches WHERE signal_id = s.id OFFSET 0);
 
--- name: candidates
--- Subscriptions that may match signals named $1 with ids from $2 to $3: a superset; the matcher decides.
-SELECT * FROM subscriptions
-WHERE (name = ANY ($1::text[]) OR is_pattern)
-  AND consumed_by IS NULL
-  AND since < $3
-  AND (until IS NULL OR until > $2)
-ORDER BY id;
-
 -- name: consume
--- Let signals $2 consume the `once` subscriptions $1 that nobody consumed yet.
+-- Let each signal consume its `once` subscription, unless that is consumed already.
 WITH wanted AS (
     SELECT s.id, w.signal_id
-    FROM unnest($1::bigint[], $2::bigint[]) AS w (subscription_id, signal_id)
+    FROM unnest(:subscription_ids::bigint[], :signal_ids::bigint[]) AS w (subscription_id, signal_id)
     JOIN subscriptions s ON s.id = w.subscription_id
     WHERE s.consumed_by IS NULL
     ORDER BY s.id
@@ -29,39 +20,42 @@ FROM wanted w WHERE s.id = w.id AND s.consumed_by IS NULL
 RETURNING s.id;
 
 -- name: insert_matches
--- Note what was owed: each of signals $1 to the subscriptions listed in $2 (JSON). Not returned are those that another
--- recorder noted at the same moment.
+-- Note the subscriptions that each signal is owed to (a JSON list for each). A signal that another recorder noted just now
+-- is not returned.
 INSERT INTO matches (signal_id, subscription_ids)
 SELECT signal_id, ARRAY(SELECT json_array_elements_text(ids)::bigint)
-FROM unnest($1::bigint[], $2::json[]) AS m (signal_id, ids)
+FROM unnest(:signal_ids::bigint[], :subscription_ids::json[]) AS m (signal_id, ids)
 ON CONFLICT (signal_id) DO NOTHING
 RETURNING signal_id;
 
 -- name: insert_deliveries
--- Owe signals $1 to subscriptions $2 in states $3 for reasons $4, parked until $5, in lines of keys $6 and to apps $7; $8:
--- seconds after which a pending one is looked after.
+-- Insert deliveries. A pending one is rescued after `rescue_after` seconds.
 INSERT INTO deliveries (signal_id, subscription_id, state, reason, due_at, finished_at, ordering_key, app)
 SELECT signal_id, subscription_id, state, reason,
-       CASE WHEN state = 'pending' THEN now() + make_interval(secs => $8) ELSE parked_until END,
+       CASE WHEN state = 'pending' THEN now() + make_interval(secs => :rescue_after) ELSE parked_until END,
        CASE WHEN state = 'cancelled' THEN now() END,
        ordering_key, app
-FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[])
+FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :states::text[], :reasons::text[], :due_at::timestamptz[],
+            :ordering_keys::text[], :apps::text[])
     AS d (signal_id, subscription_id, state, reason, parked_until, ordering_key, app);
 
 -- name: insert_signals
--- Record signals. This is the last statement of a recording, and the lock is held until that is committed and visible: so
--- positions become visible in ascending order, and who has read up to one never misses a lower one.
--- What came in by signal endpoints is counted by name and day.
+-- Record signals. This is the last statement of a recording, and the lock is held until the recording is committed and
+-- visible: positions become visible in ascending order, so a reader that has read up to one never misses a lower one.
+-- Signals that came in through endpoints are counted by name and day.
 WITH lock AS MATERIALIZED (
-    SELECT pg_advisory_xact_lock(7305004)
+    SELECT pg_advisory_xact_lock({locks.RECORDING})
 ), recorded AS (
     INSERT INTO signals (id, created_at, name, scope, tenant_id, execution_id, reach, payload, types,
                          source, source_id, token_id, business_key, traceparent, ordering_key, deliver_at, expires_at,
                          state, due_at, position, recorded_at)
     SELECT s.*, nextval('signal_positions'), clock_timestamp()
-    FROM lock, unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::json[],
-                      $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::text[], $14::text[],
-                      $15::text[], $16::timestamptz[], $17::timestamptz[], $18::text[], $19::timestamptz[]) AS s
+    FROM lock, unnest(
+        :ids::bigint[], :created_at::timestamptz[], :names::text[], :scopes::text[], :tenant_ids::text[],
+        :execution_ids::text[], :audiences::json[], :payloads::text[], :types::text[], :sources::text[],
+        :source_ids::bigint[], :token_ids::bigint[], :business_keys::text[], :traceparents::text[], :ordering_keys::text[],
+        :deliver_at::timestamptz[], :expires_at::timestamptz[], :states::text[], :due_at::timestamptz[]
+    ) AS s
     RETURNING id, created_at, name, source
 )
 INSERT INTO endpoint_days AS known (name, day, signals, first_id, last_id)
@@ -73,8 +67,8 @@ ON CONFLICT (name, day) DO UPDATE SET
     last_id = greatest(known.last_id, EXCLUDED.last_id);
 
 -- name: unbegun
--- At most $2 pending deliveries of signals $1 that no attempt was begun at: their messages may never have been published.
--- (If there are more, the scheduler finds them.)
+-- Up to `limit` pending deliveries without an attempt, whose messages may never have been published. (The scheduler rescues
+-- the others.)
 SELECT signal_id, subscription_id, 1 AS attempt, app FROM deliveries
-WHERE signal_id = ANY ($1::bigint[]) AND state IS NOT DISTINCT FROM 'pending' AND attempts = 0
-LIMIT $2;
+WHERE signal_id = ANY (:signal_ids::bigint[]) AND state IS NOT DISTINCT FROM 'pending' AND attempts = 0
+LIMIT :limit;

@@ -1,4 +1,4 @@
-"""Signals in PostgreSQL: numbered when they come in, recorded when they come out of the queue."""
+"""Signals in PostgreSQL: numbered when they are thrown, recorded when they come out of the record queue."""
 
 from __future__ import annotations
 
@@ -8,12 +8,25 @@ from datetime import datetime, timedelta
 
 from broker.signals import Signal, Throw
 from broker.store.partitions.partitions import PartitionStore
-from broker.store.postgres.database import Database, Unplaced
-from broker.store.postgres.statements import load
+from broker.store.postgres.database import Database, Row, Unplaced
+from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_signal
 from broker.store.signals.recording import Overtaken, Recorded, record
+from broker.store.spans import find_start
 
-_SQL = load("broker.store.signals", "signals")
+
+class _Sql(Statements, file="signals.sql"):
+    number: Statement
+    take_scheduled: Statement
+    end_schedule: Statement
+    lock_scheduled: Statement
+    lock_deliveries: Statement
+    cancel_signal: Statement
+    get: Statement
+    was_numbered: Statement
+    last_id: Statement
+    list: Statement
+    forget_idempotency_keys: Statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +34,9 @@ class IdempotencyKey:
     """A caller's promise that throws with the same *key* are one throw, for 24 hours.
 
     Args:
-        principal: Whose key it is.
+        principal: The principal whose key it is; other principals may use the same key.
         key: The key.
-        body_hash: What the request was, to tell a repeat from a mistake.
+        body_hash: Hash of the request, which tells a repeat from a conflict.
     """
 
     principal: str
@@ -58,42 +71,31 @@ class SignalStore:
 
     async def number(self, batch: Sequence[tuple[Throw, IdempotencyKey | None]]) -> list[Numbered]:
         """Number the throws of *batch* in order, in one round trip."""
-        # A statement can meet a key only once, so a key's later throws of one batch are judged here, by its first.
-        first: dict[tuple[str, str], int] = {}
-        keys: list[IdempotencyKey | None] = []
-        for position, (_, key) in enumerate(batch):
-            is_first = key is not None and first.setdefault((key.principal, key.key), position) == position
-            keys.append(key if is_first else None)
+        first = _find_first_uses(batch)
+        # A statement can insert a key only once, so it gets each key with its first throw of the batch.
+        keys = [
+            key if key is not None and first[key.principal, key.key] == position else None
+            for position, (_, key) in enumerate(batch)
+        ]
         rows = await self._database.fetch(
-            _SQL.number,
-            [throw.name for throw, _ in batch],
-            [throw.execution_id for throw, _ in batch],
-            [key and key.principal for key in keys],
-            [key and key.key for key in keys],
-            [key and key.body_hash for key in keys],
+            _Sql.number,
+            names=[throw.name for throw, _ in batch],
+            execution_ids=[throw.execution_id for throw, _ in batch],
+            principals=[None if key is None else key.principal for key in keys],
+            keys=[None if key is None else key.key for key in keys],
+            body_hashes=[None if key is None else key.body_hash for key in keys],
         )
-        answers = []
-        for (_, key), row in zip(batch, rows, strict=True):
-            known = row if key is None else rows[first[key.principal, key.key]]
-            repeat = key is not None and known["first_id"] != row["id"]
-            same = key is None or known["first_body_hash"] == key.body_hash
-            answers.append(
-                Numbered(
-                    id=known["first_id"] if repeat else row["id"],
-                    created_at=known["first_created_at"] if repeat else row["created_at"],
-                    repeated=repeat and same,
-                    conflicting=repeat and not same,
-                    execution=tuple(zip(row["execution_names"] or (), row["execution_tenants"] or (), strict=True)),
-                )
-            )
-        return answers
+        return [
+            _read_numbered(row, key, row if key is None else rows[first[key.principal, key.key]])
+            for (_, key), row in zip(batch, rows, strict=True)
+        ]
 
     async def record(self, signals: Sequence[Signal], *, rescue_after: timedelta) -> Recorded:
         """Record *signals* with one delivery per matching subscription, in one transaction.
 
-        With many subscriptions, only as many of them as it can in good time, in the order of ids, but at least one.
-        Repeating it is harmless: a signal that is recorded already is not matched again, but what is still due of it
-        with no attempt begun is returned again. *rescue_after*: when a delivery's message may be given up for lost.
+        If there are many subscriptions it records only the first few, in the order of ids, but at least one signal.
+        Repeating it is harmless: a signal that is recorded already is not matched again, but those of its attempts that
+        are due and were not begun are returned again. *rescue_after*: how long a delivery waits for its message.
         """
         batch = {signal.id: signal for signal in sorted(signals, key=lambda signal: signal.id)}
         while True:
@@ -102,49 +104,49 @@ class SignalStore:
                     return await record(session, batch, rescue_after=rescue_after)
             except Overtaken:
                 continue
-            except Unplaced:  # more signals than anybody foresaw, or older ones than are kept
+            except Unplaced:  # the partitions ahead are used up, or the signal's partition was dropped
                 if not await PartitionStore(self._database).cover(batch):
                     raise
 
     async def take_scheduled(self, *, limit: int, rescue_after: timedelta) -> tuple[list[Signal], list[int]]:
-        """Return at most *limit* scheduled signals whose moment has come, and the ids of those that expired before.
+        """Return up to *limit* scheduled signals that are due, and the ids of those that have expired.
 
-        Unless `end_schedule` is told about one within *rescue_after*, it is returned again.
+        A signal is returned again after *rescue_after*, unless `end_schedule` was called for it.
         """
-        rows = await self._database.fetch(_SQL.take_scheduled, limit, rescue_after.total_seconds())
+        rows = await self._database.fetch(_Sql.take_scheduled, limit=limit, rescue_after=rescue_after.total_seconds())
         expired = [row["id"] for row in rows if row["expired"]]
         return [read_signal(row) for row in rows if not row["expired"]], expired
 
     async def end_schedule(self, ids: Sequence[int]) -> None:
-        """Note that these signals are scheduled no longer: the taps have them."""
-        await self._database.execute(_SQL.end_schedule, ids)
+        """Note that these signals are no longer scheduled, because the taps have them."""
+        await self._database.execute(_Sql.end_schedule, signal_ids=ids)
 
     async def cancel(self, signal_id: int) -> bool:
-        """Cancel a scheduled signal and what it is owed to; return whether it came before the release.
+        """Cancel a scheduled signal and its deliveries; return whether that happened before its release.
 
-        Of a cancellation and a release that meet, exactly one happens: whoever locks the rows first.
+        Of a concurrent cancellation and release exactly one happens: the one that locks the rows first.
         """
         async with self._database.transaction() as session:
-            if await session.fetchval(_SQL.lock_scheduled, signal_id) is None:
+            if await session.fetchval(_Sql.lock_scheduled, signal_id=signal_id) is None:
                 return False
-            deliveries = await session.fetch(_SQL.lock_deliveries, signal_id)
+            deliveries = await session.fetch(_Sql.lock_deliveries, signal_id=signal_id)
             if any(delivery["released"] for delivery in deliveries):
                 return False
-            await session.execute(_SQL.cancel_signal, signal_id)
+            await session.execute(_Sql.cancel_signal, signal_id=signal_id)
         return True
 
     async def get(self, signal_id: int) -> Signal | None:
         """Return the recorded signal with that id, if there is one."""
-        row = await self._database.fetchrow(_SQL.get_signal, signal_id)
+        row = await self._database.fetchrow(_Sql.get, signal_id=signal_id)
         return None if row is None else read_signal(row)
 
     async def was_numbered(self, signal_id: int) -> bool:
-        """Return whether that number was given to anybody: a signal, or a subscription that came or went."""
-        return bool(await self._database.fetchval(_SQL.was_numbered, signal_id))
+        """Return whether that number was given: to a signal, or to the creation or deletion of a subscription."""
+        return bool(await self._database.fetchval(_Sql.was_numbered, number=signal_id))
 
     async def last_id(self) -> int:
         """Return the id of the signal that was recorded last; 0 without any."""
-        return int(await self._database.fetchval(_SQL.last_id) or 0)
+        return int(await self._database.fetchval(_Sql.last_id) or 0)
 
     async def page(
         self,
@@ -163,40 +165,51 @@ class SignalStore:
     ) -> list[Signal]:
         """Return signals in the order in which they were recorded; *tenants* are those the caller sees (None: all).
 
-        What is recorded later comes later, so who goes on after the last one of a page never misses any. That order is
-        nearly, but not always, that of ids. All that have higher ids follow a signal *after_id* that is not recorded.
+        A reader that resumes after a page's last signal misses nothing, because later recordings come later. The order
+        is nearly, but not always, that of ids. If *after_id* is not recorded, the signals with higher ids follow it.
         """
-        start = await self._database.fetchrow(_SQL.start_page, after_id, since)
-        assert start is not None  # noqa: S101  (it returns one row)
+        position, above_id = await find_start(self._database, after_id, since)
         rows = await self._database.fetch(
-            _SQL.list_signals,
-            start["position"],
-            None if start["known"] else after_id,
-            name,
-            tenant_id,
-            execution_id,
-            tenants,
-            source,
-            source_id,
-            since,
-            until,
-            state,
-            limit,
+            _Sql.list,
+            position=position,
+            above_id=above_id,
+            name=name,
+            tenant_id=tenant_id,
+            execution_id=execution_id,
+            tenants=tenants,
+            source=source,
+            source_id=source_id,
+            since=since,
+            until=until,
+            state=state,
+            limit=limit,
         )
         return [read_signal(row) for row in rows]
 
     async def forget_idempotency_keys(self, limit: int = 1000) -> None:
-        """Forget keys older than 24 hours, at most *limit* of them."""
-        await self._database.execute(_SQL.forget_idempotency_keys, limit)
+        """Delete up to *limit* idempotency keys older than 24 hours."""
+        await self._database.execute(_Sql.forget_idempotency_keys, limit=limit)
 
 
-async def find_span(database: Database, since: datetime | None, until: datetime | None) -> tuple[int, int | None]:
-    """Return the ids between which all signals lie that were accepted at *since* or later and before *until*.
+def _find_first_uses(batch: Sequence[tuple[Throw, IdempotencyKey | None]]) -> dict[tuple[str, str], int]:
+    """Return the position in *batch* of the first throw with each idempotency key."""
+    first: dict[tuple[str, str], int] = {}
+    for position, (_, key) in enumerate(batch):
+        if key is not None:
+            first.setdefault((key.principal, key.key), position)
+    return first
 
-    Both are theirs, too; there may be others between them. Without an end the second one is None.
-    """
-    if since is None and until is None:
-        return 1, None
-    row = await database.fetchrow(_SQL.span, since, until)
-    assert row is not None  # noqa: S101  (it returns one row)
-    return row["first_id"], row["last_id"]
+
+def _read_numbered(row: Row, key: IdempotencyKey | None, known: Row) -> Numbered:
+    """Return the answer to a throw with *key*; *known* is the row that tells of the key's first use."""
+    execution = tuple(zip(row["execution_names"] or (), row["execution_tenants"] or (), strict=True))
+    if key is None or known["first_id"] == row["id"]:
+        return Numbered(id=row["id"], created_at=row["created_at"], execution=execution)
+    is_same = known["first_body_hash"] == key.body_hash
+    return Numbered(
+        id=known["first_id"],
+        created_at=known["first_created_at"],
+        repeated=is_same,
+        conflicting=not is_same,
+        execution=execution,
+    )

@@ -1,12 +1,13 @@
 -- name: number
--- Number the signals of one batch, in order: $1 names, $2 execution ids, $3 principals, $4 idempotency keys, $5 hashes.
--- The lock makes the order of ids the order of times over all gateways; nothing is reserved ahead.
--- Who waits in an execution is told, too: for the repeat of a key, those whom the first throw reached or could reach.
+-- Number the throws of one batch, in order. A throw without an idempotency key has nulls instead.
+-- The lock makes ids ascend with time over all gateways; no ids are reserved ahead.
+-- For a throw to an execution, the execution's subscriptions are returned, too; for the repeat of a key, those that the first
+-- throw reached or could reach.
 WITH lock AS MATERIALIZED (
-    SELECT pg_advisory_xact_lock(7305002)
+    SELECT pg_advisory_xact_lock({locks.NUMBERING})
 ), asked AS MATERIALIZED (
     SELECT a.*
-    FROM lock, unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[])
+    FROM lock, unnest(:names::text[], :execution_ids::text[], :principals::text[], :keys::text[], :body_hashes::bytea[])
         WITH ORDINALITY AS a (name, execution_id, principal, key, body_hash, position)
     ORDER BY a.position
 ), numbered AS MATERIALIZED (
@@ -41,14 +42,14 @@ LEFT JOIN LATERAL (
 ORDER BY n.position;
 
 -- name: take_scheduled
--- Take scheduled signals whose moment has come, to publish them to the taps; any number of schedulers may do this at once.
--- $1: at most so many, $2: seconds after which they are taken again, if they are still scheduled.
+-- Take scheduled signals that are due, to publish them to the taps; several schedulers may do this at the same time. After
+-- `rescue_after` seconds, a signal that is still scheduled is taken again.
 WITH due AS (
     SELECT id FROM signals
     WHERE state = 'scheduled' AND due_at <= now()
-    ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+    ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
 ), taken AS (
-    UPDATE signals g SET due_at = now() + make_interval(secs => $2)
+    UPDATE signals g SET due_at = now() + make_interval(secs => :rescue_after)
     FROM due WHERE g.id = due.id
     RETURNING g.*
 )
@@ -56,96 +57,65 @@ SELECT *, expires_at IS NOT NULL AND expires_at <= now() AS expired FROM taken O
 
 -- name: end_schedule
 -- The taps have these signals.
-UPDATE signals SET state = 'recorded', due_at = NULL WHERE id = ANY ($1::bigint[]) AND state = 'scheduled';
+UPDATE signals SET state = 'recorded', due_at = NULL WHERE id = ANY (:signal_ids::bigint[]) AND state = 'scheduled';
 
 -- name: lock_scheduled
--- Lock the signal $1 against its release, unless that has come.
-SELECT id FROM signals WHERE id = $1 AND state = 'scheduled' AND due_at = deliver_at AND deliver_at > now() FOR UPDATE;
+-- Lock a scheduled signal against its release, unless it is released already.
+SELECT id FROM signals
+WHERE id = :signal_id AND state = 'scheduled' AND due_at = deliver_at AND deliver_at > now() FOR UPDATE;
 
 -- name: lock_deliveries
--- Lock the deliveries of the signal $1 against their release; return whether each was released already.
+-- Lock the deliveries of a signal against their release; return for each whether it is released already.
 SELECT subscription_id, state = 'pending' OR attempts > 0 AS released FROM deliveries
-WHERE signal_id = $1 ORDER BY subscription_id FOR UPDATE;
+WHERE signal_id = :signal_id ORDER BY subscription_id FOR UPDATE;
 
 -- name: cancel_signal
--- Cancel the signal $1 and what it is owed to; the `once` subscriptions that it consumed wait for another one.
+-- Cancel a signal and its deliveries; the `once` subscriptions that it consumed wait for another signal.
 WITH cancelled AS (
-    UPDATE signals SET state = 'cancelled', due_at = NULL WHERE id = $1
-), let_go AS (
+    UPDATE signals SET state = 'cancelled', due_at = NULL WHERE id = :signal_id
+), released AS (
     UPDATE deliveries SET state = 'cancelled', reason = 'the signal was cancelled', due_at = NULL, finished_at = now()
-    WHERE signal_id = $1 AND state IN ('parked', 'dead')
+    WHERE signal_id = :signal_id AND state IN ('parked', 'dead')
     RETURNING subscription_id
 )
 UPDATE subscriptions s SET consumed_by = NULL
-FROM let_go WHERE s.id = let_go.subscription_id AND s.consumed_by = $1;
+FROM released r WHERE s.id = r.subscription_id AND s.consumed_by = :signal_id;
 
--- name: get_signal
-SELECT * FROM signals WHERE id = $1;
+-- name: get
+SELECT * FROM signals WHERE id = :signal_id;
 
 -- name: was_numbered
-SELECT $1 <= last_value FROM signal_ids;
+SELECT :number <= last_value FROM signal_ids;
 
 -- name: last_id
 -- The id of the signal that was recorded last.
 SELECT id FROM signals ORDER BY position DESC LIMIT 1;
 
--- name: start_page
--- After which position to look for what comes after signal $1, and was accepted at $2 or later (null: at any time); and
--- whether that signal is recorded. If it is not, whatever has a higher id comes after it: all that was accepted, and so
--- recorded, after the recorded signal with the next lower id was accepted.
--- `recorded_at` ascends with the position; the minute is for a server whose clock is behind its predecessor's.
-WITH known AS (
-    SELECT position FROM signals WHERE id = $1
-), since AS (
-    SELECT greatest($2::timestamptz, (
-        SELECT created_at FROM signals WHERE id < $1 AND NOT EXISTS (SELECT FROM known) ORDER BY id DESC LIMIT 1
-    )) - interval '1 minute' AS moment
-)
-SELECT EXISTS (SELECT FROM known) AS known, greatest(
-    (SELECT position FROM known),
-    CASE WHEN moment IS NULL THEN 0 ELSE coalesce(
-        (SELECT position - 1 FROM signals WHERE recorded_at >= moment ORDER BY recorded_at LIMIT 1),
-        (SELECT max(position) FROM signals),
-        0
-    ) END
-) AS position
-FROM since;
-
--- name: list_signals
--- A page of signals in the order of recording, after position $1 and with ids after $2. Null filters are no filters;
--- $6: the tenants the caller sees.
+-- name: list
+-- A page of signals in the order of recording, after `position` and with ids above `above_id`; `tenants` are those the caller
+-- sees. A null filter does not filter.
 SELECT * FROM signals
-WHERE position > $1
-  AND ($2::bigint IS NULL OR id > $2)
-  AND ($3::text IS NULL OR name = $3)
-  AND ($4::text IS NULL OR tenant_id = $4)
-  AND ($5::text IS NULL OR execution_id = $5)
-  AND ($6::text[] IS NULL OR (
-      (tenant_id IS NULL OR tenant_id = ANY ($6))
+WHERE position > :position
+  AND (:above_id::bigint IS NULL OR id > :above_id)
+  AND (:name::text IS NULL OR name = :name)
+  AND (:tenant_id::text IS NULL OR tenant_id = :tenant_id)
+  AND (:execution_id::text IS NULL OR execution_id = :execution_id)
+  AND (:tenants::text[] IS NULL OR (
+      (tenant_id IS NULL OR tenant_id = ANY (:tenants))
       AND (reach IS NULL OR json_array_length(reach) = 0
-           OR EXISTS (SELECT FROM json_array_elements_text(reach) AS r (tenant) WHERE r.tenant = ANY ($6)))
+           OR EXISTS (SELECT FROM json_array_elements_text(reach) AS r (tenant) WHERE r.tenant = ANY (:tenants)))
   ))
-  AND ($7::text IS NULL OR source = $7)
-  AND ($8::bigint IS NULL OR source_id = $8)
-  AND ($9::timestamptz IS NULL OR created_at >= $9)
-  AND ($10::timestamptz IS NULL OR created_at < $10)
-  AND ($11::text IS NULL OR state = $11)
+  AND (:source::text IS NULL OR source = :source)
+  AND (:source_id::bigint IS NULL OR source_id = :source_id)
+  AND (:since::timestamptz IS NULL OR created_at >= :since)
+  AND (:until::timestamptz IS NULL OR created_at < :until)
+  AND (:state::text IS NULL OR state = :state)
 ORDER BY position
-LIMIT $12;
-
--- name: span
--- From which id to which (null: no end) all signals lie that were accepted at $1 or later and before $2 (null: at any time),
--- and some others. The minutes are for a server whose clock is behind its predecessor's.
-SELECT coalesce((
-           SELECT id FROM signals WHERE recorded_at < $1::timestamptz - interval '1 minute' ORDER BY recorded_at DESC LIMIT 1
-       ), 0) + 1 AS first_id,
-       (SELECT id FROM signals
-        WHERE recorded_at >= $2::timestamptz AND created_at >= $2::timestamptz + interval '1 minute'
-        ORDER BY recorded_at LIMIT 1) AS last_id;
+LIMIT :limit;
 
 -- name: forget_idempotency_keys
--- Forget keys older than a day; at most $1 at a time.
+-- Delete up to `limit` keys older than a day.
 DELETE FROM idempotency_keys WHERE (principal, key) IN (
     SELECT principal, key FROM idempotency_keys
-    WHERE created_at < now() - interval '24 hours' ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED
+    WHERE created_at < now() - interval '24 hours' ORDER BY created_at LIMIT :limit FOR UPDATE SKIP LOCKED
 );

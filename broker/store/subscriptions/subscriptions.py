@@ -13,29 +13,43 @@ from typing import Any
 from broker.access import Principal
 from broker.audit import AuditType
 from broker.signals import Signal, Throw
-from broker.store.administration.audit import changing
-from broker.store.postgres.database import Conflict, Database, Row
-from broker.store.postgres.statements import load
+from broker.store.administration.audit import change_administration
+from broker.store.deliveries.admission import forget_reservations, lock_admission, note_waiting
+from broker.store.postgres.database import Conflict, Database, Session
+from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_subscription, spec_columns
 from broker.subscriptions import Subscription, SubscriptionSpec
 
-_SQL = load("broker.store.subscriptions", "subscriptions")
-_GATES = load("broker.store.deliveries", "admission")
-_CANDIDATES = load("broker.store.signals", "recording").candidates
-_END = (1 << 63) - 1
-"""A number after every other."""
+_LAST_NUMBER = (1 << 63) - 1
+
+
+class _Sql(Statements, file="subscriptions.sql"):
+    create: Statement
+    renew: Statement
+    of_app: Statement
+    apps: Statement
+    get: Statement
+    list: Statement
+    waiting: Statement
+    count_waiting: Statement
+    candidates: Statement
+    lock: Statement
+    change: Statement
+    rotate_secret: Statement
+    next: Statement
+    delete: Statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sought:
-    """Which of the subscriptions that wait are asked for; None is no filter.
+class SubscriptionFilter:
+    """Chooses among the subscriptions that still receive signals; None does not filter.
 
     Args:
-        id: The one with this id.
-        name: Those of exactly this name or pattern.
-        execution_id: Those of this execution.
-        tenants: Those of these tenants.
-        untenanted: And those without a tenant; of interest only together with *tenants*.
+        id: Only the subscription with this id.
+        name: Only those of exactly this name or pattern.
+        execution_id: Only those of this execution.
+        tenants: Only those of these tenants.
+        untenanted: Those without a tenant, too; it matters only together with *tenants*.
     """
 
     id: int | None = None
@@ -45,6 +59,17 @@ class Sought:
     untenanted: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingSubscription:
+    """A subscription that still receives signals, as far as lists of them show it."""
+
+    id: int
+    name: str
+    execution_id: str | None
+    tenant_id: str | None
+    created_at: datetime
+
+
 class SubscriptionStore:
     """Creates, reads and deletes subscriptions."""
 
@@ -52,39 +77,39 @@ class SubscriptionStore:
         self._database = database
 
     async def create(self, spec: SubscriptionSpec, *, secret: bytes | None) -> Subscription:
-        """Create a subscription; once this returned, every signal that is numbered later matches it.
+        """Create a subscription; it is matched by every signal that is numbered after this has returned.
 
         *secret* is the webhook's signing secret, sealed.
         """
-        row = await self._database.fetchrow(_SQL.create, json.dumps(spec_columns(spec)), secret)
+        row = await self._database.fetchrow(_Sql.create, columns=json.dumps(spec_columns(spec)), secret=secret)
         assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
         return read_subscription(row)
 
     async def register(self, spec: SubscriptionSpec) -> Subscription:
-        """Create the subscription of a handler, or give the one that is there these *spec*; return it.
+        """Create the subscription of a handler, or give the existing one this *spec*; return it.
 
-        Whoever registers the same handler at the same time gets the same subscription. New spec hold for what is
-        recorded from then on.
+        Concurrent calls for the same handler return the same subscription. A new spec holds for signals recorded from
+        then on.
         """
         columns = json.dumps(spec_columns(spec))
         while True:
-            row = await self._database.fetchrow(_SQL.renew, columns)
+            row = await self._database.fetchrow(_Sql.renew, columns=columns)
             if row is not None:
                 return read_subscription(row)
-            with suppress(Conflict):  # somebody else created it just now
+            with suppress(Conflict):  # another process created it just now
                 return await self.create(spec, secret=None)
 
     async def of_app(self, app: str) -> list[Subscription]:
-        """Return the subscriptions of the handlers of *app*, whether there is still code for them or not."""
-        return [read_subscription(row) for row in await self._database.fetch(_SQL.of_app, app)]
+        """Return the subscriptions of the handlers of *app*, including handlers whose code is gone."""
+        return [read_subscription(row) for row in await self._database.fetch(_Sql.of_app, app=app)]
 
     async def apps(self) -> list[str]:
         """Return the apps that have handlers."""
-        return [row["app"] for row in await self._database.fetch(_SQL.apps)]
+        return [row["app"] for row in await self._database.fetch(_Sql.apps)]
 
     async def get(self, subscription_id: int) -> Subscription | None:
         """Return the subscription with that id, unless it is deleted."""
-        row = await self._database.fetchrow(_SQL.get, subscription_id)
+        row = await self._database.fetchrow(_Sql.get, subscription_id=subscription_id)
         return None if row is None else read_subscription(row)
 
     async def page(
@@ -98,36 +123,63 @@ class SubscriptionStore:
         tenants: Sequence[str] | None = None,
     ) -> list[Subscription]:
         """Return subscriptions in ascending order of ids; *tenants* are those the caller sees (None: all)."""
-        rows = await self._database.fetch(_SQL.list, after_id, name, tenant_id, execution_id, tenants, limit)
+        rows = await self._database.fetch(
+            _Sql.list,
+            after_id=after_id,
+            name=name,
+            tenant_id=tenant_id,
+            execution_id=execution_id,
+            tenants=tenants,
+            limit=limit,
+        )
         return [read_subscription(row) for row in rows]
 
     async def waiting(
         self,
-        sought: Sought,
+        chosen: SubscriptionFilter,
         *,
         tenants: Sequence[str] | None = None,
         order: str | None = None,
         descending: bool = False,
         offset: int = 0,
         limit: int | None = None,
-    ) -> list[Row]:
-        """Return id, name, execution_id, tenant_id and created_at of subscriptions that signals still reach.
+    ) -> list[WaitingSubscription]:
+        """Return the *chosen* ones of the subscriptions that still receive signals.
 
         *tenants* are those the caller sees (None: all); *order* is ``created`` or ``tenantId``, None orders by id.
         """
-        rows = await self._database.fetch(_SQL.waiting, *_filters(sought, tenants), order, descending, offset, limit)
-        return list(rows)
+        rows = await self._database.fetch(
+            _Sql.waiting,
+            id=chosen.id,
+            name=chosen.name,
+            execution_id=chosen.execution_id,
+            tenants=chosen.tenants,
+            untenanted=chosen.untenanted,
+            seen_tenants=tenants,
+            order=order,
+            descending=descending,
+            offset=offset,
+            limit=limit,
+        )
+        return [WaitingSubscription(**row) for row in rows]
 
-    async def count_waiting(self, sought: Sought, *, tenants: Sequence[str] | None = None) -> int:
-        """Return how many `waiting` would return without a limit."""
-        count: int = await self._database.fetchval(_SQL.count_waiting, *_filters(sought, tenants))
+    async def count_waiting(self, chosen: SubscriptionFilter, *, tenants: Sequence[str] | None = None) -> int:
+        """Return how many subscriptions `waiting` would return without a limit."""
+        count: int = await self._database.fetchval(
+            _Sql.count_waiting,
+            id=chosen.id,
+            name=chosen.name,
+            execution_id=chosen.execution_id,
+            tenants=chosen.tenants,
+            untenanted=chosen.untenanted,
+            seen_tenants=tenants,
+        )
         return count
 
     async def receivers(self, throw: Throw) -> list[Subscription]:
         """Return the subscriptions that *throw* would match if it were thrown now."""
-        rows = await self._database.fetch(_CANDIDATES, [throw.name], _END, _END)
-        signal = Signal(id=_END, created_at=datetime.now(UTC), throw=throw)
-        candidates = map(read_subscription, rows)
+        candidates = await find_candidates(self._database, [throw.name], _LAST_NUMBER, _LAST_NUMBER)
+        signal = Signal(id=_LAST_NUMBER, created_at=datetime.now(UTC), throw=throw)
         return [candidate for candidate in candidates if candidate.mismatch(signal) is None]
 
     async def change(
@@ -138,52 +190,66 @@ class SubscriptionStore:
         secret: bytes,
         by: Principal,
     ) -> tuple[Subscription, bool] | None:
-        """Give the subscription the spec that *change* makes of those it has, unless it is deleted.
+        """Replace the subscription's spec by what *change* returns for it; None if there is no such subscription.
 
-        Return it, and whether *secret*, sealed, is its signing secret now, because it had none and needs one. What
-        *change* raises leaves everything as it was.
+        Return the subscription, and whether *secret* (sealed) became its signing secret because it needs one and had
+        none. An exception of *change* leaves everything as it was.
         """
-        async with changing(self._database, by) as changed:
-            session = changed.session
-            await session.fetch(_GATES.lock, [subscription_id])
-            row = await session.fetchrow(_SQL.lock, subscription_id)
+        async with change_administration(self._database, by) as audited:
+            session = audited.session
+            await lock_admission(session, [subscription_id])
+            row = await session.fetchrow(_Sql.lock, subscription_id=subscription_id)
             if row is None:
                 return None
             before = read_subscription(row).spec
             after = change(before)
             needs_secret = after.has_webhook and row["secret"] is None
             row = await session.fetchrow(
-                _SQL.change, subscription_id, json.dumps(spec_columns(after)), secret if needs_secret else None
+                _Sql.change,
+                subscription_id=subscription_id,
+                columns=json.dumps(spec_columns(after)),
+                secret=secret if needs_secret else None,
             )
             assert row is not None  # noqa: S101  (it is locked)
             if (after.max_per_second or math.inf) > (before.max_per_second or math.inf):
-                await session.execute(_GATES.forget_slots, subscription_id)
+                await forget_reservations(session, subscription_id)
             shown = _snapshot(after) | ({"headersChanged": True} if _headers(before) != _headers(after) else {})
-            await changed.note(AuditType.SUBSCRIPTION_UPDATED, subscription_id, before=_snapshot(before), after=shown)
+            await audited.note(AuditType.SUBSCRIPTION_UPDATED, subscription_id, before=_snapshot(before), after=shown)
         return read_subscription(row), needs_secret
 
     async def rotate_secret(self, subscription_id: int, secret: bytes, *, grace: timedelta) -> Subscription | None:
-        """Give the subscription a new *secret*, sealed, and return it, unless it is deleted.
+        """Give the subscription a new *secret* (sealed) and return it; None if there is no such subscription.
 
-        Until *grace* is over the secret before it signs, too; what came before that one no longer does.
+        Until *grace* is over the previous secret signs too; older ones no longer do.
         """
-        row = await self._database.fetchrow(_SQL.rotate_secret, subscription_id, secret, grace.total_seconds())
+        row = await self._database.fetchrow(
+            _Sql.rotate_secret, subscription_id=subscription_id, secret=secret, grace=grace.total_seconds()
+        )
         return None if row is None else read_subscription(row)
 
     async def delete(self, subscription_id: int) -> bool:
         """Delete the subscription; return whether there was one.
 
-        What it is still owed is cancelled, however much that is: by `broker.store.deliveries.pausing.PausingStore.sweep`, or when it is
-        its turn.
+        Its open deliveries, however many, are cancelled later: by the sweep of
+        `broker.store.deliveries.pausing.PausingStore`, or when an attempt would begin.
         """
-        until = await self._database.fetchval(_SQL.next)
+        number = await self._database.fetchval(_Sql.next)
         async with self._database.transaction() as session:
-            await session.execute(_GATES.hold, subscription_id)
-            return await session.fetchval(_SQL.delete, subscription_id, until) is not None
+            await note_waiting(session, subscription_id)
+            deleted = await session.fetchval(_Sql.delete, subscription_id=subscription_id, number=number)
+        return deleted is not None
+
+
+async def find_candidates(
+    on: Database | Session, names: Sequence[str], first_id: int, last_id: int
+) -> list[Subscription]:
+    """Return the subscriptions that may match signals with these *names* and with ids from *first_id* to *last_id*."""
+    rows = await on.fetch(_Sql.candidates, names=names, first_id=first_id, last_id=last_id)
+    return [read_subscription(row) for row in rows]
 
 
 def _snapshot(spec: SubscriptionSpec) -> dict[str, Any]:
-    """Return *spec* as audit events show them: of headers, which may hold credentials, the names only."""
+    """Return *spec* as audit events show it: headers, which may hold credentials, by their names only."""
     columns = spec_columns(spec)
     shown = {name: columns[name] for name in sorted(columns.keys() - {"is_pattern"})}
     steps: Any = shown["steps"]
@@ -195,7 +261,3 @@ def _snapshot(spec: SubscriptionSpec) -> dict[str, Any]:
 
 def _headers(spec: SubscriptionSpec) -> list[Mapping[str, str]]:
     return [target.headers for target in spec.targets]
-
-
-def _filters(sought: Sought, tenants: Sequence[str] | None) -> tuple[object, ...]:
-    return sought.id, sought.name, sought.execution_id, sought.tenants, sought.untenanted, tenants

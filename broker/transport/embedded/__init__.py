@@ -1,10 +1,10 @@
-"""The transport in PostgreSQL tables: a confirm is a commit, a consumer's link is a connection with a lock.
+"""The transport in PostgreSQL tables: a confirm is a commit, a consumer's link is a session with an advisory lock.
 
     publish --one statement per batch--> transport.messages --claim--> Inbox --settle--> gone, back, or dead-lettered
 
-For one machine: every message is three small writes in one table, and a queue is as fast as that table. Not kept
-here: everything of AMQP that the port does not name (other exchange types, TTL, length limits, priorities, x-death).
-The tables are described in broker/store/postgres/migrations/0002.sql.
+For one machine: every message is three small writes to one table, and a queue is as fast as that table. Parts of AMQP
+that the port does not name are missing: other exchange types, TTL, length limits, priorities, x-death.
+broker/store/postgres/migrations/0002.sql describes the tables.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from broker.errors import ConfigurationError, SignalBrokerError, StoreUnavailabl
 from broker.store.postgres.database import Database, DataError, Session
 from broker.topology import Topology
 from broker.transport import Message
-from broker.transport.embedded.inbox import POLL, EmbeddedInbox, sql
-from broker.transport.embedded.properties import encode, routing_keys
+from broker.transport.embedded.inbox import POLL, EmbeddedInbox
+from broker.transport.embedded.properties import routing_keys, write_properties
+from broker.transport.embedded.queues import Sql
 
 log = structlog.get_logger()
 
@@ -38,14 +39,14 @@ class _Outgoing:
     properties: str
     body: bytes
     sent: bool = False
-    """Whether PostgreSQL may have got it."""
+    """Whether it may have reached PostgreSQL."""
 
     def failure(self, why: str) -> Unavailable | Unconfirmed:
         return Unconfirmed(why) if self.sent else Unavailable(why)
 
 
 class EmbeddedTransport:
-    """Keeps `broker.transport.Transport` in *database*, which must be open and migrated.
+    """Implements `broker.transport.Transport` in *database*, which must be open and migrated.
 
     Any number of processes may use one database at the same time; their consumers compete.
     """
@@ -71,7 +72,7 @@ class EmbeddedTransport:
 
     @property
     def ready(self) -> bool:
-        """Whether the database answered when last asked, at most about a second ago."""
+        """Whether the database answered the last check, about a second ago at most."""
         return self._ready
 
     @property
@@ -80,10 +81,10 @@ class EmbeddedTransport:
         return all(inbox.established for inbox in self._inboxes)
 
     async def declare(self, topology: Topology) -> None:
-        """Create what of *topology* does not exist yet; all of it or nothing."""
+        """Create the missing parts of *topology*, all of them or none."""
         try:
             async with self._database.transaction() as session:
-                await session.execute(sql.lock_topology)
+                await session.execute(Sql.lock_topology)
                 await _declare(session, topology)
         except StoreUnavailable as error:
             raise Unavailable(str(error)) from error
@@ -91,8 +92,8 @@ class EmbeddedTransport:
             raise ConfigurationError(f"the topology cannot be declared: {error}") from error
 
     async def publish(self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta) -> None:
-        """Publish *message*; it is committed to every queue it routes to when this returns."""
-        outgoing = _Outgoing(exchange, routing_keys(message, routing_key), encode(message), message.body)
+        """Publish *message*; when this returns it is committed to every queue it routes to."""
+        outgoing = _Outgoing(exchange, routing_keys(message, routing_key), write_properties(message), message.body)
         try:
             async with asyncio.timeout(timeout.total_seconds()):
                 routed = await self._publisher.submit(outgoing)
@@ -121,7 +122,7 @@ class EmbeddedTransport:
         """Return the number of messages in *queue* that are ready (not handed out)."""
         try:
             async with asyncio.timeout(timeout.total_seconds()):
-                count: int | None = await self._database.fetchval(sql.depth, queue)
+                count: int | None = await self._database.fetchval(Sql.depth, queue=queue)
         except (SignalBrokerError, TimeoutError) as error:
             raise Unavailable(str(error) or "no answer in time") from error
         if count is None:
@@ -129,29 +130,29 @@ class EmbeddedTransport:
         return count
 
     async def _store(self, batch: list[_Outgoing]) -> list[bool]:
-        """Store what routes somewhere; return, for each message of *batch*, whether it did."""
+        """Store a *batch*; return for each message whether it reached a queue."""
         async with self._database.session() as session:
             for outgoing in batch:
                 outgoing.sent = True
             rows = await session.fetch(
-                sql.publish,
-                [outgoing.exchange for outgoing in batch],
-                [outgoing.keys for outgoing in batch],
-                [outgoing.properties for outgoing in batch],
-                [outgoing.body for outgoing in batch],
+                Sql.publish,
+                exchanges=[outgoing.exchange for outgoing in batch],
+                keys=[outgoing.keys for outgoing in batch],
+                properties=[outgoing.properties for outgoing in batch],
+                bodies=[outgoing.body for outgoing in batch],
             )
         stored = {row["position"] for row in rows}
         return [position in stored for position in range(1, len(batch) + 1)]
 
     async def _sweep(self) -> None:
-        """Return what dead consumers held, and bury what is poison, again and again."""
+        """Return the messages of dead consumers to their queues and bury poison, once a second."""
         while True:
             try:
-                owners = [row["owner"] for row in await self._database.fetch(sql.dead_owners)]
+                owners = [row["owner"] for row in await self._database.fetch(Sql.dead_owners)]
                 if owners:
-                    returned = await self._database.fetch(sql.give_back, owners, None)
+                    returned = await self._database.fetch(Sql.give_back, owners=owners, ids=None)
                     log.warning("messages.returned", owners=owners, count=len(returned))
-                await self._database.execute(sql.bury)
+                await self._database.execute(Sql.bury)
                 self._ready = True
             except SignalBrokerError as error:
                 if self._ready:
@@ -167,12 +168,19 @@ class EmbeddedTransport:
 
 async def _declare(session: Session, topology: Topology) -> None:
     for exchange in topology.exchanges:
-        if not await session.fetchval(sql.declare_exchange, exchange.name, exchange.kind):
+        if not await session.fetchval(Sql.declare_exchange, name=exchange.name, kind=exchange.kind):
             raise ConfigurationError(f"the exchange {exchange.name!r} exists and is not a {exchange.kind} exchange")
     for queue in topology.queues:
-        if not await session.fetchval(sql.declare_queue, queue.name, json.dumps(queue.arguments)):
+        arguments = json.dumps(queue.arguments)
+        if not await session.fetchval(Sql.declare_queue, name=queue.name, arguments=arguments):
             raise ConfigurationError(f"the queue {queue.name!r} exists with other arguments")
-        await session.execute(sql.bind, "", queue.name, queue.name, None)
+        await session.execute(Sql.bind, source="", routing_key=queue.name, queue=queue.name, exchange=None)
     for binding in topology.bindings:
         to_queue, to_exchange = (binding.destination, None) if binding.to == "queue" else (None, binding.destination)
-        await session.execute(sql.bind, binding.source, binding.routing_key, to_queue, to_exchange)
+        await session.execute(
+            Sql.bind,
+            source=binding.source,
+            routing_key=binding.routing_key,
+            queue=to_queue,
+            exchange=to_exchange,
+        )

@@ -1,4 +1,4 @@
-"""A consumer of the embedded transport: a connection that owns what it handed out, and the task that works it."""
+"""A consumer of the embedded transport: a session that owns the messages it was handed, and the task that uses it."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ import structlog
 
 from broker.errors import SignalBrokerError
 from broker.store.postgres.database import Database, Session
-from broker.store.postgres.statements import load
 from broker.transport import Received, Settlement
-from broker.transport.embedded.properties import decode
+from broker.transport.embedded.properties import read_message
+from broker.transport.embedded.queues import Sql
 
 POLL = 1.0
-"""Seconds after which a consumer looks even if nothing was heard."""
+"""Seconds after which a consumer looks into its queue without a notification."""
 
 log = structlog.get_logger()
-sql = load("broker.transport.embedded", "queues")
 
 _Waiting = tuple[Settlement, list[int], asyncio.Future[None]]
-"""A settlement to execute: what to do, with which tags, and whom to tell."""
+"""A settlement to execute: what to do, with which tags, and the future of its caller."""
 
 
 class EmbeddedInbox:
     """Keeps `broker.transport.Inbox`.
 
-    Only the task touches the connection. So a caller of `receive` or `settle` may give up at any moment without a
-    message going astray, and settlements that arrive together share a statement.
+    Only the task uses the session. So a caller of `receive` or `settle` may be cancelled at any moment without losing a
+    message, and settlements that arrive together share a statement.
     """
 
     def __init__(self, database: Database, queue: str, prefetch: int) -> None:
@@ -49,14 +48,14 @@ class EmbeddedInbox:
         self._task = asyncio.create_task(self._run(), name=f"consume:{queue}")
 
     async def receive(self, limit: int) -> Sequence[Received]:
-        """Wait until at least one message is there, then return up to *limit* without waiting for more."""
+        """Wait for the first message, then return up to *limit* without waiting for more."""
         while not self._buffer:
             self._filled.clear()
             await self._filled.wait()
         return [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
 
     async def settle(self, messages: Sequence[Received], settlement: Settlement) -> None:
-        """Settle *messages*, all of them the same way, in one go."""
+        """Settle *messages*, all of them the same way."""
         tags = [message.tag for message in messages if message.tag in self._unsettled]
         if tags:
             settled = asyncio.get_running_loop().create_future()
@@ -65,11 +64,11 @@ class EmbeddedInbox:
             await settled
 
     def wake(self) -> None:
-        """Look into the queue: something may be there."""
+        """Look into the queue, where messages may be ready."""
         self._wake.set()
 
     async def close(self) -> None:
-        """Settle what is being settled, return the rest to the queue."""
+        """Finish settlements in progress and return the other messages to the queue."""
         self._closing = True
         self._wake.set()
         await asyncio.wait({self._task}, timeout=self._database.timeout.total_seconds())
@@ -79,7 +78,7 @@ class EmbeddedInbox:
     async def _run(self) -> None:
         while not self._closing:
             try:
-                async with self._database.hold() as session:
+                async with self._database.dedicated_session() as session:
                     await self._consume(session)
             except SignalBrokerError as error:
                 log.warning("consumer.lost", queue=self.queue, error=str(error))
@@ -88,7 +87,7 @@ class EmbeddedInbox:
                 self._forget()
 
     async def _consume(self, session: Session) -> None:
-        owner = await session.fetchval(sql.own)
+        owner = await session.fetchval(Sql.add_owner)
         self.established = True
         while not self._closing:
             self._wake.clear()
@@ -99,21 +98,23 @@ class EmbeddedInbox:
                 async with asyncio.timeout(POLL):
                     await self._wake.wait()
         await self._settle(session, owner)
-        await session.execute(sql.give_back, [owner], None)
-        await session.execute(sql.bury)
+        await session.execute(Sql.give_back, owners=[owner], ids=None)
+        await session.execute(Sql.bury)
 
     async def _claim(self, session: Session, owner: int) -> None:
-        """Fill the prefetch window. A full one asks for no message, only whether the link still stands."""
+        """Fill the prefetch window; with a full one, this only checks the session."""
         free = self._prefetch - len(self._unsettled)
-        for row in sorted(await session.fetch(sql.claim, self.queue, owner, free), key=itemgetter("id")):
+        rows = await session.fetch(Sql.claim, queue=self.queue, owner=owner, limit=free)
+        for row in sorted(rows, key=itemgetter("id")):
             tag = next(self._tags)
             self._unsettled[tag] = row["id"]
-            self._buffer.append(decode(row["properties"], row["body"], tag=tag, redelivered=row["returned"] > 0))
+            message = read_message(row["properties"], row["body"], tag=tag, redelivered=row["returned"] > 0)
+            self._buffer.append(message)
         if self._buffer:
             self._filled.set()
 
     async def _settle(self, session: Session, owner: int) -> None:
-        """Execute the settlements that are waiting; their callers go on once all of them are done."""
+        """Execute the waiting settlements; their callers resume once all of them are done."""
         waiting, self._settling = self._settling, []
         try:
             for settlement in Settlement:
@@ -128,16 +129,16 @@ class EmbeddedInbox:
     async def _execute(self, session: Session, owner: int, settlement: Settlement, ids: list[int]) -> None:
         match settlement:
             case Settlement.ACK:
-                await session.execute(sql.ack, self.queue, owner, ids)
+                await session.execute(Sql.ack, queue=self.queue, owner=owner, ids=ids)
                 return
             case Settlement.REJECT:
-                await session.execute(sql.reject, self.queue, owner, ids)
+                await session.execute(Sql.reject, queue=self.queue, owner=owner, ids=ids)
             case Settlement.REQUEUE:
-                await session.execute(sql.give_back, [owner], ids)
-        await session.execute(sql.bury)
+                await session.execute(Sql.give_back, owners=[owner], ids=ids)
+        await session.execute(Sql.bury)
 
     def _forget(self) -> None:
-        """Nothing is owned any more: the connection is gone, and what it held comes again."""
+        """Forget the messages of a lost session: they will be handed out again."""
         self.established = False
         self._unsettled.clear()
         self._buffer.clear()

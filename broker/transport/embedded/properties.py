@@ -1,4 +1,4 @@
-"""A message's properties as the embedded transport keeps them: one JSON document beside the body."""
+"""A message's properties as the embedded transport stores them: one JSON document beside the body."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from broker.transport import Message, Received
 
 
-def encode(message: Message) -> str:
-    """Return the document that holds everything of *message* but its body."""
+def write_properties(message: Message) -> str:
+    """Return the JSON document that holds everything of *message* but its body."""
     return json.dumps(
         {
             "headers": dict(message.headers),
@@ -20,8 +20,8 @@ def encode(message: Message) -> str:
     )
 
 
-def decode(document: str, body: bytes, *, tag: int, redelivered: bool) -> Received:
-    """Return the message that was encoded as *document*, as a consumer gets it."""
+def read_message(document: str, body: bytes, *, tag: int, redelivered: bool) -> Received:
+    """Return the message with the properties in *document* (see `write_properties`), as a consumer gets it."""
     properties = json.loads(document)
     if properties["timestamp"] is not None:
         properties["timestamp"] = datetime.fromtimestamp(properties["timestamp"], UTC)
@@ -29,6 +29,6 @@ def decode(document: str, body: bytes, *, tag: int, redelivered: bool) -> Receiv
 
 
 def routing_keys(message: Message, routing_key: str) -> str:
-    """Return, as a JSON array, the keys that *message* is routed by: *routing_key* and those of its CC header."""
+    """Return, as a JSON array, the routing keys of *message*: *routing_key* and those of its CC header."""
     copies = message.headers.get("CC", ())
     return json.dumps([routing_key] if isinstance(copies, str | int) else [routing_key, *copies])

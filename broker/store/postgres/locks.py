@@ -1,0 +1,37 @@
+"""The table of all advisory locks: what each protects, in the order in which a session takes them.
+
+A session that holds one takes only locks further down the table; the order of row locks is in
+``deliveries/admission.sql``. SQL files name a lock, as in ``pg_advisory_xact_lock({locks.NUMBERING})``, and the number
+is filled in when the file is read.
+
+The numbers never change, because the processes of two versions run side by side during an upgrade. PostgreSQL keeps
+locks of one number and locks of a pair of numbers apart.
+"""
+
+from __future__ import annotations
+
+MIGRATION = 7305001
+"""The schema: one process migrates at a time. Held by the session."""
+
+MAINTENANCE = 7305006
+"""The maintenance of partitions: one process at a time creates, closes, empties and drops them. Held by the session."""
+
+ADMINISTRATION = 7305003
+"""Users, tokens, endpoints, changes of subscriptions, and the audit log: limits hold, and ids of audit events ascend in
+the order of the commits."""
+
+PARTITIONS = 7305005
+"""The list of partitions: one transaction changes it at a time."""
+
+ORDERING_KEYS = 7305007
+"""The sequence of the deliveries with one ordering key. A pair with the key's hash, taken in the order of hashes."""
+
+NUMBERING = 7305002
+"""The sequence ``signal_ids``: ids ascend with time over all gateways, and a crash gives no id a second time."""
+
+RECORDING = 7305004
+"""The sequence ``signal_positions``: positions become visible in ascending order. A recording takes it last."""
+
+CONSUMERS = 7305002
+"""A consumer of the embedded transport: once its lock is gone, what it was handed out returns to the queue. A pair with
+the consumer's number, so it is not the lock `NUMBERING`. Held by a session that takes no other lock."""
