@@ -35,7 +35,7 @@ def _read_moment(value: object) -> datetime:
 
 Moment = Annotated[datetime, BeforeValidator(_read_moment)]
 Text = Annotated[str, AfterValidator(_storable)]
-"""What PostgreSQL can keep."""
+"""A text that PostgreSQL can store."""
 Name = Annotated[str, Field(min_length=1, max_length=255, examples=["policy_conditions_changed"])]
 Id = Annotated[str, Field(min_length=1, max_length=255)]
 
@@ -43,7 +43,7 @@ PerSecond = Annotated[float, Field(ge=0.001, le=100_000, allow_inf_nan=False)]
 
 
 class Schema(BaseModel):
-    """Members in camelCase; unknown ones are refused, so that a typing error is not a silent default."""
+    """A document with members in camelCase. Unknown ones are errors, so that a typing error is not a silent default."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", strict=True)
 

@@ -1,4 +1,4 @@
-"""Signing in with a name and a password, as often as callers like: only one request in many pays for argon2."""
+"""Signing in with a name and a password: most requests are answered without the cost of argon2."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Passwords:
     A password that was right is remembered for a minute, as a keyed digest that also covers what is kept of it: when a
     user is changed or deleted, the cache of users forgets it, and what is remembered here is of no use any more.
 
-    After a failure the name is locked for a while, for right passwords too: otherwise whoever guesses could go on
-    against what is remembered. Locked names and remembered passwords cost no argon2.
+    After a failure the name is locked for a while, for right passwords too: otherwise an attacker could go on guessing
+    against the remembered passwords. Locked names and remembered passwords cost no argon2.
     """
 
     def __init__(self, cache: AccessCache, *, clock: Callable[[], float] = time.monotonic) -> None:

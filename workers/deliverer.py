@@ -51,7 +51,7 @@ class Deliverer:
     Args:
         transport: Where the queues are.
         attempts: Where attempts are claimed and ended.
-        couriers: What makes the attempts, by the kind of their targets.
+        couriers: What delivers, by the kind of target.
         settings: Deadlines.
         queues: The queues whose attempts it makes; those too slow for `ATTEMPT` are moved to `SLOW_ATTEMPT`.
         concurrency: How many attempts at a time, of each queue.

@@ -1,4 +1,4 @@
-"""What the native API reads and answers, as pydantic models; the OpenAPI description is made of them."""
+"""The documents of the API, as pydantic models: the OpenAPI description is made from them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from broker.schematypes import Moment, Name, PerSecond, Schema
 
 
 class BulkRequest(Schema):
-    """Of which signals something is to be done to many, and how fast; what is not mentioned is no limit."""
+    """Which signals a bulk operation is about, and its pace. A member that is left out filters nothing."""
 
-    name: Name | None = Field(None, description="A signal's name, or a pattern: `*` one word, `#` any number of words.")
-    since: Moment | None = Field(None, description="Of signals accepted at this moment or later.")
-    until: Moment | None = Field(None, description="Of signals accepted before this moment.")
+    name: Name | None = Field(
+        None, description="Only signals with this name, or a pattern: `*` is one word, `#` any number."
+    )
+    since: Moment | None = Field(None, description="Only signals accepted at this moment or later.")
+    until: Moment | None = Field(None, description="Only signals accepted before this moment.")
     dry_run: bool = Field(default=False, description="Only count.")
-    per_second: PerSecond | None = Field(None, description="How many go in a second; without it, all of them at once.")
+    per_second: PerSecond | None = Field(None, description="Most deliveries a second; without it, all at once.")
     after: Annotated[str, Field(max_length=100)] | None = Field(
-        None, description="Where to go on: `next` of the answer before, with everything else as it was."
+        None, description="Where to go on: `next` of the previous answer; everything else stays as it was."
     )
 
 
 class BulkResult(Schema):
-    """To how many it was done."""
+    """How many deliveries a bulk operation changed or made."""
 
     count: int
-    next: str | None = Field(description="`after` of the next request; null: there are no more.")
+    next: str | None = Field(description="`after` of the next request; null if nothing is left.")
 
 
 class FieldProblem(Schema):

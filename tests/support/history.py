@@ -21,7 +21,7 @@ QUEUE = QueueTarget(queue="q")
 
 
 class History:
-    """Signals of all ages, and how they got old: moments of partitions and deliveries are moved instead of waiting."""
+    """Signals of all ages. They age by moving the moments of partitions and deliveries, not by waiting."""
 
     def __init__(self, database):
         self.database = database
