@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     transport_url: str = Field(
         "embedded:", description="`embedded:`, or `amqp://` / `amqps://` (several hosts comma-separated)."
     )
-    store_url: str = Field("embedded:", description="`embedded:`, or `postgresql://`.")
+    store_url: str = Field("embedded:", description="`embedded:` (with `signal-broker[embedded]`), or `postgresql://`.")
     data_dir: Path = Field(Path(".signal-broker"), description="Directory of the embedded store's data.")
     admin_token: SecretStr | None = Field(None, description="Bootstrap token of a principal with every permission.")
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(

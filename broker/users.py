@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from base64 import b64encode
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
+from cachetools import FIFOCache
 
 from broker.access import Permission, Principal
 from broker.errors import InvalidField
@@ -124,8 +124,7 @@ class Lockout:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, size: int = 20_000) -> None:
         self._clock = clock
-        self._size = size
-        self._failures: OrderedDict[str, tuple[timedelta, float]] = OrderedDict()
+        self._failures: FIFOCache[str, tuple[timedelta, float]] = FIFOCache(size)
 
     def is_locked(self, name: str) -> bool:
         """Return whether sign-ins of *name* are refused now, whatever the password."""
@@ -133,11 +132,9 @@ class Lockout:
 
     def fail(self, name: str) -> timedelta:
         """Lock *name* and return for how long."""
-        before = self._failures.pop(name, None)
+        before = self._failures.get(name)
         pause = self.SHORTEST if before is None else min(before[0] * 2, self.LONGEST)
         self._failures[name] = (pause, self._clock() + pause.total_seconds())
-        if len(self._failures) > self._size:
-            self._failures.popitem(last=False)
         return pause
 
     def forgive(self, name: str) -> None:

@@ -12,7 +12,8 @@ from broker.access import Permission, Principal
 from broker.errors import ConfigurationError
 from broker.settings import Settings
 from broker.store.postgres.database import Database
-from broker.store.postgres.schema import NEEDED, revision, upgrade
+from broker.store.postgres.migrate import migrate
+from broker.store.postgres.schema import NEEDED, revision
 from broker.topology import TOPOLOGY
 from broker.transport import Transport
 from deploy.cli.backends import EMBEDDED, open_transport, settings_with_logs, store_url
@@ -78,4 +79,4 @@ async def _ensure_schema(settings: Settings, database: Database) -> None:
         raise ConfigurationError(
             f"the store's schema is at {has or 'nothing'} and this version needs {NEEDED}: run `signal-broker migrate`"
         )
-    await upgrade(database.url)
+    await migrate(database.url)

@@ -9,7 +9,7 @@ import click
 from broker.access import Permission, Principal
 from broker.settings import Settings
 from broker.store.administration.tokens import AccessStore
-from broker.store.postgres.schema import upgrade
+from broker.store.postgres.migrate import migrate as migrate_store
 from deploy.cli.backends import allow_loopback, settings_with_logs, sole_user, store_url
 from deploy.cli.handler_apps import load_apps
 from deploy.cli.loop import run_async
@@ -46,7 +46,7 @@ def run(places: tuple[str, ...]) -> None:
 
 
 async def _run(settings: Settings, url: str, apps: Mapping[str, Handlers]) -> None:
-    await upgrade(url, wait=30)
+    await migrate_store(url, wait=30)
     await serve(settings, url, [GATEWAY, *WORKERS], _announce, apps)
 
 
@@ -114,5 +114,5 @@ def migrate() -> None:
     """Bring the store's schema up to date; safe to run at any time, from anywhere."""
     settings = settings_with_logs()
     with store_url(settings) as url:
-        run_async(upgrade(url, wait=60))
+        run_async(migrate_store(url, wait=60))
     print("the schema is up to date")

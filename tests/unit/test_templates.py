@@ -74,6 +74,25 @@ def test_a_value_is_inserted_into_json_as_its_place_asks_for(template, expected)
     assert render_body(template, JSON, CONTEXT).decode() == expected
 
 
+LINES = {
+    "{{#payload.yes}}\nx\n{{/payload.yes}}\n": "x\n",
+    "a\n  {{#payload.yes}}  \n  x\n\t{{/payload.yes}}\t\r\nb": "a\n  x\nb",
+    "{{#payload.yes}}{{#id}}\nx\n{{/id}} {{/payload.yes}}": "x\n",
+    "{{! a\nb }}\n\n{{id}}\n": "\n7\n",
+    "- {{#payload.yes}}\nx\n{{/payload.yes}}.\n": "- \nx\n.\n",
+    "{{#payload.alerts}}\n- {{name}}{{/payload.alerts}}\n": "- one- two\n",
+    "{{#payload.alerts}}\n- {{name}}\n{{/payload.alerts}}": "- one\n- two\n",
+    "\n\n{{^id}}\n\n{{/id}}\n": "\n\n",
+}
+
+
+@pytest.mark.parametrize(("template", "expected"), LINES.items(), ids=map(repr, LINES))
+def test_a_line_of_nothing_but_sections_and_comments_goes(template, expected):
+    """As in mustache.js, which renders Unleash's templates."""
+    check_template(template, "/t")
+    assert render_body(template, TEXT, CONTEXT).decode() == expected
+
+
 def render_lines(payload):
     return render_body('{"a": "{{payload.v}}", "b": {{payload.v}}}', JSON, {"payload": payload})
 
@@ -177,6 +196,8 @@ REFUSED = {
     "{{/payload}}": "is not a template: Unopened section '{{/payload}}' at line 1 column 1",
     "{{#payload}}{{/name}}": "is not a template: Unopened section '{{/name}}' at line 1 column 13",
     "{{#payload}}{{/payload}}": "the section payload is empty",
+    "{{#payload}}\n{{! nothing }}\n{{/payload}}": "the section payload is empty",
+    "{{#payload}}\nx{{/name}}": "is not a template: Unopened section '{{/name}}' at line 2 column 2",
     "{{{payload}}}": "write {{payload}}: a value is inserted as its place asks for",
     "{{&payload}}": "write {{payload}}: a value is inserted as its place asks for",
     "{{> /etc/passwd}}": "has a tag {{> or {{=: there is nothing to include or to change",
@@ -278,6 +299,5 @@ def test_a_huge_payload_is_not_sent_on():
         render_body("{{payload}}", JSON, {"payload": ["x" * BODY_LIMIT]})
 
 
-def test_a_number_beyond_a_double_is_no_section():
-    with pytest.raises(Unrenderable, match="too large to be a section"):
-        render_body("{{#payload}}x{{/payload}}", TEXT, {"payload": 10**400})
+def test_a_number_beyond_a_double_is_a_section_as_any_other():
+    assert render_body("{{#payload}}x{{/payload}}", TEXT, {"payload": 10**400}) == b"x"
