@@ -68,8 +68,8 @@ class Throw:
         source_id: The id of the signal endpoint it came in through, if there is one.
         token_id: The id of the caller's token, if the token is in the store.
         business_key: Passed on to the subscribers.
-        ordering_key: What it is about, such as an order or a customer: ordered subscriptions get signals with one key in
-            the order of their throws. Passed on to the subscribers.
+        ordering_key: What it is about, such as an order or a customer: ordered subscriptions get signals with one key
+            in the order of their throws. Passed on to the subscribers.
         deliver_at: It is not delivered before this moment; None is at once.
         expires_at: It is not delivered after this moment; None is no limit.
         traceparent: W3C trace context, passed on to the subscribers.
