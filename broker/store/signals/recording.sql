@@ -5,7 +5,6 @@ SELECT s.id, s.expires_at IS NOT NULL AND s.expires_at <= now() AS expired
 FROM unnest(:ids::bigint[], :expiries::timestamptz[]) AS s (id, expires_at)
 WHERE NOT EXISTS (SELECT FROM matches WHERE signal_id = s.id OFFSET 0);
 
-
 -- name: insert_matches
 -- Note the subscriptions that each signal is owed to (a JSON list for each). A signal that another recorder noted just now
 -- is not returned.
