@@ -1,4 +1,4 @@
-# Everything a fresh machine needs is set up by the targets themselves: Python 3.11+ and make are enough.
+# The targets set up everything that a fresh machine needs: Python 3.11+ and make are enough.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,13 +12,13 @@ help: ## list the targets
 run: $(VENV)/.run ## run the whole product on http://127.0.0.1:8080
 	@exec $(BIN)/signal-broker run
 
-test: $(VENV)/.test ## run the whole test suite (brings its own RabbitMQ and PostgreSQL)
+test: $(VENV)/.test ## run the whole test suite (starts its own RabbitMQ and PostgreSQL)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-bench: $(VENV)/.test ## run the benchmarks, side by side with their baselines
+bench: $(VENV)/.test ## run the benchmarks, next to their baselines
 	@$(BIN)/python -m tests.bench
 
-chaos: $(VENV)/.test ## kill and restart everything under load, again and again, and compare the books (ARGS="--minutes 10")
+chaos: $(VENV)/.test ## kill and restart all processes under load, repeatedly, and compare the books (ARGS="--minutes 10")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: $(VENV)/.test ## ruff, mypy strict, import-linter
@@ -31,7 +31,7 @@ format: $(VENV)/.test ## format the code
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-lock: $(VENV)/.test ## pin the versions anew
+lock: $(VENV)/.test ## pin the versions again
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --python-version 3.11 --group build pyproject.toml -o deploy/requirements.lock

@@ -1,4 +1,4 @@
-"""Gates: whether a delivery whose turn it is may go now, and if not, why not and when to look again."""
+"""Admission: whether a delivery may go now, and if not, why not and when to ask again."""
 
 from __future__ import annotations
 
@@ -10,102 +10,110 @@ from broker.deliveries import Reason
 from broker.limits import ConcurrencySlots, Rate
 from broker.subscriptions import Subscription
 
-GRACE = timedelta(seconds=5)
-"""How much longer than its attempt may take a delivery keeps its place in flight, or a probe its circuit."""
+LEASE_GRACE = timedelta(seconds=5)
+"""Grace period after an attempt's timeout before its concurrency slot (or its probe) is taken back."""
 
 
 def disabled_clause(because: str) -> str:
-    """Return why the deliveries of a subscription that is disabled are dead."""
+    """Return why the deliveries of a disabled subscription are dead."""
     return f"the subscription is disabled: {because}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
-    """How a delivery got through its gate: what has to be put right when its attempt has ended.
+class Admitted:
+    """The delivery may go; the flags say what has to be put right when its attempt has ended.
 
     Args:
-        place: Whether it has one of its subscription's places in flight.
+        slot: Whether it has one of its subscription's concurrency slots.
         circuit: Whether its target had failed before.
         probe: Whether it is the one attempt that tries a target whose circuit is half open.
     """
 
-    place: bool = False
+    slot: bool = False
     circuit: bool = False
     probe: bool = False
 
 
-UNHINDERED = Pass()
-"""How most deliveries get through: nothing limits them."""
+UNCONDITIONAL = Admitted()
+"""How most deliveries are admitted: nothing limits them, and nothing has to be put right."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a delivery may not go now.
+class Deferred:
+    """The delivery may not go now, and is parked.
 
     Args:
-        reason: One of `broker.deliveries.Reason`; or as a clause, why it will never go.
-        due_at: When to look again; None: it is held.
+        reason: Why.
+        due_at: When to ask again; None: it waits for something to happen.
     """
 
-    reason: Reason | str
+    reason: Reason
     due_at: datetime | None = None
 
-    @property
-    def final(self) -> bool:
-        """Whether the delivery is dead."""
-        return not isinstance(self.reason, Reason)
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The delivery will never go, and is dead.
+
+    Args:
+        reason: Why, as a clause.
+    """
+
+    reason: str
 
 
 @dataclass(slots=True)
-class Gate:
-    """One subscription's gate.
+class AdmissionControl:
+    """Decides for the deliveries of one subscription.
 
     Args:
-        subscription: Whose.
-        places: Its places in flight, if they are limited.
-        rate: Its slots, if they are limited.
+        subscription: The subscription.
+        slots: Its concurrency slots, if they are limited.
+        rate: Its rate, if it is limited.
     """
 
     subscription: Subscription
-    places: ConcurrencySlots | None
+    slots: ConcurrencySlots | None
     rate: Rate | None
 
     def admit(
-        self, signal_id: int, circuit: Circuit | None, *, paid: bool, now: datetime, until: datetime
-    ) -> Pass | Refusal:
-        """Let the delivery of that signal pass *now*, or say why not.
+        self, signal_id: int, circuit: Circuit | None, *, reserved: bool, now: datetime, until: datetime
+    ) -> Admitted | Deferred | Denied:
+        """Decide whether the delivery of that signal may go *now*.
 
         Args:
             signal_id: The signal.
             circuit: That of the delivery's target, if it failed before.
-            paid: Whether the delivery was given a slot before.
+            reserved: Whether the delivery made a reservation of the rate before.
             now: The store's clock.
             until: When the attempt will have ended.
         """
         if self.subscription.until is not None:
-            return UNHINDERED  # it is not attempted, but cancelled
-        refusal = self._refuse(signal_id, circuit, paid=paid, now=now)
-        if refusal is not None:
-            if self.places is not None:
-                self.places.leave(signal_id)
-            return refusal
-        if self.places is not None:
-            self.places.take(signal_id)
+            return UNCONDITIONAL  # it is not attempted, but cancelled
+        obstacle = self._obstacle(signal_id, circuit, reserved=reserved, now=now)
+        if obstacle is not None:
+            if self.slots is not None:
+                self.slots.free(signal_id)
+            return obstacle
+        if self.slots is not None:
+            self.slots.take(signal_id)
         probe = circuit is not None and circuit.retry_at is not None
         if circuit is not None and probe:
             circuit.begin_probe(until)
-        return Pass(place=self.places is not None, circuit=circuit is not None, probe=probe)
+        return Admitted(slot=self.slots is not None, circuit=circuit is not None, probe=probe)
 
-    def _refuse(self, signal_id: int, circuit: Circuit | None, *, paid: bool, now: datetime) -> Refusal | None:
+    def _obstacle(
+        self, signal_id: int, circuit: Circuit | None, *, reserved: bool, now: datetime
+    ) -> Deferred | Denied | None:
         if self.subscription.disabled_because is not None:
-            return Refusal(disabled_clause(self.subscription.disabled_because))
+            return Denied(disabled_clause(self.subscription.disabled_because))
         if self.subscription.paused_at is not None:
-            return Refusal(Reason.PAUSED)
-        look = None if circuit is None else circuit.next_look(now)
-        if look is not None:
-            return Refusal(Reason.CIRCUIT, look)
-        if self.places is not None and not self.places.has(signal_id):
-            return Refusal(Reason.IN_FLIGHT)
-        # Last, because a slot that is given out is gone.
-        slot = None if self.rate is None else self.rate.ask(now, paid=paid)
-        return None if slot is None else Refusal(Reason.RATE, slot)
+            return Deferred(Reason.PAUSED)
+        retry_at = None if circuit is None else circuit.next_look(now)
+        if retry_at is not None:
+            return Deferred(Reason.CIRCUIT, retry_at)
+        if self.slots is not None and not self.slots.available(signal_id):
+            return Deferred(Reason.IN_FLIGHT)
+        # Last, because a reservation cannot be taken back.
+        reservation = None if self.rate is None else self.rate.reserve(now, reserved=reserved)
+        return None if reservation is None else Deferred(Reason.RATE, reservation)

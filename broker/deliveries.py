@@ -14,9 +14,9 @@ r"""Deliveries: one signal owed to one subscription, and the attempts at it.
                              signal cancelled or expired,
                              or given up by hand (and if it is dead)
 
-What is owed of a signal for later, or is replayed, is parked at first. A parked delivery is released when it is due
-(`due_at`). One without a `due_at` is held: until its subscription is resumed, a place among its subscription's attempts
-in flight is free, or the delivery before it in its line has ended.
+A delivery of a signal for later, or of a replayed one, is parked at first. A parked delivery is released when it is due
+(`due_at`). One without a `due_at` is waiting: until its subscription is resumed, a concurrency slot of its subscription
+is free, or the delivery before it in its ordering group has ended.
 """
 
 from __future__ import annotations
@@ -54,19 +54,19 @@ class Reason(enum.StrEnum):
     RETRY = "retry"
     """Its last attempt failed; or it was redriven."""
     PAUSED = "paused"
-    """Its subscription is paused; held, until it is resumed."""
+    """Its subscription is paused; it is waiting until that is resumed."""
     IN_FLIGHT = "in_flight"
-    """Its subscription has as many attempts in flight as it may; held, until one of them ends."""
+    """Its subscription has as many attempts in flight as it may; it is waiting until one of them ends."""
     RATE = "rate"
-    """Its subscription has no attempts left this second; it was given a moment of its own."""
+    """Its subscription may make no more attempts this second; a moment is reserved for it."""
     CIRCUIT = "circuit"
     """Its target seems to be down."""
     SCHEDULED = "scheduled"
     """Its signal was thrown for later."""
     ORDERED = "ordered"
-    """Another one of its line goes first; held, until that has ended."""
+    """Another one of its ordering group goes first; it is waiting until that has ended."""
     REPLAY = "replay"
-    """Its signal was replayed to the subscription; it was given a moment of its own."""
+    """Its signal was replayed to the subscription; it goes at a moment of the replay's pace."""
 
 
 class Outcome(enum.StrEnum):
@@ -79,19 +79,19 @@ class Outcome(enum.StrEnum):
     THROTTLED = "throttled"
     """The receiver asked for less: 429, 502, 503, 504; a handler's `TryLater`."""
     GIVEN_UP = "given_up"
-    """The receiver says that trying again is no use: a handler's `GiveUp`."""
+    """The receiver says that another attempt would be useless: a handler's `GiveUp`."""
     GONE = "gone"
-    """The receiver wants nothing any more: 410."""
+    """The receiver wants no more deliveries: 410."""
     TIMED_OUT = "timed_out"
     """No complete answer within the deadline."""
     UNREACHABLE = "unreachable"
     """No connection (DNS, TCP, TLS), a link lost half-way, or an answer that is not HTTP."""
     FORBIDDEN = "forbidden"
-    """The egress guard does not let deliveries go to that address."""
+    """The egress guard does not allow deliveries to that address."""
     UNROUTABLE = "unroutable"
     """The target queue does not exist."""
     FAILED = "failed"
-    """Our own fault: the attempt could not even be made (an unreadable secret, an unknown handler)."""
+    """The broker's own fault: the attempt could not even be made (an unreadable secret, an unknown handler)."""
 
 
 ANSWERS = {
@@ -103,15 +103,14 @@ ANSWERS = {
 }
 """What the HTTP statuses mean that are neither a 2xx nor a plain refusal."""
 
-
 BY_HAND = "cancelled by hand"
-"""Why a delivery is cancelled that somebody gave up."""
+"""Why a delivery is cancelled that a caller gave up."""
 GONE = "the target answered 410"
-"""Why a subscription is disabled, and the delivery dead that was answered so."""
-
-
+"""Why a subscription is disabled, and the delivery that was answered so is dead."""
 DELETED = "the subscription was deleted"
-"""Why a delivery is cancelled that nobody waits for any more."""
+"""Why the deliveries of a deleted subscription are cancelled."""
+EXPIRED = "expired"
+"""Why the deliveries of an expired signal are cancelled."""
 
 
 class Verdict(enum.Enum):
@@ -122,7 +121,7 @@ class Verdict(enum.Enum):
     RETRIED = enum.auto()
     """There is another attempt after a part of the schedule's pause, if any is left."""
     SPARED = enum.auto()
-    """The same, but after the whole pause or up to twice of it: the receiver is overloaded."""
+    """The same, but after one to two of the schedule's pauses: the receiver is overloaded."""
     GIVEN_UP = enum.auto()
     """It is dead."""
     DISABLED = enum.auto()
@@ -145,14 +144,14 @@ VERDICTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What an attempt came to.
+    """What an attempt, or one of its steps, came to.
 
     Args:
         outcome: How it ended.
         status: HTTP status, where there was one.
         error: One line for the operator, where it did not succeed.
         excerpt: The first characters of the answer's body.
-        retry_after: How long the receiver asked to be left alone.
+        retry_after: For how long the receiver asked for no further attempt.
     """
 
     outcome: Outcome
@@ -168,7 +167,7 @@ class Step:
 
     Args:
         number: Which one, from 1.
-        address: The webhook that was called, if it was one.
+        address: The webhook that was called, if it was one; not stored.
         result: What it came to.
         duration: How long it took.
     """
@@ -177,6 +176,57 @@ class Step:
     address: str | None
     result: Result
     duration: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """An attempt that was made at a delivery.
+
+    Args:
+        number: Which one, from 1.
+        started_at: When it began.
+        duration: How long it took.
+        result: What it came to.
+        steps: The steps that it made, if the delivery has any; the last one's result is the attempt's.
+    """
+
+    number: int
+    started_at: datetime
+    duration: timedelta
+    result: Result
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A signal owed to a subscription.
+
+    Args:
+        signal_id: The signal.
+        subscription_id: The subscription.
+        state: Where it stands.
+        reason: Why it is parked, dead or cancelled.
+        due_at: Parked: when the next attempt is due, None while it is waiting. Pending: when it is rescued.
+        created_at: When the signal was recorded.
+        finished_at: When it was delivered, dead or cancelled.
+        attempt_count: How many attempts were made.
+        attempts: The attempts, if they were asked for.
+    """
+
+    signal_id: int
+    subscription_id: int
+    state: DeliveryState
+    reason: str | None
+    due_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+    attempt_count: int
+    attempts: tuple[Attempt, ...] | None = None
+
+    @property
+    def id(self) -> str:
+        """The delivery's id."""
+        return delivery_id(self.signal_id, self.subscription_id)
 
 
 def outcome_of(status: int) -> Outcome:
@@ -235,7 +285,7 @@ class DueAttempt:
         signal_id: Half of the delivery's id.
         subscription_id: The other half.
         attempt: The number of the attempt to make, from 1. A message whose attempt was made already is out of date.
-        queue: Where whoever makes the attempt is waiting for such messages.
+        queue: The queue of the workers that make it.
     """
 
     signal_id: int
@@ -257,7 +307,10 @@ def make_schedule(pauses: Sequence[timedelta] | None, max_attempts: int | None) 
     schedule = DEFAULT_SCHEDULE if pauses is None else tuple(pauses)
     if max_attempts is None:
         return schedule
-    return schedule[: max_attempts - 1] + schedule[-1:] * (max_attempts - 1 - len(schedule))
+    wanted = max_attempts - 1
+    if wanted <= len(schedule):
+        return schedule[:wanted]
+    return schedule + schedule[-1:] * (wanted - len(schedule))
 
 
 def next_pause(
@@ -265,13 +318,16 @@ def next_pause(
 ) -> timedelta | None:
     """Return how long to wait after failed attempt number *attempt*, or None when it was the last one.
 
-    Full jitter: a random part of the schedule's pause. An overloaded receiver (`Verdict.SPARED`) is left alone for the
-    whole pause and a random part of it again. Never less than the receiver asked for with ``Retry-After`` (capped at
+    Full jitter: a random part of the schedule's pause. For an overloaded receiver (`Verdict.SPARED`) it is the whole
+    pause, and a random part of it again. Never less than the receiver asked for with ``Retry-After`` (capped at
     `RETRY_AFTER_LIMIT`). *attempt* counts from 1, and from 1 again after the delivery was redriven.
     """
     if attempt > len(schedule):
         return None
-    pause = schedule[attempt - 1] * ((rng or random).random() + (VERDICTS[result.outcome] is Verdict.SPARED))
+    longest = schedule[attempt - 1]
+    pause = longest * (rng or random).random()
+    if VERDICTS[result.outcome] is Verdict.SPARED:
+        pause += longest
     if result.retry_after is not None:
         pause = max(pause, min(result.retry_after, RETRY_AFTER_LIMIT))
     return pause

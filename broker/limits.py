@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 LATENESS = timedelta(seconds=0.5)
-"""How far deliveries that come later than their slots may crowd together."""
+"""How far deliveries that come later than the moments reserved for them may crowd together."""
 RAMP = 10
-"""A subscription that is resumed catches up with so many deliveries a second, and so many more every second."""
+"""A resumed subscription catches up with so many deliveries a second, and so many more every second."""
 AHEAD = timedelta(seconds=1)
-"""How far ahead deliveries are told when to go on."""
+"""How far ahead a backlog is scheduled."""
 
 
 @dataclass(slots=True)
 class ConcurrencySlots:
-    """The places of a subscription with a `max_in_flight`.
+    """The concurrency slots of a subscription with a `max_in_flight`.
 
     Args:
         limit: How many there are.
         taken: How many are taken.
-        own: The signals, of those asked about, whose deliveries have a place already.
+        own: The signals, of those asked about, whose deliveries have a slot already.
     """
 
     limit: int
@@ -29,22 +29,22 @@ class ConcurrencySlots:
     own: set[int]
 
     @property
-    def free(self) -> int:
-        """How many are left."""
+    def left(self) -> int:
+        """How many are free."""
         return max(0, self.limit - self.taken)
 
-    def has(self, signal_id: int) -> bool:
-        """Return whether there is a place for the delivery of that signal: its own, or a free one."""
-        return signal_id in self.own or self.free > 0
+    def available(self, signal_id: int) -> bool:
+        """Return whether the delivery of that signal has a slot, or can take a free one."""
+        return signal_id in self.own or self.left > 0
 
     def take(self, signal_id: int) -> None:
-        """Give it that place."""
+        """Give the delivery of that signal its slot."""
         if signal_id not in self.own:
             self.own.add(signal_id)
             self.taken += 1
 
-    def leave(self, signal_id: int) -> None:
-        """Take back the place that it had, if any."""
+    def free(self, signal_id: int) -> None:
+        """Take back the slot of the delivery of that signal, if it has one."""
         if signal_id in self.own:
             self.own.discard(signal_id)
             self.taken -= 1
@@ -52,41 +52,44 @@ class ConcurrencySlots:
 
 @dataclass(slots=True)
 class Rate:
-    """The slots of a subscription with a `max_per_second`, given out one after the other.
+    """The reservations of a subscription with a `max_per_second`: moments that are given out one after the other.
 
-    A delivery that finds its slot in the future is parked until then, and has paid: when it comes back it goes, and
-    takes no other slot. What comes back much too late (nobody ran for a while) must not go all at once, so beyond
-    `LATENESS` it takes another slot.
+    A delivery whose moment is in the future is parked until then. When it comes back it goes, without another
+    reservation. Deliveries that come back much too late (no worker ran for a while) must not go all at once, so beyond
+    `LATENESS` they need another reservation.
 
     Args:
-        per_second: How many there are in a second.
-        slot_at: The first slot that nobody has.
-        spent_at: Until when what was let through uses up the rate.
+        per_second: How many moments there are in a second.
+        slot_at: The first moment that is not reserved.
+        spent_at: Until when the deliveries that were admitted use up the rate.
     """
 
     per_second: float
     slot_at: datetime
     spent_at: datetime
 
-    def ask(self, now: datetime, *, paid: bool) -> datetime | None:
-        """Return when to come again; None if the delivery may go *now*."""
+    def reserve(self, now: datetime, *, reserved: bool) -> datetime | None:
+        """Return the moment that is reserved for a delivery; None if it may go *now*.
+
+        *reserved*: it made a reservation before, and comes back.
+        """
         gap = timedelta(seconds=1 / self.per_second)
-        if not (paid and self.spent_at <= now + LATENESS):
-            slot = max(self.slot_at, now)
-            self.slot_at = slot + gap
-            if slot > now:
-                return slot
+        if not (reserved and self.spent_at <= now + LATENESS):
+            moment = max(self.slot_at, now)
+            self.slot_at = moment + gap
+            if moment > now:
+                return moment
         self.spent_at = max(self.spent_at, now) + gap
         return None
 
 
 @dataclass(slots=True)
 class Pace:
-    """The moments that many deliveries are given one after the other, so that they do not go all at once.
+    """The moments at which many deliveries go, one after the other instead of all at once.
 
     Args:
-        per_second: How many in a second; None: all of them at once, though one after the other.
-        at: The first moment that nobody has.
+        per_second: How many a second; None: all of them at once, though one after the other.
+        at: The first moment that is not given out.
     """
 
     per_second: float | None
@@ -101,12 +104,12 @@ class Pace:
 
 @dataclass(slots=True)
 class CatchUp:
-    """When the deliveries that were held during a pause go on, one after the other.
+    """The moments at which the backlog of a pause goes on, one delivery after the other.
 
     Args:
         per_second: How many a second; None: `RAMP`.
-        done: How many were told so far.
-        at: When the last of them goes on.
+        done: How many were scheduled so far.
+        at: The moment of the last one.
     """
 
     per_second: float | None
@@ -114,11 +117,11 @@ class CatchUp:
     at: datetime
 
     def due(self, now: datetime) -> int:
-        """Return about how many are to be told *now*; `next` tells each."""
+        """Return about how many are to be scheduled *now*; `next` returns the moment of each."""
         return max(0, math.ceil((now + AHEAD - max(self.at, now)).total_seconds() * self._rate))
 
     def next(self, now: datetime) -> datetime:
-        """Return when the next one goes on."""
+        """Return the moment at which the next one goes on."""
         self.at = max(self.at, now) + timedelta(seconds=1 / self._rate)
         self.done += 1
         return self.at

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from datetime import timedelta
+from typing import Any
 
 import orjson
 
-from broker.deliveries import DeliveryState, delivery_id
+from broker.deliveries import Attempt, Delivery, DeliveryState, Result
 from broker.jsontext import encode, read
 from broker.signals import Signal
 from broker.variables import typed
-
-
-class Columns(Protocol):
-    """A row, or what was read from one: values by the names of their columns."""
-
-    def __getitem__(self, name: str, /) -> Any:
-        """Return a column's value."""
 
 
 def signal_json(signal: Signal, further: Mapping[str, object]) -> bytes:
@@ -59,49 +52,49 @@ def signal_members(signal: Signal, further: Mapping[str, object]) -> dict[str, o
     }
 
 
-def archive_line(signal: Signal, deliveries: Sequence[tuple[Columns, Sequence[Columns]]]) -> bytes:
-    """Return one line of JSON: *signal* as the API shows it, with its deliveries (rows) and their attempts (rows)."""
+def archive_line(signal: Signal, deliveries: Sequence[Delivery]) -> bytes:
+    """Return one line of JSON: *signal* as the API shows it, with its deliveries and their attempts."""
     document = signal_json(signal, recorded_members(signal))
     # A payload is kept as it was sent, with line breaks perhaps: between JSON's tokens, since strings hold none.
     document = document.replace(b"\n", b" ").replace(b"\r", b" ")
-    members = [delivery_members(row, attempts) for row, attempts in deliveries]
+    members = [delivery_members(delivery) for delivery in deliveries]
     return document[:-1] + b',"deliveries":' + orjson.dumps(members, option=orjson.OPT_UTC_Z) + b"}\n"
 
 
-def delivery_members(row: Columns, attempts: Sequence[Columns] | None = None) -> dict[str, Any]:
-    """Return the members of the delivery in *row*, with its attempts if they are given, else with their number.
+def delivery_members(delivery: Delivery) -> dict[str, Any]:
+    """Return the members of *delivery*, with its attempts if they were asked for, else with their number.
 
     Moments are left as they are.
     """
+    attempts = delivery.attempts
     return {
-        "id": delivery_id(row["signal_id"], row["subscription_id"]),
-        "signalId": row["signal_id"],
-        "subscriptionId": row["subscription_id"],
-        "state": row["state"],
-        "attempts": row["attempts"] if attempts is None else [_attempt_members(attempt) for attempt in attempts],
-        "dueAt": row["due_at"],
-        "reason": None if row["state"] == DeliveryState.PENDING else row["reason"],
-        "createdAt": row["created_at"],
-        "finishedAt": row["finished_at"],
+        "id": delivery.id,
+        "signalId": delivery.signal_id,
+        "subscriptionId": delivery.subscription_id,
+        "state": delivery.state.value,
+        "attempts": delivery.attempt_count if attempts is None else [_attempt_members(attempt) for attempt in attempts],
+        "dueAt": delivery.due_at,
+        "reason": None if delivery.state is DeliveryState.PENDING else delivery.reason,
+        "createdAt": delivery.created_at,
+        "finishedAt": delivery.finished_at,
     }
 
 
-def _attempt_members(row: Columns) -> dict[str, Any]:
+def _attempt_members(attempt: Attempt) -> dict[str, Any]:
     return {
-        "number": row["number"],
-        "startedAt": row["started_at"],
-        **_outcome_members(row),
-        "steps": None
-        if row["steps"] is None
-        else [{"step": step["step"], **_outcome_members(step)} for step in json.loads(row["steps"])],
+        "number": attempt.number,
+        "startedAt": attempt.started_at,
+        **_result_members(attempt.result, attempt.duration),
+        "steps": [{"step": step.number, **_result_members(step.result, step.duration)} for step in attempt.steps]
+        or None,
     }
 
 
-def _outcome_members(row: Columns) -> dict[str, Any]:
+def _result_members(result: Result, duration: timedelta) -> dict[str, Any]:
     return {
-        "duration": row["duration"],
-        "outcome": row["outcome"],
-        "status": row["status"],
-        "error": row["error"],
-        "response": row["excerpt"],
+        "duration": duration.total_seconds(),
+        "outcome": result.outcome.value,
+        "status": result.status,
+        "error": result.error,
+        "response": result.excerpt,
     }

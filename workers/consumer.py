@@ -26,8 +26,8 @@ class Consumer:
     """Consumes *queue* and settles each message as *handle* says.
 
     While the store or the transport is unavailable a batch is kept, unsettled, and tried again after a pause: nothing
-    is requeued as a back-off. A batch with a message that nobody expected is taken apart, so that only this message
-    counts towards its delivery limit.
+    is requeued as a back-off. A batch whose handling fails otherwise is taken apart, so that only the message that is
+    the cause counts towards its delivery limit.
 
     Args:
         transport: Where the queue is.
@@ -63,14 +63,14 @@ class Consumer:
             log.info("consumer.stopped", queue=self._queue, left_for_redelivery=left)
 
     async def _receive(self, inbox: Inbox) -> None:
-        places = asyncio.Semaphore(self._concurrency)
+        free = asyncio.Semaphore(self._concurrency)
         while True:
-            await places.acquire()
+            await free.acquire()
             messages = await inbox.receive(self._batch)
             task = asyncio.create_task(self._process(inbox, messages))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            task.add_done_callback(lambda _: places.release())
+            task.add_done_callback(lambda _: free.release())
 
     async def _drain(self, deadline: timedelta) -> int:
         if not self._tasks:
@@ -83,13 +83,13 @@ class Consumer:
 
     async def _process(self, inbox: Inbox, messages: Sequence[Received]) -> None:
         try:
-            settlements = await self._patiently(messages)
+            settlements = await self._handle_with_retries(messages)
         except Exception as error:
             if len(messages) > 1:
                 for message in messages:
                     await self._process(inbox, [message])
                 return
-            # What PostgreSQL refuses it will refuse again; anything else may have been chance.
+            # PostgreSQL would refuse the same data again; any other error may have been chance.
             settlements = [Settlement.REJECT if isinstance(error, DataError) else Settlement.REQUEUE]
             log.exception("message.failed", queue=self._queue, settlement=settlements[0].value)
         by_settlement = defaultdict(list)
@@ -100,7 +100,7 @@ class Consumer:
                 metrics.POISONED.labels(self._queue).inc(len(settled))
             await inbox.settle(settled, settlement)
 
-    async def _patiently(self, messages: Sequence[Received]) -> Sequence[Settlement]:
+    async def _handle_with_retries(self, messages: Sequence[Received]) -> Sequence[Settlement]:
         tried = 0
         while True:
             try:

@@ -1,4 +1,4 @@
-"""The deliverer: makes the attempts that are due, and settles what they make of the deliveries."""
+"""The deliverer: makes the attempts that are due, and stores what they make of the deliveries."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from functools import partial
 import structlog
 
 from broker import metrics
-from broker.admission import Refusal
+from broker.admission import Deferred, Denied
 from broker.circuits import Phase
-from broker.coalescing import Coalescer
 from broker.deliveries import (
     DELETED,
     GONE,
@@ -28,35 +27,33 @@ from broker.deliveries import (
     Verdict,
     next_pause,
 )
-from broker.messages import Undecodable, read_due
+from broker.messages import Undecodable, decode_due_attempt
 from broker.settings import Settings
-from broker.store.deliveries.admission import AdmissionStore, Finished, concerns_gate
-from broker.store.deliveries.deliveries import Claimed, DeliveryStore, Ended
-from broker.subscriptions import Kind
-from broker.topology import ATTEMPT, SLOW
+from broker.store.deliveries.admission import Effects
+from broker.store.deliveries.attempts import Claimed, Ended
+from broker.store.deliveries.claiming import AttemptStore
+from broker.targets import Kind
+from broker.topology import ATTEMPT, SLOW_ATTEMPT
 from broker.transport import Received, Settlement, Transport
 from workers.consumer import Consumer
+from workers.couriers import Courier
 from workers.dispatch import dispatch
 from workers.lanes import FastLane
-from workers.targets import Target
 
 log = structlog.get_logger()
 
 
 class Deliverer:
-    """Makes many attempts at a time; claims and outcomes of attempts that coincide share their round trips.
+    """Makes many attempts at a time: each is claimed, made and stored, and only then its message is acked.
 
-    An attempt is claimed, made, recorded, and only then its message is acked. What its subscription's gate has a say in
-    (a limit, a pause, a target that failed) takes a round trip of its own, so that nobody else waits for it; and what
-    is slow is made in a lane of its own.
+    Attempts of slow subscriptions are made in a lane of their own.
 
     Args:
         transport: Where the queues are.
-        deliveries: What claims and ends attempts.
-        gates: What decides on those that may have to wait.
-        targets: What makes them, by their kind.
+        attempts: Where attempts are claimed and ended.
+        couriers: What delivers, by the kind of target.
         settings: Deadlines.
-        queues: Which attempts it makes: those that wait there. What is too slow for `ATTEMPT` is moved to `SLOW`.
+        queues: The queues whose attempts it makes; those too slow for `ATTEMPT` are moved to `SLOW_ATTEMPT`.
         concurrency: How many attempts at a time, of each queue.
     """
 
@@ -65,30 +62,24 @@ class Deliverer:
     def __init__(
         self,
         transport: Transport,
-        deliveries: DeliveryStore,
-        gates: AdmissionStore,
-        targets: Mapping[Kind, Target],
+        attempts: AttemptStore,
+        couriers: Mapping[Kind, Courier],
         settings: Settings,
         *,
-        queues: Sequence[str] = (ATTEMPT, SLOW),
+        queues: Sequence[str] = (ATTEMPT, SLOW_ATTEMPT),
         concurrency: int,
     ) -> None:
         self._transport = transport
-        self._deliveries = deliveries
-        self._admission = gates
-        self._targets = targets
+        self._attempts = attempts
+        self._couriers = couriers
         self._settings = settings
         self._queues = queues
         self._concurrency = concurrency
-        self._claims: Coalescer[tuple[DueAttempt, bool], Claimed | None] = Coalescer(self._claim)
-        self._admissions: Coalescer[tuple[DueAttempt, bool], Claimed | Refusal | None] = Coalescer(self._admit)
-        self._ends: Coalescer[Ended, None] = Coalescer(deliveries.finish)
-        self._gated_ends: Coalescer[Ended, Finished] = Coalescer(self._finish)
         self._fast_lane = FastLane(concurrency)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until *stopping* is set."""
-        async with self._claims, self._admissions, self._ends, self._gated_ends, asyncio.TaskGroup() as group:
+        async with self._attempts, asyncio.TaskGroup() as group:
             for queue in self._queues:
                 consumer = Consumer(self._transport, queue, partial(self.handle, queue), concurrency=self._concurrency)
                 group.create_task(consumer.run(stopping, drain=self._settings.drain_timeout))
@@ -99,55 +90,39 @@ class Deliverer:
 
     async def _handle(self, queue: str, message: Received) -> Settlement:
         try:
-            due = read_due(message)
+            due = decode_due_attempt(message)
         except Undecodable as error:
             log.warning("message.rejected", queue=queue, error=str(error))
             return Settlement.REJECT
         if queue != ATTEMPT:
-            await self._deliver(due, again=message.redelivered)
-        # A message that was handed out before is not moved: as a new one it could not begin its attempt again.
+            await self._deliver(due, redelivered=message.redelivered)
+        # A redelivered message is not moved: as a new one it could not begin its attempt again.
         elif self._fast_lane.refuses(due.subscription_id) and not message.redelivered:
-            await self._dispatch([replace(due, queue=SLOW)])
+            await self._dispatch([replace(due, queue=SLOW_ATTEMPT)])
             metrics.MOVED.inc()
         else:
-            with self._fast_lane.place(due.subscription_id):
-                await self._deliver(due, again=message.redelivered)
+            with self._fast_lane.occupy(due.subscription_id):
+                await self._deliver(due, redelivered=message.redelivered)
         return Settlement.ACK
 
-    async def _deliver(self, due: DueAttempt, *, again: bool) -> None:
-        claimed = await self._claims.submit((due, again)) or await self._admissions.submit((due, again))
+    async def _deliver(self, due: DueAttempt, *, redelivered: bool) -> None:
+        claimed = await self._attempts.claim(due, redelivered=redelivered)
         match claimed:
             case None:
                 log.debug("attempt.outdated", delivery_id=due.delivery_id, attempt=due.attempt)
-            case Refusal():
-                _tell_refused(due, claimed)
+            case Deferred() | Denied():
+                _log_refused(due, claimed)
             case Claimed(subscription=subscription) if subscription.until is not None:
-                await self._deliveries.cancel(due)
+                await self._attempts.cancel(due)
                 log.info("delivery.cancelled", delivery_id=due.delivery_id, reason=DELETED)
             case Claimed():
-                await self._end(await self._attempt(claimed))
+                await self._finish(await self._attempt(claimed))
 
-    async def _claim(self, batch: list[tuple[DueAttempt, bool]]) -> list[Claimed | None]:
-        return await self._deliveries.claim(
-            batch, timeout=self._settings.webhook_timeout, grace=self._settings.rescue_after
-        )
-
-    async def _admit(self, batch: list[tuple[DueAttempt, bool]]) -> list[Claimed | Refusal | None]:
-        return await self._admission.admit(
-            batch, timeout=self._settings.webhook_timeout, grace=self._settings.rescue_after
-        )
-
-    async def _end(self, ended: Ended) -> None:
+    async def _finish(self, ended: Ended) -> None:
         self._fast_lane.note(ended.due.subscription_id, ended.duration)
-        if not concerns_gate(ended):
-            await self._ends.submit(ended)
-            return
-        finished = await self._gated_ends.submit(ended)
-        _tell_finished(ended, finished)
-        await self._dispatch(finished.due_attempts)
-
-    async def _finish(self, batch: list[Ended]) -> list[Finished]:
-        return await self._admission.finish(batch, rescue_after=self._settings.rescue_after)
+        effects = await self._attempts.finish(ended)
+        _log_effects(ended, effects)
+        await self._dispatch(effects.due_attempts)
 
     async def _dispatch(self, due_attempts: Sequence[DueAttempt]) -> None:
         await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)
@@ -169,17 +144,17 @@ class Deliverer:
             duration=sum((step.duration for step in steps), timedelta()),
             reason=reason,
             address=steps[-1].address,
-            in_line=claimed.in_line,
-            passed=claimed.passed,
+            in_group=claimed.in_group,
+            admitted=claimed.admitted,
             steps=tuple(steps) if spec.in_steps else (),
         )
-        _tell(claimed, ended)
+        _log_attempt(claimed, ended)
         return ended
 
     async def _step(self, claimed: Claimed) -> Step:
         target, start = claimed.target, time.perf_counter()
         try:
-            result = await self._targets[target.kind].deliver(
+            result = await self._couriers[target.kind].deliver(
                 claimed, timeout=claimed.subscription.spec.timeout or self._settings.webhook_timeout
             )
         except Exception as error:
@@ -187,7 +162,7 @@ class Deliverer:
             result = Result(outcome=Outcome.FAILED, error=f"{type(error).__name__}: {error}")
         return Step(
             number=claimed.step + 1,
-            address=target.address if target.kind is Kind.WEBHOOK else None,
+            address=target.circuit,
             result=result,
             duration=timedelta(seconds=time.perf_counter() - start),
         )
@@ -209,30 +184,32 @@ def _judge(claimed: Claimed, result: Result) -> tuple[DeliveryState, timedelta |
     return DeliveryState.PARKED, pause, Reason.RETRY
 
 
-def _tell_refused(due: DueAttempt, refusal: Refusal) -> None:
-    metrics.HELD_BACK.labels("disabled" if refusal.final else str(refusal.reason)).inc()
-    log.debug(
-        "delivery.held_back",
-        delivery_id=due.delivery_id,
-        reason=str(refusal.reason),
-        due_at=None if refusal.due_at is None else refusal.due_at.isoformat(),
-    )
+def _log_refused(due: DueAttempt, refusal: Deferred | Denied) -> None:
+    """Log and count a delivery that was not admitted."""
+    match refusal:
+        case Deferred(reason=reason, due_at=due_at):
+            metrics.HELD_BACK.labels(reason.value).inc()
+            until = None if due_at is None else due_at.isoformat()
+            log.debug("delivery.deferred", delivery_id=due.delivery_id, reason=reason.value, due_at=until)
+        case Denied(reason=clause):
+            metrics.HELD_BACK.labels("disabled").inc()
+            log.debug("delivery.denied", delivery_id=due.delivery_id, reason=clause)
 
 
-def _tell_finished(ended: Ended, finished: Finished) -> None:
-    """Write the lines that an attempt leaves that was of more consequence, and count it."""
-    if finished.disabled:
+def _log_effects(ended: Ended, effects: Effects) -> None:
+    """Log and count side effects: a disabled subscription, a circuit that opened or closed."""
+    if effects.disabled:
         metrics.DISABLED.inc()
         log.warning("subscription.disabled", subscription_id=ended.due.subscription_id, reason=GONE)
-    if finished.circuit is Phase.OPEN:
+    if effects.circuit is Phase.OPEN:
         metrics.CIRCUITS_OPENED.inc()
         log.warning("circuit.opened", subscription_id=ended.due.subscription_id, error=ended.result.error)
-    elif finished.circuit is Phase.CLOSED:
+    elif effects.circuit is Phase.CLOSED:
         log.info("circuit.closed", subscription_id=ended.due.subscription_id)
 
 
-def _tell(claimed: Claimed, ended: Ended) -> None:
-    """Write the one line that an attempt leaves in the log, and count it."""
+def _log_attempt(claimed: Claimed, ended: Ended) -> None:
+    """Log the one line that an attempt leaves, and count it."""
     kind = claimed.target.kind.value
     metrics.ATTEMPTS.labels(kind, ended.result.outcome.value).inc()
     metrics.ATTEMPT_SECONDS.labels(kind).observe(ended.duration.total_seconds())

@@ -25,8 +25,8 @@ log = structlog.get_logger()
 async def dispatch(transport: Transport, due_attempts: Sequence[DueAttempt], *, timeout: timedelta) -> None:
     """Publish one message per due attempt, pipelined; return once all are confirmed.
 
-    One whose queue is not there, or is an app's and does not take it, holds up nobody: its delivery stays pending, and
-    the scheduler finds it later.
+    An attempt whose queue is missing, or is an app's and does not take it, does not hold up the others: its delivery
+    stays pending, and the scheduler rescues it later.
 
     Raises:
         TransportError: At least one was not confirmed. Publishing all of them again is harmless.

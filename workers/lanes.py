@@ -1,4 +1,4 @@
-"""The fast lane: whoever is too slow for it makes room, and goes on in the slow one."""
+"""The fast lane: subscriptions that are too slow for it make room, and go on in the slow one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
 
-SLOW = timedelta(seconds=1)
-"""A subscription whose attempts take longer than this on average has no place in the fast lane."""
+SLOW_AFTER = timedelta(seconds=1)
+"""A subscription whose attempts take longer than this on average does not belong into the fast lane."""
 _WEIGHT = 0.2
 """How much the latest attempt counts in the average."""
 _REMEMBERED = 10_000
@@ -19,68 +19,78 @@ _REMEMBERED = 10_000
 
 
 @dataclass(slots=True)
-class _Pace:
-    """How one subscription's attempts go: their average in seconds, and since when some are in the fast lane."""
+class _Record:
+    """The attempts of one subscription: their average in seconds, and when those in the fast lane began."""
 
     seconds: float | None = None
     flying: dict[object, float] = field(default_factory=dict)
+
+    @property
+    def is_slow(self) -> bool:
+        return self.seconds is not None and self.seconds > SLOW_AFTER.total_seconds()
 
 
 class FastLane:
     """Knows, from this process's own attempts, which subscriptions are too slow for the fast lane.
 
-    That is one whose attempts are slow on average, or are under way for that long already, a twentieth of the places;
-    and one that holds more than its share of the places: a quarter of them before its first attempt has ended, half of
-    them later, if it is not alone.
+    That is a subscription whose attempts are slow on average, or of whose attempts as many as a twentieth of the lane's
+    capacity are under way for that long already; and one that occupies more than its share of the capacity: a quarter
+    before its first attempt has ended, half of it later, unless it is alone.
 
     Args:
-        places: How many attempts the lane makes at a time.
+        capacity: How many attempts the lane makes at a time.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, places: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._places = places
+    def __init__(self, capacity: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._capacity = capacity
         self._clock = clock
-        self._paces: OrderedDict[int, _Pace] = OrderedDict()
+        self._records: OrderedDict[int, _Record] = OrderedDict()
         self._busy: set[int] = set()
 
     def refuses(self, subscription_id: int) -> bool:
         """Return whether the next attempt of that subscription belongs into the slow lane."""
-        pace = self._paces.get(subscription_id)
-        if pace is None:
+        record = self._records.get(subscription_id)
+        if record is None:
             return False
-        if pace.seconds is not None and pace.seconds > SLOW.total_seconds():
-            return True
-        share = self._places // (4 if pace.seconds is None else 2)
-        alone = pace.seconds is not None and self._busy <= {subscription_id}
-        return self._is_stuck(pace) or (not alone and len(pace.flying) >= max(1, share))
+        return record.is_slow or self._is_stuck(record) or self._exceeds_share(subscription_id, record)
 
-    def _is_stuck(self, pace: _Pace) -> bool:
-        few = max(1, self._places // 20)
-        start = next(islice(pace.flying.values(), few - 1, None), None)
-        return start is not None and self._clock() - start > SLOW.total_seconds()
+    def _is_stuck(self, record: _Record) -> bool:
+        few = max(1, self._capacity // 20)
+        start = next(islice(record.flying.values(), few - 1, None), None)
+        return start is not None and self._clock() - start > SLOW_AFTER.total_seconds()
+
+    def _exceeds_share(self, subscription_id: int, record: _Record) -> bool:
+        is_known = record.seconds is not None
+        if is_known and self._busy <= {subscription_id}:
+            return False
+        share = self._capacity // (2 if is_known else 4)
+        return len(record.flying) >= max(1, share)
 
     @contextmanager
-    def place(self, subscription_id: int) -> Iterator[None]:
-        """Hold one of the lane's places for an attempt of that subscription."""
-        pace, token = self._pace(subscription_id), object()
-        pace.flying[token] = self._clock()
+    def occupy(self, subscription_id: int) -> Iterator[None]:
+        """Count an attempt of that subscription as one that the lane makes."""
+        record, token = self._record(subscription_id), object()
+        record.flying[token] = self._clock()
         self._busy.add(subscription_id)
         try:
             yield
         finally:
-            del pace.flying[token]
-            if not pace.flying:
+            del record.flying[token]
+            if not record.flying:
                 self._busy.discard(subscription_id)
 
     def note(self, subscription_id: int, duration: timedelta) -> None:
-        """Note how long an attempt of that subscription took, in whichever lane."""
-        pace, seconds = self._pace(subscription_id), duration.total_seconds()
-        pace.seconds = seconds if pace.seconds is None else pace.seconds + _WEIGHT * (seconds - pace.seconds)
+        """Note how long an attempt of that subscription took, in either lane."""
+        record, seconds = self._record(subscription_id), duration.total_seconds()
+        if record.seconds is None:
+            record.seconds = seconds
+        else:
+            record.seconds += _WEIGHT * (seconds - record.seconds)
 
-    def _pace(self, subscription_id: int) -> _Pace:
-        pace = self._paces.setdefault(subscription_id, _Pace())
-        self._paces.move_to_end(subscription_id)
-        if len(self._paces) > _REMEMBERED:
-            self._paces.popitem(last=False)
-        return pace
+    def _record(self, subscription_id: int) -> _Record:
+        record = self._records.setdefault(subscription_id, _Record())
+        self._records.move_to_end(subscription_id)
+        if len(self._records) > _REMEMBERED:
+            self._records.popitem(last=False)
+        return record

@@ -1,4 +1,4 @@
-"""The scheduler: publishes deliveries and signals that are due, and deliveries whose message was lost."""
+"""The scheduler: publishes deliveries and signals that are due, and rescues deliveries whose message was lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
-from broker.topology import ATTEMPT, RECORD, SLOW, attempt_queue, dead_letters
+from broker.topology import ATTEMPT, RECORD, SLOW_ATTEMPT, attempt_queue, dead_letters
 from broker.transport import Transport
 from workers.dispatch import dispatch
 
@@ -26,10 +26,9 @@ _COUNTING = timedelta(seconds=5)
 _LIMIT = 1000
 """How many deliveries one sweep takes."""
 _COUNTED = 100_000
-"""How many deliveries that wait for too long are counted, of each queue."""
+"""How many overdue deliveries are counted, of each queue."""
 _SIGNALS = 100
 """How many scheduled signals one sweep takes: their payloads come along."""
-
 _LOST = timedelta(minutes=10)
 """A signal that was answered so long ago and is neither recorded nor queued is lost."""
 _DELTAS = 10_000
@@ -41,7 +40,7 @@ log = structlog.get_logger()
 class Scheduler:
     """Sweeps several times a second; any number of schedulers share the work without knowing of each other.
 
-    A crash between taking a delivery and publishing it is what `repair` finds later.
+    A delivery that a scheduler took and did not publish, because it crashed, is one that `rescue` finds later.
     """
 
     name = "scheduler"
@@ -52,14 +51,14 @@ class Scheduler:
         *,
         deliveries: DeliveryStore,
         pausing: PausingStore,
-        lines: OrderingStore,
+        ordering: OrderingStore,
         signals: SignalStore,
         settings: Settings,
     ) -> None:
         self._transport = transport
         self._deliveries = deliveries
         self._pausing = pausing
-        self._lines = lines
+        self._ordering = ordering
         self._signals = signals
         self._settings = settings
         self._counted = float("-inf")
@@ -70,13 +69,13 @@ class Scheduler:
             more = False
             try:
                 released = await self.release()
-                await self.let_go_on()
-                repaired = await self.repair()
+                await self.release_waiting()
+                rescued = await self.rescue()
                 published = await self.publish_scheduled()
                 await self._signals.forget_idempotency_keys()
                 folded = await self._deliveries.fold_ledger(limit=_DELTAS)
                 await self.count()
-                more = max(released, repaired) == _LIMIT or published == _SIGNALS or folded == _DELTAS
+                more = max(released, rescued) == _LIMIT or published == _SIGNALS or folded == _DELTAS
             except (StoreUnavailable, TransportError) as error:
                 log.warning("sweep.postponed", error=str(error))
             if not more:
@@ -90,64 +89,60 @@ class Scheduler:
         await self._publish(due_attempts)
         return len(due_attempts)
 
-    async def let_go_on(self) -> None:
-        """Publish what was held, and let be told when to go on what was held during a pause."""
+    async def release_waiting(self) -> None:
+        """Publish waiting deliveries that may go, and schedule the backlog of resumed subscriptions."""
         await self._publish(await self._pausing.sweep(rescue_after=self._settings.rescue_after))
-        await self._publish(await self._lines.sweep(rescue_after=self._settings.rescue_after))
+        await self._publish(await self._ordering.sweep(rescue_after=self._settings.rescue_after))
 
     async def count(self) -> None:
-        """Every few seconds, measure what is held and look at the books, and forget what nobody needs any more."""
+        """Every few seconds, measure waiting deliveries and the books, and forget what is no longer needed."""
         now = asyncio.get_running_loop().time()
         if now - self._counted < _COUNTING.total_seconds():
             return
         self._counted = now
         await self._pausing.forget()
-        await self.forget_expected()
+        await self.forget_pending_records()
         circuits, seconds = await self._pausing.census()
         metrics.CIRCUITS.set(circuits)
         metrics.OLDEST_HELD.set(seconds)
         books = await self._deliveries.ledger()
         metrics.UNACCOUNTED.set(books.unaccounted)
 
-    async def forget_expected(self) -> None:
-        """Expect signals no longer that are recorded, and those that will never be: nobody waits for them then.
+    async def forget_pending_records(self) -> None:
+        """Forget pending records of signals that are recorded by now, and of lost ones: no other waits for them then.
 
-        That is one which was expected for minutes, though the queue of the recorders is empty: it was poison.
+        A signal is lost whose record has been pending for minutes while the recorders' queue is empty: it was poison.
         """
-        await self._lines.forget_expected()
-        if await self._lines.expected_for() < _LOST or await self._transport.depth(
+        await self._ordering.forget_pending_records()
+        if await self._ordering.longest_pending_record() < _LOST or await self._transport.depth(
             RECORD, timeout=self._settings.confirm_timeout
         ):
             return
-        lost = await self._lines.forget_expected(older_than=_LOST)
+        lost = await self._ordering.forget_pending_records(older_than=_LOST)
         if lost:
             log.error("signals.lost", signals=lost, hint=f"look into {dead_letters(RECORD)}")
 
-    async def repair(self) -> int:
+    async def rescue(self) -> int:
         """Publish pending deliveries again whose message must be lost; return how many, of one queue at most.
 
-        A delivery that should have been attempted by now may just as well be waiting in a long queue, or in that of an
-        app which nobody runs. Only when a queue holds fewer messages than there are such deliveries of its own, some of
-        them must be lost.
+        The message of an overdue delivery may just as well wait in a long queue, or in that of an app without workers.
+        Only when a queue holds fewer messages than it has overdue deliveries, some of the messages must be lost.
         """
-        repaired = [
-            await self._repair(app)
-            for app, overdue in (await self._deliveries.overdue(limit=_COUNTED)).items()
-            if overdue > await self._waiting(app)
-        ]
-        return max(repaired, default=0)
+        overdue = await self._deliveries.count_overdue(limit=_COUNTED)
+        rescued = [await self._rescue(app) for app, count in overdue.items() if count > await self._queued(app)]
+        return max(rescued, default=0)
 
-    async def _repair(self, app: str) -> int:
-        due_attempts = await self._deliveries.repair(app, limit=_LIMIT, rescue_after=self._settings.rescue_after)
+    async def _rescue(self, app: str) -> int:
+        due_attempts = await self._deliveries.rescue(app, limit=_LIMIT, rescue_after=self._settings.rescue_after)
         await self._publish(due_attempts)
-        metrics.REPAIRED.inc(len(due_attempts))
-        log.warning("deliveries.repaired", deliveries=len(due_attempts), **({"app": app} if app else {}))
+        metrics.RESCUED.inc(len(due_attempts))
+        log.warning("deliveries.rescued", deliveries=len(due_attempts), **({"app": app} if app else {}))
         return len(due_attempts)
 
     async def publish_scheduled(self) -> int:
         """Publish scheduled signals whose moment has come to the taps; return how many.
 
-        What is not confirmed, or was not noted to be, is published again. The recorder, who knows them, drops them.
+        A signal whose publishing was not confirmed, or not stored, is published again; the recorder drops repeats.
         """
         due, expired = await self._signals.take_scheduled(limit=_SIGNALS, rescue_after=self._settings.rescue_after)
         timeout = self._settings.confirm_timeout
@@ -163,9 +158,9 @@ class Scheduler:
             raise failure
         return len(due) + len(expired)
 
-    async def _waiting(self, app: str) -> int:
-        """Return how many messages wait for whoever makes the attempts of *app* (``""``: any deliverer)."""
-        queues = (attempt_queue(app),) if app else (ATTEMPT, SLOW)
+    async def _queued(self, app: str) -> int:
+        """Return how many messages wait for the workers of *app* (``""``: any deliverer)."""
+        queues = (attempt_queue(app),) if app else (ATTEMPT, SLOW_ATTEMPT)
         try:
             depths = [await self._transport.depth(queue, timeout=self._settings.confirm_timeout) for queue in queues]
         except Unroutable:

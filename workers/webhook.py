@@ -20,7 +20,7 @@ from yarl import URL
 from broker.deliveries import Outcome, Result, outcome_of, parse_retry_after
 from broker.egress import Guard, url_problem
 from broker.errors import ConfigurationError, EgressForbidden
-from broker.subscriptions import Method
+from broker.targets.webhook import Method
 from broker.texts import printable
 
 CONNECT_TIMEOUT = timedelta(seconds=5)

@@ -199,7 +199,7 @@ def _check_text(text: str, pointer: str, *, what: str, limit: int) -> None:
         raise InvalidField(pointer, f"has {len(text)} characters; {what} has at most {limit}")
     found = _UNSTORABLE.search(text)
     if found:
-        raise InvalidField(pointer, f"holds the character U+{ord(found.group()):04X}, which is not allowed here")
+        raise InvalidField(pointer, f"contains the character U+{ord(found.group()):04X}, which is not allowed here")
 
 
 def _document(conditions: Conditions) -> dict[str, Any]:

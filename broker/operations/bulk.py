@@ -8,10 +8,10 @@ from typing import Any
 from broker.access import Permission, Principal, require_permission
 from broker.names import check_name, is_pattern
 from broker.schemas import BulkRequest
-from broker.store.deliveries.bulk import Sought
+from broker.store.deliveries.bulk import SignalFilter
 
 
-def read_signal_filter(wanted: BulkRequest, principal: Principal, permission: Permission) -> Sought:
+def read_signal_filter(wanted: BulkRequest, principal: Principal, permission: Permission) -> SignalFilter:
     """Return which signals *wanted* is about, within those that *principal* sees.
 
     Raises:
@@ -22,7 +22,7 @@ def read_signal_filter(wanted: BulkRequest, principal: Principal, permission: Pe
         check_name(wanted.name)
         if not is_pattern(wanted.name):
             require_permission(principal, permission, wanted.name)
-    return Sought(
+    return SignalFilter(
         name=wanted.name, since=wanted.since, until=wanted.until, names=principal.names, tenants=principal.tenants
     )
 

@@ -39,7 +39,7 @@ class Intake:
         self._confirm_timeout = settings.confirm_timeout / 2
         self._store_timeout = settings.store_timeout
         self._numbers: Coalescer[tuple[Throw, IdempotencyKey | None], Numbered] = Coalescer(signals.number)
-        self._expectations: Coalescer[tuple[int, str], None] = Coalescer(ordering.expect)
+        self._expectations: Coalescer[tuple[int, str], None] = Coalescer(ordering.note_pending_records)
 
     async def __aenter__(self) -> Self:
         return self
@@ -103,6 +103,6 @@ class Intake:
             raise StoreUnavailable("the throw was not numbered in time") from error
 
     async def _publish(self, signal: Signal) -> None:
-        """Publish to everybody; a scheduled signal goes to the recorder alone, and the scheduler publishes it later."""
+        """Publish to the recorder and all taps; a scheduled signal goes to the recorder alone, and the scheduler publishes it later."""
         publish = publish_to_record if signal.is_scheduled else publish_to_all
         await publish(self._transport, signal, timeout=self._confirm_timeout)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from broker.schemas import Id, Name, Schema
+from broker.schematypes import Id, Name, Schema
 
 Password = Annotated[str, Field(min_length=8, max_length=1024, json_schema_extra={"format": "password"})]
 Groups = Annotated[

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from broker.schemas import BulkRequest, Schema
+from broker.schemas import BulkRequest
+from broker.schematypes import Schema
 
 OutcomeName = Literal[
     "succeeded", "refused", "throttled", "gone", "timed_out", "unreachable", "forbidden", "unroutable", "failed"

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from broker.schemas import Schema, Text
+from broker.schematypes import Schema, Text
 
 T = TypeVar("T")
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SkipValidation
 
-from broker.schemas import Id, Moment, Name, Problem, Schema, Text
+from broker.schemas import Problem
+from broker.schematypes import Id, Moment, Name, Schema, Text
 
 
 class TypedVariable(Schema):

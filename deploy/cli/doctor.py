@@ -20,7 +20,7 @@ from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database
 from broker.store.postgres.schema import NEEDED, revision
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.topology import ATTEMPT, RECORD, SLOW, TOPOLOGY, attempt_queue, dead_letters
+from broker.topology import ATTEMPT, RECORD, SLOW_ATTEMPT, TOPOLOGY, attempt_queue, dead_letters
 from broker.transport import Message, Transport
 from deploy.cli.backends import open_secrets, open_transport, settings_with_logs, store_url
 from deploy.cli.loop import run_async
@@ -99,7 +99,7 @@ async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
         books = await deliveries.ledger()
         yield _judge_books(books)
         yield _judge_dead(books)
-        late = await deliveries.late(by=_LATE)
+        late = await deliveries.count_late(by=_LATE)
         if late:
             yield Finding("warn", "scheduler", f"{late} parked deliveries are overdue: does a scheduler run?")
         yield await _judge_retention(database, settings.retention)
@@ -170,7 +170,7 @@ async def _examine_transport(
             yield Finding("fail", "topology", f"{error}: run `signal-broker topology --apply`")
             return
     yield Finding("ok", "topology", f"all {len(TOPOLOGY.queues)} queues are there")
-    for queue in (RECORD, ATTEMPT, SLOW, *map(attempt_queue, apps)):
+    for queue in (RECORD, ATTEMPT, SLOW_ATTEMPT, *map(attempt_queue, apps)):
         try:
             dead = await transport.depth(dead_letters(queue), timeout=timeout)
             yield await _judge_queue(transport, deliveries, queue, timeout)
@@ -187,7 +187,9 @@ async def _judge_queue(transport: Transport, deliveries: DeliveryStore, queue: s
     if depth:
         await asyncio.sleep(_WATCH_SECONDS)
         if await transport.depth(queue, timeout=timeout) >= depth and await deliveries.ledger() == books:
-            worker = {RECORD: "recorder", ATTEMPT: "deliverer", SLOW: "deliverer"}.get(queue, "worker of that app")
+            worker = {RECORD: "recorder", ATTEMPT: "deliverer", SLOW_ATTEMPT: "deliverer"}.get(
+                queue, "worker of that app"
+            )
             return Finding(
                 "warn", "queues", f"{depth} messages wait in {queue} and none is consumed: does a {worker} run?"
             )

@@ -75,14 +75,16 @@ async def _redrive_one(admin: Admin, delivery_id: str, *, as_json: bool) -> None
         key = parse_delivery_id(delivery_id)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
-    row = await deliveries.get(key)
-    if row is None:
+    details = await deliveries.get(key)
+    if details is None:
         raise click.ClickException(f"there is no delivery {delivery_id}")
-    if row["state"] == DeliveryState.DEAD and row["hopeless"] is not None:
-        raise click.ClickException(f"delivery {delivery_id} would not be attempted: {row['hopeless']}")
+    if details.delivery.state is DeliveryState.DEAD and details.hopeless is not None:
+        raise click.ClickException(f"delivery {delivery_id} would not be attempted: {details.hopeless}")
     redriven = await deliveries.redrive(key)
-    row = await deliveries.get(key)
-    assert row is not None  # noqa: S101  (it was there just now)
+    details = await deliveries.get(key)
+    assert details is not None  # noqa: S101  (it was there just now)
     if not redriven:
-        raise click.ClickException(f"delivery {delivery_id} is {row['state']}; only a dead one can be redriven")
-    show_one(render_delivery(row), "id", "state", "attempts", "dueAt", as_json=as_json)
+        raise click.ClickException(
+            f"delivery {delivery_id} is {details.delivery.state.value}; only a dead one can be redriven"
+        )
+    show_one(render_delivery(details.delivery), "id", "state", "attempts", "dueAt", as_json=as_json)

@@ -14,23 +14,24 @@ from aiohttp import web
 from broker.egress import Guard
 from broker.settings import Settings
 from broker.store.administration.webhook_keys import WebhookKeyStore
-from broker.store.deliveries.admission import AdmissionStore
+from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind
+from broker.targets import Kind
 from broker.topology import attempt_queue
 from deploy.cli.runtime import Runtime, open_runtime, retry_start
 from gateway.app import gateway_app
+from workers.couriers.queue import QueueCourier
+from workers.couriers.webhook import WebhookCourier
 from workers.deliverer import Deliverer
 from workers.handlers import Handlers
-from workers.handlers.worker import HandlerTarget, HandlerWorker
+from workers.handlers.worker import HandlerCourier, HandlerWorker
 from workers.partition_maintainer import PartitionMaintainer
 from workers.recorder import Recorder
 from workers.scheduler import Scheduler
-from workers.targets import QueueTarget, WebhookTarget
 from workers.webhook import WebhookClient, trust
 
 GATEWAY = "gateway"
@@ -93,19 +94,18 @@ async def _worker(role: str, runtime: Runtime) -> AsyncIterator[Worker]:
                 transport,
                 deliveries=deliveries,
                 pausing=PausingStore(runtime.database),
-                lines=OrderingStore(runtime.database),
+                ordering=OrderingStore(runtime.database),
                 signals=signals,
                 settings=settings,
             )
         case _:
             keys = WebhookKeyStore(runtime.database, runtime.secrets)
             async with _webhook_client(settings) as client:
-                webhooks = WebhookTarget(client, runtime.secrets, keys)
+                webhooks = WebhookCourier(client, runtime.secrets, keys)
                 yield Deliverer(
                     transport,
-                    deliveries,
-                    AdmissionStore(runtime.database),
-                    {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueTarget(transport)},
+                    _attempts(runtime),
+                    {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueCourier(transport)},
                     settings,
                     concurrency=settings.webhook_concurrency,
                 )
@@ -115,9 +115,8 @@ async def _handlers(runtime: Runtime, apps: Mapping[str, Handlers]) -> HandlerWo
     """Return the worker of *apps*, once their handlers are subscribed: a ready process misses no signal."""
     deliverer = Deliverer(
         runtime.transport,
-        DeliveryStore(runtime.database),
-        AdmissionStore(runtime.database),
-        {Kind.HANDLER: HandlerTarget(apps)},
+        _attempts(runtime),
+        {Kind.HANDLER: HandlerCourier(apps)},
         runtime.settings,
         queues=[attempt_queue(app) for app in apps],
         concurrency=runtime.settings.handler_concurrency,
@@ -125,6 +124,11 @@ async def _handlers(runtime: Runtime, apps: Mapping[str, Handlers]) -> HandlerWo
     worker = HandlerWorker(runtime.transport, SubscriptionStore(runtime.database), deliverer, apps)
     await retry_start(worker.subscribe)
     return worker
+
+
+def _attempts(runtime: Runtime) -> AttemptStore:
+    settings = runtime.settings
+    return AttemptStore(runtime.database, timeout=settings.webhook_timeout, rescue_after=settings.rescue_after)
 
 
 def _webhook_client(settings: Settings) -> WebhookClient:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from broker.schemas import Id, Schema
+from broker.schematypes import Id, Schema
 
 DEFAULT_TENANT = "<default>"
 """Camunda 8's tenant id for things without a tenant: here they are untenanted."""

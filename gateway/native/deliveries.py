@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aiohttp import web
 
 from broker.access import Permission, Principal, require_permission
-from broker.deliveries import DeliveryState, Outcome, parse_delivery_id
+from broker.deliveries import Delivery, DeliveryState, Outcome, parse_delivery_id
 from broker.errors import InvalidField
 from broker.operations.answers import render_delivery, render_ledger
 from broker.schemas.deliveries import DeliveryPage, DeliverySchema, LedgerSchema
 from broker.settings import Settings
-from broker.store.deliveries.deliveries import DeliveryStore
-from broker.store.postgres.database import Row
+from broker.store.deliveries.deliveries import DeliveryDetails, DeliveryStore
 from broker.topology import RECORD
 from broker.transport import Transport
 from gateway.answers import answer
@@ -94,14 +95,14 @@ class DeliveriesApi:
 
     async def get(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer one delivery with its attempts."""
-        key, row = await self._visible(request, principal)
-        return await self._answer(key, row)
+        key, details = await self._visible(request, principal)
+        return await self._answer(key, details.delivery)
 
     async def redrive(self, request: web.Request, principal: Principal) -> web.Response:
         """Put a dead delivery back, if it would be attempted."""
-        key, row = await self._managed(request, principal)
-        if row["state"] == DeliveryState.DEAD and row["hopeless"] is not None:
-            raise Conflicting(f"It would not be attempted: {row['hopeless']}.")
+        key, details = await self._managed(request, principal)
+        if details.delivery.state is DeliveryState.DEAD and details.hopeless is not None:
+            raise Conflicting(f"It would not be attempted: {details.hopeless}.")
         if not await self._deliveries.redrive(key):
             raise Conflicting("Only a dead delivery can be redriven.")
         return await self._changed(key)
@@ -118,29 +119,30 @@ class DeliveriesApi:
         ledger = await self._deliveries.ledger(optional_integer(request, "subscriptionId"))
         return answer(render_ledger(ledger, await self._transport.depth(RECORD, timeout=self._timeout)))
 
-    async def _managed(self, request: web.Request, principal: Principal) -> tuple[tuple[int, int], Row]:
-        key, row = await self._visible(request, principal)
-        require_permission(principal, Permission.DELIVERIES, row["name"])
-        return key, row
+    async def _managed(self, request: web.Request, principal: Principal) -> tuple[tuple[int, int], DeliveryDetails]:
+        key, details = await self._visible(request, principal)
+        require_permission(principal, Permission.DELIVERIES, details.signal_name)
+        return key, details
 
     async def _changed(self, key: tuple[int, int]) -> web.Response:
-        row = await self._deliveries.get(key)
-        assert row is not None  # noqa: S101  (it was there just now)
-        return await self._answer(key, row)
+        details = await self._deliveries.get(key)
+        assert details is not None  # noqa: S101  (it was there just now)
+        return await self._answer(key, details.delivery)
 
-    async def _answer(self, key: tuple[int, int], row: Row) -> web.Response:
-        return answer(render_delivery(row, await self._deliveries.attempts(key)))
+    async def _answer(self, key: tuple[int, int], delivery: Delivery) -> web.Response:
+        delivery = replace(delivery, attempts=tuple(await self._deliveries.attempts(key)))
+        return answer(render_delivery(delivery))
 
-    async def _visible(self, request: web.Request, principal: Principal) -> tuple[tuple[int, int], Row]:
+    async def _visible(self, request: web.Request, principal: Principal) -> tuple[tuple[int, int], DeliveryDetails]:
         given = request.match_info["id"]
         try:
             key = parse_delivery_id(given)
         except ValueError as error:
             raise _missing(given) from error
-        row = await self._deliveries.get(key)
-        if row is None or not principal.sees(row["tenant_id"]):
+        details = await self._deliveries.get(key)
+        if details is None or not principal.sees(details.tenant_id):
             raise _missing(given)
-        return key, row
+        return key, details
 
 
 def _missing(delivery_id: str) -> NotFound:
@@ -158,7 +160,7 @@ async def delivery_page(
     except ValueError as error:
         raise InvalidField("?afterId", "must be the id of a delivery") from error
     outcome = choice(request, "outcome", Outcome)
-    rows = await deliveries.page(
+    found = await deliveries.page(
         after=start,
         limit=size,
         state=choice(request, "state", DeliveryState),
@@ -170,5 +172,5 @@ async def delivery_page(
         since=moment(request, "since"),
         until=moment(request, "until"),
     )
-    items = [render_delivery(row) for row in rows]
-    return answer(DeliveryPage(items=items, next=items[-1].id if len(rows) == size else None))
+    items = [render_delivery(delivery) for delivery in found]
+    return answer(DeliveryPage(items=items, next=items[-1].id if len(found) == size else None))

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from broker.schemas import Schema
 from broker.schemas.endpoints import EndpointSchema, EndpointTokenSchema
+from broker.schematypes import Schema
 
 
 class Endpoints(Schema):

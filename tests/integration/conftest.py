@@ -21,6 +21,7 @@ from broker.topology import TOPOLOGY
 from broker.transport import Transport
 from broker.transport.embedded import EmbeddedTransport
 from broker.transport.rabbitmq import RabbitTransport
+from tests.support.attempts import attempt_store
 from tests.support.history import QUEUE, History
 from tests.support.postgres import fresh_database
 from tests.support.product import Process, client_of
@@ -145,6 +146,11 @@ def signals(database):
 def subscriptions(database):
     """Return the subscriptions of this test's own database."""
     return SubscriptionStore(database)
+
+
+@pytest.fixture
+def attempts(database):
+    return attempt_store(database)
 
 
 @pytest.fixture

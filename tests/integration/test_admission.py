@@ -10,24 +10,22 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broker.access import ADMINISTRATOR
-from broker.admission import Refusal
+from broker.admission import Deferred, Denied
 from broker.circuits import Phase
 from broker.deliveries import DeliveryState, DueAttempt, Outcome, Reason, Result
 from broker.signals import Signal, Throw
-from broker.store.deliveries.admission import AdmissionStore
-from broker.store.deliveries.deliveries import Claimed, Ended
+from broker.store.deliveries.admission import lock_admission
+from broker.store.deliveries.attempts import Claimed, Ended
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import WebhookTarget
+from tests.support import attempts as attempt_support
+from tests.support.attempts import claim
 
 RESCUE_AFTER = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
-WEBHOOK = Target(kind=Kind.WEBHOOK, address="https://example.com/hook")
-
-
-@pytest.fixture
-def gates(database):
-    return AdmissionStore(database)
+WEBHOOK = WebhookTarget(url="https://example.com/hook")
 
 
 @pytest.fixture
@@ -53,10 +51,6 @@ def owe(database, subscriptions):
     return owe
 
 
-async def admit(gates, *due_attempts, again=False):
-    return await gates.admit([(due, again) for due in due_attempts], timeout=SECOND, grace=SECOND)
-
-
 def ended(claimed, outcome=Outcome.SUCCEEDED, status=200):
     state = {Outcome.SUCCEEDED: DeliveryState.DELIVERED, Outcome.GONE: DeliveryState.DEAD}.get(
         outcome, DeliveryState.PARKED
@@ -69,83 +63,97 @@ def ended(claimed, outcome=Outcome.SUCCEEDED, status=200):
         started_at=datetime.now(UTC),
         duration=SECOND,
         address=WEBHOOK.address,
-        passed=claimed.passed,
+        admitted=claimed.admitted,
     )
 
 
-async def finish(gates, *claimed, **how):
-    return await gates.finish([ended(one, **how) for one in claimed], rescue_after=RESCUE_AFTER)
+async def finish(attempts, *claimed, **how):
+    return await attempt_support.finish(attempts, *(ended(one, **how) for one in claimed))
 
 
 async def standing(deliveries, due):
-    row = await deliveries.get((due.signal_id, due.subscription_id))
-    return row["state"], row["reason"], row["attempts"]
+    delivery = (await deliveries.get((due.signal_id, due.subscription_id))).delivery
+    return delivery.state, delivery.reason, delivery.attempt_count
 
 
-async def test_what_is_limited_is_left_to_the_gate(owe, deliveries, gates):
+async def test_an_attempt_of_a_limited_subscription_takes_a_concurrency_slot(owe, attempts):
     (due,) = await owe(1, max_in_flight=1)
-    assert await deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND) == [None]
-    (claimed,) = await admit(gates, due)
+    claimed = await attempts.claim(due)
     assert isinstance(claimed, Claimed)
-    assert claimed.passed.place
+    assert claimed.admitted.slot
 
 
-async def test_what_is_out_of_date_does_not_pass(owe, gates):
+async def test_an_attempt_that_nothing_limits_never_waits_for_the_locks_of_another_subscription(
+    owe, attempts, database
+):
+    (limited,), (free,) = await owe(1, max_in_flight=1), await owe(1)
+    async with database.transaction() as session:
+        await lock_admission(session, [limited.subscription_id])
+        waiting = asyncio.create_task(attempts.claim(limited))
+        claimed = await attempts.claim(free)
+        await attempts.finish(ended(claimed))
+        assert not waiting.done()
+    assert (await waiting).admitted.slot
+
+
+async def test_what_is_out_of_date_does_not_pass(owe, attempts):
     (due,) = await owe(1, max_in_flight=5)
-    assert [one is not None for one in await admit(gates, due, due)] == [True, False]
-    assert await admit(gates, due) == [None]
-    assert (await admit(gates, due, again=True))[0] is not None, "whoever began it is gone"
+    assert [one is not None for one in await claim(attempts, due, due)] == [True, False]
+    assert await claim(attempts, due) == [None]
+    assert await attempts.claim(due, redelivered=True) is not None, "whoever began it is gone"
 
 
-async def test_a_delivery_that_is_held_has_not_been_attempted(owe, deliveries, gates):
+async def test_a_delivery_that_is_held_has_not_been_attempted(owe, deliveries, attempts):
     first, second = await owe(2, max_in_flight=1)
-    _, refusal = await admit(gates, first, second)
-    assert refusal == Refusal(Reason.IN_FLIGHT)
+    _, refusal = await claim(attempts, first, second)
+    assert refusal == Deferred(Reason.IN_FLIGHT)
     assert await standing(deliveries, second) == ("parked", "in_flight", 0)
-    assert await admit(gates, second, again=True) == [None]
+    assert await attempts.claim(second, redelivered=True) is None
 
 
-async def test_the_end_of_an_attempt_makes_room_for_the_oldest_that_is_held(owe, deliveries, gates):
+async def test_the_end_of_an_attempt_makes_room_for_the_oldest_that_is_held(owe, deliveries, attempts):
     due_attempts = await owe(4, max_in_flight=1)
-    claimed, *_ = await admit(gates, *due_attempts)
-    (finished,) = await finish(gates, claimed)
+    claimed, *_ = await claim(attempts, *due_attempts)
+    (finished,) = await finish(attempts, claimed)
     assert finished.due_attempts == [due_attempts[1]]
-    assert await admit(gates, due_attempts[2], due_attempts[3]) == [None, None], "they are held still"
-    (second,) = await admit(gates, due_attempts[1])
+    assert await claim(attempts, due_attempts[2], due_attempts[3]) == [None, None], "they are held still"
+    (second,) = await claim(attempts, due_attempts[1])
     assert isinstance(second, Claimed)
 
 
-async def test_the_room_that_was_made_is_not_given_to_somebody_else(owe, deliveries, gates):
+async def test_the_room_that_was_made_is_not_given_to_somebody_else(owe, deliveries, attempts):
     first, second, third = await owe(3, max_in_flight=1)
-    (claimed, _) = await admit(gates, first, second)
-    await finish(gates, claimed)
-    assert await admit(gates, third) == [Refusal(Reason.IN_FLIGHT)]
+    (claimed, _) = await claim(attempts, first, second)
+    await finish(attempts, claimed)
+    assert await claim(attempts, third) == [Deferred(Reason.IN_FLIGHT)]
 
 
-async def test_the_place_of_a_deliverer_that_was_killed_comes_free_by_itself(owe, deliveries, gates, database, pausing):
+async def test_the_place_of_a_deliverer_that_was_killed_comes_free_by_itself(
+    owe, deliveries, attempts, database, pausing
+):
     lost, held = await owe(2, max_in_flight=1)
-    await admit(gates, lost, held)
+    await claim(attempts, lost, held)
     assert await pausing.sweep(rescue_after=RESCUE_AFTER) == []
     await database.execute("UPDATE places SET until = now() - interval '1 second'")
     assert await pausing.sweep(rescue_after=RESCUE_AFTER) == [held]
-    assert isinstance((await admit(gates, held))[0], Claimed)
+    assert isinstance((await claim(attempts, held))[0], Claimed)
 
 
 @pytest.mark.parametrize("limit", [None, 3, 1])
-async def test_what_is_held_goes_on_when_the_limit_is_raised_or_removed(owe, gates, pausing, subscriptions, limit):
+async def test_what_is_held_goes_on_when_the_limit_is_raised_or_removed(owe, attempts, pausing, subscriptions, limit):
     due_attempts = await owe(4, max_in_flight=1)
-    claimed, *_ = await admit(gates, *due_attempts)
+    claimed, *_ = await claim(attempts, *due_attempts)
     await subscriptions.change(
         due_attempts[0].subscription_id, lambda spec: replace(spec, max_in_flight=limit), secret=b"", by=ADMINISTRATOR
     )
     released = await pausing.sweep(rescue_after=RESCUE_AFTER)
     assert released == due_attempts[1:limit]
-    assert all(isinstance(one, Claimed) for one in await admit(gates, *released))
-    (finished,) = await finish(gates, claimed)
+    assert all(isinstance(one, Claimed) for one in await claim(attempts, *released))
+    (finished,) = await finish(attempts, claimed)
     assert list(finished.due_attempts) == ([] if limit is None else [due_attempts[limit]])
 
 
-async def test_nobody_is_held_for_ever_however_attempts_begin_and_end_at_the_same_time(owe, gates, database):
+async def test_nobody_is_held_for_ever_however_attempts_begin_and_end_at_the_same_time(owe, attempts, database):
     """Many deliverers admit and finish at once; what they are told they may make now, they make, and nothing else."""
     waiting = asyncio.Queue()
     for due in await owe(30, max_in_flight=3):
@@ -159,13 +167,13 @@ async def test_nobody_is_held_for_ever_however_attempts_begin_and_end_at_the_sam
                 due = await asyncio.wait_for(waiting.get(), 0.2)
             except TimeoutError:
                 continue
-            (claimed,) = await admit(gates, due)
+            (claimed,) = await claim(attempts, due)
             if isinstance(claimed, Claimed):
                 in_flight += 1
                 most = max(most, in_flight)
                 await asyncio.sleep(0.02)
                 in_flight -= 1
-                (finished,) = await finish(gates, claimed)
+                (finished,) = await finish(attempts, claimed)
                 delivered += 1
                 for promoted in finished.due_attempts:
                     waiting.put_nowait(promoted)
@@ -177,56 +185,58 @@ async def test_nobody_is_held_for_ever_however_attempts_begin_and_end_at_the_sam
     assert await database.fetchval("SELECT count(*) FROM places") == 0
 
 
-async def test_a_limit_of_attempts_a_second_gives_everybody_a_slot(owe, deliveries, gates):
+async def test_a_limit_of_attempts_a_second_gives_everybody_a_slot(owe, deliveries, attempts):
     due_attempts = await owe(5, max_per_second=10)
-    claimed, *refusals = await admit(gates, *due_attempts)
+    claimed, *refusals = await claim(attempts, *due_attempts)
     assert isinstance(claimed, Claimed)
     moments = [refusal.due_at for refusal in refusals]
     assert [later - earlier for earlier, later in itertools.pairwise(moments)] == [SECOND / 10] * 3
     assert await standing(deliveries, due_attempts[1]) == ("parked", "rate", 0)
 
 
-async def test_who_comes_back_in_its_slot_passes(owe, deliveries, gates, database):
+async def test_who_comes_back_in_its_slot_passes(owe, deliveries, attempts, database):
     first, second = await owe(2, max_per_second=0.01)
-    await admit(gates, first, second)
+    await claim(attempts, first, second)
     await database.execute("UPDATE deliveries SET due_at = now() WHERE state = 'parked'")
     await database.execute("UPDATE gates SET spent_at = now()")
     released = await deliveries.release(limit=10, rescue_after=RESCUE_AFTER)
     assert released == [second]
-    assert isinstance((await admit(gates, *released))[0], Claimed)
+    assert isinstance((await claim(attempts, *released))[0], Claimed)
 
 
 async def test_a_paused_subscription_s_deliveries_are_held_and_go_on_when_it_is_resumed(
-    owe, deliveries, gates, pausing
+    owe, deliveries, attempts, pausing
 ):
     due_attempts = await owe(3)
     key = due_attempts[0].subscription_id
     assert (await pausing.pause(key)).paused_at is not None
-    assert await admit(gates, *due_attempts) == [Refusal(Reason.PAUSED)] * 3
+    assert await claim(attempts, *due_attempts) == [Deferred(Reason.PAUSED)] * 3
     assert await pausing.sweep(rescue_after=RESCUE_AFTER) == []
     assert await deliveries.release(limit=10, rescue_after=RESCUE_AFTER) == []
     assert (await pausing.resume(key, per_second=10_000)).paused_at is None
     await pausing.sweep(rescue_after=RESCUE_AFTER)
     released = await deliveries.release(limit=10, rescue_after=RESCUE_AFTER)
     assert released == due_attempts
-    assert all(isinstance(one, Claimed) for one in await admit(gates, *released))
+    assert all(isinstance(one, Claimed) for one in await claim(attempts, *released))
 
 
-async def test_a_claim_that_races_with_a_resumption_is_held_by_nobody(owe, deliveries, gates, pausing):
+async def test_a_claim_that_races_with_a_resumption_is_held_by_nobody(owe, deliveries, attempts, pausing):
     """Whoever comes second sees what the first one did: the delivery goes at once, or it is told when to go on."""
     for due in await owe(10):
         await pausing.pause(due.subscription_id)
-        (answer,), _ = await asyncio.gather(admit(gates, due), pausing.resume(due.subscription_id, per_second=10_000))
+        (answer,), _ = await asyncio.gather(
+            claim(attempts, due), pausing.resume(due.subscription_id, per_second=10_000)
+        )
         await pausing.sweep(rescue_after=RESCUE_AFTER)
         if not isinstance(answer, Claimed):
             (released,) = await deliveries.release(limit=10, rescue_after=RESCUE_AFTER)
-            assert isinstance((await admit(gates, released))[0], Claimed)
+            assert isinstance((await claim(attempts, released))[0], Claimed)
 
 
-async def test_what_was_paused_goes_on_a_part_at_a_time(owe, gates, database, pausing):
+async def test_what_was_paused_goes_on_a_part_at_a_time(owe, attempts, database, pausing):
     due_attempts = await owe(50)
     await pausing.pause(due_attempts[0].subscription_id)
-    await admit(gates, *due_attempts)
+    await claim(attempts, *due_attempts)
     await pausing.resume(due_attempts[0].subscription_id, per_second=5)
     for _ in range(3):
         await pausing.sweep(rescue_after=RESCUE_AFTER)
@@ -237,10 +247,10 @@ async def test_what_was_paused_goes_on_a_part_at_a_time(owe, gates, database, pa
     )
 
 
-async def test_a_gate_with_nothing_left_to_hold_is_not_looked_at_again(owe, gates, database, pausing):
+async def test_a_gate_with_nothing_left_to_hold_is_not_looked_at_again(owe, attempts, database, pausing):
     (due,) = await owe(1)
     await pausing.pause(due.subscription_id)
-    await admit(gates, due)
+    await claim(attempts, due)
     await pausing.resume(due.subscription_id, per_second=100)
     assert await database.fetchval("SELECT count(*) FROM gates WHERE held") == 1
     await pausing.sweep(rescue_after=RESCUE_AFTER)
@@ -248,49 +258,49 @@ async def test_a_gate_with_nothing_left_to_hold_is_not_looked_at_again(owe, gate
 
 
 async def test_a_target_that_is_gone_disables_its_subscription_and_all_it_is_owed_is_dead(
-    owe, deliveries, gates, subscriptions, pausing
+    owe, deliveries, attempts, subscriptions, pausing
 ):
     gone, failed, late = await owe(3)
-    claimed = await deliveries.claim([(gone, False), (failed, False)], timeout=SECOND, grace=SECOND)
-    await deliveries.finish([ended(claimed[1], Outcome.REFUSED, 500)])
-    (finished,) = await finish(gates, claimed[0], outcome=Outcome.GONE, status=410)
+    claimed = await claim(attempts, gone, failed)
+    await attempts.finish(ended(claimed[1], Outcome.REFUSED, 500))
+    (finished,) = await finish(attempts, claimed[0], outcome=Outcome.GONE, status=410)
     assert finished.disabled
     await pausing.sweep(rescue_after=RESCUE_AFTER)
     because = "the subscription is disabled: the target answered 410"
     assert await standing(deliveries, failed) == ("dead", because, 1)
-    assert await admit(gates, late) == [Refusal(because)]
+    assert await attempts.claim(late) == Denied(because)
     assert await standing(deliveries, late) == ("dead", because, 0)
     assert (await subscriptions.get(gone.subscription_id)).disabled_because == "the target answered 410"
     assert (await pausing.resume(gone.subscription_id, per_second=None)).disabled_because is None
 
 
-async def test_of_two_attempts_that_find_the_target_gone_one_disables_the_subscription(owe, deliveries, gates):
+async def test_of_two_attempts_that_find_the_target_gone_one_disables_the_subscription(owe, deliveries, attempts):
     due_attempts = await owe(2)
-    claimed = await deliveries.claim([(due, False) for due in due_attempts], timeout=SECOND, grace=SECOND)
-    finished = await finish(gates, *claimed, outcome=Outcome.GONE, status=410)
+    claimed = await claim(attempts, *due_attempts)
+    finished = await finish(attempts, *claimed, outcome=Outcome.GONE, status=410)
     assert [one.disabled for one in finished] == [True, False]
 
 
-async def fail(deliveries, gates, due_attempts):
-    claimed = await deliveries.claim([(due, False) for due in due_attempts], timeout=SECOND, grace=SECOND)
-    return await finish(gates, *claimed, outcome=Outcome.TIMED_OUT, status=None)
+async def fail(attempts, due_attempts):
+    claimed = await claim(attempts, *due_attempts)
+    return await finish(attempts, *claimed, outcome=Outcome.TIMED_OUT, status=None)
 
 
-async def test_a_target_that_never_failed_has_no_circuit(owe, deliveries, gates, database):
+async def test_a_target_that_never_failed_has_no_circuit(owe, deliveries, attempts, database):
     due_attempts = await owe(3)
-    claimed = await deliveries.claim([(due, False) for due in due_attempts], timeout=SECOND, grace=SECOND)
-    await finish(gates, *claimed)
+    claimed = await claim(attempts, *due_attempts)
+    await finish(attempts, *claimed)
     assert await database.fetchval("SELECT count(*) FROM circuits") == 0
 
 
 async def test_a_target_that_fails_often_enough_is_tried_by_one_attempt_at_a_time(
-    owe, deliveries, gates, database, pausing
+    owe, deliveries, attempts, database, pausing
 ):
     *failing, first, second = await owe(22)
-    *_, last = await fail(deliveries, gates, failing)
+    *_, last = await fail(attempts, failing)
     assert last.circuit is Phase.OPEN
     await database.execute("UPDATE circuits SET retry_at = now() + interval '10 seconds'")
-    (refusal,) = await admit(gates, first)
+    (refusal,) = await claim(attempts, first)
     assert refusal.reason is Reason.CIRCUIT
     assert await standing(deliveries, first) == ("parked", "circuit", 0)
     assert (await pausing.backlog(first.subscription_id)).circuit is Phase.OPEN
@@ -299,33 +309,33 @@ async def test_a_target_that_fails_often_enough_is_tried_by_one_attempt_at_a_tim
     await database.execute("UPDATE deliveries SET due_at = now() WHERE reason = 'circuit'")
     assert (await pausing.backlog(first.subscription_id)).circuit is Phase.HALF_OPEN
     (released,) = await deliveries.release(limit=10, rescue_after=RESCUE_AFTER)
-    probe, refusal = await admit(gates, released, second)
-    assert probe.passed.probe
+    probe, refusal = await claim(attempts, released, second)
+    assert probe.admitted.probe
     assert refusal.reason is Reason.CIRCUIT
 
-    (finished,) = await finish(gates, probe)
+    (finished,) = await finish(attempts, probe)
     assert finished.circuit is Phase.CLOSED
     assert (await pausing.backlog(first.subscription_id)).circuit is Phase.CLOSED
 
 
-async def test_a_circuit_is_its_target_s_whoever_delivers_there(owe, deliveries, gates, pausing):
-    await fail(deliveries, gates, await owe(20))
+async def test_a_circuit_is_its_target_s_whoever_delivers_there(owe, deliveries, attempts, pausing):
+    await fail(attempts, await owe(20))
     (due,) = await owe(1)
-    assert await deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND) == [None]
+    assert (await attempts.claim(due)).reason is Reason.CIRCUIT
     assert (await pausing.backlog(due.subscription_id)).circuit is not Phase.CLOSED
 
 
-async def test_a_success_in_between_begins_the_count_anew(owe, deliveries, gates, database):
+async def test_a_success_in_between_begins_the_count_anew(owe, deliveries, attempts, database):
     *failing, well = await owe(20)
-    await fail(deliveries, gates, failing)
-    (claimed,) = await admit(gates, well)
-    assert claimed.passed.circuit
-    await finish(gates, claimed)
+    await fail(attempts, failing)
+    (claimed,) = await claim(attempts, well)
+    assert claimed.admitted.circuit
+    await finish(attempts, claimed)
     assert await database.fetchval("SELECT count(*) FROM circuits") == 0
 
 
-async def test_an_address_longer_than_an_index_takes_has_a_circuit_too(subscriptions, gates, pausing):
-    target = Target(kind=Kind.WEBHOOK, address="https://example.com/" + "€" * 2000)
+async def test_an_address_longer_than_an_index_takes_has_a_circuit_too(subscriptions, attempts, pausing):
+    target = WebhookTarget(url="https://example.com/" + "€" * 2000)
     subscription = await subscriptions.create(SubscriptionSpec(name="sig", targets=(target,)), secret=None)
     failed = Ended(
         due=DueAttempt(1, subscription.id, 1),
@@ -336,12 +346,12 @@ async def test_an_address_longer_than_an_index_takes_has_a_circuit_too(subscript
         duration=SECOND,
         address=target.address,
     )
-    await gates.finish([failed] * 20, rescue_after=RESCUE_AFTER)
+    await attempt_support.finish(attempts, *[failed] * 20)
     assert (await pausing.backlog(subscription.id)).circuit is not Phase.CLOSED
 
 
-async def test_circuits_that_nobody_asks_about_any_more_are_forgotten(owe, deliveries, gates, database, pausing):
-    await fail(deliveries, gates, await owe(1))
+async def test_circuits_that_nobody_asks_about_any_more_are_forgotten(owe, deliveries, attempts, database, pausing):
+    await fail(attempts, await owe(1))
     await pausing.forget()
     assert await database.fetchval("SELECT count(*) FROM circuits") == 1
     await database.execute("UPDATE circuits SET changed_at = now() - interval '25 hours'")
@@ -349,11 +359,11 @@ async def test_circuits_that_nobody_asks_about_any_more_are_forgotten(owe, deliv
     assert await database.fetchval("SELECT count(*) FROM circuits") == 0
 
 
-async def test_the_census_says_for_how_long_the_oldest_held_delivery_is_owed(owe, gates, database, pausing):
+async def test_the_census_says_for_how_long_the_oldest_held_delivery_is_owed(owe, attempts, database, pausing):
     assert await pausing.census() == (0, 0)
     due_attempts = await owe(2)
     await pausing.pause(due_attempts[0].subscription_id)
-    await admit(gates, *due_attempts)
+    await claim(attempts, *due_attempts)
     await database.execute("UPDATE deliveries SET created_at = now() - interval '1 hour'")
     circuits, seconds = await pausing.census()
     assert circuits == 0

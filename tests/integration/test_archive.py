@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -35,9 +36,10 @@ async def test_the_archive_has_a_line_for_each_dropped_signal_as_the_api_shows_i
     for signal_id in (plain.id, failed.id):
         document = json.loads(render_signal(await history.signals.get(signal_id)))
         document["deliveries"] = []
-        for row in await history.deliveries.page(signal_id=signal_id):
-            attempts = await history.deliveries.attempts((signal_id, row["subscription_id"]))
-            document["deliveries"].append(json.loads(render_delivery(row, attempts).to_json()))
+        for delivery in await history.deliveries.page(signal_id=signal_id):
+            attempts = await history.deliveries.attempts((signal_id, delivery.subscription_id))
+            shown = render_delivery(replace(delivery, attempts=tuple(attempts)))
+            document["deliveries"].append(json.loads(shown.to_json()))
         expected.append(document)
     await history.close()
     await history.database.execute("UPDATE blocks SET closed_at = closed_at - interval '31 days'")

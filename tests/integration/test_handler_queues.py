@@ -16,7 +16,8 @@ from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import HandlerTarget, QueueTarget
 from broker.topology import ATTEMPT, TOPOLOGY, app_topology, attempt_queue
 from broker.transport import Received, Settlement
 from deploy.cli.doctor import _examine_transport as examine
@@ -28,8 +29,8 @@ from workers.scheduler import Scheduler
 
 SOON = timedelta(seconds=10)
 APP = attempt_queue("billing")
-BOOK = SubscriptionSpec(name="sig", targets=(Target(kind=Kind.HANDLER, address="billing/book"),))
-ELSEWHERE = SubscriptionSpec(name="sig", targets=(Target(kind=Kind.QUEUE, address="elsewhere"),))
+BOOK = SubscriptionSpec(name="sig", targets=(HandlerTarget(app="billing", handler="book"),))
+ELSEWHERE = SubscriptionSpec(name="sig", targets=(QueueTarget(queue="elsewhere"),))
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])
@@ -56,8 +57,8 @@ def scheduler(transport, database, settings):
     return Scheduler(
         transport,
         deliveries=DeliveryStore(database),
-        holds=PausingStore(database),
-        lines=OrderingStore(database),
+        pausing=PausingStore(database),
+        ordering=OrderingStore(database),
         signals=SignalStore(database),
         settings=settings,
     )
@@ -90,9 +91,9 @@ async def test_what_waits_for_a_worker_that_is_down_is_not_published_again(trans
     await SubscriptionStore(database).register(BOOK)
     await record(300)
     await holds(transport, APP, 300)
-    assert await DeliveryStore(database).overdue(limit=1000) == {"billing": 300}
+    assert await DeliveryStore(database).count_overdue(limit=1000) == {"billing": 300}
     for _ in range(5):
-        assert await scheduler.repair() == 0
+        assert await scheduler.rescue() == 0
     assert await transport.depth(APP, timeout=SOON) == 300
 
 
@@ -112,7 +113,7 @@ async def test_what_was_lost_is_repaired_however_much_waits_for_somebody_else(tr
                 lost += await inbox.receive(10)
         await inbox.settle(lost, Settlement.ACK)
 
-    assert await scheduler.repair() == 5
+    assert await scheduler.rescue() == 5
     await holds(transport, ATTEMPT, 5)
     assert await transport.depth(APP, timeout=SOON) == 55
 
@@ -128,10 +129,10 @@ async def test_a_queue_that_is_not_there_holds_up_nobody_and_is_filled_once_it_i
     assert await record(3) == [Settlement.ACK] * 3
     await holds(transport, ATTEMPT, 3)
     assert left(APP) - before == 3
-    assert await scheduler.repair() == 0, "nothing can be published there"
+    assert await scheduler.rescue() == 0, "nothing can be published there"
 
     await transport.declare(app_topology("billing"))
-    assert await scheduler.repair() == 3
+    assert await scheduler.rescue() == 3
     await holds(transport, APP, 3)
     assert left(APP) - before == 3
 
@@ -148,7 +149,7 @@ async def test_an_app_s_queue_that_refuses_holds_up_nobody(transport, database, 
     assert await record(5) == [Settlement.ACK] * 5
     await holds(transport, ATTEMPT, 5)
     assert left(APP) - before >= 1
-    assert sum((await DeliveryStore(database).overdue(limit=100)).values()) == 10
+    assert sum((await DeliveryStore(database).count_overdue(limit=100)).values()) == 10
 
 
 async def test_the_doctor_tells_of_apps_that_nobody_runs(transport, database, record):

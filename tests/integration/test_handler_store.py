@@ -10,19 +10,20 @@ import pytest
 
 from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result
 from broker.signals import Signal, Throw
-from broker.store.deliveries.admission import AdmissionStore
-from broker.store.deliveries.deliveries import Ended
+from broker.store.deliveries.attempts import Ended
 from broker.store.deliveries.pausing import PausingStore
-from broker.store.postgres.statements import load
+from broker.store.postgres.statements import read_statements
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import HandlerTarget, QueueTarget
 from broker.topology import ATTEMPT
+from tests.support.attempts import claim
 
 RESCUE_AFTER = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
 QUEUE = "deliveries.attempt.handlers.billing"
-BOOK = SubscriptionSpec(name="sig", targets=(Target(kind=Kind.HANDLER, address="billing/book"),))
-ELSEWHERE = SubscriptionSpec(name="sig", targets=(Target(kind=Kind.QUEUE, address="billing/book"),))
+BOOK = SubscriptionSpec(name="sig", targets=(HandlerTarget(app="billing", handler="book"),))
+ELSEWHERE = SubscriptionSpec(name="sig", targets=(QueueTarget(queue="billing/book"),))
 
 
 @pytest.fixture
@@ -106,26 +107,23 @@ async def test_a_queue_of_the_same_address_is_no_handler(subscriptions, record):
     assert {due.subscription_id: due.queue for due in await record()} == {other.id: ATTEMPT, mine.id: QUEUE}
 
 
-async def test_every_attempt_that_is_due_waits_in_the_app_s_queue(subscriptions, deliveries, record):
+async def test_every_attempt_that_is_due_waits_in_the_app_s_queue(subscriptions, deliveries, attempts, record):
     subscription = await subscriptions.register(BOOK)
     (due,) = await record(rescue_after=timedelta(0))
     assert due == DueAttempt(due.signal_id, subscription.id, 1, QUEUE)
-    assert await deliveries.repair("billing", limit=10, rescue_after=RESCUE_AFTER) == [due]
-    await deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND)
-    await deliveries.finish([ended(due)])
+    assert await deliveries.rescue("billing", limit=10, rescue_after=RESCUE_AFTER) == [due]
+    await attempts.claim(due)
+    await attempts.finish(ended(due))
     assert await deliveries.release(limit=10, rescue_after=RESCUE_AFTER) == [replace(due, attempt=2)]
 
 
-async def test_an_attempt_that_was_held_goes_on_in_the_app_s_queue(subscriptions, database, record):
-    gates = AdmissionStore(database)
+async def test_an_attempt_that_was_held_goes_on_in_the_app_s_queue(subscriptions, attempts, record):
     await subscriptions.register(replace(BOOK, max_in_flight=1))
     first, second = await record(2)
-    claimed, refused = await gates.admit([(first, False), (second, False)], timeout=SECOND, grace=SECOND)
+    claimed, refused = await claim(attempts, first, second)
     assert (claimed.due, refused.reason) == (first, "in_flight")
-    (finished,) = await gates.finish(
-        [ended(first, state=DeliveryState.DELIVERED, pause=None, passed=claimed.passed)], rescue_after=RESCUE_AFTER
-    )
-    assert finished.due_attempts == [second]
+    effects = await attempts.finish(ended(first, state=DeliveryState.DELIVERED, pause=None, admitted=claimed.admitted))
+    assert effects.due_attempts == [second]
 
 
 async def test_what_should_have_been_attempted_is_counted_and_repaired_app_by_app(
@@ -133,17 +131,17 @@ async def test_what_should_have_been_attempted_is_counted_and_repaired_app_by_ap
 ):
     await subscriptions.create(ELSEWHERE, secret=None)
     await subscriptions.register(BOOK)
-    other = replace(BOOK, targets=(Target(kind=Kind.HANDLER, address="shipping/send"),))
+    other = replace(BOOK, targets=(HandlerTarget(app="shipping", handler="send"),))
     deleted = await subscriptions.register(other)
     lost = await record(3, rescue_after=timedelta(0))
     await record(2)
-    assert await deliveries.overdue(limit=10) == {"": 3, "billing": 3, "shipping": 3}
-    assert await deliveries.overdue(limit=2) == {"": 2, "billing": 2, "shipping": 2}
-    repaired = await deliveries.repair("billing", limit=10, rescue_after=RESCUE_AFTER)
+    assert await deliveries.count_overdue(limit=10) == {"": 3, "billing": 3, "shipping": 3}
+    assert await deliveries.count_overdue(limit=2) == {"": 2, "billing": 2, "shipping": 2}
+    repaired = await deliveries.rescue("billing", limit=10, rescue_after=RESCUE_AFTER)
     assert sorted(repaired, key=str) == sorted((due for due in lost if due.queue == QUEUE), key=str)
     await subscriptions.delete(deleted.id)
     await PausingStore(database).sweep(rescue_after=RESCUE_AFTER)
-    assert await deliveries.overdue(limit=10) == {"": 3}
+    assert await deliveries.count_overdue(limit=10) == {"": 3}
 
 
 async def test_counting_and_repairing_looks_only_at_what_is_overdue(database, subscriptions):
@@ -157,11 +155,12 @@ async def test_counting_and_repairing_looks_only_at_what_is_overdue(database, su
         " FROM generate_series(1, 20000) AS n"
     )
     await database.execute("VACUUM ANALYZE deliveries")
-    for name in ("overdue", "repair"):
-        statement = getattr(load("broker.store.deliveries", "deliveries"), name).rstrip().rstrip(";")
-        arguments = {"$1": "1000", "$2": "30", "$3": "'billing'"}
-        for parameter, value in arguments.items():
-            statement = statement.replace(parameter, value)
+    statements = read_statements("broker.store.deliveries", "deliveries.sql")
+    for name in ("count_overdue", "rescue"):
+        statement = statements[name].sql.rstrip(";")
+        arguments = {"app": "'billing'", "limit": "1000", "rescue_after": "30"}
+        for number, parameter in enumerate(statements[name].parameters, 1):
+            statement = statement.replace(f"${number}", arguments[parameter])
         plan = "\n".join(row[0] for row in await database.fetch(f"EXPLAIN {statement}"))
         assert "using deliveries_1_app_due_at_idx" in plan, "deliveries_pending, of the only block that has any"
         assert "Seq Scan on deliveries" not in plan

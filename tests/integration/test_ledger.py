@@ -12,16 +12,19 @@ from broker import metrics
 from broker.deliveries import DeliveryState, Outcome, Reason, Result
 from broker.settings import Settings
 from broker.signals import Signal, Throw
-from broker.store.deliveries.deliveries import DeliveryStore, Ended
+from broker.store.deliveries.attempts import Claimed, Ended
+from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import QueueTarget
 from broker.transport.embedded import EmbeddedTransport
+from tests.support.attempts import claim, finish
 from workers.scheduler import Scheduler
 
 SECOND = timedelta(seconds=1)
 RESCUE_AFTER = timedelta(seconds=30)
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 ENDS = [
     (DeliveryState.DELIVERED, Outcome.SUCCEEDED, None),
     (DeliveryState.PARKED, Outcome.REFUSED, timedelta(0)),
@@ -73,8 +76,9 @@ async def compare(database, subscription_id=None):
 class Bustle:
     """Recorders, deliverers, schedulers and operators at work, as chance will have it."""
 
-    def __init__(self, record, subscriptions, deliveries, pausing):
-        self.record, self.subscriptions, self.deliveries, self.holds = record, subscriptions, deliveries, pausing
+    def __init__(self, record, subscriptions, deliveries, attempts, pausing):
+        self.record, self.subscriptions, self.deliveries = record, subscriptions, deliveries
+        self.attempts, self.pausing = attempts, pausing
         self.chance = random.Random(7)
         self.due = []
 
@@ -84,24 +88,21 @@ class Bustle:
 
     async def attempt(self):
         for _ in range(40):
+            self.due += await self.deliveries.release(limit=1, rescue_after=RESCUE_AFTER)
             due_attempts = [self.due.pop() for _ in range(min(5, len(self.due)))]
-            begun = await self.deliveries.claim(
-                [(due, False) for due in due_attempts], timeout=SECOND, grace=RESCUE_AFTER
-            )
-            await self.deliveries.finish(
-                [ended(claimed.due, *self.chance.choice(ENDS)) for claimed in begun if claimed is not None]
-            )
+            begun = [one for one in await claim(self.attempts, *due_attempts) if isinstance(one, Claimed)]
+            await finish(self.attempts, *(ended(claimed.due, *self.chance.choice(ENDS)) for claimed in begun))
 
     async def sweep(self):
         for _ in range(40):
             self.due += await self.deliveries.release(limit=5, rescue_after=RESCUE_AFTER)
-            self.due += await self.holds.sweep(rescue_after=RESCUE_AFTER)
+            self.due += await self.pausing.sweep(rescue_after=RESCUE_AFTER)
             await self.deliveries.fold_ledger(limit=self.chance.choice([1, 20, 10_000]))
 
     async def operate(self, delete):
         for turn in range(30):
-            for row in await self.deliveries.page(state="dead", limit=3):
-                await self.deliveries.redrive((row["signal_id"], row["subscription_id"]))
+            for dead in await self.deliveries.page(state="dead", limit=3):
+                await self.deliveries.redrive((dead.signal_id, dead.subscription_id))
             if turn % 10 == 5:
                 await self.subscriptions.delete(delete.pop())
 
@@ -118,12 +119,14 @@ def ended(due, state, outcome, pause):
     )
 
 
-async def test_what_is_kept_is_what_a_full_count_comes_to_at_any_moment(record, subscriptions, deliveries, database):
+async def test_what_is_kept_is_what_a_full_count_comes_to_at_any_moment(
+    record, subscriptions, deliveries, attempts, database
+):
     made = [
         (await subscriptions.create(SubscriptionSpec(name=name, targets=(QUEUE,), once=once), secret=None)).id
         for name, once in [("a", False), ("#", False), ("b", True), ("a", False), ("*.b", True), ("b", False)]
     ]
-    bustle = Bustle(record, subscriptions, deliveries, PausingStore(database))
+    bustle = Bustle(record, subscriptions, deliveries, attempts, PausingStore(database))
 
     async def look():
         for turn in range(40):
@@ -144,13 +147,13 @@ async def test_what_is_kept_is_what_a_full_count_comes_to_at_any_moment(record, 
 
 
 async def test_a_statement_that_leaves_the_states_alone_leaves_nothing_to_fold(
-    record, subscriptions, deliveries, database
+    record, subscriptions, deliveries, attempts, database
 ):
     await subscriptions.create(SubscriptionSpec(name="a", targets=(QUEUE,)), secret=None)
     (due,) = await record("a")
     assert await deliveries.fold_ledger(limit=100) == 3, "a signal, a match, a pending delivery"
-    assert await deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND) != [None]
-    await deliveries.repair("", limit=10, rescue_after=RESCUE_AFTER)
+    assert await attempts.claim(due) is not None
+    await deliveries.rescue("", limit=10, rescue_after=RESCUE_AFTER)
     assert await deliveries.fold_ledger(limit=100) == 0
 
 
@@ -187,7 +190,7 @@ async def test_a_delivery_that_vanishes_is_unaccounted_for_and_the_metric_says_s
                 transport,
                 deliveries=deliveries,
                 pausing=PausingStore(database),
-                lines=OrderingStore(database),
+                ordering=OrderingStore(database),
                 signals=signals,
                 settings=settings,
             )

@@ -11,18 +11,20 @@ import pytest
 
 from broker.deliveries import DELETED, DeliveryState, Outcome, Result
 from broker.signals import Signal, Throw
-from broker.store.deliveries.admission import AdmissionStore
-from broker.store.deliveries.deliveries import Claimed, DeliveryStore, Ended
+from broker.store.deliveries.attempts import Claimed, Ended
+from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore, lock_keys
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import HeadOfLine, Kind, SubscriptionSpec, Target
+from broker.subscriptions import HeadOfLine, SubscriptionSpec
+from broker.targets import QueueTarget
+from tests.support.attempts import attempt_store
 from tests.support.eventually import eventually
 
 RESCUE_AFTER = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 
 
 def ended(claimed, state, pause=None):
@@ -34,8 +36,8 @@ def ended(claimed, state, pause=None):
         started_at=datetime.now(UTC),
         duration=SECOND,
         reason="retry" if state is DeliveryState.PARKED else None,
-        in_line=claimed.in_line,
-        passed=claimed.passed,
+        in_group=claimed.in_group,
+        admitted=claimed.admitted,
     )
 
 
@@ -47,8 +49,8 @@ class Desk:
         self.signals = SignalStore(database)
         self.subscriptions = SubscriptionStore(database)
         self.deliveries = DeliveryStore(database)
-        self.gates = AdmissionStore(database)
-        self.lines = OrderingStore(database)
+        self.attempts = attempt_store(database)
+        self.ordering = OrderingStore(database)
 
     async def subscribe(self, name="sig", *, ordered=True, **spec):
         created = await self.subscriptions.create(
@@ -71,40 +73,36 @@ class Desk:
         return signals
 
     async def answer(self, *signals):
-        await self.lines.expect([(signal.id, signal.throw.ordering_key) for signal in signals])
+        await self.ordering.note_pending_records([(signal.id, signal.throw.ordering_key) for signal in signals])
 
     async def record(self, *signals):
         recorded = await self.signals.record(signals, rescue_after=RESCUE_AFTER)
         return [due.signal_id for due in recorded.due_attempts]
 
     async def sweep(self):
-        return [due.signal_id for due in await self.lines.sweep(rescue_after=RESCUE_AFTER)]
+        return [due.signal_id for due in await self.ordering.sweep(rescue_after=RESCUE_AFTER)]
 
     async def release(self):
         return [due.signal_id for due in await self.deliveries.release(limit=100, rescue_after=RESCUE_AFTER)]
 
     async def attempt(self, signal, subscription_id, state=DeliveryState.DELIVERED, pause=None):
         """Make the next attempt at a pending delivery; return the signals that may be attempted now."""
-        row = await self.deliveries.get((signal.id, subscription_id))
-        due = next(iter(await self.pending(signal, row)))
-        (claimed,) = await self.deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND)
-        if claimed is None:
-            (claimed,) = await self.gates.admit([(due, False)], timeout=SECOND, grace=SECOND)
+        due = next(iter(await self.pending(signal, subscription_id)))
+        claimed = await self.attempts.claim(due)
         assert isinstance(claimed, Claimed), claimed
-        (finished,) = await self.gates.finish([ended(claimed, state, pause)], rescue_after=RESCUE_AFTER)
-        return [due.signal_id for due in finished.due_attempts]
+        effects = await self.attempts.finish(ended(claimed, state, pause))
+        return [due.signal_id for due in effects.due_attempts]
 
-    async def pending(self, signal, row):
-        assert row["state"] == "pending", dict(row)
+    async def pending(self, signal, subscription_id):
+        delivery = (await self.deliveries.get((signal.id, subscription_id))).delivery
+        assert delivery.state is DeliveryState.PENDING, delivery
         await self.database.execute("UPDATE deliveries SET due_at = now() WHERE signal_id = $1", signal.id)
-        due_attempts = await self.deliveries.repair("", limit=100, rescue_after=RESCUE_AFTER)
-        return [
-            due for due in due_attempts if (due.signal_id, due.subscription_id) == (signal.id, row["subscription_id"])
-        ]
+        due_attempts = await self.deliveries.rescue("", limit=100, rescue_after=RESCUE_AFTER)
+        return [due for due in due_attempts if (due.signal_id, due.subscription_id) == (signal.id, subscription_id)]
 
     async def states(self, subscription_id):
-        rows = await self.deliveries.page(subscription_id=subscription_id)
-        return [(row["state"], row["reason"]) for row in rows]
+        page = await self.deliveries.page(subscription_id=subscription_id)
+        return [(delivery.state, delivery.reason) for delivery in page]
 
 
 @pytest.fixture
@@ -210,7 +208,7 @@ async def test_an_answer_that_comes_after_the_recording_is_expected_by_nobody(de
     (second,) = await desk.throw("a")
     await desk.record(second)
     assert await desk.attempt(first, subscription) == [second.id]
-    assert await desk.lines.forget_expected() == 0
+    assert await desk.ordering.forget_pending_records() == 0
     assert await desk.database.fetchval("SELECT count(*) FROM expected_signals") == 0
 
 
@@ -226,10 +224,10 @@ async def test_a_signal_that_is_lost_is_expected_until_somebody_gives_up(desk):
     (second,) = await desk.throw("a")
     await desk.record(second)
     await desk.database.execute("UPDATE expected_signals SET created_at = now() - interval '1 hour'")
-    assert await desk.lines.expected_for() >= timedelta(hours=1)
-    assert await desk.lines.forget_expected() == 0
+    assert await desk.ordering.longest_pending_record() >= timedelta(hours=1)
+    assert await desk.ordering.forget_pending_records() == 0
     assert await desk.sweep() == []
-    assert await desk.lines.forget_expected(older_than=timedelta(minutes=50)) == 1
+    assert await desk.ordering.forget_pending_records(older_than=timedelta(minutes=50)) == 1
     assert await desk.sweep() == [second.id]
     assert await desk.states(subscription) == [PENDING]
 
@@ -362,7 +360,7 @@ class Bustle:
                 await self.attempt(await asyncio.wait_for(self.going.get(), 0.2))
 
     async def attempt(self, due):
-        (claimed,) = await self.desk.deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND)
+        claimed = await self.desk.attempts.claim(due)
         line = due.subscription_id, claimed.signal.throw.ordering_key
         assert line not in self.in_flight
         self.in_flight.add(line)
@@ -371,13 +369,13 @@ class Bustle:
         state = self.chance.choice([DeliveryState.DELIVERED, DeliveryState.DELIVERED, DeliveryState.PARKED])
         if state is DeliveryState.DELIVERED:
             self.delivered[due.subscription_id].append((line[1], due.signal_id))
-        (finished,) = await self.desk.gates.finish([ended(claimed, state, timedelta())], rescue_after=RESCUE_AFTER)
-        self.go(finished.due_attempts)
+        effects = await self.desk.attempts.finish(ended(claimed, state, timedelta()))
+        self.go(effects.due_attempts)
 
     async def schedule(self):
         while not self.over:
             self.go(await self.desk.deliveries.release(limit=100, rescue_after=RESCUE_AFTER))
-            self.go(await self.desk.lines.sweep(rescue_after=RESCUE_AFTER))
+            self.go(await self.desk.ordering.sweep(rescue_after=RESCUE_AFTER))
             await asyncio.sleep(0.01)
 
 

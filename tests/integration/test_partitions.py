@@ -10,16 +10,19 @@ import pytest
 
 from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result
 from broker.signals import Signal, Throw
-from broker.store.deliveries.deliveries import DeliveryStore, Ended
+from broker.store.deliveries.attempts import Ended
+from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database, DataError
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import QueueTarget
+from tests.support.attempts import attempt_store, claim, finish
 
 RESCUE_AFTER = timedelta(seconds=30)
 DAY = timedelta(days=1)
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 TABLES = ("signals", "matches", "deliveries", "attempts")
 
 PARTITIONS = """
@@ -211,7 +214,7 @@ async def test_an_id_that_cannot_be_is_refused_as_data(signals):
 async def test_attempts_are_begun_and_ended_in_whatever_order_they_are_asked_for(
     partitions, signals, subscribed, database
 ):
-    deliveries = DeliveryStore(database)
+    deliveries, attempts = DeliveryStore(database), attempt_store(database)
     ids = await number(signals, 2)
     for _ in range(2):
         await partitions.keep_ahead()
@@ -219,10 +222,11 @@ async def test_attempts_are_begun_and_ended_in_whatever_order_they_are_asked_for
         ids += await number(signals, 2)
     await record(signals, *ids)
     asked = [ids[3], ids[5], ids[0], ids[4], ids[2], ids[1]]
-    begun = await deliveries.claim([(DueAttempt(i, 1, 1), False) for i in asked], timeout=DAY, grace=DAY)
+    begun = await claim(attempts, *(DueAttempt(i, 1, 1) for i in asked))
     assert [claimed and claimed.signal.id for claimed in begun] == asked
-    await deliveries.finish(
-        [
+    await finish(
+        attempts,
+        *(
             Ended(
                 due=claimed.due,
                 result=Result(outcome=Outcome.SUCCEEDED),
@@ -232,7 +236,7 @@ async def test_attempts_are_begun_and_ended_in_whatever_order_they_are_asked_for
                 duration=DAY,
             )
             for claimed in begun
-        ]
+        ),
     )
     assert (await deliveries.ledger()).states[DeliveryState.DELIVERED] == 6
     assert [len(await deliveries.attempts((i, 1))) for i in ids] == [1] * 6

@@ -7,15 +7,17 @@ import pytest
 
 from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result
 from broker.signals import Scope, Signal, Throw
-from broker.store.deliveries.deliveries import Ended
+from broker.store.deliveries.attempts import Ended
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import IdempotencyKey, SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import QueueTarget
+from tests.support.attempts import claim
 
 RESCUE_AFTER = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 
 
 @pytest.fixture
@@ -48,17 +50,15 @@ def ended(due, state, outcome=Outcome.REFUSED, pause=None):
     )
 
 
-async def claim(deliveries, *due_attempts, again=False):
-    return await deliveries.claim([(due, again) for due in due_attempts], timeout=SECOND, grace=SECOND)
-
-
-async def test_recording_a_signal_twice_makes_one_signal_and_one_delivery(throw, record, subscriptions, deliveries):
+async def test_recording_a_signal_twice_makes_one_signal_and_one_delivery(
+    throw, record, subscriptions, deliveries, attempts
+):
     subscription = await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     batch = await throw(Throw(name="sig"))
     first = await record(batch)
     assert first == [DueAttempt(batch[0].id, subscription.id, 1)]
     assert await record(batch) == first, "what no attempt was begun at is due again"
-    await claim(deliveries, *first)
+    await claim(attempts, *first)
     assert await record(batch) == []
     ledger = await deliveries.ledger()
     assert (ledger.recorded, ledger.matched, ledger.states[DeliveryState.PENDING], ledger.unaccounted) == (1, 1, 1, 0)
@@ -117,70 +117,67 @@ async def test_the_ledger_can_fail(throw, record, subscriptions, deliveries, dat
     assert (await deliveries.ledger(subscription.id)).unaccounted == 1
 
 
-async def test_an_attempt_is_begun_once(throw, record, subscriptions, deliveries):
+async def test_an_attempt_is_begun_once(throw, record, subscriptions, attempts):
     await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     (due,) = await record(await throw(Throw(name="sig")))
-    claimed = await claim(deliveries, due, due)
+    claimed = await claim(attempts, due, due)
     assert [one is not None for one in claimed] == [True, False]
-    assert await claim(deliveries, due) == [None]
-    (again,) = await claim(deliveries, due, again=True)
+    assert await claim(attempts, due) == [None]
+    (again,) = await claim(attempts, due, redelivered=True)
     assert again.due == due, "a message handed out again begins its attempt again: whoever began it is gone"
 
 
-async def test_a_parked_delivery_is_released_when_it_is_due(throw, record, subscriptions, deliveries):
+async def test_a_parked_delivery_is_released_when_it_is_due(throw, record, subscriptions, deliveries, attempts):
     await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     now, later = await record(await throw(Throw(name="sig"), Throw(name="sig")))
-    await claim(deliveries, now, later)
-    await deliveries.finish(
-        [
-            ended(now, DeliveryState.PARKED, pause=timedelta(0)),
-            ended(later, DeliveryState.PARKED, pause=timedelta(hours=1)),
-        ]
-    )
+    await claim(attempts, now, later)
+    await attempts.finish(ended(now, DeliveryState.PARKED, pause=timedelta(0)))
+    await attempts.finish(ended(later, DeliveryState.PARKED, pause=timedelta(hours=1)))
     released = await deliveries.release(limit=10, rescue_after=RESCUE_AFTER)
     assert released == [DueAttempt(now.signal_id, now.subscription_id, 2)]
     assert await deliveries.release(limit=10, rescue_after=RESCUE_AFTER) == []
 
 
 async def test_an_attempt_is_looked_after_when_all_its_steps_must_have_ended(
-    throw, record, subscriptions, deliveries, database
+    throw, record, subscriptions, attempts, database
 ):
     await subscriptions.create(
         SubscriptionSpec(name="sig", targets=(QUEUE,) * 3, timeout=timedelta(seconds=100)), secret=None
     )
     (due,) = await record(await throw(Throw(name="sig")))
-    await claim(deliveries, due)
+    await claim(attempts, due)
     seconds = await database.fetchval("SELECT extract(epoch FROM due_at - now()) FROM deliveries")
     assert seconds > 290
 
 
-async def test_an_attempt_that_was_overtaken_changes_nothing(throw, record, subscriptions, deliveries):
+async def test_an_attempt_that_was_overtaken_changes_nothing(throw, record, subscriptions, deliveries, attempts):
     await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     (due,) = await record(await throw(Throw(name="sig")))
-    await claim(deliveries, due)
-    await deliveries.finish([ended(due, DeliveryState.DELIVERED, Outcome.SUCCEEDED)])
-    await deliveries.finish([ended(due, DeliveryState.DEAD)])
-    row = await deliveries.get((due.signal_id, due.subscription_id))
-    assert row["state"] == "delivered"
-    assert [a["outcome"] for a in await deliveries.attempts((due.signal_id, due.subscription_id))] == ["succeeded"]
+    await claim(attempts, due)
+    await attempts.finish(ended(due, DeliveryState.DELIVERED, Outcome.SUCCEEDED))
+    await attempts.finish(ended(due, DeliveryState.DEAD))
+    details = await deliveries.get((due.signal_id, due.subscription_id))
+    assert details.delivery.state is DeliveryState.DELIVERED
+    (attempt,) = await deliveries.attempts((due.signal_id, due.subscription_id))
+    assert attempt.result.outcome is Outcome.SUCCEEDED
 
 
 async def test_a_pending_delivery_is_repaired_only_when_it_is_overdue(throw, signals, subscriptions, deliveries):
     await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     (lost,) = (await signals.record(await throw(Throw(name="sig")), rescue_after=timedelta(0))).due_attempts
     await signals.record(await throw(Throw(name="sig")), rescue_after=RESCUE_AFTER)
-    assert await deliveries.overdue(limit=10) == {"": 1}
-    assert await deliveries.repair("", limit=10, rescue_after=RESCUE_AFTER) == [lost]
-    assert await deliveries.overdue(limit=10) == {}
+    assert await deliveries.count_overdue(limit=10) == {"": 1}
+    assert await deliveries.rescue("", limit=10, rescue_after=RESCUE_AFTER) == [lost]
+    assert await deliveries.count_overdue(limit=10) == {}
 
 
-async def test_only_a_dead_delivery_is_redriven(throw, record, subscriptions, deliveries):
+async def test_only_a_dead_delivery_is_redriven(throw, record, subscriptions, deliveries, attempts):
     await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     (due,) = await record(await throw(Throw(name="sig")))
     key = due.signal_id, due.subscription_id
     assert not await deliveries.redrive(key)
-    await claim(deliveries, due)
-    await deliveries.finish([ended(due, DeliveryState.DEAD)])
+    await claim(attempts, due)
+    await attempts.finish(ended(due, DeliveryState.DEAD))
     assert await deliveries.redrive(key)
     assert not await deliveries.redrive(key)
     assert await deliveries.release(limit=10, rescue_after=RESCUE_AFTER) == [DueAttempt(*key, 2)]

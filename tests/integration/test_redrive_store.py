@@ -13,13 +13,13 @@ from broker.deliveries import DeliveryState, DueAttempt, Outcome
 from broker.limits import Pace
 from broker.names import expression, matches
 from broker.signals import Throw
-from broker.store.deliveries.bulk import Sought
+from broker.store.deliveries.bulk import SignalFilter
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.redrives import RedriveStore
 from broker.subscriptions import SubscriptionSpec
 from tests.support.owing import QUEUE, RESCUE_AFTER, SECOND, accept, balanced, die, end, record, throw
 
-ALL = Sought()
+ALL = SignalFilter()
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def redrive(database):
 @pytest.fixture
 def parked(deliveries):
     async def parked():
-        return [row["signal_id"] for row in await deliveries.page(state="parked")]
+        return [delivery.signal_id for delivery in await deliveries.page(state="parked")]
 
     return parked
 
@@ -56,11 +56,11 @@ async def test_everything_that_is_dead_is_redriven_and_nothing_else(database, su
     await throw(database, "a")
 
     assert await redrive(dry_run=True) == 5
-    assert [row["state"] for row in await deliveries.page()] == ["dead"] * 5 + ["delivered", "pending"]
+    assert [delivery.state for delivery in await deliveries.page()] == ["dead"] * 5 + ["delivered", "pending"]
     assert await redrive() == 5
     assert await redrive() == 0
 
-    rows = (await deliveries.page())[:5]
+    rows = await database.fetch("SELECT * FROM deliveries ORDER BY signal_id LIMIT 5")
     assert [(row["signal_id"], row["state"], row["reason"], row["redriven"]) for row in rows] == [
         (signal_id, "parked", "retry", 1) for signal_id in dead
     ]
@@ -77,11 +77,21 @@ async def test_every_filter_counts_and_all_of_them_together(database, subscribe,
     (late,) = await die(database, "a.b", outcome=Outcome.TIMED_OUT)
     (other,) = await die(database, "a.c", outcome=Outcome.TIMED_OUT)
     counts = {
-        2: [Sought(name="a.b", since=between), Sought(name="a.b", until=between)],
-        3: [Sought(since=between)],
-        4: [Sought(name="a.b"), Sought(name="#.b"), Sought(name="*.b"), Sought(names=["c", "a.b"])],
-        5: [Sought(), Sought(name="a.*"), Sought(tenants=[]), Sought(names=["a.#", "x"])],
-        0: [Sought(name="a"), Sought(name="A.b"), Sought(names=[]), Sought(since=between, until=between)],
+        2: [SignalFilter(name="a.b", since=between), SignalFilter(name="a.b", until=between)],
+        3: [SignalFilter(since=between)],
+        4: [
+            SignalFilter(name="a.b"),
+            SignalFilter(name="#.b"),
+            SignalFilter(name="*.b"),
+            SignalFilter(names=["c", "a.b"]),
+        ],
+        5: [SignalFilter(), SignalFilter(name="a.*"), SignalFilter(tenants=[]), SignalFilter(names=["a.#", "x"])],
+        0: [
+            SignalFilter(name="a"),
+            SignalFilter(name="A.b"),
+            SignalFilter(names=[]),
+            SignalFilter(since=between, until=between),
+        ],
     }
     for count, all_sought in counts.items():
         for sought in all_sought:
@@ -92,11 +102,11 @@ async def test_every_filter_counts_and_all_of_them_together(database, subscribe,
     assert await redrive(subscription_id=second, dry_run=True) == 2
     assert await redrive(subscription_id=99, dry_run=True) == 0
 
-    together = Sought(name="*.b", since=between, names=["a.#"], tenants=["acme"])
+    together = SignalFilter(name="*.b", since=between, names=["a.#"], tenants=["acme"])
     assert await redrive(together, subscription_id=second, outcome=Outcome.TIMED_OUT) == 1
     assert await parked() == [late]
-    assert await redrive(Sought(until=between)) == 2
-    assert await redrive(Sought(name="#.c")) == 1
+    assert await redrive(SignalFilter(until=between)) == 2
+    assert await redrive(SignalFilter(name="#.c")) == 1
     assert await parked() == [early, early, late, other]
 
 
@@ -108,7 +118,7 @@ async def test_a_list_finds_by_the_same_filters(database, subscribe, deliveries)
     (pending,) = await throw(database, "a.b")
 
     async def found(**filters):
-        return [row["signal_id"] for row in await deliveries.page(**filters)]
+        return [delivery.signal_id for delivery in await deliveries.page(**filters)]
 
     assert await found(name="a.b") == [early, late, pending]
     assert await found(name="*.b", state="dead") == [early, late]
@@ -144,9 +154,9 @@ async def test_what_would_not_be_attempted_is_not_redriven(database, subscribe, 
     assert await redrive() == 2
     assert await parked() == [dead[0], dead[3]]
     hopeless = {
-        (row["signal_id"], row["hopeless"])
+        (details.delivery.signal_id, details.hopeless)
         for key in [(dead[0], kept), (dead[1], deleted), (dead[2], disabled), (dead[3], paused), (dead[4], kept)]
-        if (row := await DeliveryStore(database).get(key))
+        if (details := await DeliveryStore(database).get(key))
     }
     assert hopeless == {
         (dead[0], None),
@@ -164,16 +174,19 @@ async def test_what_is_owed_of_a_signal_for_later_waits_for_its_moment(database,
     await database.execute("UPDATE deliveries SET state = 'dead'")
     assert await deliveries.redrive((one, subscription))
     assert await redrive() == 1
-    assert [(row["signal_id"], row["due_at"]) for row in await deliveries.page()] == [(one, later), (other, later)]
+    assert [(delivery.signal_id, delivery.due_at) for delivery in await deliveries.page()] == [
+        (one, later),
+        (other, later),
+    ]
 
 
 async def test_only_what_the_caller_sees_is_redriven(database, subscribe, redrive, parked):
     for tenant in ("acme", "globex", None):
         await subscribe("a", tenant_id=tenant)
     (signal_id,) = await die(database, "a")
-    assert await redrive(Sought(tenants=["acme"])) == 2
+    assert await redrive(SignalFilter(tenants=["acme"])) == 2
     assert await parked() == [signal_id] * 2
-    assert await redrive(Sought(tenants=["initech"], names=["b"])) == 0
+    assert await redrive(SignalFilter(tenants=["initech"], names=["b"])) == 0
     assert await redrive() == 1
 
 
@@ -202,7 +215,7 @@ async def test_a_pace_spreads_them_over_all_chunks_and_calls(database, subscribe
     async for _ in store.redrive(ALL, Pace(10, pace.at), after=(dead[3], 1)):
         pass
 
-    moments = [row["due_at"] for row in await deliveries.page()]
+    moments = [delivery.due_at for delivery in await deliveries.page()]
     gaps = {later - earlier for earlier, later in pairwise(moments)}
     assert gaps == {timedelta(seconds=0.1)}
     assert timedelta(0) <= moments[0] - started < timedelta(seconds=5)

@@ -13,12 +13,12 @@ from broker.errors import StoreUnavailable
 from broker.filters import parse_filter
 from broker.limits import Pace
 from broker.signals import Scope, Throw
-from broker.store.deliveries.bulk import Sought
+from broker.store.deliveries.bulk import SignalFilter
 from broker.store.deliveries.replays import ReplayStore
 from broker.subscriptions import SubscriptionSpec
 from tests.support.owing import QUEUE, RESCUE_AFTER, accept, balanced, record, throw
 
-ALL = Sought()
+ALL = SignalFilter()
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def replay(database):
 @pytest.fixture
 def owed(deliveries):
     async def owed(subscription_id):
-        return [row["signal_id"] for row in await deliveries.page(subscription_id=subscription_id)]
+        return [delivery.signal_id for delivery in await deliveries.page(subscription_id=subscription_id)]
 
     return owed
 
@@ -57,15 +57,15 @@ async def test_a_new_subscription_gets_the_window_and_nothing_else_and_nothing_t
     late = await subscribe("a")
     wanted = [window[0], window[2], window[3]]
 
-    assert await replay(late, Sought(since=since, until=until), dry_run=True) == 3
+    assert await replay(late, SignalFilter(since=since, until=until), dry_run=True) == 3
     assert (await owed(late), await balanced(database)) == ([], True)
-    assert await replay(late, Sought(since=since, until=until)) == 3
+    assert await replay(late, SignalFilter(since=since, until=until)) == 3
     assert await owed(late) == wanted
-    assert await replay(late, Sought(since=since, until=until), dry_run=True) == 0
-    assert await replay(late, Sought(since=since, until=until)) == 0
+    assert await replay(late, SignalFilter(since=since, until=until), dry_run=True) == 0
+    assert await replay(late, SignalFilter(since=since, until=until)) == 0
     assert await owed(late) == wanted
-    rows = await deliveries.page()
-    assert {(row["state"], row["reason"], row["attempts"]) for row in rows} == {("parked", "replay", 0)}
+    page = await deliveries.page()
+    assert {(delivery.state, delivery.reason, delivery.attempt_count) for delivery in page} == {("parked", "replay", 0)}
     assert [due.signal_id for due in await deliveries.release(limit=9, rescue_after=RESCUE_AFTER)] == wanted
     assert await balanced(database)
 
@@ -156,11 +156,11 @@ async def test_a_caller_replays_only_what_it_may_read(database, subscribe, repla
     ]
     ids = await throw(database, *throws)
     untenanted, ours = await subscribe("#"), await subscribe("#", tenant_id="acme")
-    assert await replay(untenanted, Sought(names=["a"], tenants=["acme"])) == 2
+    assert await replay(untenanted, SignalFilter(names=["a"], tenants=["acme"])) == 2
     assert await owed(untenanted) == [ids[0], ids[4]]
-    assert await replay(ours, Sought(names=["a"], tenants=["acme"])) == 3
+    assert await replay(ours, SignalFilter(names=["a"], tenants=["acme"])) == 3
     assert await owed(ours) == [ids[0], ids[2], ids[4]]
-    assert await replay(untenanted, Sought(name="a")) == 1
+    assert await replay(untenanted, SignalFilter(name="a")) == 1
     assert await owed(untenanted) == [ids[0], ids[3], ids[4]]
 
 
@@ -225,9 +225,9 @@ async def test_a_pace_spreads_them_over_all_chunks_the_oldest_first(database, su
     late = await subscribe("a")
     async for _ in ReplayStore(database, limit=2).replay(late, ALL, Pace(20)):
         pass
-    rows = await deliveries.page()
-    assert [row["signal_id"] for row in sorted(rows, key=lambda row: row["due_at"])] == ids
-    moments = [row["due_at"] for row in rows]
+    page = await deliveries.page()
+    assert [delivery.signal_id for delivery in sorted(page, key=lambda delivery: delivery.due_at)] == ids
+    moments = [delivery.due_at for delivery in page]
     gaps = {later - earlier for earlier, later in pairwise(moments)}
     assert gaps == {timedelta(seconds=0.05)}
 
@@ -260,7 +260,7 @@ async def test_what_was_recorded_after_the_window_is_not_looked_at_but_all_that_
     until = datetime.now(UTC) - ago / 2
 
     async def replay():
-        chunks = ReplayStore(database, limit=2).replay(late, Sought(until=until), Pace(None))
+        chunks = ReplayStore(database, limit=2).replay(late, SignalFilter(until=until), Pace(None))
         done = [(chunk.count, chunk.looked) async for chunk in chunks]
         return sum(count for count, _ in done), sum(looked for _, looked in done)
 

@@ -27,6 +27,7 @@ from broker.topology import RECORD
 from broker.transport import Message
 from broker.transport.embedded import EmbeddedTransport
 from tests.integration.test_ledger import Bustle, compare
+from tests.support.attempts import finish
 from tests.support.eventually import eventually
 from tests.support.history import DAY, QUEUE, RESCUE_AFTER, SECOND, lines
 from tests.support.product import COMMAND, SECRET_KEY, Process, client_of
@@ -170,15 +171,14 @@ async def test_an_attempt_that_ends_after_its_signal_was_dropped_does_no_harm(hi
     await retention().maintain()
     fresh = await history.throw()
     due = DueAttempt(fresh.id, 1, 1)
-    await history.deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND)
-    await history.deliveries.finish(
-        [
-            history.ended(DueAttempt(overtaken.id, 1, 1), DeliveryState.DELIVERED),
-            history.ended(due, DeliveryState.DELIVERED),
-        ]
+    await history.attempts.claim(due)
+    await finish(
+        history.attempts,
+        history.ended(DueAttempt(overtaken.id, 1, 1), DeliveryState.DELIVERED),
+        history.ended(due, DeliveryState.DELIVERED),
     )
     assert await history.rows() == (1, 1, 1, 1)
-    assert (await history.deliveries.get((fresh.id, 1)))["state"] == "delivered"
+    assert (await history.deliveries.get((fresh.id, 1))).delivery.state is DeliveryState.DELIVERED
 
 
 async def test_totals_of_what_came_in_by_endpoints_are_of_what_is_kept(history, subscription, retention, database):
@@ -256,7 +256,7 @@ async def test_everybody_goes_on_while_blocks_are_closed_emptied_and_dropped(his
         recorded.extend(signal.id for signal in batch)
         return (await history.signals.record(batch, rescue_after=RESCUE_AFTER)).due_attempts
 
-    bustle = Bustle(record, subscriptions, history.deliveries, PausingStore(database))
+    bustle = Bustle(record, subscriptions, history.deliveries, history.attempts, PausingStore(database))
     worker = retention(archive_dir=tmp_path)
     working = True
 
@@ -315,16 +315,16 @@ async def test_doctor_sees_what_is_behind(history, subscription, retention, data
     assert await doctor(database_url, tmp_path) == ("ok", "no signal is kept too long")
     await history.pass_time(31 * DAY)
     level, detail = await doctor(database_url, tmp_path)
-    assert (level, detail[:49]) == ("warn", "1 partitions are older than the retention and not emp")
+    assert (level, detail[:53]) == ("warn", "1 partitions are older than the retention and not emp")
     await retention().maintain()
     await history.database.execute(
         "INSERT INTO retired_blocks (first_id, next_id, kept, retired_at) VALUES (1, 2, '{}', now() - interval '1 day')"
     )
     level, detail = await doctor(database_url, tmp_path)
-    assert (level, detail[:45]) == ("warn", "1 emptied partitions wait to be archived and drop")
+    assert (level, detail[:49]) == ("warn", "1 emptied partitions wait to be archived and drop")
     await history.database.execute("SELECT setval('signal_ids', 10000000)")
     level, detail = await doctor(database_url, tmp_path)
-    assert (level, detail[:20]) == ("warn", "no partition is ready fo")
+    assert (level, detail[:24]) == ("warn", "no partition is ready fo")
 
 
 SIZE = """

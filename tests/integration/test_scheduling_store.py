@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from broker.deliveries import DeliveryState, DueAttempt
 from broker.filters import parse_filter
-from broker.signals import DeliveryState as Standing
 from broker.signals import Scope, Signal, Throw
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.signals import SignalState as Standing
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import QueueTarget
 from tests.support.eventually import eventually
 
 RESCUE_AFTER = timedelta(seconds=30)
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -47,7 +48,7 @@ def later(**after):
 
 async def owed(deliveries, signal):
     """Return the state and the reason of everything that is owed of *signal*."""
-    return [(row["state"], row["reason"]) for row in await deliveries.page(signal_id=signal.id)]
+    return [(delivery.state, delivery.reason) for delivery in await deliveries.page(signal_id=signal.id)]
 
 
 def release(deliveries):
@@ -65,8 +66,8 @@ async def test_a_scheduled_signal_is_parked_until_its_moment(accept, record, sig
 
     assert await record([signal]) == []
     assert (await signals.get(signal.id)).state is Standing.SCHEDULED
-    (row,) = await deliveries.page()
-    assert (row["state"], row["reason"], row["due_at"]) == ("parked", "scheduled", moment)
+    (delivery,) = await deliveries.page()
+    assert (delivery.state, delivery.reason, delivery.due_at) == ("parked", "scheduled", moment)
     assert (await release(deliveries), await take(signals)) == ([], ([], []))
 
     assert await eventually(lambda: release(deliveries)) == [DueAttempt(signal.id, subscription.id, 1)]
@@ -220,7 +221,7 @@ def throws(draw):
         scope=scope,
         tenant_id=draw(st.sampled_from(["t1", "t2"])) if scope is Scope.TENANT else None,
         execution_id="e" if scope is Scope.EXECUTION else None,
-        reach=draw(st.sampled_from([None, (), ("t1",)])) if scope in {Scope.BROADCAST, Scope.EXECUTION} else None,
+        audience=draw(st.sampled_from([None, (), ("t1",)])) if scope in {Scope.BROADCAST, Scope.EXECUTION} else None,
     )
 
 

@@ -8,23 +8,26 @@ from datetime import UTC, datetime, timedelta
 
 from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result
 from broker.signals import Signal, Throw
-from broker.store.deliveries.deliveries import DeliveryStore, Ended
+from broker.store.deliveries.attempts import Ended
+from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.signals.signals import SignalStore
-from broker.subscriptions import Kind, Target
+from broker.targets import QueueTarget
+from tests.support.attempts import attempt_store
 
 RESCUE_AFTER = timedelta(seconds=30)
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 
 
 class History:
-    """Signals of all ages, and how they got old: the moments of partitions and deliveries are moved instead of waiting."""
+    """Signals of all ages. They age by moving the moments of partitions and deliveries, not by waiting."""
 
     def __init__(self, database):
         self.database = database
         self.signals = SignalStore(database)
         self.deliveries = DeliveryStore(database)
+        self.attempts = attempt_store(database)
         self.blocks = PartitionStore(database)
 
     async def throw(self, name="a", **more):
@@ -38,8 +41,8 @@ class History:
     async def attempt(self, signal, state, attempt=1):
         """Let the signal's delivery to subscription 1 come to that state."""
         due = DueAttempt(signal.id, 1, attempt)
-        assert await self.deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND) != [None]
-        await self.deliveries.finish([self.ended(due, state)])
+        assert await self.attempts.claim(due) is not None
+        await self.attempts.finish(self.ended(due, state))
 
     def ended(self, due, state):
         return Ended(

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result
 from broker.signals import Signal, Throw
-from broker.store.deliveries.deliveries import DeliveryStore, Ended
+from broker.store.deliveries.attempts import Ended
+from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.postgres.database import Database
 from broker.store.signals.signals import SignalStore
-from broker.subscriptions import Kind, Target
+from broker.targets import QueueTarget
+from tests.support.attempts import attempt_store
 
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 RESCUE_AFTER = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
 
@@ -36,20 +38,17 @@ async def throw(database: Database, *throws: Throw | str) -> list[int]:
 
 async def end(database: Database, due: DueAttempt, state: DeliveryState, outcome: Outcome = Outcome.REFUSED) -> None:
     """Make the attempt *due*, which leads to *state*."""
-    deliveries = DeliveryStore(database)
-    (claimed,) = await deliveries.claim([(due, False)], timeout=SECOND, grace=SECOND)
-    assert claimed is not None, due
-    await deliveries.finish(
-        [
-            Ended(
-                due=due,
-                result=Result(outcome=outcome),
-                state=state,
-                pause=SECOND if state is DeliveryState.PARKED else None,
-                started_at=datetime.now(UTC),
-                duration=SECOND,
-            )
-        ]
+    attempts = attempt_store(database)
+    assert await attempts.claim(due) is not None, due
+    await attempts.finish(
+        Ended(
+            due=due,
+            result=Result(outcome=outcome),
+            state=state,
+            pause=SECOND if state is DeliveryState.PARKED else None,
+            started_at=datetime.now(UTC),
+            duration=SECOND,
+        )
     )
 
 

@@ -36,7 +36,7 @@ def flying(lane):
 
         def fly(subscription_id, count):
             for _ in range(count):
-                stack.enter_context(lane.place(subscription_id))
+                stack.enter_context(lane.occupy(subscription_id))
 
         yield fly
 
@@ -85,10 +85,10 @@ def test_who_does_not_answer_has_no_place_before_its_attempts_time_out(lane, fly
 
 
 def test_places_are_given_back(lane):
-    with lane.place(2):
+    with lane.occupy(2):
         pass
     for _ in range(50):
-        with lane.place(2):
+        with lane.occupy(2):
             assert not lane.refuses(2)
     assert not lane.refuses(3)
 
@@ -96,7 +96,7 @@ def test_places_are_given_back(lane):
 def test_even_a_lane_of_one_place_takes_everybody_in_turn():
     lane = FastLane(1)
     assert not lane.refuses(1)
-    with lane.place(1):
+    with lane.occupy(1):
         assert lane.refuses(1)
     assert not lane.refuses(1)
 

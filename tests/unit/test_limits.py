@@ -20,36 +20,36 @@ def rate(per_second):
 
 def test_the_first_goes_at_once_and_the_others_get_slots_one_after_the_other():
     slots = rate(10)
-    asked = [slots.ask(NOW, paid=False) for _ in range(4)]
+    asked = [slots.reserve(NOW, reserved=False) for _ in range(4)]
     assert asked == [None, after(0.1), after(0.2), after(0.3)]
 
 
 def test_who_comes_back_in_its_slot_takes_no_other():
     slots = rate(10)
-    parked = [slots.ask(NOW, paid=False) for _ in range(100)][1:]
-    assert [slots.ask(moment, paid=True) for moment in parked] == [None] * 99
-    assert slots.ask(after(9.95), paid=False) == after(10)
+    parked = [slots.reserve(NOW, reserved=False) for _ in range(100)][1:]
+    assert [slots.reserve(moment, reserved=True) for moment in parked] == [None] * 99
+    assert slots.reserve(after(9.95), reserved=False) == after(10)
 
 
 def test_who_is_new_waits_behind_those_that_have_slots():
     slots = rate(1)
     for _ in range(5):
-        slots.ask(NOW, paid=False)
-    assert slots.ask(after(2), paid=False) == after(5)
+        slots.reserve(NOW, reserved=False)
+    assert slots.reserve(after(2), reserved=False) == after(5)
 
 
 def test_what_was_not_used_is_not_saved_up():
     slots = rate(10)
-    slots.ask(NOW, paid=False)
-    assert [slots.ask(after(60), paid=False) for _ in range(3)] == [None, after(60.1), after(60.2)]
+    slots.reserve(NOW, reserved=False)
+    assert [slots.reserve(after(60), reserved=False) for _ in range(3)] == [None, after(60.1), after(60.2)]
 
 
 def test_of_what_comes_back_much_too_late_only_half_a_second_s_worth_goes_at_once():
     """Nobody ran for a minute, and everything parked meanwhile comes back at the same moment."""
     slots = rate(100)
     for _ in range(6000):
-        slots.ask(NOW, paid=False)
-    asked = [slots.ask(after(60), paid=True) for _ in range(5999)]
+        slots.reserve(NOW, reserved=False)
+    asked = [slots.reserve(after(60), reserved=True) for _ in range(5999)]
     assert 50 <= asked.count(None) <= 52
     assert max(filter(None, asked)) == pytest.approx(after(60 + 59.5), abs=timedelta(seconds=0.1))
 
@@ -66,7 +66,7 @@ def test_no_window_sees_more_than_the_rate_however_deliveries_come_and_are_relea
     def release(until):
         due = [moment for moment in parked if moment <= after(until)]
         for _ in due:
-            assert slots.ask(after(until), paid=True) is None
+            assert slots.reserve(after(until), reserved=True) is None
             gone.append(until)
         parked[:] = [moment for moment in parked if moment > after(until)]
 
@@ -76,7 +76,7 @@ def test_no_window_sees_more_than_the_rate_however_deliveries_come_and_are_relea
         while ticks * tick <= now:
             release(ticks * tick)
             ticks += 1
-        moment = slots.ask(after(now), paid=False)
+        moment = slots.reserve(after(now), reserved=False)
         if moment is None:
             gone.append(now)
         else:
@@ -89,24 +89,24 @@ def test_no_window_sees_more_than_the_rate_however_deliveries_come_and_are_relea
 @pytest.mark.parametrize("per_second", [0.001, 100_000])
 def test_the_slowest_and_the_fastest_rate_have_slots(per_second):
     slots = rate(per_second)
-    slots.ask(NOW, paid=False)
-    assert slots.ask(NOW, paid=False) == after(1 / per_second)
+    slots.reserve(NOW, reserved=False)
+    assert slots.reserve(NOW, reserved=False) == after(1 / per_second)
 
 
 def test_a_place_is_kept_and_others_have_those_that_are_left():
     places = ConcurrencySlots(limit=2, taken=1, own={7})
-    assert places.has(7)
-    assert places.has(8)
+    assert places.available(7)
+    assert places.available(8)
     places.take(7)
     places.take(8)
-    assert not places.has(9)
-    assert places.has(8)
-    places.leave(8)
-    assert places.has(9)
+    assert not places.available(9)
+    assert places.available(8)
+    places.free(8)
+    assert places.available(9)
 
 
 def test_a_limit_that_was_lowered_has_no_place_left():
-    assert ConcurrencySlots(limit=2, taken=5, own=set()).free == 0
+    assert ConcurrencySlots(limit=2, taken=5, own=set()).left == 0
 
 
 def catch_up(per_second, seconds, *, tick=0.25):

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broker.deliveries import DueAttempt
-from broker.messages import Undecodable, due_message, read_due, read_signal, signal_message
+from broker.messages import Undecodable, decode_due_attempt, decode_signal, due_message, signal_message
 from broker.signals import Scope, Signal, Source, Throw
 from broker.transport import Received
 
@@ -39,7 +39,7 @@ def received(message):
 )
 def test_a_signal_survives_its_message(throw):
     signal = Signal(id=42, created_at=MOMENT, throw=throw)
-    assert read_signal(received(signal_message(signal))) == signal
+    assert decode_signal(received(signal_message(signal))) == signal
 
 
 def test_the_message_is_the_contract_that_taps_rely_on():
@@ -69,7 +69,7 @@ def test_when_a_signal_expires_is_told_as_cloudevents_do():
 
 
 def test_a_due_attempt_survives_its_message():
-    assert read_due(received(due_message(DueAttempt(42, 7, 3)))) == DueAttempt(42, 7, 3)
+    assert decode_due_attempt(received(due_message(DueAttempt(42, 7, 3)))) == DueAttempt(42, 7, 3)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_due_attempt_survives_its_message():
 )
 def test_what_is_not_a_due_attempt_is_undecodable(body):
     with pytest.raises(Undecodable):
-        read_due(received(replace(due_message(DueAttempt(1, 2, 3)), body=body)))
+        decode_due_attempt(received(replace(due_message(DueAttempt(1, 2, 3)), body=body)))
 
 
 @pytest.mark.parametrize("header", ["signal-id", "scope", "source", "ce-type", "ce-time"])
@@ -85,4 +85,4 @@ def test_a_signal_without_its_headers_is_undecodable(header):
     message = signal_message(Signal(id=1, created_at=MOMENT, throw=Throw(name="sig")))
     headers = {key: value for key, value in message.headers.items() if key != header}
     with pytest.raises(Undecodable):
-        read_signal(received(replace(message, headers=headers)))
+        decode_signal(received(replace(message, headers=headers)))

@@ -97,5 +97,5 @@ def test_a_signal_that_would_expire_before_it_is_delivered_is_refused(expires_at
 
 
 def test_an_ordering_key_holds_what_an_id_may_hold():
-    with pytest.raises(InvalidField, match="/orderingKey: holds the character U"):
+    with pytest.raises(InvalidField, match="/orderingKey: contains the character U"):
         Throw(name="sig", ordering_key="a\x00")

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.admission import UNHINDERED, Pass
+from broker.admission import UNCONDITIONAL, Admitted
 from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result, Step
-from broker.store.deliveries.deliveries import Ended
+from broker.store.deliveries.attempts import Ended
 
 DOWN = Result(outcome=Outcome.UNREACHABLE)
 OK = Result(outcome=Outcome.SUCCEEDED)
-PROBE = Pass(circuit=True, probe=True)
+PROBE = Admitted(circuit=True, probe=True)
 
 
 def ended(*results, first=1):
@@ -28,7 +28,7 @@ def ended(*results, first=1):
         started_at=datetime.now(UTC),
         duration=timedelta(0),
         address=steps[-1].address,
-        passed=PROBE,
+        admitted=PROBE,
         steps=steps,
     )
 
@@ -42,4 +42,4 @@ def test_the_next_attempt_goes_on_after_the_steps_that_succeeded(results, first,
 
 
 def test_each_step_tells_its_own_circuit_and_only_the_first_had_been_let_through_by_one():
-    assert ended(OK, DOWN).calls == [("https://1/", OK, PROBE), ("https://2/", DOWN, UNHINDERED)]
+    assert ended(OK, DOWN).calls == [("https://1/", OK, PROBE), ("https://2/", DOWN, UNCONDITIONAL)]

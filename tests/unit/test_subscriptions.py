@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 import pytest
 
 from broker.signals import Scope, Signal, Throw
-from broker.subscriptions import Kind, Subscription, SubscriptionSpec, Target
+from broker.subscriptions import Subscription, SubscriptionSpec
+from broker.targets import QueueTarget
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -14,7 +15,7 @@ def signal(number=10, **fields):
 
 
 def subscription(since=1, until=None, consumed_by=None, **spec):
-    target = Target(kind=Kind.QUEUE, address="q")
+    target = QueueTarget(queue="q")
     return Subscription(
         id=1,
         spec=SubscriptionSpec(**{"name": "sig", "targets": (target,), **spec}),

@@ -118,10 +118,10 @@ class AccessStore:
 
 
 class AccessCache:
-    """Remembers callers, users and endpoints until anything about access changes, in any process.
+    """Caches callers, users and endpoints until something about access changes in any process.
 
-    PostgreSQL tells of changes by NOTIFY, triggered by the tables themselves. Misses are remembered too, so that a
-    flood of wrong tokens does not become a flood of queries.
+    Triggers of the tables notify of changes. Misses are cached too, so that a flood of wrong tokens does not become a
+    flood of queries.
     """
 
     def __init__(self, database: Database, *, size: int = 10_000) -> None:
@@ -140,7 +140,7 @@ class AccessCache:
         self._known.clear()
 
     async def caller(self, token: str) -> Caller | None:
-        """Return whom *token* stands for, if anybody."""
+        """Return the caller that *token* belongs to; None if there is no such token."""
         key = digest(token)
         return await self._recall(key, lambda: self._store.caller(key))
 

@@ -1,4 +1,4 @@
-"""What is done to many, bit by bit: each chunk is a transaction of its own."""
+"""Bulk operations: they run in chunks, one transaction each."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from broker.names import expression
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkProgress:
-    """What came of one.
+    """What one chunk came to.
 
     Args:
-        count: To how many it was done.
-        looked: How many were looked at.
-        after: The id of the last one that was looked at; None: there are no more.
+        count: How many items were changed.
+        looked: How many items were looked at.
+        after: The id of the last item that was looked at; None: there are no more.
     """
 
     count: int
@@ -25,15 +25,15 @@ class BulkProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sought:
-    """Of which signals something is to be redriven or replayed; None is no filter.
+class SignalFilter:
+    """Which signals a bulk operation is about; None is no filter.
 
     Args:
-        name: Of this name, or those that the pattern names.
-        since: Accepted then or later.
-        until: Accepted before.
-        names: Patterns of the names that the caller is limited to.
-        tenants: The tenants that the caller sees.
+        name: Only signals of this name, or of names that match this pattern.
+        since: Only signals accepted at this moment or later.
+        until: Only signals accepted before this moment.
+        names: Only signals whose name matches one of these patterns: those that the caller is limited to.
+        tenants: Only signals of these tenants: those that the caller sees.
     """
 
     name: str | None = None
@@ -43,9 +43,12 @@ class Sought:
     tenants: Sequence[str] | None = None
 
     @property
-    def expressions(self) -> tuple[str | None, str | None]:
-        """Regular expressions that a name meets: what is asked for, and what the caller is limited to."""
-        return (
-            None if self.name is None else expression([self.name]),
-            None if self.names is None else expression(self.names),
-        )
+    def parameters(self) -> dict[str, object]:
+        """The filter as statements take it, with regular expressions for names."""
+        return {
+            "names": None if self.name is None else expression([self.name]),
+            "permitted_names": None if self.names is None else expression(self.names),
+            "since": self.since,
+            "until": self.until,
+            "tenants": self.tenants,
+        }

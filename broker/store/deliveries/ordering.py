@@ -1,11 +1,12 @@
-"""Lines in PostgreSQL: the deliveries of an ordered subscription with one ordering key, which go one after the other.
+"""Ordering groups in PostgreSQL: deliveries of an ordered subscription with one ordering key go one after the other.
 
-    thrown -> answered -------------------> recorded -----------------------------------------> promoted -> delivered
-              (`expect`: who is thrown      (`line_up`: it gets its turn, unless a signal        when the one before
-              later waits for it)           is expected that was thrown before it)               has ended
+    thrown -> answered -----------> recorded -----------------------> pending -> delivered
+              (its record           (it gets its sequence number,     when the one before
+              is pending)           unless the record of an earlier   it has ended
+                                    throw is pending)
 
-Turns are in the order of ids, and so in the order in which throws were answered, as far as that can be told: a throw
-that was not answered when a later one was recorded comes after it, and does so in every line.
+Sequence numbers are in the order of ids, and so in the order in which throws were answered, as far as that can be told:
+a throw that was not answered when a later one was recorded comes after it, and does so in every ordering group.
 """
 
 from __future__ import annotations
@@ -15,103 +16,130 @@ from datetime import timedelta
 
 from broker.deliveries import DueAttempt
 from broker.store.postgres.database import Database, Session
-from broker.store.postgres.statements import load
-from broker.store.rows import read_due
+from broker.store.postgres.statements import Statement, Statements
+from broker.store.rows import read_due_attempts
 
-_SQL = load("broker.store.deliveries", "ordering")
 _KEYS = 100
 """How many keys one sweep settles."""
 _GROUPS = 200
-"""How many lines one sweep looks at."""
+"""How many ordering groups one sweep looks at."""
 
 Group = tuple[int, str]
-"""A subscription's id and an ordering key."""
+"""An ordering group: a subscription's id and an ordering key."""
 
 _START: Group = (0, "")
 
 
+class _Sql(Statements, file="ordering.sql"):
+    note_pending_records: Statement
+    lock_keys: Statement
+    clear_pending_records: Statement
+    assign_sequence: Statement
+    advance_groups: Statement
+    groups_of: Statement
+    unsettled_keys: Statement
+    join_groups: Statement
+    next_groups: Statement
+    forget_pending_records: Statement
+    longest_pending_record: Statement
+
+
 class OrderingStore:
-    """Expects signals, and sees to it that no line stands still for nothing."""
+    """Keeps the pending records, and sees to it that no ordering group stands still for nothing."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._seen = _START
 
-    async def expect(self, batch: Sequence[tuple[int, str]]) -> list[None]:
-        """Note that the throws of these signals (ids, ordering keys) are about to be answered."""
-        await self._database.execute(_SQL.expect, [signal_id for signal_id, _ in batch], [key for _, key in batch])
+    async def note_pending_records(self, batch: Sequence[tuple[int, str]]) -> list[None]:
+        """Note that the throws of these signals (ids, ordering keys) are about to be answered.
+
+        Signals that are thrown later with the same ordering key wait until they are recorded.
+        """
+        await self._database.execute(
+            _Sql.note_pending_records,
+            signal_ids=[signal_id for signal_id, _ in batch],
+            ordering_keys=[key for _, key in batch],
+        )
         return [None] * len(batch)
 
     async def sweep(self, *, rescue_after: timedelta) -> list[DueAttempt]:
-        """Let go on what stands still though it may go; return the attempts that may be made now.
+        """Advance ordering groups that stand still although they need not; return the attempts that may be made now.
 
-        That is: signals for later whose moment has come get into their lines; so do those whose predecessors came in
-        another way than expected; and lines go on whose dead delivery was redriven, say. Each call looks at the next
-        few of the lines in which somebody waits.
+        Signals for later join their groups when their moment has come, and so do those whose predecessors were recorded
+        in another order than expected. Other groups go on after their dead delivery was redriven, say. Each call looks
+        at the next few groups that have waiting deliveries.
         """
-        keys = [row["ordering_key"] for row in await self._database.fetch(_SQL.keys_to_settle, _KEYS)]
-        lines = await self._idle()
-        if not keys and not lines:
+        rows = await self._database.fetch(_Sql.unsettled_keys, limit=_KEYS)
+        keys = [row["ordering_key"] for row in rows]
+        groups = await self._idle_groups()
+        if not keys and not groups:
             return []
         async with self._database.transaction() as session:
-            await lock_keys(session, {*keys, *(key for _, key in lines)})
-            await session.execute(_SQL.line_up, keys)
-            return await promote(session, {*lines, *await give_turns(session, keys)}, rescue_after=rescue_after)
+            await lock_keys(session, {*keys, *(key for _, key in groups)})
+            await session.execute(_Sql.join_groups, ordering_keys=keys)
+            settled = await assign_sequence(session, keys)
+            return await advance_groups(session, {*groups, *settled}, rescue_after=rescue_after)
 
-    async def _idle(self) -> list[Group]:
-        rows = await self._database.fetch(_SQL.idle_lines, *self._seen, _GROUPS)
+    async def _idle_groups(self) -> list[Group]:
+        rows = await self._database.fetch(
+            _Sql.next_groups, after_subscription_id=self._seen[0], after_key=self._seen[1], limit=_GROUPS
+        )
         self._seen = (rows[-1]["subscription_id"], rows[-1]["ordering_key"]) if len(rows) == _GROUPS else _START
         return [(row["subscription_id"], row["ordering_key"]) for row in rows if row["idle"]]
 
-    async def expected_for(self) -> timedelta:
-        """Return for how long the longest expected signal has been expected."""
-        seconds = await self._database.fetchval(_SQL.expected_for)
+    async def longest_pending_record(self) -> timedelta:
+        """Return for how long the oldest pending record has been pending."""
+        seconds = await self._database.fetchval(_Sql.longest_pending_record)
         return timedelta(seconds=float(seconds or 0))
 
-    async def forget_expected(self, *, older_than: timedelta | None = None) -> int:
-        """Forget expected signals that are recorded, and those *older_than* that; return how many were not recorded."""
-        return int(await self._database.fetchval(_SQL.forget_expected, older_than))
+    async def forget_pending_records(self, *, older_than: timedelta | None = None) -> int:
+        """Forget signals that are recorded, and those pending for more than *older_than*; return how many of these."""
+        return int(await self._database.fetchval(_Sql.forget_pending_records, age=older_than))
 
 
 async def lock_keys(session: Session, keys: Collection[str]) -> None:
     """Lock ordering keys until the transaction of *session* is over."""
     if keys:
-        await session.execute(_SQL.lock_keys, keys)
+        await session.execute(_Sql.lock_keys, ordering_keys=keys)
 
 
-async def cease_expecting(session: Session, signal_ids: Collection[int]) -> None:
+async def clear_pending_records(session: Session, signal_ids: Collection[int]) -> None:
     """Note that these signals are recorded."""
-    await session.execute(_SQL.cease_expecting, signal_ids)
+    await session.execute(_Sql.clear_pending_records, signal_ids=signal_ids)
 
 
-async def give_turns(session: Session, keys: Collection[str]) -> set[Group]:
-    """Give the deliveries of locked *keys* their turns, as far as they are certain; return their lines."""
-    rows = await session.fetch(_SQL.give_turns, keys) if keys else []
+async def assign_sequence(session: Session, keys: Collection[str]) -> set[Group]:
+    """Give deliveries of locked *keys* their sequence numbers, as far as these are certain; return their groups."""
+    rows = await session.fetch(_Sql.assign_sequence, ordering_keys=keys) if keys else []
     return {(row["subscription_id"], row["ordering_key"]) for row in rows}
 
 
-async def promote(session: Session, lines: Iterable[Group], *, rescue_after: timedelta) -> list[DueAttempt]:
-    """Let the next delivery of each of *lines* go whose turn it is; their keys are locked. Return the attempts."""
-    pairs = sorted(lines)
+async def advance_groups(session: Session, groups: Iterable[Group], *, rescue_after: timedelta) -> list[DueAttempt]:
+    """Make the next delivery of each of *groups*, whose keys are locked, pending if it may go; return the attempts."""
+    pairs = sorted(groups)
     if not pairs:
         return []
-    return read_due(
-        await session.fetch(
-            _SQL.promote,
-            [subscription_id for subscription_id, _ in pairs],
-            [key for _, key in pairs],
-            rescue_after.total_seconds(),
-        )
+    rows = await session.fetch(
+        _Sql.advance_groups,
+        subscription_ids=[subscription_id for subscription_id, _ in pairs],
+        ordering_keys=[key for _, key in pairs],
+        rescue_after=rescue_after.total_seconds(),
     )
+    return read_due_attempts(rows)
 
 
-async def move_on(
+async def advance_groups_of(
     session: Session, deliveries: Collection[tuple[int, int]], *, rescue_after: timedelta
 ) -> list[DueAttempt]:
-    """Let go on the lines of *deliveries* (signals, subscriptions) that have ended; return the attempts."""
+    """Advance the ordering groups of *deliveries* (signals, subscriptions) that have ended; return the attempts."""
     if not deliveries:
         return []
-    ids = [signal_id for signal_id, _ in deliveries], [subscription_id for _, subscription_id in deliveries]
-    lines = {(row["subscription_id"], row["ordering_key"]) for row in await session.fetch(_SQL.lines_of, *ids)}
-    await lock_keys(session, {key for _, key in lines})
-    return await promote(session, lines, rescue_after=rescue_after)
+    rows = await session.fetch(
+        _Sql.groups_of,
+        signal_ids=[signal_id for signal_id, _ in deliveries],
+        subscription_ids=[subscription_id for _, subscription_id in deliveries],
+    )
+    groups = {(row["subscription_id"], row["ordering_key"]) for row in rows}
+    await lock_keys(session, {key for _, key in groups})
+    return await advance_groups(session, groups, rescue_after=rescue_after)

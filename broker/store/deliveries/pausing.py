@@ -1,4 +1,4 @@
-"""What is held in PostgreSQL, and how it goes on: pauses, places that came free, what is given up."""
+"""Pausing in PostgreSQL: subscriptions are paused and resumed, and what waits meanwhile goes on or is ended."""
 
 from __future__ import annotations
 
@@ -10,27 +10,44 @@ from broker.admission import disabled_clause
 from broker.circuits import Circuit, Phase
 from broker.deliveries import DELETED, DeliveryState, DueAttempt
 from broker.limits import CatchUp
+from broker.store.deliveries.admission import admit_waiting, lock_admission
 from broker.store.deliveries.circuits import read_circuit
 from broker.store.postgres.database import Database, Row, Session
-from broker.store.postgres.statements import load
-from broker.store.rows import read_due, read_subscription
+from broker.store.postgres.statements import Statement, Statements
+from broker.store.rows import read_subscription
 from broker.subscriptions import Subscription
 
-_SQL = load("broker.store.deliveries", "pausing")
-_GATES = load("broker.store.deliveries", "admission")
-_SWEEP = 50
-"""How many gates one sweep looks at."""
+_SUBSCRIPTIONS = 50
+"""How many subscriptions one sweep looks at."""
 _LIMIT = 1000
-"""How many deliveries of a gate it lets go on."""
+"""How many deliveries of a subscription one sweep schedules or ends."""
+
+
+class _Sql(Statements, file="pausing.sql"):
+    pause: Statement
+    resume: Statement
+    find_waiting: Statement
+    lock_free: Statement
+    standings: Statement
+    end_waiting: Statement
+    backlog: Statement
+    schedule: Statement
+    save_catch_up: Statement
+    drop_expired_slots: Statement
+    settle: Statement
+    show_backlog: Statement
+    census: Statement
+    forget_circuits: Statement
+    forget_slots: Statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """What waits at a subscription's gate.
+    """What a subscription has not delivered yet.
 
     Args:
-        oldest: Since when the oldest parked delivery is owed.
-        circuit: What its target's circuit does with deliveries now.
+        oldest: Since when its oldest parked delivery has been owed.
+        circuit: The phase of its target's circuit.
     """
 
     oldest: datetime | None
@@ -38,78 +55,71 @@ class Backlog:
 
 
 class PausingStore:
-    """Pauses and resumes subscriptions, and lets go on what is held."""
+    """Pauses and resumes subscriptions, and lets waiting deliveries go on."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def pause(self, subscription_id: int) -> Subscription | None:
-        """Hold the deliveries of a subscription from now on; return it, or None if there is none."""
-        row = await self._database.fetchrow(_SQL.pause, subscription_id)
+        """Let the deliveries of a subscription wait from now on; return it, or None if there is none."""
+        row = await self._database.fetchrow(_Sql.pause, subscription_id=subscription_id)
         return None if row is None else read_subscription(row)
 
     async def resume(self, subscription_id: int, *, per_second: float | None) -> Subscription | None:
-        """Let a subscription that was paused or disabled get its deliveries again; return it, or None if there is none.
+        """Let a paused or disabled subscription get its deliveries again; return it, or None if there is none.
 
-        What was held meanwhile goes on at *per_second*, the oldest first; None begins slowly and becomes faster.
+        Its backlog goes on at *per_second*, the oldest first; None begins slowly and becomes faster.
         """
         async with self._database.transaction() as session:
-            await session.fetch(_GATES.lock, [subscription_id])
-            row = await session.fetchrow(_SQL.resume, subscription_id, per_second)
+            await lock_admission(session, [subscription_id])
+            row = await session.fetchrow(_Sql.resume, subscription_id=subscription_id, per_second=per_second)
         return None if row is None else read_subscription(row)
 
     async def sweep(self, *, rescue_after: timedelta) -> list[DueAttempt]:
-        """Let go on what is held and may, as far as nobody else sees to it; return the attempts that may be made now.
+        """Let waiting deliveries go on that may, unless another session decides on them; return the attempts to make.
 
-        That is: what was held during a pause, a part at a time; and places that came free by themselves. What a
-        disabled subscription still waits for is given up, and what a deleted one does, cancelled.
+        The backlog of a pause is scheduled a part at a time, and concurrency slots whose leases have ended are given to
+        other deliveries. Deliveries of a disabled subscription are given up, and those of a deleted one cancelled.
         """
-        ids = [row["subscription_id"] for row in await self._database.fetch(_SQL.holding, _SWEEP)]
+        rows = await self._database.fetch(_Sql.find_waiting, limit=_SUBSCRIPTIONS)
+        ids = [row["subscription_id"] for row in rows]
         if not ids:
             return []
         async with self._database.transaction() as session:
-            gates = {row["subscription_id"]: row for row in await session.fetch(_SQL.lock_idle, ids)}
-            standing = await session.fetch(_SQL.standing, list(gates))
-            ends = {row["id"]: end for row in standing if (end := _end(row)) is not None}
-            if ends:
-                await session.execute(
-                    _SQL.end_waiting,
-                    list(ends),
-                    [state.value for state, _ in ends.values()],
-                    [reason for _, reason in ends.values()],
-                    _LIMIT,
-                )
-            active = [row for row in standing if row["id"] not in ends and not row["paused"]]
-            await _catch_up(session, {row["id"]: (gates[row["id"]], row["now"]) for row in active})
-            await session.execute(_SQL.drop_places, list(gates))
-            rows = await session.fetch(
-                _GATES.promote, [row["id"] for row in active], _LIMIT, rescue_after.total_seconds()
-            )
-            await session.execute(_SQL.settle, [*ends, *(row["id"] for row in active)])
-        return read_due(rows)
+            locked = await session.fetch(_Sql.lock_free, subscription_ids=ids)
+            states = {row["subscription_id"]: row for row in locked}
+            standings = await session.fetch(_Sql.standings, subscription_ids=list(states))
+            ends = {row["id"]: end for row in standings if (end := _end(row)) is not None}
+            await _end_waiting(session, ends)
+            active = {row["id"]: row["now"] for row in standings if row["id"] not in ends and not row["paused"]}
+            await _catch_up(session, {key: (states[key], now) for key, now in active.items()})
+            await session.execute(_Sql.drop_expired_slots, subscription_ids=list(states))
+            due_attempts = await admit_waiting(session, active, rescue_after=rescue_after)
+            await session.execute(_Sql.settle, subscription_ids=[*ends, *active])
+        return due_attempts
 
     async def forget(self) -> None:
-        """Forget the circuits of targets that nobody delivers to any more, and places that nobody came back to."""
-        await self._database.execute(_SQL.forget_circuits)
-        await self._database.execute(_SQL.forget_places)
+        """Forget circuits that no attempt touches any more, and concurrency slots whose leases ended long ago."""
+        await self._database.execute(_Sql.forget_circuits)
+        await self._database.execute(_Sql.forget_slots)
 
     async def backlog(self, subscription_id: int) -> Backlog | None:
-        """Return what waits at the gate of a subscription, or None if it was forgotten."""
-        row = await self._database.fetchrow(_SQL.backlog, subscription_id)
+        """Return what a subscription has not delivered yet, or None if it was forgotten."""
+        row = await self._database.fetchrow(_Sql.show_backlog, subscription_id=subscription_id)
         if row is None:
             return None
         circuit = Circuit() if row["failures"] is None else read_circuit(row)
         return Backlog(oldest=row["oldest"], circuit=circuit.phase(row["now"]))
 
     async def census(self) -> tuple[int, float]:
-        """Return how many circuits are not closed, and for how many seconds the oldest held delivery is owed."""
-        row = await self._database.fetchrow(_SQL.census)
+        """Return how many circuits are not closed, and for how many seconds the oldest waiting delivery is owed."""
+        row = await self._database.fetchrow(_Sql.census)
         assert row is not None  # noqa: S101  (it returns one row)
-        return row["circuits"], float(row["held_seconds"] or 0)
+        return row["circuits"], float(row["waiting_seconds"] or 0)
 
 
 def _end(standing: Row) -> tuple[DeliveryState, str] | None:
-    """Return what becomes of what a subscription waits for that gets nothing any more, and why."""
+    """Return the final state, and the reason, for deliveries of a deleted or disabled subscription."""
     if standing["deleted"]:
         return DeliveryState.CANCELLED, DELETED
     if standing["disabled_because"]:
@@ -117,18 +127,35 @@ def _end(standing: Row) -> tuple[DeliveryState, str] | None:
     return None
 
 
-async def _catch_up(session: Session, gates: Mapping[int, tuple[Row, datetime]]) -> None:
-    """Tell those that are held since a pause when to go on, as far as that is soon."""
-    catching = {key: CatchUp(row["catch_up"], row["caught_up"], row["caught_up_at"]) for key, (row, _) in gates.items()}
-    most = {key: min(catch_up.due(gates[key][1]), _LIMIT) for key, catch_up in catching.items()}
-    rows = await session.fetch(_SQL.held, list(most), list(most.values()))
-    if rows:
-        moments = [catching[row["subscription_id"]].next(gates[row["subscription_id"]][1]) for row in rows]
-        keys = [row["signal_id"] for row in rows], [row["subscription_id"] for row in rows]
-        await session.execute(_SQL.go_on, *keys, moments)
+async def _end_waiting(session: Session, ends: Mapping[int, tuple[DeliveryState, str]]) -> None:
+    """Put waiting deliveries of subscriptions into their final states, a part at a time."""
+    if ends:
         await session.execute(
-            _SQL.save_catch_up,
-            list(catching),
-            [catch_up.done for catch_up in catching.values()],
-            [catch_up.at for catch_up in catching.values()],
+            _Sql.end_waiting,
+            subscription_ids=list(ends),
+            states=[state.value for state, _ in ends.values()],
+            reasons=[reason for _, reason in ends.values()],
+            limit=_LIMIT,
+        )
+
+
+async def _catch_up(session: Session, states: Mapping[int, tuple[Row, datetime]]) -> None:
+    """Schedule the next part of the backlog of subscriptions, whose rows of ``gates`` and clock are given."""
+    catching = {
+        key: CatchUp(row["catch_up"], row["caught_up"], row["caught_up_at"]) for key, (row, _) in states.items()
+    }
+    limits = {key: min(catch_up.due(states[key][1]), _LIMIT) for key, catch_up in catching.items()}
+    rows = await session.fetch(_Sql.backlog, subscription_ids=list(limits), limits=list(limits.values()))
+    if rows:
+        await session.execute(
+            _Sql.schedule,
+            signal_ids=[row["signal_id"] for row in rows],
+            subscription_ids=[row["subscription_id"] for row in rows],
+            due_at=[catching[row["subscription_id"]].next(states[row["subscription_id"]][1]) for row in rows],
+        )
+        await session.execute(
+            _Sql.save_catch_up,
+            subscription_ids=list(catching),
+            done=[catch_up.done for catch_up in catching.values()],
+            at=[catch_up.at for catch_up in catching.values()],
         )

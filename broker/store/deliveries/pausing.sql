@@ -1,74 +1,80 @@
--- For the order of locks see gates.sql.
+-- For the order of locks see admission.sql.
 
 -- name: pause
-UPDATE subscriptions SET paused_at = coalesce(paused_at, now()) WHERE id = $1 AND until IS NULL RETURNING *;
+UPDATE subscriptions SET paused_at = coalesce(paused_at, now()) WHERE id = :subscription_id AND until IS NULL RETURNING *;
 
 -- name: resume
--- Let the deliveries of subscription $1, whose gate is locked, go on: $2 a second, or by a ramp.
-WITH gate AS (
-    UPDATE gates SET catch_up = $2, caught_up = 0, caught_up_at = now(), held = true WHERE subscription_id = $1
+-- Resume a subscription whose admission is locked: its backlog catches up at :per_second, or (null) by a ramp.
+WITH admission AS (
+    UPDATE gates SET catch_up = :per_second, caught_up = 0, caught_up_at = now(), held = true
+    WHERE subscription_id = :subscription_id
 )
-UPDATE subscriptions SET paused_at = NULL, disabled_because = NULL WHERE id = $1 AND until IS NULL RETURNING *;
+UPDATE subscriptions SET paused_at = NULL, disabled_because = NULL
+WHERE id = :subscription_id AND until IS NULL
+RETURNING *;
 
--- name: holding
--- At most $1 subscriptions whose gates may hold what can go on (chance decides which, if there are more).
+-- name: find_waiting
+-- At most :limit subscriptions that may have waiting deliveries to go on (at random, if there are more).
 SELECT g.subscription_id FROM gates g JOIN subscriptions s ON s.id = g.subscription_id
 WHERE g.held AND (s.paused_at IS NULL OR s.disabled_because IS NOT NULL OR s.until IS NOT NULL)
-ORDER BY random() LIMIT $1;
+ORDER BY random() LIMIT :limit;
 
--- name: lock_idle
--- Lock those of the gates of subscriptions $1 that nobody else has locked.
-SELECT g.* FROM gates g WHERE g.subscription_id = ANY ($1::bigint[]) ORDER BY g.subscription_id FOR UPDATE SKIP LOCKED;
+-- name: lock_free
+-- Lock the admission of those of the subscriptions for which no other session has.
+SELECT g.* FROM gates g WHERE g.subscription_id = ANY (:subscription_ids::bigint[])
+ORDER BY g.subscription_id FOR UPDATE SKIP LOCKED;
 
--- name: standing
--- How subscriptions $1 stand.
+-- name: standings
+-- Whether subscriptions are paused, disabled or deleted.
 SELECT id, paused_at IS NOT NULL AS paused, disabled_because, until IS NOT NULL AS deleted, statement_timestamp() AS now
-FROM subscriptions WHERE id = ANY ($1::bigint[]);
+FROM subscriptions WHERE id = ANY (:subscription_ids::bigint[]);
 
 -- name: end_waiting
--- Put at most $4 of the parked deliveries of each of the subscriptions $1 into the states $2, for the reasons $3; of those to be
--- cancelled, as many of the pending ones, too: nobody may be there any more for whom their messages wait.
+-- Put at most :limit parked deliveries of each of the subscriptions into their final states. If they are cancelled, as many
+-- pending ones as well: no deliverer may be left that takes their messages.
 WITH chosen AS (
-    SELECT waiting.*, s.state, s.reason FROM unnest($1::bigint[], $2::text[], $3::text[]) AS s (id, state, reason)
+    SELECT waiting.*, s.state, s.reason
+    FROM unnest(:subscription_ids::bigint[], :states::text[], :reasons::text[]) AS s (id, state, reason)
     CROSS JOIN LATERAL (
         (SELECT d.signal_id, d.subscription_id, d.state AS was FROM deliveries d
-         WHERE d.subscription_id = s.id AND d.state = 'parked' ORDER BY d.signal_id LIMIT $4)
+         WHERE d.subscription_id = s.id AND d.state = 'parked' ORDER BY d.signal_id LIMIT :limit)
         UNION ALL
         (SELECT d.signal_id, d.subscription_id, d.state FROM deliveries d
-         WHERE s.state = 'cancelled' AND d.subscription_id = s.id AND d.state = 'pending' LIMIT $4)
+         WHERE s.state = 'cancelled' AND d.subscription_id = s.id AND d.state = 'pending' LIMIT :limit)
     ) AS waiting
 )
 UPDATE deliveries d SET state = c.state, due_at = NULL, reason = c.reason, finished_at = now()
 FROM chosen c WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = c.was;
 
--- name: held
--- The oldest $2 of the deliveries that were held while each of the subscriptions $1 was paused.
-SELECT held.* FROM unnest($1::bigint[], $2::int[]) AS s (id, most) CROSS JOIN LATERAL (
+-- name: backlog
+-- The oldest deliveries that were parked while each of the subscriptions was paused, as many as each of :limits says.
+SELECT waiting.* FROM unnest(:subscription_ids::bigint[], :limits::int[]) AS s (id, most) CROSS JOIN LATERAL (
     SELECT d.signal_id, d.subscription_id FROM deliveries d
     WHERE d.subscription_id = s.id AND d.state = 'parked' AND d.due_at IS NULL AND d.reason = 'paused'
     ORDER BY d.signal_id LIMIT s.most
-) AS held;
+) AS waiting;
 
--- name: go_on
--- Let held deliveries (signals $1, subscriptions $2) go on at $3.
+-- name: schedule
+-- Give waiting deliveries the moments at which they go on.
 UPDATE deliveries d SET due_at = c.due_at
-FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[]) AS c (signal_id, subscription_id, due_at)
+FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :due_at::timestamptz[]) AS c (signal_id, subscription_id, due_at)
 WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = 'parked' AND d.due_at IS NULL;
 
 -- name: save_catch_up
--- Keep how far locked gates caught up: subscriptions $1, how many went on $2, the last of them $3.
+-- Store how far subscriptions whose admission is locked have caught up: how many deliveries, and the last one's moment.
 UPDATE gates g SET caught_up = c.done, caught_up_at = c.at
-FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[]) AS c (subscription_id, done, at)
+FROM unnest(:subscription_ids::bigint[], :done::bigint[], :at::timestamptz[]) AS c (subscription_id, done, at)
 WHERE g.subscription_id = c.subscription_id;
 
--- name: drop_places
--- Drop the places of subscriptions $1 that came free by themselves.
-DELETE FROM places WHERE subscription_id = ANY ($1::bigint[]) AND until < now();
+-- name: drop_expired_slots
+-- Drop the concurrency slots of subscriptions whose leases have ended.
+DELETE FROM places WHERE subscription_id = ANY (:subscription_ids::bigint[]) AND until < now();
 
 -- name: settle
--- Note which of the locked gates of subscriptions $1 hold nothing any more (or nothing that is to be given up or cancelled).
+-- Note which of the subscriptions, whose admission is locked, have no waiting deliveries any more; nor, if they are disabled
+-- or deleted, any that are yet to be given up or cancelled.
 UPDATE gates g SET held = false FROM subscriptions s
-WHERE g.subscription_id = ANY ($1::bigint[]) AND s.id = g.subscription_id
+WHERE g.subscription_id = ANY (:subscription_ids::bigint[]) AND s.id = g.subscription_id
   AND NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'parked' AND d.due_at IS NULL
                   AND d.reason IN ('paused', 'in_flight'))
   AND (s.disabled_because IS NULL AND s.until IS NULL
@@ -76,26 +82,27 @@ WHERE g.subscription_id = ANY ($1::bigint[]) AND s.id = g.subscription_id
   AND (s.until IS NULL
        OR NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'pending'));
 
--- name: backlog
--- What waits at the gate of subscription $1, and how its target is.
-SELECT (SELECT created_at FROM deliveries WHERE subscription_id = $1 AND state = 'parked' ORDER BY signal_id LIMIT 1) AS oldest,
+-- name: show_backlog
+-- Since when a subscription's oldest parked delivery has been owed, and its target's circuit.
+SELECT (SELECT created_at FROM deliveries
+        WHERE subscription_id = :subscription_id AND state = 'parked' ORDER BY signal_id LIMIT 1) AS oldest,
        k.failures, k.openings, k.retry_at, k.probing_until, statement_timestamp() AS now
 FROM subscriptions s
 LEFT JOIN circuits k ON s.kind = 'webhook' AND k.key = circuit_key(s.address)
-WHERE s.id = $1;
+WHERE s.id = :subscription_id;
 
 -- name: census
--- How many circuits are open, and since when the longest held delivery has been owed.
+-- How many circuits are open, and for how many seconds the oldest waiting delivery has been owed.
 SELECT (SELECT count(*) FROM circuits WHERE retry_at IS NOT NULL) AS circuits,
        (SELECT extract(epoch FROM now() - min(oldest.created_at)) FROM gates g CROSS JOIN LATERAL (
            SELECT created_at FROM deliveries d WHERE d.subscription_id = g.subscription_id AND d.state = 'parked'
            ORDER BY signal_id LIMIT 1
-       ) AS oldest WHERE g.held) AS held_seconds;
+       ) AS oldest WHERE g.held) AS waiting_seconds;
 
 -- name: forget_circuits
--- Forget circuits that nobody asked about for a day.
+-- Forget circuits that no attempt has touched for a day.
 DELETE FROM circuits WHERE changed_at < now() - interval '1 day';
 
--- name: forget_places
--- Forget places that came free by themselves long ago.
+-- name: forget_slots
+-- Forget concurrency slots whose leases ended long ago.
 DELETE FROM places WHERE until < now() - interval '1 hour';

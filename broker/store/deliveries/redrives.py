@@ -1,24 +1,29 @@
-"""Redriving in bulk: dead deliveries, found by filters, are put back."""
+"""Redriving: dead deliveries, one or many that filters find, are put back."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 
 from broker.deliveries import Outcome, delivery_id
 from broker.limits import Pace
-from broker.store.deliveries.bulk import BulkProgress, Sought
+from broker.store.deliveries.bulk import BulkProgress, SignalFilter
 from broker.store.postgres.database import Database
-from broker.store.postgres.statements import load
+from broker.store.postgres.statements import Statement, Statements
 from broker.store.spans import find_span
 
-_SQL = load("broker.store.deliveries", "redrives")
 _LIMIT = 1000
 
 
-class RedriveStore:
-    """Redrives what is dead and would be attempted.
+class _Sql(Statements, file="redrives.sql"):
+    find_dead: Statement
+    redrive: Statement
 
-    That is not what is owed to a subscription that is deleted or disabled, or of a signal that has expired.
+
+class RedriveStore:
+    """Redrives dead deliveries that would be attempted.
+
+    Those are not, whose subscription is deleted or disabled, or whose signal has expired.
 
     Args:
         database: Where they are.
@@ -31,7 +36,7 @@ class RedriveStore:
 
     async def redrive(
         self,
-        sought: Sought,
+        wanted: SignalFilter,
         pace: Pace,
         *,
         subscription_id: int | None = None,
@@ -39,31 +44,39 @@ class RedriveStore:
         after: tuple[int, int] = (0, 0),
         dry_run: bool = False,
     ) -> AsyncIterator[BulkProgress]:
-        """Redrive those of *sought*, in the order of their ids and after *after*, chunk by chunk.
+        """Redrive deliveries of *wanted* signals, in the order of their ids and after *after*, chunk by chunk.
 
-        They go on at moments of *pace*. *outcome* is that of the last attempt. What two redrive at the same time is
-        redriven once, and counted once. *dry_run* counts them only.
+        They go on at moments of *pace*. *outcome* is that of the last attempt. A delivery that two callers redrive at
+        the same time is redriven once, and counted once. *dry_run* only counts them.
         """
-        first_id, last_id = await find_span(self._database, sought.since, sought.until)
+        first_id, last_id = await find_span(self._database, wanted.since, wanted.until)
         start: tuple[int, int] | None = max(after, (first_id, 0))
         while start is not None:
             rows = await self._database.fetch(
-                _SQL.look,
-                self._limit,
-                *start,
-                last_id,
-                subscription_id,
-                *sought.expressions,
-                sought.since,
-                sought.until,
-                outcome,
-                sought.tenants,
+                _Sql.find_dead,
+                limit=self._limit,
+                after_signal_id=start[0],
+                after_subscription_id=start[1],
+                last_id=last_id,
+                subscription_id=subscription_id,
+                outcome=outcome,
+                **wanted.parameters,
             )
             asked = [row for row in rows if row["asked"]]
             count = len(asked)
             if asked and not dry_run:
-                keys = [row["signal_id"] for row in asked], [row["subscription_id"] for row in asked]
-                moments = [pace.next(row["now"]) for row in asked]
-                count = len(await self._database.fetch(_SQL.redrive, *keys, moments))
+                keys = [(row["signal_id"], row["subscription_id"]) for row in asked]
+                count = await redrive(self._database, keys, [pace.next(row["now"]) for row in asked])
             start = (rows[-1]["signal_id"], rows[-1]["subscription_id"]) if len(rows) == self._limit else None
             yield BulkProgress(count=count, looked=len(rows), after=None if start is None else delivery_id(*start))
+
+
+async def redrive(database: Database, keys: Sequence[tuple[int, int]], due_at: Sequence[datetime | None]) -> int:
+    """Put back those of the deliveries that are dead, until *due_at* (None: due now); return how many were."""
+    rows = await database.fetch(
+        _Sql.redrive,
+        signal_ids=[signal_id for signal_id, _ in keys],
+        subscription_ids=[subscription_id for _, subscription_id in keys],
+        due_at=due_at,
+    )
+    return len(rows)

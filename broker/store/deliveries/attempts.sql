@@ -1,0 +1,85 @@
+-- deliveries and attempts are partitioned by signal_id (see partitions.sql). Two idioms keep look-ups by key fast, whatever
+-- the planner believes of a partition that has just begun: `signal_id >= ` the lowest one asked for leaves older partitions
+-- out of the plan, and `state IS NOT DISTINCT FROM` keeps it from walking through the index of all pending deliveries.
+
+-- name: begin
+-- Begin those of the attempts asked for, in ascending order of signals, that are still due. A message that was handed out
+-- before may begin its attempt again, because the deliverer that began it is gone. A delivery whose signal has expired is
+-- cancelled instead.
+-- `needs_admission` decides nothing. It only says whether `broker.admission` has anything to decide by (a limit, a pause, a
+-- target that failed); then nothing is begun unless the attempts are :admitted already.
+-- :timeout is that of subscriptions without one; after it and :rescue_after more the scheduler rescues the delivery.
+WITH asked AS (
+    SELECT a.*, g AS signal, g.expires_at IS NOT NULL AND g.expires_at <= now() AS expired
+    FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :redelivered::boolean[])
+        AS a (signal_id, subscription_id, number, redelivered)
+    JOIN signals g ON g.id = a.signal_id
+), expired AS (
+    UPDATE deliveries d SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = 'expired'
+    FROM asked a
+    WHERE a.expired AND d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id
+      AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
+      AND (d.attempts = a.number - 1 OR (a.redelivered AND d.attempts = a.number))
+    RETURNING d.signal_id, d.subscription_id
+), freed_slots AS (
+    DELETE FROM places p USING expired e WHERE p.subscription_id = e.subscription_id AND p.signal_id = e.signal_id
+), receiving AS (
+    SELECT s.id, s.timeout, s.steps,
+           s.max_in_flight IS NOT NULL OR s.max_per_second IS NOT NULL
+           OR s.paused_at IS NOT NULL OR s.disabled_because IS NOT NULL
+           OR EXISTS (SELECT FROM circuits WHERE key = circuit_key(s.address))
+           OR (s.steps IS NOT NULL AND EXISTS (SELECT FROM circuits)) AS needs_admission
+    FROM subscriptions s WHERE s.id = ANY (:subscription_ids::bigint[])
+), begun AS (
+    UPDATE deliveries d
+    SET attempts = a.number,
+        due_at = now() + make_interval(
+            secs => coalesce(s.timeout, :timeout) * coalesce(json_array_length(s.steps), 1) + :rescue_after
+        ),
+        reason = NULL
+    FROM asked a, receiving s
+    WHERE NOT a.expired AND d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id AND s.id = a.subscription_id
+      AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
+      AND (d.attempts = a.number - 1 OR (a.redelivered AND d.attempts = a.number))
+      AND (:admitted::boolean OR NOT s.needs_admission)
+    RETURNING d.signal_id, d.subscription_id, d.attempts AS number, d.redriven, d.steps_done, d.ordering_key,
+              d.created_at AS owed_at, a.signal
+)
+SELECT b.*, s AS subscription,
+       CASE WHEN s.previous_secret_until > now() THEN s.previous_secret END AS previous_secret,
+       (SELECT array_agg(k.private_key ORDER BY k.id DESC) FROM webhook_keys k
+        WHERE k.valid_until IS NULL OR k.valid_until > now()) AS signing_keys
+FROM begun b
+JOIN subscriptions s ON s.id = b.subscription_id;
+
+-- name: finish
+-- End attempts, in ascending order of signals: store the deliveries' new states, and one row an attempt. An attempt that
+-- was overtaken leaves the delivery alone, and is not even stored if its signal was dropped meanwhile.
+WITH ended AS (
+    SELECT * FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :states::text[],
+                         :pauses::double precision[], :started_at::timestamptz[], :durations::double precision[],
+                         :outcomes::text[], :statuses::int[], :errors::text[], :excerpts::text[], :reasons::text[],
+                         :steps_done::int[], :steps::json[])
+        AS e (signal_id, subscription_id, number, state, pause, started_at, duration, outcome, status, error, excerpt, reason,
+              steps_done, steps)
+), settled AS (
+    UPDATE deliveries d
+    SET state = e.state,
+        due_at = CASE WHEN e.state = 'parked' THEN now() + make_interval(secs => e.pause) END,
+        reason = e.reason,
+        steps_done = e.steps_done,
+        finished_at = CASE WHEN e.state = 'parked' THEN NULL ELSE now() END
+    FROM ended e
+    WHERE d.signal_id = e.signal_id AND d.subscription_id = e.subscription_id
+      AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.attempts = e.number AND d.state IS NOT DISTINCT FROM 'pending'
+)
+INSERT INTO attempts (signal_id, subscription_id, number, started_at, duration, outcome, status, error, excerpt, steps)
+SELECT signal_id, subscription_id, number, started_at, duration, outcome, status, error, excerpt, steps FROM ended
+WHERE EXISTS (SELECT FROM blocks WHERE ended.signal_id >= first_id AND ended.signal_id < next_id)
+ON CONFLICT DO NOTHING;
+
+-- name: cancel
+-- Cancel a delivery whose subscription was deleted after the signal was recorded.
+UPDATE deliveries
+SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = :reason
+WHERE signal_id = :signal_id AND subscription_id = :subscription_id AND state IN ('pending', 'parked');

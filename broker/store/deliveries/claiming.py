@@ -1,0 +1,88 @@
+"""Claiming: attempts are begun once they are admitted, and put right what they held when they have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from broker.admission import Deferred, Denied
+from broker.coalescing import Coalescer
+from broker.deliveries import DueAttempt
+from broker.store.deliveries.admission import NO_EFFECTS, Effects, admit, affects_others, settle
+from broker.store.deliveries.attempts import AttemptRequest, Claimed, Ended, begin, cancel, end
+from broker.store.postgres.database import Database
+
+Answer = Claimed | Deferred | Denied | None
+"""An attempt that was begun, or why it may not be made; None: it is out of date."""
+
+
+class AttemptStore:
+    """Claims and ends attempts; those that coincide share their round trips.
+
+    An attempt that has to be admitted (its subscription has a limit, say) takes locks of its subscription, and so does
+    its end. These have round trips of their own, so that no other attempt waits for the locks.
+
+    Args:
+        database: Where they are.
+        timeout: How long an attempt may take, of subscriptions that do not say so themselves.
+        rescue_after: When the scheduler rescues a delivery whose attempt did not end in its time, or never began.
+    """
+
+    def __init__(self, database: Database, *, timeout: timedelta, rescue_after: timedelta) -> None:
+        self._database = database
+        self._timeout = timeout
+        self._rescue_after = rescue_after
+        self._begins: Coalescer[AttemptRequest, Claimed | None] = Coalescer(self._begin)
+        self._admissions: Coalescer[AttemptRequest, Answer] = Coalescer(self._admit)
+        self._ends: Coalescer[Ended, Effects] = Coalescer(self._end)
+        self._settlements: Coalescer[Ended, Effects] = Coalescer(self._settle)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        for coalescer in (self._begins, self._admissions, self._ends, self._settlements):
+            await self._stack.enter_async_context(coalescer)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def claim(self, due: DueAttempt, *, redelivered: bool = False) -> Answer:
+        """Begin the attempt if it may go now; else its delivery is parked, or dead.
+
+        None stands for an attempt that is out of date, or whose signal has expired (its delivery is cancelled then). A
+        message that was *redelivered* may begin its attempt again, because the deliverer that began it is gone.
+        """
+        request = AttemptRequest(due, redelivered)
+        # An attempt that is not begun at once needs admission, or is out of date; admission finds out which.
+        return await self._begins.submit(request) or await self._admissions.submit(request)
+
+    async def finish(self, ended: Ended) -> Effects:
+        """End the attempt, and put right what it held: its concurrency slot, its circuit, its ordering group.
+
+        An attempt that was overtaken leaves its delivery alone.
+        """
+        return await (self._settlements if affects_others(ended) else self._ends).submit(ended)
+
+    async def cancel(self, due: DueAttempt) -> None:
+        """Cancel a delivery whose subscription was deleted."""
+        await cancel(self._database, due)
+
+    async def _begin(self, batch: Sequence[AttemptRequest]) -> list[Claimed | None]:
+        return await begin(
+            self._database, batch, timeout=self._timeout, rescue_after=self._rescue_after, admitted=False
+        )
+
+    async def _admit(self, batch: Sequence[AttemptRequest]) -> list[Answer]:
+        return await admit(self._database, batch, timeout=self._timeout, rescue_after=self._rescue_after)
+
+    async def _end(self, batch: Sequence[Ended]) -> list[Effects]:
+        await end(self._database, batch)
+        return [NO_EFFECTS] * len(batch)
+
+    async def _settle(self, batch: Sequence[Ended]) -> list[Effects]:
+        return await settle(self._database, batch, rescue_after=self._rescue_after)

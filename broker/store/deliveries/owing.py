@@ -1,0 +1,66 @@
+"""Owing: deliveries are inserted, by recordings and by replays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from broker.deliveries import DeliveryState, DueAttempt, Reason
+from broker.store.postgres.database import Session
+from broker.store.postgres.statements import Statement, Statements
+from broker.topology import attempt_queue
+
+
+class _Sql(Statements, file="owing.sql"):
+    consume: Statement
+    insert: Statement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDelivery:
+    """A signal that is owed to a subscription from now on.
+
+    Args:
+        signal_id: The signal.
+        subscription_id: The subscription.
+        state: The delivery's first state.
+        reason: Why it is parked or cancelled, if it is.
+        due_at: Until when it is parked, if it waits for a moment.
+        ordering_key: The key of its ordering group, if it is in one.
+        app: The app of the handler that it is owed to; empty if it is no handler.
+    """
+
+    signal_id: int
+    subscription_id: int
+    state: DeliveryState
+    reason: Reason | str | None = None
+    due_at: datetime | None = None
+    ordering_key: str | None = None
+    app: str = ""
+
+
+async def owe(session: Session, deliveries: Sequence[NewDelivery], *, rescue_after: timedelta) -> list[DueAttempt]:
+    """Insert *deliveries*; return the attempts at those that are pending."""
+    await session.execute(
+        _Sql.insert,
+        signal_ids=[delivery.signal_id for delivery in deliveries],
+        subscription_ids=[delivery.subscription_id for delivery in deliveries],
+        states=[delivery.state.value for delivery in deliveries],
+        reasons=[delivery.reason for delivery in deliveries],
+        due_at=[delivery.due_at for delivery in deliveries],
+        ordering_keys=[delivery.ordering_key for delivery in deliveries],
+        apps=[delivery.app for delivery in deliveries],
+        rescue_after=rescue_after.total_seconds(),
+    )
+    return [
+        DueAttempt(delivery.signal_id, delivery.subscription_id, 1, attempt_queue(delivery.app))
+        for delivery in deliveries
+        if delivery.state is DeliveryState.PENDING
+    ]
+
+
+async def consume(session: Session, first: Mapping[int, int]) -> set[int]:
+    """Let the *first* signal of each `once` subscription (by id) consume it; return those that it did consume."""
+    rows = await session.fetch(_Sql.consume, subscription_ids=list(first), signal_ids=list(first.values()))
+    return {row["id"] for row in rows}

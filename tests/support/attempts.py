@@ -1,0 +1,28 @@
+"""Attempts claimed and ended in the store alone, many together, as one deliverer does it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+from broker.deliveries import DueAttempt
+from broker.store.deliveries.admission import Effects
+from broker.store.deliveries.attempts import Ended
+from broker.store.deliveries.claiming import Answer, AttemptStore
+from broker.store.postgres.database import Database
+
+
+def attempt_store(database: Database) -> AttemptStore:
+    """Return where attempts at subscriptions without a timeout may take a second, and half a minute more."""
+    return AttemptStore(database, timeout=timedelta(seconds=1), rescue_after=timedelta(seconds=30))
+
+
+async def claim(attempts: AttemptStore, *due_attempts: DueAttempt, redelivered: bool = False) -> Sequence[Answer]:
+    """Claim attempts, all of them at once."""
+    return await asyncio.gather(*(attempts.claim(due, redelivered=redelivered) for due in due_attempts))
+
+
+async def finish(attempts: AttemptStore, *batch: Ended) -> Sequence[Effects]:
+    """End attempts, all of them at once."""
+    return await asyncio.gather(*(attempts.finish(ended) for ended in batch))
