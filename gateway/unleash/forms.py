@@ -97,7 +97,7 @@ def _decode(text: str, charset: str) -> str:
 
 
 def _segments(name: str) -> Iterator[str]:
-    """Yield ``a``, ``b`` and the empty text for ``a[b][]``; brackets nest; one that is not closed is part of the name."""
+    """Yield ``a``, ``b`` and the empty text for ``a[b][]``; brackets nest, and an unclosed one is part of the name."""
     start = name.find("[")
     if start < 0:
         start = len(name)
