@@ -29,7 +29,7 @@ async def test_an_ordered_subscription_says_so(client, name, given, shown):
 
 
 @pytest.mark.parametrize(
-    ("terms", "pointer"),
+    ("spec", "pointer"),
     [
         ({"headOfLine": "skip"}, "/headOfLine"),
         ({"ordered": True, "headOfLine": "wait"}, "/headOfLine"),

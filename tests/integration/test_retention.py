@@ -46,7 +46,7 @@ async def test_what_is_old_goes_and_what_somebody_waits_for_stays(history, subsc
     await history.attempt(dead, DeliveryState.DEAD)
     await history.attempt(long_dead, DeliveryState.DEAD)
     await history.attempt(delivered, DeliveryState.DELIVERED)
-    await history.deliveries.cancel(DueAttempt(cancelled.id, 1, 1))
+    await history.attempts.cancel(DueAttempt(cancelled.id, 1, 1))
     await history.close()
     fresh = await history.throw()
     worker = retention(retention_days=30, retention_dead_days=40)
@@ -74,7 +74,7 @@ async def test_what_is_old_goes_and_what_somebody_waits_for_stays(history, subsc
     assert [partition.first_id for partition in await history.blocks.all()] == [1, 100_001, 200_001, 300_001]
 
     await history.signals.end_schedule([later.id])
-    await history.deliveries.cancel(DueAttempt(later.id, 1, 1))
+    await history.attempts.cancel(DueAttempt(later.id, 1, 1))
     await history.pass_time(45 * DAY)
     await worker.maintain()
     assert later.id not in await history.ids(), "its moment is thirty days past"
@@ -122,7 +122,7 @@ async def test_blocks_in_which_little_is_owed_become_one(history, subscription, 
     assert [partition.first_id for partition in await history.blocks.all()] == [1, 500_001, 600_001]
     assert await history.database.fetchval("SELECT to_regclass('retired_signals_1')") is None
     for signal_id in owed:
-        await history.deliveries.cancel(DueAttempt(signal_id, 1, 1))
+        await history.attempts.cancel(DueAttempt(signal_id, 1, 1))
     await compare(history.database)
 
 
