@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage bench chaos lint format lock clean
+.PHONY: help run test coverage bench chaos mutants lint format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ bench: $(VENV)/.test ## run the benchmarks, next to their baselines
 
 chaos: $(VENV)/.test ## kill and restart all processes under load, repeatedly, and compare the books (ARGS="--minutes 10")
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+mutants: $(VENV)/.test ## sample small changes of the domain and list those that no unit test notices (ARGS="--seed 7")
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 lint: $(VENV)/.test ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .

@@ -73,6 +73,7 @@ class Coalescer(Generic[T, R]):
     async def _run_batch(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:
             results = await self._execute([item for item, _ in batch])
+            answers = list(zip(batch, results, strict=True))
         except Exception as error:  # noqa: BLE001  (raised to the callers)
             for _, future in batch:
                 if not future.done():
@@ -82,7 +83,7 @@ class Coalescer(Generic[T, R]):
             for _, future in batch:
                 future.cancel()
             raise
-        for (_, future), result in zip(batch, results, strict=True):
+        for (_, future), result in answers:
             if not future.done():
                 future.set_result(result)
 

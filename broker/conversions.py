@@ -137,8 +137,8 @@ def _typed(value: Any, kind: str, info: Mapping[str, Any]) -> Variable:
 
 
 def _check_transient(info: Mapping[str, Any]) -> None:
-    if not isinstance(info.get("transient", False), bool):
-        raise ValueError("The property 'transient' of valueInfo must be true or false")  # noqa: TRY004
+    if "transient" in info and not isinstance(info["transient"], bool):
+        raise ValueError("The property 'transient' of valueInfo must be true or false")
 
 
 def _reread(value: Any, decoder: json.JSONDecoder = _STRING) -> str:
@@ -148,7 +148,7 @@ def _reread(value: Any, decoder: json.JSONDecoder = _STRING) -> str:
 
 def _double_text(value: float) -> str:
     if not isfinite(value):
-        return "NaN" if isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        return "NaN" if isnan(value) else "Infinity" if value == inf else "-Infinity"
     if value == 0 or 1e-3 <= abs(value) < 1e7:
         return repr(value)
     mantissa, _, exponent = f"{Decimal(repr(value)).normalize():E}".partition("E")

@@ -152,7 +152,7 @@ def _parse_condition(path: str, given: object, pointer: str) -> Condition:
             )
     given = {member: value for member, value in given.items() if value is not None}
     for flag in _FLAGS:
-        if not isinstance(given.get(flag, False), bool):
+        if not isinstance(given.get(flag), bool | None):
             raise InvalidField(f"{pointer}/{flag}", "must be true or false")
     name = given.get("operator")
     operator = OPERATORS.get(name) if isinstance(name, str) else None

@@ -28,7 +28,7 @@ from tests.chaos.faults import (
 )
 from tests.chaos.stack import ROLES
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("role", ["gateway", "recorder", "deliverer", "scheduler"])

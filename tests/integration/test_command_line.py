@@ -18,6 +18,7 @@ from urllib.error import HTTPError
 import psutil
 import pytest
 
+from tests.support import commands
 from tests.support.eventually import eventually
 from tests.support.product import COMMAND
 from tests.support.receiver import Answer, receiver
@@ -40,15 +41,7 @@ class Place:
     def call(self, *arguments: str, given: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         environment = self.environment | {f"SIGNAL_BROKER_{name}": value for name, value in settings.items()}
-        return subprocess.run(
-            [*COMMAND, *arguments],
-            env=environment,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return commands.run(*arguments, environment=environment, given=given)
 
     def ask(self, *arguments: str, given: str = "") -> Any:
         """Run a command that must succeed without a word on standard error; return the JSON it printed."""

@@ -77,6 +77,12 @@ def test_a_target_that_failed_and_is_not_given_up_is_no_obstacle():
     assert admit(control(), Circuit(failures=3)) == Admitted(circuit=True, probe=False)
 
 
+def test_an_attempt_at_a_target_whose_circuit_is_closed_is_no_probe():
+    circuit = Circuit(failures=3)
+    admit(control(), circuit)
+    assert circuit.probing_until is None
+
+
 def test_a_delivery_that_is_refused_for_another_reason_does_not_try_the_target():
     circuit = Circuit(failures=20, openings=1, retry_at=NOW)
     assert admit(control(slots=ConcurrencySlots(limit=1, taken=1, own=set())), circuit).reason is Reason.IN_FLIGHT

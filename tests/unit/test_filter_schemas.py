@@ -4,6 +4,7 @@ import pytest
 
 from broker.errors import InvalidField
 from broker.filters import parse_filter
+from broker.jsontext import encode
 
 IN = {"operator": "IN", "values": ["x"]}
 
@@ -138,3 +139,15 @@ def test_a_filter_may_be_as_large_as_its_limits():
         "anyOf": [{"v": IN}] * 20,
     }
     assert parse_filter(conditions).document == conditions
+
+
+def sized(size):
+    """A filter that is *size* bytes long as JSON."""
+    document = {"v": {"operator": "IN", "values": ["x" * 1000] * 32 + [""]}}
+    document["v"]["values"][-1] = "x" * (size - len(encode(document)))
+    return document
+
+
+def test_a_filter_of_32_kib_is_taken_and_one_byte_more_is_not():
+    parse_filter(sized(32 * 1024))
+    assert refused(sized(32 * 1024 + 1)) == ("/filter", "is 32769 bytes long; a filter has at most 32768")

@@ -294,6 +294,36 @@ def test_a_long_list_takes_too_many_steps():
         render_body("{{#payload}}x{{/payload}}", TEXT, {"payload": [1] * 20_001})
 
 
+@pytest.mark.parametrize(
+    ("template", "elements"), [("{{#payload}}x{{/payload}}", 19_999), ("{{#payload}}{{.}}{{/payload}}", 4_999)]
+)
+def test_a_rendering_of_20_000_steps_is_made(template, elements):
+    """One step for the section, and for each element one for its piece, or four with a value that is looked up."""
+    assert render_body(template, TEXT, {"payload": [1] * elements})
+    with pytest.raises(Unrenderable, match="takes more than 20000 steps"):
+        render_body(template, TEXT, {"payload": [1] * (elements + 1)})
+
+
+@pytest.mark.parametrize(
+    ("render", "longest"),
+    [
+        (lambda value: render_header("{{payload.v}}", {"payload": {"v": value}}), 1024),
+        (lambda value: render_url("https://h/{{payload.v}}", {"payload": {"v": value}}), 2048 - len("https://h/")),
+    ],
+    ids=["header", "url"],
+)
+def test_what_is_made_may_be_as_long_as_what_is_given(render, longest):
+    assert render("x" * longest).endswith("x" * longest)
+    with pytest.raises(Unrenderable, match="more than"):
+        render("x" * (longest + 1))
+
+
+def test_an_index_has_seven_digits_at_most():
+    context = {"payload": {"l": ["first"]}}
+    assert render_body("{{payload.l.0000000}}", TEXT, context) == b"first"
+    assert render_body("{{payload.l.00000000}}", TEXT, context) == b""
+
+
 def test_a_huge_payload_is_not_sent_on():
     with pytest.raises(Unrenderable, match=f"has more than {BODY_LIMIT} bytes"):
         render_body("{{payload}}", JSON, {"payload": ["x" * BODY_LIMIT]})
@@ -301,3 +331,14 @@ def test_a_huge_payload_is_not_sent_on():
 
 def test_a_number_beyond_a_double_is_a_section_as_any_other():
     assert render_body("{{#payload}}x{{/payload}}", TEXT, {"payload": 10**400}) == b"x"
+
+
+def test_a_body_of_1_mib_is_sent_and_one_byte_more_is_not():
+    assert len(render_body("{{payload.v}}", TEXT, {"payload": {"v": "x" * 1_048_576}})) == 1_048_576
+    with pytest.raises(Unrenderable, match="more than 1048576 bytes"):
+        render_body("{{payload.v}}", TEXT, {"payload": {"v": "x" * 1_048_577}})
+
+
+@pytest.mark.parametrize("template", ["x" * 16384, "{{#id}}" * 10 + "x" + "{{/id}}" * 10])
+def test_a_template_as_long_or_as_deep_as_may_be_is_taken(template):
+    check_template(template, "/t")

@@ -29,7 +29,7 @@ WITH asked AS (
            OR s.paused_at IS NOT NULL OR s.disabled_because IS NOT NULL
            OR EXISTS (SELECT FROM circuits WHERE key = circuit_key(s.address))
            OR (s.steps IS NOT NULL AND EXISTS (SELECT FROM circuits)) AS needs_admission
-    FROM subscriptions s WHERE s.id = ANY (:subscription_ids::bigint[])
+    FROM subscriptions s
 ), begun AS (
     UPDATE deliveries d
     SET attempts = a.number,
