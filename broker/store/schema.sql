@@ -3,14 +3,15 @@
 
 CREATE SCHEMA transport;
 
--- One ascending sequence for signals and for the creation and deletion of subscriptions, so that before and
--- after can be told.
+-- One ascending sequence for signals and for the creation and deletion of subscriptions, so that their order is
+-- known.
 CREATE SEQUENCE signal_ids AS bigint;
 
 -- The order in which signals became visible; see the statement insert_signals.
 CREATE SEQUENCE signal_positions AS bigint;
 
--- A signal has the same turn in every line; turns of a key are taken under the lock of the key.
+-- The numbers in column turn. A signal has the same number in all ordering groups of its key; a session takes
+-- them under the lock of the key.
 CREATE SEQUENCE turns AS bigint;
 
 CREATE SEQUENCE transport.owners AS integer;
@@ -25,42 +26,42 @@ CREATE TABLE attempts (
     status integer,
     error text,
     excerpt text,
-    -- How each step ended that this attempt made.
+    -- How each step of the attempt ended.
     steps json,
     CONSTRAINT attempts_pkey PRIMARY KEY (signal_id, subscription_id, number)
 ) PARTITION BY RANGE (signal_id);
 
--- Who changed what of the administration; written in the transaction of the change.
+-- Changes of the administration, with their authors; written in the transaction of the change.
 CREATE TABLE audit_events (
     id bigint GENERATED ALWAYS AS IDENTITY,
     created_at timestamptz NOT NULL DEFAULT now(),
     type text NOT NULL,
-    -- The id of what was changed; `type` tells of which table.
+    -- The id of the changed row; the type says in which table.
     subject_id bigint NOT NULL,
     principal text NOT NULL,
     user_id bigint,
     token_id bigint,
-    -- The subject before the change, without secrets; null: it was created.
+    -- The subject before the change, without secrets; null if it was created.
     before json,
-    -- The subject after the change, without secrets; null: it was deleted.
+    -- The subject after the change, without secrets; null if it was deleted.
     after json,
     CONSTRAINT audit_events_pkey PRIMARY KEY (id)
 );
 CREATE INDEX audit_events_by_type ON audit_events (type, id);
 
--- Ranges of ids, and so of time: the partitions of signals, matches, deliveries and attempts, all cut alike and
+-- Partitions: ranges of ids, and so of time. Signals, matches, deliveries and attempts have a table for each,
 -- named by the first id.
 CREATE TABLE blocks (
     first_id bigint NOT NULL,
-    -- The first id of what comes after it.
+    -- The first id after the partition.
     next_id bigint NOT NULL,
-    -- The last id that was given in it; null until it is closed.
+    -- The last id that was given in the partition; null until it is closed.
     last_id bigint,
-    -- When the first id in it was given; null: none was.
+    -- When the first id in the partition was given; null if none was.
     opened_at timestamptz,
-    -- Since when no id in it is given any more.
+    -- Since when no more ids in the partition are given.
     closed_at timestamptz,
-    -- When it was last emptied but for what was still owed.
+    -- When the partition was last detached, except for signals that were still owed.
     emptied_at timestamptz,
     CONSTRAINT blocks_pkey PRIMARY KEY (first_id),
     CONSTRAINT blocks_check CHECK ((next_id > first_id))
@@ -70,13 +71,13 @@ CREATE TABLE blocks (
 CREATE TABLE circuits (
     key bytea NOT NULL,
     address text NOT NULL,
-    -- Failures since the last success.
+    -- The number of failures since the last success.
     failures integer NOT NULL DEFAULT 0,
-    -- How often it opened since the last success.
+    -- How often the circuit opened since the last success.
     openings integer NOT NULL DEFAULT 0,
-    -- When to try it again; null: it has not opened.
+    -- When the target may be tried again; null if the circuit is closed.
     retry_at timestamptz,
-    -- Until when the one attempt that tries it again may take.
+    -- Until when the single attempt that tries the target again may take.
     probing_until timestamptz,
     changed_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT circuits_pkey PRIMARY KEY (key)
@@ -86,24 +87,25 @@ CREATE TABLE deliveries (
     signal_id bigint NOT NULL,
     subscription_id bigint NOT NULL,
     state text NOT NULL,
-    -- Attempts begun; the fence against messages that are out of date.
+    -- The number of attempts begun; messages about earlier ones are out of date.
     attempts integer NOT NULL DEFAULT 0,
-    -- parked: when the next attempt is due, null while it is held (see reason); pending: when to ask whether its
-    -- message was lost.
+    -- parked: when the next attempt is due, null while the delivery waits for an event (see reason); pending: when
+    -- it is rescued.
     due_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz,
-    -- Why it is parked, dead or cancelled.
+    -- Why the delivery is parked, dead or cancelled.
     reason text,
-    -- Attempts made before it was last redriven: the schedule starts over after them.
+    -- The number of attempts before the last redrive: the schedule starts over after them.
     redriven integer NOT NULL DEFAULT 0,
-    -- How many steps succeeded already; the next attempt goes on after them.
+    -- The number of steps that have succeeded; the next attempt continues after them.
     steps_done integer NOT NULL DEFAULT 0,
-    -- Of an ordered subscription only: its deliveries with the same key are a line, of which one at a time goes.
+    -- For ordered subscriptions: the deliveries with one key are an ordering group, delivered one after the other.
     ordering_key text,
-    -- Its place in the line; null: a signal that may come before it is not recorded yet, or its moment has not come.
+    -- The sequence number in the ordering group; null while an earlier signal may still be recorded, or before the
+    -- signal's moment.
     turn bigint,
-    -- The app of the handler that is owed it, whose queue its attempts wait in; empty: no handler is.
+    -- The app of the handler, whose queue the attempts wait in; empty for other targets.
     app text NOT NULL DEFAULT ''::text,
     CONSTRAINT deliveries_pkey PRIMARY KEY (signal_id, subscription_id),
     CONSTRAINT deliveries_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'parked'::text, 'delivered'::text, 'dead'::text, 'cancelled'::text])))
@@ -123,8 +125,8 @@ CREATE TRIGGER count_deleted AFTER DELETE ON deliveries REFERENCING OLD TABLE AS
 CREATE TRIGGER count_inserted AFTER INSERT ON deliveries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_deliveries();
 CREATE TRIGGER count_updated AFTER UPDATE ON deliveries REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_deliveries();
 
--- How many signals of a name came in by signal endpoints on a day (UTC), and between which ids: their total,
--- without counting them.
+-- The number of signals of a name that came in by signal endpoints on a day (UTC), and the range of their ids:
+-- totals without counting.
 CREATE TABLE endpoint_days (
     name text NOT NULL,
     day date NOT NULL,
@@ -162,8 +164,8 @@ CREATE TABLE endpoints (
 );
 CREATE TRIGGER access_changed AFTER INSERT OR DELETE OR UPDATE ON endpoints FOR EACH STATEMENT EXECUTE FUNCTION tell_access_changed();
 
--- Signals with an ordering key whose throw was answered, and which are not recorded yet: those that were thrown
--- later wait for them.
+-- Pending records: signals with an ordering key whose throw was answered and that are not recorded yet. Later
+-- signals of the key wait for them.
 CREATE TABLE expected_signals (
     signal_id bigint NOT NULL,
     ordering_key text NOT NULL,
@@ -173,19 +175,18 @@ CREATE TABLE expected_signals (
 CREATE INDEX expected_signals_by_age ON expected_signals (created_at);
 CREATE INDEX expected_signals_by_key ON expected_signals (ordering_key, signal_id);
 
--- One row per subscription: whoever decides whether its deliveries may go, holds them or lets them go on, has
--- locked it.
+-- The admission of each subscription. A session that decides about its deliveries locks the row.
 CREATE TABLE gates (
     subscription_id bigint NOT NULL,
-    -- Whether there may be deliveries that wait for something else than a moment.
+    -- Whether deliveries may be waiting for an event.
     held boolean NOT NULL DEFAULT false,
-    -- max_per_second: the first moment that no delivery has been given yet.
+    -- max_per_second: the first moment that is not reserved.
     slot_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamptz,
-    -- max_per_second: until when the attempts that were let through use it up.
+    -- max_per_second: until when the admitted attempts use up the rate.
     spent_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamptz,
-    -- Deliveries a second after a pause; null: slowly at first, then faster and faster.
+    -- Deliveries per second after a pause; null begins slowly and speeds up.
     catch_up double precision,
-    -- How many deliveries went on since the last pause ended, the last of them at caught_up_at.
+    -- The number of deliveries released since the last pause ended, the last of them at caught_up_at.
     caught_up bigint NOT NULL DEFAULT 0,
     caught_up_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamptz,
     CONSTRAINT gates_pkey PRIMARY KEY (subscription_id)
@@ -202,8 +203,8 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
 
--- What statements changed in the counts, written with the changes. Appended to only, so that nobody waits for
--- anybody; the scheduler folds them into ledger_tallies.
+-- Changes of the counts, written by each statement. Rows are only appended, so writers never wait; the scheduler
+-- folds them into ledger_tallies.
 CREATE TABLE ledger_deltas (
     subscription_id bigint NOT NULL,
     -- recorded: signals (of subscription 0); matched: deliveries owed; or a state: deliveries in it.
@@ -211,7 +212,7 @@ CREATE TABLE ledger_deltas (
     n bigint NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=10000, autovacuum_vacuum_cost_delay=0);
 
--- The counts without ledger_deltas. Subscription 0 stands for all of them.
+-- The counts without ledger_deltas. Subscription 0 stands for all subscriptions.
 CREATE TABLE ledger_tallies (
     subscription_id bigint NOT NULL,
     counted text NOT NULL,
@@ -219,8 +220,8 @@ CREATE TABLE ledger_tallies (
     CONSTRAINT ledger_tallies_pkey PRIMARY KEY (subscription_id, counted)
 ) WITH (fillfactor=50);
 
--- What was owed when a signal was recorded, for every one of them, and when it was replayed. Written beside the
--- deliveries and not from them, so that the ledger can fail.
+-- The subscriptions that a signal is owed to, written when it was recorded or replayed. Independent of
+-- deliveries, so that the ledger can fail.
 CREATE TABLE matches (
     signal_id bigint NOT NULL,
     subscription_ids bigint[] NOT NULL,
@@ -230,7 +231,8 @@ CREATE TRIGGER count_deleted AFTER DELETE ON matches REFERENCING OLD TABLE AS ol
 CREATE TRIGGER count_inserted AFTER INSERT ON matches REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_matches();
 CREATE TRIGGER count_updated AFTER UPDATE ON matches REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_matches();
 
--- max_in_flight: who is in flight, or about to be; a place whose holder was killed comes free by itself.
+-- max_in_flight: the concurrency slots that are taken. The slot of a deliverer that was killed is free again
+-- after a time.
 CREATE TABLE places (
     subscription_id bigint NOT NULL,
     signal_id bigint NOT NULL,
@@ -238,13 +240,13 @@ CREATE TABLE places (
     CONSTRAINT places_pkey PRIMARY KEY (subscription_id, signal_id)
 );
 
--- Tables of blocks that were emptied, called retired_..._<number>: nobody sees them any more, until they are
--- archived and dropped.
+-- Detached partitions, with tables called retired_..._<number>: nothing reads them until they are archived and
+-- dropped.
 CREATE TABLE retired_blocks (
     number bigint GENERATED ALWAYS AS IDENTITY,
     first_id bigint NOT NULL,
     next_id bigint NOT NULL,
-    -- Signals that are in the block still, and only in copy here.
+    -- Signals that are still in service; the detached table has only a copy.
     kept bigint[] NOT NULL,
     retired_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT retired_blocks_pkey PRIMARY KEY (number)
@@ -257,11 +259,11 @@ CREATE TABLE signals (
     scope text NOT NULL,
     tenant_id text,
     execution_id text,
-    -- Tenants that a broadcast was limited to; null: everybody.
+    -- The tenants that a broadcast was limited to; null if it was not limited.
     reach json,
     -- JSON text as it was sent; text, because json and jsonb would refuse or rewrite some of it.
     payload text NOT NULL,
-    -- Typed form of the variables that the payload alone does not tell (JSON text).
+    -- The types of the variables that cannot be inferred from the payload (JSON text).
     types text NOT NULL,
     source text NOT NULL,
     source_id bigint,
@@ -270,14 +272,15 @@ CREATE TABLE signals (
     traceparent text,
     -- Ascends with the position.
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    -- scheduled: its deliveries are parked until deliver_at, and no tap has it yet.
+    -- scheduled: the deliveries are parked until deliver_at, and taps have not got the signal.
     state text NOT NULL DEFAULT 'recorded'::text,
     deliver_at timestamptz,
     expires_at timestamptz,
     ordering_key text,
-    -- scheduled: deliver_at, or, once it was taken to be published to the taps, when to ask whether that was done.
+    -- scheduled: deliver_at, or, once the signal was taken to be published to the taps, when that is tried again.
     due_at timestamptz,
-    -- Its place in the order of recording: lists go by it, so that who reads on never misses one.
+    -- The place in the order of recording. Lists follow it, so a reader that continues after a page misses no
+    -- signal.
     "position" bigint NOT NULL,
     CONSTRAINT signals_pkey PRIMARY KEY (id),
     CONSTRAINT signals_state_check CHECK ((state = ANY (ARRAY['recorded'::text, 'scheduled'::text, 'cancelled'::text])))
@@ -307,28 +310,28 @@ CREATE TABLE subscriptions (
     timeout double precision,
     description text,
     created_at timestamptz NOT NULL DEFAULT now(),
-    -- Its number in signal_ids: it gets later signals only.
+    -- The number of its creation in signal_ids: it gets later signals only.
     since bigint NOT NULL,
-    -- The number of its deletion: it gets earlier signals only.
+    -- The number of its deletion in signal_ids: it gets earlier signals only.
     until bigint,
     consumed_by bigint,
     filter json,
     method text NOT NULL DEFAULT 'POST'::text,
     body_template text,
-    -- Several targets, to be delivered to in order, instead of one.
+    -- Several targets, delivered to in order, in place of one.
     steps json,
     max_in_flight integer,
     max_per_second double precision,
     paused_at timestamptz,
-    -- Why it gets nothing any more, until it is resumed: its target answered 410, say.
+    -- Why it gets no signals until it is resumed, for example a target that answered 410.
     disabled_because text,
     -- Signs beside the secret until previous_secret_until.
     previous_secret bytea,
     previous_secret_until timestamptz,
     signatures text[] NOT NULL DEFAULT '{v1}'::text[],
-    -- Whether signals with the same ordering key are delivered one after the other.
+    -- Whether signals with one ordering key are delivered one after the other.
     ordered boolean NOT NULL DEFAULT false,
-    -- Whether those behind a dead delivery wait for it to be redriven, or go on.
+    -- Whether the deliveries behind a dead one wait until it is redriven, or continue.
     head_of_line text NOT NULL DEFAULT 'block'::text,
     CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
     CONSTRAINT subscriptions_head_of_line_check CHECK ((head_of_line = ANY (ARRAY['block'::text, 'skip'::text]))),
@@ -375,14 +378,14 @@ CREATE TABLE users (
 );
 CREATE TRIGGER access_changed AFTER INSERT OR DELETE OR UPDATE ON users FOR EACH STATEMENT EXECUTE FUNCTION tell_access_changed();
 
--- What webhooks are signed with as v1a (ed25519), whoever they go to.
+-- The product's keys, which sign webhooks as v1a (ed25519).
 CREATE TABLE webhook_keys (
     id bigint GENERATED ALWAYS AS IDENTITY,
     public_key text NOT NULL,
-    -- Sealed, as the secrets of subscriptions are.
+    -- Sealed, like the secrets of subscriptions.
     private_key bytea NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    -- When it stops signing; null: not before it is rotated.
+    -- When it stops signing; null until it is rotated.
     valid_until timestamptz,
     CONSTRAINT webhook_keys_pkey PRIMARY KEY (id)
 );

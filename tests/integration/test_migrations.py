@@ -134,7 +134,7 @@ def test_steps_are_numbered_without_a_gap():
 
 
 async def test_an_empty_database_gets_every_step_and_notes_each(postgres_url):
-    async with unmigrated(postgres_url, "migrated_from_nothing") as database:
+    async with unmigrated(postgres_url) as database:
         assert await revision(database) == ""
         await migrate(database.url)
         assert await applied(database) == set(STEPS)
@@ -143,7 +143,7 @@ async def test_an_empty_database_gets_every_step_and_notes_each(postgres_url):
 
 
 async def test_a_database_that_alembic_migrated_goes_on_from_there(postgres_url):
-    async with unmigrated(postgres_url, "migrated_by_alembic") as database:
+    async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0010")
         await database.execute(ALEMBIC)
         await SignalStore(database).record([signal(7)], rescue_after=RESCUE_AFTER)
@@ -156,7 +156,7 @@ async def test_a_database_that_alembic_migrated_goes_on_from_there(postgres_url)
 
 
 async def test_steps_that_alembic_had_not_reached_are_applied(postgres_url):
-    async with unmigrated(postgres_url, "migrated_halfway_by_alembic") as database:
+    async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0004")
         await database.execute(ALEMBIC.replace("0010", "0004"))
         assert await revision(database) == "0004"
@@ -168,7 +168,7 @@ async def test_steps_that_alembic_had_not_reached_are_applied(postgres_url):
 
 async def test_a_step_that_is_missing_below_the_newest_is_applied(postgres_url):
     """Two branches that each added a step may reach a database in either order."""
-    async with unmigrated(postgres_url, "migrated_with_a_gap") as database:
+    async with unmigrated(postgres_url) as database:
         await migrate(database.url)
         await database.execute("""
             ALTER TABLE deliveries DROP COLUMN app;
@@ -182,7 +182,7 @@ async def test_a_step_that_is_missing_below_the_newest_is_applied(postgres_url):
 
 
 async def test_a_step_that_is_refused_leaves_nothing_and_is_made_good_later(postgres_url):
-    async with unmigrated(postgres_url, "migrated_after_a_refusal") as database:
+    async with unmigrated(postgres_url) as database:
         await database.execute("CREATE TABLE tokens (id integer)")
         with pytest.raises(DataError, match=r"^step 0001 of the schema was refused: .*tokens"):
             await migrate(database.url, wait=60)
@@ -194,7 +194,7 @@ async def test_a_step_that_is_refused_leaves_nothing_and_is_made_good_later(post
 
 
 async def test_a_step_that_is_interrupted_leaves_nothing_half(postgres_url):
-    async with unmigrated(postgres_url, "migrated_after_an_interruption") as database:
+    async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0004")
         await database.execute(ALEMBIC.replace("0010", "0004"))
         async with database.transaction() as session:
@@ -211,13 +211,13 @@ async def test_a_step_that_is_interrupted_leaves_nothing_half(postgres_url):
 
 
 async def test_many_processes_may_migrate_at_once(postgres_url):
-    async with unmigrated(postgres_url, "migrated_by_many") as database:
+    async with unmigrated(postgres_url) as database:
         await asyncio.gather(*(migrate(database.url) for _ in range(4)))
         assert await applied(database) == set(STEPS)
 
 
 async def test_a_schema_that_is_newer_is_left_alone(postgres_url):
-    async with unmigrated(postgres_url, "migrated_by_a_later_version") as database:
+    async with unmigrated(postgres_url) as database:
         await migrate(database.url)
         later = f"{int(NEEDED) + 1:04}"
         await database.execute("INSERT INTO schema_steps (step) VALUES ($1)", later)
