@@ -1,10 +1,10 @@
-# Everything a fresh machine needs is set up by the targets themselves: Python 3.11+ and make are enough.
+# The targets set up everything that a fresh machine needs: Python 3.11+ and make are enough.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench chaos lint format lock clean
+.PHONY: help run test coverage bench chaos mutants lint format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -12,14 +12,21 @@ help: ## list the targets
 run: $(VENV)/.run ## run the whole product on http://127.0.0.1:8080
 	@exec $(BIN)/signal-broker run
 
-test: $(VENV)/.test ## run the whole test suite (brings its own RabbitMQ and PostgreSQL)
+test: $(VENV)/.test ## run the whole test suite (starts its own RabbitMQ and PostgreSQL)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-bench: $(VENV)/.test ## run the benchmarks, side by side with their baselines
+coverage: $(VENV)/.test ## measure how much of the code the suite runs in its own processes (not in those that it starts)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile ci \
+	  --cov --cov-report term tests/unit tests/conformance tests/integration $(ARGS)
+
+bench: $(VENV)/.test ## run the benchmarks, next to their baselines
 	@$(BIN)/python -m tests.bench
 
-chaos: $(VENV)/.test ## kill and restart everything under load, again and again, and compare the books (ARGS="--minutes 10")
+chaos: $(VENV)/.test ## kill and restart all processes under load, repeatedly, and compare the books (ARGS="--minutes 10")
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+mutants: $(VENV)/.test ## sample small changes of the domain and list those that no unit test notices (ARGS="--seed 7")
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 lint: $(VENV)/.test ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .
@@ -31,22 +38,24 @@ format: $(VENV)/.test ## format the code
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-lock: $(VENV)/.test ## pin the versions anew
+lock: $(VENV)/.test ## pin the versions again
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --python-version 3.11 --group build pyproject.toml -o deploy/requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --python-version 3.11 --group build --group test --group lint -c deploy/requirements.lock pyproject.toml -o deploy/requirements-dev.lock
+	  --python-version 3.11 --group build --extra embedded -c deploy/requirements.lock pyproject.toml -o deploy/requirements-embedded.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  --python-version 3.11 --group build --group test --group lint --extra embedded -c deploy/requirements-embedded.lock pyproject.toml -o deploy/requirements-dev.lock
 
 clean: ## remove the virtual environment and the caches
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build .coverage* *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "signal-broker needs Python 3.11 or later; set PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: deploy/requirements.lock pyproject.toml | $(VENV)/bin/python
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements.lock
+$(VENV)/.run: deploy/requirements-embedded.lock pyproject.toml | $(VENV)/bin/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements-embedded.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -1,4 +1,4 @@
-"""Who may do what: principals, their permissions, and the tokens that open the gateway."""
+"""Access: principals, their permissions, and the tokens that open the gateway."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ ENDPOINT_TOKEN = "signal_"  # noqa: S105  (a prefix)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Whoever is calling, once known.
+    """An authenticated caller.
 
     Args:
         name: For logs and error messages.
         permissions: What it may do; `admin` includes everything.
         names: Patterns of the signal names it is limited to; None is no limit.
         tenants: The tenants it is limited to (and the untenanted); None is no limit.
-        token_id: The id of the token it called with, where there was one of ours.
-        user_id: The id of the user it signed in as, where it did.
+        token_id: The id of its token, if the token is in the store.
+        user_id: The id of the user, if it signed in as one.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Principal:
 
     @property
     def key(self) -> str:
-        """What tells it from every other principal: a user and a token may have the same name."""
+        """A unique key of the principal; a user and a token may have the same name."""
         if self.token_id is not None:
             return f"token {self.token_id}"
         return self.name if self.user_id is None else f"user {self.user_id}"
@@ -68,7 +68,7 @@ class Principal:
         return self.tenants is None or tenant_id in self.tenants
 
     def sees(self, tenant_id: str | None) -> bool:
-        """Return whether it may see what belongs to *tenant_id*; what belongs to none, everybody sees."""
+        """Return whether it may see what belongs to *tenant_id*; every principal sees what belongs to no tenant."""
         return tenant_id is None or self.may_name_tenant(tenant_id)
 
 
@@ -100,7 +100,7 @@ ADMINISTRATOR = Principal(name="admin", permissions=frozenset({Permission.ADMIN}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """What a token's digest stands for: a principal, and the endpoint if the token opens that one only."""
+    """The owner of a token: a principal, and the endpoint if the token opens only that one."""
 
     principal: Principal
     endpoint_id: int | None = None
@@ -112,10 +112,10 @@ def make_token(prefix: str) -> str:
 
 
 def is_endpoint_token(text: str) -> bool:
-    """Return whether *text* looks like the token of a signal endpoint, so that it is worth looking for."""
+    """Return whether *text* has the form of a signal endpoint's token, so that a look-up is worthwhile."""
     return _ENDPOINT_TOKEN.fullmatch(text) is not None
 
 
 def digest(token: str) -> bytes:
-    """Return what is stored of *token*: its SHA-256, which is enough for a long random value."""
+    """Return the digest that is stored of *token*: its SHA-256, which suffices for a long random value."""
     return hashlib.sha256(token.encode()).digest()

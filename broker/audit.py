@@ -1,4 +1,4 @@
-"""Audit events: who changed what by hand, and when."""
+"""Audit events: each tells who changed what, and when."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class AuditType(enum.StrEnum):
     USER_DELETED = "user-deleted"
     SUBSCRIPTION_UPDATED = "subscription-updated"
     SIGNALS_REPLAYED = "signals-replayed"
-    """Of a subscription. Written before it is done, as what is redriven in bulk."""
+    """Of a subscription. Bulk operations are audited before they begin."""
     DELIVERIES_REDRIVEN = "deliveries-redriven"
     """Of a subscription, or of all (0)."""
     DELIVERY_CANCELLED = "delivery-cancelled"
@@ -34,16 +34,16 @@ class AuditType(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEvent:
-    """One change, as it is kept.
+    """One recorded change.
 
     Args:
         id: Ascends in the order of the changes.
-        created_at: When.
+        created_at: When it was changed.
         type: What was changed, and how: an `AuditType`, of this version or of another one.
         subject_id: The id of what was changed.
-        principal: The name of whoever changed it.
-        user_id: The id of the user that it was, if it was one.
-        token_id: The id of the API token that it was, if it was one of the store's.
+        principal: The name of the principal that changed it.
+        user_id: The id of the principal's user, if it is one.
+        token_id: The id of the principal's API token, if it is in the store.
         before: The subject before the change, without secrets; None if it was created.
         after: The subject after the change, without secrets; None if it was deleted.
     """

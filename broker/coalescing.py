@@ -1,4 +1,4 @@
-"""Requests that arrive together share one round trip; whoever arrives later joins the next one."""
+"""Coalescing: requests that arrive together share one round trip, and later ones join the next."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Coalescer(Generic[T, R]):
     """Turns concurrent calls of `submit` into consecutive calls of *execute*, never two at once.
 
     Args:
-        execute: Given the items of one batch in order of arrival, returns as many results in the same order. What it
-            raises is raised to every caller of the batch.
-        max_batch: Most items of one batch.
+        execute: Takes the items of a batch in the order of arrival and returns as many results in the same order. An
+            exception is raised to every caller of the batch.
+        max_batch: The most items of one batch.
     """
 
     def __init__(self, execute: Callable[[list[T]], Awaitable[Sequence[R]]], *, max_batch: int = 500) -> None:
@@ -41,10 +41,10 @@ class Coalescer(Generic[T, R]):
             future.cancel()
 
     async def submit(self, item: T, *, timeout: timedelta | None = None) -> R:
-        """Return *execute*'s result for *item*; a caller that gives up does not disturb the others of its batch.
+        """Return *execute*'s result for *item*; a caller that is cancelled does not affect the others of its batch.
 
         Raises:
-            TimeoutError: It did not come within *timeout*, waiting for the batch before included.
+            TimeoutError: The result did not come within *timeout*, which includes the wait for the batch before.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
@@ -53,7 +53,7 @@ class Coalescer(Generic[T, R]):
             self._runner = asyncio.create_task(self._run())
         if timeout is None:
             return await future
-        # Cheaper than asyncio.timeout, on the path of every throw.
+        # Cheaper than asyncio.timeout, and on the path of every throw.
         timer = loop.call_later(timeout.total_seconds(), _expire, future)
         try:
             return await future
@@ -73,7 +73,8 @@ class Coalescer(Generic[T, R]):
     async def _run_batch(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:
             results = await self._execute([item for item, _ in batch])
-        except Exception as error:  # noqa: BLE001  (it belongs to the callers)
+            answers = list(zip(batch, results, strict=True))
+        except Exception as error:  # noqa: BLE001  (raised to the callers)
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)
@@ -82,7 +83,7 @@ class Coalescer(Generic[T, R]):
             for _, future in batch:
                 future.cancel()
             raise
-        for (_, future), result in zip(batch, results, strict=True):
+        for (_, future), result in answers:
             if not future.done():
                 future.set_result(result)
 

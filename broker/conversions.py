@@ -58,13 +58,13 @@ def boolean(text: str) -> bool | None:
     """Return the truth value that *text* spells, None for blank text and ``null``.
 
     Raises:
-        ValueError: It spells none.
+        ValueError: It is not a truth value.
     """
     word = text.strip(_BLANKS)
     if word in _NOTHING:
         return None
     if word not in _WORDS:
-        raise ValueError(f"{text!r} is no truth value")
+        raise ValueError(f"{text!r} is not a truth value")
     return _WORDS[word]
 
 
@@ -94,7 +94,7 @@ def convert(value: Any, kind: str | None, info: Mapping[str, Any] | None) -> Var
 def unstorable(variable: Variable) -> str | None:
     """Return why Camunda's engine could not store *variable*, None if it could.
 
-    The engine finds this out on delivery only: with nobody to receive the signal, the request is accepted.
+    The engine finds this out on delivery only: a request for a signal without receivers is accepted.
     """
     kind, info = variable["type"], variable["valueInfo"]
     if kind == "Number":
@@ -137,8 +137,8 @@ def _typed(value: Any, kind: str, info: Mapping[str, Any]) -> Variable:
 
 
 def _check_transient(info: Mapping[str, Any]) -> None:
-    if not isinstance(info.get("transient", False), bool):
-        raise ValueError("The property 'transient' of valueInfo must be true or false")  # noqa: TRY004
+    if "transient" in info and not isinstance(info["transient"], bool):
+        raise ValueError("The property 'transient' of valueInfo must be true or false")
 
 
 def _reread(value: Any, decoder: json.JSONDecoder = _STRING) -> str:
@@ -148,7 +148,7 @@ def _reread(value: Any, decoder: json.JSONDecoder = _STRING) -> str:
 
 def _double_text(value: float) -> str:
     if not isfinite(value):
-        return "NaN" if isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        return "NaN" if isnan(value) else "Infinity" if value == inf else "-Infinity"
     if value == 0 or 1e-3 <= abs(value) < 1e7:
         return repr(value)
     mantissa, _, exponent = f"{Decimal(repr(value)).normalize():E}".partition("E")

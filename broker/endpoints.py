@@ -1,4 +1,4 @@
-"""Signal endpoints: configured places where signals come in, each under its own URL and tokens."""
+"""Signal endpoints: configured addresses where signals come in, each with its own URL and tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAME = re.compile(r"[a-z0-9_-]{1,100}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A signal endpoint; signals that come in there bear the name that it has then."""
+    """A signal endpoint; the signals that come in there have its name."""
 
     id: int
     name: str
@@ -27,7 +27,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointToken:
-    """A token that opens one endpoint: everything but its value."""
+    """A token that opens one endpoint, without its value."""
 
     id: int
     endpoint_id: int
@@ -39,7 +39,7 @@ class EndpointToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointSignal:
-    """A signal that came in by an endpoint, with what its endpoint and its token are called now.
+    """A signal that came in through an endpoint, with the present names of the endpoint and the token.
 
     Args:
         id: Its id.
@@ -72,9 +72,9 @@ def check_endpoint_name(name: str) -> str:
 
 
 def endpoint_names(patterns: Sequence[str] | None) -> list[str] | None:
-    """Return the names that an endpoint can have and that one of *patterns* matches; None: all of them.
+    """Return the endpoint names that *patterns* match; None stands for all of them.
 
-    An endpoint's name is a single word, so every pattern matches one of them, all, or none.
+    An endpoint's name is a single word, so a pattern matches one name, all of them, or none.
     """
     if patterns is None:
         return None

@@ -2,23 +2,23 @@
 
 SignalBrokerError
 +-- ConfigurationError       the start is refused
-+-- InvalidField             the caller's mistake: a field and what is allowed there
++-- InvalidField             a field of the caller's document is invalid
 +-- InvalidDocument          ... and all fields of a document that are wrong
 +-- UnconvertibleVariable    a typed variable's value is not of its type
 |   +-- UnknownType          ... or there is no such type
 +-- PermissionDenied         the principal may not do this
 +-- IdempotencyConflict      the idempotency key was used for another request
 +-- NotReceiving             the subscription is disabled, or was consumed
-+-- LimitReached             there are as many of something as the settings allow
++-- LimitReached             the settings allow no more of something
 +-- TransportError
-|   +-- Unroutable           nothing was stored: no queue is bound, or there is none
+|   +-- Unroutable           nothing was stored: no queue is bound, or there is no such queue
 |   +-- Unavailable          nothing was sent: no link, or RabbitMQ blocks publishers
-|   +-- Unconfirmed          the message may have been stored all the same
+|   +-- Unconfirmed          the message may be stored all the same
 |       +-- Nacked           a queue refused it
 +-- StoreUnavailable         PostgreSQL did not answer; the transaction may have been committed
-+-- WrongHandler             a function cannot be the handler that its decorator asks for
-+-- SecretUnreadable         it is no webhook secret, or no key of the ring opens it
-+-- Unrenderable             a template and a signal make no request
++-- WrongHandler             a function is not the handler that its decorator describes
++-- SecretUnreadable         a text is no webhook secret, or no key of the ring opens it
++-- Unrenderable             a template does not render to a request for a signal
 +-- EgressForbidden          the address is neither public nor allow-listed
 """
 
@@ -51,7 +51,7 @@ class InvalidField(SignalBrokerError):
 
 
 class InvalidDocument(SignalBrokerError):
-    """Raised when a document has not the shape that is asked for.
+    """Raised when a document does not have the expected shape.
 
     Args:
         errors: The fields that are wrong, at least one.
@@ -75,18 +75,18 @@ class PermissionDenied(SignalBrokerError):
 
 
 class IdempotencyConflict(SignalBrokerError):
-    """Raised when an idempotency key comes with another request than the first time."""
+    """Raised when an idempotency key is used for a different request."""
 
 
 class NotReceiving(SignalBrokerError):
-    """Raised when signals are to be replayed to a subscription that gets none any more."""
+    """Raised when a replay is requested for a subscription that no longer receives signals."""
 
 
 class LimitReached(SignalBrokerError):
-    """Raised when there are as many of something as the settings allow.
+    """Raised when the settings allow no more of something.
 
     Args:
-        what: One of them, in words: ``signal endpoint``.
+        what: The thing in the singular, as in ``signal endpoint``.
         most: How many are allowed.
     """
 
@@ -97,7 +97,7 @@ class LimitReached(SignalBrokerError):
 
 
 class TransportError(SignalBrokerError):
-    """Raised when a message could not be handed over, or its fate is unknown."""
+    """Raised when a message was not accepted, or it is unknown whether it was."""
 
 
 class Unroutable(TransportError):
@@ -105,11 +105,11 @@ class Unroutable(TransportError):
 
 
 class Unavailable(TransportError):
-    """Raised when the transport takes nothing now (no link, or publishers are blocked); nothing was sent."""
+    """Raised when the transport accepts nothing now (no link, or publishers are blocked); nothing was sent."""
 
 
 class Unconfirmed(TransportError):
-    """Raised when the publisher confirm did not come in time or the link was lost while waiting for it.
+    """Raised when the publisher confirm did not come in time, or the link was lost while waiting for it.
 
     The message may be stored all the same; publishing it again is safe because consumers are idempotent.
     """
@@ -124,22 +124,22 @@ class StoreUnavailable(SignalBrokerError):
 
 
 class WrongHandler(SignalBrokerError):
-    """Raised when a function cannot be the handler that its decorator asks for; the message names the function."""
+    """Raised when a function is not the handler that its decorator describes; the message names the function."""
 
 
 class SecretUnreadable(SignalBrokerError):
-    """Raised when a text is no webhook secret, or no key of the ring opens what was sealed."""
+    """Raised when a text is no webhook secret, or no key of the ring opens a sealed one."""
 
 
 class Unrenderable(SignalBrokerError):
-    """Raised when what a template makes of a signal cannot be sent; trying again makes nothing else of it."""
+    """Raised when a template does not render to a valid request for a signal; a retry would not help."""
 
 
 class EgressForbidden(SignalBrokerError, OSError):
-    """Raised when a webhook was about to go to an address that is neither public nor allow-listed.
+    """Raised when a webhook would go to an address that is neither public nor allow-listed.
 
-    It is an `OSError` with the errno ``EACCES``: that much of it survives the libraries between a socket and its
-    caller, which melt the failures of a name's several addresses into one.
+    It is an `OSError` with the errno ``EACCES``. The errno is what survives in the libraries between a socket and its
+    caller, which combine the failures of a name's addresses into one error.
     """
 
     def __init__(self, message: str) -> None:

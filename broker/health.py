@@ -1,8 +1,8 @@
-"""Alive, and able to work: two questions with different answers.
+"""Health: liveness and readiness, two questions with different answers.
 
-Liveness asks whether restarting the process would help: the event loop answers, and our consumers exist. Readiness
-asks whether work should be sent here: PostgreSQL answers and is migrated, RabbitMQ takes messages, and nobody asked us
-to stop.
+Liveness asks whether the process should be restarted: does the event loop answer, and do our consumers exist? Readiness
+asks whether it should get work: does PostgreSQL answer, is it migrated, does RabbitMQ take messages, and is the process
+not stopping?
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from broker.store.postgres.schema import NEEDED, revision
 from broker.transport import Transport
 
 GRACE_SECONDS = 60
-"""How long consumers may be missing (a broker restarts) before a restart of ours is worth a try."""
+"""How long consumers may be missing, while RabbitMQ restarts, before the process should be restarted."""
 
 
 @dataclass
@@ -27,8 +27,9 @@ class Health:
     """Answers ``/livez``, ``/readyz`` and ``/metrics`` of any process.
 
     Args:
-        database: Must answer for the process to be ready.
-        transport: Must take messages for the process to be ready, and know our consumers for it to be alive.
+        database: The process is ready only if it answers.
+        transport: The process is ready only if it takes messages, and alive only if it has our consumers.
+        stopping: Set once the process is stopping.
     """
 
     database: Database
@@ -43,7 +44,7 @@ class Health:
         app.router.add_get("/metrics", self.metrics)
 
     async def livez(self, _request: web.Request) -> web.Response:
-        """Answer 200 while the process lives, 503 once its consumers have been missing for a minute."""
+        """Answer 200 while the process is alive, 503 once its consumers have been missing for a minute."""
         now = asyncio.get_running_loop().time()
         if self.transport.consuming:
             self._missing_since = None
@@ -53,7 +54,7 @@ class Health:
         return web.json_response({"alive": alive, "consuming": self.transport.consuming}, status=200 if alive else 503)
 
     async def readyz(self, _request: web.Request) -> web.Response:
-        """Answer 200 while work should be sent here, else 503 and what is missing."""
+        """Answer 200 while the process is ready for work, else 503; either way with the checks."""
         checks = {
             "running": not self.stopping.is_set(),
             "transport": self.transport.ready,
@@ -63,7 +64,7 @@ class Health:
         return web.json_response({"ready": ready, "checks": checks}, status=200 if ready else 503)
 
     async def _store_is_current(self) -> bool:
-        """Whether PostgreSQL answers, and has the schema that this version needs."""
+        """Return whether PostgreSQL answers and has the schema that this version needs."""
         try:
             async with asyncio.timeout(2):
                 return await revision(self.database) >= NEEDED
@@ -71,6 +72,6 @@ class Health:
             return False
 
     async def metrics(self, _request: web.Request) -> web.Response:
-        """Answer every metric for Prometheus."""
+        """Answer all metrics in Prometheus's format."""
         body, content_type = metrics.exposition()
         return web.Response(body=body, headers={"Content-Type": content_type})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from json.decoder import JSONDecoder, scanstring  # type: ignore[attr-defined]
+from json import JSONDecoder
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = JSONDecoder()
@@ -18,7 +18,7 @@ def raw_member(body: bytes, name: str) -> bytes | None:
     position = _skip(text, _skip(text, 0) + 1)  # past the opening brace
     found = None
     while text[position] == '"':
-        key, position = scanstring(text, position + 1, True)
+        key, position = _DECODER.raw_decode(text, position)
         start = _skip(text, _skip(text, position) + 1)  # past the colon
         _, end = _DECODER.raw_decode(text, start)
         if key == name:

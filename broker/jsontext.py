@@ -23,7 +23,7 @@ def _number(text: str) -> float | Infinite:
     value = float(text)
     if -inf < value < inf:
         return value
-    return Infinite("Infinity" if value > 0 else "-Infinity")
+    return Infinite("Infinity" if value == inf else "-Infinity")
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -92,13 +92,12 @@ def encode(value: Any) -> bytes:
 
 
 def _read(text: str) -> tuple[Any, int]:
-    start = 0 if text[:1] == "{" else len(text) - len(text.lstrip(" \t\r\n"))
+    start = len(text) - len(text.lstrip(" \t\r\n"))
     try:
         value, end = _DECODER.raw_decode(text, start)
     except RecursionError:
         raise ValueError("nested too deep") from None
-    brackets = text.count("[") + text.count("{") if len(text) > MAX_NESTING else 0
-    if brackets > MAX_NESTING and _depth(value) > MAX_NESTING:
+    if text.count("[") + text.count("{") > MAX_NESTING and _depth(value) > MAX_NESTING:
         raise ValueError("nested too deep")
     return value, end
 

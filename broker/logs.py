@@ -1,7 +1,7 @@
-"""Logs: one line per thing that happened, JSON for machines or coloured for people.
+"""Logs: one line per event, as JSON for machines or coloured for people.
 
 Events are named ``noun.past_participle``; lines about a signal, a subscription or a delivery carry ``signal_id``,
-``subscription_id``, ``delivery_id``. They go to standard error, so that standard output stays for answers.
+``subscription_id``, ``delivery_id``. Logs go to standard error; standard output is for the answers of commands.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import structlog
 from broker.settings import Settings
 
 _TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-"""Local variables stay out of the logs: there are tokens and payloads among them."""
+"""Local variables may be tokens or payloads, which must not be logged."""
 
 
 def configure_logs(settings: Settings) -> None:
-    """Set up structlog, and send what libraries log through the standard library the same way."""
+    """Set up structlog, and route the standard library's logging through it."""
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -45,6 +45,6 @@ def configure_logs(settings: Settings) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    # aiormq and aio-pika tell of every lost link several times over; the transport says it once.
+    # aiormq and aio-pika log every lost link several times; the transport logs it once.
     for library in ("aiormq", "aio_pika"):
         logging.getLogger(library).setLevel(logging.CRITICAL)

@@ -1,8 +1,8 @@
-"""What our messages look like on the wire: the contract that taps and queue targets rely on.
+"""Messages on the wire: the contract with taps and queue targets.
 
 body       the payload, JSON, as it was sent
 properties type = the signal's name, timestamp, content_type, delivery_mode 2, app_id, message_id (per publish)
-headers    signal-id, scope, ce-* (CloudEvents attributes; drop repeats by ce-id, nothing is to be done with it after
+headers    signal-id, scope, ce-* (CloudEvents attributes: a consumer drops repeats by ce-id, and signals after
            ce-expirytime), traceparent; for a queue target also delivery-id and attempt; and for the recorder: source,
            source-id, token-id, types, reach, business-key, ordering-key, deliver-at
 """
@@ -18,7 +18,7 @@ from broker.transport import Header, Message, Received
 
 
 class Undecodable(ValueError):
-    """Raised when a message in one of our own queues is not one of our messages: poison."""
+    """Raised when a message in one of the product's queues is not one of its messages; it is poison."""
 
 
 def signal_message(signal: Signal) -> Message:
@@ -67,11 +67,11 @@ def decode_signal(message: Received) -> Signal:
     """Return the signal that `signal_message` put into *message*.
 
     Raises:
-        Undecodable: It is none.
+        Undecodable: It carries no signal.
     """
     headers = message.headers
     try:
-        reach = headers.get("reach")
+        audience = headers.get("reach")
         return Signal(
             id=_integer(headers["signal-id"]),
             created_at=datetime.fromisoformat(str(headers["ce-time"])),
@@ -82,7 +82,7 @@ def decode_signal(message: Received) -> Signal:
                 scope=Scope(str(headers["scope"])),
                 tenant_id=_text(headers.get("ce-tenantid")),
                 execution_id=_text(headers.get("ce-executionid")),
-                audience=None if reach is None else tuple(map(str, reach)) if not isinstance(reach, int) else (),
+                audience=None if audience is None else _texts(audience),
                 source=Source(str(headers["source"])),
                 source_id=_optional_integer(headers.get("source-id")),
                 token_id=_optional_integer(headers.get("token-id")),
@@ -111,6 +111,10 @@ def _text(value: Header | None) -> str | None:
     return None if value is None else str(value)
 
 
+def _texts(value: Header) -> tuple[str, ...]:
+    return () if isinstance(value, int) else tuple(map(str, value))
+
+
 def _moment(value: Header | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(str(value))
 
@@ -124,7 +128,7 @@ def decode_due_attempt(message: Received) -> DueAttempt:
     """Return the attempt that `due_message` asked for.
 
     Raises:
-        Undecodable: It asked for none.
+        Undecodable: It asks for no attempt.
     """
     try:
         document = json.loads(message.body)

@@ -4,30 +4,30 @@
 |---|---|---|
 | signal_broker_signals_accepted_total | source, scope | throws answered with a 2xx |
 | signal_broker_signals_refused_total | source, status | throws answered with anything else |
-| signal_broker_accept_seconds | source | how long a throw took, from the request to the answer |
-| signal_broker_tap_rejections_total | exchange | fan-outs that a tap kept from being confirmed; recorded all the same |
+| signal_broker_accept_seconds | source | the time from a throw's request to its answer |
+| signal_broker_tap_rejections_total | exchange | fan-outs not confirmed because of a tap; recorded all the same |
 | signal_broker_signals_recorded_total | | signals recorded |
 | signal_broker_record_lag_seconds | | from a signal's acceptance to its recording |
-| signal_broker_deliveries_matched_total | | deliveries owed at once, so not those of signals for later |
+| signal_broker_deliveries_matched_total | | deliveries owed at once, without those of scheduled signals |
 | signal_broker_attempts_total | kind, outcome | attempts made |
-| signal_broker_attempt_seconds | kind | how long an attempt took |
-| signal_broker_deliveries_delivered_total | kind | deliveries made |
+| signal_broker_attempt_seconds | kind | the duration of attempts |
+| signal_broker_deliveries_delivered_total | kind | successful deliveries |
 | signal_broker_deliveries_parked_total | kind | attempts that ended with the delivery parked |
 | signal_broker_deliveries_dead_total | kind | deliveries given up |
 | signal_broker_delivery_lag_seconds | kind | from a signal's acceptance to its successful delivery |
-| signal_broker_deliveries_repaired_total | | deliveries whose message was given up for lost and published again |
-| signal_broker_deliveries_held_back_total | reason | deliveries that could not go when it was their turn |
-| signal_broker_deliveries_left_total | queue | due messages that their queue did not take; owed all the same |
+| signal_broker_deliveries_repaired_total | | deliveries rescued: their message was presumed lost |
+| signal_broker_deliveries_held_back_total | reason | deliveries whose attempt was deferred by admission |
+| signal_broker_deliveries_left_total | queue | due messages that their queue did not accept; rescued later |
 | signal_broker_deliveries_moved_total | | due messages that were moved to the slow lane |
 | signal_broker_subscriptions_disabled_total | | subscriptions disabled because their target answered 410 |
-| signal_broker_circuits_opened_total | | circuits opened, again after a failed try too |
+| signal_broker_circuits_opened_total | | circuits opened, and opened again after a failed probe |
 | signal_broker_circuits_open | | circuits that are not closed (measured by the scheduler) |
-| signal_broker_oldest_held_seconds | | for how long the oldest held delivery is owed (measured by the scheduler) |
-| signal_broker_unaccounted | | deliveries owed that are in no state; 0, or it is a defect (measured by the scheduler) |
-| signal_broker_blocks | | partitions that signals are in or will be (measured by the scheduler) |
+| signal_broker_oldest_held_seconds | | the age of the oldest waiting delivery (measured by the scheduler) |
+| signal_broker_unaccounted | | owed deliveries that are in no state; not 0 is a defect (measured by the scheduler) |
+| signal_broker_blocks | | partitions, used and unused ones (measured by the scheduler) |
 | signal_broker_oldest_signal_seconds | | the age of the oldest signal that is kept (measured by the scheduler) |
-| signal_broker_signals_dropped_total | | signals dropped because of their age |
-| signal_broker_retention_failures_total | | attempts to make, empty, archive or drop partitions that failed |
+| signal_broker_signals_dropped_total | | signals dropped after the retention |
+| signal_broker_retention_failures_total | | failures to create, empty, archive or drop partitions |
 | signal_broker_messages_poisoned_total | queue | messages rejected to a dead queue |
 """
 
@@ -51,34 +51,32 @@ def _seconds(name: str, meaning: str, *labels: str) -> Histogram:
 
 ACCEPTED = _counter("signals_accepted", "Throws answered with a 2xx.", "source", "scope")
 REFUSED = _counter("signals_refused", "Throws answered with anything but a 2xx.", "source", "status")
-ACCEPT_SECONDS = _seconds("accept", "How long a throw took, from the request to the answer.", "source")
-TAP_REJECTIONS = _counter("tap_rejections", "Fan-outs that a tap kept from being confirmed.", "exchange")
+ACCEPT_SECONDS = _seconds("accept", "The time from a throw's request to its answer.", "source")
+TAP_REJECTIONS = _counter("tap_rejections", "Fan-outs not confirmed because of a tap.", "exchange")
 RECORDED = _counter("signals_recorded", "Signals recorded.")
 RECORD_LAG = _seconds("record_lag", "From a signal's acceptance to its recording.")
 MATCHED = _counter("deliveries_matched", "Deliveries owed at once.")
 ATTEMPTS = _counter("attempts", "Attempts made.", "kind", "outcome")
-ATTEMPT_SECONDS = _seconds("attempt", "How long an attempt took.", "kind")
-DELIVERED = _counter("deliveries_delivered", "Deliveries made.", "kind")
+ATTEMPT_SECONDS = _seconds("attempt", "The duration of attempts.", "kind")
+DELIVERED = _counter("deliveries_delivered", "Successful deliveries.", "kind")
 PARKED = _counter("deliveries_parked", "Attempts that ended with the delivery parked.", "kind")
 DEAD = _counter("deliveries_dead", "Deliveries given up.", "kind")
 DELIVERY_LAG = _seconds("delivery_lag", "From a signal's acceptance to its successful delivery.", "kind")
-RESCUED = _counter("deliveries_repaired", "Deliveries whose message was given up for lost and published again.")
-HELD_BACK = _counter("deliveries_held_back", "Deliveries that could not go when it was their turn.", "reason")
-LEFT = _counter("deliveries_left", "Due messages that their queue did not take.", "queue")
+RESCUED = _counter("deliveries_repaired", "Deliveries whose message was presumed lost and published again.")
+HELD_BACK = _counter("deliveries_held_back", "Deliveries whose attempt was deferred by admission.", "reason")
+LEFT = _counter("deliveries_left", "Due messages that their queue did not accept.", "queue")
 MOVED = _counter("deliveries_moved", "Due messages that were moved to the slow lane.")
 DISABLED = _counter("subscriptions_disabled", "Subscriptions disabled because their target answered 410.")
-CIRCUITS_OPENED = _counter("circuits_opened", "Circuits opened, again after a failed try too.")
+CIRCUITS_OPENED = _counter("circuits_opened", "Circuits opened, and opened again after a failed probe.")
 CIRCUITS = Gauge("signal_broker_circuits_open", "Circuits that are not closed.", registry=REGISTRY)
-OLDEST_HELD = Gauge(
-    "signal_broker_oldest_held_seconds", "For how long the oldest delivery is owed that is held.", registry=REGISTRY
-)
-UNACCOUNTED = Gauge("signal_broker_unaccounted", "Deliveries owed that are in no state.", registry=REGISTRY)
-BLOCKS = Gauge("signal_broker_blocks", "Blocks that signals are in or will be.", registry=REGISTRY)
+OLDEST_HELD = Gauge("signal_broker_oldest_held_seconds", "The age of the oldest waiting delivery.", registry=REGISTRY)
+UNACCOUNTED = Gauge("signal_broker_unaccounted", "Owed deliveries that are in no state.", registry=REGISTRY)
+PARTITIONS = Gauge("signal_broker_blocks", "Partitions, used and unused ones.", registry=REGISTRY)
 OLDEST_SIGNAL = Gauge(
     "signal_broker_oldest_signal_seconds", "The age of the oldest signal that is kept.", registry=REGISTRY
 )
-DROPPED = _counter("signals_dropped", "Signals dropped because of their age.")
-RETENTION_FAILURES = _counter("retention_failures", "Attempts to make, empty, archive or drop partitions that failed.")
+DROPPED = _counter("signals_dropped", "Signals dropped after the retention.")
+RETENTION_FAILURES = _counter("retention_failures", "Failures to create, empty, archive or drop partitions.")
 POISONED = _counter("messages_poisoned", "Messages rejected to a dead queue.", "queue")
 
 

@@ -1,7 +1,7 @@
 """Signal names, patterns over them, and ids inside routing keys.
 
-A name's dots separate words, as in any topic exchange; a pattern is a name in which ``*`` stands for exactly one word
-and ``#`` for any number of them, none included.
+Dots separate the words of a name, as in a topic exchange. A pattern is a name in which ``*`` stands for exactly one
+word and ``#`` for any number of words, including none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def check_name(name: str, pointer: str = "/name") -> str:
     """Return *name* if it can name a signal.
 
     Raises:
-        InvalidField: It holds control characters or unpaired surrogates, or is longer than a routing key.
+        InvalidField: It contains control characters or unpaired surrogates, or is longer than a routing key.
     """
     check_text(name, pointer)
     size = len(name.encode())
@@ -37,7 +37,7 @@ def check_id(value: str, pointer: str) -> str:
     """Return *value* if it can be the id of a tenant or of an execution.
 
     Raises:
-        InvalidField: It holds control characters or unpaired surrogates, or more than 255 characters.
+        InvalidField: It contains control characters or unpaired surrogates, or has more than 255 characters.
     """
     check_text(value, pointer)
     if len(value) > MAX_ID_CHARACTERS:
@@ -46,14 +46,14 @@ def check_id(value: str, pointer: str) -> str:
 
 
 def check_text(value: str, pointer: str) -> None:
-    """Let *value* pass if a name, an id or a password can hold it.
+    """Check that *value* can be part of a name, an id or a password.
 
     Raises:
-        InvalidField: It holds control characters or unpaired surrogates.
+        InvalidField: It contains control characters or unpaired surrogates.
     """
     found = _CONTROL.search(value)
     if found:
-        raise InvalidField(pointer, f"holds the character U+{ord(found.group()):04X}, which is not allowed here")
+        raise InvalidField(pointer, f"contains the character U+{ord(found.group()):04X}, which is not allowed here")
 
 
 def encode_id(value: str) -> str:
@@ -62,14 +62,14 @@ def encode_id(value: str) -> str:
 
 
 def is_pattern(name: str) -> bool:
-    """Return whether *name* is a pattern: whether one of its words is ``*`` or ``#``."""
+    """Return whether *name* is a pattern, that is, whether one of its words is ``*`` or ``#``."""
     return any(word in {"*", "#"} for word in name.split("."))
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Return whether *name* is the one that *pattern* names, or one of those.
+    """Return whether *pattern* matches *name*; a name without wildcards matches itself.
 
-    Goes back to the last ``#`` only, so that no pattern costs more than words times words.
+    Backtracking returns to the last ``#`` only, so the cost is at most the product of the numbers of words.
     """
     if pattern == name:
         return True
@@ -93,9 +93,9 @@ def matches(pattern: str, name: str) -> bool:
 
 
 def expression(patterns: Iterable[str]) -> str:
-    """Return the regular expression that finds the names that any of *patterns* names, for PostgreSQL.
+    """Return a regular expression for PostgreSQL that matches the names that any of *patterns* matches.
 
-    It is for a name with a dot in front, so that every word has one. It says the same as `matches`.
+    It expects a dot in front of the name, so that every word has one. It agrees with `matches`.
     """
     return f"^(?:{'|'.join(map(_expression, patterns))})$"
 

@@ -1,4 +1,4 @@
-"""Publishing signals: to everybody, or to the recorder alone."""
+"""Publishing signals: to taps and the recorder, or to the recorder alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 async def publish_to_record(transport: Transport, signal: Signal, *, timeout: timedelta) -> None:
-    """Publish *signal* to the record queue, so that no tap sees it.
+    """Publish *signal* to the record queue alone, so that no tap gets it.
 
     Raises:
         TransportError: It was not confirmed within *timeout*.
@@ -26,13 +26,13 @@ async def publish_to_record(transport: Transport, signal: Signal, *, timeout: ti
 
 
 async def publish_to_all(transport: Transport, signal: Signal, *, timeout: timedelta) -> None:
-    """Publish *signal* to everybody; if some tap keeps that from being confirmed, to the record queue alone.
+    """Publish *signal* to the taps and the recorder; if a tap prevents the confirm, to the record queue alone.
 
-    A fan-out is confirmed only when every bound queue took it, but only the record queue decides whether it was
-    published. The recorder drops the repeat by its id.
+    A fan-out is confirmed only once every bound queue has taken it, but only the record queue decides whether the
+    signal is accepted. The recorder drops the repeat by its id.
 
     Raises:
-        TransportError: The record queue did not confirm it either. Each of the two may take *timeout*.
+        TransportError: The record queue did not confirm it either. Each of the two attempts may take *timeout*.
     """
     exchange = BROADCAST if signal.throw.is_fanout else ROUTED
     try:

@@ -1,8 +1,8 @@
-"""What webhooks are signed with, as Standard Webhooks write it, and the key ring that seals it at rest.
+"""Secrets and keys that sign webhooks, as Standard Webhooks writes them, and the key ring that seals them at rest.
 
-whsec_...   the secret of one subscription, which its receiver knows, too (``v1``)
-whsk_...    the private half of the product's own key (``v1a``), which nobody is told
-whpk_...    its public half, which everybody may know
+whsec_...   the secret of one subscription, which its receiver shares (``v1``)
+whsk_...    the private half of the product's own key (``v1a``), which never leaves the store
+whpk_...    its public half, which is published
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def make_secret() -> str:
 
 
 def decode_secret(secret: str) -> bytes:
-    """Return the bytes a webhook secret signs with, 24 to 64 of them.
+    """Return the bytes that a webhook secret signs with, 24 to 64 of them.
 
     Raises:
-        SecretUnreadable: *secret* is not one. The message does not repeat it.
+        SecretUnreadable: *secret* is no webhook secret. The message does not repeat it.
     """
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
@@ -52,10 +52,10 @@ def make_key_pair() -> tuple[str, str]:
 
 
 def decode_private_key(text: str) -> Ed25519PrivateKey:
-    """Return the key of which *text* is the private half, as `make_key_pair` made it.
+    """Return the private key in *text*, which has the form of `make_key_pair`.
 
     Raises:
-        SecretUnreadable: It is none. The message does not repeat it.
+        SecretUnreadable: *text* is no private key. The message does not repeat it.
     """
     try:
         return Ed25519PrivateKey.from_private_bytes(base64.b64decode(text.removeprefix(PRIVATE_PREFIX), validate=True))
@@ -69,9 +69,9 @@ def make_key() -> str:
 
 
 def load_or_make_key(path: Path) -> str:
-    """Return the key in the file *path*; the first call makes it, readable by its owner only.
+    """Return the key in the file *path*; the first call creates the file, readable by its owner only.
 
-    Of several processes that come first together, one makes the key and all return it.
+    Of concurrent first calls, one makes the key and all return it.
     """
     try:
         return path.read_text("ascii").strip()
@@ -82,7 +82,7 @@ def load_or_make_key(path: Path) -> str:
         draft.flush()
         os.fsync(draft.fileno())
         try:
-            # Unlike a rename, a link never replaces a key with which something may be sealed already.
+            # Unlike a rename, a link never replaces a key, which may have sealed secrets already.
             path.hardlink_to(draft.name)
         except FileExistsError:
             pass
@@ -92,9 +92,9 @@ def load_or_make_key(path: Path) -> str:
 
 
 class SecretBox:
-    """Seals texts for the store with a ring of Fernet keys: the first one seals, every one opens.
+    """Seals texts for the store with a ring of Fernet keys: the first key seals, any key opens.
 
-    To rotate, put a new key in front; take the old one out once everything was sealed again.
+    To rotate, put a new key in front; remove the old one once everything is sealed with the new one.
 
     Raises:
         ConfigurationError: There is no key, or one of them is not a Fernet key.
@@ -118,7 +118,7 @@ class SecretBox:
         """Return the text in *sealed*.
 
         Raises:
-            SecretUnreadable: It was sealed with a key that is not in the ring, or altered since.
+            SecretUnreadable: It was sealed with a key that is not in the ring, or it was altered.
         """
         try:
             return self._ring.decrypt(sealed).decode()

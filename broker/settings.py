@@ -1,4 +1,4 @@
-"""What the environment decides: one variable per field, prefix ``SIGNAL_BROKER_``."""
+"""Settings from the environment: one variable per field, with the prefix ``SIGNAL_BROKER_``."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from broker.errors import ConfigurationError
 
 PREFIX = "SIGNAL_BROKER_"
 _RENAMED = "REPUBLISH_AFTER_SECONDS"
-"""What `rescue_after_seconds` was called in 0.1.0; it still works."""
+"""The name of `rescue_after_seconds` in 0.1.0, which still works."""
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 _CONFIDENTIAL = frozenset({"admin_token", "secret_keys", "transport_url", "store_url", "egress_proxy"})
-"""What no error repeats: these are secrets, or hold passwords."""
+"""Settings that no error message repeats, because they are secrets or contain passwords."""
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+]|[^\s\[\]:@/?#]+)(?::([0-9]{1,5}))?")
 _PROXY = re.compile(rf"http://(?:(?:(?!%3[Aa])[^\s\[\]:@/?#])+(?::[^\s\[\]:@/?#]*)?@)?{_HOST.pattern}/?")
 
 
 class Settings(BaseSettings):
-    """Every setting, with its default and its meaning. Read with `read_settings`."""
+    """All settings, with their defaults and meanings; `read_settings` reads them."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, validate_by_name=True)
 
@@ -37,8 +37,8 @@ class Settings(BaseSettings):
     transport_url: str = Field(
         "embedded:", description="`embedded:`, or `amqp://` / `amqps://` (several hosts comma-separated)."
     )
-    store_url: str = Field("embedded:", description="`embedded:`, or `postgresql://`.")
-    data_dir: Path = Field(Path(".signal-broker"), description="Where the embedded store keeps its data.")
+    store_url: str = Field("embedded:", description="`embedded:` (with `signal-broker[embedded]`), or `postgresql://`.")
+    data_dir: Path = Field(Path(".signal-broker"), description="Directory of the embedded store's data.")
     admin_token: SecretStr | None = Field(None, description="Bootstrap token of a principal with every permission.")
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Key ring for secrets at rest: Fernet keys, comma-separated, the first one encrypts."
@@ -60,10 +60,11 @@ class Settings(BaseSettings):
         (), description="CIDRs that webhooks may reach besides public addresses, comma-separated."
     )
     egress_https_only: bool = Field(
-        default=False, description="Whether webhooks go to `https://` URLs only, existing subscriptions included."
+        default=False,
+        description="Whether webhooks go only to `https://` URLs; existing subscriptions included.",
     )
     egress_ca_file: Path | None = Field(
-        None, description="PEM file of authorities that webhooks' certificates may be from, besides the system's."
+        None, description="PEM file of certificate authorities for webhooks, besides the system's."
     )
     egress_proxy: SecretStr | None = Field(
         None, description="Proxy that webhooks go through: `http://host:port` or `http://user:password@host:port`."
@@ -73,32 +74,32 @@ class Settings(BaseSettings):
     store_timeout_seconds: Seconds = Field(5, description="How long one statement may take.")
     drain_timeout_seconds: Seconds = Field(20, description="How long work in flight may go on after SIGTERM.")
     webhook_timeout_seconds: Seconds = Field(
-        15, description="How long one attempt may take, unless a subscription says."
+        15, description="How long one attempt may take, unless its subscription has a timeout."
     )
     webhook_concurrency: int = Field(
-        200, ge=1, le=5000, description="Attempts in flight per deliverer process, in each of its lanes."
+        200, ge=1, le=5000, description="Most attempts in flight in each lane of a deliverer process."
     )
     handler_concurrency: int = Field(
-        50, ge=1, le=1000, description="Python handlers at work in a process, of each app."
+        50, ge=1, le=1000, description="Most Python handlers running in a process, for each app."
     )
     rescue_after_seconds: Seconds = Field(
         30,
         validation_alias=AliasChoices(f"{PREFIX}RESCUE_AFTER_SECONDS", f"{PREFIX}{_RENAMED}"),
-        description="When the scheduler publishes a pending delivery again, because its message may have been lost.",
+        description="When the scheduler rescues a pending delivery, whose message may be lost, by publishing it again.",
     )
     retention_days: Annotated[float, Field(ge=0, le=36_500)] = Field(
-        30, description="How long signals are kept, with what became of them; 0 is for ever."
+        30, description="How long signals and their deliveries are kept; 0 is for ever."
     )
     retention_dead_days: Annotated[float, Field(ge=0, le=36_500)] = Field(
-        90, description="How long signals with a dead delivery are kept, so that it can be redriven."
+        90, description="How long signals with a dead delivery are kept at least, so that it can be redriven."
     )
     archive_dir: Path | None = Field(
-        None, description="Where the scheduler writes signals to before it drops them; none: they are not archived."
+        None, description="Directory of the archive, to which signals go before they are dropped; none: no archive."
     )
     log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="`json`, `console`, or by whether the output is a terminal."
+        "auto", description="`json`, `console`, or `auto`: `console` on a terminal, else `json`."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
 
     @field_validator("secret_keys", mode="before")
     @classmethod
@@ -126,7 +127,7 @@ class Settings(BaseSettings):
             return value
         if not value.startswith(("amqp://", "amqps://")):
             raise ValueError("must be `embedded:`, amqp://... or amqps://...")
-        return _naming_hosts(value)
+        return _check_hosts(value)
 
     @field_validator("store_url")
     @classmethod
@@ -135,7 +136,7 @@ class Settings(BaseSettings):
             return value
         if not value.startswith(("postgresql://", "postgres://")):
             raise ValueError("must be `embedded:` or postgresql://...")
-        return value if "host=" in value.partition("?")[2] else _naming_hosts(value)
+        return value if "host=" in value.partition("?")[2] else _check_hosts(value)
 
     @field_validator("egress_proxy")
     @classmethod
@@ -170,22 +171,22 @@ class Settings(BaseSettings):
 
     @property
     def webhook_timeout(self) -> timedelta:
-        """How long one attempt may take unless its subscription says otherwise."""
+        """How long one attempt may take, unless its subscription has a timeout."""
         return timedelta(seconds=self.webhook_timeout_seconds)
 
     @property
     def retention(self) -> timedelta | None:
-        """How long signals are kept, an hour at least; None is for ever."""
+        """How long signals are kept, at least an hour; None is for ever."""
         return max(timedelta(days=self.retention_days), timedelta(hours=1)) if self.retention_days else None
 
     @property
     def retention_dead(self) -> timedelta:
-        """How long a dead delivery can be redriven, at least."""
+        """How long a dead delivery can be redriven at least."""
         return timedelta(days=self.retention_dead_days)
 
     @property
     def rescue_after(self) -> timedelta:
-        """When the scheduler looks after a pending delivery."""
+        """How long a delivery is pending before the scheduler rescues it."""
         return timedelta(seconds=self.rescue_after_seconds)
 
 
@@ -193,7 +194,7 @@ def read_settings(**overrides: object) -> Settings:
     """Read the settings from the environment; *overrides* (field names) win.
 
     Raises:
-        ConfigurationError: A value is wrong; the message is one line that names the variable.
+        ConfigurationError: A value is invalid; the message is one line that names the variable.
     """
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
@@ -202,10 +203,10 @@ def read_settings(**overrides: object) -> Settings:
 
 
 def unknown_variables(names: Iterable[str]) -> list[str]:
-    """Return a sentence about each of *names* that has our prefix and is no setting: a typing error, most likely.
+    """Return a sentence about each of *names* that has the prefix but is no setting, most likely a typing error.
 
-    Only a warning, because others may own such names: Kubernetes makes some of its own for a service called
-    ``signal-broker``.
+    They deserve only a warning, because other software uses such names: Kubernetes sets some for a service that is
+    called ``signal-broker``.
     """
     known = [_RENAMED, *(field.upper() for field in Settings.model_fields)]
     sentences = []
@@ -217,8 +218,8 @@ def unknown_variables(names: Iterable[str]) -> list[str]:
     return sentences
 
 
-def _naming_hosts(url: str) -> str:
-    """Return *url* if what stands where its hosts should be can be such."""
+def _check_hosts(url: str) -> str:
+    """Return *url* if its hosts are valid."""
     authority = re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0]
     for host in authority.rpartition("@")[2].split(","):
         found = _HOST.fullmatch(host.strip())

@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from broker.deliveries import DEFAULT_SCHEDULE
 from broker.filters import Filter
 from broker.names import is_pattern, matches
 from broker.signals import Scope, Signal
-
-
-class Kind(enum.StrEnum):
-    """What a target is."""
-
-    WEBHOOK = "webhook"
-    QUEUE = "queue"
-    HANDLER = "handler"
-
-
-class Method(enum.StrEnum):
-    """How a webhook is called."""
-
-    POST = "POST"
-    PUT = "PUT"
-    PATCH = "PATCH"
-    DELETE = "DELETE"
+from broker.targets import Target
 
 
 class HeadOfLine(enum.StrEnum):
@@ -37,48 +20,6 @@ class HeadOfLine(enum.StrEnum):
     """They wait until it is redriven."""
     SKIP = "skip"
     """They go on."""
-
-
-class Scheme(enum.StrEnum):
-    """How a webhook is signed (Standard Webhooks 1.0)."""
-
-    V1 = "v1"
-    """HMAC-SHA256 with the subscription's secret."""
-    V1A = "v1a"
-    """Ed25519 with the product's own key, whose public half everybody may know."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where a subscription delivers.
-
-    Args:
-        kind: What it is.
-        address: A webhook's URL, which may be a template; a queue's name; or a handler's app and name, ``app/name``.
-        method: How a webhook is called.
-        headers: Further headers of a webhook's requests; their values may be templates.
-        body_template: What a webhook's body is made from; None sends the signal.
-        signatures: The schemes a webhook is signed with.
-        description: What it is there for as a step; for people.
-    """
-
-    kind: Kind
-    address: str
-    method: Method = Method.POST
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body_template: str | None = None
-    signatures: tuple[Scheme, ...] = (Scheme.V1,)
-    description: str | None = None
-
-    @property
-    def app(self) -> str:
-        """The handler's app; empty for what is no handler."""
-        return self.address.partition("/")[0] if self.kind is Kind.HANDLER else ""
-
-    @property
-    def handler(self) -> str:
-        """The handler's name; empty for what is no handler."""
-        return self.address.partition("/")[2] if self.kind is Kind.HANDLER else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +68,9 @@ class SubscriptionSpec:
         return len(self.targets) > 1 or self.target.description is not None
 
     @property
-    def has_webhook(self) -> bool:
-        """Whether there is anything to sign."""
-        return any(target.kind is Kind.WEBHOOK for target in self.targets)
+    def is_signed(self) -> bool:
+        """Whether any of its targets is signed, so that it needs a signing secret."""
+        return any(target.is_signed for target in self.targets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,21 +17,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
-
-import mstache
 
 from broker.egress import HEADER_VALUE_LIMIT, URL_LIMIT
 from broker.errors import InvalidField, Unrenderable
 from broker.jsontext import encode, read
+from broker.mustache import Malformed, Part, Section, Variable, parse, render
 
 TEMPLATE_LIMIT = 16 * 1024
 """Most characters of a body's template."""
 BODY_LIMIT = 1024 * 1024
 """Most bytes of what becomes of it."""
-NESTING_LIMIT = 10
-"""Most sections within sections."""
 STEPS_LIMIT = 20_000
 """Most places that one rendering looks for values at, and pieces it makes: sections over arrays multiply."""
 
@@ -62,12 +60,7 @@ _HEAD_OF_URL = re.compile(r"https?://[^/?#{}]+/", re.IGNORECASE)
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 _JSON_MARKS = re.compile(r'\\.?|"', re.DOTALL)
 
-# The kinds of token, by the decisions that the library has for each.
-_VARIABLE = [False, True, False]
-_SECTION = [True, False, True]
-_END = [True, True, True]
-_PARTIAL = [True, False, False]
-_DELIMITERS = [False, False, True]
+_parse = lru_cache(maxsize=100)(parse)
 
 Context = Mapping[str, Any]
 """The members by name, as JSON values."""
@@ -88,25 +81,25 @@ def check_template(text: str, pointer: str) -> None:
     if len(text) > TEMPLATE_LIMIT:
         raise InvalidField(pointer, f"must have at most {TEMPLATE_LIMIT} characters")
     try:
-        # Not into the library's cache: of nested sections it keeps every level's text.
-        _, tokens, _ = mstache.tokenize(text.encode(), cache={})
-    except (SyntaxError, UnicodeEncodeError) as error:
+        text.encode()
+        parts = parse(text)
+    except UnicodeEncodeError as error:
         raise InvalidField(pointer, f"is not a template: {str(error)[:200]}") from error
-    depth, opened = 0, False
-    for *kind, key, _, unescaped in tokens:
-        if kind in (_PARTIAL, _DELIMITERS):
-            raise InvalidField(pointer, "has a tag {{> or {{=: there is nothing to include or to change")
-        if kind in (_VARIABLE, _SECTION):
-            _check_name(key.decode(), pointer, outside=depth == 0)
-        if kind == _VARIABLE and unescaped:
-            raise InvalidField(pointer, f"write {{{{{key.decode()}}}}}: a value is inserted as its place asks for")
-        # Round an empty section nobody but the library would go, as often as an array has elements.
-        if kind == _END and opened:
-            raise InvalidField(pointer, f"the section {key.decode()} is empty")
-        depth += (kind == _SECTION) - (kind == _END)
-        if depth > NESTING_LIMIT:
-            raise InvalidField(pointer, f"nests sections deeper than {NESTING_LIMIT}")
-        opened = kind == _SECTION
+    except Malformed as error:
+        raise InvalidField(pointer, str(error)[:200]) from error
+    _check_names(parts, pointer, outside=True)
+
+
+def _check_names(parts: Sequence[Part], pointer: str, *, outside: bool) -> None:
+    for part in parts:
+        match part:
+            case Variable(path):
+                _check_name(path, pointer, outside=outside)
+            case Section(path, _, inner):
+                _check_name(path, pointer, outside=outside)
+                if not inner:  # its rounds would not be counted among the steps
+                    raise InvalidField(pointer, f"the section {path} is empty")
+                _check_names(inner, pointer, outside=False)
 
 
 def _check_name(name: str, pointer: str, *, outside: bool) -> None:
@@ -236,26 +229,19 @@ def _render(
         if steps > STEPS_LIMIT:
             raise Unrenderable(f"the template takes more than {STEPS_LIMIT} steps")
 
-    def look_up(scope: Any, scopes: Sequence[Any], key: str | bytes, _: Any) -> Any:
-        path = str(key)  # it is text where the template is
+    def find(scopes: Sequence[Any], path: str) -> Any:
         names = path.split(".")
-        count(len(names) + len(scopes))
-        return scope if path == "." else _find([*scopes, scope], names)
-
-    def to_text(value: Any, _: bool) -> bytes:  # noqa: FBT001  (called by the library)
-        return insert(value).encode(errors="replace")
+        count(len(names) + len(scopes) - 1)
+        return scopes[-1] if path == "." else _find(scopes, names)
 
     pieces, size = [], 0
-    try:
-        for piece in mstache.stream(template, context, getter=look_up, stringify=to_text, escape=bytes):
-            count(1)
-            follow(piece)
-            pieces.append(piece)
-            size += len(piece.encode())
-            if size > limit:
-                raise Unrenderable(f"what the template makes has more than {limit} bytes")
-    except OverflowError as error:  # the library asks of a section's value whether it is NaN
-        raise Unrenderable("a number is too large to be a section") from error
+    for piece in render(_parse(template), [context], find, insert):
+        count(1)
+        follow(piece)
+        pieces.append(piece)
+        size += len(piece.encode(errors="replace"))
+        if size > limit:
+            raise Unrenderable(f"what the template makes has more than {limit} bytes")
     return "".join(pieces)
 
 

@@ -13,15 +13,15 @@
                               |                   +--> deliveries.attempt.slow (quorum) ---+  |
                               |                              |                                |
                               |                              +--poison--> ...slow.dead        |
-                              +---- what is too slow for the other queue ---------------------+
+                              +---- attempts moved out of the way of faster ones -------------+
 
     recorder, scheduler --> deliveries (direct) -----> deliveries.attempt.handlers.<app> (quorum) --> worker of that app
                                                              |
                                                              +--poison--> ...<app>.dead
 
-The shape is static: no queue per tenant or subscription. Only an app of handlers has a queue of its own, because only
-its own workers can run them. Queue arguments are immutable in RabbitMQ, so they hold only what must never change; a
-queue that has to change them gets a new name.
+The topology is static: there is no queue per tenant or subscription. Only an app of handlers has a queue of its own,
+because only its own workers can run them. Queue arguments are immutable in RabbitMQ, so they hold only what never
+changes; a queue that needs other arguments gets a new name.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SLOW_ATTEMPT = "deliveries.attempt.slow"
 _OF_APPS = "deliveries.attempt.handlers."
 
 DELIVERY_LIMIT = 20
-"""How often a message may be handed out *again* before it counts as poison (restarts of consumers count too)."""
+"""How often a message may be handed out *again* before it is poison; restarts of consumers count too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A durable quorum queue; with *dead_letter_exchange*, poison goes there and is never lost on the way.
+    """A durable quorum queue.
 
     Args:
         name: The queue's name.
-        dead_letter_exchange: Where rejected messages and those over the delivery limit go, at least once.
+        dead_letter_exchange: Gets rejected messages and those over the delivery limit, at least once.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Everything to declare, in this order: exchanges, queues, bindings."""
+    """Exchanges, queues and bindings, which are declared in this order."""
 
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
@@ -131,12 +131,12 @@ TOPOLOGY = Topology(
 
 
 def attempt_queue(app: str) -> str:
-    """Return where the attempts wait that the workers of *app* make; without one (``""``), those of any deliverer."""
+    """Return the queue of attempts that the workers of *app* make, or any deliverer if *app* is empty."""
     return f"{_OF_APPS}{app}" if app else ATTEMPT
 
 
 def app_topology(app: str) -> Topology:
-    """Return what the workers of *app* declare besides `TOPOLOGY`."""
+    """Return the topology that the workers of *app* declare in addition to `TOPOLOGY`."""
     queue = attempt_queue(app)
     dead = dead_letters(queue)
     return Topology(
@@ -147,10 +147,10 @@ def app_topology(app: str) -> Topology:
 
 
 def is_of_app(queue: str) -> bool:
-    """Return whether *queue* is that of an app's handlers."""
+    """Return whether *queue* is the queue of an app's handlers."""
     return queue.startswith(_OF_APPS)
 
 
 def is_ours(queue: str) -> bool:
-    """Return whether *queue* is one of the product's own, which nobody else may publish to."""
+    """Return whether *queue* is one of the product's own, to which targets must not publish."""
     return is_of_app(queue) or any(queue == own.name for own in TOPOLOGY.queues)

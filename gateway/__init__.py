@@ -1,1 +1,1 @@
-"""The way in: every HTTP dialect that throws signals, and the API that configures the rest."""
+"""The HTTP server: the dialects that throw signals, and the API that configures the product."""

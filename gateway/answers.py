@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from broker.schemas import Schema
+from broker.schematypes import Schema
 
 
 def answer(document: Schema | bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -1,4 +1,4 @@
-"""Finding out who calls: every form of credentials that a dialect's clients send."""
+"""Authentication: every form of credentials that the dialects' clients send."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_TOKEN = 512
 
 
 class Authenticator:
-    """Knows callers by their tokens, the settings' and those in the store, and users by their passwords."""
+    """Authenticates callers by their tokens (of the settings or the store), and users by their passwords."""
 
     def __init__(self, cache: AccessCache, passwords: Passwords, settings: Settings) -> None:
         self._cache = cache
@@ -28,7 +28,7 @@ class Authenticator:
         self._admin = None if settings.admin_token is None else digest(settings.admin_token.get_secret_value())
 
     async def caller(self, request: web.Request) -> Caller | None:
-        """Return who sent *request*, None if nobody knows.
+        """Return who sent *request*, or None without valid credentials.
 
         ``Authorization: Bearer <token>``, the bare token, or HTTP Basic.
 
@@ -48,9 +48,9 @@ class Authenticator:
         return await self._cache.caller(token)
 
     async def endpoint_caller(self, request: web.Request) -> Caller | None:
-        """Return whose token of a signal endpoint *request* came with, None if it is nobody's.
+        """Return the caller that the endpoint token of *request* stands for, or None without a valid one.
 
-        ``Authorization: Bearer <token>`` or the bare token. Nothing else is looked for, and no password is checked.
+        ``Authorization: Bearer <token>`` or the bare token. Other credentials are ignored, and no password is checked.
         """
         token = read_token(request.headers.get(hdrs.AUTHORIZATION, "").strip())
         return await self._cache.caller(token) if is_endpoint_token(token) else None
@@ -59,7 +59,7 @@ class Authenticator:
         """Return the principal that sent *request*.
 
         Raises:
-            Unauthenticated: There are no credentials, or they are not ours, or they open a signal endpoint only.
+            Unauthenticated: There are no valid credentials, or they open a signal endpoint only.
             Busy: Too many passwords wait to be checked.
         """
         caller = await self.caller(request)
@@ -73,7 +73,7 @@ class Authenticator:
 
 
 def scheme_of(header: str) -> str:
-    """Return the scheme of an ``Authorization`` header; where there is none, the first word all the same."""
+    """Return the scheme of an ``Authorization`` header: its first word."""
     return header.partition(" ")[0]
 
 

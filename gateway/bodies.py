@@ -10,8 +10,8 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from broker.jsontext import read
-from broker.schemas import Schema
 from broker.schemas.validation import validate
+from broker.schematypes import Schema
 from gateway.encodings import ENCODINGS, inflate
 from gateway.http_errors import BadRequest, TooLarge, TooSlow, UnsupportedMediaType
 

@@ -1,4 +1,4 @@
-"""``/openapi.json``, and ``/docs``: a page that shows it without fetching anything from elsewhere."""
+"""``/openapi.json``, and ``/docs``: a page that shows it and loads nothing from other servers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class DocsApi:
 
     @property
     def routes(self) -> list[Route]:
-        """What this part answers."""
+        """The routes of the documentation."""
         return [
             OpenRoute("GET", "/openapi.json", self.openapi, "Describe the API", {200: "application/json"}),
             OpenRoute("GET", "/docs", self.docs, "Read the description", {200: "text/html"}),
@@ -32,5 +32,5 @@ class DocsApi:
         return web.json_response(self._description)
 
     async def docs(self, _request: web.Request) -> web.Response:
-        """Answer a page for people."""
+        """Answer the documentation as a page."""
         return self._page.answer()

@@ -1,6 +1,6 @@
-"""Content encodings of request bodies: undone here, and not by aiohttp, so that nothing is inflated past a limit.
+"""Content encodings of request bodies: decoded here, and not by aiohttp, so that no body is inflated past its limit.
 
-aiohttp inflates whatever it reads, what it only reads to throw it away included.
+aiohttp inflates everything it reads, even a body that it reads only to discard it.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from gateway.http_errors import BadRequest, TooLarge
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 ENCODINGS = frozenset(_WINDOWS)
-"""Those that are read."""
+"""The encodings that are read."""
 
 
 def inflate(body: bytes, encoding: str, limit: int) -> bytes:
-    """Return what *body* holds in one of the `ENCODINGS`; work and memory end with *limit* bytes.
+    """Return what *body* holds in one of the `ENCODINGS`; it works on and stores at most *limit* bytes.
 
     Like browsers and servers, it takes ``deflate`` with and without zlib's header.
 
     Raises:
         TooLarge: It holds more than *limit* bytes.
-        BadRequest: It is not encoded so, ends too early, or goes on behind its end.
+        BadRequest: It is not encoded so, ends too early, or has data after its end.
     """
     bare = encoding == "deflate" and body[0] & 0x0F != zlib.DEFLATED
     decompressor = zlib.decompressobj(-zlib.MAX_WBITS if bare else _WINDOWS[encoding])

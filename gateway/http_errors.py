@@ -1,4 +1,4 @@
-"""Why a request is refused, before any dialect has put it into its own words.
+"""Errors of requests, before a dialect has put them into its own form.
 
 HttpError
 +-- BadRequest            400
@@ -11,7 +11,7 @@ HttpError
 +-- TooLarge              413
 +-- UnsupportedMediaType  415
 +-- TooMany               429, with Retry-After
-+-- Broken                500: our own fault
++-- Broken                500: the gateway's own fault
 +-- Busy                  503, with Retry-After
 """
 
@@ -24,10 +24,10 @@ from broker.errors import InvalidField, SignalBrokerError
 
 
 class HttpError(SignalBrokerError):
-    """Raised when a request is not done; each dialect answers it in its own form.
+    """Raised when a request cannot be answered as asked; each dialect has its own form for it.
 
     Args:
-        detail: What was wrong and what is allowed, as a sentence for the caller.
+        detail: What is wrong and what is allowed, as a sentence for the caller.
         errors: The fields that were wrong, each with a JSON pointer.
         headers: Further headers of the answer.
     """
@@ -50,7 +50,7 @@ class BadRequest(HttpError):
 
 
 class Unauthenticated(HttpError):
-    """Raised when nobody knows who is calling."""
+    """Raised when there are no valid credentials."""
 
     status = HTTPStatus.UNAUTHORIZED
 
@@ -80,7 +80,7 @@ class TooSlow(HttpError):
 
 
 class Conflicting(HttpError):
-    """Raised when the request contradicts what is there already."""
+    """Raised when the request conflicts with the present state."""
 
     status = HTTPStatus.CONFLICT
 
@@ -98,7 +98,7 @@ class UnsupportedMediaType(HttpError):
 
 
 class TooMany(HttpError):
-    """Raised when the caller has used up what it is allowed in this second."""
+    """Raised when the caller has reached its rate limit."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
 
@@ -107,7 +107,7 @@ class TooMany(HttpError):
 
 
 class Busy(HttpError):
-    """Raised when it cannot be done now; nothing that was answered with a 2xx is affected."""
+    """Raised when the request cannot be answered now; no request answered with 2xx is affected."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
@@ -116,7 +116,7 @@ class Busy(HttpError):
 
 
 class Broken(HttpError):
-    """Raised when it is our own fault."""
+    """Raised when the gateway itself has failed."""
 
 
 def http_error_for(status: int, detail: str, headers: Mapping[str, str] | None = None) -> HttpError:

@@ -17,15 +17,15 @@ ENDPOINT_TOKEN = "endpointToken"  # noqa: S105  (the name of a scheme)
 
 _IN_PATH = re.compile(r"\{(\w+)\}")
 _MEANINGS = {
-    "id": "Its id.",
-    "engine": "There is only the engine `default`.",
+    "id": "The id.",
+    "engine": "The engine: `default` is the only one.",
     "name": "The endpoint's name.",
     "token": "The token's id.",
 }
 
 
 def describe(routes: Sequence[Route], dialects: Sequence[Dialect], *, version: str) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of *routes*, each with the errors of its one of *dialects*."""
+    """Return the OpenAPI 3.1 document of *routes*, each with the error form of its dialect."""
     models = {dialect.error for dialect in dialects} | {model for route in routes for model in _models(route)}
     ordered = sorted(models, key=lambda model: model.__name__)
     _, definitions = models_json_schema(
@@ -95,7 +95,7 @@ def _description(route: Route) -> str:
     text = inspect.cleandoc(route.handler.__doc__ or "")
     if isinstance(route, SecuredRoute) and route.permissions:
         names = " and ".join(f"`{permission.value}`" for permission in route.permissions)
-        text += f"\n\nNeeded: {names}."
+        text += f"\n\nPermission needed: {names}."
     return text
 
 
@@ -126,7 +126,7 @@ def _answer(answer: type[BaseModel] | str | None) -> dict[str, Any]:
     if answer is None:
         return {"description": "No body."}
     if isinstance(answer, str):
-        return {"description": "As its content type says.", "content": {answer: {}}}
+        return {"description": "The body, in this content type.", "content": {answer: {}}}
     return {"description": (answer.__doc__ or "").strip(), "content": _content(answer)}
 
 

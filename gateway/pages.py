@@ -1,4 +1,4 @@
-"""Pages for people: each is one file that runs its own script and style, talks to this server, and nothing else."""
+"""Pages: each is one file with its own script and style, and may talk to this server only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp import web
 
 
 class Page:
-    """The page *name* of *package*, with its one script and its one style in it."""
+    """The page *name* of *package*, which contains one script and one style."""
 
     def __init__(self, package: str, name: str) -> None:
         self._text = (files(package) / name).read_text(encoding="utf-8")
@@ -26,7 +26,7 @@ class Page:
 
 
 def content_security_policy(page: str) -> str:
-    """Return the policy that lets *page* run its own script and style, talk to this server, and nothing else."""
+    """Return the policy that allows *page* its own script and style and requests to this server, and nothing else."""
     script, style = (
         base64.b64encode(hashlib.sha256(_inline(page, tag).encode()).digest()).decode() for tag in ("script", "style")
     )

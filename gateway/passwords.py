@@ -1,4 +1,4 @@
-"""Signing in with a name and a password, as often as callers like: only one request in many pays for argon2."""
+"""Signing in with a name and a password: most requests are answered without the cost of argon2."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 import structlog
+from cachetools import TTLCache
 
 from broker.access import Principal
 from broker.errors import InvalidField
@@ -19,6 +20,8 @@ from gateway.http_errors import Busy
 AT_ONCE = 2
 """Each takes 19 MiB and a core; the event loop and the other requests need the rest."""
 MOST_WAITING = 100
+REMEMBERED = 10_000
+"""Most passwords that are remembered at a time."""
 REMEMBERED_SECONDS = 60.0
 
 log = structlog.get_logger()
@@ -30,17 +33,16 @@ class Passwords:
     A password that was right is remembered for a minute, as a keyed digest that also covers what is kept of it: when a
     user is changed or deleted, the cache of users forgets it, and what is remembered here is of no use any more.
 
-    After a failure the name is locked for a while, for right passwords too: otherwise whoever guesses could go on
-    against what is remembered. Locked names and remembered passwords cost no argon2.
+    After a failure the name is locked for a while, for right passwords too: otherwise an attacker could go on guessing
+    against the remembered passwords. Locked names and remembered passwords cost no argon2.
     """
 
     def __init__(self, cache: AccessCache, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._cache = cache
-        self._clock = clock
         self._lockout = Lockout(clock=clock)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._checks: dict[bytes, asyncio.Task[bool]] = {}
-        self._right: dict[bytes, float] = {}
+        self._right: TTLCache[bytes, None] = TTLCache(REMEMBERED, REMEMBERED_SECONDS, timer=clock)
         self._key = secrets.token_bytes(32)
         self._decoy = make_decoy()
 
@@ -64,7 +66,7 @@ class Passwords:
         user = await self._cache.user(name)
         kept = self._decoy if user is None else user.password
         digest = self._digest(name, password, kept)
-        if self._right.get(digest, 0) <= self._clock() and not await self._check(digest, name, password, kept):
+        if digest not in self._right and not await self._check(digest, name, password, kept):
             return None
         self._lockout.forgive(name)
         return None if user is None else user.principal
@@ -91,13 +93,5 @@ class Passwords:
                 pause = self._lockout.fail(name)
                 log.warning("user.locked", seconds=pause.total_seconds(), user=None if kept == self._decoy else name)
                 return False
-        self._remember(digest)
+        self._right[digest] = None
         return True
-
-    def _remember(self, digest: bytes) -> None:
-        """All are remembered for the same time: the oldest is the first to expire."""
-        now = self._clock()
-        while self._right and next(iter(self._right.values())) <= now:
-            del self._right[next(iter(self._right))]
-        self._right.pop(digest, None)
-        self._right[digest] = now + REMEMBERED_SECONDS

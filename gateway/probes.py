@@ -1,4 +1,4 @@
-"""The probes and the metrics of every process, as the gateway describes them."""
+"""The probes and the metrics, which every process has, as routes of the gateway."""
 
 from __future__ import annotations
 

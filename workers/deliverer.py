@@ -32,13 +32,13 @@ from broker.settings import Settings
 from broker.store.deliveries.admission import Effects
 from broker.store.deliveries.attempts import Claimed, Ended
 from broker.store.deliveries.claiming import AttemptStore
-from broker.subscriptions import Kind
+from broker.targets import Kind
 from broker.topology import ATTEMPT, SLOW_ATTEMPT
 from broker.transport import Received, Settlement, Transport
 from workers.consumer import Consumer
+from workers.couriers import Courier
 from workers.dispatch import dispatch
 from workers.lanes import FastLane
-from workers.targets import Target
 
 log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ class Deliverer:
     Args:
         transport: Where the queues are.
         attempts: Where attempts are claimed and ended.
-        targets: What delivers, by the kind of target.
+        couriers: What delivers, by the kind of target.
         settings: Deadlines.
         queues: The queues whose attempts it makes; those too slow for `ATTEMPT` are moved to `SLOW_ATTEMPT`.
         concurrency: How many attempts at a time, of each queue.
@@ -63,7 +63,7 @@ class Deliverer:
         self,
         transport: Transport,
         attempts: AttemptStore,
-        targets: Mapping[Kind, Target],
+        couriers: Mapping[Kind, Courier],
         settings: Settings,
         *,
         queues: Sequence[str] = (ATTEMPT, SLOW_ATTEMPT),
@@ -71,7 +71,7 @@ class Deliverer:
     ) -> None:
         self._transport = transport
         self._attempts = attempts
-        self._targets = targets
+        self._couriers = couriers
         self._settings = settings
         self._queues = queues
         self._concurrency = concurrency
@@ -154,7 +154,7 @@ class Deliverer:
     async def _step(self, claimed: Claimed) -> Step:
         target, start = claimed.target, time.perf_counter()
         try:
-            result = await self._targets[target.kind].deliver(
+            result = await self._couriers[target.kind].deliver(
                 claimed, timeout=claimed.subscription.spec.timeout or self._settings.webhook_timeout
             )
         except Exception as error:
@@ -162,7 +162,7 @@ class Deliverer:
             result = Result(outcome=Outcome.FAILED, error=f"{type(error).__name__}: {error}")
         return Step(
             number=claimed.step + 1,
-            address=target.address if target.kind is Kind.WEBHOOK else None,
+            address=target.circuit,
             result=result,
             duration=timedelta(seconds=time.perf_counter() - start),
         )

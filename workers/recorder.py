@@ -1,4 +1,4 @@
-"""The recorder: signals out of the queue, into PostgreSQL, with one delivery for every subscription that matches."""
+"""The recorder: records the signals of the record queue, with a delivery for every matching subscription."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 class Recorder:
     """Records in batches: one transaction, then the due attempts are published, and only then the batch is acked.
 
-    The unacked batch is the outbox: a crash anywhere repeats the step, and repeating it is harmless.
+    The unacked batch is the outbox: after a crash anywhere the step is repeated, which is harmless.
     """
 
     name = "recorder"
@@ -42,7 +42,7 @@ class Recorder:
         await consumer.run(stopping, drain=self._settings.drain_timeout)
 
     async def handle(self, messages: Sequence[Received]) -> Sequence[Settlement]:
-        """Record *messages*; what is not a signal is poison."""
+        """Record the signals in *messages*; a message that is no signal is poison."""
         settlements = [Settlement.ACK] * len(messages)
         signals: list[Signal] = []
         for position, message in enumerate(messages):
@@ -60,7 +60,7 @@ class Recorder:
         return settlements
 
     async def _record(self, signals: Sequence[Signal]) -> None:
-        """Record *signals* and publish what is due of them, in as many steps as that takes."""
+        """Record *signals* and publish their due attempts, in as many steps as that takes."""
         while signals:
             recorded = await self._signals.record(signals, rescue_after=self._settings.rescue_after)
             await dispatch(self._transport, recorded.due_attempts, timeout=self._settings.confirm_timeout)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from broker.representations import signal_json, signal_members
 from broker.store.deliveries.attempts import Claimed
-from broker.subscriptions import Method, Target
+from broker.targets.webhook import Method, WebhookTarget
 from broker.templates import JSON, is_template, render_body, render_header, render_url
 
 
@@ -27,12 +28,12 @@ def compose(claimed: Claimed) -> Request:
     Raises:
         Unrenderable: One of the target's templates makes nothing that can be sent of this signal.
     """
-    target, due = claimed.target, claimed.due
+    target, due = cast(WebhookTarget, claimed.target), claimed.due
     further = {"deliveryId": due.delivery_id, "attempt": due.attempt, "subscriptionId": due.subscription_id}
     if not _has_templates(target):
         body = signal_json(claimed.signal, further)
         headers = {**target.headers, "content-type": JSON}
-        return Request(method=target.method, url=target.address, headers=headers, body=body)
+        return Request(method=target.method, url=target.url, headers=headers, body=body)
     context = signal_members(claimed.signal, further)
     headers = {name: render_header(value, context) for name, value in target.headers.items()}
     if target.body_template is None:
@@ -42,8 +43,8 @@ def compose(claimed: Claimed) -> Request:
         body = render_body(target.body_template, headers.setdefault(kind, JSON), context)
         if not body:
             del headers[kind]
-    return Request(method=target.method, url=render_url(target.address, context), headers=headers, body=body)
+    return Request(method=target.method, url=render_url(target.url, context), headers=headers, body=body)
 
 
-def _has_templates(target: Target) -> bool:
-    return target.body_template is not None or any(map(is_template, (target.address, *target.headers.values())))
+def _has_templates(target: WebhookTarget) -> bool:
+    return target.body_template is not None or any(map(is_template, (target.url, *target.headers.values())))

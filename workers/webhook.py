@@ -20,7 +20,8 @@ from yarl import URL
 from broker.deliveries import Outcome, Result, outcome_of, parse_retry_after
 from broker.egress import Guard, url_problem
 from broker.errors import ConfigurationError, EgressForbidden
-from broker.subscriptions import Method
+from broker.targets.webhook import Method
+from broker.texts import printable
 
 CONNECT_TIMEOUT = timedelta(seconds=5)
 READ_LIMIT = 64 * 1024
@@ -226,4 +227,4 @@ def _excerpt(body: bytes) -> str | None:
 
 def _one_line(text: str) -> str:
     """Return *text* without anything that could move a terminal's cursor or forge a line of a log."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:EXCERPT_LIMIT]).split())
+    return " ".join(printable(text[:EXCERPT_LIMIT]).split())

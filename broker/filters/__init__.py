@@ -152,7 +152,7 @@ def _parse_condition(path: str, given: object, pointer: str) -> Condition:
             )
     given = {member: value for member, value in given.items() if value is not None}
     for flag in _FLAGS:
-        if not isinstance(given.get(flag, False), bool):
+        if not isinstance(given.get(flag), bool | None):
             raise InvalidField(f"{pointer}/{flag}", "must be true or false")
     name = given.get("operator")
     operator = OPERATORS.get(name) if isinstance(name, str) else None
@@ -199,7 +199,7 @@ def _check_text(text: str, pointer: str, *, what: str, limit: int) -> None:
         raise InvalidField(pointer, f"has {len(text)} characters; {what} has at most {limit}")
     found = _UNSTORABLE.search(text)
     if found:
-        raise InvalidField(pointer, f"holds the character U+{ord(found.group()):04X}, which is not allowed here")
+        raise InvalidField(pointer, f"contains the character U+{ord(found.group()):04X}, which is not allowed here")
 
 
 def _document(conditions: Conditions) -> dict[str, Any]:

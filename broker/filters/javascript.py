@@ -48,16 +48,16 @@ def _double(integer: int) -> float:
 def _digits(value: float) -> str:
     """Write a double. Both languages write the same digits; only the exponents begin and look different."""
     if value in {inf, -inf}:
-        return "Infinity" if value > 0 else "-Infinity"
+        return "Infinity" if value == inf else "-Infinity"
     if value == 0:
         return "0"
     mantissa, _, power = repr(value).partition("e")
     if not power:
         return mantissa.removesuffix(".0")
     exponent = int(power)
+    if not -7 < exponent < 21:
+        return f"{mantissa}e{exponent:+d}"
     sign, digits = "-" if value < 0 else "", mantissa.lstrip("-").replace(".", "")
-    if 0 < exponent < 21:
-        return sign + digits.ljust(exponent + 1, "0")
-    if -7 < exponent < 0:
+    if power.startswith("-"):
         return sign + "0." + "0" * (-exponent - 1) + digits
-    return f"{mantissa}e{exponent:+d}"
+    return sign + digits.ljust(exponent + 1, "0")

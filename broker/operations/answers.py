@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 from broker.audit import AuditEvent
 from broker.circuits import Phase
 from broker.deliveries import Delivery, DeliveryState
 from broker.endpoints import Endpoint, EndpointToken
-from broker.operations.targets import render_step, render_target
 from broker.representations import delivery_members, recorded_members, signal_json
 from broker.schemas.access import AuditSchema, TokenSchema, UserSchema
 from broker.schemas.deliveries import DeliverySchema, LedgerSchema, States
 from broker.schemas.endpoints import EndpointSchema, EndpointTokenSchema
-from broker.schemas.subscriptions import BacklogSchema, RetrySchema, SubscriptionSchema
+from broker.schemas.subscriptions import BacklogSchema, RetrySchema, StepSchema, SubscriptionSchema
 from broker.signals import Signal
 from broker.store.administration.tokens import Token
 from broker.store.deliveries.deliveries import Ledger
-from broker.subscriptions import Subscription
+from broker.subscriptions import Subscription, SubscriptionSpec
+from broker.targets import render_target
 from broker.users import User
 
 
@@ -33,35 +34,35 @@ def render_subscription(
     backlog: BacklogSchema | None = None,
     circuit: Phase | None = None,
 ) -> SubscriptionSchema:
-    """Return *subscription*; its signing secret, what waits at its gate and its circuit where they are to be shown."""
+    """Return *subscription*; its signing secret, its backlog and its circuit only where they are given."""
     spec = subscription.spec
+    steps = [StepSchema(target=render_target(target), description=target.description) for target in spec.targets]
     return SubscriptionSchema(
         id=subscription.id,
-        name=spec.name,
-        target=None if spec.in_steps else render_target(spec.target),
-        steps=[render_step(target) for target in spec.targets] if spec.in_steps else None,
-        execution_id=spec.execution_id,
-        tenant_id=spec.tenant_id,
-        once=spec.once,
         consumed_by=subscription.consumed_by,
         state="disabled" if subscription.disabled_because else "paused" if subscription.paused_at else "active",
         paused_at=subscription.paused_at,
         disabled_because=subscription.disabled_because,
-        filter=None if spec.filter is None else spec.filter.document,
-        ordered=spec.ordered,
-        head_of_line=spec.head_of_line.value if spec.ordered else None,
-        retry=RetrySchema(
-            schedule=[pause.total_seconds() for pause in spec.schedule], max_attempts=len(spec.schedule) + 1
-        ),
-        timeout_seconds=None if spec.timeout is None else spec.timeout.total_seconds(),
-        max_in_flight=spec.max_in_flight,
-        max_per_second=spec.max_per_second,
-        description=spec.description,
         created_at=subscription.created_at,
         secret=secret,
         backlog=backlog,
         circuit=None if circuit is None else circuit.value,
+        **{
+            **{name: getattr(spec, name) for name in _SHARED},
+            "target": None if spec.in_steps else steps[0].target,
+            "steps": steps if spec.in_steps else None,
+            "filter": None if spec.filter is None else spec.filter.document,
+            "head_of_line": spec.head_of_line.value if spec.ordered else None,
+            "retry": RetrySchema(
+                schedule=[pause.total_seconds() for pause in spec.schedule], max_attempts=len(spec.schedule) + 1
+            ),
+            "timeout_seconds": None if spec.timeout is None else spec.timeout.total_seconds(),
+        },
     )
+
+
+_SHARED = {field.name for field in fields(SubscriptionSpec)} & SubscriptionSchema.model_fields.keys()
+"""The options that an answer shows under the name that they have in a spec."""
 
 
 def render_token(token: Token, value: str | None = None) -> TokenSchema:

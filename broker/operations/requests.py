@@ -1,9 +1,11 @@
-"""What callers ask for becomes the domain's nouns, checked by the rules that a document's shape cannot express."""
+"""Subscriptions as callers ask for them, checked by the rules that a schema cannot express."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import zip_longest
 from typing import Any
 
 from broker.deliveries import DEFAULT_SCHEDULE, make_schedule
@@ -11,84 +13,117 @@ from broker.egress import Guard
 from broker.errors import InvalidField
 from broker.filters import parse_filter
 from broker.names import check_id, check_name
-from broker.operations.targets import check_durations, read_targets
-from broker.schemas.subscriptions import ChangeableSpec, RetrySchema, SubscriptionChanges, SubscriptionRequest
-from broker.subscriptions import HeadOfLine, Kind, SubscriptionSpec
+from broker.schemas.subscriptions import RetrySchema, SubscriptionChanges, SubscriptionOptions, SubscriptionRequest
+from broker.subscriptions import HeadOfLine, SubscriptionSpec
+from broker.targets import Kind, Target, read_target
+
+_LONGEST = 900
+"""The maximum duration of all steps together, in seconds. RabbitMQ wants an ack within half an hour."""
 
 
 def read_spec(wanted: SubscriptionRequest, guard: Guard) -> SubscriptionSpec:
     """Return the spec of the subscription that is *wanted*; *guard* knows where webhooks may go.
 
     Raises:
-        InvalidField: A name, an id or the target cannot be one, or it is ordered in a way that makes no sense.
+        InvalidField: A name, an id or a target is invalid, or two members contradict each other.
     """
-    check_name(wanted.name)
-    if wanted.ordered and wanted.once:
-        raise InvalidField("/ordered", "cannot be given together with once: one signal has no order")
-    for pointer, value in (("/executionId", wanted.execution_id), ("/tenantId", wanted.tenant_id)):
-        if value is not None:
-            check_id(value, pointer)
-    targets, timeout = read_targets(wanted, guard), _read_timeout(wanted)
-    check_durations(targets, timeout)
-    return SubscriptionSpec(
-        name=wanted.name,
-        targets=targets,
-        tenant_id=wanted.tenant_id,
-        execution_id=wanted.execution_id,
-        once=wanted.once,
-        filter=None if wanted.filter is None else parse_filter(wanted.filter),
-        ordered=wanted.ordered,
-        head_of_line=_read_head_of_line(wanted, ordered=wanted.ordered),
-        schedule=_read_schedule(wanted.retry),
-        timeout=timeout,
-        max_in_flight=wanted.max_in_flight,
-        max_per_second=wanted.max_per_second,
-        description=wanted.description,
+    spec = SubscriptionSpec(
+        targets=_read_targets(wanted, guard),
+        **read_options(wanted, type(wanted).model_fields),
     )
+    check_spec(spec)
+    return _checked(wanted, spec)
 
 
-def changed_spec(wanted: SubscriptionChanges, spec: SubscriptionSpec, guard: Guard) -> SubscriptionSpec:
-    """Return *spec* with what *wanted* mentions in place of what was; *guard* knows where webhooks may go.
+def change_spec(wanted: SubscriptionChanges, spec: SubscriptionSpec, guard: Guard) -> SubscriptionSpec:
+    """Return *spec* with the members that *wanted* mentions; *guard* knows where webhooks may go.
 
     Raises:
-        InvalidField: A target or the filter cannot be one, all steps may take too long, or there is no line.
+        InvalidField: A target or the filter is invalid, or does not go with the rest of *spec*.
     """
     given = wanted.model_fields_set
-    changed: dict[str, Any] = {
-        name: getattr(wanted, name) for name in ("max_in_flight", "max_per_second", "description") if name in given
-    }
+    changes = read_options(wanted, given)
     if given & {"target", "steps"}:
         if spec.target.kind is Kind.HANDLER:
             raise InvalidField("/target", "cannot be changed: it is a handler, subscribed by the worker that runs it")
-        changed["targets"] = read_targets(wanted, guard, spec.targets)
-    if "filter" in given:
-        changed["filter"] = None if wanted.filter is None else parse_filter(wanted.filter)
-    if "retry" in given:
-        changed["schedule"] = _read_schedule(wanted.retry)
-    if "head_of_line" in given:
-        changed["head_of_line"] = _read_head_of_line(wanted, ordered=spec.ordered)
-    if "timeout_seconds" in given:
-        changed["timeout"] = _read_timeout(wanted)
-    after = replace(spec, **changed)
-    check_durations(after.targets, after.timeout)
-    return after
+        changes["targets"] = _read_targets(wanted, guard, spec.targets)
+    return _checked(wanted, replace(spec, **changes))
 
 
-def _read_head_of_line(wanted: ChangeableSpec, *, ordered: bool) -> HeadOfLine:
-    if wanted.head_of_line is None:
-        return HeadOfLine.BLOCK
-    if not ordered:
+def read_options(wanted: SubscriptionOptions, names: Collection[str]) -> dict[str, Any]:
+    """Return those of the options *names* that *wanted* has, as attributes of a spec.
+
+    Raises:
+        InvalidField: The filter or the schedule is invalid.
+    """
+    options = {}
+    for name in names:
+        attribute, read = _CONVERTED.get(name, (name, _as_it_is))
+        if attribute is not None:
+            options[attribute] = read(getattr(wanted, name))
+    return options
+
+
+def check_spec(spec: SubscriptionSpec) -> None:
+    """Let *spec* pass if its name and ids are valid and its options go together.
+
+    Raises:
+        InvalidField: They do not.
+    """
+    check_name(spec.name)
+    if spec.ordered and spec.once:
+        raise InvalidField("/ordered", "cannot be given together with once: one signal has no order")
+    for pointer, value in (("/executionId", spec.execution_id), ("/tenantId", spec.tenant_id)):
+        if value is not None:
+            check_id(value, pointer)
+
+
+def _checked(wanted: SubscriptionOptions, spec: SubscriptionSpec) -> SubscriptionSpec:
+    if wanted.head_of_line is not None and not spec.ordered:
         raise InvalidField("/headOfLine", "is for an ordered subscription only")
-    return HeadOfLine(wanted.head_of_line)
+    if (
+        len(spec.targets) > 1
+        and spec.timeout is not None
+        and len(spec.targets) * spec.timeout.total_seconds() > _LONGEST
+    ):
+        raise InvalidField("/timeoutSeconds", f"is for each step; all steps may take at most {_LONGEST} seconds")
+    return spec
 
 
-def _read_timeout(wanted: ChangeableSpec) -> timedelta | None:
-    return None if wanted.timeout_seconds is None else timedelta(seconds=wanted.timeout_seconds)
+def _read_targets(wanted: SubscriptionOptions, guard: Guard, before: Sequence[Target] = ()) -> tuple[Target, ...]:
+    """Return the target of *wanted*, or those of its steps; *before* are those that they replace, in order."""
+    if (wanted.target is None) == (wanted.steps is None):
+        raise InvalidField("/target", "either `target` or `steps` is required")
+    if wanted.target is not None:
+        return (read_target(wanted.target, "/target", guard=guard, before=next(iter(before), None)),)
+    steps = wanted.steps or []
+    return tuple(
+        replace(
+            read_target(step.target, f"/steps/{position}/target", guard=guard, before=replaced),
+            description=step.description,
+        )
+        for position, (step, replaced) in enumerate(zip_longest(steps, before[: len(steps)]))
+    )
+
+
+def _as_it_is(value: object) -> object:
+    return value
 
 
 def _read_schedule(retry: RetrySchema | None) -> tuple[timedelta, ...]:
-    """Return the pauses that *retry* means."""
+    """Return the pauses that *retry* stands for."""
     if retry is None:
         return DEFAULT_SCHEDULE
     pauses = None if retry.schedule is None else [timedelta(seconds=seconds) for seconds in retry.schedule]
     return make_schedule(pauses, retry.max_attempts)
+
+
+_CONVERTED: Mapping[str, tuple[str | None, Callable[[Any], object]]] = {
+    "target": (None, _as_it_is),
+    "steps": (None, _as_it_is),
+    "filter": ("filter", lambda document: None if document is None else parse_filter(document)),
+    "head_of_line": ("head_of_line", lambda policy: HeadOfLine(policy or HeadOfLine.BLOCK)),
+    "retry": ("schedule", _read_schedule),
+    "timeout_seconds": ("timeout", lambda seconds: None if seconds is None else timedelta(seconds=seconds)),
+}
+"""The options that are not attributes of a spec as they are: the attribute, and how it is read."""

@@ -16,6 +16,6 @@ async def create_subscription(
 
     The secret is shown this once: what *seal* makes of it is stored.
     """
-    secret = make_secret() if spec.has_webhook else None
+    secret = make_secret() if spec.is_signed else None
     subscription = await subscriptions.create(spec, secret=None if secret is None else seal(secret))
     return subscription, secret

@@ -1,4 +1,4 @@
-"""Tokens and users, and the audit events that tell of changes to them."""
+"""Tokens and users, and the audit events about changes to them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from broker.schemas import Id, Name, Schema
+from broker.schematypes import Id, Name, Schema
 
 Password = Annotated[str, Field(min_length=8, max_length=1024, json_schema_extra={"format": "password"})]
 Groups = Annotated[
@@ -24,13 +24,13 @@ PermissionName = Literal[
 
 
 class Limits(Schema):
-    """What a principal is limited to; null is no limit."""
+    """The limits of a principal; null is no limit."""
 
     names: Annotated[list[Name], Field(max_length=100)] | None = Field(
-        None, description="Patterns of signal names.", examples=[["policy.#"]]
+        None, description="Only signals whose name matches one of these patterns.", examples=[["policy.#"]]
     )
     tenants: Annotated[list[Id], Field(max_length=100)] | None = Field(
-        None, description="Tenants, besides which the untenanted are always included."
+        None, description="Only these tenants, and always what has no tenant."
     )
 
 
@@ -42,7 +42,7 @@ class TokenRequest(Limits):
 
 
 class TokenSchema(Schema):
-    """An API token; its value is in the answer to its creation only."""
+    """An API token. Only the answer to its creation shows its value."""
 
     id: int
     name: str
@@ -71,7 +71,7 @@ class UserRequest(Limits):
 
 
 class UserChanges(Limits):
-    """What changes of a user; what is not mentioned stays."""
+    """Changes of a user; a member that is left out stays as it is."""
 
     password: Password = Field(default_factory=str)
     permissions: list[PermissionName] = Field(default_factory=list)
@@ -79,7 +79,7 @@ class UserChanges(Limits):
 
 
 class UserSchema(Schema):
-    """A user; nobody is ever told a password, nor what is kept of it."""
+    """A user. Passwords and their hashes are never shown."""
 
     id: int
     name: str
@@ -99,16 +99,20 @@ class UserPage(Schema):
 
 
 class AuditSchema(Schema):
-    """A change of signal endpoints, tokens, users, subscriptions or deliveries: who made it, and what it changed."""
+    """A change of signal endpoints, tokens, users, subscriptions or deliveries, and who made it."""
 
     id: int
     type: str
-    subject_id: int = Field(description="The id of what was changed.")
-    principal: str = Field(description="The name of whoever changed it.")
+    subject_id: int = Field(description="The id of the changed object.")
+    principal: str = Field(description="The name of the principal that made the change.")
     user_id: int | None
     token_id: int | None
-    before: dict[str, Any] | None = Field(description="Without secrets; null if it was created.")
-    after: dict[str, Any] | None = Field(description="Without secrets; null if it was deleted.")
+    before: dict[str, Any] | None = Field(
+        description="The object before the change, without secrets; null if it was created."
+    )
+    after: dict[str, Any] | None = Field(
+        description="The object after the change, without secrets; null if it was deleted."
+    )
     created_at: datetime
 
 

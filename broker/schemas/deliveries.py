@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from broker.schemas import BulkRequest, Schema
+from broker.schemas import BulkRequest
+from broker.schematypes import Schema
 
 OutcomeName = Literal[
     "succeeded", "refused", "throttled", "gone", "timed_out", "unreachable", "forbidden", "unroutable", "failed"
@@ -15,9 +16,9 @@ OutcomeName = Literal[
 
 
 class StepOutcomeSchema(Schema):
-    """How a step ended that an attempt made."""
+    """The outcome of one step of an attempt."""
 
-    step: int = Field(description="Which one, from 1.")
+    step: int = Field(description="Its number, from 1.")
     duration: float = Field(description="Seconds.")
     outcome: str
     status: int | None
@@ -35,7 +36,9 @@ class AttemptSchema(Schema):
     status: int | None
     error: str | None
     response: str | None = Field(description="The first characters of the answer's body.")
-    steps: list[StepOutcomeSchema] | None = Field(description="Of several; the last one's outcome is the attempt's.")
+    steps: list[StepOutcomeSchema] | None = Field(
+        description="The steps that were made, if there are several; the outcome of the last one is the attempt's."
+    )
 
 
 class DeliverySchema(Schema):
@@ -47,7 +50,8 @@ class DeliverySchema(Schema):
     state: Literal["pending", "parked", "delivered", "dead", "cancelled"]
     attempts: int | list[AttemptSchema]
     due_at: datetime | None = Field(
-        description="When it goes on; null while it is held: paused, at `maxInFlight`, or behind another one in line."
+        description="When the next attempt is due; null while it waits for an event: the end of a pause, a free slot of"
+        " `maxInFlight`, or the delivery before it in its ordering group."
     )
     reason: str | None = Field(
         description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, `scheduled`, `ordered`,"
@@ -65,16 +69,16 @@ class DeliveryPage(Schema):
 
 
 class RedriveRequest(BulkRequest):
-    """Which dead deliveries to put back."""
+    """Which dead deliveries to redrive."""
 
     subscription_id: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(
-        None, description="Those of this subscription."
+        None, description="Only deliveries to this subscription."
     )
-    outcome: OutcomeName | None = Field(None, description="Those whose last attempt ended so.")
+    outcome: OutcomeName | None = Field(None, description="Only deliveries whose last attempt had this outcome.")
 
 
 class States(Schema):
-    """Deliveries by state."""
+    """Number of deliveries by state."""
 
     pending: int
     parked: int
@@ -84,7 +88,7 @@ class States(Schema):
 
 
 class LedgerSchema(Schema):
-    """The books: matched = the sum of the states, or `unaccounted` says by how much not."""
+    """The books: matched = the sum of the states + unaccounted. `unaccounted` is 0 if the books balance."""
 
     recorded: int
     awaiting_record: int

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from broker.schemas import Schema, Text
+from broker.schematypes import Schema, Text
 
 T = TypeVar("T")
 
@@ -16,11 +16,11 @@ Sometimes = Annotated[
     T | SkipJsonSchema[None],
     Field(exclude_if=lambda value: value is None, json_schema_extra=lambda schema: schema.pop("default", None)),
 ]
-"""A member that is left out of the answers that it does not belong to; it is never null."""
+"""A member that is left out of an answer rather than null."""
 
 
 class Lenient(Schema):
-    """A request document that, as in the original, may hold further members."""
+    """A request that may have further members, as in the original."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -40,24 +40,24 @@ class EndpointTokenRequest(Lenient):
 
 
 class EndpointTokenSchema(Schema):
-    """A token of a signal endpoint; its value is in the answer to its creation only."""
+    """A token of a signal endpoint. Only the answer to its creation shows its value."""
 
     id: int
     name: str
     signal_endpoint_id: int
     created_at: datetime
-    created_by_user_id: int = Field(description="0 if it was no user.")
+    created_by_user_id: int = Field(description="0 if it was not created by a user.")
     token: Sometimes[str] = None
 
 
 class EndpointSchema(Schema):
-    """A signal endpoint; its URL is in the answers to its creation and to its changes only."""
+    """A signal endpoint. Only the answers to its creation and to its changes show its URL."""
 
     id: int
     name: str
     enabled: bool
     description: str | None
     created_at: datetime
-    created_by_user_id: int = Field(description="0 if it was no user.")
+    created_by_user_id: int = Field(description="0 if it was not created by a user.")
     url: Sometimes[str] = None
     tokens: list[EndpointTokenSchema]

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SkipValidation
 
-from broker.schemas import Id, Moment, Name, Problem, Schema, Text
+from broker.schemas import Problem
+from broker.schematypes import Id, Moment, Name, Schema, Text
 
 
 class TypedVariable(Schema):
@@ -19,10 +20,12 @@ class TypedVariable(Schema):
 
 
 class SignalRequest(Schema):
-    """A throw: a named fact for everybody, one tenant, those without a tenant, or one execution."""
+    """A throw: a named fact for all subscriptions, for those of one tenant or of none, or for one execution."""
 
     name: Name
-    payload: Any = Field(None, description="Any JSON. Carried untouched.", examples=[{"policy": 42}])
+    payload: Any = Field(
+        None, description="Any JSON; delivered byte for byte as it was sent.", examples=[{"policy": 42}]
+    )
     variables: dict[str, TypedVariable] | None = Field(None, description="Instead of `payload`: typed variables.")
     execution_id: Id | None = None
     tenant_id: Id | None = None
@@ -30,23 +33,27 @@ class SignalRequest(Schema):
     business_key: Annotated[Text, Field(max_length=255)] | None = None
     ordering_key: Id | None = Field(
         None,
-        description="Which order, customer or door it is about: ordered subscriptions get signals with the same key one"
-        " after the other.",
+        description="The order, customer or door that it is about: ordered subscriptions get signals with the same key"
+        " one after the other.",
     )
-    deliver_at: Moment | None = Field(None, description="Nobody gets it before; a moment that is past means at once.")
-    expires_at: Moment | None = Field(None, description="Nobody gets it after; what is still owed then is cancelled.")
+    deliver_at: Moment | None = Field(
+        None, description="Not delivered before this time; a time in the past means at once."
+    )
+    expires_at: Moment | None = Field(
+        None, description="Expires at this time: deliveries that are still owed then are cancelled."
+    )
 
 
 class BatchItem(SignalRequest):
-    """A throw of several."""
+    """One throw of a batch."""
 
     idempotency_key: Annotated[str, Field(min_length=1, max_length=255, pattern="^[ -~]*$")] | None = Field(
-        None, description="As the header `Idempotency-Key`, for this one."
+        None, description="As the header `Idempotency-Key`, for this throw."
     )
 
 
 class BatchRequest(Schema):
-    """Several throws; each is looked at on its own."""
+    """Several throws, each accepted or refused by itself."""
 
     signals: Annotated[list[SkipValidation[BatchItem]], Field(min_length=1, max_length=1000)]
 
@@ -79,21 +86,21 @@ class SignalPage(Schema):
 
 
 class BatchResult(Schema):
-    """What became of one throw of a batch: its id, or the problem."""
+    """The result of one throw of a batch: the id of the signal, or the problem."""
 
-    status: int = Field(description="The HTTP status that it would have been answered with on its own.")
+    status: int = Field(description="The HTTP status of the same throw on its own.")
     id: int | None = None
     problem: Problem | None = None
 
 
 class BatchSchema(Schema):
-    """What became of the throws of a batch, in their order."""
+    """The results of a batch, in the order of its throws."""
 
     results: list[BatchResult]
 
 
 class Explanation(Schema):
-    """Whether a signal is for a subscription."""
+    """Whether a signal matches a subscription, and why."""
 
     subscription_id: int
     matches: bool

@@ -8,60 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from broker.schemas import BulkRequest, Id, Name, PerSecond, Schema, Text
+from broker.schemas import BulkRequest
+from broker.schematypes import Id, Name, PerSecond, Schema, Text
+from broker.targets import TargetSchema
 
 Seconds = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)]
-MaxInFlight = Annotated[int, Field(ge=1, le=10_000, description="Most attempts at a time, over all deliverers.")]
-MaxPerSecond = Annotated[PerSecond, Field(description="Most attempts a second, over all deliverers.")]
 HeadOfLineName = Literal["block", "skip"]
-SchemeName = Literal["v1", "v1a"]
-MethodName = Literal["POST", "PUT", "PATCH", "DELETE"]
-
-
-class WebhookTargetSchema(Schema):
-    """Deliver by an HTTP request, signed as Standard Webhooks say."""
-
-    kind: Literal["webhook"]
-    url: Annotated[
-        str,
-        Field(
-            max_length=2048,
-            description="After the host, `{{payload.path}}` and the like become values of the signal.",
-            examples=["https://example.com/hooks/signals"],
-        ),
-    ]
-    method: MethodName = "POST"
-    headers: dict[str, str] = Field(
-        default_factory=dict,
-        description="Values may be templates, too. `***` is shown instead of those that may be credentials.",
-    )
-    body_template: Text | None = Field(
-        None,
-        description="Mustache: what the body is made from instead of the signal; empty sends none.",
-        examples=['{"text": "{{name}}: {{payload.summary}}"}'],
-    )
-    signatures: Annotated[list[SchemeName], Field(min_length=1, max_length=2)] = Field(
-        default=["v1"],
-        description="How to sign: `v1` with the subscription's secret, `v1a` with a key of `GET /v1/webhook-keys`.",
-    )
-
-
-class QueueTargetSchema(Schema):
-    """Deliver by publishing to a queue of the subscriber's."""
-
-    kind: Literal["queue"]
-    queue: Annotated[str, Field(min_length=1, max_length=255)]
-
-
-class HandlerTargetSchema(Schema):
-    """Deliver by calling a Python function. In answers only: the worker that runs it makes the subscription."""
-
-    kind: Literal["handler"]
-    app: str
-    handler: str
-
-
-TargetSchema = Annotated[WebhookTargetSchema | QueueTargetSchema | HandlerTargetSchema, Field(discriminator="kind")]
 
 
 class StepSchema(Schema):
@@ -78,43 +30,51 @@ class RetrySchema(Schema):
     max_attempts: Annotated[int, Field(ge=1, le=51)] | None = None
 
 
-class ChangeableSpec(Schema):
-    """What of a subscription may be changed later on."""
+class SubscriptionOptions(Schema):
+    """The options of a subscription that may be changed later.
+
+    Each is an attribute of `broker.subscriptions.SubscriptionSpec`, under the same name unless
+    `broker.operations.requests` converts it, and an option of the command `subscribe`.
+    """
 
     target: TargetSchema | None = None
     steps: Annotated[list[StepSchema], Field(min_length=1, max_length=10)] | None = Field(
-        None, description="Instead of `target`: several, the next one after the one before succeeded."
+        None, description="Several targets in place of `target`: each is delivered to after the one before succeeded."
     )
     filter: dict[str, Any] | None = Field(
         None,
-        description="What the payload must hold: paths and conditions, all of which must be met.",
+        description="Conditions on paths of the payload, all of which must hold.",
         examples=[{"cpu": {"operator": "NUM_GT", "value": "90"}}],
     )
     head_of_line: HeadOfLineName | None = Field(
         None,
-        description="For an ordered one: whether those behind a dead delivery wait until it is redriven (`block`, if"
-        " nothing is said), or go on (`skip`).",
+        description="For an ordered subscription: whether the deliveries behind a dead one wait until it is redriven"
+        " (`block`, the default) or continue (`skip`).",
     )
     retry: RetrySchema | None = None
     timeout_seconds: Annotated[float, Field(gt=0, le=300)] | None = Field(
-        None, description="How long an attempt may take, or each of its steps."
+        None, description="The maximum duration of an attempt, or of each of its steps."
     )
-    max_in_flight: MaxInFlight | None = None
-    max_per_second: MaxPerSecond | None = None
-    description: Annotated[Text, Field(max_length=1000)] | None = None
+    max_in_flight: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None, description="The maximum number of attempts in flight, across all deliverers."
+    )
+    max_per_second: PerSecond | None = Field(
+        None, description="The maximum number of attempts per second, across all deliverers."
+    )
+    description: Annotated[Text, Field(max_length=1000)] | None = Field(None, description="A note for people.")
 
 
-class SubscriptionRequest(ChangeableSpec):
+class SubscriptionRequest(SubscriptionOptions):
     """A standing request for signals."""
 
     name: Annotated[Name, Field(description="A signal name, or a pattern: `*` one word, `#` any number of words.")]
-    execution_id: Id | None = None
-    tenant_id: Id | None = None
+    execution_id: Id | None = Field(None, description="The execution that waits for the signal.")
+    tenant_id: Id | None = Field(None, description="The tenant it belongs to; without one it is untenanted.")
     once: bool = Field(default=False, description="The first signal that matches consumes the subscription.")
     ordered: bool = Field(
         default=False,
-        description="Whether signals with the same `orderingKey` are delivered one after the other, in the order in"
-        " which their throws were answered.",
+        description="Signals with the same `orderingKey` are delivered one after the other, in the order in which their"
+        " throws were answered.",
     )
 
 
@@ -125,7 +85,7 @@ def _refuse_change(_value: object) -> None:
 Fixed = Annotated[SkipJsonSchema[None], BeforeValidator(_refuse_change)]
 
 
-class SubscriptionChanges(ChangeableSpec):
+class SubscriptionChanges(SubscriptionOptions):
     """What changes of a subscription: what is not mentioned stays, and null removes what may be absent.
 
     `***` as the value of a header keeps the one that the target has now, as long as it stays at the same host.

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from broker.errors import InvalidDocument, InvalidField
-from broker.schemas import Schema
+from broker.schematypes import Schema
 
 D = TypeVar("D", bound=Schema)
 

@@ -1,10 +1,10 @@
-"""Rows become the domain's nouns."""
+"""Rows of PostgreSQL as objects of the domain, and a subscription's spec as columns."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any
@@ -14,7 +14,8 @@ from broker.filters import Filter, parse_filter
 from broker.names import is_pattern
 from broker.signals import Scope, Signal, SignalState, Source, Throw
 from broker.store.postgres.database import Row
-from broker.subscriptions import HeadOfLine, Kind, Method, Scheme, Subscription, SubscriptionSpec, Target
+from broker.subscriptions import HeadOfLine, Subscription, SubscriptionSpec
+from broker.targets import Target, load_target
 from broker.topology import attempt_queue
 
 
@@ -97,23 +98,13 @@ def read_signal(row: Row) -> Signal:
 
 def read_subscription(row: Row) -> Subscription:
     """Return the subscription in a row of ``subscriptions``."""
+    options = {name: row[name] for name in _OPTIONS}
+    for name, decode in _DECODERS.items():
+        if options[name] is not None:
+            options[name] = decode(options[name])
     return Subscription(
         id=row["id"],
-        spec=SubscriptionSpec(
-            name=row["name"],
-            targets=_read_targets(row),
-            tenant_id=row["tenant_id"],
-            execution_id=row["execution_id"],
-            once=row["once"],
-            filter=None if row["filter"] is None else _read_filter(row["filter"]),
-            ordered=row["ordered"],
-            head_of_line=HeadOfLine(row["head_of_line"]),
-            schedule=tuple(timedelta(seconds=seconds) for seconds in row["schedule"]),
-            timeout=None if row["timeout"] is None else timedelta(seconds=row["timeout"]),
-            max_in_flight=row["max_in_flight"],
-            max_per_second=row["max_per_second"],
-            description=row["description"],
-        ),
+        spec=SubscriptionSpec(targets=_read_targets(row), **options),
         created_at=row["created_at"],
         since=row["since"],
         until=row["until"],
@@ -128,52 +119,51 @@ def _read_filter(text: str) -> Filter:
     return parse_filter(json.loads(text))
 
 
+_OPTIONS = tuple(field.name for field in fields(SubscriptionSpec) if field.name != "targets")
+"""The options of a subscription; each has a column of the same name."""
+
+_DECODERS: Mapping[str, Callable[[Any], object]] = {
+    "filter": _read_filter,
+    "head_of_line": HeadOfLine,
+    "schedule": lambda pauses: tuple(timedelta(seconds=seconds) for seconds in pauses),
+    "timeout": lambda seconds: timedelta(seconds=seconds),
+}
+"""How the options whose columns are of another type are read."""
+
+
 def _read_targets(row: Row) -> tuple[Target, ...]:
     if row["steps"] is not None:
-        return tuple(replace(_read_target(step), description=step["description"]) for step in json.loads(row["steps"]))
-    return (_read_target(dict(row) | {"headers": json.loads(row["headers"])}),)
+        return tuple(load_target(step, description=step["description"]) for step in json.loads(row["steps"]))
+    columns = {name: row[name] for name in ("kind", "address", "method", "body_template", "signatures")}
+    return (load_target(columns | {"headers": json.loads(row["headers"])}),)
 
 
-def _read_target(columns: Mapping[str, Any]) -> Target:
-    return Target(
-        kind=Kind(columns["kind"]),
-        address=columns["address"],
-        method=Method(columns["method"]),
-        headers=columns["headers"],
-        body_template=columns["body_template"],
-        signatures=tuple(map(Scheme, columns["signatures"])),
-    )
+SPEC_COLUMNS = (
+    *_OPTIONS,
+    *("kind", "address", "method", "headers", "body_template", "signatures"),
+    *("is_pattern", "steps"),
+)
+"""The columns of ``subscriptions`` that hold a spec."""
 
 
 def spec_columns(spec: SubscriptionSpec) -> dict[str, object]:
-    """Return the columns of ``subscriptions`` that hold *spec*."""
+    """Return the columns of ``subscriptions`` that hold *spec*, as JSON."""
+    steps = [target.columns | {"description": target.description} for target in spec.targets]
     return {
-        "name": spec.name,
+        **{name: _encode(getattr(spec, name)) for name in _OPTIONS},
+        **spec.target.columns,
         "is_pattern": is_pattern(spec.name),
-        "tenant_id": spec.tenant_id,
-        "execution_id": spec.execution_id,
-        "once": spec.once,
-        **_target_columns(spec.target),
-        "steps": [_target_columns(target) | {"description": target.description} for target in spec.targets]
-        if spec.in_steps
-        else None,
-        "filter": None if spec.filter is None else spec.filter.document,
-        "ordered": spec.ordered,
-        "head_of_line": spec.head_of_line.value,
-        "schedule": [pause.total_seconds() for pause in spec.schedule],
-        "timeout": None if spec.timeout is None else spec.timeout.total_seconds(),
-        "max_in_flight": spec.max_in_flight,
-        "max_per_second": spec.max_per_second,
-        "description": spec.description,
+        "steps": steps if spec.in_steps else None,
     }
 
 
-def _target_columns(target: Target) -> dict[str, object]:
-    return {
-        "kind": target.kind.value,
-        "address": target.address,
-        "method": target.method.value,
-        "headers": dict(target.headers),
-        "body_template": target.body_template,
-        "signatures": [scheme.value for scheme in target.signatures],
-    }
+def _encode(value: Any) -> object:
+    match value:
+        case timedelta():
+            return value.total_seconds()
+        case Filter():
+            return value.document
+        case tuple():
+            return [_encode(part) for part in value]
+        case _:
+            return value

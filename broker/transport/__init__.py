@@ -1,7 +1,7 @@
 """The transport port: exchanges, queues, publisher confirms and settlements, as AMQP 0-9-1 defines them.
 
-Two adapters keep this contract, `broker.transport.rabbitmq` and `broker.transport.embedded`. Each sentence
-below has a test in tests/conformance, which runs against both.
+Two adapters implement it, `broker.transport.rabbitmq` and `broker.transport.embedded`. Each sentence below has a test
+in tests/conformance, which runs against both.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ class Message:
 
     Args:
         body: At most 16 MiB (RabbitMQ 4.x's default limit).
-        headers: Header table; a ``CC`` header (list of routing keys) routes one copy per queue to those keys too.
+        headers: Header table; a ``CC`` header (list of routing keys) routes the message by those keys, too. Each queue
+            gets one copy.
         type: AMQP ``type`` property.
-        timestamp: AMQP ``timestamp`` property; whole seconds survive.
+        timestamp: AMQP ``timestamp`` property, in whole seconds.
         content_type: AMQP ``content_type`` property.
     """
 
@@ -43,64 +44,68 @@ class Received(Message):
 
     tag: int
     redelivered: bool
-    """Whether the message was handed out before and not settled."""
+    """Whether the message was handed out before without being settled."""
 
 
 class Settlement(enum.Enum):
     """What a consumer does with a message."""
 
     ACK = "ack"
-    """Done: forget the message."""
+    """The message is done, and is deleted."""
     REJECT = "reject"
-    """Poison: to the dead queue at once."""
+    """The message is poison, and goes to the dead queue at once."""
     REQUEUE = "requeue"
-    """Back to the queue, counting towards the delivery limit. For errors nobody expected; never as a back-off."""
+    """The message returns to the queue, and that counts towards the delivery limit.
+
+    It is for unexpected errors, never for back-off.
+    """
 
 
 class Inbox(Protocol):
     """One consumer's unsettled messages, in queue order."""
 
     async def receive(self, limit: int) -> Sequence[Received]:
-        """Wait until at least one message is there, then return up to *limit* without waiting for more.
+        """Wait for the first message, then return up to *limit* without waiting for more.
 
-        After a lost link the inbox is re-established by itself; what was unsettled comes again, `redelivered`.
+        After a lost link the inbox re-establishes itself; unsettled messages come again, `redelivered`.
         """
         ...
 
     async def settle(self, messages: Sequence[Received], settlement: Settlement) -> None:
-        """Settle *messages*, all of them the same way, in one go.
+        """Settle *messages*, all of them the same way.
 
-        A message whose link was lost meanwhile is passed over in silence: it comes again.
+        A message whose link was lost meanwhile is silently skipped: it comes again.
         """
         ...
 
 
 class Transport(Protocol):
-    """A message transport that keeps what it confirmed.
+    """A message transport that never loses what it confirmed.
 
     An adapter is an async context manager: entering starts it (without waiting for the server), leaving closes it.
     Closing returns every unsettled message to its queue.
     """
 
     async def declare(self, topology: Topology) -> None:
-        """Create what of *topology* does not exist yet. Repeating it changes nothing.
+        """Create the missing parts of *topology*. Repeating it changes nothing.
 
         Raises:
             Unavailable: The server could not be reached in time.
-            ConfigurationError: Something of the same name exists with other arguments.
+            ConfigurationError: An exchange or a queue of that name exists with other arguments.
         """
         ...
 
     async def publish(self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta) -> None:
-        """Publish *message* persistent and mandatory; return once every queue it routes to holds it safely.
+        """Publish *message* as persistent and mandatory; return once every queue it routes to holds it safely.
 
-        The exchange ``""`` routes to the queue named by the routing key. Concurrent calls are pipelined, and
-        messages of one task reach a queue in the order they were published.
+        The exchange ``""`` routes to the queue named by the routing key. Concurrent calls are pipelined, and messages
+        of one task reach a queue in the order in which they were published.
 
         Raises:
             Unroutable: No queue is bound for *routing_key* (or the exchange is missing); nothing was stored.
             Unavailable: No link within *timeout*, or publishers are blocked; nothing was sent.
-            Unconfirmed: No confirm within *timeout*, or the link was lost meanwhile. May be stored all the same.
+            Unconfirmed: No confirm within *timeout*, or the link was lost meanwhile. The message may be stored all the
+                same.
             Nacked: A queue refused the message; other queues may hold it.
         """
         ...
@@ -108,7 +113,7 @@ class Transport(Protocol):
     def consume(self, queue: str, *, prefetch: int) -> AbstractAsyncContextManager[Inbox]:
         """Consume *queue* with at most *prefetch* unsettled messages at a time.
 
-        Leaving the context stops new messages first; unsettled ones return to the queue, `redelivered`.
+        Leaving the context first stops new messages; unsettled ones return to the queue, `redelivered`.
         """
         ...
 
@@ -123,7 +128,7 @@ class Transport(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether a publish now has a chance: linked, and publishers are not blocked."""
+        """Whether a message can be published now: there is a link, and publishers are not blocked."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""What the administrative commands stand on: the store and the transport, opened directly, without a gateway."""
+"""The administrative commands open the store and the transport directly, without a gateway."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from broker.access import Permission, Principal
 from broker.errors import ConfigurationError
 from broker.settings import Settings
 from broker.store.postgres.database import Database
-from broker.store.postgres.schema import NEEDED, revision, upgrade
+from broker.store.postgres.migrate import migrate
+from broker.store.postgres.schema import NEEDED, revision
 from broker.topology import TOPOLOGY
 from broker.transport import Transport
 from deploy.cli.backends import EMBEDDED, open_transport, settings_with_logs, store_url
@@ -21,12 +22,12 @@ from deploy.cli.loop import run_async
 P = ParamSpec("P")
 
 COMMAND_LINE = Principal(name="command line", permissions=frozenset({Permission.ADMIN}))
-"""Who the administrative commands are to the store."""
+"""The principal of the administrative commands."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """An administrator at work: may do everything, because the store is open to them anyway."""
+    """The open store, for an administrator: access to the store includes every permission."""
 
     settings: Settings
     database: Database
@@ -46,9 +47,9 @@ class Admin:
 
 
 def with_store(command: Callable[Concatenate[Admin, P], Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Let click call *command*, which gets the open store first.
+    """Return *command* for click; it is called with the open store as its first argument.
 
-    An embedded store that nobody runs is started for as long, and its schema brought up to date.
+    An embedded store that is not running is started for the time of the command, and its schema is brought up to date.
 
     Raises:
         ConfigurationError: A setting is wrong, or the store's schema is older than this version needs.
@@ -78,4 +79,4 @@ async def _ensure_schema(settings: Settings, database: Database) -> None:
         raise ConfigurationError(
             f"the store's schema is at {has or 'nothing'} and this version needs {NEEDED}: run `signal-broker migrate`"
         )
-    await upgrade(database.url)
+    await migrate(database.url)

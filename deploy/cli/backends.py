@@ -1,4 +1,4 @@
-"""What the settings name: the store, the transport and the key ring."""
+"""Opens what the settings name: the store, the transport and the key ring."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def settings_with_logs(*, quiet: bool = False) -> Settings:
 
 
 def allow_loopback(settings: Settings) -> Settings:
-    """Return *settings* with webhooks to this machine allowed, unless they say themselves what is."""
+    """Return *settings* with webhooks to this machine allowed, unless they have an allow-list of their own."""
     if "egress_allow" in settings.model_fields_set:
         return settings
     return settings.model_copy(update={"egress_allow": (ip_network("127.0.0.0/8"), ip_network("::1/128"))})
@@ -49,7 +49,7 @@ def allow_loopback(settings: Settings) -> Settings:
 
 @contextmanager
 def store_url(settings: Settings) -> Iterator[str]:
-    """Yield the URL of the store; an embedded PostgreSQL runs meanwhile, shared with every process that uses it.
+    """Yield the URL of the store; an embedded PostgreSQL runs meanwhile, shared by all processes that use it.
 
     Raises:
         ConfigurationError: The data directory cannot be used.
@@ -108,7 +108,7 @@ def open_secrets(settings: Settings) -> SecretBox:
     """Return the box that seals webhook secrets; with the embedded store its key is kept in the data directory.
 
     Raises:
-        ConfigurationError: There is no key, or it is none.
+        ConfigurationError: There is no key, or it is invalid.
     """
     if settings.secret_keys:
         return SecretBox([key.get_secret_value() for key in settings.secret_keys])

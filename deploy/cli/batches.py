@@ -1,4 +1,4 @@
-"""``throw --batch``: a file of signals, a line each."""
+"""``throw --batch``: a file of signals, one a line."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from broker.store.signals.signals import SignalStore
 from deploy.cli.admin import Admin
 from deploy.cli.output import show_one
 
-_AT_A_TIME = 500
+_CHUNK = 500
 
 
 async def throw_lines(admin: Admin, file: BinaryIO, *, key: str | None, as_json: bool) -> None:
-    """Throw the signal on each line of *file*; print how many were accepted, and on standard error which were not.
+    """Throw the signal on each line of *file*; print how many were accepted, and on standard error the errors.
 
-    With *key*, that and the number of the line are a line's idempotency key: what was accepted is not thrown again.
+    With *key*, each line has an idempotency key, made from *key* and the number of the line, so that accepted signals
+    are not thrown again.
 
     Raises:
-        click.ClickException: Some were refused.
+        click.ClickException: Some signals were not accepted.
     """
     outcomes: list[int | str] = []
     lines = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
@@ -39,7 +40,7 @@ async def throw_lines(admin: Admin, file: BinaryIO, *, key: str | None, as_json:
         throw = _Thrower(intake, key, admin.settings.max_body_bytes).throw
         size = _size(file) if sys.stderr.isatty() else 0
         with click.progressbar(length=size or 1, label="Throwing", file=sys.stderr, hidden=not size) as bar:
-            while chunk := list(islice(lines, _AT_A_TIME)):
+            while chunk := list(islice(lines, _CHUNK)):
                 outcomes += await asyncio.gather(*(throw(number, line) for number, line in chunk))
                 bar.update(sum(len(line) for _, line in chunk))
     ids = [outcome for outcome in outcomes if isinstance(outcome, int)]
@@ -66,7 +67,7 @@ class _Thrower:
         self._limit = limit
 
     async def throw(self, number: int, line: bytes) -> int | str:
-        """Return the signal's id, or why it was not accepted."""
+        """Return the signal's id, or the reason why it was not accepted."""
         key = None if self._key is None else f"{self._key}/{number}"
         body = line.strip()
         try:
@@ -79,6 +80,6 @@ class _Thrower:
 
 
 def _size(file: BinaryIO) -> int:
-    """Return how many bytes *file* has; 0 where nobody knows."""
+    """Return the size of *file* in bytes; 0 if it is unknown."""
     status = os.fstat(file.fileno())
     return status.st_size if stat.S_ISREG(status.st_mode) else 0

@@ -1,4 +1,4 @@
-"""``doctor``: looks for what is wrong, from the settings up to the books."""
+"""``doctor``: checks the settings, the store, the transport and the books."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from deploy.cli.loop import run_async
 from deploy.cli.output import as_json, example, show_json
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
-_NOWHERE = "signal-broker.doctor"
-"""A queue that does not exist: who publishes to it is told so, and nothing is stored."""
+_NO_QUEUE = "signal-broker.doctor"
+"""A queue that does not exist: publishing to it fails without storing anything."""
 _LATE = timedelta(seconds=10)
 _OVERDUE = timedelta(hours=1)
 _WATCH_SECONDS = 1.0
@@ -36,7 +36,7 @@ _WATCH_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check came to; a `fail` means that something does not work, a `warn` that somebody should look."""
+    """The result of one check; `fail` means that a part does not work, `warn` that an operator should look."""
 
     level: Literal["ok", "warn", "fail"]
     check: str
@@ -49,7 +49,7 @@ class Finding:
 def doctor(ctx: click.Context, *, as_json: bool) -> None:
     """Check the settings, the store, the transport and the books; exit with 1 if a check fails.
 
-    Nothing is changed, except that an embedded store that nobody runs is started for as long.
+    Nothing is changed, except that an embedded store that is not running is started for the time of the checks.
     """
     findings: list[Finding] = []
 
@@ -101,7 +101,7 @@ async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
         yield _judge_dead(books)
         late = await deliveries.count_late(by=_LATE)
         if late:
-            yield Finding("warn", "scheduler", f"{late} parked deliveries are due and not released: does one run?")
+            yield Finding("warn", "scheduler", f"{late} parked deliveries are overdue: does a scheduler run?")
         yield await _judge_retention(database, settings.retention)
         async with open_transport(settings, database) as transport:
             apps = await SubscriptionStore(database).apps()
@@ -112,7 +112,9 @@ async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
 def _judge_books(books: Ledger) -> Finding:
     if books.unaccounted:
         return Finding(
-            "fail", "books", f"{books.unaccounted} of {books.matched} deliveries are unaccounted for: please report it"
+            "fail",
+            "books",
+            f"{books.unaccounted} of {books.matched} deliveries are unaccounted for: please report this",
         )
     return Finding("ok", "books", f"balance: {books.recorded} signals recorded, {books.matched} deliveries owed")
 
@@ -128,7 +130,7 @@ def _judge_dead(books: Ledger) -> Finding:
 
 async def _judge_retention(database: Database, retention: timedelta | None) -> Finding:
     if not await PartitionStore(database).ahead():
-        return Finding("warn", "retention", "no partition is ready for the signals to come: does a scheduler run?")
+        return Finding("warn", "retention", "no partition is ready for future signals: does a scheduler run?")
     store = DetachedStore(database)
     left = [one for one in await store.all() if datetime.now(UTC) - one.detached_at > _OVERDUE]
     due = [] if retention is None else await store.due(retention + _OVERDUE)
@@ -137,27 +139,29 @@ async def _judge_retention(database: Database, retention: timedelta | None) -> F
         return Finding(
             "warn",
             "retention",
-            f"{len(left)} emptied partitions wait to be archived and dropped: see the scheduler's log",
+            f"{len(left)} detached partitions wait to be archived and dropped: see the scheduler's log",
         )
     if whole:
         return Finding(
             "warn",
             "retention",
-            f"{len(whole)} partitions are older than the retention and not emptied: much in them is owed still"
-            " (/v1/deliveries?state=parked, or dead), or see the scheduler's log",
+            f"{len(whole)} partitions are older than the retention and not detached: too many of their deliveries are"
+            " still owed (/v1/deliveries?state=parked, or dead), or see the scheduler's log",
         )
-    return Finding("ok", "retention", "no signal is kept too long" if retention else "signals are kept for ever")
+    return Finding(
+        "ok", "retention", "no signal is older than the retention" if retention else "signals are kept forever"
+    )
 
 
 async def _examine_transport(
     transport: Transport, deliveries: DeliveryStore, apps: Sequence[str], timeout: timedelta
 ) -> AsyncIterator[Finding]:
     try:
-        await transport.publish(Message(body=b"{}"), exchange="", routing_key=_NOWHERE, timeout=timeout)
+        await transport.publish(Message(body=b"{}"), exchange="", routing_key=_NO_QUEUE, timeout=timeout)
     except Unroutable:
-        yield Finding("ok", "transport", "takes messages")
+        yield Finding("ok", "transport", "accepts messages")
     except TransportError as error:
-        yield Finding("fail", "transport", f"takes no messages (unreachable, or blocked by an alarm): {error}")
+        yield Finding("fail", "transport", f"accepts no messages (unreachable, or blocked by an alarm): {error}")
         return
     for queue in (queue.name for queue in TOPOLOGY.queues):
         try:
@@ -178,7 +182,7 @@ async def _examine_transport(
 
 
 async def _judge_queue(transport: Transport, deliveries: DeliveryStore, queue: str, timeout: timedelta) -> Finding:
-    """Look twice, if messages wait: a queue that somebody consumes moves, or the books do."""
+    """Look twice if messages wait: when a worker consumes the queue, its depth changes, or the books do."""
     depth, books = await transport.depth(queue, timeout=timeout), await deliveries.ledger()
     if depth:
         await asyncio.sleep(_WATCH_SECONDS)
@@ -186,5 +190,7 @@ async def _judge_queue(transport: Transport, deliveries: DeliveryStore, queue: s
             worker = {RECORD: "recorder", ATTEMPT: "deliverer", SLOW_ATTEMPT: "deliverer"}.get(
                 queue, "worker of that app"
             )
-            return Finding("warn", "queues", f"{depth} messages wait in {queue} and none moves: does a {worker} run?")
+            return Finding(
+                "warn", "queues", f"{depth} messages wait in {queue} and none is consumed: does a {worker} run?"
+            )
     return Finding("ok", "queues", f"{depth} messages wait in {queue}")

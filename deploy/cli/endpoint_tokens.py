@@ -1,4 +1,4 @@
-"""``endpoint token``: what opens one signal endpoint, a token for each of its callers."""
+"""``endpoint token``: the tokens of a signal endpoint, one for each of its callers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deploy.cli.admin import COMMAND_LINE, Admin, with_store
 from deploy.cli.output import as_json, example, show_many, show_one
 
 
-async def found(admin: Admin, name: str) -> Endpoint:
+async def find_endpoint(admin: Admin, name: str) -> Endpoint:
     """Return the signal endpoint of that name, or end the command."""
     endpoint = await EndpointStore(admin.database).find(name)
     if endpoint is None:
@@ -46,9 +46,9 @@ def token() -> None:
 @as_json
 @with_store
 async def create(admin: Admin, *, endpoint_name: str, name: str, as_json: bool) -> None:
-    """Create a token for a signal endpoint and print its value, this once."""
+    """Create a token for a signal endpoint and print its value, which is never shown again."""
     wanted = validate(EndpointTokenRequest, {"name": name})
-    made, value = await create_token(admin, await found(admin, endpoint_name), wanted)
+    made, value = await create_token(admin, await find_endpoint(admin, endpoint_name), wanted)
     show_one(render_endpoint_token(made, value), "id", "name", "token", as_json=as_json)
 
 
@@ -58,7 +58,7 @@ async def create(admin: Admin, *, endpoint_name: str, name: str, as_json: bool) 
 @with_store
 async def list_(admin: Admin, *, endpoint_name: str, as_json: bool) -> None:
     """List a signal endpoint's tokens, without their values."""
-    tokens = await EndpointStore(admin.database).tokens([(await found(admin, endpoint_name)).id])
+    tokens = await EndpointStore(admin.database).tokens([(await find_endpoint(admin, endpoint_name)).id])
     show_many([render_endpoint_token(one) for one in tokens], "id", "name", "createdAt", as_json=as_json)
 
 
@@ -71,7 +71,7 @@ async def list_(admin: Admin, *, endpoint_name: str, as_json: bool) -> None:
 async def rename(admin: Admin, *, endpoint_name: str, name: str, new_name: str, as_json: bool) -> None:
     """Give a token another name; its value stays."""
     wanted = validate(EndpointTokenRequest, {"name": new_name})
-    token = await _found_token(admin, endpoint_name, name)
+    token = await _find_token(admin, endpoint_name, name)
     try:
         renamed = await EndpointStore(admin.database).rename_token(
             token.endpoint_id, token.id, name=wanted.name, by=COMMAND_LINE
@@ -90,13 +90,13 @@ async def rename(admin: Admin, *, endpoint_name: str, name: str, new_name: str, 
 @with_store
 async def delete(admin: Admin, *, endpoint_name: str, name: str, as_json: bool) -> None:
     """Delete a token: calls with it are refused from now on."""
-    token = await _found_token(admin, endpoint_name, name)
+    token = await _find_token(admin, endpoint_name, name)
     await EndpointStore(admin.database).delete_token(token.endpoint_id, token.id, by=COMMAND_LINE)
     show_one({"deleted": name}, "deleted", as_json=as_json)
 
 
-async def _found_token(admin: Admin, endpoint_name: str, name: str) -> EndpointToken:
-    endpoint = await found(admin, endpoint_name)
+async def _find_token(admin: Admin, endpoint_name: str, name: str) -> EndpointToken:
+    endpoint = await find_endpoint(admin, endpoint_name)
     for token in await EndpointStore(admin.database).tokens([endpoint.id]):
         if token.name == name:
             return token

@@ -1,4 +1,4 @@
-"""``endpoint``: where signals come in."""
+"""``endpoint``: signal endpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from broker.schemas.validation import validate
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.postgres.database import Conflict
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
-from deploy.cli.endpoint_tokens import create_token, found, token
+from deploy.cli.endpoint_tokens import create_token, find_endpoint, token
 from deploy.cli.output import as_json, example, show_many, show_one
 
 
@@ -25,12 +25,12 @@ endpoint.add_command(token)
 
 @endpoint.command(epilog=example("signal-broker endpoint create github --token webhook"))
 @click.argument("name")
-@click.option("--description", help="For people.")
-@click.option("--token", "token_name", metavar="NAME", help="Create a token of this name for it, too.")
+@click.option("--description", help="A note for people.")
+@click.option("--token", "token_name", metavar="NAME", help="Also create a token of this name.")
 @as_json
 @with_store
 async def create(admin: Admin, *, name: str, description: str | None, token_name: str | None, as_json: bool) -> None:
-    """Create a signal endpoint; print its path, and the value of its token this once."""
+    """Create a signal endpoint; print its path, and the value of its token, which is never shown again."""
     endpoints = EndpointStore(admin.database)
     wanted = validate(EndpointRequest, {"name": name, "description": description})
     wanted_token = None if token_name is None else validate(EndpointTokenRequest, {"name": token_name})
@@ -53,7 +53,7 @@ async def create(admin: Admin, *, name: str, description: str | None, token_name
 @as_json
 @with_store
 async def list_(admin: Admin, *, as_json: bool) -> None:
-    """List the signal endpoints with what is known of their tokens."""
+    """List the signal endpoints with the names of their tokens."""
     endpoints = EndpointStore(admin.database)
     listed = await endpoints.all()
     tokens = await endpoints.tokens([one.id for one in listed])
@@ -73,7 +73,7 @@ async def list_(admin: Admin, *, as_json: bool) -> None:
 @with_store
 async def rename(admin: Admin, *, name: str, new_name: str, as_json: bool) -> None:
     """Give a signal endpoint another name: its path changes with it, its tokens stay."""
-    before = await found(admin, name)
+    before = await find_endpoint(admin, name)
     try:
         renamed = await EndpointStore(admin.database).update(
             before.id,
@@ -111,12 +111,12 @@ async def off(admin: Admin, *, name: str, as_json: bool) -> None:
 @with_store
 async def delete(admin: Admin, *, name: str, as_json: bool) -> None:
     """Delete a signal endpoint and its tokens; its signals stay."""
-    await EndpointStore(admin.database).delete((await found(admin, name)).id, by=COMMAND_LINE)
+    await EndpointStore(admin.database).delete((await find_endpoint(admin, name)).id, by=COMMAND_LINE)
     show_one({"deleted": name}, "deleted", as_json=as_json)
 
 
 async def _switch(admin: Admin, name: str, *, enabled: bool, as_json: bool) -> None:
-    endpoint = await found(admin, name)
+    endpoint = await find_endpoint(admin, name)
     switched = await EndpointStore(admin.database).enable(endpoint.id, enabled=enabled, by=COMMAND_LINE)
     await _show(admin, name, switched, as_json=as_json)
 

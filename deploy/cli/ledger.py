@@ -1,4 +1,4 @@
-"""``ledger``: what is owed, and whether the books balance."""
+"""``ledger``: deliveries by state, and whether the books balance."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deploy.cli.output import as_json, example, show_one
 @as_json
 @with_store
 async def ledger(admin: Admin, *, subscription: int | None, as_json: bool) -> None:
-    """Show the books: every delivery that is owed is in one of the states, or it is unaccounted for."""
+    """Show the books: every delivery is in one of the states, or unaccounted for."""
     books = await DeliveryStore(admin.database).ledger(subscription)
     async with admin.transport() as transport:
         awaiting = await transport.depth(RECORD, timeout=admin.settings.confirm_timeout)

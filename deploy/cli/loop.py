@@ -11,7 +11,7 @@ import uvloop
 
 
 def run_async(work: Coroutine[Any, Any, None]) -> None:
-    """Run *work* on uvloop. SIGTERM cancels it, unless it listens for that itself: what it opened is closed."""
+    """Run *work* on uvloop. SIGTERM cancels it, so that everything is closed, unless *work* handles that itself."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(_terminable(work))

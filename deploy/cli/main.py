@@ -30,7 +30,7 @@ COMMANDS = {
         "redrive": ("redrives", "Put dead deliveries back."),
         "replay": ("replays", "Deliver recorded signals to a subscription."),
         "ledger": ("ledger", "Show whether the books balance."),
-        "doctor": ("doctor", "Look for what is wrong."),
+        "doctor": ("doctor", "Check the installation."),
     },
 }
 """Module and summary of every command, by heading."""
@@ -39,7 +39,7 @@ _MODULES = {name: module for section in COMMANDS.values() for name, (module, _) 
 
 
 class Commands(click.Group):
-    """Imports a command's module when the command is called, and turns every error of ours into one line."""
+    """Imports a command's module when the command is called, and shows expected errors as one line."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Return the names of the commands, in the order of the help page."""
@@ -53,24 +53,24 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands from the table alone: nothing is imported for it."""
+        """Write the commands from the table alone, without importing their modules."""
         for heading, section in COMMANDS.items():
             with formatter.section(heading):
                 formatter.write_dl([(name, summary) for name, (_, summary) in section.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what we raise on purpose becomes a line on standard error and exit status 1."""
+        """Run the command; an expected error becomes a line on standard error and exit status 1."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # click ends quietly when nobody reads on
+            raise  # click ends quietly when the reader has closed the pipe
         except (SignalBrokerError, OSError) as error:
             raise click.ClickException(str(error)) from error
         except ExceptionGroup as group:
-            ours = group.subgroup((SignalBrokerError, OSError))
-            if ours is None:
+            expected = group.subgroup((SignalBrokerError, OSError))
+            if expected is None:
                 raise
-            raise click.ClickException(str(ours.exceptions[0])) from group
+            raise click.ClickException(str(expected.exceptions[0])) from group
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

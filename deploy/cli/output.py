@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs."""
+"""The output of commands: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
+from broker.texts import printable
+
 Printed = BaseModel | Mapping[str, Any]
-"""A document of the HTTP API, or anything else with named members."""
+"""A document of the HTTP API, or a mapping."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -20,12 +22,12 @@ _GAP = "  "
 
 
 def example(*lines: str) -> str:
-    """Return the end of a help page: *lines* that one may paste into a shell."""
+    """Return the end of a help page: *lines* to paste into a shell."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def show_one(document: Printed, *members: str, as_json: bool) -> None:
-    """Print *document*: all of it as JSON, or *members* of it one by line, each in full so that it can be copied."""
+    """Print *document*: all of it as JSON, or its *members*, one a line, in full so that they can be copied."""
     whole = _plain(document)
     if as_json:
         show_json(whole)
@@ -46,7 +48,7 @@ def show_many(documents: Sequence[Printed], *members: str, as_json: bool) -> Non
 
 
 def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: for a terminal as wide as that, else as wide as it takes, one line each, nothing but text."""
+    """Print a table: fitted to a terminal; elsewhere as plain text, one line a row, as wide as needed."""
     if sys.stdout.isatty():
         _show_rich_table(titles, rows)
         return
@@ -73,11 +75,6 @@ def _show_rich_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> No
 def show_json(document: object) -> None:
     """Print *document* as JSON."""
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
-
-
-def printable(text: str) -> str:
-    """Return *text* in one line, without anything that could move a terminal's cursor."""
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _plain(document: Printed) -> Mapping[str, Any]:

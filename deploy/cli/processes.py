@@ -1,4 +1,4 @@
-"""The commands that run until they are told to stop, and the one that prepares the store for them."""
+"""The commands that run processes, and ``migrate``, which prepares the store for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from broker.access import Permission, Principal
 from broker.settings import Settings
 from broker.store.administration.tokens import AccessStore
-from broker.store.postgres.schema import upgrade
+from broker.store.postgres.migrate import migrate as migrate_store
 from deploy.cli.backends import allow_loopback, settings_with_logs, sole_user, store_url
 from deploy.cli.handler_apps import load_apps
 from deploy.cli.loop import run_async
@@ -37,7 +37,7 @@ _app = click.option(
 def run(places: tuple[str, ...]) -> None:
     """Run the whole product in one process.
 
-    With the embedded store one process per data directory; the other commands work beside it.
+    With the embedded store, one process runs per data directory; other commands work beside it.
     """
     settings = allow_loopback(settings_with_logs())
     apps = load_apps(places)
@@ -46,14 +46,14 @@ def run(places: tuple[str, ...]) -> None:
 
 
 async def _run(settings: Settings, url: str, apps: Mapping[str, Handlers]) -> None:
-    await upgrade(url, wait=30)
+    await migrate_store(url, wait=30)
     await serve(settings, url, [GATEWAY, *WORKERS], _announce, apps)
 
 
-async def _announce(parts: Runtime, url: str) -> None:
-    """Print how to begin. The first start makes an admin token, and shows it this once."""
-    access = AccessStore(parts.database)
-    if parts.settings.admin_token is not None:
+async def _announce(runtime: Runtime, url: str) -> None:
+    """Print how to begin. The first start makes an admin token and prints it, this once."""
+    access = AccessStore(runtime.database)
+    if runtime.settings.admin_token is not None:
         shown, pasted = "the one in SIGNAL_BROKER_ADMIN_TOKEN", "$SIGNAL_BROKER_ADMIN_TOKEN"
     elif await access.has_token_named(FIRST_TOKEN):
         shown, pasted = "the one printed at the first start", "$TOKEN"
@@ -73,13 +73,13 @@ async def _announce(parts: Runtime, url: str) -> None:
     )
 
 
-async def _say_ready(_parts: Runtime, url: str) -> None:
+async def _say_ready(_runtime: Runtime, url: str) -> None:
     print(f"ready {url}", flush=True)
 
 
 @click.command(epilog=example("SIGNAL_BROKER_HTTP_HOST=0.0.0.0 signal-broker gateway"))
 def gateway() -> None:
-    """Run a gateway: any number of them work side by side."""
+    """Run a gateway; any number of them work side by side."""
     _serve([GATEWAY])
 
 
@@ -93,9 +93,9 @@ def gateway() -> None:
 @click.argument("roles", nargs=-1, type=click.Choice([*WORKERS, HANDLERS]))
 @_app
 def worker(roles: tuple[str, ...], places: tuple[str, ...]) -> None:
-    """Run worker roles: any number of each work side by side.
+    """Run worker roles; any number of each work side by side.
 
-    Without any named, it is all of them, and handlers if there is an --app.
+    Without a role it runs all of them, and handlers if there is an --app.
     """
     if roles and (HANDLERS in roles) != bool(places):
         raise click.UsageError("`handlers` and --app go together")
@@ -114,5 +114,5 @@ def migrate() -> None:
     """Bring the store's schema up to date; safe to run at any time, from anywhere."""
     settings = settings_with_logs()
     with store_url(settings) as url:
-        run_async(upgrade(url, wait=60))
+        run_async(migrate_store(url, wait=60))
     print("the schema is up to date")

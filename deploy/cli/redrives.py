@@ -1,4 +1,4 @@
-"""``redrive``: dead deliveries go once more."""
+"""``redrive``: dead deliveries are attempted again."""
 
 from __future__ import annotations
 
@@ -26,10 +26,14 @@ from deploy.cli.output import as_json, example, show_one
     )
 )
 @click.argument("delivery_id", required=False)
-@click.option("--subscription", type=click.IntRange(1), metavar="ID", help="Those of this subscription.")
-@click.option("--outcome", type=click.Choice([one.value for one in Outcome]), help="Those whose last attempt ended so.")
+@click.option("--subscription", type=click.IntRange(1), metavar="ID", help="Only deliveries to this subscription.")
+@click.option(
+    "--outcome",
+    type=click.Choice([one.value for one in Outcome]),
+    help="Only deliveries whose last attempt had this outcome.",
+)
 @bulk_options
-@click.option("--all", "everything", is_flag=True, help="All that are dead.")
+@click.option("--all", "everything", is_flag=True, help="All dead deliveries.")
 @as_json
 @with_store
 async def redrive(
@@ -45,13 +49,12 @@ async def redrive(
     as_json: bool,
     **filters: str | None,
 ) -> None:
-    """Put a dead delivery back, or all that meet the filters: each is attempted again.
+    """Put a dead delivery back, or all that match the filters: each is attempted again.
 
-    What would not be attempted stays as it is: what is owed to a subscription that is deleted or disabled, or of a
-    signal that has expired.
+    Deliveries to a deleted or disabled subscription, and those of an expired signal, stay dead.
     """
-    asked = {"subscriptionId": subscription, "outcome": outcome, **filters}
-    filtered = any(value is not None for value in asked.values())
+    given = {"subscriptionId": subscription, "outcome": outcome, **filters}
+    filtered = any(value is not None for value in given.values())
     if [delivery_id is not None, filtered, everything].count(True) != 1:
         raise click.UsageError("give either a DELIVERY_ID, or filters, or --all")
     if delivery_id is not None:
@@ -59,7 +62,7 @@ async def redrive(
             raise click.UsageError("--dry-run and --per-second go with filters or --all")
         await _redrive_one(admin, delivery_id, as_json=as_json)
         return
-    wanted = validate(RedriveRequest, {**asked, "perSecond": per_second, "dryRun": dry_run})
+    wanted = validate(RedriveRequest, {**given, "perSecond": per_second, "dryRun": dry_run})
     redriver = Redriver(RedriveStore(admin.database), AuditStore(admin.database))
     chunks = await redriver.redrive(wanted, Pace(per_second), by=COMMAND_LINE)
     count = await run_all(admin.database, wanted, chunks, label="Redriving")

@@ -1,4 +1,4 @@
-"""``replay``: recorded signals are delivered to a subscription that did not get them."""
+"""``replay``: recorded signals are delivered to a subscription that was not owed them."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ async def replay(
     as_json: bool,
     **filters: str | None,
 ) -> None:
-    """Deliver recorded signals to a subscription: those that match it and that it was not owed yet, the oldest first.
+    """Deliver the recorded signals that match a subscription and that it was not owed yet, the oldest first.
 
-    Without --since it begins with the first signal that is kept. Repeating it delivers nothing twice.
+    Without --since it begins with the oldest recorded signal. Repeating it delivers nothing twice.
     """
     wanted = validate(ReplayRequest, {**filters, "perSecond": per_second, "dryRun": dry_run})
     subscription = await SubscriptionStore(admin.database).get(subscription_id)

@@ -1,4 +1,4 @@
-"""The parts that every process is made of, opened in order and closed in the reverse one."""
+"""The runtime of every process: its parts are opened in order and closed in reverse order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What gateway and workers are built on."""
+    """The parts that the gateway and the workers use."""
 
     settings: Settings
     database: Database
@@ -38,7 +38,7 @@ class Runtime:
 
 @asynccontextmanager
 async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
-    """Yield the parts, with the topology declared.
+    """Yield the runtime, with the topology declared.
 
     Raises:
         ConfigurationError: A setting cannot be used.
@@ -49,15 +49,15 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
         Database(url, timeout=settings.store_timeout, size=20) as database,
         open_transport(settings, database) as transport,
     ):
-        await patiently(lambda: transport.declare(TOPOLOGY))
+        await retry_start(lambda: transport.declare(TOPOLOGY))
         yield Runtime(settings, database, transport, secrets, Health(database, transport))
 
 
-async def patiently(step: Callable[[], Awaitable[None]]) -> None:
-    """Take a *step* of the start, again and again while PostgreSQL or RabbitMQ does not answer.
+async def retry_start(step: Callable[[], Awaitable[None]]) -> None:
+    """Take a *step* of the start, and repeat it while PostgreSQL or RabbitMQ does not answer.
 
     Raises:
-        StoreUnavailable, TransportError: It did not for a minute.
+        StoreUnavailable, TransportError: It did not answer for a minute.
     """
     clock = asyncio.get_running_loop().time
     end = clock() + STARTUP_TIMEOUT.total_seconds()

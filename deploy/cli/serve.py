@@ -1,4 +1,4 @@
-"""Runs roles in one process until it is told to stop: the gateway, any of the workers, or all of them."""
+"""Runs roles in one process until SIGTERM or SIGINT: the gateway, any of the workers, or all of them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind
+from broker.targets import Kind
 from broker.topology import attempt_queue
-from deploy.cli.runtime import Runtime, open_runtime, patiently
+from deploy.cli.runtime import Runtime, open_runtime, retry_start
 from gateway.app import gateway_app
+from workers.couriers.queue import QueueCourier
+from workers.couriers.webhook import WebhookCourier
 from workers.deliverer import Deliverer
 from workers.handlers import Handlers
-from workers.handlers.worker import HandlerTarget, HandlerWorker
+from workers.handlers.worker import HandlerCourier, HandlerWorker
 from workers.partition_maintainer import PartitionMaintainer
 from workers.recorder import Recorder
 from workers.scheduler import Scheduler
-from workers.targets import QueueTarget, WebhookTarget
 from workers.webhook import WebhookClient, trust
 
 GATEWAY = "gateway"
@@ -58,22 +59,22 @@ async def serve(
         ConfigurationError, StoreUnavailable, TransportError: The process could not start.
     """
     loop = asyncio.get_running_loop()
-    async with open_runtime(settings, url) as parts:
-        stopping = parts.health.stopping
+    async with open_runtime(settings, url) as runtime:
+        stopping = runtime.health.stopping
         async with AsyncExitStack() as stack:
-            workers = [await stack.enter_async_context(_worker(role, parts)) for role in WORKERS if role in roles]
+            workers = [await stack.enter_async_context(_worker(role, runtime)) for role in WORKERS if role in roles]
             if Scheduler.name in roles:
-                workers.append(PartitionMaintainer(parts.database, parts.transport, settings))
+                workers.append(PartitionMaintainer(runtime.database, runtime.transport, settings))
             if apps:
-                workers.append(await _handlers(parts, apps))
+                workers.append(await _handlers(runtime, apps))
                 roles = {*roles, HANDLERS}
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stopping.set)
             async with asyncio.TaskGroup() as group:
                 for worker in workers:
                     group.create_task(worker.run(stopping), name=worker.name)
-                async with _http(parts, gateway=GATEWAY in roles) as address:
-                    await announce(parts, address)
+                async with _http(runtime, gateway=GATEWAY in roles) as address:
+                    await announce(runtime, address)
                     log.info("process.started", roles=sorted(roles), url=address)
                     await stopping.wait()
                     started = time.monotonic()
@@ -82,9 +83,9 @@ async def serve(
 
 
 @asynccontextmanager
-async def _worker(role: str, parts: Runtime) -> AsyncIterator[Worker]:
-    settings, transport = parts.settings, parts.transport
-    signals, deliveries = SignalStore(parts.database), DeliveryStore(parts.database)
+async def _worker(role: str, runtime: Runtime) -> AsyncIterator[Worker]:
+    settings, transport = runtime.settings, runtime.transport
+    signals, deliveries = SignalStore(runtime.database), DeliveryStore(runtime.database)
     match role:
         case "recorder":
             yield Recorder(transport, signals, settings)
@@ -92,42 +93,42 @@ async def _worker(role: str, parts: Runtime) -> AsyncIterator[Worker]:
             yield Scheduler(
                 transport,
                 deliveries=deliveries,
-                pausing=PausingStore(parts.database),
-                ordering=OrderingStore(parts.database),
+                pausing=PausingStore(runtime.database),
+                ordering=OrderingStore(runtime.database),
                 signals=signals,
                 settings=settings,
             )
         case _:
-            keys = WebhookKeyStore(parts.database, parts.secrets)
+            keys = WebhookKeyStore(runtime.database, runtime.secrets)
             async with _webhook_client(settings) as client:
-                webhooks = WebhookTarget(client, parts.secrets, keys)
+                webhooks = WebhookCourier(client, runtime.secrets, keys)
                 yield Deliverer(
                     transport,
-                    _attempts(parts),
-                    {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueTarget(transport)},
+                    _attempts(runtime),
+                    {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueCourier(transport)},
                     settings,
                     concurrency=settings.webhook_concurrency,
                 )
 
 
-async def _handlers(parts: Runtime, apps: Mapping[str, Handlers]) -> HandlerWorker:
-    """Return the worker of *apps*, once their handlers are subscribed: whoever is ready misses nothing."""
+async def _handlers(runtime: Runtime, apps: Mapping[str, Handlers]) -> HandlerWorker:
+    """Return the worker of *apps*, once their handlers are subscribed: a ready process misses no signal."""
     deliverer = Deliverer(
-        parts.transport,
-        _attempts(parts),
-        {Kind.HANDLER: HandlerTarget(apps)},
-        parts.settings,
+        runtime.transport,
+        _attempts(runtime),
+        {Kind.HANDLER: HandlerCourier(apps)},
+        runtime.settings,
         queues=[attempt_queue(app) for app in apps],
-        concurrency=parts.settings.handler_concurrency,
+        concurrency=runtime.settings.handler_concurrency,
     )
-    worker = HandlerWorker(parts.transport, SubscriptionStore(parts.database), deliverer, apps)
-    await patiently(worker.subscribe)
+    worker = HandlerWorker(runtime.transport, SubscriptionStore(runtime.database), deliverer, apps)
+    await retry_start(worker.subscribe)
     return worker
 
 
-def _attempts(parts: Runtime) -> AttemptStore:
-    settings = parts.settings
-    return AttemptStore(parts.database, timeout=settings.webhook_timeout, rescue_after=settings.rescue_after)
+def _attempts(runtime: Runtime) -> AttemptStore:
+    settings = runtime.settings
+    return AttemptStore(runtime.database, timeout=settings.webhook_timeout, rescue_after=settings.rescue_after)
 
 
 def _webhook_client(settings: Settings) -> WebhookClient:
@@ -141,17 +142,17 @@ def _webhook_client(settings: Settings) -> WebhookClient:
 
 
 @asynccontextmanager
-async def _http(parts: Runtime, *, gateway: bool) -> AsyncIterator[str]:
-    """Serve the gateway, or for a worker `/livez`, `/readyz` and `/metrics` only; yield the URL."""
-    settings = parts.settings
+async def _http(runtime: Runtime, *, gateway: bool) -> AsyncIterator[str]:
+    """Serve the gateway, or only `/livez`, `/readyz` and `/metrics` of a worker; yield the URL."""
+    settings = runtime.settings
     async with AsyncExitStack() as stack:
         if gateway:
             app = await stack.enter_async_context(
-                gateway_app(parts.database, parts.transport, parts.secrets, settings, parts.health)
+                gateway_app(runtime.database, runtime.transport, runtime.secrets, settings, runtime.health)
             )
         else:
             app = web.Application()
-            parts.health.add_routes(app)
+            runtime.health.add_routes(app)
         runner = web.AppRunner(
             app,
             access_log=None,

@@ -1,4 +1,4 @@
-"""``throw`` and ``tail``: signals going in, and signals recorded."""
+"""``throw`` and ``tail``: throwing signals, and following the recorded ones."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from broker.schemas.validation import validate
 from broker.signals import Scope, Signal
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.signals.signals import SignalStore
+from broker.texts import printable
 from deploy.cli.admin import Admin, with_store
 from deploy.cli.batches import throw_lines
-from deploy.cli.output import as_json, example, printable, show_one
+from deploy.cli.output import as_json, example, show_one
 
 _MEMBERS = {
     "tenant": "tenantId",
@@ -35,9 +36,9 @@ _MEMBERS = {
     "deliver_at": "deliverAt",
     "expires_at": "expiresAt",
 }
-"""The options of a throw, as members of its document."""
+"""The members of a throw's document that its options set."""
 
-_LOOK_EVERY = 0.5
+_POLL_SECONDS = 0.5
 
 
 @click.command(
@@ -49,19 +50,19 @@ _LOOK_EVERY = 0.5
     )
 )
 @click.argument("name", required=False)
-@click.option("--payload", metavar="JSON", help="Any JSON; carried untouched. Without it: {}.")
+@click.option("--payload", metavar="JSON", help="Any JSON, delivered as it is written; {} if left out.")
 @click.option("--payload-file", type=click.File("rb"), help="Read the payload from a file, or - for standard input.")
 @click.option("--tenant", metavar="ID", help="Only for subscriptions of this tenant.")
 @click.option("--without-tenant", is_flag=True, help="Only for subscriptions without a tenant.")
 @click.option("--execution", metavar="ID", help="Only for this execution.")
-@click.option("--ordering-key", metavar="KEY", help="Which order, customer or door the signal is about; carried along.")
-@click.option("--deliver-at", metavar="TIME", help="Nobody gets it before this (RFC 3339, 2026-11-22T10:00:00Z).")
-@click.option("--expires-at", metavar="TIME", help="Nobody gets it after this.")
-@click.option("--idempotency-key", metavar="KEY", help="The same throw with the same key is one signal, for 24 hours.")
+@click.option("--ordering-key", metavar="KEY", help="The order, customer or door that it is about.")
+@click.option("--deliver-at", metavar="TIME", help="Not delivered before this time (RFC 3339, 2026-11-22T10:00:00Z).")
+@click.option("--expires-at", metavar="TIME", help="Expires at this time: it is not delivered any more.")
+@click.option("--idempotency-key", metavar="KEY", help="For 24 hours, the same throw with the same key is one signal.")
 @click.option(
     "--batch",
     type=click.File("rb"),
-    help="Throw what is in a file (or -): a line each, as POST /v1/signals takes it.",
+    help="Throw the signals in a file (or -), one a line, each as POST /v1/signals takes it.",
 )
 @as_json
 @with_store
@@ -79,13 +80,15 @@ async def throw(
 ) -> None:
     """Throw a signal; return once it is safe.
 
-    Without --tenant, --without-tenant or --execution it goes to everybody who subscribed to NAME.
+    Without --tenant, --without-tenant or --execution it is for all subscriptions to NAME.
     """
     if (name is None) == (batch is None):
         raise click.UsageError("give either a NAME or --batch")
     if batch is not None:
         if payload is not None or payload_file is not None or any(options.values()):
-            raise click.UsageError("with --batch everything but --idempotency-key stands in the file")
+            raise click.UsageError(
+                "--batch takes no other option than --idempotency-key: everything else is in the file"
+            )
         await throw_lines(admin, batch, key=idempotency_key, as_json=as_json)
         return
     fields = {"name": name, **{_MEMBERS[option]: value for option, value in options.items()}}
@@ -99,7 +102,7 @@ async def throw(
     if as_json:
         click.echo(render_signal(accepted.signal))
         return
-    shown = {"accepted": accepted.signal.id, "name": name, "scope": _whom(accepted.signal)}
+    shown = {"accepted": accepted.signal.id, "name": name, "scope": _recipients(accepted.signal)}
     show_one(shown | {"replayed": accepted.replayed or None}, *shown, "replayed", as_json=False)
 
 
@@ -117,14 +120,16 @@ def _read_payload(text: str | None, file: BinaryIO | None, limit: int) -> bytes:
 
 
 @click.command(epilog=example("signal-broker tail --name 'policy.#'", "signal-broker tail --since-id 0 --count 10"))
-@click.option("--name", "pattern", default="#", metavar="PATTERN", help="Only signals that this name or pattern names.")
+@click.option(
+    "--name", "pattern", default="#", metavar="PATTERN", help="Only signals whose name matches (patterns allowed)."
+)
 @click.option(
     "--since-id",
     type=click.IntRange(0),
     metavar="N",
-    help="Begin after this signal (0: with the first) instead of now.",
+    help="Begin after the signal with this id (0: with the first one) instead of now.",
 )
-@click.option("--count", type=click.IntRange(1), metavar="N", help="End after so many.")
+@click.option("--count", type=click.IntRange(1), metavar="N", help="Stop after this many signals.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document per line.")
 @with_store
 async def tail(admin: Admin, *, pattern: str, since_id: int | None, count: int | None, as_json: bool) -> None:
@@ -151,7 +156,7 @@ async def _follow(signals: SignalStore, after: int, stopping: asyncio.Event) -> 
                 yield signal
             after = page[-1].id
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_EVERY):
+            async with asyncio.timeout(_POLL_SECONDS):
                 await stopping.wait()
 
 
@@ -160,10 +165,12 @@ def _line(signal: Signal, *, as_json: bool) -> str:
         # In JSON a line break can only stand between tokens.
         return render_signal(signal).decode().replace("\n", " ").replace("\r", " ")
     payload = printable(signal.throw.payload.decode())
-    return f"{signal.id:>8}  {signal.created_at:%Y-%m-%d %H:%M:%S}  {signal.throw.name}  {_whom(signal)}  {payload}"
+    return (
+        f"{signal.id:>8}  {signal.created_at:%Y-%m-%d %H:%M:%S}  {signal.throw.name}  {_recipients(signal)}  {payload}"
+    )
 
 
-def _whom(signal: Signal) -> str:
+def _recipients(signal: Signal) -> str:
     match signal.throw.scope:
         case Scope.TENANT:
             return f"tenant={signal.throw.tenant_id}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, Literal, TextIO, get_args, get_origin
 
 import click
+from pydantic.alias_generators import to_camel
 
 from broker.egress import Guard
 from broker.jsontext import read
@@ -15,12 +17,38 @@ from broker.operations.subscriptions import create_subscription
 from broker.schemas.subscriptions import SubscriptionRequest
 from broker.schemas.validation import validate
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import HeadOfLine, Method, Scheme
+from broker.targets.webhook import Method, Scheme
 from deploy.cli.admin import Admin, with_store
 from deploy.cli.backends import EMBEDDED, allow_loopback, open_secrets
 from deploy.cli.output import as_json, example, show_one
 
 Fields = dict[str, object]
+
+_FLAGS = {"execution_id": "--execution", "tenant_id": "--tenant", "timeout_seconds": "--timeout"}
+"""The flags that are shorter than the names of their options."""
+_OWN = {"name", "target", "steps", "retry"}
+"""What the command takes in a form of its own."""
+
+
+def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give *command* a flag for each option of a subscription that `SubscriptionRequest` declares."""
+    for name, field in reversed(SubscriptionRequest.model_fields.items()):
+        if name not in _OWN:
+            flag = _FLAGS.get(name, "--" + name.replace("_", "-"))
+            command = click.option(flag, name, help=field.description, **_type(field.annotation))(command)
+    return command
+
+
+def _type(annotation: Any) -> dict[str, Any]:
+    """Return what click is told of an option with that *annotation*; its limits are checked by the schema."""
+    kind = next((part for part in get_args(annotation) if part is not type(None)), annotation)
+    if kind is bool:
+        return {"is_flag": True}
+    if get_origin(kind) is Literal:
+        return {"type": click.Choice(get_args(kind))}
+    if get_origin(kind) is dict:
+        return {"metavar": "JSON|@FILE"}
+    return {"type": kind if kind in {int, float} else str}
 
 
 @click.command(
@@ -32,36 +60,29 @@ Fields = dict[str, object]
 @click.argument("name")
 @click.option("--webhook", metavar="URL", help="Deliver by signed HTTP POST to this URL.")
 @click.option("--queue", metavar="QUEUE", help="Deliver by publishing to this queue.")
-@click.option("--header", "headers", multiple=True, metavar="K=V", help="A header of the webhook's; repeatable.")
+@click.option("--header", "headers", multiple=True, metavar="K=V", help="A header of the webhook; repeatable.")
 @click.option(
     "--signature",
     "signatures",
     multiple=True,
     type=click.Choice([scheme.value for scheme in Scheme]),
-    help="How webhooks are signed: v1 (if none is given), v1a; repeatable.",
+    help="How webhooks are signed: v1 (the default), v1a; repeatable.",
 )
-@click.option("--method", type=click.Choice([method.value for method in Method]), help="Of the webhook; else POST.")
-@click.option("--body-template", metavar="TEXT|@FILE", help="What the webhook's body is made from, in Mustache.")
 @click.option(
-    "--steps", type=click.File(), metavar="FILE", help="Deliver to several targets in order, a JSON array of steps."
+    "--method", type=click.Choice([method.value for method in Method]), help="The webhook's method; POST by default."
 )
-@click.option("--tenant", metavar="ID", help="The tenant it belongs to; without one it is untenanted.")
-@click.option("--execution", metavar="ID", help="The execution that waits here.")
-@click.option("--once", is_flag=True, help="The first signal that matches consumes it.")
-@click.option("--ordered", is_flag=True, help="Signals with the same ordering key one after the other, in their order.")
+@click.option("--body-template", metavar="TEXT|@FILE", help="The Mustache template of the webhook's body.")
 @click.option(
-    "--head-of-line",
-    type=click.Choice([policy.value for policy in HeadOfLine]),
-    help="Whether those behind a dead delivery wait (block, if it is not given) or go on; with --ordered.",
+    "--steps", type=click.File(), metavar="FILE", help="Deliver to several targets in order: a JSON array of steps."
 )
-@click.option("--retry-schedule", metavar="SECONDS,...", help="Pauses between attempts.")
+@click.option("--retry-schedule", metavar="SECONDS,...", help="The pauses between attempts.")
 @click.option("--max-attempts", type=int, help="Cuts the schedule short, or repeats its last pause.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="How long one attempt may take.")
-@click.option("--description", help="For people.")
+@with_options
 @as_json
 @with_store
 async def subscribe(
     admin: Admin,
+    /,
     *,
     name: str,
     webhook: str | None,
@@ -71,44 +92,34 @@ async def subscribe(
     method: str | None,
     body_template: str | None,
     steps: TextIO | None,
-    tenant: str | None,
-    execution: str | None,
-    once: bool,
-    ordered: bool,
-    head_of_line: str | None,
     retry_schedule: str | None,
     max_attempts: int | None,
-    timeout: float | None,
-    description: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Create a subscription and print its id; a webhook's signing secret is printed this once.
 
-    NAME is a signal's name or a pattern: * is one word, # any number of words. Every signal that is accepted from
-    now on and matches will be delivered.
+    NAME is a signal name or a pattern: * is one word, # any number of words. Every signal that is accepted from now on
+    and matches will be delivered.
     """
-    options: Fields = {
+    of_webhook: Fields = {
         "headers": _headers(headers),
         "signatures": list(dict.fromkeys(signatures)),
         "method": method,
         "bodyTemplate": None if body_template is None else _text(body_template),
     }
+    if options["filter"] is not None:
+        options["filter"] = _json("--filter", _text(options["filter"]))
     wanted = validate(
         SubscriptionRequest,
         {
             "name": name,
-            **_targets(webhook, queue, steps, options),
-            "tenantId": tenant,
-            "executionId": execution,
-            "once": once,
-            "ordered": ordered,
-            "headOfLine": head_of_line,
+            **_targets(webhook, queue, steps, of_webhook),
             "retry": {"schedule": _schedule(retry_schedule), "maxAttempts": max_attempts},
-            "timeoutSeconds": timeout,
-            "description": description,
+            **{to_camel(option): value for option, value in options.items()},
         },
     )
-    # What uses the embedded store is `signal-broker run`, which lets webhooks go to its own machine.
+    # The embedded store is that of `signal-broker run`, which lets webhooks go to its own machine.
     settings = allow_loopback(admin.settings) if admin.settings.store_url == EMBEDDED else admin.settings
     spec = read_spec(wanted, Guard(settings.egress_allow, https_only=settings.egress_https_only))
     created, secret = await create_subscription(
@@ -128,10 +139,7 @@ def _targets(webhook: str | None, queue: str | None, steps: TextIO | None, optio
         raise click.UsageError("--header, --signature, --method and --body-template go with --webhook")
     if queue is not None:
         return {"target": {"kind": "queue", "queue": queue}}
-    try:
-        return {"steps": None if steps is None else read(steps.read())}
-    except ValueError as error:
-        raise click.UsageError(f"--steps is not JSON: {error}") from None
+    return {"steps": None if steps is None else _json("--steps", steps.read())}
 
 
 def _headers(headers: tuple[str, ...]) -> dict[str, str]:
@@ -149,6 +157,13 @@ def _text(option: str) -> str:
         return Path(option[1:]).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise click.UsageError(f"{option}: {error}") from None
+
+
+def _json(option: str, text: str) -> object:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise click.UsageError(f"{option} is not JSON: {error}") from None
 
 
 def _schedule(text: str | None) -> list[float] | None:

@@ -1,4 +1,4 @@
-"""``token``: what opens the gateway."""
+"""``token``: API tokens."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ def token() -> None:
     multiple=True,
     required=True,
     type=click.Choice([permission.value for permission in Permission]),
-    help="What it may do; may be repeated.",
+    help="A permission of the token; repeatable.",
 )
-@click.option("--name", "names", multiple=True, metavar="PATTERN", help="Signal names it is limited to; repeatable.")
-@click.option("--tenant", "tenants", multiple=True, metavar="ID", help="Tenants it is limited to; repeatable.")
+@click.option(
+    "--name", "names", multiple=True, metavar="PATTERN", help="Limit it to matching signal names; repeatable."
+)
+@click.option("--tenant", "tenants", multiple=True, metavar="ID", help="Limit it to this tenant; repeatable.")
 @as_json
 @with_store
 async def create(
@@ -46,7 +48,7 @@ async def create(
     tenants: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Create a token and print its value, this once."""
+    """Create a token and print its value, which is never shown again."""
     document = {
         "name": name,
         "permissions": list(permissions),

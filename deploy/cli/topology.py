@@ -1,4 +1,4 @@
-"""``topology``: what is declared in RabbitMQ."""
+"""``topology``: the exchanges, queues and bindings in RabbitMQ."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from deploy.cli.output import as_json, example, show_json, show_table
 
 
 @click.command(epilog=example("signal-broker topology --json", "signal-broker topology --apply"))
-@click.option("--apply", is_flag=True, help="Declare what does not exist yet.")
+@click.option("--apply", is_flag=True, help="Declare those that do not exist yet.")
 @as_json
 def topology(*, apply: bool, as_json: bool) -> None:
     """Show the exchanges, queues and bindings of the product.
 
-    Processes declare them when they start; --apply is for those who want to do that ahead, with a user of RabbitMQ
-    that may configure. It changes nothing that exists.
+    Processes declare them when they start; --apply declares them beforehand, with a RabbitMQ user that has the
+    permission `configure`. It changes nothing that exists.
     """
     if apply:
         _apply()
@@ -40,10 +40,10 @@ def topology(*, apply: bool, as_json: bool) -> None:
     bindings = [[b.source, b.routing_key or "-", b.destination, b.to] for b in TOPOLOGY.bindings]
     show_table(["from", "routing key", "to", "which is"], bindings)
     if apply:
-        click.echo("\nall of it is declared")
+        click.echo("\neverything is declared")
 
 
 @with_store
 async def _apply(admin: Admin) -> None:
     async with admin.transport():
-        pass  # it was declared when it was opened
+        pass  # opening the transport declares the topology

@@ -1,4 +1,4 @@
-"""``user``: who signs in with a name and a password."""
+"""``user``: users, who sign in with a name and a password."""
 
 from __future__ import annotations
 
@@ -39,17 +39,19 @@ def _read_password(_ctx: click.Context, _option: click.Parameter, from_stdin: bo
     "permissions",
     multiple=True,
     type=click.Choice([permission.value for permission in Permission]),
-    help="What it may do; may be repeated.",
+    help="A permission of the user; repeatable.",
 )
-@click.option("--name", "names", multiple=True, metavar="PATTERN", help="Signal names it is limited to; repeatable.")
-@click.option("--tenant", "tenants", multiple=True, metavar="ID", help="Tenants it is limited to; repeatable.")
-@click.option("--group", "groups", multiple=True, metavar="ID", help="Groups it is in; repeatable.")
+@click.option(
+    "--name", "names", multiple=True, metavar="PATTERN", help="Limit it to matching signal names; repeatable."
+)
+@click.option("--tenant", "tenants", multiple=True, metavar="ID", help="Limit it to this tenant; repeatable.")
+@click.option("--group", "groups", multiple=True, metavar="ID", help="A group of the user; repeatable.")
 @click.option(
     "--password-stdin",
     "password",
     is_flag=True,
     callback=_read_password,
-    help="Read the password from the first line of standard input; else it is asked for.",
+    help="Read the password from the first line of standard input instead of asking for it.",
 )
 @as_json
 @with_store

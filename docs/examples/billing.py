@@ -39,5 +39,5 @@ def book(payload: Paid, signal: Signal) -> None:
 
 @handlers.on("order.#", tenant_id="acme", filter={"cents": {"operator": "NUM_GT", "value": "100000"}}, max_per_second=2)
 async def tell_sales(payload: dict[str, object], signal: Signal) -> None:
-    """Tell somebody about each of acme's large orders."""
+    """Report each of acme's large orders to sales."""
     print(f"{signal.name}: {payload['order']}", flush=True)

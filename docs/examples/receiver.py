@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Takes every delivery; any answer but a 2xx would make the broker try again."""
+    """Accepts every delivery; the broker would retry after any answer other than a 2xx."""
 
     def do_POST(self) -> None:
         """Print the delivery's id and the signal, and answer 204."""
@@ -15,7 +15,7 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Keep the standard library's own line out of the way."""
+        """Suppress the standard library's log line."""
 
 
 HTTPServer(("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 9000), Receiver).serve_forever()

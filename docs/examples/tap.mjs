@@ -5,7 +5,7 @@ import { connect } from "amqplib";
 
 const [url, queue, ...bindings] = process.argv.slice(2);
 const connection = await connect(url);
-connection.on("close", () => process.exit(1)); // whoever started us starts us again
+connection.on("close", () => process.exit(1)); // a supervisor restarts this program
 const channel = await connection.createChannel();
 const limits = { "x-max-length": 100_000, "x-overflow": "drop-head", "x-delivery-limit": 20 };
 await channel.assertQueue(queue, { durable: true, arguments: { "x-queue-type": "quorum", ...limits } });
@@ -16,7 +16,7 @@ for (const binding of bindings) {
 await channel.prefetch(50);
 console.error(`${queue} is bound`);
 
-const seen = new Set(); // in earnest: a unique key, in the transaction that does the work
+const seen = new Set(); // in production: a unique key, in the transaction that does the work
 await channel.consume(queue, (message) => {
   if (message === null) process.exit(1); // the queue was deleted
   const { content, properties } = message;

@@ -18,7 +18,7 @@ for binding in bindings:
 channel.basic_qos(prefetch_count=50)
 print(f"{queue} is bound", file=sys.stderr, flush=True)
 
-seen: dict[str, None] = {}  # in earnest: a unique key, in the transaction that does the work
+seen: dict[str, None] = {}  # in production: a unique key, in the transaction that does the work
 for method, properties, body in channel.consume(queue):
     signal_id = properties.headers["ce-id"]
     if signal_id not in seen:

@@ -16,7 +16,7 @@ from broker.signals import Scope, Source, Throw
 from broker.store.signals.signals import Numbered
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from gateway.bodies import read_body
-from gateway.camunda.dialect import ENGINE, answer, spellings
+from gateway.camunda.dialect import ENGINE, json_answer, spellings
 from gateway.camunda.errors import (
     CamundaError,
     MissingAuthorization,
@@ -72,7 +72,7 @@ class CamundaApi:
     async def options(self, _request: web.Request) -> web.Response:
         """Answer 500, and in the header what Camunda 7 leaves out: the method that is allowed."""
         error = no_options()
-        return answer(error.body, error.status, {hdrs.ALLOW: "POST"})
+        return json_answer(error.body, error.status, {hdrs.ALLOW: "POST"})
 
     async def throw(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer 204 once the signal is safe (Camunda 7 REST, Throw a Signal)."""

@@ -24,7 +24,7 @@ def spellings(path: str) -> tuple[str, ...]:
     return (path + "/", path + "{matrix:;[^/]*/?}")
 
 
-def answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """Return *document* as JSON."""
     return web.Response(status=status, text=json.dumps(document), content_type="application/json", headers=headers)
 
@@ -61,7 +61,7 @@ def answer_error(error: HttpError, _request: web.Request) -> web.Response:
     if error.status == 401:
         return web.Response(status=401, headers={hdrs.WWW_AUTHENTICATE: f'Basic realm="{ENGINE}"'})
     ours = error if isinstance(error, CamundaError) else _translate(error)
-    return answer(ours.body, ours.status, error.headers)
+    return json_answer(ours.body, ours.status, error.headers)
 
 
 def _translate(error: HttpError) -> CamundaError:

@@ -68,12 +68,12 @@ def http_error(status: int) -> CamundaError:
 
 
 def malformed() -> CamundaError:
-    """The body is not JSON, or its shape is not that of a signal; Camunda does not say which."""
+    """The body is not JSON, or does not have the shape of a signal; Camunda does not say which."""
     return invalid_request("")
 
 
 def invalid_request(message: str) -> CamundaError:
-    """The request cannot be what the caller meant."""
+    """The request is invalid."""
     return CamundaError(400, "InvalidRequestException", message)
 
 
@@ -94,7 +94,7 @@ def unknown_engine() -> CamundaError:
 
 
 def engine_not_available(engine: str) -> CamundaError:
-    """The path names another engine than ``default``, and Camunda's Basic filter is the one to say so."""
+    """The path names another engine than ``default``, as Camunda's filter for Basic credentials answers it."""
     return CamundaError(404, "InvalidRequestException", f"Process engine {engine} not available")
 
 
@@ -134,10 +134,10 @@ def not_subscribed(execution_id: str, name: str) -> CamundaError:
 
 
 def foreign_tenant(instance_id: str) -> CamundaError:
-    """Somebody would receive the signal who belongs to a tenant that the caller may not reach.
+    """A receiver of the signal belongs to a tenant that the caller may not name.
 
     Args:
-        instance_id: Whom it was meant for, in the place where Camunda names the process instance.
+        instance_id: The receiver's execution or id, where Camunda names the process instance.
     """
     instance = f"the process instance '{instance_id}'"
     message = f"ENGINE-13034 Cannot update {instance} because it belongs to no authenticated tenant."
@@ -159,5 +159,5 @@ def unauthorized(user_id: str, missing: Sequence[MissingAuthorization]) -> Camun
 
 
 def unavailable(message: str) -> CamundaError:
-    """The signal was not accepted, or nobody can tell; throwing it again later is right."""
+    """The signal was not accepted, or this is unknown; the caller should throw it again later."""
     return CamundaError(503, "ServiceUnavailableException", message)

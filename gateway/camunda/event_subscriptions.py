@@ -1,4 +1,4 @@
-"""``GET /engine-rest/event-subscription``: who waits for signals here, as Camunda 7 lists its event subscriptions."""
+"""``GET /engine-rest/event-subscription``: subscriptions, as Camunda 7 lists its event subscriptions."""
 
 from __future__ import annotations
 
@@ -9,39 +9,41 @@ from aiohttp import hdrs, web
 
 from broker.access import Permission, Principal
 from broker.store.subscriptions.subscriptions import SubscriptionStore, WaitingSubscription
-from gateway.camunda.dialect import ENGINE, answer, spellings
+from gateway.camunda.dialect import ENGINE, json_answer, spellings
 from gateway.camunda.errors import unknown_engine
-from gateway.camunda.queries import read_page, read_signal_filter
+from gateway.camunda.queries import read_filter, read_page
 from gateway.camunda.requests import check_accept
 from gateway.camunda.schemas import Engines, EventSubscriptionCount, EventSubscriptions
 from gateway.routes import OpenRoute, Parameter, Route, SecuredRoute
 
 _NO_CACHE = {"Cache-Control": "no-cache"}
 _SEEING = (Permission.THROW, Permission.READ, Permission.SUBSCRIPTIONS)
-"""Any of these is enough: whoever may throw must be able to find the execution to throw to."""
+"""Any of these is enough: a caller that may throw must be able to find the execution to throw to."""
 _BOOLEAN = {"type": "boolean"}
 _INTEGER = {"type": "integer"}
 _FILTERS = (
-    Parameter("eventSubscriptionId", "Only the one with this id."),
-    Parameter("eventName", "Only those of exactly this name."),
-    Parameter("eventType", "Only those of this type; all of ours are `signal`."),
-    Parameter("executionId", "Only those of this execution."),
-    Parameter("processInstanceId", "Read as executionId."),
-    Parameter("activityId", "Nothing here has one."),
-    Parameter("tenantIdIn", "Only those of these tenants, separated by commas."),
-    Parameter("withoutTenantId", "Only those without a tenant.", _BOOLEAN),
-    Parameter("includeEventSubscriptionsWithoutTenantId", "With tenantIdIn: and those without a tenant.", _BOOLEAN),
+    Parameter("eventSubscriptionId", "Only the subscription with this id."),
+    Parameter("eventName", "Only subscriptions with exactly this name."),
+    Parameter("eventType", "Only subscriptions of this type; all have the type `signal`."),
+    Parameter("executionId", "Only subscriptions of this execution."),
+    Parameter("processInstanceId", "The same as executionId."),
+    Parameter("activityId", "No subscription has one."),
+    Parameter("tenantIdIn", "Only subscriptions of these tenants, separated by commas."),
+    Parameter("withoutTenantId", "Only subscriptions without a tenant.", _BOOLEAN),
+    Parameter(
+        "includeEventSubscriptionsWithoutTenantId", "With tenantIdIn: also subscriptions without a tenant.", _BOOLEAN
+    ),
 )
 _PAGE = (
     Parameter("sortBy", "With sortOrder.", {"type": "string", "enum": ["created", "tenantId"]}),
     Parameter("sortOrder", "With sortBy.", {"type": "string", "enum": ["asc", "desc"]}),
-    Parameter("firstResult", "How many to leave out.", _INTEGER),
-    Parameter("maxResults", "How many at most.", _INTEGER),
+    Parameter("firstResult", "How many subscriptions to skip.", _INTEGER),
+    Parameter("maxResults", "Most items of the page.", _INTEGER),
 )
 
 
 class EventSubscriptionsApi:
-    """Shows Camunda's clients our subscriptions."""
+    """Lists and counts subscriptions for Camunda's clients."""
 
     def __init__(self, subscriptions: SubscriptionStore) -> None:
         self._subscriptions = subscriptions
@@ -87,33 +89,33 @@ class EventSubscriptionsApi:
         ]
 
     async def engines(self, _request: web.Request) -> web.Response:
-        """Answer the one engine there is; clients ask before they have credentials."""
-        return answer([{"name": ENGINE}], headers=_NO_CACHE)
+        """Answer the only engine; clients ask for it before they have credentials."""
+        return json_answer([{"name": ENGINE}], headers=_NO_CACHE)
 
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer the subscriptions that the caller sees and that still wait (Camunda 7 REST, Get List)."""
         _check_request(request)
-        sought, page = read_signal_filter(request.query), read_page(request.query)
+        subscription_filter, page = read_filter(request.query), read_page(request.query)
         found: list[WaitingSubscription] = []
-        if _sees(principal) and sought is not None and not page.is_empty:
+        if _sees(principal) and subscription_filter is not None and not page.is_empty:
             found = await self._subscriptions.waiting(
-                sought,
+                subscription_filter,
                 tenants=principal.tenants,
                 order=page.order,
                 descending=page.descending,
                 offset=page.first,
                 limit=page.most,
             )
-        return answer([_document(subscription) for subscription in found], headers=_NO_CACHE)
+        return json_answer([_document(subscription) for subscription in found], headers=_NO_CACHE)
 
     async def count(self, request: web.Request, principal: Principal) -> web.Response:
-        """Answer how many subscriptions the list would hold if it had one page only."""
+        """Answer how many subscriptions the list has on all its pages."""
         _check_request(request)
-        sought = read_signal_filter(request.query)
+        subscription_filter = read_filter(request.query)
         count = 0
-        if _sees(principal) and sought is not None:
-            count = await self._subscriptions.count_waiting(sought, tenants=principal.tenants)
-        return answer({"count": count}, headers=_NO_CACHE)
+        if _sees(principal) and subscription_filter is not None:
+            count = await self._subscriptions.count_waiting(subscription_filter, tenants=principal.tenants)
+        return json_answer({"count": count}, headers=_NO_CACHE)
 
 
 def _check_request(request: web.Request) -> None:

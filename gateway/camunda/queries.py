@@ -1,4 +1,4 @@
-"""What ``GET /engine-rest/event-subscription`` reads: filters, sorting and paging, as Camunda reads them."""
+"""The query of ``GET /engine-rest/event-subscription``: filters, sorting and paging, as Camunda reads them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _ORDERS = ("created", "tenantId")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Which part of what was found is asked for, and in what order.
+    """The page that is asked for, and its order.
 
     Args:
-        order: ``created`` or ``tenantId``; None leaves it open.
-        descending: Whether the order is turned round.
-        first: How many to leave out.
+        order: ``created`` or ``tenantId``; None is any order.
+        descending: Whether the order is reversed.
+        first: How many to skip.
         most: How many at most; None is no limit.
     """
 
@@ -33,15 +33,15 @@ class Page:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing can be on it: a negative number is no error in Camunda."""
+        """Whether it has no items whatever matches: a negative number is not an error in Camunda."""
         return self.first < 0 or (self.most is not None and self.most <= 0)
 
 
-def read_signal_filter(query: Mapping[str, str]) -> SubscriptionFilter | None:
-    """Return which subscriptions are asked for; None if that can be none of ours.
+def read_filter(query: Mapping[str, str]) -> SubscriptionFilter | None:
+    """Return which subscriptions are asked for; None if none can match.
 
     Raises:
-        CamundaError: A flag is no truth value.
+        CamundaError: A flag is not a truth value.
     """
     without = _flag(query, "withoutTenantId")
     including = _flag(query, "includeEventSubscriptionsWithoutTenantId")
@@ -65,7 +65,7 @@ def read_page(query: Mapping[str, str]) -> Page:
     """Return which page is asked for.
 
     Raises:
-        CamundaError: 400 for an order that does not exist or is only half given, 404 for a number that is none.
+        CamundaError: 400 for an order that does not exist or is only half given, 404 for a number that is not one.
     """
     order, direction = query.get("sortBy"), query.get("sortOrder")
     for name, value, allowed in (("sortBy", order, _ORDERS), ("sortOrder", direction, ("asc", "desc"))):
@@ -90,7 +90,7 @@ def _flag(query: Mapping[str, str], name: str) -> bool:
 
 
 def _integer(query: Mapping[str, str], name: str) -> int | None:
-    """A parameter that is no Java int is a path that does not exist, says JAX-RS."""
+    """JAX-RS answers a parameter that is not a Java int as if the path did not exist."""
     text = query.get(name, "")
     if not text:
         return None

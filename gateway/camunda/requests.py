@@ -1,4 +1,4 @@
-"""What ``POST /engine-rest/signal`` reads, as leniently and as strictly as Camunda's JSON mapper does."""
+"""The request of ``POST /engine-rest/signal``, read as leniently and as strictly as Camunda's JSON mapper reads it."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _QUALITY = re.compile(r"(?:^|;)\s*q\s*=\s*([^\s;]*)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class SignalRequest:
-    """A signal as the caller asked for it; tenants, executions and grants are not looked at yet.
+    """A throw as the caller sent it; tenants, executions and permissions are not checked yet.
 
     Args:
-        name: The signal's name; may be empty, and then matches nobody.
+        name: The signal's name; may be empty, and then matches no subscription.
         execution_id: For this execution only; then neither of the next two is set.
-        tenant_id: For this tenant only; wins over *without_tenant_id*.
-        without_tenant_id: For those without a tenant only.
+        tenant_id: For this tenant only; overrides *without_tenant_id*.
+        without_tenant_id: For subscriptions without a tenant only.
         business_key: Carried along to the subscribers. Camunda 7 itself does not read it.
         payload: Each variable's plain value. Transient ones are checked and left out: they are not to be stored, and
             a signal is.
@@ -82,14 +82,14 @@ def parse_signal(body: bytes, *, engine: str = "default") -> SignalRequest:
 
     The checks come in Camunda's order: shape of the whole body, name, engine, each variable, execution with tenant.
     A body of length zero is ``{}``; UTF-8, 16 and 32 are told apart by their first bytes; what follows the JSON
-    object, and keys nobody knows, are ignored.
+    object, and unknown keys, are ignored.
 
     Args:
         body: The body as received.
         engine: The engine named in the path; there is only ``default``.
 
     Raises:
-        CamundaError: The request is refused, whoever is subscribed.
+        CamundaError: The request is invalid, whatever subscriptions there are.
     """
     document = _read(body) if body else {}
     name = _text(document.get("name"))

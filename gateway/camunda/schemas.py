@@ -1,4 +1,4 @@
-"""What the Camunda 7 dialect reads and answers, for the documentation; `requests` reads it as leniently as Camunda."""
+"""The documents of the Camunda 7 dialect, for the documentation; `requests` reads them as leniently as Camunda."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class CamundaVariable(_Lenient):
     """A typed variable."""
 
     value: Any = None
-    type: str | None = Field(None, description="Inferred from the value, if it is not given.", examples=["Integer"])
+    type: str | None = Field(None, description="If left out, it is inferred from the value.", examples=["Integer"])
     value_info: dict[str, Any] | None = None
 
 
@@ -27,18 +27,18 @@ class CamundaSignal(_Lenient):
     execution_id: str | None = Field(None, description="For this execution only.")
     variables: dict[str, CamundaVariable] | None = None
     tenant_id: str | None = Field(None, description="For this tenant only.")
-    without_tenant_id: bool | None = Field(None, description="For those without a tenant only.")
-    business_key: str | None = Field(None, description="Carried along to the subscribers; Camunda 7 ignores it.")
+    without_tenant_id: bool | None = Field(None, description="For subscriptions without a tenant only.")
+    business_key: str | None = Field(None, description="Delivered with the signal; Camunda 7 ignores it.")
 
 
 class EventSubscription(_Lenient):
-    """A subscription, as Camunda 7 lists those of its process instances."""
+    """A subscription, in the form of an event subscription of Camunda 7."""
 
     id: str
     event_type: Literal["signal"]
     event_name: str
     execution_id: str | None
-    process_instance_id: str | None = Field(description="The execution's id: no other is known here.")
+    process_instance_id: str | None = Field(description="The same as `executionId`.")
     activity_id: None
     created_date: str = Field(examples=["2026-11-22T01:12:02.226+0000"])
     tenant_id: str | None
@@ -61,7 +61,7 @@ class Engine(_Lenient):
 
 
 class Engines(RootModel[list[Engine]]):
-    """Process engines; there is one."""
+    """The process engines: only `default`."""
 
 
 class CamundaException(_Lenient):

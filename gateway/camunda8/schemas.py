@@ -1,4 +1,4 @@
-"""What the Camunda 8 dialect reads and answers, as pydantic models."""
+"""The documents of the Camunda 8 dialect, as pydantic models."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from typing import Any
 
 from pydantic import Field
 
-from broker.schemas import Id, Schema
+from broker.schematypes import Id, Schema
 
 DEFAULT_TENANT = "<default>"
-"""What Camunda 8 calls it where nothing has a tenant; here that is to be untenanted."""
+"""Camunda 8's tenant id for things without a tenant: here they are untenanted."""
 
 
 class SignalBroadcast(Schema):
     """A throw, as Camunda 8 reads it."""
 
     signal_name: str | None = Field(None, description="Required.", examples=["policy_conditions_changed"])
-    variables: dict[str, Any] | None = Field(None, description="Plain JSON. Carried untouched.")
-    tenant_id: Id | None = Field(None, description=f"For this tenant only. Left out or `{DEFAULT_TENANT}`: untenanted.")
+    variables: dict[str, Any] | None = Field(None, description="Plain JSON; delivered byte for byte as it was sent.")
+    tenant_id: Id | None = Field(
+        None,
+        description=f"For this tenant only. If left out or `{DEFAULT_TENANT}`, for subscriptions without a tenant.",
+    )
 
 
 class SignalBroadcastResult(Schema):

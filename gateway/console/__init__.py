@@ -1,4 +1,4 @@
-"""``/console``: a page that shows operators the books, what was thrown, and what could not be delivered."""
+"""``/console``: a page that shows operators the books, the latest signals, and dead deliveries."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from gateway.routes import OpenRoute, Route
 
 
 class ConsoleApi:
-    """Serves the page; all that it shows it asks of the native API, with the token that the operator enters."""
+    """Serves the page, which calls the native API with the token that the operator enters."""
 
     def __init__(self) -> None:
         self._page = Page("gateway.console", "console.html")
 
     @property
     def routes(self) -> list[Route]:
-        """What this part answers."""
+        """The route of the console."""
         return [OpenRoute("GET", "/console", self.console, "Open the console", {200: "text/html"})]
 
     async def console(self, _request: web.Request) -> web.Response:

@@ -1,1 +1,1 @@
-"""The native API, ``/v1``: everything the product can do."""
+"""The native API, ``/v1``: it has every feature of the product."""

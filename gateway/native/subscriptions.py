@@ -10,7 +10,7 @@ from broker.access import Permission, Principal, require_permission, require_ten
 from broker.deliveries import DeliveryState
 from broker.egress import Guard
 from broker.operations.answers import render_subscription
-from broker.operations.requests import changed_spec, read_spec
+from broker.operations.requests import change_spec, read_spec
 from broker.operations.subscriptions import create_subscription
 from broker.schemas.subscriptions import (
     BacklogSchema,
@@ -154,7 +154,7 @@ class SubscriptionsApi:
         secret = make_secret()
         changed = await self._subscriptions.change(
             subscription.id,
-            lambda spec: changed_spec(wanted, spec, self._guard),
+            lambda spec: change_spec(wanted, spec, self._guard),
             secret=self._secrets.seal(secret),
             by=principal,
         )
@@ -184,7 +184,7 @@ class SubscriptionsApi:
         """Answer the subscription with a new secret; the previous one also signs until the grace period is over."""
         subscription = await self._managed(request, principal)
         wanted = await read_document(request, RotationRequest, optional=True)
-        if not subscription.spec.has_webhook:
+        if not subscription.spec.is_signed:
             raise Conflicting("The subscription has no webhook, so that none of its deliveries is signed.")
         secret = make_secret()
         rotated = await self._subscriptions.rotate_secret(

@@ -7,7 +7,7 @@ from typing import TypeVar
 from aiohttp import hdrs, web
 
 from broker.errors import LimitReached
-from broker.schemas import Schema
+from broker.schematypes import Schema
 from gateway.bodies import BODY_LIMIT, parse, read_body
 from gateway.http_errors import UnsupportedMediaType
 from gateway.unleash.errors import LimitExceeded

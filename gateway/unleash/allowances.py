@@ -1,4 +1,4 @@
-"""How often each signal endpoint may be called: so many times in every second, each second anew."""
+"""The rate limit of signal endpoints: a number of calls in each second."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from gateway.http_errors import TooMany
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What is left of a second: *limit* calls were allowed in it, *used* were made, this one included."""
+    """The calls of one endpoint in a second: *limit* are allowed, *used* were made, the present one included."""
 
     limit: int
     used: int
 
     @property
     def headers(self) -> dict[str, str]:
-        """What every answer says of it, as Unleash does."""
+        """The headers about the limit that Unleash adds to every answer."""
         return {
             "RateLimit-Policy": f"{self.limit};w=1",
             "RateLimit-Limit": str(self.limit),
@@ -26,17 +26,17 @@ class Allowance:
         }
 
     def check(self) -> None:
-        """Let the call pass if it was still allowed.
+        """Check that the call is within the limit.
 
         Raises:
-            TooMany: It was not.
+            TooMany: It is not.
         """
         if self.used > self.limit:
             raise TooMany("Too many requests, please try again later.")
 
 
 class Allowances:
-    """Counts calls. It remembers nothing but the present second, so whoever calls once costs no memory for long."""
+    """Counts calls. It remembers the present second only, so that an endpoint called once costs no memory for long."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

@@ -8,12 +8,12 @@ from broker.signals import Source
 
 
 def endpoint_signal(signal: EndpointSignal) -> bytes:
-    """Return *signal* as JSON, in the form of a list of one endpoint's."""
+    """Return *signal* as JSON, in the form of a list of one endpoint."""
     return _signal(signal, {})
 
 
 def found_signal(signal: EndpointSignal) -> bytes:
-    """Return *signal* as JSON, in the form of a list of all endpoints': with what its endpoint is called."""
+    """Return *signal* as JSON, in the form of a list of all endpoints: with the endpoint's name and description."""
     return _signal(signal, {"sourceName": signal.endpoint_name, "sourceDescription": signal.endpoint_description})
 
 

@@ -1,4 +1,4 @@
-"""``POST /api/signal-endpoint/{name}``: throwing the signal that the endpoint stands for."""
+"""``POST /api/signal-endpoint/{name}``: throwing the signal of an endpoint."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class CallsApi:
         return response
 
     async def _throw(self, request: web.Request, caller: Caller | None) -> web.Response:
-        """Throw the signal. Nothing is received from strangers, and none of them learns which endpoints there are."""
+        """Throw the signal. Without a valid token no body is received, and no one learns which endpoints exist."""
         if hdrs.AUTHORIZATION not in request.headers:
             raise Unauthenticated("A token of this signal endpoint is needed: Authorization: Bearer signal_...")
         endpoint = None if caller is None else await self._enabled(request.match_info["name"])
@@ -91,7 +91,7 @@ class CallsApi:
         return _answer(accepted)
 
     async def _enabled(self, name: str) -> Endpoint:
-        """Return the endpoint of that *name*.
+        """Return the enabled endpoint of that *name*.
 
         Raises:
             NotFound: There is none, or it is disabled.

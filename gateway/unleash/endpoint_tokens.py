@@ -1,4 +1,4 @@
-"""``/api/admin/signal-endpoints/{id}/tokens``: what opens one endpoint, a token for each of its callers."""
+"""``/api/admin/signal-endpoints/{id}/tokens``: the tokens of an endpoint, one for each of its callers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gateway.unleash.schemas import EndpointTokens
 
 
 class EndpointTokensApi:
-    """Answers the administration of endpoints' tokens."""
+    """Lists, creates, renames and deletes the tokens of endpoints."""
 
     def __init__(self, endpoints: EndpointStore, settings: Settings) -> None:
         self._endpoints = endpoints
@@ -47,7 +47,7 @@ class EndpointTokensApi:
         ]
 
     async def list(self, request: web.Request, _principal: Principal) -> web.Response:
-        """Answer what is known of an endpoint's tokens."""
+        """Answer an endpoint's tokens, without their values."""
         endpoint_id = path_id(request, "signal endpoint")
         if await self._endpoints.get(endpoint_id) is None:
             raise no_endpoint(endpoint_id)
@@ -55,7 +55,7 @@ class EndpointTokensApi:
         return answer(EndpointTokens(signal_endpoint_tokens=[render_endpoint_token(token) for token in tokens]))
 
     async def create(self, request: web.Request, principal: Principal) -> web.Response:
-        """Answer 201 with the token's value, which is shown here only."""
+        """Answer 201 with the token's value, which only this answer shows."""
         endpoint_id = path_id(request, "signal endpoint")
         wanted = await read_strictly(request, EndpointTokenRequest)
         try:

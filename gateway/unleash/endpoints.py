@@ -1,4 +1,4 @@
-"""``/api/admin/signal-endpoints``: configuring where signals come in."""
+"""``/api/admin/signal-endpoints``: administration of signal endpoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gateway.unleash.schemas import Endpoints
 
 
 class EndpointsApi:
-    """Answers the administration of signal endpoints."""
+    """Lists, creates, updates, enables, disables and deletes signal endpoints."""
 
     def __init__(self, endpoints: EndpointStore, settings: Settings) -> None:
         self._endpoints = endpoints
@@ -43,7 +43,7 @@ class EndpointsApi:
         ]
 
     async def list(self, _request: web.Request, _principal: Principal) -> web.Response:
-        """Answer every endpoint with what is known of its tokens."""
+        """Answer every endpoint with its tokens, without their values."""
         endpoints = await self._endpoints.all()
         tokens = await self._endpoints.tokens([endpoint.id for endpoint in endpoints])
         return answer(Endpoints(signal_endpoints=[render_endpoint(endpoint, tokens) for endpoint in endpoints]))
@@ -66,7 +66,7 @@ class EndpointsApi:
         return created(render_endpoint(endpoint, (), _url(request, endpoint)), f"{ENDPOINTS}/{endpoint.id}")
 
     async def update(self, request: web.Request, principal: Principal) -> web.Response:
-        """Replace all that can be said of an endpoint. Another name is another URL for its callers."""
+        """Replace an endpoint's name, state and description. A new name changes the URL that callers use."""
         endpoint_id = path_id(request, "signal endpoint")
         wanted = await read_strictly(request, EndpointRequest)
         try:
@@ -108,7 +108,7 @@ class EndpointsApi:
 
 
 def no_endpoint(endpoint_id: int) -> NotFound:
-    """Return the error of a request for an endpoint that is not there."""
+    """Return the error about an endpoint that does not exist."""
     return NotFound(f"There is no signal endpoint {endpoint_id}.")
 
 

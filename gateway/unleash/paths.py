@@ -1,4 +1,4 @@
-"""Paths of this dialect as callers may write them: with several slashes where one would do."""
+"""Paths of this dialect as callers may write them: with repeated slashes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.routes import Route
 def collapsing_slashes(route: Route) -> Route:
     """Return *route*, found under its path with repeated slashes, too.
 
-    Aliases, because aiohttp's own way to merge slashes is a redirect, which callers do not follow with a POST.
+    These are aliases because aiohttp merges slashes by a redirect, which callers do not follow with a POST.
     """
     return replace(route, aliases=(*route.aliases, _spelled(route.path)))
 

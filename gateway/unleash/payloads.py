@@ -33,7 +33,7 @@ async def read_payload(request: web.Request) -> tuple[bytes, bytes]:
     Raises:
         TooLarge: The body has more than `BODY_LIMIT` bytes, or is a form with too many parameters.
         TooSlow: It was not complete in time.
-        BadRequest: It is malformed, or no JSON object.
+        BadRequest: It is malformed, or not a JSON object.
         UnsupportedMediaType: It is in a charset or a content encoding that is not read.
     """
     kind = request.content_type if hdrs.CONTENT_TYPE in request.headers else ""
@@ -54,10 +54,10 @@ async def read_payload(request: web.Request) -> tuple[bytes, bytes]:
 
 
 def parse_json(body: bytes, charset: str = "utf-8") -> bytes:
-    """Return the JSON object in *body* as it is written there, in UTF-8 and without a byte order mark.
+    """Return the JSON object in *body* as it was sent, in UTF-8 and without a byte order mark.
 
     Raises:
-        BadRequest: It is not JSON, nests too deep, or is no object.
+        BadRequest: It is not JSON, nests too deep, or is not an object.
     """
     try:
         text = body.decode(charset).removeprefix("\ufeff")

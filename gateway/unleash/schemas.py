@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from broker.schemas import Schema
 from broker.schemas.endpoints import EndpointSchema, EndpointTokenSchema
+from broker.schematypes import Schema
 
 
 class Endpoints(Schema):
@@ -24,38 +24,38 @@ class EndpointTokens(Schema):
 
 
 class EndpointSignalSchema(Schema):
-    """A signal that came in by an endpoint."""
+    """A signal that came in through an endpoint."""
 
     id: int
     source: Literal["signal-endpoint"]
     source_id: int
     created_at: datetime
     payload: dict[str, Any]
-    token_name: str | None = Field(description="The name of the token it was called with; null once that is deleted.")
+    token_name: str | None = Field(description="The name of the caller's token; null once it is deleted.")
 
 
 class EndpointSignals(Schema):
-    """A page of what came in by one endpoint, newest first."""
+    """A page of the signals of one endpoint, newest first."""
 
     signal_endpoint_signals: list[EndpointSignalSchema]
 
 
 class FoundSignal(EndpointSignalSchema):
-    """A signal that came in by an endpoint, with what that is called now; null once it is deleted."""
+    """A signal that came in through an endpoint, with the endpoint's present name; null once it is deleted."""
 
     source_name: str | None
     source_description: str | None
 
 
 class FoundSignals(Schema):
-    """A page of what came in by all endpoints, newest first, and how many there are in all."""
+    """A page of the signals of all endpoints, newest first, and their total number."""
 
     signals: list[FoundSignal]
     total: int
 
 
 class CalledSignal(Schema):
-    """A signal as the call that threw it answers it."""
+    """The signal that a call threw."""
 
     id: int
     source: str
@@ -66,13 +66,13 @@ class CalledSignal(Schema):
 
 
 class CalledSignals(Schema):
-    """The signals that one call threw: one."""
+    """The signal that a call threw, in a list of one."""
 
     signals: list[CalledSignal]
 
 
 class ErrorDetail(Schema):
-    """One thing that was wrong."""
+    """One error of the request."""
 
     message: str
     path: str | None = None

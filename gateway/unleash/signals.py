@@ -1,4 +1,4 @@
-"""``/api/admin/signals`` and ``/api/admin/signal-endpoints/{id}/signals``: what came in, newest first."""
+"""``/api/admin/signals`` and ``/api/admin/signal-endpoints/{id}/signals``: signals of endpoints, newest first."""
 
 from __future__ import annotations
 
@@ -25,23 +25,25 @@ LIMIT, MAX_LIMIT, MAX_OFFSET = 50, 1000, 10**15
 _DAY = {"type": "string", "pattern": "^(IS):\\d{4}-\\d{2}-\\d{2}$"}
 _IS_DAY = re.compile(r"IS:([0-9]{4}-[0-9]{2}-[0-9]{2})")
 _DAYS = (
-    Parameter("from", "Only those of this day (UTC) or later.", _DAY),
-    Parameter("to", "Only those of this day (UTC) or earlier.", _DAY),
+    Parameter("from", "Only signals of this day (UTC) or later.", _DAY),
+    Parameter("to", "Only signals of this day (UTC) or earlier.", _DAY),
 )
 _PAGE = (
     Parameter(
         "limit",
-        f"Most items of the page, at most {MAX_LIMIT}; anything else is the default.",
+        f"Most items of the page, 1 to {MAX_LIMIT}; any other value means the default.",
         {"type": "string", "default": str(LIMIT)},
     ),
     Parameter(
-        "offset", "How many items to skip; anything but a number is the default.", {"type": "string", "default": "0"}
+        "offset",
+        "How many items to skip; a value that is not a number means the default.",
+        {"type": "string", "default": "0"},
     ),
 )
 
 
 class EndpointSignalsApi:
-    """Lists what came in by signal endpoints."""
+    """Lists the signals of signal endpoints."""
 
     def __init__(self, endpoints: EndpointStore) -> None:
         self._endpoints = endpoints
@@ -72,7 +74,7 @@ class EndpointSignalsApi:
         ]
 
     async def of_one(self, request: web.Request, principal: Principal) -> web.Response:
-        """Answer a page of what came in by one endpoint, as far as the caller may read it."""
+        """Answer a page of those signals of one endpoint that the caller may read."""
         endpoint_id = path_id(request, "signal endpoint")
         if await self._endpoints.get(endpoint_id) is None:
             raise no_endpoint(endpoint_id)
@@ -83,9 +85,9 @@ class EndpointSignalsApi:
         return answer(b'{"signalEndpointSignals":[%b]}' % items)
 
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
-        """Answer a page of what came in by all endpoints, deleted ones included, as far as the caller may read it.
+        """Answer a page of those signals of all endpoints, deleted ones included, that the caller may read.
 
-        Everybody reads it, whatever their tenants: what comes in by an endpoint is for everybody.
+        Limits to tenants do not matter: a signal of an endpoint is a broadcast.
         """
         signals, total = await self._endpoints.signals(
             limit=_limit(request),
@@ -107,7 +109,7 @@ def _offset(request: web.Request) -> int:
 
 
 def _number(request: web.Request, name: str, default: int, *, least: int, most: int) -> int:
-    """Return the query parameter *name*; what is no number from *least* to *most* is *default*, as in the original."""
+    """Return the query parameter *name*, or *default* if it is not from *least* to *most*, as in the original."""
     value = read_whole(request.query.get(name, ""), least=least, most=most)
     return default if value is None else value
 
@@ -116,7 +118,7 @@ def _day(request: web.Request, name: str) -> date | None:
     """Return the day that the query parameter *name* holds, or None without it.
 
     Raises:
-        InvalidField: It is none.
+        InvalidField: It is not a day.
     """
     given = request.query.get(name)
     if given is None:

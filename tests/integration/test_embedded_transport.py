@@ -8,7 +8,7 @@ import sys
 from datetime import timedelta
 
 import pytest
-from sqlalchemy.engine import make_url
+from yarl import URL
 
 from broker.errors import ConfigurationError, Unavailable, Unroutable
 from broker.store.postgres.database import Database
@@ -184,7 +184,7 @@ async def test_a_backlog_does_not_slow_a_claim(database, plan):
 
 async def test_a_database_that_comes_back_is_used_again(postgres_url, database_url):
     """The suite cuts links; here the database refuses new ones for a while, too."""
-    name = make_url(database_url).database
+    name = URL(database_url).name
     async with (
         Database(postgres_url) as server,
         Database(database_url) as database,

@@ -16,7 +16,8 @@ from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import HandlerTarget, QueueTarget
 from broker.topology import ATTEMPT, TOPOLOGY, app_topology, attempt_queue
 from broker.transport import Received, Settlement
 from deploy.cli.doctor import _examine_transport as examine
@@ -28,8 +29,8 @@ from workers.scheduler import Scheduler
 
 SOON = timedelta(seconds=10)
 APP = attempt_queue("billing")
-BOOK = SubscriptionSpec(name="sig", targets=(Target(kind=Kind.HANDLER, address="billing/book"),))
-ELSEWHERE = SubscriptionSpec(name="sig", targets=(Target(kind=Kind.QUEUE, address="elsewhere"),))
+BOOK = SubscriptionSpec(name="sig", targets=(HandlerTarget(app="billing", handler="book"),))
+ELSEWHERE = SubscriptionSpec(name="sig", targets=(QueueTarget(queue="elsewhere"),))
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])

@@ -14,15 +14,16 @@ from broker.store.deliveries.attempts import Ended
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.postgres.statements import read_statements
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import HandlerTarget, QueueTarget
 from broker.topology import ATTEMPT
 from tests.support.attempts import claim
 
 RESCUE_AFTER = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
 QUEUE = "deliveries.attempt.handlers.billing"
-BOOK = SubscriptionSpec(name="sig", targets=(Target(kind=Kind.HANDLER, address="billing/book"),))
-ELSEWHERE = SubscriptionSpec(name="sig", targets=(Target(kind=Kind.QUEUE, address="billing/book"),))
+BOOK = SubscriptionSpec(name="sig", targets=(HandlerTarget(app="billing", handler="book"),))
+ELSEWHERE = SubscriptionSpec(name="sig", targets=(QueueTarget(queue="billing/book"),))
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ async def test_what_should_have_been_attempted_is_counted_and_repaired_app_by_ap
 ):
     await subscriptions.create(ELSEWHERE, secret=None)
     await subscriptions.register(BOOK)
-    other = replace(BOOK, targets=(Target(kind=Kind.HANDLER, address="shipping/send"),))
+    other = replace(BOOK, targets=(HandlerTarget(app="shipping", handler="send"),))
     deleted = await subscriptions.register(other)
     lost = await record(3, rescue_after=timedelta(0))
     await record(2)

@@ -8,7 +8,8 @@ import pytest
 
 from broker.store.postgres.database import Database
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import HandlerTarget
 from tests.support.eventually import eventually
 from tests.support.receiver import Answer
 from tests.support.throwing import delivery, throw
@@ -54,7 +55,7 @@ def subscription(client, app):
 async def gone(product, app, name):
     """Return the subscription of a handler that was in the code of an earlier version."""
     async with Database(product.environment["STORE_URL"]) as database:
-        target = Target(kind=Kind.HANDLER, address=f"{app}/gone")
+        target = HandlerTarget(app=app, handler="gone")
         made = await SubscriptionStore(database).register(
             SubscriptionSpec(name=f"{name}.paid", targets=(target,), schedule=())
         )

@@ -16,14 +16,15 @@ from broker.store.deliveries.attempts import Claimed, Ended
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import QueueTarget
 from broker.transport.embedded import EmbeddedTransport
 from tests.support.attempts import claim, finish
 from workers.scheduler import Scheduler
 
 SECOND = timedelta(seconds=1)
 RESCUE_AFTER = timedelta(seconds=30)
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 ENDS = [
     (DeliveryState.DELIVERED, Outcome.SUCCEEDED, None),
     (DeliveryState.PARKED, Outcome.REFUSED, timedelta(0)),

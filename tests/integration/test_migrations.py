@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
+
+import pytest
 
 from broker.signals import Signal, Throw
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.partitions.partitions import PartitionStore
-from broker.store.postgres.database import Database
+from broker.store.postgres.database import Database, DataError
+from broker.store.postgres.migrate import migrate
+from broker.store.postgres.schema import MIGRATIONS, NEEDED, STEPS, applied, revision
 from broker.store.signals.signals import SignalStore
 from tests.integration.test_ledger import compare
+from tests.support.eventually import eventually
 from tests.support.postgres import on_database
 
 RESCUE_AFTER = timedelta(seconds=30)
-SCRIPTS = {
-    step.name.removesuffix(".sql"): step.read_text()
-    for step in (files("broker.store.postgres") / "migrations").iterdir()
-    if step.name.endswith(".sql")
-}
+SCRIPTS = {step: (MIGRATIONS / f"{step}.sql").read_text() for step in STEPS}
+ALEMBIC = """
+CREATE TABLE alembic_version (
+    version_num varchar(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+INSERT INTO alembic_version VALUES ('0010');
+"""
+"""What alembic left beside the tables of version 0.1.0's first ten steps."""
 TABLES = ("signals", "matches", "deliveries", "attempts")
 
 DEFINITION = """
@@ -53,8 +61,8 @@ async def unmigrated(server_url: str, name: str) -> AsyncIterator[Database]:
             await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def migrate(database, *, after="", to):
-    for step in sorted(SCRIPTS):
+async def run_scripts(database, *, after="", to):
+    for step in STEPS:
         if after < step <= to:
             await database.execute(SCRIPTS[step])
 
@@ -64,13 +72,18 @@ async def definition(database, table):
     return {(row["kind"], row["name"]): row["definition"] for row in rows}
 
 
+async def alembic_version(database):
+    """Return what a process of the previous version reads, to know whether it can work."""
+    return await database.fetchval("SELECT coalesce(max(version_num), '') FROM alembic_version")
+
+
 def signal(signal_id):
     return Signal(id=signal_id, created_at=datetime.now(UTC), throw=Throw(name="a"))
 
 
 async def test_the_ledger_and_the_positions_are_made_of_what_is_there(postgres_url):
     async with unmigrated(postgres_url, "migrated_to_ledger") as database:
-        await migrate(database, to="0005")
+        await run_scripts(database, to="0005")
         await database.execute("""
             INSERT INTO signals (id, created_at, name, scope, payload, types, source)
             SELECT id, now(), 'a', 'broadcast', '{}', '{}', 'native'
@@ -78,7 +91,7 @@ async def test_the_ledger_and_the_positions_are_made_of_what_is_there(postgres_u
             INSERT INTO matches VALUES (10, '{1,2}'), (12, '{2}');
             INSERT INTO deliveries VALUES (10, 1, 'dead'), (10, 2, 'pending'), (12, 2, 'delivered');
         """)
-        await migrate(database, after="0005", to="9999")
+        await run_scripts(database, after="0005", to="9999")
         assert [(await compare(database, of)).matched for of in (None, 1, 2, 3)] == [3, 1, 2, 0]
         assert [signal.id for signal in await SignalStore(database).page(after_id=10)] == [12, 14]
         await SignalStore(database).record([signal(11), signal(14)], rescue_after=RESCUE_AFTER)
@@ -88,7 +101,7 @@ async def test_the_ledger_and_the_positions_are_made_of_what_is_there(postgres_u
 
 async def test_the_tables_become_the_first_block_and_stay_what_they_are(postgres_url):
     async with unmigrated(postgres_url, "migrated_to_blocks") as database:
-        await migrate(database, to="0006")
+        await run_scripts(database, to="0006")
         before = {table: await definition(database, table) for table in TABLES}
         await SignalStore(database).number([(Throw(name="a"), None)] * 20)
         await database.execute("""
@@ -98,7 +111,7 @@ async def test_the_tables_become_the_first_block_and_stay_what_they_are(postgres
             INSERT INTO deliveries VALUES (10, 1, 'dead'), (10, 2, 'pending'), (12, 2, 'delivered');
             INSERT INTO attempts VALUES (10, 1, 1, now(), 0.1, 'refused');
         """)
-        await migrate(database, after="0006", to="0007")
+        await run_scripts(database, after="0006", to="0007")
         for table in TABLES:
             after = await definition(database, table)
             after.pop(("index", "signals_for_later"), None)
@@ -108,7 +121,7 @@ async def test_the_tables_become_the_first_block_and_stay_what_they_are(postgres
         doubled = [kind for kind, _ in itertools.chain(*[await definition(database, f"{t}_1") for t in TABLES])]
         assert "trigger" not in doubled, "what is changed is counted once"
 
-        await migrate(database, after="0007", to="9999")
+        await run_scripts(database, after="0007", to="9999")
         await compare(database)
         (partition,) = await PartitionStore(database).all()
         assert (partition.first_id, partition.next_id) == (1, 1_000_020), "long, because older recorders make no blocks"
@@ -117,3 +130,99 @@ async def test_the_tables_become_the_first_block_and_stay_what_they_are(postgres
         assert len(await DeliveryStore(database).attempts((10, 1))) == 1
         await SignalStore(database).record([signal(11), signal(14), signal(30)], rescue_after=RESCUE_AFTER)
         assert (await compare(database)).recorded == 5
+
+
+def test_steps_are_numbered_without_a_gap():
+    assert [int(step) for step in STEPS] == list(range(1, len(STEPS) + 1))
+
+
+async def test_an_empty_database_gets_every_step_and_notes_each(postgres_url):
+    async with unmigrated(postgres_url, "migrated_from_nothing") as database:
+        assert await revision(database) == ""
+        await migrate(database.url)
+        assert await applied(database) == set(STEPS)
+        assert await revision(database) == NEEDED
+        assert await alembic_version(database) == NEEDED
+
+
+async def test_a_database_that_alembic_migrated_goes_on_from_there(postgres_url):
+    async with unmigrated(postgres_url, "migrated_by_alembic") as database:
+        await run_scripts(database, to="0010")
+        await database.execute(ALEMBIC)
+        await SignalStore(database).record([signal(7)], rescue_after=RESCUE_AFTER)
+        assert await revision(database) == "0010"
+        assert await applied(database) == {f"{number:04}" for number in range(1, 11)}
+        await migrate(database.url)
+        assert await applied(database) == set(STEPS)
+        assert await alembic_version(database) == NEEDED
+        assert await database.fetchval("SELECT count(*) FROM signals") == 1
+
+
+async def test_steps_that_alembic_had_not_reached_are_applied(postgres_url):
+    async with unmigrated(postgres_url, "migrated_halfway_by_alembic") as database:
+        await run_scripts(database, to="0004")
+        await database.execute(ALEMBIC.replace("0010", "0004"))
+        assert await revision(database) == "0004"
+        await migrate(database.url)
+        assert await applied(database) == set(STEPS)
+        assert await database.fetchval("SELECT count(*) FROM alembic_version") == 1
+        assert await alembic_version(database) == NEEDED
+
+
+async def test_a_step_that_is_missing_below_the_newest_is_applied(postgres_url):
+    """Two branches that each added a step may reach a database in either order."""
+    async with unmigrated(postgres_url, "migrated_with_a_gap") as database:
+        await migrate(database.url)
+        await database.execute("""
+            ALTER TABLE deliveries DROP COLUMN app;
+            DROP INDEX subscriptions_of_handlers, subscriptions_by_app;
+            DELETE FROM schema_steps WHERE step = '0009';
+        """)
+        assert await revision(database) == "0008"
+        await migrate(database.url)
+        assert await revision(database) == NEEDED
+        assert await alembic_version(database) == NEEDED
+
+
+async def test_a_step_that_is_refused_leaves_nothing_and_is_made_good_later(postgres_url):
+    async with unmigrated(postgres_url, "migrated_after_a_refusal") as database:
+        await database.execute("CREATE TABLE tokens (id integer)")
+        with pytest.raises(DataError, match=r"^step 0001 of the schema was refused: .*tokens"):
+            await migrate(database.url, wait=60)
+        assert await applied(database) == set()
+        assert await database.fetchval("SELECT to_regclass('signals')") is None
+        await database.execute("DROP TABLE tokens")
+        await migrate(database.url)
+        assert await revision(database) == NEEDED
+
+
+async def test_a_step_that_is_interrupted_leaves_nothing_half(postgres_url):
+    async with unmigrated(postgres_url, "migrated_after_an_interruption") as database:
+        await run_scripts(database, to="0004")
+        await database.execute(ALEMBIC.replace("0010", "0004"))
+        async with database.transaction() as session:
+            await session.execute("LOCK TABLE signals")
+            migrating = asyncio.create_task(migrate(database.url))
+            waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'signals'::regclass AND NOT granted)"
+            await eventually(lambda: database.fetchval(waiting))
+            reached = await revision(database)
+            migrating.cancel()
+            await asyncio.wait([migrating])
+        assert "0004" <= reached < NEEDED
+        await migrate(database.url)
+        assert await revision(database) == NEEDED
+
+
+async def test_many_processes_may_migrate_at_once(postgres_url):
+    async with unmigrated(postgres_url, "migrated_by_many") as database:
+        await asyncio.gather(*(migrate(database.url) for _ in range(4)))
+        assert await applied(database) == set(STEPS)
+
+
+async def test_a_schema_that_is_newer_is_left_alone(postgres_url):
+    async with unmigrated(postgres_url, "migrated_by_a_later_version") as database:
+        await migrate(database.url)
+        later = f"{int(NEEDED) + 1:04}"
+        await database.execute("INSERT INTO schema_steps (step) VALUES ($1)", later)
+        await migrate(database.url)
+        assert await revision(database) == later

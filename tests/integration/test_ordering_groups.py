@@ -17,13 +17,14 @@ from broker.store.deliveries.ordering import OrderingStore, lock_keys
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import HeadOfLine, Kind, SubscriptionSpec, Target
+from broker.subscriptions import HeadOfLine, SubscriptionSpec
+from broker.targets import QueueTarget
 from tests.support.attempts import attempt_store
 from tests.support.eventually import eventually
 
 RESCUE_AFTER = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 
 
 def ended(claimed, state, pause=None):

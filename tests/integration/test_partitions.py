@@ -16,12 +16,13 @@ from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database, DataError
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import QueueTarget
 from tests.support.attempts import attempt_store, claim, finish
 
 RESCUE_AFTER = timedelta(seconds=30)
 DAY = timedelta(days=1)
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 TABLES = ("signals", "matches", "deliveries", "attempts")
 
 PARTITIONS = """

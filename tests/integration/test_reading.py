@@ -13,7 +13,8 @@ from broker.signals import Signal, Throw
 from broker.store.postgres.database import Database
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import QueueTarget
 from tests.support.eventually import eventually
 from tests.support.throwing import recorded_ids, throw
 
@@ -83,7 +84,7 @@ async def waiting(database):
 async def test_a_signal_that_is_recorded_after_one_with_a_higher_id_is_read_after_it(accept, record, read, database):
     """The recorder of the first one is held up in the middle of its transaction, while another records the second."""
     subscription = await SubscriptionStore(database).create(
-        SubscriptionSpec(name="first", targets=(Target(kind=Kind.QUEUE, address="q"),), once=True), secret=None
+        SubscriptionSpec(name="first", targets=(QueueTarget(queue="q"),), once=True), secret=None
     )
     first, second = await accept("first", "second")
     async with database.transaction() as holding:

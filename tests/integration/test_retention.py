@@ -321,10 +321,10 @@ async def test_doctor_sees_what_is_behind(history, subscription, retention, data
         "INSERT INTO retired_blocks (first_id, next_id, kept, retired_at) VALUES (1, 2, '{}', now() - interval '1 day')"
     )
     level, detail = await doctor(database_url, tmp_path)
-    assert (level, detail[:45]) == ("warn", "1 emptied partitions wait to be archived and drop")
+    assert (level, detail[:49]) == ("warn", "1 emptied partitions wait to be archived and drop")
     await history.database.execute("SELECT setval('signal_ids', 10000000)")
     level, detail = await doctor(database_url, tmp_path)
-    assert (level, detail[:20]) == ("warn", "no partition is ready fo")
+    assert (level, detail[:24]) == ("warn", "no partition is ready fo")
 
 
 SIZE = """

@@ -14,11 +14,12 @@ from broker.deliveries import DeliveryState, DueAttempt
 from broker.filters import parse_filter
 from broker.signals import Scope, Signal, Throw
 from broker.signals import SignalState as Standing
-from broker.subscriptions import Kind, SubscriptionSpec, Target
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import QueueTarget
 from tests.support.eventually import eventually
 
 RESCUE_AFTER = timedelta(seconds=30)
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 

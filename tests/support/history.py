@@ -12,16 +12,16 @@ from broker.store.deliveries.attempts import Ended
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.signals.signals import SignalStore
-from broker.subscriptions import Kind, Target
+from broker.targets import QueueTarget
 from tests.support.attempts import attempt_store
 
 RESCUE_AFTER = timedelta(seconds=30)
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 
 
 class History:
-    """Signals of all ages, and how they got old: moments of partitions and deliveries are moved instead of waiting."""
+    """Signals of all ages. They age by moving the moments of partitions and deliveries, not by waiting."""
 
     def __init__(self, database):
         self.database = database

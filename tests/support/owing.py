@@ -10,10 +10,10 @@ from broker.store.deliveries.attempts import Ended
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.postgres.database import Database
 from broker.store.signals.signals import SignalStore
-from broker.subscriptions import Kind, Target
+from broker.targets import QueueTarget
 from tests.support.attempts import attempt_store
 
-QUEUE = Target(kind=Kind.QUEUE, address="q")
+QUEUE = QueueTarget(queue="q")
 RESCUE_AFTER = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
 

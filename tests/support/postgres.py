@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
+from yarl import URL
 
 from broker.store.postgres.database import Database
 from broker.store.postgres.embedded import embedded_postgres
@@ -20,7 +20,7 @@ TEMPLATE = "signal_broker_template"
 
 def on_database(url: str, name: str) -> str:
     """Return *url* with its database replaced by *name*."""
-    return make_url(url).set(database=name).render_as_string(hide_password=False)
+    return str(URL(url).with_path(f"/{name}", keep_query=True))
 
 
 @contextmanager

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from sqlalchemy.engine import make_url
+from yarl import URL
 
 
 class Link:
     """What `proxy` yields: `url` leads through it."""
 
     def __init__(self, target: str) -> None:
-        self._target = make_url(target)
+        self._target = URL(target)
         self._whole = True
         self._open: set[asyncio.StreamWriter] = set()
         self.url = ""
@@ -22,7 +22,16 @@ class Link:
         """Listen on a free loopback port."""
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
-        self.url = self._target.set(host=host, port=port, query={}).render_as_string(hide_password=False)
+        self.url = str(
+            URL.build(
+                scheme=self._target.scheme,
+                user=self._target.user,
+                password=self._target.password,
+                host=host,
+                port=port,
+                path=self._target.path,
+            )
+        )
         return server
 
     def cut(self) -> None:

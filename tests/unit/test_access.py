@@ -1,4 +1,15 @@
-from broker.access import ADMINISTRATOR, Permission, Principal, digest, make_token
+import pytest
+
+from broker.access import (
+    ADMINISTRATOR,
+    API_TOKEN,
+    ENDPOINT_TOKEN,
+    Permission,
+    Principal,
+    digest,
+    is_endpoint_token,
+    make_token,
+)
 
 
 def principal(*permissions, names=None, tenants=None):
@@ -44,3 +55,22 @@ def test_tokens_are_long_random_and_kept_as_digests():
     assert token != other
     assert len(digest(token)) == 32
     assert token.encode() not in digest(token)
+
+
+def test_a_token_made_for_an_endpoint_is_recognised():
+    assert is_endpoint_token(make_token(ENDPOINT_TOKEN))
+
+
+@pytest.mark.parametrize(
+    "text", ["", API_TOKEN + "a" * 43, "signal_" + "a" * 42, "signal_" + "a" * 44, "signal_" + "a" * 42 + "+"]
+)
+def test_what_is_not_made_like_an_endpoint_s_token_is_not_looked_for(text):
+    assert not is_endpoint_token(text)
+
+
+@pytest.mark.parametrize(
+    ("ids", "key"),
+    [({}, "p"), ({"user_id": 3}, "user 3"), ({"token_id": 3}, "token 3"), ({"token_id": 3, "user_id": 4}, "token 3")],
+)
+def test_a_user_and_a_token_of_the_same_name_are_told_apart(ids, key):
+    assert Principal(name="p", permissions=frozenset(), **ids).key == key

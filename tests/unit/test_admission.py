@@ -6,7 +6,8 @@ from broker.admission import AdmissionControl, Admitted, Deferred, Denied
 from broker.circuits import Circuit
 from broker.deliveries import Reason
 from broker.limits import ConcurrencySlots, Rate
-from broker.subscriptions import Kind, Subscription, SubscriptionSpec, Target
+from broker.subscriptions import Subscription, SubscriptionSpec
+from broker.targets import WebhookTarget
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=20)
@@ -14,7 +15,7 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def control(*, slots=None, rate=None, **changes):
-    target = Target(kind=Kind.WEBHOOK, address="https://example.com/")
+    target = WebhookTarget(url="https://example.com/")
     subscription = Subscription(
         id=1, spec=SubscriptionSpec(name="sig", targets=(target,)), created_at=NOW, since=1, **changes
     )
@@ -74,6 +75,12 @@ def test_one_delivery_tries_a_target_whose_circuit_is_half_open():
 
 def test_a_target_that_failed_and_is_not_given_up_is_no_obstacle():
     assert admit(control(), Circuit(failures=3)) == Admitted(circuit=True, probe=False)
+
+
+def test_an_attempt_at_a_target_whose_circuit_is_closed_is_no_probe():
+    circuit = Circuit(failures=3)
+    admit(control(), circuit)
+    assert circuit.probing_until is None
 
 
 def test_a_delivery_that_is_refused_for_another_reason_does_not_try_the_target():

@@ -43,6 +43,22 @@ def test_a_member_is_as_it_was_sent_and_the_last_of_its_name_counts():
 
 
 @pytest.mark.parametrize(
+    ("body", "member"),
+    [
+        (b'{"b":"\\ud800"}', b'"\\ud800"'),
+        (b'{"\\ud800": "\\udfff", "b": {"\\ud800":1}}', b'{"\\ud800":1}'),
+        (b'{"\\u0062": 1e400 , "c": 0}', b"1e400"),
+        (b'\xef\xbb\xbf \n{"b":\t-0.0E-5\r\n}', b"-0.0E-5"),
+        (b'{"b":' + b"[" * 249 + b"]" * 249 + b"}", b"[" * 249 + b"]" * 249),
+        (b'{"b":' + b"9" * 4000 + b"}", b"9" * 4000),
+    ],
+    ids=["a lone surrogate", "a key with one", "an escaped key", "a byte order mark", "deep", "long"],
+)
+def test_a_member_that_other_readers_refuse_or_change_is_as_it_was_sent(body, member):
+    assert raw_member(body, "b") == member
+
+
+@pytest.mark.parametrize(
     ("given", "moment"),
     [
         ("2026-11-22T10:00:00Z", datetime(2026, 11, 22, 10, tzinfo=UTC)),

@@ -11,12 +11,23 @@ from broker.jsontext import MAX_NESTING
 @pytest.mark.parametrize(
     ("value", "kind", "expected"),
     [
+        ("true", "Boolean", True),
+        ("True", "Boolean", True),
+        ("TRUE", "Boolean", True),
+        ("false", "Boolean", False),
         ("False", "Boolean", False),
+        ("FALSE", "Boolean", False),
         ("-0", "Integer", 0),
         (" ", "Integer", None),
         ("٣", "Integer", 3),
         ('4"2', "Integer", 4),
         ("4\\u0032", "Integer", 42),
+        ("32767", "Short", 32767),
+        (-32768, "Short", -32768),
+        (2147483647, "Integer", 2147483647),
+        ("-2147483648", "Integer", -2147483648),
+        (9223372036854775807, "Long", 9223372036854775807),
+        (-9223372036854775808, "Long", -9223372036854775808),
         ("-INF", "Double", "-Infinity"),
         ("+Infinity", "Double", "Infinity"),
         ("+1.5", "Double", 1.5),
@@ -51,6 +62,14 @@ def test_values_are_converted_through_their_java_text(value, kind, expected):
         ("1" * 5000, "Integer"),
         ("1\n2", "Integer"),
         ("\U0001d7db", "Integer"),
+        ("!5", "Integer"),
+        ("32768", "Short"),
+        ("-32769", "Short"),
+        (2147483648, "Integer"),
+        (-2147483649, "Integer"),
+        (9223372036854775808, "Long"),
+        ("-9223372036854775809", "Long"),
+        ("9223372036854775808", "Number"),
         ("+INF", "Double"),
         ("nan", "Double"),
         (".", "Double"),
@@ -133,12 +152,29 @@ def test_dates_are_read_leniently_and_answered_in_utc(text, utc):
 
 
 @pytest.mark.parametrize(
+    ("zone", "hour"),
+    [
+        *(("UTC", 12), ("WET", 12), ("WEST", 11), ("CET", 11), ("CEST", 10), ("EET", 10), ("EEST", 9), ("JST", 3)),
+        *(("EST", 17), ("EDT", 16), ("CST", 18), ("CDT", 17), ("MST", 19), ("MDT", 18), ("PST", 20), ("PDT", 19)),
+    ],
+)
+def test_common_zones_are_known_by_name(zone, hour):
+    assert normalize(f"2013-07-23T12:00:00.000{zone}") == f"2013-07-23T{hour:02d}:00:00.000+0000"
+
+
+@pytest.mark.parametrize(
     ("text", "utc"),
     [
         ("1500-02-29T00:00:00.000+0000", "1500-02-29T00:00:00.000+0000"),
         ("1582-10-04T24:00:00.000+0000", "1582-10-15T00:00:00.000+0000"),
+        ("1582-10-15T00:00:00.000+0000", "1582-10-15T00:00:00.000+0000"),
         ("1582-10-14T24:00:00.000+0000", "1582-10-25T00:00:00.000+0000"),
+        ("0001-01-01T00:00:00.000+0000", "0001-01-01T00:00:00.000+0000"),
         ("0000-01-01T00:00:00.000+0000", "0001-01-01T00:00:00.000+0000"),
+        ("-1-12-31T00:00:00.000+0000", "0002-12-31T00:00:00.000+0000"),
+        ("1000-03-01T00:00:00.000+0000", "1000-03-01T00:00:00.000+0000"),
+        ("0004-02-29T00:00:00.000+0000", "0004-02-29T00:00:00.000+0000"),
+        ("0999-12-31T24:00:00.000+0000", "1000-01-01T00:00:00.000+0000"),
     ],
 )
 def test_dates_before_october_1582_are_julian_as_in_java(text, utc):
@@ -157,6 +193,12 @@ def test_dates_since_1583_are_those_of_the_calendar(moment):
 def test_zones_java_does_not_know_are_refused(zone):
     with pytest.raises(ValueError, match="is not a date"):
         normalize(f"2013-01-23T13:42:42.000{zone}")
+
+
+def test_only_the_first_letter_of_a_type_may_be_written_either_way():
+    assert convert(5, "integer", None) == convert(5, "Integer", None)
+    with pytest.raises(UnconvertibleVariable, match="Unsupported value type 'INteger'"):
+        convert(5, "INteger", None)
 
 
 def test_what_is_transient_says_so():

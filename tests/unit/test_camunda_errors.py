@@ -47,6 +47,39 @@ from gateway.camunda.errors import MissingAuthorization
             {"type": "ServiceUnavailableException", "message": "RabbitMQ takes nothing now", "code": None},
         ),
         (
+            errors.tenant_with_execution(),
+            400,
+            {
+                "type": "BadUserRequestException",
+                "message": "ENGINE-13027 Cannot specify a tenant-id when deliver a signal to a single execution.",
+                "code": 0,
+            },
+        ),
+        (
+            errors.engine_not_available("other"),
+            404,
+            {"type": "InvalidRequestException", "message": "Process engine other not available", "code": None},
+        ),
+        (
+            errors.no_options(),
+            500,
+            {
+                "type": "DefaultOptionsMethodException",
+                "message": "OPTIONS is not answered here; the header Allow says what is",
+                "code": None,
+            },
+        ),
+        (
+            errors.http_error(404),
+            404,
+            {"type": "NotFoundException", "message": "HTTP 404 Not Found", "code": None},
+        ),
+        (
+            errors.http_error(503),
+            503,
+            {"type": "ServiceUnavailableException", "message": "HTTP 503 Service Unavailable", "code": None},
+        ),
+        (
             errors.http_error(405),
             405,
             {"type": "NotAllowedException", "message": "HTTP 405 Method Not Allowed", "code": None},

@@ -103,3 +103,15 @@ def test_a_circuit_that_opened_endlessly_often_still_has_a_window():
     circuit = Circuit(failures=10**6, openings=10**6, retry_at=NOW)
     assert circuit.fail(NOW, probe=True, rng=Latest())
     assert circuit.retry_at == NOW + timedelta(minutes=5)
+
+
+def test_a_circuit_is_half_open_from_the_moment_its_window_ends():
+    circuit = Circuit(failures=20, openings=1, retry_at=NOW)
+    assert circuit.phase(NOW - timedelta.resolution) is Phase.OPEN
+    assert circuit.phase(NOW) is Phase.HALF_OPEN
+    assert circuit.next_look(NOW) is None
+
+
+def test_what_waits_for_a_long_window_comes_back_within_ten_seconds_of_its_end():
+    circuit = Circuit(failures=40, openings=9, retry_at=NOW + 300 * SECOND)
+    assert circuit.next_look(NOW, rng=Latest()) == NOW + 310 * SECOND

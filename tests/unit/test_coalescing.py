@@ -89,3 +89,22 @@ async def test_a_caller_waits_no_longer_than_it_said_even_behind_a_batch_that_ha
         recorder.go.set()
         assert await first == "FIRST"
     assert recorder.batches == [["first"]]
+
+
+async def test_a_batch_has_500_items_at_most_unless_told_otherwise():
+    recorder = Recorder()
+    async with Coalescer(recorder) as coalescer:
+        first, tasks = await submit_behind_a_busy_batch(coalescer, recorder, ["x"] * 501)
+        await asyncio.gather(first, *tasks)
+    assert list(map(len, recorder.batches)) == [1, 500, 1]
+
+
+async def test_results_that_are_not_as_many_as_the_items_fail_every_caller():
+    async def forgetful(items):
+        return items[1:]
+
+    async with Coalescer(forgetful) as coalescer:
+        tasks = [asyncio.create_task(coalescer.submit(item)) for item in ("a", "b")]
+        for task in tasks:
+            with pytest.raises(ValueError, match="shorter"):
+                await task

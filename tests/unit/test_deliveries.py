@@ -13,6 +13,7 @@ from broker.deliveries import (
     Result,
     Verdict,
     delivery_id,
+    make_schedule,
     next_pause,
     outcome_of,
     parse_delivery_id,
@@ -20,6 +21,13 @@ from broker.deliveries import (
 
 DELIVERY = Path(__file__).parents[2] / "docs" / "delivery.md"
 FAILED = Result(outcome=Outcome.REFUSED, status=500)
+
+
+class Latest(random.Random):
+    """Chance that makes every pause as long as it may be."""
+
+    def random(self):
+        return 1.0
 
 
 def test_a_delivery_id_is_derived_and_can_be_read_again():
@@ -40,6 +48,14 @@ def test_the_default_schedule_gives_up_after_ten_attempts():
     assert next_pause(DEFAULT_SCHEDULE, 10, FAILED) is None
 
 
+def test_the_default_schedule_waits_from_five_seconds_to_a_day():
+    pauses = [next_pause(DEFAULT_SCHEDULE, attempt, FAILED, rng=Latest()) for attempt in range(1, 10)]
+    minute, hour = timedelta(minutes=1), timedelta(hours=1)
+    assert pauses[:2] == [timedelta(seconds=5), timedelta(seconds=30)]
+    assert pauses[2:5] == [2 * minute, 10 * minute, 30 * minute]
+    assert pauses[5:] == [2 * hour, 6 * hour, 12 * hour, 24 * hour]
+
+
 def test_pauses_have_full_jitter():
     schedule = (timedelta(seconds=100),)
     pauses = [next_pause(schedule, 1, FAILED, rng=random.Random(seed)).total_seconds() for seed in range(200)]
@@ -58,8 +74,11 @@ def test_a_receiver_that_asks_for_time_gets_it_but_at_most_a_day():
 @pytest.mark.parametrize(
     ("status", "outcome", "verdict"),
     [
+        (199, Outcome.REFUSED, Verdict.RETRIED),
         (200, Outcome.SUCCEEDED, Verdict.DELIVERED),
         (204, Outcome.SUCCEEDED, Verdict.DELIVERED),
+        (299, Outcome.SUCCEEDED, Verdict.DELIVERED),
+        (300, Outcome.REFUSED, Verdict.RETRIED),
         (301, Outcome.REFUSED, Verdict.RETRIED),
         (307, Outcome.REFUSED, Verdict.RETRIED),
         (400, Outcome.REFUSED, Verdict.RETRIED),
@@ -135,3 +154,30 @@ def test_the_documentation_s_table_says_what_becomes_of_every_outcome():
     assert {(outcome, what) for outcome, what in rows} == {
         (outcome.value, then[verdict]) for outcome, verdict in VERDICTS.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("pauses", "max_attempts", "schedule"),
+    [
+        ((1, 2, 3), None, (1, 2, 3)),
+        ((1, 2, 3), 4, (1, 2, 3)),
+        ((1, 2, 3), 3, (1, 2)),
+        ((1, 2, 3), 1, ()),
+        ((1, 2), 6, (1, 2, 2, 2, 2)),
+        ((), None, ()),
+    ],
+)
+def test_a_number_of_attempts_cuts_the_pauses_short_or_repeats_the_last_one(pauses, max_attempts, schedule):
+    made = make_schedule([timedelta(seconds=seconds) for seconds in pauses], max_attempts)
+    assert made == tuple(timedelta(seconds=seconds) for seconds in schedule)
+
+
+def test_without_pauses_the_default_schedule_is_cut_short_or_goes_on():
+    assert make_schedule(None, None) == DEFAULT_SCHEDULE
+    assert make_schedule(None, 3) == DEFAULT_SCHEDULE[:2]
+    assert make_schedule(None, 12) == (*DEFAULT_SCHEDULE, timedelta(days=1), timedelta(days=1))
+
+
+@pytest.mark.parametrize("text", ["9223372036854775807-1", "1-9223372036854775807"])
+def test_an_id_of_a_delivery_may_be_as_large_as_the_store_can_keep(text):
+    assert delivery_id(*parse_delivery_id(text)) == text

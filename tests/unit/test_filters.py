@@ -68,6 +68,12 @@ def test_paths_lead_to_what_they_lead_to_in_unleash(path, value):
         ),
         ({"operator": "IN", "values": ["x"], "caseInsensitive": True}, "X", "v: X is not IN x"),
         ({"operator": "REGEX", "value": "^b"}, "a" * 60, f"v: {'a' * 39}… is not REGEX ^b"),
+        ({"operator": "REGEX", "value": "^b"}, "a" * 41, f"v: {'a' * 39}… is not REGEX ^b"),
+        ({"operator": "REGEX", "value": "^b"}, "a" * 40, f"v: {'a' * 40} is not REGEX ^b"),
+        ({"operator": "REGEX", "value": "^b"}, " " + "a" * 37, f'v: " {"a" * 37}" is not REGEX ^b'),
+        ({"operator": "REGEX", "value": "^b"}, " " + "a" * 38, f'v: " {"a" * 37}… is not REGEX ^b'),
+        ({"operator": "REGEX", "value": "^b"}, "", 'v: "" is not REGEX ^b'),
+        ({"operator": "IN", "values": ["eu", "us"]}, "sa", "v: sa is not IN eu, us"),
     ],
 )
 def test_the_reason_names_the_condition_that_does_not_hold(condition, value, reason):
@@ -180,6 +186,9 @@ def test_dates_of_the_payload_are_compared(operator, given, value, matches):
         (["10.0.0.0/8"], "::ffff:10.1.2.3", False),
         (["10.0.0.0/8", "::/0"], "010.1.2.3", False),
         (["::/0"], "x" * 100, False),
+        (["fe80::1%" + "a" * 56], "fe80::1%" + "a" * 56, True),
+        (["::/0"], "fe80::1%" + "a" * 56, True),
+        (["::/0"], "fe80::1%" + "a" * 57, False),
     ],
 )
 def test_addresses_are_in_networks_of_their_family(entries, value, matches):
@@ -204,7 +213,8 @@ def test_regular_expressions_are_searched_for(pattern, value, matches):
 
 
 def test_versions_are_ordered_as_semantic_versioning_orders_them():
-    ascending = ["1.0.0-1", "1.0.0-a", "1.0.0-a.1", "1.0.0-a.b", "1.0.0-b", "1.0.0-b.2", "1.0.0-b.11", "1.0.0", "1.0.1"]
+    ascending = ["1.0.0-1", "1.0.0-a", "1.0.0-a.1", "1.0.0-a.b", "1.0.0-b", "1.0.0-b.2", "1.0.0-b.11", "1.0.0"]
+    ascending += ["1.0.1", "1.0.2", "1.1.0", "1.2.1", "2.0.0"]
     for lower, higher in pairwise(ascending):
         assert mismatch(one("SEMVER_LT", value=higher), {"v": lower}) is None
         assert mismatch(one("SEMVER_GT", value=lower), {"v": higher}) is None
@@ -238,3 +248,17 @@ def test_reasons_stay_short():
     reason = mismatch(document, {path: "w\n" * 4000})
     assert reason.startswith("no group of anyOf holds")
     assert 200 < len(reason) <= 300
+
+
+@pytest.mark.parametrize(
+    ("version", "matches"),
+    [
+        ("1.0.0-" + "a" * 250, True),
+        ("1.0.0-" + "a" * 251, False),
+        ("0.0.9007199254740991", True),
+        ("0.0.9007199254740992", False),
+        ("v0.9.0", False),
+    ],
+)
+def test_a_version_has_256_characters_and_numbers_that_a_double_holds(version, matches):
+    assert (mismatch(one("SEMVER_LT", value="1.0.0"), {"v": version}) is None) is matches

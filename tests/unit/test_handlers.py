@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field
 
 from broker.deliveries import DEFAULT_SCHEDULE, Outcome
 from broker.errors import InvalidField, WrongHandler
-from broker.subscriptions import HeadOfLine, Kind
+from broker.subscriptions import HeadOfLine
+from broker.targets import Kind
 from workers.handlers import GiveUp, Handlers, Signal, TryLater
 
 
@@ -284,10 +285,10 @@ def test_terms_that_are_not_given_are_those_of_any_subscription(handlers):
     ("signal", "spec", "told"),
     [
         ("", {}, "signal: String should have at least 1 character"),
-        ("a\nb", {}, "signal: holds the character U+000A"),
+        ("a\nb", {}, "signal: contains the character U+000A"),
         ("a" * 256, {}, "signal: is 256 bytes long"),
         ("a", {"tenant_id": ""}, "tenant_id: String should have at least 1 character"),
-        ("a", {"execution_id": "\0"}, "execution_id: holds the character U+0000"),
+        ("a", {"execution_id": "\0"}, "execution_id: contains the character U+0000"),
         ("a", {"retry": [1, -1]}, "retry.1: Input should be greater than or equal to 0"),
         ("a", {"retry": 5}, "retry: "),
         ("a", {"retry": "15"}, "retry: "),

@@ -67,3 +67,10 @@ def test_a_number_beyond_a_double_can_be_told_from_a_string():
 def test_unpaired_surrogates_are_escaped_since_utf8_cannot_hold_them():
     assert encode({"é": "\ud800"}) == b'{"\\u00e9":"\\ud800"}'
     assert encode({"é": "x"}) == '{"é":"x"}'.encode()
+
+
+def test_what_has_many_brackets_may_nest_as_deep_as_what_has_few():
+    deepest = "[" * 249 + "[],[]" + "]" * 249
+    assert read(deepest)
+    with pytest.raises(ValueError, match="nested too deep"):
+        read(f"[{deepest}]")

@@ -106,3 +106,31 @@ def test_who_was_attempted_long_ago_is_forgotten(lane):
     for subscription_id in range(10, 10_010):
         lane.note(subscription_id, FAST)
     assert not lane.refuses(2)
+
+
+def test_who_takes_a_second_on_average_is_not_slow_yet(lane):
+    lane.note(5, SECOND)
+    assert not lane.refuses(5)
+    lane.note(5, SECOND + timedelta(milliseconds=1))
+    assert lane.refuses(5)
+
+
+def test_an_attempt_that_is_under_way_for_a_second_is_not_stuck_yet(lane, flying, clock):
+    flying(1, 5)
+    clock.now = 1.0
+    assert not lane.refuses(1)
+
+
+def test_fewer_than_a_twentieth_of_the_places_may_hang(lane, flying, clock):
+    flying(1, 4)
+    clock.now = 60.0
+    assert not lane.refuses(1)
+    flying(1, 1)
+    assert not lane.refuses(1), "the fifth one has only begun"
+
+
+def test_ten_thousand_subscriptions_are_remembered(lane):
+    lane.note(2, 15 * SECOND)
+    for subscription_id in range(10, 10_009):
+        lane.note(subscription_id, FAST)
+    assert lane.refuses(2)

@@ -132,6 +132,12 @@ def test_nobody_is_told_more_than_about_a_second_ahead():
     assert max(catch_up(50, 2)) <= 3.1
 
 
+def test_nobody_is_told_while_the_last_one_goes_on_later_than_that():
+    assert CatchUp(10, 0, after(1)).due(NOW) == 0
+    assert CatchUp(10, 0, after(5)).due(NOW) == 0
+    assert CatchUp(10, 0, after(0.95)).due(NOW) == 1
+
+
 def test_while_nobody_looked_nothing_is_saved_up():
     going = CatchUp(10, 0, NOW)
     assert going.due(after(60)) == 10
@@ -150,3 +156,17 @@ def test_a_pace_without_a_speed_gives_out_one_moment_after_the_other_all_the_sam
     moments = [pace.next(NOW) for _ in range(1000)]
     assert moments == sorted(set(moments))
     assert moments[-1] < after(0.01)
+
+
+def test_a_slot_that_is_freed_serves_one_delivery():
+    slots = ConcurrencySlots(limit=2, taken=2, own={7})
+    slots.free(7)
+    assert slots.left == 1
+    slots.take(8)
+    assert not slots.available(9)
+
+
+def test_a_delivery_without_a_slot_frees_none():
+    slots = ConcurrencySlots(limit=2, taken=2, own={7})
+    slots.free(8)
+    assert slots.left == 0

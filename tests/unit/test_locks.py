@@ -31,7 +31,7 @@ def test_no_number_of_a_lock_stands_outside_the_table():
     files = [path for package in _PRODUCT for kind in ("py", "sql") for path in (_ROOT / package).rglob(f"*.{kind}")]
     literal = re.compile(r"\b7_?305_?0\d\d\b")
     found = {path.name for path in files if literal.search(path.read_text("utf-8"))}
-    assert found == {"locks.py", "migrate.py"}
+    assert found == {"locks.py"}
 
 
 def test_a_statement_names_its_lock_and_gets_the_number():

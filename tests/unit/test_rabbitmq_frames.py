@@ -89,6 +89,12 @@ def test_a_list_is_an_array_of_long_strings_as_cc_wants_it():
     assert b"\x02CCA\x00\x00\x00\x0cS\x00\x00\x00\x01aS\x00\x00\x00\x01b" in parts
 
 
+def test_a_name_of_255_bytes_is_sent():
+    publish, header = marshal(Message(body=b"", type="x" * 255), routing_key="ä" * 127 + "a")
+    assert publish.routing_key == "ä" * 127 + "a"
+    assert header.properties.message_type == "x" * 255
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -103,3 +109,16 @@ def test_a_list_is_an_array_of_long_strings_as_cc_wants_it():
 def test_what_amqp_cannot_say_is_refused(wrong):
     with pytest.raises(ValueError, match=r"255|64 bits"):
         marshal(**{"message": Message(body=b""), **wrong})
+
+
+def test_a_publish_is_marshalled_as_pamqp_does():
+    ours = frames.publish(
+        Message(body=b""), exchange="signals.routed", routing_key="a", message_id="", channel=7, body_limit=1000
+    )
+    theirs = pamqp.frame.marshal(Basic.Publish(exchange="signals.routed", routing_key="a", mandatory=True), 7)
+    assert b"".join(ours).startswith(theirs)
+
+
+def test_a_content_header_is_of_the_class_basic_and_has_no_weight():
+    parts = frames.publish(Message(body=b""), exchange="", routing_key="", message_id="", channel=7, body_limit=1000)
+    assert parts[2].startswith(b"\x00\x3c\x00\x00")

@@ -9,7 +9,15 @@ import threading
 import pytest
 
 from broker.errors import ConfigurationError, SecretUnreadable
-from broker.secrets import SecretBox, decode_secret, load_or_make_key, make_key, make_secret
+from broker.secrets import (
+    SecretBox,
+    decode_private_key,
+    decode_secret,
+    load_or_make_key,
+    make_key,
+    make_key_pair,
+    make_secret,
+)
 
 
 def test_a_made_secret_holds_32_bytes_and_is_never_the_same():
@@ -108,3 +116,16 @@ def test_processes_that_start_together_agree_on_the_key(tmp_path):
         for thread in threads:
             thread.join()
         assert keys == [path.read_text().strip()] * 8
+
+
+def test_the_public_half_of_a_key_pair_belongs_to_the_private_one():
+    private, public = make_key_pair()
+    key = decode_private_key(private).public_key().public_bytes_raw()
+    assert private.startswith("whsk_")
+    assert public == "whpk_" + base64.b64encode(key).decode()
+
+
+def test_a_private_key_with_anything_but_base64_is_refused():
+    private, _ = make_key_pair()
+    with pytest.raises(SecretUnreadable, match="32 bytes in base64"):
+        decode_private_key(f"{private[:10]}*{private[10:]}")

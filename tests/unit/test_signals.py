@@ -60,6 +60,13 @@ def test_a_typed_view_that_no_header_can_hold_is_refused():
         Throw(name="sig", types=types)
 
 
+def test_a_typed_view_of_48_kib_fits_into_a_header_and_one_byte_more_does_not():
+    around = len('{"v":{"type":""}}')
+    Throw(name="sig", types={"v": {"type": "x" * (49152 - around)}})
+    with pytest.raises(InvalidField, match="come to more than 49152 bytes"):
+        Throw(name="sig", types={"v": {"type": "x" * (49153 - around)}})
+
+
 def accepted_now(**moments):
     return Signal(id=1, created_at=NOW, throw=Throw(name="sig", **moments))
 
@@ -77,6 +84,7 @@ def test_a_signal_is_scheduled_if_its_moment_comes_after_its_acceptance(deliver_
         ({"expires_at": NOW}, "/expiresAt", "is past already"),
         ({"deliver_at": NOW - 2 * HOUR, "expires_at": NOW - HOUR}, "/expiresAt", "is past already"),
         ({"deliver_at": NOW + timedelta(days=367)}, "/deliverAt", "is more than 366 days ahead"),
+        ({"deliver_at": NOW + timedelta(days=366, microseconds=1)}, "/deliverAt", "is more than 366 days ahead"),
         ({"expires_at": NOW + timedelta(days=367)}, "/expiresAt", "is more than 366 days ahead"),
     ],
 )
@@ -97,5 +105,5 @@ def test_a_signal_that_would_expire_before_it_is_delivered_is_refused(expires_at
 
 
 def test_an_ordering_key_holds_what_an_id_may_hold():
-    with pytest.raises(InvalidField, match="/orderingKey: holds the character U"):
+    with pytest.raises(InvalidField, match="/orderingKey: contains the character U"):
         Throw(name="sig", ordering_key="a\x00")

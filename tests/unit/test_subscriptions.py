@@ -3,8 +3,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from broker.filters import parse_filter
 from broker.signals import Scope, Signal, Throw
-from broker.subscriptions import Kind, Subscription, SubscriptionSpec, Target
+from broker.subscriptions import Subscription, SubscriptionSpec
+from broker.targets import HandlerTarget, QueueTarget, WebhookTarget
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -14,7 +16,7 @@ def signal(number=10, **fields):
 
 
 def subscription(since=1, until=None, consumed_by=None, **spec):
-    target = Target(kind=Kind.QUEUE, address="q")
+    target = QueueTarget(queue="q")
     return Subscription(
         id=1,
         spec=SubscriptionSpec(**{"name": "sig", "targets": (target,), **spec}),
@@ -82,3 +84,59 @@ def test_the_reasons_are_found_in_a_fixed_order():
     """`explain` shows the first reason; time comes before name, name before scope."""
     mine = replace(subscription(name="other", tenant_id="t2"), since=50)
     assert mine.mismatch(signal(**TENANT)) == "the subscription was created after the signal"
+
+
+def test_what_is_not_asked_for_is_left_out():
+    spec = subscription().spec
+    assert not spec.ordered
+    assert not spec.once
+
+
+def test_a_handler_s_address_names_its_app_and_its_function():
+    target = HandlerTarget(app="billing", handler="charge")
+    assert (target.app, target.handler) == ("billing", "charge")
+    webhook = WebhookTarget(url="https://example.com/a/b")
+    assert webhook.app == ""
+
+
+def test_steps_are_several_targets_or_one_that_is_described():
+    one, described = QueueTarget(queue="q"), QueueTarget(queue="q", description="first")
+    assert not subscription().spec.in_steps
+    assert subscription(targets=(one, one)).spec.in_steps
+    assert subscription(targets=(described,)).spec.in_steps
+
+
+def test_there_is_something_to_sign_if_any_target_is_a_webhook():
+    queue, webhook = QueueTarget(queue="q"), WebhookTarget(url="https://example.com/")
+    assert not subscription(targets=(queue,)).spec.is_signed
+    assert subscription(targets=(queue, webhook)).spec.is_signed
+
+
+@pytest.mark.parametrize(
+    ("changes", "receives"),
+    [
+        ({}, True),
+        ({"until": 9}, False),
+        ({"consumed_by": 9}, False),
+        ({"disabled_because": "the target answered 410"}, False),
+    ],
+)
+def test_a_subscription_receives_until_it_is_deleted_consumed_or_disabled(changes, receives):
+    assert replace(subscription(), **changes).receives is receives
+
+
+def test_a_disabled_subscription_matches_nothing_and_says_why():
+    mine = replace(subscription(), disabled_because="the target answered 410")
+    assert mine.mismatch(signal()) == "the subscription is disabled: the target answered 410"
+
+
+def test_a_replayed_signal_may_be_older_than_the_subscription():
+    mine = subscription(since=50)
+    assert mine.mismatch(signal(4)) == "the subscription was created after the signal"
+    assert mine.mismatch(signal(4), replayed=True) is None
+
+
+def test_a_filter_that_does_not_match_is_the_reason():
+    mine = subscription(filter=parse_filter({"cpu": {"operator": "NUM_GT", "value": 90}}))
+    assert mine.mismatch(signal(payload=b'{"cpu":91}')) is None
+    assert mine.mismatch(signal(payload=b'{"cpu":90}')) == "the filter does not match: cpu: 90 is not NUM_GT 90"

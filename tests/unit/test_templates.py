@@ -74,6 +74,25 @@ def test_a_value_is_inserted_into_json_as_its_place_asks_for(template, expected)
     assert render_body(template, JSON, CONTEXT).decode() == expected
 
 
+LINES = {
+    "{{#payload.yes}}\nx\n{{/payload.yes}}\n": "x\n",
+    "a\n  {{#payload.yes}}  \n  x\n\t{{/payload.yes}}\t\r\nb": "a\n  x\nb",
+    "{{#payload.yes}}{{#id}}\nx\n{{/id}} {{/payload.yes}}": "x\n",
+    "{{! a\nb }}\n\n{{id}}\n": "\n7\n",
+    "- {{#payload.yes}}\nx\n{{/payload.yes}}.\n": "- \nx\n.\n",
+    "{{#payload.alerts}}\n- {{name}}{{/payload.alerts}}\n": "- one- two\n",
+    "{{#payload.alerts}}\n- {{name}}\n{{/payload.alerts}}": "- one\n- two\n",
+    "\n\n{{^id}}\n\n{{/id}}\n": "\n\n",
+}
+
+
+@pytest.mark.parametrize(("template", "expected"), LINES.items(), ids=map(repr, LINES))
+def test_a_line_of_nothing_but_sections_and_comments_goes(template, expected):
+    """As in mustache.js, which renders Unleash's templates."""
+    check_template(template, "/t")
+    assert render_body(template, TEXT, CONTEXT).decode() == expected
+
+
 def render_lines(payload):
     return render_body('{"a": "{{payload.v}}", "b": {{payload.v}}}', JSON, {"payload": payload})
 
@@ -177,6 +196,8 @@ REFUSED = {
     "{{/payload}}": "is not a template: Unopened section '{{/payload}}' at line 1 column 1",
     "{{#payload}}{{/name}}": "is not a template: Unopened section '{{/name}}' at line 1 column 13",
     "{{#payload}}{{/payload}}": "the section payload is empty",
+    "{{#payload}}\n{{! nothing }}\n{{/payload}}": "the section payload is empty",
+    "{{#payload}}\nx{{/name}}": "is not a template: Unopened section '{{/name}}' at line 2 column 2",
     "{{{payload}}}": "write {{payload}}: a value is inserted as its place asks for",
     "{{&payload}}": "write {{payload}}: a value is inserted as its place asks for",
     "{{> /etc/passwd}}": "has a tag {{> or {{=: there is nothing to include or to change",
@@ -273,11 +294,51 @@ def test_a_long_list_takes_too_many_steps():
         render_body("{{#payload}}x{{/payload}}", TEXT, {"payload": [1] * 20_001})
 
 
+@pytest.mark.parametrize(
+    ("template", "elements"), [("{{#payload}}x{{/payload}}", 19_999), ("{{#payload}}{{.}}{{/payload}}", 4_999)]
+)
+def test_a_rendering_of_20_000_steps_is_made(template, elements):
+    """One step for the section, and for each element one for its piece, or four with a value that is looked up."""
+    assert render_body(template, TEXT, {"payload": [1] * elements})
+    with pytest.raises(Unrenderable, match="takes more than 20000 steps"):
+        render_body(template, TEXT, {"payload": [1] * (elements + 1)})
+
+
+@pytest.mark.parametrize(
+    ("render", "longest"),
+    [
+        (lambda value: render_header("{{payload.v}}", {"payload": {"v": value}}), 1024),
+        (lambda value: render_url("https://h/{{payload.v}}", {"payload": {"v": value}}), 2048 - len("https://h/")),
+    ],
+    ids=["header", "url"],
+)
+def test_what_is_made_may_be_as_long_as_what_is_given(render, longest):
+    assert render("x" * longest).endswith("x" * longest)
+    with pytest.raises(Unrenderable, match="more than"):
+        render("x" * (longest + 1))
+
+
+def test_an_index_has_seven_digits_at_most():
+    context = {"payload": {"l": ["first"]}}
+    assert render_body("{{payload.l.0000000}}", TEXT, context) == b"first"
+    assert render_body("{{payload.l.00000000}}", TEXT, context) == b""
+
+
 def test_a_huge_payload_is_not_sent_on():
     with pytest.raises(Unrenderable, match=f"has more than {BODY_LIMIT} bytes"):
         render_body("{{payload}}", JSON, {"payload": ["x" * BODY_LIMIT]})
 
 
-def test_a_number_beyond_a_double_is_no_section():
-    with pytest.raises(Unrenderable, match="too large to be a section"):
-        render_body("{{#payload}}x{{/payload}}", TEXT, {"payload": 10**400})
+def test_a_number_beyond_a_double_is_a_section_as_any_other():
+    assert render_body("{{#payload}}x{{/payload}}", TEXT, {"payload": 10**400}) == b"x"
+
+
+def test_a_body_of_1_mib_is_sent_and_one_byte_more_is_not():
+    assert len(render_body("{{payload.v}}", TEXT, {"payload": {"v": "x" * 1_048_576}})) == 1_048_576
+    with pytest.raises(Unrenderable, match="more than 1048576 bytes"):
+        render_body("{{payload.v}}", TEXT, {"payload": {"v": "x" * 1_048_577}})
+
+
+@pytest.mark.parametrize("template", ["x" * 16384, "{{#id}}" * 10 + "x" + "{{/id}}" * 10])
+def test_a_template_as_long_or_as_deep_as_may_be_is_taken(template):
+    check_template(template, "/t")

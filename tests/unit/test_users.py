@@ -194,6 +194,24 @@ def test_a_name_is_locked_for_3_seconds_and_twice_as_long_every_time_but_at_most
     assert pauses == [3, 6, 12, 24, 48, 60, 60]
 
 
+def test_a_lock_ends_at_its_moment(clock):
+    lockout = Lockout(clock=clock)
+    clock.now = 0
+    lockout.fail("demo")
+    clock.now = 3
+    assert not lockout.is_locked("demo")
+
+
+def test_twenty_thousand_names_are_kept(clock):
+    lockout = Lockout(clock=clock)
+    for number in range(20_000):
+        lockout.fail(f"user {number}")
+    assert lockout.is_locked("user 0")
+    lockout.fail("one more")
+    assert not lockout.is_locked("user 0")
+    assert lockout.is_locked("user 1")
+
+
 def test_success_forgives(clock):
     lockout = Lockout(clock=clock)
     lockout.fail("demo")

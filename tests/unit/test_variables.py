@@ -95,6 +95,7 @@ def test_simple_values_are_inferred_by_kind_and_range(value, kind):
         ([1, "é"], '[1,"é"]', "java.util.ArrayList"),
         ({"a": 1}, '{"a":1}', "java.util.LinkedHashMap"),
         (9223372036854775808, "9223372036854775808", "java.math.BigInteger"),
+        (-9223372036854775809, "-9223372036854775809", "java.math.BigInteger"),
     ],
 )
 def test_everything_else_is_inferred_as_an_object_in_json_text(value, text, java_class):

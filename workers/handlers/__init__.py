@@ -14,18 +14,20 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, ValidationError, validate_call
+from pydantic import Field, ValidationError
 
 from broker import signals
-from broker.deliveries import Outcome, Result, make_schedule
+from broker.deliveries import Outcome, Result
 from broker.errors import InvalidField, WrongHandler
-from broker.filters import parse_filter
 from broker.jsontext import encode
-from broker.names import check_id, check_name
+from broker.operations.requests import check_spec, read_options
+from broker.schemas.subscriptions import SubscriptionOptions
+from broker.schematypes import Id
 from broker.signals import Scope, Throw
-from broker.subscriptions import HeadOfLine, Kind, Subscription, SubscriptionSpec, Target
+from broker.subscriptions import Subscription, SubscriptionSpec
+from broker.targets import HandlerTarget
 from workers.handlers.functions import Function, GiveUp, Signal, TryLater
 
 __all__ = ["GiveUp", "Handlers", "Outcome", "Result", "Signal", "TryLater"]
@@ -35,9 +37,6 @@ DEFAULT_TIMEOUT = 30.0
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 F = TypeVar("F", bound=Callable[..., object])
-
-_Name = Annotated[str, Field(min_length=1)]
-_Pause = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +55,7 @@ class Handler:
 
     def of(self, app: str) -> SubscriptionSpec:
         """Return the spec of its subscription as a handler of *app*."""
-        return replace(self.spec, targets=(Target(kind=Kind.HANDLER, address=f"{app}/{self.name}"),))
+        return replace(self.spec, targets=(HandlerTarget(app=app, handler=self.name),))
 
 
 class Handlers:
@@ -119,23 +118,23 @@ class Handlers:
         Raises:
             WrongHandler: The function cannot be a handler, or not on these spec; the message names it.
         """
-        asked = {
+        options = {
+            "name": signal,
             "tenant_id": tenant_id,
             "execution_id": execution_id,
             "filter": filter,
             "once": once,
             "ordered": ordered,
             "head_of_line": head_of_line,
-            "retry": retry,
-            "max_attempts": max_attempts,
-            "concurrency": concurrency,
+            "retry": {"schedule": list(retry) if isinstance(retry, tuple) else retry, "max_attempts": max_attempts},
+            "max_in_flight": concurrency,
             "max_per_second": max_per_second,
-            "timeout": timeout,
+            "timeout_seconds": timeout,
         }
 
         def decorate(function: F) -> F:
             try:
-                self._add(name or str(getattr(function, "__name__", "")), Function(function), _read_spec(signal, asked))
+                self._add(name or str(getattr(function, "__name__", "")), Function(function), _read_spec(options))
             except WrongHandler as error:
                 raise WrongHandler(f"handler {_place(function)}: {error}") from None
             return function
@@ -206,53 +205,41 @@ def check_app(name: str) -> str:
     return name
 
 
-def _read_spec(signal: str, asked: Mapping[str, Any]) -> SubscriptionSpec:
+class _Options(SubscriptionOptions):
+    """What a handler may ask for: as any subscription, but for the time that a call may take."""
+
+    name: Annotated[str, Field(min_length=1)]
+    tenant_id: Id | None
+    execution_id: Id | None
+    once: bool
+    ordered: bool
+    # RabbitMQ wants an ack within half an hour.
+    timeout_seconds: Annotated[float, Field(gt=0, le=900, allow_inf_nan=False)]
+
+
+_ARGUMENTS = {"name": "signal", "max_in_flight": "concurrency", "timeout_seconds": "timeout"}
+"""The arguments of `Handlers.on` that are called otherwise in a subscription."""
+
+
+def _read_spec(options: Mapping[str, object]) -> SubscriptionSpec:
     try:
-        return _make_spec(signal=signal, **asked)
+        wanted = _Options.model_validate(options, by_name=True, by_alias=False)
+        spec = SubscriptionSpec(targets=(), **read_options(wanted, type(wanted).model_fields))
+        check_spec(spec)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        raise WrongHandler(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+        raise WrongHandler(f"{_argument(*problem['loc'])}: {problem['msg']}") from None
     except InvalidField as error:
-        raise WrongHandler(f"{error.pointer.removeprefix('/').replace('/', '.')}: {error.detail}") from None
+        raise WrongHandler(f"{_argument(*error.pointer.split('/')[1:])}: {error.detail}") from None
+    return spec
 
 
-@validate_call(config=ConfigDict(strict=True))
-def _make_spec(
-    *,
-    signal: _Name,
-    tenant_id: _Name | None,
-    execution_id: _Name | None,
-    filter: Mapping[str, Any] | None,  # noqa: A002  (the API's word)
-    once: bool,
-    ordered: bool,
-    head_of_line: Literal["block", "skip"],
-    retry: Annotated[Sequence[_Pause], Field(max_length=50)] | None,
-    max_attempts: Annotated[int, Field(ge=1, le=51)] | None,
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None,
-    max_per_second: Annotated[float, Field(ge=0.001, le=100_000, allow_inf_nan=False)] | None,
-    # RabbitMQ wants an ack within half an hour.
-    timeout: Annotated[float, Field(gt=0, le=900, allow_inf_nan=False)],
-) -> SubscriptionSpec:
-    for pointer, value in (("/tenant_id", tenant_id), ("/execution_id", execution_id)):
-        if value is not None:
-            check_id(value, pointer)
-    if ordered and once:
-        raise InvalidField("/ordered", "cannot be given together with once: one signal has no order")
-    pauses = None if retry is None else [timedelta(seconds=seconds) for seconds in retry]
-    return SubscriptionSpec(
-        name=check_name(signal, "/signal"),
-        targets=(),
-        tenant_id=tenant_id,
-        execution_id=execution_id,
-        once=once,
-        filter=None if filter is None else parse_filter(dict(filter)),
-        ordered=ordered,
-        head_of_line=HeadOfLine(head_of_line),
-        schedule=make_schedule(pauses, max_attempts),
-        timeout=timedelta(seconds=timeout),
-        max_in_flight=concurrency,
-        max_per_second=max_per_second,
-    )
+def _argument(first: int | str, *further: int | str) -> str:
+    """Return how the decorator calls what a subscription calls by these members, from the outside in."""
+    name = re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", str(first))
+    if name == "retry" and further and further[0] in {"max_attempts", "maxAttempts"}:
+        return "max_attempts"
+    return ".".join([_ARGUMENTS.get(name, name), *(str(part) for part in further if part != "schedule")])
 
 
 def _place(function: object) -> str:

@@ -22,6 +22,7 @@ from broker.deliveries import Outcome, Result
 from broker.errors import WrongHandler
 from broker.jsontext import read
 from broker.signals import Scope
+from broker.texts import printable
 from broker.variables import Types, Variable, typed
 
 _LAST_MOMENT = timedelta(seconds=1)
@@ -258,4 +259,4 @@ def _invalid(error: ValidationError) -> str:
 def _one_line(text: str) -> str:
     """Return the first line of *text* without anything that could move a terminal's cursor."""
     line = next(iter(text.strip().splitlines()), "")
-    return "".join(character if character.isprintable() else " " for character in line)[:1000]
+    return printable(line)[:1000]

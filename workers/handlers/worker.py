@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import cast
 
 import structlog
 
 from broker.deliveries import Outcome, Result
 from broker.store.deliveries.attempts import Claimed
 from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.targets import HandlerTarget
 from broker.topology import app_topology
 from broker.transport import Transport
 from workers.deliverer import Deliverer
@@ -20,7 +22,7 @@ from workers.handlers.functions import Signal
 log = structlog.get_logger()
 
 
-class HandlerTarget:
+class HandlerCourier:
     """Calls the handlers of *apps*, by their apps' names."""
 
     def __init__(self, apps: Mapping[str, Handlers]) -> None:
@@ -76,7 +78,7 @@ class HandlerWorker:
                     log.warning(
                         "handler.missing",
                         app=app,
-                        handler=subscription.spec.target.handler,
+                        handler=cast(HandlerTarget, subscription.spec.target).handler,
                         subscription_id=subscription.id,
                         hint="it is not in the code any more, and what it is owed fails;"
                         f" DELETE /v1/subscriptions/{subscription.id} ends that",

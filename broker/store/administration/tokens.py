@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar, cast
+
+from cachetools import LRUCache
 
 from broker.access import API_TOKEN, Caller, Permission, Principal, digest, make_token
 from broker.audit import AuditType
@@ -118,18 +119,17 @@ class AccessStore:
 
 
 class AccessCache:
-    """Remembers callers, users and endpoints until anything about access changes, in any process.
+    """Caches callers, users and endpoints until something about access changes in any process.
 
-    PostgreSQL tells of changes by NOTIFY, triggered by the tables themselves. Misses are remembered too, so that a
-    flood of wrong tokens does not become a flood of queries.
+    Triggers of the tables notify of changes. Misses are cached too, so that a flood of wrong tokens does not become a
+    flood of queries.
     """
 
     def __init__(self, database: Database, *, size: int = 10_000) -> None:
         self._store = AccessStore(database)
         self._users = UserStore(database)
         self._endpoints = EndpointStore(database)
-        self._known: OrderedDict[Hashable, Any] = OrderedDict()
-        self._size = size
+        self._known: LRUCache[Hashable, Any] = LRUCache(size)
         self._generation = 0
         self._timeout = database.timeout.total_seconds()
         self._lookups = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
@@ -140,7 +140,7 @@ class AccessCache:
         self._known.clear()
 
     async def caller(self, token: str) -> Caller | None:
-        """Return whom *token* stands for, if anybody."""
+        """Return the caller that *token* belongs to; None if there is no such token."""
         key = digest(token)
         return await self._recall(key, lambda: self._store.caller(key))
 
@@ -154,15 +154,12 @@ class AccessCache:
 
     async def _recall(self, key: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
         if key in self._known:
-            self._known.move_to_end(key)
             return cast("T", self._known[key])
         generation = self._generation
         async with asyncio.timeout(self._timeout), self._lookups:
             value = await ask()
         if generation == self._generation:  # else the answer may be from before the change
             self._known[key] = value
-            if len(self._known) > self._size:
-                self._known.popitem(last=False)
         return value
 
 

@@ -20,7 +20,7 @@ from broker.store.deliveries.ordering import advance_groups_of
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts, read_subscription
-from broker.subscriptions import Kind, Subscription
+from broker.subscriptions import Subscription
 
 _LIMIT = 1000
 """How many waiting deliveries of a subscription are admitted at a time."""
@@ -202,7 +202,7 @@ def _address(subscription: Subscription, steps_done: int) -> str | None:
     """Return the webhook that the next attempt calls, if it is one."""
     targets = subscription.spec.targets
     target = targets[min(steps_done, len(targets) - 1)]
-    return target.address if target.kind is Kind.WEBHOOK else None
+    return target.circuit
 
 
 def _read_rate(subscription: Subscription, state: Row) -> Rate | None:

@@ -15,7 +15,8 @@ from broker.signals import Signal
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_signal, read_subscription
-from broker.subscriptions import Subscription, Target
+from broker.subscriptions import Subscription
+from broker.targets import Target
 
 
 class _Sql(Statements, file="attempts.sql"):

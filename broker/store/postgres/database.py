@@ -1,7 +1,7 @@
 """PostgreSQL as the rest of the product sees it: the only module that imports asyncpg.
 
-Every statement has a deadline. A server that cannot do its work now is a `StoreUnavailable`; one that refuses the data or
-the statement is a `DataError`.
+Every statement has a deadline. A server that cannot do its work now is a `StoreUnavailable`; one that refuses the data
+or the statement is a `DataError`.
 """
 
 from __future__ import annotations

@@ -3,69 +3,64 @@
 from __future__ import annotations
 
 import asyncio
-from importlib.resources import files
+from datetime import timedelta
 
 import structlog
-from alembic import command, op
-from alembic.config import Config
-from sqlalchemy import Connection, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from broker.errors import StoreUnavailable
+from broker.store.postgres.database import Database, DataError, Session
+from broker.store.postgres.schema import MIGRATIONS, NEEDED, STEPS, lock_schema, open_books, record_step, revision
 
-_MIGRATIONS = files("broker.store.postgres") / "migrations"
-_LOCK = 7_305_001
-"""Advisory lock that lets one process migrate at a time."""
+_PATIENCE = timedelta(days=1)
+"""How long a step may take, and how long a process waits for another process to migrate."""
 
 log = structlog.get_logger()
 
 
-def run_script(revision: str) -> None:
-    """Run the step's SQL file; called by the files in ``migrations/versions``."""
-    script = (_MIGRATIONS / f"{revision}.sql").read_text(encoding="utf-8")
-    connection = op.get_bind().connection.dbapi_connection
-    assert connection is not None  # noqa: S101  (alembic runs with a live connection)
-    # asyncpg prepares what SQLAlchemy sends, and a prepared statement is a single one; a script goes past it.
-    connection.run_async(lambda driver: driver.execute(script))
-
-
-def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    config.attributes["connection"] = connection
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
-    connection.commit()
-    command.upgrade(config, "head")
-    connection.commit()
-
-
 async def migrate(url: str, *, wait: float = 0) -> None:
     """Apply every step that the database at *url* does not have yet; safe to run from many processes at once.
+
+    Each step is a transaction of its own. After an interruption the next call continues with the interrupted step.
 
     Args:
         url: ``postgresql://`` URL of a role that may create tables.
         wait: How many seconds to wait for a server that does not answer yet.
 
     Raises:
-        StoreUnavailable: PostgreSQL did not answer, or refused a step.
+        StoreUnavailable: PostgreSQL did not answer.
+        DataError: PostgreSQL refused a step; the message names it.
     """
-    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), poolclass=NullPool)
     clock = asyncio.get_running_loop().time
     end = clock() + wait
+    while True:
+        try:
+            async with Database(url, size=1) as database:
+                if await revision(database) < NEEDED:
+                    await _apply_missing(database)
+        except StoreUnavailable:
+            if clock() > end:
+                raise
+            await asyncio.sleep(0.5)
+        else:
+            return
+
+
+async def _apply_missing(database: Database) -> None:
+    async with database.dedicated_session(timeout=_PATIENCE) as session:
+        await lock_schema(session)
+        async with session.transaction():
+            has = await open_books(session)
+        missing = [step for step in STEPS if step not in has]
+        for step in missing:
+            await _apply(session, step)
+    log.info("store.migrated", steps=missing)
+
+
+async def _apply(session: Session, step: str) -> None:
+    script = (MIGRATIONS / f"{step}.sql").read_text(encoding="utf-8")
     try:
-        while True:
-            try:
-                async with engine.connect() as connection:
-                    await connection.run_sync(_upgrade)
-            except (OSError, DBAPIError) as error:
-                if clock() > end:
-                    raise StoreUnavailable(f"PostgreSQL: {error}") from error
-                await asyncio.sleep(0.5)
-            else:
-                log.info("store.migrated")
-                return
-    finally:
-        await engine.dispose()
+        async with session.transaction():
+            await session.execute(script)
+            await record_step(session, step)
+    except DataError as error:
+        raise DataError(f"step {step} of the schema was refused: {error}") from error

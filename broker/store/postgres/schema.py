@@ -1,42 +1,79 @@
-"""The schema's revision: which one a database has, and which one this version of the product needs."""
+"""The schema's steps: which ones a database has, and which ones this version of the product needs."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Collection
 from importlib.resources import files
 
-from broker.errors import StoreUnavailable
-from broker.store.postgres.database import Database
+from broker.store.postgres.database import Database, Session
+from broker.store.postgres.statements import Statement, Statements
 
-NEEDED = max(
-    entry.name.removesuffix(".sql")
-    for entry in (files("broker.store.postgres") / "migrations").iterdir()
-    if entry.name.endswith(".sql")
-)
-"""The newest step; steps are numbered, so that their order is the order of their names."""
+MIGRATIONS = files("broker.store.postgres") / "migrations"
+STEPS = tuple(sorted(entry.name.removesuffix(".sql") for entry in MIGRATIONS.iterdir() if entry.name.endswith(".sql")))
+"""The numbers of all steps in the order in which they are applied: ``0001``, ``0002`` and so on, without a gap."""
+NEEDED = STEPS[-1]
 
 
-async def revision(database: Database) -> str:
-    """Return the newest step that *database* has; an empty text for none.
+class _Sql(Statements, file="schema_steps.sql"):
+    create_books: Statement
+    has_books: Statement
+    list: Statement
+    has_alembic_books: Statement
+    newest_of_alembic: Statement
+    record: Statement
+    record_for_alembic: Statement
+    lock: Statement
+
+
+async def applied(database: Database | Session) -> frozenset[str]:
+    """Return the numbers of the steps that *database* has.
 
     Raises:
         StoreUnavailable: PostgreSQL did not answer.
     """
-    if await database.fetchval("SELECT to_regclass('alembic_version')") is None:
-        return ""
-    return str(await database.fetchval("SELECT coalesce(max(version_num), '') FROM alembic_version"))
+    if await database.fetchval(_Sql.has_books):
+        return frozenset(row["step"] for row in await database.fetch(_Sql.list))
+    if await database.fetchval(_Sql.has_alembic_books):
+        newest = await database.fetchval(_Sql.newest_of_alembic)
+        return frozenset(_name(number) for number in range(1, int(newest) + 1))
+    return frozenset()
 
 
-async def upgrade(url: str, *, wait: float = 0) -> None:
-    """Bring the database at *url* up to date, if it is not; see `broker.store.postgres.migrate.migrate`.
+async def lock_schema(session: Session) -> None:
+    """Wait until no other session migrates; the lock ends with *session*. Version 0.1.0 takes the same lock."""
+    await session.fetchval(_Sql.lock)
+
+
+async def open_books(session: Session) -> frozenset[str]:
+    """Make sure that the table of steps exists and is complete; return the steps that the database has."""
+    steps = await applied(session)
+    await session.execute(_Sql.create_books)
+    await session.execute(_Sql.record, steps=sorted(steps))
+    return steps
+
+
+async def record_step(session: Session, step: str) -> None:
+    """Record that *step* is applied."""
+    await session.execute(_Sql.record, steps=[step])
+    await session.execute(_Sql.record_for_alembic)
+
+
+async def revision(database: Database | Session) -> str:
+    """Return the newest step up to which *database* has every step; an empty text for none.
 
     Raises:
-        StoreUnavailable: PostgreSQL did not answer within *wait* seconds, or refused a step.
+        StoreUnavailable: PostgreSQL did not answer.
     """
-    with suppress(StoreUnavailable):
-        async with Database(url, size=1) as database:
-            if await revision(database) >= NEEDED:
-                return
-    from broker.store.postgres.migrate import migrate  # noqa: PLC0415  (half a second that is rarely needed)
+    return last_of_chain(await applied(database))
 
-    await migrate(url, wait=wait)
+
+def last_of_chain(steps: Collection[str]) -> str:
+    """Return the last of *steps* before the first gap; an empty text without the first step."""
+    number = 0
+    while _name(number + 1) in steps:
+        number += 1
+    return _name(number) if number else ""
+
+
+def _name(number: int) -> str:
+    return f"{number:04}"

@@ -23,7 +23,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.resources import files
 from inspect import get_annotations
-from types import SimpleNamespace
 
 from broker.store.postgres import locks
 
@@ -65,11 +64,11 @@ class Statement:
                 return [given[parameter] for parameter in self.parameters]
         raise TypeError(f"{self.name} takes {sorted(self.parameters)}, not {sorted(given)}")
 
-    def naming(self, **identifiers: int) -> Statement:
-        """Return the statement with numbers in the names of its tables, written as ``signals_{first_id}``.
+    def naming(self, **identifiers: int | str) -> Statement:
+        """Return the statement with what its braces name: a number in ``signals_{first_id}``, or a list ``{columns}``.
 
         Raises:
-            TypeError: A number is missing or unknown.
+            TypeError: A name is missing or unknown.
         """
         if identifiers.keys() != self.identifiers:
             raise TypeError(f"{self.name} names {sorted(self.identifiers)}, not {sorted(identifiers)}")
@@ -92,16 +91,6 @@ class Statements:
 
 def read_statements(package: str, file: str) -> dict[str, Statement]:
     """Return the statements of *file* in *package* by their names."""
-    _, *parts = _NAME.split(_read(package, file))
-    return {name: Statement(f"{file}: {name}", text) for name, text in zip(parts[::2], parts[1::2], strict=True)}
-
-
-def load(package: str, name: str) -> SimpleNamespace:
-    """Return the statements of ``<name>.sql`` in *package* as texts, with parameters by number."""
-    return SimpleNamespace(**{key: one.sql for key, one in read_statements(package, f"{name}.sql").items()})
-
-
-def _read(package: str, file: str) -> str:
-    """Return the text of *file* with the numbers of the locks that it names."""
     text = files(package).joinpath(file).read_text(encoding="utf-8")
-    return _LOCK.sub(lambda match: str(getattr(locks, match[1])), text)
+    _, *parts = _NAME.split(_LOCK.sub(lambda match: str(getattr(locks, match[1])), text))
+    return {name: Statement(f"{file}: {name}", text) for name, text in zip(parts[::2], parts[1::2], strict=True)}

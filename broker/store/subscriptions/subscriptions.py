@@ -17,7 +17,7 @@ from broker.store.administration.audit import change_administration
 from broker.store.deliveries.admission import forget_reservations, lock_admission, note_waiting
 from broker.store.postgres.database import Conflict, Database, Session
 from broker.store.postgres.statements import Statement, Statements
-from broker.store.rows import read_subscription, spec_columns
+from broker.store.rows import SPEC_COLUMNS, read_subscription, spec_columns
 from broker.subscriptions import Subscription, SubscriptionSpec
 
 _LAST_NUMBER = (1 << 63) - 1
@@ -38,6 +38,12 @@ class _Sql(Statements, file="subscriptions.sql"):
     rotate_secret: Statement
     next: Statement
     delete: Statement
+
+
+_COLUMNS = ", ".join(SPEC_COLUMNS)
+_CREATE = _Sql.create.naming(columns=_COLUMNS)
+_RENEW = _Sql.renew.naming(columns=_COLUMNS)
+_CHANGE = _Sql.change.naming(columns=_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +87,7 @@ class SubscriptionStore:
 
         *secret* is the webhook's signing secret, sealed.
         """
-        row = await self._database.fetchrow(_Sql.create, columns=json.dumps(spec_columns(spec)), secret=secret)
+        row = await self._database.fetchrow(_CREATE, spec=json.dumps(spec_columns(spec)), secret=secret)
         assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
         return read_subscription(row)
 
@@ -93,7 +99,7 @@ class SubscriptionStore:
         """
         columns = json.dumps(spec_columns(spec))
         while True:
-            row = await self._database.fetchrow(_Sql.renew, columns=columns)
+            row = await self._database.fetchrow(_RENEW, spec=columns)
             if row is not None:
                 return read_subscription(row)
             with suppress(Conflict):  # another process created it just now
@@ -203,11 +209,11 @@ class SubscriptionStore:
                 return None
             before = read_subscription(row).spec
             after = change(before)
-            needs_secret = after.has_webhook and row["secret"] is None
+            needs_secret = after.is_signed and row["secret"] is None
             row = await session.fetchrow(
-                _Sql.change,
+                _CHANGE,
                 subscription_id=subscription_id,
-                columns=json.dumps(spec_columns(after)),
+                spec=json.dumps(spec_columns(after)),
                 secret=secret if needs_secret else None,
             )
             assert row is not None  # noqa: S101  (it is locked)
@@ -248,16 +254,17 @@ async def find_candidates(
     return [read_subscription(row) for row in rows]
 
 
-def _snapshot(spec: SubscriptionSpec) -> dict[str, Any]:
+def _snapshot(spec: SubscriptionSpec) -> dict[str, object]:
     """Return *spec* as audit events show it: headers, which may hold credentials, by their names only."""
-    columns = spec_columns(spec)
-    shown = {name: columns[name] for name in sorted(columns.keys() - {"is_pattern"})}
+    shown = _name_headers(spec_columns(spec))
+    del shown["is_pattern"]
     steps: Any = shown["steps"]
-    return shown | {
-        "headers": list(spec.target.headers),
-        "steps": None if steps is None else [step | {"headers": list(step["headers"])} for step in steps],
-    }
+    return dict(sorted(shown.items())) | {"steps": None if steps is None else [_name_headers(step) for step in steps]}
 
 
-def _headers(spec: SubscriptionSpec) -> list[Mapping[str, str]]:
-    return [target.headers for target in spec.targets]
+def _name_headers(columns: Mapping[str, Any]) -> dict[str, object]:
+    return {**columns, "headers": list(columns["headers"])}
+
+
+def _headers(spec: SubscriptionSpec) -> list[object]:
+    return [target.columns["headers"] for target in spec.targets]

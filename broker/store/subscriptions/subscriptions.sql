@@ -4,24 +4,20 @@
 WITH lock AS MATERIALIZED (
     SELECT pg_advisory_xact_lock({locks.NUMBERING})
 )
-INSERT INTO subscriptions (name, is_pattern, tenant_id, execution_id, once, kind, address, method, headers, body_template,
-                           signatures, steps, filter, ordered, head_of_line, schedule, timeout, max_in_flight, max_per_second,
-                           description, secret, since)
-SELECT name, is_pattern, tenant_id, execution_id, once, kind, address, method, headers, body_template,
-       signatures, steps, filter, ordered, head_of_line, schedule, timeout, max_in_flight, max_per_second,
-       description, :secret, (SELECT nextval('signal_ids') FROM lock)
-FROM json_populate_record(NULL::subscriptions, :columns)
+INSERT INTO subscriptions ({columns}, secret, since)
+SELECT {columns}, :secret, (SELECT nextval('signal_ids') FROM lock)
+FROM json_populate_record(NULL::subscriptions, :spec)
 RETURNING *;
 
 -- name: renew
--- Give a handler's subscription, if it exists, the spec in `columns`. It keeps its deliveries, its pause and its number; if
+-- Give a handler's subscription, if it exists, `spec`. It keeps its deliveries, its pause and its number; if
 -- it is `once` no longer, it receives signals again.
+WITH n AS (
+    SELECT * FROM json_populate_record(NULL::subscriptions, :spec)
+)
 UPDATE subscriptions s
-SET name = n.name, is_pattern = n.is_pattern, tenant_id = n.tenant_id, execution_id = n.execution_id, once = n.once,
-    filter = n.filter, ordered = n.ordered, head_of_line = n.head_of_line, schedule = n.schedule, timeout = n.timeout,
-    max_in_flight = n.max_in_flight, max_per_second = n.max_per_second, description = n.description,
-    consumed_by = CASE WHEN n.once THEN s.consumed_by END
-FROM json_populate_record(NULL::subscriptions, :columns) AS n
+SET ({columns}, consumed_by) = (SELECT {columns}, CASE WHEN once THEN s.consumed_by END FROM n)
+FROM n
 WHERE s.kind = 'handler' AND s.address = n.address AND s.until IS NULL
 RETURNING s.*;
 
@@ -91,13 +87,11 @@ ORDER BY id;
 SELECT * FROM subscriptions WHERE id = :subscription_id AND until IS NULL FOR UPDATE;
 
 -- name: change
--- Give the locked subscription those of `columns` that may change, and `secret` if it has none.
+-- Give the locked subscription `spec`, and `secret` if it has none.
 UPDATE subscriptions s
-SET (kind, address, method, headers, body_template, signatures, steps, filter, head_of_line, schedule, timeout,
-     max_in_flight, max_per_second, description, secret)
-  = (c.kind, c.address, c.method, c.headers, c.body_template, c.signatures, c.steps, c.filter, c.head_of_line, c.schedule,
-     c.timeout, c.max_in_flight, c.max_per_second, c.description, coalesce(s.secret, :secret))
-FROM json_populate_record(NULL::subscriptions, :columns) AS c
+SET ({columns}, secret) = (
+    SELECT {columns}, coalesce(s.secret, :secret) FROM json_populate_record(NULL::subscriptions, :spec)
+)
 WHERE s.id = :subscription_id
 RETURNING s.*;
 

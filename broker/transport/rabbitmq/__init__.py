@@ -1,10 +1,10 @@
 """RabbitMQ 3.10 to 4.x as a transport: the only package that imports aio-pika and aiormq.
 
-    link "publish" -- lane per exchange -- ConfirmChannel (a new one after a nack, or a confirm that does not come)
-    link "consume" -+- inbox per consumer -- DeliveryChannel
-                    +- a channel for each declare, depth and look of the watchdog
+    link "publish" -- ExchangePublisher per exchange -- ConfirmChannel (a new one after a nack or a missing confirm)
+    link "consume" -+- RabbitInbox per consumer -- DeliveryChannel
+                    +- a channel for each declare, depth and check of the watchdog
 
-Two links, because under an alarm RabbitMQ stops reading a connection that publishes, acks included.
+There are two links, because under an alarm RabbitMQ stops reading a connection that publishes, acks included.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ RETRY_PAUSE = 0.25
 class RabbitTransport:
     """See `broker.transport.Transport`.
 
-    It cannot tell which of several messages in flight met a missing exchange: only a lone one is `Unroutable`, several
+    It cannot tell which of several messages in flight met a missing exchange: a single message is `Unroutable`, several
     are `Unconfirmed`.
 
     Args:
-        url: ``amqp://`` or ``amqps://``, hosts comma-separated.
-        name: What RabbitMQ shows as the connections' name.
+        url: ``amqp://`` or ``amqps://``, with several hosts separated by commas.
+        name: The name of the connections in RabbitMQ, followed by their purpose.
         heartbeat: A server that is silent for about three of these counts as lost.
         connect_timeout: How long connecting to one host may take.
-        declare_timeout: How long `declare` tries.
-        watch_every: How often to ask the server whether it still knows our consumers.
+        declare_timeout: How long `declare` keeps trying.
+        watch_every: How often the watchdog asks the server whether it still knows our consumers.
 
     Raises:
-        ConfigurationError: The URL cannot be read.
+        ConfigurationError: The URL cannot be parsed.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class RabbitTransport:
 
     async def declare(self, topology: Topology) -> None:
         """See `broker.transport.Transport.declare`."""
-        why = "no link"
+        reason = "no link"
         try:
             async with asyncio.timeout(self._declare_timeout):
                 while True:
@@ -130,17 +130,17 @@ class RabbitTransport:
                     except (ChannelPreconditionFailed, ChannelAccessRefused) as error:
                         raise ConfigurationError(f"topology: {error}") from error
                     except (LinkLost, *Refused) as error:
-                        why = str(error)
+                        reason = str(error)
                         await asyncio.sleep(RETRY_PAUSE)
         except TimeoutError:
-            raise Unavailable(f"the topology was not declared within {self._declare_timeout:g} s: {why}") from None
+            raise Unavailable(f"the topology was not declared within {self._declare_timeout:g} s: {reason}") from None
 
     async def _inspect(self, queue: str, *, within: float) -> Queue.DeclareOk:
         async with answers(within), self._consuming.channel() as channel:
             return (await channel.declare_queue(queue, passive=True)).declaration_result
 
     async def _watch(self) -> None:
-        """Rebuild consumers that the server has forgotten without telling us."""
+        """Re-establish consumers that the server dropped without telling us."""
         while True:
             await asyncio.sleep(self._watch_every)
             for inbox in tuple(self._inboxes):
@@ -148,7 +148,7 @@ class RabbitTransport:
                 try:
                     known = (await self._inspect(inbox.queue, within=self._watch_every)).consumer_count
                 except (LinkLost, *Refused):
-                    continue  # then the consumer has heard, too
+                    continue  # the consumer notices that itself
                 if channel is not None and known == 0:
                     channel.spent.set()
 

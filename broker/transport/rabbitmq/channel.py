@@ -1,4 +1,4 @@
-"""An AMQP channel that writes once per tick of the event loop, and says when it is of no more use."""
+"""An AMQP channel that writes once per tick of the event loop, and tells when it has to be replaced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FULL_QUEUE_PAUSE = 0.001
 
 
 class Channel(PlainChannel):
-    """A channel; `spent` is set once it is closed or should be replaced by a new one."""
+    """A channel; `spent` is set once it is closed or has to be replaced."""
 
     def __init__(self, connection: Connection, number: int, *, confirms: bool = False) -> None:
         super().__init__(connection, number, publisher_confirms=confirms)
@@ -22,7 +22,7 @@ class Channel(PlainChannel):
         self.closing.add_done_callback(self._on_closed)
 
     def write(self, frames: Iterable[bytes]) -> None:
-        """Send *frames* together with what else is written in this tick."""
+        """Send *frames* together with all others of this tick."""
         if not self._unwritten:
             self.loop.call_soon(self._flush)
         for frame in frames:
@@ -33,7 +33,7 @@ class Channel(PlainChannel):
             return
         try:
             self.write_queue.put_nowait(ChannelFrame(payload=bytes(self._unwritten), should_close=False))
-        except asyncio.QueueFull:  # aiormq's queue to the socket has ten places, for all channels together
+        except asyncio.QueueFull:  # aiormq's queue to the socket holds ten items, of all channels together
             self.loop.call_later(FULL_QUEUE_PAUSE, self._flush)
         else:
             self._unwritten.clear()

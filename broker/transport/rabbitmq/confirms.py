@@ -1,4 +1,4 @@
-"""A channel on which every message is followed until its publisher confirm."""
+"""A channel that tracks every message until its publisher confirm."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST_BYTES = 32 << 20
 
 @dataclass(slots=True, eq=False)
 class Publication:
-    """One message on its way; `channel` is where it was sent, None as long as it was not."""
+    """A message in flight; `channel` is the channel that sent it, None before that."""
 
     message: Message
     exchange: str
@@ -35,7 +35,7 @@ class Publication:
     channel: ConfirmChannel | None = None
 
     def fail(self, error: TransportError) -> None:
-        """Answer the caller with *error*, unless the caller is gone or answered."""
+        """Raise *error* to the caller, unless the caller is gone or has its answer."""
         if not self.confirm.done():
             self.confirm.set_exception(error)
 
@@ -43,13 +43,13 @@ class Publication:
 class ConfirmChannel(Channel):
     """A channel in confirm mode.
 
-    It is `spent` by the first nack: RabbitMQ 3.10 can nack a channel for ever that was opened while a leader was
-    being elected.
+    The first nack makes it `spent`: RabbitMQ 3.10 can nack for ever on a channel that was opened during the election of
+    a leader.
 
     Args:
-        connection: Where the channel is.
+        connection: The connection of the channel.
         number: Its number there.
-        on_room: Called when there may be room again.
+        on_room: Called when the window may have room again.
     """
 
     def __init__(self, connection: Connection, number: int, on_room: Callable[[], None]) -> None:
@@ -64,18 +64,18 @@ class ConfirmChannel(Channel):
 
     @property
     def full(self) -> bool:
-        """Whether as much is unconfirmed as may be."""
+        """Whether the window of unconfirmed messages is full."""
         return len(self._outstanding) >= MOST_MESSAGES or self._bytes >= MOST_BYTES
 
     def send(self, publication: Publication) -> None:
-        """Send a message; its future is answered when the confirm comes, or the channel is closed."""
+        """Send a message; its future is set when the confirm comes or the channel is closed."""
         tag = self._last_tag + 1
         message = publication.message
         written = frames.publish(
             message,
             exchange=publication.exchange,
             routing_key=publication.routing_key,
-            # Unique per publish, and it brings the delivery tag back with a basic.return, which has none.
+            # Unique per publish. A basic.return has no delivery tag, but it has this id.
             message_id=f"{self._id}.{tag}",
             channel=self.number,
             body_limit=self.max_content_size,
@@ -93,7 +93,7 @@ class ConfirmChannel(Channel):
             raise TypeError(f"{header!r} is no content header")
         await self._read_content(frame, header)
         _, _, tag = (header.properties.message_id or "").rpartition(".")
-        # The ack that follows finds the publication answered.
+        # The ack that follows changes nothing about the answer.
         if publication := self._outstanding.get(int(tag)):
             where = f"exchange {frame.exchange!r}, routing key {frame.routing_key!r}"
             publication.fail(Unroutable(f"{frame.reply_text}: {where}"))
@@ -105,7 +105,7 @@ class ConfirmChannel(Channel):
         acked = isinstance(frame, Basic.Ack)
         for tag in tags:
             publication = self._outstanding.pop(tag, None)
-            if publication is None:  # the channel was closed meanwhile, and the caller told so
+            if publication is None:  # the channel was closed meanwhile, which failed the publication
                 continue
             self._bytes -= len(publication.message.body)
             if not acked:
@@ -123,7 +123,7 @@ class ConfirmChannel(Channel):
         cause = None if closing.cancelled() else closing.exception()
         kind: type[TransportError] = Unconfirmed
         if isinstance(cause, ChannelNotFoundEntity) and len(self._outstanding) == 1:
-            kind = Unroutable  # of several, those before the culprit may have been stored
+            kind = Unroutable  # of several messages, those before the unroutable one may have been stored
         for publication in self._outstanding.values():
             publication.fail(kind(f"the channel was closed: {cause or 'by us'}"))
         self._outstanding.clear()

@@ -1,7 +1,7 @@
 """The frames of a publish, as bytes (AMQP 0-9-1, sections 2.3 and 4.2).
 
-pamqp could make them too, but takes four times as long over a message with a few headers, and this is the product's
-hottest path. The tests read every frame back with pamqp.
+pamqp could marshal them, but takes four times as long for a message with a few headers, and this is the product's
+hottest path. The tests parse every frame with pamqp.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TIMESTAMP = struct.Struct(">Q")
 _MANDATORY = b"\x01"
 _PERSISTENT = b"\x02"
 
-# Flags of the properties we set; the properties follow in this order.
+# Flags of the properties that are set; the properties follow in this order.
 _CONTENT_TYPE, _HEADERS, _DELIVERY_MODE = 1 << 15, 1 << 13, 1 << 12
 _MESSAGE_ID, _STAMP, _TYPE, _APP_ID = 1 << 7, 1 << 6, 1 << 5, 1 << 3
 _ALWAYS = _CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _MESSAGE_ID | _APP_ID
@@ -38,7 +38,7 @@ def publish(
     """Return basic.publish (mandatory), the content header and the body, at most *body_limit* bytes a frame.
 
     Raises:
-        ValueError: A name is over 255 bytes, or a header has a type that AMQP's table does not know.
+        ValueError: A name is longer than 255 bytes, or an integer does not fit into 64 bits.
     """
     flags = _ALWAYS
     optional: list[bytes] = []

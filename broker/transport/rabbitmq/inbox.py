@@ -1,4 +1,4 @@
-"""One consumer of one queue, re-established whenever its channel, its link or its queue was lost."""
+"""One consumer of one queue, re-established whenever its channel, its link or its queue is lost."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from broker.transport.rabbitmq.link import Link, LinkLost, Refused, answers, clo
 
 REBUILD_PAUSE = 0.25
 SETTLED_PAUSE = 0.25
-"""RabbitMQ may not see an ack that is followed at once by the channel's end."""
+"""RabbitMQ may miss an ack that is immediately followed by the close of the channel."""
 
 log = structlog.get_logger()
 
 
 class DeliveryChannel(Channel):
-    """A channel that hands each delivery on in order, where aiormq would start a task for each.
+    """A channel that passes messages on in order, where aiormq would start a task for each.
 
     Args:
-        connection: Where the channel is.
+        connection: The connection of the channel.
         number: Its number there.
         on_delivery: Called with every message.
     """
@@ -67,8 +67,8 @@ class RabbitInbox:
         self._consumer_tag = ""
         self._received: deque[Received] = deque()
         self._some = asyncio.Event()
-        # Delivery tags start again on every channel. A message's tag is `_base` + its delivery tag, so those of lost
-        # channels stay recognisable: they are not in `_unsettled` any more.
+        # Delivery tags start over on every channel. A message's tag is `_base` + its delivery tag, so that tags of lost
+        # channels are recognisable: they are no longer in `_unsettled`.
         self._base = 0
         self._highest = 0
         self._unsettled: dict[int, None] = {}
@@ -89,7 +89,7 @@ class RabbitInbox:
 
     @property
     def channel(self) -> Channel | None:
-        """The channel on which the server knows this consumer, as far as we have heard."""
+        """The channel on which the server has this consumer, as far as we know."""
         channel = self._channel
         return None if channel is None or channel.spent.is_set() or not self._consumer_tag else channel
 
@@ -118,22 +118,23 @@ class RabbitInbox:
         self._settled_at = asyncio.get_running_loop().time()
 
     def _acks(self, tags: set[int]) -> list[Basic.Ack]:
-        """Return as few acks as will do: one for all up to the first message that stays unsettled."""
+        """Return the fewest acks: one for all messages before the first unsettled one, and one for each of the rest."""
         prefix = list(itertools.takewhile(tags.__contains__, self._unsettled))
         singles = sorted(tags.difference(prefix))
         acks = [Basic.Ack(delivery_tag=prefix[-1] - self._base, multiple=True)] if prefix else []
         return acks + [Basic.Ack(delivery_tag=tag - self._base) for tag in singles]
 
     async def _run(self) -> None:
-        said = ""
+        logged = ""
         while True:
             try:
                 await self._consume()
-                said = ""
+                logged = ""
                 self._log.warning("consumer.lost")
             except (LinkLost, *Refused) as error:
-                if said != (said := str(error)):
-                    self._log.warning("consumer.refused", error=said)
+                if str(error) != logged:
+                    logged = str(error)
+                    self._log.warning("consumer.refused", error=logged)
             await asyncio.sleep(REBUILD_PAUSE)
 
     async def _consume(self) -> None:
@@ -178,7 +179,7 @@ class RabbitInbox:
         self._some.set()
 
     async def _stop(self) -> None:
-        """Stop new messages, then wait until what was settled just now is safe."""
+        """Stop new messages, then wait until the server has read the last settlements."""
         if not (self._channel and self._consumer_tag):
             return
         with suppress(LinkLost, *Refused):
@@ -188,7 +189,7 @@ class RabbitInbox:
 
 
 def _known(headers: Mapping[str, Any]) -> dict[str, Header]:
-    """Return those of *headers* that the port knows."""
+    """Return the *headers* of the types that the port has."""
     return {name: value for name, value in headers.items() if _is_header(value)}
 
 
@@ -199,4 +200,4 @@ def _is_header(value: object) -> bool:
 
 
 async def _never_called(message: DeliveredMessage) -> None:
-    """Stand where aiormq wants a callback; `DeliveryChannel` takes its messages before."""
+    """Take the place of aiormq's callback; `DeliveryChannel` intercepts the messages."""

@@ -1,4 +1,4 @@
-"""One connection to RabbitMQ, kept alive: a lost one is replaced, host by host."""
+"""One connection to RabbitMQ, kept alive: a lost connection is replaced, trying one host after the other."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ log = structlog.get_logger()
 
 
 class LinkLost(Exception):
-    """Raised when the server did not answer, or the connection or channel was lost while it should have."""
+    """Raised when the server did not answer, or the connection or the channel was lost while waiting for it."""
 
 
 @asynccontextmanager
 async def answers(within: float) -> AsyncIterator[None]:
-    """Await the server's answers inside for *within* seconds altogether.
+    """Limit the wait for the server's answers in the block to *within* seconds altogether.
 
     Raises:
-        LinkLost: They did not come; whatever aiormq calls it.
-        ChannelClosed: The server refused (one of `Refused`), and closed the channel over it.
+        LinkLost: They did not come, whichever error aiormq raised.
+        ChannelClosed: The server refused (one of `Refused`) and closed the channel.
     """
     try:
         async with asyncio.timeout(within):
             yield
     except asyncio.CancelledError:
-        # aiormq cancels what waits on a connection that it gives up; nobody has cancelled *us* then.
+        # aiormq cancels the tasks that wait on a connection that it gives up, although ours was not cancelled.
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
@@ -59,16 +59,16 @@ async def answers(within: float) -> AsyncIterator[None]:
         raise
     except TimeoutError:
         raise LinkLost(f"no answer within {within:g} s") from None
-    # aiormq says RuntimeError about a closed channel, and StopAsyncIteration where a handshake ends too early.
+    # aiormq raises RuntimeError for a closed channel, and StopAsyncIteration if a handshake ends early.
     except (AMQPError, OSError, RuntimeError, StopAsyncIteration) as error:
         raise LinkLost(str(error) or repr(error)) from error
 
 
 def split_hosts(url: str) -> tuple[URL, ...]:
-    """Return one URL per host of *url*, whose hosts are comma-separated: ``amqp://user:pw@one:5672,two/vhost``.
+    """Return one URL for each of the comma-separated hosts of *url*: ``amqp://user:pw@one:5672,two/vhost``.
 
     Raises:
-        ConfigurationError: There is no host, or one cannot be read.
+        ConfigurationError: There is no host, or a host cannot be parsed.
     """
     scheme, _, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
@@ -85,14 +85,14 @@ def split_hosts(url: str) -> tuple[URL, ...]:
 class Link:
     """An async context manager; entering does not wait for the server.
 
-    aio-pika's plain connection, because its robust one knows one host only. What is rare (topology, depths) goes over
-    aio-pika's channels, publishing and consuming over our own on the aiormq connection beneath.
+    It uses aio-pika's plain connection, because the robust one supports only one host. Rare operations (topology,
+    depths) use aio-pika's channels; publishing and consuming use channels of ours on the underlying aiormq connection.
 
     Args:
-        hosts: Where to connect, one after the other.
-        name: What RabbitMQ shows as the connection's name.
-        heartbeat: A peer that is silent for about three of these counts as lost.
-        timeout: How long connecting, and opening a channel, may take.
+        hosts: The hosts to connect to, tried one after the other.
+        name: The connection's name in RabbitMQ.
+        heartbeat: A server that is silent for about three of these counts as lost.
+        timeout: How long connecting or opening a channel may take.
     """
 
     def __init__(self, hosts: tuple[URL, ...], *, name: str, heartbeat: timedelta, timeout: timedelta) -> None:
@@ -121,18 +121,18 @@ class Link:
     @property
     def blocked(self) -> bool:
         """Whether the server has told this connection to stop publishing (a memory or disk alarm)."""
-        # aiormq keeps this to itself; `ready()`, its only public view, waits.
+        # aiormq's only public method for this, `ready()`, waits.
         if self._connection is None:
             return False
-        return not _beneath(self._connection)._Connection__connection_unblocked.is_set()  # type: ignore[attr-defined]  # noqa: SLF001
+        return not _underlying(self._connection)._Connection__connection_unblocked.is_set()  # type: ignore[attr-defined]  # noqa: SLF001
 
     async def open(self, kind: Callable[[Connection, int], C]) -> C:
-        """Wait for a connection, however long, and open a channel of ours on it.
+        """Wait for a connection without a limit, and open a channel of *kind* on it.
 
         Raises:
             LinkLost: The channel did not open.
         """
-        connection = _beneath(await self._connected())
+        connection = _underlying(await self._connected())
         number = next(n for n in itertools.count(1) if n not in connection.channels)
         channel = connection.channels[number] = kind(connection, number)
         async with answers(self.timeout):
@@ -141,7 +141,7 @@ class Link:
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[AbstractChannel]:
-        """Wait for a connection, and lend one of aio-pika's channels on it."""
+        """Wait for a connection, and lend an aio-pika channel on it."""
         channel = (await self._connected()).channel(publisher_confirms=False)
         async with answers(self.timeout):
             await channel.initialize()
@@ -170,7 +170,7 @@ class Link:
             try:
                 self._connection = connection
                 self._up.set()
-                await asyncio.wait([_beneath(connection).closing])
+                await asyncio.wait([_underlying(connection).closing])
             finally:
                 self._connection = None
                 self._up.clear()
@@ -185,13 +185,13 @@ class Link:
         return connection
 
 
-def _beneath(connection: aio_pika.Connection) -> Connection:
+def _underlying(connection: aio_pika.Connection) -> Connection:
     assert connection.transport is not None  # noqa: S101  (it is connected)
     return cast("Connection", connection.transport.connection)
 
 
 async def close(what: aio_pika.Connection | AbstractChannel | Channel) -> None:
-    """Close *what* without waiting long for a server that hangs."""
+    """Close *what*, without a long wait for a server that hangs."""
     with suppress(LinkLost, *Refused):
         async with answers(CLOSE_TIMEOUT):
             await what.close()

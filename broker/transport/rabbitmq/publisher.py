@@ -1,4 +1,4 @@
-"""The pipelined publisher: messages go out in one write per tick, their confirms come in as they like."""
+"""The pipelined publisher: messages are written once per tick, and their confirms come in any order."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ log = structlog.get_logger()
 
 
 class Publisher:
-    """Publishes over *link*, one lane per exchange: a queue that holds up its exchange holds up no other."""
+    """Publishes over *link*, with channels per exchange: a queue that blocks its exchange blocks no other exchange."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._lanes: dict[str, Lane] = {}
+        self._publishers: dict[str, ExchangePublisher] = {}
         self._open = False
 
     async def __aenter__(self) -> Self:
@@ -36,8 +36,8 @@ class Publisher:
 
     async def __aexit__(self, *_: object) -> None:
         self._open = False
-        for lane in self._lanes.values():
-            await lane.close()
+        for publisher in self._publishers.values():
+            await publisher.close()
 
     async def publish(self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta) -> None:
         """See `broker.transport.Transport.publish`."""
@@ -45,17 +45,17 @@ class Publisher:
             raise Unavailable("the transport is closed")
         if self._link.blocked:
             raise Unavailable("RabbitMQ blocks publishers (a memory or disk alarm)")
-        lane = self._lanes.get(exchange)
-        if lane is None:
-            lane = self._lanes[exchange] = Lane(self._link, exchange)
-        await lane.publish(message, routing_key, timeout.total_seconds())
+        publisher = self._publishers.get(exchange)
+        if publisher is None:
+            publisher = self._publishers[exchange] = ExchangePublisher(self._link, exchange)
+        await publisher.publish(message, routing_key, timeout.total_seconds())
 
 
-class Lane:
-    """Publishes to one exchange, on a channel that is renewed when it is spent.
+class ExchangePublisher:
+    """Publishes to one exchange, on a channel that is replaced when it is spent.
 
-    A channel whose confirms do not come counts as spent, too: a tap that lost its quorum would otherwise fill the
-    window for ever.
+    A channel whose confirms do not come is spent, too: a tap that lost its quorum would otherwise fill the window for
+    ever.
     """
 
     def __init__(self, link: Link, exchange: str) -> None:
@@ -68,10 +68,10 @@ class Lane:
         self._renewal = asyncio.create_task(self._renew())
 
     async def publish(self, message: Message, routing_key: str, seconds: float) -> None:
-        """Send *message* after all that wait for a place, and wait for its confirm."""
+        """Send *message* after those that wait for room in the window, and wait for its confirm."""
         publication = Publication(message, self._exchange, routing_key, self._loop.create_future())
         channel = self._free_channel()
-        if channel is None:  # and only then does anybody wait: room goes to the first of them at once
+        if channel is None:  # otherwise no message waits, because room goes to the first waiting one at once
             self._waiting[publication] = None
         else:
             channel.send(publication)
@@ -83,7 +83,7 @@ class Lane:
             self._waiting.pop(publication, None)
 
     async def close(self) -> None:
-        """Tell those who wait for a place. The channels, and who waits for a confirm, go with the link."""
+        """Fail the messages that wait for room; those in flight fail with the link and its channels."""
         tasks = {self._renewal, *self._retiring}
         for task in tasks:
             task.cancel()
@@ -113,7 +113,7 @@ class Lane:
             except LinkLost as error:
                 log.warning("channel.refused", exchange=self._exchange, error=str(error))
             else:
-                # Until now a channel that was only nacked has gone on serving.
+                # Until now the previous channel was used, if it is open.
                 if self._channel is not None:
                     self._retiring.add(task := asyncio.create_task(_retire(self._channel)))
                     task.add_done_callback(self._retiring.discard)
@@ -135,7 +135,7 @@ async def _retire(channel: ConfirmChannel) -> None:
 
 def _expire(publication: Publication, seconds: float) -> None:
     if publication.channel is None:
-        publication.fail(Unavailable(f"no link, or no place in the window, within {seconds:g} s"))
+        publication.fail(Unavailable(f"no link, or no room in the window, within {seconds:g} s"))
     elif not publication.confirm.done():
         publication.fail(Unconfirmed(f"no confirm within {seconds:g} s"))
         publication.channel.spent.set()

@@ -1,0 +1,52 @@
+"""What schemas are made of: their base class, and the types of their members."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not hold the character U+0000")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not hold half of a surrogate pair") from None
+    return text
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+
+
+def _read_moment(value: object) -> datetime:
+    try:
+        if isinstance(value, str) and _MOMENT.fullmatch(value):
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("must be a date and time with its offset (RFC 3339), like 2026-11-22T10:00:00Z")
+
+
+Moment = Annotated[datetime, BeforeValidator(_read_moment)]
+Text = Annotated[str, AfterValidator(_storable)]
+"""A text that PostgreSQL can store."""
+Name = Annotated[str, Field(min_length=1, max_length=255, examples=["policy_conditions_changed"])]
+Id = Annotated[str, Field(min_length=1, max_length=255)]
+
+PerSecond = Annotated[float, Field(ge=0.001, le=100_000, allow_inf_nan=False)]
+
+
+class Schema(BaseModel):
+    """A document with members in camelCase. Unknown ones are errors, so that a typing error is not a silent default."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", strict=True)
+
+    def to_json(self) -> bytes:
+        """Return it as JSON."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), separators=(",", ":")).encode()

@@ -1,0 +1,536 @@
+-- The schema after all migrations, for readers: broker/store/postgres/migrations make it. Written by
+-- `python -m tests.support.schema`. Partitions of signals, matches, deliveries and attempts are left out.
+
+CREATE SCHEMA transport;
+
+-- One ascending sequence for signals and for the creation and deletion of subscriptions, so that before and
+-- after can be told.
+CREATE SEQUENCE signal_ids AS bigint;
+
+-- The order in which signals became visible; see the statement insert_signals.
+CREATE SEQUENCE signal_positions AS bigint;
+
+-- A signal has the same turn in every line; turns of a key are taken under the lock of the key.
+CREATE SEQUENCE turns AS bigint;
+
+CREATE SEQUENCE transport.owners AS integer;
+
+CREATE TABLE attempts (
+    signal_id bigint NOT NULL,
+    subscription_id bigint NOT NULL,
+    number integer NOT NULL,
+    started_at timestamptz NOT NULL,
+    duration double precision NOT NULL,
+    outcome text NOT NULL,
+    status integer,
+    error text,
+    excerpt text,
+    -- How each step ended that this attempt made.
+    steps json,
+    CONSTRAINT attempts_pkey PRIMARY KEY (signal_id, subscription_id, number)
+) PARTITION BY RANGE (signal_id);
+
+-- Who changed what of the administration; written in the transaction of the change.
+CREATE TABLE audit_events (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    type text NOT NULL,
+    -- The id of what was changed; `type` tells of which table.
+    subject_id bigint NOT NULL,
+    principal text NOT NULL,
+    user_id bigint,
+    token_id bigint,
+    -- The subject before the change, without secrets; null: it was created.
+    before json,
+    -- The subject after the change, without secrets; null: it was deleted.
+    after json,
+    CONSTRAINT audit_events_pkey PRIMARY KEY (id)
+);
+CREATE INDEX audit_events_by_type ON audit_events (type, id);
+
+-- Ranges of ids, and so of time: the partitions of signals, matches, deliveries and attempts, all cut alike and
+-- named by the first id.
+CREATE TABLE blocks (
+    first_id bigint NOT NULL,
+    -- The first id of what comes after it.
+    next_id bigint NOT NULL,
+    -- The last id that was given in it; null until it is closed.
+    last_id bigint,
+    -- When the first id in it was given; null: none was.
+    opened_at timestamptz,
+    -- Since when no id in it is given any more.
+    closed_at timestamptz,
+    -- When it was last emptied but for what was still owed.
+    emptied_at timestamptz,
+    CONSTRAINT blocks_pkey PRIMARY KEY (first_id),
+    CONSTRAINT blocks_check CHECK ((next_id > first_id))
+);
+
+-- Webhooks that seem to be down: a row appears with the first failure and goes with the next success.
+CREATE TABLE circuits (
+    key bytea NOT NULL,
+    address text NOT NULL,
+    -- Failures since the last success.
+    failures integer NOT NULL DEFAULT 0,
+    -- How often it opened since the last success.
+    openings integer NOT NULL DEFAULT 0,
+    -- When to try it again; null: it has not opened.
+    retry_at timestamptz,
+    -- Until when the one attempt that tries it again may take.
+    probing_until timestamptz,
+    changed_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT circuits_pkey PRIMARY KEY (key)
+) WITH (fillfactor=50);
+
+CREATE TABLE deliveries (
+    signal_id bigint NOT NULL,
+    subscription_id bigint NOT NULL,
+    state text NOT NULL,
+    -- Attempts begun; the fence against messages that are out of date.
+    attempts integer NOT NULL DEFAULT 0,
+    -- parked: when the next attempt is due, null while it is held (see reason); pending: when to ask whether its
+    -- message was lost.
+    due_at timestamptz,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz,
+    -- Why it is parked, dead or cancelled.
+    reason text,
+    -- Attempts made before it was last redriven: the schedule starts over after them.
+    redriven integer NOT NULL DEFAULT 0,
+    -- How many steps succeeded already; the next attempt goes on after them.
+    steps_done integer NOT NULL DEFAULT 0,
+    -- Of an ordered subscription only: its deliveries with the same key are a line, of which one at a time goes.
+    ordering_key text,
+    -- Its place in the line; null: a signal that may come before it is not recorded yet, or its moment has not come.
+    turn bigint,
+    -- The app of the handler that is owed it, whose queue its attempts wait in; empty: no handler is.
+    app text NOT NULL DEFAULT ''::text,
+    CONSTRAINT deliveries_pkey PRIMARY KEY (signal_id, subscription_id),
+    CONSTRAINT deliveries_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'parked'::text, 'delivered'::text, 'dead'::text, 'cancelled'::text])))
+) PARTITION BY RANGE (signal_id);
+CREATE INDEX deliveries_at_head ON deliveries (subscription_id, ordering_key) WHERE ((ordering_key IS NOT NULL) AND ((state = 'pending'::text) OR ((state = 'parked'::text) AND (reason <> ALL (ARRAY['ordered'::text, 'scheduled'::text])))));
+CREATE INDEX deliveries_by_subscription ON deliveries (subscription_id, signal_id);
+CREATE INDEX deliveries_dead ON deliveries (signal_id, subscription_id) WHERE (state = 'dead'::text);
+CREATE INDEX deliveries_dead_by_subscription ON deliveries (subscription_id, signal_id) WHERE (state = 'dead'::text);
+CREATE INDEX deliveries_dead_in_line ON deliveries (subscription_id, ordering_key, turn) WHERE ((ordering_key IS NOT NULL) AND (state = 'dead'::text));
+CREATE INDEX deliveries_due ON deliveries (due_at) WHERE (state = 'parked'::text);
+CREATE INDEX deliveries_held ON deliveries (subscription_id, reason, signal_id) WHERE ((state = 'parked'::text) AND (due_at IS NULL));
+CREATE INDEX deliveries_in_line ON deliveries (subscription_id, ordering_key, turn) WHERE ((ordering_key IS NOT NULL) AND (state = 'parked'::text) AND (reason = 'ordered'::text));
+CREATE INDEX deliveries_parked ON deliveries (subscription_id, signal_id) WHERE (state = 'parked'::text);
+CREATE INDEX deliveries_pending ON deliveries (app, due_at) WHERE (state = 'pending'::text);
+CREATE INDEX deliveries_without_turn ON deliveries (ordering_key, signal_id) WHERE ((ordering_key IS NOT NULL) AND (state = 'parked'::text) AND (reason = 'ordered'::text) AND (turn IS NULL));
+CREATE TRIGGER count_deleted AFTER DELETE ON deliveries REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION count_deliveries();
+CREATE TRIGGER count_inserted AFTER INSERT ON deliveries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_deliveries();
+CREATE TRIGGER count_updated AFTER UPDATE ON deliveries REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_deliveries();
+
+-- How many signals of a name came in by signal endpoints on a day (UTC), and between which ids: their total,
+-- without counting them.
+CREATE TABLE endpoint_days (
+    name text NOT NULL,
+    day date NOT NULL,
+    signals bigint NOT NULL,
+    first_id bigint NOT NULL,
+    last_id bigint NOT NULL,
+    CONSTRAINT endpoint_days_pkey PRIMARY KEY (name, day)
+) WITH (fillfactor=50);
+
+CREATE TABLE endpoint_tokens (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    endpoint_id bigint NOT NULL,
+    name text NOT NULL,
+    digest bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    created_by text NOT NULL,
+    created_by_user_id bigint,
+    CONSTRAINT endpoint_tokens_pkey PRIMARY KEY (id),
+    CONSTRAINT endpoint_tokens_endpoint_id_fkey FOREIGN KEY (endpoint_id) REFERENCES endpoints(id) ON DELETE CASCADE,
+    CONSTRAINT endpoint_tokens_digest_key UNIQUE (digest),
+    CONSTRAINT endpoint_tokens_name UNIQUE (endpoint_id, name)
+);
+CREATE TRIGGER access_changed AFTER INSERT OR DELETE OR UPDATE ON endpoint_tokens FOR EACH STATEMENT EXECUTE FUNCTION tell_access_changed();
+
+CREATE TABLE endpoints (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    name text NOT NULL,
+    enabled boolean NOT NULL DEFAULT true,
+    description text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    created_by text NOT NULL,
+    created_by_user_id bigint,
+    CONSTRAINT endpoints_pkey PRIMARY KEY (id),
+    CONSTRAINT endpoints_name UNIQUE (name)
+);
+CREATE TRIGGER access_changed AFTER INSERT OR DELETE OR UPDATE ON endpoints FOR EACH STATEMENT EXECUTE FUNCTION tell_access_changed();
+
+-- Signals with an ordering key whose throw was answered, and which are not recorded yet: those that were thrown
+-- later wait for them.
+CREATE TABLE expected_signals (
+    signal_id bigint NOT NULL,
+    ordering_key text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT expected_signals_pkey PRIMARY KEY (signal_id)
+);
+CREATE INDEX expected_signals_by_age ON expected_signals (created_at);
+CREATE INDEX expected_signals_by_key ON expected_signals (ordering_key, signal_id);
+
+-- One row per subscription: whoever decides whether its deliveries may go, holds them or lets them go on, has
+-- locked it.
+CREATE TABLE gates (
+    subscription_id bigint NOT NULL,
+    -- Whether there may be deliveries that wait for something else than a moment.
+    held boolean NOT NULL DEFAULT false,
+    -- max_per_second: the first moment that no delivery has been given yet.
+    slot_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamptz,
+    -- max_per_second: until when the attempts that were let through use it up.
+    spent_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamptz,
+    -- Deliveries a second after a pause; null: slowly at first, then faster and faster.
+    catch_up double precision,
+    -- How many deliveries went on since the last pause ended, the last of them at caught_up_at.
+    caught_up bigint NOT NULL DEFAULT 0,
+    caught_up_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamptz,
+    CONSTRAINT gates_pkey PRIMARY KEY (subscription_id)
+) WITH (fillfactor=50);
+CREATE INDEX gates_holding ON gates (subscription_id) WHERE held;
+
+CREATE TABLE idempotency_keys (
+    principal text NOT NULL,
+    key text NOT NULL,
+    body_hash bytea NOT NULL,
+    signal_id bigint NOT NULL,
+    created_at timestamptz NOT NULL,
+    CONSTRAINT idempotency_keys_pkey PRIMARY KEY (principal, key)
+);
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
+
+-- What statements changed in the counts, written with the changes. Appended to only, so that nobody waits for
+-- anybody; the scheduler folds them into ledger_tallies.
+CREATE TABLE ledger_deltas (
+    subscription_id bigint NOT NULL,
+    -- recorded: signals (of subscription 0); matched: deliveries owed; or a state: deliveries in it.
+    counted text NOT NULL,
+    n bigint NOT NULL
+) WITH (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=10000, autovacuum_vacuum_cost_delay=0);
+
+-- The counts without ledger_deltas. Subscription 0 stands for all of them.
+CREATE TABLE ledger_tallies (
+    subscription_id bigint NOT NULL,
+    counted text NOT NULL,
+    n bigint NOT NULL,
+    CONSTRAINT ledger_tallies_pkey PRIMARY KEY (subscription_id, counted)
+) WITH (fillfactor=50);
+
+-- What was owed when a signal was recorded, for every one of them, and when it was replayed. Written beside the
+-- deliveries and not from them, so that the ledger can fail.
+CREATE TABLE matches (
+    signal_id bigint NOT NULL,
+    subscription_ids bigint[] NOT NULL,
+    CONSTRAINT matches_pkey PRIMARY KEY (signal_id)
+) PARTITION BY RANGE (signal_id);
+CREATE TRIGGER count_deleted AFTER DELETE ON matches REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION count_matches();
+CREATE TRIGGER count_inserted AFTER INSERT ON matches REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_matches();
+CREATE TRIGGER count_updated AFTER UPDATE ON matches REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_matches();
+
+-- max_in_flight: who is in flight, or about to be; a place whose holder was killed comes free by itself.
+CREATE TABLE places (
+    subscription_id bigint NOT NULL,
+    signal_id bigint NOT NULL,
+    until timestamptz NOT NULL,
+    CONSTRAINT places_pkey PRIMARY KEY (subscription_id, signal_id)
+);
+
+-- Tables of blocks that were emptied, called retired_..._<number>: nobody sees them any more, until they are
+-- archived and dropped.
+CREATE TABLE retired_blocks (
+    number bigint GENERATED ALWAYS AS IDENTITY,
+    first_id bigint NOT NULL,
+    next_id bigint NOT NULL,
+    -- Signals that are in the block still, and only in copy here.
+    kept bigint[] NOT NULL,
+    retired_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT retired_blocks_pkey PRIMARY KEY (number)
+);
+
+CREATE TABLE signals (
+    id bigint NOT NULL,
+    created_at timestamptz NOT NULL,
+    name text NOT NULL,
+    scope text NOT NULL,
+    tenant_id text,
+    execution_id text,
+    -- Tenants that a broadcast was limited to; null: everybody.
+    reach json,
+    -- JSON text as it was sent; text, because json and jsonb would refuse or rewrite some of it.
+    payload text NOT NULL,
+    -- Typed form of the variables that the payload alone does not tell (JSON text).
+    types text NOT NULL,
+    source text NOT NULL,
+    source_id bigint,
+    token_id bigint,
+    business_key text,
+    traceparent text,
+    -- Ascends with the position.
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    -- scheduled: its deliveries are parked until deliver_at, and no tap has it yet.
+    state text NOT NULL DEFAULT 'recorded'::text,
+    deliver_at timestamptz,
+    expires_at timestamptz,
+    ordering_key text,
+    -- scheduled: deliver_at, or, once it was taken to be published to the taps, when to ask whether that was done.
+    due_at timestamptz,
+    -- Its place in the order of recording: lists go by it, so that who reads on never misses one.
+    "position" bigint NOT NULL,
+    CONSTRAINT signals_pkey PRIMARY KEY (id),
+    CONSTRAINT signals_state_check CHECK ((state = ANY (ARRAY['recorded'::text, 'scheduled'::text, 'cancelled'::text])))
+) PARTITION BY RANGE (id);
+CREATE INDEX signals_by_execution ON signals (execution_id, "position") WHERE (execution_id IS NOT NULL);
+CREATE INDEX signals_by_moment ON signals (recorded_at);
+CREATE INDEX signals_by_name ON signals (name, "position");
+CREATE INDEX signals_by_position ON signals ("position");
+CREATE INDEX signals_by_source ON signals (source, source_id, id) WHERE (source_id IS NOT NULL);
+CREATE INDEX signals_by_tenant ON signals (tenant_id, "position") WHERE (tenant_id IS NOT NULL);
+CREATE INDEX signals_for_later ON signals (deliver_at) WHERE (deliver_at IS NOT NULL);
+CREATE INDEX signals_from_endpoints ON signals (id) INCLUDE (name, created_at) WHERE (source = 'signal-endpoint'::text);
+CREATE INDEX signals_scheduled ON signals (due_at) WHERE (state = 'scheduled'::text);
+
+CREATE TABLE subscriptions (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    name text NOT NULL,
+    is_pattern boolean NOT NULL,
+    tenant_id text,
+    execution_id text,
+    once boolean NOT NULL,
+    kind text NOT NULL,
+    address text NOT NULL,
+    headers json NOT NULL,
+    secret bytea,
+    schedule double precision[] NOT NULL,
+    timeout double precision,
+    description text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- Its number in signal_ids: it gets later signals only.
+    since bigint NOT NULL,
+    -- The number of its deletion: it gets earlier signals only.
+    until bigint,
+    consumed_by bigint,
+    filter json,
+    method text NOT NULL DEFAULT 'POST'::text,
+    body_template text,
+    -- Several targets, to be delivered to in order, instead of one.
+    steps json,
+    max_in_flight integer,
+    max_per_second double precision,
+    paused_at timestamptz,
+    -- Why it gets nothing any more, until it is resumed: its target answered 410, say.
+    disabled_because text,
+    -- Signs beside the secret until previous_secret_until.
+    previous_secret bytea,
+    previous_secret_until timestamptz,
+    signatures text[] NOT NULL DEFAULT '{v1}'::text[],
+    -- Whether signals with the same ordering key are delivered one after the other.
+    ordered boolean NOT NULL DEFAULT false,
+    -- Whether those behind a dead delivery wait for it to be redriven, or go on.
+    head_of_line text NOT NULL DEFAULT 'block'::text,
+    CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
+    CONSTRAINT subscriptions_head_of_line_check CHECK ((head_of_line = ANY (ARRAY['block'::text, 'skip'::text]))),
+    CONSTRAINT subscriptions_method_check CHECK ((method = ANY (ARRAY['POST'::text, 'PUT'::text, 'PATCH'::text, 'DELETE'::text]))),
+    CONSTRAINT subscriptions_signatures_check CHECK (((signatures <@ '{v1,v1a}'::text[]) AND (signatures <> '{}'::text[])))
+);
+CREATE INDEX subscriptions_by_app ON subscriptions (split_part(address, '/'::text, 1)) WHERE (kind = 'handler'::text);
+CREATE INDEX subscriptions_by_consumer ON subscriptions (consumed_by) WHERE (consumed_by IS NOT NULL);
+CREATE INDEX subscriptions_by_execution ON subscriptions (execution_id) WHERE ((execution_id IS NOT NULL) AND (consumed_by IS NULL) AND (until IS NULL));
+CREATE INDEX subscriptions_by_name ON subscriptions (name) WHERE (consumed_by IS NULL);
+CREATE UNIQUE INDEX subscriptions_of_handlers ON subscriptions (address) WHERE ((kind = 'handler'::text) AND (until IS NULL));
+CREATE INDEX subscriptions_ordered ON subscriptions (id) WHERE (ordered AND (until IS NULL));
+CREATE INDEX subscriptions_with_pattern ON subscriptions (id) WHERE (is_pattern AND (consumed_by IS NULL));
+CREATE TRIGGER gate AFTER INSERT ON subscriptions FOR EACH ROW EXECUTE FUNCTION add_gate();
+
+CREATE TABLE tokens (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    name text NOT NULL,
+    digest bytea NOT NULL,
+    permissions text[] NOT NULL,
+    names text[],
+    tenants text[],
+    created_at timestamptz NOT NULL DEFAULT now(),
+    created_by text NOT NULL,
+    revoked_at timestamptz,
+    CONSTRAINT tokens_pkey PRIMARY KEY (id),
+    CONSTRAINT tokens_digest_key UNIQUE (digest)
+);
+CREATE TRIGGER access_changed AFTER INSERT OR DELETE OR UPDATE ON tokens FOR EACH STATEMENT EXECUTE FUNCTION tell_access_changed();
+
+CREATE TABLE users (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    name text NOT NULL,
+    password text NOT NULL,
+    permissions text[] NOT NULL,
+    names text[],
+    tenants text[],
+    groups text[] NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    created_by text NOT NULL,
+    CONSTRAINT users_pkey PRIMARY KEY (id),
+    CONSTRAINT users_password_check CHECK ((password ~~ '$argon2id$%'::text)),
+    CONSTRAINT users_name UNIQUE (name)
+);
+CREATE TRIGGER access_changed AFTER INSERT OR DELETE OR UPDATE ON users FOR EACH STATEMENT EXECUTE FUNCTION tell_access_changed();
+
+-- What webhooks are signed with as v1a (ed25519), whoever they go to.
+CREATE TABLE webhook_keys (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    public_key text NOT NULL,
+    -- Sealed, as the secrets of subscriptions are.
+    private_key bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- When it stops signing; null: not before it is rotated.
+    valid_until timestamptz,
+    CONSTRAINT webhook_keys_pkey PRIMARY KEY (id)
+);
+CREATE UNIQUE INDEX webhook_keys_newest ON webhook_keys ((true)) WHERE (valid_until IS NULL);
+
+CREATE TABLE transport.bindings (
+    source text NOT NULL,
+    routing_key text NOT NULL,
+    queue text,
+    exchange text,
+    pattern text NOT NULL GENERATED ALWAYS AS (transport.pattern(routing_key)) STORED,
+    CONSTRAINT bindings_check CHECK ((num_nonnulls(queue, exchange) = 1)),
+    CONSTRAINT bindings_exchange_fkey FOREIGN KEY (exchange) REFERENCES transport.exchanges(name),
+    CONSTRAINT bindings_queue_fkey FOREIGN KEY (queue) REFERENCES transport.queues(name),
+    CONSTRAINT bindings_source_fkey FOREIGN KEY (source) REFERENCES transport.exchanges(name)
+);
+CREATE UNIQUE INDEX bindings_once ON transport.bindings (source, routing_key, COALESCE(queue, ''::text), COALESCE(exchange, ''::text));
+
+CREATE TABLE transport.exchanges (
+    name text NOT NULL,
+    kind text NOT NULL,
+    CONSTRAINT exchanges_pkey PRIMARY KEY (name),
+    CONSTRAINT exchanges_kind_check CHECK ((kind = ANY (ARRAY['fanout'::text, 'topic'::text, 'direct'::text])))
+);
+
+CREATE TABLE transport.messages (
+    queue text NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    keys json NOT NULL,
+    properties json NOT NULL,
+    body bytea NOT NULL,
+    returned integer NOT NULL DEFAULT 0,
+    owner integer,
+    CONSTRAINT messages_pkey PRIMARY KEY (queue, id)
+) WITH (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=2000, autovacuum_vacuum_cost_delay=0);
+CREATE INDEX messages_held ON transport.messages (owner) WHERE (owner IS NOT NULL);
+CREATE INDEX messages_ready ON transport.messages (queue, id) WHERE (owner IS NULL);
+
+CREATE TABLE transport.queues (
+    name text NOT NULL,
+    arguments jsonb NOT NULL,
+    CONSTRAINT queues_pkey PRIMARY KEY (name)
+);
+
+CREATE OR REPLACE FUNCTION add_gate()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO gates (subscription_id) VALUES (NEW.id);
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION circuit_key(address text)
+ RETURNS bytea
+ LANGUAGE sql
+ STABLE
+RETURN sha256(convert_to(address, 'UTF8'::name));
+
+CREATE OR REPLACE FUNCTION count_deliveries()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    CASE TG_OP
+        WHEN 'INSERT' THEN
+            INSERT INTO ledger_deltas (subscription_id, counted, n)
+            SELECT subscription_id, state, count(*) FROM new_rows GROUP BY subscription_id, state;
+        WHEN 'DELETE' THEN
+            INSERT INTO ledger_deltas (subscription_id, counted, n)
+            SELECT subscription_id, state, -count(*) FROM old_rows GROUP BY subscription_id, state;
+        WHEN 'UPDATE' THEN
+            INSERT INTO ledger_deltas (subscription_id, counted, n)
+            SELECT subscription_id, state, sum(n)
+            FROM (
+                SELECT subscription_id, state, 1 AS n FROM new_rows
+                UNION ALL
+                SELECT subscription_id, state, -1 FROM old_rows
+            ) AS rows
+            GROUP BY subscription_id, state HAVING sum(n) <> 0;
+    END CASE;
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION count_matches()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        INSERT INTO ledger_deltas (subscription_id, counted, n)
+        SELECT 0, 'recorded', -count(*) FROM old_rows HAVING count(*) > 0
+        UNION ALL
+        SELECT id, 'matched', -count(*) FROM old_rows, unnest(subscription_ids) AS id GROUP BY id;
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        INSERT INTO ledger_deltas (subscription_id, counted, n)
+        SELECT 0, 'recorded', count(*) FROM new_rows HAVING count(*) > 0
+        UNION ALL
+        SELECT id, 'matched', count(*) FROM new_rows, unnest(subscription_ids) AS id GROUP BY id;
+    END IF;
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tell_access_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM pg_notify('access_changed', '');
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION transport.pattern(routing_key text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+RETURN (SELECT (('^'::text || COALESCE(string_agg(CASE words.word WHEN '*'::text THEN '\.[^.]*'::text WHEN '#'::text THEN '(\.[^.]*)*'::text ELSE ('\.'::text || regexp_replace(words.word, '([][\\^$|?*+(){}])'::text, '\\\1'::text, 'g'::text)) END, ''::text ORDER BY words."position"), ''::text)) || '$'::text) FROM unnest(string_to_array(pattern.routing_key, '.'::text)) WITH ORDINALITY words(word, "position"));
+
+CREATE OR REPLACE FUNCTION transport.route(exchange text, keys json)
+ RETURNS SETOF text
+ LANGUAGE sql
+ STABLE
+BEGIN ATOMIC
+ WITH RECURSIVE reached(exchange, queue, key) AS (
+          SELECT route.exchange AS exchange,
+             NULL::text AS "?column?",
+             key.value AS key
+            FROM json_array_elements_text(route.keys) key(value)
+         UNION
+          SELECT bound.exchange,
+             bound.queue,
+             reached_1.key
+            FROM ((reached reached_1
+              JOIN transport.exchanges source ON ((source.name = reached_1.exchange)))
+              JOIN transport.bindings bound ON (((bound.source = source.name) AND
+                 CASE source.kind
+                     WHEN 'fanout'::text THEN true
+                     WHEN 'direct'::text THEN (bound.routing_key = reached_1.key)
+                     WHEN 'topic'::text THEN (
+                     CASE reached_1.key
+                         WHEN ''::text THEN ''::text
+                         ELSE ('.'::text || reached_1.key)
+                     END ~ bound.pattern)
+                     ELSE NULL::boolean
+                 END)))
+         )
+  SELECT DISTINCT reached.queue
+    FROM reached
+   WHERE (reached.queue IS NOT NULL);
+END;

@@ -1,0 +1,51 @@
+"""Targets: where subscriptions deliver. Each kind is one module: its schema, and how it is read, stored and shown.
+
+To add a kind, write its module, add it to the two lists below and to `Kind`, and give the workers a courier for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, cast
+
+from pydantic import Field
+
+from broker.egress import Guard
+from broker.targets.handler import HandlerTarget, HandlerTargetSchema
+from broker.targets.queue import QueueTarget, QueueTargetSchema
+from broker.targets.target import Kind, Target
+from broker.targets.webhook import WebhookTarget, WebhookTargetSchema
+
+TargetSchema = Annotated[WebhookTargetSchema | QueueTargetSchema | HandlerTargetSchema, Field(discriminator="kind")]
+
+_KINDS: Mapping[str, type[Target]] = {kind.kind.value: kind for kind in (WebhookTarget, QueueTarget, HandlerTarget)}
+
+__all__ = [
+    "HandlerTarget",
+    "Kind",
+    "QueueTarget",
+    "Target",
+    "TargetSchema",
+    "WebhookTarget",
+    "load_target",
+    "read_target",
+]
+
+
+def read_target(wanted: TargetSchema, pointer: str, *, guard: Guard, before: Target | None = None) -> Target:
+    """Return the target that a caller asks for; see `Target.read`.
+
+    Raises:
+        InvalidField: It cannot be a target.
+    """
+    return _KINDS[wanted.kind].read(wanted, pointer, guard=guard, before=before)
+
+
+def load_target(columns: Mapping[str, Any], *, description: str | None = None) -> Target:
+    """Return the target that *columns* of `subscriptions` hold."""
+    return _KINDS[columns["kind"]].load(columns, description=description)
+
+
+def render_target(target: Target) -> TargetSchema:
+    """Return the schema of *target*, without credentials."""
+    return cast(TargetSchema, target.render())

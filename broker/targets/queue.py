@@ -1,0 +1,57 @@
+"""Queues as targets: RabbitMQ queues of the subscriber's, which signals are published to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field
+
+from broker.egress import Guard
+from broker.errors import InvalidField
+from broker.names import check_name
+from broker.schematypes import Schema
+from broker.targets.target import Kind, Target
+from broker.topology import is_ours
+
+
+class QueueTargetSchema(Schema):
+    """Deliver by publishing to a queue of the subscriber's."""
+
+    kind: Literal["queue"]
+    queue: Annotated[str, Field(min_length=1, max_length=255)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueTarget(Target):
+    """A queue.
+
+    Args:
+        queue: Its name.
+    """
+
+    kind: ClassVar[Kind] = Kind.QUEUE
+
+    queue: str
+
+    @classmethod
+    def read(cls, wanted: QueueTargetSchema, pointer: str, *, guard: Guard, before: Target | None) -> Self:  # noqa: ARG003
+        """Return the queue, unless it is one of the product's own."""
+        if is_ours(wanted.queue):
+            raise InvalidField(f"{pointer}/queue", "is one of the product's own queues; name one of the subscriber's")
+        return cls(queue=check_name(wanted.queue, f"{pointer}/queue"))
+
+    def render(self) -> QueueTargetSchema:
+        """Return its schema."""
+        return QueueTargetSchema(kind="queue", queue=self.queue)
+
+    @property
+    def address(self) -> str:
+        """The queue's name."""
+        return self.queue
+
+    @classmethod
+    def load(cls, columns: Mapping[str, Any], *, description: str | None) -> Self:
+        """Return the queue in *columns*."""
+        return cls(queue=columns["address"], description=description)

@@ -1,0 +1,88 @@
+"""What every kind of target has in common."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from broker.egress import Guard
+from broker.schematypes import Schema
+
+
+class Kind(enum.StrEnum):
+    """The kinds of target."""
+
+    WEBHOOK = "webhook"
+    QUEUE = "queue"
+    HANDLER = "handler"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target(ABC):
+    """Where a subscription delivers. Each kind is a subclass in a module of its own, which `broker.targets` lists.
+
+    A worker's `Courier` for the kind makes the attempts.
+
+    Args:
+        description: What it is there for as a step; for people.
+    """
+
+    kind: ClassVar[Kind]
+    is_signed: ClassVar[bool] = False
+    """Whether what it receives is signed, so that the subscription needs a signing secret."""
+
+    description: str | None = None
+
+    @classmethod
+    @abstractmethod
+    def read(cls, wanted: Any, pointer: str, *, guard: Guard, before: Target | None) -> Self:
+        """Return the target that a caller asks for with the schema *wanted*, found at *pointer*.
+
+        Args:
+            wanted: The kind's schema.
+            pointer: Where it stands, for errors.
+            guard: Knows which addresses webhooks may reach.
+            before: The target that it replaces, if it does.
+
+        Raises:
+            InvalidField: It cannot be a target.
+        """
+
+    @abstractmethod
+    def render(self) -> Schema:
+        """Return the kind's schema of it, without credentials."""
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """Its one line: what the column `subscriptions.address` holds."""
+
+    @property
+    def app(self) -> str:
+        """The app whose workers deliver to it; empty where any deliverer can."""
+        return ""
+
+    @property
+    def circuit(self) -> str | None:
+        """The address whose failures are counted; None for a kind without circuits."""
+        return None
+
+    @property
+    def columns(self) -> dict[str, object]:
+        """The columns of `subscriptions` that hold it, as JSON."""
+        return {
+            "kind": self.kind.value,
+            "address": self.address,
+            "method": "POST",
+            "headers": {},
+            "body_template": None,
+            "signatures": ["v1"],
+        }
+
+    @classmethod
+    @abstractmethod
+    def load(cls, columns: Mapping[str, Any], *, description: str | None) -> Self:
+        """Return the target that *columns* hold."""

@@ -1,0 +1,179 @@
+"""Webhooks as targets: HTTP requests, signed as Standard Webhooks say, and made from templates if there are any."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from broker.egress import Guard, check_headers, check_url
+from broker.errors import InvalidField
+from broker.schematypes import Schema, Text
+from broker.targets.target import Kind, Target
+from broker.templates import check_content_type, check_template, check_url_template
+
+HIDDEN = "***"
+"""What answers show in place of a header's value that may be a credential."""
+_CREDENTIAL = re.compile("auth|cookie|credential|key|pass|secret|session|signature|token", re.IGNORECASE)
+
+
+class Method(enum.StrEnum):
+    """The HTTP method of a webhook's requests."""
+
+    POST = "POST"
+    PUT = "PUT"
+    PATCH = "PATCH"
+    DELETE = "DELETE"
+
+
+class Scheme(enum.StrEnum):
+    """How a webhook is signed (Standard Webhooks 1.0)."""
+
+    V1 = "v1"
+    """HMAC-SHA256 with the subscription's secret."""
+    V1A = "v1a"
+    """Ed25519 with the product's own key, whose public half is published."""
+
+
+class WebhookTargetSchema(Schema):
+    """Deliver by an HTTP request, signed as Standard Webhooks say."""
+
+    kind: Literal["webhook"]
+    url: Annotated[
+        str,
+        Field(
+            max_length=2048,
+            description="After the host, `{{payload.path}}` and the like become values of the signal.",
+            examples=["https://example.com/hooks/signals"],
+        ),
+    ]
+    method: Literal["POST", "PUT", "PATCH", "DELETE"] = "POST"
+    headers: dict[str, str] = Field(
+        default_factory=dict,
+        description="Values may be templates, too. Answers show `***` in place of those that may be credentials.",
+    )
+    body_template: Text | None = Field(
+        None,
+        description="Mustache: what the body is made from instead of the signal; an empty template sends no body.",
+        examples=['{"text": "{{name}}: {{payload.summary}}"}'],
+    )
+    signatures: Annotated[list[Literal["v1", "v1a"]], Field(min_length=1, max_length=2)] = Field(
+        default=["v1"],
+        description="How to sign: `v1` with the subscription's secret, `v1a` with a key of `GET /v1/webhook-keys`.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookTarget(Target):
+    """A webhook.
+
+    Args:
+        url: Where to send the request; it may be a template.
+        method: The request's method.
+        headers: Further headers of the request; their values may be templates.
+        body_template: What the body is made from; None sends the signal.
+        signatures: The schemes it is signed with.
+    """
+
+    kind: ClassVar[Kind] = Kind.WEBHOOK
+    is_signed: ClassVar[bool] = True
+
+    url: str
+    method: Method = Method.POST
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body_template: str | None = None
+    signatures: tuple[Scheme, ...] = (Scheme.V1,)
+
+    @classmethod
+    def read(cls, wanted: WebhookTargetSchema, pointer: str, *, guard: Guard, before: Target | None) -> Self:
+        """Return the webhook, if its URL, headers and templates are valid and *guard* allows the URL."""
+        check_url(check_url_template(wanted.url, f"{pointer}/url"), guard, f"{pointer}/url")
+        headers = _reveal(wanted, before, f"{pointer}/headers")
+        _check_headers(headers, f"{pointer}/headers", own_type=wanted.body_template is not None)
+        if wanted.body_template is not None:
+            check_template(wanted.body_template, f"{pointer}/bodyTemplate")
+        return cls(
+            url=wanted.url,
+            method=Method(wanted.method),
+            headers=headers,
+            body_template=wanted.body_template,
+            signatures=tuple(scheme for scheme in Scheme if scheme.value in wanted.signatures),
+        )
+
+    def render(self) -> WebhookTargetSchema:
+        """Return its schema; the values of headers that may be credentials are hidden."""
+        return WebhookTargetSchema(
+            kind="webhook",
+            url=self.url,
+            method=self.method.value,
+            headers={name: HIDDEN if _CREDENTIAL.search(name) else value for name, value in self.headers.items()},
+            body_template=self.body_template,
+            signatures=[scheme.value for scheme in self.signatures],
+        )
+
+    @property
+    def address(self) -> str:
+        """The URL."""
+        return self.url
+
+    @property
+    def circuit(self) -> str | None:
+        """The URL: all subscriptions to it share a circuit."""
+        return self.url
+
+    @property
+    def columns(self) -> dict[str, object]:
+        """The columns of `subscriptions` that hold it, as JSON."""
+        return {
+            "kind": self.kind.value,
+            "address": self.url,
+            "method": self.method.value,
+            "headers": dict(self.headers),
+            "body_template": self.body_template,
+            "signatures": [scheme.value for scheme in self.signatures],
+        }
+
+    @classmethod
+    def load(cls, columns: Mapping[str, Any], *, description: str | None) -> Self:
+        """Return the webhook in *columns*."""
+        return cls(
+            url=columns["address"],
+            method=Method(columns["method"]),
+            headers=columns["headers"],
+            body_template=columns["body_template"],
+            signatures=tuple(map(Scheme, columns["signatures"])),
+            description=description,
+        )
+
+
+def _reveal(wanted: WebhookTargetSchema, before: Target | None, pointer: str) -> dict[str, str]:
+    """Return the headers of *wanted*; hidden ones keep the values that they have in *before*.
+
+    They keep them at the same host only: otherwise a caller could learn a hidden value by having it sent elsewhere.
+    """
+    same_host = isinstance(before, WebhookTarget) and _origin(before.url) == _origin(wanted.url)
+    kept = before.headers if isinstance(before, WebhookTarget) and same_host else {}
+    headers = {name: kept.get(name, HIDDEN) if value == HIDDEN else value for name, value in wanted.headers.items()}
+    for name, value in headers.items():
+        if value == HIDDEN:
+            raise InvalidField(f"{pointer}/{name}", f"{HIDDEN} is what answers show instead of it; send the value")
+    return headers
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme.lower(), parts.netloc.lower()
+
+
+def _check_headers(headers: Mapping[str, str], pointer: str, *, own_type: bool) -> None:
+    types = [name for name in headers if own_type and name.lower() == "content-type"]
+    check_headers({name: value for name, value in headers.items() if name not in types}, pointer)
+    for name in types:
+        check_content_type(headers[name], f"{pointer}/{name}")
+    for name, value in headers.items():
+        check_template(value, f"{pointer}/{name}")

@@ -1,0 +1,65 @@
+"""What requests may hold: the limits of names, moments and rates."""
+
+from datetime import UTC, datetime
+
+import pytest
+from pydantic import ValidationError
+
+from broker.schemas import BulkRequest
+
+
+def parse(**members):
+    return BulkRequest.model_validate(members)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {},
+        {"name": "n"},
+        {"name": "n" * 255},
+        {"perSecond": 0.001},
+        {"perSecond": 100_000.0},
+        {"after": "a" * 100},
+        {"since": "2026-11-22t10:00:00.123456789z"},
+    ],
+)
+def test_what_is_within_the_limits_is_taken(members):
+    parse(**members)
+
+
+@pytest.mark.parametrize(
+    ("members", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "n" * 256}, "name"),
+        ({"perSecond": 0.0009}, "perSecond"),
+        ({"perSecond": 100_000.1}, "perSecond"),
+        ({"perSecond": float("inf")}, "perSecond"),
+        ({"perSecond": float("nan")}, "perSecond"),
+        ({"perSecond": "5"}, "perSecond"),
+        ({"after": "a" * 101}, "after"),
+        ({"dryRun": "true"}, "dryRun"),
+        ({"since": "2026-11-22T10:00:00"}, "since"),
+        ({"since": "2026-02-30T10:00:00Z"}, "since"),
+        ({"since": 5}, "since"),
+        ({"nmae": "n"}, "nmae"),
+    ],
+)
+def test_what_is_beyond_the_limits_is_refused_where_it_stands(members, field):
+    with pytest.raises(ValidationError) as caught:
+        parse(**members)
+    assert [error["loc"] for error in caught.value.errors()] == [(field,)]
+
+
+def test_a_moment_is_kept_in_utc():
+    assert parse(since="2026-11-22T10:00:00+02:00").since == datetime(2026, 11, 22, 8, tzinfo=UTC)
+
+
+def test_nothing_is_only_counted_unless_it_is_asked_for():
+    assert not parse().dry_run
+    assert parse(dryRun=True).dry_run
+
+
+def test_members_have_their_python_names_as_well():
+    assert BulkRequest(per_second=2.0).per_second == 2.0

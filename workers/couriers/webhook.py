@@ -1,0 +1,54 @@
+"""Webhooks: signed HTTP requests."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+from broker.deliveries import Outcome, Result
+from broker.errors import Unrenderable
+from broker.secrets import SecretBox
+from broker.store.administration.webhook_keys import WebhookKeyStore
+from broker.store.deliveries.attempts import Claimed
+from broker.targets.webhook import Scheme, WebhookTarget
+from workers.requests import compose
+from workers.signing import signature_headers
+from workers.webhook import WebhookClient
+
+
+class WebhookCourier:
+    """Sends signed webhooks (Standard Webhooks 1.0)."""
+
+    def __init__(self, client: WebhookClient, secrets: SecretBox, keys: WebhookKeyStore) -> None:
+        self._client = client
+        self._secrets = secrets
+        self._keys = keys
+
+    async def deliver(self, claimed: Claimed, *, timeout: timedelta) -> Result:
+        """Send the request that the target makes of the signal, with an id that is the same on every attempt."""
+        target = cast(WebhookTarget, claimed.target)
+        try:
+            request = compose(claimed)
+        except Unrenderable as error:
+            return Result(outcome=Outcome.FAILED, error=str(error))
+        headers = dict(request.headers)
+        if claimed.signal.throw.traceparent is not None:
+            headers["traceparent"] = claimed.signal.throw.traceparent
+        headers |= signature_headers(
+            [self._secrets.open(sealed) for sealed in await self._sealed(claimed, target.signatures)],
+            message_id=claimed.message_id,
+            timestamp=datetime.now(UTC),
+            body=request.body,
+        )
+        return await self._client.send(
+            request.url, method=request.method, body=request.body, headers=headers, timeout=timeout
+        )
+
+    async def _sealed(self, claimed: Claimed, schemes: Collection[Scheme]) -> list[bytes]:
+        """Return the sealed keys that sign the webhook by each of *schemes*."""
+        sealed = list(claimed.secrets) if Scheme.V1 in schemes else []
+        if Scheme.V1A in schemes:
+            # The first key is made when it is first needed.
+            sealed += claimed.signing_keys or [key.private_key for key in await self._keys.valid()]
+        return sealed
