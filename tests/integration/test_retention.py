@@ -312,16 +312,16 @@ async def doctor(database_url, directory):
 async def test_doctor_sees_what_is_behind(history, subscription, retention, database_url, tmp_path):
     await history.attempt(await history.throw(), DeliveryState.DELIVERED)
     await history.close()
-    assert await doctor(database_url, tmp_path) == ("ok", "no signal is kept too long")
+    assert await doctor(database_url, tmp_path) == ("ok", "no signal is older than the retention")
     await history.pass_time(31 * DAY)
     level, detail = await doctor(database_url, tmp_path)
-    assert (level, detail[:53]) == ("warn", "1 partitions are older than the retention and not emp")
+    assert (level, detail[:56]) == ("warn", "1 partitions are older than the retention and not detach")
     await retention().maintain()
     await history.database.execute(
         "INSERT INTO retired_blocks (first_id, next_id, kept, retired_at) VALUES (1, 2, '{}', now() - interval '1 day')"
     )
     level, detail = await doctor(database_url, tmp_path)
-    assert (level, detail[:49]) == ("warn", "1 emptied partitions wait to be archived and drop")
+    assert (level, detail[:50]) == ("warn", "1 detached partitions wait to be archived and drop")
     await history.database.execute("SELECT setval('signal_ids', 10000000)")
     level, detail = await doctor(database_url, tmp_path)
     assert (level, detail[:24]) == ("warn", "no partition is ready fo")
