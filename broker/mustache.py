@@ -1,4 +1,4 @@
-"""Mustache (https://mustache.github.io) for templates of strangers, bounded and without a way out of a value's place.
+"""Mustache (https://mustache.github.io) for untrusted templates: bounded, and no value can leave its place.
 
 There are no partials, no other delimiters, no unescaped variables and no lambdas. A line of which there is nothing but
 sections and comments goes altogether, as it does in mustache.js, with which Unleash renders its templates.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 NESTING_LIMIT = 10
-"""Most sections within sections."""
+"""The maximum depth of sections within sections."""
 
 _KINDS = "#^/!>=&{"
 _CLOSING = {"{": "}}}"}
@@ -20,14 +20,14 @@ _SPACE = " \t\n\r\f\v"
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A value, by the path that leads to it."""
+    """A variable: the path of a value."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What is there once for each element of a list, or once if the value is there, or *inverted* if it is not."""
+    """A section: rendered once per element of a list, once if the value is present, or *inverted* if it is absent."""
 
     path: str
     inverted: bool
@@ -38,7 +38,7 @@ Part = str | Variable | Section
 
 
 class Malformed(ValueError):
-    """Raised when a text is no template; the message says what about it and where."""
+    """Raised when a text is not a template; the message says what is wrong and where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class _Tag:
 
 
 def parse(template: str) -> list[Part]:
-    """Return the texts, variables and sections that *template* consists of.
+    """Return the texts, variables and sections of *template*.
 
     Raises:
         Malformed: A tag or a section is not closed, or there is a tag that no template may have.
@@ -81,7 +81,7 @@ def parse(template: str) -> list[Part]:
 
 
 def _tokens(template: str) -> Iterator[str | _Tag]:
-    """Yield the tags, and the text between them in pieces that end where a line does."""
+    """Yield the tags, and the text between them in pieces that end with a line."""
     position = 0
     while (start := template.find("{{", position)) >= 0:
         yield from _lines(template[position:start])
@@ -109,7 +109,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _without_lines_of_tags(tokens: Iterable[str | _Tag]) -> Iterator[str | _Tag]:
-    """Yield *tokens* without the blanks and the ends of lines that have no text and no variables, only other tags."""
+    """Yield *tokens* without the white space of lines that consist of other tags than variables."""
     line: list[str | _Tag] = []
     for token in tokens:
         line.append(token)
@@ -137,7 +137,7 @@ def render(
     find: Callable[[Sequence[Any], str], Any],
     insert: Callable[[Any], str],
 ) -> Iterator[str]:
-    """Yield the pieces of text that *parts* become, none of them empty, each made only when it is asked for.
+    """Yield the rendered pieces of *parts*, lazily; no piece is empty.
 
     Args:
         parts: What `parse` returned.
@@ -158,7 +158,7 @@ def render(
 
 
 def _rounds(value: Any, *, inverted: bool) -> Iterable[Any]:
-    """Return what the section of *value* is about, once for every time that it is there."""
+    """Return the scopes in which the section of *value* is rendered, one per rendering."""
     if isinstance(value, list) and value and not inverted:
         return value
     is_there = bool(value) or isinstance(value, Mapping)

@@ -1,4 +1,4 @@
-"""Signals: named facts that somebody threw; accepted once, immutable."""
+"""Signals: named facts that a caller throws; accepted once, immutable."""
 
 from __future__ import annotations
 
@@ -40,43 +40,43 @@ class Source(enum.StrEnum):
 
 
 class SignalState(enum.StrEnum):
-    """Where a signal stands."""
+    """The state of a signal."""
 
     ACCEPTED = "accepted"
-    """It is safe, and on its way to being recorded."""
+    """It is stored safely, and will be recorded."""
     SCHEDULED = "scheduled"
-    """It is recorded and matched; its deliveries are parked until its moment, and no tap has it yet."""
+    """It is recorded and matched; its deliveries are parked until `deliver_at`, and no tap has it yet."""
     RECORDED = "recorded"
-    """It is recorded and matched, and was published to the taps."""
+    """It is recorded, matched and published to the taps."""
     CANCELLED = "cancelled"
-    """It was scheduled, and nobody gets it."""
+    """It was scheduled, and is not delivered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throw:
-    """A signal that somebody wants to throw, checked, but not numbered yet.
+    """A request to throw a signal, checked but not numbered yet.
 
     Args:
         name: The signal's name.
         payload: Plain JSON text, as sent.
         types: The typed form of the variables that cannot be inferred from *payload* (see `broker.variables`).
-        tenant_id: Set for the scope `tenant` only.
-        execution_id: Set for the scope `execution` only.
-        reach: For a throw by a principal that is limited to tenants: these tenants; it reaches their subscriptions
-            and the untenanted ones, whatever its scope. None reaches everybody.
+        tenant_id: Set only for the scope `tenant`.
+        execution_id: Set only for the scope `execution`.
+        audience: The tenants that a principal limited to tenants throws to: the signal reaches their subscriptions and
+            the untenanted ones, whatever its scope. None is no limit.
         source: The dialect.
-        source_id: What of the dialect it came by: the endpoint's id.
-        token_id: The token that opened the gateway, where it was one of ours.
-        business_key: Carried along to the subscribers.
-        ordering_key: Which order, customer or door it is about: ordered subscriptions get signals with the same one in
-            their order. Carried along.
-        deliver_at: Nobody gets it before this moment; None is at once.
-        expires_at: Nobody gets it after this moment; None is no end.
-        traceparent: W3C trace context, carried along.
+        source_id: The id of the signal endpoint it came in through, if there is one.
+        token_id: The id of the caller's token, if the token is in the store.
+        business_key: Passed on to the subscribers.
+        ordering_key: What it is about, such as an order or a customer: ordered subscriptions get signals with one key
+            in the order of their throws. Passed on to the subscribers.
+        deliver_at: It is not delivered before this moment; None is at once.
+        expires_at: It is not delivered after this moment; None is no limit.
+        traceparent: W3C trace context, passed on to the subscribers.
 
     Raises:
-        InvalidField: A name or id is empty, has characters it must not have, or makes the routing key too long; or it
-            would expire before it is delivered.
+        InvalidField: A name or an id is empty, contains characters that are not allowed, or makes the routing key too
+            long; or the signal would expire before it is delivered.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Throw:
 
     @property
     def is_fanout(self) -> bool:
-        """Whether the signal goes to everybody, whatever they bound."""
+        """Whether the signal goes to every tap and subscription, by the fanout exchange."""
         return self.scope is Scope.BROADCAST and self.audience is None
 
     @property
@@ -142,21 +142,21 @@ class Throw:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """A signal that was numbered: *id* ascends in real time, *created_at* is the database's clock."""
+    """A numbered signal: *id* ascends with time, *created_at* is the database's clock."""
 
     id: int
     created_at: datetime
     throw: Throw
     state: SignalState = SignalState.ACCEPTED
     context: Context = field(init=False, repr=False, compare=False)
-    """The payload as filters see it, shared by everybody who asks."""
+    """The payload in the form for filters, which is parsed at most once."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "context", Context.of(self.throw.payload))
 
     @property
     def is_scheduled(self) -> bool:
-        """Whether it was thrown for later."""
+        """Whether it is to be delivered later than at once."""
         return self.throw.deliver_at is not None and self.throw.deliver_at > self.created_at
 
     def check_moments(self) -> None:

@@ -14,17 +14,17 @@ from broker.targets import Target
 
 
 class HeadOfLine(enum.StrEnum):
-    """What a dead delivery means to those behind it in its line."""
+    """What the deliveries behind a dead one in its ordering group do."""
 
     BLOCK = "block"
-    """They wait until it is redriven."""
+    """They wait until it is redriven or cancelled."""
     SKIP = "skip"
-    """They go on."""
+    """They continue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionSpec:
-    """What a subscription asks for, and how it wants it delivered.
+    """What a subscription asks for: which signals, delivered where and how.
 
     Args:
         name: A signal name, or a pattern (see `broker.names`).
@@ -32,15 +32,15 @@ class SubscriptionSpec:
         tenant_id: The tenant it belongs to; None is untenanted.
         execution_id: The execution that waits here.
         once: Whether the first matching signal consumes it, as it does a BPMN catch event.
-        filter: What a signal's payload must hold to match.
+        filter: Conditions on a signal's payload.
         ordered: Whether signals with the same ordering key are delivered one after the other, in the order in which
             their throws were answered.
-        head_of_line: What becomes of those behind a dead one, if it is ordered.
+        head_of_line: What the deliveries behind a dead one do, if it is ordered.
         schedule: Pauses between attempts; one more attempt than pauses.
-        timeout: How long one attempt may take, or each of its steps; None takes the deliverer's setting.
-        max_in_flight: Most attempts at a time, over all deliverers; None is no limit.
-        max_per_second: Most attempts a second, over all deliverers; None is no limit.
-        description: For people.
+        timeout: The maximum duration of an attempt, or of each of its steps; None takes the deliverer's setting.
+        max_in_flight: The maximum number of attempts in flight, across all deliverers; None is no limit.
+        max_per_second: The maximum number of attempts per second, across all deliverers; None is no limit.
+        description: A note for people.
     """
 
     name: str
@@ -75,17 +75,17 @@ class SubscriptionSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """A subscription as it is kept.
+    """A subscription as the store has it.
 
     Args:
         id: Its id.
         spec: What it asks for.
         created_at: When its creation was recorded.
-        since: Its own number in the sequence of the signals' ids: it gets later signals only.
+        since: Its number in the sequence of signal ids: it gets later signals only.
         until: The number of its deletion in that sequence: it gets earlier signals only.
         consumed_by: The signal that consumed it, if it is `once`.
-        paused_at: Since when its deliveries are held; None while they flow.
-        disabled_because: Why it gets no signals any more, until it is resumed.
+        paused_at: Since when its deliveries wait; None if it is not paused.
+        disabled_because: Why it gets no signals until it is resumed; None if it gets some.
     """
 
     id: int
@@ -103,9 +103,9 @@ class Subscription:
         return self.until is None and self.consumed_by is None and self.disabled_because is None
 
     def mismatch(self, signal: Signal, *, replayed: bool = False) -> str | None:
-        """Return why *signal* is not for this subscription, as a clause; None if it is.
+        """Return why *signal* does not match, as a clause; None if it matches.
 
-        If it is to be *replayed*, it need not be later than the subscription.
+        A *replayed* signal need not be later than the subscription.
         """
         return (
             self._too_early_or_late(signal.id, replayed=replayed)

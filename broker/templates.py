@@ -1,4 +1,4 @@
-"""Templates: Mustache, by which a webhook's URL, headers and body are made of a signal.
+"""Templates: a webhook's URL, headers and body are made from a signal with Mustache.
 
 | in | a value becomes | missing or null |
 |---|---|---|
@@ -27,11 +27,11 @@ from broker.jsontext import encode, read
 from broker.mustache import Malformed, Part, Section, Variable, parse, render
 
 TEMPLATE_LIMIT = 16 * 1024
-"""Most characters of a body's template."""
+"""The maximum length of a body's template, in characters."""
 BODY_LIMIT = 1024 * 1024
-"""Most bytes of what becomes of it."""
+"""The maximum size of a rendered body, in bytes."""
 STEPS_LIMIT = 20_000
-"""Most places that one rendering looks for values at, and pieces it makes: sections over arrays multiply."""
+"""The maximum number of look-ups and pieces of one rendering: sections over arrays multiply."""
 
 MEMBERS = frozenset(
     {
@@ -49,7 +49,7 @@ MEMBERS = frozenset(
         "subscriptionId",
     }
 )
-"""What a template can name: the members of what a webhook receives."""
+"""The names that a template can use: the members of what a webhook receives."""
 
 JSON = "application/json"
 _MEDIA_TYPE = re.compile(
@@ -68,12 +68,12 @@ _Insert = Callable[[Any], str]
 
 
 def is_template(text: str) -> bool:
-    """Return whether there is anything in *text* to be replaced."""
+    """Return whether *text* has anything to replace."""
     return "{{" in text
 
 
 def check_template(text: str, pointer: str) -> None:
-    """Let *text* pass as a template, or as a text without anything to be replaced.
+    """Accept *text* as a template, or as a text with nothing to replace.
 
     Raises:
         InvalidField: At *pointer*: it is too long, a tag or a section is not closed, or it names what no signal has.
@@ -97,20 +97,20 @@ def _check_names(parts: Sequence[Part], pointer: str, *, outside: bool) -> None:
                 _check_name(path, pointer, outside=outside)
             case Section(path, _, inner):
                 _check_name(path, pointer, outside=outside)
-                if not inner:  # its rounds would not be counted among the steps
+                if not inner:  # its rounds would not count as steps
                     raise InvalidField(pointer, f"the section {path} is empty")
                 _check_names(inner, pointer, outside=False)
 
 
 def _check_name(name: str, pointer: str, *, outside: bool) -> None:
-    """Let *name* pass; within a section anything may be a member of what the section is about."""
+    """Accept *name*; within a section any name may be a member of the section's value."""
     first = name.partition(".")[0]
     if not name or (outside and first not in MEMBERS):
         raise InvalidField(pointer, f"{{{{{name}}}}}: must begin with one of {', '.join(sorted(MEMBERS))}")
 
 
 def check_url_template(url: str, pointer: str) -> str:
-    """Return *url* with something in the place of each value, if its host can never come from one.
+    """Return *url* with a stand-in for each value, if no value can be part of its host.
 
     Raises:
         InvalidField: At *pointer*: as for `check_template`, or something before the path would be replaced.
@@ -122,10 +122,10 @@ def check_url_template(url: str, pointer: str) -> str:
 
 
 def check_content_type(content_type: str, pointer: str) -> None:
-    """Let *content_type* pass as that of a body made from a template.
+    """Accept *content_type* as the type of a body made from a template.
 
     Raises:
-        InvalidField: At *pointer*: nobody here knows how values have to be escaped in such a body.
+        InvalidField: At *pointer*: the escaping of values in such a body is not known.
     """
     kind, _, parameter = content_type.partition(";")
     if not _MEDIA_TYPE.fullmatch(kind.rstrip()) or not (parameter == "" or _CHARSET.fullmatch(parameter)):
@@ -134,7 +134,7 @@ def check_content_type(content_type: str, pointer: str) -> None:
 
 
 def render_body(template: str, content_type: str, context: Context) -> bytes:
-    """Return the body of *content_type* that *template* and *context* make; JSON may be left out altogether.
+    """Return the body of *content_type* that *template* makes from *context*; an empty one is allowed even as JSON.
 
     Raises:
         Unrenderable: It would have more than 1 MiB or take too long, or it should be JSON and is not.
@@ -154,7 +154,7 @@ def render_body(template: str, content_type: str, context: Context) -> bytes:
 
 
 def render_header(template: str, context: Context) -> str:
-    """Return the header's value that *template* and *context* make.
+    """Return the header's value that *template* makes from *context*.
 
     Raises:
         Unrenderable: It would have more than 1024 characters.
@@ -163,7 +163,7 @@ def render_header(template: str, context: Context) -> str:
 
 
 def render_url(template: str, context: Context) -> str:
-    """Return the URL that *template* and *context* make.
+    """Return the URL that *template* makes from *context*.
 
     Raises:
         Unrenderable: A value is missing or empty, or leads out of its part of the path; or the URL is too long.
@@ -196,14 +196,14 @@ def _part_of_url(value: Any) -> str:
 
 
 class _JsonPlace:
-    """Where in a JSON text the next value comes: inside of a string, or not."""
+    """The place of the next value in a JSON text: inside a string or outside."""
 
     def __init__(self) -> None:
         self._inside = False
         self._escaping = False
 
     def follow(self, text: str) -> None:
-        """Go on to the end of *text*."""
+        """Advance to the end of *text*."""
         start, self._escaping = int(self._escaping), False
         for mark in _JSON_MARKS.finditer(text, start):
             if mark[0] == '"':
@@ -211,7 +211,7 @@ class _JsonPlace:
             self._escaping = mark[0] == "\\"
 
     def insert(self, value: Any) -> str:
-        """Return *value* as it has to stand here."""
+        """Return *value* as this place requires it."""
         if self._escaping:
             raise Unrenderable("a value follows a backslash")
         return encode(_text(value)).decode()[1:-1] if self._inside else encode(value).decode()
@@ -220,7 +220,7 @@ class _JsonPlace:
 def _render(
     template: str, context: Context, insert: _Insert, *, limit: int, follow: Callable[[str], None] = lambda _: None
 ) -> str:
-    """Return *template* with its values inserted; *follow* is told of each piece before the next one is made."""
+    """Return *template* with its values inserted; *follow* gets each piece before the next one is made."""
     steps = 0
 
     def count(more: int) -> None:
@@ -246,7 +246,7 @@ def _render(
 
 
 def _find(scopes: Sequence[Any], names: Sequence[str]) -> Any:
-    """Return what *names* lead to from the innermost of *scopes* that has the first of them; None is nothing."""
+    """Return the value at *names* in the innermost of *scopes* that has the first name; None if there is none."""
     value = next((scope for scope in reversed(scopes) if isinstance(scope, Mapping) and names[0] in scope), None)
     for name in names:
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Variables of a signal: one set of values, seen plainly by everybody and typed by those who speak Camunda.
+"""Variables of a signal: one set of values, in plain JSON and, for Camunda's clients, with types.
 
     payload     {"n": 5,  "due": "2026-01-31T08:00:00.000+0000"}     plain JSON; travels and is stored as text
     types       {"due": {"type": "Date"}}                            only what the payload does not say by itself

@@ -16,5 +16,5 @@ def answer(document: Schema | bytes, *, status: int = 200, headers: Mapping[str,
 
 
 def created(document: Schema | bytes, location: str) -> web.Response:
-    """Return *document* as the answer to the creation of what is found at *location*."""
+    """Return *document* as the answer to its creation at *location*."""
     return answer(document, status=201, headers={"Location": location})

@@ -18,7 +18,7 @@ from broker.users import Lockout, check_user_name, hash_password, is_password, m
 from gateway.http_errors import Busy
 
 AT_ONCE = 2
-"""Each takes 19 MiB and a core; the event loop and the other requests need the rest."""
+"""Each check takes 19 MiB and a core; the event loop and the other requests need the rest."""
 MOST_WAITING = 100
 REMEMBERED = 10_000
 """Most passwords that are remembered at a time."""
@@ -30,8 +30,8 @@ log = structlog.get_logger()
 class Passwords:
     """Hashes passwords, and checks them: two at a time, in threads.
 
-    A password that was right is remembered for a minute, as a keyed digest that also covers what is kept of it: when a
-    user is changed or deleted, the cache of users forgets it, and what is remembered here is of no use any more.
+    A password that was right is remembered for a minute, as a keyed digest that also covers its stored hash: when a
+    user is changed or deleted, the cache of users forgets it, and the remembered digest matches nothing any more.
 
     After a failure the name is locked for a while, for right passwords too: otherwise an attacker could go on guessing
     against the remembered passwords. Locked names and remembered passwords cost no argon2.
@@ -47,7 +47,7 @@ class Passwords:
         self._decoy = make_decoy()
 
     async def hash(self, password: str) -> str:
-        """Return what is kept of *password*."""
+        """Return the hash of *password* that is stored."""
         async with self._slots:
             return await asyncio.to_thread(hash_password, password)
 

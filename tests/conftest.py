@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import random
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from broker.store.postgres.database import Database
-from tests.support.postgres import fresh_database, postgres_server
+from tests.support.postgres import PostgresServer, fresh_database, postgres_server
 from tests.support.rabbitmq import rabbitmq_server
 from tests.support.rabbitmq_servers import Rabbit
+
+TESTS = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="run the files in the random order of this number")
+
+
+def pytest_configure() -> None:
+    """Let a run that is told to end stop its servers first, as after Ctrl-C; let examples be the same in every run.
+
+    How long an example takes on a busy machine says nothing.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark each test with the name of its folder: unit, integration, conformance, compat, e2e or chaos."""
+    for item in items:
+        item.add_marker(item.path.relative_to(TESTS).parts[0])
+    if (seed := config.getoption("shuffle")) is not None:
+        files = sorted({item.path for item in items})
+        random.Random(seed).shuffle(files)
+        items.sort(key=lambda item: files.index(item.path))
 
 
 @pytest.fixture(scope="session")
@@ -29,16 +58,22 @@ def servers() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(servers: Path) -> Iterator[str]:
+def store_server(servers: Path) -> Iterator[PostgresServer]:
+    """The session's PostgreSQL."""
+    with postgres_server(servers / "pg", durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(store_server: PostgresServer) -> str:
     """URL of the session's PostgreSQL."""
-    with postgres_server(servers / "pg") as url:
-        yield url
+    return store_server.url
 
 
 @pytest.fixture
-async def database_url(postgres_url: str) -> AsyncIterator[str]:
-    """URL of a database of this test's own, migrated."""
-    async with fresh_database(postgres_url) as url:
+async def database_url(store_server: PostgresServer) -> AsyncIterator[str]:
+    """URL of a database of this test's own, migrated and empty."""
+    async with fresh_database(store_server) as url:
         yield url
 
 

@@ -1,4 +1,4 @@
-"""The requests that webhooks are: what a target makes of a signal."""
+"""The requests of webhooks: what a target makes of a signal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def compose(claimed: Claimed) -> Request:
     """Return the request that the attempt *claimed* makes.
 
     Raises:
-        Unrenderable: One of the target's templates makes nothing that can be sent of this signal.
+        Unrenderable: A template of the target renders something that cannot be sent.
     """
     target, due = cast(WebhookTarget, claimed.target), claimed.due
     further = {"deliveryId": due.delivery_id, "attempt": due.attempt, "subscriptionId": due.subscription_id}

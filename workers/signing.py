@@ -11,11 +11,11 @@ from broker.secrets import PRIVATE_PREFIX, decode_private_key, decode_secret
 
 
 def signature_headers(secrets: Sequence[str], *, message_id: str, timestamp: datetime, body: bytes) -> dict[str, str]:
-    """Return the three headers by which a receiver knows that *body* is ours, unaltered and fresh.
+    """Return the three headers that prove to a receiver that *body* is ours, unaltered and fresh.
 
     Args:
         secrets: ``whsec_...`` texts, each for a ``v1`` signature, and ``whsk_...`` texts, each for a ``v1a`` one.
-            Several of a kind during a rotation: a receiver that knows any of them is satisfied.
+            Several of a kind during a rotation: a receiver accepts any that it knows.
         message_id: The delivery's id, the same on every attempt.
         timestamp: When this attempt is made; receivers refuse old ones.
         body: The request body, byte for byte as it is sent.

@@ -1,4 +1,4 @@
-"""The HTTP client of webhooks: it trusts nothing that a receiver, or a resolver, can do to it."""
+"""The HTTP client of webhooks. It trusts neither receivers nor resolvers."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from broker.texts import printable
 
 CONNECT_TIMEOUT = timedelta(seconds=5)
 READ_LIMIT = 64 * 1024
-"""How much of an answer's body is read; the connection of a longer one is closed."""
+"""How much of an answer's body is read, in bytes; after a longer body the connection is closed."""
 EXCERPT_LIMIT = 1024
 """How much of an answer's body is kept, in bytes."""
 
 
 def trust(ca_file: Path | None) -> ssl.SSLContext:
-    """Return what a receiver's certificate is checked with: the system's authorities, and those in *ca_file*.
+    """Return the TLS context that trusts the system's authorities and those in *ca_file*.
 
     Raises:
-        ConfigurationError: *ca_file* cannot be read, or holds no certificate.
+        ConfigurationError: *ca_file* cannot be read, or contains no certificate.
     """
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
@@ -47,17 +47,17 @@ def trust(ca_file: Path | None) -> ssl.SSLContext:
 
 
 class WebhookClient:
-    """Calls webhooks over connections that are kept for the next attempt. An async context manager.
+    """Calls webhooks and keeps connections for further attempts. An async context manager.
 
-    Names are looked up without threads, so that one whose name server does not answer holds up nobody else.
+    Names are looked up without threads, so a name server that does not answer holds up no other webhook.
 
     Args:
-        guard: Asked about every address, at the moment a socket for it is opened: nothing can come between.
-        concurrency: Most connections at a time.
-        per_host: Most connections to one host and port; waiting for one counts as connecting.
-        trusted: What certificates are checked with (see `trust`); None: with the system's authorities.
-        proxy: Where to connect to instead, ``http://user:password@host:port``; see `_by_proxy`.
-        nameservers: Whom to ask (``address:port``) instead of the system's name servers.
+        guard: Checks every address when a socket for it is opened, so that the address cannot change in between.
+        concurrency: The maximum number of connections.
+        per_host: The maximum number of connections to one host and port; waiting for one counts as connecting.
+        trusted: The TLS context (see `trust`); None trusts the system's authorities.
+        proxy: The proxy to connect through, ``http://user:password@host:port``; see `_by_proxy`.
+        nameservers: The name servers (``address:port``) to use instead of the system's.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class WebhookClient:
         self._nameservers = nameservers
 
     async def __aenter__(self) -> Self:
-        # Without these, a name that is looked up for the first time and far away often has less than two seconds.
+        # With the defaults, a first look-up of a distant name often has less than two seconds.
         self._resolver = aiohttp.AsyncResolver(nameservers=self._nameservers, timeout=1, tries=4)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -113,7 +113,7 @@ class WebhookClient:
         timeout: timedelta,
         method: Method = Method.POST,
     ) -> Result:
-        """Send *body* to *url* and return what came of it, whatever the receiver and the network do.
+        """Send *body* to *url* and return the result, whatever the receiver and the network do.
 
         Redirects are not followed. *timeout* covers everything from the name's lookup to the end of the answer's body
         (or its first 64 KiB), and the connection must stand within 5 s.
@@ -131,7 +131,7 @@ class WebhookClient:
         target, options = URL(url), dict[str, Any](headers=headers)
         if self._proxy is not None:
             target, options = await self._by_proxy(self._proxy, target, headers)
-        # aiohttp writes a BytesIO in pieces, but bytes in one go (and warns of it from 1 MiB on).
+        # aiohttp writes a BytesIO in pieces, but bytes at once (with a warning from 1 MiB on).
         data = io.BytesIO(body) if body else None
         async with self._session.request(method, target, data=data, allow_redirects=False, **options) as response:
             answer = await _read(response)
@@ -146,11 +146,11 @@ class WebhookClient:
         )
 
     async def _by_proxy(self, proxy: URL, url: URL, headers: Mapping[str, str]) -> tuple[URL, dict[str, Any]]:
-        """Return what to ask *proxy* for, after every address that the host of *url* has now was checked.
+        """Return the URL and the options of the request to *proxy*, once every address of the host of *url* is checked.
 
-        The proxy looks a name up once more. For ``https`` that is prevented: it is asked for a tunnel to the address
-        that was checked, and the name is in the certificate. For ``http`` the name has to be in the request, and the
-        proxy has to refuse by itself where that leads meanwhile.
+        The proxy looks the name up again. For ``https`` the request avoids that: it asks for a tunnel to the checked
+        address, and the certificate proves the name. For ``http`` the name has to be in the request, so the proxy
+        itself has to refuse addresses that the name has meanwhile.
         """
         host = url.raw_host or ""
         try:
@@ -166,7 +166,7 @@ class WebhookClient:
         proxy = proxy.with_user(None)
         if url.scheme == "http":
             return url, {"proxy": proxy, "headers": {**headers, **credentials}}
-        # IPv4 first: nobody but the proxy knows whether it has a way to IPv6.
+        # IPv4 first: only the proxy knows whether it has a route to IPv6.
         return url.with_host(min(addresses, key=lambda address: ":" in address)), {
             "proxy": proxy,
             "proxy_headers": credentials,
@@ -191,7 +191,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 def _failure(error: Exception, timeout: timedelta) -> Result:
     match error:
-        # Of `EgressForbidden` the errno is left when every address of a name was refused.
+        # When every address of a name is refused, only the errno of `EgressForbidden` is left.
         case aiohttp.ClientConnectorError(os_error=OSError(errno=errno.EACCES) as refusal):
             outcome, text = Outcome.FORBIDDEN, refusal.strerror or str(refusal)
         case EgressForbidden():
@@ -220,7 +220,7 @@ def _unknown(error: OSError) -> str:
 
 
 def _excerpt(body: bytes) -> str | None:
-    # Not final: a character that the limit cuts in two is left out instead of being replaced.
+    # Not final: a character that the limit cuts in two is dropped, not replaced.
     text = codecs.getincrementaldecoder("utf-8")("replace").decode(body[:EXCERPT_LIMIT])
     return _one_line(text) or None
 

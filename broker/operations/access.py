@@ -30,7 +30,7 @@ async def create_token(access: AccessStore, wanted: TokenRequest, *, by: Princip
 
 
 async def create_user(users: UserStore, wanted: UserRequest, password_hash: str, *, by: Principal) -> User:
-    """Create the user that is *wanted*, checked by `check_user`, with what is stored of its password.
+    """Create the user that is *wanted* and that `check_user` has checked; the store gets its password's hash only.
 
     Raises:
         Conflict: There is a user of that name.

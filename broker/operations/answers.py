@@ -80,7 +80,7 @@ def render_token(token: Token, value: str | None = None) -> TokenSchema:
 
 
 def render_user(user: User) -> UserSchema:
-    """Return *user* without what is kept of its password."""
+    """Return *user* without the hash of its password."""
     return UserSchema(
         id=user.id,
         name=user.name,

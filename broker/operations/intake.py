@@ -103,6 +103,6 @@ class Intake:
             raise StoreUnavailable("the throw was not numbered in time") from error
 
     async def _publish(self, signal: Signal) -> None:
-        """Publish to everybody; a scheduled signal goes to the recorder alone, and the scheduler publishes it later."""
+        """Publish to the recorder and to taps; a scheduled signal to the recorder alone: the scheduler publishes it."""
         publish = publish_to_record if signal.is_scheduled else publish_to_all
         await publish(self._transport, signal, timeout=self._confirm_timeout)

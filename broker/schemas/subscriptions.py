@@ -86,9 +86,9 @@ Fixed = Annotated[SkipJsonSchema[None], BeforeValidator(_refuse_change)]
 
 
 class SubscriptionChanges(SubscriptionOptions):
-    """What changes of a subscription: what is not mentioned stays, and null removes what may be absent.
+    """Changes of a subscription: members that are not mentioned stay, and null removes an optional one.
 
-    `***` as the value of a header keeps the one that the target has now, as long as it stays at the same host.
+    `***` as the value of a header keeps its current value, as long as the target stays at the same host.
     """
 
     name: Fixed = None
@@ -99,10 +99,10 @@ class SubscriptionChanges(SubscriptionOptions):
 
 
 class BacklogSchema(Schema):
-    """What a subscription is owed and does not get now."""
+    """The deliveries that a subscription is owed and that wait."""
 
-    parked: int = Field(description="Deliveries that wait, for whatever reason.")
-    oldest: datetime | None = Field(description="Since when the oldest of them is owed.")
+    parked: int = Field(description="The number of waiting deliveries, whatever the reason.")
+    oldest: datetime | None = Field(description="Since when the oldest of them has been owed.")
 
 
 class SubscriptionSchema(Schema):
@@ -118,7 +118,7 @@ class SubscriptionSchema(Schema):
     consumed_by: int | None = Field(description="The signal that consumed it, if it is `once`.")
     state: Literal["active", "paused", "disabled"]
     paused_at: datetime | None
-    disabled_because: str | None = Field(description="Why it gets no signals any more, until it is resumed.")
+    disabled_because: str | None = Field(description="Why it gets no signals until it is resumed.")
     filter: dict[str, Any] | None
     ordered: bool
     head_of_line: HeadOfLineName | None
@@ -129,32 +129,32 @@ class SubscriptionSchema(Schema):
     description: str | None
     created_at: datetime
     secret: str | None = Field(None, description="The signing secret (`whsec_...`); in the answer that made it only.")
-    backlog: BacklogSchema | None = Field(None, description="In answers about one subscription only.")
+    backlog: BacklogSchema | None = Field(None, description="Only in answers about one subscription.")
     circuit: Literal["closed", "open", "half_open"] | None = Field(
         None,
-        description="Whether its target seems to be down (`open`), or is being tried again (`half_open`);"
-        " in answers about one subscription only.",
+        description="Whether its target seems to be down (`open`) or is being tried again (`half_open`);"
+        " only in answers about one subscription.",
     )
 
 
 class ResumptionRequest(Schema):
-    """How fast what was held during a pause goes on."""
+    """How fast the deliveries that waited during a pause are released."""
 
     per_second: PerSecond | None = Field(
         None,
-        description="Deliveries a second. Without it: ten in the first second, and ten more in every further one.",
+        description="Deliveries per second. Without it, ten in the first second and ten more in each further one.",
     )
 
 
 class ReplayRequest(BulkRequest):
-    """Which recorded signals to deliver to a subscription, too."""
+    """Which recorded signals to deliver to a subscription that was not owed them."""
 
 
 class RotationRequest(Schema):
-    """How to replace what signs webhooks."""
+    """How to replace the secret or key that signs webhooks."""
 
     grace_seconds: Annotated[int, Field(ge=0, le=604_800)] = Field(
-        default=86_400, description="How long what signed before goes on signing beside the new one."
+        default=86_400, description="How long the previous secret or key keeps signing beside the new one."
     )
 
 
@@ -164,7 +164,7 @@ class WebhookKeySchema(Schema):
     id: int
     public_key: str
     created_at: datetime
-    valid_until: datetime | None = Field(description="When it stops signing; null: not before it is rotated.")
+    valid_until: datetime | None = Field(description="When it stops signing; null if it has not been replaced.")
 
 
 class WebhookKeyList(Schema):

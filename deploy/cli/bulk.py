@@ -33,7 +33,7 @@ def bulk_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 async def run_all(database: Database, wanted: BulkRequest, chunks: AsyncIterator[BulkProgress], *, label: str) -> int:
-    """Run all *chunks* of what is *wanted*; return how many deliveries they changed. A terminal shows the progress."""
+    """Run all *chunks* and return how many deliveries they changed. A terminal shows the progress."""
     total = 0
     first_id, last_id = await find_span(database, wanted.since, wanted.until)
     last_id = last_id or await SignalStore(database).last_id()

@@ -18,7 +18,7 @@ COMMANDS = {
     },
     "Setting up": {
         "migrate": ("processes", "Bring the store's schema up to date."),
-        "topology": ("topology", "Show what is declared in RabbitMQ, or declare it."),
+        "topology": ("topology", "Show RabbitMQ's exchanges, queues and bindings, or declare them."),
         "token": ("tokens", "Create, list and revoke API tokens."),
         "user": ("users", "Create users."),
         "endpoint": ("endpoints", "Manage signal endpoints and their tokens."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TextIO, get_args, get_origin
+from typing import Annotated, Any, Literal, TextIO, get_args, get_origin
 
 import click
 from pydantic.alias_generators import to_camel
@@ -42,6 +42,8 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _type(annotation: Any) -> dict[str, Any]:
     """Return what click is told of an option with that *annotation*; its limits are checked by the schema."""
     kind = next((part for part in get_args(annotation) if part is not type(None)), annotation)
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
     if kind is bool:
         return {"is_flag": True}
     if get_origin(kind) is Literal:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from pydantic import BaseModel
 
-from workers.handlers import GiveUp, Handlers, Signal, TryLater
+from workers.handlers import GiveUp, Handlers, ReceivedSignal, TryLater
 
 handlers = Handlers("billing")
 
@@ -19,7 +19,7 @@ class Paid(BaseModel):
 
 
 @handlers.on("order.paid", retry=[1, 5, 30], concurrency=4, timeout=10)
-def book(payload: Paid, signal: Signal) -> None:
+def book(payload: Paid, signal: ReceivedSignal) -> None:
     """Book an invoice; the delivery's id is the same on every attempt, so that a repeat changes nothing."""
     if payload.currency != "EUR":
         raise GiveUp(f"there are no books in {payload.currency}")
@@ -38,6 +38,6 @@ def book(payload: Paid, signal: Signal) -> None:
 
 
 @handlers.on("order.#", tenant_id="acme", filter={"cents": {"operator": "NUM_GT", "value": "100000"}}, max_per_second=2)
-async def tell_sales(payload: dict[str, object], signal: Signal) -> None:
+async def tell_sales(payload: dict[str, object], signal: ReceivedSignal) -> None:
     """Report each of acme's large orders to sales."""
     print(f"{signal.name}: {payload['order']}", flush=True)

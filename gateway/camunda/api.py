@@ -27,7 +27,7 @@ from gateway.camunda.errors import (
     unknown_execution,
 )
 from gateway.camunda.requests import SignalRequest, check_headers, parse_signal
-from gateway.camunda.schemas import CamundaSignal
+from gateway.camunda.schemas import CamundaException, CamundaSignal
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
 from gateway.routes import OpenRoute, Route, SecuredRoute
 
@@ -66,7 +66,14 @@ class CamundaApi:
         first, *others = paths
         return [
             *throws,
-            OpenRoute("OPTIONS", first, self.options, "Refuse OPTIONS as Camunda 7 does", {}, aliases=(*others,)),
+            OpenRoute(
+                "OPTIONS",
+                first,
+                self.options,
+                "Refuse OPTIONS as Camunda 7 does",
+                {500: CamundaException},
+                aliases=(*others,),
+            ),
         ]
 
     async def options(self, _request: web.Request) -> web.Response:

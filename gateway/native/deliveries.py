@@ -130,8 +130,8 @@ class DeliveriesApi:
         return await self._answer(key, details.delivery)
 
     async def _answer(self, key: tuple[int, int], delivery: Delivery) -> web.Response:
-        delivery = replace(delivery, attempts=tuple(await self._deliveries.attempts(key)))
-        return answer(render_delivery(delivery))
+        attempts = await self._deliveries.attempts(key)
+        return answer(render_delivery(replace(delivery, attempts=tuple(attempts))))
 
     async def _visible(self, request: web.Request, principal: Principal) -> tuple[tuple[int, int], DeliveryDetails]:
         given = request.match_info["id"]

@@ -31,7 +31,7 @@ _INDEX = re.compile(r"0|[1-9][0-9]{0,3}")
 
 
 class _Node:
-    """What one name stands for: texts, in the order they came, or named nodes, or both."""
+    """The value of one name: texts, in the order in which they came, or named nodes, or both."""
 
     def __init__(self) -> None:
         self.parts: list[str | dict[str, _Node]] = []
@@ -45,7 +45,7 @@ class _Node:
         return self.children
 
     def value(self, indexes: int) -> Any:
-        """Return it as JSON; names below *indexes* that are numbers make a list, if there are no others."""
+        """Return it as JSON; it is a list if all names are numbers below *indexes*."""
         values: list[Any] = []
         for part in self.parts:
             if isinstance(part, str):
@@ -97,7 +97,7 @@ def _decode(text: str, charset: str) -> str:
 
 
 def _segments(name: str) -> Iterator[str]:
-    """Yield ``a``, ``b`` and the empty text for ``a[b][]``; brackets may be nested, and what has no end is one name."""
+    """Yield ``a``, ``b`` and the empty text for ``a[b][]``; brackets nest, and an unclosed one is part of the name."""
     start = name.find("[")
     if start < 0:
         start = len(name)
@@ -133,14 +133,14 @@ def _put(root: _Node, segments: list[str], value: str) -> None:
         if segment == "__proto__":
             return
         if segment == "" and following is not None and (following == "" or _INDEX.fullmatch(following)):
-            continue  # a list in a list that has no place of its own is the list itself
+            continue  # `[]` before another `[]` or an index adds no level
         node = children.setdefault(segment or _index(children, is_last=following is None), _Node())
     if segments and (value or not any(isinstance(part, dict) for part in node.parts)):
         node.parts.append(value)
 
 
 def _index(children: dict[str, _Node], *, is_last: bool) -> str:
-    """Return where ``[]`` goes: a text behind those before it, whatever is structured to the first place."""
+    """Return the index of ``[]``: the next free one for a text, 0 for a structure."""
     if not is_last or "0" not in children:
         return "0"
     return next(str(index) for index in count(len(children)) if str(index) not in children)

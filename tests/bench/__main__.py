@@ -23,7 +23,7 @@ from rich.table import Table
 
 from tests.bench import books, delivering, fanning, filters
 from tests.bench.load import Answers, post
-from tests.support.postgres import fresh_database, postgres_server
+from tests.support.postgres import PostgresServer, fresh_database, postgres_server
 from tests.support.product import ADMIN_TOKEN, Process, client_of
 from tests.support.rabbitmq import rabbitmq_server
 
@@ -77,7 +77,7 @@ async def baseline(*arguments: str) -> AsyncIterator[tuple[str, int]]:
         await process.wait()
 
 
-async def accepting(directory: Path, postgres: str, amqp: str) -> list[Row]:
+async def accepting(directory: Path, postgres: PostgresServer, amqp: str) -> list[Row]:
     """Measure how fast throws are accepted by one gateway process."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(fresh_database(postgres))

@@ -21,7 +21,7 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.partitions.partitions import attach_tables, make_tables
 from broker.store.postgres.database import Database
 from broker.store.signals.signals import SignalStore
-from tests.support.postgres import fresh_database, postgres_server
+from tests.support.postgres import PostgresServer, fresh_database, postgres_server
 
 DELIVERIES = 1_000_000
 SUBSCRIPTIONS = 1000
@@ -77,7 +77,7 @@ async def fill(database: Database, signals: int) -> None:
     await database.execute("VACUUM ANALYZE")
 
 
-async def measure(postgres: str, deliveries: int) -> list[tuple[str, float]]:
+async def measure(postgres: PostgresServer, deliveries: int) -> list[tuple[str, float]]:
     """Return what was asked for, and the median of the seconds that it took."""
     signals = deliveries // FAN_OUT
     async with fresh_database(postgres) as url, Database(url, timeout=timedelta(minutes=10)) as database:
@@ -119,7 +119,7 @@ async def _median(ask: Callable[[], Awaitable[object]]) -> float:
     return statistics.median(seconds)
 
 
-def show(postgres: str, deliveries: int = DELIVERIES) -> None:
+def show(postgres: PostgresServer, deliveries: int = DELIVERIES) -> None:
     """Measure and print."""
     table = Table(title=f"Reading, with {deliveries:,} deliveries of {deliveries // FAN_OUT:,} signals")
     table.add_column("what")

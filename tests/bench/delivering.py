@@ -19,7 +19,7 @@ from rich.table import Table
 from tests.bench.load import post
 from tests.bench.receiving import Receiver, receiving
 from tests.support.eventually import eventually
-from tests.support.postgres import fresh_database
+from tests.support.postgres import PostgresServer, fresh_database
 from tests.support.product import ADMIN_TOKEN, Client, Process, client_of
 from tests.support.rabbitmq_servers import Rabbit
 
@@ -39,7 +39,7 @@ class Stack:
 
 
 @asynccontextmanager
-async def stack_of(directory: Path, postgres: str, amqp: str) -> AsyncIterator[Stack]:
+async def stack_of(directory: Path, postgres: PostgresServer, amqp: str) -> AsyncIterator[Stack]:
     """Run a gateway, a recorder and a scheduler."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(fresh_database(postgres))
@@ -61,7 +61,7 @@ async def subscribe(client: Client, receiver: Receiver, **spec: object) -> int:
     return int(created["id"])
 
 
-async def throughput(directory: Path, postgres: str, amqp: str) -> tuple[float, float]:
+async def throughput(directory: Path, postgres: PostgresServer, amqp: str) -> tuple[float, float]:
     """Return (deliveries a second, CPU seconds of the deliverer each) while a backlog is delivered to one receiver."""
     async with stack_of(directory, postgres, amqp) as stack, receiving() as receiver:
         await subscribe(stack.client, receiver)
@@ -84,7 +84,7 @@ async def throughput(directory: Path, postgres: str, amqp: str) -> tuple[float, 
             return made / (max(receiver.taken.values()) - start), used / made
 
 
-async def isolation(directory: Path, postgres: str, amqp: str, *, black_hole: bool) -> list[float]:
+async def isolation(directory: Path, postgres: PostgresServer, amqp: str, *, black_hole: bool) -> list[float]:
     """Return how many seconds each webhook of `SUBSCRIBERS` took, from the throw to its arrival, at a steady load."""
     async with (
         stack_of(directory, postgres, amqp) as stack,
@@ -117,7 +117,7 @@ async def _steadily(throw: Callable[[], Coroutine[None, None, None]]) -> None:
             await asyncio.sleep(due - loop.time())
 
 
-def show(directory: Path, postgres: str, rabbit: Rabbit) -> None:
+def show(directory: Path, postgres: PostgresServer, rabbit: Rabbit) -> None:
     """Measure both, print both."""
     rounds = []
     for _ in range(ROUNDS):

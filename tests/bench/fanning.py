@@ -22,7 +22,7 @@ from rich.table import Table
 from tests.bench.delivering import BODY, stack_of, subscribe
 from tests.bench.receiving import Receiver, receiving
 from tests.support.eventually import eventually
-from tests.support.postgres import postgres_server
+from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.product import Client
 from tests.support.rabbitmq import rabbitmq_server
 from tests.support.rabbitmq_servers import Rabbit
@@ -43,7 +43,7 @@ class FanOut:
 
 
 async def measure(
-    directory: Path, postgres: str, amqp: str, subscriptions: int, at_once: Sequence[int]
+    directory: Path, postgres: PostgresServer, amqp: str, subscriptions: int, at_once: Sequence[int]
 ) -> list[FanOut]:
     """Return what each number of signals thrown at once came to."""
     async with stack_of(directory, postgres, amqp) as stack, stack.deliverer, receiving() as receiver:
@@ -72,7 +72,7 @@ def _taken(receiver: Receiver, owed: int) -> bool:
 
 def show(
     directory: Path,
-    postgres: str,
+    postgres: PostgresServer,
     rabbit: Rabbit,
     subscriptions: int = SUBSCRIPTIONS,
     at_once: Sequence[int] = AT_ONCE,

@@ -48,6 +48,11 @@ class Throwers:
         self._rng = rng
         self._numbers = itertools.count()
 
+    @property
+    def count(self) -> int:
+        """How many throws were accepted."""
+        return sum(map(len, self.thrown.values()))
+
     async def run(self, stopping: asyncio.Event, *, pause: float) -> None:
         """Throw until *stopping* is set, and finish what was begun."""
         headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}

@@ -70,7 +70,7 @@ class Stack:
         return True
 
     async def survives(
-        self, fault: Fault, *, rate: float = 40, after: float = 0.5, refusals: int = 0, within: float = 30
+        self, fault: Fault, *, rate: float = 40, after: float = 0.5, refusals: int = 0, within: float = 60
     ) -> Reconciliation:
         """Inflict *fault* under load, and compare the books once all is settled.
 

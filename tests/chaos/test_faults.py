@@ -6,7 +6,6 @@ refused at first, so that deliveries are parked and released meanwhile.
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 
 import pytest
@@ -14,9 +13,8 @@ import pytest
 from broker.errors import StoreUnavailable
 from broker.signals import Throw
 from broker.store.postgres.database import Database
-from broker.store.postgres.statements import read_statements
-from broker.store.rows import spec_columns
 from broker.store.signals.signals import SignalStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import WebhookTarget
 from tests.chaos.faults import (
@@ -30,7 +28,7 @@ from tests.chaos.faults import (
 )
 from tests.chaos.stack import ROLES
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("role", ["gateway", "recorder", "deliverer", "scheduler"])
@@ -91,11 +89,7 @@ async def test_a_number_that_was_handed_out_is_not_handed_out_again_after_a_cras
         async with database.dedicated_session() as session:
             spec = SubscriptionSpec(name="a", targets=(WebhookTarget(url="http://a"),))
             await session.execute("BEGIN")
-            await session.execute(
-                read_statements("broker.store.subscriptions", "subscriptions.sql")["create"],
-                columns=json.dumps(spec_columns(spec)),
-                secret=None,
-            )
+            await SubscriptionStore(session).create(spec, secret=None)
             before = await number(hasty)
             postgres.crash()
             postgres.start()

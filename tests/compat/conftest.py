@@ -1,5 +1,23 @@
-"""A product of its own per transport, so that signals named as in Camunda's vectors meet nobody else's."""
+"""Products of its own, so that signals named as in Camunda's vectors meet nobody else's."""
 
-from tests.integration.conftest import client, name, product, product_vhost, webhooks
+from tests.integration.conftest import (
+    client,
+    embedded_product,
+    name,
+    product,
+    product_vhost,
+    pytest_generate_tests,
+    rabbitmq_product,
+    webhooks,
+)
 
-__all__ = ["client", "name", "product", "product_vhost", "webhooks"]
+__all__ = [
+    "client",
+    "embedded_product",
+    "name",
+    "product",
+    "product_vhost",
+    "pytest_generate_tests",
+    "rabbitmq_product",
+    "webhooks",
+]

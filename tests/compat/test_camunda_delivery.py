@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pytest
+
 from tests.support.eventually import eventually
 from tests.support.throwing import fresh_id, matched, recorded_ids, subscribe, throw
+
+pytestmark = pytest.mark.transports("embedded", "rabbitmq")
 
 
 async def signal(client, name, *, expect=204, key=None, **spec):

@@ -52,15 +52,15 @@ class Outcome:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def outcomes(product) -> dict[str, Outcome]:
+async def outcomes(embedded_product) -> dict[str, Outcome]:
     """Return what came of every vector, each played on a subscription of its own."""
-    async with client_of(product.url) as client, receiver() as webhooks, aiohttp.ClientSession() as session:
+    async with client_of(embedded_product.url) as client, receiver() as webhooks, aiohttp.ClientSession() as session:
 
         async def play(vector: Vector, suffix: str) -> tuple[str, int, Answer]:
             waiting = await subscribe(
                 client, f"sig{suffix}", webhooks.url(f"/{vector['id']}"), executionId=f"<EXEC>{suffix}", once=True
             )
-            return vector["id"], waiting["id"], await send(session, product.url, vector["request"], suffix)
+            return vector["id"], waiting["id"], await send(session, embedded_product.url, vector["request"], suffix)
 
         start = (await throw(client, "start"))["id"]
         await throwing.recorded(client, start)  # so that all the others come after it

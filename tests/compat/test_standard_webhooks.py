@@ -17,8 +17,6 @@ from tests.support.node import NODE, install
 from tests.support.product import ADMIN_TOKEN
 from tests.support.throwing import fresh_id, subscribe, throw, token
 
-pytestmark = pytest.mark.parametrize("product", ["embedded"], indirect=True, scope="session")
-
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
 
 

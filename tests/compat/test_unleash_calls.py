@@ -16,8 +16,6 @@ from tests.support.throwing import endpoint, recorded, token
 LIMIT = 102_400
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-EMBEDDED = pytest.mark.parametrize("product", ["embedded"], indirect=True)
-"""For what the transport has no part in."""
 
 
 @pytest.fixture
@@ -50,7 +48,6 @@ READ = {
 }
 
 
-@EMBEDDED
 async def test_a_body_is_read_as_express_reads_it(call):
     for case, (body, headers, payload) in READ.items():
         status, _, document = await call(body, **headers)
@@ -58,6 +55,7 @@ async def test_a_body_is_read_as_express_reads_it(call):
         assert (status, document["signals"][0]["payload"]) == (200, payload), case
 
 
+@pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_payload_is_kept_byte_for_byte(client, call):
     body = b'{ "n": 1e2,\t"n": 12345678901234567890123,\n"t": "\\u00e4" }'
 
@@ -105,7 +103,6 @@ REFUSED = {
 NAMES = {400: "BadDataError", 413: "PayloadTooLargeError", 415: "ContentTypeError"}
 
 
-@EMBEDDED
 async def test_a_body_that_express_refuses_is_refused_in_its_words(call):
     for case, (body, headers, status, message) in REFUSED.items():
         found, _, error = await call(body, **headers)
@@ -115,7 +112,6 @@ async def test_a_body_that_express_refuses_is_refused_in_its_words(call):
         assert is_unleash(found, error)
 
 
-@EMBEDDED
 async def test_exactly_a_hundred_kibibytes_pass_also_as_a_little_more_of_gzip(call):
     stored = gzip.compress(EXACTLY, 0)
     assert len(stored) > LIMIT
@@ -124,7 +120,6 @@ async def test_exactly_a_hundred_kibibytes_pass_also_as_a_little_more_of_gzip(ca
     assert (await call(stored, **JSON, Content_Encoding="gzip"))[0] == 200
 
 
-@EMBEDDED
 async def test_tokens_are_taken_in_the_forms_that_unleash_takes(client, call):
     stranger, path = client.caller(""), f"/api/signal-endpoint/{call.name}"
     forms = {
@@ -146,7 +141,6 @@ async def test_tokens_are_taken_in_the_forms_that_unleash_takes(client, call):
         assert status == 200 or error["name"] == "UnauthorizedError"
 
 
-@EMBEDDED
 async def test_nothing_is_read_and_no_name_is_known_to_whoever_has_no_token(client, call):
     stranger = client.caller("")
     for name in (call.name, "nobody-made-this"):
@@ -155,7 +149,6 @@ async def test_nothing_is_read_and_no_name_is_known_to_whoever_has_no_token(clie
         assert (status, error["name"]) == (401, "AuthenticationRequired")
 
 
-@EMBEDDED
 async def test_repeated_slashes_count_as_one(client, call):
     assert (await call(path=f"//api///signal-endpoint//{call.name}"))[0] == 200
     assert (await client.request("GET", "/api//admin///signal-endpoints"))[0] == 200
@@ -163,6 +156,7 @@ async def test_repeated_slashes_count_as_one(client, call):
     assert (status, error["name"]) == (404, "NotFoundError")
 
 
+@pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_call_repeated_with_its_key_is_answered_with_the_first_signal(client, call, name):
     first, again = [await call(b'{"n": 1}', **JSON, Idempotency_Key=name) for _ in range(2)]
     status, _, error = await call(b'{"n": 2}', **JSON, Idempotency_Key=name)
@@ -173,7 +167,6 @@ async def test_a_call_repeated_with_its_key_is_answered_with_the_first_signal(cl
     assert (status, is_unleash(status, error)) == (409, True)
 
 
-@EMBEDDED
 async def test_the_rate_limit_is_told_with_every_answer_and_strangers_do_not_use_it_up(product, client, call):
     """A gateway of its own: the limit is off unless it is set. Whole seconds decide, so what is refused is awaited."""
     async with product.sibling("gateway", SIGNAL_ENDPOINT_RATE_LIMIT_PER_SECOND="1") as gateway:

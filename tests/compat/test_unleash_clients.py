@@ -18,8 +18,6 @@ import pytest
 from tests.support.product import ADMIN_TOKEN
 from tests.support.throwing import fresh_id, recorded
 
-pytestmark = pytest.mark.parametrize("product", ["embedded"], indirect=True)
-
 INTERFACE = Path(__file__).with_name("unleash_openapi.json")
 
 

@@ -16,8 +16,6 @@ from tests.support.eventually import eventually
 from tests.support.product import ADMIN_TOKEN
 from tests.support.throwing import endpoint, recorded
 
-EMBEDDED = pytest.mark.parametrize("product", ["embedded"], indirect=True)
-
 ROOT = Path(__file__).parents[2]
 BLOCKS = {
     label: text
@@ -96,7 +94,6 @@ def documents(output):
     return found
 
 
-@EMBEDDED
 async def test_the_walk_goes_as_described(client, webhooks, paste):
     [value] = re.findall(r"signal_[\w-]{43}", paste("create"))
     [subscription] = documents(paste("subscribe"))
@@ -117,7 +114,6 @@ async def test_the_walk_goes_as_described(client, webhooks, paste):
     assert [(one["id"], one["source"]) for one in ours["items"]] == [(signal["id"], "signal-endpoint")]
 
 
-@EMBEDDED
 async def test_an_endpoint_and_its_token_are_made_over_http(client, paste):
     made, _ = await endpoint(client)
     follows = str(made["id"] + 1)
@@ -129,7 +125,6 @@ async def test_an_endpoint_and_its_token_are_made_over_http(client, paste):
     assert re.fullmatch(r"signal_[\w-]{43}", token["token"])
 
 
-@EMBEDDED
 async def test_every_sender_reaches_its_endpoint(client, paste):
     _, value = await endpoint(client, paste.name)
     token = {"signal_...": value}

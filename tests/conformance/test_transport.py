@@ -144,7 +144,7 @@ class TestReceiving:
             rest = await take(inbox, 2)
             assert [message.body for message in first + rest] == [b"1", b"2", b"3"]
             await publish(transport, b"4", key=queue)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(SOON.total_seconds()):
                 assert [message.body for message in await inbox.receive(100)] == [b"4"]
 
     async def test_giving_up_on_receive_loses_nothing(self, transport, queue):
@@ -308,8 +308,9 @@ class TestLosingTheLink:
         await eventually(lambda: transport.ready and transport.consuming)
         async with transport.consume(queue, prefetch=1) as inbox:
             await eventually(lambda: transport.consuming)
+            lost = asyncio.create_task(eventually(lambda: not transport.consuming, every=0.001))
             await server.cut()
-            await eventually(lambda: not transport.consuming, every=0.001)
+            await lost
             await eventually(lambda: transport.ready and transport.consuming)
             await publish_until_confirmed(transport, b"1", key=queue)
             assert [message.body for message in await take(inbox, 1)] == [b"1"]

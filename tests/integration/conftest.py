@@ -1,4 +1,10 @@
-"""One running product per transport for all tests of what it answers; names, not processes, keep tests apart."""
+"""One running product per transport for all tests of what it answers; names, not processes, keep tests apart.
+
+A test that asks for `product` (or `client`, which is a client of it) gets the one on the embedded transport. What may
+come out differently on another transport says so with the marker `transports`:
+
+    @pytest.mark.transports("embedded", "rabbitmq")
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +29,9 @@ from broker.transport import Transport
 from broker.transport.embedded import EmbeddedTransport
 from broker.transport.rabbitmq import RabbitTransport
 from tests.support.attempts import attempt_store
-from tests.support.history import QUEUE, History
+from tests.support.builders import QUEUE
+from tests.support.eventually import eventually
+from tests.support.history import History
 from tests.support.postgres import fresh_database
 from tests.support.product import Process, client_of
 from tests.support.receiver import receiver
@@ -31,8 +40,9 @@ from workers.partition_maintainer import PartitionMaintainer
 
 @dataclass(frozen=True)
 class Product:
-    """A running ``signal-broker run``."""
+    """A running ``signal-broker run`` on a transport."""
 
+    transport: str
     url: str
     log: Path
     environment: dict[str, str]
@@ -44,27 +54,54 @@ class Product:
         return Process(*arguments, environment={**self.environment, **environment}, log=log)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session", params=["embedded", "rabbitmq"])
-async def product(request, postgres_url, tmp_path_factory) -> AsyncIterator[Product]:
-    """Return the product on each transport in turn."""
-    directory = tmp_path_factory.mktemp("product")
-    async with fresh_database(postgres_url) as store_url:
-        environment = {
-            "STORE_URL": store_url,
-            "DATA_DIR": str(directory),
-            "BODY_TIMEOUT_SECONDS": "1",
-            "SIGNAL_ENDPOINTS_LIMIT": "1000",
-        }
-        if request.param == "embedded":
-            open_transport = embedded_transport(store_url)
-        else:
-            url = request.getfixturevalue("product_vhost")
-            environment["TRANSPORT_URL"] = url
-            open_transport = lambda: RabbitTransport(url)  # noqa: E731
-        log = directory / "log"
-        async with Process("run", environment=environment, log=log) as process:
-            yield Product(process.url, log, environment, open_transport)
-            assert await process.stop() == 0
+def pytest_generate_tests(metafunc):
+    if "product" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("transports")
+        metafunc.parametrize("product", marker.args if marker else ["embedded"], indirect=True)
+
+
+@pytest.fixture
+def product(request) -> Product:
+    """Return the running product on the transport that the test is for."""
+    return request.getfixturevalue(f"{request.param}_product")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def embedded_product(store_server, tmp_path_factory) -> AsyncIterator[Product]:
+    async with fresh_database(store_server) as store_url:
+        directory = tmp_path_factory.mktemp("product")
+        async with running("embedded", store_url, directory, embedded_transport(store_url)) as product:
+            yield product
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def rabbitmq_product(store_server, product_vhost, tmp_path_factory) -> AsyncIterator[Product]:
+    async with fresh_database(store_server) as store_url:
+        directory, open_transport = tmp_path_factory.mktemp("product"), partial(RabbitTransport, product_vhost)
+        async with running("rabbitmq", store_url, directory, open_transport, TRANSPORT_URL=product_vhost) as product:
+            yield product
+
+
+@asynccontextmanager
+async def running(
+    transport: str,
+    store_url: str,
+    directory: Path,
+    open_transport: Callable[[], AbstractAsyncContextManager[Transport]],
+    **settings: str,
+) -> AsyncIterator[Product]:
+    """Run the product until the context is left, and then see that it ends well."""
+    environment = {
+        "STORE_URL": store_url,
+        "DATA_DIR": str(directory),
+        "BODY_TIMEOUT_SECONDS": "1",
+        "SIGNAL_ENDPOINTS_LIMIT": "1000",
+        **settings,
+    }
+    log = directory / "log"
+    async with Process("run", environment=environment, log=log) as process:
+        yield Product(transport, process.url, log, environment, open_transport)
+        assert await process.stop() == 0
 
 
 def embedded_transport(store_url: str) -> Callable[[], AbstractAsyncContextManager[Transport]]:
@@ -83,17 +120,33 @@ def product_vhost(rabbitmq):
         yield url
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def second_url(product) -> AsyncIterator[str]:
+@pytest.fixture
+def second_url(request, product) -> str:
     """Return the URL of a second gateway beside the product."""
-    async with product.sibling("gateway") as process:
+    return request.getfixturevalue(f"{product.transport}_second_url")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def embedded_second_url(embedded_product) -> AsyncIterator[str]:
+    async with embedded_product.sibling("gateway") as process:
+        yield process.url
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def rabbitmq_second_url(rabbitmq_product) -> AsyncIterator[str]:
+    async with rabbitmq_product.sibling("gateway") as process:
         yield process.url
 
 
 @pytest.fixture
 async def client(product):
-    """Return a client that may do everything."""
+    """Return a client that may do everything, once the product is ready: a test before may have cut its links."""
     async with client_of(product.url) as client:
+
+        async def is_ready():
+            return (await client.request("GET", "/readyz"))[0] == 200
+
+        await eventually(is_ready)
         yield client
 
 

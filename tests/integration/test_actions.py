@@ -20,8 +20,6 @@ from tests.support.receiver import Answer
 from tests.support.throwing import FAR, NOWHERE, delivery, fresh_id, throw
 from tests.support.unleash import unleash
 
-pytestmark = pytest.mark.parametrize("product", ["embedded"], indirect=True, scope="session")
-
 TEXT = (Path(__file__).parents[2] / "docs" / "actions.md").read_text()
 BLOCKS = dict(re.findall(r"^```(?:sh|json) (\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL))
 AT_ONCE = {"schedule": [0, 0, 0]}

@@ -5,26 +5,25 @@ from __future__ import annotations
 import asyncio
 import itertools
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from broker.access import ADMINISTRATOR
 from broker.admission import Deferred, Denied
 from broker.circuits import Phase
-from broker.deliveries import DeliveryState, DueAttempt, Outcome, Reason, Result
-from broker.signals import Signal, Throw
+from broker.deliveries import DeliveryState, DueAttempt, Outcome, Reason
 from broker.store.deliveries.admission import lock_admission
-from broker.store.deliveries.attempts import AttemptRequest, Claimed, Ended, begin
+from broker.store.deliveries.attempts import AttemptRequest, Claimed, begin
 from broker.store.deliveries.pausing import PausingStore
-from broker.store.signals.signals import SignalStore
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import WebhookTarget
 from tests.support import attempts as attempt_support
+from tests.support import builders
 from tests.support.attempts import claim
+from tests.support.builders import RESCUE_AFTER, SECOND, accept, record
+from tests.support.eventually import eventually
 
-RESCUE_AFTER = timedelta(seconds=30)
-SECOND = timedelta(seconds=1)
 WEBHOOK = WebhookTarget(url="https://example.com/hook")
 
 
@@ -36,17 +35,11 @@ def pausing(database):
 @pytest.fixture
 def owe(database, subscriptions):
     """Call it to return so many due attempts of a new subscription with these limits."""
-    signals = SignalStore(database)
 
     async def owe(count, **limits):
         name = f"sig.{len(await subscriptions.page())}"
         await subscriptions.create(SubscriptionSpec(name=name, targets=(WEBHOOK,), **limits), secret=None)
-        throws = [Throw(name=name)] * count
-        numbered = await signals.number([(throw, None) for throw in throws])
-        batch = [
-            Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)
-        ]
-        return (await signals.record(batch, rescue_after=RESCUE_AFTER)).due_attempts
+        return await record(database, *await accept(database, *[name] * count))
 
     return owe
 
@@ -55,16 +48,8 @@ def ended(claimed, outcome=Outcome.SUCCEEDED, status=200):
     state = {Outcome.SUCCEEDED: DeliveryState.DELIVERED, Outcome.GONE: DeliveryState.DEAD}.get(
         outcome, DeliveryState.PARKED
     )
-    return Ended(
-        due=claimed.due,
-        result=Result(outcome=outcome, status=status),
-        state=state,
-        pause=timedelta(hours=1) if state is DeliveryState.PARKED else None,
-        started_at=datetime.now(UTC),
-        duration=SECOND,
-        address=WEBHOOK.address,
-        admitted=claimed.admitted,
-    )
+    pause = timedelta(hours=1) if state is DeliveryState.PARKED else None
+    return builders.ended(claimed, state, pause=pause, outcome=outcome, status=status, address=WEBHOOK.address)
 
 
 async def finish(attempts, *claimed, **how):
@@ -91,7 +76,7 @@ async def test_an_attempt_of_a_limited_subscription_takes_a_concurrency_slot(owe
         "UPDATE subscriptions SET paused_at = now()",
         "UPDATE subscriptions SET disabled_because = 'the target answered 410'",
         "INSERT INTO circuits (key, address) SELECT circuit_key(address), address FROM subscriptions",
-        "WITH changed AS (UPDATE subscriptions SET steps = '[]') INSERT INTO circuits (key, address) VALUES ('key', '')",
+        "WITH changed AS (UPDATE subscriptions SET steps = '[]') INSERT INTO circuits (key, address) VALUES ('', '')",
     ],
 )
 async def test_an_attempt_that_admission_may_defer_or_deny_is_not_begun_without_it(owe, database, change):
@@ -178,6 +163,7 @@ async def test_nobody_is_held_for_ever_however_attempts_begin_and_end_at_the_sam
     for due in await owe(30, max_in_flight=3):
         waiting.put_nowait(due)
     in_flight = most = delivered = 0
+    full = asyncio.Event()
 
     async def deliver():
         nonlocal in_flight, most, delivered
@@ -190,17 +176,19 @@ async def test_nobody_is_held_for_ever_however_attempts_begin_and_end_at_the_sam
             if isinstance(claimed, Claimed):
                 in_flight += 1
                 most = max(most, in_flight)
-                await asyncio.sleep(0.02)
+                if in_flight == 3:
+                    full.set()
+                await full.wait()
                 in_flight -= 1
                 (finished,) = await finish(attempts, claimed)
                 delivered += 1
                 for promoted in finished.due_attempts:
                     waiting.put_nowait(promoted)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(deliver() for _ in range(8)))
     assert delivered == 30
-    assert 1 < most <= 3
+    assert most == 3
     assert await database.fetchval("SELECT count(*) FROM places") == 0
 
 
@@ -218,9 +206,20 @@ async def test_who_comes_back_in_its_slot_passes(owe, deliveries, attempts, data
     await claim(attempts, first, second)
     await database.execute("UPDATE deliveries SET due_at = now() WHERE state = 'parked'")
     await database.execute("UPDATE gates SET spent_at = now()")
-    released = await deliveries.release(limit=10, rescue_after=RESCUE_AFTER)
-    assert released == [second]
-    assert isinstance((await claim(attempts, *released))[0], Claimed)
+    assert await release(deliveries, 1) == [second]
+    assert isinstance((await claim(attempts, second))[0], Claimed)
+
+
+async def release(deliveries, count):
+    """Return the next *count* deliveries whose moment has come, the oldest signal's first."""
+    released = []
+
+    async def collect():
+        released.extend(await deliveries.release(limit=10, rescue_after=RESCUE_AFTER))
+        return len(released) >= count
+
+    await eventually(collect)
+    return sorted(released, key=lambda due: due.signal_id)
 
 
 async def test_a_paused_subscription_s_deliveries_are_held_and_go_on_when_it_is_resumed(
@@ -234,9 +233,8 @@ async def test_a_paused_subscription_s_deliveries_are_held_and_go_on_when_it_is_
     assert await deliveries.release(limit=10, rescue_after=RESCUE_AFTER) == []
     assert (await pausing.resume(key, per_second=10_000)).paused_at is None
     await pausing.sweep(rescue_after=RESCUE_AFTER)
-    released = await deliveries.release(limit=10, rescue_after=RESCUE_AFTER)
-    assert released == due_attempts
-    assert all(isinstance(one, Claimed) for one in await claim(attempts, *released))
+    assert await release(deliveries, 3) == due_attempts
+    assert all(isinstance(one, Claimed) for one in await claim(attempts, *due_attempts))
 
 
 async def test_a_claim_that_races_with_a_resumption_is_held_by_nobody(owe, deliveries, attempts, pausing):
@@ -248,8 +246,8 @@ async def test_a_claim_that_races_with_a_resumption_is_held_by_nobody(owe, deliv
         )
         await pausing.sweep(rescue_after=RESCUE_AFTER)
         if not isinstance(answer, Claimed):
-            (released,) = await deliveries.release(limit=10, rescue_after=RESCUE_AFTER)
-            assert isinstance((await claim(attempts, released))[0], Claimed)
+            assert await release(deliveries, 1) == [due]
+            assert isinstance((await claim(attempts, due))[0], Claimed)
 
 
 async def test_what_was_paused_goes_on_a_part_at_a_time(owe, attempts, database, pausing):
@@ -259,11 +257,15 @@ async def test_what_was_paused_goes_on_a_part_at_a_time(owe, attempts, database,
     await pausing.resume(due_attempts[0].subscription_id, per_second=5)
     for _ in range(3):
         await pausing.sweep(rescue_after=RESCUE_AFTER)
-    told = await database.fetch("SELECT signal_id FROM deliveries WHERE due_at IS NOT NULL ORDER BY due_at")
-    assert 5 <= len(told) <= 8
+    told = await database.fetch(
+        "SELECT signal_id, due_at, now() AS now FROM deliveries WHERE due_at IS NOT NULL ORDER BY due_at"
+    )
+    assert 5 <= len(told) < 50
     assert [row["signal_id"] for row in told] == [due.signal_id for due in due_attempts[: len(told)]], (
         "the oldest first"
     )
+    assert all(later["due_at"] - earlier["due_at"] >= SECOND / 5 for earlier, later in itertools.pairwise(told))
+    assert told[-1]["due_at"] <= told[-1]["now"] + SECOND * 1.2, "a second ahead, and not more than one of them later"
 
 
 async def test_a_gate_with_nothing_left_to_hold_is_not_looked_at_again(owe, attempts, database, pausing):
@@ -356,13 +358,11 @@ async def test_a_success_in_between_begins_the_count_anew(owe, deliveries, attem
 async def test_an_address_longer_than_an_index_takes_has_a_circuit_too(subscriptions, attempts, pausing):
     target = WebhookTarget(url="https://example.com/" + "€" * 2000)
     subscription = await subscriptions.create(SubscriptionSpec(name="sig", targets=(target,)), secret=None)
-    failed = Ended(
-        due=DueAttempt(1, subscription.id, 1),
-        result=Result(outcome=Outcome.TIMED_OUT),
-        state=DeliveryState.PARKED,
+    failed = builders.ended(
+        DueAttempt(1, subscription.id, 1),
+        DeliveryState.PARKED,
         pause=SECOND,
-        started_at=datetime.now(UTC),
-        duration=SECOND,
+        outcome=Outcome.TIMED_OUT,
         address=target.address,
     )
     await attempt_support.finish(attempts, *[failed] * 20)

@@ -16,8 +16,9 @@ from broker.store.partitions.detached import DetachedStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
 from tests.integration.test_ledger import compare
+from tests.support.builders import DAY, QUEUE, RESCUE_AFTER
 from tests.support.eventually import eventually
-from tests.support.history import DAY, QUEUE, RESCUE_AFTER, lines
+from tests.support.history import lines
 
 
 async def test_the_archive_has_a_line_for_each_dropped_signal_as_the_api_shows_it(

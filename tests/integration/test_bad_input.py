@@ -134,6 +134,7 @@ STRANGE = {
 }
 
 
+@pytest.mark.transports("embedded", "rabbitmq")
 @pytest.mark.parametrize("case", STRANGE)
 async def test_what_is_only_strange_is_accepted_and_recorded_as_it_came(client, case):
     document = STRANGE[case]

@@ -5,12 +5,8 @@ from __future__ import annotations
 import io
 import json
 
-import pytest
-
 from tests.support.eventually import eventually
 from tests.support.throwing import fresh_id, matched, recorded_ids, subscribe, token
-
-pytestmark = pytest.mark.parametrize("product", ["embedded"], indirect=True, scope="session")
 
 JSON = {"Content-Type": "application/json"}
 

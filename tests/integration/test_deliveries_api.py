@@ -14,6 +14,8 @@ from tests.support.messaging import take
 from tests.support.receiver import Answer
 from tests.support.throwing import FAR, delivery, fresh_id, subscribe, throw, token
 
+pytestmark = pytest.mark.transports("embedded", "rabbitmq")
+
 AT_ONCE = {"schedule": [0, 0]}
 
 

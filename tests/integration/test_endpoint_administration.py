@@ -10,8 +10,6 @@ import pytest
 from tests.support.eventually import eventually
 from tests.support.throwing import endpoint, fresh_id, token
 
-pytestmark = pytest.mark.parametrize("product", ["embedded"], indirect=True, scope="session")
-
 ROOT = "/api/admin/signal-endpoints"
 ALWAYS = {"id", "name", "enabled", "description", "createdAt", "createdByUserId", "tokens"}
 TOKEN_ALWAYS = {"id", "name", "signalEndpointId", "createdAt", "createdByUserId"}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import pytest
 
 from broker.access import ADMINISTRATOR
 from broker.errors import LimitReached
-from broker.signals import Signal, Source, Throw
+from broker.signals import Source
 from broker.store.administration.audit import AuditStore
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.signals.signals import SignalStore
+from tests.support.builders import RESCUE_AFTER, signal
 
 
 async def test_creations_at_the_same_time_do_not_exceed_the_limits(database):
@@ -49,8 +50,8 @@ async def test_a_change_that_fails_is_not_audited(database):
 
 
 def at(signal_id, moment, name="alerts", source=Source.SIGNAL_ENDPOINT):
-    throw = Throw(name=name, payload=b'{"n":%d}' % signal_id, source=source, source_id=1)
-    return Signal(id=signal_id, created_at=datetime.fromisoformat(moment), throw=throw)
+    throw = {"name": name, "payload": b'{"n":%d}' % signal_id, "source": source, "source_id": 1}
+    return signal(signal_id, created_at=datetime.fromisoformat(moment), **throw)
 
 
 async def test_days_begin_and_end_with_utc_and_both_are_included(database):
@@ -67,7 +68,7 @@ async def test_days_begin_and_end_with_utc_and_both_are_included(database):
         at(7, "2026-11-21T12:00:00Z", source=Source.NATIVE),
     ]
     for part in (batch[3:], batch[:4], batch):
-        await signals.record(part, rescue_after=timedelta(seconds=30))
+        await signals.record(part, rescue_after=RESCUE_AFTER)
 
     async def found(first=None, last=None, **spec):
         page, total = await endpoints.signals(

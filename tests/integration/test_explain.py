@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.support.throwing import fresh_id, matched, subscribe, throw, token
-
-pytestmark = pytest.mark.parametrize("product", ["embedded"], indirect=True, scope="session")
 
 
 async def explain(client, subscriptions, document, query=""):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.receiver import Answer
+from tests.support.receiver import Answer, receiver
 from tests.support.throwing import FAR, delivery, subscribe, throw
-
-EMBEDDED = pytest.mark.parametrize("product", ["embedded"], indirect=True, scope="session")
+from tests.support.waiting import throw_recorded
 
 
 async def throw_many(client, name, count):
@@ -25,7 +25,7 @@ async def states(client, subscription):
     return (await client.get(f"/v1/ledger?subscriptionId={subscription['id']}"))["deliveries"]
 
 
-async def reach(client, subscription, *, within=20, **counts):
+async def reach(client, subscription, *, within=60, **counts):
     """Wait until so many deliveries of the subscription are in these states."""
 
     async def check():
@@ -45,20 +45,17 @@ async def metric(client, name):
     return float(re.search(rf"^signal_broker_{name} (\S+)$", body.decode(), re.MULTILINE)[1])
 
 
-@EMBEDDED
-async def test_attempts_a_second_are_limited_over_all_deliverers_and_a_backlog_uses_them_up(
-    client, product, webhooks, name
-):
+async def test_attempts_a_second_are_limited_over_all_deliverers(client, product, webhooks, name):
+    """What comes later than its slot may follow the one before it at once, for half a second at most."""
     subscription = await subscribe(client, name, webhooks.url("/hook"), maxPerSecond=30)
     async with product.sibling("worker", "deliverer"):
+        begun = time.monotonic()
         await throw_many(client, name, 121)
         await reach(client, subscription, delivered=121)
-    moments = sorted(request.at for request in webhooks.requests)
-    assert 0.9 * 4 <= moments[-1] - moments[0] <= 1.2 * 4, "a tenth, and what a busy machine adds"
+    assert webhooks.requests[-1].at - begun >= 120 / 30 - 0.5
     assert len({request.peer for request in webhooks.requests}) > 1
 
 
-@EMBEDDED
 async def test_attempts_in_flight_are_limited_over_all_deliverers_and_one_that_is_killed_takes_no_place_along(
     client, product, webhooks, name
 ):
@@ -73,7 +70,6 @@ async def test_attempts_in_flight_are_limited_over_all_deliverers_and_one_that_i
     assert 40 <= len(webhooks.requests) <= 43, "what the killed one had begun is begun again, and nothing else"
 
 
-@EMBEDDED
 async def test_what_comes_during_a_pause_is_kept_and_goes_on_as_fast_as_it_is_told_to(client, webhooks, name):
     subscription = await subscribe(client, name, webhooks.url("/hook"))
     one = f"/v1/subscriptions/{subscription['id']}"
@@ -95,19 +91,18 @@ async def test_what_comes_during_a_pause_is_kept_and_goes_on_as_fast_as_it_is_to
         "oldest": waiting[0]["createdAt"],
     }
 
-    before = len(webhooks.requests)
+    before, begun = len(webhooks.requests), time.monotonic()
     resumed = await client.post(f"{one}/resume", {"perSecond": 20}, expect=200)
     assert (resumed["state"], resumed["pausedAt"]) == ("active", None)
     await reach(client, subscription, delivered=60)
     late = webhooks.requests[before:]
     assert len(late) == held["parked"]
-    assert late[-1].at - late[0].at >= 0.9 * (len(late) - 1) / 20 - 0.3
+    assert late[-1].at - begun >= len(late) / 20
     assert (await standing(client, subscription))["backlog"] == {"parked": 0, "oldest": None}
     delivered = [int(request.headers["webhook-id"].partition("-")[0]) for request in webhooks.requests]
     assert sorted(delivered) == sorted(ids)
 
 
-@EMBEDDED
 async def test_nothing_is_lost_or_repeated_when_it_is_paused_and_resumed_under_load(client, webhooks, name):
     subscription = await subscribe(client, name, webhooks.url("/hook"), maxInFlight=5)
     one = f"/v1/subscriptions/{subscription['id']}"
@@ -129,7 +124,6 @@ async def test_nothing_is_lost_or_repeated_when_it_is_paused_and_resumed_under_l
     assert webhooks.most["/hook"] <= 5
 
 
-@EMBEDDED
 async def test_a_target_that_is_down_is_left_alone_until_it_is_up_again(client, webhooks, name):
     url = webhooks.answer("/hook", Answer(status=500))
     subscription = await subscribe(client, name, url, retry={"schedule": [0] * 50})
@@ -147,7 +141,6 @@ async def test_a_target_that_is_down_is_left_alone_until_it_is_up_again(client, 
     assert (await standing(client, subscription))["circuit"] == "closed"
 
 
-@EMBEDDED
 async def test_a_target_that_is_gone_disables_its_subscription_until_it_is_resumed(client, webhooks, name):
     url = webhooks.answer("/hook", Answer(status=500), Answer(status=410), Answer())
     subscription = await subscribe(client, name, url, retry=FAR)
@@ -161,7 +154,7 @@ async def test_a_target_that_is_gone_disables_its_subscription_until_it_is_resum
     assert other["reason"] == "the subscription is disabled: the target answered 410"
     shown = await standing(client, subscription)
     assert (shown["state"], shown["disabledBecause"]) == ("disabled", "the target answered 410")
-    await throw(client, name)
+    await throw_recorded(client, name)
 
     resumed = await client.post(f"/v1/subscriptions/{subscription['id']}/resume", {}, expect=200)
     assert (resumed["state"], resumed["disabledBecause"]) == ("active", None)
@@ -176,17 +169,23 @@ async def test_a_target_that_is_gone_disables_its_subscription_until_it_is_resum
     }
 
 
+@pytest.mark.transports("embedded", "rabbitmq")
 async def test_who_answers_slowly_makes_room_for_the_others(client, webhooks, name):
-    slow = await subscribe(
-        client, name, webhooks.answer("/slow", Answer(fate="hang")), timeoutSeconds=2, retry={"maxAttempts": 1}
-    )
+    """Its receiver is another one: what waits for a connection to the same host waits for its deadline."""
     before = await metric(client, "deliveries_moved_total")
-    await throw_many(client, name, 60)
-    fast = await subscribe(client, f"{name}.fast", webhooks.url("/fast"))
-    await throw_many(client, f"{name}.fast", 20)
-    await reach(client, fast, within=5, delivered=20)
-    await reach(client, slow, dead=60)
-    assert await metric(client, "deliveries_moved_total") - before >= 10, "it may hold 50 of 200 places"
+
+    async def moved():
+        return await metric(client, "deliveries_moved_total") - before >= 10
+
+    async with receiver() as hanging:
+        url = hanging.answer("/slow", Answer(fate="hang"))
+        slow = await subscribe(client, name, url, timeoutSeconds=60, retry={"maxAttempts": 1})
+        await throw_many(client, name, 60)
+        await eventually(moved)  # it may hold 50 of 200 places
+        fast = await subscribe(client, f"{name}.fast", webhooks.url("/fast"))
+        await throw_many(client, f"{name}.fast", 20)
+        await reach(client, fast, delivered=20)
+        assert (await states(client, slow))["pending"] == 60, "none of them was waited for"
 
 
 @pytest.mark.parametrize("path", ["pause", "resume"])
@@ -207,7 +206,6 @@ async def test_a_speed_that_makes_no_sense_is_refused(client, name, per_second):
     assert [error["pointer"] for error in problem["errors"]] == ["/perSecond"]
 
 
-@EMBEDDED
 async def test_a_redriven_delivery_gets_its_whole_schedule_again(client, webhooks, name):
     url = webhooks.answer("/hook", *[Answer(status=500)] * 3, Answer())
     subscription = await subscribe(client, name, url, retry={"schedule": [0]})

@@ -10,7 +10,6 @@ import pytest
 from broker import metrics
 from broker.messages import signal_message
 from broker.settings import Settings
-from broker.signals import Signal, Throw
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
@@ -21,6 +20,7 @@ from broker.targets import HandlerTarget, QueueTarget
 from broker.topology import ATTEMPT, TOPOLOGY, app_topology, attempt_queue
 from broker.transport import Received, Settlement
 from deploy.cli.doctor import _examine_transport as examine
+from tests.support.builders import accept
 from tests.support.messaging import holds
 from tests.support.queues import declare
 from tests.support.transports import embedded_server, rabbitmq_transport_server
@@ -70,11 +70,9 @@ def record(transport, database, settings):
     signals = SignalStore(database)
 
     async def record(count):
-        throws = [Throw(name="sig")] * count
-        numbered = await signals.number([(throw, None) for throw in throws])
         messages = []
-        for tag, (number, throw) in enumerate(zip(numbered, throws, strict=True)):
-            message = signal_message(Signal(id=number.id, created_at=number.created_at, throw=throw))
+        for tag, signal in enumerate(await accept(database, *["sig"] * count)):
+            message = signal_message(signal)
             fields = {name: getattr(message, name) for name in ("body", "headers", "type", "timestamp", "content_type")}
             messages.append(Received(**fields, tag=tag, redelivered=False))
         return await Recorder(transport, signals, settings).handle(messages)

@@ -4,53 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result
-from broker.signals import Signal, Throw
-from broker.store.deliveries.attempts import Ended
+from broker.deliveries import DeliveryState, DueAttempt
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.postgres.statements import read_statements
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import HandlerTarget, QueueTarget
 from broker.topology import ATTEMPT
+from tests.support import builders
 from tests.support.attempts import claim
+from tests.support.builders import RESCUE_AFTER, SECOND, accept, ended
 
-RESCUE_AFTER = timedelta(seconds=30)
-SECOND = timedelta(seconds=1)
 QUEUE = "deliveries.attempt.handlers.billing"
 BOOK = SubscriptionSpec(name="sig", targets=(HandlerTarget(app="billing", handler="book"),))
 ELSEWHERE = SubscriptionSpec(name="sig", targets=(QueueTarget(queue="billing/book"),))
 
 
 @pytest.fixture
-def record(signals):
+def record(database):
     """Call it to record so many signals, and return what is due."""
 
     async def record(count=1, *, rescue_after=RESCUE_AFTER):
-        throws = [Throw(name="sig")] * count
-        numbered = await signals.number([(throw, None) for throw in throws])
-        batch = [
-            Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)
-        ]
-        due = (await signals.record(batch, rescue_after=rescue_after)).due_attempts
-        assert (await signals.record(batch, rescue_after=rescue_after)).due_attempts == due, "a repeat returns the same"
+        batch = await accept(database, *["sig"] * count)
+        due = await builders.record(database, *batch, rescue_after=rescue_after)
+        assert await builders.record(database, *batch, rescue_after=rescue_after) == due, "a repeat returns the same"
         return due
 
     return record
-
-
-def ended(due, **spec):
-    return Ended(
-        due=due,
-        result=Result(outcome=Outcome.REFUSED),
-        started_at=datetime.now(UTC),
-        duration=SECOND,
-        **{"state": DeliveryState.PARKED, "pause": timedelta(0), **spec},
-    )
 
 
 async def test_a_handler_that_many_workers_register_at_once_has_one_subscription(database, subscriptions):
@@ -113,7 +97,7 @@ async def test_every_attempt_that_is_due_waits_in_the_app_s_queue(subscriptions,
     assert due == DueAttempt(due.signal_id, subscription.id, 1, QUEUE)
     assert await deliveries.rescue("billing", limit=10, rescue_after=RESCUE_AFTER) == [due]
     await attempts.claim(due)
-    await attempts.finish(ended(due))
+    await attempts.finish(ended(due, DeliveryState.PARKED, pause=timedelta()))
     assert await deliveries.release(limit=10, rescue_after=RESCUE_AFTER) == [replace(due, attempt=2)]
 
 
@@ -122,7 +106,7 @@ async def test_an_attempt_that_was_held_goes_on_in_the_app_s_queue(subscriptions
     first, second = await record(2)
     claimed, refused = await claim(attempts, first, second)
     assert (claimed.due, refused.reason) == (first, "in_flight")
-    effects = await attempts.finish(ended(first, state=DeliveryState.DELIVERED, pause=None, admitted=claimed.admitted))
+    effects = await attempts.finish(ended(claimed, DeliveryState.DELIVERED))
     assert effects.due_attempts == [second]
 
 

@@ -7,7 +7,10 @@ import asyncio
 import pytest
 
 from tests.support.product import client_of
-from tests.support.throwing import endpoint, matched, recorded, subscribe, throw, token
+from tests.support.throwing import endpoint, matched, recorded, recorded_ids, subscribe, throw, token
+from tests.support.waiting import throw_recorded
+
+pytestmark = pytest.mark.transports("embedded", "rabbitmq")
 
 
 async def keyed(client, name, key, **spec):
@@ -35,7 +38,8 @@ async def test_a_repeat_is_not_delivered_again(client, name):
     first, again = [(await keyed(client, name, name))[2] for _ in range(2)]
     later = await throw(client, name)
 
-    await recorded(client, later["id"])
+    for signal in (first, later):
+        await recorded(client, signal["id"])
     page = await client.get(f"/v1/deliveries?subscriptionId={subscription['id']}")
 
     assert [owed["signalId"] for owed in page["items"]] == [first["id"], later["id"]]
@@ -93,9 +97,9 @@ async def test_camundas_and_unleashs_dialects_take_keys_too(client, name):
         )
         called = answer["signals"][0]["id"]
         await client.post("/engine-rest/signal", {"name": name}, expect=204, Idempotency_Key=name)
-    await recorded(client, (await throw(client, name))["id"])
+    last = await throw_recorded(client, name)
 
-    assert len((await client.get(f"/v1/signals?name={name}"))["items"]) == 2
+    assert (await recorded_ids(client, name, 2))[1] == last["id"]
     assert [one["id"] for one in (await client.get(f"/v1/signals?name={made['name']}"))["items"]] == [called]
     error = await client.post("/engine-rest/signal", {"name": f"{name}.other"}, expect=409, Idempotency_Key=name)
     assert error["type"] == "InvalidRequestException"

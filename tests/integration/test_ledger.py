@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from broker import metrics
-from broker.deliveries import DeliveryState, Outcome, Reason, Result
+from broker.deliveries import DeliveryState, Outcome, Reason
 from broker.settings import Settings
-from broker.signals import Signal, Throw
-from broker.store.deliveries.attempts import Claimed, Ended
+from broker.store.deliveries.attempts import Claimed
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.subscriptions import SubscriptionSpec
-from broker.targets import QueueTarget
 from broker.transport.embedded import EmbeddedTransport
+from tests.support import builders
 from tests.support.attempts import claim, finish
+from tests.support.builders import QUEUE, RESCUE_AFTER
 from workers.scheduler import Scheduler
 
-SECOND = timedelta(seconds=1)
-RESCUE_AFTER = timedelta(seconds=30)
-QUEUE = QueueTarget(queue="q")
 ENDS = [
     (DeliveryState.DELIVERED, Outcome.SUCCEEDED, None),
     (DeliveryState.PARKED, Outcome.REFUSED, timedelta(0)),
@@ -47,16 +44,11 @@ FROM deliveries WHERE $1::bigint IS NULL OR subscription_id = $1
 
 
 @pytest.fixture
-def record(signals):
+def record(database):
     """Call it to record signals of these names; it returns what is due."""
 
     async def record(*names):
-        throws = [Throw(name=name) for name in names]
-        numbered = await signals.number([(throw, None) for throw in throws])
-        batch = [
-            Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)
-        ]
-        return (await signals.record(batch, rescue_after=RESCUE_AFTER)).due_attempts
+        return await builders.record(database, *await builders.accept(database, *names))
 
     return record
 
@@ -108,15 +100,8 @@ class Bustle:
 
 
 def ended(due, state, outcome, pause):
-    return Ended(
-        due=due,
-        result=Result(outcome=outcome),
-        state=state,
-        pause=pause,
-        reason=Reason.RETRY.value if state is DeliveryState.PARKED else None,
-        started_at=datetime.now(UTC),
-        duration=SECOND,
-    )
+    reason = Reason.RETRY.value if state is DeliveryState.PARKED else None
+    return builders.ended(due, state, outcome=outcome, pause=pause, reason=reason)
 
 
 async def test_what_is_kept_is_what_a_full_count_comes_to_at_any_moment(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.signals import Signal, Throw
+from broker.signals import Throw
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database, DataError
@@ -18,10 +18,10 @@ from broker.store.postgres.migrate import migrate
 from broker.store.postgres.schema import MIGRATIONS, NEEDED, STEPS, applied, revision
 from broker.store.signals.signals import SignalStore
 from tests.integration.test_ledger import compare
+from tests.support.builders import RESCUE_AFTER, signal
 from tests.support.eventually import eventually
 from tests.support.postgres import on_database
 
-RESCUE_AFTER = timedelta(seconds=30)
 SCRIPTS = {step: (MIGRATIONS / f"{step}.sql").read_text() for step in STEPS}
 ALEMBIC = """
 CREATE TABLE alembic_version (
@@ -50,8 +50,9 @@ SELECT 'trigger', tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid =
 
 
 @asynccontextmanager
-async def unmigrated(server_url: str, name: str) -> AsyncIterator[Database]:
+async def unmigrated(server_url: str) -> AsyncIterator[Database]:
     """Yield an empty database."""
+    name = f"test_{uuid.uuid4().hex}"
     async with Database(server_url, size=1) as server:
         await server.execute(f"CREATE DATABASE {name}")
         try:
@@ -77,12 +78,8 @@ async def alembic_version(database):
     return await database.fetchval("SELECT coalesce(max(version_num), '') FROM alembic_version")
 
 
-def signal(signal_id):
-    return Signal(id=signal_id, created_at=datetime.now(UTC), throw=Throw(name="a"))
-
-
 async def test_the_ledger_and_the_positions_are_made_of_what_is_there(postgres_url):
-    async with unmigrated(postgres_url, "migrated_to_ledger") as database:
+    async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0005")
         await database.execute("""
             INSERT INTO signals (id, created_at, name, scope, payload, types, source)
@@ -93,14 +90,14 @@ async def test_the_ledger_and_the_positions_are_made_of_what_is_there(postgres_u
         """)
         await run_scripts(database, after="0005", to="9999")
         assert [(await compare(database, of)).matched for of in (None, 1, 2, 3)] == [3, 1, 2, 0]
-        assert [signal.id for signal in await SignalStore(database).page(after_id=10)] == [12, 14]
+        assert [one.id for one in await SignalStore(database).page(after_id=10)] == [12, 14]
         await SignalStore(database).record([signal(11), signal(14)], rescue_after=RESCUE_AFTER)
         assert (await compare(database)).recorded == 4
-        assert [signal.id for signal in await SignalStore(database).page(after_id=12)] == [14, 11]
+        assert [one.id for one in await SignalStore(database).page(after_id=12)] == [14, 11]
 
 
 async def test_the_tables_become_the_first_block_and_stay_what_they_are(postgres_url):
-    async with unmigrated(postgres_url, "migrated_to_blocks") as database:
+    async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0006")
         before = {table: await definition(database, table) for table in TABLES}
         await SignalStore(database).number([(Throw(name="a"), None)] * 20)
@@ -126,7 +123,7 @@ async def test_the_tables_become_the_first_block_and_stay_what_they_are(postgres
         (partition,) = await PartitionStore(database).all()
         assert (partition.first_id, partition.next_id) == (1, 1_000_020), "long, because older recorders make no blocks"
         assert partition.opened_at is not None
-        assert [signal.id for signal in await SignalStore(database).page()] == [10, 12, 14]
+        assert [one.id for one in await SignalStore(database).page()] == [10, 12, 14]
         assert len(await DeliveryStore(database).attempts((10, 1))) == 1
         await SignalStore(database).record([signal(11), signal(14), signal(30)], rescue_after=RESCUE_AFTER)
         assert (await compare(database)).recorded == 5

@@ -6,8 +6,12 @@ import asyncio
 import itertools
 from datetime import datetime
 
+import pytest
+
 from tests.support.product import client_of
 from tests.support.throwing import throw
+
+pytestmark = pytest.mark.transports("embedded", "rabbitmq")
 
 
 async def test_ids_ascend_in_real_time_over_two_gateways(client, second_url, name):

@@ -9,36 +9,22 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.deliveries import DELETED, DeliveryState, Outcome, Result
-from broker.signals import Signal, Throw
-from broker.store.deliveries.attempts import Claimed, Ended
+from broker.deliveries import DELETED, DeliveryState
+from broker.signals import Throw
+from broker.store.deliveries.attempts import Claimed
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore, lock_keys
 from broker.store.deliveries.pausing import PausingStore
-from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import HeadOfLine, SubscriptionSpec
-from broker.targets import QueueTarget
+from tests.support import builders
 from tests.support.attempts import attempt_store
+from tests.support.builders import QUEUE, RESCUE_AFTER, accept, record
 from tests.support.eventually import eventually
-
-RESCUE_AFTER = timedelta(seconds=30)
-SECOND = timedelta(seconds=1)
-QUEUE = QueueTarget(queue="q")
 
 
 def ended(claimed, state, pause=None):
-    return Ended(
-        due=claimed.due,
-        result=Result(outcome=Outcome.SUCCEEDED if state is DeliveryState.DELIVERED else Outcome.REFUSED),
-        state=state,
-        pause=pause,
-        started_at=datetime.now(UTC),
-        duration=SECOND,
-        reason="retry" if state is DeliveryState.PARKED else None,
-        in_group=claimed.in_group,
-        admitted=claimed.admitted,
-    )
+    return builders.ended(claimed, state, pause=pause, reason="retry" if state is DeliveryState.PARKED else None)
 
 
 class Desk:
@@ -46,7 +32,6 @@ class Desk:
 
     def __init__(self, database):
         self.database = database
-        self.signals = SignalStore(database)
         self.subscriptions = SubscriptionStore(database)
         self.deliveries = DeliveryStore(database)
         self.attempts = attempt_store(database)
@@ -60,11 +45,7 @@ class Desk:
 
     async def number(self, *keys, **fields):
         """Return signals with these ordering keys, numbered; nobody has been answered yet."""
-        throws = [Throw(name="sig", ordering_key=key, **fields) for key in keys]
-        numbered = await self.signals.number([(throw, None) for throw in throws])
-        return [
-            Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)
-        ]
+        return await accept(self.database, *(Throw(name="sig", ordering_key=key, **fields) for key in keys))
 
     async def throw(self, *keys, **fields):
         """Return signals with these ordering keys, whose throws were answered."""
@@ -76,8 +57,7 @@ class Desk:
         await self.ordering.note_pending_records([(signal.id, signal.throw.ordering_key) for signal in signals])
 
     async def record(self, *signals):
-        recorded = await self.signals.record(signals, rescue_after=RESCUE_AFTER)
-        return [due.signal_id for due in recorded.due_attempts]
+        return [due.signal_id for due in await record(self.database, *signals)]
 
     async def sweep(self):
         return [due.signal_id for due in await self.ordering.sweep(rescue_after=RESCUE_AFTER)]
@@ -347,7 +327,7 @@ class Bustle:
             self.chance.shuffle(self.queue)
             batch = [self.queue.pop() for _ in range(min(len(self.queue), self.chance.randint(1, 4)))]
             if batch:
-                self.go((await self.desk.signals.record(batch, rescue_after=RESCUE_AFTER)).due_attempts)
+                self.go(await record(self.desk.database, *batch))
             await asyncio.sleep(0.002)
 
     def go(self, due_attempts):

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result
-from broker.signals import Signal, Throw
-from broker.store.deliveries.attempts import Ended
+from broker.deliveries import DeliveryState, DueAttempt
+from broker.signals import Throw
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database, DataError
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
-from broker.targets import QueueTarget
 from tests.support.attempts import attempt_store, claim, finish
+from tests.support.builders import DAY, QUEUE, RESCUE_AFTER, ended, signal
 
-RESCUE_AFTER = timedelta(seconds=30)
-DAY = timedelta(days=1)
-QUEUE = QueueTarget(queue="q")
 TABLES = ("signals", "matches", "deliveries", "attempts")
 
 PARTITIONS = """
@@ -44,10 +40,6 @@ def partitions(database):
 @pytest.fixture
 async def subscribed(database):
     await SubscriptionStore(database).create(SubscriptionSpec(name="a", targets=(QUEUE,)), secret=None)
-
-
-def signal(signal_id):
-    return Signal(id=signal_id, created_at=datetime.now(UTC), throw=Throw(name="a"))
 
 
 async def number(signals, count=1):
@@ -224,20 +216,7 @@ async def test_attempts_are_begun_and_ended_in_whatever_order_they_are_asked_for
     asked = [ids[3], ids[5], ids[0], ids[4], ids[2], ids[1]]
     begun = await claim(attempts, *(DueAttempt(i, 1, 1) for i in asked))
     assert [claimed and claimed.signal.id for claimed in begun] == asked
-    await finish(
-        attempts,
-        *(
-            Ended(
-                due=claimed.due,
-                result=Result(outcome=Outcome.SUCCEEDED),
-                state=DeliveryState.DELIVERED,
-                pause=None,
-                started_at=datetime.now(UTC),
-                duration=DAY,
-            )
-            for claimed in begun
-        ),
-    )
+    await finish(attempts, *(ended(claimed, DeliveryState.DELIVERED) for claimed in begun))
     assert (await deliveries.ledger()).states[DeliveryState.DELIVERED] == 6
     assert [len(await deliveries.attempts((i, 1))) for i in ids] == [1] * 6
 

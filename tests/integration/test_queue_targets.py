@@ -8,7 +8,7 @@ from tests.support.queues import declare, delete, fill, fresh_queue, take
 from tests.support.taps import PROGRAMS, running_tap
 from tests.support.throwing import FAR, delivery, fresh_id, throw, token
 
-pytestmark = pytest.mark.parametrize("product", ["rabbitmq"], indirect=True, scope="session")
+pytestmark = pytest.mark.transports("rabbitmq")
 
 NOW = {"schedule": [0.0] * 50}
 """A retry policy that makes every attempt as soon as the one before it is over."""

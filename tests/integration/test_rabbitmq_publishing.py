@@ -40,7 +40,7 @@ async def outcomes(*publishes):
 async def take_all(transport, count, queue=QUEUE):
     """Return the bodies of the next *count* messages of *queue*."""
     bodies = []
-    async with asyncio.timeout(20), transport.consume(queue, prefetch=500) as inbox:
+    async with asyncio.timeout(60), transport.consume(queue, prefetch=500) as inbox:
         while len(bodies) < count:
             taken = await inbox.receive(500)
             bodies += [message.body for message in taken]
@@ -145,12 +145,12 @@ class TestRefusals:
 
 class TestFaults:
     async def test_a_blocked_publisher_is_not_ready_and_says_so_at_once(self, rabbitmq, transport):
-        await asyncio.to_thread(rabbitmq.raise_memory_alarm)
         try:
+            await asyncio.to_thread(rabbitmq.raise_memory_alarm)
             # RabbitMQ tells a publisher only when it publishes: this one may be sent and wait for its confirm in vain.
             assert await outcomes(publish(transport, timeout=timedelta(seconds=1))) in ([Unconfirmed], [Unavailable])
-            assert not transport.ready
-            async with asyncio.timeout(0.1):
+            await eventually(lambda: not transport.ready)
+            async with asyncio.timeout(LONG.total_seconds() / 2):
                 assert await outcomes(publish(transport)) == [Unavailable]
         finally:
             await asyncio.to_thread(rabbitmq.clear_memory_alarm)
@@ -160,8 +160,8 @@ class TestFaults:
     async def test_acks_are_heard_while_publishers_are_blocked(self, rabbitmq, transport, rabbitmq_url):
         for _ in range(20):
             await publish(transport)
-        await asyncio.to_thread(rabbitmq.raise_memory_alarm)
         try:
+            await asyncio.to_thread(rabbitmq.raise_memory_alarm)
             await outcomes(publish(transport, timeout=timedelta(seconds=0.5)))
             assert len(await take_all(transport, 20)) == 20
             left = await on_channel(rabbitmq_url, lambda channel: channel.queue_declare(QUEUE, passive=True))
@@ -172,27 +172,32 @@ class TestFaults:
     async def test_a_server_that_hangs_leaves_the_sent_unconfirmed_and_the_others_unsent(
         self, rabbitmq, transport, rabbitmq_url
     ):
-        """A channel whose confirms do not come is left behind: else its window would stay full."""
+        """A channel whose confirms do not come is left behind: else its window would stay full.
+
+        What was sent on it may be stored after what is sent on the next one.
+        """
         before = await channel_used(transport, rabbitmq_url)
         rabbitmq.suspend()
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(LONG.total_seconds()):
                 came_to = await outcomes(*(publish(transport, timeout=timedelta(seconds=1)) for _ in range(2500)))
         finally:
             rabbitmq.resume()
         assert Counter(came_to) == {Unconfirmed: 2000, Unavailable: 500}
         await publish_until_confirmed(transport)
-        assert (await take_all(transport, 2001))[-1] == b"last"
+        assert b"last" in await take_all(transport, 2001)
         await until_renewed(transport, rabbitmq_url, before)
 
     async def test_leaving_does_not_wait_for_a_server_that_hangs(self, rabbitmq, rabbitmq_url):
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(LONG.total_seconds()):
                 async with RabbitTransport(rabbitmq_url) as transport:
                     await transport.declare(Topology((), (Queue(QUEUE),), ()))
                     await publish(transport)
                     rabbitmq.suspend()
-                    publishing = asyncio.gather(*(publish(transport) for _ in range(2500)), return_exceptions=True)
+                    publishing = asyncio.gather(
+                        *(publish(transport, timeout=10 * LONG) for _ in range(2500)), return_exceptions=True
+                    )
                     await asyncio.sleep(0)
                 came_to = Counter(type(result) for result in await publishing)
         finally:
@@ -212,8 +217,7 @@ class TestFaults:
             await asyncio.to_thread(rabbitmq.kill)
             try:
                 came_to = await outcomes(*tasks)
-                assert not transport.ready
-                assert not transport.consuming
+                await eventually(lambda: not transport.ready and not transport.consuming)
             finally:
                 await asyncio.to_thread(rabbitmq.start)
             assert None in came_to

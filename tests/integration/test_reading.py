@@ -6,41 +6,29 @@ import asyncio
 import random
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
-from broker.signals import Signal, Throw
 from broker.store.postgres.database import Database
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
-from broker.targets import QueueTarget
+from tests.support import builders
+from tests.support.builders import QUEUE, RESCUE_AFTER
 from tests.support.eventually import eventually
 from tests.support.throwing import recorded_ids, throw
 
-RESCUE_AFTER = timedelta(seconds=30)
-
 
 @pytest.fixture
-def accept(signals):
+def accept(database):
     """Call it to number throws of these names, in their order."""
-
-    async def accept(*names):
-        throws = [Throw(name=name) for name in names]
-        numbered = await signals.number([(throw, None) for throw in throws])
-        return [
-            Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)
-        ]
-
-    return accept
+    return partial(builders.accept, database)
 
 
 @pytest.fixture
-def record(signals):
-    async def record(*batch):
-        await signals.record(batch, rescue_after=RESCUE_AFTER)
-
-    return record
+def record(database):
+    return partial(builders.record, database)
 
 
 @pytest.fixture
@@ -84,7 +72,7 @@ async def waiting(database):
 async def test_a_signal_that_is_recorded_after_one_with_a_higher_id_is_read_after_it(accept, record, read, database):
     """The recorder of the first one is held up in the middle of its transaction, while another records the second."""
     subscription = await SubscriptionStore(database).create(
-        SubscriptionSpec(name="first", targets=(QueueTarget(queue="q"),), once=True), secret=None
+        SubscriptionSpec(name="first", targets=(QUEUE,), once=True), secret=None
     )
     first, second = await accept("first", "second")
     async with database.transaction() as holding:
@@ -145,7 +133,7 @@ async def test_recorders_side_by_side_leave_no_gap_for_a_reader(accept, record, 
             ids += await read(after_id=ids[-1] if ids else 0, limit=chance.randint(1, 30), name=name)
         return ids
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         *_, everything, named = await asyncio.gather(*map(recorder, (1, 2, 60)), reader(None, 600), reader("b", 300))
     assert sorted(everything) == [signal.id for signal in accepted]
     assert sorted(named) == [signal.id for signal in accepted if signal.throw.name == "b"]
@@ -188,7 +176,6 @@ async def test_a_page_since_a_moment_holds_what_was_recorded_long_after_it(accep
     assert await read(since=noon, after_id=young.id) == [late.id]
 
 
-@pytest.mark.parametrize("product", ["embedded"], indirect=True, scope="session")
 async def test_the_next_page_begins_after_the_last_item_whatever_its_id(client, product, name):
     for _ in range(3):
         await throw(client, name)

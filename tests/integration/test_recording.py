@@ -1,53 +1,37 @@
 """The store's half of the promises: recorded once, matched once, claimed once; the books balance."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from functools import partial
 
 import pytest
 
-from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result
-from broker.signals import Scope, Signal, Throw
-from broker.store.deliveries.attempts import Ended
+from broker.deliveries import DeliveryState, DueAttempt, Outcome
+from broker.signals import Scope, Throw
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import IdempotencyKey, SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
-from broker.targets import QueueTarget
+from tests.support import builders
 from tests.support.attempts import claim
-
-RESCUE_AFTER = timedelta(seconds=30)
-SECOND = timedelta(seconds=1)
-QUEUE = QueueTarget(queue="q")
+from tests.support.builders import QUEUE, RESCUE_AFTER
 
 
 @pytest.fixture
-def throw(signals):
-    async def throw(*throws):
-        numbered = await signals.number([(throw, None) for throw in throws])
-        return [
-            Signal(id=n.id, created_at=n.created_at, throw=throw) for n, throw in zip(numbered, throws, strict=True)
-        ]
-
-    return throw
+def throw(database):
+    return partial(builders.accept, database)
 
 
 @pytest.fixture
-def record(signals):
+def record(database):
     async def record(batch):
-        return (await signals.record(batch, rescue_after=RESCUE_AFTER)).due_attempts
+        return await builders.record(database, *batch)
 
     return record
 
 
 def ended(due, state, outcome=Outcome.REFUSED, pause=None):
-    return Ended(
-        due=due,
-        result=Result(outcome=outcome, status=500, error="a\x00b", excerpt="\ud800"),
-        state=state,
-        pause=pause,
-        started_at=datetime.now(UTC),
-        duration=SECOND,
-    )
+    return builders.ended(due, state, outcome=outcome, pause=pause, status=500, error="a\x00b", excerpt="\ud800")
 
 
 async def test_recording_a_signal_twice_makes_one_signal_and_one_delivery(

@@ -16,7 +16,8 @@ from broker.signals import Scope, Throw
 from broker.store.deliveries.bulk import SignalFilter
 from broker.store.deliveries.replays import ReplayStore
 from broker.subscriptions import SubscriptionSpec
-from tests.support.owing import QUEUE, RESCUE_AFTER, accept, balanced, record, throw
+from tests.support.builders import QUEUE, RESCUE_AFTER, SECOND, accept, record
+from tests.support.owing import balanced, throw
 
 ALL = SignalFilter()
 
@@ -223,13 +224,13 @@ async def test_a_subscription_that_goes_meanwhile_gets_no_more(database, subscri
 async def test_a_pace_spreads_them_over_all_chunks_the_oldest_first(database, subscribe, deliveries):
     ids = await throw(database, *["a"] * 5)
     late = await subscribe("a")
-    async for _ in ReplayStore(database, limit=2).replay(late, ALL, Pace(20)):
+    async for _ in ReplayStore(database, limit=2).replay(late, ALL, Pace(1)):
         pass
     page = await deliveries.page()
     assert [delivery.signal_id for delivery in sorted(page, key=lambda delivery: delivery.due_at)] == ids
     moments = [delivery.due_at for delivery in page]
     gaps = {later - earlier for earlier, later in pairwise(moments)}
-    assert gaps == {timedelta(seconds=0.05)}
+    assert gaps == {SECOND}
 
 
 async def test_it_goes_by_the_order_of_recording(database, subscribe, replay, owed, deliveries):

@@ -134,6 +134,7 @@ async def test_wrong_terms_are_refused_with_a_pointer_to_them(client, name, case
     assert [error["pointer"] for error in problem["errors"]] == [pointer]
 
 
+@pytest.mark.transports("embedded", "rabbitmq")
 async def test_every_throw_begun_after_a_creation_was_answered_matches_and_none_after_a_deletion(client, name):
     """Many times over and concurrently, so that batches of the recorder hold signals from before and after."""
 

@@ -17,7 +17,7 @@ from tests.support.queues import declare, delete, fill, holds, take
 from tests.support.rabbitmq import on_channel
 from tests.support.throwing import delivery, fresh_id, recorded, subscribe, throw
 
-pytestmark = pytest.mark.parametrize("product", ["rabbitmq"], indirect=True, scope="session")
+pytestmark = pytest.mark.transports("rabbitmq")
 
 REJECTING = {"x-max-length": 1, "x-overflow": "reject-publish"}
 
@@ -38,7 +38,7 @@ async def assert_recorded_once(client, webhooks, subscription, signals):
     last = await throw(client, name)
     await delivery(client, last, subscription, "delivered")
     ids = [*sorted(signal["id"] for signal in signals), last["id"]]
-    await eventually(lambda: len(webhooks.requests) >= len(ids), within=30)
+    await eventually(lambda: len(webhooks.requests) >= len(ids))
     page = await client.get(f"/v1/signals?name={name}&limit=1000")
     assert sorted(item["id"] for item in page["items"]) == ids
     expected = [f"{signal_id}-{subscription['id']}" for signal_id in ids]

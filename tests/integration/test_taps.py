@@ -19,7 +19,7 @@ from tests.support.rabbitmq_servers import vhost_of
 from tests.support.taps import DOCS, PROGRAMS, running_tap
 from tests.support.throwing import endpoint, fresh_id, throw, token
 
-pytestmark = pytest.mark.parametrize("product", ["rabbitmq"], indirect=True, scope="session")
+pytestmark = pytest.mark.transports("rabbitmq")
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -33,6 +33,7 @@ SCOPES = {
 }
 
 
+@pytest.mark.transports("embedded", "rabbitmq")
 @pytest.mark.parametrize("scope", SCOPES)
 async def test_a_signal_reaches_exactly_the_subscriptions_of_its_scope(client, name, subscribed, scope):
     ids, sorts = subscribed
@@ -44,6 +45,7 @@ async def test_a_signal_reaches_exactly_the_subscriptions_of_its_scope(client, n
     assert {sorts[found] for found in await matched(client, signal["id"])} == expected
 
 
+@pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_broadcast_by_a_limited_principal_reaches_its_tenants_and_the_untenanted(client, name, subscribed):
     ids, sorts = subscribed
     limited = client.caller(await token(client, "signals:throw", tenants=[ids["acme"]]))
@@ -69,6 +71,7 @@ async def test_a_principal_limited_to_names_cannot_throw_others(client, name):
     await limited.post("/v1/signals", {"name": f"other.{name}"}, expect=403)
 
 
+@pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_throw_is_answered_with_the_signal_and_where_to_find_it(client, name):
     status, headers, body = await client.request(
         "POST", "/v1/signals", json={"name": name, "payload": {"policy": 42}, "businessKey": "order 7"}
@@ -103,6 +106,7 @@ async def test_a_throw_to_an_execution_nobody_waits_in_is_accepted_and_reaches_n
     assert await matched(client, signal["id"]) == set()
 
 
+@pytest.mark.transports("embedded", "rabbitmq")
 async def test_fifty_signals_at_once_consume_a_once_subscription_exactly_once(client, webhooks, name):
     once = await subscribe(client, name, webhooks.url("/once"), once=True)
     always = await subscribe(client, name, webhooks.url("/always"))

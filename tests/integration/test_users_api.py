@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import time
 from base64 import b64encode
 
 import aiohttp
 import pytest
 
+from tests.support import commands
 from tests.support.eventually import eventually
-from tests.support.product import COMMAND
 from tests.support.throwing import fresh_id, matched, subscribe
 
 PASSWORD = "correct:horse ÄÖ"
@@ -208,8 +208,9 @@ async def test_after_a_wrong_password_the_right_one_has_to_wait_a_little(client,
     caller, wrong = Caller(client, made["name"]), Caller(client, made["name"], "wrong horse")
     assert (await caller.throw(name))[0] == 204
 
+    begun = time.monotonic()
     assert (await wrong.throw(name))[0] == 401
-    assert (await caller.throw(name))[0] == 401
+    assert (await caller.throw(name))[0] == 401 or time.monotonic() - begun > 3
 
     async def is_let_in():
         return (await caller.throw(name))[0] == 204
@@ -302,16 +303,11 @@ async def test_idempotency_keys_of_a_user_and_of_the_administrator_of_the_same_n
 
 
 async def user_create(product, *arguments, password):
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND,
-        *("user", "create", *arguments),
-        env={"PATH": sys.prefix, **{f"SIGNAL_BROKER_{key}": value for key, value in product.environment.items()}},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    environment = {f"SIGNAL_BROKER_{key}": value for key, value in product.environment.items()}
+    done = await asyncio.to_thread(
+        commands.run, "user", "create", *arguments, environment=environment, given=password.decode()
     )
-    output, errors = await process.communicate(password)
-    return process.returncode, output.decode(), errors.decode()
+    return done.returncode, done.stdout, done.stderr
 
 
 async def test_a_user_is_made_on_the_command_line(product, client, name):

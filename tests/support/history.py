@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result
-from broker.signals import Signal, Throw
-from broker.store.deliveries.attempts import Ended
+from broker.deliveries import DeliveryState, DueAttempt, Outcome
+from broker.signals import Throw
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.signals.signals import SignalStore
-from broker.targets import QueueTarget
+from tests.support import builders
 from tests.support.attempts import attempt_store
-
-RESCUE_AFTER = timedelta(seconds=30)
-SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
-QUEUE = QueueTarget(queue="q")
+from tests.support.builders import DAY
 
 
 class History:
@@ -32,10 +28,7 @@ class History:
 
     async def throw(self, name="a", **more):
         """Record a signal and return it."""
-        throw = Throw(name=name, **more)
-        (numbered,) = await self.signals.number([(throw, None)])
-        signal = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
-        await self.signals.record([signal], rescue_after=RESCUE_AFTER)
+        (signal,) = await builders.throw(self.database, Throw(name=name, **more))
         return signal
 
     async def attempt(self, signal, state, attempt=1):
@@ -45,15 +38,9 @@ class History:
         await self.attempts.finish(self.ended(due, state))
 
     def ended(self, due, state):
-        return Ended(
-            due=due,
-            result=Result(outcome=Outcome.REFUSED, status=500, excerpt="no\nway"),
-            state=state,
-            pause=DAY if state is DeliveryState.PARKED else None,
-            reason="why",
-            started_at=datetime.now(UTC),
-            duration=SECOND,
-        )
+        pause = DAY if state is DeliveryState.PARKED else None
+        refusal = {"outcome": Outcome.REFUSED, "status": 500, "excerpt": "no\nway"}
+        return builders.ended(due, state, pause=pause, reason="why", **refusal)
 
     async def close(self):
         """Go on in the next partition."""

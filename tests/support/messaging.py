@@ -13,7 +13,7 @@ from broker.topology import Binding, Exchange, Queue, Topology
 from broker.transport import Message, Settlement
 from tests.support.eventually import eventually
 
-SOON = timedelta(seconds=10)
+SOON = timedelta(seconds=30)
 
 
 def fresh():
@@ -56,7 +56,7 @@ async def publish(transport, *bodies, exchange="", key, headers=None):
 async def take(inbox, count):
     """Receive *count* messages, settling none."""
     taken = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON.total_seconds()):
         while len(taken) < count:
             taken += await inbox.receive(count - len(taken))
     return taken

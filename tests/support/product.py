@@ -11,9 +11,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import aiohttp
+
+from tests.support.commands import Command
+from tests.support.eventually import eventually
 
 ADMIN_TOKEN = "sb_test-administrator-token"
 SECRET_KEY = "dGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXktdGVzdC0="
@@ -28,11 +31,11 @@ class Process:
         environment: ``SIGNAL_BROKER_*`` settings without the prefix; loopback webhooks and a fixed admin token are
             set already.
         log: Where standard error goes.
-        command: What ``signal-broker`` is.
+        command: What ``signal-broker`` is; None: this checkout's, in a process forked with everything imported.
     """
 
     def __init__(
-        self, *arguments: str, environment: Mapping[str, str], log: Path, command: Sequence[str] = COMMAND
+        self, *arguments: str, environment: Mapping[str, str], log: Path, command: Sequence[str] | None = None
     ) -> None:
         self.arguments = arguments
         self._command = command
@@ -59,30 +62,34 @@ class Process:
             self.kill()
             await self.process.wait()
 
-    async def start(self, *, within: float = 40) -> None:
+    async def start(self, *, within: float = 90) -> None:
         """Start it (again) and wait for its ``ready`` line; on the same port as before, if there was one."""
-        with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *self._command,
-                *self.arguments,
-                env={**os.environ, **{f"SIGNAL_BROKER_{key}": value for key, value in self._environment.items()}},
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-            )
-        assert self.process.stdout is not None
-        async with asyncio.timeout(within):
-            async for line in self.process.stdout:
-                if line.startswith(b"ready "):
-                    self.url = line.split()[1].decode()
-                    self._environment["HTTP_PORT"] = self.url.rsplit(":", 1)[1]
-                    return
-        raise AssertionError(f"{self.arguments} ended with {await self.process.wait()}: {self.log.read_text()[-3000:]}")
+        settings = {f"SIGNAL_BROKER_{key}": value for key, value in self._environment.items()}
+        with self.log.open("ab") as log, self.log.with_suffix(".out").open("wb+") as out:
+            self.process = await self._execute(os.environ | settings, stdout=out.fileno(), stderr=log.fileno())
+            self.url = await eventually(lambda: self._ready_url(out), within=within)
+        self._environment["HTTP_PORT"] = self.url.rsplit(":", 1)[1]
+
+    async def _execute(
+        self, environment: Mapping[str, str], *, stdout: int, stderr: int
+    ) -> Command | asyncio.subprocess.Process:
+        if self._command is None:
+            return Command(*self.arguments, environment=environment, stdout=stdout, stderr=stderr)
+        return await asyncio.create_subprocess_exec(
+            *self._command, *self.arguments, env=environment, stdout=stdout, stderr=stderr
+        )
+
+    def _ready_url(self, out: BinaryIO) -> str | None:
+        status = self.process.returncode
+        assert status is None, f"{self.arguments} ended with {status}: {self.log.read_text()[-3000:]}"
+        lines = os.pread(out.fileno(), 4096, 0).decode().splitlines(keepends=True)
+        return next((line.split()[1] for line in lines if line.startswith("ready ") and line.endswith("\n")), None)
 
     def kill(self) -> None:
         """Kill it as ``kill -9`` does."""
         self.process.send_signal(signal.SIGKILL)
 
-    async def stop(self, *, within: float = 30) -> int:
+    async def stop(self, *, within: float = 60) -> int:
         """Ask it to end, as Kubernetes does, and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(within):

@@ -24,6 +24,7 @@ class Answer:
         headers: Headers besides those of the protocol, a redirect's ``Location`` for example.
         body: The body, of any size.
         after: Seconds to wait before answering.
+        until: What to wait for before answering.
         pace: Seconds to wait after every byte of the body, sent one by one.
         fate: ``hang`` never answers; ``close`` hangs up instead of answering; ``cut`` hangs up within the body.
     """
@@ -32,6 +33,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     after: float = 0
+    until: asyncio.Event | None = None
     pace: float = 0
     fate: Literal["end", "hang", "close", "cut"] = "end"
 
@@ -98,6 +100,8 @@ class Receiver:
 
     async def _answer(self, request: web.Request, answer: Answer) -> web.StreamResponse:
         await asyncio.sleep(answer.after)
+        if answer.until is not None:
+            await answer.until.wait()
         if answer.fate == "hang":
             await asyncio.Event().wait()
         if answer.fate == "close":

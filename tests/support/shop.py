@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 from pydantic import BaseModel
 
-from workers.handlers import GiveUp, Handlers, Signal, TryLater
+from workers.handlers import GiveUp, Handlers, ReceivedSignal, TryLater
 
 NAME = os.environ["SHOP_SIGNAL"]
 handlers = Handlers(os.environ["SHOP_APP"])
@@ -24,7 +24,7 @@ class Order(BaseModel):
 
 
 @handlers.on(f"{NAME}.paid", retry=[0.1, 0.2, 0.3], concurrency=2, timeout=20)
-async def book(payload: Order, signal: Signal) -> None:
+async def book(payload: Order, signal: ReceivedSignal) -> None:
     """Tell the receiver, and do as it says."""
     told: dict[str, Any] = {
         "order": payload.order,

@@ -27,7 +27,7 @@ class Tap:
     async def next(self) -> dict[str, Any]:
         """Return the next message printed: its body, and the properties that it has, named as pika names them."""
         assert self._process.stdout is not None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             line = await self._process.stdout.readline()
         assert line, "the tap has ended"
         printed = {_snake_case(key): value for key, value in json.loads(line).items()}
@@ -53,7 +53,7 @@ async def running_tap(program: str, url: str, queue: str, *bindings: str) -> Asy
     )
     try:
         assert process.stderr is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             said = await process.stderr.readline()
             assert said.decode() == f"{queue} is bound\n", (said + await process.stderr.read()).decode()
         yield Tap(process)

@@ -15,7 +15,7 @@ from broker.deliveries import DEFAULT_SCHEDULE, Outcome
 from broker.errors import InvalidField, WrongHandler
 from broker.subscriptions import HeadOfLine
 from broker.targets import Kind
-from workers.handlers import GiveUp, Handlers, Signal, TryLater
+from workers.handlers import GiveUp, Handlers, ReceivedSignal, TryLater
 
 
 class Paid(BaseModel):
@@ -78,7 +78,7 @@ async def test_a_second_parameter_gets_the_signal(handlers):
     got = []
 
     @handlers.on("order.*", tenant_id="acme")
-    async def book(_payload: Any, signal: Signal) -> None:
+    async def book(_payload: Any, signal: ReceivedSignal) -> None:
         got.append(signal)
 
     await outcome(handlers, {"order": 7}, tenant_id="acme", attempt=3)
@@ -92,7 +92,7 @@ async def test_a_plain_function_runs_in_a_thread(handlers):
     got = []
 
     @handlers.on("order.paid")
-    def book(payload: Paid, signal: Signal) -> None:
+    def book(payload: Paid, signal: ReceivedSignal) -> None:
         got.append((threading.current_thread() is threading.main_thread(), payload.order, signal.name))
 
     assert (await outcome(handlers, {"order": 7})).outcome is Outcome.SUCCEEDED

@@ -1,11 +1,11 @@
-"""Handlers: Python functions that signals are delivered to, and the decorator that makes a function one.
+"""Handlers: Python functions that signals are delivered to, and the decorator that declares them.
 
     handlers = Handlers("billing")
 
     @handlers.on("order.paid", retry=[1, 5, 30], concurrency=4)
-    async def book(payload: Paid, signal: Signal) -> None: ...
+    async def book(payload: Paid, signal: ReceivedSignal) -> None: ...
 
-A worker (`workers.handlers.worker`) subscribes them, and calls them by way of the same engine that sends webhooks.
+A worker (`workers.handlers.worker`) subscribes them, and the engine that sends webhooks calls them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ from broker.schematypes import Id
 from broker.signals import Scope, Throw
 from broker.subscriptions import Subscription, SubscriptionSpec
 from broker.targets import HandlerTarget
-from workers.handlers.functions import Function, GiveUp, Signal, TryLater
+from workers.handlers.functions import Function, GiveUp, ReceivedSignal, TryLater
 
-__all__ = ["GiveUp", "Handlers", "Outcome", "Result", "Signal", "TryLater"]
+__all__ = ["GiveUp", "Handlers", "Outcome", "ReceivedSignal", "Result", "Signal", "TryLater"]
+
+Signal = ReceivedSignal
+"""The name of `ReceivedSignal` in version 0.1.0."""
 
 DEFAULT_TIMEOUT = 30.0
-"""Seconds that a call may take, unless its handler says."""
+"""The maximum duration of a call in seconds, unless its handler declares one."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -45,8 +48,8 @@ class Handler:
 
     Args:
         name: Its name in the app.
-        function: What is called.
-        spec: What it asks for, without a target: see `of`.
+        function: The function that is called.
+        spec: Its subscription's spec without a target; see `of`.
     """
 
     name: str
@@ -94,29 +97,29 @@ class Handlers:
         timeout: float = DEFAULT_TIMEOUT,
         name: str | None = None,
     ) -> Callable[[F], F]:
-        """Make the decorated function the handler of signals named *signal*; it stays the function that it is.
+        """Make the decorated function the handler of signals named *signal*; the function itself stays as it is.
 
         It is called with the payload, validated into the type of its first parameter (`Any` or none: plain JSON), and,
-        if it has a second parameter, with the `Signal`. An ``async def`` runs on the event loop, which it must not
-        block; any other function runs in a thread.
+        if it has a second parameter, with the `ReceivedSignal`. An ``async def`` runs on the event loop and must not
+        block it; any other function runs in a thread.
 
         Args:
             signal: A signal's name, or a pattern: ``*`` is one word, ``#`` any number of words.
             tenant_id: The tenant it belongs to; None is untenanted.
             execution_id: The execution that waits here.
-            filter: What the payload must hold, as in ``POST /v1/subscriptions``.
-            once: Whether it gets the first signal that matches, and no other.
-            ordered: Whether it gets signals with the same ordering key one after the other, in their order.
-            head_of_line: What a dead delivery means to those behind it, if it is ordered: they wait, or go on.
-            retry: Seconds between attempts, each shortened at random; None takes those of any subscription.
+            filter: Conditions on the payload, as in ``POST /v1/subscriptions``.
+            once: Whether the first signal that matches consumes the subscription.
+            ordered: Whether signals with the same ordering key are delivered one after the other, in order.
+            head_of_line: Whether the deliveries behind a dead one wait or continue, if it is ordered.
+            retry: Seconds between attempts, each shortened at random; None takes the default schedule.
             max_attempts: Cuts *retry* short, or repeats its last pause.
-            concurrency: Most calls at a time, over all workers of the app; None is no limit.
-            max_per_second: Most calls a second, over all workers of the app; None is no limit.
-            timeout: Seconds that a call may take. What runs in a thread cannot be stopped, but has failed then.
+            concurrency: The maximum number of concurrent calls, across all workers of the app; None is no limit.
+            max_per_second: The maximum number of calls per second, across all workers of the app; None is no limit.
+            timeout: The maximum duration of a call in seconds. A thread cannot be stopped, but the call has failed.
             name: The handler's name in its app; None takes the function's.
 
         Raises:
-            WrongHandler: The function cannot be a handler, or not on these spec; the message names it.
+            WrongHandler: The function cannot be a handler, or an option is invalid; the message names the function.
         """
         options = {
             "name": signal,
@@ -140,7 +143,7 @@ class Handlers:
             return function
 
         if callable(signal):
-            raise WrongHandler(f"handler {_place(signal)}: the decorator needs a signal's name: @handlers.on('name')")
+            raise WrongHandler(f"handler {_place(signal)}: the decorator needs a signal name: @handlers.on('name')")
         return decorate
 
     async def try_out(
@@ -153,13 +156,12 @@ class Handlers:
         execution_id: str | None = None,
         attempt: int = 1,
     ) -> dict[str, Result]:
-        """Call every handler that would get such a signal; return what came of it, by the handler's name.
+        """Call every handler that such a signal would be delivered to; return the results by the handlers' names.
 
-        For tests: there is neither store nor broker, and nothing is tried again. *payload* is anything that JSON can
-        hold.
+        For tests: there is no store, no broker and no further attempt. *payload* is any value that JSON can represent.
 
         Raises:
-            InvalidField: Nobody can throw such a signal.
+            InvalidField: Such a signal cannot be thrown.
         """
         scope = (
             Scope.EXECUTION
@@ -177,9 +179,9 @@ class Handlers:
             spec = handler.of(self.name or "app")
             subscription = Subscription(id=number, spec=spec, created_at=signal.created_at, since=0)
             if subscription.mismatch(signal) is None:
-                told = Signal.of(signal, delivery_id=f"{signal.id}-{number}", attempt=attempt)
+                received = ReceivedSignal.of(signal, delivery_id=f"{signal.id}-{number}", attempt=attempt)
                 results[handler.name] = await handler.function.call(
-                    told, timeout=spec.timeout or timedelta(seconds=DEFAULT_TIMEOUT)
+                    received, timeout=spec.timeout or timedelta(seconds=DEFAULT_TIMEOUT)
                 )
         return results
 

@@ -32,11 +32,11 @@ log = structlog.get_logger()
 
 
 class TryLater(Exception):
-    """Raise it in a handler to be left alone for a while: the attempt failed, and the next one is not before that.
+    """Raise it in a handler to delay the next attempt. This attempt counts as failed.
 
     Args:
-        after: How long, up to 24 hours; longer, if the handler's `retry` says so.
-        why: For people.
+        after: The least time until the next attempt, up to 24 hours; the handler's `retry` may make it longer.
+        why: A note for people, shown with the attempt.
     """
 
     def __init__(self, after: timedelta, why: str = "") -> None:
@@ -45,19 +45,19 @@ class TryLater(Exception):
 
 
 class GiveUp(Exception):
-    """Raise it in a handler, with the reason, when trying again is no use: the delivery is dead at once."""
+    """Raise it in a handler, with the reason, if another attempt would be useless: the delivery is dead at once."""
 
 
 class _Invalid(Exception):
-    """Raised when a payload is not of its type; a handler may raise validation errors of its own."""
+    """Raised when a payload does not have its type. Handlers may raise validation errors of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Signal:
-    """What a handler is told besides the payload.
+class ReceivedSignal:
+    """The signal that a handler is called for, without its payload.
 
     Args:
-        id: The signal's id; a later one has a higher one.
+        id: The signal's id; a later signal has a higher one.
         name: Its name.
         scope: Whom it is for.
         tenant_id: The tenant it is for, if it is for one.
@@ -65,9 +65,9 @@ class Signal:
         created_at: When it was accepted.
         business_key: What came with it.
         ordering_key: Which order, customer or door it is about.
-        expires_at: When it is no use any more.
+        expires_at: When it expires.
         traceparent: The caller's W3C trace context.
-        delivery_id: The same on every attempt of this handler at this signal: know repeats by it.
+        delivery_id: The same on every attempt of this handler at this signal: drop repeats by it.
         attempt: The attempt's number, from 1.
         raw: The payload, as it was sent.
     """
@@ -93,7 +93,7 @@ class Signal:
         return typed(read(self.raw.decode()), self._types)
 
     @classmethod
-    def of(cls, signal: signals.Signal, *, delivery_id: str, attempt: int) -> Signal:
+    def of(cls, signal: signals.Signal, *, delivery_id: str, attempt: int) -> ReceivedSignal:
         """Return what a handler is told of *signal* at that attempt."""
         throw = signal.throw
         return cls(
@@ -115,7 +115,7 @@ class Signal:
 
 
 class Function:
-    """A function that can be called with a payload, and with the `Signal` if it takes that, too.
+    """A function that can be called with a payload, and with the `ReceivedSignal` if it takes one.
 
     Raises:
         WrongHandler: It cannot.
@@ -132,10 +132,10 @@ class Function:
         self._is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
         self._payload = _adapter(function, first)
 
-    async def call(self, signal: Signal, *, timeout: timedelta) -> Result:
-        """Call it with *signal* and its payload, and return what came of it, whatever the function does.
+    async def call(self, signal: ReceivedSignal, *, timeout: timedelta) -> Result:
+        """Call it with *signal* and its payload, and return the result, whatever the function does.
 
-        A coroutine is cancelled when *timeout* is over, or when the caller is; a thread cannot be, and is left alone.
+        A coroutine is cancelled after *timeout*, or with the caller. A thread cannot be cancelled and is left running.
         """
         call = asyncio.create_task(self._attempt(signal))
         try:
@@ -144,7 +144,7 @@ class Function:
             ended = call.done()
             if not ended:
                 call.cancel()
-                # One that does not listen to that must hold up nobody.
+                # A coroutine that ignores its cancellation must not hold up the others.
                 await asyncio.wait({call}, timeout=_LAST_MOMENT.total_seconds())
         if not ended:
             return Result(outcome=Outcome.TIMED_OUT, error=f"not done within {timeout.total_seconds():g} s")
@@ -152,7 +152,7 @@ class Function:
             return Result(outcome=Outcome.REFUSED, error="asyncio.CancelledError: it cancelled itself")
         return call.result()
 
-    async def _attempt(self, signal: Signal) -> Result:
+    async def _attempt(self, signal: ReceivedSignal) -> Result:
         try:
             payload = self._validated(signal.raw)
             await self._run((payload, signal) if self._takes_signal else (payload,))
@@ -179,7 +179,7 @@ class Function:
         if self._is_async:
             await result  # type: ignore[misc]
         elif inspect.isawaitable(result):
-            raise TypeError("it returned something to be awaited: declare it with `async def`")
+            raise TypeError("it returned an awaitable: declare it with `async def`")
 
 
 def _parameters(function: Callable[..., object]) -> list[inspect.Parameter]:
@@ -187,13 +187,13 @@ def _parameters(function: Callable[..., object]) -> list[inspect.Parameter]:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError, NameError) as error:
-        raise WrongHandler(f"its parameters cannot be told: {error}") from None
+        raise WrongHandler(f"its signature cannot be read: {error}") from None
     by_place = [one for one in parameters if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}]
     if not by_place:
         raise WrongHandler("must take the payload")
     for one in (*by_place[2:], *(one for one in parameters if one.kind is one.KEYWORD_ONLY)):
         if one.default is one.empty:
-            raise WrongHandler(f"takes the payload and the signal, and nobody gives it `{one.name}`")
+            raise WrongHandler(f"takes the payload and the signal only; `{one.name}` has no default")
     return by_place[:2]
 
 
@@ -201,12 +201,12 @@ def _adapter(function: Callable[..., object], parameter: inspect.Parameter) -> T
     """Return what validates the payload into the type of *parameter*."""
     if parameter.annotation is parameter.empty:
         return TypeAdapter(Any)
-    # Of the others, the annotation may be known to type checkers only.
+    # The other annotations may exist for type checkers only.
     payload = SimpleNamespace(__annotations__={"payload": parameter.annotation})
     try:
         return TypeAdapter(get_type_hints(payload, _namespace(function), include_extras=True)["payload"])
     except NameError as error:
-        raise WrongHandler(f"the type of its payload is not known to its module: {error}") from None
+        raise WrongHandler(f"its module does not define the type of its payload: {error}") from None
     except (PydanticUserError, TypeError, SyntaxError) as error:
         raise WrongHandler(
             f"no payload can be validated into {parameter.annotation!r}: {_one_line(str(error))}"
@@ -222,7 +222,7 @@ def _namespace(function: Callable[..., object]) -> dict[str, Any]:
 
 
 async def _in_thread(function: Callable[..., object], *arguments: object) -> object:
-    """Return what *function* returns in a thread that nobody waits for at the end of the process."""
+    """Return what *function* returns in a thread that does not keep the process alive."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[tuple[object, BaseException | None]] = loop.create_future()
     context = contextvars.copy_context()
@@ -248,12 +248,12 @@ async def _in_thread(function: Callable[..., object], *arguments: object) -> obj
 
 
 def _invalid(error: ValidationError) -> str:
-    """Return what is wrong with a payload, without repeating any of it."""
+    """Return the first error of a payload, without repeating any of the payload."""
     problems = error.errors(include_url=False, include_input=False, include_context=False)
     first = problems[0]
     where = ".".join(map(str, first["loc"]))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return _one_line(f"the payload is not what it takes: {f'{where}: ' if where else ''}{first['msg']}{more}")
+    return _one_line(f"the payload is invalid: {f'{where}: ' if where else ''}{first['msg']}{more}")
 
 
 def _one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The worker that runs handlers: it declares their queue, subscribes them, and lets the deliverer call them."""
+"""The worker of handlers: it declares their queue and subscribes them; its deliverer calls them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from broker.topology import app_topology
 from broker.transport import Transport
 from workers.deliverer import Deliverer
 from workers.handlers import Handlers
-from workers.handlers.functions import Signal
+from workers.handlers.functions import ReceivedSignal
 
 log = structlog.get_logger()
 
@@ -31,19 +31,19 @@ class HandlerCourier:
         }
 
     async def deliver(self, claimed: Claimed, *, timeout: timedelta) -> Result:
-        """Call the handler with the signal, and an id that is the same on every attempt."""
+        """Call the handler with the signal, under an id that is the same on every attempt."""
         address = claimed.target.address
         function = self._functions.get(address)
         if function is None:
-            return Result(outcome=Outcome.FAILED, error=f"the code that this worker runs has no handler {address!r}")
-        signal = Signal.of(claimed.signal, delivery_id=claimed.message_id, attempt=claimed.due.attempt)
+            return Result(outcome=Outcome.FAILED, error=f"this worker's code has no handler {address!r}")
+        signal = ReceivedSignal.of(claimed.signal, delivery_id=claimed.message_id, attempt=claimed.due.attempt)
         return await function.call(signal, timeout=timeout)
 
 
 class HandlerWorker:
     """Runs the handlers of *apps*, whose attempts *deliverer* makes.
 
-    Any number of them work side by side, for the same apps or for others.
+    Any number of them can run side by side, for the same apps or for others.
     """
 
     name = "handlers"
@@ -61,7 +61,7 @@ class HandlerWorker:
         self._apps = apps
 
     async def subscribe(self) -> None:
-        """Declare the apps' queues, then create their handlers' subscriptions, or renew the spec of what is there.
+        """Declare the apps' queues, then create the subscriptions of their handlers, or renew their specs.
 
         Raises:
             StoreUnavailable, TransportError: Not all of it is done.
@@ -80,7 +80,7 @@ class HandlerWorker:
                         app=app,
                         handler=cast(HandlerTarget, subscription.spec.target).handler,
                         subscription_id=subscription.id,
-                        hint="it is not in the code any more, and what it is owed fails;"
+                        hint="the code has no such handler any more, so its deliveries fail;"
                         f" DELETE /v1/subscriptions/{subscription.id} ends that",
                     )
 
