@@ -14,7 +14,7 @@ from broker.admission import Deferred, Denied
 from broker.circuits import Phase
 from broker.deliveries import DeliveryState, DueAttempt, Outcome, Reason
 from broker.store.deliveries.admission import lock_admission
-from broker.store.deliveries.attempts import Claimed
+from broker.store.deliveries.attempts import AttemptRequest, Claimed, begin
 from broker.store.deliveries.pausing import PausingStore
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import WebhookTarget
@@ -66,6 +66,25 @@ async def test_an_attempt_of_a_limited_subscription_takes_a_concurrency_slot(owe
     claimed = await attempts.claim(due)
     assert isinstance(claimed, Claimed)
     assert claimed.admitted.slot
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE subscriptions SET max_in_flight = 1",
+        "UPDATE subscriptions SET max_per_second = 1",
+        "UPDATE subscriptions SET paused_at = now()",
+        "UPDATE subscriptions SET disabled_because = 'the target answered 410'",
+        "INSERT INTO circuits (key, address) SELECT circuit_key(address), address FROM subscriptions",
+        "WITH changed AS (UPDATE subscriptions SET steps = '[]') INSERT INTO circuits (key, address) VALUES ('', '')",
+    ],
+)
+async def test_an_attempt_that_admission_may_defer_or_deny_is_not_begun_without_it(owe, database, change):
+    """The statement that begins attempts finds out whether there is anything to decide, and decides nothing."""
+    (due,) = await owe(1)
+    await database.execute(change)
+    request = AttemptRequest(due)
+    assert await begin(database, [request], timeout=SECOND, rescue_after=SECOND, admitted=False) == [None]
 
 
 async def test_an_attempt_that_nothing_limits_never_waits_for_the_locks_of_another_subscription(

@@ -79,7 +79,7 @@ class Bustle:
             self.due += await self.record(*self.chance.choices(["a", "b", "a.b", "nobody"], k=4))
 
     async def attempt(self):
-        for _ in range(40):
+        for _ in range(60):
             self.due += await self.deliveries.release(limit=1, rescue_after=RESCUE_AFTER)
             due_attempts = [self.due.pop() for _ in range(min(5, len(self.due)))]
             begun = [one for one in await claim(self.attempts, *due_attempts) if isinstance(one, Claimed)]

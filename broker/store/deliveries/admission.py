@@ -289,7 +289,7 @@ def _advances_group(ended: Ended) -> bool:
 
 
 async def settle(database: Database, batch: Sequence[Ended], *, rescue_after: timedelta) -> list[Effects]:
-    """End the attempts of *batch* and put right what they held: concurrency slots, circuits, ordering groups.
+    """End the attempts of *batch*: free their concurrency slots, judge their circuits, advance their ordering groups.
 
     An attempt that was overtaken leaves its delivery alone. *rescue_after*: when the message of a delivery that may go
     now is given up for lost.

@@ -1,4 +1,4 @@
-"""Claiming: attempts are begun once they are admitted, and put right what they held when they have ended."""
+"""Claiming: attempts are begun once they are admitted, and give back what they took when they end."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class AttemptStore:
     """Claims and ends attempts; those that coincide share their round trips.
 
     An attempt that has to be admitted (its subscription has a limit, say) takes locks of its subscription, and so does
-    its end. These have round trips of their own, so that no other attempt waits for the locks.
+    its end. Such attempts have round trips of their own, so that no other attempt waits for the locks.
 
     Args:
-        database: Where they are.
-        timeout: How long an attempt may take, of subscriptions that do not say so themselves.
-        rescue_after: When the scheduler rescues a delivery whose attempt did not end in its time, or never began.
+        database: Where the deliveries are.
+        timeout: How long an attempt may take if its subscription has no timeout of its own.
+        rescue_after: How much later the scheduler rescues a delivery whose attempt did not end, or never began.
     """
 
     def __init__(self, database: Database, *, timeout: timedelta, rescue_after: timedelta) -> None:
@@ -62,7 +62,7 @@ class AttemptStore:
         return await self._begins.submit(request) or await self._admissions.submit(request)
 
     async def finish(self, ended: Ended) -> Effects:
-        """End the attempt, and put right what it held: its concurrency slot, its circuit, its ordering group.
+        """End the attempt, and what it took: it frees its concurrency slot, judges its circuit, advances its group.
 
         An attempt that was overtaken leaves its delivery alone.
         """

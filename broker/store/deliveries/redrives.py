@@ -23,10 +23,10 @@ class _Sql(Statements, file="redrives.sql"):
 class RedriveStore:
     """Redrives dead deliveries that would be attempted.
 
-    Those are not, whose subscription is deleted or disabled, or whose signal has expired.
+    A delivery would not be attempted if its subscription is deleted or disabled, or its signal has expired.
 
     Args:
-        database: Where they are.
+        database: Where the deliveries are.
         limit: How many are looked at in one chunk.
     """
 

@@ -38,7 +38,7 @@ class ReplayStore:
     """Replays signals.
 
     Args:
-        database: Where they are.
+        database: Where the signals are.
         limit: How many are looked at in one chunk; None chooses a number by what has to be looked at.
     """
 
