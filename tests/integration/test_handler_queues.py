@@ -163,4 +163,4 @@ async def test_the_doctor_tells_of_apps_that_nobody_runs(transport, database, re
     assert await told() == []
     await record(3)
     await holds(transport, APP, 3)
-    assert f"3 messages wait in {APP} and none moves: does a worker of that app run?" in await told()
+    assert f"3 messages wait in {APP} and none is consumed: does a worker of that app run?" in await told()

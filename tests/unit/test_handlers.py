@@ -69,7 +69,7 @@ async def test_what_is_wrong_with_a_payload_is_told_without_repeating_it(handler
     result = await outcome(handlers, {"order": "sesame", "currency": "E"})
     assert result.outcome is Outcome.REFUSED
     assert result.error == (
-        "the payload is not what it takes: order: Input should be a valid integer, "
+        "the payload is invalid: order: Input should be a valid integer, "
         "unable to parse string as an integer (and 1 more)"
     )
 
@@ -196,7 +196,7 @@ async def test_a_plain_function_that_returns_a_coroutine_has_not_done_its_work(h
     handlers.on("order.paid", name="book")(lambda _payload: coroutine)
     result = await outcome(handlers)
     coroutine.close()
-    assert result.error == "TypeError: it returned something to be awaited: declare it with `async def`"
+    assert result.error == "TypeError: it returned an awaitable: declare it with `async def`"
 
 
 async def test_a_partial_and_a_callable_object_are_functions_too(handlers):
@@ -331,9 +331,9 @@ def _no_type(payload: threading.Lock):
         (_generator, "is a generator"),
         (lambda: None, "must take the payload"),
         (lambda *, _payload: None, "must take the payload"),
-        (lambda _payload, _signal, _database: None, "nobody gives it `_database`"),
-        (lambda _payload, *, _database: None, "nobody gives it `_database`"),
-        (_unknown_type, "the type of its payload is not known to its module: name 'Missing' is not defined"),
+        (lambda _payload, _signal, _database: None, "`_database` has no default"),
+        (lambda _payload, *, _database: None, "`_database` has no default"),
+        (_unknown_type, "its module does not define the type of its payload: name 'Missing' is not defined"),
         (_no_type, "no payload can be validated into 'threading.Lock'"),
     ],
 )
@@ -355,7 +355,7 @@ def test_two_handlers_of_one_name_are_an_error(handlers):
 
 
 def test_a_decorator_without_a_name_is_an_error(handlers):
-    with pytest.raises(WrongHandler, match=r"_generator: the decorator needs a signal's name"):
+    with pytest.raises(WrongHandler, match=r"_generator: the decorator needs a signal name"):
         handlers.on(_generator)
 
 
