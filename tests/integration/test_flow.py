@@ -177,8 +177,9 @@ async def test_who_answers_slowly_makes_room_for_the_others(client, webhooks, na
     async def moved():
         return await metric(client, "deliveries_moved_total") - before >= 10
 
+    over = asyncio.Event()
     async with receiver() as hanging:
-        url = hanging.answer("/slow", Answer(fate="hang"))
+        url = hanging.answer("/slow", Answer(until=over))
         slow = await subscribe(client, name, url, timeoutSeconds=60, retry={"maxAttempts": 1})
         await throw_many(client, name, 60)
         await eventually(moved)  # it may hold 50 of 200 places
@@ -186,6 +187,7 @@ async def test_who_answers_slowly_makes_room_for_the_others(client, webhooks, na
         await throw_many(client, f"{name}.fast", 20)
         await reach(client, fast, delivered=20)
         assert (await states(client, slow))["pending"] == 60, "none of them was waited for"
+        over.set()
 
 
 @pytest.mark.parametrize("path", ["pause", "resume"])
