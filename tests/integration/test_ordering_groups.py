@@ -254,8 +254,8 @@ async def test_recording_twice_does_not_let_two_go(desk):
     assert await desk.states(subscription) == [PENDING, WAITS]
 
 
-async def test_sweeping_looks_at_every_line_in_turn(desk, monkeypatch):
-    monkeypatch.setattr("broker.store.deliveries.ordering._GROUPS", 3)
+async def test_sweeping_looks_at_every_group_in_turn(desk):
+    desk.ordering = OrderingStore(desk.database, groups=3)
     subscription = await desk.subscribe()
     keys = [f"key-{number}" for number in range(10)]
     await desk.record(*await desk.throw(*keys, *keys))

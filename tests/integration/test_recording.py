@@ -9,6 +9,7 @@ import pytest
 from broker.deliveries import DeliveryState, DueAttempt, Outcome
 from broker.signals import Scope, Throw
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.signals.recording import Limits
 from broker.store.signals.signals import IdempotencyKey, SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
@@ -69,7 +70,7 @@ async def test_a_subscription_gets_what_is_thrown_after_its_creation_and_nothing
 
 
 async def test_what_a_deleted_subscription_was_still_owed_is_cancelled_however_much_that_is(
-    throw, record, deliveries, database, monkeypatch
+    throw, record, deliveries, database
 ):
     subscriptions = SubscriptionStore(database)
     subscription = await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
@@ -78,9 +79,9 @@ async def test_what_a_deleted_subscription_was_still_owed_is_cancelled_however_m
     await database.execute("UPDATE deliveries SET state = 'parked', reason = 'paused' WHERE signal_id > $1", pending.id)
     await subscriptions.delete(subscription.id)
     assert await record([late]) == []
-    monkeypatch.setattr("broker.store.deliveries.pausing._LIMIT", 2)
+    pausing = PausingStore(database, limit=2)
     for cancelled in (4, 6, 7, 7):
-        assert await PausingStore(database).sweep(rescue_after=RESCUE_AFTER) == []
+        assert await pausing.sweep(rescue_after=RESCUE_AFTER) == []
         ledger = await deliveries.ledger(subscription.id)
         assert (ledger.matched, ledger.states[DeliveryState.CANCELLED], ledger.unaccounted) == (7, cancelled, 0)
     assert not await database.fetchval("SELECT held FROM gates")
@@ -210,10 +211,9 @@ async def test_an_execution_is_known_by_its_active_subscriptions(signals, subscr
 
 
 async def test_what_matches_many_is_recorded_in_several_steps_in_the_order_of_ids(
-    throw, signals, subscriptions, deliveries, monkeypatch
+    throw, database, subscriptions, deliveries
 ):
-    monkeypatch.setattr("broker.store.signals.recording._PAIRS", 25)
-    monkeypatch.setattr("broker.store.signals.recording._ROWS", 7)
+    signals = SignalStore(database, limits=Limits(pairs=25, rows=7))
     made = [
         (await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)).id for _ in range(10)
     ]
@@ -229,10 +229,8 @@ async def test_what_matches_many_is_recorded_in_several_steps_in_the_order_of_id
     assert (ledger.recorded, ledger.matched, ledger.states[DeliveryState.PENDING]) == (5, 50, 50)
 
 
-async def test_a_signal_that_matches_more_than_one_step_takes_is_recorded_all_the_same(
-    throw, signals, subscriptions, monkeypatch
-):
-    monkeypatch.setattr("broker.store.signals.recording._PAIRS", 5)
+async def test_a_signal_that_matches_more_than_one_step_takes_is_recorded_all_the_same(throw, database, subscriptions):
+    signals = SignalStore(database, limits=Limits(pairs=5))
     for _ in range(10):
         await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
     first, second = await throw(Throw(name="sig"), Throw(name="sig"))

@@ -16,7 +16,6 @@ from broker.signals import Signal, Source
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.pausing import PausingStore
-from broker.store.partitions import detached as detached_module
 from broker.store.partitions.detached import DetachedStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres import locks
@@ -126,17 +125,18 @@ async def test_blocks_in_which_little_is_owed_become_one(history, subscription, 
     await compare(history.database)
 
 
-async def test_a_block_in_which_much_is_owed_stays_as_it_is(history, subscription, retention, monkeypatch):
-    monkeypatch.setattr(detached_module, "_MOST_OWED", 3)
+async def test_a_partition_in_which_much_is_owed_stays_as_it_is(history, subscription):
+    detached = DetachedStore(history.database, most_owed=3)
     signals = [await history.throw() for _ in range(4)]
     await history.attempt(await history.throw(), DeliveryState.DELIVERED)
     await history.close()
     await history.pass_time(31 * DAY)
-    await retention().maintain()
+    (partition,) = await detached.due(30 * DAY)
+    assert not await detached.empty(partition, retention=30 * DAY, dead=90 * DAY)
     assert len(await history.ids()) == 5
     for signal in signals[:2]:
         await history.attempt(signal, DeliveryState.DELIVERED)
-    await retention().maintain()
+    assert await detached.empty(partition, retention=30 * DAY, dead=90 * DAY)
     assert await history.ids() == [signal.id for signal in signals[2:]]
 
 

@@ -22,7 +22,6 @@ from broker.store.rows import read_due_attempts
 _KEYS = 100
 """How many keys one sweep settles."""
 _GROUPS = 200
-"""How many ordering groups one sweep looks at."""
 
 Group = tuple[int, str]
 """An ordering group: a subscription's id and an ordering key."""
@@ -45,10 +44,16 @@ class _Sql(Statements, file="ordering.sql"):
 
 
 class OrderingStore:
-    """Keeps the pending records, and sees to it that no ordering group stands still for nothing."""
+    """Keeps the pending records, and advances ordering groups that stand still without a reason.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Where they are.
+        groups: How many ordering groups one sweep looks at.
+    """
+
+    def __init__(self, database: Database, *, groups: int = _GROUPS) -> None:
         self._database = database
+        self._groups = groups
         self._seen = _START
 
     async def note_pending_records(self, batch: Sequence[tuple[int, str]]) -> list[None]:
@@ -83,9 +88,9 @@ class OrderingStore:
 
     async def _idle_groups(self) -> list[Group]:
         rows = await self._database.fetch(
-            _Sql.next_groups, after_subscription_id=self._seen[0], after_key=self._seen[1], limit=_GROUPS
+            _Sql.next_groups, after_subscription_id=self._seen[0], after_key=self._seen[1], limit=self._groups
         )
-        self._seen = (rows[-1]["subscription_id"], rows[-1]["ordering_key"]) if len(rows) == _GROUPS else _START
+        self._seen = (rows[-1]["subscription_id"], rows[-1]["ordering_key"]) if len(rows) == self._groups else _START
         return [(row["subscription_id"], row["ordering_key"]) for row in rows if row["idle"]]
 
     async def longest_pending_record(self) -> timedelta:

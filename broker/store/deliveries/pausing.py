@@ -20,7 +20,6 @@ from broker.subscriptions import Subscription
 _SUBSCRIPTIONS = 50
 """How many subscriptions one sweep looks at."""
 _LIMIT = 1000
-"""How many deliveries of a subscription one sweep schedules or ends."""
 
 
 class _Sql(Statements, file="pausing.sql"):
@@ -55,10 +54,16 @@ class Backlog:
 
 
 class PausingStore:
-    """Pauses and resumes subscriptions, and lets waiting deliveries go on."""
+    """Pauses and resumes subscriptions, and releases waiting deliveries.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Where they are.
+        limit: How many deliveries of a subscription one sweep schedules or ends.
+    """
+
+    def __init__(self, database: Database, *, limit: int = _LIMIT) -> None:
         self._database = database
+        self._limit = limit
 
     async def pause(self, subscription_id: int) -> Subscription | None:
         """Let the deliveries of a subscription wait from now on; return it, or None if there is none."""
@@ -90,9 +95,9 @@ class PausingStore:
             states = {row["subscription_id"]: row for row in locked}
             standings = await session.fetch(_Sql.standings, subscription_ids=list(states))
             ends = {row["id"]: end for row in standings if (end := _end(row)) is not None}
-            await _end_waiting(session, ends)
+            await _end_waiting(session, ends, self._limit)
             active = {row["id"]: row["now"] for row in standings if row["id"] not in ends and not row["paused"]}
-            await _catch_up(session, {key: (states[key], now) for key, now in active.items()})
+            await _catch_up(session, {key: (states[key], now) for key, now in active.items()}, self._limit)
             await session.execute(_Sql.drop_expired_slots, subscription_ids=list(states))
             due_attempts = await admit_waiting(session, active, rescue_after=rescue_after)
             await session.execute(_Sql.settle, subscription_ids=[*ends, *active])
@@ -127,7 +132,7 @@ def _end(standing: Row) -> tuple[DeliveryState, str] | None:
     return None
 
 
-async def _end_waiting(session: Session, ends: Mapping[int, tuple[DeliveryState, str]]) -> None:
+async def _end_waiting(session: Session, ends: Mapping[int, tuple[DeliveryState, str]], limit: int) -> None:
     """Put waiting deliveries of subscriptions into their final states, a part at a time."""
     if ends:
         await session.execute(
@@ -135,16 +140,16 @@ async def _end_waiting(session: Session, ends: Mapping[int, tuple[DeliveryState,
             subscription_ids=list(ends),
             states=[state.value for state, _ in ends.values()],
             reasons=[reason for _, reason in ends.values()],
-            limit=_LIMIT,
+            limit=limit,
         )
 
 
-async def _catch_up(session: Session, states: Mapping[int, tuple[Row, datetime]]) -> None:
+async def _catch_up(session: Session, states: Mapping[int, tuple[Row, datetime]], limit: int) -> None:
     """Schedule the next part of the backlog of subscriptions, whose rows of ``gates`` and clock are given."""
     catching = {
         key: CatchUp(row["catch_up"], row["caught_up"], row["caught_up_at"]) for key, (row, _) in states.items()
     }
-    limits = {key: min(catch_up.due(states[key][1]), _LIMIT) for key, catch_up in catching.items()}
+    limits = {key: min(catch_up.due(states[key][1]), limit) for key, catch_up in catching.items()}
     rows = await session.fetch(_Sql.backlog, subscription_ids=list(limits), limits=list(limits.values()))
     if rows:
         await session.execute(

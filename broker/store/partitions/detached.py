@@ -22,7 +22,7 @@ from broker.store.rows import read_delivery, read_signal
 
 _MOST_OWED = 5_000
 _MOST_BYTES = 32_000_000
-"""A partition in which more is owed (deliveries; bytes of payloads) stays as it is: copying it locks out others."""
+"""With more bytes of owed payloads, too, a partition stays as it is."""
 
 
 class _Sql(Statements, file="detached.sql"):
@@ -83,10 +83,16 @@ class DetachedSignal:
 
 
 class DetachedStore:
-    """Empties partitions, reads and drops the detached ones; for one process at a time."""
+    """Empties partitions, reads and drops the detached ones; for one process at a time.
 
-    def __init__(self, on: Database | Session) -> None:
+    Args:
+        on: Where they are.
+        most_owed: With this many owed deliveries or more a partition stays as it is: copying them locks out others.
+    """
+
+    def __init__(self, on: Database | Session, *, most_owed: int = _MOST_OWED) -> None:
         self._on = on
+        self._most_owed = most_owed
 
     async def due(self, retention: timedelta, *, every: timedelta = timedelta()) -> list[Partition]:
         """Return the partitions with only signals older than *retention*, unless emptied less than *every* ago."""
@@ -106,7 +112,7 @@ class DetachedStore:
         before = await self._on.fetchrow(_Sql.before, first_id=partition.first_id)
         groups = [[partition]] if before is None else [[read_partition(before), partition], [partition]]
         for group in groups:
-            owed = await _owed(self._on, group, retention, dead)
+            owed = await _owed(self._on, group, retention, dead, self._most_owed)
             if owed is None:
                 continue
             if owed and len(group) == 1 and not await self._droppable(partition, owed):
@@ -129,7 +135,7 @@ class DetachedStore:
             for partition in group:
                 await session.execute(_Sql.lock_tables.naming(first_id=partition.first_id))
             await session.execute(_Sql.lock_parents)
-            owed = await _owed(session, group, retention, dead)  # from here on nothing changes
+            owed = await _owed(session, group, retention, dead, self._most_owed)  # from here on nothing changes
             if owed is None:
                 return False
             numbers = [await _detach(session, partition, owed) for partition in group]
@@ -189,7 +195,7 @@ class DetachedStore:
 
 
 async def _owed(
-    on: Database | Session, group: Sequence[Partition], retention: timedelta, dead: timedelta
+    on: Database | Session, group: Sequence[Partition], retention: timedelta, dead: timedelta, most_owed: int
 ) -> list[int] | None:
     """Return the signals of adjacent partitions that are still owed; None if they are too much to copy."""
     rows = await on.fetch(
@@ -198,10 +204,10 @@ async def _owed(
         next_id=group[-1].next_id,
         retention=retention.total_seconds(),
         dead=dead.total_seconds(),
-        limit=_MOST_OWED,
+        limit=most_owed,
     )
     owed = sorted({row["signal_id"] for row in rows})
-    if len(rows) >= _MOST_OWED or await on.fetchval(_Sql.size, signal_ids=owed) > _MOST_BYTES:
+    if len(rows) >= most_owed or await on.fetchval(_Sql.size, signal_ids=owed) > _MOST_BYTES:
         return None
     return owed
 

@@ -19,10 +19,18 @@ from broker.store.rows import read_due_attempts
 from broker.store.subscriptions.subscriptions import find_candidates
 from broker.subscriptions import Subscription
 
-_PAIRS = 50_000
-"""How many pairs of a signal and a subscription one transaction matches: about half a second of work."""
-_ROWS = 5000
-"""How many deliveries one statement inserts or returns."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much one recording does.
+
+    Args:
+        pairs: How many pairs of a signal and a subscription one transaction matches: about half a second of work.
+        rows: How many deliveries one statement inserts or returns.
+    """
+
+    pairs: int = 50_000
+    rows: int = 5_000
 
 
 class _Sql(Statements, file="recording.sql"):
@@ -49,7 +57,7 @@ class Overtaken(Exception):
     """Raised when another recorder recorded a signal of the batch just now; the recording has to be repeated."""
 
 
-async def record(session: Session, batch: Mapping[int, Signal], *, rescue_after: timedelta) -> Recorded:
+async def record(session: Session, batch: Mapping[int, Signal], *, rescue_after: timedelta, limits: Limits) -> Recorded:
     """Record as many signals of *batch*, in the order of their ids, as one transaction should.
 
     Raises:
@@ -60,18 +68,18 @@ async def record(session: Session, batch: Mapping[int, Signal], *, rescue_after:
     new = await _unrecorded(session, batch)
     due_attempts = []
     if len(new) < len(batch):
-        due_attempts = await _unbegun(session, [signal_id for signal_id in batch if signal_id not in new])
+        due_attempts = await _unbegun(session, [signal_id for signal_id in batch if signal_id not in new], limits.rows)
     signals = [signal for signal in batch.values() if signal.id in new]
     if not signals:
         return Recorded(due_attempts, ())
     names = list({signal.throw.name for signal in signals})
     candidates = await find_candidates(session, names, signals[0].id, signals[-1].id)
-    fits = max(1, _PAIRS // max(1, len(candidates)))
+    fits = max(1, limits.pairs // max(1, len(candidates)))
     signals, left = signals[:fits], signals[fits:]
     matched = await _match(session, signals, candidates)
     await _note(session, signals, matched)
     expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
-    due_attempts += await _owe(session, matched, expired, rescue_after)
+    due_attempts += await _owe(session, matched, expired, rescue_after, limits.rows)
     if keys:
         await clear_pending_records(session, [signal.id for signal in signals])
         groups = await assign_sequence(session, keys)
@@ -87,9 +95,9 @@ async def _unrecorded(session: Session, batch: Mapping[int, Signal]) -> dict[int
     return {row["id"]: row["expired"] for row in rows}
 
 
-async def _unbegun(session: Session, signal_ids: Sequence[int]) -> list[DueAttempt]:
+async def _unbegun(session: Session, signal_ids: Sequence[int], limit: int) -> list[DueAttempt]:
     """Return the first attempts of recorded signals, as far as they are due and were not begun."""
-    return read_due_attempts(await session.fetch(_Sql.unbegun, signal_ids=signal_ids, limit=_ROWS))
+    return read_due_attempts(await session.fetch(_Sql.unbegun, signal_ids=signal_ids, limit=limit))
 
 
 async def _note(session: Session, signals: Sequence[Signal], matched: Sequence[tuple[Signal, Subscription]]) -> None:
@@ -172,10 +180,11 @@ async def _owe(
     matched: Sequence[tuple[Signal, Subscription]],
     expired: Collection[int],
     rescue_after: timedelta,
+    rows: int,
 ) -> list[DueAttempt]:
     due_attempts = []
-    for start in range(0, len(matched), _ROWS):
-        deliveries = [_new_delivery(*match, expired) for match in matched[start : start + _ROWS]]
+    for start in range(0, len(matched), rows):
+        deliveries = [_new_delivery(*match, expired) for match in matched[start : start + rows]]
         due_attempts += await owe(session, deliveries, rescue_after=rescue_after)
     return due_attempts
 

@@ -11,7 +11,7 @@ from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database, Row, Unplaced
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_signal
-from broker.store.signals.recording import Overtaken, Recorded, record
+from broker.store.signals.recording import Limits, Overtaken, Recorded, record
 from broker.store.spans import find_start
 
 
@@ -64,10 +64,16 @@ class Numbered:
 
 
 class SignalStore:
-    """Numbers, records and reads signals."""
+    """Numbers, records and reads signals.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Where they are.
+        limits: How much one recording does.
+    """
+
+    def __init__(self, database: Database, *, limits: Limits | None = None) -> None:
         self._database = database
+        self._limits = limits or Limits()
 
     async def number(self, batch: Sequence[tuple[Throw, IdempotencyKey | None]]) -> list[Numbered]:
         """Number the throws of *batch* in order, in one round trip."""
@@ -101,7 +107,7 @@ class SignalStore:
         while True:
             try:
                 async with self._database.transaction() as session:
-                    return await record(session, batch, rescue_after=rescue_after)
+                    return await record(session, batch, rescue_after=rescue_after, limits=self._limits)
             except Overtaken:
                 continue
             except Unplaced:  # the partitions ahead are used up, or the signal's partition was dropped
