@@ -15,7 +15,6 @@ from broker.store.postgres.database import Database
 from broker.topology import Binding, Exchange, Queue, Topology
 from broker.transport import Message, Settlement
 from broker.transport.embedded import EmbeddedTransport
-from broker.transport.embedded import inbox as inbox_module
 from broker.transport.embedded.queues import Sql
 from tests.support.eventually import eventually
 
@@ -136,10 +135,13 @@ async def test_publishes_of_one_batch_keep_their_order(transport):
     assert [message.body for message in got] == [b"%d" % i for i in range(50)]
 
 
-async def test_a_publish_wakes_the_consumer(transport, monkeypatch):
-    """It does not wait for the next look, which is a minute away here."""
-    monkeypatch.setattr(inbox_module, "POLL", 60)
-    async with transport.consume("q", prefetch=1) as inbox, asyncio.timeout(10):
+async def test_a_publish_wakes_the_consumer(transport, database):
+    """The consumer does not wait for its next look into the queue, which is a minute away here."""
+    async with (
+        EmbeddedTransport(database, poll=60) as transport,
+        transport.consume("q", prefetch=1) as inbox,
+        asyncio.timeout(10),
+    ):
         await eventually(lambda: transport.consuming)
         for _ in range(5):
             await transport.publish(Message(body=b"0"), exchange="", routing_key="q", timeout=SOON)

@@ -49,10 +49,15 @@ class EmbeddedTransport:
     """Implements `broker.transport.Transport` in *database*, which must be open and migrated.
 
     Any number of processes may use one database at the same time; their consumers compete.
+
+    Args:
+        database: Where the queues are.
+        poll: Seconds after which a consumer looks into its queue without a notification.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, poll: float = POLL) -> None:
         self._database = database
+        self._poll = poll
         self._publisher = Coalescer(self._store, max_batch=200)
         self._inboxes: set[EmbeddedInbox] = set()
         self._ready = False
@@ -110,7 +115,7 @@ class EmbeddedTransport:
     @asynccontextmanager
     async def consume(self, queue: str, *, prefetch: int) -> AsyncIterator[EmbeddedInbox]:
         """Consume *queue* with at most *prefetch* unsettled messages at a time."""
-        inbox = EmbeddedInbox(self._database, queue, prefetch)
+        inbox = EmbeddedInbox(self._database, queue, prefetch, poll=self._poll)
         self._inboxes.add(inbox)
         try:
             yield inbox
@@ -158,7 +163,7 @@ class EmbeddedTransport:
                 if self._ready:
                     log.warning("transport.lost", error=str(error))
                 self._ready = False
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(self._poll)
 
     def _heard(self, queue: str | None) -> None:
         for inbox in self._inboxes:

@@ -33,11 +33,12 @@ class EmbeddedInbox:
     message, and settlements that arrive together share a statement.
     """
 
-    def __init__(self, database: Database, queue: str, prefetch: int) -> None:
+    def __init__(self, database: Database, queue: str, prefetch: int, *, poll: float = POLL) -> None:
         self.queue = queue
         self.established = False
         self._database = database
         self._prefetch = prefetch
+        self._poll = poll
         self._tags = itertools.count(1)
         self._unsettled: dict[int, int] = {}
         self._buffer: deque[Received] = deque()
@@ -82,7 +83,7 @@ class EmbeddedInbox:
                     await self._consume(session)
             except SignalBrokerError as error:
                 log.warning("consumer.lost", queue=self.queue, error=str(error))
-                await asyncio.sleep(POLL / 2)
+                await asyncio.sleep(self._poll / 2)
             finally:
                 self._forget()
 
@@ -95,7 +96,7 @@ class EmbeddedInbox:
             if not self._closing:
                 await self._claim(session, owner)
             with suppress(TimeoutError):
-                async with asyncio.timeout(POLL):
+                async with asyncio.timeout(self._poll):
                     await self._wake.wait()
         await self._settle(session, owner)
         await session.execute(Sql.give_back, owners=[owner], ids=None)
