@@ -138,11 +138,11 @@ async def test_publishes_of_one_batch_keep_their_order(transport):
 async def test_a_publish_wakes_the_consumer(transport, database):
     """The consumer does not wait for its next look into the queue, which is a minute away here."""
     async with (
-        EmbeddedTransport(database, poll=60) as transport,
-        transport.consume("q", prefetch=1) as inbox,
+        EmbeddedTransport(database, poll=60) as patient,
+        patient.consume("q", prefetch=1) as inbox,
         asyncio.timeout(10),
     ):
-        await eventually(lambda: transport.consuming)
+        await eventually(lambda: patient.consuming)
         for _ in range(5):
             await transport.publish(Message(body=b"0"), exchange="", routing_key="q", timeout=SOON)
             await inbox.settle(await inbox.receive(1), Settlement.ACK)
