@@ -21,7 +21,7 @@ def disabled_clause(because: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
-    """The delivery may go; the flags say what has to be put right when its attempt has ended.
+    """The delivery may go; the flags say what has to be undone when its attempt has ended.
 
     Args:
         slot: Whether it has one of its subscription's concurrency slots.
@@ -35,7 +35,7 @@ class Admitted:
 
 
 UNCONDITIONAL = Admitted()
-"""How most deliveries are admitted: nothing limits them, and nothing has to be put right."""
+"""How most deliveries are admitted: nothing limits them, and nothing has to be undone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class Circuit:
         return Phase.OPEN if now < self.retry_at else Phase.HALF_OPEN
 
     def next_look(self, now: datetime, *, rng: random.Random | None = None) -> datetime | None:
-        """Return when a delivery that wants to go *now* should come again; None if it may go."""
+        """Return when to ask for admission again; None if the delivery may go *now*."""
         if self.retry_at is None:
             return None
         probing = self.probing_until is not None and now < self.probing_until
@@ -80,7 +80,7 @@ class Circuit:
         return max(self.retry_at, now) + min(self._window, LONGEST_SPREAD) * (rng or random).random()
 
     def begin_probe(self, until: datetime) -> None:
-        """Note that an attempt that must have ended *until* then tries the target."""
+        """Mark the target as being probed until *until*."""
         self.probing_until = until
 
     def end_probe(self) -> None:

@@ -32,7 +32,7 @@ from email.utils import parsedate_to_datetime
 from broker.topology import ATTEMPT
 
 DEFAULT_SCHEDULE = tuple(timedelta(seconds=s) for s in (5, 30, 120, 600, 1800, 7200, 21600, 43200, 86400))
-"""Pauses between attempts: ten attempts over about two days."""
+"""Pauses between attempts: ten attempts over about a day, two days at most."""
 
 RETRY_AFTER_LIMIT = timedelta(hours=24)
 """The longest ``Retry-After`` that is honoured."""
@@ -101,12 +101,12 @@ ANSWERS = {
     503: Outcome.THROTTLED,
     504: Outcome.THROTTLED,
 }
-"""What the HTTP statuses mean that are neither a 2xx nor a plain refusal."""
+"""The meaning of HTTP statuses other than a 2xx and a plain error."""
 
 BY_HAND = "cancelled by hand"
-"""Why a delivery is cancelled that a caller gave up."""
+"""The reason of a delivery that a caller cancelled."""
 GONE = "the target answered 410"
-"""Why a subscription is disabled, and the delivery that was answered so is dead."""
+"""The reason of a subscription that is disabled by a 410, and of the dead delivery that met it."""
 DELETED = "the subscription was deleted"
 """Why the deliveries of a deleted subscription are cancelled."""
 EXPIRED = "expired"

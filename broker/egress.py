@@ -122,7 +122,7 @@ def check_url(url: str, guard: Guard, pointer: str = "/target/url") -> None:
 
 
 def url_problem(url: str, guard: Guard) -> str | None:
-    """Return why *url* cannot be a webhook's target, as what a sentence about it goes on with; None if it can."""
+    """Return why *url* cannot be a webhook's target, as a predicate ("must ..."); None if it can."""
     if len(url) > URL_LIMIT:
         return f"must have at most {URL_LIMIT} characters"
     if not url.isprintable() or " " in url or "\\" in url:

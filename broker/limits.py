@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 LATENESS = timedelta(seconds=0.5)
-"""How far deliveries that come later than the moments reserved for them may crowd together."""
+"""How late a delivery may be and still keep its reservation."""
 RAMP = 10
-"""A resumed subscription catches up with so many deliveries a second, and so many more every second."""
+"""The catch-up of a resumed subscription starts at this many deliveries per second, and gains as many every second."""
 AHEAD = timedelta(seconds=1)
 """How far ahead a backlog is scheduled."""
 
@@ -21,7 +21,7 @@ class ConcurrencySlots:
     Args:
         limit: How many there are.
         taken: How many are taken.
-        own: The signals, of those asked about, whose deliveries have a slot already.
+        own: The requested signals whose deliveries already hold a slot.
     """
 
     limit: int

@@ -1,6 +1,6 @@
 """Mustache (https://mustache.github.io) for untrusted templates: bounded, and no value can leave its place.
 
-There are no partials, no other delimiters, no unescaped variables and no lambdas. A line of which there is nothing but
+There are no partials, no other delimiters, no unescaped variables and no lambdas. A line with nothing but
 sections and comments goes altogether, as it does in mustache.js, with which Unleash renders its templates.
 """
 

@@ -8,7 +8,7 @@ _MAX_DIGITS = 19
 
 
 def read_whole(text: str, *, least: int = 0, most: int = MAX_ID) -> int | None:
-    """Return the number from *least* to *most* that *text* writes in ASCII digits alone, or None if it does not."""
+    """Return the number from *least* to *most* that *text* represents in ASCII digits, or None if it does not."""
     if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
         return None
     value = int(text)

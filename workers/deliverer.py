@@ -111,7 +111,7 @@ class Deliverer:
             case None:
                 log.debug("attempt.outdated", delivery_id=due.delivery_id, attempt=due.attempt)
             case Deferred() | Denied():
-                _log_refused(due, claimed)
+                _log_not_admitted(due, claimed)
             case Claimed(subscription=subscription) if subscription.until is not None:
                 await self._attempts.cancel(due)
                 log.info("delivery.cancelled", delivery_id=due.delivery_id, reason=DELETED)
@@ -184,9 +184,9 @@ def _judge(claimed: Claimed, result: Result) -> tuple[DeliveryState, timedelta |
     return DeliveryState.PARKED, pause, Reason.RETRY
 
 
-def _log_refused(due: DueAttempt, refusal: Deferred | Denied) -> None:
+def _log_not_admitted(due: DueAttempt, decision: Deferred | Denied) -> None:
     """Log and count a delivery that was not admitted."""
-    match refusal:
+    match decision:
         case Deferred(reason=reason, due_at=due_at):
             metrics.HELD_BACK.labels(reason.value).inc()
             until = None if due_at is None else due_at.isoformat()

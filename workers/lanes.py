@@ -11,7 +11,7 @@ from datetime import timedelta
 from itertools import islice
 
 SLOW_AFTER = timedelta(seconds=1)
-"""A subscription whose attempts take longer than this on average does not belong into the fast lane."""
+"""A subscription whose attempts take longer than this on average does not belong in the fast lane."""
 _WEIGHT = 0.2
 """How much the latest attempt counts in the average."""
 _REMEMBERED = 10_000
@@ -49,7 +49,7 @@ class FastLane:
         self._busy: set[int] = set()
 
     def refuses(self, subscription_id: int) -> bool:
-        """Return whether the next attempt of that subscription belongs into the slow lane."""
+        """Return whether the next attempt of that subscription belongs in the slow lane."""
         record = self._records.get(subscription_id)
         if record is None:
             return False

@@ -109,7 +109,7 @@ class Scheduler:
         metrics.UNACCOUNTED.set(books.unaccounted)
 
     async def forget_pending_records(self) -> None:
-        """Forget pending records of signals that are recorded by now, and of lost ones: no other waits for them then.
+        """Forget pending records of recorded and of lost signals, so that no later signal waits for them.
 
         A signal is lost whose record has been pending for minutes while the recorders' queue is empty: it was poison.
         """
@@ -126,7 +126,7 @@ class Scheduler:
         """Publish pending deliveries again whose message must be lost; return how many, of one queue at most.
 
         The message of an overdue delivery may just as well wait in a long queue, or in that of an app without workers.
-        Only when a queue holds fewer messages than it has overdue deliveries, some of the messages must be lost.
+        Some messages must be lost only if a queue holds fewer messages than it has overdue deliveries.
         """
         overdue = await self._deliveries.count_overdue(limit=_COUNTED)
         rescued = [await self._rescue(app) for app, count in overdue.items() if count > await self._queued(app)]

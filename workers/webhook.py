@@ -116,7 +116,7 @@ class WebhookClient:
         """Send *body* to *url* and return the result, whatever the receiver and the network do.
 
         Redirects are not followed. *timeout* covers everything from the name's lookup to the end of the answer's body
-        (or its first 64 KiB), and the connection must stand within 5 s.
+        (or its first 64 KiB), and the connection must be established within 5 s.
         """
         problem = url_problem(url, self._guard)
         if problem is not None:

@@ -61,7 +61,7 @@ class Condition:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The condition as JSON, without what goes without saying."""
+        """The condition as JSON, without defaults."""
         takes_list = OPERATORS[self.operator].takes_list
         document: dict[str, Any] = {"operator": self.operator}
         document |= {"values": list(self.values)} if takes_list else {"value": self.values[0]}

@@ -39,7 +39,7 @@ class Intake:
         self._confirm_timeout = settings.confirm_timeout / 2
         self._store_timeout = settings.store_timeout
         self._numbers: Coalescer[tuple[Throw, IdempotencyKey | None], Numbered] = Coalescer(signals.number)
-        self._expectations: Coalescer[tuple[int, str], None] = Coalescer(ordering.note_pending_records)
+        self._pending_records: Coalescer[tuple[int, str], None] = Coalescer(ordering.note_pending_records)
 
     async def __aenter__(self) -> Self:
         return self
@@ -47,7 +47,7 @@ class Intake:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._expectations.__aexit__(kind, error, trace)
+        await self._pending_records.__aexit__(kind, error, trace)
         await self._numbers.__aexit__(kind, error, trace)
 
     async def accept(
@@ -74,7 +74,7 @@ class Intake:
         signal = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
         signal.check_moments()
         await self._publish(signal)
-        await self._expect(signal)
+        await self._note_pending_record(signal)
         metrics.ACCEPTED.labels(throw.source.value, throw.scope.value).inc()
         log.info(
             "signal.accepted",
@@ -86,14 +86,14 @@ class Intake:
         )
         return Accepted(signal=signal, replayed=numbered.repeated)
 
-    async def _expect(self, signal: Signal) -> None:
+    async def _note_pending_record(self, signal: Signal) -> None:
         """Make later throws with the same ordering key wait until *signal* is recorded."""
         if signal.throw.ordering_key is None or signal.is_scheduled:
             return
         try:
-            await self._expectations.submit((signal.id, signal.throw.ordering_key), timeout=self._store_timeout)
+            await self._pending_records.submit((signal.id, signal.throw.ordering_key), timeout=self._store_timeout)
         except TimeoutError as error:
-            raise StoreUnavailable("the signal's place in its ordering group was not stored in time") from error
+            raise StoreUnavailable("the signal's pending record was not stored in time") from error
 
     async def _number(self, throw: Throw, key: IdempotencyKey | None) -> Numbered:
         """Number *throw* in time, however long the batch before it takes."""

@@ -20,7 +20,7 @@ class BulkRequest(Schema):
     dry_run: bool = Field(default=False, description="Only count.")
     per_second: PerSecond | None = Field(None, description="Most deliveries a second; without it, all at once.")
     after: Annotated[str, Field(max_length=100)] | None = Field(
-        None, description="Where to go on: `next` of the previous answer; everything else stays as it was."
+        None, description="`next` of the previous answer; repeat all other members unchanged."
     )
 
 

@@ -33,7 +33,7 @@ class SignalRequest(Schema):
     business_key: Annotated[Text, Field(max_length=255)] | None = None
     ordering_key: Id | None = Field(
         None,
-        description="The order, customer or door that it is about: ordered subscriptions get signals with the same key"
+        description="What it is about, such as an order's id: ordered subscriptions get signals with the same key"
         " one after the other.",
     )
     deliver_at: Moment | None = Field(

@@ -53,7 +53,7 @@ class SubscriptionOptions(Schema):
     )
     retry: RetrySchema | None = None
     timeout_seconds: Annotated[float, Field(gt=0, le=300)] | None = Field(
-        None, description="The maximum duration of an attempt, or of each of its steps."
+        None, description="The maximum duration of an attempt, or of each of its steps, in seconds."
     )
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         None, description="The maximum number of attempts in flight, across all deliverers."
@@ -99,9 +99,9 @@ class SubscriptionChanges(SubscriptionOptions):
 
 
 class BacklogSchema(Schema):
-    """The deliveries that a subscription is owed and that wait."""
+    """The parked deliveries of a subscription."""
 
-    parked: int = Field(description="The number of waiting deliveries, whatever the reason.")
+    parked: int = Field(description="The number of parked deliveries, whatever the reason.")
     oldest: datetime | None = Field(description="Since when the oldest of them has been owed.")
 
 
@@ -128,7 +128,7 @@ class SubscriptionSchema(Schema):
     max_per_second: float | None
     description: str | None
     created_at: datetime
-    secret: str | None = Field(None, description="The signing secret (`whsec_...`); in the answer that made it only.")
+    secret: str | None = Field(None, description="The signing secret (`whsec_...`); only in the answer that made it.")
     backlog: BacklogSchema | None = Field(None, description="Only in answers about one subscription.")
     circuit: Literal["closed", "open", "half_open"] | None = Field(
         None,

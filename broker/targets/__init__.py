@@ -18,7 +18,7 @@ from broker.targets.webhook import WebhookTarget, WebhookTargetSchema
 
 TargetSchema = Annotated[WebhookTargetSchema | QueueTargetSchema | HandlerTargetSchema, Field(discriminator="kind")]
 
-_KINDS: Mapping[str, type[Target]] = {kind.kind.value: kind for kind in (WebhookTarget, QueueTarget, HandlerTarget)}
+_KINDS: Mapping[str, type[Target]] = {cls.kind.value: cls for cls in (WebhookTarget, QueueTarget, HandlerTarget)}
 
 __all__ = [
     "HandlerTarget",

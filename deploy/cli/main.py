@@ -27,7 +27,7 @@ COMMANDS = {
     "Working": {
         "throw": ("signals", "Throw a signal."),
         "tail": ("signals", "Follow the signals that are recorded."),
-        "redrive": ("redrives", "Put dead deliveries back."),
+        "redrive": ("redrives", "Retry dead deliveries."),
         "replay": ("replays", "Deliver recorded signals to a subscription."),
         "ledger": ("ledger", "Show whether the books balance."),
         "doctor": ("doctor", "Check the installation."),

@@ -67,7 +67,7 @@ async def _announce(runtime: Runtime, url: str) -> None:
         f"admin token {shown}",
         "throw a first signal:",
         f"  curl -i {url}/v1/signals -H 'Content-Type: application/json' -H \"Authorization: Bearer {pasted}\""
-        """ -d '{"name": "policy_conditions_changed", "payload": {"policy": 42}}'""",
+        """ -d '{"name": "policy.changed", "payload": {"policy": 42}}'""",
         sep="\n",
         flush=True,
     )

@@ -55,9 +55,9 @@ _POLL_SECONDS = 0.5
 @click.option("--tenant", metavar="ID", help="Only for subscriptions of this tenant.")
 @click.option("--without-tenant", is_flag=True, help="Only for subscriptions without a tenant.")
 @click.option("--execution", metavar="ID", help="Only for this execution.")
-@click.option("--ordering-key", metavar="KEY", help="The order, customer or door that it is about.")
+@click.option("--ordering-key", metavar="KEY", help="What the signal is about, such as an order's id.")
 @click.option("--deliver-at", metavar="TIME", help="Not delivered before this time (RFC 3339, 2026-11-22T10:00:00Z).")
-@click.option("--expires-at", metavar="TIME", help="Expires at this time: it is not delivered any more.")
+@click.option("--expires-at", metavar="TIME", help="Do not deliver after this time (RFC 3339).")
 @click.option("--idempotency-key", metavar="KEY", help="For 24 hours, the same throw with the same key is one signal.")
 @click.option(
     "--batch",

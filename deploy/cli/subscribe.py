@@ -78,7 +78,7 @@ def _type(annotation: Any) -> dict[str, Any]:
     "--steps", type=click.File(), metavar="FILE", help="Deliver to several targets in order: a JSON array of steps."
 )
 @click.option("--retry-schedule", metavar="SECONDS,...", help="The pauses between attempts.")
-@click.option("--max-attempts", type=int, help="Cuts the schedule short, or repeats its last pause.")
+@click.option("--max-attempts", type=int, help="All attempts: shortens the schedule or repeats its last pause.")
 @with_options
 @as_json
 @with_store

@@ -185,7 +185,7 @@ class SubscriptionsApi:
         subscription = await self._managed(request, principal)
         wanted = await read_document(request, RotationRequest, optional=True)
         if not subscription.spec.is_signed:
-            raise Conflicting("The subscription has no webhook, so that none of its deliveries is signed.")
+            raise Conflicting("The subscription has no webhook, so there is no secret to rotate.")
         secret = make_secret()
         rotated = await self._subscriptions.rotate_secret(
             subscription.id, self._secrets.seal(secret), grace=timedelta(seconds=wanted.grace_seconds)

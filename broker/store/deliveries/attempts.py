@@ -1,4 +1,4 @@
-"""Attempts in PostgreSQL: what it takes to make one, and what one that was made came to."""
+"""Attempts in PostgreSQL: begun and ended."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class OrderingStore:
         return timedelta(seconds=float(seconds or 0))
 
     async def forget_pending_records(self, *, older_than: timedelta | None = None) -> int:
-        """Forget signals that are recorded, and those pending for more than *older_than*; return how many of these."""
+        """Forget recorded signals, and those pending for more than *older_than*; return the number of the latter."""
         return int(await self._database.fetchval(_Sql.forget_pending_records, age=older_than))
 
 

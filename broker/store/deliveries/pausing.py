@@ -27,10 +27,10 @@ class _Sql(Statements, file="pausing.sql"):
     resume: Statement
     find_waiting: Statement
     lock_free: Statement
-    standings: Statement
+    conditions: Statement
     end_waiting: Statement
     backlog: Statement
-    schedule: Statement
+    set_due: Statement
     save_catch_up: Statement
     drop_expired_slots: Statement
     settle: Statement
@@ -66,14 +66,17 @@ class PausingStore:
         self._limit = limit
 
     async def pause(self, subscription_id: int) -> Subscription | None:
-        """Let the deliveries of a subscription wait from now on; return it, or None if there is none."""
+        """Pause a subscription; return it, or None if there is none.
+
+        From now on admission defers its deliveries, and the sweep releases none of them.
+        """
         row = await self._database.fetchrow(_Sql.pause, subscription_id=subscription_id)
         return None if row is None else read_subscription(row)
 
     async def resume(self, subscription_id: int, *, per_second: float | None) -> Subscription | None:
         """Let a paused or disabled subscription get its deliveries again; return it, or None if there is none.
 
-        Its backlog goes on at *per_second*, the oldest first; None begins slowly and becomes faster.
+        Its backlog is released at *per_second*, the oldest first; None ramps up.
         """
         async with self._database.transaction() as session:
             await lock_admission(session, [subscription_id])
@@ -93,10 +96,10 @@ class PausingStore:
         async with self._database.transaction() as session:
             locked = await session.fetch(_Sql.lock_free, subscription_ids=ids)
             states = {row["subscription_id"]: row for row in locked}
-            standings = await session.fetch(_Sql.standings, subscription_ids=list(states))
-            ends = {row["id"]: end for row in standings if (end := _end(row)) is not None}
+            conditions = await session.fetch(_Sql.conditions, subscription_ids=list(states))
+            ends = {row["id"]: end for row in conditions if (end := _end(row)) is not None}
             await _end_waiting(session, ends, self._limit)
-            active = {row["id"]: row["now"] for row in standings if row["id"] not in ends and not row["paused"]}
+            active = {row["id"]: row["now"] for row in conditions if row["id"] not in ends and not row["paused"]}
             await _catch_up(session, {key: (states[key], now) for key, now in active.items()}, self._limit)
             await session.execute(_Sql.drop_expired_slots, subscription_ids=list(states))
             due_attempts = await admit_waiting(session, active, rescue_after=rescue_after)
@@ -123,12 +126,12 @@ class PausingStore:
         return row["circuits"], float(row["waiting_seconds"] or 0)
 
 
-def _end(standing: Row) -> tuple[DeliveryState, str] | None:
+def _end(condition: Row) -> tuple[DeliveryState, str] | None:
     """Return the final state, and the reason, for deliveries of a deleted or disabled subscription."""
-    if standing["deleted"]:
+    if condition["deleted"]:
         return DeliveryState.CANCELLED, DELETED
-    if standing["disabled_because"]:
-        return DeliveryState.DEAD, disabled_clause(standing["disabled_because"])
+    if condition["disabled_because"]:
+        return DeliveryState.DEAD, disabled_clause(condition["disabled_because"])
     return None
 
 
@@ -153,7 +156,7 @@ async def _catch_up(session: Session, states: Mapping[int, tuple[Row, datetime]]
     rows = await session.fetch(_Sql.backlog, subscription_ids=list(limits), limits=list(limits.values()))
     if rows:
         await session.execute(
-            _Sql.schedule,
+            _Sql.set_due,
             signal_ids=[row["signal_id"] for row in rows],
             subscription_ids=[row["subscription_id"] for row in rows],
             due_at=[catching[row["subscription_id"]].next(states[row["subscription_id"]][1]) for row in rows],

@@ -24,7 +24,7 @@ ORDER BY random() LIMIT :limit;
 SELECT g.* FROM gates g WHERE g.subscription_id = ANY (:subscription_ids::bigint[])
 ORDER BY g.subscription_id FOR UPDATE SKIP LOCKED;
 
--- name: standings
+-- name: conditions
 -- Whether subscriptions are paused, disabled or deleted.
 SELECT id, paused_at IS NOT NULL AS paused, disabled_because, until IS NOT NULL AS deleted, statement_timestamp() AS now
 FROM subscriptions WHERE id = ANY (:subscription_ids::bigint[]);
@@ -54,7 +54,7 @@ SELECT waiting.* FROM unnest(:subscription_ids::bigint[], :limits::int[]) AS s (
     ORDER BY d.signal_id LIMIT s.most
 ) AS waiting;
 
--- name: schedule
+-- name: set_due
 -- Give waiting deliveries the moments at which they go on.
 UPDATE deliveries d SET due_at = c.due_at
 FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :due_at::timestamptz[]) AS c (signal_id, subscription_id, due_at)
@@ -88,7 +88,7 @@ SELECT (SELECT created_at FROM deliveries
         WHERE subscription_id = :subscription_id AND state = 'parked' ORDER BY signal_id LIMIT 1) AS oldest,
        k.failures, k.openings, k.retry_at, k.probing_until, statement_timestamp() AS now
 FROM subscriptions s
-LEFT JOIN circuits k ON s.kind = 'webhook' AND k.key = circuit_key(s.address)
+LEFT JOIN circuits k ON k.key = circuit_key(s.address)
 WHERE s.id = :subscription_id;
 
 -- name: census

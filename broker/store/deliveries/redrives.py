@@ -1,4 +1,4 @@
-"""Redriving: dead deliveries, one or many that filters find, are put back."""
+"""Redriving: dead deliveries are attempted again, single ones or all that match filters."""
 
 from __future__ import annotations
 
