@@ -6,9 +6,9 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.deliveries import DEFAULT_SCHEDULE
 from broker.filters import Filter
 from broker.names import is_pattern, matches
+from broker.retries import DEFAULT_SCHEDULE
 from broker.signals import Scope, Signal
 from broker.targets import Target
 

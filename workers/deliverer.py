@@ -14,24 +14,13 @@ import structlog
 from broker import metrics
 from broker.admission import Deferred, Denied
 from broker.circuits import Phase
-from broker.deliveries import (
-    DELETED,
-    GONE,
-    VERDICTS,
-    DeliveryState,
-    DueAttempt,
-    Outcome,
-    Reason,
-    Result,
-    Step,
-    Verdict,
-    next_pause,
-)
+from broker.deliveries import DELETED, GONE, DeliveryState, DueAttempt, Outcome, Reason, Result, Step
 from broker.messages import Undecodable, decode_due_attempt
+from broker.retries import VERDICTS, Verdict, next_pause
 from broker.settings import Settings
-from broker.store.deliveries.admission import Effects
 from broker.store.deliveries.attempts import Claimed, Ended
 from broker.store.deliveries.claiming import AttemptStore
+from broker.store.deliveries.ending import Effects
 from broker.targets import Kind
 from broker.topology import ATTEMPT, SLOW_ATTEMPT
 from broker.transport import Received, Settlement, Transport

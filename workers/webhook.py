@@ -17,9 +17,10 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
-from broker.deliveries import Outcome, Result, outcome_of, parse_retry_after
+from broker.deliveries import Outcome, Result
 from broker.egress import Guard, url_problem
 from broker.errors import ConfigurationError, EgressForbidden
+from broker.retries import outcome_of, parse_retry_after
 from broker.targets.webhook import Method
 from broker.texts import printable
 

@@ -8,11 +8,11 @@ from datetime import timedelta
 from itertools import zip_longest
 from typing import Any
 
-from broker.deliveries import DEFAULT_SCHEDULE, make_schedule
 from broker.egress import Guard
 from broker.errors import InvalidField
 from broker.filters import parse_filter
 from broker.names import check_id, check_name
+from broker.retries import DEFAULT_SCHEDULE, make_schedule
 from broker.schemas.subscriptions import RetrySchema, SubscriptionChanges, SubscriptionOptions, SubscriptionRequest
 from broker.subscriptions import HeadOfLine, SubscriptionSpec
 from broker.targets import Kind, Target, read_target

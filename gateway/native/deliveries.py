@@ -110,7 +110,7 @@ class DeliveriesApi:
     async def cancel(self, request: web.Request, principal: Principal) -> web.Response:
         """Cancel a delivery that is dead or parked: it is never attempted again."""
         key, _ = await self._managed(request, principal)
-        if not await self._deliveries.give_up(key, by=principal):
+        if not await self._deliveries.cancel(key, by=principal):
             raise Conflicting("Only a dead or parked delivery can be cancelled.")
         return await self._changed(key)
 

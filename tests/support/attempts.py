@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from broker.deliveries import DueAttempt
-from broker.store.deliveries.admission import Effects
 from broker.store.deliveries.attempts import Ended
 from broker.store.deliveries.claiming import Answer, AttemptStore
+from broker.store.deliveries.ending import Effects
 from broker.store.postgres.database import Database
 
 

@@ -6,18 +6,8 @@ from pathlib import Path
 import pytest
 
 from broker.circuits import is_up
-from broker.deliveries import (
-    DEFAULT_SCHEDULE,
-    VERDICTS,
-    Outcome,
-    Result,
-    Verdict,
-    delivery_id,
-    make_schedule,
-    next_pause,
-    outcome_of,
-    parse_delivery_id,
-)
+from broker.deliveries import Outcome, Result, delivery_id, parse_delivery_id
+from broker.retries import DEFAULT_SCHEDULE, VERDICTS, Verdict, make_schedule, next_pause, outcome_of
 
 DELIVERY = Path(__file__).parents[2] / "docs" / "delivery.md"
 FAILED = Result(outcome=Outcome.REFUSED, status=500)

@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, Field
 
-from broker.deliveries import DEFAULT_SCHEDULE, Outcome
+from broker.deliveries import Outcome
 from broker.errors import InvalidField, WrongHandler
+from broker.retries import DEFAULT_SCHEDULE
 from broker.subscriptions import HeadOfLine
 from broker.targets import Kind
 from workers.handlers import GiveUp, Handlers, ReceivedSignal, TryLater

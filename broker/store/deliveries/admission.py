@@ -7,16 +7,15 @@ subscription come one after the other. `broker.admission` makes the decision.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 from broker.admission import LEASE_GRACE, AdmissionControl, Admitted, Deferred, Denied
-from broker.circuits import Circuit, Phase, is_up
-from broker.deliveries import GONE, DueAttempt, Outcome, Reason
+from broker.circuits import Circuit
+from broker.deliveries import GONE, DueAttempt, Reason
 from broker.limits import ConcurrencySlots, Rate
-from broker.store.deliveries.attempts import AttemptRequest, Claimed, Ended, begin, end
-from broker.store.deliveries.circuits import judge_circuits, lock_circuits, save_circuits
-from broker.store.deliveries.ordering import advance_groups_of
+from broker.store.deliveries.attempts import AttemptRequest, Claimed, begin
+from broker.store.deliveries.circuits import lock_circuits, save_circuits
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts, read_subscription
@@ -41,24 +40,6 @@ class _Sql(Statements, file="admission.sql"):
     note_waiting: Statement
     forget_reservations: Statement
     disable: Statement
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effects:
-    """What the end of an attempt brought about beyond its delivery.
-
-    Args:
-        due_attempts: Attempts that may be made now, because it freed a concurrency slot or was first of its group.
-        disabled: Whether it disabled its subscription.
-        circuit: The phase of its target's circuit, if it opened or closed it.
-    """
-
-    due_attempts: Sequence[DueAttempt] = ()
-    disabled: bool = False
-    circuit: Phase | None = None
-
-
-NO_EFFECTS = Effects()
 
 
 async def lock_admission(session: Session, subscription_ids: Collection[int]) -> dict[int, Row]:
@@ -107,7 +88,7 @@ async def admit(
         refused = {due: decision for due, decision in decisions.items() if not isinstance(decision, Admitted)}
         await _park(session, {due: one for due, one in refused.items() if isinstance(one, Deferred)})
         await _bury(session, {due: one for due, one in refused.items() if isinstance(one, Denied)})
-        await _free_slots(session, refused)
+        await free_slots(session, refused)
         claimed = await _begin(session, requests, decisions, timeout=timeout, rescue_after=rescue_after)
     answers: dict[DueAttempt, Claimed | Deferred | Denied] = refused | {one.due: one for one in claimed}
     # Popped, so that of two messages for one attempt in the same batch only the first begins it.
@@ -267,68 +248,14 @@ async def _bury(session: Session, denied: Mapping[DueAttempt, Denied]) -> None:
         )
 
 
-async def _free_slots(session: Session, due_attempts: Collection[DueAttempt]) -> None:
+async def free_slots(session: Session, due_attempts: Collection[DueAttempt]) -> None:
+    """Free the concurrency slots of deliveries, as far as they have any."""
     if due_attempts:
         await session.execute(_Sql.free_slots, **_keys(due_attempts))
 
 
-def affects_others(ended: Ended) -> bool:
-    """Return whether the end of an attempt may have effects beyond its delivery."""
-    return (
-        ended.admitted.slot
-        or ended.admitted.circuit
-        or _advances_group(ended)
-        or ended.result.outcome is Outcome.GONE
-        or (ended.address is not None and is_up(ended.result) is False)
-    )
-
-
-def _advances_group(ended: Ended) -> bool:
-    """Return whether the next delivery of the same ordering group may go now."""
-    return ended.in_group and ended.ends_delivery
-
-
-async def settle(database: Database, batch: Sequence[Ended], *, rescue_after: timedelta) -> list[Effects]:
-    """End the attempts of *batch*: free their concurrency slots, judge their circuits, advance their ordering groups.
-
-    An attempt that was overtaken leaves its delivery alone. *rescue_after*: when the message of a delivery that may go
-    now is given up for lost.
-    """
-    with_slots = [ended.due for ended in batch if ended.admitted.slot]
-    limited = {due.subscription_id for due in with_slots}
-    gone = {ended.due.subscription_id for ended in batch if ended.result.outcome is Outcome.GONE}
-    over = [(ended.due.signal_id, ended.due.subscription_id) for ended in batch if _advances_group(ended)]
-    async with database.transaction() as session:
-        states = await lock_admission(session, limited | gone)
-        changed = await judge_circuits(session, batch)
-        disabled = await _disable(session, gone)
-        await end(session, batch)
-        await _free_slots(session, with_slots)
-        waiting = [key for key, state in states.items() if state["held"] and key in limited]
-        due_attempts = await admit_waiting(session, waiting, rescue_after=rescue_after) if waiting else []
-        due_attempts += await advance_groups_of(session, over, rescue_after=rescue_after)
-    return _effects(batch, due_attempts, disabled, changed)
-
-
-def _effects(
-    batch: Sequence[Ended], due_attempts: Iterable[DueAttempt], disabled: set[int], changed: Mapping[int, Phase]
-) -> list[Effects]:
-    """Return the effects of each attempt; of several of one subscription, the first one gets those that they share."""
-    by_subscription: dict[int, list[DueAttempt]] = {}
-    for due in due_attempts:
-        by_subscription.setdefault(due.subscription_id, []).append(due)
-    effects = []
-    for position, ended in enumerate(batch):
-        key = ended.due.subscription_id
-        effects.append(
-            Effects(due_attempts=by_subscription.pop(key, ()), disabled=key in disabled, circuit=changed.get(position))
-        )
-        disabled.discard(key)
-    return effects
-
-
-async def _disable(session: Session, gone: Collection[int]) -> set[int]:
-    """Disable subscriptions; return those that were not disabled before."""
+async def disable_subscriptions(session: Session, gone: Collection[int]) -> set[int]:
+    """Disable subscriptions whose targets are gone; return those that were not disabled before."""
     if not gone:
         return set()
     rows = await session.fetch(_Sql.disable, subscription_ids=sorted(gone), reason=GONE)

@@ -11,8 +11,9 @@ from typing import Self
 from broker.admission import Deferred, Denied
 from broker.coalescing import Coalescer
 from broker.deliveries import DueAttempt
-from broker.store.deliveries.admission import NO_EFFECTS, Effects, admit, affects_others, settle
+from broker.store.deliveries.admission import admit
 from broker.store.deliveries.attempts import AttemptRequest, Claimed, Ended, begin, cancel, end
+from broker.store.deliveries.ending import NO_EFFECTS, Effects, affects_others, end_with_effects
 from broker.store.postgres.database import Database
 
 Answer = Claimed | Deferred | Denied | None
@@ -38,11 +39,11 @@ class AttemptStore:
         self._begins: Coalescer[AttemptRequest, Claimed | None] = Coalescer(self._begin)
         self._admissions: Coalescer[AttemptRequest, Answer] = Coalescer(self._admit)
         self._ends: Coalescer[Ended, Effects] = Coalescer(self._end)
-        self._settlements: Coalescer[Ended, Effects] = Coalescer(self._settle)
+        self._endings: Coalescer[Ended, Effects] = Coalescer(self._end_with_effects)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        for coalescer in (self._begins, self._admissions, self._ends, self._settlements):
+        for coalescer in (self._begins, self._admissions, self._ends, self._endings):
             await self._stack.enter_async_context(coalescer)
         return self
 
@@ -66,7 +67,7 @@ class AttemptStore:
 
         An attempt that was overtaken leaves its delivery alone.
         """
-        return await (self._settlements if affects_others(ended) else self._ends).submit(ended)
+        return await (self._endings if affects_others(ended) else self._ends).submit(ended)
 
     async def cancel(self, due: DueAttempt) -> None:
         """Cancel a delivery whose subscription was deleted."""
@@ -84,5 +85,5 @@ class AttemptStore:
         await end(self._database, batch)
         return [NO_EFFECTS] * len(batch)
 
-    async def _settle(self, batch: Sequence[Ended]) -> list[Effects]:
-        return await settle(self._database, batch, rescue_after=self._rescue_after)
+    async def _end_with_effects(self, batch: Sequence[Ended]) -> list[Effects]:
+        return await end_with_effects(self._database, batch, rescue_after=self._rescue_after)

@@ -26,7 +26,7 @@ class _Sql(Statements, file="deliveries.sql"):
     get: Statement
     list_attempts: Statement
     page: Statement
-    give_up: Statement
+    cancel: Statement
     ledger: Statement
     fold_ledger: Statement
 
@@ -154,12 +154,12 @@ class DeliveryStore:
         """Put a dead delivery back; return whether it was dead."""
         return await redrive(self._database, [key], [None]) > 0
 
-    async def give_up(self, key: tuple[int, int], *, by: Principal) -> bool:
+    async def cancel(self, key: tuple[int, int], *, by: Principal) -> bool:
         """Cancel a dead or parked delivery; return whether it was one."""
         signal_id, subscription_id = key
         async with change_administration(self._database, by) as change:
             given_up = await change.session.fetchval(
-                _Sql.give_up, signal_id=signal_id, subscription_id=subscription_id, reason=BY_HAND
+                _Sql.cancel, signal_id=signal_id, subscription_id=subscription_id, reason=BY_HAND
             )
             if given_up is None:
                 return False

@@ -73,7 +73,7 @@ WHERE (d.signal_id, d.subscription_id) > (:after_signal_id, :after_subscription_
 ORDER BY d.signal_id, d.subscription_id
 LIMIT :limit;
 
--- name: give_up
+-- name: cancel
 -- Cancel a dead or parked delivery.
 UPDATE deliveries SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = :reason
 WHERE signal_id = :signal_id AND subscription_id = :subscription_id AND state IN ('dead', 'parked')

@@ -33,7 +33,7 @@ class _Sql(Statements, file="pausing.sql"):
     set_due: Statement
     save_catch_up: Statement
     drop_expired_slots: Statement
-    settle: Statement
+    clear_waiting: Statement
     show_backlog: Statement
     census: Statement
     forget_circuits: Statement
@@ -103,7 +103,7 @@ class PausingStore:
             await _catch_up(session, {key: (states[key], now) for key, now in active.items()}, self._limit)
             await session.execute(_Sql.drop_expired_slots, subscription_ids=list(states))
             due_attempts = await admit_waiting(session, active, rescue_after=rescue_after)
-            await session.execute(_Sql.settle, subscription_ids=[*ends, *active])
+            await session.execute(_Sql.clear_waiting, subscription_ids=[*ends, *active])
         return due_attempts
 
     async def forget(self) -> None:

@@ -70,7 +70,7 @@ WHERE g.subscription_id = c.subscription_id;
 -- Drop the concurrency slots of subscriptions whose leases have ended.
 DELETE FROM places WHERE subscription_id = ANY (:subscription_ids::bigint[]) AND until < now();
 
--- name: settle
+-- name: clear_waiting
 -- Note which of the subscriptions, whose admission is locked, have no waiting deliveries any more; nor, if they are disabled
 -- or deleted, any that are yet to be given up or cancelled.
 UPDATE gates g SET held = false FROM subscriptions s
