@@ -1,5 +1,4 @@
--- Locks are taken in this order, to avoid deadlocks: gates, circuits, subscriptions, deliveries; those of one table in the
--- order of their keys.
+-- For the order of locks see broker/store/postgres/locks.py.
 
 -- name: lock
 -- Lock the admission of subscriptions: their rows of `gates`.

@@ -1,4 +1,4 @@
--- For the order of locks see admission.sql.
+-- For the order of locks see broker/store/postgres/locks.py.
 
 -- name: lock
 -- Lock the circuits of those webhooks that failed before.

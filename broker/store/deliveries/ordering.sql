@@ -1,6 +1,5 @@
 -- A session that looks at the ordering groups of a key and changes them has locked the key, until the change is committed
--- and visible. Rows of subscriptions and deliveries may be locked before keys. While it holds a key, a session locks only
--- waiting deliveries of that key's groups, which no session locks before a key: that avoids deadlocks.
+-- and visible. For the order of locks see broker/store/postgres/locks.py.
 
 -- name: note_pending_records
 -- Note that the throws of signals with ordering keys are about to be answered, and their records are pending.

@@ -1,4 +1,4 @@
--- For the order of locks see admission.sql.
+-- For the order of locks see broker/store/postgres/locks.py.
 
 -- name: pause
 UPDATE subscriptions SET paused_at = coalesce(paused_at, now()) WHERE id = :subscription_id AND until IS NULL RETURNING *;

@@ -1,8 +1,14 @@
 """The table of all advisory locks: what each protects, in the order in which a session takes them.
 
-A session that holds one takes only locks further down the table; the order of row locks is in
-``deliveries/admission.sql``. SQL files name a lock, as in ``pg_advisory_xact_lock({locks.NUMBERING})``, and the number
-is filled in when the file is read.
+A session that holds one takes only locks further down the table. SQL files name a lock, as in
+``pg_advisory_xact_lock({locks.NUMBERING})``, and the number is filled in when the file is read.
+
+Row locks are taken in this order, those of one table in the order of their keys: ``gates``, ``circuits``,
+``subscriptions``, ``matches``, ``deliveries``. `ORDERING_KEYS` comes after them; a session that holds one locks only
+waiting deliveries of its groups, which no session locks before it. Two transactions differ, and cannot meet the others:
+
+- A recording takes `ORDERING_KEYS` first, and then rows of ``subscriptions`` that are `once`: these are never ordered.
+- A cancellation locks a scheduled signal and its deliveries before ``subscriptions``: no attempt of these is due.
 
 The numbers never change, because the processes of two versions run side by side during an upgrade. PostgreSQL keeps
 locks of one number and locks of a pair of numbers apart.
