@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from broker.numbers import read_whole
+from broker.integers import read_whole
 from gateway.http_errors import NotFound
 
 

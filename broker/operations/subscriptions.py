@@ -1,12 +1,26 @@
-"""Creating subscriptions."""
+"""Subscriptions: created and changed as callers ask for it, by the rules that a schema cannot express."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from itertools import zip_longest
+from typing import Any
 
+from broker.egress import Guard
+from broker.errors import InvalidField
+from broker.filters import parse_filter
+from broker.names import check_id, check_name
+from broker.retries import DEFAULT_SCHEDULE, make_schedule
+from broker.schemas.subscriptions import RetrySchema, SubscriptionChanges, SubscriptionOptions, SubscriptionRequest
 from broker.secrets import make_secret
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Subscription, SubscriptionSpec
+from broker.subscriptions import HeadOfLine, Subscription, SubscriptionSpec
+from broker.targets import Kind, Target, read_target
+
+_LONGEST = 900
+"""The maximum duration of all steps together, in seconds. RabbitMQ wants an ack within half an hour."""
 
 
 async def create_subscription(
@@ -19,3 +33,111 @@ async def create_subscription(
     secret = make_secret() if spec.is_signed else None
     subscription = await subscriptions.create(spec, secret=None if secret is None else seal(secret))
     return subscription, secret
+
+
+def read_spec(wanted: SubscriptionRequest, guard: Guard) -> SubscriptionSpec:
+    """Return the spec of the subscription that is *wanted*; *guard* knows where webhooks may go.
+
+    Raises:
+        InvalidField: A name, an id or a target is invalid, or two members contradict each other.
+    """
+    spec = SubscriptionSpec(
+        targets=_read_targets(wanted, guard),
+        **read_options(wanted, type(wanted).model_fields),
+    )
+    check_spec(spec)
+    return _check_combinations(wanted, spec)
+
+
+def change_spec(wanted: SubscriptionChanges, spec: SubscriptionSpec, guard: Guard) -> SubscriptionSpec:
+    """Return *spec* with the members that *wanted* mentions; *guard* knows where webhooks may go.
+
+    Raises:
+        InvalidField: A target or the filter is invalid, or does not go with the rest of *spec*.
+    """
+    given = wanted.model_fields_set
+    changes = read_options(wanted, given)
+    if given & {"target", "steps"}:
+        if spec.target.kind is Kind.HANDLER:
+            raise InvalidField("/target", "cannot be changed: it is a handler, subscribed by the worker that runs it")
+        changes["targets"] = _read_targets(wanted, guard, spec.targets)
+    return _check_combinations(wanted, replace(spec, **changes))
+
+
+def read_options(wanted: SubscriptionOptions, names: Collection[str]) -> dict[str, Any]:
+    """Return those of the options *names* that *wanted* has, as attributes of a spec.
+
+    Raises:
+        InvalidField: The filter or the schedule is invalid.
+    """
+    options = {}
+    for name in names:
+        attribute, read = _CONVERTED.get(name, (name, _as_it_is))
+        if attribute is not None:
+            options[attribute] = read(getattr(wanted, name))
+    return options
+
+
+def check_spec(spec: SubscriptionSpec) -> None:
+    """Let *spec* pass if its name and ids are valid and its options go together.
+
+    Raises:
+        InvalidField: They do not.
+    """
+    check_name(spec.name)
+    if spec.ordered and spec.once:
+        raise InvalidField("/ordered", "cannot be given together with once: one signal has no order")
+    for pointer, value in (("/executionId", spec.execution_id), ("/tenantId", spec.tenant_id)):
+        if value is not None:
+            check_id(value, pointer)
+
+
+def _check_combinations(wanted: SubscriptionOptions, spec: SubscriptionSpec) -> SubscriptionSpec:
+    if wanted.head_of_line is not None and not spec.ordered:
+        raise InvalidField("/headOfLine", "is for an ordered subscription only")
+    if (
+        len(spec.targets) > 1
+        and spec.timeout is not None
+        and len(spec.targets) * spec.timeout.total_seconds() > _LONGEST
+    ):
+        raise InvalidField("/timeoutSeconds", f"is for each step; all steps may take at most {_LONGEST} seconds")
+    return spec
+
+
+def _read_targets(wanted: SubscriptionOptions, guard: Guard, before: Sequence[Target] = ()) -> tuple[Target, ...]:
+    """Return the target of *wanted*, or those of its steps; *before* are those that they replace, in order."""
+    if (wanted.target is None) == (wanted.steps is None):
+        raise InvalidField("/target", "either `target` or `steps` is required")
+    if wanted.target is not None:
+        return (read_target(wanted.target, "/target", guard=guard, before=next(iter(before), None)),)
+    steps = wanted.steps or []
+    return tuple(
+        replace(
+            read_target(step.target, f"/steps/{position}/target", guard=guard, before=replaced),
+            description=step.description,
+        )
+        for position, (step, replaced) in enumerate(zip_longest(steps, before[: len(steps)]))
+    )
+
+
+def _as_it_is(value: object) -> object:
+    return value
+
+
+def _read_schedule(retry: RetrySchema | None) -> tuple[timedelta, ...]:
+    """Return the pauses that *retry* stands for."""
+    if retry is None:
+        return DEFAULT_SCHEDULE
+    pauses = None if retry.schedule is None else [timedelta(seconds=seconds) for seconds in retry.schedule]
+    return make_schedule(pauses, retry.max_attempts)
+
+
+_CONVERTED: Mapping[str, tuple[str | None, Callable[[Any], object]]] = {
+    "target": (None, _as_it_is),
+    "steps": (None, _as_it_is),
+    "filter": ("filter", lambda document: None if document is None else parse_filter(document)),
+    "head_of_line": ("head_of_line", lambda policy: HeadOfLine(policy or HeadOfLine.BLOCK)),
+    "retry": ("schedule", _read_schedule),
+    "timeout_seconds": ("timeout", lambda seconds: None if seconds is None else timedelta(seconds=seconds)),
+}
+"""The options that are not attributes of a spec as they are: the attribute, and how it is read."""

@@ -34,7 +34,7 @@ class SubscriptionOptions(Schema):
     """The options of a subscription that may be changed later.
 
     Each is an attribute of `broker.subscriptions.SubscriptionSpec`, under the same name unless
-    `broker.operations.requests` converts it, and an option of the command `subscribe`.
+    `broker.operations.subscriptions` converts it, and an option of the command `subscribe`.
     """
 
     target: TargetSchema | None = None

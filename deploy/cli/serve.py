@@ -24,15 +24,16 @@ from broker.targets import Kind
 from broker.topology import attempt_queue
 from deploy.cli.runtime import Runtime, open_runtime, retry_start
 from gateway.app import gateway_app
+from workers.couriers.handler import HandlerCourier
 from workers.couriers.queue import QueueCourier
 from workers.couriers.webhook import WebhookCourier
 from workers.deliverer import Deliverer
 from workers.handlers import Handlers
-from workers.handlers.worker import HandlerCourier, HandlerWorker
+from workers.handlers.worker import HandlerWorker
 from workers.partition_maintainer import PartitionMaintainer
 from workers.recorder import Recorder
 from workers.scheduler import Scheduler
-from workers.webhook import WebhookClient, trust
+from workers.webhook_client import WebhookClient, trust
 
 GATEWAY = "gateway"
 WORKERS = ("recorder", "deliverer", "scheduler")

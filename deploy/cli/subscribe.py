@@ -12,8 +12,7 @@ from pydantic.alias_generators import to_camel
 from broker.egress import Guard
 from broker.jsontext import read
 from broker.operations.answers import render_subscription
-from broker.operations.requests import read_spec
-from broker.operations.subscriptions import create_subscription
+from broker.operations.subscriptions import create_subscription, read_spec
 from broker.schemas.subscriptions import SubscriptionRequest
 from broker.schemas.validation import validate
 from broker.store.subscriptions.subscriptions import SubscriptionStore

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from broker.access import Permission, Principal
-from broker.numbers import MAX_ID
+from broker.integers import MAX_ID
 from broker.operations.throws import read_throw
 from broker.schemas.signals import Explanation, ExplanationPage, SignalRequest
 from broker.signals import Signal

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from broker.errors import InvalidField
+from broker.integers import MAX_ID, read_whole
 from broker.names import check_id
-from broker.numbers import MAX_ID, read_whole
 from gateway.routes import Parameter
 
 MAX_LIMIT = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from broker.access import Permission, Principal, require_permission
-from broker.numbers import read_whole
+from broker.integers import read_whole
 from broker.operations.replays import Replayer
 from broker.schemas import BulkResult
 from broker.schemas.subscriptions import ReplayRequest

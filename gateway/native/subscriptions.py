@@ -10,8 +10,7 @@ from broker.access import Permission, Principal, require_permission, require_ten
 from broker.deliveries import DeliveryState
 from broker.egress import Guard
 from broker.operations.answers import render_subscription
-from broker.operations.requests import change_spec, read_spec
-from broker.operations.subscriptions import create_subscription
+from broker.operations.subscriptions import change_spec, create_subscription, read_spec
 from broker.schemas.subscriptions import (
     BacklogSchema,
     ResumptionRequest,

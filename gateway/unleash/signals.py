@@ -10,7 +10,7 @@ from aiohttp import web
 from broker.access import Permission, Principal
 from broker.endpoints import endpoint_names
 from broker.errors import InvalidField
-from broker.numbers import read_whole
+from broker.integers import read_whole
 from broker.store.administration.endpoints import EndpointStore
 from gateway.answers import answer
 from gateway.paths import path_id

@@ -20,7 +20,7 @@ from tests.support.dns import name_server
 from tests.support.eventually import eventually
 from tests.support.http_proxy import http_proxy
 from tests.support.receiver import Answer, receiver
-from workers.webhook import WebhookClient, trust
+from workers.webhook_client import WebhookClient, trust
 
 LOOPBACK = Guard([ip_network("127.0.0.0/8")])
 PUBLIC = Guard()

@@ -16,7 +16,7 @@ from broker.egress import Guard
 from tests.support.certificates import Authority
 from tests.support.eventually import eventually
 from tests.support.receiver import Answer, receiver
-from workers.webhook import WebhookClient
+from workers.webhook_client import WebhookClient
 
 SECOND = timedelta(seconds=1)
 

@@ -12,7 +12,7 @@ import pytest
 from broker.egress import Guard
 from broker.errors import InvalidField
 from broker.operations.answers import render_subscription
-from broker.operations.requests import change_spec, read_spec
+from broker.operations.subscriptions import change_spec, read_spec
 from broker.schemas.subscriptions import SubscriptionChanges, SubscriptionOptions, SubscriptionRequest
 from broker.store.rows import SPEC_COLUMNS, read_subscription, spec_columns
 from broker.subscriptions import HeadOfLine, Subscription, SubscriptionSpec

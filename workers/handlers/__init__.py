@@ -22,7 +22,7 @@ from broker import signals
 from broker.deliveries import Outcome, Result
 from broker.errors import InvalidField, WrongHandler
 from broker.jsontext import encode
-from broker.operations.requests import check_spec, read_options
+from broker.operations.subscriptions import check_spec, read_options
 from broker.schemas.subscriptions import SubscriptionOptions
 from broker.schematypes import Id
 from broker.signals import Scope, Throw
