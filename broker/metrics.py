@@ -16,7 +16,7 @@
 | signal_broker_deliveries_dead_total | kind | deliveries given up |
 | signal_broker_delivery_lag_seconds | kind | from a signal's acceptance to its successful delivery |
 | signal_broker_deliveries_repaired_total | | deliveries rescued: their message was presumed lost |
-| signal_broker_deliveries_held_back_total | reason | deliveries whose attempt was deferred by admission |
+| signal_broker_deliveries_held_back_total | reason | deliveries whose attempt admission deferred or denied |
 | signal_broker_deliveries_left_total | queue | due messages that their queue did not accept; rescued later |
 | signal_broker_deliveries_moved_total | | due messages that were moved to the slow lane |
 | signal_broker_subscriptions_disabled_total | | subscriptions disabled because their target answered 410 |
@@ -63,7 +63,7 @@ PARKED = _counter("deliveries_parked", "Attempts that ended with the delivery pa
 DEAD = _counter("deliveries_dead", "Deliveries given up.", "kind")
 DELIVERY_LAG = _seconds("delivery_lag", "From a signal's acceptance to its successful delivery.", "kind")
 RESCUED = _counter("deliveries_repaired", "Deliveries whose message was presumed lost and published again.")
-HELD_BACK = _counter("deliveries_held_back", "Deliveries whose attempt was deferred by admission.", "reason")
+HELD_BACK = _counter("deliveries_held_back", "Deliveries whose attempt admission deferred or denied.", "reason")
 LEFT = _counter("deliveries_left", "Due messages that their queue did not accept.", "queue")
 MOVED = _counter("deliveries_moved", "Due messages that were moved to the slow lane.")
 DISABLED = _counter("subscriptions_disabled", "Subscriptions disabled because their target answered 410.")

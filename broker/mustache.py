@@ -1,7 +1,7 @@
 """Mustache (https://mustache.github.io) for untrusted templates: bounded, and no value can leave its place.
 
 There are no partials, no other delimiters, no unescaped variables and no lambdas. A line with nothing but
-sections and comments goes altogether, as it does in mustache.js, with which Unleash renders its templates.
+sections and comments is removed, as in mustache.js, with which Unleash renders its templates.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _tokens(template: str) -> Iterator[str | _Tag]:
             case ">" | "=":
                 raise Malformed("has a tag {{> or {{=: there is nothing to include or to change")
             case "{" | "&":
-                raise Malformed(f"write {{{{{path}}}}}: a value is inserted as its place asks for")
+                raise Malformed(f"must be {{{{{path}}}}}: values are always escaped as their place requires")
         yield _Tag(kind, path, start)
         position = end + len(closing)
     yield from _lines(template[position:])

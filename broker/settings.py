@@ -208,11 +208,11 @@ def unknown_variables(names: Iterable[str]) -> list[str]:
     They deserve only a warning, because other software uses such names: Kubernetes sets some for a service that is
     called ``signal-broker``.
     """
-    known = [_RENAMED, *(field.upper() for field in Settings.model_fields)]
+    known = [field.upper() for field in Settings.model_fields]
     sentences = []
     for name in sorted(names):
         rest = name.upper().removeprefix(PREFIX)
-        if rest != name.upper() and rest not in known:
+        if rest != name.upper() and rest not in {*known, _RENAMED}:
             near = get_close_matches(rest, known, 1)
             sentences.append(f"{name} is not a setting" + (f"; did you mean {PREFIX}{near[0]}?" if near else ""))
     return sentences

@@ -13,8 +13,10 @@ PACKAGES = ("broker", "gateway", "workers", "deploy")
 
 
 def main() -> None:
-    """Import our packages from beside this file, whatever else has their names, and run the command line."""
-    sys.path.insert(0, str(Path(__file__).parent))
+    """Import our packages from this installation, whatever else has their names, and run the command line."""
+    here = Path(__file__).resolve().parent
+    # In a checkout this file is in deploy/, and the packages are beside that.
+    sys.path.insert(0, str(here if (here / "broker").is_dir() else here.parent))
     for package in PACKAGES:
         import_module(package)
     sys.path.pop(0)

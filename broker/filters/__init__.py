@@ -170,7 +170,7 @@ def _values_of(
     place, other = ("values", "value") if operator.takes_list else ("value", "values")
     # What Unleash exports has both, and the one that the operator does not take is empty.
     if given.get(other, "") not in ("", []):
-        raise InvalidField(f"{pointer}/{other}", f"is not what {name} takes; it takes {place}")
+        raise InvalidField(f"{pointer}/{other}", f"cannot be given with {name}, which takes {place}")
     if not operator.takes_list:
         if place not in given:
             raise InvalidField(f"{pointer}/{place}", f"is required: {name} takes one value")

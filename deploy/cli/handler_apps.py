@@ -94,7 +94,7 @@ def _import(module: str, name: str) -> ModuleType:
     if first in PACKAGES:
         raise ConfigurationError(
             f"--app {module}:{name}: the module {first!r} is signal-broker's own;"
-            f" name the file instead: --app {module.replace('.', '/')}.py:{name}"
+            f" name the file instead: --app {_file_of(module)}:{name}"
         )
     try:
         return import_module(module)
@@ -104,6 +104,12 @@ def _import(module: str, name: str) -> ModuleType:
         raise _broken(module, error) from error
     except (Exception, SystemExit) as error:
         raise _broken(module, error) from error
+
+
+def _file_of(module: str) -> str:
+    """Return the path at which *module* is in a project."""
+    path = Path(*module.split("."))
+    return str(path / "__init__.py" if path.is_dir() else path.with_suffix(".py"))
 
 
 def _load(path: Path) -> ModuleType:
@@ -132,7 +138,7 @@ def _load(path: Path) -> ModuleType:
 
 
 def _broken(source: str, error: BaseException) -> ConfigurationError:
-    """Return what to say of *error*, raised while *source* was imported: what it is, and the user's line."""
+    """Return the error for *error*, raised while *source* was imported, with the user's line."""
     if isinstance(error, WrongHandler):
         return ConfigurationError(f"--app {source}: {error}{_line(error)}")
     what = f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}"

@@ -111,6 +111,8 @@ async def subscribe(
     }
     if options["filter"] is not None:
         options["filter"] = _json("--filter", _text(options["filter"]))
+        if options["filter"] is None:
+            raise click.UsageError("--filter must be a JSON object with conditions")
     wanted = validate(
         SubscriptionRequest,
         {

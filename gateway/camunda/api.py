@@ -26,7 +26,7 @@ from gateway.camunda.errors import (
     unauthorized,
     unknown_execution,
 )
-from gateway.camunda.requests import SignalRequest, check_headers, parse_signal
+from gateway.camunda.requests import ThrowRequest, check_headers, parse_signal
 from gateway.camunda.schemas import CamundaException, CamundaSignal
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
 from gateway.routes import OpenRoute, Route, SecuredRoute
@@ -114,7 +114,7 @@ class CamundaApi:
         )
         return web.Response(status=204)
 
-    async def _is_reachable(self, principal: Principal, throw: Throw, wanted: SignalRequest) -> bool:
+    async def _is_reachable(self, principal: Principal, throw: Throw, wanted: ThrowRequest) -> bool:
         """Return whether *throw* may be thrown; some errors Camunda answers only if the signal has a receiver.
 
         Naming a foreign tenant without subscriptions is no error (and the signal reaches no one, taps included).

@@ -28,7 +28,7 @@ _QUALITY = re.compile(r"(?:^|;)\s*q\s*=\s*([^\s;]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class SignalRequest:
+class ThrowRequest:
     """A throw as the caller sent it; tenants, executions and permissions are not checked yet.
 
     Args:
@@ -77,7 +77,7 @@ def check_headers(content_type: str | None, accept: str | None) -> None:
     check_accept(accept)
 
 
-def parse_signal(body: bytes, *, engine: str = "default") -> SignalRequest:
+def parse_signal(body: bytes, *, engine: str = "default") -> ThrowRequest:
     """Read the body of a throw.
 
     The checks come in Camunda's order: shape of the whole body, name, engine, each variable, execution with tenant.
@@ -105,7 +105,7 @@ def parse_signal(body: bytes, *, engine: str = "default") -> SignalRequest:
     payload, types, unstorable_error = _convert(entries)
     if execution_id is not None and (tenant_id is not None or without_tenant_id):
         raise tenant_with_execution()
-    return SignalRequest(
+    return ThrowRequest(
         name, execution_id, tenant_id, without_tenant_id, business_key, payload, types, unstorable_error
     )
 

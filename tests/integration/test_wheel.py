@@ -116,9 +116,17 @@ def origins(installed):
 
 # Nothing, as a shell has it; the project's folder, as an image or a tool may set it.
 @pytest.mark.parametrize("python_path", ["", "."])
-def test_the_command_finds_its_own_packages_in_the_project_s_folder(installed, project, python_path):
-    said = call([installed / "signal-broker", "--version"], cwd=project, PYTHONPATH=python_path)
+@pytest.mark.parametrize("origin", ["wheel", "checkout"])
+def test_the_command_finds_its_own_packages_in_the_project_s_folder(installed, project, origin, python_path):
+    commands = installed if origin == "wheel" else Path(sys.executable).parent
+    said = call([commands / "signal-broker", "--version"], cwd=project, PYTHONPATH=python_path)
     assert said == "signal-broker, version 0.1.0\n"
+
+
+def test_the_way_out_of_a_package_s_name_is_its_file(installed, project):
+    (project / "workers" / "shop").mkdir()
+    command = [installed / "signal-broker", "worker", "handlers", "--app", "workers.shop:handlers"]
+    assert "--app workers/shop/__init__.py:handlers\n" in call(command, cwd=project, expect=1)
 
 
 def test_python_finds_the_packages_when_it_is_told_not_to_look_in_the_project_s_folder(installed, project):

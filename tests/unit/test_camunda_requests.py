@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.camunda.errors import CamundaError
-from gateway.camunda.requests import SignalRequest, check_headers, parse_signal
+from gateway.camunda.requests import ThrowRequest, check_headers, parse_signal
 from tests.unit.test_jsontext import JSON
 
 
@@ -129,7 +129,7 @@ def test_values_of_every_kind_share_one_payload():
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
 def test_no_body_is_too_strange_for_an_answer(body):
     answer = attempt(body)
-    assert isinstance(answer, SignalRequest) or answer.status == 400
+    assert isinstance(answer, ThrowRequest) or answer.status == 400
 
 
 @given(

@@ -10,13 +10,13 @@ import pytest
 from broker.jsontext import encode, read
 from broker.variables import typed
 from gateway.camunda.errors import CamundaError, unknown_execution
-from gateway.camunda.requests import SignalRequest, check_headers, parse_signal
+from gateway.camunda.requests import ThrowRequest, check_headers, parse_signal
 from tests.compat.vectors import VECTORS, body_of, check_variables, expected_error, expected_status, name_of
 
 DECIDABLE = [vector for vector in VECTORS if vector["expect"]["status"] not in {404, 405}]
 
 
-def answer(request: dict[str, Any]) -> SignalRequest | CamundaError:
+def answer(request: dict[str, Any]) -> ThrowRequest | CamundaError:
     """What the gateway makes of *request* while nobody but the execution ``<EXEC>`` waits, for ``sig``."""
     path = request["path"].split("/")
     try:

@@ -38,13 +38,13 @@ def refused(document):
         ({"v": IN | {"caseInsensitive": 1}}, "/filter/v/caseInsensitive", "must be true or false"),
         ({"v": {"operator": "IN"}}, "/filter/v/values", "must be a list: IN takes several"),
         ({"v": {"operator": "IN", "values": "x"}}, "/filter/v/values", "must be a list"),
-        ({"v": {"operator": "IN", "value": "x"}}, "/filter/v/value", "is not what IN takes; it takes values"),
+        ({"v": {"operator": "IN", "value": "x"}}, "/filter/v/value", "cannot be given with IN, which takes values"),
         (
             {"v": {"operator": "NUM_GT", "values": ["1"]}},
             "/filter/v/values",
-            "is not what NUM_GT takes; it takes value",
+            "cannot be given with NUM_GT, which takes value",
         ),
-        ({"v": IN | {"value": "y"}}, "/filter/v/value", "is not what IN takes"),
+        ({"v": IN | {"value": "y"}}, "/filter/v/value", "cannot be given with IN"),
         (
             {"v": {"operator": "STR_CONTAINS", "values": []}},
             "/filter/v/values",
