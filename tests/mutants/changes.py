@@ -31,6 +31,7 @@ SWAPS = {
     ast.RShift: (">>", "<<"),
     ast.BitOr: ("|", "&"),
     ast.BitAnd: ("&", "|"),
+    ast.BitXor: ("^", "|"),
     ast.And: ("and", "or"),
     ast.Or: ("or", "and"),
 }
