@@ -1,4 +1,4 @@
-"""Products of its own, so that signals named as in Camunda's vectors meet nobody else's."""
+"""Products of its own, so that signals named as in Camunda's vectors meet no other test's."""
 
 from tests.integration.conftest import (
     client,

@@ -1,4 +1,4 @@
-"""The store's half of limits, pauses and circuits: nobody passes who may not, and nobody is held for ever."""
+"""The store's half of limits, pauses and circuits: no delivery goes that may not, and none waits forever."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_what_is_out_of_date_does_not_pass(owe, attempts):
     (due,) = await owe(1, max_in_flight=5)
     assert [one is not None for one in await claim(attempts, due, due)] == [True, False]
     assert await claim(attempts, due) == [None]
-    assert await attempts.claim(due, redelivered=True) is not None, "whoever began it is gone"
+    assert await attempts.claim(due, redelivered=True) is not None, "the deliverer that began it is gone"
 
 
 async def test_a_delivery_that_is_held_has_not_been_attempted(owe, deliveries, attempts):
@@ -238,7 +238,7 @@ async def test_a_paused_subscription_s_deliveries_are_held_and_go_on_when_it_is_
 
 
 async def test_a_claim_that_races_with_a_resumption_is_held_by_nobody(owe, deliveries, attempts, pausing):
-    """Whoever comes second sees what the first one did: the delivery goes at once, or it is told when to go on."""
+    """The second one sees what the first one did: the delivery goes at once, or gets its moment."""
     for due in await owe(10):
         await pausing.pause(due.subscription_id)
         (answer,), _ = await asyncio.gather(

@@ -14,7 +14,7 @@ from tests.support.throwing import recorded, throw
 
 
 async def throw_recorded(client: Client, name: str, **spec: Any) -> Any:
-    """Throw a signal and return it once it is recorded: whoever matches from now on is not owed it any more."""
+    """Throw a signal and return it once it is recorded: later subscriptions are not owed it."""
     signal = await throw(client, name, **spec)
     await recorded(client, signal["id"])
     return signal

@@ -207,7 +207,7 @@ def _find_first_uses(batch: Sequence[tuple[Throw, IdempotencyKey | None]]) -> di
 
 
 def _read_numbered(row: Row, key: IdempotencyKey | None, known: Row) -> Numbered:
-    """Return the answer to a throw with *key*; *known* is the row that tells of the key's first use."""
+    """Return the answer to a throw with *key*; *known* is the row with the key's first use."""
     execution = tuple(zip(row["execution_names"] or (), row["execution_tenants"] or (), strict=True))
     if key is None or known["first_id"] == row["id"]:
         return Numbered(id=row["id"], created_at=row["created_at"], execution=execution)
