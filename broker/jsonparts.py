@@ -14,17 +14,25 @@ def raw_member(body: bytes, name: str) -> bytes | None:
 
     *body* is known to be valid JSON. The last one counts where a name is repeated, as for every reader here.
     """
+    found = raw_members(body).get(name)
+    return None if found is None else found.strip(" \t\r\n").encode()
+
+
+def raw_members(body: bytes) -> dict[str, str]:
+    """Return the members of the JSON object *body*, known to be valid, as they were sent, with the blanks around each.
+
+    The last one counts where a name is repeated, as for every reader here.
+    """
     text = body.decode().removeprefix("\ufeff")
     position = _skip(text, _skip(text, 0) + 1)  # past the opening brace
-    found = None
+    found = {}
     while text[position] == '"':
         key, position = _DECODER.raw_decode(text, position)
-        start = _skip(text, _skip(text, position) + 1)  # past the colon
-        _, end = _DECODER.raw_decode(text, start)
-        if key == name:
-            found = text[start:end]
+        start = _skip(text, position) + 1  # past the colon
+        _, end = _DECODER.raw_decode(text, _skip(text, start))
+        found[key] = text[start : _skip(text, end)]
         position = _next(text, end)
-    return None if found is None else found.encode()
+    return found
 
 
 def raw_elements(array: bytes) -> list[bytes]:

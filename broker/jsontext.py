@@ -51,13 +51,13 @@ def read_first(text: str) -> Any:
     return _read(text)[0]
 
 
-def read(text: str) -> Any:
+def read(text: str, *, levels: int = MAX_NESTING) -> Any:
     """Return the one JSON value that *text* is.
 
     Raises:
-        ValueError: As for `read_first`, or something follows the value.
+        ValueError: As for `read_first`, but it may nest *levels* deep; or something follows the value.
     """
-    value, end = _read(text)
+    value, end = _read(text, levels)
     if text[end:].strip(" \t\r\n"):
         raise ValueError("something follows the JSON value")
     return value
@@ -91,13 +91,13 @@ def encode(value: Any) -> bytes:
         return write(value, "compact-ascii").encode()
 
 
-def _read(text: str) -> tuple[Any, int]:
+def _read(text: str, levels: int = MAX_NESTING) -> tuple[Any, int]:
     start = len(text) - len(text.lstrip(" \t\r\n"))
     try:
         value, end = _DECODER.raw_decode(text, start)
     except RecursionError:
         raise ValueError("nested too deep") from None
-    if text.count("[") + text.count("{") > MAX_NESTING and _depth(value) > MAX_NESTING:
+    if text.count("[") + text.count("{") > levels and _depth(value) > levels:
         raise ValueError("nested too deep")
     return value, end
 

@@ -46,7 +46,7 @@ def signal_members(signal: Signal, further: Mapping[str, object]) -> dict[str, o
         "executionId": throw.execution_id,
         "createdAt": signal.created_at.isoformat(),
         "businessKey": throw.business_key,
-        "variables": typed(payload, throw.types),
+        "variables": typed(payload, throw.types, throw.payload),
         "payload": payload,
         **further,
     }

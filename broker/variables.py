@@ -5,15 +5,18 @@
     variables   {"n":   {"value": 5, "type": "Integer", "valueInfo": {}},
                  "due": {"value": "2026-01-31T08:00:00.000+0000", "type": "Date", "valueInfo": {}}}
 
-`split` and `typed` are inverse. The JSON text of a Json or Object variable is parsed in the payload if one of the
-`STYLES` writes it back exactly, and the note's ``style`` says which; any other text (indented, broken) stays text.
+`split` and `typed` are inverse. The JSON text of a Json or Object variable becomes part of the payload just as it was
+sent, so that consumers and filters see its value, however it is written; its note says so with ``text``. A text that
+is not JSON is a string in the payload.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
-from broker.jsontext import STYLES, read, write
+from broker.jsonparts import raw_members
+from broker.jsontext import MAX_NESTING, encode, read, write
 
 JSON_FORMAT = "application/json"
 
@@ -33,10 +36,19 @@ class Note(TypedDict):
 
     type: str
     valueInfo: NotRequired[dict[str, Any]]
+    text: NotRequired[bool]
+    """Whether the value is the JSON text that stands in the payload."""
     style: NotRequired[str]
+    """The style in which 0.1.0 had to write the payload's value to get that text."""
 
 
 Types = dict[str, Note]
+
+
+class JsonText(str):
+    """A value that is known by its JSON text."""
+
+    __slots__ = ()
 
 
 def infer(value: Any) -> Variable:
@@ -58,35 +70,54 @@ def infer(value: Any) -> Variable:
     return {"value": write(value), "type": "Object", "valueInfo": info}
 
 
-def typed(payload: Any, types: Types) -> dict[str, Variable]:
-    """Return the typed view of *payload*; a payload that is no JSON object has no variables."""
+def typed(payload: Any, types: Types, text: bytes) -> dict[str, Variable]:
+    """Return the typed view of *payload*, which was read from *text*; without a JSON object there are no variables."""
     if not isinstance(payload, dict):
         return {}
-    return {name: _restored(value, types[name]) if name in types else infer(value) for name, value in payload.items()}
+    texts = raw_members(text) if any("text" in note for note in types.values()) else {}
+    return {
+        name: _restored(value, types[name], texts.get(name)) if name in types else infer(value)
+        for name, value in payload.items()
+    }
 
 
-def split(variables: dict[str, Variable]) -> tuple[dict[str, Any], Types]:
+def split(variables: Mapping[str, Variable]) -> tuple[bytes, Types]:
     """Return (payload, types) of typed variables; `typed` makes the same variables of them again."""
-    payload: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     types: Types = {}
     for name, variable in variables.items():
-        payload[name], note = plain(variable)
+        values[name], note = plain(variable)
         if note is not None:
             types[name] = note
-    return payload, types
+    return write_payload(values), types
 
 
 def plain(variable: Variable) -> tuple[Any, Note | None]:
-    """Return one variable's value in the payload, and its note where inference would not lead back to it."""
-    value, style = _parsed(variable) if _is_json(variable) else (variable["value"], None)
-    if infer(value) == variable:
-        return value, None
+    """Return one variable's value for `write_payload`, and its note where inference would not lead back to it."""
+    value = variable["value"]
+    parsed = _parsed(value) if _is_json(variable) else value
+    is_text = parsed is not value
+    if infer(parsed) == variable:
+        return parsed, None
     note: Note = {"type": variable["type"]}
     if variable["valueInfo"]:
         note["valueInfo"] = variable["valueInfo"]
-    if style is not None:
-        note["style"] = style
-    return value, note
+    if is_text:
+        note["text"] = True
+    return JsonText(value) if is_text else value, note
+
+
+def write_payload(values: Mapping[str, Any]) -> bytes:
+    """Return plain *values* as a payload. A `JsonText` is part of it as it is, with its digits, escapes and blanks."""
+    if not any(isinstance(value, JsonText) for value in values.values()):
+        return encode(values)
+    members = (b"%b:%b" % (encode(name), _encode(value)) for name, value in values.items())
+    return b"{%b}" % b",".join(members)
+
+
+def _encode(value: Any) -> bytes:
+    # UTF-8 holds no unpaired surrogate; its escape means the same in JSON.
+    return value.encode(errors="backslashreplace") if isinstance(value, JsonText) else encode(value)
 
 
 def _is_json(variable: Variable) -> bool:
@@ -95,16 +126,17 @@ def _is_json(variable: Variable) -> bool:
     return json and isinstance(variable["value"], str)
 
 
-def _parsed(variable: Variable) -> tuple[Any, str | None]:
-    text = variable["value"]
+def _parsed(text: str) -> Any:
+    """Return what *text* means, or *text* itself if it is not JSON, or nests deeper than a payload may."""
     try:
-        value = read(text)
+        return read(text, levels=MAX_NESTING - 1)
     except ValueError:
-        return text, None
-    style = next((style for style in STYLES if write(value, style) == text), None)
-    return (text, None) if style is None else (value, style)
+        return text
 
 
-def _restored(value: Any, note: Note) -> Variable:
-    text = write(value, note["style"]) if "style" in note else value
-    return {"value": text, "type": note["type"], "valueInfo": note.get("valueInfo", {})}
+def _restored(value: Any, note: Note, text: str | None) -> Variable:
+    if "text" in note:
+        value = text
+    elif "style" in note:
+        value = write(value, note["style"])
+    return {"value": value, "type": note["type"], "valueInfo": note.get("valueInfo", {})}

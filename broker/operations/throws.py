@@ -9,7 +9,6 @@ from broker.access import Permission, Principal, require_permission, require_ten
 from broker.conversions import convert
 from broker.errors import InvalidField, UnconvertibleVariable
 from broker.jsonparts import raw_member
-from broker.jsontext import encode
 from broker.operations.idempotency import make_key
 from broker.operations.intake import Accepted, Intake
 from broker.operations.recipients import choose_recipients
@@ -105,5 +104,4 @@ def _read_variables(variables: Mapping[str, TypedVariable]) -> tuple[bytes, Type
         except UnconvertibleVariable as error:
             pointer = f"/variables/{name.replace('~', '~0').replace('/', '~1')}"
             raise InvalidField(pointer, str(error)) from error
-    payload, types = split(converted)
-    return encode(payload), types
+    return split(converted)

@@ -7,7 +7,6 @@ from functools import partial
 from aiohttp import hdrs, web
 
 from broker.access import Permission, Principal
-from broker.jsontext import encode
 from broker.names import check_id, matches
 from broker.operations.intake import Intake
 from broker.operations.recipients import choose_recipients
@@ -94,7 +93,7 @@ class CamundaApi:
         )
         throw = Throw(
             name=wanted.name,
-            payload=encode(wanted.payload),
+            payload=wanted.payload,
             types=wanted.types,
             scope=recipients.scope,
             tenant_id=recipients.tenant_id,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from broker.conversions import boolean, convert, unstorable
 from broker.errors import UnconvertibleVariable
 from broker.jsontext import Infinite, read_first
-from broker.variables import Types, Variable, plain, typed
+from broker.variables import Types, plain, write_payload
 from gateway.camunda.errors import (
     CamundaError,
     http_error,
@@ -37,8 +37,7 @@ class ThrowRequest:
         tenant_id: For this tenant only; overrides *without_tenant_id*.
         without_tenant_id: For subscriptions without a tenant only.
         business_key: Carried along to the subscribers. Camunda 7 itself does not read it.
-        payload: Each variable's plain value. Transient ones are checked and left out: they are not to be stored, and
-            a signal is.
+        payload: Each variable's plain value, as JSON text.
         types: What the payload does not say about its variables.
         unstorable: The answer if the signal has a receiver: Camunda cannot store a variable. Without receivers the
             signal is accepted.
@@ -49,14 +48,9 @@ class ThrowRequest:
     tenant_id: str | None
     without_tenant_id: bool
     business_key: str | None
-    payload: dict[str, Any]
+    payload: bytes
     types: Types
     unstorable: CamundaError | None
-
-    @property
-    def variables(self) -> dict[str, Variable]:
-        """The typed view of the payload."""
-        return typed(self.payload, self.types)
 
 
 class _Entry(NamedTuple):
@@ -110,28 +104,27 @@ def parse_signal(body: bytes, *, engine: str = "default") -> ThrowRequest:
     )
 
 
-def _convert(entries: dict[str, _Entry | None]) -> tuple[dict[str, Any], Types, CamundaError | None]:
-    payload: dict[str, Any] = {}
+def _convert(entries: dict[str, _Entry | None]) -> tuple[bytes, Types, CamundaError | None]:
+    values: dict[str, Any] = {}
     types: Types = {}
     unstorable_error = None
     for name, entry in entries.items():
         if entry is None:
             raise invalid_request(f"The variable '{name}' must be an object with a value, not null")
         if entry.kind is None and not entry.info and entry.value.__class__ is not Infinite:
-            payload[name] = entry.value
+            values[name] = entry.value
             continue
         try:
             variable = convert(*entry)
         except UnconvertibleVariable as error:
             raise unconvertible(error) from error
-        if "transient" not in variable["valueInfo"]:
-            payload[name], note = plain(variable)
-            if note is not None:
-                types[name] = note
+        values[name], note = plain(variable)
+        if note is not None:
+            types[name] = note
         reason = unstorable(variable)
         if reason is not None and unstorable_error is None:
             unstorable_error = invalid_request(f"Cannot set variable '{name}': {reason}")
-    return payload, types, unstorable_error
+    return write_payload(values), types, unstorable_error
 
 
 def _read(body: bytes) -> dict[str, Any]:

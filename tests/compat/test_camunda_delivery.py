@@ -8,6 +8,7 @@ import json
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.receiver import Answer
 from tests.support.throwing import fresh_id, matched, recorded_ids, subscribe, throw
 
 pytestmark = pytest.mark.transports("embedded", "rabbitmq")
@@ -136,3 +137,68 @@ async def test_a_signal_reaches_who_subscribed_before_it_and_nobody_who_subscrib
         after = await throw(client, racing)
         subscribed = {result["id"] for result in results if "target" in result}
         assert await matched(client, after["id"]) == {early["id"], late["id"], *subscribed}
+
+
+WRITERS = {
+    "php": '{"price":12.50,"url":"https:\\/\\/x"}',
+    "dotnet": '{"price":12.50,"n":"M\\u00FCller"}',
+    "java": '{"price":1.25E1}',
+    "indented": '{\n  "price": 12.5\n}\n',
+    "jackson": '{ "price" : 12.5 }',
+    "repeated": '{"price":0,"price":12.5}',
+}
+
+
+@pytest.mark.parametrize("kind", ["Json", "Object"])
+async def test_a_filter_sees_what_json_means_however_its_sender_writes_it(client, webhooks, name, kind):
+    rule = {"v.price": {"operator": "NUM_EQ", "value": "12.5"}}
+    await subscribe(client, name, webhooks.url("/"), filter=rule)
+    info = {} if kind == "Json" else {"objectTypeName": "a.B", "serializationDataFormat": "application/json"}
+
+    for writer, text in WRITERS.items():
+        variables = {"v": {"value": text, "type": kind, "valueInfo": info}}
+        await signal(client, name, variables=variables, businessKey=writer)
+    await eventually(lambda: len(webhooks.requests) == len(WRITERS))
+
+    bodies = {body["businessKey"]: body for body in map(json.loads, (one.body for one in webhooks.requests))}
+    assert {writer: body["payload"]["v"] for writer, body in bodies.items()} == {
+        writer: json.loads(text) for writer, text in WRITERS.items()
+    }
+    assert {writer: body["variables"]["v"] for writer, body in bodies.items()} == {
+        writer: {"value": text, "type": kind, "valueInfo": info} for writer, text in WRITERS.items()
+    }
+
+
+async def test_an_indented_variable_may_be_as_long_as_a_payload(client, webhooks, name):
+    """Its text travels in the message's body: a header has room for 48 KiB of types only."""
+    await subscribe(client, name, webhooks.url("/"))
+    text = json.dumps({"lines": ["x" * 100] * 3000}, indent=2)
+
+    await signal(client, name, variables={"v": {"value": text, "type": "Json"}})
+    await eventually(lambda: webhooks.requests)
+
+    assert json.loads(webhooks.requests[0].body)["variables"]["v"]["value"] == text
+
+
+async def test_transient_variables_reach_their_receivers_and_say_so(client, webhooks, name):
+    """Also on a retry, for which they are kept with the signal."""
+    url = webhooks.answer("/", Answer(status=503), Answer())
+    await subscribe(client, name, url, retry={"schedule": [0], "maxAttempts": 2})
+    file = {"filename": "a.txt", "transient": True}
+    variables = {
+        "doc": {"value": "aGk=", "type": "File", "valueInfo": file},
+        "order": {"value": '{"id": 7}', "type": "Json", "valueInfo": {"transient": True}},
+        "plain": {"value": 1, "valueInfo": {"transient": True}},
+    }
+
+    await signal(client, name, variables=variables)
+    await eventually(lambda: len(webhooks.requests) == 2)
+
+    for request in webhooks.requests:
+        body = json.loads(request.body)
+        assert body["payload"] == {"doc": "aGk=", "order": {"id": 7}, "plain": 1}
+        assert body["variables"] == {
+            "doc": {"value": "aGk=", "type": "File", "valueInfo": file},
+            "order": {"value": '{"id": 7}', "type": "Json", "valueInfo": {"transient": True}},
+            "plain": {"value": 1, "type": "Integer", "valueInfo": {"transient": True}},
+        }

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.jsontext import encode, read
+from broker.jsontext import read
 from broker.variables import typed
 from gateway.camunda.errors import CamundaError, unknown_execution
 from gateway.camunda.requests import ThrowRequest, check_headers, parse_signal
@@ -37,10 +37,8 @@ def test_camunda_answers_like_this(vector):
         assert ours.body == expected_error(vector, ours.body)
     else:
         assert vector["expect"]["status"] == 204
-        variables = typed(read(encode(ours.payload).decode()), ours.types)
-        assert variables == ours.variables
         if vector["subscription_consumed"]:
-            check_variables(vector, variables)
+            check_variables(vector, typed(read(ours.payload.decode()), ours.types, ours.payload))
 
 
 def test_all_but_methods_and_paths_are_decided_here():

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,45 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
+
+BLANKS = st.sampled_from(["", "", " ", "\n", "\r\n  ", "\t"])
+ESCAPES = {"/": "\\/", "\n": "\\n", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
+
+
+@st.composite
+def _spelled(draw, value):
+    """Return *value* as one of the JSON texts that mean it: blanks, escapes and numbers as the writer likes."""
+    if isinstance(value, str):
+        return f'"{"".join(draw(_character(character)) for character in value)}"'
+    if isinstance(value, float):
+        return draw(st.sampled_from([repr(value), f"{value:.20e}", f"{value:.17E}".replace("E+", "E")]))
+    if isinstance(value, list):
+        parts = [draw(_spelled(one)) for one in value]
+        return draw(_joined("[", parts, "]"))
+    if isinstance(value, dict):
+        pairs = [(draw(_spelled(name)), draw(_spelled(one))) for name, one in value.items()]
+        if pairs and draw(st.booleans()):
+            pairs.insert(0, (pairs[-1][0], draw(st.sampled_from(["null", "[ 0 ]"]))))
+        return draw(_joined("{", [f"{name}{draw(BLANKS)}:{draw(BLANKS)}{one}" for name, one in pairs], "}"))
+    return json.dumps(value)
+
+
+@st.composite
+def _character(draw, character):
+    units = character.encode("utf-16-be")
+    code = "".join(f"\\u{units[at]:02x}{units[at + 1]:02X}" for at in range(0, len(units), 2))
+    plain = character if character >= " " and character not in '"\\' else code
+    return draw(st.sampled_from([plain, plain, code, ESCAPES.get(character, plain)]))
+
+
+@st.composite
+def _joined(draw, opening, parts, closing):
+    blank = draw(BLANKS)
+    return opening + blank + f"{blank},{draw(BLANKS)}".join(parts) + draw(BLANKS) + closing
+
+
+JSON_TEXT = st.tuples(BLANKS, JSON.flatmap(_spelled), BLANKS).map("".join)
+"""Any JSON text, written in any way."""
 
 
 @given(JSON, st.sampled_from(STYLES))

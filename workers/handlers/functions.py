@@ -90,7 +90,7 @@ class ReceivedSignal:
     @cached_property
     def variables(self) -> Mapping[str, Variable]:
         """The payload's members with their types, as Camunda writes them."""
-        return typed(read(self.raw.decode()), self._types)
+        return typed(read(self.raw.decode()), self._types, self.raw)
 
     @classmethod
     def of(cls, signal: signals.Signal, *, delivery_id: str, attempt: int) -> ReceivedSignal:
