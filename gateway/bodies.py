@@ -6,13 +6,13 @@ import asyncio
 from datetime import timedelta
 from typing import TypeVar
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from broker.jsontext import read
 from broker.schemas.validation import validate
 from broker.schematypes import Schema
-from gateway.encodings import ENCODINGS, inflate
+from gateway.encodings import inflate, read_encoding
 from gateway.http_errors import BadRequest, TooLarge, TooSlow, UnsupportedMediaType
 
 D = TypeVar("D", bound=Schema)
@@ -67,9 +67,10 @@ async def read_body(request: web.Request, limit: int) -> bytes:
         TooLarge: It has more than *limit* bytes.
         TooSlow: It was not complete in time.
         BadRequest: The connection broke while it was read, or it is not encoded as its header says.
+        UnsupportedMediaType: It is in an encoding that is not read.
     """
-    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").lower()
-    if encoding not in ENCODINGS:
+    encoding = read_encoding(request)
+    if encoding is None:
         return await _receive(request, limit)
     # Data that cannot be compressed grows a little.
     body = await _receive(request, 2 * limit)

@@ -7,12 +7,35 @@ from __future__ import annotations
 
 import zlib
 
-from gateway.http_errors import BadRequest, TooLarge
+from aiohttp import hdrs, web
+
+from gateway.fields import read_list
+from gateway.http_errors import BadRequest, TooLarge, UnsupportedMediaType
 
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 ENCODINGS = frozenset(_WINDOWS)
 """The encodings that are read."""
+
+_ALIASES = {"x-gzip": "gzip"}
+"""RFC 9110, 8.4.1.3."""
+
+
+def read_encoding(request: web.Request) -> str | None:
+    """Return in which of the `ENCODINGS` the body of *request* is, None if it is not encoded.
+
+    Raises:
+        UnsupportedMediaType: It is in another one, or in several.
+    """
+    given = (coding.strip().lower() for coding in (read_list(request, hdrs.CONTENT_ENCODING) or "").split(","))
+    codings = [_ALIASES.get(coding, coding) for coding in given if coding not in {"", "identity"}]
+    if not codings:
+        return None
+    encoding = ", ".join(codings)
+    if encoding not in ENCODINGS:
+        accepted = {hdrs.ACCEPT_ENCODING: ", ".join(sorted(ENCODINGS))}
+        raise UnsupportedMediaType(f'unsupported content encoding "{encoding}"', headers=accepted)
+    return encoding
 
 
 def inflate(body: bytes, encoding: str, limit: int) -> bytes:

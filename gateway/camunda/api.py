@@ -27,6 +27,7 @@ from gateway.camunda.errors import (
 )
 from gateway.camunda.requests import ThrowRequest, check_headers, parse_signal
 from gateway.camunda.schemas import CamundaException, CamundaSignal
+from gateway.fields import read_list
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
 from gateway.routes import OpenRoute, Route, SecuredRoute
 
@@ -82,7 +83,7 @@ class CamundaApi:
 
     async def throw(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer 204 once the signal is safe (Camunda 7 REST, Throw a Signal)."""
-        check_headers(request.headers.get(hdrs.CONTENT_TYPE), request.headers.get(hdrs.ACCEPT))
+        check_headers(request.headers.get(hdrs.CONTENT_TYPE), read_list(request, hdrs.ACCEPT))
         body = await read_body(request, self._max_body_bytes)
         wanted = parse_signal(body, engine=request.match_info.get("engine", ENGINE))
         recipients = choose_recipients(

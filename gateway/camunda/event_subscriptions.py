@@ -14,6 +14,7 @@ from gateway.camunda.errors import unknown_engine
 from gateway.camunda.queries import read_filter, read_page
 from gateway.camunda.requests import check_accept
 from gateway.camunda.schemas import Engines, EventSubscriptionCount, EventSubscriptions
+from gateway.fields import read_list
 from gateway.routes import OpenRoute, Parameter, Route, SecuredRoute
 
 _NO_CACHE = {"Cache-Control": "no-cache"}
@@ -119,7 +120,7 @@ class EventSubscriptionsApi:
 
 
 def _check_request(request: web.Request) -> None:
-    check_accept(request.headers.get(hdrs.ACCEPT))
+    check_accept(read_list(request, hdrs.ACCEPT))
     if request.match_info.get("engine", ENGINE) != ENGINE:
         raise unknown_engine()
 

@@ -14,7 +14,6 @@ from aiohttp import hdrs, web
 from broker.errors import InvalidField
 from broker.jsontext import encode, read
 from gateway.bodies import read_body
-from gateway.encodings import ENCODINGS
 from gateway.http_errors import BadRequest, TooLarge, UnsupportedMediaType
 from gateway.unleash.forms import parse_form
 
@@ -42,9 +41,6 @@ async def read_payload(request: web.Request) -> tuple[bytes, bytes]:
     charset = (request.charset or "utf-8").lower()
     if charset not in _CHARSETS[kind]:
         raise UnsupportedMediaType(f'unsupported charset "{charset.upper()}"')
-    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower()
-    if encoding not in ENCODINGS | {"identity"}:
-        raise UnsupportedMediaType(f'unsupported content encoding "{encoding}"')
     try:
         body = await read_body(request, BODY_LIMIT)
     except TooLarge as error:

@@ -7,6 +7,7 @@ import json
 from io import BytesIO
 
 import pytest
+from multidict import CIMultiDict
 from yarl import URL
 
 from tests.support.eventually import eventually
@@ -71,6 +72,28 @@ async def test_a_path_may_carry_what_nobody_asked_for(client, name, path, more):
         return (await client.get(f"/v1/subscriptions/{subscription['id']}"))["consumedBy"]
 
     await eventually(is_consumed)
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (["text/plain", "application/json"], 204),
+        (["text/html", "*/*"], 204),
+        (["text/html;q=1", "image/*, application/json;q=0.5"], 204),
+        (["application/json", "application/json"], 204),
+        (["text/plain", "text/html"], 406),
+        (["*/*", "application/json;q=0"], 406),
+    ],
+)
+async def test_several_lines_of_accept_are_one_list(client, name, lines, status):
+    """Java's clients send one for each value that is added."""
+    headers = CIMultiDict([("Authorization", f"Bearer {ADMIN_TOKEN}"), *(("Accept", line) for line in lines)])
+    url = client.url + "/engine-rest"
+
+    async with client._session.post(f"{url}/signal", json={"name": name}, headers=headers) as response:  # noqa: SLF001
+        assert response.status == status
+    async with client._session.get(f"{url}/event-subscription", headers=headers) as response:  # noqa: SLF001
+        assert response.status == (200 if status == 204 else status)
 
 
 async def test_a_chunked_body_is_read(client, name):

@@ -41,6 +41,8 @@ READ = {
     "a nested form": (b"alert[labels][]=a&alert[labels][]=b+c", FORM, {"alert": {"labels": ["a", "b c"]}}),
     "a form in Latin-1": (b"a=\xe4%e4", {"Content-Type": FORM["Content-Type"] + "; charset=ISO-8859-1"}, {"a": "ää"}),
     "gzip": (gzip.compress(TEXT.encode()), {**JSON, "Content-Encoding": "GZIP"}, {"a": "ä"}),
+    "gzip by its old name": (gzip.compress(TEXT.encode()), {**JSON, "Content-Encoding": "x-gzip"}, {"a": "ä"}),
+    "gzip and nothing": (gzip.compress(b"{}"), {**JSON, "Content-Encoding": "identity, gzip,"}, {}),
     "deflate": (zlib.compress(TEXT.encode()), {**JSON, "Content-Encoding": "deflate"}, {"a": "ä"}),
     "identity": (TEXT.encode(), {**JSON, "Content-Encoding": "identity"}, {"a": "ä"}),
     "a repeated name": (b'{"a": 1, "a": 2}', JSON, {"a": 2}),
@@ -95,6 +97,7 @@ REFUSED = {
         'unsupported charset "UTF-16"',
     ),
     "brotli": (b"{}", {**JSON, "Content-Encoding": "br"}, 415, 'unsupported content encoding "br"'),
+    "two encodings": (b"{}", {**JSON, "Content-Encoding": "gzip,br"}, 415, 'unsupported content encoding "gzip, br"'),
     "no gzip": (b"{}", {**JSON, "Content-Encoding": "gzip"}, 400, "The body is not encoded as its header says: gzip."),
     "half a document": (b"{", JSON, 400, "The body is not JSON: "),
     "null": (b"null", JSON, 400, "The payload of a signal must be a JSON object."),
@@ -154,6 +157,20 @@ async def test_repeated_slashes_count_as_one(client, call):
     assert (await client.request("GET", "/api//admin///signal-endpoints"))[0] == 200
     status, _, error = await client.request("GET", f"//api//signal-endpoint//{call.name}")
     assert (status, error["name"]) == (404, "NotFoundError")
+
+
+async def test_slashes_at_the_end_do_not_count(client, call):
+    """Express routes are not strict."""
+    made = (await client.get("/api/admin/signal-endpoints/"))["signalEndpoints"]
+    of_one = f"/api/admin/signal-endpoints/{made[-1]['id']}"
+
+    assert (await call(path=f"/api/signal-endpoint/{call.name}/"))[0] == 200
+    assert (await call(path=f"/api/signal-endpoint/{call.name}//?a=/"))[0] == 200
+    for path in ("/api/admin/signals/", f"{of_one}/tokens/", f"{of_one}/signals/"):
+        await client.get(path)
+    await client.post(f"{of_one}/on/", {}, expect=200)
+    await client.post("/api/admin/signal-endpoints/", {"name": f"{call.name}-2"}, expect=201)
+    assert (await call(path=f"/api/signal-endpoint/{call.name}/x"))[0] == 404
 
 
 @pytest.mark.transports("embedded", "rabbitmq")
