@@ -24,6 +24,7 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 _CONFIDENTIAL = frozenset({"admin_token", "secret_keys", "transport_url", "store_url", "egress_proxy"})
 """Settings that no error message repeats, because they are secrets or contain passwords."""
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+]|[^\s\[\]:@/?#]+)(?::([0-9]{1,5}))?")
+_ORIGIN = re.compile(r"\*|https?://(?:[a-z0-9._-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 _PROXY = re.compile(rf"http://(?:(?:(?!%3[Aa])[^\s\[\]:@/?#])+(?::[^\s\[\]:@/?#]*)?@)?{_HOST.pattern}/?")
 
 
@@ -45,6 +46,11 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(
         1 << 20, ge=1024, le=15 << 20, description="Largest request body (the Unleash route: 100 KiB)."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Origins whose pages may call the API from a browser, comma-separated (`https://app.example`), or"
+        " `*`; none: no page may.",
     )
     signal_endpoints_limit: int = Field(100, ge=1, le=1000, description="Most signal endpoints (Unleash: 5).")
     signal_tokens_per_endpoint_limit: int = Field(
@@ -112,6 +118,19 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        origins = [part.strip().lower() for part in value.split(",") if part.strip()]
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is not an origin, like https://app.example or http://localhost:3000, or *"
+                )
+        return tuple(map(_as_browsers_write_it, origins))
 
     @field_validator("admin_token")
     @classmethod
@@ -216,6 +235,11 @@ def unknown_variables(names: Iterable[str]) -> list[str]:
             near = get_close_matches(rest, known, 1)
             sentences.append(f"{name} is not a setting" + (f"; did you mean {PREFIX}{near[0]}?" if near else ""))
     return sentences
+
+
+def _as_browsers_write_it(origin: str) -> str:
+    """Return *origin* without its scheme's own port."""
+    return origin.removesuffix({"http": ":80", "https": ":443"}.get(origin.partition(":")[0], ""))
 
 
 def _check_hosts(url: str) -> str:

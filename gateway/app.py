@@ -38,6 +38,7 @@ from gateway.camunda.event_subscriptions import EventSubscriptionsApi
 from gateway.camunda8.api import Camunda8Api
 from gateway.camunda8.problems import CAMUNDA8
 from gateway.console import ConsoleApi
+from gateway.cors import CrossOrigin, answer_options
 from gateway.dialects import dialect_of, error_middleware, secure
 from gateway.docs import DocsApi
 from gateway.measures import throw_metrics
@@ -121,7 +122,9 @@ def _native_routes(
 def _application(routes: Sequence[Route], auth: Authenticator, settings: Settings) -> web.Application:
     handlers = [(route, secure(route, dialect_of(route.path, DIALECTS), auth)) for route in routes]
     sources = {handler: route.throws for route, handler in handlers if route.throws}
-    app = web.Application(middlewares=[throw_metrics(sources), error_middleware(DIALECTS)])
+    app = web.Application(middlewares=[throw_metrics(sources), error_middleware(DIALECTS), answer_options])
+    if settings.cors_origins:
+        app.on_response_prepare.append(CrossOrigin(settings.cors_origins).prepare)
     app[BODY_TIMEOUT], app[BODY_LIMIT] = settings.body_timeout, settings.max_body_bytes
     for route, handler in handlers:
         for path in (collapsing_slashes(route) if UNLEASH.owns(route.path) else route).paths:

@@ -7,6 +7,7 @@ import hmac
 from base64 import b64decode
 
 from aiohttp import hdrs, web
+from multidict import CIMultiDict
 
 from broker.access import ADMINISTRATOR, Caller, Principal, digest, is_endpoint_token
 from broker.settings import Settings
@@ -14,8 +15,9 @@ from broker.store.administration.tokens import AccessCache
 from gateway.http_errors import Unauthenticated
 from gateway.passwords import Passwords
 
-# Basic is not offered: a browser would ask for a password over the console.
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="signal-broker"'}
+BEARER = 'Bearer realm="signal-broker"'
+BASIC = 'Basic realm="signal-broker", charset="UTF-8"'
+_OF_BROWSERS = (hdrs.ACCEPT_LANGUAGE, "Sec-Fetch-Mode", hdrs.ORIGIN)
 _MAX_TOKEN = 512
 
 
@@ -67,9 +69,19 @@ class Authenticator:
             raise Unauthenticated(
                 "Valid credentials are needed: an API token (Authorization: Bearer sb_...), or a user's name and"
                 " password (HTTP Basic).",
-                headers=_CHALLENGE,
+                headers=challenges(request),
             )
         return caller.principal
+
+
+def challenges(request: web.Request) -> CIMultiDict[str]:
+    """Return what opens the gateway, for the answer to *request*: many programs send Basic only once it is asked for.
+
+    A browser is not asked: it would show a dialog over the console, remember the password, and send it along with
+    requests of any page. It is known by headers that every browser sends, and hardly any program.
+    """
+    schemes = [BEARER] if any(name in request.headers for name in _OF_BROWSERS) else [BEARER, BASIC]
+    return CIMultiDict((hdrs.WWW_AUTHENTICATE, scheme) for scheme in schemes)
 
 
 def scheme_of(header: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 from pydantic import BaseModel
 
@@ -22,7 +22,15 @@ from broker.errors import (
     TransportError,
 )
 from gateway.auth import Authenticator
-from gateway.http_errors import BadRequest, Broken, Busy, Conflicting, Forbidden, HttpError, http_error_for
+from gateway.http_errors import (
+    BadRequest,
+    Broken,
+    Busy,
+    Conflicting,
+    Forbidden,
+    HttpError,
+    http_error_for,
+)
 from gateway.routes import Handler, Route, SecuredRoute
 
 _MAX_ERRORS = 50
@@ -103,6 +111,11 @@ def error_middleware(dialects: Sequence[Dialect]) -> Middleware:
     return middleware
 
 
+def allowed_methods(error: web.HTTPMethodNotAllowed) -> str:
+    """Return the methods of the path that *error* is about, as a list for ``Allow``."""
+    return ", ".join(sorted(error.allowed_methods | {hdrs.METH_OPTIONS}))
+
+
 def to_http_error(request: web.Request, error: Exception) -> HttpError:
     """Return what *error* means to the caller; an error of the gateway's own is logged."""
     expected = _expected(error)
@@ -127,7 +140,7 @@ def _expected(error: Exception) -> HttpError | None:
         case PermissionDenied() | IdempotencyConflict() | NotReceiving():
             return (Forbidden if isinstance(error, PermissionDenied) else Conflicting)(str(error))
         case web.HTTPException():
-            allow = error.headers.get("Allow")
+            allow = allowed_methods(error) if isinstance(error, web.HTTPMethodNotAllowed) else None
             return http_error_for(error.status, error.reason, {"Allow": allow} if allow else None)
         case _:
             return None

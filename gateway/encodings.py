@@ -33,7 +33,7 @@ def read_encoding(request: web.Request) -> str | None:
         return None
     encoding = ", ".join(codings)
     if encoding not in ENCODINGS:
-        accepted = {hdrs.ACCEPT_ENCODING: ", ".join(sorted(ENCODINGS))}
+        accepted = {"Accept-Encoding": ", ".join(sorted(ENCODINGS))}
         raise UnsupportedMediaType(f'unsupported content encoding "{encoding}"', headers=accepted)
     return encoding
 

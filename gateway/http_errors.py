@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
+from multidict import CIMultiDict
+
 from broker.errors import InvalidField, SignalBrokerError
 
 
@@ -40,7 +42,7 @@ class HttpError(SignalBrokerError):
         super().__init__(detail)
         self.detail = detail
         self.errors = tuple(errors)
-        self.headers = dict(headers or {})
+        self.headers = CIMultiDict(headers or {})
 
 
 class BadRequest(HttpError):

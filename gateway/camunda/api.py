@@ -15,21 +15,20 @@ from broker.signals import Scope, Source, Throw
 from broker.store.signals.signals import Numbered
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from gateway.bodies import read_body
-from gateway.camunda.dialect import ENGINE, json_answer, spellings
+from gateway.camunda.dialect import ENGINE, spellings
 from gateway.camunda.errors import (
     CamundaError,
     MissingAuthorization,
     foreign_tenant,
-    no_options,
     not_subscribed,
     unauthorized,
     unknown_execution,
 )
 from gateway.camunda.requests import ThrowRequest, check_headers, parse_signal
-from gateway.camunda.schemas import CamundaException, CamundaSignal
+from gateway.camunda.schemas import CamundaSignal
 from gateway.fields import read_list
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
-from gateway.routes import OpenRoute, Route, SecuredRoute
+from gateway.routes import Route, SecuredRoute
 
 
 class CamundaApi:
@@ -48,7 +47,7 @@ class CamundaApi:
             "/engine-rest/engine/{engine}/signal": "Throw a signal to an engine as in Camunda 7",
             "/signal": "Throw a signal as in Camunda 7 by the short path",
         }
-        throws = [
+        return [
             SecuredRoute(
                 "POST",
                 path,
@@ -63,23 +62,6 @@ class CamundaApi:
             )
             for path, summary in paths.items()
         ]
-        first, *others = paths
-        return [
-            *throws,
-            OpenRoute(
-                "OPTIONS",
-                first,
-                self.options,
-                "Refuse OPTIONS as Camunda 7 does",
-                {500: CamundaException},
-                aliases=(*others,),
-            ),
-        ]
-
-    async def options(self, _request: web.Request) -> web.Response:
-        """Answer 500, and in the header what Camunda 7 leaves out: the method that is allowed."""
-        error = no_options()
-        return json_answer(error.body, error.status, {hdrs.ALLOW: "POST"})
 
     async def throw(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer 204 once the signal is safe (Camunda 7 REST, Throw a Signal)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -24,7 +24,7 @@ def spellings(path: str) -> tuple[str, ...]:
     return (path + "/", path + "{matrix:;[^/]*/?}")
 
 
-def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """Return *document* as JSON."""
     return web.Response(status=status, text=json.dumps(document), content_type="application/json", headers=headers)
 
@@ -59,7 +59,7 @@ async def authorize(auth: Authenticator, request: web.Request, _permissions: Col
 def answer_error(error: HttpError, _request: web.Request) -> web.Response:
     """Answer *error* in Camunda's envelope; without valid credentials the body is empty, as Camunda's is."""
     if error.status == 401:
-        return web.Response(status=401, headers={hdrs.WWW_AUTHENTICATE: f'Basic realm="{ENGINE}"'})
+        return web.Response(status=401, headers={hdrs.WWW_AUTHENTICATE: f'Basic realm="{ENGINE}", charset="UTF-8"'})
     ours = error if isinstance(error, CamundaError) else _translate(error)
     return json_answer(ours.body, ours.status, error.headers)
 

@@ -98,13 +98,6 @@ def engine_not_available(engine: str) -> CamundaError:
     return CamundaError(404, "InvalidRequestException", f"Process engine {engine} not available")
 
 
-def no_options() -> CamundaError:
-    """OPTIONS; Camunda's JAX-RS container fails on it."""
-    return CamundaError(
-        500, "DefaultOptionsMethodException", "OPTIONS is not answered here; the header Allow says what is"
-    )
-
-
 def unsettable(name: str, value: str, reason: str = "") -> CamundaError:
     """A query parameter cannot have that value."""
     return invalid_request(f"Cannot set query parameter '{name}' to value '{value}'{reason and ': '}{reason}")

@@ -15,7 +15,7 @@ from broker.settings import Settings
 from broker.signals import Source, Throw
 from broker.store.administration.tokens import AccessCache
 from gateway.answers import answer
-from gateway.auth import Authenticator
+from gateway.auth import BEARER, Authenticator
 from gateway.dialects import to_http_error
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
 from gateway.http_errors import NotFound, Unauthenticated
@@ -25,6 +25,8 @@ from gateway.unleash.allowances import Allowances
 from gateway.unleash.errors import UnknownCaller
 from gateway.unleash.payloads import read_payload
 from gateway.unleash.schemas import CalledSignals
+
+_CHALLENGE = {"WWW-Authenticate": BEARER}
 
 
 class CallsApi:
@@ -64,7 +66,7 @@ class CallsApi:
             response = await self._throw(request, caller)
         except Exception as error:
             error = to_http_error(request, error)
-            error.headers |= allowance.headers
+            error.headers.update(allowance.headers)
             raise error from error
         response.headers.update(allowance.headers)
         return response
@@ -72,10 +74,12 @@ class CallsApi:
     async def _throw(self, request: web.Request, caller: Caller | None) -> web.Response:
         """Throw the signal. Without a valid token no body is received, and no one learns which endpoints exist."""
         if hdrs.AUTHORIZATION not in request.headers:
-            raise Unauthenticated("A token of this signal endpoint is needed: Authorization: Bearer signal_...")
+            raise Unauthenticated(
+                "A token of this signal endpoint is needed: Authorization: Bearer signal_...", headers=_CHALLENGE
+            )
         endpoint = None if caller is None else await self._enabled(request.match_info["name"])
         if caller is None or endpoint is None or endpoint.id != caller.endpoint_id:
-            raise UnknownCaller("The token is not one of this signal endpoint.")
+            raise UnknownCaller("The token is not one of this signal endpoint.", headers=_CHALLENGE)
         payload, body = await read_payload(request)
         accepted = await self._intake.accept(
             Throw(

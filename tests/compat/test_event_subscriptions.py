@@ -191,7 +191,7 @@ async def test_paths_and_methods(client, rows):
 async def test_nobody_we_know_sees_nothing(client):
     status, headers, body = await client.caller("").request("GET", PATH)
 
-    assert (status, body, headers["WWW-Authenticate"]) == (401, b"", 'Basic realm="default"')
+    assert (status, body, headers["WWW-Authenticate"]) == (401, b"", 'Basic realm="default", charset="UTF-8"')
 
 
 async def test_who_may_neither_throw_nor_read_sees_an_empty_list(client, rows):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import urllib.error
+import urllib.request
 from base64 import b64encode
 
 import aiohttp
@@ -183,7 +185,7 @@ async def test_what_nobody_can_read_is_camundas_401(client, name, scheme):
     status, headers, body = await client.caller("").request("POST", "/signal", data=b"{", headers=credentials)
 
     assert (status, body) == (401, b"")
-    assert headers["WWW-Authenticate"] == 'Basic realm="default"'
+    assert headers["WWW-Authenticate"] == 'Basic realm="default", charset="UTF-8"'
     assert "Content-Type" not in headers or headers["Content-Length"] == "0"
 
 
@@ -342,3 +344,54 @@ async def test_the_command_line_says_what_is_wrong_with_a_user(product, argument
     assert output == ""
     assert said in errors.splitlines()[-1]
     assert "Traceback" not in errors
+
+
+CALLS = {
+    "/v1/signals": ({"name": "s"}, 202),
+    "/v2/signals/broadcast": ({"signalName": "s"}, 200),
+    "/engine-rest/signal": ({"name": "s"}, 204),
+    "/api/admin/signal-endpoints": ({"name": "$$"}, 400),
+}
+
+
+@pytest.mark.parametrize(("path", "document", "status"), [(path, *call) for path, call in CALLS.items()])
+async def test_who_sends_a_password_only_when_asked_is_asked_in_every_dialect(client, path, document, status):
+    """As urllib, Java's HttpClient, .NET's, `wget --user` and `curl --anyauth` do."""
+    made = await create(client, "admin")
+    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+    passwords.add_password(None, client.url, made["name"], PASSWORD)
+    opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
+    request = urllib.request.Request(
+        client.url + path, json.dumps(document).encode(), {"Content-Type": "application/json"}
+    )
+
+    def call():
+        try:
+            return opener.open(request).status
+        except urllib.error.HTTPError as error:
+            return error.status
+
+    assert await asyncio.to_thread(call) == status
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Accept-Language": "de"}, {"Sec-Fetch-Mode": "cors"}, {"Origin": "https://evil.example"}]
+)
+async def test_no_browser_is_made_to_ask_for_a_password(client, headers):
+    for path in ("/v1/signals", "/v2/signals/broadcast", "/api/admin/signal-endpoints"):
+        _, browsers, _ = await client.caller("").request("POST", path, json={}, headers=headers)
+        _, programs, _ = await client.caller("").request("POST", path, json={})
+
+        assert browsers.getall("WWW-Authenticate") == ['Bearer realm="signal-broker"']
+        assert programs.getall("WWW-Authenticate") == [
+            'Bearer realm="signal-broker"',
+            'Basic realm="signal-broker", charset="UTF-8"',
+        ]
+
+
+async def test_a_signal_endpoint_asks_for_what_it_takes(client):
+    """Some clients fail on a 401 that asks for nothing (RFC 9110, 15.5.2)."""
+    for credentials in ({}, {"Authorization": "Bearer signal_wrong"}):
+        status, headers, _ = await client.caller("").request("POST", "/api/signal-endpoint/x", headers=credentials)
+
+        assert (status, headers["WWW-Authenticate"]) == (401, 'Bearer realm="signal-broker"')

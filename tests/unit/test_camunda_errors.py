@@ -61,15 +61,6 @@ from gateway.camunda.errors import MissingAuthorization
             {"type": "InvalidRequestException", "message": "Process engine other not available", "code": None},
         ),
         (
-            errors.no_options(),
-            500,
-            {
-                "type": "DefaultOptionsMethodException",
-                "message": "OPTIONS is not answered here; the header Allow says what is",
-                "code": None,
-            },
-        ),
-        (
             errors.http_error(404),
             404,
             {"type": "NotFoundException", "message": "HTTP 404 Not Found", "code": None},

@@ -137,3 +137,16 @@ def test_the_case_of_a_variable_does_not_matter(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("signal_broker_http_port", "9090")
     assert read_settings().http_port == 9090
     assert unknown_variables(["signal_broker_http_port"]) == []
+
+
+def test_origins_are_written_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(PREFIX + "CORS_ORIGINS", " HTTPS://App.example:443,http://[::1]:3000 ,http://localhost:80,")
+    assert read_settings().cors_origins == ("https://app.example", "http://[::1]:3000", "http://localhost")
+
+
+@pytest.mark.parametrize(
+    "origin", ["app.example", "https://app.example/", "null", "https://*.example", "https://ä.example", "https://"]
+)
+def test_what_no_browser_sends_is_no_origin(monkeypatch: pytest.MonkeyPatch, origin: str):
+    line = http_error_for(monkeypatch, CORS_ORIGINS=f"https://a,{origin}")
+    assert line.startswith(f"SIGNAL_BROKER_CORS_ORIGINS: '{origin}' is not an origin, like https://app.example")
