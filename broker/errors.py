@@ -40,12 +40,12 @@ class InvalidField(SignalBrokerError):
     """Raised when a document's field breaks a rule of the domain.
 
     Args:
-        pointer: JSON pointer (RFC 6901) of the field, e.g. ``/name``.
+        pointer: JSON pointer (RFC 6901) of the field, e.g. ``/name``; empty for the document as a whole.
         detail: What was wrong and what is allowed, as a sentence.
     """
 
     def __init__(self, pointer: str, detail: str) -> None:
-        super().__init__(f"{pointer}: {detail}")
+        super().__init__(f"{pointer or 'the document'}: {detail}")
         self.pointer = pointer
         self.detail = detail
 

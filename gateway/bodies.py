@@ -12,6 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from broker.jsontext import read
 from broker.schemas.validation import validate
 from broker.schematypes import Schema
+from gateway.continuing import invite_body
 from gateway.encodings import inflate, read_encoding
 from gateway.http_errors import BadRequest, TooLarge, TooSlow, UnsupportedMediaType
 
@@ -92,6 +93,7 @@ async def _gather_body(request: web.Request, limit: int) -> bytes:
     body = bytearray()
     try:
         async with asyncio.timeout(request.app[BODY_TIMEOUT].total_seconds()):
+            await invite_body(request)
             async for chunk in request.content.iter_any():
                 body += chunk
                 if len(body) > limit:

@@ -22,6 +22,7 @@ from broker.errors import (
     TransportError,
 )
 from gateway.auth import Authenticator
+from gateway.continuing import check_expectation, is_waiting
 from gateway.http_errors import (
     BadRequest,
     Broken,
@@ -103,10 +104,15 @@ def error_middleware(dialects: Sequence[Dialect]) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response: web.StreamResponse
         try:
-            return await handler(request)
+            check_expectation(request)
+            response = await handler(request)
         except Exception as error:  # noqa: BLE001  (every error has an answer)
-            return dialect_of(request.path, dialects).answer_error(to_http_error(request, error), request)
+            response = dialect_of(request.path, dialects).answer_error(to_http_error(request, error), request)
+        if is_waiting(request):
+            response.force_close()
+        return response
 
     return middleware
 

@@ -9,8 +9,11 @@ HttpError
 +-- TooSlow               408
 +-- Conflicting           409
 +-- TooLarge              413
++-- UriTooLong            414
 +-- UnsupportedMediaType  415
++-- ExpectationFailed     417
 +-- TooMany               429, with Retry-After
++-- HeadersTooLarge       431
 +-- Broken                500: the gateway's own fault
 +-- Busy                  503, with Retry-After
 """
@@ -93,10 +96,28 @@ class TooLarge(HttpError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
+class UriTooLong(HttpError):
+    """Raised when the path and the query are over their limit."""
+
+    status = HTTPStatus.REQUEST_URI_TOO_LONG
+
+
 class UnsupportedMediaType(HttpError):
     """Raised when the body is in a format that the path does not read."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class ExpectationFailed(HttpError):
+    """Raised when the caller expects what is not offered."""
+
+    status = HTTPStatus.EXPECTATION_FAILED
+
+
+class HeadersTooLarge(HttpError):
+    """Raised when a header, or their number, is over its limit."""
+
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
 
 class TooMany(HttpError):

@@ -42,6 +42,8 @@ def _sentence(error: Any) -> str:
             return "unknown field"
         case "missing":
             return "is required"
+        case "model_type" | "dict_type":
+            return "must be a JSON object"
         case "value_error":
             return str(error["ctx"]["error"])
         case _:

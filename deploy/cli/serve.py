@@ -23,7 +23,8 @@ from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.targets import Kind
 from broker.topology import attempt_queue
 from deploy.cli.runtime import Runtime, open_runtime, retry_start
-from gateway.app import gateway_app
+from gateway.app import DIALECTS, gateway_app
+from gateway.server import Runner
 from workers.couriers.handler import HandlerCourier
 from workers.couriers.queue import QueueCourier
 from workers.couriers.webhook import WebhookCourier
@@ -154,8 +155,9 @@ async def _http(runtime: Runtime, *, gateway: bool) -> AsyncIterator[str]:
         else:
             app = web.Application()
             runtime.health.add_routes(app)
-        runner = web.AppRunner(
+        runner = Runner(
             app,
+            DIALECTS,
             access_log=None,
             auto_decompress=False,  # `read_body` does that, up to its limit
             shutdown_timeout=settings.drain_timeout.total_seconds(),

@@ -1,4 +1,7 @@
-"""Errors of the Camunda 8 dialect: RFC 9457 problems whose titles are the names of gRPC and HTTP statuses."""
+"""Errors of the Camunda 8 dialect: RFC 9457 problems.
+
+What its engine says has the name of a gRPC status as its title; what its HTTP layer (Spring) says, the phrase of HTTP.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,22 @@ from aiohttp import web
 
 from gateway.camunda8.schemas import ProblemDetail
 from gateway.dialects import Dialect
-from gateway.http_errors import HttpError
+from gateway.http_errors import BadRequest, HttpError
 
-_TITLES = {400: "INVALID_ARGUMENT", 503: "RESOURCE_EXHAUSTED"}
-"""The statuses to which Camunda 8 gives other names than HTTP does."""
+_ENGINE = {400: "INVALID_ARGUMENT", 403: "FORBIDDEN", 409: "CONFLICT", 503: "RESOURCE_EXHAUSTED"}
+
+
+class Unreadable(BadRequest):
+    """Raised when the body is not JSON, or has not the shape of the document; the HTTP layer says so."""
+
+    title = "Bad Request"
 
 
 def answer_problem(error: HttpError, request: web.Request) -> web.Response:
     """Answer *error* as Camunda 8 does."""
     document = {
         "type": "about:blank",
-        "title": _TITLES.get(error.status, error.status.name),
+        "title": getattr(error, "title", None) or _ENGINE.get(error.status, error.status.phrase),
         "status": error.status.value,
         "detail": error.detail,
         "instance": request.path,

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from broker.schematypes import Id, Schema
+from broker.schematypes import Schema
 
 DEFAULT_TENANT = "<default>"
 """Camunda 8's tenant id for things without a tenant: here they are untenanted."""
@@ -17,7 +17,7 @@ class SignalBroadcast(Schema):
 
     signal_name: str | None = Field(None, description="Required.", examples=["policy_conditions_changed"])
     variables: dict[str, Any] | None = Field(None, description="Plain JSON; delivered byte for byte as it was sent.")
-    tenant_id: Id | None = Field(
+    tenant_id: str | None = Field(
         None,
         description=f"For this tenant only. If left out or `{DEFAULT_TENANT}`, for subscriptions without a tenant.",
     )
@@ -34,7 +34,7 @@ class ProblemDetail(Schema):
     """An error, as Camunda 8 answers it (RFC 9457)."""
 
     type: str
-    title: str = Field(examples=["INVALID_ARGUMENT"])
+    title: str = Field(examples=["INVALID_ARGUMENT", "Bad Request"])
     status: int
     detail: str
     instance: str | None = None

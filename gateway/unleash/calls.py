@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import structlog
 from aiohttp import hdrs, web
 
 from broker.access import Caller
@@ -23,10 +24,13 @@ from gateway.openapi import ENDPOINT_TOKEN
 from gateway.routes import OpenRoute, Route
 from gateway.unleash.allowances import Allowances
 from gateway.unleash.errors import UnknownCaller
-from gateway.unleash.payloads import read_payload
+from gateway.unleash.payloads import ignored_body, read_payload
 from gateway.unleash.schemas import CalledSignals
 
+WARNING = "Signal-Broker-Warning"
 _CHALLENGE = {"WWW-Authenticate": BEARER}
+
+log = structlog.get_logger()
 
 
 class CallsApi:
@@ -92,7 +96,12 @@ class CallsApi:
             ),
             key=read_key(request, caller.principal, body),
         )
-        return _answer(accepted)
+        response = _answer(accepted)
+        warning = ignored_body(request)
+        if warning is not None:
+            log.warning("body.ignored", endpoint=endpoint.name, signal_id=accepted.signal.id, reason=warning)
+            response.headers[WARNING] = warning
+        return response
 
     async def _enabled(self, name: str) -> Endpoint:
         """Return the enabled endpoint of that *name*.

@@ -12,11 +12,12 @@ from broker.settings import Settings
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.postgres.database import Conflict
 from gateway.answers import answer, created
-from gateway.http_errors import Conflicting, NotFound
+from gateway.http_errors import NotFound
 from gateway.paths import path_id
 from gateway.routes import Route, SecuredRoute
 from gateway.unleash.admin import ENDPOINTS, limit_exceeded, read_strictly
 from gateway.unleash.endpoints import no_endpoint
+from gateway.unleash.errors import NameExists
 from gateway.unleash.schemas import EndpointTokens
 
 
@@ -98,8 +99,8 @@ def _ids(request: web.Request) -> tuple[int, int]:
     return path_id(request, "signal endpoint"), path_id(request, "token", "token")
 
 
-def _name_exists(name: str) -> Conflicting:
-    return Conflicting(f"The signal endpoint has a token {name!r} already.")
+def _name_exists(name: str) -> NameExists:
+    return NameExists(f"The signal endpoint has a token {name!r} already.")
 
 
 def _no_token(endpoint_id: int, token_id: int) -> NotFound:

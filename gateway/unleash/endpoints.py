@@ -13,10 +13,11 @@ from broker.settings import Settings
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.postgres.database import Conflict
 from gateway.answers import answer, created
-from gateway.http_errors import Conflicting, NotFound
+from gateway.http_errors import NotFound
 from gateway.paths import path_id
 from gateway.routes import Route, SecuredRoute
 from gateway.unleash.admin import ENDPOINTS, limit_exceeded, read_strictly
+from gateway.unleash.errors import NameExists
 from gateway.unleash.schemas import Endpoints
 
 
@@ -112,8 +113,8 @@ def no_endpoint(endpoint_id: int) -> NotFound:
     return NotFound(f"There is no signal endpoint {endpoint_id}.")
 
 
-def _name_exists(name: str) -> Conflicting:
-    return Conflicting(f"There is a signal endpoint {name!r} already.")
+def _name_exists(name: str) -> NameExists:
+    return NameExists(f"There is a signal endpoint {name!r} already.")
 
 
 def _url(request: web.Request, endpoint: Endpoint) -> str:

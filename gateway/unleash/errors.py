@@ -11,7 +11,7 @@ from broker.access import Permission, Principal
 from gateway import dialects
 from gateway.auth import Authenticator
 from gateway.dialects import Dialect
-from gateway.http_errors import BadRequest, HttpError, NotFound, Unauthenticated
+from gateway.http_errors import BadRequest, Conflicting, HttpError, NotFound, Unauthenticated
 from gateway.unleash.schemas import UnleashError
 
 _NAMES = {
@@ -20,7 +20,7 @@ _NAMES = {
     403: "PermissionError",
     404: "NotFoundError",
     408: "RequestTimeoutError",
-    409: "NameExistsError",
+    409: "ConflictError",
     413: "PayloadTooLargeError",
     415: "ContentTypeError",
     429: "TooManyRequestsError",
@@ -32,6 +32,12 @@ class UnknownCaller(Unauthenticated):
     """Raised when the credentials are not valid."""
 
     name = "UnauthorizedError"
+
+
+class NameExists(Conflicting):
+    """Raised when a name is taken."""
+
+    name = "NameExistsError"
 
 
 class LimitExceeded(BadRequest):

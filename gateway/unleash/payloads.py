@@ -35,7 +35,7 @@ async def read_payload(request: web.Request) -> tuple[bytes, bytes]:
         BadRequest: It is malformed, or not a JSON object.
         UnsupportedMediaType: It is in a charset or a content encoding that is not read.
     """
-    kind = request.content_type if hdrs.CONTENT_TYPE in request.headers else ""
+    kind = _kind(request)
     if not request.body_exists or kind not in _CHARSETS:
         return b"{}", b""
     charset = (request.charset or "utf-8").lower()
@@ -47,6 +47,22 @@ async def read_payload(request: web.Request) -> tuple[bytes, bytes]:
         limit = InvalidField("/body", f"must have at most {BODY_LIMIT} bytes")
         raise TooLarge("request entity too large", errors=[limit]) from error
     return (parse_json(body, charset) if kind == _JSON else encode(_form(body, charset))), body
+
+
+def ignored_body(request: web.Request) -> str | None:
+    """Return a warning to the caller of *request* if `read_payload` ignores its body, None if it does not.
+
+    Amazon SNS, for example, sends JSON as ``text/plain``, and its signals would be empty without anybody knowing why.
+    """
+    kind = _kind(request)
+    if not request.body_exists or kind in _CHARSETS:
+        return None
+    shown = kind.encode("ascii", "replace").decode() or "without a content type"
+    return f"the body was ignored: it is {shown}, not {_JSON}"
+
+
+def _kind(request: web.Request) -> str:
+    return request.content_type if hdrs.CONTENT_TYPE in request.headers else ""
 
 
 def parse_json(body: bytes, charset: str = "utf-8") -> bytes:

@@ -115,6 +115,26 @@ async def test_a_body_that_express_refuses_is_refused_in_its_words(call):
         assert is_unleash(found, error)
 
 
+IGNORED = {
+    "text/plain; charset=UTF-8": "the body was ignored: it is text/plain, not application/json",
+    "application/cloudevents+json": "the body was ignored: it is application/cloudevents+json, not application/json",
+    "application/octet-stream": "the body was ignored: it is application/octet-stream, not application/json",
+    None: "the body was ignored: it is without a content type, not application/json",
+}
+
+
+async def test_a_caller_whose_body_is_ignored_is_told_so(product, call):
+    """Amazon SNS sends JSON as text/plain."""
+    for kind, warning in IGNORED.items():
+        status, headers, document = await call(b'{"Type": "Notification"}', **({"Content-Type": kind} if kind else {}))
+
+        assert (status, document["signals"][0]["payload"]) == (200, {})
+        assert headers["Signal-Broker-Warning"] == warning
+        assert f'"signal_id": {document["signals"][0]["id"]}' in product.log.read_text()
+    for body, headers in ((b"", {}), (b"", {"Content-Type": "text/plain"}), (b"{}", JSON), (b"a=1", FORM)):
+        assert "Signal-Broker-Warning" not in (await call(body, **headers))[1]
+
+
 async def test_exactly_a_hundred_kibibytes_pass_also_as_a_little_more_of_gzip(call):
     stored = gzip.compress(EXACTLY, 0)
     assert len(stored) > LIMIT
@@ -181,7 +201,7 @@ async def test_a_call_repeated_with_its_key_is_answered_with_the_first_signal(cl
     assert (first[0], again[0]) == (200, 200)
     assert again[2] == first[2]
     assert ("Idempotency-Replayed" in first[1], again[1].get("Idempotency-Replayed")) == (False, "true")
-    assert (status, is_unleash(status, error)) == (409, True)
+    assert (status, error["name"], is_unleash(status, error)) == (409, "ConflictError", True)
 
 
 async def test_the_rate_limit_is_told_with_every_answer_and_strangers_do_not_use_it_up(product, client, call):

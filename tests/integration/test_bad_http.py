@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.forms import ROUTES, is_unleash
+from tests.support.forms import ROUTES, is_camunda, is_native, is_unleash
 from tests.support.product import ADMIN_TOKEN
 from tests.support.throwing import endpoint
 
@@ -55,28 +56,146 @@ async def test_a_body_that_does_not_arrive_is_a_408(product, client):
     await asyncio.gather(*(send_half(path, form, framing) for path, form in routes.items() for framing in FRAMINGS))
 
 
+HEAD = b"POST %b HTTP/1.1\r\nHost: x\r\n"
+JSON = b"Content-Type: application/json\r\n"
+MALFORMED = {
+    "a content type twice": (HEAD + JSON + JSON + b"\r\n", 400),
+    "a length twice": (HEAD + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\n", 400),
+    "a length that is no number": (HEAD + b"Content-Length: x\r\n\r\n", 400),
+    "a length beside chunks": (HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    "an encoding of the transfer that is unknown": (HEAD + b"Transfer-Encoding: x\r\n\r\n", 400),
+    "a folded header": (HEAD + b"X: a\r\n b\r\n\r\n", 400),
+    "a blank before the colon": (HEAD + b"X : a\r\n\r\n", 400),
+    "a control character": (HEAD + b"X: \0\r\n\r\n", 400),
+    "no host": (b"POST %b HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 400),
+    "a long header": (HEAD + b"Cookie: " + b"secret" * 2000 + b"\r\n\r\n", 431),
+    "a long name": (HEAD + b"x" * 9000 + b": x\r\n\r\n", 431),
+    "many headers": (HEAD + b"X: x\r\n" * 200 + b"\r\n", 431),
+    "a long path": (b"POST %b?" + b"x" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+    "a whole URL": (b"POST http://localhost:8080%b HTTP/1.1\r\nX : a\r\n\r\n", 400),
+    "an expectation that is unknown": (HEAD + b"Expect: x\r\nContent-Length: 0\r\n\r\n", 417),
+}
+FORMS = {**ROUTES, "/v2/signals/broadcast": is_native, "/api//signal-endpoint/x": is_unleash, "/nothing": is_native}
+
+
+@pytest.mark.parametrize(("path", "form"), FORMS.items())
+async def test_what_the_parser_refuses_is_told_in_the_dialects_form(product, path, form):
+    for case, (request, status) in MALFORMED.items():
+        found, body = await raw(product, request.replace(b"%b", path.encode()))
+
+        assert found == status, case
+        assert form(status, json.loads(body)), case
+        assert b"secret" not in body
+
+
+async def test_a_head_that_comes_in_pieces_is_told_in_the_dialects_form(product):
+    request = HEAD % b"/engine-rest/signal" + b"X: " + b"x" * 9000 + b"\r\n\r\n"
+    pieces = [request[at : at + 1000] for at in range(0, len(request), 1000)]
+
+    status, body = await raw(product, *pieces)
+
+    assert (status, is_camunda(status, json.loads(body))) == (431, True)
+
+
+async def test_a_second_request_on_a_connection_is_told_in_its_own_dialects_form(product):
+    first = HEAD % b"/v1/nothing" + b"Content-Length: 12\r\n\r\n"
+    second = HEAD % b"/engine-rest/signal" + JSON + JSON + b"\r\n"
+
+    async with connected(product) as (reader, writer):
+        writer.write(first)
+        writer.write(b'{"name":"s"}')
+        assert (await answered(reader))[0] == 404
+        writer.write(second)
+        status, headers, body = await answered(reader)
+
+        assert (status, headers["connection"], is_camunda(status, json.loads(body))) == (400, "close", True)
+        assert await reader.read() == b""
+
+
 @pytest.mark.parametrize(
-    "request_",
-    [
-        b"GARBAGE\r\n\r\n",
-        b"POST /v1/signals HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
-        b"POST /v1/signals HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"POST /v1/signals HTTP/1.1\r\nHost: x\r\nX: %b\r\n\r\n" % (b"x" * 100_000),
-    ],
+    "request_", [b"GARBAGE\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
 )
 async def test_what_is_not_http_is_a_400(product, request_):
-    assert (await raw(product, request_))[0] == 400
+    status, body = await raw(product, request_)
+
+    assert (status, is_native(status, json.loads(body))) == (400, True)
 
 
-async def raw(product, request):
-    """Return (status, body) of the answer to *request*, as far as it comes before the connection ends."""
+EXPECT = b"Expect: 100-Continue\r\nAuthorization: Bearer %b\r\n" + JSON
+
+
+@pytest.mark.parametrize("path", FORMS)
+async def test_no_body_is_invited_that_is_not_read(product, path):
+    """Of a stranger, or too large, or to where nothing is; the connection is not used for more."""
+    stranger = EXPECT % b"wrong" + b"Content-Length: 12\r\n\r\n"
+    large = EXPECT % ADMIN_TOKEN.encode() + b"Content-Length: 5000000\r\n\r\n"
+    missing = path == "/nothing"
+    of_endpoint = "signal-endpoint/" in path
+
+    for request, status in (
+        (stranger, 404 if missing else 401),
+        (large, 404 if missing else 401 if of_endpoint else 413),
+    ):
+        async with connected(product) as (reader, writer):
+            writer.write(HEAD % path.encode() + request)
+            found, headers, _ = await answered(reader)
+
+            assert (found, headers["connection"]) == (status, "close")
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 15\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"])
+async def test_a_body_that_is_read_is_invited_and_the_connection_goes_on(product, length):
+    body = b'{"name":"s.t"}\n' if b"Length" in length else b'f\r\n{"name":"s.t"}\n\r\n0\r\n\r\n'
+    async with connected(product) as (reader, writer):
+        for _ in range(2):
+            writer.write(HEAD % b"/engine-rest/signal" + EXPECT % ADMIN_TOKEN.encode() + length)
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(body)
+            assert (await answered(reader))[0] == 204
+
+
+async def test_a_body_that_comes_unasked_is_read(product):
+    request = (
+        HEAD % b"/engine-rest/signal" + EXPECT % ADMIN_TOKEN.encode() + b'Content-Length: 14\r\n\r\n{"name":"s.t"}'
+    )
+
+    assert (await raw(product, request))[0] == 204
+
+
+async def test_an_old_caller_is_never_told_to_continue(product):
+    head = b"POST /engine-rest/signal HTTP/1.0\r\n" + EXPECT % ADMIN_TOKEN.encode() + b"Content-Length: 14\r\n\r\n"
+    async with connected(product) as (reader, writer):
+        writer.write(head)
+        writer.write(b'{"name":')
+        writer.write(b'"s.t"}')
+
+        assert (await answered(reader))[0] == 204
+
+
+async def raw(product, *pieces):
+    """Return (status, body) of the answer to a request, as far as it comes before the connection ends."""
+    async with connected(product) as (reader, writer):
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        status, _, body = await answered(reader)
+        return status, body
+
+
+@asynccontextmanager
+async def connected(product):
     address = urlsplit(product.url)
     async with asyncio.timeout(10):
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
         try:
-            writer.write(request)
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            length = next((int(line[15:]) for line in head.split("\r\n") if line.startswith("Content-Length:")), 0)
-            return int(head.split()[1]), await reader.readexactly(length)
+            yield reader, writer
         finally:
             writer.transport.abort()
+
+
+async def answered(reader):
+    """Return (status, headers, body) of the next answer."""
+    first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines if line)}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return int(first.split()[1]), headers, body

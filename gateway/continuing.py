@@ -1,0 +1,36 @@
+"""``Expect: 100-continue`` (RFC 9110, 10.1.1): the caller sends its body once it is told to.
+
+It is told when the body is about to be read: after the credentials, the headers and the body's size were checked.
+"""
+
+from __future__ import annotations
+
+from aiohttp import HttpVersion11, web
+
+from gateway.http_errors import ExpectationFailed
+
+EXPECTATION = web.RequestKey("expectation", str)
+"""Where a request has the value of its header ``Expect``, in lower case, until it is met."""
+_CONTINUE = "100-continue"
+
+
+def check_expectation(request: web.Request) -> None:
+    """Check that what *request* expects, if anything, can be met.
+
+    Raises:
+        ExpectationFailed: It cannot.
+    """
+    if request.get(EXPECTATION, _CONTINUE) != _CONTINUE:
+        raise ExpectationFailed("The only expectation that is met is 100-continue.")
+
+
+async def invite_body(request: web.Request) -> None:
+    """Tell a caller that waits for it to send the body of *request*."""
+    if request.pop(EXPECTATION, None) == _CONTINUE and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer has not begun yet
+
+
+def is_waiting(request: web.Request) -> bool:
+    """Return whether a body is outstanding that the caller may never send: the connection is of no further use."""
+    return EXPECTATION in request and not request.content.is_eof()
