@@ -36,6 +36,7 @@ from gateway.camunda.api import CamundaApi
 from gateway.camunda.dialect import CAMUNDA
 from gateway.camunda.event_subscriptions import EventSubscriptionsApi
 from gateway.camunda8.api import Camunda8Api
+from gateway.camunda8.cluster import ClusterApi
 from gateway.camunda8.problems import CAMUNDA8
 from gateway.console import ConsoleApi
 from gateway.cors import CrossOrigin, answer_options
@@ -81,6 +82,7 @@ async def gateway_app(
             *CamundaApi(intake, SubscriptionStore(database), settings).routes,
             *EventSubscriptionsApi(SubscriptionStore(database)).routes,
             *Camunda8Api(intake).routes,
+            *ClusterApi(health).routes,
             *CallsApi(intake, cache, auth, settings).routes,
             *EndpointsApi(EndpointStore(database), settings).routes,
             *EndpointTokensApi(EndpointStore(database), settings).routes,

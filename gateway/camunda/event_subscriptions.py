@@ -13,10 +13,11 @@ from gateway.camunda.dialect import ENGINE, json_answer, spellings
 from gateway.camunda.errors import unknown_engine
 from gateway.camunda.queries import read_filter, read_page
 from gateway.camunda.requests import check_accept
-from gateway.camunda.schemas import Engines, EventSubscriptionCount, EventSubscriptions
+from gateway.camunda.schemas import Engines, EventSubscriptionCount, EventSubscriptions, RestVersion
 from gateway.fields import read_list
 from gateway.routes import OpenRoute, Parameter, Route, SecuredRoute
 
+VERSION = "7.24.0"
 _NO_CACHE = {"Cache-Control": "no-cache"}
 _SEEING = (Permission.THROW, Permission.READ, Permission.SUBSCRIPTIONS)
 """Any of these is enough: a caller that may throw must be able to find the execution to throw to."""
@@ -60,8 +61,17 @@ class EventSubscriptionsApi:
             {200: Engines},
             aliases=spellings("/engine-rest/engine"),
         )
+        version = OpenRoute(
+            "GET",
+            "/engine-rest/version",
+            self.version,
+            "Read the version as in Camunda 7",
+            {200: RestVersion},
+            aliases=spellings("/engine-rest/version"),
+        )
         return [
             engines,
+            version,
             *self._routes("/engine-rest", ""),
             *self._routes("/engine-rest/engine/{engine}", " of an engine"),
         ]
@@ -92,6 +102,10 @@ class EventSubscriptionsApi:
     async def engines(self, _request: web.Request) -> web.Response:
         """Answer the only engine; clients ask for it before they have credentials."""
         return json_answer([{"name": ENGINE}], headers=_NO_CACHE)
+
+    async def version(self, _request: web.Request) -> web.Response:
+        """Answer the version whose REST API this is; clients wait for it, and check what they talk to."""
+        return json_answer({"version": VERSION}, headers=_NO_CACHE)
 
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer the subscriptions that the caller sees and that still wait (Camunda 7 REST, Get List)."""

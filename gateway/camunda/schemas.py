@@ -54,6 +54,12 @@ class EventSubscriptionCount(_Lenient):
     count: int
 
 
+class RestVersion(_Lenient):
+    """The version of Camunda 7 whose REST API this is."""
+
+    version: str
+
+
 class Engine(_Lenient):
     """A process engine."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -28,6 +28,38 @@ class SignalBroadcastResult(Schema):
 
     signal_key: str = Field(description="The signal's id.")
     tenant_id: str
+
+
+class Partition(Schema):
+    """A partition of a broker."""
+
+    partition_id: int
+    role: Literal["leader"]
+    health: Literal["healthy", "unhealthy"]
+    state: Literal["active"]
+
+
+class BrokerInfo(Schema):
+    """A broker of the cluster."""
+
+    node_id: int
+    broker_id: str
+    host: str
+    port: int
+    partitions: list[Partition]
+    version: str
+
+
+class Topology(Schema):
+    """The cluster as Camunda 8's clients see it: this server is its only broker, with one partition."""
+
+    brokers: list[BrokerInfo]
+    cluster_id: str | None
+    cluster_size: int
+    partitions_count: int
+    replication_factor: int
+    gateway_version: str
+    last_completed_change_id: str
 
 
 class ProblemDetail(Schema):

@@ -156,7 +156,7 @@ async def test_a_caller_nobody_knows_is_told_so(client):
     [
         ("GET", PATH, 405, "Method Not Allowed"),
         ("POST", "/v2/signals", 404, "Not Found"),
-        ("GET", "/v2/topology", 404, "Not Found"),
+        ("GET", "/v2/license", 404, "Not Found"),
     ],
 )
 async def test_other_methods_and_paths_are_refused_in_the_same_form(client, method, path, status, title):

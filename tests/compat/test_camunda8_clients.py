@@ -64,6 +64,16 @@ async def test_the_python_client_broadcasts(client, configuration, user, webhook
     await eventually(lambda: any(json.loads(r.body)["payload"] == {"policy": 42} for r in webhooks.requests))
 
 
+async def test_the_python_client_finds_a_cluster_that_is_well(configuration):
+    with CamundaClient(configuration=configuration) as camunda:
+        topology = await asyncio.to_thread(camunda.get_topology)
+        await asyncio.to_thread(camunda.get_status)
+
+    assert (topology.gateway_version, topology.cluster_size) == ("8.8.0", 1)
+    (partition,) = topology.brokers[0].partitions
+    assert (partition.role, partition.health) == ("leader", "healthy")
+
+
 async def test_the_python_client_understands_what_it_is_refused_for(configuration, name):
     with CamundaClient(configuration=configuration) as camunda:
         with pytest.raises(BadRequestError) as refused:

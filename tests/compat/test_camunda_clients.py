@@ -43,6 +43,12 @@ async def received(webhooks, count=1):
     return {request.path: json.loads(request.body)["variables"] for request in webhooks.requests}
 
 
+async def test_the_generated_client_reads_the_version(generic):
+    api = generic_camunda_client.VersionApi(generic)
+
+    assert (await asyncio.to_thread(api.get_rest_api_version)).version == "7.24.0"
+
+
 async def test_the_generated_client_throws(client, generic, webhooks, name):
     execution, tenant = fresh_id("execution"), fresh_id("tenant")
     await subscribe(client, name, webhooks.url("/all"))

@@ -145,6 +145,16 @@ async def test_the_engines_are_listed_without_credentials(client):
         assert headers["Cache-Control"] == "no-cache"
 
 
+async def test_the_version_is_told_without_credentials_to_whoever_waits_for_a_start(client):
+    """Scripts wait with `curl --head --fail .../engine-rest/version`."""
+    for path in ("/engine-rest/version", "/engine-rest/version/"):
+        status, headers, body = await client.caller("").request("GET", path)
+        head, _, nothing = await client.caller("").request("HEAD", path)
+
+        assert (status, body, head, nothing) == (200, {"version": "7.24.0"}, 200, b"")
+        assert headers["Cache-Control"] == "no-cache"
+
+
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic ZGVtbzpkZW1v", "basic x"])
 @pytest.mark.parametrize("path", ["/engine-rest/engine/nope/signal", "/engine-rest/engine/nope/event-subscription"])
 async def test_an_unknown_engine_is_404_before_credentials_are_looked_at(client, header, path):
