@@ -35,6 +35,7 @@ from gateway.bodies import BODY_LIMIT, BODY_TIMEOUT
 from gateway.camunda.api import CamundaApi
 from gateway.camunda.dialect import CAMUNDA
 from gateway.camunda.event_subscriptions import EventSubscriptionsApi
+from gateway.camunda.executions import ExecutionsApi
 from gateway.camunda8.api import Camunda8Api
 from gateway.camunda8.cluster import ClusterApi
 from gateway.camunda8.problems import CAMUNDA8
@@ -81,6 +82,7 @@ async def gateway_app(
             *_native_routes(database, transport, secrets, settings, intake=intake, passwords=passwords),
             *CamundaApi(intake, SubscriptionStore(database), settings).routes,
             *EventSubscriptionsApi(SubscriptionStore(database)).routes,
+            *ExecutionsApi(SubscriptionStore(database)).routes,
             *Camunda8Api(intake).routes,
             *ClusterApi(health).routes,
             *CallsApi(intake, cache, auth, settings).routes,

@@ -18,7 +18,7 @@ from gateway.fields import read_list
 from gateway.routes import OpenRoute, Parameter, Route, SecuredRoute
 
 VERSION = "7.24.0"
-_NO_CACHE = {"Cache-Control": "no-cache"}
+NO_CACHE = {"Cache-Control": "no-cache"}
 _SEEING = (Permission.THROW, Permission.READ, Permission.SUBSCRIPTIONS)
 """Any of these is enough: a caller that may throw must be able to find the execution to throw to."""
 _BOOLEAN = {"type": "boolean"}
@@ -101,18 +101,18 @@ class EventSubscriptionsApi:
 
     async def engines(self, _request: web.Request) -> web.Response:
         """Answer the only engine; clients ask for it before they have credentials."""
-        return json_answer([{"name": ENGINE}], headers=_NO_CACHE)
+        return json_answer([{"name": ENGINE}], headers=NO_CACHE)
 
     async def version(self, _request: web.Request) -> web.Response:
         """Answer the version whose REST API this is; clients wait for it, and check what they talk to."""
-        return json_answer({"version": VERSION}, headers=_NO_CACHE)
+        return json_answer({"version": VERSION}, headers=NO_CACHE)
 
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer the subscriptions that the caller sees and that still wait (Camunda 7 REST, Get List)."""
-        _check_request(request)
+        check_request(request)
         subscription_filter, page = read_filter(request.query), read_page(request.query)
         found: list[WaitingSubscription] = []
-        if _sees(principal) and subscription_filter is not None and not page.is_empty:
+        if sees(principal) and subscription_filter is not None and not page.is_empty:
             found = await self._subscriptions.waiting(
                 subscription_filter,
                 tenants=principal.tenants,
@@ -121,25 +121,31 @@ class EventSubscriptionsApi:
                 offset=page.first,
                 limit=page.most,
             )
-        return json_answer([_document(subscription) for subscription in found], headers=_NO_CACHE)
+        return json_answer([_document(subscription) for subscription in found], headers=NO_CACHE)
 
     async def count(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer how many subscriptions the list has on all its pages."""
-        _check_request(request)
+        check_request(request)
         subscription_filter = read_filter(request.query)
         count = 0
-        if _sees(principal) and subscription_filter is not None:
+        if sees(principal) and subscription_filter is not None:
             count = await self._subscriptions.count_waiting(subscription_filter, tenants=principal.tenants)
-        return json_answer({"count": count}, headers=_NO_CACHE)
+        return json_answer({"count": count}, headers=NO_CACHE)
 
 
-def _check_request(request: web.Request) -> None:
+def check_request(request: web.Request) -> None:
+    """Check what every request for a list has to be.
+
+    Raises:
+        CamundaError: The caller does not take JSON, or the path names an unknown engine.
+    """
     check_accept(read_list(request, hdrs.ACCEPT))
     if request.match_info.get("engine", ENGINE) != ENGINE:
         raise unknown_engine()
 
 
-def _sees(principal: Principal) -> bool:
+def sees(principal: Principal) -> bool:
+    """Return whether *principal* sees any subscription; otherwise its lists are empty."""
     return any(map(principal.may, _SEEING))
 
 

@@ -54,6 +54,19 @@ class EventSubscriptionCount(_Lenient):
     count: int
 
 
+class Execution(_Lenient):
+    """An execution that waits for a signal; it is its own process instance."""
+
+    id: str
+    process_instance_id: str
+    ended: bool
+    tenant_id: str | None
+
+
+class Executions(RootModel[list[Execution]]):
+    """Executions that wait for a signal."""
+
+
 class RestVersion(_Lenient):
     """The version of Camunda 7 whose REST API this is."""
 

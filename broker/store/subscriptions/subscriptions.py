@@ -32,6 +32,7 @@ class _Sql(Statements, file="subscriptions.sql"):
     list: Statement
     waiting: Statement
     count_waiting: Statement
+    executions: Statement
     candidates: Statement
     lock: Statement
     change: Statement
@@ -181,6 +182,27 @@ class SubscriptionStore:
             seen_tenants=tenants,
         )
         return count
+
+    async def executions(
+        self,
+        chosen: SubscriptionFilter,
+        *,
+        tenants: Sequence[str] | None = None,
+        offset: int = 0,
+        limit: int | None = None,
+    ) -> list[tuple[str, str | None]]:
+        """Return the executions of the *chosen* subscriptions, and the tenant of each; *tenants* as for `waiting`."""
+        rows = await self._database.fetch(
+            _Sql.executions,
+            name=chosen.name,
+            execution_id=chosen.execution_id,
+            tenants=chosen.tenants,
+            untenanted=chosen.untenanted,
+            seen_tenants=tenants,
+            offset=offset,
+            limit=limit,
+        )
+        return [(row["execution_id"], row["tenant_id"]) for row in rows]
 
     async def receivers(self, throw: Throw) -> list[Subscription]:
         """Return the subscriptions that *throw* would match if it were thrown now."""

@@ -72,6 +72,18 @@ WHERE until IS NULL AND consumed_by IS NULL
   AND (:tenants::text[] IS NULL OR tenant_id = ANY (:tenants) OR (:untenanted::boolean AND tenant_id IS NULL))
   AND (:seen_tenants::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY (:seen_tenants));
 
+-- name: executions
+-- A page of the executions that still receive signals, and their tenants; `seen_tenants` are those the caller sees. A null
+-- filter does not filter, and a null limit does not limit.
+SELECT DISTINCT execution_id, tenant_id FROM subscriptions
+WHERE until IS NULL AND consumed_by IS NULL AND execution_id IS NOT NULL
+  AND (:name::text IS NULL OR name = :name)
+  AND (:execution_id::text IS NULL OR execution_id = :execution_id)
+  AND (:tenants::text[] IS NULL OR tenant_id = ANY (:tenants) OR (:untenanted::boolean AND tenant_id IS NULL))
+  AND (:seen_tenants::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY (:seen_tenants))
+ORDER BY execution_id, tenant_id
+OFFSET :offset LIMIT :limit;
+
 -- name: candidates
 -- The subscriptions that may match signals with these names and with ids from `first_id` to `last_id`: a superset, of which
 -- the matcher chooses.
