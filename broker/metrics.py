@@ -29,13 +29,29 @@
 | signal_broker_signals_dropped_total | | signals dropped after the retention |
 | signal_broker_retention_failures_total | | failures to create, empty, archive or drop partitions |
 | signal_broker_messages_poisoned_total | queue | messages rejected to a dead queue |
+| signal_broker_repeats_total | cause | work that was done again (see below) |
+
+| cause | means |
+|---|---|
+| redelivered | an attempt begun again: the deliverer that had begun it lost its link, or ended |
+| rescued | a delivery rescued whose attempt had begun and left no outcome |
+| recorded | a signal that the recorder dropped, because it was recorded already |
+| published | a signal published again, because the first publish was not confirmed |
+
+Counters whose labels are known exist from the start, at 0.
 """
 
 from __future__ import annotations
 
+import enum
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client.openmetrics.exposition import generate_latest
+
+from broker.deliveries import Outcome
+from broker.targets import Kind
+from broker.topology import BROADCAST, ROUTED, TOPOLOGY
 
 REGISTRY = CollectorRegistry()
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
@@ -78,6 +94,35 @@ OLDEST_SIGNAL = Gauge(
 DROPPED = _counter("signals_dropped", "Signals dropped after the retention.")
 RETENTION_FAILURES = _counter("retention_failures", "Failures to create, empty, archive or drop partitions.")
 POISONED = _counter("messages_poisoned", "Messages rejected to a dead queue.", "queue")
+REPEATS = _counter("repeats", "Work that was done again.", "cause")
+
+
+class Repeat(enum.StrEnum):
+    """Why something was done again."""
+
+    REDELIVERED = "redelivered"
+    RESCUED = "rescued"
+    RECORDED = "recorded"
+    PUBLISHED = "published"
+
+
+def _start_at_zero() -> None:
+    """Make the series of labels that are known, so that an alert sees the first increase."""
+    for cause in Repeat:
+        REPEATS.labels(cause)
+    for exchange in (BROADCAST, ROUTED):
+        TAP_REJECTIONS.labels(exchange)
+    for queue in TOPOLOGY.queues:
+        if queue.dead_letter_exchange is not None:
+            POISONED.labels(queue.name)
+    for kind in Kind:
+        for counter in (DELIVERED, PARKED, DEAD):
+            counter.labels(kind.value)
+        for outcome in Outcome:
+            ATTEMPTS.labels(kind.value, outcome.value)
+
+
+_start_at_zero()
 
 
 def exposition() -> tuple[bytes, str]:

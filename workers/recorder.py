@@ -10,6 +10,7 @@ import structlog
 
 from broker import metrics
 from broker.messages import Undecodable, decode_signal
+from broker.metrics import Repeat
 from broker.settings import Settings
 from broker.signals import Signal
 from broker.store.signals.signals import SignalStore
@@ -65,4 +66,5 @@ class Recorder:
             recorded = await self._signals.record(signals, rescue_after=self._settings.rescue_after)
             await dispatch(self._transport, recorded.due_attempts, timeout=self._settings.confirm_timeout)
             metrics.MATCHED.inc(len(recorded.due_attempts))
+            metrics.REPEATS.labels(Repeat.RECORDED).inc(recorded.repeats)
             signals = recorded.left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ import structlog
 from broker import metrics
 from broker.deliveries import DueAttempt
 from broker.errors import StoreUnavailable, TransportError, Unroutable
+from broker.metrics import Repeat
 from broker.publishing import publish_to_all
 from broker.settings import Settings
 from broker.store.deliveries.deliveries import DeliveryStore
@@ -62,9 +64,11 @@ class Scheduler:
         self._signals = signals
         self._settings = settings
         self._counted = float("-inf")
+        self._rescue_from = float("-inf")
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Sweep until *stopping* is set."""
+        self._postpone_rescue()
         while not stopping.is_set():
             more = False
             try:
@@ -78,6 +82,8 @@ class Scheduler:
                 more = max(released, rescued) == _LIMIT or published == _SIGNALS or folded == _DELTAS
             except (StoreUnavailable, TransportError) as error:
                 log.warning("sweep.postponed", error=str(error))
+                if isinstance(error, StoreUnavailable):
+                    self._postpone_rescue()
             if not more:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_TICK.total_seconds()):
@@ -126,18 +132,27 @@ class Scheduler:
         """Publish pending deliveries again whose message must be lost; return how many, of one queue at most.
 
         The message of an overdue delivery may just as well wait in a long queue, or in that of an app without workers.
-        Some messages must be lost only if a queue holds fewer messages than it has overdue deliveries.
+        Some messages must be lost only if a queue holds fewer messages than it has overdue deliveries. After PostgreSQL
+        was away, deliverers first get the time to store the outcomes that they kept.
         """
+        if asyncio.get_running_loop().time() < self._rescue_from:
+            return 0
         overdue = await self._deliveries.count_overdue(limit=_COUNTED)
         rescued = [await self._rescue(app) for app, count in overdue.items() if count > await self._queued(app)]
         return max(rescued, default=0)
 
+    def _postpone_rescue(self) -> None:
+        # A deliverer may be waiting for an answer of the old connection, and then pauses.
+        self._rescue_from = asyncio.get_running_loop().time() + 2 * self._settings.store_timeout.total_seconds()
+
     async def _rescue(self, app: str) -> int:
-        due_attempts = await self._deliveries.rescue(app, limit=_LIMIT, rescue_after=self._settings.rescue_after)
-        await self._publish(due_attempts)
-        metrics.RESCUED.inc(len(due_attempts))
-        log.warning("deliveries.rescued", deliveries=len(due_attempts), **({"app": app} if app else {}))
-        return len(due_attempts)
+        rescued = await self._deliveries.rescue(app, limit=_LIMIT, rescue_after=self._settings.rescue_after)
+        count = len(rescued.due_attempts)
+        await self._publish(rescued.due_attempts)
+        metrics.RESCUED.inc(count)
+        metrics.REPEATS.labels(Repeat.RESCUED).inc(rescued.begun)
+        log.warning("deliveries.rescued", deliveries=count, begun=rescued.begun, **({"app": app} if app else {}))
+        return count
 
     async def publish_scheduled(self) -> int:
         """Publish scheduled signals whose moment has come to the taps; return how many.
@@ -167,5 +182,5 @@ class Scheduler:
             return _COUNTED  # as good as full: nothing can be published there
         return sum(depths)
 
-    async def _publish(self, due_attempts: list[DueAttempt]) -> None:
+    async def _publish(self, due_attempts: Sequence[DueAttempt]) -> None:
         await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)

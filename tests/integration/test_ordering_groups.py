@@ -77,7 +77,7 @@ class Desk:
         delivery = (await self.deliveries.get((signal.id, subscription_id))).delivery
         assert delivery.state is DeliveryState.PENDING, delivery
         await self.database.execute("UPDATE deliveries SET due_at = now() WHERE signal_id = $1", signal.id)
-        due_attempts = await self.deliveries.rescue("", limit=100, rescue_after=RESCUE_AFTER)
+        due_attempts = (await self.deliveries.rescue("", limit=100, rescue_after=RESCUE_AFTER)).due_attempts
         return [due for due in due_attempts if (due.signal_id, due.subscription_id) == (signal.id, subscription_id)]
 
     async def states(self, subscription_id):

@@ -68,6 +68,19 @@ class Ledger:
         return self.matched - sum(self.states.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """Deliveries that were rescued.
+
+    Args:
+        due_attempts: Their next attempts.
+        begun: For how many an attempt had begun whose outcome is unknown: their receivers may be called again.
+    """
+
+    due_attempts: Sequence[DueAttempt]
+    begun: int
+
+
 class DeliveryStore:
     """Releases, rescues and reads deliveries, and keeps the ledger."""
 
@@ -90,10 +103,10 @@ class DeliveryStore:
         """Return how many parked deliveries are due since *by* or longer: no scheduler seems to release them."""
         return int(await self._database.fetchval(_Sql.count_late, by=by.total_seconds()))
 
-    async def rescue(self, app: str, *, limit: int, rescue_after: timedelta) -> list[DueAttempt]:
-        """Return the next attempts of at most *limit* of the deliveries that `count_overdue` counts for *app*."""
+    async def rescue(self, app: str, *, limit: int, rescue_after: timedelta) -> Rescued:
+        """Take at most *limit* of the deliveries that `count_overdue` counts for *app*."""
         rows = await self._database.fetch(_Sql.rescue, app=app, limit=limit, rescue_after=rescue_after.total_seconds())
-        return read_due_attempts(rows)
+        return Rescued(read_due_attempts(rows), begun=sum(row["begun"] for row in rows))
 
     async def get(self, key: tuple[int, int]) -> DeliveryDetails | None:
         """Return the delivery with that key (signal id, subscription id), if there is one."""
