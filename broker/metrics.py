@@ -23,7 +23,11 @@
 | signal_broker_circuits_opened_total | | circuits opened, and opened again after a failed probe |
 | signal_broker_circuits_open | | circuits that are not closed (measured by the scheduler) |
 | signal_broker_oldest_held_seconds | | the age of the oldest waiting delivery (measured by the scheduler) |
-| signal_broker_unaccounted | | owed deliveries that are in no state; not 0 is a defect (measured by the scheduler) |
+| signal_broker_unaccounted | | `unaccounted` of the ledger; not 0 is a defect (measured by the scheduler) |
+| signal_broker_signals_lost | | accepted signals that are lost (measured by the scheduler) |
+| signal_broker_signals_awaiting_record | | `awaitingRecord` of the ledger (measured by the scheduler) |
+| signal_broker_oldest_awaiting_record_seconds | | the age of the oldest of them (measured by the scheduler) |
+| signal_broker_poison | queue | messages in a dead queue (measured by the scheduler) |
 | signal_broker_blocks | | partitions, used and unused ones (measured by the scheduler) |
 | signal_broker_oldest_signal_seconds | | the age of the oldest signal that is kept (measured by the scheduler) |
 | signal_broker_signals_dropped_total | | signals dropped after the retention |
@@ -51,7 +55,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 
 from broker.deliveries import Outcome
 from broker.targets import Kind
-from broker.topology import BROADCAST, ROUTED, TOPOLOGY
+from broker.topology import BROADCAST, ROUTED, consumed_queues
 
 REGISTRY = CollectorRegistry()
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
@@ -86,7 +90,17 @@ DISABLED = _counter("subscriptions_disabled", "Subscriptions disabled because th
 CIRCUITS_OPENED = _counter("circuits_opened", "Circuits opened, and opened again after a failed probe.")
 CIRCUITS = Gauge("signal_broker_circuits_open", "Circuits that are not closed.", registry=REGISTRY)
 OLDEST_HELD = Gauge("signal_broker_oldest_held_seconds", "The age of the oldest waiting delivery.", registry=REGISTRY)
-UNACCOUNTED = Gauge("signal_broker_unaccounted", "Owed deliveries that are in no state.", registry=REGISTRY)
+UNACCOUNTED = Gauge(
+    "signal_broker_unaccounted", "Accepted signals and owed deliveries that are nowhere.", registry=REGISTRY
+)
+LOST = Gauge("signal_broker_signals_lost", "Accepted signals that are lost.", registry=REGISTRY)
+AWAITING = Gauge(
+    "signal_broker_signals_awaiting_record", "Accepted signals that are not recorded yet.", registry=REGISTRY
+)
+OLDEST_AWAITING = Gauge(
+    "signal_broker_oldest_awaiting_record_seconds", "The age of the oldest of them.", registry=REGISTRY
+)
+POISON = Gauge("signal_broker_poison", "Messages in a dead queue.", ["queue"], registry=REGISTRY)
 PARTITIONS = Gauge("signal_broker_blocks", "Partitions, used and unused ones.", registry=REGISTRY)
 OLDEST_SIGNAL = Gauge(
     "signal_broker_oldest_signal_seconds", "The age of the oldest signal that is kept.", registry=REGISTRY
@@ -112,9 +126,8 @@ def _start_at_zero() -> None:
         REPEATS.labels(cause)
     for exchange in (BROADCAST, ROUTED):
         TAP_REJECTIONS.labels(exchange)
-    for queue in TOPOLOGY.queues:
-        if queue.dead_letter_exchange is not None:
-            POISONED.labels(queue.name)
+    for queue in consumed_queues():
+        POISONED.labels(queue)
     for kind in Kind:
         for counter in (DELIVERED, PARKED, DEAD):
             counter.labels(kind.value)

@@ -19,7 +19,7 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
-from broker.topology import ATTEMPT, RECORD, SLOW_ATTEMPT, attempt_queue, dead_letters
+from broker.topology import ATTEMPT, SLOW_ATTEMPT, attempt_queue
 from broker.transport import Transport
 from workers.dispatch import dispatch
 
@@ -31,8 +31,6 @@ _COUNTED = 100_000
 """How many overdue deliveries are counted, of each queue."""
 _SIGNALS = 100
 """How many scheduled signals one sweep takes: their payloads come along."""
-_LOST = timedelta(minutes=10)
-"""A signal that was answered so long ago and is neither recorded nor queued is lost."""
 _DELTAS = 10_000
 """How many changes of the books are folded at a time."""
 
@@ -101,32 +99,16 @@ class Scheduler:
         await self._publish(await self._ordering.sweep(rescue_after=self._settings.rescue_after))
 
     async def count(self) -> None:
-        """Every few seconds, measure waiting deliveries and the books, and forget what is no longer needed."""
+        """Every few seconds, measure waiting deliveries, and forget what is no longer needed."""
         now = asyncio.get_running_loop().time()
         if now - self._counted < _COUNTING.total_seconds():
             return
         self._counted = now
         await self._pausing.forget()
-        await self.forget_pending_records()
+        await self._ordering.forget_pending_records()
         circuits, seconds = await self._pausing.census()
         metrics.CIRCUITS.set(circuits)
         metrics.OLDEST_HELD.set(seconds)
-        books = await self._deliveries.ledger()
-        metrics.UNACCOUNTED.set(books.unaccounted)
-
-    async def forget_pending_records(self) -> None:
-        """Forget pending records of recorded and of lost signals, so that no later signal waits for them.
-
-        A signal is lost whose record has been pending for minutes while the recorders' queue is empty: it was poison.
-        """
-        await self._ordering.forget_pending_records()
-        if await self._ordering.longest_pending_record() < _LOST or await self._transport.depth(
-            RECORD, timeout=self._settings.confirm_timeout
-        ):
-            return
-        lost = await self._ordering.forget_pending_records(older_than=_LOST)
-        if lost:
-            log.error("signals.lost", signals=lost, hint=f"look into {dead_letters(RECORD)}")
 
     async def rescue(self) -> int:
         """Publish pending deliveries again whose message must be lost; return how many, of one queue at most.

@@ -28,6 +28,7 @@ class _Sql(Statements, file="deliveries.sql"):
     page: Statement
     cancel: Statement
     ledger: Statement
+    ledger_of_tenants: Statement
     fold_ledger: Statement
 
 
@@ -179,9 +180,12 @@ class DeliveryStore:
             await change.note(AuditType.DELIVERY_CANCELLED, subscription_id, after={"deliveryId": delivery_id(*key)})
         return True
 
-    async def ledger(self, subscription_id: int | None = None) -> Ledger:
-        """Return the books in one consistent snapshot."""
-        rows = await self._database.fetch(_Sql.ledger, subscription_id=subscription_id)
+    async def ledger(self, subscription_id: int | None = None, *, tenants: Sequence[str] | None = None) -> Ledger:
+        """Return the books in one snapshot: of one subscription, or of all that a caller of *tenants* sees."""
+        if subscription_id is None and tenants is not None:
+            rows = await self._database.fetch(_Sql.ledger_of_tenants, tenants=tenants)
+        else:
+            rows = await self._database.fetch(_Sql.ledger, subscription_id=subscription_id)
         counts = {row["counted"]: row["n"] for row in rows}
         return Ledger(
             recorded=counts.get("recorded", 0),

@@ -95,6 +95,20 @@ FROM (
 ) AS counts
 GROUP BY counted;
 
+-- name: ledger_of_tenants
+-- The books in one snapshot, of the subscriptions of :tenants and the untenanted ones.
+SELECT counted, sum(n)::bigint AS n
+FROM (
+    SELECT subscription_id, counted, n FROM ledger_tallies WHERE subscription_id <> 0 OR counted = 'recorded'
+    UNION ALL
+    SELECT subscription_id, counted, n FROM ledger_deltas
+) AS counts
+WHERE counted = 'recorded' OR EXISTS (
+    SELECT FROM subscriptions s
+    WHERE s.id = counts.subscription_id AND (s.tenant_id IS NULL OR s.tenant_id = ANY (:tenants::text[]))
+)
+GROUP BY counted;
+
 -- name: fold_ledger
 -- Add up to :limit deltas to the tallies, those of each subscription and those of all (0); any number of schedulers may do
 -- this at once. Return how many there were.
