@@ -28,11 +28,13 @@
 | signal_broker_signals_awaiting_record | | `awaitingRecord` of the ledger (measured by the scheduler) |
 | signal_broker_oldest_awaiting_record_seconds | | the age of the oldest of them (measured by the scheduler) |
 | signal_broker_poison | queue | messages in a dead queue (measured by the scheduler) |
+| signal_broker_books_kept_timestamp_seconds | | when a scheduler last measured the five above |
 | signal_broker_blocks | | partitions, used and unused ones (measured by the scheduler) |
 | signal_broker_oldest_signal_seconds | | the age of the oldest signal that is kept (measured by the scheduler) |
 | signal_broker_signals_dropped_total | | signals dropped after the retention |
 | signal_broker_retention_failures_total | | failures to create, empty, archive or drop partitions |
 | signal_broker_messages_poisoned_total | queue | messages rejected to a dead queue |
+| signal_broker_ready | | whether the process is ready for work, as `/readyz` says |
 | signal_broker_repeats_total | cause | work that was done again (see below) |
 
 | cause | means |
@@ -100,6 +102,9 @@ AWAITING = Gauge(
 OLDEST_AWAITING = Gauge(
     "signal_broker_oldest_awaiting_record_seconds", "The age of the oldest of them.", registry=REGISTRY
 )
+BOOKS_KEPT = Gauge(
+    "signal_broker_books_kept_timestamp_seconds", "When the books were last measured.", registry=REGISTRY
+)
 POISON = Gauge("signal_broker_poison", "Messages in a dead queue.", ["queue"], registry=REGISTRY)
 PARTITIONS = Gauge("signal_broker_blocks", "Partitions, used and unused ones.", registry=REGISTRY)
 OLDEST_SIGNAL = Gauge(
@@ -108,6 +113,7 @@ OLDEST_SIGNAL = Gauge(
 DROPPED = _counter("signals_dropped", "Signals dropped after the retention.")
 RETENTION_FAILURES = _counter("retention_failures", "Failures to create, empty, archive or drop partitions.")
 POISONED = _counter("messages_poisoned", "Messages rejected to a dead queue.", "queue")
+READY = Gauge("signal_broker_ready", "Whether the process is ready for work.", registry=REGISTRY)
 REPEATS = _counter("repeats", "Work that was done again.", "cause")
 
 

@@ -80,6 +80,8 @@ class Bookkeeper:
             metrics.AWAITING.set(books.awaiting_record)
         for queue, count in (books.poison or {}).items():
             metrics.POISON.labels(queue).set(count)
+        if books.poison is not None:
+            metrics.BOOKS_KEPT.set_to_current_time()
 
 
 def _name(ranges: Sequence[Range]) -> str:
