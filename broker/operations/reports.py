@@ -10,7 +10,7 @@ from typing import Self
 
 import structlog
 
-from broker.errors import StoreUnavailable
+from broker.errors import SignalBrokerError
 from broker.store.signals.intake_books import IntakeBooks, Range
 
 _MOST = 100_000
@@ -65,7 +65,7 @@ class AcceptanceReports:
             return
         try:
             await self._books.report_accepted(self._kept)
-        except StoreUnavailable as error:
+        except SignalBrokerError as error:
             log.warning("reports.postponed", error=str(error))
             self._keep_newest()
         else:
