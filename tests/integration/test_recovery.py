@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -50,11 +51,9 @@ def command(tmp_path):
 
 
 async def poison(transport, *signals):
-    """Publish *signals* to the record queue, and reject them."""
+    """Put *signals* into the dead queue of the record queue."""
     for one in signals:
-        await transport.publish(signal_message(one), exchange="", routing_key=RECORD, timeout=SOON)
-    async with transport.consume(RECORD, prefetch=100) as inbox:
-        await inbox.settle(await take(inbox, len(signals)), Settlement.REJECT)
+        await transport.publish(signal_message(one), exchange=DEAD, routing_key="", timeout=SOON)
     await holds(transport, DEAD, len(signals))
 
 
@@ -63,16 +62,24 @@ async def moved(transport, count, *, timeout=SOON):
 
 
 async def test_poison_comes_back_as_it_was_and_as_if_it_were_new(transport):
-    signals = [signal(number, tenant_id="acme", audience=("acme", "globex")) for number in range(1, 51)]
-    await poison(transport, *signals)
-    assert await moved(transport, 50) == 50
+    given = signal(tenant_id="acme", audience=("acme", "globex"))
+    await transport.publish(signal_message(given), exchange="", routing_key=RECORD, timeout=SOON)
+    async with transport.consume(RECORD, prefetch=1) as inbox:
+        await inbox.settle(await take(inbox, 1), Settlement.REJECT)
+        await holds(transport, DEAD, 1)
+    assert await moved(transport, 1) == 1
     await holds(transport, DEAD, 0)
-    async with transport.consume(RECORD, prefetch=100) as inbox:
-        messages = await take(inbox, 50)
-    assert [decode_signal(message) for message in messages] == signals
-    assert not any(message.redelivered for message in messages)
-    names = {name for message in messages for name in message.headers}
-    assert not [name for name in names if name.startswith("x-")]
+    async with transport.consume(RECORD, prefetch=1) as inbox:
+        (message,) = await take(inbox, 1)
+    assert (decode_signal(message), message.redelivered) == (given, False)
+    assert not [name for name in message.headers if name.startswith("x-")]
+
+
+async def test_a_lot_of_poison_comes_back_in_order(transport):
+    await poison(transport, *(signal(number) for number in range(1, 51)))
+    assert await moved(transport, 50) == 50
+    async with transport.consume(RECORD, prefetch=50) as inbox:
+        assert [decode_signal(message).id for message in await take(inbox, 50)] == list(range(1, 51))
 
 
 async def test_only_so_many_are_moved_and_an_empty_queue_ends_it(transport):
@@ -111,3 +118,12 @@ async def test_the_command_works_beside_the_running_product(client, product, nam
         "Error: 'signals.recorded' is not one of the product's queues; the dead queues are signals.record.dead,"
         " deliveries.attempt.dead, deliveries.attempt.slow.dead\n"
     )
+
+
+@pytest.mark.transports("rabbitmq")
+async def test_the_ledger_is_shown_while_the_transport_is_away(product, command):
+    away = replace(product, environment={**product.environment, "TRANSPORT_URL": "amqp://127.0.0.1:9/"})
+    shown = await command(away, "ledger")
+    assert "awaiting record" not in shown
+    assert "unaccounted  0\n" in shown
+    assert "the transport is away: what waits in its queues is unknown\n" in shown
