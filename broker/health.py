@@ -55,13 +55,16 @@ class Health:
 
     async def readyz(self, _request: web.Request) -> web.Response:
         """Answer 200 while the process is ready for work, else 503; either way with the checks."""
-        checks = {
+        checks = await self._checks()
+        ready = all(checks.values())
+        return web.json_response({"ready": ready, "checks": checks}, status=200 if ready else 503)
+
+    async def _checks(self) -> dict[str, bool]:
+        return {
             "running": not self.stopping.is_set(),
             "transport": self.transport.ready,
             "store": await self._store_is_current(),
         }
-        ready = all(checks.values())
-        return web.json_response({"ready": ready, "checks": checks}, status=200 if ready else 503)
 
     async def _store_is_current(self) -> bool:
         """Return whether PostgreSQL answers and has the schema that this version needs."""
@@ -73,5 +76,6 @@ class Health:
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """Answer all metrics in Prometheus's format."""
+        metrics.READY.set(all((await self._checks()).values()))
         body, content_type = metrics.exposition()
         return web.Response(body=body, headers={"Content-Type": content_type})

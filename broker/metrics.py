@@ -23,19 +23,41 @@
 | signal_broker_circuits_opened_total | | circuits opened, and opened again after a failed probe |
 | signal_broker_circuits_open | | circuits that are not closed (measured by the scheduler) |
 | signal_broker_oldest_held_seconds | | the age of the oldest waiting delivery (measured by the scheduler) |
-| signal_broker_unaccounted | | owed deliveries that are in no state; not 0 is a defect (measured by the scheduler) |
+| signal_broker_unaccounted | | `unaccounted` of the ledger; not 0 is a defect (measured by the scheduler) |
+| signal_broker_signals_lost | | accepted signals that are lost (measured by the scheduler) |
+| signal_broker_signals_awaiting_record | | `awaitingRecord` of the ledger (measured by the scheduler) |
+| signal_broker_oldest_awaiting_record_seconds | | the age of the oldest of them (measured by the scheduler) |
+| signal_broker_poison | queue | messages in a dead queue (measured by the scheduler) |
+| signal_broker_books_kept_timestamp_seconds | | when a scheduler last measured the five above |
 | signal_broker_blocks | | partitions, used and unused ones (measured by the scheduler) |
 | signal_broker_oldest_signal_seconds | | the age of the oldest signal that is kept (measured by the scheduler) |
 | signal_broker_signals_dropped_total | | signals dropped after the retention |
 | signal_broker_retention_failures_total | | failures to create, empty, archive or drop partitions |
 | signal_broker_messages_poisoned_total | queue | messages rejected to a dead queue |
+| signal_broker_ready | | whether the process is ready for work, as `/readyz` says |
+| signal_broker_repeats_total | cause | work that was done again (see below) |
+
+| cause | means |
+|---|---|
+| redelivered | an attempt begun again: the deliverer that had begun it lost its link, or ended |
+| rescued | a delivery rescued whose attempt had begun and left no outcome |
+| recorded | a signal that the recorder dropped, because it was recorded already |
+| published | a signal published again, because the first publish was not confirmed |
+
+Counters whose labels are known exist from the start, at 0.
 """
 
 from __future__ import annotations
 
+import enum
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client.openmetrics.exposition import generate_latest
+
+from broker.deliveries import Outcome
+from broker.targets import Kind
+from broker.topology import BROADCAST, ROUTED, consumed_queues
 
 REGISTRY = CollectorRegistry()
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
@@ -70,7 +92,20 @@ DISABLED = _counter("subscriptions_disabled", "Subscriptions disabled because th
 CIRCUITS_OPENED = _counter("circuits_opened", "Circuits opened, and opened again after a failed probe.")
 CIRCUITS = Gauge("signal_broker_circuits_open", "Circuits that are not closed.", registry=REGISTRY)
 OLDEST_HELD = Gauge("signal_broker_oldest_held_seconds", "The age of the oldest waiting delivery.", registry=REGISTRY)
-UNACCOUNTED = Gauge("signal_broker_unaccounted", "Owed deliveries that are in no state.", registry=REGISTRY)
+UNACCOUNTED = Gauge(
+    "signal_broker_unaccounted", "Accepted signals and owed deliveries that are nowhere.", registry=REGISTRY
+)
+LOST = Gauge("signal_broker_signals_lost", "Accepted signals that are lost.", registry=REGISTRY)
+AWAITING = Gauge(
+    "signal_broker_signals_awaiting_record", "Accepted signals that are not recorded yet.", registry=REGISTRY
+)
+OLDEST_AWAITING = Gauge(
+    "signal_broker_oldest_awaiting_record_seconds", "The age of the oldest of them.", registry=REGISTRY
+)
+BOOKS_KEPT = Gauge(
+    "signal_broker_books_kept_timestamp_seconds", "When the books were last measured.", registry=REGISTRY
+)
+POISON = Gauge("signal_broker_poison", "Messages in a dead queue.", ["queue"], registry=REGISTRY)
 PARTITIONS = Gauge("signal_broker_blocks", "Partitions, used and unused ones.", registry=REGISTRY)
 OLDEST_SIGNAL = Gauge(
     "signal_broker_oldest_signal_seconds", "The age of the oldest signal that is kept.", registry=REGISTRY
@@ -78,6 +113,35 @@ OLDEST_SIGNAL = Gauge(
 DROPPED = _counter("signals_dropped", "Signals dropped after the retention.")
 RETENTION_FAILURES = _counter("retention_failures", "Failures to create, empty, archive or drop partitions.")
 POISONED = _counter("messages_poisoned", "Messages rejected to a dead queue.", "queue")
+READY = Gauge("signal_broker_ready", "Whether the process is ready for work.", registry=REGISTRY)
+REPEATS = _counter("repeats", "Work that was done again.", "cause")
+
+
+class Repeat(enum.StrEnum):
+    """Why something was done again."""
+
+    REDELIVERED = "redelivered"
+    RESCUED = "rescued"
+    RECORDED = "recorded"
+    PUBLISHED = "published"
+
+
+def _start_at_zero() -> None:
+    """Make the series of labels that are known, so that an alert sees the first increase."""
+    for cause in Repeat:
+        REPEATS.labels(cause)
+    for exchange in (BROADCAST, ROUTED):
+        TAP_REJECTIONS.labels(exchange)
+    for queue in consumed_queues():
+        POISONED.labels(queue)
+    for kind in Kind:
+        for counter in (DELIVERED, PARKED, DEAD):
+            counter.labels(kind.value)
+        for outcome in Outcome:
+            ATTEMPTS.labels(kind.value, outcome.value)
+
+
+_start_at_zero()
 
 
 def exposition() -> tuple[bytes, str]:

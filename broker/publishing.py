@@ -42,4 +42,5 @@ async def publish_to_all(transport: Transport, signal: Signal, *, timeout: timed
     except (Unconfirmed, Unroutable) as error:
         await publish_to_record(transport, signal, timeout=timeout)
         metrics.TAP_REJECTIONS.labels(exchange).inc()
+        metrics.REPEATS.labels(metrics.Repeat.PUBLISHED).inc()
         log.warning("tap.rejected", signal_id=signal.id, exchange=exchange, error=str(error))

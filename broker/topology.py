@@ -130,6 +130,11 @@ TOPOLOGY = Topology(
 )
 
 
+def consumed_queues() -> tuple[str, ...]:
+    """Return the queues of `TOPOLOGY` that workers consume: each has a dead queue."""
+    return tuple(queue.name for queue in TOPOLOGY.queues if queue.dead_letter_exchange is not None)
+
+
 def attempt_queue(app: str) -> str:
     """Return the queue of attempts that the workers of *app* make, or any deliverer if *app* is empty."""
     return f"{_OF_APPS}{app}" if app else ATTEMPT

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from broker.egress import Guard
 from broker.health import Health
-from broker.operations.intake import Intake
+from broker.operations.books import BookReader
+from broker.operations.intake import Intake, open_intake
 from broker.operations.redrives import Redriver
 from broker.operations.replays import Replayer
 from broker.secrets import SecretBox
@@ -22,7 +23,6 @@ from broker.store.administration.tokens import AccessCache, AccessStore
 from broker.store.administration.users import UserStore
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.deliveries import DeliveryStore
-from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.deliveries.redrives import RedriveStore
 from broker.store.deliveries.replays import ReplayStore
@@ -48,6 +48,7 @@ from gateway.native.audit import AuditApi
 from gateway.native.batches import BatchesApi
 from gateway.native.deliveries import DeliveriesApi
 from gateway.native.explain import ExplainApi
+from gateway.native.ledger import LedgerApi
 from gateway.native.problems import NATIVE
 from gateway.native.redrives import RedrivesApi
 from gateway.native.replays import ReplaysApi
@@ -77,7 +78,7 @@ async def gateway_app(
     cache = AccessCache(database)
     passwords = Passwords(cache)
     auth = Authenticator(cache, passwords, settings)
-    async with Intake(transport, SignalStore(database), OrderingStore(database), settings) as intake:
+    async with open_intake(database, transport, settings) as intake:
         routes = [
             *_native_routes(database, transport, secrets, settings, intake=intake, passwords=passwords),
             *CamundaApi(intake, SubscriptionStore(database), settings).routes,
@@ -115,7 +116,8 @@ def _native_routes(
         *SubscriptionsApi(subscriptions, PausingStore(database), deliveries, secrets, guard).routes,
         *WebhookKeysApi(WebhookKeyStore(database, secrets)).routes,
         *ReplaysApi(subscriptions, Replayer(ReplayStore(database), audit)).routes,
-        *DeliveriesApi(deliveries, transport, settings).routes,
+        *DeliveriesApi(deliveries).routes,
+        *LedgerApi(BookReader(database, transport, timeout=settings.confirm_timeout), subscriptions).routes,
         *RedrivesApi(Redriver(RedriveStore(database), audit)).routes,
         *TokensApi(AccessStore(database)).routes,
         *UsersApi(UserStore(database), passwords).routes,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain, repeat
 
 import structlog
 
@@ -15,7 +16,9 @@ from broker import metrics
 from broker.admission import Deferred, Denied
 from broker.circuits import Phase
 from broker.deliveries import DELETED, GONE, DeliveryState, DueAttempt, Outcome, Reason, Result, Step
+from broker.errors import StoreUnavailable
 from broker.messages import Undecodable, decode_due_attempt
+from broker.metrics import Repeat
 from broker.retries import VERDICTS, Verdict, next_pause
 from broker.settings import Settings
 from broker.store.deliveries.attempts import Claimed, Ended
@@ -27,7 +30,11 @@ from broker.transport import Received, Settlement, Transport
 from workers.consumer import Consumer
 from workers.couriers import Courier
 from workers.dispatch import dispatch
+from workers.exclusion import Exclusion
 from workers.lanes import FastLane
+
+_PAUSES = (0.1, 0.2, 0.5, 1.0)
+"""Seconds between tries to record an outcome; the last one repeats. `Scheduler.rescue` waits for longer than that."""
 
 log = structlog.get_logger()
 
@@ -35,7 +42,9 @@ log = structlog.get_logger()
 class Deliverer:
     """Makes many attempts at a time: each is claimed, made and stored, and only then its message is acked.
 
-    Attempts of slow subscriptions are made in a lane of their own.
+    Attempts of slow subscriptions are made in a lane of their own. A message about a delivery whose attempt is under
+    way here (after a lost link RabbitMQ hands it out again) waits for the end of that attempt. An outcome is kept until
+    it is stored, however long PostgreSQL is away; the receiver is not called again for it.
 
     Args:
         transport: Where the queues are.
@@ -65,6 +74,7 @@ class Deliverer:
         self._queues = queues
         self._concurrency = concurrency
         self._fast_lane = FastLane(concurrency)
+        self._under_way = Exclusion()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until *stopping* is set."""
@@ -83,15 +93,16 @@ class Deliverer:
         except Undecodable as error:
             log.warning("message.rejected", queue=queue, error=str(error))
             return Settlement.REJECT
-        if queue != ATTEMPT:
-            await self._deliver(due, redelivered=message.redelivered)
-        # A redelivered message is not moved: as a new one it could not begin its attempt again.
-        elif self._fast_lane.refuses(due.subscription_id) and not message.redelivered:
-            await self._dispatch([replace(due, queue=SLOW_ATTEMPT)])
-            metrics.MOVED.inc()
-        else:
-            with self._fast_lane.occupy(due.subscription_id):
+        async with self._under_way.hold(due.delivery_id):
+            if queue != ATTEMPT:
                 await self._deliver(due, redelivered=message.redelivered)
+            # A redelivered message is not moved: as a new one it could not begin its attempt again.
+            elif self._fast_lane.refuses(due.subscription_id) and not message.redelivered:
+                await self._dispatch([replace(due, queue=SLOW_ATTEMPT)])
+                metrics.MOVED.inc()
+            else:
+                with self._fast_lane.occupy(due.subscription_id):
+                    await self._deliver(due, redelivered=message.redelivered)
         return Settlement.ACK
 
     async def _deliver(self, due: DueAttempt, *, redelivered: bool) -> None:
@@ -105,13 +116,26 @@ class Deliverer:
                 await self._attempts.cancel(due)
                 log.info("delivery.cancelled", delivery_id=due.delivery_id, reason=DELETED)
             case Claimed():
+                if claimed.again:
+                    metrics.REPEATS.labels(Repeat.REDELIVERED).inc()
                 await self._finish(await self._attempt(claimed))
 
     async def _finish(self, ended: Ended) -> None:
         self._fast_lane.note(ended.due.subscription_id, ended.duration)
-        effects = await self._attempts.finish(ended)
+        effects = await self._store(ended)
         _log_effects(ended, effects)
         await self._dispatch(effects.due_attempts)
+
+    async def _store(self, ended: Ended) -> Effects:
+        """Store how an attempt ended, as soon as PostgreSQL can."""
+        for tried, pause in enumerate(chain(_PAUSES, repeat(_PAUSES[-1]))):
+            try:
+                return await self._attempts.finish(ended)
+            except StoreUnavailable as error:
+                if not tried:
+                    log.warning("outcome.kept", delivery_id=ended.due.delivery_id, error=str(error))
+                await asyncio.sleep(pause)
+        raise AssertionError("the pauses have no end")
 
     async def _dispatch(self, due_attempts: Sequence[DueAttempt]) -> None:
         await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)

@@ -10,13 +10,16 @@ import structlog
 
 from broker import metrics
 from broker.messages import Undecodable, decode_signal
+from broker.metrics import Repeat
 from broker.settings import Settings
 from broker.signals import Signal
+from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
 from broker.topology import RECORD
 from broker.transport import Received, Settlement, Transport
 from workers.consumer import Consumer
 from workers.dispatch import dispatch
+from workers.held import reporting_held
 
 _BATCH = 250
 
@@ -31,15 +34,17 @@ class Recorder:
 
     name = "recorder"
 
-    def __init__(self, transport: Transport, signals: SignalStore, settings: Settings) -> None:
+    def __init__(self, transport: Transport, signals: SignalStore, books: IntakeBooks, settings: Settings) -> None:
         self._transport = transport
         self._signals = signals
+        self._books = books
         self._settings = settings
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Record until *stopping* is set."""
         consumer = Consumer(self._transport, RECORD, self.handle, batch=_BATCH, concurrency=2)
-        await consumer.run(stopping, drain=self._settings.drain_timeout)
+        async with reporting_held(self._transport, self._books):
+            await consumer.run(stopping, drain=self._settings.drain_timeout)
 
     async def handle(self, messages: Sequence[Received]) -> Sequence[Settlement]:
         """Record the signals in *messages*; a message that is no signal is poison."""
@@ -65,4 +70,5 @@ class Recorder:
             recorded = await self._signals.record(signals, rescue_after=self._settings.rescue_after)
             await dispatch(self._transport, recorded.due_attempts, timeout=self._settings.confirm_timeout)
             metrics.MATCHED.inc(len(recorded.due_attempts))
+            metrics.REPEATS.labels(Repeat.RECORDED).inc(recorded.repeats)
             signals = recorded.left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -11,13 +12,14 @@ import structlog
 from broker import metrics
 from broker.deliveries import DueAttempt
 from broker.errors import StoreUnavailable, TransportError, Unroutable
+from broker.metrics import Repeat
 from broker.publishing import publish_to_all
 from broker.settings import Settings
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
-from broker.topology import ATTEMPT, RECORD, SLOW_ATTEMPT, attempt_queue, dead_letters
+from broker.topology import ATTEMPT, SLOW_ATTEMPT, attempt_queue
 from broker.transport import Transport
 from workers.dispatch import dispatch
 
@@ -29,8 +31,6 @@ _COUNTED = 100_000
 """How many overdue deliveries are counted, of each queue."""
 _SIGNALS = 100
 """How many scheduled signals one sweep takes: their payloads come along."""
-_LOST = timedelta(minutes=10)
-"""A signal that was answered so long ago and is neither recorded nor queued is lost."""
 _DELTAS = 10_000
 """How many changes of the books are folded at a time."""
 
@@ -62,9 +62,11 @@ class Scheduler:
         self._signals = signals
         self._settings = settings
         self._counted = float("-inf")
+        self._rescue_from = float("-inf")
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Sweep until *stopping* is set."""
+        self._postpone_rescue()
         while not stopping.is_set():
             more = False
             try:
@@ -78,6 +80,8 @@ class Scheduler:
                 more = max(released, rescued) == _LIMIT or published == _SIGNALS or folded == _DELTAS
             except (StoreUnavailable, TransportError) as error:
                 log.warning("sweep.postponed", error=str(error))
+                if isinstance(error, StoreUnavailable):
+                    self._postpone_rescue()
             if not more:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_TICK.total_seconds()):
@@ -95,49 +99,42 @@ class Scheduler:
         await self._publish(await self._ordering.sweep(rescue_after=self._settings.rescue_after))
 
     async def count(self) -> None:
-        """Every few seconds, measure waiting deliveries and the books, and forget what is no longer needed."""
+        """Every few seconds, measure waiting deliveries, and forget what is no longer needed."""
         now = asyncio.get_running_loop().time()
         if now - self._counted < _COUNTING.total_seconds():
             return
         self._counted = now
         await self._pausing.forget()
-        await self.forget_pending_records()
+        await self._ordering.forget_pending_records()
         circuits, seconds = await self._pausing.census()
         metrics.CIRCUITS.set(circuits)
         metrics.OLDEST_HELD.set(seconds)
-        books = await self._deliveries.ledger()
-        metrics.UNACCOUNTED.set(books.unaccounted)
-
-    async def forget_pending_records(self) -> None:
-        """Forget pending records of recorded and of lost signals, so that no later signal waits for them.
-
-        A signal is lost whose record has been pending for minutes while the recorders' queue is empty: it was poison.
-        """
-        await self._ordering.forget_pending_records()
-        if await self._ordering.longest_pending_record() < _LOST or await self._transport.depth(
-            RECORD, timeout=self._settings.confirm_timeout
-        ):
-            return
-        lost = await self._ordering.forget_pending_records(older_than=_LOST)
-        if lost:
-            log.error("signals.lost", signals=lost, hint=f"look into {dead_letters(RECORD)}")
 
     async def rescue(self) -> int:
         """Publish pending deliveries again whose message must be lost; return how many, of one queue at most.
 
         The message of an overdue delivery may just as well wait in a long queue, or in that of an app without workers.
-        Some messages must be lost only if a queue holds fewer messages than it has overdue deliveries.
+        Some messages must be lost only if a queue holds fewer messages than it has overdue deliveries. After PostgreSQL
+        was away, deliverers first get the time to store the outcomes that they kept.
         """
+        if asyncio.get_running_loop().time() < self._rescue_from:
+            return 0
         overdue = await self._deliveries.count_overdue(limit=_COUNTED)
         rescued = [await self._rescue(app) for app, count in overdue.items() if count > await self._queued(app)]
         return max(rescued, default=0)
 
+    def _postpone_rescue(self) -> None:
+        # A deliverer may be waiting for an answer of the old connection, and then pauses.
+        self._rescue_from = asyncio.get_running_loop().time() + 2 * self._settings.store_timeout.total_seconds()
+
     async def _rescue(self, app: str) -> int:
-        due_attempts = await self._deliveries.rescue(app, limit=_LIMIT, rescue_after=self._settings.rescue_after)
-        await self._publish(due_attempts)
-        metrics.RESCUED.inc(len(due_attempts))
-        log.warning("deliveries.rescued", deliveries=len(due_attempts), **({"app": app} if app else {}))
-        return len(due_attempts)
+        rescued = await self._deliveries.rescue(app, limit=_LIMIT, rescue_after=self._settings.rescue_after)
+        count = len(rescued.due_attempts)
+        await self._publish(rescued.due_attempts)
+        metrics.RESCUED.inc(count)
+        metrics.REPEATS.labels(Repeat.RESCUED).inc(rescued.begun)
+        log.warning("deliveries.rescued", deliveries=count, begun=rescued.begun, **({"app": app} if app else {}))
+        return count
 
     async def publish_scheduled(self) -> int:
         """Publish scheduled signals whose moment has come to the taps; return how many.
@@ -167,5 +164,5 @@ class Scheduler:
             return _COUNTED  # as good as full: nothing can be published there
         return sum(depths)
 
-    async def _publish(self, due_attempts: list[DueAttempt]) -> None:
+    async def _publish(self, due_attempts: Sequence[DueAttempt]) -> None:
         await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)

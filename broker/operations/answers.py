@@ -9,6 +9,7 @@ from broker.audit import AuditEvent
 from broker.circuits import Phase
 from broker.deliveries import Delivery, DeliveryState
 from broker.endpoints import Endpoint, EndpointToken
+from broker.operations.books import Books
 from broker.representations import delivery_members, recorded_members, signal_json
 from broker.schemas.access import AuditSchema, TokenSchema, UserSchema
 from broker.schemas.deliveries import DeliverySchema, LedgerSchema, States
@@ -16,7 +17,6 @@ from broker.schemas.endpoints import EndpointSchema, EndpointTokenSchema
 from broker.schemas.subscriptions import BacklogSchema, RetrySchema, StepSchema, SubscriptionSchema
 from broker.signals import Signal
 from broker.store.administration.tokens import Token
-from broker.store.deliveries.deliveries import Ledger
 from broker.subscriptions import Subscription, SubscriptionSpec
 from broker.targets import render_target
 from broker.users import User
@@ -113,14 +113,17 @@ def render_audit_event(event: AuditEvent) -> AuditSchema:
     )
 
 
-def render_ledger(ledger: Ledger, awaiting_record: int) -> LedgerSchema:
-    """Return the books, with the number of signals that are still on their way into them."""
+def render_books(books: Books) -> LedgerSchema:
+    """Return *books*."""
+    ledger = books.ledger
     return LedgerSchema(
         recorded=ledger.recorded,
-        awaiting_record=awaiting_record,
+        awaiting_record=books.awaiting_record,
+        poison=None if books.poison is None else dict(books.poison),
+        lost=books.intake.lost,
         matched=ledger.matched,
         deliveries=States(**{state.value: ledger.states[state] for state in DeliveryState}),
-        unaccounted=ledger.unaccounted,
+        unaccounted=books.unaccounted,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -12,10 +13,13 @@ import structlog
 from broker import metrics
 from broker.coalescing import Coalescer
 from broker.errors import IdempotencyConflict, StoreUnavailable
+from broker.operations.reports import AcceptanceReports
 from broker.publishing import publish_to_all, publish_to_record
 from broker.settings import Settings
 from broker.signals import Signal, Throw
 from broker.store.deliveries.ordering import OrderingStore
+from broker.store.postgres.database import Database
+from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import IdempotencyKey, Numbered, SignalStore
 from broker.transport import Transport
 
@@ -33,8 +37,16 @@ class Accepted:
 class Intake:
     """Accepts throws. Those that arrive together are numbered in one round trip and published in one pipeline."""
 
-    def __init__(self, transport: Transport, signals: SignalStore, ordering: OrderingStore, settings: Settings) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        signals: SignalStore,
+        ordering: OrderingStore,
+        reports: AcceptanceReports,
+        settings: Settings,
+    ) -> None:
         self._transport = transport
+        self._reports = reports
         # A tap that lost its quorum takes the first half of the time, the record queue alone has the second.
         self._confirm_timeout = settings.confirm_timeout / 2
         self._store_timeout = settings.store_timeout
@@ -75,6 +87,7 @@ class Intake:
         signal.check_moments()
         await self._publish(signal)
         await self._note_pending_record(signal)
+        self._reports.note(signal.id)
         metrics.ACCEPTED.labels(throw.source.value, throw.scope.value).inc()
         log.info(
             "signal.accepted",
@@ -106,3 +119,13 @@ class Intake:
         """Publish to the recorder and to taps; a scheduled signal to the recorder alone: the scheduler publishes it."""
         publish = publish_to_record if signal.is_scheduled else publish_to_all
         await publish(self._transport, signal, timeout=self._confirm_timeout)
+
+
+@asynccontextmanager
+async def open_intake(database: Database, transport: Transport, settings: Settings) -> AsyncIterator[Intake]:
+    """Yield an intake; leaving reports the last signals that it accepted."""
+    async with (
+        AcceptanceReports(IntakeBooks(database)) as reports,
+        Intake(transport, SignalStore(database), OrderingStore(database), reports, settings) as intake,
+    ):
+        yield intake

@@ -88,10 +88,23 @@ class States(Schema):
 
 
 class LedgerSchema(Schema):
-    """The books: matched = the sum of the states + unaccounted. `unaccounted` is 0 if the books balance."""
+    """The books: `unaccounted` is 0 if they balance."""
 
-    recorded: int
-    awaiting_record: int
-    matched: int
+    recorded: int = Field(description="Signals that are recorded, of all tenants.")
+    awaiting_record: int | None = Field(
+        description="Accepted signals on the way to their record: in the record queue, or with a recorder. Null while"
+        " the transport is away."
+    )
+    poison: dict[str, int] | None = Field(
+        description="Messages by dead queue (`signal-broker recover` puts them back). Null while the transport is away."
+    )
+    lost: int = Field(
+        description="Accepted signals that have been missing for a minute: they are neither recorded, awaiting their"
+        " record nor in a dead queue. The log line `signals.lost` names them."
+    )
+    matched: int = Field(description="Deliveries owed, as counted when the signals were recorded.")
     deliveries: States
-    unaccounted: int
+    unaccounted: int = Field(
+        description="Deliveries that are owed and in no state, and accepted signals that are missing and not yet found"
+        " to be lost."
+    )

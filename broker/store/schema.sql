@@ -16,6 +16,13 @@ CREATE SEQUENCE turns AS bigint;
 
 CREATE SEQUENCE transport.owners AS integer;
 
+-- The ids of signals whose throws were answered, as gateways report them every second. The scheduler moves them
+-- to unrecorded_signals.
+CREATE TABLE acceptance_reports (
+    reported_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    numbers int8multirange NOT NULL
+);
+
 CREATE TABLE attempts (
     signal_id bigint NOT NULL,
     subscription_id bigint NOT NULL,
@@ -240,6 +247,17 @@ CREATE TABLE places (
     CONSTRAINT places_pkey PRIMARY KEY (subscription_id, signal_id)
 );
 
+-- What each running recorder holds of the record queue, reported every second.
+CREATE TABLE recorders (
+    name text NOT NULL,
+    -- The number of messages that it was handed out and has not settled.
+    held integer NOT NULL,
+    -- Whether it has held the oldest of them for long.
+    stuck boolean NOT NULL,
+    reported_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT recorders_pkey PRIMARY KEY (name)
+) WITH (fillfactor=50);
+
 -- Detached partitions, with tables called retired_..._<number>: nothing reads them until they are archived and
 -- dropped.
 CREATE TABLE retired_blocks (
@@ -361,6 +379,20 @@ CREATE TABLE tokens (
     CONSTRAINT tokens_digest_key UNIQUE (digest)
 );
 CREATE TRIGGER access_changed AFTER INSERT OR DELETE OR UPDATE ON tokens FOR EACH STATEMENT EXECUTE FUNCTION tell_access_changed();
+
+-- The ids of signals that were accepted and are not recorded. The scheduler removes those that were recorded
+-- meanwhile.
+CREATE TABLE unrecorded_signals (
+    -- awaiting: on the way to the recorder; poison: in the dead queue of the record queue; lost: nowhere.
+    kind text NOT NULL,
+    -- When they had been reported, or were found to be poison or lost.
+    since timestamptz NOT NULL,
+    numbers int8multirange NOT NULL,
+    -- When the scheduler last looked which of them are recorded.
+    looked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT unrecorded_signals_pkey PRIMARY KEY (kind, since),
+    CONSTRAINT unrecorded_signals_kind_check CHECK ((kind = ANY (ARRAY['awaiting'::text, 'poison'::text, 'lost'::text])))
+) WITH (fillfactor=50);
 
 CREATE TABLE users (
     id bigint GENERATED ALWAYS AS IDENTITY,

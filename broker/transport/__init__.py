@@ -126,6 +126,13 @@ class Transport(Protocol):
         """
         ...
 
+    def unsettled(self, queue: str) -> Sequence[int]:
+        """Return the tags of the messages of *queue* that consumers here were handed out and have not settled.
+
+        The messages of each consumer are in the order in which they came.
+        """
+        ...
+
     @property
     def ready(self) -> bool:
         """Whether a message can be published now: there is a link, and publishers are not blocked."""

@@ -14,10 +14,8 @@ import click
 from broker.access import ADMINISTRATOR
 from broker.errors import InvalidField, SignalBrokerError
 from broker.jsontext import read
-from broker.operations.intake import Intake
+from broker.operations.intake import Intake, open_intake
 from broker.operations.throws import throw_item
-from broker.store.deliveries.ordering import OrderingStore
-from broker.store.signals.signals import SignalStore
 from deploy.cli.admin import Admin
 from deploy.cli.output import show_one
 
@@ -35,8 +33,7 @@ async def throw_lines(admin: Admin, file: BinaryIO, *, key: str | None, as_json:
     """
     outcomes: list[int | str] = []
     lines = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
-    signals, ordered = SignalStore(admin.database), OrderingStore(admin.database)
-    async with admin.transport() as transport, Intake(transport, signals, ordered, admin.settings) as intake:
+    async with admin.transport() as transport, open_intake(admin.database, transport, admin.settings) as intake:
         throw = _Thrower(intake, key, admin.settings.max_body_bytes).throw
         size = _size(file) if sys.stderr.isatty() else 0
         with click.progressbar(length=size or 1, label="Throwing", file=sys.stderr, hidden=not size) as bar:

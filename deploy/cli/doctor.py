@@ -19,6 +19,7 @@ from broker.store.partitions.detached import DetachedStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database
 from broker.store.postgres.schema import NEEDED, revision
+from broker.store.signals.intake_books import IntakeBalance, IntakeBooks
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.topology import ATTEMPT, RECORD, SLOW_ATTEMPT, TOPOLOGY, attempt_queue, dead_letters
 from broker.transport import Message, Transport
@@ -98,6 +99,7 @@ async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
         deliveries = DeliveryStore(database)
         books = await deliveries.ledger()
         yield _judge_books(books)
+        yield _judge_intake(await IntakeBooks(database).balance())
         yield _judge_dead(books)
         late = await deliveries.count_late(by=_LATE)
         if late:
@@ -117,6 +119,14 @@ def _judge_books(books: Ledger) -> Finding:
             f"{books.unaccounted} of {books.matched} deliveries are unaccounted for: please report this",
         )
     return Finding("ok", "books", f"balance: {books.recorded} signals recorded, {books.matched} deliveries owed")
+
+
+def _judge_intake(intake: IntakeBalance) -> Finding:
+    if intake.lost:
+        return Finding(
+            "warn", "lost", f"{intake.lost} accepted signals are lost: the scheduler's log names them (signals.lost)"
+        )
+    return Finding("ok", "lost", "no accepted signal is lost")
 
 
 def _judge_dead(books: Ledger) -> Finding:
@@ -178,7 +188,12 @@ async def _examine_transport(
             yield Finding("warn", "queues", f"{error}: a worker of that app declares it when it starts")
             continue
         if dead:
-            yield Finding("warn", "poison", f"{dead} messages in {dead_letters(queue)}: the runbook says what to do")
+            yield Finding(
+                "warn",
+                "poison",
+                f"{dead} messages in {dead_letters(queue)}: once the cause is mended, `signal-broker recover {queue}`"
+                " puts them back",
+            )
 
 
 async def _judge_queue(transport: Transport, deliveries: DeliveryStore, queue: str, timeout: timedelta) -> Finding:

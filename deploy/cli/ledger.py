@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from broker.operations.answers import render_ledger
-from broker.store.deliveries.deliveries import DeliveryStore
-from broker.topology import RECORD
+from broker.operations.answers import render_books
+from broker.operations.books import BookReader
+from broker.store.subscriptions.subscriptions import SubscriptionStore
 from deploy.cli.admin import Admin, with_store
+from deploy.cli.backends import open_transport
 from deploy.cli.output import as_json, example, show_one
 
 
@@ -16,12 +17,18 @@ from deploy.cli.output import as_json, example, show_one
 @as_json
 @with_store
 async def ledger(admin: Admin, *, subscription: int | None, as_json: bool) -> None:
-    """Show the books: every delivery is in one of the states, or unaccounted for."""
-    books = await DeliveryStore(admin.database).ledger(subscription)
-    async with admin.transport() as transport:
-        awaiting = await transport.depth(RECORD, timeout=admin.settings.confirm_timeout)
-    document = render_ledger(books, awaiting).model_dump(mode="json", by_alias=True)
+    """Show the books: every signal and every delivery is somewhere, or unaccounted for."""
+    if subscription is not None and await SubscriptionStore(admin.database).get(subscription, deleted=True) is None:
+        raise click.ClickException(f"there is no subscription {subscription}")
+    async with open_transport(admin.settings, admin.database) as transport:
+        books = await BookReader(admin.database, transport, timeout=admin.settings.confirm_timeout).read(subscription)
+    document = render_books(books).model_dump(mode="json", by_alias=True)
+    members = ("recorded", "awaitingRecord", "poison", "lost", "matched", *document["deliveries"], "unaccounted")
     if not as_json:
         document |= document["deliveries"]
-    members = ("awaitingRecord", "recorded", "matched", *document["deliveries"], "unaccounted")
+        if books.poison is not None:
+            poison = {queue: count for queue, count in books.poison.items() if count}
+            document["poison"] = ", ".join(f"{count} in {queue}" for queue, count in poison.items()) or 0
     show_one(document, *members, as_json=as_json)
+    if books.depths is None:
+        click.echo("the transport is away: what waits in its queues is unknown", err=True)

@@ -29,6 +29,7 @@ COMMANDS = {
         "tail": ("signals", "Follow the signals that are recorded."),
         "redrive": ("redrives", "Retry dead deliveries."),
         "replay": ("replays", "Deliver recorded signals to a subscription."),
+        "recover": ("recover", "Put poison back into its queue."),
         "ledger": ("ledger", "Show whether the books balance."),
         "doctor": ("doctor", "Check the installation."),
     },

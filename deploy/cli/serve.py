@@ -18,6 +18,7 @@ from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.targets import Kind
@@ -25,6 +26,7 @@ from broker.topology import attempt_queue
 from deploy.cli.runtime import Runtime, open_runtime, retry_start
 from gateway.app import DIALECTS, gateway_app
 from gateway.server import Runner
+from workers.bookkeeper import Bookkeeper
 from workers.couriers.handler import HandlerCourier
 from workers.couriers.queue import QueueCourier
 from workers.couriers.webhook import WebhookCourier
@@ -40,7 +42,7 @@ GATEWAY = "gateway"
 WORKERS = ("recorder", "deliverer", "scheduler")
 HANDLERS = "handlers"
 
-Worker = Recorder | Deliverer | Scheduler | PartitionMaintainer | HandlerWorker
+Worker = Recorder | Deliverer | Scheduler | PartitionMaintainer | Bookkeeper | HandlerWorker
 
 log = structlog.get_logger()
 
@@ -67,6 +69,7 @@ async def serve(
             workers = [await stack.enter_async_context(_worker(role, runtime)) for role in WORKERS if role in roles]
             if Scheduler.name in roles:
                 workers.append(PartitionMaintainer(runtime.database, runtime.transport, settings))
+                workers.append(Bookkeeper(runtime.database, runtime.transport, settings))
             if apps:
                 workers.append(await _handlers(runtime, apps))
                 roles = {*roles, HANDLERS}
@@ -90,7 +93,7 @@ async def _worker(role: str, runtime: Runtime) -> AsyncIterator[Worker]:
     signals, deliveries = SignalStore(runtime.database), DeliveryStore(runtime.database)
     match role:
         case "recorder":
-            yield Recorder(transport, signals, settings)
+            yield Recorder(transport, signals, IntakeBooks(runtime.database), settings)
         case "scheduler":
             yield Scheduler(
                 transport,

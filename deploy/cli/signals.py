@@ -16,12 +16,11 @@ from broker.jsontext import read
 from broker.names import matches
 from broker.operations.answers import render_signal
 from broker.operations.idempotency import make_key
-from broker.operations.intake import Intake
+from broker.operations.intake import open_intake
 from broker.operations.throws import read_throw
 from broker.schemas.signals import SignalRequest
 from broker.schemas.validation import validate
 from broker.signals import Scope, Signal
-from broker.store.deliveries.ordering import OrderingStore
 from broker.store.signals.signals import SignalStore
 from broker.texts import printable
 from deploy.cli.admin import Admin, with_store
@@ -96,8 +95,7 @@ async def throw(
     wanted = replace(read_throw(ADMINISTRATOR, validate(SignalRequest, fields), b"{}"), payload=body)
     asked = "\0".join(("throw", *map(str, fields.values()))).encode() + b"\0" + body
     key = None if idempotency_key is None else make_key(idempotency_key, ADMINISTRATOR, asked)
-    signals, ordered = SignalStore(admin.database), OrderingStore(admin.database)
-    async with admin.transport() as transport, Intake(transport, signals, ordered, admin.settings) as intake:
+    async with admin.transport() as transport, open_intake(admin.database, transport, admin.settings) as intake:
         accepted = await intake.accept(wanted, key=key)
     if as_json:
         click.echo(render_signal(accepted.signal))

@@ -1,4 +1,4 @@
-"""``/v1/deliveries`` and ``/v1/ledger``: deliveries in every state, and whether the books balance."""
+"""``/v1/deliveries``: deliveries in every state."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from aiohttp import web
 from broker.access import Permission, Principal, require_permission
 from broker.deliveries import Delivery, DeliveryState, Outcome, parse_delivery_id
 from broker.errors import InvalidField
-from broker.operations.answers import render_delivery, render_ledger
-from broker.schemas.deliveries import DeliveryPage, DeliverySchema, LedgerSchema
-from broker.settings import Settings
+from broker.operations.answers import render_delivery
+from broker.schemas.deliveries import DeliveryPage, DeliverySchema
 from broker.store.deliveries.deliveries import DeliveryDetails, DeliveryStore
-from broker.topology import RECORD
-from broker.transport import Transport
 from gateway.answers import answer
 from gateway.http_errors import Conflicting, NotFound
 from gateway.native.queries import ID, LIMIT, MOMENT, choice, limit, moment, optional_integer, text
@@ -44,12 +41,10 @@ PAGE_PARAMETERS = (
 
 
 class DeliveriesApi:
-    """Lists, shows, redrives and cancels deliveries, and shows the ledger."""
+    """Lists, shows, redrives and cancels deliveries."""
 
-    def __init__(self, deliveries: DeliveryStore, transport: Transport, settings: Settings) -> None:
+    def __init__(self, deliveries: DeliveryStore) -> None:
         self._deliveries = deliveries
-        self._transport = transport
-        self._timeout = settings.confirm_timeout
 
     @property
     def routes(self) -> list[Route]:
@@ -78,15 +73,6 @@ class DeliveriesApi:
             SecuredRoute(
                 "POST", one + "/cancel", self.cancel, "Cancel a delivery", {200: DeliverySchema}, permissions=managing
             ),
-            SecuredRoute(
-                "GET",
-                "/v1/ledger",
-                self.ledger,
-                "Show the ledger",
-                {200: LedgerSchema},
-                parameters=(_OF_SUBSCRIPTION,),
-                permissions=reading,
-            ),
         ]
 
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
@@ -113,11 +99,6 @@ class DeliveriesApi:
         if not await self._deliveries.cancel(key, by=principal):
             raise Conflicting("Only a dead or parked delivery can be cancelled.")
         return await self._changed(key)
-
-    async def ledger(self, request: web.Request, _principal: Principal) -> web.Response:
-        """Answer the books in one snapshot, of all subscriptions or of one."""
-        ledger = await self._deliveries.ledger(optional_integer(request, "subscriptionId"))
-        return answer(render_ledger(ledger, await self._transport.depth(RECORD, timeout=self._timeout)))
 
     async def _managed(self, request: web.Request, principal: Principal) -> tuple[tuple[int, int], DeliveryDetails]:
         key, details = await self._visible(request, principal)

@@ -189,6 +189,17 @@ class TestReceiving:
             await holds(transport, queue, 2)
         await holds(transport, queue, 3)
 
+    async def test_unsettled_messages_are_those_handed_out_to_consumers_here(self, transport, queue):
+        await publish(transport, b"1", b"2", b"3", key=queue)
+        async with transport.consume(queue, prefetch=2) as inbox:
+            first, second = await take(inbox, 2)
+            assert transport.unsettled(queue) == [first.tag, second.tag]
+            assert transport.unsettled(fresh()) == []
+            await inbox.settle([first], Settlement.ACK)
+            (third,) = await take(inbox, 1)
+            assert transport.unsettled(queue) == [second.tag, third.tag]
+        assert transport.unsettled(queue) == []
+
     async def test_a_missing_queue_has_no_depth(self, transport, queue):
         with pytest.raises(Unroutable):
             await transport.depth(fresh(), timeout=SOON)

@@ -10,7 +10,7 @@ from standardwebhooks import Webhook
 
 from broker.topology import Queue, Topology
 from tests.support.eventually import eventually
-from tests.support.messaging import take
+from tests.support.messaging import drain, publish, take
 from tests.support.receiver import Answer
 from tests.support.throwing import FAR, delivery, fresh_id, subscribe, throw, token
 
@@ -210,3 +210,36 @@ async def test_deliveries_of_another_tenant_are_not_there(client, webhooks, name
     assert (await caller.request("GET", f"/v1/deliveries/{done['id']}"))[0] == 404
     assert (await caller.request("POST", f"/v1/deliveries/{done['id']}/redrive"))[0] == 404
     assert (await caller.get(f"/v1/deliveries?subscriptionId={subscription['id']}"))["items"] == []
+
+
+async def test_the_ledger_is_of_the_callers_tenants(client, webhooks, name):
+    mine, others = fresh_id("tenant"), fresh_id("tenant")
+    caller = client.caller(await token(client, "signals:read", tenants=[mine]))
+    before = await caller.get("/v1/ledger")
+    made = [await subscribe(client, name, webhooks.url(), tenantId=tenant) for tenant in (mine, others)]
+    signal = await throw(client, name)
+    for subscription in made:
+        await delivery(client, signal, subscription, "delivered")
+    assert (await caller.get("/v1/ledger"))["matched"] == before["matched"] + 1
+    assert (await caller.get(f"/v1/ledger?subscriptionId={made[0]['id']}"))["matched"] == 1
+    for unknown in (made[1]["id"], 987654321):
+        status, _, problem = await caller.request("GET", f"/v1/ledger?subscriptionId={unknown}")
+        assert (status, problem["detail"]) == (404, f"There is no subscription {unknown}.")
+
+
+async def test_the_ledger_counts_the_messages_of_each_dead_queue(client, product):
+    async with product.open_transport() as transport:
+        await publish(transport, b"garbage", key="signals.record")
+        books = await eventually(lambda: poisoned(client))
+        assert (books["awaitingRecord"], books["lost"], books["unaccounted"]) == (0, 0, 0)
+        assert books["poison"] == {
+            "signals.record.dead": 1,
+            "deliveries.attempt.dead": 0,
+            "deliveries.attempt.slow.dead": 0,
+        }
+        await drain(transport, "signals.record.dead", 1)
+
+
+async def poisoned(client):
+    books = await client.get("/v1/ledger")
+    return books if books["poison"]["signals.record.dead"] else None

@@ -95,7 +95,7 @@ async def test_every_attempt_that_is_due_waits_in_the_app_s_queue(subscriptions,
     subscription = await subscriptions.register(BOOK)
     (due,) = await record(rescue_after=timedelta(0))
     assert due == DueAttempt(due.signal_id, subscription.id, 1, QUEUE)
-    assert await deliveries.rescue("billing", limit=10, rescue_after=RESCUE_AFTER) == [due]
+    assert (await deliveries.rescue("billing", limit=10, rescue_after=RESCUE_AFTER)).due_attempts == [due]
     await attempts.claim(due)
     await attempts.finish(ended(due, DeliveryState.PARKED, pause=timedelta()))
     assert await deliveries.release(limit=10, rescue_after=RESCUE_AFTER) == [replace(due, attempt=2)]
@@ -121,7 +121,7 @@ async def test_what_should_have_been_attempted_is_counted_and_repaired_app_by_ap
     await record(2)
     assert await deliveries.count_overdue(limit=10) == {"": 3, "billing": 3, "shipping": 3}
     assert await deliveries.count_overdue(limit=2) == {"": 2, "billing": 2, "shipping": 2}
-    repaired = await deliveries.rescue("billing", limit=10, rescue_after=RESCUE_AFTER)
+    repaired = (await deliveries.rescue("billing", limit=10, rescue_after=RESCUE_AFTER)).due_attempts
     assert sorted(repaired, key=str) == sorted((due for due in lost if due.queue == QUEUE), key=str)
     await subscriptions.delete(deleted.id)
     await PausingStore(database).sweep(rescue_after=RESCUE_AFTER)

@@ -13,14 +13,14 @@ from broker.deliveries import DeliveryState, Outcome, Reason
 from broker.settings import Settings
 from broker.store.deliveries.attempts import Claimed
 from broker.store.deliveries.deliveries import DeliveryStore
-from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.subscriptions import SubscriptionSpec
+from broker.topology import TOPOLOGY
 from broker.transport.embedded import EmbeddedTransport
 from tests.support import builders
 from tests.support.attempts import claim, finish
 from tests.support.builders import QUEUE, RESCUE_AFTER
-from workers.scheduler import Scheduler
+from workers.bookkeeper import Bookkeeper
 
 ENDS = [
     (DeliveryState.DELIVERED, Outcome.SUCCEEDED, None),
@@ -163,23 +163,16 @@ async def test_the_books_are_right_after_deletions_behind_the_product(record, su
 
 
 async def test_a_delivery_that_vanishes_is_unaccounted_for_and_the_metric_says_so(
-    record, subscriptions, deliveries, signals, database
+    record, subscriptions, deliveries, database
 ):
-    settings = Settings()
     subscription = await subscriptions.create(SubscriptionSpec(name="a", targets=(QUEUE,)), secret=None)
     await record("a", "a", "a")
     async with EmbeddedTransport(database) as transport:
+        await transport.declare(TOPOLOGY)
+        bookkeeper = Bookkeeper(database, transport, Settings())
 
         async def measured():
-            scheduler = Scheduler(
-                transport,
-                deliveries=deliveries,
-                pausing=PausingStore(database),
-                ordering=OrderingStore(database),
-                signals=signals,
-                settings=settings,
-            )
-            await scheduler.count()
+            await bookkeeper.measure()
             return metrics.REGISTRY.get_sample_value("signal_broker_unaccounted")
 
         assert await measured() == 0

@@ -52,6 +52,7 @@ class Claimed:
         in_group: Whether the delivery is in an ordering group.
         admitted: How it was admitted.
         step: The step to begin with, or that is being made, from 0.
+        again: Whether it was begun before, by a deliverer that seems to be gone.
     """
 
     due: DueAttempt
@@ -64,6 +65,7 @@ class Claimed:
     in_group: bool = False
     admitted: Admitted = UNCONDITIONAL
     step: int = 0
+    again: bool = False
 
     @property
     def target(self) -> Target:
@@ -158,7 +160,7 @@ async def begin(
 
 
 async def end(on: Database | Session, batch: Sequence[Ended]) -> None:
-    """End the attempts of *batch*; one that was overtaken leaves its delivery alone."""
+    """End the attempts of *batch*; one that was overtaken, or has ended before, leaves its delivery alone."""
     batch = sorted(batch, key=lambda ended: ended.due.signal_id)  # the statement looks from the first one on
     await on.execute(
         _Sql.finish,
@@ -207,6 +209,7 @@ def _read_claimed(due: DueAttempt, row: Row) -> Claimed:
         redriven=row["redriven"],
         in_group=row["ordering_key"] is not None,
         step=min(row["steps_done"], len(subscription.spec.targets) - 1),
+        again=row["again"],
     )
 
 

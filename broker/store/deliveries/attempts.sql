@@ -4,13 +4,20 @@
 
 -- name: begin
 -- Begin those of the attempts asked for, in ascending order of signals, that are still due. A message that was handed out
--- before may begin its attempt again, because the deliverer that began it is gone. A delivery whose signal has expired is
--- cancelled instead.
+-- before may begin its attempt `again` unless it has ended, because the deliverer that began it is gone. A delivery whose
+-- signal has expired is cancelled instead.
 -- `needs_admission` decides nothing. It only says whether `broker.admission` has anything to decide by (a limit, a pause, a
 -- target that failed); then nothing is begun unless the attempts are :admitted already.
 -- :timeout is that of subscriptions without one; after it and :rescue_after more the scheduler rescues the delivery.
 WITH asked AS (
-    SELECT a.*, g AS signal, g.expires_at IS NOT NULL AND g.expires_at <= now() AS expired
+    SELECT a.*, g AS signal, g.expires_at IS NOT NULL AND g.expires_at <= now() AS expired,
+           a.redelivered AND EXISTS (
+               SELECT FROM deliveries d
+               WHERE d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id AND d.attempts = a.number OFFSET 0
+           ) AND NOT EXISTS (
+               SELECT FROM attempts t
+               WHERE t.signal_id = a.signal_id AND t.subscription_id = a.subscription_id AND t.number = a.number OFFSET 0
+           ) AS again
     FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :redelivered::boolean[])
         AS a (signal_id, subscription_id, number, redelivered)
     JOIN signals g ON g.id = a.signal_id
@@ -19,7 +26,7 @@ WITH asked AS (
     FROM asked a
     WHERE a.expired AND d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id
       AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
-      AND (d.attempts = a.number - 1 OR (a.redelivered AND d.attempts = a.number))
+      AND (d.attempts = a.number - 1 OR (a.again AND d.attempts = a.number))
     RETURNING d.signal_id, d.subscription_id
 ), freed_slots AS (
     DELETE FROM places p USING expired e WHERE p.subscription_id = e.subscription_id AND p.signal_id = e.signal_id
@@ -40,10 +47,10 @@ WITH asked AS (
     FROM asked a, receiving s
     WHERE NOT a.expired AND d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id AND s.id = a.subscription_id
       AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
-      AND (d.attempts = a.number - 1 OR (a.redelivered AND d.attempts = a.number))
+      AND (d.attempts = a.number - 1 OR (a.again AND d.attempts = a.number))
       AND (:admitted::boolean OR NOT s.needs_admission)
     RETURNING d.signal_id, d.subscription_id, d.attempts AS number, d.redriven, d.steps_done, d.ordering_key,
-              d.created_at AS owed_at, a.signal
+              d.created_at AS owed_at, a.signal, a.again
 )
 SELECT b.*, s AS subscription,
        CASE WHEN s.previous_secret_until > now() THEN s.previous_secret END AS previous_secret,
@@ -54,7 +61,7 @@ JOIN subscriptions s ON s.id = b.subscription_id;
 
 -- name: finish
 -- End attempts, in ascending order of signals: store the deliveries' new states, and one row an attempt. An attempt that
--- was overtaken leaves the delivery alone, and is not even stored if its signal was dropped meanwhile.
+-- was overtaken, or has ended before, leaves the delivery alone. It is not even stored if its signal was dropped meanwhile.
 WITH ended AS (
     SELECT * FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :states::text[],
                          :pauses::double precision[], :started_at::timestamptz[], :durations::double precision[],
@@ -72,6 +79,10 @@ WITH ended AS (
     FROM ended e
     WHERE d.signal_id = e.signal_id AND d.subscription_id = e.subscription_id
       AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.attempts = e.number AND d.state IS NOT DISTINCT FROM 'pending'
+      AND NOT EXISTS (
+          SELECT FROM attempts t
+          WHERE t.signal_id = e.signal_id AND t.subscription_id = e.subscription_id AND t.number = e.number OFFSET 0
+      )
 )
 INSERT INTO attempts (signal_id, subscription_id, number, started_at, duration, outcome, status, error, excerpt, steps)
 SELECT signal_id, subscription_id, number, started_at, duration, outcome, status, error, excerpt, steps FROM ended

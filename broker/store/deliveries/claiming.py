@@ -66,7 +66,7 @@ class AttemptStore:
     async def finish(self, ended: Ended) -> Effects:
         """End the attempt, and what it took: it frees its concurrency slot, judges its circuit, advances its group.
 
-        An attempt that was overtaken leaves its delivery alone.
+        An attempt that was overtaken, or has ended before, leaves its delivery alone, so repeating it is harmless.
         """
         return await (self._endings if affects_others(ended) else self._ends).submit(ended)
 

@@ -28,6 +28,7 @@ class _Sql(Statements, file="deliveries.sql"):
     page: Statement
     cancel: Statement
     ledger: Statement
+    ledger_of_tenants: Statement
     fold_ledger: Statement
 
 
@@ -68,6 +69,19 @@ class Ledger:
         return self.matched - sum(self.states.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """Deliveries that were rescued.
+
+    Args:
+        due_attempts: Their next attempts.
+        begun: For how many an attempt had begun whose outcome is unknown: their receivers may be called again.
+    """
+
+    due_attempts: Sequence[DueAttempt]
+    begun: int
+
+
 class DeliveryStore:
     """Releases, rescues and reads deliveries, and keeps the ledger."""
 
@@ -90,10 +104,10 @@ class DeliveryStore:
         """Return how many parked deliveries are due since *by* or longer: no scheduler seems to release them."""
         return int(await self._database.fetchval(_Sql.count_late, by=by.total_seconds()))
 
-    async def rescue(self, app: str, *, limit: int, rescue_after: timedelta) -> list[DueAttempt]:
-        """Return the next attempts of at most *limit* of the deliveries that `count_overdue` counts for *app*."""
+    async def rescue(self, app: str, *, limit: int, rescue_after: timedelta) -> Rescued:
+        """Take at most *limit* of the deliveries that `count_overdue` counts for *app*."""
         rows = await self._database.fetch(_Sql.rescue, app=app, limit=limit, rescue_after=rescue_after.total_seconds())
-        return read_due_attempts(rows)
+        return Rescued(read_due_attempts(rows), begun=sum(row["begun"] for row in rows))
 
     async def get(self, key: tuple[int, int]) -> DeliveryDetails | None:
         """Return the delivery with that key (signal id, subscription id), if there is one."""
@@ -166,9 +180,12 @@ class DeliveryStore:
             await change.note(AuditType.DELIVERY_CANCELLED, subscription_id, after={"deliveryId": delivery_id(*key)})
         return True
 
-    async def ledger(self, subscription_id: int | None = None) -> Ledger:
-        """Return the books in one consistent snapshot."""
-        rows = await self._database.fetch(_Sql.ledger, subscription_id=subscription_id)
+    async def ledger(self, subscription_id: int | None = None, *, tenants: Sequence[str] | None = None) -> Ledger:
+        """Return the books in one snapshot: of one subscription, or of all that a caller of *tenants* sees."""
+        if subscription_id is None and tenants is not None:
+            rows = await self._database.fetch(_Sql.ledger_of_tenants, tenants=tenants)
+        else:
+            rows = await self._database.fetch(_Sql.ledger, subscription_id=subscription_id)
         counts = {row["counted"]: row["n"] for row in rows}
         return Ledger(
             recorded=counts.get("recorded", 0),

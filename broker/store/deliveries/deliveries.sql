@@ -26,6 +26,7 @@ SELECT count(*) FROM deliveries WHERE state = 'parked' AND due_at <= now() - mak
 
 -- name: rescue
 -- Take at most :limit pending deliveries of an app that should have been attempted by now: their messages must be lost.
+-- `begun`: whether an attempt has begun and not ended.
 WITH lost AS (
     SELECT signal_id, subscription_id FROM deliveries
     WHERE app = :app AND state = 'pending' AND due_at <= now()
@@ -33,7 +34,10 @@ WITH lost AS (
 )
 UPDATE deliveries d SET due_at = now() + make_interval(secs => :rescue_after)
 FROM lost WHERE d.signal_id = lost.signal_id AND d.subscription_id = lost.subscription_id
-RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app;
+RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app, d.attempts > 0 AND NOT EXISTS (
+    SELECT FROM attempts t
+    WHERE t.signal_id = d.signal_id AND t.subscription_id = d.subscription_id AND t.number = d.attempts
+) AS begun;
 
 -- name: get
 -- A delivery with the signal's name, the subscription's tenant, and, as a clause, why another attempt would not be made.
@@ -89,6 +93,20 @@ FROM (
     SELECT counted, n FROM ledger_deltas
     WHERE :subscription_id::bigint IS NULL OR subscription_id = :subscription_id OR counted = 'recorded'
 ) AS counts
+GROUP BY counted;
+
+-- name: ledger_of_tenants
+-- The books in one snapshot, of the subscriptions of :tenants and the untenanted ones.
+SELECT counted, sum(n)::bigint AS n
+FROM (
+    SELECT subscription_id, counted, n FROM ledger_tallies WHERE subscription_id <> 0 OR counted = 'recorded'
+    UNION ALL
+    SELECT subscription_id, counted, n FROM ledger_deltas
+) AS counts
+WHERE counted = 'recorded' OR EXISTS (
+    SELECT FROM subscriptions s
+    WHERE s.id = counts.subscription_id AND (s.tenant_id IS NULL OR s.tenant_id = ANY (:tenants::text[]))
+)
 GROUP BY counted;
 
 -- name: fold_ledger

@@ -40,7 +40,6 @@ class _Sql(Statements, file="ordering.sql"):
     join_groups: Statement
     next_groups: Statement
     forget_pending_records: Statement
-    longest_pending_record: Statement
 
 
 class OrderingStore:
@@ -93,14 +92,9 @@ class OrderingStore:
         self._seen = (rows[-1]["subscription_id"], rows[-1]["ordering_key"]) if len(rows) == self._groups else _START
         return [(row["subscription_id"], row["ordering_key"]) for row in rows if row["idle"]]
 
-    async def longest_pending_record(self) -> timedelta:
-        """Return for how long the oldest pending record has been pending."""
-        seconds = await self._database.fetchval(_Sql.longest_pending_record)
-        return timedelta(seconds=float(seconds or 0))
-
-    async def forget_pending_records(self, *, older_than: timedelta | None = None) -> int:
-        """Forget recorded signals, and those pending for more than *older_than*; return the number of the latter."""
-        return int(await self._database.fetchval(_Sql.forget_pending_records, age=older_than))
+    async def forget_pending_records(self) -> None:
+        """Forget those of recorded signals."""
+        await self._database.execute(_Sql.forget_pending_records)
 
 
 async def lock_keys(session: Session, keys: Collection[str]) -> None:

@@ -2,13 +2,19 @@
 -- and visible. For the order of locks see broker/store/postgres/locks.py.
 
 -- name: note_pending_records
--- Note that the throws of signals with ordering keys are about to be answered, and their records are pending.
-INSERT INTO expected_signals (signal_id, ordering_key)
-SELECT e.signal_id, e.ordering_key
-FROM unnest(:signal_ids::bigint[], :ordering_keys::text[]) AS e (signal_id, ordering_key)
-WHERE EXISTS (SELECT FROM subscriptions WHERE ordered AND until IS NULL)
-  AND NOT EXISTS (SELECT FROM matches WHERE signal_id = e.signal_id OFFSET 0)
-ON CONFLICT (signal_id) DO NOTHING;
+-- Note that the throws of signals with ordering keys are about to be answered, and their records are pending. They are
+-- reported to the books of the intake at once, so that no later signal waits for one of them that is lost.
+WITH noted AS (
+    INSERT INTO expected_signals (signal_id, ordering_key)
+    SELECT e.signal_id, e.ordering_key
+    FROM unnest(:signal_ids::bigint[], :ordering_keys::text[]) AS e (signal_id, ordering_key)
+    WHERE EXISTS (SELECT FROM subscriptions WHERE ordered AND until IS NULL)
+      AND NOT EXISTS (SELECT FROM matches WHERE signal_id = e.signal_id OFFSET 0)
+    ON CONFLICT (signal_id) DO NOTHING
+    RETURNING signal_id
+)
+INSERT INTO acceptance_reports (numbers)
+SELECT range_agg(int8range(signal_id, signal_id + 1)) FROM noted HAVING count(*) > 0;
 
 -- name: lock_keys
 -- Lock ordering keys, always in the same order.
@@ -119,15 +125,5 @@ SELECT l.subscription_id, l.ordering_key, NOT EXISTS (
 FROM (SELECT * FROM groups LIMIT :limit) AS l;
 
 -- name: forget_pending_records
--- Forget signals that are recorded, and those whose record has been pending for longer than :age (null: none of them);
--- return how many of the latter there were.
-WITH forgotten AS (
-    DELETE FROM expected_signals e
-    WHERE created_at < now() - :age::interval OR EXISTS (SELECT FROM matches m WHERE m.signal_id = e.signal_id)
-    RETURNING e.signal_id
-)
-SELECT count(*) FROM forgotten f WHERE NOT EXISTS (SELECT FROM matches m WHERE m.signal_id = f.signal_id);
-
--- name: longest_pending_record
--- For how many seconds the oldest pending record has been pending.
-SELECT extract(epoch FROM now() - min(created_at)) FROM expected_signals;
+-- Forget signals that are recorded.
+DELETE FROM expected_signals e WHERE EXISTS (SELECT FROM matches m WHERE m.signal_id = e.signal_id);

@@ -47,10 +47,12 @@ class Recorded:
     Args:
         due_attempts: The attempts that may be made now.
         left: The signals that remain to be recorded.
+        repeats: How many of the signals were recorded already.
     """
 
     due_attempts: Sequence[DueAttempt]
     left: Sequence[Signal]
+    repeats: int = 0
 
 
 class Overtaken(Exception):
@@ -70,8 +72,9 @@ async def record(session: Session, batch: Mapping[int, Signal], *, rescue_after:
     if len(new) < len(batch):
         due_attempts = await _unbegun(session, [signal_id for signal_id in batch if signal_id not in new], limits.rows)
     signals = [signal for signal in batch.values() if signal.id in new]
+    repeats = len(batch) - len(signals)
     if not signals:
-        return Recorded(due_attempts, ())
+        return Recorded(due_attempts, (), repeats)
     names = list({signal.throw.name for signal in signals})
     candidates = await find_candidates(session, names, signals[0].id, signals[-1].id)
     fits = max(1, limits.pairs // max(1, len(candidates)))
@@ -85,7 +88,7 @@ async def record(session: Session, batch: Mapping[int, Signal], *, rescue_after:
         groups = await assign_sequence(session, keys)
         due_attempts += await advance_groups(session, groups, rescue_after=rescue_after)
     await _insert(session, signals)
-    return Recorded(due_attempts, left)
+    return Recorded(due_attempts, left, repeats)
 
 
 async def _unrecorded(session: Session, batch: Mapping[int, Signal]) -> dict[int, bool]:

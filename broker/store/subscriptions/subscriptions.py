@@ -114,9 +114,9 @@ class SubscriptionStore:
         """Return the apps that have handlers."""
         return [row["app"] for row in await self._database.fetch(_Sql.apps)]
 
-    async def get(self, subscription_id: int) -> Subscription | None:
-        """Return the subscription with that id, unless it is deleted."""
-        row = await self._database.fetchrow(_Sql.get, subscription_id=subscription_id)
+    async def get(self, subscription_id: int, *, deleted: bool = False) -> Subscription | None:
+        """Return the subscription with that id; one that is *deleted* only if that is asked for."""
+        row = await self._database.fetchrow(_Sql.get, subscription_id=subscription_id, deleted=deleted)
         return None if row is None else read_subscription(row)
 
     async def page(

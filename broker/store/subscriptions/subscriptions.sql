@@ -31,7 +31,7 @@ WHERE kind = 'handler' AND split_part(address, '/', 1) = :app AND until IS NULL 
 SELECT DISTINCT split_part(address, '/', 1) AS app FROM subscriptions WHERE kind = 'handler' AND until IS NULL ORDER BY app;
 
 -- name: get
-SELECT * FROM subscriptions WHERE id = :subscription_id AND until IS NULL;
+SELECT * FROM subscriptions WHERE id = :subscription_id AND (:deleted::boolean OR until IS NULL);
 
 -- name: list
 -- A page of subscriptions; `tenants` are those the caller sees. A null filter does not filter.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -133,6 +133,10 @@ class EmbeddedTransport:
         if count is None:
             raise Unroutable(f"there is no queue {queue!r}")
         return count
+
+    def unsettled(self, queue: str) -> Sequence[int]:
+        """Return the tags of the messages of *queue* that consumers here were handed out and have not settled."""
+        return [tag for inbox in self._inboxes if inbox.queue == queue for tag in inbox.unsettled]
 
     async def _store(self, batch: list[_Outgoing]) -> list[bool]:
         """Store a *batch*; return for each message whether it reached a queue."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from operator import itemgetter
 
@@ -47,6 +47,11 @@ class EmbeddedInbox:
         self._wake = asyncio.Event()
         self._closing = False
         self._task = asyncio.create_task(self._run(), name=f"consume:{queue}")
+
+    @property
+    def unsettled(self) -> Collection[int]:
+        """The tags of the unsettled messages, in the order in which they came."""
+        return self._unsettled.keys()
 
     async def receive(self, limit: int) -> Sequence[Received]:
         """Wait for the first message, then return up to *limit* without waiting for more."""

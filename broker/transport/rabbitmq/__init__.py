@@ -10,7 +10,7 @@ There are two links, because under an alarm RabbitMQ stops reading a connection 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Self
@@ -117,6 +117,10 @@ class RabbitTransport:
             raise Unroutable(f"there is no queue {queue!r}: {error}") from error
         except (LinkLost, *Refused) as error:
             raise Unavailable(f"the depth of queue {queue!r}: {error}") from error
+
+    def unsettled(self, queue: str) -> Sequence[int]:
+        """See `broker.transport.Transport.unsettled`."""
+        return [tag for inbox in self._inboxes if inbox.queue == queue for tag in inbox.unsettled]
 
     async def declare(self, topology: Topology) -> None:
         """See `broker.transport.Transport.declare`."""

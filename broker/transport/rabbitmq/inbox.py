@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -92,6 +92,11 @@ class RabbitInbox:
         """The channel on which the server has this consumer, as far as we know."""
         channel = self._channel
         return None if channel is None or channel.spent.is_set() or not self._consumer_tag else channel
+
+    @property
+    def unsettled(self) -> Collection[int]:
+        """The tags of the unsettled messages, in the order in which they came."""
+        return self._unsettled.keys()
 
     async def receive(self, limit: int) -> Sequence[Received]:
         """See `broker.transport.Inbox.receive`."""

@@ -1,0 +1,107 @@
+"""The books: what the store says of signals and deliveries, beside what the transport holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from broker.errors import TransportError, Unroutable
+from broker.store.deliveries.deliveries import DeliveryStore, Ledger
+from broker.store.postgres.database import Database
+from broker.store.signals.intake_books import IntakeBalance, IntakeBooks, QueueDepths
+from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.topology import RECORD, attempt_queue, consumed_queues, dead_letters
+from broker.transport import Transport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """The books.
+
+    Args:
+        ledger: Deliveries, of all subscriptions or of some.
+        intake: The accepted signals that are not recorded.
+        poison: Messages by dead queue; None: the transport is away.
+        depths: What is ready in the record queue and in its dead queue; None: the transport is away.
+    """
+
+    ledger: Ledger
+    intake: IntakeBalance
+    poison: Mapping[str, int] | None
+    depths: QueueDepths | None
+
+    @property
+    def awaiting_record(self) -> int | None:
+        """How many signals await their record; None: the transport is away."""
+        return None if self.depths is None else self.intake.awaiting_record(self.depths)
+
+    @property
+    def unaccounted(self) -> int:
+        """Accepted signals and owed deliveries that are nowhere; the signals only if the transport is there."""
+        return self.ledger.unaccounted + (0 if self.depths is None else self.intake.unaccounted(self.depths))
+
+
+class BookReader:
+    """Reads the books.
+
+    Args:
+        database: Where signals and deliveries are.
+        transport: Where the queues are.
+        timeout: How long the transport may take.
+    """
+
+    def __init__(self, database: Database, transport: Transport, *, timeout: timedelta) -> None:
+        self._deliveries = DeliveryStore(database)
+        self._intake = IntakeBooks(database)
+        self._subscriptions = SubscriptionStore(database)
+        self._transport = transport
+        self._timeout = timeout
+
+    async def read(self, subscription_id: int | None = None, *, tenants: Sequence[str] | None = None) -> Books:
+        """Return the books, with the deliveries to one subscription, or to those that a caller of *tenants* sees.
+
+        Raises:
+            StoreUnavailable: PostgreSQL did not answer.
+        """
+        try:
+            depths, poison = await asyncio.gather(self.depths(), self.poison())
+        except TransportError:
+            depths, poison = None, None
+        intake, ledger = await asyncio.gather(
+            self._intake.balance(), self._deliveries.ledger(subscription_id, tenants=tenants)
+        )
+        return Books(ledger=ledger, intake=intake, poison=poison, depths=depths)
+
+    async def depths(self) -> QueueDepths:
+        """Return what is ready in the record queue and in its dead queue.
+
+        Raises:
+            TransportError: The transport is away, or has no such queue.
+        """
+        record, dead = await asyncio.gather(self._depth(RECORD), self._depth(dead_letters(RECORD)))
+        return QueueDepths(record=record, dead=dead)
+
+    async def poison(self) -> dict[str, int]:
+        """Return the number of messages in each dead queue; that of an app without workers so far is left out.
+
+        Raises:
+            TransportError: The transport is away.
+        """
+        queues = [dead_letters(queue) for queue in await self.consumed_queues()]
+        counts = await asyncio.gather(*map(self._depth_if_any, queues))
+        return {queue: count for queue, count in zip(queues, counts, strict=True) if count is not None}
+
+    async def consumed_queues(self) -> list[str]:
+        """Return the queues that workers consume, those of apps included."""
+        return [*consumed_queues(), *map(attempt_queue, await self._subscriptions.apps())]
+
+    async def _depth_if_any(self, queue: str) -> int | None:
+        try:
+            return await self._depth(queue)
+        except Unroutable:
+            return None
+
+    async def _depth(self, queue: str) -> int:
+        return await self._transport.depth(queue, timeout=self._timeout)

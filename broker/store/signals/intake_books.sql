@@ -1,0 +1,121 @@
+-- Ids are kept as multiranges: a backlog of a million signals is a few rows. That a signal is recorded is said by its row in
+-- matches. "Old" is what was reported :age ago or earlier.
+
+-- name: report_accepted
+-- Report the throws of these signals (a multirange as text) as answered.
+INSERT INTO acceptance_reports (numbers) VALUES ((:numbers::text)::int8multirange);
+
+-- name: report_held
+-- Report what a recorder holds.
+INSERT INTO recorders (name, held, stuck) VALUES (:name, :held, :stuck)
+ON CONFLICT (name) DO UPDATE SET held = EXCLUDED.held, stuck = EXCLUDED.stuck, reported_at = clock_timestamp();
+
+-- name: forget_recorder
+DELETE FROM recorders WHERE name = :name;
+
+-- name: try_lock
+-- Lock the books against other schedulers; return whether no other has them.
+SELECT pg_try_advisory_xact_lock({locks.INTAKE_BOOKS});
+
+-- name: take_reports
+-- Enter up to :limit reports; those of the same :span of time share a row.
+WITH taken AS (
+    DELETE FROM acceptance_reports
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM acceptance_reports ORDER BY reported_at LIMIT :limit))
+    RETURNING reported_at, numbers
+), entries AS (
+    SELECT date_bin(:span::interval, reported_at, 'epoch') + :span::interval AS since, range_agg(ids) AS numbers
+    FROM taken CROSS JOIN LATERAL unnest(numbers) AS ids
+    GROUP BY 1
+)
+INSERT INTO unrecorded_signals AS known (kind, since, numbers)
+SELECT 'awaiting', since, numbers FROM entries ORDER BY since
+ON CONFLICT (kind, since) DO UPDATE SET numbers = known.numbers + EXCLUDED.numbers;
+
+-- name: strike_recorded
+-- Strike out recorded signals, and those whose partition was dropped, in the :limit rows (null: all) looked at least recently.
+WITH looked AS MATERIALIZED (
+    SELECT kind, since, numbers FROM unrecorded_signals ORDER BY looked_at LIMIT :limit FOR UPDATE
+), kept AS MATERIALIZED (
+    SELECT l.kind, l.since,
+           l.numbers * int8multirange(int8range((SELECT min(first_id) FROM blocks), NULL)) - coalesce((
+               SELECT range_agg(int8range(m.signal_id, m.signal_id + 1))
+               FROM unnest(l.numbers) AS ids CROSS JOIN LATERAL (
+                   SELECT signal_id FROM matches WHERE signal_id >= lower(ids) AND signal_id < upper(ids) OFFSET 0
+               ) AS m
+           ), '{}') AS numbers
+    FROM looked l
+), emptied AS (
+    DELETE FROM unrecorded_signals u USING kept k WHERE u.kind = k.kind AND u.since = k.since AND isempty(k.numbers)
+)
+UPDATE unrecorded_signals u SET numbers = k.numbers, looked_at = clock_timestamp()
+FROM kept k WHERE u.kind = k.kind AND u.since = k.since AND NOT isempty(k.numbers);
+
+-- name: forget_recorders
+-- Forget recorders that ended without saying so.
+DELETE FROM recorders WHERE reported_at < now() - interval '1 hour';
+
+-- name: count
+-- Count unrecorded signals as of now, the reports included, by kind and age; and how long the oldest has waited.
+WITH known AS (
+    SELECT kind, since, numbers FROM unrecorded_signals
+    UNION ALL
+    SELECT 'awaiting', reported_at, numbers FROM acceptance_reports
+), ranges AS (
+    SELECT kind, old, since, unnest(numbers) AS ids
+    FROM (
+        SELECT kind, since < now() - :age::interval AS old, min(since) AS since, range_agg(ids) AS numbers
+        FROM known CROSS JOIN LATERAL unnest(numbers) AS ids
+        GROUP BY 1, 2
+    ) AS merged
+), counted AS (
+    SELECT kind, old, since, upper(ids) - lower(ids) - (
+        SELECT count(*) FROM matches WHERE signal_id >= lower(ids) AND signal_id < upper(ids)
+    ) AS n
+    FROM ranges
+)
+SELECT kind, old, sum(n)::bigint AS n, extract(epoch FROM now() - min(since) FILTER (WHERE n > 0))::double precision AS age
+FROM counted GROUP BY kind, old;
+
+-- name: recorders
+-- What the recorders that report hold; whether one of those messages has been held for long; whether a recorder fell silent.
+SELECT coalesce(sum(held) FILTER (WHERE heard), 0)::bigint AS held,
+       coalesce(bool_or(heard AND stuck), false) AS stuck,
+       coalesce(bool_or(NOT heard AND reported_at > now() - :age::interval), false) AS silent
+FROM (SELECT *, reported_at > now() - :fresh::interval AS heard FROM recorders) AS r;
+
+-- name: passed
+-- Whether a signal was recorded lately that was thrown :grace after the old ones were reported: it was behind them in the
+-- queue, which was long ago.
+SELECT coalesce(
+    (SELECT created_at FROM signals ORDER BY position DESC LIMIT 1) - :grace::interval
+    > (SELECT max(since) FROM unrecorded_signals WHERE kind = 'awaiting' AND since < now() - :age::interval), false
+);
+
+-- name: move_old
+-- Move the old signals that are awaiting to another kind; return their ranges.
+WITH moved AS (
+    DELETE FROM unrecorded_signals WHERE kind = 'awaiting' AND since < now() - :age::interval RETURNING numbers
+), merged AS (
+    SELECT range_agg(ids) AS numbers FROM moved CROSS JOIN LATERAL unnest(numbers) AS ids
+), stored AS (
+    INSERT INTO unrecorded_signals AS known (kind, since, numbers)
+    SELECT :kind, now(), numbers FROM merged WHERE numbers IS NOT NULL
+    ON CONFLICT (kind, since) DO UPDATE SET numbers = known.numbers + EXCLUDED.numbers
+)
+SELECT lower(ids) AS first_id, upper(ids) - 1 AS last_id FROM merged CROSS JOIN LATERAL unnest(numbers) AS ids;
+
+-- name: return_poison
+-- Let poison await its record again: it is no longer in the dead queue.
+WITH moved AS (
+    DELETE FROM unrecorded_signals WHERE kind = 'poison' RETURNING numbers
+)
+INSERT INTO unrecorded_signals AS known (kind, since, numbers)
+SELECT 'awaiting', now(), range_agg(ids) FROM moved CROSS JOIN LATERAL unnest(numbers) AS ids HAVING count(*) > 0
+ON CONFLICT (kind, since) DO UPDATE SET numbers = known.numbers + EXCLUDED.numbers;
+
+-- name: forget_pending_records
+-- Let no later signal wait for these.
+DELETE FROM expected_signals e
+USING unnest(:firsts::bigint[], :lasts::bigint[]) AS moved (first_id, last_id)
+WHERE e.signal_id BETWEEN moved.first_id AND moved.last_id;

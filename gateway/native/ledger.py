@@ -1,0 +1,47 @@
+"""``/v1/ledger``: whether the books balance."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from broker.access import Permission, Principal
+from broker.operations.answers import render_books
+from broker.operations.books import BookReader
+from broker.schemas.deliveries import LedgerSchema
+from broker.store.subscriptions.subscriptions import SubscriptionStore
+from gateway.answers import answer
+from gateway.http_errors import NotFound
+from gateway.native.queries import ID, optional_integer
+from gateway.routes import Parameter, Route, SecuredRoute
+
+
+class LedgerApi:
+    """Shows the ledger."""
+
+    def __init__(self, books: BookReader, subscriptions: SubscriptionStore) -> None:
+        self._books = books
+        self._subscriptions = subscriptions
+
+    @property
+    def routes(self) -> list[Route]:
+        """The routes of this part of the API."""
+        return [
+            SecuredRoute(
+                "GET",
+                "/v1/ledger",
+                self.show,
+                "Show the ledger",
+                {200: LedgerSchema},
+                parameters=(Parameter("subscriptionId", "Only deliveries to this subscription.", ID),),
+                permissions=(Permission.READ,),
+            )
+        ]
+
+    async def show(self, request: web.Request, principal: Principal) -> web.Response:
+        """Answer the books: the deliveries of the subscriptions that the caller sees, or of one of them."""
+        subscription_id = optional_integer(request, "subscriptionId")
+        if subscription_id is not None:
+            subscription = await self._subscriptions.get(subscription_id, deleted=True)
+            if subscription is None or not principal.sees(subscription.spec.tenant_id):
+                raise NotFound(f"There is no subscription {subscription_id}.")
+        return answer(render_books(await self._books.read(subscription_id, tenants=principal.tenants)))

@@ -1,0 +1,71 @@
+"""Receivers are not called again for what is known or under way, whatever happens behind the deliverer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.product import client_of
+from tests.support.receiver import Answer, receiver
+from tests.support.throwing import subscribe, throw
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def under_way(client, webhooks, path, *, count, after):
+    """Throw *count* signals to a webhook that answers after so many seconds; return once all of them are under way."""
+    name = path.removeprefix("/")
+    url = webhooks.answer(path, Answer(after=after))
+    subscription = await subscribe(client, name, url, timeoutSeconds=after + 1)
+    await asyncio.gather(*(throw(client, name) for _ in range(count)))
+    await eventually(lambda: len(calls(webhooks, path)) >= count)
+    return subscription
+
+
+def calls(webhooks, path):
+    return Counter(request.headers["webhook-id"] for request in webhooks.requests if request.path == path)
+
+
+async def all_delivered(client, subscription, count):
+    async def check():
+        status, _, books = await client.request("GET", f"/v1/ledger?subscriptionId={subscription['id']}")
+        return status == 200 and books["deliveries"]["delivered"] == count
+
+    await eventually(check, within=60)
+
+
+async def test_an_outcome_that_is_known_survives_a_crash_of_postgresql(stack, postgres):
+    """PostgreSQL stays away until every delivery is overdue: the outcomes win over the rescue."""
+    async with client_of(stack.processes["gateway"].url) as client, receiver() as webhooks:
+        subscription = await under_way(client, webhooks, "/crash", count=50, after=2)
+        postgres.crash()
+        await asyncio.sleep(6)
+        postgres.start()
+        await all_delivered(client, subscription, 50)
+        assert set(calls(webhooks, "/crash").values()) == {1}
+
+
+async def test_an_attempt_under_way_is_not_begun_again_when_links_are_lost(stack, rabbitmq):
+    async with client_of(stack.processes["gateway"].url) as client, receiver() as webhooks:
+        subscription = await under_way(client, webhooks, "/links", count=3, after=5)
+        for _ in range(3):
+            rabbitmq.close_connections()
+            await eventually(stack.ready, within=10)
+        await all_delivered(client, subscription, 3)
+        assert set(calls(webhooks, "/links").values()) == {1}
+
+
+async def test_an_outcome_that_is_known_is_recorded_by_a_deliverer_that_is_told_to_end(stack, postgres):
+    async with client_of(stack.processes["gateway"].url) as client, receiver() as webhooks:
+        subscription = await under_way(client, webhooks, "/drain", count=5, after=1)
+        postgres.crash()
+        stopping = asyncio.create_task(stack.processes["deliverer"].stop())
+        await asyncio.sleep(2)
+        postgres.start()
+        assert await stopping == 0
+        await stack.processes["deliverer"].start()
+        await all_delivered(client, subscription, 5)
+        assert set(calls(webhooks, "/drain").values()) == {1}

@@ -1,0 +1,223 @@
+"""The books of the intake: every signal that was accepted is recorded, awaiting its record, poison, or lost."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from broker import metrics
+from broker.operations.books import BookReader
+from broker.operations.intake import Intake
+from broker.operations.reports import AcceptanceReports, ranges
+from broker.settings import Settings
+from broker.signals import Throw
+from broker.store.deliveries.ordering import OrderingStore
+from broker.store.signals.intake_books import IntakeBooks, QueueDepths
+from broker.store.signals.signals import IdempotencyKey, SignalStore
+from broker.topology import RECORD, TOPOLOGY, dead_letters
+from broker.transport import Settlement
+from broker.transport.rabbitmq import RabbitTransport
+from tests.support.builders import accept, record
+from tests.support.eventually import eventually
+from tests.support.intake import NOTHING, judge_often, lose
+from tests.support.messaging import holds, take
+from tests.support.rabbitmq_servers import free_ports
+from tests.support.transports import embedded_server, rabbitmq_transport_server
+from workers.bookkeeper import Bookkeeper
+
+SOON = timedelta(seconds=0.06)
+
+
+@pytest.fixture
+def books(database):
+    return IntakeBooks(database, lost_after=SOON)
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+async def transport(request, database):
+    server = (
+        embedded_server(database)
+        if request.param == "embedded"
+        else rabbitmq_transport_server(request.getfixturevalue("rabbitmq"), request.getfixturevalue("rabbitmq_url"))
+    )
+    async with server.open() as transport:
+        await transport.declare(TOPOLOGY)
+        yield transport
+
+
+@pytest.fixture
+def throw(database, transport):
+    """Call it to accept so many signals, as a gateway that ends afterwards; it returns them."""
+
+    async def throw(count, **spec):
+        async with (
+            AcceptanceReports(IntakeBooks(database)) as reports,
+            Intake(transport, SignalStore(database), OrderingStore(database), reports, Settings()) as intake,
+        ):
+            throws = [Throw(name="a", **spec) for _ in range(count)]
+            return [accepted.signal for accepted in await asyncio.gather(*map(intake.accept, throws))]
+
+    return throw
+
+
+async def remove(transport, count, settlement=Settlement.ACK):
+    """Take messages from the record queue behind the product."""
+    async with transport.consume(RECORD, prefetch=count) as inbox:
+        await inbox.settle(await take(inbox, count), settlement)
+
+
+def gauge(name):
+    return metrics.REGISTRY.get_sample_value(f"signal_broker_{name}")
+
+
+async def report(database, *names):
+    """Return signals that are numbered, and reported as accepted."""
+    signals = await accept(database, *names)
+    await IntakeBooks(database).report_accepted(ranges(signal.id for signal in signals))
+    return signals
+
+
+async def test_what_vanishes_from_the_record_queue_is_lost_and_named(database, transport, throw, books):
+    bookkeeper = Bookkeeper(database, transport, Settings(), intake=books)
+    signals = await throw(7)
+    await remove(transport, 7)
+    with capture_logs() as logs:
+
+        async def is_lost():
+            await bookkeeper.keep()
+            return (await books.balance()).lost
+
+        assert await eventually(is_lost) == 7
+    (line,) = [line for line in logs if line["event"] == "signals.lost"]
+    assert (line["signals"], line["ids"]) == (7, f"{signals[0].id}-{signals[-1].id}")
+    await bookkeeper.measure()
+    assert (gauge("signals_lost"), gauge("unaccounted"), gauge("signals_awaiting_record")) == (7, 0, 0)
+    await record(database, *signals[:5])
+    await bookkeeper.keep()
+    await bookkeeper.measure()
+    assert gauge("signals_lost") == 2
+
+
+async def test_what_waits_in_the_record_queue_is_awaiting_however_long(database, transport, throw, books):
+    await throw(3)
+    reader = BookReader(database, transport, timeout=timedelta(seconds=5))
+    await holds(transport, RECORD, 3)
+    await judge_often(books, await reader.depths())
+    ledger = await reader.read()
+    assert (ledger.awaiting_record, ledger.intake.lost, ledger.unaccounted) == (3, 0, 0)
+
+
+async def test_what_a_recorder_holds_for_long_is_awaiting(database, books):
+    await report(database, *"aaa")
+    await books.report_held("recorder", 3, stuck=True)
+    await judge_often(books)
+    balance = await books.balance()
+    assert (balance.awaiting_record(NOTHING), balance.unaccounted(NOTHING), balance.lost) == (3, 0, 0)
+    await books.forget_recorder("recorder")
+    assert (await books.balance()).unaccounted(NOTHING) == 3
+    assert len(await lose(books, 3)) == 3
+
+
+async def test_a_recorder_that_falls_silent_may_hold_what_is_missing(database):
+    books = IntakeBooks(database, lost_after=timedelta(seconds=20))
+    await report(database, *"aaa")
+    await database.execute("UPDATE acceptance_reports SET reported_at = reported_at - interval '1 minute'")
+    await books.report_held("recorder", 0, stuck=False)
+    assert (await books.balance()).unaccounted(NOTHING) == 3
+    await database.execute("UPDATE recorders SET reported_at = reported_at - interval '8 seconds'")
+    balance = await books.balance()
+    assert (balance.awaiting_record(NOTHING), balance.unaccounted(NOTHING), balance.silent) == (3, 0, True)
+    await database.execute("UPDATE recorders SET reported_at = reported_at - interval '20 seconds'")
+    assert not (await books.balance()).silent
+
+
+async def test_a_signal_behind_was_recorded_so_those_before_it_are_not_in_a_long_queue(database, books):
+    long = QueueDepths(record=1000, dead=0)
+    missing = await report(database, *"aa")
+    await judge_often(books, long)
+
+    async def passed():
+        (later,) = await accept(database, "a")
+        await record(database, later)
+        await books.fold()
+        return [i for first, last in await books.judge(long) for i in range(first, last + 1)]
+
+    assert await eventually(passed) == [signal.id for signal in missing]
+
+
+async def test_poison_is_not_lost_until_the_dead_queue_is_emptied(database, transport, throw, books):
+    (signal,) = await throw(1, ordering_key="k")
+    await database.execute("INSERT INTO expected_signals VALUES ($1, 'k')", signal.id)
+    await remove(transport, 1, Settlement.REJECT)
+    await holds(transport, dead_letters(RECORD), 1)
+    await judge_often(books, QueueDepths(record=0, dead=1))
+    balance = await books.balance()
+    assert (balance.poison, balance.awaiting, balance.lost) == (1, 0, 0)
+    assert await database.fetchval("SELECT count(*) FROM expected_signals") == 0, "later signals need not wait for it"
+    await lose(books, 1)
+    assert (await books.balance()).poison == 0
+
+
+async def test_signals_are_lost_beside_older_poison_and_garbage(database, books):
+    """Neither explains that further signals are missing."""
+    await judge_often(books, QueueDepths(record=0, dead=3))
+    await eventually(lambda: books._strangers.note(3, certain=True) == 3)  # noqa: SLF001
+    await report(database, "a")
+    await judge_often(books, QueueDepths(record=0, dead=4))
+    assert (await books.balance()).poison == 1
+    missing = await report(database, *"aa")
+    assert await lose(books, 2, QueueDepths(record=0, dead=4)) == [signal.id for signal in missing]
+
+
+async def test_what_cannot_be_told_from_poison_is_unaccounted(database, books):
+    depths = QueueDepths(record=0, dead=1)
+    await report(database, *"aaa")
+    await judge_often(books, depths)
+    balance = await books.balance()
+    assert (balance.unaccounted(depths), balance.lost, balance.poison) == (2, 0, 0)
+
+
+async def test_the_same_signal_accepted_twice_counts_once(database, transport, books):
+    key = IdempotencyKey(principal="p", key="k", body_hash=b"h")
+    async with (
+        AcceptanceReports(books) as reports,
+        Intake(transport, SignalStore(database), OrderingStore(database), reports, Settings()) as intake,
+    ):
+        first = await intake.accept(Throw(name="a"), key=key)
+        again = await intake.accept(Throw(name="a"), key=key)
+        assert (again.signal.id, again.replayed) == (first.signal.id, True)
+    assert (await books.balance()).awaiting == 1
+    await record(database, first.signal)
+    assert (await books.balance()).awaiting == 0
+
+
+async def test_a_backlog_of_a_million_signals_is_a_few_rows(database, books):
+    await books.report_accepted([(1, 500_000)])
+    await books.report_accepted([(500_001, 1_000_000)])
+    await books.fold()
+    assert (await books.balance()).awaiting == 1_000_000
+    assert await database.fetchval("SELECT sum(pg_column_size(numbers)) FROM unrecorded_signals") < 200
+
+
+async def test_dropped_partitions_leave_the_books(database, books):
+    await report(database, *"aaa")
+    await lose(books, 3)
+    await database.execute("UPDATE blocks SET first_id = first_id + 1000, next_id = next_id + 1000")
+    await books.fold()
+    assert (await books.balance()).lost == 0
+
+
+async def test_the_ledger_is_there_while_the_transport_is_not(database):
+    await report(database, "a")
+    (port,) = free_ports(1)
+    async with RabbitTransport(f"amqp://127.0.0.1:{port}/") as transport:
+        ledger = await BookReader(database, transport, timeout=timedelta(seconds=0.2)).read()
+    assert (ledger.awaiting_record, ledger.poison, ledger.unaccounted) == (None, None, 0)
+
+
+def test_ids_become_ranges():
+    assert ranges([]) == []
+    assert ranges([7, 3, 5, 4, 4]) == [(3, 5), (7, 7)]

@@ -1,0 +1,90 @@
+"""The bookkeeper: folds the books of the intake, finds lost signals, and measures what an operator is alerted by."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+import structlog
+
+from broker import metrics
+from broker.errors import StoreUnavailable, TransportError
+from broker.operations.books import BookReader
+from broker.settings import Settings
+from broker.store.postgres.database import Database
+from broker.store.signals.intake_books import IntakeBooks, Range
+from broker.transport import Transport
+
+_TICK = 1.0
+_MEASURED_EVERY = 5
+"""Every how many ticks the metrics are measured."""
+_NAMED = 100
+"""How many ranges of lost signals one log line names."""
+
+log = structlog.get_logger()
+
+
+class Bookkeeper:
+    """Runs in every scheduler process; they share the work without knowing of each other.
+
+    Args:
+        database: Where the books are.
+        transport: Where the queues are.
+        settings: Deadlines.
+        intake: The books of the intake, if they are to judge sooner than usual.
+    """
+
+    name = "bookkeeper"
+
+    def __init__(
+        self, database: Database, transport: Transport, settings: Settings, *, intake: IntakeBooks | None = None
+    ) -> None:
+        self._intake = intake or IntakeBooks(database)
+        self._reader = BookReader(database, transport, timeout=settings.confirm_timeout)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Keep the books until *stopping* is set."""
+        ticks = 0
+        while not stopping.is_set():
+            try:
+                await self.keep()
+                if ticks % _MEASURED_EVERY == 0:
+                    await self.measure()
+            except (StoreUnavailable, TransportError) as error:
+                log.warning("books.postponed", error=str(error))
+            ticks += 1
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TICK):
+                    await stopping.wait()
+
+    async def keep(self) -> None:
+        """Enter the newest reports, strike out what is recorded, and name the signals that are lost."""
+        await self._intake.fold()
+        lost = await self._intake.judge(await self._reader.depths())
+        if lost:
+            log.error(
+                "signals.lost",
+                signals=sum(last - first + 1 for first, last in lost),
+                ids=_name(lost),
+                hint="they are neither recorded nor in a queue: see the runbook",
+            )
+
+    async def measure(self) -> None:
+        """Set the metrics of the books."""
+        books = await self._reader.read()
+        metrics.UNACCOUNTED.set(books.unaccounted)
+        metrics.LOST.set(books.intake.lost)
+        metrics.OLDEST_AWAITING.set(books.intake.oldest.total_seconds())
+        if books.awaiting_record is not None:
+            metrics.AWAITING.set(books.awaiting_record)
+        for queue, count in (books.poison or {}).items():
+            metrics.POISON.labels(queue).set(count)
+        if books.poison is not None:
+            metrics.BOOKS_KEPT.set_to_current_time()
+
+
+def _name(ranges: Sequence[Range]) -> str:
+    """Return *ranges* for people: ``17, 20-25``."""
+    named = [str(first) if first == last else f"{first}-{last}" for first, last in ranges[:_NAMED]]
+    return ", ".join(named) + (", ..." if len(ranges) > _NAMED else "")

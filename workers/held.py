@@ -1,0 +1,48 @@
+"""Reports of what a recorder holds, for the books of the intake."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+
+from broker.errors import SignalBrokerError
+from broker.store.signals.intake_books import HELD_LONG, IntakeBooks
+from broker.topology import RECORD
+from broker.transport import Transport
+
+_EVERY = 1.0
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def reporting_held(transport: Transport, books: IntakeBooks) -> AsyncIterator[None]:
+    """Report every second, while the block runs, how many messages of the record queue are held here."""
+    name = uuid.uuid4().hex
+    task = asyncio.create_task(_report(name, transport, books), name="reports")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        with suppress(SignalBrokerError):
+            await books.forget_recorder(name)
+
+
+async def _report(name: str, transport: Transport, books: IntakeBooks) -> None:
+    clock = asyncio.get_running_loop().time
+    oldest, since = None, clock()
+    while True:
+        held = transport.unsettled(RECORD)
+        if not held or held[0] != oldest:
+            oldest, since = (held[0] if held else None), clock()
+        stuck = oldest is not None and clock() - since > HELD_LONG.total_seconds()
+        try:
+            await books.report_held(name, len(held), stuck=stuck)
+        except SignalBrokerError as error:
+            log.debug("reports.postponed", error=str(error))
+        await asyncio.sleep(_EVERY)
