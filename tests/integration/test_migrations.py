@@ -13,8 +13,8 @@ import pytest
 from broker.signals import Throw
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.partitions.partitions import PartitionStore
-from broker.store.postgres.database import Database, DataError
-from broker.store.postgres.migrate import migrate
+from broker.store.postgres.database import Database
+from broker.store.postgres.migrate import StepRefused, migrate
 from broker.store.postgres.schema import MIGRATIONS, NEEDED, STEPS, applied, revision
 from broker.store.signals.signals import SignalStore
 from tests.integration.test_ledger import compare
@@ -184,7 +184,7 @@ async def test_a_step_that_is_missing_below_the_newest_is_applied(postgres_url):
 async def test_a_step_that_is_refused_leaves_nothing_and_is_made_good_later(postgres_url):
     async with unmigrated(postgres_url) as database:
         await database.execute("CREATE TABLE tokens (id integer)")
-        with pytest.raises(DataError, match=r"^step 0001 of the schema was refused: .*tokens"):
+        with pytest.raises(StepRefused, match=r"^step 0001 of the schema was refused: .*tokens"):
             await migrate(database.url, wait=60)
         assert await applied(database) == set()
         assert await database.fetchval("SELECT to_regclass('signals')") is None
