@@ -29,6 +29,7 @@
 | signal_broker_signals_dropped_total | | signals dropped after the retention |
 | signal_broker_retention_failures_total | | failures to create, empty, archive or drop partitions |
 | signal_broker_messages_poisoned_total | queue | messages rejected to a dead queue |
+| signal_broker_messages_quarantined | queue | messages that failed alone and are tried again aside from the others |
 """
 
 from __future__ import annotations
@@ -78,6 +79,12 @@ OLDEST_SIGNAL = Gauge(
 DROPPED = _counter("signals_dropped", "Signals dropped after the retention.")
 RETENTION_FAILURES = _counter("retention_failures", "Failures to create, empty, archive or drop partitions.")
 POISONED = _counter("messages_poisoned", "Messages rejected to a dead queue.", "queue")
+QUARANTINED = Gauge(
+    "signal_broker_messages_quarantined",
+    "Messages that failed alone and are tried again aside from the others.",
+    ["queue"],
+    registry=REGISTRY,
+)
 
 
 def exposition() -> tuple[bytes, str]:

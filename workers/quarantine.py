@@ -1,0 +1,144 @@
+"""The quarantine: messages that failed alone are tried again aside from the others, and some are found to be poison.
+
+    failed alone --> aside --pause, handled alone--> succeeded: settled
+                      ^  |
+                      +--+ failed again: a longer pause
+                         |
+                         +--> poison: failed often enough, while others of the queue succeeded
+                         +--> returned: held for too long, and nothing is known against the message
+
+A fault of the system, such as a column that an older process does not fill, looks like many poisonous messages. So
+success of other messages is asked for, and while there are more suspects than room no verdict is passed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from broker import metrics
+from broker.errors import StoreUnavailable, TransportError
+from broker.transport import Received, Settlement
+from workers.settling import Settler
+
+FAILURES = 5
+"""How often a message must have failed alone before it is poison."""
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 8.0
+_CROWDED = 60.0
+"""For how many seconds after a suspect was turned away no message is found to be poison."""
+_RELIEF = 30.0
+"""For how many seconds at most no batch is taken while the quarantine is crowded."""
+
+log = structlog.get_logger()
+
+
+class Quarantine:
+    """Tries each of its messages alone, in a task of its own. An async context manager: leaving it ends the tries.
+
+    Args:
+        settler: Handles and settles the messages.
+        room: How many messages it holds at most.
+        hold: How long a message is held before it is returned to its queue.
+    """
+
+    def __init__(self, settler: Settler, *, room: int, hold: timedelta) -> None:
+        self._settler = settler
+        self._room = room
+        self._hold = hold.total_seconds()
+        self._held = metrics.QUARANTINED.labels(settler.queue)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._witnessed = float("-inf")
+        self._crowded_until = float("-inf")
+        self._relieved = asyncio.Event()
+        self._log = log.bind(queue=settler.queue)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def __len__(self) -> int:
+        """Return how many messages it holds."""
+        return len(self._tasks)
+
+    def witness(self, began: float) -> None:
+        """Note that other messages were handled successfully; *began*: when that began, in the loop's time."""
+        self._witnessed = max(self._witnessed, began)
+
+    def admit(self, message: Received, *, since: float, failures: int) -> bool:
+        """Hold *message* and try it alone, if there is room; return whether there was.
+
+        Args:
+            message: A message whose handling failed.
+            since: When it failed for the first time, in the loop's time.
+            failures: How often it has failed alone through a fault that may be its own.
+        """
+        if len(self._tasks) >= self._room:
+            if not self._is_crowded:
+                self._log.error(
+                    "quarantine.crowded", messages=len(self._tasks), hint="the fault is not in the messages"
+                )
+            self._crowded_until = asyncio.get_running_loop().time() + _CROWDED
+            self._relieved.clear()
+            return False
+        task = asyncio.create_task(self._try_alone(message, since, failures))
+        self._tasks.add(task)
+        self._held.inc()
+        task.add_done_callback(self._release)
+        return True
+
+    async def wait_for_relief(self) -> None:
+        """While it is crowded, wait until a message of it succeeds, for half a minute at most."""
+        if self._is_crowded:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RELIEF):
+                    await self._relieved.wait()
+
+    @property
+    def _is_crowded(self) -> bool:
+        return asyncio.get_running_loop().time() < self._crowded_until
+
+    def _release(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._held.dec()
+
+    async def _try_alone(self, message: Received, since: float, failures: int) -> None:
+        clock = asyncio.get_running_loop().time
+        end, pause = clock() + self._hold, _FIRST_PAUSE
+        while clock() + pause < end:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            began = clock()
+            try:
+                acked = await self._settler.handle([message])
+            except (StoreUnavailable, TransportError) as error:
+                self._log.warning("message.postponed", error=str(error), pause=pause)
+            except Exception:
+                failures += 1
+                log.exception("message.failed", queue=self._settler.queue, failures=failures, pause=pause)
+            else:
+                if acked:
+                    self._relieve(began)
+                return
+            if failures >= FAILURES and self._witnessed > since and not self._is_crowded:
+                self._log.error("message.poisoned", failures=failures)
+                await self._settler.settle([message], Settlement.REJECT)
+                return
+        self._log.warning("messages.returned", messages=1)
+        await self._settler.settle([message], Settlement.RETURN)
+
+    def _relieve(self, began: float) -> None:
+        self.witness(began)
+        self._crowded_until = float("-inf")
+        self._relieved.set()
