@@ -10,9 +10,7 @@ from dataclasses import dataclass
 
 from yarl import URL
 
-from broker.errors import StoreRefusal
 from broker.store.postgres.database import Database
-from tests.support.eventually import eventually
 
 PASSWORD = "right"
 _HBA = "SELECT replace(pg_read_file(current_setting('hba_file')), E'\\t', ' ')"
@@ -76,16 +74,7 @@ def altered(what: str, back: str) -> Lockout:
     @asynccontextmanager
     async def lockout(role: Role) -> AsyncIterator[None]:
         names = {"role": role.name, "database": role.database}
-
-        async def lock() -> bool:
-            await role.disconnect()
-            try:
-                await role.server.execute(what.format(**names))
-            except StoreRefusal:  # it has connected again just now, and a database in use cannot be renamed
-                return False
-            return True
-
-        await eventually(lock)
+        await role.server.execute(what.format(**names))
         try:
             await role.disconnect()
             yield
@@ -93,6 +82,19 @@ def altered(what: str, back: str) -> Lockout:
             await role.server.execute(back.format(**names))
 
     return lockout
+
+
+@asynccontextmanager
+async def renamed(role: Role) -> AsyncIterator[None]:
+    """Let the database have another name. It must not be in use when it is renamed, so it is closed first."""
+    away = f"{role.database}_away"
+    async with altered("ALTER DATABASE {database} ALLOW_CONNECTIONS false", "SELECT")(role):
+        await role.server.execute(f"ALTER DATABASE {role.database} RENAME TO {away}")
+    try:
+        yield
+    finally:
+        await role.server.execute(f"ALTER DATABASE {away} RENAME TO {role.database}")
+        await role.server.execute(f"ALTER DATABASE {role.database} ALLOW_CONNECTIONS true")
 
 
 @asynccontextmanager
@@ -110,9 +112,7 @@ LOCKOUTS: dict[str, Lockout] = {
     "28000 no login": altered("ALTER ROLE {role} NOLOGIN", "ALTER ROLE {role} LOGIN"),
     "28000 rejected": rejected,
     "53300 no connections": altered("ALTER ROLE {role} CONNECTION LIMIT 0", "ALTER ROLE {role} CONNECTION LIMIT -1"),
-    "3D000 renamed": altered(
-        "ALTER DATABASE {database} RENAME TO {database}_away", "ALTER DATABASE {database}_away RENAME TO {database}"
-    ),
+    "3D000 renamed": renamed,
     "55000 closed": altered(
         "ALTER DATABASE {database} ALLOW_CONNECTIONS false", "ALTER DATABASE {database} ALLOW_CONNECTIONS true"
     ),
