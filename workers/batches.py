@@ -10,6 +10,7 @@ from datetime import timedelta
 import structlog
 
 from broker.errors import StoreRefusal, StoreTimeout, StoreUnavailable, TransportError
+from broker.store.postgres.database import DataError
 from broker.transport import Received, Settlement
 from workers.quarantine import Quarantine
 from workers.settling import Settler
@@ -59,15 +60,21 @@ class Batches:
                     return
                 groups += self._divide(group, error, tried)
                 await self._pause(pause)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  (logged by `_isolate`)
                 since = min(since, began)
-                if len(group) > 1:
-                    self._log.warning("batch.divided", error=str(error), messages=len(group))
-                    groups += _halves(group)
-                else:
-                    log.exception("message.failed", queue=self._settler.queue, failures=1)
-                    if not self._quarantine.admit(group[0], since=since, failures=1):
-                        await self._return(group)
+                groups += await self._isolate(group, error, since)
+
+    async def _isolate(self, group: Sequence[Received], error: Exception, since: float) -> list[Sequence[Received]]:
+        """Set *group* aside if it is one message, else return its halves: a message of it is the cause of *error*."""
+        if len(group) > 1 and not self._quarantine.is_hopeless:
+            self._log.warning("batch.divided", error=repr(error), messages=len(group))
+            return _halves(group)
+        if len(group) == 1 and self._quarantine.admit(group[0], since=since, failures=1):
+            trace = None if isinstance(error, DataError) else error
+            self._log.error("message.failed", error=repr(error), failures=1, exc_info=trace)
+        else:
+            await self._return(group)
+        return []
 
     def _divide(self, group: Sequence[Received], error: Exception, tried: int) -> list[Sequence[Received]]:
         """Return what is to be tried of *group*, the first one last: a message of it may be too much for the store."""

@@ -15,6 +15,8 @@ from workers.settling import Handler, Settler
 
 HOLD = timedelta(minutes=2)
 """How long a message whose handling fails is kept unsettled; RabbitMQ closes the channel after half an hour."""
+PAUSE = timedelta(seconds=0.5)
+"""The pause before a message that failed alone is tried again; later pauses are longer."""
 _ROOM = 20
 """How many messages are set aside at most."""
 
@@ -35,6 +37,7 @@ class Consumer:
         batch: Most messages of one call of *handle*.
         concurrency: Most calls of *handle* at a time, besides those for single messages that were set aside.
         hold: How long a message whose handling fails is kept.
+        pause: The pause before a message that failed alone is tried again.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Consumer:
         batch: int = 1,
         concurrency: int = 1,
         hold: timedelta = HOLD,
+        pause: timedelta = PAUSE,
     ) -> None:
         self._transport = transport
         self._queue = queue
@@ -53,6 +57,7 @@ class Consumer:
         self._batch = batch
         self._concurrency = concurrency
         self._hold = hold
+        self._pause = pause
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, stopping: asyncio.Event, *, drain: timedelta) -> None:
@@ -60,7 +65,8 @@ class Consumer:
         window = max(2, self._batch * self._concurrency)  # one message aside, and one that passes
         async with self._transport.consume(self._queue, prefetch=window) as inbox:
             settler = Settler(inbox, self._queue, self._handle)
-            async with Quarantine(settler, room=min(_ROOM, window // 2), hold=self._hold) as quarantine:
+            room = min(_ROOM, window // 2)
+            async with Quarantine(settler, room=room, hold=self._hold, pause=self._pause) as quarantine:
                 batches = Batches(settler, quarantine, stopping, hold=self._hold)
                 receiving = asyncio.create_task(self._receive(inbox, batches, quarantine))
                 stop = asyncio.create_task(stopping.wait())

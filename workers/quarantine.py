@@ -26,14 +26,14 @@ from broker.errors import StoreUnavailable, TransportError
 from broker.transport import Received, Settlement
 from workers.settling import Settler
 
-FAILURES = 5
-"""How often a message must have failed alone before it is poison."""
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 8.0
-_CROWDED = 60.0
-"""For how many seconds after a suspect was turned away no message is found to be poison."""
-_RELIEF = 30.0
-"""For how many seconds at most no batch is taken while the quarantine is crowded."""
+FAILURES = 8
+"""How often a message must have failed alone before it is poison: for about half a minute."""
+_GROWTH = 16
+"""The longest pause, as a multiple of the first."""
+_RELIEF = 64
+"""For how long at most no batch is taken while the quarantine is crowded, as a multiple of the first pause."""
+_CROWDED = 2 * _RELIEF
+"""For how long after a message was turned away none is found to be poison, as a multiple of the first pause."""
 
 log = structlog.get_logger()
 
@@ -45,14 +45,17 @@ class Quarantine:
         settler: Handles and settles the messages.
         room: How many messages it holds at most.
         hold: How long a message is held before it is returned to its queue.
+        pause: The pause before its first try; each further pause is twice as long, up to 16 times *pause*.
     """
 
-    def __init__(self, settler: Settler, *, room: int, hold: timedelta) -> None:
+    def __init__(self, settler: Settler, *, room: int, hold: timedelta, pause: timedelta) -> None:
         self._settler = settler
         self._room = room
         self._hold = hold.total_seconds()
+        self._pause = pause.total_seconds()
         self._held = metrics.QUARANTINED.labels(settler.queue)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._since = float("-inf")
         self._witnessed = float("-inf")
         self._crowded_until = float("-inf")
         self._relieved = asyncio.Event()
@@ -89,20 +92,27 @@ class Quarantine:
                 self._log.error(
                     "quarantine.crowded", messages=len(self._tasks), hint="the fault is not in the messages"
                 )
-            self._crowded_until = asyncio.get_running_loop().time() + _CROWDED
+            self._crowded_until = asyncio.get_running_loop().time() + _CROWDED * self._pause
             self._relieved.clear()
             return False
+        if not self._tasks:
+            self._since = since
         task = asyncio.create_task(self._try_alone(message, since, failures))
         self._tasks.add(task)
         self._held.inc()
         task.add_done_callback(self._release)
         return True
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it is crowded, and nothing has succeeded since its first message failed: no other will, either."""
+        return self._is_crowded and self._witnessed <= self._since
+
     async def wait_for_relief(self) -> None:
-        """While it is crowded, wait until a message of it succeeds, for half a minute at most."""
+        """While it is crowded, wait until a message of it succeeds, or for half a minute by default."""
         if self._is_crowded:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_RELIEF):
+                async with asyncio.timeout(_RELIEF * self._pause):
                     await self._relieved.wait()
 
     @property
@@ -115,18 +125,18 @@ class Quarantine:
 
     async def _try_alone(self, message: Received, since: float, failures: int) -> None:
         clock = asyncio.get_running_loop().time
-        end, pause = clock() + self._hold, _FIRST_PAUSE
+        end, pause = clock() + self._hold, self._pause
         while clock() + pause < end:
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = min(2 * pause, _GROWTH * self._pause)
             began = clock()
             try:
                 acked = await self._settler.handle([message])
             except (StoreUnavailable, TransportError) as error:
                 self._log.warning("message.postponed", error=str(error), pause=pause)
-            except Exception:
+            except Exception as error:  # noqa: BLE001  (the first failure was logged with its traceback)
                 failures += 1
-                log.exception("message.failed", queue=self._settler.queue, failures=failures, pause=pause)
+                self._log.warning("message.failed", error=repr(error), failures=failures, pause=pause)
             else:
                 if acked:
                     self._relieve(began)
