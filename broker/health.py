@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from aiohttp import web
 
@@ -19,7 +20,7 @@ from broker.store.postgres.database import Database
 from broker.store.postgres.schema import is_current
 from broker.transport import Transport
 
-GRACE_SECONDS = 60
+GRACE = timedelta(minutes=1)
 """How long consumers may be missing, with a link to the server, before the process should be restarted."""
 
 
@@ -31,11 +32,13 @@ class Health:
         database: The process is ready only if it answers.
         transport: The process is ready only if it takes messages, and alive only if it has our consumers.
         stopping: Set once the process is stopping.
+        grace: How long our consumers may be missing.
     """
 
     database: Database
     transport: Transport
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    grace: timedelta = GRACE
     _started: bool = False
     _missing_since: float | None = None
 
@@ -58,7 +61,7 @@ class Health:
             self._missing_since = None
         elif self._missing_since is None:
             self._missing_since = now
-        alive = self._missing_since is None or now - self._missing_since < GRACE_SECONDS
+        alive = self._missing_since is None or now - self._missing_since < self.grace.total_seconds()
         return web.json_response({"alive": alive, "consuming": self.transport.consuming}, status=200 if alive else 503)
 
     async def readyz(self, _request: web.Request) -> web.Response:

@@ -60,11 +60,15 @@ class SchemaGate:
                     calling.cancel()
 
     async def _watch(self) -> None:
+        logged = ""
         while True:
             try:
                 self._set(is_open=await is_current(self._database))
+                logged = ""
             except SignalBrokerError as error:
-                log.debug("schema.unknown", error=str(error))
+                if str(error) != logged:
+                    logged = str(error)
+                    log.warning("schema.unknown", error=logged)
             await asyncio.sleep(_WHILE_OPEN if self._open.is_set() else _WHILE_CLOSED)
 
     def _set(self, *, is_open: bool) -> None:

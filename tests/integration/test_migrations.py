@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from broker.signals import Throw
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.partitions.partitions import PartitionStore
-from broker.store.postgres.database import Database
 from broker.store.postgres.migrate import StepRefused, migrate
-from broker.store.postgres.schema import MIGRATIONS, NEEDED, STEPS, applied, revision
+from broker.store.postgres.schema import NEEDED, STEPS, applied, revision
 from broker.store.signals.signals import SignalStore
 from tests.integration.test_ledger import compare
 from tests.support.builders import RESCUE_AFTER, signal
 from tests.support.eventually import eventually
-from tests.support.postgres import on_database
+from tests.support.postgres import run_scripts, unmigrated
 
-SCRIPTS = {step: (MIGRATIONS / f"{step}.sql").read_text() for step in STEPS}
 ALEMBIC = """
 CREATE TABLE alembic_version (
     version_num varchar(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
@@ -47,25 +42,6 @@ FROM pg_index WHERE indrelid = $1::text::regclass
 UNION ALL
 SELECT 'trigger', tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = $1::text::regclass
 """
-
-
-@asynccontextmanager
-async def unmigrated(server_url: str) -> AsyncIterator[Database]:
-    """Yield an empty database."""
-    name = f"test_{uuid.uuid4().hex}"
-    async with Database(server_url, size=1) as server:
-        await server.execute(f"CREATE DATABASE {name}")
-        try:
-            async with Database(on_database(server_url, name)) as database:
-                yield database
-        finally:
-            await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-async def run_scripts(database, *, after="", to):
-    for step in STEPS:
-        if after < step <= to:
-            await database.execute(SCRIPTS[step])
 
 
 async def definition(database, table):
