@@ -88,12 +88,8 @@ class Quarantine:
             failures: How often it has failed alone through a fault that may be its own.
         """
         if len(self._tasks) >= self._room:
-            if not self._is_crowded:
-                self._log.error(
-                    "quarantine.crowded", messages=len(self._tasks), hint="the fault is not in the messages"
-                )
-            self._crowded_until = asyncio.get_running_loop().time() + _CROWDED * self._pause
-            self._relieved.clear()
+            if failures:
+                self._note_crowd()
             return False
         if not self._tasks:
             self._since = since
@@ -109,7 +105,7 @@ class Quarantine:
         return self._is_crowded and self._witnessed <= self._since
 
     async def wait_for_relief(self) -> None:
-        """While it is crowded, wait until a message of it succeeds, or for half a minute by default."""
+        """While it is crowded, wait until one of its messages succeeds, or for half a minute by default."""
         if self._is_crowded:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_RELIEF * self._pause):
@@ -118,6 +114,12 @@ class Quarantine:
     @property
     def _is_crowded(self) -> bool:
         return asyncio.get_running_loop().time() < self._crowded_until
+
+    def _note_crowd(self) -> None:
+        if not self._is_crowded:
+            self._log.error("quarantine.crowded", messages=len(self._tasks), hint="the fault is not in the messages")
+        self._crowded_until = asyncio.get_running_loop().time() + _CROWDED * self._pause
+        self._relieved.clear()
 
     def _release(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
