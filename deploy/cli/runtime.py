@@ -48,14 +48,16 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
         yield Runtime(settings, database, transport, secrets, Health(database, transport))
 
 
-async def retry_start(step: Callable[[], Awaitable[None]]) -> None:
+async def retry_start(step: Callable[[], Awaitable[object]]) -> None:
     """Take a *step* of the start, and repeat it without end while PostgreSQL or RabbitMQ cannot do its part."""
     logged = ""
     while True:
         try:
-            return await step()
+            await step()
         except (StoreUnavailable, TransportError) as error:
             if str(error) != logged:
                 logged = str(error)
                 log.warning("start.postponed", error=logged)
             await asyncio.sleep(_PAUSE)
+        else:
+            return

@@ -18,6 +18,7 @@ from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.postgres.schema import is_current
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.targets import Kind
@@ -82,6 +83,7 @@ async def serve(
             async def start(address: str) -> None:
                 if prepare is not None:
                     await retry_start(prepare)
+                await retry_start(lambda: is_current(runtime.database))  # a wrong URL ends the start here
                 await retry_start(lambda: runtime.transport.declare(TOPOLOGY))
                 await gate.wait()
                 if handlers is not None:

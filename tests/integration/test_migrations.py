@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 
+from broker.errors import StoreRefusal
 from broker.signals import Throw
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.partitions.partitions import PartitionStore
@@ -17,6 +18,7 @@ from tests.integration.test_ledger import compare
 from tests.support.builders import RESCUE_AFTER, signal
 from tests.support.eventually import eventually
 from tests.support.postgres import run_scripts, unmigrated
+from tests.support.roles import role_of
 
 ALEMBIC = """
 CREATE TABLE alembic_version (
@@ -167,6 +169,17 @@ async def test_a_step_that_is_refused_leaves_nothing_and_is_made_good_later(post
         await database.execute("DROP TABLE tokens")
         await migrate(database.url)
         assert await revision(database) == NEEDED
+
+
+async def test_a_role_that_may_not_log_in_or_lacks_rights_is_refused_at_once(database, postgres_url):
+    async with role_of(database.url, postgres_url) as role:
+        with pytest.raises(StoreRefusal, match="password"):
+            await migrate(role.url("wrong"), wait=60)
+        await database.execute("DELETE FROM schema_steps WHERE step = $1", NEEDED)
+        owner = await database.fetchval("SELECT quote_ident(current_user)")
+        await database.execute(f"REVOKE {owner} FROM {role.name}")
+        with pytest.raises(StoreRefusal, match="permission denied"):
+            await migrate(role.url(), wait=60)
 
 
 async def test_a_step_that_is_interrupted_leaves_nothing_half(postgres_url):

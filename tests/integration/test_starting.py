@@ -89,7 +89,7 @@ async def test_without_any_server_it_lives_is_not_ready_and_can_be_stopped(role,
         if role == "gateway":
             status, headers, _ = await client.request("POST", "/v1/signals", json={"name": "a"})
             assert (status, headers["Retry-After"]) == (503, "1")
-        await logs(process, "link.refused", "schema.unknown")
+        await logs(process, "link.refused", "schema.unknown", "start.postponed")
         assert process.announced is None
         await stops_at_once(process)
 
@@ -118,9 +118,10 @@ async def test_once_both_servers_are_there_it_works(database_url, rabbitmq_url, 
             await stops_at_once(process)
 
 
-async def test_a_wrong_setting_ends_the_start_with_one_line(database_url, rabbitmq_url, tmp_path):
+@pytest.mark.parametrize("command", [["run"], ["gateway"], ["worker", "recorder"]])
+async def test_a_wrong_setting_ends_the_start_with_one_line(command, database_url, rabbitmq_url, tmp_path):
     environment = {"STORE_URL": database_url + "&target_session_attrs=nonsense", "TRANSPORT_URL": rabbitmq_url}
-    process = Process("run", environment={**environment, "DATA_DIR": str(tmp_path)}, log=tmp_path / "log")
+    process = Process(*command, environment={**environment, "DATA_DIR": str(tmp_path)}, log=tmp_path / "log")
     await process.launch()
     assert await process.process.wait() == 1
     assert "Error: the store's URL cannot be used" in (tmp_path / "log").read_text().splitlines()[-1]
