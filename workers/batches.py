@@ -23,8 +23,8 @@ log = structlog.get_logger()
 class Batches:
     """Handles batches; several at a time may be under way.
 
-    While the store or the transport is unavailable a batch is kept and tried again after a pause, until it has been
-    held for too long. A batch that fails otherwise is divided until the message that is the cause is alone.
+    While the store or the transport is unavailable a batch is tried again after a pause. One that fails otherwise is
+    divided until the message that is the cause is alone. What has been held for too long is returned to its queue.
 
     Args:
         settler: Handles and settles the messages.
@@ -41,11 +41,11 @@ class Batches:
         self._log = log.bind(queue=settler.queue)
 
     async def process(self, messages: Sequence[Received]) -> None:
-        """Handle *messages*; when this returns, each is settled or in the quarantine."""
+        """Handle *messages*; when this returns, each is settled, or in the quarantine."""
         clock = asyncio.get_running_loop().time
         end, since, tried = clock() + self._hold, float("inf"), 0
         groups = [messages]
-        while groups:
+        while groups and clock() < end:
             group, began = groups.pop(), clock()
             try:
                 if await self._settler.handle(group):
@@ -55,35 +55,40 @@ class Batches:
                 tried += 1
                 pause = _PAUSES[min(tried, len(_PAUSES)) - 1]
                 self._log.warning("batch.postponed", error=str(error), messages=len(group), pause=pause)
-                if self._stopping.is_set() or clock() + pause > end:
-                    await self._return([message for left in (group, *groups) for message in left])
-                    return
-                groups += self._divide(group, error, tried)
+                groups += self._divide(group, error, tried, until=end)
+                if self._stopping.is_set():
+                    break
                 await self._pause(pause)
             except Exception as error:  # noqa: BLE001  (logged by `_isolate`)
                 since = min(since, began)
-                groups += await self._isolate(group, error, since)
+                groups += await self._isolate(group, error, since, until=end)
+        if groups:
+            await self._return([message for group in reversed(groups) for message in group])
 
-    async def _isolate(self, group: Sequence[Received], error: Exception, since: float) -> list[Sequence[Received]]:
+    async def _isolate(
+        self, group: Sequence[Received], error: Exception, since: float, *, until: float
+    ) -> list[Sequence[Received]]:
         """Set *group* aside if it is one message, else return its halves: a message of it is the cause of *error*."""
         if len(group) > 1 and not self._quarantine.is_hopeless:
             self._log.warning("batch.divided", error=repr(error), messages=len(group))
             return _halves(group)
-        if len(group) == 1 and self._quarantine.admit(group[0], since=since, failures=1):
+        if len(group) == 1 and self._quarantine.admit(group[0], since=since, until=until, failures=1):
             trace = None if isinstance(error, DataError) else error
             self._log.error("message.failed", error=repr(error), failures=1, exc_info=trace)
         else:
             await self._return(group)
         return []
 
-    def _divide(self, group: Sequence[Received], error: Exception, tried: int) -> list[Sequence[Received]]:
+    def _divide(
+        self, group: Sequence[Received], error: Exception, tried: int, *, until: float
+    ) -> list[Sequence[Received]]:
         """Return what is to be tried of *group*, the first one last: a message of it may be too much for the store."""
         if not (isinstance(error, StoreTimeout) or (isinstance(error, StoreRefusal) and tried > 1)):
             return [group]
         if len(group) > 1:
             return _halves(group)
         now = asyncio.get_running_loop().time()
-        return [] if self._quarantine.admit(group[0], since=now, failures=0) else [group]
+        return [] if self._quarantine.admit(group[0], since=now, until=until, failures=0) else [group]
 
     async def _return(self, messages: Sequence[Received]) -> None:
         self._log.warning("messages.returned", messages=len(messages))

@@ -66,7 +66,7 @@ class Consumer:
         async with self._transport.consume(self._queue, prefetch=window) as inbox:
             settler = Settler(inbox, self._queue, self._handle)
             room = min(_ROOM, window // 2)
-            async with Quarantine(settler, room=room, hold=self._hold, pause=self._pause) as quarantine:
+            async with Quarantine(settler, room=room, pause=self._pause) as quarantine:
                 batches = Batches(settler, quarantine, stopping, hold=self._hold)
                 receiving = asyncio.create_task(self._receive(inbox, batches, quarantine))
                 stop = asyncio.create_task(stopping.wait())

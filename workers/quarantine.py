@@ -44,14 +44,12 @@ class Quarantine:
     Args:
         settler: Handles and settles the messages.
         room: How many messages it holds at most.
-        hold: How long a message is held before it is returned to its queue.
         pause: The pause before its first try; each further pause is twice as long, up to 16 times *pause*.
     """
 
-    def __init__(self, settler: Settler, *, room: int, hold: timedelta, pause: timedelta) -> None:
+    def __init__(self, settler: Settler, *, room: int, pause: timedelta) -> None:
         self._settler = settler
         self._room = room
-        self._hold = hold.total_seconds()
         self._pause = pause.total_seconds()
         self._held = metrics.QUARANTINED.labels(settler.queue)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -79,12 +77,13 @@ class Quarantine:
         """Note that other messages were handled successfully; *began*: when that began, in the loop's time."""
         self._witnessed = max(self._witnessed, began)
 
-    def admit(self, message: Received, *, since: float, failures: int) -> bool:
+    def admit(self, message: Received, *, since: float, until: float, failures: int) -> bool:
         """Hold *message* and try it alone, if there is room; return whether there was.
 
         Args:
             message: A message whose handling failed.
             since: When it failed for the first time, in the loop's time.
+            until: When it is returned to its queue, in the loop's time.
             failures: How often it has failed alone through a fault that may be its own.
         """
         if len(self._tasks) >= self._room:
@@ -93,7 +92,7 @@ class Quarantine:
             return False
         if not self._tasks:
             self._since = since
-        task = asyncio.create_task(self._try_alone(message, since, failures))
+        task = asyncio.create_task(self._try_alone(message, since, until, failures))
         self._tasks.add(task)
         self._held.inc()
         task.add_done_callback(self._release)
@@ -125,10 +124,10 @@ class Quarantine:
         self._tasks.discard(task)
         self._held.dec()
 
-    async def _try_alone(self, message: Received, since: float, failures: int) -> None:
+    async def _try_alone(self, message: Received, since: float, until: float, failures: int) -> None:
         clock = asyncio.get_running_loop().time
-        end, pause = clock() + self._hold, self._pause
-        while clock() + pause < end:
+        pause = self._pause
+        while clock() + pause < until:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _GROWTH * self._pause)
             began = clock()

@@ -106,7 +106,7 @@ async def test_a_wrong_password_kills_no_signal(bench, database_url, postgres_ur
     async with role_of(database_url, postgres_url) as role, Database(role.url("wrong")) as refused:
         handle = Watched(Recorder(bench.transport, SignalStore(refused), Settings()).handle)
         async with bench.consuming(handle):
-            await eventually(lambda: handle.failures > 12)
+            await eventually(lambda: handle.failures > 8)
             assert await bench.dead() == 0
             await role.server.execute(f"ALTER ROLE {role.name} PASSWORD 'wrong'")
             await bench.reach(recorded=300)
