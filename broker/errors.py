@@ -15,7 +15,9 @@ SignalBrokerError
 |   +-- Unavailable          nothing was sent: no link, or RabbitMQ blocks publishers
 |   +-- Unconfirmed          the message may be stored all the same
 |       +-- Nacked           a queue refused it
-+-- StoreUnavailable         PostgreSQL did not answer; the transaction may have been committed
++-- StoreUnavailable         not now: PostgreSQL did not do it; the transaction may have been committed
+|   +-- StoreTimeout         ... a statement did not end in time
+|   +-- StoreRefusal         ... it refused, for a reason that is not in the data
 +-- WrongHandler             a function is not the handler that its decorator describes
 +-- SecretUnreadable         a text is no webhook secret, or no key of the ring opens it
 +-- Unrenderable             a template does not render to a request for a signal
@@ -120,7 +122,24 @@ class Nacked(Unconfirmed):
 
 
 class StoreUnavailable(SignalBrokerError):
-    """Raised when PostgreSQL did not answer in time; whether the transaction was committed is unknown."""
+    """Raised when PostgreSQL cannot do its work now; whether the transaction was committed is unknown."""
+
+
+class StoreTimeout(StoreUnavailable):
+    """Raised when a statement did not end in time; one with less to do might."""
+
+
+class StoreRefusal(StoreUnavailable):
+    """Raised when PostgreSQL answered with an error that is not about the data: credentials, privileges, the schema.
+
+    Args:
+        message: What it said.
+        sqlstate: The error's SQLSTATE, five characters.
+    """
+
+    def __init__(self, message: str, sqlstate: str) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
 
 
 class WrongHandler(SignalBrokerError):

@@ -34,6 +34,7 @@
 | signal_broker_signals_dropped_total | | signals dropped after the retention |
 | signal_broker_retention_failures_total | | failures to create, empty, archive or drop partitions |
 | signal_broker_messages_poisoned_total | queue | messages rejected to a dead queue |
+| signal_broker_messages_quarantined | queue | messages that failed alone and are tried again aside from the others |
 | signal_broker_ready | | whether the process is ready for work, as `/readyz` says |
 | signal_broker_repeats_total | cause | work that was done again (see below) |
 
@@ -113,6 +114,12 @@ OLDEST_SIGNAL = Gauge(
 DROPPED = _counter("signals_dropped", "Signals dropped after the retention.")
 RETENTION_FAILURES = _counter("retention_failures", "Failures to create, empty, archive or drop partitions.")
 POISONED = _counter("messages_poisoned", "Messages rejected to a dead queue.", "queue")
+QUARANTINED = Gauge(
+    "signal_broker_messages_quarantined",
+    "Messages that failed alone and are tried again aside from the others.",
+    ["queue"],
+    registry=REGISTRY,
+)
 READY = Gauge("signal_broker_ready", "Whether the process is ready for work.", registry=REGISTRY)
 REPEATS = _counter("repeats", "Work that was done again.", "cause")
 

@@ -53,6 +53,8 @@ class Bookkeeper:
                     await self.measure()
             except (StoreUnavailable, TransportError) as error:
                 log.warning("books.postponed", error=str(error))
+            except Exception:
+                log.exception("books.failed")
             ticks += 1
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TICK):

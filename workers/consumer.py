@@ -1,23 +1,24 @@
-"""The one loop that consumes a queue: it turns what a handler returns or raises into settlements."""
+"""The one loop that consumes a queue."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
 import structlog
 
-from broker import metrics
-from broker.errors import StoreUnavailable, TransportError
-from broker.store.postgres.database import DataError
-from broker.transport import Inbox, Received, Settlement, Transport
+from broker.transport import Inbox, Transport
+from workers.batches import Batches
+from workers.quarantine import Quarantine
+from workers.settling import Handler, Settler
 
-Handler = Callable[[Sequence[Received]], Awaitable[Sequence[Settlement]]]
-
-_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+HOLD = timedelta(minutes=2)
+"""How long a message whose handling fails is kept unsettled; RabbitMQ closes the channel after half an hour."""
+PAUSE = timedelta(seconds=0.5)
+"""The pause before a message that failed alone is tried again; later pauses are longer."""
+_ROOM = 20
+"""How many messages are set aside at most."""
 
 log = structlog.get_logger()
 
@@ -25,49 +26,67 @@ log = structlog.get_logger()
 class Consumer:
     """Consumes *queue* and settles each message as *handle* says.
 
-    While the store or the transport is unavailable a batch is kept, unsettled, and tried again after a pause: nothing
-    is requeued as a back-off. A batch whose handling fails otherwise is taken apart, so that only the message that is
-    the cause counts towards its delivery limit.
+    No message is poison because the store or the transport is unavailable: it is tried again after a pause, and
+    returned to the queue after *hold*. One whose handling fails otherwise is tried alone, several times, while the
+    others pass; it is poison if it fails each time while others succeed (see `workers.quarantine`).
 
     Args:
         transport: Where the queue is.
         queue: Its name.
         handle: Given up to *batch* messages, returns a settlement for each.
         batch: Most messages of one call of *handle*.
-        concurrency: Most calls of *handle* at a time.
+        concurrency: Most calls of *handle* at a time, besides those for single messages that were set aside.
+        hold: How long a message whose handling fails is kept.
+        pause: The pause before a message that failed alone is tried again.
     """
 
     def __init__(
-        self, transport: Transport, queue: str, handle: Handler, *, batch: int = 1, concurrency: int = 1
+        self,
+        transport: Transport,
+        queue: str,
+        handle: Handler,
+        *,
+        batch: int = 1,
+        concurrency: int = 1,
+        hold: timedelta = HOLD,
+        pause: timedelta = PAUSE,
     ) -> None:
         self._transport = transport
         self._queue = queue
         self._handle = handle
         self._batch = batch
         self._concurrency = concurrency
+        self._hold = hold
+        self._pause = pause
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, stopping: asyncio.Event, *, drain: timedelta) -> None:
         """Consume until *stopping* is set, then finish what is in flight within *drain*."""
-        async with self._transport.consume(self._queue, prefetch=self._batch * self._concurrency) as inbox:
-            receiving = asyncio.create_task(self._receive(inbox))
-            stop = asyncio.create_task(stopping.wait())
-            try:
-                await asyncio.wait({receiving, stop}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in (receiving, stop):
-                    task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await receiving
-                left = await self._drain(drain)
+        window = max(2, self._batch * self._concurrency)  # one message aside, and one that passes
+        async with self._transport.consume(self._queue, prefetch=window) as inbox:
+            settler = Settler(inbox, self._queue, self._handle)
+            room = min(_ROOM, window // 2)
+            async with Quarantine(settler, room=room, pause=self._pause) as quarantine:
+                batches = Batches(settler, quarantine, stopping, hold=self._hold)
+                receiving = asyncio.create_task(self._receive(inbox, batches, quarantine))
+                stop = asyncio.create_task(stopping.wait())
+                try:
+                    await asyncio.wait({receiving, stop}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for task in (receiving, stop):
+                        task.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await receiving
+                    left = await self._drain(drain) + len(quarantine)
             log.info("consumer.stopped", queue=self._queue, left_for_redelivery=left)
 
-    async def _receive(self, inbox: Inbox) -> None:
+    async def _receive(self, inbox: Inbox, batches: Batches, quarantine: Quarantine) -> None:
         free = asyncio.Semaphore(self._concurrency)
         while True:
             await free.acquire()
+            await quarantine.wait_for_relief()
             messages = await inbox.receive(self._batch)
-            task = asyncio.create_task(self._process(inbox, messages))
+            task = asyncio.create_task(batches.process(messages))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             task.add_done_callback(lambda _: free.release())
@@ -80,33 +99,3 @@ class Consumer:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
         return len(unfinished)
-
-    async def _process(self, inbox: Inbox, messages: Sequence[Received]) -> None:
-        try:
-            settlements = await self._handle_with_retries(messages)
-        except Exception as error:
-            if len(messages) > 1:
-                for message in messages:
-                    await self._process(inbox, [message])
-                return
-            # PostgreSQL would refuse the same data again; any other error may have been chance.
-            settlements = [Settlement.REJECT if isinstance(error, DataError) else Settlement.REQUEUE]
-            log.exception("message.failed", queue=self._queue, settlement=settlements[0].value)
-        by_settlement = defaultdict(list)
-        for message, settlement in zip(messages, settlements, strict=True):
-            by_settlement[settlement].append(message)
-        for settlement, settled in by_settlement.items():
-            if settlement is Settlement.REJECT:
-                metrics.POISONED.labels(self._queue).inc(len(settled))
-            await inbox.settle(settled, settlement)
-
-    async def _handle_with_retries(self, messages: Sequence[Received]) -> Sequence[Settlement]:
-        tried = 0
-        while True:
-            try:
-                return await self._handle(messages)
-            except (StoreUnavailable, TransportError) as error:
-                pause = _PAUSES[min(tried, len(_PAUSES) - 1)]
-                log.warning("batch.postponed", queue=self._queue, error=str(error), messages=len(messages), pause=pause)
-                tried += 1
-                await asyncio.sleep(pause)

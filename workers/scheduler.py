@@ -24,6 +24,8 @@ from broker.transport import Transport
 from workers.dispatch import dispatch
 
 _TICK = timedelta(seconds=0.25)
+_MOST_DOUBLINGS = 3
+"""How often the pause between sweeps is doubled while they fail: to two seconds."""
 _COUNTING = timedelta(seconds=5)
 _LIMIT = 1000
 """How many deliveries one sweep takes."""
@@ -65,8 +67,9 @@ class Scheduler:
         self._rescue_from = float("-inf")
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Sweep until *stopping* is set."""
+        """Sweep until *stopping* is set; a sweep that fails is repeated after a pause."""
         self._postpone_rescue()
+        failures = 0
         while not stopping.is_set():
             more = False
             try:
@@ -78,13 +81,18 @@ class Scheduler:
                 folded = await self._deliveries.fold_ledger(limit=_DELTAS)
                 await self.count()
                 more = max(released, rescued) == _LIMIT or published == _SIGNALS or folded == _DELTAS
+                failures = 0
             except (StoreUnavailable, TransportError) as error:
+                failures = min(failures + 1, _MOST_DOUBLINGS)
                 log.warning("sweep.postponed", error=str(error))
                 if isinstance(error, StoreUnavailable):
                     self._postpone_rescue()
+            except Exception:
+                failures = min(failures + 1, _MOST_DOUBLINGS)
+                log.exception("sweep.failed")
             if not more:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_TICK.total_seconds()):
+                    async with asyncio.timeout(_TICK.total_seconds() * 2**failures):
                         await stopping.wait()
 
     async def release(self) -> int:

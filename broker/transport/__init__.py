@@ -54,10 +54,10 @@ class Settlement(enum.Enum):
     """The message is done, and is deleted."""
     REJECT = "reject"
     """The message is poison, and goes to the dead queue at once."""
-    REQUEUE = "requeue"
-    """The message returns to the queue, and that counts towards the delivery limit.
+    RETURN = "return"
+    """The message returns to the queue, through no fault of its own, and comes again, `redelivered`.
 
-    It is for unexpected errors, never for back-off.
+    RabbitMQ before 4.3 counts that towards the delivery limit.
     """
 
 
@@ -136,6 +136,11 @@ class Transport(Protocol):
     @property
     def ready(self) -> bool:
         """Whether a message can be published now: there is a link, and publishers are not blocked."""
+        ...
+
+    @property
+    def linked(self) -> bool:
+        """Whether there is a link to the server for consumers: with one, a missing consumer is a fault of ours."""
         ...
 
     @property

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import click
 
 from broker.access import Permission, Principal
-from broker.settings import Settings
 from broker.store.administration.tokens import AccessStore
 from broker.store.postgres.migrate import migrate as migrate_store
 from deploy.cli.backends import allow_loopback, settings_with_logs, sole_user, store_url
@@ -16,7 +15,6 @@ from deploy.cli.loop import run_async
 from deploy.cli.output import example
 from deploy.cli.runtime import Runtime
 from deploy.cli.serve import GATEWAY, HANDLERS, WORKERS, serve
-from workers.handlers import Handlers
 
 FIRST_TOKEN = "admin"  # noqa: S105  (a name)
 FIRST_START = Principal(name="first start", permissions=frozenset({Permission.ADMIN}))
@@ -42,12 +40,8 @@ def run(places: tuple[str, ...]) -> None:
     settings = allow_loopback(settings_with_logs())
     apps = load_apps(places)
     with sole_user(settings), store_url(settings) as url:
-        run_async(_run(settings, url, apps))
-
-
-async def _run(settings: Settings, url: str, apps: Mapping[str, Handlers]) -> None:
-    await migrate_store(url, wait=30)
-    await serve(settings, url, [GATEWAY, *WORKERS], _announce, apps)
+        roles = [GATEWAY, *WORKERS]
+        run_async(serve(settings, url, roles, _announce, apps, prepare=lambda: migrate_store(url)))
 
 
 async def _announce(runtime: Runtime, url: str) -> None:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
 import structlog
 
@@ -15,12 +14,10 @@ from broker.health import Health
 from broker.secrets import SecretBox
 from broker.settings import Settings
 from broker.store.postgres.database import Database
-from broker.topology import TOPOLOGY
 from broker.transport import Transport
 from deploy.cli.backends import open_secrets, open_transport
 
-STARTUP_TIMEOUT = timedelta(seconds=60)
-"""How long a starting process waits for PostgreSQL and RabbitMQ before it gives up."""
+_PAUSE = 0.5
 
 log = structlog.get_logger()
 
@@ -38,36 +35,29 @@ class Runtime:
 
 @asynccontextmanager
 async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
-    """Yield the runtime, with the topology declared.
+    """Yield the runtime, without waiting for PostgreSQL or RabbitMQ.
 
     Raises:
         ConfigurationError: A setting cannot be used.
-        TransportError: RabbitMQ could not be reached for a minute.
     """
     secrets = open_secrets(settings)
     async with (
         Database(url, timeout=settings.store_timeout, size=20) as database,
         open_transport(settings, database) as transport,
     ):
-        await retry_start(lambda: transport.declare(TOPOLOGY))
         yield Runtime(settings, database, transport, secrets, Health(database, transport))
 
 
-async def retry_start(step: Callable[[], Awaitable[None]]) -> None:
-    """Take a *step* of the start, and repeat it while PostgreSQL or RabbitMQ does not answer.
-
-    Raises:
-        StoreUnavailable, TransportError: It did not answer for a minute.
-    """
-    clock = asyncio.get_running_loop().time
-    end = clock() + STARTUP_TIMEOUT.total_seconds()
+async def retry_start(step: Callable[[], Awaitable[object]]) -> None:
+    """Take a *step* of the start, and repeat it without end while PostgreSQL or RabbitMQ cannot do its part."""
+    logged = ""
     while True:
         try:
             await step()
         except (StoreUnavailable, TransportError) as error:
-            if clock() > end:
-                raise
-            log.warning("start.postponed", error=str(error))
-            await asyncio.sleep(0.5)
+            if str(error) != logged:
+                logged = str(error)
+                log.warning("start.postponed", error=logged)
+            await asyncio.sleep(_PAUSE)
         else:
             return

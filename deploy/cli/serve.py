@@ -19,10 +19,11 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.intake_books import IntakeBooks
+from broker.store.postgres.schema import is_current
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.targets import Kind
-from broker.topology import attempt_queue
+from broker.topology import TOPOLOGY, attempt_queue
 from deploy.cli.runtime import Runtime, open_runtime, retry_start
 from gateway.app import DIALECTS, gateway_app
 from gateway.server import Runner
@@ -36,6 +37,7 @@ from workers.handlers.worker import HandlerWorker
 from workers.partition_maintainer import PartitionMaintainer
 from workers.recorder import Recorder
 from workers.scheduler import Scheduler
+from workers.schema_gate import SchemaGate
 from workers.webhook_client import WebhookClient, trust
 
 GATEWAY = "gateway"
@@ -53,38 +55,56 @@ async def serve(
     roles: Collection[str],
     announce: Callable[[Runtime, str], Awaitable[None]],
     apps: Mapping[str, Handlers] | None = None,
+    *,
+    prepare: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Run *roles*, and the handlers of *apps*, until SIGTERM or SIGINT, then drain.
 
+    The process serves at once, and waits without end until PostgreSQL and RabbitMQ are there and the schema is current.
+    *prepare* is the first step of the start. *announce* is called once, with the URL that the process serves, when it
+    is ready.
+
     Not ready -> no new requests and messages -> finish what is in flight -> close RabbitMQ, then PostgreSQL.
-    *announce* is called once, with the URL that the process serves, when it is ready.
 
     Raises:
-        ConfigurationError, StoreUnavailable, TransportError: The process could not start.
+        ConfigurationError, StepRefused: The process cannot start.
     """
     loop = asyncio.get_running_loop()
-    async with open_runtime(settings, url) as runtime:
+    async with open_runtime(settings, url) as runtime, SchemaGate(runtime.database) as gate:
         stopping = runtime.health.stopping
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
         async with AsyncExitStack() as stack:
             workers = [await stack.enter_async_context(_worker(role, runtime)) for role in WORKERS if role in roles]
             if Scheduler.name in roles:
                 workers.append(PartitionMaintainer(runtime.database, runtime.transport, settings))
                 workers.append(Bookkeeper(runtime.database, runtime.transport, settings))
-            if apps:
-                workers.append(await _handlers(runtime, apps))
+            handlers = _handlers(runtime, apps) if apps else None
+            if handlers is not None:
+                workers.append(handlers)
                 roles = {*roles, HANDLERS}
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, stopping.set)
-            async with asyncio.TaskGroup() as group:
+
+            async def start(address: str) -> None:
+                if prepare is not None:
+                    await retry_start(prepare)
+                await retry_start(lambda: is_current(runtime.database))  # a wrong URL ends the start here
+                await retry_start(lambda: runtime.transport.declare(TOPOLOGY))
+                await gate.wait()
+                if handlers is not None:
+                    await retry_start(handlers.subscribe)
                 for worker in workers:
-                    group.create_task(worker.run(stopping), name=worker.name)
-                async with _http(runtime, gateway=GATEWAY in roles) as address:
-                    await announce(runtime, address)
-                    log.info("process.started", roles=sorted(roles), url=address)
-                    await stopping.wait()
-                    started = time.monotonic()
-                    log.info("process.stopping", roles=sorted(roles))
-        log.info("process.stopped", roles=sorted(roles), drained_seconds=round(time.monotonic() - started, 3))
+                    group.create_task(gate.guard(worker.run, stopping), name=worker.name)
+                await runtime.health.start()
+                await retry_start(lambda: announce(runtime, address))
+                log.info("process.started", roles=sorted(roles), url=address)
+
+            async with asyncio.TaskGroup() as group, _http(runtime, gateway=GATEWAY in roles) as address:
+                starting = group.create_task(start(address), name="start")
+                await stopping.wait()
+                stopped = time.monotonic()
+                log.info("process.stopping", roles=sorted(roles))
+                starting.cancel()
+        log.info("process.stopped", roles=sorted(roles), drained_seconds=round(time.monotonic() - stopped, 3))
 
 
 @asynccontextmanager
@@ -116,8 +136,7 @@ async def _worker(role: str, runtime: Runtime) -> AsyncIterator[Worker]:
                 )
 
 
-async def _handlers(runtime: Runtime, apps: Mapping[str, Handlers]) -> HandlerWorker:
-    """Return the worker of *apps*, once their handlers are subscribed: a ready process misses no signal."""
+def _handlers(runtime: Runtime, apps: Mapping[str, Handlers]) -> HandlerWorker:
     deliverer = Deliverer(
         runtime.transport,
         _attempts(runtime),
@@ -126,9 +145,7 @@ async def _handlers(runtime: Runtime, apps: Mapping[str, Handlers]) -> HandlerWo
         queues=[attempt_queue(app) for app in apps],
         concurrency=runtime.settings.handler_concurrency,
     )
-    worker = HandlerWorker(runtime.transport, SubscriptionStore(runtime.database), deliverer, apps)
-    await retry_start(worker.subscribe)
-    return worker
+    return HandlerWorker(runtime.transport, SubscriptionStore(runtime.database), deliverer, apps)
 
 
 def _attempts(runtime: Runtime) -> AttemptStore:

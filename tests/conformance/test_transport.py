@@ -118,6 +118,7 @@ class TestPublishing:
         """Entering does not wait for it."""
         async with server.open_unreachable() as transport:
             assert not transport.ready
+            assert not transport.linked
             brief = timedelta(seconds=0.5)
             with pytest.raises(Unavailable):
                 await transport.publish(Message(body=b"1"), exchange="", routing_key="q", timeout=brief)
@@ -217,10 +218,10 @@ class TestSettling:
             assert (again.body, again.redelivered) == (two.body, True)
             await nothing_comes(inbox)
 
-    async def test_a_requeued_message_comes_again_redelivered(self, transport, queue):
+    async def test_a_returned_message_comes_again_redelivered(self, transport, queue):
         await publish(transport, b"1", b"2", key=queue)
         async with transport.consume(queue, prefetch=10) as inbox:
-            await inbox.settle(await take(inbox, 2), Settlement.REQUEUE)
+            await inbox.settle(await take(inbox, 2), Settlement.RETURN)
             again = await take(inbox, 2)
         assert sorted((message.body, message.redelivered) for message in again) == [(b"1", True), (b"2", True)]
 
@@ -258,20 +259,24 @@ class TestSettling:
         """The first time does not count: a limit of 20 is 21 times."""
         queue, dead = await declare_with_dead_letters(transport)
         await publish(transport, b"poison", key=queue)
-        async with transport.consume(queue, prefetch=1) as inbox:
-            for _ in range(21):
-                await inbox.settle(await take(inbox, 1), Settlement.REQUEUE)
-            await holds(transport, dead, 1)
-            await nothing_comes(inbox)
+        await lose_consumers(transport, queue, 21)
+        await holds(transport, dead, 1)
+        await holds(transport, queue, 0)
         assert await drain(transport, dead, 1) == [b"poison"]
 
     async def test_beyond_the_delivery_limit_a_message_without_a_dead_letter_exchange_is_gone(self, transport, queue):
         await publish(transport, b"poison", key=queue)
+        await lose_consumers(transport, queue, 21)
         async with transport.consume(queue, prefetch=1) as inbox:
-            for _ in range(21):
-                await inbox.settle(await take(inbox, 1), Settlement.REQUEUE)
             await nothing_comes(inbox)
         await holds(transport, queue, 0)
+
+
+async def lose_consumers(transport, queue, count):
+    """Hand the message of *queue* out *count* times to a consumer that goes without settling it."""
+    for _ in range(count):
+        async with transport.consume(queue, prefetch=1) as inbox:
+            await take(inbox, 1)
 
 
 class TestLeaving:
@@ -315,14 +320,14 @@ class TestLosingTheLink:
             await holds(transport, queue, 0)
         assert await drain(transport, queue, 1) == [b"1"]
 
-    async def test_it_is_ready_and_consuming_again(self, server, transport, queue):
-        await eventually(lambda: transport.ready and transport.consuming)
+    async def test_it_is_ready_linked_and_consuming_again(self, server, transport, queue):
+        await eventually(lambda: transport.ready and transport.linked and transport.consuming)
         async with transport.consume(queue, prefetch=1) as inbox:
             await eventually(lambda: transport.consuming)
             lost = asyncio.create_task(eventually(lambda: not transport.consuming, every=0.001))
             await server.cut()
             await lost
-            await eventually(lambda: transport.ready and transport.consuming)
+            await eventually(lambda: transport.ready and transport.linked and transport.consuming)
             await publish_until_confirmed(transport, b"1", key=queue)
             assert [message.body for message in await take(inbox, 1)] == [b"1"]
 

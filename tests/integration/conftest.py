@@ -35,6 +35,7 @@ from tests.support.history import History
 from tests.support.postgres import fresh_database
 from tests.support.product import Process, client_of
 from tests.support.receiver import receiver
+from tests.support.transports import embedded_server, rabbitmq_transport_server
 from workers.partition_maintainer import PartitionMaintainer
 
 
@@ -173,6 +174,19 @@ def history(database):
 async def subscription(database):
     """Return a subscription to signals named `a`."""
     return await SubscriptionStore(database).create(SubscriptionSpec(name="a", targets=(QUEUE,)), secret=None)
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+async def transport(request, database):
+    """Return each transport in turn, with the topology; the embedded one is in this test's own database."""
+    server = (
+        embedded_server(database)
+        if request.param == "embedded"
+        else rabbitmq_transport_server(request.getfixturevalue("rabbitmq"), request.getfixturevalue("rabbitmq_url"))
+    )
+    async with server.open() as transport:
+        await transport.declare(TOPOLOGY)
+        yield transport
 
 
 @pytest.fixture

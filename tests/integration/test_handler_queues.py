@@ -18,13 +18,12 @@ from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import HandlerTarget, QueueTarget
-from broker.topology import ATTEMPT, TOPOLOGY, app_topology, attempt_queue
+from broker.topology import ATTEMPT, app_topology, attempt_queue
 from broker.transport import Received, Settlement
 from deploy.cli.doctor import _examine_transport as examine
 from tests.support.builders import accept
 from tests.support.messaging import holds
 from tests.support.queues import declare
-from tests.support.transports import embedded_server, rabbitmq_transport_server
 from workers.recorder import Recorder
 from workers.scheduler import Scheduler
 
@@ -32,19 +31,6 @@ SOON = timedelta(seconds=10)
 APP = attempt_queue("billing")
 BOOK = SubscriptionSpec(name="sig", targets=(HandlerTarget(app="billing", handler="book"),))
 ELSEWHERE = SubscriptionSpec(name="sig", targets=(QueueTarget(queue="elsewhere"),))
-
-
-@pytest.fixture(params=["embedded", "rabbitmq"])
-async def transport(request, database):
-    """Return each transport in turn, with all that does not depend on an app."""
-    server = (
-        embedded_server(database)
-        if request.param == "embedded"
-        else rabbitmq_transport_server(request.getfixturevalue("rabbitmq"), request.getfixturevalue("rabbitmq_url"))
-    )
-    async with server.open() as transport:
-        await transport.declare(TOPOLOGY)
-        yield transport
 
 
 @pytest.fixture

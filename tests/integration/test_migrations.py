@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
+from broker.errors import StoreRefusal
 from broker.signals import Throw
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.partitions.partitions import PartitionStore
-from broker.store.postgres.database import Database, DataError
-from broker.store.postgres.migrate import migrate
-from broker.store.postgres.schema import MIGRATIONS, NEEDED, STEPS, applied, revision
+from broker.store.postgres.migrate import StepRefused, migrate
+from broker.store.postgres.schema import NEEDED, STEPS, applied, revision
 from broker.store.signals.signals import SignalStore
 from tests.integration.test_ledger import compare
 from tests.support.builders import RESCUE_AFTER, signal
 from tests.support.eventually import eventually
-from tests.support.postgres import on_database
+from tests.support.postgres import run_scripts, unmigrated
+from tests.support.roles import role_of
 
-SCRIPTS = {step: (MIGRATIONS / f"{step}.sql").read_text() for step in STEPS}
 ALEMBIC = """
 CREATE TABLE alembic_version (
     version_num varchar(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
@@ -47,25 +44,6 @@ FROM pg_index WHERE indrelid = $1::text::regclass
 UNION ALL
 SELECT 'trigger', tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = $1::text::regclass
 """
-
-
-@asynccontextmanager
-async def unmigrated(server_url: str) -> AsyncIterator[Database]:
-    """Yield an empty database."""
-    name = f"test_{uuid.uuid4().hex}"
-    async with Database(server_url, size=1) as server:
-        await server.execute(f"CREATE DATABASE {name}")
-        try:
-            async with Database(on_database(server_url, name)) as database:
-                yield database
-        finally:
-            await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-async def run_scripts(database, *, after="", to):
-    for step in STEPS:
-        if after < step <= to:
-            await database.execute(SCRIPTS[step])
 
 
 async def definition(database, table):
@@ -184,13 +162,24 @@ async def test_a_step_that_is_missing_below_the_newest_is_applied(postgres_url):
 async def test_a_step_that_is_refused_leaves_nothing_and_is_made_good_later(postgres_url):
     async with unmigrated(postgres_url) as database:
         await database.execute("CREATE TABLE tokens (id integer)")
-        with pytest.raises(DataError, match=r"^step 0001 of the schema was refused: .*tokens"):
+        with pytest.raises(StepRefused, match=r"^step 0001 of the schema was refused: .*tokens"):
             await migrate(database.url, wait=60)
         assert await applied(database) == set()
         assert await database.fetchval("SELECT to_regclass('signals')") is None
         await database.execute("DROP TABLE tokens")
         await migrate(database.url)
         assert await revision(database) == NEEDED
+
+
+async def test_a_role_that_may_not_log_in_or_lacks_rights_is_refused_at_once(database, postgres_url):
+    async with role_of(database.url, postgres_url) as role:
+        with pytest.raises(StoreRefusal, match="password"):
+            await migrate(role.url("wrong"), wait=60)
+        await database.execute("DELETE FROM schema_steps WHERE step = $1", NEEDED)
+        owner = await database.fetchval("SELECT quote_ident(current_user)")
+        await database.execute(f"REVOKE {owner} FROM {role.name}")
+        with pytest.raises(StoreRefusal, match="permission denied"):
+            await migrate(role.url(), wait=60)
 
 
 async def test_a_step_that_is_interrupted_leaves_nothing_half(postgres_url):

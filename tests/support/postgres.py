@@ -17,6 +17,7 @@ from broker.errors import StoreUnavailable
 from broker.store.postgres.database import Database
 from broker.store.postgres.embedded import embedded_postgres
 from broker.store.postgres.migrate import migrate
+from broker.store.postgres.schema import MIGRATIONS, STEPS
 
 URL_VARIABLE = "SIGNAL_BROKER_TEST_STORE_URL"
 
@@ -175,3 +176,23 @@ async def fresh_database(server: PostgresServer) -> AsyncIterator[str]:
         yield server.database_url(name)
     finally:
         await server.give_back(name)
+
+
+@asynccontextmanager
+async def unmigrated(server_url: str) -> AsyncIterator[Database]:
+    """Yield an empty database."""
+    name = f"test_{uuid.uuid4().hex}"
+    async with Database(server_url, size=1) as server:
+        await server.execute(f"CREATE DATABASE {name}")
+        try:
+            async with Database(on_database(server_url, name)) as database:
+                yield database
+        finally:
+            await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def run_scripts(database: Database, *, after: str = "", to: str) -> None:
+    """Run the scripts of the steps after *after* up to *to*; no books are kept of them."""
+    for step in STEPS:
+        if after < step <= to:
+            await database.execute((MIGRATIONS / f"{step}.sql").read_text())

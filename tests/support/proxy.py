@@ -1,4 +1,4 @@
-"""A link to PostgreSQL that a test can cut and restore."""
+"""A link to PostgreSQL or RabbitMQ that a test can cut and restore."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @asynccontextmanager
 async def proxy(target: str) -> AsyncIterator[Link]:
-    """Yield a link to the PostgreSQL at the URL *target*."""
+    """Yield a link to the server at the URL *target*."""
     link = Link(target)
     server = await link.start()
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,6 @@ async def throw_one_by_one(client: Client, name: str, count: int, **spec: Any) -
     Recorders work side by side, so that signals thrown at the same time are recorded in any order.
     """
     return [await throw_recorded(client, name, payload=number, **spec) for number in range(count)]
-
-
-async def until_past(moment: datetime) -> None:
-    """Return when *moment* is past."""
-    await eventually(lambda: datetime.now(UTC) > moment)
 
 
 async def logged(log: Path, wanted: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:

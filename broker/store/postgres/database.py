@@ -1,7 +1,8 @@
 """PostgreSQL as the rest of the product sees it: the only module that imports asyncpg.
 
-Every statement has a deadline. A server that cannot do its work now is a `StoreUnavailable`; one that refuses the data
-or the statement is a `DataError`.
+Every statement has a deadline. Only what PostgreSQL says about the data itself is a `DataError`. Everything else means
+"not now" and is a `StoreUnavailable`, whatever its name: credentials, privileges, the schema and cached plans are put
+right, and then the same call succeeds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Self
 import asyncpg  # noqa: TID251  (the fence)
 import structlog
 
-from broker.errors import SignalBrokerError, StoreUnavailable
+from broker.errors import ConfigurationError, SignalBrokerError, StoreRefusal, StoreTimeout, StoreUnavailable
 from broker.store.postgres.statements import Statement
 
 Row = asyncpg.Record
@@ -31,28 +32,18 @@ _SERVER_SETTINGS = {
     "idle_in_transaction_session_timeout": "10s",
 }
 
-_UNAVAILABLE = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.QueryCanceledError,
-    asyncpg.PostgresSystemError,
-    asyncpg.InternalClientError,  # the connection was lost while a statement was being sent
-    asyncpg.ReadOnlySQLTransactionError,  # the primary became a standby
-    asyncpg.LockNotAvailableError,
-    asyncpg.InsufficientPrivilegeError,  # until an administrator grants it
-    asyncpg.UndefinedTableError,  # the process is newer than the schema, and waits for `migrate`
-    asyncpg.UndefinedColumnError,
-    asyncpg.UndefinedFunctionError,
-)
+_FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""Everything that a call of asyncpg raises; a `TimeoutError` is an `OSError`."""
+
+_DATA = frozenset({"22", "23"})
+"""SQLSTATE classes of errors about the data itself: data exceptions and violated constraints."""
+
+_GONE = frozenset({"08", "57"})
+"""SQLSTATE classes of a server that is not there: a lost connection, a shutdown, a start."""
 
 
 class DataError(SignalBrokerError):
-    """Raised when PostgreSQL refuses the data or the statement; a retry would not help."""
+    """Raised when PostgreSQL refuses the data itself, or it cannot be encoded; a retry would hardly help."""
 
 
 class Conflict(DataError):
@@ -71,23 +62,36 @@ class Unplaced(DataError):
 def _translated() -> Iterator[None]:
     try:
         yield
-    except asyncpg.UniqueViolationError as error:
-        raise Conflict(str(error), error.constraint_name) from error
-    except asyncpg.CheckViolationError as error:
-        if error.constraint_name is None:  # PostgreSQL reports a missing partition as a check without a name
-            raise Unplaced(f"PostgreSQL: {error}") from error
-        raise DataError(f"PostgreSQL: {error}") from error
-    except _UNAVAILABLE as error:
-        if _is_unencodable(error):
-            raise DataError(f"PostgreSQL: {error}") from error
-        raise StoreUnavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
-    except asyncpg.PostgresError as error:
-        raise DataError(f"PostgreSQL: {error}") from error
+    except _FAILURES as error:
+        raise _translate(error) from error
 
 
-def _is_unencodable(error: BaseException) -> bool:
-    """Return whether asyncpg could not encode an argument, which it reports as an error of the interface."""
-    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
+def _translate(error: BaseException) -> SignalBrokerError:
+    """Return what *error* of asyncpg means: only what is certainly about the data is a `DataError`."""
+    match error:
+        case asyncpg.ClientConfigurationError():
+            return ConfigurationError(f"the store's URL cannot be used: {error}")
+        case asyncpg.InterfaceError() if isinstance(error, ValueError):  # an argument that asyncpg cannot encode
+            return DataError(f"PostgreSQL: {error}")
+        case asyncpg.QueryCanceledError() | TimeoutError():
+            return StoreTimeout(f"PostgreSQL: {type(error).__name__}: {error}")
+        case asyncpg.PostgresError():
+            return _translate_answer(error)
+        case _:
+            return StoreUnavailable(f"PostgreSQL: {type(error).__name__}: {error}")
+
+
+def _translate_answer(error: asyncpg.PostgresError) -> SignalBrokerError:
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return Conflict(str(error), error.constraint_name)
+    # PostgreSQL reports a missing partition as a violated check without a name.
+    if isinstance(error, asyncpg.CheckViolationError) and error.constraint_name is None:
+        return Unplaced(f"PostgreSQL: {error}")
+    sqlstate = error.sqlstate or ""
+    if sqlstate[:2] in _DATA:
+        return DataError(f"PostgreSQL: {error}")
+    message = f"PostgreSQL: {type(error).__name__}: {error}"
+    return StoreUnavailable(message) if sqlstate[:2] in _GONE else StoreRefusal(message, sqlstate)
 
 
 def _resolve(
@@ -127,7 +131,7 @@ class Session:
         except (StoreUnavailable, asyncio.CancelledError):
             raise  # the connection is closed, which ends the transaction
         except BaseException:
-            with suppress(*_UNAVAILABLE, asyncpg.PostgresError):
+            with suppress(*_FAILURES):
                 await transaction.rollback()
             raise
         with _translated():
@@ -188,7 +192,7 @@ class Database:
         try:
             async with asyncio.timeout(self.timeout.total_seconds()):
                 await self._pool.close()
-        except (TimeoutError, *_UNAVAILABLE):
+        except _FAILURES:
             self._pool.terminate()
 
     @asynccontextmanager
@@ -200,11 +204,11 @@ class Database:
             yield Session(connection, self.timeout)
         except (StoreUnavailable, asyncio.CancelledError):
             # Releasing it would first cancel the statement, and wait again for a server that does not answer.
-            with suppress(*_UNAVAILABLE):
+            with suppress(*_FAILURES):
                 connection.terminate()
             raise
         finally:
-            with suppress(*_UNAVAILABLE):
+            with suppress(*_FAILURES):
                 await self._pool.release(connection, timeout=self.timeout.total_seconds())
 
     @asynccontextmanager
@@ -262,7 +266,7 @@ class Database:
         while True:
             try:
                 connection = await asyncpg.connect(self.url, timeout=self.timeout.total_seconds())
-            except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
+            except _FAILURES as error:
                 log.warning("listener.lost", channel=channel, error=str(error))
                 await asyncio.sleep(0.5)
                 continue
@@ -272,7 +276,7 @@ class Database:
                 await connection.add_listener(channel, lambda _c, _p, _n, payload: on_notify(str(payload)))
                 on_notify(None)
                 await self._keep_alive(connection, lost)
-            except (*_UNAVAILABLE, asyncpg.PostgresError) as error:
+            except _FAILURES as error:
                 log.warning("listener.lost", channel=channel, error=str(error))
             finally:
                 connection.terminate()

@@ -7,14 +7,21 @@ from datetime import timedelta
 
 import structlog
 
-from broker.errors import StoreUnavailable
+from broker.errors import SignalBrokerError, StoreRefusal, StoreUnavailable
 from broker.store.postgres.database import Database, DataError, Session
-from broker.store.postgres.schema import MIGRATIONS, NEEDED, STEPS, lock_schema, open_books, record_step, revision
+from broker.store.postgres.schema import MIGRATIONS, STEPS, is_current, lock_schema, open_books, record_step
 
 _PATIENCE = timedelta(days=1)
 """How long a step may take, and how long a process waits for another process to migrate."""
 
+_PASSING = ("40", "53", "55P03")
+"""SQLSTATEs, or their classes, of refusals that pass: a deadlock, too many connections, a lock held too long."""
+
 log = structlog.get_logger()
+
+
+class StepRefused(SignalBrokerError):
+    """Raised when PostgreSQL refuses a step of the schema; the message names the step and the reason."""
 
 
 async def migrate(url: str, *, wait: float = 0) -> None:
@@ -27,18 +34,18 @@ async def migrate(url: str, *, wait: float = 0) -> None:
         wait: How many seconds to wait for a server that does not answer yet.
 
     Raises:
-        StoreUnavailable: PostgreSQL did not answer.
-        DataError: PostgreSQL refused a step; the message names it.
+        StoreUnavailable: PostgreSQL did not answer, or refuses the connection.
+        StepRefused: PostgreSQL refused a step.
     """
     clock = asyncio.get_running_loop().time
     end = clock() + wait
     while True:
         try:
             async with Database(url, size=1) as database:
-                if await revision(database) < NEEDED:
+                if not await is_current(database):
                     await _apply_missing(database)
-        except StoreUnavailable:
-            if clock() > end:
+        except StoreUnavailable as error:
+            if clock() > end or not _passes(error):
                 raise
             await asyncio.sleep(0.5)
         else:
@@ -62,5 +69,14 @@ async def _apply(session: Session, step: str) -> None:
         async with session.transaction():
             await session.execute(script)
             await record_step(session, step)
-    except DataError as error:
-        raise DataError(f"step {step} of the schema was refused: {error}") from error
+    except (StoreRefusal, DataError) as error:
+        if _passes(error):
+            raise
+        raise StepRefused(f"step {step} of the schema was refused: {error}") from error
+
+
+def _passes(error: SignalBrokerError) -> bool:
+    """Return whether *error* passes without anybody's doing."""
+    if isinstance(error, StoreRefusal):
+        return error.sqlstate.startswith(_PASSING)
+    return isinstance(error, StoreUnavailable)

@@ -67,6 +67,15 @@ async def revision(database: Database | Session) -> str:
     return last_of_chain(await applied(database))
 
 
+async def is_current(database: Database | Session) -> bool:
+    """Return whether *database* has every step that this version needs; it may have later ones.
+
+    Raises:
+        StoreUnavailable: PostgreSQL did not answer.
+    """
+    return await revision(database) >= NEEDED
+
+
 def last_of_chain(steps: Collection[str]) -> str:
     """Return the last of *steps* before the first gap; an empty text without the first step."""
     number = 0

@@ -81,6 +81,11 @@ class EmbeddedTransport:
         return self._ready
 
     @property
+    def linked(self) -> bool:
+        """Whether the database answered the last check: there is no other link."""
+        return self._ready
+
+    @property
     def consuming(self) -> bool:
         """Whether the lock of every open consumer is held."""
         return all(inbox.established for inbox in self._inboxes)

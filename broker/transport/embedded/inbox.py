@@ -139,7 +139,7 @@ class EmbeddedInbox:
                 return
             case Settlement.REJECT:
                 await session.execute(Sql.reject, queue=self.queue, owner=owner, ids=ids)
-            case Settlement.REQUEUE:
+            case Settlement.RETURN:
                 await session.execute(Sql.give_back, owners=[owner], ids=ids)
         await session.execute(Sql.bury)
 

@@ -91,6 +91,11 @@ class RabbitTransport:
         return self._publishing.up and not self._publishing.blocked
 
     @property
+    def linked(self) -> bool:
+        """See `broker.transport.Transport.linked`."""
+        return self._consuming.up
+
+    @property
     def consuming(self) -> bool:
         """See `broker.transport.Transport.consuming`."""
         return all(inbox.channel is not None for inbox in self._inboxes)

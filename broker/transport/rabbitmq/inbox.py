@@ -110,12 +110,16 @@ class RabbitInbox:
         tags = {message.tag for message in messages} & self._unsettled.keys()
         if self._channel is None or not tags:
             return
-        if settlement is Settlement.ACK:
-            frames: Sequence[Frame] = self._acks(tags)
-        else:
-            # reject, not nack: RabbitMQ 4.3 does not count a nack towards the delivery limit.
-            requeue = settlement is Settlement.REQUEUE
-            frames = [Basic.Reject(delivery_tag=tag - self._base, requeue=requeue) for tag in sorted(tags)]
+        frames: Sequence[Frame]
+        match settlement:
+            case Settlement.ACK:
+                frames = self._acks(tags)
+            case Settlement.REJECT:
+                frames = [Basic.Reject(delivery_tag=tag - self._base, requeue=False) for tag in sorted(tags)]
+            case (
+                Settlement.RETURN
+            ):  # RabbitMQ 4.3 does not count a nack towards the delivery limit, as it does a reject
+                frames = [Basic.Nack(delivery_tag=tag - self._base, requeue=True) for tag in sorted(tags)]
         number = self._channel.number
         self._channel.write(marshal(frame, number) for frame in frames)
         for tag in tags:

@@ -1,0 +1,218 @@
+"""What can make a message poison, and what cannot: only the message itself, never a fault of what it needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from broker.errors import StoreRefusal, StoreTimeout, Unconfirmed
+from broker.messages import signal_message
+from broker.settings import Settings
+from broker.store.postgres.database import Database
+from broker.store.signals.signals import SignalStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.subscriptions import SubscriptionSpec
+from broker.topology import RECORD, dead_letters
+from broker.transport import Settlement
+from tests.support.builders import QUEUE, accept
+from tests.support.eventually import eventually
+from tests.support.messaging import holds
+from tests.support.roles import role_of
+from workers.consumer import Consumer
+from workers.recorder import Recorder
+
+SOON = timedelta(seconds=30)
+
+
+class Watched:
+    """A handler that notes what another one was given, by the names of the signals.
+
+    Args:
+        handle: The other one; it may raise.
+    """
+
+    def __init__(self, handle):
+        self._handle = handle
+        self.sizes = []
+        self.failures = 0
+        self.alone = Counter()
+        self.redelivered = 0
+
+    async def __call__(self, messages):
+        self.sizes.append(len(messages))
+        self.redelivered += any(message.redelivered for message in messages)
+        if len(messages) == 1:
+            self.alone[messages[0].type] += 1
+        try:
+            return await self._handle(messages)
+        except Exception:
+            self.failures += 1
+            raise
+
+
+class Bench:
+    """A record queue, and what is recorded of it."""
+
+    def __init__(self, transport, database):
+        self.transport = transport
+        self.database = database
+        self.recorder = Recorder(transport, SignalStore(database), Settings())
+
+    async def put(self, *names):
+        """Put accepted signals of these names into the record queue."""
+        await asyncio.gather(
+            *(
+                self.transport.publish(signal_message(signal), exchange="", routing_key=RECORD, timeout=SOON)
+                for signal in await accept(self.database, *names)
+            )
+        )
+
+    @asynccontextmanager
+    async def consuming(self, handle, *, batch=250, concurrency=2, hold=timedelta(minutes=2)):
+        """Consume the record queue with *handle* while the block runs."""
+        limits = {"batch": batch, "concurrency": concurrency, "hold": hold}
+        consumer = Consumer(self.transport, RECORD, handle, **limits, pause=timedelta(seconds=0.05))
+        stopping = asyncio.Event()
+        running = asyncio.create_task(consumer.run(stopping, drain=SOON))
+        try:
+            yield
+        finally:
+            stopping.set()
+            await running
+
+    async def reach(self, *, recorded):
+        """Wait until so many signals are recorded."""
+
+        async def check():
+            return recorded == await self.database.fetchval("SELECT count(*) FROM signals")
+
+        await eventually(check)
+
+    async def dead(self):
+        return await self.transport.depth(dead_letters(RECORD), timeout=SOON)
+
+
+@pytest.fixture
+def bench(transport, database):
+    return Bench(transport, database)
+
+
+async def test_a_wrong_password_kills_no_signal(bench, database_url, postgres_url):
+    await bench.put(*["a"] * 300)
+    async with role_of(database_url, postgres_url) as role, Database(role.url("wrong")) as refused:
+        handle = Watched(Recorder(bench.transport, SignalStore(refused), Settings()).handle)
+        async with bench.consuming(handle):
+            await eventually(lambda: handle.failures > 8)
+            assert await bench.dead() == 0
+            await role.server.execute(f"ALTER ROLE {role.name} PASSWORD 'wrong'")
+            await bench.reach(recorded=300)
+    await holds(bench.transport, RECORD, 0)
+    assert await bench.dead() == 0
+
+
+async def test_a_signal_that_postgresql_refuses_fails_alone_again_and_again_while_the_others_pass(bench):
+    await bench.database.execute("ALTER TABLE signals ADD CHECK (name <> 'poison')")
+    await bench.put(*["a"] * 100, "poison", *["a"] * 100)
+    handle = Watched(bench.recorder.handle)
+    async with bench.consuming(handle):
+        await bench.reach(recorded=200)
+        assert await bench.dead() == 0
+        await holds(bench.transport, dead_letters(RECORD), 1)
+    assert handle.alone["poison"] == 8
+    assert len(handle.sizes) < 60
+    await holds(bench.transport, RECORD, 0)
+
+
+async def test_a_signal_that_meets_an_unexpected_error_is_treated_likewise(bench):
+    async def break_at(messages):
+        if any(message.type == "odd" for message in messages):
+            raise KeyError("steps")
+        return await bench.recorder.handle(messages)
+
+    await bench.put("odd", *["a"] * 20)
+    handle = Watched(break_at)
+    async with bench.consuming(handle, batch=1, concurrency=3):
+        await bench.reach(recorded=20)
+        await holds(bench.transport, dead_letters(RECORD), 1)
+    assert handle.alone["odd"] == 8
+
+
+async def test_a_fault_that_only_looks_like_the_datas_kills_no_signal(bench):
+    """As when a newer schema has a column that this version does not fill."""
+    await bench.database.execute("ALTER TABLE signals ADD COLUMN newer integer NOT NULL")
+    await bench.put(*[f"a.{number}" for number in range(300)])
+    handle = Watched(bench.recorder.handle)
+    async with bench.consuming(handle):
+        await eventually(lambda: max(handle.alone.values(), default=0) > 10)
+        assert await bench.dead() == 0
+        await bench.database.execute("ALTER TABLE signals DROP COLUMN newer")
+        await bench.reach(recorded=300)
+    assert await bench.dead() == 0
+
+
+async def test_nor_does_one_that_only_some_signals_meet(bench):
+    """Others pass meanwhile; but that so many fail at once shows that the fault is not theirs."""
+    await SubscriptionStore(bench.database).create(SubscriptionSpec(name="matched.#", targets=(QUEUE,)), secret=None)
+    await bench.database.execute("ALTER TABLE deliveries ADD COLUMN newer integer NOT NULL")
+    names = [name for number in range(100) for name in (f"matched.{number}", "other")]
+    await bench.put(*names)
+    handle = Watched(bench.recorder.handle)
+    async with bench.consuming(handle):
+        await bench.reach(recorded=100)
+        await eventually(lambda: max(handle.alone.values(), default=0) > 10)
+        assert await bench.dead() == 0
+        await bench.database.execute("ALTER TABLE deliveries DROP COLUMN newer")
+        await bench.reach(recorded=200)
+    assert await bench.dead() == 0
+
+
+async def test_a_batch_that_takes_too_long_is_halved_until_it_passes(bench):
+    async def take_time(messages):
+        if len(messages) > 20:
+            raise StoreTimeout("too long")
+        return [Settlement.ACK] * len(messages)
+
+    await bench.put(*["a"] * 100)
+    await holds(bench.transport, RECORD, 100)
+    handle = Watched(take_time)
+    async with bench.consuming(handle, batch=100, concurrency=1):
+        await eventually(lambda: sum(size for size in handle.sizes if size <= 20) == 100)
+    await holds(bench.transport, RECORD, 0)
+    assert len(handle.sizes) < 20
+
+
+async def test_a_signal_that_the_store_cannot_take_is_not_in_the_way_of_others_and_not_poison(bench):
+    passed = []
+
+    async def refuse_one(messages):
+        if any(message.type == "large" for message in messages):
+            raise StoreRefusal("program limit exceeded", "54000")
+        passed.extend(messages)
+        return [Settlement.ACK] * len(messages)
+
+    await bench.put("large", *["a"] * 20)
+    handle = Watched(refuse_one)
+    async with bench.consuming(handle, batch=50, concurrency=1):
+        await eventually(lambda: len(passed) == 20)
+        await eventually(lambda: handle.alone["large"] > 10)
+    assert await bench.dead() == 0
+    await holds(bench.transport, RECORD, 1)
+
+
+@pytest.mark.parametrize(
+    "error", [Unconfirmed("no"), StoreRefusal("no", "28P01"), StoreTimeout("no"), ValueError("no")]
+)
+async def test_nothing_is_kept_for_long_and_what_is_returned_comes_again(bench, error):
+    async def refuse(messages):
+        raise error
+
+    await bench.put(*["a"] * 10)
+    handle = Watched(refuse)
+    async with bench.consuming(handle, batch=5, concurrency=1, hold=timedelta(seconds=0.3)):
+        await eventually(lambda: handle.redelivered)
+    await holds(bench.transport, RECORD, 10)
+    assert await bench.dead() == 0

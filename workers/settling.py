@@ -1,0 +1,46 @@
+"""What a handler is, and how its results become settlements."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+
+from broker import metrics
+from broker.transport import Inbox, Received, Settlement
+
+Handler = Callable[[Sequence[Received]], Awaitable[Sequence[Settlement]]]
+"""Given messages, returns a settlement for each, or raises because of at least one of them."""
+
+
+class Settler:
+    """Lets *handle* handle messages of *inbox*, and settles them.
+
+    Args:
+        inbox: Where the messages are from.
+        queue: The name of its queue.
+        handle: Handles them.
+    """
+
+    def __init__(self, inbox: Inbox, queue: str, handle: Handler) -> None:
+        self._inbox = inbox
+        self.queue = queue
+        self._handle = handle
+
+    async def handle(self, messages: Sequence[Received]) -> bool:
+        """Handle *messages* and settle each as the handler says; return whether one of them was acked.
+
+        Raises:
+            Exception: What the handler raised; nothing is settled.
+        """
+        by_settlement = defaultdict(list)
+        for message, settlement in zip(messages, await self._handle(messages), strict=True):
+            by_settlement[settlement].append(message)
+        for settlement, settled in by_settlement.items():
+            await self.settle(settled, settlement)
+        return Settlement.ACK in by_settlement
+
+    async def settle(self, messages: Sequence[Received], settlement: Settlement) -> None:
+        """Settle *messages*, all of them the same way."""
+        if settlement is Settlement.REJECT:
+            metrics.POISONED.labels(self.queue).inc(len(messages))
+        await self._inbox.settle(messages, settlement)
