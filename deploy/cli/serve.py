@@ -18,8 +18,8 @@ from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
-from broker.store.signals.intake_books import IntakeBooks
 from broker.store.postgres.schema import is_current
+from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.targets import Kind
