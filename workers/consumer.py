@@ -34,16 +34,25 @@ class Consumer:
         queue: Its name.
         handle: Given up to *batch* messages, returns a settlement for each.
         batch: Most messages of one call of *handle*.
+        batch_bytes: Most bytes of their bodies; a larger message is handled alone.
         concurrency: Most calls of *handle* at a time.
     """
 
     def __init__(
-        self, transport: Transport, queue: str, handle: Handler, *, batch: int = 1, concurrency: int = 1
+        self,
+        transport: Transport,
+        queue: str,
+        handle: Handler,
+        *,
+        batch: int = 1,
+        batch_bytes: int = 8 << 20,
+        concurrency: int = 1,
     ) -> None:
         self._transport = transport
         self._queue = queue
         self._handle = handle
         self._batch = batch
+        self._batch_bytes = batch_bytes
         self._concurrency = concurrency
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -66,7 +75,7 @@ class Consumer:
         free = asyncio.Semaphore(self._concurrency)
         while True:
             await free.acquire()
-            messages = await inbox.receive(self._batch)
+            messages = await inbox.receive(self._batch, max_bytes=self._batch_bytes)
             task = asyncio.create_task(self._process(inbox, messages))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
