@@ -13,12 +13,13 @@ import structlog
 
 from broker import metrics
 from broker.admission import Deferred, Denied
+from broker.budgets import Budget
 from broker.circuits import Phase
 from broker.deliveries import DELETED, GONE, DeliveryState, DueAttempt, Outcome, Reason, Result, Step
 from broker.messages import Undecodable, decode_due_attempt
 from broker.retries import VERDICTS, Verdict, next_pause
 from broker.settings import Settings
-from broker.store.deliveries.attempts import Claimed, Ended
+from broker.store.deliveries.attempts import SMALL, Claimed, Ended, Oversized
 from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.ending import Effects
 from broker.targets import Kind
@@ -28,6 +29,9 @@ from workers.consumer import Consumer
 from workers.couriers import Courier
 from workers.dispatch import dispatch
 from workers.lanes import FastLane
+
+_PAYLOADS = 16 << 20
+"""Bytes of all payloads in memory but the small ones. An attempt takes several times its payload: texts, buffers."""
 
 log = structlog.get_logger()
 
@@ -65,6 +69,7 @@ class Deliverer:
         self._queues = queues
         self._concurrency = concurrency
         self._fast_lane = FastLane(concurrency)
+        self._payloads = Budget(_PAYLOADS)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until *stopping* is set."""
@@ -94,9 +99,15 @@ class Deliverer:
                 await self._deliver(due, redelivered=message.redelivered)
         return Settlement.ACK
 
-    async def _deliver(self, due: DueAttempt, *, redelivered: bool) -> None:
-        claimed = await self._attempts.claim(due, redelivered=redelivered)
+    async def _deliver(self, due: DueAttempt, *, redelivered: bool, room: int = SMALL) -> None:
+        claimed = await self._attempts.claim(due, redelivered=redelivered, room=room)
         match claimed:
+            case Oversized(size):
+                await self._payloads.take(size)
+                try:
+                    await self._deliver(due, redelivered=redelivered, room=size)
+                finally:
+                    self._payloads.give_back(size)
             case None:
                 log.debug("attempt.outdated", delivery_id=due.delivery_id, attempt=due.attempt)
             case Deferred() | Denied():
