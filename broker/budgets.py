@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 
 
@@ -11,18 +12,26 @@ class Budget:
 
     Args:
         total: How many bytes; more at once are given only when all others are back.
+        most_waiting: How many tasks may wait.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, most_waiting: int = sys.maxsize) -> None:
         self._total = total
+        self._most_waiting = most_waiting
         self._taken = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def take(self, size: int) -> None:
-        """Take *size* bytes, once there are as many; they have to be given back."""
+        """Take *size* bytes, once there are as many; they have to be given back.
+
+        Raises:
+            TimeoutError: Too many tasks wait already.
+        """
         if not self._waiting and self._fits(size):
             self._taken += size
             return
+        if len(self._waiting) >= self._most_waiting:
+            raise TimeoutError(f"{self._most_waiting} wait already")
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((size, turn))
         try:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from aiohttp import web
 
+from broker.budgets import Budget
 from broker.egress import Guard
 from broker.health import Health
 from broker.operations.intake import Intake
@@ -31,7 +32,7 @@ from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.transport import Transport
 from gateway.auth import Authenticator
-from gateway.bodies import BODY_LIMIT, BODY_TIMEOUT
+from gateway.bodies import BODY_LIMIT, BODY_ROOM, BODY_TIMEOUT, MOST_BYTES, MOST_WAITING
 from gateway.camunda.api import CamundaApi
 from gateway.camunda.dialect import CAMUNDA
 from gateway.camunda.event_subscriptions import EventSubscriptionsApi
@@ -123,6 +124,7 @@ def _application(routes: Sequence[Route], auth: Authenticator, settings: Setting
     sources = {handler: route.throws for route, handler in handlers if route.throws}
     app = web.Application(middlewares=[throw_metrics(sources), error_middleware(DIALECTS)])
     app[BODY_TIMEOUT], app[BODY_LIMIT] = settings.body_timeout, settings.max_body_bytes
+    app[BODY_ROOM] = Budget(MOST_BYTES, most_waiting=MOST_WAITING)
     for route, handler in handlers:
         for path in (collapsing_slashes(route) if UNLEASH.owns(route.path) else route).paths:
             add = app.router.add_get if route.method == "GET" else partial(app.router.add_route, route.method)

@@ -9,11 +9,19 @@ from typing import TypeVar
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from broker.budgets import Budget
 from broker.jsontext import read
 from broker.schemas.validation import validate
 from broker.schematypes import Schema
 from gateway.encodings import ENCODINGS, inflate
-from gateway.http_errors import BadRequest, TooLarge, TooSlow, UnsupportedMediaType
+from gateway.http_errors import BadRequest, Busy, TooLarge, TooSlow, UnsupportedMediaType
+
+SMALL = 16 << 10
+"""Bytes of a body that needs no room: small bodies never wait for large ones."""
+MOST_BYTES = 16 << 20
+"""Bytes of all other bodies in memory. A throw takes several times its body, as texts and in buffers."""
+MOST_WAITING = 100
+"""How many requests wait for room; of each, some 100 KiB have arrived."""
 
 D = TypeVar("D", bound=Schema)
 
@@ -21,13 +29,17 @@ BODY_TIMEOUT = web.AppKey("body_timeout", timedelta)
 """How long a request's body may take to arrive: a caller that sends it byte by byte must not hold a connection."""
 BODY_LIMIT = web.AppKey("body_limit", int)
 """The most bytes that `read_json` takes."""
+BODY_ROOM = web.AppKey("body_room", Budget)
+"""The room in memory that large bodies share."""
+_ROOM = "room"
+"""The item of a request that says how many bytes of the room it has."""
 
 
 async def read_document(request: web.Request, model: type[D], *, optional: bool = False) -> D:
     """Return the body of *request* as a *model*; an *optional* one that is empty is ``{}``.
 
     Raises:
-        UnsupportedMediaType, TooLarge, TooSlow, BadRequest, InvalidDocument: As for `read_json` and `parse`.
+        UnsupportedMediaType, TooLarge, TooSlow, Busy, BadRequest, InvalidDocument: As for `read_json` and `parse`.
     """
     body = await read_json(request)
     return parse(model, body or b"{}" if optional else body)
@@ -38,7 +50,7 @@ async def read_json(request: web.Request) -> bytes:
 
     Raises:
         UnsupportedMediaType: It has another content type.
-        TooLarge, TooSlow, BadRequest: As for `read_body`.
+        TooLarge, TooSlow, Busy, BadRequest: As for `read_body`.
     """
     kind = request.content_type if "Content-Type" in request.headers else "application/json"
     if kind != "application/json" and not kind.endswith("+json"):
@@ -66,25 +78,51 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     Raises:
         TooLarge: It has more than *limit* bytes.
         TooSlow: It was not complete in time.
+        Busy: There was no room in memory for it in time.
         BadRequest: The connection broke while it was read, or it is not encoded as its header says.
     """
     encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").lower()
     if encoding not in ENCODINGS:
         return await _receive(request, limit)
     # Data that cannot be compressed grows a little.
-    body = await _receive(request, 2 * limit)
-    return inflate(body, encoding, limit) if body else body
+    body = await _receive(request, 2 * limit, inflated=limit)
+    if not body:
+        return body
+    size = len(inflate(body, encoding, limit))  # not kept while it waits
+    if size > SMALL and _ROOM not in request:
+        await _take_room(request, size)
+    return inflate(body, encoding, limit)
 
 
-async def _receive(request: web.Request, limit: int) -> bytes:
+async def _receive(request: web.Request, limit: int, *, inflated: int = 0) -> bytes:
+    """Return the request's body as it comes; its room in memory is for *inflated* bytes more."""
     if (request.content_length or 0) > limit:
         raise TooLarge(f"The body has {request.content_length} bytes; at most {limit} are allowed.")
+    size = request.content.total_bytes if request.content.is_eof() else request.content_length or limit
+    if size > SMALL:
+        await _take_room(request, size + inflated)
     if request.content.is_eof():  # a small body has arrived already, so that no timeout is needed
         body = await request.content.read()
         if len(body) > limit:
             raise TooLarge(f"The body has more than {limit} bytes.")
         return body
     return await _gather_body(request, limit)
+
+
+async def _take_room(request: web.Request, size: int) -> None:
+    """Let *request* have room for *size* bytes until it is answered."""
+    try:
+        async with asyncio.timeout(request.app[BODY_TIMEOUT].total_seconds()):
+            await request.app[BODY_ROOM].take(size)
+    except TimeoutError as error:
+        raise Busy("Too many large bodies are being worked on; try again in a moment.") from error
+    request[_ROOM] = size
+
+
+def give_back_room(request: web.Request) -> None:
+    """Give back the room that the body of *request* took, if it took any."""
+    if size := request.get(_ROOM):
+        request.app[BODY_ROOM].give_back(size)
 
 
 async def _gather_body(request: web.Request, limit: int) -> bytes:
