@@ -18,7 +18,7 @@ from gateway.http_errors import BadRequest, Busy, TooLarge, TooSlow, Unsupported
 
 SMALL = 16 << 10
 """Bytes of a body that needs no room: small bodies never wait for large ones."""
-MOST_BYTES = 16 << 20
+MOST_BYTES = 8 << 20
 """Bytes of all other bodies in memory. A throw takes several times its body, as texts and in buffers."""
 MOST_WAITING = 100
 """How many requests wait for room; of each, some 100 KiB have arrived."""
