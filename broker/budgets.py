@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 
 class Budget:
@@ -46,6 +48,19 @@ class Budget:
         """Give *size* bytes back."""
         self._taken -= size
         self._serve()
+
+    @asynccontextmanager
+    async def room(self, size: int) -> AsyncIterator[None]:
+        """Have *size* bytes in the block.
+
+        Raises:
+            TimeoutError: Too many tasks wait already.
+        """
+        await self.take(size)
+        try:
+            yield
+        finally:
+            self.give_back(size)
 
     def _fits(self, size: int) -> bool:
         return not self._taken or self._taken + size <= self._total

@@ -30,8 +30,8 @@ from workers.couriers import Courier
 from workers.dispatch import dispatch
 from workers.lanes import FastLane
 
-_PAYLOADS = 16 << 20
-"""Bytes of all payloads in memory but the small ones. An attempt takes several times its payload: texts, buffers."""
+_PAYLOADS = 8 << 20
+"""Bytes of payloads in memory in each lane, but for the small ones. An attempt takes several times its payload."""
 
 log = structlog.get_logger()
 
@@ -69,7 +69,7 @@ class Deliverer:
         self._queues = queues
         self._concurrency = concurrency
         self._fast_lane = FastLane(concurrency)
-        self._payloads = Budget(_PAYLOADS)
+        self._payloads = {queue: Budget(_PAYLOADS) for queue in queues}
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until *stopping* is set."""
@@ -89,25 +89,22 @@ class Deliverer:
             log.warning("message.rejected", queue=queue, error=str(error))
             return Settlement.REJECT
         if queue != ATTEMPT:
-            await self._deliver(due, redelivered=message.redelivered)
+            await self._deliver(queue, due, redelivered=message.redelivered)
         # A redelivered message is not moved: as a new one it could not begin its attempt again.
         elif self._fast_lane.refuses(due.subscription_id) and not message.redelivered:
             await self._dispatch([replace(due, queue=SLOW_ATTEMPT)])
             metrics.MOVED.inc()
         else:
             with self._fast_lane.occupy(due.subscription_id):
-                await self._deliver(due, redelivered=message.redelivered)
+                await self._deliver(queue, due, redelivered=message.redelivered)
         return Settlement.ACK
 
-    async def _deliver(self, due: DueAttempt, *, redelivered: bool, room: int = SMALL) -> None:
+    async def _deliver(self, queue: str, due: DueAttempt, *, redelivered: bool, room: int = SMALL) -> None:
         claimed = await self._attempts.claim(due, redelivered=redelivered, room=room)
         match claimed:
             case Oversized(size):
-                await self._payloads.take(size)
-                try:
-                    await self._deliver(due, redelivered=redelivered, room=size)
-                finally:
-                    self._payloads.give_back(size)
+                async with self._payloads[queue].room(size):
+                    await self._deliver(queue, due, redelivered=redelivered, room=size)
             case None:
                 log.debug("attempt.outdated", delivery_id=due.delivery_id, attempt=due.attempt)
             case Deferred() | Denied():

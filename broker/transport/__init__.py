@@ -17,6 +17,9 @@ from typing import Protocol
 
 from broker.topology import Topology
 
+HELD_BYTES = 32 << 20
+"""Bytes of bodies that one consumer has unsettled at a time."""
+
 Header = str | int | Sequence[str]
 
 
@@ -128,7 +131,7 @@ class Transport(Protocol):
     def consume(self, queue: str, *, prefetch: int) -> AbstractAsyncContextManager[Inbox]:
         """Consume *queue* with at most *prefetch* unsettled messages at a time.
 
-        At most 32 MiB of their bodies are kept; a larger one is kept alone. Leaving the context first stops new
+        They have at most `HELD_BYTES` of bodies; a larger one is handed out alone. Leaving the context first stops new
         messages; unsettled ones return to the queue, `redelivered`.
         """
         ...

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from broker.budgets import Budget
 
 
@@ -76,3 +78,18 @@ async def test_bytes_given_at_the_moment_of_giving_up_are_not_lost():
     await settle()
     assert tasks[1].cancelled()
     assert done(await taking(budget, 100)) == [True]
+
+
+async def test_room_is_given_back_whatever_happens_in_it():
+    budget = Budget(100)
+    with pytest.raises(ValueError, match="within"):
+        async with budget.room(100):
+            raise ValueError("within")
+    assert done(await taking(budget, 100)) == [True]
+
+
+async def test_too_many_are_not_let_wait():
+    budget = Budget(100, most_waiting=1)
+    await taking(budget, 100, 1)
+    with pytest.raises(TimeoutError):
+        await budget.take(1)

@@ -15,14 +15,12 @@ import structlog
 
 from broker.errors import SignalBrokerError
 from broker.store.postgres.database import Database, Session
-from broker.transport import Received, Settlement, take_batch
+from broker.transport import HELD_BYTES, Received, Settlement, take_batch
 from broker.transport.embedded.properties import read_message
 from broker.transport.embedded.queues import Sql
 
 POLL = 1.0
 """Seconds after which a consumer looks into its queue without a notification."""
-MOST_BYTES = 32 << 20
-"""Bytes of bodies that a consumer holds unsettled; a larger body is held alone."""
 
 log = structlog.get_logger()
 
@@ -116,10 +114,8 @@ class EmbeddedInbox:
 
     async def _claim(self, session: Session, owner: int) -> None:
         """Fill the prefetch window; with a full one, this only checks the session."""
-        free, room = (
-            self._prefetch - len(self._unsettled),
-            MOST_BYTES - sum(held.size for held in self._unsettled.values()),
-        )
+        free = self._prefetch - len(self._unsettled)
+        room = HELD_BYTES - sum(held.size for held in self._unsettled.values())
         rows = await session.fetch(Sql.claim, queue=self.queue, owner=owner, limit=free if room > 0 else 0, room=room)
         for row in sorted(rows, key=itemgetter("id")):
             tag = next(self._tags)

@@ -7,8 +7,8 @@ that is enough; the surplus of a sudden change is handed back unread.
 
 from __future__ import annotations
 
-MOST_BYTES = 32 << 20
-"""Bytes of bodies that a consumer holds unsettled; a larger body is held alone."""
+from broker.transport import HELD_BYTES
+
 _GROWTH = 4
 """By what factor a window grows at most: a few small messages say little about the next ones."""
 
@@ -21,7 +21,7 @@ class Window:
         most_bytes: How many bytes their bodies may have together.
     """
 
-    def __init__(self, most: int, *, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, most: int, *, most_bytes: int = HELD_BYTES) -> None:
         self._most = most
         self._most_bytes = most_bytes
         self._sizes: dict[int, int] = {}
