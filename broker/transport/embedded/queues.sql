@@ -54,7 +54,7 @@ WHERE queue = :queue AND id = ANY (ARRAY(
             SELECT id, octet_length(body) AS size FROM transport.messages
             WHERE queue = :queue AND owner IS NULL ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
         ) AS ready
-    ) AS sized WHERE before < :room
+    ) AS sized WHERE before < :room::bigint
 ))
 RETURNING id, properties, body, returned
 
