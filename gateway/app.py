@@ -32,7 +32,7 @@ from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.transport import Transport
 from gateway.auth import Authenticator
-from gateway.bodies import BODY_LIMIT, BODY_ROOM, BODY_TIMEOUT, MOST_BYTES, MOST_WAITING
+from gateway.bodies import BODY_LIMIT, BODY_ROOM, BODY_TIMEOUT, MOST_BYTES, MOST_WAITING, MOST_WORK, WORK_ROOM
 from gateway.camunda.api import CamundaApi
 from gateway.camunda.dialect import CAMUNDA
 from gateway.camunda.event_subscriptions import EventSubscriptionsApi
@@ -125,6 +125,7 @@ def _application(routes: Sequence[Route], auth: Authenticator, settings: Setting
     app = web.Application(middlewares=[throw_metrics(sources), error_middleware(DIALECTS)])
     app[BODY_TIMEOUT], app[BODY_LIMIT] = settings.body_timeout, settings.max_body_bytes
     app[BODY_ROOM] = Budget(MOST_BYTES, most_waiting=MOST_WAITING)
+    app[WORK_ROOM] = Budget(MOST_WORK, most_waiting=MOST_WAITING)
     for route, handler in handlers:
         for path in (collapsing_slashes(route) if UNLEASH.owns(route.path) else route).paths:
             add = app.router.add_get if route.method == "GET" else partial(app.router.add_route, route.method)

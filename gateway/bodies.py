@@ -18,8 +18,10 @@ from gateway.http_errors import BadRequest, Busy, TooLarge, TooSlow, Unsupported
 
 SMALL = 16 << 10
 """Bytes of a body that needs no room: small bodies never wait for large ones."""
-MOST_BYTES = 8 << 20
-"""Bytes of all other bodies in memory. A throw takes several times its body, as texts and in buffers."""
+MOST_BYTES = 16 << 20
+"""Bytes of all other bodies, from the first byte to the answer."""
+MOST_WORK = 4 << 20
+"""Bytes of those bodies that are complete and worked on. That takes many times their size, in texts and buffers."""
 MOST_WAITING = 100
 """How many requests wait for room; of each, some 100 KiB have arrived."""
 
@@ -31,8 +33,10 @@ BODY_LIMIT = web.AppKey("body_limit", int)
 """The most bytes that `read_json` takes."""
 BODY_ROOM = web.AppKey("body_room", Budget)
 """The room in memory that large bodies share."""
-_ROOM = "room"
-"""The item of a request that says how many bytes of the room it has."""
+WORK_ROOM = web.AppKey("work_room", Budget)
+"""The room that those share which are complete; a caller that sends slowly has none of it."""
+_ROOMS = "rooms"
+"""The item of a request that says how many bytes of which room it has."""
 
 
 async def read_document(request: web.Request, model: type[D], *, optional: bool = False) -> D:
@@ -83,24 +87,22 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     """
     encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").lower()
     if encoding not in ENCODINGS:
-        return await _receive(request, limit)
+        body = await _receive(request, limit)
+        await _take_room(request, WORK_ROOM, len(body))
+        return body
     # Data that cannot be compressed grows a little.
-    body = await _receive(request, 2 * limit, inflated=limit)
+    body = await _receive(request, 2 * limit)
     if not body:
         return body
-    size = len(inflate(body, encoding, limit))  # not kept while it waits
-    if size > SMALL and _ROOM not in request:
-        await _take_room(request, size)
+    await _take_room(request, WORK_ROOM, len(inflate(body, encoding, limit)))  # while it waits it is not kept inflated
     return inflate(body, encoding, limit)
 
 
-async def _receive(request: web.Request, limit: int, *, inflated: int = 0) -> bytes:
-    """Return the request's body as it comes; its room in memory is for *inflated* bytes more."""
+async def _receive(request: web.Request, limit: int) -> bytes:
     if (request.content_length or 0) > limit:
         raise TooLarge(f"The body has {request.content_length} bytes; at most {limit} are allowed.")
     size = request.content.total_bytes if request.content.is_eof() else request.content_length or limit
-    if size > SMALL:
-        await _take_room(request, size + inflated)
+    await _take_room(request, BODY_ROOM, size)
     if request.content.is_eof():  # a small body has arrived already, so that no timeout is needed
         body = await request.content.read()
         if len(body) > limit:
@@ -109,20 +111,23 @@ async def _receive(request: web.Request, limit: int, *, inflated: int = 0) -> by
     return await _gather_body(request, limit)
 
 
-async def _take_room(request: web.Request, size: int) -> None:
-    """Let *request* have room for *size* bytes until it is answered."""
+async def _take_room(request: web.Request, key: web.AppKey[Budget], size: int) -> None:
+    """Let *request* have so much of that room until it is answered."""
+    if size <= SMALL:
+        return
+    room = request.app[key]
     try:
         async with asyncio.timeout(request.app[BODY_TIMEOUT].total_seconds()):
-            await request.app[BODY_ROOM].take(size)
+            await room.take(size)
     except TimeoutError as error:
         raise Busy("Too many large bodies are being worked on; try again in a moment.") from error
-    request[_ROOM] = size
+    request.setdefault(_ROOMS, []).append((room, size))
 
 
 def give_back_room(request: web.Request) -> None:
     """Give back the room that the body of *request* took, if it took any."""
-    if size := request.get(_ROOM):
-        request.app[BODY_ROOM].give_back(size)
+    for room, size in request.get(_ROOMS, ()):
+        room.give_back(size)
 
 
 async def _gather_body(request: web.Request, limit: int) -> bytes:
