@@ -9,7 +9,6 @@ from importlib.metadata import version
 
 from aiohttp import web
 
-from broker.budgets import Budget
 from broker.egress import Guard
 from broker.health import Health
 from broker.operations.intake import Intake
@@ -32,7 +31,7 @@ from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.transport import Transport
 from gateway.auth import Authenticator
-from gateway.bodies import BODY_LIMIT, BODY_ROOM, BODY_TIMEOUT, MOST_BYTES, MOST_WAITING, MOST_WORK, WORK_ROOM
+from gateway.bodies import BODY_LIMIT, BODY_TIMEOUT
 from gateway.camunda.api import CamundaApi
 from gateway.camunda.dialect import CAMUNDA
 from gateway.camunda.event_subscriptions import EventSubscriptionsApi
@@ -56,6 +55,7 @@ from gateway.native.users import UsersApi
 from gateway.native.webhook_keys import WebhookKeysApi
 from gateway.passwords import Passwords
 from gateway.probes import probes
+from gateway.rooms import give_back_rooms, open_rooms
 from gateway.routes import Route
 from gateway.unleash.calls import CallsApi
 from gateway.unleash.endpoint_tokens import EndpointTokensApi
@@ -122,10 +122,9 @@ def _native_routes(
 def _application(routes: Sequence[Route], auth: Authenticator, settings: Settings) -> web.Application:
     handlers = [(route, secure(route, dialect_of(route.path, DIALECTS), auth)) for route in routes]
     sources = {handler: route.throws for route, handler in handlers if route.throws}
-    app = web.Application(middlewares=[throw_metrics(sources), error_middleware(DIALECTS)])
+    app = web.Application(middlewares=[give_back_rooms, throw_metrics(sources), error_middleware(DIALECTS)])
     app[BODY_TIMEOUT], app[BODY_LIMIT] = settings.body_timeout, settings.max_body_bytes
-    app[BODY_ROOM] = Budget(MOST_BYTES, most_waiting=MOST_WAITING)
-    app[WORK_ROOM] = Budget(MOST_WORK, most_waiting=MOST_WAITING)
+    open_rooms(app)
     for route, handler in handlers:
         for path in (collapsing_slashes(route) if UNLEASH.owns(route.path) else route).paths:
             add = app.router.add_get if route.method == "GET" else partial(app.router.add_route, route.method)

@@ -9,21 +9,12 @@ from typing import TypeVar
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from broker.budgets import Budget
 from broker.jsontext import read
 from broker.schemas.validation import validate
 from broker.schematypes import Schema
 from gateway.encodings import ENCODINGS, inflate
-from gateway.http_errors import BadRequest, Busy, TooLarge, TooSlow, UnsupportedMediaType
-
-SMALL = 16 << 10
-"""Bytes of a body that needs no room: small bodies never wait for large ones."""
-MOST_BYTES = 16 << 20
-"""Bytes of all other bodies, from the first byte to the answer."""
-MOST_WORK = 4 << 20
-"""Bytes of those bodies that are complete and worked on. That takes many times their size, in texts and buffers."""
-MOST_WAITING = 100
-"""How many requests wait for room; of each, some 100 KiB have arrived."""
+from gateway.http_errors import BadRequest, TooLarge, TooSlow, UnsupportedMediaType
+from gateway.rooms import ARRIVAL, WORK, take_room
 
 D = TypeVar("D", bound=Schema)
 
@@ -31,12 +22,6 @@ BODY_TIMEOUT = web.AppKey("body_timeout", timedelta)
 """How long a request's body may take to arrive: a caller that sends it byte by byte must not hold a connection."""
 BODY_LIMIT = web.AppKey("body_limit", int)
 """The most bytes that `read_json` takes."""
-BODY_ROOM = web.AppKey("body_room", Budget)
-"""The room in memory that large bodies share."""
-WORK_ROOM = web.AppKey("work_room", Budget)
-"""The room that those share which are complete; a caller that sends slowly has none of it."""
-_ROOMS = "rooms"
-"""The item of a request that says how many bytes of which room it has."""
 
 
 async def read_document(request: web.Request, model: type[D], *, optional: bool = False) -> D:
@@ -88,13 +73,14 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").lower()
     if encoding not in ENCODINGS:
         body = await _receive(request, limit)
-        await _take_room(request, WORK_ROOM, len(body))
+        await take_room(request, WORK, len(body), within=request.app[BODY_TIMEOUT])
         return body
     # Data that cannot be compressed grows a little.
     body = await _receive(request, 2 * limit)
     if not body:
         return body
-    await _take_room(request, WORK_ROOM, len(inflate(body, encoding, limit)))  # while it waits it is not kept inflated
+    size = len(inflate(body, encoding, limit))  # while it waits it is not kept inflated
+    await take_room(request, WORK, size, within=request.app[BODY_TIMEOUT])
     return inflate(body, encoding, limit)
 
 
@@ -102,32 +88,13 @@ async def _receive(request: web.Request, limit: int) -> bytes:
     if (request.content_length or 0) > limit:
         raise TooLarge(f"The body has {request.content_length} bytes; at most {limit} are allowed.")
     size = request.content.total_bytes if request.content.is_eof() else request.content_length or limit
-    await _take_room(request, BODY_ROOM, size)
+    await take_room(request, ARRIVAL, size, within=request.app[BODY_TIMEOUT])
     if request.content.is_eof():  # a small body has arrived already, so that no timeout is needed
         body = await request.content.read()
         if len(body) > limit:
             raise TooLarge(f"The body has more than {limit} bytes.")
         return body
     return await _gather_body(request, limit)
-
-
-async def _take_room(request: web.Request, key: web.AppKey[Budget], size: int) -> None:
-    """Let *request* have so much of that room until it is answered."""
-    if size <= SMALL:
-        return
-    room = request.app[key]
-    try:
-        async with asyncio.timeout(request.app[BODY_TIMEOUT].total_seconds()):
-            await room.take(size)
-    except TimeoutError as error:
-        raise Busy("Too many large bodies are being worked on; try again in a moment.") from error
-    request.setdefault(_ROOMS, []).append((room, size))
-
-
-def give_back_room(request: web.Request) -> None:
-    """Give back the room that the body of *request* took, if it took any."""
-    for room, size in request.get(_ROOMS, ()):
-        room.give_back(size)
 
 
 async def _gather_body(request: web.Request, limit: int) -> bytes:

@@ -22,7 +22,6 @@ from broker.errors import (
     TransportError,
 )
 from gateway.auth import Authenticator
-from gateway.bodies import give_back_room
 from gateway.http_errors import BadRequest, Broken, Busy, Conflicting, Forbidden, HttpError, http_error_for
 from gateway.routes import Handler, Route, SecuredRoute
 
@@ -100,8 +99,6 @@ def error_middleware(dialects: Sequence[Dialect]) -> Middleware:
             return await handler(request)
         except Exception as error:  # noqa: BLE001  (every error has an answer)
             return dialect_of(request.path, dialects).answer_error(to_http_error(request, error), request)
-        finally:
-            give_back_room(request)
 
     return middleware
 

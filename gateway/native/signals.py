@@ -19,7 +19,7 @@ from broker.signals import Scope, Signal, SignalState, Source, Throw
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.signals.signals import SignalStore, may_follow
 from gateway.answers import answer
-from gateway.bodies import SMALL, parse, read_json
+from gateway.bodies import parse, read_json
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
 from gateway.http_errors import Conflicting, NotFound
 from gateway.native.deliveries import PAGE_PARAMETERS, delivery_page
@@ -38,6 +38,7 @@ from gateway.native.queries import (
     text,
 )
 from gateway.paths import path_id
+from gateway.rooms import SMALL
 from gateway.routes import Parameter, Route, SecuredRoute
 
 _RECORDED = (SignalState.RECORDED, SignalState.SCHEDULED, SignalState.CANCELLED)

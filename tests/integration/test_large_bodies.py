@@ -8,13 +8,13 @@ import json
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
-from gateway.bodies import MOST_BYTES, MOST_WAITING
+from gateway.rooms import MOST_ARRIVED, MOST_WAITING
 from tests.support.eventually import eventually
 from tests.support.product import ADMIN_TOKEN, client_of
 from tests.support.throwing import recorded
 
 LARGE = 1 << 20
-FIT = MOST_BYTES // LARGE
+FIT = MOST_ARRIVED // LARGE
 BODIES = {
     "/v1/signals": {"name": "large", "payload": "x" * (LARGE - 100)},
     "/engine-rest/signal": {"name": "large", "variables": {"text": {"value": "x" * (LARGE - 100)}}},
