@@ -14,7 +14,7 @@ from gateway.http_errors import Busy
 
 SMALL = 16 << 10
 """Bytes of a body that needs no room: small bodies never wait for large ones."""
-MOST_ARRIVED = 16 << 20
+MOST_ARRIVED = 8 << 20
 """Bytes of all other bodies, from the first byte until they are answered."""
 MOST_WORK = 4 << 20
 """Bytes of those that are complete and worked on. That takes many times their size, in texts and buffers."""
