@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage bench chaos mutants lint format lock clean
+.PHONY: help run test coverage bench bench-memory chaos mutants lint format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,9 @@ coverage: $(VENV)/.test ## measure how much of the code the suite runs in its ow
 
 bench: $(VENV)/.test ## run the benchmarks, next to their baselines
 	@$(BIN)/python -m tests.bench
+
+bench-memory: $(VENV)/.test ## send 10,000 signals of a megabyte through every role and print its peak memory (ARGS="--signals 300")
+	@$(BIN)/python -m tests.bench.memory $(ARGS)
 
 chaos: $(VENV)/.test ## kill and restart all processes under load, repeatedly, and compare the books (ARGS="--minutes 10")
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from itertools import accumulate, islice
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -20,11 +21,22 @@ class Coalescer(Generic[T, R]):
         execute: Takes the items of a batch in the order of arrival and returns as many results in the same order. An
             exception is raised to every caller of the batch.
         max_batch: The most items of one batch.
+        weigh: Returns the weight of an item.
+        max_weight: The most weight of one batch; a heavier item is a batch of its own.
     """
 
-    def __init__(self, execute: Callable[[list[T]], Awaitable[Sequence[R]]], *, max_batch: int = 500) -> None:
+    def __init__(
+        self,
+        execute: Callable[[list[T]], Awaitable[Sequence[R]]],
+        *,
+        max_batch: int = 500,
+        weigh: Callable[[T], int] | None = None,
+        max_weight: int = 0,
+    ) -> None:
         self._execute = execute
         self._max_batch = max_batch
+        self._weigh = weigh
+        self._max_weight = max_weight
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._runner: asyncio.Task[None] | None = None
 
@@ -63,12 +75,20 @@ class Coalescer(Generic[T, R]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
+                batch = [self._waiting.popleft() for _ in range(self._fitting())]
                 live = [(item, future) for item, future in batch if not future.done()]
                 if live:
                     await self._run_batch(live)
         finally:
             self._runner = None
+
+    def _fitting(self) -> int:
+        """Return how many of the waiting items make up the next batch."""
+        count = min(len(self._waiting), self._max_batch)
+        if self._weigh is None:
+            return count
+        weights = accumulate(self._weigh(item) for item, _ in islice(self._waiting, count))
+        return max(1, sum(1 for weight in weights if weight <= self._max_weight))
 
     async def _run_batch(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:

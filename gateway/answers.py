@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import web
 
@@ -18,3 +18,23 @@ def answer(document: Schema | bytes, *, status: int = 200, headers: Mapping[str,
 def created(document: Schema | bytes, location: str) -> web.Response:
     """Return *document* as the answer to its creation at *location*."""
     return answer(document, status=201, headers={"Location": location})
+
+
+async def answer_in_chunks(
+    request: web.Request, head: bytes, items: AsyncIterator[bytes], tail: bytes
+) -> web.StreamResponse:
+    """Answer *head*, the *items* (several in each of their chunks) with commas between them, and *tail*.
+
+    One chunk is an answer as any other. More of them are sent one after the other, as fast as the caller takes them.
+    """
+    first, second = await anext(items, b""), await anext(items, None)
+    if second is None:
+        return answer(head + first + tail)
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    await response.write(head + first)
+    await response.write(b"," + second)
+    async for chunk in items:
+        await response.write(b"," + chunk)
+    await response.write_eof(tail)
+    return response

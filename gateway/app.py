@@ -59,6 +59,7 @@ from gateway.native.users import UsersApi
 from gateway.native.webhook_keys import WebhookKeysApi
 from gateway.passwords import Passwords
 from gateway.probes import probes
+from gateway.rooms import give_back_rooms, open_rooms
 from gateway.routes import Route
 from gateway.unleash.calls import CallsApi
 from gateway.unleash.endpoint_tokens import EndpointTokensApi
@@ -128,10 +129,12 @@ def _native_routes(
 def _application(routes: Sequence[Route], auth: Authenticator, settings: Settings) -> web.Application:
     handlers = [(route, secure(route, dialect_of(route.path, DIALECTS), auth)) for route in routes]
     sources = {handler: route.throws for route, handler in handlers if route.throws}
-    app = web.Application(middlewares=[throw_metrics(sources), error_middleware(DIALECTS), answer_options])
+    middlewares = [give_back_rooms, throw_metrics(sources), error_middleware(DIALECTS), answer_options]
+    app = web.Application(middlewares=middlewares)
     if settings.cors_origins:
         app.on_response_prepare.append(CrossOrigin(settings.cors_origins).prepare)
     app[BODY_TIMEOUT], app[BODY_LIMIT] = settings.body_timeout, settings.max_body_bytes
+    open_rooms(app)
     for route, handler in handlers:
         for path in (collapsing_slashes(route) if UNLEASH.owns(route.path) else route).paths:
             add = app.router.add_get if route.method == "GET" else partial(app.router.add_route, route.method)

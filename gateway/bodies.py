@@ -15,6 +15,7 @@ from broker.schematypes import Schema
 from gateway.continuing import invite_body
 from gateway.encodings import inflate, read_encoding
 from gateway.http_errors import BadRequest, TooLarge, TooSlow, UnsupportedMediaType
+from gateway.rooms import ARRIVAL, WORK, take_room
 
 D = TypeVar("D", bound=Schema)
 
@@ -28,7 +29,7 @@ async def read_document(request: web.Request, model: type[D], *, optional: bool 
     """Return the body of *request* as a *model*; an *optional* one that is empty is ``{}``.
 
     Raises:
-        UnsupportedMediaType, TooLarge, TooSlow, BadRequest, InvalidDocument: As for `read_json` and `parse`.
+        UnsupportedMediaType, TooLarge, TooSlow, Busy, BadRequest, InvalidDocument: As for `read_json` and `parse`.
     """
     body = await read_json(request)
     return parse(model, body or b"{}" if optional else body)
@@ -39,7 +40,7 @@ async def read_json(request: web.Request) -> bytes:
 
     Raises:
         UnsupportedMediaType: It has another content type.
-        TooLarge, TooSlow, BadRequest: As for `read_body`.
+        TooLarge, TooSlow, Busy, BadRequest: As for `read_body`.
     """
     kind = request.content_type if "Content-Type" in request.headers else "application/json"
     if kind != "application/json" and not kind.endswith("+json"):
@@ -67,20 +68,29 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     Raises:
         TooLarge: It has more than *limit* bytes.
         TooSlow: It was not complete in time.
+        Busy: There was no room in memory for it in time.
         BadRequest: The connection broke while it was read, or it is not encoded as its header says.
         UnsupportedMediaType: It is in an encoding that is not read.
     """
     encoding = read_encoding(request)
     if encoding is None:
-        return await _receive(request, limit)
+        body = await _receive(request, limit)
+        await take_room(request, WORK, len(body), within=request.app[BODY_TIMEOUT])
+        return body
     # Data that cannot be compressed grows a little.
     body = await _receive(request, 2 * limit)
-    return inflate(body, encoding, limit) if body else body
+    if not body:
+        return body
+    size = len(inflate(body, encoding, limit))  # while it waits it is not kept inflated
+    await take_room(request, WORK, size, within=request.app[BODY_TIMEOUT])
+    return inflate(body, encoding, limit)
 
 
 async def _receive(request: web.Request, limit: int) -> bytes:
     if (request.content_length or 0) > limit:
         raise TooLarge(f"The body has {request.content_length} bytes; at most {limit} are allowed.")
+    size = request.content.total_bytes if request.content.is_eof() else request.content_length or limit
+    await take_room(request, ARRIVAL, size, within=request.app[BODY_TIMEOUT])
     if request.content.is_eof():  # a small body has arrived already, so that no timeout is needed
         body = await request.content.read()
         if len(body) > limit:

@@ -35,6 +35,7 @@ class Consumer:
         queue: Its name.
         handle: Given up to *batch* messages, returns a settlement for each.
         batch: Most messages of one call of *handle*.
+        batch_bytes: Most bytes of their bodies; a larger message is handled alone.
         concurrency: Most calls of *handle* at a time, besides those for single messages that were set aside.
         hold: How long a message whose handling fails is kept.
         pause: The pause before a message that failed alone is tried again.
@@ -47,6 +48,7 @@ class Consumer:
         handle: Handler,
         *,
         batch: int = 1,
+        batch_bytes: int = 8 << 20,
         concurrency: int = 1,
         hold: timedelta = HOLD,
         pause: timedelta = PAUSE,
@@ -55,6 +57,7 @@ class Consumer:
         self._queue = queue
         self._handle = handle
         self._batch = batch
+        self._batch_bytes = batch_bytes
         self._concurrency = concurrency
         self._hold = hold
         self._pause = pause
@@ -85,7 +88,7 @@ class Consumer:
         while True:
             await free.acquire()
             await quarantine.wait_for_relief()
-            messages = await inbox.receive(self._batch)
+            messages = await inbox.receive(self._batch, max_bytes=self._batch_bytes)
             task = asyncio.create_task(batches.process(messages))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

@@ -14,6 +14,7 @@ import structlog
 
 from broker import metrics
 from broker.admission import Deferred, Denied
+from broker.budgets import Budget
 from broker.circuits import Phase
 from broker.deliveries import DELETED, GONE, DeliveryState, DueAttempt, Outcome, Reason, Result, Step
 from broker.errors import StoreUnavailable
@@ -21,7 +22,7 @@ from broker.messages import Undecodable, decode_due_attempt
 from broker.metrics import Repeat
 from broker.retries import VERDICTS, Verdict, next_pause
 from broker.settings import Settings
-from broker.store.deliveries.attempts import Claimed, Ended
+from broker.store.deliveries.attempts import SMALL, Claimed, Ended, Oversized
 from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.ending import Effects
 from broker.targets import Kind
@@ -35,6 +36,8 @@ from workers.lanes import FastLane
 
 _PAUSES = (0.1, 0.2, 0.5, 1.0)
 """Seconds between tries to record an outcome; the last one repeats. `Scheduler.rescue` waits for longer than that."""
+_PAYLOADS = 8 << 20
+"""Bytes of payloads in memory in each lane, but for the small ones. An attempt takes several times its payload."""
 
 log = structlog.get_logger()
 
@@ -75,6 +78,7 @@ class Deliverer:
         self._concurrency = concurrency
         self._fast_lane = FastLane(concurrency)
         self._under_way = Exclusion()
+        self._payloads = {queue: Budget(_PAYLOADS) for queue in queues}
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until *stopping* is set."""
@@ -95,19 +99,22 @@ class Deliverer:
             return Settlement.REJECT
         async with self._under_way.hold(due.delivery_id):
             if queue != ATTEMPT:
-                await self._deliver(due, redelivered=message.redelivered)
+                await self._deliver(queue, due, redelivered=message.redelivered)
             # A redelivered message is not moved: as a new one it could not begin its attempt again.
             elif self._fast_lane.refuses(due.subscription_id) and not message.redelivered:
                 await self._dispatch([replace(due, queue=SLOW_ATTEMPT)])
                 metrics.MOVED.inc()
             else:
                 with self._fast_lane.occupy(due.subscription_id):
-                    await self._deliver(due, redelivered=message.redelivered)
+                    await self._deliver(queue, due, redelivered=message.redelivered)
         return Settlement.ACK
 
-    async def _deliver(self, due: DueAttempt, *, redelivered: bool) -> None:
-        claimed = await self._attempts.claim(due, redelivered=redelivered)
+    async def _deliver(self, queue: str, due: DueAttempt, *, redelivered: bool, room: int = SMALL) -> None:
+        claimed = await self._attempts.claim(due, redelivered=redelivered, room=room)
         match claimed:
+            case Oversized(size):
+                async with self._payloads[queue].room(size):
+                    await self._deliver(queue, due, redelivered=redelivered, room=size)
             case None:
                 log.debug("attempt.outdated", delivery_id=due.delivery_id, attempt=due.attempt)
             case Deferred() | Denied():

@@ -46,7 +46,7 @@ _Step = tuple[list[Any], int, bool]
 
 
 class Context:
-    """A payload, read when it is first asked for; paths are looked up, and looked up once.
+    """A payload, read when it is first asked for; paths are looked up, and looked up once, until it is forgotten.
 
     No path costs more than `MAX_LOOKS`, and gives more than `MAX_CHARACTERS`, whatever the payload is.
     """
@@ -71,6 +71,10 @@ class Context:
         if texts is None:
             texts = self._texts[path] = _fitting(_leaves(self._root, path))
         return texts
+
+    def forget(self) -> None:
+        """Forget what was read of the payload; it is read again when it is next asked for."""
+        self._root = self._texts = None
 
 
 def _read(payload: bytes) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
 
 from broker.access import Permission, Principal, require_permission, require_tenant
@@ -58,7 +58,7 @@ def read_throw(principal: Principal, wanted: SignalRequest, body: bytes, tracepa
     )
 
 
-async def throw_item(
+def throw_item(
     intake: Intake,
     principal: Principal,
     item: object,
@@ -66,10 +66,11 @@ async def throw_item(
     *,
     key: str | None = None,
     traceparent: str | None = None,
-) -> Accepted:
-    """Throw one *item* of a batch, JSON as Python has it, read from the text *body*.
+) -> Awaitable[Accepted]:
+    """Throw one *item* of a batch, JSON as Python has it, read from the text *body*; return once it is read.
 
-    *key* is its idempotency key, unless it has one of its own.
+    So nobody has to keep *item*, which may take many times the memory of *body*, until the throw is accepted. *key* is
+    its idempotency key, unless it has one of its own.
 
     Raises:
         InvalidDocument, InvalidField, PermissionDenied: It is wrong, or *principal* may not throw it.
@@ -78,7 +79,7 @@ async def throw_item(
     wanted = validate(BatchItem, item)
     throw = read_throw(principal, wanted, body, traceparent)
     own = wanted.idempotency_key or key
-    return await intake.accept(
+    return intake.accept(
         throw,
         key=None if own is None else make_key(own, principal, b"batch\0" + body),
         check=partial(check_execution, principal),

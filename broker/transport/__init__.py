@@ -7,6 +7,8 @@ in tests/conformance, which runs against both.
 from __future__ import annotations
 
 import enum
+import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -14,6 +16,9 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from broker.topology import Topology
+
+HELD_BYTES = 32 << 20
+"""Bytes of bodies that one consumer has unsettled at a time."""
 
 Header = str | int | Sequence[str]
 
@@ -64,8 +69,10 @@ class Settlement(enum.Enum):
 class Inbox(Protocol):
     """One consumer's unsettled messages, in queue order."""
 
-    async def receive(self, limit: int) -> Sequence[Received]:
+    async def receive(self, limit: int, *, max_bytes: int = sys.maxsize) -> Sequence[Received]:
         """Wait for the first message, then return up to *limit* without waiting for more.
+
+        Their bodies have at most *max_bytes* together; a message with more comes alone.
 
         After a lost link the inbox re-establishes itself; unsettled messages come again, `redelivered`.
         """
@@ -77,6 +84,17 @@ class Inbox(Protocol):
         A message whose link was lost meanwhile is silently skipped: it comes again.
         """
         ...
+
+
+def take_batch(received: deque[Received], limit: int, *, max_bytes: int) -> list[Received]:
+    """Take from the front of *received* what `Inbox.receive` returns."""
+    batch: list[Received] = []
+    while received and len(batch) < limit:
+        max_bytes -= len(received[0].body)
+        if batch and max_bytes < 0:
+            break
+        batch.append(received.popleft())
+    return batch
 
 
 class Transport(Protocol):
@@ -113,7 +131,8 @@ class Transport(Protocol):
     def consume(self, queue: str, *, prefetch: int) -> AbstractAsyncContextManager[Inbox]:
         """Consume *queue* with at most *prefetch* unsettled messages at a time.
 
-        Leaving the context first stops new messages; unsettled ones return to the queue, `redelivered`.
+        They have at most `HELD_BYTES` of bodies; a larger one is handed out alone. Leaving the context first stops new
+        messages; unsettled ones return to the queue, `redelivered`.
         """
         ...
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import stat
 import sys
-from itertools import islice
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import click
@@ -20,6 +20,8 @@ from deploy.cli.admin import Admin
 from deploy.cli.output import show_one
 
 _CHUNK = 500
+_CHUNK_BYTES = 8 << 20
+"""Bytes of lines that fill a chunk."""
 
 
 async def throw_lines(admin: Admin, file: BinaryIO, *, key: str | None, as_json: bool) -> None:
@@ -32,12 +34,11 @@ async def throw_lines(admin: Admin, file: BinaryIO, *, key: str | None, as_json:
         click.ClickException: Some signals were not accepted.
     """
     outcomes: list[int | str] = []
-    lines = ((number, line) for number, line in enumerate(file, start=1) if line.strip())
     async with admin.transport() as transport, open_intake(admin.database, transport, admin.settings) as intake:
         throw = _Thrower(intake, key, admin.settings.max_body_bytes).throw
         size = _size(file) if sys.stderr.isatty() else 0
         with click.progressbar(length=size or 1, label="Throwing", file=sys.stderr, hidden=not size) as bar:
-            while chunk := list(islice(lines, _CHUNK)):
+            for chunk in _chunks(file):
                 outcomes += await asyncio.gather(*(throw(number, line) for number, line in chunk))
                 bar.update(sum(len(line) for _, line in chunk))
     ids = [outcome for outcome in outcomes if isinstance(outcome, int)]
@@ -74,6 +75,20 @@ class _Thrower:
         except (SignalBrokerError, ValueError) as error:
             return f"line {number}: {error}"
         return accepted.signal.id
+
+
+def _chunks(file: BinaryIO) -> Iterator[list[tuple[int, bytes]]]:
+    """Yield the lines of *file* that are not blank, with their numbers, as many at a time as are thrown together."""
+    chunk, size = [], 0
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            chunk.append((number, line))
+            size += len(line)
+        if len(chunk) == _CHUNK or size >= _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 def _size(file: BinaryIO) -> int:

@@ -44,6 +44,9 @@ GATEWAY = "gateway"
 WORKERS = ("recorder", "deliverer", "scheduler")
 HANDLERS = "handlers"
 
+_READ_BUFFER = 32 << 10
+"""Bytes, of which twice as many stop a connection from being read. Aiohttp's own limit lets most of a megabyte in."""
+
 Worker = Recorder | Deliverer | Scheduler | PartitionMaintainer | Bookkeeper | HandlerWorker
 
 log = structlog.get_logger()
@@ -180,6 +183,7 @@ async def _http(runtime: Runtime, *, gateway: bool) -> AsyncIterator[str]:
             DIALECTS,
             access_log=None,
             auto_decompress=False,  # `read_body` does that, up to its limit
+            read_bufsize=_READ_BUFFER,
             shutdown_timeout=settings.drain_timeout.total_seconds(),
         )
         await runner.setup()

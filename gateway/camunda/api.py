@@ -89,9 +89,11 @@ class CamundaApi:
         )
         if not await self._is_reachable(principal, throw, wanted):
             return web.Response(status=204)
+        key = read_key(request, principal, body)
+        del wanted, body  # it takes many times the memory of the payload
         await self._intake.accept(
             throw,
-            key=read_key(request, principal, body),
+            key=key,
             check=partial(_check_execution, principal, throw),
         )
         return web.Response(status=204)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 
 from aiohttp import web
@@ -52,20 +53,21 @@ class BatchesApi:
         only those signals that were not accepted before are thrown.
         """
         body = await read_json(request)
-        items = parse(BatchRequest, body).signals
+        items: deque[object] = deque(parse(BatchRequest, body).signals)
         raw = raw_elements(raw_member(body, "signals") or b"[]")
         key, traceparent = read_key(request, principal, b""), read_traceparent(request)
 
-        async def throw(position: int, item: object, text: bytes) -> Mapping[str, object]:
+        async def throw(position: int, text: bytes) -> Mapping[str, object]:
             own_key = None if key is None else f"{key.key}/{position}"
             try:
-                accepted = await throw_item(self._intake, principal, item, text, key=own_key, traceparent=traceparent)
+                accepted = await throw_item(
+                    self._intake, principal, items.popleft(), text, key=own_key, traceparent=traceparent
+                )
             except Exception as error:  # noqa: BLE001  (it is this throw's answer)
                 error = to_http_error(request, error)
                 metrics.REFUSED.labels(Source.NATIVE.value, str(error.status.value)).inc()
                 return {"status": error.status.value, "problem": render_problem(error)}
             return {"status": 202, "id": accepted.signal.id}
 
-        pairs = enumerate(zip(items, raw, strict=True))
-        results = await asyncio.gather(*(throw(position, item, text) for position, (item, text) in pairs))
+        results = await asyncio.gather(*(throw(position, text) for position, text in enumerate(raw)))
         return answer(encode({"results": results}))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator, Callable
 from datetime import date
 
 from aiohttp import web
 
 from broker.access import Permission, Principal
-from broker.endpoints import endpoint_names
+from broker.endpoints import EndpointSignal, endpoint_names
 from broker.errors import InvalidField
 from broker.integers import read_whole
 from broker.store.administration.endpoints import EndpointStore
-from gateway.answers import answer
+from gateway.answers import answer_in_chunks
 from gateway.paths import path_id
 from gateway.routes import Parameter, Route, SecuredRoute
 from gateway.unleash.admin import ENDPOINTS
@@ -73,31 +74,40 @@ class EndpointSignalsApi:
             ),
         ]
 
-    async def of_one(self, request: web.Request, principal: Principal) -> web.Response:
+    async def of_one(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         """Answer a page of those signals of one endpoint that the caller may read."""
         endpoint_id = path_id(request, "signal endpoint")
         if await self._endpoints.get(endpoint_id) is None:
             raise no_endpoint(endpoint_id)
-        signals = await self._endpoints.signals_of(
+        page = await self._endpoints.signals_of(
             endpoint_id, limit=_limit(request), offset=_offset(request), names=endpoint_names(principal.names)
         )
-        items = b",".join(map(endpoint_signal, signals))
-        return answer(b'{"signalEndpointSignals":[%b]}' % items)
+        chunks = self._endpoints.read_signals(page)
+        return await answer_in_chunks(request, b'{"signalEndpointSignals":[', _rendered(chunks, endpoint_signal), b"]}")
 
-    async def list(self, request: web.Request, principal: Principal) -> web.Response:
+    async def list(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         """Answer a page of those signals of all endpoints, deleted ones included, that the caller may read.
 
         Limits to tenants do not matter: a signal of an endpoint is a broadcast.
         """
-        signals, total = await self._endpoints.signals(
+        page, total = await self._endpoints.signals(
             limit=_limit(request),
             offset=_offset(request),
             first_day=_day(request, "from"),
             last_day=_day(request, "to"),
             names=endpoint_names(principal.names),
         )
-        items = b",".join(map(found_signal, signals))
-        return answer(b'{"signals":[%b],"total":%d}' % (items, total))
+        chunks = self._endpoints.read_signals(page)
+        return await answer_in_chunks(
+            request, b'{"signals":[', _rendered(chunks, found_signal), b'],"total":%d}' % total
+        )
+
+
+async def _rendered(
+    chunks: AsyncIterator[list[EndpointSignal]], render: Callable[[EndpointSignal], bytes]
+) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        yield b",".join(map(render, chunk))
 
 
 def _limit(request: web.Request) -> int:

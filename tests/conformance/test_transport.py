@@ -171,6 +171,36 @@ class TestReceiving:
             assert [message.body for message in await take(inbox, 1)] == [b"2"]
             await nothing_comes(inbox)
 
+    async def test_receive_returns_up_to_so_many_bytes_and_a_larger_message_alone(self, transport, queue):
+        await publish(transport, *(bytes(size) for size in (60, 30, 20, 500, 90)), key=queue)
+        async with transport.consume(queue, prefetch=10) as inbox:
+            await holds(transport, queue, 0)
+            first = await take(inbox, 1)
+            batches = [await inbox.receive(10, max_bytes=100) for _ in range(3)]
+        assert [[len(message.body) for message in batch] for batch in (first, *batches)] == [
+            [60],
+            [30, 20],
+            [500],
+            [90],
+        ]
+
+    async def test_no_more_than_32_mib_are_unsettled_and_the_rest_comes_later(self, transport, queue):
+        """The prefetch alone would let 60 MiB in."""
+        await publish(transport, *(b"%02d" % i + bytes(1 << 20) for i in range(60)), key=queue)
+        got, held = [], []
+        async with transport.consume(queue, prefetch=100) as inbox:
+            while len(got) < 60:
+                async with asyncio.timeout(SOON.total_seconds()):
+                    held += await inbox.receive(8)
+                assert sum(len(message.body) for message in held) <= 32 << 20
+                if len(held) > 16 or len(got) + len(held) == 60:
+                    await inbox.settle(held, Settlement.ACK)
+                    got += [message.body[:2] for message in held]
+                    held.clear()
+            await holds(transport, queue, 0)
+            await nothing_comes(inbox)
+        assert sorted(got) == [b"%02d" % i for i in range(60)]
+
     async def test_consumers_compete(self, server, transport, queue):
         async with (
             server.open() as other,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,8 +14,9 @@ from broker.access import ADMINISTRATOR
 from broker.admission import Deferred, Denied
 from broker.circuits import Phase
 from broker.deliveries import DeliveryState, DueAttempt, Outcome, Reason
+from broker.signals import Throw
 from broker.store.deliveries.admission import lock_admission
-from broker.store.deliveries.attempts import AttemptRequest, Claimed, begin
+from broker.store.deliveries.attempts import SMALL, AttemptRequest, Claimed, Oversized, begin
 from broker.store.deliveries.pausing import PausingStore
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import WebhookTarget
@@ -387,3 +389,22 @@ async def test_the_census_says_for_how_long_the_oldest_held_delivery_is_owed(owe
     circuits, seconds = await pausing.census()
     assert circuits == 0
     assert 3600 <= seconds < 3700
+
+
+async def test_an_attempt_with_a_large_payload_begins_once_there_is_room(database, subscriptions, attempts, deliveries):
+    await subscriptions.create(SubscriptionSpec(name="large", targets=(WEBHOOK,), max_in_flight=1), secret=None)
+    payload = b'"%b"' % (b"x" * SMALL)
+    (due,) = await record(database, *await accept(database, Throw(name="large", payload=payload)))
+    assert await attempts.claim(due) == Oversized(len(payload))
+    assert await standing(deliveries, due) == (DeliveryState.PENDING, None, 0)
+    claimed = await attempts.claim(due, room=len(payload))
+    assert claimed.signal.throw.payload == payload
+    assert claimed.admitted.slot, "the first claim took none"
+
+
+async def test_without_limits_an_attempt_with_a_large_payload_waits_for_room_as_well(owe, attempts, database):
+    (due,) = await owe(1)
+    await database.execute("UPDATE signals SET payload = $1", json.dumps("x" * SMALL))
+    assert await attempts.claim(due) == Oversized(SMALL + 2)
+    assert await attempts.claim(due, room=SMALL + 2) is not None
+    assert await attempts.claim(due, room=SMALL + 2) is None, "it has begun"

@@ -177,8 +177,10 @@ async def test_a_backlog_does_not_slow_a_claim(database, plan):
     )
     async with database.session() as session:
         await session.execute(f"SET plan_cache_mode = {plan}")
-        await session.execute(f"PREPARE claim (integer, text, integer) AS {statement}")
-        plans = json.loads(await session.fetchval("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE claim (1, 'b', 50)"))
+        await session.execute(f"PREPARE claim (integer, text, integer, bigint) AS {statement}")
+        plans = json.loads(
+            await session.fetchval("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE claim (1, 'b', 50, 1000000)")
+        )
     top = plans[0]["Plan"]
     assert top["Actual Rows"] == 50
     assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 800

@@ -147,3 +147,14 @@ async def test_reading_needs_its_permission(client):
     status, _, error = await caller.request("GET", "/api/admin/signals")
 
     assert (status, error["name"]) == (403, "PermissionError")
+
+
+async def test_a_page_of_many_megabytes_is_complete(client):
+    """The gateway reads it, and sends it, a few megabytes at a time."""
+    made, value = await endpoint(client)
+    await call(client, made, value, *({"n": n, "text": "x" * 100_000} for n in range(50)))
+    listed = (await client.get(f"{ROOT}/{made['id']}/signals"))["signalEndpointSignals"]
+    assert [signal["payload"]["n"] for signal in listed] == [*reversed(range(50))]
+    found = await client.get("/api/admin/signals?limit=1000")
+    assert [s["payload"]["n"] for s in found["signals"] if s["sourceId"] == made["id"]] == [*reversed(range(50))]
+    assert found["total"] >= 50

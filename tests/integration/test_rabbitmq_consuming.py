@@ -161,3 +161,58 @@ async def test_a_queue_with_other_arguments_is_refused_with_its_name_and_the_dif
     await on_channel(rabbitmq_url, lambda channel: channel.queue_declare(QUEUE, durable=True, arguments=other))
     with pytest.raises(ConfigurationError, match=r"x-delivery-limit.*queue 'queue'.*'20'.*'5'"):
         await transport.declare(Topology((Exchange("e", "topic"),), (Queue(QUEUE),), ()))
+
+
+async def fill_with_large(transport, count):
+    for i in range(count):
+        message = Message(body=b"%03d" % i + bytes(1 << 20))
+        await transport.publish(message, exchange="", routing_key=QUEUE, timeout=SOON)
+
+
+async def take_and_ack(inbox, count):
+    """Take *count* messages, a few at a time, and return their bodies' first bytes."""
+    taken = []
+    async with asyncio.timeout(60):
+        while len(taken) < count:
+            messages = await inbox.receive(min(4, count - len(taken)))
+            await inbox.settle(messages, Settlement.ACK)
+            taken += [message.body[:3] for message in messages]
+    return taken
+
+
+async def test_a_consumer_of_large_messages_is_handed_fewer_until_they_are_small_again(
+    rabbitmq, transport, queue, rabbitmq_url
+):
+    def prefetch():
+        shown = rabbitmq.ctl("list_consumers", "-p", vhost_of(rabbitmq_url), "prefetch_count", "--no-table-headers")
+        return int(shown.split()[0]) if shown.split() else None
+
+    await fill_with_large(transport, 50)
+    async with transport.consume(queue, prefetch=500) as inbox:
+        assert sorted(await take_and_ack(inbox, 50)) == [b"%03d" % i for i in range(50)]
+        assert await asyncio.to_thread(prefetch) == 15
+        await fill(transport, 1500)
+        await take_and_ack(inbox, 1500)
+        assert await asyncio.to_thread(prefetch) == 500
+
+
+async def test_leaving_in_the_middle_of_large_messages_loses_none_and_takes_no_long_time(transport, queue):
+    await fill_with_large(transport, 80)
+    for _ in range(3):
+        async with asyncio.timeout(10), transport.consume(queue, prefetch=500) as inbox:
+            await inbox.receive(1)
+    async with transport.consume(queue, prefetch=500) as inbox:
+        assert sorted(await take_and_ack(inbox, 80)) == [b"%03d" % i for i in range(80)]
+
+
+async def test_a_link_lost_in_the_middle_of_large_messages_loses_none(rabbitmq, transport, queue):
+    await fill_with_large(transport, 60)
+    got = set()
+    async with transport.consume(queue, prefetch=500) as inbox:
+        for _ in range(3):
+            got |= set(await take_and_ack(inbox, 5))
+            await asyncio.to_thread(rabbitmq.close_connections)
+        while len(got) < 60:
+            got |= set(await take_and_ack(inbox, 1))
+        await eventually(lambda: transport.consuming)
+    assert got == {b"%03d" % i for i in range(60)}

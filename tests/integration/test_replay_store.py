@@ -270,3 +270,14 @@ async def test_what_was_recorded_after_the_window_is_not_looked_at_but_all_that_
     await record(database, straggler)
     assert await replay() == (1, 13)
     assert await owed(late) == [*window, straggler.id]
+
+
+async def test_a_replay_looks_at_so_many_large_signals_at_a_time_as_fit(database, subscribe, owed):
+    payload = b'{"a": 1, "text": "%b"}' % (b"x" * 3_000_000)
+    accepted = await accept(database, *[Throw(name="a", payload=payload)] * 8)
+    for signal in accepted:
+        await record(database, signal)
+    late = await subscribe("a", filter=parse_filter({"a": [{"operator": "IN", "values": ["1"]}]}))
+    chunks = [chunk async for chunk in ReplayStore(database).replay(late, ALL, Pace(None))]
+    assert [(chunk.looked, chunk.count) for chunk in chunks] == [(3, 3), (3, 3), (2, 2)]
+    assert sorted(await owed(late)) == [signal.id for signal in accepted]

@@ -224,3 +224,16 @@ async def test_what_is_explained_is_what_is_routed(database, subscriptions, *, w
     assert {due.subscription_id for due in await record(database, signal)} == explained
     for subscription in everything:
         await subscriptions.delete(subscription.id)
+
+
+async def test_so_many_large_signals_are_taken_at_a_time_as_fit_and_the_others_later(database, signals):
+    large = b'"%b"' % (b"x" * 3_000_000)
+    accepted = await accept(database, *[Throw(name="sig", payload=large, deliver_at=later(hours=1))] * 8)
+    for signal in accepted:
+        await record(database, signal)
+    await bring_forward(database, timedelta(hours=2))
+    batches = []
+    while taken := (await take(signals))[0]:
+        batches.append([signal.id for signal in taken])
+    assert sorted(signal_id for batch in batches for signal_id in batch) == [signal.id for signal in accepted]
+    assert list(map(len, batches)) == [3, 3, 2]

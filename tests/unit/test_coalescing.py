@@ -108,3 +108,11 @@ async def test_results_that_are_not_as_many_as_the_items_fail_every_caller():
         for task in tasks:
             with pytest.raises(ValueError, match="shorter"):
                 await task
+
+
+async def test_a_batch_has_a_most_weight_and_what_is_heavier_is_a_batch_of_its_own():
+    recorder = Recorder()
+    async with Coalescer(recorder, weigh=len, max_weight=4) as coalescer:
+        first, tasks = await submit_behind_a_busy_batch(coalescer, recorder, ["aa", "bb", "c", "dddddd", "e"])
+        await asyncio.gather(first, *tasks)
+    assert recorder.batches == [["first"], ["aa", "bb"], ["c"], ["dddddd"], ["e"]]

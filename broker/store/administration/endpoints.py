@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import date
+from itertools import accumulate, groupby
+from typing import NamedTuple
 
 from broker.access import ENDPOINT_TOKEN, Principal, digest, make_token
 from broker.audit import AuditType
@@ -12,6 +14,9 @@ from broker.errors import LimitReached
 from broker.store.administration.audit import Change, Snapshot, change_administration
 from broker.store.postgres.database import Database, Row
 from broker.store.postgres.statements import Statement, Statements
+
+_READ_BYTES = 2 << 20
+"""Bytes of payloads that are read at a time."""
 
 
 class _Sql(Statements, file="endpoints.sql"):
@@ -31,6 +36,19 @@ class _Sql(Statements, file="endpoints.sql"):
     total: Statement
     list_signals: Statement
     list_signals_of: Statement
+    read_signals: Statement
+
+
+class ListedSignal(NamedTuple):
+    """A signal of a list, without its payload.
+
+    Args:
+        id: Its id.
+        size: How many bytes its payload has.
+    """
+
+    id: int
+    size: int
 
 
 class EndpointStore:
@@ -177,12 +195,12 @@ class EndpointStore:
 
     async def signals_of(
         self, endpoint_id: int, *, limit: int, offset: int = 0, names: Sequence[str] | None = None
-    ) -> list[EndpointSignal]:
+    ) -> list[ListedSignal]:
         """Return the signals of an endpoint, newest first; *names* are those the caller may read (None: all)."""
         rows = await self._database.fetch(
             _Sql.list_signals_of, endpoint_id=endpoint_id, names=names, limit=limit, offset=offset
         )
-        return [_read_signal(row) for row in rows]
+        return [ListedSignal(**row) for row in rows]
 
     async def signals(
         self,
@@ -192,7 +210,7 @@ class EndpointStore:
         first_day: date | None = None,
         last_day: date | None = None,
         names: Sequence[str] | None = None,
-    ) -> tuple[list[EndpointSignal], int]:
+    ) -> tuple[list[ListedSignal], int]:
         """Return a page of the endpoints' signals of those days (UTC), newest first, and how many there are in all.
 
         *names* are those the caller may read (None: all).
@@ -211,7 +229,15 @@ class EndpointStore:
             limit=limit,
             offset=offset,
         )
-        return [_read_signal(row) for row in rows], found["total"]
+        return [ListedSignal(**row) for row in rows], found["total"]
+
+    async def read_signals(self, page: Sequence[ListedSignal]) -> AsyncIterator[list[EndpointSignal]]:
+        """Yield the signals of *page* as far as they still exist, some megabytes at a time."""
+        sizes = accumulate(listed.size for listed in page)
+        for _, chunk in groupby(zip(page, sizes, strict=True), key=lambda pair: pair[1] // _READ_BYTES):
+            rows = await self._database.fetch(_Sql.read_signals, signal_ids=[listed.id for listed, _ in chunk])
+            if rows:
+                yield [_read_signal(row) for row in rows]
 
 
 async def _update(

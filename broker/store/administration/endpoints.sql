@@ -48,34 +48,28 @@ WHERE (:names::text[] IS NULL OR name = ANY (:names))
   AND (:last_day::date IS NULL OR day <= :last_day);
 
 -- name: list_signals
--- The signals with these ids that came in through endpoints, newest first; the filters are those of `total`. The days are
--- checked again, because the order of ids is that of times only as far as the clock does not jump.
-WITH page AS (
-    SELECT id FROM signals
-    WHERE source = 'signal-endpoint'
-      AND id BETWEEN :first_id AND :last_id
-      AND (:names::text[] IS NULL OR name = ANY (:names))
-      AND (:first_day::date IS NULL OR created_at >= :first_day::date)
-      AND (:last_day::date IS NULL OR created_at < :last_day::date + 1)
-    ORDER BY id DESC LIMIT :limit OFFSET :offset
-)
-SELECT s.id, s.created_at, s.source_id, s.payload, t.name AS token_name, e.name AS endpoint_name,
-       e.description AS endpoint_description
-FROM page JOIN signals s USING (id)
-LEFT JOIN endpoint_tokens t ON t.id = s.token_id
-LEFT JOIN endpoints e ON e.id = s.source_id
-ORDER BY s.id DESC;
+-- The signals with these ids that came in through endpoints, newest first, and the sizes of their payloads; the filters are
+-- those of `total`. The days are checked again, because the order of ids is that of times only as far as the clock does not
+-- jump.
+SELECT id, octet_length(payload) AS size FROM signals
+WHERE source = 'signal-endpoint'
+  AND id BETWEEN :first_id AND :last_id
+  AND (:names::text[] IS NULL OR name = ANY (:names))
+  AND (:first_day::date IS NULL OR created_at >= :first_day::date)
+  AND (:last_day::date IS NULL OR created_at < :last_day::date + 1)
+ORDER BY id DESC LIMIT :limit OFFSET :offset;
 
 -- name: list_signals_of
--- The signals that came in through one endpoint, newest first; null names do not filter.
-WITH page AS (
-    SELECT id FROM signals
-    WHERE source = 'signal-endpoint' AND source_id = :endpoint_id AND (:names::text[] IS NULL OR name = ANY (:names))
-    ORDER BY id DESC LIMIT :limit OFFSET :offset
-)
+-- The signals that came in through one endpoint, newest first, and the sizes of their payloads; null names do not filter.
+SELECT id, octet_length(payload) AS size FROM signals
+WHERE source = 'signal-endpoint' AND source_id = :endpoint_id AND (:names::text[] IS NULL OR name = ANY (:names))
+ORDER BY id DESC LIMIT :limit OFFSET :offset;
+
+-- name: read_signals
+-- These signals, newest first.
 SELECT s.id, s.created_at, s.source_id, s.payload, t.name AS token_name, e.name AS endpoint_name,
        e.description AS endpoint_description
-FROM page JOIN signals s USING (id)
+FROM unnest(:signal_ids::bigint[]) AS page (id) JOIN signals s USING (id)
 LEFT JOIN endpoint_tokens t ON t.id = s.token_id
 LEFT JOIN endpoints e ON e.id = s.source_id
 ORDER BY s.id DESC;

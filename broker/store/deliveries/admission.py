@@ -14,7 +14,7 @@ from broker.admission import LEASE_GRACE, AdmissionControl, Admitted, Deferred, 
 from broker.circuits import Circuit
 from broker.deliveries import GONE, DueAttempt, Reason
 from broker.limits import ConcurrencySlots, Rate
-from broker.store.deliveries.attempts import AttemptRequest, Claimed, begin
+from broker.store.deliveries.attempts import AttemptRequest, Claimed, Oversized, begin
 from broker.store.deliveries.circuits import lock_circuits, save_circuits
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
@@ -24,7 +24,7 @@ from broker.subscriptions import Subscription
 _LIMIT = 1000
 """How many waiting deliveries of a subscription are admitted at a time."""
 
-Decision = Admitted | Deferred | Denied
+Decision = Admitted | Deferred | Denied | Oversized
 
 
 class _Sql(Statements, file="admission.sql"):
@@ -73,26 +73,31 @@ async def admit_waiting(
 
 async def admit(
     database: Database, batch: Sequence[AttemptRequest], *, timeout: timedelta, rescue_after: timedelta
-) -> list[Claimed | Deferred | Denied | None]:
+) -> list[Claimed | Deferred | Denied | Oversized | None]:
     """Begin those attempts of *batch* that may go, and park or bury the others; None stands for outdated ones.
+
+    Whether an `Oversized` one may go is decided once there is room for it.
 
     *timeout* and *rescue_after* are those of `broker.store.deliveries.attempts.begin`.
     """
-    redelivered: dict[DueAttempt, bool] = {}
-    for due, again in batch:
-        redelivered[due] = again or redelivered.get(due, False)
-    requests = list(map(AttemptRequest._make, redelivered.items()))
+    by_attempt: dict[DueAttempt, AttemptRequest] = {}
+    for request in batch:
+        other = by_attempt.get(request.due, request)
+        by_attempt[request.due] = AttemptRequest(
+            request.due, request.redelivered or other.redelivered, max(request.room, other.room)
+        )
+    requests = list(by_attempt.values())
     async with database.transaction() as session:
-        states = await lock_admission(session, {due.subscription_id for due in redelivered})
+        states = await lock_admission(session, {due.subscription_id for due in by_attempt})
         decisions = await _decide(session, requests, states, timeout)
         refused = {due: decision for due, decision in decisions.items() if not isinstance(decision, Admitted)}
         await _park(session, {due: one for due, one in refused.items() if isinstance(one, Deferred)})
         await _bury(session, {due: one for due, one in refused.items() if isinstance(one, Denied)})
-        await free_slots(session, refused)
+        await free_slots(session, [due for due, one in refused.items() if not isinstance(one, Oversized)])
         claimed = await _begin(session, requests, decisions, timeout=timeout, rescue_after=rescue_after)
-    answers: dict[DueAttempt, Claimed | Deferred | Denied] = refused | {one.due: one for one in claimed}
+    answers: dict[DueAttempt, Claimed | Deferred | Denied | Oversized] = refused | {one.due: one for one in claimed}
     # Popped, so that of two messages for one attempt in the same batch only the first begins it.
-    return [answers.pop(due, None) for due, _ in batch]
+    return [answers.pop(request.due, None) for request in batch]
 
 
 async def _begin(
@@ -125,20 +130,27 @@ async def _decide(
     session: Session, requests: Sequence[AttemptRequest], states: Mapping[int, Row], timeout: timedelta
 ) -> dict[DueAttempt, Decision]:
     """Decide on those of the requested attempts that are still due; store what that changes."""
-    due_attempts = {(due.signal_id, due.subscription_id, due.attempt): due for due, _ in requests}
+    by_key = {
+        (request.due.signal_id, request.due.subscription_id, request.due.attempt): request for request in requests
+    }
     rows = await session.fetch(
         _Sql.candidates,
-        **_keys(due_attempts.values()),
-        numbers=[due.attempt for due, _ in requests],
-        redelivered=[redelivered for _, redelivered in requests],
+        **_keys(request.due for request in requests),
+        numbers=[request.due.attempt for request in requests],
+        redelivered=[request.redelivered for request in requests],
     )
+    candidates = [(by_key[row["signal_id"], row["subscription_id"], row["number"]], row) for row in rows]
+    decisions: dict[DueAttempt, Decision] = {
+        request.due: Oversized(row["size"]) for request, row in candidates if row["size"] > request.room
+    }
+    candidates = [(request, row) for request, row in candidates if request.due not in decisions]
+    rows = [row for _, row in candidates]
     controls = await _read_controls(session, rows, states)
     addresses = [_address(controls[row["subscription_id"]].subscription, row["steps_done"]) for row in rows]
     circuits = await lock_circuits(session, addresses)
-    decisions: dict[DueAttempt, Decision] = {}
     probed: dict[str, Circuit] = {}
     # In the order of the signals, so that the oldest get the first reservations and concurrency slots.
-    for row, address in zip(rows, addresses, strict=True):
+    for (request, row), address in zip(candidates, addresses, strict=True):
         control, circuit = controls[row["subscription_id"]], None if address is None else circuits.get(address)
         decision = control.admit(
             row["signal_id"],
@@ -149,7 +161,7 @@ async def _decide(
         )
         if isinstance(decision, Admitted) and decision.probe and address is not None and circuit is not None:
             probed[address] = circuit
-        decisions[due_attempts[row["signal_id"], row["subscription_id"], row["number"]]] = decision
+        decisions[request.due] = decision
     await save_circuits(session, probed)
     await _save(session, controls, states, decisions)
     return decisions

@@ -7,11 +7,13 @@ SELECT * FROM gates WHERE subscription_id = ANY (:subscription_ids::bigint[]) OR
 -- name: candidates
 -- Those of the attempts asked for (as in `begin`) that are still due, and what decides whether they may go.
 SELECT DISTINCT ON (d.signal_id, d.subscription_id)
-    d.signal_id, d.subscription_id, a.number, d.reason, d.steps_done, s AS subscription, statement_timestamp() AS now
+    d.signal_id, d.subscription_id, a.number, d.reason, d.steps_done, s AS subscription, statement_timestamp() AS now,
+    octet_length(g.payload) AS size
 FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :redelivered::boolean[])
     AS a (signal_id, subscription_id, number, redelivered)
 JOIN deliveries d ON d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id
 JOIN subscriptions s ON s.id = a.subscription_id
+JOIN signals g ON g.id = a.signal_id
 WHERE d.state IS NOT DISTINCT FROM 'pending' AND (d.attempts = a.number - 1 OR (a.redelivered AND d.attempts = a.number))
 ORDER BY d.signal_id, d.subscription_id, a.number DESC;
 

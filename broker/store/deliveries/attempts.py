@@ -18,6 +18,9 @@ from broker.store.rows import read_signal, read_subscription
 from broker.subscriptions import Subscription
 from broker.targets import Target
 
+SMALL = 16 << 10
+"""Bytes of payload that each attempt has room for."""
+
 
 class _Sql(Statements, file="attempts.sql"):
     begin: Statement
@@ -31,10 +34,23 @@ class AttemptRequest(NamedTuple):
     Args:
         due: The attempt.
         redelivered: Whether its message was handed out before.
+        room: How many bytes of payload it has room for.
     """
 
     due: DueAttempt
     redelivered: bool = False
+    room: int = SMALL
+
+
+@dataclass(frozen=True, slots=True)
+class Oversized:
+    """The attempt is not begun, because its payload has more bytes than there was room for.
+
+    Args:
+        size: How many bytes.
+    """
+
+    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,25 +154,27 @@ async def begin(
 ) -> list[Claimed | None]:
     """Begin the attempts of *batch*; None stands for one that is out of date.
 
-    None also stands for an attempt whose signal has expired (its delivery is cancelled then) and, unless they are
-    *admitted*, for one that needs admission. *timeout* is for subscriptions without one of their own; after it and
-    *rescue_after* more the scheduler rescues the delivery.
+    None also stands for an attempt whose signal has expired (its delivery is cancelled then), for one whose payload
+    needs more room and, unless they are *admitted*, for one that needs admission. *timeout* is for subscriptions
+    without one of their own; after it and *rescue_after* more the scheduler rescues the delivery.
     """
     ascending = sorted(batch, key=lambda request: request.due.signal_id)  # the statement looks from the first one on
     rows = await on.fetch(
         _Sql.begin,
-        signal_ids=[due.signal_id for due, _ in ascending],
-        subscription_ids=[due.subscription_id for due, _ in ascending],
-        numbers=[due.attempt for due, _ in ascending],
-        redelivered=[redelivered for _, redelivered in ascending],
+        signal_ids=[due.signal_id for due, _, _ in ascending],
+        subscription_ids=[due.subscription_id for due, _, _ in ascending],
+        numbers=[due.attempt for due, _, _ in ascending],
+        redelivered=[redelivered for _, redelivered, _ in ascending],
+        rooms=[room for _, _, room in ascending],
         timeout=timeout.total_seconds(),
         rescue_after=rescue_after.total_seconds(),
         admitted=admitted,
     )
     begun = {(row["signal_id"], row["subscription_id"], row["number"]): row for row in rows}
     # Popped, so that of two messages for one attempt in the same batch only the first begins it.
-    popped = (begun.pop((due.signal_id, due.subscription_id, due.attempt), None) for due, _ in batch)
-    return [None if row is None else _read_claimed(due, row) for (due, _), row in zip(batch, popped, strict=True)]
+    dues = [request.due for request in batch]
+    popped = (begun.pop((due.signal_id, due.subscription_id, due.attempt), None) for due in dues)
+    return [None if row is None else _read_claimed(due, row) for due, row in zip(dues, popped, strict=True)]
 
 
 async def end(on: Database | Session, batch: Sequence[Ended]) -> None:
@@ -201,13 +219,13 @@ def _read_claimed(due: DueAttempt, row: Row) -> Claimed:
     subscription = read_subscription(row["subscription"])
     return Claimed(
         due=due,
-        signal=read_signal(row["signal"]),
+        signal=read_signal(row),
         subscription=subscription,
         secrets=tuple(secret for secret in (row["subscription"]["secret"], row["previous_secret"]) if secret),
         signing_keys=tuple(row["signing_keys"] or ()),
         owed_at=row["owed_at"],
         redriven=row["redriven"],
-        in_group=row["ordering_key"] is not None,
+        in_group=row["in_group"],
         step=min(row["steps_done"], len(subscription.spec.targets) - 1),
         again=row["again"],
     )

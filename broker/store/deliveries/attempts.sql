@@ -8,9 +8,13 @@
 -- signal has expired is cancelled instead.
 -- `needs_admission` decides nothing. It only says whether `broker.admission` has anything to decide by (a limit, a pause, a
 -- target that failed); then nothing is begun unless the attempts are :admitted already.
+-- Nor is an attempt begun whose payload has more bytes than its `room`; such a payload is not even read.
 -- :timeout is that of subscriptions without one; after it and :rescue_after more the scheduler rescues the delivery.
 WITH asked AS (
-    SELECT a.*, g AS signal, g.expires_at IS NOT NULL AND g.expires_at <= now() AS expired,
+    SELECT a.*, g.expires_at IS NOT NULL AND g.expires_at <= now() AS expired,
+           g.id, g.created_at, g.name, g.scope, g.tenant_id, g.execution_id, g.reach, g.types, g.source, g.source_id,
+           g.token_id, g.business_key, g.traceparent, g.ordering_key, g.deliver_at, g.expires_at, g.state,
+           CASE WHEN octet_length(g.payload) <= a.room THEN g.payload END AS payload,
            a.redelivered AND EXISTS (
                SELECT FROM deliveries d
                WHERE d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id AND d.attempts = a.number OFFSET 0
@@ -18,8 +22,9 @@ WITH asked AS (
                SELECT FROM attempts t
                WHERE t.signal_id = a.signal_id AND t.subscription_id = a.subscription_id AND t.number = a.number OFFSET 0
            ) AS again
-    FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :redelivered::boolean[])
-        AS a (signal_id, subscription_id, number, redelivered)
+    FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :redelivered::boolean[],
+                :rooms::bigint[])
+        AS a (signal_id, subscription_id, number, redelivered, room)
     JOIN signals g ON g.id = a.signal_id
 ), expired AS (
     UPDATE deliveries d SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = 'expired'
@@ -45,12 +50,12 @@ WITH asked AS (
         ),
         reason = NULL
     FROM asked a, receiving s
-    WHERE NOT a.expired AND d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id AND s.id = a.subscription_id
+    WHERE NOT a.expired AND a.payload IS NOT NULL
+      AND d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id AND s.id = a.subscription_id
       AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
       AND (d.attempts = a.number - 1 OR (a.again AND d.attempts = a.number))
       AND (:admitted::boolean OR NOT s.needs_admission)
-    RETURNING d.signal_id, d.subscription_id, d.attempts AS number, d.redriven, d.steps_done, d.ordering_key,
-              d.created_at AS owed_at, a.signal, a.again
+    RETURNING a.*, d.redriven, d.steps_done, d.ordering_key IS NOT NULL AS in_group, d.created_at AS owed_at
 )
 SELECT b.*, s AS subscription,
        CASE WHEN s.previous_secret_until > now() THEN s.previous_secret END AS previous_secret,

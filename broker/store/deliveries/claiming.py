@@ -12,11 +12,11 @@ from broker.admission import Deferred, Denied
 from broker.coalescing import Coalescer
 from broker.deliveries import DueAttempt
 from broker.store.deliveries.admission import admit
-from broker.store.deliveries.attempts import AttemptRequest, Claimed, Ended, begin, cancel, end
+from broker.store.deliveries.attempts import SMALL, AttemptRequest, Claimed, Ended, Oversized, begin, cancel, end
 from broker.store.deliveries.ending import NO_EFFECTS, Effects, affects_others, end_with_effects
 from broker.store.postgres.database import Database
 
-Answer = Claimed | Deferred | Denied | None
+Answer = Claimed | Deferred | Denied | Oversized | None
 """An attempt that was begun, or why it may not be made; None: it is out of date."""
 
 
@@ -53,14 +53,15 @@ class AttemptStore:
     ) -> None:
         await self._stack.aclose()
 
-    async def claim(self, due: DueAttempt, *, redelivered: bool = False) -> Answer:
+    async def claim(self, due: DueAttempt, *, redelivered: bool = False, room: int = SMALL) -> Answer:
         """Begin the attempt if it may go now; else its delivery is parked, or dead.
 
         None stands for an attempt that is out of date, or whose signal has expired (its delivery is cancelled then). A
-        message that was *redelivered* may begin its attempt again, because the deliverer that began it is gone.
+        message that was *redelivered* may begin its attempt again, because the deliverer that began it is gone. An
+        attempt whose payload is `Oversized` has not begun, and may be claimed again with as much *room* (in bytes).
         """
-        request = AttemptRequest(due, redelivered)
-        # An attempt that is not begun at once needs admission, or is out of date; admission finds out which.
+        request = AttemptRequest(due, redelivered, room)
+        # An attempt that is not begun at once needs admission or room, or is out of date; admission finds out which.
         return await self._begins.submit(request) or await self._admissions.submit(request)
 
     async def finish(self, ended: Ended) -> Effects:

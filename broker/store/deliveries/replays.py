@@ -22,7 +22,9 @@ _LIMIT = 1000
 _WIDE = 1_000_000
 """So many ids are too many to look at them all beforehand."""
 _WITH_PAYLOADS = 100
-"""How many signals one chunk looks at whose payloads are needed, each of which may have megabytes."""
+"""How many signals one chunk looks at whose payloads are needed."""
+_PAYLOAD_BYTES = 8 << 20
+"""Bytes of payloads that fill such a chunk."""
 
 
 class _Sql(Statements, file="replays.sql"):
@@ -69,7 +71,8 @@ class ReplayStore:
             count = len(matching)
             if matching and not dry_run:
                 count = await self._owe(subscription_id, matching, pace)
-            last = len(rows) < limit or (subscription.spec.once and count > 0)
+            exhausted = not rows or len(rows) == rows[0]["found"] < limit
+            last = exhausted or (subscription.spec.once and count > 0)
             yield BulkProgress(count=count, looked=len(rows), after=None if last else str(rows[-1]["looked_at"]))
             if last:
                 return
@@ -98,7 +101,10 @@ class ReplayStore:
         between: tuple[int, int | None],
         higher_than: int | None,
     ) -> list[Row]:
-        """Return the next *limit* signals, with all columns of those that *subscription* may be owed and is not."""
+        """Return the next *limit* signals, with all columns of those that *subscription* may be owed and is not.
+
+        There are fewer if their payloads are needed and come to `_PAYLOAD_BYTES`.
+        """
         after, last_position = between
         names = (subscription.spec.name, wanted.name)
         return await self._database.fetch(
@@ -110,6 +116,7 @@ class ReplayStore:
             exact_name=next((name for name in names if name and not is_pattern(name)), None),
             subscription_id=subscription.id,
             with_payloads=subscription.spec.filter is not None,
+            max_bytes=_PAYLOAD_BYTES,
             **wanted.parameters,
         )
 
@@ -155,5 +162,6 @@ async def _matching(subscription: Subscription, rows: Sequence[Row]) -> list[Sig
             signal = read_signal(row)
             if subscription.mismatch(signal, replayed=True) is None:
                 matching.append(signal)
+            signal.context.forget()
             await asyncio.sleep(0)  # a filter may take long, and other tasks are waiting
     return matching

@@ -6,15 +6,18 @@ SELECT * FROM subscriptions WHERE id = :subscription_id AND until IS NULL;
 -- Look at the next :limit recorded signals in the order of recording, after position :after and up to :last_position, with
 -- ids above :higher_than and of exactly the name :exact_name. All columns are there of those that :subscription_id may be
 -- owed and is not. Null filters are no filters. :names and :permitted_names are regular expressions (see
--- `broker.names.expression`); :tenants are those that the caller sees; :with_payloads says whether payloads are needed.
+-- `broker.names.expression`); :tenants are those that the caller sees; :with_payloads says whether payloads are needed. If
+-- they are, the last signal is the one whose payload fills :max_bytes; `found` says how many there would have been.
 WITH looked AS MATERIALIZED (
-    SELECT id, position FROM signals
+    SELECT id, position, CASE WHEN :with_payloads::boolean THEN octet_length(payload) ELSE 0 END AS size FROM signals
     WHERE position > :after AND (:last_position::bigint IS NULL OR position <= :last_position)
       AND (:higher_than::bigint IS NULL OR id > :higher_than) AND (:exact_name::text IS NULL OR name = :exact_name)
     ORDER BY position LIMIT :limit
+), sized AS (
+    SELECT id, position, sum(size) OVER (ORDER BY position) - size AS before, count(*) OVER () AS found FROM looked
 )
-SELECT l.id AS looked_at, l.position, g.*
-FROM looked l
+SELECT l.id AS looked_at, l.position, l.found, g.*
+FROM sized l
 LEFT JOIN LATERAL (
     SELECT id, created_at, state, name, CASE WHEN :with_payloads::boolean THEN payload ELSE '{}' END AS payload, types, scope,
            tenant_id, execution_id, reach, source, source_id, token_id, business_key, ordering_key, deliver_at, expires_at,
@@ -35,6 +38,7 @@ LEFT JOIN LATERAL (
       )
     LIMIT 1
 ) g ON true
+WHERE l.before < :max_bytes::bigint
 ORDER BY l.position;
 
 -- name: last_position

@@ -154,12 +154,11 @@ async def _match(
     for candidate in candidates:
         if not is_pattern(candidate.spec.name):
             exact[candidate.spec.name].append(candidate)
-    matched = [
-        (signal, candidate)
-        for signal in signals
-        for candidate in (*exact[signal.throw.name], *patterns)
-        if candidate.mismatch(signal) is None
-    ]
+    matched = []
+    for signal in signals:
+        matching = [c for c in (*exact[signal.throw.name], *patterns) if c.mismatch(signal) is None]
+        matched += [(signal, candidate) for candidate in matching]
+        signal.context.forget()  # a parsed payload takes many times the memory of its text
     return await _consume(session, matched)
 
 

@@ -14,6 +14,11 @@ from broker.store.rows import read_signal
 from broker.store.signals.recording import Limits, Overtaken, Recorded, record
 from broker.store.spans import find_start
 
+TAKEN_BYTES = 8 << 20
+"""Bytes of payloads that fill a batch of scheduled signals."""
+PAGE_BYTES = 2 << 20
+"""Bytes of payloads that fill a page."""
+
 
 class _Sql(Statements, file="signals.sql"):
     number: Statement
@@ -117,9 +122,12 @@ class SignalStore:
     async def take_scheduled(self, *, limit: int, rescue_after: timedelta) -> tuple[list[Signal], list[int]]:
         """Return up to *limit* scheduled signals that are due, and the ids of those that have expired.
 
+        There are fewer if the payloads of these come to `TAKEN_BYTES`.
         A signal is returned again after *rescue_after*, unless `end_schedule` was called for it.
         """
-        rows = await self._database.fetch(_Sql.take_scheduled, limit=limit, rescue_after=rescue_after.total_seconds())
+        rows = await self._database.fetch(
+            _Sql.take_scheduled, limit=limit, max_bytes=TAKEN_BYTES, rescue_after=rescue_after.total_seconds()
+        )
         expired = [row["id"] for row in rows if row["expired"]]
         return [read_signal(row) for row in rows if not row["expired"]], expired
 
@@ -171,7 +179,8 @@ class SignalStore:
     ) -> list[Signal]:
         """Return signals in the order in which they were recorded; *tenants* are those the caller sees (None: all).
 
-        A reader that resumes after a page's last signal misses nothing, because later recordings come later. The order
+        There are fewer than *limit* if there are no more, or if the payloads of these come to `PAGE_BYTES`. A reader
+        that resumes after a page's last signal misses nothing, because later recordings come later. The order
         is nearly, but not always, that of ids. If *after_id* is not recorded, the signals with higher ids follow it.
         """
         position, above_id = await find_start(self._database, after_id, since)
@@ -189,12 +198,18 @@ class SignalStore:
             until=until,
             state=state,
             limit=limit,
+            max_bytes=PAGE_BYTES,
         )
         return [read_signal(row) for row in rows]
 
     async def forget_idempotency_keys(self, limit: int = 1000) -> None:
         """Delete up to *limit* idempotency keys older than 24 hours."""
         await self._database.execute(_Sql.forget_idempotency_keys, limit=limit)
+
+
+def may_follow(page: Sequence[Signal], limit: int) -> bool:
+    """Return whether more signals may follow those that `SignalStore.page` returned for *limit*."""
+    return len(page) == limit or sum(len(signal.throw.payload) for signal in page) >= PAGE_BYTES
 
 
 def _find_first_uses(batch: Sequence[tuple[Throw, IdempotencyKey | None]]) -> dict[tuple[str, str], int]:

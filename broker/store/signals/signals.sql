@@ -43,14 +43,17 @@ ORDER BY n.position;
 
 -- name: take_scheduled
 -- Take scheduled signals that are due, to publish them to the taps; several schedulers may do this at the same time. After
--- `rescue_after` seconds, a signal that is still scheduled is taken again.
-WITH due AS (
-    SELECT id FROM signals
+-- `rescue_after` seconds, a signal that is still scheduled is taken again. The last one is that whose payload fills
+-- `max_bytes`.
+WITH due AS MATERIALIZED (
+    SELECT id, due_at, octet_length(payload) AS size FROM signals
     WHERE state = 'scheduled' AND due_at <= now()
     ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+), sized AS (
+    SELECT id, sum(size) OVER (ORDER BY due_at, id) - size AS before FROM due
 ), taken AS (
     UPDATE signals g SET due_at = now() + make_interval(secs => :rescue_after)
-    FROM due WHERE g.id = due.id
+    FROM sized WHERE g.id = sized.id AND sized.before < :max_bytes::bigint
     RETURNING g.*
 )
 SELECT *, expires_at IS NOT NULL AND expires_at <= now() AS expired FROM taken ORDER BY deliver_at, id;
@@ -93,25 +96,30 @@ SELECT id FROM signals ORDER BY position DESC LIMIT 1;
 
 -- name: list
 -- A page of signals in the order of recording, after `position` and with ids above `above_id`; `tenants` are those the caller
--- sees. A null filter does not filter.
-SELECT * FROM signals
-WHERE position > :position
-  AND (:above_id::bigint IS NULL OR id > :above_id)
-  AND (:name::text IS NULL OR name = :name)
-  AND (:tenant_id::text IS NULL OR tenant_id = :tenant_id)
-  AND (:execution_id::text IS NULL OR execution_id = :execution_id)
-  AND (:tenants::text[] IS NULL OR (
-      (tenant_id IS NULL OR tenant_id = ANY (:tenants))
-      AND (reach IS NULL OR json_array_length(reach) = 0
-           OR EXISTS (SELECT FROM json_array_elements_text(reach) AS r (tenant) WHERE r.tenant = ANY (:tenants)))
-  ))
-  AND (:source::text IS NULL OR source = :source)
-  AND (:source_id::bigint IS NULL OR source_id = :source_id)
-  AND (:since::timestamptz IS NULL OR created_at >= :since)
-  AND (:until::timestamptz IS NULL OR created_at < :until)
-  AND (:state::text IS NULL OR state = :state)
-ORDER BY position
-LIMIT :limit;
+-- sees. A null filter does not filter. The last signal is the one whose payload fills `max_bytes`; later ones are not read.
+WITH page AS MATERIALIZED (
+    SELECT * FROM signals
+    WHERE position > :position
+      AND (:above_id::bigint IS NULL OR id > :above_id)
+      AND (:name::text IS NULL OR name = :name)
+      AND (:tenant_id::text IS NULL OR tenant_id = :tenant_id)
+      AND (:execution_id::text IS NULL OR execution_id = :execution_id)
+      AND (:tenants::text[] IS NULL OR (
+          (tenant_id IS NULL OR tenant_id = ANY (:tenants))
+          AND (reach IS NULL OR json_array_length(reach) = 0
+               OR EXISTS (SELECT FROM json_array_elements_text(reach) AS r (tenant) WHERE r.tenant = ANY (:tenants)))
+      ))
+      AND (:source::text IS NULL OR source = :source)
+      AND (:source_id::bigint IS NULL OR source_id = :source_id)
+      AND (:since::timestamptz IS NULL OR created_at >= :since)
+      AND (:until::timestamptz IS NULL OR created_at < :until)
+      AND (:state::text IS NULL OR state = :state)
+    ORDER BY position
+    LIMIT :limit
+), sized AS (
+    SELECT *, sum(octet_length(payload)) OVER (ORDER BY position) - octet_length(payload) AS before FROM page
+)
+SELECT * FROM sized WHERE before < :max_bytes::bigint ORDER BY position;
 
 -- name: forget_idempotency_keys
 -- Delete up to `limit` keys older than a day.

@@ -29,6 +29,9 @@ from broker.transport.embedded.inbox import POLL, EmbeddedInbox
 from broker.transport.embedded.properties import routing_keys, write_properties
 from broker.transport.embedded.queues import Sql
 
+_BATCH_BYTES = 4 << 20
+"""Bytes of bodies that are stored in one statement."""
+
 log = structlog.get_logger()
 
 
@@ -58,7 +61,9 @@ class EmbeddedTransport:
     def __init__(self, database: Database, *, poll: float = POLL) -> None:
         self._database = database
         self._poll = poll
-        self._publisher = Coalescer(self._store, max_batch=200)
+        self._publisher = Coalescer(
+            self._store, max_batch=200, weigh=lambda outgoing: len(outgoing.body), max_weight=_BATCH_BYTES
+        )
         self._inboxes: set[EmbeddedInbox] = set()
         self._ready = False
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 from collections import deque
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from operator import itemgetter
+from typing import NamedTuple
 
 import structlog
 
 from broker.errors import SignalBrokerError
 from broker.store.postgres.database import Database, Session
-from broker.transport import Received, Settlement
+from broker.transport import HELD_BYTES, Received, Settlement, take_batch
 from broker.transport.embedded.properties import read_message
 from broker.transport.embedded.queues import Sql
 
@@ -21,6 +23,14 @@ POLL = 1.0
 """Seconds after which a consumer looks into its queue without a notification."""
 
 log = structlog.get_logger()
+
+
+class _Held(NamedTuple):
+    """An unsettled message: its row, and the size of its body."""
+
+    id: int
+    size: int
+
 
 _Waiting = tuple[Settlement, list[int], asyncio.Future[None]]
 """A settlement to execute: what to do, with which tags, and the future of its caller."""
@@ -40,7 +50,7 @@ class EmbeddedInbox:
         self._prefetch = prefetch
         self._poll = poll
         self._tags = itertools.count(1)
-        self._unsettled: dict[int, int] = {}
+        self._unsettled: dict[int, _Held] = {}
         self._buffer: deque[Received] = deque()
         self._filled = asyncio.Event()
         self._settling: list[_Waiting] = []
@@ -53,12 +63,12 @@ class EmbeddedInbox:
         """The tags of the unsettled messages, in the order in which they came."""
         return self._unsettled.keys()
 
-    async def receive(self, limit: int) -> Sequence[Received]:
-        """Wait for the first message, then return up to *limit* without waiting for more."""
+    async def receive(self, limit: int, *, max_bytes: int = sys.maxsize) -> Sequence[Received]:
+        """Wait for the first message, then return up to *limit* and *max_bytes* without waiting for more."""
         while not self._buffer:
             self._filled.clear()
             await self._filled.wait()
-        return [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
+        return take_batch(self._buffer, limit, max_bytes=max_bytes)
 
     async def settle(self, messages: Sequence[Received], settlement: Settlement) -> None:
         """Settle *messages*, all of them the same way."""
@@ -110,10 +120,11 @@ class EmbeddedInbox:
     async def _claim(self, session: Session, owner: int) -> None:
         """Fill the prefetch window; with a full one, this only checks the session."""
         free = self._prefetch - len(self._unsettled)
-        rows = await session.fetch(Sql.claim, queue=self.queue, owner=owner, limit=free)
+        room = HELD_BYTES - sum(held.size for held in self._unsettled.values())
+        rows = await session.fetch(Sql.claim, queue=self.queue, owner=owner, limit=free if room > 0 else 0, room=room)
         for row in sorted(rows, key=itemgetter("id")):
             tag = next(self._tags)
-            self._unsettled[tag] = row["id"]
+            self._unsettled[tag] = _Held(row["id"], len(row["body"]))
             message = read_message(row["properties"], row["body"], tag=tag, redelivered=row["returned"] > 0)
             self._buffer.append(message)
         if self._buffer:
@@ -126,7 +137,7 @@ class EmbeddedInbox:
             for settlement in Settlement:
                 tags = {tag for kind, tags, _ in waiting if kind is settlement for tag in tags} & self._unsettled.keys()
                 if tags:
-                    await self._execute(session, owner, settlement, [self._unsettled[tag] for tag in tags])
+                    await self._execute(session, owner, settlement, [self._unsettled[tag].id for tag in tags])
                     for tag in tags:
                         del self._unsettled[tag]
         finally:

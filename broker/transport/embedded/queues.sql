@@ -45,11 +45,16 @@ SELECT position, pg_notify('transport', queue) FROM routed
 SELECT owner FROM CAST(nextval('transport.owners') AS integer) AS owner, pg_advisory_lock({locks.CONSUMERS}, owner)
 
 -- name: claim
--- Hand out up to `limit` messages of a queue to an owner. (An array makes it a look-up by key whatever the statistics say
--- about the backlog.)
+-- Hand out up to `limit` messages of a queue to an owner, as many as have `room` bytes: with the first one that begins
+-- beyond them it stops. (An array makes it a look-up by key whatever the statistics say about the backlog.)
 UPDATE transport.messages SET owner = :owner
 WHERE queue = :queue AND id = ANY (ARRAY(
-    SELECT id FROM transport.messages WHERE queue = :queue AND owner IS NULL ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+    SELECT id FROM (
+        SELECT id, sum(size) OVER (ORDER BY id) - size AS before FROM (
+            SELECT id, octet_length(body) AS size FROM transport.messages
+            WHERE queue = :queue AND owner IS NULL ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+        ) AS ready
+    ) AS sized WHERE before < :room::bigint
 ))
 RETURNING id, properties, body, returned
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -17,11 +18,14 @@ from pamqp.commands import Basic
 from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 
-from broker.transport import Header, Received, Settlement
+from broker.transport import Header, Received, Settlement, take_batch
 from broker.transport.rabbitmq.channel import Channel
 from broker.transport.rabbitmq.link import Link, LinkLost, Refused, answers, close
+from broker.transport.rabbitmq.window import Window
 
 REBUILD_PAUSE = 0.25
+CANCEL_TIMEOUT = 30.0
+"""A cancellation is answered after all messages that were sent before it, and these may be many and large."""
 SETTLED_PAUSE = 0.25
 """RabbitMQ may miss an ack that is immediately followed by the close of the channel."""
 
@@ -61,18 +65,21 @@ class RabbitInbox:
     def __init__(self, link: Link, queue: str, *, prefetch: int) -> None:
         self.queue = queue
         self._link = link
-        self._prefetch = prefetch
+        self._window = Window(prefetch)
         self._log = log.bind(queue=queue)
         self._channel: DeliveryChannel | None = None
         self._consumer_tag = ""
         self._received: deque[Received] = deque()
         self._some = asyncio.Event()
         # Delivery tags start over on every channel. A message's tag is `_base` + its delivery tag, so that tags of lost
-        # channels are recognisable: they are no longer in `_unsettled`.
+        # channels are recognisable: they are no longer in the window.
         self._base = 0
         self._highest = 0
-        self._unsettled: dict[int, None] = {}
+        self._surplus: list[int] = []
+        self._outgrown = asyncio.Event()
+        self._low = asyncio.Event()
         self._settled_at = float("-inf")
+        self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -96,18 +103,18 @@ class RabbitInbox:
     @property
     def unsettled(self) -> Collection[int]:
         """The tags of the unsettled messages, in the order in which they came."""
-        return self._unsettled.keys()
+        return self._window.tags.keys()
 
-    async def receive(self, limit: int) -> Sequence[Received]:
+    async def receive(self, limit: int, *, max_bytes: int = sys.maxsize) -> Sequence[Received]:
         """See `broker.transport.Inbox.receive`."""
         while not self._received:
             self._some.clear()
             await self._some.wait()
-        return [self._received.popleft() for _ in range(min(limit, len(self._received)))]
+        return take_batch(self._received, limit, max_bytes=max_bytes)
 
     async def settle(self, messages: Sequence[Received], settlement: Settlement) -> None:
         """See `broker.transport.Inbox.settle`."""
-        tags = {message.tag for message in messages} & self._unsettled.keys()
+        tags = {message.tag for message in messages} & self._window.tags.keys()
         if self._channel is None or not tags:
             return
         frames: Sequence[Frame]
@@ -123,12 +130,14 @@ class RabbitInbox:
         number = self._channel.number
         self._channel.write(marshal(frame, number) for frame in frames)
         for tag in tags:
-            del self._unsettled[tag]
+            self._window.remove(tag)
+        if self._window.is_low:
+            self._low.set()
         self._settled_at = asyncio.get_running_loop().time()
 
     def _acks(self, tags: set[int]) -> list[Basic.Ack]:
         """Return the fewest acks: one for all messages before the first unsettled one, and one for each of the rest."""
-        prefix = list(itertools.takewhile(tags.__contains__, self._unsettled))
+        prefix = list(itertools.takewhile(tags.__contains__, self._window.tags))
         singles = sorted(tags.difference(prefix))
         acks = [Basic.Ack(delivery_tag=prefix[-1] - self._base, multiple=True)] if prefix else []
         return acks + [Basic.Ack(delivery_tag=tag - self._base) for tag in singles]
@@ -149,21 +158,58 @@ class RabbitInbox:
     async def _consume(self) -> None:
         """Consume until the channel is spent."""
         channel = await self._link.open(self._make_channel)
+        resizing: asyncio.Task[None] | None = None
         try:
             self._channel = channel
-            async with answers(self._link.timeout):
-                await channel.basic_qos(prefetch_count=self._prefetch)
-                consuming = await channel.basic_consume(self.queue, _never_called)
-            self._consumer_tag = consuming.consumer_tag or ""
+            await self._start(channel)
             self._log.info("consumer.established")
+            resizing = asyncio.create_task(self._resize_repeatedly(channel))
             await channel.spent.wait()
         finally:
+            if resizing is not None:
+                resizing.cancel()
+                await asyncio.wait([resizing])
             self._channel = None
             self._consumer_tag = ""
             self._base = self._highest
-            self._unsettled.clear()
+            self._window.clear()
+            self._surplus.clear()
+            self._outgrown.clear()
             self._received.clear()
             await close(channel)
+
+    async def _start(self, channel: DeliveryChannel) -> None:
+        async with answers(self._link.timeout):
+            await channel.basic_qos(prefetch_count=self._window.open())
+            consuming = await channel.basic_consume(self.queue, _never_called)
+        self._consumer_tag = consuming.consumer_tag or ""
+
+    async def _resize_repeatedly(self, channel: DeliveryChannel) -> None:
+        """Consume with another prefetch each time that the window is outgrown; a prefetch cannot be changed."""
+        try:
+            while True:
+                await self._outgrown.wait()
+                await self._resize(channel)
+                if self._stopping:
+                    return
+                await self._start(channel)
+        except (LinkLost, *Refused) as error:
+            self._log.warning("consumer.refused", error=str(error))
+            channel.spent.set()
+
+    async def _resize(self, channel: DeliveryChannel) -> None:
+        """Cancel the consumer, hand the surplus back, and wait until much of the rest is settled."""
+        async with answers(CANCEL_TIMEOUT):
+            await channel.basic_cancel(self._consumer_tag)
+        # Not before: it would be handed out again at once. A nack, because a message that was not even read must not
+        # come closer to its delivery limit.
+        channel.write(marshal(Basic.Nack(delivery_tag=tag, requeue=True), channel.number) for tag in self._surplus)
+        self._log.debug("consumer.resized", surplus=len(self._surplus))
+        self._surplus.clear()
+        self._outgrown.clear()
+        while not self._window.is_low:
+            self._low.clear()
+            await self._low.wait()
 
     def _make_channel(self, connection: Connection, number: int) -> DeliveryChannel:
         return DeliveryChannel(connection, number, self._on_delivery)
@@ -172,8 +218,14 @@ class RabbitInbox:
         if message.channel is not self._channel:
             return
         tag = self._highest = self._base + (delivery.delivery_tag or 0)
+        # After the first surplus message all are, so that they keep their order.
+        if self._surplus or not self._window.add(tag, len(message.body)):
+            self._surplus.append(tag - self._base)
+            self._outgrown.set()
+            return
+        if self._window.may_grow:
+            self._outgrown.set()
         properties = message.header.properties
-        self._unsettled[tag] = None
         self._received.append(
             Received(
                 body=message.body,
@@ -189,6 +241,7 @@ class RabbitInbox:
 
     async def _stop(self) -> None:
         """Stop new messages, then wait until the server has read the last settlements."""
+        self._stopping = True
         if not (self._channel and self._consumer_tag):
             return
         with suppress(LinkLost, *Refused):

@@ -1,0 +1,92 @@
+"""Large bodies and long answers share a bounded room in the gateway's memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit
+
+from gateway.rooms import MOST_ARRIVED, MOST_WAITING
+from tests.support.eventually import eventually
+from tests.support.product import ADMIN_TOKEN, client_of
+from tests.support.throwing import recorded
+
+LARGE = 1 << 20
+FIT = MOST_ARRIVED // LARGE
+BODIES = {
+    "/v1/signals": {"name": "large", "payload": "x" * (LARGE - 100)},
+    "/engine-rest/signal": {"name": "large", "variables": {"text": {"value": "x" * (LARGE - 100)}}},
+    "/v2/signals/broadcast": {"signalName": "large", "variables": {"text": "x" * (LARGE - 100)}},
+}
+
+
+@asynccontextmanager
+async def sending_slowly(url, count):
+    """Begin *count* large throws and never end them."""
+    host, port = urlsplit(url).hostname, urlsplit(url).port
+    head = (
+        f"POST /v1/signals HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {LARGE}\r\n\r\n"
+    )
+    async with AsyncExitStack() as stack:
+        for _ in range(count):
+            _, writer = await asyncio.open_connection(host, port)
+            stack.callback(writer.close)
+            writer.write(head.encode() + b'{"name": ')
+            await writer.drain()
+        yield
+
+
+async def throw(client, path, **headers):
+    data = json.dumps(BODIES[path]).encode()
+    return await client.request("POST", path, data=data, headers={"Content-Type": "application/json", **headers})
+
+
+async def test_a_large_throw_without_room_is_refused_for_now_and_small_ones_pass(product):
+    """So many slow ones hold the room, or wait for it, that there is no use in waiting behind them."""
+    async with product.sibling("gateway", BODY_TIMEOUT_SECONDS="60") as gateway, client_of(gateway.url) as client:
+        async with sending_slowly(gateway.url, FIT + MOST_WAITING):
+            for path in BODIES:
+
+                async def is_refused(path=path):
+                    status, headers, _ = await throw(client, path)
+                    return status == 503 and int(headers["Retry-After"]) > 0
+
+                await eventually(is_refused)
+            await client.post("/v1/signals", {"name": "small", "payload": "x" * 1000})
+        for path in BODIES:
+
+            async def is_accepted(path=path):
+                return (await throw(client, path))[0] in {200, 202, 204}
+
+            await eventually(is_accepted)
+
+
+async def test_many_large_throws_are_all_accepted_in_turn(product):
+    async with product.sibling("gateway", BODY_TIMEOUT_SECONDS="60") as gateway, client_of(gateway.url) as client:
+        answers = await asyncio.gather(*(throw(client, "/v1/signals") for _ in range(3 * FIT)))
+    assert {status for status, _, _ in answers} == {202}
+
+
+async def test_a_compressed_body_counts_as_what_it_holds(client):
+    data = gzip.compress(json.dumps(BODIES["/v1/signals"]).encode())
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    for _ in range(2 * FIT):  # each gives its room back
+        status, _, _ = await client.request("POST", "/v1/signals", data=data, headers=headers)
+        assert status == 202
+
+
+async def test_a_page_of_large_signals_ends_early_and_the_next_ones_have_the_rest(client, name):
+    thrown = [(await client.post("/v1/signals", {"name": name, "payload": "x" * 600_000}))["id"] for _ in range(9)]
+
+    for signal_id in thrown:
+        await recorded(client, signal_id)
+    pages, after = [], "0"
+    while after is not None:
+        page = await client.get(f"/v1/signals?name={name}&afterId={after}")
+        pages.append([signal["id"] for signal in page["items"]])
+        after = page["next"]
+    assert sorted(signal_id for page in pages for signal_id in page) == thrown
+    assert list(map(len, pages)) == [4, 4, 1]

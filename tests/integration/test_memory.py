@@ -1,0 +1,100 @@
+"""Signals of a megabyte, more of them at once than fit into memory, pass through every role."""
+
+from __future__ import annotations
+
+import base64
+import os
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from broker.filters import parse_filter
+from broker.publishing import publish_to_record
+from broker.signals import Throw
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.postgres.database import Database
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import WebhookTarget
+from broker.topology import TOPOLOGY
+from broker.transport.embedded import EmbeddedTransport
+from broker.transport.rabbitmq import RabbitTransport
+from tests.bench.receiving import receiving
+from tests.support.builders import accept
+from tests.support.eventually import eventually
+from tests.support.product import COMMAND, Process
+
+COUNT = 100
+TEXT = base64.b64encode(os.urandom(750_000))
+FILTER = parse_filter({"number": [{"operator": "NUM_GTE", "value": "0"}]})
+CONFIRMED = timedelta(seconds=30)
+MOST = 200
+"""MiB of a role's resident set; 80 of them are there before it does anything."""
+
+
+def peak(process):
+    """Return the largest resident set that a process has had, in MiB."""
+    status = Path(f"/proc/{process.process.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) >> 10
+
+
+@pytest.fixture
+def opened(request, database):
+    """Call it for a transport of that kind, and the setting that a process needs for it."""
+
+    @asynccontextmanager
+    async def opened(kind):
+        if kind == "embedded":
+            async with EmbeddedTransport(database) as transport:
+                yield transport, {}
+        else:
+            url = request.getfixturevalue("rabbitmq_url")
+            async with RabbitTransport(url) as transport:
+                yield transport, {"TRANSPORT_URL": url}
+
+    return opened
+
+
+@pytest.fixture
+async def database(database_url):
+    async with Database(database_url, timeout=timedelta(seconds=30)) as database:
+        yield database
+
+
+@pytest.mark.parametrize("kind", ["embedded", "rabbitmq"])
+async def test_a_backlog_of_large_signals_needs_no_more_memory_than_a_few_of_them(
+    kind, opened, database, subscriptions, tmp_path
+):
+    """By their count alone a recorder would hold 500 of them, a deliverer 400."""
+    later = datetime.now(UTC) + timedelta(seconds=1)
+    async with opened(kind) as (transport, setting), receiving() as receiver:
+        await transport.declare(TOPOLOGY)
+        target = WebhookTarget(url=receiver.url)
+        await subscriptions.create(SubscriptionSpec(name="large", targets=(target,), filter=FILTER), secret=None)
+        throws = [
+            Throw(
+                name="large",
+                payload=b'{"number":%d,"text":"%b"}' % (number, TEXT if number % 2 else b"small"),
+                deliver_at=later if number % 20 == 1 else None,
+            )
+            for number in range(2 * COUNT)
+        ]
+        for signal in await accept(database, *throws):
+            await publish_to_record(transport, signal, timeout=CONFIRMED)
+        del throws, signal
+        environment = {"STORE_URL": database.url, "LOG_LEVEL": "warning", **setting}
+
+        async def is_recorded():
+            return (await DeliveryStore(database).ledger()).recorded == 2 * COUNT
+
+        def process(role):
+            return Process("worker", role, environment=environment, log=tmp_path / role, command=COMMAND)
+
+        async with process("recorder") as recorder:
+            await eventually(is_recorded, within=60)
+            assert peak(recorder) < MOST
+        async with process("scheduler") as scheduler, process("deliverer") as deliverer:
+            await eventually(lambda: len(receiver.taken) == 2 * COUNT, within=60)
+            assert peak(scheduler) < MOST
+            assert peak(deliverer) < MOST

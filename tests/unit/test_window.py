@@ -1,0 +1,80 @@
+"""How many messages RabbitMQ may hand out to a consumer, by the sizes that came lately."""
+
+from __future__ import annotations
+
+from broker.transport.rabbitmq.window import Window
+
+
+def fill(window, *sizes, start=1):
+    return [window.add(tag, size) for tag, size in enumerate(sizes, start)]
+
+
+def test_small_messages_are_bounded_by_their_number():
+    window = Window(500, most_bytes=1000)
+    assert window.open() == 500
+    assert all(fill(window, *[1] * 500))
+    assert not window.may_grow
+
+
+def test_a_message_without_room_is_surplus_unless_it_is_alone():
+    window = Window(500, most_bytes=1000)
+    window.open()
+    assert fill(window, 5000) == [True]
+    window.remove(1)
+    assert fill(window, 400, 400, 400) == [True, True, False]
+
+
+def test_after_large_messages_half_the_bytes_are_for_new_ones():
+    """The other half is for those that are unsettled still."""
+    window = Window(500, most_bytes=1000)
+    window.open()
+    fill(window, *[100] * 11)
+    assert not window.is_low
+    for tag in range(1, 6):
+        window.remove(tag)
+    assert window.is_low
+    assert window.open() == 5
+    assert all(fill(window, *[100] * 5, start=20))
+
+
+def test_small_messages_let_it_grow_step_by_step():
+    window = Window(500, most_bytes=1000)
+    window.open()
+    fill(window, *[100] * 11)
+    window.clear()
+    sizes = [window.open()]
+    tag = 1
+    while sizes[-1] < 500:
+        while not window.may_grow:
+            assert window.add(tag, 1)
+            window.remove(tag)
+            tag += 1
+        sizes.append(window.open())
+    assert sizes == [5, 20, 80, 320, 500]
+
+
+def test_one_large_message_among_small_ones_keeps_it_from_growing():
+    window = Window(500, most_bytes=1000)
+    window.open()
+    fill(window, *[100] * 11)
+    window.clear()
+    window.open()
+    for tag in range(100, 200):
+        window.add(tag, 100 if tag % 5 == 0 else 1)
+        window.remove(tag)
+        assert not window.may_grow
+
+
+def test_with_what_is_unsettled_it_never_exceeds_the_number():
+    window = Window(10, most_bytes=1000)
+    window.open()
+    fill(window, 1, 1, 1)
+    assert window.open() == 7
+
+
+def test_a_lost_channel_changes_nothing_by_itself():
+    window = Window(500, most_bytes=1000)
+    window.open()
+    fill(window, *[100] * 11)
+    window.clear()
+    assert [window.open(), window.open(), window.open()] == [5, 5, 5]
