@@ -13,6 +13,7 @@ from broker.errors import StoreRefusal, StoreTimeout, Unconfirmed
 from broker.messages import signal_message
 from broker.settings import Settings
 from broker.store.postgres.database import Database
+from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
@@ -60,7 +61,7 @@ class Bench:
     def __init__(self, transport, database):
         self.transport = transport
         self.database = database
-        self.recorder = Recorder(transport, SignalStore(database), Settings())
+        self.recorder = Recorder(transport, SignalStore(database), IntakeBooks(database), Settings())
 
     async def put(self, *names):
         """Put accepted signals of these names into the record queue."""
@@ -104,7 +105,7 @@ def bench(transport, database):
 async def test_a_wrong_password_kills_no_signal(bench, database_url, postgres_url):
     await bench.put(*["a"] * 300)
     async with role_of(database_url, postgres_url) as role, Database(role.url("wrong")) as refused:
-        handle = Watched(Recorder(bench.transport, SignalStore(refused), Settings()).handle)
+        handle = Watched(Recorder(bench.transport, SignalStore(refused), IntakeBooks(refused), Settings()).handle)
         async with bench.consuming(handle):
             await eventually(lambda: handle.failures > 8)
             assert await bench.dead() == 0
