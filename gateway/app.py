@@ -11,6 +11,7 @@ from aiohttp import web
 
 from broker.egress import Guard
 from broker.health import Health
+from broker.losses import listen_for_losses
 from broker.operations.intake import Intake
 from broker.operations.redrives import Redriver
 from broker.operations.replays import Replayer
@@ -75,6 +76,7 @@ async def gateway_app(
     passwords = Passwords(cache)
     auth = Authenticator(cache, passwords, settings)
     async with Intake(transport, SignalStore(database), OrderingStore(database), settings) as intake:
+        listen_for_losses(database, intake.restore)
         routes = [
             *_native_routes(database, transport, secrets, settings, intake=intake, passwords=passwords),
             *CamundaApi(intake, SubscriptionStore(database), settings).routes,

@@ -12,6 +12,7 @@ import structlog
 
 from broker.errors import StoreUnavailable, TransportError
 from broker.health import Health
+from broker.losses import announce_losses
 from broker.secrets import SecretBox
 from broker.settings import Settings
 from broker.store.postgres.database import Database
@@ -50,10 +51,11 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
         open_transport(settings, database) as transport,
     ):
         await retry_start(lambda: transport.declare(TOPOLOGY))
+        announce_losses(transport, database)
         yield Runtime(settings, database, transport, secrets, Health(database, transport))
 
 
-async def retry_start(step: Callable[[], Awaitable[None]]) -> None:
+async def retry_start(step: Callable[[], Awaitable[object]]) -> None:
     """Take a *step* of the start, and repeat it while PostgreSQL or RabbitMQ does not answer.
 
     Raises:

@@ -24,7 +24,7 @@ ONE_QUEUE = Topology((), (Queue(QUEUE),), ())
 
 @pytest.fixture
 async def transport(rabbitmq_url):
-    async with RabbitTransport(rabbitmq_url, watch_every=timedelta(seconds=0.2)) as transport:
+    async with RabbitTransport(rabbitmq_url, renew_every=timedelta(seconds=0.2)) as transport:
         yield transport
 
 
@@ -102,7 +102,7 @@ async def test_a_hung_server_is_given_up_and_what_was_unsettled_comes_again(rabb
         rabbitmq.suspend()
         try:
             await inbox.settle(lost[:1], Settlement.ACK)
-            with pytest.raises(Unavailable, match="the link was closed"):  # which aiormq calls a CancelledError
+            with pytest.raises(Unavailable, match=r"the server hangs|the link was closed"):
                 await transport.depth(queue, timeout=timedelta(seconds=30))
             await eventually(lambda: not transport.consuming)
             await inbox.settle(lost[1:2], Settlement.ACK)
@@ -159,5 +159,5 @@ async def test_headers_that_the_port_does_not_know_are_left_out(transport, queue
 async def test_a_queue_with_other_arguments_is_refused_with_its_name_and_the_difference(transport, rabbitmq_url):
     other = {"x-queue-type": "quorum", "x-delivery-limit": 5}
     await on_channel(rabbitmq_url, lambda channel: channel.queue_declare(QUEUE, durable=True, arguments=other))
-    with pytest.raises(ConfigurationError, match=r"x-delivery-limit.*queue 'queue'.*'20'.*'5'"):
+    with pytest.raises(ConfigurationError, match=r"x-delivery-limit.*queue 'queue'.*'10000'.*'5'"):
         await transport.declare(Topology((Exchange("e", "topic"),), (Queue(QUEUE),), ()))

@@ -23,7 +23,6 @@ _LONG = struct.Struct(">I")
 _INTEGER = struct.Struct(">cq")
 _TEXT = struct.Struct(">cI")
 _TIMESTAMP = struct.Struct(">Q")
-_MANDATORY = b"\x01"
 _PERSISTENT = b"\x02"
 
 # Flags of the properties that are set; the properties follow in this order.
@@ -33,9 +32,16 @@ _ALWAYS = _CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _MESSAGE_ID | _APP_ID
 
 
 def publish(
-    message: Message, *, exchange: str, routing_key: str, message_id: str, channel: int, body_limit: int
+    message: Message,
+    *,
+    exchange: str,
+    routing_key: str,
+    mandatory: bool,
+    message_id: str,
+    channel: int,
+    body_limit: int,
 ) -> list[bytes]:
-    """Return basic.publish (mandatory), the content header and the body, at most *body_limit* bytes a frame.
+    """Return basic.publish, the content header and the body, at most *body_limit* bytes a frame.
 
     Raises:
         ValueError: A name is longer than 255 bytes, or an integer does not fit into 64 bits.
@@ -60,7 +66,12 @@ def publish(
             _short(APP_ID),
         )
     )
-    parts = [_method(channel, exchange, routing_key), _FRAME.pack(_HEADER, channel, len(header)), header, _END]
+    parts = [
+        _method(channel, exchange, routing_key, mandatory),
+        _FRAME.pack(_HEADER, channel, len(header)),
+        header,
+        _END,
+    ]
     for start in range(0, len(body), body_limit):
         piece = body[start : start + body_limit]
         parts += (_FRAME.pack(_BODY, channel, len(piece)), piece, _END)
@@ -68,8 +79,8 @@ def publish(
 
 
 @lru_cache(maxsize=4096)
-def _method(channel: int, exchange: str, routing_key: str) -> bytes:
-    payload = _PUBLISH.pack(60, 40, 0) + _short(exchange) + _short(routing_key) + _MANDATORY
+def _method(channel: int, exchange: str, routing_key: str, mandatory: bool) -> bytes:  # noqa: FBT001
+    payload = _PUBLISH.pack(60, 40, 0) + _short(exchange) + _short(routing_key) + bytes((mandatory,))
     return _FRAME.pack(_METHOD, channel, len(payload)) + payload + _END
 
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 import structlog
 from aiormq import Connection  # noqa: TID251
 from aiormq.abc import DeliveredMessage  # noqa: TID251
+from aiormq.exceptions import ChannelNotFoundEntity  # noqa: TID251
 from pamqp.base import Frame
 from pamqp.commands import Basic
 from pamqp.frame import marshal
@@ -35,13 +36,19 @@ class DeliveryChannel(Channel):
         connection: The connection of the channel.
         number: Its number there.
         on_delivery: Called with every message.
+        on_cancel: Called when the server cancels the consumer: the queue was deleted, or lost its leader.
     """
 
     def __init__(
-        self, connection: Connection, number: int, on_delivery: Callable[[Basic.Deliver, DeliveredMessage], None]
+        self,
+        connection: Connection,
+        number: int,
+        on_delivery: Callable[[Basic.Deliver, DeliveredMessage], None],
+        on_cancel: Callable[[], None],
     ) -> None:
         super().__init__(connection, number)
         self._on_delivery = on_delivery
+        self._on_cancel = on_cancel
 
     async def _on_deliver_frame(self, frame: Basic.Deliver) -> None:
         header = await self._get_frame()
@@ -51,17 +58,33 @@ class DeliveryChannel(Channel):
 
     async def _on_cancel_frame(self, frame: Basic.CancelOk | Basic.Cancel) -> None:
         await super()._on_cancel_frame(frame)
-        if isinstance(frame, Basic.Cancel):  # the queue was deleted, or lost its leader
+        if isinstance(frame, Basic.Cancel):
+            self._on_cancel()
             self.spent.set()
 
 
 class RabbitInbox:
-    """See `broker.transport.Inbox`. An async context manager; entering does not wait for the server."""
+    """See `broker.transport.Inbox`. An async context manager; entering does not wait for the server.
 
-    def __init__(self, link: Link, queue: str, *, prefetch: int) -> None:
+    A queue can forget a consumer without a word (rabbitmq-server#641). That looks like an empty queue, so an idle
+    consumer is renewed every now and then.
+
+    Args:
+        link: Where the queue is.
+        queue: Its name.
+        prefetch: Most unsettled messages.
+        renew_every: Seconds after which an idle consumer is renewed.
+        on_missing: Called when the queue seems to be missing.
+    """
+
+    def __init__(
+        self, link: Link, queue: str, *, prefetch: int, renew_every: float, on_missing: Callable[[], None]
+    ) -> None:
         self.queue = queue
         self._link = link
         self._prefetch = prefetch
+        self._renew_every = renew_every
+        self._on_missing = on_missing
         self._log = log.bind(queue=queue)
         self._channel: DeliveryChannel | None = None
         self._consumer_tag = ""
@@ -132,6 +155,8 @@ class RabbitInbox:
                 logged = ""
                 self._log.warning("consumer.lost")
             except (LinkLost, *Refused) as error:
+                if isinstance(error, ChannelNotFoundEntity):
+                    self._on_missing()
                 if str(error) != logged:
                     logged = str(error)
                     self._log.warning("consumer.refused", error=logged)
@@ -144,10 +169,18 @@ class RabbitInbox:
             self._channel = channel
             async with answers(self._link.timeout):
                 await channel.basic_qos(prefetch_count=self._prefetch)
-                consuming = await channel.basic_consume(self.queue, _never_called)
-            self._consumer_tag = consuming.consumer_tag or ""
+                await self._begin(channel)
             self._log.info("consumer.established")
-            await channel.spent.wait()
+            while not channel.spent.is_set():
+                highest = self._highest
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._renew_every):
+                        await channel.spent.wait()
+                        return
+                if not self._unsettled and self._highest == highest:
+                    async with answers(self._link.timeout):
+                        await channel.basic_cancel(self._consumer_tag)
+                        await self._begin(channel)
         finally:
             self._channel = None
             self._consumer_tag = ""
@@ -156,8 +189,11 @@ class RabbitInbox:
             self._received.clear()
             await close(channel)
 
+    async def _begin(self, channel: DeliveryChannel) -> None:
+        self._consumer_tag = (await channel.basic_consume(self.queue, _never_called)).consumer_tag or ""
+
     def _make_channel(self, connection: Connection, number: int) -> DeliveryChannel:
-        return DeliveryChannel(connection, number, self._on_delivery)
+        return DeliveryChannel(connection, number, self._on_delivery, self._on_missing)
 
     def _on_delivery(self, delivery: Basic.Deliver, message: DeliveredMessage) -> None:
         if message.channel is not self._channel:
