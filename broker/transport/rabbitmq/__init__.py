@@ -167,7 +167,7 @@ class RabbitTransport:
                         reason = self._reason(error)
                         await asyncio.sleep(RETRY_PAUSE)
         except TimeoutError:
-            reason = reason or self._consuming.trouble
+            reason = reason if self._consuming.up and reason else self._consuming.trouble
             raise Unavailable(f"the topology was not declared within {self._declare_timeout:g} s: {reason}") from None
 
     def _reason(self, error: Exception) -> str:

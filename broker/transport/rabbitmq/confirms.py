@@ -74,6 +74,7 @@ class ConfirmChannel(Channel):
         self._outstanding: OrderedDict[int, Publication] = OrderedDict()
         self._on_room = on_room
         self._on_unroutable = on_unroutable
+        self._given_up = False
         self.bytes = 0
         self.progressed_at = self.loop.time()
         self.idle = asyncio.Event()
@@ -81,8 +82,8 @@ class ConfirmChannel(Channel):
 
     @property
     def full(self) -> bool:
-        """Whether the window of unconfirmed messages is full."""
-        return len(self._outstanding) >= MOST_MESSAGES or self.bytes >= MOST_BYTES
+        """Whether the window of unconfirmed messages is full, or was given up."""
+        return self._given_up or len(self._outstanding) >= MOST_MESSAGES or self.bytes >= MOST_BYTES
 
     def send(self, publication: Publication) -> None:
         """Send a message; its future is set when the confirm comes or the channel is closed."""
@@ -111,6 +112,7 @@ class ConfirmChannel(Channel):
         """Wait no longer for the confirms of what was sent."""
         for publication in self._outstanding.values():
             publication.end(Unconfirmed(reason))
+        self._given_up = True
         self.spent.set()
 
     async def _on_return_frame(self, frame: Basic.Return) -> None:

@@ -27,12 +27,10 @@ from broker.transport.rabbitmq.channel import Channel
 
 SHORTEST_PAUSE = 0.1
 LOOK_EVERY = 0.25
+DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671}
 PULSE_TIMEOUT = 1.25
 LONGEST_PAUSE = 2.0
 CLOSE_TIMEOUT = 2.0
-
-OPTIONS = ("auth", "cafile", "capath", "certfile", "heartbeat", "keyfile", "no_verify_ssl")
-"""What the query of the URL may set: aiormq's options, without those that are ours."""
 
 C = TypeVar("C", bound=Channel)
 Refused = (ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed)
@@ -86,8 +84,6 @@ def split_hosts(url: str) -> tuple[URL, ...]:
         raise ConfigurationError(f"transport URL: {error}") from None
     if scheme not in {"amqp", "amqps"} or not all(url.host for url in urls):
         raise ConfigurationError("transport URL: expected amqp://user:password@host[:port][,host...]/vhost")
-    if unknown := sorted(urls[0].query.keys() - set(OPTIONS)):
-        raise ConfigurationError(f"transport URL: unknown option {unknown[0]!r}; allowed are {', '.join(OPTIONS)}")
     return urls
 
 
@@ -124,8 +120,10 @@ class Link:
         self.on_up: Callable[[], None] = lambda: None
         """Called whenever there is a new connection."""
         self.timeout = timeout.total_seconds()
-        self.trouble = "no link yet"
+        self.trouble = ""
         """Why there is no connection, or why there was none before."""
+        self.host = ""
+        """The host and port of the connection, or of the last attempt."""
         self._connection: aio_pika.Connection | None = None
         self._up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -193,7 +191,8 @@ class Link:
     async def _run(self) -> None:
         pauses = _pauses()
         for host in itertools.cycle(self._hosts):
-            where = f"{host.host}:{host.port}"
+            self.host = where = f"{host.host}:{host.port or DEFAULT_PORTS[host.scheme]}"
+            self.trouble = self.trouble or f"{where}: no answer yet"
             try:
                 connection = await self._connect(host)
             except LinkLost as error:

@@ -139,7 +139,8 @@ class ExchangePublisher:
     def _expire(self, publication: Publication, seconds: float) -> None:
         if publication.channel is None:
             self._waiting.pop(publication, None)
-            publication.end(Unavailable(f"no link, or no room in the window, within {seconds:g} s"))
+            reason = "no room in the window" if self._link.up else self._link.trouble
+            publication.end(Unavailable(f"not sent within {seconds:g} s: {reason}"))
         elif not publication.confirm.done():
             publication.end(Unconfirmed(f"no confirm within {seconds:g} s"))
             publication.channel.spent.set()
