@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -13,24 +14,20 @@ from broker.errors import ConfigurationError, Unconfirmed, Unroutable
 from broker.topology import ATTEMPT, BROADCAST, BY_NAME, DELIVERIES, RECORD, RETIRED, ROUTED, TOPOLOGY, app_topology
 from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
+from tests.support.deployment import DEPLOY
 from tests.support.eventually import eventually
 from tests.support.queues import declare, holds
 from tests.support.rabbitmq import on_channel
 from tests.support.rabbitmq_servers import vhost_of
 
 SOON = timedelta(seconds=10)
-ROLES = {
-    "gateway": ("^$", r"^(signals\.(broadcast|routed)|amq\.default)$", r"^$"),
-    "recorder": ("^$", r"^(deliveries|amq\.default)$", r"^signals\.record$"),
-    "deliverer": ("^$", r"^(deliveries|amq\.default)$", r"^deliveries\.attempt(\.slow)?$"),
-    "handlers": (
-        r"^deliveries\.attempt\.handlers\.",
-        r"^(deliveries|amq\.default|deliveries\.attempt\.handlers\..*)$",
-        r"^(deliveries|deliveries\.attempt\.handlers\..*)$",
-    ),
-    "scheduler": ("^$", r"^(signals\.(broadcast|routed)|deliveries|amq\.default)$", r"^$"),
-}
-"""What the runbook says that each role may configure, write and read."""
+
+
+def rights(role):
+    """Return what the runbook says that *role* may configure, write and read."""
+    text = (DEPLOY / "runbook.md").read_text().replace(r"\|", "¦")
+    row = next(line for line in text.splitlines() if re.match(rf"\| `(worker )?{role}` \| `\^", line))
+    return [cell.strip(" `").replace("¦", "|") for cell in row.strip("|").split("|")[1:]]
 
 
 @pytest.fixture
@@ -46,7 +43,7 @@ async def user(rabbitmq, url, role):
     vhost, parts = vhost_of(url), urlsplit(url)
     name = f"{role}-{vhost}"
     await asyncio.to_thread(rabbitmq.ctl, "add_user", name, "secret")
-    await asyncio.to_thread(rabbitmq.ctl, "set_permissions", "-p", vhost, name, *ROLES[role])
+    await asyncio.to_thread(rabbitmq.ctl, "set_permissions", "-p", vhost, name, *rights(role))
     yield f"amqp://{name}:secret@{parts.hostname}:{parts.port}/{vhost}"
     await asyncio.to_thread(rabbitmq.ctl, "delete_user", name)
 
