@@ -40,7 +40,6 @@ class Taps:
     def __init__(self, transport: Transport, *, timeout: timedelta) -> None:
         self._transport = transport
         self._seconds = timeout.total_seconds()
-        self._loop = asyncio.get_running_loop()
         self._stragglers: set[asyncio.Task[None]] = set()
         self._rejected_at: dict[str, float] = {}
 
@@ -78,21 +77,21 @@ class Taps:
 
     async def _confirmed(self, message: Message, signal: Signal, confirm: asyncio.Future[None]) -> None:
         """Publish *message* until it is confirmed, or rejected by a tap."""
-        end = self._loop.time() + self._seconds
+        end = _now() + self._seconds
         nacked = False
         while True:
             try:
                 return await confirm
             except Nacked as error:
                 if nacked or self._is_rejecting(signal):
-                    self._rejected_at[_exchange(signal)] = self._loop.time()
+                    self._rejected_at[_exchange(signal)] = _now()
                     return _count_rejection(signal, str(error))
                 nacked = True
             except Unconfirmed as error:
-                if self._loop.time() + RETRY_PAUSE > end:
+                if _now() + RETRY_PAUSE > end:
                     return _count_rejection(signal, str(error))
             except Unroutable:
-                if self._loop.time() + RETRY_PAUSE > end:
+                if _now() + RETRY_PAUSE > end:
                     raise
             await asyncio.sleep(RETRY_PAUSE)
             confirm = self.send(message, signal)
@@ -114,7 +113,7 @@ class Taps:
             _count_rejection(signal, str(error))
 
     def _is_rejecting(self, signal: Signal) -> bool:
-        return self._loop.time() < self._rejected_at.get(_exchange(signal), float("-inf")) + REJECTING
+        return _now() < self._rejected_at.get(_exchange(signal), float("-inf")) + REJECTING
 
 
 def _exchange(signal: Signal) -> str:
@@ -131,3 +130,7 @@ def _take_note(confirm: asyncio.Future[None]) -> None:
     """Retrieve the exception that nobody waits for, or asyncio logs it."""
     if not confirm.cancelled():
         confirm.exception()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
