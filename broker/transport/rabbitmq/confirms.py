@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiormq import Connection  # noqa: TID251
-from aiormq.abc import ConfirmationFrameType  # noqa: TID251
+from aiormq.abc import ConfirmationFrameType, FrameType  # noqa: TID251
 from aiormq.exceptions import ChannelNotFoundEntity  # noqa: TID251
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
@@ -75,6 +75,8 @@ class ConfirmChannel(Channel):
         self._on_room = on_room
         self._on_unroutable = on_unroutable
         self._given_up = False
+        self._returning = False
+        self.frames = ConfirmFrames(self, self.frames)
         self.bytes = 0
         self.progressed_at = self.loop.time()
         self.idle = asyncio.Event()
@@ -115,11 +117,22 @@ class ConfirmChannel(Channel):
         self._given_up = True
         self.spent.set()
 
+    def take_confirm(self, frame: object) -> bool:
+        """Take *frame* at once if it is a confirm, and none of the frames before it is still to be read."""
+        if self._returning or not isinstance(frame, Basic.Ack | Basic.Nack):
+            return False
+        self._on_confirm(frame)
+        return True
+
     async def _on_return_frame(self, frame: Basic.Return) -> None:
-        header = await self._get_frame()
-        if not isinstance(header, ContentHeader):
-            raise TypeError(f"{header!r} is no content header")
-        await self._read_content(frame, header)
+        self._returning = True
+        try:
+            header = await self._get_frame()
+            if not isinstance(header, ContentHeader):
+                raise TypeError(f"{header!r} is no content header")
+            await self._read_content(frame, header)
+        finally:
+            self._returning = False
         _, _, tag = (header.properties.message_id or "").rpartition(".")
         self._on_unroutable(frame.exchange or "", frame.routing_key or "")
         # The ack that follows changes nothing about the answer.
@@ -128,6 +141,9 @@ class ConfirmChannel(Channel):
             publication.end(Unroutable(f"{frame.reply_text}: {where}"))
 
     async def _on_confirm_frame(self, frame: ConfirmationFrameType) -> None:
+        self._on_confirm(frame)
+
+    def _on_confirm(self, frame: ConfirmationFrameType) -> None:
         self.progressed_at = self.loop.time()
         last = frame.delivery_tag or 0
         multiple = not isinstance(frame, Basic.Reject) and frame.multiple
@@ -159,3 +175,16 @@ class ConfirmChannel(Channel):
             publication.end(kind(f"the channel was closed: {cause or 'by us'}"))
         self._outstanding.clear()
         self.idle.set()
+
+
+class ConfirmFrames(asyncio.Queue[tuple[int, FrameType]]):
+    """The frames that the connection hands to a channel: confirms pass by the queue, and the task that reads it."""
+
+    def __init__(self, channel: ConfirmChannel, queue: asyncio.Queue[tuple[int, FrameType]]) -> None:
+        super().__init__(queue.maxsize)
+        self._confirms = channel
+
+    async def put(self, item: tuple[int, FrameType]) -> None:
+        """Take a confirm at once; queue every other frame."""
+        if not self.empty() or not self._confirms.take_confirm(item[1]):
+            await super().put(item)

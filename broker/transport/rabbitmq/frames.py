@@ -46,6 +46,33 @@ def publish(
     Raises:
         ValueError: A name is longer than 255 bytes, or an integer does not fit into 64 bits.
     """
+    body = message.body
+    before_id, after_id = _properties(message)
+    header = b"".join((before_id, bytes((len(message_id),)), message_id.encode(), after_id))
+    method = _method(channel, exchange, routing_key, mandatory)
+    parts = [method, _FRAME.pack(_HEADER, channel, len(header)), header, _END]
+    for start in range(0, len(body), body_limit):
+        piece = body[start : start + body_limit]
+        parts += (_FRAME.pack(_BODY, channel, len(piece)), piece, _END)
+    return parts
+
+
+class _LastProperties:
+    """The properties marshalled last: a signal is published to taps and to the recorder, one right after the other."""
+
+    message: Message | None = None
+    marshalled = (b"", b"")
+
+
+def _properties(message: Message) -> tuple[bytes, bytes]:
+    """Return what stands in the content header before and after the message id."""
+    if _LastProperties.message is not message:
+        _LastProperties.marshalled = _marshal_properties(message)
+        _LastProperties.message = message
+    return _LastProperties.marshalled
+
+
+def _marshal_properties(message: Message) -> tuple[bytes, bytes]:
     flags = _ALWAYS
     optional: list[bytes] = []
     if message.timestamp is not None:
@@ -54,28 +81,13 @@ def publish(
     if message.type is not None:
         flags |= _TYPE
         optional.append(_short(message.type))
-    body = message.body
-    header = b"".join(
-        (
-            _CONTENT.pack(60, 0, len(body), flags),
-            _short(message.content_type),
-            _table(message.headers),
-            _PERSISTENT,
-            bytes((len(message_id),)) + message_id.encode(),
-            *optional,
-            _short(APP_ID),
-        )
+    before = (
+        _CONTENT.pack(60, 0, len(message.body), flags),
+        _short(message.content_type),
+        _table(message.headers),
+        _PERSISTENT,
     )
-    parts = [
-        _method(channel, exchange, routing_key, mandatory),
-        _FRAME.pack(_HEADER, channel, len(header)),
-        header,
-        _END,
-    ]
-    for start in range(0, len(body), body_limit):
-        piece = body[start : start + body_limit]
-        parts += (_FRAME.pack(_BODY, channel, len(piece)), piece, _END)
-    return parts
+    return b"".join(before), b"".join((*optional, _short(APP_ID)))
 
 
 @lru_cache(maxsize=4096)
