@@ -46,6 +46,7 @@ class SignalPublisher:
 
     def __init__(self, transport: Transport, *, timeout: timedelta) -> None:
         self._transport = transport
+        self._timeout = timeout
         self._seconds = timeout.total_seconds()
         self._loop = asyncio.get_running_loop()
         self._taps = Taps(transport, timeout=timeout)
@@ -101,14 +102,16 @@ class SignalPublisher:
     async def _record(self, message: Message) -> None:
         """Publish *message* until the record queue has confirmed it, and was not found missing meanwhile."""
         end = self._loop.time() + self._seconds
+        timeout = self._timeout
         while True:
             losses = self._losses
             try:
-                await self._send(message, end - self._loop.time())
+                await self._send(message, timeout)
             except (Unconfirmed, Unroutable):
                 if self._loop.time() + RETRY_PAUSE > end:
                     raise
                 await asyncio.sleep(RETRY_PAUSE)
+                timeout = timedelta(seconds=end - self._loop.time())
                 continue
             if self._restoring is not None:
                 await self._restored(end)
@@ -116,8 +119,8 @@ class SignalPublisher:
                 self._recent.add(message, self._loop.time())
                 return
 
-    def _send(self, message: Message, seconds: float) -> asyncio.Future[None]:
-        return self._transport.publish(message, exchange="", routing_key=RECORD, timeout=timedelta(seconds=seconds))
+    def _send(self, message: Message, timeout: timedelta) -> asyncio.Future[None]:
+        return self._transport.publish(message, exchange="", routing_key=RECORD, timeout=timeout)
 
     async def _restored(self, end: float) -> None:
         assert self._restoring is not None  # noqa: S101  (the caller has looked)
@@ -128,7 +131,7 @@ class SignalPublisher:
     async def _publish_recent(self) -> None:
         while True:
             losses, messages = self._losses, self._recent.all(self._loop.time())
-            confirms = (self._send(message, self._seconds) for message in messages)
+            confirms = (self._send(message, self._timeout) for message in messages)
             failures = [failure for failure in await asyncio.gather(*confirms, return_exceptions=True) if failure]
             if losses == self._losses and not failures:
                 break

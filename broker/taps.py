@@ -39,7 +39,7 @@ class Taps:
 
     def __init__(self, transport: Transport, *, timeout: timedelta) -> None:
         self._transport = transport
-        self._seconds = timeout.total_seconds()
+        self._timeout = timeout
         self._stragglers: set[asyncio.Task[None]] = set()
         self._rejected_at: dict[str, float] = {}
 
@@ -58,7 +58,7 @@ class Taps:
             message,
             exchange=_exchange(signal),
             routing_key=signal.throw.routing_key,
-            timeout=timedelta(seconds=self._seconds),
+            timeout=self._timeout,
             mandatory=False,
         )
 
@@ -77,7 +77,7 @@ class Taps:
 
     async def _confirmed(self, message: Message, signal: Signal, confirm: asyncio.Future[None]) -> None:
         """Publish *message* until it is confirmed, or rejected by a tap."""
-        end = _now() + self._seconds
+        end = _now() + self._timeout.total_seconds()
         nacked = False
         while True:
             try:

@@ -65,6 +65,7 @@ class RabbitTransport:
         renew_every: timedelta = timedelta(seconds=15),
     ) -> None:
         hosts = split_hosts(url)
+        self._loop = asyncio.get_running_loop()  # a system call, which would show in every publish
         if connect_timeout is None:
             connect_timeout = timedelta(seconds=5 if len(hosts) == 1 else 1.5)
         link = partial(Link, hosts, heartbeat=heartbeat, timeout=connect_timeout)
@@ -109,9 +110,10 @@ class RabbitTransport:
         self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta, mandatory: bool = True
     ) -> asyncio.Future[None]:
         """See `broker.transport.Transport.publish`."""
-        publication = Publication(message, exchange, routing_key, mandatory=mandatory)
+        confirm = self._loop.create_future()
+        publication = Publication(message, exchange, routing_key, mandatory, confirm)
         self._publisher.publish(publication, timeout.total_seconds())
-        return publication.confirm
+        return confirm
 
     @asynccontextmanager
     async def consume(self, queue: str, *, prefetch: int) -> AsyncIterator[Inbox]:

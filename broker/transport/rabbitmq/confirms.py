@@ -7,7 +7,7 @@ import itertools
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aiormq import Connection  # noqa: TID251
 from aiormq.abc import ConfirmationFrameType, FrameType  # noqa: TID251
@@ -32,7 +32,7 @@ class Publication:
     exchange: str
     routing_key: str
     mandatory: bool
-    confirm: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    confirm: asyncio.Future[None]
     channel: ConfirmChannel | None = None
     timer: asyncio.TimerHandle | None = None
 
