@@ -1,46 +1,164 @@
-"""Publishing signals: to taps and the recorder, or to the recorder alone."""
+"""Publishing signals: to the record queue, whose confirm alone accepts them, and beside it to the exchange of the taps.
+
+signal --+--default exchange (mandatory)--> signals.record    confirmed: accepted
+         |
+         +--signals.broadcast or signals.routed--> taps       waited for, but only for a moment
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from datetime import timedelta
+from types import TracebackType
+from typing import Self
 
 import structlog
 
-from broker import metrics
-from broker.errors import Unconfirmed, Unroutable
+from broker.errors import Unavailable, Unconfirmed, Unroutable
 from broker.messages import signal_message
 from broker.signals import Signal
-from broker.topology import BROADCAST, RECORD, ROUTED
-from broker.transport import Transport
+from broker.taps import RETRY_PAUSE, Taps
+from broker.topology import RECORD
+from broker.transport import Message, Transport
+
+RECENT_SECONDS = 10.0
+RECENT_BYTES = 16 << 20
+_HEADERS_BYTES = 2048
+"""What a message in memory takes besides its body."""
 
 log = structlog.get_logger()
 
 
-async def publish_to_record(transport: Transport, signal: Signal, *, timeout: timedelta) -> None:
-    """Publish *signal* to the record queue alone, so that no tap gets it.
+class SignalPublisher:
+    """Publishes signals. An async context manager; leaving gives up what taps have not taken yet.
 
-    Raises:
-        TransportError: It was not confirmed within *timeout*.
+    The confirm of the record queue alone decides whether a signal is accepted. A publish that fails is repeated within
+    its time, on another channel or link; the recorder and taps drop repeats by the signal's id.
+
+    A queue that is deleted takes along what it has confirmed. So what was accepted lately is kept, and is published
+    again once the record queue was found missing, before anything more is accepted.
+
+    Args:
+        transport: Where the queues are.
+        timeout: How long publishing a signal may take.
     """
-    await transport.publish(signal_message(signal), exchange="", routing_key=RECORD, timeout=timeout)
+
+    def __init__(self, transport: Transport, *, timeout: timedelta) -> None:
+        self._transport = transport
+        self._timeout = timeout
+        self._seconds = timeout.total_seconds()
+        self._loop = asyncio.get_running_loop()
+        self._taps = Taps(transport, timeout=timeout)
+        self._recent = Recent()
+        self._losses = 0
+        """How often the record queue was found missing."""
+        self._restoring: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._transport.on_missing(RECORD, self.restore)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._taps.close()
+        if self._restoring is not None:
+            self._restoring.cancel()
+            await asyncio.wait([self._restoring])
+
+    async def publish(self, signal: Signal) -> None:
+        """Publish *signal* to the record queue and to taps; return once the record queue has confirmed it.
+
+        Taps that are slower get it after this has returned.
+
+        Raises:
+            TransportError: The record queue did not confirm it in time. Taps may have got it.
+        """
+        message = signal_message(signal)
+        to_taps = self._taps.send(message, signal)
+        try:
+            await self._record(message)
+        except BaseException:
+            self._taps.forget(to_taps)
+            raise
+        await self._taps.wait(message, signal, to_taps)
+
+    async def publish_to_record(self, signal: Signal) -> None:
+        """Publish *signal* to the record queue alone, so that no tap gets it.
+
+        Raises:
+            TransportError: The record queue did not confirm it in time.
+        """
+        await self._record(signal_message(signal))
+
+    def restore(self) -> None:
+        """Publish again what the record queue may have lost, and accept nothing before it is safe."""
+        self._losses += 1
+        if self._restoring is None and self._recent.all(self._loop.time()):
+            log.warning("signals.restoring")
+            self._restoring = asyncio.create_task(self._publish_recent(), name="publishing:restore")
+
+    async def _record(self, message: Message) -> None:
+        """Publish *message* until the record queue has confirmed it, and was not found missing meanwhile."""
+        end = self._loop.time() + self._seconds
+        timeout = self._timeout
+        while True:
+            losses = self._losses
+            try:
+                await self._send(message, timeout)
+            except (Unconfirmed, Unroutable):
+                if self._loop.time() + RETRY_PAUSE > end:
+                    raise
+                await asyncio.sleep(RETRY_PAUSE)
+                timeout = timedelta(seconds=end - self._loop.time())
+                continue
+            if self._restoring is not None:
+                await self._restored(end)
+            if losses == self._losses:
+                self._recent.add(message, self._loop.time())
+                return
+
+    def _send(self, message: Message, timeout: timedelta) -> asyncio.Future[None]:
+        return self._transport.publish(message, exchange="", routing_key=RECORD, timeout=timeout)
+
+    async def _restored(self, end: float) -> None:
+        assert self._restoring is not None  # noqa: S101  (the caller has looked)
+        await asyncio.wait([self._restoring], timeout=end - self._loop.time())
+        if self._restoring is not None:
+            raise Unavailable(f"the queue {RECORD} was missing, and signals that it held are published again first")
+
+    async def _publish_recent(self) -> None:
+        while True:
+            losses, messages = self._losses, self._recent.all(self._loop.time())
+            confirms = (self._send(message, self._timeout) for message in messages)
+            failures = [failure for failure in await asyncio.gather(*confirms, return_exceptions=True) if failure]
+            if losses == self._losses and not failures:
+                break
+            await asyncio.sleep(RETRY_PAUSE)
+        self._restoring = None
+        log.warning("signals.restored", signals=len(messages))
 
 
-async def publish_to_all(transport: Transport, signal: Signal, *, timeout: timedelta) -> None:
-    """Publish *signal* to the taps and the recorder; if a tap prevents the confirm, to the record queue alone.
+class Recent:
+    """What was accepted in the last `RECENT_SECONDS`, at most `RECENT_BYTES` of it."""
 
-    A fan-out is confirmed only once every bound queue has taken it, but only the record queue decides whether the
-    signal is accepted. The recorder drops the repeat by its id.
+    def __init__(self) -> None:
+        self._messages: deque[tuple[float, int, Message]] = deque()
+        self._bytes = 0
 
-    Raises:
-        TransportError: The record queue did not confirm it either. Each of the two attempts may take *timeout*.
-    """
-    exchange = BROADCAST if signal.throw.is_fanout else ROUTED
-    try:
-        await transport.publish(
-            signal_message(signal), exchange=exchange, routing_key=signal.throw.routing_key, timeout=timeout
-        )
-    except (Unconfirmed, Unroutable) as error:
-        await publish_to_record(transport, signal, timeout=timeout)
-        metrics.TAP_REJECTIONS.labels(exchange).inc()
-        metrics.REPEATS.labels(metrics.Repeat.PUBLISHED).inc()
-        log.warning("tap.rejected", signal_id=signal.id, exchange=exchange, error=str(error))
+    def add(self, message: Message, now: float) -> None:
+        """Keep *message*, which was accepted at *now*."""
+        size = len(message.body) + _HEADERS_BYTES
+        self._messages.append((now, size, message))
+        self._bytes += size
+        self._forget(now)
+
+    def all(self, now: float) -> list[Message]:
+        """Return what was accepted lately, in that order."""
+        self._forget(now)
+        return [message for _, _, message in self._messages]
+
+    def _forget(self, now: float) -> None:
+        while self._messages and (self._bytes > RECENT_BYTES or self._messages[0][0] < now - RECENT_SECONDS):
+            self._bytes -= self._messages.popleft()[1]

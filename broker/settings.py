@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
@@ -23,6 +24,8 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 _CONFIDENTIAL = frozenset({"admin_token", "secret_keys", "transport_url", "store_url", "egress_proxy"})
 """Settings that no error message repeats, because they are secrets or contain passwords."""
+_TRANSPORT_OPTIONS = ("auth", "cafile", "capath", "certfile", "heartbeat", "keyfile", "no_verify_ssl")
+"""What the query of the transport URL may set: aiormq's options, except those that the product sets itself."""
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+]|[^\s\[\]:@/?#]+)(?::([0-9]{1,5}))?")
 _ORIGIN = re.compile(r"\*|https?://(?:[a-z0-9._-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 _PROXY = re.compile(rf"http://(?:(?:(?!%3[Aa])[^\s\[\]:@/?#])+(?::[^\s\[\]:@/?#]*)?@)?{_HOST.pattern}/?")
@@ -146,6 +149,8 @@ class Settings(BaseSettings):
             return value
         if not value.startswith(("amqp://", "amqps://")):
             raise ValueError("must be `embedded:`, amqp://... or amqps://...")
+        if parse_qs(urlsplit(value).query, keep_blank_values=True).keys() - set(_TRANSPORT_OPTIONS):
+            raise ValueError(f"has an unknown option; allowed are {', '.join(_TRANSPORT_OPTIONS)}")
         return _check_hosts(value)
 
     @field_validator("store_url")

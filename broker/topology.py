@@ -1,10 +1,12 @@
 """The exchanges, queues and bindings of the product, as data.
 
-    throw --broadcast--> signals.broadcast (fanout) --+--> signals.by-name (topic) --> taps
-                                                      |
-    throw --tenant, ...-> signals.routed   (topic) ---+--> signals.record (quorum) --> recorder
-                                           |                     |
-                                           +--> taps             +--poison--> signals.record.dead
+    throw --+--always-------> signals.record (quorum) --> recorder
+            |                       |
+            |                       +--poison--> signals.record.dead
+            |
+            +--broadcast----> signals.broadcast (fanout) --> signals.by-name (topic) --> taps
+            |
+            +--tenant, ...--> signals.routed (topic) --> taps
 
     recorder, scheduler --> deliveries (direct) --+--> deliveries.attempt (quorum) ------> deliverer
                               ^                   |          |                             |  |
@@ -26,28 +28,42 @@ changes; a queue that needs other arguments gets a new name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 BROADCAST = "signals.broadcast"
 ROUTED = "signals.routed"
 BY_NAME = "signals.by-name"
 RECORD = "signals.record"
+_WITNESS = f"{RECORD}.witness"
 DELIVERIES = "deliveries"
 ATTEMPT = "deliveries.attempt"
 SLOW_ATTEMPT = "deliveries.attempt.slow"
 _OF_APPS = "deliveries.attempt.handlers."
 
-DELIVERY_LIMIT = 20
-"""How often a message may be handed out *again* before it is poison; restarts of consumers count too."""
+DELIVERY_LIMIT = 10_000
+"""How often a message may be handed out *again* before it is poison; lost links and restarts count too.
+
+It is the last guard only. Consumers count the failures of a message themselves.
+"""
+_EARLIER_LIMITS = (20,)
+"""Limits of earlier versions. Arguments cannot be changed, so queues that have one of these are used as they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A durable exchange."""
+    """A durable exchange.
+
+    Args:
+        name: The exchange's name.
+        kind: How it routes.
+        witness: Whether it goes with its last binding. Nothing is published to such an exchange: that it is gone shows
+            that the queue behind it was deleted, even if that was declared again at once.
+    """
 
     name: str
     kind: Literal["fanout", "topic", "direct"]
+    witness: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +73,24 @@ class Queue:
     Args:
         name: The queue's name.
         dead_letter_exchange: Gets rejected messages and those over the delivery limit, at least once.
+        delivery_limit: How often a message may be handed out again.
     """
 
     name: str
     dead_letter_exchange: str | None = None
+    delivery_limit: int = DELIVERY_LIMIT
+
+    @property
+    def earlier(self) -> tuple[Queue, ...]:
+        """The queue as earlier versions declared it."""
+        if self.delivery_limit != DELIVERY_LIMIT:
+            return ()
+        return tuple(replace(self, delivery_limit=limit) for limit in _EARLIER_LIMITS)
 
     @property
     def arguments(self) -> dict[str, str | int]:
         """The queue's immutable arguments in RabbitMQ's spelling."""
-        arguments: dict[str, str | int] = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
+        arguments: dict[str, str | int] = {"x-queue-type": "quorum", "x-delivery-limit": self.delivery_limit}
         if self.dead_letter_exchange is not None:
             arguments |= {
                 "x-dead-letter-exchange": self.dead_letter_exchange,
@@ -89,9 +114,9 @@ class Binding:
 class Topology:
     """Exchanges, queues and bindings, which are declared in this order."""
 
-    exchanges: tuple[Exchange, ...]
-    queues: tuple[Queue, ...]
-    bindings: tuple[Binding, ...]
+    exchanges: tuple[Exchange, ...] = ()
+    queues: tuple[Queue, ...] = ()
+    bindings: tuple[Binding, ...] = ()
 
 
 def dead_letters(queue: str) -> str:
@@ -104,6 +129,7 @@ TOPOLOGY = Topology(
         Exchange(BROADCAST, "fanout"),
         Exchange(ROUTED, "topic"),
         Exchange(BY_NAME, "topic"),
+        Exchange(_WITNESS, "fanout", witness=True),
         Exchange(DELIVERIES, "direct"),
         Exchange(dead_letters(RECORD), "fanout"),
         Exchange(dead_letters(ATTEMPT), "fanout"),
@@ -121,13 +147,16 @@ TOPOLOGY = Topology(
         Binding(dead_letters(RECORD), dead_letters(RECORD), ""),
         Binding(dead_letters(ATTEMPT), dead_letters(ATTEMPT), ""),
         Binding(dead_letters(SLOW_ATTEMPT), dead_letters(SLOW_ATTEMPT), ""),
-        Binding(BROADCAST, RECORD, ""),
         Binding(BROADCAST, BY_NAME, "", to="exchange"),
-        Binding(ROUTED, RECORD, "#"),
+        Binding(_WITNESS, RECORD, ""),
         Binding(DELIVERIES, ATTEMPT, ATTEMPT),
         Binding(DELIVERIES, SLOW_ATTEMPT, SLOW_ATTEMPT),
     ),
 )
+
+
+RETIRED = (Binding(BROADCAST, RECORD, ""), Binding(ROUTED, RECORD, "#"))
+"""Bindings of earlier versions, whose gateways rely on them: they go when no such gateway runs any more."""
 
 
 def consumed_queues() -> tuple[str, ...]:

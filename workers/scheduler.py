@@ -13,12 +13,12 @@ from broker import metrics
 from broker.deliveries import DueAttempt
 from broker.errors import StoreUnavailable, TransportError, Unroutable
 from broker.metrics import Repeat
-from broker.publishing import publish_to_all
 from broker.settings import Settings
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
+from broker.taps import Taps
 from broker.topology import ATTEMPT, SLOW_ATTEMPT, attempt_queue
 from broker.transport import Transport
 from workers.dispatch import dispatch
@@ -58,6 +58,7 @@ class Scheduler:
         settings: Settings,
     ) -> None:
         self._transport = transport
+        self._taps = Taps(transport, timeout=settings.confirm_timeout)
         self._deliveries = deliveries
         self._pausing = pausing
         self._ordering = ordering
@@ -147,13 +148,10 @@ class Scheduler:
     async def publish_scheduled(self) -> int:
         """Publish scheduled signals whose moment has come to the taps; return how many.
 
-        A signal whose publishing was not confirmed, or not stored, is published again; the recorder drops repeats.
+        A signal whose publishing was not confirmed, or not stored, is published again; taps drop repeats.
         """
         due, expired = await self._signals.take_scheduled(limit=_SIGNALS, rescue_after=self._settings.rescue_after)
-        timeout = self._settings.confirm_timeout
-        failures = await asyncio.gather(
-            *(publish_to_all(self._transport, signal, timeout=timeout) for signal in due), return_exceptions=True
-        )
+        failures = await asyncio.gather(*(self._taps.publish(signal) for signal in due), return_exceptions=True)
         published = [signal.id for signal, failure in zip(due, failures, strict=True) if failure is None]
         if published or expired:
             await self._signals.end_schedule([*published, *expired])

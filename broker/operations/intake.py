@@ -14,7 +14,7 @@ from broker import metrics
 from broker.coalescing import Coalescer
 from broker.errors import IdempotencyConflict, StoreUnavailable
 from broker.operations.reports import AcceptanceReports
-from broker.publishing import publish_to_all, publish_to_record
+from broker.publishing import SignalPublisher
 from broker.settings import Settings
 from broker.signals import Signal, Throw
 from broker.store.deliveries.ordering import OrderingStore
@@ -45,15 +45,14 @@ class Intake:
         reports: AcceptanceReports,
         settings: Settings,
     ) -> None:
-        self._transport = transport
+        self._publisher = SignalPublisher(transport, timeout=settings.confirm_timeout)
         self._reports = reports
-        # A tap that lost its quorum takes the first half of the time, the record queue alone has the second.
-        self._confirm_timeout = settings.confirm_timeout / 2
         self._store_timeout = settings.store_timeout
         self._numbers: Coalescer[tuple[Throw, IdempotencyKey | None], Numbered] = Coalescer(signals.number)
         self._pending_records: Coalescer[tuple[int, str], None] = Coalescer(ordering.note_pending_records)
 
     async def __aenter__(self) -> Self:
+        await self._publisher.__aenter__()
         return self
 
     async def __aexit__(
@@ -61,6 +60,7 @@ class Intake:
     ) -> None:
         await self._pending_records.__aexit__(kind, error, trace)
         await self._numbers.__aexit__(kind, error, trace)
+        await self._publisher.__aexit__(kind, error, trace)
 
     async def accept(
         self,
@@ -99,6 +99,10 @@ class Intake:
         )
         return Accepted(signal=signal, replayed=numbered.repeated)
 
+    def restore(self) -> None:
+        """Publish again what was accepted lately: the record queue may have lost it."""
+        self._publisher.restore()
+
     async def _note_pending_record(self, signal: Signal) -> None:
         """Make later throws with the same ordering key wait until *signal* is recorded."""
         if signal.throw.ordering_key is None or signal.is_scheduled:
@@ -117,8 +121,8 @@ class Intake:
 
     async def _publish(self, signal: Signal) -> None:
         """Publish to the recorder and to taps; a scheduled signal to the recorder alone: the scheduler publishes it."""
-        publish = publish_to_record if signal.is_scheduled else publish_to_all
-        await publish(self._transport, signal, timeout=self._confirm_timeout)
+        publish = self._publisher.publish_to_record if signal.is_scheduled else self._publisher.publish
+        await publish(signal)
 
 
 @asynccontextmanager

@@ -6,16 +6,17 @@ in tests/conformance, which runs against both.
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from broker.topology import Topology
+from broker.topology import Binding, Topology
 
 HELD_BYTES = 32 << 20
 """Bytes of bodies that one consumer has unsettled at a time."""
@@ -104,8 +105,13 @@ class Transport(Protocol):
     Closing returns every unsettled message to its queue.
     """
 
-    async def declare(self, topology: Topology) -> None:
-        """Create the missing parts of *topology*. Repeating it changes nothing.
+    async def declare(self, topology: Topology) -> Sequence[str]:
+        """Create the missing parts of *topology*, and keep it: parts that are lost later are created again.
+
+        Repeating it changes nothing. What exists is enough for a user who may not configure it.
+
+        Returns:
+            The queues that an earlier version declared with arguments of its own, which do as well.
 
         Raises:
             Unavailable: The server could not be reached in time.
@@ -113,13 +119,29 @@ class Transport(Protocol):
         """
         ...
 
-    async def publish(self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta) -> None:
-        """Publish *message* as persistent and mandatory; return once every queue it routes to holds it safely.
-
-        The exchange ``""`` routes to the queue named by the routing key. Concurrent calls are pipelined, and messages
-        of one task reach a queue in the order in which they were published.
+    async def unbind(self, bindings: Sequence[Binding]) -> None:
+        """Remove those of *bindings* that exist.
 
         Raises:
+            Unavailable: The server could not be reached in time.
+            ConfigurationError: The user may not remove them.
+        """
+        ...
+
+    def on_missing(self, queue: str, call: Callable[[], None]) -> None:
+        """Call *call* each time *queue* is found missing, whose messages went with it, before it is created again."""
+        ...
+
+    def publish(
+        self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta, mandatory: bool = True
+    ) -> asyncio.Future[None]:
+        """Send *message* as persistent; the future is done once every queue it routes to holds it safely.
+
+        The exchange ``""`` routes to the queue named by the routing key. Messages are pipelined, whether or not their
+        futures are awaited, and reach a queue in the order in which they were published. A message that is not
+        *mandatory* is done, too, if no queue is bound for its routing key.
+
+        Raises (the future does):
             Unroutable: No queue is bound for *routing_key* (or the exchange is missing); nothing was stored.
             Unavailable: No link within *timeout*, or publishers are blocked; nothing was sent.
             Unconfirmed: No confirm within *timeout*, or the link was lost meanwhile. The message may be stored all the

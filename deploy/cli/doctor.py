@@ -21,7 +21,7 @@ from broker.store.postgres.database import Database
 from broker.store.postgres.schema import NEEDED, revision
 from broker.store.signals.intake_books import IntakeBalance, IntakeBooks
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.topology import ATTEMPT, RECORD, SLOW_ATTEMPT, TOPOLOGY, attempt_queue, dead_letters
+from broker.topology import ATTEMPT, RECORD, SLOW_ATTEMPT, TOPOLOGY, Topology, attempt_queue, dead_letters
 from broker.transport import Message, Transport
 from deploy.cli.backends import open_secrets, open_transport, settings_with_logs, store_url
 from deploy.cli.loop import run_async
@@ -105,7 +105,7 @@ async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
         if late:
             yield Finding("warn", "scheduler", f"{late} parked deliveries are overdue: does a scheduler run?")
         yield await _judge_retention(database, settings.retention)
-        async with open_transport(settings, database) as transport:
+        async with open_transport(settings, database, declare_timeout=settings.confirm_timeout) as transport:
             apps = await SubscriptionStore(database).apps()
             async for finding in _examine_transport(transport, deliveries, apps, settings.confirm_timeout):
                 yield finding
@@ -179,7 +179,7 @@ async def _examine_transport(
         except TransportError as error:
             yield Finding("fail", "topology", f"{error}: run `signal-broker topology --apply`")
             return
-    yield Finding("ok", "topology", f"all {len(TOPOLOGY.queues)} queues are there")
+    yield await _judge_arguments(transport)
     for queue in (RECORD, ATTEMPT, SLOW_ATTEMPT, *map(attempt_queue, apps)):
         try:
             dead = await transport.depth(dead_letters(queue), timeout=timeout)
@@ -194,6 +194,17 @@ async def _examine_transport(
                 f"{dead} messages in {dead_letters(queue)}: once the cause is mended, `signal-broker recover {queue}`"
                 " puts them back",
             )
+
+
+async def _judge_arguments(transport: Transport) -> Finding:
+    """Compare the queues, all of which exist, with what this version would declare: that changes nothing."""
+    try:
+        earlier = await transport.declare(Topology(queues=TOPOLOGY.queues))
+    except SignalBrokerError as error:
+        return Finding("fail", "topology", str(error))
+    if earlier:
+        return Finding("warn", "topology", f"queues with the arguments of an earlier version: {', '.join(earlier)}")
+    return Finding("ok", "topology", f"all {len(TOPOLOGY.queues)} queues are there")
 
 
 async def _judge_queue(transport: Transport, deliveries: DeliveryStore, queue: str, timeout: timedelta) -> Finding:

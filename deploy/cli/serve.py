@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from broker.egress import Guard
+from broker.losses import announce_losses
 from broker.settings import Settings
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.claiming import AttemptStore
@@ -92,6 +93,7 @@ async def serve(
                     await retry_start(prepare)
                 await retry_start(lambda: is_current(runtime.database))  # a wrong URL ends the start here
                 await retry_start(lambda: runtime.transport.declare(TOPOLOGY))
+                announce_losses(runtime.transport, runtime.database)
                 await gate.wait()
                 if handlers is not None:
                     await retry_start(handlers.subscribe)

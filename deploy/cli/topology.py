@@ -6,22 +6,26 @@ from dataclasses import asdict
 
 import click
 
-from broker.topology import TOPOLOGY
+from broker.topology import RETIRED, TOPOLOGY
 from deploy.cli.admin import Admin, with_store
 from deploy.cli.output import as_json, example, show_json, show_table
 
 
 @click.command(epilog=example("signal-broker topology --json", "signal-broker topology --apply"))
 @click.option("--apply", is_flag=True, help="Declare those that do not exist yet.")
+@click.option("--prune", is_flag=True, help="Also remove bindings that only gateways of earlier versions need.")
 @as_json
-def topology(*, apply: bool, as_json: bool) -> None:
+def topology(*, apply: bool, prune: bool, as_json: bool) -> None:
     """Show the exchanges, queues and bindings of the product.
 
-    Processes declare them when they start; --apply declares them beforehand, with a RabbitMQ user that has the
-    permission `configure`. It changes nothing that exists.
+    Processes declare them when they start, and again when they are lost. --apply declares them beforehand, with a
+    RabbitMQ user that has the permission `configure`; then the processes do not need it. It changes nothing that
+    exists. --prune is the last step of an upgrade, when no gateway of an earlier version runs any more.
     """
+    if prune and not apply:
+        raise click.UsageError("--prune needs --apply")
     if apply:
-        _apply()
+        _apply(prune=prune)
     if as_json:
         show_json(
             {
@@ -29,6 +33,7 @@ def topology(*, apply: bool, as_json: bool) -> None:
                 "queues": [{"name": queue.name, "arguments": queue.arguments} for queue in TOPOLOGY.queues],
                 "bindings": [asdict(binding) for binding in TOPOLOGY.bindings],
                 "applied": apply,
+                "pruned": prune,
             }
         )
         return
@@ -40,10 +45,11 @@ def topology(*, apply: bool, as_json: bool) -> None:
     bindings = [[b.source, b.routing_key or "-", b.destination, b.to] for b in TOPOLOGY.bindings]
     show_table(["from", "routing key", "to", "which is"], bindings)
     if apply:
-        click.echo("\neverything is declared")
+        click.echo("\neverything is declared" + (", and bindings of earlier versions are removed" if prune else ""))
 
 
 @with_store
-async def _apply(admin: Admin) -> None:
-    async with admin.transport():
-        pass  # opening the transport declares the topology
+async def _apply(admin: Admin, *, prune: bool) -> None:
+    async with admin.transport() as transport:  # which declares the topology
+        if prune:
+            await transport.unbind(RETIRED)

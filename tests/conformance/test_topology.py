@@ -129,6 +129,28 @@ class TestDeclaring:
         await publish(transport, b"1", key=queue)
         assert await drain(transport, queue, 1) == [b"1"]
 
+    async def test_a_queue_of_an_earlier_version_is_used_as_it_is(self, transport):
+        exchange = await declare_exchange(transport, "fanout")
+        name = fresh()
+        await declare(transport, Queue(name, exchange, delivery_limit=20))
+        await declare(transport, Queue(name, exchange))
+        with pytest.raises(ConfigurationError):
+            await declare(transport, Queue(name))
+        await publish(transport, b"1", key=name)
+        assert await drain(transport, name, 1) == [b"1"]
+
+    async def test_unbinding_removes_exactly_that_binding(self, transport, queue):
+        """Whoever declared it keeps it no longer, once it is gone."""
+        exchange = await declare_exchange(transport, "topic")
+        await bind(transport, exchange, queue, "a")
+        await bind(transport, exchange, queue, "b")
+        for _ in range(2):
+            await transport.unbind([Binding(exchange, queue, "a"), Binding(exchange, queue, "never bound")])
+            with pytest.raises(Unroutable):
+                await publish(transport, b"1", exchange=exchange, key="a")
+        await publish(transport, b"2", exchange=exchange, key="b")
+        assert await drain(transport, queue, 1) == [b"2"]
+
     async def test_a_declared_binding_is_used_by_every_later_publish_of_anybody(self, server, transport):
         exchange = await declare_exchange(transport, "fanout")
         async with server.open() as other:

@@ -13,12 +13,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broker.errors import Unavailable, Unconfirmed, Unroutable
-from broker.topology import Queue, Topology
+from broker.topology import Binding, Queue, Topology
 from broker.transport import Message, Settlement
 from tests.support.eventually import eventually
 from tests.support.messaging import (
     SOON,
     bind,
+    declare,
     declare_exchange,
     declare_queue,
     declare_with_dead_letters,
@@ -84,6 +85,19 @@ class TestPublishing:
         with pytest.raises(Unroutable):
             await publish(transport, b"1", key=fresh())
 
+    async def test_what_is_not_mandatory_may_reach_nobody(self, transport, queue):
+        exchange = await declare_exchange(transport, "topic")
+        await bind(transport, exchange, queue, "wanted")
+        for key in ("unwanted", "wanted"):
+            message = Message(body=key.encode())
+            await transport.publish(message, exchange=exchange, routing_key=key, timeout=SOON, mandatory=False)
+        assert await drain(transport, queue, 1) == [b"wanted"]
+
+    async def test_a_publish_that_nobody_waits_for_is_sent_all_the_same(self, transport, queue):
+        transport.publish(Message(body=b"1"), exchange="", routing_key=queue, timeout=SOON)
+        await publish(transport, b"2", key=queue)
+        assert await drain(transport, queue, 2) == [b"1", b"2"]
+
     async def test_unroutable_messages_spoil_no_others(self, transport, queue):
         """They travel together, and a missing exchange costs an AMQP channel its life."""
         outcomes = await asyncio.gather(
@@ -126,6 +140,8 @@ class TestPublishing:
                 await transport.depth("q", timeout=brief)
             with pytest.raises(Unavailable):
                 await transport.declare(Topology((), (Queue(fresh()),), ()))
+            with pytest.raises(Unavailable):
+                await transport.unbind([Binding("e", "q", "")])
             assert not transport.ready
 
 
@@ -287,14 +303,15 @@ class TestSettling:
 
     async def test_beyond_the_delivery_limit_a_message_is_dead(self, transport):
         """The first time does not count: a limit of 20 is 21 times."""
-        queue, dead = await declare_with_dead_letters(transport)
+        queue, dead = await declare_with_dead_letters(transport, delivery_limit=20)
         await publish(transport, b"poison", key=queue)
         await lose_consumers(transport, queue, 21)
         await holds(transport, dead, 1)
         await holds(transport, queue, 0)
         assert await drain(transport, dead, 1) == [b"poison"]
 
-    async def test_beyond_the_delivery_limit_a_message_without_a_dead_letter_exchange_is_gone(self, transport, queue):
+    async def test_beyond_the_delivery_limit_a_message_without_a_dead_letter_exchange_is_gone(self, transport):
+        queue = await declare(transport, Queue(fresh(), delivery_limit=20))
         await publish(transport, b"poison", key=queue)
         await lose_consumers(transport, queue, 21)
         async with transport.consume(queue, prefetch=1) as inbox:

@@ -373,6 +373,16 @@ def test_a_mistyped_setting_is_told_and_the_nearest_one_named(broker: Run):
     )
 
 
+def test_bindings_of_earlier_versions_are_pruned_only_when_asked_for(broker: Run):
+    done = broker.place.call("topology", "--apply", "--prune", "--json")
+    document = json.loads(done.stdout)
+    assert (document["applied"], document["pruned"]) == (True, True)
+    assert "signals.record" not in [
+        binding["destination"] for binding in document["bindings"] if "witness" not in binding["source"]
+    ]
+    assert "--prune needs --apply" in broker.place.call("topology", "--prune").stderr
+
+
 async def test_an_instance_of_its_own_keeps_its_data_from_start_to_start(broker: Run, place: Place):
     token = place.ask("token", "create", "before", "--permission", "admin")["token"]
     assert not place.has_postgres(), "a command that started PostgreSQL stops it"

@@ -78,7 +78,7 @@ class TestPipelining:
 
     async def test_callers_that_give_up_do_not_disturb_the_others(self, transport):
         await publish(transport, b"first")
-        tasks = [asyncio.create_task(publish(transport, b"%d" % i)) for i in range(3000)]
+        tasks = [asyncio.ensure_future(publish(transport, b"%d" % i)) for i in range(3000)]
         await asyncio.sleep(0)  # 2000 are sent, the others wait for a place
         for task in tasks[::2]:
             task.cancel()
@@ -90,7 +90,7 @@ class TestPipelining:
         assert await take_all(transport, 2502) == [b"first", *sent, b"last"]
 
     async def test_what_amqp_cannot_say_is_the_callers_mistake_and_spoils_nothing(self, transport):
-        tasks = [asyncio.create_task(publish(transport, key=key)) for key in [QUEUE, "x" * 256] * 1500]
+        tasks = [asyncio.ensure_future(publish(transport, key=key)) for key in [QUEUE, "x" * 256] * 1500]
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert set(results[::2]) == {None}
         assert {type(result) for result in results[1::2]} == {ValueError}
@@ -212,7 +212,7 @@ class TestFaults:
             await publish(transport, b"unsettled")
             [unsettled] = await inbox.receive(1)
             bodies = [b"%d" % i for i in range(3000)]
-            tasks = [asyncio.create_task(publish(transport, body, timeout=timedelta(seconds=3))) for body in bodies]
+            tasks = [asyncio.ensure_future(publish(transport, body, timeout=timedelta(seconds=3))) for body in bodies]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.to_thread(rabbitmq.kill)
             try:

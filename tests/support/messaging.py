@@ -39,12 +39,12 @@ async def bind(transport, source, destination, routing_key="", to="queue"):
     await transport.declare(Topology((), (), (Binding(source, destination, routing_key, to),)))
 
 
-async def declare_with_dead_letters(transport):
+async def declare_with_dead_letters(transport, **options):
     """Return the names of a queue, and of the queue that its dead letters go to."""
     dead = await declare_queue(transport)
     exchange = await declare_exchange(transport, "fanout")
     await bind(transport, exchange, dead)
-    return await declare_queue(transport, exchange), dead
+    return await declare(transport, Queue(fresh(), exchange, **options)), dead
 
 
 async def publish(transport, *bodies, exchange="", key, headers=None):

@@ -1,4 +1,4 @@
-"""A link to PostgreSQL or RabbitMQ that a test can cut and restore."""
+"""A link to PostgreSQL or RabbitMQ that a test can cut, stall and restore."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, suppress
 
 from yarl import URL
 
+TO_SERVER, TO_CLIENT = "to server", "to client"
+
 
 class Link:
     """What `proxy` yields: `url` leads through it."""
@@ -15,6 +17,8 @@ class Link:
     def __init__(self, target: str) -> None:
         self._target = URL(target)
         self._whole = True
+        self._flows = {TO_SERVER: asyncio.Event(), TO_CLIENT: asyncio.Event()}
+        self.restore()
         self._open: set[asyncio.StreamWriter] = set()
         self.url = ""
 
@@ -40,9 +44,16 @@ class Link:
         for writer in self._open:
             writer.transport.abort()
 
+    def stall(self, *directions: str) -> None:
+        """Let nothing through in these directions, of no connection, and break none."""
+        for direction in directions:
+            self._flows[direction].clear()
+
     def restore(self) -> None:
-        """Let new connections through again."""
+        """Let new connections through again, and everything that was stalled."""
         self._whole = True
+        for flows in self._flows.values():
+            flows.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._whole:
@@ -53,7 +64,10 @@ class Link:
         self._open |= ends
         with suppress(ConnectionError):
             await asyncio.wait(
-                [asyncio.create_task(_pump(reader, downstream)), asyncio.create_task(_pump(upstream, writer))],
+                [
+                    asyncio.create_task(_pump(reader, downstream, self._flows[TO_SERVER])),
+                    asyncio.create_task(_pump(upstream, writer, self._flows[TO_CLIENT])),
+                ],
                 return_when=asyncio.FIRST_COMPLETED,
             )
         self._open -= ends
@@ -64,12 +78,13 @@ class Link:
         directory = self._target.query.get("host")
         if directory is not None:
             return await asyncio.open_unix_connection(f"{directory}/.s.PGSQL.{self._target.port or 5432}")
-        return await asyncio.open_connection(self._target.host, self._target.port or 5432)
+        return await asyncio.open_connection(self._target.host, self._target.port)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flows: asyncio.Event) -> None:
     with suppress(ConnectionError):
         while data := await reader.read(1 << 16):
+            await flows.wait()
             writer.write(data)
             await writer.drain()
 

@@ -28,7 +28,13 @@ def read(parts):
 def marshal(message, *, exchange="signals.routed", routing_key="tenant.a.changed", body_limit=1000):
     return read(
         frames.publish(
-            message, exchange=exchange, routing_key=routing_key, message_id="id.1", channel=7, body_limit=body_limit
+            message,
+            exchange=exchange,
+            routing_key=routing_key,
+            mandatory=True,
+            message_id="id.1",
+            channel=7,
+            body_limit=body_limit,
         )
     )
 
@@ -81,6 +87,7 @@ def test_a_list_is_an_array_of_long_strings_as_cc_wants_it():
             Message(body=b"", headers={"CC": ["a", "b"]}),
             exchange="",
             routing_key="",
+            mandatory=True,
             message_id="",
             channel=7,
             body_limit=1000,
@@ -111,14 +118,23 @@ def test_what_amqp_cannot_say_is_refused(wrong):
         marshal(**{"message": Message(body=b""), **wrong})
 
 
-def test_a_publish_is_marshalled_as_pamqp_does():
+@pytest.mark.parametrize("mandatory", [True, False])
+def test_a_publish_is_marshalled_as_pamqp_does(mandatory):
     ours = frames.publish(
-        Message(body=b""), exchange="signals.routed", routing_key="a", message_id="", channel=7, body_limit=1000
+        Message(body=b""),
+        exchange="signals.routed",
+        routing_key="a",
+        mandatory=mandatory,
+        message_id="",
+        channel=7,
+        body_limit=1000,
     )
-    theirs = pamqp.frame.marshal(Basic.Publish(exchange="signals.routed", routing_key="a", mandatory=True), 7)
+    theirs = pamqp.frame.marshal(Basic.Publish(exchange="signals.routed", routing_key="a", mandatory=mandatory), 7)
     assert b"".join(ours).startswith(theirs)
 
 
 def test_a_content_header_is_of_the_class_basic_and_has_no_weight():
-    parts = frames.publish(Message(body=b""), exchange="", routing_key="", message_id="", channel=7, body_limit=1000)
+    parts = frames.publish(
+        Message(body=b""), exchange="", routing_key="", mandatory=True, message_id="", channel=7, body_limit=1000
+    )
     assert parts[2].startswith(b"\x00\x3c\x00\x00")

@@ -24,6 +24,13 @@ def test_hosts_share_everything_but_themselves():
     ]
 
 
+def test_options_need_no_path():
+    assert split("amqps://u:p@one,two?cafile=/x/ca.pem") == [
+        "amqps://u:p@one/?cafile=/x/ca.pem",
+        "amqps://u:p@two/?cafile=/x/ca.pem",
+    ]
+
+
 def test_neither_credentials_nor_vhost_are_needed():
     assert split("amqp://one,two") == ["amqp://one", "amqp://two"]
 

@@ -58,6 +58,11 @@ def test_a_wrong_value_is_refused_with_one_line_that_names_the_variable(
     assert http_error_for(monkeypatch, **{name: value}) == PREFIX + line
 
 
+def test_an_unknown_option_of_the_transport_is_refused_with_the_known_ones(monkeypatch: pytest.MonkeyPatch):
+    line = http_error_for(monkeypatch, TRANSPORT_URL="amqps://rabbit?ca_file=/x")
+    assert line.startswith("SIGNAL_BROKER_TRANSPORT_URL: has an unknown option; allowed are auth, cafile, capath, ")
+
+
 def test_every_wrong_value_is_named_in_the_same_line(monkeypatch: pytest.MonkeyPatch):
     line = http_error_for(monkeypatch, HTTP_PORT="-1", LOG_LEVEL="loud")
     assert "SIGNAL_BROKER_HTTP_PORT: " in line
@@ -108,6 +113,7 @@ def test_whatever_may_hold_a_secret_is_never_repeated(monkeypatch: pytest.Monkey
     [
         ("TRANSPORT_URL", "amqp://me:p%2Fw@one:5672,two,[::1]:5673/vhost"),
         ("TRANSPORT_URL", "amqp://rabbit"),
+        ("TRANSPORT_URL", "amqps://one,two?cafile=/x/ca.pem&heartbeat=5"),
         ("TRANSPORT_URL", "embedded:"),
         ("STORE_URL", "postgresql://me:p%2Fw@db.internal:5432/signals?sslmode=require"),
         ("STORE_URL", "postgresql://one:5432,two:5432/signals"),

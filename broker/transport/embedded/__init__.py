@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +23,7 @@ import structlog
 from broker.coalescing import Coalescer
 from broker.errors import ConfigurationError, SignalBrokerError, StoreUnavailable, Unavailable, Unconfirmed, Unroutable
 from broker.store.postgres.database import Database, DataError, Session
-from broker.topology import Topology
+from broker.topology import Binding, Topology
 from broker.transport import Message
 from broker.transport.embedded.inbox import POLL, EmbeddedInbox
 from broker.transport.embedded.properties import routing_keys, write_properties
@@ -95,7 +95,7 @@ class EmbeddedTransport:
         """Whether the lock of every open consumer is held."""
         return all(inbox.established for inbox in self._inboxes)
 
-    async def declare(self, topology: Topology) -> None:
+    async def declare(self, topology: Topology) -> Sequence[str]:
         """Create the missing parts of *topology*, all of them or none."""
         try:
             async with self._database.transaction() as session:
@@ -105,10 +105,28 @@ class EmbeddedTransport:
             raise Unavailable(str(error)) from error
         except DataError as error:
             raise ConfigurationError(f"the topology cannot be declared: {error}") from error
+        return ()  # a step of the schema changes the arguments of earlier versions
 
-    async def publish(self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta) -> None:
-        """Publish *message*; when this returns it is committed to every queue it routes to."""
+    async def unbind(self, bindings: Sequence[Binding]) -> None:
+        """Remove those of *bindings* that exist, all of them or none."""
+        try:
+            async with self._database.transaction() as session:
+                for binding in bindings:
+                    await session.execute(Sql.unbind, **_columns(binding))
+        except StoreUnavailable as error:
+            raise Unavailable(str(error)) from error
+
+    def on_missing(self, queue: str, call: Callable[[], None]) -> None:
+        """Do nothing: a queue here does not go missing."""
+
+    def publish(
+        self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta, mandatory: bool = True
+    ) -> asyncio.Future[None]:
+        """Publish *message*; when the future is done it is committed to every queue it routes to."""
         outgoing = _Outgoing(exchange, routing_keys(message, routing_key), write_properties(message), message.body)
+        return asyncio.ensure_future(self._publish(outgoing, routing_key, timeout, mandatory=mandatory))
+
+    async def _publish(self, outgoing: _Outgoing, routing_key: str, timeout: timedelta, *, mandatory: bool) -> None:
         try:
             async with asyncio.timeout(timeout.total_seconds()):
                 routed = await self._publisher.submit(outgoing)
@@ -119,8 +137,8 @@ class EmbeddedTransport:
             if task is None or task.cancelling():
                 raise
             raise outgoing.failure("the transport was closed") from None
-        if not routed:
-            raise Unroutable(f"exchange {exchange!r} routes {routing_key!r} to no queue")
+        if mandatory and not routed:
+            raise Unroutable(f"exchange {outgoing.exchange!r} routes {routing_key!r} to no queue")
 
     @asynccontextmanager
     async def consume(self, queue: str, *, prefetch: int) -> AsyncIterator[EmbeddedInbox]:
@@ -191,15 +209,18 @@ async def _declare(session: Session, topology: Topology) -> None:
             raise ConfigurationError(f"the exchange {exchange.name!r} exists and is not a {exchange.kind} exchange")
     for queue in topology.queues:
         arguments = json.dumps(queue.arguments)
-        if not await session.fetchval(Sql.declare_queue, name=queue.name, arguments=arguments):
+        earlier = json.dumps([known.arguments for known in queue.earlier])
+        if not await session.fetchval(Sql.declare_queue, name=queue.name, arguments=arguments, earlier=earlier):
             raise ConfigurationError(f"the queue {queue.name!r} exists with other arguments")
         await session.execute(Sql.bind, source="", routing_key=queue.name, queue=queue.name, exchange=None)
     for binding in topology.bindings:
-        to_queue, to_exchange = (binding.destination, None) if binding.to == "queue" else (None, binding.destination)
-        await session.execute(
-            Sql.bind,
-            source=binding.source,
-            routing_key=binding.routing_key,
-            queue=to_queue,
-            exchange=to_exchange,
-        )
+        await session.execute(Sql.bind, **_columns(binding))
+
+
+def _columns(binding: Binding) -> dict[str, str | None]:
+    return {
+        "source": binding.source,
+        "routing_key": binding.routing_key,
+        "queue": binding.destination if binding.to == "queue" else None,
+        "exchange": binding.destination if binding.to == "exchange" else None,
+    }

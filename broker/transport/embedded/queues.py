@@ -12,6 +12,7 @@ class Sql(Statements, file="queues.sql"):
     declare_exchange: Statement
     declare_queue: Statement
     bind: Statement
+    unbind: Statement
     publish: Statement
     add_owner: Statement
     claim: Statement

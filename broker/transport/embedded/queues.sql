@@ -14,17 +14,23 @@ SELECT kind = :kind
 FROM (SELECT kind FROM created UNION ALL SELECT kind FROM transport.exchanges WHERE name = :name) AS found
 
 -- name: declare_queue
--- Create a queue, unless it exists; return whether it has these arguments.
+-- Create a queue, unless it exists; return whether it has these arguments, or one of the earlier ones.
 WITH created AS (
     INSERT INTO transport.queues (name, arguments) VALUES (:name, :arguments) ON CONFLICT DO NOTHING RETURNING arguments
 )
-SELECT arguments = :arguments
+SELECT arguments = :arguments OR arguments IN (SELECT jsonb_array_elements(:earlier))
 FROM (SELECT arguments FROM created UNION ALL SELECT arguments FROM transport.queues WHERE name = :name) AS found
 
 -- name: bind
 -- Route from the exchange `source` to a queue or to an exchange; the other one is null.
 INSERT INTO transport.bindings (source, routing_key, queue, exchange)
 VALUES (:source, :routing_key, :queue, :exchange) ON CONFLICT DO NOTHING
+
+-- name: unbind
+-- Remove a binding.
+DELETE FROM transport.bindings
+WHERE source = :source AND routing_key = :routing_key
+    AND queue IS NOT DISTINCT FROM :queue AND exchange IS NOT DISTINCT FROM :exchange
 
 -- name: publish
 -- Store a batch of messages. Return the positions (from 1) of those that reached a queue. The statement that stores the

@@ -2,7 +2,8 @@
 
     link "publish" -- ExchangePublisher per exchange -- ConfirmChannel (a new one after a nack or a missing confirm)
     link "consume" -+- RabbitInbox per consumer -- DeliveryChannel
-                    +- a channel for each declare, depth and check of the watchdog
+                    +- Keeper of the topology
+                    +- a channel for each depth
 
 There are two links, because under an alarm RabbitMQ stops reading a connection that publishes, acks included.
 """
@@ -10,28 +11,29 @@ There are two links, because under an alarm RabbitMQ stops reading a connection 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Self
+from functools import partial
+from typing import Self, TypeVar
 
-from aio_pika import ExchangeType  # noqa: TID251  (the fence)
-from aio_pika.abc import AbstractChannel  # noqa: TID251
-from aiormq.exceptions import (  # noqa: TID251  (the fence)
-    ChannelAccessRefused,
-    ChannelNotFoundEntity,
-    ChannelPreconditionFailed,
-)
-from pamqp.commands import Queue
+from aiormq.exceptions import ChannelNotFoundEntity  # noqa: TID251  (the fence)
 
 from broker.errors import ConfigurationError, Unavailable, Unroutable
-from broker.topology import Topology
+from broker.topology import Binding, Topology
 from broker.transport import Inbox, Message
+from broker.transport.rabbitmq.confirms import Publication
 from broker.transport.rabbitmq.inbox import RabbitInbox
+from broker.transport.rabbitmq.keeper import Keeper
 from broker.transport.rabbitmq.link import Link, LinkLost, Refused, answers, split_hosts
 from broker.transport.rabbitmq.publisher import Publisher
 
+T = TypeVar("T")
+
 RETRY_PAUSE = 0.25
+CONSUMING_PATIENCE = 2.0
+"""Seconds after which a silent link of consumers asks the server for a sign of life."""
 
 
 class RabbitTransport:
@@ -43,10 +45,10 @@ class RabbitTransport:
     Args:
         url: ``amqp://`` or ``amqps://``, with several hosts separated by commas.
         name: The name of the connections in RabbitMQ, followed by their purpose.
-        heartbeat: A server that is silent for about three of these counts as lost.
-        connect_timeout: How long connecting to one host may take.
+        heartbeat: A server that is silent for about three of these counts as lost, if nothing is expected from it.
+        connect_timeout: How long connecting to one host may take; None: less if there are others.
         declare_timeout: How long `declare` keeps trying.
-        watch_every: How often the watchdog asks the server whether it still knows our consumers.
+        renew_every: How often an idle consumer is renewed, in case the server has forgotten it.
 
     Raises:
         ConfigurationError: The URL cannot be parsed.
@@ -58,17 +60,26 @@ class RabbitTransport:
         *,
         name: str = "signal-broker",
         heartbeat: timedelta = timedelta(seconds=10),
-        connect_timeout: timedelta = timedelta(seconds=5),
+        connect_timeout: timedelta | None = None,
         declare_timeout: timedelta = timedelta(seconds=30),
-        watch_every: timedelta = timedelta(seconds=15),
+        renew_every: timedelta = timedelta(seconds=15),
     ) -> None:
         hosts = split_hosts(url)
-        self._publishing = Link(hosts, name=f"{name}.publish", heartbeat=heartbeat, timeout=connect_timeout)
-        self._consuming = Link(hosts, name=f"{name}.consume", heartbeat=heartbeat, timeout=connect_timeout)
-        self._publisher = Publisher(self._publishing)
+        self._loop = asyncio.get_running_loop()  # a system call, which would show in every publish
+        if connect_timeout is None:
+            connect_timeout = timedelta(seconds=5 if len(hosts) == 1 else 1.5)
+        link = partial(Link, hosts, heartbeat=heartbeat, timeout=connect_timeout)
+        self._publishing: Link = link(name=f"{name}.publish")
+        self._publisher = Publisher(self._publishing, self._found_unroutable)
+        self._publishing.patience = lambda: self._publisher.patience
+        self._consuming: Link = link(name=f"{name}.consume")
+        self._consuming.patience = lambda: CONSUMING_PATIENCE
+        self._keeper = Keeper(self._consuming, self._found_missing)
+        self._consuming.on_up = self._keeper.wake
+        self._on_missing: dict[str, list[Callable[[], None]]] = defaultdict(list)
         self._inboxes: set[RabbitInbox] = set()
         self._declare_timeout = declare_timeout.total_seconds()
-        self._watch_every = watch_every.total_seconds()
+        self._renew_every = renew_every.total_seconds()
         self._lifetime = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -76,9 +87,9 @@ class RabbitTransport:
             await stack.enter_async_context(self._consuming)
             await stack.enter_async_context(self._publishing)
             await stack.enter_async_context(self._publisher)
-            watchdog = asyncio.create_task(self._watch())
-            stack.push_async_callback(asyncio.wait, [watchdog])
-            stack.callback(watchdog.cancel)
+            keeping = asyncio.create_task(self._keeper.run())
+            stack.push_async_callback(asyncio.wait, [keeping])
+            stack.callback(keeping.cancel)
             self._lifetime = stack.pop_all()
         return self
 
@@ -88,7 +99,7 @@ class RabbitTransport:
     @property
     def ready(self) -> bool:
         """See `broker.transport.Transport.ready`."""
-        return self._publishing.up and not self._publishing.blocked
+        return self._publishing.up and not self._publishing.blocked and not self._publisher.stalled
 
     @property
     def linked(self) -> bool:
@@ -100,14 +111,26 @@ class RabbitTransport:
         """See `broker.transport.Transport.consuming`."""
         return all(inbox.channel is not None for inbox in self._inboxes)
 
-    async def publish(self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta) -> None:
+    def publish(
+        self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta, mandatory: bool = True
+    ) -> asyncio.Future[None]:
         """See `broker.transport.Transport.publish`."""
-        await self._publisher.publish(message, exchange=exchange, routing_key=routing_key, timeout=timeout)
+        confirm = self._loop.create_future()
+        publication = Publication(message, exchange, routing_key, mandatory, confirm)
+        self._publisher.publish(publication, timeout.total_seconds())
+        return confirm
 
     @asynccontextmanager
     async def consume(self, queue: str, *, prefetch: int) -> AsyncIterator[Inbox]:
         """See `broker.transport.Transport.consume`."""
-        async with RabbitInbox(self._consuming, queue, prefetch=prefetch) as inbox:
+        inbox = RabbitInbox(
+            self._consuming,
+            queue,
+            prefetch=prefetch,
+            renew_every=self._renew_every,
+            on_missing=lambda: self._found_missing(queue),
+        )
+        async with inbox:
             self._inboxes.add(inbox)
             try:
                 yield inbox
@@ -117,57 +140,58 @@ class RabbitTransport:
     async def depth(self, queue: str, *, timeout: timedelta) -> int:
         """See `broker.transport.Transport.depth`."""
         try:
-            return (await self._inspect(queue, within=timeout.total_seconds())).message_count or 0
+            async with answers(timeout.total_seconds()), self._consuming.channel() as channel:
+                return (await channel.queue_declare(queue, passive=True)).message_count or 0
         except ChannelNotFoundEntity as error:
             raise Unroutable(f"there is no queue {queue!r}: {error}") from error
         except (LinkLost, *Refused) as error:
-            raise Unavailable(f"the depth of queue {queue!r}: {error}") from error
+            raise Unavailable(f"the depth of queue {queue!r}: {self._reason(error)}") from error
 
     def unsettled(self, queue: str) -> Sequence[int]:
         """See `broker.transport.Transport.unsettled`."""
         return [tag for inbox in self._inboxes if inbox.queue == queue for tag in inbox.unsettled]
 
-    async def declare(self, topology: Topology) -> None:
+    async def declare(self, topology: Topology) -> Sequence[str]:
         """See `broker.transport.Transport.declare`."""
-        reason = "no link"
+        return await self._change(lambda: self._keeper.declare(topology))
+
+    async def unbind(self, bindings: Sequence[Binding]) -> None:
+        """See `broker.transport.Transport.unbind`."""
+        for binding in bindings:
+            await self._change(partial(self._keeper.unbind, binding))
+
+    def on_missing(self, queue: str, call: Callable[[], None]) -> None:
+        """See `broker.transport.Transport.on_missing`."""
+        self._on_missing[queue].append(call)
+
+    async def _change(self, change: Callable[[], Awaitable[T]]) -> T:
+        """Change the topology, trying again while the server does not answer."""
+        reason = ""
         try:
             async with asyncio.timeout(self._declare_timeout):
                 while True:
                     try:
-                        async with self._consuming.channel() as channel, answers(self._declare_timeout):
-                            return await _declare(channel, topology)
-                    except (ChannelPreconditionFailed, ChannelAccessRefused) as error:
+                        return await change()
+                    except Refused as error:
                         raise ConfigurationError(f"topology: {error}") from error
-                    except (LinkLost, *Refused) as error:
-                        reason = str(error)
+                    except LinkLost as error:
+                        reason = self._reason(error)
                         await asyncio.sleep(RETRY_PAUSE)
         except TimeoutError:
+            reason = reason if self._consuming.up and reason else self._consuming.trouble
             raise Unavailable(f"the topology was not declared within {self._declare_timeout:g} s: {reason}") from None
 
-    async def _inspect(self, queue: str, *, within: float) -> Queue.DeclareOk:
-        async with answers(within), self._consuming.channel() as channel:
-            return (await channel.declare_queue(queue, passive=True)).declaration_result
+    def _reason(self, error: Exception) -> str:
+        return str(error) if self._consuming.up else self._consuming.trouble
 
-    async def _watch(self) -> None:
-        """Re-establish consumers that the server dropped without telling us."""
-        while True:
-            await asyncio.sleep(self._watch_every)
-            for inbox in tuple(self._inboxes):
-                channel = inbox.channel
-                try:
-                    known = (await self._inspect(inbox.queue, within=self._watch_every)).consumer_count
-                except (LinkLost, *Refused):
-                    continue  # the consumer notices that itself
-                if channel is not None and known == 0:
-                    channel.spent.set()
+    def _found_unroutable(self, exchange: str, routing_key: str) -> None:
+        if not exchange:
+            self._found_missing(routing_key)
+        elif self._keeper.keeps(exchange):
+            self._keeper.wake()
 
-
-async def _declare(channel: AbstractChannel, topology: Topology) -> None:
-    for exchange in topology.exchanges:
-        await channel.declare_exchange(exchange.name, ExchangeType(exchange.kind), durable=True)
-    for queue in topology.queues:
-        await channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments))
-    for binding in topology.bindings:
-        find = channel.get_queue if binding.to == "queue" else channel.get_exchange
-        destination = await find(binding.destination, ensure=False)
-        await destination.bind(binding.source, binding.routing_key)
+    def _found_missing(self, queue: str) -> None:
+        if self._keeper.keeps(queue):
+            self._keeper.wake()
+        for call in self._on_missing.get(queue, ()):
+            call()

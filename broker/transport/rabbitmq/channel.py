@@ -1,9 +1,10 @@
-"""An AMQP channel that writes once per tick of the event loop, and tells when it has to be replaced."""
+"""AMQP channels that write once per tick of the event loop, all together, and tell when they have to be replaced."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from weakref import WeakKeyDictionary
 
 from aiormq import Connection  # noqa: TID251
 from aiormq.abc import ChannelFrame  # noqa: TID251
@@ -18,25 +19,45 @@ class Channel(PlainChannel):
     def __init__(self, connection: Connection, number: int, *, confirms: bool = False) -> None:
         super().__init__(connection, number, publisher_confirms=confirms)
         self.spent = asyncio.Event()
-        self._unwritten = bytearray()
+        outbox = _outboxes.get(connection)
+        if outbox is None:
+            outbox = _outboxes[connection] = Outbox(self.loop, self.write_queue)
+        self._outbox = outbox
         self.closing.add_done_callback(self._on_closed)
 
     def write(self, frames: Iterable[bytes]) -> None:
         """Send *frames* together with all others of this tick."""
-        if not self._unwritten:
-            self.loop.call_soon(self._flush)
-        for frame in frames:
-            self._unwritten += frame
-
-    def _flush(self) -> None:
-        if self.is_closed:
-            return
-        try:
-            self.write_queue.put_nowait(ChannelFrame(payload=bytes(self._unwritten), should_close=False))
-        except asyncio.QueueFull:  # aiormq's queue to the socket holds ten items, of all channels together
-            self.loop.call_later(FULL_QUEUE_PAUSE, self._flush)
-        else:
-            self._unwritten.clear()
+        self._outbox.add(self, frames)
 
     def _on_closed(self, closing: asyncio.Future[object]) -> None:  # noqa: ARG002
         self.spent.set()
+
+
+class Outbox:
+    """What the channels of one connection write in a tick."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, queue: asyncio.Queue[ChannelFrame]) -> None:
+        self._loop = loop
+        self._queue = queue
+        self._unwritten: list[tuple[Channel, bytes]] = []
+
+    def add(self, channel: Channel, frames: Iterable[bytes]) -> None:
+        """Write *frames* at the end of this tick, unless *channel* is closed by then."""
+        if not self._unwritten:
+            self._loop.call_soon(self._flush)
+        self._unwritten.append((channel, b"".join(frames)))
+
+    def _flush(self) -> None:
+        payload = b"".join([frames for channel, frames in self._unwritten if not channel.is_closed])
+        if not payload:
+            self._unwritten.clear()
+            return
+        try:
+            self._queue.put_nowait(ChannelFrame(payload=payload, should_close=False))
+        except asyncio.QueueFull:  # aiormq's queue to the socket holds ten items
+            self._loop.call_later(FULL_QUEUE_PAUSE, self._flush)
+        else:
+            self._unwritten.clear()
+
+
+_outboxes: WeakKeyDictionary[Connection, Outbox] = WeakKeyDictionary()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiormq import Connection  # noqa: TID251
-from aiormq.abc import ConfirmationFrameType  # noqa: TID251
+from aiormq.abc import ConfirmationFrameType, FrameType  # noqa: TID251
 from aiormq.exceptions import ChannelNotFoundEntity  # noqa: TID251
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
@@ -31,12 +31,20 @@ class Publication:
     message: Message
     exchange: str
     routing_key: str
+    mandatory: bool
     confirm: asyncio.Future[None]
     channel: ConfirmChannel | None = None
+    timer: asyncio.TimerHandle | None = None
 
-    def fail(self, error: TransportError) -> None:
-        """Raise *error* to the caller, unless the caller is gone or has its answer."""
-        if not self.confirm.done():
+    def end(self, error: Exception | None = None) -> None:
+        """Give the caller its answer, unless the caller is gone or has one."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.confirm.done():
+            return
+        if error is None:
+            self.confirm.set_result(None)
+        else:
             self.confirm.set_exception(error)
 
 
@@ -50,22 +58,34 @@ class ConfirmChannel(Channel):
         connection: The connection of the channel.
         number: Its number there.
         on_room: Called when the window may have room again.
+        on_unroutable: Called with the exchange and routing key of a message that reached no queue.
     """
 
-    def __init__(self, connection: Connection, number: int, on_room: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        number: int,
+        on_room: Callable[[], None],
+        on_unroutable: Callable[[str, str], None],
+    ) -> None:
         super().__init__(connection, number, confirms=True)
         self._id = uuid.uuid4().hex
         self._last_tag = 0
         self._outstanding: OrderedDict[int, Publication] = OrderedDict()
-        self._bytes = 0
         self._on_room = on_room
+        self._on_unroutable = on_unroutable
+        self._given_up = False
+        self._returning = False
+        self.frames = ConfirmFrames(self, self.frames)
+        self.bytes = 0
+        self.progressed_at = self.loop.time()
         self.idle = asyncio.Event()
         self.idle.set()
 
     @property
     def full(self) -> bool:
-        """Whether the window of unconfirmed messages is full."""
-        return len(self._outstanding) >= MOST_MESSAGES or self._bytes >= MOST_BYTES
+        """Whether the window of unconfirmed messages is full, or was given up."""
+        return self._given_up or len(self._outstanding) >= MOST_MESSAGES or self.bytes >= MOST_BYTES
 
     def send(self, publication: Publication) -> None:
         """Send a message; its future is set when the confirm comes or the channel is closed."""
@@ -75,6 +95,7 @@ class ConfirmChannel(Channel):
             message,
             exchange=publication.exchange,
             routing_key=publication.routing_key,
+            mandatory=publication.mandatory,
             # Unique per publish. A basic.return has no delivery tag, but it has this id.
             message_id=f"{self._id}.{tag}",
             channel=self.number,
@@ -82,23 +103,48 @@ class ConfirmChannel(Channel):
         )
         self.write(written)
         self._last_tag = tag
+        if not self._outstanding:
+            self.progressed_at = self.loop.time()
         self._outstanding[tag] = publication
-        self._bytes += len(message.body)
+        self.bytes += len(message.body)
         self.idle.clear()
         publication.channel = self
 
+    def give_up(self, reason: str) -> None:
+        """Wait no longer for the confirms of what was sent."""
+        for publication in self._outstanding.values():
+            publication.end(Unconfirmed(reason))
+        self._given_up = True
+        self.spent.set()
+
+    def take_confirm(self, frame: object) -> bool:
+        """Take *frame* at once if it is a confirm, and none of the frames before it is still to be read."""
+        if self._returning or not isinstance(frame, Basic.Ack | Basic.Nack):
+            return False
+        self._on_confirm(frame)
+        return True
+
     async def _on_return_frame(self, frame: Basic.Return) -> None:
-        header = await self._get_frame()
-        if not isinstance(header, ContentHeader):
-            raise TypeError(f"{header!r} is no content header")
-        await self._read_content(frame, header)
+        self._returning = True
+        try:
+            header = await self._get_frame()
+            if not isinstance(header, ContentHeader):
+                raise TypeError(f"{header!r} is no content header")
+            await self._read_content(frame, header)
+        finally:
+            self._returning = False
         _, _, tag = (header.properties.message_id or "").rpartition(".")
+        self._on_unroutable(frame.exchange or "", frame.routing_key or "")
         # The ack that follows changes nothing about the answer.
         if publication := self._outstanding.get(int(tag)):
             where = f"exchange {frame.exchange!r}, routing key {frame.routing_key!r}"
-            publication.fail(Unroutable(f"{frame.reply_text}: {where}"))
+            publication.end(Unroutable(f"{frame.reply_text}: {where}"))
 
     async def _on_confirm_frame(self, frame: ConfirmationFrameType) -> None:
+        self._on_confirm(frame)
+
+    def _on_confirm(self, frame: ConfirmationFrameType) -> None:
+        self.progressed_at = self.loop.time()
         last = frame.delivery_tag or 0
         multiple = not isinstance(frame, Basic.Reject) and frame.multiple
         tags = list(itertools.takewhile(last.__ge__, self._outstanding)) if multiple else [last]
@@ -107,11 +153,10 @@ class ConfirmChannel(Channel):
             publication = self._outstanding.pop(tag, None)
             if publication is None:  # the channel was closed meanwhile, which failed the publication
                 continue
-            self._bytes -= len(publication.message.body)
-            if not acked:
-                publication.fail(Nacked(f"a queue behind exchange {publication.exchange!r} refused the message"))
-            elif not publication.confirm.done():
-                publication.confirm.set_result(None)
+            self.bytes -= len(publication.message.body)
+            publication.end(
+                None if acked else Nacked(f"a queue behind exchange {publication.exchange!r} refused the message")
+            )
         if not acked:
             self.spent.set()
         if not self._outstanding:
@@ -125,6 +170,21 @@ class ConfirmChannel(Channel):
         if isinstance(cause, ChannelNotFoundEntity) and len(self._outstanding) == 1:
             kind = Unroutable  # of several messages, those before the unroutable one may have been stored
         for publication in self._outstanding.values():
-            publication.fail(kind(f"the channel was closed: {cause or 'by us'}"))
+            if isinstance(cause, ChannelNotFoundEntity):
+                self._on_unroutable(publication.exchange, publication.routing_key)
+            publication.end(kind(f"the channel was closed: {cause or 'by us'}"))
         self._outstanding.clear()
         self.idle.set()
+
+
+class ConfirmFrames(asyncio.Queue[tuple[int, FrameType]]):
+    """The frames that the connection hands to a channel: confirms pass by the queue, and the task that reads it."""
+
+    def __init__(self, channel: ConfirmChannel, queue: asyncio.Queue[tuple[int, FrameType]]) -> None:
+        super().__init__(queue.maxsize)
+        self._confirms = channel
+
+    async def put(self, item: tuple[int, FrameType]) -> None:
+        """Take a confirm at once; queue every other frame."""
+        if not self.empty() or not self._confirms.take_confirm(item[1]):
+            await super().put(item)

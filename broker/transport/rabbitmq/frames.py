@@ -23,7 +23,6 @@ _LONG = struct.Struct(">I")
 _INTEGER = struct.Struct(">cq")
 _TEXT = struct.Struct(">cI")
 _TIMESTAMP = struct.Struct(">Q")
-_MANDATORY = b"\x01"
 _PERSISTENT = b"\x02"
 
 # Flags of the properties that are set; the properties follow in this order.
@@ -33,13 +32,47 @@ _ALWAYS = _CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _MESSAGE_ID | _APP_ID
 
 
 def publish(
-    message: Message, *, exchange: str, routing_key: str, message_id: str, channel: int, body_limit: int
+    message: Message,
+    *,
+    exchange: str,
+    routing_key: str,
+    mandatory: bool,
+    message_id: str,
+    channel: int,
+    body_limit: int,
 ) -> list[bytes]:
-    """Return basic.publish (mandatory), the content header and the body, at most *body_limit* bytes a frame.
+    """Return basic.publish, the content header and the body, at most *body_limit* bytes a frame.
 
     Raises:
         ValueError: A name is longer than 255 bytes, or an integer does not fit into 64 bits.
     """
+    body = message.body
+    before_id, after_id = _properties(message)
+    header = b"".join((before_id, bytes((len(message_id),)), message_id.encode(), after_id))
+    method = _method(channel, exchange, routing_key, mandatory)
+    parts = [method, _FRAME.pack(_HEADER, channel, len(header)), header, _END]
+    for start in range(0, len(body), body_limit):
+        piece = body[start : start + body_limit]
+        parts += (_FRAME.pack(_BODY, channel, len(piece)), piece, _END)
+    return parts
+
+
+class _LastProperties:
+    """The properties marshalled last: a signal is published to taps and to the recorder, one right after the other."""
+
+    message: Message | None = None
+    marshalled = (b"", b"")
+
+
+def _properties(message: Message) -> tuple[bytes, bytes]:
+    """Return what stands in the content header before and after the message id."""
+    if _LastProperties.message is not message:
+        _LastProperties.marshalled = _marshal_properties(message)
+        _LastProperties.message = message
+    return _LastProperties.marshalled
+
+
+def _marshal_properties(message: Message) -> tuple[bytes, bytes]:
     flags = _ALWAYS
     optional: list[bytes] = []
     if message.timestamp is not None:
@@ -48,28 +81,18 @@ def publish(
     if message.type is not None:
         flags |= _TYPE
         optional.append(_short(message.type))
-    body = message.body
-    header = b"".join(
-        (
-            _CONTENT.pack(60, 0, len(body), flags),
-            _short(message.content_type),
-            _table(message.headers),
-            _PERSISTENT,
-            bytes((len(message_id),)) + message_id.encode(),
-            *optional,
-            _short(APP_ID),
-        )
+    before = (
+        _CONTENT.pack(60, 0, len(message.body), flags),
+        _short(message.content_type),
+        _table(message.headers),
+        _PERSISTENT,
     )
-    parts = [_method(channel, exchange, routing_key), _FRAME.pack(_HEADER, channel, len(header)), header, _END]
-    for start in range(0, len(body), body_limit):
-        piece = body[start : start + body_limit]
-        parts += (_FRAME.pack(_BODY, channel, len(piece)), piece, _END)
-    return parts
+    return b"".join(before), b"".join((*optional, _short(APP_ID)))
 
 
 @lru_cache(maxsize=4096)
-def _method(channel: int, exchange: str, routing_key: str) -> bytes:
-    payload = _PUBLISH.pack(60, 40, 0) + _short(exchange) + _short(routing_key) + _MANDATORY
+def _method(channel: int, exchange: str, routing_key: str, mandatory: bool) -> bytes:  # noqa: FBT001
+    payload = _PUBLISH.pack(60, 40, 0) + _short(exchange) + _short(routing_key) + bytes((mandatory,))
     return _FRAME.pack(_METHOD, channel, len(payload)) + payload + _END
 
 

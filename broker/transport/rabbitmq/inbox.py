@@ -13,6 +13,7 @@ from typing import Any, Self
 import structlog
 from aiormq import Connection  # noqa: TID251
 from aiormq.abc import DeliveredMessage  # noqa: TID251
+from aiormq.exceptions import ChannelNotFoundEntity  # noqa: TID251
 from pamqp.base import Frame
 from pamqp.commands import Basic
 from pamqp.frame import marshal
@@ -39,13 +40,19 @@ class DeliveryChannel(Channel):
         connection: The connection of the channel.
         number: Its number there.
         on_delivery: Called with every message.
+        on_cancel: Called when the server cancels the consumer: the queue was deleted, or lost its leader.
     """
 
     def __init__(
-        self, connection: Connection, number: int, on_delivery: Callable[[Basic.Deliver, DeliveredMessage], None]
+        self,
+        connection: Connection,
+        number: int,
+        on_delivery: Callable[[Basic.Deliver, DeliveredMessage], None],
+        on_cancel: Callable[[], None],
     ) -> None:
         super().__init__(connection, number)
         self._on_delivery = on_delivery
+        self._on_cancel = on_cancel
 
     async def _on_deliver_frame(self, frame: Basic.Deliver) -> None:
         header = await self._get_frame()
@@ -55,17 +62,33 @@ class DeliveryChannel(Channel):
 
     async def _on_cancel_frame(self, frame: Basic.CancelOk | Basic.Cancel) -> None:
         await super()._on_cancel_frame(frame)
-        if isinstance(frame, Basic.Cancel):  # the queue was deleted, or lost its leader
+        if isinstance(frame, Basic.Cancel):
+            self._on_cancel()
             self.spent.set()
 
 
 class RabbitInbox:
-    """See `broker.transport.Inbox`. An async context manager; entering does not wait for the server."""
+    """See `broker.transport.Inbox`. An async context manager; entering does not wait for the server.
 
-    def __init__(self, link: Link, queue: str, *, prefetch: int) -> None:
+    A queue can forget a consumer without a word (rabbitmq-server#641). That looks like an empty queue, so an idle
+    consumer is renewed every now and then.
+
+    Args:
+        link: Where the queue is.
+        queue: Its name.
+        prefetch: Most unsettled messages.
+        renew_every: Seconds after which an idle consumer is renewed.
+        on_missing: Called when the queue seems to be missing.
+    """
+
+    def __init__(
+        self, link: Link, queue: str, *, prefetch: int, renew_every: float, on_missing: Callable[[], None]
+    ) -> None:
         self.queue = queue
         self._link = link
         self._window = Window(prefetch)
+        self._renew_every = renew_every
+        self._on_missing = on_missing
         self._log = log.bind(queue=queue)
         self._channel: DeliveryChannel | None = None
         self._consumer_tag = ""
@@ -123,9 +146,8 @@ class RabbitInbox:
                 frames = self._acks(tags)
             case Settlement.REJECT:
                 frames = [Basic.Reject(delivery_tag=tag - self._base, requeue=False) for tag in sorted(tags)]
-            case (
-                Settlement.RETURN
-            ):  # RabbitMQ 4.3 does not count a nack towards the delivery limit, as it does a reject
+            case Settlement.RETURN:
+                # RabbitMQ 4.3 does not count a nack towards the delivery limit, as it does a reject.
                 frames = [Basic.Nack(delivery_tag=tag - self._base, requeue=True) for tag in sorted(tags)]
         number = self._channel.number
         self._channel.write(marshal(frame, number) for frame in frames)
@@ -150,6 +172,8 @@ class RabbitInbox:
                 logged = ""
                 self._log.warning("consumer.lost")
             except (LinkLost, *Refused) as error:
+                if isinstance(error, ChannelNotFoundEntity):
+                    self._on_missing()
                 if str(error) != logged:
                     logged = str(error)
                     self._log.warning("consumer.refused", error=logged)
@@ -158,17 +182,17 @@ class RabbitInbox:
     async def _consume(self) -> None:
         """Consume until the channel is spent."""
         channel = await self._link.open(self._make_channel)
-        resizing: asyncio.Task[None] | None = None
+        renewing: asyncio.Task[None] | None = None
         try:
             self._channel = channel
             await self._start(channel)
             self._log.info("consumer.established")
-            resizing = asyncio.create_task(self._resize_repeatedly(channel))
+            renewing = asyncio.create_task(self._renew_repeatedly(channel))
             await channel.spent.wait()
         finally:
-            if resizing is not None:
-                resizing.cancel()
-                await asyncio.wait([resizing])
+            if renewing is not None:
+                renewing.cancel()
+                await asyncio.wait([renewing])
             self._channel = None
             self._consumer_tag = ""
             self._base = self._highest
@@ -184,12 +208,12 @@ class RabbitInbox:
             consuming = await channel.basic_consume(self.queue, _never_called)
         self._consumer_tag = consuming.consumer_tag or ""
 
-    async def _resize_repeatedly(self, channel: DeliveryChannel) -> None:
-        """Consume with another prefetch each time that the window is outgrown; a prefetch cannot be changed."""
+    async def _renew_repeatedly(self, channel: DeliveryChannel) -> None:
+        """Renew the consumer whenever it is idle or its window is outgrown; a prefetch cannot be changed."""
         try:
             while True:
-                await self._outgrown.wait()
-                await self._resize(channel)
+                await self._until_idle_or_outgrown()
+                await self._cancel(channel)
                 if self._stopping:
                     return
                 await self._start(channel)
@@ -197,14 +221,23 @@ class RabbitInbox:
             self._log.warning("consumer.refused", error=str(error))
             channel.spent.set()
 
-    async def _resize(self, channel: DeliveryChannel) -> None:
+    async def _until_idle_or_outgrown(self) -> None:
+        highest = -1
+        while self._window.tags or self._highest != highest:
+            highest = self._highest
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._renew_every):
+                    await self._outgrown.wait()
+                    return
+
+    async def _cancel(self, channel: DeliveryChannel) -> None:
         """Cancel the consumer, hand the surplus back, and wait until much of the rest is settled."""
         async with answers(CANCEL_TIMEOUT):
             await channel.basic_cancel(self._consumer_tag)
         # Not before: it would be handed out again at once. A nack, because a message that was not even read must not
         # come closer to its delivery limit.
         channel.write(marshal(Basic.Nack(delivery_tag=tag, requeue=True), channel.number) for tag in self._surplus)
-        self._log.debug("consumer.resized", surplus=len(self._surplus))
+        self._log.debug("consumer.cancelled", surplus=len(self._surplus))
         self._surplus.clear()
         self._outgrown.clear()
         while not self._window.is_low:
@@ -212,7 +245,7 @@ class RabbitInbox:
             await self._low.wait()
 
     def _make_channel(self, connection: Connection, number: int) -> DeliveryChannel:
-        return DeliveryChannel(connection, number, self._on_delivery)
+        return DeliveryChannel(connection, number, self._on_delivery, self._on_missing)
 
     def _on_delivery(self, delivery: Basic.Deliver, message: DeliveredMessage) -> None:
         if message.channel is not self._channel:

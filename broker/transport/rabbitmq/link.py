@@ -1,9 +1,11 @@
-"""One connection to RabbitMQ, kept alive: a lost connection is replaced, trying one host after the other."""
+"""One connection to RabbitMQ, kept alive: a lost or hung one is replaced, trying one host after the other."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import random
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -11,7 +13,6 @@ from typing import Self, TypeVar, cast
 
 import aio_pika  # noqa: TID251  (the fence)
 import structlog
-from aio_pika.abc import AbstractChannel  # noqa: TID251
 from aiormq import Connection  # noqa: TID251
 from aiormq.exceptions import (  # noqa: TID251
     AMQPError,
@@ -25,6 +26,9 @@ from broker.errors import ConfigurationError
 from broker.transport.rabbitmq.channel import Channel
 
 SHORTEST_PAUSE = 0.1
+LOOK_EVERY = 0.25
+DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671}
+PULSE_TIMEOUT = 1.25
 LONGEST_PAUSE = 2.0
 CLOSE_TIMEOUT = 2.0
 
@@ -71,10 +75,11 @@ def split_hosts(url: str) -> tuple[URL, ...]:
         ConfigurationError: There is no host, or a host cannot be parsed.
     """
     scheme, _, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
     credentials, at, hosts = authority.rpartition("@")
+    tail = rest.removeprefix(authority)
     try:
-        urls = tuple(URL(f"{scheme}://{credentials}{at}{host.strip()}{slash}{path}") for host in hosts.split(","))
+        urls = tuple(URL(f"{scheme}://{credentials}{at}{host.strip()}{tail}") for host in hosts.split(","))
     except ValueError as error:
         raise ConfigurationError(f"transport URL: {error}") from None
     if scheme not in {"amqp", "amqps"} or not all(url.host for url in urls):
@@ -85,24 +90,44 @@ def split_hosts(url: str) -> tuple[URL, ...]:
 class Link:
     """An async context manager; entering does not wait for the server.
 
-    It uses aio-pika's plain connection, because the robust one supports only one host. Rare operations (topology,
-    depths) use aio-pika's channels; publishing and consuming use channels of ours on the underlying aiormq connection.
+    It uses aio-pika's plain connection, because the robust one supports only one host. All channels are ours, on the
+    underlying aiormq connection.
+
+    A node that hangs keeps its connections open, and heartbeats notice it only after half a minute. So a link on which
+    nothing arrived for longer than its patience asks for a sign of life, and is given up without one.
 
     Args:
-        hosts: The hosts to connect to, tried one after the other.
+        hosts: The hosts to connect to, tried one after the other, from any of them.
         name: The connection's name in RabbitMQ.
         heartbeat: A server that is silent for about three of these counts as lost.
         timeout: How long connecting or opening a channel may take.
     """
 
-    def __init__(self, hosts: tuple[URL, ...], *, name: str, heartbeat: timedelta, timeout: timedelta) -> None:
+    def __init__(
+        self,
+        hosts: tuple[URL, ...],
+        *,
+        name: str,
+        heartbeat: timedelta,
+        timeout: timedelta,
+    ) -> None:
         options = {"heartbeat": str(max(1, round(heartbeat.total_seconds()))), "name": name}
-        self._hosts = tuple(host.update_query(options) for host in hosts)
+        self._hosts = [host.with_query({**options, **host.query}) for host in hosts]
+        random.shuffle(self._hosts)  # or a single node would serve, and fail, every process
         self._log = log.bind(link=name)
+        self.patience: Callable[[], float | None] = lambda: None
+        """For how many seconds the server may be silent now; None: for any time."""
+        self.on_up: Callable[[], None] = lambda: None
+        """Called whenever there is a new connection."""
         self.timeout = timeout.total_seconds()
+        self.trouble = ""
+        """Why there is no connection, or why there was none before."""
+        self.host = ""
+        """The host and port of the connection, or of the last attempt."""
         self._connection: aio_pika.Connection | None = None
         self._up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run())
@@ -112,6 +137,8 @@ class Link:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     @property
     def up(self) -> bool:
@@ -132,23 +159,29 @@ class Link:
         Raises:
             LinkLost: The channel did not open.
         """
-        connection = _underlying(await self._connected())
+        return await self._open(_underlying(await self._connected()), kind)
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncIterator[Channel]:
+        """Wait for a connection, and lend a channel on it."""
+        channel = await self.open(Channel)
+        try:
+            yield channel
+        finally:
+            await close(channel)
+
+    def discard(self, what: aio_pika.Connection | Channel) -> None:
+        """Close *what* in the background."""
+        closing = asyncio.create_task(close(what))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def _open(self, connection: Connection, kind: Callable[[Connection, int], C]) -> C:
         number = next(n for n in itertools.count(1) if n not in connection.channels)
         channel = connection.channels[number] = kind(connection, number)
         async with answers(self.timeout):
             await channel.open()
         return channel
-
-    @asynccontextmanager
-    async def channel(self) -> AsyncIterator[AbstractChannel]:
-        """Wait for a connection, and lend an aio-pika channel on it."""
-        channel = (await self._connected()).channel(publisher_confirms=False)
-        async with answers(self.timeout):
-            await channel.initialize()
-        try:
-            yield channel
-        finally:
-            await close(channel)
 
     async def _connected(self) -> aio_pika.Connection:
         while (connection := self._connection) is None:
@@ -158,10 +191,12 @@ class Link:
     async def _run(self) -> None:
         pauses = _pauses()
         for host in itertools.cycle(self._hosts):
-            where = f"{host.host}:{host.port}"
+            self.host = where = f"{host.host}:{host.port or DEFAULT_PORTS[host.scheme]}"
+            self.trouble = self.trouble or f"{where}: no answer yet"
             try:
                 connection = await self._connect(host)
             except LinkLost as error:
+                self.trouble = f"{where}: {error}"
                 self._log.warning("link.refused", host=where, error=str(error))
                 await asyncio.sleep(next(pauses))
                 continue
@@ -170,19 +205,69 @@ class Link:
             try:
                 self._connection = connection
                 self._up.set()
-                await asyncio.wait([_underlying(connection).closing])
+                self.on_up()
+                self.trouble = f"{where}: {await self._lost(_underlying(connection))}"
             finally:
                 self._connection = None
                 self._up.clear()
-                await close(connection)
-            self._log.warning("link.lost", host=where)
+                self.discard(connection)
+            self._log.warning("link.lost", host=where, error=self.trouble)
             await asyncio.sleep(next(pauses))
 
     async def _connect(self, host: URL) -> aio_pika.Connection:
         connection = aio_pika.Connection(host)
-        async with answers(self.timeout):
-            await connection.connect()
+        try:
+            async with answers(self.timeout):
+                await connection.connect()
+        except LinkLost as error:
+            if "Connection.OpenOk" in str(error):  # aiormq drops RabbitMQ's sentence
+                vhost = host.path.removeprefix("/") or "/"
+                raise LinkLost(f"the vhost {vhost!r} does not exist, or the user may not use it") from error
+            raise
         return connection
+
+    async def _lost(self, connection: Connection) -> str:
+        """Return why *connection* was lost, once it is; one that shows no sign of life is given up."""
+        closing = connection.closing
+        looked = waits_since = _last_frame(connection)
+        while True:
+            await asyncio.wait([closing], timeout=LOOK_EVERY)
+            if closing.done():
+                return _reason(closing)
+            now, patience = connection.loop.time(), self.patience()
+            # This process may have been stopped, and not the server.
+            if patience is None or self.blocked or now > looked + 4 * LOOK_EVERY:
+                waits_since = now
+            elif now > max(waits_since, _last_frame(connection)) + patience and not await self._lives(connection):
+                _give_up(connection)
+                return "the server hangs"
+            looked = connection.loop.time()
+
+    async def _lives(self, connection: Connection) -> bool:
+        """Return whether the server shows a sign of life: the answer to a question that it can answer at once."""
+        asked = connection.loop.time()
+        try:
+            async with asyncio.timeout(PULSE_TIMEOUT):
+                self.discard(await self._open(connection, Channel))
+        except (LinkLost, TimeoutError):
+            return _last_frame(connection) > asked or self.blocked or connection.is_closed
+        return True
+
+
+def _last_frame(connection: Connection) -> float:
+    """Return when the last frame arrived on *connection*."""
+    return float(connection._Connection__last_frame_time)  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _give_up(connection: Connection) -> None:
+    """Let *connection* fail at once, as aiormq does with one whose heartbeats do not come; closing it would wait."""
+    connection._Connection__last_frame_time = float("-inf")  # type: ignore[attr-defined]  # noqa: SLF001
+    connection._reader_task.cancel()  # noqa: SLF001
+
+
+def _reason(closing: asyncio.Future[object]) -> str:
+    error = None if closing.cancelled() else closing.exception()
+    return "the connection was closed" if error is None else str(error) or repr(error)
 
 
 def _underlying(connection: aio_pika.Connection) -> Connection:
@@ -190,7 +275,7 @@ def _underlying(connection: aio_pika.Connection) -> Connection:
     return cast("Connection", connection.transport.connection)
 
 
-async def close(what: aio_pika.Connection | AbstractChannel | Channel) -> None:
+async def close(what: aio_pika.Connection | Channel) -> None:
     """Close *what*, without a long wait for a server that hangs."""
     with suppress(LinkLost, *Refused):
         async with answers(CLOSE_TIMEOUT):

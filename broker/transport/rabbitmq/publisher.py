@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
 from typing import Self
 
 import structlog
 from aiormq import Connection  # noqa: TID251
 
 from broker.errors import Unavailable, Unconfirmed
-from broker.transport import Message
 from broker.transport.rabbitmq.confirms import ConfirmChannel, Publication
 from broker.transport.rabbitmq.link import Link, LinkLost, close
 
 RENEWAL_PAUSE = 0.1
 RETIREMENT = 10.0
+PATIENCE = 0.75
+SLOWEST = 2 << 20
+"""Bytes a second that a slow network carries at least: what has not arrived cannot be confirmed."""
+STALLED = 2.0
+LOOK_EVERY = 0.5
 
 log = structlog.get_logger()
 
 
 class Publisher:
-    """Publishes over *link*, with channels per exchange: a queue that blocks its exchange blocks no other exchange."""
+    """Publishes over a link, with channels per exchange: a queue that blocks its exchange blocks no other exchange.
 
-    def __init__(self, link: Link) -> None:
+    Args:
+        link: Where to publish.
+        on_unroutable: Called with the exchange and routing key of a message that reached no queue.
+    """
+
+    def __init__(self, link: Link, on_unroutable: Callable[[str, str], None]) -> None:
         self._link = link
+        self._on_unroutable = on_unroutable
         self._publishers: dict[str, ExchangePublisher] = {}
         self._open = False
 
@@ -39,16 +49,30 @@ class Publisher:
         for publisher in self._publishers.values():
             await publisher.close()
 
-    async def publish(self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta) -> None:
-        """See `broker.transport.Transport.publish`."""
+    @property
+    def patience(self) -> float | None:
+        """For how many seconds the server may be silent now; None: for any time, because it owes no confirm."""
+        unconfirmed = [publisher.bytes for publisher in self._publishers.values() if publisher.waits]
+        return PATIENCE + sum(unconfirmed) / SLOWEST if unconfirmed else None
+
+    @property
+    def stalled(self) -> bool:
+        """Whether queues that are published to by their names confirm nothing."""
+        publisher = self._publishers.get("")
+        return publisher is not None and publisher.stalled
+
+    def publish(self, publication: Publication, seconds: float) -> None:
+        """Send *publication*, which ends within *seconds*."""
         if not self._open:
-            raise Unavailable("the transport is closed")
-        if self._link.blocked:
-            raise Unavailable("RabbitMQ blocks publishers (a memory or disk alarm)")
-        publisher = self._publishers.get(exchange)
-        if publisher is None:
-            publisher = self._publishers[exchange] = ExchangePublisher(self._link, exchange)
-        await publisher.publish(message, routing_key, timeout.total_seconds())
+            publication.end(Unavailable("the transport is closed"))
+        elif self._link.blocked:
+            publication.end(Unavailable("RabbitMQ blocks publishers (a memory or disk alarm)"))
+        else:
+            publisher = self._publishers.get(publication.exchange)
+            if publisher is None:
+                publisher = ExchangePublisher(self._link, publication.exchange, self._on_unroutable)
+                self._publishers[publication.exchange] = publisher
+            publisher.publish(publication, seconds)
 
 
 class ExchangePublisher:
@@ -58,29 +82,40 @@ class ExchangePublisher:
     ever.
     """
 
-    def __init__(self, link: Link, exchange: str) -> None:
+    def __init__(self, link: Link, exchange: str, on_unroutable: Callable[[str, str], None]) -> None:
         self._link = link
         self._exchange = exchange
+        self._on_unroutable = on_unroutable
         self._loop = asyncio.get_running_loop()
         self._waiting: OrderedDict[Publication, None] = OrderedDict()
         self._channel: ConfirmChannel | None = None
         self._retiring: set[asyncio.Task[None]] = set()
+        self._confirmed_at = self._gave_up_at = float("-inf")
         self._renewal = asyncio.create_task(self._renew())
 
-    async def publish(self, message: Message, routing_key: str, seconds: float) -> None:
-        """Send *message* after those that wait for room in the window, and wait for its confirm."""
-        publication = Publication(message, self._exchange, routing_key, self._loop.create_future())
+    @property
+    def waits(self) -> bool:
+        """Whether the server owes a confirm."""
+        return self._channel is not None and not self._channel.idle.is_set()
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of the messages whose confirms the server owes."""
+        return 0 if self._channel is None else self._channel.bytes
+
+    @property
+    def stalled(self) -> bool:
+        """Whether a channel was given up lately, and nothing has been confirmed since."""
+        return self._confirmed_at < self._gave_up_at and self._loop.time() < self._gave_up_at + RETIREMENT
+
+    def publish(self, publication: Publication, seconds: float) -> None:
+        """Send *publication* after those that wait for room in the window."""
+        publication.timer = self._loop.call_later(seconds, self._expire, publication, seconds)
         channel = self._free_channel()
         if channel is None:  # otherwise no message waits, because room goes to the first waiting one at once
             self._waiting[publication] = None
         else:
-            channel.send(publication)
-        timer = self._loop.call_later(seconds, _expire, publication, seconds)
-        try:
-            await publication.confirm
-        finally:
-            timer.cancel()
-            self._waiting.pop(publication, None)
+            _send(channel, publication)
 
     async def close(self) -> None:
         """Fail the messages that wait for room; those in flight fail with the link and its channels."""
@@ -89,7 +124,7 @@ class ExchangePublisher:
             task.cancel()
         await asyncio.wait(tasks)
         for publication in self._waiting:
-            publication.fail(Unavailable("the transport was closed"))
+            publication.end(Unavailable("the transport was closed"))
 
     def _free_channel(self) -> ConfirmChannel | None:
         channel = self._channel
@@ -98,12 +133,17 @@ class ExchangePublisher:
     def _send_waiting(self) -> None:
         while self._waiting and (channel := self._free_channel()):
             publication, _ = self._waiting.popitem(last=False)
-            if publication.confirm.done():
-                continue
-            try:
-                channel.send(publication)
-            except ValueError as error:
-                publication.confirm.set_exception(error)
+            if not publication.confirm.done():
+                _send(channel, publication)
+
+    def _expire(self, publication: Publication, seconds: float) -> None:
+        if publication.channel is None:
+            self._waiting.pop(publication, None)
+            reason = "no room in the window" if self._link.up else self._link.trouble
+            publication.end(Unavailable(f"not sent within {seconds:g} s: {reason}"))
+        elif not publication.confirm.done():
+            publication.end(Unconfirmed(f"no confirm within {seconds:g} s"))
+            publication.channel.spent.set()
 
     async def _renew(self) -> None:
         while True:
@@ -119,11 +159,26 @@ class ExchangePublisher:
                     task.add_done_callback(self._retiring.discard)
                 self._channel = channel
                 self._send_waiting()
-                await channel.spent.wait()
+                await self._spent(channel)
             await asyncio.sleep(earliest_renewal - self._loop.time())
 
+    async def _spent(self, channel: ConfirmChannel) -> None:
+        """Return once *channel* is spent, which it is without confirms: its queue may have been made anew."""
+        while not channel.spent.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY):
+                    await channel.spent.wait()
+            now = self._loop.time()
+            if not channel.idle.is_set() and now > channel.progressed_at + STALLED and not self._link.blocked:
+                self._gave_up_at = now
+                channel.give_up(f"no confirm for {STALLED:g} s")
+
+    def _confirmed(self) -> None:
+        self._confirmed_at = self._loop.time()
+        self._send_waiting()
+
     def _make_channel(self, connection: Connection, number: int) -> ConfirmChannel:
-        return ConfirmChannel(connection, number, self._send_waiting)
+        return ConfirmChannel(connection, number, self._confirmed, self._on_unroutable)
 
 
 async def _retire(channel: ConfirmChannel) -> None:
@@ -133,9 +188,8 @@ async def _retire(channel: ConfirmChannel) -> None:
     await close(channel)
 
 
-def _expire(publication: Publication, seconds: float) -> None:
-    if publication.channel is None:
-        publication.fail(Unavailable(f"no link, or no room in the window, within {seconds:g} s"))
-    elif not publication.confirm.done():
-        publication.fail(Unconfirmed(f"no confirm within {seconds:g} s"))
-        publication.channel.spent.set()
+def _send(channel: ConfirmChannel, publication: Publication) -> None:
+    try:
+        channel.send(publication)
+    except ValueError as error:  # a name is too long for AMQP
+        publication.end(error)

@@ -1,0 +1,166 @@
+"""What was accepted survives the loss of the record queue, which takes along what it holds: nothing answered is lost.
+
+Recorders stand still in these tests, so that the queue holds everything when it goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from broker.errors import TransportError
+from broker.losses import announce_losses, listen_for_losses
+from broker.messages import decode_signal
+from broker.publishing import SignalPublisher
+from broker.signals import Scope, Signal, Source, Throw
+from broker.topology import BROADCAST, RECORD, TOPOLOGY
+from broker.transport import Settlement
+from broker.transport.rabbitmq import RabbitTransport
+from tests.support.eventually import eventually
+from tests.support.queues import declare, take
+from tests.support.rabbitmq import on_channel
+
+SOON = timedelta(seconds=10)
+TAP = "tap"
+
+
+class Load:
+    """Throws one signal after the other, several at a time, and keeps the ids of those that were accepted."""
+
+    def __init__(self, publisher):
+        self._publisher = publisher
+        self._ids = iter(range(1, 1_000_000))
+        self.accepted = []
+        self.refused = []
+
+    async def throw(self):
+        signal = Signal(
+            id=next(self._ids),
+            created_at=datetime.now(UTC),
+            throw=Throw(name="policy.changed", payload=b"{}", scope=Scope.BROADCAST, source=Source.NATIVE),
+        )
+        try:
+            await self._publisher.publish(signal)
+        except TransportError:
+            self.refused.append(signal.id)
+        else:
+            self.accepted.append(signal.id)
+
+    async def run(self):
+        while True:
+            await self.throw()
+
+    async def goes_on(self, count=100):
+        """Wait until *count* more were accepted."""
+        end = len(self.accepted) + count
+        await eventually(lambda: len(self.accepted) >= end)
+
+
+@asynccontextmanager
+async def load(url, *, many=10, tapped=True):
+    """Yield a load; when the context is left it has ended."""
+    async with RabbitTransport(url) as transport:
+        await transport.declare(TOPOLOGY)
+        if tapped:
+            await declare(url, f"{BROADCAST}=", queue=TAP)
+        async with SignalPublisher(transport, timeout=SOON) as publisher:
+            load = Load(publisher)
+            throwing = [asyncio.create_task(load.run()) for _ in range(many)]
+            try:
+                yield load
+            finally:
+                for task in throwing:
+                    task.cancel()
+                await asyncio.gather(*throwing, return_exceptions=True)
+
+
+async def recorded(url, count):
+    """Return the ids in the record queue, of which there are at least *count* different ones."""
+    ids = set()
+    async with RabbitTransport(url) as transport, transport.consume(RECORD, prefetch=500) as inbox:
+        async with asyncio.timeout(30):
+            while len(ids) < count:
+                messages = await inbox.receive(500)
+                ids |= {decode_signal(message).id for message in messages}
+                await inbox.settle(messages, Settlement.ACK)
+    return ids
+
+
+@pytest.mark.parametrize("tapped", [True, False], ids=["tapped", "untapped"])
+async def test_a_record_queue_deleted_under_load_loses_nothing_that_was_accepted(rabbitmq_url, tapped):
+    async with load(rabbitmq_url, tapped=tapped) as running:
+        for _ in range(3):
+            await running.goes_on()
+            await on_channel(rabbitmq_url, lambda channel: channel.queue_delete(RECORD))
+        await running.goes_on()
+    assert running.refused == []
+    assert await recorded(rabbitmq_url, len(running.accepted)) >= set(running.accepted)
+
+
+async def test_a_record_queue_that_is_unbound_from_everything_still_gets_what_is_accepted(rabbitmq_url):
+    async with load(rabbitmq_url) as running:
+        await on_channel(rabbitmq_url, lambda channel: channel.queue_unbind(RECORD, BROADCAST, ""))
+        await running.goes_on()
+    assert await recorded(rabbitmq_url, len(running.accepted)) >= set(running.accepted)
+
+
+async def test_while_the_record_queue_cannot_come_back_nothing_is_accepted(rabbitmq_url):
+    """Another one of its name is in its place, without a word of ours."""
+    async with RabbitTransport(rabbitmq_url) as transport:
+        await transport.declare(TOPOLOGY)
+        async with SignalPublisher(transport, timeout=timedelta(seconds=1)) as publisher:
+            running = Load(publisher)
+            await running.throw()
+            full = {"x-max-length": 0, "x-overflow": "reject-publish"}
+
+            def replace(channel):
+                channel.queue_delete(RECORD)
+                channel.queue_declare(RECORD, durable=True, arguments=full)
+
+            await on_channel(rabbitmq_url, replace)
+            await running.throw()
+            assert (running.accepted, running.refused) == ([1], [2])
+
+
+async def test_a_record_queue_that_somebody_makes_again_at_once_loses_nothing_that_was_accepted(rabbitmq_url):
+    """RabbitMQ tells neither publishers nor consumers."""
+    async with RabbitTransport(rabbitmq_url) as transport:
+        await transport.declare(TOPOLOGY)
+        async with SignalPublisher(transport, timeout=SOON) as publisher:
+            running = Load(publisher)
+            for _ in range(20):
+                await running.throw()
+            arguments = {queue.name: queue.arguments for queue in TOPOLOGY.queues}[RECORD]
+
+            def replace(channel):
+                channel.queue_delete(RECORD)
+                channel.queue_declare(RECORD, durable=True, arguments=arguments)
+
+            await on_channel(rabbitmq_url, replace)
+            await running.throw()
+            assert (len(running.accepted), running.refused) == (21, [])
+            assert await recorded(rabbitmq_url, 21) == set(running.accepted)
+
+
+async def test_a_process_that_finds_the_record_queue_missing_tells_the_gateways(database, rabbitmq_url):
+    told = []
+    async with RabbitTransport(rabbitmq_url) as transport:
+        await transport.declare(TOPOLOGY)
+        announce_losses(transport, database)
+        listen_for_losses(database, lambda: told.append(1))
+        await eventually(lambda: len(told) == 1)  # it has begun to listen
+        await on_channel(rabbitmq_url, lambda channel: channel.queue_delete(RECORD))
+        await eventually(lambda: len(told) > 1)
+
+
+async def test_taps_get_what_a_lost_link_swallowed(rabbitmq, rabbitmq_url):
+    async with load(rabbitmq_url, many=3) as running:
+        for _ in range(3):
+            await running.goes_on(30)
+            await asyncio.to_thread(rabbitmq.close_connections)
+        await running.goes_on(30)
+    (messages,) = await take(rabbitmq_url, TAP)
+    assert set(running.accepted) <= {int(properties.headers["ce-id"]) for _, properties, _ in messages}

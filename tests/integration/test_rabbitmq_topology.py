@@ -1,0 +1,150 @@
+"""What a running transport does about a topology that is incomplete, of another version, or not its to change."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import pytest
+
+from broker.errors import ConfigurationError, Unconfirmed, Unroutable
+from broker.topology import ATTEMPT, BROADCAST, BY_NAME, DELIVERIES, RECORD, RETIRED, ROUTED, TOPOLOGY, app_topology
+from broker.transport import Message, Settlement
+from broker.transport.rabbitmq import RabbitTransport
+from tests.support.deployment import DEPLOY
+from tests.support.eventually import eventually
+from tests.support.queues import declare, holds
+from tests.support.rabbitmq import on_channel
+from tests.support.rabbitmq_servers import vhost_of
+
+SOON = timedelta(seconds=10)
+
+
+def rights(role):
+    """Return what the runbook says that *role* may configure, write and read."""
+    text = (DEPLOY / "runbook.md").read_text().replace(r"\|", "¦")
+    row = next(line for line in text.splitlines() if re.match(rf"\| `(worker )?{role}` \| `\^", line))
+    return [cell.strip(" `").replace("¦", "|") for cell in row.strip("|").split("|")[1:]]
+
+
+@pytest.fixture
+async def transport(rabbitmq_url):
+    async with RabbitTransport(rabbitmq_url) as transport:
+        await transport.declare(TOPOLOGY)
+        yield transport
+
+
+@asynccontextmanager
+async def user(rabbitmq, url, role):
+    """Yield the URL of a user with the rights of *role*."""
+    vhost, parts = vhost_of(url), urlsplit(url)
+    name = f"{role}-{vhost}"
+    await asyncio.to_thread(rabbitmq.ctl, "add_user", name, "secret")
+    await asyncio.to_thread(rabbitmq.ctl, "set_permissions", "-p", vhost, name, *rights(role))
+    yield f"amqp://{name}:secret@{parts.hostname}:{parts.port}/{vhost}"
+    await asyncio.to_thread(rabbitmq.ctl, "delete_user", name)
+
+
+def publish(transport, exchange, key, *, mandatory=True):
+    return transport.publish(Message(body=b"{}"), exchange=exchange, routing_key=key, timeout=SOON, mandatory=mandatory)
+
+
+async def test_everything_that_is_deleted_comes_back(transport, rabbitmq_url):
+    def destroy(channel):
+        for exchange in TOPOLOGY.exchanges:
+            channel.exchange_delete(exchange.name)
+        for queue in TOPOLOGY.queues:
+            channel.queue_delete(queue.name)
+
+    async def is_complete():
+        try:
+            for queue in TOPOLOGY.queues:
+                await transport.depth(queue.name, timeout=SOON)
+            for exchange in TOPOLOGY.exchanges:
+                await publish(transport, exchange.name, "nobody", mandatory=False)
+            await publish(transport, DELIVERIES, ATTEMPT)
+        except (Unroutable, Unconfirmed):
+            return False
+        return True
+
+    for _ in range(2):
+        await on_channel(rabbitmq_url, destroy)
+        await eventually(is_complete)
+        tap = await declare(rabbitmq_url, f"{BY_NAME}=policy.changed")
+        await publish(transport, BROADCAST, "policy.changed", mandatory=False)
+        await holds(rabbitmq_url, tap, 1)
+
+
+async def test_a_binding_that_is_removed_comes_back(transport, rabbitmq_url):
+    tap = await declare(rabbitmq_url, f"{BY_NAME}=a")
+    await on_channel(rabbitmq_url, lambda channel: channel.queue_unbind(ATTEMPT, DELIVERIES, ATTEMPT))
+    await on_channel(rabbitmq_url, lambda channel: channel.exchange_unbind(BY_NAME, BROADCAST, ""))
+
+    async def routed():
+        try:
+            await publish(transport, DELIVERIES, ATTEMPT)
+            await publish(transport, BROADCAST, "a")
+        except Unroutable:
+            return False
+        return True
+
+    await eventually(routed)
+    await holds(rabbitmq_url, tap, 1)
+
+
+async def test_retired_bindings_are_removed_and_do_not_come_back(transport, rabbitmq_url):
+    for binding in RETIRED:
+        await on_channel(
+            rabbitmq_url, lambda channel, b=binding: channel.queue_bind(b.destination, b.source, b.routing_key)
+        )
+    await publish(transport, ROUTED, "a")
+    await holds(rabbitmq_url, RECORD, 1)
+    await transport.unbind(RETIRED)
+    with pytest.raises(Unroutable):
+        await publish(transport, ROUTED, "a")
+    with pytest.raises(Unroutable):
+        await publish(transport, BROADCAST, "a")
+
+
+async def test_queues_of_the_version_before_are_used_as_they_are(rabbitmq_url):
+    await declare(rabbitmq_url, queue="signals.record.dead", **{"x-delivery-limit": 20})
+    async with RabbitTransport(rabbitmq_url) as transport:
+        assert await transport.declare(TOPOLOGY) == ["signals.record.dead"]
+        assert await transport.declare(TOPOLOGY) == ["signals.record.dead"]
+
+
+async def test_a_user_that_may_configure_nothing_needs_the_topology_of_an_administrator(rabbitmq, rabbitmq_url):
+    async with user(rabbitmq, rabbitmq_url, "gateway") as url, RabbitTransport(url) as transport:
+        with pytest.raises(ConfigurationError, match=r"ACCESS_REFUSED.*signals\.broadcast"):
+            await transport.declare(TOPOLOGY)
+
+
+@pytest.mark.parametrize("role", ["gateway", "recorder", "deliverer", "scheduler"])
+async def test_each_role_runs_with_the_rights_that_the_runbook_names(rabbitmq, rabbitmq_url, transport, role):
+    uses = {
+        "gateway": ([("", RECORD), (BROADCAST, "a"), (ROUTED, "a")], []),
+        "recorder": ([(DELIVERIES, ATTEMPT)], [RECORD]),
+        "deliverer": ([(DELIVERIES, ATTEMPT), ("", "orders")], [ATTEMPT, "deliveries.attempt.slow"]),
+        "scheduler": ([(DELIVERIES, ATTEMPT), (BROADCAST, "a")], []),
+    }
+    await declare(rabbitmq_url, queue="orders")
+    published, consumed = uses[role]
+    async with user(rabbitmq, rabbitmq_url, role) as url, RabbitTransport(url) as limited:
+        await limited.declare(TOPOLOGY)
+        for exchange, key in published:
+            await publish(limited, exchange, key, mandatory=exchange in {"", DELIVERIES})
+        assert await limited.depth(RECORD, timeout=SOON) >= 0
+        for queue in consumed:
+            await publish(transport, "", queue)
+            async with limited.consume(queue, prefetch=1) as inbox:
+                await inbox.settle(await inbox.receive(1), Settlement.ACK)
+
+
+async def test_a_worker_of_handlers_declares_the_queues_of_its_app(rabbitmq, rabbitmq_url, transport):
+    async with user(rabbitmq, rabbitmq_url, "handlers") as url, RabbitTransport(url) as limited:
+        await limited.declare(TOPOLOGY)
+        await limited.declare(app_topology("billing"))
+        await publish(limited, DELIVERIES, "deliveries.attempt.handlers.billing")
