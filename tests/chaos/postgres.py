@@ -156,9 +156,7 @@ class Postgres:
         source = f"host=127.0.0.1 port={self._ports[self._current]} user=postgres application_name=standby"
         self._run("pg_basebackup", "-D", data, "-d", source, "-R", "-c", "fast", "--waldir", self._wal(number))
         self._run("pg_ctl", "-D", data, "-l", self._directory / "log", "-o", f"-p {port}", "-w", "start")
-        asyncio.run(
-            self.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'", "SELECT pg_reload_conf()")
-        )
+        asyncio.run(self.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'", "SELECT pg_reload_conf()"))
 
     def promote_standby(self) -> None:
         """Make the standby the primary; the old one must have ended."""

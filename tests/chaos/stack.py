@@ -1,4 +1,4 @@
-"""The product as a production would run it, and what can befall it: two gateways and one of each worker."""
+"""The product as a production would run it, on servers of its own, and the experiment that all chaos is."""
 
 from __future__ import annotations
 
@@ -7,18 +7,27 @@ import os
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import aiohttp
+from yarl import URL
 
+from tests.chaos.faults.fault import Fault, Need
+from tests.chaos.faults.processes import FAKETIME
 from tests.chaos.postgres import Postgres
+from tests.support.audience import SCOPES, subscribe
+from tests.support.books import Reconciliation
 from tests.support.eventually import eventually
-from tests.support.ledger import Reconciliation, reconcile, settled, subscribe
-from tests.support.load import Load, load
+from tests.support.ledger import reconcile, settled
+from tests.support.load import Throw, load
+from tests.support.namespaces import Namespaces
 from tests.support.product import Client, Process, client_of
-from tests.support.rabbitmq_servers import Rabbit
+from tests.support.proxy import Link
+from tests.support.rabbitmq_servers import Rabbit, vhost_of
 from tests.support.receiver import Receiver, receiver
 
 SETTINGS = {"RESCUE_AFTER_SECONDS": "2", "WEBHOOK_TIMEOUT_SECONDS": "3", "LOG_LEVEL": "info"}
@@ -29,10 +38,67 @@ ROLES = {
     "deliverer": ("worker", "deliverer"),
     "scheduler": ("worker", "scheduler"),
 }
+TWO_OF_EACH = {**ROLES, "other-recorder": ROLES["recorder"], "other-deliverer": ROLES["deliverer"]}
 
-Fault = Callable[["Stack", Load], Awaitable[None]]
+
+@dataclass(frozen=True, kw_only=True)
+class Servers:
+    """What a stack runs on, beside PostgreSQL.
+
+    Args:
+        vhost: The URL of its vhost on a node, past all links.
+        nodes: The nodes of RabbitMQ.
+        network: Where they run, if ways between them can be blocked.
+        links: The ways from the product to each node, if they lead through us.
+    """
+
+    vhost: str = ""
+    nodes: Sequence[Rabbit] = ()
+    network: Namespaces | None = None
+    links: Sequence[Link] = ()
+
+    @property
+    def url(self) -> str:
+        """Where the product finds RabbitMQ."""
+        if not self.links:
+            return self.vhost
+        hosts = ",".join(f"{link.host}:{link.port}" for link in self.links)
+        url = URL(self.vhost)
+        return f"amqp://{url.user}:{url.password}@{hosts}/{vhost_of(self.vhost)}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of faults under load.
+
+    Args:
+        faults: Their names.
+        lasted: Seconds from the beginning of the first to the end of the last.
+        outage: The longest time (seconds) in which no throw was accepted.
+        ready: Seconds from their end until every process was ready; None: they were not in time.
+        settled: Seconds from the end of the load until all was delivered; None: it was not in time.
+        books: The comparison of the books.
+        violations: What must not be.
+    """
+
+    faults: Sequence[str]
+    lasted: float
+    outage: float
+    ready: float | None
+    settled: float | None
+    books: Reconciliation
+    violations: Sequence[str]
+
+    def __str__(self) -> str:
+        ready = "not ready in time" if self.ready is None else f"ready after {self.ready:.1f} s"
+        settled = "not settled in time" if self.settled is None else f"settled {self.settled:.1f} s later"
+        return (
+            f"{' | '.join(self.faults)} ({self.lasted:.1f} s): {self.books}; {self.outage:.1f} s without accepted"
+            f" throws, {ready}, {settled}"
+        )
+
+
+@dataclass
 class Stack:
     """Running processes by role; every one is expected to run and to be ready whenever no fault is going on.
 
@@ -40,78 +106,211 @@ class Stack:
         processes: The processes; the names of gateways contain ``gateway``, or ``run`` is the only one.
         receiver: Takes the webhooks.
         rng: Decides what is left to chance.
+        directory: Where files may be left.
+        servers: What it runs on.
+        database: Its PostgreSQL, if faults may befall it.
     """
 
-    def __init__(self, processes: Mapping[str, Process], receiver: Receiver, rng: random.Random) -> None:
-        self.processes = processes
-        self.receiver = receiver
-        self.rng = rng
+    processes: Mapping[str, Process]
+    receiver: Receiver
+    rng: random.Random
+    directory: Path
+    servers: Servers = field(default_factory=Servers)
+    database: Postgres | None = None
+    violations: list[str] = field(default_factory=list)
 
-    @property
-    def gateways(self) -> list[str]:
-        """The gateways' URLs."""
+    def __post_init__(self) -> None:
+        self.url = self._urls()[0]
+        self.gateways = set(self._urls())
+        """The gateways that are thrown at."""
+
+    def _urls(self) -> list[str]:
         return [process.url for role, process in self.processes.items() if role in {"gateway", "other-gateway", "run"}]
 
-    async def pause(self) -> None:
-        """Let a random moment pass."""
-        await asyncio.sleep(self.rng.uniform(0.1, 0.8))
+    @property
+    def vhost(self) -> str:
+        """The URL of its vhost, past all links."""
+        return self.servers.vhost
 
-    async def ready(self) -> bool:
-        """Return whether every process runs, is alive and ready."""
-        async with aiohttp.ClientSession() as session:
-            for role, process in self.processes.items():
-                assert process.process.returncode is None, f"{role} ended with {process.process.returncode}"
-                for path in ("/livez", "/readyz"):
-                    with suppress(aiohttp.ClientError, TimeoutError):
-                        async with session.get(process.url + path, timeout=aiohttp.ClientTimeout(total=5)) as response:
-                            if response.status == 200:
-                                continue
+    @property
+    def nodes(self) -> Sequence[Rabbit]:
+        """The nodes of its RabbitMQ."""
+        return self.servers.nodes
+
+    @property
+    def links(self) -> Sequence[Link]:
+        """The ways to each node."""
+        return self.servers.links
+
+    @property
+    def network(self) -> Namespaces | None:
+        """Where the nodes run."""
+        return self.servers.network
+
+    @property
+    def postgres(self) -> Postgres:
+        """Its PostgreSQL."""
+        assert self.database is not None
+        return self.database
+
+    @property
+    def has(self) -> frozenset[Need]:
+        """What faults may need."""
+        there: dict[Need, object] = {
+            "queues": self.nodes,
+            "cluster": len(self.nodes) > 2,
+            "network": self.network and len(self.nodes) > 2,
+            "links": self.links,
+            "postgres": self.database,
+            "disk": self.database and self.database.can_fill_up,
+            "clock": FAKETIME,
+        }
+        return frozenset(need for need, it in there.items() if it)
+
+    async def answers(self, process: Process) -> bool:
+        """Return whether a process is alive and ready."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+            for path in ("/livez", "/readyz"):
+                try:
+                    async with session.get(process.url + path) as response:
+                        if response.status != 200:
+                            return False
+                except (aiohttp.ClientError, TimeoutError):
                     return False
         return True
 
+    async def ready(self) -> bool:
+        """Return whether every process is alive and ready; start again what ended by itself."""
+        for role, process in self.processes.items():
+            if (status := process.process.returncode) is not None:
+                self.violations.append(f"{role} ended with {status}")
+                await process.start()
+        return all(await asyncio.gather(*map(self.answers, self.processes.values())))
+
+    async def start_over(self) -> None:
+        """Kill and start every process."""
+        for process in self.processes.values():
+            process.kill()
+            await process.process.wait()
+        await asyncio.gather(*(process.start() for process in self.processes.values()))
+        self.gateways.update(self._urls())
+
     async def survives(
-        self, fault: Fault, *, rate: float = 40, after: float = 0.5, refusals: int = 0, within: float = 60
-    ) -> Reconciliation:
-        """Inflict *fault* under load, and compare the books once all is settled.
+        self,
+        *faults: Fault,
+        rate: float = 40,
+        after: float = 0.5,
+        throws: int = 0,
+        audience: Collection[str] = SCOPES,
+        refusals: int = 0,
+        within: float = 60,
+        ready_within: float = 60,
+    ) -> Outcome:
+        """Inflict *faults* under load, one after the other, and compare the books once all is settled.
 
-        The books must balance all the while. Everything must be ready by itself *within* so many seconds after the
-        fault, take every throw of *after* seconds more, and be settled within as many seconds again.
+        Args:
+            faults: What befalls the stack.
+            rate: Throws per second.
+            after: Seconds in which every throw must be accepted once all is ready again.
+            throws: How many throws there must be at least.
+            audience: The subscribers.
+            refusals: How many webhooks each of them refuses at first.
+            within: Seconds in which all must be settled, and that it is waited for readiness.
+            ready_within: Seconds after the faults in which all must be ready by itself.
         """
-        async with client_of(self.gateways[0]) as client:
-            prefix = f"chaos-{uuid.uuid4().hex[:8]}"
-            audience = await subscribe(client, self.receiver, prefix, refusals=refusals)
-            async with load(prefix, self.gateways, rate=rate, rng=self.rng) as running, balanced(client):
-                await fault(self, running)
+        self.violations = []
+        prefix = f"chaos-{uuid.uuid4().hex[:8]}"
+        async with client_of(self.url) as client:
+            before = await client.get("/v1/ledger")
+            listeners = await subscribe(
+                client,
+                self.receiver,
+                prefix,
+                audience,
+                refusals=refusals,
+                vhost=self.vhost if "queue" in audience else "",
+            )
+            async with load(prefix, self.gateways, rate=rate, rng=self.rng) as running, self._balanced(client, before):
+                begun = time.monotonic()
+                for fault in faults:
+                    await asyncio.sleep(self.rng.uniform(0.1, 0.8))
+                    await fault.befall(self)
                 over = time.monotonic()
-                await eventually(self.ready, within=within)
-                ready = time.monotonic()
+                ready = await self._ready_again(ready_within, within)
                 await asyncio.sleep(after)
-            await eventually(lambda: settled(client, running), within=within, every=0.2)
-            reconciliation = await reconcile(client, running, audience, self.receiver, ready=ready)
-        seconds = time.monotonic() - ready
-        print(f"{reconciliation}; ready {ready - over:.1f} s after the fault, settled {seconds:.1f} s later")
-        return reconciliation
+                await eventually(lambda: len(running.throws) >= throws, within=60 + throws / rate)
+            end = time.monotonic()
+            settled_after = None
+            try:
+                await eventually(lambda: settled(client, running), within=within, every=0.3)
+                settled_after = time.monotonic() - end
+            except AssertionError:
+                self.violations.append(f"not settled within {within:g} s")
+            books = await reconcile(
+                client,
+                running,
+                listeners,
+                self.receiver,
+                before=before,
+                ready=over + ready if ready is not None else end,
+                slowest=max(fault.slowest for fault in faults),
+            )
+            await listeners.leave(client)
+            self.receiver.requests.clear()
+        outcome = Outcome(
+            faults=[fault.name for fault in faults],
+            lasted=over - begun,
+            outage=longest_outage(running.throws, begun, end),
+            ready=ready,
+            settled=settled_after,
+            books=books,
+            violations=[*self.violations, *books.violations],
+        )
+        print(outcome)
+        return outcome
+
+    async def _ready_again(self, ready_within: float, within: float) -> float | None:
+        """Return how many seconds it took until every process was ready; if it took too long, start them over."""
+        begun = time.monotonic()
+        try:
+            await eventually(self.ready, within=max(ready_within, within))
+        except AssertionError:
+            self.violations.append(f"not ready within {max(ready_within, within):g} s")
+            await self.start_over()
+            return None
+        seconds = time.monotonic() - begun
+        if seconds > ready_within:
+            self.violations.append(f"ready after {seconds:.1f} s only")
+        return seconds
+
+    @asynccontextmanager
+    async def _balanced(self, client: Client, before: Mapping[str, int]) -> AsyncIterator[None]:
+        """Ask for the books again and again; they must balance whenever they are answered."""
+
+        async def watch() -> None:
+            while True:
+                with suppress(aiohttp.ClientError, TimeoutError):
+                    timeout = aiohttp.ClientTimeout(total=15)
+                    status, _, ledger = await client.request("GET", "/v1/ledger", timeout=timeout)
+                    if status not in {200, 503}:
+                        self.violations.append(f"the ledger was answered {status}: {ledger}")
+                    elif status == 200 and ledger["unaccounted"] != before["unaccounted"]:
+                        self.violations.append(f"the books do not balance: {ledger}")
+                await asyncio.sleep(0.25)
+
+        task = asyncio.create_task(watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
 
-@asynccontextmanager
-async def balanced(client: Client) -> AsyncIterator[None]:
-    """Ask for the books again and again; they must balance whenever they are answered."""
-
-    async def watch() -> None:
-        while True:
-            with suppress(aiohttp.ClientError, TimeoutError):
-                status, _, ledger = await client.request("GET", "/v1/ledger", timeout=aiohttp.ClientTimeout(total=15))
-                assert status in {200, 503}, (status, ledger)
-                assert status == 503 or ledger["unaccounted"] == 0, ledger
-            await asyncio.sleep(0.25)
-
-    task = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+def longest_outage(throws: Sequence[Throw], begun: float, end: float) -> float:
+    """Return the longest time (seconds) between *begun* and *end* in which no throw was accepted."""
+    moments = sorted(throw.ended for throw in throws if throw.accepted and begun <= throw.ended <= end)
+    return max(later - earlier for earlier, later in pairwise([begun, *moments, end]))
 
 
 @asynccontextmanager
@@ -119,37 +318,45 @@ async def stack_of(
     roles: Mapping[str, Sequence[str]],
     environment: Mapping[str, str],
     directory: Path,
-    webhooks: Receiver,
     rng: random.Random,
+    servers: Servers | None = None,
+    postgres: Postgres | None = None,
 ) -> AsyncIterator[Stack]:
-    """Run *roles* until the block is left."""
+    """Run *roles* until the block is left; the logs are in *directory*."""
     processes = {
         role: Process(*command, environment=SETTINGS | dict(environment), log=directory / f"{role}.log")
         for role, command in roles.items()
     }
     async with AsyncExitStack() as stack:
+        webhooks = await stack.enter_async_context(receiver())
         starts = await asyncio.gather(*(process.start() for process in processes.values()), return_exceptions=True)
         for process in processes.values():
             stack.push_async_exit(process)
         for error in starts:
             if error is not None:
                 raise error
-        yield Stack(processes, webhooks, rng)
+        yield Stack(processes, webhooks, rng, directory, servers or Servers(), postgres)
 
 
 @asynccontextmanager
 async def rabbitmq_stack(
     postgres: Postgres,
-    rabbitmq: Rabbit,
+    nodes: Sequence[Rabbit],
     directory: Path,
     rng: random.Random,
     roles: Mapping[str, Sequence[str]] = ROLES,
+    *,
+    network: Namespaces | None = None,
+    linked: bool = False,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stack]:
-    """Run *roles* on *postgres* and a vhost of *rabbitmq*; the logs are in *directory*."""
-    with rabbitmq.vhost() as url:
-        environment = {"STORE_URL": postgres.url, "TRANSPORT_URL": url}
-        async with receiver() as webhooks, stack_of(roles, environment, directory, webhooks, rng) as stack:
-            yield stack
+    """Run *roles* on *postgres* and a vhost of *nodes*, through links that can be cut if it is *linked*."""
+    with nodes[0].vhost() as vhost:
+        async with AsyncExitStack() as stack:
+            links = [await stack.enter_async_context(Link(node.address)) for node in nodes] if linked else []
+            servers = Servers(vhost=vhost, nodes=nodes, network=network, links=links)
+            environment = {"STORE_URL": postgres.url, "TRANSPORT_URL": servers.url, **(settings or {})}
+            yield await stack.enter_async_context(stack_of(roles, environment, directory, rng, servers, postgres))
 
 
 def make_rng() -> random.Random:

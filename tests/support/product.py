@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import aiohttp
 
@@ -64,25 +64,39 @@ class Process:
 
     async def start(self, *, within: float = 90) -> None:
         """Start it (again) and wait for its ``ready`` line; on the same port as before, if there was one."""
-        settings = {f"SIGNAL_BROKER_{key}": value for key, value in self._environment.items()}
-        with self.log.open("ab") as log, self.log.with_suffix(".out").open("wb+") as out:
-            self.process = await self._execute(os.environ | settings, stdout=out.fileno(), stderr=log.fileno())
-            self.url = await eventually(lambda: self._ready_url(out), within=within)
+        await self.launch()
+        await self.await_start(within=within)
+
+    async def launch(self, *, command: Sequence[str] | None = None, **environment: str) -> None:
+        """Start it (again) without waiting for it; *command* and *environment* hold until the next start."""
+        settings = {f"SIGNAL_BROKER_{key}": value for key, value in (self._environment | environment).items()}
+        with self.log.open("ab") as log, self._out.open("wb") as out:
+            self.process = await self._execute(
+                command or self._command, os.environ | settings, stdout=out.fileno(), stderr=log.fileno()
+            )
+
+    async def await_start(self, *, within: float = 90) -> None:
+        """Wait for its ``ready`` line."""
+        self.url = await eventually(self._ready_url, within=within)
         self._environment["HTTP_PORT"] = self.url.rsplit(":", 1)[1]
 
+    @property
+    def _out(self) -> Path:
+        return self.log.with_suffix(".out")
+
     async def _execute(
-        self, environment: Mapping[str, str], *, stdout: int, stderr: int
+        self, command: Sequence[str] | None, environment: Mapping[str, str], *, stdout: int, stderr: int
     ) -> Command | asyncio.subprocess.Process:
-        if self._command is None:
+        if command is None:
             return Command(*self.arguments, environment=environment, stdout=stdout, stderr=stderr)
         return await asyncio.create_subprocess_exec(
-            *self._command, *self.arguments, env=environment, stdout=stdout, stderr=stderr
+            *command, *self.arguments, env=environment, stdout=stdout, stderr=stderr
         )
 
-    def _ready_url(self, out: BinaryIO) -> str | None:
+    def _ready_url(self) -> str | None:
         status = self.process.returncode
         assert status is None, f"{self.arguments} ended with {status}: {self.log.read_text()[-3000:]}"
-        lines = os.pread(out.fileno(), 4096, 0).decode().splitlines(keepends=True)
+        lines = self._out.read_text().splitlines(keepends=True)
         return next((line.split()[1] for line in lines if line.startswith("ready ") and line.endswith("\n")), None)
 
     def kill(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Self
 
 from yarl import URL
 
@@ -39,7 +40,7 @@ class Link:
             )
         )
 
-    async def __aenter__(self) -> Link:
+    async def __aenter__(self) -> Self:
         self.restore()
         self._server = await asyncio.start_server(self._accept, sock=self._address)
         return self
