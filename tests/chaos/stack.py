@@ -234,7 +234,7 @@ class Stack:
                 begun = time.monotonic()
                 for fault in faults:
                     await asyncio.sleep(self.rng.uniform(0.1, 0.8))
-                    await fault.befall(self)
+                    await self._befall(fault)
                 over = time.monotonic()
                 ready = await self._ready_again(ready_within, within)
                 await asyncio.sleep(after)
@@ -257,7 +257,7 @@ class Stack:
             )
             await listeners.leave(client)
             self.receiver.requests.clear()
-        outcome = Outcome(
+        return Outcome(
             faults=[fault.name for fault in faults],
             lasted=over - begun,
             outage=longest_outage(running.throws, begun, end),
@@ -266,8 +266,13 @@ class Stack:
             books=books,
             violations=[*self.violations, *books.violations],
         )
-        print(outcome)
-        return outcome
+
+    async def _befall(self, fault: Fault) -> None:
+        """Inflict *fault*; that it could not be inflicted or taken away is a violation, too."""
+        try:
+            await fault.befall(self)
+        except Exception as error:  # noqa: BLE001  (of any tool that it uses)
+            self.violations.append(f"{fault.name} failed: {error!r}")
 
     async def _ready_again(self, ready_within: float, within: float) -> float | None:
         """Return how many seconds it took until every process was ready; if it took too long, start them over."""
@@ -319,6 +324,7 @@ async def stack_of(
     environment: Mapping[str, str],
     directory: Path,
     rng: random.Random,
+    *,
     servers: Servers | None = None,
     postgres: Postgres | None = None,
 ) -> AsyncIterator[Stack]:
@@ -356,7 +362,9 @@ async def rabbitmq_stack(
             links = [await stack.enter_async_context(Link(node.address)) for node in nodes] if linked else []
             servers = Servers(vhost=vhost, nodes=nodes, network=network, links=links)
             environment = {"STORE_URL": postgres.url, "TRANSPORT_URL": servers.url, **(settings or {})}
-            yield await stack.enter_async_context(stack_of(roles, environment, directory, rng, servers, postgres))
+            yield await stack.enter_async_context(
+                stack_of(roles, environment, directory, rng, servers=servers, postgres=postgres)
+            )
 
 
 def make_rng() -> random.Random:

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from tests.support.audience import TAPPED, Subscriber
 from tests.support.load import Throw
 
 SLOWEST_ANSWER = 6.5
 """Seconds: the product's deadline of 5, and what a busy machine adds."""
+
+
+class Timed(Protocol):
+    """Something that began and was answered at certain moments."""
+
+    @property
+    def begun(self) -> float:
+        """When it was sent (monotonic seconds)."""
+
+    @property
+    def ended(self) -> float:
+        """When it was answered."""
+
+
+T = TypeVar("T", bound=Timed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +181,14 @@ def _check_ids(books: Books) -> Iterator[str]:
     for signal_id, times in Counter(throw.id for throw in accepted).items():
         if times > 1:
             yield f"signal {signal_id} was answered to {times} throws"
-    for earlier, later in _overtaken(accepted, lambda throw: throw.id or 0):
+    for earlier, later in overtaken(accepted, lambda throw: throw.id or 0):
         yield f"signal {later.id} was thrown after signal {earlier.id} had been answered"
 
 
-def _overtaken(throws: Sequence[Throw], place: Any) -> Iterator[tuple[Throw, Throw]]:
+def overtaken(throws: Sequence[T], place: Callable[[T], int]) -> Iterator[tuple[T, T]]:
     """Return each throw that began when another one had been answered that has a higher place, with that one."""
     ended = sorted(throws, key=lambda throw: throw.ended)
-    highest: Throw | None = None
+    highest: T | None = None
     position = 0
     for throw in sorted(throws, key=lambda throw: throw.begun):
         while ended[position].ended < throw.begun:
@@ -222,7 +237,7 @@ def _check_order(books: Books, name: str) -> Iterator[str]:
         if throw.id in place and throw.key is not None:
             by_key[throw.key].append(throw)
     for throws in by_key.values():
-        for earlier, later in _overtaken(throws, lambda throw: place[throw.id]):
+        for earlier, later in overtaken(throws, lambda throw: place[throw.id or 0]):
             yield f"{name} got signal {later.id} before {earlier.id}, which was answered before it was thrown"
 
 
