@@ -22,7 +22,7 @@ coverage: $(VENV)/.test ## measure how much of the code the suite runs in its ow
 bench: $(VENV)/.test ## run the benchmarks, next to their baselines
 	@$(BIN)/python -m tests.bench
 
-chaos: $(VENV)/.test ## kill and restart all processes under load, repeatedly, and compare the books (ARGS="--minutes 10")
+chaos: $(VENV)/.test ## break processes, RabbitMQ, PostgreSQL and networks under load, and compare the books (ARGS="--faults 40 --seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 mutants: $(VENV)/.test ## sample small changes of the domain and list those that no unit test notices (ARGS="--seed 7")
