@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ def kill(role: str, *, seconds: float = 0) -> Fault:
         process.kill()
         await process.process.wait()
         yield
-        await process.start()
+        await process.launch()
 
     return Fault(name=f"SIGKILL {role}", inflict=inflict, seconds=seconds)
 
@@ -60,15 +60,12 @@ def replace(role: str) -> Fault:
     @asynccontextmanager
     async def inflict(stack: Stack) -> AsyncIterator[None]:
         process = _victim(stack, role)
-        serving = process.url in stack.gateways
-        stack.gateways.discard(process.url)
-        status = await process.stop()
-        if status:
-            stack.violations.append(f"{role} ended with {status} on SIGTERM")
-        yield
-        await process.start()
-        if serving:
-            stack.gateways.add(process.url)
+        async with _out_of_service(stack, process):
+            status = await process.stop()
+            if status:
+                stack.violations.append(f"{role} ended with {status} on SIGTERM")
+            yield
+            await process.start()
 
     return Fault(name=f"SIGTERM {role}", inflict=inflict)
 
@@ -79,16 +76,13 @@ def mistake_password(role: str, *, seconds: float) -> Fault:
     @asynccontextmanager
     async def inflict(stack: Stack) -> AsyncIterator[None]:
         process = _victim(stack, role)
-        serving = process.url in stack.gateways
-        stack.gateways.discard(process.url)
-        await process.stop()
-        await process.launch(STORE_URL=stack.postgres.url_with("wrong"))
-        yield
-        process.kill()
-        await process.process.wait()
-        await process.start()
-        if serving:
-            stack.gateways.add(process.url)
+        async with _out_of_service(stack, process):
+            await process.stop()
+            await process.launch(STORE_URL=stack.postgres.url_with("wrong"))
+            yield
+            process.kill()
+            await process.process.wait()
+            await process.start()
 
     return Fault(name=f"wrong password {role}", inflict=inflict, seconds=seconds, needs=needing("postgres"))
 
@@ -100,14 +94,14 @@ def step_clock(role: str, *, seconds: float) -> Fault:
     async def inflict(stack: Stack) -> AsyncIterator[None]:
         process, offset = _victim(stack, role), stack.directory / f"clock-{role}"
         offset.write_text("+0")
-        await _restart(process, _faked(offset))
+        await _replace(stack, process, command=_faked(offset))
         offset.write_text(f"+{STEP_SECONDS}")
         try:
             yield
         finally:
             offset.write_text("+0")
             await asyncio.sleep(2)  # it lives to see that
-            await _restart(process, None)
+            await _replace(stack, process)
 
     return Fault(name=f"clock step {role}", inflict=inflict, seconds=seconds, needs=needing("clock"))
 
@@ -124,11 +118,24 @@ def _faked(offset: Path) -> list[str]:
     ]
 
 
-async def _restart(process: Process, command: list[str] | None) -> None:
-    with suppress(ProcessLookupError):
+@asynccontextmanager
+async def _out_of_service(stack: Stack, process: Process) -> AsyncIterator[None]:
+    """Let nobody throw at *process*, if it is a gateway, until the block is left."""
+    serving = process.url in stack.gateways
+    stack.gateways.discard(process.url)
+    try:
+        yield
+    finally:
+        if serving:
+            stack.gateways.add(process.url)
+
+
+async def _replace(stack: Stack, process: Process, command: list[str] | None = None) -> None:
+    """Stop a process in good order, and start it again with another *command*."""
+    async with _out_of_service(stack, process):
         await process.stop()
-    await process.launch(command=command)
-    await process.await_start()
+        await process.launch(command=command)
+        await process.await_start()
 
 
 _ROLES = ("gateway", "recorder", "deliverer", "scheduler")
