@@ -12,6 +12,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import traceback
 from itertools import islice
 from pathlib import Path
 
@@ -67,7 +68,11 @@ async def run(postgres: Postgres, cluster: Cluster, directory: Path, options: ar
                 result.skipped.append(fault.name)
                 continue
             stack.rng = random.Random(f"{options.seed}:{number + options.skip}")
-            row = await inflict(stack, fault, number, options)
+            try:
+                row = await inflict(stack, fault, number, options)
+            except Exception as error:
+                traceback.print_exc()
+                row = Row.of_failure(fault.name, error)
             result.rows.append(row)
             if options.append:
                 save_runs(options.append, [*earlier, result])

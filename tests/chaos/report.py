@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 from tests.chaos.stack import Outcome
 
@@ -49,6 +49,25 @@ class Row:
     repeats: Mapping[str, int]
     violations: int
     sentences: Sequence[str]
+
+    @classmethod
+    def of_failure(cls, fault: str, error: Exception) -> Self:
+        """Return the row of a fault whose books could not even be compared."""
+        return cls(
+            fault=fault,
+            lasted=0,
+            outage=0,
+            ready=None,
+            settled=None,
+            thrown=0,
+            accepted=0,
+            failed={},
+            owed=0,
+            lost=0,
+            repeats={},
+            violations=1,
+            sentences=[f"the books could not be compared: {error!r}"],
+        )
 
 
 def row_of(outcome: Outcome) -> Row:

@@ -23,7 +23,7 @@ from tests.support.audience import SCOPES, subscribe
 from tests.support.books import Reconciliation
 from tests.support.eventually import eventually
 from tests.support.ledger import reconcile, settled
-from tests.support.load import Throw, load
+from tests.support.load import Load, Throw, load
 from tests.support.namespaces import Namespaces
 from tests.support.product import Client, Process, client_of
 from tests.support.proxy import Link
@@ -94,7 +94,7 @@ class Outcome:
         settled = "not settled in time" if self.settled is None else f"settled {self.settled:.1f} s later"
         return (
             f"{' | '.join(self.faults)} ({self.lasted:.1f} s): {self.books}; {self.outage:.1f} s without accepted"
-            f" throws, {ready}, {settled}"
+            f" throws, {ready}, {settled}; {len(self.violations)} violations"
         )
 
 
@@ -188,12 +188,13 @@ class Stack:
         return all(await asyncio.gather(*map(self.answers, self.processes.values())))
 
     async def start_over(self) -> None:
-        """Kill and start every process."""
+        """Kill and start every process, and wait until all are ready."""
         for process in self.processes.values():
             process.kill()
             await process.process.wait()
         await asyncio.gather(*(process.start() for process in self.processes.values()))
         self.gateways.update(self._urls())
+        await eventually(self.ready)
 
     async def survives(
         self,
@@ -240,12 +241,7 @@ class Stack:
                 await asyncio.sleep(after)
                 await eventually(lambda: len(running.throws) >= throws, within=60 + throws / rate)
             end = time.monotonic()
-            settled_after = None
-            try:
-                await eventually(lambda: settled(client, running), within=within, every=0.3)
-                settled_after = time.monotonic() - end
-            except AssertionError:
-                self.violations.append(f"not settled within {within:g} s")
+            settled_after = await self._settled_again(client, running, within)
             books = await reconcile(
                 client,
                 running,
@@ -287,6 +283,17 @@ class Stack:
         if seconds > ready_within:
             self.violations.append(f"ready after {seconds:.1f} s only")
         return seconds
+
+    async def _settled_again(self, client: Client, running: Load, within: float) -> float | None:
+        """Return how many seconds it took until all was settled; if it took too long, start every process over."""
+        begun = time.monotonic()
+        try:
+            await eventually(lambda: settled(client, running), within=within, every=0.3)
+        except AssertionError:
+            self.violations.append(f"not settled within {within:g} s")
+            await self.start_over()
+            return None
+        return time.monotonic() - begun
 
     @asynccontextmanager
     async def _balanced(self, client: Client, before: Mapping[str, int]) -> AsyncIterator[None]:

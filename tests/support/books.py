@@ -118,7 +118,7 @@ class Reconciliation:
         repeats = ", ".join(f"{times} of {kind}" for kind, times in sorted(self.repeats.items()) if times) or "none"
         return (
             f"{self.thrown} thrown, {self.accepted} accepted (failed: {failed}), {self.recorded} recorded,"
-            f" {self.lost} lost; {self.owed} deliveries owed (repeats: {repeats}); {len(self.violations)} violations"
+            f" {self.lost} lost; {self.owed} deliveries owed (repeats: {repeats})"
         )
 
 

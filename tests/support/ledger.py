@@ -28,7 +28,9 @@ async def recorded_signals(client: Client, prefix: str) -> dict[int, Any]:
 
 async def settled(client: Client, load: Load) -> bool:
     """Return whether everything that was accepted is recorded, and nothing is waiting or on its way."""
-    ledger = await client.get("/v1/ledger")
+    status, _, ledger = await client.request("GET", "/v1/ledger")
+    if status != 200:
+        return False
     waiting = ledger["awaitingRecord"] + ledger["deliveries"]["pending"] + ledger["deliveries"]["parked"]
     return waiting == 0 and load.accepted.keys() <= (await recorded_signals(client, load.prefix)).keys()
 

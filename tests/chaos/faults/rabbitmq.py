@@ -177,7 +177,7 @@ def cancel_consumer(queue: str) -> Fault:
 
 
 _MEMORY = ("set_vm_memory_high_watermark", "absolute", "1"), ("set_vm_memory_high_watermark", "absolute", "1GB")
-_DISK = ("set_disk_free_limit", "900TB"), ("set_disk_free_limit", DISK_FREE_LIMIT.rpartition(" ")[2])
+_DISK = ("set_disk_free_limit", "900000GB"), ("set_disk_free_limit", DISK_FREE_LIMIT.rpartition(" ")[2])
 
 FAULTS = [
     restart_node(),
