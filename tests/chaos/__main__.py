@@ -70,7 +70,7 @@ async def run(postgres: Postgres, cluster: Cluster, directory: Path, options: ar
             stack.rng = random.Random(f"{options.seed}:{number + options.skip}")
             try:
                 row = await inflict(stack, fault, number, options)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  (a long run goes on)
                 traceback.print_exc()
                 row = Row.of_failure(fault.name, error)
             result.rows.append(row)

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from broker.topology import ATTEMPT, BROADCAST, RECORD, ROUTED, dead_letters
 from tests.chaos.faults.fault import Fault, Need, needing
+from tests.support.eventually import eventually
 from tests.support.rabbitmq import on_channel
 from tests.support.rabbitmq_nodes import DISK_FREE_LIMIT, LocalRabbit
 from tests.support.rabbitmq_servers import Rabbit, erlang_binary, vhost_of
 
 if TYPE_CHECKING:
     from tests.chaos.stack import Stack
+
+CONSUMERS_WITHIN = 30
+"""Seconds after which a queue must have its consumers again."""
 
 Choice = Callable[["Stack"], Awaitable[Sequence[Rabbit]]]
 
@@ -173,7 +177,27 @@ async def _unbind(vhost: str, queue: str, exchange: str) -> None:
 
 def cancel_consumer(queue: str) -> Fault:
     """Return the fault in which a queue forgets one of its consumers, who is not told (rabbitmq-server#641)."""
-    return _once(f"consumer of {queue} forgotten", lambda stack: _evaluate(stack, _CANCEL, queue), seconds=1)
+
+    @asynccontextmanager
+    async def inflict(stack: Stack) -> AsyncIterator[None]:
+        before = await _consumers(stack, queue)
+        await _evaluate(stack, _CANCEL, queue)
+        yield
+        try:
+            await eventually(lambda: _are_back(stack, queue, before), within=CONSUMERS_WITHIN, every=0.5)
+        except AssertionError:
+            stack.violations.append(f"{queue} does not have {before} consumers again after {CONSUMERS_WITHIN} s")
+
+    return Fault(name=f"consumer of {queue} forgotten", inflict=inflict, seconds=1, needs=needing("queues"))
+
+
+async def _consumers(stack: Stack, queue: str) -> int:
+    declared = await on_channel(stack.vhost, lambda channel: channel.queue_declare(queue, passive=True))
+    return int(declared.method.consumer_count)
+
+
+async def _are_back(stack: Stack, queue: str, count: int) -> bool:
+    return await _consumers(stack, queue) >= count
 
 
 _MEMORY = ("set_vm_memory_high_watermark", "absolute", "1"), ("set_vm_memory_high_watermark", "absolute", "1GB")
