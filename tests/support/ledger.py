@@ -28,11 +28,17 @@ async def recorded_signals(client: Client, prefix: str) -> dict[int, Any]:
 
 async def settled(client: Client, load: Load) -> bool:
     """Return whether everything that was accepted is recorded, and nothing is waiting or on its way."""
+    if not await _nothing_waits(client):
+        return False
+    recorded = await recorded_signals(client, load.prefix)
+    return load.accepted.keys() <= recorded.keys() and await _nothing_waits(client)
+
+
+async def _nothing_waits(client: Client) -> bool:
     status, _, ledger = await client.request("GET", "/v1/ledger")
     if status != 200:
         return False
-    waiting = ledger["awaitingRecord"] + ledger["deliveries"]["pending"] + ledger["deliveries"]["parked"]
-    return waiting == 0 and load.accepted.keys() <= (await recorded_signals(client, load.prefix)).keys()
+    return not ledger["awaitingRecord"] + ledger["deliveries"]["pending"] + ledger["deliveries"]["parked"]
 
 
 async def reconcile(
