@@ -16,10 +16,12 @@ import traceback
 from itertools import islice
 from pathlib import Path
 
+from tests.chaos.experiment import survive
 from tests.chaos.faults import FAMILIES
 from tests.chaos.faults.fault import Fault
 from tests.chaos.postgres import Postgres, crashable_postgres
-from tests.chaos.report import Row, Run, load_runs, render, row_of, save_runs
+from tests.chaos.report import render
+from tests.chaos.results import Row, Run, load_runs, row_of, save_runs
 from tests.chaos.schedule import schedule
 from tests.chaos.stack import TWO_OF_EACH, Stack, rabbitmq_stack
 from tests.support.audience import TARGETS
@@ -83,7 +85,8 @@ async def run(postgres: Postgres, cluster: Cluster, directory: Path, options: ar
 
 async def inflict(stack: Stack, fault: Fault, number: int, options: argparse.Namespace) -> Row:
     """Inflict one fault under load, and say what came of it."""
-    outcome = await stack.survives(
+    outcome = await survive(
+        stack,
         fault,
         rate=options.rate,
         throws=options.throws,

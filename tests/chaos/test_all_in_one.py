@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tests.chaos.experiment import survive
 from tests.chaos.faults.fault import Fault
 from tests.chaos.faults.processes import kill
 from tests.chaos.postgres import end_server
@@ -26,7 +27,7 @@ async def test_killed_it_loses_nothing_that_was_accepted(tmp_path):
         await process.start()
 
     async with stack_of({"run": ["run"]}, {"DATA_DIR": str(data_dir)}, tmp_path, make_rng()) as stack:
-        outcome = await stack.survives(kill("run"), Fault(name="power cut", inflict=cut_power))
+        outcome = await survive(stack, kill("run"), Fault(name="power cut", inflict=cut_power))
         assert await stack.processes["run"].stop() == 0
     assert not outcome.violations
     assert outcome.books.accepted

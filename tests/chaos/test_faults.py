@@ -17,6 +17,7 @@ from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import WebhookTarget
+from tests.chaos.experiment import survive
 from tests.chaos.faults.postgres import crash, suspend
 from tests.chaos.faults.processes import kill, replace
 from tests.chaos.faults.rabbitmq import kill_node, restart_node
@@ -27,40 +28,40 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)
 
 @pytest.mark.parametrize("role", ["gateway", "recorder", "deliverer", "scheduler"])
 async def test_a_killed_process_loses_nothing(stack, role):
-    outcome = await stack.survives(kill(role), kill(role), refusals=20)
+    outcome = await survive(stack, kill(role), kill(role), refusals=20)
     assert not outcome.violations
     assert outcome.books.refused == 0
     assert outcome.books.unanswered == 0 or role == "gateway"
 
 
 async def test_a_rolling_restart_refuses_nobody(stack):
-    outcome = await stack.survives(*map(replace, ROLES), refusals=20)
+    outcome = await survive(stack, *map(replace, ROLES), refusals=20)
     assert not outcome.violations
     assert not outcome.books.failed
     assert outcome.books.repeats["webhook"] <= 10
 
 
 async def test_a_restart_of_rabbitmq_loses_nothing(stack):
-    outcome = await stack.survives(restart_node(), refusals=20)
+    outcome = await survive(stack, restart_node(), refusals=20)
     assert not outcome.violations
     assert outcome.books.unanswered == 0
 
 
 async def test_a_killed_rabbitmq_loses_nothing(stack):
-    outcome = await stack.survives(kill_node(), refusals=20)
+    outcome = await survive(stack, kill_node(), refusals=20)
     assert not outcome.violations
     assert outcome.books.unanswered == 0
 
 
 async def test_a_crash_of_postgresql_loses_nothing(stack):
-    outcome = await stack.survives(crash(), crash(), refusals=20)
+    outcome = await survive(stack, crash(), crash(), refusals=20)
     assert not outcome.violations
     assert outcome.books.unanswered == 0
 
 
 async def test_a_postgresql_that_hangs_lets_nobody_wait(stack):
     """Longer than two deadlines, because requests that queued up for each other would wait for both."""
-    outcome = await stack.survives(suspend(seconds=11), refusals=20)
+    outcome = await survive(stack, suspend(seconds=11), refusals=20)
     assert not outcome.violations
     assert outcome.books.unanswered == 0
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.chaos.report import Row, Run, load_runs, render, save_runs
+from tests.chaos.report import render
+from tests.chaos.results import Row, Run, load_runs, save_runs
 
 ROW = Row(
     fault="node killed",
@@ -14,7 +15,7 @@ ROW = Row(
     settled=2.0,
     thrown=1500,
     accepted=1400,
-    failed={"503": 99, "none": 1},
+    failed={"503": 99, "unanswered": 1},
     owed=2000,
     lost=0,
     repeats={"webhook": 3, "queue": 0, "tap": 2},
@@ -42,11 +43,11 @@ def test_the_report_adds_runs_up():
         "| faults | 2 |",
         "| signals thrown | 3,000 |",
         "| ... of these **lost** | 2 |",
-        "| failed requests, by status | 503: 198, none: 2 |",
+        "| failed requests, by status | 503: 198, unanswered: 2 |",
         "| repeats, by kind of receiver | tap: 4, webhook: 6 |",
         "| longest time without accepted throws | 9.0 s |",
         (
-            "| node killed | 2 | 5 | 4.7 / 9.0 | 1.0 / 1.0 (1 not in time) | 503: 198, none: 2"
+            "| node killed | 2 | 5 | 4.7 / 9.0 | 1.0 / 1.0 (1 not in time) | 503: 198, unanswered: 2"
             " | tap: 4, webhook: 6 | 2 | 3 |"
         ),
         "| 8 | abc1234 | 4.3.6, 3 nodes | 1 | 1,500 | 2 | 3 |",

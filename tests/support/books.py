@@ -86,7 +86,7 @@ class Reconciliation:
     Args:
         thrown: How many throws there were.
         accepted: How many were answered with a 2xx.
-        failed: How many were not, by status; ``none`` without an answer.
+        failed: How many were not, by status; or ``unanswered``.
         recorded: How many signals are recorded.
         lost: How many were accepted and are not.
         owed: How many deliveries there must be.
@@ -106,7 +106,7 @@ class Reconciliation:
     @property
     def unanswered(self) -> int:
         """How many throws got no answer."""
-        return self.failed.get("none", 0)
+        return self.failed.get("unanswered", 0)
 
     @property
     def refused(self) -> int:
@@ -135,7 +135,7 @@ def compare(books: Books) -> Reconciliation:
         _check_tap(books, throws),
         *(_check_ledger(books, name, owed) for name in books.ledgers),
     )
-    failed = Counter(str(throw.status or "none") for throw in books.throws if not throw.accepted)
+    failed = Counter(str(throw.status or "unanswered") for throw in books.throws if not throw.accepted)
     return Reconciliation(
         thrown=len(books.throws),
         accepted=len(books.accepted),
