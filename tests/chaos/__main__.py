@@ -96,11 +96,10 @@ async def inflict(stack: Stack, fault: Fault, number: int, options: argparse.Nam
         ready_within=READY_WITHIN,
     )
     print(f"{number}. {outcome}", flush=True)
-    for violation in outcome.violations[:5]:
-        print(f"    {violation}")
-    if len(outcome.violations) > 5:
-        print(f"    ... and {len(outcome.violations) - 5} more", flush=True)
-    return row_of(outcome)
+    row = row_of(outcome)
+    for sentence in row.sentences:
+        print(f"    {sentence}", flush=True)
+    return row
 
 
 def _commit() -> str:

@@ -52,7 +52,7 @@ def render(runs: Sequence[Run]) -> str:
         lines += ["", f"Not inflicted, because the machine did not allow it: {', '.join(skipped)}."]
     if violated := [row for row in rows if row.violations]:
         lines += ["", "## Violations", ""]
-        lines += [f"- {row.fault} ({row.violations}): {'; '.join(row.sentences[:3])}" for row in violated]
+        lines += [f"- {row.fault} ({row.violations}): {'; '.join(row.sentences)}" for row in violated]
     return "\n".join(lines) + "\n"
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from tests.chaos.experiment import Outcome
-
-MOST_SENTENCES = 20
-"""How many violations of one fault are kept word by word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +30,7 @@ class Row:
         lost: Signals that were accepted and are not recorded.
         repeats: What was taken more than once, by kind.
         violations: How many there were.
-        sentences: The first of them.
+        sentences: The first of each kind.
     """
 
     fault: str
@@ -68,6 +67,15 @@ class Row:
         )
 
 
+def kinds(violations: Iterable[str]) -> Iterator[str]:
+    """Yield the first of each kind of *violations*, and how many more there are: they differ in their numbers."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for violation in violations:
+        alike[re.sub("[0-9]+", "", violation)[:60]].append(violation)
+    for first, *others in alike.values():
+        yield f"{first[:300]} (and {len(others)} more)" if others else first[:300]
+
+
 def row_of(outcome: Outcome) -> Row:
     """Return what is kept of *outcome*."""
     books = outcome.books
@@ -84,7 +92,7 @@ def row_of(outcome: Outcome) -> Row:
         lost=books.lost,
         repeats=dict(books.repeats),
         violations=len(outcome.violations),
-        sentences=outcome.violations[:MOST_SENTENCES],
+        sentences=list(kinds(outcome.violations)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.chaos.report import render
-from tests.chaos.results import Row, Run, load_runs, save_runs
+from tests.chaos.results import Row, Run, kinds, load_runs, save_runs
 
 ROW = Row(
     fault="node killed",
@@ -55,3 +55,11 @@ def test_the_report_adds_runs_up():
         "- node killed (3): signal 1 was accepted and ...",
     ):
         assert line in text.splitlines()
+
+
+def test_violations_of_one_kind_are_told_once():
+    lost = [f"signal {number} was accepted and is not recorded" for number in (11, 12, 13)]
+    assert list(kinds([*lost, "recorder ended with 1"])) == [
+        "signal 11 was accepted and is not recorded (and 2 more)",
+        "recorder ended with 1",
+    ]
