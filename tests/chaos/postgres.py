@@ -131,10 +131,9 @@ class Postgres:
     def fill_up(self) -> None:
         """Let the disk of its log be full."""
         room = self._wal(self._current).parent
-        with (room / "ballast").open("wb") as file, suppress(OSError):
+        with (room / "ballast").open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(bytes(1 << 16))
-                file.flush()
 
     def free_up(self) -> None:
         """Let there be room again, and start the server if it ended meanwhile, as it does when its log is full."""

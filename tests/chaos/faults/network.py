@@ -22,9 +22,9 @@ def part_nodes(*, seconds: float) -> Fault:
         assert stack.network is not None
         lonely = stack.rng.randrange(len(stack.nodes))
         others = [number for number in range(len(stack.nodes)) if number != lonely]
-        for other in others:
-            await asyncio.to_thread(stack.network.part, lonely, other)
         try:
+            for other in others:
+                await asyncio.to_thread(stack.network.part, lonely, other)
             yield
         finally:
             for other in others:
@@ -41,9 +41,9 @@ def _on_links(
     @asynccontextmanager
     async def inflict(stack: Stack) -> AsyncIterator[None]:
         links = stack.links if everywhere else [stack.rng.choice(stack.links)]
-        for link in links:
-            await _do(begin(link))
         try:
+            for link in links:
+                await _do(begin(link))
             yield
         finally:
             for link in links:

@@ -26,8 +26,8 @@ def _server(
 ) -> Fault:
     @asynccontextmanager
     async def inflict(stack: Stack) -> AsyncIterator[None]:
-        await asyncio.to_thread(begin, stack.postgres)
         try:
+            await asyncio.to_thread(begin, stack.postgres)
             yield
         finally:
             await asyncio.to_thread(end, stack.postgres)
@@ -97,8 +97,8 @@ def alter_role(what: str, begin: str, end: str, *, seconds: float) -> Fault:
 
     @asynccontextmanager
     async def inflict(stack: Stack) -> AsyncIterator[None]:
-        await stack.postgres.execute(f"ALTER ROLE {ROLE} {begin}", _TERMINATE)
         try:
+            await stack.postgres.execute(f"ALTER ROLE {ROLE} {begin}", _TERMINATE)
             yield
         finally:
             await stack.postgres.execute(f"ALTER ROLE {ROLE} {end}")

@@ -55,8 +55,8 @@ def _down(stop: str, choose: Choice, name: str, *needs: Need, seconds: float) ->
         nodes = await choose(stack)
         for node in nodes:
             await asyncio.to_thread(node.save_queues)
-        await asyncio.gather(*(asyncio.to_thread(getattr(node, stop)) for node in nodes))
         try:
+            await asyncio.gather(*(asyncio.to_thread(getattr(node, stop)) for node in nodes))
             yield
         finally:
             await asyncio.gather(*(asyncio.to_thread(node.start) for node in nodes))
@@ -88,8 +88,8 @@ def _hung(choose: Choice, name: str, *needs: Need, seconds: float) -> Fault:
     @asynccontextmanager
     async def inflict(stack: Stack) -> AsyncIterator[None]:
         (node,) = await choose(stack)
-        await asyncio.to_thread(node.suspend)
         try:
+            await asyncio.to_thread(node.suspend)
             yield
         finally:
             await asyncio.to_thread(node.resume)
@@ -113,8 +113,8 @@ def raise_alarm(resource: str, begin: Sequence[str], end: Sequence[str], *, seco
     @asynccontextmanager
     async def inflict(stack: Stack) -> AsyncIterator[None]:
         (node,) = await _one(stack)
-        await asyncio.to_thread(node.ctl, *begin)
         try:
+            await asyncio.to_thread(node.ctl, *begin)
             yield
         finally:
             await asyncio.to_thread(node.ctl, *end)
