@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -53,9 +53,9 @@ def together(one: Fault, other: Fault) -> Fault:
     async def inflict(stack: Stack) -> AsyncIterator[None]:
         async with AsyncExitStack() as first, AsyncExitStack() as second:
             both = ((first, one), (second, other))
-            await asyncio.gather(*(context.enter_async_context(fault.inflict(stack)) for context, fault in both))
+            await _all(*(context.enter_async_context(fault.inflict(stack)) for context, fault in both))
             yield
-            await asyncio.gather(first.aclose(), second.aclose())
+            await _all(first.aclose(), second.aclose())
 
     return Fault(
         name=f"{one.name} + {other.name}",
@@ -64,3 +64,10 @@ def together(one: Fault, other: Fault) -> Fault:
         needs=one.needs | other.needs,
         slowest=max(one.slowest, other.slowest),
     )
+
+
+async def _all(*steps: Awaitable[None]) -> None:
+    """Take all *steps* to their ends, also if one of them fails."""
+    for result in await asyncio.gather(*steps, return_exceptions=True):
+        if result is not None:
+            raise result
