@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from broker.errors import StoreUnavailable
 from broker.store.postgres.database import Database
 from broker.store.postgres.migrate import migrate
 from tests.support.rabbitmq_nodes import free_ports
@@ -28,6 +29,8 @@ listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 max_connections = 100
 max_wal_size = 96MB
+min_wal_size = 32MB
+wal_recycle = off
 """
 _HBA = """
 host all         postgres 127.0.0.1/32 trust
@@ -129,11 +132,13 @@ class Postgres:
         return os.path.ismount(self._wal(self._current).parent)
 
     def fill_up(self) -> None:
-        """Let the disk of its log be full."""
+        """Let the disk of its log be full, now that it needs more of it."""
         room = self._wal(self._current).parent
         with (room / "ballast").open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(bytes(1 << 16))
+        with suppress(StoreUnavailable):  # it has ended
+            asyncio.run(self.execute("SELECT pg_switch_wal()", "CHECKPOINT"))
 
     def free_up(self) -> None:
         """Let there be room again, and start the server if it ended meanwhile, as it does when its log is full."""
