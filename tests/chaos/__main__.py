@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from tests.chaos.experiment import survive
-from tests.chaos.faults import FAMILIES
+from tests.chaos.faults import FAMILIES, NOTHING
 from tests.chaos.faults.fault import Fault
 from tests.chaos.postgres import Postgres, crashable_postgres
 from tests.chaos.report import render
@@ -38,7 +38,7 @@ READY_WITHIN = 10
 def faults_of(options: argparse.Namespace) -> list[Fault]:
     """Return the faults that are wanted, in their order."""
     if options.only:
-        everything = [fault for faults in FAMILIES.values() for fault in faults]
+        everything = [NOTHING, *(fault for faults in FAMILIES.values() for fault in faults)]
         return [fault for wanted in options.only for fault in everything if wanted in fault.name]
     return list(islice(schedule(options.seed), options.skip, options.skip + options.faults))
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Literal, cast
@@ -138,8 +138,9 @@ class Receiver:
         response = web.StreamResponse(status=answer.status, headers=answer.headers)
         response.content_length = FLOOD_BYTES
         await response.prepare(request)
-        for _ in range(0, FLOOD_BYTES, len(_DROPS)):
-            await response.write(_DROPS)
+        with suppress(ConnectionError):  # it has seen enough
+            for _ in range(0, FLOOD_BYTES, len(_DROPS)):
+                await response.write(_DROPS)
         return response
 
     async def _send(self, request: web.Request, answer: Answer) -> web.StreamResponse:
