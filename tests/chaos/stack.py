@@ -104,6 +104,11 @@ class Stack:
         """The ways to each node."""
         return self.servers.links
 
+    def busy_node(self) -> int:
+        """Return the number of the node that the product has the most connections to, or of any."""
+        connections = [link.connections for link in self.links] or [0] * len(self.nodes)
+        return self.rng.choice([number for number, count in enumerate(connections) if count == max(connections)])
+
     @property
     def network(self) -> Namespaces | None:
         """Where the nodes run."""

@@ -48,6 +48,11 @@ class Link:
     async def __aexit__(self, *_: object) -> None:
         await self.refuse()
 
+    @property
+    def connections(self) -> int:
+        """How many connections go through it."""
+        return len(self._open) // 2
+
     def reset(self) -> None:
         """Break every connection; new ones are let through."""
         for writer in self._open:

@@ -20,7 +20,7 @@ def part_nodes(*, seconds: float) -> Fault:
     @asynccontextmanager
     async def inflict(stack: Stack) -> AsyncIterator[None]:
         assert stack.network is not None
-        lonely = stack.rng.randrange(len(stack.nodes))
+        lonely = stack.busy_node()
         others = [number for number in range(len(stack.nodes)) if number != lonely]
         try:
             for other in others:
@@ -36,11 +36,11 @@ def part_nodes(*, seconds: float) -> Fault:
 def _on_links(
     name: str, begin: Callable[[Link], Any], end: Callable[[Link], Any], *, everywhere: bool = False, seconds: float
 ) -> Fault:
-    """Return a fault of the way to one node, or *everywhere* of the ways to all."""
+    """Return a fault of the way to a busy node, or *everywhere* of the ways to all."""
 
     @asynccontextmanager
     async def inflict(stack: Stack) -> AsyncIterator[None]:
-        links = stack.links if everywhere else [stack.rng.choice(stack.links)]
+        links = stack.links if everywhere else [stack.links[stack.busy_node()]]
         try:
             for link in links:
                 await _do(begin(link))

@@ -37,7 +37,7 @@ async def _evaluate(stack: Stack, code: str, queue: str) -> str:
 
 
 async def _one(stack: Stack) -> Sequence[Rabbit]:
-    return [stack.rng.choice(stack.nodes)]
+    return [stack.nodes[stack.busy_node()]]
 
 
 async def _two(stack: Stack) -> Sequence[Rabbit]:
