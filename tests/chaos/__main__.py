@@ -25,6 +25,7 @@ from tests.chaos.results import Row, Run, load_runs, row_of, save_runs
 from tests.chaos.schedule import schedule
 from tests.chaos.stack import TWO_OF_EACH, Stack, rabbitmq_stack
 from tests.support.audience import TARGETS
+from tests.support.eventually import eventually
 from tests.support.rabbitmq import PACKAGED_SERVER, find_server
 from tests.support.rabbitmq_cluster import Cluster, rabbitmq_cluster
 
@@ -71,6 +72,7 @@ async def run(postgres: Postgres, cluster: Cluster, directory: Path, options: ar
                 continue
             stack.rng = random.Random(f"{options.seed}:{number + options.skip}")
             try:
+                await eventually(lambda: asyncio.to_thread(cluster.is_whole), within=180, every=1)
                 row = await inflict(stack, fault, number, options)
             except Exception as error:  # noqa: BLE001  (a long run goes on)
                 traceback.print_exc()

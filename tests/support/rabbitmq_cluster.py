@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ cluster_formation.peer_discovery_backend = classic_config
 cluster_formation.target_cluster_size_hint = {size}
 """
 
+_IS_WHOLE = (
+    "length(nodes()) =:= {others} andalso "
+    "lists:all(fun(Node) -> rpc:call(Node, rabbit, is_running, []) =:= true end, [node() | nodes()])."
+)
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -36,6 +42,13 @@ class Cluster:
     nodes: Sequence[LocalRabbit]
     network: Namespaces | None
 
+    def is_whole(self) -> bool:
+        """Return whether every node runs and knows the others: after a partition, a node pauses and starts again."""
+        try:
+            return "true" in self.nodes[0].ctl("eval", _IS_WHOLE.format(others=len(self.nodes) - 1))
+        except (RuntimeError, subprocess.TimeoutExpired):
+            return False
+
 
 @contextmanager
 def rabbitmq_cluster(server: Path, directory: Path, *, size: int = 3, root: Path = Path("/")) -> Iterator[Cluster]:
@@ -43,15 +56,17 @@ def rabbitmq_cluster(server: Path, directory: Path, *, size: int = 3, root: Path
 
     Args:
         server: ``rabbitmq-server``, as it is called within *root*.
-        directory: The nodes' data; within *root* another folder is used.
+        directory: The nodes' data; with another *root*, only their logs in the end.
         size: How many nodes.
         root: A folder with another system, of which we are the root user: another RabbitMQ than this machine's.
     """
     with ExitStack() as stack:
         if root != Path("/"):
-            directory = root / "var" / "lib" / directory.name
+            logs, directory = directory, root / "var" / "lib" / directory.name
             directory.mkdir()
             stack.callback(shutil.rmtree, directory, ignore_errors=True)
+            stack.enter_context(_processes_of(root))
+            stack.callback(shutil.copytree, directory, logs, ignore=shutil.ignore_patterns("data"), dirs_exist_ok=True)
         network = stack.enter_context(namespaces(size))
         cookie = secrets.token_hex(16)
         nodes = []
@@ -65,6 +80,19 @@ def rabbitmq_cluster(server: Path, directory: Path, *, size: int = 3, root: Path
             node.await_start()
         nodes[0].ctl("await_online_nodes", str(size), "--timeout", "60")
         yield Cluster(nodes, network)
+
+
+@contextmanager
+def _processes_of(root: Path) -> Iterator[None]:
+    """Let programs within *root* see ``/proc``: without it, RabbitMQ watches neither its memory nor its disk."""
+    if (root / "proc" / "self").exists():
+        yield
+        return
+    subprocess.run(["mount", "--bind", "/proc", root / "proc"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", root / "proc"], check=False)
 
 
 def _places(size: int, network: Namespaces | None, root: Path) -> Iterator[Place]:
