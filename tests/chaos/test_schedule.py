@@ -23,8 +23,8 @@ SEED = 11
 
 FAULTS = [
     processes.suspend("recorder", seconds=2),
-    together(processes.kill("deliverer"), network.reset(everywhere=True)),
-    network.slow_down(seconds=2),
+    together(processes.kill("deliverer"), network.slow_down(seconds=2)),
+    processes.replace("gateway"),
     postgres.terminate(times=1),
     together(postgres.crash(), receivers.answer("reset", Answer(fate="close"), seconds=1)),
     rabbitmq.purge_queue("signals.record.dead"),
