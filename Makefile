@@ -25,7 +25,7 @@ bench: $(VENV)/.test ## run the benchmarks, next to their baselines
 bench-memory: $(VENV)/.test ## send 10,000 signals of a megabyte through every role and print its peak memory (ARGS="--signals 300")
 	@$(BIN)/python -m tests.bench.memory $(ARGS)
 
-chaos: $(VENV)/.test ## kill and restart all processes under load, repeatedly, and compare the books (ARGS="--minutes 10")
+chaos: $(VENV)/.test ## break processes, RabbitMQ, PostgreSQL and networks under load, and compare the books (ARGS="--faults 40 --seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 mutants: $(VENV)/.test ## sample small changes of the domain and list those that no unit test notices (ARGS="--seed 7")

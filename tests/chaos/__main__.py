@@ -1,71 +1,163 @@
-"""``make chaos``: the faults of the tests in random order under load, round after round, and the books after each.
+"""``make chaos``: faults under load, one after the other, on a RabbitMQ cluster, and the books after each.
 
-It ends with status 1 at the first round whose books show a violation.
+It ends with status 1 if there was a violation.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import random
+import subprocess
 import sys
 import tempfile
-import time
+import traceback
+from itertools import islice
 from pathlib import Path
 
-from tests.chaos.faults import (
-    crash_postgres,
-    kill,
-    kill_rabbitmq,
-    one_after_another,
-    replace,
-    restart_rabbitmq,
-    suspend_postgres,
-)
+from tests.chaos.experiment import survive
+from tests.chaos.faults import FAMILIES, NOTHING
+from tests.chaos.faults.fault import Fault
 from tests.chaos.postgres import Postgres, crashable_postgres
-from tests.chaos.stack import ROLES, make_rng, rabbitmq_stack
-from tests.support.rabbitmq import rabbitmq_server
-from tests.support.rabbitmq_servers import Rabbit
+from tests.chaos.report import render
+from tests.chaos.results import Row, Run, load_runs, row_of, save_runs
+from tests.chaos.schedule import schedule
+from tests.chaos.stack import TWO_OF_EACH, Stack, rabbitmq_stack
+from tests.support.audience import TARGETS
+from tests.support.eventually import eventually
+from tests.support.rabbitmq import PACKAGED_SERVER, find_server
+from tests.support.rabbitmq_cluster import Cluster, rabbitmq_cluster
+
+ROOT = Path(__file__).parents[2]
+REPORT = ROOT / "docs" / "reliability.md"
+ROOT_VARIABLE = "SIGNAL_BROKER_CHAOS_RABBITMQ_ROOT"
+SETTINGS = {"RESCUE_AFTER_SECONDS": "10", "WEBHOOK_TIMEOUT_SECONDS": "5", "LOG_LEVEL": "warning"}
+READY_WITHIN = 10
 
 
-async def run(postgres: Postgres, rabbitmq: Rabbit, directory: Path, options: argparse.Namespace) -> int:
-    """Inflict rounds of faults until the time is up; return the exit status."""
-    faults = {
-        **{f"kill {role}": kill(role) for role in ROLES},
-        **{f"replace {role}": replace(role) for role in ROLES},
-        "restart RabbitMQ": restart_rabbitmq(rabbitmq),
-        "kill RabbitMQ": kill_rabbitmq(rabbitmq),
-        "crash PostgreSQL": crash_postgres(postgres),
-        "suspend PostgreSQL": suspend_postgres(postgres, seconds=8),
-    }
-    rng = make_rng()
-    end = time.monotonic() + options.minutes * 60
-    async with rabbitmq_stack(postgres, rabbitmq, directory, rng) as stack:
-        while time.monotonic() < end:
-            names = rng.choices(list(faults), k=options.faults)
-            print(f"\n{', '.join(names)}")
-            fault = one_after_another(*(faults[name] for name in names))
-            result = await stack.survives(fault, rate=options.rate, refusals=20, within=60)
-            for violation in result.violations:
-                print(f"  {violation}")
-            if result.violations:
-                return 1
-    return 0
+def faults_of(options: argparse.Namespace) -> list[Fault]:
+    """Return the faults that are wanted, in their order."""
+    if options.only:
+        everything = [NOTHING, *(fault for faults in FAMILIES.values() for fault in faults)]
+        return [fault for wanted in options.only for fault in everything if wanted in fault.name]
+    return list(islice(schedule(options.seed), options.skip, options.skip + options.faults))
+
+
+async def run(postgres: Postgres, cluster: Cluster, directory: Path, options: argparse.Namespace) -> Run:
+    """Inflict the faults, and return what came of them; the results are kept after each."""
+    version = cluster.nodes[0].ctl("version").strip()
+    result = Run(
+        seed=options.seed,
+        version=_commit(),
+        rabbitmq=f"{version}, {len(cluster.nodes)} nodes",
+        rate=options.rate,
+    )
+    earlier = load_runs(options.append) if options.append else []
+    stack_of_nodes = rabbitmq_stack(
+        postgres,
+        cluster.nodes,
+        directory,
+        random.Random(options.seed),
+        TWO_OF_EACH,
+        network=cluster.network,
+        linked=True,
+        settings=SETTINGS,
+    )
+    async with stack_of_nodes as stack:
+        for number, fault in enumerate(faults_of(options), 1):
+            if missing := fault.needs - stack.has:
+                print(f"{number}. {fault.name}: skipped, this machine has no {', '.join(sorted(missing))}", flush=True)
+                result.skipped.append(fault.name)
+                continue
+            stack.rng = random.Random(f"{options.seed}:{number + options.skip}")
+            try:
+                await eventually(lambda: asyncio.to_thread(cluster.is_whole), within=180, every=1)
+                row = await inflict(stack, fault, number, options)
+            except Exception as error:  # noqa: BLE001  (a long run goes on)
+                traceback.print_exc()
+                row = Row.of_failure(fault.name, error)
+            result.rows.append(row)
+            if options.append:
+                save_runs(options.append, [*earlier, result])
+            if row.violations:
+                await stack.start_over()
+    return result
+
+
+async def inflict(stack: Stack, fault: Fault, number: int, options: argparse.Namespace) -> Row:
+    """Inflict one fault under load, and say what came of it."""
+    outcome = await survive(
+        stack,
+        fault,
+        rate=options.rate,
+        throws=options.throws,
+        after=2,
+        audience=TARGETS,
+        within=options.patience,
+        ready_within=READY_WITHIN,
+    )
+    print(f"{number}. {outcome}", flush=True)
+    row = row_of(outcome)
+    for sentence in row.sentences:
+        print(f"    {sentence}", flush=True)
+    return row
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def read_options() -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("--faults", type=int, default=20, help="how many (default: 20)")
+    parser.add_argument("--skip", type=int, default=0, help="how many of the schedule to leave out: go on with a run")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="of the schedule")
+    parser.add_argument("--rate", type=float, default=200, help="throws per second (default: 200)")
+    parser.add_argument("--throws", type=int, default=2500, help="at least so many for each fault (default: 2500)")
+    parser.add_argument("--only", action="append", metavar="NAME", help="faults whose names contain this, instead")
+    parser.add_argument("--list", action="store_true", help="print the names of all faults, and end")
+    parser.add_argument("--nodes", type=int, default=3, help="RabbitMQ's (default: 3)")
+    parser.add_argument("--patience", type=float, default=90, help="seconds until it counts as not settled")
+    parser.add_argument(
+        "--rabbitmq-root",
+        type=Path,
+        default=Path(os.environ.get(ROOT_VARIABLE, "/")),
+        help=f"folder with a Debian that has another rabbitmq-server; or {ROOT_VARIABLE}",
+    )
+    parser.add_argument("--append", type=Path, metavar="FILE", help="add the results to those in this JSON file")
+    parser.add_argument("--report", action="store_true", help=f"write {REPORT.relative_to(ROOT)} from all of them")
+    return parser.parse_args()
 
 
 def main() -> int:
-    """Start the servers, run, and keep the logs if anything was violated."""
-    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--faults", type=int, default=5, help="faults per round")
-    parser.add_argument("--rate", type=float, default=50, help="throws per second")
-    options = parser.parse_args()
+    """Start the servers, run, report, and keep the logs."""
+    options = read_options()
+    if options.list:
+        print("\n".join(f"{family}: {fault.name}" for family, faults in FAMILIES.items() for fault in faults))
+        return 0
     directory = Path(tempfile.mkdtemp(prefix="signal-broker-chaos-"))
     directory.chmod(0o755)
-    for name in ("pg", "rabbitmq", "logs"):
-        (directory / name).mkdir()
-    print(f"the logs are in {directory / 'logs'}")
-    with crashable_postgres(directory / "pg") as postgres, rabbitmq_server(directory / "rabbitmq") as rabbitmq:
-        return asyncio.run(run(postgres, rabbitmq, directory / "logs", options))
+    (directory / "logs").mkdir()
+    print(f"seed {options.seed}; the logs are in {directory / 'logs'}", flush=True)
+    server = PACKAGED_SERVER if options.rabbitmq_root != Path("/") else find_server() or PACKAGED_SERVER
+    nodes = directory / "rabbitmq" / directory.name
+    nodes.mkdir(parents=True)
+    with (
+        crashable_postgres(directory / "pg") as postgres,
+        rabbitmq_cluster(server, nodes, size=options.nodes, root=options.rabbitmq_root) as cluster,
+    ):
+        result = asyncio.run(run(postgres, cluster, directory / "logs", options))
+    if options.report:
+        runs = load_runs(options.append) if options.append else [result]
+        REPORT.write_text(render(runs))
+    violations = sum(row.violations for row in result.rows)
+    print(f"{len(result.rows)} faults, {sum(row.thrown for row in result.rows)} signals, {violations} violations")
+    return int(violations > 0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One stack for all chaos tests: each leaves it as it found it, or has found a defect."""
+"""One stack for all chaos tests of a file: each leaves it as it found it, or has found a defect."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.support.rabbitmq_servers import Rabbit
 
 
 @pytest.fixture(scope="module")
-def postgres(servers: Path) -> Iterator[Postgres]:
+def postgres(servers: Path, request: pytest.FixtureRequest) -> Iterator[Postgres]:
     """A PostgreSQL that only the stack uses."""
-    with crashable_postgres(servers / "chaos") as server:
+    with crashable_postgres(servers / request.path.stem) as server:
         yield server
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack(postgres: Postgres, rabbitmq: Rabbit, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """Two gateways and one of each worker, on PostgreSQL and RabbitMQ."""
-    async with rabbitmq_stack(postgres, rabbitmq, tmp_path_factory.mktemp("stack"), make_rng()) as stack:
+    async with rabbitmq_stack(postgres, [rabbitmq], tmp_path_factory.mktemp("stack"), make_rng()) as stack:
         yield stack

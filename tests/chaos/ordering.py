@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import aiohttp
 from aiohttp import web
 
+from tests.support.books import overtaken
 from tests.support.product import ADMIN_TOKEN
 
 PATIENCE = aiohttp.ClientTimeout(total=10)
@@ -140,6 +141,5 @@ def _overtaken(throws: list[Throw], order: list[int]) -> list[str]:
     there = [throw for throw in throws if throw.id in place]
     return [
         f"signal {later.id} came before {earlier.id}, which was answered before it was thrown"
-        for earlier, later in itertools.permutations(there, 2)
-        if earlier.ended < later.begun and place[earlier.id] > place[later.id]
+        for earlier, later in overtaken(there, lambda throw: place[throw.id])
     ]

@@ -1,24 +1,26 @@
-"""The product as a production would run it, and what can befall it: two gateways and one of each worker."""
+"""The product as a production would run it, on servers of its own, and the experiment that all chaos is."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import random
-import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+from yarl import URL
 
+from tests.chaos.faults.fault import Need
+from tests.chaos.faults.processes import FAKETIME
 from tests.chaos.postgres import Postgres
 from tests.support.eventually import eventually
-from tests.support.ledger import Reconciliation, reconcile, settled, subscribe
-from tests.support.load import Load, load
-from tests.support.product import Client, Process, client_of
-from tests.support.rabbitmq_servers import Rabbit
+from tests.support.namespaces import Namespaces
+from tests.support.product import Process
+from tests.support.proxy import Link
+from tests.support.rabbitmq_servers import Rabbit, vhost_of
 from tests.support.receiver import Receiver, receiver
 
 SETTINGS = {"RESCUE_AFTER_SECONDS": "2", "WEBHOOK_TIMEOUT_SECONDS": "3", "LOG_LEVEL": "info"}
@@ -29,10 +31,36 @@ ROLES = {
     "deliverer": ("worker", "deliverer"),
     "scheduler": ("worker", "scheduler"),
 }
+TWO_OF_EACH = {**ROLES, "other-recorder": ROLES["recorder"], "other-deliverer": ROLES["deliverer"]}
 
-Fault = Callable[["Stack", Load], Awaitable[None]]
+
+@dataclass(frozen=True, kw_only=True)
+class Servers:
+    """What a stack runs on, beside PostgreSQL.
+
+    Args:
+        vhost: The URL of its vhost on a node, past all links.
+        nodes: The nodes of RabbitMQ.
+        network: Where they run, if ways between them can be blocked.
+        links: The ways from the product to each node, if they lead through us.
+    """
+
+    vhost: str = ""
+    nodes: Sequence[Rabbit] = ()
+    network: Namespaces | None = None
+    links: Sequence[Link] = ()
+
+    @property
+    def url(self) -> str:
+        """Where the product finds RabbitMQ."""
+        if not self.links:
+            return self.vhost
+        hosts = ",".join(f"{link.host}:{link.port}" for link in self.links)
+        url = URL(self.vhost)
+        return f"amqp://{url.user}:{url.password}@{hosts}/{vhost_of(self.vhost)}"
 
 
+@dataclass
 class Stack:
     """Running processes by role; every one is expected to run and to be ready whenever no fault is going on.
 
@@ -40,78 +68,100 @@ class Stack:
         processes: The processes; the names of gateways contain ``gateway``, or ``run`` is the only one.
         receiver: Takes the webhooks.
         rng: Decides what is left to chance.
+        directory: Where files may be left.
+        servers: What it runs on.
+        database: Its PostgreSQL, if faults may befall it.
     """
 
-    def __init__(self, processes: Mapping[str, Process], receiver: Receiver, rng: random.Random) -> None:
-        self.processes = processes
-        self.receiver = receiver
-        self.rng = rng
+    processes: Mapping[str, Process]
+    receiver: Receiver
+    rng: random.Random
+    directory: Path
+    servers: Servers = field(default_factory=Servers)
+    database: Postgres | None = None
+    violations: list[str] = field(default_factory=list)
 
-    @property
-    def gateways(self) -> list[str]:
-        """The gateways' URLs."""
+    def __post_init__(self) -> None:
+        self.url = self._urls()[0]
+        self.gateways = set(self._urls())
+        """The gateways that are thrown at."""
+
+    def _urls(self) -> list[str]:
         return [process.url for role, process in self.processes.items() if role in {"gateway", "other-gateway", "run"}]
 
-    async def pause(self) -> None:
-        """Let a random moment pass."""
-        await asyncio.sleep(self.rng.uniform(0.1, 0.8))
+    @property
+    def vhost(self) -> str:
+        """The URL of its vhost, past all links."""
+        return self.servers.vhost
 
-    async def ready(self) -> bool:
-        """Return whether every process runs, is alive and ready."""
-        async with aiohttp.ClientSession() as session:
-            for role, process in self.processes.items():
-                assert process.process.returncode is None, f"{role} ended with {process.process.returncode}"
-                for path in ("/livez", "/readyz"):
-                    with suppress(aiohttp.ClientError, TimeoutError):
-                        async with session.get(process.url + path, timeout=aiohttp.ClientTimeout(total=5)) as response:
-                            if response.status == 200:
-                                continue
+    @property
+    def nodes(self) -> Sequence[Rabbit]:
+        """The nodes of its RabbitMQ."""
+        return self.servers.nodes
+
+    @property
+    def links(self) -> Sequence[Link]:
+        """The ways to each node."""
+        return self.servers.links
+
+    def busy_node(self) -> int:
+        """Return the number of the node that the product has the most connections to, or of any."""
+        connections = [link.connections for link in self.links] or [0] * len(self.nodes)
+        return self.rng.choice([number for number, count in enumerate(connections) if count == max(connections)])
+
+    @property
+    def network(self) -> Namespaces | None:
+        """Where the nodes run."""
+        return self.servers.network
+
+    @property
+    def postgres(self) -> Postgres:
+        """Its PostgreSQL."""
+        assert self.database is not None
+        return self.database
+
+    @property
+    def has(self) -> frozenset[Need]:
+        """What faults may need."""
+        there: dict[Need, object] = {
+            "queues": self.nodes,
+            "cluster": len(self.nodes) > 2,
+            "network": self.network and len(self.nodes) > 2,
+            "links": self.links,
+            "postgres": self.database,
+            "disk": self.database and self.database.can_fill_up,
+            "clock": FAKETIME,
+        }
+        return frozenset(need for need, it in there.items() if it)
+
+    async def answers(self, process: Process) -> bool:
+        """Return whether a process is alive and ready."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+            for path in ("/livez", "/readyz"):
+                try:
+                    async with session.get(process.url + path) as response:
+                        if response.status != 200:
+                            return False
+                except (aiohttp.ClientError, TimeoutError):
                     return False
         return True
 
-    async def survives(
-        self, fault: Fault, *, rate: float = 40, after: float = 0.5, refusals: int = 0, within: float = 60
-    ) -> Reconciliation:
-        """Inflict *fault* under load, and compare the books once all is settled.
+    async def ready(self) -> bool:
+        """Return whether every process is alive and ready; start again what ended by itself."""
+        for role, process in self.processes.items():
+            if (status := process.process.returncode) is not None:
+                self.violations.append(f"{role} ended with {status}")
+                await process.start()
+        return all(await asyncio.gather(*map(self.answers, self.processes.values())))
 
-        The books must balance all the while. Everything must be ready by itself *within* so many seconds after the
-        fault, take every throw of *after* seconds more, and be settled within as many seconds again.
-        """
-        async with client_of(self.gateways[0]) as client:
-            prefix = f"chaos-{uuid.uuid4().hex[:8]}"
-            audience = await subscribe(client, self.receiver, prefix, refusals=refusals)
-            async with load(prefix, self.gateways, rate=rate, rng=self.rng) as running, balanced(client):
-                await fault(self, running)
-                over = time.monotonic()
-                await eventually(self.ready, within=within)
-                ready = time.monotonic()
-                await asyncio.sleep(after)
-            await eventually(lambda: settled(client, running), within=within, every=0.2)
-            reconciliation = await reconcile(client, running, audience, self.receiver, ready=ready)
-        seconds = time.monotonic() - ready
-        print(f"{reconciliation}; ready {ready - over:.1f} s after the fault, settled {seconds:.1f} s later")
-        return reconciliation
-
-
-@asynccontextmanager
-async def balanced(client: Client) -> AsyncIterator[None]:
-    """Ask for the books again and again; they must balance whenever they are answered."""
-
-    async def watch() -> None:
-        while True:
-            with suppress(aiohttp.ClientError, TimeoutError):
-                status, _, ledger = await client.request("GET", "/v1/ledger", timeout=aiohttp.ClientTimeout(total=15))
-                assert status in {200, 503}, (status, ledger)
-                assert status == 503 or ledger["unaccounted"] == 0, ledger
-            await asyncio.sleep(0.25)
-
-    task = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    async def start_over(self) -> None:
+        """Kill and start every process, and wait until all are ready."""
+        for process in self.processes.values():
+            process.kill()
+            await process.process.wait()
+        await asyncio.gather(*(process.start() for process in self.processes.values()))
+        self.gateways.update(self._urls())
+        await eventually(self.ready)
 
 
 @asynccontextmanager
@@ -119,37 +169,48 @@ async def stack_of(
     roles: Mapping[str, Sequence[str]],
     environment: Mapping[str, str],
     directory: Path,
-    webhooks: Receiver,
     rng: random.Random,
+    *,
+    servers: Servers | None = None,
+    postgres: Postgres | None = None,
 ) -> AsyncIterator[Stack]:
-    """Run *roles* until the block is left."""
+    """Run *roles* until the block is left; the logs are in *directory*."""
     processes = {
         role: Process(*command, environment=SETTINGS | dict(environment), log=directory / f"{role}.log")
         for role, command in roles.items()
     }
     async with AsyncExitStack() as stack:
+        webhooks = await stack.enter_async_context(receiver())
         starts = await asyncio.gather(*(process.start() for process in processes.values()), return_exceptions=True)
         for process in processes.values():
             stack.push_async_exit(process)
         for error in starts:
             if error is not None:
                 raise error
-        yield Stack(processes, webhooks, rng)
+        yield Stack(processes, webhooks, rng, directory, servers or Servers(), postgres)
 
 
 @asynccontextmanager
 async def rabbitmq_stack(
     postgres: Postgres,
-    rabbitmq: Rabbit,
+    nodes: Sequence[Rabbit],
     directory: Path,
     rng: random.Random,
     roles: Mapping[str, Sequence[str]] = ROLES,
+    *,
+    network: Namespaces | None = None,
+    linked: bool = False,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stack]:
-    """Run *roles* on *postgres* and a vhost of *rabbitmq*; the logs are in *directory*."""
-    with rabbitmq.vhost() as url:
-        environment = {"STORE_URL": postgres.url, "TRANSPORT_URL": url}
-        async with receiver() as webhooks, stack_of(roles, environment, directory, webhooks, rng) as stack:
-            yield stack
+    """Run *roles* on *postgres* and a vhost of *nodes*, through links that can be cut if it is *linked*."""
+    with nodes[0].vhost() as vhost:
+        async with AsyncExitStack() as stack:
+            links = [await stack.enter_async_context(Link(node.address)) for node in nodes] if linked else []
+            servers = Servers(vhost=vhost, nodes=nodes, network=network, links=links)
+            environment = {"STORE_URL": postgres.url, "TRANSPORT_URL": servers.url, **(settings or {})}
+            yield await stack.enter_async_context(
+                stack_of(roles, environment, directory, rng, servers=servers, postgres=postgres)
+            )
 
 
 def make_rng() -> random.Random:

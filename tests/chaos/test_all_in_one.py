@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from tests.chaos.faults import kill, one_after_another
+from tests.chaos.experiment import survive
+from tests.chaos.faults.fault import Fault
+from tests.chaos.faults.processes import kill
 from tests.chaos.postgres import end_server
 from tests.chaos.stack import make_rng, stack_of
-from tests.support.receiver import receiver
 
 
 async def test_killed_it_loses_nothing_that_was_accepted(tmp_path):
     """The second time its PostgreSQL is killed with it, as by a power cut."""
     data_dir = tmp_path / "data"
 
-    async def cut_power(stack, _):
-        await stack.pause()
+    @asynccontextmanager
+    async def cut_power(stack) -> AsyncIterator[None]:
         process = stack.processes["run"]
         process.kill()
         await process.process.wait()
-        end_server(data_dir, signal.SIGKILL)
+        end_server(data_dir / "postgres", signal.SIGKILL)
+        yield
         await process.start()
 
-    environment = {"DATA_DIR": str(data_dir)}
-    async with receiver() as webhooks, stack_of({"run": ["run"]}, environment, tmp_path, webhooks, make_rng()) as stack:
-        result = await stack.survives(one_after_another(kill("run"), cut_power))
+    async with stack_of({"run": ["run"]}, {"DATA_DIR": str(data_dir)}, tmp_path, make_rng()) as stack:
+        outcome = await survive(stack, kill("run"), Fault(name="power cut", inflict=cut_power))
         assert await stack.processes["run"].stop() == 0
-    assert not result.violations
-    assert result.accepted
+    assert not outcome.violations
+    assert outcome.books.accepted
     assert not (data_dir / "postgres" / "postmaster.pid").exists(), "its PostgreSQL outlives it"

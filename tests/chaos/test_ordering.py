@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from tests.chaos.faults import kill
+from tests.chaos.faults.processes import kill
 from tests.chaos.ordering import Subscriber, Throw, Throwers, compare
-from tests.chaos.stack import ROLES, make_rng, rabbitmq_stack
+from tests.chaos.stack import TWO_OF_EACH, make_rng, rabbitmq_stack
 from tests.support.eventually import eventually
 from tests.support.product import client_of
 
@@ -26,8 +26,8 @@ KEYS = ("a", "a", "a", "b", "b", "c", "d")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack(postgres, rabbitmq, tmp_path_factory):
     """Two of each process that handles signals: they overtake each other."""
-    roles = {**ROLES, "other-recorder": ROLES["recorder"], "other-deliverer": ROLES["deliverer"]}
-    async with rabbitmq_stack(postgres, rabbitmq, tmp_path_factory.mktemp("lines"), make_rng(), roles) as stack:
+    directory = tmp_path_factory.mktemp("lines")
+    async with rabbitmq_stack(postgres, [rabbitmq], directory, make_rng(), TWO_OF_EACH) as stack:
         yield stack
 
 
@@ -55,12 +55,13 @@ async def test_the_order_is_kept_whoever_is_killed(stack):
     name = f"lines-{uuid.uuid4().hex[:8]}"
     subscribers = Subscriber(stack.rng, refuses=0), Subscriber(stack.rng, refuses=0.05)
     throwers, stopping = Throwers(lambda: stack.gateways, KEYS, name, stack.rng), asyncio.Event()
-    async with client_of(stack.gateways[0]) as client, subscribed(client, name, *subscribers):
+    async with client_of(stack.url) as client, subscribed(client, name, *subscribers):
         throwing = asyncio.create_task(throwers.run(stopping, pause=0.6))
         victims = ["recorder", "other-recorder", "deliverer", "other-gateway"]
         stack.rng.shuffle(victims)
         for role in victims:
-            await kill(role)(stack, None)
+            await asyncio.sleep(stack.rng.uniform(0.1, 0.8))
+            await kill(role).befall(stack)
         await eventually(lambda: throwers.count > 100, within=60)
         stopping.set()
         await throwing

@@ -69,7 +69,7 @@ async def test_a_recorder_with_a_wrong_password_waits_and_kills_no_signal(
         await logged(recorder.log, lambda lines: any("InvalidPassword" in line.get("error", "") for line in lines))
         assert await transport.depth(RECORD, timeout=SOON) == 300
         await role.server.execute(f"ALTER ROLE {role.name} PASSWORD 'wrong'")
-        await recorder.ready()
+        await recorder.await_start()
         await eventually(lambda: database.fetchval("SELECT count(*) = 300 FROM signals"))
         assert await transport.depth(dead_letters(RECORD), timeout=SOON) == 0
         assert await recorder.stop() == 0

@@ -18,7 +18,7 @@ from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
 from tests.support.eventually import eventually
 from tests.support.messaging import publish_until_confirmed
-from tests.support.proxy import TO_CLIENT, TO_SERVER, proxy
+from tests.support.proxy import proxy
 from tests.support.rabbitmq import on_channel
 
 SOON = timedelta(seconds=10)
@@ -53,9 +53,9 @@ async def _node_of(link, nodes):
 
 
 FAULTS = {
-    "hung": lambda node: node.stall(TO_SERVER, TO_CLIENT),
-    "unheard": lambda node: node.stall(TO_SERVER),
-    "mute": lambda node: node.stall(TO_CLIENT),
+    "hung": lambda node: node.stall(),
+    "unheard": lambda node: node.stall(answers=False),
+    "mute": lambda node: node.stall(requests=False),
     "dead": lambda node: node.cut(),
 }
 
@@ -98,7 +98,7 @@ async def test_what_is_only_slow_is_not_given_up(rabbitmq_url):
     async with two_nodes(rabbitmq_url) as (nodes, url), RabbitTransport(url) as transport:
         await transport.declare(Topology(queues=(Queue(QUEUE),)))
         first = await publishes_to(transport, nodes)
-        first.stall(TO_CLIENT)
+        first.stall(requests=False)
         confirm = publish(transport, b"0" * (8 << 20))
         done, _ = await asyncio.wait([confirm], timeout=3)
         assert not done

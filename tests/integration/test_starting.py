@@ -105,7 +105,7 @@ async def test_once_both_servers_are_there_it_works(database_url, rabbitmq_url, 
             await logs(process, "link.connected")
             assert process.announced is None
             store.restore()
-            await process.ready()
+            await process.await_start()
             assert await answers(client, "/readyz", 200)
             await recorded(client, (await throw(client, name))["id"])
 
@@ -144,7 +144,7 @@ async def test_a_recorder_takes_nothing_before_the_schema_is_there(step, postgre
                 await database.execute("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
                 await database.execute("INSERT INTO alembic_version VALUES ($1)", step)
             await migrate(database.url)
-            await process.ready()
+            await process.await_start()
             await eventually(lambda: database.fetchval("SELECT count(*) = 10 FROM signals"))
             assert await transport.depth(dead_letters(RECORD), timeout=SOON) == 0
             assert await process.stop() == 0
@@ -156,7 +156,7 @@ async def test_workers_wait_while_a_step_is_missing_and_then_go_on(transport, da
     if transport == "rabbitmq":
         urls["TRANSPORT_URL"] = request.getfixturevalue("rabbitmq_url")
     async with launched("run", directory=tmp_path, **urls) as (process, client), Database(database_url) as database:
-        await process.ready()
+        await process.await_start()
         await database.execute("DELETE FROM schema_steps WHERE step = $1", NEEDED)
         await logged(process.log, recorder_has_stopped)
         signal_id = (await throw(client, name))["id"]

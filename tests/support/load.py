@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 
@@ -22,8 +22,10 @@ KINDS: dict[str, dict[str, object]] = {
     "tenant": {"name": "placed", "tenantId": "a"},
     "untenanted": {"name": "placed", "withoutTenantId": True},
     "execution": {"name": "placed", "executionId": "e"},
+    "keyed": {"name": "keyed"},
 }
 """What is thrown, in turn; the names get a prefix of the load's own."""
+KEYS, AMOUNTS = 5, 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,23 +51,33 @@ class Throw:
     id: int | None = None
 
     @property
+    def amount(self) -> int:
+        """What filters ask for."""
+        return self.number % AMOUNTS
+
+    @property
+    def key(self) -> str | None:
+        """Its ordering key, if it has one."""
+        return f"key-{self.number // len(KINDS) % KEYS}" if self.kind == "keyed" else None
+
+    @property
     def accepted(self) -> bool:
         """Whether it was answered with a 2xx."""
         return self.id is not None
 
 
 class Load:
-    """What `load` yields; `gateways` may change meanwhile.
+    """What `load` yields.
 
     Args:
         prefix: Begins the names of its signals.
-        gateways: URLs to throw at.
+        gateways: URLs to throw at, which may change meanwhile.
         rng: Chooses among them.
     """
 
     def __init__(self, prefix: str, gateways: Collection[str], rng: random.Random) -> None:
         self.prefix = prefix
-        self.gateways = set(gateways)
+        self.gateways = gateways
         self.throws: list[Throw] = []
         self._rng = rng
 
@@ -95,9 +107,12 @@ class Load:
                 await asyncio.sleep(due - loop.time())
 
     async def _throw(self, session: aiohttp.ClientSession, number: int, kind: str) -> None:
-        document = KINDS[kind] | {"name": self.name(kind), "payload": {"number": number}}
         gateway = self._rng.choice(sorted(self.gateways))
         begun = time.monotonic()
+        throw = Throw(number=number, kind=kind, begun=begun, ended=begun)
+        document = KINDS[kind] | {"name": self.name(kind), "payload": {"number": number, "amount": throw.amount}}
+        if throw.key is not None:
+            document["orderingKey"] = f"{self.prefix}-{throw.key}"
         status = retry_after = signal_id = None
         try:
             async with session.post(f"{gateway}/v1/signals", json=document) as response:
@@ -106,17 +121,8 @@ class Load:
                 signal_id = body["id"] if response.ok else None
         except (aiohttp.ClientError, TimeoutError):
             pass
-        self.throws.append(
-            Throw(
-                number=number,
-                kind=kind,
-                begun=begun,
-                ended=time.monotonic(),
-                status=status,
-                retry_after=retry_after,
-                id=signal_id,
-            )
-        )
+        ended = time.monotonic()
+        self.throws.append(replace(throw, ended=ended, status=status, retry_after=retry_after, id=signal_id))
 
 
 @asynccontextmanager

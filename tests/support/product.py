@@ -65,15 +65,17 @@ class Process:
     async def start(self, *, within: float = 90) -> None:
         """Start it (again) and wait for its ``ready`` line; on the same port as before, if there was one."""
         await self.launch()
-        await self.ready(within=within)
+        await self.await_start(within=within)
 
-    async def launch(self) -> None:
-        """Start it without waiting for anything."""
-        settings = {f"SIGNAL_BROKER_{key}": value for key, value in self._environment.items()}
+    async def launch(self, *, command: Sequence[str] | None = None, **environment: str) -> None:
+        """Start it (again) without waiting for it; *command* and *environment* hold until the next start."""
+        settings = {f"SIGNAL_BROKER_{key}": value for key, value in (self._environment | environment).items()}
         with self.log.open("ab") as log, self._out.open("wb") as out:
-            self.process = await self._execute(os.environ | settings, stdout=out.fileno(), stderr=log.fileno())
+            self.process = await self._execute(
+                command or self._command, os.environ | settings, stdout=out.fileno(), stderr=log.fileno()
+            )
 
-    async def ready(self, *, within: float = 90) -> None:
+    async def await_start(self, *, within: float = 90) -> None:
         """Wait for its ``ready`` line."""
         self.url = await eventually(self._ready_url, within=within)
         self._environment["HTTP_PORT"] = self.url.rsplit(":", 1)[1]
@@ -83,12 +85,12 @@ class Process:
         return self.log.with_suffix(".out")
 
     async def _execute(
-        self, environment: Mapping[str, str], *, stdout: int, stderr: int
+        self, command: Sequence[str] | None, environment: Mapping[str, str], *, stdout: int, stderr: int
     ) -> Command | asyncio.subprocess.Process:
-        if self._command is None:
+        if command is None:
             return Command(*self.arguments, environment=environment, stdout=stdout, stderr=stderr)
         return await asyncio.create_subprocess_exec(
-            *self._command, *self.arguments, env=environment, stdout=stdout, stderr=stderr
+            *command, *self.arguments, env=environment, stdout=stdout, stderr=stderr
         )
 
     def _ready_url(self) -> str | None:

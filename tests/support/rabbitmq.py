@@ -28,7 +28,8 @@ from docker.errors import DockerException  # type: ignore[import-untyped]
 from fasteners import InterProcessLock
 from pika.adapters.blocking_connection import BlockingChannel  # type: ignore[import-untyped]
 
-from tests.support.rabbitmq_servers import DockerRabbit, GivenRabbit, LocalRabbit, Rabbit
+from tests.support.rabbitmq_nodes import LocalRabbit
+from tests.support.rabbitmq_servers import DockerRabbit, GivenRabbit, Rabbit
 
 URL_VARIABLE = "SIGNAL_BROKER_TEST_TRANSPORT_URL"
 PACKAGED_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")

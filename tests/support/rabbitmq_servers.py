@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import secrets
-import signal
-import socket
-import subprocess
-import time
 import urllib.request
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import NoReturn, Self
 from urllib.parse import quote, urlsplit
 
@@ -174,105 +167,6 @@ class DockerRabbit(Rabbit):
         return str(output.decode())
 
 
-class LocalRabbit(Rabbit):
-    """A node of our own, far from the machine's default node: nothing of it is shared, not even epmd."""
-
-    def __init__(self, server: Path, directory: Path) -> None:
-        self._server = server
-        self._directory = directory
-        self._port, distribution, epmd = free_ports(3)
-        super().__init__(f"amqp://guest:guest@127.0.0.1:{self._port}")
-        (directory / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{self._port}\ndisk_free_limit.absolute = 50MB\n"
-        )
-        (directory / "enabled_plugins").write_text("[].")
-        cookie = directory / ".erlang.cookie"
-        cookie.write_text(secrets.token_hex(16))
-        cookie.chmod(0o400)
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
-        self._environment = inherited | {
-            "HOME": str(directory),
-            "LANG": "C.UTF-8",
-            "ERL_EPMD_PORT": str(epmd),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": f"test{self._port}@localhost",
-            "RABBITMQ_DIST_PORT": str(distribution),
-            "RABBITMQ_MNESIA_BASE": str(directory / "data"),
-            "RABBITMQ_LOG_BASE": str(directory / "log"),
-            "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
-            "RABBITMQ_ADVANCED_CONFIG_FILE": str(directory / "advanced.config"),
-            "RABBITMQ_GENERATED_CONFIG_DIR": str(directory / "config"),
-            "RABBITMQ_CONF_ENV_FILE": os.devnull,
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "enabled_plugins"),
-            "RABBITMQ_FEATURE_FLAGS_FILE": str(directory / "feature_flags"),
-            "RABBITMQ_PID_FILE": str(directory / "pid"),
-            # The start script then becomes the node instead of watching over it: our signals reach the node itself.
-            "RUNNING_UNDER_SYSTEMD": "true",
-            # Schedulers that spin while they wait would take the CPU from the tests.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none "
-            "-kernel inet_dist_use_interface {127,0,0,1}",
-        }
-        self._node: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()  # its data are not needed any more, and an orderly stop takes seconds
-        subprocess.run(["epmd", "-kill"], env=self._environment, check=False, capture_output=True)
-
-    def ctl(self, *arguments: str) -> str:
-        command = [str(self._server.with_name("rabbitmqctl")), "--quiet", *arguments]
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=60, check=False)
-        if done.returncode:
-            raise RuntimeError(f"rabbitmqctl {arguments[0]}: {done.stdout}{done.stderr}")
-        return done.stdout
-
-    def start(self) -> None:
-        output = self._directory / "output"
-        with output.open("ab") as file:
-            self._node = subprocess.Popen(
-                [self._server],
-                env=self._environment,
-                cwd=self._directory,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-            )
-        end = time.monotonic() + 60
-        while not answers(self._port):
-            if self._node.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"rabbitmq-server did not start:\n{output.read_text()[-3000:]}")
-            time.sleep(0.05)
-
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def suspend(self) -> None:
-        self._signal(signal.SIGSTOP)
-        if self._node is not None:
-            os.waitpid(self._node.pid, os.WUNTRACED)  # until its last thread has stopped
-
-    def resume(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._node is not None:
-            self._node.send_signal(number)
-
-    def _end(self, number: signal.Signals) -> None:
-        if self._node is not None:
-            self._signal(signal.SIGCONT)
-            self._signal(number)
-            self._node.wait(30)
-            self._node = None
-
-
 def vhost_of(url: str) -> str:
     """Return the vhost that *url* names."""
     return urlsplit(url).path.removeprefix("/")
@@ -281,19 +175,3 @@ def vhost_of(url: str) -> str:
 def erlang_binary(text: str) -> str:
     """Return *text* as Erlang writes a binary."""
     return f'<<"{text}">>'
-
-
-def free_ports(count: int) -> list[int]:
-    """Return loopback ports nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def answers(port: int) -> bool:
-    """Return whether something accepts connections on loopback *port*."""
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False

@@ -6,13 +6,16 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from ssl import SSLContext
-from typing import Literal
+from typing import Literal, cast
 
 from aiohttp import web
 from multidict import CIMultiDict
+
+FLOOD_BYTES = 100 << 20
+_DROPS = bytes(1 << 16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,8 @@ class Answer:
         after: Seconds to wait before answering.
         until: What to wait for before answering.
         pace: Seconds to wait after every byte of the body, sent one by one.
-        fate: ``hang`` never answers; ``close`` hangs up instead of answering; ``cut`` hangs up within the body.
+        fate: ``hang`` never answers; ``close`` hangs up instead of answering; ``cut`` hangs up within the body;
+            ``garbage`` answers what is no HTTP; ``flood`` has a body of 100 MB.
     """
 
     status: int = 200
@@ -35,12 +39,20 @@ class Answer:
     after: float = 0
     until: asyncio.Event | None = None
     pace: float = 0
-    fate: Literal["end", "hang", "close", "cut"] = "end"
+    fate: Literal["end", "hang", "close", "cut", "garbage", "flood"] = "end"
+
+    @property
+    def takes(self) -> bool:
+        """Whether it says that the request was taken."""
+        return 200 <= self.status < 300 and self.fate in {"end", "flood"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A request as it came, *at* so many monotonic seconds; `peer` tells connections apart, `target` is not decoded."""
+    """A request as it came, *at* so many monotonic seconds, and the *answer* it gets.
+
+    `peer` tells connections apart, `target` is not decoded.
+    """
 
     at: float
     method: str
@@ -49,10 +61,14 @@ class Request:
     headers: CIMultiDict[str]
     body: bytes
     peer: tuple[str, int]
+    answer: Answer
 
 
 class Receiver:
     """What `receiver` yields: `requests` in the order they came, and `url`."""
+
+    mood: Answer | None = None
+    """How to answer every request, whatever its path, while it is set."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -72,6 +88,8 @@ class Receiver:
         return self.url(path)
 
     def _next_answer(self, path: str) -> Answer:
+        if self.mood is not None:
+            return self.mood
         answers = self._answers.get(path, [Answer()])
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
@@ -80,6 +98,7 @@ class Receiver:
         body = await request.read()
         peer = request.transport.get_extra_info("peername")[:2]
         headers = request.headers.copy()
+        answer = self._next_answer(request.path)
         self.requests.append(
             Request(
                 at=time.monotonic(),
@@ -89,12 +108,13 @@ class Receiver:
                 headers=headers,
                 body=body,
                 peer=peer,
+                answer=answer,
             )
         )
         self._answering[request.path] += 1
         self.most[request.path] = max(self.most[request.path], self._answering[request.path])
         try:
-            return await self._answer(request, self._next_answer(request.path))
+            return await self._answer(request, answer)
         finally:
             self._answering[request.path] -= 1
 
@@ -104,10 +124,24 @@ class Receiver:
             await answer.until.wait()
         if answer.fate == "hang":
             await asyncio.Event().wait()
+        assert request.transport is not None
+        if answer.fate == "garbage":
+            cast("asyncio.Transport", request.transport).write(b"\x00\xff what?\r\n" * 100)
+            request.transport.close()
         if answer.fate == "close":
-            assert request.transport is not None
             request.transport.abort()
+        if answer.fate == "flood":
+            return await self._flood(request, answer)
         return await self._send(request, answer)
+
+    async def _flood(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+        response = web.StreamResponse(status=answer.status, headers=answer.headers)
+        response.content_length = FLOOD_BYTES
+        await response.prepare(request)
+        with suppress(ConnectionError):  # it has seen enough
+            for _ in range(0, FLOOD_BYTES, len(_DROPS)):
+                await response.write(_DROPS)
+        return response
 
     async def _send(self, request: web.Request, answer: Answer) -> web.StreamResponse:
         if not answer.pace and answer.fate != "cut":
