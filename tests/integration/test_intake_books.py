@@ -24,7 +24,7 @@ from tests.support.builders import accept, record
 from tests.support.eventually import eventually
 from tests.support.intake import NOTHING, judge_often, lose
 from tests.support.messaging import holds, take
-from tests.support.rabbitmq_servers import free_ports
+from tests.support.rabbitmq_nodes import free_ports
 from tests.support.transports import embedded_server, rabbitmq_transport_server
 from workers.bookkeeper import Bookkeeper
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from broker.filters import parse_filter
-from broker.publishing import publish_to_record
+from broker.messages import signal_message
 from broker.signals import Throw
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.postgres.database import Database
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import WebhookTarget
-from broker.topology import TOPOLOGY
+from broker.topology import RECORD, TOPOLOGY
 from broker.transport.embedded import EmbeddedTransport
 from broker.transport.rabbitmq import RabbitTransport
 from tests.bench.receiving import receiving
@@ -81,7 +81,7 @@ async def test_a_backlog_of_large_signals_needs_no_more_memory_than_a_few_of_the
             for number in range(2 * COUNT)
         ]
         for signal in await accept(database, *throws):
-            await publish_to_record(transport, signal, timeout=CONFIRMED)
+            await transport.publish(signal_message(signal), exchange="", routing_key=RECORD, timeout=CONFIRMED)
         del throws, signal
         environment = {"STORE_URL": database.url, "LOG_LEVEL": "warning", **setting}
 

@@ -24,7 +24,7 @@ from tests.support.messaging import SOON, fresh, holds
 from tests.support.postgres import run_scripts, unmigrated
 from tests.support.product import Process, client_of
 from tests.support.proxy import proxy
-from tests.support.rabbitmq_servers import free_ports
+from tests.support.rabbitmq_nodes import free_ports
 from tests.support.throwing import recorded, throw
 from tests.support.waiting import logged
 
