@@ -39,6 +39,6 @@ def listen_for_losses(database: Database, restore: Callable[[], None]) -> None:
 
 async def _announce(database: Database) -> None:
     try:
-        await database.execute("SELECT pg_notify($1, '')", CHANNEL)
+        await database.notify(CHANNEL)
     except StoreUnavailable as error:
         log.warning("loss.unannounced", error=str(error))

@@ -262,6 +262,10 @@ class Database:
         self._listeners.add(task)
         task.add_done_callback(self._listeners.discard)
 
+    async def notify(self, channel: str) -> None:
+        """Notify those who listen to *channel*, in every process."""
+        await self.execute("SELECT pg_notify($1, '')", channel)
+
     async def _listen(self, channel: str, on_notify: Callable[[str | None], None]) -> None:
         while True:
             try:
