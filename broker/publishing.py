@@ -2,7 +2,7 @@
 
 signal --+--default exchange (mandatory)--> signals.record    confirmed: accepted
          |
-         +--signals.broadcast or signals.routed--> taps       waited for, but only for a moment
+         +--signals.broadcast or signals.routed--> taps       published again until taps have it
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 
 class SignalPublisher:
-    """Publishes signals. An async context manager; leaving gives up what taps have not taken yet.
+    """Publishes signals. An async context manager; leaving waits a moment for taps.
 
     The confirm of the record queue alone decides whether a signal is accepted. A publish that fails is repeated within
     its time, on another channel or link; the recorder and taps drop repeats by the signal's id.
@@ -68,21 +68,20 @@ class SignalPublisher:
             await asyncio.wait([self._restoring])
 
     async def publish(self, signal: Signal) -> None:
-        """Publish *signal* to the record queue and to taps; return once the record queue has confirmed it.
+        """Publish *signal* to taps and to the record queue; return once the record queue has confirmed it.
 
-        Taps that are slower get it after this has returned.
+        The copy for taps is written first. What becomes of it is seen to afterwards.
 
         Raises:
             TransportError: The record queue did not confirm it in time. Taps may have got it.
         """
         message = signal_message(signal)
-        to_taps = self._taps.send(message, signal)
+        copy = self._taps.send(message, signal)
         try:
             await self._record(message)
         except BaseException:
-            self._taps.forget(to_taps)
+            self._taps.forget(copy)
             raise
-        await self._taps.wait(message, signal, to_taps)
 
     async def publish_to_record(self, signal: Signal) -> None:
         """Publish *signal* to the record queue alone, so that no tap gets it.
