@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +21,9 @@ from broker.store.signals.signals import IdempotencyKey, Numbered, SignalStore
 from broker.transport import Transport
 
 log = structlog.get_logger()
+
+_accepted = cache(metrics.ACCEPTED.labels)
+"""`labels` takes a lock and formats its arguments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +79,7 @@ class Intake:
         signal.check_moments()
         await self._publish(signal)
         await self._note_pending_record(signal)
-        metrics.ACCEPTED.labels(throw.source.value, throw.scope.value).inc()
+        _accepted(throw.source.value, throw.scope.value).inc()
         log.info(
             "signal.accepted",
             signal_id=signal.id,
