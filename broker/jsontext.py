@@ -91,6 +91,17 @@ def encode(value: Any) -> bytes:
         return write(value, "compact-ascii").encode()
 
 
+def write_fast(value: Any) -> str:
+    """Return *value*, which was read from JSON, as compact JSON text, several times as fast as `write` does.
+
+    Doubles and non-ASCII characters may be written differently.
+    """
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # an unpaired surrogate, an integer beyond 64 bits, or deep nesting
+        return write(value, "compact-ascii")
+
+
 def _read(text: str, levels: int = MAX_NESTING) -> tuple[Any, int]:
     start = len(text) - len(text.lstrip(" \t\r\n"))
     try:

@@ -13,6 +13,7 @@ import json
 from datetime import datetime
 
 from broker.deliveries import DueAttempt, parse_delivery_id
+from broker.jsontext import write_fast
 from broker.signals import Scope, Signal, Source, Throw
 from broker.transport import Header, Message, Received
 
@@ -49,7 +50,7 @@ def _signal_headers(signal: Signal) -> dict[str, Header]:
         "traceparent": throw.traceparent,
         "source-id": throw.source_id,
         "token-id": throw.token_id,
-        "types": json.dumps(throw.types, separators=(",", ":")) if throw.types else None,
+        "types": write_fast(throw.types) if throw.types else None,
         "business-key": throw.business_key,
         "ordering-key": throw.ordering_key,
         "deliver-at": None if throw.deliver_at is None else throw.deliver_at.isoformat(),

@@ -2,7 +2,7 @@
 
 signal --+--default exchange (mandatory)--> signals.record    confirmed: accepted
          |
-         +--signals.broadcast or signals.routed--> taps       waited for, but only for a moment
+         +--signals.broadcast or signals.routed--> taps       published again until taps have it
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Self
 
 import structlog
 
+from broker import metrics
 from broker.errors import Unavailable, Unconfirmed, Unroutable
 from broker.messages import signal_message
 from broker.signals import Signal
@@ -31,7 +32,7 @@ log = structlog.get_logger()
 
 
 class SignalPublisher:
-    """Publishes signals. An async context manager; leaving gives up what taps have not taken yet.
+    """Publishes signals. An async context manager; leaving waits a moment for taps.
 
     The confirm of the record queue alone decides whether a signal is accepted. A publish that fails is repeated within
     its time, on another channel or link; the recorder and taps drop repeats by the signal's id.
@@ -68,21 +69,20 @@ class SignalPublisher:
             await asyncio.wait([self._restoring])
 
     async def publish(self, signal: Signal) -> None:
-        """Publish *signal* to the record queue and to taps; return once the record queue has confirmed it.
+        """Publish *signal* to taps and to the record queue; return once the record queue has confirmed it.
 
-        Taps that are slower get it after this has returned.
+        The copy for taps is written first. What becomes of it is seen to afterwards.
 
         Raises:
             TransportError: The record queue did not confirm it in time. Taps may have got it.
         """
         message = signal_message(signal)
-        to_taps = self._taps.send(message, signal)
+        copy = self._taps.send(message, signal)
         try:
             await self._record(message)
         except BaseException:
-            self._taps.forget(to_taps)
+            self._taps.forget(copy)
             raise
-        await self._taps.wait(message, signal, to_taps)
 
     async def publish_to_record(self, signal: Signal) -> None:
         """Publish *signal* to the record queue alone, so that no tap gets it.
@@ -112,6 +112,7 @@ class SignalPublisher:
                     raise
                 await asyncio.sleep(RETRY_PAUSE)
                 timeout = timedelta(seconds=end - self._loop.time())
+                metrics.REPEATS.labels(metrics.Repeat.PUBLISHED).inc()
                 continue
             if self._restoring is not None:
                 await self._restored(end)
@@ -131,6 +132,7 @@ class SignalPublisher:
     async def _publish_recent(self) -> None:
         while True:
             losses, messages = self._losses, self._recent.all(self._loop.time())
+            metrics.REPEATS.labels(metrics.Repeat.PUBLISHED).inc(len(messages))
             confirms = (self._send(message, self._timeout) for message in messages)
             failures = [failure for failure in await asyncio.gather(*confirms, return_exceptions=True) if failure]
             if losses == self._losses and not failures:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from broker.errors import InvalidField
 from broker.filters import Context
-from broker.jsontext import encode
+from broker.jsontext import write_fast
 from broker.names import MAX_ROUTING_KEY_BYTES, check_id, check_name, encode_id
 from broker.variables import Types
 
@@ -101,7 +101,7 @@ class Throw:
             check_id(self.ordering_key, "/orderingKey")
         if self.deliver_at and self.expires_at and self.expires_at <= self.deliver_at:
             raise InvalidField("/expiresAt", "must be after deliverAt")
-        if self.types and len(encode(self.types)) > MAX_TYPES_BYTES:
+        if self.types and len(write_fast(self.types).encode()) > MAX_TYPES_BYTES:
             raise InvalidField("/variables", f"their types and valueInfo come to more than {MAX_TYPES_BYTES} bytes")
         for pointer, key in self._keys():
             size = len(key.encode())

@@ -1,14 +1,17 @@
-"""Publishing to taps, the queues that microservices bind: they get what is accepted, and never hold up an answer."""
+"""Publishing to taps, the queues that microservices bind: they get what is accepted, and hold up no answer."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from broker import metrics
-from broker.errors import Nacked, TransportError, Unconfirmed, Unroutable
+from broker.errors import Nacked, Unconfirmed
 from broker.messages import signal_message
 from broker.signals import Signal
 from broker.topology import BROADCAST, ROUTED
@@ -16,14 +19,27 @@ from broker.transport import Message, Transport
 
 RETRY_PAUSE = 0.2
 """Seconds in which the transport replaces a channel that a nack has spent."""
-GRACE = 1.0
-"""Seconds for which an answer waits for taps."""
-MOST_STRAGGLERS = 5000
-"""Signals that taps may still have to take after the answer; for further ones nobody waits."""
+MOST_COPIES = 5000
+MOST_BYTES = 32 << 20
+"""What may wait for taps at a time; they miss what exceeds it."""
 REJECTING = 10.0
 """Seconds for which an exchange counts as rejecting; a nack is final then, because a retry repeats it to other taps."""
+DRAIN = 2.0
+"""Seconds for which a process that ends waits for taps."""
 
 log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class Copy:
+    """A signal on its way to taps, which is not published again after *end*."""
+
+    signal: Signal
+    message: Message
+    exchange: str
+    end: float
+    nacked: bool = False
+    ended: asyncio.Future[None] | None = None
 
 
 class Taps:
@@ -40,8 +56,11 @@ class Taps:
     def __init__(self, transport: Transport, *, timeout: timedelta) -> None:
         self._transport = transport
         self._timeout = timeout
-        self._stragglers: set[asyncio.Task[None]] = set()
-        self._rejected_at: dict[str, float] = {}
+        self._seconds = timeout.total_seconds()
+        self._loop = asyncio.get_running_loop()
+        self._copies: set[Copy] = set()
+        self._bytes = 0
+        self._rejected_at = dict.fromkeys((BROADCAST, ROUTED), float("-inf"))
 
     async def publish(self, signal: Signal) -> None:
         """Publish *signal*, which was recorded before; return once the taps have it, or one rejects it.
@@ -49,88 +68,94 @@ class Taps:
         Raises:
             TransportError: It could not be sent in time.
         """
-        message = signal_message(signal)
-        await self._confirmed(message, signal, self.send(message, signal))
+        copy = self.send(signal_message(signal), signal)
+        if copy in self._copies:
+            await self._ended(copy)
 
-    def send(self, message: Message, signal: Signal) -> asyncio.Future[None]:
-        """Send *message*, which carries *signal*; return its confirm, to be given to `wait` or `forget`."""
-        return self._transport.publish(
-            message,
-            exchange=_exchange(signal),
-            routing_key=signal.throw.routing_key,
+    def send(self, message: Message, signal: Signal) -> Copy:
+        """Send *message*, which carries *signal*, and see to it in the background that taps get it."""
+        exchange = BROADCAST if signal.throw.is_fanout else ROUTED
+        copy = Copy(signal, message, exchange, self._loop.time() + self._seconds)
+        if len(self._copies) >= MOST_COPIES or self._bytes >= MOST_BYTES:
+            _count_rejection(copy, f"{len(self._copies)} signals wait for taps already")
+        else:
+            self._copies.add(copy)
+            self._bytes += len(message.body)
+            self._publish(copy)
+        return copy
+
+    def forget(self, copy: Copy) -> None:
+        """Do not publish *copy* again: its signal was not accepted."""
+        self._end(copy)
+
+    async def close(self) -> None:
+        """Give taps a moment for what they have not taken yet."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN):
+                await asyncio.gather(*map(self._ended, self._copies), return_exceptions=True)
+        for copy in [*self._copies]:
+            self._miss(copy, "the process ends")
+
+    def _ended(self, copy: Copy) -> asyncio.Future[None]:
+        copy.ended = copy.ended or self._loop.create_future()
+        return copy.ended
+
+    def _publish(self, copy: Copy) -> None:
+        confirm = self._transport.publish(
+            copy.message,
+            exchange=copy.exchange,
+            routing_key=copy.signal.throw.routing_key,
             timeout=self._timeout,
             mandatory=False,
         )
+        confirm.add_done_callback(partial(self._take_confirm, copy))
 
-    async def wait(self, message: Message, signal: Signal, confirm: asyncio.Future[None]) -> None:
-        """Wait for *confirm* and, for a moment, for retries; they go on in the background."""
-        if confirm.done() and not confirm.cancelled() and confirm.exception() is None:
+    def _take_confirm(self, copy: Copy, confirm: asyncio.Future[None]) -> None:
+        error = asyncio.CancelledError() if confirm.cancelled() else confirm.exception()
+        if error is None:
+            self._end(copy)
+        elif copy in self._copies:
+            self._take_failure(copy, error)
+
+    def _take_failure(self, copy: Copy, error: BaseException) -> None:
+        """Publish *copy* again soon, unless a tap rejects it, or its time is over."""
+        now = self._loop.time()
+        if isinstance(error, Nacked) and (copy.nacked or self._is_rejecting(copy)):
+            self._rejected_at[copy.exchange] = now
+            self._miss(copy, str(error))
+        elif isinstance(error, Nacked) or now + RETRY_PAUSE < copy.end:
+            copy.nacked |= isinstance(error, Nacked)
+            self._loop.call_later(RETRY_PAUSE, self._publish_again, copy)
+        elif copy.ended is None or copy.ended.done() or isinstance(error, Unconfirmed):
+            self._miss(copy, str(error))
+        else:
+            copy.ended.set_exception(error)
+            self._end(copy)
+
+    def _publish_again(self, copy: Copy) -> None:
+        if copy in self._copies:
+            if copy.nacked and self._is_rejecting(copy):
+                self._miss(copy, "a queue refused this signal, and others again")
+            else:
+                metrics.REPEATS.labels(metrics.Repeat.PUBLISHED).inc()
+                self._publish(copy)
+
+    def _is_rejecting(self, copy: Copy) -> bool:
+        return self._loop.time() < self._rejected_at[copy.exchange] + REJECTING
+
+    def _miss(self, copy: Copy, error: str) -> None:
+        _count_rejection(copy, error)
+        self._end(copy)
+
+    def _end(self, copy: Copy) -> None:
+        if copy not in self._copies:
             return
-        if len(self._stragglers) >= MOST_STRAGGLERS:
-            self.forget(confirm)
-            _count_rejection(signal, f"{MOST_STRAGGLERS} signals wait for taps already")
-            return
-        straggler = asyncio.create_task(self._follow(message, signal, confirm))
-        self._stragglers.add(straggler)
-        straggler.add_done_callback(self._stragglers.discard)
-        await asyncio.wait([straggler], timeout=GRACE)
-
-    async def _confirmed(self, message: Message, signal: Signal, confirm: asyncio.Future[None]) -> None:
-        """Publish *message* until it is confirmed, or rejected by a tap."""
-        end = _now() + self._timeout.total_seconds()
-        nacked = False
-        while True:
-            try:
-                return await confirm
-            except Nacked as error:
-                if nacked or self._is_rejecting(signal):
-                    self._rejected_at[_exchange(signal)] = _now()
-                    return _count_rejection(signal, str(error))
-                nacked = True
-            except Unconfirmed as error:
-                if _now() + RETRY_PAUSE > end:
-                    return _count_rejection(signal, str(error))
-            except Unroutable:
-                if _now() + RETRY_PAUSE > end:
-                    raise
-            await asyncio.sleep(RETRY_PAUSE)
-            confirm = self.send(message, signal)
-
-    def forget(self, confirm: asyncio.Future[None]) -> None:
-        """Wait for *confirm* no longer."""
-        confirm.add_done_callback(_take_note)
-
-    async def close(self) -> None:
-        """Give up what taps have not taken yet."""
-        for straggler in self._stragglers:
-            straggler.cancel()
-        await asyncio.gather(*self._stragglers, return_exceptions=True)
-
-    async def _follow(self, message: Message, signal: Signal, confirm: asyncio.Future[None]) -> None:
-        try:
-            await self._confirmed(message, signal, confirm)
-        except TransportError as error:
-            _count_rejection(signal, str(error))
-
-    def _is_rejecting(self, signal: Signal) -> bool:
-        return _now() < self._rejected_at.get(_exchange(signal), float("-inf")) + REJECTING
+        self._copies.remove(copy)
+        self._bytes -= len(copy.message.body)
+        if copy.ended is not None and not copy.ended.done():
+            copy.ended.set_result(None)
 
 
-def _exchange(signal: Signal) -> str:
-    return BROADCAST if signal.throw.is_fanout else ROUTED
-
-
-def _count_rejection(signal: Signal, error: str) -> None:
-    exchange = _exchange(signal)
-    metrics.TAP_REJECTIONS.labels(exchange).inc()
-    log.warning("tap.rejected", signal_id=signal.id, exchange=exchange, error=error)
-
-
-def _take_note(confirm: asyncio.Future[None]) -> None:
-    """Retrieve the exception that nobody waits for, or asyncio logs it."""
-    if not confirm.cancelled():
-        confirm.exception()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+def _count_rejection(copy: Copy, error: str) -> None:
+    metrics.TAP_REJECTIONS.labels(copy.exchange).inc()
+    log.warning("tap.rejected", signal_id=copy.signal.id, exchange=copy.exchange, error=error)

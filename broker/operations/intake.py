@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from types import TracebackType
 from typing import Self
 
@@ -24,6 +25,9 @@ from broker.store.signals.signals import IdempotencyKey, Numbered, SignalStore
 from broker.transport import Transport
 
 log = structlog.get_logger()
+
+_accepted = cache(metrics.ACCEPTED.labels)
+"""`labels` takes a lock and formats its arguments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +92,7 @@ class Intake:
         await self._publish(signal)
         await self._note_pending_record(signal)
         self._reports.note(signal.id)
-        metrics.ACCEPTED.labels(throw.source.value, throw.scope.value).inc()
+        _accepted(throw.source.value, throw.scope.value).inc()
         log.info(
             "signal.accepted",
             signal_id=signal.id,

@@ -164,3 +164,13 @@ async def test_taps_get_what_a_lost_link_swallowed(rabbitmq, rabbitmq_url):
         await running.goes_on(30)
     (messages,) = await take(rabbitmq_url, TAP)
     assert set(running.accepted) <= {int(properties.headers["ce-id"]) for _, properties, _ in messages}
+
+
+async def test_a_publisher_that_ends_waits_for_taps(rabbitmq, rabbitmq_url):
+    """Without its link, a copy is on its way for longer than the answer was."""
+    async with load(rabbitmq_url, many=3) as running:
+        await running.goes_on(30)
+        await asyncio.to_thread(rabbitmq.close_connections)
+        await running.goes_on(1)
+    (messages,) = await take(rabbitmq_url, TAP)
+    assert set(running.accepted) <= {int(properties.headers["ce-id"]) for _, properties, _ in messages}

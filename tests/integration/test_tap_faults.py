@@ -29,6 +29,18 @@ async def rejections(client, exchange):
     return float(found[1]) if found else 0
 
 
+async def taken_by(client, vhost, exchange, tap, *, rejected, of):
+    """Return what *tap* holds once *exchange* has counted the rest of those *of* that many as more than *rejected*."""
+
+    async def settled():
+        held = await on_channel(vhost, lambda channel: channel.queue_declare(tap, passive=True).method.message_count)
+        return await rejections(client, exchange) - rejected == of - held
+
+    await eventually(settled)
+    (messages,) = await take(vhost, tap)
+    return messages
+
+
 async def assert_recorded_once(client, webhooks, subscription, signals):
     """Check that each of *signals* was recorded once and delivered once; return the ids of all of that name.
 
@@ -59,10 +71,10 @@ async def test_a_tap_that_rejects_fails_no_throw_and_doubles_none(client, produc
     signals += await asyncio.gather(*(throw(client, name) for _ in range(50)))
 
     ids = await assert_recorded_once(client, webhooks, subscription, signals)
-    kept, reached = await take(product_vhost, full, neighbour)
+    kept = await taken_by(client, product_vhost, BROADCAST, full, rejected=before, of=len(ids))
+    (reached,) = await take(product_vhost, neighbour)
     await delete(product_vhost, full, neighbour)
     assert len(kept) < 50, "a quorum queue's limit is soft, but it is one"
-    assert await rejections(client, "signals.broadcast") - before == len(ids) - len(kept)
     assert sorted({int(properties.headers["ce-id"]) for _, properties, _ in reached}) == ids
     assert len(reached) <= len(ids) + 5, "only the first nack is tried again, not each"
 
@@ -91,9 +103,9 @@ async def test_a_tenants_tap_that_rejects_fails_no_throw_and_doubles_none(client
     signals.append(await throw(client, name))
 
     await assert_recorded_once(client, webhooks, subscription, signals)
-    (kept,) = await take(product_vhost, full)
+    kept = await taken_by(client, product_vhost, ROUTED, full, rejected=before, of=10)
     await delete(product_vhost, full)
-    assert await rejections(client, "signals.routed") - before == 10 - len(kept)
+    assert len(kept) < 10
 
 
 async def test_a_tap_that_nobody_empties_fails_no_throw_and_doubles_none(client, product_vhost, name, webhooks):

@@ -1,6 +1,7 @@
 """Taps: what a microservice gets that binds a queue of its own.
 
-A throw is answered when every bound queue holds its message: a queue that holds nothing then was not meant.
+RabbitMQ reads the copy for taps before the one for the record queue, which takes longer: a queue that holds nothing
+after the answer was not meant.
 """
 
 from __future__ import annotations

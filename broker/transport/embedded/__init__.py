@@ -128,8 +128,7 @@ class EmbeddedTransport:
 
     async def _publish(self, outgoing: _Outgoing, routing_key: str, timeout: timedelta, *, mandatory: bool) -> None:
         try:
-            async with asyncio.timeout(timeout.total_seconds()):
-                routed = await self._publisher.submit(outgoing)
+            routed = await self._publisher.submit(outgoing, timeout=timeout)
         except (SignalBrokerError, TimeoutError) as error:
             raise outgoing.failure(str(error) or "no answer in time") from error
         except asyncio.CancelledError:

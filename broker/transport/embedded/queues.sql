@@ -34,12 +34,17 @@ WHERE source = :source AND routing_key = :routing_key
 
 -- name: publish
 -- Store a batch of messages. Return the positions (from 1) of those that reached a queue. The statement that stores the
--- messages also reads the bindings.
-WITH routed AS MATERIALIZED (
-    SELECT sent.*, queue
-    FROM unnest(:exchanges::text[], :keys::json[], :properties::json[], :bodies::bytea[])
+-- messages also reads the bindings, once for all messages that go the same way.
+WITH sent AS MATERIALIZED (
+    SELECT *
+    FROM unnest(:exchanges::text[], :keys::text[], :properties::json[], :bodies::bytea[])
         WITH ORDINALITY AS sent (exchange, keys, properties, body, position)
-    CROSS JOIN LATERAL transport.route(exchange, keys) AS queue
+), routes AS MATERIALIZED (
+    SELECT exchange, keys, queue
+    FROM (SELECT DISTINCT exchange, keys FROM sent) AS ways
+    CROSS JOIN LATERAL transport.route(exchange, keys::json) AS queue
+), routed AS MATERIALIZED (
+    SELECT position, queue, keys::json, properties, body FROM sent JOIN routes USING (exchange, keys)
 ), stored AS (
     INSERT INTO transport.messages (queue, keys, properties, body)
     SELECT queue, keys, properties, body FROM routed ORDER BY position

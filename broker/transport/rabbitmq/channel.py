@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
@@ -39,16 +40,24 @@ class Outbox:
     def __init__(self, loop: asyncio.AbstractEventLoop, queue: asyncio.Queue[ChannelFrame]) -> None:
         self._loop = loop
         self._queue = queue
-        self._unwritten: list[tuple[Channel, bytes]] = []
+        self._unwritten: dict[Channel, list[bytes]] = {}
 
     def add(self, channel: Channel, frames: Iterable[bytes]) -> None:
         """Write *frames* at the end of this tick, unless *channel* is closed by then."""
         if not self._unwritten:
             self._loop.call_soon(self._flush)
-        self._unwritten.append((channel, b"".join(frames)))
+        written = self._unwritten.get(channel)
+        if written is None:
+            self._unwritten[channel] = written = []
+        written += frames
 
     def _flush(self) -> None:
-        payload = b"".join([frames for channel, frames in self._unwritten if not channel.is_closed])
+        # Channel by channel, which spares RabbitMQ changes between them and confirms one by one.
+        payload = b"".join(
+            itertools.chain.from_iterable(
+                frames for channel, frames in self._unwritten.items() if not channel.is_closed
+            )
+        )
         if not payload:
             self._unwritten.clear()
             return

@@ -84,8 +84,8 @@ class ConfirmChannel(Channel):
 
     @property
     def full(self) -> bool:
-        """Whether the window of unconfirmed messages is full, or was given up."""
-        return self._given_up or len(self._outstanding) >= MOST_MESSAGES or self.bytes >= MOST_BYTES
+        """Whether nothing can be sent: the window of unconfirmed messages is full, was given up, or is closed."""
+        return len(self._outstanding) >= MOST_MESSAGES or self.bytes >= MOST_BYTES or self._given_up or self.is_closed
 
     def send(self, publication: Publication) -> None:
         """Send a message; its future is set when the confirm comes or the channel is closed."""
@@ -154,9 +154,10 @@ class ConfirmChannel(Channel):
             if publication is None:  # the channel was closed meanwhile, which failed the publication
                 continue
             self.bytes -= len(publication.message.body)
-            publication.end(
-                None if acked else Nacked(f"a queue behind exchange {publication.exchange!r} refused the message")
-            )
+            if acked:
+                publication.end()
+            else:
+                publication.end(Nacked(f"a queue behind exchange {publication.exchange!r} refused the message"))
         if not acked:
             self.spent.set()
         if not self._outstanding:

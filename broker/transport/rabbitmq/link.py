@@ -125,6 +125,7 @@ class Link:
         self.host = ""
         """The host and port of the connection, or of the last attempt."""
         self._connection: aio_pika.Connection | None = None
+        self._unblocked: asyncio.Event | None = None
         self._up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -148,10 +149,7 @@ class Link:
     @property
     def blocked(self) -> bool:
         """Whether the server has told this connection to stop publishing (a memory or disk alarm)."""
-        # aiormq's only public method for this, `ready()`, waits.
-        if self._connection is None:
-            return False
-        return not _underlying(self._connection)._Connection__connection_unblocked.is_set()  # type: ignore[attr-defined]  # noqa: SLF001
+        return not (self._unblocked is None or self._unblocked.is_set())
 
     async def open(self, kind: Callable[[Connection, int], C]) -> C:
         """Wait for a connection without a limit, and open a channel of *kind* on it.
@@ -204,11 +202,13 @@ class Link:
             self._log.info("link.connected", host=where)
             try:
                 self._connection = connection
+                # aiormq's only public method for this, `ready()`, waits.
+                self._unblocked = _underlying(connection)._Connection__connection_unblocked  # type: ignore[attr-defined]  # noqa: SLF001
                 self._up.set()
                 self.on_up()
                 self.trouble = f"{where}: {await self._lost(_underlying(connection))}"
             finally:
-                self._connection = None
+                self._connection = self._unblocked = None
                 self._up.clear()
                 self.discard(connection)
             self._log.warning("link.lost", host=where, error=self.trouble)

@@ -128,7 +128,7 @@ class ExchangePublisher:
 
     def _free_channel(self) -> ConfirmChannel | None:
         channel = self._channel
-        return None if channel is None or channel.is_closed or channel.full else channel
+        return None if channel is None or channel.full else channel
 
     def _send_waiting(self) -> None:
         while self._waiting and (channel := self._free_channel()):
