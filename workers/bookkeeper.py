@@ -10,10 +10,13 @@ import structlog
 
 from broker import metrics
 from broker.errors import StoreUnavailable, TransportError
+from broker.messages import signal_message
 from broker.operations.books import BookReader
 from broker.settings import Settings
 from broker.store.postgres.database import Database
 from broker.store.signals.intake_books import IntakeBooks, Range
+from broker.store.signals.signals import SignalStore
+from broker.topology import RECORD
 from broker.transport import Transport
 
 _TICK = 1.0
@@ -40,6 +43,9 @@ class Bookkeeper:
     def __init__(
         self, database: Database, transport: Transport, settings: Settings, *, intake: IntakeBooks | None = None
     ) -> None:
+        self._transport = transport
+        self._timeout = settings.confirm_timeout
+        self._signals = SignalStore(database)
         self._intake = intake or IntakeBooks(database)
         self._reader = BookReader(database, transport, timeout=settings.confirm_timeout)
 
@@ -63,7 +69,7 @@ class Bookkeeper:
     async def keep(self) -> None:
         """Enter the newest reports, strike out what is recorded, and name the signals that are lost."""
         await self._intake.fold()
-        lost = await self._intake.judge(await self._reader.depths())
+        lost = await self._intake.judge(await self._reader.depths(), prove=self._prove)
         if lost:
             log.error(
                 "signals.lost",
@@ -71,6 +77,14 @@ class Bookkeeper:
                 ids=_name(lost),
                 hint="they are neither recorded nor in a queue: see the runbook",
             )
+
+    async def _prove(self) -> bool:
+        """Publish a recorded signal again, which the recorder drops; return whether there is one."""
+        signal = await self._signals.get(await self._signals.last_id())
+        if signal is None:
+            return False
+        await self._transport.publish(signal_message(signal), exchange="", routing_key=RECORD, timeout=self._timeout)
+        return True
 
     async def measure(self) -> None:
         """Set the metrics of the books."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
 from broker import metrics
+from broker.errors import TransportError
 from broker.operations.books import BookReader
 from broker.operations.intake import Intake
 from broker.operations.reports import AcceptanceReports, ranges
@@ -22,7 +24,7 @@ from broker.transport import Settlement
 from broker.transport.rabbitmq import RabbitTransport
 from tests.support.builders import accept, record
 from tests.support.eventually import eventually
-from tests.support.intake import NOTHING, judge_often, lose
+from tests.support.intake import NOTHING, judge_often, lose, prove
 from tests.support.messaging import holds, take
 from tests.support.rabbitmq_nodes import free_ports
 from tests.support.transports import embedded_server, rabbitmq_transport_server
@@ -101,6 +103,41 @@ async def test_what_vanishes_from_the_record_queue_is_lost_and_named(database, t
     assert gauge("signals_lost") == 2
 
 
+async def test_nothing_is_lost_while_the_record_queue_confirms_nothing(database, rabbitmq, rabbitmq_url):
+    """A queue whose leader cannot be reached looks empty, too."""
+    async with RabbitTransport(rabbitmq_url) as transport:
+        await transport.declare(TOPOLOGY)
+        await record(database, *await accept(database, "recorded"))
+        await report(database, *"aaa")
+        bookkeeper = Bookkeeper(database, transport, Settings(), intake=IntakeBooks(database, lost_after=SOON))
+
+        async def lost():
+            await bookkeeper.keep()
+            return (await IntakeBooks(database).balance()).lost
+
+        async def is_unproven():
+            with suppress(TransportError):
+                await lost()
+                return False
+            return True
+
+        await asyncio.to_thread(rabbitmq.raise_memory_alarm)
+        try:
+            for _ in range(5):
+                await eventually(is_unproven)
+            assert (await IntakeBooks(database).balance()).lost == 0
+        finally:
+            await asyncio.to_thread(rabbitmq.clear_memory_alarm)
+        await remove(transport, 1)  # the first one was sent before RabbitMQ blocked us
+
+        async def are_lost():
+            with suppress(TransportError):
+                return await lost() == 3
+
+        await eventually(are_lost)
+        await holds(transport, RECORD, 2)
+
+
 async def test_what_waits_in_the_record_queue_is_awaiting_however_long(database, transport, throw, books):
     await throw(3)
     reader = BookReader(database, transport, timeout=timedelta(seconds=5))
@@ -143,7 +180,7 @@ async def test_a_signal_behind_was_recorded_so_those_before_it_are_not_in_a_long
         (later,) = await accept(database, "a")
         await record(database, later)
         await books.fold()
-        return [i for first, last in await books.judge(long) for i in range(first, last + 1)]
+        return [i for first, last in await books.judge(long, prove=prove) for i in range(first, last + 1)]
 
     assert await eventually(passed) == [signal.id for signal in missing]
 

@@ -7,15 +7,17 @@
 
 Neither a queue nor a recorder says *which* signals it holds, only how many. So a signal is lost once it must be: for a
 while the record queue has been empty, or signals behind it were recorded; no recorder has held a message for long, or
-fallen silent; and the dead queue does not hold it. Until that is certain, what is missing counts as unaccounted.
+fallen silent; and the dead queue does not hold it. A queue whose leader cannot be reached looks empty, too, so the
+record queue has to confirm a message before and after that while. Until all that is certain, what is missing counts as
+unaccounted.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from broker.store.postgres.database import Database, Session
@@ -112,6 +114,8 @@ class IntakeBooks:
         self._grace = lost_after / 6
         self._strangers = _Strangers(window=1.5 * lost_after)
         self._missing_since: float | None = None
+        self._proofs = 0
+        """How many of the messages in the record queue are proofs."""
 
     async def report_accepted(self, ranges: Sequence[Range]) -> None:
         """Report that the throws of the signals in *ranges* were answered."""
@@ -137,24 +141,53 @@ class IntakeBooks:
             if await session.fetchval(_Sql.try_lock):
                 await self._fold(session)
 
-    async def judge(self, depths: QueueDepths) -> Sequence[Range]:
+    async def judge(self, depths: QueueDepths, *, prove: Callable[[], Awaitable[bool]]) -> Sequence[Range]:
         """Find out what has become of overdue signals, given what the queues hold now; return those lost just now.
 
         Pending records of poison and of lost signals are forgotten.
+
+        Args:
+            depths: What the queues seem to hold. A queue whose leader cannot be reached seems to be empty.
+            prove: Publishes a recorded signal again, to prove that the record queue has its leader; returns whether
+                it did. Called before and after the grace. It may raise, and then the grace begins anew.
         """
+        depths = replace(depths, record=max(0, depths.record - self._proofs))
         async with self._database.transaction() as session:
             balance = await self._balance(session)
             strangers = self._strangers.note(depths.dead - balance.poison, certain=not balance.overdue)
             if balance.poison > depths.dead:
                 await session.execute(_Sql.return_poison)
                 return ()
-            if not await self._are_missing(session, balance, depths) or not await session.fetchval(_Sql.try_lock):
+            if not await self._are_missing(session, balance, depths):
+                self._missing_since, self._proofs = None, 0
                 return ()
-            await session.execute(_Sql.strike_recorded, limit=None)
-            unexplained = depths.dead - balance.poison - strangers
-            if unexplained > 0 and balance.overdue > unexplained:
-                return ()  # some of them are poison, but it is unknown which
-            return await self._move_old(session, "poison" if unexplained > 0 else "lost")
+        now = asyncio.get_running_loop().time()
+        if self._missing_since is None:
+            await self._prove(prove)
+            self._missing_since = now
+        if now - self._missing_since < self._grace.total_seconds():
+            return ()
+        await self._prove(prove)
+        async with self._database.transaction() as session:
+            if not await session.fetchval(_Sql.try_lock):
+                return ()
+            return await self._pronounce(session, depths.dead - strangers)
+
+    async def _prove(self, prove: Callable[[], Awaitable[bool]]) -> None:
+        try:
+            self._proofs += await prove()
+        except BaseException:
+            self._missing_since, self._proofs = None, 0
+            raise
+
+    async def _pronounce(self, session: Session, dead: int) -> Sequence[Range]:
+        """Move what is overdue to the lost signals, or to poison if that explains the *dead* messages."""
+        await session.execute(_Sql.strike_recorded, limit=None)
+        balance = await self._balance(session)
+        unexplained = dead - balance.poison
+        if unexplained > 0 and balance.overdue > unexplained:
+            return ()  # some of them are poison, but it is unknown which
+        return await self._move_old(session, "poison" if unexplained > 0 else "lost")
 
     async def _fold(self, session: Session) -> None:
         await session.execute(_Sql.take_reports, limit=_REPORTS, span=self._age / 12)
@@ -180,14 +213,9 @@ class IntakeBooks:
         )
 
     async def _are_missing(self, session: Session, balance: IntakeBalance, depths: QueueDepths) -> bool:
-        """Return whether overdue signals have been out of sight for the whole grace."""
-        now = asyncio.get_running_loop().time()
+        """Return whether overdue signals are out of sight."""
         in_sight = balance.stuck or balance.silent or (depths.record and not await self._are_passed(session))
-        if in_sight or not balance.overdue:
-            self._missing_since = None
-            return False
-        self._missing_since = now if self._missing_since is None else self._missing_since
-        return now - self._missing_since >= self._grace.total_seconds()
+        return balance.overdue > 0 and not in_sight
 
     async def _are_passed(self, session: Session) -> bool:
         return bool(await session.fetchval(_Sql.passed, age=self._age, grace=self._grace))
