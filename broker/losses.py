@@ -13,6 +13,7 @@ from broker.topology import RECORD
 from broker.transport import Transport
 
 CHANNEL = "record_queue_missing"
+_PAUSE = 0.5
 
 log = structlog.get_logger()
 
@@ -38,7 +39,10 @@ def listen_for_losses(database: Database, restore: Callable[[], None]) -> None:
 
 
 async def _announce(database: Database) -> None:
-    try:
-        await database.notify(CHANNEL)
-    except StoreUnavailable as error:
-        log.warning("loss.unannounced", error=str(error))
+    """Tell the gateways, however long that takes."""
+    while True:
+        try:
+            return await database.notify(CHANNEL)
+        except StoreUnavailable as error:
+            log.warning("loss.unannounced", error=str(error))
+            await asyncio.sleep(_PAUSE)

@@ -16,6 +16,9 @@ from broker.deliveries import DueAttempt, parse_delivery_id
 from broker.jsontext import write_fast
 from broker.signals import Scope, Signal, Source, Throw
 from broker.transport import Header, Message, Received
+from broker.variables import Types
+
+_FIRST_YEAR = 2000
 
 
 class Undecodable(ValueError):
@@ -75,11 +78,11 @@ def decode_signal(message: Received) -> Signal:
         audience = headers.get("reach")
         return Signal(
             id=_integer(headers["signal-id"]),
-            created_at=datetime.fromisoformat(str(headers["ce-time"])),
+            created_at=_moment_of(str(headers["ce-time"])),
             throw=Throw(
                 name=str(headers["ce-type"]),
                 payload=message.body,
-                types=json.loads(str(headers.get("types", "{}"))),
+                types=_types(str(headers.get("types", "{}"))),
                 scope=Scope(str(headers["scope"])),
                 tenant_id=_text(headers.get("ce-tenantid")),
                 execution_id=_text(headers.get("ce-executionid")),
@@ -117,7 +120,21 @@ def _texts(value: Header) -> tuple[str, ...]:
 
 
 def _moment(value: Header | None) -> datetime | None:
-    return None if value is None else datetime.fromisoformat(str(value))
+    return None if value is None else _moment_of(str(value))
+
+
+def _moment_of(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None or moment.year < _FIRST_YEAR:
+        raise ValueError(f"{text!r} is no moment with a time zone since {_FIRST_YEAR}")
+    return moment
+
+
+def _types(text: str) -> Types:
+    types = json.loads(text)
+    if not (isinstance(types, dict) and all(isinstance(note, dict) for note in types.values())):
+        raise TypeError(f"{text!r} are no types of variables")
+    return types
 
 
 def due_message(due: DueAttempt) -> Message:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -23,7 +24,8 @@ from broker.taps import RETRY_PAUSE, Taps
 from broker.topology import RECORD
 from broker.transport import Message, Transport
 
-RECENT_SECONDS = 10.0
+RECENT_SECONDS = 60.0
+"""Longer than it takes to tell the gateways of a loss, even if PostgreSQL is away for a while."""
 RECENT_BYTES = 16 << 20
 _HEADERS_BYTES = 2048
 """What a message in memory takes besides its body."""
@@ -95,9 +97,10 @@ class SignalPublisher:
     def restore(self) -> None:
         """Publish again what the record queue may have lost, and accept nothing before it is safe."""
         self._losses += 1
-        if self._restoring is None and self._recent.all(self._loop.time()):
-            log.warning("signals.restoring")
-            self._restoring = asyncio.create_task(self._publish_recent(), name="publishing:restore")
+        messages = self._recent.all(self._loop.time())
+        if self._restoring is None and messages:
+            log.warning("signals.restoring", signals=len(messages))
+            self._restoring = asyncio.create_task(self._publish_again(messages), name="publishing:restore")
 
     async def _record(self, message: Message) -> None:
         """Publish *message* until the record queue has confirmed it, and was not found missing meanwhile."""
@@ -129,16 +132,17 @@ class SignalPublisher:
         if self._restoring is not None:
             raise Unavailable(f"the queue {RECORD} was missing, and signals that it held are published again first")
 
-    async def _publish_recent(self) -> None:
+    async def _publish_again(self, messages: Sequence[Message]) -> None:
+        """Publish *messages*, which do not age meanwhile, until the record queue has all of them at once."""
         while True:
-            losses, messages = self._losses, self._recent.all(self._loop.time())
-            metrics.REPEATS.labels(metrics.Repeat.PUBLISHED).inc(len(messages))
+            losses = self._losses
             confirms = (self._send(message, self._timeout) for message in messages)
             failures = [failure for failure in await asyncio.gather(*confirms, return_exceptions=True) if failure]
             if losses == self._losses and not failures:
                 break
             await asyncio.sleep(RETRY_PAUSE)
         self._restoring = None
+        metrics.REPEATS.labels(metrics.Repeat.PUBLISHED).inc(len(messages))
         log.warning("signals.restored", signals=len(messages))
 
 

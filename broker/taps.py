@@ -20,7 +20,7 @@ from broker.transport import Message, Transport
 RETRY_PAUSE = 0.2
 """Seconds in which the transport replaces a channel that a nack has spent."""
 MOST_COPIES = 5000
-MOST_BYTES = 32 << 20
+MOST_BYTES = 8 << 20
 """What may wait for taps at a time; they miss what exceeds it."""
 REJECTING = 10.0
 """Seconds for which an exchange counts as rejecting; a nack is final then, because a retry repeats it to other taps."""

@@ -11,13 +11,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.errors import TransportError
+from broker import publishing
+from broker.errors import TransportError, Unroutable
 from broker.losses import announce_losses, listen_for_losses
 from broker.messages import decode_signal
 from broker.publishing import SignalPublisher
 from broker.signals import Scope, Signal, Source, Throw
 from broker.topology import BROADCAST, RECORD, TOPOLOGY
-from broker.transport import Settlement
+from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
 from tests.support.eventually import eventually
 from tests.support.queues import declare, take
@@ -105,6 +106,24 @@ async def test_a_record_queue_that_is_unbound_from_everything_still_gets_what_is
         await on_channel(rabbitmq_url, lambda channel: channel.queue_unbind(RECORD, BROADCAST, ""))
         await running.goes_on()
     assert await recorded(rabbitmq_url, len(running.accepted)) >= set(running.accepted)
+
+
+async def test_what_is_to_be_published_again_does_not_age_while_the_queue_is_missing(rabbitmq_url, monkeypatch):
+    """An administrator may have to create the queue again, which takes longer than a signal is kept."""
+    async with RabbitTransport(rabbitmq_url) as administrator:
+        await administrator.declare(TOPOLOGY)
+    async with RabbitTransport(rabbitmq_url) as transport, SignalPublisher(transport, timeout=SOON) as publisher:
+        load = Load(publisher)
+        for _ in range(3):
+            await load.throw()
+        await on_channel(rabbitmq_url, lambda channel: channel.queue_delete(RECORD))
+        publisher.restore()
+        monkeypatch.setattr(publishing, "RECENT_SECONDS", 0.0)
+        with pytest.raises(Unroutable):
+            await transport.publish(Message(body=b"{}"), exchange="", routing_key=RECORD, timeout=SOON)
+        async with RabbitTransport(rabbitmq_url) as administrator:
+            await administrator.declare(TOPOLOGY)
+            assert await recorded(rabbitmq_url, 3) == {1, 2, 3}
 
 
 async def test_while_the_record_queue_cannot_come_back_nothing_is_accepted(rabbitmq_url):

@@ -42,6 +42,25 @@ def test_a_signal_survives_its_message(throw):
     assert decode_signal(received(signal_message(signal))) == signal
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"types": "[1]"},
+        {"types": "null"},
+        {"types": '{"a": "Double"}'},
+        {"ce-time": "0001-01-01T00:00:00+00:00"},
+        {"ce-time": "2026-11-22T10:00:00"},
+        {"deliver-at": "2026-11-22T10:00:00"},
+        {"signal-id": "42"},
+    ],
+    ids=str,
+)
+def test_a_message_with_a_header_that_no_signal_has_is_undecodable(header):
+    message = received(signal_message(Signal(id=42, created_at=MOMENT, throw=Throw(name="sig"))))
+    with pytest.raises(Undecodable):
+        decode_signal(replace(message, headers={**message.headers, **header}))
+
+
 def test_the_message_is_the_contract_that_taps_rely_on():
     message = signal_message(
         Signal(

@@ -21,7 +21,7 @@ from broker.transport.rabbitmq import frames
 from broker.transport.rabbitmq.channel import Channel
 
 MOST_MESSAGES = 2000
-MOST_BYTES = 32 << 20
+MOST_BYTES = 8 << 20
 
 
 @dataclass(slots=True, eq=False)
