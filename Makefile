@@ -13,7 +13,7 @@ run: $(VENV)/.run ## run the whole product on http://127.0.0.1:8080
 	@exec $(BIN)/signal-broker run
 
 test: $(VENV)/.test ## run the whole test suite (starts its own RabbitMQ and PostgreSQL)
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 coverage: $(VENV)/.test ## measure how much of the code the suite runs in its own processes (not in those that it starts)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile ci \

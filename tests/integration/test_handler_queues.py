@@ -40,7 +40,7 @@ def settings():
 
 
 @pytest.fixture
-def scheduler(transport, database, settings):
+async def scheduler(transport, database, settings):
     return Scheduler(
         transport,
         deliveries=DeliveryStore(database),

@@ -177,7 +177,7 @@ async def test_a_process_that_finds_the_record_queue_missing_tells_the_gateways(
 
 async def test_taps_get_what_a_lost_link_swallowed(rabbitmq, rabbitmq_url):
     async with load(rabbitmq_url, many=3) as running:
-        for _ in range(3):
+        for _ in range(2):
             await running.goes_on(30)
             await asyncio.to_thread(rabbitmq.close_connections)
         await running.goes_on(30)
