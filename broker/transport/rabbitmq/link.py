@@ -50,22 +50,29 @@ async def answers(within: float) -> AsyncIterator[None]:
         LinkLost: They did not come, whichever error aiormq raised.
         ChannelClosed: The server refused (one of `Refused`) and closed the channel.
     """
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  (only tasks wait)
+    before = task.cancelling()
     try:
         async with asyncio.timeout(within):
             yield
     except asyncio.CancelledError:
         # aiormq cancels the tasks that wait on a connection that it gives up, although ours was not cancelled.
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if task.cancelling():
             raise
         raise LinkLost("the link was closed") from None
-    except Refused:
+    except Exception as error:
+        # aiormq replaces a cancellation by the error that it meets while it closes the channel.
+        if task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        if isinstance(error, Refused):
+            raise
+        if isinstance(error, TimeoutError):
+            raise LinkLost(f"no answer within {within:g} s") from None
+        # aiormq raises RuntimeError for a closed channel, and StopAsyncIteration if a handshake ends early.
+        if isinstance(error, AMQPError | OSError | RuntimeError | StopAsyncIteration):
+            raise LinkLost(str(error) or repr(error)) from error
         raise
-    except TimeoutError:
-        raise LinkLost(f"no answer within {within:g} s") from None
-    # aiormq raises RuntimeError for a closed channel, and StopAsyncIteration if a handshake ends early.
-    except (AMQPError, OSError, RuntimeError, StopAsyncIteration) as error:
-        raise LinkLost(str(error) or repr(error)) from error
 
 
 def split_hosts(url: str) -> tuple[URL, ...]:
