@@ -36,11 +36,17 @@ async def recover(admin: Admin, /, *, queue: str | None, dry_run: bool, as_json:
         known = await BookReader(admin.database, transport, timeout=timeout).consumed_queues()
         wanted = known if queue is None else [_find(queue, known)]
         counts = [(one, await _count(admin, transport, one)) for one in wanted]
-        rows = []
+        rows, left = [], []
         for one, count in counts:
             moved = count if dry_run else await _recover(admin, transport, one, count)
             rows.append({"deadQueue": dead_letters(one), "queue": one, "messages": moved})
+            if moved < count and await _count(admin, transport, one):
+                left.append(dead_letters(one))
     show_many(rows, "deadQueue", "queue", "messages", as_json=as_json)
+    if left:
+        raise click.ClickException(
+            f"messages are left in {', '.join(left)}: they did not come in time, or the RabbitMQ user may not read it"
+        )
 
 
 def _find(given: str, known: list[str]) -> str:
