@@ -23,7 +23,7 @@
 
 The topology is static: there is no queue per tenant or subscription. Only an app of handlers has a queue of its own,
 because only its own workers can run them. Queue arguments are immutable in RabbitMQ, so they hold only what never
-changes; a queue that needs other arguments gets a new name.
+changes; queues that an earlier version declared with other arguments are used as they are.
 """
 
 from __future__ import annotations

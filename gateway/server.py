@@ -1,8 +1,8 @@
 """The HTTP server: aiohttp's, with two differences in what callers get to see.
 
 A request that aiohttp's parser refuses is answered in its dialect's form, as far as its path is known. And ``100
-Continue`` is sent by whoever reads the body (`gateway.bodies`), not before the request is looked at: a caller that
-waits for it is told at once that its credentials are wrong or its body is too large.
+Continue`` is sent when the body is about to be read (`gateway.bodies`), not before the request is looked at: a caller
+that waits for it is told at once that its credentials are wrong or its body is too large.
 """
 
 from __future__ import annotations

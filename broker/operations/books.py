@@ -1,4 +1,4 @@
-"""The books: what the store says of signals and deliveries, beside what the transport holds."""
+"""The books: the store counts signals and deliveries, the transport counts the messages that are on their way."""
 
 from __future__ import annotations
 

@@ -69,8 +69,8 @@ def throw_item(
 ) -> Awaitable[Accepted]:
     """Throw one *item* of a batch, JSON as Python has it, read from the text *body*; return once it is read.
 
-    So nobody has to keep *item*, which may take many times the memory of *body*, until the throw is accepted. *key* is
-    its idempotency key, unless it has one of its own.
+    The caller need not keep *item*, which may take many times the memory of *body*, until the throw is accepted. *key*
+    is its idempotency key, unless it has one of its own.
 
     Raises:
         InvalidDocument, InvalidField, PermissionDenied: It is wrong, or *principal* may not throw it.

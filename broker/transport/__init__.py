@@ -176,7 +176,7 @@ class Transport(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether a message can be published now: there is a link, and publishers are not blocked."""
+        """Whether a message can be published now: there is a link, it is not blocked, and confirms come."""
         ...
 
     @property

@@ -185,7 +185,7 @@ class LocalRabbit(Rabbit):
 
 
 def free_ports(count: int) -> list[int]:
-    """Return loopback ports nobody listens on."""
+    """Return loopback ports that are free."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [s.getsockname()[1] for s in sockets]
     for s in sockets:

@@ -69,7 +69,7 @@ def refuse(*, everywhere: bool = False, seconds: float) -> Fault:
 
 
 def stall(*, requests: bool = True, answers: bool = True, everywhere: bool = False, seconds: float) -> Fault:
-    """Return the fault in which bytes are lost on the way to a node, on the way back, or both; nobody is told."""
+    """Return the fault in which bytes are lost on the way to a node, on the way back, or both; connections stay."""
 
     def begin(link: Link) -> None:
         link.stall(requests=requests, answers=answers)

@@ -79,7 +79,7 @@ def terminate(*, times: int = 3) -> Fault:
 
 
 def lock(table: str, *, seconds: float) -> Fault:
-    """Return the fault in which somebody has locked a whole table."""
+    """Return the fault in which another session locks a whole table."""
 
     @asynccontextmanager
     async def inflict(stack: Stack) -> AsyncIterator[None]:

@@ -55,7 +55,7 @@ def suspend(role: str, *, seconds: float) -> Fault:
 
 
 def replace(role: str) -> Fault:
-    """Return the fault that stops a process of *role* in good order, while nobody throws at it."""
+    """Return the fault that stops a process of *role* in good order, while no request goes to it."""
 
     @asynccontextmanager
     async def inflict(stack: Stack) -> AsyncIterator[None]:
@@ -120,7 +120,7 @@ def _faked(offset: Path) -> list[str]:
 
 @asynccontextmanager
 async def _out_of_service(stack: Stack, process: Process) -> AsyncIterator[None]:
-    """Let nobody throw at *process*, if it is a gateway, until the block is left."""
+    """Keep the load away from *process*, if it is a gateway, until the block is left."""
     serving = process.url in stack.gateways
     stack.gateways.discard(process.url)
     try:

@@ -123,7 +123,7 @@ def raise_alarm(resource: str, begin: Sequence[str], end: Sequence[str], *, seco
 
 
 def _once(name: str, act: Callable[[Stack], Awaitable[Any]], *, seconds: float) -> Fault:
-    """Return a fault that nobody takes away: the product has to mend it."""
+    """Return a fault that does not end by itself: the product has to mend it."""
 
     @asynccontextmanager
     async def inflict(stack: Stack) -> AsyncIterator[None]:
@@ -144,7 +144,7 @@ def close_connections(*, times: int = 1) -> Fault:
 
 
 def delete_queue(queue: str) -> Fault:
-    """Return the fault in which somebody deletes a queue of the product's."""
+    """Return the fault in which a queue of the product is deleted."""
 
     async def act(stack: Stack) -> None:
         await on_channel(stack.vhost, lambda channel: channel.queue_delete(queue))
@@ -153,7 +153,7 @@ def delete_queue(queue: str) -> Fault:
 
 
 def purge_queue(queue: str) -> Fault:
-    """Return the fault in which somebody purges a queue of the product's."""
+    """Return the fault in which a queue of the product is purged."""
 
     async def act(stack: Stack) -> None:
         await on_channel(stack.vhost, lambda channel: channel.queue_purge(queue))
@@ -162,7 +162,7 @@ def purge_queue(queue: str) -> Fault:
 
 
 def unbind_record_queue() -> Fault:
-    """Return the fault in which somebody removes the record queue's bindings."""
+    """Return the fault in which the record queue loses the bindings of earlier versions."""
 
     async def act(stack: Stack) -> None:
         for exchange in (BROADCAST, ROUTED):
