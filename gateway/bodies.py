@@ -15,7 +15,7 @@ from broker.schematypes import Schema
 from gateway.continuing import invite_body
 from gateway.encodings import inflate, read_encoding
 from gateway.http_errors import BadRequest, TooLarge, TooSlow, UnsupportedMediaType
-from gateway.rooms import ARRIVAL, WORK, take_room
+from gateway.rooms import ARRIVAL, SMALL, WORK, take_room
 
 D = TypeVar("D", bound=Schema)
 
@@ -81,9 +81,13 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     body = await _receive(request, 2 * limit)
     if not body:
         return body
-    size = len(inflate(body, encoding, limit))  # while it waits it is not kept inflated
-    await take_room(request, WORK, size, within=request.app[BODY_TIMEOUT])
-    return inflate(body, encoding, limit)
+    inflated = inflate(body, encoding, limit)
+    size = len(inflated)
+    if size > SMALL:
+        del inflated  # while it waits for room it takes none
+        await take_room(request, WORK, size, within=request.app[BODY_TIMEOUT])
+        inflated = inflate(body, encoding, limit)
+    return inflated
 
 
 async def _receive(request: web.Request, limit: int) -> bytes:
