@@ -74,8 +74,8 @@ async def serve(
         ConfigurationError, StepRefused: The process cannot start.
     """
     loop = asyncio.get_running_loop()
-    async with open_runtime(settings, url) as runtime, SchemaGate(runtime.database) as gate:
-        stopping = runtime.health.stopping
+    async with open_runtime(settings, url) as runtime:
+        gate, stopping = SchemaGate(runtime.database), runtime.health.stopping
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         async with AsyncExitStack() as stack:
@@ -92,6 +92,7 @@ async def serve(
                 if prepare is not None:
                     await retry_start(prepare)
                 await retry_start(lambda: is_current(runtime.database))  # a wrong URL ends the start here
+                await stack.enter_async_context(gate)
                 await retry_start(lambda: runtime.transport.declare(TOPOLOGY))
                 announce_losses(runtime.transport, runtime.database)
                 await gate.wait()
