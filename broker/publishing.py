@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 class SignalPublisher:
-    """Publishes signals. An async context manager; leaving waits a moment for taps.
+    """Publishes signals. An async context manager; leaving waits a moment for taps, and for what is being restored.
 
     The confirm of the record queue alone decides whether a signal is accepted. A publish that fails is repeated within
     its time, on another channel or link; the recorder and taps drop repeats by the signal's id.
@@ -66,7 +66,10 @@ class SignalPublisher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._taps.close()
+        if self._restoring is not None:  # what is not restored now goes with this process
+            await asyncio.wait([self._restoring], timeout=self._seconds)
         if self._restoring is not None:
+            log.error("signals.unrestored", hint="the ledger names those that are lost")
             self._restoring.cancel()
             await asyncio.wait([self._restoring])
 

@@ -126,6 +126,24 @@ async def test_what_is_to_be_published_again_does_not_age_while_the_queue_is_mis
             assert await recorded(rabbitmq_url, 3) == {1, 2, 3}
 
 
+async def test_a_gateway_that_ends_first_publishes_again_what_the_queue_may_have_lost(rabbitmq_url):
+    async def declare_topology():
+        async with RabbitTransport(rabbitmq_url) as administrator:
+            await administrator.declare(TOPOLOGY)
+
+    await declare_topology()
+    async with RabbitTransport(rabbitmq_url) as transport:
+        async with SignalPublisher(transport, timeout=SOON) as publisher:
+            load = Load(publisher)
+            for _ in range(3):
+                await load.throw()
+            await on_channel(rabbitmq_url, lambda channel: channel.queue_delete(RECORD))
+            publisher.restore()
+            declaring = asyncio.create_task(declare_topology())  # runs once the publisher waits
+        await declaring
+        assert await recorded(rabbitmq_url, 3) == {1, 2, 3}
+
+
 async def test_while_the_record_queue_cannot_come_back_nothing_is_accepted(rabbitmq_url):
     """Another one of its name is in its place, without a word of ours."""
     async with RabbitTransport(rabbitmq_url) as transport:
