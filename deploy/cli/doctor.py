@@ -13,13 +13,13 @@ import click
 
 from broker.deliveries import DeliveryState
 from broker.errors import SignalBrokerError, TransportError, Unroutable
+from broker.operations.books import BookReader, Books
 from broker.settings import Settings
 from broker.store.deliveries.deliveries import DeliveryStore, Ledger
 from broker.store.partitions.detached import DetachedStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database
 from broker.store.postgres.schema import NEEDED, revision
-from broker.store.signals.intake_books import IntakeBalance, IntakeBooks
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.topology import ATTEMPT, RECORD, SLOW_ATTEMPT, TOPOLOGY, Topology, attempt_queue, dead_letters
 from broker.transport import Message, Transport
@@ -99,7 +99,6 @@ async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
         deliveries = DeliveryStore(database)
         books = await deliveries.ledger()
         yield _judge_books(books)
-        yield _judge_intake(await IntakeBooks(database).balance())
         yield _judge_dead(books)
         late = await deliveries.count_late(by=_LATE)
         if late:
@@ -109,6 +108,7 @@ async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
             apps = await SubscriptionStore(database).apps()
             async for finding in _examine_transport(transport, deliveries, apps, settings.confirm_timeout):
                 yield finding
+            yield _judge_intake(await BookReader(database, transport, timeout=settings.confirm_timeout).read())
 
 
 def _judge_books(books: Ledger) -> Finding:
@@ -121,12 +121,19 @@ def _judge_books(books: Ledger) -> Finding:
     return Finding("ok", "books", f"balance: {books.recorded} signals recorded, {books.matched} deliveries owed")
 
 
-def _judge_intake(intake: IntakeBalance) -> Finding:
-    if intake.lost:
+def _judge_intake(books: Books) -> Finding:
+    lost, missing = books.intake.lost, books.unaccounted - books.ledger.unaccounted
+    if missing:
         return Finding(
-            "warn", "lost", f"{intake.lost} accepted signals are lost: the scheduler's log names them (signals.lost)"
+            "warn",
+            "lost",
+            f"{missing} accepted signals are missing, and {lost} are lost: look at the recorders, and recover poison",
         )
-    return Finding("ok", "lost", "no accepted signal is lost")
+    if lost:
+        return Finding(
+            "warn", "lost", f"{lost} accepted signals are lost: the scheduler's log names them (signals.lost)"
+        )
+    return Finding("ok", "lost", "no accepted signal is lost or missing")
 
 
 def _judge_dead(books: Ledger) -> Finding:

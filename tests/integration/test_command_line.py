@@ -421,7 +421,7 @@ def test_the_doctor_finds_what_is_missing(place: Place):
     assert report["checks"][-1]["check"] == "schema"
     place.ask("throw", "unheard")
     found = place.call("doctor").stdout
-    assert "ok    lost        no accepted signal is lost" in found
+    assert "ok    lost        no accepted signal is lost or missing" in found
     assert "warn  queues" in found
     assert "does a recorder run?" in found
 

@@ -1,0 +1,46 @@
+"""What the doctor says of the books of the intake."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from broker.operations.books import Books
+from broker.store.deliveries.deliveries import Ledger
+from broker.store.signals.intake_books import IntakeBalance, QueueDepths
+from deploy.cli.doctor import _judge_intake
+
+
+def books(*, overdue=0, lost=0, record=0):
+    return Books(
+        ledger=Ledger(recorded=9, matched=0, states={}),
+        intake=IntakeBalance(
+            awaiting=overdue,
+            overdue=overdue,
+            poison=0,
+            lost=lost,
+            held=0,
+            stuck=False,
+            silent=False,
+            oldest=timedelta(),
+        ),
+        poison={},
+        depths=QueueDepths(record=record, dead=0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "level", "says"),
+    [
+        (books(), "ok", "no accepted signal is lost or missing"),
+        (books(overdue=3, record=3), "ok", "no accepted signal is lost or missing"),
+        (books(overdue=3, record=1), "warn", "2 accepted signals are missing, and 0 are lost"),
+        (books(lost=2), "warn", "2 accepted signals are lost"),
+        (books(overdue=1, lost=2), "warn", "1 accepted signals are missing, and 2 are lost"),
+    ],
+    ids=["balanced", "waiting", "missing", "lost", "both"],
+)
+def test_signals_that_are_missing_or_lost_are_findings(given, level, says):
+    finding = _judge_intake(given)
+    assert (finding.level, finding.detail[: len(says)]) == (level, says)
