@@ -89,7 +89,7 @@ async def test_without_any_server_it_lives_is_not_ready_and_can_be_stopped(role,
         if role == "gateway":
             status, headers, _ = await client.request("POST", "/v1/signals", json={"name": "a"})
             assert (status, headers["Retry-After"]) == (503, "1")
-        await logs(process, "link.refused", "schema.unknown", "start.postponed")
+        await logs(process, "link.refused", "start.postponed")
         assert process.announced is None
         await stops_at_once(process)
 
