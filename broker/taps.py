@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,8 +12,9 @@ from functools import partial
 import structlog
 
 from broker import metrics
-from broker.errors import Nacked, Unconfirmed
+from broker.errors import Nacked, Unconfirmed, Unroutable
 from broker.messages import signal_message
+from broker.quiet_routes import QuietRoutes
 from broker.signals import Signal
 from broker.topology import BROADCAST, ROUTED
 from broker.transport import Message, Transport
@@ -22,6 +24,8 @@ RETRY_PAUSE = 0.2
 MOST_COPIES = 5000
 MOST_BYTES = 8 << 20
 """What may wait for taps at a time; they miss what exceeds it."""
+MOST_PROBED = 16 << 10
+"""Bytes of a message that may be published as mandatory: if no tap is bound, all of it comes back."""
 REJECTING = 10.0
 """Seconds for which an exchange counts as rejecting; a nack is final then, because a retry repeats it to other taps."""
 DRAIN = 2.0
@@ -37,13 +41,20 @@ class Copy:
     signal: Signal
     message: Message
     exchange: str
+    routing_key: str
     end: float
+    mandatory: bool = False
     nacked: bool = False
     ended: asyncio.Future[None] | None = None
 
+    @property
+    def route(self) -> tuple[str, Sequence[str] | None]:
+        """What decides which taps get it."""
+        return self.routing_key, self.signal.throw.audience
+
 
 class Taps:
-    """Publishes signals to the exchanges of the taps.
+    """Publishes signals to the exchanges of the taps, if there are any.
 
     A fan-out is confirmed only once every bound queue has taken it. It is published again after a lost link, a timeout
     or a nack (an election of a leader); a second nack means that a tap rejects the signal, which is only counted.
@@ -59,6 +70,7 @@ class Taps:
         self._seconds = timeout.total_seconds()
         self._loop = asyncio.get_running_loop()
         self._copies: set[Copy] = set()
+        self._quiet_routes = QuietRoutes(self._publish_by_route, self._end)
         self._bytes = 0
         self._rejected_at = dict.fromkeys((BROADCAST, ROUTED), float("-inf"))
 
@@ -68,20 +80,19 @@ class Taps:
         Raises:
             TransportError: It could not be sent in time.
         """
-        copy = self.send(signal_message(signal), signal)
+        copy = self._add(signal_message(signal), signal)
         if copy in self._copies:
+            self._publish(copy)
             await self._ended(copy)
 
     def send(self, message: Message, signal: Signal) -> Copy:
         """Send *message*, which carries *signal*, and see to it in the background that taps get it."""
-        exchange = BROADCAST if signal.throw.is_fanout else ROUTED
-        copy = Copy(signal, message, exchange, self._loop.time() + self._seconds)
-        if len(self._copies) >= MOST_COPIES or self._bytes >= MOST_BYTES:
-            _count_rejection(copy, f"{len(self._copies)} signals wait for taps already")
-        else:
-            self._copies.add(copy)
-            self._bytes += len(message.body)
-            self._publish(copy)
+        copy = self._add(message, signal)
+        if copy in self._copies:
+            if len(message.body) > MOST_PROBED:
+                self._publish(copy)
+            else:
+                self._quiet_routes.send(copy.route, copy)
         return copy
 
     def forget(self, copy: Copy) -> None:
@@ -100,18 +111,39 @@ class Taps:
         copy.ended = copy.ended or self._loop.create_future()
         return copy.ended
 
+    def _add(self, message: Message, signal: Signal) -> Copy:
+        throw = signal.throw
+        exchange = BROADCAST if throw.is_fanout else ROUTED
+        copy = Copy(signal, message, exchange, throw.routing_key, self._loop.time() + self._seconds)
+        if len(self._copies) >= MOST_COPIES or self._bytes >= MOST_BYTES:
+            _count_rejection(copy, f"{len(self._copies)} signals wait for taps already")
+        else:
+            self._copies.add(copy)
+            self._bytes += len(message.body)
+        return copy
+
     def _publish(self, copy: Copy) -> None:
         confirm = self._transport.publish(
             copy.message,
             exchange=copy.exchange,
-            routing_key=copy.signal.throw.routing_key,
+            routing_key=copy.routing_key,
             timeout=self._timeout,
-            mandatory=False,
+            mandatory=copy.mandatory,
         )
         confirm.add_done_callback(partial(self._take_confirm, copy))
 
+    def _publish_by_route(self, copy: Copy, *, mandatory: bool) -> None:
+        copy.mandatory = mandatory
+        self._publish(copy)
+
     def _take_confirm(self, copy: Copy, confirm: asyncio.Future[None]) -> None:
         error = asyncio.CancelledError() if confirm.cancelled() else confirm.exception()
+        if copy.mandatory:
+            is_unroutable = isinstance(error, Unroutable)
+            take = self._quiet_routes.take_unroutable if is_unroutable else self._quiet_routes.take_routed
+            take(copy.route, copy)
+            error = None if is_unroutable else error
+            copy.mandatory = False
         if error is None:
             self._end(copy)
         elif copy in self._copies:

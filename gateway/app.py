@@ -41,7 +41,7 @@ from gateway.camunda8.api import Camunda8Api
 from gateway.camunda8.cluster import ClusterApi
 from gateway.camunda8.problems import CAMUNDA8
 from gateway.console import ConsoleApi
-from gateway.cors import CrossOrigin, answer_options
+from gateway.cors import CrossOrigin
 from gateway.dialects import dialect_of, error_middleware, secure
 from gateway.docs import DocsApi
 from gateway.measures import throw_metrics
@@ -131,7 +131,7 @@ def _native_routes(
 def _application(routes: Sequence[Route], auth: Authenticator, settings: Settings) -> web.Application:
     handlers = [(route, secure(route, dialect_of(route.path, DIALECTS), auth)) for route in routes]
     sources = {handler: route.throws for route, handler in handlers if route.throws}
-    middlewares = [give_back_rooms, throw_metrics(sources), error_middleware(DIALECTS), answer_options]
+    middlewares = [give_back_rooms, throw_metrics(sources), error_middleware(DIALECTS)]
     app = web.Application(middlewares=middlewares)
     if settings.cors_origins:
         app.on_response_prepare.append(CrossOrigin(settings.cors_origins).prepare)

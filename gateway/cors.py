@@ -1,4 +1,4 @@
-"""OPTIONS on every path, and requests from pages of the other origins that the settings allow (Fetch standard, CORS).
+"""Requests from pages of the other origins that the settings allow (Fetch standard, CORS).
 
 Pages send their credentials in ``Authorization``. ``Access-Control-Allow-Credentials`` is never sent, so that a browser
 adds no credentials that it remembers, and a page of a foreign origin can do no more than any stranger.
@@ -10,9 +10,7 @@ from collections.abc import Sequence
 
 from aiohttp import hdrs, web
 
-from gateway.dialects import allowed_methods
 from gateway.fields import read_list
-from gateway.routes import Handler
 
 ANY = "*"
 _ASKED = (hdrs.ACCESS_CONTROL_REQUEST_METHOD, hdrs.ACCESS_CONTROL_REQUEST_HEADERS)
@@ -21,15 +19,6 @@ _READABLE = (
     " Retry-After, Signal-Broker-Warning, WWW-Authenticate"
 )
 _PREFLIGHT_SECONDS = "600"
-
-
-@web.middleware
-async def answer_options(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer OPTIONS on any path that there is: 204, and the path's methods in ``Allow``. It needs no credentials."""
-    missing = request.match_info.http_exception
-    if request.method == hdrs.METH_OPTIONS and isinstance(missing, web.HTTPMethodNotAllowed):
-        return web.Response(status=204, headers={"Allow": allowed_methods(missing)})
-    return await handler(request)
 
 
 class CrossOrigin:

@@ -100,7 +100,10 @@ def secure(route: Route, dialect: Dialect, auth: Authenticator) -> Handler:
 
 
 def error_middleware(dialects: Sequence[Dialect]) -> Middleware:
-    """Return the middleware that answers every error in the form of the path's dialect."""
+    """Return the middleware that answers every error in the form of the path's dialect.
+
+    OPTIONS is no error on any path that there is: it is answered 204, and needs no credentials.
+    """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -109,7 +112,10 @@ def error_middleware(dialects: Sequence[Dialect]) -> Middleware:
             check_expectation(request)
             response = await handler(request)
         except Exception as error:  # noqa: BLE001  (every error has an answer)
-            response = dialect_of(request.path, dialects).answer_error(to_http_error(request, error), request)
+            if isinstance(error, web.HTTPMethodNotAllowed) and request.method == hdrs.METH_OPTIONS:
+                response = web.Response(status=204, headers={"Allow": _allowed_methods(error)})
+            else:
+                response = dialect_of(request.path, dialects).answer_error(to_http_error(request, error), request)
         if is_waiting(request):
             response.force_close()
         return response
@@ -117,7 +123,7 @@ def error_middleware(dialects: Sequence[Dialect]) -> Middleware:
     return middleware
 
 
-def allowed_methods(error: web.HTTPMethodNotAllowed) -> str:
+def _allowed_methods(error: web.HTTPMethodNotAllowed) -> str:
     """Return the methods of the path that *error* is about, as a list for ``Allow``."""
     return ", ".join(sorted(error.allowed_methods | {hdrs.METH_OPTIONS}))
 
@@ -146,7 +152,7 @@ def _expected(error: Exception) -> HttpError | None:
         case PermissionDenied() | IdempotencyConflict() | NotReceiving():
             return (Forbidden if isinstance(error, PermissionDenied) else Conflicting)(str(error))
         case web.HTTPException():
-            allow = allowed_methods(error) if isinstance(error, web.HTTPMethodNotAllowed) else None
+            allow = _allowed_methods(error) if isinstance(error, web.HTTPMethodNotAllowed) else None
             return http_error_for(error.status, error.reason, {"Allow": allow} if allow else None)
         case _:
             return None

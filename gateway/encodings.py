@@ -27,6 +27,8 @@ def read_encoding(request: web.Request) -> str | None:
     Raises:
         UnsupportedMediaType: It is in another one, or in several.
     """
+    if hdrs.CONTENT_ENCODING not in request.headers:
+        return None
     given = (coding.strip().lower() for coding in (read_list(request, hdrs.CONTENT_ENCODING) or "").split(","))
     codings = [_ALIASES.get(coding, coding) for coding in given if coding not in {"", "identity"}]
     if not codings:

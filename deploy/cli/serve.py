@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
@@ -101,6 +102,8 @@ async def serve(
                 for worker in workers:
                     group.create_task(gate.guard(worker.run, stopping), name=worker.name)
                 await runtime.health.start()
+                gc.collect()
+                gc.freeze()
                 await retry_start(lambda: announce(runtime, address))
                 log.info("process.started", roles=sorted(roles), url=address)
 

@@ -187,7 +187,7 @@ class RabbitTransport:
     def _found_unroutable(self, exchange: str, routing_key: str) -> None:
         if not exchange:
             self._found_missing(routing_key)
-        elif self._keeper.keeps(exchange):
+        elif self._keeper.leads_to_queue(exchange):
             self._keeper.wake()
 
     def _found_missing(self, queue: str) -> None:

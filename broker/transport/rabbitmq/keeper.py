@@ -52,6 +52,10 @@ class Keeper:
         """Return whether an exchange or a queue of that name is kept."""
         return any(not isinstance(part, Binding) and part.name == name for part in self._kept)
 
+    def leads_to_queue(self, exchange: str) -> bool:
+        """Return whether a binding that is kept leads from *exchange* to a queue: it may route nothing nowhere."""
+        return any(isinstance(part, Binding) and part.to == "queue" and part.source == exchange for part in self._kept)
+
     def wake(self) -> None:
         """Check now: something may be missing."""
         self._woken.set()

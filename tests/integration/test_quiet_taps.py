@@ -1,0 +1,93 @@
+"""While no tap is bound, copies for taps wait for a moment instead of being published: none may be missed for it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.queues import declare, delete, take
+from tests.support.throwing import throw
+
+pytestmark = pytest.mark.transports("rabbitmq")
+
+ROUTES = {
+    "broadcast": ({}, "signals.by-name={}"),
+    "tenant": ({"tenantId": "acme"}, "signals.routed=tenant.acme.{}"),
+}
+
+
+@asynccontextmanager
+async def throws(client, name, **spec):
+    """Throw one signal after the other, in four lines, until the block is left; yield the ids that were accepted."""
+    ids, stopped = [], False
+
+    async def go_on():
+        while not stopped:
+            ids.append((await throw(client, name, **spec))["id"])
+
+    lines = [asyncio.create_task(go_on()) for _ in range(4)]
+    yield ids
+    stopped = True
+    await asyncio.gather(*lines)
+
+
+async def arrived(vhost, tap, ids):
+    """Wait until *tap* has got all of *ids*; return the ids that it got, repeats included."""
+    got = []
+
+    async def complete():
+        (messages,) = await take(vhost, tap)
+        got.extend(int(properties.headers["ce-id"]) for _, properties, _ in messages)
+        return set(ids) <= set(got)
+
+    await eventually(complete)
+    return got
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_a_queue_that_is_bound_under_load_gets_all_that_is_thrown_from_then_on_once(
+    client, product_vhost, name, route
+):
+    spec, binding = ROUTES[route]
+    async with throws(client, name, **spec) as ids:
+        await eventually(lambda: len(ids) > 100)
+        tap = await declare(product_vhost, binding.format(name))
+        before = len(ids) + 4  # that many may have been under way when it was bound
+        await eventually(lambda: len(ids) > before + 100)
+    got = await arrived(product_vhost, tap, ids[before:])
+    await delete(product_vhost, tap)
+    assert len(got) == len(set(got))
+    assert set(got) <= set(ids)
+
+
+async def test_it_misses_nothing_when_links_are_lost_right_after(client, product_vhost, rabbitmq, name):
+    async with throws(client, name) as ids:
+        await eventually(lambda: len(ids) > 100)
+        tap = await declare(product_vhost, f"signals.by-name={name}")
+        before = len(ids) + 4
+        await asyncio.to_thread(rabbitmq.close_connections)
+        await eventually(lambda: len(ids) > before + 100)
+    await arrived(product_vhost, tap, ids[before:])
+    await delete(product_vhost, tap)
+
+
+async def test_one_that_is_bound_after_a_pause_gets_the_next_signal_at_once(client, product_vhost, name):
+    async with throws(client, name) as ids:
+        await eventually(lambda: len(ids) > 50)
+    tap = await declare(product_vhost, f"signals.by-name={name}")
+    last = await throw(client, name)
+    got = await arrived(product_vhost, tap, [last["id"]])
+    await delete(product_vhost, tap)
+    assert len(got) == len(set(got))
+
+
+async def test_a_tap_of_another_name_changes_nothing_for_a_quiet_one(client, product_vhost, name):
+    other = await declare(product_vhost, f"signals.by-name={name}.other")
+    async with throws(client, name) as ids, throws(client, f"{name}.other") as theirs:
+        await eventually(lambda: len(ids) > 50 and len(theirs) > 50)
+    got = await arrived(product_vhost, other, theirs)
+    await delete(product_vhost, other)
+    assert sorted(got) == sorted(theirs)
