@@ -2,7 +2,7 @@
 
 signal --+--default exchange (mandatory)--> signals.record    confirmed: accepted
          |
-         +--signals.broadcast or signals.routed--> taps       published again until taps have it
+         +--signals.broadcast or signals.routed--> taps       if there are any; published again until they have it
 """
 
 from __future__ import annotations
