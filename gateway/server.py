@@ -1,4 +1,4 @@
-"""The HTTP server: aiohttp's, with two differences in what callers get to see.
+"""The HTTP server: aiohttp's, with two differences in what callers get to see, and no memory of what was sent.
 
 A request that aiohttp's parser refuses is answered in its dialect's form, as far as its path is known. And ``100
 Continue`` is sent when the body is about to be read (`gateway.bodies`), not before the request is looked at: a caller
@@ -97,8 +97,17 @@ class _Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         goes_on = b"\r\n\r\n" not in self._head and len(self._head) < _LONGEST_HEAD
         if data:  # aiohttp passes on nothing, too, when it goes on reading
-            self._head = self._head + data if goes_on else data
+            self._head = (self._head + data if goes_on else data)[:_LONGEST_HEAD]
         super().data_received(data)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer; aiohttp keeps it until the next request comes, which may be never, but not its body."""
+        finished = await super().finish_response(request, resp, start_time)
+        if isinstance(resp, web.Response):
+            resp.body = None
+        return finished
 
     def handle_error(
         self,

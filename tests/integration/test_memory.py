@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from broker.transport.rabbitmq import RabbitTransport
 from tests.bench.receiving import receiving
 from tests.support.builders import accept
 from tests.support.eventually import eventually
-from tests.support.product import COMMAND, Process
+from tests.support.product import COMMAND, Process, client_of
 
 COUNT = 100
 TEXT = base64.b64encode(os.urandom(750_000))
@@ -98,3 +99,19 @@ async def test_a_backlog_of_large_signals_needs_no_more_memory_than_a_few_of_the
             await eventually(lambda: len(receiver.taken) == 2 * COUNT, within=60)
             assert peak(scheduler) < MOST
             assert peak(deliverer) < MOST
+
+
+async def test_callers_that_keep_their_connections_leave_nothing_of_their_signals_in_memory(
+    database, rabbitmq_url, tmp_path
+):
+    """Each answer has a megabyte, too."""
+    environment = {"STORE_URL": database.url, "TRANSPORT_URL": rabbitmq_url, "LOG_LEVEL": "warning"}
+    document = {"name": "large", "payload": {"text": TEXT.decode()}}
+    async with AsyncExitStack() as stack:
+        gateway = Process("gateway", environment=environment, log=tmp_path / "gateway", command=COMMAND)
+        await stack.enter_async_context(gateway)
+        client = await stack.enter_async_context(client_of(gateway.url))
+        for _ in range(2):
+            answers = [client.request("POST", "/v1/signals", json=document) for _ in range(COUNT)]
+            assert {status for status, _, _ in await asyncio.gather(*answers)} == {202}
+        assert peak(gateway) < MOST
