@@ -28,13 +28,14 @@ async def recorded_signals(client: Client, prefix: str) -> dict[int, Any]:
 
 async def settled(client: Client, load: Load) -> bool:
     """Return whether everything that was accepted is recorded, and nothing is waiting or on its way."""
-    if not await _nothing_waits(client):
+    if not await nothing_waits(client):
         return False
     recorded = await recorded_signals(client, load.prefix)
-    return load.accepted.keys() <= recorded.keys() and await _nothing_waits(client)
+    return load.accepted.keys() <= recorded.keys() and await nothing_waits(client)
 
 
-async def _nothing_waits(client: Client) -> bool:
+async def nothing_waits(client: Client) -> bool:
+    """Return whether nothing awaits its record, and no delivery is pending or parked."""
     status, _, ledger = await client.request("GET", "/v1/ledger")
     if status != 200:
         return False
