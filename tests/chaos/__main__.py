@@ -171,6 +171,7 @@ def main() -> int:
     if options.list:
         print("\n".join(f"{family}: {fault.name}" for family, faults in FAMILIES.items() for fault in faults))
         return 0
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs that ignore it
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     result = inflict_all(options) if options.faults or options.only else None
     if options.report:
