@@ -76,7 +76,7 @@ async def run(postgres: Postgres, cluster: Cluster, directory: Path, options: ar
             stack.rng = random.Random(f"{options.seed}:{number + options.skip}")
             try:
                 if not whole:  # asking takes seconds
-                    await eventually(lambda: asyncio.to_thread(cluster.is_whole), within=180, every=1)
+                    await eventually(lambda: asyncio.to_thread(cluster.make_whole), within=180, every=1)
                 whole = not fault.needs & {"queues", "network"}
                 row = await inflict(stack, fault, number, options)
             except Exception as error:  # noqa: BLE001  (a long run goes on)
