@@ -9,16 +9,18 @@ import argparse
 import asyncio
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from tests.chaos.experiment import survive
 from tests.chaos.faults import FAMILIES, NOTHING
-from tests.chaos.faults.fault import Fault
+from tests.chaos.faults.fault import Fault, together
 from tests.chaos.postgres import Postgres, crashable_postgres
 from tests.chaos.report import render
 from tests.chaos.results import Row, Run, load_runs, row_of, save_runs
@@ -39,20 +41,20 @@ READY_WITHIN = 10
 def faults_of(options: argparse.Namespace) -> list[Fault]:
     """Return the faults that are wanted, in their order."""
     if options.only:
-        everything = [NOTHING, *(fault for faults in FAMILIES.values() for fault in faults)]
-        return [fault for wanted in options.only for fault in everything if wanted in fault.name]
+        return [fault for wanted in options.only for fault in _named(wanted)]
     return list(islice(schedule(options.seed), options.skip, options.skip + options.faults))
 
 
-async def run(postgres: Postgres, cluster: Cluster, directory: Path, options: argparse.Namespace) -> Run:
-    """Inflict the faults, and return what came of them; the results are kept after each."""
-    version = cluster.nodes[0].ctl("version").strip()
-    result = Run(
-        seed=options.seed,
-        version=_commit(),
-        rabbitmq=f"{version}, {len(cluster.nodes)} nodes",
-        rate=options.rate,
-    )
+def _named(wanted: str) -> Iterator[Fault]:
+    """Yield the faults whose names contain *wanted*; of two names with a plus between them, both at once."""
+    everything = [NOTHING, *(fault for faults in FAMILIES.values() for fault in faults)]
+    one, plus, other = wanted.partition(" + ")
+    found = [fault for fault in everything if one in fault.name]
+    yield from (together(first, second) for first in found for second in _named(other)) if plus else found
+
+
+async def run(postgres: Postgres, cluster: Cluster, directory: Path, options: argparse.Namespace, result: Run) -> None:
+    """Inflict the faults, and add what comes of them to *result*, which is kept after each."""
     earlier = load_runs(options.append) if options.append else []
     stack_of_nodes = rabbitmq_stack(
         postgres,
@@ -64,6 +66,7 @@ async def run(postgres: Postgres, cluster: Cluster, directory: Path, options: ar
         linked=True,
         settings=SETTINGS,
     )
+    whole = False
     async with stack_of_nodes as stack:
         for number, fault in enumerate(faults_of(options), 1):
             if missing := fault.needs - stack.has:
@@ -72,7 +75,9 @@ async def run(postgres: Postgres, cluster: Cluster, directory: Path, options: ar
                 continue
             stack.rng = random.Random(f"{options.seed}:{number + options.skip}")
             try:
-                await eventually(lambda: asyncio.to_thread(cluster.is_whole), within=180, every=1)
+                if not whole:  # asking takes seconds
+                    await eventually(lambda: asyncio.to_thread(cluster.make_whole), within=180, every=1)
+                whole = not fault.needs & {"queues", "network"}
                 row = await inflict(stack, fault, number, options)
             except Exception as error:  # noqa: BLE001  (a long run goes on)
                 traceback.print_exc()
@@ -82,7 +87,6 @@ async def run(postgres: Postgres, cluster: Cluster, directory: Path, options: ar
                 save_runs(options.append, [*earlier, result])
             if row.violations:
                 await stack.start_over()
-    return result
 
 
 async def inflict(stack: Stack, fault: Fault, number: int, options: argparse.Namespace) -> Row:
@@ -104,6 +108,12 @@ async def inflict(stack: Stack, fault: Fault, number: int, options: argparse.Nam
     return row
 
 
+def _new_run(cluster: Cluster, options: argparse.Namespace) -> Run:
+    version = cluster.nodes[0].ctl("version").strip()
+    rabbitmq = f"{version}, {len(cluster.nodes)} nodes"
+    return Run(seed=options.seed, version=_commit(), rabbitmq=rabbitmq, rate=options.rate)
+
+
 def _commit() -> str:
     done = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
@@ -114,7 +124,7 @@ def _commit() -> str:
 def read_options() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
-    parser.add_argument("--faults", type=int, default=20, help="how many (default: 20)")
+    parser.add_argument("--faults", type=int, default=20, help="how many (default: 20); 0 only writes the report")
     parser.add_argument("--skip", type=int, default=0, help="how many of the schedule to leave out: go on with a run")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="of the schedule")
     parser.add_argument("--rate", type=float, default=200, help="throws per second (default: 200)")
@@ -134,12 +144,8 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    """Start the servers, run, report, and keep the logs."""
-    options = read_options()
-    if options.list:
-        print("\n".join(f"{family}: {fault.name}" for family, faults in FAMILIES.items() for fault in faults))
-        return 0
+def inflict_all(options: argparse.Namespace) -> Run:
+    """Start the servers and inflict the faults, all or until this process is told to end; keep the logs."""
     directory = Path(tempfile.mkdtemp(prefix="signal-broker-chaos-"))
     directory.chmod(0o755)
     (directory / "logs").mkdir()
@@ -151,10 +157,28 @@ def main() -> int:
         crashable_postgres(directory / "pg") as postgres,
         rabbitmq_cluster(server, nodes, size=options.nodes, root=options.rabbitmq_root) as cluster,
     ):
-        result = asyncio.run(run(postgres, cluster, directory / "logs", options))
+        result = _new_run(cluster, options)
+        try:
+            asyncio.run(run(postgres, cluster, directory / "logs", options, result))
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+    return result
+
+
+def main() -> int:
+    """Run, and write the report."""
+    options = read_options()
+    if options.list:
+        print("\n".join(f"{family}: {fault.name}" for family, faults in FAMILIES.items() for fault in faults))
+        return 0
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs that ignore it
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    result = inflict_all(options) if options.faults or options.only else None
     if options.report:
-        runs = load_runs(options.append) if options.append else [result]
+        runs = load_runs(options.append) if options.append else [result] if result else []
         REPORT.write_text(render(runs))
+    if result is None:
+        return 0
     violations = sum(row.violations for row in result.rows)
     print(f"{len(result.rows)} faults, {sum(row.thrown for row in result.rows)} signals, {violations} violations")
     return int(violations > 0)

@@ -105,9 +105,10 @@ violation
 
 Repeats are no violation: deliveries are made at least once.
 
-Run it with `make chaos ARGS="--faults 40 --seed 7 --rate 200"`; `--help` names the options. Network namespaces, a
-small file system for PostgreSQL's log, and another RabbitMQ in a folder need root on Linux. What cannot be had is
-skipped, and said.
+Run it with `make chaos ARGS="--faults 40 --seed 7 --rate 200"`; `--help` names the options. With `--append FILE` the
+results are kept after each fault, so that a run may be ended at any moment, and `--skip` goes on with its schedule;
+`--faults 0 --append FILE --report` only adds up what is there. Network namespaces, a small file system for PostgreSQL's
+log, and another RabbitMQ in a folder need root on Linux. What cannot be had is skipped, and said.
 """
 _COLUMNS = """\
 Seconds as median / most of all times. *outage*: without accepted throws. *ready*: from the fault's end until every

@@ -23,11 +23,10 @@ SEED = 11
 
 FAULTS = [
     processes.suspend("recorder", seconds=2),
-    together(processes.kill("deliverer"), network.slow_down(seconds=2)),
-    processes.replace("gateway"),
+    together(processes.kill("deliverer"), network.reset(everywhere=True)),
     postgres.terminate(times=1),
     together(postgres.crash(), receivers.answer("reset", Answer(fate="close"), seconds=1)),
-    rabbitmq.purge_queue("signals.record.dead"),
+    rabbitmq.delete_queue("signals.record"),
 ]
 
 
@@ -53,10 +52,10 @@ async def test_whatever_happens_the_books_agree(stack, number, tmp_path):
 
 
 async def test_a_schedule_is_the_same_for_the_same_seed():
-    names = [fault.name for fault in islice(schedule(SEED), 200)]
-    assert names == [fault.name for fault in islice(schedule(SEED), 200)]
-    assert names != [fault.name for fault in islice(schedule(SEED + 1), 200)]
+    names = [fault.name for fault in islice(schedule(SEED), 100)]
+    assert names == [fault.name for fault in islice(schedule(SEED), 100)]
+    assert names != [fault.name for fault in islice(schedule(SEED + 1), 100)]
     everything = {fault.name for faults in FAMILIES.values() for fault in faults}
     assert everything <= set(names)
-    assert sum(" + " in name for name in names) > 20
+    assert sum(" + " in name for name in names) > 10
     assert len(everything) == sum(map(len, FAMILIES.values())), "two faults have the same name"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+from pika.exceptions import ChannelClosedByBroker  # type: ignore[import-untyped]
 
 from tests.support import queues
 from tests.support.audience import Audience
@@ -28,13 +31,14 @@ async def recorded_signals(client: Client, prefix: str) -> dict[int, Any]:
 
 async def settled(client: Client, load: Load) -> bool:
     """Return whether everything that was accepted is recorded, and nothing is waiting or on its way."""
-    if not await _nothing_waits(client):
+    if not await nothing_waits(client):
         return False
     recorded = await recorded_signals(client, load.prefix)
-    return load.accepted.keys() <= recorded.keys() and await _nothing_waits(client)
+    return load.accepted.keys() <= recorded.keys() and await nothing_waits(client)
 
 
-async def _nothing_waits(client: Client) -> bool:
+async def nothing_waits(client: Client) -> bool:
+    """Return whether nothing awaits its record, and no delivery is pending or parked."""
     status, _, ledger = await client.request("GET", "/v1/ledger")
     if status != 200:
         return False
@@ -67,21 +71,23 @@ async def reconcile(
         name: await client.get(f"/v1/ledger?subscriptionId={subscriber.id}") for name, subscriber in subscribers.items()
     }
     receipts = {name: _webhooks(receiver, subscriber.address) for name, subscriber in subscribers.items()}
+    gone: list[str] = []
     if "queue" in subscribers:
-        receipts["queue"] = await _messages(audience.vhost, subscribers["queue"].address)
-    return compare(
+        receipts["queue"] = await messages_of(audience.vhost, subscribers["queue"].address, gone)
+    comparison = compare(
         Books(
             throws=load.throws,
             signals=await recorded_signals(client, load.prefix),
             subscribers=subscribers,
             receipts=receipts,
-            tap=await _messages(audience.vhost, audience.tap) if audience.tap else None,
+            tap=await messages_of(audience.vhost, audience.tap, gone) if audience.tap else None,
             ledgers=ledgers | {"everybody": await client.get("/v1/ledger")},
             before=before,
             ready=ready,
             slowest=slowest,
         )
     )
+    return replace(comparison, violations=[*gone, *comparison.violations])
 
 
 def _webhooks(receiver: Receiver, path: str) -> list[Receipt]:
@@ -94,8 +100,13 @@ def _webhooks(receiver: Receiver, path: str) -> list[Receipt]:
     return receipts
 
 
-async def _messages(vhost: str, queue: str) -> list[Receipt]:
-    (messages,) = await queues.take(vhost, queue)
+async def messages_of(vhost: str, queue: str, gone: list[str]) -> list[Receipt]:
+    """Return what *queue* holds, and empty it; if RabbitMQ cannot tell, add a sentence to *gone* that says why."""
+    try:
+        (messages,) = await queues.take(vhost, queue)
+    except ChannelClosedByBroker as error:
+        gone.append(f"the queue {queue} cannot be read: {error.reply_text}")
+        return []
     return [
         Receipt(
             properties.headers["signal-id"],

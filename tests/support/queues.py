@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from datetime import timedelta
+from itertools import islice, takewhile
 
 from broker.transport import Message
 from broker.transport.rabbitmq import RabbitTransport
 from tests.support.eventually import eventually
 from tests.support.rabbitmq import on_channel
+
+AT_ONCE = 1000
 
 
 def fresh_queue():
@@ -36,17 +39,25 @@ async def delete(url, *queues):
 
 async def take(url, *queues):
     """Return, for each queue, the messages it holds as (routing key, properties, body), and empty it."""
+    return await on_channel(url, lambda channel: [_take_all(channel, queue) for queue in queues])
 
-    def do(channel):
-        taken = []
-        for queue in queues:
-            taken.append(messages := [])
-            while (got := channel.basic_get(queue, auto_ack=True))[0]:
-                method, properties, body = got
-                messages.append((method.routing_key, properties, body))
-        return taken
 
-    return await on_channel(url, do)
+def _take_all(channel, queue):
+    """Take one message, then those behind it in one go: only ``basic.get`` says that there are no more.
+
+    They are acknowledged once the consumer is cancelled, so that no others come meanwhile.
+    """
+    messages = []
+    while (first := channel.basic_get(queue, auto_ack=True))[0]:
+        messages.append(first)
+        if count := min(first[0].message_count, AT_ONCE):
+            channel.basic_qos(prefetch_count=count)
+            following = islice(channel.consume(queue, inactivity_timeout=5), count)
+            messages += takewhile(lambda got: got[0], following)
+            channel.cancel()
+            if messages[-1] is not first:
+                channel.basic_ack(messages[-1][0].delivery_tag, multiple=True)
+    return [(method.routing_key, properties, body) for method, properties, body in messages]
 
 
 async def holds(url, queue, count):

@@ -28,6 +28,8 @@ _IS_WHOLE = (
     "length(nodes()) =:= {others} andalso "
     "lists:all(fun(Node) -> rpc:call(Node, rabbit, is_running, []) =:= true end, [node() | nodes()])."
 )
+_APART = "case catch rabbit_node_monitor:partitions() of Nodes when is_list(Nodes) -> length(Nodes); _ -> 0 end."
+"""How many nodes a node has parted from; those of a RabbitMQ without Mnesia never part."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,24 @@ class Cluster:
     nodes: Sequence[LocalRabbit]
     network: Namespaces | None
 
-    def is_whole(self) -> bool:
-        """Return whether every node runs and knows the others: after a partition, a node pauses and starts again."""
+    def make_whole(self) -> bool:
+        """Return whether every node runs and knows the others: after a partition, a node pauses and starts again.
+
+        A node that hung does not: it may keep metadata of its own, in which queues are declared that the others do not
+        know, until an operator restarts it, as the manual says (Partitions, Recovering From a Split-Brain). We do.
+        """
         try:
-            return "true" in self.nodes[0].ctl("eval", _IS_WHOLE.format(others=len(self.nodes) - 1))
+            if "true" not in self.nodes[0].ctl("eval", _IS_WHOLE.format(others=len(self.nodes) - 1)):
+                return False
+            apart = {node: int(node.ctl("eval", _APART)) for node in self.nodes}
+            if not any(apart.values()):
+                return True
+            loneliest = max(apart, key=lambda node: apart[node])
+            for command in ("stop_app", "start_app"):
+                loneliest.ctl(command)
         except (RuntimeError, subprocess.TimeoutExpired):
-            return False
+            pass
+        return False
 
 
 @contextmanager
