@@ -17,7 +17,7 @@ from broker.integers import MAX_ID
 from broker.jsontext import check, read, write_fast
 from broker.names import check_id
 from broker.signals import Scope, Signal, Source, Throw
-from broker.transport import MAX_BODY_BYTES, Header, Message, Received
+from broker.transport import Header, Message, Received
 from broker.variables import Types, Variable, typed
 
 _FIRST_YEAR = 2000
@@ -135,8 +135,8 @@ def _check(signal: Signal, message: Received) -> None:
 
 
 def _payload(message: Received) -> bytes:
-    if message.content_type != _CONTENT_TYPE or len(message.body) > MAX_BODY_BYTES:
-        raise ValueError(f"{len(message.body)} bytes of {message.content_type} are no payload")
+    if message.content_type != _CONTENT_TYPE:
+        raise ValueError(f"{message.content_type!r} is no payload's type")
     check(message.body)
     return message.body
 

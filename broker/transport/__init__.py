@@ -20,8 +20,6 @@ from broker.topology import Binding, Topology
 
 HELD_BYTES = 32 << 20
 """Bytes of bodies that one consumer has unsettled at a time."""
-MAX_BODY_BYTES = 16 << 20
-"""RabbitMQ 4.x's default limit."""
 
 Header = str | int | Sequence[str]
 
@@ -31,7 +29,7 @@ class Message:
     """What travels through an exchange.
 
     Args:
-        body: At most `MAX_BODY_BYTES`.
+        body: At most 16 MiB (RabbitMQ 4.x's default limit).
         headers: Header table; a ``CC`` header (list of routing keys) routes the message by those keys, too. Each queue
             gets one copy.
         type: AMQP ``type`` property.
