@@ -13,12 +13,23 @@ import json
 from datetime import datetime
 
 from broker.deliveries import DueAttempt, parse_delivery_id
-from broker.jsontext import write_fast
+from broker.integers import MAX_ID
+from broker.jsontext import check, read, write_fast
+from broker.names import check_id
 from broker.signals import Scope, Signal, Source, Throw
 from broker.transport import Header, Message, Received
-from broker.variables import Types
+from broker.variables import Types, Variable, typed
 
 _FIRST_YEAR = 2000
+_MAX_ATTEMPT = (1 << 31) - 1
+_CONTENT_TYPE = "application/json"
+_RECIPIENTS = {
+    Scope.BROADCAST: (False, False),
+    Scope.UNTENANTED: (False, False),
+    Scope.TENANT: (True, False),
+    Scope.EXECUTION: (False, True),
+}
+"""Whether a signal of each scope names a tenant, and an execution."""
 
 
 class Undecodable(ValueError):
@@ -70,26 +81,28 @@ def _signal_headers(signal: Signal) -> dict[str, Header]:
 def decode_signal(message: Received) -> Signal:
     """Return the signal that `signal_message` put into *message*.
 
+    All of it is checked: what a gateway cannot have written must not be recorded. Whether the id was given out is for
+    the database to say.
+
     Raises:
         Undecodable: It carries no signal.
     """
     headers = message.headers
     try:
-        audience = headers.get("reach")
-        return Signal(
-            id=_integer(headers["signal-id"]),
-            created_at=_moment_of(str(headers["ce-time"])),
+        signal = Signal(
+            id=_id(headers["signal-id"]),
+            created_at=_moment_of(headers["ce-time"]),
             throw=Throw(
-                name=str(headers["ce-type"]),
-                payload=message.body,
-                types=_types(str(headers.get("types", "{}"))),
-                scope=Scope(str(headers["scope"])),
-                tenant_id=_text(headers.get("ce-tenantid")),
-                execution_id=_text(headers.get("ce-executionid")),
-                audience=None if audience is None else _texts(audience),
-                source=Source(str(headers["source"])),
-                source_id=_optional_integer(headers.get("source-id")),
-                token_id=_optional_integer(headers.get("token-id")),
+                name=_text_of(headers["ce-type"]),
+                payload=_payload(message),
+                types=_types(headers.get("types"), message.body),
+                scope=Scope(_text_of(headers["scope"])),
+                tenant_id=_named("ce-tenantid", headers.get("ce-tenantid")),
+                execution_id=_named("ce-executionid", headers.get("ce-executionid")),
+                audience=_audience(headers.get("reach")),
+                source=Source(_text_of(headers["source"])),
+                source_id=_optional_id(headers.get("source-id")),
+                token_id=_optional_id(headers.get("token-id")),
                 business_key=_text(headers.get("business-key")),
                 ordering_key=_text(headers.get("ordering-key")),
                 deliver_at=_moment(headers.get("deliver-at")),
@@ -97,44 +110,98 @@ def decode_signal(message: Received) -> Signal:
                 traceparent=_text(headers.get("traceparent")),
             ),
         )
+        _check(signal, message)
     except Exception as error:
         raise Undecodable(f"not a signal: {error!r}") from error
+    return signal
 
 
-def _integer(value: Header) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"{value!r} is not an integer")
+def claimed_id(message: Received) -> int | None:
+    """Return the id of the signal that *message* may carry, whether or not it can be decoded; None: it carries none."""
+    value = message.headers.get("signal-id")
+    return value if isinstance(value, int) and 0 < value <= MAX_ID else None
+
+
+def _check(signal: Signal, message: Received) -> None:
+    """Check what the parts of a signal say of each other."""
+    throw = signal.throw
+    if _RECIPIENTS[throw.scope] != (throw.tenant_id is not None, throw.execution_id is not None):
+        raise ValueError(f"the scope {throw.scope.value} does not fit its tenant and its execution")
+    if message.type != throw.name or message.headers.get("ce-id") != str(signal.id):
+        raise ValueError("type or ce-id is another signal's")
+    if message.timestamp is None or int(message.timestamp.timestamp()) != int(signal.created_at.timestamp()):
+        raise ValueError("timestamp and ce-time differ")
+    signal.check_moments()
+
+
+def _payload(message: Received) -> bytes:
+    if message.content_type != _CONTENT_TYPE:
+        raise ValueError(f"{message.content_type!r} is no payload's type")
+    check(message.body)
+    return message.body
+
+
+def _id(value: Header) -> int:
+    if not isinstance(value, int) or not 0 < value <= MAX_ID:
+        raise TypeError(f"{value!r} is no id")
     return value
 
 
-def _optional_integer(value: Header | None) -> int | None:
-    return None if value is None else _integer(value)
+def _optional_id(value: Header | None) -> int | None:
+    return None if value is None else _id(value)
+
+
+def _text_of(value: Header) -> str:
+    """Return a text that PostgreSQL can store."""
+    if not isinstance(value, str) or "\x00" in value:
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def _text(value: Header | None) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None else _text_of(value)
 
 
-def _texts(value: Header) -> tuple[str, ...]:
-    return () if isinstance(value, int) else tuple(map(str, value))
+def _named(header: str, value: Header | None) -> str | None:
+    return None if value is None else check_id(_text_of(value), header)
+
+
+def _audience(value: Header | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, str | int):
+        raise TypeError(f"{value!r} is no list of tenants")
+    return tuple(map(_text_of, value))
 
 
 def _moment(value: Header | None) -> datetime | None:
-    return None if value is None else _moment_of(str(value))
+    return None if value is None else _moment_of(value)
 
 
-def _moment_of(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+def _moment_of(value: Header) -> datetime:
+    moment = datetime.fromisoformat(_text_of(value))
     if moment.tzinfo is None or moment.year < _FIRST_YEAR:
-        raise ValueError(f"{text!r} is no moment with a time zone since {_FIRST_YEAR}")
+        raise ValueError(f"{value!r} is no moment with a time zone since {_FIRST_YEAR}")
     return moment
 
 
-def _types(text: str) -> Types:
-    types = json.loads(text)
+def _types(value: Header | None, payload: bytes) -> Types:
+    """Return the types of the variables in *payload*, of which `typed` can make its view."""
+    if value is None:
+        return Types()
+    types = read(_text_of(value))
     if not (isinstance(types, dict) and all(isinstance(note, dict) for note in types.values())):
-        raise TypeError(f"{text!r} are no types of variables")
+        raise TypeError(f"{value!r} are no types of variables")
+    if types:
+        _check_view(types, typed(read(payload.decode()), types, payload))
     return types
+
+
+def _check_view(types: Types, view: dict[str, Variable]) -> None:
+    for name in types:
+        variable = view[name]
+        if not (isinstance(variable["type"], str) and isinstance(variable["valueInfo"], dict)):
+            raise TypeError(f"{variable!r} is no typed variable")
 
 
 def due_message(due: DueAttempt) -> Message:
@@ -151,6 +218,12 @@ def decode_due_attempt(message: Received) -> DueAttempt:
     try:
         document = json.loads(message.body)
         signal_id, subscription_id = parse_delivery_id(document["delivery"])
-        return DueAttempt(signal_id, subscription_id, int(document["attempt"]))
+        return DueAttempt(signal_id, subscription_id, _attempt(document["attempt"]))
     except Exception as error:
         raise Undecodable(f"not a due attempt: {error!r}") from error
+
+
+def _attempt(value: object) -> int:
+    if type(value) is not int or not 0 < value <= _MAX_ATTEMPT:
+        raise TypeError(f"{value!r} is no number of an attempt")
+    return value

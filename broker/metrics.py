@@ -25,10 +25,11 @@
 | signal_broker_oldest_held_seconds | | the age of the oldest waiting delivery (measured by the scheduler) |
 | signal_broker_unaccounted | | `unaccounted` of the ledger; not 0 is a defect (measured by the scheduler) |
 | signal_broker_signals_lost | | accepted signals that are lost (measured by the scheduler) |
+| signal_broker_signals_poisoned | | accepted signals that were seen in the dead queue (measured by the scheduler) |
 | signal_broker_signals_awaiting_record | | `awaitingRecord` of the ledger (measured by the scheduler) |
 | signal_broker_oldest_awaiting_record_seconds | | the age of the oldest of them (measured by the scheduler) |
 | signal_broker_poison | queue | messages in a dead queue (measured by the scheduler) |
-| signal_broker_books_kept_timestamp_seconds | | when a scheduler last measured the five above |
+| signal_broker_books_kept_timestamp_seconds | | when a scheduler last measured the six above |
 | signal_broker_blocks | | partitions, used and unused ones (measured by the scheduler) |
 | signal_broker_oldest_signal_seconds | | the age of the oldest signal that is kept (measured by the scheduler) |
 | signal_broker_signals_dropped_total | | signals dropped after the retention |
@@ -97,6 +98,9 @@ UNACCOUNTED = Gauge(
     "signal_broker_unaccounted", "Accepted signals and owed deliveries that are nowhere.", registry=REGISTRY
 )
 LOST = Gauge("signal_broker_signals_lost", "Accepted signals that are lost.", registry=REGISTRY)
+POISONED_SIGNALS = Gauge(
+    "signal_broker_signals_poisoned", "Accepted signals that were seen in the dead queue.", registry=REGISTRY
+)
 AWAITING = Gauge(
     "signal_broker_signals_awaiting_record", "Accepted signals that are not recorded yet.", registry=REGISTRY
 )

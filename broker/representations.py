@@ -10,15 +10,22 @@ import orjson
 
 from broker.deliveries import Attempt, Delivery, DeliveryState, Result
 from broker.jsontext import encode, read
-from broker.signals import Signal
-from broker.variables import typed
+from broker.signals import Signal, Throw
+from broker.variables import Variable, typed
+
+
+class _Unreadable(str):
+    """What stands where a payload should, and is no JSON: earlier versions recorded foreign messages as well."""
+
+    __slots__ = ()
 
 
 def signal_json(signal: Signal, further: Mapping[str, object]) -> bytes:
     """Return *signal* as a JSON object with *further* members; the payload is in it byte for byte as it was sent."""
     document = signal_members(signal, further)
-    del document["payload"]
-    return encode(document)[:-1] + b',"payload":' + signal.throw.payload + b"}"
+    payload = document.pop("payload")
+    text = encode(payload) if isinstance(payload, _Unreadable) else signal.throw.payload
+    return encode(document)[:-1] + b',"payload":' + text + b"}"
 
 
 def recorded_members(signal: Signal) -> dict[str, object]:
@@ -37,7 +44,7 @@ def recorded_members(signal: Signal) -> dict[str, object]:
 def signal_members(signal: Signal, further: Mapping[str, object]) -> dict[str, object]:
     """Return the members of *signal*, and *further* ones, as JSON values."""
     throw = signal.throw
-    payload = read(throw.payload.decode())
+    payload, variables = _views(throw)
     return {
         "id": signal.id,
         "name": throw.name,
@@ -46,10 +53,20 @@ def signal_members(signal: Signal, further: Mapping[str, object]) -> dict[str, o
         "executionId": throw.execution_id,
         "createdAt": signal.created_at.isoformat(),
         "businessKey": throw.business_key,
-        "variables": typed(payload, throw.types, throw.payload),
+        "variables": variables,
         "payload": payload,
         **further,
     }
+
+
+def _views(throw: Throw) -> tuple[Any, dict[str, Variable]]:
+    """Return the payload of *throw* and its variables; what is no JSON is a string without variables."""
+    text = throw.payload.decode()
+    try:
+        payload = read(text)
+        return payload, typed(payload, throw.types, throw.payload)
+    except (ValueError, LookupError, TypeError):
+        return _Unreadable(text), {}
 
 
 def archive_line(signal: Signal, deliveries: Sequence[Delivery]) -> bytes:

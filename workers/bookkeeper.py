@@ -14,9 +14,9 @@ from broker.messages import signal_message
 from broker.operations.books import BookReader
 from broker.settings import Settings
 from broker.store.postgres.database import Database
-from broker.store.signals.intake_books import IntakeBooks, Range
+from broker.store.signals.intake_books import IntakeBooks, Range, Sight
 from broker.store.signals.signals import SignalStore
-from broker.topology import RECORD
+from broker.topology import RECORD, dead_letters
 from broker.transport import Transport
 
 _TICK = 1.0
@@ -69,7 +69,7 @@ class Bookkeeper:
     async def keep(self) -> None:
         """Enter the newest reports, strike out what is recorded, and name the signals that are lost."""
         await self._intake.fold()
-        lost = await self._intake.judge(await self._reader.depths(), prove=self._prove)
+        lost = await self._intake.judge(await self._reader.depths(), prove=self._prove, look=self._look)
         if lost:
             log.error(
                 "signals.lost",
@@ -86,11 +86,17 @@ class Bookkeeper:
         await self._transport.publish(signal_message(signal), exchange="", routing_key=RECORD, timeout=self._timeout)
         return True
 
+    async def _look(self) -> Sight:
+        sight = await self._reader.look()
+        log.info("dead_queue.looked_into", queue=dead_letters(RECORD), signals=len(sight.ids), complete=sight.complete)
+        return sight
+
     async def measure(self) -> None:
         """Set the metrics of the books."""
         books = await self._reader.read()
         metrics.UNACCOUNTED.set(books.unaccounted)
         metrics.LOST.set(books.intake.lost)
+        metrics.POISONED_SIGNALS.set(books.intake.poison)
         metrics.OLDEST_AWAITING.set(books.intake.oldest.total_seconds())
         if books.awaiting_record is not None:
             metrics.AWAITING.set(books.awaiting_record)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import structlog
 
 from broker import metrics
-from broker.messages import Undecodable, decode_signal
+from broker.messages import Undecodable, claimed_id, decode_signal
 from broker.metrics import Repeat
 from broker.settings import Settings
 from broker.signals import Signal
@@ -20,6 +20,7 @@ from broker.transport import Received, Settlement, Transport
 from workers.consumer import Consumer
 from workers.dispatch import dispatch
 from workers.held import reporting_held
+from workers.numbers import NumberCheck
 
 _BATCH = 250
 
@@ -37,6 +38,7 @@ class Recorder:
     def __init__(self, transport: Transport, signals: SignalStore, books: IntakeBooks, settings: Settings) -> None:
         self._transport = transport
         self._signals = signals
+        self._numbers = NumberCheck(signals)
         self._books = books
         self._settings = settings
 
@@ -47,15 +49,23 @@ class Recorder:
             await consumer.run(stopping, drain=self._settings.drain_timeout)
 
     async def handle(self, messages: Sequence[Received]) -> Sequence[Settlement]:
-        """Record the signals in *messages*; a message that is no signal is poison."""
+        """Record the signals in *messages*; a message that is no signal is poison.
+
+        Raises:
+            NotGivenOut: The database does not know the id of one of them.
+        """
         settlements = [Settlement.ACK] * len(messages)
         signals: list[Signal] = []
+        await self._numbers.learn(max(claimed_id(message) or 0 for message in messages))
         for position, message in enumerate(messages):
             try:
-                signals.append(decode_signal(message))
+                signal = decode_signal(message)
+                self._numbers.check(signal)
             except Undecodable as error:
                 log.warning("message.rejected", queue=RECORD, error=str(error))
                 settlements[position] = Settlement.REJECT
+            else:
+                signals.append(signal)
         await self._record(signals)
         now = datetime.now(UTC)
         for signal in signals:

@@ -120,6 +120,7 @@ def render_books(books: Books) -> LedgerSchema:
         recorded=ledger.recorded,
         awaiting_record=books.awaiting_record,
         poison=None if books.poison is None else dict(books.poison),
+        poisoned_signals=books.intake.poison,
         lost=books.intake.lost,
         matched=ledger.matched,
         deliveries=States(**{state.value: ledger.states[state] for state in DeliveryState}),

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from broker.errors import TransportError, Unroutable
+from broker.messages import Undecodable, decode_signal
 from broker.store.deliveries.deliveries import DeliveryStore, Ledger
 from broker.store.postgres.database import Database
-from broker.store.signals.intake_books import IntakeBalance, IntakeBooks, QueueDepths
+from broker.store.signals.intake_books import IntakeBalance, IntakeBooks, QueueDepths, Sight
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.topology import RECORD, attempt_queue, consumed_queues, dead_letters
-from broker.transport import Transport
+from broker.transport import Received, Transport
+
+_SIGHT = 10_000
+"""How many messages of a dead queue one look sees."""
+_GLANCE, _GLANCE_BYTES = 100, 1 << 20
+"""How much of that is read at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +90,28 @@ class BookReader:
         record, dead = await asyncio.gather(self._depth(RECORD), self._depth(dead_letters(RECORD)))
         return QueueDepths(record=record, dead=dead)
 
+    async def look(self) -> Sight:
+        """Look which signals the dead queue of the record queue holds; the messages return to it.
+
+        A look takes no longer than the transport may, and no more than `HELD_BYTES` of bodies; then it is incomplete.
+
+        Raises:
+            TransportError: The transport is away, or has no such queue.
+        """
+        queue = dead_letters(RECORD)
+        length, seen, ids = await self._depth(queue), 0, set[int]()
+        with suppress(TimeoutError):
+            async with (
+                asyncio.timeout(self._timeout.total_seconds()),
+                self._transport.consume(queue, prefetch=max(1, min(length, _SIGHT))) as inbox,
+            ):
+                while seen < min(length, _SIGHT):
+                    messages = await inbox.receive(_GLANCE, max_bytes=_GLANCE_BYTES)
+                    seen += len(messages)
+                    ids.update(filter(None, map(_signal_id, messages)))
+                    await asyncio.sleep(0)  # let other tasks run, too
+        return Sight(ids, complete=seen >= length)
+
     async def poison(self) -> dict[str, int]:
         """Return the number of messages in each dead queue; that of an app without workers so far is left out.
 
@@ -105,3 +134,11 @@ class BookReader:
 
     async def _depth(self, queue: str) -> int:
         return await self._transport.depth(queue, timeout=self._timeout)
+
+
+def _signal_id(message: Received) -> int | None:
+    """Return the id of the signal in *message*; None: it holds none that could be recovered."""
+    try:
+        return decode_signal(message).id
+    except Undecodable:
+        return None

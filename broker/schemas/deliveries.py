@@ -98,6 +98,10 @@ class LedgerSchema(Schema):
     poison: dict[str, int] | None = Field(
         description="Messages by dead queue (`signal-broker recover` puts them back). Null while the transport is away."
     )
+    poisoned_signals: int = Field(
+        description="Accepted signals that were seen in the dead queue of the record queue, within a minute and each"
+        " counted once. The other messages there are repeats, or foreign."
+    )
     lost: int = Field(
         description="Accepted signals that have been missing for a minute: they are neither recorded, awaiting their"
         " record nor in a dead queue. The log line `signals.lost` names them."

@@ -23,7 +23,8 @@ async def ledger(admin: Admin, *, subscription: int | None, as_json: bool) -> No
     async with open_transport(admin.settings, admin.database) as transport:
         books = await BookReader(admin.database, transport, timeout=admin.settings.confirm_timeout).read(subscription)
     document = render_books(books).model_dump(mode="json", by_alias=True)
-    members = ("recorded", "awaitingRecord", "poison", "lost", "matched", *document["deliveries"], "unaccounted")
+    intake = ("recorded", "awaitingRecord", "poison", "poisonedSignals", "lost")
+    members = (*intake, "matched", *document["deliveries"], "unaccounted")
     if not as_json:
         document |= document["deliveries"]
         if books.poison is not None:

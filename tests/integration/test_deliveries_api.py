@@ -231,7 +231,7 @@ async def test_the_ledger_counts_the_messages_of_each_dead_queue(client, product
     async with product.open_transport() as transport:
         await publish(transport, b"garbage", key="signals.record")
         books = await eventually(lambda: poisoned(client))
-        assert (books["awaitingRecord"], books["lost"], books["unaccounted"]) == (0, 0, 0)
+        assert (books["poisonedSignals"], books["lost"], books["unaccounted"]) == (0, 0, 0)
         assert books["poison"] == {
             "signals.record.dead": 1,
             "deliveries.attempt.dead": 0,
@@ -242,4 +242,5 @@ async def test_the_ledger_counts_the_messages_of_each_dead_queue(client, product
 
 async def poisoned(client):
     books = await client.get("/v1/ledger")
-    return books if books["poison"]["signals.record.dead"] else None
+    # The recorder reports what it holds only every second.
+    return books if books["poison"]["signals.record.dead"] and not books["awaitingRecord"] else None

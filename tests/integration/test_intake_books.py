@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,8 +12,10 @@ from structlog.testing import capture_logs
 
 from broker import metrics
 from broker.errors import TransportError
+from broker.messages import signal_message
 from broker.operations.books import BookReader
 from broker.operations.intake import Intake
+from broker.operations.recovery import recover
 from broker.operations.reports import AcceptanceReports, ranges
 from broker.settings import Settings
 from broker.signals import Throw
@@ -20,17 +23,18 @@ from broker.store.deliveries.ordering import OrderingStore
 from broker.store.signals.intake_books import IntakeBooks, QueueDepths
 from broker.store.signals.signals import IdempotencyKey, SignalStore
 from broker.topology import RECORD, TOPOLOGY, dead_letters
-from broker.transport import Settlement
+from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
 from tests.support.builders import accept, record
 from tests.support.eventually import eventually
-from tests.support.intake import NOTHING, judge_often, lose, prove
+from tests.support.intake import NOTHING, judge_often, lose, prove, seeing
 from tests.support.messaging import holds, take
 from tests.support.rabbitmq_nodes import free_ports
 from tests.support.transports import embedded_server, rabbitmq_transport_server
 from workers.bookkeeper import Bookkeeper
 
 SOON = timedelta(seconds=0.06)
+DEAD = dead_letters(RECORD)
 
 
 @pytest.fixture
@@ -65,9 +69,9 @@ def throw(database, transport):
     return throw
 
 
-async def remove(transport, count, settlement=Settlement.ACK):
-    """Take messages from the record queue behind the product."""
-    async with transport.consume(RECORD, prefetch=count) as inbox:
+async def remove(transport, count, settlement=Settlement.ACK, queue=RECORD):
+    """Take messages from the record queue, or another one, behind the product."""
+    async with transport.consume(queue, prefetch=count) as inbox:
         await inbox.settle(await take(inbox, count), settlement)
 
 
@@ -180,7 +184,9 @@ async def test_a_signal_behind_was_recorded_so_those_before_it_are_not_in_a_long
         (later,) = await accept(database, "a")
         await record(database, later)
         await books.fold()
-        return [i for first, last in await books.judge(long, prove=prove) for i in range(first, last + 1)]
+        return [
+            i for first, last in await books.judge(long, prove=prove, look=seeing()) for i in range(first, last + 1)
+        ]
 
     assert await eventually(passed) == [signal.id for signal in missing]
 
@@ -189,8 +195,8 @@ async def test_poison_is_not_lost_until_the_dead_queue_is_emptied(database, tran
     (signal,) = await throw(1, ordering_key="k")
     await database.execute("INSERT INTO expected_signals VALUES ($1, 'k')", signal.id)
     await remove(transport, 1, Settlement.REJECT)
-    await holds(transport, dead_letters(RECORD), 1)
-    await judge_often(books, QueueDepths(record=0, dead=1))
+    await holds(transport, DEAD, 1)
+    await judge_often(books, QueueDepths(record=0, dead=1), seeing(signal.id))
     balance = await books.balance()
     assert (balance.poison, balance.awaiting, balance.lost) == (1, 0, 0)
     assert await database.fetchval("SELECT count(*) FROM expected_signals") == 0, "later signals need not wait for it"
@@ -198,23 +204,78 @@ async def test_poison_is_not_lost_until_the_dead_queue_is_emptied(database, tran
     assert (await books.balance()).poison == 0
 
 
-async def test_signals_are_lost_beside_older_poison_and_garbage(database, books):
-    """Neither explains that further signals are missing."""
-    await judge_often(books, QueueDepths(record=0, dead=3))
-    await eventually(lambda: books._strangers.note(3, certain=True) == 3)  # noqa: SLF001
-    await report(database, "a")
-    await judge_often(books, QueueDepths(record=0, dead=4))
-    assert (await books.balance()).poison == 1
-    missing = await report(database, *"aa")
-    assert await lose(books, 2, QueueDepths(record=0, dead=4)) == [signal.id for signal in missing]
+async def test_garbage_in_the_dead_queue_hides_no_loss(database, transport, throw, books):
+    """There lie messages that are no signals, poison, its repeat, and a signal that is recorded; others vanished."""
+    bookkeeper = Bookkeeper(database, transport, Settings(), intake=books)
+    (known,) = await accept(database, "recorded")
+    await record(database, known)
+    poison, *lost = await throw(11)
+    await remove(transport, 11)
+    broken = [replace(signal_message(one), body=b"garbage") for one in lost]
+    await bury(
+        transport, *[Message(body=b"garbage")] * 20, *[signal_message(poison)] * 2, signal_message(known), *broken
+    )
+    await holds(transport, DEAD, 33)
+
+    async def judged():
+        await bookkeeper.keep()
+        balance = await books.balance()
+        return balance.lost and balance
+
+    with capture_logs() as logs:
+        balance = await eventually(judged)
+    assert (balance.lost, balance.poison, balance.awaiting) == (10, 1, 0)
+    (line,) = [line for line in logs if line["event"] == "signals.lost"]
+    assert line["ids"] == f"{lost[0].id}-{lost[-1].id}"
+    await bookkeeper.measure()
+    assert (gauge("signals_lost"), gauge("signals_poisoned"), gauge("unaccounted")) == (10, 1, 0)
 
 
-async def test_what_cannot_be_told_from_poison_is_unaccounted(database, books):
-    depths = QueueDepths(record=0, dead=1)
-    await report(database, *"aaa")
-    await judge_often(books, depths)
+async def test_poison_that_is_purged_is_lost_though_garbage_takes_its_place(database, transport, throw, books):
+    bookkeeper = Bookkeeper(database, transport, Settings(), intake=books)
+    poison = await throw(3)
+    await remove(transport, 3, Settlement.REJECT)
+    await holds(transport, DEAD, 3)
+    await eventually(lambda: judged(bookkeeper, books, poison=3))
+    await remove(transport, 3, queue=DEAD)
+    await bury(transport, *[Message(body=b"garbage")] * 3)
+    await eventually(lambda: judged(bookkeeper, books, lost=3))
+    await bury(transport, signal_message(poison[0]))  # from a copy that the operator had kept
+    await eventually(lambda: judged(bookkeeper, books, poison=1, lost=2))
+
+
+async def test_poison_that_was_recovered_half_way_is_where_it_is(database, transport, throw, books):
+    bookkeeper = Bookkeeper(database, transport, Settings(), intake=books)
+    signals = await throw(4)
+    await remove(transport, 4, Settlement.REJECT)
+    await holds(transport, DEAD, 4)
+    await eventually(lambda: judged(bookkeeper, books, poison=4))
+    assert sum([one async for one in recover(transport, RECORD, 2, timeout=timedelta(seconds=5))]) == 2
+    await eventually(lambda: judged(bookkeeper, books, awaiting=2, poison=2))
+    await remove(transport, 2)
+    await record(database, *signals[:2])
+    await eventually(lambda: judged(bookkeeper, books, poison=2))
+
+
+async def test_a_dead_queue_that_is_longer_than_a_look_leaves_what_is_missing_unaccounted(database, books):
+    depths = QueueDepths(record=0, dead=20_000)
+    first, *_ = await report(database, *"aaa")
+    await judge_often(books, depths, seeing(first.id, complete=False))
     balance = await books.balance()
-    assert (balance.unaccounted(depths), balance.lost, balance.poison) == (2, 0, 0)
+    assert (balance.unaccounted(depths), balance.lost, balance.poison) == (2, 0, 1)
+
+
+async def bury(transport, *messages):
+    """Publish *messages* straight to the dead queue of the record queue."""
+    for message in messages:
+        await transport.publish(message, exchange="", routing_key=DEAD, timeout=timedelta(seconds=5))
+
+
+async def judged(bookkeeper, books, *, awaiting=0, poison=0, lost=0):
+    """Keep the books once; return whether they say that."""
+    await bookkeeper.keep()
+    balance = await books.balance()
+    return (balance.awaiting, balance.poison, balance.lost) == (awaiting, poison, lost)
 
 
 async def test_the_same_signal_accepted_twice_counts_once(database, transport, books):

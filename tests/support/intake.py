@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from broker.store.signals.intake_books import IntakeBooks, QueueDepths
+from collections.abc import Awaitable, Callable
+
+from broker.store.signals.intake_books import IntakeBooks, QueueDepths, Sight
 from tests.support.eventually import eventually
 
 NOTHING = QueueDepths(record=0, dead=0)
@@ -13,13 +15,27 @@ async def prove() -> bool:
     return False
 
 
-async def lose(books: IntakeBooks, count: int, depths: QueueDepths = NOTHING) -> list[int]:
+def seeing(*ids: int, complete: bool = True) -> Callable[[], Awaitable[Sight]]:
+    """Return a look into a dead queue that holds the signals *ids*."""
+
+    async def look() -> Sight:
+        return Sight(ids, complete=complete)
+
+    return look
+
+
+async def lose(
+    books: IntakeBooks,
+    count: int,
+    depths: QueueDepths = NOTHING,
+    look: Callable[[], Awaitable[Sight]] = seeing(),  # noqa: B008  (it has no state)
+) -> list[int]:
     """Fold and judge until *count* signals are lost, and return their ids."""
     lost: list[int] = []
 
     async def judge() -> bool:
         await books.fold()
-        for first, last in await books.judge(depths, prove=prove):
+        for first, last in await books.judge(depths, prove=prove, look=look):
             lost.extend(range(first, last + 1))
         return len(lost) >= count
 
@@ -27,7 +43,11 @@ async def lose(books: IntakeBooks, count: int, depths: QueueDepths = NOTHING) ->
     return lost
 
 
-async def judge_often(books: IntakeBooks, depths: QueueDepths = NOTHING) -> None:
+async def judge_often(
+    books: IntakeBooks,
+    depths: QueueDepths = NOTHING,
+    look: Callable[[], Awaitable[Sight]] = seeing(),  # noqa: B008  (it has no state)
+) -> None:
     """Let every signal that was accepted become overdue, and judge for longer than the grace: nothing is lost."""
 
     async def are_overdue() -> bool:
@@ -38,4 +58,4 @@ async def judge_often(books: IntakeBooks, depths: QueueDepths = NOTHING) -> None
     await eventually(are_overdue)
     for _ in range(20):
         await books.fold()
-        assert not await books.judge(depths, prove=prove)
+        assert not await books.judge(depths, prove=prove, look=look)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broker.deliveries import DueAttempt
+from broker.jsontext import read
 from broker.messages import Undecodable, decode_due_attempt, decode_signal, due_message, signal_message
 from broker.signals import Scope, Signal, Source, Throw
 from broker.transport import Received
@@ -17,6 +18,7 @@ def received(message):
         headers=message.headers,
         type=message.type,
         timestamp=message.timestamp,
+        content_type=message.content_type,
         tag=1,
         redelivered=False,
     )
@@ -48,17 +50,82 @@ def test_a_signal_survives_its_message(throw):
         {"types": "[1]"},
         {"types": "null"},
         {"types": '{"a": "Double"}'},
+        {"types": '{"a": {"type": 1}}'},
+        {"types": '{"a": {"type": "Json", "style": "fancy"}}'},
+        {"types": '{"a": {"type": "Object", "valueInfo": {"x": NaN}}}'},
+        {"types": '{"other": {"type": "Double"}}'},
         {"ce-time": "0001-01-01T00:00:00+00:00"},
         {"ce-time": "2026-11-22T10:00:00"},
+        {"ce-time": "2026-11-22T11:00:00+00:00"},
         {"deliver-at": "2026-11-22T10:00:00"},
+        {"deliver-at": "9999-11-22T10:00:00+00:00"},
+        {"ce-expirytime": "2026-11-22T09:00:00+00:00"},
         {"signal-id": "42"},
+        {"signal-id": 0, "ce-id": "0"},
+        {"signal-id": -42, "ce-id": "-42"},
+        {"signal-id": 1 << 63, "ce-id": str(1 << 63)},
+        {"ce-id": "43"},
+        {"ce-type": "other"},
+        {"ce-type": 42},
+        {"scope": "tenant"},
+        {"scope": "execution"},
+        {"scope": "everybody"},
+        {"ce-tenantid": "acme"},
+        {"ce-executionid": "e"},
+        {"scope": "tenant", "ce-tenantid": "a\x00b"},
+        {"scope": "tenant", "ce-tenantid": "a" * 300},
+        {"reach": "acme"},
+        {"reach": ["a\x00b"]},
+        {"source": "elsewhere"},
+        {"source-id": 0},
+        {"token-id": "7"},
+        {"business-key": "a\x00b"},
+        {"business-key": 7},
+        {"ordering-key": "a\nb"},
+        {"traceparent": ["00"]},
     ],
     ids=str,
 )
 def test_a_message_with_a_header_that_no_signal_has_is_undecodable(header):
-    message = received(signal_message(Signal(id=42, created_at=MOMENT, throw=Throw(name="sig"))))
+    message = signal_message(Signal(id=42, created_at=MOMENT, throw=Throw(name="sig", payload=b'{"a": 1}')))
+    decode_signal(received(message))
     with pytest.raises(Undecodable):
-        decode_signal(replace(message, headers={**message.headers, **header}))
+        decode_signal(received(replace(message, headers={**message.headers, **header})))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"body": b""},
+        {"body": b"hello"},
+        {"body": b'{"a": 1} x'},
+        {"body": b'{"a": NaN}'},
+        {"body": b'{"a": "\xff"}'},
+        {"body": b"1" * 5000},
+        {"body": b"[" * 251 + b"]" * 251},
+        {"body": b"\xef\xbb\xbf{}"},
+        {"content_type": "text/plain"},
+        {"type": "other"},
+        {"type": None},
+        {"timestamp": None},
+        {"timestamp": MOMENT + timedelta(hours=1)},
+    ],
+    ids=lambda part: str(part)[:40],
+)
+def test_a_message_with_a_part_that_no_signal_has_is_undecodable(part):
+    message = signal_message(Signal(id=42, created_at=MOMENT, throw=Throw(name="sig")))
+    with pytest.raises(Undecodable):
+        decode_signal(received(replace(message, **part)))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b'"\\ud800"', b" [1e999] ", b"[" * 250 + b"]" * 250, b"null", b'{"a": "' + b"[{" * 200 + b'"}', b"9" * 400],
+)
+def test_every_payload_that_a_gateway_takes_is_decodable(payload):
+    signal = Signal(id=42, created_at=MOMENT, throw=Throw(name="sig", payload=payload))
+    read(payload.decode())
+    assert decode_signal(received(signal_message(signal))) == signal
 
 
 def test_the_message_is_the_contract_that_taps_rely_on():
@@ -92,7 +159,21 @@ def test_a_due_attempt_survives_its_message():
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b'{"delivery":"1"}', b'{"delivery":"1-2"}', b'{"delivery":"1-2","attempt":"x"}']
+    "body",
+    [
+        b"",
+        b"[]",
+        b"[" * 100_000,
+        b'{"delivery":"1"}',
+        b'{"delivery":"1-2"}',
+        b'{"delivery":"1-2","attempt":"x"}',
+        b'{"delivery":"1-2","attempt":"3"}',
+        b'{"delivery":"1-2","attempt":1.5}',
+        b'{"delivery":"1-2","attempt":true}',
+        b'{"delivery":"1-2","attempt":0}',
+        b'{"delivery":"1-2","attempt":4294967296}',
+        b'{"delivery":"1-99999999999999999999","attempt":1}',
+    ],
 )
 def test_what_is_not_a_due_attempt_is_undecodable(body):
     with pytest.raises(Undecodable):

@@ -1,27 +1,30 @@
 """The books of the intake: every signal that was accepted is recorded, on its way there, poison, or lost.
 
     answered -> reported (every second) -> awaiting --recorded--> struck out
-                                              |                       ^
-                             a minute later   +--> poison (in the dead queue)
+                                            ^ |                       ^
+                        purged or recovered | +--> poison (in the dead queue, where it was seen)
+                                            +-+    ^
+                             a minute later   |    | it was seen after all
                              still unrecorded +--> lost (nowhere)
 
-Neither a queue nor a recorder says *which* signals it holds, only how many. So a signal is lost once it must be: for a
-while the record queue has been empty, or signals behind it were recorded; no recorder has held a message for long, or
-fallen silent; and the dead queue does not hold it. A queue whose leader cannot be reached looks empty, too, so the
-record queue has to confirm a message before and after that while. Until all that is certain, what is missing counts as
-unaccounted.
+Neither the record queue nor a recorder says *which* signals it holds, only how many. So a signal is lost once it must
+be: for a while the record queue has been empty, or signals behind it were recorded; no recorder has held a message for
+long, or fallen silent; and it was not seen in the dead queue. That queue is looked into, message by message, because
+its length says nothing: it holds foreign messages and repeats as well. A queue whose leader cannot be reached looks
+empty, too, so the record queue has to confirm a message before and after that while. Until all that is certain, what
+is missing counts as unaccounted.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from broker.store.postgres.database import Database, Session
+from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
+from broker.store.signals.looks import Looks
 
 Range = tuple[int, int]
 """Consecutive ids: the first and the last one."""
@@ -48,7 +51,8 @@ class _Sql(Statements, file="intake_books.sql"):
     count: Statement
     recorders: Statement
     passed: Statement
-    move_old: Statement
+    lose_old: Statement
+    find_poison: Statement
     return_poison: Statement
     forget_pending_records: Statement
 
@@ -61,6 +65,19 @@ class QueueDepths:
     dead: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a look into the dead queue has shown.
+
+    Args:
+        ids: The ids of the signals that were seen.
+        complete: Whether every message was seen.
+    """
+
+    ids: Collection[int]
+    complete: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeBalance:
     """Where the accepted signals are that are not recorded.
@@ -68,7 +85,7 @@ class IntakeBalance:
     Args:
         awaiting: On the way to their record, as far as the books know.
         overdue: Those of `awaiting` that were reported a minute ago or earlier.
-        poison: In the dead queue.
+        poison: Seen in the dead queue.
         lost: Nowhere.
         held: Messages that recorders hold.
         stuck: Whether a recorder has held one of them for long.
@@ -93,11 +110,11 @@ class IntakeBalance:
     def unaccounted(self, depths: QueueDepths) -> int:
         """Return how many of the accepted signals are neither recorded, awaiting, poison nor lost.
 
-        That is, how many overdue signals there are beyond what the record queue, the recorders and the dead queue hold.
+        That is, how many overdue signals there are beyond what the record queue and the recorders hold.
         """
         if self.silent:
             return 0
-        return max(0, self.overdue - depths.record - self.held - max(0, depths.dead - self.poison))
+        return max(0, self.overdue - depths.record - self.held)
 
 
 class IntakeBooks:
@@ -112,7 +129,7 @@ class IntakeBooks:
         self._database = database
         self._age = lost_after
         self._grace = lost_after / 6
-        self._strangers = _Strangers(window=1.5 * lost_after)
+        self._looks = Looks(self._grace)
         self._missing_since: float | None = None
         self._proofs = 0
         """How many of the messages in the record queue are proofs."""
@@ -141,7 +158,9 @@ class IntakeBooks:
             if await session.fetchval(_Sql.try_lock):
                 await self._fold(session)
 
-    async def judge(self, depths: QueueDepths, *, prove: Callable[[], Awaitable[bool]]) -> Sequence[Range]:
+    async def judge(
+        self, depths: QueueDepths, *, prove: Callable[[], Awaitable[bool]], look: Callable[[], Awaitable[Sight]]
+    ) -> Sequence[Range]:
         """Find out what has become of overdue signals, given what the queues hold now; return those lost just now.
 
         Pending records of poison and of lost signals are forgotten.
@@ -150,14 +169,16 @@ class IntakeBooks:
             depths: What the queues seem to hold. A queue whose leader cannot be reached seems to be empty.
             prove: Publishes a recorded signal again, to prove that the record queue has its leader; returns whether
                 it did. Called before and after the grace. It may raise, and then the grace begins anew.
+            look: Looks into the dead queue. Called when it is not empty and may hold signals that the books miss, or no
+                longer hold poison that they know. It may raise, and then nothing is lost yet.
         """
         depths = replace(depths, record=max(0, depths.record - self._proofs))
+        balance = await self.balance()
+        overdue, poison, lost = balance.overdue > 0, balance.poison > 0, balance.lost > 0
+        if self._looks.are_due(depths.dead, overdue=overdue, poison=poison, lost=lost):
+            await self._look(depths.dead, look)
+            balance = await self.balance()
         async with self._database.transaction() as session:
-            balance = await self._balance(session)
-            strangers = self._strangers.note(depths.dead - balance.poison, certain=not balance.overdue)
-            if balance.poison > depths.dead:
-                await session.execute(_Sql.return_poison)
-                return ()
             if not await self._are_missing(session, balance, depths):
                 self._missing_since, self._proofs = None, 0
                 return ()
@@ -165,13 +186,41 @@ class IntakeBooks:
         if self._missing_since is None:
             await self._prove(prove)
             self._missing_since = now
-        if now - self._missing_since < self._grace.total_seconds():
+        if now - self._missing_since < self._grace.total_seconds() or not self._looks.may_begin(depths.dead):
             return ()
         await self._prove(prove)
+        if not await self._look(depths.dead, look):
+            return ()
         async with self._database.transaction() as session:
             if not await session.fetchval(_Sql.try_lock):
                 return ()
-            return await self._pronounce(session, depths.dead - strangers)
+            await session.execute(_Sql.strike_recorded, limit=None)
+            return await self._forget_pending(session, await session.fetch(_Sql.lose_old, age=self._age))
+
+    async def _look(self, dead: int, look: Callable[[], Awaitable[Sight]]) -> bool:
+        """Enter what the dead queue holds; return whether all of it is known now.
+
+        One scheduler looks at a time: two at once would each see a part.
+        """
+        async with self._database.transaction() as session:
+            if not await session.fetchval(_Sql.try_lock):
+                return False
+            sight = await look() if dead else Sight((), complete=True)
+            ids = list(sight.ids)
+            await self._forget_pending(session, await session.fetch(_Sql.find_poison, ids=ids))
+            if sight.complete:
+                await session.execute(_Sql.return_poison, ids=ids)
+            await session.execute(_Sql.strike_recorded, limit=None)
+            self._looks.note(dead, overdue=(await self._balance(session)).overdue > 0)
+        return sight.complete
+
+    async def _forget_pending(self, session: Session, rows: Sequence[Row]) -> list[Range]:
+        """Let no later signal wait for those in *rows* of ranges, and return the ranges."""
+        moved = [(row["first_id"], row["last_id"]) for row in rows]
+        await session.execute(
+            _Sql.forget_pending_records, firsts=[first for first, _ in moved], lasts=[last for _, last in moved]
+        )
+        return moved
 
     async def _prove(self, prove: Callable[[], Awaitable[bool]]) -> None:
         try:
@@ -179,15 +228,6 @@ class IntakeBooks:
         except BaseException:
             self._missing_since, self._proofs = None, 0
             raise
-
-    async def _pronounce(self, session: Session, dead: int) -> Sequence[Range]:
-        """Move what is overdue to the lost signals, or to poison if that explains the *dead* messages."""
-        await session.execute(_Sql.strike_recorded, limit=None)
-        balance = await self._balance(session)
-        unexplained = dead - balance.poison
-        if unexplained > 0 and balance.overdue > unexplained:
-            return ()  # some of them are poison, but it is unknown which
-        return await self._move_old(session, "poison" if unexplained > 0 else "lost")
 
     async def _fold(self, session: Session) -> None:
         await session.execute(_Sql.take_reports, limit=_REPORTS, span=self._age / 12)
@@ -219,33 +259,3 @@ class IntakeBooks:
 
     async def _are_passed(self, session: Session) -> bool:
         return bool(await session.fetchval(_Sql.passed, age=self._age, grace=self._grace))
-
-    async def _move_old(self, session: Session, kind: str) -> list[Range]:
-        rows = await session.fetch(_Sql.move_old, age=self._age, kind=kind)
-        moved = [(row["first_id"], row["last_id"]) for row in rows]
-        await session.execute(
-            _Sql.forget_pending_records, firsts=[first for first, _ in moved], lasts=[last for _, last in moved]
-        )
-        return moved if kind == "lost" else []
-
-
-class _Strangers:
-    """Learns how many messages of the dead queue are no signals that the books miss: garbage, say.
-
-    These have been there for *window* without a signal being missed.
-    """
-
-    def __init__(self, *, window: timedelta) -> None:
-        self._window = window.total_seconds()
-        self._seen: deque[tuple[float, int]] = deque()
-
-    def note(self, unclaimed: int, *, certain: bool) -> int:
-        """Note so many *unclaimed* messages, *certain* if no signal is overdue; return how many are strangers."""
-        now = asyncio.get_running_loop().time()
-        if certain:
-            self._seen.append((now, unclaimed))
-        while len(self._seen) > 1 and self._seen[1][0] < now - self._window:
-            self._seen.popleft()
-        if not self._seen or now - self._seen[0][0] < self._window:
-            return 0
-        return max(0, min(count for _, count in self._seen))

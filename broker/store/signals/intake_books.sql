@@ -92,26 +92,51 @@ SELECT coalesce(
     > (SELECT max(since) FROM unrecorded_signals WHERE kind = 'awaiting' AND since < now() - :age::interval), false
 );
 
--- name: move_old
--- Move the old signals that are awaiting to another kind; return their ranges.
+-- name: lose_old
+-- Move the old signals that are awaiting to the lost ones; return their ranges.
 WITH moved AS (
     DELETE FROM unrecorded_signals WHERE kind = 'awaiting' AND since < now() - :age::interval RETURNING numbers
 ), merged AS (
     SELECT range_agg(ids) AS numbers FROM moved CROSS JOIN LATERAL unnest(numbers) AS ids
 ), stored AS (
     INSERT INTO unrecorded_signals AS known (kind, since, numbers)
-    SELECT :kind, now(), numbers FROM merged WHERE numbers IS NOT NULL
+    SELECT 'lost', now(), numbers FROM merged WHERE numbers IS NOT NULL
     ON CONFLICT (kind, since) DO UPDATE SET numbers = known.numbers + EXCLUDED.numbers
 )
 SELECT lower(ids) AS first_id, upper(ids) - 1 AS last_id FROM merged CROSS JOIN LATERAL unnest(numbers) AS ids;
 
+-- name: find_poison
+-- The dead queue holds the signals :ids: those that are unrecorded are poison. Return the ranges of those that were not known.
+WITH dead AS MATERIALIZED (
+    SELECT coalesce(range_agg(int8range(id, id + 1)), '{}') AS numbers FROM unnest(:ids::bigint[]) AS id
+), found AS MATERIALIZED (
+    SELECT range_agg(ids) AS numbers
+    FROM unrecorded_signals u CROSS JOIN dead d CROSS JOIN LATERAL unnest(u.numbers * d.numbers) AS ids
+    WHERE u.kind <> 'poison'
+), taken AS (
+    UPDATE unrecorded_signals u SET numbers = u.numbers - d.numbers
+    FROM dead d WHERE u.kind <> 'poison' AND u.numbers && d.numbers
+), stored AS (
+    INSERT INTO unrecorded_signals AS known (kind, since, numbers)
+    SELECT 'poison', now(), numbers FROM found WHERE numbers IS NOT NULL
+    ON CONFLICT (kind, since) DO UPDATE SET numbers = known.numbers + EXCLUDED.numbers
+)
+SELECT lower(ids) AS first_id, upper(ids) - 1 AS last_id FROM found CROSS JOIN LATERAL unnest(numbers) AS ids;
+
 -- name: return_poison
--- Let poison await its record again: it is no longer in the dead queue.
-WITH moved AS (
-    DELETE FROM unrecorded_signals WHERE kind = 'poison' RETURNING numbers
+-- The dead queue holds the signals :ids and no others: other poison awaits its record again.
+WITH dead AS MATERIALIZED (
+    SELECT coalesce(range_agg(int8range(id, id + 1)), '{}') AS numbers FROM unnest(:ids::bigint[]) AS id
+), gone AS MATERIALIZED (
+    SELECT range_agg(ids) AS numbers
+    FROM unrecorded_signals u CROSS JOIN dead d CROSS JOIN LATERAL unnest(u.numbers - d.numbers) AS ids
+    WHERE u.kind = 'poison'
+), kept AS (
+    UPDATE unrecorded_signals u SET numbers = u.numbers * d.numbers
+    FROM dead d WHERE u.kind = 'poison' AND NOT u.numbers <@ d.numbers
 )
 INSERT INTO unrecorded_signals AS known (kind, since, numbers)
-SELECT 'awaiting', now(), range_agg(ids) FROM moved CROSS JOIN LATERAL unnest(numbers) AS ids HAVING count(*) > 0
+SELECT 'awaiting', now(), numbers FROM gone WHERE numbers IS NOT NULL
 ON CONFLICT (kind, since) DO UPDATE SET numbers = known.numbers + EXCLUDED.numbers;
 
 -- name: forget_pending_records

@@ -29,6 +29,7 @@ class _Sql(Statements, file="signals.sql"):
     cancel_signal: Statement
     get: Statement
     was_numbered: Statement
+    given: Statement
     last_id: Statement
     list: Statement
     forget_idempotency_keys: Statement
@@ -66,6 +67,21 @@ class Numbered:
     repeated: bool = False
     conflicting: bool = False
     execution: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The numbers that were given out.
+
+    Args:
+        last: The last one; 0 before the first one.
+        beyond: The first number that is so far ahead that not even the next partitions have it.
+        at: The database's clock at that moment.
+    """
+
+    last: int
+    beyond: int
+    at: datetime
 
 
 class SignalStore:
@@ -157,6 +173,12 @@ class SignalStore:
     async def was_numbered(self, signal_id: int) -> bool:
         """Return whether that number was given: to a signal, or to the creation or deletion of a subscription."""
         return bool(await self._database.fetchval(_Sql.was_numbered, number=signal_id))
+
+    async def given(self) -> Given:
+        """Return which numbers were given out so far: the id of every signal that any gateway has published."""
+        row = await self._database.fetchrow(_Sql.given)
+        assert row is not None  # noqa: S101  (a sequence always has a row)
+        return Given(row["last"], row["beyond"], row["at"])
 
     async def last_id(self) -> int:
         """Return the id of the signal that was recorded last; 0 without any."""

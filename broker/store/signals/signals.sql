@@ -90,6 +90,13 @@ SELECT * FROM signals WHERE id = :signal_id;
 -- name: was_numbered
 SELECT :number <= last_value FROM signal_ids;
 
+-- name: given
+-- The number that was given last, and the first one that no partition covers, not even one that is ready for later.
+SELECT CASE WHEN s.is_called THEN s.last_value ELSE s.last_value - 1 END AS last,
+       greatest(s.last_value, (SELECT max(next_id) FROM blocks)) AS beyond,
+       clock_timestamp() AS at
+FROM signal_ids s;
+
 -- name: last_id
 -- The id of the signal that was recorded last.
 SELECT id FROM signals ORDER BY position DESC LIMIT 1;
