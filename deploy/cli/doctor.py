@@ -22,14 +22,12 @@ from broker.store.postgres.database import Database
 from broker.store.postgres.schema import NEEDED, revision
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.topology import ATTEMPT, RECORD, SLOW_ATTEMPT, TOPOLOGY, Topology, attempt_queue, dead_letters
-from broker.transport import Message, Transport
+from broker.transport import Transport
 from deploy.cli.backends import open_secrets, open_transport, settings_with_logs, store_url
 from deploy.cli.loop import run_async
 from deploy.cli.output import as_json, example, show_json
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
-_NO_QUEUE = "signal-broker.doctor"
-"""A queue that does not exist: publishing to it fails without storing anything."""
 _LATE = timedelta(seconds=10)
 _OVERDUE = timedelta(hours=1)
 _WATCH_SECONDS = 1.0
@@ -174,12 +172,11 @@ async def _examine_transport(
     transport: Transport, deliveries: DeliveryStore, apps: Sequence[str], timeout: timedelta
 ) -> AsyncIterator[Finding]:
     try:
-        await transport.publish(Message(body=b"{}"), exchange="", routing_key=_NO_QUEUE, timeout=timeout)
-    except Unroutable:
-        yield Finding("ok", "transport", "accepts messages")
+        await transport.probe(timeout=timeout)
     except TransportError as error:
         yield Finding("fail", "transport", f"accepts no messages (unreachable, or blocked by an alarm): {error}")
         return
+    yield Finding("ok", "transport", "accepts messages")
     for queue in (queue.name for queue in TOPOLOGY.queues):
         try:
             await transport.depth(queue, timeout=timeout)

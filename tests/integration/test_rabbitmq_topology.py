@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
-from contextlib import asynccontextmanager
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,20 +10,12 @@ from broker.errors import ConfigurationError, Unconfirmed, Unroutable
 from broker.topology import ATTEMPT, BROADCAST, BY_NAME, DELIVERIES, RECORD, RETIRED, ROUTED, TOPOLOGY, app_topology
 from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
-from tests.support.deployment import DEPLOY
 from tests.support.eventually import eventually
 from tests.support.queues import declare, holds
 from tests.support.rabbitmq import on_channel
-from tests.support.rabbitmq_servers import vhost_of
+from tests.support.rabbitmq_users import user
 
 SOON = timedelta(seconds=10)
-
-
-def rights(role):
-    """Return what the runbook says that *role* may configure, write and read."""
-    text = (DEPLOY / "runbook.md").read_text().replace(r"\|", "¦")
-    row = next(line for line in text.splitlines() if re.match(rf"\| `(worker )?{role}` \| `\^", line))
-    return [cell.strip(" `").replace("¦", "|") for cell in row.strip("|").split("|")[1:]]
 
 
 @pytest.fixture
@@ -35,17 +23,6 @@ async def transport(rabbitmq_url):
     async with RabbitTransport(rabbitmq_url) as transport:
         await transport.declare(TOPOLOGY)
         yield transport
-
-
-@asynccontextmanager
-async def user(rabbitmq, url, role):
-    """Yield the URL of a user with the rights of *role*."""
-    vhost, parts = vhost_of(url), urlsplit(url)
-    name = f"{role}-{vhost}"
-    await asyncio.to_thread(rabbitmq.ctl, "add_user", name, "secret")
-    await asyncio.to_thread(rabbitmq.ctl, "set_permissions", "-p", vhost, name, *rights(role))
-    yield f"amqp://{name}:secret@{parts.hostname}:{parts.port}/{vhost}"
-    await asyncio.to_thread(rabbitmq.ctl, "delete_user", name)
 
 
 def publish(transport, exchange, key, *, mandatory=True):

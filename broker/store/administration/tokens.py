@@ -17,6 +17,7 @@ from broker.store.administration.audit import Snapshot, change_administration
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.administration.users import UserStore
 from broker.store.postgres.database import Database, Row
+from broker.store.postgres.rehearsal import rehearse
 from broker.store.postgres.statements import Statement, Statements
 from broker.users import User
 
@@ -67,6 +68,14 @@ class AccessStore:
             token_id=row["token_id"],
         )
         return Caller(principal=principal, endpoint_id=row["endpoint_id"])
+
+    async def rehearse(self) -> None:
+        """Return if `caller` would do its work now.
+
+        Raises:
+            StoreUnavailable: It would not.
+        """
+        await rehearse(self._database, [_Sql.caller])
 
     async def create_token(
         self,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -24,7 +24,7 @@ from broker.coalescing import Coalescer
 from broker.errors import ConfigurationError, SignalBrokerError, StoreUnavailable, Unavailable, Unconfirmed, Unroutable
 from broker.store.postgres.database import Database, DataError, Session
 from broker.topology import Binding, Topology
-from broker.transport import Message
+from broker.transport import NO_QUEUE, Message
 from broker.transport.embedded.inbox import POLL, EmbeddedInbox
 from broker.transport.embedded.properties import routing_keys, write_properties
 from broker.transport.embedded.queues import Sql
@@ -138,6 +138,15 @@ class EmbeddedTransport:
             raise outgoing.failure("the transport was closed") from None
         if mandatory and not routed:
             raise Unroutable(f"exchange {outgoing.exchange!r} routes {routing_key!r} to no queue")
+
+    async def probe(self, *, timeout: timedelta) -> None:
+        """Return once PostgreSQL has taken a message for a queue that does not exist."""
+        with suppress(Unroutable):
+            await self.publish(Message(body=b"{}"), exchange="", routing_key=NO_QUEUE, timeout=timeout)
+
+    def lacks(self, queue: str) -> bool:  # noqa: ARG002
+        """Return False: a queue here does not go missing."""
+        return False
 
     @asynccontextmanager
     async def consume(self, queue: str, *, prefetch: int) -> AsyncIterator[EmbeddedInbox]:

@@ -42,6 +42,7 @@ class Keeper:
         self._on_missing = on_missing
         self._kept: dict[Part, None] = {}
         self._present: set[Part] = set()
+        self._missing: set[Part] = set()
         self._refused: set[Part] = set()
         self._skipped: set[Binding] = set()
         self._woken = asyncio.Event()
@@ -51,6 +52,10 @@ class Keeper:
     def keeps(self, name: str) -> bool:
         """Return whether an exchange or a queue of that name is kept."""
         return any(not isinstance(part, Binding) and part.name == name for part in self._kept)
+
+    def lacks(self, queue: str) -> bool:
+        """Return whether *queue* was found missing, and could not be created so far."""
+        return any(isinstance(part, Queue) and part.name == queue for part in self._missing)
 
     def wake(self) -> None:
         """Check now: something may be missing."""
@@ -113,8 +118,10 @@ class Keeper:
         try:
             await self._ask(lambda channel: _declare(channel, part, passive=True))
         except ChannelNotFoundEntity:
+            self._missing.add(part)
             self._report(part)
             await self._ask(lambda channel: _declare(channel, part))
+        self._missing.discard(part)
         self._present.add(part)
 
     def _report(self, part: Exchange | Queue) -> None:
