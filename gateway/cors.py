@@ -15,6 +15,7 @@ from gateway.fields import read_list
 from gateway.routes import Handler
 
 ANY = "*"
+_SERVER = "*"
 _ASKED = (hdrs.ACCESS_CONTROL_REQUEST_METHOD, hdrs.ACCESS_CONTROL_REQUEST_HEADERS)
 _READABLE = (
     "Allow, Idempotency-Replayed, Location, RateLimit-Limit, RateLimit-Policy, RateLimit-Remaining, RateLimit-Reset,"
@@ -25,9 +26,17 @@ _PREFLIGHT_SECONDS = "600"
 
 @web.middleware
 async def answer_options(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer OPTIONS on any path that there is: 204, and the path's methods in ``Allow``. It needs no credentials."""
+    """Answer OPTIONS on any path that there is: 204, and the path's methods in ``Allow``. It needs no credentials.
+
+    The path ``*`` stands for the whole server (RFC 9110, 9.3.7), and has the methods of all paths.
+    """
+    if request.method != hdrs.METH_OPTIONS:
+        return await handler(request)
     missing = request.match_info.http_exception
-    if request.method == hdrs.METH_OPTIONS and isinstance(missing, web.HTTPMethodNotAllowed):
+    if request.rel_url.raw_path == _SERVER:
+        methods = {route.method for route in request.app.router.routes()}
+        return web.Response(status=204, headers={"Allow": ", ".join(sorted(methods | {hdrs.METH_OPTIONS}))})
+    if isinstance(missing, web.HTTPMethodNotAllowed):
         return web.Response(status=204, headers={"Allow": allowed_methods(missing)})
     return await handler(request)
 
