@@ -121,8 +121,11 @@ class Transport(Protocol):
         """
         ...
 
-    async def unbind(self, bindings: Sequence[Binding]) -> None:
+    async def unbind(self, bindings: Sequence[Binding]) -> int | None:
         """Remove those of *bindings* that exist.
+
+        Returns:
+            How many there were; None if the server does not tell.
 
         Raises:
             Unavailable: The server could not be reached in time.

@@ -123,13 +123,13 @@ def _judge_intake(books: Books) -> Finding:
     lost, missing = books.intake.lost, books.unaccounted - books.ledger.unaccounted
     if missing:
         return Finding(
-            "warn",
+            "fail" if lost else "warn",
             "lost",
             f"{missing} accepted signals are missing, and {lost} are lost: look at the recorders, and recover poison",
         )
     if lost:
         return Finding(
-            "warn", "lost", f"{lost} accepted signals are lost: the scheduler's log names them (signals.lost)"
+            "fail", "lost", f"{lost} accepted signals are lost: the scheduler's log names them (signals.lost)"
         )
     return Finding("ok", "lost", "no accepted signal is lost or missing")
 
@@ -207,7 +207,13 @@ async def _judge_arguments(transport: Transport) -> Finding:
     except SignalBrokerError as error:
         return Finding("fail", "topology", str(error))
     if earlier:
-        return Finding("warn", "topology", f"queues with the arguments of an earlier version: {', '.join(earlier)}")
+        return Finding(
+            "warn",
+            "topology",
+            f"queues with the arguments of an earlier version, which do for now: {', '.join(earlier)}. To replace one,"
+            " let it run empty (a dead queue: `signal-broker recover`), delete it with `rabbitmqctl delete_queue`, and"
+            " run `signal-broker topology --apply`",
+        )
     return Finding("ok", "topology", f"all {len(TOPOLOGY.queues)} queues are there")
 
 

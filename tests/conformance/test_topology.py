@@ -145,7 +145,8 @@ class TestDeclaring:
         await bind(transport, exchange, queue, "a")
         await bind(transport, exchange, queue, "b")
         for _ in range(2):
-            await transport.unbind([Binding(exchange, queue, "a"), Binding(exchange, queue, "never bound")])
+            removed = await transport.unbind([Binding(exchange, queue, "a"), Binding(exchange, queue, "never bound")])
+            assert removed in {1, None}
             with pytest.raises(Unroutable):
                 await publish(transport, b"1", exchange=exchange, key="a")
         await publish(transport, b"2", exchange=exchange, key="b")

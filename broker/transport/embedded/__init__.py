@@ -107,12 +107,11 @@ class EmbeddedTransport:
             raise ConfigurationError(f"the topology cannot be declared: {error}") from error
         return ()  # a step of the schema changes the arguments of earlier versions
 
-    async def unbind(self, bindings: Sequence[Binding]) -> None:
-        """Remove those of *bindings* that exist, all of them or none."""
+    async def unbind(self, bindings: Sequence[Binding]) -> int:
+        """Remove those of *bindings* that exist, all of them or none; return how many there were."""
         try:
             async with self._database.transaction() as session:
-                for binding in bindings:
-                    await session.execute(Sql.unbind, **_columns(binding))
+                return sum([len(await session.fetch(Sql.unbind, **_columns(binding))) for binding in bindings])
         except StoreUnavailable as error:
             raise Unavailable(str(error)) from error
 
