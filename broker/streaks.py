@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from broker.errors import SignalBrokerError
 
-FRESH = timedelta(seconds=20)
-"""Longer than the pauses between the tries of all work that is tried until it succeeds."""
+FRESH = timedelta(seconds=9)
+"""Longer than any pause between the tries of work that is tried until it succeeds."""
 LASTING = timedelta(seconds=1)
 
 

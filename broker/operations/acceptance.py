@@ -14,7 +14,7 @@ from broker.streaks import Streak
 from broker.topology import RECORD
 from broker.transport import Transport
 
-_PROBE_TIMEOUT = timedelta(seconds=1)
+_REHEARSAL_TIMEOUT = timedelta(seconds=1)
 
 
 class Acceptance:
@@ -48,5 +48,5 @@ class Acceptance:
             self._access.rehearse(),
             self._signals.rehearse_numbering(),
             self._ordering.rehearse_notes(),
-            self._transport.probe(timeout=_PROBE_TIMEOUT),
+            self._transport.rehearse(timeout=_REHEARSAL_TIMEOUT),
         )

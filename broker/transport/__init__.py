@@ -18,7 +18,7 @@ from typing import Protocol
 
 from broker.topology import Binding, Topology
 
-NO_QUEUE = "signal-broker.probe"
+NO_QUEUE = "signal-broker.rehearsal"
 """A queue that does not exist: a message to it is not stored."""
 HELD_BYTES = 32 << 20
 """Bytes of bodies that one consumer has unsettled at a time."""
@@ -155,7 +155,7 @@ class Transport(Protocol):
         """
         ...
 
-    async def probe(self, *, timeout: timedelta) -> None:
+    async def rehearse(self, *, timeout: timedelta) -> None:
         """Return once the server has taken a message for a queue that does not exist, so that nothing is stored.
 
         Raises:

@@ -172,7 +172,7 @@ async def _examine_transport(
     transport: Transport, deliveries: DeliveryStore, apps: Sequence[str], timeout: timedelta
 ) -> AsyncIterator[Finding]:
     try:
-        await transport.probe(timeout=timeout)
+        await transport.rehearse(timeout=timeout)
     except TransportError as error:
         yield Finding("fail", "transport", f"accepts no messages (unreachable, or blocked by an alarm): {error}")
         return

@@ -73,10 +73,10 @@ class TestMessages:
         assert await drain(transport, queue, 1) == [body]
 
 
-class TestProbing:
-    async def test_a_probe_stores_nothing(self, transport, queue):
-        await transport.probe(timeout=SOON)
-        await transport.probe(timeout=SOON)
+class TestRehearsing:
+    async def test_a_rehearsal_stores_nothing(self, transport, queue):
+        await transport.rehearse(timeout=SOON)
+        await transport.rehearse(timeout=SOON)
         assert await transport.depth(queue, timeout=SOON) == 0
         assert not transport.lacks(queue)
 

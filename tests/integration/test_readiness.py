@@ -79,6 +79,8 @@ NEEDS = {
         "INSERT ON idempotency_keys",
         "INSERT ON expected_signals",
         "SELECT ON tokens",
+        "SELECT ON users",
+        "SELECT ON endpoints",
         "INSERT ON transport.messages",
     ],
     recorder: [

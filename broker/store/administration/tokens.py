@@ -13,6 +13,7 @@ from cachetools import LRUCache
 from broker.access import API_TOKEN, Caller, Permission, Principal, digest, make_token
 from broker.audit import AuditType
 from broker.endpoints import Endpoint
+from broker.store.administration import endpoints, users
 from broker.store.administration.audit import Snapshot, change_administration
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.administration.users import UserStore
@@ -70,12 +71,12 @@ class AccessStore:
         return Caller(principal=principal, endpoint_id=row["endpoint_id"])
 
     async def rehearse(self) -> None:
-        """Return if `caller` would do its work now.
+        """Return if callers, users and signal endpoints could be looked up now.
 
         Raises:
-            StoreUnavailable: It would not.
+            StoreUnavailable: They could not.
         """
-        await rehearse(self._database, [_Sql.caller])
+        await rehearse(self._database, [_Sql.caller, *users.NEEDED_TO_FIND, *endpoints.NEEDED_TO_FIND])
 
     async def create_token(
         self,

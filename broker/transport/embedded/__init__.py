@@ -138,7 +138,7 @@ class EmbeddedTransport:
         if mandatory and not routed:
             raise Unroutable(f"exchange {outgoing.exchange!r} routes {routing_key!r} to no queue")
 
-    async def probe(self, *, timeout: timedelta) -> None:
+    async def rehearse(self, *, timeout: timedelta) -> None:
         """Return once PostgreSQL has taken a message for a queue that does not exist."""
         with suppress(Unroutable):
             await self.publish(Message(body=b"{}"), exchange="", routing_key=NO_QUEUE, timeout=timeout)

@@ -120,11 +120,11 @@ class RabbitTransport:
         self._publisher.publish(publication, timeout.total_seconds())
         return confirm
 
-    async def probe(self, *, timeout: timedelta) -> None:
-        """See `broker.transport.Transport.probe`."""
+    async def rehearse(self, *, timeout: timedelta) -> None:
+        """See `broker.transport.Transport.rehearse`."""
         confirm = self._loop.create_future()
         message = Message(body=b"{}")
-        self._publisher.probe(
+        self._publisher.rehearse(
             Publication(message, "", NO_QUEUE, mandatory=True, confirm=confirm), timeout.total_seconds()
         )
         with suppress(Unroutable):

@@ -22,7 +22,7 @@ SLOWEST = 2 << 20
 """Bytes a second that a slow network carries at least: what has not arrived cannot be confirmed."""
 STALLED = 2.0
 LOOK_EVERY = 0.5
-_PROBES = " probes"
+_REHEARSALS = " rehearsals"
 """No exchange has this name: RabbitMQ's own begin with ``amq.``, and this product's have no spaces."""
 
 log = structlog.get_logger()
@@ -40,7 +40,7 @@ class Publisher:
         self._link = link
         self._on_unroutable = on_unroutable
         self._publishers: dict[str, ExchangePublisher] = {}
-        """By exchange, and one for probes."""
+        """By exchange, and one for rehearsals."""
         self._open = False
 
     async def __aenter__(self) -> Self:
@@ -68,9 +68,9 @@ class Publisher:
         """Send *publication*, which ends within *seconds*."""
         self._publish(publication, seconds, lane=publication.exchange)
 
-    def probe(self, publication: Publication, seconds: float) -> None:
+    def rehearse(self, publication: Publication, seconds: float) -> None:
         """Send *publication* on a channel of its own: its confirm says nothing about other messages."""
-        self._publish(publication, seconds, lane=_PROBES)
+        self._publish(publication, seconds, lane=_REHEARSALS)
 
     def _publish(self, publication: Publication, seconds: float, *, lane: str) -> None:
         if not self._open:
