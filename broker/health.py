@@ -26,6 +26,8 @@ from broker.transport import Transport
 GRACE = timedelta(minutes=1)
 """How long consumers may be missing, with a link to the server, before the process should be restarted."""
 EVERY = timedelta(seconds=2)
+_AGAIN = timedelta(seconds=0.5)
+"""The pause after a failure: longer than a lost link takes."""
 _SOON = timedelta(seconds=0.1)
 """The pause while a start waits to be ready."""
 _TIMEOUT = timedelta(seconds=2)
@@ -50,7 +52,7 @@ class Health:
         transport: The process is ready only if it takes messages, and alive only if it has our consumers.
         stopping: Set once the process is stopping.
         grace: How long our consumers may be missing.
-        every: How long to wait between two looks.
+        every: How long to wait after a look at which nothing failed.
     """
 
     database: Database
@@ -137,7 +139,8 @@ class Health:
     async def _look_repeatedly(self) -> None:
         while True:
             await self._look()
-            await asyncio.sleep(self.every.total_seconds())
+            pause = min(self.every, _AGAIN) if any(self._failures.values()) else self.every
+            await asyncio.sleep(pause.total_seconds())
 
     async def _look(self) -> None:
         """Ask everything once."""

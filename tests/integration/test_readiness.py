@@ -138,23 +138,21 @@ async def gateway_of(rabbitmq, rabbitmq_url, database):
             yield url, health
 
 
-async def test_without_the_record_queue_a_gateway_that_cannot_create_it_is_not_ready(rabbitmq, rabbitmq_url, database):
-    async with gateway_of(rabbitmq, rabbitmq_url, database) as (_, health):
-        await on_channel(rabbitmq_url, lambda channel: channel.queue_delete(RECORD))
-        await eventually(lambda: not health.checks()["intake"])
-        assert health.transport.ready
-        async with RabbitTransport(rabbitmq_url) as administrator:
-            await administrator.declare(TOPOLOGY)
-        await eventually(lambda: health.ready, within=SOON)
-
-
-async def test_a_gateway_that_may_not_publish_to_queues_by_name_is_not_ready(rabbitmq, rabbitmq_url, database):
+async def test_a_gateway_that_cannot_publish_to_the_record_queue_is_not_ready(rabbitmq, rabbitmq_url, database):
+    """It may not publish to queues by name; or the queue is missing, and it may not create it."""
     async with gateway_of(rabbitmq, rabbitmq_url, database) as (url, health):
         configure, _, read = rights("gateway")
         await permit(rabbitmq, url, configure, "^signals", read)
         await asyncio.to_thread(rabbitmq.close_connections)  # channels remember what is permitted
         await eventually(lambda: not health.checks()["intake"])
         await permit(rabbitmq, url, *rights("gateway"))
+        await eventually(lambda: health.ready, within=SOON)
+
+        await on_channel(rabbitmq_url, lambda channel: channel.queue_delete(RECORD))
+        await eventually(lambda: not health.checks()["intake"])
+        assert health.transport.ready
+        async with RabbitTransport(rabbitmq_url) as administrator:
+            await administrator.declare(TOPOLOGY)
         await eventually(lambda: health.ready, within=SOON)
 
 
