@@ -16,9 +16,9 @@ from math import inf, isfinite, isnan
 from typing import Any
 
 from broker import java_dates
-from broker.errors import UnconvertibleVariable, UnknownType
-from broker.jsontext import Infinite, write
-from broker.variables import Variable, infer
+from broker.errors import UnconvertibleVariable, UnknownType, VariableTooDeep
+from broker.jsontext import MAX_MEMBER_NESTING, Infinite, nests_deeper, write
+from broker.variables import JSON_FORMAT, Variable, infer
 
 _JAVA_FORMAT = "application/x-java-serialized-object"
 _BLANKS = "".join(map(chr, range(0x21)))
@@ -229,17 +229,32 @@ def _null(value: Any) -> None:
 
 def _serialized(value: Any, kind: str, _info: Mapping[str, Any]) -> tuple[str | None, dict[str, str]]:
     """Text stays as it is; whether it is JSON or XML at all is the receiver's business."""
+    text = _text_of(value, kind)
+    if kind.lower() == "json":
+        _check_depth(text)
+    return text, {}
+
+
+def _text_of(value: Any, kind: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ValueError(f"Must provide 'null' or String value for value of SerializableValue type '{kind}'.")
-    return value, {}
+    return value
+
+
+def _check_depth(text: str | None) -> None:
+    """Check that *text*, if it is JSON, can be part of a payload, where filters see it."""
+    if text is not None and nests_deeper(text, MAX_MEMBER_NESTING):
+        raise VariableTooDeep(f"its JSON nests deeper than {MAX_MEMBER_NESTING} levels, which is the most that is read")
 
 
 def _object(value: Any, kind: str, info: Mapping[str, Any]) -> tuple[str | None, dict[str, str]]:
-    text, _ = _serialized(value, kind, info)
+    text = _text_of(value, kind)
     kept = {key: info[key] for key in ("objectTypeName", "serializationDataFormat") if info.get(key) is not None}
     for key, entry in kept.items():
         if not isinstance(entry, str):
             raise ValueError(f"valueInfo.{key} of an Object must be a string")  # noqa: TRY004
+    if kept.get("serializationDataFormat") == JSON_FORMAT:
+        _check_depth(text)
     return text, kept
 
 

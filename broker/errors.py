@@ -6,6 +6,7 @@ SignalBrokerError
 +-- InvalidDocument          ... and all fields of a document that are wrong
 +-- UnconvertibleVariable    a typed variable's value is not of its type
 |   +-- UnknownType          ... or there is no such type
+|   +-- VariableTooDeep      ... or it is JSON that nests deeper than a payload may
 +-- PermissionDenied         the principal may not do this
 +-- IdempotencyConflict      the idempotency key was used for another request
 +-- NotReceiving             the subscription is disabled, or was consumed
@@ -70,6 +71,10 @@ class UnconvertibleVariable(SignalBrokerError):
 
 class UnknownType(UnconvertibleVariable):
     """Raised when a variable has a type that does not exist."""
+
+
+class VariableTooDeep(UnconvertibleVariable):
+    """Raised when a variable's value is JSON that nests deeper than a member of a payload may."""
 
 
 class PermissionDenied(SignalBrokerError):

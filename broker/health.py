@@ -2,51 +2,113 @@
 
 Liveness asks whether the process should be restarted: does the event loop answer, and do our consumers exist? While
 RabbitMQ or PostgreSQL is away a restart would not help, and would only take longer than waiting. Readiness asks whether
-the process should get work: has it started, does PostgreSQL answer, is it migrated, does RabbitMQ take messages, and is
-the process not stopping?
+the process should get work: has it started, does PostgreSQL answer and have a schema that it knows, does RabbitMQ take
+messages, can each of its roles do its work, and is the process not stopping?
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import TracebackType
+from typing import Self
 
+import structlog
 from aiohttp import web
 
 from broker import metrics
-from broker.errors import SignalBrokerError
 from broker.store.postgres.database import Database
-from broker.store.postgres.schema import is_current
+from broker.store.postgres.schema import NEEDED, revision
 from broker.transport import Transport
 
 GRACE = timedelta(minutes=1)
 """How long consumers may be missing, with a link to the server, before the process should be restarted."""
+EVERY = timedelta(seconds=2)
+_AGAIN = timedelta(seconds=0.5)
+"""The pause after a failure: longer than a lost link takes."""
+_SOON = timedelta(seconds=0.1)
+"""The pause while a start waits to be ready."""
+_TIMEOUT = timedelta(seconds=2)
+_FAILURES = 2
+"""How often in a row a check has to fail: a single failure may be a lost link."""
+
+Check = Callable[[], Awaitable[None]]
+"""Raises the reason, or does not end in time, while some work cannot be done."""
+
+log = structlog.get_logger()
 
 
 @dataclass
 class Health:
-    """Answers ``/livez``, ``/readyz`` and ``/metrics`` of any process.
+    """Answers ``/livez``, ``/readyz`` and ``/metrics`` of any process. An async context manager, which keeps looking.
+
+    What has to be asked is asked every few seconds, not when a probe comes: an answer takes no time, and one failure is
+    not the end of readiness. The first success is its beginning.
 
     Args:
         database: The process is ready only if it answers.
         transport: The process is ready only if it takes messages, and alive only if it has our consumers.
         stopping: Set once the process is stopping.
         grace: How long our consumers may be missing.
+        every: How long to wait after a look at which nothing failed.
     """
 
     database: Database
     transport: Transport
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     grace: timedelta = GRACE
+    every: timedelta = EVERY
     _started: bool = False
     _missing_since: float | None = None
+    _checks: dict[str, Check] = field(default_factory=dict)
+    _failures: dict[str, int] = field(default_factory=dict)
+    """How often each check has failed since it last succeeded."""
+    _logged: set[str] = field(default_factory=set)
+    """The checks that the log says have failed."""
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _revision: str = ""
+
+    def __post_init__(self) -> None:
+        self.require("store", self._ask_store)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._look_repeatedly(), name="health")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def require(self, name: str, check: Check) -> None:
+        """Let the process be ready only while *check* succeeds; it is called every few seconds."""
+        self._checks[name] = check
+        self._failures[name] = _FAILURES
 
     async def start(self) -> None:
         """Note that the process has started, and wait until it is ready."""
         self._started = True
-        while not all((await self._checks()).values()):  # noqa: ASYNC110  (PostgreSQL has to be asked)
-            await asyncio.sleep(0.1)
+        while not self.ready:
+            await self._look()
+            if not self.ready:
+                await asyncio.sleep(_SOON.total_seconds())
+
+    @property
+    def ready(self) -> bool:
+        """Whether the process is ready for work."""
+        return all(self.checks().values())
+
+    def checks(self) -> dict[str, bool]:
+        """Return what readiness depends on, by name, and whether it is so."""
+        return {
+            "running": self._started and not self.stopping.is_set(),
+            "transport": self.transport.ready,
+            "schema": self._revision >= NEEDED,
+            **{name: failures < _FAILURES for name, failures in self._failures.items()},
+        }
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the three paths in *app*."""
@@ -66,27 +128,46 @@ class Health:
 
     async def readyz(self, _request: web.Request) -> web.Response:
         """Answer 200 while the process is ready for work, else 503; either way with the checks."""
-        checks = await self._checks()
-        ready = all(checks.values())
-        return web.json_response({"ready": ready, "checks": checks}, status=200 if ready else 503)
-
-    async def _checks(self) -> dict[str, bool]:
-        return {
-            "running": self._started and not self.stopping.is_set(),
-            "transport": self.transport.ready,
-            "store": await self._store_is_current(),
-        }
-
-    async def _store_is_current(self) -> bool:
-        """Return whether PostgreSQL answers and has the schema that this version needs."""
-        try:
-            async with asyncio.timeout(2):
-                return await is_current(self.database)
-        except (SignalBrokerError, TimeoutError):
-            return False
+        return web.json_response({"ready": self.ready, "checks": self.checks()}, status=200 if self.ready else 503)
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """Answer all metrics in Prometheus's format."""
-        metrics.READY.set(all((await self._checks()).values()))
+        metrics.READY.set(self.ready)
         body, content_type = metrics.exposition()
         return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def _look_repeatedly(self) -> None:
+        while True:
+            await self._look()
+            pause = min(self.every, _AGAIN) if any(self._failures.values()) else self.every
+            await asyncio.sleep(pause.total_seconds())
+
+    async def _look(self) -> None:
+        """Ask everything once."""
+        async with self._looking:
+            checks = dict(self._checks)
+            failures = await asyncio.gather(*map(_failure, checks.values()))
+        for name, failure in zip(checks, failures, strict=True):
+            self._note(name, failure)
+
+    def _note(self, name: str, failure: str | None) -> None:
+        self._failures[name] = 0 if failure is None else self._failures[name] + 1
+        if failure is None and name in self._logged:
+            self._logged.remove(name)
+            log.info("check.passed", check=name)
+        elif self._failures[name] >= _FAILURES and self._started and name not in self._logged:
+            self._logged.add(name)
+            log.warning("check.failed", check=name, error=failure)
+
+    async def _ask_store(self) -> None:
+        self._revision = await revision(self.database)
+
+
+async def _failure(check: Check) -> str | None:
+    """Return why *check* fails now, if it does."""
+    try:
+        async with asyncio.timeout(_TIMEOUT.total_seconds()):
+            await check()
+    except Exception as error:  # noqa: BLE001  (whatever it is, the work cannot be done)
+        return str(error) or repr(error)
+    return None

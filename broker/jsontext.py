@@ -12,6 +12,16 @@ MAX_NESTING = 250
 """Levels a document may have. Python's own limit varies with the caller's stack (a little below 1000), and what one
 process accepted the next one must be able to read."""
 
+MAX_MEMBER_NESTING = MAX_NESTING - 1
+"""Levels that a member of a payload may have."""
+
+
+class NestedTooDeep(ValueError):
+    """Raised when JSON nests deeper than it may."""
+
+    def __init__(self) -> None:
+        super().__init__("nested too deep")
+
 
 class Infinite(str):
     """A JSON number beyond the range of a double: ``Infinity`` or ``-Infinity``, and written as that string."""
@@ -79,6 +89,19 @@ def check(body: bytes) -> None:
     read(body.decode())
 
 
+def nests_deeper(text: str, levels: int) -> bool:
+    """Return whether *text* is JSON that nests deeper than *levels*, as far as it can be read."""
+    if text.count("[") + text.count("{") <= levels:
+        return False
+    try:
+        read(text, levels=levels)
+    except NestedTooDeep:
+        return True
+    except ValueError:
+        return False
+    return False
+
+
 def read_doubles(body: bytes) -> Any:
     """Return the one JSON value that *body* is, about three times as fast as `read` does.
 
@@ -123,9 +146,9 @@ def _read(text: str, levels: int = MAX_NESTING) -> tuple[Any, int]:
     try:
         value, end = _DECODER.raw_decode(text, start)
     except RecursionError:
-        raise ValueError("nested too deep") from None
+        raise NestedTooDeep from None
     if text.count("[") + text.count("{") > levels and _depth(value) > levels:
-        raise ValueError("nested too deep")
+        raise NestedTooDeep
     return value, end
 
 

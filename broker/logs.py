@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Collection
 
 import structlog
 
@@ -17,8 +18,14 @@ _TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 """Local variables may be tokens or payloads, which must not be logged."""
 
 
-def configure_logs(settings: Settings) -> None:
-    """Set up structlog, and route the standard library's logging through it."""
+def configure_logs(settings: Settings, *, without: Collection[str] = ()) -> None:
+    """Set up structlog, and route the standard library's logging through it; events *without* which are left out."""
+
+    def leave_out(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if event["event"] in without:
+            raise structlog.DropEvent
+        return event
+
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -32,7 +39,7 @@ def configure_logs(settings: Settings) -> None:
     )
     level = getattr(logging, settings.log_level.upper())
     structlog.configure(
-        processors=[*shared, *rendering],
+        processors=[leave_out, *shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,

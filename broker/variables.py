@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 from broker.jsonparts import raw_members
-from broker.jsontext import MAX_NESTING, encode, read, write
+from broker.jsontext import MAX_MEMBER_NESTING, encode, read, write
 
 JSON_FORMAT = "application/json"
 
@@ -127,9 +127,9 @@ def _is_json(variable: Variable) -> bool:
 
 
 def _parsed(text: str) -> Any:
-    """Return what *text* means, or *text* itself if it is not JSON, or nests deeper than a payload may."""
+    """Return what *text* means, or *text* itself if it is not JSON."""
     try:
-        return read(text, levels=MAX_NESTING - 1)
+        return read(text, levels=MAX_MEMBER_NESTING)
     except ValueError:
         return text
 

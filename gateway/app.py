@@ -12,6 +12,7 @@ from aiohttp import web
 from broker.egress import Guard
 from broker.health import Health
 from broker.losses import listen_for_losses
+from broker.operations.acceptance import Acceptance
 from broker.operations.books import BookReader
 from broker.operations.intake import Intake, open_intake
 from broker.operations.redrives import Redriver
@@ -82,6 +83,7 @@ async def gateway_app(
     auth = Authenticator(cache, passwords, settings)
     async with open_intake(database, transport, settings) as intake:
         listen_for_losses(database, intake.restore)
+        health.require("intake", Acceptance(database, transport, intake.outcomes).check)
         routes = [
             *_native_routes(database, transport, secrets, settings, intake=intake, passwords=passwords),
             *CamundaApi(intake, SubscriptionStore(database), settings).routes,

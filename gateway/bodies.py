@@ -93,27 +93,41 @@ async def read_body(request: web.Request, limit: int) -> bytes:
 async def _receive(request: web.Request, limit: int) -> bytes:
     if (request.content_length or 0) > limit:
         raise TooLarge(f"The body has {request.content_length} bytes; at most {limit} are allowed.")
-    size = request.content.total_bytes if request.content.is_eof() else request.content_length or limit
+    # Chunks do not say how many bytes will follow: their room grows with them.
+    size = request.content.total_bytes if request.content.is_eof() else request.content_length or 0
     await take_room(request, ARRIVAL, size, within=request.app[BODY_TIMEOUT])
     if request.content.is_eof():  # a small body has arrived already, so that no timeout is needed
         body = await request.content.read()
         if len(body) > limit:
             raise TooLarge(f"The body has more than {limit} bytes.")
         return body
-    return await _gather_body(request, limit)
+    return await _gather_body(request, limit, room=max(size, SMALL))
 
 
-async def _gather_body(request: web.Request, limit: int) -> bytes:
+async def _gather_body(request: web.Request, limit: int, *, room: int) -> bytes:
+    """Return the body, for which there is so much *room* so far."""
     body = bytearray()
     try:
-        async with asyncio.timeout(request.app[BODY_TIMEOUT].total_seconds()):
+        async with asyncio.timeout(request.app[BODY_TIMEOUT].total_seconds()) as deadline:
             await invite_body(request)
             async for chunk in request.content.iter_any():
                 body += chunk
                 if len(body) > limit:
                     raise TooLarge(f"The body has more than {limit} bytes.")
+                if len(body) > room:
+                    room = min(limit, 2 * len(body))
+                    await _extend_room(request, room, deadline)
     except TimeoutError as error:
         raise TooSlow("The body did not arrive in time.") from error
     except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:
         raise BadRequest("The body ended too early.") from error
     return bytes(body)
+
+
+async def _extend_room(request: web.Request, room: int, deadline: asyncio.Timeout) -> None:
+    """Let the body have *room* in all; the *deadline* of the caller does not run while it waits for that."""
+    clock = asyncio.get_running_loop().time
+    left = (deadline.when() or clock()) - clock()
+    deadline.reschedule(None)
+    await take_room(request, ARRIVAL, room, within=request.app[BODY_TIMEOUT])
+    deadline.reschedule(clock() + left)

@@ -34,6 +34,7 @@ from gateway.http_errors import (
 )
 from gateway.routes import Handler, Route, SecuredRoute
 
+_SERVER = "*"
 _MAX_ERRORS = 50
 """How many wrong fields one answer lists."""
 
@@ -112,15 +113,28 @@ def error_middleware(dialects: Sequence[Dialect]) -> Middleware:
             check_expectation(request)
             response = await handler(request)
         except Exception as error:  # noqa: BLE001  (every error has an answer)
-            if isinstance(error, web.HTTPMethodNotAllowed) and request.method == hdrs.METH_OPTIONS:
-                response = web.Response(status=204, headers={"Allow": _allowed_methods(error)})
-            else:
-                response = dialect_of(request.path, dialects).answer_error(to_http_error(request, error), request)
+            response = _answer_options(request, error) or dialect_of(request.path, dialects).answer_error(
+                to_http_error(request, error), request
+            )
         if is_waiting(request):
             response.force_close()
         return response
 
     return middleware
+
+
+def _answer_options(request: web.Request, error: Exception) -> web.Response | None:
+    """Return the answer to OPTIONS on a path that there is, or on ``*``, the whole server (RFC 9110, 9.3.7)."""
+    if request.method != hdrs.METH_OPTIONS:
+        return None
+    if request.rel_url.raw_path == _SERVER:
+        methods = {route.method for route in request.app.router.routes()} | {hdrs.METH_OPTIONS}
+        allow = ", ".join(sorted(methods))
+    elif isinstance(error, web.HTTPMethodNotAllowed):
+        allow = _allowed_methods(error)
+    else:
+        return None
+    return web.Response(status=204, headers={"Allow": allow})
 
 
 def _allowed_methods(error: web.HTTPMethodNotAllowed) -> str:

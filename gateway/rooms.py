@@ -36,19 +36,21 @@ def open_rooms(app: web.Application) -> None:
 
 
 async def take_room(request: web.Request, key: web.AppKey[Budget], size: int, *, within: timedelta) -> None:
-    """Let a body of *size* bytes have so much of a room, unless it is small.
+    """Let a body of *size* bytes so far have so much of a room in all, unless it is small.
 
     Raises:
         Busy: There was no room for it in time, or too many wait for that.
     """
     if size <= SMALL:
         return
+    taken = request.setdefault(_TAKEN, {})
+    held = taken.get(key, 0)
     try:
         async with asyncio.timeout(within.total_seconds()):
-            await request.app[key].take(size)
+            await request.app[key].take(size - held, held=held)
     except TimeoutError as error:
         raise Busy("Too many large bodies are being worked on; try again in a moment.") from error
-    request.setdefault(_TAKEN, {})[key] = size
+    taken[key] = size
 
 
 @web.middleware

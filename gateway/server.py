@@ -22,12 +22,14 @@ from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from gateway.continuing import EXPECTATION
+from gateway.continuing import EXPECTATION, is_waiting
 from gateway.dialects import Dialect, dialect_of
 from gateway.http_errors import BadRequest, HeadersTooLarge, HttpError, UriTooLong
 
 _LONGEST_HEAD = 1 << 16
 _LONGEST_LINE = 8190
+_WAITERS_LINGER = 1.0
+"""Seconds until a caller that was refused its body has to have closed the connection."""
 _REQUEST_LINE = re.compile(rb"\b[A-Z]{3,16} (\S++)(?: HTTP/1\.[01]\r?\n|\Z)")
 _PATH = re.compile(r"(?:https?://[^/?#]*)?(/[^?#]*)", re.IGNORECASE)
 
@@ -103,11 +105,22 @@ class _Connection(RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send the answer; aiohttp keeps it until the next request comes, which may be never, but not its body."""
-        finished = await super().finish_response(request, resp, start_time)
+        """Answer *request*. If the connection ends with that, the caller is told so at once.
+
+        What the caller still sends is read for a while: closed at once, the connection would be reset, and the answer
+        might be lost. One that waits to be told to send its body sends nothing.
+
+        The answer stays in memory until the next request comes, which may be never; its body does not.
+        """
+        answered = await super().finish_response(request, resp, start_time)
         if isinstance(resp, web.Response):
             resp.body = None
-        return finished
+        if not answered[0].keep_alive and not request.content.is_eof() and self.transport is not None:
+            if is_waiting(request):
+                self._lingering_time = _WAITERS_LINGER
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+        return answered
 
     def handle_error(
         self,

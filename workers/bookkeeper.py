@@ -16,6 +16,7 @@ from broker.settings import Settings
 from broker.store.postgres.database import Database
 from broker.store.signals.intake_books import IntakeBooks, Range, Sight
 from broker.store.signals.signals import SignalStore
+from broker.streaks import Streak
 from broker.topology import RECORD, dead_letters
 from broker.transport import Transport
 
@@ -44,10 +45,19 @@ class Bookkeeper:
         self, database: Database, transport: Transport, settings: Settings, *, intake: IntakeBooks | None = None
     ) -> None:
         self._transport = transport
+        self._outcomes = Streak()
         self._timeout = settings.confirm_timeout
         self._signals = SignalStore(database)
         self._intake = intake or IntakeBooks(database)
         self._reader = BookReader(database, transport, timeout=settings.confirm_timeout)
+
+    async def check(self) -> None:
+        """Return unless keeping the books has been failing for a while.
+
+        Raises:
+            SignalBrokerError: It has, for this reason.
+        """
+        self._outcomes.check()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Keep the books until *stopping* is set."""
@@ -57,7 +67,9 @@ class Bookkeeper:
                 await self.keep()
                 if ticks % _MEASURED_EVERY == 0:
                     await self.measure()
+                self._outcomes.note_success()
             except (StoreUnavailable, TransportError) as error:
+                self._outcomes.note_failure(error)
                 log.warning("books.postponed", error=str(error))
             except Exception:
                 log.exception("books.failed")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
 import structlog
 
+from broker.errors import Unavailable, Unroutable
+from broker.streaks import Streak
 from broker.transport import Inbox, Transport
 from workers.batches import Batches
 from workers.quarantine import Quarantine
@@ -23,6 +26,20 @@ _ROOM = 20
 log = structlog.get_logger()
 
 
+def check_consumers(transport: Transport, queues: Sequence[str]) -> None:
+    """Return if *queues* are there and all consumers of this process are.
+
+    Raises:
+        Unroutable: One of the queues is missing.
+        Unavailable: One of the consumers is.
+    """
+    for queue in queues:
+        if transport.lacks(queue):
+            raise Unroutable(f"the queue {queue} is missing, and cannot be created")
+    if not transport.consuming:
+        raise Unavailable("the server does not know a consumer of this process")
+
+
 class Consumer:
     """Consumes *queue* and settles each message as *handle* says.
 
@@ -34,6 +51,7 @@ class Consumer:
         transport: Where the queue is.
         queue: Its name.
         handle: Given up to *batch* messages, returns a settlement for each.
+        outcomes: Told of what becomes of the messages.
         batch: Most messages of one call of *handle*.
         batch_bytes: Most bytes of their bodies; a larger message is handled alone.
         concurrency: Most calls of *handle* at a time, besides those for single messages that were set aside.
@@ -47,6 +65,7 @@ class Consumer:
         queue: str,
         handle: Handler,
         *,
+        outcomes: Streak | None = None,
         batch: int = 1,
         batch_bytes: int = 8 << 20,
         concurrency: int = 1,
@@ -56,6 +75,7 @@ class Consumer:
         self._transport = transport
         self._queue = queue
         self._handle = handle
+        self._outcomes = outcomes or Streak()
         self._batch = batch
         self._batch_bytes = batch_bytes
         self._concurrency = concurrency
@@ -67,7 +87,7 @@ class Consumer:
         """Consume until *stopping* is set, then finish what is in flight within *drain*."""
         window = max(2, self._batch * self._concurrency)  # one message aside, and one that passes
         async with self._transport.consume(self._queue, prefetch=window) as inbox:
-            settler = Settler(inbox, self._queue, self._handle)
+            settler = Settler(inbox, self._queue, self._handle, self._outcomes)
             room = min(_ROOM, window // 2)
             async with Quarantine(settler, room=room, pause=self._pause) as quarantine:
                 batches = Batches(settler, quarantine, stopping, hold=self._hold)

@@ -25,10 +25,11 @@ from broker.settings import Settings
 from broker.store.deliveries.attempts import SMALL, Claimed, Ended, Oversized
 from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.ending import Effects
+from broker.streaks import Streak
 from broker.targets import Kind
 from broker.topology import ATTEMPT, SLOW_ATTEMPT
 from broker.transport import Received, Settlement, Transport
-from workers.consumer import Consumer
+from workers.consumer import Consumer, check_consumers
 from workers.couriers import Courier
 from workers.dispatch import dispatch
 from workers.exclusion import Exclusion
@@ -79,12 +80,29 @@ class Deliverer:
         self._fast_lane = FastLane(concurrency)
         self._under_way = Exclusion()
         self._payloads = {queue: Budget(_PAYLOADS) for queue in queues}
+        self._outcomes = Streak()
+
+    async def check(self) -> None:
+        """Return if attempts can be begun and ended now, as far as is known.
+
+        Raises:
+            SignalBrokerError: They cannot, for this reason.
+        """
+        self._outcomes.check()
+        check_consumers(self._transport, self._queues)
+        await self._attempts.rehearse()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until *stopping* is set."""
         async with self._attempts, asyncio.TaskGroup() as group:
             for queue in self._queues:
-                consumer = Consumer(self._transport, queue, partial(self.handle, queue), concurrency=self._concurrency)
+                consumer = Consumer(
+                    self._transport,
+                    queue,
+                    partial(self.handle, queue),
+                    outcomes=self._outcomes,
+                    concurrency=self._concurrency,
+                )
                 group.create_task(consumer.run(stopping, drain=self._settings.drain_timeout))
 
     async def handle(self, queue: str, messages: Sequence[Received]) -> Sequence[Settlement]:
@@ -139,6 +157,7 @@ class Deliverer:
             try:
                 return await self._attempts.finish(ended)
             except StoreUnavailable as error:
+                self._outcomes.note_failure(error)
                 if not tried:
                     log.warning("outcome.kept", delivery_id=ended.due.delivery_id, error=str(error))
                 await asyncio.sleep(pause)

@@ -15,9 +15,10 @@ from broker.settings import Settings
 from broker.signals import Signal
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
+from broker.streaks import Streak
 from broker.topology import RECORD
 from broker.transport import Received, Settlement, Transport
-from workers.consumer import Consumer
+from workers.consumer import Consumer, check_consumers
 from workers.dispatch import dispatch
 from workers.held import reporting_held
 from workers.numbers import NumberCheck
@@ -41,10 +42,21 @@ class Recorder:
         self._numbers = NumberCheck(signals)
         self._books = books
         self._settings = settings
+        self._outcomes = Streak()
+
+    async def check(self) -> None:
+        """Return if signals can be recorded now, as far as is known.
+
+        Raises:
+            SignalBrokerError: They cannot, for this reason.
+        """
+        self._outcomes.check()
+        check_consumers(self._transport, [RECORD])
+        await self._signals.rehearse_recording()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Record until *stopping* is set."""
-        consumer = Consumer(self._transport, RECORD, self.handle, batch=_BATCH, concurrency=2)
+        consumer = Consumer(self._transport, RECORD, self.handle, outcomes=self._outcomes, batch=_BATCH, concurrency=2)
         async with reporting_held(self._transport, self._books):
             await consumer.run(stopping, drain=self._settings.drain_timeout)
 

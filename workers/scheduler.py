@@ -18,6 +18,7 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
+from broker.streaks import Streak
 from broker.taps import Taps
 from broker.topology import ATTEMPT, SLOW_ATTEMPT, attempt_queue
 from broker.transport import Transport
@@ -64,8 +65,17 @@ class Scheduler:
         self._ordering = ordering
         self._signals = signals
         self._settings = settings
+        self._outcomes = Streak()
         self._counted = float("-inf")
         self._rescue_from = float("-inf")
+
+    async def check(self) -> None:
+        """Return unless sweeps have been failing for a while.
+
+        Raises:
+            SignalBrokerError: They have, for this reason.
+        """
+        self._outcomes.check()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Sweep until *stopping* is set; a sweep that fails is repeated after a pause."""
@@ -83,7 +93,9 @@ class Scheduler:
                 await self.count()
                 more = max(released, rescued) == _LIMIT or published == _SIGNALS or folded == _DELTAS
                 failures = 0
+                self._outcomes.note_success()
             except (StoreUnavailable, TransportError) as error:
+                self._outcomes.note_failure(error)
                 failures = min(failures + 1, _MOST_DOUBLINGS)
                 log.warning("sweep.postponed", error=str(error))
                 if isinstance(error, StoreUnavailable):

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
 from broker import metrics
+from broker.errors import StoreUnavailable, TransportError
+from broker.streaks import Streak
 from broker.transport import Inbox, Received, Settlement
 
 Handler = Callable[[Sequence[Received]], Awaitable[Sequence[Settlement]]]
@@ -19,9 +21,11 @@ class Settler:
         inbox: Where the messages are from.
         queue: The name of its queue.
         handle: Handles them.
+        outcomes: Told whether they could be handled.
     """
 
-    def __init__(self, inbox: Inbox, queue: str, handle: Handler) -> None:
+    def __init__(self, inbox: Inbox, queue: str, handle: Handler, outcomes: Streak) -> None:
+        self._outcomes = outcomes
         self._inbox = inbox
         self.queue = queue
         self._handle = handle
@@ -33,7 +37,13 @@ class Settler:
             Exception: What the handler raised; nothing is settled.
         """
         by_settlement = defaultdict(list)
-        for message, settlement in zip(messages, await self._handle(messages), strict=True):
+        try:
+            settlements = await self._handle(messages)
+        except (StoreUnavailable, TransportError) as error:
+            self._outcomes.note_failure(error)
+            raise
+        self._outcomes.note_success()
+        for message, settlement in zip(messages, settlements, strict=True):
             by_settlement[settlement].append(message)
         for settlement, settled in by_settlement.items():
             await self.settle(settled, settlement)

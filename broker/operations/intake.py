@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from types import TracebackType
 from typing import Self
@@ -13,7 +14,7 @@ import structlog
 
 from broker import metrics
 from broker.coalescing import Coalescer
-from broker.errors import IdempotencyConflict, StoreUnavailable
+from broker.errors import IdempotencyConflict, StoreUnavailable, TransportError
 from broker.operations.reports import AcceptanceReports
 from broker.publishing import SignalPublisher
 from broker.settings import Settings
@@ -22,7 +23,11 @@ from broker.store.deliveries.ordering import OrderingStore
 from broker.store.postgres.database import Database
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import IdempotencyKey, Numbered, SignalStore
+from broker.streaks import Streak
 from broker.transport import Transport
+
+_FRESH = timedelta(seconds=6)
+"""For how long refused throws count. A gateway that is not ready may get no others: after that it is tried again."""
 
 log = structlog.get_logger()
 
@@ -49,6 +54,8 @@ class Intake:
         reports: AcceptanceReports,
         settings: Settings,
     ) -> None:
+        self.outcomes = Streak(fresh=_FRESH)
+        """What became of the throws."""
         self._publisher = SignalPublisher(transport, timeout=settings.confirm_timeout)
         self._reports = reports
         self._store_timeout = settings.store_timeout
@@ -83,14 +90,19 @@ class Intake:
             StoreUnavailable, TransportError: It could not be made safe now. It may be accepted all the same; another
                 throw with the same idempotency key does not become a second signal.
         """
-        numbered = await self._number(throw, key)
-        if numbered.conflicting:
-            raise IdempotencyConflict("This Idempotency-Key was used with another body less than 24 hours ago.")
-        check(numbered)
-        signal = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
-        signal.check_moments()
-        await self._publish(signal)
-        await self._note_pending_record(signal)
+        try:
+            numbered = await self._number(throw, key)
+            if numbered.conflicting:
+                raise IdempotencyConflict("This Idempotency-Key was used with another body less than 24 hours ago.")
+            check(numbered)
+            signal = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
+            signal.check_moments()
+            await self._publish(signal)
+            await self._note_pending_record(signal)
+        except (StoreUnavailable, TransportError) as error:
+            self.outcomes.note_failure(error)
+            raise
+        self.outcomes.note_success()
         self._reports.note(signal.id)
         _accepted(throw.source.value, throw.scope.value).inc()
         log.info(

@@ -18,6 +18,8 @@ from typing import Protocol
 
 from broker.topology import Binding, Topology
 
+NO_QUEUE = "signal-broker.rehearsal"
+"""A queue that does not exist: a message to it is not stored."""
 HELD_BYTES = 32 << 20
 """Bytes of bodies that one consumer has unsettled at a time."""
 
@@ -119,8 +121,11 @@ class Transport(Protocol):
         """
         ...
 
-    async def unbind(self, bindings: Sequence[Binding]) -> None:
+    async def unbind(self, bindings: Sequence[Binding]) -> int | None:
         """Remove those of *bindings* that exist.
+
+        Returns:
+            How many there were; None if the server does not tell.
 
         Raises:
             Unavailable: The server could not be reached in time.
@@ -148,6 +153,18 @@ class Transport(Protocol):
                 same.
             Nacked: A queue refused the message; other queues may hold it.
         """
+        ...
+
+    async def rehearse(self, *, timeout: timedelta) -> None:
+        """Return once the server has taken a message for a queue that does not exist, so that nothing is stored.
+
+        Raises:
+            TransportError: It takes no messages to queues by their names now, or did not answer in time.
+        """
+        ...
+
+    def lacks(self, queue: str) -> bool:
+        """Return whether *queue*, which was declared here, is missing, and could not be created again so far."""
         ...
 
     def consume(self, queue: str, *, prefetch: int) -> AbstractAsyncContextManager[Inbox]:

@@ -21,6 +21,8 @@ from broker.store.postgres.embedded import embedded_postgres
 from broker.transport import Transport
 
 EMBEDDED = "embedded:"
+_TRIES = frozenset({"link.refused", "link.lost", "channel.refused", "listener.lost", "transport.lost"})
+"""The log events of tries to reach a server, which a process repeats for as long as it takes."""
 
 log = structlog.get_logger()
 
@@ -28,13 +30,15 @@ log = structlog.get_logger()
 def settings_with_logs(*, quiet: bool = False) -> Settings:
     """Read the settings and set up the logs; *quiet* leaves warnings and errors only.
 
+    It also leaves out each try to reach a server: a command that cannot reach one says so itself, once.
+
     Raises:
         ConfigurationError: A setting is wrong.
     """
     settings = read_settings()
     if quiet and settings.log_level in {"debug", "info"}:
         settings = settings.model_copy(update={"log_level": "warning"})
-    configure_logs(settings)
+    configure_logs(settings, without=_TRIES if quiet else ())
     for sentence in unknown_variables(os.environ):
         log.warning("setting.ignored", hint=sentence)
     return settings

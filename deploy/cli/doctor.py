@@ -22,14 +22,12 @@ from broker.store.postgres.database import Database
 from broker.store.postgres.schema import NEEDED, revision
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.topology import ATTEMPT, RECORD, SLOW_ATTEMPT, TOPOLOGY, Topology, attempt_queue, dead_letters
-from broker.transport import Message, Transport
+from broker.transport import Transport
 from deploy.cli.backends import open_secrets, open_transport, settings_with_logs, store_url
 from deploy.cli.loop import run_async
 from deploy.cli.output import as_json, example, show_json
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
-_NO_QUEUE = "signal-broker.doctor"
-"""A queue that does not exist: publishing to it fails without storing anything."""
 _LATE = timedelta(seconds=10)
 _OVERDUE = timedelta(hours=1)
 _WATCH_SECONDS = 1.0
@@ -125,13 +123,13 @@ def _judge_intake(books: Books) -> Finding:
     lost, missing = books.intake.lost, books.unaccounted - books.ledger.unaccounted
     if missing:
         return Finding(
-            "warn",
+            "fail" if lost else "warn",
             "lost",
             f"{missing} accepted signals are missing, and {lost} are lost: look at the recorders, and recover poison",
         )
     if lost:
         return Finding(
-            "warn", "lost", f"{lost} accepted signals are lost: the scheduler's log names them (signals.lost)"
+            "fail", "lost", f"{lost} accepted signals are lost: the scheduler's log names them (signals.lost)"
         )
     return Finding("ok", "lost", "no accepted signal is lost or missing")
 
@@ -174,12 +172,11 @@ async def _examine_transport(
     transport: Transport, deliveries: DeliveryStore, apps: Sequence[str], timeout: timedelta
 ) -> AsyncIterator[Finding]:
     try:
-        await transport.publish(Message(body=b"{}"), exchange="", routing_key=_NO_QUEUE, timeout=timeout)
-    except Unroutable:
-        yield Finding("ok", "transport", "accepts messages")
+        await transport.rehearse(timeout=timeout)
     except TransportError as error:
         yield Finding("fail", "transport", f"accepts no messages (unreachable, or blocked by an alarm): {error}")
         return
+    yield Finding("ok", "transport", "accepts messages")
     for queue in (queue.name for queue in TOPOLOGY.queues):
         try:
             await transport.depth(queue, timeout=timeout)
@@ -210,7 +207,13 @@ async def _judge_arguments(transport: Transport) -> Finding:
     except SignalBrokerError as error:
         return Finding("fail", "topology", str(error))
     if earlier:
-        return Finding("warn", "topology", f"queues with the arguments of an earlier version: {', '.join(earlier)}")
+        return Finding(
+            "warn",
+            "topology",
+            f"queues with the arguments of an earlier version, which do for now: {', '.join(earlier)}. To replace one,"
+            " let it run empty (a dead queue: `signal-broker recover`), delete it with `rabbitmqctl delete_queue`, and"
+            " run `signal-broker topology --apply`",
+        )
     return Finding("ok", "topology", f"all {len(TOPOLOGY.queues)} queues are there")
 
 

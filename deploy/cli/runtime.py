@@ -44,8 +44,9 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
     async with (
         Database(url, timeout=settings.store_timeout, size=20) as database,
         open_transport(settings, database) as transport,
+        Health(database, transport) as health,
     ):
-        yield Runtime(settings, database, transport, secrets, Health(database, transport))
+        yield Runtime(settings, database, transport, secrets, health)
 
 
 async def retry_start(step: Callable[[], Awaitable[object]]) -> None:

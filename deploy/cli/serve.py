@@ -100,6 +100,8 @@ async def serve(
                 if handlers is not None:
                     await retry_start(handlers.subscribe)
                 for worker in workers:
+                    if not isinstance(worker, PartitionMaintainer):  # signals pass without it
+                        runtime.health.require(worker.name, worker.check)
                     group.create_task(gate.guard(worker.run, stopping), name=worker.name)
                 await runtime.health.start()
                 gc.collect()

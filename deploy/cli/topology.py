@@ -20,23 +20,47 @@ def topology(*, apply: bool, prune: bool, as_json: bool) -> None:
 
     Processes declare them when they start, and again when they are lost. --apply declares them beforehand, with a
     RabbitMQ user that has the permission `configure`; then the processes do not need it. It changes nothing that
-    exists. --prune is the last step of an upgrade, when no gateway of an earlier version runs any more.
+    exists. --prune is the last step of an upgrade, when no gateway of an earlier version runs any more; it says what it
+    removed, as far as the transport tells.
     """
     if prune and not apply:
         raise click.UsageError("--prune needs --apply")
     if apply:
-        _apply(prune=prune)
+        _apply(prune=prune, as_json=as_json)
+    elif as_json:
+        show_json(_document() | {"applied": False, "pruned": False})
+    else:
+        _show()
+
+
+@with_store
+async def _apply(admin: Admin, *, prune: bool, as_json: bool) -> None:
+    async with admin.transport() as transport:  # which declares the topology
+        removed = await transport.unbind(RETIRED) if prune else 0
     if as_json:
-        show_json(
-            {
-                "exchanges": [asdict(exchange) for exchange in TOPOLOGY.exchanges],
-                "queues": [{"name": queue.name, "arguments": queue.arguments} for queue in TOPOLOGY.queues],
-                "bindings": [asdict(binding) for binding in TOPOLOGY.bindings],
-                "applied": apply,
-                "pruned": prune,
-            }
-        )
+        show_json(_document() | {"applied": True, "pruned": prune, "removed": removed})
         return
+    _show()
+    click.echo("\neverything is declared" + (_tell_removed(removed) if prune else ""))
+
+
+def _tell_removed(count: int | None) -> str:
+    if count is None:  # RabbitMQ answers the same, whether there was one or not
+        return ", and bindings that only earlier versions need are removed, if there were any"
+    if not count:
+        return "; there was nothing to prune: no binding of an earlier version is left"
+    return f", and {count} bindings that only earlier versions need are removed"
+
+
+def _document() -> dict[str, object]:
+    return {
+        "exchanges": [asdict(exchange) for exchange in TOPOLOGY.exchanges],
+        "queues": [{"name": queue.name, "arguments": queue.arguments} for queue in TOPOLOGY.queues],
+        "bindings": [asdict(binding) for binding in TOPOLOGY.bindings],
+    }
+
+
+def _show() -> None:
     show_table(["exchange", "kind"], [[exchange.name, exchange.kind] for exchange in TOPOLOGY.exchanges])
     click.echo()
     arguments = [[queue.name, key, str(value)] for queue in TOPOLOGY.queues for key, value in queue.arguments.items()]
@@ -44,12 +68,3 @@ def topology(*, apply: bool, prune: bool, as_json: bool) -> None:
     click.echo()
     bindings = [[b.source, b.routing_key or "-", b.destination, b.to] for b in TOPOLOGY.bindings]
     show_table(["from", "routing key", "to", "which is"], bindings)
-    if apply:
-        click.echo("\neverything is declared" + (", and bindings of earlier versions are removed" if prune else ""))
-
-
-@with_store
-async def _apply(admin: Admin, *, prune: bool) -> None:
-    async with admin.transport() as transport:  # which declares the topology
-        if prune:
-            await transport.unbind(RETIRED)

@@ -8,7 +8,7 @@ from json import detect_encoding
 from typing import Any, NamedTuple
 
 from broker.conversions import boolean, convert, unstorable
-from broker.errors import UnconvertibleVariable
+from broker.errors import UnconvertibleVariable, VariableTooDeep
 from broker.jsontext import Infinite, read_first
 from broker.variables import Types, plain, write_payload
 from gateway.camunda.errors import (
@@ -116,6 +116,8 @@ def _convert(entries: dict[str, _Entry | None]) -> tuple[bytes, Types, CamundaEr
             continue
         try:
             variable = convert(*entry)
+        except VariableTooDeep as error:
+            raise invalid_request(f"Cannot set variable '{name}': {error}") from error
         except UnconvertibleVariable as error:
             raise unconvertible(error) from error
         values[name], note = plain(variable)

@@ -62,4 +62,4 @@ class ClusterApi:
 
     @property
     def _is_healthy(self) -> bool:
-        return self._health.transport.ready and not self._health.stopping.is_set()
+        return self._health.ready

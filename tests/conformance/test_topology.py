@@ -144,8 +144,9 @@ class TestDeclaring:
         exchange = await declare_exchange(transport, "topic")
         await bind(transport, exchange, queue, "a")
         await bind(transport, exchange, queue, "b")
-        for _ in range(2):
-            await transport.unbind([Binding(exchange, queue, "a"), Binding(exchange, queue, "never bound")])
+        for there in (1, 0):
+            removed = await transport.unbind([Binding(exchange, queue, "a"), Binding(exchange, queue, "never bound")])
+            assert removed in {there, None}
             with pytest.raises(Unroutable):
                 await publish(transport, b"1", exchange=exchange, key="a")
         await publish(transport, b"2", exchange=exchange, key="b")

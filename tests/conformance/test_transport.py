@@ -73,6 +73,14 @@ class TestMessages:
         assert await drain(transport, queue, 1) == [body]
 
 
+class TestRehearsing:
+    async def test_a_rehearsal_stores_nothing(self, transport, queue):
+        await transport.rehearse(timeout=SOON)
+        await transport.rehearse(timeout=SOON)
+        assert await transport.depth(queue, timeout=SOON) == 0
+        assert not transport.lacks(queue)
+
+
 class TestPublishing:
     async def test_without_a_queue_for_the_key_a_publish_is_unroutable(self, transport):
         exchange = await declare_exchange(transport, "direct")

@@ -141,6 +141,36 @@ async def test_no_body_is_invited_that_is_not_read(product, path):
             found, headers, _ = await answered(reader)
 
             assert (found, headers["connection"]) == (status, "close")
+            await ends(reader)
+
+
+@pytest.mark.parametrize("refused", [b"wrong", ADMIN_TOKEN.encode()], ids=["a stranger", "too large"])
+async def test_a_caller_that_sends_its_body_all_the_same_gets_the_answer(product, refused):
+    """It sends on until it has the answer: the connection must not be reset before."""
+    request = HEAD % b"/v1/signals" + EXPECT % refused + b"Content-Length: 5000000\r\n\r\n"
+    async with connected(product) as (reader, writer):
+        writer.write(request)
+        for _ in range(30):
+            writer.write(b"x" * 100_000)
+            await writer.drain()
+        found, _, _ = await answered(reader)
+
+        assert found == (401 if refused == b"wrong" else 413)
+        await ends(reader)
+
+
+async def ends(reader):
+    """Wait until the server has ended the connection: with the answer, and not ten seconds later."""
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+
+
+async def test_options_of_the_whole_server_has_the_methods_of_all_paths(product):
+    async with connected(product) as (reader, writer):
+        writer.write(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+        status, headers, _ = await answered(reader)
+
+        assert (status, headers["allow"]) == (204, "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
 
 
 @pytest.mark.parametrize("length", [b"Content-Length: 15\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"])

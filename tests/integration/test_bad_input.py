@@ -102,6 +102,10 @@ WRONG_SPECS = {
     "an unknown member": ({"name": "s", "tenant": "acme"}, "/tenant"),
     "a tenant and an execution": ({"name": "s", "tenantId": "a", "executionId": "b"}, "/tenantId"),
     "two views of the same": ({"name": "s", "payload": 1, "variables": {}}, "/variables"),
+    "JSON that is too deep": (
+        {"name": "s", "variables": {"a": {"value": "[" * 250 + "]" * 250, "type": "Json"}}},
+        "/variables/a",
+    ),
     "a variable of no type": ({"name": "s", "variables": {"a/b": {"value": 1, "type": "int"}}}, "/variables/a~1b"),
 }
 

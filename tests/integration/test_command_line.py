@@ -26,6 +26,8 @@ from tests.support.receiver import Answer, receiver
 pytestmark = pytest.mark.timeout(180)
 
 
+NOWHERE = {"TRANSPORT_URL": "amqp://me:hunter2@127.0.0.1:1/", "CONFIRM_TIMEOUT_SECONDS": "0.5"}
+"""Where no RabbitMQ is, so that every try to reach it fails."""
 LONG = "word " * 29 + "end"
 
 
@@ -354,6 +356,8 @@ def test_the_doctor_finds_nothing_wrong_with_a_running_product(broker: Run):
         (("token", "revoke", "999999"), {}, "there is no token 999999"),
         (("run",), {}, "SIGNAL_BROKER_DATA_DIR: another signal-broker runs on "),
         (("ledger",), {"TRANSPORT_URL": "amqp://me:hunter2/@x"}, "SIGNAL_BROKER_TRANSPORT_URL: must be a URL like "),
+        (("topology", "--apply"), NOWHERE, "the topology was not declared within 0.5 s: 127.0.0.1:1: "),
+        (("throw", "s"), NOWHERE, "the topology was not declared within 0.5 s: 127.0.0.1:1: "),
         (("ledger",), {"STORE_URL": "postgresql://me:hunter2@127.0.0.1:1/x"}, "PostgreSQL: "),
     ],
 )
@@ -376,10 +380,11 @@ def test_a_mistyped_setting_is_told_and_the_nearest_one_named(broker: Run):
 def test_bindings_of_earlier_versions_are_pruned_only_when_asked_for(broker: Run):
     done = broker.place.call("topology", "--apply", "--prune", "--json")
     document = json.loads(done.stdout)
-    assert (document["applied"], document["pruned"]) == (True, True)
+    assert (document["applied"], document["pruned"], document["removed"]) == (True, True, 0)
     assert "signals.record" not in [
         binding["destination"] for binding in document["bindings"] if "witness" not in binding["source"]
     ]
+    assert "there was nothing to prune" in broker.place.call("topology", "--apply", "--prune").stdout
     assert "--prune needs --apply" in broker.place.call("topology", "--prune").stderr
 
 

@@ -30,7 +30,6 @@ from tests.support.eventually import eventually
 from tests.support.intake import NOTHING, judge_often, lose, prove, seeing
 from tests.support.messaging import holds, take
 from tests.support.rabbitmq_nodes import free_ports
-from tests.support.transports import embedded_server, rabbitmq_transport_server
 from workers.bookkeeper import Bookkeeper
 
 SOON = timedelta(seconds=0.06)
@@ -40,18 +39,6 @@ DEAD = dead_letters(RECORD)
 @pytest.fixture
 def books(database):
     return IntakeBooks(database, lost_after=SOON)
-
-
-@pytest.fixture(params=["embedded", "rabbitmq"])
-async def transport(request, database):
-    server = (
-        embedded_server(database)
-        if request.param == "embedded"
-        else rabbitmq_transport_server(request.getfixturevalue("rabbitmq"), request.getfixturevalue("rabbitmq_url"))
-    )
-    async with server.open() as transport:
-        await transport.declare(TOPOLOGY)
-        yield transport
 
 
 @pytest.fixture

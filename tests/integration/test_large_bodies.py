@@ -23,18 +23,18 @@ BODIES = {
 
 
 @asynccontextmanager
-async def sending_slowly(url, count):
+async def sending_slowly(url, count, *, length=f"Content-Length: {LARGE}", begun=b'{"name": '):
     """Begin *count* large throws and never end them."""
     host, port = urlsplit(url).hostname, urlsplit(url).port
     head = (
         f"POST /v1/signals HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {LARGE}\r\n\r\n"
+        f"Content-Type: application/json\r\n{length}\r\n\r\n"
     )
     async with AsyncExitStack() as stack:
         for _ in range(count):
             _, writer = await asyncio.open_connection(host, port)
             stack.callback(writer.close)
-            writer.write(head.encode() + b'{"name": ')
+            writer.write(head.encode() + begun)
             await writer.drain()
         yield
 
@@ -65,9 +65,38 @@ async def test_a_large_throw_without_room_is_refused_for_now_and_small_ones_pass
 
 
 async def test_many_large_throws_are_all_accepted_in_turn(product):
+    """Also those in chunks, which do not say how large they are."""
     async with product.sibling("gateway", BODY_TIMEOUT_SECONDS="60") as gateway, client_of(gateway.url) as client:
-        answers = await asyncio.gather(*(throw(client, "/v1/signals") for _ in range(3 * FIT)))
-    assert {status for status, _, _ in answers} == {202}
+        for data in (whole, in_chunks):
+            answers = await asyncio.gather(
+                *(client.request("POST", "/v1/signals", data=data(), headers=JSON) for _ in range(3 * FIT))
+            )
+            assert {status for status, _, _ in answers} == {202}
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+def whole():
+    return json.dumps(BODIES["/v1/signals"]).encode()
+
+
+async def in_chunks():
+    body = whole()
+    for start in range(0, len(body), 50_000):
+        yield body[start : start + 50_000]
+        await asyncio.sleep(0)
+
+
+async def test_slow_throws_in_chunks_have_as_much_room_as_they_have_sent(product):
+    begun = b"5000\r\n" + b'"' + b"x" * (0x5000 - 1) + b"\r\n"
+    async with (
+        product.sibling("gateway", BODY_TIMEOUT_SECONDS="60") as gateway,
+        client_of(gateway.url) as client,
+        sending_slowly(gateway.url, 5 * FIT, length="Transfer-Encoding: chunked", begun=begun),
+    ):
+        for path in BODIES:
+            assert (await throw(client, path))[0] in {200, 202, 204}
 
 
 async def test_a_compressed_body_counts_as_what_it_holds(client):

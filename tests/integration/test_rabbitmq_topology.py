@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
-from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,20 +11,15 @@ from broker.errors import ConfigurationError, Unconfirmed, Unroutable
 from broker.topology import ATTEMPT, BROADCAST, BY_NAME, DELIVERIES, RECORD, RETIRED, ROUTED, TOPOLOGY, app_topology
 from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
-from tests.support.deployment import DEPLOY
+from deploy.cli.doctor import _judge_arguments
 from tests.support.eventually import eventually
+from tests.support.product import Process, client_of
 from tests.support.queues import declare, holds
 from tests.support.rabbitmq import on_channel
-from tests.support.rabbitmq_servers import vhost_of
+from tests.support.rabbitmq_users import user
+from tests.support.throwing import delivery, subscribe, throw
 
 SOON = timedelta(seconds=10)
-
-
-def rights(role):
-    """Return what the runbook says that *role* may configure, write and read."""
-    text = (DEPLOY / "runbook.md").read_text().replace(r"\|", "¦")
-    row = next(line for line in text.splitlines() if re.match(rf"\| `(worker )?{role}` \| `\^", line))
-    return [cell.strip(" `").replace("¦", "|") for cell in row.strip("|").split("|")[1:]]
 
 
 @pytest.fixture
@@ -35,17 +27,6 @@ async def transport(rabbitmq_url):
     async with RabbitTransport(rabbitmq_url) as transport:
         await transport.declare(TOPOLOGY)
         yield transport
-
-
-@asynccontextmanager
-async def user(rabbitmq, url, role):
-    """Yield the URL of a user with the rights of *role*."""
-    vhost, parts = vhost_of(url), urlsplit(url)
-    name = f"{role}-{vhost}"
-    await asyncio.to_thread(rabbitmq.ctl, "add_user", name, "secret")
-    await asyncio.to_thread(rabbitmq.ctl, "set_permissions", "-p", vhost, name, *rights(role))
-    yield f"amqp://{name}:secret@{parts.hostname}:{parts.port}/{vhost}"
-    await asyncio.to_thread(rabbitmq.ctl, "delete_user", name)
 
 
 def publish(transport, exchange, key, *, mandatory=True):
@@ -114,6 +95,32 @@ async def test_queues_of_the_version_before_are_used_as_they_are(rabbitmq_url):
     async with RabbitTransport(rabbitmq_url) as transport:
         assert await transport.declare(TOPOLOGY) == ["signals.record.dead"]
         assert await transport.declare(TOPOLOGY) == ["signals.record.dead"]
+
+
+async def test_queues_of_the_version_before_are_replaced_as_the_doctor_says_and_nothing_is_lost(
+    rabbitmq_url, database_url, tmp_path, webhooks, name
+):
+    """Each is deleted while signals are thrown, and wait in it."""
+    names = [queue.name for queue in TOPOLOGY.queues]
+    environment = {"STORE_URL": database_url, "TRANSPORT_URL": rabbitmq_url, "DATA_DIR": str(tmp_path)}
+    async with RabbitTransport(rabbitmq_url) as administrator:
+        before = [replace(queue, delivery_limit=20) for queue in TOPOLOGY.queues]
+        await administrator.declare(replace(TOPOLOGY, queues=tuple(before)))
+    environment |= {"RESCUE_AFTER_SECONDS": "2", "STORE_TIMEOUT_SECONDS": "1"}  # the attempts in a deleted queue
+    process = Process("run", environment=environment, log=tmp_path / "log")
+    async with RabbitTransport(rabbitmq_url) as administrator, process, client_of(process.url) as client:
+        finding = await _judge_arguments(administrator)
+        assert finding.level == "warn"
+        assert all(name in finding.detail for name in [*names, "rabbitmqctl delete_queue", "topology --apply"])
+        subscription = await subscribe(client, name, webhooks.url("/hook"))
+        accepted = []
+        for queue in names:
+            accepted += [await throw(client, name) for _ in range(3)]
+            await on_channel(rabbitmq_url, lambda channel, queue=queue: channel.queue_delete(queue))
+        await administrator.declare(TOPOLOGY)
+        for signal in accepted:
+            await delivery(client, signal, subscription, "delivered")
+        assert (await _judge_arguments(administrator)).level == "ok"
 
 
 async def test_a_user_that_may_configure_nothing_needs_the_topology_of_an_administrator(rabbitmq, rabbitmq_url):

@@ -19,21 +19,9 @@ from tests.support.commands import Command
 from tests.support.messaging import SOON, drain, holds, publish, take
 from tests.support.rabbitmq import on_channel
 from tests.support.throwing import recorded, throw
-from tests.support.transports import embedded_server, rabbitmq_transport_server
+from tests.support.transports import rabbitmq_transport_server
 
 DEAD = dead_letters(RECORD)
-
-
-@pytest.fixture(params=["embedded", "rabbitmq"])
-async def transport(request, database):
-    server = (
-        embedded_server(database)
-        if request.param == "embedded"
-        else rabbitmq_transport_server(request.getfixturevalue("rabbitmq"), request.getfixturevalue("rabbitmq_url"))
-    )
-    async with server.open() as transport:
-        await transport.declare(TOPOLOGY)
-        yield transport
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -189,4 +188,3 @@ class TestLiveness:
             assert not transport.consuming
             for _ in range(3):
                 assert await self.lives(health)
-                await asyncio.sleep(0)

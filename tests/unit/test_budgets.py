@@ -93,3 +93,55 @@ async def test_too_many_are_not_let_wait():
     await taking(budget, 100, 1)
     with pytest.raises(TimeoutError):
         await budget.take(1)
+
+
+async def growing(budget, held, size):
+    task = asyncio.create_task(budget.take(size, held=held))
+    await settle()
+    return task
+
+
+async def test_who_has_some_gets_more_before_those_who_have_none():
+    budget = Budget(100)
+    await taking(budget, 50, 50)
+    [newcomer] = await taking(budget, 10)
+    task = await growing(budget, 50, 30)
+    budget.give_back(50)
+    await settle()
+    assert done([task, newcomer]) == [True, True]
+    assert not (await growing(budget, 80, 20)).done()
+
+
+async def test_if_all_who_have_some_wait_for_more_the_first_one_gets_it():
+    """Nothing would ever be given back."""
+    budget = Budget(100)
+    await taking(budget, 40, 40)
+    [newcomer] = await taking(budget, 30)
+    first = await growing(budget, 40, 30)
+    assert not first.done()
+    second = await growing(budget, 40, 40)
+    assert done([first, second, newcomer]) == [True, False, False]
+    budget.give_back(70)
+    await settle()
+    assert done([second, newcomer]) == [True, False]
+    budget.give_back(80)
+    await settle()
+    assert newcomer.done()
+
+
+async def test_a_grower_that_gives_up_lets_the_others_go_on():
+    budget = Budget(100)
+    await taking(budget, 50, 50)
+    (await growing(budget, 50, 10)).cancel()
+    await settle()
+    second = await growing(budget, 50, 10)
+    assert not second.done()
+    budget.give_back(50)
+    await settle()
+    assert second.done()
+
+
+async def test_alone_one_may_grow_beyond_the_total():
+    budget = Budget(100)
+    await taking(budget, 100)
+    assert (await growing(budget, 100, 100)).done()

@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.conversions import convert, java_text, unstorable
-from broker.errors import UnconvertibleVariable
+from broker.errors import UnconvertibleVariable, VariableTooDeep
 from broker.java_dates import normalize
-from broker.jsontext import MAX_NESTING
+from broker.jsontext import MAX_MEMBER_NESTING, MAX_NESTING
 
 
 @pytest.mark.parametrize(
@@ -226,3 +226,24 @@ def test_an_object_that_is_null_needs_no_class():
 def test_transient_must_be_a_truth_value(kind):
     with pytest.raises(UnconvertibleVariable, match="'transient' of valueInfo must be true or false"):
         convert("", kind, {"transient": "x", "filename": "a"})
+
+
+IN_JSON = {"objectTypeName": "a.B", "serializationDataFormat": "application/json"}
+
+
+@pytest.mark.parametrize(("kind", "info"), [("Json", {}), ("json", {}), ("Object", IN_JSON), ("object", IN_JSON)])
+def test_json_that_no_payload_can_hold_is_refused(kind, info):
+    for opening, closing in ("[]", ('{"a":[', "]}"), (" [\n", "]")):
+        deepest = MAX_MEMBER_NESTING // opening.count("[") // (1 + opening.count("{"))
+        convert(f"{opening * deepest}{closing * deepest}", kind, info)
+        for levels in (deepest + 1, 10_000):
+            with pytest.raises(VariableTooDeep, match="249 levels"):
+                convert(f"{opening * levels}{closing * levels}", kind, info)
+
+
+@pytest.mark.parametrize(
+    ("kind", "info"), [("Json", {}), ("Object", {**IN_JSON, "serializationDataFormat": "text/xml"})]
+)
+def test_text_that_is_no_json_may_have_any_brackets(kind, info):
+    for text in ("[]" * 300, "{" + "[" * 250, '"' + "[" * 300 + '"'):
+        assert convert(text, kind, info)["value"] == text

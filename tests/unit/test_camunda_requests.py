@@ -158,6 +158,13 @@ def test_no_variable_is_too_strange_for_an_answer(variables):
         }
 
 
+def test_json_that_is_too_deep_is_told_by_the_name_of_its_variable():
+    deep = {"value": "[" * 250 + "]" * 250, "type": "Json"}
+    answer = attempt(signal(variables={"fine": {"value": 1}, "order": deep}))
+    assert (answer.status, answer.type) == (400, "InvalidRequestException")
+    assert answer.message.startswith("Cannot set variable 'order': its JSON nests deeper than 249 levels")
+
+
 def is_transient(variable):
     return variable.get("valueInfo", {}).get("transient") is True
 

@@ -36,8 +36,8 @@ def books(*, overdue=0, lost=0, record=0):
         (books(), "ok", "no accepted signal is lost or missing"),
         (books(overdue=3, record=3), "ok", "no accepted signal is lost or missing"),
         (books(overdue=3, record=1), "warn", "2 accepted signals are missing, and 0 are lost"),
-        (books(lost=2), "warn", "2 accepted signals are lost"),
-        (books(overdue=1, lost=2), "warn", "1 accepted signals are missing, and 2 are lost"),
+        (books(lost=2), "fail", "2 accepted signals are lost"),
+        (books(overdue=1, lost=2), "fail", "1 accepted signals are missing, and 2 are lost"),
     ],
     ids=["balanced", "waiting", "missing", "lost", "both"],
 )

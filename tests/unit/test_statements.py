@@ -109,7 +109,9 @@ def _uses() -> Iterator[Use]:
             if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
                 continue
             kind = getattr(module, node.value.id, None)
-            if isinstance(kind, type) and issubclass(kind, Statements) and kind is not Statements:
+            if not (isinstance(kind, type) and issubclass(kind, Statements)):
+                continue
+            if isinstance(getattr(kind, node.attr), Statement):
                 yield _use(f"{path.name}:{node.lineno}", getattr(kind, node.attr), node, parents)
 
 

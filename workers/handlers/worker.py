@@ -62,6 +62,14 @@ class HandlerWorker:
                         f" DELETE /v1/subscriptions/{subscription.id} ends that",
                     )
 
+    async def check(self) -> None:
+        """Return if the attempts of handlers can be begun and ended now.
+
+        Raises:
+            SignalBrokerError: They cannot, for this reason.
+        """
+        await self._deliverer.check()
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Call handlers until *stopping* is set."""
         await self._deliverer.run(stopping)

@@ -39,6 +39,10 @@ class _Sql(Statements, file="endpoints.sql"):
     read_signals: Statement
 
 
+NEEDED_TO_FIND = (_Sql.find,)
+"""What a gateway carries out for a caller that it does not know yet."""
+
+
 class ListedSignal(NamedTuple):
     """A signal of a list, without its payload.
 

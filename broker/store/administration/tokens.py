@@ -13,10 +13,12 @@ from cachetools import LRUCache
 from broker.access import API_TOKEN, Caller, Permission, Principal, digest, make_token
 from broker.audit import AuditType
 from broker.endpoints import Endpoint
+from broker.store.administration import endpoints, users
 from broker.store.administration.audit import Snapshot, change_administration
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.administration.users import UserStore
 from broker.store.postgres.database import Database, Row
+from broker.store.postgres.rehearsal import rehearse
 from broker.store.postgres.statements import Statement, Statements
 from broker.users import User
 
@@ -67,6 +69,14 @@ class AccessStore:
             token_id=row["token_id"],
         )
         return Caller(principal=principal, endpoint_id=row["endpoint_id"])
+
+    async def rehearse(self) -> None:
+        """Return if callers, users and signal endpoints could be looked up now.
+
+        Raises:
+            StoreUnavailable: They could not.
+        """
+        await rehearse(self._database, [_Sql.caller, *users.NEEDED_TO_FIND, *endpoints.NEEDED_TO_FIND])
 
     async def create_token(
         self,

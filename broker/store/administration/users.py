@@ -26,6 +26,10 @@ class _Sql(Statements, file="users.sql"):
     delete: Statement
 
 
+NEEDED_TO_FIND = (_Sql.find,)
+"""What a gateway carries out for a caller that it does not know yet."""
+
+
 class UserStore:
     """Creates, reads, changes and deletes users; each change is audited."""
 

@@ -42,6 +42,10 @@ class _Sql(Statements, file="admission.sql"):
     disable: Statement
 
 
+NEEDED_TO_DELIVER = _Sql.every()
+"""What deliverers carry out."""
+
+
 async def lock_admission(session: Session, subscription_ids: Collection[int]) -> dict[int, Row]:
     """Lock the admission of subscriptions, in the order of their ids; return its rows by them."""
     rows = await session.fetch(_Sql.lock, subscription_ids=sorted(subscription_ids))

@@ -28,6 +28,10 @@ class _Sql(Statements, file="attempts.sql"):
     cancel: Statement
 
 
+NEEDED_TO_DELIVER = _Sql.every()
+"""What deliverers carry out."""
+
+
 class AttemptRequest(NamedTuple):
     """A deliverer's request to begin an attempt.
 

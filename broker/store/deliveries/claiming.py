@@ -11,10 +11,12 @@ from typing import Self
 from broker.admission import Deferred, Denied
 from broker.coalescing import Coalescer
 from broker.deliveries import DueAttempt
+from broker.store.deliveries import admission, attempts
 from broker.store.deliveries.admission import admit
 from broker.store.deliveries.attempts import SMALL, AttemptRequest, Claimed, Ended, Oversized, begin, cancel, end
 from broker.store.deliveries.ending import NO_EFFECTS, Effects, affects_others, end_with_effects
 from broker.store.postgres.database import Database
+from broker.store.postgres.rehearsal import rehearse
 
 Answer = Claimed | Deferred | Denied | Oversized | None
 """An attempt that was begun, or why it may not be made; None: it is out of date."""
@@ -70,6 +72,14 @@ class AttemptStore:
         An attempt that was overtaken, or has ended before, leaves its delivery alone, so repeating it is harmless.
         """
         return await (self._endings if affects_others(ended) else self._ends).submit(ended)
+
+    async def rehearse(self) -> None:
+        """Return if attempts could be claimed and finished now, as far as that does not depend on the deliveries.
+
+        Raises:
+            StoreUnavailable: They could not.
+        """
+        await rehearse(self._database, [*attempts.NEEDED_TO_DELIVER, *admission.NEEDED_TO_DELIVER])
 
     async def cancel(self, due: DueAttempt) -> None:
         """Cancel a delivery whose subscription was deleted."""

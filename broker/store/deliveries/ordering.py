@@ -16,6 +16,7 @@ from datetime import timedelta
 
 from broker.deliveries import DueAttempt
 from broker.store.postgres.database import Database, Session
+from broker.store.postgres.rehearsal import rehearse
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts
 
@@ -42,6 +43,10 @@ class _Sql(Statements, file="ordering.sql"):
     forget_pending_records: Statement
 
 
+NEEDED_TO_RECORD = (_Sql.lock_keys, _Sql.clear_pending_records, _Sql.assign_sequence, _Sql.advance_groups)
+"""What a recording carries out."""
+
+
 class OrderingStore:
     """Keeps the pending records, and advances ordering groups that stand still without a reason.
 
@@ -66,6 +71,14 @@ class OrderingStore:
             ordering_keys=[key for _, key in batch],
         )
         return [None] * len(batch)
+
+    async def rehearse_notes(self) -> None:
+        """Return if `note_pending_records` would do its work now.
+
+        Raises:
+            StoreUnavailable: It would not.
+        """
+        await rehearse(self._database, [_Sql.note_pending_records])
 
     async def sweep(self, *, rescue_after: timedelta) -> list[DueAttempt]:
         """Advance ordering groups that stand still although they need not; return the attempts that may be made now.

@@ -17,6 +17,10 @@ class _Sql(Statements, file="owing.sql"):
     insert: Statement
 
 
+NEEDED_TO_RECORD = _Sql.every()
+"""What a recording carries out."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewDelivery:
     """A signal that is owed to a subscription from now on.

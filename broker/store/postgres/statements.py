@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.resources import files
 from inspect import get_annotations
+from typing import ClassVar
 
 from broker.store.postgres import locks
 
@@ -30,6 +31,7 @@ _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 _IDENTIFIER = re.compile(r"\{([a-z_]+)\}")
 _LOCK = re.compile(r"\{locks\.([A-Z_]+)\}")
+_SEQUENCE = re.compile(r"\bnextval\('([^']+)'\)")
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z]\w*)")
 
 
@@ -41,15 +43,17 @@ class Statement:
         sql: The text for PostgreSQL, with ``$1`` and so on in place of the parameters.
         parameters: The names of the parameters, in the order of the numbers.
         identifiers: The names in braces, which `naming` fills in.
+        sequences: The sequences that it takes numbers from.
     """
 
-    __slots__ = ("_text", "identifiers", "name", "parameters", "sql")
+    __slots__ = ("_text", "identifiers", "name", "parameters", "sequences", "sql")
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         self._text = _COMMENT.sub("", text).strip()
         self.parameters = tuple(dict.fromkeys(_PARAMETER.findall(self._text)))
         self.identifiers = frozenset(_IDENTIFIER.findall(self._text))
+        self.sequences = frozenset(_SEQUENCE.findall(self._text))
         numbers = {parameter: f"${number}" for number, parameter in enumerate(self.parameters, 1)}
         self.sql = _PARAMETER.sub(lambda match: numbers[match[1]], self._text)
 
@@ -74,9 +78,16 @@ class Statement:
             raise TypeError(f"{self.name} names {sorted(self.identifiers)}, not {sorted(identifiers)}")
         return Statement(self.name, self._text.format(**identifiers))
 
+    @property
+    def explained(self) -> Statement:
+        """The statement that plans this one and does not carry it out; it has the same parameters."""
+        return Statement(self.name, f"EXPLAIN {self._text}")
+
 
 class Statements:
     """The statements of one file; a subclass declares each of them as an attribute."""
+
+    _all: ClassVar[tuple[Statement, ...]]
 
     def __init_subclass__(cls, *, file: str) -> None:
         package = cls.__module__.rpartition(".")[0]
@@ -87,6 +98,12 @@ class Statements:
             raise ImportError(f"{file} and {cls.__module__}.{cls.__qualname__} differ in {differing}")
         for name, statement in found.items():
             setattr(cls, name, statement)
+        cls._all = tuple(found.values())
+
+    @classmethod
+    def every(cls) -> tuple[Statement, ...]:
+        """Return every statement of the file, in its order."""
+        return cls._all
 
 
 def read_statements(package: str, file: str) -> dict[str, Statement]:

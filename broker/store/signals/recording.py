@@ -11,11 +11,13 @@ from datetime import timedelta
 from broker.deliveries import DELETED, EXPIRED, DeliveryState, DueAttempt, Reason
 from broker.names import is_pattern
 from broker.signals import Signal, SignalState
+from broker.store.deliveries import ordering, owing
 from broker.store.deliveries.ordering import advance_groups, assign_sequence, clear_pending_records, lock_keys
 from broker.store.deliveries.owing import NewDelivery, consume, owe
 from broker.store.postgres.database import Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts
+from broker.store.subscriptions import subscriptions
 from broker.store.subscriptions.subscriptions import find_candidates
 from broker.subscriptions import Subscription
 
@@ -38,6 +40,15 @@ class _Sql(Statements, file="recording.sql"):
     insert_matches: Statement
     insert_signals: Statement
     unbegun: Statement
+
+
+NEEDED = (
+    *_Sql.every(),
+    *owing.NEEDED_TO_RECORD,
+    *ordering.NEEDED_TO_RECORD,
+    *subscriptions.NEEDED_TO_RECORD,
+)
+"""What a recording carries out, this module's statements and those of others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from broker.signals import Signal, Throw
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database, Row, Unplaced
+from broker.store.postgres.rehearsal import rehearse
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_signal
+from broker.store.signals import recording
 from broker.store.signals.recording import Limits, Overtaken, Recorded, record
 from broker.store.spans import find_start
 
@@ -134,6 +136,22 @@ class SignalStore:
             except Unplaced:  # the partitions ahead are used up, or the signal's partition was dropped
                 if not await PartitionStore(self._database).cover(batch):
                     raise
+
+    async def rehearse_numbering(self) -> None:
+        """Return if `number` would do its work now.
+
+        Raises:
+            StoreUnavailable: It would not.
+        """
+        await rehearse(self._database, [_Sql.number])
+
+    async def rehearse_recording(self) -> None:
+        """Return if `record` would do its work now, as far as that does not depend on the signals.
+
+        Raises:
+            StoreUnavailable: It would not.
+        """
+        await rehearse(self._database, recording.NEEDED)
 
     async def take_scheduled(self, *, limit: int, rescue_after: timedelta) -> tuple[list[Signal], list[int]]:
         """Return up to *limit* scheduled signals that are due, and the ids of those that have expired.

@@ -41,6 +41,9 @@ class _Sql(Statements, file="subscriptions.sql"):
     delete: Statement
 
 
+NEEDED_TO_RECORD = (_Sql.candidates,)
+"""What a recording carries out."""
+
 _COLUMNS = ", ".join(SPEC_COLUMNS)
 _CREATE = _Sql.create.naming(columns=_COLUMNS)
 _RENEW = _Sql.renew.naming(columns=_COLUMNS)

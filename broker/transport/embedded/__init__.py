@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -24,7 +24,7 @@ from broker.coalescing import Coalescer
 from broker.errors import ConfigurationError, SignalBrokerError, StoreUnavailable, Unavailable, Unconfirmed, Unroutable
 from broker.store.postgres.database import Database, DataError, Session
 from broker.topology import Binding, Topology
-from broker.transport import Message
+from broker.transport import NO_QUEUE, Message
 from broker.transport.embedded.inbox import POLL, EmbeddedInbox
 from broker.transport.embedded.properties import routing_keys, write_properties
 from broker.transport.embedded.queues import Sql
@@ -107,12 +107,11 @@ class EmbeddedTransport:
             raise ConfigurationError(f"the topology cannot be declared: {error}") from error
         return ()  # a step of the schema changes the arguments of earlier versions
 
-    async def unbind(self, bindings: Sequence[Binding]) -> None:
-        """Remove those of *bindings* that exist, all of them or none."""
+    async def unbind(self, bindings: Sequence[Binding]) -> int:
+        """Remove those of *bindings* that exist, all of them or none; return how many there were."""
         try:
             async with self._database.transaction() as session:
-                for binding in bindings:
-                    await session.execute(Sql.unbind, **_columns(binding))
+                return sum([len(await session.fetch(Sql.unbind, **_columns(binding))) for binding in bindings])
         except StoreUnavailable as error:
             raise Unavailable(str(error)) from error
 
@@ -138,6 +137,15 @@ class EmbeddedTransport:
             raise outgoing.failure("the transport was closed") from None
         if mandatory and not routed:
             raise Unroutable(f"exchange {outgoing.exchange!r} routes {routing_key!r} to no queue")
+
+    async def rehearse(self, *, timeout: timedelta) -> None:
+        """Return once PostgreSQL has taken a message for a queue that does not exist."""
+        with suppress(Unroutable):
+            await self.publish(Message(body=b"{}"), exchange="", routing_key=NO_QUEUE, timeout=timeout)
+
+    def lacks(self, queue: str) -> bool:  # noqa: ARG002
+        """Return False: a queue here does not go missing."""
+        return False
 
     @asynccontextmanager
     async def consume(self, queue: str, *, prefetch: int) -> AsyncIterator[EmbeddedInbox]:

@@ -27,10 +27,11 @@ INSERT INTO transport.bindings (source, routing_key, queue, exchange)
 VALUES (:source, :routing_key, :queue, :exchange) ON CONFLICT DO NOTHING
 
 -- name: unbind
--- Remove a binding.
+-- Remove a binding; return it, if there was one.
 DELETE FROM transport.bindings
 WHERE source = :source AND routing_key = :routing_key
     AND queue IS NOT DISTINCT FROM :queue AND exchange IS NOT DISTINCT FROM :exchange
+RETURNING 1
 
 -- name: publish
 -- Store a batch of messages. Return the positions (from 1) of those that reached a queue. The statement that stores the

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Self, TypeVar
@@ -22,7 +22,7 @@ from aiormq.exceptions import ChannelNotFoundEntity  # noqa: TID251  (the fence)
 
 from broker.errors import ConfigurationError, Unavailable, Unroutable
 from broker.topology import Binding, Topology
-from broker.transport import Inbox, Message
+from broker.transport import NO_QUEUE, Inbox, Message
 from broker.transport.rabbitmq.confirms import Publication
 from broker.transport.rabbitmq.inbox import RabbitInbox
 from broker.transport.rabbitmq.keeper import Keeper
@@ -119,6 +119,20 @@ class RabbitTransport:
         publication = Publication(message, exchange, routing_key, mandatory, confirm)
         self._publisher.publish(publication, timeout.total_seconds())
         return confirm
+
+    async def rehearse(self, *, timeout: timedelta) -> None:
+        """See `broker.transport.Transport.rehearse`."""
+        confirm = self._loop.create_future()
+        message = Message(body=b"{}")
+        self._publisher.rehearse(
+            Publication(message, "", NO_QUEUE, mandatory=True, confirm=confirm), timeout.total_seconds()
+        )
+        with suppress(Unroutable):
+            await confirm
+
+    def lacks(self, queue: str) -> bool:
+        """See `broker.transport.Transport.lacks`."""
+        return self._keeper.lacks(queue)
 
     @asynccontextmanager
     async def consume(self, queue: str, *, prefetch: int) -> AsyncIterator[Inbox]:

@@ -42,6 +42,7 @@ class Keeper:
         self._on_missing = on_missing
         self._kept: dict[Part, None] = {}
         self._present: set[Part] = set()
+        self._missing: set[Part] = set()
         self._refused: set[Part] = set()
         self._skipped: set[Binding] = set()
         self._woken = asyncio.Event()
@@ -55,6 +56,10 @@ class Keeper:
     def leads_to_queue(self, exchange: str) -> bool:
         """Return whether a binding that is kept leads from *exchange* to a queue: it may route nothing nowhere."""
         return any(isinstance(part, Binding) and part.to == "queue" and part.source == exchange for part in self._kept)
+
+    def lacks(self, queue: str) -> bool:
+        """Return whether *queue* was found missing, and could not be created so far."""
+        return any(isinstance(part, Queue) and part.name == queue for part in self._missing)
 
     def wake(self) -> None:
         """Check now: something may be missing."""
@@ -117,8 +122,10 @@ class Keeper:
         try:
             await self._ask(lambda channel: _declare(channel, part, passive=True))
         except ChannelNotFoundEntity:
+            self._missing.add(part)
             self._report(part)
             await self._ask(lambda channel: _declare(channel, part))
+        self._missing.discard(part)
         self._present.add(part)
 
     def _report(self, part: Exchange | Queue) -> None:

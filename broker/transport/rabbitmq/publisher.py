@@ -22,6 +22,8 @@ SLOWEST = 2 << 20
 """Bytes a second that a slow network carries at least: what has not arrived cannot be confirmed."""
 STALLED = 2.0
 LOOK_EVERY = 0.5
+_REHEARSALS = " rehearsals"
+"""No exchange has this name: RabbitMQ's own begin with ``amq.``, and this product's have no spaces."""
 
 log = structlog.get_logger()
 
@@ -38,6 +40,7 @@ class Publisher:
         self._link = link
         self._on_unroutable = on_unroutable
         self._publishers: dict[str, ExchangePublisher] = {}
+        """By exchange, and one for rehearsals."""
         self._open = False
 
     async def __aenter__(self) -> Self:
@@ -63,15 +66,22 @@ class Publisher:
 
     def publish(self, publication: Publication, seconds: float) -> None:
         """Send *publication*, which ends within *seconds*."""
+        self._publish(publication, seconds, lane=publication.exchange)
+
+    def rehearse(self, publication: Publication, seconds: float) -> None:
+        """Send *publication* on a channel of its own: its confirm says nothing about other messages."""
+        self._publish(publication, seconds, lane=_REHEARSALS)
+
+    def _publish(self, publication: Publication, seconds: float, *, lane: str) -> None:
         if not self._open:
             publication.end(Unavailable("the transport is closed"))
         elif self._link.blocked:
             publication.end(Unavailable("RabbitMQ blocks publishers (a memory or disk alarm)"))
         else:
-            publisher = self._publishers.get(publication.exchange)
+            publisher = self._publishers.get(lane)
             if publisher is None:
                 publisher = ExchangePublisher(self._link, publication.exchange, self._on_unroutable)
-                self._publishers[publication.exchange] = publisher
+                self._publishers[lane] = publisher
             publisher.publish(publication, seconds)
 
 

@@ -1,0 +1,52 @@
+"""Acceptance: whether throws can be accepted now, by all that accepting one takes."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from broker.errors import Unroutable
+from broker.store.administration.tokens import AccessStore
+from broker.store.deliveries.ordering import OrderingStore
+from broker.store.postgres.database import Database
+from broker.store.signals.signals import SignalStore
+from broker.streaks import Streak
+from broker.topology import RECORD
+from broker.transport import Transport
+
+_REHEARSAL_TIMEOUT = timedelta(seconds=1)
+
+
+class Acceptance:
+    """What a gateway knows of the throws that it cannot accept: by trying what stores nothing, and by their outcomes.
+
+    Args:
+        database: Numbers throws, and knows their callers.
+        transport: Takes what is accepted.
+        outcomes: What became of the throws.
+    """
+
+    def __init__(self, database: Database, transport: Transport, outcomes: Streak) -> None:
+        self._access = AccessStore(database)
+        self._signals = SignalStore(database)
+        self._ordering = OrderingStore(database)
+        self._transport = transport
+        self._outcomes = outcomes
+
+    async def check(self) -> None:
+        """Return if a throw would be accepted now, as far as is known.
+
+        Raises:
+            StoreUnavailable: Its caller would not be known, or it would not be numbered.
+            TransportError: The record queue would not get it.
+            SignalBrokerError: Throws have been refused for a while, for this reason.
+        """
+        self._outcomes.check()
+        if self._transport.lacks(RECORD):
+            raise Unroutable(f"the queue {RECORD} is missing, and cannot be created")
+        await asyncio.gather(
+            self._access.rehearse(),
+            self._signals.rehearse_numbering(),
+            self._ordering.rehearse_notes(),
+            self._transport.rehearse(timeout=_REHEARSAL_TIMEOUT),
+        )
