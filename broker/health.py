@@ -143,12 +143,22 @@ class Health:
             await asyncio.sleep(pause.total_seconds())
 
     async def _look(self) -> None:
-        """Ask everything once."""
+        """Ask everything once, one after the other, which takes one connection to PostgreSQL.
+
+        After a check that does not end in time the others would only wait as well.
+        """
         async with self._looking:
-            checks = dict(self._checks)
-            failures = await asyncio.gather(*map(_failure, checks.values()))
-        for name, failure in zip(checks, failures, strict=True):
-            self._note(name, failure)
+            for name, check in [*self._checks.items()]:
+                try:
+                    async with asyncio.timeout(_TIMEOUT.total_seconds()):
+                        await check()
+                except TimeoutError:
+                    self._note(name, f"no answer within {_TIMEOUT.total_seconds():g} s")
+                    break
+                except Exception as error:  # noqa: BLE001  (whatever it is, the work cannot be done)
+                    self._note(name, str(error) or repr(error))
+                else:
+                    self._note(name, None)
 
     def _note(self, name: str, failure: str | None) -> None:
         self._failures[name] = 0 if failure is None else self._failures[name] + 1
@@ -161,13 +171,3 @@ class Health:
 
     async def _ask_store(self) -> None:
         self._revision = await revision(self.database)
-
-
-async def _failure(check: Check) -> str | None:
-    """Return why *check* fails now, if it does."""
-    try:
-        async with asyncio.timeout(_TIMEOUT.total_seconds()):
-            await check()
-    except Exception as error:  # noqa: BLE001  (whatever it is, the work cannot be done)
-        return str(error) or repr(error)
-    return None

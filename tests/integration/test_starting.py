@@ -143,6 +143,7 @@ async def test_a_recorder_takes_nothing_before_the_schema_is_there(step, postgre
                 await database.execute("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
                 await database.execute("INSERT INTO alembic_version VALUES ($1)", step)
             await migrate(database.url)
+            await database.execute("SELECT setval('signal_ids', 10)")
             await process.await_start()
             await eventually(lambda: database.fetchval("SELECT count(*) = 10 FROM signals"))
             assert await transport.depth(dead_letters(RECORD), timeout=SOON) == 0
