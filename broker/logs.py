@@ -6,14 +6,18 @@ Events are named ``noun.past_participle``; lines about a signal, a subscription 
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Any
 
+import orjson
 import structlog
 
 from broker.settings import Settings
 
+_AS_OTHERS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
 _TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 """Local variables may be tokens or payloads, which must not be logged."""
 
@@ -27,6 +31,7 @@ def configure_logs(settings: Settings, *, without: Collection[str] = ()) -> None
         return event
 
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+    first: list[structlog.typing.Processor] = [leave_out] if without else []
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -38,10 +43,18 @@ def configure_logs(settings: Settings, *, without: Collection[str] = ()) -> None
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     )
     level = getattr(logging, settings.log_level.upper())
+    if as_json:  # in bytes, which takes half the time
+        own: list[structlog.typing.Processor] = [
+            rendering[0],
+            structlog.processors.JSONRenderer(serializer=render_line),
+        ]
+        factory: Callable[..., object] = structlog.BytesLoggerFactory(file=sys.stderr.buffer)
+    else:
+        own, factory = rendering, structlog.PrintLoggerFactory(file=sys.stderr)
     structlog.configure(
-        processors=[leave_out, *shared, *rendering],
+        processors=[*first, *shared, *own],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=factory,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -55,3 +68,11 @@ def configure_logs(settings: Settings, *, without: Collection[str] = ()) -> None
     # aiormq and aio-pika log every lost link several times; the transport logs it once.
     for library in ("aiormq", "aio_pika"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+def render_line(event: Any, *, default: Callable[[Any], Any]) -> bytes:
+    """Return *event* as JSON; *default* returns what stands for a value that JSON does not have."""
+    try:
+        return orjson.dumps(event, default=default, option=_AS_OTHERS)
+    except orjson.JSONEncodeError:  # an unpaired surrogate, an integer beyond 64 bits, or deep nesting
+        return json.dumps(event, default=default).encode()

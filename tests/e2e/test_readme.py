@@ -159,7 +159,7 @@ def test_ctrl_c_ends_it_cleanly_and_started_again_it_has_its_data(running, ports
     with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/readyz", timeout=5) as answer:
         assert answer.status == 200
     running.interrupt()
-    assert '"event": "process.stopped"' in running.log.read_text()
+    assert '"event":"process.stopped"' in running.log.read_text()
     with pytest.raises(ProcessLookupError):
         os.killpg(running.process.pid, 0)
 
