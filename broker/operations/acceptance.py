@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 from broker.errors import Unroutable
@@ -44,9 +43,7 @@ class Acceptance:
         self._outcomes.check()
         if self._transport.lacks(RECORD):
             raise Unroutable(f"the queue {RECORD} is missing, and cannot be created")
-        await asyncio.gather(
-            self._access.rehearse(),
-            self._signals.rehearse_numbering(),
-            self._ordering.rehearse_notes(),
-            self._transport.rehearse(timeout=_REHEARSAL_TIMEOUT),
-        )
+        await self._access.rehearse()
+        await self._signals.rehearse_numbering()
+        await self._ordering.rehearse_notes()
+        await self._transport.rehearse(timeout=_REHEARSAL_TIMEOUT)
