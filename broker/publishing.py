@@ -20,15 +20,13 @@ from broker import metrics
 from broker.errors import Unavailable, Unconfirmed, Unroutable
 from broker.messages import signal_message
 from broker.signals import Signal
-from broker.taps import RETRY_PAUSE, Taps
+from broker.taps import HEADERS_BYTES, RETRY_PAUSE, Taps
 from broker.topology import RECORD
 from broker.transport import Message, Transport
 
 RECENT_SECONDS = 60.0
 """Longer than it takes to tell the gateways of a loss, even if PostgreSQL is away for a while."""
 RECENT_BYTES = 16 << 20
-_HEADERS_BYTES = 2048
-"""What a message in memory takes besides its body."""
 
 log = structlog.get_logger()
 
@@ -158,7 +156,7 @@ class Recent:
 
     def add(self, message: Message, now: float) -> None:
         """Keep *message*, which was accepted at *now*."""
-        size = len(message.body) + _HEADERS_BYTES
+        size = len(message.body) + HEADERS_BYTES
         self._messages.append((now, size, message))
         self._bytes += size
         self._forget(now)

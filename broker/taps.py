@@ -20,14 +20,19 @@ from broker.topology import BROADCAST, ROUTED
 from broker.transport import Message, Transport
 
 RETRY_PAUSE = 0.2
-"""Seconds in which the transport replaces a channel that a nack has spent."""
-MOST_COPIES = 5000
-MOST_BYTES = 8 << 20
+"""Seconds in which the transport replaces a channel that a nack has spent. Each further pause is twice as long."""
+PATIENCE = 120.0
+"""Seconds for which a copy is published again: by default RabbitMQ takes 75 to give up a node that hangs."""
+MOST_BYTES = 16 << 20
 """What may wait for taps at a time; they miss what exceeds it."""
+HEADERS_BYTES = 2048
+"""What a message in memory takes besides its body."""
 MOST_PROBED = 16 << 10
 """Bytes of a message that may be published as mandatory: if no tap is bound, all of it comes back."""
 REJECTING = 10.0
-"""Seconds for which an exchange counts as rejecting; a nack is final then, because a retry repeats it to other taps."""
+"""Seconds for which an exchange counts as rejecting; a nack is final then, because a retry repeats it to other taps.
+
+A copy that was given up counts for as long."""
 DRAIN = 2.0
 """Seconds for which a process that ends waits for taps."""
 
@@ -43,9 +48,15 @@ class Copy:
     exchange: str
     routing_key: str
     end: float
+    failures: int = 0
     mandatory: bool = False
     nacked: bool = False
     ended: asyncio.Future[None] | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes of memory that it takes."""
+        return len(self.message.body) + HEADERS_BYTES
 
     @property
     def route(self) -> tuple[str, Sequence[str] | None]:
@@ -56,8 +67,10 @@ class Copy:
 class Taps:
     """Publishes signals to the exchanges of the taps, if there are any.
 
-    A fan-out is confirmed only once every bound queue has taken it. It is published again after a lost link, a timeout
-    or a nack (an election of a leader); a second nack means that a tap rejects the signal, which is only counted.
+    A fan-out is confirmed only once every bound queue has taken it. It is published again, ever more rarely, after a
+    lost link, a timeout (a node that hangs) or a nack (an election of a leader). A second nack means that a tap rejects
+    the signal, which is only counted. Once a copy was given up, others are published twice at most, because each time
+    repeats them to the healthy taps.
 
     Args:
         transport: Where the exchanges are.
@@ -73,6 +86,7 @@ class Taps:
         self._quiet_routes = QuietRoutes(self._publish_by_route, self._end)
         self._bytes = 0
         self._rejected_at = dict.fromkeys((BROADCAST, ROUTED), float("-inf"))
+        self._given_up_at = dict.fromkeys((BROADCAST, ROUTED), float("-inf"))
 
     async def publish(self, signal: Signal) -> None:
         """Publish *signal*, which was recorded before; return once the taps have it, or one rejects it.
@@ -80,20 +94,25 @@ class Taps:
         Raises:
             TransportError: It could not be sent in time.
         """
-        copy = self._add(signal_message(signal), signal)
+        copy = self._add(signal_message(signal), signal, self._seconds)
         if copy in self._copies:
             self._publish(copy)
             await self._ended(copy)
 
     def send(self, message: Message, signal: Signal) -> Copy:
         """Send *message*, which carries *signal*, and see to it in the background that taps get it."""
-        copy = self._add(message, signal)
+        copy = self._add(message, signal, PATIENCE)
         if copy in self._copies:
             if len(message.body) > MOST_PROBED:
                 self._publish(copy)
             else:
                 self._quiet_routes.send(copy.route, copy)
         return copy
+
+    @property
+    def waiting(self) -> int:
+        """How many signals the taps have not taken yet."""
+        return len(self._copies)
 
     def forget(self, copy: Copy) -> None:
         """Do not publish *copy* again: its signal was not accepted."""
@@ -111,15 +130,15 @@ class Taps:
         copy.ended = copy.ended or self._loop.create_future()
         return copy.ended
 
-    def _add(self, message: Message, signal: Signal) -> Copy:
+    def _add(self, message: Message, signal: Signal, seconds: float) -> Copy:
         throw = signal.throw
         exchange = BROADCAST if throw.is_fanout else ROUTED
-        copy = Copy(signal, message, exchange, throw.routing_key, self._loop.time() + self._seconds)
-        if len(self._copies) >= MOST_COPIES or self._bytes >= MOST_BYTES:
-            _count_rejection(copy, f"{len(self._copies)} signals wait for taps already")
+        copy = Copy(signal, message, exchange, throw.routing_key, self._loop.time() + seconds)
+        if self._bytes >= MOST_BYTES:
+            _count_rejection(copy, f"{self.waiting} signals wait for taps already")
         else:
             self._copies.add(copy)
-            self._bytes += len(message.body)
+            self._bytes += copy.size
         return copy
 
     def _publish(self, copy: Copy) -> None:
@@ -150,15 +169,21 @@ class Taps:
             self._take_failure(copy, error)
 
     def _take_failure(self, copy: Copy, error: BaseException) -> None:
-        """Publish *copy* again soon, unless a tap rejects it, or its time is over."""
+        """Publish *copy* again after a pause, unless a tap rejects it, or its time is over."""
         now = self._loop.time()
-        if isinstance(error, Nacked) and (copy.nacked or self._is_rejecting(copy)):
-            self._rejected_at[copy.exchange] = now
-            self._miss(copy, str(error))
-        elif isinstance(error, Nacked) or now + RETRY_PAUSE < copy.end:
-            copy.nacked |= isinstance(error, Nacked)
-            self._loop.call_later(RETRY_PAUSE, self._publish_again, copy)
+        pause = RETRY_PAUSE * 2**copy.failures
+        copy.failures += 1
+        if isinstance(error, Nacked):
+            if copy.nacked or self._is_rejecting(copy):
+                self._rejected_at[copy.exchange] = now
+                self._miss(copy, str(error))
+            else:
+                copy.nacked = True
+                self._loop.call_later(pause, self._publish_again, copy)
+        elif now + pause < copy.end and (copy.failures == 1 or not self._is_giving_up(copy)):
+            self._loop.call_later(pause, self._publish_again, copy)
         elif copy.ended is None or copy.ended.done() or isinstance(error, Unconfirmed):
+            self._given_up_at[copy.exchange] = now
             self._miss(copy, str(error))
         else:
             copy.ended.set_exception(error)
@@ -175,6 +200,9 @@ class Taps:
     def _is_rejecting(self, copy: Copy) -> bool:
         return self._loop.time() < self._rejected_at[copy.exchange] + REJECTING
 
+    def _is_giving_up(self, copy: Copy) -> bool:
+        return self._loop.time() < self._given_up_at[copy.exchange] + REJECTING
+
     def _miss(self, copy: Copy, error: str) -> None:
         _count_rejection(copy, error)
         self._end(copy)
@@ -183,7 +211,7 @@ class Taps:
         if copy not in self._copies:
             return
         self._copies.remove(copy)
-        self._bytes -= len(copy.message.body)
+        self._bytes -= copy.size
         if copy.ended is not None and not copy.ended.done():
             copy.ended.set_result(None)
 
