@@ -9,14 +9,17 @@ from datetime import timedelta
 import pytest
 
 from broker.messages import signal_message
+from broker.operations.books import BookReader
 from broker.settings import Settings
-from broker.store.signals.intake_books import IntakeBooks
+from broker.store.signals.intake_books import IntakeBooks, Sight
 from broker.store.signals.signals import SignalStore
 from broker.topology import RECORD, TOPOLOGY, dead_letters
 from broker.transport import Message
+from broker.transport.rabbitmq import RabbitTransport
 from tests.support.builders import accept, signal
 from tests.support.eventually import eventually
 from tests.support.messaging import SOON, holds
+from tests.support.rabbitmq_users import user
 from tests.support.transports import rabbitmq_transport_server
 from workers.consumer import Consumer
 from workers.recorder import Recorder
@@ -115,3 +118,15 @@ async def test_a_doubtful_id_dies_once_it_alone_fails_while_others_pass(transpor
         return await transport.depth(DEAD, timeout=SOON)
 
     assert await eventually(pass_until_it_is_dead) == 1
+
+
+async def test_a_scheduler_with_the_rights_of_the_runbook_sees_which_signals_are_dead(
+    rabbitmq, rabbitmq_url, transport, database
+):
+    ours = await accept(database, *"ab")
+    for message in (Message(body=b"hello"), *map(signal_message, ours)):
+        await transport.publish(message, exchange="", routing_key=DEAD, timeout=SOON)
+    async with user(rabbitmq, rabbitmq_url, "scheduler") as url, RabbitTransport(url) as limited:
+        sight = await BookReader(database, limited, timeout=SOON).look()
+    assert sight == Sight({one.id for one in ours}, complete=True)
+    await holds(transport, DEAD, 3)
