@@ -59,9 +59,9 @@ class Copy:
         return len(self.message.body) + HEADERS_BYTES
 
     @property
-    def route(self) -> tuple[str, Sequence[str] | None]:
+    def route(self) -> tuple[str, str, Sequence[str] | None]:
         """What decides which taps get it."""
-        return self.routing_key, self.signal.throw.audience
+        return self.exchange, self.routing_key, self.signal.throw.audience
 
 
 class Taps:

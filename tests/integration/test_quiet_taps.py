@@ -91,3 +91,14 @@ async def test_a_tap_of_another_name_changes_nothing_for_a_quiet_one(client, pro
     got = await arrived(product_vhost, other, theirs)
     await delete(product_vhost, other)
     assert sorted(got) == sorted(theirs)
+
+
+async def test_a_broadcast_whose_name_is_another_exchange_s_routing_key_is_on_a_route_of_its_own(
+    client, product_vhost, name
+):
+    tap = await declare(product_vhost, f"signals.routed=tenant.acme.{name}")
+    async with throws(client, f"tenant.acme.{name}") as ids, throws(client, name, tenantId="acme") as theirs:
+        await eventually(lambda: len(ids) > 100 and len(theirs) > 100)
+    got = await arrived(product_vhost, tap, theirs)
+    await delete(product_vhost, tap)
+    assert sorted(got) == sorted(theirs)
