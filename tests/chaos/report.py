@@ -103,7 +103,8 @@ violation
 - if the ledger does not balance at any moment, or names a loss or poison;
 - if a process ended by itself, if not all were ready 10 s after the fault's end, or if a throw failed after that.
 
-Repeats are no violation: deliveries are made at least once.
+Repeats are no violation: deliveries are made at least once. A RabbitMQ node that goes on apart from the others after it
+hung is restarted, as the runbook tells an operator to.
 
 Run it with `make chaos ARGS="--faults 40 --seed 7 --rate 200"`; `--help` names the options. With `--append FILE` the
 results are kept after each fault, so that a run may be ended at any moment, and `--skip` goes on with its schedule;
