@@ -82,11 +82,19 @@ async def run(postgres: Postgres, cluster: Cluster, directory: Path, options: ar
             except Exception as error:  # noqa: BLE001  (a long run goes on)
                 traceback.print_exc()
                 row = Row.of_failure(fault.name, error)
+            if is_told_to_end():
+                return  # this fault was cut off, which says nothing
             result.rows.append(row)
             if options.append:
                 save_runs(options.append, [*earlier, result])
             if row.violations:
                 await stack.start_over()
+
+
+def is_told_to_end() -> bool:
+    """Return whether the run was interrupted; something in between may have swallowed the cancellation."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def inflict(stack: Stack, fault: Fault, number: int, options: argparse.Namespace) -> Row:
