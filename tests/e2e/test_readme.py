@@ -110,7 +110,7 @@ def receiver(ports, tmp_path_factory):
         process.terminate()
 
 
-def wait_for(check, within=15):
+def wait_for(check, within=60):
     end = time.monotonic() + within
     while not (found := check()):
         assert time.monotonic() < end
