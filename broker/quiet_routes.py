@@ -1,11 +1,11 @@
-"""Quiet routes: where no queue is bound, nearly nothing has to be published.
+"""Quiet routes: routes without a bound queue, by which only a probe is published now and then.
 
-    busy route --mandatory message returned--> quiet: messages wait, and one of them is published every PROBE_EVERY
-        ^                                        |  returned: what waited before it reaches nobody, and is dropped
-        +--all that waits is published-----------+  taken: somebody has bound a queue meanwhile
+    busy route --mandatory message returned--> quiet: messages wait, and every PROBE_EVERY one is published as a probe
+        ^                                        |  probe returned: messages that were waiting then are dropped
+        +--waiting messages are published--------+  probe confirmed: a queue has been bound
 
-RabbitMQ does not tell a publisher who is bound; it only returns a message that was published as mandatory and reached
-no queue. So whoever binds a queue gets everything from then on, at most `PROBE_EVERY` later.
+RabbitMQ does not tell publishers about bindings; it only returns mandatory messages that it cannot route. Because
+messages wait meanwhile, a new binding gets everything that is sent from then on, up to `PROBE_EVERY` later.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
 PROBE_EVERY = 0.1
-"""Seconds between two messages by a quiet route."""
+"""Seconds between two probes of a quiet route."""
 
 
 class Publish(Protocol[T_contra]):
@@ -41,12 +41,12 @@ class _Quiet(Generic[T]):
 class QuietRoutes(Generic[T]):
     """Decides for each item whether it is published by its route now, or waits.
 
-    Only a route that is used more than once in `PROBE_EVERY` is tried with mandatory messages: a returned message costs
-    more than one that is dropped.
+    Only routes that are used more than once within `PROBE_EVERY` get mandatory messages: RabbitMQ returns all of an
+    unroutable message, which costs more than to drop it.
 
     Args:
-        publish: Publishes an item, as mandatory or not. Its end is told to `take_routed` or `take_unroutable`.
-        drop: Called with an item that waited, and reaches nobody.
+        publish: Publishes an item. The outcome of a mandatory one goes to `take_routed` or `take_unroutable`.
+        drop: Called with each waiting item that no queue was bound for.
     """
 
     def __init__(self, publish: Publish[T], drop: Callable[[T], None]) -> None:
@@ -58,7 +58,7 @@ class QuietRoutes(Generic[T]):
         self._used_since = float("-inf")
 
     def send(self, route: Hashable, item: T) -> None:
-        """Publish *item* by *route* now, or once somebody is found to listen there."""
+        """Publish *item* by *route* now, or once a queue is bound, if the route is quiet."""
         quiet = self._quiet.get(route)
         if quiet is None:
             self._publish(item, mandatory=self._is_busy(route))
@@ -66,7 +66,7 @@ class QuietRoutes(Generic[T]):
             quiet.since.append(item)
 
     def take_unroutable(self, route: Hashable, item: T) -> None:
-        """Take note that *item*, which was published as mandatory, reached no queue."""
+        """Note that RabbitMQ returned the mandatory *item*."""
         quiet = self._quiet.get(route)
         if quiet is None:
             quiet = self._quiet[route] = _Quiet()
@@ -78,7 +78,7 @@ class QuietRoutes(Generic[T]):
         self._loop.call_later(PROBE_EVERY, self._probe, route, quiet)
 
     def take_routed(self, route: Hashable, item: T) -> None:
-        """Take note that *item* reached a queue, or that nobody can tell."""
+        """Note that the mandatory *item* was confirmed, or failed for another reason than its route."""
         quiet = self._quiet.get(route)
         if quiet is not None and quiet.probe is item:
             del self._quiet[route]
