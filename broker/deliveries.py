@@ -22,7 +22,8 @@ is free, or the delivery before it in its ordering group has ended.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from broker.topology import ATTEMPT
@@ -95,15 +96,42 @@ EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """What a webhook's request was, and what is known of its answer and its connection.
+
+    Args:
+        url: The URL that was called; values of its query that may be credentials are hidden.
+        request_headers: The headers that were sent, in order; values that may be credentials are hidden.
+        location: Where a redirect (3xx) leads.
+        retry_after: The answer's ``Retry-After`` as the receiver wrote it, printable, at most 256 characters.
+        address: The receiver's address and port, ``192.0.2.1:443`` or ``[2001:db8::1]:443``.
+        tls: The version of TLS, ``TLSv1.3``.
+        reused: Whether the connection was used before.
+        phases: The seconds of what took place: ``dns``, ``connect``, ``tls``, ``firstByte`` (from the request to the
+            answer's first byte) and ``total``.
+    """
+
+    url: str
+    request_headers: Mapping[str, str]
+    location: str | None = None
+    retry_after: str | None = None
+    address: str | None = None
+    tls: str | None = None
+    reused: bool = False
+    phases: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What an attempt, or one of its steps, came to.
 
     Args:
         outcome: How it ended.
         status: HTTP status, where there was one.
-        error: One line for the operator, where it did not succeed.
+        error: One line for the operator, where it did not succeed, or where the body of a 2xx answer did not end.
         excerpt: The first characters of the answer's body.
         retry_after: For how long the receiver asked for no further attempt.
+        exchange: The request of a webhook, if one was made.
     """
 
     outcome: Outcome
@@ -111,6 +139,7 @@ class Result:
     error: str | None = None
     excerpt: str | None = None
     retry_after: timedelta | None = None
+    exchange: Exchange | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
