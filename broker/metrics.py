@@ -135,6 +135,7 @@ class Repeat(enum.StrEnum):
     RESCUED = "rescued"
     RECORDED = "recorded"
     PUBLISHED = "published"
+    RECONNECTED = "reconnected"
 
 
 def _start_at_zero() -> None:

@@ -20,7 +20,8 @@ from tests.support.dns import name_server
 from tests.support.eventually import eventually
 from tests.support.http_proxy import http_proxy
 from tests.support.receiver import Answer, receiver
-from workers.webhook_client import WebhookClient, trust
+from workers.webhooks.client import WebhookClient
+from workers.webhooks.dialing import trust
 
 LOOPBACK = Guard([ip_network("127.0.0.0/8")])
 PUBLIC = Guard()

@@ -1,0 +1,207 @@
+"""A connection to a receiver: HTTP/1.1, one request at a time, read while it is written."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import ssl
+import time
+from collections.abc import Iterator
+from typing import cast
+
+from workers.webhooks.answers import AnswerReader, Unreadable
+from workers.webhooks.failures import Failure, Stale
+
+_PIECE = 256 * 1024
+"""How much of a request is handed to the transport at once, in bytes."""
+_NOT_UNDERSTOOD = frozenset({400, 408, 414, 431, 501, 505})
+"""What servers answer before they close a connection on which they found no request, or none in time."""
+
+
+class Connection(asyncio.Protocol):
+    """An established connection. Whatever it receives while no request is under way closes it.
+
+    `reading` is the answer to the present or last request; `reused` tells whether there were others before it.
+    """
+
+    def __init__(self) -> None:
+        self.reading = AnswerReader()
+        self.reused = False
+        self.closed = False
+        self.heard_after: float | None = None
+        """How many seconds after the request the first byte of the answer came."""
+        self.address: str | None = None
+        """The receiver's address and port, if they are known."""
+        self._sent_at = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._used = False
+        self._poll = select.poll()
+        self._ended: asyncio.Future[None] | None = None
+        self._full = False
+        """Whether the transport holds bytes that it could not write yet; with its limits of 0, it tells of each."""
+        self._room: asyncio.Future[None] | None = None
+        """What the rest of a request waits for."""
+        self._handed = 0
+        """How many bytes of the request were handed to the transport."""
+        self._unhanded = False
+        """Whether some of the request's bytes were not yet."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to use *transport*, also instead of another one after TLS was begun on it."""
+        self.transport = cast(asyncio.Transport, transport)
+        # A transport with TLS pauses at its limit, others only beyond it.
+        self.transport.set_write_buffer_limits(high=0 if self.tls is None else 1, low=0)
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self._used = False
+
+    @property
+    def tls(self) -> str | None:
+        """The version of TLS, if there is any."""
+        encryption = self.transport.get_extra_info("ssl_object")
+        return None if encryption is None else cast(ssl.SSLObject, encryption).version()
+
+    @property
+    def usable(self) -> bool:
+        """Whether another request can be sent: nothing was received since the last answer, and no end either."""
+        return not self.closed and not self.transport.is_closing() and not self._poll.poll(0)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the last answer allows another request on this connection."""
+        head = self.reading.head
+        return head is not None and head.persistent and self.reading.clean and self.sent and not self.closed
+
+    @property
+    def sent(self) -> bool:
+        """Whether the request was completely written."""
+        return not self._unhanded and not self._full
+
+    async def exchange(self, head: bytes, body: bytes, *, tunnel: bool = False) -> None:
+        """Send a request, and return when its answer is in `reading`: complete, or as much of it as will ever come.
+
+        An answer that comes before its request was completely written is one at once if it is a refusal (4xx, 5xx, of
+        a body that is too large for example); else only if the receiver takes the rest of the request, too.
+
+        Raises:
+            Stale: The connection was used before, and what came is nothing, or no answer to this request.
+            Failure: There is no answer.
+        """
+        self.reading = AnswerReader(tunnel=tunnel)
+        self.reused, self._used = self._used, True
+        self.heard_after, self._sent_at = None, time.perf_counter()
+        self._handed, self._unhanded = 0, True
+        self._ended = ended = self._loop.create_future()
+        try:
+            for piece in _pieces(head, body):
+                if self._full:
+                    self._room = self._loop.create_future()
+                    await self._room
+                if ended.done():
+                    break
+                self._handed += len(piece)
+                self.transport.write(piece)
+            else:
+                self._unhanded = False
+                self._settle()
+            await ended
+        finally:
+            self._ended = self._room = None
+            if ended.done() and not ended.cancelled():
+                ended.exception()  # seen, also by an exchange that was cancelled
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Read *data* of the answer."""
+        if self._ended is None or self._ended.done():
+            self.abort()
+            return
+        if self.heard_after is None:
+            self.heard_after = time.perf_counter() - self._sent_at
+            if self._full and self.transport.get_write_buffer_size() >= self._handed:
+                self._fail("the receiver answered before it was sent a request")
+                return
+        try:
+            self.reading.feed(data)
+        except Unreadable as error:
+            self._fail(str(error))
+            return
+        head = self.reading.head
+        if self.reused and head is not None and not head.persistent and head.status in _NOT_UNDERSTOOD:
+            self._fail(f"the receiver answered {head.status} on a connection that was used before")
+        elif self.reading.ended and self.reused and not self.sent:
+            self._fail("the receiver answered before it was sent the whole request")
+        else:
+            self._settle()
+
+    def pause_writing(self) -> None:
+        """Wait with the rest of the request."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """Go on with the rest of the request."""
+        self._full = False
+        self._make_room()
+        self._settle()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End the exchange that is under way."""
+        self.closed = True
+        self._make_room()
+        if self._ended is None or self._ended.done():
+            return
+        if self.heard_after is None:
+            how = "closed" if error is None else f"lost ({_reason(error)})"
+            self._fail(f"the connection was {how} before there was an answer")
+            return
+        try:
+            self.reading.close(properly=error is None)
+        except Unreadable as reason:
+            self._ended.set_exception(Failure(str(reason)))
+            return
+        head = self.reading.head
+        if self.sent or head is None or head.status >= 400:
+            self._ended.set_result(None)
+        else:
+            text = f"the receiver answered {head.status}, and closed the connection before it had the whole request"
+            self._ended.set_exception(Failure(text))
+
+    def _make_room(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def _settle(self) -> None:
+        """End the exchange if its answer is there and counts."""
+        if self._ended is None or self._ended.done() or not self.reading.ended:
+            return
+        head = self.reading.head
+        if self.sent or (head is not None and head.status >= 400):
+            self._ended.set_result(None)
+            self._make_room()
+
+    def _fail(self, text: str) -> None:
+        """End the exchange without an answer."""
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_exception(Stale(text) if self.reused else Failure(text))
+        self._make_room()
+        self.abort()
+
+
+def _pieces(head: bytes, body: bytes) -> Iterator[bytes | memoryview]:
+    first = _PIECE - len(head)
+    yield head + body[:first]
+    rest = memoryview(body)
+    for start in range(first, len(body), _PIECE):
+        yield rest[start : start + _PIECE]
+
+
+def _reason(error: Exception) -> str:
+    """Return why a connection was lost."""
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {(error.reason or 'error').replace('_', ' ').lower()}"
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno).lower()
+    return str(error) or type(error).__name__
