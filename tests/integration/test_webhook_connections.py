@@ -16,8 +16,11 @@ from tests.support.certificates import Authority
 from tests.support.eventually import eventually
 from tests.support.raw_receiver import OK, raw_receiver
 from tests.support.receiver import Answer, receiver
+from workers.webhooks.answers import AnswerReader
 from workers.webhooks.client import WebhookClient
+from workers.webhooks.connection import Connection
 from workers.webhooks.dialing import trust
+from workers.webhooks.failures import Failure, Stale
 
 LOOPBACK = Guard([ip_network("127.0.0.0/8"), ip_network("::1/128")])
 ERROR = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
@@ -193,6 +196,31 @@ async def test_an_early_answer_on_a_reused_connection_is_not_taken_for_this_requ
         await post(client, target.base)
         result = await post(client, target.base, body=LARGE)
     assert (result.status, len(target.peers)) == (200, 2)
+
+
+@pytest.mark.parametrize(
+    ("greeting", "problem"),
+    [
+        (OK, Stale("the receiver closed the connection, or answered, before it was sent a request")),
+        (b"", Stale("the receiver closed the connection, or answered, before it was sent a request")),
+        (b"220 mail\r\n", Failure("the answer is not HTTP: it begins with '220 mail'")),
+    ],
+    ids=["answer", "end", "mail"],
+)
+async def test_a_connection_whose_receiver_does_not_wait_for_a_request_is_not_used(greeting, problem):
+    """Another one is tried, unless this is no HTTP."""
+
+    async def script(peer):
+        await peer.send(greeting)
+        if greeting:
+            await peer.wait_lost()
+
+    async with raw_receiver(script) as target:
+        host, port = target.base.removeprefix("http://").split(":")
+        _, connection = await asyncio.get_running_loop().create_connection(Connection, host, int(port))
+        await eventually(lambda: connection.closed)
+        with pytest.raises(type(problem), match=str(problem)):
+            await connection.exchange(b"POST / HTTP/1.1\r\n\r\n", b"", AnswerReader())
 
 
 async def test_there_is_no_limit_for_one_host(client):

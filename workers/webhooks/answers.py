@@ -63,8 +63,8 @@ class Head:
         """Return the members, in lower case, of the list that the headers *name* are together."""
         return _tokens(self.fields, name)
 
-    def excerpt(self, body: bytes) -> str | None:
-        """Return the first characters of *body* as one safe line; None if it is empty or compressed."""
+    def excerpt(self, body: bytearray) -> str | None:
+        """Return *body*, the beginning of the body, as one safe line; None if it is empty or compressed."""
         codings = self.tokens(b"content-encoding") + self.tokens(b"transfer-encoding")
         if not body or any(coding not in {b"", b"identity", b"chunked"} for coding in codings):
             return None
@@ -75,7 +75,7 @@ class Head:
         except LookupError:
             decoder = codecs.getincrementaldecoder("utf-8")("replace")
         # Not final: a character that the limit cuts in two is dropped, not replaced.
-        return one_line(decoder.decode(body[:EXCERPT_LIMIT])) or None
+        return one_line(decoder.decode(body)) or None
 
 
 class AnswerReader:
@@ -84,9 +84,8 @@ class AnswerReader:
     Args:
         tunnel: Whether the request asked for a tunnel: then no answer has a body.
 
-    `head` is there once it came, `body` holds what was read of the body. When `ended` is true nothing more is read;
-    `fault` then says what was wrong with the body, as a predicate ("was cut off"). `clean` tells whether the answer
-    left nothing behind on its connection.
+    `head` is there once it came, `body` holds the beginning of the body. When `ended` is true nothing more is read;
+    `fault` then says what was wrong with the body, as a predicate ("was cut off").
     """
 
     def __init__(self, *, tunnel: bool = False) -> None:
@@ -100,6 +99,9 @@ class AnswerReader:
         self._passed = 0
         """The size of what was read before the buffer's beginning: heads of informational answers, then trailers."""
         self._odd = False
+        """Whether anything makes it doubtful where the answer ends."""
+        self._size = 0
+        """How much of the body was read."""
         self._read = self._read_head
         self._left: int | None = None
         """How much is left of the body or of the present chunk; None if only the connection's end ends it."""
@@ -264,9 +266,10 @@ class AnswerReader:
     def _take(self, most: int) -> int:
         """Take up to *most* bytes of the body from the buffer and return how many; end at `READ_LIMIT`."""
         size = min(most, len(self._buffer))
-        self.body += self._buffer[: min(size, READ_LIMIT - len(self.body))]
+        self.body += self._buffer[: min(size, EXCERPT_LIMIT - len(self.body))]
         del self._buffer[:size]
-        if len(self.body) == READ_LIMIT:
+        self._size += size
+        if self._size >= READ_LIMIT:
             self._odd = True
             self._end()
         return size

@@ -19,7 +19,7 @@ from broker.egress import Guard, url_problem
 from broker.redaction import hide_credentials, hide_credentials_of_url
 from broker.retries import outcome_of, parse_retry_after
 from broker.targets.webhook import Method
-from workers.webhooks.answers import one_line
+from workers.webhooks.answers import AnswerReader, Head, one_line
 from workers.webhooks.connection import Connection
 from workers.webhooks.dialing import Dialer
 from workers.webhooks.failures import Failure, Stale
@@ -32,8 +32,8 @@ _DEFAULTS = {"User-Agent": "signal-broker", "Accept": "*/*", "Accept-Encoding": 
 """Headers that every request has, unless it sets them itself."""
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
-_SHOWN_LIMIT = 256
-"""How much of a header of an answer is shown, in characters."""
+_RETRY_AFTER_LIMIT = 256
+"""How much of a ``Retry-After`` is shown, in characters."""
 
 
 class WebhookClient:
@@ -120,24 +120,22 @@ class WebhookClient:
         return self._dialer.proxy_headers if destination.scheme == "http" else {}
 
     async def _make(self, call: _Call, head: bytes, body: bytes) -> None:
-        connection = self._pool.take(call.destination.origin)
-        if connection is not None:
-            try:
-                await self._exchange(call, connection, head, body)
-            except Stale as reason:
-                metrics.REPEATS.labels(metrics.Repeat.RECONNECTED).inc()
-                call.connection = None
-                log.info("webhook.resent", host=call.destination.host, reason=one_line(str(reason)))
-            else:
-                return
+        try:
+            await self._exchange(call, self._pool.take(call.destination.origin) or await self._dial(call), head, body)
+        except Stale as reason:
+            metrics.REPEATS.labels(metrics.Repeat.RECONNECTED).inc()
+            log.info("webhook.resent", host=call.destination.host, reason=one_line(str(reason)))
+            call.connection = None
+            await self._exchange(call, await self._dial(call), head, body)
+
+    async def _dial(self, call: _Call) -> Connection:
         self._pool.shrink()
-        connection = await self._dialer.dial(call.destination, call.phases)
-        await self._exchange(call, connection, head, body)
+        return await self._dialer.dial(call.destination, call.phases)
 
     async def _exchange(self, call: _Call, connection: Connection, head: bytes, body: bytes) -> None:
-        call.connection = connection
+        call.connection, call.reading = connection, AnswerReader()
         try:
-            await connection.exchange(head, body)
+            await connection.exchange(head, body, call.reading)
         except BaseException:
             connection.abort()
             raise
@@ -154,16 +152,16 @@ class _Call:
         self.destination = destination
         self.phases: dict[str, float] = {}
         self.connection: Connection | None = None
+        self.reading = AnswerReader()
         self._began_at = time.perf_counter()
         self._url = url
         self._fields = fields
 
     def answered(self, fault: str | None = None) -> Result:
         """Return the result of an answer; *fault* tells what is wrong with its body, as a predicate."""
-        reading = self.connection.reading if self.connection else None
-        if reading is None or reading.head is None:
-            raise AssertionError("an answer has a head")
-        head, fault = reading.head, fault or reading.fault
+        head, fault = self.reading.head, fault or self.reading.fault
+        if head is None:
+            return self.failed(Failure("there is no answer"))
         outcome = outcome_of(head.status)
         error = None if outcome is Outcome.SUCCEEDED else f"HTTP {head.status} {head.reason}"
         if fault is not None:
@@ -173,7 +171,7 @@ class _Call:
             outcome=outcome,
             status=head.status,
             error=None if error is None else one_line(error),
-            excerpt=head.excerpt(bytes(reading.body)),
+            excerpt=head.excerpt(self.reading.body),
             retry_after=None if retry_after is None else parse_retry_after(retry_after, datetime.now(UTC)),
             exchange=self._record(),
         )
@@ -185,7 +183,7 @@ class _Call:
     def timed_out(self, timeout: timedelta) -> Result:
         """Return the result of a request whose time is up."""
         within = f"within {timeout.total_seconds():g} s"
-        head = self.connection.reading.head if self.connection else None
+        head = self.reading.head
         if self.connection is None or head is None:
             return self.failed(Failure(f"no complete answer {within}", Outcome.TIMED_OUT))
         if self.connection.sent or head.status >= 400:
@@ -193,17 +191,15 @@ class _Call:
         return self.failed(Failure(f"the receiver answered {head.status}, but did not take the whole request {within}"))
 
     def _record(self) -> Exchange:
-        connection, end = self.connection, time.perf_counter()
-        head = connection.reading.head if connection else None
-        phases = self.phases
-        if connection is not None and connection.heard_after is not None:
-            phases["firstByte"] = connection.heard_after
-        phases["total"] = end - self._began_at
+        connection, head, phases = self.connection, self.reading.head, self.phases
+        if connection is not None and connection.heard_at is not None:
+            phases["firstByte"] = connection.heard_at - connection.sent_at
+        phases["total"] = time.perf_counter() - self._began_at
         return Exchange(
             url=hide_credentials_of_url(self._url),
             request_headers=hide_credentials(self._fields),
-            location=_shown(head.get(b"location")) if head and 300 <= head.status < 400 else None,
-            retry_after=_shown(head.get(b"retry-after")) if head else None,
+            location=_location(head) if head else None,
+            retry_after=one_line(head.get(b"retry-after") or "")[:_RETRY_AFTER_LIMIT] or None if head else None,
             address=connection.address if connection else None,
             tls=connection.tls if connection else None,
             reused=connection is not None and connection.reused,
@@ -222,5 +218,7 @@ def _is_header(name: str, value: str) -> bool:
     return _HEADER_NAME.fullmatch(name) is not None and _HEADER_VALUE.fullmatch(value) is not None
 
 
-def _shown(value: str | None) -> str | None:
-    return None if value is None else one_line(value)[:_SHOWN_LIMIT] or None
+def _location(head: Head) -> str | None:
+    """Return where a redirect leads."""
+    location = head.get(b"location") if 300 <= head.status < 400 else None
+    return None if location is None else hide_credentials_of_url(one_line(location))

@@ -22,21 +22,24 @@ _NOT_UNDERSTOOD = frozenset({400, 408, 414, 431, 501, 505})
 class Connection(asyncio.Protocol):
     """An established connection. Whatever it receives while no request is under way closes it.
 
-    `reading` is the answer to the present or last request; `reused` tells whether there were others before it.
+    `reused` tells whether the present or last request was not its first.
     """
 
     def __init__(self) -> None:
-        self.reading = AnswerReader()
         self.reused = False
         self.closed = False
-        self.heard_after: float | None = None
-        """How many seconds after the request the first byte of the answer came."""
+        self.kept = False
+        """Whether the last answer allows another request."""
+        self.sent_at = 0.0
+        """When the last request was begun, by `time.perf_counter`."""
+        self.heard_at: float | None = None
+        """When the first byte of its answer came."""
         self.address: str | None = None
         """The receiver's address and port, if they are known."""
-        self._sent_at = 0.0
         self._loop = asyncio.get_running_loop()
-        self._used = False
         self._poll = select.poll()
+        self._used = False
+        self._reading = AnswerReader()
         self._ended: asyncio.Future[None] | None = None
         self._full = False
         """Whether the transport holds bytes that it could not write yet; with its limits of 0, it tells of each."""
@@ -46,6 +49,8 @@ class Connection(asyncio.Protocol):
         """How many bytes of the request were handed to the transport."""
         self._unhanded = False
         """Whether some of the request's bytes were not yet."""
+        self._unasked: str | None = None
+        """What is wrong with what was received before the first request."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to use *transport*, also instead of another one after TLS was begun on it."""
@@ -67,30 +72,28 @@ class Connection(asyncio.Protocol):
         return not self.closed and not self.transport.is_closing() and not self._poll.poll(0)
 
     @property
-    def kept(self) -> bool:
-        """Whether the last answer allows another request on this connection."""
-        head = self.reading.head
-        return head is not None and head.persistent and self.reading.clean and self.sent and not self.closed
-
-    @property
     def sent(self) -> bool:
         """Whether the request was completely written."""
         return not self._unhanded and not self._full
 
-    async def exchange(self, head: bytes, body: bytes, *, tunnel: bool = False) -> None:
-        """Send a request, and return when its answer is in `reading`: complete, or as much of it as will ever come.
+    async def exchange(self, head: bytes, body: bytes, reading: AnswerReader) -> None:
+        """Send a request, and return when its answer is in *reading*: complete, or as much of it as will ever come.
 
         An answer that comes before its request was completely written is one at once if it is a refusal (4xx, 5xx, of
         a body that is too large for example); else only if the receiver takes the rest of the request, too.
 
         Raises:
-            Stale: The connection was used before, and what came is nothing, or no answer to this request.
+            Stale: What came is nothing, or no answer to this request, and another connection may do better.
             Failure: There is no answer.
         """
-        self.reading = AnswerReader(tunnel=tunnel)
-        self.reused, self._used = self._used, True
-        self.heard_after, self._sent_at = None, time.perf_counter()
+        self.reused, self._used, self.kept = self._used, True, False
         self._handed, self._unhanded = 0, True
+        self.sent_at, self.heard_at = time.perf_counter(), None
+        if self._unasked is not None:
+            raise Failure(self._unasked)
+        if self.closed or self.transport.is_closing():
+            raise Stale("the receiver closed the connection, or answered, before it was sent a request")
+        self._reading = reading
         self._ended = ended = self._loop.create_future()
         try:
             for piece in _pieces(head, body):
@@ -109,6 +112,8 @@ class Connection(asyncio.Protocol):
             self._ended = self._room = None
             if ended.done() and not ended.cancelled():
                 ended.exception()  # seen, also by an exchange that was cancelled
+        answer = reading.head
+        self.kept = answer is not None and answer.persistent and reading.clean and self.sent and not self.closed
 
     def abort(self) -> None:
         """Close the connection at once."""
@@ -117,23 +122,23 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read *data* of the answer."""
         if self._ended is None or self._ended.done():
-            self.abort()
+            self._reject(data)
             return
-        if self.heard_after is None:
-            self.heard_after = time.perf_counter() - self._sent_at
-            if self._full and self.transport.get_write_buffer_size() >= self._handed:
-                self._fail("the receiver answered before it was sent a request")
-                return
+        if self.heard_at is None:
+            self.heard_at = time.perf_counter()
+        if self._full and self.transport.get_write_buffer_size() >= self._handed:
+            self._fail(Stale("the receiver answered before it was sent a request"))
+            return
         try:
-            self.reading.feed(data)
+            self._reading.feed(data)
         except Unreadable as error:
-            self._fail(str(error))
+            self._fail_if_new(str(error))
             return
-        head = self.reading.head
+        head = self._reading.head
         if self.reused and head is not None and not head.persistent and head.status in _NOT_UNDERSTOOD:
-            self._fail(f"the receiver answered {head.status} on a connection that was used before")
-        elif self.reading.ended and self.reused and not self.sent:
-            self._fail("the receiver answered before it was sent the whole request")
+            self._fail(Stale(f"the receiver answered {head.status} on a connection that was used before"))
+        elif self._reading.ended and self.reused and not self.sent:
+            self._fail(Stale("the receiver answered before it was sent the whole request"))
         else:
             self._settle()
 
@@ -153,16 +158,16 @@ class Connection(asyncio.Protocol):
         self._make_room()
         if self._ended is None or self._ended.done():
             return
-        if self.heard_after is None:
+        if self.heard_at is None:
             how = "closed" if error is None else f"lost ({_reason(error)})"
-            self._fail(f"the connection was {how} before there was an answer")
+            self._fail_if_new(f"the connection was {how} before there was an answer")
             return
         try:
-            self.reading.close(properly=error is None)
+            self._reading.close(properly=error is None)
         except Unreadable as reason:
             self._ended.set_exception(Failure(str(reason)))
             return
-        head = self.reading.head
+        head = self._reading.head
         if self.sent or head is None or head.status >= 400:
             self._ended.set_result(None)
         else:
@@ -175,17 +180,30 @@ class Connection(asyncio.Protocol):
 
     def _settle(self) -> None:
         """End the exchange if its answer is there and counts."""
-        if self._ended is None or self._ended.done() or not self.reading.ended:
+        if self._ended is None or self._ended.done() or not self._reading.ended:
             return
-        head = self.reading.head
+        head = self._reading.head
         if self.sent or (head is not None and head.status >= 400):
             self._ended.set_result(None)
             self._make_room()
 
-    def _fail(self, text: str) -> None:
+    def _reject(self, data: bytes) -> None:
+        """Close the connection because of *data* that nothing asked for."""
+        if not self._used:
+            try:
+                AnswerReader().feed(data)
+            except Unreadable as error:
+                self._unasked = str(error)
+        self.abort()
+
+    def _fail_if_new(self, text: str) -> None:
+        """End the exchange without an answer, unless a new connection may give one."""
+        self._fail(Stale(text) if self.reused else Failure(text))
+
+    def _fail(self, failure: Failure) -> None:
         """End the exchange without an answer."""
         if self._ended is not None and not self._ended.done():
-            self._ended.set_exception(Stale(text) if self.reused else Failure(text))
+            self._ended.set_exception(failure)
         self._make_room()
         self.abort()
 

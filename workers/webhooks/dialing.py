@@ -24,6 +24,7 @@ from yarl import URL
 from broker.deliveries import Outcome
 from broker.egress import Guard
 from broker.errors import ConfigurationError, EgressForbidden
+from workers.webhooks.answers import AnswerReader
 from workers.webhooks.connection import Connection
 from workers.webhooks.failures import Failure
 from workers.webhooks.urls import Destination
@@ -148,10 +149,10 @@ class Dialer:
         lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
         lines += [f"{name}: {value}" for name, value in self.proxy_headers.items()]
         async with _phase("connect", phases, "the proxy made no tunnel"), _closing(connection):
-            await connection.exchange("\r\n".join([*lines, "", ""]).encode(), b"", tunnel=True)
-            head = connection.reading.head
-            if head is None or not 200 <= head.status < 300:
-                raise Failure(f"the proxy answered HTTP {None if head is None else head.status}")
+            reading = AnswerReader(tunnel=True)
+            await connection.exchange("\r\n".join([*lines, "", ""]).encode(), b"", reading)
+            if reading.head is None or not 200 <= reading.head.status < 300:
+                raise Failure(f"the proxy answered HTTP {reading.head.status if reading.head else 'nothing'}")
         connection.address = address
         await self._begin_tls(connection, destination, phases)
         return connection
@@ -190,6 +191,7 @@ class Dialer:
         lookup = self._lookups.get(host)
         if lookup is None or (lookup.done() and (lookup.cancelled() or lookup.exception() is not None)):
             lookup = self._lookups[host] = asyncio.create_task(self._resolve(host))
+            lookup.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if nothing waits for it
         return await asyncio.shield(lookup)
 
     async def _resolve(self, host: str) -> list[str]:

@@ -19,4 +19,4 @@ class Failure(Exception):
 
 
 class Stale(Failure):
-    """Raised when a reused connection gave nothing that is an answer to this request: another connection may."""
+    """Raised when a connection gave nothing that is an answer to this request, but another connection may."""
