@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import socket
-from contextlib import asynccontextmanager
+import ssl
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from ipaddress import ip_network
 
@@ -221,6 +223,40 @@ async def test_a_certificate_for_another_host_is_not_taken(authority):
         result = await post(opened, target.url())
     assert result.outcome is Outcome.UNREACHABLE
     assert target.requests == []
+
+
+@pytest.mark.parametrize(
+    ("version", "error"),
+    [
+        (ssl.TLSVersion.TLSv1_2, "TLS: sslv3 alert handshake failure (SSLV3_ALERT_HANDSHAKE_FAILURE)"),
+        (
+            ssl.TLSVersion.TLSv1_3,
+            "the connection was lost (TLS: tlsv13 alert certificate required) before there was an answer",
+        ),
+    ],
+)
+async def test_a_receiver_that_asks_for_a_certificate_is_told_as_such(authority, version, error):
+    """In TLS 1.3 it says so only after the handshake, when the request may have been sent."""
+    context = authority.serving("127.0.0.1")
+    context.minimum_version = context.maximum_version = version
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.pem)
+
+    def refuse(listening):
+        # Only a blocking socket tells the peer why: asyncio's transports drop the alert.
+        connection, _ = listening.accept()
+        with context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as refusing:
+            with suppress(ssl.SSLError):
+                refusing.do_handshake()
+            while os.read(refusing.fileno(), 1 << 16):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with client(LOOPBACK, trusted=trust(authority.pem)) as opened:
+            refusing = asyncio.create_task(asyncio.to_thread(refuse, listening))
+            result = await post(opened, f"https://127.0.0.1:{listening.getsockname()[1]}/")
+            await refusing
+    assert (result.outcome, result.error) == (Outcome.UNREACHABLE, error)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nnone\n"])

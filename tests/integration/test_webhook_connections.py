@@ -174,7 +174,7 @@ async def test_a_refusal_that_comes_before_the_body_was_read_is_one(client, tmp_
 
     authority = Authority(tmp_path)
     async with (
-        raw_receiver(script, ssl=authority.serving("127.0.0.1") if tls else None) as target,
+        raw_receiver(script, tls=authority.serving("127.0.0.1") if tls else None) as target,
         WebhookClient(LOOPBACK, concurrency=10, trusted=trust(authority.pem)) as trusting,
     ):
         result = await post(trusting, target.base, body=LARGE)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from ssl import SSLContext
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-_GONE = (ConnectionError, asyncio.IncompleteReadError)
+_GONE = (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError)
 
 
 class Peer:
@@ -99,7 +99,7 @@ Script = Callable[[Peer], Awaitable[None]]
 
 
 @asynccontextmanager
-async def raw_receiver(script: Script, *, ssl: SSLContext | None = None) -> AsyncIterator[RawReceiver]:
+async def raw_receiver(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawReceiver]:
     """Run a receiver that treats each connection as *script* says, and then closes it."""
     receiver, tasks = RawReceiver(), set[asyncio.Task[None]]()
 
@@ -116,9 +116,9 @@ async def raw_receiver(script: Script, *, ssl: SSLContext | None = None) -> Asyn
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=ssl)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     host, port = server.sockets[0].getsockname()
-    receiver.base = f"{'https' if ssl else 'http'}://{host}:{port}"
+    receiver.base = f"{'https' if tls else 'http'}://{host}:{port}"
     try:
         yield receiver
     finally:

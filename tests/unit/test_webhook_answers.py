@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -193,6 +195,15 @@ def test_a_large_body_is_read_up_to_its_limit(head, piece):
     assert not reader.ended
     reader.feed(piece)
     assert (reader.ended, reader.fault, reader.clean, len(reader.body)) == (True, None, False, EXCERPT_LIMIT)
+
+
+def test_nothing_of_what_comes_behind_an_answer_is_kept():
+    """It may come for long: the receiver did not take the whole request yet, which may take as long as the attempt."""
+    reader = read(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    for _ in range(1000):
+        reader.feed(b"x" * 1000)
+    assert not reader.clean
+    assert sys.getsizeof(reader._buffer) < 1000  # noqa: SLF001
 
 
 @given(st.lists(st.binary(max_size=200), max_size=20), st.booleans())

@@ -117,6 +117,9 @@ class AnswerReader:
         Raises:
             Unreadable: This is no HTTP, or the head is too large.
         """
+        if self.ended:
+            self._odd = True
+            return
         self._buffer += data
         while not self.ended and self._read():
             pass
@@ -128,7 +131,8 @@ class AnswerReader:
             Unreadable: There is no complete head.
         """
         if self.head is None:
-            raise Unreadable("the connection was closed within the answer's head")
+            where = "within the answer's head" if self._buffer else "before there was an answer"
+            raise Unreadable(f"the connection was {'closed' if properly else 'lost'} {where}")
         if not self.ended:
             self._end(None if self._read == self._read_rest and properly else "was cut off")
         self._odd = True
@@ -292,7 +296,11 @@ def _decode(value: bytes) -> str:
 
 
 def _quote(data: bytes) -> str:
-    return f"'{one_line(data[:64].decode('ascii', 'replace'))}'"
+    return (
+        f"'{one_line(data.decode())}'"
+        if data.isascii() and one_line(data.decode())
+        else f"the bytes {data[:16].hex(' ')}"
+    )
 
 
 def _foreign(data: bytes) -> str:

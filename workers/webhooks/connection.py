@@ -49,8 +49,8 @@ class Connection(asyncio.Protocol):
         """How many bytes of the request were handed to the transport."""
         self._unhanded = False
         """Whether some of the request's bytes were not yet."""
-        self._unasked: str | None = None
-        """What is wrong with what was received before the first request."""
+        self._useless: Failure | None = None
+        """Why it cannot be used although it was established."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to use *transport*, also instead of another one after TLS was begun on it."""
@@ -89,10 +89,8 @@ class Connection(asyncio.Protocol):
         self.reused, self._used, self.kept = self._used, True, False
         self._handed, self._unhanded = 0, True
         self.sent_at, self.heard_at = time.perf_counter(), None
-        if self._unasked is not None:
-            raise Failure(self._unasked)
-        if self.closed or self.transport.is_closing():
-            raise Stale("the receiver closed the connection, or answered, before it was sent a request")
+        if self._useless is not None:
+            raise self._useless
         self._reading = reading
         self._ended = ended = self._loop.create_future()
         try:
@@ -115,6 +113,19 @@ class Connection(asyncio.Protocol):
         answer = reading.head
         self.kept = answer is not None and answer.persistent and reading.clean and self.sent and not self.closed
 
+    async def begin_tls(self, trusted: ssl.SSLContext, server_name: str) -> None:
+        """Go on with TLS, as a new connection: the receiver has to prove that it is *server_name*.
+
+        Raises:
+            OSError: The handshake failed, or the connection was lost.
+        """
+        if self.closed or self.transport.is_closing():
+            raise ConnectionResetError
+        transport = await self._loop.start_tls(self.transport, self, trusted, server_hostname=server_name)
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError
+        self.connection_made(transport)
+
     def abort(self) -> None:
         """Close the connection at once."""
         self.transport.abort()
@@ -132,7 +143,7 @@ class Connection(asyncio.Protocol):
         try:
             self._reading.feed(data)
         except Unreadable as error:
-            self._fail_if_new(str(error))
+            self._fail(self._without_answer(str(error)))
             return
         head = self._reading.head
         if self.reused and head is not None and not head.persistent and head.status in _NOT_UNDERSTOOD:
@@ -156,11 +167,12 @@ class Connection(asyncio.Protocol):
         """End the exchange that is under way."""
         self.closed = True
         self._make_room()
+        lost = f"the connection was {_end(error)} before there was an answer"
         if self._ended is None or self._ended.done():
+            self._useless = self._useless or self._without_answer(lost)
             return
         if self.heard_at is None:
-            how = "closed" if error is None else f"lost ({_reason(error)})"
-            self._fail_if_new(f"the connection was {how} before there was an answer")
+            self._fail(self._without_answer(lost))
             return
         try:
             self._reading.close(properly=error is None)
@@ -189,16 +201,17 @@ class Connection(asyncio.Protocol):
 
     def _reject(self, data: bytes) -> None:
         """Close the connection because of *data* that nothing asked for."""
-        if not self._used:
-            try:
-                AnswerReader().feed(data)
-            except Unreadable as error:
-                self._unasked = str(error)
+        try:
+            AnswerReader().feed(data)
+        except Unreadable as error:
+            self._useless = self._without_answer(str(error))
+        else:
+            self._useless = Stale("the receiver answered before it was sent a request")
         self.abort()
 
-    def _fail_if_new(self, text: str) -> None:
-        """End the exchange without an answer, unless a new connection may give one."""
-        self._fail(Stale(text) if self.reused else Failure(text))
+    def _without_answer(self, text: str) -> Failure:
+        """Return the failure of a request that has no answer: a new connection may give what a used one does not."""
+        return Stale(text) if self.reused else Failure(text)
 
     def _fail(self, failure: Failure) -> None:
         """End the exchange without an answer."""
@@ -216,10 +229,16 @@ def _pieces(head: bytes, body: bytes) -> Iterator[bytes | memoryview]:
         yield rest[start : start + _PIECE]
 
 
-def _reason(error: Exception) -> str:
-    """Return why a connection was lost."""
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {(error.reason or 'error').replace('_', ' ').lower()}"
-    if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno).lower()
-    return str(error) or type(error).__name__
+def _end(error: Exception | None) -> str:
+    """Return what became of a connection, as a participle."""
+    match error:
+        case None:
+            return "closed"
+        case ConnectionError():
+            return "reset"
+        case ssl.SSLError():
+            return f"lost (TLS: {(error.reason or 'error').replace('_', ' ').lower()})"
+        case OSError(errno=int(number)):
+            return f"lost ({os.strerror(number).lower()})"
+        case _:
+            return f"lost ({error or type(error).__name__})"

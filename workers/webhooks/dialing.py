@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 from aiohappyeyeballs import AddrInfoType, start_connection
@@ -115,10 +115,13 @@ class Dialer:
             return await self._by_proxy(self._proxy, destination, addresses, phases)
         async with _phase("connect", phases, "no connection"):
             opened = await _open(addresses, destination.port, self._guard)
+        address = _name(*opened.getpeername()[:2])
+        if destination.scheme == "http":
             connection = await _connection(opened)
-            connection.address = _name(*opened.getpeername()[:2])
-        if destination.scheme == "https":
-            await self._begin_tls(connection, destination, phases)
+        else:
+            async with self._handshake(phases) as trusted:
+                connection = await _connection(opened, ssl=trusted, server_hostname=destination.server_name)
+        connection.address = address
         return connection
 
     async def _by_proxy(
@@ -153,28 +156,26 @@ class Dialer:
             await connection.exchange("\r\n".join([*lines, "", ""]).encode(), b"", reading)
             if reading.head is None or not 200 <= reading.head.status < 300:
                 raise Failure(f"the proxy answered HTTP {reading.head.status if reading.head else 'nothing'}")
+        async with self._handshake(phases) as trusted, _closing(connection):
+            await connection.begin_tls(trusted, destination.server_name)
         connection.address = address
-        await self._begin_tls(connection, destination, phases)
         return connection
 
-    async def _begin_tls(self, connection: Connection, destination: Destination, phases: dict[str, float]) -> None:
+    @asynccontextmanager
+    async def _handshake(self, phases: dict[str, float]) -> AsyncIterator[ssl.SSLContext]:
+        """Measure and limit what begins TLS in the block, and tell why it fails."""
         if self._trusted is None:
             self._trusted = trust(None)
-        async with _phase("tls", phases, "no TLS handshake"), _closing(connection):
+        async with _phase("tls", phases, "no TLS handshake"):
             try:
-                transport = await asyncio.get_running_loop().start_tls(
-                    connection.transport, connection, self._trusted, server_hostname=destination.server_name
-                )
+                yield self._trusted
             except ssl.SSLCertVerificationError as error:
-                raise Failure(f"TLS: {error.verify_message} (CERTIFICATE_VERIFY_FAILED)") from error
+                raise Failure(f"TLS: {error.verify_message.rstrip('.')} (CERTIFICATE_VERIFY_FAILED)") from error
             except ssl.SSLError as error:
                 reason = error.reason or "UNKNOWN"
                 raise Failure(f"TLS: {reason.replace('_', ' ').lower()} ({reason})") from error
             except OSError as error:
                 raise Failure("TLS: the receiver closed the connection during the handshake") from error
-            if transport is None:
-                raise Failure("TLS: the receiver closed the connection during the handshake")
-            connection.connection_made(transport)
 
     async def _addresses(self, host: str, phases: dict[str, float]) -> list[str]:
         try:
@@ -235,16 +236,21 @@ async def _open(addresses: Sequence[str], port: int, guard: Guard | None) -> soc
     except OSError as error:
         # When every address of a name is refused, only the errno of `EgressForbidden` is left.
         if error.errno == errno.EACCES:
-            raise Failure(error.strerror or str(error), Outcome.FORBIDDEN) from error
-        reason = str(error) if error.errno is None else os.strerror(error.errno).lower()
+            raise Failure(_each(error.strerror or str(error)), Outcome.FORBIDDEN) from error
+        reason = _each(str(error)) if error.errno is None else os.strerror(error.errno).lower()
         raise Failure(f"no connection: {reason}") from error
     except RuntimeError as error:
         raise Failure(f"no connection: {error}") from error
 
 
-async def _connection(opened: socket.socket) -> Connection:
+def _each(reasons: str) -> str:
+    """Return the reasons of several addresses without saying that they are several."""
+    return reasons.removeprefix("Multiple exceptions: ")
+
+
+async def _connection(opened: socket.socket, **tls: Any) -> Connection:
     try:
-        _, connection = await asyncio.get_running_loop().create_connection(Connection, sock=opened)
+        _, connection = await asyncio.get_running_loop().create_connection(Connection, sock=opened, **tls)
     except BaseException:
         opened.close()
         raise
