@@ -97,6 +97,39 @@ async def test_a_stray_answer_that_was_not_read_yet_is_noticed_before_its_connec
             assert (result.status, len(asked)) == (200, 2)
 
 
+async def test_an_answer_that_was_sent_before_its_request_arrived_is_none(client):
+    """Our kernel has taken the request whole, the receiver's has not: so the answer cannot be to it."""
+    loop = asyncio.get_running_loop()
+
+    async def serve(listening):
+        first, _ = await loop.sock_accept(listening)
+        with first:
+            await loop.sock_recv(first, 1 << 16)
+            await loop.sock_sendall(first, OK)
+            await asked.wait()
+            await loop.sock_sendall(first, OK)
+            second, _ = await loop.sock_accept(listening)
+        with second:
+            while not (await loop.sock_recv(second, 1 << 16)).endswith(b"!"):
+                pass
+            await loop.sock_sendall(second, ERROR)
+
+    asked = asyncio.Event()
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.setblocking(False)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        serving = asyncio.create_task(serve(listening))
+        assert (await post(client, url)).status == 200
+        request = asyncio.create_task(post(client, url, body=b"x" * 100_000 + b"!"))
+        loop.call_later(0.1, asked.set)  # the request was sent by then
+        result = await request
+        await serving
+    assert (result.status, result.exchange.reused) == (500, False)
+
+
 @pytest.mark.parametrize("end", ["reset", "close"])
 async def test_a_reused_connection_that_ends_without_an_answer_costs_no_attempt(client, end):
     async def script(peer):
@@ -201,14 +234,14 @@ async def test_an_early_answer_on_a_reused_connection_is_not_taken_for_this_requ
 @pytest.mark.parametrize(
     ("greeting", "problem"),
     [
-        (OK, Stale("the receiver closed the connection, or answered, before it was sent a request")),
-        (b"", Stale("the receiver closed the connection, or answered, before it was sent a request")),
+        (OK, Stale("the receiver answered before it was sent a request")),
+        (b"", Failure("the connection was closed before there was an answer")),
         (b"220 mail\r\n", Failure("the answer is not HTTP: it begins with '220 mail'")),
     ],
     ids=["answer", "end", "mail"],
 )
 async def test_a_connection_whose_receiver_does_not_wait_for_a_request_is_not_used(greeting, problem):
-    """Another one is tried, unless this is no HTTP."""
+    """Another one is tried if what was received may be the answer to something else."""
 
     async def script(peer):
         await peer.send(greeting)

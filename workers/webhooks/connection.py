@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import select
 import ssl
+import struct
+import termios
 import time
 from collections.abc import Iterator
 from typing import cast
@@ -57,7 +60,8 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         # A transport with TLS pauses at its limit, others only beyond it.
         self.transport.set_write_buffer_limits(high=0 if self.tls is None else 1, low=0)
-        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self._socket = transport.get_extra_info("socket").fileno()
+        self._poll.register(self._socket, select.POLLIN)
         self._used = False
 
     @property
@@ -137,6 +141,9 @@ class Connection(asyncio.Protocol):
             return
         if self.heard_at is None:
             self.heard_at = time.perf_counter()
+            if self.reused and self._unacknowledged():
+                self._fail(Stale("the receiver answered before it had the whole request"))
+                return
         if self._full and self.transport.get_write_buffer_size() >= self._handed:
             self._fail(Stale("the receiver answered before it was sent a request"))
             return
@@ -148,8 +155,6 @@ class Connection(asyncio.Protocol):
         head = self._reading.head
         if self.reused and head is not None and not head.persistent and head.status in _NOT_UNDERSTOOD:
             self._fail(Stale(f"the receiver answered {head.status} on a connection that was used before"))
-        elif self._reading.ended and self.reused and not self.sent:
-            self._fail(Stale("the receiver answered before it was sent the whole request"))
         else:
             self._settle()
 
@@ -177,14 +182,14 @@ class Connection(asyncio.Protocol):
         try:
             self._reading.close(properly=error is None)
         except Unreadable as reason:
-            self._ended.set_exception(Failure(str(reason)))
+            self._fail(Failure(str(reason)))
             return
         head = self._reading.head
         if self.sent or head is None or head.status >= 400:
             self._ended.set_result(None)
         else:
             text = f"the receiver answered {head.status}, and closed the connection before it had the whole request"
-            self._ended.set_exception(Failure(text))
+            self._fail(Failure(text))
 
     def _make_room(self) -> None:
         if self._room is not None and not self._room.done():
@@ -198,6 +203,20 @@ class Connection(asyncio.Protocol):
         if self.sent or (head is not None and head.status >= 400):
             self._ended.set_result(None)
             self._make_room()
+
+    def _unacknowledged(self) -> bool:
+        """Return whether the receiver's kernel has not confirmed the whole request: it cannot have been read yet.
+
+        This tells an answer from one that was on its way when the request was sent. TCP confirms with each segment what
+        was received before, so the segments of an answer to the request confirm it.
+        """
+        if not self.sent:
+            return True
+        try:
+            (size,) = struct.unpack("i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)))
+        except OSError:  # the system does not tell
+            return False
+        return bool(size)
 
     def _reject(self, data: bytes) -> None:
         """Close the connection because of *data* that nothing asked for."""
