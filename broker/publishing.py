@@ -125,7 +125,7 @@ class SignalPublisher:
                 return
 
     def _send(self, message: Message, timeout: timedelta) -> asyncio.Future[None]:
-        return self._transport.publish(message, exchange="", routing_key=RECORD, timeout=timeout)
+        return self._transport.publish(message, exchange="", routing_key=RECORD, timeout=timeout, repeatable=True)
 
     async def _restored(self, end: float) -> None:
         assert self._restoring is not None  # noqa: S101  (the caller has looked)

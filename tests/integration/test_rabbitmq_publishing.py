@@ -14,6 +14,7 @@ from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
 from tests.support.eventually import eventually
 from tests.support.rabbitmq import on_channel
+from tests.support.rabbitmq_servers import vhost_of
 
 LONG = timedelta(seconds=30)
 QUEUE = "queue"
@@ -67,6 +68,24 @@ async def until_renewed(transport, url, before):
         return await channel_used(transport, url) != before
 
     await eventually(renewed)
+
+
+async def test_a_channel_whose_confirms_come_after_all_is_used_again(transport, rabbitmq, rabbitmq_url):
+    """A new one that was opened meanwhile would wait longer, if another node of RabbitMQ 3 leads the queue now."""
+    before = await channel_used(transport, rabbitmq_url)
+    queue = f"'{vhost_of(rabbitmq_url)}_{QUEUE}'"
+    rabbitmq.ctl("eval", f"sys:suspend({queue}).")
+    try:
+        given_up = publish(transport)
+        assert await outcomes(given_up, publish(transport)) == [Unconfirmed, Unconfirmed]
+        waiting = publish(transport)
+    finally:
+        rabbitmq.ctl("eval", f"sys:resume({queue}).")
+    await outcomes(waiting)
+    await take_all(transport, 2)
+    await eventually(lambda: transport.ready)
+    await on_channel(rabbitmq_url, lambda channel: channel.queue_purge(QUEUE))
+    assert await channel_used(transport, rabbitmq_url) == before
 
 
 class TestPipelining:
