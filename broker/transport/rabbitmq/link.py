@@ -289,7 +289,12 @@ def _underlying(connection: aio_pika.Connection) -> Connection:
 
 
 async def close(what: aio_pika.Connection | Channel) -> None:
-    """Close *what*, without a long wait for a server that hangs."""
+    """Close *what*, without a long wait for a server that hangs. A channel that is slow to close goes on closing."""
+    if isinstance(what, Channel):
+        closing = asyncio.ensure_future(what.close())
+        closing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait([closing], timeout=CLOSE_TIMEOUT)
+        return
     with suppress(LinkLost, *Refused):
         async with answers(CLOSE_TIMEOUT):
             await what.close()
