@@ -22,7 +22,8 @@ is free, or the delivery before it in its ordering group has ended.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from broker.topology import ATTEMPT
@@ -82,6 +83,8 @@ class Outcome(enum.StrEnum):
     """The target queue does not exist."""
     FAILED = "failed"
     """The broker's own fault: the attempt could not even be made (an unreadable secret, an unknown handler)."""
+    INTERRUPTED = "interrupted"
+    """Its deliverer was killed, or hung, before it stored an outcome; the receiver may have been called."""
 
 
 BY_HAND = "cancelled by hand"
@@ -94,6 +97,35 @@ EXPIRED = "expired"
 """Why the deliveries of an expired signal are cancelled."""
 
 
+NO_OUTCOME = "the deliverer was lost before it stored an outcome; the request may have been made"
+"""The error of an attempt that was interrupted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A webhook's request, as far as it was made, and its answer, as far as it came. Credentials are cut to ``***``.
+
+    Args:
+        url: The URL that was called.
+        request_headers: The headers of the request as they were sent, in order.
+        location: ``Location`` of the answer.
+        retry_after: ``Retry-After`` of the answer, as the receiver wrote it.
+        address: The address and port that were connected to, as ``192.0.2.1:443``.
+        tls: The version of TLS, as ``TLSv1.3``.
+        reused: Whether the connection had served another exchange before.
+        phases: Seconds of those that took place: ``dns``, ``connect``, ``tls``, ``firstByte`` and ``total``.
+    """
+
+    url: str
+    request_headers: Mapping[str, str]
+    location: str | None = None
+    retry_after: str | None = None
+    address: str | None = None
+    tls: str | None = None
+    reused: bool = False
+    phases: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What an attempt, or one of its steps, came to.
@@ -104,6 +136,7 @@ class Result:
         error: One line for the operator, where it did not succeed.
         excerpt: The first characters of the answer's body.
         retry_after: For how long the receiver asked for no further attempt.
+        exchange: What was exchanged with a webhook, if one was called.
     """
 
     outcome: Outcome
@@ -111,6 +144,7 @@ class Result:
     error: str | None = None
     excerpt: str | None = None
     retry_after: timedelta | None = None
+    exchange: Exchange | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,14 +171,14 @@ class Attempt:
     Args:
         number: Which one, from 1.
         started_at: When it began.
-        duration: How long it took.
+        duration: How long it took; None if it was interrupted.
         result: What it came to.
         steps: The steps that it made, if the delivery has any; the last one's result is the attempt's.
     """
 
     number: int
     started_at: datetime
-    duration: timedelta
+    duration: timedelta | None
     result: Result
     steps: tuple[Step, ...] = ()
 
@@ -161,7 +195,7 @@ class Delivery:
         due_at: Parked: when the next attempt is due, None while it is waiting. Pending: when it is rescued.
         created_at: When the signal was recorded.
         finished_at: When it was delivered, dead or cancelled.
-        attempt_count: How many attempts were made.
+        attempt_count: How many attempts were begun.
         attempts: The attempts, if they were asked for.
     """
 
@@ -214,7 +248,8 @@ class DueAttempt:
     Args:
         signal_id: Half of the delivery's id.
         subscription_id: The other half.
-        attempt: The number of the attempt to make, from 1. A message whose attempt was made already is out of date.
+        attempt: The number of the attempt to make, from 1. A message whose attempt has ended is out of date; if it was
+            interrupted, the message stands for the next one.
         queue: The queue of the workers that make it.
     """
 

@@ -216,7 +216,7 @@ def _judge(claimed: Claimed, result: Result) -> tuple[DeliveryState, timedelta |
             return DeliveryState.DEAD, None, f"given up: {result.error}"
         case Verdict.DISABLED:
             return DeliveryState.DEAD, None, GONE
-    attempt = claimed.due.attempt - claimed.redriven
+    attempt = claimed.due.attempt - claimed.uncounted
     pause = next_pause(claimed.subscription.spec.schedule, attempt, result)
     if pause is None:
         return DeliveryState.DEAD, None, f"the last attempt failed: {result.error or result.outcome.value}"

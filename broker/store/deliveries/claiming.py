@@ -59,17 +59,19 @@ class AttemptStore:
         """Begin the attempt if it may go now; else its delivery is parked, or dead.
 
         None stands for an attempt that is out of date, or whose signal has expired (its delivery is cancelled then). A
-        message that was *redelivered* may begin its attempt again, because the deliverer that began it is gone. An
-        attempt whose payload is `Oversized` has not begun, and may be claimed again with as much *room* (in bytes).
+        message that was *redelivered* may have begun its attempt before: unless that has ended, it is noted as
+        interrupted, because its deliverer is gone, and the next attempt is made. An attempt whose payload is
+        `Oversized` has not begun, and may be claimed again with as much *room* (in bytes).
         """
         request = AttemptRequest(due, redelivered, room)
-        # An attempt that is not begun at once needs admission or room, or is out of date; admission finds out which.
+        # One that is not begun now needs admission or room, was interrupted, or is out of date; admission finds out.
         return await self._begins.submit(request) or await self._admissions.submit(request)
 
     async def finish(self, ended: Ended) -> Effects:
         """End the attempt, and what it took: it frees its concurrency slot, judges its circuit, advances its group.
 
-        An attempt that was overtaken, or has ended before, leaves its delivery alone, so repeating it is harmless.
+        An attempt that was overtaken, or has ended before, leaves its delivery alone, so repeating it is harmless. But
+        if one that was overtaken has succeeded, its delivery is delivered.
         """
         return await (self._endings if affects_others(ended) else self._ends).submit(ended)
 
