@@ -173,7 +173,8 @@ class Attempt:
         started_at: When it began.
         duration: How long it took; None if it was interrupted.
         result: What it came to.
-        steps: The steps that it made, if the delivery has any; the last one's result is the attempt's.
+        steps: The steps that it made, if the delivery has any. The last one's result is the attempt's; if it was
+            interrupted, those that succeeded before.
     """
 
     number: int

@@ -170,6 +170,7 @@ class Deliverer:
         spec, started_at = claimed.subscription.spec, datetime.now(UTC)
         steps = [await self._step(claimed)]
         while steps[-1].result.outcome is Outcome.SUCCEEDED and claimed.step + 1 < len(spec.targets):
+            await self._note(claimed.due, steps)
             claimed = replace(claimed, step=claimed.step + 1)
             steps.append(await self._step(claimed))
         result = steps[-1].result
@@ -189,6 +190,13 @@ class Deliverer:
         )
         _log_attempt(claimed, ended)
         return ended
+
+    async def _note(self, due: DueAttempt, steps: Sequence[Step]) -> None:
+        """Note the steps made so far, so that a crash repeats none of them; without PostgreSQL the attempt goes on."""
+        try:
+            await self._attempts.note_steps(due, steps)
+        except StoreUnavailable as error:
+            log.warning("steps.unnoted", delivery_id=due.delivery_id, error=str(error))
 
     async def _step(self, claimed: Claimed) -> Step:
         target, start = claimed.target, time.perf_counter()

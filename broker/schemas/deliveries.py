@@ -84,7 +84,8 @@ class AttemptSchema(ExchangeSchema):
     error: str | None
     response: str | None = Field(description="The first characters of the answer's body.")
     steps: list[StepOutcomeSchema] | None = Field(
-        description="The steps that were made, if there are several; the outcome of the last one is the attempt's."
+        description="The steps that were made, if there are several. The last one's outcome is the attempt's; of an"
+        " interrupted attempt, only steps that had succeeded are known."
     )
 
 

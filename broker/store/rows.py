@@ -57,16 +57,15 @@ def read_attempt(row: Row) -> Attempt:
 
     Partitions that were detached under an earlier version lack the columns ``exchanges`` and ``interrupted``.
     """
-    if row.get("interrupted"):
-        result = Result(outcome=Outcome.INTERRUPTED, error=NO_OUTCOME)
-        return Attempt(number=row["number"], started_at=row["started_at"], duration=None, result=result)
     steps = () if row["steps"] is None else json.loads(row["steps"])
     exchanges = unpack(row.get("exchanges"), max(1, len(steps)))
+    interrupted = row.get("interrupted")
+    lost = Result(outcome=Outcome.INTERRUPTED, error=NO_OUTCOME)
     return Attempt(
         number=row["number"],
         started_at=row["started_at"],
-        duration=timedelta(seconds=row["duration"]),
-        result=_read_result(row, exchanges[-1]),
+        duration=None if interrupted else timedelta(seconds=row["duration"]),
+        result=lost if interrupted else _read_result(row, exchanges[-1]),
         steps=tuple(_read_step(step, exchange) for step, exchange in zip(steps, exchanges, strict=False)),
     )
 

@@ -37,8 +37,8 @@ CREATE TABLE attempts (
     steps json,
     -- What was exchanged with the webhook, or with that of each step, packed by broker.store.exchanges.py.
     exchanges bytea,
-    -- Whether its deliverer was lost before it stored an outcome. The outcome is failed then, and the duration 0:
-    -- the version before knows no other.
+    -- Whether its deliverer was lost before it stored an outcome; true until then, if it notes its steps. The
+    -- outcome is failed then, and the duration 0: the version before knows no other.
     interrupted boolean,
     CONSTRAINT attempts_pkey PRIMARY KEY (signal_id, subscription_id, number)
 ) PARTITION BY RANGE (signal_id);

@@ -101,21 +101,43 @@ async def test_the_embedded_product_is_killed_and_lists_what_was_under_way(datab
     assert seen(webhooks) == [1, 2, 3]
 
 
-async def test_a_kill_between_two_steps_repeats_the_first_one_under_its_id(stack, client, webhooks, name, tmp_path):
+async def test_a_kill_between_two_steps_repeats_only_the_one_under_way(stack, client, webhooks, name, tmp_path):
     urls = [webhooks.url("/first"), webhooks.answer("/second", HANG, Answer())]
     steps = [{"target": {"kind": "webhook", "url": url}} for url in urls]
     subscription = await client.post("/v1/subscriptions", {"name": name, "steps": steps}, expect=201)
     async with stack.deliverer(tmp_path) as deliverer:
         signal = await throw(client, name)
         await eventually(lambda: len(webhooks.requests) == 2)
+        under_way = await client.get(f"/v1/deliveries/{signal['id']}-{subscription['id']}")
         await restart(deliverer)
         done = await delivery(client, signal, subscription, "delivered")
+    assert under_way["attempts"] == []
     assert listed(done) == [(1, "interrupted"), (2, "succeeded")]
-    assert [attempt["steps"] and len(attempt["steps"]) for attempt in done["attempts"]] == [None, 2]
-    assert seen(webhooks) == [1, 1, 2, 2]
-    assert [request.headers["webhook-id"] for request in webhooks.requests] == [
-        f"{done['id']}-{number}" for number in (1, 2, 1, 2)
-    ]
+    made = [[(step["step"], step["outcome"]) for step in attempt["steps"]] for attempt in done["attempts"]]
+    assert made == [[(1, "succeeded")], [(2, "succeeded")]]
+    assert seen(webhooks) == [1, 1, 2]
+    ids = [request.headers["webhook-id"] for request in webhooks.requests]
+    assert ids == [f"{done['id']}-1", f"{done['id']}-2", f"{done['id']}-2"]
+
+
+async def test_steps_go_on_while_postgresql_is_away(stack, client, webhooks, name, tmp_path):
+    answered = asyncio.Event()
+    urls = [webhooks.answer("/first", Answer(until=answered)), webhooks.url("/second")]
+    steps = [{"target": {"kind": "webhook", "url": url}} for url in urls]
+    subscription = await client.post("/v1/subscriptions", {"name": name, "steps": steps}, expect=201)
+    async with (
+        proxy(stack.environment["STORE_URL"]) as store,
+        stack.deliverer(tmp_path, STORE_URL=store.url, STORE_TIMEOUT_SECONDS="1"),
+    ):
+        signal = await throw(client, name)
+        await eventually(lambda: webhooks.requests)
+        store.cut()
+        answered.set()
+        await eventually(lambda: len(webhooks.requests) == 2)
+        store.restore()
+        done = await delivery(client, signal, subscription, "delivered")
+    assert listed(done) == [(1, "succeeded")]
+    assert seen(webhooks) == [1, 1]
 
 
 async def test_an_answer_that_could_not_be_stored_before_the_kill_is_an_interrupted_attempt(

@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from broker.deliveries import DeliveryState, DueAttempt, Outcome, Reason, Result
+from broker.deliveries import DeliveryState, DueAttempt, Outcome, Reason, Result, Step
 from broker.store.deliveries.attempts import Claimed
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
 from broker.subscriptions import SubscriptionSpec
 from tests.support.attempts import claim, finish
-from tests.support.builders import QUEUE, RESCUE_AFTER, accept, ended, record
+from tests.support.builders import QUEUE, RESCUE_AFTER, SECOND, accept, ended, record
 
 AT_ONCE = timedelta(0)
 
@@ -163,6 +163,42 @@ async def test_interrupted_attempts_can_be_asked_for(due, attempts, deliveries):
     await claim(attempts, due, redelivered=True)
     assert [one.id for one in await deliveries.page(outcome=Outcome.INTERRUPTED)] == [due.delivery_id]
     assert await deliveries.page(outcome=Outcome.FAILED) == []
+
+
+def made(*numbers):
+    """Return steps that succeeded."""
+    succeeded = Result(outcome=Outcome.SUCCEEDED)
+    return tuple(Step(number=number, address=None, result=succeeded, duration=SECOND) for number in numbers)
+
+
+async def test_the_steps_made_so_far_are_kept_when_the_attempt_is_interrupted(due, attempts, deliveries, database):
+    (first,) = await claim(attempts, due)
+    await attempts.note_steps(first.due, made(1))
+    await attempts.note_steps(first.due, made(1, 2))
+    assert await listed(deliveries, due) == ([], 1), "it is under way"
+    assert await deliveries.page(outcome=Outcome.INTERRUPTED) == []
+    await claim(attempts, due, redelivered=True)
+    assert await database.fetchval("SELECT steps_done FROM deliveries") == 2
+    (interrupted,) = await deliveries.attempts((due.signal_id, due.subscription_id))
+    assert [step.number for step in interrupted.steps] == [1, 2]
+    assert (interrupted.duration, interrupted.result.outcome) == (None, Outcome.INTERRUPTED)
+
+
+async def test_an_outcome_replaces_the_steps_that_were_noted_before_it(due, attempts, deliveries):
+    (claimed,) = await claim(attempts, due)
+    await attempts.note_steps(claimed.due, made(1))
+    await finish(attempts, ended(claimed, DeliveryState.DELIVERED, steps=made(1, 2)))
+    assert await listed(deliveries, due) == ([(1, "succeeded")], 1)
+    await attempts.note_steps(claimed.due, made(1))
+    (attempt,) = await deliveries.attempts((due.signal_id, due.subscription_id))
+    assert [step.number for step in attempt.steps] == [1, 2]
+
+
+async def test_an_attempt_that_was_overtaken_notes_no_steps(due, attempts, deliveries, database):
+    (first,) = await claim(attempts, due)
+    await claim(attempts, due, redelivered=True)
+    await attempts.note_steps(first.due, made(1))
+    assert await database.fetchval("SELECT steps_done FROM deliveries") == 0
 
 
 async def test_a_message_that_was_never_begun_is_rescued_and_no_repeat(due, deliveries, database):

@@ -26,6 +26,7 @@ SMALL = 16 << 10
 class _Sql(Statements, file="attempts.sql"):
     begin: Statement
     interrupt: Statement
+    note_steps: Statement
     finish: Statement
     cancel: Statement
 
@@ -151,6 +152,18 @@ class Ended:
         return self.state is not DeliveryState.PARKED
 
 
+class StepsMade(NamedTuple):
+    """The steps that an attempt under way has made so far, and that have succeeded.
+
+    Args:
+        due: The attempt.
+        steps: The steps.
+    """
+
+    due: DueAttempt
+    steps: Sequence[Step]
+
+
 async def begin(
     on: Database | Session,
     batch: Sequence[AttemptRequest],
@@ -194,6 +207,20 @@ async def interrupt(session: Session, redelivered: Sequence[DueAttempt]) -> None
     )
 
 
+async def note_steps(on: Database | Session, batch: Sequence[StepsMade]) -> None:
+    """Note the steps that attempts under way have made; an attempt that was overtaken, or has ended, notes nothing."""
+    batch = sorted(batch, key=lambda made: made.due.signal_id)
+    await on.execute(
+        _Sql.note_steps,
+        signal_ids=[due.signal_id for due, _ in batch],
+        subscription_ids=[due.subscription_id for due, _ in batch],
+        numbers=[due.attempt for due, _ in batch],
+        steps_done=[steps[-1].number for _, steps in batch],
+        steps=[_encode_steps(steps) for _, steps in batch],
+        exchanges=[pack([step.result.exchange for step in steps]) for _, steps in batch],
+    )
+
+
 async def end(on: Database | Session, batch: Sequence[Ended]) -> None:
     """End the attempts of *batch*; one that was overtaken, or has ended before, leaves its delivery alone.
 
@@ -216,7 +243,7 @@ async def end(on: Database | Session, batch: Sequence[Ended]) -> None:
         excerpts=[_storable(ended.result.excerpt) for ended in batch],
         reasons=[_storable(ended.reason) for ended in batch],
         steps_done=[ended.steps_done for ended in batch],
-        steps=[json.dumps([_step_columns(step) for step in ended.steps]) if ended.steps else None for ended in batch],
+        steps=[_encode_steps(ended.steps) if ended.steps else None for ended in batch],
         exchanges=[pack([step.result.exchange for step in ended.steps] or [ended.result.exchange]) for ended in batch],
     )
 
@@ -224,6 +251,10 @@ async def end(on: Database | Session, batch: Sequence[Ended]) -> None:
 async def cancel(on: Database | Session, due: DueAttempt) -> None:
     """Cancel a delivery whose subscription was deleted."""
     await on.execute(_Sql.cancel, signal_id=due.signal_id, subscription_id=due.subscription_id, reason=DELETED)
+
+
+def _encode_steps(steps: Sequence[Step]) -> str:
+    return json.dumps([_step_columns(step) for step in steps])
 
 
 def _step_columns(step: Step) -> dict[str, object]:

@@ -78,6 +78,24 @@ INSERT INTO attempts (signal_id, subscription_id, number, started_at, duration, 
 SELECT signal_id, subscription_id, attempts, begun_at, 0, 'failed', true FROM lost
 ON CONFLICT DO NOTHING;
 
+-- name: note_steps
+-- Note the steps that attempts under way have made, and that have succeeded: they are not repeated. Their rows are those of
+-- interrupted attempts until they end; meanwhile `list_attempts` and `page` pass over them.
+WITH made AS (
+    SELECT * FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :steps_done::int[],
+                         :steps::json[], :exchanges::bytea[])
+        AS m (signal_id, subscription_id, number, steps_done, steps, exchanges)
+), noted AS (
+    UPDATE deliveries d SET steps_done = m.steps_done FROM made m
+    WHERE d.signal_id = m.signal_id AND d.subscription_id = m.subscription_id AND d.attempts = m.number
+      AND d.begun_at IS NOT NULL AND d.state IS NOT DISTINCT FROM 'pending'
+    RETURNING m.*, d.begun_at
+)
+INSERT INTO attempts AS known (signal_id, subscription_id, number, started_at, duration, outcome, steps, exchanges, interrupted)
+SELECT signal_id, subscription_id, number, begun_at, 0, 'failed', steps, exchanges, true FROM noted
+ON CONFLICT (signal_id, subscription_id, number) DO UPDATE SET steps = EXCLUDED.steps, exchanges = EXCLUDED.exchanges
+WHERE known.interrupted;
+
 -- name: finish
 -- End attempts, in ascending order of signals: store the deliveries' new states, and one row an attempt. An attempt that
 -- was overtaken, or has ended before, leaves the delivery alone, unless it was overtaken and has succeeded. It is not even

@@ -53,7 +53,11 @@ FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id JOIN signals 
 WHERE d.signal_id = :signal_id AND d.subscription_id = :subscription_id;
 
 -- name: list_attempts
-SELECT * FROM attempts WHERE signal_id = :signal_id AND subscription_id = :subscription_id ORDER BY number;
+-- The attempts at a delivery, without one under way that has noted its first steps.
+SELECT a.* FROM attempts a JOIN deliveries d ON d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id
+WHERE a.signal_id = :signal_id AND a.subscription_id = :subscription_id
+  AND (a.interrupted AND a.number = d.attempts AND d.begun_at IS NOT NULL) IS NOT TRUE
+ORDER BY a.number;
 
 -- name: page
 -- A page of deliveries after (:after_signal_id, :after_subscription_id), of signals up to :last_id. Null filters are no
@@ -75,7 +79,9 @@ WHERE (d.signal_id, d.subscription_id) > (:after_signal_id, :after_subscription_
   ))
   AND (:outcome::text IS NULL OR :outcome = (
       SELECT CASE WHEN interrupted THEN 'interrupted' ELSE outcome END FROM attempts a
-      WHERE a.signal_id = d.signal_id AND a.subscription_id = d.subscription_id ORDER BY number DESC LIMIT 1
+      WHERE a.signal_id = d.signal_id AND a.subscription_id = d.subscription_id
+        AND (a.interrupted AND a.number = d.attempts AND d.begun_at IS NOT NULL) IS NOT TRUE
+      ORDER BY number DESC LIMIT 1
   ))
 ORDER BY d.signal_id, d.subscription_id
 LIMIT :limit;
