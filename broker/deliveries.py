@@ -87,6 +87,8 @@ class Outcome(enum.StrEnum):
     """Its deliverer was killed, or hung, before it stored an outcome; the receiver may have been called."""
 
 
+NO_OUTCOME = "the deliverer was lost before it stored an outcome; the request may have been made"
+"""The error of an attempt that was interrupted."""
 BY_HAND = "cancelled by hand"
 """The reason of a delivery that a caller cancelled."""
 GONE = "the target answered 410"
@@ -97,23 +99,20 @@ EXPIRED = "expired"
 """Why the deliveries of an expired signal are cancelled."""
 
 
-NO_OUTCOME = "the deliverer was lost before it stored an outcome; the request may have been made"
-"""The error of an attempt that was interrupted."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """A webhook's request, as far as it was made, and its answer, as far as it came. Credentials are cut to ``***``.
+    """What a webhook's request was, and what is known of its answer and its connection.
 
     Args:
-        url: The URL that was called.
-        request_headers: The headers of the request as they were sent, in order.
-        location: ``Location`` of the answer.
-        retry_after: ``Retry-After`` of the answer, as the receiver wrote it.
-        address: The address and port that were connected to, as ``192.0.2.1:443``.
-        tls: The version of TLS, as ``TLSv1.3``.
-        reused: Whether the connection had served another exchange before.
-        phases: Seconds of those that took place: ``dns``, ``connect``, ``tls``, ``firstByte`` and ``total``.
+        url: The URL that was called; values of its query that may be credentials are hidden.
+        request_headers: The headers that were sent, in order; values that may be credentials are hidden.
+        location: Where a redirect (3xx) leads.
+        retry_after: The answer's ``Retry-After`` as the receiver wrote it, printable, at most 256 characters.
+        address: The receiver's address and port, ``192.0.2.1:443`` or ``[2001:db8::1]:443``.
+        tls: The version of TLS, ``TLSv1.3``.
+        reused: Whether the connection was used before.
+        phases: The seconds of what took place: ``dns``, ``connect``, ``tls``, ``firstByte`` (from the request to the
+            answer's first byte) and ``total``.
     """
 
     url: str
@@ -133,10 +132,10 @@ class Result:
     Args:
         outcome: How it ended.
         status: HTTP status, where there was one.
-        error: One line for the operator, where it did not succeed.
+        error: One line for the operator, where it did not succeed, or where the body of a 2xx answer did not end.
         excerpt: The first characters of the answer's body.
         retry_after: For how long the receiver asked for no further attempt.
-        exchange: What was exchanged with a webhook, if one was called.
+        exchange: The request of a webhook, if one was made.
     """
 
     outcome: Outcome
