@@ -47,19 +47,19 @@ class ConnectionSchema(Schema):
     reused: bool = Field(description="Whether an earlier webhook had used it.")
 
 
-class ExchangeSchema(Schema):
-    """What was exchanged with a webhook; every member is null if none was called."""
-
-    request: RequestSchema | None = Field(description="The request.")
-    answer: AnswerSchema | None = Field(description="What the answer's headers say.")
-    connection: ConnectionSchema | None = Field(description="The connection.")
-    phases: dict[str, float] | None = Field(
+_Request = Annotated[RequestSchema | None, Field(description="The request to a webhook; null if none was made.")]
+_Answer = Annotated[AnswerSchema | None, Field(description="What the headers of a webhook's answer say.")]
+_Connection = Annotated[ConnectionSchema | None, Field(description="The connection to a webhook.")]
+_Phases = Annotated[
+    dict[str, float] | None,
+    Field(
         description="Seconds that the phases took, of those that took place: `dns`, `connect`, `tls`, `firstByte` (from"
         " the request to the first byte of the answer) and `total`."
-    )
+    ),
+]
 
 
-class StepOutcomeSchema(ExchangeSchema):
+class StepOutcomeSchema(Schema):
     """The outcome of one step of an attempt."""
 
     step: int = Field(description="Its number, from 1.")
@@ -68,9 +68,13 @@ class StepOutcomeSchema(ExchangeSchema):
     status: int | None
     error: str | None
     response: str | None = Field(description="The first characters of the answer's body.")
+    request: _Request
+    answer: _Answer
+    connection: _Connection
+    phases: _Phases
 
 
-class AttemptSchema(ExchangeSchema):
+class AttemptSchema(Schema):
     """One try at a delivery."""
 
     number: int = Field(description="From 1; no two attempts at a delivery share one. It is the receiver's `attempt`.")
@@ -83,6 +87,10 @@ class AttemptSchema(ExchangeSchema):
     status: int | None
     error: str | None
     response: str | None = Field(description="The first characters of the answer's body.")
+    request: _Request
+    answer: _Answer
+    connection: _Connection
+    phases: _Phases
     steps: list[StepOutcomeSchema] | None = Field(
         description="The steps that were made, if there are several. The last one's outcome is the attempt's; of an"
         " interrupted attempt, only steps that had succeeded are known."

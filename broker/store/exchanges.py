@@ -1,7 +1,7 @@
 """Exchanges with webhooks as bytes: what the column ``attempts.exchanges`` holds.
 
 A JSON array with an exchange, or null, for each step of an attempt, compressed against a text that looks like one: some
-200 bytes each instead of 550, for 15 us of CPU. The first byte says against which text, so that it can be replaced.
+150 bytes each instead of 500, for 20 us of CPU. The first byte says against which text, so that it can be replaced.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ _HEADERS = 8192
 _NEWEST = 1
 _TEXTS = {
     1: b'null,null,"203.0.113.2:80",null,false,{"total":0.0[["http://www.example.com/api/webhooks/",'
-    b'{"host":".example.com","user-agent":"signal-broker","accept":"*/*","accept-encoding":"identity",'
-    b'"connection":"keep-alive","authorization":"***","x-api-key":"***","content-type":"application/json",'
-    b'"content-length":"1000","traceparent":"00-","webhook-id":"-","webhook-timestamp":"1790000000",'
-    b'"webhook-signature":"v1,"},null,null,"203.0.113.2:443","TLSv1.3",true,{"dns":0.00,"connect":0.00,"tls":0.00,'
-    b'"firstByte":0.0,"total":0.0}]]'
+    b'{"Host":"www.example.com","X-Api-Key":"***","Authorization":"***","content-type":"application/json",'
+    b'"traceparent":"00-","webhook-id":"1-1","webhook-timestamp":"1790000000","webhook-signature":"v1,",'
+    b'"User-Agent":"signal-broker","Accept":"*/*","Accept-Encoding":"identity","Content-Length":"1000"},'
+    b'null,null,"203.0.113.2:443","TLSv1.3",true,{"dns":0.00,"connect":0.00,"tls":0.00,"firstByte":0.0,"total":0.0}]]'
 }
 """The texts to compress against; what is most common comes last."""
 _WINDOW = -12  # raw, and with no more memory than so short a text needs
