@@ -22,7 +22,8 @@ is free, or the delivery before it in its ordering group has ended.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from broker.topology import ATTEMPT
@@ -82,8 +83,12 @@ class Outcome(enum.StrEnum):
     """The target queue does not exist."""
     FAILED = "failed"
     """The broker's own fault: the attempt could not even be made (an unreadable secret, an unknown handler)."""
+    INTERRUPTED = "interrupted"
+    """Its deliverer was killed, or hung, before it stored an outcome; the receiver may have been called."""
 
 
+NO_OUTCOME = "the deliverer was lost before it stored an outcome; the request may have been made"
+"""The error of an attempt that was interrupted."""
 BY_HAND = "cancelled by hand"
 """The reason of a delivery that a caller cancelled."""
 GONE = "the target answered 410"
@@ -95,15 +100,42 @@ EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """What a webhook's request was, and what is known of its answer and its connection.
+
+    Args:
+        url: The URL that was called; values of its query that may be credentials are hidden.
+        request_headers: The headers that were sent, in order; values that may be credentials are hidden.
+        location: Where a redirect (3xx) leads.
+        retry_after: The answer's ``Retry-After`` as the receiver wrote it, printable, at most 256 characters.
+        address: The receiver's address and port, ``192.0.2.1:443`` or ``[2001:db8::1]:443``.
+        tls: The version of TLS, ``TLSv1.3``.
+        reused: Whether the connection was used before.
+        phases: The seconds of what took place: ``dns``, ``connect``, ``tls``, ``firstByte`` (from the request to the
+            answer's first byte) and ``total``.
+    """
+
+    url: str
+    request_headers: Mapping[str, str]
+    location: str | None = None
+    retry_after: str | None = None
+    address: str | None = None
+    tls: str | None = None
+    reused: bool = False
+    phases: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What an attempt, or one of its steps, came to.
 
     Args:
         outcome: How it ended.
         status: HTTP status, where there was one.
-        error: One line for the operator, where it did not succeed.
+        error: One line for the operator, where it did not succeed, or where the body of a 2xx answer did not end.
         excerpt: The first characters of the answer's body.
         retry_after: For how long the receiver asked for no further attempt.
+        exchange: The request of a webhook, if one was made.
     """
 
     outcome: Outcome
@@ -111,6 +143,7 @@ class Result:
     error: str | None = None
     excerpt: str | None = None
     retry_after: timedelta | None = None
+    exchange: Exchange | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,14 +170,15 @@ class Attempt:
     Args:
         number: Which one, from 1.
         started_at: When it began.
-        duration: How long it took.
+        duration: How long it took; None if it was interrupted.
         result: What it came to.
-        steps: The steps that it made, if the delivery has any; the last one's result is the attempt's.
+        steps: The steps that it made, if the delivery has any. The last one's result is the attempt's; if it was
+            interrupted, those that succeeded before.
     """
 
     number: int
     started_at: datetime
-    duration: timedelta
+    duration: timedelta | None
     result: Result
     steps: tuple[Step, ...] = ()
 
@@ -161,7 +195,7 @@ class Delivery:
         due_at: Parked: when the next attempt is due, None while it is waiting. Pending: when it is rescued.
         created_at: When the signal was recorded.
         finished_at: When it was delivered, dead or cancelled.
-        attempt_count: How many attempts were made.
+        attempt_count: How many attempts were begun.
         attempts: The attempts, if they were asked for.
     """
 
@@ -214,7 +248,8 @@ class DueAttempt:
     Args:
         signal_id: Half of the delivery's id.
         subscription_id: The other half.
-        attempt: The number of the attempt to make, from 1. A message whose attempt was made already is out of date.
+        attempt: The number of the attempt to make, from 1. A message whose attempt has ended is out of date; if it was
+            interrupted, the message stands for the next one.
         queue: The queue of the workers that make it.
     """
 
