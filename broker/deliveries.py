@@ -83,8 +83,12 @@ class Outcome(enum.StrEnum):
     """The target queue does not exist."""
     FAILED = "failed"
     """The broker's own fault: the attempt could not even be made (an unreadable secret, an unknown handler)."""
+    INTERRUPTED = "interrupted"
+    """Its deliverer was killed, or hung, before it stored an outcome; the receiver may have been called."""
 
 
+NO_OUTCOME = "the deliverer was lost before it stored an outcome; the request may have been made"
+"""The error of an attempt that was interrupted."""
 BY_HAND = "cancelled by hand"
 """The reason of a delivery that a caller cancelled."""
 GONE = "the target answered 410"
@@ -166,14 +170,15 @@ class Attempt:
     Args:
         number: Which one, from 1.
         started_at: When it began.
-        duration: How long it took.
+        duration: How long it took; None if it was interrupted.
         result: What it came to.
-        steps: The steps that it made, if the delivery has any; the last one's result is the attempt's.
+        steps: The steps that it made, if the delivery has any. The last one's result is the attempt's; if it was
+            interrupted, those that succeeded before.
     """
 
     number: int
     started_at: datetime
-    duration: timedelta
+    duration: timedelta | None
     result: Result
     steps: tuple[Step, ...] = ()
 
@@ -190,7 +195,7 @@ class Delivery:
         due_at: Parked: when the next attempt is due, None while it is waiting. Pending: when it is rescued.
         created_at: When the signal was recorded.
         finished_at: When it was delivered, dead or cancelled.
-        attempt_count: How many attempts were made.
+        attempt_count: How many attempts were begun.
         attempts: The attempts, if they were asked for.
     """
 
@@ -243,7 +248,8 @@ class DueAttempt:
     Args:
         signal_id: Half of the delivery's id.
         subscription_id: The other half.
-        attempt: The number of the attempt to make, from 1. A message whose attempt was made already is out of date.
+        attempt: The number of the attempt to make, from 1. A message whose attempt has ended is out of date; if it was
+            interrupted, the message stands for the next one.
         queue: The queue of the workers that make it.
     """
 

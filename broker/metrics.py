@@ -41,10 +41,11 @@
 
 | cause | means |
 |---|---|
-| redelivered | an attempt begun again: the deliverer that had begun it lost its link, or ended |
-| rescued | a delivery rescued whose attempt had begun and left no outcome |
+| redelivered | an attempt in place of one that was interrupted: the deliverer of that lost its link, or ended |
+| rescued | a delivery rescued whose attempt was interrupted: it left no outcome in time |
 | recorded | a signal that the recorder dropped, because it was recorded already |
 | published | a signal published again, because the first publish was not confirmed |
+| reconnected | a webhook sent again within its attempt, because the connection that was kept gave no answer to it |
 
 Counters whose labels are known exist from the start, at 0.
 """

@@ -27,6 +27,7 @@ from broker.transport import Message, Transport
 RECENT_SECONDS = 60.0
 """Longer than it takes to tell the gateways of a loss, even if PostgreSQL is away for a while."""
 RECENT_BYTES = 16 << 20
+LEAST_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -71,10 +72,11 @@ class SignalPublisher:
             self._restoring.cancel()
             await asyncio.wait([self._restoring])
 
-    async def publish(self, signal: Signal) -> None:
+    async def publish(self, signal: Signal, *, spent: float = 0.0) -> None:
         """Publish *signal* to taps and to the record queue; return once the record queue has confirmed it.
 
-        The copy for taps is written first. What becomes of it is seen to afterwards.
+        The copy for taps is written first. What becomes of it is seen to afterwards. *spent* are the seconds that the
+        throw has taken already; a second is always left.
 
         Raises:
             TransportError: The record queue did not confirm it in time. Taps may have got it.
@@ -82,18 +84,18 @@ class SignalPublisher:
         message = signal_message(signal)
         copy = self._taps.send(message, signal)
         try:
-            await self._record(message)
+            await self._record(message, spent)
         except BaseException:
             self._taps.forget(copy)
             raise
 
-    async def publish_to_record(self, signal: Signal) -> None:
-        """Publish *signal* to the record queue alone, so that no tap gets it.
+    async def publish_to_record(self, signal: Signal, *, spent: float = 0.0) -> None:
+        """Publish *signal* to the record queue alone, so that no tap gets it. See `publish`.
 
         Raises:
             TransportError: The record queue did not confirm it in time.
         """
-        await self._record(signal_message(signal))
+        await self._record(signal_message(signal), spent)
 
     def restore(self) -> None:
         """Publish again what the record queue may have lost, and accept nothing before it is safe."""
@@ -103,10 +105,11 @@ class SignalPublisher:
             log.warning("signals.restoring", signals=len(messages))
             self._restoring = asyncio.create_task(self._publish_again(messages), name="publishing:restore")
 
-    async def _record(self, message: Message) -> None:
+    async def _record(self, message: Message, spent: float) -> None:
         """Publish *message* until the record queue has confirmed it, and was not found missing meanwhile."""
-        end = self._loop.time() + self._seconds
-        timeout = self._timeout
+        seconds = max(self._seconds - spent, LEAST_SECONDS)
+        end = self._loop.time() + seconds
+        timeout = timedelta(seconds=seconds)
         while True:
             losses = self._losses
             try:
@@ -125,7 +128,7 @@ class SignalPublisher:
                 return
 
     def _send(self, message: Message, timeout: timedelta) -> asyncio.Future[None]:
-        return self._transport.publish(message, exchange="", routing_key=RECORD, timeout=timeout)
+        return self._transport.publish(message, exchange="", routing_key=RECORD, timeout=timeout, repeatable=True)
 
     async def _restored(self, end: float) -> None:
         assert self._restoring is not None  # noqa: S101  (the caller has looked)

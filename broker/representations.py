@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from broker.deliveries import Attempt, Delivery, DeliveryState, Result
+from broker.deliveries import Attempt, Delivery, DeliveryState, Exchange, Result
 from broker.jsontext import encode, read
 from broker.signals import Signal, Throw
 from broker.variables import Variable, typed
@@ -107,11 +107,23 @@ def _attempt_members(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _result_members(result: Result, duration: timedelta) -> dict[str, Any]:
+def _result_members(result: Result, duration: timedelta | None) -> dict[str, Any]:
     return {
-        "duration": duration.total_seconds(),
+        "duration": None if duration is None else duration.total_seconds(),
         "outcome": result.outcome.value,
         "status": result.status,
         "error": result.error,
         "response": result.excerpt,
+        **_exchange_members(result.exchange),
+    }
+
+
+def _exchange_members(exchange: Exchange | None) -> dict[str, Any]:
+    if exchange is None:
+        return dict.fromkeys(("request", "answer", "connection", "phases"))
+    return {
+        "request": {"url": exchange.url, "headers": dict(exchange.request_headers)},
+        "answer": {"location": exchange.location, "retryAfter": exchange.retry_after},
+        "connection": {"address": exchange.address, "tls": exchange.tls, "reused": exchange.reused},
+        "phases": dict(exchange.phases),
     }

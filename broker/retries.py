@@ -55,6 +55,7 @@ VERDICTS = {
     Outcome.UNROUTABLE: Verdict.RETRIED,
     Outcome.FAILED: Verdict.RETRIED,
 }
+"""The verdict on each outcome of an attempt that ended; one that was interrupted is repeated, whatever the schedule."""
 
 
 def outcome_of(status: int) -> Outcome:

@@ -170,6 +170,7 @@ class Deliverer:
         spec, started_at = claimed.subscription.spec, datetime.now(UTC)
         steps = [await self._step(claimed)]
         while steps[-1].result.outcome is Outcome.SUCCEEDED and claimed.step + 1 < len(spec.targets):
+            await self._note(claimed.due, steps)
             claimed = replace(claimed, step=claimed.step + 1)
             steps.append(await self._step(claimed))
         result = steps[-1].result
@@ -189,6 +190,13 @@ class Deliverer:
         )
         _log_attempt(claimed, ended)
         return ended
+
+    async def _note(self, due: DueAttempt, steps: Sequence[Step]) -> None:
+        """Note the steps made so far, so that a crash repeats none of them; without PostgreSQL the attempt goes on."""
+        try:
+            await self._attempts.note_steps(due, steps)
+        except StoreUnavailable as error:
+            log.warning("steps.unnoted", delivery_id=due.delivery_id, error=str(error))
 
     async def _step(self, claimed: Claimed) -> Step:
         target, start = claimed.target, time.perf_counter()
@@ -216,7 +224,7 @@ def _judge(claimed: Claimed, result: Result) -> tuple[DeliveryState, timedelta |
             return DeliveryState.DEAD, None, f"given up: {result.error}"
         case Verdict.DISABLED:
             return DeliveryState.DEAD, None, GONE
-    attempt = claimed.due.attempt - claimed.redriven
+    attempt = claimed.due.attempt - claimed.uncounted
     pause = next_pause(claimed.subscription.spec.schedule, attempt, result)
     if pause is None:
         return DeliveryState.DEAD, None, f"the last attempt failed: {result.error or result.outcome.value}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -90,6 +91,7 @@ class Intake:
             StoreUnavailable, TransportError: It could not be made safe now. It may be accepted all the same; another
                 throw with the same idempotency key does not become a second signal.
         """
+        began = time.monotonic()
         try:
             numbered = await self._number(throw, key)
             if numbered.conflicting:
@@ -97,7 +99,7 @@ class Intake:
             check(numbered)
             signal = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
             signal.check_moments()
-            await self._publish(signal)
+            await self._publish(signal, spent=time.monotonic() - began)
             await self._note_pending_record(signal)
         except (StoreUnavailable, TransportError) as error:
             self.outcomes.note_failure(error)
@@ -135,10 +137,10 @@ class Intake:
         except TimeoutError as error:
             raise StoreUnavailable("the throw was not numbered in time") from error
 
-    async def _publish(self, signal: Signal) -> None:
+    async def _publish(self, signal: Signal, *, spent: float) -> None:
         """Publish to the recorder and to taps; a scheduled signal to the recorder alone: the scheduler publishes it."""
         publish = self._publisher.publish_to_record if signal.is_scheduled else self._publisher.publish
-        await publish(signal)
+        await publish(signal, spent=spent)
 
 
 @asynccontextmanager

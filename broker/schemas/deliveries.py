@@ -11,7 +11,51 @@ from broker.schemas import BulkRequest
 from broker.schematypes import Schema
 
 OutcomeName = Literal[
-    "succeeded", "refused", "throttled", "gone", "timed_out", "unreachable", "forbidden", "unroutable", "failed"
+    "succeeded",
+    "refused",
+    "throttled",
+    "given_up",
+    "gone",
+    "timed_out",
+    "unreachable",
+    "forbidden",
+    "unroutable",
+    "failed",
+    "interrupted",
+]
+
+
+class RequestSchema(Schema):
+    """The request that a webhook was sent; credentials in it are cut to `***`."""
+
+    url: str = Field(description="The URL that was called.")
+    headers: dict[str, str] = Field(description="The headers as they were sent; `...` says how many more there were.")
+
+
+class AnswerSchema(Schema):
+    """Headers of a webhook's answer, as the receiver wrote them."""
+
+    location: str | None = Field(description="`Location`: where a redirect leads; it is not followed.")
+    retry_after: str | None = Field(description="`Retry-After`.")
+
+
+class ConnectionSchema(Schema):
+    """The connection that a webhook was sent on."""
+
+    address: str | None = Field(description="The address and port that were connected to.")
+    tls: str | None = Field(description="The version of TLS; null without TLS.")
+    reused: bool = Field(description="Whether an earlier webhook had used it.")
+
+
+_Request = Annotated[RequestSchema | None, Field(description="The request to a webhook; null if none was made.")]
+_Answer = Annotated[AnswerSchema | None, Field(description="What the headers of a webhook's answer say.")]
+_Connection = Annotated[ConnectionSchema | None, Field(description="The connection to a webhook.")]
+_Phases = Annotated[
+    dict[str, float] | None,
+    Field(
+        description="Seconds that the phases took, of those that took place: `dns`, `connect`, `tls`, `firstByte` (from"
+        " the request to the first byte of the answer) and `total`."
+    ),
 ]
 
 
@@ -20,24 +64,36 @@ class StepOutcomeSchema(Schema):
 
     step: int = Field(description="Its number, from 1.")
     duration: float = Field(description="Seconds.")
-    outcome: str
+    outcome: OutcomeName
     status: int | None
     error: str | None
     response: str | None = Field(description="The first characters of the answer's body.")
+    request: _Request
+    answer: _Answer
+    connection: _Connection
+    phases: _Phases
 
 
 class AttemptSchema(Schema):
     """One try at a delivery."""
 
-    number: int
+    number: int = Field(description="From 1; no two attempts at a delivery share one. It is the receiver's `attempt`.")
     started_at: datetime
-    duration: float = Field(description="Seconds.")
-    outcome: str
+    duration: float | None = Field(description="Seconds; null if it was interrupted.")
+    outcome: OutcomeName = Field(
+        description="`interrupted`: its deliverer was lost before it stored an outcome. The request may have been made,"
+        " another attempt follows, and `maxAttempts` does not count it."
+    )
     status: int | None
     error: str | None
     response: str | None = Field(description="The first characters of the answer's body.")
+    request: _Request
+    answer: _Answer
+    connection: _Connection
+    phases: _Phases
     steps: list[StepOutcomeSchema] | None = Field(
-        description="The steps that were made, if there are several; the outcome of the last one is the attempt's."
+        description="The steps that were made, if there are several. The last one's outcome is the attempt's; of an"
+        " interrupted attempt, only steps that had succeeded are known."
     )
 
 

@@ -9,10 +9,21 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
-from broker.deliveries import Attempt, Delivery, DeliveryState, DueAttempt, Outcome, Result, Step
+from broker.deliveries import (
+    NO_OUTCOME,
+    Attempt,
+    Delivery,
+    DeliveryState,
+    DueAttempt,
+    Exchange,
+    Outcome,
+    Result,
+    Step,
+)
 from broker.filters import Filter, parse_filter
 from broker.names import is_pattern
 from broker.signals import Scope, Signal, SignalState, Source, Throw
+from broker.store.exchanges import unpack
 from broker.store.postgres.database import Row
 from broker.subscriptions import HeadOfLine, Subscription, SubscriptionSpec
 from broker.targets import Target, load_target
@@ -42,31 +53,39 @@ def read_delivery(row: Row, attempts: Sequence[Row] | None = None) -> Delivery:
 
 
 def read_attempt(row: Row) -> Attempt:
-    """Return the attempt in a row of ``attempts``."""
+    """Return the attempt in a row of ``attempts``.
+
+    Partitions that were detached under an earlier version lack the columns ``exchanges`` and ``interrupted``.
+    """
+    steps = () if row["steps"] is None else json.loads(row["steps"])
+    exchanges = unpack(row.get("exchanges"), max(1, len(steps)))
+    interrupted = row.get("interrupted")
+    lost = Result(outcome=Outcome.INTERRUPTED, error=NO_OUTCOME)
     return Attempt(
         number=row["number"],
         started_at=row["started_at"],
-        duration=timedelta(seconds=row["duration"]),
-        result=_read_result(row),
-        steps=() if row["steps"] is None else tuple(map(_read_step, json.loads(row["steps"]))),
+        duration=None if interrupted else timedelta(seconds=row["duration"]),
+        result=lost if interrupted else _read_result(row, exchanges[-1]),
+        steps=tuple(_read_step(step, exchange) for step, exchange in zip(steps, exchanges, strict=False)),
     )
 
 
-def _read_step(columns: Mapping[str, Any]) -> Step:
+def _read_step(columns: Mapping[str, Any], exchange: Exchange | None) -> Step:
     return Step(
         number=columns["step"],
         address=None,
-        result=_read_result(columns),
+        result=_read_result(columns, exchange),
         duration=timedelta(seconds=columns["duration"]),
     )
 
 
-def _read_result(columns: Row | Mapping[str, Any]) -> Result:
+def _read_result(columns: Row | Mapping[str, Any], exchange: Exchange | None) -> Result:
     return Result(
         outcome=Outcome(columns["outcome"]),
         status=columns["status"],
         error=columns["error"],
         excerpt=columns["excerpt"],
+        exchange=exchange,
     )
 
 

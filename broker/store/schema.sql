@@ -35,6 +35,11 @@ CREATE TABLE attempts (
     excerpt text,
     -- How each step of the attempt ended.
     steps json,
+    -- What was exchanged with the webhook, or with that of each step, packed by broker.store.exchanges.py.
+    exchanges bytea,
+    -- Whether its deliverer was lost before it stored an outcome; true until then, if it notes its steps. The
+    -- outcome is failed then, and the duration 0: the version before knows no other.
+    interrupted boolean,
     CONSTRAINT attempts_pkey PRIMARY KEY (signal_id, subscription_id, number)
 ) PARTITION BY RANGE (signal_id);
 
@@ -103,7 +108,8 @@ CREATE TABLE deliveries (
     finished_at timestamptz,
     -- Why the delivery is parked, dead or cancelled.
     reason text,
-    -- The number of attempts before the last redrive: the schedule starts over after them.
+    -- The number of attempts that the schedule does not count: those before the last redrive, and interrupted ones
+    -- after it.
     redriven integer NOT NULL DEFAULT 0,
     -- The number of steps that have succeeded; the next attempt continues after them.
     steps_done integer NOT NULL DEFAULT 0,
@@ -114,6 +120,8 @@ CREATE TABLE deliveries (
     turn bigint,
     -- The app of the handler, whose queue the attempts wait in; empty for other targets.
     app text NOT NULL DEFAULT ''::text,
+    -- Since when the last attempt has been under way; null once it has ended, or is known to be interrupted.
+    begun_at timestamptz,
     CONSTRAINT deliveries_pkey PRIMARY KEY (signal_id, subscription_id),
     CONSTRAINT deliveries_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'parked'::text, 'delivered'::text, 'dead'::text, 'cancelled'::text])))
 ) PARTITION BY RANGE (signal_id);

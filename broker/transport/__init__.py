@@ -138,13 +138,21 @@ class Transport(Protocol):
         ...
 
     def publish(
-        self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta, mandatory: bool = True
+        self,
+        message: Message,
+        *,
+        exchange: str,
+        routing_key: str,
+        timeout: timedelta,
+        mandatory: bool = True,
+        repeatable: bool = False,
     ) -> asyncio.Future[None]:
         """Send *message* as persistent; the future is done once every queue it routes to holds it safely.
 
         The exchange ``""`` routes to the queue named by the routing key. Messages are pipelined, whether or not their
         futures are awaited, and reach a queue in the order in which they were published. A message that is not
-        *mandatory* is done, too, if no queue is bound for its routing key.
+        *mandatory* is done, too, if no queue is bound for its routing key. One that is *repeatable* may reach its queue
+        more than once, because its consumers drop repeats.
 
         Raises (the future does):
             Unroutable: No queue is bound for *routing_key* (or the exchange is missing); nothing was stored.

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broker import publishing
-from broker.errors import TransportError, Unroutable
+from broker.errors import Nacked, TransportError, Unroutable
 from broker.losses import announce_losses, listen_for_losses
 from broker.messages import decode_signal
 from broker.publishing import SignalPublisher
@@ -28,6 +28,11 @@ SOON = timedelta(seconds=10)
 TAP = "tap"
 
 
+def make_signal(number):
+    throw = Throw(name="policy.changed", payload=b"{}", scope=Scope.BROADCAST, source=Source.NATIVE)
+    return Signal(id=number, created_at=datetime.now(UTC), throw=throw)
+
+
 class Load:
     """Throws one signal after the other, several at a time, and keeps the ids of those that were accepted."""
 
@@ -38,11 +43,7 @@ class Load:
         self.refused = []
 
     async def throw(self):
-        signal = Signal(
-            id=next(self._ids),
-            created_at=datetime.now(UTC),
-            throw=Throw(name="policy.changed", payload=b"{}", scope=Scope.BROADCAST, source=Source.NATIVE),
-        )
+        signal = make_signal(next(self._ids))
         try:
             await self._publisher.publish(signal)
         except TransportError:
@@ -160,6 +161,17 @@ async def test_while_the_record_queue_cannot_come_back_nothing_is_accepted(rabbi
             await on_channel(rabbitmq_url, replace)
             await running.throw()
             assert (running.accepted, running.refused) == ([1], [2])
+
+
+async def test_what_numbering_took_is_not_waited_for_again(rabbitmq_url):
+    """Or a throw would be answered after ten seconds, when its caller is gone."""
+    full = {"x-max-length": 0, "x-overflow": "reject-publish"}
+    async with RabbitTransport(rabbitmq_url) as transport:
+        await on_channel(rabbitmq_url, lambda channel: channel.queue_declare(RECORD, durable=True, arguments=full))
+        async with SignalPublisher(transport, timeout=timedelta(seconds=30)) as publisher:
+            async with asyncio.timeout(10):
+                with pytest.raises(Nacked):
+                    await publisher.publish(make_signal(1), spent=29)
 
 
 async def test_a_record_queue_that_somebody_makes_again_at_once_loses_nothing_that_was_accepted(rabbitmq_url):

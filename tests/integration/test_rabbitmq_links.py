@@ -17,7 +17,7 @@ from broker.topology import Queue, Topology
 from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
 from tests.support.eventually import eventually
-from tests.support.messaging import publish_until_confirmed
+from tests.support.messaging import drain, publish_until_confirmed
 from tests.support.proxy import proxy
 from tests.support.rabbitmq import on_channel
 
@@ -33,13 +33,18 @@ async def two_nodes(url):
         yield (one, two), one.url.replace("/test-", f",127.0.0.1:{port}/test-")
 
 
-def publish(transport, body=b"{}"):
-    return transport.publish(Message(body=body), exchange="", routing_key=QUEUE, timeout=SOON)
+def publish(transport, body=b"{}", *, repeatable=False):
+    return transport.publish(Message(body=body), exchange="", routing_key=QUEUE, timeout=SOON, repeatable=repeatable)
 
 
 async def publishes_to(transport, nodes):
     """Return the node that *transport* publishes to, once it does."""
-    return await _node_of(transport._publishing, nodes)  # noqa: SLF001
+    await publish_until_confirmed(transport, b"{}", key=QUEUE)
+    return await _node_in_use(transport, nodes)
+
+
+async def _node_in_use(transport, nodes):
+    return await _node_of(transport._publisher._publishers[""]._supply.link, nodes)  # noqa: SLF001
 
 
 async def consumes_from(transport, nodes):
@@ -93,6 +98,18 @@ async def test_a_consumer_goes_to_another_node(rabbitmq_url, fault):
             await inbox.settle([message], Settlement.ACK)
 
 
+async def test_a_message_that_may_be_repeated_makes_the_other_link_known_to_the_queue(rabbitmq_url):
+    """While the leader of a queue hangs, RabbitMQ 3 finds the next one only for channels that it knows from before."""
+    async with two_nodes(rabbitmq_url) as (_, url), RabbitTransport(url) as transport:
+        await transport.declare(Topology(queues=(Queue(QUEUE),)))
+        await publish(transport, b"once")
+        supplies = transport._publisher._publishers[""].supplies  # noqa: SLF001
+        await eventually(lambda: all(supply.is_open for supply in supplies))
+        await publish(transport, b"twice", repeatable=True)
+        await publish(transport, b"not each", repeatable=True)
+        assert sorted(await drain(transport, QUEUE, 4)) == [b"not each", b"once", b"twice", b"twice"]
+
+
 async def test_what_is_only_slow_is_not_given_up(rabbitmq_url):
     """A large message takes its time, and so does a server that answers late."""
     async with two_nodes(rabbitmq_url) as (nodes, url), RabbitTransport(url) as transport:
@@ -119,7 +136,7 @@ async def test_a_node_that_blocks_publishers_is_not_given_up(rabbitmq, rabbitmq_
                 Message(body=b"{}"), exchange="", routing_key=QUEUE, timeout=timedelta(seconds=5)
             )
             await asyncio.wait([unconfirmed])
-            assert await publishes_to(transport, nodes) is first
+            assert await _node_in_use(transport, nodes) is first
             assert not transport.ready
         finally:
             await asyncio.to_thread(rabbitmq.clear_memory_alarm)

@@ -12,8 +12,10 @@ from broker.errors import Nacked, Unavailable, Unconfirmed, Unroutable
 from broker.topology import Binding, Exchange, Queue, Topology
 from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
+from broker.transport.rabbitmq.confirms import MOST_MESSAGES
 from tests.support.eventually import eventually
 from tests.support.rabbitmq import on_channel
+from tests.support.rabbitmq_servers import vhost_of
 
 LONG = timedelta(seconds=30)
 QUEUE = "queue"
@@ -69,6 +71,24 @@ async def until_renewed(transport, url, before):
     await eventually(renewed)
 
 
+async def test_a_channel_whose_confirms_come_after_all_is_used_again(transport, rabbitmq, rabbitmq_url):
+    """A new one that was opened meanwhile would wait longer, if another node of RabbitMQ 3 leads the queue now."""
+    before = await channel_used(transport, rabbitmq_url)
+    queue = f"'{vhost_of(rabbitmq_url)}_{QUEUE}'"
+    rabbitmq.ctl("eval", f"sys:suspend({queue}).")
+    try:
+        given_up = publish(transport)
+        assert await outcomes(given_up, publish(transport)) == [Unconfirmed, Unconfirmed]
+        waiting = publish(transport)
+    finally:
+        rabbitmq.ctl("eval", f"sys:resume({queue}).")
+    await outcomes(waiting)
+    await take_all(transport, 2)
+    await eventually(lambda: transport.ready)
+    await on_channel(rabbitmq_url, lambda channel: channel.queue_purge(QUEUE))
+    assert await channel_used(transport, rabbitmq_url) == before
+
+
 class TestPipelining:
     async def test_5000_concurrent_publishes_of_one_task_are_confirmed_and_in_order(self, transport):
         """More than the window takes: the rest waits for its place in order, too."""
@@ -79,15 +99,15 @@ class TestPipelining:
     async def test_callers_that_give_up_do_not_disturb_the_others(self, transport):
         await publish(transport, b"first")
         tasks = [asyncio.ensure_future(publish(transport, b"%d" % i)) for i in range(3000)]
-        await asyncio.sleep(0)  # 2000 are sent, the others wait for a place
+        await asyncio.sleep(0)  # some are sent, the others wait for a place
         for task in tasks[::2]:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert {type(result) for result in results[::2]} == {asyncio.CancelledError}
         assert set(results[1::2]) == {None}
         await publish(transport, b"last")
-        sent = [b"%d" % i for i in range(3000) if i < 2000 or i % 2]
-        assert await take_all(transport, 2502) == [b"first", *sent, b"last"]
+        sent = [b"%d" % i for i in range(3000) if i < MOST_MESSAGES or i % 2]
+        assert await take_all(transport, len(sent) + 2) == [b"first", *sent, b"last"]
 
     async def test_what_amqp_cannot_say_is_the_callers_mistake_and_spoils_nothing(self, transport):
         tasks = [asyncio.ensure_future(publish(transport, key=key)) for key in [QUEUE, "x" * 256] * 1500]
@@ -183,9 +203,9 @@ class TestFaults:
                 came_to = await outcomes(*(publish(transport, timeout=timedelta(seconds=1)) for _ in range(2500)))
         finally:
             rabbitmq.resume()
-        assert Counter(came_to) == {Unconfirmed: 2000, Unavailable: 500}
+        assert Counter(came_to) == {Unconfirmed: MOST_MESSAGES, Unavailable: 2500 - MOST_MESSAGES}
         await publish_until_confirmed(transport)
-        assert b"last" in await take_all(transport, 2001)
+        assert b"last" in await take_all(transport, MOST_MESSAGES + 1)
         await until_renewed(transport, rabbitmq_url, before)
 
     async def test_leaving_does_not_wait_for_a_server_that_hangs(self, rabbitmq, rabbitmq_url):
@@ -202,7 +222,7 @@ class TestFaults:
                 came_to = Counter(type(result) for result in await publishing)
         finally:
             rabbitmq.resume()
-        assert came_to == {Unconfirmed: 2000, Unavailable: 500}
+        assert came_to == {Unconfirmed: MOST_MESSAGES, Unavailable: 2500 - MOST_MESSAGES}
         with pytest.raises(Unavailable):
             await publish(transport)
 

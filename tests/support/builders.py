@@ -18,6 +18,7 @@ RESCUE_AFTER = timedelta(seconds=30)
 QUEUE = QueueTarget(queue="q")
 
 _OUTCOMES = {DeliveryState.DELIVERED: Outcome.SUCCEEDED}
+_OF_RESULT = ("outcome", "status", "error", "excerpt", "exchange")
 
 
 def signal(signal_id: int = 1, *, created_at: datetime | None = None, **spec: Any) -> Signal:
@@ -48,10 +49,10 @@ def ended(attempt: DueAttempt | Claimed, state: DeliveryState, *, pause: timedel
     """Return *attempt* as it ended just now and made the delivery *state*.
 
     It succeeded if the delivery is delivered, else it was refused. *more* are other members of `Ended`, and those of
-    its result: `outcome`, `status`, `error` and `excerpt`.
+    its result: `outcome`, `status`, `error`, `excerpt` and `exchange`.
     """
     result = {"outcome": _OUTCOMES.get(state, Outcome.REFUSED)}
-    result |= {name: more.pop(name) for name in ("outcome", "status", "error", "excerpt") if name in more}
+    result |= {name: more.pop(name) for name in _OF_RESULT if name in more}
     if isinstance(attempt, Claimed):
         more = {"in_group": attempt.in_group, "admitted": attempt.admitted, **more}
     return Ended(

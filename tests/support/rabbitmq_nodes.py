@@ -108,9 +108,9 @@ class LocalRabbit(Rabbit):
             "RABBITMQ_PID_FILE": str(directory / "pid"),
             # The start script then becomes the node instead of watching over it: our signals reach the node itself.
             "RUNNING_UNDER_SYSTEMD": "true",
-            # Schedulers that spin while they wait would take the CPU from the tests. The runbook advises this tick.
+            # Schedulers that spin while they wait would take the CPU from the tests. The runbook advises this interval.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none "
-            f"-kernel inet_dist_use_interface {{{place.host.replace('.', ',')}}} -kernel net_ticktime 10",
+            f"-kernel inet_dist_use_interface {{{place.host.replace('.', ',')}}} -aten poll_interval 1000",
         }
 
     def __enter__(self) -> Self:

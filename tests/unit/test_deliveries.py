@@ -2,12 +2,14 @@ import random
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from broker.circuits import is_up
 from broker.deliveries import Outcome, Result, delivery_id, parse_delivery_id
 from broker.retries import DEFAULT_SCHEDULE, VERDICTS, Verdict, make_schedule, next_pause, outcome_of
+from broker.schemas.deliveries import OutcomeName
 
 DELIVERY = Path(__file__).parents[2] / "docs" / "delivery.md"
 FAILED = Result(outcome=Outcome.REFUSED, status=500)
@@ -102,8 +104,12 @@ def test_what_no_answer_makes_of_the_delivery(outcome, verdict):
     assert VERDICTS[outcome] is verdict
 
 
-def test_every_outcome_has_a_verdict():
-    assert VERDICTS.keys() == set(Outcome)
+def test_every_outcome_of_an_attempt_that_ended_has_a_verdict():
+    assert VERDICTS.keys() == set(Outcome) - {Outcome.INTERRUPTED}
+
+
+def test_every_outcome_can_be_asked_for():
+    assert set(get_args(OutcomeName)) == {outcome.value for outcome in Outcome}
 
 
 @pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.TIMED_OUT])
@@ -142,7 +148,8 @@ def test_the_documentation_s_table_says_what_becomes_of_every_outcome():
     }
     rows = re.findall(r"^\| [^|]+ \| `(\w+)` \| ([^|]*) \| [a-z ]*\|$", DELIVERY.read_text(), re.MULTILINE)
     assert {(outcome, what) for outcome, what in rows} == {
-        (outcome.value, then[verdict]) for outcome, verdict in VERDICTS.items()
+        *((outcome.value, then[verdict]) for outcome, verdict in VERDICTS.items()),
+        (Outcome.INTERRUPTED.value, "another attempt, at once and uncounted"),
     }
 
 

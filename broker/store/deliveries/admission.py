@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import NamedTuple
 
 from broker.admission import LEASE_GRACE, AdmissionControl, Admitted, Deferred, Denied
 from broker.circuits import Circuit
 from broker.deliveries import GONE, DueAttempt, Reason
 from broker.limits import ConcurrencySlots, Rate
-from broker.store.deliveries.attempts import AttemptRequest, Claimed, Oversized, begin
+from broker.store.deliveries.attempts import AttemptRequest, Claimed, Oversized, begin, interrupt
 from broker.store.deliveries.circuits import lock_circuits, save_circuits
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
@@ -93,20 +94,54 @@ async def admit(
     requests = list(by_attempt.values())
     async with database.transaction() as session:
         states = await lock_admission(session, {due.subscription_id for due in by_attempt})
-        decisions = await _decide(session, requests, states, timeout)
+        redelivered = [request.due for request in requests if request.redelivered]
+        if redelivered:
+            await interrupt(session, redelivered)
+        candidates = await _read_candidates(session, requests)
+        decisions = await _decide(session, candidates, states, timeout)
         refused = {due: decision for due, decision in decisions.items() if not isinstance(decision, Admitted)}
         await _park(session, {due: one for due, one in refused.items() if isinstance(one, Deferred)})
         await _bury(session, {due: one for due, one in refused.items() if isinstance(one, Denied)})
         await free_slots(session, [due for due, one in refused.items() if not isinstance(one, Oversized)])
-        claimed = await _begin(session, requests, decisions, timeout=timeout, rescue_after=rescue_after)
+        claimed = await _begin(session, candidates, decisions, timeout=timeout, rescue_after=rescue_after)
     answers: dict[DueAttempt, Claimed | Deferred | Denied | Oversized] = refused | {one.due: one for one in claimed}
+    asked = {candidate.request.due: candidate.due for candidate in candidates}
     # Popped, so that of two messages for one attempt in the same batch only the first begins it.
-    return [answers.pop(request.due, None) for request in batch]
+    return [answers.pop(asked[request.due], None) if request.due in asked else None for request in batch]
+
+
+class _Candidate(NamedTuple):
+    """An attempt that is still due.
+
+    Args:
+        request: What asked for it.
+        row: What decides whether it may go.
+        due: The attempt, with the number that it has: another one, if the one asked for was interrupted.
+    """
+
+    request: AttemptRequest
+    row: Row
+    due: DueAttempt
+
+
+async def _read_candidates(session: Session, requests: Sequence[AttemptRequest]) -> list[_Candidate]:
+    """Return those of the requested attempts that are still due."""
+    by_key = {
+        (request.due.signal_id, request.due.subscription_id, request.due.attempt): request for request in requests
+    }
+    rows = await session.fetch(
+        _Sql.candidates,
+        **_keys(request.due for request in requests),
+        numbers=[request.due.attempt for request in requests],
+        redelivered=[request.redelivered for request in requests],
+    )
+    found = [(by_key[row["signal_id"], row["subscription_id"], row["asked"]], row) for row in rows]
+    return [_Candidate(request, row, replace(request.due, attempt=row["number"])) for request, row in found]
 
 
 async def _begin(
     session: Session,
-    requests: Sequence[AttemptRequest],
+    candidates: Sequence[_Candidate],
     decisions: Mapping[DueAttempt, Decision],
     *,
     timeout: timedelta,
@@ -116,9 +151,14 @@ async def _begin(
     admitted = {due: decision for due, decision in decisions.items() if isinstance(decision, Admitted)}
     if not admitted:
         return []
-    batch = [request for request in requests if request.due in admitted]
+    asked = {candidate.due: candidate.request for candidate in candidates if candidate.due in admitted}
+    batch = [request._replace(due=due) for due, request in asked.items()]
     begun = await begin(session, batch, timeout=timeout, rescue_after=rescue_after, admitted=True)
-    claimed = [replace(one, admitted=admitted[one.due]) for one in begun if one is not None]
+    claimed = [
+        replace(one, admitted=admitted[one.due], again=one.due.attempt > asked[one.due].due.attempt)
+        for one in begun
+        if one is not None
+    ]
     leases = {one.due: _lease(one.subscription, timeout) for one in claimed if one.admitted.slot}
     if leases:
         await session.execute(_Sql.take_slots, **_keys(leases), leases=list(leases.values()))
@@ -131,30 +171,20 @@ def _lease(subscription: Subscription, timeout: timedelta) -> timedelta:
 
 
 async def _decide(
-    session: Session, requests: Sequence[AttemptRequest], states: Mapping[int, Row], timeout: timedelta
+    session: Session, candidates: Sequence[_Candidate], states: Mapping[int, Row], timeout: timedelta
 ) -> dict[DueAttempt, Decision]:
-    """Decide on those of the requested attempts that are still due; store what that changes."""
-    by_key = {
-        (request.due.signal_id, request.due.subscription_id, request.due.attempt): request for request in requests
-    }
-    rows = await session.fetch(
-        _Sql.candidates,
-        **_keys(request.due for request in requests),
-        numbers=[request.due.attempt for request in requests],
-        redelivered=[request.redelivered for request in requests],
-    )
-    candidates = [(by_key[row["signal_id"], row["subscription_id"], row["number"]], row) for row in rows]
+    """Decide on attempts that are still due; store what that changes."""
     decisions: dict[DueAttempt, Decision] = {
-        request.due: Oversized(row["size"]) for request, row in candidates if row["size"] > request.room
+        due: Oversized(row["size"]) for request, row, due in candidates if row["size"] > request.room
     }
-    candidates = [(request, row) for request, row in candidates if request.due not in decisions]
-    rows = [row for _, row in candidates]
+    fitting = [(row, due) for _, row, due in candidates if due not in decisions]
+    rows = [row for row, _ in fitting]
     controls = await _read_controls(session, rows, states)
     addresses = [_address(controls[row["subscription_id"]].subscription, row["steps_done"]) for row in rows]
     circuits = await lock_circuits(session, addresses)
     probed: dict[str, Circuit] = {}
     # In the order of the signals, so that the oldest get the first reservations and concurrency slots.
-    for (request, row), address in zip(candidates, addresses, strict=True):
+    for (row, due), address in zip(fitting, addresses, strict=True):
         control, circuit = controls[row["subscription_id"]], None if address is None else circuits.get(address)
         decision = control.admit(
             row["signal_id"],
@@ -165,7 +195,7 @@ async def _decide(
         )
         if isinstance(decision, Admitted) and decision.probe and address is not None and circuit is not None:
             probed[address] = circuit
-        decisions[request.due] = decision
+        decisions[due] = decision
     await save_circuits(session, probed)
     await _save(session, controls, states, decisions)
     return decisions

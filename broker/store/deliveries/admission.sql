@@ -5,16 +5,23 @@
 SELECT * FROM gates WHERE subscription_id = ANY (:subscription_ids::bigint[]) ORDER BY subscription_id FOR UPDATE;
 
 -- name: candidates
--- Those of the attempts asked for (as in `begin`) that are still due, and what decides whether they may go.
+-- Those of the attempts asked for (as in `begin`) that are still due, the `number` that each would have, and what decides
+-- whether they may go. A message that was handed out before may have begun its attempt already: unless that has ended, its
+-- deliverer is gone, and the message asks for the next one.
 SELECT DISTINCT ON (d.signal_id, d.subscription_id)
-    d.signal_id, d.subscription_id, a.number, d.reason, d.steps_done, s AS subscription, statement_timestamp() AS now,
-    octet_length(g.payload) AS size
+    d.signal_id, d.subscription_id, a.number AS asked, d.attempts + 1 AS number, d.reason, d.steps_done, s AS subscription,
+    statement_timestamp() AS now, octet_length(g.payload) AS size
 FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :redelivered::boolean[])
     AS a (signal_id, subscription_id, number, redelivered)
 JOIN deliveries d ON d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id
 JOIN subscriptions s ON s.id = a.subscription_id
 JOIN signals g ON g.id = a.signal_id
-WHERE d.state IS NOT DISTINCT FROM 'pending' AND (d.attempts = a.number - 1 OR (a.redelivered AND d.attempts = a.number))
+WHERE d.state IS NOT DISTINCT FROM 'pending'
+  AND (d.attempts = a.number - 1 OR (a.redelivered AND d.attempts >= a.number AND NOT EXISTS (
+      SELECT FROM attempts t
+      WHERE t.signal_id = a.signal_id AND t.subscription_id = a.subscription_id AND t.number >= a.number
+        AND t.interrupted IS NOT TRUE OFFSET 0
+  )))
 ORDER BY d.signal_id, d.subscription_id, a.number DESC;
 
 -- name: count_slots
@@ -64,18 +71,20 @@ SELECT * FROM admitted;
 
 -- name: park
 -- Park pending deliveries before their attempts, until :due_at (null: they wait for something to happen).
-UPDATE deliveries d SET state = 'parked', attempts = p.number - 1, due_at = p.due_at, reason = p.reason
+UPDATE deliveries d SET state = 'parked', due_at = p.due_at, reason = p.reason
 FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :due_at::timestamptz[], :reasons::text[])
     AS p (signal_id, subscription_id, number, due_at, reason)
-WHERE d.signal_id = p.signal_id AND d.subscription_id = p.subscription_id AND d.state IS NOT DISTINCT FROM 'pending';
+WHERE d.signal_id = p.signal_id AND d.subscription_id = p.subscription_id AND d.attempts = p.number - 1
+  AND d.state IS NOT DISTINCT FROM 'pending';
 
 -- name: bury
 -- Give pending deliveries up before their attempts.
 UPDATE deliveries d
-SET state = 'dead', attempts = b.number - 1, due_at = NULL, reason = b.reason, finished_at = now()
+SET state = 'dead', due_at = NULL, reason = b.reason, finished_at = now()
 FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :reasons::text[])
     AS b (signal_id, subscription_id, number, reason)
-WHERE d.signal_id = b.signal_id AND d.subscription_id = b.subscription_id AND d.state IS NOT DISTINCT FROM 'pending';
+WHERE d.signal_id = b.signal_id AND d.subscription_id = b.subscription_id AND d.attempts = b.number - 1
+  AND d.state IS NOT DISTINCT FROM 'pending';
 
 -- name: save
 -- Store the reservations of subscriptions whose admission is locked: the first moment that is not reserved, until when the

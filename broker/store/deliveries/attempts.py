@@ -12,6 +12,7 @@ from typing import NamedTuple
 from broker.admission import UNCONDITIONAL, Admitted
 from broker.deliveries import DELETED, DeliveryState, DueAttempt, Outcome, Result, Step
 from broker.signals import Signal
+from broker.store.exchanges import pack
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_signal, read_subscription
@@ -24,6 +25,8 @@ SMALL = 16 << 10
 
 class _Sql(Statements, file="attempts.sql"):
     begin: Statement
+    interrupt: Statement
+    note_steps: Statement
     finish: Statement
     cancel: Statement
 
@@ -62,17 +65,18 @@ class Claimed:
     """An attempt that was begun: all that it takes to make it.
 
     Args:
-        due: The attempt.
+        due: The attempt, with the number that it has.
         signal: The signal that is owed.
         subscription: The subscription that it is owed to.
         secrets: What signs a webhook as ``v1``, sealed: the secret, and during a rotation the one before it.
         signing_keys: What signs a webhook as ``v1a``, sealed, the newest first.
         owed_at: When the signal was recorded.
-        redriven: How many attempts had been made when the delivery was last redriven.
+        uncounted: How many attempts before it the schedule does not count: those before the delivery was last redriven,
+            and interrupted ones after that.
         in_group: Whether the delivery is in an ordering group.
         admitted: How it was admitted.
         step: The step to begin with, or that is being made, from 0.
-        again: Whether it was begun before, by a deliverer that seems to be gone.
+        again: Whether it takes the place of one that was interrupted, because the deliverer of that seems to be gone.
     """
 
     due: DueAttempt
@@ -81,7 +85,7 @@ class Claimed:
     secrets: tuple[bytes, ...]
     signing_keys: tuple[bytes, ...]
     owed_at: datetime
-    redriven: int = 0
+    uncounted: int = 0
     in_group: bool = False
     admitted: Admitted = UNCONDITIONAL
     step: int = 0
@@ -148,6 +152,18 @@ class Ended:
         return self.state is not DeliveryState.PARKED
 
 
+class StepsMade(NamedTuple):
+    """The steps that an attempt under way has made so far, and that have succeeded.
+
+    Args:
+        due: The attempt.
+        steps: The steps.
+    """
+
+    due: DueAttempt
+    steps: Sequence[Step]
+
+
 async def begin(
     on: Database | Session,
     batch: Sequence[AttemptRequest],
@@ -158,7 +174,8 @@ async def begin(
 ) -> list[Claimed | None]:
     """Begin the attempts of *batch*; None stands for one that is out of date.
 
-    None also stands for an attempt whose signal has expired (its delivery is cancelled then), for one whose payload
+    Whether their messages were redelivered does not matter here: an attempt that was begun before is out of date. None
+    also stands for an attempt whose signal has expired (its delivery is cancelled then), for one whose payload
     needs more room and, unless they are *admitted*, for one that needs admission. *timeout* is for subscriptions
     without one of their own; after it and *rescue_after* more the scheduler rescues the delivery.
     """
@@ -168,7 +185,6 @@ async def begin(
         signal_ids=[due.signal_id for due, _, _ in ascending],
         subscription_ids=[due.subscription_id for due, _, _ in ascending],
         numbers=[due.attempt for due, _, _ in ascending],
-        redelivered=[redelivered for _, redelivered, _ in ascending],
         rooms=[room for _, _, room in ascending],
         timeout=timeout.total_seconds(),
         rescue_after=rescue_after.total_seconds(),
@@ -181,9 +197,37 @@ async def begin(
     return [None if row is None else _read_claimed(due, row) for due, row in zip(dues, popped, strict=True)]
 
 
+async def interrupt(session: Session, redelivered: Sequence[DueAttempt]) -> None:
+    """Note that the attempts begun for *redelivered* messages were interrupted, as far as they have not ended."""
+    await session.execute(
+        _Sql.interrupt,
+        signal_ids=[due.signal_id for due in redelivered],
+        subscription_ids=[due.subscription_id for due in redelivered],
+        numbers=[due.attempt for due in redelivered],
+    )
+
+
+async def note_steps(on: Database | Session, batch: Sequence[StepsMade]) -> None:
+    """Note the steps that attempts under way have made; an attempt that was overtaken, or has ended, notes nothing."""
+    batch = sorted(batch, key=lambda made: made.due.signal_id)
+    await on.execute(
+        _Sql.note_steps,
+        signal_ids=[due.signal_id for due, _ in batch],
+        subscription_ids=[due.subscription_id for due, _ in batch],
+        numbers=[due.attempt for due, _ in batch],
+        steps_done=[steps[-1].number for _, steps in batch],
+        steps=[_encode_steps(steps) for _, steps in batch],
+        exchanges=[pack([step.result.exchange for step in steps]) for _, steps in batch],
+    )
+
+
 async def end(on: Database | Session, batch: Sequence[Ended]) -> None:
-    """End the attempts of *batch*; one that was overtaken, or has ended before, leaves its delivery alone."""
-    batch = sorted(batch, key=lambda ended: ended.due.signal_id)  # the statement looks from the first one on
+    """End the attempts of *batch*; one that was overtaken, or has ended before, leaves its delivery alone.
+
+    But if one that was overtaken has succeeded, its delivery is delivered.
+    """
+    once = {ended.due: ended for ended in reversed(batch)}  # an INSERT updates no row twice; the first outcome counts
+    batch = sorted(once.values(), key=lambda ended: ended.due.signal_id)  # the statement looks from the first one on
     await on.execute(
         _Sql.finish,
         signal_ids=[ended.due.signal_id for ended in batch],
@@ -199,13 +243,18 @@ async def end(on: Database | Session, batch: Sequence[Ended]) -> None:
         excerpts=[_storable(ended.result.excerpt) for ended in batch],
         reasons=[_storable(ended.reason) for ended in batch],
         steps_done=[ended.steps_done for ended in batch],
-        steps=[json.dumps([_step_columns(step) for step in ended.steps]) if ended.steps else None for ended in batch],
+        steps=[_encode_steps(ended.steps) if ended.steps else None for ended in batch],
+        exchanges=[pack([step.result.exchange for step in ended.steps] or [ended.result.exchange]) for ended in batch],
     )
 
 
 async def cancel(on: Database | Session, due: DueAttempt) -> None:
     """Cancel a delivery whose subscription was deleted."""
     await on.execute(_Sql.cancel, signal_id=due.signal_id, subscription_id=due.subscription_id, reason=DELETED)
+
+
+def _encode_steps(steps: Sequence[Step]) -> str:
+    return json.dumps([_step_columns(step) for step in steps])
 
 
 def _step_columns(step: Step) -> dict[str, object]:
@@ -228,10 +277,9 @@ def _read_claimed(due: DueAttempt, row: Row) -> Claimed:
         secrets=tuple(secret for secret in (row["subscription"]["secret"], row["previous_secret"]) if secret),
         signing_keys=tuple(row["signing_keys"] or ()),
         owed_at=row["owed_at"],
-        redriven=row["redriven"],
+        uncounted=row["redriven"],
         in_group=row["in_group"],
         step=min(row["steps_done"], len(subscription.spec.targets) - 1),
-        again=row["again"],
     )
 
 

@@ -3,9 +3,8 @@
 -- out of the plan, and `state IS NOT DISTINCT FROM` keeps it from walking through the index of all pending deliveries.
 
 -- name: begin
--- Begin those of the attempts asked for, in ascending order of signals, that are still due. A message that was handed out
--- before may begin its attempt `again` unless it has ended, because the deliverer that began it is gone. A delivery whose
--- signal has expired is cancelled instead.
+-- Begin those of the attempts asked for, in ascending order of signals, that are still due: an attempt that was begun before
+-- is left to `broker.admission`. A delivery whose signal has expired is cancelled instead.
 -- `needs_admission` decides nothing. It only says whether `broker.admission` has anything to decide by (a limit, a pause, a
 -- target that failed); then nothing is begun unless the attempts are :admitted already.
 -- Nor is an attempt begun whose payload has more bytes than its `room`; such a payload is not even read.
@@ -14,24 +13,16 @@ WITH asked AS (
     SELECT a.*, g.expires_at IS NOT NULL AND g.expires_at <= now() AS expired,
            g.id, g.created_at, g.name, g.scope, g.tenant_id, g.execution_id, g.reach, g.types, g.source, g.source_id,
            g.token_id, g.business_key, g.traceparent, g.ordering_key, g.deliver_at, g.expires_at, g.state,
-           CASE WHEN octet_length(g.payload) <= a.room THEN g.payload END AS payload,
-           a.redelivered AND EXISTS (
-               SELECT FROM deliveries d
-               WHERE d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id AND d.attempts = a.number OFFSET 0
-           ) AND NOT EXISTS (
-               SELECT FROM attempts t
-               WHERE t.signal_id = a.signal_id AND t.subscription_id = a.subscription_id AND t.number = a.number OFFSET 0
-           ) AS again
-    FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :redelivered::boolean[],
-                :rooms::bigint[])
-        AS a (signal_id, subscription_id, number, redelivered, room)
+           CASE WHEN octet_length(g.payload) <= a.room THEN g.payload END AS payload
+    FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :rooms::bigint[])
+        AS a (signal_id, subscription_id, number, room)
     JOIN signals g ON g.id = a.signal_id
 ), expired AS (
     UPDATE deliveries d SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = 'expired'
     FROM asked a
     WHERE a.expired AND d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id
       AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
-      AND (d.attempts = a.number - 1 OR (a.again AND d.attempts = a.number))
+      AND d.attempts = a.number - 1
     RETURNING d.signal_id, d.subscription_id
 ), freed_slots AS (
     DELETE FROM places p USING expired e WHERE p.subscription_id = e.subscription_id AND p.signal_id = e.signal_id
@@ -45,6 +36,7 @@ WITH asked AS (
 ), begun AS (
     UPDATE deliveries d
     SET attempts = a.number,
+        begun_at = now(),
         due_at = now() + make_interval(
             secs => coalesce(s.timeout, :timeout) * coalesce(json_array_length(s.steps), 1) + :rescue_after
         ),
@@ -53,7 +45,7 @@ WITH asked AS (
     WHERE NOT a.expired AND a.payload IS NOT NULL
       AND d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id AND s.id = a.subscription_id
       AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
-      AND (d.attempts = a.number - 1 OR (a.again AND d.attempts = a.number))
+      AND d.attempts = a.number - 1
       AND (:admitted::boolean OR NOT s.needs_admission)
     RETURNING a.*, d.redriven, d.steps_done, d.ordering_key IS NOT NULL AS in_group, d.created_at AS owed_at
 )
@@ -64,35 +56,84 @@ SELECT b.*, s AS subscription,
 FROM begun b
 JOIN subscriptions s ON s.id = b.subscription_id;
 
+-- name: interrupt
+-- Note those of the attempts under way as interrupted whose messages (as in `begin`) were handed out again: their deliverer
+-- is gone, unless only its link is; then the outcome replaces the note. An attempt of the version before has no begun_at.
+WITH lost AS (
+    SELECT d.signal_id, d.subscription_id, d.attempts, d.begun_at
+    FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[]) AS a (signal_id, subscription_id, number)
+    JOIN deliveries d ON d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id
+    WHERE d.attempts >= a.number AND d.begun_at IS NOT NULL
+      AND NOT EXISTS (
+          SELECT FROM attempts t
+          WHERE t.signal_id = a.signal_id AND t.subscription_id = a.subscription_id AND t.number >= a.number
+            AND t.interrupted IS NOT TRUE OFFSET 0
+      )
+    ORDER BY d.signal_id, d.subscription_id FOR UPDATE OF d
+), noted AS (
+    UPDATE deliveries d SET begun_at = NULL, redriven = d.redriven + 1
+    FROM lost l WHERE d.signal_id = l.signal_id AND d.subscription_id = l.subscription_id
+)
+INSERT INTO attempts (signal_id, subscription_id, number, started_at, duration, outcome, interrupted)
+SELECT signal_id, subscription_id, attempts, begun_at, 0, 'failed', true FROM lost
+ON CONFLICT DO NOTHING;
+
+-- name: note_steps
+-- Note the steps that attempts under way have made, and that have succeeded: they are not repeated. Their rows are those of
+-- interrupted attempts until they end; meanwhile `list_attempts` and `page` pass over them.
+WITH made AS (
+    SELECT * FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :steps_done::int[],
+                         :steps::json[], :exchanges::bytea[])
+        AS m (signal_id, subscription_id, number, steps_done, steps, exchanges)
+), noted AS (
+    UPDATE deliveries d SET steps_done = m.steps_done FROM made m
+    WHERE d.signal_id = m.signal_id AND d.subscription_id = m.subscription_id AND d.attempts = m.number
+      AND d.begun_at IS NOT NULL AND d.state IS NOT DISTINCT FROM 'pending'
+    RETURNING m.*, d.begun_at
+)
+INSERT INTO attempts AS known (signal_id, subscription_id, number, started_at, duration, outcome, steps, exchanges, interrupted)
+SELECT signal_id, subscription_id, number, begun_at, 0, 'failed', steps, exchanges, true FROM noted
+ON CONFLICT (signal_id, subscription_id, number) DO UPDATE SET steps = EXCLUDED.steps, exchanges = EXCLUDED.exchanges
+WHERE known.interrupted;
+
 -- name: finish
 -- End attempts, in ascending order of signals: store the deliveries' new states, and one row an attempt. An attempt that
--- was overtaken, or has ended before, leaves the delivery alone. It is not even stored if its signal was dropped meanwhile.
+-- was overtaken, or has ended before, leaves the delivery alone, unless it was overtaken and has succeeded. It is not even
+-- stored if its signal was dropped meanwhile.
 WITH ended AS (
     SELECT * FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :states::text[],
                          :pauses::double precision[], :started_at::timestamptz[], :durations::double precision[],
                          :outcomes::text[], :statuses::int[], :errors::text[], :excerpts::text[], :reasons::text[],
-                         :steps_done::int[], :steps::json[])
+                         :steps_done::int[], :steps::json[], :exchanges::bytea[])
         AS e (signal_id, subscription_id, number, state, pause, started_at, duration, outcome, status, error, excerpt, reason,
-              steps_done, steps)
+              steps_done, steps, exchanges)
 ), settled AS (
     UPDATE deliveries d
     SET state = e.state,
         due_at = CASE WHEN e.state = 'parked' THEN now() + make_interval(secs => e.pause) END,
+        begun_at = CASE WHEN d.attempts > e.number THEN d.begun_at END,
         reason = e.reason,
         steps_done = e.steps_done,
         finished_at = CASE WHEN e.state = 'parked' THEN NULL ELSE now() END
     FROM ended e
     WHERE d.signal_id = e.signal_id AND d.subscription_id = e.subscription_id
-      AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.attempts = e.number AND d.state IS NOT DISTINCT FROM 'pending'
+      AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
+      AND (d.attempts = e.number OR (d.attempts > e.number AND e.state = 'delivered'))
       AND NOT EXISTS (
           SELECT FROM attempts t
-          WHERE t.signal_id = e.signal_id AND t.subscription_id = e.subscription_id AND t.number = e.number OFFSET 0
+          WHERE t.signal_id = e.signal_id AND t.subscription_id = e.subscription_id AND t.number = e.number
+            AND t.interrupted IS NOT TRUE OFFSET 0
       )
 )
-INSERT INTO attempts (signal_id, subscription_id, number, started_at, duration, outcome, status, error, excerpt, steps)
-SELECT signal_id, subscription_id, number, started_at, duration, outcome, status, error, excerpt, steps FROM ended
+INSERT INTO attempts AS known (signal_id, subscription_id, number, started_at, duration, outcome, status, error, excerpt,
+                               steps, exchanges)
+SELECT signal_id, subscription_id, number, started_at, duration, outcome, status, error, excerpt, steps, exchanges FROM ended
 WHERE EXISTS (SELECT FROM blocks WHERE ended.signal_id >= first_id AND ended.signal_id < next_id)
-ON CONFLICT DO NOTHING;
+ON CONFLICT (signal_id, subscription_id, number) DO UPDATE
+SET started_at = EXCLUDED.started_at, duration = EXCLUDED.duration, outcome = EXCLUDED.outcome, status = EXCLUDED.status,
+    error = EXCLUDED.error, excerpt = EXCLUDED.excerpt, steps = EXCLUDED.steps, exchanges = EXCLUDED.exchanges,
+    interrupted = NULL
+WHERE known.interrupted;
 
 -- name: cancel
 -- Cancel a delivery whose subscription was deleted after the signal was recorded.

@@ -10,10 +10,21 @@ from typing import Self
 
 from broker.admission import Deferred, Denied
 from broker.coalescing import Coalescer
-from broker.deliveries import DueAttempt
+from broker.deliveries import DueAttempt, Step
 from broker.store.deliveries import admission, attempts
 from broker.store.deliveries.admission import admit
-from broker.store.deliveries.attempts import SMALL, AttemptRequest, Claimed, Ended, Oversized, begin, cancel, end
+from broker.store.deliveries.attempts import (
+    SMALL,
+    AttemptRequest,
+    Claimed,
+    Ended,
+    Oversized,
+    StepsMade,
+    begin,
+    cancel,
+    end,
+    note_steps,
+)
 from broker.store.deliveries.ending import NO_EFFECTS, Effects, affects_others, end_with_effects
 from broker.store.postgres.database import Database
 from broker.store.postgres.rehearsal import rehearse
@@ -41,12 +52,13 @@ class AttemptStore:
         self._rescue_after = rescue_after
         self._begins: Coalescer[AttemptRequest, Claimed | None] = Coalescer(self._begin)
         self._admissions: Coalescer[AttemptRequest, Answer] = Coalescer(self._admit)
+        self._notes: Coalescer[StepsMade, None] = Coalescer(self._note_steps)
         self._ends: Coalescer[Ended, Effects] = Coalescer(self._end)
         self._endings: Coalescer[Ended, Effects] = Coalescer(self._end_with_effects)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        for coalescer in (self._begins, self._admissions, self._ends, self._endings):
+        for coalescer in (self._begins, self._admissions, self._notes, self._ends, self._endings):
             await self._stack.enter_async_context(coalescer)
         return self
 
@@ -59,17 +71,29 @@ class AttemptStore:
         """Begin the attempt if it may go now; else its delivery is parked, or dead.
 
         None stands for an attempt that is out of date, or whose signal has expired (its delivery is cancelled then). A
-        message that was *redelivered* may begin its attempt again, because the deliverer that began it is gone. An
-        attempt whose payload is `Oversized` has not begun, and may be claimed again with as much *room* (in bytes).
+        message that was *redelivered* may have begun its attempt before: unless that has ended, it is noted as
+        interrupted, because its deliverer is gone, and the next attempt is made. An attempt whose payload is
+        `Oversized` has not begun, and may be claimed again with as much *room* (in bytes).
         """
         request = AttemptRequest(due, redelivered, room)
-        # An attempt that is not begun at once needs admission or room, or is out of date; admission finds out which.
+        # One that is not begun now needs admission or room, was interrupted, or is out of date; admission finds out.
         return await self._begins.submit(request) or await self._admissions.submit(request)
+
+    async def note_steps(self, due: DueAttempt, steps: Sequence[Step]) -> None:
+        """Note the *steps* that the attempt has made so far, and that have succeeded.
+
+        If it is interrupted, it is listed with them, and the next attempt continues after them.
+
+        Raises:
+            StoreUnavailable: They may not be noted.
+        """
+        await self._notes.submit(StepsMade(due, steps))
 
     async def finish(self, ended: Ended) -> Effects:
         """End the attempt, and what it took: it frees its concurrency slot, judges its circuit, advances its group.
 
-        An attempt that was overtaken, or has ended before, leaves its delivery alone, so repeating it is harmless.
+        An attempt that was overtaken, or has ended before, leaves its delivery alone, so repeating it is harmless. But
+        if one that was overtaken has succeeded, its delivery is delivered.
         """
         return await (self._endings if affects_others(ended) else self._ends).submit(ended)
 
@@ -92,6 +116,10 @@ class AttemptStore:
 
     async def _admit(self, batch: Sequence[AttemptRequest]) -> list[Answer]:
         return await admit(self._database, batch, timeout=self._timeout, rescue_after=self._rescue_after)
+
+    async def _note_steps(self, batch: Sequence[StepsMade]) -> list[None]:
+        await note_steps(self._database, batch)
+        return [None] * len(batch)
 
     async def _end(self, batch: Sequence[Ended]) -> list[Effects]:
         await end(self._database, batch)

@@ -75,7 +75,7 @@ class Rescued:
 
     Args:
         due_attempts: Their next attempts.
-        begun: For how many an attempt had begun whose outcome is unknown: their receivers may be called again.
+        begun: For how many an attempt had begun; it is noted as interrupted, and their receivers may be called again.
     """
 
     due_attempts: Sequence[DueAttempt]

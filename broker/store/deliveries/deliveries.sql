@@ -26,18 +26,21 @@ SELECT count(*) FROM deliveries WHERE state = 'parked' AND due_at <= now() - mak
 
 -- name: rescue
 -- Take at most :limit pending deliveries of an app that should have been attempted by now: their messages must be lost.
--- `begun`: whether an attempt has begun and not ended.
+-- `begun`: whether an attempt had begun and not ended; it is noted as interrupted.
 WITH lost AS (
-    SELECT signal_id, subscription_id FROM deliveries
+    SELECT signal_id, subscription_id, attempts, begun_at FROM deliveries
     WHERE app = :app AND state = 'pending' AND due_at <= now()
     ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+), interrupted AS (
+    INSERT INTO attempts (signal_id, subscription_id, number, started_at, duration, outcome, interrupted)
+    SELECT signal_id, subscription_id, attempts, begun_at, 0, 'failed', true FROM lost WHERE begun_at IS NOT NULL
+    ON CONFLICT DO NOTHING
 )
-UPDATE deliveries d SET due_at = now() + make_interval(secs => :rescue_after)
+UPDATE deliveries d
+SET due_at = now() + make_interval(secs => :rescue_after), begun_at = NULL,
+    redriven = d.redriven + (lost.begun_at IS NOT NULL)::int
 FROM lost WHERE d.signal_id = lost.signal_id AND d.subscription_id = lost.subscription_id
-RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app, d.attempts > 0 AND NOT EXISTS (
-    SELECT FROM attempts t
-    WHERE t.signal_id = d.signal_id AND t.subscription_id = d.subscription_id AND t.number = d.attempts
-) AS begun;
+RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app, lost.begun_at IS NOT NULL AS begun;
 
 -- name: get
 -- A delivery with the signal's name, the subscription's tenant, and, as a clause, why another attempt would not be made.
@@ -50,7 +53,11 @@ FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id JOIN signals 
 WHERE d.signal_id = :signal_id AND d.subscription_id = :subscription_id;
 
 -- name: list_attempts
-SELECT * FROM attempts WHERE signal_id = :signal_id AND subscription_id = :subscription_id ORDER BY number;
+-- The attempts at a delivery, without one under way that has noted its first steps.
+SELECT a.* FROM attempts a JOIN deliveries d ON d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id
+WHERE a.signal_id = :signal_id AND a.subscription_id = :subscription_id
+  AND (a.interrupted AND a.number = d.attempts AND d.begun_at IS NOT NULL) IS NOT TRUE
+ORDER BY a.number;
 
 -- name: page
 -- A page of deliveries after (:after_signal_id, :after_subscription_id), of signals up to :last_id. Null filters are no
@@ -71,8 +78,10 @@ WHERE (d.signal_id, d.subscription_id) > (:after_signal_id, :after_subscription_
       OFFSET 0
   ))
   AND (:outcome::text IS NULL OR :outcome = (
-      SELECT outcome FROM attempts a
-      WHERE a.signal_id = d.signal_id AND a.subscription_id = d.subscription_id ORDER BY number DESC LIMIT 1
+      SELECT CASE WHEN interrupted THEN 'interrupted' ELSE outcome END FROM attempts a
+      WHERE a.signal_id = d.signal_id AND a.subscription_id = d.subscription_id
+        AND (a.interrupted AND a.number = d.attempts AND d.begun_at IS NOT NULL) IS NOT TRUE
+      ORDER BY number DESC LIMIT 1
   ))
 ORDER BY d.signal_id, d.subscription_id
 LIMIT :limit;

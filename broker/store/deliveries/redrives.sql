@@ -20,7 +20,7 @@ WITH looked AS MATERIALIZED (
 SELECT l.signal_id, l.subscription_id, statement_timestamp() AS now,
        s.id IS NOT NULL AND g.id IS NOT NULL
        AND (:outcome::text IS NULL OR :outcome = (
-           SELECT outcome FROM attempts a
+           SELECT CASE WHEN interrupted THEN 'interrupted' ELSE outcome END FROM attempts a
            WHERE a.signal_id = l.signal_id AND a.subscription_id = l.subscription_id ORDER BY number DESC LIMIT 1
        )) AS asked
 FROM looked l
@@ -54,7 +54,7 @@ WITH chosen AS (
     ORDER BY d.signal_id, d.subscription_id FOR UPDATE OF d
 )
 UPDATE deliveries d
-SET state = 'parked', finished_at = NULL, redriven = attempts,
+SET state = 'parked', finished_at = NULL, redriven = attempts, begun_at = NULL,
     (reason, due_at) = (
         SELECT 'retry', greatest(coalesce(c.due_at, now()), c.deliver_at) WHERE d.ordering_key IS NULL
         UNION ALL

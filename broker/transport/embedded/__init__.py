@@ -119,9 +119,16 @@ class EmbeddedTransport:
         """Do nothing: a queue here does not go missing."""
 
     def publish(
-        self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta, mandatory: bool = True
+        self,
+        message: Message,
+        *,
+        exchange: str,
+        routing_key: str,
+        timeout: timedelta,
+        mandatory: bool = True,
+        repeatable: bool = False,  # noqa: ARG002
     ) -> asyncio.Future[None]:
-        """Publish *message*; when the future is done it is committed to every queue it routes to."""
+        """Publish *message*, once; when the future is done it is committed to every queue it routes to."""
         outgoing = _Outgoing(exchange, routing_keys(message, routing_key), write_properties(message), message.body)
         return asyncio.ensure_future(self._publish(outgoing, routing_key, timeout, mandatory=mandatory))
 

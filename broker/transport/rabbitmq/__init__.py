@@ -1,11 +1,12 @@
 """RabbitMQ 3.10 to 4.x as a transport: the only package that imports aio-pika and aiormq.
 
-    link "publish" -- ExchangePublisher per exchange -- ConfirmChannel (a new one after a nack or a missing confirm)
+    links "publish" -- ExchangePublisher per exchange -- Supply per link -- ConfirmChannel (a new one after a nack)
     link "consume" -+- RabbitInbox per consumer -- DeliveryChannel
                     +- Keeper of the topology
                     +- a channel for each depth
 
-There are two links, because under an alarm RabbitMQ stops reading a connection that publishes, acks included.
+Publishers have links of their own, because under an alarm RabbitMQ stops reading a connection that publishes, acks
+included; two of them, to different hosts, if there are several.
 """
 
 from __future__ import annotations
@@ -69,9 +70,13 @@ class RabbitTransport:
         if connect_timeout is None:
             connect_timeout = timedelta(seconds=5 if len(hosts) == 1 else 1.5)
         link = partial(Link, hosts, heartbeat=heartbeat, timeout=connect_timeout)
-        self._publishing: Link = link(name=f"{name}.publish")
+        self._publishing: list[Link] = [link(name=f"{name}.publish")]
+        if len(hosts) > 1:
+            self._publishing.append(link(name=f"{name}.publish2", beside=self._publishing[0]))
+            self._publishing[0].beside = self._publishing[1]
         self._publisher = Publisher(self._publishing, self._found_unroutable)
-        self._publishing.patience = lambda: self._publisher.patience
+        for publishing in self._publishing:
+            publishing.patience = partial(self._publisher.patience, publishing)
         self._consuming: Link = link(name=f"{name}.consume")
         self._consuming.patience = lambda: CONSUMING_PATIENCE
         self._keeper = Keeper(self._consuming, self._found_missing)
@@ -85,7 +90,8 @@ class RabbitTransport:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._consuming)
-            await stack.enter_async_context(self._publishing)
+            for link in self._publishing:
+                await stack.enter_async_context(link)
             await stack.enter_async_context(self._publisher)
             keeping = asyncio.create_task(self._keeper.run())
             stack.push_async_callback(asyncio.wait, [keeping])
@@ -99,7 +105,7 @@ class RabbitTransport:
     @property
     def ready(self) -> bool:
         """See `broker.transport.Transport.ready`."""
-        return self._publishing.up and not self._publishing.blocked and not self._publisher.stalled
+        return any(link.up for link in self._publishing) and not self._publisher.blocked and not self._publisher.stalled
 
     @property
     def linked(self) -> bool:
@@ -112,11 +118,18 @@ class RabbitTransport:
         return all(inbox.channel is not None for inbox in self._inboxes)
 
     def publish(
-        self, message: Message, *, exchange: str, routing_key: str, timeout: timedelta, mandatory: bool = True
+        self,
+        message: Message,
+        *,
+        exchange: str,
+        routing_key: str,
+        timeout: timedelta,
+        mandatory: bool = True,
+        repeatable: bool = False,
     ) -> asyncio.Future[None]:
         """See `broker.transport.Transport.publish`."""
         confirm = self._loop.create_future()
-        publication = Publication(message, exchange, routing_key, mandatory, confirm)
+        publication = Publication(message, exchange, routing_key, mandatory, confirm, repeatable)
         self._publisher.publish(publication, timeout.total_seconds())
         return confirm
 

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from aiormq import Connection  # noqa: TID251
 from aiormq.abc import ChannelFrame  # noqa: TID251
 from aiormq.channel import Channel as PlainChannel  # noqa: TID251
+from pamqp import commands as spec
 
 FULL_QUEUE_PAUSE = 0.001
 
@@ -29,6 +30,14 @@ class Channel(PlainChannel):
     def write(self, frames: Iterable[bytes]) -> None:
         """Send *frames* together with all others of this tick."""
         self._outbox.add(self, frames)
+
+    async def _on_close(self, exc: object = None) -> None:  # noqa: ARG002
+        """Ask the server to close the channel, once: aiormq asks again if the answer takes long.
+
+        RabbitMQ closes the whole connection for the second question, once it has answered the first.
+        """
+        if self.connection.is_opened:
+            await self.rpc(spec.Channel.Close(reply_code=200, class_id=0, method_id=0))
 
     def _on_closed(self, closing: asyncio.Future[object]) -> None:  # noqa: ARG002
         self.spent.set()

@@ -20,7 +20,9 @@ from broker.transport import Message
 from broker.transport.rabbitmq import frames
 from broker.transport.rabbitmq.channel import Channel
 
-MOST_MESSAGES = 2000
+MOST_MESSAGES = 200
+"""RabbitMQ lets a channel that waits for a queue take between 200 and 400 messages, and then reads nothing more from
+the whole connection."""
 MOST_BYTES = 8 << 20
 
 
@@ -33,7 +35,9 @@ class Publication:
     routing_key: str
     mandatory: bool
     confirm: asyncio.Future[None]
+    repeatable: bool = False
     channel: ConfirmChannel | None = None
+    sent_at: float = 0.0
     timer: asyncio.TimerHandle | None = None
 
     def end(self, error: Exception | None = None) -> None:
@@ -57,7 +61,7 @@ class ConfirmChannel(Channel):
     Args:
         connection: The connection of the channel.
         number: Its number there.
-        on_room: Called when the window may have room again.
+        on_ack: Called with this channel when the server has confirmed messages; the window may have room again.
         on_unroutable: Called with the exchange and routing key of a message that reached no queue.
     """
 
@@ -65,16 +69,16 @@ class ConfirmChannel(Channel):
         self,
         connection: Connection,
         number: int,
-        on_room: Callable[[], None],
+        on_ack: Callable[[ConfirmChannel], None],
         on_unroutable: Callable[[str, str], None],
     ) -> None:
         super().__init__(connection, number, confirms=True)
         self._id = uuid.uuid4().hex
         self._last_tag = 0
         self._outstanding: OrderedDict[int, Publication] = OrderedDict()
-        self._on_room = on_room
+        self._on_ack = on_ack
         self._on_unroutable = on_unroutable
-        self._given_up = False
+        self.given_up = False
         self._returning = False
         self.frames = ConfirmFrames(self, self.frames)
         self.bytes = 0
@@ -85,7 +89,12 @@ class ConfirmChannel(Channel):
     @property
     def full(self) -> bool:
         """Whether nothing can be sent: the window of unconfirmed messages is full, was given up, or is closed."""
-        return len(self._outstanding) >= MOST_MESSAGES or self.bytes >= MOST_BYTES or self._given_up or self.is_closed
+        return len(self._outstanding) >= MOST_MESSAGES or self.bytes >= MOST_BYTES or self.given_up or self.is_closed
+
+    @property
+    def oldest(self) -> float:
+        """When the first of the messages was sent whose confirms have not come; now, if there are none."""
+        return next((publication.sent_at for publication in self._outstanding.values()), self.loop.time())
 
     def send(self, publication: Publication) -> None:
         """Send a message; its future is set when the confirm comes or the channel is closed."""
@@ -103,8 +112,9 @@ class ConfirmChannel(Channel):
         )
         self.write(written)
         self._last_tag = tag
+        publication.sent_at = self.loop.time()
         if not self._outstanding:
-            self.progressed_at = self.loop.time()
+            self.progressed_at = publication.sent_at
         self._outstanding[tag] = publication
         self.bytes += len(message.body)
         self.idle.clear()
@@ -114,8 +124,13 @@ class ConfirmChannel(Channel):
         """Wait no longer for the confirms of what was sent."""
         for publication in self._outstanding.values():
             publication.end(Unconfirmed(reason))
-        self._given_up = True
+        self.given_up = True
         self.spent.set()
+
+    def resume(self) -> None:
+        """Send again on this channel, which was given up: its confirms come after all."""
+        self.given_up = False
+        self.spent.clear()
 
     def take_confirm(self, frame: object) -> bool:
         """Take *frame* at once if it is a confirm, and none of the frames before it is still to be read."""
@@ -158,11 +173,12 @@ class ConfirmChannel(Channel):
                 publication.end()
             else:
                 publication.end(Nacked(f"a queue behind exchange {publication.exchange!r} refused the message"))
-        if not acked:
-            self.spent.set()
         if not self._outstanding:
             self.idle.set()
-        self._on_room()
+        if acked:
+            self._on_ack(self)
+        else:
+            self.spent.set()
 
     def _on_closed(self, closing: asyncio.Future[object]) -> None:
         super()._on_closed(closing)

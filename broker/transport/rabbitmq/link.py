@@ -76,7 +76,7 @@ async def answers(within: float) -> AsyncIterator[None]:
 
 
 def split_hosts(url: str) -> tuple[URL, ...]:
-    """Return one URL for each of the comma-separated hosts of *url*: ``amqp://user:pw@one:5672,two/vhost``.
+    """Return one URL for each of the different comma-separated hosts of *url*: ``amqp://user:pw@one:5672,two/vhost``.
 
     Raises:
         ConfigurationError: There is no host, or a host cannot be parsed.
@@ -91,7 +91,7 @@ def split_hosts(url: str) -> tuple[URL, ...]:
         raise ConfigurationError(f"transport URL: {error}") from None
     if scheme not in {"amqp", "amqps"} or not all(url.host for url in urls):
         raise ConfigurationError("transport URL: expected amqp://user:password@host[:port][,host...]/vhost")
-    return urls
+    return tuple(dict.fromkeys(urls))
 
 
 class Link:
@@ -108,6 +108,7 @@ class Link:
         name: The connection's name in RabbitMQ.
         heartbeat: A server that is silent for about three of these counts as lost.
         timeout: How long connecting or opening a channel may take.
+        beside: Another link, which is not to be connected to the same host.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Link:
         name: str,
         heartbeat: timedelta,
         timeout: timedelta,
+        beside: Link | None = None,
     ) -> None:
         options = {"heartbeat": str(max(1, round(heartbeat.total_seconds()))), "name": name}
         self._hosts = [host.with_query({**options, **host.query}) for host in hosts]
@@ -127,6 +129,7 @@ class Link:
         self.on_up: Callable[[], None] = lambda: None
         """Called whenever there is a new connection."""
         self.timeout = timeout.total_seconds()
+        self.beside = beside
         self.trouble = ""
         """Why there is no connection, or why there was none before."""
         self.host = ""
@@ -196,7 +199,10 @@ class Link:
     async def _run(self) -> None:
         pauses = _pauses()
         for host in itertools.cycle(self._hosts):
-            self.host = where = f"{host.host}:{host.port or DEFAULT_PORTS[host.scheme]}"
+            where = f"{host.host}:{host.port or DEFAULT_PORTS[host.scheme]}"
+            if self.beside is not None and self.beside.host == where:
+                continue
+            self.host = where
             self.trouble = self.trouble or f"{where}: no answer yet"
             try:
                 connection = await self._connect(host)
@@ -283,7 +289,12 @@ def _underlying(connection: aio_pika.Connection) -> Connection:
 
 
 async def close(what: aio_pika.Connection | Channel) -> None:
-    """Close *what*, without a long wait for a server that hangs."""
+    """Close *what*, without a long wait for a server that hangs. A channel that is slow to close goes on closing."""
+    if isinstance(what, Channel):
+        closing = asyncio.ensure_future(what.close())
+        closing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait([closing], timeout=CLOSE_TIMEOUT)
+        return
     with suppress(LinkLost, *Refused):
         async with answers(CLOSE_TIMEOUT):
             await what.close()
