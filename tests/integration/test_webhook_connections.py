@@ -22,7 +22,7 @@ from workers.webhooks.connection import Connection
 from workers.webhooks.dialing import trust
 from workers.webhooks.failures import Failure, Stale
 
-LOOPBACK = Guard([ip_network("127.0.0.0/8"), ip_network("::1/128")])
+LOOPBACK = Guard([ip_network("127.0.0.0/8")])
 ERROR = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
 LARGE = b"x" * 8_000_000
 """More than the kernel's buffers of a connection hold, so that a receiver has to read for it to be written."""

@@ -39,7 +39,7 @@ async def observe(authority: Authority) -> dict[str, tuple[object, ...]]:
         for name, addresses in NAMES.items():
             names.resolve_to(name, addresses)
         async with WebhookClient(
-            Guard([ip_network("127.0.0.0/8"), ip_network("::1/128")]),
+            Guard([ip_network("127.0.0.0/8")]),
             concurrency=1000,
             trusted=trust(authority.pem),
             nameservers=[names.address],
