@@ -10,9 +10,9 @@ from urllib.parse import unquote_plus
 HIDDEN = "***"
 """What is shown in place of a value that may be a credential."""
 _CREDENTIAL = re.compile("auth|cookie|credential|key|pass|secret|session|signature|token", re.IGNORECASE)
-_CREDENTIAL_IN_URL = re.compile(
-    rf"{_CREDENTIAL.pattern}|(?:^|[^a-z])(?:sig|code|pwd|jwt|sas)(?:$|[^a-z])", re.IGNORECASE
-)
+_WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
+_SHORT_NAMES = frozenset({"code", "jwt", "pwd", "sas", "sig"})
+"""Words by which parameters of URLs name a credential, but which are parts of others, too (*design*, *encoding*)."""
 _PARAMETER = re.compile("([^&;=]*)=([^&;]*)")
 _OWN = "webhook-signature"
 """Proves what it is sent with and nothing else, and helps to find out why a receiver refuses it."""
@@ -37,4 +37,8 @@ def hide_credentials_of_url(url: str) -> str:
 
 def _hide_parameter(parameter: re.Match[str]) -> str:
     name, value = parameter.groups()
-    return f"{name}={HIDDEN if value and _CREDENTIAL_IN_URL.search(unquote_plus(name)) else value}"
+    return f"{name}={HIDDEN if value and _names_credential(unquote_plus(name)) else value}"
+
+
+def _names_credential(name: str) -> bool:
+    return is_credential(name) or not _SHORT_NAMES.isdisjoint(word.lower() for word in _WORD.findall(name))

@@ -21,6 +21,7 @@ from tests.support.certificates import Authority
 from tests.support.dns import name_server
 from tests.support.eventually import eventually
 from tests.support.http_proxy import http_proxy
+from tests.support.raw_receiver import raw_receiver
 from tests.support.receiver import Answer, receiver
 from workers.webhooks.client import WebhookClient
 from workers.webhooks.dialing import trust
@@ -338,6 +339,31 @@ async def test_a_proxy_that_makes_no_tunnel_is_told_apart_from_the_receiver(name
     async with by(proxy, names, user="me:secret@") as opened:
         result = await post(opened, "https://127.0.0.1:1/")
     assert (result.outcome, result.status, result.error) == (Outcome.UNREACHABLE, None, error)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"", "the proxy made no tunnel: the connection was closed before there was an answer"),
+        (
+            b"SSH-2.0-OpenSSH_9.2\r\n",
+            "the proxy made no tunnel: the answer is not HTTP: it begins with 'SSH-2.0-OpenSSH_9.2'",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            "TLS: the receiver closed the connection during the handshake",
+        ),
+    ],
+    ids=["nothing", "no HTTP", "a tunnel to nowhere"],
+)
+async def test_what_a_proxy_does_instead_of_a_tunnel_is_told(names, answer, error):
+    async def script(peer):
+        await peer.head()
+        await peer.send(answer)
+
+    async with raw_receiver(script) as proxy, client(LOOPBACK, names=names, proxy=proxy.base) as opened:
+        result = await post(opened, "https://127.0.0.1:1/")
+    assert (result.outcome, result.error) == (Outcome.UNREACHABLE, error)
 
 
 async def test_a_proxy_that_is_not_there_is_told_without_its_address(names):

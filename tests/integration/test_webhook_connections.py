@@ -336,13 +336,15 @@ async def test_an_attempt_that_failed_tells_what_it_got_to(client):
     assert "token" not in result.error
 
 
-async def test_a_name_of_the_hosts_file_may_end_in_a_dot(client):
+@pytest.mark.parametrize("name", ["localhost.", "LOCALHOST.", "hooks.localhost.", "hooks.localhost", "vm-of-mine."])
+async def test_a_name_of_this_machine_may_end_in_a_dot(client, tmp_path, monkeypatch, name):
+    hosts = tmp_path / "hosts"
+    hosts.write_text("# ours\n10.0.0.1 other-vm-of-mine\n127.0.0.1\tVM-of-mine vm-of-mine # a comment\n")
+    monkeypatch.setattr("workers.webhooks.dialing._HOSTS_FILE", hosts)
     async with receiver() as target:
-        result = await post(client, target.url().replace("127.0.0.1", "localhost."))
-    assert (result.outcome, target.requests[0].headers["Host"]) == (
-        Outcome.SUCCEEDED,
-        target.base.removeprefix("http://").replace("127.0.0.1", "localhost"),
-    )
+        result = await post(client, target.url().replace("127.0.0.1", name))
+    assert result.outcome is Outcome.SUCCEEDED
+    assert target.requests[0].headers["Host"].split(":")[0] == name.lower().rstrip(".")
 
 
 async def test_a_request_is_for_the_url_as_it_was_given(client):

@@ -67,6 +67,7 @@ def test_connections_are_shared_by_what_is_the_same_origin():
         ("http://h/?sp=%2Fa&sig=abc%2F&sv=1", "http://h/?sp=%2Fa&sig=***&sv=1"),
         ("http://h/?access_token=t;x=1&code=c&X-Amz-Signature=s", "http://h/?access_token=***;x=1&code=***&X-Amz-Signature=***"),
         ("http://h/?%73ig=abc&user_sig=d&design=e&encoded=f&sig=", "http://h/?%73ig=***&user_sig=***&design=e&encoded=f&sig="),
+        ("http://h/?userSig=a&AUTHCODE=b&Code2=c&zipcode=d&sigma=e", "http://h/?userSig=***&AUTHCODE=***&Code2=***&zipcode=d&sigma=e"),
         ("http://h/?PASSWORD=p&apiKey=k&client-secret=a=b", "http://h/?PASSWORD=***&apiKey=***&client-secret=***"),
     ],
 )  # fmt: skip

@@ -106,6 +106,8 @@ class WebhookClient:
             return call.failed(failure)
         except TimeoutError:
             return call.timed_out(timeout)
+        except OSError as error:
+            return call.failed(Failure(f"no connection: {error.strerror or error}"))
         finally:
             self._pool.busy -= 1
             self._pool.shrink()
@@ -125,7 +127,7 @@ class WebhookClient:
         except Stale as reason:
             metrics.REPEATS.labels(metrics.Repeat.RECONNECTED).inc()
             log.info("webhook.resent", host=call.destination.host, reason=one_line(str(reason)))
-            call.connection = None
+            call.connection, call.reading = None, AnswerReader()
             await self._exchange(call, await self._dial(call), head, body)
 
     async def _dial(self, call: _Call) -> Connection:

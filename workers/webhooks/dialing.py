@@ -33,6 +33,7 @@ PHASE_LIMIT = timedelta(seconds=5)
 """How long each phase of connecting may take: looking up the name, connecting, TLS."""
 _ATTEMPT_DELAY = 0.25
 """Seconds until a connection to a name's next address is begun beside the one before (RFC 8305)."""
+_HOSTS_FILE = Path("/etc/hosts")
 _NAMES_KEPT = 1000
 _NAME_KEPT = 10
 """For how many seconds a name's addresses are used again."""
@@ -77,7 +78,6 @@ class Dialer:
     async def __aenter__(self) -> Self:
         # With the defaults, a first look-up of a distant name often has less than two seconds.
         self._resolver = aiohttp.AsyncResolver(nameservers=self._nameservers, timeout=1, tries=4)
-        self._hosts_file = aiohttp.AsyncResolver(lookups="f")
         self._lookups: TTLCache[str, asyncio.Task[list[str]]] = TTLCache(_NAMES_KEPT, _NAME_KEPT)
         return self
 
@@ -86,7 +86,6 @@ class Dialer:
             lookup.cancel()
         await asyncio.gather(*self._lookups.values(), return_exceptions=True)
         await self._resolver.close()
-        await self._hosts_file.close()
 
     @property
     def proxy_headers(self) -> dict[str, str]:
@@ -115,14 +114,10 @@ class Dialer:
             return await self._by_proxy(self._proxy, destination, addresses, phases)
         async with _phase("connect", phases, "no connection"):
             opened = await _open(addresses, destination.port, self._guard)
-        address = _name(*opened.getpeername()[:2])
         if destination.scheme == "http":
-            connection = await _connection(opened)
-        else:
-            async with self._handshake(phases) as trusted:
-                connection = await _connection(opened, ssl=trusted, server_hostname=destination.server_name)
-        connection.address = address
-        return connection
+            return await _connection(opened)
+        async with self._handshake(phases) as trusted:
+            return await _connection(opened, ssl=trusted, server_hostname=destination.server_name)
 
     async def _by_proxy(
         self, proxy: URL, destination: Destination, addresses: Sequence[str], phases: dict[str, float]
@@ -145,6 +140,7 @@ class Dialer:
                 )
         except (Failure, OSError) as error:
             raise Failure("the proxy cannot be reached") from error
+        connection.address = None  # it is the proxy's
         if destination.scheme == "http":
             return connection
         # IPv4 first: only the proxy knows whether it has a route to IPv6.
@@ -153,7 +149,10 @@ class Dialer:
         lines += [f"{name}: {value}" for name, value in self.proxy_headers.items()]
         async with _phase("connect", phases, "the proxy made no tunnel"), _closing(connection):
             reading = AnswerReader(tunnel=True)
-            await connection.exchange("\r\n".join([*lines, "", ""]).encode(), b"", reading)
+            try:
+                await connection.exchange("\r\n".join([*lines, "", ""]).encode(), b"", reading)
+            except Failure as error:
+                raise Failure(f"the proxy made no tunnel: {error}") from error
             if reading.head is None or not 200 <= reading.head.status < 300:
                 raise Failure(f"the proxy answered HTTP {reading.head.status if reading.head else 'nothing'}")
         async with self._handshake(phases) as trusted, _closing(connection):
@@ -196,16 +195,24 @@ class Dialer:
         return await asyncio.shield(lookup)
 
     async def _resolve(self, host: str) -> list[str]:
-        """Return the addresses of *host*, which may end in a dot: such a name is looked up as it is, in no domain."""
-        if host.endswith("."):
-            # No line of /etc/hosts ends its names so.
-            try:
-                found = await self._hosts_file.resolve(host[:-1], family=socket.AF_UNSPEC)
-            except OSError:
-                found = await self._resolver.resolve(host, family=socket.AF_UNSPEC)
-        else:
-            found = await self._resolver.resolve(host, family=socket.AF_UNSPEC)
+        """Return the addresses of *host*. One that ends in a dot is looked up as it is, without any search list."""
+        name = host.rstrip(".")
+        if host != name and (addresses := _in_hosts_file(name)):
+            return addresses
+        # The resolver knows what is called localhost (RFC 6761), but not with a dot.
+        local = name == "localhost" or name.endswith(".localhost")
+        found = await self._resolver.resolve(name if local else host, family=socket.AF_UNSPEC)
         return [entry["host"] for entry in found]
+
+
+def _in_hosts_file(name: str) -> list[str]:
+    """Return the addresses of *name* in /etc/hosts, whose names have no final dot."""
+    try:
+        lines = _HOSTS_FILE.read_text(errors="replace").lower().splitlines()
+    except OSError:
+        return []
+    entries = [line.partition("#")[0].split() for line in lines]
+    return [entry[0] for entry in entries if name in entry[1:]]
 
 
 async def _open(addresses: Sequence[str], port: int, guard: Guard | None) -> socket.socket:
@@ -250,10 +257,12 @@ def _each(reasons: str) -> str:
 
 async def _connection(opened: socket.socket, **tls: Any) -> Connection:
     try:
+        address = _name(*opened.getpeername()[:2])
         _, connection = await asyncio.get_running_loop().create_connection(Connection, sock=opened, **tls)
     except BaseException:
         opened.close()
         raise
+    connection.address = address
     return connection
 
 
