@@ -143,22 +143,24 @@ class Health:
             await asyncio.sleep(pause.total_seconds())
 
     async def _look(self) -> None:
-        """Ask everything once, one after the other, which takes one connection to PostgreSQL.
-
-        After a check that does not end in time the others would only wait as well.
-        """
+        """Ask everything once, one after the other, which takes one connection to PostgreSQL."""
         async with self._looking:
             for name, check in [*self._checks.items()]:
                 try:
-                    async with asyncio.timeout(_TIMEOUT.total_seconds()):
-                        await check()
-                except TimeoutError:
-                    self._note(name, f"no answer within {_TIMEOUT.total_seconds():g} s")
-                    break
+                    await self._wait(name, asyncio.ensure_future(check()))
                 except Exception as error:  # noqa: BLE001  (whatever it is, the work cannot be done)
                     self._note(name, str(error) or repr(error))
                 else:
                     self._note(name, None)
+
+    async def _wait(self, name: str, asked: asyncio.Future[None]) -> None:
+        """Wait for *asked*, a failure for as long as it takes: on a busy machine one begun again would never end."""
+        try:
+            while not (await asyncio.wait([asked], timeout=_TIMEOUT.total_seconds()))[0]:
+                self._note(name, f"no answer within {_TIMEOUT.total_seconds():g} s")
+        finally:
+            asked.cancel()
+        await asked
 
     def _note(self, name: str, failure: str | None) -> None:
         self._failures[name] = 0 if failure is None else self._failures[name] + 1

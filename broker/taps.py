@@ -41,7 +41,10 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class Copy:
-    """A signal on its way to taps, which is not published again after *end*."""
+    """A signal on its way to taps, which is not published again after *end*.
+
+    *ended* is set once nobody has to wait for it: it was taken, or rejected, or has to wait for a tap to be bound.
+    """
 
     signal: Signal
     message: Message
@@ -83,6 +86,8 @@ class Taps:
         self._seconds = timeout.total_seconds()
         self._loop = asyncio.get_running_loop()
         self._copies: set[Copy] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._quiet_routes = QuietRoutes(self._publish_by_route, self._end)
         self._bytes = 0
         self._rejected_at = dict.fromkeys((BROADCAST, ROUTED), float("-inf"))
@@ -91,22 +96,21 @@ class Taps:
     async def publish(self, signal: Signal) -> None:
         """Publish *signal*, which was recorded before; return once the taps have it, or one rejects it.
 
+        If no tap is bound, return at once, and see in the background whether one is bound now.
+
         Raises:
             TransportError: It could not be sent in time.
         """
         copy = self._add(signal_message(signal), signal, self._seconds)
-        if copy in self._copies:
-            self._publish(copy)
-            await self._ended(copy)
+        if copy in self._copies and self._offer(copy):
+            copy.ended = self._loop.create_future()
+            await copy.ended
 
     def send(self, message: Message, signal: Signal) -> Copy:
         """Send *message*, which carries *signal*, and see to it in the background that taps get it."""
         copy = self._add(message, signal, PATIENCE)
         if copy in self._copies:
-            if len(message.body) > MOST_PROBED:
-                self._publish(copy)
-            else:
-                self._quiet_routes.send(copy.route, copy)
+            self._offer(copy)
         return copy
 
     @property
@@ -122,13 +126,9 @@ class Taps:
         """Give taps a moment for what they have not taken yet."""
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN):
-                await asyncio.gather(*map(self._ended, self._copies), return_exceptions=True)
+                await self._idle.wait()
         for copy in [*self._copies]:
             self._miss(copy, "the process ends")
-
-    def _ended(self, copy: Copy) -> asyncio.Future[None]:
-        copy.ended = copy.ended or self._loop.create_future()
-        return copy.ended
 
     def _add(self, message: Message, signal: Signal, seconds: float) -> Copy:
         throw = signal.throw
@@ -138,8 +138,16 @@ class Taps:
             _count_rejection(copy, f"{self.waiting} signals wait for taps already")
         else:
             self._copies.add(copy)
+            self._idle.clear()
             self._bytes += copy.size
         return copy
+
+    def _offer(self, copy: Copy) -> bool:
+        """Publish *copy*, unless no tap is bound to its route; return whether it was published."""
+        if len(copy.message.body) <= MOST_PROBED:
+            return self._quiet_routes.send(copy.route, copy)
+        self._publish(copy)
+        return True
 
     def _publish(self, copy: Copy) -> None:
         confirm = self._transport.publish(
@@ -157,12 +165,13 @@ class Taps:
 
     def _take_confirm(self, copy: Copy, confirm: asyncio.Future[None]) -> None:
         error = asyncio.CancelledError() if confirm.cancelled() else confirm.exception()
-        if copy.mandatory:
-            is_unroutable = isinstance(error, Unroutable)
-            take = self._quiet_routes.take_unroutable if is_unroutable else self._quiet_routes.take_routed
-            take(copy.route, copy)
-            error = None if is_unroutable else error
-            copy.mandatory = False
+        mandatory, copy.mandatory = copy.mandatory, False
+        if mandatory and isinstance(error, Unroutable):
+            _resolve(copy)
+            self._quiet_routes.take_unroutable(copy.route, copy)
+            return
+        if mandatory:
+            self._quiet_routes.take_routed(copy.route, copy)
         if error is None:
             self._end(copy)
         elif copy in self._copies:
@@ -195,7 +204,7 @@ class Taps:
                 self._miss(copy, "a queue refused this signal, and others again")
             else:
                 metrics.REPEATS.labels(metrics.Repeat.PUBLISHED).inc()
-                self._publish(copy)
+                self._offer(copy)
 
     def _is_rejecting(self, copy: Copy) -> bool:
         return self._loop.time() < self._rejected_at[copy.exchange] + REJECTING
@@ -212,8 +221,14 @@ class Taps:
             return
         self._copies.remove(copy)
         self._bytes -= copy.size
-        if copy.ended is not None and not copy.ended.done():
-            copy.ended.set_result(None)
+        if not self._copies:
+            self._idle.set()
+        _resolve(copy)
+
+
+def _resolve(copy: Copy) -> None:
+    if copy.ended is not None and not copy.ended.done():
+        copy.ended.set_result(None)
 
 
 def _count_rejection(copy: Copy, error: str) -> None:

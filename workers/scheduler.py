@@ -107,6 +107,7 @@ class Scheduler:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_TICK.total_seconds() * 2**failures):
                         await stopping.wait()
+        await self._taps.close()
 
     async def release(self) -> int:
         """Publish parked deliveries whose pause is over; return how many."""

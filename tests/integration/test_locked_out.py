@@ -76,8 +76,12 @@ async def test_a_recorder_with_a_wrong_password_waits_and_kills_no_signal(
 
 
 async def test_a_schema_that_changes_under_load_costs_no_signal(database, tmp_path, webhooks, name):
-    """Each change makes the plans invalid that every process has cached."""
-    environment = {"STORE_URL": database.url, "DATA_DIR": str(tmp_path), "RESCUE_AFTER_SECONDS": "2"}
+    """Each change makes the plans invalid that every process has cached.
+
+    What has begun when that happens is rescued once its webhook cannot be under way any more.
+    """
+    timeouts = {"RESCUE_AFTER_SECONDS": "2", "WEBHOOK_TIMEOUT_SECONDS": "2", "STORE_TIMEOUT_SECONDS": "2"}
+    environment = {"STORE_URL": database.url, "DATA_DIR": str(tmp_path), **timeouts}
     async with Process("run", environment=environment, log=tmp_path / "log") as process:
         async with client_of(process.url) as client:
             await subscribe(client, name, webhooks.url("/hook"))
@@ -90,8 +94,12 @@ async def test_a_schema_that_changes_under_load_costs_no_signal(database, tmp_pa
                     assert status in {202, 503}, body
                     accepted += status == 202
 
+            async def has_accepted(count):
+                await eventually(lambda: accepted >= count)
+
             throwing = asyncio.gather(*(throw_many() for _ in range(5)))
             for number in range(10):
+                await has_accepted(20 * number)
                 for table in ("signals", "subscriptions", "deliveries", "matches", "attempts"):
                     await database.execute(f"ALTER TABLE {table} ADD COLUMN newer_{number} integer")
             await throwing

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from broker import quiet_routes
+from broker.messages import signal_message
+from broker.signals import Signal, Throw
+from broker.taps import Taps
+from broker.topology import TOPOLOGY
+from broker.transport.rabbitmq import RabbitTransport
 from tests.support.eventually import eventually
 from tests.support.queues import declare, delete, take
 from tests.support.throwing import throw
@@ -45,6 +52,40 @@ async def arrived(vhost, tap, ids):
 
     await eventually(complete)
     return got
+
+
+@pytest.fixture
+async def transport(rabbitmq_url):
+    async with RabbitTransport(rabbitmq_url) as transport:
+        await transport.declare(TOPOLOGY)
+        yield transport
+
+
+@pytest.mark.parametrize(
+    ("throw", "scheduled"),
+    [(Throw(name="a"), False), (Throw(name="a", tenant_id="acme"), True)],
+    ids=["broadcast", "scheduled-for-tenant"],
+)
+async def test_a_copy_that_was_routed_nowhere_is_published_again_once_a_queue_is_bound(
+    transport, rabbitmq_url, monkeypatch, throw, scheduled
+):
+    """It may have been bound before: a RabbitMQ 4 cluster says so before all of its nodes know."""
+    monkeypatch.setattr(quiet_routes, "PROBE_EVERY", 1)
+    tap = await declare(rabbitmq_url)
+    taps = Taps(transport, timeout=timedelta(seconds=5))
+    signals = [Signal(id=signal_id, created_at=datetime.now(UTC), throw=throw) for signal_id in (1, 2)]
+    if scheduled:
+        for signal in signals:
+            await taps.publish(signal)
+    else:
+        copies = [taps.send(signal_message(signal), signal) for signal in signals]
+        later = Signal(id=3, created_at=datetime.now(UTC), throw=Throw(name="b", tenant_id=throw.tenant_id))
+        await taps.publish(later)  # by the same exchange, after those
+        assert taps.waiting >= len(copies)
+    await declare(rabbitmq_url, "signals.by-name=a", "signals.routed=tenant.acme.a", queue=tap)
+    got = await arrived(rabbitmq_url, tap, [1, 2])
+    await taps.close()
+    assert sorted(got) == [1, 2]
 
 
 @pytest.mark.parametrize("route", ROUTES)

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from broker import health as health_module
 from broker.health import Health
 from broker.operations.acceptance import Acceptance
 from broker.operations.intake import open_intake
@@ -182,3 +183,24 @@ async def test_a_gateway_whose_throws_are_refused_for_a_while_is_not_ready(rabbi
                 return health.ready
 
             await eventually(is_ready, within=SOON)
+
+
+async def test_a_check_that_is_slow_is_not_begun_again(monkeypatch, database):
+    """On a busy machine it would never end, and the process never be ready."""
+    monkeypatch.setattr(health_module, "_TIMEOUT", OFTEN)
+    asked, answer = [], asyncio.Event()
+
+    async def check():
+        asked.append(None)
+        await answer.wait()
+
+    async with EmbeddedTransport(database) as transport, Health(database, transport, every=OFTEN) as health:
+        health.require("slow", check)
+        starting = asyncio.create_task(health.start())
+        await eventually(lambda: asked)
+        await asyncio.sleep(4 * OFTEN.total_seconds())  # its time passes, and more than that
+        assert not health.ready
+        assert len(asked) == 1
+        answer.set()
+        await starting
+        assert health.ready
