@@ -126,7 +126,8 @@ async def test_an_answer_that_was_sent_before_its_request_arrived_is_none(client
         request = asyncio.create_task(post(client, url, body=b"x" * 100_000 + b"!"))
         loop.call_later(0.1, asked.set)  # the request was sent by then
         result = await request
-        await serving
+        async with asyncio.timeout(10):
+            await serving
     assert (result.status, result.exchange.reused) == (500, False)
 
 
