@@ -45,6 +45,7 @@
 | rescued | a delivery rescued whose attempt was interrupted: it left no outcome in time |
 | recorded | a signal that the recorder dropped, because it was recorded already |
 | published | a signal published again, because the first publish was not confirmed |
+| reconnected | a webhook sent again within its attempt, because the connection that was kept gave no answer to it |
 
 Counters whose labels are known exist from the start, at 0.
 """
@@ -135,6 +136,7 @@ class Repeat(enum.StrEnum):
     RESCUED = "rescued"
     RECORDED = "recorded"
     PUBLISHED = "published"
+    RECONNECTED = "reconnected"
 
 
 def _start_at_zero() -> None:

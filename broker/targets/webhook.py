@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -13,13 +12,10 @@ from pydantic import Field
 
 from broker.egress import Guard, check_headers, check_url
 from broker.errors import InvalidField
+from broker.redaction import HIDDEN, is_credential
 from broker.schematypes import Schema, Text
 from broker.targets.target import Kind, Target
 from broker.templates import check_content_type, check_template, check_url_template
-
-HIDDEN = "***"
-"""What answers show in place of a header's value that may be a credential."""
-_CREDENTIAL = re.compile("auth|cookie|credential|key|pass|secret|session|signature|token", re.IGNORECASE)
 
 
 class Method(enum.StrEnum):
@@ -111,7 +107,7 @@ class WebhookTarget(Target):
             kind="webhook",
             url=self.url,
             method=self.method.value,
-            headers={name: HIDDEN if _CREDENTIAL.search(name) else value for name, value in self.headers.items()},
+            headers={name: HIDDEN if is_credential(name) else value for name, value in self.headers.items()},
             body_template=self.body_template,
             signatures=[scheme.value for scheme in self.signatures],
         )

@@ -40,7 +40,8 @@ from workers.partition_maintainer import PartitionMaintainer
 from workers.recorder import Recorder
 from workers.scheduler import Scheduler
 from workers.schema_gate import SchemaGate
-from workers.webhook_client import WebhookClient, trust
+from workers.webhooks.client import WebhookClient
+from workers.webhooks.dialing import trust
 
 GATEWAY = "gateway"
 WORKERS = ("recorder", "deliverer", "scheduler")

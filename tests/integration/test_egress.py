@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import socket
-from contextlib import asynccontextmanager
+import ssl
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from ipaddress import ip_network
 
@@ -19,8 +21,10 @@ from tests.support.certificates import Authority
 from tests.support.dns import name_server
 from tests.support.eventually import eventually
 from tests.support.http_proxy import http_proxy
+from tests.support.raw_receiver import raw_receiver
 from tests.support.receiver import Answer, receiver
-from workers.webhook_client import WebhookClient, trust
+from workers.webhooks.client import WebhookClient
+from workers.webhooks.dialing import trust
 
 LOOPBACK = Guard([ip_network("127.0.0.0/8")])
 PUBLIC = Guard()
@@ -222,6 +226,40 @@ async def test_a_certificate_for_another_host_is_not_taken(authority):
     assert target.requests == []
 
 
+@pytest.mark.parametrize(
+    ("version", "error"),
+    [
+        (ssl.TLSVersion.TLSv1_2, "TLS: sslv3 alert handshake failure (SSLV3_ALERT_HANDSHAKE_FAILURE)"),
+        (
+            ssl.TLSVersion.TLSv1_3,
+            "the connection was lost (TLS: tlsv13 alert certificate required) before there was an answer",
+        ),
+    ],
+)
+async def test_a_receiver_that_asks_for_a_certificate_is_told_as_such(authority, version, error):
+    """In TLS 1.3 it says so only after the handshake, when the request may have been sent."""
+    context = authority.serving("127.0.0.1")
+    context.minimum_version = context.maximum_version = version
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.pem)
+
+    def refuse(listening):
+        # Only a blocking socket tells the peer why: asyncio's transports drop the alert.
+        connection, _ = listening.accept()
+        with context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as refusing:
+            with suppress(ssl.SSLError):
+                refusing.do_handshake()
+            while os.read(refusing.fileno(), 1 << 16):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with client(LOOPBACK, trusted=trust(authority.pem)) as opened:
+            refusing = asyncio.create_task(asyncio.to_thread(refuse, listening))
+            result = await post(opened, f"https://127.0.0.1:{listening.getsockname()[1]}/")
+            await refusing
+    assert (result.outcome, result.error) == (Outcome.UNREACHABLE, error)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nnone\n"])
 def test_a_file_without_authorities_is_a_wrong_setting(tmp_path, content):
     path = tmp_path / "authorities.pem"
@@ -301,6 +339,31 @@ async def test_a_proxy_that_makes_no_tunnel_is_told_apart_from_the_receiver(name
     async with by(proxy, names, user="me:secret@") as opened:
         result = await post(opened, "https://127.0.0.1:1/")
     assert (result.outcome, result.status, result.error) == (Outcome.UNREACHABLE, None, error)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"", "the proxy made no tunnel: the connection was closed before there was an answer"),
+        (
+            b"SSH-2.0-OpenSSH_9.2\r\n",
+            "the proxy made no tunnel: the answer is not HTTP: it begins with 'SSH-2.0-OpenSSH_9.2'",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            "TLS: the receiver closed the connection during the handshake",
+        ),
+    ],
+    ids=["nothing", "no HTTP", "a tunnel to nowhere"],
+)
+async def test_what_a_proxy_does_instead_of_a_tunnel_is_told(names, answer, error):
+    async def script(peer):
+        await peer.head()
+        await peer.send(answer)
+
+    async with raw_receiver(script) as proxy, client(LOOPBACK, names=names, proxy=proxy.base) as opened:
+        result = await post(opened, "https://127.0.0.1:1/")
+    assert (result.outcome, result.error) == (Outcome.UNREACHABLE, error)
 
 
 async def test_a_proxy_that_is_not_there_is_told_without_its_address(names):

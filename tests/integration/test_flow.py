@@ -217,3 +217,20 @@ async def test_a_redriven_delivery_gets_its_whole_schedule_again(client, webhook
     await client.post(f"/v1/deliveries/{dead['id']}/redrive", {}, expect=200)
     done = await delivery(client, signal, subscription, "delivered")
     assert [attempt["status"] for attempt in done["attempts"]] == [500, 500, 500, 200]
+
+
+async def test_an_attempt_shows_what_was_sent_and_what_was_answered(client, webhooks, name):
+    away = Answer(status=307, headers={"Location": "/elsewhere", "Retry-After": "1"})
+    url = webhooks.answer(f"/{name}", away) + "?x=%2F&sig=s3cr3t"
+    target = {"kind": "webhook", "url": url, "headers": {"Authorization": "Bearer t", "X-Mine": "m"}}
+    subscription = await subscribe(client, name, target=target, retry={"schedule": []})
+    signal = await throw(client, name)
+    [attempt] = (await delivery(client, signal, subscription, "dead"))["attempts"]
+    assert attempt["request"]["url"] == url.replace("s3cr3t", "***")
+    headers = attempt["request"]["headers"]
+    assert (headers["Authorization"], headers["X-Mine"]) == ("***", "m")
+    assert headers["webhook-id"] == f"{signal['id']}-{subscription['id']}"
+    assert attempt["answer"] == {"location": "/elsewhere", "retryAfter": "1"}
+    assert attempt["connection"]["address"] == webhooks.base.removeprefix("http://")
+    assert {"firstByte", "total"} <= set(attempt["phases"])
+    assert "s3cr3t" not in str(attempt)

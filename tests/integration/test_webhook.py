@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from ipaddress import ip_network
@@ -15,8 +16,9 @@ from broker.deliveries import Outcome
 from broker.egress import Guard
 from tests.support.certificates import Authority
 from tests.support.eventually import eventually
+from tests.support.raw_receiver import raw_receiver
 from tests.support.receiver import Answer, receiver
-from workers.webhook_client import WebhookClient
+from workers.webhooks.client import WebhookClient
 
 SECOND = timedelta(seconds=1)
 
@@ -116,7 +118,6 @@ async def test_a_garbled_retry_after_is_ignored(client, target):
     [
         pytest.param(Answer(fate="hang"), id="hang"),
         pytest.param(Answer(after=60), id="delay"),
-        pytest.param(Answer(body=b"x" * 1000, pace=0.01), id="drip"),
     ],
 )
 async def test_an_answer_that_does_not_end_in_time_is_a_time_out(client, target, answer):
@@ -130,11 +131,70 @@ async def test_a_slow_answer_within_the_deadline_succeeds(client, target):
     assert (result.outcome, result.excerpt) == (Outcome.SUCCEEDED, "slow")
 
 
-@pytest.mark.parametrize("answer", [Answer(fate="close"), Answer(fate="cut", body=b"half")], ids=["close", "cut"])
-async def test_a_link_lost_before_the_answer_was_complete_is_unreachable(client, target, answer):
-    result = await post(client, target.answer("/", answer))
-    assert result.outcome is Outcome.UNREACHABLE
-    assert result.error
+async def test_a_link_lost_before_there_was_an_answer_is_unreachable(client, target):
+    result = await post(client, target.answer("/", Answer(fate="close")))
+    assert (result.outcome, result.error) == (
+        Outcome.UNREACHABLE,
+        "the connection was closed before there was an answer",
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (Answer(body=b"x" * 1000, pace=0.01), "did not end within 0.3 s"),
+        (Answer(fate="cut", body=b"half"), "was cut off"),
+    ],
+    ids=["drip", "cut"],
+)
+async def test_an_answer_counts_whatever_becomes_of_its_body(client, target, answer, fault):
+    url = target.answer("/", answer, replace(answer, status=503))
+    taken, refused = await post(client, url, within=0.3 * SECOND), await post(client, url, within=0.3 * SECOND)
+    assert (taken.outcome, taken.status, taken.error) == (
+        Outcome.SUCCEEDED,
+        200,
+        f"answered 200, but its body {fault}",
+    )
+    assert (refused.outcome, refused.status, refused.error) == (
+        Outcome.THROTTLED,
+        503,
+        f"HTTP 503 Service Unavailable; its body {fault}",
+    )
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Content-Security-Policy: " + b"a" * 9000 + b"\r\nContent-Length: 0\r\n\r\n",
+        b"".join(b"X-%d: a\r\n" % number for number in range(2000)) + b"Content-Length: 0\r\n\r\n",
+        b"X: " + b"a" * 290_000 + b"\r\nContent-Length: 0\r\n\r\n",
+        b"Content-Length: 2\r\n\r\nok and more",
+        b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+        b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+        b"Transfer-Encoding: chunked\r\n\r\nno chunk\r\n",
+    ],
+    ids=["9 kB in a header", "2000 headers", "290 kB", "more than its length", "two lengths", "or three", "no chunk"],
+)
+async def test_a_2xx_is_success_whatever_comes_with_it(client, rest):
+    async def script(peer):
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\n" + rest)
+        await peer.wait_lost()
+
+    async with raw_receiver(script) as target:
+        result = await post(client, target.base)
+    assert (result.outcome, result.status) == (Outcome.SUCCEEDED, 200)
+
+
+async def test_a_204_with_a_body_is_success(client):
+    async def script(peer):
+        await peer.request()
+        await peer.send(b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n{}")
+        await peer.wait_lost()
+
+    async with raw_receiver(script) as target:
+        result = await post(client, target.base)
+    assert (result.outcome, result.status, result.error) == (Outcome.SUCCEEDED, 204, None)
 
 
 async def test_a_port_where_nobody_listens_is_unreachable(client):
@@ -156,16 +216,27 @@ async def test_a_connection_that_does_not_come_about_is_unreachable(client):
     assert (result.outcome, result.error) == (Outcome.UNREACHABLE, "no connection within 5 s")
 
 
-@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 banana\r\n\r\n", b"\x16\x03\x01\x00"])
-async def test_an_answer_that_is_not_http_is_unreachable(client, answer):
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the answer is not HTTP: it begins with 'SSH-2.0-OpenSSH_9.2'"),
+        (b"HTTP/1.1 banana\r\n\r\n", "the answer is not HTTP: its first line is 'HTTP/1.1 banana'"),
+        (
+            b"\x15\x03\x03\x00\x02\x02",
+            "the answer is not HTTP but TLS: the URL should probably begin with https://",
+        ),
+    ],
+)
+async def test_an_answer_that_is_not_http_is_unreachable(client, answer, error):
+    """Which says neither that the receiver answered 400 nor what the URL's query is."""
+
     async def handle(reader, writer):
         await reader.readuntil(b"{}")
         writer.write(answer)
 
     async with listener(handle) as port:
-        result = await post(client, f"http://127.0.0.1:{port}/")
-    assert result.outcome is Outcome.UNREACHABLE
-    assert "\n" not in result.error
+        result = await post(client, f"http://127.0.0.1:{port}/?sig=secret")
+    assert (result.outcome, result.status, result.error) == (Outcome.UNREACHABLE, None, error)
 
 
 async def test_endless_headers_end_at_once(client):
@@ -177,7 +248,7 @@ async def test_endless_headers_end_at_once(client):
 
     async with listener(handle) as port:
         result = await post(client, f"http://127.0.0.1:{port}/")
-    assert result.outcome is Outcome.UNREACHABLE
+    assert (result.outcome, result.error) == (Outcome.UNREACHABLE, "the answer's head has more than 300 KiB")
 
 
 async def test_a_huge_body_is_not_read_to_its_end_and_its_connection_is_closed(client):
@@ -217,6 +288,21 @@ async def test_a_huge_body_is_not_read_to_its_end_and_its_connection_is_closed(c
 )
 async def test_the_excerpt_is_a_safe_line_of_at_most_1_kib(client, target, body, excerpt):
     assert (await post(client, target.answer("/", Answer(status=500, body=body)))).excerpt == excerpt
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Content-Encoding": "identity"}, b"f\xc3\xbcr"),
+        ({"Content-Type": "text/plain; charset=ISO-8859-1"}, b"f\xfcr"),
+        ({"Content-Type": 'text/plain; charset="utf-16"'}, "für".encode("utf-16")),
+        ({"Content-Type": "text/plain; charset=windows-1252; q"}, b"f\xfcr"),
+        ({"Content-Type": "text/plain; charset=undefined"}, "für".encode()),
+        ({"Content-Type": "text/plain; charset=unicode_escape"}, "für".encode()),
+    ],
+)
+async def test_the_excerpt_is_read_in_the_charset_that_the_answer_names(client, target, headers, body):
+    assert (await post(client, target.answer("/", Answer(headers=headers, body=body)))).excerpt == "für"
 
 
 async def test_a_compressed_body_is_neither_asked_for_nor_unpacked(client, target):

@@ -13,7 +13,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from broker.errors import SecretUnreadable
 from broker.secrets import decode_private_key, make_key_pair, make_secret
-from workers.signing import signature_headers
+from workers.webhooks.signing import signature_headers
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = '{"name":"Prüfung","payload":null}'.encode()

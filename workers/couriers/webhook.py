@@ -12,9 +12,9 @@ from broker.secrets import SecretBox
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.attempts import Claimed
 from broker.targets.webhook import Scheme, WebhookTarget
-from workers.signing import signature_headers
-from workers.webhook_client import WebhookClient
-from workers.webhook_requests import compose
+from workers.webhooks.client import WebhookClient
+from workers.webhooks.requests import compose
+from workers.webhooks.signing import signature_headers
 
 
 class WebhookCourier:

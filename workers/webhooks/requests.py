@@ -1,4 +1,4 @@
-"""The requests of webhooks: what a target makes of a signal."""
+"""Requests: what a target makes of a signal."""
 
 from __future__ import annotations
 

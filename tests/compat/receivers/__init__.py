@@ -1,0 +1,1 @@
+"""What becomes of a webhook, by what its receiver does."""

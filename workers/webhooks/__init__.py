@@ -1,0 +1,1 @@
+"""Webhooks: requests to receivers that are not trusted, over connections of our own."""

@@ -1,0 +1,263 @@
+"""A connection to a receiver: HTTP/1.1, one request at a time, read while it is written."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import select
+import ssl
+import struct
+import termios
+import time
+from collections.abc import Iterator
+from typing import cast
+
+from workers.webhooks.answers import AnswerReader, Unreadable
+from workers.webhooks.failures import Failure, Stale
+
+_PIECE = 256 * 1024
+"""How much of a request is handed to the transport at once, in bytes."""
+_NOT_UNDERSTOOD = frozenset({400, 408, 414, 431, 501, 505})
+"""What servers answer before they close a connection on which they found no request, or none in time."""
+
+
+class Connection(asyncio.Protocol):
+    """An established connection. Whatever it receives while no request is under way closes it.
+
+    `reused` tells whether the present or last request was not its first.
+    """
+
+    def __init__(self) -> None:
+        self.reused = False
+        self.closed = False
+        self.kept = False
+        """Whether the last answer allows another request."""
+        self.sent_at = 0.0
+        """When the last request was begun, by `time.perf_counter`."""
+        self.heard_at: float | None = None
+        """When the first byte of its answer came."""
+        self.address: str | None = None
+        """The receiver's address and port, if they are known."""
+        self._loop = asyncio.get_running_loop()
+        self._poll = select.poll()
+        self._used = False
+        self._reading = AnswerReader()
+        self._ended: asyncio.Future[None] | None = None
+        self._full = False
+        """Whether the transport holds bytes that it could not write yet; with its limits of 0, it tells of each."""
+        self._room: asyncio.Future[None] | None = None
+        """What the rest of a request waits for."""
+        self._handed = 0
+        """How many bytes of the request were handed to the transport."""
+        self._unhanded = False
+        """Whether some of the request's bytes were not yet."""
+        self._useless: Failure | None = None
+        """Why it cannot be used although it was established."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to use *transport*, also instead of another one after TLS was begun on it."""
+        self.transport = cast(asyncio.Transport, transport)
+        # A transport with TLS pauses at its limit, others only beyond it.
+        self.transport.set_write_buffer_limits(high=0 if self.tls is None else 1, low=0)
+        self._socket = transport.get_extra_info("socket").fileno()
+        self._poll.register(self._socket, select.POLLIN)
+        self._used = False
+
+    @property
+    def tls(self) -> str | None:
+        """The version of TLS, if there is any."""
+        encryption = self.transport.get_extra_info("ssl_object")
+        return None if encryption is None else cast(ssl.SSLObject, encryption).version()
+
+    @property
+    def usable(self) -> bool:
+        """Whether another request can be sent: nothing was received since the last answer, and no end either."""
+        return not self.closed and not self.transport.is_closing() and not self._poll.poll(0)
+
+    @property
+    def sent(self) -> bool:
+        """Whether the request was completely written."""
+        return not self._unhanded and not self._full
+
+    async def exchange(self, head: bytes, body: bytes, reading: AnswerReader) -> None:
+        """Send a request, and return when its answer is in *reading*: complete, or as much of it as will ever come.
+
+        An answer that comes before its request was completely written is one at once if it is a refusal (4xx, 5xx, of
+        a body that is too large for example); else only if the receiver takes the rest of the request, too.
+
+        Raises:
+            Stale: What came is nothing, or no answer to this request, and another connection may do better.
+            Failure: There is no answer.
+        """
+        self.reused, self._used, self.kept = self._used, True, False
+        self._handed, self._unhanded = 0, True
+        self.sent_at, self.heard_at = time.perf_counter(), None
+        if self._useless is not None:
+            raise self._useless
+        self._reading = reading
+        self._ended = ended = self._loop.create_future()
+        try:
+            for piece in _pieces(head, body):
+                if self._full:
+                    self._room = self._loop.create_future()
+                    await self._room
+                if ended.done():
+                    break
+                self._handed += len(piece)
+                self.transport.write(piece)
+            else:
+                self._unhanded = False
+                self._settle()
+            await ended
+        finally:
+            self._ended = self._room = None
+            if ended.done() and not ended.cancelled():
+                ended.exception()  # seen, also by an exchange that was cancelled
+        answer = reading.head
+        self.kept = answer is not None and answer.persistent and reading.clean and self.sent and not self.closed
+
+    async def begin_tls(self, trusted: ssl.SSLContext, server_name: str) -> None:
+        """Go on with TLS, as a new connection: the receiver has to prove that it is *server_name*.
+
+        Raises:
+            OSError: The handshake failed, or the connection was lost.
+        """
+        if self.closed or self.transport.is_closing():
+            raise ConnectionResetError
+        transport = await self._loop.start_tls(self.transport, self, trusted, server_hostname=server_name)
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError
+        self.connection_made(transport)
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Read *data* of the answer."""
+        if self._ended is None or self._ended.done():
+            self._reject(data)
+            return
+        if self.heard_at is None:
+            self.heard_at = time.perf_counter()
+            if self.reused and self._unacknowledged():
+                self._fail(Stale("the receiver answered before it had the whole request"))
+                return
+        if self._full and self.transport.get_write_buffer_size() >= self._handed:
+            self._fail(Stale("the receiver answered before it was sent a request"))
+            return
+        try:
+            self._reading.feed(data)
+        except Unreadable as error:
+            self._fail(self._without_answer(str(error)))
+            return
+        head = self._reading.head
+        if self.reused and head is not None and not head.persistent and head.status in _NOT_UNDERSTOOD:
+            self._fail(Stale(f"the receiver answered {head.status} on a connection that was used before"))
+        else:
+            self._settle()
+
+    def pause_writing(self) -> None:
+        """Wait with the rest of the request."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """Go on with the rest of the request."""
+        self._full = False
+        self._make_room()
+        self._settle()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End the exchange that is under way."""
+        self.closed = True
+        self._make_room()
+        lost = f"the connection was {_end(error)} before there was an answer"
+        if self._ended is None or self._ended.done():
+            self._useless = self._useless or self._without_answer(lost)
+            return
+        if self.heard_at is None:
+            self._fail(self._without_answer(lost))
+            return
+        try:
+            self._reading.close(properly=error is None)
+        except Unreadable as reason:
+            self._fail(Failure(str(reason)))
+            return
+        head = self._reading.head
+        if self.sent or head is None or head.status >= 400:
+            self._ended.set_result(None)
+        else:
+            text = f"the receiver answered {head.status}, and closed the connection before it had the whole request"
+            self._fail(Failure(text))
+
+    def _make_room(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def _settle(self) -> None:
+        """End the exchange if its answer is there and counts."""
+        if self._ended is None or self._ended.done() or not self._reading.ended:
+            return
+        head = self._reading.head
+        if self.sent or (head is not None and head.status >= 400):
+            self._ended.set_result(None)
+            self._make_room()
+
+    def _unacknowledged(self) -> bool:
+        """Return whether the receiver's kernel has not confirmed the whole request: it cannot have been read yet.
+
+        This tells an answer from one that was on its way when the request was sent. TCP confirms with each segment what
+        was received before, so the segments of an answer to the request confirm it.
+        """
+        if not self.sent:
+            return True
+        try:
+            (size,) = struct.unpack("i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)))
+        except OSError:  # the system does not tell
+            return False
+        return bool(size)
+
+    def _reject(self, data: bytes) -> None:
+        """Close the connection because of *data* that nothing asked for."""
+        try:
+            AnswerReader().feed(data)
+        except Unreadable as error:
+            self._useless = self._without_answer(str(error))
+        else:
+            self._useless = Stale("the receiver answered before it was sent a request")
+        self.abort()
+
+    def _without_answer(self, text: str) -> Failure:
+        """Return the failure of a request that has no answer: a new connection may give what a used one does not."""
+        return Stale(text) if self.reused else Failure(text)
+
+    def _fail(self, failure: Failure) -> None:
+        """End the exchange without an answer."""
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_exception(failure)
+        self._make_room()
+        self.abort()
+
+
+def _pieces(head: bytes, body: bytes) -> Iterator[bytes | memoryview]:
+    first = _PIECE - len(head)
+    yield head + body[:first]
+    rest = memoryview(body)
+    for start in range(first, len(body), _PIECE):
+        yield rest[start : start + _PIECE]
+
+
+def _end(error: Exception | None) -> str:
+    """Return what became of a connection, as a participle."""
+    match error:
+        case None:
+            return "closed"
+        case ConnectionError():
+            return "reset"
+        case ssl.SSLError():
+            return f"lost (TLS: {(error.reason or 'error').replace('_', ' ').lower()})"
+        case OSError(errno=int(number)):
+            return f"lost ({os.strerror(number).lower()})"
+        case _:
+            return f"lost ({error or type(error).__name__})"
