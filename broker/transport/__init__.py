@@ -110,7 +110,9 @@ class Transport(Protocol):
     async def declare(self, topology: Topology) -> Sequence[str]:
         """Create the missing parts of *topology*, and keep it: parts that are lost later are created again.
 
-        Repeating it changes nothing. What exists is enough for a user who may not configure it.
+        Repeating it changes nothing. What exists is enough for a user who may not configure it. While the server cannot
+        change bindings, those between exchanges and queues that exist are made later; a topology of bindings alone
+        waits for them.
 
         Returns:
             The queues that an earlier version declared with arguments of its own, which do as well.

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from broker.topology import RETIRED, TOPOLOGY
+from broker.topology import RETIRED, TOPOLOGY, Topology
 from deploy.cli.admin import Admin, with_store
 from deploy.cli.output import as_json, example, show_json, show_table
 
@@ -35,7 +35,8 @@ def topology(*, apply: bool, prune: bool, as_json: bool) -> None:
 
 @with_store
 async def _apply(admin: Admin, *, prune: bool, as_json: bool) -> None:
-    async with admin.transport() as transport:  # which declares the topology
+    async with admin.transport() as transport:  # which declares the topology, but may leave bindings for later
+        await transport.declare(Topology(bindings=TOPOLOGY.bindings))
         removed = await transport.unbind(RETIRED) if prune else 0
     if as_json:
         show_json(_document() | {"applied": True, "pruned": prune, "removed": removed})

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from broker.errors import ConfigurationError, Unconfirmed, Unroutable
-from broker.topology import ATTEMPT, BROADCAST, BY_NAME, DELIVERIES, RECORD, RETIRED, ROUTED, TOPOLOGY, app_topology
+from broker.errors import ConfigurationError, Unavailable, Unconfirmed, Unroutable
+from broker.topology import (
+    ATTEMPT,
+    BROADCAST,
+    BY_NAME,
+    DELIVERIES,
+    RECORD,
+    RETIRED,
+    ROUTED,
+    TOPOLOGY,
+    Topology,
+    app_topology,
+)
 from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
 from deploy.cli.doctor import _judge_arguments
@@ -74,6 +86,57 @@ async def test_a_binding_that_is_removed_comes_back(transport, rabbitmq_url):
 
     await eventually(routed)
     await holds(rabbitmq_url, tap, 1)
+
+
+@pytest.fixture
+def unchangeable(rabbitmq):
+    """Return a context in which RabbitMQ 3 cannot change bindings, as while a node of its cluster hangs."""
+
+    @contextmanager
+    def hold():
+        lock = "mnesia:write_lock_table(rabbit_route), Held ! held, receive free -> ok after 60000 -> ok end"
+        rabbitmq.ctl(
+            "eval",
+            f"Held = self(), register(holder, spawn(fun() -> mnesia:transaction(fun() -> {lock} end) end)), "
+            "receive held -> ok end.",
+        )
+        try:
+            yield
+        finally:
+            rabbitmq.ctl("eval", "catch holder ! free.")
+
+    return hold
+
+
+async def test_while_bindings_cannot_be_changed_a_process_starts_with_those_that_exist(
+    rabbitmq_url, transport, unchangeable
+):
+    with unchangeable():
+        async with RabbitTransport(rabbitmq_url, connect_timeout=timedelta(seconds=1)) as starting:
+            await starting.declare(TOPOLOGY)
+            await publish(starting, DELIVERIES, ATTEMPT)
+
+
+@pytest.mark.parametrize(
+    "topology", [app_topology("app"), Topology(bindings=TOPOLOGY.bindings)], ids=["a new queue", "bindings alone"]
+)
+async def test_while_bindings_cannot_be_changed_nothing_else_counts_as_declared(
+    rabbitmq_url, transport, unchangeable, topology
+):
+    with unchangeable():
+        await cannot_be_declared(rabbitmq_url, topology)
+
+
+async def test_while_bindings_cannot_be_changed_new_exchanges_and_queues_wait_for_theirs(rabbitmq_url, unchangeable):
+    with unchangeable():
+        await cannot_be_declared(rabbitmq_url, TOPOLOGY)
+
+
+async def cannot_be_declared(url, topology):
+    options = {"connect_timeout": timedelta(seconds=0.5), "declare_timeout": timedelta(seconds=1.5)}
+    async with RabbitTransport(url, **options) as starting:
+        with pytest.raises(Unavailable, match="was not declared within"):
+            await starting.declare(topology)
 
 
 async def test_retired_bindings_are_removed_and_do_not_come_back(transport, rabbitmq_url):

@@ -44,6 +44,8 @@ class Keeper:
         self._present: set[Part] = set()
         self._missing: set[Part] = set()
         self._refused: set[Part] = set()
+        self._created: set[str] = set()
+        """What did not exist before, and may lack its bindings."""
         self._skipped: set[Binding] = set()
         self._woken = asyncio.Event()
         self._asking = asyncio.Lock()
@@ -68,6 +70,9 @@ class Keeper:
     async def declare(self, topology: Topology) -> list[str]:
         """Create what is missing of *topology*, compare the arguments of the rest, and keep it from now on.
 
+        A cluster of RabbitMQ 3 changes no binding while one of its nodes hangs, not even one that exists. So bindings
+        between what existed before are left to `run` if the server does not answer.
+
         Returns:
             The queues that have arguments of an earlier version.
 
@@ -81,10 +86,23 @@ class Keeper:
             await self._declare(exchange)
         for queue in topology.queues:
             earlier += await self._declare_any(queue)
-        for binding in topology.bindings:
-            await self._ensure(binding)
+        await self._bind_all(topology)
         self._kept |= dict.fromkeys(chain(topology.exchanges, topology.queues, topology.bindings))
         return earlier
+
+    async def _bind_all(self, topology: Topology) -> None:
+        declared: set[str] = {*(one.name for one in topology.exchanges), *(one.name for one in topology.queues)}
+        existing = declared - self._created
+        # Those that cannot wait come first: after one that is not answered, the server answers none.
+        for binding in sorted(topology.bindings, key=lambda one: {one.source, one.destination} <= existing):
+            try:
+                await self._ensure(binding)
+            except LinkLost as error:
+                if not (self._link.up and {binding.source, binding.destination} <= existing):
+                    raise
+                log.warning("bindings.postponed", reason=str(error))
+                return
+        self._created.clear()
 
     async def unbind(self, binding: Binding) -> None:
         """Remove *binding*, if it exists."""
@@ -125,6 +143,7 @@ class Keeper:
             self._missing.add(part)
             self._report(part)
             await self._ask(lambda channel: _declare(channel, part))
+            self._created.add(part.name)
         self._missing.discard(part)
         self._present.add(part)
 
