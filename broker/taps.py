@@ -43,7 +43,7 @@ log = structlog.get_logger()
 class Copy:
     """A signal on its way to taps, which is not published again after *end*.
 
-    *ended* is set once nobody has to wait for it: it was taken, or rejected, or has to wait for a tap to be bound.
+    *ended* is done as soon as a caller need not wait any longer: taps have the copy, one rejected it, or none is bound.
     """
 
     signal: Signal

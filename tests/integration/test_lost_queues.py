@@ -6,16 +6,21 @@ Recorders stand still in these tests, so that the queue holds everything when it
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from yarl import URL
 
 from broker import publishing
 from broker.errors import Nacked, TransportError, Unroutable
 from broker.losses import announce_losses, listen_for_losses
 from broker.messages import decode_signal
+from broker.operations.intake import open_intake
 from broker.publishing import SignalPublisher
+from broker.settings import Settings
 from broker.signals import Scope, Signal, Source, Throw
 from broker.topology import BROADCAST, RECORD, TOPOLOGY
 from broker.transport import Message, Settlement
@@ -172,6 +177,34 @@ async def test_what_numbering_took_is_not_waited_for_again(rabbitmq_url):
             async with asyncio.timeout(10):
                 with pytest.raises(Nacked):
                     await publisher.publish(make_signal(1), spent=29)
+
+
+async def test_the_time_of_a_throw_begins_before_it_is_numbered(rabbitmq_url, database, monkeypatch):
+    seconds = []
+
+    async def publish(_, __, *, spent):
+        seconds.append(spent)
+
+    monkeypatch.setattr(SignalPublisher, "publish", publish)
+    async with RabbitTransport(rabbitmq_url) as transport, open_intake(database, transport, Settings()) as intake:
+        await intake.accept(Throw(name="policy.changed"), check=lambda _: time.sleep(0.05))
+    assert seconds[0] >= 0.05
+
+
+async def test_a_signal_makes_every_link_known_to_the_record_queue(rabbitmq_url):
+    """Its recorder drops the repeat by which it does."""
+    port = URL(rabbitmq_url).port
+    two_hosts = rabbitmq_url.replace(f":{port}/", f":{port},localhost:{port}/")
+    async with RabbitTransport(two_hosts) as transport:
+        await transport.declare(TOPOLOGY)
+        async with SignalPublisher(transport, timeout=SOON) as publisher:
+            published = itertools.count(1)
+
+            async def one_comes_twice():
+                await publisher.publish(make_signal(number := next(published)))
+                return await transport.depth(RECORD, timeout=SOON) > number
+
+            await eventually(one_comes_twice)
 
 
 async def test_a_record_queue_that_somebody_makes_again_at_once_loses_nothing_that_was_accepted(rabbitmq_url):

@@ -16,6 +16,8 @@ from broker.errors import Unavailable
 from broker.topology import Queue, Topology
 from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
+from broker.transport.rabbitmq.channel import Channel
+from broker.transport.rabbitmq.link import Link, close, split_hosts
 from tests.support.eventually import eventually
 from tests.support.messaging import drain, publish_until_confirmed
 from tests.support.proxy import proxy
@@ -141,6 +143,26 @@ async def test_a_node_that_blocks_publishers_is_not_given_up(rabbitmq, rabbitmq_
         finally:
             await asyncio.to_thread(rabbitmq.clear_memory_alarm)
         unconfirmed.exception()
+
+
+async def test_a_process_publishes_on_links_to_different_nodes(rabbitmq_url):
+    async with two_nodes(rabbitmq_url) as (nodes, url):
+        for _ in range(6):  # by chance they would be different now and then
+            async with RabbitTransport(url) as transport:
+                links = transport._publishing  # noqa: SLF001
+                assert len({await _node_of(link, nodes) for link in links}) == len(nodes)
+
+
+async def test_a_channel_that_is_slow_to_close_does_not_cost_its_connection(rabbitmq_url):
+    """RabbitMQ ends the connection for asking once more after the answer; aiormq does so after a heartbeat's time."""
+    options = {"name": "test", "heartbeat": timedelta(seconds=1), "timeout": SOON}
+    async with proxy(rabbitmq_url) as node, Link(split_hosts(node.url), **options) as link, link.channel() as other:
+        channel = await link.open(Channel)
+        node.stall(requests=False)
+        await close(channel)
+        node.restore()
+        await other.queue_declare(QUEUE)
+        assert channel.is_closed
 
 
 async def test_all_nodes_serve(rabbitmq_url):

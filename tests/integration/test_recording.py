@@ -110,7 +110,7 @@ async def test_an_attempt_is_begun_once(throw, record, subscriptions, attempts):
     assert [one is not None for one in claimed] == [True, False]
     assert await claim(attempts, due) == [None]
     (again,) = await claim(attempts, due, redelivered=True)
-    assert again.due == replace(due, attempt=2), "whoever began the first attempt is gone: it was interrupted"
+    assert again.due == replace(due, attempt=2), "whoever began the first attempt is gone, so it was interrupted"
 
 
 async def test_a_parked_delivery_is_released_when_it_is_due(throw, record, subscriptions, deliveries, attempts):

@@ -90,7 +90,6 @@ async def test_a_stray_answer_that_was_not_read_yet_is_noticed_before_its_connec
         await post(client, url)
         with await serving as first:
             serving = asyncio.create_task(serve(listening))
-            await asyncio.sleep(0)
             first.send(ERROR)
             result = await post(client, url)
         with await serving:
@@ -216,7 +215,7 @@ async def test_a_refusal_that_comes_before_the_body_was_read_is_one(client, tmp_
 
 
 async def test_an_early_answer_on_a_reused_connection_is_not_taken_for_this_requests(client):
-    """It may have been meant for nobody; a real refusal comes on the new connection, too."""
+    """Such an answer may belong to no request at all; a receiver that means it refuses on the new connection, too."""
 
     async def script(peer):
         await peer.request()

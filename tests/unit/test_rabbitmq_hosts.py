@@ -35,6 +35,11 @@ def test_neither_credentials_nor_vhost_are_needed():
     assert split("amqp://one,two") == ["amqp://one", "amqp://two"]
 
 
+def test_a_host_that_is_named_twice_is_one():
+    """There would be no second one for the other link of a publisher."""
+    assert len(split("amqp://one,ONE:5672,one:5672")) == 1
+
+
 @pytest.mark.parametrize("url", ["amqp://", "amqp://one,,two", "http://one", "amqp://one:port", "one"])
 def test_what_is_no_url_of_hosts_is_refused(url):
     with pytest.raises(ConfigurationError, match="transport URL"):

@@ -45,7 +45,7 @@ class Connection(asyncio.Protocol):
         self._reading = AnswerReader()
         self._ended: asyncio.Future[None] | None = None
         self._full = False
-        """Whether the transport holds bytes that it could not write yet; with its limits of 0, it tells of each."""
+        """Whether the transport still buffers bytes of the request; with limits of 0, it reports that."""
         self._room: asyncio.Future[None] | None = None
         """What the rest of a request waits for."""
         self._handed = 0

@@ -37,7 +37,6 @@ class Publication:
     confirm: asyncio.Future[None]
     repeatable: bool = False
     channel: ConfirmChannel | None = None
-    sent_at: float = 0.0
     timer: asyncio.TimerHandle | None = None
 
     def end(self, error: Exception | None = None) -> None:
@@ -91,11 +90,6 @@ class ConfirmChannel(Channel):
         """Whether nothing can be sent: the window of unconfirmed messages is full, was given up, or is closed."""
         return len(self._outstanding) >= MOST_MESSAGES or self.bytes >= MOST_BYTES or self.given_up or self.is_closed
 
-    @property
-    def oldest(self) -> float:
-        """When the first of the messages was sent whose confirms have not come; now, if there are none."""
-        return next((publication.sent_at for publication in self._outstanding.values()), self.loop.time())
-
     def send(self, publication: Publication) -> None:
         """Send a message; its future is set when the confirm comes or the channel is closed."""
         tag = self._last_tag + 1
@@ -112,9 +106,8 @@ class ConfirmChannel(Channel):
         )
         self.write(written)
         self._last_tag = tag
-        publication.sent_at = self.loop.time()
         if not self._outstanding:
-            self.progressed_at = publication.sent_at
+            self.progressed_at = self.loop.time()
         self._outstanding[tag] = publication
         self.bytes += len(message.body)
         self.idle.clear()

@@ -91,7 +91,7 @@ def split_hosts(url: str) -> tuple[URL, ...]:
         raise ConfigurationError(f"transport URL: {error}") from None
     if scheme not in {"amqp", "amqps"} or not all(url.host for url in urls):
         raise ConfigurationError("transport URL: expected amqp://user:password@host[:port][,host...]/vhost")
-    return tuple(dict.fromkeys(urls))
+    return tuple({_where(url): url for url in urls}.values())
 
 
 class Link:
@@ -199,7 +199,7 @@ class Link:
     async def _run(self) -> None:
         pauses = _pauses()
         for host in itertools.cycle(self._hosts):
-            where = f"{host.host}:{host.port or DEFAULT_PORTS[host.scheme]}"
+            where = _where(host)
             if self.beside is not None and self.beside.host == where:
                 continue
             self.host = where
@@ -267,6 +267,10 @@ class Link:
         return True
 
 
+def _where(host: URL) -> str:
+    return f"{host.host}:{host.port or DEFAULT_PORTS[host.scheme]}"
+
+
 def _last_frame(connection: Connection) -> float:
     """Return when the last frame arrived on *connection*."""
     return float(connection._Connection__last_frame_time)  # type: ignore[attr-defined]  # noqa: SLF001
@@ -289,12 +293,7 @@ def _underlying(connection: aio_pika.Connection) -> Connection:
 
 
 async def close(what: aio_pika.Connection | Channel) -> None:
-    """Close *what*, without a long wait for a server that hangs. A channel that is slow to close goes on closing."""
-    if isinstance(what, Channel):
-        closing = asyncio.ensure_future(what.close())
-        closing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.wait([closing], timeout=CLOSE_TIMEOUT)
-        return
+    """Close *what*, without a long wait for a server that hangs."""
     with suppress(LinkLost, *Refused):
         async with answers(CLOSE_TIMEOUT):
             await what.close()

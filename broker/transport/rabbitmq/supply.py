@@ -18,7 +18,6 @@ STALLED = 2.0
 SLOWEST = 2 << 20
 """Bytes a second that a slow network carries at least: what has not arrived cannot be confirmed."""
 LOOK_EVERY = 0.5
-CLOGGED = 1.0
 
 log = structlog.get_logger()
 
@@ -119,7 +118,7 @@ class Supply:
             self._retire(last)
 
     async def _spent(self) -> None:
-        """Return once the channel is spent, which it is without confirms, or full of messages of a queue that hangs."""
+        """Return once the channel is spent, which it is without confirms."""
         while (channel := self.channel) is not None and not channel.spent.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY):
@@ -130,8 +129,6 @@ class Supply:
             if stalls and channel is self.channel:
                 self.stalled_at = now
                 channel.give_up(f"no confirm for {patience:.2g} s")
-            elif channel.full and channel.oldest + CLOGGED < min(now, channel.progressed_at):
-                channel.spent.set()
 
     def _confirmed(self, channel: ConfirmChannel) -> None:
         self.confirmed_at = self._loop.time()
