@@ -148,6 +148,8 @@ async def test_a_reused_connection_that_ends_without_an_answer_costs_no_attempt(
         result = await post(client, target.base, body=b"")
     assert (result.outcome, result.error, result.exchange.reused) == (Outcome.SUCCEEDED, None, False)
     assert len(target.heads) == 3, "the first, and the second one twice"
+    ended = "reset" if end == "reset" else "closed"
+    assert result.exchange.resent == f"the connection was {ended} before there was an answer"
     assert repeats() == before + 1
 
 
