@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
@@ -22,6 +23,8 @@ from tests.support.product import Client
 
 SCHEDULE = [1] * 40
 """So often each delivery is attempted again, after up to a second: no outage here lasts longer."""
+BATCH = 900_000
+"""How many bytes of signals a batch may have; the gateway takes a mebibyte."""
 BURSTS = 5
 """In how many bursts a second's signals are thrown; between them connections are idle."""
 
@@ -96,12 +99,15 @@ async def _disturb(server: Server, load: Load, over: asyncio.Event) -> None:
 async def _throw(client: Client, load: Load) -> list[int]:
     """Throw at the rate of *load* and return the signals' ids."""
     loop = asyncio.get_running_loop()
-    due, ids = loop.time(), []
-    for start in range(0, load.deliveries, load.rate // BURSTS):
-        size = min(load.rate // BURSTS, load.deliveries - start)
-        throws = [{"name": "receivers", "payload": "x" * load.size}] * size
-        answer = await client.post("/v1/signals/batch", {"signals": throws})
-        ids += [result["id"] for result in answer["results"]]
+    due = loop.time()
+    ids: list[int] = []
+    signal = {"name": "receivers", "payload": "x" * load.size}
+    in_batch = max(1, BATCH // len(json.dumps(signal)))
+    while len(ids) < load.deliveries:
+        burst = [signal] * min(load.rate // BURSTS, load.deliveries - len(ids))
+        for start in range(0, len(burst), in_batch):
+            answer = await client.post("/v1/signals/batch", {"signals": burst[start : start + in_batch]})
+            ids += [result["id"] for result in answer["results"]]
         due += 1 / BURSTS
         await asyncio.sleep(due - loop.time())
     return ids
