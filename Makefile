@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage bench bench-memory chaos mutants lint format lock clean
+.PHONY: help run test coverage bench bench-memory chaos receivers mutants lint format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ bench-memory: $(VENV)/.test ## send 10,000 signals of a megabyte through every r
 
 chaos: $(VENV)/.test ## break processes, RabbitMQ, PostgreSQL and networks under load, and compare the books (ARGS="--faults 40 --seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+receivers: $(VENV)/.test ## deliver 10,000 webhooks to each of some real servers that are reloaded and restarted (ARGS="--only nginx")
+	@$(BIN)/python -m tests.compat.servers $(ARGS)
 
 mutants: $(VENV)/.test ## sample small changes of the domain and list those that no unit test notices (ARGS="--seed 7")
 	@$(BIN)/python -m tests.mutants $(ARGS)

@@ -111,6 +111,7 @@ class Exchange:
         address: The receiver's address and port, ``192.0.2.1:443`` or ``[2001:db8::1]:443``.
         tls: The version of TLS, ``TLSv1.3``.
         reused: Whether the connection was used before.
+        resent: Why the request went out once more, on a new connection; None if it went out once.
         phases: The seconds of what took place: ``dns``, ``connect``, ``tls``, ``firstByte`` (from the request to the
             answer's first byte) and ``total``.
     """
@@ -122,6 +123,7 @@ class Exchange:
     address: str | None = None
     tls: str | None = None
     reused: bool = False
+    resent: str | None = None
     phases: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -124,6 +124,11 @@ def _exchange_members(exchange: Exchange | None) -> dict[str, Any]:
     return {
         "request": {"url": exchange.url, "headers": dict(exchange.request_headers)},
         "answer": {"location": exchange.location, "retryAfter": exchange.retry_after},
-        "connection": {"address": exchange.address, "tls": exchange.tls, "reused": exchange.reused},
+        "connection": {
+            "address": exchange.address,
+            "tls": exchange.tls,
+            "reused": exchange.reused,
+            "resent": exchange.resent,
+        },
         "phases": dict(exchange.phases),
     }

@@ -45,6 +45,10 @@ class ConnectionSchema(Schema):
     address: str | None = Field(description="The address and port that were connected to.")
     tls: str | None = Field(description="The version of TLS; null without TLS.")
     reused: bool = Field(description="Whether an earlier webhook had used it.")
+    resent: str | None = Field(
+        description="Why the request went out once more, on a new connection: what became of the kept one; null if it"
+        " went out once."
+    )
 
 
 _Request = Annotated[RequestSchema | None, Field(description="The request to a webhook; null if none was made.")]

@@ -50,7 +50,7 @@ def unpack(packed: bytes | None, count: int) -> list[Exchange | None]:
 
 
 def _columns(exchange: Exchange) -> list[object]:
-    return [
+    columns: list[object] = [
         _cut(exchange.url, _URL),
         _cut_headers(exchange.request_headers),
         *(
@@ -60,10 +60,11 @@ def _columns(exchange: Exchange) -> list[object]:
         exchange.reused,
         {name: round(seconds, 6) for name, seconds in exchange.phases.items()},
     ]
+    return columns if exchange.resent is None else [*columns, _cut(exchange.resent, _VALUE)]
 
 
 def _exchange(columns: Sequence[Any]) -> Exchange:
-    url, headers, location, retry_after, address, tls, reused, phases = columns
+    url, headers, location, retry_after, address, tls, reused, phases, *resent = columns
     return Exchange(
         url=url,
         request_headers=headers,
@@ -72,6 +73,7 @@ def _exchange(columns: Sequence[Any]) -> Exchange:
         address=address,
         tls=tls,
         reused=reused,
+        resent=resent[0] if resent else None,
         phases=phases,
     )
 

@@ -23,7 +23,8 @@ EXCHANGE = Exchange(
     retry_after="Fri, 27 Nov 2026 10:00:00 GMT",
     address="192.0.2.1:443",
     tls="TLSv1.3",
-    reused=True,
+    reused=False,
+    resent="the connection was reset before there was an answer",
     phases={"firstByte": 0.25, "total": 0.5},
 )
 SHOWN = {
@@ -32,7 +33,12 @@ SHOWN = {
         "headers": {"host": "hooks.example.com", "authorization": "***", "webhook-id": "2-1"},
     },
     "answer": {"location": "https://www.hooks.example.com/", "retryAfter": "Fri, 27 Nov 2026 10:00:00 GMT"},
-    "connection": {"address": "192.0.2.1:443", "tls": "TLSv1.3", "reused": True},
+    "connection": {
+        "address": "192.0.2.1:443",
+        "tls": "TLSv1.3",
+        "reused": False,
+        "resent": "the connection was reset before there was an answer",
+    },
     "phases": {"firstByte": 0.25, "total": 0.5},
 }
 NOTHING = dict.fromkeys(SHOWN)

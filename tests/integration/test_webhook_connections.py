@@ -147,7 +147,33 @@ async def test_a_reused_connection_that_ends_without_an_answer_costs_no_attempt(
         result = await post(client, target.base, body=b"")
     assert (result.outcome, result.error, result.exchange.reused) == (Outcome.SUCCEEDED, None, False)
     assert len(target.heads) == 3, "the first, and the second one twice"
+    ended = "reset" if end == "reset" else "closed"
+    assert result.exchange.resent == f"the connection was {ended} before there was an answer"
     assert repeats() == before + 1
+
+
+async def test_a_request_that_could_not_go_out_once_more_shows_that_it_went_out_before(client):
+    """The receiver may have taken it, although there is no connection in the end."""
+    loop = asyncio.get_running_loop()
+
+    async def serve(listening):
+        peer, _ = await loop.sock_accept(listening)
+        listening.close()
+        with peer:
+            await loop.sock_recv(peer, 1 << 16)
+            await loop.sock_sendall(peer, OK)
+            await loop.sock_recv(peer, 1 << 16)
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    serving = asyncio.create_task(serve(listening))
+    assert (await post(client, url)).exchange.resent is None
+    result = await post(client, url)
+    await serving
+    assert (result.outcome, result.error) == (Outcome.UNREACHABLE, "no connection: connection refused")
+    assert result.exchange.address is None
+    assert result.exchange.resent == "the connection was closed before there was an answer"
 
 
 async def test_a_new_connection_that_ends_without_an_answer_is_a_failed_attempt(client):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -37,6 +38,7 @@ EXCHANGE = Exchange(
     [
         [EXCHANGE],
         [None, EXCHANGE, None],
+        [replace(EXCHANGE, reused=False, resent="the connection was closed before there was an answer"), EXCHANGE],
         [Exchange(url="http://[::1]:8080/\N{SNOWMAN}", request_headers={})],
     ],
 )

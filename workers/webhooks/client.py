@@ -126,8 +126,8 @@ class WebhookClient:
             await self._exchange(call, self._pool.take(call.destination.origin) or await self._dial(call), head, body)
         except Stale as reason:
             metrics.REPEATS.labels(metrics.Repeat.RECONNECTED).inc()
-            log.info("webhook.resent", host=call.destination.host, reason=one_line(str(reason)))
-            call.connection, call.reading = None, AnswerReader()
+            call.connection, call.reading, call.resent = None, AnswerReader(), one_line(str(reason))
+            log.info("webhook.resent", host=call.destination.host, reason=call.resent)
             await self._exchange(call, await self._dial(call), head, body)
 
     async def _dial(self, call: _Call) -> Connection:
@@ -155,6 +155,8 @@ class _Call:
         self.phases: dict[str, float] = {}
         self.connection: Connection | None = None
         self.reading = AnswerReader()
+        self.resent: str | None = None
+        """Why the request goes out once more."""
         self._began_at = time.perf_counter()
         self._url = url
         self._fields = fields
@@ -205,6 +207,7 @@ class _Call:
             address=connection.address if connection else None,
             tls=connection.tls if connection else None,
             reused=connection is not None and connection.reused,
+            resent=self.resent,
             phases={name: round(seconds, 6) for name, seconds in phases.items()},
         )
 

@@ -66,15 +66,21 @@ class Behaviour:
     def expected(self) -> tuple[object, ...]:
         """What `observed` has to return."""
         error = None if self.error is None else self.error.replace("closed or reset", "closed")
-        return self.outcome, self.status, error, self.excerpt, self.retry_after, self.requests, self.reused
+        return self.outcome, self.status, error, self.excerpt, self.retry_after, self.requests, self.reused, self.resent
+
+    @property
+    def resent(self) -> bool:
+        """Whether the request has to go out twice, and the record to say why."""
+        return self.requests > self.before + 1
 
     def observed(self, result: Result, *, requests: int) -> tuple[object, ...]:
         """Return what there is to compare of *result*."""
         error = result.error
         if error is not None and "closed or reset" in (self.error or ""):
             error = error.replace("reset", "closed")
-        reused = result.exchange is not None and result.exchange.reused
-        return result.outcome, result.status, error, result.excerpt, result.retry_after, requests, reused
+        exchange = result.exchange
+        reused, resent = exchange is not None and exchange.reused, exchange is not None and exchange.resent is not None
+        return result.outcome, result.status, error, result.excerpt, result.retry_after, requests, reused, resent
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -82,7 +88,7 @@ class Behaviour:
         then = THEN[VERDICTS[self.outcome]]
         if self.retry_after is not None and VERDICTS[self.outcome] is not Verdict.DELIVERED:
             then += f", after at least {self.retry_after.total_seconds():g} s"
-        if self.requests > self.before + 1:
+        if self.resent:
             then += "; the request went out twice"
         variants = f" ({len(self.scripts)} variants)" if len(self.scripts) > 1 else ""
         error = "" if self.error is None else self.error.replace("|", "\\|")
