@@ -70,7 +70,10 @@ class SubscriptionRequest(SubscriptionOptions):
     name: Annotated[Name, Field(description="A signal name, or a pattern: `*` one word, `#` any number of words.")]
     execution_id: Id | None = Field(None, description="The execution that waits for the signal.")
     tenant_id: Id | None = Field(None, description="The tenant it belongs to; without one it is untenanted.")
-    once: bool = Field(default=False, description="The first signal that matches consumes the subscription.")
+    once: bool = Field(
+        default=False,
+        description="The first signal that matches and is not cancelled or expired consumes the subscription.",
+    )
     ordered: bool = Field(
         default=False,
         description="Signals with the same `orderingKey` are delivered one after the other, in the order in which their"

@@ -114,6 +114,8 @@ CREATE TABLE deliveries (
     turn bigint,
     -- The app of the handler, whose queue the attempts wait in; empty for other targets.
     app text NOT NULL DEFAULT ''::text,
+    -- When the signal expires, null if it never does. -infinity: as the signal says; the scheduler looks it up.
+    expires_at timestamptz DEFAULT '-infinity'::timestamptz,
     CONSTRAINT deliveries_pkey PRIMARY KEY (signal_id, subscription_id),
     CONSTRAINT deliveries_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'parked'::text, 'delivered'::text, 'dead'::text, 'cancelled'::text])))
 ) PARTITION BY RANGE (signal_id);
@@ -123,6 +125,7 @@ CREATE INDEX deliveries_dead ON deliveries (signal_id, subscription_id) WHERE (s
 CREATE INDEX deliveries_dead_by_subscription ON deliveries (subscription_id, signal_id) WHERE (state = 'dead'::text);
 CREATE INDEX deliveries_dead_in_line ON deliveries (subscription_id, ordering_key, turn) WHERE ((ordering_key IS NOT NULL) AND (state = 'dead'::text));
 CREATE INDEX deliveries_due ON deliveries (due_at) WHERE (state = 'parked'::text);
+CREATE INDEX deliveries_expiring ON deliveries (expires_at) WHERE ((expires_at IS NOT NULL) AND (state = ANY (ARRAY['pending'::text, 'parked'::text])));
 CREATE INDEX deliveries_held ON deliveries (subscription_id, reason, signal_id) WHERE ((state = 'parked'::text) AND (due_at IS NULL));
 CREATE INDEX deliveries_in_line ON deliveries (subscription_id, ordering_key, turn) WHERE ((ordering_key IS NOT NULL) AND (state = 'parked'::text) AND (reason = 'ordered'::text));
 CREATE INDEX deliveries_parked ON deliveries (subscription_id, signal_id) WHERE (state = 'parked'::text);

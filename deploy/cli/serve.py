@@ -18,6 +18,7 @@ from broker.settings import Settings
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.postgres.schema import is_current
@@ -129,6 +130,7 @@ async def _worker(role: str, runtime: Runtime) -> AsyncIterator[Worker]:
             yield Scheduler(
                 transport,
                 deliveries=deliveries,
+                expiring=ExpiringStore(runtime.database),
                 pausing=PausingStore(runtime.database),
                 ordering=OrderingStore(runtime.database),
                 signals=signals,

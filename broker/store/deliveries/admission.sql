@@ -5,7 +5,8 @@
 SELECT * FROM gates WHERE subscription_id = ANY (:subscription_ids::bigint[]) ORDER BY subscription_id FOR UPDATE;
 
 -- name: candidates
--- Those of the attempts asked for (as in `begin`) that are still due, and what decides whether they may go.
+-- Those of the attempts asked for (as in `begin`) that are still due, of signals that have not expired, and what decides
+-- whether they may go.
 SELECT DISTINCT ON (d.signal_id, d.subscription_id)
     d.signal_id, d.subscription_id, a.number, d.reason, d.steps_done, s AS subscription, statement_timestamp() AS now,
     octet_length(g.payload) AS size
@@ -15,6 +16,7 @@ JOIN deliveries d ON d.signal_id = a.signal_id AND d.subscription_id = a.subscri
 JOIN subscriptions s ON s.id = a.subscription_id
 JOIN signals g ON g.id = a.signal_id
 WHERE d.state IS NOT DISTINCT FROM 'pending' AND (d.attempts = a.number - 1 OR (a.redelivered AND d.attempts = a.number))
+  AND (g.expires_at IS NULL OR g.expires_at > now())
 ORDER BY d.signal_id, d.subscription_id, a.number DESC;
 
 -- name: count_slots

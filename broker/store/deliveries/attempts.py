@@ -158,7 +158,7 @@ async def begin(
 ) -> list[Claimed | None]:
     """Begin the attempts of *batch*; None stands for one that is out of date.
 
-    None also stands for an attempt whose signal has expired (its delivery is cancelled then), for one whose payload
+    None also stands for an attempt whose signal has expired (the scheduler cancels its delivery), for one whose payload
     needs more room and, unless they are *admitted*, for one that needs admission. *timeout* is for subscriptions
     without one of their own; after it and *rescue_after* more the scheduler rescues the delivery.
     """

@@ -4,8 +4,8 @@
 
 -- name: begin
 -- Begin those of the attempts asked for, in ascending order of signals, that are still due. A message that was handed out
--- before may begin its attempt `again` unless it has ended, because the deliverer that began it is gone. A delivery whose
--- signal has expired is cancelled instead.
+-- before may begin its attempt `again` unless it has ended, because the deliverer that began it is gone. No attempt is begun
+-- whose signal has expired: the scheduler cancels its delivery (see expiring.sql), an abandoned one at once.
 -- `needs_admission` decides nothing. It only says whether `broker.admission` has anything to decide by (a limit, a pause, a
 -- target that failed); then nothing is begun unless the attempts are :admitted already.
 -- Nor is an attempt begun whose payload has more bytes than its `room`; such a payload is not even read.
@@ -26,15 +26,11 @@ WITH asked AS (
                 :rooms::bigint[])
         AS a (signal_id, subscription_id, number, redelivered, room)
     JOIN signals g ON g.id = a.signal_id
-), expired AS (
-    UPDATE deliveries d SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = 'expired'
+), abandoned AS (
+    UPDATE deliveries d SET due_at = now()
     FROM asked a
-    WHERE a.expired AND d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id
-      AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
-      AND (d.attempts = a.number - 1 OR (a.again AND d.attempts = a.number))
-    RETURNING d.signal_id, d.subscription_id
-), freed_slots AS (
-    DELETE FROM places p USING expired e WHERE p.subscription_id = e.subscription_id AND p.signal_id = e.signal_id
+    WHERE a.expired AND a.again AND d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id
+      AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending' AND d.attempts = a.number
 ), receiving AS (
     SELECT s.id, s.timeout, s.steps,
            s.max_in_flight IS NOT NULL OR s.max_per_second IS NOT NULL

@@ -58,8 +58,8 @@ class AttemptStore:
     async def claim(self, due: DueAttempt, *, redelivered: bool = False, room: int = SMALL) -> Answer:
         """Begin the attempt if it may go now; else its delivery is parked, or dead.
 
-        None stands for an attempt that is out of date, or whose signal has expired (its delivery is cancelled then). A
-        message that was *redelivered* may begin its attempt again, because the deliverer that began it is gone. An
+        None stands for an attempt that is out of date, or whose signal has expired (the scheduler cancels its
+        delivery). A message that was *redelivered* may begin its attempt again, because its deliverer is gone. An
         attempt whose payload is `Oversized` has not begun, and may be claimed again with as much *room* (in bytes).
         """
         request = AttemptRequest(due, redelivered, room)
