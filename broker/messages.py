@@ -10,7 +10,7 @@ headers    signal-id, scope, ce-* (CloudEvents attributes: a consumer drops repe
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 
 from broker.deliveries import DueAttempt, parse_delivery_id
 from broker.integers import MAX_ID
@@ -206,7 +206,8 @@ def _check_view(types: Types, view: dict[str, Variable]) -> None:
 
 def due_message(due: DueAttempt) -> Message:
     """Return the message that asks for the attempt *due*."""
-    return Message(body=b'{"delivery":"%b","attempt":%d}' % (due.delivery_id.encode(), due.attempt))
+    at = b"" if due.at is None else b',"at":%.6f' % due.at.timestamp()
+    return Message(body=b'{"delivery":"%b","attempt":%d%b}' % (due.delivery_id.encode(), due.attempt, at))
 
 
 def decode_due_attempt(message: Received) -> DueAttempt:
@@ -218,7 +219,13 @@ def decode_due_attempt(message: Received) -> DueAttempt:
     try:
         document = json.loads(message.body)
         signal_id, subscription_id = parse_delivery_id(document["delivery"])
-        return DueAttempt(signal_id, subscription_id, _attempt(document["attempt"]))
+        at = document.get("at")
+        return DueAttempt(
+            signal_id,
+            subscription_id,
+            _attempt(document["attempt"]),
+            at=None if at is None else datetime.fromtimestamp(at, UTC),
+        )
     except Exception as error:
         raise Undecodable(f"not a due attempt: {error!r}") from error
 

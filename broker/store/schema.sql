@@ -192,16 +192,19 @@ CREATE TABLE gates (
     held boolean NOT NULL DEFAULT false,
     -- max_per_second: the first moment that is not reserved.
     slot_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamptz,
-    -- max_per_second: until when the admitted attempts use up the rate.
+    -- Used by processes of version 0.1.0.
     spent_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamptz,
     -- Deliveries per second after a pause; null begins slowly and speeds up.
     catch_up double precision,
     -- The number of deliveries released since the last pause ended, the last of them at caught_up_at.
     caught_up bigint NOT NULL DEFAULT 0,
     caught_up_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamptz,
+    -- max_per_second: whether deliveries wait for their reservations.
+    rate_waiting boolean NOT NULL DEFAULT false,
     CONSTRAINT gates_pkey PRIMARY KEY (subscription_id)
 ) WITH (fillfactor=50);
 CREATE INDEX gates_holding ON gates (subscription_id) WHERE held;
+CREATE INDEX gates_pacing ON gates (subscription_id) WHERE rate_waiting;
 
 CREATE TABLE idempotency_keys (
     principal text NOT NULL,

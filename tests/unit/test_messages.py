@@ -155,7 +155,13 @@ def test_when_a_signal_expires_is_told_as_cloudevents_do():
 
 
 def test_a_due_attempt_survives_its_message():
-    assert decode_due_attempt(received(due_message(DueAttempt(42, 7, 3)))) == DueAttempt(42, 7, 3)
+    due = decode_due_attempt(received(due_message(DueAttempt(42, 7, 3))))
+    assert (due, due.at) == (DueAttempt(42, 7, 3), None)
+
+
+def test_a_reservation_survives_the_message_of_its_attempt():
+    due = decode_due_attempt(received(due_message(DueAttempt(42, 7, 3, at=MOMENT))))
+    assert (due, due.at) == (DueAttempt(42, 7, 3), MOMENT)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +178,8 @@ def test_a_due_attempt_survives_its_message():
         b'{"delivery":"1-2","attempt":true}',
         b'{"delivery":"1-2","attempt":0}',
         b'{"delivery":"1-2","attempt":4294967296}',
+        b'{"delivery":"1-2","attempt":1,"at":"x"}',
+        b'{"delivery":"1-2","attempt":1,"at":1e99}',
         b'{"delivery":"1-99999999999999999999","attempt":1}',
     ],
 )

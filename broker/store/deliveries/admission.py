@@ -38,7 +38,6 @@ class _Sql(Statements, file="admission.sql"):
     bury: Statement
     save: Statement
     note_waiting: Statement
-    forget_reservations: Statement
     disable: Statement
 
 
@@ -55,11 +54,6 @@ async def lock_admission(session: Session, subscription_ids: Collection[int]) ->
 async def note_waiting(session: Session, subscription_id: int) -> None:
     """Note that a subscription may have deliveries for the sweep to look at."""
     await session.execute(_Sql.note_waiting, subscription_id=subscription_id)
-
-
-async def forget_reservations(session: Session, subscription_id: int) -> None:
-    """Forget the moments reserved so far of a subscription whose admission is locked, as its rate was raised."""
-    await session.execute(_Sql.forget_reservations, subscription_id=subscription_id)
 
 
 async def admit_waiting(
@@ -159,7 +153,7 @@ async def _decide(
         decision = control.admit(
             row["signal_id"],
             circuit,
-            reserved=row["reason"] == Reason.RATE,
+            at=request.due.at,
             now=row["now"],
             until=row["now"] + _lease(control.subscription, timeout),
         )
@@ -204,7 +198,7 @@ def _address(subscription: Subscription, steps_done: int) -> str | None:
 
 def _read_rate(subscription: Subscription, state: Row) -> Rate | None:
     per_second = subscription.spec.max_per_second
-    return None if per_second is None else Rate(per_second, state["slot_at"], state["spent_at"])
+    return None if per_second is None else Rate(per_second, state["slot_at"], state["rate_waiting"])
 
 
 async def _read_slots(
@@ -230,7 +224,7 @@ async def _save(
     waiting = {
         due.subscription_id
         for due, decision in decisions.items()
-        if isinstance(decision, Deferred) and decision.due_at is None
+        if isinstance(decision, Deferred) and decision.due_at is None and decision.reason is not Reason.RATE
     }
     changed = {key: control.rate for key, control in controls.items() if control.rate is not None or key in waiting}
     if changed:
@@ -238,7 +232,7 @@ async def _save(
             _Sql.save,
             subscription_ids=list(changed),
             slot_at=[states[key]["slot_at"] if rate is None else rate.slot_at for key, rate in changed.items()],
-            spent_at=[states[key]["spent_at"] if rate is None else rate.spent_at for key, rate in changed.items()],
+            rate_waiting=[rate is not None and rate.waiting for rate in changed.values()],
             waiting=[key in waiting for key in changed],
         )
 

@@ -80,20 +80,16 @@ FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[],
 WHERE d.signal_id = b.signal_id AND d.subscription_id = b.subscription_id AND d.state IS NOT DISTINCT FROM 'pending';
 
 -- name: save
--- Store the reservations of subscriptions whose admission is locked: the first moment that is not reserved, until when the
--- attempts that were admitted use up the rate, and whether deliveries wait.
-UPDATE gates g SET slot_at = s.slot_at, spent_at = s.spent_at, held = g.held OR s.waiting
-FROM unnest(:subscription_ids::bigint[], :slot_at::timestamptz[], :spent_at::timestamptz[], :waiting::boolean[])
-    AS s (subscription_id, slot_at, spent_at, waiting)
+-- Store the reservations of subscriptions whose admission is locked: the first moment that is not reserved, and whether
+-- deliveries wait for reservations, or for something else.
+UPDATE gates g SET slot_at = s.slot_at, rate_waiting = g.rate_waiting OR s.rate_waiting, held = g.held OR s.waiting
+FROM unnest(:subscription_ids::bigint[], :slot_at::timestamptz[], :rate_waiting::boolean[], :waiting::boolean[])
+    AS s (subscription_id, slot_at, rate_waiting, waiting)
 WHERE g.subscription_id = s.subscription_id;
 
 -- name: note_waiting
 -- Note that a subscription may have deliveries for the sweep to look at.
 UPDATE gates SET held = true WHERE subscription_id = :subscription_id;
-
--- name: forget_reservations
--- Forget the moments reserved so far of a subscription whose admission is locked: new deliveries need not wait behind them.
-UPDATE gates SET slot_at = 'epoch' WHERE subscription_id = :subscription_id;
 
 -- name: disable
 -- Disable subscriptions; return those that were not disabled already.

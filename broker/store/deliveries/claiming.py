@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -11,6 +12,7 @@ from typing import Self
 from broker.admission import Deferred, Denied
 from broker.coalescing import Coalescer
 from broker.deliveries import DueAttempt
+from broker.store.clocks import StoreClock
 from broker.store.deliveries import admission, attempts
 from broker.store.deliveries.admission import admit
 from broker.store.deliveries.attempts import SMALL, AttemptRequest, Claimed, Ended, Oversized, begin, cancel, end
@@ -39,6 +41,7 @@ class AttemptStore:
         self._database = database
         self._timeout = timeout
         self._rescue_after = rescue_after
+        self._clock = StoreClock()
         self._begins: Coalescer[AttemptRequest, Claimed | None] = Coalescer(self._begin)
         self._admissions: Coalescer[AttemptRequest, Answer] = Coalescer(self._admit)
         self._ends: Coalescer[Ended, Effects] = Coalescer(self._end)
@@ -56,7 +59,7 @@ class AttemptStore:
         await self._stack.aclose()
 
     async def claim(self, due: DueAttempt, *, redelivered: bool = False, room: int = SMALL) -> Answer:
-        """Begin the attempt if it may go now; else its delivery is parked, or dead.
+        """Begin the attempt if it may go now, or in a moment: then wait for that; else its delivery is parked, or dead.
 
         None stands for an attempt that is out of date, or whose signal has expired (the scheduler cancels its
         delivery). A message that was *redelivered* may begin its attempt again, because its deliverer is gone. An
@@ -64,7 +67,10 @@ class AttemptStore:
         """
         request = AttemptRequest(due, redelivered, room)
         # An attempt that is not begun at once needs admission or room, or is out of date; admission finds out which.
-        return await self._begins.submit(request) or await self._admissions.submit(request)
+        answer = await self._begins.submit(request) or await self._admissions.submit(request)
+        if isinstance(answer, Claimed) and answer.admitted.at is not None:
+            await asyncio.sleep(self._clock.seconds_until(answer.admitted.at))
+        return answer
 
     async def finish(self, ended: Ended) -> Effects:
         """End the attempt, and what it took: it frees its concurrency slot, judges its circuit, advances its group.
@@ -91,7 +97,11 @@ class AttemptStore:
         )
 
     async def _admit(self, batch: Sequence[AttemptRequest]) -> list[Answer]:
-        return await admit(self._database, batch, timeout=self._timeout, rescue_after=self._rescue_after)
+        answers = await admit(self._database, batch, timeout=self._timeout, rescue_after=self._rescue_after)
+        for answer in answers:
+            if isinstance(answer, Claimed) and answer.admitted.now is not None:
+                self._clock.note(answer.admitted.now)
+        return answers
 
     async def _end(self, batch: Sequence[Ended]) -> list[Effects]:
         await end(self._database, batch)
