@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -81,20 +82,28 @@ class AdmissionControl:
     rate: Rate | None
 
     def admit(
-        self, signal_id: int, circuit: Circuit | None, *, at: datetime | None, now: datetime, until: datetime
+        self,
+        signal_id: int,
+        circuit: Circuit | None,
+        later: Sequence[Circuit] = (),
+        *,
+        at: datetime | None,
+        now: datetime,
+        until: datetime,
     ) -> Admitted | Deferred | Denied:
         """Decide whether the delivery of that signal may go *now*.
 
         Args:
             signal_id: The signal.
             circuit: That of the delivery's target, if it failed before.
+            later: Those of the targets of its later steps, as far as they failed before.
             at: The delivery's reservation of the rate, if it has one.
             now: The store's clock.
             until: When the attempt will have ended.
         """
         if self.subscription.until is not None:
             return UNCONDITIONAL  # it is not attempted, but cancelled
-        obstacle = self._obstacle(signal_id, circuit, now=now)
+        obstacle = self._obstacle(signal_id, circuit, later, now=now)
         # Last, because a reservation cannot be taken back.
         moment = None
         if obstacle is None and self.rate is not None:
@@ -117,14 +126,17 @@ class AdmissionControl:
             now=None if moment is None else now,
         )
 
-    def _obstacle(self, signal_id: int, circuit: Circuit | None, *, now: datetime) -> Deferred | Denied | None:
+    def _obstacle(
+        self, signal_id: int, circuit: Circuit | None, later: Sequence[Circuit], *, now: datetime
+    ) -> Deferred | Denied | None:
         if self.subscription.disabled_because is not None:
             return Denied(disabled_clause(self.subscription.disabled_because))
         if self.subscription.paused_at is not None:
             return Deferred(Reason.PAUSED)
-        retry_at = None if circuit is None else circuit.next_look(now)
-        if retry_at is not None:
-            return Deferred(Reason.CIRCUIT, retry_at)
+        for one in (*([] if circuit is None else [circuit]), *(one for one in later if one.is_spared(now))):
+            retry_at = one.next_look(now)
+            if retry_at is not None:
+                return Deferred(one.reason(now), retry_at)
         if self.slots is not None and not self.slots.available(signal_id):
             return Deferred(Reason.IN_FLIGHT)
         return None

@@ -51,6 +51,8 @@ class Reason(enum.StrEnum):
     """Its subscription may make no more attempts this second; it is waiting for its reservation."""
     CIRCUIT = "circuit"
     """Its target seems to be down."""
+    THROTTLED = "throttled"
+    """Its target asked for no requests for a while (``Retry-After``)."""
     SCHEDULED = "scheduled"
     """Its signal was thrown for later."""
     ORDERED = "ordered"

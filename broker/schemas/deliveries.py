@@ -54,8 +54,8 @@ class DeliverySchema(Schema):
         " `maxInFlight`, or the delivery before it in its ordering group."
     )
     reason: str | None = Field(
-        description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, `scheduled`, `ordered`,"
-        " `replay`), dead or cancelled."
+        description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, `throttled`, `scheduled`,"
+        " `ordered`, `replay`), dead or cancelled."
     )
     created_at: datetime
     finished_at: datetime | None

@@ -87,6 +87,8 @@ CREATE TABLE circuits (
     -- Until when the single attempt that tries the target again may take.
     probing_until timestamptz,
     changed_at timestamptz NOT NULL DEFAULT now(),
+    -- Until when the target asked for no requests (Retry-After); null if it did not.
+    spared_until timestamptz,
     CONSTRAINT circuits_pkey PRIMARY KEY (key)
 ) WITH (fillfactor=50);
 
@@ -130,6 +132,7 @@ CREATE INDEX deliveries_held ON deliveries (subscription_id, reason, signal_id) 
 CREATE INDEX deliveries_in_line ON deliveries (subscription_id, ordering_key, turn) WHERE ((ordering_key IS NOT NULL) AND (state = 'parked'::text) AND (reason = 'ordered'::text));
 CREATE INDEX deliveries_parked ON deliveries (subscription_id, signal_id) WHERE (state = 'parked'::text);
 CREATE INDEX deliveries_pending ON deliveries (app, due_at) WHERE (state = 'pending'::text);
+CREATE INDEX deliveries_recallable ON deliveries (subscription_id, signal_id) WHERE ((state = 'parked'::text) AND (reason = ANY (ARRAY['circuit'::text, 'throttled'::text])));
 CREATE INDEX deliveries_without_turn ON deliveries (ordering_key, signal_id) WHERE ((ordering_key IS NOT NULL) AND (state = 'parked'::text) AND (reason = 'ordered'::text) AND (turn IS NULL));
 CREATE TRIGGER count_deleted AFTER DELETE ON deliveries REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION count_deliveries();
 CREATE TRIGGER count_inserted AFTER INSERT ON deliveries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_deliveries();
@@ -201,10 +204,13 @@ CREATE TABLE gates (
     caught_up_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamptz,
     -- max_per_second: whether deliveries wait for their reservations.
     rate_waiting boolean NOT NULL DEFAULT false,
+    -- Whether deliveries that are parked because of their targets are to ask for admission again at once.
+    recalling boolean NOT NULL DEFAULT false,
     CONSTRAINT gates_pkey PRIMARY KEY (subscription_id)
 ) WITH (fillfactor=50);
 CREATE INDEX gates_holding ON gates (subscription_id) WHERE held;
 CREATE INDEX gates_pacing ON gates (subscription_id) WHERE rate_waiting;
+CREATE INDEX gates_recalling ON gates (subscription_id) WHERE recalling;
 
 CREATE TABLE idempotency_keys (
     principal text NOT NULL,

@@ -217,3 +217,21 @@ async def test_a_redriven_delivery_gets_its_whole_schedule_again(client, webhook
     await client.post(f"/v1/deliveries/{dead['id']}/redrive", {}, expect=200)
     done = await delivery(client, signal, subscription, "delivered")
     assert [attempt["status"] for attempt in done["attempts"]] == [500, 500, 500, 200]
+
+
+async def test_a_target_that_asks_for_a_pause_gets_no_requests_until_then(client, product, webhooks, name):
+    """It asks for a minute; then an operator ends it."""
+    url = webhooks.answer("/busy", Answer(status=429, headers={"Retry-After": "60"}), Answer())
+    first = await subscribe(client, name, url)
+    await throw(client, name)
+    await reach(client, first, parked=1)
+    second = await subscribe(client, name, url, ordered=True)
+    for _ in range(20):
+        await throw(client, name, orderingKey="k")
+    await reach(client, first, parked=21)
+    await reach(client, second, parked=20)
+    assert len(webhooks.requests) == 1
+    assert (await standing(client, second))["circuit"] == "open"
+    await client.post(f"/v1/subscriptions/{first['id']}/resume", {}, expect=200)
+    await reach(client, first, delivered=20, parked=1)
+    await reach(client, second, delivered=20)

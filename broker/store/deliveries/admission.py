@@ -6,6 +6,7 @@ subscription come one after the other. `broker.admission` makes the decision.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -38,6 +39,7 @@ class _Sql(Statements, file="admission.sql"):
     bury: Statement
     save: Statement
     note_waiting: Statement
+    note_recall: Statement
     disable: Statement
 
 
@@ -54,6 +56,11 @@ async def lock_admission(session: Session, subscription_ids: Collection[int]) ->
 async def note_waiting(session: Session, subscription_id: int) -> None:
     """Note that a subscription may have deliveries for the sweep to look at."""
     await session.execute(_Sql.note_waiting, subscription_id=subscription_id)
+
+
+async def note_recall(session: Session, subscription_ids: Collection[int]) -> None:
+    """Let the sweep recall what is parked because of the targets of subscriptions whose admission is locked."""
+    await session.execute(_Sql.note_recall, subscription_ids=list(subscription_ids))
 
 
 async def admit_waiting(
@@ -144,15 +151,16 @@ async def _decide(
     candidates = [(request, row) for request, row in candidates if request.due not in decisions]
     rows = [row for _, row in candidates]
     controls = await _read_controls(session, rows, states)
-    addresses = [_address(controls[row["subscription_id"]].subscription, row["steps_done"]) for row in rows]
-    circuits = await lock_circuits(session, addresses)
+    addresses = [_addresses(controls[row["subscription_id"]].subscription, row["steps_done"]) for row in rows]
+    circuits = await lock_circuits(session, itertools.chain.from_iterable(addresses))
     probed: dict[str, Circuit] = {}
     # In the order of the signals, so that the oldest get the first reservations and concurrency slots.
-    for (request, row), address in zip(candidates, addresses, strict=True):
+    for (request, row), (address, *later) in zip(candidates, addresses, strict=True):
         control, circuit = controls[row["subscription_id"]], None if address is None else circuits.get(address)
         decision = control.admit(
             row["signal_id"],
             circuit,
+            [circuits[one] for one in later if one in circuits],
             at=request.due.at,
             now=row["now"],
             until=row["now"] + _lease(control.subscription, timeout),
@@ -189,11 +197,10 @@ def _keys(due_attempts: Iterable[DueAttempt]) -> dict[str, list[int]]:
     }
 
 
-def _address(subscription: Subscription, steps_done: int) -> str | None:
-    """Return the webhook that the next attempt calls, if it is one."""
+def _addresses(subscription: Subscription, steps_done: int) -> list[str | None]:
+    """Return the targets that the next attempt calls, one after the other; None stands for one that is no webhook."""
     targets = subscription.spec.targets
-    target = targets[min(steps_done, len(targets) - 1)]
-    return target.circuit
+    return [target.circuit for target in targets[min(steps_done, len(targets) - 1) :]]
 
 
 def _read_rate(subscription: Subscription, state: Row) -> Rate | None:

@@ -91,6 +91,11 @@ WHERE g.subscription_id = s.subscription_id;
 -- Note that a subscription may have deliveries for the sweep to look at.
 UPDATE gates SET held = true WHERE subscription_id = :subscription_id;
 
+-- name: note_recall
+-- Note that the deliveries of subscriptions, whose admission is locked, that are parked because of their targets are to ask
+-- for admission again at once.
+UPDATE gates SET recalling = true WHERE subscription_id = ANY (:subscription_ids::bigint[]);
+
 -- name: disable
 -- Disable subscriptions; return those that were not disabled already.
 WITH disabled AS (
