@@ -7,7 +7,7 @@ from functools import partial
 
 from broker.access import Permission, Principal, require_permission, require_tenant
 from broker.conversions import convert
-from broker.errors import InvalidField, UnconvertibleVariable
+from broker.errors import InvalidField, UnconvertibleVariable, pointer_to
 from broker.jsonparts import raw_member
 from broker.operations.idempotency import make_key
 from broker.operations.intake import Accepted, Intake
@@ -103,6 +103,5 @@ def _read_variables(variables: Mapping[str, TypedVariable]) -> tuple[bytes, Type
         try:
             converted[name] = convert(variable.value, variable.type, variable.value_info)
         except UnconvertibleVariable as error:
-            pointer = f"/variables/{name.replace('~', '~0').replace('/', '~1')}"
-            raise InvalidField(pointer, str(error)) from error
+            raise InvalidField(pointer_to("/variables", name), str(error)) from error
     return split(converted)
