@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from broker.deliveries import DueAttempt, parse_delivery_id
 from broker.integers import MAX_ID
 from broker.jsontext import check, read, write_fast
+from broker.moments import show_moment
 from broker.names import check_id
 from broker.signals import Scope, Signal, Source, Throw
 from broker.transport import Header, Message, Received
@@ -56,7 +57,7 @@ def _signal_headers(signal: Signal) -> dict[str, Header]:
         "ce-id": str(signal.id),
         "ce-source": f"/signal-broker/{throw.source.value}",
         "ce-type": throw.name,
-        "ce-time": signal.created_at.isoformat(),
+        "ce-time": show_moment(signal.created_at),
     }
     optional: dict[str, Header | None] = {
         "ce-tenantid": throw.tenant_id,
@@ -67,8 +68,8 @@ def _signal_headers(signal: Signal) -> dict[str, Header]:
         "types": write_fast(throw.types) if throw.types else None,
         "business-key": throw.business_key,
         "ordering-key": throw.ordering_key,
-        "deliver-at": None if throw.deliver_at is None else throw.deliver_at.isoformat(),
-        "ce-expirytime": None if throw.expires_at is None else throw.expires_at.isoformat(),
+        "deliver-at": None if throw.deliver_at is None else show_moment(throw.deliver_at),
+        "ce-expirytime": None if throw.expires_at is None else show_moment(throw.expires_at),
     }
     headers |= {key: value for key, value in optional.items() if value is not None}
     if throw.audience is not None:

@@ -9,6 +9,7 @@ from broker.access import Permission, Principal, require_permission, require_ten
 from broker.conversions import convert
 from broker.errors import InvalidField, UnconvertibleVariable, pointer_to
 from broker.jsonparts import raw_member
+from broker.moments import next_millisecond
 from broker.operations.idempotency import make_key
 from broker.operations.intake import Accepted, Intake
 from broker.operations.recipients import choose_recipients
@@ -52,8 +53,8 @@ def read_throw(principal: Principal, wanted: SignalRequest, body: bytes, tracepa
         token_id=principal.token_id,
         business_key=wanted.business_key,
         ordering_key=wanted.ordering_key,
-        deliver_at=wanted.deliver_at,
-        expires_at=wanted.expires_at,
+        deliver_at=None if wanted.deliver_at is None else next_millisecond(wanted.deliver_at),
+        expires_at=None if wanted.expires_at is None else next_millisecond(wanted.expires_at),
         traceparent=traceparent,
     )
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from broker.schemas import BulkRequest
-from broker.schematypes import Schema
+from broker.schematypes import Schema, Shown
 
 OutcomeName = Literal[
     "succeeded", "refused", "throttled", "gone", "timed_out", "unreachable", "forbidden", "unroutable", "failed"
@@ -30,7 +29,7 @@ class AttemptSchema(Schema):
     """One try at a delivery."""
 
     number: int
-    started_at: datetime
+    started_at: Shown
     duration: float = Field(description="Seconds.")
     outcome: str
     status: int | None
@@ -49,7 +48,7 @@ class DeliverySchema(Schema):
     subscription_id: int
     state: Literal["pending", "parked", "delivered", "dead", "cancelled"]
     attempts: int | list[AttemptSchema]
-    due_at: datetime | None = Field(
+    due_at: Shown | None = Field(
         description="When the next attempt is due; null while it waits for an event: the end of a pause, a free slot of"
         " `maxInFlight`, or the delivery before it in its ordering group."
     )
@@ -57,8 +56,8 @@ class DeliverySchema(Schema):
         description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, `throttled`, `scheduled`,"
         " `ordered`, `replay`), dead or cancelled."
     )
-    created_at: datetime
-    finished_at: datetime | None
+    created_at: Shown
+    finished_at: Shown | None
 
 
 class DeliveryPage(Schema):

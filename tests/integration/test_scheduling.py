@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from broker.moments import show_moment
 from broker.store.postgres.database import Database
 from tests.support.eventually import eventually
 from tests.support.expiring import expire
@@ -17,7 +18,7 @@ from tests.support.throwing import delivery, fresh_id, recorded, subscribe, thro
 
 
 def later(**after):
-    return (datetime.now(UTC) + timedelta(**after)).isoformat()
+    return show_moment(datetime.now(UTC) + timedelta(**after))
 
 
 async def cancel(client, signal_id):
