@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 LATENESS = timedelta(seconds=0.1)
 """How late a delivery may be and still keep its reservation: a tenth of a second's worth go at once after a stall."""
-PATIENCE = timedelta(seconds=0.1)
-"""How long a deliverer waits for the moment of a delivery that has just come."""
+PATIENCE = timedelta(seconds=0.2)
+"""How long a deliverer waits for the moment of a delivery that has just come: reservations need as long to be given."""
 HORIZON = timedelta(seconds=0.5)
 """How far ahead reservations are given out."""
 NOTICE = timedelta(seconds=0.1)

@@ -79,7 +79,7 @@ async def test_deliveries_beyond_the_rate_wait_and_get_reservations_in_the_order
     first, *_ = answers = await claim(attempts, due_attempts[0], *reversed(due_attempts[1:]))
     admitted = [one for one in answers if isinstance(one, Claimed)]
     assert first in admitted
-    assert 1 <= len(admitted) <= 3, "those near it wait for their moments right here"
+    assert 1 <= len(admitted) <= 5, "those near it wait for their moments right here"
     assert [one for one in answers if one not in admitted] == [Deferred(Reason.RATE)] * (20 - len(admitted))
     waiting = sorted({due.signal_id for due in due_attempts} - {one.due.signal_id for one in admitted})
     assert await flags(database) == [True]

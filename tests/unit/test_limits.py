@@ -29,8 +29,8 @@ def reserve(limited, seconds):
 
 
 def test_the_first_goes_at_once_those_near_it_have_their_moments_and_the_others_wait():
-    limited = rate(20)
-    assert [admit(limited) for _ in range(4)] == [NOW, after(0.05), after(0.1), None]
+    limited = rate(10)
+    assert [admit(limited) for _ in range(4)] == [NOW, after(0.1), after(0.2), None]
     assert limited.waiting
     assert admit(limited, 5) is None, "the next one waits behind those that wait already"
 
