@@ -81,7 +81,7 @@ class Pacer:
         reserved = await self._pacing.sweep(rescue_after=self._settings.rescue_after)
         if reserved.now is not None:
             self._clock.note(reserved.now)
-        self._ready.extend(reserved.due_attempts)
+        self._ready = deque(sorted([*self._ready, *reserved.due_attempts], key=_moment))
         return reserved.more
 
     async def publish(self, *, within: float) -> None:
@@ -101,3 +101,8 @@ class Pacer:
 
     def _seconds_until(self, due: DueAttempt) -> float:
         return 0.0 if due.at is None else self._clock.seconds_until(due.at)
+
+
+def _moment(due: DueAttempt) -> float:
+    """Return by what attempts are sorted: those without a reservation go first."""
+    return 0.0 if due.at is None else due.at.timestamp()

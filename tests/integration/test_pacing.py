@@ -157,6 +157,28 @@ async def test_a_delivery_that_has_a_concurrency_slot_does_not_wait_behind_those
     assert (await claim(attempts, replace(due_attempts[1], at=None)))[0] is None, "it waits for the slot"
 
 
+async def test_the_pacer_publishes_what_is_due_first_whichever_subscription_it_is_of(
+    owe, attempts, database, transport
+):
+    """The second one's deliveries come when those of the first have moments for half a second already."""
+    pacer = Pacer(transport, PacingStore(database), Settings())
+    for _ in range(2):
+        due_attempts = await owe(5, max_per_second=6)
+        await database.execute("UPDATE gates SET rate_waiting = true")
+        await claim(attempts, *due_attempts)
+        await pacer.sweep()
+    await pacer.publish(within=float("inf"))
+    async with transport.consume(ATTEMPT, prefetch=10) as inbox:
+        taken = [decode_due_attempt(message).at for message in await take(inbox, 6)]
+    assert taken == sorted(taken)
+
+
+async def test_a_subscription_whose_next_reservation_is_far_away_is_not_looked_at(stuck, database, sweep):
+    """Its gate is not even locked: that costs nothing however many there are."""
+    assert await database.fetchval("SELECT count(*) FROM gates WHERE rate_waiting") == 1
+    assert (await sweep()).now is None
+
+
 async def test_the_pacer_publishes_what_it_took_before_it_stops(stuck, change, database, transport):
     """What is due much later is published early then: the deliverer waits."""
     await change(stuck[0], max_per_second=4)

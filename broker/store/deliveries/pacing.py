@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from broker.deliveries import DueAttempt
-from broker.limits import NOTICE, Rate
+from broker.limits import HORIZON, NOTICE, Rate
 from broker.store.postgres.database import Database, Row
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts
@@ -58,7 +58,7 @@ class PacingStore:
 
         They are for the next half a second, so a changed limit holds at once. A delivery is pending from then on.
         """
-        rows = await self._database.fetch(_Sql.find, limit=_SUBSCRIPTIONS)
+        rows = await self._database.fetch(_Sql.find, limit=_SUBSCRIPTIONS, horizon=HORIZON.total_seconds())
         if not rows:
             return Reserved()
         async with self._database.transaction() as session:
@@ -77,9 +77,7 @@ class PacingStore:
                 rescue_after=rescue_after.total_seconds(),
             )
             due_attempts = _reserve(read_due_attempts(taken), rates, now)
-            counts = defaultdict(int, dict.fromkeys(rates, 0))
-            for due in due_attempts:
-                counts[due.subscription_id] += 1
+            counts = Counter(due.subscription_id for due in due_attempts)
             await session.execute(
                 _Sql.save,
                 subscription_ids=list(rates),
