@@ -94,9 +94,12 @@ class Circuit:
         if self.retry_at is None:
             return None
         probing = self.probing_until is not None and now < self.probing_until
-        if now >= self.retry_at and not probing:
+        if now >= self.retry_at and not probing and not self.is_spared(now):
             return None
-        return max(self.retry_at, now) + min(self._window, LONGEST_SPREAD) * (rng or random).random()
+        return (
+            max(self.retry_at, now, self.spared_until or now)
+            + min(self._window, LONGEST_SPREAD) * (rng or random).random()
+        )
 
     def begin_probe(self, until: datetime) -> None:
         """Mark the target as being probed until *until*."""

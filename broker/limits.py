@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 
 LATENESS = timedelta(seconds=0.1)
 """How late a delivery may be and still keep its reservation: a tenth of a second's worth go at once after a stall."""
-PATIENCE = timedelta(seconds=0.2)
+PATIENCE = timedelta(seconds=0.3)
 """How long a deliverer waits for the moment of a delivery that has just come: reservations need as long to be given."""
-HORIZON = timedelta(seconds=0.5)
+HORIZON = timedelta(seconds=0.6)
 """How far ahead reservations are given out."""
-NOTICE = timedelta(seconds=0.1)
-"""How far ahead at least: the deliverers have to hear of them."""
+NOTICE = timedelta(seconds=0.2)
+"""How far ahead at least: about what it takes until a deliverer has heard of it, and then waits."""
 RAMP = 10
 """The catch-up of a resumed subscription starts at this many deliveries per second, and gains as many every second."""
 AHEAD = timedelta(seconds=1)

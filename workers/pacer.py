@@ -10,6 +10,7 @@ import structlog
 
 from broker.deliveries import DueAttempt
 from broker.errors import StoreUnavailable, TransportError
+from broker.limits import NOTICE
 from broker.settings import Settings
 from broker.store.clocks import StoreClock
 from broker.store.deliveries.pacing import PacingStore
@@ -19,8 +20,8 @@ from workers.dispatch import dispatch
 
 _TICK = 0.1
 """Seconds between sweeps: reservations are given out for longer than that."""
-_LEAD = 0.1
-"""How many seconds before its moment a message is published: about what it takes to the deliverer, which waits."""
+_LEAD = NOTICE.total_seconds()
+"""How many seconds before its moment a message is published."""
 _GRAIN = 0.01
 """Messages of so many seconds are published together."""
 _PAUSE = 1.0

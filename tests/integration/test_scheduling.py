@@ -12,6 +12,7 @@ from broker.moments import show_moment
 from broker.store.postgres.database import Database
 from tests.support.eventually import eventually
 from tests.support.expiring import expire
+from tests.support.moments import check_moments
 from tests.support.queues import declare, delete, take
 from tests.support.receiver import Answer
 from tests.support.throwing import delivery, fresh_id, recorded, subscribe, throw, token
@@ -39,7 +40,9 @@ async def test_a_scheduled_signal_reaches_subscriptions_and_taps_at_its_moment(c
     assert await recorded(client, waits["id"]) == {**waits, "state": "scheduled"}
     delivered = await delivery(client, signal, subscription, "delivered")
     assert datetime.fromisoformat(delivered["attempts"][0]["startedAt"]) >= datetime.fromisoformat(moment)
-    assert json.loads(webhooks.requests[0].body)["payload"] == {"a": 1}
+    received = json.loads(webhooks.requests[0].body)
+    assert received["payload"] == {"a": 1}
+    check_moments(received)
     await eventually(lambda: _is(client, signal, "recorded"))
     parked = await delivery(client, waits, subscription, "parked")
     assert (parked["attempts"], parked["reason"]) == ([], "scheduled")

@@ -166,3 +166,10 @@ def test_a_pause_does_not_shorten_the_window_of_a_target_that_fails_all_the_time
     circuit = Circuit(failures=40, openings=8, retry_at=NOW)
     assert circuit.fail(NOW, probe=True, asked=SECOND, rng=Latest())
     assert (circuit.retry_at, circuit.spared_until) == (NOW + 300 * SECOND, NOW + SECOND)
+
+
+def test_a_process_that_knows_nothing_of_pauses_does_not_shorten_one():
+    """An older version writes its own window beside it."""
+    circuit = Circuit(failures=20, openings=1, retry_at=NOW, spared_until=NOW + 60 * SECOND)
+    assert circuit.next_look(NOW + SECOND, rng=random.Random(1)) >= NOW + 60 * SECOND
+    assert circuit.next_look(NOW + 60 * SECOND) is None

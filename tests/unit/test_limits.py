@@ -30,7 +30,7 @@ def reserve(limited, seconds):
 
 def test_the_first_goes_at_once_those_near_it_have_their_moments_and_the_others_wait():
     limited = rate(10)
-    assert [admit(limited) for _ in range(4)] == [NOW, after(0.1), after(0.2), None]
+    assert [admit(limited) for _ in range(5)] == [NOW, after(0.1), after(0.2), after(0.3), None]
     assert limited.waiting
     assert admit(limited, 5) is None, "the next one waits behind those that wait already"
 
@@ -39,18 +39,18 @@ def test_who_has_a_reservation_takes_no_other():
     limited = rate(10, waiting=True)
     moments = reserve(limited, 0)
     assert [admit(limited, 0.3, at=moment) for moment in moments[2:]] == moments[2:]
-    assert moments == [after(n / 10) for n in range(1, 6)]
-    assert limited.reserve(after(0.3)) == after(0.6)
+    assert moments == [after(n / 10) for n in range(2, 7)]
+    assert limited.reserve(after(0.3)) == after(0.7)
 
 
 def test_a_reservation_counts_until_shortly_after_its_moment():
     """No worker ran for a while, and everything comes back at the same moment: it goes at the rate."""
     limited = rate(100, waiting=True)
     moments = reserve(limited, 0)
-    assert moments == [after(n / 100) for n in range(10, 51)]
+    assert moments == [after(n / 100) for n in range(20, 61)]
     late, in_time = moments[:20], moments[20:]
-    assert [admit(limited, 0.4, at=moment) for moment in in_time] == in_time
-    assert [admit(limited, 0.4, at=moment) for moment in late] == [after(n / 100) for n in range(51, 71)]
+    assert [admit(limited, 0.5, at=moment) for moment in in_time] == in_time
+    assert [admit(limited, 0.5, at=moment) for moment in late] == [after(n / 100) for n in range(61, 81)]
     assert [admit(limited, 9, at=moment) for moment in moments] == [after(9 + n / 100) for n in range(41)]
     assert [admit(limited, 9, at=moment) for moment in moments].count(None) > 20, "they wait for other reservations"
 
@@ -68,17 +68,17 @@ def test_what_was_not_used_is_not_saved_up():
 def test_a_delivery_that_has_a_concurrency_slot_goes_before_those_that_wait():
     limited = rate(10, waiting=True)
     assert len(reserve(limited, 0)) == 5
-    assert admit(limited, 0.2, first=True) == after(0.6)
     assert admit(limited, 0.2, first=True) == after(0.7)
+    assert admit(limited, 0.2, first=True) == after(0.8)
     assert admit(limited, 0.2, first=True) is None, "they do not go before all of them"
 
 
-def test_reservations_are_given_out_for_half_a_second():
+def test_reservations_are_given_out_for_the_next_moments():
     limited = rate(10)
-    assert reserve(limited, 0) == [after(n / 10) for n in range(1, 6)]
+    assert reserve(limited, 0) == [after(n / 10) for n in range(2, 7)]
     assert reserve(limited, 0) == []
-    assert reserve(limited, 0.25) == [after(0.6), after(0.7)]
-    assert reserve(limited, 60) == [after(60 + n / 10) for n in range(1, 6)]
+    assert reserve(limited, 0.25) == [after(0.7), after(0.8)]
+    assert reserve(limited, 60) == [after(60 + n / 10) for n in range(2, 7)]
 
 
 @pytest.mark.parametrize(("changed", "first"), [(10, 0), (0.5, 0), (0.001, 1000), (0.0005, 1000)])

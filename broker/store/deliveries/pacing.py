@@ -56,7 +56,8 @@ class PacingStore:
     async def sweep(self, *, rescue_after: timedelta) -> Reserved:
         """Give the next reservations to the deliveries that wait for them, unless another session decides on them.
 
-        They are for the next half a second, so a changed limit holds at once. A delivery is pending from then on.
+        They are for the next moments (`broker.limits.HORIZON`), so a changed limit holds at once. A delivery is pending
+        from then on.
         """
         rows = await self._database.fetch(_Sql.find, limit=_SUBSCRIPTIONS, horizon=HORIZON.total_seconds())
         if not rows:
