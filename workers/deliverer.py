@@ -20,6 +20,7 @@ from broker.deliveries import DELETED, GONE, DeliveryState, DueAttempt, Outcome,
 from broker.errors import StoreUnavailable
 from broker.messages import Undecodable, decode_due_attempt
 from broker.metrics import Repeat
+from broker.moments import show_moment
 from broker.retries import VERDICTS, Verdict, next_pause
 from broker.settings import Settings
 from broker.store.deliveries.attempts import SMALL, Claimed, Ended, Oversized
@@ -236,7 +237,7 @@ def _log_not_admitted(due: DueAttempt, decision: Deferred | Denied) -> None:
     match decision:
         case Deferred(reason=reason, due_at=due_at):
             metrics.HELD_BACK.labels(reason.value).inc()
-            until = None if due_at is None else due_at.isoformat()
+            until = None if due_at is None else show_moment(due_at)
             log.debug("delivery.deferred", delivery_id=due.delivery_id, reason=reason.value, due_at=until)
         case Denied(reason=clause):
             metrics.HELD_BACK.labels("disabled").inc()

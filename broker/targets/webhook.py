@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from broker.egress import Guard, check_headers, check_url
-from broker.errors import InvalidField
+from broker.egress import Guard, check_headers, check_names, check_url
+from broker.errors import InvalidField, pointer_to
 from broker.redaction import HIDDEN, is_credential
 from broker.schematypes import Schema, Text
 from broker.targets.target import Kind, Target
@@ -157,7 +157,9 @@ def _reveal(wanted: WebhookTargetSchema, before: Target | None, pointer: str) ->
     headers = {name: kept.get(name, HIDDEN) if value == HIDDEN else value for name, value in wanted.headers.items()}
     for name, value in headers.items():
         if value == HIDDEN:
-            raise InvalidField(f"{pointer}/{name}", f"{HIDDEN} is what answers show instead of it; send the value")
+            raise InvalidField(
+                pointer_to(pointer, name), f"{HIDDEN} is what answers show instead of it; send the value"
+            )
     return headers
 
 
@@ -167,9 +169,10 @@ def _origin(url: str) -> tuple[str, str]:
 
 
 def _check_headers(headers: Mapping[str, str], pointer: str, *, own_type: bool) -> None:
+    check_names(headers, pointer)
     types = [name for name in headers if own_type and name.lower() == "content-type"]
     check_headers({name: value for name, value in headers.items() if name not in types}, pointer)
     for name in types:
-        check_content_type(headers[name], f"{pointer}/{name}")
+        check_content_type(headers[name], pointer_to(pointer, name))
     for name, value in headers.items():
-        check_template(value, f"{pointer}/{name}")
+        check_template(value, pointer_to(pointer, name))

@@ -18,7 +18,9 @@ from broker.settings import Settings
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
+from broker.store.deliveries.pacing import PacingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.postgres.schema import is_current
 from broker.store.signals.intake_books import IntakeBooks
@@ -36,6 +38,7 @@ from workers.couriers.webhook import WebhookCourier
 from workers.deliverer import Deliverer
 from workers.handlers import Handlers
 from workers.handlers.worker import HandlerWorker
+from workers.pacer import Pacer
 from workers.partition_maintainer import PartitionMaintainer
 from workers.recorder import Recorder
 from workers.scheduler import Scheduler
@@ -50,7 +53,7 @@ HANDLERS = "handlers"
 _READ_BUFFER = 32 << 10
 """Bytes, of which twice as many stop a connection from being read. Aiohttp's own limit lets most of a megabyte in."""
 
-Worker = Recorder | Deliverer | Scheduler | PartitionMaintainer | Bookkeeper | HandlerWorker
+Worker = Recorder | Deliverer | Scheduler | PartitionMaintainer | Bookkeeper | Pacer | HandlerWorker
 
 log = structlog.get_logger()
 
@@ -85,6 +88,7 @@ async def serve(
             if Scheduler.name in roles:
                 workers.append(PartitionMaintainer(runtime.database, runtime.transport, settings))
                 workers.append(Bookkeeper(runtime.database, runtime.transport, settings))
+                workers.append(Pacer(runtime.transport, PacingStore(runtime.database), settings))
             handlers = _handlers(runtime, apps) if apps else None
             if handlers is not None:
                 workers.append(handlers)
@@ -130,6 +134,7 @@ async def _worker(role: str, runtime: Runtime) -> AsyncIterator[Worker]:
             yield Scheduler(
                 transport,
                 deliveries=deliveries,
+                expiring=ExpiringStore(runtime.database),
                 pausing=PausingStore(runtime.database),
                 ordering=OrderingStore(runtime.database),
                 signals=signals,

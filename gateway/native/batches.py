@@ -66,7 +66,7 @@ class BatchesApi:
             except Exception as error:  # noqa: BLE001  (it is this throw's answer)
                 error = to_http_error(request, error)
                 metrics.REFUSED.labels(Source.NATIVE.value, str(error.status.value)).inc()
-                return {"status": error.status.value, "problem": render_problem(error)}
+                return {"status": error.status.value, "problem": render_problem(error, within=f"/signals/{position}")}
             return {"status": 202, "id": accepted.signal.id}
 
         results = await asyncio.gather(*(throw(position, text) for position, text in enumerate(raw)))

@@ -194,24 +194,6 @@ async def test_nobody_is_held_for_ever_however_attempts_begin_and_end_at_the_sam
     assert await database.fetchval("SELECT count(*) FROM places") == 0
 
 
-async def test_a_limit_of_attempts_a_second_gives_everybody_a_slot(owe, deliveries, attempts):
-    due_attempts = await owe(5, max_per_second=10)
-    claimed, *refusals = await claim(attempts, *due_attempts)
-    assert isinstance(claimed, Claimed)
-    moments = [refusal.due_at for refusal in refusals]
-    assert [later - earlier for earlier, later in itertools.pairwise(moments)] == [SECOND / 10] * 3
-    assert await standing(deliveries, due_attempts[1]) == ("parked", "rate", 0)
-
-
-async def test_who_comes_back_in_its_slot_passes(owe, deliveries, attempts, database):
-    first, second = await owe(2, max_per_second=0.01)
-    await claim(attempts, first, second)
-    await database.execute("UPDATE deliveries SET due_at = now() WHERE state = 'parked'")
-    await database.execute("UPDATE gates SET spent_at = now()")
-    assert await release(deliveries, 1) == [second]
-    assert isinstance((await claim(attempts, second))[0], Claimed)
-
-
 async def release(deliveries, count):
     """Return the next *count* deliveries whose moment has come, the oldest signal's first."""
     released = []

@@ -6,6 +6,7 @@ subscription come one after the other. `broker.admission` makes the decision.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -39,7 +40,7 @@ class _Sql(Statements, file="admission.sql"):
     bury: Statement
     save: Statement
     note_waiting: Statement
-    forget_reservations: Statement
+    note_recall: Statement
     disable: Statement
 
 
@@ -58,9 +59,9 @@ async def note_waiting(session: Session, subscription_id: int) -> None:
     await session.execute(_Sql.note_waiting, subscription_id=subscription_id)
 
 
-async def forget_reservations(session: Session, subscription_id: int) -> None:
-    """Forget the moments reserved so far of a subscription whose admission is locked, as its rate was raised."""
-    await session.execute(_Sql.forget_reservations, subscription_id=subscription_id)
+async def note_recall(session: Session, subscription_ids: Collection[int]) -> None:
+    """Let the sweep recall what is parked because of the targets of subscriptions whose admission is locked."""
+    await session.execute(_Sql.note_recall, subscription_ids=list(subscription_ids))
 
 
 async def admit_waiting(
@@ -180,16 +181,17 @@ async def _decide(
     fitting = [(row, due) for _, row, due in candidates if due not in decisions]
     rows = [row for row, _ in fitting]
     controls = await _read_controls(session, rows, states)
-    addresses = [_address(controls[row["subscription_id"]].subscription, row["steps_done"]) for row in rows]
-    circuits = await lock_circuits(session, addresses)
+    addresses = [_addresses(controls[row["subscription_id"]].subscription, row["steps_done"]) for row in rows]
+    circuits = await lock_circuits(session, itertools.chain.from_iterable(addresses))
     probed: dict[str, Circuit] = {}
     # In the order of the signals, so that the oldest get the first reservations and concurrency slots.
-    for (row, due), address in zip(fitting, addresses, strict=True):
+    for (row, due), (address, *later) in zip(fitting, addresses, strict=True):
         control, circuit = controls[row["subscription_id"]], None if address is None else circuits.get(address)
         decision = control.admit(
             row["signal_id"],
             circuit,
-            reserved=row["reason"] == Reason.RATE,
+            [circuits[one] for one in later if one in circuits],
+            at=due.at,
             now=row["now"],
             until=row["now"] + _lease(control.subscription, timeout),
         )
@@ -225,16 +227,15 @@ def _keys(due_attempts: Iterable[DueAttempt]) -> dict[str, list[int]]:
     }
 
 
-def _address(subscription: Subscription, steps_done: int) -> str | None:
-    """Return the webhook that the next attempt calls, if it is one."""
+def _addresses(subscription: Subscription, steps_done: int) -> list[str | None]:
+    """Return the targets that the next attempt calls, one after the other; None stands for one that is no webhook."""
     targets = subscription.spec.targets
-    target = targets[min(steps_done, len(targets) - 1)]
-    return target.circuit
+    return [target.circuit for target in targets[min(steps_done, len(targets) - 1) :]]
 
 
 def _read_rate(subscription: Subscription, state: Row) -> Rate | None:
     per_second = subscription.spec.max_per_second
-    return None if per_second is None else Rate(per_second, state["slot_at"], state["spent_at"])
+    return None if per_second is None else Rate(per_second, state["slot_at"], state["rate_waiting"])
 
 
 async def _read_slots(
@@ -260,7 +261,7 @@ async def _save(
     waiting = {
         due.subscription_id
         for due, decision in decisions.items()
-        if isinstance(decision, Deferred) and decision.due_at is None
+        if isinstance(decision, Deferred) and decision.due_at is None and decision.reason is not Reason.RATE
     }
     changed = {key: control.rate for key, control in controls.items() if control.rate is not None or key in waiting}
     if changed:
@@ -268,7 +269,7 @@ async def _save(
             _Sql.save,
             subscription_ids=list(changed),
             slot_at=[states[key]["slot_at"] if rate is None else rate.slot_at for key, rate in changed.items()],
-            spent_at=[states[key]["spent_at"] if rate is None else rate.spent_at for key, rate in changed.items()],
+            rate_waiting=[rate is not None and rate.waiting for rate in changed.values()],
             waiting=[key in waiting for key in changed],
         )
 

@@ -175,7 +175,7 @@ async def begin(
     """Begin the attempts of *batch*; None stands for one that is out of date.
 
     Whether their messages were redelivered does not matter here: an attempt that was begun before is out of date. None
-    also stands for an attempt whose signal has expired (its delivery is cancelled then), for one whose payload
+    also stands for an attempt whose signal has expired (the scheduler cancels its delivery), for one whose payload
     needs more room and, unless they are *admitted*, for one that needs admission. *timeout* is for subscriptions
     without one of their own; after it and *rescue_after* more the scheduler rescues the delivery.
     """

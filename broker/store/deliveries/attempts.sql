@@ -4,7 +4,7 @@
 
 -- name: begin
 -- Begin those of the attempts asked for, in ascending order of signals, that are still due: an attempt that was begun before
--- is left to `broker.admission`. A delivery whose signal has expired is cancelled instead.
+-- is left to `broker.admission`. None is begun whose signal has expired: the scheduler cancels its delivery (see expiring.sql).
 -- `needs_admission` decides nothing. It only says whether `broker.admission` has anything to decide by (a limit, a pause, a
 -- target that failed); then nothing is begun unless the attempts are :admitted already.
 -- Nor is an attempt begun whose payload has more bytes than its `room`; such a payload is not even read.
@@ -17,15 +17,6 @@ WITH asked AS (
     FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :rooms::bigint[])
         AS a (signal_id, subscription_id, number, room)
     JOIN signals g ON g.id = a.signal_id
-), expired AS (
-    UPDATE deliveries d SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = 'expired'
-    FROM asked a
-    WHERE a.expired AND d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id
-      AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
-      AND d.attempts = a.number - 1
-    RETURNING d.signal_id, d.subscription_id
-), freed_slots AS (
-    DELETE FROM places p USING expired e WHERE p.subscription_id = e.subscription_id AND p.signal_id = e.signal_id
 ), receiving AS (
     SELECT s.id, s.timeout, s.steps,
            s.max_in_flight IS NOT NULL OR s.max_per_second IS NOT NULL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -11,6 +12,7 @@ from typing import Self
 from broker.admission import Deferred, Denied
 from broker.coalescing import Coalescer
 from broker.deliveries import DueAttempt, Step
+from broker.store.clocks import StoreClock
 from broker.store.deliveries import admission, attempts
 from broker.store.deliveries.admission import admit
 from broker.store.deliveries.attempts import (
@@ -50,6 +52,7 @@ class AttemptStore:
         self._database = database
         self._timeout = timeout
         self._rescue_after = rescue_after
+        self._clock = StoreClock()
         self._begins: Coalescer[AttemptRequest, Claimed | None] = Coalescer(self._begin)
         self._admissions: Coalescer[AttemptRequest, Answer] = Coalescer(self._admit)
         self._notes: Coalescer[StepsMade, None] = Coalescer(self._note_steps)
@@ -68,16 +71,19 @@ class AttemptStore:
         await self._stack.aclose()
 
     async def claim(self, due: DueAttempt, *, redelivered: bool = False, room: int = SMALL) -> Answer:
-        """Begin the attempt if it may go now; else its delivery is parked, or dead.
+        """Begin the attempt if it may go now, or in a moment: then wait for that; else its delivery is parked, or dead.
 
-        None stands for an attempt that is out of date, or whose signal has expired (its delivery is cancelled then). A
-        message that was *redelivered* may have begun its attempt before: unless that has ended, it is noted as
-        interrupted, because its deliverer is gone, and the next attempt is made. An attempt whose payload is
+        None stands for an attempt that is out of date, or whose signal has expired (the scheduler cancels its
+        delivery). A message that was *redelivered* may have begun its attempt before: unless that has ended, it is
+        noted as interrupted, because its deliverer is gone, and the next attempt is made. An attempt whose payload is
         `Oversized` has not begun, and may be claimed again with as much *room* (in bytes).
         """
         request = AttemptRequest(due, redelivered, room)
         # One that is not begun now needs admission or room, was interrupted, or is out of date; admission finds out.
-        return await self._begins.submit(request) or await self._admissions.submit(request)
+        answer = await self._begins.submit(request) or await self._admissions.submit(request)
+        if isinstance(answer, Claimed) and answer.admitted.at is not None:
+            await asyncio.sleep(self._clock.seconds_until(answer.admitted.at))
+        return answer
 
     async def note_steps(self, due: DueAttempt, steps: Sequence[Step]) -> None:
         """Note the *steps* that the attempt has made so far, and that have succeeded.
@@ -115,7 +121,11 @@ class AttemptStore:
         )
 
     async def _admit(self, batch: Sequence[AttemptRequest]) -> list[Answer]:
-        return await admit(self._database, batch, timeout=self._timeout, rescue_after=self._rescue_after)
+        answers = await admit(self._database, batch, timeout=self._timeout, rescue_after=self._rescue_after)
+        for answer in answers:
+            if isinstance(answer, Claimed) and answer.admitted.now is not None:
+                self._clock.note(answer.admitted.now)
+        return answers
 
     async def _note_steps(self, batch: Sequence[StepsMade]) -> list[None]:
         await note_steps(self._database, batch)

@@ -90,9 +90,9 @@ async def record(session: Session, batch: Mapping[int, Signal], *, rescue_after:
     candidates = await find_candidates(session, names, signals[0].id, signals[-1].id)
     fits = max(1, limits.pairs // max(1, len(candidates)))
     signals, left = signals[:fits], signals[fits:]
-    matched = await _match(session, signals, candidates)
-    await _note(session, signals, matched)
     expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
+    matched = await _match(session, signals, candidates, expired)
+    await _note(session, signals, matched)
     due_attempts += await _owe(session, matched, expired, rescue_after, limits.rows)
     if keys:
         await clear_pending_records(session, [signal.id for signal in signals])
@@ -157,9 +157,12 @@ async def _insert(session: Session, signals: Sequence[Signal]) -> None:
 
 
 async def _match(
-    session: Session, signals: Sequence[Signal], candidates: Sequence[Subscription]
+    session: Session, signals: Sequence[Signal], candidates: Sequence[Subscription], expired: Collection[int]
 ) -> list[tuple[Signal, Subscription]]:
-    """Return what is owed; `once` subscriptions are consumed by the first of *signals* that matches."""
+    """Return what is owed; `once` subscriptions are consumed by the first of *signals* that matches and can reach them.
+
+    One that has *expired* is owed to them and cancelled, and consumes nothing.
+    """
     patterns = [candidate for candidate in candidates if is_pattern(candidate.spec.name)]
     exact: dict[str, list[Subscription]] = defaultdict(list)
     for candidate in candidates:
@@ -170,13 +173,15 @@ async def _match(
         matching = [c for c in (*exact[signal.throw.name], *patterns) if c.mismatch(signal) is None]
         matched += [(signal, candidate) for candidate in matching]
         signal.context.forget()  # a parsed payload takes many times the memory of its text
-    return await _consume(session, matched)
+    return await _consume(session, matched, expired)
 
 
-async def _consume(session: Session, matched: list[tuple[Signal, Subscription]]) -> list[tuple[Signal, Subscription]]:
+async def _consume(
+    session: Session, matched: list[tuple[Signal, Subscription]], expired: Collection[int]
+) -> list[tuple[Signal, Subscription]]:
     first: dict[int, int] = {}
     for signal, subscription in matched:
-        if subscription.spec.once:
+        if subscription.spec.once and signal.id not in expired:
             first.setdefault(subscription.id, signal.id)
     if not first:
         return matched
@@ -184,7 +189,9 @@ async def _consume(session: Session, matched: list[tuple[Signal, Subscription]])
     return [
         (signal, subscription)
         for signal, subscription in matched
-        if not subscription.spec.once or (subscription.id in consumed and first[subscription.id] == signal.id)
+        if not subscription.spec.once
+        or signal.id in expired
+        or (subscription.id in consumed and first[subscription.id] == signal.id)
     ]
 
 
@@ -222,4 +229,5 @@ def _new_delivery(signal: Signal, subscription: Subscription, expired: Collectio
         due_at=due_at,
         ordering_key=key,
         app=subscription.spec.target.app,
+        expires_at=signal.throw.expires_at,
     )
