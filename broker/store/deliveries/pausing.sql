@@ -19,11 +19,6 @@ SELECT g.subscription_id FROM gates g JOIN subscriptions s ON s.id = g.subscript
 WHERE g.held AND (s.paused_at IS NULL OR s.disabled_because IS NOT NULL OR s.until IS NOT NULL)
 ORDER BY random() LIMIT :limit;
 
--- name: lock_free
--- Lock the admission of those of the subscriptions for which no other session has.
-SELECT g.* FROM gates g WHERE g.subscription_id = ANY (:subscription_ids::bigint[])
-ORDER BY g.subscription_id FOR UPDATE SKIP LOCKED;
-
 -- name: conditions
 -- Whether subscriptions are paused, disabled or deleted.
 SELECT id, paused_at IS NOT NULL AS paused, disabled_because, until IS NOT NULL AS deleted, statement_timestamp() AS now
