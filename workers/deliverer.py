@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -25,15 +26,19 @@ from broker.settings import Settings
 from broker.store.deliveries.attempts import SMALL, Claimed, Ended, Oversized
 from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.ending import Effects
+from broker.store.deliveries.surplus import SurplusStore
 from broker.streaks import Streak
 from broker.targets import Kind
-from broker.topology import ATTEMPT, SLOW_ATTEMPT
+from broker.topology import ATTEMPT, LANES, SLOW_ATTEMPT
 from broker.transport import Received, Settlement, Transport
 from workers.consumer import Consumer, check_consumers
 from workers.couriers import Courier
 from workers.dispatch import dispatch
 from workers.exclusion import Exclusion
 from workers.lanes import FastLane
+from workers.places import Places, Turn
+from workers.recalling import Recall
+from workers.routes import Routes
 
 _PAUSES = (0.1, 0.2, 0.5, 1.0)
 """Seconds between tries to record an outcome; the last one repeats. `Scheduler.rescue` waits for longer than that."""
@@ -46,17 +51,21 @@ log = structlog.get_logger()
 class Deliverer:
     """Makes many attempts at a time: each is claimed, made and stored, and only then its message is acked.
 
-    Attempts of slow subscriptions are made in a lane of their own. A message about a delivery whose attempt is under
-    way here (after a lost link RabbitMQ hands it out again) waits for the end of that attempt. An outcome is kept until
-    it is stored, however long PostgreSQL is away; the receiver is not called again for it.
+    Attempts of slow subscriptions are made in a lane of their own. In each lane subscriptions, hosts and tenants share
+    the places; deliveries beyond their share are put off until there are places for them (see `workers.places`). A
+    message about a delivery whose attempt is under way here (after a lost link RabbitMQ hands it out again) waits for
+    the end of that attempt. An outcome is kept until it is stored, however long PostgreSQL is away; the receiver is not
+    called again for it.
 
     Args:
         transport: Where the queues are.
         attempts: Where attempts are claimed and ended.
+        surplus: Where deliveries are put off.
         couriers: What delivers, by the kind of target.
         settings: Deadlines.
         queues: The queues whose attempts it makes; those too slow for `ATTEMPT` are moved to `SLOW_ATTEMPT`.
         concurrency: How many attempts at a time, of each queue.
+        waiting: How many more messages of each queue may wait here for their turns.
     """
 
     name = "deliverer"
@@ -65,19 +74,32 @@ class Deliverer:
         self,
         transport: Transport,
         attempts: AttemptStore,
+        surplus: SurplusStore,
         couriers: Mapping[Kind, Courier],
         settings: Settings,
         *,
-        queues: Sequence[str] = (ATTEMPT, SLOW_ATTEMPT),
+        queues: Sequence[str] = LANES,
         concurrency: int,
+        waiting: int,
     ) -> None:
         self._transport = transport
         self._attempts = attempts
+        self._surplus = surplus
         self._couriers = couriers
         self._settings = settings
         self._queues = queues
-        self._concurrency = concurrency
+        self._window = concurrency + waiting
         self._fast_lane = FastLane(concurrency)
+        self._routes = Routes(surplus)
+        patience = settings.rescue_after.total_seconds() / 3
+        self._places = Places(
+            queues,
+            concurrency,
+            waiting=waiting,
+            patience=patience,
+            slow_lane=SLOW_ATTEMPT if SLOW_ATTEMPT in queues else None,
+            is_slow=self._fast_lane.refuses,
+        )
         self._under_way = Exclusion()
         self._payloads = {queue: Budget(_PAYLOADS) for queue in queues}
         self._outcomes = Streak()
@@ -91,17 +113,28 @@ class Deliverer:
         self._outcomes.check()
         check_consumers(self._transport, self._queues)
         await self._attempts.rehearse()
+        await self._surplus.rehearse()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until *stopping* is set."""
-        async with self._attempts, asyncio.TaskGroup() as group:
+        recall = Recall(
+            self._transport,
+            self._surplus,
+            places=self._places,
+            routes=self._routes,
+            fast_lane=self._fast_lane,
+            queues=self._queues,
+            settings=self._settings,
+        )
+        async with self._attempts, self._surplus, asyncio.TaskGroup() as group:
+            group.create_task(recall.run(stopping))
             for queue in self._queues:
                 consumer = Consumer(
                     self._transport,
                     queue,
                     partial(self.handle, queue),
                     outcomes=self._outcomes,
-                    concurrency=self._concurrency,
+                    concurrency=self._window,
                 )
                 group.create_task(consumer.run(stopping, drain=self._settings.drain_timeout))
 
@@ -116,23 +149,44 @@ class Deliverer:
             log.warning("message.rejected", queue=queue, error=str(error))
             return Settlement.REJECT
         async with self._under_way.hold(due.delivery_id):
-            if queue != ATTEMPT:
-                await self._deliver(queue, due, redelivered=message.redelivered)
             # A redelivered message is not moved: as a new one it could not begin its attempt again.
-            elif self._fast_lane.refuses(due.subscription_id) and not message.redelivered:
-                await self._dispatch([replace(due, queue=SLOW_ATTEMPT)])
-                metrics.MOVED.inc()
-            else:
-                with self._fast_lane.occupy(due.subscription_id):
-                    await self._deliver(queue, due, redelivered=message.redelivered)
+            if queue == ATTEMPT and self._fast_lane.refuses(due.subscription_id) and not message.redelivered:
+                return await self._move(due)
+            return await self._deliver_in_turn(queue, due, redelivered=message.redelivered)
+
+    async def _deliver_in_turn(self, queue: str, due: DueAttempt, *, redelivered: bool) -> Settlement:
+        route = await self._routes.of(due.subscription_id)
+        place = await self._places.take(queue, route, delivery_id=due.delivery_id)
+        match place:
+            case Turn.STOPPED:
+                return Settlement.RETURN
+            case Turn.SLOW if not redelivered:
+                return await self._move(due)
+            case Turn():
+                await self._surplus.put_off(due, redelivered=redelivered)
+                _log_not_admitted(due, Deferred(Reason.SHARE))
+                return Settlement.ACK
+        called = 0.0
+        try:
+            with self._fast_lane.occupy(due.subscription_id) if queue == ATTEMPT else nullcontext():
+                called = await self._deliver(queue, due, redelivered=redelivered)
+        finally:
+            self._places.give_back(place, called=called)
         return Settlement.ACK
 
-    async def _deliver(self, queue: str, due: DueAttempt, *, redelivered: bool, room: int = SMALL) -> None:
+    async def _move(self, due: DueAttempt) -> Settlement:
+        """Move the attempt to the slow lane."""
+        await self._dispatch([replace(due, queue=SLOW_ATTEMPT)])
+        metrics.MOVED.inc()
+        return Settlement.ACK
+
+    async def _deliver(self, queue: str, due: DueAttempt, *, redelivered: bool, room: int = SMALL) -> float:
+        """Make the attempt if it may be made; return for how many seconds the receiver was called."""
         claimed = await self._attempts.claim(due, redelivered=redelivered, room=room)
         match claimed:
             case Oversized(size):
                 async with self._payloads[queue].room(size):
-                    await self._deliver(queue, due, redelivered=redelivered, room=size)
+                    return await self._deliver(queue, due, redelivered=redelivered, room=size)
             case None:
                 log.debug("attempt.outdated", delivery_id=due.delivery_id, attempt=due.attempt)
             case Deferred() | Denied():
@@ -141,9 +195,13 @@ class Deliverer:
                 await self._attempts.cancel(due)
                 log.info("delivery.cancelled", delivery_id=due.delivery_id, reason=DELETED)
             case Claimed():
+                self._routes.note(claimed.subscription)
                 if claimed.again:
                     metrics.REPEATS.labels(Repeat.REDELIVERED).inc()
-                await self._finish(await self._attempt(claimed))
+                ended = await self._attempt(claimed)
+                await self._finish(ended)
+                return ended.duration.total_seconds()
+        return 0.0
 
     async def _finish(self, ended: Ended) -> None:
         self._fast_lane.note(ended.due.subscription_id, ended.duration)

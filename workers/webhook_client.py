@@ -55,7 +55,7 @@ class WebhookClient:
     Args:
         guard: Checks every address when a socket for it is opened, so that the address cannot change in between.
         concurrency: The maximum number of connections.
-        per_host: The maximum number of connections to one host and port; waiting for one counts as connecting.
+        per_host: The maximum number of connections to one host and port; 0: any number.
         trusted: The TLS context (see `trust`); None trusts the system's authorities.
         proxy: The proxy to connect through, ``http://user:password@host:port``; see `_by_proxy`.
         nameservers: The name servers (``address:port``) to use instead of the system's.
@@ -66,7 +66,7 @@ class WebhookClient:
         guard: Guard,
         *,
         concurrency: int,
-        per_host: int = 50,
+        per_host: int = 0,
         trusted: ssl.SSLContext | None = None,
         proxy: str | None = None,
         nameservers: Sequence[str] = (),
