@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain, takewhile, zip_longest
 from typing import cast
@@ -29,9 +29,9 @@ PER_HOST = 50
 """How many attempts a process makes at one host (scheme, name and port) at a time."""
 _CROWDED = 1 / 2
 """From what part of its waiting room on a lane is crowded, so that messages are put off."""
-_OF_LANE = {"tenant": 128.0, "host": 4.0, "subscription": 1024.0}
+_OF_LANE = {"tenant": 128.0, "host": 4.0, "silent host": 0.5, "subscription": 1024.0}
 """The weights of shares in a lane (see `workers.shares.Pool`). One tenant alone has four fifths of the places for its
-hosts, one host alone a quarter."""
+hosts; one host alone a third, and a seventh while it does not answer."""
 _OF_HOST = {"tenant": 1024.0, "subscription": 256.0}
 """The weights of shares in the places of a host. One subscription alone has three quarters of them."""
 _REMEMBERED = 20_000
@@ -90,6 +90,21 @@ class _Lane:
         return [self.flows[key] for key in _keys(route) if key in self.flows] if self.flows else []
 
 
+class _Host:
+    """The attempts at one host, in all lanes."""
+
+    def __init__(self, capacity: int, now: float) -> None:
+        self.pool = Pool(capacity)
+        self.places: dict[Place, None] = {}
+        """In the order in which they were taken."""
+        self.answered_at = now
+
+    def is_silent(self, now: float) -> bool:
+        """Return whether no attempt has ended for a second, although one has been under way for as long."""
+        oldest = next(iter(self.places), None)
+        return oldest is not None and now - max(oldest.since, self.answered_at) > SLOW_AFTER.total_seconds()
+
+
 class Places:
     """The places of the lanes of a deliverer, shared by tenants, hosts and subscriptions.
 
@@ -127,7 +142,7 @@ class Places:
         self._patience = patience
         self._per_host = per_host
         self._clock = clock
-        self._hosts: dict[str, Pool] = {}
+        self._hosts: dict[str, _Host] = {}
         self._looked = clock()
         self._stopped = False
         self.surplus: dict[int, str] = {}
@@ -168,12 +183,14 @@ class Places:
         for flow in lane.flows_of(route):
             flow.note(called / max(called, self._clock() - place.since, 1e-9))
         del lane.places[place]
-        lane.pool.give_back(_shares(route))
-        for host in route.hosts:
-            pool = self._hosts[host]
-            pool.give_back(_within_host(route))
-            if pool.is_idle:
-                del self._hosts[host]
+        lane.pool.give_back(self._shares(route))
+        for name in route.hosts:
+            host = self._hosts[name]
+            host.pool.give_back(_within_host(route))
+            del host.places[place]
+            host.answered_at = self._clock()
+            if not host.places:
+                del self._hosts[name]
         for each in self._lanes.values():
             self._serve(each)
 
@@ -216,7 +233,7 @@ class Places:
     def _move(self, fast: _Lane, slow: _Lane, now: float) -> None:
         """Give attempts that take long places in the slow lane instead, and let those go who would take long."""
         for place in list(takewhile(lambda place: now - place.since > SLOW_AFTER.total_seconds(), fast.places)):
-            shares = _shares(place.route)
+            shares = self._shares(place.route)
             if slow.pool.room(shares):
                 fast.pool.give_back(shares)
                 slow.pool.take(shares)
@@ -266,23 +283,39 @@ class Places:
 
     def _admits(self, lane: _Lane, path: Path) -> bool:
         if not isinstance(path[-1], Route):
-            return lane.pool.room([[_share(_OF_LANE, *cast(_Key, key))] for key in path]) > 0
+            return lane.pool.room([[self._share(*cast(_Key, key))] for key in path]) > 0
         return self._room(lane, path[-1]) > 0
 
     def _room(self, lane: _Lane, route: Route) -> int:
         """Return how many attempts may be begun now."""
-        room = lane.pool.room(_shares(route))
-        for host in route.hosts if room else ():
-            pool = self._hosts.get(host)
-            room = min(room, self._per_host if pool is None else pool.room(_within_host(route)))
+        room = lane.pool.room(self._shares(route))
+        for name in route.hosts if room else ():
+            host = self._hosts.get(name)
+            room = min(room, self._per_host if host is None else host.pool.room(_within_host(route)))
         return room
+
+    def _shares(self, route: Route) -> Levels:
+        """Return the shares of a lane that an attempt counts towards."""
+        return _shares(route, tuple(name for name in route.hosts if self._is_silent(name)))
+
+    def _share(self, kind: str, key: Hashable) -> Share:
+        if kind == "host":
+            return _share_of_host(cast(str, key), is_silent=self._is_silent(cast(str, key)))
+        return Share((kind, key), _OF_LANE[kind])
+
+    def _is_silent(self, name: str) -> bool:
+        host = self._hosts.get(name)
+        return host is not None and host.is_silent(self._clock())
 
     def _take(self, lane: _Lane, route: Route) -> Place:
         place = Place(lane, route, self._clock())
         lane.places[place] = None
-        lane.pool.take(_shares(route))
-        for host in route.hosts:
-            self._hosts.setdefault(host, Pool(self._per_host)).take(_within_host(route))
+        lane.pool.take(self._shares(route))
+        for name in route.hosts:
+            if name not in self._hosts:
+                self._hosts[name] = _Host(self._per_host, place.since)
+            self._hosts[name].pool.take(_within_host(route))
+            self._hosts[name].places[place] = None
         for flow in lane.flows_of(route):
             flow.served += 1
         return place
@@ -305,24 +338,24 @@ def _keys(route: Route) -> Sequence[_Key]:
 
 
 @lru_cache(_REMEMBERED)
-def _shares(route: Route) -> Levels:
-    """Return the shares of a lane that an attempt counts towards."""
-    hosts = [[_share(_OF_LANE, "host", host) for host in route.hosts]] if route.hosts else []
+def _shares(route: Route, silent: tuple[str, ...]) -> Levels:
+    """Return the shares of a lane that an attempt counts towards, while these of its hosts are *silent*."""
+    hosts = [_share_of_host(name, is_silent=name in silent) for name in route.hosts]
     return [
-        [_share(_OF_LANE, "tenant", route.tenant_id)],
-        *hosts,
-        [_share(_OF_LANE, "subscription", route.subscription_id)],
+        [Share(("tenant", route.tenant_id), _OF_LANE["tenant"])],
+        *([hosts] if hosts else []),
+        [Share(("subscription", route.subscription_id), _OF_LANE["subscription"])],
     ]
+
+
+def _share_of_host(name: str, *, is_silent: bool) -> Share:
+    return Share(("host", name), _OF_LANE["silent host" if is_silent else "host"])
 
 
 @lru_cache(_REMEMBERED)
 def _within_host(route: Route) -> Levels:
     """Return the shares of a host's places that an attempt counts towards."""
     return [
-        [_share(_OF_HOST, "tenant", route.tenant_id)],
-        [_share(_OF_HOST, "subscription", route.subscription_id)],
+        [Share(("tenant", route.tenant_id), _OF_HOST["tenant"])],
+        [Share(("subscription", route.subscription_id), _OF_HOST["subscription"])],
     ]
-
-
-def _share(weights: Mapping[str, float], kind: str, key: Hashable) -> Share:
-    return Share((kind, key), weights[kind])

@@ -45,11 +45,6 @@ class Pool:
         self._free = capacity
         self._taken: dict[Hashable, int] = {}
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no place is taken."""
-        return not self._taken
-
     def room(self, levels: Levels) -> int:
         """Return how many places, one after the other, may be taken that count towards all shares of *levels*."""
         room = self._free

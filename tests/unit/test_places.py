@@ -207,6 +207,19 @@ async def test_what_takes_a_second_has_its_place_in_the_slow_lane(attempts):
         attempts.places.give_back(place)
 
 
+async def test_a_host_that_is_silent_for_a_second_gets_less_than_one_that_answers(attempts):
+    """The first attempts of neither have ended by then."""
+    await attempts.ask(at("a", 1), 4, queue=SLOW)
+    await attempts.ask(at("b", 2), 4, queue=SLOW)
+    await attempts.spend(1.1)
+    await attempts.end(at("b", 2))
+    await attempts.ask(at("a", 1), 60, queue=SLOW)
+    await attempts.end(at("a", 1), 0)
+    assert attempts.got[at("a", 1)] < 15
+    await attempts.ask(at("b", 2), 60, queue=SLOW)
+    assert attempts.got[at("b", 2)] > 15
+
+
 async def test_surplus_is_recalled_when_there_are_places_for_it(attempts):
     hung = at("hung")
     await attempts.ask(hung, 160)
@@ -218,7 +231,8 @@ async def test_surplus_is_recalled_when_there_are_places_for_it(attempts):
         attempts.places.expect(FAST, hung, f"{number}-1")
     assert attempts.places.room(FAST, hung) == 0, "they are on their way"
     attempts.clock.now += 3
-    assert attempts.places.room(FAST, hung) == 5, "another deliverer has got them"
+    await attempts.end(hung, 1)
+    assert attempts.places.room(FAST, hung) == 6, "another deliverer has got them"
 
 
 async def test_who_gets_many_places_is_recalled_ahead(attempts):
