@@ -166,12 +166,14 @@ class Deliverer:
                 await self._surplus.put_off(due, redelivered=redelivered)
                 _log_not_admitted(due, Deferred(Reason.SHARE))
                 return Settlement.ACK
-        called = 0.0
+        ended = None
         try:
             with self._fast_lane.occupy(due.subscription_id) if queue == ATTEMPT else nullcontext():
-                called = await self._deliver(queue, due, redelivered=redelivered)
-        finally:
-            self._places.give_back(place, called=called)
+                ended = await self._try(queue, due, redelivered=redelivered)
+        finally:  # not only once the outcome is stored, which holds up no receiver
+            self._places.give_back(place, called=0.0 if ended is None else ended.duration.total_seconds())
+        if ended is not None:
+            await self._finish(ended)
         return Settlement.ACK
 
     async def _move(self, due: DueAttempt) -> Settlement:
@@ -180,13 +182,13 @@ class Deliverer:
         metrics.MOVED.inc()
         return Settlement.ACK
 
-    async def _deliver(self, queue: str, due: DueAttempt, *, redelivered: bool, room: int = SMALL) -> float:
-        """Make the attempt if it may be made; return for how many seconds the receiver was called."""
+    async def _try(self, queue: str, due: DueAttempt, *, redelivered: bool, room: int = SMALL) -> Ended | None:
+        """Make the attempt, if it may be made, and return how it ended; that is not stored yet."""
         claimed = await self._attempts.claim(due, redelivered=redelivered, room=room)
         match claimed:
             case Oversized(size):
                 async with self._payloads[queue].room(size):
-                    return await self._deliver(queue, due, redelivered=redelivered, room=size)
+                    return await self._try(queue, due, redelivered=redelivered, room=size)
             case None:
                 log.debug("attempt.outdated", delivery_id=due.delivery_id, attempt=due.attempt)
             case Deferred() | Denied():
@@ -198,10 +200,8 @@ class Deliverer:
                 self._routes.note(claimed.subscription)
                 if claimed.again:
                     metrics.REPEATS.labels(Repeat.REDELIVERED).inc()
-                ended = await self._attempt(claimed)
-                await self._finish(ended)
-                return ended.duration.total_seconds()
-        return 0.0
+                return await self._attempt(claimed)
+        return None
 
     async def _finish(self, ended: Ended) -> None:
         self._fast_lane.note(ended.due.subscription_id, ended.duration)

@@ -29,11 +29,15 @@ PER_HOST = 50
 """How many attempts a process makes at one host (scheme, name and port) at a time."""
 _CROWDED = 1 / 2
 """From what part of its waiting room on a lane is crowded, so that messages are put off."""
-_OF_LANE = {"tenant": 128.0, "host": 4.0, "silent host": 0.5, "subscription": 1024.0}
+_QUICK = 2
+"""How many times as many attempts are made at a host that takes little of their time: the rest is our own store's."""
+_OF_LANE = {"tenant": 128.0, "host": 4.0, "quick host": 16.0, "silent host": 0.5, "subscription": 1024.0}
 """The weights of shares in a lane (see `workers.shares.Pool`). One tenant alone has four fifths of the places for its
-hosts; one host alone a third, and a seventh while it does not answer."""
+hosts; one host alone a third, almost half while it is quick, and a seventh while it is silent."""
 _OF_HOST = {"tenant": 1024.0, "subscription": 256.0}
 """The weights of shares in the places of a host. One subscription alone has three quarters of them."""
+_NEWEST = 0.1
+"""How much the latest attempt counts in the part of the time that a host takes."""
 _REMEMBERED = 20_000
 
 
@@ -98,11 +102,26 @@ class _Host:
         self.places: dict[Place, None] = {}
         """In the order in which they were taken."""
         self.answered_at = now
+        self.called = 1.0
+        """What part of the time of its latest attempts it took."""
+        self.kind = "host"
+        self._per_host = capacity
 
-    def is_silent(self, now: float) -> bool:
-        """Return whether no attempt has ended for a second, although one has been under way for as long."""
-        oldest = next(iter(self.places), None)
-        return oldest is not None and now - max(oldest.since, self.answered_at) > SLOW_AFTER.total_seconds()
+    def look(self, now: float) -> None:
+        """Judge it: it is silent if no attempt has ended for a second, although one has been under way for as long."""
+        oldest = next(iter(self.places))
+        if now - max(oldest.since, self.answered_at) > SLOW_AFTER.total_seconds():
+            self.kind, self.called = "silent host", 1.0
+        else:
+            self.kind = "quick host" if self.called <= 1 / _QUICK else "host"
+        self.pool.resize(self._per_host * (_QUICK if self.kind == "quick host" else 1))
+
+    def note(self, called: float, now: float) -> None:
+        """Note that an attempt has ended; the host took *called* of its time (0 to 1)."""
+        self.called += _NEWEST * (called - self.called)
+        self.answered_at = now
+        if self.kind == "silent host":
+            self.kind = "host"
 
 
 class Places:
@@ -145,6 +164,7 @@ class Places:
         self._hosts: dict[str, _Host] = {}
         self._looked = clock()
         self._stopped = False
+        self._serving: asyncio.Handle | None = None
         self.surplus: dict[int, str] = {}
         """The subscriptions that are known to have surplus, with a queue whose workers make their attempts."""
 
@@ -179,20 +199,27 @@ class Places:
 
     def give_back(self, place: Place, *, called: float = 0.0) -> None:
         """Give back a place; the receiver took so many seconds of the time that it was taken."""
-        lane, route = place.lane, place.route
+        lane, route, now = place.lane, place.route, self._clock()
+        part = called / max(called, now - place.since, 1e-9)
         for flow in lane.flows_of(route):
-            flow.note(called / max(called, self._clock() - place.since, 1e-9))
+            flow.note(part)
         del lane.places[place]
         lane.pool.give_back(self._shares(route))
         for name in route.hosts:
             host = self._hosts[name]
             host.pool.give_back(_within_host(route))
             del host.places[place]
-            host.answered_at = self._clock()
+            host.note(part, now)
             if not host.places:
                 del self._hosts[name]
-        for each in self._lanes.values():
-            self._serve(each)
+        if self._serving is None and any(each.waiting for each in self._lanes.values()):
+            # Not at once: attempts often end together.
+            self._serving = asyncio.get_running_loop().call_soon(self._serve_all)
+
+    def _serve_all(self) -> None:
+        self._serving = None
+        for lane in self._lanes.values():
+            self._serve(lane)
 
     def stop(self) -> None:
         """Let nobody wait any more."""
@@ -220,6 +247,8 @@ class Places:
         """Look, several times a second, who has waited for too long, or would."""
         now = self._clock()
         since_last, self._looked = now - self._looked, now
+        for host in self._hosts.values():
+            host.look(now)
         if self._slow is not None:
             self._move(self._first, self._slow, now)
         for lane in self._lanes.values():
@@ -296,16 +325,16 @@ class Places:
 
     def _shares(self, route: Route) -> Levels:
         """Return the shares of a lane that an attempt counts towards."""
-        return _shares(route, tuple(name for name in route.hosts if self._is_silent(name)))
+        return _shares(route, tuple(self._kind(name) for name in route.hosts))
 
     def _share(self, kind: str, key: Hashable) -> Share:
         if kind == "host":
-            return _share_of_host(cast(str, key), is_silent=self._is_silent(cast(str, key)))
+            return Share((kind, key), _OF_LANE[self._kind(cast(str, key))])
         return Share((kind, key), _OF_LANE[kind])
 
-    def _is_silent(self, name: str) -> bool:
+    def _kind(self, name: str) -> str:
         host = self._hosts.get(name)
-        return host is not None and host.is_silent(self._clock())
+        return "host" if host is None else host.kind
 
     def _take(self, lane: _Lane, route: Route) -> Place:
         place = Place(lane, route, self._clock())
@@ -338,18 +367,14 @@ def _keys(route: Route) -> Sequence[_Key]:
 
 
 @lru_cache(_REMEMBERED)
-def _shares(route: Route, silent: tuple[str, ...]) -> Levels:
-    """Return the shares of a lane that an attempt counts towards, while these of its hosts are *silent*."""
-    hosts = [_share_of_host(name, is_silent=name in silent) for name in route.hosts]
+def _shares(route: Route, kinds: tuple[str, ...]) -> Levels:
+    """Return the shares of a lane that an attempt counts towards, while its hosts are of these *kinds*."""
+    hosts = [Share(("host", name), _OF_LANE[kind]) for name, kind in zip(route.hosts, kinds, strict=True)]
     return [
         [Share(("tenant", route.tenant_id), _OF_LANE["tenant"])],
         *([hosts] if hosts else []),
         [Share(("subscription", route.subscription_id), _OF_LANE["subscription"])],
     ]
-
-
-def _share_of_host(name: str, *, is_silent: bool) -> Share:
-    return Share(("host", name), _OF_LANE["silent host" if is_silent else "host"])
 
 
 @lru_cache(_REMEMBERED)

@@ -45,9 +45,14 @@ class Pool:
         self._free = capacity
         self._taken: dict[Hashable, int] = {}
 
+    def resize(self, capacity: int) -> None:
+        """Let there be so many places; those that are taken stay taken."""
+        self._free += capacity - self._capacity
+        self._capacity = capacity
+
     def room(self, levels: Levels) -> int:
         """Return how many places, one after the other, may be taken that count towards all shares of *levels*."""
-        room = self._free
+        room = max(0, self._free)
         for level in levels:
             room = min([_room(self._capacity, room, self._taken.get(key, 0), weight) for key, weight in level])
         return room

@@ -29,23 +29,27 @@ class Turns(Generic[T]):
         cast("deque[T]", groups.setdefault(path[-1], deque())).append(item)
 
     def pop(self, admits: Callable[[Path], bool]) -> T | None:
-        """Remove and return the item whose turn it is, in groups that *admits* accepts; None: there is none."""
+        """Remove and return the item whose turn it is, in groups that *admits* accepts; None: there is none.
+
+        A group that accepts an inner one is accepted itself.
+        """
         return self._pop(self._groups, (), admits)
 
     def _pop(self, groups: _Groups, path: Path, admits: Callable[[Path], bool]) -> T | None:
         for key, group in groups.items():
             inner = (*path, key)
-            if not admits(inner):
-                continue
-            item = (
-                cast(T, group.popleft()) if isinstance(group, deque) else self._pop(cast(_Groups, group), inner, admits)
-            )
+            if isinstance(group, deque):
+                item = cast(T, group.popleft()) if admits(inner) else None
+            else:
+                item = self._pop(cast(_Groups, group), inner, admits)
             if item is not None:
                 if group:
                     groups.move_to_end(key)
                 else:
                     del groups[key]
                 return item
+            if path and not admits(path):
+                return None
         return None
 
     def queues(self) -> Iterator[tuple[Path, deque[T]]]:
