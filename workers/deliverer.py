@@ -28,15 +28,16 @@ from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.ending import Effects
 from broker.store.deliveries.surplus import SurplusStore
 from broker.streaks import Streak
-from broker.targets import Kind
+from broker.targets import Kind, origin_of
 from broker.topology import ATTEMPT, LANES, SLOW_ATTEMPT
 from broker.transport import Received, Settlement, Transport
+from workers.calls import Calls
 from workers.consumer import Consumer, check_consumers
 from workers.couriers import Courier
 from workers.dispatch import dispatch
 from workers.exclusion import Exclusion
 from workers.lanes import FastLane
-from workers.places import Places, Turn
+from workers.places import PER_HOST, Places, Turn
 from workers.recalling import Recall
 from workers.routes import Routes
 
@@ -91,12 +92,13 @@ class Deliverer:
         self._window = concurrency + waiting
         self._fast_lane = FastLane(concurrency)
         self._routes = Routes(surplus)
-        patience = settings.rescue_after.total_seconds() / 3
+        self._calls = Calls(PER_HOST)
+        self._patience = settings.rescue_after.total_seconds() / 3
         self._places = Places(
             queues,
             concurrency,
             waiting=waiting,
-            patience=patience,
+            patience=self._patience,
             slow_lane=SLOW_ATTEMPT if SLOW_ATTEMPT in queues else None,
             is_slow=self._fast_lane.refuses,
         )
@@ -163,8 +165,7 @@ class Deliverer:
             case Turn.SLOW if not redelivered:
                 return await self._move(due)
             case Turn():
-                await self._surplus.put_off(due, redelivered=redelivered)
-                _log_not_admitted(due, Deferred(Reason.SHARE))
+                await self._put_off(due, redelivered=redelivered)
                 return Settlement.ACK
         ended = None
         try:
@@ -175,6 +176,10 @@ class Deliverer:
         if ended is not None:
             await self._finish(ended)
         return Settlement.ACK
+
+    async def _put_off(self, due: DueAttempt, *, redelivered: bool) -> None:
+        await self._surplus.put_off(due, redelivered=redelivered)
+        _log_not_admitted(due, Deferred(Reason.SHARE))
 
     async def _move(self, due: DueAttempt) -> Settlement:
         """Move the attempt to the slow lane."""
@@ -200,7 +205,10 @@ class Deliverer:
                 self._routes.note(claimed.subscription)
                 if claimed.again:
                     metrics.REPEATS.labels(Repeat.REDELIVERED).inc()
-                return await self._attempt(claimed)
+                try:
+                    return await self._attempt(claimed)
+                except TimeoutError:  # its host could not even be called: that is no attempt
+                    await self._put_off(due, redelivered=True)
         return None
 
     async def _finish(self, ended: Ended) -> None:
@@ -225,8 +233,14 @@ class Deliverer:
         await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)
 
     async def _attempt(self, claimed: Claimed) -> Ended:
-        spec, started_at = claimed.subscription.spec, datetime.now(UTC)
-        steps = [await self._step(claimed)]
+        """Make the attempt.
+
+        Raises:
+            TimeoutError: The first host is called by so many others that its turn did not come.
+        """
+        spec = claimed.subscription.spec
+        steps = [await self._step(claimed, within=self._patience)]
+        started_at = datetime.now(UTC) - steps[0].duration
         while steps[-1].result.outcome is Outcome.SUCCEEDED and claimed.step + 1 < len(spec.targets):
             claimed = replace(claimed, step=claimed.step + 1)
             steps.append(await self._step(claimed))
@@ -248,7 +262,12 @@ class Deliverer:
         _log_attempt(claimed, ended)
         return ended
 
-    async def _step(self, claimed: Claimed) -> Step:
+    async def _step(self, claimed: Claimed, *, within: float | None = None) -> Step:
+        url = claimed.target.circuit
+        async with self._calls.at(None if url is None else origin_of(url), within=within):
+            return await self._call(claimed)
+
+    async def _call(self, claimed: Claimed) -> Step:
         target, start = claimed.target, time.perf_counter()
         try:
             result = await self._couriers[target.kind].deliver(
