@@ -34,6 +34,8 @@ _QUICK = 2
 _OF_LANE = {"tenant": 128.0, "host": 4.0, "quick host": 16.0, "silent host": 0.5, "subscription": 1024.0}
 """The weights of shares in a lane (see `workers.shares.Pool`). One tenant alone has four fifths of the places for its
 hosts; one host alone a third, almost half while it is quick, and a seventh while it is silent."""
+_WITHOUT_HOST = {"tenant": 4096.0, "subscription": 4096.0}
+"""The same for targets that have no host: there one subscription is not one of many, and alone it gets nearly all."""
 _OF_HOST = {"tenant": 1024.0, "subscription": 256.0}
 """The weights of shares in the places of a host. One subscription alone has three quarters of them."""
 _NEWEST = 0.1
@@ -330,7 +332,7 @@ class Places:
     def _share(self, kind: str, key: Hashable) -> Share:
         if kind == "host":
             return Share((kind, key), _OF_LANE[self._kind(cast(str, key))])
-        return Share((kind, key), _OF_LANE[kind])
+        return Share((kind, key), _WITHOUT_HOST[kind])  # the more generous ones: it may be for either
 
     def _kind(self, name: str) -> str:
         host = self._hosts.get(name)
@@ -369,11 +371,12 @@ def _keys(route: Route) -> Sequence[_Key]:
 @lru_cache(_REMEMBERED)
 def _shares(route: Route, kinds: tuple[str, ...]) -> Levels:
     """Return the shares of a lane that an attempt counts towards, while its hosts are of these *kinds*."""
-    hosts = [Share(("host", name), _OF_LANE[kind]) for name, kind in zip(route.hosts, kinds, strict=True)]
+    weights = _OF_LANE if route.hosts else _WITHOUT_HOST
+    hosts = [Share(("host", name), weights[kind]) for name, kind in zip(route.hosts, kinds, strict=True)]
     return [
-        [Share(("tenant", route.tenant_id), _OF_LANE["tenant"])],
+        [Share(("tenant", route.tenant_id), weights["tenant"])],
         *([hosts] if hosts else []),
-        [Share(("subscription", route.subscription_id), _OF_LANE["subscription"])],
+        [Share(("subscription", route.subscription_id), weights["subscription"])],
     ]
 
 
