@@ -196,9 +196,12 @@ CREATE TABLE gates (
     -- The number of deliveries released since the last pause ended, the last of them at caught_up_at.
     caught_up bigint NOT NULL DEFAULT 0,
     caught_up_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamptz,
+    -- Whether there may be deliveries that wait for their share of the deliverers' attempts.
+    surplus boolean NOT NULL DEFAULT false,
     CONSTRAINT gates_pkey PRIMARY KEY (subscription_id)
 ) WITH (fillfactor=50);
 CREATE INDEX gates_holding ON gates (subscription_id) WHERE held;
+CREATE INDEX gates_with_surplus ON gates (subscription_id) WHERE surplus;
 
 CREATE TABLE idempotency_keys (
     principal text NOT NULL,
