@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from broker.subscriptions import SubscriptionSpec
 from broker.targets import HandlerTarget, WebhookTarget
 from tests.support.attempts import claim
 from tests.support.builders import QUEUE, RESCUE_AFTER, accept, record
+from workers.routes import Routes
 
 
 @pytest.fixture
@@ -144,3 +146,34 @@ async def test_a_route_has_the_tenant_and_every_host_that_an_attempt_may_call(su
 async def test_a_subscription_that_was_forgotten_has_a_route_all_the_same(surplus):
     assert await surplus.route(123) == Route(None, (), 123)
     await put_off(surplus, DueAttempt(1, 123, 1))
+
+
+async def test_a_route_is_believed_until_an_attempt_or_the_store_says_otherwise(database, subscriptions, surplus):
+    class Clock:
+        now = 0.0
+
+        def __call__(self):
+            return self.now
+
+    async def move(url):
+        await database.execute(f"UPDATE subscriptions SET address = '{url}'")
+
+    clock = Clock()
+    routes = Routes(surplus, clock=clock)
+    spec = SubscriptionSpec(name="a", targets=(WebhookTarget(url="http://a/"),))
+    subscription = await subscriptions.create(spec, secret=None)
+
+    async def hosts(**how):
+        return (await routes.of(subscription.id, **how)).hosts
+
+    assert await hosts() == ("http://a:80",)
+    await move("http://b/")
+    clock.now = 59.0
+    assert await hosts() == ("http://a:80",)
+    assert await hosts(fresh=5.0) == ("http://b:80",)
+    await move("http://c/")
+    clock.now += 61.0
+    assert await hosts() == ("http://c:80",)
+    moved = replace(subscription, spec=replace(spec, targets=(WebhookTarget(url="http://d/"),)))
+    routes.note(moved)
+    assert await hosts() == ("http://d:80",)

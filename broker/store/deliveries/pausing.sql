@@ -92,7 +92,7 @@ SELECT (SELECT count(*) FROM circuits WHERE retry_at IS NOT NULL) AS circuits,
        (SELECT extract(epoch FROM now() - min(oldest.created_at)) FROM gates g CROSS JOIN LATERAL (
            SELECT created_at FROM deliveries d WHERE d.subscription_id = g.subscription_id AND d.state = 'parked'
            ORDER BY signal_id LIMIT 1
-       ) AS oldest WHERE g.held) AS waiting_seconds;
+       ) AS oldest WHERE g.held OR g.surplus) AS waiting_seconds;
 
 -- name: forget_circuits
 -- Forget circuits that no attempt has touched for a day.
