@@ -5,43 +5,78 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
+
+from broker.store.deliveries.surplus import Route
+from workers.places import PER_HOST, within_host
+from workers.shares import Pool
+from workers.turns import Turns
+
+
+class _Host:
+    """The calls at one host, and those who wait for theirs."""
+
+    def __init__(self, capacity: int) -> None:
+        self.pool = Pool(capacity)
+        self.turns: Turns[tuple[Route, asyncio.Future[None]]] = Turns()
+        self.users = 0
+
+    def end(self, route: Route) -> None:
+        """End a call, and begin those whose turn it is."""
+        self.pool.give_back(within_host(route))
+        while (one := self.turns.pop(lambda path: self.pool.room(within_host(cast(Route, path[0]))) > 0)) is not None:
+            waiting, turn = one
+            if not turn.done():  # else it was given up
+                self.pool.take(within_host(waiting))
+                turn.set_result(None)
 
 
 class Calls:
-    """Lets so many tasks at a time call a host; the others wait for their turns.
+    """Lets so many attempts at a time call a host, shared by tenants and subscriptions; the others wait their turns.
 
-    Few wait, and not for long: there are hardly more places for attempts at a host than it may be called at a time (see
-    `workers.places`).
+    Few wait, and not for long: there are hardly more places for attempts at a host (see `workers.places`).
 
     Args:
         per_host: How many.
     """
 
-    def __init__(self, per_host: int) -> None:
+    def __init__(self, per_host: int = PER_HOST) -> None:
         self._per_host = per_host
-        self._hosts: dict[str, tuple[asyncio.Semaphore, set[object]]] = {}
+        self._hosts: dict[str, _Host] = {}
 
     @asynccontextmanager
-    async def at(self, host: str | None, *, within: float | None = None) -> AsyncIterator[None]:
-        """Call *host* in the block; None: nothing that is limited.
+    async def at(self, name: str | None, route: Route, *, within: float | None = None) -> AsyncIterator[None]:
+        """Call the host of that name in the block; None: nothing that is limited.
 
         Raises:
             TimeoutError: It could not be called *within* so many seconds.
         """
-        if host is None:
+        if name is None:
             yield
             return
-        semaphore, users = self._hosts.setdefault(host, (asyncio.Semaphore(self._per_host), set()))
-        user = object()
-        users.add(user)
+        host = self._hosts.setdefault(name, _Host(self._per_host))
+        host.users += 1
         try:
-            async with asyncio.timeout(within if semaphore.locked() else None):
-                await semaphore.acquire()
+            await self._begin(host, route, within)
             try:
                 yield
             finally:
-                semaphore.release()
+                host.end(route)
         finally:
-            users.discard(user)
-            if not users:
-                self._hosts.pop(host, None)
+            host.users -= 1
+            if not host.users:
+                del self._hosts[name]
+
+    async def _begin(self, host: _Host, route: Route, within: float | None) -> None:
+        if host.pool.room(within_host(route)):
+            host.pool.take(within_host(route))
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        host.turns.add((route,), (route, turn))
+        try:
+            async with asyncio.timeout(within):
+                await turn
+        except (TimeoutError, asyncio.CancelledError):
+            if not turn.cancelled():  # it came at the same moment
+                host.end(route)
+            raise

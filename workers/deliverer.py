@@ -26,7 +26,7 @@ from broker.settings import Settings
 from broker.store.deliveries.attempts import SMALL, Claimed, Ended, Oversized
 from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.ending import Effects
-from broker.store.deliveries.surplus import SurplusStore
+from broker.store.deliveries.surplus import Route, SurplusStore
 from broker.streaks import Streak
 from broker.targets import Kind, origin_of
 from broker.topology import ATTEMPT, LANES, SLOW_ATTEMPT
@@ -37,7 +37,7 @@ from workers.couriers import Courier
 from workers.dispatch import dispatch
 from workers.exclusion import Exclusion
 from workers.lanes import FastLane
-from workers.places import PER_HOST, Places, Turn
+from workers.places import Places, Turn
 from workers.recalling import Recall
 from workers.routes import Routes
 
@@ -92,7 +92,7 @@ class Deliverer:
         self._window = concurrency + waiting
         self._fast_lane = FastLane(concurrency)
         self._routes = Routes(surplus)
-        self._calls = Calls(PER_HOST)
+        self._calls = Calls()
         self._patience = settings.rescue_after.total_seconds() / 3
         self._places = Places(
             queues,
@@ -170,7 +170,7 @@ class Deliverer:
         ended = None
         try:
             with self._fast_lane.occupy(due.subscription_id) if queue == ATTEMPT else nullcontext():
-                ended = await self._try(queue, due, redelivered=redelivered)
+                ended = await self._try(queue, due, route, redelivered=redelivered)
         finally:  # not only once the outcome is stored, which holds up no receiver
             self._places.give_back(place, called=0.0 if ended is None else ended.duration.total_seconds())
         if ended is not None:
@@ -187,13 +187,15 @@ class Deliverer:
         metrics.MOVED.inc()
         return Settlement.ACK
 
-    async def _try(self, queue: str, due: DueAttempt, *, redelivered: bool, room: int = SMALL) -> Ended | None:
+    async def _try(
+        self, queue: str, due: DueAttempt, route: Route, *, redelivered: bool, room: int = SMALL
+    ) -> Ended | None:
         """Make the attempt, if it may be made, and return how it ended; that is not stored yet."""
         claimed = await self._attempts.claim(due, redelivered=redelivered, room=room)
         match claimed:
             case Oversized(size):
                 async with self._payloads[queue].room(size):
-                    return await self._try(queue, due, redelivered=redelivered, room=size)
+                    return await self._try(queue, due, route, redelivered=redelivered, room=size)
             case None:
                 log.debug("attempt.outdated", delivery_id=due.delivery_id, attempt=due.attempt)
             case Deferred() | Denied():
@@ -206,7 +208,7 @@ class Deliverer:
                 if claimed.again:
                     metrics.REPEATS.labels(Repeat.REDELIVERED).inc()
                 try:
-                    return await self._attempt(claimed)
+                    return await self._attempt(claimed, route)
                 except TimeoutError:  # its host could not even be called: that is no attempt
                     await self._put_off(due, redelivered=True)
         return None
@@ -232,18 +234,18 @@ class Deliverer:
     async def _dispatch(self, due_attempts: Sequence[DueAttempt]) -> None:
         await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)
 
-    async def _attempt(self, claimed: Claimed) -> Ended:
+    async def _attempt(self, claimed: Claimed, route: Route) -> Ended:
         """Make the attempt.
 
         Raises:
             TimeoutError: The first host is called by so many others that its turn did not come.
         """
         spec = claimed.subscription.spec
-        steps = [await self._step(claimed, within=self._patience)]
+        steps = [await self._step(claimed, route, within=self._patience)]
         started_at = datetime.now(UTC) - steps[0].duration
         while steps[-1].result.outcome is Outcome.SUCCEEDED and claimed.step + 1 < len(spec.targets):
             claimed = replace(claimed, step=claimed.step + 1)
-            steps.append(await self._step(claimed))
+            steps.append(await self._step(claimed, route))
         result = steps[-1].result
         state, pause, reason = _judge(claimed, result)
         ended = Ended(
@@ -262,9 +264,9 @@ class Deliverer:
         _log_attempt(claimed, ended)
         return ended
 
-    async def _step(self, claimed: Claimed, *, within: float | None = None) -> Step:
+    async def _step(self, claimed: Claimed, route: Route, *, within: float | None = None) -> Step:
         url = claimed.target.circuit
-        async with self._calls.at(None if url is None else origin_of(url), within=within):
+        async with self._calls.at(None if url is None else origin_of(url), route, within=within):
             return await self._call(claimed)
 
     async def _call(self, claimed: Claimed) -> Step:

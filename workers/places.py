@@ -110,12 +110,16 @@ class _Host:
         self._per_host = capacity
 
     def look(self, now: float) -> None:
-        """Judge it: it is silent if no attempt has ended for a second, although one has been under way for as long."""
-        oldest = next(iter(self.places))
-        if now - max(oldest.since, self.answered_at) > SLOW_AFTER.total_seconds():
+        """Judge it, by its oldest attempt and by its latest answers.
+
+        It is silent if no attempt has ended for a second, although one has been under way for as long; it is quick if
+        none has been, and little of the time of the latest ones was spent there.
+        """
+        oldest, long_ago = next(iter(self.places)), now - SLOW_AFTER.total_seconds()
+        if max(oldest.since, self.answered_at) < long_ago:
             self.kind, self.called = "silent host", 1.0
         else:
-            self.kind = "quick host" if self.called <= 1 / _QUICK else "host"
+            self.kind = "quick host" if self.called <= 1 / _QUICK and oldest.since >= long_ago else "host"
         self.pool.resize(self._per_host * (_QUICK if self.kind == "quick host" else 1))
 
     def note(self, called: float, now: float) -> None:
@@ -209,7 +213,7 @@ class Places:
         lane.pool.give_back(self._shares(route))
         for name in route.hosts:
             host = self._hosts[name]
-            host.pool.give_back(_within_host(route))
+            host.pool.give_back(within_host(route))
             del host.places[place]
             host.note(part, now)
             if not host.places:
@@ -322,7 +326,7 @@ class Places:
         room = lane.pool.room(self._shares(route))
         for name in route.hosts if room else ():
             host = self._hosts.get(name)
-            room = min(room, self._per_host if host is None else host.pool.room(_within_host(route)))
+            room = min(room, self._per_host if host is None else host.pool.room(within_host(route)))
         return room
 
     def _shares(self, route: Route) -> Levels:
@@ -345,7 +349,7 @@ class Places:
         for name in route.hosts:
             if name not in self._hosts:
                 self._hosts[name] = _Host(self._per_host, place.since)
-            self._hosts[name].pool.take(_within_host(route))
+            self._hosts[name].pool.take(within_host(route))
             self._hosts[name].places[place] = None
         for flow in lane.flows_of(route):
             flow.served += 1
@@ -381,7 +385,7 @@ def _shares(route: Route, kinds: tuple[str, ...]) -> Levels:
 
 
 @lru_cache(_REMEMBERED)
-def _within_host(route: Route) -> Levels:
+def within_host(route: Route) -> Levels:
     """Return the shares of a host's places that an attempt counts towards."""
     return [
         [Share(("tenant", route.tenant_id), _OF_HOST["tenant"])],

@@ -6,6 +6,7 @@ import enum
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
@@ -165,6 +166,7 @@ def _reveal(wanted: WebhookTargetSchema, before: Target | None, pointer: str) ->
     return headers
 
 
+@lru_cache(10_000)
 def origin_of(url: str) -> str:
     """Return scheme, host and port of a webhook's URL: ``https://example.com:443``."""
     parts = urlsplit(url)

@@ -2,7 +2,11 @@ import asyncio
 
 import pytest
 
+from broker.store.deliveries.surplus import Route
 from workers.calls import Calls
+
+ROUTE = Route(None, ("a",), 1)
+OTHER = Route(None, ("a",), 2)
 
 
 async def test_a_host_is_called_by_so_many_at_a_time():
@@ -10,7 +14,7 @@ async def test_a_host_is_called_by_so_many_at_a_time():
 
     async def call(host):
         nonlocal now, most
-        async with calls.at(host):
+        async with calls.at(host, ROUTE):
             now += 1
             most = max(most, now)
             await over.wait()
@@ -31,18 +35,40 @@ async def test_a_host_is_called_by_so_many_at_a_time():
 
 async def test_whose_turn_does_not_come_does_not_call():
     calls = Calls(1)
-    async with calls.at("a"):
+    async with calls.at("a", ROUTE):
         with pytest.raises(TimeoutError):
-            async with calls.at("a", within=0.001):
+            async with calls.at("a", ROUTE, within=0.001):
                 pytest.fail("it was called")
-    async with calls.at("a", within=0.001):
+    async with calls.at("a", ROUTE, within=0.001):
         pass
 
 
 async def test_a_call_that_fails_makes_room_for_the_next_one():
     calls = Calls(1)
     with pytest.raises(ZeroDivisionError):
-        async with calls.at("a"):
+        async with calls.at("a", ROUTE):
             raise ZeroDivisionError
-    async with calls.at("a", within=0.001):
+    async with calls.at("a", ROUTE, within=0.001):
         pass
+
+
+async def test_a_path_that_hangs_leaves_calls_to_others_of_its_host():
+    calls, begun, over = Calls(50), [], asyncio.Event()
+
+    async def call(route):
+        async with calls.at("a", route):
+            begun.append(route)
+            if route is ROUTE:
+                await over.wait()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(60):
+            group.create_task(call(ROUTE))
+        for _ in range(20):
+            group.create_task(call(OTHER))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert begun.count(OTHER) == 20
+        assert 30 < begun.count(ROUTE) < 50
+        over.set()
+    assert begun.count(ROUTE) == 60
