@@ -16,7 +16,8 @@ r"""Deliveries: one signal owed to one subscription, and the attempts at it.
 
 A delivery of a signal for later, or of a replayed one, is parked at first. A parked delivery is released when it is due
 (`due_at`). One without a `due_at` is waiting: until its subscription is resumed, a concurrency slot of its subscription
-is free, it gets a rate reservation, or the delivery before it in its ordering group has ended.
+is free, it gets a rate reservation, the delivery before it in its ordering group has ended, or it is within its share
+of the deliverers' attempts.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class Reason(enum.StrEnum):
     """Another one of its ordering group goes first; it is waiting until that has ended."""
     REPLAY = "replay"
     """Its signal was replayed to the subscription; it goes at a moment of the replay's pace."""
+    SHARE = "share"
+    """Its subscription, its host or its tenant has its share of the deliverers' attempts; it waits for one to end."""
 
 
 class Outcome(enum.StrEnum):

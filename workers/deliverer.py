@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,15 +27,20 @@ from broker.settings import Settings
 from broker.store.deliveries.attempts import SMALL, Claimed, Ended, Oversized
 from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.ending import Effects
+from broker.store.deliveries.surplus import Route, SurplusStore
 from broker.streaks import Streak
-from broker.targets import Kind
-from broker.topology import ATTEMPT, SLOW_ATTEMPT
+from broker.targets import Kind, origin_of
+from broker.topology import ATTEMPT, LANES, SLOW_ATTEMPT
 from broker.transport import Received, Settlement, Transport
+from workers.calls import Calls
 from workers.consumer import Consumer, check_consumers
 from workers.couriers import Courier
 from workers.dispatch import dispatch
 from workers.exclusion import Exclusion
 from workers.lanes import FastLane
+from workers.places import Places, Turn
+from workers.recalling import Recall
+from workers.routes import Routes
 
 _PAUSES = (0.1, 0.2, 0.5, 1.0)
 """Seconds between tries to record an outcome; the last one repeats. `Scheduler.rescue` waits for longer than that."""
@@ -47,17 +53,21 @@ log = structlog.get_logger()
 class Deliverer:
     """Makes many attempts at a time: each is claimed, made and stored, and only then its message is acked.
 
-    Attempts of slow subscriptions are made in a lane of their own. A message about a delivery whose attempt is under
-    way here (after a lost link RabbitMQ hands it out again) waits for the end of that attempt. An outcome is kept until
-    it is stored, however long PostgreSQL is away; the receiver is not called again for it.
+    Attempts of slow subscriptions are made in a lane of their own. In each lane subscriptions, hosts and tenants share
+    the places; deliveries beyond their share are put off until there are places for them (see `workers.places`). A
+    message about a delivery whose attempt is under way here (after a lost link RabbitMQ hands it out again) waits for
+    the end of that attempt. An outcome is kept until it is stored, however long PostgreSQL is away; the receiver is not
+    called again for it.
 
     Args:
         transport: Where the queues are.
         attempts: Where attempts are claimed and ended.
+        surplus: Where deliveries are put off.
         couriers: What delivers, by the kind of target.
         settings: Deadlines.
         queues: The queues whose attempts it makes; those too slow for `ATTEMPT` are moved to `SLOW_ATTEMPT`.
         concurrency: How many attempts at a time, of each queue.
+        waiting: How many more messages of each queue may wait here for their turns.
     """
 
     name = "deliverer"
@@ -66,19 +76,33 @@ class Deliverer:
         self,
         transport: Transport,
         attempts: AttemptStore,
+        surplus: SurplusStore,
         couriers: Mapping[Kind, Courier],
         settings: Settings,
         *,
-        queues: Sequence[str] = (ATTEMPT, SLOW_ATTEMPT),
+        queues: Sequence[str] = LANES,
         concurrency: int,
+        waiting: int,
     ) -> None:
         self._transport = transport
         self._attempts = attempts
+        self._surplus = surplus
         self._couriers = couriers
         self._settings = settings
         self._queues = queues
-        self._concurrency = concurrency
+        self._window = concurrency + waiting
         self._fast_lane = FastLane(concurrency)
+        self._routes = Routes(surplus)
+        self._calls = Calls()
+        self._patience = settings.rescue_after.total_seconds() / 3
+        self._places = Places(
+            queues,
+            concurrency,
+            waiting=waiting,
+            patience=self._patience,
+            slow_lane=SLOW_ATTEMPT if SLOW_ATTEMPT in queues else None,
+            is_slow=self._fast_lane.refuses,
+        )
         self._under_way = Exclusion()
         self._payloads = {queue: Budget(_PAYLOADS) for queue in queues}
         self._outcomes = Streak()
@@ -92,17 +116,28 @@ class Deliverer:
         self._outcomes.check()
         check_consumers(self._transport, self._queues)
         await self._attempts.rehearse()
+        await self._surplus.rehearse()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until *stopping* is set."""
-        async with self._attempts, asyncio.TaskGroup() as group:
+        recall = Recall(
+            self._transport,
+            self._surplus,
+            places=self._places,
+            routes=self._routes,
+            fast_lane=self._fast_lane,
+            queues=self._queues,
+            settings=self._settings,
+        )
+        async with self._attempts, self._surplus, asyncio.TaskGroup() as group:
+            group.create_task(recall.run(stopping))
             for queue in self._queues:
                 consumer = Consumer(
                     self._transport,
                     queue,
                     partial(self.handle, queue),
                     outcomes=self._outcomes,
-                    concurrency=self._concurrency,
+                    concurrency=self._window,
                 )
                 group.create_task(consumer.run(stopping, drain=self._settings.drain_timeout))
 
@@ -117,23 +152,52 @@ class Deliverer:
             log.warning("message.rejected", queue=queue, error=str(error))
             return Settlement.REJECT
         async with self._under_way.hold(due.delivery_id):
-            if queue != ATTEMPT:
-                await self._deliver(queue, due, redelivered=message.redelivered)
             # A redelivered message is not moved: as a new one it could not begin its attempt again.
-            elif self._fast_lane.refuses(due.subscription_id) and not message.redelivered:
-                await self._dispatch([replace(due, queue=SLOW_ATTEMPT)])
-                metrics.MOVED.inc()
-            else:
-                with self._fast_lane.occupy(due.subscription_id):
-                    await self._deliver(queue, due, redelivered=message.redelivered)
+            if queue == ATTEMPT and self._fast_lane.refuses(due.subscription_id) and not message.redelivered:
+                return await self._move(due)
+            return await self._deliver_in_turn(queue, due, redelivered=message.redelivered)
+
+    async def _deliver_in_turn(self, queue: str, due: DueAttempt, *, redelivered: bool) -> Settlement:
+        route = await self._routes.of(due.subscription_id)
+        await self._attempts.await_reservation(due)
+        place = await self._places.take(queue, route, delivery_id=due.delivery_id)
+        match place:
+            case Turn.STOPPED:
+                return Settlement.RETURN
+            case Turn.SLOW if not redelivered:
+                return await self._move(due)
+            case Turn():
+                await self._put_off(due, redelivered=redelivered)
+                return Settlement.ACK
+        ended = None
+        try:
+            with self._fast_lane.occupy(due.subscription_id) if queue == ATTEMPT else nullcontext():
+                ended = await self._try(queue, due, route, redelivered=redelivered)
+        finally:  # not only once the outcome is stored, which holds up no receiver
+            self._places.give_back(place, called=0.0 if ended is None else ended.duration.total_seconds())
+        if ended is not None:
+            await self._finish(ended)
         return Settlement.ACK
 
-    async def _deliver(self, queue: str, due: DueAttempt, *, redelivered: bool, room: int = SMALL) -> None:
+    async def _put_off(self, due: DueAttempt, *, redelivered: bool = False, begun: bool = False) -> None:
+        await self._surplus.put_off(due, redelivered=redelivered, begun=begun)
+        _log_not_admitted(due, Deferred(Reason.SHARE))
+
+    async def _move(self, due: DueAttempt) -> Settlement:
+        """Move the attempt to the slow lane."""
+        await self._dispatch([replace(due, queue=SLOW_ATTEMPT)])
+        metrics.MOVED.inc()
+        return Settlement.ACK
+
+    async def _try(
+        self, queue: str, due: DueAttempt, route: Route, *, redelivered: bool, room: int = SMALL
+    ) -> Ended | None:
+        """Make the attempt, if it may be made, and return how it ended; that is not stored yet."""
         claimed = await self._attempts.claim(due, redelivered=redelivered, room=room)
         match claimed:
             case Oversized(size):
                 async with self._payloads[queue].room(size):
-                    await self._deliver(queue, due, redelivered=redelivered, room=size)
+                    return await self._try(queue, due, route, redelivered=redelivered, room=size)
             case None:
                 log.debug("attempt.outdated", delivery_id=due.delivery_id, attempt=due.attempt)
             case Deferred() | Denied():
@@ -142,9 +206,11 @@ class Deliverer:
                 await self._attempts.cancel(due)
                 log.info("delivery.cancelled", delivery_id=due.delivery_id, reason=DELETED)
             case Claimed():
+                self._routes.note(claimed.subscription)
                 if claimed.again:
                     metrics.REPEATS.labels(Repeat.REDELIVERED).inc()
-                await self._finish(await self._attempt(claimed))
+                return await self._attempt(claimed, route)
+        return None
 
     async def _finish(self, ended: Ended) -> None:
         self._fast_lane.note(ended.due.subscription_id, ended.duration)
@@ -167,13 +233,23 @@ class Deliverer:
     async def _dispatch(self, due_attempts: Sequence[DueAttempt]) -> None:
         await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)
 
-    async def _attempt(self, claimed: Claimed) -> Ended:
-        spec, started_at = claimed.subscription.spec, datetime.now(UTC)
-        steps = [await self._step(claimed)]
+    async def _attempt(self, claimed: Claimed, route: Route) -> Ended | None:
+        """Make the attempt, and return how it ended; None if it was put off: its host's turn did not come."""
+        spec = claimed.subscription.spec
+        try:
+            steps = [await self._step(claimed, route)]
+        except TimeoutError:  # no request was made: it did not take place
+            await self._put_off(claimed.due, begun=True)
+            return None
+        started_at = datetime.now(UTC) - steps[0].duration
         while steps[-1].result.outcome is Outcome.SUCCEEDED and claimed.step + 1 < len(spec.targets):
             await self._note(claimed.due, steps)
             claimed = replace(claimed, step=claimed.step + 1)
-            steps.append(await self._step(claimed))
+            try:
+                steps.append(await self._step(claimed, route))
+            except TimeoutError:  # it counts as interrupted: the next one goes on after these steps
+                await self._put_off(claimed.due, redelivered=True)
+                return None
         result = steps[-1].result
         state, pause, reason = _judge(claimed, result)
         ended = Ended(
@@ -199,7 +275,17 @@ class Deliverer:
         except StoreUnavailable as error:
             log.warning("steps.unnoted", delivery_id=due.delivery_id, error=str(error))
 
-    async def _step(self, claimed: Claimed) -> Step:
+    async def _step(self, claimed: Claimed, route: Route) -> Step:
+        """Make the step.
+
+        Raises:
+            TimeoutError: The host is called by so many others that its turn did not come.
+        """
+        url = claimed.target.circuit
+        async with self._calls.at(None if url is None else origin_of(url), route, within=self._patience):
+            return await self._call(claimed)
+
+    async def _call(self, claimed: Claimed) -> Step:
         target, start = claimed.target, time.perf_counter()
         try:
             result = await self._couriers[target.kind].deliver(

@@ -21,7 +21,7 @@ from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
 from broker.streaks import Streak
 from broker.taps import Taps
-from broker.topology import ATTEMPT, SLOW_ATTEMPT, attempt_queue
+from broker.topology import LANES, attempt_queue
 from broker.transport import Transport
 from workers.dispatch import dispatch
 
@@ -199,7 +199,7 @@ class Scheduler:
 
     async def _queued(self, app: str) -> int:
         """Return how many messages wait for the workers of *app* (``""``: any deliverer)."""
-        queues = (attempt_queue(app),) if app else (ATTEMPT, SLOW_ATTEMPT)
+        queues = (attempt_queue(app),) if app else LANES
         try:
             depths = [await self._transport.depth(queue, timeout=self._settings.confirm_timeout) for queue in queues]
         except Unroutable:

@@ -110,11 +110,11 @@ class DeliverySchema(Schema):
     attempts: int | list[AttemptSchema]
     due_at: Shown | None = Field(
         description="When the next attempt is due; null while it waits for an event: the end of a pause, a free slot of"
-        " `maxInFlight`, or the delivery before it in its ordering group."
+        " `maxInFlight`, the delivery before it in its ordering group, or its share of the deliverers' attempts."
     )
     reason: str | None = Field(
         description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, `throttled`, `scheduled`,"
-        " `ordered`, `replay`), dead or cancelled."
+        " `ordered`, `replay`, `share`), dead or cancelled."
     )
     created_at: Shown
     finished_at: Shown | None

@@ -34,6 +34,7 @@ class StoreClock:
     def seconds_until(self, moment: datetime) -> float:
         """Return for how many seconds to wait until the store's clock shows *moment*; it may be past.
 
-        Some answer has been noted before.
+        Before an answer has been noted, any moment counts as past.
         """
-        return moment.timestamp() + min(self._offset, self._earlier) - self._clock()
+        offset = min(self._offset, self._earlier)
+        return moment.timestamp() + offset - self._clock() if offset < float("inf") else 0.0

@@ -214,11 +214,14 @@ CREATE TABLE gates (
     rate_waiting boolean NOT NULL DEFAULT false,
     -- Whether deliveries that are parked because of their targets are to ask for admission again at once.
     recalling boolean NOT NULL DEFAULT false,
+    -- Whether there may be deliveries that wait for their share of the deliverers' attempts.
+    surplus boolean NOT NULL DEFAULT false,
     CONSTRAINT gates_pkey PRIMARY KEY (subscription_id)
 ) WITH (fillfactor=50);
 CREATE INDEX gates_holding ON gates (subscription_id) WHERE held;
 CREATE INDEX gates_pacing ON gates (subscription_id) WHERE rate_waiting;
 CREATE INDEX gates_recalling ON gates (subscription_id) WHERE recalling;
+CREATE INDEX gates_with_surplus ON gates (subscription_id) WHERE surplus;
 
 CREATE TABLE idempotency_keys (
     principal text NOT NULL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
@@ -152,7 +153,7 @@ def _reveal(wanted: WebhookTargetSchema, before: Target | None, pointer: str) ->
 
     They keep them at the same host only: otherwise a caller could learn a hidden value by having it sent elsewhere.
     """
-    same_host = isinstance(before, WebhookTarget) and _origin(before.url) == _origin(wanted.url)
+    same_host = isinstance(before, WebhookTarget) and origin_of(before.url) == origin_of(wanted.url)
     kept = before.headers if isinstance(before, WebhookTarget) and same_host else {}
     headers = {name: kept.get(name, HIDDEN) if value == HIDDEN else value for name, value in wanted.headers.items()}
     for name, value in headers.items():
@@ -163,9 +164,12 @@ def _reveal(wanted: WebhookTargetSchema, before: Target | None, pointer: str) ->
     return headers
 
 
-def _origin(url: str) -> tuple[str, str]:
+@lru_cache(10_000)
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of a webhook's URL: ``https://example.com:443``."""
     parts = urlsplit(url)
-    return parts.scheme.lower(), parts.netloc.lower()
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return f"{parts.scheme}://{parts.hostname}:{port}"
 
 
 def _check_headers(headers: Mapping[str, str], pointer: str, *, own_type: bool) -> None:

@@ -22,6 +22,7 @@ from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pacing import PacingStore
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.deliveries.surplus import SurplusStore
 from broker.store.postgres.schema import is_current
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
@@ -147,9 +148,11 @@ async def _worker(role: str, runtime: Runtime) -> AsyncIterator[Worker]:
                 yield Deliverer(
                     transport,
                     _attempts(runtime),
+                    _surplus(runtime),
                     {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueCourier(transport)},
                     settings,
                     concurrency=settings.webhook_concurrency,
+                    waiting=4 * settings.webhook_concurrency,
                 )
 
 
@@ -157,10 +160,12 @@ def _handlers(runtime: Runtime, apps: Mapping[str, Handlers]) -> HandlerWorker:
     deliverer = Deliverer(
         runtime.transport,
         _attempts(runtime),
+        _surplus(runtime),
         {Kind.HANDLER: HandlerCourier(apps)},
         runtime.settings,
         queues=[attempt_queue(app) for app in apps],
         concurrency=runtime.settings.handler_concurrency,
+        waiting=runtime.settings.handler_concurrency,
     )
     return HandlerWorker(runtime.transport, SubscriptionStore(runtime.database), deliverer, apps)
 
@@ -168,6 +173,10 @@ def _handlers(runtime: Runtime, apps: Mapping[str, Handlers]) -> HandlerWorker:
 def _attempts(runtime: Runtime) -> AttemptStore:
     settings = runtime.settings
     return AttemptStore(runtime.database, timeout=settings.webhook_timeout, rescue_after=settings.rescue_after)
+
+
+def _surplus(runtime: Runtime) -> SurplusStore:
+    return SurplusStore(runtime.database, rescue_after=runtime.settings.rescue_after)
 
 
 def _webhook_client(settings: Settings) -> WebhookClient:

@@ -26,6 +26,10 @@ class Machine:
         return pytest.approx(self.clock.seconds_until(moment), abs=1e-6)
 
 
+def test_nothing_is_waited_for_before_an_answer_has_been_noted():
+    assert Machine().wait(after(4)) == 0
+
+
 def test_the_fastest_answer_knows_best():
     machine = Machine()
     for at, takes in enumerate([0.03, 0.002, 0.5]):

@@ -31,6 +31,7 @@ Decision = Admitted | Deferred | Denied | Oversized
 
 class _Sql(Statements, file="admission.sql"):
     lock: Statement
+    lock_free: Statement
     candidates: Statement
     count_slots: Statement
     take_slots: Statement
@@ -51,6 +52,12 @@ NEEDED_TO_DELIVER = _Sql.every()
 async def lock_admission(session: Session, subscription_ids: Collection[int]) -> dict[int, Row]:
     """Lock the admission of subscriptions, in the order of their ids; return its rows by them."""
     rows = await session.fetch(_Sql.lock, subscription_ids=sorted(subscription_ids))
+    return {row["subscription_id"]: row for row in rows}
+
+
+async def lock_free_admission(session: Session, subscription_ids: Collection[int]) -> dict[int, Row]:
+    """Lock the admission of those subscriptions for which no other session has; return its rows by them."""
+    rows = await session.fetch(_Sql.lock_free, subscription_ids=sorted(subscription_ids))
     return {row["subscription_id"]: row for row in rows}
 
 

@@ -4,6 +4,11 @@
 -- Lock the admission of subscriptions: their rows of `gates`.
 SELECT * FROM gates WHERE subscription_id = ANY (:subscription_ids::bigint[]) ORDER BY subscription_id FOR UPDATE;
 
+-- name: lock_free
+-- Lock the admission of those of the subscriptions for which no other session has.
+SELECT g.* FROM gates g WHERE g.subscription_id = ANY (:subscription_ids::bigint[])
+ORDER BY g.subscription_id FOR UPDATE SKIP LOCKED;
+
 -- name: candidates
 -- Those of the attempts asked for (as in `begin`) that are still due, of signals that have not expired, the `number` that
 -- each would have, and what decides whether they may go. A message that was handed out before may have begun its attempt

@@ -12,6 +12,7 @@ from typing import Self
 from broker.admission import Deferred, Denied
 from broker.coalescing import Coalescer
 from broker.deliveries import DueAttempt, Step
+from broker.limits import HORIZON
 from broker.store.clocks import StoreClock
 from broker.store.deliveries import admission, attempts
 from broker.store.deliveries.admission import admit
@@ -30,6 +31,9 @@ from broker.store.deliveries.attempts import (
 from broker.store.deliveries.ending import NO_EFFECTS, Effects, affects_others, end_with_effects
 from broker.store.postgres.database import Database
 from broker.store.postgres.rehearsal import rehearse
+
+_LEAD = 0.02
+"""How many seconds before its moment an attempt is claimed: the store takes less."""
 
 Answer = Claimed | Deferred | Denied | Oversized | None
 """An attempt that was begun, or why it may not be made; None: it is out of date."""
@@ -69,6 +73,11 @@ class AttemptStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    async def await_reservation(self, due: DueAttempt) -> None:
+        """Wait until shortly before the moment that is reserved for the attempt, if it has one."""
+        if due.at is not None:
+            await asyncio.sleep(min(self._clock.seconds_until(due.at) - _LEAD, HORIZON.total_seconds()))
 
     async def claim(self, due: DueAttempt, *, redelivered: bool = False, room: int = SMALL) -> Answer:
         """Begin the attempt if it may go now, or in a moment: then wait for that; else its delivery is parked, or dead.

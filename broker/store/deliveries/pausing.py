@@ -10,7 +10,7 @@ from broker.admission import disabled_clause
 from broker.circuits import Circuit, Phase
 from broker.deliveries import DELETED, DeliveryState, DueAttempt
 from broker.limits import CatchUp
-from broker.store.deliveries.admission import admit_waiting, lock_admission, note_recall
+from broker.store.deliveries.admission import admit_waiting, lock_admission, lock_free_admission, note_recall
 from broker.store.deliveries.circuits import drop_circuits, read_circuit
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
@@ -28,7 +28,6 @@ class _Sql(Statements, file="pausing.sql"):
     sharing: Statement
     resume: Statement
     find_waiting: Statement
-    lock_free: Statement
     conditions: Statement
     end_waiting: Statement
     backlog: Statement
@@ -107,8 +106,7 @@ class PausingStore:
         if not ids:
             return []
         async with self._database.transaction() as session:
-            locked = await session.fetch(_Sql.lock_free, subscription_ids=ids)
-            states = {row["subscription_id"]: row for row in locked}
+            states = await lock_free_admission(session, ids)
             conditions = await session.fetch(_Sql.conditions, subscription_ids=list(states))
             ends = {row["id"]: end for row in conditions if (end := _end(row)) is not None}
             await _end_waiting(session, ends, self._limit)

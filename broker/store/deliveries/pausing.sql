@@ -26,11 +26,6 @@ SELECT g.subscription_id FROM gates g JOIN subscriptions s ON s.id = g.subscript
 WHERE g.recalling OR g.held AND (s.paused_at IS NULL OR s.disabled_because IS NOT NULL OR s.until IS NOT NULL)
 ORDER BY random() LIMIT :limit;
 
--- name: lock_free
--- Lock the admission of those of the subscriptions for which no other session has.
-SELECT g.* FROM gates g WHERE g.subscription_id = ANY (:subscription_ids::bigint[])
-ORDER BY g.subscription_id FOR UPDATE SKIP LOCKED;
-
 -- name: conditions
 -- Whether subscriptions are paused, disabled or deleted.
 SELECT id, paused_at IS NOT NULL AS paused, disabled_because, until IS NOT NULL AS deleted, statement_timestamp() AS now
@@ -121,7 +116,7 @@ SELECT (SELECT count(*) FROM circuits WHERE retry_at IS NOT NULL) AS circuits,
        (SELECT extract(epoch FROM now() - min(oldest.created_at)) FROM gates g CROSS JOIN LATERAL (
            SELECT created_at FROM deliveries d WHERE d.subscription_id = g.subscription_id AND d.state = 'parked'
            ORDER BY signal_id LIMIT 1
-       ) AS oldest WHERE g.held OR g.rate_waiting) AS waiting_seconds;
+       ) AS oldest WHERE g.held OR g.rate_waiting OR g.surplus) AS waiting_seconds;
 
 -- name: forget_circuits
 -- Forget circuits that no attempt has touched for a day.
