@@ -114,6 +114,19 @@ async def test_a_delivery_goes_at_its_reservation_whichever_deliverer_claims_it(
     assert await flags(database) == [False], "nobody waits any more"
 
 
+async def test_a_deliverer_waits_for_a_reservation_before_it_claims(owe, attempts, database, sweep):
+    """Else the delivery would have a place meanwhile, for which others wait."""
+    due_attempts = await owe(15, max_per_second=20)
+    await database.execute("UPDATE gates SET rate_waiting = true")
+    await claim(attempts, *due_attempts)
+    first, *_, last = (await sweep()).due_attempts
+    await attempts.claim(first)  # from its answer it knows the store's clock
+    await attempts.await_reservation(last)
+    ahead = last.at - await database.fetchval("SELECT clock_timestamp()")
+    assert ahead < timedelta(seconds=0.05)
+    assert (await attempts.claim(last)).admitted.at == last.at
+
+
 async def test_a_delivery_that_comes_much_too_late_gets_another_reservation(owe, attempts, database):
     due_attempts = await owe(2, max_per_second=4)
     await database.execute("UPDATE gates SET rate_waiting = true")
