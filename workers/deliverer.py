@@ -24,7 +24,7 @@ from broker.metrics import Repeat
 from broker.moments import show_moment
 from broker.retries import VERDICTS, Verdict, next_pause
 from broker.settings import Settings
-from broker.store.deliveries.attempts import SMALL, Claimed, Ended, Oversized
+from broker.store.deliveries.attempts import SMALL, Claimed, Ended, Oversized, UnderWay
 from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.ending import Effects
 from broker.store.deliveries.surplus import Route, SurplusStore
@@ -44,6 +44,8 @@ from workers.routes import Routes
 
 _PAUSES = (0.1, 0.2, 0.5, 1.0)
 """Seconds between tries to record an outcome; the last one repeats. `Scheduler.rescue` waits for longer than that."""
+_LOOK_AGAIN = 0.5
+"""Seconds between looks at an attempt that another deliverer is making."""
 _PAYLOADS = 8 << 20
 """Bytes of payloads in memory in each lane, but for the small ones. An attempt takes several times its payload."""
 
@@ -55,9 +57,9 @@ class Deliverer:
 
     Attempts of slow subscriptions are made in a lane of their own. In each lane subscriptions, hosts and tenants share
     the places; deliveries beyond their share are put off until there are places for them (see `workers.places`). A
-    message about a delivery whose attempt is under way here (after a lost link RabbitMQ hands it out again) waits for
-    the end of that attempt. An outcome is kept until it is stored, however long PostgreSQL is away; the receiver is not
-    called again for it.
+    message that RabbitMQ hands out again after a lost link waits while its attempt is under way, here or at another
+    deliverer. An outcome is kept until it is stored, however long PostgreSQL is away; the receiver is not called again
+    for it.
 
     Args:
         transport: Where the queues are.
@@ -155,9 +157,14 @@ class Deliverer:
             # A redelivered message is not moved: as a new one it could not begin its attempt again.
             if queue == ATTEMPT and self._fast_lane.refuses(due.subscription_id) and not message.redelivered:
                 return await self._move(due)
-            return await self._deliver_in_turn(queue, due, redelivered=message.redelivered)
+            while True:
+                settlement = await self._deliver_in_turn(queue, due, redelivered=message.redelivered)
+                if settlement is not None:
+                    return settlement
+                await asyncio.sleep(_LOOK_AGAIN)
 
-    async def _deliver_in_turn(self, queue: str, due: DueAttempt, *, redelivered: bool) -> Settlement:
+    async def _deliver_in_turn(self, queue: str, due: DueAttempt, *, redelivered: bool) -> Settlement | None:
+        """Take a place, and make the attempt; None: another deliverer is making it."""
         route = await self._routes.of(due.subscription_id)
         await self._attempts.await_reservation(due)
         place = await self._places.take(queue, route, delivery_id=due.delivery_id)
@@ -174,9 +181,13 @@ class Deliverer:
             with self._fast_lane.occupy(due.subscription_id) if queue == ATTEMPT else nullcontext():
                 ended = await self._try(queue, due, route, redelivered=redelivered)
         finally:  # not only once the outcome is stored, which holds up no receiver
-            self._places.give_back(place, called=0.0 if ended is None else ended.duration.total_seconds())
-        if ended is not None:
-            await self._finish(ended)
+            called = ended.duration.total_seconds() if isinstance(ended, Ended) else 0.0
+            self._places.give_back(place, called=called)
+        match ended:
+            case UnderWay():
+                return Settlement.RETURN if self._places.stopped else None
+            case Ended():
+                await self._finish(ended)
         return Settlement.ACK
 
     async def _put_off(self, due: DueAttempt, *, redelivered: bool = False, begun: bool = False) -> None:
@@ -191,13 +202,15 @@ class Deliverer:
 
     async def _try(
         self, queue: str, due: DueAttempt, route: Route, *, redelivered: bool, room: int = SMALL
-    ) -> Ended | None:
+    ) -> Ended | UnderWay | None:
         """Make the attempt, if it may be made, and return how it ended; that is not stored yet."""
         claimed = await self._attempts.claim(due, redelivered=redelivered, room=room)
         match claimed:
             case Oversized(size):
                 async with self._payloads[queue].room(size):
                     return await self._try(queue, due, route, redelivered=redelivered, room=size)
+            case UnderWay():
+                return claimed
             case None:
                 log.debug("attempt.outdated", delivery_id=due.delivery_id, attempt=due.attempt)
             case Deferred() | Denied():

@@ -169,7 +169,7 @@ class Places:
         self._clock = clock
         self._hosts: dict[str, _Host] = {}
         self._looked = clock()
-        self._stopped = False
+        self.stopped = False
         self._serving: asyncio.Handle | None = None
         self.surplus: dict[int, str] = {}
         """The subscriptions that are known to have surplus, with a queue whose workers make their attempts."""
@@ -184,7 +184,7 @@ class Places:
             flow.coming.pop(delivery_id, None)
         if self._room(lane, route):
             return self._take(lane, route)
-        if self._stopped:
+        if self.stopped:
             return Turn.STOPPED
         return await self._wait(lane, route)
 
@@ -229,7 +229,7 @@ class Places:
 
     def stop(self) -> None:
         """Let nobody wait any more."""
-        self._stopped = True
+        self.stopped = True
         for lane in self._lanes.values():
             for _, queue in lane.turns.queues():
                 for one in queue:

@@ -97,6 +97,13 @@ CREATE TABLE circuits (
     CONSTRAINT circuits_pkey PRIMARY KEY (key)
 ) WITH (fillfactor=50);
 
+-- Processes that make attempts. Each shows that it is there by its seen_at.
+CREATE TABLE deliverers (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    seen_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT deliverers_pkey PRIMARY KEY (id)
+) WITH (fillfactor=50);
+
 CREATE TABLE deliveries (
     signal_id bigint NOT NULL,
     subscription_id bigint NOT NULL,
@@ -126,6 +133,8 @@ CREATE TABLE deliveries (
     begun_at timestamptz,
     -- When the signal expires, null if it never does. -infinity: as the signal says; the scheduler looks it up.
     expires_at timestamptz DEFAULT '-infinity'::timestamptz,
+    -- The deliverer that began the last attempt; null: one of an earlier version.
+    begun_by bigint,
     CONSTRAINT deliveries_pkey PRIMARY KEY (signal_id, subscription_id),
     CONSTRAINT deliveries_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'parked'::text, 'delivered'::text, 'dead'::text, 'cancelled'::text])))
 ) PARTITION BY RANGE (signal_id);

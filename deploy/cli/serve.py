@@ -22,6 +22,7 @@ from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pacing import PacingStore
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.deliveries.presence import Presence
 from broker.store.deliveries.surplus import SurplusStore
 from broker.store.postgres.schema import is_current
 from broker.store.signals.intake_books import IntakeBooks
@@ -147,8 +148,7 @@ async def _worker(role: str, runtime: Runtime) -> AsyncIterator[Worker]:
                 webhooks = WebhookCourier(client, runtime.secrets, keys)
                 yield Deliverer(
                     transport,
-                    _attempts(runtime),
-                    _surplus(runtime),
+                    *_attempts_and_surplus(runtime),
                     {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueCourier(transport)},
                     settings,
                     concurrency=settings.webhook_concurrency,
@@ -159,8 +159,7 @@ async def _worker(role: str, runtime: Runtime) -> AsyncIterator[Worker]:
 def _handlers(runtime: Runtime, apps: Mapping[str, Handlers]) -> HandlerWorker:
     deliverer = Deliverer(
         runtime.transport,
-        _attempts(runtime),
-        _surplus(runtime),
+        *_attempts_and_surplus(runtime),
         {Kind.HANDLER: HandlerCourier(apps)},
         runtime.settings,
         queues=[attempt_queue(app) for app in apps],
@@ -170,13 +169,13 @@ def _handlers(runtime: Runtime, apps: Mapping[str, Handlers]) -> HandlerWorker:
     return HandlerWorker(runtime.transport, SubscriptionStore(runtime.database), deliverer, apps)
 
 
-def _attempts(runtime: Runtime) -> AttemptStore:
-    settings = runtime.settings
-    return AttemptStore(runtime.database, timeout=settings.webhook_timeout, rescue_after=settings.rescue_after)
-
-
-def _surplus(runtime: Runtime) -> SurplusStore:
-    return SurplusStore(runtime.database, rescue_after=runtime.settings.rescue_after)
+def _attempts_and_surplus(runtime: Runtime) -> tuple[AttemptStore, SurplusStore]:
+    database, settings = runtime.database, runtime.settings
+    presence = Presence(database)
+    return (
+        AttemptStore(database, presence, timeout=settings.webhook_timeout, rescue_after=settings.rescue_after),
+        SurplusStore(database, presence, rescue_after=settings.rescue_after),
+    )
 
 
 def _webhook_client(settings: Settings) -> WebhookClient:

@@ -86,7 +86,7 @@ async def test_an_attempt_that_admission_may_defer_or_deny_is_not_begun_without_
     (due,) = await owe(1)
     await database.execute(change)
     request = AttemptRequest(due)
-    assert await begin(database, [request], timeout=SECOND, rescue_after=SECOND, admitted=False) == [None]
+    assert await begin(database, [request], timeout=SECOND, rescue_after=SECOND, admitted=False, by=None) == [None]
 
 
 async def test_an_attempt_that_nothing_limits_never_waits_for_the_locks_of_another_subscription(

@@ -10,6 +10,7 @@ import pytest
 from broker.deliveries import DueAttempt, Outcome
 from broker.store.deliveries.admission import lock_admission
 from broker.store.deliveries.attempts import Claimed
+from broker.store.deliveries.presence import Presence
 from broker.store.deliveries.surplus import Recalled, Route, SurplusStore
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import HandlerTarget, WebhookTarget
@@ -20,7 +21,7 @@ from workers.routes import Routes
 
 @pytest.fixture
 async def surplus(database):
-    async with SurplusStore(database, rescue_after=RESCUE_AFTER) as surplus:
+    async with SurplusStore(database, Presence(database), rescue_after=RESCUE_AFTER) as surplus:
         yield surplus
 
 

@@ -16,7 +16,7 @@ from broker.admission import LEASE_GRACE, AdmissionControl, Admitted, Deferred, 
 from broker.circuits import Circuit
 from broker.deliveries import GONE, DueAttempt, Reason
 from broker.limits import ConcurrencySlots, Rate
-from broker.store.deliveries.attempts import AttemptRequest, Claimed, Oversized, begin, interrupt
+from broker.store.deliveries.attempts import AttemptRequest, Claimed, Oversized, UnderWay, begin, interrupt
 from broker.store.deliveries.circuits import lock_circuits, save_circuits
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
@@ -26,7 +26,7 @@ from broker.subscriptions import Subscription
 _LIMIT = 1000
 """How many waiting deliveries of a subscription are admitted at a time."""
 
-Decision = Admitted | Deferred | Denied | Oversized
+Decision = Admitted | Deferred | Denied | Oversized | UnderWay
 
 
 class _Sql(Statements, file="admission.sql"):
@@ -85,13 +85,18 @@ async def admit_waiting(
 
 
 async def admit(
-    database: Database, batch: Sequence[AttemptRequest], *, timeout: timedelta, rescue_after: timedelta
-) -> list[Claimed | Deferred | Denied | Oversized | None]:
+    database: Database,
+    batch: Sequence[AttemptRequest],
+    *,
+    timeout: timedelta,
+    rescue_after: timedelta,
+    by: int | None,
+) -> list[Claimed | Deferred | Denied | Oversized | UnderWay | None]:
     """Begin those attempts of *batch* that may go, and park or bury the others; None stands for outdated ones.
 
     Whether an `Oversized` one may go is decided once there is room for it.
 
-    *timeout* and *rescue_after* are those of `broker.store.deliveries.attempts.begin`.
+    *timeout*, *rescue_after* and *by* are those of `broker.store.deliveries.attempts.begin`.
     """
     by_attempt: dict[DueAttempt, AttemptRequest] = {}
     for request in batch:
@@ -104,15 +109,16 @@ async def admit(
         states = await lock_admission(session, {due.subscription_id for due in by_attempt})
         redelivered = [request.due for request in requests if request.redelivered]
         if redelivered:
-            await interrupt(session, redelivered)
+            await interrupt(session, redelivered, by=by)
         candidates = await _read_candidates(session, requests)
         decisions = await _decide(session, candidates, states, timeout)
         refused = {due: decision for due, decision in decisions.items() if not isinstance(decision, Admitted)}
         await _park(session, {due: one for due, one in refused.items() if isinstance(one, Deferred)})
         await _bury(session, {due: one for due, one in refused.items() if isinstance(one, Denied)})
-        await free_slots(session, [due for due, one in refused.items() if not isinstance(one, Oversized)])
-        claimed = await _begin(session, candidates, decisions, timeout=timeout, rescue_after=rescue_after)
-    answers: dict[DueAttempt, Claimed | Deferred | Denied | Oversized] = refused | {one.due: one for one in claimed}
+        await free_slots(session, [due for due, one in refused.items() if isinstance(one, Deferred | Denied)])
+        claimed = await _begin(session, candidates, decisions, timeout=timeout, rescue_after=rescue_after, by=by)
+    answers: dict[DueAttempt, Claimed | Deferred | Denied | Oversized | UnderWay]
+    answers = refused | {one.due: one for one in claimed}
     asked = {candidate.request.due: candidate.due for candidate in candidates}
     # Popped, so that of two messages for one attempt in the same batch only the first begins it.
     return [answers.pop(asked[request.due], None) if request.due in asked else None for request in batch]
@@ -154,6 +160,7 @@ async def _begin(
     *,
     timeout: timedelta,
     rescue_after: timedelta,
+    by: int | None,
 ) -> list[Claimed]:
     """Begin the attempts that are admitted, and let them take their concurrency slots."""
     admitted = {due: decision for due, decision in decisions.items() if isinstance(decision, Admitted)}
@@ -161,7 +168,7 @@ async def _begin(
         return []
     asked = {candidate.due: candidate.request for candidate in candidates if candidate.due in admitted}
     batch = [request._replace(due=due) for due, request in asked.items()]
-    begun = await begin(session, batch, timeout=timeout, rescue_after=rescue_after, admitted=True)
+    begun = await begin(session, batch, timeout=timeout, rescue_after=rescue_after, admitted=True, by=by)
     claimed = [
         replace(one, admitted=admitted[one.due], again=one.due.attempt > asked[one.due].due.attempt)
         for one in begun
@@ -183,7 +190,9 @@ async def _decide(
 ) -> dict[DueAttempt, Decision]:
     """Decide on attempts that are still due; store what that changes."""
     decisions: dict[DueAttempt, Decision] = {
-        due: Oversized(row["size"]) for request, row, due in candidates if row["size"] > request.room
+        due: UnderWay() if row["under_way"] else Oversized(row["size"])
+        for request, row, due in candidates
+        if row["under_way"] or row["size"] > request.room
     }
     fitting = [(row, due) for _, row, due in candidates if due not in decisions]
     rows = [row for row, _ in fitting]

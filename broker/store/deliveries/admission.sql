@@ -12,10 +12,10 @@ ORDER BY g.subscription_id FOR UPDATE SKIP LOCKED;
 -- name: candidates
 -- Those of the attempts asked for (as in `begin`) that are still due, of signals that have not expired, the `number` that
 -- each would have, and what decides whether they may go. A message that was handed out before may have begun its attempt
--- already: unless that has ended, its deliverer is gone, and the message asks for the next one.
+-- already: unless that has ended, or is `under_way` at another deliverer, the message asks for the next one.
 SELECT DISTINCT ON (d.signal_id, d.subscription_id)
     d.signal_id, d.subscription_id, a.number AS asked, d.attempts + 1 AS number, d.reason, d.steps_done, s AS subscription,
-    statement_timestamp() AS now, octet_length(g.payload) AS size
+    statement_timestamp() AS now, octet_length(g.payload) AS size, d.attempts >= a.number AND d.begun_at IS NOT NULL AS under_way
 FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :redelivered::boolean[])
     AS a (signal_id, subscription_id, number, redelivered)
 JOIN deliveries d ON d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id

@@ -23,19 +23,21 @@ from broker.store.deliveries.attempts import (
     Ended,
     Oversized,
     StepsMade,
+    UnderWay,
     begin,
     cancel,
     end,
     note_steps,
 )
 from broker.store.deliveries.ending import NO_EFFECTS, Effects, affects_others, end_with_effects
+from broker.store.deliveries.presence import Presence
 from broker.store.postgres.database import Database
 from broker.store.postgres.rehearsal import rehearse
 
 _LEAD = 0.02
 """How many seconds before its moment an attempt is claimed: the store takes less."""
 
-Answer = Claimed | Deferred | Denied | Oversized | None
+Answer = Claimed | Deferred | Denied | Oversized | UnderWay | None
 """An attempt that was begun, or why it may not be made; None: it is out of date."""
 
 
@@ -48,12 +50,14 @@ class AttemptStore:
 
     Args:
         database: Where the deliveries are.
+        presence: The deliverer, which is there while the store is in use.
         timeout: How long an attempt may take if its subscription has no timeout of its own.
         rescue_after: How much later the scheduler rescues a delivery whose attempt did not end, or never began.
     """
 
-    def __init__(self, database: Database, *, timeout: timedelta, rescue_after: timedelta) -> None:
+    def __init__(self, database: Database, presence: Presence, *, timeout: timedelta, rescue_after: timedelta) -> None:
         self._database = database
+        self.presence = presence
         self._timeout = timeout
         self._rescue_after = rescue_after
         self._clock = StoreClock()
@@ -65,6 +69,7 @@ class AttemptStore:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self.presence)
         for coalescer in (self._begins, self._admissions, self._notes, self._ends, self._endings):
             await self._stack.enter_async_context(coalescer)
         return self
@@ -83,9 +88,9 @@ class AttemptStore:
         """Begin the attempt if it may go now, or in a moment: then wait for that; else its delivery is parked, or dead.
 
         None stands for an attempt that is out of date, or whose signal has expired (the scheduler cancels its
-        delivery). A message that was *redelivered* may have begun its attempt before: unless that has ended, it is
-        noted as interrupted, because its deliverer is gone, and the next attempt is made. An attempt whose payload is
-        `Oversized` has not begun, and may be claimed again with as much *room* (in bytes).
+        delivery). A message that was *redelivered* may have begun its attempt before. Unless that has ended, or is
+        `UnderWay`, it is noted as interrupted, because its deliverer is gone, and the next attempt is made. An attempt
+        whose payload is `Oversized` has not begun, and may be claimed again with as much *room* (in bytes).
         """
         request = AttemptRequest(due, redelivered, room)
         # One that is not begun now needs admission or room, was interrupted, or is out of date; admission finds out.
@@ -126,11 +131,18 @@ class AttemptStore:
 
     async def _begin(self, batch: Sequence[AttemptRequest]) -> list[Claimed | None]:
         return await begin(
-            self._database, batch, timeout=self._timeout, rescue_after=self._rescue_after, admitted=False
+            self._database,
+            batch,
+            timeout=self._timeout,
+            rescue_after=self._rescue_after,
+            admitted=False,
+            by=self.presence.id,
         )
 
     async def _admit(self, batch: Sequence[AttemptRequest]) -> list[Answer]:
-        answers = await admit(self._database, batch, timeout=self._timeout, rescue_after=self._rescue_after)
+        answers = await admit(
+            self._database, batch, timeout=self._timeout, rescue_after=self._rescue_after, by=self.presence.id
+        )
         for answer in answers:
             if isinstance(answer, Claimed) and answer.admitted.now is not None:
                 self._clock.note(answer.admitted.now)

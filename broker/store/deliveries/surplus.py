@@ -13,6 +13,7 @@ from broker.coalescing import Coalescer
 from broker.deliveries import DueAttempt
 from broker.store.deliveries.admission import free_slots, lock_admission, lock_free_admission
 from broker.store.deliveries.attempts import interrupt
+from broker.store.deliveries.presence import Presence
 from broker.store.postgres.database import Database
 from broker.store.postgres.rehearsal import rehearse
 from broker.store.postgres.statements import Statement, Statements
@@ -87,11 +88,13 @@ class SurplusStore:
 
     Args:
         database: Where the deliveries are.
+        presence: The deliverer.
         rescue_after: When the message of a recalled delivery is given up for lost.
     """
 
-    def __init__(self, database: Database, *, rescue_after: timedelta) -> None:
+    def __init__(self, database: Database, presence: Presence, *, rescue_after: timedelta) -> None:
         self._database = database
+        self._presence = presence
         self._rescue_after = rescue_after
         self._routes: Coalescer[int, Route] = Coalescer(self._read_routes)
         self._puts: Coalescer[PutOff, None] = Coalescer(self._put_off)
@@ -122,8 +125,9 @@ class SurplusStore:
     async def put_off(self, due: DueAttempt, *, redelivered: bool = False, begun: bool = False) -> None:
         """Park the delivery until it is recalled, if the attempt is still due; it is not counted as one.
 
-        If its message was *redelivered*, it may have been begun before: then it is noted as interrupted, unless it has
-        ended. If it was *begun* by the caller, no request was made.
+        If its message was *redelivered*, it may have been begun before. Then it is left alone if it has ended, or
+        another deliverer is making it; else it is noted as interrupted. If it was *begun* by the caller, no request was
+        made.
         """
         await self._puts.submit(PutOff(due, redelivered, begun))
 
@@ -164,7 +168,7 @@ class SurplusStore:
                 await session.execute(_Sql.mark, subscription_ids=unmarked)
             redelivered = [one.due for one in batch if one.redelivered]
             if redelivered:
-                await interrupt(session, redelivered)
+                await interrupt(session, redelivered, by=self._presence.id)
             await session.execute(
                 _Sql.put_off,
                 signal_ids=[one.due.signal_id for one in ascending],
