@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import cast
 
 from broker.store.deliveries.surplus import Route
-from workers.places import PER_HOST, within_host
-from workers.shares import Pool
-from workers.turns import Turns
+from workers.levels import within_host
+from workers.places import PER_HOST
+from workers.rooms import Room
 
 
 class _Host:
-    """The calls at one host, and those who wait for theirs."""
+    """The calls at one host, and how many are made or wait for their turns."""
 
     def __init__(self, capacity: int) -> None:
-        self.pool = Pool(capacity)
-        self.turns: Turns[tuple[Route, asyncio.Future[None]]] = Turns()
+        self.room = Room(capacity, within_host)
         self.users = 0
-
-    def end(self, route: Route) -> None:
-        """End a call, and begin those whose turn it is."""
-        self.pool.give_back(within_host(route))
-        while (one := self.turns.pop(lambda path: self.pool.room(within_host(cast(Route, path[0]))) > 0)) is not None:
-            waiting, turn = one
-            if not turn.done():  # else it was given up
-                self.pool.take(within_host(waiting))
-                turn.set_result(None)
 
 
 class Calls:
@@ -57,26 +45,12 @@ class Calls:
         host = self._hosts.setdefault(name, _Host(self._per_host))
         host.users += 1
         try:
-            await self._begin(host, route, within)
+            await host.room.take(route, within=within)
             try:
                 yield
             finally:
-                host.end(route)
+                host.room.give_back(route)
         finally:
             host.users -= 1
             if not host.users:
                 del self._hosts[name]
-
-    async def _begin(self, host: _Host, route: Route, within: float) -> None:
-        if host.pool.room(within_host(route)):
-            host.pool.take(within_host(route))
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        host.turns.add((route,), (route, turn))
-        try:
-            async with asyncio.timeout(within):
-                await turn
-        except (TimeoutError, asyncio.CancelledError):
-            if not turn.cancelled():  # it came at the same moment
-                host.end(route)
-            raise

@@ -15,7 +15,6 @@ import structlog
 
 from broker import metrics
 from broker.admission import Deferred, Denied
-from broker.budgets import Budget
 from broker.circuits import Phase
 from broker.deliveries import DELETED, GONE, DeliveryState, DueAttempt, Outcome, Reason, Result, Step
 from broker.errors import StoreUnavailable
@@ -38,7 +37,7 @@ from workers.couriers import Courier
 from workers.dispatch import dispatch
 from workers.exclusion import Exclusion
 from workers.lanes import FastLane
-from workers.places import Places, Turn
+from workers.places import Place, Places, Turn
 from workers.recalling import Recall
 from workers.routes import Routes
 
@@ -46,8 +45,6 @@ _PAUSES = (0.1, 0.2, 0.5, 1.0)
 """Seconds between tries to record an outcome; the last one repeats. `Scheduler.rescue` waits for longer than that."""
 _LOOK_AGAIN = 0.5
 """Seconds between looks at an attempt that another deliverer is making."""
-_PAYLOADS = 8 << 20
-"""Bytes of payloads in memory in each lane, but for the small ones. An attempt takes several times its payload."""
 
 log = structlog.get_logger()
 
@@ -106,7 +103,6 @@ class Deliverer:
             is_slow=self._fast_lane.refuses,
         )
         self._under_way = Exclusion()
-        self._payloads = {queue: Budget(_PAYLOADS) for queue in queues}
         self._outcomes = Streak()
 
     async def check(self) -> None:
@@ -179,7 +175,7 @@ class Deliverer:
         ended = None
         try:
             with self._fast_lane.occupy(due.subscription_id) if queue == ATTEMPT else nullcontext():
-                ended = await self._try(queue, due, route, redelivered=redelivered)
+                ended = await self._try(place, due, redelivered=redelivered)
         finally:  # not only once the outcome is stored, which holds up no receiver
             called = ended.duration.total_seconds() if isinstance(ended, Ended) else 0.0
             self._places.give_back(place, called=called)
@@ -201,14 +197,18 @@ class Deliverer:
         return Settlement.ACK
 
     async def _try(
-        self, queue: str, due: DueAttempt, route: Route, *, redelivered: bool, room: int = SMALL
+        self, place: Place, due: DueAttempt, *, redelivered: bool, room: int = SMALL
     ) -> Ended | UnderWay | None:
         """Make the attempt, if it may be made, and return how it ended; that is not stored yet."""
         claimed = await self._attempts.claim(due, redelivered=redelivered, room=room)
         match claimed:
             case Oversized(size):
-                async with self._payloads[queue].room(size):
-                    return await self._try(queue, due, route, redelivered=redelivered, room=size)
+                try:
+                    await self._places.load(place, size)
+                except TimeoutError:
+                    await self._put_off(due, redelivered=redelivered)
+                else:
+                    return await self._try(place, due, redelivered=redelivered, room=size)
             case UnderWay():
                 return claimed
             case None:
@@ -222,7 +222,7 @@ class Deliverer:
                 self._routes.note(claimed.subscription)
                 if claimed.again:
                     metrics.REPEATS.labels(Repeat.REDELIVERED).inc()
-                return await self._attempt(claimed, route)
+                return await self._attempt(claimed, place.route)
         return None
 
     async def _finish(self, ended: Ended) -> None:

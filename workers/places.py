@@ -14,14 +14,15 @@ from __future__ import annotations
 import asyncio
 import enum
 import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Hashable, Iterable
 from itertools import chain, takewhile, zip_longest
 from typing import cast
 
 from broker.store.deliveries.surplus import Route
 from workers.flows import Flow
 from workers.lanes import SLOW_AFTER
+from workers.levels import Key, flows_of, share_of, shares_of, within_host
+from workers.rooms import Room
 from workers.shares import Levels, Pool, Share
 from workers.turns import Path, Turns
 
@@ -31,19 +32,12 @@ _CROWDED = 1 / 2
 """From what part of its waiting room on a lane is crowded, so that messages are put off."""
 _QUICK = 2
 """How many times as many attempts are made at a host that takes little of their time: the rest is our own store's."""
-_OF_LANE = {"tenant": 128.0, "host": 4.0, "quick host": 16.0, "silent host": 0.5, "subscription": 1024.0}
-"""The weights of shares in a lane (see `workers.shares.Pool`). One tenant alone has four fifths of the places for its
-hosts; one host alone a third, almost half while it is quick, and a seventh while it is silent."""
-_WITHOUT_HOST = {"tenant": 4096.0, "subscription": 4096.0}
-"""The same for targets that have no host: there one subscription is not one of many, and alone it gets nearly all."""
-_OF_HOST = {"tenant": 1024.0, "subscription": 256.0}
-"""The weights of shares in the places of a host. One subscription alone has three quarters of them."""
 _NEWEST = 0.1
 """How much the latest attempt counts in the part of the time that a host takes."""
-_REMEMBERED = 20_000
-
-
-_Key = tuple[str, Hashable]
+PAYLOADS = 8 << 20
+"""Bytes of payloads in memory in each lane, but for the small ones. An attempt takes several times its payload."""
+_UNIT = 64 << 10
+"""Bytes in which payloads are shared."""
 
 
 class Turn(enum.Enum):
@@ -58,14 +52,18 @@ class Turn(enum.Enum):
 
 
 class Place:
-    """A place that an attempt has had in a lane since a moment; it has to be given back to `Places`."""
+    """A place that an attempt has had in a lane since a moment; it has to be given back to `Places`.
 
-    __slots__ = ("lane", "route", "since")
+    With it goes room for a payload, in units, if it has any.
+    """
+
+    __slots__ = ("lane", "room", "route", "since")
 
     def __init__(self, lane: _Lane, route: Route, since: float) -> None:
         self.lane = lane
         self.route = route
         self.since = since
+        self.room: tuple[Room, int] | None = None
 
 
 class _Waiting:
@@ -82,9 +80,10 @@ class _Waiting:
 class _Lane:
     """The places of one queue, and who waits for them."""
 
-    def __init__(self, queue: str, capacity: int) -> None:
+    def __init__(self, queue: str, capacity: int, payloads: Room) -> None:
         self.queue = queue
         self.pool = Pool(capacity)
+        self.payloads = payloads
         self.places: dict[Place, None] = {}
         """Those that are taken, in the order in which they were."""
         self.turns: Turns[_Waiting] = Turns()
@@ -93,7 +92,7 @@ class _Lane:
 
     def flows_of(self, route: Route) -> list[Flow]:
         """Return those flows that an attempt is part of."""
-        return [self.flows[key] for key in _keys(route) if key in self.flows] if self.flows else []
+        return [self.flows[key] for key in flows_of(route) if key in self.flows] if self.flows else []
 
 
 class _Host:
@@ -159,7 +158,7 @@ class Places:
         per_host: int = PER_HOST,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._lanes = {queue: _Lane(queue, capacity) for queue in queues}
+        self._lanes = {queue: _Lane(queue, capacity, Room(PAYLOADS // _UNIT, self._shares)) for queue in queues}
         self._first = next(iter(self._lanes.values()))
         self._slow = None if slow_lane is None else self._lanes[slow_lane]
         self._is_slow = is_slow
@@ -190,9 +189,9 @@ class Places:
 
     async def _wait(self, lane: _Lane, route: Route) -> Place | Turn:
         one = _Waiting(route, self._clock())
-        lane.turns.add((("tenant", route.tenant_id), _keys(route)[0], route), one)
+        lane.turns.add((("tenant", route.tenant_id), flows_of(route)[0], route), one)
         lane.waiting += 1
-        for key in _keys(route):
+        for key in flows_of(route):
             lane.flows.setdefault(key, Flow(one.since)).waiting += 1
         try:
             return await one.turn
@@ -203,6 +202,16 @@ class Places:
                 self.give_back(place)
             raise
 
+    async def load(self, place: Place, size: int) -> None:
+        """Make room in memory for the payload, of *size* bytes, of the attempt that has *place*.
+
+        Raises:
+            TimeoutError: There was none in time.
+        """
+        room, units = place.lane.payloads, -(-size // _UNIT)
+        await room.take(place.route, units, within=self._patience)
+        place.room = room, units
+
     def give_back(self, place: Place, *, called: float = 0.0) -> None:
         """Give back a place; the receiver took so many seconds of the time that it was taken."""
         lane, route, now = place.lane, place.route, self._clock()
@@ -211,6 +220,9 @@ class Places:
             flow.note(part)
         del lane.places[place]
         lane.pool.give_back(self._shares(route))
+        if place.room is not None:
+            room, units = place.room
+            room.give_back(route, units)
         for name in route.hosts:
             host = self._hosts[name]
             host.pool.give_back(within_host(route))
@@ -239,7 +251,7 @@ class Places:
     def room(self, queue: str, route: Route) -> int:
         """Return how many surplus deliveries may be recalled now, so that they get their places soon."""
         lane, now = self._lanes[queue], self._clock()
-        flows = [lane.flows.setdefault(key, Flow(now)) for key in _keys(route)]
+        flows = [lane.flows.setdefault(key, Flow(now)) for key in flows_of(route)]
         wanted = self._room(lane, route) + min(flow.soon for flow in flows) - max(flow.ahead(now) for flow in flows)
         # Even if others come all the time, the surplus goes on.
         return max(0, *(flow.least for flow in flows[:1]), min(wanted, self._most_waiting // 4))
@@ -269,12 +281,17 @@ class Places:
         """Give attempts that take long places in the slow lane instead, and let those go who would take long."""
         for place in list(takewhile(lambda place: now - place.since > SLOW_AFTER.total_seconds(), fast.places)):
             shares = self._shares(place.route)
-            if slow.pool.room(shares):
+            if slow.pool.room(shares) and (place.room is None or slow.payloads.has_room(place.route)):
                 fast.pool.give_back(shares)
                 slow.pool.take(shares)
                 del fast.places[place]
                 slow.places[place] = None
                 place.lane = slow
+                if place.room is not None:
+                    room, units = place.room
+                    room.give_back(place.route, units)
+                    slow.payloads.occupy(place.route, units)
+                    place.room = slow.payloads, units
         for path, queue in fast.turns.queues():
             if self._is_slow(cast(Route, path[-1]).subscription_id):
                 for one in queue:
@@ -313,12 +330,12 @@ class Places:
 
     def _leave(self, lane: _Lane, one: _Waiting) -> None:
         lane.waiting -= 1
-        for key in _keys(one.route):
+        for key in flows_of(one.route):
             lane.flows[key].waiting -= 1
 
     def _admits(self, lane: _Lane, path: Path) -> bool:
         if not isinstance(path[-1], Route):
-            return lane.pool.room([[self._share(*cast(_Key, key))] for key in path]) > 0
+            return lane.pool.room([[self._share(*cast(Key, key))] for key in path]) > 0
         return self._room(lane, path[-1]) > 0
 
     def _room(self, lane: _Lane, route: Route) -> int:
@@ -331,12 +348,10 @@ class Places:
 
     def _shares(self, route: Route) -> Levels:
         """Return the shares of a lane that an attempt counts towards."""
-        return _shares(route, tuple(self._kind(name) for name in route.hosts))
+        return shares_of(route, tuple(self._kind(name) for name in route.hosts))
 
     def _share(self, kind: str, key: Hashable) -> Share:
-        if kind == "host":
-            return Share((kind, key), _OF_LANE[self._kind(cast(str, key))])
-        return Share((kind, key), _WITHOUT_HOST[kind])  # the more generous ones: it may be for either
+        return share_of(self._kind(cast(str, key)) if kind == "host" else kind, (kind, key))
 
     def _kind(self, name: str) -> str:
         host = self._hosts.get(name)
@@ -364,30 +379,3 @@ def _prune(lane: _Lane) -> None:
             queue.clear()
             queue.extend(left)
     lane.turns.prune()
-
-
-@lru_cache(_REMEMBERED)
-def _keys(route: Route) -> Sequence[_Key]:
-    """Return which flows an attempt is part of. In the first one everything takes turns as one."""
-    return [*(("host", host) for host in route.hosts[:1]), ("subscription", route.subscription_id)]
-
-
-@lru_cache(_REMEMBERED)
-def _shares(route: Route, kinds: tuple[str, ...]) -> Levels:
-    """Return the shares of a lane that an attempt counts towards, while its hosts are of these *kinds*."""
-    weights = _OF_LANE if route.hosts else _WITHOUT_HOST
-    hosts = [Share(("host", name), weights[kind]) for name, kind in zip(route.hosts, kinds, strict=True)]
-    return [
-        [Share(("tenant", route.tenant_id), weights["tenant"])],
-        *([hosts] if hosts else []),
-        [Share(("subscription", route.subscription_id), weights["subscription"])],
-    ]
-
-
-@lru_cache(_REMEMBERED)
-def within_host(route: Route) -> Levels:
-    """Return the shares of a host's places that an attempt counts towards."""
-    return [
-        [Share(("tenant", route.tenant_id), _OF_HOST["tenant"])],
-        [Share(("subscription", route.subscription_id), _OF_HOST["subscription"])],
-    ]

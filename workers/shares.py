@@ -57,19 +57,19 @@ class Pool:
             room = min([_room(self._capacity, room, self._taken.get(key, 0), weight) for key, weight in level])
         return room
 
-    def take(self, levels: Levels) -> None:
-        """Take a place that counts towards all shares of *levels*, if there is room or not."""
-        self._free -= 1
+    def take(self, levels: Levels, count: int = 1) -> None:
+        """Take places that count towards all shares of *levels*, if there is room or not."""
+        self._free -= count
         for level in levels:
             for key, _ in level:
-                self._taken[key] = self._taken.get(key, 0) + 1
+                self._taken[key] = self._taken.get(key, 0) + count
 
-    def give_back(self, levels: Levels) -> None:
-        """Give a place back that was taken for *levels*."""
-        self._free += 1
+    def give_back(self, levels: Levels, count: int = 1) -> None:
+        """Give places back that were taken for *levels*."""
+        self._free += count
         for level in levels:
             for key, _ in level:
-                left = self._taken[key] - 1
+                left = self._taken[key] - count
                 if left:
                     self._taken[key] = left
                 else:

@@ -72,3 +72,24 @@ async def test_in_the_slow_lane_a_slow_receiver_gets_its_share_beside_those_that
         over.set()
         for subscription in hung:
             await reach(client, subscription, delivered=100)
+
+
+async def test_large_payloads_to_hosts_that_hang_hold_up_no_other_large_one(client, webhooks, name):
+    """They are more than the payloads that fit into the memory of a lane."""
+    over, large = asyncio.Event(), "x" * 900_000
+    async with AsyncExitStack() as stack:
+        hung = []
+        for number in range(6):
+            host = await stack.enter_async_context(receiver())
+            url = host.answer("/hook", Answer(until=over))
+            hung.append(await subscribe(client, f"{name}.{number}", url, timeoutSeconds=60, retry={"maxAttempts": 1}))
+            for _ in range(3):
+                await client.post("/v1/signals", {"name": f"{name}.{number}", "payload": large})
+        fine = await subscribe(client, f"{name}.fine", webhooks.url("/fine"))
+        for total in range(1, 4):
+            await client.post("/v1/signals", {"name": f"{name}.fine", "payload": large})
+            await reach(client, fine, delivered=total, within=20)
+        assert sum([(await states(client, one))["delivered"] for one in hung]) == 0
+        over.set()
+        for subscription in hung:
+            await reach(client, subscription, delivered=3)
