@@ -105,7 +105,7 @@ def open_transport(
         return EmbeddedTransport(database)
     from broker.transport.rabbitmq import RabbitTransport  # noqa: PLC0415
 
-    return RabbitTransport(settings.transport_url, declare_timeout=declare_timeout)
+    return RabbitTransport(settings.transport_url, declare_timeout=declare_timeout, management=settings.management_url)
 
 
 def open_secrets(settings: Settings) -> SecretBox:

@@ -4,6 +4,7 @@
     link "consume" -+- RabbitInbox per consumer -- DeliveryChannel
                     +- Keeper of the topology
                     +- a channel for each depth
+    Management, over HTTP: what AMQP does not show
 
 Publishers have links of their own, because under an alarm RabbitMQ stops reading a connection that publishes, acks
 included; two of them, to different hosts, if there are several.
@@ -22,8 +23,8 @@ from typing import Self, TypeVar
 from aiormq.exceptions import ChannelNotFoundEntity  # noqa: TID251  (the fence)
 
 from broker.errors import ConfigurationError, Unavailable, Unroutable
-from broker.topology import Binding, Topology
-from broker.transport import NO_QUEUE, Inbox, Message
+from broker.topology import Binding, Queue, Topology
+from broker.transport import NO_QUEUE, Hazard, Inbox, Message
 from broker.transport.rabbitmq.confirms import Publication
 from broker.transport.rabbitmq.inbox import RabbitInbox
 from broker.transport.rabbitmq.keeper import Keeper
@@ -49,6 +50,7 @@ class RabbitTransport:
         heartbeat: A server that is silent for about three of these counts as lost, if nothing is expected from it.
         connect_timeout: How long connecting to one host may take; None: less if there are others.
         declare_timeout: How long `declare` keeps trying.
+        management: The URL of the management API; none: on its usual port of each host of *url*.
         renew_every: How often an idle consumer is renewed, in case the server has forgotten it.
 
     Raises:
@@ -63,9 +65,11 @@ class RabbitTransport:
         heartbeat: timedelta = timedelta(seconds=10),
         connect_timeout: timedelta | None = None,
         declare_timeout: timedelta = timedelta(seconds=30),
+        management: str = "",
         renew_every: timedelta = timedelta(seconds=15),
     ) -> None:
-        hosts = split_hosts(url)
+        hosts = self._hosts = split_hosts(url)
+        self._management = management
         self._loop = asyncio.get_running_loop()  # a system call, which would show in every publish
         if connect_timeout is None:
             connect_timeout = timedelta(seconds=5 if len(hosts) == 1 else 1.5)
@@ -173,6 +177,13 @@ class RabbitTransport:
             raise Unroutable(f"there is no queue {queue!r}: {error}") from error
         except (LinkLost, *Refused) as error:
             raise Unavailable(f"the depth of queue {queue!r}: {self._reason(error)}") from error
+
+    async def hazards(self, queues: Sequence[Queue], *, timeout: timedelta) -> Sequence[Hazard]:
+        """See `broker.transport.Transport.hazards`: the policies, which only the management API shows."""
+        from broker.transport.rabbitmq.management import Management  # noqa: PLC0415  (aiohttp, which few commands need)
+
+        async with Management(self._hosts, self._management, timeout=timeout) as management:
+            return await management.hazards(queues)
 
     def unsettled(self, queue: str) -> Sequence[int]:
         """See `broker.transport.Transport.unsettled`."""
