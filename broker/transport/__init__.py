@@ -137,7 +137,7 @@ class Transport(Protocol):
             The queues that an earlier version declared with arguments of its own, which do as well.
 
         Raises:
-            Unavailable: The server could not be reached in time.
+            Unavailable: The server could not be reached in time, or something is missing that the user may not create.
             ConfigurationError: An exchange or a queue of that name exists with other arguments.
         """
         ...

@@ -20,7 +20,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Self, TypeVar
 
-from aiormq.exceptions import ChannelNotFoundEntity  # noqa: TID251  (the fence)
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity  # noqa: TID251  (the fence)
 
 from broker.errors import ConfigurationError, Unavailable, Unroutable
 from broker.topology import Binding, Queue, Topology
@@ -191,7 +191,7 @@ class RabbitTransport:
 
     async def declare(self, topology: Topology) -> Sequence[str]:
         """See `broker.transport.Transport.declare`."""
-        return await self._change(lambda: self._keeper.declare(topology))
+        return await self._change(partial(self._declare, topology))
 
     async def unbind(self, bindings: Sequence[Binding]) -> None:
         """See `broker.transport.Transport.unbind`."""
@@ -201,6 +201,14 @@ class RabbitTransport:
     def on_missing(self, queue: str, call: Callable[[], None]) -> None:
         """See `broker.transport.Transport.on_missing`."""
         self._on_missing[queue].append(call)
+
+    async def _declare(self, topology: Topology) -> Sequence[str]:
+        try:
+            return await self._keeper.declare(topology)
+        except ChannelAccessRefused as error:
+            raise Unavailable(
+                f"topology: {error}: an administrator must run `signal-broker topology --apply`, or grant this"
+            ) from error
 
     async def _change(self, change: Callable[[], Awaitable[T]]) -> T:
         """Change the topology, trying again while the server does not answer."""
