@@ -101,7 +101,7 @@ async def test_once_both_servers_are_there_it_works(database_url, rabbitmq_url, 
     async with proxy(database_url) as store, proxy(rabbitmq_url) as transport:
         store.cut()
         transport.cut()
-        urls = {"STORE_URL": store.url, "TRANSPORT_URL": transport.url}
+        urls = {"STORE_URL": store.url, "TRANSPORT_URL": transport.url, "CONFIRM_TIMEOUT_SECONDS": "2"}
         async with launched("run", directory=tmp_path, **urls) as (process, client):
             assert await answers(client, "/readyz", 503)
             transport.restore()
@@ -115,6 +115,9 @@ async def test_once_both_servers_are_there_it_works(database_url, rabbitmq_url, 
             transport.cut()
             await eventually(lambda: answers(client, "/readyz", 503))
             assert await answers(client, "/livez", 200)
+            ledger = await client.get("/v1/ledger")
+            assert (ledger["awaitingRecord"], ledger["poison"]) == (None, None)
+            assert ledger["transportError"] == "The transport did not answer in time; the gateway's log has the reason."
             transport.restore()
             await eventually(lambda: answers(client, "/readyz", 200))
             await recorded(client, (await throw(client, name))["id"])

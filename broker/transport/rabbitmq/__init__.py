@@ -170,13 +170,17 @@ class RabbitTransport:
 
     async def depth(self, queue: str, *, timeout: timedelta) -> int:
         """See `broker.transport.Transport.depth`."""
+        what, within = f"the depth of queue {queue!r}", timeout.total_seconds()
         try:
-            async with answers(timeout.total_seconds()), self._consuming.channel() as channel:
-                return (await channel.queue_declare(queue, passive=True)).message_count or 0
+            return await self._insist(partial(self._depth, queue, within), within, f"{what} was not told")
         except ChannelNotFoundEntity as error:
             raise Unroutable(f"there is no queue {queue!r}: {error}") from error
-        except (LinkLost, *Refused) as error:
-            raise Unavailable(f"the depth of queue {queue!r}: {self._reason(error)}") from error
+        except Refused as error:
+            raise Unavailable(f"{what}: {error}") from error
+
+    async def _depth(self, queue: str, within: float) -> int:
+        async with answers(within), self._consuming.channel() as channel:
+            return (await channel.queue_declare(queue, passive=True)).message_count or 0
 
     async def hazards(self, queues: Sequence[Queue], *, timeout: timedelta) -> Sequence[Hazard]:
         """See `broker.transport.Transport.hazards`: the policies, which only the management API shows."""
@@ -211,24 +215,31 @@ class RabbitTransport:
             ) from error
 
     async def _change(self, change: Callable[[], Awaitable[T]]) -> T:
-        """Change the topology, trying again while the server does not answer."""
+        """Change the topology."""
+        try:
+            return await self._insist(change, self._declare_timeout, "the topology was not declared")
+        except Refused as error:
+            raise ConfigurationError(f"topology: {error}") from error
+
+    async def _insist(self, ask: Callable[[], Awaitable[T]], within: float, complaint: str) -> T:
+        """Ask, and ask again while the server does not answer or the link is lost.
+
+        Raises:
+            Unavailable: There was no answer within so many seconds.
+            ChannelClosed: The server refused (one of `Refused`).
+        """
         reason = ""
         try:
-            async with asyncio.timeout(self._declare_timeout):
+            async with asyncio.timeout(within):
                 while True:
                     try:
-                        return await change()
-                    except Refused as error:
-                        raise ConfigurationError(f"topology: {error}") from error
+                        return await ask()
                     except LinkLost as error:
-                        reason = self._reason(error)
+                        reason = str(error)
                         await asyncio.sleep(RETRY_PAUSE)
         except TimeoutError:
-            reason = reason if self._consuming.up and reason else self._consuming.trouble
-            raise Unavailable(f"the topology was not declared within {self._declare_timeout:g} s: {reason}") from None
-
-    def _reason(self, error: Exception) -> str:
-        return str(error) if self._consuming.up else self._consuming.trouble
+            reason = reason or "no answer" if self._consuming.up else self._consuming.trouble
+            raise Unavailable(f"{complaint} within {within:g} s: {reason}") from None
 
     def _found_unroutable(self, exchange: str, routing_key: str) -> None:
         if not exchange:
