@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import timedelta
 from logging import ERROR, WARNING
 
 import structlog
@@ -28,6 +29,8 @@ _MEASURED_EVERY = 5
 """Every how many ticks the metrics are measured."""
 _LOOKED_EVERY = 30
 """Every how many ticks it looks for policies."""
+_GLANCE = timedelta(seconds=2)
+"""How long each answer about policies may take: what hangs there must not hold up the books."""
 _NAMED = 100
 """How many ranges of lost signals one log line names."""
 
@@ -131,7 +134,7 @@ class Bookkeeper:
         """Report the policies that lose signals, as far as this process may see them."""
         queues = queues_of(await self._subscriptions.apps())
         try:
-            hazards = set(await self._transport.hazards(queues, timeout=self._timeout))
+            hazards = set(await self._transport.hazards(queues, timeout=_GLANCE))
         except Unavailable as error:
             if not self._unseen:
                 log.warning("policies.unseen", error=str(error))

@@ -216,7 +216,7 @@ class Transport(Protocol):
     async def hazards(self, queues: Sequence[Queue], *, timeout: timedelta) -> Sequence[Hazard]:
         """Return the settings of the server that make it do less for *queues* than they were declared for.
 
-        A queue that does not exist has none.
+        A queue that does not exist has none. Each host and queue that is asked may take *timeout*.
 
         Raises:
             Unavailable: The settings cannot be seen; the message says why.

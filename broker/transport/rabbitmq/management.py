@@ -26,7 +26,7 @@ class Management:
     Args:
         hosts: The hosts of the transport, with the user and the vhost.
         url: The API's URL; none: on its usual port of each of *hosts*. The user is theirs, unless it names one.
-        timeout: How long all answers may take.
+        timeout: How long each answer may take.
     """
 
     def __init__(self, hosts: Sequence[URL], url: str = "", *, timeout: timedelta) -> None:
