@@ -23,8 +23,8 @@ import structlog
 from broker.coalescing import Coalescer
 from broker.errors import ConfigurationError, SignalBrokerError, StoreUnavailable, Unavailable, Unconfirmed, Unroutable
 from broker.store.postgres.database import Database, DataError, Session
-from broker.topology import Binding, Topology
-from broker.transport import NO_QUEUE, Message
+from broker.topology import Binding, Queue, Topology
+from broker.transport import NO_QUEUE, Hazard, Message
 from broker.transport.embedded.inbox import POLL, EmbeddedInbox
 from broker.transport.embedded.properties import routing_keys, write_properties
 from broker.transport.embedded.queues import Sql
@@ -175,6 +175,10 @@ class EmbeddedTransport:
         if count is None:
             raise Unroutable(f"there is no queue {queue!r}")
         return count
+
+    async def hazards(self, queues: Sequence[Queue], *, timeout: timedelta) -> Sequence[Hazard]:  # noqa: ARG002
+        """Return nothing: no setting changes what a queue does."""
+        return ()
 
     def unsettled(self, queue: str) -> Sequence[int]:
         """Return the tags of the messages of *queue* that consumers here were handed out and have not settled."""
