@@ -42,6 +42,11 @@ READ = {
     "a form in Latin-1": (b"a=\xe4%e4", {"Content-Type": FORM["Content-Type"] + "; charset=ISO-8859-1"}, {"a": "ää"}),
     "gzip": (gzip.compress(TEXT.encode()), {**JSON, "Content-Encoding": "GZIP"}, {"a": "ä"}),
     "gzip by its old name": (gzip.compress(TEXT.encode()), {**JSON, "Content-Encoding": "x-gzip"}, {"a": "ä"}),
+    "gzip of several members": (
+        gzip.compress(TEXT[:5].encode()) + gzip.compress(TEXT[5:].encode()),
+        {**JSON, "Content-Encoding": "gzip"},
+        {"a": "ä"},
+    ),
     "gzip and nothing": (gzip.compress(b"{}"), {**JSON, "Content-Encoding": "identity, gzip,"}, {}),
     "deflate": (zlib.compress(TEXT.encode()), {**JSON, "Content-Encoding": "deflate"}, {"a": "ä"}),
     "identity": (TEXT.encode(), {**JSON, "Content-Encoding": "identity"}, {"a": "ä"}),

@@ -19,6 +19,7 @@ from tests.support.throwing import NOWHERE, endpoint, matched, recorded, throw, 
 JSON = {"Content-Type": "application/json"}
 MIB = 1 << 20
 BOMB = gzip.compress(b" " * (5 * MIB))
+BOMB_IN_PARTS = gzip.compress(b" " * (MIB // 2)) * 3
 DEEP = b"[" * 10_000 + b"]" * 10_000
 
 
@@ -78,12 +79,15 @@ async def test_a_wrong_content_type_is_a_415(client, path):
 async def test_compressed_bodies_are_read_within_the_limit(client, path):
     headers = {**JSON, "Content-Encoding": "gzip"}
 
-    status, _, body = await client.request("POST", path, data=BOMB, headers=headers)
-    assert status == 413
-    assert ROUTES[path](status, body)
-    status, _, body = await client.request("POST", path, data=gzip.compress(b'{"name": 5')[:-9], headers=headers)
-    assert status == 400
-    assert ROUTES[path](status, body)
+    for bomb in (BOMB, BOMB_IN_PARTS):
+        status, _, body = await client.request("POST", path, data=bomb, headers=headers)
+        assert status == 413
+        assert ROUTES[path](status, body)
+    member = gzip.compress(b'{"name": 5')
+    for broken in (member[:-9], member + gzip.compress(b"}")[:-9], member + b"}"):
+        status, _, body = await client.request("POST", path, data=broken, headers=headers)
+        assert status == 400
+        assert ROUTES[path](status, body)
 
 
 WRONG_SPECS = {
