@@ -67,7 +67,7 @@ from gateway.unleash.calls import CallsApi
 from gateway.unleash.endpoint_tokens import EndpointTokensApi
 from gateway.unleash.endpoints import EndpointsApi
 from gateway.unleash.errors import UNLEASH
-from gateway.unleash.paths import collapsing_slashes
+from gateway.unleash.paths import as_express
 from gateway.unleash.signals import EndpointSignalsApi
 
 DIALECTS = (CAMUNDA, CAMUNDA8, UNLEASH, NATIVE)
@@ -140,7 +140,7 @@ def _application(routes: Sequence[Route], auth: Authenticator, settings: Setting
     app[BODY_TIMEOUT], app[BODY_LIMIT] = settings.body_timeout, settings.max_body_bytes
     open_rooms(app)
     for route, handler in handlers:
-        for path in (collapsing_slashes(route) if UNLEASH.owns(route.path) else route).paths:
+        for path in (as_express(route) if UNLEASH.owns(route.path) else route).paths:
             add = app.router.add_get if route.method == "GET" else partial(app.router.add_route, route.method)
             add(path, handler)
     return app

@@ -198,6 +198,22 @@ async def test_slashes_at_the_end_do_not_count(client, call):
     assert (await call(path=f"/api/signal-endpoint/{call.name}/x"))[0] == 404
 
 
+async def test_paths_may_be_written_in_any_letter_case(client, call):
+    """Express routes are not case-sensitive; the names in them are."""
+    made = (await client.get("/API/Admin/Signal-Endpoints"))["signalEndpoints"]
+    of_one = f"/Api/ADMIN/signal-Endpoints/{made[-1]['id']}"
+
+    for path in ("/API/signal-endpoint/", "/api/Signal-Endpoint/", "//API//SIGNAL-ENDPOINT///"):
+        assert (await call(path=path + call.name))[0] == 200, path
+    await client.get("/api/admin/Signals/")
+    await client.get(f"{of_one}/Tokens")
+    await client.post(f"{of_one}/ON", {}, expect=200)
+    others = ("", f"/{call.name.upper()}", f"/{call.name}/x")
+    for path in (*(f"/API/Signal-Endpoint{rest}" for rest in others), f"/api/\u017fignal-endpoint/{call.name}"):
+        status, _, error = await call(path=path)
+        assert (status, error["name"], is_unleash(status, error)) == (404, "NotFoundError", True), path
+
+
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_call_repeated_with_its_key_is_answered_with_the_first_signal(client, call, name):
     first, again = [await call(b'{"n": 1}', **JSON, Idempotency_Key=name) for _ in range(2)]

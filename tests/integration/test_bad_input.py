@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.forms import ROUTES, is_camunda, is_native, is_unleash
+from tests.support.forms import ROUTES, is_camunda, is_camunda8, is_native, is_unleash
 from tests.support.product import ADMIN_TOKEN
 from tests.support.throwing import NOWHERE, endpoint, matched, recorded, throw, token
 
@@ -229,6 +229,16 @@ async def test_a_bad_filter_is_a_400(client, path):
         ("GET", "/api/signal-endpoint/x", 404, is_unleash),
         ("GET", "/api/nothing", 404, is_unleash),
         ("PATCH", "/api/admin/signal-endpoints", 404, is_unleash),
+        ("POST", "/API/Nothing", 404, is_unleash),
+        ("GET", "/API/Signal-Endpoint/x", 404, is_unleash),
+        ("POST", "/Engine-Rest/signal", 404, is_camunda),
+        ("POST", "//SIGNAL//", 404, is_camunda),
+        ("POST", "/Signal;a=b", 404, is_camunda),
+        ("PUT", "/signal;a=b", 405, is_camunda),
+        ("POST", "/engine-rest;a=b/signal", 404, is_camunda),
+        ("POST", "/V2/Signals/Broadcast", 404, is_camunda8),
+        ("POST", "/V1/signals", 404, is_native),
+        ("POST", "/apis/signal-endpoint/x", 404, is_native),
     ],
 )
 async def test_wrong_methods_and_unknown_paths_are_told_in_the_dialects_form(client, method, path, status, form):
