@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 from broker.jsonparts import raw_members
-from broker.jsontext import MAX_MEMBER_NESTING, encode, read, write
+from broker.jsontext import MAX_MEMBER_NESTING, encode, read, write, write_fast
 
 JSON_FORMAT = "application/json"
 
@@ -118,7 +118,7 @@ def plain(variable: Variable) -> tuple[Any, Note | None]:
 def write_payload(values: Mapping[str, Any]) -> bytes:
     """Return plain *values* as a payload. A `JsonText` is part of it as it is, with its digits, escapes and blanks."""
     if not any(isinstance(value, JsonText) for value in values.values()):
-        return encode(values)
+        return write_fast(values).encode()
     members = (b"%b:%b" % (encode(name), _encode(value)) for name, value in values.items())
     return b"{%b}" % b",".join(members)
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from gateway.rooms import MOST_ARRIVED, MOST_WAITING
 from tests.support.eventually import eventually
 from tests.support.product import ADMIN_TOKEN, client_of
-from tests.support.throwing import recorded
+from tests.support.throwing import recorded, recorded_ids
 
 LARGE = 1 << 20
 FIT = MOST_ARRIVED // LARGE
@@ -105,6 +105,25 @@ async def test_a_compressed_body_counts_as_what_it_holds(client):
     for _ in range(2 * FIT):  # each gives its room back
         status, _, _ = await client.request("POST", "/v1/signals", data=data, headers=headers)
         assert status == 202
+
+
+async def test_dense_throws_are_read_as_others_in_every_dialect(client, name):
+    variables = {f"v{at}": {"value": "x", "type": "String"} for at in range(2000)}
+    plain = dict.fromkeys(variables, "x")
+    await client.post("/v1/signals", {"name": name, "variables": variables})
+    await client.post("/v1/signals/batch", {"signals": [{"name": name, "payload": plain}, {"name": ""}]}, expect=200)
+    await client.post("/engine-rest/signal", {"name": name, "variables": variables}, expect=204)
+    await client.post("/v2/signals/broadcast", {"signalName": name, "variables": plain}, expect=200)
+    wrong = {**variables, "v7": {"value": "x", "type": "Integer"}}
+    _, _, problem = await client.request("POST", "/v1/signals", json={"name": name, "variables": wrong})
+    _, _, error = await client.request("POST", "/engine-rest/signal", json={"name": name, "variables": wrong})
+
+    assert [error["pointer"] for error in problem["errors"]] == ["/variables/v7"]
+    assert error["type"] == "InvalidRequestException"
+    for signal_id in await recorded_ids(client, name, 4):
+        signal = await recorded(client, signal_id)
+        assert signal["payload"] == plain
+        assert signal["variables"] == {member: {**one, "valueInfo": {}} for member, one in variables.items()}
 
 
 async def test_a_page_of_large_signals_ends_early_and_the_next_ones_have_the_rest(client, name):
