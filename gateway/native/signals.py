@@ -17,7 +17,7 @@ from broker.schemas.deliveries import DeliveryPage
 from broker.schemas.signals import SignalPage, SignalRequest, SignalSchema
 from broker.signals import Scope, Signal, SignalState, Source, Throw
 from broker.store.deliveries.deliveries import DeliveryStore
-from broker.store.signals.signals import SignalStore, may_follow
+from broker.store.signals.signals import PAGE_BYTES, SignalStore, may_follow
 from gateway.answers import answer
 from gateway.bodies import parse, read_json
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
@@ -128,7 +128,7 @@ class SignalsApi:
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer a page of the recorded signals that the caller sees.
 
-        It ends early if the payloads come to 2 MiB; `next` says whether there may be more.
+        It ends early where the next signal would make it longer than 2 MiB; `next` says whether there may be more.
         """
         name = text(request, "name")
         require_permission(principal, Permission.READ, name)
@@ -148,8 +148,16 @@ class SignalsApi:
             until=moment(request, "until"),
             state=choice(request, "state", _RECORDED),
         )
-        items = [await _rendered(request, signal) for signal in page]
-        following = b'"%d"' % page[-1].id if may_follow(page, size) else b"null"
+        items: list[bytes] = []
+        length = 0
+        for signal in page:
+            item = await _rendered(request, signal)
+            length += len(item)
+            if items and length > PAGE_BYTES:
+                break
+            items.append(item)
+        shown = page[: len(items)]
+        following = b'"%d"' % shown[-1].id if len(shown) < len(page) or may_follow(page, size) else b"null"
         return answer(b'{"items":[%b],"next":%b}' % (b",".join(items), following))
 
     async def get(self, request: web.Request, principal: Principal) -> web.Response:
