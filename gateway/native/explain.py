@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 
 from aiohttp import web
 
@@ -58,7 +59,7 @@ class ExplainApi:
         page = await self._subscriptions.page(after_id=after_id, limit=size, tenants=principal.tenants)
         matches = []
         for subscription in page:
-            matches.append(_explanation(subscription, signal))
+            matches.append(await offload(request, partial(_explanation, subscription, signal), size=len(throw.payload)))
             await asyncio.sleep(0)  # a filter may take long, and other requests wait
         return answer(ExplanationPage(matches=matches, next=str(page[-1].id) if len(page) == size else None))
 
