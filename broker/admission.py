@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -27,11 +28,15 @@ class Admitted:
         slot: Whether it has one of its subscription's concurrency slots.
         circuit: Whether its target had failed before.
         probe: Whether it is the one attempt that tries a target whose circuit is half open.
+        at: The moment that its subscription's rate gives it, by the store's clock; None: now.
+        now: What that clock showed when it was admitted, if it has such a moment.
     """
 
     slot: bool = False
     circuit: bool = False
     probe: bool = False
+    at: datetime | None = None
+    now: datetime | None = None
 
 
 UNCONDITIONAL = Admitted()
@@ -77,20 +82,33 @@ class AdmissionControl:
     rate: Rate | None
 
     def admit(
-        self, signal_id: int, circuit: Circuit | None, *, reserved: bool, now: datetime, until: datetime
+        self,
+        signal_id: int,
+        circuit: Circuit | None,
+        later: Sequence[Circuit] = (),
+        *,
+        at: datetime | None,
+        now: datetime,
+        until: datetime,
     ) -> Admitted | Deferred | Denied:
         """Decide whether the delivery of that signal may go *now*.
 
         Args:
             signal_id: The signal.
             circuit: That of the delivery's target, if it failed before.
-            reserved: Whether the delivery made a reservation of the rate before.
+            later: Those of the targets of its later steps, as far as they failed before.
+            at: The delivery's reservation of the rate, if it has one.
             now: The store's clock.
             until: When the attempt will have ended.
         """
         if self.subscription.until is not None:
             return UNCONDITIONAL  # it is not attempted, but cancelled
-        obstacle = self._obstacle(signal_id, circuit, reserved=reserved, now=now)
+        obstacle = self._obstacle(signal_id, circuit, later, now=now)
+        # Last, because a reservation cannot be taken back.
+        moment = None
+        if obstacle is None and self.rate is not None:
+            moment = self.rate.admit(now, at=at, first=self.slots is not None and signal_id in self.slots.own)
+            obstacle = Deferred(Reason.RATE) if moment is None else None
         if obstacle is not None:
             if self.slots is not None:
                 self.slots.free(signal_id)
@@ -100,20 +118,25 @@ class AdmissionControl:
         probe = circuit is not None and circuit.retry_at is not None
         if circuit is not None and probe:
             circuit.begin_probe(until)
-        return Admitted(slot=self.slots is not None, circuit=circuit is not None, probe=probe)
+        return Admitted(
+            slot=self.slots is not None,
+            circuit=circuit is not None,
+            probe=probe,
+            at=moment,
+            now=None if moment is None else now,
+        )
 
     def _obstacle(
-        self, signal_id: int, circuit: Circuit | None, *, reserved: bool, now: datetime
+        self, signal_id: int, circuit: Circuit | None, later: Sequence[Circuit], *, now: datetime
     ) -> Deferred | Denied | None:
         if self.subscription.disabled_because is not None:
             return Denied(disabled_clause(self.subscription.disabled_because))
         if self.subscription.paused_at is not None:
             return Deferred(Reason.PAUSED)
-        retry_at = None if circuit is None else circuit.next_look(now)
-        if retry_at is not None:
-            return Deferred(Reason.CIRCUIT, retry_at)
+        for one in (*([] if circuit is None else [circuit]), *(one for one in later if one.is_spared(now))):
+            retry_at = one.next_look(now)
+            if retry_at is not None:
+                return Deferred(one.reason(now), retry_at)
         if self.slots is not None and not self.slots.available(signal_id):
             return Deferred(Reason.IN_FLIGHT)
-        # Last, because a reservation cannot be taken back.
-        reservation = None if self.rate is None else self.rate.reserve(now, reserved=reserved)
-        return None if reservation is None else Deferred(Reason.RATE, reservation)
+        return None

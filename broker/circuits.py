@@ -1,6 +1,7 @@
-r"""Circuits: a target that seems to be down is left alone, and tried again by one attempt at a time.
+r"""Circuits: a target that seems to be down, or asks for it, is left alone, and tried again by one attempt at a time.
 
-        20 failures without a success        a window of about 2 s is over
+        20 failures without a success,       a window of about 2 s is over,
+        or `Retry-After`                     or the time that was asked for
 closed ------------------------------> open ------------------------------> half open --+ one attempt
   ^                                      ^                                    |    ^    | at a time
   |                                      +---- it failed: twice the window ---+    +----+
@@ -14,7 +15,8 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.deliveries import Outcome, Result
+from broker.deliveries import Outcome, Reason, Result
+from broker.retries import RETRY_AFTER_LIMIT
 
 THRESHOLD = 20
 """How many failures without a success between them open a circuit."""
@@ -40,6 +42,13 @@ def is_up(result: Result) -> bool | None:
     return _SIGNS.get(result.outcome)
 
 
+def asked_pause(result: Result) -> timedelta | None:
+    """Return for how long *result* asks for no request at all, by any delivery: ``Retry-After`` with a 429 or 503."""
+    if result.status not in {429, 503} or not result.retry_after:
+        return None
+    return min(result.retry_after, RETRY_AFTER_LIMIT)
+
+
 class Phase(enum.StrEnum):
     """What a circuit does with a delivery."""
 
@@ -57,12 +66,14 @@ class Circuit:
         openings: How often it opened.
         retry_at: When the target may be tried again; None: it is not open.
         probing_until: When the attempt that tries it again has come to an end, or was killed.
+        spared_until: Until when the target asked for no requests, if it did.
     """
 
     failures: int = 0
     openings: int = 0
     retry_at: datetime | None = None
     probing_until: datetime | None = None
+    spared_until: datetime | None = None
 
     def phase(self, now: datetime) -> Phase:
         """Return what it does *now*."""
@@ -70,14 +81,25 @@ class Circuit:
             return Phase.CLOSED
         return Phase.OPEN if now < self.retry_at else Phase.HALF_OPEN
 
+    def is_spared(self, now: datetime) -> bool:
+        """Return whether the target asked for no requests *now*."""
+        return self.spared_until is not None and now < self.spared_until
+
+    def reason(self, now: datetime) -> Reason:
+        """Return why a delivery that does not go *now* is parked."""
+        return Reason.THROTTLED if self.is_spared(now) else Reason.CIRCUIT
+
     def next_look(self, now: datetime, *, rng: random.Random | None = None) -> datetime | None:
         """Return when to ask for admission again; None if the delivery may go *now*."""
         if self.retry_at is None:
             return None
         probing = self.probing_until is not None and now < self.probing_until
-        if now >= self.retry_at and not probing:
+        if now >= self.retry_at and not probing and not self.is_spared(now):
             return None
-        return max(self.retry_at, now) + min(self._window, LONGEST_SPREAD) * (rng or random).random()
+        return (
+            max(self.retry_at, now, self.spared_until or now)
+            + min(self._window, LONGEST_SPREAD) * (rng or random).random()
+        )
 
     def begin_probe(self, until: datetime) -> None:
         """Mark the target as being probed until *until*."""
@@ -87,21 +109,30 @@ class Circuit:
         """Note that the attempt said nothing of the target; the next one may try."""
         self.probing_until = None
 
-    def fail(self, now: datetime, *, probe: bool, rng: random.Random | None = None) -> bool:
+    def fail(
+        self, now: datetime, *, probe: bool, asked: timedelta | None = None, rng: random.Random | None = None
+    ) -> bool:
         """Note a failure; return whether it opened the circuit (again).
 
-        While it is open only the *probe* counts: others were under way when it opened.
+        While it is open only the *probe* counts: others were under way when it opened. *asked*: for how long the
+        target asks for no requests. That opens the circuit at once, and nothing but time ends it, or an operator: what
+        was under way may still succeed.
         """
         self.failures += 1
-        if self.failures < THRESHOLD or (self.retry_at is not None and not probe):
-            return False
-        self.openings += 1
-        self.probing_until = None
-        self.retry_at = now + self._window * (rng or random).random()
-        return True
+        was_open = self.retry_at is not None and not probe
+        if not was_open:
+            self.probing_until = self.retry_at = None
+            if self.failures >= THRESHOLD:
+                self.openings += 1
+                self.retry_at = now + self._window * (rng or random).random()
+        if asked is not None:
+            until = now + asked
+            self.spared_until = max(self.spared_until or until, until)
+            self.retry_at = max(self.retry_at or until, until)
+        return self.retry_at is not None and not was_open
 
     @property
     def _window(self) -> timedelta:
         """The longest that this opening may last."""
         # The exponent is bounded, because a timedelta is.
-        return min(FIRST_WINDOW * (1 << min(self.openings - 1, 20)), LONGEST_WINDOW)
+        return min(FIRST_WINDOW * (1 << min(max(self.openings - 1, 0), 20)), LONGEST_WINDOW)

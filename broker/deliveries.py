@@ -16,7 +16,8 @@ r"""Deliveries: one signal owed to one subscription, and the attempts at it.
 
 A delivery of a signal for later, or of a replayed one, is parked at first. A parked delivery is released when it is due
 (`due_at`). One without a `due_at` is waiting: until its subscription is resumed, a concurrency slot of its subscription
-is free, or the delivery before it in its ordering group has ended.
+is free, it gets a rate reservation, the delivery before it in its ordering group has ended, or it is within its share
+of the deliverers' attempts.
 """
 
 from __future__ import annotations
@@ -49,15 +50,19 @@ class Reason(enum.StrEnum):
     IN_FLIGHT = "in_flight"
     """Its subscription has as many attempts in flight as it may; it is waiting until one of them ends."""
     RATE = "rate"
-    """Its subscription may make no more attempts this second; a moment is reserved for it."""
+    """Its subscription may make no more attempts this second; it is waiting for its reservation."""
     CIRCUIT = "circuit"
     """Its target seems to be down."""
+    THROTTLED = "throttled"
+    """Its target asked for no requests for a while (``Retry-After``)."""
     SCHEDULED = "scheduled"
     """Its signal was thrown for later."""
     ORDERED = "ordered"
     """Another one of its ordering group goes first; it is waiting until that has ended."""
     REPLAY = "replay"
     """Its signal was replayed to the subscription; it goes at a moment of the replay's pace."""
+    SHARE = "share"
+    """Its subscription, its host or its tenant has its share of the deliverers' attempts; it waits for one to end."""
 
 
 class Outcome(enum.StrEnum):
@@ -253,12 +258,14 @@ class DueAttempt:
         attempt: The number of the attempt to make, from 1. A message whose attempt has ended is out of date; if it was
             interrupted, the message stands for the next one.
         queue: The queue of the workers that make it.
+        at: The moment that is reserved for it, by the store's clock, if its subscription has a `max_per_second`.
     """
 
     signal_id: int
     subscription_id: int
     attempt: int
     queue: str = ATTEMPT
+    at: datetime | None = field(default=None, compare=False)
 
     @property
     def delivery_id(self) -> str:

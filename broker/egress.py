@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from yarl import URL
 
-from broker.errors import EgressForbidden, InvalidField
+from broker.errors import EgressForbidden, InvalidField, pointer_to
 
 URL_LIMIT = 2048
 HEADERS_LIMIT = 20
@@ -155,6 +155,19 @@ def _problem_of_host(host: str, guard: Guard) -> str | None:
     return None
 
 
+def check_names(headers: Iterable[str], pointer: str) -> None:
+    """Let the names of *headers* pass if each is there once: case does not tell headers apart.
+
+    Raises:
+        InvalidField: At the name that repeats another one.
+    """
+    seen: dict[str, str] = {}
+    for name in headers:
+        first = seen.setdefault(name.lower(), name)
+        if first != name:
+            raise InvalidField(pointer_to(pointer, name), f"is the same header as {first}")
+
+
 def check_headers(headers: Mapping[str, str], pointer: str = "/target/headers") -> None:
     """Let *headers* pass as a subscriber's own: few, short, and none that we or the protocol set.
 
@@ -164,7 +177,7 @@ def check_headers(headers: Mapping[str, str], pointer: str = "/target/headers") 
     if len(headers) > HEADERS_LIMIT:
         raise InvalidField(pointer, f"must be at most {HEADERS_LIMIT}")
     for name, value in headers.items():
-        place = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
+        place = pointer_to(pointer, name)
         if not _HEADER_NAME.fullmatch(name):
             raise InvalidField(place, "the name must be an HTTP token of at most 128 characters")
         if _RESERVED_HEADER.fullmatch(name):

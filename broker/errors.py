@@ -39,6 +39,11 @@ class ConfigurationError(SignalBrokerError):
     """Raised when a setting cannot be used; the message names the setting and what is allowed."""
 
 
+def pointer_to(parent: str, member: str) -> str:
+    """Return the JSON pointer (RFC 6901) of a *member* of the object at *parent*."""
+    return f"{parent}/{member.replace('~', '~0').replace('/', '~1')}"
+
+
 class InvalidField(SignalBrokerError):
     """Raised when a document's field breaks a rule of the domain.
 

@@ -6,8 +6,14 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-LATENESS = timedelta(seconds=0.5)
-"""How late a delivery may be and still keep its reservation."""
+LATENESS = timedelta(seconds=0.1)
+"""How late a delivery may be and still keep its reservation: a tenth of a second's worth go at once after a stall."""
+PATIENCE = timedelta(seconds=0.3)
+"""How long a deliverer waits for the moment of a delivery that has just come: reservations need as long to be given."""
+HORIZON = timedelta(seconds=0.6)
+"""How far ahead reservations are given out."""
+NOTICE = timedelta(seconds=0.2)
+"""How far ahead at least: about what it takes until a deliverer has heard of it, and then waits."""
 RAMP = 10
 """The catch-up of a resumed subscription starts at this many deliveries per second, and gains as many every second."""
 AHEAD = timedelta(seconds=1)
@@ -54,33 +60,54 @@ class ConcurrencySlots:
 class Rate:
     """The reservations of a subscription with a `max_per_second`: moments that are given out one after the other.
 
-    A delivery whose moment is in the future is parked until then. When it comes back it goes, without another
-    reservation. Deliveries that come back much too late (no worker ran for a while) must not go all at once, so beyond
-    `LATENESS` they need another reservation.
+    A delivery whose moment is near gets it at once, and the deliverer waits for it. Others wait for their reservations,
+    which they get in the order of their signals and not long before their moments. So order and limit hold over all
+    deliverers, and a changed limit holds for all that wait.
 
     Args:
         per_second: How many moments there are in a second.
         slot_at: The first moment that is not reserved.
-        spent_at: Until when the deliveries that were admitted use up the rate.
+        waiting: Whether deliveries wait for their reservations.
     """
 
     per_second: float
     slot_at: datetime
-    spent_at: datetime
+    waiting: bool = False
 
-    def reserve(self, now: datetime, *, reserved: bool) -> datetime | None:
-        """Return the moment that is reserved for a delivery; None if it may go *now*.
+    def admit(self, now: datetime, *, at: datetime | None, first: bool) -> datetime | None:
+        """Return the moment at which a delivery goes; None if it has to wait for a reservation.
 
-        *reserved*: it made a reservation before, and comes back.
+        Args:
+            now: The store's clock.
+            at: Its reservation, if it has one. It counts until `LATENESS` after it, so that deliveries that come back
+                much too late (no worker ran for a while) do not go all at once; these may go before those that wait.
+            first: Whether it may go before those that wait anyway.
         """
-        gap = timedelta(seconds=1 / self.per_second)
-        if not (reserved and self.spent_at <= now + LATENESS):
-            moment = max(self.slot_at, now)
-            self.slot_at = moment + gap
-            if moment > now:
-                return moment
-        self.spent_at = max(self.spent_at, now) + gap
-        return None
+        first = first or at is not None
+        if at is not None and now - LATENESS <= at <= now + 2 * HORIZON:
+            return at
+        if (self.waiting and not first) or self._next(now) > now + (HORIZON if first else PATIENCE):
+            self.waiting = True
+            return None
+        return self.reserve(now)
+
+    def free(self, now: datetime) -> int:
+        """Return how many reservations may be given out *now* to deliveries that wait for them."""
+        return max(0, math.floor((now + HORIZON - self._next(now + NOTICE)) / self._gap) + 1)
+
+    def reserve(self, earliest: datetime) -> datetime:
+        """Return the next moment that is not before *earliest*; it is reserved from now on."""
+        moment = self._next(earliest)
+        self.slot_at = moment + self._gap
+        return moment
+
+    def _next(self, now: datetime) -> datetime:
+        # One that is further ahead was computed by another limit.
+        return self.slot_at if now < self.slot_at <= now + HORIZON + self._gap else now
+
+    @property
+    def _gap(self) -> timedelta:
+        return timedelta(seconds=1 / self.per_second)
 
 
 @dataclass(slots=True)

@@ -10,11 +10,13 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import structlog
 
+from broker.moments import show_moment
 from broker.settings import Settings
 
 _AS_OTHERS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
@@ -35,7 +37,7 @@ def configure_logs(settings: Settings, *, without: Collection[str] = ()) -> None
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_timestamp,
     ]
     rendering: list[structlog.typing.Processor] = (
         [structlog.processors.ExceptionRenderer(_TRACEBACK), structlog.processors.JSONRenderer()]
@@ -68,6 +70,11 @@ def configure_logs(settings: Settings, *, without: Collection[str] = ()) -> None
     # aiormq and aio-pika log every lost link several times; the transport logs it once.
     for library in ("aiormq", "aio_pika"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+def _add_timestamp(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    event["timestamp"] = show_moment(datetime.now(UTC))
+    return event
 
 
 def render_line(event: Any, *, default: Callable[[Any], Any]) -> bytes:

@@ -10,11 +10,12 @@ headers    signal-id, scope, ce-* (CloudEvents attributes: a consumer drops repe
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 
 from broker.deliveries import DueAttempt, parse_delivery_id
 from broker.integers import MAX_ID
 from broker.jsontext import check, read, write_fast
+from broker.moments import show_moment
 from broker.names import check_id
 from broker.signals import Scope, Signal, Source, Throw
 from broker.transport import Header, Message, Received
@@ -56,7 +57,7 @@ def _signal_headers(signal: Signal) -> dict[str, Header]:
         "ce-id": str(signal.id),
         "ce-source": f"/signal-broker/{throw.source.value}",
         "ce-type": throw.name,
-        "ce-time": signal.created_at.isoformat(),
+        "ce-time": show_moment(signal.created_at),
     }
     optional: dict[str, Header | None] = {
         "ce-tenantid": throw.tenant_id,
@@ -67,8 +68,8 @@ def _signal_headers(signal: Signal) -> dict[str, Header]:
         "types": write_fast(throw.types) if throw.types else None,
         "business-key": throw.business_key,
         "ordering-key": throw.ordering_key,
-        "deliver-at": None if throw.deliver_at is None else throw.deliver_at.isoformat(),
-        "ce-expirytime": None if throw.expires_at is None else throw.expires_at.isoformat(),
+        "deliver-at": None if throw.deliver_at is None else show_moment(throw.deliver_at),
+        "ce-expirytime": None if throw.expires_at is None else show_moment(throw.expires_at),
     }
     headers |= {key: value for key, value in optional.items() if value is not None}
     if throw.audience is not None:
@@ -206,7 +207,8 @@ def _check_view(types: Types, view: dict[str, Variable]) -> None:
 
 def due_message(due: DueAttempt) -> Message:
     """Return the message that asks for the attempt *due*."""
-    return Message(body=b'{"delivery":"%b","attempt":%d}' % (due.delivery_id.encode(), due.attempt))
+    at = b"" if due.at is None else b',"at":%.6f' % due.at.timestamp()
+    return Message(body=b'{"delivery":"%b","attempt":%d%b}' % (due.delivery_id.encode(), due.attempt, at))
 
 
 def decode_due_attempt(message: Received) -> DueAttempt:
@@ -218,7 +220,13 @@ def decode_due_attempt(message: Received) -> DueAttempt:
     try:
         document = json.loads(message.body)
         signal_id, subscription_id = parse_delivery_id(document["delivery"])
-        return DueAttempt(signal_id, subscription_id, _attempt(document["attempt"]))
+        at = document.get("at")
+        return DueAttempt(
+            signal_id,
+            subscription_id,
+            _attempt(document["attempt"]),
+            at=None if at is None else datetime.fromtimestamp(at, UTC),
+        )
     except Exception as error:
         raise Undecodable(f"not a due attempt: {error!r}") from error
 

@@ -15,6 +15,7 @@
 | signal_broker_deliveries_parked_total | kind | attempts that ended with the delivery parked |
 | signal_broker_deliveries_dead_total | kind | deliveries given up |
 | signal_broker_delivery_lag_seconds | kind | from a signal's acceptance to its successful delivery |
+| signal_broker_deliveries_expired_total | | deliveries cancelled because their signal expired |
 | signal_broker_deliveries_repaired_total | | deliveries rescued: their message was presumed lost |
 | signal_broker_deliveries_held_back_total | reason | deliveries whose attempt admission deferred or denied |
 | signal_broker_deliveries_left_total | queue | due messages that their queue did not accept; rescued later |
@@ -87,6 +88,7 @@ DELIVERED = _counter("deliveries_delivered", "Successful deliveries.", "kind")
 PARKED = _counter("deliveries_parked", "Attempts that ended with the delivery parked.", "kind")
 DEAD = _counter("deliveries_dead", "Deliveries given up.", "kind")
 DELIVERY_LAG = _seconds("delivery_lag", "From a signal's acceptance to its successful delivery.", "kind")
+EXPIRED = _counter("deliveries_expired", "Deliveries cancelled because their signal had expired.")
 RESCUED = _counter("deliveries_repaired", "Deliveries whose message was presumed lost and published again.")
 HELD_BACK = _counter("deliveries_held_back", "Deliveries whose attempt admission deferred or denied.", "reason")
 LEFT = _counter("deliveries_left", "Due messages that their queue did not accept.", "queue")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 
 from broker.deliveries import Attempt, Delivery, DeliveryState, Exchange, Result
 from broker.jsontext import encode, read, write_fast
+from broker.moments import show_moment
 from broker.signals import Signal, Throw
 from broker.variables import Variable, typed
 
@@ -35,8 +36,8 @@ def recorded_members(signal: Signal) -> dict[str, object]:
         "source": throw.source.value,
         "sourceId": throw.source_id,
         "orderingKey": throw.ordering_key,
-        "deliverAt": None if throw.deliver_at is None else throw.deliver_at.isoformat(),
-        "expiresAt": None if throw.expires_at is None else throw.expires_at.isoformat(),
+        "deliverAt": _shown(throw.deliver_at),
+        "expiresAt": _shown(throw.expires_at),
         "state": signal.state.value,
     }
 
@@ -51,7 +52,7 @@ def signal_members(signal: Signal, further: Mapping[str, object]) -> dict[str, o
         "scope": throw.scope.value,
         "tenantId": throw.tenant_id,
         "executionId": throw.execution_id,
-        "createdAt": signal.created_at.isoformat(),
+        "createdAt": show_moment(signal.created_at),
         "businessKey": throw.business_key,
         "variables": variables,
         "payload": payload,
@@ -75,7 +76,12 @@ def archive_line(signal: Signal, deliveries: Sequence[Delivery]) -> bytes:
     # A payload is kept as it was sent, with line breaks perhaps: between JSON's tokens, since strings hold none.
     document = document.replace(b"\n", b" ").replace(b"\r", b" ")
     members = [delivery_members(delivery) for delivery in deliveries]
-    return document[:-1] + b',"deliveries":' + orjson.dumps(members, option=orjson.OPT_UTC_Z) + b"}\n"
+    return (
+        document[:-1]
+        + b',"deliveries":'
+        + orjson.dumps(members, default=show_moment, option=orjson.OPT_PASSTHROUGH_DATETIME)
+        + b"}\n"
+    )
 
 
 def delivery_members(delivery: Delivery) -> dict[str, Any]:
@@ -132,3 +138,7 @@ def _exchange_members(exchange: Exchange | None) -> dict[str, Any]:
         },
         "phases": dict(exchange.phases),
     }
+
+
+def _shown(moment: datetime | None) -> str | None:
+    return None if moment is None else show_moment(moment)

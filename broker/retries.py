@@ -84,6 +84,9 @@ def make_schedule(pauses: Sequence[timedelta] | None, max_attempts: int | None) 
     """Return the schedule that *pauses* mean: *max_attempts* cuts them short, or repeats the last one.
 
     None stands for `DEFAULT_SCHEDULE`, and for one more attempt than pauses.
+
+    Raises:
+        ValueError: There are no pauses, and several attempts: none of them says when.
     """
     schedule = DEFAULT_SCHEDULE if pauses is None else tuple(pauses)
     if max_attempts is None:
@@ -91,6 +94,10 @@ def make_schedule(pauses: Sequence[timedelta] | None, max_attempts: int | None) 
     wanted = max_attempts - 1
     if wanted <= len(schedule):
         return schedule[:wanted]
+    if not schedule:
+        raise ValueError(
+            "must be 1 if the schedule is empty: there is no pause between attempts that could be repeated"
+        )
     return schedule + schedule[-1:] * (wanted - len(schedule))
 
 

@@ -7,8 +7,10 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
+
+from broker.moments import show_moment
 
 
 def _storable(text: str) -> str:
@@ -34,6 +36,13 @@ def _read_moment(value: object) -> datetime:
 
 
 Moment = Annotated[datetime, BeforeValidator(_read_moment)]
+"""A moment as callers write it."""
+Shown = Annotated[
+    datetime,
+    PlainSerializer(show_moment, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""A moment as answers show it."""
 Text = Annotated[str, AfterValidator(_storable)]
 """A text that PostgreSQL can store."""
 Name = Annotated[str, Field(min_length=1, max_length=255, examples=["policy_conditions_changed"])]

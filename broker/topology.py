@@ -39,6 +39,8 @@ _WITNESS = f"{RECORD}.witness"
 DELIVERIES = "deliveries"
 ATTEMPT = "deliveries.attempt"
 SLOW_ATTEMPT = "deliveries.attempt.slow"
+LANES = (ATTEMPT, SLOW_ATTEMPT)
+"""The queues whose attempts any deliverer makes."""
 _OF_APPS = "deliveries.attempt.handlers."
 
 DELIVERY_LIMIT = 10_000
@@ -167,6 +169,11 @@ def consumed_queues() -> tuple[str, ...]:
 def attempt_queue(app: str) -> str:
     """Return the queue of attempts that the workers of *app* make, or any deliverer if *app* is empty."""
     return f"{_OF_APPS}{app}" if app else ATTEMPT
+
+
+def app_of(queue: str) -> str:
+    """Return the app whose workers make the attempts of *queue*; empty if any deliverer does."""
+    return queue.removeprefix(_OF_APPS) if is_of_app(queue) else ""
 
 
 def app_topology(app: str) -> Topology:

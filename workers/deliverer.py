@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,31 +15,36 @@ import structlog
 
 from broker import metrics
 from broker.admission import Deferred, Denied
-from broker.budgets import Budget
 from broker.circuits import Phase
 from broker.deliveries import DELETED, GONE, DeliveryState, DueAttempt, Outcome, Reason, Result, Step
 from broker.errors import StoreUnavailable
 from broker.messages import Undecodable, decode_due_attempt
 from broker.metrics import Repeat
+from broker.moments import show_moment
 from broker.retries import VERDICTS, Verdict, next_pause
 from broker.settings import Settings
-from broker.store.deliveries.attempts import SMALL, Claimed, Ended, Oversized
+from broker.store.deliveries.attempts import SMALL, Claimed, Ended, Oversized, UnderWay
 from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.ending import Effects
+from broker.store.deliveries.surplus import Route, SurplusStore
 from broker.streaks import Streak
-from broker.targets import Kind
-from broker.topology import ATTEMPT, SLOW_ATTEMPT
+from broker.targets import Kind, origin_of
+from broker.topology import ATTEMPT, LANES, SLOW_ATTEMPT
 from broker.transport import Received, Settlement, Transport
+from workers.calls import Calls
 from workers.consumer import Consumer, check_consumers
 from workers.couriers import Courier
 from workers.dispatch import dispatch
 from workers.exclusion import Exclusion
 from workers.lanes import FastLane
+from workers.places import Place, Places, Turn
+from workers.recalling import Recall
+from workers.routes import Routes
 
 _PAUSES = (0.1, 0.2, 0.5, 1.0)
 """Seconds between tries to record an outcome; the last one repeats. `Scheduler.rescue` waits for longer than that."""
-_PAYLOADS = 8 << 20
-"""Bytes of payloads in memory in each lane, but for the small ones. An attempt takes several times its payload."""
+_LOOK_AGAIN = 0.5
+"""Seconds between looks at an attempt that another deliverer is making."""
 
 log = structlog.get_logger()
 
@@ -46,17 +52,21 @@ log = structlog.get_logger()
 class Deliverer:
     """Makes many attempts at a time: each is claimed, made and stored, and only then its message is acked.
 
-    Attempts of slow subscriptions are made in a lane of their own. A message about a delivery whose attempt is under
-    way here (after a lost link RabbitMQ hands it out again) waits for the end of that attempt. An outcome is kept until
-    it is stored, however long PostgreSQL is away; the receiver is not called again for it.
+    Attempts of slow subscriptions are made in a lane of their own. In each lane subscriptions, hosts and tenants share
+    the places; deliveries beyond their share are put off until there are places for them (see `workers.places`). A
+    message that RabbitMQ hands out again after a lost link waits while its attempt is under way, here or at another
+    deliverer. An outcome is kept until it is stored, however long PostgreSQL is away; the receiver is not called again
+    for it.
 
     Args:
         transport: Where the queues are.
         attempts: Where attempts are claimed and ended.
+        surplus: Where deliveries are put off.
         couriers: What delivers, by the kind of target.
         settings: Deadlines.
         queues: The queues whose attempts it makes; those too slow for `ATTEMPT` are moved to `SLOW_ATTEMPT`.
         concurrency: How many attempts at a time, of each queue.
+        waiting: How many more messages of each queue may wait here for their turns.
     """
 
     name = "deliverer"
@@ -65,21 +75,34 @@ class Deliverer:
         self,
         transport: Transport,
         attempts: AttemptStore,
+        surplus: SurplusStore,
         couriers: Mapping[Kind, Courier],
         settings: Settings,
         *,
-        queues: Sequence[str] = (ATTEMPT, SLOW_ATTEMPT),
+        queues: Sequence[str] = LANES,
         concurrency: int,
+        waiting: int,
     ) -> None:
         self._transport = transport
         self._attempts = attempts
+        self._surplus = surplus
         self._couriers = couriers
         self._settings = settings
         self._queues = queues
-        self._concurrency = concurrency
+        self._window = concurrency + waiting
         self._fast_lane = FastLane(concurrency)
+        self._routes = Routes(surplus)
+        self._calls = Calls()
+        self._patience = settings.rescue_after.total_seconds() / 3
+        self._places = Places(
+            queues,
+            concurrency,
+            waiting=waiting,
+            patience=self._patience,
+            slow_lane=SLOW_ATTEMPT if SLOW_ATTEMPT in queues else None,
+            is_slow=self._fast_lane.refuses,
+        )
         self._under_way = Exclusion()
-        self._payloads = {queue: Budget(_PAYLOADS) for queue in queues}
         self._outcomes = Streak()
 
     async def check(self) -> None:
@@ -91,17 +114,28 @@ class Deliverer:
         self._outcomes.check()
         check_consumers(self._transport, self._queues)
         await self._attempts.rehearse()
+        await self._surplus.rehearse()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until *stopping* is set."""
-        async with self._attempts, asyncio.TaskGroup() as group:
+        recall = Recall(
+            self._transport,
+            self._surplus,
+            places=self._places,
+            routes=self._routes,
+            fast_lane=self._fast_lane,
+            queues=self._queues,
+            settings=self._settings,
+        )
+        async with self._attempts, self._surplus, asyncio.TaskGroup() as group:
+            group.create_task(recall.run(stopping))
             for queue in self._queues:
                 consumer = Consumer(
                     self._transport,
                     queue,
                     partial(self.handle, queue),
                     outcomes=self._outcomes,
-                    concurrency=self._concurrency,
+                    concurrency=self._window,
                 )
                 group.create_task(consumer.run(stopping, drain=self._settings.drain_timeout))
 
@@ -116,23 +150,67 @@ class Deliverer:
             log.warning("message.rejected", queue=queue, error=str(error))
             return Settlement.REJECT
         async with self._under_way.hold(due.delivery_id):
-            if queue != ATTEMPT:
-                await self._deliver(queue, due, redelivered=message.redelivered)
             # A redelivered message is not moved: as a new one it could not begin its attempt again.
-            elif self._fast_lane.refuses(due.subscription_id) and not message.redelivered:
-                await self._dispatch([replace(due, queue=SLOW_ATTEMPT)])
-                metrics.MOVED.inc()
-            else:
-                with self._fast_lane.occupy(due.subscription_id):
-                    await self._deliver(queue, due, redelivered=message.redelivered)
+            if queue == ATTEMPT and self._fast_lane.refuses(due.subscription_id) and not message.redelivered:
+                return await self._move(due)
+            while True:
+                settlement = await self._deliver_in_turn(queue, due, redelivered=message.redelivered)
+                if settlement is not None:
+                    return settlement
+                await asyncio.sleep(_LOOK_AGAIN)
+
+    async def _deliver_in_turn(self, queue: str, due: DueAttempt, *, redelivered: bool) -> Settlement | None:
+        """Take a place, and make the attempt; None: another deliverer is making it."""
+        route = await self._routes.of(due.subscription_id)
+        await self._attempts.await_reservation(due)
+        place = await self._places.take(queue, route, delivery_id=due.delivery_id)
+        match place:
+            case Turn.STOPPED:
+                return Settlement.RETURN
+            case Turn.SLOW if not redelivered:
+                return await self._move(due)
+            case Turn():
+                await self._put_off(due, redelivered=redelivered)
+                return Settlement.ACK
+        ended = None
+        try:
+            with self._fast_lane.occupy(due.subscription_id) if queue == ATTEMPT else nullcontext():
+                ended = await self._try(place, due, redelivered=redelivered)
+        finally:  # not only once the outcome is stored, which holds up no receiver
+            called = ended.duration.total_seconds() if isinstance(ended, Ended) else 0.0
+            self._places.give_back(place, called=called)
+        match ended:
+            case UnderWay():
+                return Settlement.RETURN if self._places.stopped else None
+            case Ended():
+                await self._finish(ended)
         return Settlement.ACK
 
-    async def _deliver(self, queue: str, due: DueAttempt, *, redelivered: bool, room: int = SMALL) -> None:
+    async def _put_off(self, due: DueAttempt, *, redelivered: bool = False, begun: bool = False) -> None:
+        await self._surplus.put_off(due, redelivered=redelivered, begun=begun)
+        _log_not_admitted(due, Deferred(Reason.SHARE))
+
+    async def _move(self, due: DueAttempt) -> Settlement:
+        """Move the attempt to the slow lane."""
+        await self._dispatch([replace(due, queue=SLOW_ATTEMPT)])
+        metrics.MOVED.inc()
+        return Settlement.ACK
+
+    async def _try(
+        self, place: Place, due: DueAttempt, *, redelivered: bool, room: int = SMALL
+    ) -> Ended | UnderWay | None:
+        """Make the attempt, if it may be made, and return how it ended; that is not stored yet."""
         claimed = await self._attempts.claim(due, redelivered=redelivered, room=room)
         match claimed:
             case Oversized(size):
-                async with self._payloads[queue].room(size):
-                    await self._deliver(queue, due, redelivered=redelivered, room=size)
+                try:
+                    await self._places.load(place, size)
+                except TimeoutError:
+                    await self._put_off(due, redelivered=redelivered)
+                else:
+                    return await self._try(place, due, redelivered=redelivered, room=size)
+            case UnderWay():
+                return claimed
             case None:
                 log.debug("attempt.outdated", delivery_id=due.delivery_id, attempt=due.attempt)
             case Deferred() | Denied():
@@ -141,9 +219,11 @@ class Deliverer:
                 await self._attempts.cancel(due)
                 log.info("delivery.cancelled", delivery_id=due.delivery_id, reason=DELETED)
             case Claimed():
+                self._routes.note(claimed.subscription)
                 if claimed.again:
                     metrics.REPEATS.labels(Repeat.REDELIVERED).inc()
-                await self._finish(await self._attempt(claimed))
+                return await self._attempt(claimed, place.route)
+        return None
 
     async def _finish(self, ended: Ended) -> None:
         self._fast_lane.note(ended.due.subscription_id, ended.duration)
@@ -166,13 +246,23 @@ class Deliverer:
     async def _dispatch(self, due_attempts: Sequence[DueAttempt]) -> None:
         await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)
 
-    async def _attempt(self, claimed: Claimed) -> Ended:
-        spec, started_at = claimed.subscription.spec, datetime.now(UTC)
-        steps = [await self._step(claimed)]
+    async def _attempt(self, claimed: Claimed, route: Route) -> Ended | None:
+        """Make the attempt, and return how it ended; None if it was put off: its host's turn did not come."""
+        spec = claimed.subscription.spec
+        try:
+            steps = [await self._step(claimed, route)]
+        except TimeoutError:  # no request was made: it did not take place
+            await self._put_off(claimed.due, begun=True)
+            return None
+        started_at = datetime.now(UTC) - steps[0].duration
         while steps[-1].result.outcome is Outcome.SUCCEEDED and claimed.step + 1 < len(spec.targets):
             await self._note(claimed.due, steps)
             claimed = replace(claimed, step=claimed.step + 1)
-            steps.append(await self._step(claimed))
+            try:
+                steps.append(await self._step(claimed, route))
+            except TimeoutError:  # it counts as interrupted: the next one goes on after these steps
+                await self._put_off(claimed.due, redelivered=True)
+                return None
         result = steps[-1].result
         state, pause, reason = _judge(claimed, result)
         ended = Ended(
@@ -198,7 +288,17 @@ class Deliverer:
         except StoreUnavailable as error:
             log.warning("steps.unnoted", delivery_id=due.delivery_id, error=str(error))
 
-    async def _step(self, claimed: Claimed) -> Step:
+    async def _step(self, claimed: Claimed, route: Route) -> Step:
+        """Make the step.
+
+        Raises:
+            TimeoutError: The host is called by so many others that its turn did not come.
+        """
+        url = claimed.target.circuit
+        async with self._calls.at(None if url is None else origin_of(url), route, within=self._patience):
+            return await self._call(claimed)
+
+    async def _call(self, claimed: Claimed) -> Step:
         target, start = claimed.target, time.perf_counter()
         try:
             result = await self._couriers[target.kind].deliver(
@@ -236,7 +336,7 @@ def _log_not_admitted(due: DueAttempt, decision: Deferred | Denied) -> None:
     match decision:
         case Deferred(reason=reason, due_at=due_at):
             metrics.HELD_BACK.labels(reason.value).inc()
-            until = None if due_at is None else due_at.isoformat()
+            until = None if due_at is None else show_moment(due_at)
             log.debug("delivery.deferred", delivery_id=due.delivery_id, reason=reason.value, due_at=until)
         case Denied(reason=clause):
             metrics.HELD_BACK.labels("disabled").inc()

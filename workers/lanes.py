@@ -34,8 +34,7 @@ class FastLane:
     """Knows, from this process's own attempts, which subscriptions are too slow for the fast lane.
 
     That is a subscription whose attempts are slow on average, or of whose attempts as many as a twentieth of the lane's
-    capacity are under way for that long already; and one that occupies more than its share of the capacity: a quarter
-    before its first attempt has ended, half of it later, unless it is alone.
+    capacity are under way for that long already; before its first one has ended, a single one is enough.
 
     Args:
         capacity: How many attempts the lane makes at a time.
@@ -43,42 +42,29 @@ class FastLane:
     """
 
     def __init__(self, capacity: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._capacity = capacity
+        self._few = max(1, capacity // 20)
         self._clock = clock
         self._records: OrderedDict[int, _Record] = OrderedDict()
-        self._busy: set[int] = set()
 
     def refuses(self, subscription_id: int) -> bool:
         """Return whether the next attempt of that subscription belongs in the slow lane."""
         record = self._records.get(subscription_id)
-        if record is None:
-            return False
-        return record.is_slow or self._is_stuck(record) or self._exceeds_share(subscription_id, record)
+        return record is not None and (record.is_slow or self._is_stuck(record))
 
     def _is_stuck(self, record: _Record) -> bool:
-        few = max(1, self._capacity // 20)
+        few = 1 if record.seconds is None else self._few
         start = next(islice(record.flying.values(), few - 1, None), None)
         return start is not None and self._clock() - start > SLOW_AFTER.total_seconds()
-
-    def _exceeds_share(self, subscription_id: int, record: _Record) -> bool:
-        is_known = record.seconds is not None
-        if is_known and self._busy <= {subscription_id}:
-            return False
-        share = self._capacity // (2 if is_known else 4)
-        return len(record.flying) >= max(1, share)
 
     @contextmanager
     def occupy(self, subscription_id: int) -> Iterator[None]:
         """Count an attempt of that subscription as one that the lane makes."""
         record, token = self._record(subscription_id), object()
         record.flying[token] = self._clock()
-        self._busy.add(subscription_id)
         try:
             yield
         finally:
             del record.flying[token]
-            if not record.flying:
-                self._busy.discard(subscription_id)
 
     def note(self, subscription_id: int, duration: timedelta) -> None:
         """Note how long an attempt of that subscription took, in either lane."""

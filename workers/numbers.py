@@ -8,6 +8,7 @@ given out               doubtful: a database that was          never: no signal 
 from __future__ import annotations
 
 from broker.messages import Undecodable
+from broker.moments import show_moment
 from broker.signals import MAX_AHEAD, Signal
 from broker.store.signals.signals import Given, SignalStore
 
@@ -50,7 +51,7 @@ class NumberCheck:
         given = self._given
         assert given is not None  # noqa: S101  (`learn` was called)
         if signal.created_at > given.at + MAX_AHEAD:
-            raise Undecodable(f"not a signal: {signal.created_at.isoformat()} is far ahead of the database's clock")
+            raise Undecodable(f"not a signal: {show_moment(signal.created_at)} is far ahead of the database's clock")
         if signal.id <= given.last:
             return
         if signal.id >= given.beyond:

@@ -15,12 +15,13 @@ from broker.errors import StoreUnavailable, TransportError, Unroutable
 from broker.metrics import Repeat
 from broker.settings import Settings
 from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
 from broker.streaks import Streak
 from broker.taps import Taps
-from broker.topology import ATTEMPT, SLOW_ATTEMPT, attempt_queue
+from broker.topology import LANES, attempt_queue
 from broker.transport import Transport
 from workers.dispatch import dispatch
 
@@ -53,6 +54,7 @@ class Scheduler:
         transport: Transport,
         *,
         deliveries: DeliveryStore,
+        expiring: ExpiringStore,
         pausing: PausingStore,
         ordering: OrderingStore,
         signals: SignalStore,
@@ -61,6 +63,7 @@ class Scheduler:
         self._transport = transport
         self._taps = Taps(transport, timeout=settings.confirm_timeout)
         self._deliveries = deliveries
+        self._expiring = expiring
         self._pausing = pausing
         self._ordering = ordering
         self._signals = signals
@@ -84,6 +87,7 @@ class Scheduler:
         while not stopping.is_set():
             more = False
             try:
+                expired = await self.expire()
                 released = await self.release()
                 await self.release_waiting()
                 rescued = await self.rescue()
@@ -91,7 +95,7 @@ class Scheduler:
                 await self._signals.forget_idempotency_keys()
                 folded = await self._deliveries.fold_ledger(limit=_DELTAS)
                 await self.count()
-                more = max(released, rescued) == _LIMIT or published == _SIGNALS or folded == _DELTAS
+                more = max(expired, released, rescued) == _LIMIT or published == _SIGNALS or folded == _DELTAS
                 failures = 0
                 self._outcomes.note_success()
             except (StoreUnavailable, TransportError) as error:
@@ -108,6 +112,20 @@ class Scheduler:
                     async with asyncio.timeout(_TICK.total_seconds() * 2**failures):
                         await stopping.wait()
         await self._taps.close()
+
+    async def expire(self) -> int:
+        """Cancel what is owed of signals that have expired, and publish what that lets go on.
+
+        Return how many deliveries were looked at.
+        """
+        expired = await self._expiring.sweep(
+            limit=_LIMIT, overdue_too=self._rescues, rescue_after=self._settings.rescue_after
+        )
+        if expired.cancelled:
+            metrics.EXPIRED.inc(expired.cancelled)
+            log.info("deliveries.expired", deliveries=expired.cancelled)
+        await self._publish(expired.due_attempts)
+        return expired.looked
 
     async def release(self) -> int:
         """Publish parked deliveries whose pause is over; return how many."""
@@ -139,11 +157,16 @@ class Scheduler:
         Some messages must be lost only if a queue holds fewer messages than it has overdue deliveries. After PostgreSQL
         was away, deliverers first get the time to store the outcomes that they kept.
         """
-        if asyncio.get_running_loop().time() < self._rescue_from:
+        if not self._rescues:
             return 0
         overdue = await self._deliveries.count_overdue(limit=_COUNTED)
         rescued = [await self._rescue(app) for app, count in overdue.items() if count > await self._queued(app)]
         return max(rescued, default=0)
+
+    @property
+    def _rescues(self) -> bool:
+        """Whether an attempt whose end is overdue may be taken for abandoned."""
+        return asyncio.get_running_loop().time() >= self._rescue_from
 
     def _postpone_rescue(self) -> None:
         # A deliverer may be waiting for an answer of the old connection, and then pauses.
@@ -176,7 +199,7 @@ class Scheduler:
 
     async def _queued(self, app: str) -> int:
         """Return how many messages wait for the workers of *app* (``""``: any deliverer)."""
-        queues = (attempt_queue(app),) if app else (ATTEMPT, SLOW_ATTEMPT)
+        queues = (attempt_queue(app),) if app else LANES
         try:
             depths = [await self._transport.depth(queue, timeout=self._settings.confirm_timeout) for queue in queues]
         except Unroutable:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from broker.errors import InvalidField
+from broker.errors import InvalidField, pointer_to
 from broker.filters.conditions import Condition
 from broker.filters.contexts import ANY, Context
 from broker.filters.javascript import string
@@ -124,7 +124,7 @@ def _parse_any_of(groups: list[Any], pointer: str) -> tuple[Conditions, ...]:
 def _parse_group(group: Mapping[str, Any], pointer: str) -> Conditions:
     conditions: list[Condition] = []
     for path, given in group.items():
-        here = f"{pointer}/{path.replace('~', '~0').replace('/', '~1')}"
+        here = pointer_to(pointer, path)
         _check_text(path, here, what="a path", limit=MAX_PATH_CHARACTERS)
         if path == "":
             raise InvalidField(here, "is the empty path; a path has at least one character")
@@ -147,7 +147,7 @@ def _parse_condition(path: str, given: object, pointer: str) -> Condition:
     for member in given:
         if member not in _MEMBERS:
             raise InvalidField(
-                f"{pointer}/{member.replace('~', '~0').replace('/', '~1')}",
+                pointer_to(pointer, member),
                 f"is not a member of a condition; those are {', '.join(_MEMBERS)}",
             )
     given = {member: value for member, value in given.items() if value is not None}

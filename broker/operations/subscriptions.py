@@ -125,11 +125,18 @@ def _as_it_is(value: object) -> object:
 
 
 def _read_schedule(retry: RetrySchema | None) -> tuple[timedelta, ...]:
-    """Return the pauses that *retry* stands for."""
+    """Return the pauses that *retry* stands for.
+
+    Raises:
+        InvalidField: It has several attempts and an empty schedule.
+    """
     if retry is None:
         return DEFAULT_SCHEDULE
     pauses = None if retry.schedule is None else [timedelta(seconds=seconds) for seconds in retry.schedule]
-    return make_schedule(pauses, retry.max_attempts)
+    try:
+        return make_schedule(pauses, retry.max_attempts)
+    except ValueError as error:
+        raise InvalidField("/retry/maxAttempts", str(error)) from error
 
 
 _CONVERTED: Mapping[str, tuple[str | None, Callable[[Any], object]]] = {

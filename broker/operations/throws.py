@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from broker.access import Permission, Principal, require_permission, require_tenant
 from broker.conversions import convert
-from broker.errors import InvalidField, UnconvertibleVariable
+from broker.errors import InvalidField, UnconvertibleVariable, pointer_to
 from broker.jsonparts import raw_member
+from broker.moments import next_millisecond
 from broker.operations.idempotency import make_key
 from broker.operations.recipients import choose_recipients
 from broker.schemas.signals import BatchItem, SignalRequest, TypedVariable
@@ -50,8 +51,8 @@ def read_throw(principal: Principal, wanted: SignalRequest, body: bytes, tracepa
         token_id=principal.token_id,
         business_key=wanted.business_key,
         ordering_key=wanted.ordering_key,
-        deliver_at=wanted.deliver_at,
-        expires_at=wanted.expires_at,
+        deliver_at=None if wanted.deliver_at is None else next_millisecond(wanted.deliver_at),
+        expires_at=None if wanted.expires_at is None else next_millisecond(wanted.expires_at),
         traceparent=traceparent,
     )
 
@@ -89,6 +90,5 @@ def _read_variables(variables: Mapping[str, TypedVariable]) -> tuple[bytes, Type
         try:
             converted[name] = convert(variable.value, variable.type, variable.value_info)
         except UnconvertibleVariable as error:
-            pointer = f"/variables/{name.replace('~', '~0').replace('/', '~1')}"
-            raise InvalidField(pointer, str(error)) from error
+            raise InvalidField(pointer_to("/variables", name), str(error)) from error
     return split(converted)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from broker.schematypes import Id, Name, Schema
+from broker.schematypes import Id, Name, Schema, Shown
 
 Password = Annotated[str, Field(min_length=8, max_length=1024, json_schema_extra={"format": "password"})]
 Groups = Annotated[
@@ -49,7 +48,7 @@ class TokenSchema(Schema):
     permissions: list[str]
     names: list[str] | None
     tenants: list[str] | None
-    created_at: datetime
+    created_at: Shown
     created_by: str
     token: str | None = None
 
@@ -87,7 +86,7 @@ class UserSchema(Schema):
     names: list[str] | None
     tenants: list[str] | None
     groups: list[str]
-    created_at: datetime
+    created_at: Shown
     created_by: str
 
 
@@ -113,7 +112,7 @@ class AuditSchema(Schema):
     after: dict[str, Any] | None = Field(
         description="The object after the change, without secrets; null if it was deleted."
     )
-    created_at: datetime
+    created_at: Shown
 
 
 class AuditPage(Schema):

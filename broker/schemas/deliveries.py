@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from broker.schemas import BulkRequest
-from broker.schematypes import Schema
+from broker.schematypes import Schema, Shown
 
 OutcomeName = Literal[
     "succeeded",
@@ -82,7 +81,7 @@ class AttemptSchema(Schema):
     """One try at a delivery."""
 
     number: int = Field(description="From 1; no two attempts at a delivery share one. It is the receiver's `attempt`.")
-    started_at: datetime
+    started_at: Shown
     duration: float | None = Field(description="Seconds; null if it was interrupted.")
     outcome: OutcomeName = Field(
         description="`interrupted`: its deliverer was lost before it stored an outcome. The request may have been made,"
@@ -109,16 +108,16 @@ class DeliverySchema(Schema):
     subscription_id: int
     state: Literal["pending", "parked", "delivered", "dead", "cancelled"]
     attempts: int | list[AttemptSchema]
-    due_at: datetime | None = Field(
+    due_at: Shown | None = Field(
         description="When the next attempt is due; null while it waits for an event: the end of a pause, a free slot of"
-        " `maxInFlight`, or the delivery before it in its ordering group."
+        " `maxInFlight`, the delivery before it in its ordering group, or its share of the deliverers' attempts."
     )
     reason: str | None = Field(
-        description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, `scheduled`, `ordered`,"
-        " `replay`), dead or cancelled."
+        description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, `throttled`, `scheduled`,"
+        " `ordered`, `replay`, `share`), dead or cancelled."
     )
-    created_at: datetime
-    finished_at: datetime | None
+    created_at: Shown
+    finished_at: Shown | None
 
 
 class DeliveryPage(Schema):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, TypeVar
 
 from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from broker.schematypes import Schema, Text
+from broker.schematypes import Schema, Shown, Text
 
 T = TypeVar("T")
 
@@ -45,7 +44,7 @@ class EndpointTokenSchema(Schema):
     id: int
     name: str
     signal_endpoint_id: int
-    created_at: datetime
+    created_at: Shown
     created_by_user_id: int = Field(description="0 if it was not created by a user.")
     token: Sometimes[str] = None
 
@@ -57,7 +56,7 @@ class EndpointSchema(Schema):
     name: str
     enabled: bool
     description: str | None
-    created_at: datetime
+    created_at: Shown
     created_by_user_id: int = Field(description="0 if it was not created by a user.")
     url: Sometimes[str] = None
     tokens: list[EndpointTokenSchema]

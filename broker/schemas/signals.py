@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SkipValidation
 
 from broker.schemas import Problem
-from broker.schematypes import Id, Moment, Name, Schema, Text
+from broker.schematypes import Id, Moment, Name, Schema, Shown, Text
 
 
 class TypedVariable(Schema):
@@ -69,12 +68,12 @@ class SignalSchema(Schema):
     payload: Any
     variables: dict[str, TypedVariable]
     business_key: str | None
-    created_at: datetime
+    created_at: Shown
     source: Literal["native", "camunda", "signal-endpoint"]
     source_id: int | None
     ordering_key: str | None
-    deliver_at: datetime | None
-    expires_at: datetime | None
+    deliver_at: Shown | None
+    expires_at: Shown | None
     state: Literal["accepted", "recorded", "scheduled", "cancelled"]
 
 

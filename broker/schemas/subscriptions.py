@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from broker.schemas import BulkRequest
-from broker.schematypes import Id, Name, PerSecond, Schema, Text
+from broker.schematypes import Id, Name, PerSecond, Schema, Shown, Text
 from broker.targets import TargetSchema
 
 Seconds = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)]
@@ -70,7 +69,10 @@ class SubscriptionRequest(SubscriptionOptions):
     name: Annotated[Name, Field(description="A signal name, or a pattern: `*` one word, `#` any number of words.")]
     execution_id: Id | None = Field(None, description="The execution that waits for the signal.")
     tenant_id: Id | None = Field(None, description="The tenant it belongs to; without one it is untenanted.")
-    once: bool = Field(default=False, description="The first signal that matches consumes the subscription.")
+    once: bool = Field(
+        default=False,
+        description="The first signal that matches and is not cancelled or expired consumes the subscription.",
+    )
     ordered: bool = Field(
         default=False,
         description="Signals with the same `orderingKey` are delivered one after the other, in the order in which their"
@@ -102,7 +104,7 @@ class BacklogSchema(Schema):
     """The parked deliveries of a subscription."""
 
     parked: int = Field(description="The number of parked deliveries, whatever the reason.")
-    oldest: datetime | None = Field(description="Since when the oldest of them has been owed.")
+    oldest: Shown | None = Field(description="Since when the oldest of them has been owed.")
 
 
 class SubscriptionSchema(Schema):
@@ -117,7 +119,7 @@ class SubscriptionSchema(Schema):
     once: bool
     consumed_by: int | None = Field(description="The signal that consumed it, if it is `once`.")
     state: Literal["active", "paused", "disabled"]
-    paused_at: datetime | None
+    paused_at: Shown | None
     disabled_because: str | None = Field(description="Why it gets no signals until it is resumed.")
     filter: dict[str, Any] | None
     ordered: bool
@@ -127,7 +129,7 @@ class SubscriptionSchema(Schema):
     max_in_flight: int | None
     max_per_second: float | None
     description: str | None
-    created_at: datetime
+    created_at: Shown
     secret: str | None = Field(None, description="The signing secret (`whsec_...`); only in the answer that made it.")
     backlog: BacklogSchema | None = Field(None, description="Only in answers about one subscription.")
     circuit: Literal["closed", "open", "half_open"] | None = Field(
@@ -163,8 +165,8 @@ class WebhookKeySchema(Schema):
 
     id: int
     public_key: str
-    created_at: datetime
-    valid_until: datetime | None = Field(description="When it stops signing; null if it has not been replaced.")
+    created_at: Shown
+    valid_until: Shown | None = Field(description="When it stops signing; null if it has not been replaced.")
 
 
 class WebhookKeyList(Schema):

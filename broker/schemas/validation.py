@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from broker.errors import InvalidDocument, InvalidField
+from broker.errors import InvalidDocument, InvalidField, pointer_to
 from broker.schematypes import Schema
 
 D = TypeVar("D", bound=Schema)
@@ -21,8 +21,20 @@ def validate(model: type[D], value: object) -> D:
     try:
         return model.model_validate(value, by_alias=True, by_name=False)
     except ValidationError as error:
-        errors = [InvalidField(_pointer(e["loc"], value), _sentence(e)) for e in error.errors(include_url=False)]
-        raise InvalidDocument(errors) from error
+        raise InvalidDocument([_read(one, value) for one in error.errors(include_url=False)]) from error
+
+
+def _read(error: Any, value: object) -> InvalidField:
+    """Return what pydantic found in *value*, in the terms of JSON and of its caller."""
+    pointer, context = _pointer(error["loc"], value), error.get("ctx", {})
+    match error["type"]:
+        case "union_tag_not_found":
+            return InvalidField(pointer_to(pointer, context["discriminator"].strip("'")), "is required")
+        case "union_tag_invalid":
+            place = pointer_to(pointer, context["discriminator"].strip("'"))
+            return InvalidField(place, f"must be one of {context['expected_tags']}")
+        case _:
+            return InvalidField(pointer, _sentence(error))
 
 
 def _pointer(location: tuple[int | str, ...], value: Any) -> str:
@@ -31,7 +43,7 @@ def _pointer(location: tuple[int | str, ...], value: Any) -> str:
     for position, part in enumerate(location):
         is_there = (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int))
         if is_there or position == len(location) - 1:
-            pointer += "/" + str(part).replace("~", "~0").replace("/", "~1")
+            pointer = pointer_to(pointer, str(part))
         value = value[part] if is_there else value
     return pointer
 
@@ -42,7 +54,7 @@ def _sentence(error: Any) -> str:
             return "unknown field"
         case "missing":
             return "is required"
-        case "model_type" | "dict_type":
+        case "model_type" | "model_attributes_type" | "dict_type":
             return "must be a JSON object"
         case "value_error":
             return str(error["ctx"]["error"])

@@ -92,7 +92,16 @@ CREATE TABLE circuits (
     -- Until when the single attempt that tries the target again may take.
     probing_until timestamptz,
     changed_at timestamptz NOT NULL DEFAULT now(),
+    -- Until when the target asked for no requests (Retry-After); null if it did not.
+    spared_until timestamptz,
     CONSTRAINT circuits_pkey PRIMARY KEY (key)
+) WITH (fillfactor=50);
+
+-- Processes that make attempts. Each shows that it is there by its seen_at.
+CREATE TABLE deliverers (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    seen_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT deliverers_pkey PRIMARY KEY (id)
 ) WITH (fillfactor=50);
 
 CREATE TABLE deliveries (
@@ -122,6 +131,10 @@ CREATE TABLE deliveries (
     app text NOT NULL DEFAULT ''::text,
     -- Since when the last attempt has been under way; null once it has ended, or is known to be interrupted.
     begun_at timestamptz,
+    -- When the signal expires, null if it never does. -infinity: as the signal says; the scheduler looks it up.
+    expires_at timestamptz DEFAULT '-infinity'::timestamptz,
+    -- The deliverer that began the last attempt; null: one of an earlier version.
+    begun_by bigint,
     CONSTRAINT deliveries_pkey PRIMARY KEY (signal_id, subscription_id),
     CONSTRAINT deliveries_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'parked'::text, 'delivered'::text, 'dead'::text, 'cancelled'::text])))
 ) PARTITION BY RANGE (signal_id);
@@ -131,10 +144,12 @@ CREATE INDEX deliveries_dead ON deliveries (signal_id, subscription_id) WHERE (s
 CREATE INDEX deliveries_dead_by_subscription ON deliveries (subscription_id, signal_id) WHERE (state = 'dead'::text);
 CREATE INDEX deliveries_dead_in_line ON deliveries (subscription_id, ordering_key, turn) WHERE ((ordering_key IS NOT NULL) AND (state = 'dead'::text));
 CREATE INDEX deliveries_due ON deliveries (due_at) WHERE (state = 'parked'::text);
+CREATE INDEX deliveries_expiring ON deliveries (expires_at) WHERE ((expires_at IS NOT NULL) AND (state = ANY (ARRAY['pending'::text, 'parked'::text])));
 CREATE INDEX deliveries_held ON deliveries (subscription_id, reason, signal_id) WHERE ((state = 'parked'::text) AND (due_at IS NULL));
 CREATE INDEX deliveries_in_line ON deliveries (subscription_id, ordering_key, turn) WHERE ((ordering_key IS NOT NULL) AND (state = 'parked'::text) AND (reason = 'ordered'::text));
 CREATE INDEX deliveries_parked ON deliveries (subscription_id, signal_id) WHERE (state = 'parked'::text);
 CREATE INDEX deliveries_pending ON deliveries (app, due_at) WHERE (state = 'pending'::text);
+CREATE INDEX deliveries_recallable ON deliveries (subscription_id, signal_id) WHERE ((state = 'parked'::text) AND (reason = ANY (ARRAY['circuit'::text, 'throttled'::text])));
 CREATE INDEX deliveries_without_turn ON deliveries (ordering_key, signal_id) WHERE ((ordering_key IS NOT NULL) AND (state = 'parked'::text) AND (reason = 'ordered'::text) AND (turn IS NULL));
 CREATE TRIGGER count_deleted AFTER DELETE ON deliveries REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION count_deliveries();
 CREATE TRIGGER count_inserted AFTER INSERT ON deliveries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_deliveries();
@@ -197,16 +212,25 @@ CREATE TABLE gates (
     held boolean NOT NULL DEFAULT false,
     -- max_per_second: the first moment that is not reserved.
     slot_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamptz,
-    -- max_per_second: until when the admitted attempts use up the rate.
+    -- Used by processes of version 0.1.0.
     spent_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamptz,
     -- Deliveries per second after a pause; null begins slowly and speeds up.
     catch_up double precision,
     -- The number of deliveries released since the last pause ended, the last of them at caught_up_at.
     caught_up bigint NOT NULL DEFAULT 0,
     caught_up_at timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamptz,
+    -- max_per_second: whether deliveries wait for their reservations.
+    rate_waiting boolean NOT NULL DEFAULT false,
+    -- Whether deliveries that are parked because of their targets are to ask for admission again at once.
+    recalling boolean NOT NULL DEFAULT false,
+    -- Whether there may be deliveries that wait for their share of the deliverers' attempts.
+    surplus boolean NOT NULL DEFAULT false,
     CONSTRAINT gates_pkey PRIMARY KEY (subscription_id)
 ) WITH (fillfactor=50);
 CREATE INDEX gates_holding ON gates (subscription_id) WHERE held;
+CREATE INDEX gates_pacing ON gates (subscription_id) WHERE rate_waiting;
+CREATE INDEX gates_recalling ON gates (subscription_id) WHERE recalling;
+CREATE INDEX gates_with_surplus ON gates (subscription_id) WHERE surplus;
 
 CREATE TABLE idempotency_keys (
     principal text NOT NULL,

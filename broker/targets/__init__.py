@@ -14,7 +14,7 @@ from broker.egress import Guard
 from broker.targets.handler import HandlerTarget, HandlerTargetSchema
 from broker.targets.queue import QueueTarget, QueueTargetSchema
 from broker.targets.target import Kind, Target
-from broker.targets.webhook import WebhookTarget, WebhookTargetSchema
+from broker.targets.webhook import WebhookTarget, WebhookTargetSchema, origin_of
 
 TargetSchema = Annotated[WebhookTargetSchema | QueueTargetSchema | HandlerTargetSchema, Field(discriminator="kind")]
 
@@ -28,6 +28,7 @@ __all__ = [
     "TargetSchema",
     "WebhookTarget",
     "load_target",
+    "origin_of",
     "read_target",
 ]
 

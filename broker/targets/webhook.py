@@ -5,13 +5,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from broker.egress import Guard, check_headers, check_url
-from broker.errors import InvalidField
+from broker.egress import Guard, check_headers, check_names, check_url
+from broker.errors import InvalidField, pointer_to
 from broker.redaction import HIDDEN, is_credential
 from broker.schematypes import Schema, Text
 from broker.targets.target import Kind, Target
@@ -152,24 +153,30 @@ def _reveal(wanted: WebhookTargetSchema, before: Target | None, pointer: str) ->
 
     They keep them at the same host only: otherwise a caller could learn a hidden value by having it sent elsewhere.
     """
-    same_host = isinstance(before, WebhookTarget) and _origin(before.url) == _origin(wanted.url)
+    same_host = isinstance(before, WebhookTarget) and origin_of(before.url) == origin_of(wanted.url)
     kept = before.headers if isinstance(before, WebhookTarget) and same_host else {}
     headers = {name: kept.get(name, HIDDEN) if value == HIDDEN else value for name, value in wanted.headers.items()}
     for name, value in headers.items():
         if value == HIDDEN:
-            raise InvalidField(f"{pointer}/{name}", f"{HIDDEN} is what answers show instead of it; send the value")
+            raise InvalidField(
+                pointer_to(pointer, name), f"{HIDDEN} is what answers show instead of it; send the value"
+            )
     return headers
 
 
-def _origin(url: str) -> tuple[str, str]:
+@lru_cache(10_000)
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of a webhook's URL: ``https://example.com:443``."""
     parts = urlsplit(url)
-    return parts.scheme.lower(), parts.netloc.lower()
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return f"{parts.scheme}://{parts.hostname}:{port}"
 
 
 def _check_headers(headers: Mapping[str, str], pointer: str, *, own_type: bool) -> None:
+    check_names(headers, pointer)
     types = [name for name in headers if own_type and name.lower() == "content-type"]
     check_headers({name: value for name, value in headers.items() if name not in types}, pointer)
     for name in types:
-        check_content_type(headers[name], f"{pointer}/{name}")
+        check_content_type(headers[name], pointer_to(pointer, name))
     for name, value in headers.items():
-        check_template(value, f"{pointer}/{name}")
+        check_template(value, pointer_to(pointer, name))

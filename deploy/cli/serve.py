@@ -19,8 +19,12 @@ from broker.settings import Settings
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
+from broker.store.deliveries.pacing import PacingStore
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.deliveries.presence import Presence
+from broker.store.deliveries.surplus import SurplusStore
 from broker.store.postgres.schema import is_current
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
@@ -37,6 +41,7 @@ from workers.couriers.webhook import WebhookCourier
 from workers.deliverer import Deliverer
 from workers.handlers import Handlers
 from workers.handlers.worker import HandlerWorker
+from workers.pacer import Pacer
 from workers.partition_maintainer import PartitionMaintainer
 from workers.recorder import Recorder
 from workers.scheduler import Scheduler
@@ -54,7 +59,7 @@ _READ_BUFFER = 32 << 10
 _SWITCH_SECONDS = 0.001
 """How long the event loop waits for its turn while a thread computes: each request needs several of them."""
 
-Worker = Recorder | Deliverer | Scheduler | PartitionMaintainer | Bookkeeper | HandlerWorker
+Worker = Recorder | Deliverer | Scheduler | PartitionMaintainer | Bookkeeper | Pacer | HandlerWorker
 
 log = structlog.get_logger()
 
@@ -89,6 +94,7 @@ async def serve(
             if Scheduler.name in roles:
                 workers.append(PartitionMaintainer(runtime.database, runtime.transport, settings))
                 workers.append(Bookkeeper(runtime.database, runtime.transport, settings))
+                workers.append(Pacer(runtime.transport, PacingStore(runtime.database), settings))
             handlers = _handlers(runtime, apps) if apps else None
             if handlers is not None:
                 workers.append(handlers)
@@ -135,6 +141,7 @@ async def _worker(role: str, runtime: Runtime) -> AsyncIterator[Worker]:
             yield Scheduler(
                 transport,
                 deliveries=deliveries,
+                expiring=ExpiringStore(runtime.database),
                 pausing=PausingStore(runtime.database),
                 ordering=OrderingStore(runtime.database),
                 signals=signals,
@@ -146,28 +153,34 @@ async def _worker(role: str, runtime: Runtime) -> AsyncIterator[Worker]:
                 webhooks = WebhookCourier(client, runtime.secrets, keys)
                 yield Deliverer(
                     transport,
-                    _attempts(runtime),
+                    *_attempts_and_surplus(runtime),
                     {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueCourier(transport)},
                     settings,
                     concurrency=settings.webhook_concurrency,
+                    waiting=4 * settings.webhook_concurrency,
                 )
 
 
 def _handlers(runtime: Runtime, apps: Mapping[str, Handlers]) -> HandlerWorker:
     deliverer = Deliverer(
         runtime.transport,
-        _attempts(runtime),
+        *_attempts_and_surplus(runtime),
         {Kind.HANDLER: HandlerCourier(apps)},
         runtime.settings,
         queues=[attempt_queue(app) for app in apps],
         concurrency=runtime.settings.handler_concurrency,
+        waiting=runtime.settings.handler_concurrency,
     )
     return HandlerWorker(runtime.transport, SubscriptionStore(runtime.database), deliverer, apps)
 
 
-def _attempts(runtime: Runtime) -> AttemptStore:
-    settings = runtime.settings
-    return AttemptStore(runtime.database, timeout=settings.webhook_timeout, rescue_after=settings.rescue_after)
+def _attempts_and_surplus(runtime: Runtime) -> tuple[AttemptStore, SurplusStore]:
+    database, settings = runtime.database, runtime.settings
+    presence = Presence(database)
+    return (
+        AttemptStore(database, presence, timeout=settings.webhook_timeout, rescue_after=settings.rescue_after),
+        SurplusStore(database, presence, rescue_after=settings.rescue_after),
+    )
 
 
 def _webhook_client(settings: Settings) -> WebhookClient:

@@ -13,6 +13,7 @@ import click
 
 from broker.access import ADMINISTRATOR
 from broker.jsontext import read
+from broker.moments import show_moment
 from broker.names import matches
 from broker.operations.answers import render_signal
 from broker.operations.idempotency import make_key
@@ -163,9 +164,8 @@ def _line(signal: Signal, *, as_json: bool) -> str:
         # In JSON a line break can only stand between tokens.
         return render_signal(signal).decode().replace("\n", " ").replace("\r", " ")
     payload = printable(signal.throw.payload.decode())
-    return (
-        f"{signal.id:>8}  {signal.created_at:%Y-%m-%d %H:%M:%S}  {signal.throw.name}  {_recipients(signal)}  {payload}"
-    )
+    accepted = show_moment(signal.created_at)
+    return f"{signal.id:>8}  {accepted}  {signal.throw.name}  {_recipients(signal)}  {payload}"
 
 
 def _recipients(signal: Signal) -> str:

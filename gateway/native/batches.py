@@ -63,22 +63,23 @@ class BatchesApi:
             _read_items, principal, body, key=None if key is None else key.key, traceparent=read_traceparent(request)
         )
 
-        async def throw(item: _Item) -> Mapping[str, object]:
+        async def throw(position: int, item: _Item) -> Mapping[str, object]:
             if isinstance(item, Exception):
-                return refused(item)
+                return refused(position, item)
             wanted, own_key = item
             try:
                 accepted = await self._intake.accept(wanted, key=own_key, check=partial(check_execution, principal))
             except Exception as error:  # noqa: BLE001  (it is this throw's answer)
-                return refused(error)
+                return refused(position, error)
             return {"status": 202, "id": accepted.signal.id}
 
-        def refused(error: Exception) -> Mapping[str, object]:
+        def refused(position: int, error: Exception) -> Mapping[str, object]:
             refusal = to_http_error(request, error)
             metrics.REFUSED.labels(Source.NATIVE.value, str(refusal.status.value)).inc()
-            return {"status": refusal.status.value, "problem": render_problem(refusal)}
+            return {"status": refusal.status.value, "problem": render_problem(refusal, within=f"/signals/{position}")}
 
-        results = await asyncio.gather(*map(throw, await offload(request, read, size=len(body))))
+        items = await offload(request, read, size=len(body))
+        results = await asyncio.gather(*(throw(position, item) for position, item in enumerate(items)))
         return answer(encode({"results": results}))
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from broker.errors import InvalidField
 from broker.limits import Pace
+from broker.moments import next_millisecond, show_moment
 from broker.schemas import BulkRequest, BulkResult
 from broker.store.deliveries.bulk import BulkProgress
 
@@ -56,4 +57,4 @@ async def run_within_limits(chunks: AsyncIterator[BulkProgress], pace: Pace) -> 
 
 
 def _next(after: str, pace: Pace) -> str:
-    return after if pace.per_second is None or pace.at is None else f"{after}@{pace.at.isoformat()}"
+    return after if pace.per_second is None or pace.at is None else f"{after}@{show_moment(next_millisecond(pace.at))}"

@@ -9,8 +9,11 @@ from gateway.dialects import Dialect
 from gateway.http_errors import HttpError
 
 
-def render_problem(error: HttpError) -> dict[str, object]:
-    """Return *error* as a problem document: type, title, status, detail, and errors [{pointer, detail}]."""
+def render_problem(error: HttpError, *, within: str = "") -> dict[str, object]:
+    """Return *error* as a problem document: type, title, status, detail, and errors [{pointer, detail}].
+
+    *within* is the pointer of the part of the body that the error is about.
+    """
     document: dict[str, object] = {
         "type": "about:blank",
         "title": error.status.phrase,
@@ -18,7 +21,7 @@ def render_problem(error: HttpError) -> dict[str, object]:
         "detail": error.detail,
     }
     if error.errors:
-        document["errors"] = [{"pointer": error.pointer, "detail": error.detail} for error in error.errors]
+        document["errors"] = [{"pointer": within + one.pointer, "detail": one.detail} for one in error.errors]
     return document
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from broker.endpoints import EndpointSignal
 from broker.jsontext import encode
+from broker.moments import show_moment
 from broker.signals import Source
 
 
@@ -22,7 +23,7 @@ def _signal(signal: EndpointSignal, further: dict[str, str | None]) -> bytes:
         "id": signal.id,
         "source": Source.SIGNAL_ENDPOINT.value,
         "sourceId": signal.endpoint_id,
-        "createdAt": signal.created_at.isoformat(),
+        "createdAt": show_moment(signal.created_at),
         "tokenName": signal.token_name,
         **further,
     }

@@ -11,6 +11,7 @@ from broker.access import Caller
 from broker.endpoints import Endpoint, check_endpoint_name
 from broker.errors import InvalidField
 from broker.jsontext import encode
+from broker.moments import show_moment
 from broker.operations.intake import Accepted, Intake
 from broker.settings import Settings
 from broker.signals import Source, Throw
@@ -125,7 +126,7 @@ def _answer(accepted: Accepted) -> web.Response:
             "id": signal.id,
             "source": throw.source.value,
             "sourceId": throw.source_id,
-            "createdAt": signal.created_at.isoformat(),
+            "createdAt": show_moment(signal.created_at),
             "createdBySourceTokenId": throw.token_id,
         }
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import Field
 
 from broker.schemas.endpoints import EndpointSchema, EndpointTokenSchema
-from broker.schematypes import Schema
+from broker.schematypes import Schema, Shown
 
 
 class Endpoints(Schema):
@@ -29,7 +28,7 @@ class EndpointSignalSchema(Schema):
     id: int
     source: Literal["signal-endpoint"]
     source_id: int
-    created_at: datetime
+    created_at: Shown
     payload: dict[str, Any]
     token_name: str | None = Field(description="The name of the caller's token; null once it is deleted.")
 
@@ -60,7 +59,7 @@ class CalledSignal(Schema):
     id: int
     source: str
     source_id: int
-    created_at: datetime
+    created_at: Shown
     created_by_source_token_id: int | None
     payload: dict[str, Any]
 

@@ -86,7 +86,7 @@ async def test_an_attempt_that_admission_may_defer_or_deny_is_not_begun_without_
     (due,) = await owe(1)
     await database.execute(change)
     request = AttemptRequest(due)
-    assert await begin(database, [request], timeout=SECOND, rescue_after=SECOND, admitted=False) == [None]
+    assert await begin(database, [request], timeout=SECOND, rescue_after=SECOND, admitted=False, by=None) == [None]
 
 
 async def test_an_attempt_that_nothing_limits_never_waits_for_the_locks_of_another_subscription(
@@ -192,24 +192,6 @@ async def test_nobody_is_held_for_ever_however_attempts_begin_and_end_at_the_sam
     assert delivered == 30
     assert most == 3
     assert await database.fetchval("SELECT count(*) FROM places") == 0
-
-
-async def test_a_limit_of_attempts_a_second_gives_everybody_a_slot(owe, deliveries, attempts):
-    due_attempts = await owe(5, max_per_second=10)
-    claimed, *refusals = await claim(attempts, *due_attempts)
-    assert isinstance(claimed, Claimed)
-    moments = [refusal.due_at for refusal in refusals]
-    assert [later - earlier for earlier, later in itertools.pairwise(moments)] == [SECOND / 10] * 3
-    assert await standing(deliveries, due_attempts[1]) == ("parked", "rate", 0)
-
-
-async def test_who_comes_back_in_its_slot_passes(owe, deliveries, attempts, database):
-    first, second = await owe(2, max_per_second=0.01)
-    await claim(attempts, first, second)
-    await database.execute("UPDATE deliveries SET due_at = now() WHERE state = 'parked'")
-    await database.execute("UPDATE gates SET spent_at = now()")
-    assert await release(deliveries, 1) == [second]
-    assert isinstance((await claim(attempts, second))[0], Claimed)
 
 
 async def release(deliveries, count):

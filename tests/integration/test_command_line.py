@@ -18,6 +18,7 @@ from urllib.error import HTTPError
 import psutil
 import pytest
 
+from broker.moments import next_millisecond, show_moment
 from tests.support import commands
 from tests.support.eventually import eventually
 from tests.support.product import COMMAND
@@ -302,7 +303,10 @@ def test_a_signal_is_thrown_for_later_here(broker: Run):
     deliver_at, expires_at = (datetime.now(UTC) + timedelta(hours=hours) for hours in (1, 2))
     moments = ("--deliver-at", deliver_at.isoformat(), "--expires-at", expires_at.isoformat())
     thrown = broker.place.ask("throw", "later", *moments, "--ordering-key", "order-7")
-    assert (thrown["deliverAt"], thrown["expiresAt"]) == (deliver_at.isoformat(), expires_at.isoformat())
+    assert (thrown["deliverAt"], thrown["expiresAt"]) == (
+        show_moment(next_millisecond(deliver_at)),
+        show_moment(next_millisecond(expires_at)),
+    )
     assert thrown["orderingKey"] == "order-7"
     assert "must be a date and time with its offset" in broker.place.refusal("throw", "n", "--deliver-at", "soon")
 
@@ -334,7 +338,7 @@ def test_tail_prints_what_is_recorded_one_line_each_and_ends_with_ctrl_c(broker:
     follow = [*COMMAND, "tail", "--since-id", str(thrown["id"] - 1)]
     with subprocess.Popen(follow, env=place.environment, stdout=subprocess.PIPE, text=True) as tail:
         assert tail.stdout is not None
-        assert tail.stdout.readline().split()[3:] == ["river.rose", "broadcast", '{"cm":', "3}"]
+        assert tail.stdout.readline().split()[2:] == ["river.rose", "broadcast", '{"cm":', "3}"]
         assert "lake.rose" in tail.stdout.readline()
         tail.send_signal(signal.SIGINT)
         assert tail.wait(10) == 0

@@ -11,6 +11,7 @@ from broker import metrics
 from broker.messages import signal_message
 from broker.settings import Settings
 from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.intake_books import IntakeBooks
@@ -44,6 +45,7 @@ async def scheduler(transport, database, settings):
     return Scheduler(
         transport,
         deliveries=DeliveryStore(database),
+        expiring=ExpiringStore(database),
         pausing=PausingStore(database),
         ordering=OrderingStore(database),
         signals=SignalStore(database),

@@ -7,9 +7,12 @@ import itertools
 
 import pytest
 
+from broker.deliveries import DueAttempt
 from broker.errors import StoreRefusal
 from broker.signals import Throw
 from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.expiring import ExpiringStore
+from broker.store.deliveries.pacing import PacingStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.migrate import StepRefused, migrate
 from broker.store.postgres.schema import NEEDED, STEPS, applied, revision
@@ -212,3 +215,23 @@ async def test_a_schema_that_is_newer_is_left_alone(postgres_url):
         await database.execute("INSERT INTO schema_steps (step) VALUES ($1)", later)
         await migrate(database.url)
         assert await revision(database) == later
+
+
+async def test_what_waits_when_the_product_is_upgraded_expires_and_waits_for_a_reservation(postgres_url):
+    async with unmigrated(postgres_url) as database:
+        await run_scripts(database, to="0014")
+        await PartitionStore(database).cover([1])
+        await database.execute("""
+            INSERT INTO subscriptions (name, is_pattern, once, kind, address, headers, schedule, since, max_per_second)
+            VALUES ('a', false, false, 'queue', 'q', '{}', '{}', 1, 0.001);
+            INSERT INTO signals (id, created_at, name, scope, payload, types, source, position, expires_at)
+            SELECT id, now(), 'a', 'broadcast', '{}', '{}', 'native', id, CASE id WHEN 10 THEN now() END
+            FROM generate_series(10, 12) AS id;
+            INSERT INTO deliveries (signal_id, subscription_id, state, reason, due_at)
+            SELECT id, 1, 'parked', 'rate', now() + interval '1 day' FROM generate_series(10, 12) AS id;
+        """)
+        await run_scripts(database, after="0014", to="0015")
+        expired = await ExpiringStore(database).sweep(limit=10, overdue_too=True, rescue_after=RESCUE_AFTER)
+        assert (expired.looked, expired.cancelled) == (3, 1)
+        reserved = await PacingStore(database).sweep(rescue_after=RESCUE_AFTER)
+        assert reserved.due_attempts == (DueAttempt(11, 1, 1),)

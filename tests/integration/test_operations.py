@@ -19,7 +19,8 @@ pytestmark = pytest.mark.transports("embedded", "rabbitmq")
 
 async def test_a_running_product_lives_and_is_ready(client):
     assert (await client.get("/livez"))["alive"] is True
-    checks = {"running", "transport", "store", "schema", "intake", "recorder", "deliverer", "scheduler", "bookkeeper"}
+    checks = {"running", "transport", "store", "schema", "intake", "recorder", "deliverer", "scheduler"}
+    checks |= {"bookkeeper", "pacer"}
     assert await client.get("/readyz") == {"ready": True, "checks": dict.fromkeys(checks, True)}
     assert (await client.request("HEAD", "/readyz"))[0] == 200
 

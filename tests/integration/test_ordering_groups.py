@@ -225,18 +225,6 @@ async def test_a_signal_for_later_gets_into_its_line_when_its_moment_has_come(de
     assert await desk.attempt(now, subscription) == [later.id]
 
 
-async def test_one_that_expired_leaves_its_line(desk):
-    subscription = await desk.subscribe()
-    (first,) = await desk.throw("a", expires_at=datetime.now(UTC) + timedelta(hours=1))
-    (second,) = await desk.throw("a")
-    await desk.record(first, second)
-    await desk.database.execute("UPDATE signals SET expires_at = now() WHERE id = $1", first.id)
-    with pytest.raises(AssertionError):
-        await desk.attempt(first, subscription)
-    assert await desk.states(subscription) == [("cancelled", "expired"), WAITS]
-    assert await desk.sweep() == [second.id]
-
-
 async def test_a_deleted_subscription_has_no_lines(desk):
     subscription = await desk.subscribe()
     await desk.record(*await desk.throw("a", "a"))

@@ -14,6 +14,8 @@ from broker.operations.acceptance import Acceptance
 from broker.operations.intake import open_intake
 from broker.settings import Settings
 from broker.signals import Throw
+from broker.store.deliveries.presence import Presence
+from broker.store.deliveries.surplus import SurplusStore
 from broker.store.postgres.database import Database
 from broker.store.postgres.schema import NEEDED
 from broker.store.signals.intake_books import IntakeBooks
@@ -71,7 +73,8 @@ def recorder(database, transport):
 
 
 def deliverer(database, transport):
-    return Deliverer(transport, attempt_store(database), {}, Settings(), concurrency=1).check
+    surplus = SurplusStore(database, Presence(database), rescue_after=timedelta(seconds=30))
+    return Deliverer(transport, attempt_store(database), surplus, {}, Settings(), concurrency=1, waiting=1).check
 
 
 NEEDS = {

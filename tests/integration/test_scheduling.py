@@ -8,15 +8,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from broker.moments import show_moment
 from broker.store.postgres.database import Database
 from tests.support.eventually import eventually
+from tests.support.expiring import expire
+from tests.support.moments import check_moments
 from tests.support.queues import declare, delete, take
 from tests.support.receiver import Answer
 from tests.support.throwing import delivery, fresh_id, recorded, subscribe, throw, token
 
 
 def later(**after):
-    return (datetime.now(UTC) + timedelta(**after)).isoformat()
+    return show_moment(datetime.now(UTC) + timedelta(**after))
 
 
 async def cancel(client, signal_id):
@@ -37,7 +40,9 @@ async def test_a_scheduled_signal_reaches_subscriptions_and_taps_at_its_moment(c
     assert await recorded(client, waits["id"]) == {**waits, "state": "scheduled"}
     delivered = await delivery(client, signal, subscription, "delivered")
     assert datetime.fromisoformat(delivered["attempts"][0]["startedAt"]) >= datetime.fromisoformat(moment)
-    assert json.loads(webhooks.requests[0].body)["payload"] == {"a": 1}
+    received = json.loads(webhooks.requests[0].body)
+    assert received["payload"] == {"a": 1}
+    check_moments(received)
     await eventually(lambda: _is(client, signal, "recorded"))
     parked = await delivery(client, waits, subscription, "parked")
     assert (parked["attempts"], parked["reason"]) == ([], "scheduled")
@@ -53,10 +58,9 @@ async def test_a_scheduled_signal_reaches_subscriptions_and_taps_at_its_moment(c
     await delete(product_vhost, queue)
 
 
-async def expire(product, signal):
-    """Let *signal* have expired: to wait for that would be a race against its recording."""
+async def let_expire(product, signal):
     async with Database(product.environment["STORE_URL"], size=1) as database:
-        await database.execute("UPDATE signals SET expires_at = now() WHERE id = $1", signal["id"])
+        await expire(database, int(signal["id"]))
 
 
 async def _is(client, signal, state):
@@ -112,7 +116,7 @@ async def test_what_is_still_owed_when_a_signal_expires_is_cancelled(client, pro
     )
     signal = await throw(client, name, expiresAt=later(hours=1))
     await eventually(lambda: webhooks.requests)
-    await expire(product, signal)
+    await let_expire(product, signal)
     expired.set()
 
     let_go = await delivery(client, signal, subscription, "cancelled")
@@ -120,6 +124,30 @@ async def test_what_is_still_owed_when_a_signal_expires_is_cancelled(client, pro
     assert len(webhooks.requests) == 1
     ledger = await client.get(f"/v1/ledger?subscriptionId={subscription['id']}")
     assert (ledger["matched"], ledger["deliveries"]["cancelled"], ledger["unaccounted"]) == (1, 1, 0)
+
+
+async def test_what_expires_while_its_subscription_is_paused_is_no_backlog(client, product, name):
+    subscription = await subscribe(client, name)
+    path = f"/v1/subscriptions/{subscription['id']}"
+    await client.post(f"{path}/pause", {}, expect=200)
+    signal = await throw(client, name, expiresAt=later(hours=1))
+    assert (await delivery(client, signal, subscription, "parked"))["reason"] == "paused"
+    await let_expire(product, signal)
+    assert (await delivery(client, signal, subscription, "cancelled"))["reason"] == "expired"
+    assert (await client.get(path))["backlog"]["parked"] == 0
+
+
+async def test_an_expired_signal_no_longer_holds_up_its_ordering_group(client, product, webhooks, name):
+    """Its first attempt failed, and the next one is an hour away."""
+    url = webhooks.answer("/line", Answer(status=500), Answer())
+    subscription = await subscribe(client, name, url, ordered=True, retry={"schedule": [3600]})
+    first = await throw(client, name, orderingKey="k", expiresAt=later(hours=1))
+    await delivery(client, first, subscription, "parked")
+    second = await throw(client, name, orderingKey="k")
+    assert (await delivery(client, second, subscription, "parked"))["reason"] == "ordered"
+    await let_expire(product, first)
+    await delivery(client, second, subscription, "delivered")
+    assert (await delivery(client, first, subscription, "cancelled"))["reason"] == "expired"
 
 
 async def test_what_expired_while_it_was_held_lets_the_next_one_go(client, product, webhooks, name):
@@ -131,7 +159,7 @@ async def test_what_expired_while_it_was_held_lets_the_next_one_go(client, produ
     assert (await delivery(client, second, subscription, "parked"))["reason"] == "in_flight"
     third = await throw(client, name)
     await delivery(client, third, subscription, "parked")
-    await expire(product, second)
+    await let_expire(product, second)
     expired.set()
 
     assert (await delivery(client, second, subscription, "cancelled"))["reason"] == "expired"

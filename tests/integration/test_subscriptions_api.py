@@ -103,7 +103,9 @@ async def test_a_principal_sees_subscriptions_of_its_tenants_and_the_untenanted_
 
 
 REFUSED_SPECS = {
-    "an unknown kind": ({"target": {"kind": "carrier pigeon"}}, "/target"),
+    "an unknown kind": ({"target": {"kind": "carrier pigeon"}}, "/target/kind"),
+    "no kind": ({"target": {"url": NOWHERE}}, "/target/kind"),
+    "a target that is no object": ({"target": 3}, "/target"),
     "a target without a URL": ({"target": {"kind": "webhook"}}, "/target/url"),
     "a private address": ({"target": {"kind": "webhook", "url": "http://10.0.0.1/"}}, "/target/url"),
     "a URL that is none": ({"target": {"kind": "webhook", "url": "ftp://example.com/"}}, "/target/url"),
@@ -115,6 +117,28 @@ REFUSED_SPECS = {
         {"target": {"kind": "webhook", "url": NOWHERE, "headers": {"webhook-id": "x"}}},
         "/target/headers/webhook-id",
     ),
+    "a header twice": (
+        {"target": {"kind": "webhook", "url": NOWHERE, "headers": {"X-Dup": "1", "x-dup": "2"}}},
+        "/target/headers/x-dup",
+    ),
+    "a header twice in a step": (
+        {
+            "target": None,
+            "steps": [
+                {"target": {"kind": "webhook", "url": NOWHERE}},
+                {
+                    "target": {
+                        "kind": "webhook",
+                        "url": NOWHERE,
+                        "bodyTemplate": "{}",
+                        "headers": {"Content-Type": "text/plain", "CONTENT-TYPE": "text/csv"},
+                    }
+                },
+            ],
+        },
+        "/steps/1/target/headers/CONTENT-TYPE",
+    ),
+    "attempts without a pause between them": ({"retry": {"schedule": [], "maxAttempts": 5}}, "/retry/maxAttempts"),
     "a pause below zero": ({"retry": {"schedule": [1, -1]}}, "/retry/schedule/1"),
     "no attempt": ({"retry": {"maxAttempts": 0}}, "/retry/maxAttempts"),
     "a timeout of nothing": ({"timeoutSeconds": 0}, "/timeoutSeconds"),

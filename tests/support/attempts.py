@@ -10,12 +10,13 @@ from broker.deliveries import DueAttempt
 from broker.store.deliveries.attempts import Ended
 from broker.store.deliveries.claiming import Answer, AttemptStore
 from broker.store.deliveries.ending import Effects
+from broker.store.deliveries.presence import Presence
 from broker.store.postgres.database import Database
 
 
 def attempt_store(database: Database) -> AttemptStore:
     """Return where attempts at subscriptions without a timeout may take a second, and half a minute more."""
-    return AttemptStore(database, timeout=timedelta(seconds=1), rescue_after=timedelta(seconds=30))
+    return AttemptStore(database, Presence(database), timeout=timedelta(seconds=1), rescue_after=timedelta(seconds=30))
 
 
 async def claim(attempts: AttemptStore, *due_attempts: DueAttempt, redelivered: bool = False) -> Sequence[Answer]:

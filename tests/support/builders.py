@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result
+from broker.moments import next_millisecond
 from broker.signals import Signal, Throw
 from broker.store.deliveries.attempts import Claimed, Ended
 from broker.store.postgres.database import Database
 from broker.store.signals.signals import SignalStore
 from broker.targets import QueueTarget
 
-SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
+MILLISECOND, SECOND, DAY = timedelta(milliseconds=1), timedelta(seconds=1), timedelta(days=1)
 RESCUE_AFTER = timedelta(seconds=30)
 """How long what was published counts as on its way."""
 QUEUE = QueueTarget(queue="q")
@@ -23,7 +24,8 @@ _OF_RESULT = ("outcome", "status", "error", "excerpt", "exchange")
 
 def signal(signal_id: int = 1, *, created_at: datetime | None = None, **spec: Any) -> Signal:
     """Return a signal of a throw with these *spec*, named `a` unless they say otherwise, thrown now by default."""
-    return Signal(id=signal_id, created_at=created_at or datetime.now(UTC), throw=Throw(**{"name": "a", **spec}))
+    now = next_millisecond(datetime.now(UTC)) - MILLISECOND
+    return Signal(id=signal_id, created_at=created_at or now, throw=Throw(**{"name": "a", **spec}))
 
 
 async def accept(database: Database, *throws: Throw | str) -> list[Signal]:

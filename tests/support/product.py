@@ -17,6 +17,7 @@ import aiohttp
 
 from tests.support.commands import Command
 from tests.support.eventually import eventually
+from tests.support.moments import check_moments
 
 ADMIN_TOKEN = "sb_test-administrator-token"
 SECRET_KEY = "dGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXktdGVzdC0="
@@ -141,8 +142,9 @@ class Client:
             method, self.url + path, data=data, headers={**self._headers, **(headers or {})}, **kwargs
         ) as response:
             body = await response.read()
-            is_json = response.content_type.endswith("json")
-            return response.status, response.headers, json.loads(body) if is_json and body else body
+            document = json.loads(body) if response.content_type.endswith("json") and body else body
+            check_moments(document)
+            return response.status, response.headers, document
 
     async def get(self, path: str) -> Any:
         """Return the JSON at *path*, which must be there."""

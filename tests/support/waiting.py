@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.eventually import eventually
+from tests.support.moments import check_moments
 from tests.support.product import Client
 from tests.support.throwing import recorded, throw
 
@@ -33,6 +34,7 @@ async def logged(log: Path, wanted: Callable[[list[dict[str, Any]]], bool]) -> l
     def read() -> list[dict[str, Any]] | None:
         # The last line may be half written.
         lines = [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        check_moments(lines)
         return lines if wanted(lines) else None
 
     lines = await eventually(read)

@@ -22,8 +22,8 @@ def control(*, slots=None, rate=None, **changes):
     return AdmissionControl(subscription, slots, rate)
 
 
-def admit(control, circuit=None, *, signal_id=7, reserved=False):
-    return control.admit(signal_id, circuit, reserved=reserved, now=NOW, until=LATER)
+def admit(control, circuit=None, *, signal_id=7, at=None):
+    return control.admit(signal_id, circuit, at=at, now=NOW, until=LATER)
 
 
 def test_nothing_stands_in_the_way_of_a_subscription_without_limits():
@@ -55,15 +55,22 @@ def test_a_delivery_takes_a_concurrency_slot_and_the_next_one_waits():
 
 
 def test_a_delivery_without_a_concurrency_slot_makes_no_reservation():
-    rate = Rate(1, LONG_AGO, LONG_AGO)
+    rate = Rate(1, LONG_AGO)
     admit(control(slots=ConcurrencySlots(limit=1, taken=1, own=set()), rate=rate))
     assert rate.slot_at == LONG_AGO
 
 
-def test_a_delivery_whose_reservation_is_later_gives_its_concurrency_slot_back():
-    slots, rate = ConcurrencySlots(limit=1, taken=1, own={7}), Rate(1, LATER, LONG_AGO)
-    assert admit(control(slots=slots, rate=rate)) == Deferred(Reason.RATE, LATER)
+def test_a_delivery_that_waits_for_its_reservation_gives_its_concurrency_slot_back():
+    slots, rate = ConcurrencySlots(limit=1, taken=1, own={7}), Rate(1, NOW + timedelta(seconds=1))
+    assert admit(control(slots=slots, rate=rate)) == Deferred(Reason.RATE)
     assert slots.left == 1
+
+
+def test_a_delivery_goes_at_the_moment_that_its_rate_gives_it():
+    moment = NOW + timedelta(seconds=0.1)
+    assert admit(control(rate=Rate(10, LONG_AGO))) == Admitted(at=NOW, now=NOW)
+    assert admit(control(rate=Rate(10, moment))) == Admitted(at=moment, now=NOW)
+    assert admit(control(rate=Rate(10, LATER, waiting=True)), at=moment) == Admitted(at=moment, now=NOW)
 
 
 def test_one_delivery_tries_a_target_whose_circuit_is_half_open():

@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.circuits import Circuit, Phase, is_up
-from broker.deliveries import Outcome, Result
+from broker.circuits import Circuit, Phase, asked_pause, is_up
+from broker.deliveries import Outcome, Reason, Result
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -115,3 +115,61 @@ def test_a_circuit_is_half_open_from_the_moment_its_window_ends():
 def test_what_waits_for_a_long_window_comes_back_within_ten_seconds_of_its_end():
     circuit = Circuit(failures=40, openings=9, retry_at=NOW + 300 * SECOND)
     assert circuit.next_look(NOW, rng=Latest()) == NOW + 310 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("result", "pause"),
+    [
+        (Result(outcome=Outcome.THROTTLED, status=429, retry_after=60 * SECOND), 60 * SECOND),
+        (Result(outcome=Outcome.THROTTLED, status=503, retry_after=timedelta(days=9)), timedelta(days=1)),
+        (Result(outcome=Outcome.THROTTLED, status=429, retry_after=timedelta()), None),
+        (Result(outcome=Outcome.THROTTLED, status=503), None),
+        (Result(outcome=Outcome.THROTTLED, status=502, retry_after=SECOND), None),
+        (Result(outcome=Outcome.REFUSED, status=301, retry_after=SECOND), None),
+        (Result(outcome=Outcome.THROTTLED, retry_after=SECOND), None),
+    ],
+)
+def test_a_429_or_503_may_ask_for_a_pause_of_all_requests(result, pause):
+    assert asked_pause(result) == pause
+
+
+def test_a_target_that_asks_for_a_pause_gets_it_and_is_then_tried_by_one_attempt():
+    circuit = Circuit()
+    assert circuit.fail(NOW, probe=False, asked=60 * SECOND)
+    assert (circuit.phase(NOW), circuit.reason(NOW)) == (Phase.OPEN, Reason.THROTTLED)
+    moments = [circuit.next_look(NOW, rng=random.Random(seed)) for seed in range(100)]
+    assert NOW + 60 * SECOND <= min(moments) <= max(moments) <= NOW + 62 * SECOND
+    later = NOW + 60 * SECOND
+    assert (circuit.next_look(later), circuit.is_spared(later)) == (None, False)
+    circuit.begin_probe(later + 20 * SECOND)
+    assert circuit.next_look(later) is not None
+    assert circuit.reason(later) is Reason.CIRCUIT
+
+
+def test_the_longest_pause_that_was_asked_for_holds():
+    circuit = Circuit()
+    assert [circuit.fail(NOW, probe=False, asked=pause * SECOND) for pause in (5, 60, 9)] == [True, False, False]
+    assert circuit.fail(NOW + SECOND, probe=False) is False
+    assert circuit.retry_at == circuit.spared_until == NOW + 60 * SECOND
+
+
+def test_a_target_that_asked_for_a_pause_and_then_fails_without_one_has_failed_like_any_other():
+    circuit = Circuit()
+    circuit.fail(NOW, probe=False, asked=SECOND)
+    circuit.begin_probe(NOW + 20 * SECOND)
+    assert not circuit.fail(NOW + 2 * SECOND, probe=True)
+    assert circuit.phase(NOW + 2 * SECOND) is Phase.CLOSED
+    assert circuit.next_look(NOW + 2 * SECOND) is None
+
+
+def test_a_pause_does_not_shorten_the_window_of_a_target_that_fails_all_the_time():
+    circuit = Circuit(failures=40, openings=8, retry_at=NOW)
+    assert circuit.fail(NOW, probe=True, asked=SECOND, rng=Latest())
+    assert (circuit.retry_at, circuit.spared_until) == (NOW + 300 * SECOND, NOW + SECOND)
+
+
+def test_a_process_that_knows_nothing_of_pauses_does_not_shorten_one():
+    """An older version writes its own window beside it."""
+    circuit = Circuit(failures=20, openings=1, retry_at=NOW, spared_until=NOW + 60 * SECOND)
+    assert circuit.next_look(NOW + SECOND, rng=random.Random(1)) >= NOW + 60 * SECOND
+    assert circuit.next_look(NOW + 60 * SECOND) is None

@@ -169,6 +169,12 @@ def test_a_number_of_attempts_cuts_the_pauses_short_or_repeats_the_last_one(paus
     assert made == tuple(timedelta(seconds=seconds) for seconds in schedule)
 
 
+def test_several_attempts_need_a_pause_between_them():
+    assert make_schedule([], 1) == ()
+    with pytest.raises(ValueError, match="must be 1 if the schedule is empty"):
+        make_schedule([], 2)
+
+
 def test_without_pauses_the_default_schedule_is_cut_short_or_goes_on():
     assert make_schedule(None, None) == DEFAULT_SCHEDULE
     assert make_schedule(None, 3) == DEFAULT_SCHEDULE[:2]

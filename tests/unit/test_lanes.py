@@ -41,26 +41,6 @@ def flying(lane):
         yield fly
 
 
-def test_who_is_new_may_have_a_quarter_of_the_places(lane, flying):
-    flying(2, 24)
-    assert not lane.refuses(2)
-    flying(2, 1)
-    assert lane.refuses(2)
-
-
-def test_who_is_fast_and_alone_may_have_all_places(lane, flying):
-    flying(1, 99)
-    assert not lane.refuses(1)
-
-
-def test_who_is_fast_and_not_alone_may_have_half_of_the_places(lane, flying):
-    flying(2, 1)
-    flying(1, 49)
-    assert not lane.refuses(1)
-    flying(1, 1)
-    assert lane.refuses(1)
-
-
 def test_who_is_slow_on_average_has_no_place_until_it_is_fast_again(lane):
     lane.note(1, 15 * SECOND)
     assert lane.refuses(1)
@@ -84,21 +64,14 @@ def test_who_does_not_answer_has_no_place_before_its_attempts_time_out(lane, fly
     assert lane.refuses(1)
 
 
-def test_places_are_given_back(lane):
-    with lane.occupy(2):
-        pass
-    for _ in range(50):
-        with lane.occupy(2):
-            assert not lane.refuses(2)
-    assert not lane.refuses(3)
-
-
-def test_even_a_lane_of_one_place_takes_everybody_in_turn():
-    lane = FastLane(1)
-    assert not lane.refuses(1)
-    with lane.occupy(1):
-        assert lane.refuses(1)
-    assert not lane.refuses(1)
+def test_who_is_new_has_no_place_once_its_first_attempt_takes_long(lane, flying, clock):
+    flying(2, 1)
+    clock.now = 1.0
+    assert not lane.refuses(2)
+    clock.now = 1.1
+    assert lane.refuses(2)
+    lane.note(2, FAST)
+    assert not lane.refuses(2)
 
 
 def test_who_was_attempted_long_ago_is_forgotten(lane):

@@ -1,10 +1,11 @@
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.limits import CatchUp, ConcurrencySlots, Pace, Rate
+from broker.limits import NOTICE, CatchUp, ConcurrencySlots, Pace, Rate
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -14,44 +15,79 @@ def after(seconds):
     return NOW + timedelta(seconds=seconds)
 
 
-def rate(per_second):
-    return Rate(per_second, LONG_AGO, LONG_AGO)
+def rate(per_second, *, waiting=False):
+    return Rate(per_second, LONG_AGO, waiting)
 
 
-def test_the_first_goes_at_once_and_the_others_get_slots_one_after_the_other():
-    slots = rate(10)
-    asked = [slots.reserve(NOW, reserved=False) for _ in range(4)]
-    assert asked == [None, after(0.1), after(0.2), after(0.3)]
+def admit(limited, seconds=0.0, *, at=None, first=False):
+    return limited.admit(after(seconds), at=at, first=first)
 
 
-def test_who_comes_back_in_its_slot_takes_no_other():
-    slots = rate(10)
-    parked = [slots.reserve(NOW, reserved=False) for _ in range(100)][1:]
-    assert [slots.reserve(moment, reserved=True) for moment in parked] == [None] * 99
-    assert slots.reserve(after(9.95), reserved=False) == after(10)
+def reserve(limited, seconds):
+    """Return the reservations that are given out at that moment."""
+    return [limited.reserve(after(seconds) + NOTICE) for _ in range(limited.free(after(seconds)))]
 
 
-def test_who_is_new_waits_behind_those_that_have_slots():
-    slots = rate(1)
-    for _ in range(5):
-        slots.reserve(NOW, reserved=False)
-    assert slots.reserve(after(2), reserved=False) == after(5)
+def test_the_first_goes_at_once_those_near_it_have_their_moments_and_the_others_wait():
+    limited = rate(10)
+    assert [admit(limited) for _ in range(5)] == [NOW, after(0.1), after(0.2), after(0.3), None]
+    assert limited.waiting
+    assert admit(limited, 5) is None, "the next one waits behind those that wait already"
+
+
+def test_who_has_a_reservation_takes_no_other():
+    limited = rate(10, waiting=True)
+    moments = reserve(limited, 0)
+    assert [admit(limited, 0.3, at=moment) for moment in moments[2:]] == moments[2:]
+    assert moments == [after(n / 10) for n in range(2, 7)]
+    assert limited.reserve(after(0.3)) == after(0.7)
+
+
+def test_a_reservation_counts_until_shortly_after_its_moment():
+    """No worker ran for a while, and everything comes back at the same moment: it goes at the rate."""
+    limited = rate(100, waiting=True)
+    moments = reserve(limited, 0)
+    assert moments == [after(n / 100) for n in range(20, 61)]
+    late, in_time = moments[:20], moments[20:]
+    assert [admit(limited, 0.5, at=moment) for moment in in_time] == in_time
+    assert [admit(limited, 0.5, at=moment) for moment in late] == [after(n / 100) for n in range(61, 81)]
+    assert [admit(limited, 9, at=moment) for moment in moments] == [after(9 + n / 100) for n in range(41)]
+    assert [admit(limited, 9, at=moment) for moment in moments].count(None) > 20, "they wait for other reservations"
+
+
+def test_a_reservation_that_cannot_have_been_given_out_does_not_count():
+    assert admit(rate(10, waiting=True), at=after(2)) == NOW
 
 
 def test_what_was_not_used_is_not_saved_up():
-    slots = rate(10)
-    slots.reserve(NOW, reserved=False)
-    assert [slots.reserve(after(60), reserved=False) for _ in range(3)] == [None, after(60.1), after(60.2)]
+    limited = rate(50)
+    admit(limited)
+    assert [admit(limited, 60) for _ in range(3)] == [after(60), after(60.02), after(60.04)]
 
 
-def test_of_what_comes_back_much_too_late_only_half_a_second_s_worth_goes_at_once():
-    """Nobody ran for a minute, and everything parked meanwhile comes back at the same moment."""
-    slots = rate(100)
-    for _ in range(6000):
-        slots.reserve(NOW, reserved=False)
-    asked = [slots.reserve(after(60), reserved=True) for _ in range(5999)]
-    assert 50 <= asked.count(None) <= 52
-    assert max(filter(None, asked)) == pytest.approx(after(60 + 59.5), abs=timedelta(seconds=0.1))
+def test_a_delivery_that_has_a_concurrency_slot_goes_before_those_that_wait():
+    limited = rate(10, waiting=True)
+    assert len(reserve(limited, 0)) == 5
+    assert admit(limited, 0.2, first=True) == after(0.7)
+    assert admit(limited, 0.2, first=True) == after(0.8)
+    assert admit(limited, 0.2, first=True) is None, "they do not go before all of them"
+
+
+def test_reservations_are_given_out_for_the_next_moments():
+    limited = rate(10)
+    assert reserve(limited, 0) == [after(n / 10) for n in range(2, 7)]
+    assert reserve(limited, 0) == []
+    assert reserve(limited, 0.25) == [after(0.7), after(0.8)]
+    assert reserve(limited, 60) == [after(60 + n / 10) for n in range(2, 7)]
+
+
+@pytest.mark.parametrize(("changed", "first"), [(10, 0), (0.5, 0), (0.001, 1000), (0.0005, 1000)])
+def test_a_limit_that_was_changed_holds_for_the_next_reservation(changed, first):
+    """The first moment that is not reserved was computed by the old limit; a higher one begins anew."""
+    limited = rate(0.001)
+    limited.reserve(NOW)
+    limited.per_second = changed
+    assert limited.reserve(NOW) == after(first)
 
 
 @given(
@@ -59,38 +95,37 @@ def test_of_what_comes_back_much_too_late_only_half_a_second_s_worth_goes_at_onc
     st.lists(st.floats(min_value=0, max_value=0.05), min_size=50, max_size=200),
     st.floats(min_value=0.05, max_value=0.4),
 )
-def test_no_window_sees_more_than_the_rate_however_deliveries_come_and_are_released(per_second, pauses, tick):
-    """Deliveries come at any moment; the scheduler releases all that are due once a tick."""
-    slots, now, parked, gone = rate(per_second), 0.0, [], []
+def test_no_window_sees_more_than_the_rate_and_none_overtakes_however_deliveries_come(per_second, pauses, tick):
+    """Deliveries come at any moment; those that wait get reservations once a tick, the oldest first."""
+    limited, now, waiting, gone = rate(per_second), 0.0, [], []
 
-    def release(until):
-        due = [moment for moment in parked if moment <= after(until)]
-        for _ in due:
-            assert slots.reserve(after(until), reserved=True) is None
-            gone.append(until)
-        parked[:] = [moment for moment in parked if moment > after(until)]
+    def sweep(at):
+        count = min(limited.free(after(at)), len(waiting))
+        gone.extend((limited.reserve(after(at) + NOTICE), one) for one in waiting[:count])
+        del waiting[:count]
+        limited.waiting = bool(waiting)
 
     ticks = 1
-    for pause in pauses:
+    for number, pause in enumerate(pauses):
         now += pause
         while ticks * tick <= now:
-            release(ticks * tick)
+            sweep(ticks * tick)
             ticks += 1
-        moment = slots.reserve(after(now), reserved=False)
+        moment = admit(limited, now)
         if moment is None:
-            gone.append(now)
+            waiting.append(number)
         else:
-            parked.append(moment)
-    for start in gone:
-        window = [moment for moment in gone if start <= moment <= start + 5]
-        assert len(window) <= per_second * (5 + tick) + 2
+            gone.append((moment, number))
+    moments = [moment for moment, _ in gone]
+    assert [number for _, number in gone] == sorted(number for _, number in gone)
+    gap = timedelta(seconds=1 / per_second)
+    assert all(later - earlier >= gap for earlier, later in itertools.pairwise(moments))
 
 
 @pytest.mark.parametrize("per_second", [0.001, 100_000])
-def test_the_slowest_and_the_fastest_rate_have_slots(per_second):
-    slots = rate(per_second)
-    slots.reserve(NOW, reserved=False)
-    assert slots.reserve(NOW, reserved=False) == after(1 / per_second)
+def test_the_slowest_and_the_fastest_rate_have_reservations(per_second):
+    limited = rate(per_second)
+    assert (limited.reserve(NOW), limited.reserve(NOW)) == (NOW, after(1 / per_second))
 
 
 def test_a_place_is_kept_and_others_have_those_that_are_left():

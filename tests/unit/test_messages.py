@@ -9,7 +9,7 @@ from broker.messages import Undecodable, decode_due_attempt, decode_signal, due_
 from broker.signals import Scope, Signal, Source, Throw
 from broker.transport import Received
 
-MOMENT = datetime(2026, 11, 22, 10, 0, 0, 123456, tzinfo=UTC)
+MOMENT = datetime(2026, 11, 22, 10, 0, 0, 123000, tzinfo=UTC)
 
 
 def received(message):
@@ -36,7 +36,7 @@ def received(message):
         Throw(name="sig", audience=("t1", "t2")),
         Throw(name="sig", audience=()),
         Throw(name="ep", source=Source.SIGNAL_ENDPOINT, source_id=5, token_id=6),
-        Throw(name="sig", ordering_key="order é", deliver_at=MOMENT, expires_at=MOMENT + timedelta(microseconds=1)),
+        Throw(name="sig", ordering_key="order é", deliver_at=MOMENT, expires_at=MOMENT + timedelta(milliseconds=1)),
     ],
 )
 def test_a_signal_survives_its_message(throw):
@@ -144,18 +144,24 @@ def test_the_message_is_the_contract_that_taps_rely_on():
         "ce-id": "42",
         "ce-source": "/signal-broker/native",
         "ce-type": "a.b",
-        "ce-time": "2026-11-22T10:00:00.123456+00:00",
+        "ce-time": "2026-11-22T10:00:00.123Z",
         "ce-tenantid": "t",
     }
 
 
 def test_when_a_signal_expires_is_told_as_cloudevents_do():
     message = signal_message(Signal(id=1, created_at=MOMENT, throw=Throw(name="sig", expires_at=MOMENT)))
-    assert message.headers["ce-expirytime"] == "2026-11-22T10:00:00.123456+00:00"
+    assert message.headers["ce-expirytime"] == "2026-11-22T10:00:00.123Z"
 
 
 def test_a_due_attempt_survives_its_message():
-    assert decode_due_attempt(received(due_message(DueAttempt(42, 7, 3)))) == DueAttempt(42, 7, 3)
+    due = decode_due_attempt(received(due_message(DueAttempt(42, 7, 3))))
+    assert (due, due.at) == (DueAttempt(42, 7, 3), None)
+
+
+def test_a_reservation_survives_the_message_of_its_attempt():
+    due = decode_due_attempt(received(due_message(DueAttempt(42, 7, 3, at=MOMENT))))
+    assert (due, due.at) == (DueAttempt(42, 7, 3), MOMENT)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +178,8 @@ def test_a_due_attempt_survives_its_message():
         b'{"delivery":"1-2","attempt":true}',
         b'{"delivery":"1-2","attempt":0}',
         b'{"delivery":"1-2","attempt":4294967296}',
+        b'{"delivery":"1-2","attempt":1,"at":"x"}',
+        b'{"delivery":"1-2","attempt":1,"at":1e99}',
         b'{"delivery":"1-99999999999999999999","attempt":1}',
     ],
 )

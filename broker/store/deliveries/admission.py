@@ -6,6 +6,7 @@ subscription come one after the other. `broker.admission` makes the decision.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +16,7 @@ from broker.admission import LEASE_GRACE, AdmissionControl, Admitted, Deferred, 
 from broker.circuits import Circuit
 from broker.deliveries import GONE, DueAttempt, Reason
 from broker.limits import ConcurrencySlots, Rate
-from broker.store.deliveries.attempts import AttemptRequest, Claimed, Oversized, begin, interrupt
+from broker.store.deliveries.attempts import AttemptRequest, Claimed, Oversized, UnderWay, begin, interrupt
 from broker.store.deliveries.circuits import lock_circuits, save_circuits
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
@@ -25,11 +26,12 @@ from broker.subscriptions import Subscription
 _LIMIT = 1000
 """How many waiting deliveries of a subscription are admitted at a time."""
 
-Decision = Admitted | Deferred | Denied | Oversized
+Decision = Admitted | Deferred | Denied | Oversized | UnderWay
 
 
 class _Sql(Statements, file="admission.sql"):
     lock: Statement
+    lock_free: Statement
     candidates: Statement
     count_slots: Statement
     take_slots: Statement
@@ -39,7 +41,7 @@ class _Sql(Statements, file="admission.sql"):
     bury: Statement
     save: Statement
     note_waiting: Statement
-    forget_reservations: Statement
+    note_recall: Statement
     disable: Statement
 
 
@@ -53,14 +55,20 @@ async def lock_admission(session: Session, subscription_ids: Collection[int]) ->
     return {row["subscription_id"]: row for row in rows}
 
 
+async def lock_free_admission(session: Session, subscription_ids: Collection[int]) -> dict[int, Row]:
+    """Lock the admission of those subscriptions for which no other session has; return its rows by them."""
+    rows = await session.fetch(_Sql.lock_free, subscription_ids=sorted(subscription_ids))
+    return {row["subscription_id"]: row for row in rows}
+
+
 async def note_waiting(session: Session, subscription_id: int) -> None:
     """Note that a subscription may have deliveries for the sweep to look at."""
     await session.execute(_Sql.note_waiting, subscription_id=subscription_id)
 
 
-async def forget_reservations(session: Session, subscription_id: int) -> None:
-    """Forget the moments reserved so far of a subscription whose admission is locked, as its rate was raised."""
-    await session.execute(_Sql.forget_reservations, subscription_id=subscription_id)
+async def note_recall(session: Session, subscription_ids: Collection[int]) -> None:
+    """Let the sweep recall what is parked because of the targets of subscriptions whose admission is locked."""
+    await session.execute(_Sql.note_recall, subscription_ids=list(subscription_ids))
 
 
 async def admit_waiting(
@@ -77,13 +85,18 @@ async def admit_waiting(
 
 
 async def admit(
-    database: Database, batch: Sequence[AttemptRequest], *, timeout: timedelta, rescue_after: timedelta
-) -> list[Claimed | Deferred | Denied | Oversized | None]:
+    database: Database,
+    batch: Sequence[AttemptRequest],
+    *,
+    timeout: timedelta,
+    rescue_after: timedelta,
+    by: int | None,
+) -> list[Claimed | Deferred | Denied | Oversized | UnderWay | None]:
     """Begin those attempts of *batch* that may go, and park or bury the others; None stands for outdated ones.
 
     Whether an `Oversized` one may go is decided once there is room for it.
 
-    *timeout* and *rescue_after* are those of `broker.store.deliveries.attempts.begin`.
+    *timeout*, *rescue_after* and *by* are those of `broker.store.deliveries.attempts.begin`.
     """
     by_attempt: dict[DueAttempt, AttemptRequest] = {}
     for request in batch:
@@ -96,15 +109,16 @@ async def admit(
         states = await lock_admission(session, {due.subscription_id for due in by_attempt})
         redelivered = [request.due for request in requests if request.redelivered]
         if redelivered:
-            await interrupt(session, redelivered)
+            await interrupt(session, redelivered, by=by)
         candidates = await _read_candidates(session, requests)
         decisions = await _decide(session, candidates, states, timeout)
         refused = {due: decision for due, decision in decisions.items() if not isinstance(decision, Admitted)}
         await _park(session, {due: one for due, one in refused.items() if isinstance(one, Deferred)})
         await _bury(session, {due: one for due, one in refused.items() if isinstance(one, Denied)})
-        await free_slots(session, [due for due, one in refused.items() if not isinstance(one, Oversized)])
-        claimed = await _begin(session, candidates, decisions, timeout=timeout, rescue_after=rescue_after)
-    answers: dict[DueAttempt, Claimed | Deferred | Denied | Oversized] = refused | {one.due: one for one in claimed}
+        await free_slots(session, [due for due, one in refused.items() if isinstance(one, Deferred | Denied)])
+        claimed = await _begin(session, candidates, decisions, timeout=timeout, rescue_after=rescue_after, by=by)
+    answers: dict[DueAttempt, Claimed | Deferred | Denied | Oversized | UnderWay]
+    answers = refused | {one.due: one for one in claimed}
     asked = {candidate.request.due: candidate.due for candidate in candidates}
     # Popped, so that of two messages for one attempt in the same batch only the first begins it.
     return [answers.pop(asked[request.due], None) if request.due in asked else None for request in batch]
@@ -146,6 +160,7 @@ async def _begin(
     *,
     timeout: timedelta,
     rescue_after: timedelta,
+    by: int | None,
 ) -> list[Claimed]:
     """Begin the attempts that are admitted, and let them take their concurrency slots."""
     admitted = {due: decision for due, decision in decisions.items() if isinstance(decision, Admitted)}
@@ -153,7 +168,7 @@ async def _begin(
         return []
     asked = {candidate.due: candidate.request for candidate in candidates if candidate.due in admitted}
     batch = [request._replace(due=due) for due, request in asked.items()]
-    begun = await begin(session, batch, timeout=timeout, rescue_after=rescue_after, admitted=True)
+    begun = await begin(session, batch, timeout=timeout, rescue_after=rescue_after, admitted=True, by=by)
     claimed = [
         replace(one, admitted=admitted[one.due], again=one.due.attempt > asked[one.due].due.attempt)
         for one in begun
@@ -175,21 +190,24 @@ async def _decide(
 ) -> dict[DueAttempt, Decision]:
     """Decide on attempts that are still due; store what that changes."""
     decisions: dict[DueAttempt, Decision] = {
-        due: Oversized(row["size"]) for request, row, due in candidates if row["size"] > request.room
+        due: UnderWay() if row["under_way"] else Oversized(row["size"])
+        for request, row, due in candidates
+        if row["under_way"] or row["size"] > request.room
     }
     fitting = [(row, due) for _, row, due in candidates if due not in decisions]
     rows = [row for row, _ in fitting]
     controls = await _read_controls(session, rows, states)
-    addresses = [_address(controls[row["subscription_id"]].subscription, row["steps_done"]) for row in rows]
-    circuits = await lock_circuits(session, addresses)
+    addresses = [_addresses(controls[row["subscription_id"]].subscription, row["steps_done"]) for row in rows]
+    circuits = await lock_circuits(session, itertools.chain.from_iterable(addresses))
     probed: dict[str, Circuit] = {}
     # In the order of the signals, so that the oldest get the first reservations and concurrency slots.
-    for (row, due), address in zip(fitting, addresses, strict=True):
+    for (row, due), (address, *later) in zip(fitting, addresses, strict=True):
         control, circuit = controls[row["subscription_id"]], None if address is None else circuits.get(address)
         decision = control.admit(
             row["signal_id"],
             circuit,
-            reserved=row["reason"] == Reason.RATE,
+            [circuits[one] for one in later if one in circuits],
+            at=due.at,
             now=row["now"],
             until=row["now"] + _lease(control.subscription, timeout),
         )
@@ -225,16 +243,15 @@ def _keys(due_attempts: Iterable[DueAttempt]) -> dict[str, list[int]]:
     }
 
 
-def _address(subscription: Subscription, steps_done: int) -> str | None:
-    """Return the webhook that the next attempt calls, if it is one."""
+def _addresses(subscription: Subscription, steps_done: int) -> list[str | None]:
+    """Return the targets that the next attempt calls, one after the other; None stands for one that is no webhook."""
     targets = subscription.spec.targets
-    target = targets[min(steps_done, len(targets) - 1)]
-    return target.circuit
+    return [target.circuit for target in targets[min(steps_done, len(targets) - 1) :]]
 
 
 def _read_rate(subscription: Subscription, state: Row) -> Rate | None:
     per_second = subscription.spec.max_per_second
-    return None if per_second is None else Rate(per_second, state["slot_at"], state["spent_at"])
+    return None if per_second is None else Rate(per_second, state["slot_at"], state["rate_waiting"])
 
 
 async def _read_slots(
@@ -260,7 +277,7 @@ async def _save(
     waiting = {
         due.subscription_id
         for due, decision in decisions.items()
-        if isinstance(decision, Deferred) and decision.due_at is None
+        if isinstance(decision, Deferred) and decision.due_at is None and decision.reason is not Reason.RATE
     }
     changed = {key: control.rate for key, control in controls.items() if control.rate is not None or key in waiting}
     if changed:
@@ -268,7 +285,7 @@ async def _save(
             _Sql.save,
             subscription_ids=list(changed),
             slot_at=[states[key]["slot_at"] if rate is None else rate.slot_at for key, rate in changed.items()],
-            spent_at=[states[key]["spent_at"] if rate is None else rate.spent_at for key, rate in changed.items()],
+            rate_waiting=[rate is not None and rate.waiting for rate in changed.values()],
             waiting=[key in waiting for key in changed],
         )
 

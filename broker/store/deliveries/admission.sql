@@ -4,19 +4,24 @@
 -- Lock the admission of subscriptions: their rows of `gates`.
 SELECT * FROM gates WHERE subscription_id = ANY (:subscription_ids::bigint[]) ORDER BY subscription_id FOR UPDATE;
 
+-- name: lock_free
+-- Lock the admission of those of the subscriptions for which no other session has.
+SELECT g.* FROM gates g WHERE g.subscription_id = ANY (:subscription_ids::bigint[])
+ORDER BY g.subscription_id FOR UPDATE SKIP LOCKED;
+
 -- name: candidates
--- Those of the attempts asked for (as in `begin`) that are still due, the `number` that each would have, and what decides
--- whether they may go. A message that was handed out before may have begun its attempt already: unless that has ended, its
--- deliverer is gone, and the message asks for the next one.
+-- Those of the attempts asked for (as in `begin`) that are still due, of signals that have not expired, the `number` that
+-- each would have, and what decides whether they may go. A message that was handed out before may have begun its attempt
+-- already: unless that has ended, or is `under_way` at another deliverer, the message asks for the next one.
 SELECT DISTINCT ON (d.signal_id, d.subscription_id)
     d.signal_id, d.subscription_id, a.number AS asked, d.attempts + 1 AS number, d.reason, d.steps_done, s AS subscription,
-    statement_timestamp() AS now, octet_length(g.payload) AS size
+    statement_timestamp() AS now, octet_length(g.payload) AS size, d.attempts >= a.number AND d.begun_at IS NOT NULL AS under_way
 FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :redelivered::boolean[])
     AS a (signal_id, subscription_id, number, redelivered)
 JOIN deliveries d ON d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id
 JOIN subscriptions s ON s.id = a.subscription_id
 JOIN signals g ON g.id = a.signal_id
-WHERE d.state IS NOT DISTINCT FROM 'pending'
+WHERE d.state IS NOT DISTINCT FROM 'pending' AND (g.expires_at IS NULL OR g.expires_at > now())
   AND (d.attempts = a.number - 1 OR (a.redelivered AND d.attempts >= a.number AND NOT EXISTS (
       SELECT FROM attempts t
       WHERE t.signal_id = a.signal_id AND t.subscription_id = a.subscription_id AND t.number >= a.number
@@ -87,20 +92,21 @@ WHERE d.signal_id = b.signal_id AND d.subscription_id = b.subscription_id AND d.
   AND d.state IS NOT DISTINCT FROM 'pending';
 
 -- name: save
--- Store the reservations of subscriptions whose admission is locked: the first moment that is not reserved, until when the
--- attempts that were admitted use up the rate, and whether deliveries wait.
-UPDATE gates g SET slot_at = s.slot_at, spent_at = s.spent_at, held = g.held OR s.waiting
-FROM unnest(:subscription_ids::bigint[], :slot_at::timestamptz[], :spent_at::timestamptz[], :waiting::boolean[])
-    AS s (subscription_id, slot_at, spent_at, waiting)
+-- Store the reservations of subscriptions whose admission is locked: the first moment that is not reserved, and whether
+-- deliveries wait for reservations, or for something else.
+UPDATE gates g SET slot_at = s.slot_at, rate_waiting = g.rate_waiting OR s.rate_waiting, held = g.held OR s.waiting
+FROM unnest(:subscription_ids::bigint[], :slot_at::timestamptz[], :rate_waiting::boolean[], :waiting::boolean[])
+    AS s (subscription_id, slot_at, rate_waiting, waiting)
 WHERE g.subscription_id = s.subscription_id;
 
 -- name: note_waiting
 -- Note that a subscription may have deliveries for the sweep to look at.
 UPDATE gates SET held = true WHERE subscription_id = :subscription_id;
 
--- name: forget_reservations
--- Forget the moments reserved so far of a subscription whose admission is locked: new deliveries need not wait behind them.
-UPDATE gates SET slot_at = 'epoch' WHERE subscription_id = :subscription_id;
+-- name: note_recall
+-- Note that the deliveries of subscriptions, whose admission is locked, that are parked because of their targets are to ask
+-- for admission again at once.
+UPDATE gates SET recalling = true WHERE subscription_id = ANY (:subscription_ids::bigint[]);
 
 -- name: disable
 -- Disable subscriptions; return those that were not disabled already.

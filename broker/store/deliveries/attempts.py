@@ -19,6 +19,8 @@ from broker.store.rows import read_signal, read_subscription
 from broker.subscriptions import Subscription
 from broker.targets import Target
 
+GONE_AFTER = timedelta(seconds=3)
+"""After how long a deliverer of which nothing was seen is gone; see `broker.store.deliveries.presence`."""
 SMALL = 16 << 10
 """Bytes of payload that each attempt has room for."""
 
@@ -58,6 +60,11 @@ class Oversized:
     """
 
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """The attempt is not begun, because another deliverer is making it; that one has lost its link to RabbitMQ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,13 +178,15 @@ async def begin(
     timeout: timedelta,
     rescue_after: timedelta,
     admitted: bool,
+    by: int | None,
 ) -> list[Claimed | None]:
     """Begin the attempts of *batch*; None stands for one that is out of date.
 
     Whether their messages were redelivered does not matter here: an attempt that was begun before is out of date. None
-    also stands for an attempt whose signal has expired (its delivery is cancelled then), for one whose payload
+    also stands for an attempt whose signal has expired (the scheduler cancels its delivery), for one whose payload
     needs more room and, unless they are *admitted*, for one that needs admission. *timeout* is for subscriptions
-    without one of their own; after it and *rescue_after* more the scheduler rescues the delivery.
+    without one of their own; after it and *rescue_after* more the scheduler rescues the delivery. *by* is the
+    deliverer, as the store knows it.
     """
     ascending = sorted(batch, key=lambda request: request.due.signal_id)  # the statement looks from the first one on
     rows = await on.fetch(
@@ -189,6 +198,7 @@ async def begin(
         timeout=timeout.total_seconds(),
         rescue_after=rescue_after.total_seconds(),
         admitted=admitted,
+        by=by,
     )
     begun = {(row["signal_id"], row["subscription_id"], row["number"]): row for row in rows}
     # Popped, so that of two messages for one attempt in the same batch only the first begins it.
@@ -197,13 +207,18 @@ async def begin(
     return [None if row is None else _read_claimed(due, row) for due, row in zip(dues, popped, strict=True)]
 
 
-async def interrupt(session: Session, redelivered: Sequence[DueAttempt]) -> None:
-    """Note that the attempts begun for *redelivered* messages were interrupted, as far as they have not ended."""
+async def interrupt(session: Session, redelivered: Sequence[DueAttempt], *, by: int | None) -> None:
+    """Note that the attempts begun for *redelivered* messages were interrupted, as far as they have not ended.
+
+    What another deliverer than the one that asks (*by*) is still making is left alone.
+    """
     await session.execute(
         _Sql.interrupt,
         signal_ids=[due.signal_id for due in redelivered],
         subscription_ids=[due.subscription_id for due in redelivered],
         numbers=[due.attempt for due in redelivered],
+        by=by,
+        gone_after=GONE_AFTER.total_seconds(),
     )
 
 

@@ -4,10 +4,11 @@
 
 -- name: begin
 -- Begin those of the attempts asked for, in ascending order of signals, that are still due: an attempt that was begun before
--- is left to `broker.admission`. A delivery whose signal has expired is cancelled instead.
+-- is left to `broker.admission`. None is begun whose signal has expired: the scheduler cancels its delivery (see expiring.sql).
 -- `needs_admission` decides nothing. It only says whether `broker.admission` has anything to decide by (a limit, a pause, a
 -- target that failed); then nothing is begun unless the attempts are :admitted already.
 -- Nor is an attempt begun whose payload has more bytes than its `room`; such a payload is not even read.
+-- :by is the deliverer, null if the store does not know it.
 -- :timeout is that of subscriptions without one; after it and :rescue_after more the scheduler rescues the delivery.
 WITH asked AS (
     SELECT a.*, g.expires_at IS NOT NULL AND g.expires_at <= now() AS expired,
@@ -17,15 +18,6 @@ WITH asked AS (
     FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :rooms::bigint[])
         AS a (signal_id, subscription_id, number, room)
     JOIN signals g ON g.id = a.signal_id
-), expired AS (
-    UPDATE deliveries d SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = 'expired'
-    FROM asked a
-    WHERE a.expired AND d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id
-      AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
-      AND d.attempts = a.number - 1
-    RETURNING d.signal_id, d.subscription_id
-), freed_slots AS (
-    DELETE FROM places p USING expired e WHERE p.subscription_id = e.subscription_id AND p.signal_id = e.signal_id
 ), receiving AS (
     SELECT s.id, s.timeout, s.steps,
            s.max_in_flight IS NOT NULL OR s.max_per_second IS NOT NULL
@@ -37,6 +29,7 @@ WITH asked AS (
     UPDATE deliveries d
     SET attempts = a.number,
         begun_at = now(),
+        begun_by = :by,
         due_at = now() + make_interval(
             secs => coalesce(s.timeout, :timeout) * coalesce(json_array_length(s.steps), 1) + :rescue_after
         ),
@@ -57,13 +50,18 @@ FROM begun b
 JOIN subscriptions s ON s.id = b.subscription_id;
 
 -- name: interrupt
--- Note those of the attempts under way as interrupted whose messages (as in `begin`) were handed out again: their deliverer
--- is gone, unless only its link is; then the outcome replaces the note. An attempt of the version before has no begun_at.
+-- Note those of the attempts under way as interrupted whose messages (as in `begin`) were handed out again, and whose
+-- deliverers are gone: not those of others that were seen in the last seconds, which have lost only their links. Should one of
+-- those that are gone come back, the outcome replaces the note. An attempt of the version before has no begun_at.
 WITH lost AS (
     SELECT d.signal_id, d.subscription_id, d.attempts, d.begun_at
     FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[]) AS a (signal_id, subscription_id, number)
     JOIN deliveries d ON d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id
     WHERE d.attempts >= a.number AND d.begun_at IS NOT NULL
+      AND NOT EXISTS (
+          SELECT FROM deliverers w
+          WHERE w.id = d.begun_by AND w.id IS DISTINCT FROM :by::bigint AND w.seen_at > now() - make_interval(secs => :gone_after)
+      )
       AND NOT EXISTS (
           SELECT FROM attempts t
           WHERE t.signal_id = a.signal_id AND t.subscription_id = a.subscription_id AND t.number >= a.number

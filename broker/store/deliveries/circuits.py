@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from broker.circuits import Circuit, Phase, is_up
+from broker.circuits import Circuit, Phase, asked_pause, is_up
 from broker.store.deliveries.attempts import Ended
 from broker.store.postgres.database import Row, Session
 from broker.store.postgres.statements import Statement, Statements
@@ -24,6 +24,7 @@ def read_circuit(row: Row) -> Circuit:
         openings=row["openings"],
         retry_at=row["retry_at"],
         probing_until=row["probing_until"],
+        spared_until=row["spared_until"],
     )
 
 
@@ -44,6 +45,7 @@ async def save_circuits(session: Session, circuits: Mapping[str, Circuit]) -> No
             openings=[circuit.openings for circuit in circuits.values()],
             retry_at=[circuit.retry_at for circuit in circuits.values()],
             probing_until=[circuit.probing_until for circuit in circuits.values()],
+            spared_until=[circuit.spared_until for circuit in circuits.values()],
         )
 
 
@@ -63,16 +65,23 @@ async def judge_circuits(session: Session, batch: Sequence[Ended]) -> dict[int, 
     changed = {}
     for position, address, result, admitted in calls:
         circuit, up = circuits[address], is_up(result)
+        if up and circuit.is_spared(now) and not admitted.probe:
+            continue  # it was under way when the target asked for no more
         if up:
             if circuit.retry_at is not None:
                 changed[position] = Phase.CLOSED
             circuits[address] = Circuit()
         elif up is None and admitted.probe:
             circuit.end_probe()
-        elif up is False and circuit.fail(now, probe=admitted.probe):
+        elif up is False and circuit.fail(now, probe=admitted.probe, asked=asked_pause(result)):
             changed[position] = Phase.OPEN
     healthy = [address for address, circuit in circuits.items() if circuit == Circuit()]
     await save_circuits(session, {address: circuits[address] for address in circuits.keys() - set(healthy)})
-    if healthy:
-        await session.execute(_Sql.drop, addresses=healthy)
+    await drop_circuits(session, healthy)
     return changed
+
+
+async def drop_circuits(session: Session, addresses: Collection[str]) -> None:
+    """Drop the circuits of webhooks: they are tried again at once."""
+    if addresses:
+        await session.execute(_Sql.drop, addresses=addresses)

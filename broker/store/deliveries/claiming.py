@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -11,6 +12,8 @@ from typing import Self
 from broker.admission import Deferred, Denied
 from broker.coalescing import Coalescer
 from broker.deliveries import DueAttempt, Step
+from broker.limits import HORIZON
+from broker.store.clocks import StoreClock
 from broker.store.deliveries import admission, attempts
 from broker.store.deliveries.admission import admit
 from broker.store.deliveries.attempts import (
@@ -20,16 +23,21 @@ from broker.store.deliveries.attempts import (
     Ended,
     Oversized,
     StepsMade,
+    UnderWay,
     begin,
     cancel,
     end,
     note_steps,
 )
 from broker.store.deliveries.ending import NO_EFFECTS, Effects, affects_others, end_with_effects
+from broker.store.deliveries.presence import Presence
 from broker.store.postgres.database import Database
 from broker.store.postgres.rehearsal import rehearse
 
-Answer = Claimed | Deferred | Denied | Oversized | None
+_LEAD = 0.02
+"""How many seconds before its moment an attempt is claimed: the store takes less."""
+
+Answer = Claimed | Deferred | Denied | Oversized | UnderWay | None
 """An attempt that was begun, or why it may not be made; None: it is out of date."""
 
 
@@ -42,14 +50,17 @@ class AttemptStore:
 
     Args:
         database: Where the deliveries are.
+        presence: The deliverer, which is there while the store is in use.
         timeout: How long an attempt may take if its subscription has no timeout of its own.
         rescue_after: How much later the scheduler rescues a delivery whose attempt did not end, or never began.
     """
 
-    def __init__(self, database: Database, *, timeout: timedelta, rescue_after: timedelta) -> None:
+    def __init__(self, database: Database, presence: Presence, *, timeout: timedelta, rescue_after: timedelta) -> None:
         self._database = database
+        self.presence = presence
         self._timeout = timeout
         self._rescue_after = rescue_after
+        self._clock = StoreClock()
         self._begins: Coalescer[AttemptRequest, Claimed | None] = Coalescer(self._begin)
         self._admissions: Coalescer[AttemptRequest, Answer] = Coalescer(self._admit)
         self._notes: Coalescer[StepsMade, None] = Coalescer(self._note_steps)
@@ -58,6 +69,7 @@ class AttemptStore:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self.presence)
         for coalescer in (self._begins, self._admissions, self._notes, self._ends, self._endings):
             await self._stack.enter_async_context(coalescer)
         return self
@@ -67,17 +79,25 @@ class AttemptStore:
     ) -> None:
         await self._stack.aclose()
 
-    async def claim(self, due: DueAttempt, *, redelivered: bool = False, room: int = SMALL) -> Answer:
-        """Begin the attempt if it may go now; else its delivery is parked, or dead.
+    async def await_reservation(self, due: DueAttempt) -> None:
+        """Wait until shortly before the moment that is reserved for the attempt, if it has one."""
+        if due.at is not None:
+            await asyncio.sleep(min(self._clock.seconds_until(due.at) - _LEAD, HORIZON.total_seconds()))
 
-        None stands for an attempt that is out of date, or whose signal has expired (its delivery is cancelled then). A
-        message that was *redelivered* may have begun its attempt before: unless that has ended, it is noted as
-        interrupted, because its deliverer is gone, and the next attempt is made. An attempt whose payload is
-        `Oversized` has not begun, and may be claimed again with as much *room* (in bytes).
+    async def claim(self, due: DueAttempt, *, redelivered: bool = False, room: int = SMALL) -> Answer:
+        """Begin the attempt if it may go now, or in a moment: then wait for that; else its delivery is parked, or dead.
+
+        None stands for an attempt that is out of date, or whose signal has expired (the scheduler cancels its
+        delivery). A message that was *redelivered* may have begun its attempt before. Unless that has ended, or is
+        `UnderWay`, it is noted as interrupted, because its deliverer is gone, and the next attempt is made. An attempt
+        whose payload is `Oversized` has not begun, and may be claimed again with as much *room* (in bytes).
         """
         request = AttemptRequest(due, redelivered, room)
         # One that is not begun now needs admission or room, was interrupted, or is out of date; admission finds out.
-        return await self._begins.submit(request) or await self._admissions.submit(request)
+        answer = await self._begins.submit(request) or await self._admissions.submit(request)
+        if isinstance(answer, Claimed) and answer.admitted.at is not None:
+            await asyncio.sleep(self._clock.seconds_until(answer.admitted.at))
+        return answer
 
     async def note_steps(self, due: DueAttempt, steps: Sequence[Step]) -> None:
         """Note the *steps* that the attempt has made so far, and that have succeeded.
@@ -111,11 +131,22 @@ class AttemptStore:
 
     async def _begin(self, batch: Sequence[AttemptRequest]) -> list[Claimed | None]:
         return await begin(
-            self._database, batch, timeout=self._timeout, rescue_after=self._rescue_after, admitted=False
+            self._database,
+            batch,
+            timeout=self._timeout,
+            rescue_after=self._rescue_after,
+            admitted=False,
+            by=self.presence.id,
         )
 
     async def _admit(self, batch: Sequence[AttemptRequest]) -> list[Answer]:
-        return await admit(self._database, batch, timeout=self._timeout, rescue_after=self._rescue_after)
+        answers = await admit(
+            self._database, batch, timeout=self._timeout, rescue_after=self._rescue_after, by=self.presence.id
+        )
+        for answer in answers:
+            if isinstance(answer, Claimed) and answer.admitted.now is not None:
+                self._clock.note(answer.admitted.now)
+        return answers
 
     async def _note_steps(self, batch: Sequence[StepsMade]) -> list[None]:
         await note_steps(self._database, batch)

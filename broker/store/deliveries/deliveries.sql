@@ -87,10 +87,16 @@ ORDER BY d.signal_id, d.subscription_id
 LIMIT :limit;
 
 -- name: cancel
--- Cancel a dead or parked delivery.
-UPDATE deliveries SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = :reason
-WHERE signal_id = :signal_id AND subscription_id = :subscription_id AND state IN ('dead', 'parked')
-RETURNING signal_id;
+-- Cancel a dead or parked delivery. A `once` subscription that its signal consumed waits for another one.
+WITH cancelled AS (
+    UPDATE deliveries SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = :reason
+    WHERE signal_id = :signal_id AND subscription_id = :subscription_id AND state IN ('dead', 'parked')
+    RETURNING signal_id, subscription_id
+), freed AS (
+    UPDATE subscriptions s SET consumed_by = NULL
+    FROM cancelled c WHERE s.id = c.subscription_id AND s.consumed_by = c.signal_id
+)
+SELECT signal_id FROM cancelled;
 
 -- name: ledger
 -- The books in one snapshot, of one subscription or (null) of all. Signals are always counted for all.

@@ -50,7 +50,8 @@ RETURNING d.subscription_id, d.ordering_key;
 
 -- name: advance_groups
 -- For every ordering group (of locked keys) without a delivery in flight, and without a blocking dead one, make its first
--- waiting delivery pending. It is rescued after :rescue_after seconds.
+-- waiting delivery pending. It is rescued after :rescue_after seconds. A dead delivery whose signal has expired blocks
+-- nothing: it cannot be redriven.
 WITH groups AS (
     SELECT DISTINCT l.subscription_id, l.ordering_key, s.head_of_line
     FROM unnest(:subscription_ids::bigint[], :ordering_keys::text[]) AS l (subscription_id, ordering_key)
@@ -70,7 +71,7 @@ WITH groups AS (
     ) AND (l.head_of_line = 'skip' OR NOT EXISTS (
         SELECT FROM deliveries d
         WHERE d.subscription_id = l.subscription_id AND d.ordering_key = l.ordering_key AND d.state = 'dead'
-          AND d.turn < head.turn
+          AND d.turn < head.turn AND (d.expires_at IS NULL OR d.expires_at > now() OR d.expires_at = '-infinity')
     ))
 )
 UPDATE deliveries d SET state = 'pending', reason = NULL, due_at = now() + make_interval(secs => :rescue_after)

@@ -33,6 +33,7 @@ class NewDelivery:
         due_at: Until when it is parked, if it waits for a moment.
         ordering_key: The key of its ordering group, if it is in one.
         app: The app of the handler that it is owed to; empty if it is no handler.
+        expires_at: When the signal expires, if it does.
     """
 
     signal_id: int
@@ -42,6 +43,7 @@ class NewDelivery:
     due_at: datetime | None = None
     ordering_key: str | None = None
     app: str = ""
+    expires_at: datetime | None = None
 
 
 async def owe(session: Session, deliveries: Sequence[NewDelivery], *, rescue_after: timedelta) -> list[DueAttempt]:
@@ -55,6 +57,7 @@ async def owe(session: Session, deliveries: Sequence[NewDelivery], *, rescue_aft
         due_at=[delivery.due_at for delivery in deliveries],
         ordering_keys=[delivery.ordering_key for delivery in deliveries],
         apps=[delivery.app for delivery in deliveries],
+        expires_at=[delivery.expires_at for delivery in deliveries],
         rescue_after=rescue_after.total_seconds(),
     )
     return [

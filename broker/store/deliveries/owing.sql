@@ -14,11 +14,11 @@ RETURNING s.id;
 
 -- name: insert
 -- Insert deliveries. A pending one is rescued after :rescue_after seconds.
-INSERT INTO deliveries (signal_id, subscription_id, state, reason, due_at, finished_at, ordering_key, app)
+INSERT INTO deliveries (signal_id, subscription_id, state, reason, due_at, finished_at, ordering_key, app, expires_at)
 SELECT signal_id, subscription_id, state, reason,
        CASE WHEN state = 'pending' THEN now() + make_interval(secs => :rescue_after) ELSE due_at END,
        CASE WHEN state = 'cancelled' THEN now() END,
-       ordering_key, app
+       ordering_key, app, expires_at
 FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :states::text[], :reasons::text[], :due_at::timestamptz[],
-            :ordering_keys::text[], :apps::text[])
-    AS d (signal_id, subscription_id, state, reason, due_at, ordering_key, app);
+            :ordering_keys::text[], :apps::text[], :expires_at::timestamptz[])
+    AS d (signal_id, subscription_id, state, reason, due_at, ordering_key, app, expires_at);

@@ -10,8 +10,8 @@ from broker.admission import disabled_clause
 from broker.circuits import Circuit, Phase
 from broker.deliveries import DELETED, DeliveryState, DueAttempt
 from broker.limits import CatchUp
-from broker.store.deliveries.admission import admit_waiting, lock_admission
-from broker.store.deliveries.circuits import read_circuit
+from broker.store.deliveries.admission import admit_waiting, lock_admission, lock_free_admission, note_recall
+from broker.store.deliveries.circuits import drop_circuits, read_circuit
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_subscription
@@ -24,12 +24,14 @@ _LIMIT = 1000
 
 class _Sql(Statements, file="pausing.sql"):
     pause: Statement
+    get: Statement
+    sharing: Statement
     resume: Statement
     find_waiting: Statement
-    lock_free: Statement
     conditions: Statement
     end_waiting: Statement
     backlog: Statement
+    recall: Statement
     set_due: Statement
     save_catch_up: Statement
     drop_expired_slots: Statement
@@ -76,11 +78,21 @@ class PausingStore:
     async def resume(self, subscription_id: int, *, per_second: float | None) -> Subscription | None:
         """Let a paused or disabled subscription get its deliveries again; return it, or None if there is none.
 
-        Its backlog is released at *per_second*, the oldest first; None ramps up.
+        Its backlog is released at *per_second*, the oldest first; None ramps up. Its targets are tried again at once,
+        even if they seemed to be down or had asked for no requests, and what waits for them goes on.
         """
         async with self._database.transaction() as session:
-            await lock_admission(session, [subscription_id])
+            row = await session.fetchrow(_Sql.get, subscription_id=subscription_id)
+            if row is None:
+                return None
+            targets = read_subscription(row).spec.targets
+            addresses = [target.circuit for target in targets if target.circuit is not None]
+            others = await session.fetch(_Sql.sharing, addresses=addresses)
+            ids = {subscription_id, *(other["id"] for other in others)}
+            await lock_admission(session, ids)
+            await drop_circuits(session, addresses)
             row = await session.fetchrow(_Sql.resume, subscription_id=subscription_id, per_second=per_second)
+            await note_recall(session, ids)
         return None if row is None else read_subscription(row)
 
     async def sweep(self, *, rescue_after: timedelta) -> list[DueAttempt]:
@@ -94,13 +106,14 @@ class PausingStore:
         if not ids:
             return []
         async with self._database.transaction() as session:
-            locked = await session.fetch(_Sql.lock_free, subscription_ids=ids)
-            states = {row["subscription_id"]: row for row in locked}
+            states = await lock_free_admission(session, ids)
             conditions = await session.fetch(_Sql.conditions, subscription_ids=list(states))
             ends = {row["id"]: end for row in conditions if (end := _end(row)) is not None}
             await _end_waiting(session, ends, self._limit)
             active = {row["id"]: row["now"] for row in conditions if row["id"] not in ends and not row["paused"]}
             await _catch_up(session, {key: (states[key], now) for key, now in active.items()}, self._limit)
+            recalled = [key for key, row in states.items() if row["recalling"]]
+            await session.execute(_Sql.recall, subscription_ids=recalled, limit=self._limit)
             await session.execute(_Sql.drop_expired_slots, subscription_ids=list(states))
             due_attempts = await admit_waiting(session, active, rescue_after=rescue_after)
             await session.execute(_Sql.clear_waiting, subscription_ids=[*ends, *active])

@@ -3,6 +3,13 @@
 -- name: pause
 UPDATE subscriptions SET paused_at = coalesce(paused_at, now()) WHERE id = :subscription_id AND until IS NULL RETURNING *;
 
+-- name: get
+SELECT * FROM subscriptions WHERE id = :subscription_id AND until IS NULL;
+
+-- name: sharing
+-- The subscriptions that deliver to one of :addresses.
+SELECT id FROM subscriptions WHERE address = ANY (:addresses::text[]) AND until IS NULL;
+
 -- name: resume
 -- Resume a subscription whose admission is locked: its backlog catches up at :per_second, or (null) by a ramp.
 WITH admission AS (
@@ -16,13 +23,8 @@ RETURNING *;
 -- name: find_waiting
 -- At most :limit subscriptions that may have waiting deliveries to go on (at random, if there are more).
 SELECT g.subscription_id FROM gates g JOIN subscriptions s ON s.id = g.subscription_id
-WHERE g.held AND (s.paused_at IS NULL OR s.disabled_because IS NOT NULL OR s.until IS NOT NULL)
+WHERE g.recalling OR g.held AND (s.paused_at IS NULL OR s.disabled_because IS NOT NULL OR s.until IS NOT NULL)
 ORDER BY random() LIMIT :limit;
-
--- name: lock_free
--- Lock the admission of those of the subscriptions for which no other session has.
-SELECT g.* FROM gates g WHERE g.subscription_id = ANY (:subscription_ids::bigint[])
-ORDER BY g.subscription_id FOR UPDATE SKIP LOCKED;
 
 -- name: conditions
 -- Whether subscriptions are paused, disabled or deleted.
@@ -53,6 +55,23 @@ SELECT waiting.* FROM unnest(:subscription_ids::bigint[], :limits::int[]) AS s (
     WHERE d.subscription_id = s.id AND d.state = 'parked' AND d.due_at IS NULL AND d.reason = 'paused'
     ORDER BY d.signal_id LIMIT s.most
 ) AS waiting;
+
+-- name: recall
+-- Let deliveries that are parked because of their targets ask for admission again at once, at most :limit of each of the
+-- subscriptions, whose admission is locked. Note for which of them there are no more.
+WITH chosen AS (
+    SELECT waiting.* FROM unnest(:subscription_ids::bigint[]) AS s (id) CROSS JOIN LATERAL (
+        SELECT d.signal_id, d.subscription_id FROM deliveries d
+        WHERE d.subscription_id = s.id AND d.state = 'parked' AND d.reason IN ('circuit', 'throttled') AND d.due_at > now()
+        ORDER BY d.signal_id LIMIT :limit
+    ) AS waiting
+), recalled AS (
+    UPDATE deliveries d SET due_at = now()
+    FROM chosen c WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = 'parked'
+)
+UPDATE gates g SET recalling = false
+WHERE g.subscription_id = ANY (:subscription_ids::bigint[])
+  AND (SELECT count(*) FROM chosen c WHERE c.subscription_id = g.subscription_id) < :limit;
 
 -- name: set_due
 -- Give waiting deliveries the moments at which they go on.
@@ -86,7 +105,7 @@ WHERE g.subscription_id = ANY (:subscription_ids::bigint[]) AND s.id = g.subscri
 -- Since when a subscription's oldest parked delivery has been owed, and its target's circuit.
 SELECT (SELECT created_at FROM deliveries
         WHERE subscription_id = :subscription_id AND state = 'parked' ORDER BY signal_id LIMIT 1) AS oldest,
-       k.failures, k.openings, k.retry_at, k.probing_until, statement_timestamp() AS now
+       k.failures, k.openings, k.retry_at, k.probing_until, k.spared_until, statement_timestamp() AS now
 FROM subscriptions s
 LEFT JOIN circuits k ON k.key = circuit_key(s.address)
 WHERE s.id = :subscription_id;
@@ -97,7 +116,7 @@ SELECT (SELECT count(*) FROM circuits WHERE retry_at IS NOT NULL) AS circuits,
        (SELECT extract(epoch FROM now() - min(oldest.created_at)) FROM gates g CROSS JOIN LATERAL (
            SELECT created_at FROM deliveries d WHERE d.subscription_id = g.subscription_id AND d.state = 'parked'
            ORDER BY signal_id LIMIT 1
-       ) AS oldest WHERE g.held) AS waiting_seconds;
+       ) AS oldest WHERE g.held OR g.rate_waiting OR g.surplus) AS waiting_seconds;
 
 -- name: forget_circuits
 -- Forget circuits that no attempt has touched for a day.

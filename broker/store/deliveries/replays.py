@@ -152,6 +152,7 @@ def _new_delivery(signal: Signal, subscription: Subscription, pace: Pace, now: d
         due_at=pace.next(now) if key is None else None,
         ordering_key=key,
         app=subscription.spec.target.app,
+        expires_at=signal.throw.expires_at,
     )
 
 

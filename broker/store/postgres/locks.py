@@ -8,7 +8,8 @@ Row locks are taken in this order, those of one table in the order of their keys
 waiting deliveries of its groups, which no session locks before it. Two transactions differ, and cannot meet the others:
 
 - A recording takes `ORDERING_KEYS` first, and then rows of ``subscriptions`` that are `once`: these are never ordered.
-- A cancellation locks a scheduled signal and its deliveries before ``subscriptions``: no attempt of these is due.
+- A cancellation (of a scheduled signal, or of a delivery) and an expiry lock deliveries before the `once` subscriptions
+  that they free: no attempt of these is due.
 
 The numbers never change, because the processes of two versions run side by side during an upgrade. PostgreSQL keeps
 locks of one number and locks of a pair of numbers apart.

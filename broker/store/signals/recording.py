@@ -97,10 +97,10 @@ async def record(
     candidates = await find_candidates(session, names, signals[0].id, signals[-1].id)
     fits = max(1, limits.pairs // max(1, len(candidates)))
     signals, left = signals[:fits], signals[fits:]
-    matching = partial(_match, signals, candidates)
-    matched = await _consume(session, await offloader.run(matching, size=_effort(signals, candidates)))
-    await _note(session, signals, matched)
     expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
+    matching = partial(_match, signals, candidates)
+    matched = await _consume(session, await offloader.run(matching, size=_effort(signals, candidates)), expired)
+    await _note(session, signals, matched)
     due_attempts += await _owe(session, matched, expired, rescue_after, limits.rows)
     if keys:
         await clear_pending_records(session, [signal.id for signal in signals])
@@ -186,11 +186,16 @@ def _match(signals: Sequence[Signal], candidates: Sequence[Subscription]) -> lis
     return matched
 
 
-async def _consume(session: Session, matched: list[tuple[Signal, Subscription]]) -> list[tuple[Signal, Subscription]]:
-    """Return what is owed of what *matched*: the first signal that matches a `once` subscription consumes it."""
+async def _consume(
+    session: Session, matched: list[tuple[Signal, Subscription]], expired: Collection[int]
+) -> list[tuple[Signal, Subscription]]:
+    """Return what is owed: `once` subscriptions are consumed by the first signal that matches and can reach them.
+
+    One that has *expired* is owed to them and cancelled, and consumes nothing.
+    """
     first: dict[int, int] = {}
     for signal, subscription in matched:
-        if subscription.spec.once:
+        if subscription.spec.once and signal.id not in expired:
             first.setdefault(subscription.id, signal.id)
     if not first:
         return matched
@@ -198,7 +203,9 @@ async def _consume(session: Session, matched: list[tuple[Signal, Subscription]])
     return [
         (signal, subscription)
         for signal, subscription in matched
-        if not subscription.spec.once or (subscription.id in consumed and first[subscription.id] == signal.id)
+        if not subscription.spec.once
+        or signal.id in expired
+        or (subscription.id in consumed and first[subscription.id] == signal.id)
     ]
 
 
@@ -236,4 +243,5 @@ def _new_delivery(signal: Signal, subscription: Subscription, expired: Collectio
         due_at=due_at,
         ordering_key=key,
         app=subscription.spec.target.app,
+        expires_at=signal.throw.expires_at,
     )

@@ -11,7 +11,8 @@ WITH lock AS MATERIALIZED (
         WITH ORDINALITY AS a (name, execution_id, principal, key, body_hash, position)
     ORDER BY a.position
 ), numbered AS MATERIALIZED (
-    SELECT asked.*, nextval('signal_ids') AS id, clock_timestamp() AS created_at FROM asked
+    SELECT asked.*, nextval('signal_ids') AS id, date_trunc('milliseconds', clock_timestamp()) AS created_at
+    FROM asked
 ), claimed AS (
     INSERT INTO idempotency_keys AS known (principal, key, body_hash, signal_id, created_at)
     SELECT principal, key, body_hash, id, created_at FROM numbered WHERE key IS NOT NULL

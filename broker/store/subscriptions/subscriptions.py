@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from broker.access import Principal
 from broker.audit import AuditType
 from broker.signals import Signal, Throw
 from broker.store.administration.audit import change_administration
-from broker.store.deliveries.admission import forget_reservations, lock_admission, note_waiting
+from broker.store.deliveries.admission import lock_admission, note_recall, note_waiting
 from broker.store.postgres.database import Conflict, Database, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import SPEC_COLUMNS, read_subscription, spec_columns
@@ -242,8 +241,8 @@ class SubscriptionStore:
                 secret=secret if needs_secret else None,
             )
             assert row is not None  # noqa: S101  (it is locked)
-            if (after.max_per_second or math.inf) > (before.max_per_second or math.inf):
-                await forget_reservations(session, subscription_id)
+            if after.targets != before.targets:
+                await note_recall(session, [subscription_id])
             shown = _snapshot(after) | ({"headersChanged": True} if _headers(before) != _headers(after) else {})
             await audited.note(AuditType.SUBSCRIPTION_UPDATED, subscription_id, before=_snapshot(before), after=shown)
         return read_subscription(row), needs_secret

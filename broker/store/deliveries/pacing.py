@@ -1,0 +1,103 @@
+"""Pacing in PostgreSQL: deliveries that wait for `max_per_second` get their reservations, the oldest signal's first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from broker.deliveries import DueAttempt
+from broker.limits import HORIZON, NOTICE, Rate
+from broker.store.postgres.database import Database, Row
+from broker.store.postgres.statements import Statement, Statements
+from broker.store.rows import read_due_attempts
+
+_SUBSCRIPTIONS = 200
+"""How many subscriptions one sweep looks at."""
+_LIMIT = 1000
+"""How many deliveries of each it takes at most."""
+
+
+class _Sql(Statements, file="pacing.sql"):
+    find: Statement
+    lock: Statement
+    take: Statement
+    save: Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What one sweep came to.
+
+    Args:
+        due_attempts: The attempts that have reservations now, the earliest first; those of a subscription whose limit
+            was removed have none, and may be made now.
+        now: The store's clock; None if nothing was waiting.
+        more: Whether there may be more that could have got one.
+    """
+
+    due_attempts: tuple[DueAttempt, ...] = ()
+    now: datetime | None = None
+    more: bool = False
+
+
+class PacingStore:
+    """Gives out reservations.
+
+    Args:
+        database: Where the deliveries are.
+        limit: How many deliveries of a subscription get one at a time.
+    """
+
+    def __init__(self, database: Database, *, limit: int = _LIMIT) -> None:
+        self._database = database
+        self._limit = limit
+
+    async def sweep(self, *, rescue_after: timedelta) -> Reserved:
+        """Give the next reservations to the deliveries that wait for them, unless another session decides on them.
+
+        They are for the next moments (`broker.limits.HORIZON`), so a changed limit holds at once. A delivery is pending
+        from then on.
+        """
+        rows = await self._database.fetch(_Sql.find, limit=_SUBSCRIPTIONS, horizon=HORIZON.total_seconds())
+        if not rows:
+            return Reserved()
+        async with self._database.transaction() as session:
+            gates = await session.fetch(_Sql.lock, subscription_ids=[row["subscription_id"] for row in rows])
+            rates = {row["subscription_id"]: _read_rate(row) for row in gates}
+            now = max((row["now"] for row in gates), default=None)
+            if now is None:
+                return Reserved()
+            limits = {
+                key: self._limit if rate is None else min(rate.free(now), self._limit) for key, rate in rates.items()
+            }
+            taken = await session.fetch(
+                _Sql.take,
+                subscription_ids=list(limits),
+                limits=list(limits.values()),
+                rescue_after=rescue_after.total_seconds(),
+            )
+            due_attempts = _reserve(read_due_attempts(taken), rates, now)
+            counts = Counter(due.subscription_id for due in due_attempts)
+            await session.execute(
+                _Sql.save,
+                subscription_ids=list(rates),
+                slot_at=[
+                    row["slot_at"] if (rate := rates[row["subscription_id"]]) is None else rate.slot_at for row in gates
+                ],
+                waiting=[counts[key] == limits[key] for key in rates],
+            )
+        return Reserved(due_attempts, now, more=any(counts[key] == self._limit for key in rates))
+
+
+def _read_rate(row: Row) -> Rate | None:
+    return None if row["max_per_second"] is None else Rate(row["max_per_second"], row["slot_at"], waiting=True)
+
+
+def _reserve(due_attempts: list[DueAttempt], rates: dict[int, Rate | None], now: datetime) -> tuple[DueAttempt, ...]:
+    """Return the attempts with their reservations, the earliest first."""
+    reserved = []
+    for due in sorted(due_attempts, key=lambda due: due.signal_id):
+        rate = rates[due.subscription_id]
+        reserved.append(due if rate is None else replace(due, at=rate.reserve(now + NOTICE)))
+    return tuple(sorted(reserved, key=lambda due: due.at or now))

@@ -1,0 +1,209 @@
+"""The store's half of `max_per_second`: reservations are given out by and by, in order, over all deliverers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from broker.access import ADMINISTRATOR
+from broker.admission import Deferred
+from broker.deliveries import Reason
+from broker.limits import HORIZON
+from broker.messages import decode_due_attempt
+from broker.settings import Settings
+from broker.store.deliveries.attempts import Claimed
+from broker.store.deliveries.pacing import PacingStore, Reserved
+from broker.store.deliveries.pausing import PausingStore
+from broker.subscriptions import SubscriptionSpec
+from broker.topology import ATTEMPT
+from tests.support.attempts import attempt_store, claim
+from tests.support.builders import QUEUE, RESCUE_AFTER, accept, record
+from tests.support.messaging import holds, take
+from workers.pacer import Pacer
+
+HALF = timedelta(seconds=0.5)
+
+
+@pytest.fixture
+def sweep(database):
+    """Call it to give out reservations."""
+
+    async def sweep(limit=1000):
+        return await PacingStore(database, limit=limit).sweep(rescue_after=RESCUE_AFTER)
+
+    return sweep
+
+
+@pytest.fixture
+def owe(database, subscriptions):
+    """Call it to return so many due attempts of a new subscription with these limits."""
+
+    async def owe(count, **limits):
+        name = f"sig.{len(await subscriptions.page())}"
+        await subscriptions.create(SubscriptionSpec(name=name, targets=(QUEUE,), **limits), secret=None)
+        return await record(database, *await accept(database, *[name] * count))
+
+    return owe
+
+
+@pytest.fixture
+async def stuck(owe, attempts):
+    """Return due attempts of which the first was begun, and the others wait for a quarter of an hour each."""
+    due_attempts = await owe(31, max_per_second=0.001)
+    await claim(attempts, *due_attempts)
+    return due_attempts
+
+
+@pytest.fixture
+def change(subscriptions):
+    async def change(due, **limits):
+        await subscriptions.change(
+            due.subscription_id, lambda spec: replace(spec, **limits), secret=b"", by=ADMINISTRATOR
+        )
+
+    return change
+
+
+async def flags(database):
+    return [row["rate_waiting"] for row in await database.fetch("SELECT rate_waiting FROM gates")]
+
+
+async def test_deliveries_beyond_the_rate_wait_and_get_reservations_in_the_order_of_their_signals(
+    owe, attempts, database, sweep, deliveries
+):
+    """The deliverers asked in any order."""
+    due_attempts = await owe(20, max_per_second=20)
+    first, *_ = answers = await claim(attempts, due_attempts[0], *reversed(due_attempts[1:]))
+    admitted = [one for one in answers if isinstance(one, Claimed)]
+    assert first in admitted
+    assert 1 <= len(admitted) <= 7, "those near it wait for their moments right here"
+    assert [one for one in answers if one not in admitted] == [Deferred(Reason.RATE)] * (20 - len(admitted))
+    waiting = sorted({due.signal_id for due in due_attempts} - {one.due.signal_id for one in admitted})
+    assert await flags(database) == [True]
+
+    reserved = await sweep()
+    moments = [due.at for due in reserved.due_attempts]
+    assert [due.signal_id for due in reserved.due_attempts] == waiting[: len(moments)]
+    assert 4 <= len(moments) <= 10
+    assert {later - earlier for earlier, later in itertools.pairwise(moments)} == {HALF / 10}
+    assert reserved.now <= moments[0] <= moments[-1] <= reserved.now + HORIZON
+    assert (await sweep()).due_attempts == ()
+    left = (await deliveries.get((waiting[-1], first.due.subscription_id))).delivery
+    assert (left.state, left.reason, left.due_at, left.attempt_count) == ("parked", "rate", None, 0)
+
+
+async def test_a_delivery_goes_at_its_reservation_whichever_deliverer_claims_it(owe, attempts, database, sweep):
+    due_attempts = await owe(15, max_per_second=20)
+    await database.execute("UPDATE gates SET rate_waiting = true")
+    assert await claim(attempts, *due_attempts) == [Deferred(Reason.RATE)] * 15
+    reserved = await sweep()
+    other = attempt_store(database)
+    async with other:
+        claimed = await asyncio.gather(
+            *(one.claim(due) for one, due in zip(itertools.cycle([attempts, other]), reserved.due_attempts))
+        )
+    assert [one.admitted.at for one in claimed] == [due.at for due in reserved.due_attempts]
+    now = await database.fetchval("SELECT clock_timestamp()")
+    assert now >= reserved.due_attempts[-1].at, "claiming waits for it"
+    assert await flags(database) == [True]
+    await sweep()
+    assert await flags(database) == [False], "nobody waits any more"
+
+
+async def test_a_deliverer_waits_for_a_reservation_before_it_claims(owe, attempts, database, sweep):
+    """Else the delivery would have a place meanwhile, for which others wait."""
+    due_attempts = await owe(15, max_per_second=20)
+    await database.execute("UPDATE gates SET rate_waiting = true")
+    await claim(attempts, *due_attempts)
+    first, *_, last = (await sweep()).due_attempts
+    await attempts.claim(first)  # from its answer it knows the store's clock
+    await attempts.await_reservation(last)
+    ahead = last.at - await database.fetchval("SELECT clock_timestamp()")
+    assert ahead < timedelta(seconds=0.05)
+    assert (await attempts.claim(last)).admitted.at == last.at
+
+
+async def test_a_delivery_that_comes_much_too_late_gets_another_reservation(owe, attempts, database):
+    due_attempts = await owe(2, max_per_second=4)
+    await database.execute("UPDATE gates SET rate_waiting = true")
+    late = [replace(due, at=(await database.fetchval("SELECT now()")) - HALF) for due in due_attempts]
+    first, second = await claim(attempts, *late)
+    assert second.admitted.at - first.admitted.at == HALF / 2
+
+
+@pytest.mark.parametrize(("per_second", "count"), [(None, 30), (20, 9), (1000, 30)])
+async def test_a_limit_that_was_raised_or_removed_holds_for_all_that_wait(stuck, change, sweep, per_second, count):
+    first, *others = stuck
+    assert (await sweep()).due_attempts == ()
+    await change(first, max_per_second=per_second)
+    reserved = await sweep()
+    assert reserved.due_attempts == tuple(others[:count])
+    assert all((due.at is None) == (per_second is None) for due in reserved.due_attempts)
+
+
+async def test_many_go_on_a_part_at_a_time(stuck, change, sweep):
+    await change(stuck[0], max_per_second=None)
+    parts = [await sweep(limit=12) for _ in range(4)]
+    assert [(len(part.due_attempts), part.more) for part in parts] == [(12, True), (12, True), (6, False), (0, False)]
+    assert parts[-1] == Reserved()
+
+
+async def test_a_paused_subscription_gives_out_no_reservations(owe, attempts, database, sweep):
+    first, second = await owe(2, max_per_second=1)
+    await claim(attempts, first, second)
+    await database.execute("UPDATE gates SET slot_at = 'epoch'")
+    pausing = PausingStore(database)
+    await pausing.pause(first.subscription_id)
+    assert await sweep() == Reserved()
+    await pausing.resume(first.subscription_id, per_second=None)
+    assert (await sweep()).due_attempts == (second,)
+
+
+async def test_a_delivery_that_has_a_concurrency_slot_does_not_wait_behind_those_without(owe, attempts, sweep):
+    """Else a free slot would stay empty until the next sweep."""
+    due_attempts = await owe(4, max_per_second=10, max_in_flight=1)
+    claimed, *_ = await claim(attempts, *due_attempts)
+    assert isinstance(claimed, Claimed)
+    assert (await claim(attempts, replace(due_attempts[1], at=None)))[0] is None, "it waits for the slot"
+
+
+async def test_the_pacer_publishes_what_is_due_first_whichever_subscription_it_is_of(
+    owe, attempts, database, transport
+):
+    """The second one's deliveries come when those of the first have moments for half a second already."""
+    pacer = Pacer(transport, PacingStore(database), Settings())
+    for _ in range(2):
+        due_attempts = await owe(5, max_per_second=6)
+        await database.execute("UPDATE gates SET rate_waiting = true")
+        await claim(attempts, *due_attempts)
+        await pacer.sweep()
+    await pacer.publish(within=float("inf"))
+    async with transport.consume(ATTEMPT, prefetch=10) as inbox:
+        taken = [decode_due_attempt(message).at for message in await take(inbox, 6)]
+    assert taken == sorted(taken)
+
+
+async def test_a_subscription_whose_next_reservation_is_far_away_is_not_looked_at(stuck, database, sweep):
+    """Its gate is not even locked: that costs nothing however many there are."""
+    assert await database.fetchval("SELECT count(*) FROM gates WHERE rate_waiting") == 1
+    assert (await sweep()).now is None
+
+
+async def test_the_pacer_publishes_what_it_took_before_it_stops(stuck, change, database, transport):
+    """What is due much later is published early then: the deliverer waits."""
+    await change(stuck[0], max_per_second=4)
+    pacer = Pacer(transport, PacingStore(database), Settings())
+    assert not await pacer.sweep()
+    await pacer.publish(within=0)
+    await holds(transport, ATTEMPT, 0)
+    stopping = asyncio.Event()
+    stopping.set()
+    await pacer.run(stopping)
+    async with transport.consume(ATTEMPT, prefetch=2) as inbox:
+        taken = [decode_due_attempt(message) for message in await take(inbox, 2)]
+    assert taken == stuck[1:3]
+    assert taken[1].at - taken[0].at == HALF / 2

@@ -1,0 +1,144 @@
+"""The store's half of `Retry-After`: a target that asks for no requests gets none, whoever delivers there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from broker.access import ADMINISTRATOR
+from broker.admission import Deferred
+from broker.circuits import Phase
+from broker.deliveries import DeliveryState, Outcome, Reason, Result
+from broker.store.deliveries.attempts import Claimed
+from broker.store.deliveries.pausing import PausingStore
+from broker.subscriptions import SubscriptionSpec
+from broker.targets import QueueTarget, WebhookTarget
+from tests.support.attempts import claim, finish
+from tests.support.builders import RESCUE_AFTER, SECOND, accept, ended, record
+
+HOOK, OTHER = (WebhookTarget(url=f"https://example.com/{path}") for path in ("hook", "other"))
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def pausing(database):
+    return PausingStore(database)
+
+
+@pytest.fixture
+def owe(database, subscriptions):
+    async def owe(count=1, *, targets=(HOOK,), **spec):
+        name = f"sig.{len(await subscriptions.page())}"
+        await subscriptions.create(SubscriptionSpec(name=name, targets=targets, **spec), secret=None)
+        return await record(database, *await accept(database, *[name] * count))
+
+    return owe
+
+
+@pytest.fixture
+def answer(attempts):
+    """Call it to end claimed attempts with an answer of their target."""
+
+    async def answer(*claimed, status=429, retry_after=MINUTE):
+        state, outcome = (
+            (DeliveryState.DELIVERED, Outcome.SUCCEEDED) if status == 200 else (DeliveryState.PARKED, Outcome.THROTTLED)
+        )
+        result = Result(outcome=outcome, status=status, retry_after=None if status == 200 else retry_after)
+        return await finish(
+            attempts,
+            *(replace(ended(one, state, pause=MINUTE, address=HOOK.address), result=result) for one in claimed),
+        )
+
+    return answer
+
+
+async def reasons(attempts, *due_attempts):
+    return [one.reason if isinstance(one, Deferred) else None for one in await claim(attempts, *due_attempts)]
+
+
+async def test_a_target_that_asks_for_a_pause_is_spared_by_all_subscriptions(owe, attempts, answer, database, pausing):
+    (first, second), (ordered,), (elsewhere,) = await owe(2), await owe(max_in_flight=1), await owe(targets=(OTHER,))
+    (claimed,) = await claim(attempts, first)
+    (effects,) = await answer(claimed)
+    assert effects.circuit is Phase.OPEN
+    answers = await claim(attempts, second, ordered)
+    assert [one.reason for one in answers] == [Reason.THROTTLED] * 2
+    now = await database.fetchval("SELECT now()")
+    assert all(now + MINUTE - 5 * SECOND < one.due_at < now + MINUTE + 3 * SECOND for one in answers)
+    row = await database.fetchrow("SELECT * FROM deliveries WHERE signal_id = $1", second.signal_id)
+    assert (row["state"], row["reason"], row["attempts"]) == ("parked", "throttled", 0)
+    assert isinstance((await claim(attempts, elsewhere))[0], Claimed)
+
+
+async def test_what_was_under_way_does_not_end_the_pause_even_if_it_succeeds(owe, attempts, answer, database):
+    one, other, late, *rest = await owe(5)
+    claimed = await claim(attempts, one, other)
+    await answer(claimed[0])
+    (effects,) = await answer(claimed[1], status=200)
+    assert effects.circuit is None
+    assert await reasons(attempts, late) == [Reason.THROTTLED]
+    await database.execute("UPDATE circuits SET retry_at = now(), spared_until = now()")
+    probe, *refused = await claim(attempts, *rest)
+    assert probe.admitted.probe
+    assert [one.reason for one in refused] == [Reason.CIRCUIT] * len(refused)
+    (effects,) = await answer(probe, status=200)
+    assert effects.circuit is Phase.CLOSED
+    assert await database.fetchval("SELECT count(*) FROM circuits") == 0
+
+
+async def test_an_attempt_of_several_steps_spares_the_targets_of_the_later_ones(owe, attempts, answer):
+    (first,), (steps,) = await owe(), await owe(targets=(OTHER, QueueTarget(queue="q"), HOOK))
+    await answer(*await claim(attempts, first), status=503)
+    assert await reasons(attempts, steps) == [Reason.THROTTLED]
+
+
+async def test_a_later_step_that_only_fails_holds_up_no_step_before_it(owe, attempts, answer):
+    (first,), (steps,) = await owe(), await owe(targets=(OTHER, HOOK))
+    await answer(*await claim(attempts, first), status=502)
+    assert isinstance((await claim(attempts, steps))[0], Claimed)
+
+
+async def due_now(database):
+    return await database.fetchval("SELECT count(*) FROM deliveries WHERE due_at <= now() AND reason = 'throttled'")
+
+
+async def test_an_operator_who_resumes_a_subscription_ends_the_pause_for_all_that_deliver_there(
+    owe, attempts, answer, database, pausing
+):
+    (first, *others), (another,) = await owe(4), await owe()
+    await answer(*await claim(attempts, first))
+    assert await reasons(attempts, *others, another) == [Reason.THROTTLED] * 4
+    await pausing.sweep(rescue_after=RESCUE_AFTER)
+    assert await due_now(database) == 0
+    await pausing.resume(first.subscription_id, per_second=None)
+    assert (await pausing.backlog(first.subscription_id)).circuit is Phase.CLOSED
+    counts = []
+    for _ in range(3):
+        await PausingStore(database, limit=2).sweep(rescue_after=RESCUE_AFTER)
+        counts.append(await due_now(database))
+    assert counts == [3, 4, 4], "two of each subscription at a time"
+    assert await database.fetchval("SELECT count(*) FROM gates WHERE recalling") == 0
+
+
+@pytest.fixture
+def change(subscriptions):
+    async def change(due, **changes):
+        await subscriptions.change(
+            due.subscription_id, lambda spec: replace(spec, **changes), secret=b"", by=ADMINISTRATOR
+        )
+
+    return change
+
+
+async def test_with_a_new_target_deliveries_do_not_wait_for_the_old_one(owe, attempts, answer, database, change):
+    first, second = await owe(2)
+    await answer(*await claim(attempts, first))
+    await claim(attempts, second)
+    pausing = PausingStore(database)
+    await pausing.pause(first.subscription_id)
+    for targets, due in (((HOOK,), 0), ((OTHER,), 1)):
+        await change(first, targets=targets)
+        await pausing.sweep(rescue_after=RESCUE_AFTER)
+        assert await due_now(database) == due

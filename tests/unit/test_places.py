@@ -1,0 +1,265 @@
+"""Who gets the places of a deliverer's lanes, and who is put off."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from broker.store.deliveries.surplus import Route
+from workers.places import Place, Places, Turn
+
+FAST, SLOW = "fast", "slow"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class Attempts:
+    """Asks for places of 100-place lanes on behalf of routes, and keeps those that it gets.
+
+    `got` counts the places, `turned` what became of the others; `slow` are the subscriptions that are known as slow.
+    """
+
+    def __init__(self, capacity=100, waiting=200, **options):
+        self.clock = Clock()
+        self.slow = set()
+        self.places = Places(
+            [FAST, SLOW],
+            capacity,
+            waiting=waiting,
+            patience=10.0,
+            slow_lane=SLOW,
+            is_slow=self.slow.__contains__,
+            clock=self.clock,
+            **options,
+        )
+        self.held = []
+        self.turned = Counter()
+        self.tasks = []
+
+    @property
+    def got(self):
+        return Counter(place.route for place in self.held)
+
+    async def ask(self, route, count=1, queue=FAST):
+        self.tasks += [asyncio.create_task(self._ask(queue, route)) for _ in range(count)]
+        await settle()
+
+    async def _ask(self, queue, route):
+        turn = await self.places.take(queue, route)
+        if isinstance(turn, Place):
+            self.held.append(turn)
+        else:
+            self.turned[route, turn] += 1
+
+    async def end(self, route, count=1, called=0.0):
+        for place in [place for place in self.held if place.route == route][:count]:
+            self.held.remove(place)
+            self.places.give_back(place, called=called)
+        await settle()
+
+    async def spend(self, seconds):
+        """Let time pass, with ten looks a second."""
+        for _ in range(round(seconds * 10)):
+            self.clock.now += 0.1
+            self.places.look()
+            await settle()
+
+
+async def settle():
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def attempts():
+    attempts = Attempts()
+    yield attempts
+    for task in attempts.tasks:
+        task.cancel()
+
+
+def at(host, subscription_id=1, tenant_id=None):
+    return Route(tenant_id, (f"https://{host}:443",), subscription_id)
+
+
+FINE = at("fine", 99)
+
+
+async def test_one_host_gets_no_more_than_its_limit_over_all_lanes():
+    attempts = Attempts(capacity=200, per_host=50)
+    for number in range(80):
+        await attempts.ask(at("a", number), queue=(FAST, SLOW)[number % 2])
+    assert 40 <= len(attempts.held) <= 50
+    assert sum(attempts.turned.values()) == 0, "the others wait; none of them has failed"
+
+
+@pytest.mark.parametrize("hosts", [5, 20])
+@pytest.mark.parametrize("queue", [FAST, SLOW])
+async def test_hosts_that_hang_leave_places_for_the_next_one_from_the_first_moment_on(attempts, hosts, queue):
+    for number in range(hosts):
+        await attempts.ask(at(f"hung{number}", number), 60 if hosts == 5 else 10, queue=queue)
+    for _ in range(3):
+        await attempts.ask(FINE, queue=queue)
+        assert attempts.got[FINE] == 1
+        await attempts.end(FINE)
+
+
+async def test_one_path_that_hangs_leaves_places_for_others_of_its_host(attempts):
+    await attempts.ask(at("same", 1), 60)
+    await attempts.ask(at("same", 2), 3)
+    assert attempts.got[at("same", 2)] >= 1
+
+
+async def test_a_tenant_whose_hosts_all_hang_leaves_places_for_other_tenants(attempts):
+    for number in range(100):
+        await attempts.ask(at(f"hung{number}", number, "acme"))
+    await attempts.ask(at("fine", 200, "beta"))
+    assert attempts.got[at("fine", 200, "beta")] == 1
+    await attempts.ask(at("fine", 201, "acme"))
+    assert attempts.got[at("fine", 201, "acme")] == 0
+
+
+async def test_places_that_become_free_go_to_tenants_hosts_and_subscriptions_in_turns(attempts):
+    busy = at("busy", 1)
+    await attempts.ask(busy, 100)
+    first = attempts.got[busy]
+    others = [at("busy", 2), at("busy", 3)]
+    for other in others:
+        await attempts.ask(other, 20)
+    await attempts.end(busy, 10)
+    assert attempts.got[busy] - (first - 10) <= 4
+    assert min(attempts.got[other] for other in others) >= 3
+
+
+async def test_a_target_without_a_host_shares_by_subscription(attempts):
+    await attempts.ask(Route(None, (), 1), 200)
+    assert 80 <= attempts.got[Route(None, (), 1)] < 100
+    await attempts.ask(Route(None, (), 2))
+    assert attempts.got[Route(None, (), 2)] == 1
+
+
+async def test_an_attempt_in_steps_counts_towards_each_of_its_hosts(attempts):
+    both = Route(None, ("https://a:443", "https://b:443"), 1)
+    await attempts.ask(both, 60)
+    await attempts.ask(at("b", 2), 60)
+    assert attempts.got[both] + attempts.got[at("b", 2)] <= 50
+
+
+async def test_nobody_is_put_off_while_there_is_room_to_wait(attempts):
+    await attempts.ask(at("hung"), 100)
+    await attempts.spend(5)
+    assert not attempts.turned
+
+
+async def test_in_a_crowded_lane_those_are_put_off_who_get_no_places(attempts):
+    hung = at("hung")
+    await attempts.ask(hung, 160)
+    await attempts.spend(0.2)
+    assert not attempts.turned, "it is too early to tell"
+    await attempts.spend(0.3)
+    assert attempts.turned == {(hung, Turn.SURPLUS): 160 - attempts.got[hung]}
+    assert attempts.places.surplus == {1: FAST}
+
+
+async def test_in_a_crowded_lane_those_may_wait_who_get_places_soon(attempts):
+    """Its receiver is fast; that everything takes long is our own fault, and would not become better."""
+    for _ in range(10):
+        await attempts.ask(FINE, 40)
+        await attempts.end(FINE, 20, called=0.001)
+        await attempts.spend(0.1)
+    assert not attempts.turned
+
+
+async def test_in_a_crowded_lane_a_slow_receiver_keeps_what_it_takes_soon(attempts):
+    """It takes 20 a second."""
+    slow = at("slow")
+    await attempts.ask(slow, 180)
+    for _ in range(20):
+        await attempts.spend(0.1)
+        await attempts.end(slow, 2, called=10.0)
+    put_off = attempts.turned[slow, Turn.SURPLUS]
+    assert 100 < put_off < 150
+
+
+async def test_nobody_waits_for_longer_than_the_scheduler_does(attempts):
+    await attempts.ask(at("hung"), 60)
+    await attempts.spend(9.9)
+    assert not attempts.turned
+    await attempts.spend(0.3)
+    assert attempts.turned[at("hung"), Turn.SURPLUS] > 10
+
+
+async def test_what_takes_a_second_has_its_place_in_the_slow_lane(attempts):
+    for number in range(20):
+        await attempts.ask(at(f"hung{number}", number), 10)
+    before = len(attempts.held)
+    attempts.slow.update(range(20))
+    await attempts.spend(1.2)
+    assert sum(count for (_, turn), count in attempts.turned.items() if turn is Turn.SLOW) == 200 - before
+    await attempts.ask(at("fine", 50), 20)
+    assert attempts.got[at("fine", 50)] >= 15, "the fast lane is free again"
+    for place in attempts.held:
+        attempts.places.give_back(place)
+
+
+async def test_a_host_that_is_silent_for_a_second_gets_less_than_one_that_answers(attempts):
+    """The first attempts of neither have ended by then."""
+    await attempts.ask(at("a", 1), 4, queue=SLOW)
+    await attempts.ask(at("b", 2), 4, queue=SLOW)
+    await attempts.spend(1.1)
+    await attempts.end(at("b", 2))
+    await attempts.ask(at("a", 1), 60, queue=SLOW)
+    await attempts.end(at("a", 1), 0)
+    assert attempts.got[at("a", 1)] < 15
+    await attempts.ask(at("b", 2), 60, queue=SLOW)
+    assert attempts.got[at("b", 2)] > 15
+
+
+async def test_surplus_is_recalled_when_there_are_places_for_it(attempts):
+    hung = at("hung")
+    await attempts.ask(hung, 160)
+    await attempts.spend(1)
+    assert attempts.places.room(FAST, hung) == 0
+    await attempts.end(hung, 5)
+    assert attempts.places.room(FAST, hung) == 5
+    for number in range(5):
+        attempts.places.expect(FAST, hung, f"{number}-1")
+    assert attempts.places.room(FAST, hung) == 0, "they are on their way"
+    attempts.clock.now += 3
+    await attempts.end(hung, 1)
+    assert attempts.places.room(FAST, hung) == 6, "another deliverer has got them"
+
+
+async def test_who_gets_many_places_is_recalled_ahead(attempts):
+    await attempts.ask(FINE, 40)
+    for _ in range(20):
+        await attempts.ask(FINE, 20)
+        await attempts.end(FINE, 20, called=0.001)
+        await attempts.spend(0.1)
+    assert attempts.places.room(FAST, FINE) > 10
+
+
+async def test_when_it_stops_nobody_waits(attempts):
+    await attempts.ask(at("a"), 60)
+    got = len(attempts.held)
+    attempts.places.stop()
+    await attempts.ask(at("a"))
+    assert attempts.turned == {(at("a"), Turn.STOPPED): 61 - got}
+    assert len(attempts.held) == got
+
+
+async def test_a_task_that_is_cancelled_leaves_no_trace(attempts):
+    await attempts.ask(at("a"), 60)
+    for task in attempts.tasks:
+        task.cancel()
+    await settle()
+    for place in list(attempts.held):
+        await attempts.end(place.route)
+    assert not attempts.held
+    fresh = Attempts()
+    assert attempts.places.room(FAST, at("a")) == fresh.places.room(FAST, at("a"))

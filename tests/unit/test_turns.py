@@ -1,0 +1,50 @@
+from workers.turns import Turns
+
+
+def everything(_):
+    return True
+
+
+def drain(turns, admits=everything):
+    items = []
+    while (item := turns.pop(admits)) is not None:
+        items.append(item)
+    return items
+
+
+def test_groups_take_turns_and_their_items_keep_their_order():
+    turns = Turns()
+    for item in ("a1", "a2", "a3", "b1", "c1", "b2"):
+        turns.add((item[0],), item)
+    assert drain(turns) == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+def test_outer_groups_have_equal_turns_whatever_is_in_them():
+    turns = Turns()
+    for item in ("x.a1", "x.b1", "x.c1", "x.a2", "y.d1", "y.d2", "y.d3"):
+        turns.add((item[0], item[2]), item)
+    assert drain(turns) == ["x.a1", "y.d1", "x.b1", "y.d2", "x.c1", "y.d3", "x.a2"]
+
+
+def test_a_group_that_is_not_admitted_is_passed_over_and_keeps_its_items():
+    turns = Turns()
+    for item in ("x.a1", "x.b1", "y.a1"):
+        turns.add((item[0], item[2]), item)
+    assert drain(turns, lambda path: path != ("x", "a")) == ["x.b1", "y.a1"]
+    assert drain(turns, lambda path: path[0] != "x") == []
+    assert drain(turns) == ["x.a1"]
+
+
+def test_items_can_be_removed():
+    turns = Turns()
+    for item in ("x.a1", "x.a2", "y.b1"):
+        turns.add((item[0], item[2]), item)
+    assert [(path, list(queue)) for path, queue in turns.queues()] == [
+        (("x", "a"), ["x.a1", "x.a2"]),
+        (("y", "b"), ["y.b1"]),
+    ]
+    for path, queue in turns.queues():
+        if path[0] == "x":
+            queue.clear()
+    turns.prune()
+    assert drain(turns) == ["y.b1"]

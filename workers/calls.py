@@ -1,0 +1,56 @@
+"""Calls: how many requests are made to one host at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from broker.store.deliveries.surplus import Route
+from workers.levels import within_host
+from workers.places import PER_HOST
+from workers.rooms import Room
+
+
+class _Host:
+    """The calls at one host, and how many are made or wait for their turns."""
+
+    def __init__(self, capacity: int) -> None:
+        self.room = Room(capacity, within_host)
+        self.users = 0
+
+
+class Calls:
+    """Lets so many attempts at a time call a host, shared by tenants and subscriptions; the others wait their turns.
+
+    Few wait, and not for long: there are hardly more places for attempts at a host (see `workers.places`).
+
+    Args:
+        per_host: How many.
+    """
+
+    def __init__(self, per_host: int = PER_HOST) -> None:
+        self._per_host = per_host
+        self._hosts: dict[str, _Host] = {}
+
+    @asynccontextmanager
+    async def at(self, name: str | None, route: Route, *, within: float) -> AsyncIterator[None]:
+        """Call the host of that name in the block; None: nothing that is limited.
+
+        Raises:
+            TimeoutError: It could not be called *within* so many seconds.
+        """
+        if name is None:
+            yield
+            return
+        host = self._hosts.setdefault(name, _Host(self._per_host))
+        host.users += 1
+        try:
+            await host.room.take(route, within=within)
+            try:
+                yield
+            finally:
+                host.room.give_back(route)
+        finally:
+            host.users -= 1
+            if not host.users:
+                del self._hosts[name]

@@ -1,0 +1,109 @@
+"""The pacer: publishes deliveries that wait for `maxPerSecond`, each shortly before its moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+
+import structlog
+
+from broker.deliveries import DueAttempt
+from broker.errors import StoreUnavailable, TransportError
+from broker.limits import NOTICE
+from broker.settings import Settings
+from broker.store.clocks import StoreClock
+from broker.store.deliveries.pacing import PacingStore
+from broker.streaks import Streak
+from broker.transport import Transport
+from workers.dispatch import dispatch
+
+_TICK = 0.1
+"""Seconds between sweeps: reservations are given out for longer than that."""
+_LEAD = NOTICE.total_seconds()
+"""How many seconds before its moment a message is published."""
+_GRAIN = 0.01
+"""Messages of so many seconds are published together."""
+_PAUSE = 1.0
+"""Seconds before the next try after a failure."""
+
+log = structlog.get_logger()
+
+
+class Pacer:
+    """Runs in every scheduler process; they share the work without knowing of each other.
+
+    What it has taken and not published, because it was killed, is rescued like any other lost message.
+    """
+
+    name = "pacer"
+
+    def __init__(self, transport: Transport, pacing: PacingStore, settings: Settings) -> None:
+        self._transport = transport
+        self._pacing = pacing
+        self._settings = settings
+        self._clock = StoreClock()
+        self._outcomes = Streak()
+        self._ready: deque[DueAttempt] = deque()
+
+    async def check(self) -> None:
+        """Return unless sweeps have been failing for a while.
+
+        Raises:
+            SignalBrokerError: They have, for this reason.
+        """
+        self._outcomes.check()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Publish deliveries at their moments until *stopping* is set, and then those that were taken already."""
+        clock, sweep_at = asyncio.get_running_loop().time, float("-inf")
+        while not stopping.is_set():
+            try:
+                await self.publish(within=_LEAD + _GRAIN)
+                if clock() >= sweep_at:
+                    sweep_at = clock() + (0 if await self.sweep() else _TICK)
+                pause = min(sweep_at - clock(), self._next())
+                self._outcomes.note_success()
+            except (StoreUnavailable, TransportError) as error:
+                self._outcomes.note_failure(error)
+                log.warning("pacing.postponed", error=str(error))
+                pause = _PAUSE
+            except Exception:
+                log.exception("pacing.failed")
+                pause = _PAUSE
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, pause)):
+                    await stopping.wait()
+        with suppress(TransportError):
+            await self.publish(within=float("inf"))
+
+    async def sweep(self) -> bool:
+        """Take the deliveries whose moments come next; return whether there may be more of them."""
+        reserved = await self._pacing.sweep(rescue_after=self._settings.rescue_after)
+        if reserved.now is not None:
+            self._clock.note(reserved.now)
+        self._ready = deque(sorted([*self._ready, *reserved.due_attempts], key=_moment))
+        return reserved.more
+
+    async def publish(self, *, within: float) -> None:
+        """Publish what is due *within* so many seconds."""
+        due_attempts = []
+        while self._ready and self._seconds_until(self._ready[0]) <= within:
+            due_attempts.append(self._ready.popleft())
+        try:
+            await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)
+        except TransportError:
+            self._ready.extendleft(reversed(due_attempts))
+            raise
+
+    def _next(self) -> float:
+        """Return in how many seconds the next message is published."""
+        return self._seconds_until(self._ready[0]) - _LEAD if self._ready else float("inf")
+
+    def _seconds_until(self, due: DueAttempt) -> float:
+        return 0.0 if due.at is None else self._clock.seconds_until(due.at)
+
+
+def _moment(due: DueAttempt) -> float:
+    """Return by what attempts are sorted: those without a reservation go first."""
+    return 0.0 if due.at is None else due.at.timestamp()

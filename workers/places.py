@@ -1,0 +1,381 @@
+"""Places: which of the attempts that are due a deliverer makes next, and which are more than their share.
+
+message --> a place is free and within the shares? --yes--> attempt --after a second--> has its place in the slow lane
+                 | no                        ^
+                 v                           | an attempt ends; tenants, hosts and subscriptions take turns
+               waits in memory --------------+
+                 | it would wait for long, and others may be waiting behind it
+                 v
+               surplus: put off into PostgreSQL (`workers.recalling` recalls it)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import time
+from collections.abc import Callable, Hashable, Iterable
+from itertools import chain, takewhile, zip_longest
+from typing import cast
+
+from broker.store.deliveries.surplus import Route
+from workers.flows import Flow
+from workers.lanes import SLOW_AFTER
+from workers.levels import Key, flows_of, share_of, shares_of, within_host
+from workers.rooms import Room
+from workers.shares import Levels, Pool, Share
+from workers.turns import Path, Turns
+
+PER_HOST = 50
+"""How many attempts a process makes at one host (scheme, name and port) at a time."""
+_CROWDED = 1 / 2
+"""From what part of its waiting room on a lane is crowded, so that messages are put off."""
+_QUICK = 2
+"""How many times as many attempts are made at a host that takes little of their time: the rest is our own store's."""
+_NEWEST = 0.1
+"""How much the latest attempt counts in the part of the time that a host takes."""
+PAYLOADS = 8 << 20
+"""Bytes of payloads in memory in each lane, but for the small ones. An attempt takes several times its payload."""
+_UNIT = 64 << 10
+"""Bytes in which payloads are shared."""
+
+
+class Turn(enum.Enum):
+    """What becomes of an attempt that asked for a place."""
+
+    SLOW = "slow"
+    """It belongs in the slow lane, as has become known while it waited."""
+    SURPLUS = "surplus"
+    """It is to be put off."""
+    STOPPED = "stopped"
+    """The deliverer stops; another one makes it."""
+
+
+class Place:
+    """A place that an attempt has had in a lane since a moment; it has to be given back to `Places`.
+
+    With it goes room for a payload, in units, if it has any.
+    """
+
+    __slots__ = ("lane", "room", "route", "since")
+
+    def __init__(self, lane: _Lane, route: Route, since: float) -> None:
+        self.lane = lane
+        self.route = route
+        self.since = since
+        self.room: tuple[Room, int] | None = None
+
+
+class _Waiting:
+    """An attempt that waits for a place since a moment."""
+
+    __slots__ = ("route", "since", "turn")
+
+    def __init__(self, route: Route, since: float) -> None:
+        self.route = route
+        self.since = since
+        self.turn: asyncio.Future[Place | Turn] = asyncio.get_running_loop().create_future()
+
+
+class _Lane:
+    """The places of one queue, and who waits for them."""
+
+    def __init__(self, queue: str, capacity: int, payloads: Room) -> None:
+        self.queue = queue
+        self.pool = Pool(capacity)
+        self.payloads = payloads
+        self.places: dict[Place, None] = {}
+        """Those that are taken, in the order in which they were."""
+        self.turns: Turns[_Waiting] = Turns()
+        self.waiting = 0
+        self.flows: dict[Hashable, Flow] = {}
+
+    def flows_of(self, route: Route) -> list[Flow]:
+        """Return those flows that an attempt is part of."""
+        return [self.flows[key] for key in flows_of(route) if key in self.flows] if self.flows else []
+
+
+class _Host:
+    """The attempts at one host, in all lanes."""
+
+    def __init__(self, capacity: int, now: float) -> None:
+        self.pool = Pool(capacity)
+        self.places: dict[Place, None] = {}
+        """In the order in which they were taken."""
+        self.answered_at = now
+        self.called = 1.0
+        """What part of the time of its latest attempts it took."""
+        self.kind = "host"
+        self._per_host = capacity
+
+    def look(self, now: float) -> None:
+        """Judge it, by its oldest attempt and by its latest answers.
+
+        It is silent if no attempt has ended for a second, although one has been under way for as long; it is quick if
+        none has been, and little of the time of the latest ones was spent there.
+        """
+        oldest, long_ago = next(iter(self.places)), now - SLOW_AFTER.total_seconds()
+        if max(oldest.since, self.answered_at) < long_ago:
+            self.kind, self.called = "silent host", 1.0
+        else:
+            self.kind = "quick host" if self.called <= 1 / _QUICK and oldest.since >= long_ago else "host"
+        self.pool.resize(self._per_host * (_QUICK if self.kind == "quick host" else 1))
+
+    def note(self, called: float, now: float) -> None:
+        """Note that an attempt has ended; the host took *called* of its time (0 to 1)."""
+        self.called += _NEWEST * (called - self.called)
+        self.answered_at = now
+        if self.kind == "silent host":
+            self.kind = "host"
+
+
+class Places:
+    """The places of the lanes of a deliverer, shared by tenants, hosts and subscriptions.
+
+    An attempt that is within its shares gets a place at once, without the store. Beyond them it waits in memory. That
+    holds up no other one, until the lane is crowded: then those are surplus that will not get their places soon.
+
+    Args:
+        queues: Those whose attempts are made, each in a lane.
+        capacity: How many places each lane has.
+        slow_lane: The queue in whose lane those attempts of the first queue get places that take long, or will.
+        is_slow: Returns whether the attempts of a subscription will.
+        waiting: How many messages may wait in each lane.
+        patience: Seconds after which what waits is surplus in any case. (The scheduler must not take it for lost.)
+        per_host: How many attempts are made at one host at a time, over all lanes.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        queues: Iterable[str],
+        capacity: int,
+        *,
+        waiting: int,
+        patience: float,
+        slow_lane: str | None = None,
+        is_slow: Callable[[int], bool] = lambda _: False,
+        per_host: int = PER_HOST,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lanes = {queue: _Lane(queue, capacity, Room(PAYLOADS // _UNIT, self._shares)) for queue in queues}
+        self._first = next(iter(self._lanes.values()))
+        self._slow = None if slow_lane is None else self._lanes[slow_lane]
+        self._is_slow = is_slow
+        self._most_waiting = waiting
+        self._patience = patience
+        self._per_host = per_host
+        self._clock = clock
+        self._hosts: dict[str, _Host] = {}
+        self._looked = clock()
+        self.stopped = False
+        self._serving: asyncio.Handle | None = None
+        self.surplus: dict[int, str] = {}
+        """The subscriptions that are known to have surplus, with a queue whose workers make their attempts."""
+
+    async def take(self, queue: str, route: Route, *, delivery_id: str = "") -> Place | Turn:
+        """Take a place in the lane of *queue* once there is one, and return it, or else what becomes of the attempt.
+
+        The message of a delivery that was expected has come (see `expect`).
+        """
+        lane = self._lanes[queue]
+        for flow in lane.flows_of(route):
+            flow.coming.pop(delivery_id, None)
+        if self._room(lane, route):
+            return self._take(lane, route)
+        if self.stopped:
+            return Turn.STOPPED
+        return await self._wait(lane, route)
+
+    async def _wait(self, lane: _Lane, route: Route) -> Place | Turn:
+        one = _Waiting(route, self._clock())
+        lane.turns.add((("tenant", route.tenant_id), flows_of(route)[0], route), one)
+        lane.waiting += 1
+        for key in flows_of(route):
+            lane.flows.setdefault(key, Flow(one.since)).waiting += 1
+        try:
+            return await one.turn
+        except asyncio.CancelledError:
+            if one.turn.cancelled():
+                self._leave(lane, one)
+            elif isinstance(place := one.turn.result(), Place):  # it was given at the same moment
+                self.give_back(place)
+            raise
+
+    async def load(self, place: Place, size: int) -> None:
+        """Make room in memory for the payload, of *size* bytes, of the attempt that has *place*.
+
+        Raises:
+            TimeoutError: There was none in time.
+        """
+        room, units = place.lane.payloads, -(-size // _UNIT)
+        await room.take(place.route, units, within=self._patience)
+        place.room = room, units
+
+    def give_back(self, place: Place, *, called: float = 0.0) -> None:
+        """Give back a place; the receiver took so many seconds of the time that it was taken."""
+        lane, route, now = place.lane, place.route, self._clock()
+        part = called / max(called, now - place.since, 1e-9)
+        for flow in lane.flows_of(route):
+            flow.note(part)
+        del lane.places[place]
+        lane.pool.give_back(self._shares(route))
+        if place.room is not None:
+            room, units = place.room
+            room.give_back(route, units)
+        for name in route.hosts:
+            host = self._hosts[name]
+            host.pool.give_back(within_host(route))
+            del host.places[place]
+            host.note(part, now)
+            if not host.places:
+                del self._hosts[name]
+        if self._serving is None and any(each.waiting for each in self._lanes.values()):
+            # Not at once: attempts often end together.
+            self._serving = asyncio.get_running_loop().call_soon(self._serve_all)
+
+    def _serve_all(self) -> None:
+        self._serving = None
+        for lane in self._lanes.values():
+            self._serve(lane)
+
+    def stop(self) -> None:
+        """Let nobody wait any more."""
+        self.stopped = True
+        for lane in self._lanes.values():
+            for _, queue in lane.turns.queues():
+                for one in queue:
+                    self._let_go(lane, one, Turn.STOPPED)
+            _prune(lane)
+
+    def room(self, queue: str, route: Route) -> int:
+        """Return how many surplus deliveries may be recalled now, so that they get their places soon."""
+        lane, now = self._lanes[queue], self._clock()
+        flows = [lane.flows.setdefault(key, Flow(now)) for key in flows_of(route)]
+        wanted = self._room(lane, route) + min(flow.soon for flow in flows) - max(flow.ahead(now) for flow in flows)
+        # Even if others come all the time, the surplus goes on.
+        return max(0, *(flow.least for flow in flows[:1]), min(wanted, self._most_waiting // 4))
+
+    def expect(self, queue: str, route: Route, delivery_id: str) -> None:
+        """Expect the message of a delivery that was recalled."""
+        for flow in self._lanes[queue].flows_of(route):
+            flow.expect(delivery_id, self._clock())
+
+    def look(self) -> None:
+        """Look, several times a second, who has waited for too long, or would."""
+        now = self._clock()
+        since_last, self._looked = now - self._looked, now
+        for host in self._hosts.values():
+            host.look(now)
+        if self._slow is not None:
+            self._move(self._first, self._slow, now)
+        for lane in self._lanes.values():
+            for key, flow in list(lane.flows.items()):
+                flow.look(now, since_last)
+                if flow.is_idle:
+                    del lane.flows[key]
+            if lane.waiting:
+                self._put_off(lane, now)
+
+    def _move(self, fast: _Lane, slow: _Lane, now: float) -> None:
+        """Give attempts that take long places in the slow lane instead, and let those go who would take long."""
+        for place in list(takewhile(lambda place: now - place.since > SLOW_AFTER.total_seconds(), fast.places)):
+            shares = self._shares(place.route)
+            if slow.pool.room(shares) and (place.room is None or slow.payloads.has_room(place.route)):
+                fast.pool.give_back(shares)
+                slow.pool.take(shares)
+                del fast.places[place]
+                slow.places[place] = None
+                place.lane = slow
+                if place.room is not None:
+                    room, units = place.room
+                    room.give_back(place.route, units)
+                    slow.payloads.occupy(place.route, units)
+                    place.room = slow.payloads, units
+        for path, queue in fast.turns.queues():
+            if self._is_slow(cast(Route, path[-1]).subscription_id):
+                for one in queue:
+                    self._let_go(fast, one, Turn.SLOW)
+        _prune(fast)
+        self._serve(fast)
+
+    def _put_off(self, lane: _Lane, now: float) -> None:
+        """Let those go who have waited for too long and, if the lane is crowded, those who would."""
+        by_group: dict[Hashable, list[list[_Waiting]]] = {}
+        for path, queue in lane.turns.queues():
+            for one in takewhile(lambda one: now - one.since > self._patience, queue):
+                self._let_go(lane, one, Turn.SURPLUS)
+            by_group.setdefault(path[1], []).append([one for one in queue if not one.turn.done()])
+        is_crowded = lane.waiting > self._most_waiting * _CROWDED
+        for group, queues in by_group.items() if is_crowded else ():
+            most = lane.flows[group].most_waiting(self._patience)
+            # In turns, so that all of the group's subscriptions keep as many.
+            in_turns = [one for one in chain.from_iterable(zip_longest(*queues)) if one is not None]
+            for one in in_turns[most:]:
+                self._let_go(lane, one, Turn.SURPLUS)
+        _prune(lane)
+
+    def _serve(self, lane: _Lane) -> None:
+        """Give free places to those whose turn it is."""
+        while lane.waiting and (one := lane.turns.pop(lambda path: self._admits(lane, path))) is not None:
+            if not one.turn.done():  # else its task was cancelled
+                self._let_go(lane, one, self._take(lane, one.route))
+
+    def _let_go(self, lane: _Lane, one: _Waiting, turn: Place | Turn) -> None:
+        if not one.turn.done():
+            self._leave(lane, one)
+            one.turn.set_result(turn)
+            if turn is Turn.SURPLUS:
+                self.surplus[one.route.subscription_id] = lane.queue
+
+    def _leave(self, lane: _Lane, one: _Waiting) -> None:
+        lane.waiting -= 1
+        for key in flows_of(one.route):
+            lane.flows[key].waiting -= 1
+
+    def _admits(self, lane: _Lane, path: Path) -> bool:
+        if not isinstance(path[-1], Route):
+            return lane.pool.room([[self._share(*cast(Key, key))] for key in path]) > 0
+        return self._room(lane, path[-1]) > 0
+
+    def _room(self, lane: _Lane, route: Route) -> int:
+        """Return how many attempts may be begun now."""
+        room = lane.pool.room(self._shares(route))
+        for name in route.hosts if room else ():
+            host = self._hosts.get(name)
+            room = min(room, self._per_host if host is None else host.pool.room(within_host(route)))
+        return room
+
+    def _shares(self, route: Route) -> Levels:
+        """Return the shares of a lane that an attempt counts towards."""
+        return shares_of(route, tuple(self._kind(name) for name in route.hosts))
+
+    def _share(self, kind: str, key: Hashable) -> Share:
+        return share_of(self._kind(cast(str, key)) if kind == "host" else kind, (kind, key))
+
+    def _kind(self, name: str) -> str:
+        host = self._hosts.get(name)
+        return "host" if host is None else host.kind
+
+    def _take(self, lane: _Lane, route: Route) -> Place:
+        place = Place(lane, route, self._clock())
+        lane.places[place] = None
+        lane.pool.take(self._shares(route))
+        for name in route.hosts:
+            if name not in self._hosts:
+                self._hosts[name] = _Host(self._per_host, place.since)
+            self._hosts[name].pool.take(within_host(route))
+            self._hosts[name].places[place] = None
+        for flow in lane.flows_of(route):
+            flow.served += 1
+        return place
+
+
+def _prune(lane: _Lane) -> None:
+    """Forget those who do not wait any more."""
+    for _, queue in lane.turns.queues():
+        left = [one for one in queue if not one.turn.done()]
+        if len(left) < len(queue):
+            queue.clear()
+            queue.extend(left)
+    lane.turns.prune()

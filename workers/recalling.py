@@ -1,0 +1,140 @@
+"""Recalling: surplus deliveries go on as soon as a deliverer has places for them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from math import ceil
+
+import structlog
+
+from broker.errors import StoreUnavailable, TransportError
+from broker.settings import Settings
+from broker.store.deliveries.surplus import Route, SurplusStore
+from broker.topology import ATTEMPT, LANES, SLOW_ATTEMPT, app_of, attempt_queue
+from broker.transport import Transport
+from workers.dispatch import dispatch
+from workers.lanes import FastLane
+from workers.places import Places
+from workers.routes import Routes
+
+_LOOK_EVERY = 0.1
+_RECALL_EVERY = 0.2
+_FIND_EVERY = 2.0
+"""Seconds after which the store is asked again which subscriptions have surplus: other deliverers put off, too."""
+_FRESH = 5.0
+"""Seconds for which the route of a subscription with surplus is believed."""
+_SUBSCRIPTIONS = 500
+"""How many subscriptions are looked at at a time."""
+
+log = structlog.get_logger()
+
+
+class Recall:
+    """Recalls the surplus of subscriptions, as much as this process has places for.
+
+    Args:
+        transport: Where recalled deliveries are published, as any that is due.
+        store: Where they wait.
+        places: Where they are to go.
+        routes: What they count towards.
+        fast_lane: Which subscriptions do not belong in it.
+        queues: Those of this process.
+        settings: Deadlines.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        store: SurplusStore,
+        *,
+        places: Places,
+        routes: Routes,
+        fast_lane: FastLane,
+        queues: Collection[str],
+        settings: Settings,
+    ) -> None:
+        self._transport = transport
+        self._store = store
+        self._places = places
+        self._routes = routes
+        self._fast_lane = fast_lane
+        self._apps = {app_of(queue) for queue in queues}
+        self._settings = settings
+        self._found = float("-inf")
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Recall until *stopping* is set, and let nobody wait then; what fails is tried again."""
+        async with asyncio.TaskGroup() as group:
+            looking = group.create_task(self._look())
+            while not await _is_set(stopping, within=_RECALL_EVERY):
+                try:
+                    await self.recall()
+                except (StoreUnavailable, TransportError) as error:
+                    log.warning("recall.postponed", error=str(error))
+                except Exception:
+                    log.exception("recall.failed")
+            looking.cancel()
+            self._places.stop()
+
+    async def _look(self) -> None:
+        while True:
+            self._places.look()
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def recall(self) -> None:
+        """Publish as many surplus deliveries as there are places for.
+
+        Raises:
+            StoreUnavailable: Nothing was recalled.
+            TransportError: Some may not be published; the scheduler rescues them.
+        """
+        now = asyncio.get_running_loop().time()
+        if now - self._found >= _FIND_EVERY:
+            self._found = now
+            apps = await self._store.find(self._apps)
+            self._places.surplus = {key: attempt_queue(app) for key, app in apps.items()}
+        chosen = await self._choose()
+        if not chosen:
+            return
+        recalled = await self._store.recall({key: limit for key, (_, _, limit) in chosen.items()})
+        for subscription_id in recalled.done:
+            self._places.surplus.pop(subscription_id, None)
+        due_attempts = []
+        for due in recalled.due_attempts:
+            queue, route, _ = chosen[due.subscription_id]
+            self._places.expect(queue, route, due.delivery_id)
+            due_attempts.append(replace(due, queue=queue))
+        await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)
+
+    async def _choose(self) -> Mapping[int, tuple[str, Route, int]]:
+        """Return of which subscriptions to recall how many, to which queue; those of one host share its room."""
+        keys = list(self._places.surplus)
+        random.shuffle(keys)
+        by_host: dict[object, list[tuple[int, str, Route]]] = {}
+        for key in keys[:_SUBSCRIPTIONS]:
+            queue = self._places.surplus.get(key, ATTEMPT)
+            if queue in LANES:
+                queue = SLOW_ATTEMPT if self._fast_lane.refuses(key) else ATTEMPT
+            route = await self._routes.of(key, fresh=_FRESH)
+            by_host.setdefault(route.hosts[:1] or key, []).append((key, queue, route))
+        chosen: dict[int, tuple[str, Route, int]] = {}
+        for group in by_host.values():
+            left = max(self._places.room(queue, route) for _, queue, route in group)
+            for position, (key, queue, route) in enumerate(group):
+                limit = min(ceil(left / (len(group) - position)), self._places.room(queue, route))
+                if limit > 0:
+                    chosen[key] = queue, route, limit
+                    left -= limit
+        return chosen
+
+
+async def _is_set(event: asyncio.Event, *, within: float) -> bool:
+    """Return whether *event* is set within so many seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            await event.wait()
+    return event.is_set()
