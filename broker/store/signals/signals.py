@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from broker.offloading import Offloader
 from broker.signals import Signal, Throw
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database, Row, Unplaced
@@ -97,6 +98,7 @@ class SignalStore:
     def __init__(self, database: Database, *, limits: Limits | None = None) -> None:
         self._database = database
         self._limits = limits or Limits()
+        self._offloader = Offloader()
 
     async def number(self, batch: Sequence[tuple[Throw, IdempotencyKey | None]]) -> list[Numbered]:
         """Number the throws of *batch* in order, in one round trip."""
@@ -130,7 +132,9 @@ class SignalStore:
         while True:
             try:
                 async with self._database.transaction() as session:
-                    return await record(session, batch, rescue_after=rescue_after, limits=self._limits)
+                    return await record(
+                        session, batch, rescue_after=rescue_after, limits=self._limits, offloader=self._offloader
+                    )
             except Overtaken:
                 continue
             except Unplaced:  # the partitions ahead are used up, or the signal's partition was dropped
