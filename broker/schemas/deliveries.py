@@ -110,8 +110,8 @@ class DeliverySchema(Schema):
     attempts: int | list[AttemptSchema]
     due_at: Shown | None = Field(
         description="When the next attempt is due; null while it waits for an event: the end of a pause, a free slot of"
-        " `maxInFlight`, a reservation of `maxPerSecond`, the delivery before it in its ordering group, or its share of the"
-        " deliverers' attempts."
+        " `maxInFlight`, a reservation of `maxPerSecond`, the delivery before it in its ordering group, or its share of"
+        " the deliverers' attempts."
     )
     reason: str | None = Field(
         description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, `throttled`, `scheduled`,"
