@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Set
+from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -75,7 +76,7 @@ class PacingStore:
 
     async def _reserve(
         self, lock: Statement, ids: Collection[int], rescue_after: timedelta
-    ) -> tuple[Reserved, Set[int]]:
+    ) -> tuple[Reserved, AbstractSet[int]]:
         """Give reservations to deliveries of the subscriptions that *lock* locks; return these, too."""
         async with self._database.transaction() as session:
             gates = await session.fetch(lock, subscription_ids=sorted(ids))
