@@ -33,7 +33,8 @@ class Echoes:
     """Hides *credentials* in texts.
 
     Args:
-        credentials: Values that were sent: of headers, or of parameters of a URL.
+        credentials: Values that were sent: of headers, or of parameters of a URL. Those with fewer than `SHORTEST`
+            characters are not looked for.
     """
 
     def __init__(self, credentials: Iterable[str]) -> None:
@@ -53,8 +54,8 @@ class Echoes:
     @cached_property
     def _needles(self) -> list[bytes]:
         """What to look for in a text without escapes."""
-        parts = {part for credential in self._credentials for part in _parts(credential)}
-        return list({needle for part in parts if len(part) >= SHORTEST for needle in _needles(part.encode())})
+        parts = {part for credential in self._credentials for part in _parts(credential) if len(part) >= SHORTEST}
+        return list({needle for part in parts for needle in _needles(part.encode(errors="replace"))})
 
     def _find(self, raw: bytes) -> Iterator[tuple[int, int]]:
         yield from self._find_unescaped(raw, range(len(raw) + 1))
