@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 
 from broker.errors import PermissionDenied
-from broker.names import matches
+from broker.names import covers, matches
 
 
 class Permission(enum.StrEnum):
@@ -63,6 +63,10 @@ class Principal:
             return False
         return signal_name is None or self.names is None or any(matches(p, signal_name) for p in self.names)
 
+    def may_all(self, permission: Permission, pattern: str) -> bool:
+        """Return whether it has *permission* for every signal name that *pattern* matches; a name matches itself."""
+        return self.may(permission) and (self.names is None or covers(self.names, pattern))
+
     def may_name_tenant(self, tenant_id: str) -> bool:
         """Return whether it may name *tenant_id*."""
         return self.tenants is None or tenant_id in self.tenants
@@ -82,6 +86,20 @@ def require_permission(principal: Principal, permission: Permission, signal_name
         what = f" for signals named {signal_name!r}" if principal.may(permission) else ""
         raise PermissionDenied(
             f"This needs the permission {permission.value}{what}, which {principal.name!r} does not have."
+        )
+
+
+def require_pattern(principal: Principal, permission: Permission, pattern: str) -> None:
+    """Check that *principal* has *permission* for every signal name that *pattern* matches.
+
+    Raises:
+        PermissionDenied: It does not, or its names match only some of these.
+    """
+    require_permission(principal, permission)
+    if not principal.may_all(permission, pattern):
+        raise PermissionDenied(
+            f"This needs the permission {permission.value} for all signals that {pattern!r} matches, which"
+            f" {principal.name!r} does not have."
         )
 
 

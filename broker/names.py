@@ -7,7 +7,7 @@ word and ``#`` for any number of words, including none.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from broker.errors import InvalidField
@@ -15,6 +15,8 @@ from broker.errors import InvalidField
 MAX_ROUTING_KEY_BYTES = 255
 """AMQP 0-9-1: a routing key is a short string."""
 MAX_ID_CHARACTERS = 255
+_MOST_STEPS = 5_000
+"""How far `covers` follows the names that a pattern matches; real limits and patterns take some dozens of steps."""
 
 _UNPLAIN = re.compile(r"[^\w]", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -90,6 +92,71 @@ def matches(pattern: str, name: str) -> bool:
         else:
             return False
     return all(rest == "#" for rest in wanted[at:])
+
+
+def covers(limits: Sequence[str], pattern: str) -> bool:
+    """Return whether every name that *pattern* matches is matched by one of *limits*; a name matches itself.
+
+    It follows the words of these names through all limits at once. A word that *pattern* leaves open stands for one
+    that no limit has: whatever matches that, matches any other one, too. If it takes too many steps, which only
+    patterns made for it do, they count as not covered.
+    """
+    words = pattern.split(".")
+    if not is_pattern(pattern):
+        return any(matches(limit, pattern) for limit in limits)
+    automaton = _Automaton(limits)
+    todo = [(0, automaton.start, False)]
+    seen = set(todo)
+    while todo:
+        at, states, begun = todo.pop()
+        if not states or len(seen) > _MOST_STEPS:
+            return False
+        if at == len(words):
+            if begun and not automaton.accepts(states):  # a name has at least one word
+                return False
+            continue
+        after = (at + 1, states, begun) if words[at] == "#" else (at + 1, automaton.step(states, words[at]), True)
+        steps = {after, (at, automaton.step(states, "#"), True)} if words[at] == "#" else {after}
+        todo += steps - seen
+        seen |= steps
+    return True
+
+
+class _Automaton:
+    """What is left of several patterns once they have matched some words; bits of an integer are its states."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self.start = self._ends = self._wild = self._skipped = 0
+        self._words: dict[str, int] = {}
+        position = 0
+        for pattern in patterns:
+            self.start |= 1 << position
+            for word in pattern.split("."):
+                bit = 1 << position
+                if word == "#":
+                    self._skipped |= bit
+                elif word == "*":
+                    self._wild |= bit
+                else:
+                    self._words[word] = self._words.get(word, 0) | bit
+                position += 1
+            self._ends |= 1 << position
+            position += 1
+        self.start = self._skip(self.start)
+
+    def step(self, states: int, word: str) -> int:
+        """Return the states after *word*, which is any word that no pattern has if it is wild."""
+        moved = states & (self._wild | self._words.get(word, 0))
+        return self._skip(moved << 1 | states & self._skipped)
+
+    def accepts(self, states: int) -> bool:
+        """Return whether one of the patterns matches the words so far."""
+        return bool(states & self._ends)
+
+    def _skip(self, states: int) -> int:
+        while (reached := states | (states & self._skipped) << 1) != states:
+            states = reached
+        return states
 
 
 def expression(patterns: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from broker.access import Permission, Principal, require_permission
+from broker.access import Permission, Principal, require_pattern
 from broker.integers import read_whole
 from broker.operations.replays import Replayer
 from broker.schemas import BulkResult
@@ -46,7 +46,7 @@ class ReplaysApi:
         request looks at 100,000 signals at most; the answer says where the next request goes on.
         """
         subscription = await visible_subscription(request, principal, self._subscriptions)
-        require_permission(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
+        require_pattern(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
         wanted = await read_document(request, ReplayRequest, optional=True)
         last, pace = read_after(wanted)
         after_id = read_whole(last or "0")

@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 from aiohttp import web
 
-from broker.access import Permission, Principal, require_permission
+from broker.access import Permission, Principal, require_pattern
 from broker.errors import InvalidField
 from broker.operations.answers import render_signal
 from broker.operations.intake import Intake
@@ -132,8 +132,9 @@ class SignalsApi:
         It ends early if the payloads come to 2 MiB; `next` says whether there may be more.
         """
         name = text(request, "name")
-        require_permission(principal, Permission.READ, name)
-        if name is None and principal.names is not None:
+        if name is not None:
+            require_pattern(principal, Permission.READ, name)
+        elif principal.names is not None:
             raise InvalidField("?name", "is required: you may read signals of some names only")
         size = limit(request)
         page = await self._signals.page(

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from aiohttp import web
 
-from broker.access import Permission, Principal, require_permission, require_tenant
+from broker.access import Permission, Principal, require_pattern, require_tenant
 from broker.deliveries import DeliveryState
 from broker.egress import Guard
 from broker.operations.answers import render_subscription
@@ -116,7 +116,7 @@ class SubscriptionsApi:
     async def create(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer 201; every matching signal that is thrown after this answer will be delivered."""
         spec = read_spec(await read_document(request, SubscriptionRequest), self._guard)
-        require_permission(principal, Permission.SUBSCRIPTIONS, spec.name)
+        require_pattern(principal, Permission.SUBSCRIPTIONS, spec.name)
         require_tenant(principal, spec.tenant_id)
         subscription, secret = await create_subscription(self._subscriptions, spec, seal=self._secrets.seal)
         return created(render_subscription(subscription, secret), f"/v1/subscriptions/{subscription.id}")
@@ -195,7 +195,7 @@ class SubscriptionsApi:
 
     async def _managed(self, request: web.Request, principal: Principal) -> Subscription:
         subscription = await visible_subscription(request, principal, self._subscriptions)
-        require_permission(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
+        require_pattern(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
         return subscription
 
     async def _show(self, subscription: Subscription | None) -> web.Response:
