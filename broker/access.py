@@ -41,6 +41,8 @@ class Principal:
         tenants: The tenants it is limited to (and the untenanted); None is no limit.
         token_id: The id of its token, if the token is in the store.
         user_id: The id of the user, if it signed in as one.
+        endpoint_id: The signal endpoint that its token opens, if it opens nothing else; *token_id* is then among the
+            ids of such tokens.
     """
 
     name: str
@@ -49,10 +51,13 @@ class Principal:
     tenants: tuple[str, ...] | None = None
     token_id: int | None = None
     user_id: int | None = None
+    endpoint_id: int | None = None
 
     @property
     def key(self) -> str:
-        """A unique key of the principal; a user and a token may have the same name."""
+        """A unique key of the principal: names are not unique, and each kind has ids of its own."""
+        if self.endpoint_id is not None:
+            return f"endpoint token {self.token_id}"
         if self.token_id is not None:
             return f"token {self.token_id}"
         return self.name if self.user_id is None else f"user {self.user_id}"
@@ -114,14 +119,6 @@ def require_tenant(principal: Principal, tenant_id: str | None) -> None:
 
 
 ADMINISTRATOR = Principal(name="admin", permissions=frozenset({Permission.ADMIN}))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """The owner of a token: a principal, and the endpoint if the token opens only that one."""
-
-    principal: Principal
-    endpoint_id: int | None = None
 
 
 def make_token(prefix: str) -> str:

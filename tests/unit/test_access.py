@@ -70,7 +70,12 @@ def test_what_is_not_made_like_an_endpoint_s_token_is_not_looked_for(text):
 
 @pytest.mark.parametrize(
     ("ids", "key"),
-    [({}, "p"), ({"user_id": 3}, "user 3"), ({"token_id": 3}, "token 3"), ({"token_id": 3, "user_id": 4}, "token 3")],
+    [
+        ({}, "p"),
+        ({"user_id": 3}, "user 3"),
+        ({"token_id": 3}, "token 3"),
+        ({"token_id": 3, "endpoint_id": 4}, "endpoint token 3"),
+    ],
 )
-def test_a_user_and_a_token_of_the_same_name_are_told_apart(ids, key):
+def test_principals_with_the_same_name_or_number_are_told_apart(ids, key):
     assert Principal(name="p", permissions=frozenset(), **ids).key == key

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from cachetools import LRUCache
 
-from broker.access import API_TOKEN, Caller, Permission, Principal, digest, make_token
+from broker.access import API_TOKEN, Permission, Principal, digest, make_token
 from broker.audit import AuditType
 from broker.endpoints import Endpoint
 from broker.store.administration import endpoints, users
@@ -56,19 +56,19 @@ class AccessStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def caller(self, token_digest: bytes) -> Caller | None:
-        """Return the caller that a token with that digest belongs to; None if there is no such token."""
+    async def caller(self, token_digest: bytes) -> Principal | None:
+        """Return the principal that a token with that digest belongs to; None if there is no such token."""
         row = await self._database.fetchrow(_Sql.caller, digest=token_digest)
         if row is None:
             return None
-        principal = Principal(
+        return Principal(
             name=row["name"],
             permissions=frozenset(Permission(permission) for permission in row["permissions"]),
             names=_optional_tuple(row["names"]),
             tenants=_optional_tuple(row["tenants"]),
             token_id=row["token_id"],
+            endpoint_id=row["endpoint_id"],
         )
-        return Caller(principal=principal, endpoint_id=row["endpoint_id"])
 
     async def rehearse(self) -> None:
         """Return if callers, users and signal endpoints could be looked up now.
@@ -149,8 +149,8 @@ class AccessCache:
         self._generation += 1
         self._known.clear()
 
-    async def caller(self, token: str) -> Caller | None:
-        """Return the caller that *token* belongs to; None if there is no such token."""
+    async def caller(self, token: str) -> Principal | None:
+        """Return the principal that *token* belongs to; None if there is no such token."""
         key = digest(token)
         return await self._recall(key, lambda: self._store.caller(key))
 
