@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from urllib.parse import quote
 
 from broker.errors import InvalidField
@@ -66,6 +67,11 @@ def encode_id(value: str) -> str:
 def is_pattern(name: str) -> bool:
     """Return whether *name* is a pattern, that is, whether one of its words is ``*`` or ``#``."""
     return any(word in {"*", "#"} for word in name.split("."))
+
+
+def literal_words(pattern: str) -> str:
+    """Return what every name that *pattern* matches begins with: its words before the first wildcard."""
+    return ".".join(takewhile(lambda word: word not in {"*", "#"}, pattern.split(".")))
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
+from broker.access import Limits
 from broker.audit import AuditEvent
 from broker.circuits import Phase
 from broker.deliveries import Delivery, DeliveryState
@@ -65,14 +67,19 @@ _SHARED = {field.name for field in fields(SubscriptionSpec)} & SubscriptionSchem
 """The options that an answer shows under the name that they have in a spec."""
 
 
+def _render_limits(limits: Limits) -> dict[str, Any]:
+    lists = {"names": limits.names, "tenants": limits.tenants, "queues": limits.queues}
+    shown = {name: None if values is None else list(values) for name, values in lists.items()}
+    return {**shown, "untenanted": limits.untenanted}
+
+
 def render_token(token: Token, value: str | None = None) -> TokenSchema:
     """Return *token*, with its value where that is to be shown."""
     return TokenSchema(
         id=token.id,
         name=token.name,
         permissions=[permission.value for permission in token.permissions],
-        names=None if token.names is None else list(token.names),
-        tenants=None if token.tenants is None else list(token.tenants),
+        **_render_limits(token),
         created_at=token.created_at,
         created_by=token.created_by,
         token=value,
@@ -85,8 +92,7 @@ def render_user(user: User) -> UserSchema:
         id=user.id,
         name=user.name,
         permissions=[permission.value for permission in user.permissions],
-        names=None if user.names is None else list(user.names),
-        tenants=None if user.tenants is None else list(user.tenants),
+        **_render_limits(user),
         groups=list(user.groups),
         created_at=user.created_at,
         created_by=user.created_by,

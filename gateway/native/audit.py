@@ -37,11 +37,17 @@ class AuditApi:
             )
         ]
 
-    async def list(self, request: web.Request, _principal: Principal) -> web.Response:
-        """Answer a page of the audit events, oldest first; a later change never has a lower id."""
+    async def list(self, request: web.Request, principal: Principal) -> web.Response:
+        """Answer a page of the audit events, oldest first; a later change never has a lower id.
+
+        A caller with limits sees the events of principals whose names and tenants are within its own.
+        """
         size = limit(request)
         events = await self._audit.page(
-            after_id=integer(request, "afterId", 0), limit=size, kind=choice(request, "type", AuditType)
+            after_id=integer(request, "afterId", 0),
+            limit=size,
+            kind=choice(request, "type", AuditType),
+            by=principal,
         )
         return answer(
             AuditPage(

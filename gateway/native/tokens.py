@@ -56,10 +56,10 @@ class TokensApi:
         token, value = await create_token(self._access, await read_document(request, TokenRequest), by=principal)
         return created(render_token(token, value), f"/v1/tokens/{token.id}")
 
-    async def list(self, request: web.Request, _principal: Principal) -> web.Response:
-        """Answer a page of the valid API tokens."""
+    async def list(self, request: web.Request, principal: Principal) -> web.Response:
+        """Answer a page of the valid API tokens that reach no further than the caller."""
         size = limit(request)
-        tokens = await self._access.tokens(after_id=integer(request, "afterId", 0), limit=size)
+        tokens = await self._access.tokens(after_id=integer(request, "afterId", 0), limit=size, by=principal)
         return answer(
             TokenPage(
                 items=[render_token(token) for token in tokens],
@@ -67,10 +67,10 @@ class TokensApi:
             )
         )
 
-    async def get(self, request: web.Request, _principal: Principal) -> web.Response:
+    async def get(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer one API token, without its value."""
         token_id = path_id(request, "token")
-        token = await self._access.token(token_id)
+        token = await self._access.token(token_id, by=principal)
         if token is None:
             raise _missing(token_id)
         return answer(render_token(token))

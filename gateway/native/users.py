@@ -61,10 +61,10 @@ class UsersApi:
             raise Conflicting(f"There is a user {wanted.name!r} already.") from None
         return created(render_user(user), f"/v1/users/{user.id}")
 
-    async def list(self, request: web.Request, _principal: Principal) -> web.Response:
-        """Answer a page of the users."""
+    async def list(self, request: web.Request, principal: Principal) -> web.Response:
+        """Answer a page of the users that reach no further than the caller."""
         size = limit(request)
-        users = await self._users.page(after_id=integer(request, "afterId", 0), limit=size)
+        users = await self._users.page(after_id=integer(request, "afterId", 0), limit=size, by=principal)
         return answer(
             UserPage(
                 items=[render_user(user) for user in users],
@@ -72,10 +72,10 @@ class UsersApi:
             )
         )
 
-    async def get(self, request: web.Request, _principal: Principal) -> web.Response:
+    async def get(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer one user."""
         user_id = path_id(request, "user")
-        user = await self._users.get(user_id)
+        user = await self._users.get(user_id, by=principal)
         if user is None:
             raise _missing(user_id)
         return answer(render_user(user))

@@ -90,6 +90,7 @@ class CallsApi:
             Throw(
                 name=endpoint.name,
                 payload=payload,
+                audience=endpoint.tenants,
                 source=Source.SIGNAL_ENDPOINT,
                 source_id=endpoint.id,
                 token_id=caller.token_id,

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
 from broker.access import (
     ADMINISTRATOR,
     API_TOKEN,
     ENDPOINT_TOKEN,
+    Limits,
     Permission,
     Principal,
     digest,
@@ -46,6 +49,54 @@ def test_a_principal_with_an_empty_list_of_tenants_sees_the_untenanted_only():
     mine = principal(Permission.READ, tenants=())
     assert mine.sees(None)
     assert not mine.sees("t1")
+
+
+OF_ACME = Limits(names=("order.*",), tenants=("acme",))
+
+
+@pytest.mark.parametrize(
+    ("limits", "other", "excess"),
+    [
+        (Limits(), Limits(), None),
+        (Limits(), OF_ACME, None),
+        (OF_ACME, Limits(), "names"),
+        (OF_ACME, replace(OF_ACME, names=("order.a",)), None),
+        (OF_ACME, replace(OF_ACME, names=("order.#",)), "names"),
+        (OF_ACME, replace(OF_ACME, tenants=None), "tenants"),
+        (OF_ACME, replace(OF_ACME, tenants=("acme", "globex")), "tenants"),
+        (OF_ACME, replace(OF_ACME, tenants=()), None),
+        (OF_ACME, replace(OF_ACME, untenanted=True), "untenanted"),
+        (replace(OF_ACME, untenanted=True), OF_ACME, None),
+        (OF_ACME, replace(OF_ACME, queues=("acme.#",)), None),
+        (OF_ACME, replace(OF_ACME, queues=("acme-1.*",)), None),
+        (OF_ACME, replace(OF_ACME, queues=("acme1.#",)), "queues"),
+        (OF_ACME, replace(OF_ACME, queues=("*.acme",)), "queues"),
+        (Limits(queues=("a.*",)), Limits(queues=("a.b",)), None),
+        (Limits(queues=("a.*",)), Limits(queues=("a.#",)), "queues"),
+        (Limits(queues=("a.*",)), Limits(tenants=("a",)), "queues"),
+    ],
+)
+def test_limits_tell_in_what_others_reach_further(limits, other, excess):
+    assert limits.find_excess(other) == excess
+
+
+@pytest.mark.parametrize(
+    ("queue", "expected"),
+    [
+        ("acme", True),
+        ("acme.orders", True),
+        ("acme-orders", True),
+        ("acmecorp.orders", False),
+        ("orders", False),
+        ("xacme.orders", False),
+        ("", False),
+    ],
+)
+def test_who_is_limited_to_tenants_delivers_to_queues_that_begin_with_their_ids(queue, expected):
+    assert Limits(tenants=("acme",)).include_queue(queue) is expected
+    assert Limits().include_queue(queue)
+    assert not Limits(tenants=()).include_queue(queue)
+    assert Limits(tenants=("x",), queues=("acme.#", "acme-orders")).include_queue(queue) is expected
 
 
 def test_tokens_are_long_random_and_kept_as_digests():

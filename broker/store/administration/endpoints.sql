@@ -2,8 +2,8 @@
 SELECT count(*) FROM endpoints;
 
 -- name: create
-INSERT INTO endpoints (name, enabled, description, created_by, created_by_user_id)
-VALUES (:name, :enabled, :description, :created_by, :created_by_user_id) RETURNING *;
+INSERT INTO endpoints (name, enabled, description, created_by, created_by_user_id, tenants)
+VALUES (:name, :enabled, :description, :created_by, :created_by_user_id, :tenants) RETURNING *;
 
 -- name: list
 SELECT * FROM endpoints ORDER BY id;
