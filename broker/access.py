@@ -62,6 +62,11 @@ class Limits:
         """Whether there is no limit."""
         return self.names is None and self.tenants is None and self.queues is None
 
+    @property
+    def hide_nothing(self) -> bool:
+        """Whether they let everything be seen that is permitted."""
+        return self.names is None and self.tenants is None
+
     def include_names(self, pattern: str) -> bool:
         """Return whether the names match all names that *pattern* matches; a name matches itself."""
         return self.names is None or covers(self.names, pattern)
@@ -142,10 +147,6 @@ class Principal(Limits):
     def may_name_tenant(self, tenant_id: str) -> bool:
         """Return whether it may name *tenant_id*."""
         return self.tenants is None or tenant_id in self.tenants
-
-    def sees(self, tenant_id: str | None) -> bool:
-        """Return whether it may see what belongs to *tenant_id*; every principal sees what belongs to no tenant."""
-        return tenant_id is None or self.may_name_tenant(tenant_id)
 
 
 def require_permission(principal: Principal, permission: Permission, signal_name: str | None = None) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from broker.filters import Filter
 from broker.names import is_pattern, matches
+from broker.reach import EVERYWHERE, Reach
 from broker.retries import DEFAULT_SCHEDULE
-from broker.signals import Scope, Signal
+from broker.signals import Scope, Signal, Throw
 from broker.targets import Target
 
 
@@ -81,6 +83,8 @@ class Subscription:
         id: Its id.
         spec: What it asks for.
         created_at: When its creation was recorded.
+        created_by: The principal that created it; None: a worker, or an earlier version.
+        owner: The reach that this principal had; without limits if it is not known.
         since: Its number in the sequence of signal ids: it gets later signals only.
         until: The number of its deletion in that sequence: it gets earlier signals only.
         consumed_by: The signal that consumed it, if it is `once`.
@@ -92,10 +96,17 @@ class Subscription:
     spec: SubscriptionSpec
     created_at: datetime
     since: int
+    created_by: str | None = None
+    owner: Reach = EVERYWHERE
     until: int | None = None
     consumed_by: int | None = None
     paused_at: datetime | None = None
     disabled_because: str | None = None
+
+    @property
+    def tenants(self) -> tuple[str, ...] | None:
+        """The tenants that it belongs to: its own, or those that its creator was limited to; None: to none."""
+        return self.owner.tenants if self.spec.tenant_id is None else (self.spec.tenant_id,)
 
     @property
     def receives(self) -> bool:
@@ -110,7 +121,7 @@ class Subscription:
         return (
             self._too_early_or_late(signal.id, replayed=replayed)
             or self._named_otherwise(signal)
-            or self._out_of_scope(signal)
+            or self._out_of_scope(signal, replayed=replayed)
             or self._filtered_out(signal)
         )
 
@@ -131,7 +142,7 @@ class Subscription:
         what = "pattern" if is_pattern(self.spec.name) else "name"
         return f"the {what} {self.spec.name!r} does not match"
 
-    def _out_of_scope(self, signal: Signal) -> str | None:
+    def _out_of_scope(self, signal: Signal, *, replayed: bool) -> str | None:
         throw, spec = signal.throw, self.spec
         match throw.scope:
             case Scope.EXECUTION if spec.execution_id != throw.execution_id:
@@ -142,8 +153,38 @@ class Subscription:
                 return "it is for subscriptions without a tenant only"
         if throw.audience is not None and spec.tenant_id not in {None, *throw.audience}:
             return "the caller does not reach the subscription's tenant"
+        if (spec.tenant_id is None or replayed) and not self.owner.reads(throw):
+            return "whoever created the subscription may not read the signal"
         return None
 
     def _filtered_out(self, signal: Signal) -> str | None:
         reason = None if self.spec.filter is None else self.spec.filter.mismatch(signal.context)
         return None if reason is None else f"the filter does not match: {reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A subscription that waits in an execution, as far as a throw to the execution depends on it.
+
+    Args:
+        name: Its signal name or pattern.
+        tenants: The tenants that it belongs to; None: to none.
+    """
+
+    name: str
+    tenants: tuple[str, ...] | None
+
+
+def belonging_to_execution(throw: Throw, waiting: Sequence[Waiting]) -> Throw:
+    """Return *throw* for those only to whom its execution belongs, if it is to one: to the first of those *waiting*.
+
+    An execution that belongs to no tenant is for subscriptions without one, and so are its signals.
+    """
+    if throw.scope is not Scope.EXECUTION or not waiting:
+        return throw
+    tenants = waiting[0].tenants
+    if tenants is None:
+        return replace(throw, audience=throw.audience or ())
+    if throw.audience is not None:
+        tenants = tuple(tenant for tenant in tenants if tenant in throw.audience)
+    return replace(throw, audience=tenants)

@@ -19,6 +19,7 @@ from broker.schemas.endpoints import EndpointSchema, EndpointTokenSchema
 from broker.schemas.subscriptions import BacklogSchema, RetrySchema, StepSchema, SubscriptionSchema
 from broker.signals import Signal
 from broker.store.administration.tokens import Token
+from broker.store.deliveries.deliveries import Ledger
 from broker.subscriptions import Subscription, SubscriptionSpec
 from broker.targets import render_target
 from broker.users import User
@@ -46,6 +47,7 @@ def render_subscription(
         paused_at=subscription.paused_at,
         disabled_because=subscription.disabled_because,
         created_at=subscription.created_at,
+        created_by=subscription.created_by,
         secret=secret,
         backlog=backlog,
         circuit=None if circuit is None else circuit.value,
@@ -129,9 +131,27 @@ def render_books(books: Books) -> LedgerSchema:
         poisoned_signals=books.intake.poison,
         lost=books.intake.lost,
         matched=ledger.matched,
-        deliveries=States(**{state.value: ledger.states[state] for state in DeliveryState}),
+        deliveries=_render_states(ledger),
         unaccounted=books.unaccounted,
     )
+
+
+def render_own_books(ledger: Ledger) -> LedgerSchema:
+    """Return *ledger* for a caller with limits, who is told of deliveries only."""
+    return LedgerSchema(
+        recorded=None,
+        awaiting_record=None,
+        poison=None,
+        poisoned_signals=None,
+        lost=None,
+        matched=ledger.matched,
+        deliveries=_render_states(ledger),
+        unaccounted=ledger.unaccounted,
+    )
+
+
+def _render_states(ledger: Ledger) -> States:
+    return States(**{state.value: ledger.states[state] for state in DeliveryState})
 
 
 def render_endpoint(endpoint: Endpoint, tokens: Sequence[EndpointToken], url: str | None = None) -> EndpointSchema:

@@ -25,6 +25,7 @@ from broker.store.postgres.database import Database
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import IdempotencyKey, Numbered, SignalStore
 from broker.streaks import Streak
+from broker.subscriptions import belonging_to_execution
 from broker.transport import Transport
 
 _FRESH = timedelta(seconds=6)
@@ -97,6 +98,7 @@ class Intake:
             if numbered.conflicting:
                 raise IdempotencyConflict("This Idempotency-Key was used with another body less than 24 hours ago.")
             check(numbered)
+            throw = belonging_to_execution(throw, numbered.waiting)
             signal = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
             signal.check_moments()
             await self._publish(signal, spent=time.monotonic() - began)

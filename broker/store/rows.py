@@ -22,6 +22,7 @@ from broker.deliveries import (
 )
 from broker.filters import Filter, parse_filter
 from broker.names import is_pattern
+from broker.reach import EVERYWHERE, Reach
 from broker.signals import Scope, Signal, SignalState, Source, Throw
 from broker.store.exchanges import unpack
 from broker.store.postgres.database import Row
@@ -125,12 +126,18 @@ def read_subscription(row: Row) -> Subscription:
         id=row["id"],
         spec=SubscriptionSpec(targets=_read_targets(row), **options),
         created_at=row["created_at"],
+        created_by=row["created_by"],
+        owner=_read_owner(row["owner_tenants"], row["owner_untenanted"]),
         since=row["since"],
         until=row["until"],
         consumed_by=row["consumed_by"],
         paused_at=row["paused_at"],
         disabled_because=row["disabled_because"],
     )
+
+
+def _read_owner(tenants: Sequence[str] | None, untenanted: bool) -> Reach:  # noqa: FBT001  (a column)
+    return EVERYWHERE if tenants is None else Reach(tuple(tenants), untenanted)
 
 
 @lru_cache(maxsize=10_000)

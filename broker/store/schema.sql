@@ -589,12 +589,27 @@ CREATE OR REPLACE FUNCTION is_owned(owners text[], tenants text[])
  IMMUTABLE
 RETURN ((tenants IS NULL) OR COALESCE(((owners <@ tenants) AND ((owners <> '{}'::text[]) OR (tenants = '{}'::text[]))), false));
 
+-- Whether the regular expression names (null: any) matches the name of a subscription, or patterns holds its
+-- pattern.
+CREATE OR REPLACE FUNCTION is_permitted(name text, is_pattern boolean, names text, patterns text[])
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+RETURN ((names IS NULL) OR CASE WHEN is_pattern THEN (name = ANY (patterns)) ELSE (('.'::text || name) ~ names) END);
+
 -- Whether a caller of these tenants (null: all) may read a signal.
 CREATE OR REPLACE FUNCTION is_readable(scope text, tenant_id text, reach json, tenants text[], untenanted boolean)
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE
 RETURN ((tenants IS NULL) OR CASE WHEN (tenant_id IS NOT NULL) THEN (tenant_id = ANY (tenants)) WHEN (json_array_length(reach) > 0) THEN ((reach)::jsonb ?| tenants) ELSE (untenanted OR ((scope = 'broadcast'::text) AND (reach IS NULL))) END);
+
+-- Whether a caller of these tenants (null: all) may see what belongs to owners (null: to no tenant).
+CREATE OR REPLACE FUNCTION is_seen(owners text[], tenants text[], untenanted boolean)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+RETURN (is_owned(owners, tenants) OR (untenanted AND (owners IS NULL)));
 
 CREATE OR REPLACE FUNCTION tell_access_changed()
  RETURNS trigger

@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 from broker.access import Permission, Principal
 from broker.names import check_id, matches
 from broker.operations.intake import Intake
-from broker.operations.recipients import choose_recipients
+from broker.operations.recipients import choose_recipients, reaches_first
 from broker.settings import Settings
 from broker.signals import Scope, Source, Throw
 from broker.store.signals.signals import Numbered
@@ -125,12 +125,11 @@ def _check_execution(principal: Principal, throw: Throw, numbered: Numbered) -> 
     """Check that the execution of a throw to one waits for the signal, and that *principal* may reach it."""
     if throw.execution_id is None:
         return
-    if not numbered.execution:
+    if not numbered.waiting:
         raise unknown_execution(throw.execution_id)
-    waiting = [tenant for name, tenant in numbered.execution if matches(name, throw.name)]
-    if not waiting:
+    if not any(matches(waiting.name, throw.name) for waiting in numbered.waiting):
         raise not_subscribed(throw.execution_id, throw.name)
-    if not all(principal.sees(tenant) for tenant in waiting):
+    if not reaches_first(principal, numbered.waiting):
         raise foreign_tenant(throw.execution_id)
     if not principal.may(Permission.THROW, throw.name):
         raise _forbidden(principal, throw, throw.execution_id)

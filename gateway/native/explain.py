@@ -9,11 +9,11 @@ from aiohttp import web
 
 from broker.access import Permission, Principal
 from broker.integers import MAX_ID
-from broker.operations.throws import read_throw
+from broker.operations.throws import check_execution, read_throw
 from broker.schemas.signals import Explanation, ExplanationPage, SignalRequest
 from broker.signals import Signal
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import Subscription
+from broker.subscriptions import Subscription, belonging_to_execution
 from gateway.answers import answer
 from gateway.bodies import parse, read_json
 from gateway.native.queries import AFTER_ID, LIMIT, MAX_LIMIT, integer
@@ -52,9 +52,13 @@ class ExplainApi:
         after_id, size = integer(request, "afterId", 0), integer(request, "limit", MAX_LIMIT, least=1, most=MAX_LIMIT)
         body = await read_json(request)
         throw = read_throw(principal, parse(SignalRequest, body), body)
+        if throw.execution_id is not None:
+            waiting = await self._subscriptions.waiting_at(throw.execution_id)
+            check_execution(principal, throw, waiting)
+            throw = belonging_to_execution(throw, waiting)
         signal = Signal(id=MAX_ID, created_at=datetime.now(UTC), throw=throw)
         signal.check_moments()
-        page = await self._subscriptions.page(after_id=after_id, limit=size, tenants=principal.tenants)
+        page = await self._subscriptions.page(after_id=after_id, limit=size, by=principal)
         matches = []
         for subscription in page:
             matches.append(_explanation(subscription, signal))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 import structlog
 from aiohttp import web
@@ -15,7 +14,7 @@ from broker.operations.intake import Intake
 from broker.operations.throws import check_execution, read_throw
 from broker.schemas.deliveries import DeliveryPage
 from broker.schemas.signals import SignalPage, SignalRequest, SignalSchema
-from broker.signals import Scope, Signal, SignalState, Source, Throw
+from broker.signals import Signal, SignalState, Source, Throw
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.signals.signals import SignalStore, may_follow
 from gateway.answers import answer
@@ -116,10 +115,11 @@ class SignalsApi:
     async def throw(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer 202 once the signal is safe."""
         body = await read_json(request)
+        throw = read_throw(principal, parse(SignalRequest, body), body, read_traceparent(request))
         accepted = await self._intake.accept(
-            read_throw(principal, parse(SignalRequest, body), body, read_traceparent(request)),
+            throw,
             key=read_key(request, principal, body),
-            check=partial(check_execution, principal),
+            check=lambda numbered: check_execution(principal, throw, numbered.waiting),
         )
         headers = {"Location": f"/v1/signals/{accepted.signal.id}"}
         if accepted.replayed:
@@ -143,7 +143,7 @@ class SignalsApi:
             name=name,
             tenant_id=text(request, "tenantId"),
             execution_id=text(request, "executionId"),
-            tenants=principal.tenants,
+            by=principal,
             source=choice(request, "source", Source),
             source_id=optional_integer(request, "sourceId"),
             since=moment(request, "since"),
@@ -166,7 +166,7 @@ class SignalsApi:
         """Cancel a scheduled signal that was not released yet: it is never delivered."""
         signal_id = path_id(request, "signal")
         signal = await self._once_recorded(signal_id)
-        if signal is None or not _may_throw(principal, signal.throw):
+        if signal is None or not _may_cancel(principal, signal.throw):
             raise _missing(signal_id)
         if not await self._signals.cancel(signal_id):
             raise Conflicting("Only a scheduled signal can be cancelled, and only before its moment has come.")
@@ -200,16 +200,14 @@ def _missing(signal_id: int) -> NotFound:
 
 
 def _may_see(principal: Principal, throw: Throw) -> bool:
-    reached = not throw.audience or any(principal.may_name_tenant(tenant) for tenant in throw.audience)
-    return reached and principal.sees(throw.tenant_id) and principal.may(Permission.READ, throw.name)
+    return principal.reach.reads(throw) and principal.may(Permission.READ, throw.name)
 
 
-def _may_throw(principal: Principal, throw: Throw) -> bool:
-    """Return whether *principal* could have thrown it: with a limit to tenants it throws at no others."""
-    is_limited = throw.scope in {Scope.TENANT, Scope.UNTENANTED} or throw.audience is not None
-    reached = (*(throw.audience or ()), *((throw.tenant_id,) if throw.tenant_id else ()))
-    return (
-        principal.may(Permission.THROW, throw.name)
-        and (is_limited or principal.tenants is None)
-        and all(principal.may_name_tenant(tenant) for tenant in reached)
+def _may_cancel(principal: Principal, throw: Throw) -> bool:
+    """Return whether the signal is its own, or is for its tenants alone."""
+    is_own = throw.token_id is not None and throw.token_id == principal.token_id
+    is_of_endpoint = throw.source is Source.SIGNAL_ENDPOINT  # whose tokens have numbers of their own
+    tenants = throw.audience if throw.tenant_id is None else (throw.tenant_id,)
+    return principal.may(Permission.THROW, throw.name) and (
+        (is_own and not is_of_endpoint) or principal.reach.owns(tenants or None)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import date, datetime
 
 import pytest
@@ -84,6 +85,8 @@ async def test_days_begin_and_end_with_utc_and_both_are_included(database):
     assert await found("2026-11-21") == ([6, 5, 4, 3, 2], 5)
     assert await found(last="2026-11-21") == ([5, 4, 3, 2, 1], 5)
     assert await found("2026-11-22", "2026-11-21") == ([], 0)
-    assert await found("2026-11-21", "2026-11-21", names=["alerts"]) == ([5, 4, 2], 3)
+    assert await found("2026-11-21", "2026-11-21", by=replace(ADMINISTRATOR, names=("alerts",))) == ([5, 4, 2], 3)
+    limited = replace(ADMINISTRATOR, tenants=("acme",))
+    assert await found("2026-11-21", "2026-11-21", by=limited) == ([5, 4, 3, 2], 4)
     assert await found("2026-11-21", "2026-11-21", offset=3) == ([2], 4)
     assert await found("2026-11-21", "2026-11-21", offset=4) == ([], 4)

@@ -9,7 +9,6 @@ import pytest
 
 from broker.deliveries import DueAttempt
 from broker.errors import StoreRefusal
-from broker.signals import Throw
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.pacing import PacingStore
@@ -81,7 +80,7 @@ async def test_the_tables_become_the_first_block_and_stay_what_they_are(postgres
     async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0006")
         before = {table: await definition(database, table) for table in TABLES}
-        await SignalStore(database).number([(Throw(name="a"), None)] * 20)
+        await database.execute("SELECT nextval('signal_ids') FROM generate_series(1, 20)")
         await database.execute("""
             INSERT INTO signals (id, created_at, name, scope, payload, types, source, position)
             SELECT id, now(), 'a', 'broadcast', '{}', '{}', 'native', id FROM generate_series(10, 14, 2) AS id;

@@ -13,6 +13,8 @@ from broker.access import (
     is_endpoint_token,
     make_token,
 )
+from broker.reach import Reach
+from broker.signals import Scope, Throw
 
 
 def principal(*permissions, names=None, tenants=None):
@@ -37,18 +39,47 @@ def test_a_principal_may_be_limited_to_names():
     assert not mine.may(Permission.THROW, "order.deleted")
 
 
-def test_a_principal_limited_to_tenants_sees_those_and_the_untenanted():
-    mine = principal(Permission.READ, tenants=("t1",))
-    assert mine.sees("t1")
-    assert mine.sees(None)
-    assert not mine.sees("t2")
-    assert not mine.may_name_tenant("t2")
+@pytest.mark.parametrize(
+    ("reach", "tenants", "sees", "owns"),
+    [
+        (Reach(), None, True, True),
+        (Reach(), ("t1",), True, True),
+        (Reach(("t1",)), ("t1",), True, True),
+        (Reach(("t1",)), ("t2",), False, False),
+        (Reach(("t1",)), ("t1", "t2"), False, False),
+        (Reach(("t1", "t2")), ("t1", "t2"), True, True),
+        (Reach(("t1",)), None, False, False),
+        (Reach(("t1",), untenanted=True), None, True, False),
+        (Reach(("t1",), untenanted=True), (), False, False),
+        (Reach((), untenanted=True), None, True, False),
+        (Reach((), untenanted=True), (), True, True),
+        (Reach(()), ("t1",), False, False),
+    ],
+)
+def test_what_belongs_to_tenants_is_seen_and_changed_by_those(reach, tenants, sees, owns):
+    assert (reach.sees(tenants), reach.owns(tenants)) == (sees, owns)
 
 
-def test_a_principal_with_an_empty_list_of_tenants_sees_the_untenanted_only():
-    mine = principal(Permission.READ, tenants=())
-    assert mine.sees(None)
-    assert not mine.sees("t1")
+BROADCAST, LIMITED, TO_NONE = Throw(name="a"), Throw(name="a", audience=("t1",)), Throw(name="a", audience=())
+UNTENANTED = Throw(name="a", scope=Scope.UNTENANTED)
+EXECUTION = Throw(name="a", scope=Scope.EXECUTION, execution_id="e")
+OF_T1 = Throw(name="a", scope=Scope.TENANT, tenant_id="t1")
+IN_T1 = replace(EXECUTION, audience=("t1",))
+
+
+@pytest.mark.parametrize(
+    ("reach", "readable"),
+    [
+        (Reach(), (BROADCAST, LIMITED, TO_NONE, UNTENANTED, EXECUTION, OF_T1, IN_T1)),
+        (Reach(("t1",)), (BROADCAST, LIMITED, OF_T1, IN_T1)),
+        (Reach(("t2",)), (BROADCAST,)),
+        (Reach(("t2",), untenanted=True), (BROADCAST, TO_NONE, UNTENANTED, EXECUTION)),
+        (Reach(()), (BROADCAST,)),
+    ],
+)
+def test_a_signal_is_read_by_those_it_is_for(reach, readable):
+    every = (BROADCAST, LIMITED, TO_NONE, UNTENANTED, EXECUTION, OF_T1, IN_T1)
+    assert tuple(filter(reach.reads, every)) == readable
 
 
 OF_ACME = Limits(names=("order.*",), tenants=("acme",))

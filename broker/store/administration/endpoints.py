@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from broker.access import ADMINISTRATOR, ENDPOINT_TOKEN, Permission, Principal, digest, make_token
 from broker.audit import AuditType
-from broker.endpoints import Endpoint, EndpointSignal, EndpointToken
+from broker.endpoints import Endpoint, EndpointSignal, EndpointToken, endpoint_names
 from broker.errors import LimitReached
 from broker.store.administration.audit import Change, Snapshot, change_administration
 from broker.store.postgres.database import Database, Row
@@ -34,6 +34,7 @@ class _Sql(Statements, file="endpoints.sql"):
     rename_token: Statement
     delete_token: Statement
     total: Statement
+    total_readable: Statement
     list_signals: Statement
     list_signals_of: Statement
     read_signals: Statement
@@ -200,11 +201,11 @@ class EndpointStore:
         return True
 
     async def signals_of(
-        self, endpoint_id: int, *, limit: int, offset: int = 0, names: Sequence[str] | None = None
+        self, endpoint_id: int, *, limit: int, offset: int = 0, by: Principal = ADMINISTRATOR
     ) -> list[ListedSignal]:
-        """Return the signals of an endpoint, newest first; *names* are those the caller may read (None: all)."""
+        """Return the signals of an endpoint that *by* may read, newest first."""
         rows = await self._database.fetch(
-            _Sql.list_signals_of, endpoint_id=endpoint_id, names=names, limit=limit, offset=offset
+            _Sql.list_signals_of, endpoint_id=endpoint_id, limit=limit, offset=offset, **_sight(by)
         )
         return [ListedSignal(**row) for row in rows]
 
@@ -215,13 +216,17 @@ class EndpointStore:
         offset: int = 0,
         first_day: date | None = None,
         last_day: date | None = None,
-        names: Sequence[str] | None = None,
+        by: Principal = ADMINISTRATOR,
     ) -> tuple[list[ListedSignal], int]:
         """Return a page of the endpoints' signals of those days (UTC), newest first, and how many there are in all.
 
-        *names* are those the caller may read (None: all).
+        Only those that *by* may read. For a principal that is limited to tenants they have to be counted one by one.
         """
-        found = await self._database.fetchrow(_Sql.total, names=names, first_day=first_day, last_day=last_day)
+        sight, days = _sight(by), {"first_day": first_day, "last_day": last_day}
+        if by.tenants is None:
+            found = await self._database.fetchrow(_Sql.total, names=sight["names"], **days)
+        else:
+            found = await self._database.fetchrow(_Sql.total_readable, **sight, **days)
         assert found is not None  # noqa: S101  (a sum is always there)
         if offset >= found["total"]:
             return [], found["total"]
@@ -229,11 +234,10 @@ class EndpointStore:
             _Sql.list_signals,
             first_id=found["first_id"],
             last_id=found["last_id"],
-            names=names,
-            first_day=first_day,
-            last_day=last_day,
             limit=limit,
             offset=offset,
+            **sight,
+            **days,
         )
         return [ListedSignal(**row) for row in rows], found["total"]
 
@@ -267,6 +271,10 @@ async def _update(
     if after is not None:
         await change.note(AuditType.ENDPOINT_UPDATED, after.id, before=_snapshot(before), after=_snapshot(after))
     return after
+
+
+def _sight(by: Principal) -> dict[str, object]:
+    return {"names": endpoint_names(by.names), "tenants": by.tenants, "untenanted": by.untenanted}
 
 
 def _snapshot(endpoint: Endpoint) -> Snapshot:

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from broker.access import Principal
+from broker.access import ADMINISTRATOR, Principal
 from broker.audit import AuditType
+from broker.errors import ForeignExecution
+from broker.reach import EVERYWHERE
 from broker.signals import Signal, Throw
 from broker.store.administration.audit import change_administration
 from broker.store.deliveries.admission import lock_admission, note_recall, note_waiting
 from broker.store.postgres.database import Conflict, Database, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import SPEC_COLUMNS, read_subscription, spec_columns
-from broker.subscriptions import Subscription, SubscriptionSpec
+from broker.store.sight import sight_of_subscriptions
+from broker.subscriptions import Subscription, SubscriptionSpec, Waiting
 
 _LAST_NUMBER = (1 << 63) - 1
 
@@ -32,6 +35,7 @@ class _Sql(Statements, file="subscriptions.sql"):
     waiting: Statement
     count_waiting: Statement
     executions: Statement
+    waiting_at: Statement
     candidates: Statement
     lock: Statement
     change: Statement
@@ -85,13 +89,27 @@ class SubscriptionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, spec: SubscriptionSpec, *, secret: bytes | None) -> Subscription:
+    async def create(
+        self, spec: SubscriptionSpec, *, secret: bytes | None, by: Principal | None = None
+    ) -> Subscription:
         """Create a subscription; it is matched by every signal that is numbered after this has returned.
 
-        *secret* is the webhook's signing secret, sealed.
+        *secret* is the webhook's signing secret, sealed. *by* owns it; without anybody it has no limits.
+
+        Raises:
+            ForeignExecution: Its execution belongs to others.
         """
-        row = await self._database.fetchrow(_CREATE, spec=json.dumps(spec_columns(spec)), secret=secret)
-        assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
+        owner = EVERYWHERE if by is None else by.reach
+        row = await self._database.fetchrow(
+            _CREATE,
+            spec=json.dumps(spec_columns(spec)),
+            secret=secret,
+            created_by=None if by is None else by.name,
+            owner_tenants=owner.tenants,
+            owner_untenanted=owner.has_untenanted,
+        )
+        if row is None:
+            raise ForeignExecution(f"The execution {spec.execution_id!r} belongs to another tenant, which waits there.")
         return read_subscription(row)
 
     async def register(self, spec: SubscriptionSpec) -> Subscription:
@@ -129,17 +147,17 @@ class SubscriptionStore:
         name: str | None = None,
         tenant_id: str | None = None,
         execution_id: str | None = None,
-        tenants: Sequence[str] | None = None,
+        by: Principal = ADMINISTRATOR,
     ) -> list[Subscription]:
-        """Return subscriptions in ascending order of ids; *tenants* are those the caller sees (None: all)."""
+        """Return subscriptions that *by* sees, in ascending order of ids."""
         rows = await self._database.fetch(
             _Sql.list,
             after_id=after_id,
             name=name,
             tenant_id=tenant_id,
             execution_id=execution_id,
-            tenants=tenants,
             limit=limit,
+            **await sight_of_subscriptions(self._database, by),
         )
         return [read_subscription(row) for row in rows]
 
@@ -147,24 +165,24 @@ class SubscriptionStore:
         self,
         chosen: SubscriptionFilter,
         *,
-        tenants: Sequence[str] | None = None,
+        by: Principal = ADMINISTRATOR,
         order: str | None = None,
         descending: bool = False,
         offset: int = 0,
         limit: int | None = None,
     ) -> list[WaitingSubscription]:
-        """Return the *chosen* ones of the subscriptions that still receive signals.
+        """Return the *chosen* ones of the subscriptions that *by* sees and that still receive signals.
 
-        *tenants* are those the caller sees (None: all); *order* is ``created`` or ``tenantId``, None orders by id.
+        *order* is ``created`` or ``tenantId``, None orders by id.
         """
         rows = await self._database.fetch(
             _Sql.waiting,
             id=chosen.id,
             name=chosen.name,
             execution_id=chosen.execution_id,
-            tenants=chosen.tenants,
-            untenanted=chosen.untenanted,
-            seen_tenants=tenants,
+            of_tenants=chosen.tenants,
+            of_none=chosen.untenanted,
+            **await sight_of_subscriptions(self._database, by),
             order=order,
             descending=descending,
             offset=offset,
@@ -172,16 +190,16 @@ class SubscriptionStore:
         )
         return [WaitingSubscription(**row) for row in rows]
 
-    async def count_waiting(self, chosen: SubscriptionFilter, *, tenants: Sequence[str] | None = None) -> int:
+    async def count_waiting(self, chosen: SubscriptionFilter, *, by: Principal = ADMINISTRATOR) -> int:
         """Return how many subscriptions `waiting` would return without a limit."""
         count: int = await self._database.fetchval(
             _Sql.count_waiting,
             id=chosen.id,
             name=chosen.name,
             execution_id=chosen.execution_id,
-            tenants=chosen.tenants,
-            untenanted=chosen.untenanted,
-            seen_tenants=tenants,
+            of_tenants=chosen.tenants,
+            of_none=chosen.untenanted,
+            **await sight_of_subscriptions(self._database, by),
         )
         return count
 
@@ -189,22 +207,27 @@ class SubscriptionStore:
         self,
         chosen: SubscriptionFilter,
         *,
-        tenants: Sequence[str] | None = None,
+        by: Principal = ADMINISTRATOR,
         offset: int = 0,
         limit: int | None = None,
     ) -> list[tuple[str, str | None]]:
-        """Return the executions of the *chosen* subscriptions, and the tenant of each; *tenants* as for `waiting`."""
+        """Return the executions of the *chosen* subscriptions, and the tenant of each, as far as *by* sees them."""
         rows = await self._database.fetch(
             _Sql.executions,
             name=chosen.name,
             execution_id=chosen.execution_id,
-            tenants=chosen.tenants,
-            untenanted=chosen.untenanted,
-            seen_tenants=tenants,
+            of_tenants=chosen.tenants,
+            of_none=chosen.untenanted,
+            **await sight_of_subscriptions(self._database, by),
             offset=offset,
             limit=limit,
         )
         return [(row["execution_id"], row["tenant_id"]) for row in rows]
+
+    async def waiting_at(self, execution_id: str) -> list[Waiting]:
+        """Return the subscriptions that wait in an execution, in the order of their creation."""
+        rows = await self._database.fetch(_Sql.waiting_at, execution_id=execution_id)
+        return [Waiting(row["name"], None if row["tenants"] is None else tuple(row["tenants"])) for row in rows]
 
     async def receivers(self, throw: Throw) -> list[Subscription]:
         """Return the subscriptions that *throw* would match if it were thrown now."""

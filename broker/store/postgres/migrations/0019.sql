@@ -42,3 +42,12 @@ RETURN tenants IS NULL OR CASE
     ELSE untenanted OR (scope = 'broadcast' AND reach IS NULL)
 END;
 COMMENT ON FUNCTION is_readable IS 'Whether a caller of these tenants (null: all) may read a signal.';
+
+CREATE FUNCTION is_seen(owners text[], tenants text[], untenanted boolean) RETURNS boolean LANGUAGE sql IMMUTABLE
+RETURN is_owned(owners, tenants) OR (untenanted AND owners IS NULL);
+COMMENT ON FUNCTION is_seen IS 'Whether a caller of these tenants (null: all) may see what belongs to owners (null: to no tenant).';
+
+CREATE FUNCTION is_permitted(name text, is_pattern boolean, names text, patterns text[]) RETURNS boolean LANGUAGE sql IMMUTABLE
+RETURN names IS NULL OR CASE WHEN is_pattern THEN name = ANY (patterns) ELSE ('.' || name) ~ names END;
+COMMENT ON FUNCTION is_permitted IS
+    'Whether the regular expression names (null: any) matches the name of a subscription, or patterns holds its pattern.';
