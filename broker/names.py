@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import takewhile
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ from broker.errors import InvalidField
 MAX_ROUTING_KEY_BYTES = 255
 """AMQP 0-9-1: a routing key is a short string."""
 MAX_ID_CHARACTERS = 255
-_MOST_STEPS = 5_000
+_MOST_STEPS = 1_000
 """How far `covers` follows the names that a pattern matches; real limits and patterns take some dozens of steps."""
 
 _UNPLAIN = re.compile(r"[^\w]", re.ASCII)
@@ -110,7 +111,7 @@ def covers(limits: Sequence[str], pattern: str) -> bool:
     words = pattern.split(".")
     if not is_pattern(pattern):
         return any(matches(limit, pattern) for limit in limits)
-    automaton = _Automaton(limits)
+    automaton = _automaton(tuple(limits))
     todo = [(0, automaton.start, False)]
     seen = set(todo)
     while todo:
@@ -163,6 +164,9 @@ class _Automaton:
         while (reached := states | (states & self._skipped) << 1) != states:
             states = reached
         return states
+
+
+_automaton = lru_cache(1_000)(_Automaton)
 
 
 def expression(patterns: Iterable[str]) -> str:

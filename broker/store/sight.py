@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from broker.access import Principal
 from broker.names import expression
 from broker.store.postgres.database import Database
@@ -23,8 +25,12 @@ def sight_of_signals(by: Principal) -> dict[str, object]:
 
 async def sight_of_subscriptions(database: Database, by: Principal) -> dict[str, object]:
     """Return the parameters of the functions `is_seen` and `is_permitted`."""
-    sight, patterns = sight_of_signals(by), None
+    sight: dict[str, object] = sight_of_signals(by)
+    patterns: list[str] | None = None
     if by.names is not None:
-        rows = await database.fetch(_Sql.patterns, names=sight["permitted_names"])
-        patterns = [row["name"] for row in rows if by.include_names(row["name"])]
+        patterns = []
+        for row in await database.fetch(_Sql.patterns, names=sight["permitted_names"]):
+            if by.include_names(row["name"]):
+                patterns.append(row["name"])
+            await asyncio.sleep(0)  # comparing patterns may take long, and other requests wait
     return {**sight, "permitted_patterns": patterns}

@@ -78,8 +78,11 @@ async def create(
 async def list_(admin: Admin, *, as_json: bool) -> None:
     """List the valid tokens, without their values."""
     access, tokens = AccessStore(admin.database), list[Token]()
-    while page := await access.tokens(after_id=tokens[-1].id if tokens else 0, limit=1000):
-        tokens += page
+    following: int | None = 0
+    while following is not None:
+        page = await access.tokens(after_id=following, limit=1000)
+        tokens += page.items
+        following = page.next
     show_many([render_token(token) for token in tokens], *_MEMBERS, as_json=as_json)
 
 

@@ -13,7 +13,7 @@ from broker.store.postgres.database import Conflict
 from gateway.answers import answer, created
 from gateway.bodies import read_document
 from gateway.http_errors import Conflicting, NotFound
-from gateway.native.queries import AFTER_ID, LIMIT, integer, limit
+from gateway.native.queries import AFTER_ID, LIMIT, integer, limit, next_of
 from gateway.passwords import Passwords
 from gateway.paths import path_id
 from gateway.routes import Route, SecuredRoute
@@ -63,14 +63,8 @@ class UsersApi:
 
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer a page of the users that reach no further than the caller."""
-        size = limit(request)
-        users = await self._users.page(after_id=integer(request, "afterId", 0), limit=size, by=principal)
-        return answer(
-            UserPage(
-                items=[render_user(user) for user in users],
-                next=str(users[-1].id) if len(users) == size else None,
-            )
-        )
+        page = await self._users.page(after_id=integer(request, "afterId", 0), limit=limit(request), by=principal)
+        return answer(UserPage(items=[render_user(user) for user in page.items], next=next_of(page.next)))
 
     async def get(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer one user."""

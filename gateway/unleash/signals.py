@@ -61,7 +61,7 @@ class EndpointSignalsApi:
                 "List an endpoint's signals",
                 {200: EndpointSignals},
                 parameters=_PAGE,
-                permissions=(Permission.READ,),
+                permissions=(Permission.ENDPOINTS, Permission.READ),
             ),
             SecuredRoute(
                 "GET",

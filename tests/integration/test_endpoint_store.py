@@ -47,7 +47,7 @@ async def test_a_change_that_fails_is_not_audited(database):
     with pytest.raises(LimitReached):
         await endpoints.create(name="b", by=ADMINISTRATOR, most=1)
 
-    assert [event.type for event in await AuditStore(database).page()] == ["signal-endpoint-created"]
+    assert [event.type for event in (await AuditStore(database).page()).items] == ["signal-endpoint-created"]
 
 
 def at(signal_id, moment, name="alerts", source=Source.SIGNAL_ENDPOINT):

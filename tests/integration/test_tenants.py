@@ -187,7 +187,8 @@ async def test_signals_of_endpoints_are_read_by_the_tenants_they_are_for(client)
     await recorded(client, signals["signals"][0]["id"])
     path = f"/api/admin/signal-endpoints/{made['id']}/signals"
     for tenants, count in ((["of-maker"], 1), (["other"], 0), (None, 1)):
-        reader = client.caller(await token(client, "signals:read", names=[made["name"]], tenants=tenants))
+        permissions = ("endpoints:manage", "signals:read")
+        reader = client.caller(await token(client, *permissions, names=[made["name"]], tenants=tenants))
         answer = await reader.get("/api/admin/signals")
         assert (len(answer["signals"]), answer["total"]) == (count, count)
         assert len((await reader.get(path))["signalEndpointSignals"]) == count

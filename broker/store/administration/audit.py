@@ -10,7 +10,7 @@ from typing import Any
 
 from broker.access import ADMINISTRATOR, Limits, Principal
 from broker.audit import AuditEvent, AuditType
-from broker.store.administration.pages import find_page
+from broker.store.administration.pages import Page, find_page
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 
@@ -72,13 +72,13 @@ class AuditStore:
 
     async def page(
         self, *, after_id: int = 0, limit: int = 100, kind: str | None = None, by: Principal = ADMINISTRATOR
-    ) -> list[AuditEvent]:
+    ) -> Page[AuditEvent]:
         """Return audit events in ascending order of ids, those of one `AuditType` if *kind* is given.
 
         Only those that *by* may see: of principals whose names and tenants are within its own.
         """
 
-        async def fetch(after_id: int) -> list[AuditEvent]:
+        async def fetch(after_id: int, limit: int) -> list[AuditEvent]:
             rows = await self._database.fetch(_Sql.list, after_id=after_id, type=kind, limit=limit)
             return [_read(row) for row in rows]
 
@@ -86,7 +86,7 @@ class AuditStore:
             return not reader.find_excess(Limits(names=event.names, tenants=event.tenants))
 
         reader = replace(by, queues=None)
-        return await find_page(fetch, is_seen, after_id=after_id, limit=limit)
+        return await find_page(fetch, reader, is_seen, after_id=after_id, limit=limit)
 
 
 def _read(row: Row) -> AuditEvent:

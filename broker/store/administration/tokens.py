@@ -17,7 +17,7 @@ from broker.store.administration import endpoints, users
 from broker.store.administration.audit import Snapshot, change_administration
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.administration.limits import limit_columns, read_limits, show_limits
-from broker.store.administration.pages import find_page
+from broker.store.administration.pages import Page, find_page
 from broker.store.administration.users import UserStore
 from broker.store.postgres.database import Database, Row
 from broker.store.postgres.rehearsal import rehearse
@@ -101,14 +101,14 @@ class AccessStore:
             await change.note(AuditType.TOKEN_CREATED, token.id, after=_snapshot(token))
         return token, value
 
-    async def tokens(self, *, after_id: int = 0, limit: int = 100, by: Principal = ADMINISTRATOR) -> list[Token]:
+    async def tokens(self, *, after_id: int = 0, limit: int = 100, by: Principal = ADMINISTRATOR) -> Page[Token]:
         """Return API tokens in ascending order of ids: those that reach no further than *by* does."""
 
-        async def fetch(after_id: int) -> list[Token]:
+        async def fetch(after_id: int, limit: int) -> list[Token]:
             rows = await self._database.fetch(_Sql.list_tokens, after_id=after_id, limit=limit)
             return [_read_token(row) for row in rows]
 
-        return await find_page(fetch, lambda token: not by.find_excess(token), after_id=after_id, limit=limit)
+        return await find_page(fetch, by, lambda token: not by.find_excess(token), after_id=after_id, limit=limit)
 
     async def token(self, token_id: int, *, by: Principal = ADMINISTRATOR) -> Token | None:
         """Return the API token with that id, unless it is revoked, or reaches further than *by* does."""

@@ -13,7 +13,7 @@ from broker.access import ADMINISTRATOR, UNLIMITED, Limits, Permission, Principa
 from broker.audit import AuditType
 from broker.store.administration.audit import change_administration
 from broker.store.administration.limits import limit_columns, read_limits, show_limits
-from broker.store.administration.pages import find_page
+from broker.store.administration.pages import Page, find_page
 from broker.store.postgres.database import Database, Row
 from broker.store.postgres.statements import Statement, Statements
 from broker.users import User
@@ -70,13 +70,16 @@ class UserStore:
             await change.note(AuditType.USER_CREATED, user.id, after=_snapshot(user))
         return user
 
-    async def page(self, *, after_id: int = 0, limit: int = 100, by: Principal = ADMINISTRATOR) -> list[User]:
+    async def page(self, *, after_id: int = 0, limit: int = 100, by: Principal = ADMINISTRATOR) -> Page[User]:
         """Return users in ascending order of ids: those that reach no further than *by* does."""
 
-        async def fetch(after_id: int) -> list[User]:
+        async def fetch(after_id: int, limit: int) -> list[User]:
             return [_read(row) for row in await self._database.fetch(_Sql.list, after_id=after_id, limit=limit)]
 
-        return await find_page(fetch, lambda user: not by.find_excess(user.principal), after_id=after_id, limit=limit)
+        def is_seen(user: User) -> bool:
+            return not by.find_excess(user.principal)
+
+        return await find_page(fetch, by, is_seen, after_id=after_id, limit=limit)
 
     async def get(self, user_id: int, *, by: Principal = ADMINISTRATOR) -> User | None:
         """Return the user with that id, unless it reaches further than *by* does."""
