@@ -17,7 +17,7 @@ from broker.store.deliveries.bulk import SignalFilter
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.redrives import RedriveStore
 from broker.subscriptions import SubscriptionSpec
-from tests.support.builders import QUEUE, RESCUE_AFTER, SECOND, accept, record
+from tests.support.builders import QUEUE, RESCUE_AFTER, SECOND, accept, record, separating_moment
 from tests.support.owing import balanced, die, end, throw
 
 ALL = SignalFilter()
@@ -74,7 +74,7 @@ async def test_everything_that_is_dead_is_redriven_and_nothing_else(database, su
 async def test_every_filter_counts_and_all_of_them_together(database, subscribe, redrive, parked):
     first, second = await subscribe("a.#"), await subscribe("#.b")
     (early,) = await die(database, "a.b")
-    between = datetime.now(UTC)
+    between = separating_moment()
     (late,) = await die(database, "a.b", outcome=Outcome.TIMED_OUT)
     (other,) = await die(database, "a.c", outcome=Outcome.TIMED_OUT)
     counts = {
@@ -115,7 +115,7 @@ async def test_every_filter_counts_and_all_of_them_together(database, subscribe,
 async def test_a_list_finds_by_the_same_filters(database, subscribe, deliveries):
     subscription = await subscribe()
     early, _ = await die(database, "a.b", "a.c")
-    between = datetime.now(UTC)
+    between = separating_moment()
     (late,) = await die(database, "a.b", outcome=Outcome.TIMED_OUT)
     (pending,) = await throw(database, "a.b")
 
