@@ -95,6 +95,7 @@ async def test_nobody_listens_in_at_an_execution_of_others(client, name, pattern
     for more in ({}, {"tenantId": acme.tenant}):
         await acme.post("/v1/subscriptions", document | more, expect=409)
     operators = await subscribe(client, name, executionId=execution)
+    await subscribe(client, name, executionId=execution, tenantId=acme.tenant)
 
     own = await throw(beta, name, executionId=execution)
     by_operator = await throw(client, name, executionId=execution)

@@ -1,6 +1,6 @@
 -- name: create
 -- Create a subscription. It takes its number in `signal_ids` here: it matches the signals with later numbers only. For the
--- lock see `next`. Nothing is created in an execution that belongs to others; what belongs to no tenant may wait anywhere.
+-- lock see `next`. A principal that is limited to tenants creates nothing in an execution that belongs to others.
 WITH lock AS MATERIALIZED (
     SELECT pg_advisory_xact_lock({locks.NUMBERING})
 ), wanted AS (
@@ -10,7 +10,7 @@ WITH lock AS MATERIALIZED (
 INSERT INTO subscriptions ({columns}, created_by, owner_tenants, owner_untenanted, secret, since)
 SELECT {columns}, :created_by, :owner_tenants, :owner_untenanted, :secret, (SELECT nextval('signal_ids') FROM lock)
 FROM wanted w
-WHERE w.tenants IS NULL OR coalesce((
+WHERE :owner_tenants IS NULL OR coalesce((
     SELECT coalesce(first.tenants && w.tenants OR first.tenants = w.tenants, false)
     FROM (
         SELECT belongs_to(s.tenant_id, s.owner_tenants) AS tenants FROM subscriptions s
