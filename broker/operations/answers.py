@@ -133,6 +133,7 @@ def render_books(books: Books) -> LedgerSchema:
         matched=ledger.matched,
         deliveries=_render_states(ledger),
         unaccounted=books.unaccounted,
+        transport_error=books.transport_error,
     )
 
 
@@ -146,6 +147,7 @@ def render_own_books(ledger: Ledger) -> LedgerSchema:
         lost=None,
         matched=ledger.matched,
         deliveries=_render_states(ledger),
+        transport_error=None,
         unaccounted=ledger.unaccounted,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from aiohttp import hdrs, web
@@ -12,8 +13,8 @@ from broker.operations.intake import Intake
 from broker.operations.recipients import choose_recipients, reaches_first
 from broker.settings import Settings
 from broker.signals import Scope, Source, Throw
-from broker.store.signals.signals import Numbered
 from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.subscriptions import Waiting
 from gateway.bodies import read_body
 from gateway.camunda.dialect import ENGINE, spellings
 from gateway.camunda.errors import (
@@ -28,6 +29,7 @@ from gateway.camunda.requests import ThrowRequest, check_headers, parse_signal
 from gateway.camunda.schemas import CamundaSignal
 from gateway.fields import read_list
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
+from gateway.offloading import offload
 from gateway.routes import Route, SecuredRoute
 
 
@@ -67,7 +69,8 @@ class CamundaApi:
         """Answer 204 once the signal is safe (Camunda 7 REST, Throw a Signal)."""
         check_headers(request.headers.get(hdrs.CONTENT_TYPE), read_list(request, hdrs.ACCEPT))
         body = await read_body(request, self._max_body_bytes)
-        wanted = parse_signal(body, engine=request.match_info.get("engine", ENGINE))
+        engine = request.match_info.get("engine", ENGINE)
+        wanted = await offload(request, partial(parse_signal, body, engine=engine), size=len(body))
         recipients = choose_recipients(
             principal,
             tenant_id=wanted.tenant_id,
@@ -121,15 +124,15 @@ class CamundaApi:
         return not foreign
 
 
-def _check_execution(principal: Principal, throw: Throw, numbered: Numbered) -> None:
+def _check_execution(principal: Principal, throw: Throw, waiting: Sequence[Waiting]) -> None:
     """Check that the execution of a throw to one waits for the signal, and that *principal* may reach it."""
     if throw.execution_id is None:
         return
-    if not numbered.waiting:
+    if not waiting:
         raise unknown_execution(throw.execution_id)
-    if not any(matches(waiting.name, throw.name) for waiting in numbered.waiting):
+    if not any(matches(subscription.name, throw.name) for subscription in waiting):
         raise not_subscribed(throw.execution_id, throw.name)
-    if not reaches_first(principal, numbered.waiting):
+    if not reaches_first(principal, waiting):
         raise foreign_tenant(throw.execution_id)
     if not principal.may(Permission.THROW, throw.name):
         raise _forbidden(principal, throw, throw.execution_id)

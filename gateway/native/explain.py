@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 
 from aiohttp import web
 
@@ -17,6 +18,7 @@ from broker.subscriptions import Subscription, belonging_to_execution
 from gateway.answers import answer
 from gateway.bodies import parse, read_json
 from gateway.native.queries import AFTER_ID, LIMIT, MAX_LIMIT, integer
+from gateway.offloading import offload
 from gateway.routes import Parameter, Route, SecuredRoute
 
 _LIMIT = Parameter(LIMIT.name, LIMIT.meaning, {**LIMIT.schema, "default": MAX_LIMIT})
@@ -51,7 +53,7 @@ class ExplainApi:
         """
         after_id, size = integer(request, "afterId", 0), integer(request, "limit", MAX_LIMIT, least=1, most=MAX_LIMIT)
         body = await read_json(request)
-        throw = read_throw(principal, parse(SignalRequest, body), body)
+        throw = await offload(request, lambda: read_throw(principal, parse(SignalRequest, body), body), size=len(body))
         if throw.execution_id is not None:
             waiting = await self._subscriptions.waiting_at(throw.execution_id)
             check_execution(principal, throw, waiting)
@@ -61,7 +63,7 @@ class ExplainApi:
         page = await self._subscriptions.page(after_id=after_id, limit=size, by=principal)
         matches = []
         for subscription in page:
-            matches.append(_explanation(subscription, signal))
+            matches.append(await offload(request, partial(_explanation, subscription, signal), size=len(throw.payload)))
             await asyncio.sleep(0)  # a filter may take long, and other requests wait
         return answer(ExplanationPage(matches=matches, next=str(page[-1].id) if len(page) == size else None))
 

@@ -7,9 +7,11 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from broker.deliveries import DELETED, EXPIRED, DeliveryState, DueAttempt, Reason
 from broker.names import is_pattern
+from broker.offloading import Offloader
 from broker.signals import Signal, SignalState
 from broker.store.deliveries import ordering, owing
 from broker.store.deliveries.ordering import advance_groups, assign_sequence, clear_pending_records, lock_keys
@@ -20,6 +22,9 @@ from broker.store.rows import read_due_attempts
 from broker.store.subscriptions import subscriptions
 from broker.store.subscriptions.subscriptions import find_candidates
 from broker.subscriptions import Subscription
+
+_PAIR_BYTES = 50
+"""Bytes of JSON that are read in about the time in which a signal and a subscription are matched: 10 us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +75,9 @@ class Overtaken(Exception):
     """Raised when another recorder recorded a signal of the batch just now; the recording has to be repeated."""
 
 
-async def record(session: Session, batch: Mapping[int, Signal], *, rescue_after: timedelta, limits: Limits) -> Recorded:
+async def record(
+    session: Session, batch: Mapping[int, Signal], *, rescue_after: timedelta, limits: Limits, offloader: Offloader
+) -> Recorded:
     """Record as many signals of *batch*, in the order of their ids, as one transaction should.
 
     Raises:
@@ -91,7 +98,8 @@ async def record(session: Session, batch: Mapping[int, Signal], *, rescue_after:
     fits = max(1, limits.pairs // max(1, len(candidates)))
     signals, left = signals[:fits], signals[fits:]
     expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
-    matched = await _match(session, signals, candidates, expired)
+    matching = partial(_match, signals, candidates)
+    matched = await _consume(session, await offloader.run(matching, size=_effort(signals, candidates)), expired)
     await _note(session, signals, matched)
     due_attempts += await _owe(session, matched, expired, rescue_after, limits.rows)
     if keys:
@@ -156,13 +164,15 @@ async def _insert(session: Session, signals: Sequence[Signal]) -> None:
     )
 
 
-async def _match(
-    session: Session, signals: Sequence[Signal], candidates: Sequence[Subscription], expired: Collection[int]
-) -> list[tuple[Signal, Subscription]]:
-    """Return what is owed; `once` subscriptions are consumed by the first of *signals* that matches and can reach them.
+def _effort(signals: Sequence[Signal], candidates: Sequence[Subscription]) -> int:
+    """Return how many bytes of JSON are read in about the time in which `_match` does its work."""
+    filtered = any(candidate.spec.filter is not None for candidate in candidates)
+    payloads = sum(len(signal.throw.payload) for signal in signals) if filtered else 0
+    return payloads + _PAIR_BYTES * len(signals) * len(candidates)
 
-    One that has *expired* is owed to them and cancelled, and consumes nothing.
-    """
+
+def _match(signals: Sequence[Signal], candidates: Sequence[Subscription]) -> list[tuple[Signal, Subscription]]:
+    """Return what matches."""
     patterns = [candidate for candidate in candidates if is_pattern(candidate.spec.name)]
     exact: dict[str, list[Subscription]] = defaultdict(list)
     for candidate in candidates:
@@ -173,12 +183,16 @@ async def _match(
         matching = [c for c in (*exact[signal.throw.name], *patterns) if c.mismatch(signal) is None]
         matched += [(signal, candidate) for candidate in matching]
         signal.context.forget()  # a parsed payload takes many times the memory of its text
-    return await _consume(session, matched, expired)
+    return matched
 
 
 async def _consume(
     session: Session, matched: list[tuple[Signal, Subscription]], expired: Collection[int]
 ) -> list[tuple[Signal, Subscription]]:
+    """Return what is owed: `once` subscriptions are consumed by the first signal that matches and can reach them.
+
+    One that has *expired* is owed to them and cancelled, and consumes nothing.
+    """
     first: dict[int, int] = {}
     for signal, subscription in matched:
         if subscription.spec.once and signal.id not in expired:

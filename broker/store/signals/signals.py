@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from broker.access import ADMINISTRATOR, Principal
+from broker.offloading import Offloader
 from broker.signals import Signal, Throw
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database, Row, Unplaced
@@ -101,6 +102,7 @@ class SignalStore:
     def __init__(self, database: Database, *, limits: Limits | None = None) -> None:
         self._database = database
         self._limits = limits or Limits()
+        self._offloader = Offloader()
 
     async def number(self, batch: Sequence[tuple[Throw, IdempotencyKey | None]]) -> list[Numbered]:
         """Number the throws of *batch* in order, in one round trip."""
@@ -134,7 +136,9 @@ class SignalStore:
         while True:
             try:
                 async with self._database.transaction() as session:
-                    return await record(session, batch, rescue_after=rescue_after, limits=self._limits)
+                    return await record(
+                        session, batch, rescue_after=rescue_after, limits=self._limits, offloader=self._offloader
+                    )
             except Overtaken:
                 continue
             except Unplaced:  # the partitions ahead are used up, or the signal's partition was dropped
