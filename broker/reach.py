@@ -11,7 +11,7 @@ from broker.signals import Scope, Throw
 class Reach:
     """The tenants that a principal is limited to, and whether it may see what has no tenant.
 
-    The store has the same rules as functions of PostgreSQL: `is_readable` and `is_owned` (schema.sql).
+    The store has `reads` as a function of PostgreSQL, too: `is_readable` (schema.sql).
 
     Args:
         tenants: The tenants; None is no limit.
@@ -56,10 +56,6 @@ class Reach:
         if self.tenants is None:
             return True
         return tenants is not None and set(tenants) <= set(self.tenants) and bool(tenants or not self.tenants)
-
-    def sees(self, tenants: tuple[str, ...] | None) -> bool:
-        """Return whether it may see what belongs to *tenants* (None: to no tenant)."""
-        return self.owns(tenants) or (tenants is None and self.untenanted)
 
 
 EVERYWHERE = Reach()

@@ -108,6 +108,20 @@ class Subscription:
         """The tenants that it belongs to: its own, or those that its creator was limited to; None: to none."""
         return self.owner.tenants if self.spec.tenant_id is None else (self.spec.tenant_id,)
 
+    def is_owned_by(self, reach: Reach) -> bool:
+        """Return whether a principal with that *reach* may change it: it belongs to its tenants alone.
+
+        Without a tenant of its own it may get what has no tenant, so the principal must see that. The store has this as
+        a function of PostgreSQL, too, and `is_seen_by`: `is_owned` and `is_seen` (schema.sql).
+        """
+        if self.spec.tenant_id is not None:
+            return reach.has_tenant(self.spec.tenant_id)
+        return reach.has_untenanted and reach.owns(self.owner.tenants)
+
+    def is_seen_by(self, reach: Reach) -> bool:
+        """Return whether a principal with that *reach* may see it."""
+        return self.is_owned_by(reach) or (reach.has_untenanted and self.tenants is None)
+
     @property
     def receives(self) -> bool:
         """Whether it gets any signals: it is neither deleted nor consumed nor disabled."""

@@ -45,7 +45,7 @@ async def create_subscription(
 
 def may_see(principal: Principal, subscription: Subscription) -> bool:
     """Return whether *principal* may see *subscription*: its tenants and its names allow it."""
-    return principal.reach.sees(subscription.tenants) and principal.include_names(subscription.spec.name)
+    return subscription.is_seen_by(principal.reach) and principal.include_names(subscription.spec.name)
 
 
 def _require_tenant(principal: Principal, spec: SubscriptionSpec) -> None:

@@ -582,12 +582,12 @@ BEGIN
     RETURN NULL;
 END $function$;
 
--- Whether what belongs to owners belongs to a caller of these tenants (null: all) alone.
-CREATE OR REPLACE FUNCTION is_owned(owners text[], tenants text[])
+-- Whether a subscription belongs to a caller of these tenants (null: all) alone.
+CREATE OR REPLACE FUNCTION is_owned(tenant_id text, owner_tenants text[], tenants text[], untenanted boolean)
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE
-RETURN ((tenants IS NULL) OR COALESCE(((owners <@ tenants) AND ((owners <> '{}'::text[]) OR (tenants = '{}'::text[]))), false));
+RETURN ((tenants IS NULL) OR CASE WHEN (tenant_id IS NOT NULL) THEN (tenant_id = ANY (tenants)) ELSE COALESCE((untenanted AND (owner_tenants <@ tenants) AND ((owner_tenants <> '{}'::text[]) OR (tenants = '{}'::text[]))), false) END);
 
 -- Whether the regular expression names (null: any) matches the name of a subscription, or patterns holds its
 -- pattern.
@@ -604,12 +604,12 @@ CREATE OR REPLACE FUNCTION is_readable(scope text, tenant_id text, reach json, t
  IMMUTABLE
 RETURN ((tenants IS NULL) OR CASE WHEN (tenant_id IS NOT NULL) THEN (tenant_id = ANY (tenants)) WHEN (json_array_length(reach) > 0) THEN ((reach)::jsonb ?| tenants) ELSE (untenanted OR ((scope = 'broadcast'::text) AND (reach IS NULL))) END);
 
--- Whether a caller of these tenants (null: all) may see what belongs to owners (null: to no tenant).
-CREATE OR REPLACE FUNCTION is_seen(owners text[], tenants text[], untenanted boolean)
+-- Whether a caller of these tenants (null: all) may see a subscription.
+CREATE OR REPLACE FUNCTION is_seen(tenant_id text, owner_tenants text[], tenants text[], untenanted boolean)
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE
-RETURN (is_owned(owners, tenants) OR (untenanted AND (owners IS NULL)));
+RETURN (is_owned(tenant_id, owner_tenants, tenants, untenanted) OR (untenanted AND (tenant_id IS NULL) AND (owner_tenants IS NULL)));
 
 CREATE OR REPLACE FUNCTION tell_access_changed()
  RETURNS trigger

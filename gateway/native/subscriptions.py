@@ -221,7 +221,7 @@ async def managed_subscription(
         PermissionDenied: It belongs to no tenant, or to further ones, or *principal* is limited to other names.
     """
     subscription = await _find(request, principal, subscriptions)
-    if not principal.reach.owns(subscription.tenants):
+    if not subscription.is_owned_by(principal.reach):
         raise PermissionDenied(f"Subscription {subscription.id} does not belong to the tenants of {principal.name!r}.")
     require_pattern(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
     return subscription
@@ -231,7 +231,7 @@ async def _find(request: web.Request, principal: Principal, subscriptions: Subsc
     """Return the subscription in the path, if *principal* may know of it as far as tenants say."""
     subscription_id = path_id(request, "subscription")
     subscription = await subscriptions.get(subscription_id)
-    if subscription is None or not principal.reach.sees(subscription.tenants):
+    if subscription is None or not subscription.is_seen_by(principal.reach):
         raise _missing(subscription_id)
     return subscription
 

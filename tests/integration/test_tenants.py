@@ -55,7 +55,9 @@ async def test_an_untenanted_subscription_belongs_to_its_creators_tenants(client
     made = await subscribe(acme, name)
     assert await statuses(beta, made) == [404] * 6
     assert (await beta.get(f"/v1/subscriptions?name={name}"))["items"] == []
-    colleague = await limited(client, acme.tenant)
+    blind = await limited(client, acme.tenant)
+    assert await statuses(blind, made) == [404] * 6, "it could let signals without a tenant come to itself"
+    colleague = await limited(client, acme.tenant, untenanted=True)
     assert await statuses(colleague, made) == [200] * 5 + [204]
 
 

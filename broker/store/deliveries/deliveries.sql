@@ -46,9 +46,9 @@ RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app, lost
 -- A delivery with the signal's name, whether the caller may read it, and change it, and, as a clause, why another attempt would
 -- not be made.
 SELECT d.*, g.name,
-       is_seen(belongs_to(s.tenant_id, s.owner_tenants), :tenants::text[], :untenanted::boolean)
+       is_seen(s.tenant_id, s.owner_tenants, :tenants::text[], :untenanted::boolean)
            AND is_readable(g.scope, g.tenant_id, g.reach, :tenants, :untenanted) AS readable,
-       is_owned(belongs_to(s.tenant_id, s.owner_tenants), :tenants) AS owned,
+       is_owned(s.tenant_id, s.owner_tenants, :tenants, :untenanted) AS owned,
        CASE WHEN s.until IS NOT NULL THEN 'the subscription was deleted'
             WHEN s.disabled_because IS NOT NULL THEN 'the subscription is disabled, and has to be resumed first'
             WHEN g.expires_at <= now() THEN 'the signal has expired'
@@ -72,7 +72,7 @@ WHERE (d.signal_id, d.subscription_id) > (:after_signal_id, :after_subscription_
   AND (:state::text IS NULL OR d.state = :state)
   AND (:subscription_id::bigint IS NULL OR d.subscription_id = :subscription_id)
   AND (:signal_id::bigint IS NULL OR d.signal_id = :signal_id)
-  AND is_seen(belongs_to(s.tenant_id, s.owner_tenants), :tenants::text[], :untenanted::boolean)
+  AND is_seen(s.tenant_id, s.owner_tenants, :tenants::text[], :untenanted::boolean)
   AND (:last_id::bigint IS NULL OR d.signal_id <= :last_id)
   AND ((:names::text IS NULL AND :permitted_names::text IS NULL AND :tenants IS NULL
         AND :since::timestamptz IS NULL AND :until::timestamptz IS NULL) OR EXISTS (
@@ -129,7 +129,7 @@ FROM (
 WHERE EXISTS (
     SELECT FROM subscriptions s
     WHERE s.id = counts.subscription_id
-      AND is_seen(belongs_to(s.tenant_id, s.owner_tenants), :tenants::text[], :untenanted::boolean)
+      AND is_seen(s.tenant_id, s.owner_tenants, :tenants::text[], :untenanted::boolean)
       AND is_permitted(s.name, s.is_pattern, :permitted_names::text, :permitted_patterns::text[])
 )
 GROUP BY counted;

@@ -28,7 +28,7 @@ FROM looked l
 LEFT JOIN LATERAL (
     SELECT id FROM subscriptions
     WHERE id = l.subscription_id AND until IS NULL AND disabled_because IS NULL
-      AND is_owned(belongs_to(tenant_id, owner_tenants), :tenants::text[])
+      AND is_owned(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
     LIMIT 1
 ) s ON true
 LEFT JOIN LATERAL (

@@ -52,7 +52,7 @@ WHERE until IS NULL
   AND (:name::text IS NULL OR name = :name)
   AND (:tenant_id::text IS NULL OR tenant_id = :tenant_id)
   AND (:execution_id::text IS NULL OR execution_id = :execution_id)
-  AND is_seen(belongs_to(tenant_id, owner_tenants), :tenants::text[], :untenanted::boolean)
+  AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
   AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[])
 ORDER BY id
 LIMIT :limit;
@@ -66,7 +66,7 @@ WHERE until IS NULL AND consumed_by IS NULL
   AND (:name::text IS NULL OR name = :name)
   AND (:execution_id::text IS NULL OR execution_id = :execution_id)
   AND (:of_tenants::text[] IS NULL OR tenant_id = ANY (:of_tenants) OR (:of_none::boolean AND tenant_id IS NULL))
-  AND is_seen(belongs_to(tenant_id, owner_tenants), :tenants::text[], :untenanted::boolean)
+  AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
   AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[])
 ORDER BY CASE WHEN :order::text = 'created' AND NOT :descending::boolean THEN created_at END,
          CASE WHEN :order::text = 'created' AND :descending::boolean THEN created_at END DESC,
@@ -83,7 +83,7 @@ WHERE until IS NULL AND consumed_by IS NULL
   AND (:name::text IS NULL OR name = :name)
   AND (:execution_id::text IS NULL OR execution_id = :execution_id)
   AND (:of_tenants::text[] IS NULL OR tenant_id = ANY (:of_tenants) OR (:of_none::boolean AND tenant_id IS NULL))
-  AND is_seen(belongs_to(tenant_id, owner_tenants), :tenants::text[], :untenanted::boolean)
+  AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
   AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[]);
 
 -- name: executions
@@ -94,7 +94,7 @@ WHERE until IS NULL AND consumed_by IS NULL AND execution_id IS NOT NULL
   AND (:name::text IS NULL OR name = :name)
   AND (:execution_id::text IS NULL OR execution_id = :execution_id)
   AND (:of_tenants::text[] IS NULL OR tenant_id = ANY (:of_tenants) OR (:of_none::boolean AND tenant_id IS NULL))
-  AND is_seen(belongs_to(tenant_id, owner_tenants), :tenants::text[], :untenanted::boolean)
+  AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
   AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[])
 ORDER BY execution_id, tenant_id
 OFFSET :offset LIMIT :limit;

@@ -24,15 +24,25 @@ COMMENT ON COLUMN subscriptions.owner_tenants IS
     'The tenants that whoever made it was limited to; null: no limit, or not known. Without a tenant of its own, the subscription belongs to these.';
 COMMENT ON COLUMN subscriptions.owner_untenanted IS 'Whether whoever made it saw what belongs to no tenant.';
 
--- What a caller of some tenants may see and change; broker/reach.py has the same rules -----------------------------
+-- What a caller of some tenants may see and change; broker/reach.py and broker/subscriptions.py have the rules -------
 
 CREATE FUNCTION belongs_to(tenant_id text, owner_tenants text[]) RETURNS text[] LANGUAGE sql IMMUTABLE
 RETURN CASE WHEN tenant_id IS NULL THEN owner_tenants ELSE ARRAY[tenant_id] END;
 COMMENT ON FUNCTION belongs_to IS 'The tenants that a subscription belongs to; null: to none.';
 
-CREATE FUNCTION is_owned(owners text[], tenants text[]) RETURNS boolean LANGUAGE sql IMMUTABLE
-RETURN tenants IS NULL OR coalesce(owners <@ tenants AND (owners <> '{}' OR tenants = '{}'), false);
-COMMENT ON FUNCTION is_owned IS 'Whether what belongs to owners belongs to a caller of these tenants (null: all) alone.';
+CREATE FUNCTION is_owned(tenant_id text, owner_tenants text[], tenants text[], untenanted boolean) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN tenants IS NULL OR CASE
+    WHEN tenant_id IS NOT NULL THEN tenant_id = ANY (tenants)
+    ELSE coalesce(untenanted AND owner_tenants <@ tenants AND (owner_tenants <> '{}' OR tenants = '{}'), false)
+END;
+COMMENT ON FUNCTION is_owned IS 'Whether a subscription belongs to a caller of these tenants (null: all) alone.';
+
+CREATE FUNCTION is_seen(tenant_id text, owner_tenants text[], tenants text[], untenanted boolean) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN is_owned(tenant_id, owner_tenants, tenants, untenanted)
+    OR (untenanted AND tenant_id IS NULL AND owner_tenants IS NULL);
+COMMENT ON FUNCTION is_seen IS 'Whether a caller of these tenants (null: all) may see a subscription.';
 
 CREATE FUNCTION is_readable(scope text, tenant_id text, reach json, tenants text[], untenanted boolean) RETURNS boolean
 LANGUAGE sql IMMUTABLE
@@ -42,10 +52,6 @@ RETURN tenants IS NULL OR CASE
     ELSE untenanted OR (scope = 'broadcast' AND reach IS NULL)
 END;
 COMMENT ON FUNCTION is_readable IS 'Whether a caller of these tenants (null: all) may read a signal.';
-
-CREATE FUNCTION is_seen(owners text[], tenants text[], untenanted boolean) RETURNS boolean LANGUAGE sql IMMUTABLE
-RETURN is_owned(owners, tenants) OR (untenanted AND owners IS NULL);
-COMMENT ON FUNCTION is_seen IS 'Whether a caller of these tenants (null: all) may see what belongs to owners (null: to no tenant).';
 
 CREATE FUNCTION is_permitted(name text, is_pattern boolean, names text, patterns text[]) RETURNS boolean LANGUAGE sql IMMUTABLE
 RETURN names IS NULL OR CASE WHEN is_pattern THEN name = ANY (patterns) ELSE ('.' || name) ~ names END;
