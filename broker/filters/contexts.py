@@ -48,15 +48,17 @@ _Step = tuple[list[Any], int, bool]
 class Context:
     """A payload, read when it is first asked for; paths are looked up, and looked up once, until it is forgotten.
 
-    No path costs more than `MAX_LOOKS`, and gives more than `MAX_CHARACTERS`, whatever the payload is.
+    No path costs more than `MAX_LOOKS`, and gives more than `MAX_CHARACTERS`, whatever the payload is. `looks` counts
+    what the paths took so far.
     """
 
-    __slots__ = ("_payload", "_root", "_texts")
+    __slots__ = ("_payload", "_root", "_texts", "looks")
 
     def __init__(self, payload: bytes) -> None:
         self._payload = payload
         self._root: Any = None
         self._texts: dict[str, tuple[str, ...]] | None = None
+        self.looks = 0
 
     @classmethod
     def of(cls, payload: bytes) -> Self:
@@ -66,11 +68,24 @@ class Context:
     def texts(self, path: str) -> tuple[str, ...]:
         """Return what is under *path*: one text, none if it is missing, or any number for a path with ``[*]``."""
         if self._texts is None:
-            self._root, self._texts = _read(self._payload), {}
+            self.read()
+            assert self._texts is not None  # noqa: S101  (it is read)
         texts = self._texts.get(path)
         if texts is None:
-            texts = self._texts[path] = _fitting(_leaves(self._root, path))
+            leaves, looks = _leaves(self._root, path)
+            texts = self._texts[path] = _fitting(leaves)
+            self.looks += looks
         return texts
+
+    @property
+    def size(self) -> int:
+        """The bytes of the payload."""
+        return len(self._payload)
+
+    def read(self) -> None:
+        """Read the payload, unless that is done: what takes longest if it is large."""
+        if self._texts is None:
+            self._root, self._texts = _read(self._payload), {}
 
     def forget(self) -> None:
         """Forget what was read of the payload; it is read again when it is next asked for."""
@@ -95,8 +110,8 @@ def _fitting(leaves: list[Any]) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _leaves(root: Any, path: str) -> list[Any]:
-    """Return the values under *path*, the last one first; only that one if there is no ``[*]``."""
+def _leaves(root: Any, path: str) -> tuple[list[Any], int]:
+    """Return the values under *path*, the last one first (only that one without ``[*]``), and the looks it took."""
     exact = ANY not in path
     # Where a member's name can end: before a dot, a bracket or the end; or at once, if it is empty and at the top.
     ends = sorted({0, *(match.start() for match in _END.finditer(path))})
@@ -126,7 +141,7 @@ def _leaves(root: Any, path: str) -> list[Any]:
             members = _members(objects, start, names[start])
             looks += len(objects[0]) if len(objects) == 1 < len(members) else 0
             steps += members
-    return leaves
+    return leaves, looks
 
 
 def _members(objects: list[dict[str, Any]], start: int, names: dict[str, None]) -> list[_Step]:

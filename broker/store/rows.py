@@ -20,7 +20,7 @@ from broker.deliveries import (
     Result,
     Step,
 )
-from broker.filters import Filter, parse_filter
+from broker.filters import Filter, load_filter
 from broker.names import is_pattern
 from broker.signals import Scope, Signal, SignalState, Source, Throw
 from broker.store.exchanges import unpack
@@ -135,7 +135,7 @@ def read_subscription(row: Row) -> Subscription:
 
 @lru_cache(maxsize=10_000)
 def _read_filter(text: str) -> Filter:
-    return parse_filter(json.loads(text))
+    return load_filter(json.loads(text))
 
 
 _OPTIONS = tuple(field.name for field in fields(SubscriptionSpec) if field.name != "targets")
