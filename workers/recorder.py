@@ -93,4 +93,15 @@ class Recorder:
             await dispatch(self._transport, recorded.due_attempts, timeout=self._settings.confirm_timeout)
             metrics.MATCHED.inc(len(recorded.due_attempts))
             metrics.REPEATS.labels(Repeat.RECORDED).inc(recorded.repeats)
+            _note_exceeded(recorded.exceeded)
             signals = recorded.left
+
+
+def _note_exceeded(exceeded: Sequence[tuple[int, int]]) -> None:
+    """Say which filters exceeded their budgets: one line for each subscription, with its signals in ascending order."""
+    metrics.FILTERS_EXCEEDED.inc(len(exceeded))
+    signals: dict[int, list[int]] = {}
+    for signal_id, subscription_id in exceeded:
+        signals.setdefault(subscription_id, []).append(signal_id)
+    for subscription_id, ids in signals.items():
+        log.warning("filter.exceeded", subscription_id=subscription_id, signals=len(ids), first_signal_id=ids[0])

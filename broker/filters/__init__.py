@@ -29,7 +29,7 @@ from broker.filters.operators import OPERATORS, Operator
 from broker.filters.steps import Steps, finish
 from broker.jsontext import encode
 
-__all__ = ["LONG", "Condition", "Context", "Filter", "Steps", "load_filter", "parse_filter"]
+__all__ = ["LONG", "Condition", "Context", "Filter", "Long", "load_filter", "parse_filter"]
 
 MAX_DOCUMENT_BYTES = 32 * 1024
 MAX_CONDITIONS = 50

@@ -82,6 +82,11 @@ class Context:
         """The bytes of the payload."""
         return len(self._payload)
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the payload is read already."""
+        return self._texts is not None
+
     def read(self) -> None:
         """Read the payload, unless that is done: what takes longest if it is large."""
         if self._texts is None:

@@ -10,7 +10,7 @@ import pytest
 from broker.deliveries import DeliveryState, DueAttempt, Outcome
 from broker.signals import Scope, Throw
 from broker.store.deliveries.pausing import PausingStore
-from broker.store.signals.recording import Limits
+from broker.store.signals.matches import Limits
 from broker.store.signals.signals import IdempotencyKey, SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec

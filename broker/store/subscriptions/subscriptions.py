@@ -12,9 +12,10 @@ from typing import Any
 from broker.access import Principal
 from broker.audit import AuditType
 from broker.signals import Signal, Throw
+from broker.slices import Slices
 from broker.store.administration.audit import change_administration
 from broker.store.deliveries.admission import lock_admission, note_recall, note_waiting
-from broker.store.postgres.database import Conflict, Database, Session
+from broker.store.postgres.database import Conflict, Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import SPEC_COLUMNS, read_subscription, spec_columns
 from broker.subscriptions import Subscription, SubscriptionSpec
@@ -33,6 +34,7 @@ class _Sql(Statements, file="subscriptions.sql"):
     count_waiting: Statement
     executions: Statement
     candidates: Statement
+    changed: Statement
     lock: Statement
     change: Statement
     rotate_secret: Statement
@@ -40,7 +42,7 @@ class _Sql(Statements, file="subscriptions.sql"):
     delete: Statement
 
 
-NEEDED_TO_RECORD = (_Sql.candidates,)
+NEEDED_TO_RECORD = (_Sql.candidates, _Sql.changed)
 """What a recording carries out."""
 
 _COLUMNS = ", ".join(SPEC_COLUMNS)
@@ -84,6 +86,7 @@ class SubscriptionStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._slices = Slices(rest=1.0)
 
     async def create(self, spec: SubscriptionSpec, *, secret: bytes | None) -> Subscription:
         """Create a subscription; it is matched by every signal that is numbered after this has returned.
@@ -110,7 +113,7 @@ class SubscriptionStore:
 
     async def of_app(self, app: str) -> list[Subscription]:
         """Return the subscriptions of the handlers of *app*, including handlers whose code is gone."""
-        return [read_subscription(row) for row in await self._database.fetch(_Sql.of_app, app=app)]
+        return await self._read(await self._database.fetch(_Sql.of_app, app=app))
 
     async def apps(self) -> list[str]:
         """Return the apps that have handlers."""
@@ -141,7 +144,7 @@ class SubscriptionStore:
             tenants=tenants,
             limit=limit,
         )
-        return [read_subscription(row) for row in rows]
+        return await self._read(rows)
 
     async def waiting(
         self,
@@ -207,10 +210,20 @@ class SubscriptionStore:
         return [(row["execution_id"], row["tenant_id"]) for row in rows]
 
     async def receivers(self, throw: Throw) -> list[Subscription]:
-        """Return the subscriptions that *throw* would match if it were thrown now."""
-        candidates = await find_candidates(self._database, [throw.name], _LAST_NUMBER, _LAST_NUMBER)
+        """Return the subscriptions that *throw* would match if it were thrown now, and if none had a filter."""
+        rows = await find_candidates(self._database, [throw.name], _LAST_NUMBER, _LAST_NUMBER)
         signal = Signal(id=_LAST_NUMBER, created_at=datetime.now(UTC), throw=throw)
-        return [candidate for candidate in candidates if candidate.mismatch(signal) is None]
+        return [subscription for subscription in await self._read(rows) if subscription.unfit(signal) is None]
+
+    async def _read(self, rows: Sequence[Row]) -> list[Subscription]:
+        """Read *rows*, which takes long if they are many, by turns with other tasks."""
+        subscriptions = []
+        async with self._slices.take() as turn:
+            for row in rows:
+                subscriptions.append(read_subscription(row))
+                if turn.is_over:
+                    await turn.pause()
+        return subscriptions
 
     async def change(
         self,
@@ -270,12 +283,18 @@ class SubscriptionStore:
         return deleted is not None
 
 
-async def find_candidates(
-    on: Database | Session, names: Sequence[str], first_id: int, last_id: int
-) -> list[Subscription]:
-    """Return the subscriptions that may match signals with these *names* and with ids from *first_id* to *last_id*."""
-    rows = await on.fetch(_Sql.candidates, names=names, first_id=first_id, last_id=last_id)
-    return [read_subscription(row) for row in rows]
+async def find_candidates(on: Database, names: Sequence[str], first_id: int, last_id: int) -> list[Row]:
+    """Return the rows of the subscriptions that may match signals with these *names* and ids.
+
+    The ids are from *first_id* to *last_id*. Each row also has a ``version``, which changes with it.
+    """
+    return await on.fetch(_Sql.candidates, names=names, first_id=first_id, last_id=last_id)
+
+
+async def find_changed(session: Session, versions: Mapping[int, int]) -> dict[int, Subscription]:
+    """Return, by their ids, those subscriptions that were changed since they had these *versions*."""
+    rows = await session.fetch(_Sql.changed, subscription_ids=list(versions), versions=list(versions.values()))
+    return {row["id"]: read_subscription(row) for row in rows}
 
 
 def _snapshot(spec: SubscriptionSpec) -> dict[str, object]:

@@ -86,13 +86,18 @@ OFFSET :offset LIMIT :limit;
 
 -- name: candidates
 -- The subscriptions that may match signals with these names and with ids from `first_id` to `last_id`: a superset, of which
--- the matcher chooses.
-SELECT * FROM subscriptions
+-- the matcher chooses. `version` changes with every change of the row.
+SELECT *, xmin AS version FROM subscriptions
 WHERE (name = ANY (:names::text[]) OR is_pattern)
   AND consumed_by IS NULL
   AND since < :last_id
   AND (until IS NULL OR until > :first_id)
 ORDER BY id;
+
+-- name: changed
+-- Those of the subscriptions whose rows have been changed since they had `versions`.
+SELECT s.* FROM unnest(:subscription_ids::bigint[], :versions::xid[]) AS c (id, version)
+JOIN subscriptions s ON s.id = c.id AND s.xmin <> c.version;
 
 -- name: lock
 -- Lock a subscription against other changes.

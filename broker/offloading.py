@@ -1,0 +1,42 @@
+"""Offloading: what takes long to compute is computed in a thread, so that the event loop serves others meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable
+from typing import TypeVar
+
+R = TypeVar("R")
+
+LARGE = 16 << 10
+"""Bytes of JSON that take some milliseconds if they are many small values."""
+
+
+class Offloader:
+    """Computes what is made of large texts in threads, one after the other.
+
+    Two at a time would be no faster: threads take turns, and the event loop would have fewer of them.
+    """
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+
+    async def run(self, function: Callable[[], R], *, size: int) -> R:
+        """Return the result of *function*, computed here and now if it is computed from few bytes (*size*)."""
+        if size <= LARGE:
+            return function()
+        async with self._turn:
+            return await asyncio.to_thread(_run_uncollected, function)
+
+
+def _run_uncollected(function: Callable[[], R]) -> R:
+    """Return the result of *function*, which makes no cycles.
+
+    The collector would search the hundreds of thousands of new values for them many times, and hold up all threads.
+    """
+    gc.disable()
+    try:
+        return function()
+    finally:
+        gc.enable()
