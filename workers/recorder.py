@@ -15,6 +15,7 @@ from broker.settings import Settings
 from broker.signals import Signal
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
+from broker.store.signals.suspects import SuspectStore
 from broker.streaks import Streak
 from broker.topology import RECORD
 from broker.transport import Received, Settlement, Transport
@@ -22,6 +23,7 @@ from workers.consumer import Consumer, check_consumers
 from workers.dispatch import dispatch
 from workers.held import reporting_held
 from workers.numbers import NumberCheck
+from workers.suspects import Suspects
 
 _BATCH = 250
 
@@ -36,11 +38,19 @@ class Recorder:
 
     name = "recorder"
 
-    def __init__(self, transport: Transport, signals: SignalStore, books: IntakeBooks, settings: Settings) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        signals: SignalStore,
+        books: IntakeBooks,
+        suspects: SuspectStore,
+        settings: Settings,
+    ) -> None:
         self._transport = transport
         self._signals = signals
         self._numbers = NumberCheck(signals)
         self._books = books
+        self._suspects = Suspects(self.handle, suspects)
         self._settings = settings
         self._outcomes = Streak()
 
@@ -56,7 +66,9 @@ class Recorder:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Record until *stopping* is set."""
-        consumer = Consumer(self._transport, RECORD, self.handle, outcomes=self._outcomes, batch=_BATCH, concurrency=2)
+        consumer = Consumer(
+            self._transport, RECORD, self._suspects.handle, outcomes=self._outcomes, batch=_BATCH, concurrency=2
+        )
         async with reporting_held(self._transport, self._books):
             await consumer.run(stopping, drain=self._settings.drain_timeout)
 

@@ -15,6 +15,7 @@ from broker.store.deliveries.owing import NewDelivery, consume, dead_delivery, o
 from broker.store.postgres.database import Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts
+from broker.store.signals import suspects
 from broker.store.signals.matches import Limits, Matches, Pairs, confirm
 from broker.store.subscriptions import subscriptions
 from broker.subscriptions import Subscription
@@ -32,8 +33,9 @@ NEEDED = (
     *owing.NEEDED_TO_RECORD,
     *ordering.NEEDED_TO_RECORD,
     *subscriptions.NEEDED_TO_RECORD,
+    *suspects.NEEDED_TO_RECORD,
 )
-"""What a recording carries out, this module's statements and those of others."""
+"""What a recorder carries out, this module's statements and those of others."""
 
 
 @dataclass(frozen=True, slots=True)
