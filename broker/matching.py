@@ -100,8 +100,8 @@ class Matcher:
 
     def __init__(self, *, rest: float = 0.0) -> None:
         self._slices = Slices(rest=rest)
-        self._subscriptions = Allowances(capacity=0.25, rate=0.025)
-        self._tenants = Allowances(capacity=0.5, rate=0.1)
+        self._subscriptions = Allowances(capacity=0.2, rate=0.02)
+        self._tenants = Allowances(capacity=0.3, rate=0.1)
         self._seconds: dict[int, float] = {}
         self._offloader = Offloader()
         self._searches = ThreadPoolExecutor(max_workers=1, thread_name_prefix="search")
@@ -170,6 +170,9 @@ class Matcher:
             assert wanted is not None  # noqa: S101  (it takes long)
             overtime = min(self._subscriptions.left(subscription.id), self._tenants.left(tenant))
             budget = min(PAIR_SECONDS, max(LEAST_SECONDS, free[tenant] + max(0.0, overtime)))
+            if budget < self._seconds.get(subscription.id, 0.0) and budget <= LEAST_SECONDS:
+                matched.exceeded.append(subscription)  # it took longer the last time, and only that much is left
+                continue
             verdict = await self._evaluate(wanted, signal, budget, turn, searching=overtime > 0)
             paid = max(0.0, verdict.seconds - free[tenant])
             free[tenant] = max(0.0, free[tenant] - verdict.seconds)

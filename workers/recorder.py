@@ -26,6 +26,7 @@ from workers.numbers import NumberCheck
 from workers.suspects import Suspects
 
 _BATCH = 250
+_MINUTE = 60.0
 
 log = structlog.get_logger()
 
@@ -53,6 +54,7 @@ class Recorder:
         self._suspects = Suspects(self.handle, suspects)
         self._settings = settings
         self._outcomes = Streak()
+        self._noted: dict[int, float] = {}
 
     async def check(self) -> None:
         """Return if signals can be recorded now, as far as is known.
@@ -105,15 +107,16 @@ class Recorder:
             await dispatch(self._transport, recorded.due_attempts, timeout=self._settings.confirm_timeout)
             metrics.MATCHED.inc(len(recorded.due_attempts))
             metrics.REPEATS.labels(Repeat.RECORDED).inc(recorded.repeats)
-            _note_exceeded(recorded.exceeded)
+            if recorded.exceeded:
+                self._note_exceeded(recorded.exceeded)
             signals = recorded.left
 
-
-def _note_exceeded(exceeded: Sequence[tuple[int, int]]) -> None:
-    """Say which filters exceeded their budgets: one line for each subscription, with its signals in ascending order."""
-    metrics.FILTERS_EXCEEDED.inc(len(exceeded))
-    signals: dict[int, list[int]] = {}
-    for signal_id, subscription_id in exceeded:
-        signals.setdefault(subscription_id, []).append(signal_id)
-    for subscription_id, ids in signals.items():
-        log.warning("filter.exceeded", subscription_id=subscription_id, signals=len(ids), first_signal_id=ids[0])
+    def _note_exceeded(self, exceeded: Sequence[tuple[int, int]]) -> None:
+        """Say which filters exceeded their budgets: one line for each subscription, at most once a minute."""
+        metrics.FILTERS_EXCEEDED.inc(len(exceeded))
+        now = asyncio.get_running_loop().time()
+        self._noted = {one: since for one, since in self._noted.items() if now - since < _MINUTE}
+        for signal_id, subscription_id in exceeded:
+            if subscription_id not in self._noted:
+                self._noted[subscription_id] = now
+                log.warning("filter.exceeded", subscription_id=subscription_id, signal_id=signal_id)
