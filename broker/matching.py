@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from broker.filters import LONG, Filter, Long
+from broker.filters import LONG, Context, Filter, Long
 from broker.filters.steps import Search
 from broker.offloading import Offloader
 from broker.signals import Signal
@@ -112,21 +112,16 @@ class Matcher:
 
     async def match(self, signal: Signal, candidates: Sequence[Subscription], turn: Slice) -> Matched:
         """Return which of *candidates* the signal matches. What exceeds its budget does not take the others' time."""
-        matched, long = Matched(), []
+        matched, filtered = Matched(), list[Subscription]()
         for start in range(0, len(candidates), _CHUNK):
             if turn.is_over:
                 await turn.pause()
             for candidate in candidates[start : start + _CHUNK]:
-                if candidate.unfit(signal) is not None:
-                    continue
-                if candidate.spec.filter is not None:
-                    reason = await self._at_once(candidate.spec.filter, signal, turn)
-                    if reason is LONG:
-                        long.append(candidate)
-                    if reason is not None:
-                        continue
-                matched.matching.append(candidate)
-        if long:
+                if candidate.unfit(signal) is None:
+                    (matched.matching if candidate.spec.filter is None else filtered).append(candidate)
+        if filtered:
+            await self._read(signal.context, turn)
+            long = await self._match_at_once(signal, filtered, matched, turn)
             await self._match_long(signal, long, matched, turn)
         return matched
 
@@ -141,7 +136,8 @@ class Matcher:
         reason = subscription.unfit(signal, replayed=replayed)
         wanted = subscription.spec.filter
         if reason is None and wanted is not None:
-            found = await self._at_once(wanted, signal, turn)
+            await self._read(signal.context, turn)
+            found = wanted.mismatch_at_once(signal.context)
             if isinstance(found, Long):
                 verdict = await self._evaluate(wanted, signal, PAIR_SECONDS, turn)
                 if verdict.exceeded:
@@ -152,15 +148,28 @@ class Matcher:
             await turn.pause()
         return reason
 
-    async def _at_once(self, wanted: Filter, signal: Signal, turn: Slice) -> str | Long | None:
-        context = signal.context
-        if not context.is_read and context.size > _LARGE:
+    async def _read(self, context: Context, turn: Slice) -> None:
+        """Read the payload: a large one in a thread."""
+        if context.size > _LARGE and not context.is_read:
             async with turn.suspended():
                 await self._offloader.run(context.read, size=context.size)
-        reason = wanted.mismatch_at_once(context)
-        if turn.is_over:
-            await turn.pause()
-        return reason
+
+    async def _match_at_once(
+        self, signal: Signal, filtered: Sequence[Subscription], matched: Matched, turn: Slice
+    ) -> list[Subscription]:
+        """Add to *matched* what is known at once; return the subscriptions whose filters take longer."""
+        long, context = [], signal.context
+        for subscription in filtered:
+            wanted = subscription.spec.filter
+            assert wanted is not None  # noqa: S101  (it is filtered)
+            reason = wanted.mismatch_at_once(context)
+            if reason is None:
+                matched.matching.append(subscription)
+            elif reason is LONG:
+                long.append(subscription)
+            if turn.is_over:
+                await turn.pause()
+        return long
 
     async def _match_long(self, signal: Signal, long: list[Subscription], matched: Matched, turn: Slice) -> None:
         """Evaluate the filters of *long*, first those that took the least time before, within their budgets."""
