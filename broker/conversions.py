@@ -18,7 +18,7 @@ from typing import Any
 from broker import java_dates
 from broker.errors import UnconvertibleVariable, UnknownType, VariableTooDeep
 from broker.jsontext import MAX_MEMBER_NESTING, Infinite, nests_deeper, write
-from broker.variables import JSON_FORMAT, Variable, infer
+from broker.variables import Variable, infer, is_json_format
 
 _JAVA_FORMAT = "application/x-java-serialized-object"
 _BLANKS = "".join(map(chr, range(0x21)))
@@ -253,7 +253,7 @@ def _object(value: Any, kind: str, info: Mapping[str, Any]) -> tuple[str | None,
     for key, entry in kept.items():
         if not isinstance(entry, str):
             raise ValueError(f"valueInfo.{key} of an Object must be a string")  # noqa: TRY004
-    if kept.get("serializationDataFormat") == JSON_FORMAT:
+    if is_json_format(kept.get("serializationDataFormat")):
         _check_depth(text)
     return text, kept
 

@@ -36,6 +36,9 @@ def _number(text: str) -> float | Infinite:
     return Infinite("Infinity" if value == inf else "-Infinity")
 
 
+_CONTAINERS = (dict, list)  # a tuple is tested three times as fast as a union
+
+
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
@@ -159,9 +162,13 @@ def _read(text: str, levels: int = MAX_NESTING) -> tuple[Any, int]:
 
 
 def _depth(value: Any) -> int:
-    depth, level = 0, [value] if isinstance(value, dict | list) else []
+    depth, level = 0, [value] if isinstance(value, _CONTAINERS) else []
     while level:
         depth += 1
-        children = (child for parent in level for child in (parent.values() if isinstance(parent, dict) else parent))
-        level = [child for child in children if isinstance(child, dict | list)]
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, _CONTAINERS)
+        ]
     return depth

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-LATENESS = timedelta(seconds=0.1)
-"""How late a delivery may be and still keep its reservation: a tenth of a second's worth go at once after a stall."""
+LATENESS = timedelta(seconds=0.08)
+"""How late a delivery may be and still keep its reservation. As these go at once after a stall, a second may have a
+tenth too many, and no more."""
 PATIENCE = timedelta(seconds=0.3)
 """How long a deliverer waits for the moment of a delivery that has just come: reservations need as long to be given."""
 HORIZON = timedelta(seconds=0.6)

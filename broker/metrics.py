@@ -32,6 +32,7 @@
 | signal_broker_oldest_awaiting_record_seconds | | the age of the oldest of them (measured by the scheduler) |
 | signal_broker_poison | queue | messages in a dead queue (measured by the scheduler) |
 | signal_broker_books_kept_timestamp_seconds | | when a scheduler last measured the six above |
+| signal_broker_losing_policies | queue, setting | 1: a policy of RabbitMQ loses messages (measured by the scheduler) |
 | signal_broker_blocks | | partitions, used and unused ones (measured by the scheduler) |
 | signal_broker_oldest_signal_seconds | | the age of the oldest signal that is kept (measured by the scheduler) |
 | signal_broker_signals_dropped_total | | signals dropped after the retention |
@@ -118,6 +119,12 @@ BOOKS_KEPT = Gauge(
     "signal_broker_books_kept_timestamp_seconds", "When the books were last measured.", registry=REGISTRY
 )
 POISON = Gauge("signal_broker_poison", "Messages in a dead queue.", ["queue"], registry=REGISTRY)
+LOSING_POLICIES = Gauge(
+    "signal_broker_losing_policies",
+    "1: a policy of RabbitMQ loses messages of this queue.",
+    ["queue", "setting"],
+    registry=REGISTRY,
+)
 PARTITIONS = Gauge("signal_broker_blocks", "Partitions, used and unused ones.", registry=REGISTRY)
 OLDEST_SIGNAL = Gauge(
     "signal_broker_oldest_signal_seconds", "The age of the oldest signal that is kept.", registry=REGISTRY

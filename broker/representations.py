@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from broker.deliveries import Attempt, Delivery, DeliveryState, Exchange, Result
-from broker.jsontext import encode, read
+from broker.jsontext import encode, read, write_fast
 from broker.moments import show_moment
 from broker.signals import Signal, Throw
 from broker.variables import Variable, typed
@@ -26,7 +26,7 @@ def signal_json(signal: Signal, further: Mapping[str, object]) -> bytes:
     document = signal_members(signal, further)
     payload = document.pop("payload")
     text = encode(payload) if isinstance(payload, _Unreadable) else signal.throw.payload
-    return encode(document)[:-1] + b',"payload":' + text + b"}"
+    return write_fast(document).encode()[:-1] + b',"payload":' + text + b"}"
 
 
 def recorded_members(signal: Signal) -> dict[str, object]:

@@ -22,7 +22,9 @@ _RENAMED = "REPUBLISH_AFTER_SECONDS"
 """The name of `rescue_after_seconds` in 0.1.0, which still works."""
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
-_CONFIDENTIAL = frozenset({"admin_token", "secret_keys", "transport_url", "store_url", "egress_proxy"})
+_CONFIDENTIAL = frozenset(
+    {"admin_token", "secret_keys", "transport_url", "management_url", "store_url", "egress_proxy"}
+)
 """Settings that no error message repeats, because they are secrets or contain passwords."""
 _TRANSPORT_OPTIONS = ("auth", "cafile", "capath", "certfile", "heartbeat", "keyfile", "no_verify_ssl")
 """What the query of the transport URL may set: aiormq's options, except those that the product sets itself."""
@@ -40,6 +42,11 @@ class Settings(BaseSettings):
     http_port: int = Field(8080, ge=0, le=65535, description="Port the gateway listens on; 0 takes a free one.")
     transport_url: str = Field(
         "embedded:", description="`embedded:`, or `amqp://` / `amqps://` (several hosts comma-separated)."
+    )
+    management_url: str = Field(
+        "",
+        description="RabbitMQ's management API, for policies: `http://` or `https://`; by default at port 15672"
+        " (15671 with TLS) of each host of the transport.",
     )
     store_url: str = Field("embedded:", description="`embedded:` (with `signal-broker[embedded]`), or `postgresql://`.")
     data_dir: Path = Field(Path(".signal-broker"), description="Directory of the embedded store's data.")
@@ -152,6 +159,13 @@ class Settings(BaseSettings):
         if parse_qs(urlsplit(value).query, keep_blank_values=True).keys() - set(_TRANSPORT_OPTIONS):
             raise ValueError(f"has an unknown option; allowed are {', '.join(_TRANSPORT_OPTIONS)}")
         return _check_hosts(value)
+
+    @field_validator("management_url")
+    @classmethod
+    def _known_management(cls, value: str) -> str:
+        if value and ("," in value or not value.startswith(("http://", "https://"))):
+            raise ValueError("must be http://... or https://..., with one host")
+        return _check_hosts(value) if value else value
 
     @field_validator("store_url")
     @classmethod

@@ -28,6 +28,7 @@ changes; queues that an earlier version declared with other arguments are used a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -185,6 +186,11 @@ def app_topology(app: str) -> Topology:
         queues=(Queue(dead), Queue(queue, dead_letter_exchange=dead)),
         bindings=(Binding(dead, dead, ""), Binding(DELIVERIES, queue, queue)),
     )
+
+
+def queues_of(apps: Iterable[str]) -> tuple[Queue, ...]:
+    """Return the queues of `TOPOLOGY` and of *apps*."""
+    return TOPOLOGY.queues + tuple(queue for app in apps for queue in app_topology(app).queues)
 
 
 def is_of_app(queue: str) -> bool:

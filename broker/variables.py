@@ -12,13 +12,16 @@ is not JSON is a string in the payload.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 from broker.jsonparts import raw_members
-from broker.jsontext import MAX_MEMBER_NESTING, encode, read, write
+from broker.jsontext import MAX_MEMBER_NESTING, encode, read, write, write_fast
 
 JSON_FORMAT = "application/json"
+
+_JSON_FORMATS = re.compile(r"\s*(?:application/json|[^\s/;]+/[^\s/;]+\+json)\s*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 
 _SCALARS = {bool: "Boolean", float: "Double", str: "String", type(None): "Null"}
 
@@ -49,6 +52,11 @@ class JsonText(str):
     """A value that is known by its JSON text."""
 
     __slots__ = ()
+
+
+def is_json_format(data_format: str | None) -> bool:
+    """Return whether *data_format* is JSON's media type, in any letter case and with parameters (RFC 9110, 8.3.1)."""
+    return data_format == JSON_FORMAT or (data_format is not None and bool(_JSON_FORMATS.fullmatch(data_format)))
 
 
 def infer(value: Any) -> Variable:
@@ -110,7 +118,7 @@ def plain(variable: Variable) -> tuple[Any, Note | None]:
 def write_payload(values: Mapping[str, Any]) -> bytes:
     """Return plain *values* as a payload. A `JsonText` is part of it as it is, with its digits, escapes and blanks."""
     if not any(isinstance(value, JsonText) for value in values.values()):
-        return encode(values)
+        return write_fast(values).encode()
     members = (b"%b:%b" % (encode(name), _encode(value)) for name, value in values.items())
     return b"{%b}" % b",".join(members)
 
@@ -122,7 +130,7 @@ def _encode(value: Any) -> bytes:
 
 def _is_json(variable: Variable) -> bool:
     kind, info = variable["type"], variable["valueInfo"]
-    json = kind == "Json" or (kind == "Object" and info.get("serializationDataFormat") == JSON_FORMAT)
+    json = kind == "Json" or (kind == "Object" and is_json_format(info.get("serializationDataFormat")))
     return json and isinstance(variable["value"], str)
 
 

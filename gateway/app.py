@@ -12,6 +12,7 @@ from aiohttp import web
 from broker.egress import Guard
 from broker.health import Health
 from broker.losses import listen_for_losses
+from broker.offloading import Offloader
 from broker.operations.acceptance import Acceptance
 from broker.operations.books import BookReader
 from broker.operations.intake import Intake, open_intake
@@ -59,6 +60,7 @@ from gateway.native.subscriptions import SubscriptionsApi
 from gateway.native.tokens import TokensApi
 from gateway.native.users import UsersApi
 from gateway.native.webhook_keys import WebhookKeysApi
+from gateway.offloading import OFFLOADER
 from gateway.passwords import Passwords
 from gateway.probes import probes
 from gateway.rooms import give_back_rooms, open_rooms
@@ -67,7 +69,7 @@ from gateway.unleash.calls import CallsApi
 from gateway.unleash.endpoint_tokens import EndpointTokensApi
 from gateway.unleash.endpoints import EndpointsApi
 from gateway.unleash.errors import UNLEASH
-from gateway.unleash.paths import collapsing_slashes
+from gateway.unleash.paths import as_express
 from gateway.unleash.signals import EndpointSignalsApi
 
 DIALECTS = (CAMUNDA, CAMUNDA8, UNLEASH, NATIVE)
@@ -138,9 +140,10 @@ def _application(routes: Sequence[Route], auth: Authenticator, settings: Setting
     if settings.cors_origins:
         app.on_response_prepare.append(CrossOrigin(settings.cors_origins).prepare)
     app[BODY_TIMEOUT], app[BODY_LIMIT] = settings.body_timeout, settings.max_body_bytes
+    app[OFFLOADER] = Offloader()
     open_rooms(app)
     for route, handler in handlers:
-        for path in (collapsing_slashes(route) if UNLEASH.owns(route.path) else route).paths:
+        for path in (as_express(route) if UNLEASH.owns(route.path) else route).paths:
             add = app.router.add_get if route.method == "GET" else partial(app.router.add_route, route.method)
             add(path, handler)
     return app

@@ -15,6 +15,7 @@ from broker.schematypes import Schema
 from gateway.continuing import invite_body
 from gateway.encodings import inflate, read_encoding
 from gateway.http_errors import BadRequest, TooLarge, TooSlow, UnsupportedMediaType
+from gateway.offloading import offload
 from gateway.rooms import ARRIVAL, SMALL, WORK, take_room
 
 D = TypeVar("D", bound=Schema)
@@ -32,7 +33,7 @@ async def read_document(request: web.Request, model: type[D], *, optional: bool 
         UnsupportedMediaType, TooLarge, TooSlow, Busy, BadRequest, InvalidDocument: As for `read_json` and `parse`.
     """
     body = await read_json(request)
-    return parse(model, body or b"{}" if optional else body)
+    return await offload(request, lambda: parse(model, body or b"{}" if optional else body), size=len(body))
 
 
 async def read_json(request: web.Request) -> bytes:
@@ -81,12 +82,12 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     body = await _receive(request, 2 * limit)
     if not body:
         return body
-    inflated = inflate(body, encoding, limit)
+    inflated = await offload(request, lambda: inflate(body, encoding, limit), size=len(body))
     size = len(inflated)
     if size > SMALL:
         del inflated  # while it waits for room it takes none
         await take_room(request, WORK, size, within=request.app[BODY_TIMEOUT])
-        inflated = inflate(body, encoding, limit)
+        inflated = await offload(request, lambda: inflate(body, encoding, limit), size=len(body))
     return inflated
 
 

@@ -76,8 +76,9 @@ class Dialect:
     authorize: Callable[[Authenticator, web.Request, Collection[Permission]], Awaitable[Principal]] = authorize
 
     def owns(self, path: str) -> bool:
-        """Return whether *path* is the dialect's own."""
-        return any(path == prefix or path.startswith(prefix + "/") for prefix in self.prefixes)
+        """Return whether *path* is the dialect's own, in any letter case and with matrix parameters."""
+        first = f"{path.lower().replace(';', '/')}/"
+        return any(first.startswith(f"{prefix}/") for prefix in self.prefixes)
 
 
 def dialect_of(path: str, dialects: Sequence[Dialect]) -> Dialect:

@@ -17,6 +17,9 @@ _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 ENCODINGS = frozenset(_WINDOWS)
 """The encodings that are read."""
 
+_PIECE = 4096
+"""Bytes that are inflated at a time. What follows a stream in its last piece is copied, and there may be many."""
+
 _ALIASES = {"x-gzip": "gzip"}
 """RFC 9110, 8.4.1.3."""
 
@@ -43,20 +46,38 @@ def read_encoding(request: web.Request) -> str | None:
 def inflate(body: bytes, encoding: str, limit: int) -> bytes:
     """Return what *body* holds in one of the `ENCODINGS`; it works on and stores at most *limit* bytes.
 
-    Like browsers and servers, it takes ``deflate`` with and without zlib's header.
+    ``gzip`` may have several members, one after the other (RFC 1952, 2.2), and zeros that fill a block after the last
+    one. Like browsers and servers, it takes ``deflate`` with and without zlib's header.
 
     Raises:
-        TooLarge: It holds more than *limit* bytes.
-        BadRequest: It is not encoded so, ends too early, or has data after its end.
+        TooLarge: It holds more than *limit* bytes, all members together.
+        BadRequest: It is not encoded so, ends too early, or has other data after its end.
     """
     bare = encoding == "deflate" and body[0] & 0x0F != zlib.DEFLATED
-    decompressor = zlib.decompressobj(-zlib.MAX_WBITS if bare else _WINDOWS[encoding])
+    window = -zlib.MAX_WBITS if bare else _WINDOWS[encoding]
+    inflated, position = bytearray(), 0
     try:
-        inflated = decompressor.decompress(body, limit + 1)
+        while not position or (encoding == "gzip" and body[position : position + 1] not in {b"", b"\0"}):
+            position = _inflate_stream(body, position, zlib.decompressobj(window), inflated, limit)
     except zlib.error as error:
         raise BadRequest(f"The body is not encoded as its header says: {encoding}.") from error
-    if len(inflated) > limit:
-        raise TooLarge(f"Inflated, the body has more than {limit} bytes.")
-    if not decompressor.eof or decompressor.unused_data:
-        raise BadRequest(f"The body is not exactly one {encoding} stream.")
-    return inflated
+    except EOFError as error:
+        raise BadRequest(f"The body ends before its {encoding} data does.") from error
+    padding = body.count(0, position) if encoding == "gzip" else 0
+    if position + padding < len(body):
+        raise BadRequest(f"Something follows the {encoding} data in the body.")
+    return bytes(inflated)
+
+
+def _inflate_stream(body: bytes, position: int, stream: zlib._Decompress, inflated: bytearray, limit: int) -> int:
+    """Add to *inflated* what the *stream* from *position* in *body* holds, and return the position after it."""
+    view = memoryview(body)
+    while not stream.eof:
+        piece = view[position : position + _PIECE]
+        if not piece:
+            raise EOFError
+        inflated += stream.decompress(piece, limit + 1 - len(inflated))
+        if len(inflated) > limit:
+            raise TooLarge(f"Inflated, the body has more than {limit} bytes.")
+        position += len(piece) - len(stream.unused_data)
+    return position

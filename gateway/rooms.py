@@ -20,6 +20,8 @@ MOST_WORK = 4 << 20
 """Bytes of those that are complete and worked on. That takes many times their size, in texts and buffers."""
 MOST_WAITING = 100
 """How many requests wait for a room; of each, some 100 KiB have arrived."""
+_RETRY_AFTER = 5
+"""Seconds in which some of those that wait are answered: each takes a tenth of a second, or more on a busy machine."""
 
 ARRIVAL = web.AppKey("arrival", Budget)
 """The room of bodies that arrive: a caller that sends slowly keeps none of the other."""
@@ -49,7 +51,8 @@ async def take_room(request: web.Request, key: web.AppKey[Budget], size: int, *,
         async with asyncio.timeout(within.total_seconds()):
             await request.app[key].take(size - held, held=held)
     except TimeoutError as error:
-        raise Busy("Too many large bodies are being worked on; try again in a moment.") from error
+        message = "Too many large bodies are being worked on; try again in some seconds."
+        raise Busy(message, retry_after=_RETRY_AFTER) from error
     taken[key] = size
 
 

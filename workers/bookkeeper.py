@@ -5,24 +5,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
+from datetime import timedelta
+from logging import ERROR, WARNING
 
 import structlog
 
 from broker import metrics
-from broker.errors import StoreUnavailable, TransportError
+from broker.errors import StoreUnavailable, TransportError, Unavailable
 from broker.messages import signal_message
 from broker.operations.books import BookReader
 from broker.settings import Settings
 from broker.store.postgres.database import Database
 from broker.store.signals.intake_books import IntakeBooks, Range, Sight
 from broker.store.signals.signals import SignalStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.streaks import Streak
-from broker.topology import RECORD, dead_letters
-from broker.transport import Transport
+from broker.topology import RECORD, dead_letters, queues_of
+from broker.transport import Hazard, Transport
 
 _TICK = 1.0
 _MEASURED_EVERY = 5
 """Every how many ticks the metrics are measured."""
+_LOOKED_EVERY = 30
+"""Every how many ticks it looks for policies."""
+_GLANCE = timedelta(seconds=2)
+"""How long each answer about policies may take: what hangs there must not hold up the books."""
 _NAMED = 100
 """How many ranges of lost signals one log line names."""
 
@@ -49,6 +57,9 @@ class Bookkeeper:
         self._timeout = settings.confirm_timeout
         self._signals = SignalStore(database)
         self._intake = intake or IntakeBooks(database)
+        self._subscriptions = SubscriptionStore(database)
+        self._hazards: set[Hazard] = set()
+        self._unseen = False
         self._reader = BookReader(database, transport, timeout=settings.confirm_timeout)
 
     async def check(self) -> None:
@@ -67,6 +78,8 @@ class Bookkeeper:
                 await self.keep()
                 if ticks % _MEASURED_EVERY == 0:
                     await self.measure()
+                if ticks % _LOOKED_EVERY == 0:
+                    await self.look_for_hazards()
                 self._outcomes.note_success()
             except (StoreUnavailable, TransportError) as error:
                 self._outcomes.note_failure(error)
@@ -116,6 +129,25 @@ class Bookkeeper:
             metrics.POISON.labels(queue).set(count)
         if books.poison is not None:
             metrics.BOOKS_KEPT.set_to_current_time()
+
+    async def look_for_hazards(self) -> None:
+        """Report the policies that lose signals, as far as this process may see them."""
+        queues = queues_of(await self._subscriptions.apps())
+        try:
+            hazards = set(await self._transport.hazards(queues, timeout=_GLANCE))
+        except Unavailable as error:
+            if not self._unseen:
+                log.warning("policies.unseen", error=str(error))
+            self._unseen = True
+            return
+        self._unseen = False
+        for hazard in hazards - self._hazards:
+            log.log(ERROR if hazard.loses else WARNING, "policy.found", **asdict(hazard))
+        self._hazards = hazards
+        metrics.LOSING_POLICIES.clear()
+        for hazard in hazards:
+            if hazard.loses:
+                metrics.LOSING_POLICIES.labels(hazard.queue, hazard.key).set(1)
 
 
 def _name(ranges: Sequence[Range]) -> str:

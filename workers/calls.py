@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from broker.store.deliveries.surplus import Route
 from workers.levels import within_host
 from workers.places import PER_HOST
 from workers.rooms import Room
+from workers.standing import Standing
 
 
 class _Host:
     """The calls at one host, and how many are made or wait for their turns."""
 
     def __init__(self, capacity: int) -> None:
-        self.room = Room(capacity, within_host)
+        self.room = Room(capacity, partial(within_host, subscription=Standing.ANSWERING))
         self.users = 0
 
 
@@ -45,11 +47,11 @@ class Calls:
         host = self._hosts.setdefault(name, _Host(self._per_host))
         host.users += 1
         try:
-            await host.room.take(route, within=within)
+            levels = await host.room.take(route, within=within)
             try:
                 yield
             finally:
-                host.room.give_back(route)
+                host.room.give_back(levels)
         finally:
             host.users -= 1
             if not host.users:

@@ -43,6 +43,7 @@ from workers.routes import Routes
 
 _PAUSES = (0.1, 0.2, 0.5, 1.0)
 """Seconds between tries to record an outcome; the last one repeats. `Scheduler.rescue` waits for longer than that."""
+_NO_ANSWER = frozenset({Outcome.TIMED_OUT, Outcome.UNREACHABLE})
 _LOOK_AGAIN = 0.5
 """Seconds between looks at an attempt that another deliverer is making."""
 
@@ -177,8 +178,11 @@ class Deliverer:
             with self._fast_lane.occupy(due.subscription_id) if queue == ATTEMPT else nullcontext():
                 ended = await self._try(place, due, redelivered=redelivered)
         finally:  # not only once the outcome is stored, which holds up no receiver
-            called = ended.duration.total_seconds() if isinstance(ended, Ended) else 0.0
-            self._places.give_back(place, called=called)
+            if isinstance(ended, Ended):
+                answered = ended.result.outcome not in _NO_ANSWER
+                self._places.give_back(place, called=ended.duration.total_seconds(), answered=answered)
+            else:
+                self._places.give_back(place)
         match ended:
             case UnderWay():
                 return Settlement.RETURN if self._places.stopped else None

@@ -21,9 +21,10 @@ from typing import cast
 from broker.store.deliveries.surplus import Route
 from workers.flows import Flow
 from workers.lanes import SLOW_AFTER
-from workers.levels import Key, flows_of, share_of, shares_of, within_host
+from workers.levels import Key, flows_of, memory_shares_of, share_of, shares_of, within_host
 from workers.rooms import Room
-from workers.shares import Levels, Pool, Share
+from workers.shares import Levels, Pool
+from workers.standing import Standing, Standings
 from workers.turns import Path, Turns
 
 PER_HOST = 50
@@ -32,10 +33,9 @@ _CROWDED = 1 / 2
 """From what part of its waiting room on a lane is crowded, so that messages are put off."""
 _QUICK = 2
 """How many times as many attempts are made at a host that takes little of their time: the rest is our own store's."""
-_NEWEST = 0.1
-"""How much the latest attempt counts in the part of the time that a host takes."""
-PAYLOADS = 8 << 20
-"""Bytes of payloads in memory in each lane, but for the small ones. An attempt takes several times its payload."""
+PAYLOADS = 16 << 20
+"""Bytes of payloads in memory in each lane, but for the small ones. An attempt takes several times its payload. All of
+them are used only if many receivers hang."""
 _UNIT = 64 << 10
 """Bytes in which payloads are shared."""
 
@@ -57,13 +57,15 @@ class Place:
     With it goes room for a payload, in units, if it has any.
     """
 
-    __slots__ = ("lane", "room", "route", "since")
+    __slots__ = ("lane", "room", "route", "shares", "since", "within_host")
 
-    def __init__(self, lane: _Lane, route: Route, since: float) -> None:
+    def __init__(self, lane: _Lane, route: Route, since: float, shares: Levels, within_host: Levels) -> None:
         self.lane = lane
         self.route = route
         self.since = since
-        self.room: tuple[Room, int] | None = None
+        self.shares = shares
+        self.within_host = within_host
+        self.room: tuple[Room, Levels, int] | None = None
 
 
 class _Waiting:
@@ -95,40 +97,6 @@ class _Lane:
         return [self.flows[key] for key in flows_of(route) if key in self.flows] if self.flows else []
 
 
-class _Host:
-    """The attempts at one host, in all lanes."""
-
-    def __init__(self, capacity: int, now: float) -> None:
-        self.pool = Pool(capacity)
-        self.places: dict[Place, None] = {}
-        """In the order in which they were taken."""
-        self.answered_at = now
-        self.called = 1.0
-        """What part of the time of its latest attempts it took."""
-        self.kind = "host"
-        self._per_host = capacity
-
-    def look(self, now: float) -> None:
-        """Judge it, by its oldest attempt and by its latest answers.
-
-        It is silent if no attempt has ended for a second, although one has been under way for as long; it is quick if
-        none has been, and little of the time of the latest ones was spent there.
-        """
-        oldest, long_ago = next(iter(self.places)), now - SLOW_AFTER.total_seconds()
-        if max(oldest.since, self.answered_at) < long_ago:
-            self.kind, self.called = "silent host", 1.0
-        else:
-            self.kind = "quick host" if self.called <= 1 / _QUICK and oldest.since >= long_ago else "host"
-        self.pool.resize(self._per_host * (_QUICK if self.kind == "quick host" else 1))
-
-    def note(self, called: float, now: float) -> None:
-        """Note that an attempt has ended; the host took *called* of its time (0 to 1)."""
-        self.called += _NEWEST * (called - self.called)
-        self.answered_at = now
-        if self.kind == "silent host":
-            self.kind = "host"
-
-
 class Places:
     """The places of the lanes of a deliverer, shared by tenants, hosts and subscriptions.
 
@@ -158,7 +126,7 @@ class Places:
         per_host: int = PER_HOST,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._lanes = {queue: _Lane(queue, capacity, Room(PAYLOADS // _UNIT, self._shares)) for queue in queues}
+        self._lanes = {queue: _Lane(queue, capacity, Room(PAYLOADS // _UNIT, self._memory_shares)) for queue in queues}
         self._first = next(iter(self._lanes.values()))
         self._slow = None if slow_lane is None else self._lanes[slow_lane]
         self._is_slow = is_slow
@@ -166,7 +134,9 @@ class Places:
         self._patience = patience
         self._per_host = per_host
         self._clock = clock
-        self._hosts: dict[str, _Host] = {}
+        self._pools: dict[str, Pool] = {}
+        """The places of each host that has attempts under way, over all lanes."""
+        self._standings = Standings()
         self._looked = clock()
         self.stopped = False
         self._serving: asyncio.Handle | None = None
@@ -209,27 +179,26 @@ class Places:
             TimeoutError: There was none in time.
         """
         room, units = place.lane.payloads, -(-size // _UNIT)
-        await room.take(place.route, units, within=self._patience)
-        place.room = room, units
+        levels = await room.take(place.route, units, within=self._patience)
+        place.room = room, levels, units
 
-    def give_back(self, place: Place, *, called: float = 0.0) -> None:
-        """Give back a place; the receiver took so many seconds of the time that it was taken."""
+    def give_back(self, place: Place, *, called: float = 0.0, answered: bool = False) -> None:
+        """Give back a place; the receiver took so many seconds of its time, and *answered* in the end, or not."""
         lane, route, now = place.lane, place.route, self._clock()
         part = called / max(called, now - place.since, 1e-9)
         for flow in lane.flows_of(route):
             flow.note(part)
         del lane.places[place]
-        lane.pool.give_back(self._shares(route))
+        lane.pool.give_back(place.shares)
         if place.room is not None:
-            room, units = place.room
-            room.give_back(route, units)
+            room, levels, units = place.room
+            room.give_back(levels, units)
         for name in route.hosts:
-            host = self._hosts[name]
-            host.pool.give_back(within_host(route))
-            del host.places[place]
-            host.note(part, now)
-            if not host.places:
-                del self._hosts[name]
+            self._pools[name].give_back(place.within_host)
+            if self._pools[name].is_empty:
+                del self._pools[name]
+        for key in _receivers(route):
+            self._standings.end(key, place, called=part, answered=answered, now=now)
         if self._serving is None and any(each.waiting for each in self._lanes.values()):
             # Not at once: attempts often end together.
             self._serving = asyncio.get_running_loop().call_soon(self._serve_all)
@@ -265,8 +234,10 @@ class Places:
         """Look, several times a second, who has waited for too long, or would."""
         now = self._clock()
         since_last, self._looked = now - self._looked, now
-        for host in self._hosts.values():
-            host.look(now)
+        self._standings.look(now)
+        for name, pool in self._pools.items():
+            quick = self._standings.of(("host", name)) is Standing.QUICK
+            pool.resize(self._per_host * (_QUICK if quick else 1))
         if self._slow is not None:
             self._move(self._first, self._slow, now)
         for lane in self._lanes.values():
@@ -280,18 +251,16 @@ class Places:
     def _move(self, fast: _Lane, slow: _Lane, now: float) -> None:
         """Give attempts that take long places in the slow lane instead, and let those go who would take long."""
         for place in list(takewhile(lambda place: now - place.since > SLOW_AFTER.total_seconds(), fast.places)):
-            shares = self._shares(place.route)
-            if slow.pool.room(shares) and (place.room is None or slow.payloads.has_room(place.route)):
-                fast.pool.give_back(shares)
-                slow.pool.take(shares)
+            if slow.pool.room(place.shares) and (place.room is None or slow.payloads.has_room(place.route)):
+                fast.pool.give_back(place.shares)
+                slow.pool.take(place.shares)
                 del fast.places[place]
                 slow.places[place] = None
                 place.lane = slow
                 if place.room is not None:
-                    room, units = place.room
-                    room.give_back(place.route, units)
-                    slow.payloads.occupy(place.route, units)
-                    place.room = slow.payloads, units
+                    room, levels, units = place.room
+                    room.give_back(levels, units)
+                    place.room = slow.payloads, slow.payloads.occupy(place.route, units), units
         for path, queue in fast.turns.queues():
             if self._is_slow(cast(Route, path[-1]).subscription_id):
                 for one in queue:
@@ -335,37 +304,43 @@ class Places:
 
     def _admits(self, lane: _Lane, path: Path) -> bool:
         if not isinstance(path[-1], Route):
-            return lane.pool.room([[self._share(*cast(Key, key))] for key in path]) > 0
+            return lane.pool.room([[share_of(cast(Key, key), self._standings.of(key))] for key in path]) > 0
         return self._room(lane, path[-1]) > 0
 
     def _room(self, lane: _Lane, route: Route) -> int:
         """Return how many attempts may be begun now."""
         room = lane.pool.room(self._shares(route))
         for name in route.hosts if room else ():
-            host = self._hosts.get(name)
-            room = min(room, self._per_host if host is None else host.pool.room(within_host(route)))
+            pool = self._pools.get(name)
+            room = min(room, self._per_host if pool is None else pool.room(self._within_host(route)))
         return room
 
     def _shares(self, route: Route) -> Levels:
         """Return the shares of a lane that an attempt counts towards."""
-        return shares_of(route, tuple(self._kind(name) for name in route.hosts))
+        return shares_of(route, *self._standings_of(route))
 
-    def _share(self, kind: str, key: Hashable) -> Share:
-        return share_of(self._kind(cast(str, key)) if kind == "host" else kind, (kind, key))
+    def _memory_shares(self, route: Route) -> Levels:
+        """Return the shares of a lane's memory for payloads that an attempt counts towards."""
+        return memory_shares_of(route, *self._standings_of(route))
 
-    def _kind(self, name: str) -> str:
-        host = self._hosts.get(name)
-        return "host" if host is None else host.kind
+    def _standings_of(self, route: Route) -> tuple[tuple[Standing, ...], Standing]:
+        of = self._standings.of
+        return tuple(of(("host", name)) for name in route.hosts), of(("subscription", route.subscription_id))
+
+    def _within_host(self, route: Route) -> Levels:
+        """Return the shares of a host's places that an attempt counts towards."""
+        return within_host(route, self._standings.of(("subscription", route.subscription_id)))
 
     def _take(self, lane: _Lane, route: Route) -> Place:
-        place = Place(lane, route, self._clock())
+        place = Place(lane, route, self._clock(), self._shares(route), self._within_host(route))
         lane.places[place] = None
-        lane.pool.take(self._shares(route))
+        lane.pool.take(place.shares)
         for name in route.hosts:
-            if name not in self._hosts:
-                self._hosts[name] = _Host(self._per_host, place.since)
-            self._hosts[name].pool.take(within_host(route))
-            self._hosts[name].places[place] = None
+            if name not in self._pools:
+                self._pools[name] = Pool(self._per_host)
+            self._pools[name].take(place.within_host)
+        for key in _receivers(route):
+            self._standings.begin(key, place, place.since)
         for flow in lane.flows_of(route):
             flow.served += 1
         return place
@@ -379,3 +354,8 @@ def _prune(lane: _Lane) -> None:
             queue.clear()
             queue.extend(left)
     lane.turns.prune()
+
+
+def _receivers(route: Route) -> Iterable[Key]:
+    """Return whose standing an attempt counts for."""
+    return (*(("host", name) for name in route.hosts), ("subscription", route.subscription_id))

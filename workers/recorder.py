@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
 from broker import metrics
 from broker.messages import Undecodable, claimed_id, decode_signal
 from broker.metrics import Repeat
+from broker.offloading import Offloader
 from broker.settings import Settings
 from broker.signals import Signal
 from broker.store.signals.intake_books import IntakeBooks
@@ -55,6 +57,7 @@ class Recorder:
         self._settings = settings
         self._outcomes = Streak()
         self._noted: dict[int, float] = {}
+        self._offloader = Offloader()
 
     async def check(self) -> None:
         """Return if signals can be recorded now, as far as is known.
@@ -85,7 +88,7 @@ class Recorder:
         await self._numbers.learn(max(claimed_id(message) or 0 for message in messages))
         for position, message in enumerate(messages):
             try:
-                signal = decode_signal(message)
+                signal = await self._offloader.run(partial(decode_signal, message), size=len(message.body))
                 self._numbers.check(signal)
             except Undecodable as error:
                 log.warning("message.rejected", queue=RECORD, error=str(error))

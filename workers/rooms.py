@@ -24,40 +24,40 @@ class Room:
     def __init__(self, capacity: int, levels: Callable[[Route], Levels]) -> None:
         self._pool = Pool(capacity)
         self._levels = levels
-        self._turns: Turns[tuple[Route, int, asyncio.Future[None]]] = Turns()
+        self._turns: Turns[tuple[Route, int, asyncio.Future[Levels]]] = Turns()
 
     def has_room(self, route: Route) -> bool:
         """Return whether an attempt would be admitted at once."""
         return self._pool.room(self._levels(route)) > 0
 
-    async def take(self, route: Route, units: int = 1, *, within: float) -> None:
-        """Take so many *units*, which have to be given back.
+    async def take(self, route: Route, units: int = 1, *, within: float) -> Levels:
+        """Take so many *units*, which have to be given back, and return the shares that they count towards.
 
         Raises:
             TimeoutError: The attempt was not admitted *within* so many seconds.
         """
         if self.has_room(route):
-            self.occupy(route, units)
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            return self.occupy(route, units)
+        turn: asyncio.Future[Levels] = asyncio.get_running_loop().create_future()
         self._turns.add((route,), (route, units, turn))
         try:
             async with asyncio.timeout(within):
-                await turn
+                return await turn
         except (TimeoutError, asyncio.CancelledError):
             if not turn.cancelled():  # it came at the same moment
-                self.give_back(route, units)
+                self.give_back(turn.result(), units)
             raise
 
-    def occupy(self, route: Route, units: int = 1) -> None:
+    def occupy(self, route: Route, units: int = 1) -> Levels:
         """Take so many *units*, whether the attempt is within its shares or not."""
-        self._pool.take(self._levels(route), units)
+        levels = self._levels(route)
+        self._pool.take(levels, units)
+        return levels
 
-    def give_back(self, route: Route, units: int = 1) -> None:
-        """Give *units* back, and admit those whose turn it is."""
-        self._pool.give_back(self._levels(route), units)
+    def give_back(self, levels: Levels, units: int = 1) -> None:
+        """Give *units* back that were taken for these *levels*, and admit those whose turn it is."""
+        self._pool.give_back(levels, units)
         while (one := self._turns.pop(lambda path: self.has_room(cast(Route, path[0])))) is not None:
             waiting, wanted, turn = one
             if not turn.done():  # else it was given up
-                self.occupy(waiting, wanted)
-                turn.set_result(None)
+                turn.set_result(self.occupy(waiting, wanted))

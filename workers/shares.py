@@ -50,6 +50,11 @@ class Pool:
         self._free += capacity - self._capacity
         self._capacity = capacity
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no place is taken."""
+        return self._free == self._capacity
+
     def room(self, levels: Levels) -> int:
         """Return how many places, one after the other, may be taken that count towards all shares of *levels*."""
         room = max(0, self._free)

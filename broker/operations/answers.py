@@ -125,6 +125,7 @@ def render_books(books: Books) -> LedgerSchema:
         matched=ledger.matched,
         deliveries=States(**{state.value: ledger.states[state] for state in DeliveryState}),
         unaccounted=books.unaccounted,
+        transport_error=books.transport_error,
     )
 
 

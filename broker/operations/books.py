@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from broker.errors import TransportError, Unroutable
 from broker.messages import Undecodable, decode_signal
@@ -16,6 +17,8 @@ from broker.store.signals.intake_books import IntakeBalance, IntakeBooks, QueueD
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.topology import RECORD, attempt_queue, consumed_queues, dead_letters
 from broker.transport import Received, Transport
+
+T = TypeVar("T")
 
 _SIGHT = 10_000
 """How many messages of a dead queue one look sees."""
@@ -30,18 +33,20 @@ class Books:
     Args:
         ledger: Deliveries, of all subscriptions or of some.
         intake: The accepted signals that are not recorded.
-        poison: Messages by dead queue; None: the transport is away.
-        depths: What is ready in the record queue and in its dead queue; None: the transport is away.
+        poison: Messages by dead queue; None: the transport did not tell.
+        depths: What is ready in the record queue and in its dead queue; None: the transport did not tell.
+        transport_error: Why it did not; None: it did.
     """
 
     ledger: Ledger
     intake: IntakeBalance
     poison: Mapping[str, int] | None
     depths: QueueDepths | None
+    transport_error: str | None = None
 
     @property
     def awaiting_record(self) -> int | None:
-        """How many signals await their record; None: the transport is away."""
+        """How many signals await their record; None: the transport did not tell."""
         return None if self.depths is None else self.intake.awaiting_record(self.depths)
 
     @property
@@ -72,14 +77,13 @@ class BookReader:
         Raises:
             StoreUnavailable: PostgreSQL did not answer.
         """
-        try:
-            depths, poison = await asyncio.gather(self.depths(), self.poison())
-        except TransportError:
-            depths, poison = None, None
+        (depths, unseen), (poison, unseen_poison) = await asyncio.gather(_try(self.depths()), _try(self.poison()))
         intake, ledger = await asyncio.gather(
             self._intake.balance(), self._deliveries.ledger(subscription_id, tenants=tenants)
         )
-        return Books(ledger=ledger, intake=intake, poison=poison, depths=depths)
+        return Books(
+            ledger=ledger, intake=intake, poison=poison, depths=depths, transport_error=unseen or unseen_poison
+        )
 
     async def depths(self) -> QueueDepths:
         """Return what is ready in the record queue and in its dead queue.
@@ -134,6 +138,14 @@ class BookReader:
 
     async def _depth(self, queue: str) -> int:
         return await self._transport.depth(queue, timeout=self._timeout)
+
+
+async def _try(asking: Awaitable[T]) -> tuple[T | None, str | None]:
+    """Return what the transport answers, or why it does not."""
+    try:
+        return await asking, None
+    except TransportError as error:
+        return None, str(error)
 
 
 def _signal_id(message: Received) -> int | None:

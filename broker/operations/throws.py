@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
 from broker.access import Permission, Principal, require_permission, require_tenant
 from broker.conversions import convert
@@ -11,12 +10,11 @@ from broker.errors import InvalidField, UnconvertibleVariable, pointer_to
 from broker.jsonparts import raw_member
 from broker.moments import next_millisecond
 from broker.operations.idempotency import make_key
-from broker.operations.intake import Accepted, Intake
 from broker.operations.recipients import choose_recipients
 from broker.schemas.signals import BatchItem, SignalRequest, TypedVariable
 from broker.schemas.validation import validate
 from broker.signals import Source, Throw
-from broker.store.signals.signals import Numbered
+from broker.store.signals.signals import IdempotencyKey, Numbered
 from broker.variables import Types, split
 
 
@@ -59,32 +57,20 @@ def read_throw(principal: Principal, wanted: SignalRequest, body: bytes, tracepa
     )
 
 
-def throw_item(
-    intake: Intake,
-    principal: Principal,
-    item: object,
-    body: bytes,
-    *,
-    key: str | None = None,
-    traceparent: str | None = None,
-) -> Awaitable[Accepted]:
-    """Throw one *item* of a batch, JSON as Python has it, read from the text *body*; return once it is read.
+def read_item(
+    principal: Principal, item: object, body: bytes, *, key: str | None = None, traceparent: str | None = None
+) -> tuple[Throw, IdempotencyKey | None]:
+    """Return the throw by *principal* that one *item* of a batch asks for, and its idempotency key.
 
-    The caller need not keep *item*, which may take many times the memory of *body*, until the throw is accepted. *key*
-    is its idempotency key, unless it has one of its own.
+    *item* is JSON as Python has it, read from the text *body*. *key* is its key, unless it has one of its own.
 
     Raises:
         InvalidDocument, InvalidField, PermissionDenied: It is wrong, or *principal* may not throw it.
-        IdempotencyConflict, StoreUnavailable, TransportError: As for `Intake.accept`.
     """
     wanted = validate(BatchItem, item)
     throw = read_throw(principal, wanted, body, traceparent)
     own = wanted.idempotency_key or key
-    return intake.accept(
-        throw,
-        key=None if own is None else make_key(own, principal, b"batch\0" + body),
-        check=partial(check_execution, principal),
-    )
+    return throw, None if own is None else make_key(own, principal, b"batch\0" + body)
 
 
 def check_execution(principal: Principal, numbered: Numbered) -> None:

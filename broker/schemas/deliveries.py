@@ -110,7 +110,8 @@ class DeliverySchema(Schema):
     attempts: int | list[AttemptSchema]
     due_at: Shown | None = Field(
         description="When the next attempt is due; null while it waits for an event: the end of a pause, a free slot of"
-        " `maxInFlight`, the delivery before it in its ordering group, or its share of the deliverers' attempts."
+        " `maxInFlight`, a reservation of `maxPerSecond`, the delivery before it in its ordering group, or its share of"
+        " the deliverers' attempts."
     )
     reason: str | None = Field(
         description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, `throttled`, `scheduled`,"
@@ -151,11 +152,11 @@ class LedgerSchema(Schema):
 
     recorded: int = Field(description="Signals that are recorded, of all tenants.")
     awaiting_record: int | None = Field(
-        description="Accepted signals on the way to their record: in the record queue, or with a recorder. Null while"
-        " the transport is away."
+        description="Accepted signals on the way to their record: in the record queue, or with a recorder. Null if"
+        " `transportError` is not."
     )
     poison: dict[str, int] | None = Field(
-        description="Messages by dead queue (`signal-broker recover` puts them back). Null while the transport is away."
+        description="Messages by dead queue (`signal-broker recover` puts them back). Null if `transportError` is not."
     )
     poisoned_signals: int = Field(
         description="Accepted signals that were seen in the dead queue of the record queue, within a minute and each"
@@ -170,4 +171,7 @@ class LedgerSchema(Schema):
     unaccounted: int = Field(
         description="Deliveries that are owed and in no state, and accepted signals that are missing and not yet found"
         " to be lost."
+    )
+    transport_error: str | None = Field(
+        description="Why the transport did not tell `awaitingRecord` or `poison` in time; null: it told both."
     )

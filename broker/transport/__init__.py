@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from broker.topology import Binding, Topology
+from broker.topology import Binding, Queue, Topology
 
 NO_QUEUE = "signal-broker.rehearsal"
 """A queue that does not exist: a message to it is not stored."""
@@ -89,6 +89,25 @@ class Inbox(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hazard:
+    """A setting of the server by which messages can leave a queue although no consumer has settled them.
+
+    Args:
+        queue: The queue.
+        source: What an operator calls the setting's place: ``policy 'tidy'``.
+        key: The setting, and what it is set to: ``message-ttl = 5000``.
+        effect: What it does to the queue, as the end of a sentence.
+        loses: Whether messages leave or are deleted; otherwise the queue only does less than the product asked for.
+    """
+
+    queue: str
+    source: str
+    key: str
+    effect: str
+    loses: bool
+
+
 def take_batch(received: deque[Received], limit: int, *, max_bytes: int) -> list[Received]:
     """Take from the front of *received* what `Inbox.receive` returns."""
     batch: list[Received] = []
@@ -118,7 +137,7 @@ class Transport(Protocol):
             The queues that an earlier version declared with arguments of its own, which do as well.
 
         Raises:
-            Unavailable: The server could not be reached in time.
+            Unavailable: The server could not be reached in time, or something is missing that the user may not create.
             ConfigurationError: An exchange or a queue of that name exists with other arguments.
         """
         ...
@@ -191,6 +210,16 @@ class Transport(Protocol):
         Raises:
             Unavailable: The server could not be reached in time.
             Unroutable: There is no such queue.
+        """
+        ...
+
+    async def hazards(self, queues: Sequence[Queue], *, timeout: timedelta) -> Sequence[Hazard]:
+        """Return the settings of the server that make it do less for *queues* than they were declared for.
+
+        A queue that does not exist has none. Each host and queue that is asked may take *timeout*.
+
+        Raises:
+            Unavailable: The settings cannot be seen; the message says why.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec
 
@@ -16,7 +16,7 @@ from broker.store.postgres.migrate import migrate
 from broker.store.postgres.schema import NEEDED, revision
 from broker.topology import TOPOLOGY
 from broker.transport import Transport
-from deploy.cli.backends import EMBEDDED, open_transport, settings_with_logs, store_url
+from deploy.cli.backends import EMBEDDED, open_rabbitmq, open_transport, settings_with_logs, store_url
 from deploy.cli.loop import run_async
 
 P = ParamSpec("P")
@@ -32,8 +32,7 @@ class Admin:
     settings: Settings
     database: Database
 
-    @asynccontextmanager
-    async def transport(self) -> AsyncIterator[Transport]:
+    def transport(self) -> AbstractAsyncContextManager[Transport]:
         """Open the transport and declare the topology, as every process does when it starts.
 
         Raises:
@@ -41,9 +40,7 @@ class Admin:
             Unavailable: It could not be reached.
         """
         timeout = self.settings.confirm_timeout
-        async with open_transport(self.settings, self.database, declare_timeout=timeout) as transport:
-            await transport.declare(TOPOLOGY)
-            yield transport
+        return _declared(lambda: open_transport(self.settings, self.database, declare_timeout=timeout))
 
 
 def with_store(command: Callable[Concatenate[Admin, P], Coroutine[Any, Any, None]]) -> Callable[P, None]:
@@ -58,17 +55,52 @@ def with_store(command: Callable[Concatenate[Admin, P], Coroutine[Any, Any, None
 
     @functools.wraps(command)
     def called(*args: P.args, **kwargs: P.kwargs) -> None:
-        settings = settings_with_logs(quiet=True)
-
-        async def work() -> None:
-            async with Database(url, timeout=settings.store_timeout, size=4) as database:
-                await _ensure_schema(settings, database)
-                await command(Admin(settings, database), *args, **kwargs)
-
-        with store_url(settings) as url:
-            run_async(work())
+        _run(settings_with_logs(quiet=True), lambda admin: command(admin, *args, **kwargs))
 
     return called
+
+
+def with_transport(command: Callable[Concatenate[Transport, P], Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Return *command* for click; it is called with the open transport, where the topology is declared.
+
+    The store is opened, as by `with_store`, only if the transport is in it: RabbitMQ needs no store, nor its schema.
+
+    Raises:
+        ConfigurationError: A setting is wrong, or something in RabbitMQ has other arguments.
+        Unavailable: RabbitMQ could not be reached, or the user may not declare the topology.
+    """
+
+    @functools.wraps(command)
+    def called(*args: P.args, **kwargs: P.kwargs) -> None:
+        settings = settings_with_logs(quiet=True)
+
+        async def work(opened: AbstractAsyncContextManager[Transport]) -> None:
+            async with opened as transport:
+                await command(transport, *args, **kwargs)
+
+        if settings.transport_url == EMBEDDED:
+            _run(settings, lambda admin: work(admin.transport()))
+        else:
+            run_async(work(_declared(lambda: open_rabbitmq(settings, declare_timeout=settings.confirm_timeout))))
+
+    return called
+
+
+def _run(settings: Settings, command: Callable[[Admin], Coroutine[Any, Any, None]]) -> None:
+    async def work() -> None:
+        async with Database(url, timeout=settings.store_timeout, size=4) as database:
+            await _ensure_schema(settings, database)
+            await command(Admin(settings, database))
+
+    with store_url(settings) as url:
+        run_async(work())
+
+
+@asynccontextmanager
+async def _declared(opening: Callable[[], AbstractAsyncContextManager[Transport]]) -> AsyncIterator[Transport]:
+    async with opening() as transport:  # in the event loop
+        await transport.declare(TOPOLOGY)
+        yield transport
 
 
 async def _ensure_schema(settings: Settings, database: Database) -> None:

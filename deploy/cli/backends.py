@@ -103,9 +103,18 @@ def open_transport(
         from broker.transport.embedded import EmbeddedTransport  # noqa: PLC0415
 
         return EmbeddedTransport(database)
+    return open_rabbitmq(settings, declare_timeout=declare_timeout)
+
+
+def open_rabbitmq(settings: Settings, *, declare_timeout: timedelta) -> AbstractAsyncContextManager[Transport]:
+    """Return the transport of settings that name a RabbitMQ, to be entered.
+
+    Raises:
+        ConfigurationError: Its URL cannot be used.
+    """
     from broker.transport.rabbitmq import RabbitTransport  # noqa: PLC0415
 
-    return RabbitTransport(settings.transport_url, declare_timeout=declare_timeout)
+    return RabbitTransport(settings.transport_url, declare_timeout=declare_timeout, management=settings.management_url)
 
 
 def open_secrets(settings: Settings) -> SecretBox:

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import BinaryIO
 
 import click
@@ -15,7 +16,7 @@ from broker.access import ADMINISTRATOR
 from broker.errors import InvalidField, SignalBrokerError
 from broker.jsontext import read
 from broker.operations.intake import Intake, open_intake
-from broker.operations.throws import throw_item
+from broker.operations.throws import check_execution, read_item
 from deploy.cli.admin import Admin
 from deploy.cli.output import show_one
 
@@ -71,7 +72,8 @@ class _Thrower:
         try:
             if len(body) > self._limit:
                 raise InvalidField("", f"has {len(body)} bytes; at most {self._limit} are allowed")
-            accepted = await throw_item(self._intake, ADMINISTRATOR, read(body.decode()), body, key=key)
+            throw, own_key = read_item(ADMINISTRATOR, read(body.decode()), body, key=key)
+            accepted = await self._intake.accept(throw, key=own_key, check=partial(check_execution, ADMINISTRATOR))
         except (SignalBrokerError, ValueError) as error:
             return f"line {number}: {error}"
         return accepted.signal.id

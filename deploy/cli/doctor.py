@@ -12,7 +12,7 @@ from typing import Literal
 import click
 
 from broker.deliveries import DeliveryState
-from broker.errors import SignalBrokerError, TransportError, Unroutable
+from broker.errors import SignalBrokerError, TransportError, Unavailable, Unroutable
 from broker.operations.books import BookReader, Books
 from broker.settings import Settings
 from broker.store.deliveries.deliveries import DeliveryStore, Ledger
@@ -21,8 +21,17 @@ from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database
 from broker.store.postgres.schema import NEEDED, revision
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.topology import ATTEMPT, RECORD, SLOW_ATTEMPT, TOPOLOGY, Topology, attempt_queue, dead_letters
-from broker.transport import Transport
+from broker.topology import (
+    ATTEMPT,
+    RECORD,
+    SLOW_ATTEMPT,
+    TOPOLOGY,
+    Topology,
+    attempt_queue,
+    dead_letters,
+    queues_of,
+)
+from broker.transport import Hazard, Transport
 from deploy.cli.backends import open_secrets, open_transport, settings_with_logs, store_url
 from deploy.cli.loop import run_async
 from deploy.cli.output import as_json, example, show_json
@@ -105,6 +114,8 @@ async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
         async with open_transport(settings, database, declare_timeout=settings.confirm_timeout) as transport:
             apps = await SubscriptionStore(database).apps()
             async for finding in _examine_transport(transport, deliveries, apps, settings.confirm_timeout):
+                yield finding
+            async for finding in _examine_policies(transport, apps, settings.confirm_timeout):
                 yield finding
             yield _judge_intake(await BookReader(database, transport, timeout=settings.confirm_timeout).read())
 
@@ -215,6 +226,33 @@ async def _judge_arguments(transport: Transport) -> Finding:
             " run `signal-broker topology --apply`",
         )
     return Finding("ok", "topology", f"all {len(TOPOLOGY.queues)} queues are there")
+
+
+async def _examine_policies(transport: Transport, apps: Sequence[str], timeout: timedelta) -> AsyncIterator[Finding]:
+    try:
+        hazards = await transport.hazards(queues_of(apps), timeout=timeout)
+    except Unavailable as error:
+        yield Finding(
+            "warn",
+            "policies",
+            f"cannot be seen, and one with a message-ttl, say, loses signals ({error}): set"
+            " SIGNAL_BROKER_MANAGEMENT_URL, or look with `rabbitmqctl list_queues -p VHOST name policy operator_policy"
+            " effective_policy_definition`",
+        )
+        return
+    for hazard in hazards:
+        yield _judge_hazard(hazard)
+    if not hazards:
+        yield Finding("ok", "policies", "none takes anything from the queues")
+
+
+def _judge_hazard(hazard: Hazard) -> Finding:
+    return Finding(
+        "fail" if hazard.loses else "warn",
+        "policies",
+        f"{hazard.source} sets {hazard.key} for {hazard.queue}: {hazard.effect}. Exclude the queue from it: see"
+        " *Policies of RabbitMQ* in the runbook",
+    )
 
 
 async def _judge_queue(transport: Transport, deliveries: DeliveryStore, queue: str, timeout: timedelta) -> Finding:

@@ -31,5 +31,5 @@ async def ledger(admin: Admin, *, subscription: int | None, as_json: bool) -> No
             poison = {queue: count for queue, count in books.poison.items() if count}
             document["poison"] = ", ".join(f"{count} in {queue}" for queue, count in poison.items()) or 0
     show_one(document, *members, as_json=as_json)
-    if books.depths is None:
-        click.echo("the transport is away: what waits in its queues is unknown", err=True)
+    if books.transport_error is not None:
+        click.echo(f"what waits in the transport's queues is not known: {books.transport_error}", err=True)

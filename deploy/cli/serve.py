@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -55,6 +56,9 @@ HANDLERS = "handlers"
 
 _READ_BUFFER = 32 << 10
 """Bytes, of which twice as many stop a connection from being read. Aiohttp's own limit lets most of a megabyte in."""
+
+_SWITCH_SECONDS = 0.001
+"""How long the event loop waits for its turn while a thread computes: each request needs several of them."""
 
 Worker = Recorder | Deliverer | Scheduler | PartitionMaintainer | Bookkeeper | Pacer | HandlerWorker
 
@@ -114,6 +118,7 @@ async def serve(
                 await runtime.health.start()
                 gc.collect()
                 gc.freeze()
+                sys.setswitchinterval(_SWITCH_SECONDS)
                 await retry_start(lambda: announce(runtime, address))
                 log.info("process.started", roles=sorted(roles), url=address)
 

@@ -7,7 +7,8 @@ from dataclasses import asdict
 import click
 
 from broker.topology import RETIRED, TOPOLOGY, Topology
-from deploy.cli.admin import Admin, with_store
+from broker.transport import Transport
+from deploy.cli.admin import with_transport
 from deploy.cli.output import as_json, example, show_json, show_table
 
 
@@ -19,9 +20,10 @@ def topology(*, apply: bool, prune: bool, as_json: bool) -> None:
     """Show the exchanges, queues and bindings of the product.
 
     Processes declare them when they start, and again when they are lost. --apply declares them beforehand, with a
-    RabbitMQ user that has the permission `configure`; then the processes do not need it. It changes nothing that
-    exists. --prune is the last step of an upgrade, when no gateway of an earlier version runs any more; it says what it
-    removed, as far as the transport tells.
+    RabbitMQ user that has the permission `configure`; then the processes do not need it, and wait for this. It changes
+    nothing that exists, and does not need PostgreSQL, unless the transport is `embedded:`. --prune is the last step of
+    an upgrade, when no gateway of an earlier version runs any more; it says what it removed, as far as the transport
+    tells.
     """
     if prune and not apply:
         raise click.UsageError("--prune needs --apply")
@@ -33,11 +35,10 @@ def topology(*, apply: bool, prune: bool, as_json: bool) -> None:
         _show()
 
 
-@with_store
-async def _apply(admin: Admin, *, prune: bool, as_json: bool) -> None:
-    async with admin.transport() as transport:  # which declares the topology, but may leave bindings for later
-        await transport.declare(Topology(bindings=TOPOLOGY.bindings))
-        removed = await transport.unbind(RETIRED) if prune else 0
+@with_transport
+async def _apply(transport: Transport, *, prune: bool, as_json: bool) -> None:
+    await transport.declare(Topology(bindings=TOPOLOGY.bindings))  # they may have been left for later
+    removed = await transport.unbind(RETIRED) if prune else 0
     if as_json:
         show_json(_document() | {"applied": True, "pruned": prune, "removed": removed})
         return

@@ -28,6 +28,7 @@ from gateway.camunda.requests import ThrowRequest, check_headers, parse_signal
 from gateway.camunda.schemas import CamundaSignal
 from gateway.fields import read_list
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
+from gateway.offloading import offload
 from gateway.routes import Route, SecuredRoute
 
 
@@ -67,7 +68,8 @@ class CamundaApi:
         """Answer 204 once the signal is safe (Camunda 7 REST, Throw a Signal)."""
         check_headers(request.headers.get(hdrs.CONTENT_TYPE), read_list(request, hdrs.ACCEPT))
         body = await read_body(request, self._max_body_bytes)
-        wanted = parse_signal(body, engine=request.match_info.get("engine", ENGINE))
+        engine = request.match_info.get("engine", ENGINE)
+        wanted = await offload(request, partial(parse_signal, body, engine=engine), size=len(body))
         recipients = choose_recipients(
             principal,
             tenant_id=wanted.tenant_id,

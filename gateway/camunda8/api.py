@@ -17,6 +17,7 @@ from gateway.camunda8.problems import Unreadable
 from gateway.camunda8.schemas import DEFAULT_TENANT, SignalBroadcast, SignalBroadcastResult
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
 from gateway.http_errors import BadRequest, Forbidden
+from gateway.offloading import offload
 from gateway.routes import Route, SecuredRoute
 
 
@@ -46,7 +47,7 @@ class Camunda8Api:
     async def broadcast(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer 200 once the signal is safe; it is for exactly one tenant (Camunda 8 REST, Broadcast signal)."""
         body = await read_json(request)
-        wanted = _parse(body)
+        wanted, payload = await offload(request, lambda: _parse(body), size=len(body))
         if wanted.signal_name is None:
             raise BadRequest("No signalName provided.")
         require_permission(principal, Permission.THROW, wanted.signal_name)
@@ -56,7 +57,7 @@ class Camunda8Api:
         accepted = await self._intake.accept(
             Throw(
                 name=wanted.signal_name,
-                payload=b"{}" if wanted.variables is None else raw_member(body, "variables") or b"{}",
+                payload=payload,
                 scope=recipients.scope,
                 tenant_id=recipients.tenant_id,
                 source=Source.CAMUNDA,
@@ -68,14 +69,14 @@ class Camunda8Api:
         return answer(SignalBroadcastResult(signal_key=str(accepted.signal.id), tenant_id=tenant_id or DEFAULT_TENANT))
 
 
-def _parse(body: bytes) -> SignalBroadcast:
-    """Return *body* as a throw; of several members that cannot be parsed the first one is named, as in 8.8.
+def _parse(body: bytes) -> tuple[SignalBroadcast, bytes]:
+    """Return *body* as a throw, and its payload; of members that cannot be parsed the first one is named, as in 8.8.
 
     Raises:
         Unreadable: It is none.
     """
     try:
-        return parse(SignalBroadcast, body)
+        wanted = parse(SignalBroadcast, body)
     except BadRequest as error:
         raise Unreadable(error.detail) from error
     except InvalidDocument as error:
@@ -83,6 +84,7 @@ def _parse(body: bytes) -> SignalBroadcast:
         raise Unreadable(
             f"Request property [{member}] cannot be parsed" if member else f"The body {error.errors[0].detail}."
         ) from error
+    return wanted, b"{}" if wanted.variables is None else raw_member(body, "variables") or b"{}"
 
 
 def _tenant(wanted: SignalBroadcast) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 
 from aiohttp import web
 
@@ -13,15 +14,19 @@ from broker.access import Permission, Principal
 from broker.jsonparts import raw_elements, raw_member
 from broker.jsontext import encode
 from broker.operations.intake import Intake
-from broker.operations.throws import throw_item
+from broker.operations.throws import check_execution, read_item
 from broker.schemas.signals import BatchRequest, BatchSchema
-from broker.signals import Source
+from broker.signals import Source, Throw
+from broker.store.signals.signals import IdempotencyKey
 from gateway.answers import answer
 from gateway.bodies import parse, read_json
 from gateway.dialects import to_http_error
 from gateway.headers import THROW_HEADERS, read_key, read_traceparent
 from gateway.native.problems import render_problem
+from gateway.offloading import offload
 from gateway.routes import Route, SecuredRoute
+
+_Item = tuple[Throw, IdempotencyKey | None] | Exception
 
 
 class BatchesApi:
@@ -53,21 +58,42 @@ class BatchesApi:
         only those signals that were not accepted before are thrown.
         """
         body = await read_json(request)
-        items: deque[object] = deque(parse(BatchRequest, body).signals)
-        raw = raw_elements(raw_member(body, "signals") or b"[]")
-        key, traceparent = read_key(request, principal, b""), read_traceparent(request)
+        key = read_key(request, principal, b"")
+        read = partial(
+            _read_items, principal, body, key=None if key is None else key.key, traceparent=read_traceparent(request)
+        )
 
-        async def throw(position: int, text: bytes) -> Mapping[str, object]:
-            own_key = None if key is None else f"{key.key}/{position}"
+        async def throw(position: int, item: _Item) -> Mapping[str, object]:
+            if isinstance(item, Exception):
+                return refused(position, item)
+            wanted, own_key = item
             try:
-                accepted = await throw_item(
-                    self._intake, principal, items.popleft(), text, key=own_key, traceparent=traceparent
-                )
+                accepted = await self._intake.accept(wanted, key=own_key, check=partial(check_execution, principal))
             except Exception as error:  # noqa: BLE001  (it is this throw's answer)
-                error = to_http_error(request, error)
-                metrics.REFUSED.labels(Source.NATIVE.value, str(error.status.value)).inc()
-                return {"status": error.status.value, "problem": render_problem(error, within=f"/signals/{position}")}
+                return refused(position, error)
             return {"status": 202, "id": accepted.signal.id}
 
-        results = await asyncio.gather(*(throw(position, text) for position, text in enumerate(raw)))
+        def refused(position: int, error: Exception) -> Mapping[str, object]:
+            refusal = to_http_error(request, error)
+            metrics.REFUSED.labels(Source.NATIVE.value, str(refusal.status.value)).inc()
+            return {"status": refusal.status.value, "problem": render_problem(refusal, within=f"/signals/{position}")}
+
+        items = await offload(request, read, size=len(body))
+        results = await asyncio.gather(*(throw(position, item) for position, item in enumerate(items)))
         return answer(encode({"results": results}))
+
+
+def _read_items(principal: Principal, body: bytes, *, key: str | None, traceparent: str | None) -> list[_Item]:
+    """Return for each signal of the batch *body* its throw with its idempotency key, or why there is none.
+
+    The values of the batch may take many times the memory of its text, and are left behind one by one.
+    """
+    items: deque[object] = deque(parse(BatchRequest, body).signals)
+    read: list[_Item] = []
+    for position, text in enumerate(raw_elements(raw_member(body, "signals") or b"[]")):
+        own_key = None if key is None else f"{key}/{position}"
+        try:
+            read.append(read_item(principal, items.popleft(), text, key=own_key, traceparent=traceparent))
+        except Exception as error:  # noqa: BLE001  (it is this throw's answer)
+            read.append(error)
+    return read

@@ -22,6 +22,7 @@ from gateway.bodies import parse, read_json
 from gateway.callers import is_gone
 from gateway.http_errors import Busy
 from gateway.native.queries import AFTER_ID, LIMIT, MAX_LIMIT, integer
+from gateway.offloading import offload
 from gateway.routes import Parameter, Route, SecuredRoute
 
 _SECONDS = 3.0
@@ -62,7 +63,7 @@ class ExplainApi:
         """
         after_id, size = integer(request, "afterId", 0), integer(request, "limit", MAX_LIMIT, least=1, most=MAX_LIMIT)
         body = await read_json(request)
-        throw = read_throw(principal, parse(SignalRequest, body), body)
+        throw = await offload(request, lambda: read_throw(principal, parse(SignalRequest, body), body), size=len(body))
         signal = Signal(id=MAX_ID, created_at=datetime.now(UTC), throw=throw)
         signal.check_moments()
         page = await self._subscriptions.page(after_id=after_id, limit=size, tenants=principal.tenants)

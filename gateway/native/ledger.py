@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import structlog
 from aiohttp import web
 
 from broker.access import Permission, Principal
@@ -13,6 +16,10 @@ from gateway.answers import answer
 from gateway.http_errors import NotFound
 from gateway.native.queries import ID, optional_integer
 from gateway.routes import Parameter, Route, SecuredRoute
+
+_SILENT = "The transport did not answer in time; the gateway's log has the reason."
+
+log = structlog.get_logger()
 
 
 class LedgerApi:
@@ -44,4 +51,8 @@ class LedgerApi:
             subscription = await self._subscriptions.get(subscription_id, deleted=True)
             if subscription is None or not principal.sees(subscription.spec.tenant_id):
                 raise NotFound(f"There is no subscription {subscription_id}.")
-        return answer(render_books(await self._books.read(subscription_id, tenants=principal.tenants)))
+        books = await self._books.read(subscription_id, tenants=principal.tenants)
+        if books.transport_error is not None:  # it names hosts, which are no business of callers
+            log.warning("ledger.incomplete", error=books.transport_error)
+            books = replace(books, transport_error=_SILENT)
+        return answer(render_books(books))

@@ -15,6 +15,7 @@ from broker.errors import InvalidField
 from broker.jsontext import encode, read
 from gateway.bodies import read_body
 from gateway.http_errors import BadRequest, TooLarge, UnsupportedMediaType
+from gateway.offloading import offload
 from gateway.unleash.forms import parse_form
 
 BODY_LIMIT = 100 * 1024
@@ -46,7 +47,8 @@ async def read_payload(request: web.Request) -> tuple[bytes, bytes]:
     except TooLarge as error:
         limit = InvalidField("/body", f"must have at most {BODY_LIMIT} bytes")
         raise TooLarge("request entity too large", errors=[limit]) from error
-    return (parse_json(body, charset) if kind == _JSON else encode(_form(body, charset))), body
+    read_as = parse_json if kind == _JSON else _encode_form
+    return await offload(request, lambda: read_as(body, charset), size=len(body)), body
 
 
 def ignored_body(request: web.Request) -> str | None:
@@ -81,5 +83,5 @@ def parse_json(body: bytes, charset: str = "utf-8") -> bytes:
     return text.encode() or b"{}"
 
 
-def _form(body: bytes, charset: str) -> dict[str, object]:
-    return parse_form(body.decode(charset, "replace").removeprefix("\ufeff"), charset)
+def _encode_form(body: bytes, charset: str) -> bytes:
+    return encode(parse_form(body.decode(charset, "replace").removeprefix("\ufeff"), charset))

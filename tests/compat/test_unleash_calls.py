@@ -42,6 +42,11 @@ READ = {
     "a form in Latin-1": (b"a=\xe4%e4", {"Content-Type": FORM["Content-Type"] + "; charset=ISO-8859-1"}, {"a": "ää"}),
     "gzip": (gzip.compress(TEXT.encode()), {**JSON, "Content-Encoding": "GZIP"}, {"a": "ä"}),
     "gzip by its old name": (gzip.compress(TEXT.encode()), {**JSON, "Content-Encoding": "x-gzip"}, {"a": "ä"}),
+    "gzip of several members": (
+        gzip.compress(TEXT[:5].encode()) + gzip.compress(TEXT[5:].encode()),
+        {**JSON, "Content-Encoding": "gzip"},
+        {"a": "ä"},
+    ),
     "gzip and nothing": (gzip.compress(b"{}"), {**JSON, "Content-Encoding": "identity, gzip,"}, {}),
     "deflate": (zlib.compress(TEXT.encode()), {**JSON, "Content-Encoding": "deflate"}, {"a": "ä"}),
     "identity": (TEXT.encode(), {**JSON, "Content-Encoding": "identity"}, {"a": "ä"}),
@@ -191,6 +196,22 @@ async def test_slashes_at_the_end_do_not_count(client, call):
     await client.post(f"{of_one}/on/", {}, expect=200)
     await client.post("/api/admin/signal-endpoints/", {"name": f"{call.name}-2"}, expect=201)
     assert (await call(path=f"/api/signal-endpoint/{call.name}/x"))[0] == 404
+
+
+async def test_paths_may_be_written_in_any_letter_case(client, call):
+    """Express routes are not case-sensitive; the names in them are."""
+    made = (await client.get("/API/Admin/Signal-Endpoints"))["signalEndpoints"]
+    of_one = f"/Api/ADMIN/signal-Endpoints/{made[-1]['id']}"
+
+    for path in ("/API/signal-endpoint/", "/api/Signal-Endpoint/", "//API//SIGNAL-ENDPOINT///"):
+        assert (await call(path=path + call.name))[0] == 200, path
+    await client.get("/api/admin/Signals/")
+    await client.get(f"{of_one}/Tokens")
+    await client.post(f"{of_one}/ON", {}, expect=200)
+    others = ("", f"/{call.name.upper()}", f"/{call.name}/x")
+    for path in (*(f"/API/Signal-Endpoint{rest}" for rest in others), f"/api/\u017fignal-endpoint/{call.name}"):
+        status, _, error = await call(path=path)
+        assert (status, error["name"], is_unleash(status, error)) == (404, "NotFoundError", True), path
 
 
 @pytest.mark.transports("embedded", "rabbitmq")

@@ -129,7 +129,7 @@ def test_make_run_says_where_it_is_and_how_to_begin(running, ports):
 
 
 def test_the_first_minute_goes_as_the_readme_says(paste, receiver, running, ports):
-    throw, look = blocks("first").split("curl -s http://127.0.0.1:8080/v1/signals/2/")
+    throw, look = blocks("first").split("curl -s http://127.0.0.1:8080/v1/deliveries/2-1")
     subscription, signal_ = (json.loads(answer) for answer in paste(throw).replace("}{", "}\n{").splitlines())
     assert subscription["secret"].startswith("whsec_")
 
@@ -139,12 +139,12 @@ def test_the_first_minute_goes_as_the_readme_says(paste, receiver, running, port
     assert delivered.endswith('"payload":{"policy": 42}}')
 
     token_line = next(line for line in throw.splitlines() if line.startswith("TOKEN="))
-    look = f"{token_line}\ncurl -s http://127.0.0.1:8080/v1/signals/{signal_['id']}/{look}"
+    look = f"{token_line}\ncurl -s http://127.0.0.1:8080/v1/deliveries/{expected}{look}"
 
     def settled():
-        deliveries, ledger = (json.loads(answer) for answer in paste(look).replace("}{", "}\n{").splitlines())
-        states = [delivery["state"] for delivery in deliveries["items"]]
-        return ledger if states == ["delivered"] and ledger["deliveries"]["delivered"] else None
+        delivery, ledger = (json.loads(answer) for answer in paste(look).replace("}{", "}\n{").splitlines())
+        outcomes = [attempt["outcome"] for attempt in delivery["attempts"]]
+        return ledger if outcomes[-1:] == ["succeeded"] and ledger["deliveries"]["delivered"] else None
 
     ledger = wait_for(settled)
     assert (ledger["matched"], ledger["unaccounted"]) == (1, 0)

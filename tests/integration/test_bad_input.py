@@ -12,13 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.forms import ROUTES, is_camunda, is_native, is_unleash
+from tests.support.forms import ROUTES, is_camunda, is_camunda8, is_native, is_unleash
 from tests.support.product import ADMIN_TOKEN
 from tests.support.throwing import NOWHERE, endpoint, matched, recorded, throw, token
 
 JSON = {"Content-Type": "application/json"}
 MIB = 1 << 20
 BOMB = gzip.compress(b" " * (5 * MIB))
+BOMB_IN_PARTS = gzip.compress(b" " * (MIB // 2)) * 3
 DEEP = b"[" * 10_000 + b"]" * 10_000
 
 
@@ -78,12 +79,15 @@ async def test_a_wrong_content_type_is_a_415(client, path):
 async def test_compressed_bodies_are_read_within_the_limit(client, path):
     headers = {**JSON, "Content-Encoding": "gzip"}
 
-    status, _, body = await client.request("POST", path, data=BOMB, headers=headers)
-    assert status == 413
-    assert ROUTES[path](status, body)
-    status, _, body = await client.request("POST", path, data=gzip.compress(b'{"name": 5')[:-9], headers=headers)
-    assert status == 400
-    assert ROUTES[path](status, body)
+    for bomb in (BOMB, BOMB_IN_PARTS):
+        status, _, body = await client.request("POST", path, data=bomb, headers=headers)
+        assert status == 413
+        assert ROUTES[path](status, body)
+    member = gzip.compress(b'{"name": 5')
+    for broken in (member[:-9], member + gzip.compress(b"}")[:-9], member + b"}"):
+        status, _, body = await client.request("POST", path, data=broken, headers=headers)
+        assert status == 400
+        assert ROUTES[path](status, body)
 
 
 WRONG_SPECS = {
@@ -225,6 +229,16 @@ async def test_a_bad_filter_is_a_400(client, path):
         ("GET", "/api/signal-endpoint/x", 404, is_unleash),
         ("GET", "/api/nothing", 404, is_unleash),
         ("PATCH", "/api/admin/signal-endpoints", 404, is_unleash),
+        ("POST", "/API/Nothing", 404, is_unleash),
+        ("GET", "/API/Signal-Endpoint/x", 404, is_unleash),
+        ("POST", "/Engine-Rest/signal", 404, is_camunda),
+        ("POST", "//SIGNAL//", 404, is_camunda),
+        ("POST", "/Signal;a=b", 404, is_camunda),
+        ("PUT", "/signal;a=b", 405, is_camunda),
+        ("POST", "/engine-rest;a=b/signal", 404, is_camunda),
+        ("POST", "/V2/Signals/Broadcast", 404, is_camunda8),
+        ("POST", "/V1/signals", 404, is_native),
+        ("POST", "/apis/signal-endpoint/x", 404, is_native),
     ],
 )
 async def test_wrong_methods_and_unknown_paths_are_told_in_the_dialects_form(client, method, path, status, form):

@@ -63,8 +63,12 @@ class Place:
     def has_postgres(self) -> bool:
         """Whether the place's PostgreSQL runs."""
         with suppress(FileNotFoundError):
-            return psutil.pid_exists(int((self.data / "postgres" / "postmaster.pid").read_text().split()[0]))
+            return psutil.pid_exists(self.postgres())
         return False
+
+    def postgres(self) -> int:
+        """Return the process id of the place's PostgreSQL."""
+        return int((self.data / "postgres" / "postmaster.pid").read_text().split()[0])
 
 
 class Run:
@@ -412,12 +416,16 @@ async def test_an_instance_of_its_own_keeps_its_data_from_start_to_start(broker:
         assert "admin token the one printed at the first start" in second.said
         assert "sb_" not in second.said
         await eventually(lambda: second.http("/v1/signals/1", token) == 200)
+        os.kill(place.postgres(), signal.SIGKILL)
+        await eventually(lambda: second.http("/v1/signals", token, {"name": "kept"}) == 202)
+        await eventually(lambda: place.ask("ledger")["recorded"] == 2)
+        assert second.http("/v1/signals/1", token) == 200, "what was recorded before is still there"
         assert second.end(signal.SIGINT) == 0
 
     with Run(place) as killed:
         assert killed.end(signal.SIGKILL) == -signal.SIGKILL
     assert place.has_postgres()
-    assert place.ask("ledger")["recorded"] == 1
+    assert place.ask("ledger")["recorded"] == 2
     assert not place.has_postgres(), "the last one stops PostgreSQL, though another was killed"
 
 

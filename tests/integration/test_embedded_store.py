@@ -33,6 +33,40 @@ def test_starting_it_locks_nothing_outside_its_data_directory(servers):
     assert [path for path in locks if not path.startswith(str(data_dir))] == []
 
 
+UNSTARTABLE = """
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from broker.errors import ConfigurationError
+from broker.store.postgres import embedded
+
+embedded._PAUSES = (0, 0.1)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+data = Path(sys.argv[1]) / "postgres"
+try:
+    with embedded.embedded_postgres(data.parent):
+        (data / "global" / "pg_control").rename(data / "kept")
+        os.kill(int((data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        time.sleep(60)
+except ConfigurationError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_if_it_has_ended_and_does_not_start_again_the_process_ends_and_says_so(servers):
+    data_dir = servers / "unstartable"
+    done = subprocess.run(
+        [sys.executable, "-c", UNSTARTABLE, str(data_dir)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stdout.count("postgres.refused") == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        f"SIGNAL_BROKER_DATA_DIR: PostgreSQL has ended, and does not start again in {data_dir}/postgres (its log is"
+    )
+
+
 WITHOUT_THE_EXTRA = "import sys; sys.modules[sys.argv.pop(1)] = None; from deploy.cli.main import main; main()"
 
 

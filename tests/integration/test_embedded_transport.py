@@ -207,3 +207,14 @@ async def test_a_database_that_comes_back_is_used_again(postgres_url, database_u
             await transport.publish(Message(body=b"2"), exchange="", routing_key="q", timeout=SOON)
             async with asyncio.timeout(5):
                 assert [message.body for message in await inbox.receive(10)] == [b"2"]
+
+
+async def test_a_small_message_does_not_wait_for_the_large_ones_before_it(transport):
+    def publish(size):
+        return transport.publish(Message(body=b"x" * size), exchange="", routing_key="q", timeout=SOON)
+
+    large = [publish(1 << 20) for _ in range(16)]  # four statements, one after the other
+    await publish(10)
+
+    assert not all(confirm.done() for confirm in large)
+    await asyncio.gather(*large)

@@ -29,6 +29,8 @@ from tests.support.builders import accept, record
 from tests.support.eventually import eventually
 from tests.support.intake import NOTHING, judge_often, lose, prove, seeing
 from tests.support.messaging import holds, take
+from tests.support.proxy import proxy
+from tests.support.rabbitmq import on_channel
 from tests.support.rabbitmq_nodes import free_ports
 from workers.bookkeeper import Bookkeeper
 
@@ -301,6 +303,32 @@ async def test_the_ledger_is_there_while_the_transport_is_not(database):
     async with RabbitTransport(f"amqp://127.0.0.1:{port}/") as transport:
         ledger = await BookReader(database, transport, timeout=timedelta(seconds=0.2)).read()
     assert (ledger.awaiting_record, ledger.poison, ledger.unaccounted) == (None, None, 0)
+    assert ledger.transport_error.startswith(
+        f"the depth of queue '{RECORD}' was not told within 0.2 s: 127.0.0.1:{port}"
+    )
+
+
+async def test_what_one_queue_does_not_tell_leaves_the_other_figures(database, rabbitmq_url):
+    async with RabbitTransport(rabbitmq_url) as transport:
+        await transport.declare(TOPOLOGY)
+    async with RabbitTransport(rabbitmq_url) as transport:
+        await on_channel(rabbitmq_url, lambda channel: channel.queue_delete(RECORD))
+        ledger = await BookReader(database, transport, timeout=timedelta(seconds=30)).read()
+    assert (ledger.awaiting_record, ledger.poison[DEAD]) == (None, 0)
+    assert ledger.transport_error.startswith(f"there is no queue '{RECORD}'")
+
+
+async def test_a_link_that_is_lost_while_the_books_are_read_costs_no_figure(database, rabbitmq_url):
+    async with proxy(rabbitmq_url) as link, RabbitTransport(link.url) as transport:
+        await transport.declare(TOPOLOGY)
+        link.stall(requests=False)
+        reading = asyncio.create_task(BookReader(database, transport, timeout=timedelta(seconds=30)).read())
+        await on_channel(rabbitmq_url, lambda _: None)  # by now the questions have been asked
+        assert not reading.done()
+        link.reset()
+        link.restore()
+        ledger = await reading
+    assert (ledger.awaiting_record, ledger.poison[DEAD], ledger.transport_error) == (0, 0, None)
 
 
 def test_ids_become_ranges():

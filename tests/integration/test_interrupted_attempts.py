@@ -183,7 +183,7 @@ async def test_an_attempt_that_outlives_its_link_is_not_interrupted(stack, clien
     assert seen(webhooks) == [1]
 
 
-async def test_an_attempt_that_outlives_its_link_while_another_deliverer_repeats_it_has_its_own_outcome(
+async def test_an_attempt_that_outlives_all_links_while_another_deliverer_repeats_it_has_its_own_outcome(
     stack, client, webhooks, name, tmp_path
 ):
     """The first deliverer cannot know that it was taken for dead, nor can the second one know that it was not."""
@@ -191,13 +191,19 @@ async def test_an_attempt_that_outlives_its_link_while_another_deliverer_repeats
     url = webhooks.answer("/hook", Answer(until=answered), HANG)
     subscription = await subscribe(client, name, url)
     (tmp_path / "other").mkdir()
-    async with proxy(stack.environment["TRANSPORT_URL"]) as link, stack.deliverer(tmp_path, TRANSPORT_URL=link.url):
+    async with (
+        proxy(stack.environment["TRANSPORT_URL"]) as link,
+        proxy(stack.environment["STORE_URL"]) as store,
+        stack.deliverer(tmp_path, TRANSPORT_URL=link.url, STORE_URL=store.url),
+    ):
         signal = await throw(client, name)
         await eventually(lambda: webhooks.requests)
         async with stack.deliverer(tmp_path / "other"):
+            store.cut()
             await link.refuse()
             await eventually(lambda: len(webhooks.requests) == 2)
             meanwhile = await client.get(f"/v1/deliveries/{signal['id']}-{subscription['id']}")
+            store.restore()
             answered.set()
             done = await delivery(client, signal, subscription, "delivered")
     assert listed(meanwhile) == [(1, "interrupted")]

@@ -1,6 +1,8 @@
 """The store's half of the promises: recorded once, matched once, claimed once; the books balance."""
 
 import asyncio
+import json
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -8,6 +10,8 @@ from functools import partial
 import pytest
 
 from broker.deliveries import DeliveryState, DueAttempt, Outcome
+from broker.filters import contexts, parse_filter
+from broker.offloading import LARGE
 from broker.signals import Scope, Throw
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.matches import Limits
@@ -48,6 +52,24 @@ async def test_recording_a_signal_twice_makes_one_signal_and_one_delivery(
     assert await record(batch) == []
     ledger = await deliveries.ledger()
     assert (ledger.recorded, ledger.matched, ledger.states[DeliveryState.PENDING], ledger.unaccounted) == (1, 1, 1, 0)
+
+
+async def test_filters_read_large_payloads_beside_the_event_loop(throw, record, subscriptions, monkeypatch):
+    readers = []
+
+    def read(payload):
+        readers.append(threading.current_thread())
+        return json.loads(payload)
+
+    monkeypatch.setattr(contexts, "read_doubles", read)
+    above_one = parse_filter({"a": {"operator": "NUM_GT", "value": "1"}})
+    spec = SubscriptionSpec(name="sig", targets=(QUEUE,), filter=above_one)
+    subscription = await subscriptions.create(spec, secret=None)
+    batch = await throw(*[Throw(name="sig", payload=b'{"a": %d,%b"b": 0}' % (n, b" " * LARGE)) for n in (1, 2)])
+
+    assert await record(batch) == [DueAttempt(batch[1].id, subscription.id, 1)]
+    assert len(readers) == 2
+    assert threading.main_thread() not in readers
 
 
 async def test_recorders_that_race_for_one_signal_make_one_delivery_of_it(throw, record, subscriptions, deliveries):

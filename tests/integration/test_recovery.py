@@ -114,4 +114,5 @@ async def test_the_ledger_is_shown_while_the_transport_is_away(product, command)
     shown = await command(away, "ledger")
     assert "awaiting record" not in shown
     assert "unaccounted       0\n" in shown
-    assert "the transport is away: what waits in its queues is unknown\n" in shown
+    assert "what waits in the transport's queues is not known: " in shown
+    assert "127.0.0.1:9: " in shown

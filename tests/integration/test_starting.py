@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -17,6 +19,7 @@ from broker.store.postgres.migrate import migrate
 from broker.store.postgres.schema import NEEDED
 from broker.topology import RECORD, TOPOLOGY, dead_letters
 from broker.transport.rabbitmq import RabbitTransport
+from tests.support import commands
 from tests.support.builders import signal
 from tests.support.eventually import eventually
 from tests.support.messaging import SOON, fresh, holds
@@ -24,6 +27,7 @@ from tests.support.postgres import run_scripts, unmigrated
 from tests.support.product import Process, client_of
 from tests.support.proxy import proxy
 from tests.support.rabbitmq_nodes import free_ports
+from tests.support.rabbitmq_users import permit, user
 from tests.support.throwing import recorded, throw
 from tests.support.waiting import logged
 
@@ -97,7 +101,7 @@ async def test_once_both_servers_are_there_it_works(database_url, rabbitmq_url, 
     async with proxy(database_url) as store, proxy(rabbitmq_url) as transport:
         store.cut()
         transport.cut()
-        urls = {"STORE_URL": store.url, "TRANSPORT_URL": transport.url}
+        urls = {"STORE_URL": store.url, "TRANSPORT_URL": transport.url, "CONFIRM_TIMEOUT_SECONDS": "2"}
         async with launched("run", directory=tmp_path, **urls) as (process, client):
             assert await answers(client, "/readyz", 503)
             transport.restore()
@@ -111,10 +115,35 @@ async def test_once_both_servers_are_there_it_works(database_url, rabbitmq_url, 
             transport.cut()
             await eventually(lambda: answers(client, "/readyz", 503))
             assert await answers(client, "/livez", 200)
+            ledger = await client.get("/v1/ledger")
+            assert (ledger["awaitingRecord"], ledger["poison"]) == (None, None)
+            assert ledger["transportError"] == "The transport did not answer in time; the gateway's log has the reason."
             transport.restore()
             await eventually(lambda: answers(client, "/readyz", 200))
             await recorded(client, (await throw(client, name))["id"])
             await stops_at_once(process)
+
+
+async def test_without_a_topology_or_the_right_to_create_it_every_role_waits_for_an_administrator(
+    database_url, rabbitmq, rabbitmq_url, tmp_path, name
+):
+    """The administrator needs no PostgreSQL."""
+    async with user(rabbitmq, rabbitmq_url, "gateway") as url:
+        await permit(rabbitmq, url, "^$", ".*", ".*")
+        urls = {"STORE_URL": database_url, "TRANSPORT_URL": url}
+        async with launched("run", directory=tmp_path, **urls) as (process, client):
+            await logged(process.log, lambda lines: any("ACCESS_REFUSED" in line.get("error", "") for line in lines))
+            assert await answers(client, "/livez", 200)
+            assert await answers(client, "/readyz", 503)
+            settings = {**NOWHERE, "TRANSPORT_URL": rabbitmq_url, "DATA_DIR": str(tmp_path)}
+            environment = {"PATH": os.environ["PATH"]} | {
+                f"SIGNAL_BROKER_{key}": value for key, value in settings.items()
+            }
+            done = await asyncio.to_thread(commands.run, "topology", "--apply", environment=environment)
+            assert (done.returncode, done.stderr) == (0, "")
+            await process.await_start()
+            await recorded(client, (await throw(client, name))["id"])
+            assert await process.stop() == 0
 
 
 @pytest.mark.parametrize("command", [["run"], ["gateway"], ["worker", "recorder"]])

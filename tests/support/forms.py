@@ -9,6 +9,10 @@ def is_native(status, body):
     return body["status"] == status and {"type", "title", "detail"} <= set(body)
 
 
+def is_camunda8(status, body):
+    return is_native(status, body) and "instance" in body
+
+
 def is_camunda(_, body):
     return set(body) == {"type", "message", "code"}
 

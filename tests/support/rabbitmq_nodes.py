@@ -8,14 +8,16 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from tests.support.rabbitmq_servers import Rabbit
 
+EVERY_SECOND = "[{global, [{60, 1}]}, {basic, [{60, 1}]}, {detailed, [{60, 1}]}]"
+"""How often the management API looks at queues."""
 DISK_FREE_LIMIT = "disk_free_limit.absolute = 50MB"
 
 
@@ -128,6 +130,25 @@ class LocalRabbit(Rabbit):
         if done.returncode:
             raise RuntimeError(f"rabbitmqctl {arguments[0]}: {done.stdout}{done.stderr}")
         return done.stdout
+
+    @contextmanager
+    def management(self) -> Iterator[str]:
+        (port,) = free_ports(1)
+        listener = f'[{{port, {port}}}, {{ip, "{self.place.host}"}}]'
+        # The plugin is started, but not enabled: that takes ten seconds, and the next start of the node would, too.
+        self.ctl(
+            "eval",
+            'code:add_pathsz(filelib:wildcard(filename:join([code:lib_dir(rabbit), "..", "*", "ebin"]))), '
+            f"application:load(rabbitmq_management), application:set_env(rabbitmq_management, tcp_config, {listener}), "
+            f"application:load(rabbitmq_management_agent), "
+            f"[application:set_env(A, sample_retention_policies, {EVERY_SECOND}) "
+            "|| A <- [rabbitmq_management, rabbitmq_management_agent]], "
+            "application:set_env(rabbit, quorum_tick_interval, 500), rabbit:start_apps([rabbitmq_management], #{}).",
+        )
+        try:
+            yield f"http://{self.place.host}:{port}"
+        finally:
+            self.ctl("eval", "application:unset_env(rabbit, quorum_tick_interval).")
 
     def start(self) -> None:
         self.launch()

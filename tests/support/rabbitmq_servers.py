@@ -63,13 +63,22 @@ class Rabbit:
         """Let the server close every connection."""
         self.ctl("close_all_connections", "--global", "a test wants it")
 
-    def set_policy(self, url: str, name: str, pattern: str, definition: dict[str, object]) -> None:
+    def set_policy(
+        self, url: str, name: str, pattern: str, definition: dict[str, object], *, priority: int = 0
+    ) -> None:
         """Set a policy for the queues of the vhost *url*."""
-        self.ctl("set_policy", "-p", vhost_of(url), "--apply-to", "queues", name, pattern, json.dumps(definition))
+        options = ("-p", vhost_of(url), "--apply-to", "queues", "--priority", str(priority))
+        self.ctl("set_policy", *options, name, pattern, json.dumps(definition))
 
     def clear_policy(self, url: str, name: str) -> None:
         """Remove a policy."""
         self.ctl("clear_policy", "-p", vhost_of(url), name)
+
+    @contextmanager
+    def management(self) -> Iterator[str]:
+        """Yield the URL of the management API, which looks often at queues that are declared meanwhile."""
+        self._cannot("start the management API")
+        yield ""
 
     def save_queues(self) -> None:
         """Let the queues declared so far outlive a `kill`: RabbitMQ 3.10 saves its register of quorum queues lazily."""
@@ -121,6 +130,10 @@ class GivenRabbit(Rabbit):
 
     def __exit__(self, *_: object) -> None:
         self._exchange_vhosts([*self._used, *self._fresh], [])
+
+    @contextmanager
+    def management(self) -> Iterator[str]:
+        yield self._api.removesuffix("/api")
 
     def _exchange_vhosts(self, old: Sequence[str], new: Sequence[str]) -> None:
         everything = json.dumps({"configure": ".*", "write": ".*", "read": ".*"}).encode()

@@ -36,7 +36,8 @@ def test_every_metric_of_an_alert_exists(rule):
 def test_an_alert_names_only_labels_that_it_keeps(rule):
     named = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"])))
     aggregated = re.search(r"\b(?:sum|max)\b", rule["expr"])
-    assert named <= set(re.findall(r"by \((\w+)\)", rule["expr"])) | (set() if aggregated else {"instance"})
+    kept = {label for labels in re.findall(r"by \(([\w, ]+)\)", rule["expr"]) for label in labels.split(", ")}
+    assert named <= kept | (set() if aggregated else {"instance"})
 
 
 @every_rule

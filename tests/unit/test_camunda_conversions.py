@@ -229,9 +229,12 @@ def test_transient_must_be_a_truth_value(kind):
 
 
 IN_JSON = {"objectTypeName": "a.B", "serializationDataFormat": "application/json"}
+IN_UTF8 = {**IN_JSON, "serializationDataFormat": "application/json; charset=utf-8"}
 
 
-@pytest.mark.parametrize(("kind", "info"), [("Json", {}), ("json", {}), ("Object", IN_JSON), ("object", IN_JSON)])
+@pytest.mark.parametrize(
+    ("kind", "info"), [("Json", {}), ("json", {}), ("Object", IN_JSON), ("object", IN_JSON), ("Object", IN_UTF8)]
+)
 def test_json_that_no_payload_can_hold_is_refused(kind, info):
     for opening, closing in ("[]", ('{"a":[', "]}"), (" [\n", "]")):
         deepest = MAX_MEMBER_NESTING // opening.count("[") // (1 + opening.count("{"))

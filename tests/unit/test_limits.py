@@ -48,9 +48,9 @@ def test_a_reservation_counts_until_shortly_after_its_moment():
     limited = rate(100, waiting=True)
     moments = reserve(limited, 0)
     assert moments == [after(n / 100) for n in range(20, 61)]
-    late, in_time = moments[:20], moments[20:]
+    late, in_time = moments[:22], moments[22:]
     assert [admit(limited, 0.5, at=moment) for moment in in_time] == in_time
-    assert [admit(limited, 0.5, at=moment) for moment in late] == [after(n / 100) for n in range(61, 81)]
+    assert [admit(limited, 0.5, at=moment) for moment in late] == [after(n / 100) for n in range(61, 83)]
     assert [admit(limited, 9, at=moment) for moment in moments] == [after(9 + n / 100) for n in range(41)]
     assert [admit(limited, 9, at=moment) for moment in moments].count(None) > 20, "they wait for other reservations"
 

@@ -62,7 +62,7 @@ async def test_hosts_that_hang_with_large_payloads_leave_room_for_the_next_one(p
 
 async def test_one_host_alone_gets_no_more_than_its_part(places):
     loaded = await fill(places, at("a"))
-    assert PAYLOADS / 4 < len(loaded) * LARGE < PAYLOADS / 2
+    assert PAYLOADS / 6 < len(loaded) * LARGE < PAYLOADS / 2
 
 
 @pytest.mark.parametrize("size", [PAYLOADS, 3 * PAYLOADS])
@@ -88,19 +88,18 @@ async def test_a_payload_that_takes_long_gives_its_room_back_to_the_fast_lane(pl
 async def test_who_waits_for_room_gets_it_in_turns():
     room = Room(10, lambda route: [[Share(route, 1000.0)]])
     first, second = at("a", 1), at("b", 2)
-    room.occupy(first, 10)
-    got = []
+    levels, got = [room.occupy(first, 10)], []
 
     async def take(route):
-        await room.take(route, 10, within=60)
+        levels.append(await room.take(route, 10, within=60))
         got.append(route)
 
     async with asyncio.TaskGroup() as group:
         for route in (first, first, second):
             group.create_task(take(route))
-        for _ in range(3):
-            await asyncio.sleep(0)
-            assert len(got) < 3
-            room.give_back(first if len(got) != 2 else second, 10)
-            await asyncio.sleep(0)
+        for taken in range(3):
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert len(got) == taken
+            room.give_back(levels.pop(), 10)
     assert got == [first, second, first]

@@ -10,7 +10,7 @@ from tests.unit.test_jsontext import JSON, JSON_TEXT
 
 DOUBLES = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(["NaN", "Infinity", "-Infinity"])
 JSON_TEXTS = st.builds(write, JSON, st.sampled_from(STYLES)) | JSON_TEXT | st.text()
-FORMATS = st.sampled_from(["application/json", "application/xml", "text/plain"])
+FORMATS = st.sampled_from(["application/json", "Application/JSON; charset=utf-8", "application/xml", "text/plain"])
 TRANSIENT = st.sampled_from([{}, {"transient": True}])
 
 
@@ -187,8 +187,38 @@ def test_json_text_is_part_of_the_payload_and_other_text_a_string_in_it(text, pa
     assert split({"v": {"value": text, "type": "Json", "valueInfo": {}}}) == (b'{"v":%b}' % payload, {"v": note})
 
 
-def test_text_of_other_formats_is_never_parsed():
-    info = {"objectTypeName": "java.lang.String", "serializationDataFormat": "application/xml"}
+@pytest.mark.parametrize(
+    "data_format",
+    [
+        "application/json; charset=utf-8",
+        "application/json;charset=UTF-8;q=1",
+        "Application/JSON",
+        " application/json\t",
+        'application/json ; profile="a;b"',
+        "application/json;",
+        "application/vnd.order+json",
+        "APPLICATION/problem+JSON; v=1",
+    ],
+)
+def test_json_is_parsed_however_its_media_type_is_written(data_format):
+    variable = {
+        "value": '{"a": 1.50}',
+        "type": "Object",
+        "valueInfo": {"objectTypeName": "a.B", "serializationDataFormat": data_format},
+    }
+
+    payload, types = split({"v": variable})
+
+    assert payload == b'{"v":{"a": 1.50}}'
+    assert seen(payload, types) == {"v": variable}
+
+
+@pytest.mark.parametrize(
+    "data_format",
+    ["application/xml", "text/plain; is=application/json", "application/jsonp", "json", "+json", "", ";json"],
+)
+def test_text_of_other_formats_is_never_parsed(data_format):
+    info = {"objectTypeName": "java.lang.String", "serializationDataFormat": data_format}
     assert split({"v": {"value": "1", "type": "Object", "valueInfo": info}}) == (
         b'{"v":"1"}',
         {"v": {"type": "Object", "valueInfo": info}},

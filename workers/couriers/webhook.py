@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import cast
 
 from broker.deliveries import Outcome, Result
 from broker.errors import Unrenderable
+from broker.offloading import Offloader
 from broker.secrets import SecretBox
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.attempts import Claimed
@@ -24,12 +26,13 @@ class WebhookCourier:
         self._client = client
         self._secrets = secrets
         self._keys = keys
+        self._offloader = Offloader()
 
     async def deliver(self, claimed: Claimed, *, timeout: timedelta) -> Result:
         """Send the request that the target makes of the signal, with an id that is the same on every attempt."""
         target = cast(WebhookTarget, claimed.target)
         try:
-            request = compose(claimed)
+            request = await self._offloader.run(partial(compose, claimed), size=len(claimed.signal.throw.payload))
         except Unrenderable as error:
             return Result(outcome=Outcome.FAILED, error=str(error))
         headers = dict(request.headers)

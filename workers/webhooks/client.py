@@ -21,7 +21,7 @@ from broker.retries import outcome_of, parse_retry_after
 from broker.targets.webhook import Method
 from workers.webhooks.answers import AnswerReader, Head, one_line
 from workers.webhooks.connection import Connection
-from workers.webhooks.dialing import Dialer
+from workers.webhooks.dialing import Dialer, Progress
 from workers.webhooks.failures import Failure, Stale
 from workers.webhooks.pool import Pool
 from workers.webhooks.urls import Destination, parse_url
@@ -132,7 +132,7 @@ class WebhookClient:
 
     async def _dial(self, call: _Call) -> Connection:
         self._pool.shrink()
-        return await self._dialer.dial(call.destination, call.phases)
+        return await self._dialer.dial(call.destination, call.progress)
 
     async def _exchange(self, call: _Call, connection: Connection, head: bytes, body: bytes) -> None:
         call.connection, call.reading = connection, AnswerReader()
@@ -152,7 +152,7 @@ class _Call:
 
     def __init__(self, url: str, destination: Destination, fields: Mapping[str, str]) -> None:
         self.destination = destination
-        self.phases: dict[str, float] = {}
+        self.progress = Progress()
         self.connection: Connection | None = None
         self.reading = AnswerReader()
         self.resent: str | None = None
@@ -189,13 +189,19 @@ class _Call:
         within = f"within {timeout.total_seconds():g} s"
         head = self.reading.head
         if self.connection is None or head is None:
-            return self.failed(Failure(f"no complete answer {within}", Outcome.TIMED_OUT))
+            return self.failed(Failure(f"{self._lacks()} {within}", Outcome.TIMED_OUT))
         if self.connection.sent or head.status >= 400:
             return self.answered(f"did not end {within}")
         return self.failed(Failure(f"the receiver answered {head.status}, but did not take the whole request {within}"))
 
+    def _lacks(self) -> str:
+        """Return what there is not yet, as a clause."""
+        if self.connection is None or self.connection.heard_at is not None:
+            return self.progress.lacks or "no complete answer"
+        return "no answer" if self.connection.sent else "the receiver did not take the whole request"
+
     def _record(self) -> Exchange:
-        connection, head, phases = self.connection, self.reading.head, self.phases
+        connection, head, phases = self.connection, self.reading.head, self.progress.phases
         if connection is not None and connection.heard_at is not None:
             phases["firstByte"] = connection.heard_at - connection.sent_at
         phases["total"] = time.perf_counter() - self._began_at
@@ -204,7 +210,7 @@ class _Call:
             request_headers=hide_credentials(self._fields),
             location=_location(head) if head else None,
             retry_after=one_line(head.get(b"retry-after") or "")[:_RETRY_AFTER_LIMIT] or None if head else None,
-            address=connection.address if connection else None,
+            address=connection.address if connection else self.progress.address,
             tls=connection.tls if connection else None,
             reused=connection is not None and connection.reused,
             resent=self.resent,

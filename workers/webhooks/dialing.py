@@ -55,6 +55,21 @@ def trust(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
+class Progress:
+    """How far a request has come on its way to a connection.
+
+    Attributes:
+        phases: The seconds that ``dns``, ``connect`` and ``tls`` took, as far as they took place.
+        lacks: What there is not yet, as a clause, while it is waited for.
+        address: The receiver's address and port, once it is known which one is connected to.
+    """
+
+    def __init__(self) -> None:
+        self.phases: dict[str, float] = {}
+        self.lacks: str | None = None
+        self.address: str | None = None
+
+
 class Dialer:
     """Opens connections. An async context manager.
 
@@ -101,26 +116,29 @@ class Dialer:
             return destination.target
         return f"http://{destination.authority}{destination.target}"
 
-    async def dial(self, destination: Destination, phases: dict[str, float]) -> Connection:
+    async def dial(self, destination: Destination, progress: Progress) -> Connection:
         """Return a connection to *destination*.
 
-        The seconds that ``dns``, ``connect`` and ``tls`` took are put into *phases*.
+        How far it comes is noted in *progress*.
 
         Raises:
             Failure: There is none.
         """
-        addresses = await self._addresses(destination.host, phases)
+        addresses = await self._addresses(destination.host, progress)
         if self._proxy is not None:
-            return await self._by_proxy(self._proxy, destination, addresses, phases)
-        async with _phase("connect", phases, "no connection"):
+            return await self._by_proxy(self._proxy, destination, addresses, progress)
+        if len(addresses) == 1:
+            progress.address = _name(addresses[0], destination.port)
+        async with _phase("connect", progress, "no connection"):
             opened = await _open(addresses, destination.port, self._guard)
+        progress.address = _name(*opened.getpeername()[:2])
         if destination.scheme == "http":
             return await _connection(opened)
-        async with self._handshake(phases) as trusted:
+        async with self._handshake(progress) as trusted:
             return await _connection(opened, ssl=trusted, server_hostname=destination.server_name)
 
     async def _by_proxy(
-        self, proxy: URL, destination: Destination, addresses: Sequence[str], phases: dict[str, float]
+        self, proxy: URL, destination: Destination, addresses: Sequence[str], progress: Progress
     ) -> Connection:
         """Return a connection by *proxy*, once every one of *addresses* is checked.
 
@@ -134,7 +152,7 @@ class Dialer:
         except EgressForbidden as error:
             raise Failure(str(error), Outcome.FORBIDDEN) from error
         try:
-            async with _phase("connect", phases, "no connection to the proxy"):
+            async with _phase("connect", progress, "no connection to the proxy"):
                 connection = await _connection(
                     await _open(await self._lookup(proxy.raw_host or ""), proxy.port or 80, None)
                 )
@@ -144,10 +162,10 @@ class Dialer:
         if destination.scheme == "http":
             return connection
         # IPv4 first: only the proxy knows whether it has a route to IPv6.
-        address = _name(min(addresses, key=lambda address: ":" in address), destination.port)
+        progress.address = address = _name(min(addresses, key=lambda address: ":" in address), destination.port)
         lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
         lines += [f"{name}: {value}" for name, value in self.proxy_headers.items()]
-        async with _phase("connect", phases, "the proxy made no tunnel"), _closing(connection):
+        async with _phase("connect", progress, "the proxy made no tunnel"), _closing(connection):
             reading = AnswerReader(tunnel=True)
             try:
                 await connection.exchange("\r\n".join([*lines, "", ""]).encode(), b"", reading)
@@ -155,17 +173,17 @@ class Dialer:
                 raise Failure(f"the proxy made no tunnel: {error}") from error
             if reading.head is None or not 200 <= reading.head.status < 300:
                 raise Failure(f"the proxy answered HTTP {reading.head.status if reading.head else 'nothing'}")
-        async with self._handshake(phases) as trusted, _closing(connection):
+        async with self._handshake(progress) as trusted, _closing(connection):
             await connection.begin_tls(trusted, destination.server_name)
         connection.address = address
         return connection
 
     @asynccontextmanager
-    async def _handshake(self, phases: dict[str, float]) -> AsyncIterator[ssl.SSLContext]:
+    async def _handshake(self, progress: Progress) -> AsyncIterator[ssl.SSLContext]:
         """Measure and limit what begins TLS in the block, and tell why it fails."""
         if self._trusted is None:
             self._trusted = trust(None)
-        async with _phase("tls", phases, "no TLS handshake"):
+        async with _phase("tls", progress, "no TLS handshake"):
             try:
                 yield self._trusted
             except ssl.SSLCertVerificationError as error:
@@ -176,11 +194,11 @@ class Dialer:
             except OSError as error:
                 raise Failure("TLS: the receiver closed the connection during the handshake") from error
 
-    async def _addresses(self, host: str, phases: dict[str, float]) -> list[str]:
+    async def _addresses(self, host: str, progress: Progress) -> list[str]:
         try:
             ip_address(host)
         except ValueError:
-            async with _phase("dns", phases, "no address of the host's name"):
+            async with _phase("dns", progress, "no address of the host's name"):
                 try:
                     return await self._lookup(host)
                 except OSError as error:
@@ -267,16 +285,17 @@ async def _connection(opened: socket.socket, **tls: Any) -> Connection:
 
 
 @asynccontextmanager
-async def _phase(name: str, phases: dict[str, float], problem: str) -> AsyncIterator[None]:
+async def _phase(name: str, progress: Progress, problem: str) -> AsyncIterator[None]:
     """Measure a phase of connecting, and limit its duration."""
-    start = time.perf_counter()
+    start, progress.lacks = time.perf_counter(), problem
     try:
         async with asyncio.timeout(PHASE_LIMIT.total_seconds()):
             yield
+        progress.lacks = None
     except TimeoutError as error:
         raise Failure(f"{problem} within {PHASE_LIMIT.total_seconds():g} s") from error
     finally:
-        phases[name] = phases.get(name, 0.0) + time.perf_counter() - start
+        progress.phases[name] = progress.phases.get(name, 0.0) + time.perf_counter() - start
 
 
 @asynccontextmanager

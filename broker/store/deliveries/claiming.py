@@ -34,8 +34,8 @@ from broker.store.deliveries.presence import Presence
 from broker.store.postgres.database import Database
 from broker.store.postgres.rehearsal import rehearse
 
-_LEAD = 0.02
-"""How many seconds before its moment an attempt is claimed: the store takes less."""
+_LEAD = 0.1
+"""How many seconds before its moment an attempt is claimed: the store takes less, unless the machine is busy."""
 
 Answer = Claimed | Deferred | Denied | Oversized | UnderWay | None
 """An attempt that was begun, or why it may not be made; None: it is out of date."""

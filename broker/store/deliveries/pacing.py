@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -20,6 +22,7 @@ _LIMIT = 1000
 
 class _Sql(Statements, file="pacing.sql"):
     find: Statement
+    lock_free: Statement
     lock: Statement
     take: Statement
     save: Statement
@@ -30,8 +33,8 @@ class Reserved:
     """What one sweep came to.
 
     Args:
-        due_attempts: The attempts that have reservations now, the earliest first; those of a subscription whose limit
-            was removed have none, and may be made now.
+        due_attempts: The attempts that have reservations now, those of a subscription the earliest first; those of one
+            whose limit was removed have none, and may be made now.
         now: The store's clock; None if nothing was waiting.
         more: Whether there may be more that could have got one.
     """
@@ -54,7 +57,7 @@ class PacingStore:
         self._limit = limit
 
     async def sweep(self, *, rescue_after: timedelta) -> Reserved:
-        """Give the next reservations to the deliveries that wait for them, unless another session decides on them.
+        """Give the next reservations to the deliveries that wait for them.
 
         They are for the next moments (`broker.limits.HORIZON`), so a changed limit holds at once. A delivery is pending
         from then on.
@@ -62,12 +65,25 @@ class PacingStore:
         rows = await self._database.fetch(_Sql.find, limit=_SUBSCRIPTIONS, horizon=HORIZON.total_seconds())
         if not rows:
             return Reserved()
+        ids = {row["subscription_id"] for row in rows}
+        reserved, locked = await self._reserve(_Sql.lock_free, ids, rescue_after)
+        if locked == ids:
+            return reserved
+        # On the others a session decides at this moment. At a busy one that is always so, hence the wait.
+        others, _ = await self._reserve(_Sql.lock, ids - locked, rescue_after)
+        due_attempts = (*reserved.due_attempts, *others.due_attempts)
+        return Reserved(due_attempts, others.now or reserved.now, more=reserved.more or others.more)
+
+    async def _reserve(
+        self, lock: Statement, ids: Collection[int], rescue_after: timedelta
+    ) -> tuple[Reserved, AbstractSet[int]]:
+        """Give reservations to deliveries of the subscriptions that *lock* locks; return these, too."""
         async with self._database.transaction() as session:
-            gates = await session.fetch(_Sql.lock, subscription_ids=[row["subscription_id"] for row in rows])
+            gates = await session.fetch(lock, subscription_ids=sorted(ids))
             rates = {row["subscription_id"]: _read_rate(row) for row in gates}
-            now = max((row["now"] for row in gates), default=None)
-            if now is None:
-                return Reserved()
+            if not rates:
+                return Reserved(), set()
+            now = max(row["now"] for row in gates)
             limits = {
                 key: self._limit if rate is None else min(rate.free(now), self._limit) for key, rate in rates.items()
             }
@@ -87,7 +103,7 @@ class PacingStore:
                 ],
                 waiting=[counts[key] == limits[key] for key in rates],
             )
-        return Reserved(due_attempts, now, more=any(counts[key] == self._limit for key in rates))
+        return Reserved(due_attempts, now, more=any(counts[key] == self._limit for key in rates)), rates.keys()
 
 
 def _read_rate(row: Row) -> Rate | None:

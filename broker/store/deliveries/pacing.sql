@@ -9,12 +9,19 @@ WHERE g.rate_waiting AND s.paused_at IS NULL
        OR g.slot_at > now() + make_interval(secs => :horizon + 1 / s.max_per_second))
 ORDER BY random() LIMIT :limit;
 
--- name: lock
+-- name: lock_free
 -- Lock the admission of those of the subscriptions for which no other session has, and return their reservations.
 SELECT g.subscription_id, g.slot_at, s.max_per_second, clock_timestamp() AS now
 FROM gates g JOIN subscriptions s ON s.id = g.subscription_id
 WHERE g.subscription_id = ANY (:subscription_ids::bigint[])
 ORDER BY g.subscription_id FOR UPDATE OF g SKIP LOCKED;
+
+-- name: lock
+-- Lock the admission of subscriptions, and return their reservations.
+SELECT g.subscription_id, g.slot_at, s.max_per_second, clock_timestamp() AS now
+FROM gates g JOIN subscriptions s ON s.id = g.subscription_id
+WHERE g.subscription_id = ANY (:subscription_ids::bigint[])
+ORDER BY g.subscription_id FOR UPDATE OF g;
 
 -- name: take
 -- Make the oldest deliveries that wait for reservations pending, as many of each subscription as :limits says. They are

@@ -23,14 +23,16 @@ import structlog
 from broker.coalescing import Coalescer
 from broker.errors import ConfigurationError, SignalBrokerError, StoreUnavailable, Unavailable, Unconfirmed, Unroutable
 from broker.store.postgres.database import Database, DataError, Session
-from broker.topology import Binding, Topology
-from broker.transport import NO_QUEUE, Message
+from broker.topology import Binding, Queue, Topology
+from broker.transport import NO_QUEUE, Hazard, Message
 from broker.transport.embedded.inbox import POLL, EmbeddedInbox
 from broker.transport.embedded.properties import routing_keys, write_properties
 from broker.transport.embedded.queues import Sql
 
+_LARGE = 16 << 10
+"""Bytes of a body from which on it is stored beside the others, which do not wait for it."""
 _BATCH_BYTES = 4 << 20
-"""Bytes of bodies that are stored in one statement."""
+"""Bytes of large bodies that are stored in one statement."""
 
 log = structlog.get_logger()
 
@@ -61,9 +63,8 @@ class EmbeddedTransport:
     def __init__(self, database: Database, *, poll: float = POLL) -> None:
         self._database = database
         self._poll = poll
-        self._publisher = Coalescer(
-            self._store, max_batch=200, weigh=lambda outgoing: len(outgoing.body), max_weight=_BATCH_BYTES
-        )
+        self._publisher = Coalescer(self._store, max_batch=200)
+        self._large = Coalescer(self._store, weigh=lambda outgoing: len(outgoing.body), max_weight=_BATCH_BYTES)
         self._inboxes: set[EmbeddedInbox] = set()
         self._ready = False
 
@@ -78,6 +79,7 @@ class EmbeddedTransport:
         self._sweeper.cancel()
         await asyncio.gather(self._sweeper, return_exceptions=True)
         await self._publisher.__aexit__(kind, error, trace)
+        await self._large.__aexit__(kind, error, trace)
         await asyncio.gather(*(inbox.close() for inbox in self._inboxes))
 
     @property
@@ -133,8 +135,9 @@ class EmbeddedTransport:
         return asyncio.ensure_future(self._publish(outgoing, routing_key, timeout, mandatory=mandatory))
 
     async def _publish(self, outgoing: _Outgoing, routing_key: str, timeout: timedelta, *, mandatory: bool) -> None:
+        publisher = self._large if len(outgoing.body) > _LARGE else self._publisher
         try:
-            routed = await self._publisher.submit(outgoing, timeout=timeout)
+            routed = await publisher.submit(outgoing, timeout=timeout)
         except (SignalBrokerError, TimeoutError) as error:
             raise outgoing.failure(str(error) or "no answer in time") from error
         except asyncio.CancelledError:
@@ -175,6 +178,10 @@ class EmbeddedTransport:
         if count is None:
             raise Unroutable(f"there is no queue {queue!r}")
         return count
+
+    async def hazards(self, queues: Sequence[Queue], *, timeout: timedelta) -> Sequence[Hazard]:  # noqa: ARG002
+        """Return nothing: no setting changes what a queue does."""
+        return ()
 
     def unsettled(self, queue: str) -> Sequence[int]:
         """Return the tags of the messages of *queue* that consumers here were handed out and have not settled."""

@@ -4,6 +4,7 @@
     link "consume" -+- RabbitInbox per consumer -- DeliveryChannel
                     +- Keeper of the topology
                     +- a channel for each depth
+    Management, over HTTP: what AMQP does not show
 
 Publishers have links of their own, because under an alarm RabbitMQ stops reading a connection that publishes, acks
 included; two of them, to different hosts, if there are several.
@@ -19,11 +20,11 @@ from datetime import timedelta
 from functools import partial
 from typing import Self, TypeVar
 
-from aiormq.exceptions import ChannelNotFoundEntity  # noqa: TID251  (the fence)
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity  # noqa: TID251  (the fence)
 
 from broker.errors import ConfigurationError, Unavailable, Unroutable
-from broker.topology import Binding, Topology
-from broker.transport import NO_QUEUE, Inbox, Message
+from broker.topology import Binding, Queue, Topology
+from broker.transport import NO_QUEUE, Hazard, Inbox, Message
 from broker.transport.rabbitmq.confirms import Publication
 from broker.transport.rabbitmq.inbox import RabbitInbox
 from broker.transport.rabbitmq.keeper import Keeper
@@ -49,6 +50,7 @@ class RabbitTransport:
         heartbeat: A server that is silent for about three of these counts as lost, if nothing is expected from it.
         connect_timeout: How long connecting to one host may take; None: less if there are others.
         declare_timeout: How long `declare` keeps trying.
+        management: The URL of the management API; none: on its usual port of each host of *url*.
         renew_every: How often an idle consumer is renewed, in case the server has forgotten it.
 
     Raises:
@@ -63,9 +65,11 @@ class RabbitTransport:
         heartbeat: timedelta = timedelta(seconds=10),
         connect_timeout: timedelta | None = None,
         declare_timeout: timedelta = timedelta(seconds=30),
+        management: str = "",
         renew_every: timedelta = timedelta(seconds=15),
     ) -> None:
-        hosts = split_hosts(url)
+        hosts = self._hosts = split_hosts(url)
+        self._management = management
         self._loop = asyncio.get_running_loop()  # a system call, which would show in every publish
         if connect_timeout is None:
             connect_timeout = timedelta(seconds=5 if len(hosts) == 1 else 1.5)
@@ -166,13 +170,24 @@ class RabbitTransport:
 
     async def depth(self, queue: str, *, timeout: timedelta) -> int:
         """See `broker.transport.Transport.depth`."""
+        what, within = f"the depth of queue {queue!r}", timeout.total_seconds()
         try:
-            async with answers(timeout.total_seconds()), self._consuming.channel() as channel:
-                return (await channel.queue_declare(queue, passive=True)).message_count or 0
+            return await self._insist(partial(self._depth, queue, within), within, f"{what} was not told")
         except ChannelNotFoundEntity as error:
             raise Unroutable(f"there is no queue {queue!r}: {error}") from error
-        except (LinkLost, *Refused) as error:
-            raise Unavailable(f"the depth of queue {queue!r}: {self._reason(error)}") from error
+        except Refused as error:
+            raise Unavailable(f"{what}: {error}") from error
+
+    async def _depth(self, queue: str, within: float) -> int:
+        async with answers(within), self._consuming.channel() as channel:
+            return (await channel.queue_declare(queue, passive=True)).message_count or 0
+
+    async def hazards(self, queues: Sequence[Queue], *, timeout: timedelta) -> Sequence[Hazard]:
+        """See `broker.transport.Transport.hazards`: the policies, which only the management API shows."""
+        from broker.transport.rabbitmq.management import Management  # noqa: PLC0415  (aiohttp, which few commands need)
+
+        async with Management(self._hosts, self._management, timeout=timeout) as management:
+            return await management.hazards(queues)
 
     def unsettled(self, queue: str) -> Sequence[int]:
         """See `broker.transport.Transport.unsettled`."""
@@ -180,7 +195,7 @@ class RabbitTransport:
 
     async def declare(self, topology: Topology) -> Sequence[str]:
         """See `broker.transport.Transport.declare`."""
-        return await self._change(lambda: self._keeper.declare(topology))
+        return await self._change(partial(self._declare, topology))
 
     async def unbind(self, bindings: Sequence[Binding]) -> None:
         """See `broker.transport.Transport.unbind`."""
@@ -191,25 +206,40 @@ class RabbitTransport:
         """See `broker.transport.Transport.on_missing`."""
         self._on_missing[queue].append(call)
 
+    async def _declare(self, topology: Topology) -> Sequence[str]:
+        try:
+            return await self._keeper.declare(topology)
+        except ChannelAccessRefused as error:
+            raise Unavailable(
+                f"topology: {error}: an administrator must run `signal-broker topology --apply`, or grant this"
+            ) from error
+
     async def _change(self, change: Callable[[], Awaitable[T]]) -> T:
-        """Change the topology, trying again while the server does not answer."""
+        """Change the topology."""
+        try:
+            return await self._insist(change, self._declare_timeout, "the topology was not declared")
+        except Refused as error:
+            raise ConfigurationError(f"topology: {error}") from error
+
+    async def _insist(self, ask: Callable[[], Awaitable[T]], within: float, complaint: str) -> T:
+        """Ask, and ask again while the server does not answer or the link is lost.
+
+        Raises:
+            Unavailable: There was no answer within so many seconds.
+            ChannelClosed: The server refused (one of `Refused`).
+        """
         reason = ""
         try:
-            async with asyncio.timeout(self._declare_timeout):
+            async with asyncio.timeout(within):
                 while True:
                     try:
-                        return await change()
-                    except Refused as error:
-                        raise ConfigurationError(f"topology: {error}") from error
+                        return await ask()
                     except LinkLost as error:
-                        reason = self._reason(error)
+                        reason = str(error)
                         await asyncio.sleep(RETRY_PAUSE)
         except TimeoutError:
-            reason = reason if self._consuming.up and reason else self._consuming.trouble
-            raise Unavailable(f"the topology was not declared within {self._declare_timeout:g} s: {reason}") from None
-
-    def _reason(self, error: Exception) -> str:
-        return str(error) if self._consuming.up else self._consuming.trouble
+            reason = reason or "no answer" if self._consuming.up else self._consuming.trouble
+            raise Unavailable(f"{complaint} within {within:g} s: {reason}") from None
 
     def _found_unroutable(self, exchange: str, routing_key: str) -> None:
         if not exchange:

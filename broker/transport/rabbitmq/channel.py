@@ -11,6 +11,7 @@ from aiormq import Connection  # noqa: TID251
 from aiormq.abc import ChannelFrame  # noqa: TID251
 from aiormq.channel import Channel as PlainChannel  # noqa: TID251
 from pamqp import commands as spec
+from pamqp.frame import marshal
 
 FULL_QUEUE_PAUSE = 0.001
 
@@ -21,6 +22,7 @@ class Channel(PlainChannel):
     def __init__(self, connection: Connection, number: int, *, confirms: bool = False) -> None:
         super().__init__(connection, number, publisher_confirms=confirms)
         self.spent = asyncio.Event()
+        self._leaving = False
         outbox = _outboxes.get(connection)
         if outbox is None:
             outbox = _outboxes[connection] = Outbox(self.loop, self.write_queue)
@@ -32,12 +34,18 @@ class Channel(PlainChannel):
         self._outbox.add(self, frames)
 
     async def _on_close(self, exc: object = None) -> None:  # noqa: ARG002
-        """Ask the server to close the channel, once: aiormq asks again if the answer takes long.
+        """Ask the server to close the channel, once; return when it has, or when it cannot.
 
-        RabbitMQ closes the whole connection for the second question, once it has answered the first.
+        RabbitMQ closes the whole connection for a second question, once it has answered the first. `rpc` asks again if
+        the answer takes long, or if its caller does not wait for it.
         """
-        if self.connection.is_opened:
-            await self.rpc(spec.Channel.Close(reply_code=200, class_id=0, method_id=0))
+        closed: asyncio.Event = self._Channel__close_event  # type: ignore[attr-defined]
+        if closed.is_set() or self._leaving or not self.connection.is_opened:
+            return
+        self._leaving = True
+        # Behind the acks of this tick.
+        self.write([marshal(spec.Channel.Close(reply_code=200, class_id=0, method_id=0), self.number)])
+        await closed.wait()
 
     def _on_closed(self, closing: asyncio.Future[object]) -> None:  # noqa: ARG002
         self.spent.set()

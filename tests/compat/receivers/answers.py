@@ -5,7 +5,9 @@ from __future__ import annotations
 NOT_ENDED = "answered 200, but its body did not end within 2 s"
 CUT_OFF = "answered 200, but its body was cut off"
 TOO_LARGE = "the answer's head has more than 300 KiB"
+SILENT = "no answer within 2 s"
 NOT_IN_TIME = "no complete answer within 2 s"
+NOT_TAKEN = "the receiver did not take the whole request within 2 s"
 
 
 def status(*codes: int, reason: str = "Reason", rest: str = "Content-Length: 0\r\n") -> list[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from broker.deliveries import Outcome
-from tests.compat.receivers.answers import NOT_IN_TIME, ok, sized
+from tests.compat.receivers.answers import SILENT, ok, sized
 from tests.compat.receivers.behaviour import LARGE, OK, Then, end, row, says, unreachable
 from tests.compat.receivers.ending import NOT_UNDERSTOOD, TAKEN
 from tests.support.raw_receiver import Peer, Script
@@ -201,7 +201,7 @@ KEPT = (
         "does not answer the second request",
         first("wait", next_time=b""),
         outcome=Outcome.TIMED_OUT,
-        error=NOT_IN_TIME,
+        error=SILENT,
         within=2,
         before=1,
         reused=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from broker.deliveries import Outcome
-from tests.compat.receivers.answers import NOT_IN_TIME, ok
+from tests.compat.receivers.answers import ok
 from tests.compat.receivers.behaviour import LARGE, OK, row, says, unreachable
 from tests.compat.receivers.ending import NO_ANSWER, at_once, early
 from tests.compat.receivers.keeping import first
@@ -146,7 +146,7 @@ ENCRYPTED = (
         requests=0,
         url=HTTPS,
         within=2,
-        error=NOT_IN_TIME,
+        error="no TLS handshake within 2 s",
     ),
     row("keeps its connection with TLS", OK, tls=serving, before=2, reused=True),
     row("takes large bodies by TLS", OK, tls=serving, before=1, reused=True, body=LARGE),
