@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from broker.filters import LONG, Context, Filter, Long
 from broker.filters.steps import Search
-from broker.offloading import Offloader
+from broker.offloading import LARGE, Offloader
 from broker.signals import Signal
 from broker.slices import Slice, Slices
 from broker.subscriptions import Subscription, filtered_out
@@ -32,8 +32,6 @@ FREE_SECONDS = 0.005
 """What all filters of a tenant may take for one signal without overtime."""
 LEAST_SECONDS = 0.0005
 """What each filter may take for one signal, whatever the others take."""
-_LARGE = 64 << 10
-"""Bytes of a payload that is read in a thread."""
 _CHUNK = 100
 """Subscriptions after which it looks at the clock."""
 _KEPT = 10_000
@@ -150,7 +148,7 @@ class Matcher:
 
     async def _read(self, context: Context, turn: Slice) -> None:
         """Read the payload: a large one in a thread."""
-        if context.size > _LARGE and not context.is_read:
+        if context.size > LARGE and not context.is_read:
             async with turn.suspended():
                 await self._offloader.run(context.read, size=context.size)
 
