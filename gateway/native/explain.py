@@ -69,11 +69,11 @@ class ExplainApi:
         page = await self._subscriptions.page(after_id=after_id, limit=size, tenants=principal.tenants)
         try:
             async with asyncio.timeout(_DEADLINE):
-                matches = await self._match(request, signal, page)
+                matches = await self._match(request, signal, page.items)
         except TimeoutError:
             raise Busy("Other explanations take too long.") from None
-        is_last = len(matches) == len(page) < size
-        return answer(ExplanationPage(matches=matches, next=None if is_last else str(matches[-1].subscription_id)))
+        last_id = page.last_id if len(matches) == len(page.items) else matches[-1].subscription_id
+        return answer(ExplanationPage(matches=matches, next=None if last_id is None else str(last_id)))
 
     async def _match(self, request: web.Request, signal: Signal, page: Sequence[Subscription]) -> list[Explanation]:
         """Explain *page*, or its beginning: what takes no longer than `_SECONDS`, and while the client is there."""

@@ -89,7 +89,7 @@ async def test_a_subscription_gets_what_is_thrown_after_its_creation_and_nothing
     after = await throw(Throw(name="sig"))
     await record([*after, *before])
     assert await record(during) == []
-    assert [s.id for s in await subscriptions.page()] == []
+    assert [s.id for s in (await subscriptions.page()).items] == []
 
 
 async def test_what_a_deleted_subscription_was_still_owed_is_cancelled_however_much_that_is(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from broker.access import Principal
 from broker.audit import AuditType
@@ -20,6 +20,8 @@ from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import SPEC_COLUMNS, read_subscription, spec_columns
 from broker.subscriptions import Subscription, SubscriptionSpec
 
+PAGE_BYTES = 1 << 20
+"""Bytes of filters, steps, headers and templates that fill a page."""
 _LAST_NUMBER = (1 << 63) - 1
 
 
@@ -81,6 +83,18 @@ class WaitingSubscription:
     created_at: datetime
 
 
+class SubscriptionPage(NamedTuple):
+    """A page of subscriptions.
+
+    Args:
+        items: The subscriptions.
+        last_id: The last one's id, if more may follow.
+    """
+
+    items: list[Subscription]
+    last_id: int | None
+
+
 class SubscriptionStore:
     """Creates, reads and deletes subscriptions."""
 
@@ -133,8 +147,11 @@ class SubscriptionStore:
         tenant_id: str | None = None,
         execution_id: str | None = None,
         tenants: Sequence[str] | None = None,
-    ) -> list[Subscription]:
-        """Return subscriptions in ascending order of ids; *tenants* are those the caller sees (None: all)."""
+    ) -> SubscriptionPage:
+        """Return subscriptions in ascending order of ids; *tenants* are those the caller sees (None: all).
+
+        There are fewer than *limit* if there are no more, or if these come to `PAGE_BYTES`.
+        """
         rows = await self._database.fetch(
             _Sql.list,
             after_id=after_id,
@@ -143,8 +160,10 @@ class SubscriptionStore:
             execution_id=execution_id,
             tenants=tenants,
             limit=limit,
+            max_bytes=PAGE_BYTES,
         )
-        return await self._read(rows)
+        may_follow = len(rows) == limit or (len(rows) > 0 and len(rows) < rows[0]["found"])
+        return SubscriptionPage(await self._read(rows), rows[-1]["id"] if may_follow else None)
 
     async def waiting(
         self,

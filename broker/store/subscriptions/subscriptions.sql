@@ -34,16 +34,22 @@ SELECT DISTINCT split_part(address, '/', 1) AS app FROM subscriptions WHERE kind
 SELECT * FROM subscriptions WHERE id = :subscription_id AND (:deleted::boolean OR until IS NULL);
 
 -- name: list
--- A page of subscriptions; `tenants` are those the caller sees. A null filter does not filter.
-SELECT * FROM subscriptions
-WHERE until IS NULL
-  AND id > :after_id
-  AND (:name::text IS NULL OR name = :name)
-  AND (:tenant_id::text IS NULL OR tenant_id = :tenant_id)
-  AND (:execution_id::text IS NULL OR execution_id = :execution_id)
-  AND (:tenants::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY (:tenants))
-ORDER BY id
-LIMIT :limit;
+-- A page of subscriptions; `tenants` are those the caller sees. A null filter does not filter. The last subscription is the one
+-- that fills `max_bytes`; `found` says how many there would have been.
+WITH page AS MATERIALIZED (
+    SELECT *, octet_length(concat(filter, steps, headers, body_template)) AS size FROM subscriptions
+    WHERE until IS NULL
+      AND id > :after_id
+      AND (:name::text IS NULL OR name = :name)
+      AND (:tenant_id::text IS NULL OR tenant_id = :tenant_id)
+      AND (:execution_id::text IS NULL OR execution_id = :execution_id)
+      AND (:tenants::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY (:tenants))
+    ORDER BY id
+    LIMIT :limit
+), sized AS (
+    SELECT *, sum(size) OVER (ORDER BY id) - size AS before, count(*) OVER () AS found FROM page
+)
+SELECT * FROM sized WHERE before < :max_bytes::bigint ORDER BY id;
 
 -- name: waiting
 -- A page of the subscriptions that still receive signals; `seen_tenants` are those the caller sees. A null filter does not
