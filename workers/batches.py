@@ -13,7 +13,7 @@ from broker.errors import StoreTimeout, StoreUnavailable, TransportError
 from broker.store.postgres.database import DataError
 from broker.transport import Received, Settlement
 from workers.quarantine import Quarantine
-from workers.settling import Settler
+from workers.settling import Apart, Settler
 
 _TRIES = 2
 """How often a batch is tried before it is divided."""
@@ -54,6 +54,8 @@ class Batches:
                 if await self._settler.handle(group):
                     self._quarantine.witness(began)
                 tried = 0
+            except Apart as apart:
+                groups += reversed(apart.groups)
             except (StoreUnavailable, TransportError) as error:
                 tried += 1
                 pause = _PAUSES[min(tried, len(_PAUSES)) - 1]

@@ -22,7 +22,7 @@ from broker.errors import StoreUnavailable
 from broker.messages import claimed_id
 from broker.store.signals.suspects import SuspectStore
 from broker.transport import Received, Settlement
-from workers.settling import Handler
+from workers.settling import Apart, Handler
 
 ENDED = 4
 """How many workers a message must have ended before it is rejected: the first among others, the rest alone."""
@@ -47,22 +47,32 @@ class Suspects:
         self._idle.set()
 
     async def handle(self, messages: Sequence[Received]) -> Sequence[Settlement]:
-        """Handle *messages*; return a settlement for each."""
-        keys = [_key(message) if message.redelivered else "" for message in messages]
-        ended = await self._store.count([key for key in keys if key]) if any(keys) else {}
+        """Handle *messages*; return a settlement for each.
+
+        Raises:
+            Apart: Some of them may have ended their workers.
+        """
+        keys = {message.tag: _key(message) for message in messages if message.redelivered}
+        ended = await self._store.count(list(keys.values())) if keys else {}
         if not ended:
-            return await self._handle_together(messages, [key for key in keys if key])
-        settlements = dict.fromkeys(range(len(messages)), Settlement.REJECT)
-        clear = [position for position, key in enumerate(keys) if key not in ended]
-        if clear:
-            together = await self._handle_together(
-                [messages[position] for position in clear], [keys[position] for position in clear if keys[position]]
-            )
-            settlements |= zip(clear, together, strict=True)
-        suspects = [position for position, key in enumerate(keys) if key in ended]
-        for position in sorted(suspects, key=lambda position: ended[keys[position]]):
-            settlements[position] = await self._handle_alone(messages[position], keys[position], ended[keys[position]])
-        return list(settlements.values())
+            return await self._handle_together(messages, list(keys.values()))
+        times = {message.tag: ended.get(keys.get(message.tag, ""), 0) for message in messages}
+        rejected = [message for message in messages if times[message.tag] >= ENDED]
+        clear = [message for message in messages if not times[message.tag]]
+        suspects = [[message] for message in messages if 0 < times[message.tag] < ENDED]
+        suspects.sort(key=lambda suspect: times[suspect[0].tag])
+        groups = [group for group in (rejected, clear, *suspects) if group]
+        if len(groups) > 1:
+            raise Apart(groups)
+        if rejected:
+            return await self._reject(rejected, list(keys.values()))
+        return [await self._handle_alone(messages[0], keys[messages[0].tag], times[messages[0].tag])]
+
+    async def _reject(self, messages: Sequence[Received], keys: Sequence[str]) -> Sequence[Settlement]:
+        for message in messages:
+            log.error("message.isolated", signal_id=claimed_id(message), hint="it ended several recorders")
+        await self._store.end(keys)
+        return [Settlement.REJECT] * len(messages)
 
     async def _handle_together(self, messages: Sequence[Received], keys: Sequence[str]) -> Sequence[Settlement]:
         async with self._entry:
@@ -77,11 +87,7 @@ class Suspects:
                 self._idle.set()
 
     async def _handle_alone(self, message: Received, key: str, ended: int) -> Settlement:
-        """Handle *message* while this process handles no other one, unless it has *ended* too many already."""
-        if ended >= ENDED:
-            log.error("message.isolated", signal_id=claimed_id(message), workers_ended=ended)
-            await self._store.end([key])
-            return Settlement.REJECT
+        """Handle *message* while this process handles no other one."""
         log.warning("message.suspected", signal_id=claimed_id(message), workers_ended=ended)
         async with self._entry:
             await self._idle.wait()
