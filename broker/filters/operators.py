@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
 from math import isnan
 from operator import itemgetter
-from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, NamedTuple
 
 import re2
@@ -169,14 +169,12 @@ def _network(text: str) -> _Network | None:
     written, slash, length = text.partition("/")
     if len(text) > _MAX_NETWORK or (slash and not (length.isascii() and length.isdigit())):
         return None
-    # The zone of an address (fe80::1%eth0) is where it is used, and is not part of it.
-    written, zone, name = written.partition("%")
-    version, family, bits = (6, AF_INET6, 128) if ":" in written else (4, AF_INET, 32)
-    if (zone and (not name or "%" in name or version == 4)) or (slash and int(length) > bits):
+    version, bits, read = (6, 128, IPv6Address) if ":" in written else (4, 32, IPv4Address)
+    if slash and int(length) > bits:
         return None
     try:
-        address = int.from_bytes(inet_pton(family, written))  # ten times as fast as the module ipaddress
-    except (OSError, ValueError):
+        address = int(read(written))  # several times as fast as an interface of the module ipaddress
+    except ValueError:
         return None
     hosts = (1 << bits - int(length)) - 1 if slash else 0
     return _Network(version, address, address & ~hosts, address | hosts)
