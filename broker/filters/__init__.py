@@ -22,8 +22,8 @@ from itertools import chain
 from typing import Any
 
 from broker.errors import InvalidField, pointer_to
-from broker.filters.conditions import LONG, LOOKS, Condition, Long
-from broker.filters.contexts import ANY, Context
+from broker.filters.conditions import LONG, Condition, Long
+from broker.filters.contexts import ANY, STEP_LOOKS, Context
 from broker.filters.javascript import string
 from broker.filters.operators import OPERATORS, Operator
 from broker.filters.steps import Steps, finish
@@ -39,6 +39,8 @@ MAX_PATH_CHARACTERS = 500
 MAX_REGEXES = 3
 MAX_ANY_ELEMENTS = 10
 
+_AT_ONCE = 16
+"""How many conditions are checked at once."""
 _ANY_OF = "anyOf"
 _FLAGS = ("inverted", "caseInsensitive")
 _MEMBERS = ("operator", "value", "values", *_FLAGS)
@@ -70,8 +72,8 @@ class Filter:
         return finish(self.steps(context))
 
     def mismatch_at_once(self, context: Context) -> str | Long | None:
-        """Return what `mismatch` does if that is known within some 2 ms, else `LONG`."""
-        limit = context.looks + LOOKS
+        """Return what `mismatch` does if that is known within some 300 us, else `LONG`."""
+        limit = context.looks + STEP_LOOKS
         reason = _mismatch_at_once(self.conditions, context, limit)
         if reason is not None or not self.any_of:
             return reason
@@ -257,13 +259,13 @@ def _first_mismatch(conditions: Conditions, context: Context) -> Steps[str | Non
 
 
 def _mismatch_at_once(conditions: Conditions, context: Context, limit: int) -> str | Long | None:
-    for condition in conditions:
+    for condition in conditions[:_AT_ONCE]:
         reason = condition.mismatch_at_once(context)
         if reason is not None:
             return reason
         if context.looks > limit:
             return LONG
-    return None
+    return None if len(conditions) <= _AT_ONCE else LONG
 
 
 def _no_group(first: str | None) -> str:

@@ -16,12 +16,12 @@ from broker.jsontext import write
 _SHOWN = 40
 _VALUES = 10
 """Values for which tests are made at once; and of one test, if it takes time for each of its values."""
+_SHORT = 1024
+"""Characters of a text that is tested at once."""
 _EFFORT = 4096
-"""Effort for which a test is made at once: characters, or steps of a search."""
+"""Steps of a search that is made at once."""
 _STEP = 16 * _EFFORT
 """Effort that is a step of the evaluation."""
-LOOKS = 1000
-"""Values and names that are a step of their own, if they are looked at on the way to what is under a path."""
 
 
 class Long:
@@ -91,7 +91,9 @@ class Condition:
             if len(self.values) > _VALUES or self.operator not in OPERATORS:
                 return LONG
             self._make_tests()
-        texts = context.texts(self.path)
+        texts = context.texts_at_once(self.path)
+        if texts is None:
+            return LONG
         passing = None
         if texts:
             text = texts[0]
@@ -107,10 +109,7 @@ class Condition:
         """Return what finds out, in steps, why *context* does not meet the condition."""
         if self.operator not in OPERATORS:
             return f"{_shown(self.path)}: there is no operator {_shown(self.operator)}"
-        before = context.looks
-        texts = context.texts(self.path)
-        if context.looks - before > LOOKS:
-            yield None
+        texts = yield from context.find(self.path)
         if not self._tests:
             self._make_tests()
             if len(self.values) > _VALUES:
@@ -126,7 +125,7 @@ class Condition:
         tests = tuple(make(self.values[start : start + size]) for start in range(0, max(1, len(self.values)), size))
         object.__setattr__(self, "_tests", tests)
         # Characters that are tested at once, by all of them.
-        at_once = _EFFORT // (tests[0].effort("a") if isinstance(tests[0], Pattern) else len(tests))
+        at_once = _EFFORT // tests[0].effort("a") if isinstance(tests[0], Pattern) else _SHORT // len(tests)
         object.__setattr__(self, "_at_once", at_once)
         object.__setattr__(self, "_negative", operator.negated != self.inverted)
 

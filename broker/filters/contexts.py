@@ -20,6 +20,7 @@ from itertools import chain, islice
 from typing import Any, Self
 
 from broker.filters.javascript import string
+from broker.filters.steps import Steps, finish
 from broker.jsontext import read_doubles
 
 ANY = "[*]"
@@ -30,6 +31,9 @@ MAX_ELEMENTS = 1000
 
 MAX_LOOKS = 25_000
 """Values, and names of members, that are looked at on the way to what is under one path."""
+
+STEP_LOOKS = 300
+"""So many looks are a step."""
 
 MAX_CHARACTERS = 32_768
 """Characters of all texts under one path; a text for which there is no room any more is left out."""
@@ -67,15 +71,33 @@ class Context:
 
     def texts(self, path: str) -> tuple[str, ...]:
         """Return what is under *path*: one text, none if it is missing, or any number for a path with ``[*]``."""
+        return finish(self.find(path))
+
+    def texts_at_once(self, path: str) -> tuple[str, ...] | None:
+        """Return what is under *path*, or None if finding it takes longer than some 100 us."""
+        texts = self._known().get(path)
+        if texts is None:
+            try:
+                next(self.find(path))
+            except StopIteration as end:
+                texts = end.value
+        return texts
+
+    def find(self, path: str) -> Steps[tuple[str, ...]]:
+        """Return what finds what is under *path* in steps of `STEP_LOOKS`."""
+        known = self._known()
+        texts = known.get(path)
+        if texts is None:
+            leaves, looks = yield from _leaves(self._root, path)
+            texts = known[path] = _fitting(leaves)
+            self.looks += looks
+        return texts
+
+    def _known(self) -> dict[str, tuple[str, ...]]:
         if self._texts is None:
             self.read()
             assert self._texts is not None  # noqa: S101  (it is read)
-        texts = self._texts.get(path)
-        if texts is None:
-            leaves, looks = _leaves(self._root, path)
-            texts = self._texts[path] = _fitting(leaves)
-            self.looks += looks
-        return texts
+        return self._texts
 
     @property
     def size(self) -> int:
@@ -115,7 +137,7 @@ def _fitting(leaves: list[Any]) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _leaves(root: Any, path: str) -> tuple[list[Any], int]:
+def _leaves(root: Any, path: str) -> Steps[tuple[list[Any], int]]:
     """Return the values under *path*, the last one first (only that one without ``[*]``), and the looks it took."""
     exact = ANY not in path
     # Where a member's name can end: before a dot, a bracket or the end; or at once, if it is empty and at the top.
@@ -123,10 +145,13 @@ def _leaves(root: Any, path: str) -> tuple[list[Any], int]:
     names: dict[int, dict[str, None]] = {}
     leaves: list[Any] = []
     steps: list[_Step] = [([root], 0, False)]
-    looks = 0
+    looks = paused = 0
     while steps and not (exact and leaves):
         values, at, bracketed = steps.pop()
         looks += len(values)
+        if looks - paused > STEP_LOOKS:
+            yield None
+            paused = looks
         if looks > MAX_LOOKS:
             break
         if at == len(path):
