@@ -32,7 +32,7 @@ class RequestSchema(Schema):
 
 
 class AnswerSchema(Schema):
-    """Headers of a webhook's answer, as the receiver wrote them."""
+    """Headers of a webhook's answer, as the receiver wrote them; credentials in them are cut to `***`."""
 
     location: str | None = Field(description="`Location`: where a redirect leads; it is not followed.")
     retry_after: str | None = Field(description="`Retry-After`.")

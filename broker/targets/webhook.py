@@ -13,7 +13,7 @@ from pydantic import Field
 
 from broker.egress import Guard, check_headers, check_names, check_url
 from broker.errors import InvalidField, pointer_to
-from broker.redaction import HIDDEN, is_credential
+from broker.redaction import HIDDEN, hide_credentials
 from broker.schematypes import Schema, Text
 from broker.targets.target import Kind, Target
 from broker.templates import check_content_type, check_template, check_url_template
@@ -52,7 +52,8 @@ class WebhookTargetSchema(Schema):
     method: Literal["POST", "PUT", "PATCH", "DELETE"] = "POST"
     headers: dict[str, str] = Field(
         default_factory=dict,
-        description="Values may be templates, too. Answers show `***` in place of those that may be credentials.",
+        description="Values may be templates, too. Answers show `***` in place of those that may be, or hold,"
+        " credentials.",
     )
     body_template: Text | None = Field(
         None,
@@ -103,12 +104,13 @@ class WebhookTarget(Target):
         )
 
     def render(self) -> WebhookTargetSchema:
-        """Return its schema; the values of headers that may be credentials are hidden."""
+        """Return its schema; the values of headers that may be, or hold, credentials are hidden."""
+        shown = hide_credentials(self.headers)
         return WebhookTargetSchema(
             kind="webhook",
             url=self.url,
             method=self.method.value,
-            headers={name: HIDDEN if is_credential(name) else value for name, value in self.headers.items()},
+            headers={name: value if shown[name] == value else HIDDEN for name, value in self.headers.items()},
             body_template=self.body_template,
             signatures=[scheme.value for scheme in self.signatures],
         )

@@ -96,15 +96,16 @@ async def test_the_next_attempt_goes_to_the_new_target_with_the_same_secret(clie
 
 
 async def test_a_header_that_is_not_shown_stays_when_it_is_sent_back_as_it_was_shown(client, webhooks, name):
-    headers = {"Authorization": "Bearer s3cret", "X-Team": "claims"}
+    headers = {"Authorization": "Bearer s3cret", "X-Back": "http://h/?pin=1&x=2", "X-Team": "claims"}
     target = {"kind": "webhook", "url": webhooks.url("/old"), "headers": headers}
     made = await client.post("/v1/subscriptions", {"name": name, "target": target})
     shown = made["target"]
-    assert shown["headers"] == {"Authorization": "***", "X-Team": "claims"}
+    assert shown["headers"] == {"Authorization": "***", "X-Back": "***", "X-Team": "claims"}
     await change(client, made, target={**shown, "url": webhooks.url("/new"), "headers": shown["headers"]})
     await throw(client, name)
     [request] = await eventually(lambda: webhooks.requests)
-    assert (request.path, request.headers["Authorization"]) == ("/new", "Bearer s3cret")
+    assert request.path == "/new"
+    assert headers.items() <= request.headers.items()
 
     for other in (
         {"url": webhooks.url("/").replace("127.0.0.1", "127.0.0.2")},

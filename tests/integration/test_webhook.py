@@ -240,7 +240,8 @@ async def test_an_answer_that_is_not_http_is_unreachable(client, answer, error):
 
 
 async def test_endless_headers_end_at_once(client):
-    async def handle(_reader, writer):
+    async def handle(reader, writer):
+        await reader.readuntil(b"{}")
         writer.write(b"HTTP/1.1 200 OK\r\n")
         while True:
             writer.write(b"x-more: " + b"x" * 1000 + b"\r\n")

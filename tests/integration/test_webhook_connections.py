@@ -16,11 +16,8 @@ from tests.support.certificates import Authority
 from tests.support.eventually import eventually
 from tests.support.raw_receiver import OK, raw_receiver
 from tests.support.receiver import Answer, receiver
-from workers.webhooks.answers import AnswerReader
 from workers.webhooks.client import WebhookClient
-from workers.webhooks.connection import Connection
 from workers.webhooks.dialing import trust
-from workers.webhooks.failures import Failure, Stale
 
 LOOPBACK = Guard([ip_network("127.0.0.0/8")])
 ERROR = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
@@ -200,46 +197,6 @@ async def test_a_receiver_that_answers_before_it_read_the_body_does_not_spoil_th
     assert [result.status for result in results] == [200] * 4
 
 
-async def test_a_success_that_comes_before_the_request_was_taken_is_none(client):
-    async def script(peer):
-        await peer.head()
-        await peer.send(OK)
-        await asyncio.Event().wait()
-
-    async with raw_receiver(script) as target:
-        result = await post(client, target.base, body=LARGE, within=0.5)
-    assert (result.outcome, result.status) == (Outcome.UNREACHABLE, None)
-    assert result.error == "the receiver answered 200, but did not take the whole request within 0.5 s"
-
-
-async def test_a_success_that_comes_early_counts_once_the_request_was_taken(client):
-    async def script(peer):
-        await peer.head()
-        await peer.send(OK)
-        await peer.read(len(LARGE))
-        await answer_all(peer)
-
-    async with raw_receiver(script) as target:
-        results = [await post(client, target.base, body=body) for body in (LARGE, b"{}")]
-    assert [(result.status, result.exchange.reused) for result in results] == [(200, False), (200, True)]
-
-
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_a_refusal_that_comes_before_the_body_was_read_is_one(client, tmp_path, tls):
-    async def script(peer):
-        await peer.head()
-        await peer.send(b"HTTP/1.1 413 Too large\r\nContent-Length: 0\r\n\r\n")
-        await peer.wait_lost()
-
-    authority = Authority(tmp_path)
-    async with (
-        raw_receiver(script, tls=authority.serving("127.0.0.1") if tls else None) as target,
-        WebhookClient(LOOPBACK, concurrency=10, trusted=trust(authority.pem)) as trusting,
-    ):
-        result = await post(trusting, target.base, body=LARGE)
-    assert (result.outcome, result.status, result.error) == (Outcome.REFUSED, 413, "HTTP 413 Too large")
-
-
 async def test_an_early_answer_on_a_reused_connection_is_not_taken_for_this_requests(client):
     """Such an answer may belong to no request at all; a receiver that means it refuses on the new connection, too."""
 
@@ -255,31 +212,6 @@ async def test_an_early_answer_on_a_reused_connection_is_not_taken_for_this_requ
         await post(client, target.base)
         result = await post(client, target.base, body=LARGE)
     assert (result.status, len(target.peers)) == (200, 2)
-
-
-@pytest.mark.parametrize(
-    ("greeting", "problem"),
-    [
-        (OK, Stale("the receiver answered before it was sent a request")),
-        (b"", Failure("the connection was closed before there was an answer")),
-        (b"220 mail\r\n", Failure("the answer is not HTTP: it begins with '220 mail'")),
-    ],
-    ids=["answer", "end", "mail"],
-)
-async def test_a_connection_whose_receiver_does_not_wait_for_a_request_is_not_used(greeting, problem):
-    """Another one is tried if what was received may be the answer to something else."""
-
-    async def script(peer):
-        await peer.send(greeting)
-        if greeting:
-            await peer.wait_lost()
-
-    async with raw_receiver(script) as target:
-        host, port = target.base.removeprefix("http://").split(":")
-        _, connection = await asyncio.get_running_loop().create_connection(Connection, host, int(port))
-        await eventually(lambda: connection.closed)
-        with pytest.raises(type(problem), match=str(problem)):
-            await connection.exchange(b"POST / HTTP/1.1\r\n\r\n", b"", AnswerReader())
 
 
 async def test_there_is_no_limit_for_one_host(client):

@@ -53,6 +53,10 @@ class Peer:
         """Read *size* bytes."""
         await self._reader.readexactly(size)
 
+    def greet(self, *pieces: bytes) -> None:
+        """Send *pieces*, at once if the script has not waited for anything."""
+        self._writer.write(b"".join(pieces))
+
     async def send(self, *pieces: bytes, pause: float = 0) -> None:
         """Send *pieces*, each *pause* seconds after the one before, as far as the client takes them."""
         for number, piece in enumerate(pieces):
@@ -100,23 +104,29 @@ Script = Callable[[Peer], Awaitable[None]]
 
 @asynccontextmanager
 async def raw_receiver(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawReceiver]:
-    """Run a receiver that treats each connection as *script* says, and then closes it."""
+    """Run a receiver that treats each connection as *script* says, and then closes it.
+
+    *script* is called as soon as there is the connection; what it returns is awaited in a task.
+    """
     receiver, tasks = RawReceiver(), set[asyncio.Task[None]]()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(task := asyncio.current_task())
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer(len(receiver.peers) + 1, reader, writer, receiver.heads)
         receiver.peers.append(peer)
+        task = asyncio.create_task(serve(script(peer), writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def serve(serving: Awaitable[None], writer: asyncio.StreamWriter) -> None:
         try:
             with suppress(*_GONE):
-                await script(peer)
+                await serving
         except asyncio.CancelledError:
             writer.transport.abort()
         finally:
-            tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
     host, port = server.sockets[0].getsockname()
     receiver.base = f"{'https' if tls else 'http'}://{host}:{port}"
     try:

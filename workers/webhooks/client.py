@@ -8,15 +8,16 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Self
 
 import structlog
 
 from broker import metrics
 from broker.deliveries import Exchange, Outcome, Result
+from broker.echoes import Echoes
 from broker.egress import Guard, url_problem
-from broker.redaction import hide_credentials, hide_credentials_of_url
+from broker.redaction import credentials_of, hide_credentials, hide_credentials_of_url
 from broker.retries import outcome_of, parse_retry_after
 from broker.targets.webhook import Method
 from workers.webhooks.answers import AnswerReader, Head, one_line
@@ -94,7 +95,7 @@ class WebhookClient:
         if problem is not None:
             error = one_line(f"the request could not be made: the header {problem} has a character that is not allowed")
             return Result(outcome=Outcome.FAILED, error=error)
-        call = _Call(url, destination, fields)
+        call = _Call(url, destination, fields, self._dialer.proxy_headers)
         head = f"{method.value} {self._dialer.request_target(destination)} HTTP/1.1\r\n" + "".join(
             f"{name}: {value}\r\n" for name, value in {**fields, **self._forwarding(destination)}.items()
         )
@@ -126,7 +127,7 @@ class WebhookClient:
             await self._exchange(call, self._pool.take(call.destination.origin) or await self._dial(call), head, body)
         except Stale as reason:
             metrics.REPEATS.labels(metrics.Repeat.RECONNECTED).inc()
-            call.connection, call.reading, call.resent = None, AnswerReader(), one_line(str(reason))
+            call.connection, call.reading, call.resent = None, AnswerReader(), call.shown(str(reason))
             log.info("webhook.resent", host=call.destination.host, reason=call.resent)
             await self._exchange(call, await self._dial(call), head, body)
 
@@ -148,9 +149,18 @@ class WebhookClient:
 
 
 class _Call:
-    """A request that is made, and what is known of it so far."""
+    """A request that is made, and what is known of it so far. No text that it returns shows the request's credentials.
 
-    def __init__(self, url: str, destination: Destination, fields: Mapping[str, str]) -> None:
+    Args:
+        url: The URL that is called.
+        destination: What it means.
+        fields: The headers that are sent.
+        proxy_fields: Those that a proxy is sent, if there is one.
+    """
+
+    def __init__(
+        self, url: str, destination: Destination, fields: Mapping[str, str], proxy_fields: Mapping[str, str]
+    ) -> None:
         self.destination = destination
         self.progress = Progress()
         self.connection: Connection | None = None
@@ -160,6 +170,15 @@ class _Call:
         self._began_at = time.perf_counter()
         self._url = url
         self._fields = fields
+        self._proxy_fields = proxy_fields
+
+    def shown(self, text: str) -> str:
+        """Return *text*, which the receiver may have made, as one safe line."""
+        return self._echoes.hide(one_line(text))
+
+    @cached_property
+    def _echoes(self) -> Echoes:
+        return Echoes(credentials_of(self._url, {**self._fields, **self._proxy_fields}))
 
     def answered(self, fault: str | None = None) -> Result:
         """Return the result of an answer; *fault* tells what is wrong with its body, as a predicate."""
@@ -170,19 +189,19 @@ class _Call:
         error = None if outcome is Outcome.SUCCEEDED else f"HTTP {head.status} {head.reason}"
         if fault is not None:
             error = f"answered {head.status}, but its body {fault}" if error is None else f"{error}; its body {fault}"
-        retry_after = head.get(b"retry-after")
+        retry_after, excerpt = head.get(b"retry-after"), head.excerpt(self.reading.body)
         return Result(
             outcome=outcome,
             status=head.status,
-            error=None if error is None else one_line(error),
-            excerpt=head.excerpt(self.reading.body),
+            error=None if error is None else self.shown(error),
+            excerpt=None if excerpt is None else self.shown(excerpt),
             retry_after=None if retry_after is None else parse_retry_after(retry_after, datetime.now(UTC)),
             exchange=self._record(),
         )
 
     def failed(self, failure: Failure) -> Result:
         """Return the result of a request without an answer."""
-        return Result(outcome=failure.outcome, error=one_line(str(failure)), exchange=self._record())
+        return Result(outcome=failure.outcome, error=self.shown(str(failure)), exchange=self._record())
 
     def timed_out(self, timeout: timedelta) -> Result:
         """Return the result of a request whose time is up."""
@@ -208,14 +227,19 @@ class _Call:
         return Exchange(
             url=hide_credentials_of_url(self._url),
             request_headers=hide_credentials(self._fields),
-            location=_location(head) if head else None,
-            retry_after=one_line(head.get(b"retry-after") or "")[:_RETRY_AFTER_LIMIT] or None if head else None,
+            location=self._location(head) if head else None,
+            retry_after=self.shown((head.get(b"retry-after") or "")[:_RETRY_AFTER_LIMIT]) or None if head else None,
             address=connection.address if connection else self.progress.address,
             tls=connection.tls if connection else None,
             reused=connection is not None and connection.reused,
             resent=self.resent,
             phases={name: round(seconds, 6) for name, seconds in phases.items()},
         )
+
+    def _location(self, head: Head) -> str | None:
+        """Return where a redirect leads."""
+        location = head.get(b"location") if 300 <= head.status < 400 else None
+        return None if location is None else self.shown(hide_credentials_of_url(one_line(location)))
 
 
 def _fields(destination: Destination, headers: Mapping[str, str], size: int) -> dict[str, str]:
@@ -227,9 +251,3 @@ def _fields(destination: Destination, headers: Mapping[str, str], size: int) -> 
 
 def _is_header(name: str, value: str) -> bool:
     return _HEADER_NAME.fullmatch(name) is not None and _HEADER_VALUE.fullmatch(value) is not None
-
-
-def _location(head: Head) -> str | None:
-    """Return where a redirect leads."""
-    location = head.get(b"location") if 300 <= head.status < 400 else None
-    return None if location is None else hide_credentials_of_url(one_line(location))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import select
 import ssl
-import struct
-import termios
 import time
+from asyncio.trsock import TransportSocket
 from collections.abc import Iterator
 from typing import cast
 
+from workers.webhooks import tcp
 from workers.webhooks.answers import AnswerReader, Unreadable
 from workers.webhooks.failures import Failure, Stale
 
@@ -20,6 +19,8 @@ _PIECE = 256 * 1024
 """How much of a request is handed to the transport at once, in bytes."""
 _NOT_UNDERSTOOD = frozenset({400, 408, 414, 431, 501, 505})
 """What servers answer before they close a connection on which they found no request, or none in time."""
+_ROUNDS = 3
+"""In how many rounds of the loop, at the most, it reads what has come."""
 
 
 class Connection(asyncio.Protocol):
@@ -54,14 +55,16 @@ class Connection(asyncio.Protocol):
         """Whether some of the request's bytes were not yet."""
         self._useless: Failure | None = None
         """Why it cannot be used although it was established."""
+        self._greeted: int | None = None
+        """How many bytes a new connection had sent before its first request, all of TLS: see `_untouched`."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to use *transport*, also instead of another one after TLS was begun on it."""
         self.transport = cast(asyncio.Transport, transport)
         # A transport with TLS pauses at its limit, others only beyond it.
         self.transport.set_write_buffer_limits(high=0 if self.tls is None else 1, low=0)
-        self._socket = transport.get_extra_info("socket").fileno()
-        self._poll.register(self._socket, select.POLLIN)
+        self._socket: TransportSocket = transport.get_extra_info("socket")
+        self._poll.register(self._socket.fileno(), select.POLLIN)
         self._used = False
 
     @property
@@ -84,7 +87,8 @@ class Connection(asyncio.Protocol):
         """Send a request, and return when its answer is in *reading*: complete, or as much of it as will ever come.
 
         An answer that comes before its request was completely written is one at once if it is a refusal (4xx, 5xx, of
-        a body that is too large for example); else only if the receiver takes the rest of the request, too.
+        a body that is too large for example); else only if the receiver takes the rest of the request, too. What comes
+        before the receiver's kernel has any of the request is none.
 
         Raises:
             Stale: What came is nothing, or no answer to this request, and another connection may do better.
@@ -92,9 +96,11 @@ class Connection(asyncio.Protocol):
         """
         self.reused, self._used, self.kept = self._used, True, False
         self._handed, self._unhanded = 0, True
-        self.sent_at, self.heard_at = time.perf_counter(), None
+        if not self.reused:
+            await self._hear_out()
         if self._useless is not None:
             raise self._useless
+        self.sent_at, self.heard_at = time.perf_counter(), None
         self._reading = reading
         self._ended = ended = self._loop.create_future()
         try:
@@ -144,9 +150,9 @@ class Connection(asyncio.Protocol):
             if self.reused and self._unacknowledged():
                 self._fail(Stale("the receiver answered before it had the whole request"))
                 return
-        if self._full and self.transport.get_write_buffer_size() >= self._handed:
-            self._fail(Stale("the receiver answered before it was sent a request"))
-            return
+            if not self.reused and self._untouched():
+                self._fail(_premature(data))
+                return
         try:
             self._reading.feed(data)
         except Unreadable as error:
@@ -204,28 +210,41 @@ class Connection(asyncio.Protocol):
             self._ended.set_result(None)
             self._make_room()
 
+    async def _hear_out(self) -> None:
+        """Let a new connection read what came before its first request, which therefore is no answer to it.
+
+        Tickets of TLS are no such thing, so with TLS it is not enough to ask whether anything came.
+        """
+        for _ in range(_ROUNDS):
+            if self.closed or self.usable:
+                break
+            await asyncio.sleep(0)
+        if self.transport.is_closing():
+            return
+        acknowledged, unacknowledged = tcp.acknowledged(self._socket), tcp.unacknowledged(self._socket)
+        self._greeted = None if acknowledged is None or unacknowledged is None else acknowledged + unacknowledged
+
     def _unacknowledged(self) -> bool:
         """Return whether the receiver's kernel has not confirmed the whole request: it cannot have been read yet.
 
         This tells an answer from one that was on its way when the request was sent. TCP confirms with each segment what
         was received before, so the segments of an answer to the request confirm it.
         """
-        if not self.sent:
-            return True
-        try:
-            (size,) = struct.unpack("i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)))
-        except OSError:  # the system does not tell
+        return not self.sent or bool(tcp.unacknowledged(self._socket))
+
+    def _untouched(self) -> bool:
+        """Return whether the receiver's kernel has not confirmed a single byte of a new connection's request.
+
+        It may well answer before it has the whole request, because nothing else can be meant.
+        """
+        if self._greeted is None:
             return False
-        return bool(size)
+        acknowledged = tcp.acknowledged(self._socket)
+        return acknowledged is not None and acknowledged <= self._greeted
 
     def _reject(self, data: bytes) -> None:
         """Close the connection because of *data* that nothing asked for."""
-        try:
-            AnswerReader().feed(data)
-        except Unreadable as error:
-            self._useless = self._without_answer(str(error))
-        else:
-            self._useless = Stale("the receiver answered before it was sent a request")
+        self._useless = _premature(data)
         self.abort()
 
     def _without_answer(self, text: str) -> Failure:
@@ -238,6 +257,17 @@ class Connection(asyncio.Protocol):
             self._ended.set_exception(failure)
         self._make_room()
         self.abort()
+
+
+def _premature(data: bytes) -> Failure:
+    """Return what is wrong with a receiver that sends *data* although it was not asked yet."""
+    reading = AnswerReader()
+    try:
+        reading.feed(data)
+    except Unreadable as error:
+        return Failure(str(error))
+    status = "" if reading.head is None else f" {reading.head.status}"
+    return Failure(f"the receiver answered{status} before it received any of the request")
 
 
 def _pieces(head: bytes, body: bytes) -> Iterator[bytes | memoryview]:

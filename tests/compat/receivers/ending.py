@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from broker.deliveries import Outcome
 from tests.compat.receivers.answers import CUT_OFF, NOT_ENDED, NOT_IN_TIME, NOT_TAKEN, SILENT, ok, sized
@@ -10,17 +11,18 @@ from tests.compat.receivers.behaviour import LARGE, OK, Then, end, row, says, un
 from tests.support.raw_receiver import Peer, Script
 
 TAKEN = sized(body=b"taken")
+ENDS: tuple[Then, ...] = ("wait", "hold", "close")
 HEAD = len(TAKEN) - len(b"taken")
 NO_ANSWER = "the connection was closed or reset before there was an answer"
 NOT_UNDERSTOOD = b"HTTP/1.1 400 Bad request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 def at_once(then: Then, *pieces: bytes) -> Script:
-    """Return the script of a receiver that reads nothing."""
+    """Return the script of a receiver that reads nothing, and sends *pieces* before it waits for anything."""
 
-    async def script(peer: Peer) -> None:
-        await peer.send(*pieces)
-        await end(peer, then)
+    def script(peer: Peer) -> Awaitable[None]:
+        peer.greet(*pieces)
+        return end(peer, then)
 
     return script
 
@@ -89,6 +91,34 @@ LOST = (
 )
 
 EARLY = (
+    *(
+        unreachable(
+            f"answers {code} as soon as it is connected to",
+            *(at_once(then, f"HTTP/1.1 {code} No\r\nContent-Length: 0\r\n\r\n".encode()) for then in ENDS),
+            error=f"the receiver answered {code} before it received any of the request",
+            requests=0,
+        )
+        for code in (200, 302, 410, 503)
+    ),
+    unreachable(
+        "answers 200 as soon as it is connected to, and would read a large body",
+        at_once("wait", OK),
+        error="the receiver answered 200 before it received any of the request",
+        requests=0,
+        body=LARGE,
+    ),
+    unreachable(
+        "sends a part of an answer's head, or a 100, as soon as it is connected to",
+        *(at_once("wait", piece) for piece in (b"H", OK[:9], OK[:-2], b"HTTP/1.1 100 Continue\r\n\r\n")),
+        error="the receiver answered before it received any of the request",
+        requests=0,
+    ),
+    unreachable(
+        "greets as SMTP does",
+        at_once("wait", b"220 mail.example ESMTP\r\n"),
+        error="the answer is not HTTP: it begins with '220 mail.example ESMTP'",
+        requests=0,
+    ),
     *(
         row(
             f"answers {code} before it has read a large body, and {what}",
