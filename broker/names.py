@@ -78,27 +78,51 @@ def literal_words(pattern: str) -> str:
 def matches(pattern: str, name: str) -> bool:
     """Return whether *pattern* matches *name*; a name without wildcards matches itself.
 
-    Backtracking returns to the last ``#`` only, so the cost is at most the product of the numbers of words.
+    The cost is a few operations for each word of *name*, whatever the pattern is.
     """
     if pattern == name:
         return True
-    wanted, words = pattern.split("."), name.split(".")
-    at = resume = 0
-    hash_at = -1
-    word = 0
-    while word < len(words):
-        if at < len(wanted) and wanted[at] == "#":
-            hash_at, resume = at, word
+    compiled = _compile(pattern)
+    return compiled is not None and compiled.matches(name)
+
+
+class _Pattern:
+    """A pattern as an automaton: bit i of a set stands for the first i words of the pattern, without its hashes.
+
+    Args:
+        pattern: The pattern.
+    """
+
+    __slots__ = ("_any", "_end", "_loops", "_words")
+
+    def __init__(self, pattern: str) -> None:
+        self._words: dict[str, int] = {}
+        self._any = self._loops = 0
+        at = 0
+        for word in pattern.split("."):
+            if word == "#":
+                self._loops |= 1 << at
+                continue
+            if word == "*":
+                self._any |= 1 << at
+            else:
+                self._words[word] = self._words.get(word, 0) | 1 << at
             at += 1
-        elif at < len(wanted) and wanted[at] in {"*", words[word]}:
-            at += 1
-            word += 1
-        elif hash_at >= 0:
-            resume += 1
-            at, word = hash_at + 1, resume
-        else:
-            return False
-    return all(rest == "#" for rest in wanted[at:])
+        self._end = 1 << at
+
+    def matches(self, name: str) -> bool:
+        """Return whether it matches *name*."""
+        reached = 1
+        for word in name.split("."):
+            reached = (reached & (self._any | self._words.get(word, 0))) << 1 | reached & self._loops
+            if not reached:
+                return False
+        return reached & self._end != 0
+
+
+@lru_cache(maxsize=10_000)
+def _compile(name: str) -> _Pattern | None:
+    return _Pattern(name) if is_pattern(name) else None
 
 
 def covers(limits: Sequence[str], pattern: str) -> bool:

@@ -130,13 +130,21 @@ class Subscription:
     def mismatch(self, signal: Signal, *, replayed: bool = False) -> str | None:
         """Return why *signal* does not match, as a clause; None if it matches.
 
-        A *replayed* signal need not be later than the subscription.
+        A *replayed* signal need not be later than the subscription. A filter may take a second: where others wait,
+        `broker.matching` has budgets for it.
         """
+        reason = self.unfit(signal, replayed=replayed)
+        if reason is None and self.spec.filter is not None:
+            mismatch = self.spec.filter.mismatch(signal.context)
+            reason = mismatch and filtered_out(mismatch)
+        return reason
+
+    def unfit(self, signal: Signal, *, replayed: bool = False) -> str | None:
+        """Return why *signal* does not match whatever its payload is, as a clause; None if that is up to the filter."""
         return (
             self._too_early_or_late(signal.id, replayed=replayed)
             or self._named_otherwise(signal)
             or self._out_of_scope(signal, replayed=replayed)
-            or self._filtered_out(signal)
         )
 
     def _too_early_or_late(self, signal_id: int, *, replayed: bool) -> str | None:
@@ -171,10 +179,6 @@ class Subscription:
             return "whoever created the subscription may not read the signal"
         return None
 
-    def _filtered_out(self, signal: Signal) -> str | None:
-        reason = None if self.spec.filter is None else self.spec.filter.mismatch(signal.context)
-        return None if reason is None else f"the filter does not match: {reason}"
-
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -202,3 +206,8 @@ def belonging_to_execution(throw: Throw, waiting: Sequence[Waiting]) -> Throw:
     if throw.audience is not None:
         tenants = tuple(tenant for tenant in tenants if tenant in throw.audience)
     return replace(throw, audience=tenants)
+
+
+def filtered_out(mismatch: str) -> str:
+    """Return, as a clause, that a filter does not match because of *mismatch*."""
+    return f"the filter does not match: {mismatch}"

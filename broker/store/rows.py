@@ -20,7 +20,7 @@ from broker.deliveries import (
     Result,
     Step,
 )
-from broker.filters import Filter, parse_filter
+from broker.filters import Filter, load_filter
 from broker.names import is_pattern
 from broker.reach import EVERYWHERE, Reach
 from broker.signals import Scope, Signal, SignalState, Source, Throw
@@ -142,7 +142,7 @@ def _read_owner(tenants: Sequence[str] | None, untenanted: bool) -> Reach:  # no
 
 @lru_cache(maxsize=10_000)
 def _read_filter(text: str) -> Filter:
-    return parse_filter(json.loads(text))
+    return load_filter(json.loads(text))
 
 
 _OPTIONS = tuple(field.name for field in fields(SubscriptionSpec) if field.name != "targets")

@@ -410,6 +410,19 @@ CREATE INDEX subscriptions_ordered ON subscriptions (id) WHERE (ordered AND (unt
 CREATE INDEX subscriptions_with_pattern ON subscriptions (id) WHERE (is_pattern AND (consumed_by IS NULL));
 CREATE TRIGGER gate AFTER INSERT ON subscriptions FOR EACH ROW EXECUTE FUNCTION add_gate();
 
+-- Messages of the record queue that came again, while they are being handled. What is left here although its
+-- recorder is gone may be what ended it.
+CREATE TABLE suspects (
+    -- The signal's id, or the digest of a message without one.
+    key text NOT NULL,
+    -- How many recorders began to handle it and did not end.
+    begun integer NOT NULL DEFAULT 1,
+    -- The recorder that began last.
+    holder uuid NOT NULL,
+    noted_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT suspects_pkey PRIMARY KEY (key)
+);
+
 CREATE TABLE tokens (
     id bigint GENERATED ALWAYS AS IDENTITY,
     name text NOT NULL,

@@ -52,4 +52,4 @@ class ReplaysApi:
         if after_id is None:
             raise not_next()
         chunks = await self._replayer.replay(subscription, wanted, pace, by=principal, after_id=after_id)
-        return answer(await run_within_limits(chunks, pace))
+        return answer(await run_within_limits(request, chunks, pace))

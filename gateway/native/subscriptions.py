@@ -123,11 +123,10 @@ class SubscriptionsApi:
         return created(render_subscription(subscription, secret), f"/v1/subscriptions/{subscription.id}")
 
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
-        """Answer a page of the subscriptions that the caller sees."""
-        size = limit(request)
+        """Answer a page of the subscriptions that the caller sees; there are fewer than `limit` if they are large."""
         page = await self._subscriptions.page(
             after_id=integer(request, "afterId", 0),
-            limit=size,
+            limit=limit(request),
             name=text(request, "name"),
             tenant_id=text(request, "tenantId"),
             execution_id=text(request, "executionId"),
@@ -135,8 +134,8 @@ class SubscriptionsApi:
         )
         return answer(
             SubscriptionPage(
-                items=[render_subscription(subscription) for subscription in page],
-                next=str(page[-1].id) if len(page) == size else None,
+                items=[render_subscription(subscription) for subscription in page.items],
+                next=None if page.last_id is None else str(page.last_id),
             )
         )
 

@@ -14,7 +14,7 @@ from broker.filters import contexts, parse_filter
 from broker.offloading import LARGE
 from broker.signals import Scope, Throw
 from broker.store.deliveries.pausing import PausingStore
-from broker.store.signals.recording import Limits
+from broker.store.signals.matches import Limits
 from broker.store.signals.signals import IdempotencyKey, SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec, Waiting
@@ -89,7 +89,7 @@ async def test_a_subscription_gets_what_is_thrown_after_its_creation_and_nothing
     after = await throw(Throw(name="sig"))
     await record([*after, *before])
     assert await record(during) == []
-    assert [s.id for s in await subscriptions.page()] == []
+    assert [s.id for s in (await subscriptions.page()).items] == []
 
 
 async def test_what_a_deleted_subscription_was_still_owed_is_cancelled_however_much_that_is(

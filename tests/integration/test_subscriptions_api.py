@@ -199,3 +199,17 @@ async def test_an_execution_waits_for_patterns_too(client, name):
     signal = await throw(client, f"{name}.deep.down", executionId=execution)
 
     assert await matched(client, signal["id"]) == {subscription["id"]}
+
+
+async def test_a_page_is_short_however_large_its_subscriptions_are(client, name):
+    large = {f"p{path}": {"operator": "IN", "values": [str(value) for value in range(100)]} for path in range(40)}
+    made = [(await subscribe(client, name, filter=large))["id"] for _ in range(50)]
+    found, pages, after = [], 0, "0"
+    while after is not None:
+        page = await client.get(f"/v1/subscriptions?name={name}&afterId={after}&limit=1000")
+        found += [subscription["id"] for subscription in page["items"]]
+        pages, after = pages + 1, page["next"]
+    assert found == made
+    assert pages == 2
+    for subscription_id in made:  # they would make others' pages short as well
+        await client.request("DELETE", f"/v1/subscriptions/{subscription_id}")

@@ -11,6 +11,7 @@ from broker.audit import AuditType
 from broker.deliveries import BY_HAND, Attempt, Delivery, DeliveryState, DueAttempt, Outcome, delivery_id
 from broker.names import expression
 from broker.store.administration.audit import change_administration
+from broker.store.deliveries.decisions import Decisions
 from broker.store.deliveries.redrives import redrive
 from broker.store.postgres.database import Database
 from broker.store.postgres.statements import Statement, Statements
@@ -90,6 +91,7 @@ class DeliveryStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._decisions = Decisions(database)
 
     async def release(self, *, limit: int, rescue_after: timedelta) -> list[DueAttempt]:
         """Put at most *limit* parked deliveries that are due back to pending, and return their next attempts."""
@@ -171,8 +173,13 @@ class DeliveryStore:
         return [read_delivery(row) for row in rows]
 
     async def redrive(self, key: tuple[int, int]) -> bool:
-        """Put a dead delivery back; return whether it was dead."""
-        return await redrive(self._database, [key], [None]) > 0
+        """Put a dead delivery back; return whether it was dead.
+
+        If its filter exceeded its budget, it is put back if that matches now, cancelled if it does not, and stays dead
+        if it exceeds its budget again.
+        """
+        decided = await self._decisions.decide([key])
+        return not decided.owed or await redrive(self._database, [key], [None]) > 0
 
     async def cancel(self, key: tuple[int, int], *, by: Principal) -> bool:
         """Cancel a dead or parked delivery; return whether it was one."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from broker.access import ADMINISTRATOR, Principal
-from broker.offloading import Offloader
+from broker.matching import Matcher
 from broker.signals import Signal, Throw
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database, Row, Unplaced
@@ -17,7 +17,8 @@ from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_signal
 from broker.store.sight import sight_of_signals
 from broker.store.signals import recording
-from broker.store.signals.recording import Limits, Overtaken, Recorded, record
+from broker.store.signals.matches import Limits, Outdated, find_matches
+from broker.store.signals.recording import Overtaken, Recorded, record
 from broker.store.spans import find_start
 from broker.subscriptions import Waiting
 
@@ -25,6 +26,8 @@ TAKEN_BYTES = 8 << 20
 """Bytes of payloads that fill a batch of scheduled signals."""
 PAGE_BYTES = 2 << 20
 """Bytes of payloads that fill a page."""
+_TRIES = 3
+"""How often signals are matched again because subscriptions were changed meanwhile."""
 
 
 class _Sql(Statements, file="signals.sql"):
@@ -102,7 +105,7 @@ class SignalStore:
     def __init__(self, database: Database, *, limits: Limits | None = None) -> None:
         self._database = database
         self._limits = limits or Limits()
-        self._offloader = Offloader()
+        self._matcher = Matcher()
 
     async def number(self, batch: Sequence[tuple[Throw, IdempotencyKey | None]]) -> list[Numbered]:
         """Number the throws of *batch* in order, in one round trip."""
@@ -128,17 +131,25 @@ class SignalStore:
     async def record(self, signals: Sequence[Signal], *, rescue_after: timedelta) -> Recorded:
         """Record *signals* with one delivery per matching subscription, in one transaction.
 
-        If there are many subscriptions it records only the first few, in the order of ids, but at least one signal.
-        Repeating it is harmless: a signal that is recorded already is not matched again, but those of its attempts that
-        are due and were not begun are returned again. *rescue_after*: how long a delivery waits for its message.
+        The signals are matched before the transaction. If there are many subscriptions, or matching takes long, it
+        records only the first few, in the order of ids, but at least one signal.
+        Repeating it is harmless: a signal that is recorded already is owed to no more subscriptions, but those of its
+        attempts that are due and were not begun are returned again. *rescue_after*: how long a delivery waits for its
+        message.
         """
         batch = {signal.id: signal for signal in sorted(signals, key=lambda signal: signal.id)}
+        if not batch:
+            return Recorded((), ())
+        matches, tries = None, 0
         while True:
+            matches = matches or await find_matches(self._database, self._matcher, list(batch.values()), self._limits)
             try:
                 async with self._database.transaction() as session:
                     return await record(
-                        session, batch, rescue_after=rescue_after, limits=self._limits, offloader=self._offloader
+                        session, matches, strictly=tries < _TRIES, rescue_after=rescue_after, limits=self._limits
                     )
+            except Outdated:
+                matches, tries = None, tries + 1
             except Overtaken:
                 continue
             except Unplaced:  # the partitions ahead are used up, or the signal's partition was dropped

@@ -45,17 +45,23 @@ SELECT DISTINCT split_part(address, '/', 1) AS app FROM subscriptions WHERE kind
 SELECT * FROM subscriptions WHERE id = :subscription_id AND (:deleted::boolean OR until IS NULL);
 
 -- name: list
--- A page of the subscriptions that the caller sees (see the functions). A null filter does not filter.
-SELECT * FROM subscriptions
-WHERE until IS NULL
-  AND id > :after_id
-  AND (:name::text IS NULL OR name = :name)
-  AND (:tenant_id::text IS NULL OR tenant_id = :tenant_id)
-  AND (:execution_id::text IS NULL OR execution_id = :execution_id)
-  AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
-  AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[])
-ORDER BY id
-LIMIT :limit;
+-- A page of the subscriptions that the caller sees (see the functions). A null filter does not filter. The last subscription is
+-- the one that fills `max_bytes`; `found` says how many there would have been.
+WITH page AS MATERIALIZED (
+    SELECT *, octet_length(concat(filter, steps, headers, body_template)) AS size FROM subscriptions
+    WHERE until IS NULL
+      AND id > :after_id
+      AND (:name::text IS NULL OR name = :name)
+      AND (:tenant_id::text IS NULL OR tenant_id = :tenant_id)
+      AND (:execution_id::text IS NULL OR execution_id = :execution_id)
+      AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
+      AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[])
+    ORDER BY id
+    LIMIT :limit
+), sized AS (
+    SELECT *, sum(size) OVER (ORDER BY id) - size AS before, count(*) OVER () AS found FROM page
+)
+SELECT * FROM sized WHERE before < :max_bytes::bigint ORDER BY id;
 
 -- name: waiting
 -- A page of those subscriptions that the caller sees (see the functions) and that still receive signals. A null filter does not
@@ -106,13 +112,18 @@ WHERE execution_id = :execution_id AND until IS NULL AND consumed_by IS NULL ORD
 
 -- name: candidates
 -- The subscriptions that may match signals with these names and with ids from `first_id` to `last_id`: a superset, of which
--- the matcher chooses.
-SELECT * FROM subscriptions
+-- the matcher chooses. `version` changes with every change of the row.
+SELECT *, xmin AS version FROM subscriptions
 WHERE (name = ANY (:names::text[]) OR is_pattern)
   AND consumed_by IS NULL
   AND since < :last_id
   AND (until IS NULL OR until > :first_id)
 ORDER BY id;
+
+-- name: changed
+-- Those of the subscriptions whose rows have been changed since they had `versions`.
+SELECT s.* FROM unnest(:subscription_ids::bigint[], :versions::xid[]) AS c (id, version)
+JOIN subscriptions s ON s.id = c.id AND s.xmin <> c.version;
 
 -- name: lock
 -- Lock a subscription against other changes.
