@@ -261,7 +261,7 @@ async def test_tokens_of_earlier_versions_keep_what_they_saw_and_what_was_made_h
         [token] = (await AccessStore(database).tokens()).items
         [user] = (await UserStore(database).page()).items
         [endpoint] = await EndpointStore(database).all()
-        [subscription] = await SubscriptionStore(database).page()
+        [subscription] = (await SubscriptionStore(database).page()).items
         assert (token.untenanted, token.queues, user.untenanted, user.queues) == (True, None, True, None)
         assert (endpoint.tenants, subscription.tenants, subscription.owner, subscription.created_by) == (
             None,
