@@ -35,9 +35,9 @@ _LIMIT = Parameter(LIMIT.name, LIMIT.meaning, {**LIMIT.schema, "default": MAX_LI
 class ExplainApi:
     """Matches a signal with every subscription that the caller sees, as the recorder would, and throws nothing."""
 
-    def __init__(self, subscriptions: SubscriptionStore) -> None:
+    def __init__(self, subscriptions: SubscriptionStore, matcher: Matcher) -> None:
         self._subscriptions = subscriptions
-        self._matcher = Matcher(rest=1.0)
+        self._matcher = matcher
 
     @property
     def routes(self) -> list[Route]:

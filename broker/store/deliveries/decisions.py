@@ -45,11 +45,12 @@ class Decisions:
 
     Args:
         database: Where the deliveries are.
+        matcher: Evaluates filters, by turns with what else uses it.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, matcher: Matcher) -> None:
         self._database = database
-        self._matcher = Matcher(rest=1.0)
+        self._matcher = matcher
 
     async def decide(self, keys: Sequence[Key], *, dry_run: bool = False) -> Decided:
         """Decide which of the deliveries with these *keys* are owed; cancel the others, unless it is a *dry_run*.

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from broker.access import ADMINISTRATOR, Principal
 from broker.audit import AuditType
 from broker.deliveries import BY_HAND, Attempt, Delivery, DeliveryState, DueAttempt, Outcome, delivery_id
+from broker.matching import Matcher
 from broker.names import expression
 from broker.store.administration.audit import change_administration
 from broker.store.deliveries.decisions import Decisions
@@ -87,11 +88,16 @@ class Rescued:
 
 
 class DeliveryStore:
-    """Releases, rescues and reads deliveries, and keeps the ledger."""
+    """Releases, rescues and reads deliveries, and keeps the ledger.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Where they are.
+        matcher: Evaluates the filters of what is redriven, by turns with what else uses it; None: one of its own.
+    """
+
+    def __init__(self, database: Database, *, matcher: Matcher | None = None) -> None:
         self._database = database
-        self._decisions = Decisions(database)
+        self._decisions = Decisions(database, matcher or Matcher(rest=1.0))
 
     async def release(self, *, limit: int, rescue_after: timedelta) -> list[DueAttempt]:
         """Put at most *limit* parked deliveries that are due back to pending, and return their next attempts."""

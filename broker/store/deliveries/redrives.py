@@ -7,6 +7,7 @@ from datetime import datetime
 
 from broker.deliveries import Outcome, delivery_id
 from broker.limits import Pace
+from broker.matching import Matcher
 from broker.store.deliveries.bulk import BulkProgress, SignalFilter
 from broker.store.deliveries.decisions import Decisions
 from broker.store.postgres.database import Database, Row
@@ -30,11 +31,12 @@ class RedriveStore:
     Args:
         database: Where the deliveries are.
         limit: How many are looked at in one chunk.
+        matcher: Evaluates filters, by turns with what else uses it; None: one of its own.
     """
 
-    def __init__(self, database: Database, *, limit: int = _LIMIT) -> None:
+    def __init__(self, database: Database, *, limit: int = _LIMIT, matcher: Matcher | None = None) -> None:
         self._database = database
-        self._decisions = Decisions(database)
+        self._decisions = Decisions(database, matcher or Matcher(rest=1.0))
         self._limit = limit
 
     async def redrive(

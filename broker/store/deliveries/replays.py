@@ -53,11 +53,12 @@ class ReplayStore:
     Args:
         database: Where the signals are.
         limit: How many are looked at in one chunk; None chooses a number by what has to be looked at.
+        matcher: Evaluates filters, by turns with what else uses it; None: one of its own.
     """
 
-    def __init__(self, database: Database, *, limit: int | None = None) -> None:
+    def __init__(self, database: Database, *, limit: int | None = None, matcher: Matcher | None = None) -> None:
         self._database = database
-        self._matcher = Matcher(rest=1.0)
+        self._matcher = matcher or Matcher(rest=1.0)
         self._limit = limit
 
     async def replay(
