@@ -44,6 +44,8 @@ class AuditEvent:
         principal: The name of the principal that changed it.
         user_id: The id of the principal's user, if it is one.
         token_id: The id of the principal's API token, if it is in the store.
+        names: The names that the principal was limited to; None: it was not, or an earlier version wrote the event.
+        tenants: The tenants that it was limited to; None likewise.
         before: The subject before the change, without secrets; None if it was created.
         after: The subject after the change, without secrets; None if it was deleted.
     """
@@ -55,5 +57,7 @@ class AuditEvent:
     principal: str
     user_id: int | None
     token_id: int | None
+    names: tuple[str, ...] | None
+    tenants: tuple[str, ...] | None
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None

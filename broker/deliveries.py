@@ -100,6 +100,8 @@ GONE = "the target answered 410"
 """The reason of a subscription that is disabled by a 410, and of the dead delivery that met it."""
 DELETED = "the subscription was deleted"
 """Why the deliveries of a deleted subscription are cancelled."""
+EXCEEDED = "filter exceeded its budget"
+"""Why a delivery is dead whose subscription's filter was not evaluated to its end: it may not match."""
 EXPIRED = "expired"
 """Why the deliveries of an expired signal are cancelled."""
 

@@ -14,7 +14,18 @@ _NAME = re.compile(r"[a-z0-9_-]{1,100}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A signal endpoint; the signals that come in there have its name."""
+    """A signal endpoint; the signals that come in there have its name.
+
+    Args:
+        id: Its id.
+        name: The name of its signals, and the last part of its path.
+        enabled: Whether calls of it are answered.
+        description: A note for people.
+        created_at: When it was created.
+        created_by: The principal that created it.
+        created_by_user_id: The id of that user, if it was one.
+        tenants: The tenants that this principal was limited to, and so are its signals; None is no limit.
+    """
 
     id: int
     name: str
@@ -23,6 +34,7 @@ class Endpoint:
     created_at: datetime
     created_by: str
     created_by_user_id: int | None
+    tenants: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ SignalBrokerError
 |   +-- UnknownType          ... or there is no such type
 |   +-- VariableTooDeep      ... or it is JSON that nests deeper than a payload may
 +-- PermissionDenied         the principal may not do this
++-- ForeignExecution         the execution belongs to another tenant
 +-- IdempotencyConflict      the idempotency key was used for another request
 +-- NotReceiving             the subscription is disabled, or was consumed
 +-- LimitReached             the settings allow no more of something
@@ -84,6 +85,10 @@ class VariableTooDeep(UnconvertibleVariable):
 
 class PermissionDenied(SignalBrokerError):
     """Raised when a principal does what its permissions, names or tenants do not allow."""
+
+
+class ForeignExecution(SignalBrokerError):
+    """Raised when a subscription would wait in an execution that belongs to another tenant."""
 
 
 class IdempotencyConflict(SignalBrokerError):

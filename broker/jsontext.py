@@ -44,6 +44,8 @@ def _refuse(constant: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_float=_number, parse_constant=_refuse)
+_DOUBLES = json.JSONDecoder(parse_constant=_refuse)
+"""Calls nothing of ours for each number, and so is several times as fast as the other one."""
 _ENCODERS = {
     f"{spacing}{escapes}": json.JSONEncoder(ensure_ascii=bool(escapes), allow_nan=False, separators=separators)
     for spacing, separators in {"compact": (",", ":"), "spaced": (", ", ": ")}.items()
@@ -108,7 +110,8 @@ def nests_deeper(text: str, levels: int) -> bool:
 def read_doubles(body: bytes) -> Any:
     """Return the one JSON value that *body* is, about three times as fast as `read` does.
 
-    Integers beyond 64 bits become doubles, and it may nest deeper than `MAX_NESTING`.
+    Integers beyond 64 bits become doubles, numbers beyond the range of a double are infinite, and it may nest deeper
+    than `MAX_NESTING`.
 
     Raises:
         ValueError: It is no JSON.
@@ -117,7 +120,10 @@ def read_doubles(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         # Perhaps only because of an unpaired surrogate or a number beyond a double.
-        return read(body.decode())
+        try:
+            return _DOUBLES.decode(body.decode())
+        except RecursionError:
+            raise NestedTooDeep from None
 
 
 def write(value: Any, style: str = "compact") -> str:

@@ -9,6 +9,7 @@
 | signal_broker_signals_recorded_total | | signals recorded |
 | signal_broker_record_lag_seconds | | from a signal's acceptance to its recording |
 | signal_broker_deliveries_matched_total | | deliveries owed at once, without those of scheduled signals |
+| signal_broker_filters_exceeded_total | | deliveries that are dead because a filter exceeded its budget of time |
 | signal_broker_attempts_total | kind, outcome | attempts made |
 | signal_broker_attempt_seconds | kind | the duration of attempts |
 | signal_broker_deliveries_delivered_total | kind | successful deliveries |
@@ -83,6 +84,9 @@ TAP_REJECTIONS = _counter("tap_rejections", "Fan-outs not confirmed because of a
 RECORDED = _counter("signals_recorded", "Signals recorded.")
 RECORD_LAG = _seconds("record_lag", "From a signal's acceptance to its recording.")
 MATCHED = _counter("deliveries_matched", "Deliveries owed at once.")
+FILTERS_EXCEEDED = _counter(
+    "filters_exceeded", "Deliveries that are dead because a filter exceeded its budget of time."
+)
 ATTEMPTS = _counter("attempts", "Attempts made.", "kind", "outcome")
 ATTEMPT_SECONDS = _seconds("attempt", "The duration of attempts.", "kind")
 DELIVERED = _counter("deliveries_delivered", "Successful deliveries.", "kind")

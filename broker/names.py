@@ -7,7 +7,9 @@ word and ``#`` for any number of words, including none.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import takewhile
 from urllib.parse import quote
 
 from broker.errors import InvalidField
@@ -15,6 +17,8 @@ from broker.errors import InvalidField
 MAX_ROUTING_KEY_BYTES = 255
 """AMQP 0-9-1: a routing key is a short string."""
 MAX_ID_CHARACTERS = 255
+_MOST_STEPS = 1_000
+"""How far `covers` follows the names that a pattern matches; real limits and patterns take some dozens of steps."""
 
 _UNPLAIN = re.compile(r"[^\w]", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -66,30 +70,127 @@ def is_pattern(name: str) -> bool:
     return any(word in {"*", "#"} for word in name.split("."))
 
 
+def literal_words(pattern: str) -> str:
+    """Return what every name that *pattern* matches begins with: its words before the first wildcard."""
+    return ".".join(takewhile(lambda word: word not in {"*", "#"}, pattern.split(".")))
+
+
 def matches(pattern: str, name: str) -> bool:
     """Return whether *pattern* matches *name*; a name without wildcards matches itself.
 
-    Backtracking returns to the last ``#`` only, so the cost is at most the product of the numbers of words.
+    The cost is a few operations for each word of *name*, whatever the pattern is.
     """
     if pattern == name:
         return True
-    wanted, words = pattern.split("."), name.split(".")
-    at = resume = 0
-    hash_at = -1
-    word = 0
-    while word < len(words):
-        if at < len(wanted) and wanted[at] == "#":
-            hash_at, resume = at, word
+    compiled = _compile(pattern)
+    return compiled is not None and compiled.matches(name)
+
+
+class _Pattern:
+    """A pattern as an automaton: bit i of a set stands for the first i words of the pattern, without its hashes.
+
+    Args:
+        pattern: The pattern.
+    """
+
+    __slots__ = ("_any", "_end", "_loops", "_words")
+
+    def __init__(self, pattern: str) -> None:
+        self._words: dict[str, int] = {}
+        self._any = self._loops = 0
+        at = 0
+        for word in pattern.split("."):
+            if word == "#":
+                self._loops |= 1 << at
+                continue
+            if word == "*":
+                self._any |= 1 << at
+            else:
+                self._words[word] = self._words.get(word, 0) | 1 << at
             at += 1
-        elif at < len(wanted) and wanted[at] in {"*", words[word]}:
-            at += 1
-            word += 1
-        elif hash_at >= 0:
-            resume += 1
-            at, word = hash_at + 1, resume
-        else:
+        self._end = 1 << at
+
+    def matches(self, name: str) -> bool:
+        """Return whether it matches *name*."""
+        reached = 1
+        for word in name.split("."):
+            reached = (reached & (self._any | self._words.get(word, 0))) << 1 | reached & self._loops
+            if not reached:
+                return False
+        return reached & self._end != 0
+
+
+@lru_cache(maxsize=10_000)
+def _compile(name: str) -> _Pattern | None:
+    return _Pattern(name) if is_pattern(name) else None
+
+
+def covers(limits: Sequence[str], pattern: str) -> bool:
+    """Return whether every name that *pattern* matches is matched by one of *limits*; a name matches itself.
+
+    It follows the words of these names through all limits at once. A word that *pattern* leaves open stands for one
+    that no limit has: whatever matches that, matches any other one, too. If it takes too many steps, which only
+    patterns made for it do, they count as not covered.
+    """
+    words = pattern.split(".")
+    if not is_pattern(pattern):
+        return any(matches(limit, pattern) for limit in limits)
+    automaton = _automaton(tuple(limits))
+    todo = [(0, automaton.start, False)]
+    seen = set(todo)
+    while todo:
+        at, states, begun = todo.pop()
+        if not states or len(seen) > _MOST_STEPS:
             return False
-    return all(rest == "#" for rest in wanted[at:])
+        if at == len(words):
+            if begun and not automaton.accepts(states):  # a name has at least one word
+                return False
+            continue
+        after = (at + 1, states, begun) if words[at] == "#" else (at + 1, automaton.step(states, words[at]), True)
+        steps = {after, (at, automaton.step(states, "#"), True)} if words[at] == "#" else {after}
+        todo += steps - seen
+        seen |= steps
+    return True
+
+
+class _Automaton:
+    """What is left of several patterns once they have matched some words; bits of an integer are its states."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self.start = self._ends = self._wild = self._skipped = 0
+        self._words: dict[str, int] = {}
+        position = 0
+        for pattern in patterns:
+            self.start |= 1 << position
+            for word in pattern.split("."):
+                bit = 1 << position
+                if word == "#":
+                    self._skipped |= bit
+                elif word == "*":
+                    self._wild |= bit
+                else:
+                    self._words[word] = self._words.get(word, 0) | bit
+                position += 1
+            self._ends |= 1 << position
+            position += 1
+        self.start = self._skip(self.start)
+
+    def step(self, states: int, word: str) -> int:
+        """Return the states after *word*, which is any word that no pattern has if it is wild."""
+        moved = states & (self._wild | self._words.get(word, 0))
+        return self._skip(moved << 1 | states & self._skipped)
+
+    def accepts(self, states: int) -> bool:
+        """Return whether one of the patterns matches the words so far."""
+        return bool(states & self._ends)
+
+    def _skip(self, states: int) -> int:
+        while (reached := states | (states & self._skipped) << 1) != states:
+            states = reached
+        return states
+
+
+_automaton = lru_cache(1_000)(_Automaton)
 
 
 def expression(patterns: Iterable[str]) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from broker.filters import Filter
 from broker.names import is_pattern, matches
+from broker.reach import EVERYWHERE, Reach
 from broker.retries import DEFAULT_SCHEDULE
-from broker.signals import Scope, Signal
+from broker.signals import Scope, Signal, Throw
 from broker.targets import Target
 
 
@@ -81,6 +83,8 @@ class Subscription:
         id: Its id.
         spec: What it asks for.
         created_at: When its creation was recorded.
+        created_by: The principal that created it; None: a worker, or an earlier version.
+        owner: The reach that this principal had; without limits if it is not known.
         since: Its number in the sequence of signal ids: it gets later signals only.
         until: The number of its deletion in that sequence: it gets earlier signals only.
         consumed_by: The signal that consumed it, if it is `once`.
@@ -92,10 +96,31 @@ class Subscription:
     spec: SubscriptionSpec
     created_at: datetime
     since: int
+    created_by: str | None = None
+    owner: Reach = EVERYWHERE
     until: int | None = None
     consumed_by: int | None = None
     paused_at: datetime | None = None
     disabled_because: str | None = None
+
+    @property
+    def tenants(self) -> tuple[str, ...] | None:
+        """The tenants that it belongs to: its own, or those that its creator was limited to; None: to none."""
+        return self.owner.tenants if self.spec.tenant_id is None else (self.spec.tenant_id,)
+
+    def is_owned_by(self, reach: Reach) -> bool:
+        """Return whether a principal with that *reach* may change it: it belongs to its tenants alone.
+
+        Without a tenant of its own it may get what has no tenant, so the principal must see that. The store has this as
+        a function of PostgreSQL, too, and `is_seen_by`: `is_owned` and `is_seen` (schema.sql).
+        """
+        if self.spec.tenant_id is not None:
+            return reach.has_tenant(self.spec.tenant_id)
+        return reach.has_untenanted and reach.owns(self.owner.tenants)
+
+    def is_seen_by(self, reach: Reach) -> bool:
+        """Return whether a principal with that *reach* may see it."""
+        return self.is_owned_by(reach) or (reach.has_untenanted and self.tenants is None)
 
     @property
     def receives(self) -> bool:
@@ -105,13 +130,21 @@ class Subscription:
     def mismatch(self, signal: Signal, *, replayed: bool = False) -> str | None:
         """Return why *signal* does not match, as a clause; None if it matches.
 
-        A *replayed* signal need not be later than the subscription.
+        A *replayed* signal need not be later than the subscription. A filter may take a second: where others wait,
+        `broker.matching` has budgets for it.
         """
+        reason = self.unfit(signal, replayed=replayed)
+        if reason is None and self.spec.filter is not None:
+            mismatch = self.spec.filter.mismatch(signal.context)
+            reason = mismatch and filtered_out(mismatch)
+        return reason
+
+    def unfit(self, signal: Signal, *, replayed: bool = False) -> str | None:
+        """Return why *signal* does not match whatever its payload is, as a clause; None if that is up to the filter."""
         return (
             self._too_early_or_late(signal.id, replayed=replayed)
             or self._named_otherwise(signal)
-            or self._out_of_scope(signal)
-            or self._filtered_out(signal)
+            or self._out_of_scope(signal, replayed=replayed)
         )
 
     def _too_early_or_late(self, signal_id: int, *, replayed: bool) -> str | None:
@@ -131,7 +164,7 @@ class Subscription:
         what = "pattern" if is_pattern(self.spec.name) else "name"
         return f"the {what} {self.spec.name!r} does not match"
 
-    def _out_of_scope(self, signal: Signal) -> str | None:
+    def _out_of_scope(self, signal: Signal, *, replayed: bool) -> str | None:
         throw, spec = signal.throw, self.spec
         match throw.scope:
             case Scope.EXECUTION if spec.execution_id != throw.execution_id:
@@ -142,8 +175,39 @@ class Subscription:
                 return "it is for subscriptions without a tenant only"
         if throw.audience is not None and spec.tenant_id not in {None, *throw.audience}:
             return "the caller does not reach the subscription's tenant"
+        if (spec.tenant_id is None or replayed) and not self.owner.reads(throw):
+            return "whoever created the subscription may not read the signal"
         return None
 
-    def _filtered_out(self, signal: Signal) -> str | None:
-        reason = None if self.spec.filter is None else self.spec.filter.mismatch(signal.context)
-        return None if reason is None else f"the filter does not match: {reason}"
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A subscription that waits in an execution, as far as a throw to the execution depends on it.
+
+    Args:
+        name: Its signal name or pattern.
+        tenants: The tenants that it belongs to; None: to none.
+    """
+
+    name: str
+    tenants: tuple[str, ...] | None
+
+
+def belonging_to_execution(throw: Throw, waiting: Sequence[Waiting]) -> Throw:
+    """Return *throw* for those only to whom its execution belongs, if it is to one: to the first of those *waiting*.
+
+    An execution that belongs to no tenant is for subscriptions without one, and so are its signals.
+    """
+    if throw.scope is not Scope.EXECUTION or not waiting:
+        return throw
+    tenants = waiting[0].tenants
+    if tenants is None:
+        return replace(throw, audience=throw.audience or ())
+    if throw.audience is not None:
+        tenants = tuple(tenant for tenant in tenants if tenant in throw.audience)
+    return replace(throw, audience=tenants)
+
+
+def filtered_out(mismatch: str) -> str:
+    """Return, as a clause, that a filter does not match because of *mismatch*."""
+    return f"the filter does not match: {mismatch}"

@@ -198,6 +198,15 @@ def is_of_app(queue: str) -> bool:
     return queue.startswith(_OF_APPS)
 
 
-def is_ours(queue: str) -> bool:
-    """Return whether *queue* is one of the product's own, to which targets must not publish."""
-    return is_of_app(queue) or any(queue == own.name for own in TOPOLOGY.queues)
+_RESERVED = (RECORD, BROADCAST, ROUTED, BY_NAME, ATTEMPT)
+"""With all names that go on after a dot: dead queues, the queues of apps, and those of later versions."""
+
+
+def is_reserved(queue: str) -> bool:
+    """Return whether targets must not publish to *queue*.
+
+    It is one of the product's own names, or of RabbitMQ's: ``amq.gen-...`` and ``amq.rabbitmq.reply-to.g1h2...`` are
+    queues of somebody's connection.
+    """
+    own = queue == DELIVERIES or f"{queue}.".startswith(tuple(f"{name}." for name in _RESERVED))
+    return own or queue.startswith("amq.")

@@ -13,7 +13,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 from cachetools import FIFOCache
 
-from broker.access import Permission, Principal
+from broker.access import Limits, Permission, Principal
 from broker.errors import InvalidField
 from broker.names import check_id, check_text
 
@@ -27,16 +27,14 @@ _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class User:
-    """A user as it is stored.
+class User(Limits):
+    """A user as it is stored, with its limits.
 
     Args:
         id: Its id.
         name: What it signs in with.
         password: The hash of its password; see `hash_password`.
         permissions: What it may do.
-        names: Patterns of the signal names it is limited to; None is no limit.
-        tenants: The tenants it is limited to (and the untenanted); None is no limit.
         groups: The groups it is in; only `ADMIN_GROUP` has a meaning here.
         created_at: When it was created.
         created_by: The principal that created it.
@@ -46,8 +44,6 @@ class User:
     name: str
     password: str = field(repr=False)
     permissions: tuple[Permission, ...]
-    names: tuple[str, ...] | None
-    tenants: tuple[str, ...] | None
     groups: tuple[str, ...]
     created_at: datetime
     created_by: str
@@ -60,6 +56,8 @@ class User:
             permissions=frozenset(self.permissions),
             names=self.names,
             tenants=None if ADMIN_GROUP in self.groups else self.tenants,
+            queues=self.queues,
+            untenanted=self.untenanted,
             user_id=self.id,
         )
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from broker.egress import Guard
 from broker.health import Health
 from broker.losses import listen_for_losses
+from broker.matching import Matcher
 from broker.offloading import Offloader
 from broker.operations.acceptance import Acceptance
 from broker.operations.books import BookReader
@@ -114,18 +115,19 @@ def _native_routes(
     passwords: Passwords,
 ) -> list[Route]:
     signals, subscriptions = SignalStore(database), SubscriptionStore(database)
-    deliveries, audit = DeliveryStore(database), AuditStore(database)
+    matcher = Matcher(rest=1.0)  # one for all, so that evaluations take turns
+    deliveries, audit = DeliveryStore(database, matcher=matcher), AuditStore(database)
     guard = Guard(settings.egress_allow, https_only=settings.egress_https_only)
     return [
         *SignalsApi(intake, signals, deliveries).routes,
         *BatchesApi(intake).routes,
-        *ExplainApi(subscriptions).routes,
+        *ExplainApi(subscriptions, matcher).routes,
         *SubscriptionsApi(subscriptions, PausingStore(database), deliveries, secrets, guard).routes,
         *WebhookKeysApi(WebhookKeyStore(database, secrets)).routes,
-        *ReplaysApi(subscriptions, Replayer(ReplayStore(database), audit)).routes,
+        *ReplaysApi(subscriptions, Replayer(ReplayStore(database, matcher=matcher), audit)).routes,
         *DeliveriesApi(deliveries).routes,
         *LedgerApi(BookReader(database, transport, timeout=settings.confirm_timeout), subscriptions).routes,
-        *RedrivesApi(Redriver(RedriveStore(database), audit)).routes,
+        *RedrivesApi(Redriver(RedriveStore(database, matcher=matcher), audit)).routes,
         *TokensApi(AccessStore(database)).routes,
         *UsersApi(UserStore(database), passwords).routes,
         *AuditApi(audit).routes,

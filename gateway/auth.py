@@ -9,7 +9,7 @@ from base64 import b64decode
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from broker.access import ADMINISTRATOR, Caller, Principal, digest, is_endpoint_token
+from broker.access import ADMINISTRATOR, Principal, digest, is_endpoint_token
 from broker.settings import Settings
 from broker.store.administration.tokens import AccessCache
 from gateway.http_errors import Unauthenticated
@@ -29,7 +29,7 @@ class Authenticator:
         self._passwords = passwords
         self._admin = None if settings.admin_token is None else digest(settings.admin_token.get_secret_value())
 
-    async def caller(self, request: web.Request) -> Caller | None:
+    async def caller(self, request: web.Request) -> Principal | None:
         """Return who sent *request*, or None without valid credentials.
 
         ``Authorization: Bearer <token>``, the bare token, or HTTP Basic.
@@ -40,17 +40,16 @@ class Authenticator:
         header = request.headers.get(hdrs.AUTHORIZATION, "").strip()
         if scheme_of(header).lower() == "basic":
             user = read_user(header)
-            principal = None if user is None else await self._passwords.sign_in(*user)
-            return None if principal is None else Caller(principal=principal)
+            return None if user is None else await self._passwords.sign_in(*user)
         token = read_token(header)
         if not token or len(token) > _MAX_TOKEN or not token.isascii():
             return None
         if self._admin is not None and hmac.compare_digest(self._admin, digest(token)):
-            return Caller(principal=ADMINISTRATOR)
+            return ADMINISTRATOR
         return await self._cache.caller(token)
 
-    async def endpoint_caller(self, request: web.Request) -> Caller | None:
-        """Return the caller that the endpoint token of *request* stands for, or None without a valid one.
+    async def endpoint_caller(self, request: web.Request) -> Principal | None:
+        """Return the principal of the endpoint token in *request*, or None without a valid one.
 
         ``Authorization: Bearer <token>`` or the bare token. Other credentials are ignored, and no password is checked.
         """
@@ -71,7 +70,7 @@ class Authenticator:
                 " password (HTTP Basic).",
                 headers=challenges(request),
             )
-        return caller.principal
+        return caller
 
 
 def challenges(request: web.Request) -> CIMultiDict[str]:

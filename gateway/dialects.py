@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from broker.access import Permission, Principal, require_permission
 from broker.errors import (
+    ForeignExecution,
     IdempotencyConflict,
     InvalidDocument,
     InvalidField,
@@ -164,7 +165,7 @@ def _expected(error: Exception) -> HttpError | None:
             return BadRequest(f"{error.pointer.removeprefix('/') or 'body'} {error.detail}", errors=[error])
         case InvalidDocument():
             return BadRequest(str(error), errors=error.errors[:_MAX_ERRORS])
-        case PermissionDenied() | IdempotencyConflict() | NotReceiving():
+        case PermissionDenied() | ForeignExecution() | IdempotencyConflict() | NotReceiving():
             return (Forbidden if isinstance(error, PermissionDenied) else Conflicting)(str(error))
         case web.HTTPException():
             allow = _allowed_methods(error) if isinstance(error, web.HTTPMethodNotAllowed) else None

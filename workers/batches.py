@@ -9,12 +9,14 @@ from datetime import timedelta
 
 import structlog
 
-from broker.errors import StoreRefusal, StoreTimeout, StoreUnavailable, TransportError
+from broker.errors import StoreTimeout, StoreUnavailable, TransportError
 from broker.store.postgres.database import DataError
 from broker.transport import Received, Settlement
 from workers.quarantine import Quarantine
-from workers.settling import Settler
+from workers.settling import Apart, Settler
 
+_TRIES = 2
+"""How often a batch is tried before it is divided."""
 _PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 log = structlog.get_logger()
@@ -23,8 +25,9 @@ log = structlog.get_logger()
 class Batches:
     """Handles batches; several at a time may be under way.
 
-    While the store or the transport is unavailable a batch is tried again after a pause. One that fails otherwise is
-    divided until the message that is the cause is alone. What has been held for too long is returned to its queue.
+    While the store or the transport is unavailable a batch is tried again after a pause. One that fails again, or
+    otherwise, is divided until the message that is the cause is alone. What has been held for too long is returned to
+    its queue.
 
     Args:
         settler: Handles and settles the messages.
@@ -51,6 +54,8 @@ class Batches:
                 if await self._settler.handle(group):
                     self._quarantine.witness(began)
                 tried = 0
+            except Apart as apart:
+                groups += reversed(apart.groups)
             except (StoreUnavailable, TransportError) as error:
                 tried += 1
                 pause = _PAUSES[min(tried, len(_PAUSES)) - 1]
@@ -82,8 +87,12 @@ class Batches:
     def _divide(
         self, group: Sequence[Received], error: Exception, tried: int, *, until: float
     ) -> list[Sequence[Received]]:
-        """Return what is to be tried of *group*, the first one last: a message of it may be too much for the store."""
-        if not (isinstance(error, StoreTimeout) or (isinstance(error, StoreRefusal) and tried > 1)):
+        """Return what is to be tried of *group*, the first one last.
+
+        Whatever *error* is, a message of the group may be the cause. If none is, few groups come of it: only the one
+        that is tried is divided.
+        """
+        if tried < _TRIES and not isinstance(error, StoreTimeout):
             return [group]
         if len(group) > 1:
             return _halves(group)

@@ -17,6 +17,7 @@ from broker.settings import Settings
 from broker.signals import Signal
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
+from broker.store.signals.suspects import SuspectStore
 from broker.streaks import Streak
 from broker.topology import RECORD
 from broker.transport import Received, Settlement, Transport
@@ -24,8 +25,10 @@ from workers.consumer import Consumer, check_consumers
 from workers.dispatch import dispatch
 from workers.held import reporting_held
 from workers.numbers import NumberCheck
+from workers.suspects import Suspects
 
 _BATCH = 250
+_MINUTE = 60.0
 
 log = structlog.get_logger()
 
@@ -38,13 +41,22 @@ class Recorder:
 
     name = "recorder"
 
-    def __init__(self, transport: Transport, signals: SignalStore, books: IntakeBooks, settings: Settings) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        signals: SignalStore,
+        books: IntakeBooks,
+        suspects: SuspectStore,
+        settings: Settings,
+    ) -> None:
         self._transport = transport
         self._signals = signals
         self._numbers = NumberCheck(signals)
         self._books = books
+        self._suspects = Suspects(self.handle, suspects)
         self._settings = settings
         self._outcomes = Streak()
+        self._noted: dict[int, float] = {}
         self._offloader = Offloader()
 
     async def check(self) -> None:
@@ -59,7 +71,9 @@ class Recorder:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Record until *stopping* is set."""
-        consumer = Consumer(self._transport, RECORD, self.handle, outcomes=self._outcomes, batch=_BATCH, concurrency=2)
+        consumer = Consumer(
+            self._transport, RECORD, self._suspects.handle, outcomes=self._outcomes, batch=_BATCH, concurrency=2
+        )
         async with reporting_held(self._transport, self._books):
             await consumer.run(stopping, drain=self._settings.drain_timeout)
 
@@ -96,4 +110,16 @@ class Recorder:
             await dispatch(self._transport, recorded.due_attempts, timeout=self._settings.confirm_timeout)
             metrics.MATCHED.inc(len(recorded.due_attempts))
             metrics.REPEATS.labels(Repeat.RECORDED).inc(recorded.repeats)
+            if recorded.exceeded:
+                self._note_exceeded(recorded.exceeded)
             signals = recorded.left
+
+    def _note_exceeded(self, exceeded: Sequence[tuple[int, int]]) -> None:
+        """Say which filters exceeded their budgets: one line for each subscription, at most once a minute."""
+        metrics.FILTERS_EXCEEDED.inc(len(exceeded))
+        now = asyncio.get_running_loop().time()
+        self._noted = {one: since for one, since in self._noted.items() if now - since < _MINUTE}
+        for signal_id, subscription_id in exceeded:
+            if subscription_id not in self._noted:
+                self._noted[subscription_id] = now
+                log.warning("filter.exceeded", subscription_id=subscription_id, signal_id=signal_id)

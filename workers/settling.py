@@ -14,6 +14,18 @@ Handler = Callable[[Sequence[Received]], Awaitable[Sequence[Settlement]]]
 """Given messages, returns a settlement for each, or raises because of at least one of them."""
 
 
+class Apart(Exception):
+    """Raised by a handler whose messages are to be handled, and settled, one group after the other.
+
+    Args:
+        groups: The messages, in groups; the first one is handled first.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[Received]]) -> None:
+        super().__init__(f"{len(groups)} groups")
+        self.groups = groups
+
+
 class Settler:
     """Lets *handle* handle messages of *inbox*, and settles them.
 

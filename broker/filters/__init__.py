@@ -10,6 +10,7 @@ javascript    how texts and numbers are converted
 operators     what each operator does                  docs/filters.md is for those who write filters
 contexts      payloads, and paths in them
 conditions    an operator and its values, for a path
+steps         how an evaluation can be stopped
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from itertools import chain
 from typing import Any
 
 from broker.errors import InvalidField, pointer_to
-from broker.filters.conditions import Condition
-from broker.filters.contexts import ANY, Context
+from broker.filters.conditions import LONG, Condition, Long
+from broker.filters.contexts import ANY, STEP_LOOKS, Context
 from broker.filters.javascript import string
 from broker.filters.operators import OPERATORS, Operator
+from broker.filters.steps import Steps, finish
 from broker.jsontext import encode
 
-__all__ = ["Condition", "Context", "Filter", "parse_filter"]
+__all__ = ["LONG", "Condition", "Context", "Filter", "Long", "load_filter", "parse_filter"]
 
 MAX_DOCUMENT_BYTES = 32 * 1024
 MAX_CONDITIONS = 50
@@ -37,6 +39,8 @@ MAX_PATH_CHARACTERS = 500
 MAX_REGEXES = 3
 MAX_ANY_ELEMENTS = 10
 
+_AT_ONCE = 16
+"""How many conditions are checked at once."""
 _ANY_OF = "anyOf"
 _FLAGS = ("inverted", "caseInsensitive")
 _MEMBERS = ("operator", "value", "values", *_FLAGS)
@@ -65,16 +69,37 @@ class Filter:
 
     def mismatch(self, context: Context) -> str | None:
         """Return why the payload is not for it, as a clause of at most 300 characters; None if it is."""
-        return _first_mismatch(self.conditions, context) or self._no_group_holds(context)
+        return finish(self.steps(context))
 
-    def _no_group_holds(self, context: Context) -> str | None:
+    def mismatch_at_once(self, context: Context) -> str | Long | None:
+        """Return what `mismatch` does if that is known within some 300 us, else `LONG`."""
+        limit = context.looks + STEP_LOOKS
+        reason = _mismatch_at_once(self.conditions, context, limit)
+        if reason is not None or not self.any_of:
+            return reason
+        first: str | None = None
+        for group in self.any_of:
+            reason = _mismatch_at_once(group, context, limit)
+            if reason is None or isinstance(reason, Long):
+                return reason
+            first = first or reason
+        return _no_group(first)
+
+    def steps(self, context: Context) -> Steps[str | None]:
+        """Return what finds out why the payload is not for it, as `mismatch` does, in steps."""
+        reason = yield from _first_mismatch(self.conditions, context)
+        if reason is None and self.any_of:
+            reason = yield from self._no_group_holds(context)
+        return reason
+
+    def _no_group_holds(self, context: Context) -> Steps[str | None]:
         first = None
         for group in self.any_of:
-            reason = _first_mismatch(group, context)
+            reason = yield from _first_mismatch(group, context)
             if reason is None:
                 return None
             first = first or reason
-        return first and f"no group of anyOf holds; of the first one, {first}"
+        return _no_group(first)
 
 
 def parse_filter(document: object, pointer: str = "/filter") -> Filter:
@@ -97,6 +122,21 @@ def parse_filter(document: object, pointer: str = "/filter") -> Filter:
     )
     _check_cost(list(chain(parsed.conditions, *parsed.any_of)), pointer)
     return parsed
+
+
+def load_filter(document: Mapping[str, Any]) -> Filter:
+    """Return the filter that `parse_filter` made of *document* before; it is not checked again, which takes long."""
+    groups = document[_ANY_OF] if isinstance(document.get(_ANY_OF), list) else []
+    plain = {path: given for path, given in document.items() if path != _ANY_OF or not groups}
+    return Filter(conditions=_load_group(plain), any_of=tuple(map(_load_group, groups)))
+
+
+def _load_group(group: Mapping[str, Any]) -> Conditions:
+    return tuple(
+        Condition.of(path, one)
+        for path, given in group.items()
+        for one in (given if isinstance(given, list) else [given])
+    )
 
 
 def _check_cost(conditions: list[Condition], pointer: str) -> None:
@@ -210,9 +250,23 @@ def _document(conditions: Conditions) -> dict[str, Any]:
     return {path: documents[0] if len(documents) == 1 else documents for path, documents in by_path.items()}
 
 
-def _first_mismatch(conditions: Conditions, context: Context) -> str | None:
+def _first_mismatch(conditions: Conditions, context: Context) -> Steps[str | None]:
     for condition in conditions:
-        reason = condition.mismatch(context)
+        reason = yield from condition.steps(context)
         if reason is not None:
             return reason
     return None
+
+
+def _mismatch_at_once(conditions: Conditions, context: Context, limit: int) -> str | Long | None:
+    for condition in conditions[:_AT_ONCE]:
+        reason = condition.mismatch_at_once(context)
+        if reason is not None:
+            return reason
+        if context.looks > limit:
+            return LONG
+    return None if len(conditions) <= _AT_ONCE else LONG
+
+
+def _no_group(first: str | None) -> str:
+    return f"no group of anyOf holds; of the first one, {first}"

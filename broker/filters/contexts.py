@@ -20,6 +20,7 @@ from itertools import chain, islice
 from typing import Any, Self
 
 from broker.filters.javascript import string
+from broker.filters.steps import Steps, finish
 from broker.jsontext import read_doubles
 
 ANY = "[*]"
@@ -30,6 +31,9 @@ MAX_ELEMENTS = 1000
 
 MAX_LOOKS = 25_000
 """Values, and names of members, that are looked at on the way to what is under one path."""
+
+STEP_LOOKS = 300
+"""So many looks are a step."""
 
 MAX_CHARACTERS = 32_768
 """Characters of all texts under one path; a text for which there is no room any more is left out."""
@@ -48,15 +52,17 @@ _Step = tuple[list[Any], int, bool]
 class Context:
     """A payload, read when it is first asked for; paths are looked up, and looked up once, until it is forgotten.
 
-    No path costs more than `MAX_LOOKS`, and gives more than `MAX_CHARACTERS`, whatever the payload is.
+    No path costs more than `MAX_LOOKS`, and gives more than `MAX_CHARACTERS`, whatever the payload is. `looks` counts
+    what the paths took so far.
     """
 
-    __slots__ = ("_payload", "_root", "_texts")
+    __slots__ = ("_payload", "_root", "_texts", "looks")
 
     def __init__(self, payload: bytes) -> None:
         self._payload = payload
         self._root: Any = None
         self._texts: dict[str, tuple[str, ...]] | None = None
+        self.looks = 0
 
     @classmethod
     def of(cls, payload: bytes) -> Self:
@@ -65,12 +71,48 @@ class Context:
 
     def texts(self, path: str) -> tuple[str, ...]:
         """Return what is under *path*: one text, none if it is missing, or any number for a path with ``[*]``."""
+        return finish(self.find(path))
+
+    def texts_at_once(self, path: str) -> tuple[str, ...] | None:
+        """Return what is under *path*, or None if finding it takes longer than some 100 us."""
+        texts = self._known().get(path)
+        if texts is None:
+            try:
+                next(self.find(path))
+            except StopIteration as end:
+                texts = end.value
+        return texts
+
+    def find(self, path: str) -> Steps[tuple[str, ...]]:
+        """Return what finds what is under *path* in steps of `STEP_LOOKS`."""
+        known = self._known()
+        texts = known.get(path)
+        if texts is None:
+            leaves, looks = yield from _leaves(self._root, path)
+            texts = known[path] = _fitting(leaves)
+            self.looks += looks
+        return texts
+
+    def _known(self) -> dict[str, tuple[str, ...]]:
+        if self._texts is None:
+            self.read()
+            assert self._texts is not None  # noqa: S101  (it is read)
+        return self._texts
+
+    @property
+    def size(self) -> int:
+        """The bytes of the payload."""
+        return len(self._payload)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the payload is read already."""
+        return self._texts is not None
+
+    def read(self) -> None:
+        """Read the payload, unless that is done: what takes longest if it is large."""
         if self._texts is None:
             self._root, self._texts = _read(self._payload), {}
-        texts = self._texts.get(path)
-        if texts is None:
-            texts = self._texts[path] = _fitting(_leaves(self._root, path))
-        return texts
 
     def forget(self) -> None:
         """Forget what was read of the payload; it is read again when it is next asked for."""
@@ -95,18 +137,21 @@ def _fitting(leaves: list[Any]) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _leaves(root: Any, path: str) -> list[Any]:
-    """Return the values under *path*, the last one first; only that one if there is no ``[*]``."""
+def _leaves(root: Any, path: str) -> Steps[tuple[list[Any], int]]:
+    """Return the values under *path*, the last one first (only that one without ``[*]``), and the looks it took."""
     exact = ANY not in path
     # Where a member's name can end: before a dot, a bracket or the end; or at once, if it is empty and at the top.
     ends = sorted({0, *(match.start() for match in _END.finditer(path))})
     names: dict[int, dict[str, None]] = {}
     leaves: list[Any] = []
     steps: list[_Step] = [([root], 0, False)]
-    looks = 0
+    looks = paused = 0
     while steps and not (exact and leaves):
         values, at, bracketed = steps.pop()
         looks += len(values)
+        if looks - paused > STEP_LOOKS:
+            yield None
+            paused = looks
         if looks > MAX_LOOKS:
             break
         if at == len(path):
@@ -126,7 +171,7 @@ def _leaves(root: Any, path: str) -> list[Any]:
             members = _members(objects, start, names[start])
             looks += len(objects[0]) if len(objects) == 1 < len(members) else 0
             steps += members
-    return leaves
+    return leaves, looks
 
 
 def _members(objects: list[dict[str, Any]], start: int, names: dict[str, None]) -> list[_Step]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from broker.access import Permission, Principal
+from broker.access import Limits, Permission, Principal, require_within
 from broker.names import check_id, check_name
-from broker.schemas.access import Limits, TokenRequest, UserChanges, UserRequest
+from broker.schemas.access import LimitsSchema, TokenRequest, UserChanges, UserRequest
 from broker.store.administration.tokens import AccessStore, Token
 from broker.store.administration.users import UserStore
 from broker.users import User, check_password, check_user_name
@@ -16,17 +16,15 @@ async def create_token(access: AccessStore, wanted: TokenRequest, *, by: Princip
     """Create the API token that is *wanted*; return it and its value, which is shown this once.
 
     Raises:
-        InvalidField: Its name, or one of its names and tenants, is not allowed.
+        InvalidField: Its name, or one of its limits, is not allowed.
+        PermissionDenied: It would reach further than *by* does.
     """
     check_id(wanted.name, "/name")
     _check_limits(wanted)
-    return await access.create_token(
-        name=wanted.name,
-        permissions=[Permission(permission) for permission in wanted.permissions],
-        names=wanted.names,
-        tenants=wanted.tenants,
-        by=by,
-    )
+    limits = _read_limits(wanted)
+    require_within(by, limits)
+    permissions = [Permission(permission) for permission in wanted.permissions]
+    return await access.create_token(name=wanted.name, permissions=permissions, limits=limits, by=by)
 
 
 async def create_user(users: UserStore, wanted: UserRequest, password_hash: str, *, by: Principal) -> User:
@@ -34,20 +32,20 @@ async def create_user(users: UserStore, wanted: UserRequest, password_hash: str,
 
     Raises:
         Conflict: There is a user of that name.
+        PermissionDenied: It would reach further than *by* does.
     """
     return await users.create(
         name=wanted.name,
         password=password_hash,
         permissions=[Permission(permission) for permission in wanted.permissions],
-        names=wanted.names,
-        tenants=wanted.tenants,
+        limits=_read_limits(wanted),
         groups=wanted.groups,
         by=by,
     )
 
 
 def check_user(wanted: UserRequest) -> None:
-    """Check the name, the password, the names, the tenants and the groups of a new user.
+    """Check the name, the password, the limits and the groups of a new user.
 
     Raises:
         InvalidField: One of them is not allowed.
@@ -70,11 +68,20 @@ def check_changes(wanted: UserChanges) -> None:
     _check_groups(wanted.groups)
 
 
-def _check_limits(limits: Limits) -> None:
+def _check_limits(limits: LimitsSchema) -> None:
     for position, name in enumerate(limits.names or ()):
         check_name(name, f"/names/{position}")
     for position, tenant in enumerate(limits.tenants or ()):
         check_id(tenant, f"/tenants/{position}")
+    for position, queue in enumerate(limits.queues or ()):
+        check_name(queue, f"/queues/{position}")
+
+
+def _read_limits(wanted: LimitsSchema) -> Limits:
+    names, tenants, queues = (
+        None if one is None else tuple(one) for one in (wanted.names, wanted.tenants, wanted.queues)
+    )
+    return Limits(names=names, tenants=tenants, queues=queues, untenanted=wanted.untenanted)
 
 
 def _check_groups(groups: Sequence[str]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
+from broker.access import Limits
 from broker.audit import AuditEvent
 from broker.circuits import Phase
 from broker.deliveries import Delivery, DeliveryState
@@ -17,6 +19,7 @@ from broker.schemas.endpoints import EndpointSchema, EndpointTokenSchema
 from broker.schemas.subscriptions import BacklogSchema, RetrySchema, StepSchema, SubscriptionSchema
 from broker.signals import Signal
 from broker.store.administration.tokens import Token
+from broker.store.deliveries.deliveries import Ledger
 from broker.subscriptions import Subscription, SubscriptionSpec
 from broker.targets import render_target
 from broker.users import User
@@ -44,6 +47,7 @@ def render_subscription(
         paused_at=subscription.paused_at,
         disabled_because=subscription.disabled_because,
         created_at=subscription.created_at,
+        created_by=subscription.created_by,
         secret=secret,
         backlog=backlog,
         circuit=None if circuit is None else circuit.value,
@@ -65,14 +69,19 @@ _SHARED = {field.name for field in fields(SubscriptionSpec)} & SubscriptionSchem
 """The options that an answer shows under the name that they have in a spec."""
 
 
+def _render_limits(limits: Limits) -> dict[str, Any]:
+    lists = {"names": limits.names, "tenants": limits.tenants, "queues": limits.queues}
+    shown = {name: None if values is None else list(values) for name, values in lists.items()}
+    return {**shown, "untenanted": limits.untenanted}
+
+
 def render_token(token: Token, value: str | None = None) -> TokenSchema:
     """Return *token*, with its value where that is to be shown."""
     return TokenSchema(
         id=token.id,
         name=token.name,
         permissions=[permission.value for permission in token.permissions],
-        names=None if token.names is None else list(token.names),
-        tenants=None if token.tenants is None else list(token.tenants),
+        **_render_limits(token),
         created_at=token.created_at,
         created_by=token.created_by,
         token=value,
@@ -85,8 +94,7 @@ def render_user(user: User) -> UserSchema:
         id=user.id,
         name=user.name,
         permissions=[permission.value for permission in user.permissions],
-        names=None if user.names is None else list(user.names),
-        tenants=None if user.tenants is None else list(user.tenants),
+        **_render_limits(user),
         groups=list(user.groups),
         created_at=user.created_at,
         created_by=user.created_by,
@@ -123,10 +131,29 @@ def render_books(books: Books) -> LedgerSchema:
         poisoned_signals=books.intake.poison,
         lost=books.intake.lost,
         matched=ledger.matched,
-        deliveries=States(**{state.value: ledger.states[state] for state in DeliveryState}),
+        deliveries=_render_states(ledger),
         unaccounted=books.unaccounted,
         transport_error=books.transport_error,
     )
+
+
+def render_own_books(ledger: Ledger) -> LedgerSchema:
+    """Return *ledger* for a caller with limits, who is told of deliveries only."""
+    return LedgerSchema(
+        recorded=None,
+        awaiting_record=None,
+        poison=None,
+        poisoned_signals=None,
+        lost=None,
+        matched=ledger.matched,
+        deliveries=_render_states(ledger),
+        transport_error=None,
+        unaccounted=ledger.unaccounted,
+    )
+
+
+def _render_states(ledger: Ledger) -> States:
+    return States(**{state.value: ledger.states[state] for state in DeliveryState})
 
 
 def render_endpoint(endpoint: Endpoint, tokens: Sequence[EndpointToken], url: str | None = None) -> EndpointSchema:

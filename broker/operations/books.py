@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
+from broker.access import ADMINISTRATOR, Principal
 from broker.errors import TransportError, Unroutable
 from broker.messages import Undecodable, decode_signal
 from broker.store.deliveries.deliveries import DeliveryStore, Ledger
@@ -71,16 +72,14 @@ class BookReader:
         self._transport = transport
         self._timeout = timeout
 
-    async def read(self, subscription_id: int | None = None, *, tenants: Sequence[str] | None = None) -> Books:
-        """Return the books, with the deliveries to one subscription, or to those that a caller of *tenants* sees.
+    async def read(self, subscription_id: int | None = None, *, by: Principal = ADMINISTRATOR) -> Books:
+        """Return the books, with the deliveries to one subscription, or to those that *by* sees.
 
         Raises:
             StoreUnavailable: PostgreSQL did not answer.
         """
         (depths, unseen), (poison, unseen_poison) = await asyncio.gather(_try(self.depths()), _try(self.poison()))
-        intake, ledger = await asyncio.gather(
-            self._intake.balance(), self._deliveries.ledger(subscription_id, tenants=tenants)
-        )
+        intake, ledger = await asyncio.gather(self._intake.balance(), self._deliveries.ledger(subscription_id, by=by))
         return Books(
             ledger=ledger, intake=intake, poison=poison, depths=depths, transport_error=unseen or unseen_poison
         )

@@ -23,7 +23,12 @@ def read_signal_filter(wanted: BulkRequest, principal: Principal, permission: Pe
         if not is_pattern(wanted.name):
             require_permission(principal, permission, wanted.name)
     return SignalFilter(
-        name=wanted.name, since=wanted.since, until=wanted.until, names=principal.names, tenants=principal.tenants
+        name=wanted.name,
+        since=wanted.since,
+        until=wanted.until,
+        names=principal.names,
+        tenants=principal.tenants,
+        untenanted=principal.untenanted,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,6 +25,7 @@ from broker.store.postgres.database import Database
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import IdempotencyKey, Numbered, SignalStore
 from broker.streaks import Streak
+from broker.subscriptions import Waiting, belonging_to_execution
 from broker.transport import Transport
 
 _FRESH = timedelta(seconds=6)
@@ -79,11 +80,11 @@ class Intake:
         throw: Throw,
         *,
         key: IdempotencyKey | None = None,
-        check: Callable[[Numbered], None] = lambda _: None,
+        check: Callable[[Sequence[Waiting]], None] = lambda _: None,
     ) -> Accepted:
         """Number and publish *throw*; return once it is safe and later throws are sure to be delivered after it.
 
-        *check* may raise, to stop the throw, once it is known who is subscribed for the execution that it names.
+        *check* may raise, to stop the throw, once it is known who waits in the execution that it names.
 
         Raises:
             IdempotencyConflict: The idempotency key was used with another body.
@@ -96,7 +97,8 @@ class Intake:
             numbered = await self._number(throw, key)
             if numbered.conflicting:
                 raise IdempotencyConflict("This Idempotency-Key was used with another body less than 24 hours ago.")
-            check(numbered)
+            check(numbered.waiting)
+            throw = belonging_to_execution(throw, numbered.waiting)
             signal = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
             signal.check_moments()
             await self._publish(signal, spent=time.monotonic() - began)

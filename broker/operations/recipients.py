@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker.access import Principal
 from broker.errors import InvalidField
 from broker.names import check_id
 from broker.signals import Scope
+from broker.subscriptions import Waiting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,3 +51,14 @@ def choose_recipients(
     if without_tenant_id:
         return Recipients(scope=Scope.UNTENANTED)
     return Recipients(scope=Scope.BROADCAST, audience=principal.tenants)
+
+
+def reaches_first(principal: Principal, waiting: Sequence[Waiting]) -> bool:
+    """Return whether *principal* may throw to an execution: it has no tenant, or one that *principal* may name.
+
+    Args:
+        principal: Who throws.
+        waiting: Who waits in the execution, at least one; it belongs to the first.
+    """
+    tenants = waiting[0].tenants
+    return not tenants or principal.tenants is None or any(map(principal.may_name_tenant, tenants))

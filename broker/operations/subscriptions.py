@@ -8,8 +8,9 @@ from datetime import timedelta
 from itertools import zip_longest
 from typing import Any
 
+from broker.access import Permission, Principal, require_pattern, require_tenant
 from broker.egress import Guard
-from broker.errors import InvalidField
+from broker.errors import InvalidField, PermissionDenied
 from broker.filters import parse_filter
 from broker.names import check_id, check_name
 from broker.retries import DEFAULT_SCHEDULE, make_schedule
@@ -24,15 +25,42 @@ _LONGEST = 900
 
 
 async def create_subscription(
-    subscriptions: SubscriptionStore, spec: SubscriptionSpec, *, seal: Callable[[str], bytes]
+    subscriptions: SubscriptionStore, spec: SubscriptionSpec, *, seal: Callable[[str], bytes], by: Principal
 ) -> tuple[Subscription, str | None]:
-    """Create the subscription of *spec*; return it and its new signing secret, if it delivers to a webhook.
+    """Create the subscription of *spec* for *by*; return it and its new signing secret, if it delivers to a webhook.
 
     The secret is shown this once: what *seal* makes of it is stored.
+
+    Raises:
+        PermissionDenied: *by* may not subscribe to all that the name matches, for that tenant, or to that queue.
+        ForeignExecution: The execution belongs to another tenant.
     """
+    require_pattern(by, Permission.SUBSCRIPTIONS, spec.name)
+    _require_tenant(by, spec)
+    _require_queues(by, spec.targets)
     secret = make_secret() if spec.is_signed else None
-    subscription = await subscriptions.create(spec, secret=None if secret is None else seal(secret))
+    subscription = await subscriptions.create(spec, secret=None if secret is None else seal(secret), by=by)
     return subscription, secret
+
+
+def may_see(principal: Principal, subscription: Subscription) -> bool:
+    """Return whether *principal* may see *subscription*: its tenants and its names allow it."""
+    return subscription.is_seen_by(principal.reach) and principal.include_names(subscription.spec.name)
+
+
+def _require_tenant(principal: Principal, spec: SubscriptionSpec) -> None:
+    if spec.tenant_id is not None:
+        require_tenant(principal, spec.tenant_id)
+    elif not principal.reach.has_untenanted:
+        raise PermissionDenied(
+            f"{principal.name!r} may subscribe only for its own tenants: name one of them as tenantId."
+        )
+
+
+def _require_queues(principal: Principal, targets: Sequence[Target]) -> None:
+    for target in targets:
+        if target.kind is Kind.QUEUE and not principal.include_queue(target.address):
+            raise PermissionDenied(f"{principal.name!r} may not deliver to the queue {target.address!r}.")
 
 
 def read_spec(wanted: SubscriptionRequest, guard: Guard) -> SubscriptionSpec:
@@ -49,11 +77,14 @@ def read_spec(wanted: SubscriptionRequest, guard: Guard) -> SubscriptionSpec:
     return _check_combinations(wanted, spec)
 
 
-def change_spec(wanted: SubscriptionChanges, spec: SubscriptionSpec, guard: Guard) -> SubscriptionSpec:
+def change_spec(
+    wanted: SubscriptionChanges, spec: SubscriptionSpec, guard: Guard, *, by: Principal
+) -> SubscriptionSpec:
     """Return *spec* with the members that *wanted* mentions; *guard* knows where webhooks may go.
 
     Raises:
         InvalidField: A target or the filter is invalid, or does not go with the rest of *spec*.
+        PermissionDenied: *by* may not deliver to one of its new queues.
     """
     given = wanted.model_fields_set
     changes = read_options(wanted, given)
@@ -61,6 +92,7 @@ def change_spec(wanted: SubscriptionChanges, spec: SubscriptionSpec, guard: Guar
         if spec.target.kind is Kind.HANDLER:
             raise InvalidField("/target", "cannot be changed: it is a handler, subscribed by the worker that runs it")
         changes["targets"] = _read_targets(wanted, guard, spec.targets)
+        _require_queues(by, changes["targets"])
     return _check_combinations(wanted, replace(spec, **changes))
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from broker.access import Permission, Principal, require_permission, require_tenant
 from broker.conversions import convert
-from broker.errors import InvalidField, UnconvertibleVariable, pointer_to
+from broker.errors import InvalidField, PermissionDenied, UnconvertibleVariable, pointer_to
 from broker.jsonparts import raw_member
 from broker.moments import next_millisecond
 from broker.operations.idempotency import make_key
-from broker.operations.recipients import choose_recipients
+from broker.operations.recipients import choose_recipients, reaches_first
 from broker.schemas.signals import BatchItem, SignalRequest, TypedVariable
 from broker.schemas.validation import validate
 from broker.signals import Source, Throw
-from broker.store.signals.signals import IdempotencyKey, Numbered
+from broker.store.signals.signals import IdempotencyKey
+from broker.subscriptions import Waiting
 from broker.variables import Types, split
 
 
@@ -73,14 +74,14 @@ def read_item(
     return throw, None if own is None else make_key(own, principal, b"batch\0" + body)
 
 
-def check_execution(principal: Principal, numbered: Numbered) -> None:
-    """Check that *principal* may reach every tenant that waits in the execution of a throw, if it is to one.
+def check_execution(principal: Principal, throw: Throw, waiting: Sequence[Waiting]) -> None:
+    """Check that *principal* may reach the execution of *throw*, if it is to one: it belongs to the first *waiting*.
 
     Raises:
-        PermissionDenied: It is limited to other tenants.
+        PermissionDenied: It belongs to other tenants.
     """
-    for _, tenant_id in numbered.execution:
-        require_tenant(principal, tenant_id)
+    if waiting and not reaches_first(principal, waiting):
+        raise PermissionDenied(f"{principal.name!r} may not name the tenant of the execution {throw.execution_id!r}.")
 
 
 def _read_variables(variables: Mapping[str, TypedVariable]) -> tuple[bytes, Types]:

@@ -22,18 +22,29 @@ PermissionName = Literal[
 ]
 
 
-class Limits(Schema):
+class LimitsSchema(Schema):
     """The limits of a principal; null is no limit."""
 
     names: Annotated[list[Name], Field(max_length=100)] | None = Field(
         None, description="Only signals whose name matches one of these patterns.", examples=[["policy.#"]]
     )
     tenants: Annotated[list[Id], Field(max_length=100)] | None = Field(
-        None, description="Only these tenants, and always what has no tenant."
+        None, description="Only these tenants, and what is for everybody."
+    )
+    queues: Annotated[list[Name], Field(max_length=100)] | None = Field(
+        None,
+        description="Only queue targets that match one of these patterns. Without it, a principal that is limited to"
+        " tenants may name queues that begin with the id of one of them, and any other principal all queues.",
+        examples=[["acme.#"]],
+    )
+    untenanted: bool = Field(
+        default=False,
+        description="Whether a principal that is limited to tenants also sees what belongs to no tenant, and may"
+        " subscribe without a tenant.",
     )
 
 
-class TokenRequest(Limits):
+class TokenRequest(LimitsSchema):
     """A new API token."""
 
     name: Annotated[str, Field(min_length=1, max_length=255)]
@@ -48,6 +59,8 @@ class TokenSchema(Schema):
     permissions: list[str]
     names: list[str] | None
     tenants: list[str] | None
+    queues: list[str] | None
+    untenanted: bool
     created_at: Shown
     created_by: str
     token: str | None = None
@@ -60,7 +73,7 @@ class TokenPage(Schema):
     next: str | None
 
 
-class UserRequest(Limits):
+class UserRequest(LimitsSchema):
     """A new user, who signs in with HTTP Basic."""
 
     name: Annotated[str, Field(min_length=1, max_length=255, pattern="^[^:]*$", examples=["demo"])]
@@ -69,7 +82,7 @@ class UserRequest(Limits):
     groups: Groups = Field([])
 
 
-class UserChanges(Limits):
+class UserChanges(LimitsSchema):
     """Changes of a user; a member that is left out stays as it is."""
 
     password: Password = Field(default_factory=str)
@@ -85,6 +98,8 @@ class UserSchema(Schema):
     permissions: list[str]
     names: list[str] | None
     tenants: list[str] | None
+    queues: list[str] | None
+    untenanted: bool
     groups: list[str]
     created_at: Shown
     created_by: str

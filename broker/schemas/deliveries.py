@@ -148,9 +148,12 @@ class States(Schema):
 
 
 class LedgerSchema(Schema):
-    """The books: `unaccounted` is 0 if they balance."""
+    """The books: `unaccounted` is 0 if they balance.
 
-    recorded: int = Field(description="Signals that are recorded, of all tenants.")
+    For a caller that is limited to names or tenants they are of its deliveries alone; what is null for it stands first.
+    """
+
+    recorded: int | None = Field(description="Signals that are recorded, of all tenants.")
     awaiting_record: int | None = Field(
         description="Accepted signals on the way to their record: in the record queue, or with a recorder. Null if"
         " `transportError` is not."
@@ -158,11 +161,11 @@ class LedgerSchema(Schema):
     poison: dict[str, int] | None = Field(
         description="Messages by dead queue (`signal-broker recover` puts them back). Null if `transportError` is not."
     )
-    poisoned_signals: int = Field(
+    poisoned_signals: int | None = Field(
         description="Accepted signals that were seen in the dead queue of the record queue, within a minute and each"
         " counted once. The other messages there are repeats, or foreign."
     )
-    lost: int = Field(
+    lost: int | None = Field(
         description="Accepted signals that have been missing for a minute: they are neither recorded, awaiting their"
         " record nor in a dead queue. The log line `signals.lost` names them."
     )

@@ -130,6 +130,9 @@ class SubscriptionSchema(Schema):
     max_per_second: float | None
     description: str | None
     created_at: Shown
+    created_by: str | None = Field(
+        description="The principal that created it, whose limits it keeps; null for handlers, and if it is not known."
+    )
     secret: str | None = Field(None, description="The signing secret (`whsec_...`); only in the answer that made it.")
     backlog: BacklogSchema | None = Field(None, description="Only in answers about one subscription.")
     circuit: Literal["closed", "open", "half_open"] | None = Field(

@@ -20,8 +20,9 @@ from broker.deliveries import (
     Result,
     Step,
 )
-from broker.filters import Filter, parse_filter
+from broker.filters import Filter, load_filter
 from broker.names import is_pattern
+from broker.reach import EVERYWHERE, Reach
 from broker.signals import Scope, Signal, SignalState, Source, Throw
 from broker.store.exchanges import unpack
 from broker.store.postgres.database import Row
@@ -125,6 +126,8 @@ def read_subscription(row: Row) -> Subscription:
         id=row["id"],
         spec=SubscriptionSpec(targets=_read_targets(row), **options),
         created_at=row["created_at"],
+        created_by=row["created_by"],
+        owner=_read_owner(row["owner_tenants"], row["owner_untenanted"]),
         since=row["since"],
         until=row["until"],
         consumed_by=row["consumed_by"],
@@ -133,9 +136,13 @@ def read_subscription(row: Row) -> Subscription:
     )
 
 
+def _read_owner(tenants: Sequence[str] | None, untenanted: bool) -> Reach:  # noqa: FBT001  (a column)
+    return EVERYWHERE if tenants is None else Reach(tuple(tenants), untenanted)
+
+
 @lru_cache(maxsize=10_000)
 def _read_filter(text: str) -> Filter:
-    return parse_filter(json.loads(text))
+    return load_filter(json.loads(text))
 
 
 _OPTIONS = tuple(field.name for field in fields(SubscriptionSpec) if field.name != "targets")

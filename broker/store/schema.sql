@@ -57,6 +57,10 @@ CREATE TABLE audit_events (
     before json,
     -- The subject after the change, without secrets; null if it was deleted.
     after json,
+    -- The names that the principal was limited to; null: it was not, or not known.
+    names text[],
+    -- The tenants that the principal was limited to; null: it was not, or not known.
+    tenants text[],
     CONSTRAINT audit_events_pkey PRIMARY KEY (id)
 );
 CREATE INDEX audit_events_by_type ON audit_events (type, id);
@@ -189,6 +193,8 @@ CREATE TABLE endpoints (
     created_at timestamptz NOT NULL DEFAULT now(),
     created_by text NOT NULL,
     created_by_user_id bigint,
+    -- The tenants that whoever made it was limited to; null is no limit.
+    tenants text[],
     CONSTRAINT endpoints_pkey PRIMARY KEY (id),
     CONSTRAINT endpoints_name UNIQUE (name)
 );
@@ -383,6 +389,13 @@ CREATE TABLE subscriptions (
     ordered boolean NOT NULL DEFAULT false,
     -- Whether the deliveries behind a dead one wait until it is redriven, or continue.
     head_of_line text NOT NULL DEFAULT 'block'::text,
+    -- The principal that made it; null: a worker, or an earlier version.
+    created_by text,
+    -- The tenants that whoever made it was limited to; null: no limit, or not known. Without a tenant of its own,
+    -- the subscription belongs to these.
+    owner_tenants text[],
+    -- Whether whoever made it saw what belongs to no tenant.
+    owner_untenanted boolean NOT NULL DEFAULT true,
     CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
     CONSTRAINT subscriptions_head_of_line_check CHECK ((head_of_line = ANY (ARRAY['block'::text, 'skip'::text]))),
     CONSTRAINT subscriptions_method_check CHECK ((method = ANY (ARRAY['POST'::text, 'PUT'::text, 'PATCH'::text, 'DELETE'::text]))),
@@ -397,6 +410,19 @@ CREATE INDEX subscriptions_ordered ON subscriptions (id) WHERE (ordered AND (unt
 CREATE INDEX subscriptions_with_pattern ON subscriptions (id) WHERE (is_pattern AND (consumed_by IS NULL));
 CREATE TRIGGER gate AFTER INSERT ON subscriptions FOR EACH ROW EXECUTE FUNCTION add_gate();
 
+-- Messages of the record queue that came again, while they are being handled. What is left here although its
+-- recorder is gone may be what ended it.
+CREATE TABLE suspects (
+    -- The signal's id, or the digest of a message without one.
+    key text NOT NULL,
+    -- How many recorders began to handle it and did not end.
+    begun integer NOT NULL DEFAULT 1,
+    -- The recorder that began last.
+    holder uuid NOT NULL,
+    noted_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT suspects_pkey PRIMARY KEY (key)
+);
+
 CREATE TABLE tokens (
     id bigint GENERATED ALWAYS AS IDENTITY,
     name text NOT NULL,
@@ -407,6 +433,10 @@ CREATE TABLE tokens (
     created_at timestamptz NOT NULL DEFAULT now(),
     created_by text NOT NULL,
     revoked_at timestamptz,
+    -- Patterns of the queues it may deliver to; null: those of its tenants, without tenants all.
+    queues text[],
+    -- Whether it sees what belongs to no tenant, although it is limited to tenants.
+    untenanted boolean NOT NULL DEFAULT true,
     CONSTRAINT tokens_pkey PRIMARY KEY (id),
     CONSTRAINT tokens_digest_key UNIQUE (digest)
 );
@@ -436,6 +466,10 @@ CREATE TABLE users (
     groups text[] NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     created_by text NOT NULL,
+    -- Patterns of the queues it may deliver to; null: those of its tenants, without tenants all.
+    queues text[],
+    -- Whether it sees what belongs to no tenant, although it is limited to tenants.
+    untenanted boolean NOT NULL DEFAULT true,
     CONSTRAINT users_pkey PRIMARY KEY (id),
     CONSTRAINT users_password_check CHECK ((password ~~ '$argon2id$%'::text)),
     CONSTRAINT users_name UNIQUE (name)
@@ -503,6 +537,13 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+-- The tenants that a subscription belongs to; null: to none.
+CREATE OR REPLACE FUNCTION belongs_to(tenant_id text, owner_tenants text[])
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE
+RETURN CASE WHEN (tenant_id IS NULL) THEN owner_tenants ELSE ARRAY[tenant_id] END;
+
 CREATE OR REPLACE FUNCTION circuit_key(address text)
  RETURNS bytea
  LANGUAGE sql
@@ -553,6 +594,35 @@ BEGIN
     END IF;
     RETURN NULL;
 END $function$;
+
+-- Whether a subscription belongs to a caller of these tenants (null: all) alone.
+CREATE OR REPLACE FUNCTION is_owned(tenant_id text, owner_tenants text[], tenants text[], untenanted boolean)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+RETURN ((tenants IS NULL) OR CASE WHEN (tenant_id IS NOT NULL) THEN (tenant_id = ANY (tenants)) ELSE COALESCE((untenanted AND (owner_tenants <@ tenants) AND ((owner_tenants <> '{}'::text[]) OR (tenants = '{}'::text[]))), false) END);
+
+-- Whether the regular expression names (null: any) matches the name of a subscription, or patterns holds its
+-- pattern.
+CREATE OR REPLACE FUNCTION is_permitted(name text, is_pattern boolean, names text, patterns text[])
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+RETURN ((names IS NULL) OR CASE WHEN is_pattern THEN (name = ANY (patterns)) ELSE (('.'::text || name) ~ names) END);
+
+-- Whether a caller of these tenants (null: all) may read a signal.
+CREATE OR REPLACE FUNCTION is_readable(scope text, tenant_id text, reach json, tenants text[], untenanted boolean)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+RETURN ((tenants IS NULL) OR CASE WHEN (tenant_id IS NOT NULL) THEN (tenant_id = ANY (tenants)) WHEN (json_array_length(reach) > 0) THEN ((reach)::jsonb ?| tenants) ELSE (untenanted OR ((scope = 'broadcast'::text) AND (reach IS NULL))) END);
+
+-- Whether a caller of these tenants (null: all) may see a subscription.
+CREATE OR REPLACE FUNCTION is_seen(tenant_id text, owner_tenants text[], tenants text[], untenanted boolean)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+RETURN (is_owned(tenant_id, owner_tenants, tenants, untenanted) OR (untenanted AND (tenant_id IS NULL) AND (owner_tenants IS NULL)));
 
 CREATE OR REPLACE FUNCTION tell_access_changed()
  RETURNS trigger

@@ -13,7 +13,7 @@ from broker.errors import InvalidField
 from broker.names import check_name
 from broker.schematypes import Schema
 from broker.targets.target import Kind, Target
-from broker.topology import is_ours
+from broker.topology import is_reserved
 
 
 class QueueTargetSchema(Schema):
@@ -37,9 +37,11 @@ class QueueTarget(Target):
 
     @classmethod
     def read(cls, wanted: QueueTargetSchema, pointer: str, *, guard: Guard, before: Target | None) -> Self:  # noqa: ARG003
-        """Return the queue, unless it is one of the product's own."""
-        if is_ours(wanted.queue):
-            raise InvalidField(f"{pointer}/queue", "is one of the product's own queues; name one of the subscriber's")
+        """Return the queue, unless its name is reserved."""
+        if is_reserved(wanted.queue):
+            raise InvalidField(
+                f"{pointer}/queue", "is reserved for the product and RabbitMQ; name a queue of the subscriber's"
+            )
         return cls(queue=check_name(wanted.queue, f"{pointer}/queue"))
 
     def render(self) -> QueueTargetSchema:

@@ -73,7 +73,9 @@ class _Thrower:
             if len(body) > self._limit:
                 raise InvalidField("", f"has {len(body)} bytes; at most {self._limit} are allowed")
             throw, own_key = read_item(ADMINISTRATOR, read(body.decode()), body, key=key)
-            accepted = await self._intake.accept(throw, key=own_key, check=partial(check_execution, ADMINISTRATOR))
+            accepted = await self._intake.accept(
+                throw, key=own_key, check=partial(check_execution, ADMINISTRATOR, throw)
+            )
         except (SignalBrokerError, ValueError) as error:
             return f"line {number}: {error}"
         return accepted.signal.id

@@ -28,6 +28,7 @@ from broker.store.deliveries.surplus import SurplusStore
 from broker.store.postgres.schema import is_current
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
+from broker.store.signals.suspects import SuspectStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.targets import Kind
 from broker.topology import TOPOLOGY, attempt_queue
@@ -136,7 +137,7 @@ async def _worker(role: str, runtime: Runtime) -> AsyncIterator[Worker]:
     signals, deliveries = SignalStore(runtime.database), DeliveryStore(runtime.database)
     match role:
         case "recorder":
-            yield Recorder(transport, signals, IntakeBooks(runtime.database), settings)
+            yield Recorder(transport, signals, IntakeBooks(runtime.database), SuspectStore(runtime.database), settings)
         case "scheduler":
             yield Scheduler(
                 transport,

@@ -17,7 +17,7 @@ from broker.schemas.subscriptions import SubscriptionRequest
 from broker.schemas.validation import validate
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.targets.webhook import Method, Scheme
-from deploy.cli.admin import Admin, with_store
+from deploy.cli.admin import COMMAND_LINE, Admin, with_store
 from deploy.cli.backends import EMBEDDED, allow_loopback, open_secrets
 from deploy.cli.output import as_json, example, show_one
 
@@ -126,7 +126,10 @@ async def subscribe(
     settings = allow_loopback(admin.settings) if admin.settings.store_url == EMBEDDED else admin.settings
     spec = read_spec(wanted, Guard(settings.egress_allow, https_only=settings.egress_https_only))
     created, secret = await create_subscription(
-        SubscriptionStore(admin.database), spec, seal=lambda secret: open_secrets(admin.settings).seal(secret)
+        SubscriptionStore(admin.database),
+        spec,
+        seal=lambda secret: open_secrets(admin.settings).seal(secret),
+        by=COMMAND_LINE,
     )
     document = render_subscription(created, secret)
     show_one(document, "id", "name", "target" if document.steps is None else "steps", "secret", as_json=as_json)

@@ -13,7 +13,8 @@ from broker.store.administration.tokens import AccessStore, Token
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
 from deploy.cli.output import as_json, example, show_many, show_one
 
-_MEMBERS = ("id", "name", "permissions", "names", "tenants", "createdAt", "createdBy")
+_SHOWN = ("permissions", "names", "tenants", "queues", "untenanted")
+_MEMBERS = ("id", "name", *_SHOWN, "createdAt", "createdBy")
 
 
 @click.group()
@@ -37,6 +38,14 @@ def token() -> None:
     "--name", "names", multiple=True, metavar="PATTERN", help="Limit it to matching signal names; repeatable."
 )
 @click.option("--tenant", "tenants", multiple=True, metavar="ID", help="Limit it to this tenant; repeatable.")
+@click.option(
+    "--queue",
+    "queues",
+    multiple=True,
+    metavar="PATTERN",
+    help="Limit it to queue targets with a matching name; repeatable. By default, those of its tenants.",
+)
+@click.option("--untenanted", is_flag=True, help="Let it see what has no tenant, although it is limited to tenants.")
 @as_json
 @with_store
 async def create(
@@ -46,6 +55,8 @@ async def create(
     permissions: tuple[str, ...],
     names: tuple[str, ...],
     tenants: tuple[str, ...],
+    queues: tuple[str, ...],
+    untenanted: bool,
     as_json: bool,
 ) -> None:
     """Create a token and print its value, which is never shown again."""
@@ -54,9 +65,11 @@ async def create(
         "permissions": list(permissions),
         "names": list(names) or None,
         "tenants": list(tenants) or None,
+        "queues": list(queues) or None,
+        "untenanted": untenanted,
     }
     created, value = await create_token(AccessStore(admin.database), validate(TokenRequest, document), by=COMMAND_LINE)
-    show_one(render_token(created, value), "id", "name", "permissions", "names", "tenants", "token", as_json=as_json)
+    show_one(render_token(created, value), "id", "name", *_SHOWN, "token", as_json=as_json)
 
 
 @token.command("list", epilog=example("signal-broker token list"))
@@ -65,8 +78,11 @@ async def create(
 async def list_(admin: Admin, *, as_json: bool) -> None:
     """List the valid tokens, without their values."""
     access, tokens = AccessStore(admin.database), list[Token]()
-    while page := await access.tokens(after_id=tokens[-1].id if tokens else 0, limit=1000):
-        tokens += page
+    following: int | None = 0
+    while following is not None:
+        page = await access.tokens(after_id=following, limit=1000)
+        tokens += page.items
+        following = page.next
     show_many([render_token(token) for token in tokens], *_MEMBERS, as_json=as_json)
 
 

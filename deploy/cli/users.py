@@ -17,6 +17,8 @@ from broker.users import hash_password
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
 from deploy.cli.output import as_json, example, show_one
 
+_SHOWN = ("permissions", "names", "tenants", "queues", "untenanted")
+
 
 @click.group()
 def user() -> None:
@@ -45,6 +47,14 @@ def _read_password(_ctx: click.Context, _option: click.Parameter, from_stdin: bo
     "--name", "names", multiple=True, metavar="PATTERN", help="Limit it to matching signal names; repeatable."
 )
 @click.option("--tenant", "tenants", multiple=True, metavar="ID", help="Limit it to this tenant; repeatable.")
+@click.option(
+    "--queue",
+    "queues",
+    multiple=True,
+    metavar="PATTERN",
+    help="Limit it to queue targets with a matching name; repeatable. By default, those of its tenants.",
+)
+@click.option("--untenanted", is_flag=True, help="Let it see what has no tenant, although it is limited to tenants.")
 @click.option("--group", "groups", multiple=True, metavar="ID", help="A group of the user; repeatable.")
 @click.option(
     "--password-stdin",
@@ -62,6 +72,8 @@ async def create(
     permissions: tuple[str, ...],
     names: tuple[str, ...],
     tenants: tuple[str, ...],
+    queues: tuple[str, ...],
+    untenanted: bool,
     groups: tuple[str, ...],
     password: str,
     as_json: bool,
@@ -73,6 +85,8 @@ async def create(
         "permissions": list(permissions),
         "names": list(names) or None,
         "tenants": list(tenants) or None,
+        "queues": list(queues) or None,
+        "untenanted": untenanted,
         "groups": list(groups),
     }
     wanted = validate(UserRequest, document)
@@ -81,4 +95,4 @@ async def create(
         created = await create_user(UserStore(admin.database), wanted, hash_password(wanted.password), by=COMMAND_LINE)
     except Conflict:
         raise click.ClickException(f"there is a user {name!r} already") from None
-    show_one(render_user(created), "id", "name", "permissions", "names", "tenants", "groups", as_json=as_json)
+    show_one(render_user(created), "id", "name", *_SHOWN, "groups", as_json=as_json)

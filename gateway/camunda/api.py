@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from aiohttp import hdrs, web
@@ -9,11 +10,11 @@ from aiohttp import hdrs, web
 from broker.access import Permission, Principal
 from broker.names import check_id, matches
 from broker.operations.intake import Intake
-from broker.operations.recipients import choose_recipients
+from broker.operations.recipients import choose_recipients, reaches_first
 from broker.settings import Settings
 from broker.signals import Scope, Source, Throw
-from broker.store.signals.signals import Numbered
 from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.subscriptions import Waiting
 from gateway.bodies import read_body
 from gateway.camunda.dialect import ENGINE, spellings
 from gateway.camunda.errors import (
@@ -123,16 +124,15 @@ class CamundaApi:
         return not foreign
 
 
-def _check_execution(principal: Principal, throw: Throw, numbered: Numbered) -> None:
+def _check_execution(principal: Principal, throw: Throw, waiting: Sequence[Waiting]) -> None:
     """Check that the execution of a throw to one waits for the signal, and that *principal* may reach it."""
     if throw.execution_id is None:
         return
-    if not numbered.execution:
-        raise unknown_execution(throw.execution_id)
-    waiting = [tenant for name, tenant in numbered.execution if matches(name, throw.name)]
     if not waiting:
+        raise unknown_execution(throw.execution_id)
+    if not any(matches(subscription.name, throw.name) for subscription in waiting):
         raise not_subscribed(throw.execution_id, throw.name)
-    if not all(principal.sees(tenant) for tenant in waiting):
+    if not reaches_first(principal, waiting):
         raise foreign_tenant(throw.execution_id)
     if not principal.may(Permission.THROW, throw.name):
         raise _forbidden(principal, throw, throw.execution_id)

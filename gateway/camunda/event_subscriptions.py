@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -115,7 +116,7 @@ class EventSubscriptionsApi:
         if sees(principal) and subscription_filter is not None and not page.is_empty:
             found = await self._subscriptions.waiting(
                 subscription_filter,
-                tenants=principal.tenants,
+                by=camundas(principal),
                 order=page.order,
                 descending=page.descending,
                 offset=page.first,
@@ -129,7 +130,7 @@ class EventSubscriptionsApi:
         subscription_filter = read_filter(request.query)
         count = 0
         if sees(principal) and subscription_filter is not None:
-            count = await self._subscriptions.count_waiting(subscription_filter, tenants=principal.tenants)
+            count = await self._subscriptions.count_waiting(subscription_filter, by=camundas(principal))
         return json_answer({"count": count}, headers=NO_CACHE)
 
 
@@ -147,6 +148,11 @@ def check_request(request: web.Request) -> None:
 def sees(principal: Principal) -> bool:
     """Return whether *principal* sees any subscription; otherwise its lists are empty."""
     return any(map(principal.may, _SEEING))
+
+
+def camundas(principal: Principal) -> Principal:
+    """Return *principal* as it is in lists for Camunda's clients: there, what has no tenant is seen by everyone."""
+    return replace(principal, untenanted=True)
 
 
 def _document(subscription: WaitingSubscription) -> dict[str, Any]:

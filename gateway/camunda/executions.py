@@ -7,7 +7,7 @@ from aiohttp import web
 from broker.access import Principal
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from gateway.camunda.dialect import json_answer, spellings
-from gateway.camunda.event_subscriptions import NO_CACHE, check_request, sees
+from gateway.camunda.event_subscriptions import NO_CACHE, camundas, check_request, sees
 from gateway.camunda.queries import read_filter, read_page
 from gateway.camunda.schemas import Executions
 from gateway.routes import Parameter, Route, SecuredRoute
@@ -76,7 +76,7 @@ class ExecutionsApi:
         found: list[tuple[str, str | None]] = []
         if sees(principal) and wanted is not None and not page.is_empty and not _FOREIGN & query.keys():
             found = await self._subscriptions.executions(
-                wanted, tenants=principal.tenants, offset=page.first, limit=page.most
+                wanted, by=camundas(principal), offset=page.first, limit=page.most
             )
         documents = [
             {"id": execution, "processInstanceId": execution, "ended": False, "tenantId": tenant}

@@ -101,7 +101,7 @@ def _tenant(wanted: SignalBroadcast) -> str | None:
 
 
 def _require_assignment(principal: Principal, tenant_id: str | None) -> None:
-    if not principal.sees(tenant_id):
+    if tenant_id is not None and not principal.may_name_tenant(tenant_id):
         raise Forbidden(
             f"Expected to broadcast signal for tenant '{tenant_id}', but user is not assigned to this tenant."
         )

@@ -10,7 +10,7 @@ from broker.operations.answers import render_audit_event
 from broker.schemas.access import AuditPage
 from broker.store.administration.audit import AuditStore
 from gateway.answers import answer
-from gateway.native.queries import AFTER_ID, LIMIT, choice, integer, limit
+from gateway.native.queries import AFTER_ID, LIMIT, choice, integer, limit, next_of
 from gateway.routes import Parameter, Route, SecuredRoute
 
 _TYPE = Parameter("type", "Only changes of this type.", {"type": "string", "enum": [kind.value for kind in AuditType]})
@@ -37,15 +37,15 @@ class AuditApi:
             )
         ]
 
-    async def list(self, request: web.Request, _principal: Principal) -> web.Response:
-        """Answer a page of the audit events, oldest first; a later change never has a lower id."""
-        size = limit(request)
-        events = await self._audit.page(
-            after_id=integer(request, "afterId", 0), limit=size, kind=choice(request, "type", AuditType)
+    async def list(self, request: web.Request, principal: Principal) -> web.Response:
+        """Answer a page of the audit events, oldest first; a later change never has a lower id.
+
+        A caller with limits sees the events of principals whose names and tenants are within its own.
+        """
+        page = await self._audit.page(
+            after_id=integer(request, "afterId", 0),
+            limit=limit(request),
+            kind=choice(request, "type", AuditType),
+            by=principal,
         )
-        return answer(
-            AuditPage(
-                items=[render_audit_event(event) for event in events],
-                next=str(events[-1].id) if len(events) == size else None,
-            )
-        )
+        return answer(AuditPage(items=[render_audit_event(event) for event in page.items], next=next_of(page.next)))

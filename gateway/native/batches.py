@@ -68,7 +68,9 @@ class BatchesApi:
                 return refused(position, item)
             wanted, own_key = item
             try:
-                accepted = await self._intake.accept(wanted, key=own_key, check=partial(check_execution, principal))
+                accepted = await self._intake.accept(
+                    wanted, key=own_key, check=partial(check_execution, principal, wanted)
+                )
             except Exception as error:  # noqa: BLE001  (it is this throw's answer)
                 return refused(position, error)
             return {"status": 202, "id": accepted.signal.id}

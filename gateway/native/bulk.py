@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
+from aiohttp import web
+
 from broker.errors import InvalidField
 from broker.limits import Pace
 from broker.moments import next_millisecond, show_moment
 from broker.schemas import BulkRequest, BulkResult
 from broker.store.deliveries.bulk import BulkProgress
+from gateway.callers import is_gone
 
 MOST = 100_000
 """How many deliveries or signals one request looks at."""
@@ -43,15 +46,18 @@ def not_next() -> InvalidField:
     return InvalidField("/after", "must be `next` of the previous answer")
 
 
-async def run_within_limits(chunks: AsyncIterator[BulkProgress], pace: Pace) -> BulkResult:
-    """Run as many of *chunks* as one request may; return the count, and where the next request goes on."""
+async def run_within_limits(request: web.Request, chunks: AsyncIterator[BulkProgress], pace: Pace) -> BulkResult:
+    """Run as many of *chunks* as *request* may, while its caller is there.
+
+    Return the count, and where the next request goes on.
+    """
     clock = asyncio.get_running_loop().time
     end = clock() + LONGEST.total_seconds()
     count = looked = 0
     async for chunk in chunks:
         count += chunk.count
         looked += chunk.looked
-        if chunk.after is not None and (looked >= MOST or clock() >= end):
+        if chunk.after is not None and (looked >= MOST or clock() >= end or is_gone(request)):
             return BulkResult(count=count, next=_next(chunk.after, pace))
     return BulkResult(count=count, next=None)
 

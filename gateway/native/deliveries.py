@@ -8,7 +8,8 @@ from aiohttp import web
 
 from broker.access import Permission, Principal, require_permission
 from broker.deliveries import Delivery, DeliveryState, Outcome, parse_delivery_id
-from broker.errors import InvalidField
+from broker.errors import InvalidField, PermissionDenied
+from broker.names import is_pattern
 from broker.operations.answers import render_delivery
 from broker.schemas.deliveries import DeliveryPage, DeliverySchema
 from broker.store.deliveries.deliveries import DeliveryDetails, DeliveryStore
@@ -81,47 +82,54 @@ class DeliveriesApi:
 
     async def get(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer one delivery with its attempts."""
-        key, details = await self._visible(request, principal)
-        return await self._answer(key, details.delivery)
+        key, details = await self._find(request, principal)
+        if not details.readable or not principal.may(Permission.READ, details.signal_name):
+            raise _missing(request.match_info["id"])
+        return await self._answer(key, details.delivery, principal)
 
     async def redrive(self, request: web.Request, principal: Principal) -> web.Response:
-        """Put a dead delivery back, if it would be attempted."""
+        """Put a dead delivery back, if it would be attempted. Only a caller that may read it is told its attempts."""
         key, details = await self._managed(request, principal)
         if details.delivery.state is DeliveryState.DEAD and details.hopeless is not None:
             raise Conflicting(f"It would not be attempted: {details.hopeless}.")
         if not await self._deliveries.redrive(key):
             raise Conflicting("Only a dead delivery can be redriven.")
-        return await self._changed(key)
+        return await self._changed(key, principal)
 
     async def cancel(self, request: web.Request, principal: Principal) -> web.Response:
-        """Cancel a delivery that is dead or parked: it is never attempted again."""
+        """Cancel a delivery that is dead or parked: it is never attempted again. The answer is as for a redrive."""
         key, _ = await self._managed(request, principal)
         if not await self._deliveries.cancel(key, by=principal):
             raise Conflicting("Only a dead or parked delivery can be cancelled.")
-        return await self._changed(key)
+        return await self._changed(key, principal)
 
     async def _managed(self, request: web.Request, principal: Principal) -> tuple[tuple[int, int], DeliveryDetails]:
-        key, details = await self._visible(request, principal)
+        key, details = await self._find(request, principal)
+        if not details.owned:
+            raise PermissionDenied(f"The subscription does not belong to the tenants of {principal.name!r}.")
         require_permission(principal, Permission.DELIVERIES, details.signal_name)
         return key, details
 
-    async def _changed(self, key: tuple[int, int]) -> web.Response:
+    async def _changed(self, key: tuple[int, int], principal: Principal) -> web.Response:
         details = await self._deliveries.get(key)
         assert details is not None  # noqa: S101  (it was there just now)
-        return await self._answer(key, details.delivery)
+        return await self._answer(key, details.delivery, principal)
 
-    async def _answer(self, key: tuple[int, int], delivery: Delivery) -> web.Response:
+    async def _answer(self, key: tuple[int, int], delivery: Delivery, principal: Principal) -> web.Response:
+        if not principal.may(Permission.READ):
+            return answer(render_delivery(delivery))
         attempts = await self._deliveries.attempts(key)
         return answer(render_delivery(replace(delivery, attempts=tuple(attempts))))
 
-    async def _visible(self, request: web.Request, principal: Principal) -> tuple[tuple[int, int], DeliveryDetails]:
+    async def _find(self, request: web.Request, principal: Principal) -> tuple[tuple[int, int], DeliveryDetails]:
+        """Return the delivery in the path, if *principal* may know of it as far as tenants say."""
         given = request.match_info["id"]
         try:
             key = parse_delivery_id(given)
         except ValueError as error:
             raise _missing(given) from error
-        details = await self._deliveries.get(key)
-        if details is None or not principal.sees(details.tenant_id):
+        details = await self._deliveries.get(key, by=principal)
+        if details is None or not (details.readable or details.owned):
             raise _missing(given)
         return key, details
 
@@ -140,16 +148,18 @@ async def delivery_page(
         start = (0, 0) if after is None else parse_delivery_id(after)
     except ValueError as error:
         raise InvalidField("?afterId", "must be the id of a delivery") from error
-    outcome = choice(request, "outcome", Outcome)
+    outcome, name = choice(request, "outcome", Outcome), text(request, "name")
+    if name is not None and not is_pattern(name):  # a pattern is narrowed to the caller's names
+        require_permission(principal, Permission.READ, name)
     found = await deliveries.page(
         after=start,
         limit=size,
         state=choice(request, "state", DeliveryState),
         subscription_id=optional_integer(request, "subscriptionId"),
         signal_id=signal_id,
-        tenants=principal.tenants,
+        by=principal,
         outcome=None if outcome is None else Outcome(outcome),
-        name=text(request, "name"),
+        name=name,
         since=moment(request, "since"),
         until=moment(request, "until"),
     )

@@ -66,6 +66,11 @@ def limit(request: web.Request) -> int:
     return integer(request, "limit", 100, least=1, most=MAX_LIMIT)
 
 
+def next_of(following: int | None) -> str | None:
+    """Return `next` of a page, if there may be items after the id *following*."""
+    return None if following is None else str(following)
+
+
 def moment(request: web.Request, name: str) -> datetime | None:
     """Return the query parameter *name* as a moment; without an offset it is UTC.
 

@@ -49,4 +49,4 @@ class RedrivesApi:
         except ValueError:
             raise not_next() from None
         chunks = await self._redriver.redrive(wanted, pace, by=principal, after=after)
-        return answer(await run_within_limits(chunks, pace))
+        return answer(await run_within_limits(request, chunks, pace))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from broker.access import Permission, Principal, require_permission
+from broker.access import Permission, Principal
 from broker.integers import read_whole
 from broker.operations.replays import Replayer
 from broker.schemas import BulkResult
@@ -13,7 +13,7 @@ from broker.store.subscriptions.subscriptions import SubscriptionStore
 from gateway.answers import answer
 from gateway.bodies import read_document
 from gateway.native.bulk import not_next, read_after, run_within_limits
-from gateway.native.subscriptions import visible_subscription
+from gateway.native.subscriptions import managed_subscription
 from gateway.routes import Route, SecuredRoute
 
 
@@ -45,12 +45,11 @@ class ReplaysApi:
         The oldest go first. Repeating it owes nothing twice. Only signals that the caller may read are replayed. One
         request looks at 100,000 signals at most; the answer says where the next request goes on.
         """
-        subscription = await visible_subscription(request, principal, self._subscriptions)
-        require_permission(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
+        subscription = await managed_subscription(request, principal, self._subscriptions)
         wanted = await read_document(request, ReplayRequest, optional=True)
         last, pace = read_after(wanted)
         after_id = read_whole(last or "0")
         if after_id is None:
             raise not_next()
         chunks = await self._replayer.replay(subscription, wanted, pace, by=principal, after_id=after_id)
-        return answer(await run_within_limits(chunks, pace))
+        return answer(await run_within_limits(request, chunks, pace))

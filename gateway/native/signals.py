@@ -8,14 +8,14 @@ from functools import partial
 import structlog
 from aiohttp import web
 
-from broker.access import Permission, Principal, require_permission
+from broker.access import Permission, Principal, require_pattern
 from broker.errors import InvalidField
 from broker.operations.answers import render_signal
 from broker.operations.intake import Intake
 from broker.operations.throws import check_execution, read_throw
 from broker.schemas.deliveries import DeliveryPage
 from broker.schemas.signals import SignalPage, SignalRequest, SignalSchema
-from broker.signals import Scope, Signal, SignalState, Source, Throw
+from broker.signals import Signal, SignalState, Source, Throw
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.signals.signals import PAGE_BYTES, SignalStore, may_follow
 from gateway.answers import answer
@@ -118,7 +118,9 @@ class SignalsApi:
         body = await read_json(request)
         throw = await offload(request, lambda: _read_throw(request, principal, body), size=len(body))
         accepted = await self._intake.accept(
-            throw, key=read_key(request, principal, body), check=partial(check_execution, principal)
+            throw,
+            key=read_key(request, principal, body),
+            check=partial(check_execution, principal, throw),
         )
         headers = {"Location": f"/v1/signals/{accepted.signal.id}"}
         if accepted.replayed:
@@ -131,8 +133,9 @@ class SignalsApi:
         It ends early where the next signal would make it longer than 2 MiB; `next` says whether there may be more.
         """
         name = text(request, "name")
-        require_permission(principal, Permission.READ, name)
-        if name is None and principal.names is not None:
+        if name is not None:
+            require_pattern(principal, Permission.READ, name)
+        elif principal.names is not None:
             raise InvalidField("?name", "is required: you may read signals of some names only")
         size = limit(request)
         page = await self._signals.page(
@@ -141,7 +144,7 @@ class SignalsApi:
             name=name,
             tenant_id=text(request, "tenantId"),
             execution_id=text(request, "executionId"),
-            tenants=principal.tenants,
+            by=principal,
             source=choice(request, "source", Source),
             source_id=optional_integer(request, "sourceId"),
             since=moment(request, "since"),
@@ -168,7 +171,7 @@ class SignalsApi:
         """Cancel a scheduled signal that was not released yet: it is never delivered."""
         signal_id = path_id(request, "signal")
         signal = await self._once_recorded(signal_id)
-        if signal is None or not _may_throw(principal, signal.throw):
+        if signal is None or not _may_cancel(principal, signal.throw):
             raise _missing(signal_id)
         if not await self._signals.cancel(signal_id):
             raise Conflicting("Only a scheduled signal can be cancelled, and only before its moment has come.")
@@ -211,16 +214,14 @@ def _missing(signal_id: int) -> NotFound:
 
 
 def _may_see(principal: Principal, throw: Throw) -> bool:
-    reached = not throw.audience or any(principal.may_name_tenant(tenant) for tenant in throw.audience)
-    return reached and principal.sees(throw.tenant_id) and principal.may(Permission.READ, throw.name)
+    return principal.reach.reads(throw) and principal.may(Permission.READ, throw.name)
 
 
-def _may_throw(principal: Principal, throw: Throw) -> bool:
-    """Return whether *principal* could have thrown it: with a limit to tenants it throws at no others."""
-    is_limited = throw.scope in {Scope.TENANT, Scope.UNTENANTED} or throw.audience is not None
-    reached = (*(throw.audience or ()), *((throw.tenant_id,) if throw.tenant_id else ()))
-    return (
-        principal.may(Permission.THROW, throw.name)
-        and (is_limited or principal.tenants is None)
-        and all(principal.may_name_tenant(tenant) for tenant in reached)
+def _may_cancel(principal: Principal, throw: Throw) -> bool:
+    """Return whether the signal is its own, or is for its tenants alone."""
+    is_own = throw.token_id is not None and throw.token_id == principal.token_id
+    is_of_endpoint = throw.source is Source.SIGNAL_ENDPOINT  # whose tokens have numbers of their own
+    tenants = throw.audience if throw.tenant_id is None else (throw.tenant_id,)
+    return principal.may(Permission.THROW, throw.name) and (
+        (is_own and not is_of_endpoint) or principal.reach.owns(tenants or None)
     )

@@ -6,11 +6,12 @@ from datetime import timedelta
 
 from aiohttp import web
 
-from broker.access import Permission, Principal, require_permission, require_tenant
+from broker.access import Permission, Principal, require_pattern
 from broker.deliveries import DeliveryState
 from broker.egress import Guard
+from broker.errors import PermissionDenied
 from broker.operations.answers import render_subscription
-from broker.operations.subscriptions import change_spec, create_subscription, read_spec
+from broker.operations.subscriptions import change_spec, create_subscription, may_see, read_spec
 from broker.schemas.subscriptions import (
     BacklogSchema,
     ResumptionRequest,
@@ -116,44 +117,46 @@ class SubscriptionsApi:
     async def create(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer 201; every matching signal that is thrown after this answer will be delivered."""
         spec = read_spec(await read_document(request, SubscriptionRequest), self._guard)
-        require_permission(principal, Permission.SUBSCRIPTIONS, spec.name)
-        require_tenant(principal, spec.tenant_id)
-        subscription, secret = await create_subscription(self._subscriptions, spec, seal=self._secrets.seal)
+        subscription, secret = await create_subscription(
+            self._subscriptions, spec, seal=self._secrets.seal, by=principal
+        )
         return created(render_subscription(subscription, secret), f"/v1/subscriptions/{subscription.id}")
 
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
-        """Answer a page of the subscriptions that the caller sees."""
-        size = limit(request)
+        """Answer a page of the subscriptions that the caller sees; there are fewer than `limit` if they are large."""
         page = await self._subscriptions.page(
             after_id=integer(request, "afterId", 0),
-            limit=size,
+            limit=limit(request),
             name=text(request, "name"),
             tenant_id=text(request, "tenantId"),
             execution_id=text(request, "executionId"),
-            tenants=principal.tenants,
+            by=principal,
         )
         return answer(
             SubscriptionPage(
-                items=[render_subscription(subscription) for subscription in page],
-                next=str(page[-1].id) if len(page) == size else None,
+                items=[render_subscription(subscription) for subscription in page.items],
+                next=None if page.last_id is None else str(page.last_id),
             )
         )
 
     async def get(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer one subscription, with its backlog and its circuit."""
-        return await self._show(await visible_subscription(request, principal, self._subscriptions))
+        subscription = await _find(request, principal, self._subscriptions)
+        if not may_see(principal, subscription):
+            raise _missing(subscription.id)
+        return await self._show(subscription)
 
     async def change(self, request: web.Request, principal: Principal) -> web.Response:
         """Change what the body mentions, from the next attempt on, and for the filter from the next signal on.
 
         If a webhook replaces a queue, this answer alone shows its new signing secret.
         """
-        subscription = await self._managed(request, principal)
+        subscription = await managed_subscription(request, principal, self._subscriptions)
         wanted = await read_document(request, SubscriptionChanges)
         secret = make_secret()
         changed = await self._subscriptions.change(
             subscription.id,
-            lambda spec: change_spec(wanted, spec, self._guard),
+            lambda spec: change_spec(wanted, spec, self._guard, by=principal),
             secret=self._secrets.seal(secret),
             by=principal,
         )
@@ -164,24 +167,24 @@ class SubscriptionsApi:
 
     async def delete(self, request: web.Request, principal: Principal) -> web.Response:
         """Delete a subscription; the deliveries that it is still owed are cancelled."""
-        subscription = await self._managed(request, principal)
+        subscription = await managed_subscription(request, principal, self._subscriptions)
         await self._subscriptions.delete(subscription.id)
         return web.Response(status=204)
 
     async def pause(self, request: web.Request, principal: Principal) -> web.Response:
         """Let a subscription's deliveries wait from now on; none is dropped."""
-        subscription = await self._managed(request, principal)
+        subscription = await managed_subscription(request, principal, self._subscriptions)
         return await self._show(await self._pausing.pause(subscription.id))
 
     async def resume(self, request: web.Request, principal: Principal) -> web.Response:
         """Let a paused or disabled subscription get its deliveries again; the waiting ones are spread over time."""
-        subscription = await self._managed(request, principal)
+        subscription = await managed_subscription(request, principal, self._subscriptions)
         wanted = await read_document(request, ResumptionRequest, optional=True)
         return await self._show(await self._pausing.resume(subscription.id, per_second=wanted.per_second))
 
     async def rotate_secret(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer the subscription with a new secret; the previous one also signs until the grace period is over."""
-        subscription = await self._managed(request, principal)
+        subscription = await managed_subscription(request, principal, self._subscriptions)
         wanted = await read_document(request, RotationRequest, optional=True)
         if not subscription.spec.is_signed:
             raise Conflicting("The subscription has no webhook, so there is no secret to rotate.")
@@ -192,11 +195,6 @@ class SubscriptionsApi:
         if rotated is None:
             raise _missing(subscription.id)
         return answer(render_subscription(rotated, secret))
-
-    async def _managed(self, request: web.Request, principal: Principal) -> Subscription:
-        subscription = await visible_subscription(request, principal, self._subscriptions)
-        require_permission(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
-        return subscription
 
     async def _show(self, subscription: Subscription | None) -> web.Response:
         backlog = None if subscription is None else await self._pausing.backlog(subscription.id)
@@ -212,17 +210,27 @@ class SubscriptionsApi:
         )
 
 
-async def visible_subscription(
+async def managed_subscription(
     request: web.Request, principal: Principal, subscriptions: SubscriptionStore
 ) -> Subscription:
-    """Return the subscription in the path, if *principal* may see it.
+    """Return the subscription in the path, if *principal* may change it.
 
     Raises:
-        NotFound: It may not, or there is none.
+        NotFound: There is none, or *principal* may not know of it because of its tenants.
+        PermissionDenied: It belongs to no tenant, or to further ones, or *principal* is limited to other names.
     """
+    subscription = await _find(request, principal, subscriptions)
+    if not subscription.is_owned_by(principal.reach):
+        raise PermissionDenied(f"Subscription {subscription.id} does not belong to the tenants of {principal.name!r}.")
+    require_pattern(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
+    return subscription
+
+
+async def _find(request: web.Request, principal: Principal, subscriptions: SubscriptionStore) -> Subscription:
+    """Return the subscription in the path, if *principal* may know of it as far as tenants say."""
     subscription_id = path_id(request, "subscription")
     subscription = await subscriptions.get(subscription_id)
-    if subscription is None or not principal.sees(subscription.spec.tenant_id):
+    if subscription is None or not subscription.is_seen_by(principal.reach):
         raise _missing(subscription_id)
     return subscription
 

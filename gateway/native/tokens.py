@@ -12,7 +12,7 @@ from broker.store.administration.tokens import AccessStore
 from gateway.answers import answer, created
 from gateway.bodies import read_document
 from gateway.http_errors import NotFound
-from gateway.native.queries import AFTER_ID, LIMIT, integer, limit
+from gateway.native.queries import AFTER_ID, LIMIT, integer, limit, next_of
 from gateway.paths import path_id
 from gateway.routes import Route, SecuredRoute
 
@@ -56,21 +56,15 @@ class TokensApi:
         token, value = await create_token(self._access, await read_document(request, TokenRequest), by=principal)
         return created(render_token(token, value), f"/v1/tokens/{token.id}")
 
-    async def list(self, request: web.Request, _principal: Principal) -> web.Response:
-        """Answer a page of the valid API tokens."""
-        size = limit(request)
-        tokens = await self._access.tokens(after_id=integer(request, "afterId", 0), limit=size)
-        return answer(
-            TokenPage(
-                items=[render_token(token) for token in tokens],
-                next=str(tokens[-1].id) if len(tokens) == size else None,
-            )
-        )
+    async def list(self, request: web.Request, principal: Principal) -> web.Response:
+        """Answer a page of the valid API tokens that reach no further than the caller."""
+        page = await self._access.tokens(after_id=integer(request, "afterId", 0), limit=limit(request), by=principal)
+        return answer(TokenPage(items=[render_token(token) for token in page.items], next=next_of(page.next)))
 
-    async def get(self, request: web.Request, _principal: Principal) -> web.Response:
+    async def get(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer one API token, without its value."""
         token_id = path_id(request, "token")
-        token = await self._access.token(token_id)
+        token = await self._access.token(token_id, by=principal)
         if token is None:
             raise _missing(token_id)
         return answer(render_token(token))

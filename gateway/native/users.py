@@ -13,7 +13,7 @@ from broker.store.postgres.database import Conflict
 from gateway.answers import answer, created
 from gateway.bodies import read_document
 from gateway.http_errors import Conflicting, NotFound
-from gateway.native.queries import AFTER_ID, LIMIT, integer, limit
+from gateway.native.queries import AFTER_ID, LIMIT, integer, limit, next_of
 from gateway.passwords import Passwords
 from gateway.paths import path_id
 from gateway.routes import Route, SecuredRoute
@@ -61,21 +61,15 @@ class UsersApi:
             raise Conflicting(f"There is a user {wanted.name!r} already.") from None
         return created(render_user(user), f"/v1/users/{user.id}")
 
-    async def list(self, request: web.Request, _principal: Principal) -> web.Response:
-        """Answer a page of the users."""
-        size = limit(request)
-        users = await self._users.page(after_id=integer(request, "afterId", 0), limit=size)
-        return answer(
-            UserPage(
-                items=[render_user(user) for user in users],
-                next=str(users[-1].id) if len(users) == size else None,
-            )
-        )
+    async def list(self, request: web.Request, principal: Principal) -> web.Response:
+        """Answer a page of the users that reach no further than the caller."""
+        page = await self._users.page(after_id=integer(request, "afterId", 0), limit=limit(request), by=principal)
+        return answer(UserPage(items=[render_user(user) for user in page.items], next=next_of(page.next)))
 
-    async def get(self, request: web.Request, _principal: Principal) -> web.Response:
+    async def get(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer one user."""
         user_id = path_id(request, "user")
-        user = await self._users.get(user_id)
+        user = await self._users.get(user_id, by=principal)
         if user is None:
             raise _missing(user_id)
         return answer(render_user(user))

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from aiohttp import web
 
-from broker.access import Permission, Principal
+from broker.access import Permission, Principal, require_unlimited
 from broker.schemas.subscriptions import RotationRequest, WebhookKeyList, WebhookKeySchema
 from broker.store.administration.webhook_keys import WebhookKey, WebhookKeyStore
 from gateway.answers import answer
@@ -41,8 +41,9 @@ class WebhookKeysApi:
         """Answer the public keys that webhooks are signed with now. No credentials are needed."""
         return _answer(await self._keys.valid())
 
-    async def rotate(self, request: web.Request, _principal: Principal) -> web.Response:
+    async def rotate(self, request: web.Request, principal: Principal) -> web.Response:
         """Make a new key and answer all that sign now; the previous one signs until the grace period is over."""
+        require_unlimited(principal)
         wanted = await read_document(request, RotationRequest, optional=True)
         return _answer(await self._keys.rotate(timedelta(seconds=wanted.grace_seconds)))
 

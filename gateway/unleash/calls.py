@@ -7,7 +7,7 @@ import time
 import structlog
 from aiohttp import hdrs, web
 
-from broker.access import Caller
+from broker.access import Principal
 from broker.endpoints import Endpoint, check_endpoint_name
 from broker.errors import InvalidField
 from broker.jsontext import encode
@@ -76,7 +76,7 @@ class CallsApi:
         response.headers.update(allowance.headers)
         return response
 
-    async def _throw(self, request: web.Request, caller: Caller | None) -> web.Response:
+    async def _throw(self, request: web.Request, caller: Principal | None) -> web.Response:
         """Throw the signal. Without a valid token no body is received, and no one learns which endpoints exist."""
         if hdrs.AUTHORIZATION not in request.headers:
             raise Unauthenticated(
@@ -90,12 +90,13 @@ class CallsApi:
             Throw(
                 name=endpoint.name,
                 payload=payload,
+                audience=endpoint.tenants,
                 source=Source.SIGNAL_ENDPOINT,
                 source_id=endpoint.id,
-                token_id=caller.principal.token_id,
+                token_id=caller.token_id,
                 traceparent=read_traceparent(request),
             ),
-            key=read_key(request, caller.principal, body),
+            key=read_key(request, caller, body),
         )
         response = _answer(accepted)
         warning = ignored_body(request)

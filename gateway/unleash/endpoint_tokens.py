@@ -9,7 +9,7 @@ from broker.errors import LimitReached
 from broker.operations.answers import render_endpoint_token
 from broker.schemas.endpoints import EndpointTokenRequest, EndpointTokenSchema
 from broker.settings import Settings
-from broker.store.administration.endpoints import EndpointStore
+from broker.store.administration.endpoints import EndpointStore, may_manage
 from broker.store.postgres.database import Conflict
 from gateway.answers import answer, created
 from gateway.http_errors import NotFound
@@ -39,7 +39,13 @@ class EndpointTokensApi:
                 "GET", tokens, self.list, "List an endpoint's tokens", {200: EndpointTokens}, permissions=needed
             ),
             SecuredRoute(
-                "POST", tokens, self.create, "Create an endpoint's token", {201: made}, wanted, permissions=needed
+                "POST",
+                tokens,
+                self.create,
+                "Create an endpoint's token",
+                {201: made},
+                wanted,
+                permissions=(*needed, Permission.THROW),
             ),
             SecuredRoute(
                 "PUT", one, self.rename, "Rename an endpoint's token", {200: made}, wanted, permissions=needed
@@ -47,10 +53,11 @@ class EndpointTokensApi:
             SecuredRoute("DELETE", one, self.delete, "Delete an endpoint's token", {200: None}, permissions=needed),
         ]
 
-    async def list(self, request: web.Request, _principal: Principal) -> web.Response:
+    async def list(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer an endpoint's tokens, without their values."""
         endpoint_id = path_id(request, "signal endpoint")
-        if await self._endpoints.get(endpoint_id) is None:
+        endpoint = await self._endpoints.get(endpoint_id)
+        if endpoint is None or not may_manage(principal, endpoint):
             raise no_endpoint(endpoint_id)
         tokens = await self._endpoints.tokens([endpoint_id])
         return answer(EndpointTokens(signal_endpoint_tokens=[render_endpoint_token(token) for token in tokens]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from broker.access import Permission, Principal
+from broker.access import Permission, Principal, require_permission
 from broker.endpoints import Endpoint, check_endpoint_name
 from broker.errors import LimitReached
 from broker.operations.answers import render_endpoint
@@ -33,28 +33,31 @@ class EndpointsApi:
         """The routes of this part of the dialect."""
         one = ENDPOINTS + "/{id}"
         shown, wanted, needed = {200: EndpointSchema}, EndpointRequest, (Permission.ENDPOINTS,)
-        made = {201: EndpointSchema}
+        made, throwing = {201: EndpointSchema}, (*needed, Permission.THROW)
         return [
             SecuredRoute("GET", ENDPOINTS, self.list, "List signal endpoints", {200: Endpoints}, permissions=needed),
-            SecuredRoute("POST", ENDPOINTS, self.create, "Create a signal endpoint", made, wanted, permissions=needed),
-            SecuredRoute("PUT", one, self.update, "Update a signal endpoint", shown, wanted, permissions=needed),
+            SecuredRoute(
+                "POST", ENDPOINTS, self.create, "Create a signal endpoint", made, wanted, permissions=throwing
+            ),
+            SecuredRoute("PUT", one, self.update, "Update a signal endpoint", shown, wanted, permissions=throwing),
             SecuredRoute("DELETE", one, self.delete, "Delete a signal endpoint", {200: None}, permissions=needed),
-            SecuredRoute("POST", one + "/on", self.enable, "Enable a signal endpoint", shown, permissions=needed),
+            SecuredRoute("POST", one + "/on", self.enable, "Enable a signal endpoint", shown, permissions=throwing),
             SecuredRoute("POST", one + "/off", self.disable, "Disable a signal endpoint", shown, permissions=needed),
         ]
 
-    async def list(self, _request: web.Request, _principal: Principal) -> web.Response:
-        """Answer every endpoint with its tokens, without their values."""
-        endpoints = await self._endpoints.all()
+    async def list(self, _request: web.Request, principal: Principal) -> web.Response:
+        """Answer every endpoint that the caller manages with its tokens, without their values."""
+        endpoints = await self._endpoints.all(by=principal)
         tokens = await self._endpoints.tokens([endpoint.id for endpoint in endpoints])
         return answer(Endpoints(signal_endpoints=[render_endpoint(endpoint, tokens) for endpoint in endpoints]))
 
     async def create(self, request: web.Request, principal: Principal) -> web.Response:
-        """Answer 201 with the URL that callers use."""
+        """Answer 201 with the URL that callers use. The endpoint's signals reach no one whom the caller does not."""
         wanted = await read_strictly(request, EndpointRequest)
+        require_permission(principal, Permission.THROW, check_endpoint_name(wanted.name))
         try:
             endpoint = await self._endpoints.create(
-                name=check_endpoint_name(wanted.name),
+                name=wanted.name,
                 enabled=wanted.enabled,
                 description=wanted.description,
                 by=principal,
@@ -70,10 +73,11 @@ class EndpointsApi:
         """Replace an endpoint's name, state and description. A new name changes the URL that callers use."""
         endpoint_id = path_id(request, "signal endpoint")
         wanted = await read_strictly(request, EndpointRequest)
+        require_permission(principal, Permission.THROW, check_endpoint_name(wanted.name))
         try:
             endpoint = await self._endpoints.update(
                 endpoint_id,
-                name=check_endpoint_name(wanted.name),
+                name=wanted.name,
                 enabled=wanted.enabled,
                 description=wanted.description,
                 by=principal,

@@ -9,7 +9,7 @@ from datetime import date
 from aiohttp import web
 
 from broker.access import Permission, Principal
-from broker.endpoints import EndpointSignal, endpoint_names
+from broker.endpoints import EndpointSignal
 from broker.errors import InvalidField
 from broker.integers import read_whole
 from broker.store.administration.endpoints import EndpointStore
@@ -61,7 +61,7 @@ class EndpointSignalsApi:
                 "List an endpoint's signals",
                 {200: EndpointSignals},
                 parameters=_PAGE,
-                permissions=(Permission.ENDPOINTS,),
+                permissions=(Permission.ENDPOINTS, Permission.READ),
             ),
             SecuredRoute(
                 "GET",
@@ -80,22 +80,19 @@ class EndpointSignalsApi:
         if await self._endpoints.get(endpoint_id) is None:
             raise no_endpoint(endpoint_id)
         page = await self._endpoints.signals_of(
-            endpoint_id, limit=_limit(request), offset=_offset(request), names=endpoint_names(principal.names)
+            endpoint_id, limit=_limit(request), offset=_offset(request), by=principal
         )
         chunks = self._endpoints.read_signals(page)
         return await answer_in_chunks(request, b'{"signalEndpointSignals":[', _rendered(chunks, endpoint_signal), b"]}")
 
     async def list(self, request: web.Request, principal: Principal) -> web.StreamResponse:
-        """Answer a page of those signals of all endpoints, deleted ones included, that the caller may read.
-
-        Limits to tenants do not matter: a signal of an endpoint is a broadcast.
-        """
+        """Answer a page of those signals of all endpoints, deleted ones included, that the caller may read."""
         page, total = await self._endpoints.signals(
             limit=_limit(request),
             offset=_offset(request),
             first_day=_day(request, "from"),
             last_day=_day(request, "to"),
-            names=endpoint_names(principal.names),
+            by=principal,
         )
         chunks = self._endpoints.read_signals(page)
         return await answer_in_chunks(

@@ -138,8 +138,10 @@ def broker(servers: Path) -> Iterator[Run]:
 
 def test_a_token_opens_the_gateway_until_it_is_revoked(broker: Run):
     ask = broker.place.ask
-    made = ask("token", "create", "shop", "--permission", "signals:throw", "--name", "shop.#", "--tenant", "acme")
+    limits = ("--name", "shop.#", "--tenant", "acme", "--queue", "acme.*", "--untenanted")
+    made = ask("token", "create", "shop", "--permission", "signals:throw", *limits)
     assert (made["permissions"], made["names"], made["tenants"]) == (["signals:throw"], ["shop.#"], ["acme"])
+    assert (made["queues"], made["untenanted"]) == (["acme.*"], True)
     assert broker.http("/v1/signals", made["token"], {"name": "shop.opened"}) == 202
     assert broker.http("/v1/signals", made["token"], {"name": "bank.opened"}) == 403
     listed = {token["name"]: token for token in ask("token", "list")}

@@ -113,7 +113,8 @@ async def test_a_renamed_token_keeps_its_value(client):
 async def test_who_created_it_is_told_of_users(client):
     password = "correct horse"
     user = await client.post(
-        "/v1/users", {"name": fresh_id("user"), "password": password, "permissions": ["endpoints:manage"]}
+        "/v1/users",
+        {"name": fresh_id("user"), "password": password, "permissions": ["endpoints:manage", "signals:throw"]},
     )
     basic = "Basic " + b64encode(f"{user['name']}:{password}".encode()).decode()
     caller = client.caller("")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import date, datetime
 
 import pytest
@@ -46,7 +47,7 @@ async def test_a_change_that_fails_is_not_audited(database):
     with pytest.raises(LimitReached):
         await endpoints.create(name="b", by=ADMINISTRATOR, most=1)
 
-    assert [event.type for event in await AuditStore(database).page()] == ["signal-endpoint-created"]
+    assert [event.type for event in (await AuditStore(database).page()).items] == ["signal-endpoint-created"]
 
 
 def at(signal_id, moment, name="alerts", source=Source.SIGNAL_ENDPOINT):
@@ -84,6 +85,8 @@ async def test_days_begin_and_end_with_utc_and_both_are_included(database):
     assert await found("2026-11-21") == ([6, 5, 4, 3, 2], 5)
     assert await found(last="2026-11-21") == ([5, 4, 3, 2, 1], 5)
     assert await found("2026-11-22", "2026-11-21") == ([], 0)
-    assert await found("2026-11-21", "2026-11-21", names=["alerts"]) == ([5, 4, 2], 3)
+    assert await found("2026-11-21", "2026-11-21", by=replace(ADMINISTRATOR, names=("alerts",))) == ([5, 4, 2], 3)
+    limited = replace(ADMINISTRATOR, tenants=("acme",))
+    assert await found("2026-11-21", "2026-11-21", by=limited) == ([5, 4, 3, 2], 4)
     assert await found("2026-11-21", "2026-11-21", offset=3) == ([2], 4)
     assert await found("2026-11-21", "2026-11-21", offset=4) == ([], 4)

@@ -39,7 +39,7 @@ def owe(database, subscriptions):
     """Call it to return the due attempts of a new subscription at signals that expire in an hour."""
 
     async def owe(count=1, *, ordering_key=None, **spec):
-        name = f"sig.{len(await subscriptions.page())}"
+        name = f"sig.{len((await subscriptions.page()).items)}"
         await subscriptions.create(SubscriptionSpec(name=name, targets=(QUEUE,), **spec), secret=None)
         thrown = Throw(name=name, expires_at=later(), ordering_key=ordering_key)
         signals = await accept(database, *[thrown] * count)

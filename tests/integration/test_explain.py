@@ -66,9 +66,12 @@ async def test_every_subscription_is_told_whether_it_matches_and_why(client, nam
 async def test_a_caller_is_told_of_the_subscriptions_that_it_sees(client, name):
     mine, theirs = fresh_id("tenant"), fresh_id("tenant")
     subscriptions = [await subscribe(client, name, tenantId=tenant) for tenant in (mine, theirs, None)]
-    caller = client.caller(await token(client, "signals:throw", "subscriptions:manage", tenants=[mine]))
+    permissions = ("signals:throw", "subscriptions:manage")
+    caller = client.caller(await token(client, *permissions, tenants=[mine]))
     yes = (True, "name, scope and filter match")
-    assert await explain(caller, subscriptions, {"name": name}) == [yes, None, yes]
+    assert await explain(caller, subscriptions, {"name": name}) == [yes, None, None]
+    further = client.caller(await token(client, *permissions, tenants=[mine], untenanted=True))
+    assert await explain(further, subscriptions, {"name": name}) == [yes, None, yes]
     for permission in ("signals:throw", "subscriptions:manage"):
         lacking = client.caller(await token(client, permission))
         await lacking.post("/v1/signals/explain", {"name": name}, expect=403)

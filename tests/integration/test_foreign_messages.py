@@ -13,6 +13,7 @@ from broker.operations.books import BookReader
 from broker.settings import Settings
 from broker.store.signals.intake_books import IntakeBooks, Sight
 from broker.store.signals.signals import SignalStore
+from broker.store.signals.suspects import SuspectStore
 from broker.topology import RECORD, TOPOLOGY, dead_letters
 from broker.transport import Message
 from broker.transport.rabbitmq import RabbitTransport
@@ -38,7 +39,9 @@ async def transport(rabbitmq, rabbitmq_url):
 @pytest.fixture
 async def recorder(transport, database):
     """Record while the test runs, hastily."""
-    handle = Recorder(transport, SignalStore(database), IntakeBooks(database), Settings()).handle
+    handle = Recorder(
+        transport, SignalStore(database), IntakeBooks(database), SuspectStore(database), Settings()
+    ).handle
     consumer = Consumer(transport, RECORD, handle, batch=250, concurrency=2, pause=timedelta(seconds=0.05))
     stopping = asyncio.Event()
     running = asyncio.create_task(consumer.run(stopping, drain=SOON))
@@ -85,7 +88,9 @@ async def test_a_signal_that_a_restored_database_does_not_know_waits_until_the_n
     """Nothing tells it from a foreign message, so it waits as long as nothing speaks against it alone."""
     signals = await accept(database, *"a" * 30)
     await database.execute("SELECT setval('signal_ids', 1)")
-    handle = Recorder(transport, SignalStore(database), IntakeBooks(database), Settings()).handle
+    handle = Recorder(
+        transport, SignalStore(database), IntakeBooks(database), SuspectStore(database), Settings()
+    ).handle
     failures = 0
 
     async def watched(messages):

@@ -16,6 +16,7 @@ from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
+from broker.store.signals.suspects import SuspectStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import HandlerTarget, QueueTarget
@@ -64,7 +65,9 @@ def record(transport, database, settings):
             message = signal_message(signal)
             fields = {name: getattr(message, name) for name in ("body", "headers", "type", "timestamp", "content_type")}
             messages.append(Received(**fields, tag=tag, redelivered=False))
-        return await Recorder(transport, signals, IntakeBooks(database), settings).handle(messages)
+        return await Recorder(transport, signals, IntakeBooks(database), SuspectStore(database), settings).handle(
+            messages
+        )
 
     return record
 

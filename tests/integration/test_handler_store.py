@@ -54,7 +54,7 @@ async def test_a_handler_registered_again_has_new_terms_and_is_the_subscription_
     second = await subscriptions.register(spec)
     assert (second.id, second.since, second.created_at) == (first.id, first.since, first.created_at)
     assert (second.spec, second.paused_at is not None) == (spec, True)
-    assert await subscriptions.page() == [second]
+    assert (await subscriptions.page()).items == [second]
 
 
 async def test_a_handler_is_owed_by_its_new_name_once_it_has_one(subscriptions, record):

@@ -6,9 +6,15 @@ import asyncio
 
 import pytest
 
+from broker.store.postgres.database import Database
 from tests.support.product import client_of
 from tests.support.throwing import endpoint, matched, recorded, recorded_ids, subscribe, throw, token
 from tests.support.waiting import throw_recorded
+
+SAME_NUMBERS = """
+SELECT setval('tokens_id_seq', next), setval('endpoint_tokens_id_seq', next)
+FROM (SELECT greatest((SELECT max(id) FROM tokens), (SELECT max(id) FROM endpoint_tokens)) AS next) AS ids
+"""
 
 pytestmark = pytest.mark.transports("embedded", "rabbitmq")
 
@@ -52,6 +58,21 @@ async def test_another_body_under_the_same_key_is_a_conflict(client, name):
     status, _, problem = await keyed(client, name, name, payload=2)
 
     assert (status, problem["title"]) == (409, "Conflict")
+
+
+async def test_keys_of_an_api_token_and_an_endpoints_token_of_the_same_number_never_meet(client, product, name):
+    made, _ = await endpoint(client)
+    async with Database(product.environment["STORE_URL"]) as database:
+        await database.execute(SAME_NUMBERS)
+    of_endpoint = await client.post(f"/api/admin/signal-endpoints/{made['id']}/tokens", {"name": "second"})
+    of_api = await client.post("/v1/tokens", {"name": name, "permissions": ["signals:throw"]})
+    assert of_endpoint["id"] == of_api["id"]
+    path = f"/api/signal-endpoint/{made['name']}"
+
+    await client.caller(of_endpoint["token"]).post(path, {}, expect=200, Idempotency_Key="order-1")
+    status, headers, _ = await keyed(client.caller(of_api["token"]), name, "order-1")
+
+    assert (status, "Idempotency-Replayed" in headers) == (202, False)
 
 
 async def test_keys_of_different_callers_never_meet(client, name):

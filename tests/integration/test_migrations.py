@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
 
 import pytest
 
+from broker.access import ADMINISTRATOR
 from broker.deliveries import DueAttempt
 from broker.errors import StoreRefusal
-from broker.signals import Throw
+from broker.reach import EVERYWHERE
+from broker.store.administration.audit import AuditStore
+from broker.store.administration.endpoints import EndpointStore
+from broker.store.administration.tokens import AccessStore
+from broker.store.administration.users import UserStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.pacing import PacingStore
@@ -17,6 +23,7 @@ from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.migrate import StepRefused, migrate
 from broker.store.postgres.schema import NEEDED, STEPS, applied, revision
 from broker.store.signals.signals import SignalStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
 from tests.integration.test_ledger import compare
 from tests.support.builders import RESCUE_AFTER, signal
 from tests.support.eventually import eventually
@@ -81,7 +88,7 @@ async def test_the_tables_become_the_first_block_and_stay_what_they_are(postgres
     async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0006")
         before = {table: await definition(database, table) for table in TABLES}
-        await SignalStore(database).number([(Throw(name="a"), None)] * 20)
+        await database.execute("SELECT nextval('signal_ids') FROM generate_series(1, 20)")
         await database.execute("""
             INSERT INTO signals (id, created_at, name, scope, payload, types, source, position)
             SELECT id, now(), 'a', 'broadcast', '{}', '{}', 'native', id FROM generate_series(10, 14, 2) AS id;
@@ -235,3 +242,34 @@ async def test_what_waits_when_the_product_is_upgraded_expires_and_waits_for_a_r
         assert (expired.looked, expired.cancelled) == (3, 1)
         reserved = await PacingStore(database).sweep(rescue_after=RESCUE_AFTER)
         assert reserved.due_attempts == (DueAttempt(11, 1, 1),)
+
+
+async def test_tokens_of_earlier_versions_keep_what_they_saw_and_what_was_made_has_no_limits(postgres_url):
+    async with unmigrated(postgres_url) as database:
+        await run_scripts(database, to="0017")
+        await database.execute("""
+            INSERT INTO tokens (name, digest, permissions, tenants, created_by)
+            VALUES ('t', '1', '{signals:read}', '{acme}', 'admin');
+            INSERT INTO users (name, password, permissions, tenants, groups, created_by)
+            VALUES ('u', '$argon2id$', '{}', '{acme}', '{}', 'admin');
+            INSERT INTO endpoints (name, created_by) VALUES ('e', 'admin');
+            INSERT INTO subscriptions (name, is_pattern, once, kind, address, headers, schedule, since)
+            VALUES ('#', true, false, 'queue', 'q', '{}', '{}', 1);
+            INSERT INTO audit_events (type, subject_id, principal) VALUES ('user-created', 1, 'admin');
+        """)
+        await run_scripts(database, after="0017", to="9999")
+        [token] = (await AccessStore(database).tokens()).items
+        [user] = (await UserStore(database).page()).items
+        [endpoint] = await EndpointStore(database).all()
+        [subscription] = (await SubscriptionStore(database).page()).items
+        assert (token.untenanted, token.queues, user.untenanted, user.queues) == (True, None, True, None)
+        assert (endpoint.tenants, subscription.tenants, subscription.owner, subscription.created_by) == (
+            None,
+            None,
+            EVERYWHERE,
+            None,
+        )
+        limited = replace(ADMINISTRATOR, tenants=("acme",), untenanted=True)
+        assert (await AuditStore(database).page(by=limited)).items == []
+        assert await EndpointStore(database).all(by=limited) == []
+        assert (await AccessStore(database).tokens(by=limited)).items == [token]

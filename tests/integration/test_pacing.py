@@ -46,7 +46,7 @@ def owe(database, subscriptions):
     """Call it to return so many due attempts of a new subscription with these limits."""
 
     async def owe(count, **limits):
-        name = f"sig.{len(await subscriptions.page())}"
+        name = f"sig.{len((await subscriptions.page()).items)}"
         await subscriptions.create(SubscriptionSpec(name=name, targets=(QUEUE,), **limits), secret=None)
         return await record(database, *await accept(database, *[name] * count))
 

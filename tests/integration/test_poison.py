@@ -9,12 +9,13 @@ from datetime import timedelta
 
 import pytest
 
-from broker.errors import StoreRefusal, StoreTimeout, Unconfirmed
+from broker.errors import StoreRefusal, StoreTimeout, StoreUnavailable, Unconfirmed
 from broker.messages import signal_message
 from broker.settings import Settings
 from broker.store.postgres.database import Database
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
+from broker.store.signals.suspects import SuspectStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
 from broker.topology import RECORD, dead_letters
@@ -61,7 +62,9 @@ class Bench:
     def __init__(self, transport, database):
         self.transport = transport
         self.database = database
-        self.recorder = Recorder(transport, SignalStore(database), IntakeBooks(database), Settings())
+        self.recorder = Recorder(
+            transport, SignalStore(database), IntakeBooks(database), SuspectStore(database), Settings()
+        )
 
     async def put(self, *names):
         """Put accepted signals of these names into the record queue."""
@@ -105,7 +108,11 @@ def bench(transport, database):
 async def test_a_wrong_password_kills_no_signal(bench, database_url, postgres_url):
     await bench.put(*["a"] * 300)
     async with role_of(database_url, postgres_url) as role, Database(role.url("wrong")) as refused:
-        handle = Watched(Recorder(bench.transport, SignalStore(refused), IntakeBooks(refused), Settings()).handle)
+        handle = Watched(
+            Recorder(
+                bench.transport, SignalStore(refused), IntakeBooks(refused), SuspectStore(refused), Settings()
+            ).handle
+        )
         async with bench.consuming(handle):
             await eventually(lambda: handle.failures > 8)
             assert await bench.dead() == 0
@@ -200,6 +207,25 @@ async def test_a_signal_that_the_store_cannot_take_is_not_in_the_way_of_others_a
     async with bench.consuming(handle, batch=50, concurrency=1):
         await eventually(lambda: len(passed) == 20)
         await eventually(lambda: handle.alone["large"] > 10)
+    assert await bench.dead() == 0
+    await holds(bench.transport, RECORD, 1)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("connection was closed"), Unconfirmed("no confirm")])
+async def test_a_signal_that_costs_its_batch_the_connection_is_not_in_the_way_of_others_and_not_poison(bench, error):
+    passed = []
+
+    async def lose_connection(messages):
+        if any(message.type == "fatal" for message in messages):
+            raise error
+        passed.extend(messages)
+        return [Settlement.ACK] * len(messages)
+
+    await bench.put(*["a"] * 10, "fatal", *["a"] * 9)
+    handle = Watched(lose_connection)
+    async with bench.consuming(handle, batch=50, concurrency=1):
+        await eventually(lambda: len(passed) == 19)
+        await eventually(lambda: handle.alone["fatal"] > 3)
     assert await bench.dead() == 0
     await holds(bench.transport, RECORD, 1)
 

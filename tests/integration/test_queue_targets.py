@@ -83,13 +83,3 @@ async def test_a_delivery_that_the_queue_refuses_is_parked(client, product_vhost
     (((_, kept, _),),) = await take(product_vhost, full)
     await delete(product_vhost, full)
     assert kept.type is None, "what was there before"
-
-
-@pytest.mark.parametrize("queue", ["signals.record", "signals.record.dead", "deliveries.attempt"])
-async def test_the_products_own_queues_are_no_targets(client, name, queue):
-    """A payload there could pass for one of our own messages."""
-    document = {"name": name, "target": {"kind": "queue", "queue": queue}}
-
-    problem = await client.post("/v1/subscriptions", document, expect=400)
-
-    assert [error["pointer"] for error in problem["errors"]] == ["/target/queue"]

@@ -20,6 +20,7 @@ from broker.store.postgres.database import Database
 from broker.store.postgres.schema import NEEDED
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
+from broker.store.signals.suspects import SuspectStore
 from broker.streaks import Streak
 from broker.topology import RECORD, TOPOLOGY
 from broker.transport.embedded import EmbeddedTransport
@@ -69,7 +70,7 @@ def gateway(database, transport):
 
 
 def recorder(database, transport):
-    return Recorder(transport, SignalStore(database), IntakeBooks(database), Settings()).check
+    return Recorder(transport, SignalStore(database), IntakeBooks(database), SuspectStore(database), Settings()).check
 
 
 def deliverer(database, transport):

@@ -14,10 +14,10 @@ from broker.filters import contexts, parse_filter
 from broker.offloading import LARGE
 from broker.signals import Scope, Throw
 from broker.store.deliveries.pausing import PausingStore
-from broker.store.signals.recording import Limits
+from broker.store.signals.matches import Limits
 from broker.store.signals.signals import IdempotencyKey, SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import SubscriptionSpec
+from broker.subscriptions import SubscriptionSpec, Waiting
 from tests.support import builders
 from tests.support.attempts import claim
 from tests.support.builders import QUEUE, RESCUE_AFTER
@@ -89,7 +89,7 @@ async def test_a_subscription_gets_what_is_thrown_after_its_creation_and_nothing
     after = await throw(Throw(name="sig"))
     await record([*after, *before])
     assert await record(during) == []
-    assert [s.id for s in await subscriptions.page()] == []
+    assert [s.id for s in (await subscriptions.page()).items] == []
 
 
 async def test_what_a_deleted_subscription_was_still_owed_is_cancelled_however_much_that_is(
@@ -227,10 +227,10 @@ async def test_an_execution_is_known_by_its_active_subscriptions(signals, subscr
     subscription = await subscriptions.create(spec, secret=None)
     waiting = Throw(name="sig", scope=Scope.EXECUTION, execution_id="e")
     (known,) = await signals.number([(waiting, None)])
-    assert known.execution == (("sig", "t"),)
+    assert known.waiting == (Waiting("sig", ("t",)),)
     await subscriptions.delete(subscription.id)
     (unknown,) = await signals.number([(waiting, None)])
-    assert unknown.execution == ()
+    assert unknown.waiting == ()
 
 
 async def test_what_matches_many_is_recorded_in_several_steps_in_the_order_of_ids(

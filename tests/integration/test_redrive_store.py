@@ -17,7 +17,7 @@ from broker.store.deliveries.bulk import SignalFilter
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.redrives import RedriveStore
 from broker.subscriptions import SubscriptionSpec
-from tests.support.builders import QUEUE, RESCUE_AFTER, SECOND, accept, record
+from tests.support.builders import QUEUE, RESCUE_AFTER, SECOND, accept, record, separating_moment
 from tests.support.owing import balanced, die, end, throw
 
 ALL = SignalFilter()
@@ -74,7 +74,7 @@ async def test_everything_that_is_dead_is_redriven_and_nothing_else(database, su
 async def test_every_filter_counts_and_all_of_them_together(database, subscribe, redrive, parked):
     first, second = await subscribe("a.#"), await subscribe("#.b")
     (early,) = await die(database, "a.b")
-    between = datetime.now(UTC)
+    between = separating_moment()
     (late,) = await die(database, "a.b", outcome=Outcome.TIMED_OUT)
     (other,) = await die(database, "a.c", outcome=Outcome.TIMED_OUT)
     counts = {
@@ -86,8 +86,9 @@ async def test_every_filter_counts_and_all_of_them_together(database, subscribe,
             SignalFilter(name="*.b"),
             SignalFilter(names=["c", "a.b"]),
         ],
-        5: [SignalFilter(), SignalFilter(name="a.*"), SignalFilter(tenants=[]), SignalFilter(names=["a.#", "x"])],
+        5: [SignalFilter(), SignalFilter(name="a.*"), SignalFilter(names=["a.#", "x"])],
         0: [
+            SignalFilter(tenants=[], untenanted=True),
             SignalFilter(name="a"),
             SignalFilter(name="A.b"),
             SignalFilter(names=[]),
@@ -103,7 +104,7 @@ async def test_every_filter_counts_and_all_of_them_together(database, subscribe,
     assert await redrive(subscription_id=second, dry_run=True) == 2
     assert await redrive(subscription_id=99, dry_run=True) == 0
 
-    together = SignalFilter(name="*.b", since=between, names=["a.#"], tenants=["acme"])
+    together = SignalFilter(name="*.b", since=between, names=["a.#"])
     assert await redrive(together, subscription_id=second, outcome=Outcome.TIMED_OUT) == 1
     assert await parked() == [late]
     assert await redrive(SignalFilter(until=between)) == 2
@@ -114,7 +115,7 @@ async def test_every_filter_counts_and_all_of_them_together(database, subscribe,
 async def test_a_list_finds_by_the_same_filters(database, subscribe, deliveries):
     subscription = await subscribe()
     early, _ = await die(database, "a.b", "a.c")
-    between = datetime.now(UTC)
+    between = separating_moment()
     (late,) = await die(database, "a.b", outcome=Outcome.TIMED_OUT)
     (pending,) = await throw(database, "a.b")
 
@@ -181,14 +182,14 @@ async def test_what_is_owed_of_a_signal_for_later_waits_for_its_moment(database,
     ]
 
 
-async def test_only_what_the_caller_sees_is_redriven(database, subscribe, redrive, parked):
+async def test_only_what_belongs_to_the_caller_is_redriven(database, subscribe, redrive, parked):
     for tenant in ("acme", "globex", None):
         await subscribe("a", tenant_id=tenant)
     (signal_id,) = await die(database, "a")
-    assert await redrive(SignalFilter(tenants=["acme"])) == 2
-    assert await parked() == [signal_id] * 2
+    assert await redrive(SignalFilter(tenants=["acme"], untenanted=True)) == 1
+    assert await parked() == [signal_id]
     assert await redrive(SignalFilter(tenants=["initech"], names=["b"])) == 0
-    assert await redrive() == 1
+    assert await redrive() == 2
 
 
 async def test_two_at_the_same_time_redrive_each_delivery_once(database, subscribe, redrive, deliveries):

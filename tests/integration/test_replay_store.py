@@ -16,7 +16,7 @@ from broker.signals import Scope, Throw
 from broker.store.deliveries.bulk import SignalFilter
 from broker.store.deliveries.replays import ReplayStore
 from broker.subscriptions import SubscriptionSpec
-from tests.support.builders import QUEUE, RESCUE_AFTER, SECOND, accept, record
+from tests.support.builders import QUEUE, RESCUE_AFTER, SECOND, accept, record, separating_moment
 from tests.support.owing import balanced, throw
 
 ALL = SignalFilter()
@@ -51,9 +51,9 @@ async def test_a_new_subscription_gets_the_window_and_nothing_else_and_nothing_t
     database, subscribe, replay, owed, deliveries
 ):
     await throw(database, "a", "a")
-    since = datetime.now(UTC)
+    since = separating_moment()
     window = await throw(database, "a", "b", "a", "a")
-    until = datetime.now(UTC)
+    until = separating_moment()
     await throw(database, "a", "a", "a")
     late = await subscribe("a")
     wanted = [window[0], window[2], window[3]]

@@ -30,7 +30,7 @@ def pausing(database):
 @pytest.fixture
 def owe(database, subscriptions):
     async def owe(count=1, *, targets=(HOOK,), **spec):
-        name = f"sig.{len(await subscriptions.page())}"
+        name = f"sig.{len((await subscriptions.page()).items)}"
         await subscriptions.create(SubscriptionSpec(name=name, targets=targets, **spec), secret=None)
         return await record(database, *await accept(database, *[name] * count))
 

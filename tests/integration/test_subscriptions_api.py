@@ -53,6 +53,7 @@ async def test_a_created_subscription_is_answered_in_full_with_its_secret(client
         "maxPerSecond": None,
         "backlog": None,
         "circuit": None,
+        "createdBy": "admin",
         "retry": {"schedule": [1.0, 2.5, 2.5], "maxAttempts": 4},
         "timeoutSeconds": 3.0,
         "description": "for the claims team",
@@ -89,13 +90,18 @@ async def test_a_deleted_subscription_is_gone_and_what_it_was_owed_is_cancelled(
     await delivery(client, signal, subscription, "cancelled")
 
 
-async def test_a_principal_sees_subscriptions_of_its_tenants_and_the_untenanted_only(client, name):
+async def test_a_principal_sees_subscriptions_of_its_tenants_and_if_it_may_the_untenanted(client, name):
     limited = client.caller(await token(client, "subscriptions:manage", tenants=["acme"]))
+    further = client.caller(await token(client, "subscriptions:manage", tenants=["acme"], untenanted=True))
     mine, foreign, nobodys = [await subscribe(client, name, tenantId=tenant) for tenant in ("acme", "globex", None)]
 
     page = await limited.get(f"/v1/subscriptions?name={name}")
 
+    assert [found["id"] for found in page["items"]] == [mine["id"]]
+    page = await further.get(f"/v1/subscriptions?name={name}")
     assert [found["id"] for found in page["items"]] == [mine["id"], nobodys["id"]]
+    assert (await limited.request("GET", f"/v1/subscriptions/{nobodys['id']}"))[0] == 404
+    assert (await further.get(f"/v1/subscriptions/{nobodys['id']}"))["id"] == nobodys["id"]
     assert (await limited.request("GET", f"/v1/subscriptions/{foreign['id']}"))[0] == 404
     assert (await limited.request("DELETE", f"/v1/subscriptions/{foreign['id']}"))[0] == 404
     document = {"name": name, "target": {"kind": "queue", "queue": "q"}, "tenantId": "globex"}
@@ -193,3 +199,17 @@ async def test_an_execution_waits_for_patterns_too(client, name):
     signal = await throw(client, f"{name}.deep.down", executionId=execution)
 
     assert await matched(client, signal["id"]) == {subscription["id"]}
+
+
+async def test_a_page_is_short_however_large_its_subscriptions_are(client, name):
+    large = {f"p{path}": {"operator": "IN", "values": [str(value) for value in range(100)]} for path in range(40)}
+    made = [(await subscribe(client, name, filter=large))["id"] for _ in range(50)]
+    found, pages, after = [], 0, "0"
+    while after is not None:
+        page = await client.get(f"/v1/subscriptions?name={name}&afterId={after}&limit=1000")
+        found += [subscription["id"] for subscription in page["items"]]
+        pages, after = pages + 1, page["next"]
+    assert found == made
+    assert pages == 2
+    for subscription_id in made:  # they would make others' pages short as well
+        await client.request("DELETE", f"/v1/subscriptions/{subscription_id}")

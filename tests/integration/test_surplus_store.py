@@ -30,7 +30,7 @@ def owe(database, subscriptions):
     """Call it to return so many due attempts of a new subscription."""
 
     async def owe(count, *targets, **limits):
-        name = f"sig.{len(await subscriptions.page())}"
+        name = f"sig.{len((await subscriptions.page()).items)}"
         await subscriptions.create(SubscriptionSpec(name=name, targets=targets or (QUEUE,), **limits), secret=None)
         return await record(database, *await accept(database, *[name] * count))
 

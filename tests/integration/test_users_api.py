@@ -58,6 +58,8 @@ async def test_a_user_is_shown_without_anything_of_its_password(client):
         "permissions": ["signals:throw"],
         "names": ["a.*"],
         "tenants": ["t1"],
+        "queues": None,
+        "untenanted": False,
         "groups": ["sales"],
         "createdBy": "admin",
     }

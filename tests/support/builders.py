@@ -28,6 +28,14 @@ def signal(signal_id: int = 1, *, created_at: datetime | None = None, **spec: An
     return Signal(id=signal_id, created_at=created_at or now, throw=Throw(**{"name": "a", **spec}))
 
 
+def separating_moment() -> datetime:
+    """Return a moment between what was thrown and what will be: the times of signals are whole milliseconds."""
+    moment = next_millisecond(datetime.now(UTC) + timedelta(microseconds=1))
+    while datetime.now(UTC) < moment:
+        pass
+    return moment
+
+
 async def accept(database: Database, *throws: Throw | str) -> list[Signal]:
     """Return signals (of throws, or just of names) that are numbered in their order, and not recorded yet."""
     thrown = [Throw(name=one) if isinstance(one, str) else one for one in throws]

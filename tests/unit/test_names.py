@@ -1,16 +1,20 @@
+import itertools
 import re
 import sys
+import time
+from functools import cache
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.errors import InvalidField
-from broker.names import check_id, check_name, encode_id, expression, is_pattern, matches
+from broker.names import check_id, check_name, covers, encode_id, expression, is_pattern, matches
 
 WORDS = st.text("ab", max_size=2)
 NAMES = st.lists(WORDS, min_size=1, max_size=4).map(".".join)
 PATTERNS = st.lists(WORDS | st.sampled_from(["*", "#"]), min_size=1, max_size=5).map(".".join)
+PATTERNS_OF_AB = st.lists(st.sampled_from("ab*#"), min_size=1, max_size=3).map(".".join)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +93,57 @@ def lines_run(pattern, name):
 
 def test_no_pattern_takes_more_steps_than_words_times_words():
     assert lines_run(".".join(["#", "a"] * 60), ".".join(["a"] * 120) + ".b") < 5 * 120 * 121
+
+
+@pytest.mark.parametrize(
+    ("limits", "pattern", "expected"),
+    [
+        (["order.*"], "order.#", False),
+        (["order.*"], "order.*", True),
+        (["order.*"], "*.*", False),
+        (["*"], "#", False),
+        (["*"], "*", True),
+        (["#"], "#", True),
+        (["*.#"], "#", True),
+        (["#.*"], "*.#", True),
+        (["*.paid"], "#.paid", False),
+        (["#.paid"], "*.#.paid", True),
+        (["a.*.c"], "a.#.c", False),
+        (["a.#"], "a", True),
+        (["a.#"], "a.*.#.b", True),
+        (["a"], "a.#", False),
+        (["a", "a.*.#"], "a.#", True),
+        (["a", "a.*", "a.*.*"], "a.#", False),
+        (["order.a", "order.b"], "order.*", False),
+        (["#.a", "#.b"], "*.#.b", True),
+        ([], "#", False),
+        ([], "a", False),
+    ],
+)
+def test_limits_cover_a_pattern_if_they_match_all_that_it_matches(limits, pattern, expected):
+    assert covers(limits, pattern) is expected
+
+
+EVERY_NAME = [".".join(words) for count in range(1, 6) for words in itertools.product("abz", repeat=count)]
+"""No limit has the word z, and what tells patterns of three words apart takes no more than five."""
+
+
+@cache
+def matched_by(pattern):
+    return frozenset(name for name in EVERY_NAME if matches(pattern, name))
+
+
+@given(st.lists(PATTERNS_OF_AB, max_size=3), PATTERNS_OF_AB)
+@settings(max_examples=400)
+def test_covering_agrees_with_an_enumeration_of_names(limits, pattern):
+    assert covers(limits, pattern) == (matched_by(pattern) <= frozenset().union(*map(matched_by, limits)))
+
+
+def test_what_takes_too_long_to_follow_is_not_covered():
+    limits = ["#.a" + ".*" * 50, "#"]
+    began = time.process_time()
+    assert not covers(limits, ".".join(["#", "a"] * 60))
+    assert time.process_time() - began < 1
 
 
 def test_a_pattern_is_a_name_with_a_wild_word():

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import click
 import pytest
 
+from broker.access import ADMINISTRATOR
 from broker.egress import Guard
 from broker.errors import InvalidField
 from broker.operations.answers import render_subscription
@@ -46,6 +47,9 @@ DOCUMENT = {
 ROW = {
     "id": 1,
     "created_at": datetime(2026, 1, 31, tzinfo=UTC),
+    "created_by": "admin",
+    "owner_tenants": None,
+    "owner_untenanted": True,
     "since": 1,
     "until": None,
     "consumed_by": None,
@@ -99,7 +103,10 @@ def test_every_option_that_may_change_does(name):
     member = SubscriptionOptions.model_fields[name].alias or name
     bare = replace(spec_of({"name": "a", "target": {"kind": "queue", "queue": "q"}}), ordered=True)
     changed = change_spec(
-        SubscriptionChanges.model_validate({member: DOCUMENT[member]}, by_alias=True, by_name=False), bare, GUARD
+        SubscriptionChanges.model_validate({member: DOCUMENT[member]}, by_alias=True, by_name=False),
+        bare,
+        GUARD,
+        by=ADMINISTRATOR,
     )
     differing = [field.name for field in fields(bare) if getattr(changed, field.name) != getattr(bare, field.name)]
     assert len(differing) == 1

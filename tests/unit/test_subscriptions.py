@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 import pytest
 
 from broker.filters import parse_filter
+from broker.reach import Reach
 from broker.signals import Scope, Signal, Throw
-from broker.subscriptions import Subscription, SubscriptionSpec
+from broker.subscriptions import Subscription, SubscriptionSpec, Waiting, belonging_to_execution
 from broker.targets import HandlerTarget, QueueTarget, WebhookTarget
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -140,3 +141,60 @@ def test_a_filter_that_does_not_match_is_the_reason():
     mine = subscription(filter=parse_filter({"cpu": {"operator": "NUM_GT", "value": 90}}))
     assert mine.mismatch(signal(payload=b'{"cpu":91}')) is None
     assert mine.mismatch(signal(payload=b'{"cpu":90}')) == "the filter does not match: cpu: 90 is not NUM_GT 90"
+
+
+ACME, ACME_AND_NONE = Reach(("acme",)), Reach(("acme",), untenanted=True)
+
+
+@pytest.mark.parametrize(
+    ("tenant", "owner", "reach", "sees", "owns"),
+    [
+        (None, Reach(), Reach(), True, True),
+        (None, Reach(), ACME, False, False),
+        (None, Reach(), ACME_AND_NONE, True, False),
+        (None, ACME_AND_NONE, ACME, False, False),
+        (None, ACME_AND_NONE, ACME_AND_NONE, True, True),
+        (None, Reach(("acme", "beta"), untenanted=True), ACME_AND_NONE, False, False),
+        (None, Reach(("beta",), untenanted=True), ACME_AND_NONE, False, False),
+        ("acme", Reach(), ACME, True, True),
+        ("acme", Reach(("beta", "acme")), ACME, True, True),
+        ("beta", Reach(), ACME_AND_NONE, False, False),
+    ],
+)
+def test_who_sees_a_subscription_and_who_changes_it(tenant, owner, reach, sees, owns):
+    made = replace(subscription(tenant_id=tenant), owner=owner)
+    assert (made.is_seen_by(reach), made.is_owned_by(reach)) == (sees, owns)
+
+
+@pytest.mark.parametrize(
+    ("thrown", "spec", "matches"),
+    [
+        (BROADCAST, {}, True),
+        (UNTENANTED, {}, True),
+        (LIMITED, {}, False),
+        ({"audience": ("acme", "t1")}, {}, True),
+        ({"audience": ()}, {}, True),
+        ({**EXECUTION, "audience": ("t1",)}, {"execution_id": "e1"}, False),
+        ({**EXECUTION, "audience": ("acme",)}, {"execution_id": "e1"}, True),
+    ],
+)
+def test_a_subscription_without_a_tenant_gets_what_its_owner_may_read(thrown, spec, matches):
+    made = replace(subscription(**spec), owner=ACME_AND_NONE)
+    assert (made.mismatch(signal(**thrown)) is None) == matches
+
+
+@pytest.mark.parametrize(
+    ("audience", "first", "expected"),
+    [
+        (None, ("t1",), ("t1",)),
+        (None, ("t1", "t2"), ("t1", "t2")),
+        (("t1", "t3"), ("t1", "t2"), ("t1",)),
+        (None, None, ()),
+        (("t1",), None, ("t1",)),
+    ],
+)
+def test_a_signal_to_an_execution_is_for_whoever_waits_there_first(audience, first, expected):
+    throw = signal(**EXECUTION, audience=audience).throw
+    waiting = [Waiting("a", first), Waiting("sig", ("t9",))]
+    assert belonging_to_execution(throw, waiting).audience == expected
+    assert belonging_to_execution(throw, []) == throw

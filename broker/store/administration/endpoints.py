@@ -7,9 +7,9 @@ from datetime import date
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
-from broker.access import ENDPOINT_TOKEN, Principal, digest, make_token
+from broker.access import ADMINISTRATOR, ENDPOINT_TOKEN, Permission, Principal, digest, make_token
 from broker.audit import AuditType
-from broker.endpoints import Endpoint, EndpointSignal, EndpointToken
+from broker.endpoints import Endpoint, EndpointSignal, EndpointToken, endpoint_names
 from broker.errors import LimitReached
 from broker.store.administration.audit import Change, Snapshot, change_administration
 from broker.store.postgres.database import Database, Row
@@ -34,6 +34,7 @@ class _Sql(Statements, file="endpoints.sql"):
     rename_token: Statement
     delete_token: Statement
     total: Statement
+    total_readable: Statement
     list_signals: Statement
     list_signals_of: Statement
     read_signals: Statement
@@ -64,7 +65,7 @@ class EndpointStore:
     async def create(
         self, *, name: str, enabled: bool = True, description: str | None = None, by: Principal, most: int
     ) -> Endpoint:
-        """Create a signal endpoint; afterwards there are at most *most* of them.
+        """Create a signal endpoint; afterwards there are at most *most* of them. It reaches as far as *by* does.
 
         Raises:
             LimitReached: There are that many already.
@@ -80,15 +81,17 @@ class EndpointStore:
                 description=description,
                 created_by=by.name,
                 created_by_user_id=by.user_id,
+                tenants=by.tenants,
             )
             assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
             endpoint = _read(row)
             await change.note(AuditType.ENDPOINT_CREATED, endpoint.id, after=_snapshot(endpoint))
         return endpoint
 
-    async def all(self) -> list[Endpoint]:
-        """Return every signal endpoint in ascending order of ids."""
-        return [_read(row) for row in await self._database.fetch(_Sql.list)]
+    async def all(self, *, by: Principal = ADMINISTRATOR) -> list[Endpoint]:
+        """Return every signal endpoint that *by* may manage, in ascending order of ids."""
+        endpoints = [_read(row) for row in await self._database.fetch(_Sql.list)]
+        return [endpoint for endpoint in endpoints if may_manage(by, endpoint)]
 
     async def get(self, endpoint_id: int) -> Endpoint | None:
         """Return the signal endpoint with that id."""
@@ -101,27 +104,27 @@ class EndpointStore:
     async def update(
         self, endpoint_id: int, *, name: str, enabled: bool, description: str | None, by: Principal
     ) -> Endpoint | None:
-        """Replace an endpoint's name, state and description; None if there is no such endpoint.
+        """Replace an endpoint's name, state and description; None if there is none that *by* may manage.
 
         Raises:
             Conflict: Another endpoint has that name.
         """
         async with change_administration(self._database, by) as change:
-            before = _optional(await change.session.fetchrow(_Sql.get, endpoint_id=endpoint_id))
+            before = await _managed(change, endpoint_id)
             return None if before is None else await _update(change, before, name, description, enabled=enabled)
 
     async def enable(self, endpoint_id: int, *, enabled: bool, by: Principal) -> Endpoint | None:
-        """Switch an endpoint on or off; None if there is no such endpoint."""
+        """Switch an endpoint on or off; None if there is none that *by* may manage."""
         async with change_administration(self._database, by) as change:
-            before = _optional(await change.session.fetchrow(_Sql.get, endpoint_id=endpoint_id))
+            before = await _managed(change, endpoint_id)
             if before is None:
                 return None
             return await _update(change, before, before.name, before.description, enabled=enabled)
 
     async def delete(self, endpoint_id: int, *, by: Principal) -> bool:
-        """Delete an endpoint with its tokens; return whether there was one. Its signals stay."""
+        """Delete an endpoint with its tokens; return whether there was one that *by* may manage. Its signals stay."""
         async with change_administration(self._database, by) as change:
-            endpoint = _optional(await change.session.fetchrow(_Sql.get, endpoint_id=endpoint_id))
+            endpoint = await _managed(change, endpoint_id)
             if endpoint is None:
                 return False
             rows = await change.session.fetch(_Sql.list_tokens, endpoint_ids=[endpoint_id])
@@ -134,7 +137,7 @@ class EndpointStore:
     async def create_token(
         self, endpoint_id: int, *, name: str, by: Principal, most: int
     ) -> tuple[EndpointToken, str] | None:
-        """Create a token for an endpoint, which has at most *most* afterwards; None if there is no such endpoint.
+        """Create a token for an endpoint, which has at most *most* afterwards; None if *by* manages no such endpoint.
 
         The token's value is returned here and never again.
 
@@ -144,7 +147,7 @@ class EndpointStore:
         """
         value = make_token(ENDPOINT_TOKEN)
         async with change_administration(self._database, by) as change:
-            if await change.session.fetchrow(_Sql.get, endpoint_id=endpoint_id) is None:
+            if await _managed(change, endpoint_id) is None:
                 return None
             if await change.session.fetchval(_Sql.count_tokens, endpoint_id=endpoint_id) >= most:
                 raise LimitReached("signal endpoint token", most)
@@ -167,14 +170,14 @@ class EndpointStore:
         return [_read_token(row) for row in rows]
 
     async def rename_token(self, endpoint_id: int, token_id: int, *, name: str, by: Principal) -> EndpointToken | None:
-        """Rename an endpoint's token; its value stays. None if there is no such token.
+        """Rename an endpoint's token; its value stays. None if there is no such token that *by* may manage.
 
         Raises:
             Conflict: The endpoint has another token of that name.
         """
         async with change_administration(self._database, by) as change:
             before = await change.session.fetchrow(_Sql.get_token, endpoint_id=endpoint_id, token_id=token_id)
-            if before is None:
+            if before is None or await _managed(change, endpoint_id) is None:
                 return None
             after = await change.session.fetchrow(_Sql.rename_token, token_id=token_id, name=name)
             assert after is not None  # noqa: S101  (no other transaction changes the administration meanwhile)
@@ -188,21 +191,21 @@ class EndpointStore:
         return token
 
     async def delete_token(self, endpoint_id: int, token_id: int, *, by: Principal) -> bool:
-        """Delete an endpoint's token; return whether there was one."""
+        """Delete an endpoint's token; return whether there was one that *by* may manage."""
         async with change_administration(self._database, by) as change:
             row = await change.session.fetchrow(_Sql.get_token, endpoint_id=endpoint_id, token_id=token_id)
-            if row is None:
+            if row is None or await _managed(change, endpoint_id) is None:
                 return False
             await change.session.execute(_Sql.delete_token, token_id=token_id)
             await change.note(AuditType.ENDPOINT_TOKEN_DELETED, token_id, before=_token_snapshot(_read_token(row)))
         return True
 
     async def signals_of(
-        self, endpoint_id: int, *, limit: int, offset: int = 0, names: Sequence[str] | None = None
+        self, endpoint_id: int, *, limit: int, offset: int = 0, by: Principal = ADMINISTRATOR
     ) -> list[ListedSignal]:
-        """Return the signals of an endpoint, newest first; *names* are those the caller may read (None: all)."""
+        """Return the signals of an endpoint that *by* may read, newest first."""
         rows = await self._database.fetch(
-            _Sql.list_signals_of, endpoint_id=endpoint_id, names=names, limit=limit, offset=offset
+            _Sql.list_signals_of, endpoint_id=endpoint_id, limit=limit, offset=offset, **_sight(by)
         )
         return [ListedSignal(**row) for row in rows]
 
@@ -213,13 +216,17 @@ class EndpointStore:
         offset: int = 0,
         first_day: date | None = None,
         last_day: date | None = None,
-        names: Sequence[str] | None = None,
+        by: Principal = ADMINISTRATOR,
     ) -> tuple[list[ListedSignal], int]:
         """Return a page of the endpoints' signals of those days (UTC), newest first, and how many there are in all.
 
-        *names* are those the caller may read (None: all).
+        Only those that *by* may read. For a principal that is limited to tenants they have to be counted one by one.
         """
-        found = await self._database.fetchrow(_Sql.total, names=names, first_day=first_day, last_day=last_day)
+        sight, days = _sight(by), {"first_day": first_day, "last_day": last_day}
+        if by.tenants is None:
+            found = await self._database.fetchrow(_Sql.total, names=sight["names"], **days)
+        else:
+            found = await self._database.fetchrow(_Sql.total_readable, **sight, **days)
         assert found is not None  # noqa: S101  (a sum is always there)
         if offset >= found["total"]:
             return [], found["total"]
@@ -227,11 +234,10 @@ class EndpointStore:
             _Sql.list_signals,
             first_id=found["first_id"],
             last_id=found["last_id"],
-            names=names,
-            first_day=first_day,
-            last_day=last_day,
             limit=limit,
             offset=offset,
+            **sight,
+            **days,
         )
         return [ListedSignal(**row) for row in rows], found["total"]
 
@@ -244,6 +250,17 @@ class EndpointStore:
                 yield [_read_signal(row) for row in rows]
 
 
+def may_manage(principal: Principal, endpoint: Endpoint) -> bool:
+    """Return whether *principal* may manage *endpoint*: it has its name, and reaches as far."""
+    return principal.may(Permission.ENDPOINTS, endpoint.name) and principal.reach.owns(endpoint.tenants)
+
+
+async def _managed(change: Change, endpoint_id: int) -> Endpoint | None:
+    """Return the endpoint, if there is one that the author of *change* may manage."""
+    endpoint = _optional(await change.session.fetchrow(_Sql.get, endpoint_id=endpoint_id))
+    return endpoint if endpoint is not None and may_manage(change.by, endpoint) else None
+
+
 async def _update(
     change: Change, before: Endpoint, name: str, description: str | None, *, enabled: bool
 ) -> Endpoint | None:
@@ -254,6 +271,10 @@ async def _update(
     if after is not None:
         await change.note(AuditType.ENDPOINT_UPDATED, after.id, before=_snapshot(before), after=_snapshot(after))
     return after
+
+
+def _sight(by: Principal) -> dict[str, object]:
+    return {"names": endpoint_names(by.names), "tenants": by.tenants, "untenanted": by.untenanted}
 
 
 def _snapshot(endpoint: Endpoint) -> Snapshot:
@@ -273,6 +294,7 @@ def _read(row: Row) -> Endpoint:
         created_at=row["created_at"],
         created_by=row["created_by"],
         created_by_user_id=row["created_by_user_id"],
+        tenants=None if row["tenants"] is None else tuple(row["tenants"]),
     )
 
 

@@ -2,8 +2,8 @@
 SELECT count(*) FROM endpoints;
 
 -- name: create
-INSERT INTO endpoints (name, enabled, description, created_by, created_by_user_id)
-VALUES (:name, :enabled, :description, :created_by, :created_by_user_id) RETURNING *;
+INSERT INTO endpoints (name, enabled, description, created_by, created_by_user_id, tenants)
+VALUES (:name, :enabled, :description, :created_by, :created_by_user_id, :tenants) RETURNING *;
 
 -- name: list
 SELECT * FROM endpoints ORDER BY id;
@@ -47,22 +47,33 @@ WHERE (:names::text[] IS NULL OR name = ANY (:names))
   AND (:first_day::date IS NULL OR day >= :first_day)
   AND (:last_day::date IS NULL OR day <= :last_day);
 
+-- name: total_readable
+-- As `total`, for a caller that is limited to tenants.
+SELECT count(*) AS total, min(id) AS first_id, max(id) AS last_id FROM signals
+WHERE source = 'signal-endpoint'
+  AND (:names::text[] IS NULL OR name = ANY (:names))
+  AND is_readable(scope, tenant_id, reach, :tenants::text[], :untenanted::boolean)
+  AND (:first_day::date IS NULL OR created_at >= :first_day::date)
+  AND (:last_day::date IS NULL OR created_at < :last_day::date + 1);
+
 -- name: list_signals
 -- The signals with these ids that came in through endpoints, newest first, and the sizes of their payloads; the filters are
 -- those of `total`. The days are checked again, because the order of ids is that of times only as far as the clock does not
--- jump.
+-- jump. `tenants` (null: all) and `untenanted` say what the caller may read.
 SELECT id, octet_length(payload) AS size FROM signals
 WHERE source = 'signal-endpoint'
   AND id BETWEEN :first_id AND :last_id
+  AND is_readable(scope, tenant_id, reach, :tenants::text[], :untenanted::boolean)
   AND (:names::text[] IS NULL OR name = ANY (:names))
   AND (:first_day::date IS NULL OR created_at >= :first_day::date)
   AND (:last_day::date IS NULL OR created_at < :last_day::date + 1)
 ORDER BY id DESC LIMIT :limit OFFSET :offset;
 
 -- name: list_signals_of
--- The signals that came in through one endpoint, newest first, and the sizes of their payloads; null names do not filter.
+-- The signals that came in through one endpoint, newest first, and the sizes of their payloads; the filters are as above.
 SELECT id, octet_length(payload) AS size FROM signals
 WHERE source = 'signal-endpoint' AND source_id = :endpoint_id AND (:names::text[] IS NULL OR name = ANY (:names))
+  AND is_readable(scope, tenant_id, reach, :tenants::text[], :untenanted::boolean)
 ORDER BY id DESC LIMIT :limit OFFSET :offset;
 
 -- name: read_signals

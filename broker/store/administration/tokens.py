@@ -10,12 +10,14 @@ from typing import Any, TypeVar, cast
 
 from cachetools import LRUCache
 
-from broker.access import API_TOKEN, Caller, Permission, Principal, digest, make_token
+from broker.access import ADMINISTRATOR, API_TOKEN, UNLIMITED, Limits, Permission, Principal, digest, make_token
 from broker.audit import AuditType
 from broker.endpoints import Endpoint
 from broker.store.administration import endpoints, users
 from broker.store.administration.audit import Snapshot, change_administration
 from broker.store.administration.endpoints import EndpointStore
+from broker.store.administration.limits import limit_columns, read_limits, show_limits
+from broker.store.administration.pages import Page, find_page
 from broker.store.administration.users import UserStore
 from broker.store.postgres.database import Database, Row
 from broker.store.postgres.rehearsal import rehearse
@@ -38,14 +40,12 @@ class _Sql(Statements, file="tokens.sql"):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """An API token as it is kept: everything but its value."""
+class Token(Limits):
+    """An API token as it is kept, with its limits: everything but its value."""
 
     id: int
     name: str
     permissions: tuple[Permission, ...]
-    names: tuple[str, ...] | None
-    tenants: tuple[str, ...] | None
     created_at: datetime
     created_by: str
 
@@ -56,19 +56,18 @@ class AccessStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def caller(self, token_digest: bytes) -> Caller | None:
-        """Return the caller that a token with that digest belongs to; None if there is no such token."""
+    async def caller(self, token_digest: bytes) -> Principal | None:
+        """Return the principal that a token with that digest belongs to; None if there is no such token."""
         row = await self._database.fetchrow(_Sql.caller, digest=token_digest)
         if row is None:
             return None
-        principal = Principal(
+        return Principal(
             name=row["name"],
             permissions=frozenset(Permission(permission) for permission in row["permissions"]),
-            names=_optional_tuple(row["names"]),
-            tenants=_optional_tuple(row["tenants"]),
+            **read_limits(row),
             token_id=row["token_id"],
+            endpoint_id=row["endpoint_id"],
         )
-        return Caller(principal=principal, endpoint_id=row["endpoint_id"])
 
     async def rehearse(self) -> None:
         """Return if callers, users and signal endpoints could be looked up now.
@@ -83,8 +82,7 @@ class AccessStore:
         *,
         name: str,
         permissions: Sequence[Permission],
-        names: Sequence[str] | None = None,
-        tenants: Sequence[str] | None = None,
+        limits: Limits = UNLIMITED,
         by: Principal,
     ) -> tuple[Token, str]:
         """Create an API token; its value is returned here and never again."""
@@ -95,8 +93,7 @@ class AccessStore:
                 name=name,
                 digest=digest(value),
                 permissions=[permission.value for permission in permissions],
-                names=names,
-                tenants=tenants,
+                **limit_columns(limits),
                 created_by=by.name,
             )
             assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
@@ -104,23 +101,27 @@ class AccessStore:
             await change.note(AuditType.TOKEN_CREATED, token.id, after=_snapshot(token))
         return token, value
 
-    async def tokens(self, *, after_id: int = 0, limit: int = 100) -> list[Token]:
-        """Return API tokens in ascending order of ids."""
-        rows = await self._database.fetch(_Sql.list_tokens, after_id=after_id, limit=limit)
-        return [_read_token(row) for row in rows]
+    async def tokens(self, *, after_id: int = 0, limit: int = 100, by: Principal = ADMINISTRATOR) -> Page[Token]:
+        """Return API tokens in ascending order of ids: those that reach no further than *by* does."""
 
-    async def token(self, token_id: int) -> Token | None:
-        """Return the API token with that id, unless it is revoked."""
-        row = await self._database.fetchrow(_Sql.get_token, token_id=token_id)
-        return None if row is None else _read_token(row)
+        async def fetch(after_id: int, limit: int) -> list[Token]:
+            rows = await self._database.fetch(_Sql.list_tokens, after_id=after_id, limit=limit)
+            return [_read_token(row) for row in rows]
+
+        return await find_page(fetch, by, lambda token: not by.find_excess(token), after_id=after_id, limit=limit)
+
+    async def token(self, token_id: int, *, by: Principal = ADMINISTRATOR) -> Token | None:
+        """Return the API token with that id, unless it is revoked, or reaches further than *by* does."""
+        return _within(by, await self._database.fetchrow(_Sql.get_token, token_id=token_id))
 
     async def revoke_token(self, token_id: int, *, by: Principal) -> bool:
-        """Revoke an API token; return whether there was one."""
+        """Revoke an API token; return whether there was one that reaches no further than *by* does."""
         async with change_administration(self._database, by) as change:
-            row = await change.session.fetchrow(_Sql.revoke_token, token_id=token_id)
-            if row is None:
+            token = _within(by, await change.session.fetchrow(_Sql.get_token, token_id=token_id))
+            if token is None:
                 return False
-            await change.note(AuditType.TOKEN_REVOKED, token_id, before=_snapshot(_read_token(row)))
+            await change.session.execute(_Sql.revoke_token, token_id=token_id)
+            await change.note(AuditType.TOKEN_REVOKED, token_id, before=_snapshot(token))
         return True
 
     async def has_token_named(self, name: str) -> bool:
@@ -149,8 +150,8 @@ class AccessCache:
         self._generation += 1
         self._known.clear()
 
-    async def caller(self, token: str) -> Caller | None:
-        """Return the caller that *token* belongs to; None if there is no such token."""
+    async def caller(self, token: str) -> Principal | None:
+        """Return the principal that *token* belongs to; None if there is no such token."""
         key = digest(token)
         return await self._recall(key, lambda: self._store.caller(key))
 
@@ -177,9 +178,13 @@ def _snapshot(token: Token) -> Snapshot:
     return {
         "name": token.name,
         "permissions": [permission.value for permission in token.permissions],
-        "names": token.names,
-        "tenants": token.tenants,
+        **show_limits(token),
     }
+
+
+def _within(by: Principal, row: Row | None) -> Token | None:
+    token = None if row is None else _read_token(row)
+    return None if token is None or by.find_excess(token) else token
 
 
 def _read_token(row: Row) -> Token:
@@ -187,12 +192,7 @@ def _read_token(row: Row) -> Token:
         id=row["id"],
         name=row["name"],
         permissions=tuple(Permission(permission) for permission in row["permissions"]),
-        names=_optional_tuple(row["names"]),
-        tenants=_optional_tuple(row["tenants"]),
+        **read_limits(row),
         created_at=row["created_at"],
         created_by=row["created_by"],
     )
-
-
-def _optional_tuple(values: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if values is None else tuple(values)

@@ -9,9 +9,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker.access import Permission, Principal
+from broker.access import ADMINISTRATOR, UNLIMITED, Limits, Permission, Principal, require_within
 from broker.audit import AuditType
 from broker.store.administration.audit import change_administration
+from broker.store.administration.limits import limit_columns, read_limits, show_limits
+from broker.store.administration.pages import Page, find_page
 from broker.store.postgres.database import Database, Row
 from broker.store.postgres.statements import Statement, Statements
 from broker.users import User
@@ -42,8 +44,7 @@ class UserStore:
         name: str,
         password: str,
         permissions: Sequence[Permission] = (),
-        names: Sequence[str] | None = None,
-        tenants: Sequence[str] | None = None,
+        limits: Limits = UNLIMITED,
         groups: Sequence[str] = (),
         by: Principal,
     ) -> User:
@@ -51,6 +52,7 @@ class UserStore:
 
         Raises:
             Conflict: The name is taken.
+            PermissionDenied: It would reach further than *by* does.
         """
         async with change_administration(self._database, by) as change:
             row = await change.session.fetchrow(
@@ -58,50 +60,63 @@ class UserStore:
                 name=name,
                 password=password,
                 permissions=[permission.value for permission in permissions],
-                names=names,
-                tenants=tenants,
+                **limit_columns(limits),
                 groups=groups,
                 created_by=by.name,
             )
             assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
             user = _read(row)
+            require_within(by, user.principal)
             await change.note(AuditType.USER_CREATED, user.id, after=_snapshot(user))
         return user
 
-    async def page(self, *, after_id: int = 0, limit: int = 100) -> list[User]:
-        """Return users in ascending order of ids."""
-        return [_read(row) for row in await self._database.fetch(_Sql.list, after_id=after_id, limit=limit)]
+    async def page(self, *, after_id: int = 0, limit: int = 100, by: Principal = ADMINISTRATOR) -> Page[User]:
+        """Return users in ascending order of ids: those that reach no further than *by* does."""
 
-    async def get(self, user_id: int) -> User | None:
-        """Return the user with that id."""
-        return _optional(await self._database.fetchrow(_Sql.get, user_id=user_id))
+        async def fetch(after_id: int, limit: int) -> list[User]:
+            return [_read(row) for row in await self._database.fetch(_Sql.list, after_id=after_id, limit=limit)]
+
+        def is_seen(user: User) -> bool:
+            return not by.find_excess(user.principal)
+
+        return await find_page(fetch, by, is_seen, after_id=after_id, limit=limit)
+
+    async def get(self, user_id: int, *, by: Principal = ADMINISTRATOR) -> User | None:
+        """Return the user with that id, unless it reaches further than *by* does."""
+        return _within(by, await self._database.fetchrow(_Sql.get, user_id=user_id))
 
     async def find(self, name: str) -> User | None:
         """Return the user of exactly that name."""
         return _optional(await self._database.fetchrow(_Sql.find, name=name))
 
     async def update(self, user_id: int, changes: Mapping[str, Any], *, by: Principal) -> User | None:
-        """Change a user and return it; None if there is no such user.
+        """Change a user and return it; None if there is no such user, or it reaches further than *by* does.
 
-        The members of *changes* are new values of password (hashed), permissions, names, tenants and groups.
+        The members of *changes* are new values of password (hashed), permissions, groups and the limits.
+
+        Raises:
+            PermissionDenied: It would reach further than *by* does.
         """
         async with change_administration(self._database, by) as change:
-            before = _optional(await change.session.fetchrow(_Sql.get, user_id=user_id))
-            row = await change.session.fetchrow(_Sql.update, user_id=user_id, changes=json.dumps(changes))
-            after = _optional(row)
-            if before is None or after is None:
+            before = _within(by, await change.session.fetchrow(_Sql.get, user_id=user_id))
+            if before is None:
                 return None
+            row = await change.session.fetchrow(_Sql.update, user_id=user_id, changes=json.dumps(changes))
+            assert row is not None  # noqa: S101  (no other transaction changes the administration meanwhile)
+            after = _read(row)
+            require_within(by, after.principal)
             shown = _snapshot(after) | ({"passwordChanged": True} if "password" in changes else {})
             await change.note(AuditType.USER_UPDATED, user_id, before=_snapshot(before), after=shown)
         return after
 
     async def delete(self, user_id: int, *, by: Principal) -> bool:
-        """Delete a user; return whether there was one."""
+        """Delete a user; return whether there was one that reaches no further than *by* does."""
         async with change_administration(self._database, by) as change:
-            row = await change.session.fetchrow(_Sql.delete, user_id=user_id)
-            if row is None:
+            user = _within(by, await change.session.fetchrow(_Sql.get, user_id=user_id))
+            if user is None:
                 return False
-            await change.note(AuditType.USER_DELETED, user_id, before=_snapshot(_read(row)))
+            await change.session.execute(_Sql.delete, user_id=user_id)
+            await change.note(AuditType.USER_DELETED, user_id, before=_snapshot(user))
         return True
 
 
@@ -109,8 +124,7 @@ def _snapshot(user: User) -> dict[str, Any]:
     return {
         "name": user.name,
         "permissions": [permission.value for permission in user.permissions],
-        "names": user.names,
-        "tenants": user.tenants,
+        **show_limits(user),
         "groups": user.groups,
     }
 
@@ -121,8 +135,7 @@ def _read(row: Row) -> User:
         name=row["name"],
         password=row["password"],
         permissions=tuple(map(Permission, row["permissions"])),
-        names=None if row["names"] is None else tuple(row["names"]),
-        tenants=None if row["tenants"] is None else tuple(row["tenants"]),
+        **read_limits(row),
         groups=tuple(row["groups"]),
         created_at=row["created_at"],
         created_by=row["created_by"],
@@ -131,3 +144,8 @@ def _read(row: Row) -> User:
 
 def _optional(row: Row | None) -> User | None:
     return None if row is None else _read(row)
+
+
+def _within(by: Principal, row: Row | None) -> User | None:
+    user = _optional(row)
+    return None if user is None or by.find_excess(user.principal) else user

@@ -33,7 +33,8 @@ class SignalFilter:
         since: Only signals accepted at this moment or later.
         until: Only signals accepted before this moment.
         names: Only signals whose name matches one of these patterns: those that the caller is limited to.
-        tenants: Only signals of these tenants: those that the caller sees.
+        tenants: Only what belongs to these tenants: those that the caller is limited to.
+        untenanted: What belongs to no tenant, too, where reading it is enough.
     """
 
     name: str | None = None
@@ -41,6 +42,7 @@ class SignalFilter:
     until: datetime | None = None
     names: Sequence[str] | None = None
     tenants: Sequence[str] | None = None
+    untenanted: bool = False
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -51,4 +53,5 @@ class SignalFilter:
             "since": self.since,
             "until": self.until,
             "tenants": self.tenants,
+            "untenanted": self.untenanted,
         }

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.access import Principal
+from broker.access import ADMINISTRATOR, Principal
 from broker.audit import AuditType
 from broker.deliveries import BY_HAND, Attempt, Delivery, DeliveryState, DueAttempt, Outcome, delivery_id
+from broker.matching import Matcher
 from broker.names import expression
 from broker.store.administration.audit import change_administration
+from broker.store.deliveries.decisions import Decisions
 from broker.store.deliveries.redrives import redrive
 from broker.store.postgres.database import Database
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_attempt, read_delivery, read_due_attempts
+from broker.store.sight import sight_of_signals, sight_of_subscriptions
 from broker.store.spans import find_span
 
 
@@ -28,7 +31,7 @@ class _Sql(Statements, file="deliveries.sql"):
     page: Statement
     cancel: Statement
     ledger: Statement
-    ledger_of_tenants: Statement
+    ledger_of_caller: Statement
     fold_ledger: Statement
 
 
@@ -39,22 +42,24 @@ class DeliveryDetails:
     Args:
         delivery: The delivery, without its attempts.
         signal_name: The signal's name.
-        tenant_id: The subscription's tenant.
+        readable: Whether the caller may read the signal and see the subscription, as far as its tenants say.
+        owned: Whether the subscription belongs to the caller's tenants.
         hopeless: Why another attempt would not be made, as a clause; None if it would.
     """
 
     delivery: Delivery
     signal_name: str
-    tenant_id: str | None
+    readable: bool
+    owned: bool
     hopeless: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """The books in one snapshot, of all subscriptions or of one.
+    """The books in one snapshot, of all subscriptions, of those that a caller sees, or of one.
 
     Args:
-        recorded: Signals recorded (of all subscriptions, always).
+        recorded: Signals recorded, of all subscriptions; 0 in the books of a caller with limits.
         matched: Deliveries owed, as counted when the signals were recorded.
         states: Deliveries by state.
     """
@@ -83,10 +88,16 @@ class Rescued:
 
 
 class DeliveryStore:
-    """Releases, rescues and reads deliveries, and keeps the ledger."""
+    """Releases, rescues and reads deliveries, and keeps the ledger.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Where they are.
+        matcher: Evaluates the filters of what is redriven, by turns with what else uses it; None: one of its own.
+    """
+
+    def __init__(self, database: Database, *, matcher: Matcher | None = None) -> None:
         self._database = database
+        self._decisions = Decisions(database, matcher or Matcher(rest=1.0))
 
     async def release(self, *, limit: int, rescue_after: timedelta) -> list[DueAttempt]:
         """Put at most *limit* parked deliveries that are due back to pending, and return their next attempts."""
@@ -109,15 +120,18 @@ class DeliveryStore:
         rows = await self._database.fetch(_Sql.rescue, app=app, limit=limit, rescue_after=rescue_after.total_seconds())
         return Rescued(read_due_attempts(rows), begun=sum(row["begun"] for row in rows))
 
-    async def get(self, key: tuple[int, int]) -> DeliveryDetails | None:
-        """Return the delivery with that key (signal id, subscription id), if there is one."""
-        row = await self._database.fetchrow(_Sql.get, signal_id=key[0], subscription_id=key[1])
+    async def get(self, key: tuple[int, int], *, by: Principal = ADMINISTRATOR) -> DeliveryDetails | None:
+        """Return the delivery with that key (signal id, subscription id), if there is one, and what *by* may do."""
+        row = await self._database.fetchrow(
+            _Sql.get, signal_id=key[0], subscription_id=key[1], tenants=by.tenants, untenanted=by.untenanted
+        )
         if row is None:
             return None
         return DeliveryDetails(
             delivery=read_delivery(row),
             signal_name=row["name"],
-            tenant_id=row["tenant_id"],
+            readable=row["readable"],
+            owned=row["owned"],
             hopeless=row["hopeless"],
         )
 
@@ -134,13 +148,13 @@ class DeliveryStore:
         state: str | None = None,
         subscription_id: int | None = None,
         signal_id: int | None = None,
-        tenants: Sequence[str] | None = None,
+        by: Principal = ADMINISTRATOR,
         name: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         outcome: Outcome | None = None,
     ) -> list[Delivery]:
-        """Return deliveries without their attempts, in ascending order of ids; *tenants*: the caller's (None: all).
+        """Return deliveries that *by* may read, without their attempts, in ascending order of ids.
 
         *name* is that of the signal, or a pattern; it was accepted at *since* or later and before *until*; *outcome* is
         that of the last attempt.
@@ -155,7 +169,7 @@ class DeliveryStore:
             state=state,
             subscription_id=subscription_id,
             signal_id=signal_id,
-            tenants=tenants,
+            **sight_of_signals(by),
             names=None if name is None else expression([name]),
             since=since,
             until=until,
@@ -165,8 +179,13 @@ class DeliveryStore:
         return [read_delivery(row) for row in rows]
 
     async def redrive(self, key: tuple[int, int]) -> bool:
-        """Put a dead delivery back; return whether it was dead."""
-        return await redrive(self._database, [key], [None]) > 0
+        """Put a dead delivery back; return whether it was dead.
+
+        If its filter exceeded its budget, it is put back if that matches now, cancelled if it does not, and stays dead
+        if it exceeds its budget again.
+        """
+        decided = await self._decisions.decide([key])
+        return not decided.owed or await redrive(self._database, [key], [None]) > 0
 
     async def cancel(self, key: tuple[int, int], *, by: Principal) -> bool:
         """Cancel a dead or parked delivery; return whether it was one."""
@@ -180,10 +199,11 @@ class DeliveryStore:
             await change.note(AuditType.DELIVERY_CANCELLED, subscription_id, after={"deliveryId": delivery_id(*key)})
         return True
 
-    async def ledger(self, subscription_id: int | None = None, *, tenants: Sequence[str] | None = None) -> Ledger:
-        """Return the books in one snapshot: of one subscription, or of all that a caller of *tenants* sees."""
-        if subscription_id is None and tenants is not None:
-            rows = await self._database.fetch(_Sql.ledger_of_tenants, tenants=tenants)
+    async def ledger(self, subscription_id: int | None = None, *, by: Principal = ADMINISTRATOR) -> Ledger:
+        """Return the books in one snapshot: of one subscription, or of all that *by* sees."""
+        if subscription_id is None and not by.hide_nothing:
+            sight = await sight_of_subscriptions(self._database, by)
+            rows = await self._database.fetch(_Sql.ledger_of_caller, **sight)
         else:
             rows = await self._database.fetch(_Sql.ledger, subscription_id=subscription_id)
         counts = {row["counted"]: row["n"] for row in rows}

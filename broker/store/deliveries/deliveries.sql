@@ -43,8 +43,12 @@ FROM lost WHERE d.signal_id = lost.signal_id AND d.subscription_id = lost.subscr
 RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app, lost.begun_at IS NOT NULL AS begun;
 
 -- name: get
--- A delivery with the signal's name, the subscription's tenant, and, as a clause, why another attempt would not be made.
-SELECT d.*, s.tenant_id, g.name,
+-- A delivery with the signal's name, whether the caller may read it, and change it, and, as a clause, why another attempt would
+-- not be made.
+SELECT d.*, g.name,
+       is_seen(s.tenant_id, s.owner_tenants, :tenants::text[], :untenanted::boolean)
+           AND is_readable(g.scope, g.tenant_id, g.reach, :tenants, :untenanted) AS readable,
+       is_owned(s.tenant_id, s.owner_tenants, :tenants, :untenanted) AS owned,
        CASE WHEN s.until IS NOT NULL THEN 'the subscription was deleted'
             WHEN s.disabled_because IS NOT NULL THEN 'the subscription is disabled, and has to be resumed first'
             WHEN g.expires_at <= now() THEN 'the signal has expired'
@@ -61,18 +65,22 @@ ORDER BY a.number;
 
 -- name: page
 -- A page of deliveries after (:after_signal_id, :after_subscription_id), of signals up to :last_id. Null filters are no
--- filters. :names is a regular expression (see `broker.names.expression`); :tenants are those that the caller sees.
-SELECT d.*, s.tenant_id FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id
+-- filters. :names and :permitted_names are regular expressions (see `broker.names.expression`); the latter, :tenants and
+-- :untenanted say what the caller may read.
+SELECT d.* FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id
 WHERE (d.signal_id, d.subscription_id) > (:after_signal_id, :after_subscription_id)
   AND (:state::text IS NULL OR d.state = :state)
   AND (:subscription_id::bigint IS NULL OR d.subscription_id = :subscription_id)
   AND (:signal_id::bigint IS NULL OR d.signal_id = :signal_id)
-  AND (:tenants::text[] IS NULL OR s.tenant_id IS NULL OR s.tenant_id = ANY (:tenants))
+  AND is_seen(s.tenant_id, s.owner_tenants, :tenants::text[], :untenanted::boolean)
   AND (:last_id::bigint IS NULL OR d.signal_id <= :last_id)
-  AND ((:names::text IS NULL AND :since::timestamptz IS NULL AND :until::timestamptz IS NULL) OR EXISTS (
+  AND ((:names::text IS NULL AND :permitted_names::text IS NULL AND :tenants IS NULL
+        AND :since::timestamptz IS NULL AND :until::timestamptz IS NULL) OR EXISTS (
       SELECT FROM signals g
       WHERE g.id = d.signal_id
         AND (:names::text IS NULL OR '.' || g.name ~ :names)
+        AND (:permitted_names::text IS NULL OR '.' || g.name ~ :permitted_names)
+        AND is_readable(g.scope, g.tenant_id, g.reach, :tenants, :untenanted)
         AND (:since::timestamptz IS NULL OR g.created_at >= :since)
         AND (:until::timestamptz IS NULL OR g.created_at < :until)
       OFFSET 0
@@ -110,17 +118,19 @@ FROM (
 ) AS counts
 GROUP BY counted;
 
--- name: ledger_of_tenants
--- The books in one snapshot, of the subscriptions of :tenants and the untenanted ones.
+-- name: ledger_of_caller
+-- The books in one snapshot, of the subscriptions that a caller sees: see the functions.
 SELECT counted, sum(n)::bigint AS n
 FROM (
-    SELECT subscription_id, counted, n FROM ledger_tallies WHERE subscription_id <> 0 OR counted = 'recorded'
+    SELECT subscription_id, counted, n FROM ledger_tallies WHERE subscription_id <> 0
     UNION ALL
     SELECT subscription_id, counted, n FROM ledger_deltas
 ) AS counts
-WHERE counted = 'recorded' OR EXISTS (
+WHERE EXISTS (
     SELECT FROM subscriptions s
-    WHERE s.id = counts.subscription_id AND (s.tenant_id IS NULL OR s.tenant_id = ANY (:tenants::text[]))
+    WHERE s.id = counts.subscription_id
+      AND is_seen(s.tenant_id, s.owner_tenants, :tenants::text[], :untenanted::boolean)
+      AND is_permitted(s.name, s.is_pattern, :permitted_names::text, :permitted_patterns::text[])
 )
 GROUP BY counted;
 

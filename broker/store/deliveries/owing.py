@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.deliveries import DeliveryState, DueAttempt, Reason
+from broker.deliveries import EXCEEDED, DeliveryState, DueAttempt, Reason
+from broker.signals import Signal
 from broker.store.postgres.database import Session
 from broker.store.postgres.statements import Statement, Statements
+from broker.subscriptions import Subscription
 from broker.topology import attempt_queue
 
 
@@ -29,7 +31,7 @@ class NewDelivery:
         signal_id: The signal.
         subscription_id: The subscription.
         state: The delivery's first state.
-        reason: Why it is parked or cancelled, if it is.
+        reason: Why it is parked, dead or cancelled, if it is.
         due_at: Until when it is parked, if it waits for a moment.
         ordering_key: The key of its ordering group, if it is in one.
         app: The app of the handler that it is owed to; empty if it is no handler.
@@ -44,6 +46,21 @@ class NewDelivery:
     ordering_key: str | None = None
     app: str = ""
     expires_at: datetime | None = None
+
+
+def dead_delivery(signal: Signal, subscription: Subscription) -> NewDelivery:
+    """Return the delivery of a signal for which the subscription's filter exceeded its budget.
+
+    It is in no ordering group: the deliveries behind it do not wait for one that may not have matched.
+    """
+    return NewDelivery(
+        signal_id=signal.id,
+        subscription_id=subscription.id,
+        state=DeliveryState.DEAD,
+        reason=EXCEEDED,
+        app=subscription.spec.target.app,
+        expires_at=signal.throw.expires_at,
+    )
 
 
 async def owe(session: Session, deliveries: Sequence[NewDelivery], *, rescue_after: timedelta) -> list[DueAttempt]:

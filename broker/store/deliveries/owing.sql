@@ -17,7 +17,7 @@ RETURNING s.id;
 INSERT INTO deliveries (signal_id, subscription_id, state, reason, due_at, finished_at, ordering_key, app, expires_at)
 SELECT signal_id, subscription_id, state, reason,
        CASE WHEN state = 'pending' THEN now() + make_interval(secs => :rescue_after) ELSE due_at END,
-       CASE WHEN state = 'cancelled' THEN now() END,
+       CASE WHEN state IN ('cancelled', 'dead') THEN now() END,
        ordering_key, app, expires_at
 FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :states::text[], :reasons::text[], :due_at::timestamptz[],
             :ordering_keys::text[], :apps::text[], :expires_at::timestamptz[])

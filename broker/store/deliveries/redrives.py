@@ -7,8 +7,10 @@ from datetime import datetime
 
 from broker.deliveries import Outcome, delivery_id
 from broker.limits import Pace
+from broker.matching import Matcher
 from broker.store.deliveries.bulk import BulkProgress, SignalFilter
-from broker.store.postgres.database import Database
+from broker.store.deliveries.decisions import Decisions
+from broker.store.postgres.database import Database, Row
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.spans import find_span
 
@@ -23,15 +25,18 @@ class _Sql(Statements, file="redrives.sql"):
 class RedriveStore:
     """Redrives dead deliveries that would be attempted.
 
-    A delivery would not be attempted if its subscription is deleted or disabled, or its signal has expired.
+    A delivery would not be attempted if its subscription is deleted or disabled, or its signal has expired. One whose
+    filter exceeded its budget is redriven if the filter, as it is now, matches (`broker.store.deliveries.decisions`).
 
     Args:
         database: Where the deliveries are.
         limit: How many are looked at in one chunk.
+        matcher: Evaluates filters, by turns with what else uses it; None: one of its own.
     """
 
-    def __init__(self, database: Database, *, limit: int = _LIMIT) -> None:
+    def __init__(self, database: Database, *, limit: int = _LIMIT, matcher: Matcher | None = None) -> None:
         self._database = database
+        self._decisions = Decisions(database, matcher or Matcher(rest=1.0))
         self._limit = limit
 
     async def redrive(
@@ -62,13 +67,20 @@ class RedriveStore:
                 outcome=outcome,
                 **wanted.parameters,
             )
-            asked = [row for row in rows if row["asked"]]
-            count = len(asked)
-            if asked and not dry_run:
-                keys = [(row["signal_id"], row["subscription_id"]) for row in asked]
-                count = await redrive(self._database, keys, [pace.next(row["now"]) for row in asked])
-            start = (rows[-1]["signal_id"], rows[-1]["subscription_id"]) if len(rows) == self._limit else None
+            asked = [_key(row) for row in rows if row["asked"]]
+            decided = await self._decisions.decide(asked, dry_run=dry_run)
+            count = len(decided.owed)
+            if decided.owed and not dry_run:
+                moments = [pace.next(rows[0]["now"]) for _ in decided.owed]
+                count = await redrive(self._database, decided.owed, moments)
+            start = _key(rows[-1]) if len(rows) == self._limit else None
+            if decided.looked < len(asked):
+                start = asked[decided.looked - 1]
             yield BulkProgress(count=count, looked=len(rows), after=None if start is None else delivery_id(*start))
+
+
+def _key(row: Row) -> tuple[int, int]:
+    return row["signal_id"], row["subscription_id"]
 
 
 async def redrive(database: Database, keys: Sequence[tuple[int, int]], due_at: Sequence[datetime | None]) -> int:

@@ -2,7 +2,8 @@
 -- Look at the next :limit dead deliveries after (:after_signal_id, :after_subscription_id), of signals up to :last_id and of
 -- one subscription or (null) of all, in the order of their keys: which of them are asked for, and would be attempted. Null
 -- filters are no filters. :names and :permitted_names are regular expressions (see `broker.names.expression`); :outcome is
--- that of the last attempt; :tenants are those that the caller sees.
+-- that of the last attempt; :tenants and :untenanted say what belongs to the
+-- caller, and what it may read.
 -- Two branches, so that each has its index, and LIMIT 1, so that it is a look-up by key, whatever the statistics say.
 WITH looked AS MATERIALIZED (
     (SELECT signal_id, subscription_id FROM deliveries
@@ -27,12 +28,13 @@ FROM looked l
 LEFT JOIN LATERAL (
     SELECT id FROM subscriptions
     WHERE id = l.subscription_id AND until IS NULL AND disabled_because IS NULL
-      AND (:tenants::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY (:tenants))
+      AND is_owned(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
     LIMIT 1
 ) s ON true
 LEFT JOIN LATERAL (
     SELECT id FROM signals
     WHERE id = l.signal_id AND (expires_at IS NULL OR expires_at > now())
+      AND is_readable(scope, tenant_id, reach, :tenants, :untenanted::boolean)
       AND (:names::text IS NULL OR '.' || name ~ :names)
       AND (:permitted_names::text IS NULL OR '.' || name ~ :permitted_names)
       AND (:since::timestamptz IS NULL OR created_at >= :since)

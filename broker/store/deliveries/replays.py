@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from broker.deliveries import DeliveryState, Reason
 from broker.limits import Pace
+from broker.matching import Exceeded, Matcher
 from broker.names import is_pattern
 from broker.signals import Signal
 from broker.store.deliveries.bulk import BulkProgress, SignalFilter
-from broker.store.deliveries.owing import NewDelivery, consume, owe
+from broker.store.deliveries.owing import NewDelivery, consume, dead_delivery, owe
 from broker.store.postgres.database import Database, Row
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_signal, read_subscription
@@ -25,6 +27,15 @@ _WITH_PAYLOADS = 100
 """How many signals one chunk looks at whose payloads are needed."""
 _PAYLOAD_BYTES = 8 << 20
 """Bytes of payloads that fill such a chunk."""
+_SECONDS = 1.0
+"""How long a chunk is matched, the time that others get meanwhile included."""
+
+
+class _Matched(NamedTuple):
+    """The signals of a chunk that match, and those for which the filter exceeded its budget."""
+
+    matching: list[Signal]
+    exceeded: list[Signal]
 
 
 class _Sql(Statements, file="replays.sql"):
@@ -42,10 +53,12 @@ class ReplayStore:
     Args:
         database: Where the signals are.
         limit: How many are looked at in one chunk; None chooses a number by what has to be looked at.
+        matcher: Evaluates filters, by turns with what else uses it; None: one of its own.
     """
 
-    def __init__(self, database: Database, *, limit: int | None = None) -> None:
+    def __init__(self, database: Database, *, limit: int | None = None, matcher: Matcher | None = None) -> None:
         self._database = database
+        self._matcher = matcher or Matcher(rest=1.0)
         self._limit = limit
 
     async def replay(
@@ -65,18 +78,38 @@ class ReplayStore:
                 return
             limit = self._limit or (_LIMIT if subscription.spec.filter is None else _WITH_PAYLOADS)
             rows = await self._find_recorded(subscription, wanted, limit, (position, last_position), higher_than)
-            matching = await _matching(subscription, rows)
-            if subscription.spec.once:
-                matching = matching[:1]
-            count = len(matching)
-            if matching and not dry_run:
-                count = await self._owe(subscription_id, matching, pace)
             exhausted = not rows or len(rows) == rows[0]["found"] < limit
-            last = exhausted or (subscription.spec.once and count > 0)
-            yield BulkProgress(count=count, looked=len(rows), after=None if last else str(rows[-1]["looked_at"]))
+            looked, matched = await self._match(subscription, rows)
+            count = len(matched.matching) + len(matched.exceeded)
+            if count and not dry_run:
+                count = await self._owe(subscription_id, matched, pace)
+            last = (exhausted and looked == len(rows)) or (subscription.spec.once and len(matched.matching) > 0)
+            yield BulkProgress(count=count, looked=looked, after=None if last else str(rows[looked - 1]["looked_at"]))
             if last:
                 return
-            position = rows[-1]["position"]
+            position = rows[looked - 1]["position"]
+
+    async def _match(self, subscription: Subscription, rows: Sequence[Row]) -> tuple[int, _Matched]:
+        """Match the signals of *rows*, as many as that takes `_SECONDS` for; return how many rows were looked at, too.
+
+        A `once` subscription gets the first one that matches.
+        """
+        matched, looked, clock = _Matched([], []), 0, asyncio.get_running_loop().time
+        end = clock() + _SECONDS
+        async with self._matcher.slice() as turn:
+            for row in rows:
+                looked += 1
+                if row["id"] is not None:
+                    signal = read_signal(row)
+                    try:
+                        if await self._matcher.mismatch(subscription, signal, turn, replayed=True) is None:
+                            matched.matching.append(signal)
+                    except Exceeded:
+                        matched.exceeded.append(signal)
+                    signal.context.forget()
+                if clock() > end or (subscription.spec.once and matched.matching):
+                    break
+        return looked, matched
 
     async def _last_position(self, wanted: SignalFilter) -> int | None:
         """Return the last position of *wanted* signals, if that is cheap to find out; else None.
@@ -120,25 +153,25 @@ class ReplayStore:
             **wanted.parameters,
         )
 
-    async def _owe(self, subscription_id: int, signals: Sequence[Signal], pace: Pace) -> int:
-        """Owe *signals* to a subscription, unless it gets nothing any more; return how many it was not owed yet."""
+    async def _owe(self, subscription_id: int, matched: _Matched, pace: Pace) -> int:
+        """Owe what *matched* to a subscription, unless it gets nothing any more; return how many are new to it."""
         async with self._database.transaction() as session:
             row = await session.fetchrow(_Sql.lock_receiver, subscription_id=subscription_id)
             if row is None or not (subscription := read_subscription(row)).receives:
                 return 0
-            noted = await session.fetch(
-                _Sql.add_match, signal_ids=[signal.id for signal in signals], subscription_id=subscription_id
-            )
+            signal_ids = [signal.id for signal in (*matched.matching, *matched.exceeded)]
+            noted = await session.fetch(_Sql.add_match, signal_ids=signal_ids, subscription_id=subscription_id)
             new = {match["signal_id"] for match in noted}
-            owed = [signal for signal in signals if signal.id in new]
+            owed = [signal for signal in matched.matching if signal.id in new]
             if subscription.spec.once and owed:
                 await consume(session, {subscription_id: owed[0].id})
             deliveries = [_new_delivery(signal, subscription, pace, row["now"]) for signal in owed]
+            deliveries += [dead_delivery(signal, subscription) for signal in matched.exceeded if signal.id in new]
             await owe(session, deliveries, rescue_after=timedelta())
             if subscription.spec.ordered:
                 ids = [signal.id for signal in owed]
                 await session.execute(_Sql.put_first, signal_ids=ids, subscription_id=subscription_id)
-        return len(owed)
+        return len(new)
 
 
 def _new_delivery(signal: Signal, subscription: Subscription, pace: Pace, now: datetime) -> NewDelivery:
@@ -154,15 +187,3 @@ def _new_delivery(signal: Signal, subscription: Subscription, pace: Pace, now: d
         app=subscription.spec.target.app,
         expires_at=signal.throw.expires_at,
     )
-
-
-async def _matching(subscription: Subscription, rows: Sequence[Row]) -> list[Signal]:
-    matching = []
-    for row in rows:
-        if row["id"] is not None:
-            signal = read_signal(row)
-            if subscription.mismatch(signal, replayed=True) is None:
-                matching.append(signal)
-            signal.context.forget()
-            await asyncio.sleep(0)  # a filter may take long, and other tasks are waiting
-    return matching

@@ -6,7 +6,7 @@ SELECT * FROM subscriptions WHERE id = :subscription_id AND until IS NULL;
 -- Look at the next :limit recorded signals in the order of recording, after position :after and up to :last_position, with
 -- ids above :higher_than and of exactly the name :exact_name. All columns are there of those that :subscription_id may be
 -- owed and is not. Null filters are no filters. :names and :permitted_names are regular expressions (see
--- `broker.names.expression`); :tenants are those that the caller sees; :with_payloads says whether payloads are needed. If
+-- `broker.names.expression`); :tenants and :untenanted say what the caller may read; :with_payloads says whether payloads are needed. If
 -- they are, the last signal is the one whose payload fills :max_bytes; `found` says how many there would have been.
 WITH looked AS MATERIALIZED (
     SELECT id, position, CASE WHEN :with_payloads::boolean THEN octet_length(payload) ELSE 0 END AS size FROM signals
@@ -28,11 +28,7 @@ LEFT JOIN LATERAL (
       AND (:permitted_names::text IS NULL OR '.' || name ~ :permitted_names)
       AND (:since::timestamptz IS NULL OR created_at >= :since)
       AND (:until::timestamptz IS NULL OR created_at < :until)
-      AND (:tenants::text[] IS NULL OR (
-          (tenant_id IS NULL OR tenant_id = ANY (:tenants))
-          AND (reach IS NULL OR json_array_length(reach) = 0
-               OR EXISTS (SELECT FROM json_array_elements_text(reach) AS r (tenant) WHERE r.tenant = ANY (:tenants)))
-      ))
+      AND is_readable(scope, tenant_id, reach, :tenants::text[], :untenanted::boolean)
       AND NOT EXISTS (
           SELECT FROM matches m WHERE m.signal_id = s.id AND m.subscription_ids @> ARRAY[:subscription_id::bigint] OFFSET 0
       )

@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 
 from broker.deliveries import DELETED, EXPIRED, DeliveryState, DueAttempt, Reason
-from broker.names import is_pattern
-from broker.offloading import Offloader
 from broker.signals import Signal, SignalState
 from broker.store.deliveries import ordering, owing
 from broker.store.deliveries.ordering import advance_groups, assign_sequence, clear_pending_records, lock_keys
-from broker.store.deliveries.owing import NewDelivery, consume, owe
+from broker.store.deliveries.owing import NewDelivery, consume, dead_delivery, owe
 from broker.store.postgres.database import Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts
+from broker.store.signals import suspects
+from broker.store.signals.matches import Limits, Matches, Pairs, confirm
 from broker.store.subscriptions import subscriptions
-from broker.store.subscriptions.subscriptions import find_candidates
 from broker.subscriptions import Subscription
-
-_PAIR_BYTES = 50
-"""Bytes of JSON that are read in about the time in which a signal and a subscription are matched: 10 us."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much one recording does.
-
-    Args:
-        pairs: How many pairs of a signal and a subscription one transaction matches: about half a second of work.
-        rows: How many deliveries one statement inserts or returns.
-    """
-
-    pairs: int = 50_000
-    rows: int = 5_000
 
 
 class _Sql(Statements, file="recording.sql"):
@@ -52,8 +33,9 @@ NEEDED = (
     *owing.NEEDED_TO_RECORD,
     *ordering.NEEDED_TO_RECORD,
     *subscriptions.NEEDED_TO_RECORD,
+    *suspects.NEEDED_TO_RECORD,
 )
-"""What a recording carries out, this module's statements and those of others."""
+"""What a recorder carries out, this module's statements and those of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +46,14 @@ class Recorded:
         due_attempts: The attempts that may be made now.
         left: The signals that remain to be recorded.
         repeats: How many of the signals were recorded already.
+        exceeded: The deliveries that are dead because filters exceeded their budgets: each signal's and subscription's
+            ids.
     """
 
     due_attempts: Sequence[DueAttempt]
     left: Sequence[Signal]
     repeats: int = 0
+    exceeded: Sequence[tuple[int, int]] = ()
 
 
 class Overtaken(Exception):
@@ -76,13 +61,15 @@ class Overtaken(Exception):
 
 
 async def record(
-    session: Session, batch: Mapping[int, Signal], *, rescue_after: timedelta, limits: Limits, offloader: Offloader
+    session: Session, matches: Matches, *, strictly: bool, rescue_after: timedelta, limits: Limits
 ) -> Recorded:
-    """Record as many signals of *batch*, in the order of their ids, as one transaction should.
+    """Record the signals of *matches*; *strictly*: as for `confirm`.
 
     Raises:
         Overtaken: Another recorder recorded one of them just now.
+        Outdated: What they match has changed.
     """
+    batch = {signal.id: signal for signal in matches.signals}
     keys = {key for signal in batch.values() if (key := signal.throw.ordering_key) is not None}
     await lock_keys(session, keys)
     new = await _unrecorded(session, batch)
@@ -92,22 +79,22 @@ async def record(
     signals = [signal for signal in batch.values() if signal.id in new]
     repeats = len(batch) - len(signals)
     if not signals:
-        return Recorded(due_attempts, (), repeats)
-    names = list({signal.throw.name for signal in signals})
-    candidates = await find_candidates(session, names, signals[0].id, signals[-1].id)
-    fits = max(1, limits.pairs // max(1, len(candidates)))
-    signals, left = signals[:fits], signals[fits:]
+        return Recorded(due_attempts, matches.left, repeats)
     expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
-    matching = partial(_match, signals, candidates)
-    matched = await _consume(session, await offloader.run(matching, size=_effort(signals, candidates)), expired)
-    await _note(session, signals, matched)
-    due_attempts += await _owe(session, matched, expired, rescue_after, limits.rows)
+    matches = await confirm(session, matches.only(new), strictly=strictly)
+    matching = await _consume(session, matches.matching, expired)
+    owed = [*matching, *matches.exceeded]
+    await _note(session, signals, owed)
+    deliveries = [_new_delivery(*pair, expired) for pair in matching]
+    deliveries += [_dead_or_cancelled(*pair, expired) for pair in matches.exceeded]
+    due_attempts += await _owe(session, deliveries, rescue_after, limits.rows)
     if keys:
         await clear_pending_records(session, [signal.id for signal in signals])
         groups = await assign_sequence(session, keys)
         due_attempts += await advance_groups(session, groups, rescue_after=rescue_after)
     await _insert(session, signals)
-    return Recorded(due_attempts, left, repeats)
+    dead = [(one.signal_id, one.subscription_id) for one in deliveries if one.state is DeliveryState.DEAD]
+    return Recorded(due_attempts, matches.left, repeats, dead)
 
 
 async def _unrecorded(session: Session, batch: Mapping[int, Signal]) -> dict[int, bool]:
@@ -122,7 +109,7 @@ async def _unbegun(session: Session, signal_ids: Sequence[int], limit: int) -> l
     return read_due_attempts(await session.fetch(_Sql.unbegun, signal_ids=signal_ids, limit=limit))
 
 
-async def _note(session: Session, signals: Sequence[Signal], matched: Sequence[tuple[Signal, Subscription]]) -> None:
+async def _note(session: Session, signals: Sequence[Signal], matched: Pairs) -> None:
     """Note that *signals* are recorded, and to which subscriptions they are owed.
 
     Raises:
@@ -164,32 +151,8 @@ async def _insert(session: Session, signals: Sequence[Signal]) -> None:
     )
 
 
-def _effort(signals: Sequence[Signal], candidates: Sequence[Subscription]) -> int:
-    """Return how many bytes of JSON are read in about the time in which `_match` does its work."""
-    filtered = any(candidate.spec.filter is not None for candidate in candidates)
-    payloads = sum(len(signal.throw.payload) for signal in signals) if filtered else 0
-    return payloads + _PAIR_BYTES * len(signals) * len(candidates)
-
-
-def _match(signals: Sequence[Signal], candidates: Sequence[Subscription]) -> list[tuple[Signal, Subscription]]:
-    """Return what matches."""
-    patterns = [candidate for candidate in candidates if is_pattern(candidate.spec.name)]
-    exact: dict[str, list[Subscription]] = defaultdict(list)
-    for candidate in candidates:
-        if not is_pattern(candidate.spec.name):
-            exact[candidate.spec.name].append(candidate)
-    matched = []
-    for signal in signals:
-        matching = [c for c in (*exact[signal.throw.name], *patterns) if c.mismatch(signal) is None]
-        matched += [(signal, candidate) for candidate in matching]
-        signal.context.forget()  # a parsed payload takes many times the memory of its text
-    return matched
-
-
-async def _consume(
-    session: Session, matched: list[tuple[Signal, Subscription]], expired: Collection[int]
-) -> list[tuple[Signal, Subscription]]:
-    """Return what is owed: `once` subscriptions are consumed by the first signal that matches and can reach them.
+async def _consume(session: Session, matched: Pairs, expired: Collection[int]) -> Pairs:
+    """Return what is owed; `once` subscriptions are consumed by the first of the signals that match and can reach them.
 
     One that has *expired* is owed to them and cancelled, and consumes nothing.
     """
@@ -210,16 +173,11 @@ async def _consume(
 
 
 async def _owe(
-    session: Session,
-    matched: Sequence[tuple[Signal, Subscription]],
-    expired: Collection[int],
-    rescue_after: timedelta,
-    rows: int,
+    session: Session, deliveries: Sequence[NewDelivery], rescue_after: timedelta, rows: int
 ) -> list[DueAttempt]:
     due_attempts = []
-    for start in range(0, len(matched), rows):
-        deliveries = [_new_delivery(*match, expired) for match in matched[start : start + rows]]
-        due_attempts += await owe(session, deliveries, rescue_after=rescue_after)
+    for start in range(0, len(deliveries), rows):
+        due_attempts += await owe(session, deliveries[start : start + rows], rescue_after=rescue_after)
     return due_attempts
 
 
@@ -245,3 +203,9 @@ def _new_delivery(signal: Signal, subscription: Subscription, expired: Collectio
         app=subscription.spec.target.app,
         expires_at=signal.throw.expires_at,
     )
+
+
+def _dead_or_cancelled(signal: Signal, subscription: Subscription, expired: Collection[int]) -> NewDelivery:
+    """Return the delivery of *signal* to *subscription*, whose filter exceeded its budget, in its first state."""
+    delivery = _new_delivery(signal, subscription, expired)
+    return delivery if delivery.state is DeliveryState.CANCELLED else dead_delivery(signal, subscription)

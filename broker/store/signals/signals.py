@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.offloading import Offloader
+from broker.access import ADMINISTRATOR, Principal
+from broker.matching import Matcher
 from broker.signals import Signal, Throw
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database, Row, Unplaced
 from broker.store.postgres.rehearsal import rehearse
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_signal
+from broker.store.sight import sight_of_signals
 from broker.store.signals import recording
-from broker.store.signals.recording import Limits, Overtaken, Recorded, record
+from broker.store.signals.matches import Limits, Outdated, find_matches
+from broker.store.signals.recording import Overtaken, Recorded, record
 from broker.store.spans import find_start
+from broker.subscriptions import Waiting
 
 TAKEN_BYTES = 8 << 20
 """Bytes of payloads that fill a batch of scheduled signals."""
 PAGE_BYTES = 2 << 20
 """Bytes of payloads that fill a page."""
+_TRIES = 3
+"""How often signals are matched again because subscriptions were changed meanwhile."""
 
 
 class _Sql(Statements, file="signals.sql"):
@@ -62,14 +69,14 @@ class Numbered:
         created_at: The database's clock at that moment.
         repeated: Whether the idempotency key was used before, with the same body.
         conflicting: Whether the idempotency key was used before, with another body.
-        execution: Name and tenant of every active subscription of the execution, for a throw to one.
+        waiting: Every active subscription of the execution, for a throw to one, in the order of their creation.
     """
 
     id: int
     created_at: datetime
     repeated: bool = False
     conflicting: bool = False
-    execution: tuple[tuple[str, str | None], ...] = ()
+    waiting: tuple[Waiting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,7 @@ class SignalStore:
     def __init__(self, database: Database, *, limits: Limits | None = None) -> None:
         self._database = database
         self._limits = limits or Limits()
-        self._offloader = Offloader()
+        self._matcher = Matcher()
 
     async def number(self, batch: Sequence[tuple[Throw, IdempotencyKey | None]]) -> list[Numbered]:
         """Number the throws of *batch* in order, in one round trip."""
@@ -124,17 +131,25 @@ class SignalStore:
     async def record(self, signals: Sequence[Signal], *, rescue_after: timedelta) -> Recorded:
         """Record *signals* with one delivery per matching subscription, in one transaction.
 
-        If there are many subscriptions it records only the first few, in the order of ids, but at least one signal.
-        Repeating it is harmless: a signal that is recorded already is not matched again, but those of its attempts that
-        are due and were not begun are returned again. *rescue_after*: how long a delivery waits for its message.
+        The signals are matched before the transaction. If there are many subscriptions, or matching takes long, it
+        records only the first few, in the order of ids, but at least one signal.
+        Repeating it is harmless: a signal that is recorded already is owed to no more subscriptions, but those of its
+        attempts that are due and were not begun are returned again. *rescue_after*: how long a delivery waits for its
+        message.
         """
         batch = {signal.id: signal for signal in sorted(signals, key=lambda signal: signal.id)}
+        if not batch:
+            return Recorded((), ())
+        matches, tries = None, 0
         while True:
+            matches = matches or await find_matches(self._database, self._matcher, list(batch.values()), self._limits)
             try:
                 async with self._database.transaction() as session:
                     return await record(
-                        session, batch, rescue_after=rescue_after, limits=self._limits, offloader=self._offloader
+                        session, matches, strictly=tries < _TRIES, rescue_after=rescue_after, limits=self._limits
                     )
+            except Outdated:
+                matches, tries = None, tries + 1
             except Overtaken:
                 continue
             except Unplaced:  # the partitions ahead are used up, or the signal's partition was dropped
@@ -214,14 +229,14 @@ class SignalStore:
         name: str | None = None,
         tenant_id: str | None = None,
         execution_id: str | None = None,
-        tenants: Sequence[str] | None = None,
+        by: Principal = ADMINISTRATOR,
         source: str | None = None,
         source_id: int | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         state: str | None = None,
     ) -> list[Signal]:
-        """Return signals in the order in which they were recorded; *tenants* are those the caller sees (None: all).
+        """Return signals that *by* may read, in the order in which they were recorded.
 
         There are fewer than *limit* if there are no more, or if the payloads of these come to `PAGE_BYTES`. A reader
         that resumes after a page's last signal misses nothing, because later recordings come later. The order
@@ -235,7 +250,7 @@ class SignalStore:
             name=name,
             tenant_id=tenant_id,
             execution_id=execution_id,
-            tenants=tenants,
+            **sight_of_signals(by),
             source=source,
             source_id=source_id,
             since=since,
@@ -265,16 +280,20 @@ def _find_first_uses(batch: Sequence[tuple[Throw, IdempotencyKey | None]]) -> di
     return first
 
 
+def _read_waiting(text: str) -> tuple[Waiting, ...]:
+    return tuple(Waiting(name, None if tenants is None else tuple(tenants)) for name, tenants in json.loads(text))
+
+
 def _read_numbered(row: Row, key: IdempotencyKey | None, known: Row) -> Numbered:
     """Return the answer to a throw with *key*; *known* is the row with the key's first use."""
-    execution = tuple(zip(row["execution_names"] or (), row["execution_tenants"] or (), strict=True))
+    waiting = () if row["waiting"] is None else _read_waiting(row["waiting"])
     if key is None or known["first_id"] == row["id"]:
-        return Numbered(id=row["id"], created_at=row["created_at"], execution=execution)
+        return Numbered(id=row["id"], created_at=row["created_at"], waiting=waiting)
     is_same = known["first_body_hash"] == key.body_hash
     return Numbered(
         id=known["first_id"],
         created_at=known["first_created_at"],
         repeated=is_same,
         conflicting=not is_same,
-        execution=execution,
+        waiting=waiting,
     )

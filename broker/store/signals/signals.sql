@@ -27,18 +27,18 @@ WITH lock AS MATERIALIZED (
 )
 SELECT n.id, n.created_at,
        c.signal_id AS first_id, c.created_at AS first_created_at, c.body_hash AS first_body_hash,
-       w.names AS execution_names, w.tenants AS execution_tenants
+       w.waiting
 FROM numbered n LEFT JOIN claimed c USING (principal, key)
 LEFT JOIN LATERAL (
-    SELECT array_agg(name ORDER BY id) AS names, array_agg(tenant_id ORDER BY id) AS tenants
+    SELECT json_agg(json_build_array(name, belongs_to(tenant_id, owner_tenants)) ORDER BY id) AS waiting
     FROM (
-        SELECT s.id, s.name, s.tenant_id FROM subscriptions s
+        SELECT s.id, s.name, s.tenant_id, s.owner_tenants FROM subscriptions s
         WHERE s.execution_id = n.execution_id AND s.until IS NULL AND s.consumed_by IS NULL
           AND s.since < coalesce(c.signal_id, n.id)
         UNION ALL
-        SELECT s.id, s.name, s.tenant_id FROM subscriptions s
+        SELECT s.id, s.name, s.tenant_id, s.owner_tenants FROM subscriptions s
         WHERE s.consumed_by = c.signal_id AND s.execution_id = n.execution_id
-    ) AS waiting
+    ) AS found
 ) AS w ON n.execution_id IS NOT NULL
 ORDER BY n.position;
 
@@ -103,8 +103,8 @@ FROM signal_ids s;
 SELECT id FROM signals ORDER BY position DESC LIMIT 1;
 
 -- name: list
--- A page of signals in the order of recording, after `position` and with ids above `above_id`; `tenants` are those the caller
--- sees. A null filter does not filter. The last signal is the one whose payload fills `max_bytes`; later ones are not read.
+-- A page of signals in the order of recording, after `position` and with ids above `above_id`; `tenants` (null:
+-- all) and `untenanted` say what the caller may read. A null filter does not filter. The last signal is the one whose payload fills `max_bytes`; later ones are not read.
 WITH page AS MATERIALIZED (
     SELECT * FROM signals
     WHERE position > :position
@@ -112,11 +112,8 @@ WITH page AS MATERIALIZED (
       AND (:name::text IS NULL OR name = :name)
       AND (:tenant_id::text IS NULL OR tenant_id = :tenant_id)
       AND (:execution_id::text IS NULL OR execution_id = :execution_id)
-      AND (:tenants::text[] IS NULL OR (
-          (tenant_id IS NULL OR tenant_id = ANY (:tenants))
-          AND (reach IS NULL OR json_array_length(reach) = 0
-               OR EXISTS (SELECT FROM json_array_elements_text(reach) AS r (tenant) WHERE r.tenant = ANY (:tenants)))
-      ))
+      AND is_readable(scope, tenant_id, reach, :tenants::text[], :untenanted::boolean)
+      AND (:permitted_names::text IS NULL OR '.' || name ~ :permitted_names)
       AND (:source::text IS NULL OR source = :source)
       AND (:source_id::bigint IS NULL OR source_id = :source_id)
       AND (:since::timestamptz IS NULL OR created_at >= :since)

@@ -7,18 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from broker.access import Principal
+from broker.access import ADMINISTRATOR, Principal
 from broker.audit import AuditType
+from broker.errors import ForeignExecution
+from broker.reach import EVERYWHERE
 from broker.signals import Signal, Throw
+from broker.slices import Slices
 from broker.store.administration.audit import change_administration
 from broker.store.deliveries.admission import lock_admission, note_recall, note_waiting
-from broker.store.postgres.database import Conflict, Database, Session
+from broker.store.postgres.database import Conflict, Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import SPEC_COLUMNS, read_subscription, spec_columns
-from broker.subscriptions import Subscription, SubscriptionSpec
+from broker.store.sight import sight_of_subscriptions
+from broker.subscriptions import Subscription, SubscriptionSpec, Waiting
 
+PAGE_BYTES = 1 << 20
+"""Bytes of filters, steps, headers and templates that fill a page."""
 _LAST_NUMBER = (1 << 63) - 1
 
 
@@ -32,7 +38,9 @@ class _Sql(Statements, file="subscriptions.sql"):
     waiting: Statement
     count_waiting: Statement
     executions: Statement
+    waiting_at: Statement
     candidates: Statement
+    changed: Statement
     lock: Statement
     change: Statement
     rotate_secret: Statement
@@ -40,7 +48,7 @@ class _Sql(Statements, file="subscriptions.sql"):
     delete: Statement
 
 
-NEEDED_TO_RECORD = (_Sql.candidates,)
+NEEDED_TO_RECORD = (_Sql.candidates, _Sql.changed)
 """What a recording carries out."""
 
 _COLUMNS = ", ".join(SPEC_COLUMNS)
@@ -79,19 +87,46 @@ class WaitingSubscription:
     created_at: datetime
 
 
+class SubscriptionPage(NamedTuple):
+    """A page of subscriptions.
+
+    Args:
+        items: The subscriptions.
+        last_id: The last one's id, if more may follow.
+    """
+
+    items: list[Subscription]
+    last_id: int | None
+
+
 class SubscriptionStore:
     """Creates, reads and deletes subscriptions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._slices = Slices(rest=1.0)
 
-    async def create(self, spec: SubscriptionSpec, *, secret: bytes | None) -> Subscription:
+    async def create(
+        self, spec: SubscriptionSpec, *, secret: bytes | None, by: Principal | None = None
+    ) -> Subscription:
         """Create a subscription; it is matched by every signal that is numbered after this has returned.
 
-        *secret* is the webhook's signing secret, sealed.
+        *secret* is the webhook's signing secret, sealed. *by* owns it; without anybody it has no limits.
+
+        Raises:
+            ForeignExecution: Its execution belongs to others.
         """
-        row = await self._database.fetchrow(_CREATE, spec=json.dumps(spec_columns(spec)), secret=secret)
-        assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
+        owner = EVERYWHERE if by is None else by.reach
+        row = await self._database.fetchrow(
+            _CREATE,
+            spec=json.dumps(spec_columns(spec)),
+            secret=secret,
+            created_by=None if by is None else by.name,
+            owner_tenants=owner.tenants,
+            owner_untenanted=owner.has_untenanted,
+        )
+        if row is None:
+            raise ForeignExecution(f"The execution {spec.execution_id!r} belongs to another tenant, which waits there.")
         return read_subscription(row)
 
     async def register(self, spec: SubscriptionSpec) -> Subscription:
@@ -110,7 +145,7 @@ class SubscriptionStore:
 
     async def of_app(self, app: str) -> list[Subscription]:
         """Return the subscriptions of the handlers of *app*, including handlers whose code is gone."""
-        return [read_subscription(row) for row in await self._database.fetch(_Sql.of_app, app=app)]
+        return await self._read(await self._database.fetch(_Sql.of_app, app=app))
 
     async def apps(self) -> list[str]:
         """Return the apps that have handlers."""
@@ -129,42 +164,47 @@ class SubscriptionStore:
         name: str | None = None,
         tenant_id: str | None = None,
         execution_id: str | None = None,
-        tenants: Sequence[str] | None = None,
-    ) -> list[Subscription]:
-        """Return subscriptions in ascending order of ids; *tenants* are those the caller sees (None: all)."""
+        by: Principal = ADMINISTRATOR,
+    ) -> SubscriptionPage:
+        """Return subscriptions that *by* sees, in ascending order of ids.
+
+        There are fewer than *limit* if there are no more, or if these come to `PAGE_BYTES`.
+        """
         rows = await self._database.fetch(
             _Sql.list,
             after_id=after_id,
             name=name,
             tenant_id=tenant_id,
             execution_id=execution_id,
-            tenants=tenants,
             limit=limit,
+            max_bytes=PAGE_BYTES,
+            **await sight_of_subscriptions(self._database, by),
         )
-        return [read_subscription(row) for row in rows]
+        may_follow = len(rows) == limit or (len(rows) > 0 and len(rows) < rows[0]["found"])
+        return SubscriptionPage(await self._read(rows), rows[-1]["id"] if may_follow else None)
 
     async def waiting(
         self,
         chosen: SubscriptionFilter,
         *,
-        tenants: Sequence[str] | None = None,
+        by: Principal = ADMINISTRATOR,
         order: str | None = None,
         descending: bool = False,
         offset: int = 0,
         limit: int | None = None,
     ) -> list[WaitingSubscription]:
-        """Return the *chosen* ones of the subscriptions that still receive signals.
+        """Return the *chosen* ones of the subscriptions that *by* sees and that still receive signals.
 
-        *tenants* are those the caller sees (None: all); *order* is ``created`` or ``tenantId``, None orders by id.
+        *order* is ``created`` or ``tenantId``, None orders by id.
         """
         rows = await self._database.fetch(
             _Sql.waiting,
             id=chosen.id,
             name=chosen.name,
             execution_id=chosen.execution_id,
-            tenants=chosen.tenants,
-            untenanted=chosen.untenanted,
-            seen_tenants=tenants,
+            of_tenants=chosen.tenants,
+            of_none=chosen.untenanted,
+            **await sight_of_subscriptions(self._database, by),
             order=order,
             descending=descending,
             offset=offset,
@@ -172,16 +212,16 @@ class SubscriptionStore:
         )
         return [WaitingSubscription(**row) for row in rows]
 
-    async def count_waiting(self, chosen: SubscriptionFilter, *, tenants: Sequence[str] | None = None) -> int:
+    async def count_waiting(self, chosen: SubscriptionFilter, *, by: Principal = ADMINISTRATOR) -> int:
         """Return how many subscriptions `waiting` would return without a limit."""
         count: int = await self._database.fetchval(
             _Sql.count_waiting,
             id=chosen.id,
             name=chosen.name,
             execution_id=chosen.execution_id,
-            tenants=chosen.tenants,
-            untenanted=chosen.untenanted,
-            seen_tenants=tenants,
+            of_tenants=chosen.tenants,
+            of_none=chosen.untenanted,
+            **await sight_of_subscriptions(self._database, by),
         )
         return count
 
@@ -189,28 +229,43 @@ class SubscriptionStore:
         self,
         chosen: SubscriptionFilter,
         *,
-        tenants: Sequence[str] | None = None,
+        by: Principal = ADMINISTRATOR,
         offset: int = 0,
         limit: int | None = None,
     ) -> list[tuple[str, str | None]]:
-        """Return the executions of the *chosen* subscriptions, and the tenant of each; *tenants* as for `waiting`."""
+        """Return the executions of the *chosen* subscriptions, and the tenant of each, as far as *by* sees them."""
         rows = await self._database.fetch(
             _Sql.executions,
             name=chosen.name,
             execution_id=chosen.execution_id,
-            tenants=chosen.tenants,
-            untenanted=chosen.untenanted,
-            seen_tenants=tenants,
+            of_tenants=chosen.tenants,
+            of_none=chosen.untenanted,
+            **await sight_of_subscriptions(self._database, by),
             offset=offset,
             limit=limit,
         )
         return [(row["execution_id"], row["tenant_id"]) for row in rows]
 
+    async def waiting_at(self, execution_id: str) -> list[Waiting]:
+        """Return the subscriptions that wait in an execution, in the order of their creation."""
+        rows = await self._database.fetch(_Sql.waiting_at, execution_id=execution_id)
+        return [Waiting(row["name"], None if row["tenants"] is None else tuple(row["tenants"])) for row in rows]
+
     async def receivers(self, throw: Throw) -> list[Subscription]:
-        """Return the subscriptions that *throw* would match if it were thrown now."""
-        candidates = await find_candidates(self._database, [throw.name], _LAST_NUMBER, _LAST_NUMBER)
+        """Return the subscriptions that *throw* would match if it were thrown now, and if none had a filter."""
+        rows = await find_candidates(self._database, [throw.name], _LAST_NUMBER, _LAST_NUMBER)
         signal = Signal(id=_LAST_NUMBER, created_at=datetime.now(UTC), throw=throw)
-        return [candidate for candidate in candidates if candidate.mismatch(signal) is None]
+        return [subscription for subscription in await self._read(rows) if subscription.unfit(signal) is None]
+
+    async def _read(self, rows: Sequence[Row]) -> list[Subscription]:
+        """Read *rows*, which takes long if they are many, by turns with other tasks."""
+        subscriptions = []
+        async with self._slices.take() as turn:
+            for row in rows:
+                subscriptions.append(read_subscription(row))
+                if turn.is_over:
+                    await turn.pause()
+        return subscriptions
 
     async def change(
         self,
@@ -270,12 +325,18 @@ class SubscriptionStore:
         return deleted is not None
 
 
-async def find_candidates(
-    on: Database | Session, names: Sequence[str], first_id: int, last_id: int
-) -> list[Subscription]:
-    """Return the subscriptions that may match signals with these *names* and with ids from *first_id* to *last_id*."""
-    rows = await on.fetch(_Sql.candidates, names=names, first_id=first_id, last_id=last_id)
-    return [read_subscription(row) for row in rows]
+async def find_candidates(on: Database, names: Sequence[str], first_id: int, last_id: int) -> list[Row]:
+    """Return the rows of the subscriptions that may match signals with these *names* and ids.
+
+    The ids are from *first_id* to *last_id*. Each row also has a ``version``, which changes with it.
+    """
+    return await on.fetch(_Sql.candidates, names=names, first_id=first_id, last_id=last_id)
+
+
+async def find_changed(session: Session, versions: Mapping[int, int]) -> dict[int, Subscription]:
+    """Return, by their ids, those subscriptions that were changed since they had these *versions*."""
+    rows = await session.fetch(_Sql.changed, subscription_ids=list(versions), versions=list(versions.values()))
+    return {row["id"]: read_subscription(row) for row in rows}
 
 
 def _snapshot(spec: SubscriptionSpec) -> dict[str, object]:

@@ -1,12 +1,23 @@
 -- name: create
 -- Create a subscription. It takes its number in `signal_ids` here: it matches the signals with later numbers only. For the
--- lock see `next`.
+-- lock see `next`. A principal that is limited to tenants creates nothing in an execution that belongs to others.
 WITH lock AS MATERIALIZED (
     SELECT pg_advisory_xact_lock({locks.NUMBERING})
+), wanted AS (
+    SELECT {columns}, belongs_to(tenant_id, :owner_tenants::text[]) AS tenants
+    FROM json_populate_record(NULL::subscriptions, :spec)
 )
-INSERT INTO subscriptions ({columns}, secret, since)
-SELECT {columns}, :secret, (SELECT nextval('signal_ids') FROM lock)
-FROM json_populate_record(NULL::subscriptions, :spec)
+INSERT INTO subscriptions ({columns}, created_by, owner_tenants, owner_untenanted, secret, since)
+SELECT {columns}, :created_by, :owner_tenants, :owner_untenanted, :secret, (SELECT nextval('signal_ids') FROM lock)
+FROM wanted w
+WHERE :owner_tenants IS NULL OR coalesce((
+    SELECT coalesce(first.tenants && w.tenants OR first.tenants = w.tenants, false)
+    FROM (
+        SELECT belongs_to(s.tenant_id, s.owner_tenants) AS tenants FROM subscriptions s
+        WHERE s.execution_id = w.execution_id AND s.until IS NULL AND s.consumed_by IS NULL
+        ORDER BY s.id LIMIT 1
+    ) AS first
+), true)
 RETURNING *;
 
 -- name: renew
@@ -34,27 +45,35 @@ SELECT DISTINCT split_part(address, '/', 1) AS app FROM subscriptions WHERE kind
 SELECT * FROM subscriptions WHERE id = :subscription_id AND (:deleted::boolean OR until IS NULL);
 
 -- name: list
--- A page of subscriptions; `tenants` are those the caller sees. A null filter does not filter.
-SELECT * FROM subscriptions
-WHERE until IS NULL
-  AND id > :after_id
-  AND (:name::text IS NULL OR name = :name)
-  AND (:tenant_id::text IS NULL OR tenant_id = :tenant_id)
-  AND (:execution_id::text IS NULL OR execution_id = :execution_id)
-  AND (:tenants::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY (:tenants))
-ORDER BY id
-LIMIT :limit;
+-- A page of the subscriptions that the caller sees (see the functions). A null filter does not filter. The last subscription is
+-- the one that fills `max_bytes`; `found` says how many there would have been.
+WITH page AS MATERIALIZED (
+    SELECT *, octet_length(concat(filter, steps, headers, body_template)) AS size FROM subscriptions
+    WHERE until IS NULL
+      AND id > :after_id
+      AND (:name::text IS NULL OR name = :name)
+      AND (:tenant_id::text IS NULL OR tenant_id = :tenant_id)
+      AND (:execution_id::text IS NULL OR execution_id = :execution_id)
+      AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
+      AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[])
+    ORDER BY id
+    LIMIT :limit
+), sized AS (
+    SELECT *, sum(size) OVER (ORDER BY id) - size AS before, count(*) OVER () AS found FROM page
+)
+SELECT * FROM sized WHERE before < :max_bytes::bigint ORDER BY id;
 
 -- name: waiting
--- A page of the subscriptions that still receive signals; `seen_tenants` are those the caller sees. A null filter does not
+-- A page of those subscriptions that the caller sees (see the functions) and that still receive signals. A null filter does not
 -- filter, and a null limit does not limit.
 SELECT id, name, execution_id, tenant_id, created_at FROM subscriptions
 WHERE until IS NULL AND consumed_by IS NULL
   AND (:id::bigint IS NULL OR id = :id)
   AND (:name::text IS NULL OR name = :name)
   AND (:execution_id::text IS NULL OR execution_id = :execution_id)
-  AND (:tenants::text[] IS NULL OR tenant_id = ANY (:tenants) OR (:untenanted::boolean AND tenant_id IS NULL))
-  AND (:seen_tenants::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY (:seen_tenants))
+  AND (:of_tenants::text[] IS NULL OR tenant_id = ANY (:of_tenants) OR (:of_none::boolean AND tenant_id IS NULL))
+  AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
+  AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[])
 ORDER BY CASE WHEN :order::text = 'created' AND NOT :descending::boolean THEN created_at END,
          CASE WHEN :order::text = 'created' AND :descending::boolean THEN created_at END DESC,
          CASE WHEN :order::text = 'tenantId' AND NOT :descending::boolean THEN tenant_id END,
@@ -69,30 +88,42 @@ WHERE until IS NULL AND consumed_by IS NULL
   AND (:id::bigint IS NULL OR id = :id)
   AND (:name::text IS NULL OR name = :name)
   AND (:execution_id::text IS NULL OR execution_id = :execution_id)
-  AND (:tenants::text[] IS NULL OR tenant_id = ANY (:tenants) OR (:untenanted::boolean AND tenant_id IS NULL))
-  AND (:seen_tenants::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY (:seen_tenants));
+  AND (:of_tenants::text[] IS NULL OR tenant_id = ANY (:of_tenants) OR (:of_none::boolean AND tenant_id IS NULL))
+  AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
+  AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[]);
 
 -- name: executions
--- A page of the executions that still receive signals, and their tenants; `seen_tenants` are those the caller sees. A null
--- filter does not filter, and a null limit does not limit.
+-- A page of the executions that still receive signals, and their tenants, of subscriptions that the caller sees. A null filter
+-- does not filter, and a null limit does not limit.
 SELECT DISTINCT execution_id, tenant_id FROM subscriptions
 WHERE until IS NULL AND consumed_by IS NULL AND execution_id IS NOT NULL
   AND (:name::text IS NULL OR name = :name)
   AND (:execution_id::text IS NULL OR execution_id = :execution_id)
-  AND (:tenants::text[] IS NULL OR tenant_id = ANY (:tenants) OR (:untenanted::boolean AND tenant_id IS NULL))
-  AND (:seen_tenants::text[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY (:seen_tenants))
+  AND (:of_tenants::text[] IS NULL OR tenant_id = ANY (:of_tenants) OR (:of_none::boolean AND tenant_id IS NULL))
+  AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
+  AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[])
 ORDER BY execution_id, tenant_id
 OFFSET :offset LIMIT :limit;
 
+-- name: waiting_at
+-- Name and tenants of the subscriptions that wait in an execution, in the order of their creation.
+SELECT name, belongs_to(tenant_id, owner_tenants) AS tenants FROM subscriptions
+WHERE execution_id = :execution_id AND until IS NULL AND consumed_by IS NULL ORDER BY id;
+
 -- name: candidates
 -- The subscriptions that may match signals with these names and with ids from `first_id` to `last_id`: a superset, of which
--- the matcher chooses.
-SELECT * FROM subscriptions
+-- the matcher chooses. `version` changes with every change of the row.
+SELECT *, xmin AS version FROM subscriptions
 WHERE (name = ANY (:names::text[]) OR is_pattern)
   AND consumed_by IS NULL
   AND since < :last_id
   AND (until IS NULL OR until > :first_id)
 ORDER BY id;
+
+-- name: changed
+-- Those of the subscriptions whose rows have been changed since they had `versions`.
+SELECT s.* FROM unnest(:subscription_ids::bigint[], :versions::xid[]) AS c (id, version)
+JOIN subscriptions s ON s.id = c.id AND s.xmin <> c.version;
 
 -- name: lock
 -- Lock a subscription against other changes.

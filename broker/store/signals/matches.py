@@ -1,0 +1,135 @@
+"""Matches: signals are matched with subscriptions before the transaction that records them, which confirms the result.
+
+A subscription that was created, or changed, before a signal was accepted is read here as it is then: that is committed
+before the signal gets its id, and the signal is read after that. What changes later may be seen or not.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from broker.matching import Matcher
+from broker.names import is_pattern
+from broker.signals import Signal
+from broker.store.postgres.database import Database, Session
+from broker.store.rows import read_subscription
+from broker.store.subscriptions.subscriptions import find_candidates, find_changed
+from broker.subscriptions import Subscription
+
+Pairs = list[tuple[Signal, Subscription]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much one recording does.
+
+    Args:
+        pairs: How many pairs of a signal and a subscription are matched for one transaction.
+        seconds: How long that takes at most; one signal is always matched.
+        rows: How many deliveries one statement inserts or returns.
+    """
+
+    pairs: int = 50_000
+    seconds: float = 0.5
+    rows: int = 5_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matches:
+    """What signals match.
+
+    Args:
+        signals: The signals, in the order of their ids.
+        left: Those that are not matched yet.
+        versions: The versions of all subscriptions that were looked at, by their ids.
+        matching: The pairs that match.
+        exceeded: The pairs whose filters exceeded their budgets.
+    """
+
+    signals: Sequence[Signal]
+    left: Sequence[Signal]
+    versions: Mapping[int, int]
+    matching: Pairs
+    exceeded: Pairs
+
+    def only(self, signal_ids: Collection[int]) -> Matches:
+        """Return what the signals with these ids match."""
+        return replace(
+            self,
+            matching=[pair for pair in self.matching if pair[0].id in signal_ids],
+            exceeded=[pair for pair in self.exceeded if pair[0].id in signal_ids],
+        )
+
+
+class Outdated(Exception):
+    """Raised when a subscription asks for other signals than when they were matched; that has to be repeated."""
+
+
+async def find_matches(database: Database, matcher: Matcher, signals: Sequence[Signal], limits: Limits) -> Matches:
+    """Match as many of *signals*, in the order of their ids, as one transaction should record."""
+    names = list({signal.throw.name for signal in signals})
+    rows = await find_candidates(database, names, signals[0].id, signals[-1].id)
+    fits = max(1, limits.pairs // max(1, len(rows)))
+    matching: Pairs = []
+    exceeded: Pairs = []
+    count, began = 0, perf_counter()
+    async with matcher.slice() as turn:
+        patterns: list[Subscription] = []
+        exact: dict[str, list[Subscription]] = defaultdict(list)
+        for row in rows:
+            candidate = read_subscription(row)
+            (patterns if is_pattern(candidate.spec.name) else exact[candidate.spec.name]).append(candidate)
+            if turn.is_over:
+                await turn.pause()
+        for signal in signals[:fits]:
+            matched = await matcher.match(signal, [*exact[signal.throw.name], *patterns], turn)
+            matching += [(signal, subscription) for subscription in matched.matching]
+            exceeded += [(signal, subscription) for subscription in matched.exceeded]
+            signal.context.forget()  # a parsed payload takes many times the memory of its text
+            count += 1
+            if perf_counter() - began > limits.seconds:
+                break
+    return Matches(
+        signals=signals[:count],
+        left=signals[count:],
+        versions={row["id"]: row["version"] for row in rows},
+        matching=matching,
+        exceeded=exceeded,
+    )
+
+
+async def confirm(session: Session, matches: Matches, *, strictly: bool) -> Matches:
+    """Return *matches* with the subscriptions as they are now.
+
+    *strictly*: whether it counts if one asks for other signals now. If that changes again and again, what it was when
+    the signals were matched is right as well.
+
+    Raises:
+        Outdated: One of the subscriptions asks for other signals now.
+    """
+    matched = {subscription.id: subscription for _, subscription in (*matches.matching, *matches.exceeded)}
+    if not matched:
+        return matches
+    changed = await find_changed(session, {key: matches.versions[key] for key in matched})
+    if strictly and any(
+        (now.spec, now.disabled_because) != (matched[now.id].spec, matched[now.id].disabled_because)
+        for now in changed.values()
+    ):
+        raise Outdated
+    return replace(
+        matches, matching=_brought_up(matches.matching, changed), exceeded=_brought_up(matches.exceeded, changed)
+    )
+
+
+def _brought_up(pairs: Pairs, changed: Mapping[int, Subscription]) -> Pairs:
+    """Return *pairs* with the *changed* subscriptions, without those that another signal consumed."""
+    if not changed:
+        return pairs
+    return [
+        (signal, now)
+        for signal, subscription in pairs
+        if (now := changed.get(subscription.id, subscription)).consumed_by in {None, signal.id}
+    ]

@@ -1,0 +1,251 @@
+"""The access table of docs/access.md, carried out: every operation, with all kinds of credentials, on all objects."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from tests.support.access import CASES, EVERY, PASSWORD, World, basic, open_operations, read_table, webhook
+from tests.support.throwing import endpoint, fresh_id, token
+
+ROOT = "/api/admin/signal-endpoints"
+ROWS = read_table()
+ON = {
+    "/v1/signals/{id}": "signal",
+    "/v1/subscriptions/{id}": "subscription",
+    "/v1/deliveries/{id}": "delivery",
+    "/v1/tokens/{id}": "token",
+    "/v1/users/{id}": "user",
+    ROOT + "/{id}": "endpoint",
+}
+"""Which objects a path is about."""
+DOCUMENTS = {
+    "PATCH /v1/subscriptions/{id}": lambda _: {"target": webhook()},
+    "PATCH /v1/users/{id}": lambda _: {"password": PASSWORD},
+    f"PUT {ROOT}/{{id}}": lambda world: {"name": world.endpoint_name("own")},
+    f"POST {ROOT}/{{id}}/tokens": lambda _: {"name": fresh_id("token")},
+    f"PUT {ROOT}/{{id}}/tokens/{{token}}": lambda _: {"name": fresh_id("token")},
+}
+CREATIONS = {
+    "POST /v1/subscriptions": lambda world, case: {
+        "name": world.signal_name(case),
+        "tenantId": world.tenant(case),
+        "target": webhook(),
+    },
+    "POST /v1/tokens": lambda world, case: {"name": "t", "permissions": ["admin"], **world.limits(case)},
+    "POST /v1/users": lambda world, case: {"name": fresh_id("user"), "password": PASSWORD, **world.limits(case)},
+    f"POST {ROOT}": lambda world, case: {"name": world.endpoint_name(case)},
+    "POST /v1/signals": lambda world, case: {"name": world.signal_name(case), **world.scope(case)},
+    "POST /v1/webhook-keys/rotate": lambda _world, _case: {},
+    "GET /v2/topology": lambda _world, _case: None,
+}
+LISTS = {
+    "GET /v1/signals": ("signal", "/v1/signals?name={name}", "items", "id"),
+    "GET /v1/subscriptions": ("subscription", "/v1/subscriptions?name={name}", "items", "id"),
+    "GET /v1/deliveries": ("delivery", "/v1/deliveries?subscriptionId={subscriptionId}", "items", "id"),
+    "GET /v1/tokens": ("token", "/v1/tokens?limit=1000", "items", "id"),
+    "GET /v1/users": ("user", "/v1/users?limit=1000", "items", "id"),
+    "GET /v1/audit": ("event", "/v1/audit?limit=1000", "items", "id"),
+    f"GET {ROOT}": ("endpoint", ROOT, "signalEndpoints", "id"),
+    f"GET {ROOT}/{{id}}/signals": ("call", ROOT + "/{id}/signals", "signalEndpointSignals", None),
+    "GET /api/admin/signals": ("call", "/api/admin/signals?limit=1000", "signals", "signal"),
+    "GET /engine-rest/event-subscription": ("subscription", "{path}?eventName={name}", None, None),
+    "GET /engine-rest/event-subscription/count": ("subscription", "{path}?eventName={name}", "count", None),
+    "GET /engine-rest/execution": ("execution", "{path}?signalEventSubscriptionName={name}", None, None),
+}
+
+
+async def on_object(world, row, case):
+    """Send a request about an object."""
+    kind = next(kind for path, kind in ON.items() if row.path.startswith(path))
+    if row.method == "DELETE" and kind == "signal":
+        kind = "scheduled"
+    is_changed = row.method != "GET" and kind in {"endpoint", "delivery"}
+    made = await world.made(kind + ("!" if row.method == "DELETE" or is_changed else ""), case)
+    body = {} if row.method in {"GET", "DELETE"} else {"json": DOCUMENTS.get(row.operation, lambda _: {})(world)}
+    status, _, _ = await world.caller(case).request(row.method, row.path.format(**made), **body)
+    return str(status)
+
+
+async def creation(world, row, case):
+    """Create something."""
+    document = CREATIONS[row.operation](world, case.partition(",")[0])
+    body = {} if document is None else {"json": document}
+    status, _, _ = await world.caller(case).request(row.method, row.path, **body)
+    return str(status)
+
+
+async def listing(world, row, case):
+    """Look for an object in a list."""
+    kind, path, member, key = LISTS[row.operation.replace("/engine/{engine}", "")]
+    made = await world.made(kind, case)
+    here = row.path.replace("{engine}", "default")
+    status, _, body = await world.caller(case).request("GET", path.format(**{**made, "path": here}))
+    if status != 200:
+        return str(status)
+    found = body if member is None else body[member]
+    is_there = bool(found) if key is None else made[key] in {one["id"] for one in found}
+    return "listed" if is_there else "hidden"
+
+
+async def batch(world, _row, case):
+    signal = {"name": world.signal_name(case), **world.scope(case.partition(",")[0])}
+    answer = await world.caller(case).post("/v1/signals/batch", {"signals": [signal]})
+    return str(answer["results"][0]["status"])
+
+
+async def explanation(world, _row, case):
+    made = await world.made("subscription", case)
+    path = f"/v1/signals/explain?afterId={made['id'] - 1}&limit=1"
+    answer = await world.caller(case).post(path, {"name": world.signal_name("own")})
+    return "listed" if made["id"] in {one["subscriptionId"] for one in answer["matches"]} else "hidden"
+
+
+async def bulk_redrive(world, _row, case):
+    made = await world.made("delivery!", case)
+    wanted = {"subscriptionId": made["subscriptionId"], "dryRun": True}
+    answer = await world.caller(case).post("/v1/deliveries/redrive", wanted)
+    return "listed" if answer["count"] else "hidden"
+
+
+async def books(world, row, case):
+    made = await world.made("subscription", case)
+    status, _, _ = await world.caller(case).request("GET", f"{row.path}?subscriptionId={made['id']}")
+    return str(status)
+
+
+async def camundas_throw(world, row, case):
+    made = await world.made("subscription", case)
+    document = {"name": made["name"], **world.scope(case.partition(",")[0])}
+    path = row.path.replace("{engine}", "default")
+    status, _, _ = await world.caller(case).request("POST", path, json=document)
+    return str(status)
+
+
+async def camunda8s_throw(world, row, case):
+    variant = case.partition(",")[0]
+    document = {"signalName": world.signal_name(variant), "tenantId": world.tenant(variant)}
+    status, _, _ = await world.caller(case).request("POST", row.path, json=document)
+    return str(status)
+
+
+async def call(world, row, case):
+    """Call an endpoint with the token of one's own."""
+    own, made = await world.made("endpoint", "own"), await world.made("endpoint", case)
+    status, _, _ = await world.client.caller(own["value"]).request("POST", row.path.format(**made))
+    return str(status)
+
+
+SPECIAL = {
+    "POST /v1/signals/batch": batch,
+    "POST /v1/signals/explain": explanation,
+    "POST /v1/deliveries/redrive": bulk_redrive,
+    "GET /v1/ledger": books,
+    "POST /signal": camundas_throw,
+    "POST /engine-rest/signal": camundas_throw,
+    "POST /engine-rest/engine/{engine}/signal": camundas_throw,
+    "POST /v2/signals/broadcast": camunda8s_throw,
+    "POST /api/signal-endpoint/{name}": call,
+}
+
+
+def trial_of(row):
+    """Return what carries out a row."""
+    if row.operation in SPECIAL:
+        return SPECIAL[row.operation]
+    if row.operation in CREATIONS:
+        return creation
+    return listing if row.operation.replace("/engine/{engine}", "") in LISTS else on_object
+
+
+async def gathered(trials):
+    """Return the results of *trials*, many of which are under way at a time."""
+    at_once = asyncio.Semaphore(16)
+
+    async def one(trial):
+        async with at_once:
+            return await trial
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(trial)) for trial in trials]
+    return [task.result() for task in tasks]
+
+
+@pytest.fixture
+async def operations(client):
+    """Return (operation, needed permissions, None if it needs no credentials) of everything that is described."""
+    api = await client.get("/openapi.json")
+    return {
+        f"{method.upper()} {path}": one["security"][0].get("token", []) if one["security"] else None
+        for path, methods in api["paths"].items()
+        for method, one in methods.items()
+    }
+
+
+async def test_every_operation_has_its_row_and_needs_the_permissions_that_it_says(operations):
+    secured = {operation: tuple(needed) for operation, needed in operations.items() if needed is not None}
+    assert secured == {operation: row.permissions for operation, row in ROWS.items()}
+    assert operations.keys() - secured.keys() == open_operations()
+
+
+async def test_a_limited_caller_does_what_the_table_says_and_nothing_else(client, name):
+    world = World(client, name)
+    await world.open()
+    cases = [(row, case) for row in ROWS.values() for case in CASES if row.outcomes[case] != "-"]
+
+    outcomes = await gathered(trial_of(row)(world, row, case) for row, case in cases)
+
+    found = {(row.operation, case): outcome for (row, case), outcome in zip(cases, outcomes, strict=True)}
+    assert found == {(row.operation, case): row.outcomes[case] for row, case in cases}
+
+
+CAMUNDAS = ("/signal", "/engine-rest")
+
+
+async def test_nothing_is_done_with_other_credentials_or_without_the_permissions(client):
+    made, of_endpoint = await endpoint(client)
+    user = await client.post("/v1/users", {"name": fresh_id("user"), "password": PASSWORD})
+    strangers = [{}, {"Authorization": "sb_nobody-has-this"}, {"Authorization": f"Bearer {of_endpoint}"}]
+    wanting = {
+        permission: {"Authorization": await token(client, *(set(EVERY) - {permission}))} for permission in EVERY
+    } | {"admin": {"Authorization": await token(client, *EVERY)}}
+    anybody = client.caller("")
+    cases = []
+    for row in ROWS.values():
+        if row.path == "/api/signal-endpoint/{name}":
+            cases += [(row, headers, 401) for headers in (*strangers[:2], *wanting.values(), basic(user["name"]))]
+            continue
+        cases += [(row, headers, 401) for headers in strangers]
+        if row.permissions:
+            lacking = [basic(user["name"]), *(wanting[permission] for permission in row.permissions)]
+            cases += [(row, headers, 403) for headers in lacking]
+
+    async def request(row, headers):
+        path = re.sub(r"\{\w+\}", "no-such-id", row.path.replace("{engine}", "default"))
+        body = {} if row.method == "GET" else {"json": {"name": made["name"]}}
+        status, _, _ = await anybody.request(row.method, path, headers=headers, **body)
+        return status
+
+    statuses = await gathered(request(row, headers) for row, headers, _ in cases)
+
+    wrong = [
+        (row.operation, headers, status)
+        for (row, headers, expected), status in zip(cases, statuses, strict=True)
+        if status != expected
+    ]
+    assert wrong == []
+
+
+async def test_camundas_lists_are_empty_without_any_of_the_three_permissions(client, name):
+    world = World(client, name)
+    await world.open()
+    made = await world.made("execution", "own")
+    blind = client.caller(await token(client, "deliveries:manage", "endpoints:manage"))
+    for operation in LISTS:
+        method, path = operation.split()
+        if path.startswith("/engine-rest"):
+            query = f"eventName={made['name']}&signalEventSubscriptionName={made['name']}"
+            _, _, body = await blind.request(method, f"{path}?{query}")
+            assert body in ([], {"count": 0})
