@@ -6,7 +6,9 @@ import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import click
 
 from broker.access import Permission, Principal
 from broker.errors import ConfigurationError
@@ -20,6 +22,7 @@ from deploy.cli.backends import EMBEDDED, open_rabbitmq, open_transport, setting
 from deploy.cli.loop import run_async
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 COMMAND_LINE = Principal(name="command line", permissions=frozenset({Permission.ADMIN}))
 """The principal of the administrative commands."""
@@ -112,3 +115,28 @@ async def _ensure_schema(settings: Settings, database: Database) -> None:
             f"the store's schema is at {has or 'nothing'} and this version needs {NEEDED}: run `signal-broker migrate`"
         )
     await migrate(database.url)
+
+
+_LIMITS = (
+    click.option(
+        "--name", "names", multiple=True, metavar="PATTERN", help="Limit it to matching signal names; repeatable."
+    ),
+    click.option("--tenant", "tenants", multiple=True, metavar="ID", help="Limit it to this tenant; repeatable."),
+    click.option(
+        "--queue",
+        "queues",
+        multiple=True,
+        metavar="PATTERN",
+        help="Limit it to queue targets with a matching name; repeatable. By default, those of its tenants.",
+    ),
+    click.option(
+        "--untenanted", is_flag=True, help="Let it see what has no tenant, although it is limited to tenants."
+    ),
+)
+
+
+def with_limits(command: Callable[P, R]) -> Callable[P, R]:
+    """Give *command* the options that limit a principal: ``names``, ``tenants``, ``queues`` and ``untenanted``."""
+    for option in reversed(_LIMITS):
+        command = option(command)
+    return command

@@ -10,7 +10,7 @@ from broker.operations.answers import render_token
 from broker.schemas.access import TokenRequest
 from broker.schemas.validation import validate
 from broker.store.administration.tokens import AccessStore, Token
-from deploy.cli.admin import COMMAND_LINE, Admin, with_store
+from deploy.cli.admin import COMMAND_LINE, Admin, with_limits, with_store
 from deploy.cli.output import as_json, example, show_many, show_one
 
 _SHOWN = ("permissions", "names", "tenants", "queues", "untenanted")
@@ -34,18 +34,7 @@ def token() -> None:
     type=click.Choice([permission.value for permission in Permission]),
     help="A permission of the token; repeatable.",
 )
-@click.option(
-    "--name", "names", multiple=True, metavar="PATTERN", help="Limit it to matching signal names; repeatable."
-)
-@click.option("--tenant", "tenants", multiple=True, metavar="ID", help="Limit it to this tenant; repeatable.")
-@click.option(
-    "--queue",
-    "queues",
-    multiple=True,
-    metavar="PATTERN",
-    help="Limit it to queue targets with a matching name; repeatable. By default, those of its tenants.",
-)
-@click.option("--untenanted", is_flag=True, help="Let it see what has no tenant, although it is limited to tenants.")
+@with_limits
 @as_json
 @with_store
 async def create(

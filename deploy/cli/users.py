@@ -14,7 +14,7 @@ from broker.schemas.validation import validate
 from broker.store.administration.users import UserStore
 from broker.store.postgres.database import Conflict
 from broker.users import hash_password
-from deploy.cli.admin import COMMAND_LINE, Admin, with_store
+from deploy.cli.admin import COMMAND_LINE, Admin, with_limits, with_store
 from deploy.cli.output import as_json, example, show_one
 
 _SHOWN = ("permissions", "names", "tenants", "queues", "untenanted")
@@ -43,18 +43,7 @@ def _read_password(_ctx: click.Context, _option: click.Parameter, from_stdin: bo
     type=click.Choice([permission.value for permission in Permission]),
     help="A permission of the user; repeatable.",
 )
-@click.option(
-    "--name", "names", multiple=True, metavar="PATTERN", help="Limit it to matching signal names; repeatable."
-)
-@click.option("--tenant", "tenants", multiple=True, metavar="ID", help="Limit it to this tenant; repeatable.")
-@click.option(
-    "--queue",
-    "queues",
-    multiple=True,
-    metavar="PATTERN",
-    help="Limit it to queue targets with a matching name; repeatable. By default, those of its tenants.",
-)
-@click.option("--untenanted", is_flag=True, help="Let it see what has no tenant, although it is limited to tenants.")
+@with_limits
 @click.option("--group", "groups", multiple=True, metavar="ID", help="A group of the user; repeatable.")
 @click.option(
     "--password-stdin",
