@@ -3,17 +3,11 @@ from datetime import timedelta
 
 import pytest
 
+from tests.support.clock import Clock
 from workers.lanes import FastLane
 
 SECOND = timedelta(seconds=1)
 FAST = SECOND / 100
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

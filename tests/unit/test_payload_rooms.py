@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from broker.store.deliveries.surplus import Route
+from tests.support.clock import Clock
 from workers.places import PAYLOADS, Places
 from workers.rooms import Room
 from workers.shares import Share
@@ -15,13 +16,6 @@ LARGE = 300_000
 
 def at(host, subscription_id=1):
     return Route(None, (f"https://{host}:443",), subscription_id)
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

@@ -6,16 +6,10 @@ from collections import Counter
 import pytest
 
 from broker.store.deliveries.surplus import Route
+from tests.support.clock import Clock
 from workers.places import Place, Places, Turn
 
 FAST, SLOW = "fast", "slow"
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 class Attempts:
