@@ -17,7 +17,7 @@ class Slices:
     """Lets the tasks of one event loop compute by turns, a slice each.
 
     Args:
-        rest: For how long nobody computes after a slice, as a multiple of it.
+        rest: The idle time after each slice, as a multiple of the slice's own duration.
     """
 
     def __init__(self, *, rest: float = 0.0) -> None:

@@ -176,7 +176,7 @@ class Subscription:
         if throw.audience is not None and spec.tenant_id not in {None, *throw.audience}:
             return "the caller does not reach the subscription's tenant"
         if (spec.tenant_id is None or replayed) and not self.owner.reads(throw):
-            return "whoever created the subscription may not read the signal"
+            return "the subscription's creator may not read the signal"
         return None
 
 

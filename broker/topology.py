@@ -206,7 +206,7 @@ def is_reserved(queue: str) -> bool:
     """Return whether targets must not publish to *queue*.
 
     It is one of the product's own names, or of RabbitMQ's: ``amq.gen-...`` and ``amq.rabbitmq.reply-to.g1h2...`` are
-    queues of somebody's connection.
+    queues that belong to one connection.
     """
     own = queue == DELIVERIES or f"{queue}.".startswith(tuple(f"{name}." for name in _RESERVED))
     return own or queue.startswith("amq.")

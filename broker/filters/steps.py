@@ -1,4 +1,4 @@
-"""Steps: filters are evaluated in steps of a few milliseconds, so that whoever evaluates them can stop between two."""
+"""Steps: filters are evaluated in steps of a few milliseconds, and an evaluation can be stopped between two."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ CREATE TABLE endpoints (
     created_at timestamptz NOT NULL DEFAULT now(),
     created_by text NOT NULL,
     created_by_user_id bigint,
-    -- The tenants that whoever made it was limited to; null is no limit.
+    -- The tenants that its creator was limited to; null: no limit.
     tenants text[],
     CONSTRAINT endpoints_pkey PRIMARY KEY (id),
     CONSTRAINT endpoints_name UNIQUE (name)
@@ -391,10 +391,10 @@ CREATE TABLE subscriptions (
     head_of_line text NOT NULL DEFAULT 'block'::text,
     -- The principal that made it; null: a worker, or an earlier version.
     created_by text,
-    -- The tenants that whoever made it was limited to; null: no limit, or not known. Without a tenant of its own,
-    -- the subscription belongs to these.
+    -- The tenants that its creator was limited to; null: no limit, or not known. Without a tenant of its own, the
+    -- subscription belongs to these.
     owner_tenants text[],
-    -- Whether whoever made it saw what belongs to no tenant.
+    -- Whether its creator could see what belongs to no tenant.
     owner_untenanted boolean NOT NULL DEFAULT true,
     CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
     CONSTRAINT subscriptions_head_of_line_check CHECK ((head_of_line = ANY (ARRAY['block'::text, 'skip'::text]))),

@@ -35,7 +35,7 @@ def find_hazards(queue: Queue, source: str, definition: Mapping[str, object]) ->
     if "expires" in definition:
         yield hazard(
             "expires",
-            f"the queue and its messages are deleted when nobody has consumed it for {definition['expires']} ms",
+            f"the queue and its messages are deleted after {definition['expires']} ms without a consumer",
         )
     for key, unit in _LENGTHS.items():
         if key not in definition:

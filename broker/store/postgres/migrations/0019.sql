@@ -15,14 +15,14 @@ COMMENT ON COLUMN audit_events.tenants IS 'The tenants that the principal was li
 -- What is made reaches no further than who made it -----------------------------------------------------------------
 
 ALTER TABLE endpoints ADD COLUMN tenants text[];
-COMMENT ON COLUMN endpoints.tenants IS 'The tenants that whoever made it was limited to; null is no limit.';
+COMMENT ON COLUMN endpoints.tenants IS 'The tenants that its creator was limited to; null: no limit.';
 
 ALTER TABLE subscriptions
     ADD COLUMN created_by text, ADD COLUMN owner_tenants text[], ADD COLUMN owner_untenanted boolean NOT NULL DEFAULT true;
 COMMENT ON COLUMN subscriptions.created_by IS 'The principal that made it; null: a worker, or an earlier version.';
 COMMENT ON COLUMN subscriptions.owner_tenants IS
-    'The tenants that whoever made it was limited to; null: no limit, or not known. Without a tenant of its own, the subscription belongs to these.';
-COMMENT ON COLUMN subscriptions.owner_untenanted IS 'Whether whoever made it saw what belongs to no tenant.';
+    'The tenants that its creator was limited to; null: no limit, or not known. Without a tenant of its own, the subscription belongs to these.';
+COMMENT ON COLUMN subscriptions.owner_untenanted IS 'Whether its creator could see what belongs to no tenant.';
 
 -- What a caller of some tenants may see and change; broker/reach.py and broker/subscriptions.py have the rules -------
 
