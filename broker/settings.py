@@ -40,6 +40,13 @@ class Settings(BaseSettings):
 
     http_host: str = Field("127.0.0.1", description="Address the gateway listens on (0.0.0.0 in the image).")
     http_port: int = Field(8080, ge=0, le=65535, description="Port the gateway listens on; 0 takes a free one.")
+    http_connections: int = Field(
+        2000,
+        ge=10,
+        le=100_000,
+        description="Most connections of callers to one process, as far as half of its limit of open files reaches.",
+    )
+    header_timeout_seconds: Seconds = Field(10, description="How long a request's headers may take to arrive.")
     transport_url: str = Field(
         "embedded:", description="`embedded:`, or `amqp://` / `amqps://` (several hosts comma-separated)."
     )
@@ -191,6 +198,11 @@ class Settings(BaseSettings):
     def confirm_timeout(self) -> timedelta:
         """How long a throw waits for its publisher confirm."""
         return timedelta(seconds=self.confirm_timeout_seconds)
+
+    @property
+    def header_timeout(self) -> timedelta:
+        """How long a request's headers may take to arrive."""
+        return timedelta(seconds=self.header_timeout_seconds)
 
     @property
     def body_timeout(self) -> timedelta:

@@ -23,7 +23,7 @@ from broker.errors import (
     TransportError,
 )
 from gateway.auth import Authenticator
-from gateway.continuing import check_expectation, is_waiting
+from gateway.continuing import check_expectation
 from gateway.http_errors import (
     BadRequest,
     Broken,
@@ -118,8 +118,6 @@ def error_middleware(dialects: Sequence[Dialect]) -> Middleware:
             response = _answer_options(request, error) or dialect_of(request.path, dialects).answer_error(
                 to_http_error(request, error), request
             )
-        if is_waiting(request):
-            response.force_close()
         return response
 
     return middleware
