@@ -123,9 +123,13 @@ class _Request(web.Request):
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         """Complete the headers of any answer, those of the parser's errors included."""
+        headers = response.headers
+        headers[hdrs.SERVER] = "signal-broker"
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
         if not self.content.is_eof():
             response.force_close()
-            response.headers[hdrs.CONNECTION] = "close"
+            headers[hdrs.CONNECTION] = "close"
         await super()._prepare_hook(response)
 
 
