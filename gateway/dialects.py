@@ -24,6 +24,7 @@ from broker.errors import (
 )
 from gateway.auth import Authenticator
 from gateway.continuing import check_expectation
+from gateway.forwarding import caller_address
 from gateway.http_errors import (
     BadRequest,
     Broken,
@@ -148,9 +149,15 @@ def to_http_error(request: web.Request, error: Exception) -> HttpError:
     if expected is not None:
         return expected
     if isinstance(error, StoreUnavailable | TransportError | TimeoutError):
-        log.warning("request.postponed", path=request.path, error=str(error))
+        log.warning("request.postponed", path=request.path, address=caller_address(request), error=str(error))
         return Busy("The broker cannot take this now; try again in a moment.")
-    log.error("request.failed", path=request.path, method=request.method, exc_info=error)
+    log.error(
+        "request.failed",
+        path=request.path,
+        method=request.method,
+        address=caller_address(request),
+        exc_info=error,
+    )
     return Broken("Something went wrong here; the log has the details.")
 
 

@@ -269,7 +269,7 @@ class _Connection(RequestHandler):
         target = _target(self._head)
         path = _PATH.match(target)
         error = exc.error if isinstance(exc, _Refused) else _http_error(exc, target)
-        log.debug("request.malformed", path=path and path[1], error=error.detail)
+        log.debug("request.malformed", path=path and path[1], address=request.remote, error=error.detail)
         url = URL.build(path=path[1] if path else "/", encoded=True)
         known = cast("web.Request", request.clone(rel_url=url))
         response = dialect_of(url.path, self._dialects).answer_error(error, known)
