@@ -207,11 +207,14 @@ async def _http(runtime: Runtime, *, gateway: bool) -> AsyncIterator[str]:
         else:
             app = web.Application()
             runtime.health.add_routes(app)
+        most = affordable(settings.http_connections)
+        if most < settings.http_connections:
+            log.warning("connections.limited", wanted=settings.http_connections, most=most)
         patience = {**PATIENCE, Wait.HEAD: settings.header_timeout}
         runner = Runner(
             app,
             DIALECTS,
-            Connections(affordable(settings.http_connections), patience),
+            Connections(most, patience),
             access_log=None,
             auto_decompress=False,  # `read_body` does that, up to its limit
             read_bufsize=_READ_BUFFER,

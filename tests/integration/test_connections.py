@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
@@ -17,6 +19,7 @@ from gateway.connections import RESERVE, Connections, Wait
 from gateway.server import Runner
 from tests.support.eventually import eventually
 from tests.support.forms import is_camunda
+from tests.support.product import client_of
 
 SOON, NEVER = timedelta(seconds=0.1), timedelta(minutes=5)
 HALF = b"POST /engine-rest/signal HTTP/1.1\r\nHost: x\r\n"
@@ -240,3 +243,26 @@ async def test_a_refused_body_is_not_received(monkeypatch):
             async with asyncio.timeout(20):
                 await sending
         assert sent < 20 << 20  # most of it in buffers of the system
+
+
+async def test_throws_and_probes_are_answered_beside_a_crowd(embedded_product, name):
+    """As the settings bound it; each of the crowd is closed by one of the two rules."""
+    settings = {"HTTP_CONNECTIONS": "20", "HEADER_TIMEOUT_SECONDS": "1"}
+    async with embedded_product.sibling("gateway", **settings) as gateway, client_of(gateway.url) as client:
+        address = urlsplit(gateway.url)
+        crowd = [await asyncio.open_connection(address.hostname, address.port) for _ in range(200)]
+        for _, writer in crowd[::2]:
+            writer.write(HALF)
+        for _ in range(10):
+            await client.post("/v1/signals", {"name": name}, expect=202)
+            assert (await client.request("GET", "/readyz"))[0] == 200
+        for reader, writer in crowd:
+            await closed(reader)
+            writer.transport.abort()
+        _, _, exposed = await client.request("GET", "/metrics")
+        counted = {
+            rule: float(re.search(rf'closed_total{{rule="{rule}"}} ([0-9.]+)', exposed.decode())[1])
+            for rule in ("limit", "head")
+        }
+        assert counted["limit"] >= 180
+        assert counted["head"] <= 20
