@@ -27,6 +27,11 @@ from broker.metrics import Closing
 RESERVE = 32
 """How many more connections there may be while all others are worked on: for probes, anything else is refused."""
 
+SMALL_HEAD = 4 << 10
+"""Bytes of an incomplete head that there is always room for."""
+MOST_HEADS = 16 << 20
+"""Bytes of all incomplete heads, which take some five times as much memory."""
+
 
 class Wait(enum.Enum):
     """What a connection keeps the server waiting for."""
@@ -53,6 +58,8 @@ class Connection(Protocol):
     """What it waits for; only `Connections` sets it."""
     in_reserve: bool
     """Whether it is one more than there may be; only `Connections` sets it."""
+    held: int
+    """How many bytes of a head it holds; only `Connections` sets it."""
 
     def give_up(self, wait: Wait) -> None:
         """End it, because its time for *wait* is over."""
@@ -80,6 +87,8 @@ class Connections:
         self._patience = {wait: self.patience[wait].total_seconds() for wait in Wait}
         self._look_every = min(1.0, min(self._patience.values()) / 4)
         self._timer: asyncio.TimerHandle | None = None
+        self._held = 0
+        """Bytes of all heads."""
         self._clock = asyncio.get_running_loop().time
 
     def admit(self, connection: Connection) -> bool:
@@ -113,6 +122,15 @@ class Connections:
         if connection.wait is not None:
             del self._waiting[connection.wait][connection]
             connection.wait = None
+        if connection.held:
+            self._held -= connection.held
+            connection.held = 0
+
+    def hold(self, connection: Connection, size: int) -> bool:
+        """Note that *connection* holds *size* bytes of a head, and return whether there is room for them."""
+        self._held += size - connection.held
+        connection.held = size
+        return size <= SMALL_HEAD or self._held <= MOST_HEADS
 
     def _look(self) -> None:
         """Give up the connections whose time is over."""

@@ -148,6 +148,7 @@ class _Connection(RequestHandler):
         super().__init__(*arguments, **options)
         self.wait: Wait | None = None
         self.in_reserve = False
+        self.held = 0
         self._dialects = dialects
         self._connections = connections
         self._socket: asyncio.Transport | None = None
@@ -179,8 +180,11 @@ class _Connection(RequestHandler):
             self._connections.resume(self)
         elif data and self.wait is Wait.IDLE:
             self._connections.let_wait(self, Wait.HEAD)
-        elif self.wait is Wait.HEAD and len(self._head) == _LONGEST_HEAD:
-            self._refuse(HeadersTooLarge(f"The headers have more than {_LONGEST_HEAD} bytes."))
+        elif self.wait is Wait.HEAD:
+            if len(self._head) == _LONGEST_HEAD:
+                self._refuse(HeadersTooLarge(f"The headers have more than {_LONGEST_HEAD} bytes."))
+            elif not self._connections.hold(self, len(self._head)):
+                self._refuse(Busy("Too many large headers are arriving; try again in a moment."))
 
     def pause_writing(self) -> None:
         super().pause_writing()

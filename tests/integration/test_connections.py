@@ -189,6 +189,29 @@ async def test_a_head_has_a_bound_in_bytes():
         assert (status, is_camunda(status, json.loads(body))) == (431, True)
 
 
+async def test_all_heads_together_have_a_bound_in_bytes(monkeypatch):
+    """What is small has room all the same, and what has gone gives its room back."""
+    monkeypatch.setattr("gateway.connections.MOST_HEADS", 10_000)
+    request, line = b"GET /livez HTTP/1.1\r\nHost: x\r\n", b"X: " + b"x" * 2000 + b"\r\n"
+    async with serving() as server:
+        for _ in range(2):
+            async with AsyncExitStack() as stack:
+                for _ in range(4):
+                    await stack.enter_async_context(server.connected(request, line))
+                reader, writer = await stack.enter_async_context(server.connected(request, line))
+                await eventually(lambda: open_connections() == 5)
+                writer.write(2 * line)
+                assert (await answered(reader))[0] == 503
+                reader, writer = await stack.enter_async_context(server.connected(request, b"X: x"))
+                writer.write(b"\r\n\r\n")
+                assert (await answered(reader))[0] == 200
+            await eventually(lambda: open_connections() == 0)
+        async with server.connected(request, line) as (reader, writer):
+            writer.write(2 * line)
+            writer.write(b"\r\n")
+            assert (await answered(reader))[0] == 200
+
+
 async def test_a_crowd_makes_room_for_those_that_come_after_it():
     """Those that have used up most of their time go; one that is used stays."""
     before = closings("limit")
