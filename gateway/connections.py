@@ -33,7 +33,7 @@ MOST_HEADS = 16 << 20
 """Bytes of all incomplete heads, which take some five times as much memory."""
 
 
-class Wait(enum.Enum):
+class Wait(enum.StrEnum):
     """What a connection keeps the server waiting for."""
 
     HEAD = Closing.HEAD

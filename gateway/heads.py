@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs
 from aiohttp.http_parser import RawRequestMessage
@@ -31,6 +32,7 @@ _HOST = re.compile(
 )
 
 
+@lru_cache(maxsize=256)
 def is_host(text: str) -> bool:
     """Return whether *text* is the host of a URL, with a port or without (RFC 3986, 3.2)."""
     found = _HOST.fullmatch(text)
