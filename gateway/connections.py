@@ -103,6 +103,12 @@ class Connections:
             self._timer = asyncio.get_running_loop().call_later(self._look_every, self._look)
         return True
 
+    def has_place(self, connection: Connection) -> bool:
+        """Return whether *connection* has a place; one in the reserve gets it as soon as there is one."""
+        if connection.in_reserve:
+            connection.in_reserve = len(self._open) > self.most
+        return not connection.in_reserve
+
     def forget(self, connection: Connection) -> None:
         """Note that *connection* is closed."""
         self.resume(connection)

@@ -68,7 +68,7 @@ class Runner(web.AppRunner):
         return _Server(
             self._dialects,
             self._connections,
-            _checking(plain.request_handler, self._dialects),
+            _checking(plain.request_handler, self._dialects, self._connections),
             request_factory=partial(plain.request_factory, _cls=_Request),
             **self._kwargs,
         )
@@ -84,14 +84,13 @@ class _Server(web.Server):
         return _Connection(self._dialects, self._own, self, loop=self._loop, **self._kwargs)
 
 
-def _checking(handle: Handler, dialects: Sequence[Dialect]) -> Handler:
+def _checking(handle: Handler, dialects: Sequence[Dialect], connections: Connections) -> Handler:
     """Return *handle*, for requests that may be answered at all."""
 
     async def handler(request: _Request) -> web.StreamResponse:
-        connection = cast("_Connection", request.protocol)
         try:
             check_head(request.head)
-            if connection.in_reserve and request.path not in PROBES:
+            if not connections.has_place(cast("_Connection", request.protocol)) and request.path not in PROBES:
                 raise Busy("There are too many connections; try again in a moment.")
         except HttpError as error:
             response = dialect_of(request.path, dialects).answer_error(error, request)

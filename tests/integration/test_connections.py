@@ -240,9 +240,15 @@ async def test_when_all_are_worked_on_only_probes_are_answered():
                 assert (status, headers["retry-after"], is_camunda(status, json.loads(body))) == (503, "1", True)
             probe, _ = await stack.enter_async_context(server.connected(WHOLE))
             assert (await answered(probe))[0] == 200
+        spare, writer = await stack.enter_async_context(server.connected())
         server.going_on.set()
         for reader, _ in busy:
             assert (await answered(reader))[0] == 200
+        for _, used in busy:
+            used.close()
+        await eventually(lambda: open_connections() <= 10)
+        writer.write(slow)
+        assert (await answered(spare))[0] == 200
 
 
 async def test_a_refused_body_is_not_received(monkeypatch):
