@@ -41,6 +41,8 @@
 | signal_broker_messages_quarantined | queue | messages that failed alone and are tried again aside from the others |
 | signal_broker_ready | | whether the process is ready for work, as `/readyz` says |
 | signal_broker_repeats_total | cause | work that was done again (see below) |
+| signal_broker_http_connections | | open connections of callers to the process |
+| signal_broker_http_connections_closed_total | rule | connections of callers that the process closed (see below) |
 
 | cause | means |
 |---|---|
@@ -49,6 +51,14 @@
 | recorded | a signal that the recorder dropped, because it was recorded already |
 | published | a signal published again, because the first publish was not confirmed |
 | reconnected | a webhook sent again within its attempt, because the connection that was kept gave no answer to it |
+
+| rule | means |
+|---|---|
+| head | the headers of a request did not arrive in time |
+| idle | no further request came in time |
+| unread | the caller did not read its answer in time |
+| ending | after the last answer, the caller did not close it in time |
+| limit | there were as many connections as there may be, and this one had waited longest |
 
 Counters whose labels are known exist from the start, at 0.
 """
@@ -140,6 +150,8 @@ QUARANTINED = Gauge(
 )
 READY = Gauge("signal_broker_ready", "Whether the process is ready for work.", registry=REGISTRY)
 REPEATS = _counter("repeats", "Work that was done again.", "cause")
+CONNECTIONS = Gauge("signal_broker_http_connections", "Open connections of callers to the process.", registry=REGISTRY)
+CONNECTIONS_CLOSED = _counter("http_connections_closed", "Connections of callers that the process closed.", "rule")
 
 
 class Repeat(enum.StrEnum):
@@ -152,10 +164,22 @@ class Repeat(enum.StrEnum):
     RECONNECTED = "reconnected"
 
 
+class Closing(enum.StrEnum):
+    """Why the process closed a connection that was in use, or might have been."""
+
+    HEAD = "head"
+    IDLE = "idle"
+    UNREAD = "unread"
+    ENDING = "ending"
+    LIMIT = "limit"
+
+
 def _start_at_zero() -> None:
     """Make the series of labels that are known, so that an alert sees the first increase."""
     for cause in Repeat:
         REPEATS.labels(cause)
+    for rule in Closing:
+        CONNECTIONS_CLOSED.labels(rule)
     for exchange in (BROADCAST, ROUTED):
         TAP_REJECTIONS.labels(exchange)
     for queue in consumed_queues():

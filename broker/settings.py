@@ -23,13 +23,14 @@ _RENAMED = "REPUBLISH_AFTER_SECONDS"
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 _CONFIDENTIAL = frozenset(
-    {"admin_token", "secret_keys", "transport_url", "management_url", "store_url", "egress_proxy"}
+    {"admin_token", "secret_keys", "public_url", "transport_url", "management_url", "store_url", "egress_proxy"}
 )
 """Settings that no error message repeats, because they are secrets or contain passwords."""
 _TRANSPORT_OPTIONS = ("auth", "cafile", "capath", "certfile", "heartbeat", "keyfile", "no_verify_ssl")
 """What the query of the transport URL may set: aiormq's options, except those that the product sets itself."""
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+]|[^\s\[\]:@/?#]+)(?::([0-9]{1,5}))?")
 _ORIGIN = re.compile(r"\*|https?://(?:[a-z0-9._-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
+_PUBLIC = re.compile(rf"https?://{_HOST.pattern}(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?")
 _PROXY = re.compile(rf"http://(?:(?:(?!%3[Aa])[^\s\[\]:@/?#])+(?::[^\s\[\]:@/?#]*)?@)?{_HOST.pattern}/?")
 
 
@@ -40,6 +41,23 @@ class Settings(BaseSettings):
 
     http_host: str = Field("127.0.0.1", description="Address the gateway listens on (0.0.0.0 in the image).")
     http_port: int = Field(8080, ge=0, le=65535, description="Port the gateway listens on; 0 takes a free one.")
+    http_connections: int = Field(
+        2000,
+        ge=10,
+        le=100_000,
+        description="Most connections of callers to one process, as far as half of its limit of open files reaches.",
+    )
+    header_timeout_seconds: Seconds = Field(10, description="How long a request's headers may take to arrive.")
+    public_url: str = Field(
+        "",
+        description="Where callers reach the gateway, for the URLs that it tells (`https://signals.example`); none: as"
+        " each request says.",
+    )
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        (),
+        description="CIDRs of the proxies in front of the gateway, comma-separated: what they say of the caller's"
+        " address, protocol and host is believed; none: nothing is.",
+    )
     transport_url: str = Field(
         "embedded:", description="`embedded:`, or `amqp://` / `amqps://` (several hosts comma-separated)."
     )
@@ -122,7 +140,7 @@ class Settings(BaseSettings):
     def _split_keys(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("egress_allow", mode="before")
+    @field_validator("egress_allow", "trusted_proxies", mode="before")
     @classmethod
     def _split_networks(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -148,6 +166,14 @@ class Settings(BaseSettings):
         if value is not None and len(value) < 16:
             raise ValueError(f"must have at least 16 characters, and has {len(value)}")
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public(cls, value: str) -> str:
+        found = _PUBLIC.fullmatch(value)
+        if value and (found is None or int(found[2] or 0) > 65535):
+            raise ValueError("must be https://host or http://host, perhaps with a port and a path")
+        return value.rstrip("/")
 
     @field_validator("transport_url")
     @classmethod
@@ -191,6 +217,11 @@ class Settings(BaseSettings):
     def confirm_timeout(self) -> timedelta:
         """How long a throw waits for its publisher confirm."""
         return timedelta(seconds=self.confirm_timeout_seconds)
+
+    @property
+    def header_timeout(self) -> timedelta:
+        """How long a request's headers may take to arrive."""
+        return timedelta(seconds=self.header_timeout_seconds)
 
     @property
     def body_timeout(self) -> timedelta:

@@ -47,6 +47,7 @@ from gateway.console import ConsoleApi
 from gateway.cors import CrossOrigin
 from gateway.dialects import dialect_of, error_middleware, secure
 from gateway.docs import DocsApi
+from gateway.forwarding import FORWARDING, Forwarding
 from gateway.measures import throw_metrics
 from gateway.native.audit import AuditApi
 from gateway.native.batches import BatchesApi
@@ -101,7 +102,7 @@ async def gateway_app(
             *ConsoleApi().routes,
             *probes(health),
         ]
-        routes += DocsApi(routes, DIALECTS, version=version("signal-broker")).routes
+        routes += DocsApi(routes, DIALECTS, version=version("signal-broker"), server=settings.public_url).routes
         yield _application(routes, auth, settings)
 
 
@@ -139,6 +140,9 @@ def _application(routes: Sequence[Route], auth: Authenticator, settings: Setting
     sources = {handler: route.throws for route, handler in handlers if route.throws}
     middlewares = [give_back_rooms, throw_metrics(sources), error_middleware(DIALECTS)]
     app = web.Application(middlewares=middlewares)
+    app[FORWARDING] = Forwarding(settings.public_url, settings.trusted_proxies)
+    if settings.public_url:
+        app.on_response_prepare.append(app[FORWARDING].prepare)
     if settings.cors_origins:
         app.on_response_prepare.append(CrossOrigin(settings.cors_origins).prepare)
     app[BODY_TIMEOUT], app[BODY_LIMIT] = settings.body_timeout, settings.max_body_bytes

@@ -37,16 +37,28 @@ async def read_document(request: web.Request, model: type[D], *, optional: bool 
 
 
 async def read_json(request: web.Request) -> bytes:
-    """Return the body of a request whose content type, if it has one, is JSON.
+    """Return the body of a request whose content type, if it has one, is JSON in UTF-8.
 
     Raises:
-        UnsupportedMediaType: It has another content type.
+        UnsupportedMediaType: It has another content type, or another charset.
         TooLarge, TooSlow, Busy, BadRequest: As for `read_body`.
     """
     kind = request.content_type if "Content-Type" in request.headers else "application/json"
     if kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedMediaType(f"The body is {kind}; this path reads application/json.")
+    check_charset(request)
     return await read_body(request, request.app[BODY_LIMIT])
+
+
+def check_charset(request: web.Request) -> None:
+    """Check that the body of *request* is in UTF-8, as far as its content type says.
+
+    Raises:
+        UnsupportedMediaType: It is in another charset.
+    """
+    charset = request.charset
+    if charset is not None and charset.lower() not in {"utf-8", "utf8"}:
+        raise UnsupportedMediaType(f"The body is in {charset}; this path reads UTF-8.")
 
 
 def parse(model: type[D], body: bytes) -> D:

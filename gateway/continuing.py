@@ -34,11 +34,6 @@ async def invite_body(request: web.Request) -> None:
         request.writer.output_size = 0  # the answer has not begun yet
 
 
-def is_waiting(request: web.BaseRequest) -> bool:
-    """Return whether a body is outstanding that the caller may never send: the connection is of no further use."""
-    return _expectation(request) is not None and not request.content.is_eof()
-
-
 def _expectation(request: web.BaseRequest) -> str | None:
     # Most requests have no state at all; looking up what is not there costs several times as much as asking for that.
     return request.get(EXPECTATION) if len(request) else None

@@ -23,7 +23,8 @@ from broker.errors import (
     TransportError,
 )
 from gateway.auth import Authenticator
-from gateway.continuing import check_expectation, is_waiting
+from gateway.continuing import check_expectation
+from gateway.forwarding import caller_address
 from gateway.http_errors import (
     BadRequest,
     Broken,
@@ -118,8 +119,6 @@ def error_middleware(dialects: Sequence[Dialect]) -> Middleware:
             response = _answer_options(request, error) or dialect_of(request.path, dialects).answer_error(
                 to_http_error(request, error), request
             )
-        if is_waiting(request):
-            response.force_close()
         return response
 
     return middleware
@@ -150,9 +149,15 @@ def to_http_error(request: web.Request, error: Exception) -> HttpError:
     if expected is not None:
         return expected
     if isinstance(error, StoreUnavailable | TransportError | TimeoutError):
-        log.warning("request.postponed", path=request.path, error=str(error))
+        log.warning("request.postponed", path=request.path, address=caller_address(request), error=str(error))
         return Busy("The broker cannot take this now; try again in a moment.")
-    log.error("request.failed", path=request.path, method=request.method, exc_info=error)
+    log.error(
+        "request.failed",
+        path=request.path,
+        method=request.method,
+        address=caller_address(request),
+        exc_info=error,
+    )
     return Broken("Something went wrong here; the log has the details.")
 
 

@@ -15,9 +15,9 @@ from gateway.routes import OpenRoute, Route
 class DocsApi:
     """Serves the description of every route, its own included."""
 
-    def __init__(self, routes: Sequence[Route], dialects: Sequence[Dialect], *, version: str) -> None:
+    def __init__(self, routes: Sequence[Route], dialects: Sequence[Dialect], *, version: str, server: str = "") -> None:
         self._page = Page("gateway", "docs.html")
-        self._description = describe([*routes, *self.routes], dialects, version=version)
+        self._description = describe([*routes, *self.routes], dialects, version=version, server=server)
 
     @property
     def routes(self) -> list[Route]:

@@ -28,15 +28,14 @@ def read_encoding(request: web.Request) -> str | None:
     """Return in which of the `ENCODINGS` the body of *request* is, None if it is not encoded.
 
     Raises:
-        UnsupportedMediaType: It is in another one, or in several.
+        UnsupportedMediaType: It is in another one, or in several, `identity` beside another among them.
     """
     if hdrs.CONTENT_ENCODING not in request.headers:
         return None
     given = (coding.strip().lower() for coding in (read_list(request, hdrs.CONTENT_ENCODING) or "").split(","))
-    codings = [_ALIASES.get(coding, coding) for coding in given if coding not in {"", "identity"}]
-    if not codings:
+    encoding = ", ".join(_ALIASES.get(coding, coding) for coding in given if coding)
+    if encoding in {"", "identity"}:
         return None
-    encoding = ", ".join(codings)
     if encoding not in ENCODINGS:
         accepted = {"Accept-Encoding": ", ".join(sorted(ENCODINGS))}
         raise UnsupportedMediaType(f'unsupported content encoding "{encoding}"', headers=accepted)

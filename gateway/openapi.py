@@ -24,8 +24,11 @@ _MEANINGS = {
 }
 
 
-def describe(routes: Sequence[Route], dialects: Sequence[Dialect], *, version: str) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of *routes*, each with the error form of its dialect."""
+def describe(routes: Sequence[Route], dialects: Sequence[Dialect], *, version: str, server: str = "") -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of *routes*, each with the error form of its dialect.
+
+    *server* is the URL that their paths are below, if it is known.
+    """
     models = {dialect.error for dialect in dialects} | {model for route in routes for model in _models(route)}
     ordered = sorted(models, key=lambda model: model.__name__)
     _, definitions = models_json_schema(
@@ -41,6 +44,7 @@ def describe(routes: Sequence[Route], dialects: Sequence[Dialect], *, version: s
             "version": version,
             "summary": "Throw a signal once; every subscriber gets it.",
         },
+        **({"servers": [{"url": server}]} if server else {}),
         "paths": paths,
         "components": {
             "schemas": definitions["$defs"],

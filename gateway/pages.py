@@ -15,10 +15,7 @@ class Page:
 
     def __init__(self, package: str, name: str) -> None:
         self._text = (files(package) / name).read_text(encoding="utf-8")
-        self._headers = {
-            "Content-Security-Policy": content_security_policy(self._text),
-            "X-Content-Type-Options": "nosniff",
-        }
+        self._headers = {"Content-Security-Policy": content_security_policy(self._text)}
 
     def answer(self) -> web.Response:
         """Return the page as an answer."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from broker.health import Health
 from gateway.routes import OpenRoute, Route
 
+PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+"""Their paths."""
+
 _METRICS = "application/openmetrics-text"
 
 

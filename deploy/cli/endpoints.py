@@ -30,7 +30,10 @@ endpoint.add_command(token)
 @as_json
 @with_store
 async def create(admin: Admin, *, name: str, description: str | None, token_name: str | None, as_json: bool) -> None:
-    """Create a signal endpoint; print its path, and the value of its token, which is never shown again."""
+    """Create a signal endpoint; print its URL, and the value of its token, which is never shown again.
+
+    Without SIGNAL_BROKER_PUBLIC_URL the URL is a path.
+    """
     endpoints = EndpointStore(admin.database)
     wanted = validate(EndpointRequest, {"name": name, "description": description})
     wanted_token = None if token_name is None else validate(EndpointTokenRequest, {"name": token_name})
@@ -44,7 +47,7 @@ async def create(admin: Admin, *, name: str, description: str | None, token_name
     except Conflict:
         raise click.ClickException(f"there is a signal endpoint {name!r} already") from None
     made, value = (None, None) if wanted_token is None else await create_token(admin, created, wanted_token)
-    document = render_endpoint(created, [made] if made else [], f"/api/signal-endpoint/{created.name}")
+    document = render_endpoint(created, [made] if made else [], _url(admin, created))
     shown = document.model_dump(mode="json", by_alias=True) | {"token": value}
     show_one(shown, "id", "name", "description", "url", "token", as_json=as_json)
 
@@ -125,5 +128,9 @@ async def _show(admin: Admin, name: str, endpoint: Endpoint | None, *, as_json: 
     if endpoint is None:
         raise click.ClickException(f"there is no signal endpoint {name!r} any more")
     tokens = await EndpointStore(admin.database).tokens([endpoint.id])
-    document = render_endpoint(endpoint, tokens, f"/api/signal-endpoint/{endpoint.name}")
+    document = render_endpoint(endpoint, tokens, _url(admin, endpoint))
     show_one(document, "id", "name", "enabled", "description", "url", as_json=as_json)
+
+
+def _url(admin: Admin, endpoint: Endpoint) -> str:
+    return f"{admin.settings.public_url}/api/signal-endpoint/{endpoint.name}"

@@ -54,8 +54,9 @@ async def _announce(runtime: Runtime, url: str) -> None:
     else:
         _, shown = await access.create_token(name=FIRST_TOKEN, permissions=[Permission.ADMIN], by=FIRST_START)
         pasted = shown
+    print(f"ready {url}")
+    url = runtime.settings.public_url or url
     print(
-        f"ready {url}",
         f"console {url}/console",
         f"docs {url}/docs",
         f"admin token {shown}",

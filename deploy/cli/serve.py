@@ -34,6 +34,7 @@ from broker.targets import Kind
 from broker.topology import TOPOLOGY, attempt_queue
 from deploy.cli.runtime import Runtime, open_runtime, retry_start
 from gateway.app import DIALECTS, gateway_app
+from gateway.connections import PATIENCE, Connections, Wait, affordable
 from gateway.server import Runner
 from workers.bookkeeper import Bookkeeper
 from workers.couriers.handler import HandlerCourier
@@ -206,9 +207,14 @@ async def _http(runtime: Runtime, *, gateway: bool) -> AsyncIterator[str]:
         else:
             app = web.Application()
             runtime.health.add_routes(app)
+        most = affordable(settings.http_connections)
+        if most < settings.http_connections:
+            log.warning("connections.limited", wanted=settings.http_connections, most=most)
+        patience = {**PATIENCE, Wait.HEAD: settings.header_timeout}
         runner = Runner(
             app,
             DIALECTS,
+            Connections(most, patience),
             access_log=None,
             auto_decompress=False,  # `read_body` does that, up to its limit
             read_bufsize=_READ_BUFFER,

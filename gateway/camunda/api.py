@@ -70,7 +70,9 @@ class CamundaApi:
         check_headers(request.headers.get(hdrs.CONTENT_TYPE), read_list(request, hdrs.ACCEPT))
         body = await read_body(request, self._max_body_bytes)
         engine = request.match_info.get("engine", ENGINE)
-        wanted = await offload(request, partial(parse_signal, body, engine=engine), size=len(body))
+        wanted = await offload(
+            request, partial(parse_signal, body, engine=engine, charset=request.charset), size=len(body)
+        )
         recipients = choose_recipients(
             principal,
             tenant_id=wanted.tenant_id,

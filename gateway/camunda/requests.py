@@ -24,6 +24,8 @@ from gateway.camunda.errors import (
 _JSON = ("application", "json")
 _LONE_STAR = re.compile(r"^\s*\*\s*(?=;|$)")
 _MEDIA_RANGE = re.compile(r"\s*([^\s/;,]+)/([^\s/;,]+)\s*(?:;(.*))?", re.DOTALL)
+_LIKE_ASCII = frozenset({"us-ascii", "iso-8859-1", "iso-8859-15", "latin1", "windows-1252"})
+_UNICODE = re.compile(r"utf-?(8|16|32)")
 _QUALITY = re.compile(r"(?:^|;)\s*q\s*=\s*([^\s;]*)", re.IGNORECASE)
 
 
@@ -71,7 +73,7 @@ def check_headers(content_type: str | None, accept: str | None) -> None:
     check_accept(accept)
 
 
-def parse_signal(body: bytes, *, engine: str = "default") -> ThrowRequest:
+def parse_signal(body: bytes, *, engine: str = "default", charset: str | None = None) -> ThrowRequest:
     """Read the body of a throw.
 
     The checks come in Camunda's order: shape of the whole body, name, engine, each variable, execution with tenant.
@@ -81,10 +83,12 @@ def parse_signal(body: bytes, *, engine: str = "default") -> ThrowRequest:
     Args:
         body: The body as received.
         engine: The engine named in the path; there is only ``default``.
+        charset: That of the content type, if it has one. Camunda ignores it; here it must not tell another text.
 
     Raises:
         CamundaError: The request is invalid, whatever subscriptions there are.
     """
+    _check_charset(charset, body)
     document = _read(body) if body else {}
     name = _text(document.get("name"))
     execution_id = _text(document.get("executionId"))
@@ -150,6 +154,16 @@ def _decode(body: bytes) -> str:
     except UnicodeDecodeError as error:
         # Only the JSON value has to be readable; Camunda never gets to what follows it.
         return error.object[: error.start].decode(encoding, "surrogatepass")
+
+
+def _check_charset(charset: str | None, body: bytes) -> None:
+    if charset is None or charset.lower() == "utf-8":
+        return
+    if charset.lower() in _LIKE_ASCII and body.isascii():
+        return
+    declared, found = _UNICODE.match(charset.lower()), _UNICODE.match(detect_encoding(body))
+    if declared is None or found is None or declared[1] != found[1]:
+        raise http_error(415)
 
 
 def _text(value: Any) -> str | None:

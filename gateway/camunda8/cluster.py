@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from aiohttp import web
+from yarl import URL
 
 from broker.access import Principal
 from broker.health import Health
 from gateway.answers import answer
 from gateway.camunda8.schemas import BrokerInfo, Partition, Topology
+from gateway.forwarding import public_url
 from gateway.http_errors import Busy
 from gateway.routes import OpenRoute, Route, SecuredRoute
 
@@ -34,11 +36,12 @@ class ClusterApi:
         partition = Partition(
             partition_id=1, role="leader", health="healthy" if self._is_healthy else "unhealthy", state="active"
         )
+        url = URL(public_url(request, "/"))
         broker = BrokerInfo(
             node_id=0,
             broker_id="0",
-            host=request.url.host or "localhost",
-            port=request.url.port or 80,
+            host=url.host or "localhost",
+            port=url.port or 80,
             partitions=[partition],
             version=VERSION,
         )

@@ -13,6 +13,7 @@ from broker.settings import Settings
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.postgres.database import Conflict
 from gateway.answers import answer, created
+from gateway.forwarding import public_url
 from gateway.http_errors import NotFound
 from gateway.paths import path_id
 from gateway.routes import Route, SecuredRoute
@@ -122,4 +123,4 @@ def _name_exists(name: str) -> NameExists:
 
 
 def _url(request: web.Request, endpoint: Endpoint) -> str:
-    return f"{request.scheme}://{request.host}/api/signal-endpoint/{endpoint.name}"
+    return public_url(request, f"/api/signal-endpoint/{endpoint.name}")

@@ -75,6 +75,22 @@ async def test_a_wrong_content_type_is_a_415(client, path):
         assert ROUTES[path](status, body)
 
 
+ENCODINGS = ["br", "zstd", "compress", "gzip, gzip", "identity, gzip", "gzip, identity", "gzip;q=1", "*", "utf-8"]
+CHARSETS = ["utf-16", "UTF-16LE", "utf-32", "utf-7", "no-such-charset", '"cp500"']
+
+
+@pytest.mark.parametrize("path", [*ROUTES, "/v1/signals/batch", "/v1/users", "/v1/deliveries/redrive"])
+async def test_what_is_not_read_is_a_415_and_not_taken_for_something_else(client, path):
+    """The body would be read if it were taken for what it is not said to be."""
+    form, body = ROUTES.get(path, is_native), b'{"name": "s", "signals": []}'
+    refused = [{**JSON, "Content-Encoding": encoding} for encoding in ENCODINGS]
+    refused += [{"Content-Type": f"application/json; charset={charset}"} for charset in CHARSETS]
+    for headers in refused:
+        status, _, answer = await client.request("POST", path, data=body, headers=headers)
+
+        assert (status, form(status, answer)) == (415, True), headers
+
+
 @pytest.mark.parametrize("path", ROUTES)
 async def test_compressed_bodies_are_read_within_the_limit(client, path):
     headers = {**JSON, "Content-Encoding": "gzip"}

@@ -156,3 +156,35 @@ def test_origins_are_written_as_browsers_write_them(monkeypatch: pytest.MonkeyPa
 def test_what_no_browser_sends_is_no_origin(monkeypatch: pytest.MonkeyPatch, origin: str):
     line = http_error_for(monkeypatch, CORS_ORIGINS=f"https://a,{origin}")
     assert line.startswith(f"SIGNAL_BROKER_CORS_ORIGINS: '{origin}' is not an origin, like https://app.example")
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("https://signals.example", "https://signals.example"),
+        ("https://signals.example/", "https://signals.example"),
+        ("http://[::1]:8080/broker/", "http://[::1]:8080/broker"),
+        ("", ""),
+    ],
+)
+def test_the_public_url_has_no_slash_at_its_end(monkeypatch: pytest.MonkeyPatch, given: str, url: str):
+    monkeypatch.setenv(PREFIX + "PUBLIC_URL", given)
+    assert read_settings().public_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "signals.example",
+        "ftp://signals.example",
+        "https://",
+        "https://me:hunter2@x",
+        "https://x:99999",
+        "https://x/?a",
+        "https://x/#a",
+        "https://x y",
+    ],
+)
+def test_what_callers_cannot_call_is_no_public_url(monkeypatch: pytest.MonkeyPatch, url: str):
+    line = http_error_for(monkeypatch, PUBLIC_URL=url)
+    assert line == "SIGNAL_BROKER_PUBLIC_URL: must be https://host or http://host, perhaps with a port and a path"
