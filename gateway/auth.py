@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from broker.access import ADMINISTRATOR, Principal, digest, is_endpoint_token
 from broker.settings import Settings
-from broker.store.administration.tokens import AccessCache
+from broker.store.administration.access_cache import AccessCache
 from gateway.http_errors import Unauthenticated
 from gateway.passwords import Passwords
 

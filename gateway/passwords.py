@@ -13,7 +13,7 @@ from cachetools import TTLCache
 
 from broker.access import Principal
 from broker.errors import InvalidField
-from broker.store.administration.tokens import AccessCache
+from broker.store.administration.access_cache import AccessCache
 from broker.users import Lockout, check_user_name, hash_password, is_password, make_decoy
 from gateway.http_errors import Busy
 

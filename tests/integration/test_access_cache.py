@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from broker.access import ENDPOINT_TOKEN, make_token
-from broker.store.administration.tokens import AccessCache
+from broker.store.administration.access_cache import AccessCache
 from tests.support.eventually import eventually
 
 
