@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 from broker.access import ADMINISTRATOR, Principal, digest, is_endpoint_token
 from broker.settings import Settings
 from broker.store.administration.access_cache import AccessCache
+from gateway.callers import origin_of
 from gateway.http_errors import Unauthenticated
 from gateway.passwords import Passwords
 
@@ -35,12 +36,13 @@ class Authenticator:
         ``Authorization: Bearer <token>``, the bare token, or HTTP Basic.
 
         Raises:
+            TooMany: Too many sign-ins from there failed.
             Busy: Too many passwords wait to be checked.
         """
         header = request.headers.get(hdrs.AUTHORIZATION, "").strip()
         if scheme_of(header).lower() == "basic":
             user = read_user(header)
-            return None if user is None else await self._passwords.sign_in(*user)
+            return None if user is None else await self._passwords.sign_in(*user, origin_of(request))
         token = read_token(header)
         if not token or len(token) > _MAX_TOKEN or not token.isascii():
             return None
@@ -61,6 +63,7 @@ class Authenticator:
 
         Raises:
             Unauthenticated: There are no valid credentials, or they open a signal endpoint only.
+            TooMany: Too many sign-ins from there failed.
             Busy: Too many passwords wait to be checked.
         """
         caller = await self.caller(request)

@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from base64 import b64encode
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -10,8 +11,9 @@ from broker.errors import InvalidField
 from broker.users import Lockout, User, check_password, check_user_name, hash_password, is_password, make_decoy
 from gateway import passwords as module
 from gateway.auth import read_user
-from gateway.http_errors import Busy
-from gateway.passwords import MOST_WAITING, REMEMBERED_SECONDS, Passwords
+from gateway.guesses import BURST, DISTRUSTED_SECONDS, MOST_GUESSES, FailureBudgets
+from gateway.http_errors import Busy, TooMany
+from gateway.passwords import MOST_WAITING, REMEMBERED_SECONDS
 from tests.support.eventually import eventually
 
 PASSWORD = "correct horse"
@@ -24,6 +26,16 @@ class Clock:
 
     def __call__(self):
         return self.now
+
+
+HERE, ELSEWHERE = "192.0.2.1", "198.51.100.1"
+
+
+class Passwords(module.Passwords):
+    """Signs in from here, unless a test says from where."""
+
+    async def sign_in(self, name, password, place=HERE):
+        return await super().sign_in(name, password, place)
 
 
 class Users:
@@ -55,12 +67,12 @@ def clock():
 
 @pytest.fixture
 def checks(monkeypatch):
-    """The passwords that argon2 had to check."""
+    """The passwords that argon2 had to check; what stands in its place costs nothing."""
     checked = []
 
     def counted(password, kept):
         checked.append(password)
-        return is_password(password, kept)
+        return (password, kept) == (PASSWORD, KEPT)
 
     monkeypatch.setattr(module, "is_password", counted)
     return checked
@@ -76,6 +88,18 @@ class Gate:
         self.reached.set()
         assert self.opened.wait(5)
         return True
+
+
+@pytest.fixture
+def strangers(monkeypatch):
+    """Holds up the checks of names that nobody has, until it is set."""
+    opened = threading.Event()
+
+    def held(password, kept):
+        return (password, kept) == (PASSWORD, KEPT) or not opened.wait(5)
+
+    monkeypatch.setattr(module, "is_password", held)
+    return opened
 
 
 @pytest.fixture
@@ -237,13 +261,14 @@ async def test_only_the_right_password_signs_in(clock):
     assert await passwords.sign_in("demo", "wrong horse") is None
 
 
-async def test_a_right_password_costs_argon2_once_a_minute(clock, checks):
+async def test_a_right_password_costs_argon2_once_as_long_as_it_is_used(clock, checks):
     passwords = Passwords(Users(user()), clock=clock)
     for _ in range(3):
         assert await passwords.sign_in("demo", PASSWORD)
+        clock.now += REMEMBERED_SECONDS - 1
     assert len(checks) == 1
 
-    clock.now += REMEMBERED_SECONDS
+    clock.now += 1
     assert await passwords.sign_in("demo", PASSWORD)
     assert len(checks) == 2
 
@@ -284,16 +309,110 @@ async def test_a_user_that_does_not_exist_costs_what_a_wrong_password_costs(cloc
 
 
 async def test_after_a_failure_even_the_right_password_has_to_wait_and_costs_nothing(clock, checks):
-    """A password that is remembered has to wait, too: else whoever guesses could go on against the memory."""
     passwords = Passwords(Users(user()), clock=clock)
-    assert await passwords.sign_in("demo", PASSWORD)
     assert await passwords.sign_in("demo", "wrong horse") is None
     assert await passwords.sign_in("demo", PASSWORD) is None
     assert await passwords.sign_in("demo", "wrong again") is None
-    assert checks == [PASSWORD, "wrong horse"]
+    assert checks == ["wrong horse"]
 
     clock.now += 4
     assert await passwords.sign_in("demo", PASSWORD)
+
+
+async def test_guesses_from_elsewhere_keep_no_user_out_and_are_not_compared_with_what_is_remembered(clock, checks):
+    """Else they could go on against the memory, at no cost."""
+    passwords = Passwords(Users(user()), clock=clock)
+    assert await passwords.sign_in("demo", PASSWORD)
+    for number in range(100):
+        assert await passwords.sign_in("demo", f"guess {number:03}", f"place {number}") is None
+        assert await passwords.sign_in("demo", PASSWORD)
+    assert await passwords.sign_in("demo", PASSWORD, ELSEWHERE) is None, "it is locked there"
+    assert len(checks) == 2
+    clock.now += REMEMBERED_SECONDS
+    await passwords.sign_in("demo", "wrong horse", ELSEWHERE)
+    assert await passwords.sign_in("demo", PASSWORD), "it is not locked here, though nothing is remembered any more"
+
+
+async def test_wrong_passwords_from_the_same_place_keep_out_no_user_who_signed_in_lately(clock, checks):
+    passwords = Passwords(Users(user()), clock=clock)
+    assert await passwords.sign_in("demo", PASSWORD)
+    for number in range(500):
+        with pytest.raises(TooMany) if number >= BURST else nullcontext():
+            assert await passwords.sign_in("demo", f"guess {number:03}") is None
+        assert await passwords.sign_in("demo", PASSWORD)
+    assert len(checks) == 2
+
+
+async def test_so_many_guesses_from_the_same_place_end_the_trust_for_an_hour(clock):
+    """Else passwords could be guessed as fast as requests come, where a user signs in."""
+    passwords = Passwords(Users(user()), clock=clock)
+    assert await passwords.sign_in("demo", PASSWORD)
+    for number in range(MOST_GUESSES):
+        with suppress(TooMany):
+            assert await passwords.sign_in("demo", f"guess {number:03}") is None
+    with pytest.raises(TooMany):
+        await passwords.sign_in("demo", PASSWORD)
+    clock.now += DISTRUSTED_SECONDS
+    assert await passwords.sign_in("demo", PASSWORD)
+
+
+async def test_a_place_may_fail_only_so_often_and_is_told_when_to_come_again(clock, checks):
+    passwords = Passwords(Users(user()), clock=clock)
+    for number in range(BURST):
+        assert await passwords.sign_in(f"nobody {number}", PASSWORD) is None
+    with pytest.raises(TooMany) as caught:
+        await passwords.sign_in("another", PASSWORD)
+    assert caught.value.headers["Retry-After"] == "1"
+    assert len(checks) == BURST
+    assert await passwords.sign_in("demo", PASSWORD, ELSEWHERE)
+    with pytest.raises(TooMany):
+        await passwords.sign_in("demo", PASSWORD)
+    clock.now += 1
+    assert await passwords.sign_in("demo", PASSWORD)
+
+
+async def test_who_signed_in_from_a_place_before_needs_nothing_of_its_budget(clock, strangers):
+    passwords = Passwords(Users(user()), clock=clock)
+    assert await passwords.sign_in("demo", PASSWORD)
+    clock.now += REMEMBERED_SECONDS
+    names = [f"nobody {number}" for number in range(1000)]
+    flood = asyncio.gather(*(passwords.sign_in(name, PASSWORD) for name in names), return_exceptions=True)
+    await asyncio.sleep(0)
+    assert await passwords.sign_in("demo", PASSWORD), "it waits behind no stranger"
+    strangers.set()
+    answers = await flood
+    assert sum(isinstance(answer, TooMany) for answer in answers) == 1000 - BURST
+    assert sum(answer is None for answer in answers) == BURST
+
+
+async def test_success_costs_a_place_nothing(clock, checks):
+    users = [user(f"user {number}") for number in range(2 * BURST)]
+    passwords = Passwords(Users(*users), clock=clock)
+    assert all([await passwords.sign_in(one.name, PASSWORD) for one in users])
+
+
+async def test_a_flood_from_many_places_leaves_trusted_names_their_turns(clock, strangers):
+    passwords = Passwords(Users(user()), clock=clock)
+    assert await passwords.sign_in("demo", PASSWORD)
+    clock.now += REMEMBERED_SECONDS
+    flood = asyncio.gather(
+        *(passwords.sign_in(f"nobody {number}", PASSWORD, f"place {number}") for number in range(2 * MOST_WAITING)),
+        return_exceptions=True,
+    )
+    await asyncio.sleep(0)
+    assert await passwords.sign_in("demo", PASSWORD)
+    strangers.set()
+    assert sum(isinstance(answer, Busy) for answer in await flood) == MOST_WAITING
+
+
+def test_only_so_many_places_are_remembered_and_a_budget_fills_again(clock):
+    budgets = FailureBudgets(clock=clock, size=2)
+    assert [budgets.take("a") for _ in range(BURST + 2)] == [0] * BURST + [1, 1]
+    clock.now += 1
+    assert [budgets.take("a") for _ in range(3)] == [0, 0, 1]
+    budgets.take("b")
+    budgets.take("c")
+    assert budgets.take("a") == 0
 
 
 async def test_a_right_password_makes_wrong_ones_forgotten(clock):
@@ -307,8 +426,8 @@ async def test_a_right_password_makes_wrong_ones_forgotten(clock):
 
 async def test_guesses_that_come_at_once_are_not_all_tried(clock, checks):
     passwords = Passwords(Users(user()), clock=clock)
-    guesses = [f"guess {number:03}" for number in range(50)]
-    assert not any(await asyncio.gather(*(passwords.sign_in("demo", guess) for guess in guesses)))
+    guesses = [passwords.sign_in("demo", f"guess {number:03}", f"place {number}") for number in range(50)]
+    assert not any(await asyncio.gather(*guesses))
     assert len(checks) <= 2
 
 
@@ -321,7 +440,8 @@ async def test_names_that_nobody_can_have_are_refused_at_once(clock, checks):
 async def test_only_so_many_passwords_wait_and_the_others_are_told_so(clock, checks):
     passwords = Passwords(Users(), clock=clock)
     answers = await asyncio.gather(
-        *(passwords.sign_in(f"nobody {n}", PASSWORD) for n in range(MOST_WAITING + 5)), return_exceptions=True
+        *(passwords.sign_in(f"nobody {n}", PASSWORD, f"place {n}") for n in range(MOST_WAITING + 5)),
+        return_exceptions=True,
     )
     assert sum(isinstance(answer, Busy) for answer in answers) == 5
     assert len(checks) == MOST_WAITING
