@@ -83,8 +83,10 @@ class Passwords:
             if digest in self._right:
                 self._right[digest] = None
                 return user.principal
-        principal = await asyncio.shield(self._attempt(name, password, place, trusted=trusted))
+        attempt = self._attempt(name, password, place, trusted=trusted)
+        principal = None if attempt is None else await asyncio.shield(attempt)
         if principal is None and trusted:
+            self._trust.count_guess(name, place)
             self._take(place)
         return principal
 
@@ -96,60 +98,48 @@ class Passwords:
     def _digest(self, *parts: str) -> bytes:
         return hashlib.blake2b("\0".join(parts).encode(), key=self._key, digest_size=32).digest()
 
-    def _attempt(self, name: str, password: str, place: str, *, trusted: bool) -> asyncio.Task[Principal | None]:
+    def _attempt(self, name: str, password: str, place: str, *, trusted: bool) -> asyncio.Task[Principal | None] | None:
+        """Return the check of a password that is not remembered; None if the name is locked, or many are under way."""
         digest, under_way = self._digest(name, password, place), self._under_way[trusted]
         attempt = under_way.get(digest)
         if attempt is not None:
             return attempt
         if not trusted:
             self._take(place)
+        lock = f"{name}\0{place}" if trusted else name
+        if self._lockout.is_locked(lock) or self._guesses[lock] >= MOST_OF_NAME:
+            return None
         if len(under_way) >= MOST_WAITING:
             raise Busy("Too many passwords wait to be checked; try again in a moment.")
-        attempt = asyncio.create_task(self._judge(name, password, place, trusted=trusted))
+        attempt = asyncio.create_task(self._judge(name, password, place, lock, trusted=trusted))
         under_way[digest] = attempt
+        self._guesses[lock] += 1
 
         def end(task: asyncio.Task[Principal | None]) -> None:
             del under_way[digest]
+            self._guesses[lock] -= 1
+            if not self._guesses[lock]:
+                del self._guesses[lock]
             if not task.cancelled():
                 task.exception()  # it may have no one left to raise to
 
         attempt.add_done_callback(end)
         return attempt
 
-    async def _judge(self, name: str, password: str, place: str, *, trusted: bool) -> Principal | None:
-        """Check a password that is not remembered, and draw the consequences."""
+    async def _judge(self, name: str, password: str, place: str, lock: str, *, trusted: bool) -> Principal | None:
         user = await self._cache.user(name)
         kept = self._decoy if user is None else user.password
-        lock = f"{name}\0{place}" if trusted else name
-        if not await self._is_right(password, kept, lock, turns=self._turns[trusted]):
-            if trusted:
-                self._trust.count_guess(name, place)
+        async with self._turns[trusted]:
+            if self._lockout.is_locked(lock):  # by an attempt that waited before this one
+                return None
+            is_right = await asyncio.to_thread(is_password, password, kept)
+        if user is None or not is_right:
+            pause = self._lockout.fail(lock)
+            log.warning("user.locked", seconds=pause.total_seconds(), user=None if user is None else name)
             return None
         self._lockout.forgive(lock)
-        if user is None:  # no password is right
-            return None
         if not trusted:
             self._budgets.give_back(place)
             self._trust.add(name, place)
         self._right[self._digest(name, password, kept, place)] = None
         return user.principal
-
-    async def _is_right(self, password: str, kept: str, lock: str, *, turns: asyncio.Semaphore) -> bool:
-        """Return whether *kept* is the hash of *password*, and *lock* is not locked; lock it if it is not."""
-        if self._lockout.is_locked(lock) or self._guesses[lock] >= MOST_OF_NAME:
-            return False
-        self._guesses[lock] += 1
-        try:
-            async with turns:
-                if self._lockout.is_locked(lock):  # by an attempt that waited before this one
-                    return False
-                if await asyncio.to_thread(is_password, password, kept):
-                    return True
-        finally:
-            self._guesses[lock] -= 1
-            if not self._guesses[lock]:
-                del self._guesses[lock]
-        pause = self._lockout.fail(lock)
-        user = None if kept == self._decoy else lock.partition("\0")[0]
-        log.warning("user.locked", seconds=pause.total_seconds(), user=user)
-        return False

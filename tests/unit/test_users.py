@@ -343,6 +343,21 @@ async def test_wrong_passwords_from_the_same_place_keep_out_no_user_who_signed_i
     assert len(checks) == 2
 
 
+async def test_guesses_at_one_name_take_no_turns_from_others(clock, checks):
+    """They come at once, from the place of both, where both signed in before."""
+    passwords = Passwords(Users(user("a"), user("b")), clock=clock)
+    for name in "ab":
+        assert await passwords.sign_in(name, PASSWORD)
+    clock.now += REMEMBERED_SECONDS
+    guesses = (passwords.sign_in("a", f"guess {number:04}") for number in range(1000))
+    flood = asyncio.gather(*guesses, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert await passwords.sign_in("b", PASSWORD)
+    answers = await flood
+    assert {type(answer) for answer in answers} == {type(None), TooMany}
+    assert sum(answer is None for answer in answers) == BURST
+
+
 async def test_so_many_guesses_from_the_same_place_end_the_trust_for_an_hour(clock):
     """Else passwords could be guessed as fast as requests come, where a user signs in."""
     passwords = Passwords(Users(user()), clock=clock)
