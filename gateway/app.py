@@ -63,6 +63,7 @@ from gateway.native.tokens import TokensApi
 from gateway.native.users import UsersApi
 from gateway.native.webhook_keys import WebhookKeysApi
 from gateway.offloading import OFFLOADER
+from gateway.oidc.issuer import open_issuer
 from gateway.passwords import Passwords
 from gateway.probes import probes
 from gateway.rooms import give_back_rooms, open_rooms
@@ -84,10 +85,11 @@ async def gateway_app(
     """Yield the application; leaving does not wait for requests (the server's runner does that)."""
     async with (
         AccessCache(database) as cache,
+        open_issuer(settings) as issuer,
         open_intake(database, transport, settings) as intake,
     ):
         passwords = Passwords(cache)
-        auth = Authenticator(cache, passwords, settings)
+        auth = Authenticator(cache, passwords, settings, issuer)
         listen_for_losses(database, intake.restore)
         health.require("intake", Acceptance(database, transport, intake.outcomes).check)
         routes = [
