@@ -23,7 +23,7 @@ _RENAMED = "REPUBLISH_AFTER_SECONDS"
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 _CONFIDENTIAL = frozenset(
-    {"admin_token", "secret_keys", "transport_url", "management_url", "store_url", "egress_proxy"}
+    {"admin_token", "secret_keys", "transport_url", "management_url", "store_url", "egress_proxy", "oidc_jwks_url"}
 )
 """Settings that no error message repeats, because they are secrets or contain passwords."""
 _TRANSPORT_OPTIONS = ("auth", "cafile", "capath", "certfile", "heartbeat", "keyfile", "no_verify_ssl")
@@ -161,8 +161,8 @@ class Settings(BaseSettings):
     @field_validator("oidc_issuer", "oidc_jwks_url")
     @classmethod
     def _known_issuer(cls, value: str) -> str:
-        if value and not value.startswith(("https://", "http://")):
-            raise ValueError("must be https://..., or http://... in a network that is trusted")
+        if value and (not value.startswith(("https://", "http://")) or "@" in urlsplit(value).netloc):
+            raise ValueError("must be https://..., or http://... in a network that is trusted, without a password")
         return _check_hosts(value) if value else value
 
     @field_validator("oidc_audience")

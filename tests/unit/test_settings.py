@@ -156,3 +156,17 @@ def test_origins_are_written_as_browsers_write_them(monkeypatch: pytest.MonkeyPa
 def test_what_no_browser_sends_is_no_origin(monkeypatch: pytest.MonkeyPatch, origin: str):
     line = http_error_for(monkeypatch, CORS_ORIGINS=f"https://a,{origin}")
     assert line.startswith(f"SIGNAL_BROKER_CORS_ORIGINS: '{origin}' is not an origin, like https://app.example")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"OIDC_ISSUER": "login.example", "OIDC_AUDIENCE": "a"}, "SIGNAL_BROKER_OIDC_ISSUER: must be https://..."),
+        ({"OIDC_ISSUER": "https://a:b@c", "OIDC_AUDIENCE": "a"}, "SIGNAL_BROKER_OIDC_ISSUER: must be https://..."),
+        ({"OIDC_ISSUER": "https://login.example"}, "SIGNAL_BROKER_OIDC_AUDIENCE: must be set with"),
+        ({"OIDC_JWKS_URL": "file:///keys"}, "SIGNAL_BROKER_OIDC_JWKS_URL: must be https://..."),
+        ({"OIDC_PERMISSIONS_CLAIM": ""}, "SIGNAL_BROKER_OIDC_PERMISSIONS_CLAIM: string should have"),
+    ],
+)
+def test_an_issuer_needs_a_url_and_an_audience(monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], said: str):
+    assert http_error_for(monkeypatch, **settings).startswith(said)
