@@ -55,11 +55,11 @@ class TokenRequest(LimitsSchema):
 
 
 class TokenRotation(Schema):
-    """How to replace the secret of a token."""
+    """How to replace the value of a token."""
 
     overlap_seconds: Annotated[int, Field(ge=0, le=604_800)] = Field(
         default=86_400,
-        description="How long the previous secret stays good beside the new one; 0 ends all previous ones at once.",
+        description="How long the previous value stays good beside the new one; 0 ends all previous ones at once.",
     )
 
 

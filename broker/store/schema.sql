@@ -229,7 +229,7 @@ CREATE TABLE expected_signals (
 CREATE INDEX expected_signals_by_age ON expected_signals (created_at);
 CREATE INDEX expected_signals_by_key ON expected_signals (ordering_key, signal_id);
 
--- Secrets that a rotation replaced, and that are still good for a while.
+-- Digests of values that a rotation replaced, and that are still good for a while.
 CREATE TABLE former_digests (
     digest bytea NOT NULL,
     token_id bigint,

@@ -1,4 +1,4 @@
-"""The options that say how long a token, or its earlier secret, is good."""
+"""The options that say how long a token, or its earlier value, is good."""
 
 from __future__ import annotations
 

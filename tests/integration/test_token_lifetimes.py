@@ -130,7 +130,7 @@ async def test_a_token_expires_at_a_moment_to_come(client, wrong):
         assert status == 400, (path, body)
 
 
-async def test_after_a_rotation_both_secrets_are_good_until_the_overlap_is_over(client, kind):
+async def test_after_a_rotation_both_values_are_good_until_the_overlap_is_over(client, kind):
     token = await kind.make(client)
 
     status, _, rotated = await client.request("POST", token.path + "/rotate", json={"overlapSeconds": 2})
@@ -147,7 +147,7 @@ async def test_after_a_rotation_both_secrets_are_good_until_the_overlap_is_over(
     assert await token.status(rotated["token"]) == 200
 
 
-async def test_a_rotation_without_overlap_ends_all_earlier_secrets(client, kind):
+async def test_a_rotation_without_overlap_ends_all_earlier_values(client, kind):
     token = await kind.make(client)
     rotated = [await client.post(token.path + "/rotate", document) for document in ({}, {"overlapSeconds": 3600})]
     values = [token.value, *(one["token"] for one in rotated)]
@@ -282,7 +282,7 @@ async def test_a_use_of_a_token_that_is_gone_spoils_no_other(database, token, ca
     assert left.last_used_at is not None
 
 
-async def test_secrets_that_ended_are_not_kept(database, token):
+async def test_values_that_ended_are_not_kept(database, token):
     access = AccessStore(database)
     for overlap in (timedelta(hours=1), timedelta(hours=2), timedelta(0)):
         await access.rotate_token(token.id, overlap=overlap, by=ADMINISTRATOR)

@@ -35,7 +35,8 @@ if (OWN) tokens.set("token", OWN);
 """
 AFTERWARDS = """
 if (CHOICE) heard[CHOICE]({preventDefault() {}});
-console.log(JSON.stringify({token: tokens.get("token") ?? null, asks: !document.getElementById("other").hidden, hash: location.hash}));
+const asks = !document.getElementById("other").hidden;
+console.log(JSON.stringify({token: tokens.get("token") ?? null, asks, hash: location.hash}));
 process.exit(0);
 """
 

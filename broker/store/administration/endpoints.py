@@ -14,7 +14,7 @@ from broker.endpoints import Endpoint, EndpointSignal, EndpointToken, endpoint_n
 from broker.errors import CredentialsEnded, LimitReached
 from broker.store.administration.audit import Change, Snapshot, change_administration
 from broker.store.administration.limits import show_expiry
-from broker.store.administration.rotation import replace_secret
+from broker.store.administration.rotation import replace_value
 from broker.store.postgres.database import Database, Row
 from broker.store.postgres.statements import Statement, Statements
 
@@ -215,7 +215,7 @@ class EndpointStore:
                 raise CredentialsEnded(f"The token {token_id} has expired.")
             token = _read_token(row)
             require_ending(by, token.expires_at)
-            await replace_secret(change.session, "endpoint_tokens", token_id, value, overlap=overlap)
+            await replace_value(change.session, "endpoint_tokens", token_id, value, overlap=overlap)
             before, after = (
                 _token_snapshot(token),
                 {**_token_snapshot(token), "overlapSeconds": overlap.total_seconds()},

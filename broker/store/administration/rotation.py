@@ -1,4 +1,4 @@
-"""Rotation: a token gets another secret, and those before it are good for a while."""
+"""Rotation: a token gets another value, and those before it are good for a while."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class _Sql(Statements, file="rotation.sql"):
 _OWNERS = {"tokens": "token_id", "endpoint_tokens": "endpoint_token_id"}
 
 
-async def replace_secret(
-    session: Session, tokens: Literal["tokens", "endpoint_tokens"], token_id: int, secret: str, *, overlap: timedelta
+async def replace_value(
+    session: Session, tokens: Literal["tokens", "endpoint_tokens"], token_id: int, value: str, *, overlap: timedelta
 ) -> None:
-    """Give a token of the table *tokens* another *secret*; all earlier ones end with *overlap*, if not before."""
+    """Give a token of the table *tokens* another *value*; all earlier ones end with *overlap*, if not before."""
     owner, seconds = _OWNERS[tokens], overlap.total_seconds()
     await session.execute(_Sql.end_former.naming(owner=owner), token_id=token_id, overlap=seconds)
     await session.execute(_Sql.keep_former.naming(owner=owner, tokens=tokens), token_id=token_id, overlap=seconds)
     await session.execute(_Sql.drop_former.naming(owner=owner), token_id=token_id)
-    await session.execute(_Sql.replace_digest.naming(tokens=tokens), token_id=token_id, digest=digest(secret))
+    await session.execute(_Sql.replace_digest.naming(tokens=tokens), token_id=token_id, digest=digest(value))

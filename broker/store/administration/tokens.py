@@ -24,7 +24,7 @@ from broker.store.administration import endpoints, users
 from broker.store.administration.audit import Snapshot, change_administration
 from broker.store.administration.limits import limit_columns, read_limits, show_expiry, show_limits
 from broker.store.administration.pages import Page, find_page
-from broker.store.administration.rotation import replace_secret
+from broker.store.administration.rotation import replace_value
 from broker.store.postgres.database import Database, Row
 from broker.store.postgres.rehearsal import rehearse
 from broker.store.postgres.statements import Statement, Statements
@@ -168,7 +168,7 @@ class AccessStore:
             if token.is_expired:
                 raise CredentialsEnded(f"The token {token_id} has expired.")
             require_ending(by, token.expires_at)
-            await replace_secret(change.session, "tokens", token_id, value, overlap=overlap)
+            await replace_value(change.session, "tokens", token_id, value, overlap=overlap)
             before, after = _snapshot(token), {**_snapshot(token), "overlapSeconds": overlap.total_seconds()}
             await change.note(AuditType.TOKEN_ROTATED, token_id, before=before, after=after)
         return token, value

@@ -14,7 +14,7 @@ CREATE TABLE former_digests (
 );
 CREATE INDEX former_digests_of_token ON former_digests (token_id);
 CREATE INDEX former_digests_of_endpoint_token ON former_digests (endpoint_token_id);
-COMMENT ON TABLE former_digests IS 'Secrets that a rotation replaced, and that are still good for a while.';
+COMMENT ON TABLE former_digests IS 'Digests of values that a rotation replaced, and that are still good for a while.';
 
 CREATE TABLE token_uses (token_id bigint PRIMARY KEY REFERENCES tokens ON DELETE CASCADE, used_at timestamptz NOT NULL)
     WITH (fillfactor = 50);
