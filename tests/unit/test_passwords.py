@@ -9,7 +9,7 @@ import pytest
 
 from broker.users import Lockout, hash_password
 from gateway import passwords as module
-from gateway.callers import origin_of
+from gateway.callers import address_of
 from gateway.guesses import BURST, DISTRUSTED_SECONDS, MOST_GUESSES, FailureBudgets
 from gateway.http_errors import Busy, TooMany
 from gateway.passwords import MOST_WAITING, REMEMBERED_SECONDS
@@ -31,8 +31,8 @@ HERE, ELSEWHERE = "192.0.2.1", "198.51.100.1"
 class Passwords(module.Passwords):
     """Signs in from here, unless a test says from where."""
 
-    async def sign_in(self, name, password, place=HERE):
-        return await super().sign_in(name, password, place)
+    async def sign_in(self, name, password, address=HERE):
+        return await super().sign_in(name, password, address)
 
 
 class Users:
@@ -52,7 +52,7 @@ def clock():
 
 @pytest.fixture
 def checks(monkeypatch):
-    """The passwords that argon2 had to check; what stands in its place costs nothing."""
+    """The passwords that argon2 had to check; what stands in its address costs nothing."""
     checked = []
 
     def counted(password, kept):
@@ -64,7 +64,7 @@ def checks(monkeypatch):
 
 
 class Gate:
-    """Holds up argon2, or what stands in its place, until it is opened; everything is right then."""
+    """Holds up argon2, or what stands in its address, until it is opened; everything is right then."""
 
     def __init__(self):
         self.reached, self.opened = threading.Event(), threading.Event()
@@ -215,7 +215,7 @@ async def test_guesses_from_elsewhere_keep_no_user_out_and_are_not_compared_with
     passwords = Passwords(Users(user()), clock=clock)
     assert await passwords.sign_in("demo", PASSWORD)
     for number in range(100):
-        assert await passwords.sign_in("demo", f"guess {number:03}", f"place {number}") is None
+        assert await passwords.sign_in("demo", f"guess {number:03}", f"address {number}") is None
         assert await passwords.sign_in("demo", PASSWORD)
     assert await passwords.sign_in("demo", PASSWORD, ELSEWHERE) is None, "it is locked there"
     assert len(checks) == 2
@@ -224,7 +224,7 @@ async def test_guesses_from_elsewhere_keep_no_user_out_and_are_not_compared_with
     assert await passwords.sign_in("demo", PASSWORD), "it is not locked here, though nothing is remembered any more"
 
 
-async def test_wrong_passwords_from_the_same_place_keep_out_no_user_who_signed_in_lately(clock, checks):
+async def test_wrong_passwords_from_the_same_address_keep_out_no_user_who_signed_in_lately(clock, checks):
     passwords = Passwords(Users(user()), clock=clock)
     assert await passwords.sign_in("demo", PASSWORD)
     for number in range(500):
@@ -235,7 +235,7 @@ async def test_wrong_passwords_from_the_same_place_keep_out_no_user_who_signed_i
 
 
 async def test_guesses_at_one_name_take_no_turns_from_others(clock, checks):
-    """They come at once, from the place of both, where both signed in before."""
+    """They come at once, from the address of both, where both signed in before."""
     passwords = Passwords(Users(user("a"), user("b")), clock=clock)
     for name in "ab":
         assert await passwords.sign_in(name, PASSWORD)
@@ -249,7 +249,7 @@ async def test_guesses_at_one_name_take_no_turns_from_others(clock, checks):
     assert sum(answer is None for answer in answers) == BURST
 
 
-async def test_so_many_guesses_from_the_same_place_end_the_trust_for_an_hour(clock):
+async def test_so_many_guesses_from_the_same_address_end_the_trust_for_an_hour(clock):
     """Else passwords could be guessed as fast as requests come, where a user signs in."""
     passwords = Passwords(Users(user()), clock=clock)
     assert await passwords.sign_in("demo", PASSWORD)
@@ -262,7 +262,7 @@ async def test_so_many_guesses_from_the_same_place_end_the_trust_for_an_hour(clo
     assert await passwords.sign_in("demo", PASSWORD)
 
 
-async def test_a_place_may_fail_only_so_often_and_is_told_when_to_come_again(clock, checks):
+async def test_an_address_may_fail_only_so_often_and_is_told_when_to_come_again(clock, checks):
     passwords = Passwords(Users(user()), clock=clock)
     for number in range(BURST):
         assert await passwords.sign_in(f"nobody {number}", PASSWORD) is None
@@ -277,7 +277,7 @@ async def test_a_place_may_fail_only_so_often_and_is_told_when_to_come_again(clo
     assert await passwords.sign_in("demo", PASSWORD)
 
 
-async def test_who_signed_in_from_a_place_before_needs_nothing_of_its_budget(clock, strangers):
+async def test_who_signed_in_from_an_address_before_needs_nothing_of_its_budget(clock, strangers):
     passwords = Passwords(Users(user()), clock=clock)
     assert await passwords.sign_in("demo", PASSWORD)
     clock.now += REMEMBERED_SECONDS
@@ -291,18 +291,18 @@ async def test_who_signed_in_from_a_place_before_needs_nothing_of_its_budget(clo
     assert sum(answer is None for answer in answers) == BURST
 
 
-async def test_success_costs_a_place_nothing(clock, checks):
+async def test_success_costs_an_address_nothing(clock, checks):
     users = [user(f"user {number}") for number in range(2 * BURST)]
     passwords = Passwords(Users(*users), clock=clock)
     assert all([await passwords.sign_in(one.name, PASSWORD) for one in users])
 
 
-async def test_a_flood_from_many_places_leaves_trusted_names_their_turns(clock, strangers):
+async def test_a_flood_from_many_addresses_leaves_trusted_names_their_turns(clock, strangers):
     passwords = Passwords(Users(user()), clock=clock)
     assert await passwords.sign_in("demo", PASSWORD)
     clock.now += REMEMBERED_SECONDS
     flood = asyncio.gather(
-        *(passwords.sign_in(f"nobody {number}", PASSWORD, f"place {number}") for number in range(2 * MOST_WAITING)),
+        *(passwords.sign_in(f"nobody {number}", PASSWORD, f"address {number}") for number in range(2 * MOST_WAITING)),
         return_exceptions=True,
     )
     await asyncio.sleep(0)
@@ -311,7 +311,7 @@ async def test_a_flood_from_many_places_leaves_trusted_names_their_turns(clock, 
     assert sum(isinstance(answer, Busy) for answer in await flood) == MOST_WAITING
 
 
-def test_only_so_many_places_are_remembered_and_a_budget_fills_again(clock):
+def test_only_so_many_addresses_are_remembered_and_a_budget_fills_again(clock):
     budgets = FailureBudgets(clock=clock, size=2)
     assert [budgets.take("a") for _ in range(BURST + 2)] == [0] * BURST + [1, 1]
     clock.now += 1
@@ -332,7 +332,7 @@ async def test_a_right_password_makes_wrong_ones_forgotten(clock):
 
 async def test_guesses_that_come_at_once_are_not_all_tried(clock, checks):
     passwords = Passwords(Users(user()), clock=clock)
-    guesses = [passwords.sign_in("demo", f"guess {number:03}", f"place {number}") for number in range(50)]
+    guesses = [passwords.sign_in("demo", f"guess {number:03}", f"address {number}") for number in range(50)]
     assert not any(await asyncio.gather(*guesses))
     assert len(checks) <= 2
 
@@ -346,7 +346,7 @@ async def test_names_that_nobody_can_have_are_refused_at_once(clock, checks):
 async def test_only_so_many_passwords_wait_and_the_others_are_told_so(clock, checks):
     passwords = Passwords(Users(), clock=clock)
     answers = await asyncio.gather(
-        *(passwords.sign_in(f"nobody {n}", PASSWORD, f"place {n}") for n in range(MOST_WAITING + 5)),
+        *(passwords.sign_in(f"nobody {n}", PASSWORD, f"address {n}") for n in range(MOST_WAITING + 5)),
         return_exceptions=True,
     )
     assert sum(isinstance(answer, Busy) for answer in answers) == 5
@@ -362,7 +362,7 @@ async def test_checking_does_not_hold_up_the_event_loop(clock, gate):
 
 
 @pytest.mark.parametrize(
-    ("remote", "place"),
+    ("remote", "address"),
     [
         ("192.0.2.1", "192.0.2.1"),
         ("::ffff:192.0.2.1", "192.0.2.1"),
@@ -373,5 +373,5 @@ async def test_checking_does_not_hold_up_the_event_loop(clock, gate):
         ("/run/broker.sock", "/run/broker.sock"),
     ],
 )
-def test_a_place_is_an_address_or_a_network_that_one_caller_may_have_whole(remote, place):
-    assert origin_of(SimpleNamespace(remote=remote)) == place
+def test_budgets_are_for_an_address_or_a_network_that_one_caller_may_have_whole(remote, address):
+    assert address_of(SimpleNamespace(remote=remote)) == address
