@@ -7,8 +7,10 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 
 from broker.errors import PermissionDenied
+from broker.moments import show_moment
 from broker.names import covers, literal_words, matches
 from broker.reach import Reach
 
@@ -117,6 +119,7 @@ class Principal(Limits):
         user_id: The id of the user, if it signed in as one.
         endpoint_id: The signal endpoint that its token opens, if it opens nothing else; *token_id* is then among the
             ids of such tokens.
+        expires_at: When its token expires; None: never, or it needs none.
     """
 
     name: str
@@ -124,6 +127,7 @@ class Principal(Limits):
     token_id: int | None = None
     user_id: int | None = None
     endpoint_id: int | None = None
+    expires_at: datetime | None = None
 
     @property
     def key(self) -> str:
@@ -185,6 +189,18 @@ def require_within(principal: Principal, limits: Limits) -> None:
     excess = principal.find_excess(limits)
     if excess is not None:
         raise PermissionDenied(f"{excess} would reach further than those of {principal.name!r} do.")
+
+
+def require_ending(principal: Principal, expires_at: datetime | None) -> None:
+    """Check that credentials which *principal* makes, and which expire at *expires_at* (None: never), end no later.
+
+    Raises:
+        PermissionDenied: They would outlast it.
+    """
+    if principal.expires_at is not None and (expires_at is None or expires_at > principal.expires_at):
+        raise PermissionDenied(
+            f"These credentials would outlast {principal.name!r}, which expires at {show_moment(principal.expires_at)}."
+        )
 
 
 def require_unlimited(principal: Principal) -> None:

@@ -18,7 +18,9 @@ class AuditType(enum.StrEnum):
     ENDPOINT_TOKEN_CREATED = "signal-endpoint-token-created"  # noqa: S105  (a type)
     ENDPOINT_TOKEN_UPDATED = "signal-endpoint-token-updated"  # noqa: S105  (a type)
     ENDPOINT_TOKEN_DELETED = "signal-endpoint-token-deleted"  # noqa: S105  (a type)
+    ENDPOINT_TOKEN_ROTATED = "signal-endpoint-token-rotated"  # noqa: S105  (a type)
     TOKEN_CREATED = "api-token-created"  # noqa: S105  (a type)
+    TOKEN_ROTATED = "api-token-rotated"  # noqa: S105  (a type)
     TOKEN_REVOKED = "api-token-revoked"  # noqa: S105  (a type)
     USER_CREATED = "user-created"
     USER_UPDATED = "user-updated"

@@ -39,7 +39,18 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointToken:
-    """A token that opens one endpoint, without its value."""
+    """A token that opens one endpoint, without its value.
+
+    Args:
+        id: Its id.
+        endpoint_id: The endpoint.
+        name: The name of its caller.
+        created_at: When it was created.
+        created_by: The principal that created it.
+        created_by_user_id: The id of that user, if it was one.
+        expires_at: From when on it opens nothing; None: never.
+        last_used_at: When it was last used, to about a minute; None: never.
+    """
 
     id: int
     endpoint_id: int
@@ -47,6 +58,8 @@ class EndpointToken:
     created_at: datetime
     created_by: str
     created_by_user_id: int | None
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,6 +87,10 @@ class PermissionDenied(SignalBrokerError):
     """Raised when a principal does what its permissions, names or tenants do not allow."""
 
 
+class CredentialsEnded(SignalBrokerError):
+    """Raised when credentials that have expired are to be changed."""
+
+
 class ForeignExecution(SignalBrokerError):
     """Raised when a subscription would wait in an execution that belongs to another tenant."""
 

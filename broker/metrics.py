@@ -39,6 +39,7 @@
 | signal_broker_retention_failures_total | | failures to create, empty, archive or drop partitions |
 | signal_broker_messages_poisoned_total | queue | messages rejected to a dead queue |
 | signal_broker_messages_quarantined | queue | messages that failed alone and are tried again aside from the others |
+| signal_broker_access_unconfirmed | | 1: PostgreSQL does not answer, and callers are known from before |
 | signal_broker_ready | | whether the process is ready for work, as `/readyz` says |
 | signal_broker_repeats_total | cause | work that was done again (see below) |
 | signal_broker_http_connections | | open connections of callers to the process |
@@ -149,6 +150,11 @@ QUARANTINED = Gauge(
     registry=REGISTRY,
 )
 READY = Gauge("signal_broker_ready", "Whether the process is ready for work.", registry=REGISTRY)
+ACCESS_UNCONFIRMED = Gauge(
+    "signal_broker_access_unconfirmed",
+    "1: PostgreSQL does not answer, and callers are known from before.",
+    registry=REGISTRY,
+)
 REPEATS = _counter("repeats", "Work that was done again.", "cause")
 CONNECTIONS = Gauge("signal_broker_http_connections", "Open connections of callers to the process.", registry=REGISTRY)
 CONNECTIONS_CLOSED = _counter("http_connections_closed", "Connections of callers that the process closed.", "rule")

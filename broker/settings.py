@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -23,7 +23,16 @@ _RENAMED = "REPUBLISH_AFTER_SECONDS"
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 _CONFIDENTIAL = frozenset(
-    {"admin_token", "secret_keys", "public_url", "transport_url", "management_url", "store_url", "egress_proxy"}
+    {
+        "admin_token",
+        "secret_keys",
+        "public_url",
+        "transport_url",
+        "management_url",
+        "store_url",
+        "egress_proxy",
+        "oidc_jwks_url",
+    }
 )
 """Settings that no error message repeats, because they are secrets or contain passwords."""
 _TRANSPORT_OPTIONS = ("auth", "cafile", "capath", "certfile", "heartbeat", "keyfile", "no_verify_ssl")
@@ -80,6 +89,22 @@ class Settings(BaseSettings):
         description="Origins whose pages may call the API from a browser, comma-separated (`https://app.example`), or"
         " `*`; none: no page may.",
     )
+    oidc_issuer: str = Field(
+        "", description="URL of an OpenID Connect issuer whose tokens (JWT) are accepted, as their `iss` has it."
+    )
+    oidc_audience: str = Field(
+        "", validate_default=True, description="What `aud` of such a token must have; needed with an issuer."
+    )
+    oidc_jwks_url: str = Field("", description="Where the issuer's keys are; by default, where its discovery says.")
+    oidc_permissions_claim: str = Field(
+        "permissions",
+        min_length=1,
+        description="Claim with the permissions: a list, or words; `realm_access.roles` is one within another.",
+    )
+    oidc_names_claim: str = Field("", description="Claim with the patterns of signal names; none: no limit.")
+    oidc_tenants_claim: str = Field("", description="Claim with the tenants (`*`: all); none: no limit.")
+    oidc_queues_claim: str = Field("", description="Claim with the patterns of queue targets; none: no limit.")
+    oidc_untenanted_claim: str = Field("", description="Claim that is true for `untenanted`; none: false.")
     signal_endpoints_limit: int = Field(100, ge=1, le=1000, description="Most signal endpoints (Unleash: 5).")
     signal_tokens_per_endpoint_limit: int = Field(
         20, ge=1, le=1000, description="Most tokens of one signal endpoint (Unleash: 5)."
@@ -159,6 +184,20 @@ class Settings(BaseSettings):
                     f"{origin!r} is not an origin, like https://app.example or http://localhost:3000, or *"
                 )
         return tuple(map(_as_browsers_write_it, origins))
+
+    @field_validator("oidc_issuer", "oidc_jwks_url")
+    @classmethod
+    def _known_issuer(cls, value: str) -> str:
+        if value and (not value.startswith(("https://", "http://")) or "@" in urlsplit(value).netloc):
+            raise ValueError("must be https://..., or http://... in a network that is trusted, without a password")
+        return _check_hosts(value) if value else value
+
+    @field_validator("oidc_audience")
+    @classmethod
+    def _one_audience(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("oidc_issuer") and not value:
+            raise ValueError("must be set with SIGNAL_BROKER_OIDC_ISSUER: else tokens for others would be accepted")
+        return value
 
     @field_validator("admin_token")
     @classmethod

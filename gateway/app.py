@@ -21,9 +21,10 @@ from broker.operations.redrives import Redriver
 from broker.operations.replays import Replayer
 from broker.secrets import SecretBox
 from broker.settings import Settings
+from broker.store.administration.access_cache import AccessCache
 from broker.store.administration.audit import AuditStore
 from broker.store.administration.endpoints import EndpointStore
-from broker.store.administration.tokens import AccessCache, AccessStore
+from broker.store.administration.tokens import AccessStore
 from broker.store.administration.users import UserStore
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.deliveries import DeliveryStore
@@ -63,6 +64,7 @@ from gateway.native.tokens import TokensApi
 from gateway.native.users import UsersApi
 from gateway.native.webhook_keys import WebhookKeysApi
 from gateway.offloading import OFFLOADER
+from gateway.oidc.issuer import open_issuer
 from gateway.passwords import Passwords
 from gateway.probes import probes
 from gateway.rooms import give_back_rooms, open_rooms
@@ -82,10 +84,13 @@ async def gateway_app(
     database: Database, transport: Transport, secrets: SecretBox, settings: Settings, health: Health
 ) -> AsyncIterator[web.Application]:
     """Yield the application; leaving does not wait for requests (the server's runner does that)."""
-    cache = AccessCache(database)
-    passwords = Passwords(cache)
-    auth = Authenticator(cache, passwords, settings)
-    async with open_intake(database, transport, settings) as intake:
+    async with (
+        AccessCache(database) as cache,
+        open_issuer(settings) as issuer,
+        open_intake(database, transport, settings) as intake,
+    ):
+        passwords = Passwords(cache)
+        auth = Authenticator(cache, passwords, settings, issuer)
         listen_for_losses(database, intake.restore)
         health.require("intake", Acceptance(database, transport, intake.outcomes).check)
         routes = [

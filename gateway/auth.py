@@ -11,21 +11,27 @@ from multidict import CIMultiDict
 
 from broker.access import ADMINISTRATOR, Principal, digest, is_endpoint_token
 from broker.settings import Settings
-from broker.store.administration.tokens import AccessCache
-from gateway.http_errors import Unauthenticated
+from broker.store.administration.access_cache import AccessCache
+from gateway.callers import address_of
+from gateway.http_errors import Busy, Unauthenticated
+from gateway.oidc.issuer import Issuer
+from gateway.oidc.keys import IssuerUnavailable
 from gateway.passwords import Passwords
 
 BEARER = 'Bearer realm="signal-broker"'
 BASIC = 'Basic realm="signal-broker", charset="UTF-8"'
 _OF_BROWSERS = (hdrs.ACCEPT_LANGUAGE, "Sec-Fetch-Mode", hdrs.ORIGIN)
 _MAX_TOKEN = 512
+_RETRY_AFTER = 10
+"""Seconds after which an issuer that did not answer may."""
 
 
 class Authenticator:
-    """Authenticates callers by their tokens (of the settings or the store), and users by their passwords."""
+    """Authenticates callers by their tokens (of the settings, the store or an issuer), and users by their passwords."""
 
-    def __init__(self, cache: AccessCache, passwords: Passwords, settings: Settings) -> None:
+    def __init__(self, cache: AccessCache, passwords: Passwords, settings: Settings, issuer: Issuer | None) -> None:
         self._cache = cache
+        self._issuer = issuer
         self._passwords = passwords
         self._admin = None if settings.admin_token is None else digest(settings.admin_token.get_secret_value())
 
@@ -35,17 +41,25 @@ class Authenticator:
         ``Authorization: Bearer <token>``, the bare token, or HTTP Basic.
 
         Raises:
-            Busy: Too many passwords wait to be checked.
+            TooMany: Too many sign-ins from there failed.
+            Busy: Too many passwords wait to be checked, or the issuer of the token does not answer.
         """
         header = request.headers.get(hdrs.AUTHORIZATION, "").strip()
         if scheme_of(header).lower() == "basic":
             user = read_user(header)
-            return None if user is None else await self._passwords.sign_in(*user)
+            return None if user is None else await self._passwords.sign_in(*user, address_of(request))
         token = read_token(header)
-        if not token or len(token) > _MAX_TOKEN or not token.isascii():
+        if not token or not token.isascii():
             return None
         if self._admin is not None and hmac.compare_digest(self._admin, digest(token)):
             return ADMINISTRATOR
+        if self._issuer is not None and token.count(".") == 2:
+            try:
+                return await self._issuer.principal(token)
+            except IssuerUnavailable as error:
+                raise Busy(str(error), retry_after=_RETRY_AFTER) from None
+        if len(token) > _MAX_TOKEN:
+            return None
         return await self._cache.caller(token)
 
     async def endpoint_caller(self, request: web.Request) -> Principal | None:
@@ -61,6 +75,7 @@ class Authenticator:
 
         Raises:
             Unauthenticated: There are no valid credentials, or they open a signal endpoint only.
+            TooMany: Too many sign-ins from there failed.
             Busy: Too many passwords wait to be checked.
         """
         caller = await self.caller(request)

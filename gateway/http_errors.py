@@ -125,8 +125,8 @@ class TooMany(HttpError):
 
     status = HTTPStatus.TOO_MANY_REQUESTS
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, headers={"Retry-After": "1"})
+    def __init__(self, detail: str, *, retry_after: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
 class Busy(HttpError):

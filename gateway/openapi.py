@@ -49,7 +49,11 @@ def describe(routes: Sequence[Route], dialects: Sequence[Dialect], *, version: s
         "components": {
             "schemas": definitions["$defs"],
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer", "description": "An API token."},
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An API token, or one of the issuer (OpenID Connect) in the settings.",
+                },
                 "user": {"type": "http", "scheme": "basic", "description": "A user's name and password."},
                 ENDPOINT_TOKEN: {"type": "http", "scheme": "bearer", "description": "A signal endpoint's token."},
             },

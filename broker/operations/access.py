@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
-from broker.access import Limits, Permission, Principal, require_within
+from broker.access import Limits, Permission, Principal, require_ending, require_within
+from broker.errors import InvalidField
+from broker.moments import next_millisecond
 from broker.names import check_id, check_name
 from broker.schemas.access import LimitsSchema, TokenRequest, UserChanges, UserRequest
 from broker.store.administration.tokens import AccessStore, Token
@@ -16,15 +19,19 @@ async def create_token(access: AccessStore, wanted: TokenRequest, *, by: Princip
     """Create the API token that is *wanted*; return it and its value, which is shown this once.
 
     Raises:
-        InvalidField: Its name, or one of its limits, is not allowed.
-        PermissionDenied: It would reach further than *by* does.
+        InvalidField: Its name, one of its limits, or the moment when it expires is not allowed.
+        PermissionDenied: It would reach further than *by* does, or outlast it.
     """
     check_id(wanted.name, "/name")
     _check_limits(wanted)
     limits = _read_limits(wanted)
     require_within(by, limits)
     permissions = [Permission(permission) for permission in wanted.permissions]
-    return await access.create_token(name=wanted.name, permissions=permissions, limits=limits, by=by)
+    expires_at = check_expiry(wanted.expires_at)
+    require_ending(by, expires_at)
+    return await access.create_token(
+        name=wanted.name, permissions=permissions, limits=limits, expires_at=expires_at, by=by
+    )
 
 
 async def create_user(users: UserStore, wanted: UserRequest, password_hash: str, *, by: Principal) -> User:
@@ -42,6 +49,19 @@ async def create_user(users: UserStore, wanted: UserRequest, password_hash: str,
         groups=wanted.groups,
         by=by,
     )
+
+
+def check_expiry(expires_at: datetime | None) -> datetime | None:
+    """Return the moment when new credentials expire, in full milliseconds; None: never.
+
+    Raises:
+        InvalidField: It is past.
+    """
+    if expires_at is None:
+        return None
+    if expires_at <= datetime.now(UTC):
+        raise InvalidField("/expiresAt", "is past already")
+    return next_millisecond(expires_at)
 
 
 def check_user(wanted: UserRequest) -> None:

@@ -84,6 +84,9 @@ def render_token(token: Token, value: str | None = None) -> TokenSchema:
         **_render_limits(token),
         created_at=token.created_at,
         created_by=token.created_by,
+        expires_at=token.expires_at,
+        expired=token.is_expired,
+        last_used_at=token.last_used_at,
         token=value,
     )
 
@@ -178,5 +181,7 @@ def render_endpoint_token(token: EndpointToken, value: str | None = None) -> End
         signal_endpoint_id=token.endpoint_id,
         created_at=token.created_at,
         created_by_user_id=token.created_by_user_id or 0,
+        expires_at=token.expires_at,
+        last_used_at=token.last_used_at,
         token=value,
     )

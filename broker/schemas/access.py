@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from broker.schematypes import Id, Name, Schema, Shown
+from broker.schematypes import Id, Moment, Name, Schema, Shown
 
 Password = Annotated[str, Field(min_length=8, max_length=1024, json_schema_extra={"format": "password"})]
 Groups = Annotated[
@@ -49,10 +49,22 @@ class TokenRequest(LimitsSchema):
 
     name: Annotated[str, Field(min_length=1, max_length=255)]
     permissions: Annotated[list[PermissionName], Field(min_length=1)]
+    expires_at: Moment | None = Field(
+        None, description="From when on it opens nothing. A token that expires makes no credentials that outlast it."
+    )
+
+
+class TokenRotation(Schema):
+    """How to replace the value of a token."""
+
+    overlap_seconds: Annotated[int, Field(ge=0, le=604_800)] = Field(
+        default=86_400,
+        description="How long the previous value stays good beside the new one; 0 ends all previous ones at once.",
+    )
 
 
 class TokenSchema(Schema):
-    """An API token. Only the answer to its creation shows its value."""
+    """An API token. Only the answers to its creation and its rotation show its value."""
 
     id: int
     name: str
@@ -63,6 +75,9 @@ class TokenSchema(Schema):
     untenanted: bool
     created_at: Shown
     created_by: str
+    expires_at: Shown | None
+    expired: bool = Field(description="Whether it has expired. It stays in the list until it is revoked.")
+    last_used_at: Shown | None = Field(description="When it was last used, to about a minute; null: never.")
     token: str | None = None
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from broker.schematypes import Schema, Shown, Text
+from broker.schematypes import Moment, Schema, Shown, Text
 
 T = TypeVar("T")
 
@@ -33,19 +33,27 @@ class EndpointRequest(Lenient):
 
 
 class EndpointTokenRequest(Lenient):
-    """A token to create or rename."""
+    """A token to rename."""
 
     name: Annotated[Text, Field(min_length=1, max_length=255)]
 
 
+class NewEndpointToken(EndpointTokenRequest):
+    """A token to create."""
+
+    expires_at: Moment | None = Field(None, description="From when on it opens nothing.")
+
+
 class EndpointTokenSchema(Schema):
-    """A token of a signal endpoint. Only the answer to its creation shows its value."""
+    """A token of a signal endpoint. Only the answers to its creation and its rotation show its value."""
 
     id: int
     name: str
     signal_endpoint_id: int
     created_at: Shown
     created_by_user_id: int = Field(description="0 if it was not created by a user.")
+    expires_at: Sometimes[Shown] = None
+    last_used_at: Sometimes[Shown] = None
     token: Sometimes[str] = None
 
 

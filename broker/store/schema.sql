@@ -23,6 +23,14 @@ CREATE TABLE acceptance_reports (
     numbers int8multirange NOT NULL
 );
 
+-- How often access was changed. Gateways that hear no notification see it from that.
+CREATE TABLE access_changes (
+    id integer NOT NULL DEFAULT 1,
+    number bigint NOT NULL,
+    CONSTRAINT access_changes_pkey PRIMARY KEY (id),
+    CONSTRAINT access_changes_id_check CHECK ((id = 1))
+) WITH (fillfactor=50);
+
 CREATE TABLE attempts (
     signal_id bigint NOT NULL,
     subscription_id bigint NOT NULL,
@@ -170,6 +178,14 @@ CREATE TABLE endpoint_days (
     CONSTRAINT endpoint_days_pkey PRIMARY KEY (name, day)
 ) WITH (fillfactor=50);
 
+-- The same for tokens of signal endpoints.
+CREATE TABLE endpoint_token_uses (
+    token_id bigint NOT NULL,
+    used_at timestamptz NOT NULL,
+    CONSTRAINT endpoint_token_uses_pkey PRIMARY KEY (token_id),
+    CONSTRAINT endpoint_token_uses_token_id_fkey FOREIGN KEY (token_id) REFERENCES endpoint_tokens(id) ON DELETE CASCADE
+) WITH (fillfactor=50);
+
 CREATE TABLE endpoint_tokens (
     id bigint GENERATED ALWAYS AS IDENTITY,
     endpoint_id bigint NOT NULL,
@@ -178,6 +194,8 @@ CREATE TABLE endpoint_tokens (
     created_at timestamptz NOT NULL DEFAULT now(),
     created_by text NOT NULL,
     created_by_user_id bigint,
+    -- From when on it opens nothing; null: never.
+    expires_at timestamptz,
     CONSTRAINT endpoint_tokens_pkey PRIMARY KEY (id),
     CONSTRAINT endpoint_tokens_endpoint_id_fkey FOREIGN KEY (endpoint_id) REFERENCES endpoints(id) ON DELETE CASCADE,
     CONSTRAINT endpoint_tokens_digest_key UNIQUE (digest),
@@ -210,6 +228,21 @@ CREATE TABLE expected_signals (
 );
 CREATE INDEX expected_signals_by_age ON expected_signals (created_at);
 CREATE INDEX expected_signals_by_key ON expected_signals (ordering_key, signal_id);
+
+-- Digests of values that a rotation replaced, and that are still good for a while.
+CREATE TABLE former_digests (
+    digest bytea NOT NULL,
+    token_id bigint,
+    endpoint_token_id bigint,
+    valid_until timestamptz NOT NULL,
+    CONSTRAINT former_digests_pkey PRIMARY KEY (digest),
+    CONSTRAINT former_digests_check CHECK ((num_nonnulls(token_id, endpoint_token_id) = 1)),
+    CONSTRAINT former_digests_endpoint_token_id_fkey FOREIGN KEY (endpoint_token_id) REFERENCES endpoint_tokens(id) ON DELETE CASCADE,
+    CONSTRAINT former_digests_token_id_fkey FOREIGN KEY (token_id) REFERENCES tokens(id) ON DELETE CASCADE
+);
+CREATE INDEX former_digests_of_endpoint_token ON former_digests (endpoint_token_id);
+CREATE INDEX former_digests_of_token ON former_digests (token_id);
+CREATE TRIGGER access_changed AFTER INSERT OR DELETE OR UPDATE ON former_digests FOR EACH STATEMENT EXECUTE FUNCTION tell_access_changed();
 
 -- The admission of each subscription. A session that decides about its deliveries locks the row.
 CREATE TABLE gates (
@@ -423,6 +456,15 @@ CREATE TABLE suspects (
     CONSTRAINT suspects_pkey PRIMARY KEY (key)
 );
 
+-- When a token was last used, as gateways report it every minute. Not in `tokens`, whose changes empty every
+-- cache.
+CREATE TABLE token_uses (
+    token_id bigint NOT NULL,
+    used_at timestamptz NOT NULL,
+    CONSTRAINT token_uses_pkey PRIMARY KEY (token_id),
+    CONSTRAINT token_uses_token_id_fkey FOREIGN KEY (token_id) REFERENCES tokens(id) ON DELETE CASCADE
+) WITH (fillfactor=50);
+
 CREATE TABLE tokens (
     id bigint GENERATED ALWAYS AS IDENTITY,
     name text NOT NULL,
@@ -437,6 +479,8 @@ CREATE TABLE tokens (
     queues text[],
     -- Whether it sees what belongs to no tenant, although it is limited to tenants.
     untenanted boolean NOT NULL DEFAULT true,
+    -- From when on it opens nothing; null: never.
+    expires_at timestamptz,
     CONSTRAINT tokens_pkey PRIMARY KEY (id),
     CONSTRAINT tokens_digest_key UNIQUE (digest)
 );
@@ -629,6 +673,7 @@ CREATE OR REPLACE FUNCTION tell_access_changed()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
+    UPDATE access_changes SET number = number + 1;
     PERFORM pg_notify('access_changed', '');
     RETURN NULL;
 END $function$;

@@ -40,6 +40,8 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _LATE = timedelta(seconds=10)
 _OVERDUE = timedelta(hours=1)
 _WATCH_SECONDS = 1.0
+_HEARD = timedelta(seconds=2)
+"""How long a notification may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
             )
             return
         yield Finding("ok" if has == NEEDED else "warn", "schema", f"is at {has}, {NEEDED} is needed")
+        yield await _judge_notifications(database)
         deliveries = DeliveryStore(database)
         books = await deliveries.ledger()
         yield _judge_books(books)
@@ -118,6 +121,17 @@ async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
             async for finding in _examine_policies(transport, apps, settings.confirm_timeout):
                 yield finding
             yield _judge_intake(await BookReader(database, transport, timeout=settings.confirm_timeout).read())
+
+
+async def _judge_notifications(database: Database) -> Finding:
+    if await database.hears_notifications(within=_HEARD):
+        return Finding("ok", "notify", "notifications are heard: changes of access are known at once")
+    return Finding(
+        "warn",
+        "notify",
+        "notifications are not heard, as behind a pooler in transaction mode: changes of access are known after"
+        " seconds, and other work waits for the next look; give the processes a pooler in session mode, or none",
+    )
 
 
 def _judge_books(books: Ledger) -> Finding:

@@ -6,7 +6,7 @@ import click
 
 from broker.endpoints import Endpoint, check_endpoint_name
 from broker.operations.answers import render_endpoint
-from broker.schemas.endpoints import EndpointRequest, EndpointTokenRequest
+from broker.schemas.endpoints import EndpointRequest, NewEndpointToken
 from broker.schemas.validation import validate
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.postgres.database import Conflict
@@ -36,7 +36,7 @@ async def create(admin: Admin, *, name: str, description: str | None, token_name
     """
     endpoints = EndpointStore(admin.database)
     wanted = validate(EndpointRequest, {"name": name, "description": description})
-    wanted_token = None if token_name is None else validate(EndpointTokenRequest, {"name": token_name})
+    wanted_token = None if token_name is None else validate(NewEndpointToken, {"name": token_name})
     try:
         created = await endpoints.create(
             name=check_endpoint_name(wanted.name),

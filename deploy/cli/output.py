@@ -32,7 +32,7 @@ def show_one(document: Printed, *members: str, as_json: bool) -> None:
     if as_json:
         show_json(whole)
         return
-    shown = [(_title(member), _text(whole[member])) for member in members if whole[member] is not None]
+    shown = [(_title(member), _text(whole[member])) for member in members if whole.get(member) is not None]
     width = max(len(title) for title, _ in shown)
     for title, text in shown:
         click.echo(f"{title:<{width}}{_GAP}{text}")
@@ -44,7 +44,7 @@ def show_many(documents: Sequence[Printed], *members: str, as_json: bool) -> Non
     if as_json:
         show_json(rows)
         return
-    show_table([_title(member) for member in members], [[_text(row[member]) for member in members] for row in rows])
+    show_table([_title(member) for member in members], [[_text(row.get(member)) for member in members] for row in rows])
 
 
 def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import click
 
 from broker.access import Permission
+from broker.errors import CredentialsEnded
 from broker.operations.access import create_token
 from broker.operations.answers import render_token
-from broker.schemas.access import TokenRequest
+from broker.schemas.access import TokenRequest, TokenRotation
 from broker.schemas.validation import validate
 from broker.store.administration.tokens import AccessStore, Token
 from deploy.cli.admin import COMMAND_LINE, Admin, with_limits, with_store
+from deploy.cli.lifetimes import choose_expiry, with_expiry, with_overlap
 from deploy.cli.output import as_json, example, show_many, show_one
 
-_SHOWN = ("permissions", "names", "tenants", "queues", "untenanted")
-_MEMBERS = ("id", "name", *_SHOWN, "createdAt", "createdBy")
+_SHOWN = ("permissions", "names", "tenants", "queues", "untenanted", "expiresAt")
+_MEMBERS = ("id", "name", *_SHOWN, "expired", "lastUsedAt", "createdAt", "createdBy")
 
 
 @click.group()
 def token() -> None:
-    """Create, list and revoke API tokens."""
+    """Create, list, rotate and revoke API tokens."""
 
 
 @token.command(
@@ -35,6 +39,7 @@ def token() -> None:
     help="A permission of the token; repeatable.",
 )
 @with_limits
+@with_expiry
 @as_json
 @with_store
 async def create(
@@ -46,6 +51,8 @@ async def create(
     tenants: tuple[str, ...],
     queues: tuple[str, ...],
     untenanted: bool,
+    expires_at: str | None,
+    expires_in: timedelta | None,
     as_json: bool,
 ) -> None:
     """Create a token and print its value, which is never shown again."""
@@ -56,6 +63,7 @@ async def create(
         "tenants": list(tenants) or None,
         "queues": list(queues) or None,
         "untenanted": untenanted,
+        "expiresAt": choose_expiry(expires_at, expires_in),
     }
     created, value = await create_token(AccessStore(admin.database), validate(TokenRequest, document), by=COMMAND_LINE)
     show_one(render_token(created, value), "id", "name", *_SHOWN, "token", as_json=as_json)
@@ -65,7 +73,7 @@ async def create(
 @as_json
 @with_store
 async def list_(admin: Admin, *, as_json: bool) -> None:
-    """List the valid tokens, without their values."""
+    """List the tokens that are not revoked, without their values; expired ones too."""
     access, tokens = AccessStore(admin.database), list[Token]()
     following: int | None = 0
     while following is not None:
@@ -73,6 +81,25 @@ async def list_(admin: Admin, *, as_json: bool) -> None:
         tokens += page.items
         following = page.next
     show_many([render_token(token) for token in tokens], *_MEMBERS, as_json=as_json)
+
+
+@token.command(epilog=example("signal-broker token rotate 7 --overlap 2h"))
+@click.argument("token_id", metavar="ID", type=int)
+@with_overlap
+@as_json
+@with_store
+async def rotate(admin: Admin, *, token_id: int, overlap: timedelta, as_json: bool) -> None:
+    """Give a token another value and print it; the earlier value stays good for a while."""
+    wanted = validate(TokenRotation, {"overlapSeconds": int(overlap.total_seconds())})
+    try:
+        rotated = await AccessStore(admin.database).rotate_token(
+            token_id, overlap=timedelta(seconds=wanted.overlap_seconds), by=COMMAND_LINE
+        )
+    except CredentialsEnded as error:
+        raise click.ClickException(str(error)) from None
+    if rotated is None:
+        raise click.ClickException(f"there is no token {token_id}")
+    show_one(render_token(*rotated), "id", "name", *_SHOWN, "token", as_json=as_json)
 
 
 @token.command(epilog=example("signal-broker token revoke 7"))

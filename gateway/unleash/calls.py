@@ -15,7 +15,7 @@ from broker.moments import show_moment
 from broker.operations.intake import Accepted, Intake
 from broker.settings import Settings
 from broker.signals import Source, Throw
-from broker.store.administration.tokens import AccessCache
+from broker.store.administration.access_cache import AccessCache
 from gateway.answers import answer
 from gateway.auth import BEARER, Authenticator
 from gateway.dialects import to_http_error

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from aiohttp import web
 
 from broker.access import Permission, Principal
-from broker.errors import LimitReached
+from broker.errors import CredentialsEnded, LimitReached
+from broker.operations.access import check_expiry
 from broker.operations.answers import render_endpoint_token
-from broker.schemas.endpoints import EndpointTokenRequest, EndpointTokenSchema
+from broker.schemas.access import TokenRotation
+from broker.schemas.endpoints import EndpointTokenRequest, EndpointTokenSchema, NewEndpointToken
 from broker.settings import Settings
 from broker.store.administration.endpoints import EndpointStore, may_manage
 from broker.store.postgres.database import Conflict
 from gateway.answers import answer, created
-from gateway.http_errors import NotFound
+from gateway.http_errors import Conflicting, NotFound
 from gateway.paths import path_id
 from gateway.routes import Route, SecuredRoute
 from gateway.unleash.admin import ENDPOINTS, limit_exceeded, read_strictly
@@ -22,7 +26,7 @@ from gateway.unleash.schemas import EndpointTokens
 
 
 class EndpointTokensApi:
-    """Lists, creates, renames and deletes the tokens of endpoints."""
+    """Lists, creates, renames, rotates and deletes the tokens of endpoints."""
 
     def __init__(self, endpoints: EndpointStore, settings: Settings) -> None:
         self._endpoints = endpoints
@@ -44,7 +48,16 @@ class EndpointTokensApi:
                 self.create,
                 "Create an endpoint's token",
                 {201: made},
-                wanted,
+                NewEndpointToken,
+                permissions=(*needed, Permission.THROW),
+            ),
+            SecuredRoute(
+                "POST",
+                one + "/rotate",
+                self.rotate,
+                "Rotate an endpoint's token",
+                {200: made},
+                TokenRotation,
                 permissions=(*needed, Permission.THROW),
             ),
             SecuredRoute(
@@ -65,11 +78,12 @@ class EndpointTokensApi:
     async def create(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer 201 with the token's value, which only this answer shows."""
         endpoint_id = path_id(request, "signal endpoint")
-        wanted = await read_strictly(request, EndpointTokenRequest)
+        wanted = await read_strictly(request, NewEndpointToken)
         try:
             token_and_value = await self._endpoints.create_token(
                 endpoint_id,
                 name=wanted.name,
+                expires_at=check_expiry(wanted.expires_at),
                 by=principal,
                 most=self._settings.signal_tokens_per_endpoint_limit,
             )
@@ -93,6 +107,23 @@ class EndpointTokensApi:
         if token is None:
             raise _no_token(endpoint_id, token_id)
         return answer(render_endpoint_token(token))
+
+    async def rotate(self, request: web.Request, principal: Principal) -> web.Response:
+        """Answer the token with another value, which only this answer shows; the earlier one is good for a while.
+
+        409 if the token has expired. When it expires stays the same.
+        """
+        endpoint_id, token_id = _ids(request)
+        wanted = await read_strictly(request, TokenRotation) if request.body_exists else TokenRotation()
+        try:
+            rotated = await self._endpoints.rotate_token(
+                endpoint_id, token_id, overlap=timedelta(seconds=wanted.overlap_seconds), by=principal
+            )
+        except CredentialsEnded as error:
+            raise Conflicting(str(error)) from None
+        if rotated is None:
+            raise _no_token(endpoint_id, token_id)
+        return answer(render_endpoint_token(*rotated))
 
     async def delete(self, request: web.Request, principal: Principal) -> web.Response:
         """Delete a token: calls with it are answered 401."""

@@ -273,3 +273,27 @@ async def test_tokens_of_earlier_versions_keep_what_they_saw_and_what_was_made_h
         assert (await AuditStore(database).page(by=limited)).items == []
         assert await EndpointStore(database).all(by=limited) == []
         assert (await AccessStore(database).tokens(by=limited)).items == [token]
+
+
+async def test_tokens_of_earlier_versions_never_expire_and_their_changes_are_counted(postgres_url):
+    """A gateway of the version before goes on changing tokens, and knows nothing of the number."""
+    async with unmigrated(postgres_url) as database:
+        await run_scripts(database, to="0019")
+        await database.execute("""
+            INSERT INTO tokens (name, digest, permissions, created_by) VALUES ('t', '1', '{}', 'admin');
+            INSERT INTO endpoints (name, created_by) VALUES ('e', 'admin');
+            INSERT INTO endpoint_tokens (endpoint_id, name, digest, created_by) VALUES (1, 't', '2', 'admin');
+        """)
+        await run_scripts(database, after="0019", to="9999")
+        access = AccessStore(database)
+        for digest in (b"1", b"2"):
+            caller = await access.caller(digest)
+            assert (caller.seconds, caller.principal.expires_at) == (None, None)
+        [token] = (await access.tokens()).items
+        [of_endpoint] = await EndpointStore(database).tokens([1])
+        assert (token.is_expired, token.last_used_at, of_endpoint.last_used_at) == (False, None, None)
+
+        changes = await access.count_changes()
+        await database.execute("UPDATE tokens SET revoked_at = now() WHERE id = 1")
+        assert await access.count_changes() == changes + 1
+        assert await access.caller(b"1") is None

@@ -14,7 +14,8 @@ import pytest
 
 from tests.support import commands
 from tests.support.eventually import eventually
-from tests.support.throwing import fresh_id, matched, subscribe
+from tests.support.product import client_of
+from tests.support.throwing import fresh_id, matched, subscribe, token
 
 PASSWORD = "correct:horse ÄÖ"
 
@@ -210,7 +211,6 @@ async def test_an_engine_that_does_not_exist_comes_before_credentials(client):
 async def test_after_a_wrong_password_the_right_one_has_to_wait_a_little(client, name):
     made = await create(client, "signals:throw")
     caller, wrong = Caller(client, made["name"]), Caller(client, made["name"], "wrong horse")
-    assert (await caller.throw(name))[0] == 204
 
     begun = time.monotonic()
     assert (await wrong.throw(name))[0] == 401
@@ -220,6 +220,39 @@ async def test_after_a_wrong_password_the_right_one_has_to_wait_a_little(client,
         return (await caller.throw(name))[0] == 204
 
     await eventually(is_let_in, every=0.1)
+    assert (await wrong.throw(name))[0] == 401
+    assert (await caller.throw(name))[0] == 204, "it signed in lately"
+
+
+async def test_floods_of_wrong_passwords_are_refused_in_every_dialect_and_keep_no_user_nor_token_out(product, name):
+    """140 at once, of names that nobody has and of the user's own, from the user's own address."""
+    async with product.sibling("gateway") as process, client_of(process.url) as client:
+        made = await create(client, "signals:throw")
+        caller, opener = Caller(client, made["name"]), client.caller(await token(client, "signals:throw"))
+        assert (await caller.throw(name))[0] == 204
+        paths = list(CALLS)
+
+        async def attempt(number):
+            wrong = Caller(client, made["name"] if number % 2 else f"nobody-{name}-{number}", f"wrong {number:04}")
+            path = paths[number // 2 % len(paths)]
+            return path, await wrong.request("POST", path, json={})
+
+        flood = asyncio.gather(*(attempt(number) for number in range(140)))
+        for _ in range(10):
+            assert (await caller.throw(name))[0] == 204
+            assert (await opener.request("POST", "/v1/signals", json={"name": name}))[0] == 202
+        answers = await flood
+    refused = [(path, headers, body) for path, (status, headers, body) in answers if status == 429]
+    assert {status for _, (status, _, _) in answers} <= {401, 429}
+    assert {path for path, _, _ in refused} == set(paths)
+    assert all(int(headers["Retry-After"]) >= 1 for _, headers, _ in refused)
+    shapes = {
+        "/v1/signals": {"type", "title", "status", "detail"},
+        "/v2/signals/broadcast": {"type", "title", "status", "detail", "instance"},
+        "/engine-rest/signal": {"type", "message", "code"},
+        "/api/admin/signal-endpoints": {"id", "name", "message", "details"},
+    }
+    assert all(set(body) == shapes[path] for path, _, body in refused)
 
 
 async def test_a_user_of_a_tenant_reaches_it_and_those_without_but_an_administrator_all(client, name):

@@ -188,3 +188,17 @@ def test_the_public_url_has_no_slash_at_its_end(monkeypatch: pytest.MonkeyPatch,
 def test_what_callers_cannot_call_is_no_public_url(monkeypatch: pytest.MonkeyPatch, url: str):
     line = http_error_for(monkeypatch, PUBLIC_URL=url)
     assert line == "SIGNAL_BROKER_PUBLIC_URL: must be https://host or http://host, perhaps with a port and a path"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"OIDC_ISSUER": "login.example", "OIDC_AUDIENCE": "a"}, "SIGNAL_BROKER_OIDC_ISSUER: must be https://..."),
+        ({"OIDC_ISSUER": "https://a:b@c", "OIDC_AUDIENCE": "a"}, "SIGNAL_BROKER_OIDC_ISSUER: must be https://..."),
+        ({"OIDC_ISSUER": "https://login.example"}, "SIGNAL_BROKER_OIDC_AUDIENCE: must be set with"),
+        ({"OIDC_JWKS_URL": "file:///keys"}, "SIGNAL_BROKER_OIDC_JWKS_URL: must be https://..."),
+        ({"OIDC_PERMISSIONS_CLAIM": ""}, "SIGNAL_BROKER_OIDC_PERMISSIONS_CLAIM: string should have"),
+    ],
+)
+def test_an_issuer_needs_a_url_and_an_audience(monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], said: str):
+    assert http_error_for(monkeypatch, **settings).startswith(said)

@@ -1,5 +1,3 @@
-import asyncio
-import threading
 from base64 import b64encode
 from datetime import UTC, datetime
 
@@ -7,33 +5,11 @@ import pytest
 
 from broker.access import Permission
 from broker.errors import InvalidField
-from broker.users import Lockout, User, check_password, check_user_name, hash_password, is_password, make_decoy
-from gateway import passwords as module
+from broker.users import User, check_password, check_user_name, hash_password, is_password, make_decoy
 from gateway.auth import read_user
-from gateway.http_errors import Busy
-from gateway.passwords import MOST_WAITING, REMEMBERED_SECONDS, Passwords
-from tests.support.eventually import eventually
 
 PASSWORD = "correct horse"
 KEPT = hash_password(PASSWORD)
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-class Users:
-    """The cache's answers, as data."""
-
-    def __init__(self, *users):
-        self.known = {user.name: user for user in users}
-
-    async def user(self, name):
-        return self.known.get(name)
 
 
 def user(name="demo", password=KEPT, **spec):
@@ -46,43 +22,6 @@ def user(name="demo", password=KEPT, **spec):
         created_by="admin",
         **{**defaults, **spec},
     )
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def checks(monkeypatch):
-    """The passwords that argon2 had to check."""
-    checked = []
-
-    def counted(password, kept):
-        checked.append(password)
-        return is_password(password, kept)
-
-    monkeypatch.setattr(module, "is_password", counted)
-    return checked
-
-
-class Gate:
-    """Holds up argon2, or what stands in its place, until it is opened; everything is right then."""
-
-    def __init__(self):
-        self.reached, self.opened = threading.Event(), threading.Event()
-
-    def __call__(self, _password, _kept):
-        self.reached.set()
-        assert self.opened.wait(5)
-        return True
-
-
-@pytest.fixture
-def gate(monkeypatch):
-    gate = Gate()
-    monkeypatch.setattr(module, "is_password", gate)
-    return gate
 
 
 # What is kept of a password, and what may be one
@@ -177,159 +116,3 @@ def basic(text, scheme="Basic "):
 )
 def test_http_basic_is_read_like_this(header, expected):
     assert read_user(header) == expected
-
-
-# Brute force
-
-
-def test_a_name_is_locked_for_3_seconds_and_twice_as_long_every_time_but_at_most_60(clock):
-    lockout = Lockout(clock=clock)
-    pauses = []
-    for _ in range(7):
-        pauses.append(lockout.fail("demo").total_seconds())
-        clock.now += pauses[-1] - 0.1
-        assert lockout.is_locked("demo")
-        clock.now += 0.2
-        assert not lockout.is_locked("demo")
-    assert pauses == [3, 6, 12, 24, 48, 60, 60]
-
-
-def test_a_lock_ends_at_its_moment(clock):
-    lockout = Lockout(clock=clock)
-    clock.now = 0
-    lockout.fail("demo")
-    clock.now = 3
-    assert not lockout.is_locked("demo")
-
-
-def test_twenty_thousand_names_are_kept(clock):
-    lockout = Lockout(clock=clock)
-    for number in range(20_000):
-        lockout.fail(f"user {number}")
-    assert lockout.is_locked("user 0")
-    lockout.fail("one more")
-    assert not lockout.is_locked("user 0")
-    assert lockout.is_locked("user 1")
-
-
-def test_success_forgives(clock):
-    lockout = Lockout(clock=clock)
-    lockout.fail("demo")
-    lockout.forgive("demo")
-    assert not lockout.is_locked("demo")
-    assert lockout.fail("demo").total_seconds() == 3
-
-
-def test_names_are_locked_on_their_own_and_only_so_many_are_kept(clock):
-    lockout = Lockout(clock=clock, size=2)
-    for name in ("a", "b", "c"):
-        lockout.fail(name)
-    assert [lockout.is_locked(name) for name in ("a", "b", "c", "d")] == [False, True, True, False]
-
-
-# Signing in
-
-
-async def test_only_the_right_password_signs_in(clock):
-    passwords = Passwords(Users(user()), clock=clock)
-    assert (await passwords.sign_in("demo", PASSWORD)).name == "demo"
-    assert await passwords.sign_in("Demo", PASSWORD) is None
-    assert await passwords.sign_in("demo", "wrong horse") is None
-
-
-async def test_a_right_password_costs_argon2_once_a_minute(clock, checks):
-    passwords = Passwords(Users(user()), clock=clock)
-    for _ in range(3):
-        assert await passwords.sign_in("demo", PASSWORD)
-    assert len(checks) == 1
-
-    clock.now += REMEMBERED_SECONDS
-    assert await passwords.sign_in("demo", PASSWORD)
-    assert len(checks) == 2
-
-
-async def test_requests_that_come_at_once_share_one_check(clock, checks):
-    passwords = Passwords(Users(user()), clock=clock)
-    assert all(await asyncio.gather(*(passwords.sign_in("demo", PASSWORD) for _ in range(1000))))
-    assert len(checks) == 1
-
-
-async def test_a_request_that_goes_away_does_not_take_the_others_with_it(clock, gate):
-    passwords = Passwords(Users(user()), clock=clock)
-    first, second = (asyncio.create_task(passwords.sign_in("demo", PASSWORD)) for _ in range(2))
-    await eventually(gate.reached.is_set)
-    first.cancel()
-    await asyncio.wait([first])
-    gate.opened.set()
-    assert (await second).name == "demo"
-
-
-async def test_what_is_remembered_is_of_no_use_once_the_password_is_another(clock, checks):
-    users = Users(user())
-    passwords = Passwords(users, clock=clock)
-    assert await passwords.sign_in("demo", PASSWORD)
-
-    users.known["demo"] = user(password=hash_password("other horse"))
-    assert await passwords.sign_in("demo", PASSWORD) is None
-    users.known.clear()
-    clock.now += 10
-    assert await passwords.sign_in("demo", PASSWORD) is None
-
-
-async def test_a_user_that_does_not_exist_costs_what_a_wrong_password_costs(clock, checks):
-    passwords = Passwords(Users(user()), clock=clock)
-    assert await passwords.sign_in("nobody", PASSWORD) is None
-    assert await passwords.sign_in("demo", "wrong horse") is None
-    assert checks == [PASSWORD, "wrong horse"]
-
-
-async def test_after_a_failure_even_the_right_password_has_to_wait_and_costs_nothing(clock, checks):
-    """A password that is remembered has to wait, too: else whoever guesses could go on against the memory."""
-    passwords = Passwords(Users(user()), clock=clock)
-    assert await passwords.sign_in("demo", PASSWORD)
-    assert await passwords.sign_in("demo", "wrong horse") is None
-    assert await passwords.sign_in("demo", PASSWORD) is None
-    assert await passwords.sign_in("demo", "wrong again") is None
-    assert checks == [PASSWORD, "wrong horse"]
-
-    clock.now += 4
-    assert await passwords.sign_in("demo", PASSWORD)
-
-
-async def test_a_right_password_makes_wrong_ones_forgotten(clock):
-    """Whether it is checked or remembered: the second time round it is remembered."""
-    passwords = Passwords(Users(user()), clock=clock)
-    for _ in range(2):
-        assert await passwords.sign_in("demo", "wrong horse") is None
-        clock.now += 4
-        assert await passwords.sign_in("demo", PASSWORD)
-
-
-async def test_guesses_that_come_at_once_are_not_all_tried(clock, checks):
-    passwords = Passwords(Users(user()), clock=clock)
-    guesses = [f"guess {number:03}" for number in range(50)]
-    assert not any(await asyncio.gather(*(passwords.sign_in("demo", guess) for guess in guesses)))
-    assert len(checks) <= 2
-
-
-async def test_names_that_nobody_can_have_are_refused_at_once(clock, checks):
-    passwords = Passwords(Users(), clock=clock)
-    assert [await passwords.sign_in(name, PASSWORD) for name in ("", "a\x00", "x" * 256)] == [None] * 3
-    assert checks == []
-
-
-async def test_only_so_many_passwords_wait_and_the_others_are_told_so(clock, checks):
-    passwords = Passwords(Users(), clock=clock)
-    answers = await asyncio.gather(
-        *(passwords.sign_in(f"nobody {n}", PASSWORD) for n in range(MOST_WAITING + 5)), return_exceptions=True
-    )
-    assert sum(isinstance(answer, Busy) for answer in answers) == 5
-    assert len(checks) == MOST_WAITING
-
-
-async def test_checking_does_not_hold_up_the_event_loop(clock, gate):
-    """The check goes on until the event loop, which must be free for that, lets it end."""
-    signing_in = asyncio.create_task(Passwords(Users(user()), clock=clock).sign_in("demo", PASSWORD))
-    await eventually(gate.reached.is_set)
-    gate.opened.set()
-    assert await signing_in

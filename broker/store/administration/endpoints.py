@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
-from broker.access import ADMINISTRATOR, ENDPOINT_TOKEN, Permission, Principal, digest, make_token
+from broker.access import ADMINISTRATOR, ENDPOINT_TOKEN, Permission, Principal, digest, make_token, require_ending
 from broker.audit import AuditType
 from broker.endpoints import Endpoint, EndpointSignal, EndpointToken, endpoint_names
-from broker.errors import LimitReached
+from broker.errors import CredentialsEnded, LimitReached
 from broker.store.administration.audit import Change, Snapshot, change_administration
+from broker.store.administration.limits import show_expiry
+from broker.store.administration.rotation import replace_value
 from broker.store.postgres.database import Database, Row
 from broker.store.postgres.statements import Statement, Statements
 
@@ -135,7 +138,7 @@ class EndpointStore:
         return True
 
     async def create_token(
-        self, endpoint_id: int, *, name: str, by: Principal, most: int
+        self, endpoint_id: int, *, name: str, expires_at: datetime | None = None, by: Principal, most: int
     ) -> tuple[EndpointToken, str] | None:
         """Create a token for an endpoint, which has at most *most* afterwards; None if *by* manages no such endpoint.
 
@@ -144,7 +147,9 @@ class EndpointStore:
         Raises:
             LimitReached: The endpoint has that many already.
             Conflict: The endpoint has a token of that name.
+            PermissionDenied: It would outlast *by*.
         """
+        require_ending(by, expires_at)
         value = make_token(ENDPOINT_TOKEN)
         async with change_administration(self._database, by) as change:
             if await _managed(change, endpoint_id) is None:
@@ -156,6 +161,7 @@ class EndpointStore:
                 endpoint_id=endpoint_id,
                 name=name,
                 digest=digest(value),
+                expires_at=expires_at,
                 created_by=by.name,
                 created_by_user_id=by.user_id,
             )
@@ -179,9 +185,8 @@ class EndpointStore:
             before = await change.session.fetchrow(_Sql.get_token, endpoint_id=endpoint_id, token_id=token_id)
             if before is None or await _managed(change, endpoint_id) is None:
                 return None
-            after = await change.session.fetchrow(_Sql.rename_token, token_id=token_id, name=name)
-            assert after is not None  # noqa: S101  (no other transaction changes the administration meanwhile)
-            token = _read_token(after)
+            await change.session.execute(_Sql.rename_token, token_id=token_id, name=name)
+            token = replace(_read_token(before), name=name)
             await change.note(
                 AuditType.ENDPOINT_TOKEN_UPDATED,
                 token_id,
@@ -189,6 +194,34 @@ class EndpointStore:
                 after=_token_snapshot(token),
             )
         return token
+
+    async def rotate_token(
+        self, endpoint_id: int, token_id: int, *, overlap: timedelta, by: Principal
+    ) -> tuple[EndpointToken, str] | None:
+        """Give an endpoint's token another value, as `AccessStore.rotate_token` does.
+
+        None if there is no such token that *by* may manage.
+
+        Raises:
+            CredentialsEnded: It has expired.
+            PermissionDenied: It would outlast *by*.
+        """
+        value = make_token(ENDPOINT_TOKEN)
+        async with change_administration(self._database, by) as change:
+            row = await change.session.fetchrow(_Sql.get_token, endpoint_id=endpoint_id, token_id=token_id)
+            if row is None or await _managed(change, endpoint_id) is None:
+                return None
+            if row["is_expired"]:
+                raise CredentialsEnded(f"The token {token_id} has expired.")
+            token = _read_token(row)
+            require_ending(by, token.expires_at)
+            await replace_value(change.session, "endpoint_tokens", token_id, value, overlap=overlap)
+            before, after = (
+                _token_snapshot(token),
+                {**_token_snapshot(token), "overlapSeconds": overlap.total_seconds()},
+            )
+            await change.note(AuditType.ENDPOINT_TOKEN_ROTATED, token_id, before=before, after=after)
+        return token, value
 
     async def delete_token(self, endpoint_id: int, token_id: int, *, by: Principal) -> bool:
         """Delete an endpoint's token; return whether there was one that *by* may manage."""
@@ -282,7 +315,7 @@ def _snapshot(endpoint: Endpoint) -> Snapshot:
 
 
 def _token_snapshot(token: EndpointToken) -> Snapshot:
-    return {"name": token.name, "signalEndpointId": token.endpoint_id}
+    return {"name": token.name, "signalEndpointId": token.endpoint_id, **show_expiry(token.expires_at)}
 
 
 def _read(row: Row) -> Endpoint:
@@ -310,6 +343,8 @@ def _read_token(row: Row) -> EndpointToken:
         created_at=row["created_at"],
         created_by=row["created_by"],
         created_by_user_id=row["created_by_user_id"],
+        expires_at=row["expires_at"],
+        last_used_at=row["used_at"],
     )
 
 

@@ -24,17 +24,21 @@ DELETE FROM endpoints WHERE id = :endpoint_id;
 SELECT count(*) FROM endpoint_tokens WHERE endpoint_id = :endpoint_id;
 
 -- name: create_token
-INSERT INTO endpoint_tokens (endpoint_id, name, digest, created_by, created_by_user_id)
-VALUES (:endpoint_id, :name, :digest, :created_by, :created_by_user_id) RETURNING *;
+INSERT INTO endpoint_tokens (endpoint_id, name, digest, expires_at, created_by, created_by_user_id)
+VALUES (:endpoint_id, :name, :digest, :expires_at, :created_by, :created_by_user_id)
+RETURNING *, NULL::timestamptz AS used_at;
 
 -- name: list_tokens
-SELECT * FROM endpoint_tokens WHERE endpoint_id = ANY (:endpoint_ids::bigint[]) ORDER BY id;
+SELECT t.*, u.used_at FROM endpoint_tokens t LEFT JOIN endpoint_token_uses u ON u.token_id = t.id
+WHERE t.endpoint_id = ANY (:endpoint_ids::bigint[]) ORDER BY t.id;
 
 -- name: get_token
-SELECT * FROM endpoint_tokens WHERE endpoint_id = :endpoint_id AND id = :token_id;
+SELECT t.*, coalesce(t.expires_at <= now(), false) AS is_expired, u.used_at
+FROM endpoint_tokens t LEFT JOIN endpoint_token_uses u ON u.token_id = t.id
+WHERE t.endpoint_id = :endpoint_id AND t.id = :token_id;
 
 -- name: rename_token
-UPDATE endpoint_tokens SET name = :name WHERE id = :token_id RETURNING *;
+UPDATE endpoint_tokens SET name = :name WHERE id = :token_id;
 
 -- name: delete_token
 DELETE FROM endpoint_tokens WHERE id = :token_id;

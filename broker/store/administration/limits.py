@@ -1,10 +1,12 @@
-"""Limits of tokens and users as columns, and as audit events show them."""
+"""Limits of tokens and users as columns, and as audit events show them; and when tokens expire."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from broker.access import Limits
+from broker.moments import show_moment
 from broker.store.postgres.database import Row
 
 
@@ -28,3 +30,8 @@ def show_limits(limits: Limits) -> dict[str, Any]:
     """Return *limits* as audit events show them: those that are rarely given only where they are."""
     rare = {"queues": limits.queues, "untenanted": limits.untenanted}
     return {"names": limits.names, "tenants": limits.tenants, **{name: value for name, value in rare.items() if value}}
+
+
+def show_expiry(expires_at: datetime | None) -> dict[str, str]:
+    """Return when a token expires as audit events show it: only where it does."""
+    return {} if expires_at is None else {"expiresAt": show_moment(expires_at)}

@@ -1,37 +1,38 @@
-"""API tokens in PostgreSQL, and the gateway's cache of tokens, users and signal endpoints."""
+"""API tokens in PostgreSQL, and whom any token belongs to."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeVar, cast
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from cachetools import LRUCache
-
-from broker.access import ADMINISTRATOR, API_TOKEN, UNLIMITED, Limits, Permission, Principal, digest, make_token
+from broker.access import (
+    ADMINISTRATOR,
+    API_TOKEN,
+    UNLIMITED,
+    Limits,
+    Permission,
+    Principal,
+    digest,
+    make_token,
+    require_ending,
+)
 from broker.audit import AuditType
-from broker.endpoints import Endpoint
+from broker.errors import CredentialsEnded
 from broker.store.administration import endpoints, users
 from broker.store.administration.audit import Snapshot, change_administration
-from broker.store.administration.endpoints import EndpointStore
-from broker.store.administration.limits import limit_columns, read_limits, show_limits
+from broker.store.administration.limits import limit_columns, read_limits, show_expiry, show_limits
 from broker.store.administration.pages import Page, find_page
-from broker.store.administration.users import UserStore
+from broker.store.administration.rotation import replace_value
 from broker.store.postgres.database import Database, Row
 from broker.store.postgres.rehearsal import rehearse
 from broker.store.postgres.statements import Statement, Statements
-from broker.users import User
-
-_LOOKUPS_AT_ONCE = 4
-"""A flood of wrong tokens leaves the other connections of the pool to throws."""
-
-T = TypeVar("T")
 
 
 class _Sql(Statements, file="tokens.sql"):
     caller: Statement
+    count_changes: Statement
     create_token: Statement
     list_tokens: Statement
     get_token: Statement
@@ -41,33 +42,64 @@ class _Sql(Statements, file="tokens.sql"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token(Limits):
-    """An API token as it is kept, with its limits: everything but its value."""
+    """An API token as it is kept, with its limits: everything but its value.
+
+    Args:
+        id: Its id.
+        name: A note for people, and its principal's name.
+        permissions: What it may do.
+        created_at: When it was created.
+        created_by: The principal that created it.
+        expires_at: From when on it opens nothing; None: never.
+        is_expired: Whether that moment is past.
+        last_used_at: When it was last used, to about a minute; None: never.
+    """
 
     id: int
     name: str
     permissions: tuple[Permission, ...]
     created_at: datetime
     created_by: str
+    expires_at: datetime | None
+    is_expired: bool
+    last_used_at: datetime | None
+
+
+class Caller(NamedTuple):
+    """Whom a token belongs to, and for how many more seconds it is good; None: without end."""
+
+    principal: Principal
+    seconds: float | None
 
 
 class AccessStore:
-    """Creates, reads and revokes API tokens, audits each change, and finds the caller of any token."""
+    """Creates, reads, rotates and revokes API tokens, audits each change, and finds the caller of any token."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def caller(self, token_digest: bytes) -> Principal | None:
-        """Return the principal that a token with that digest belongs to; None if there is no such token."""
+    async def caller(self, token_digest: bytes) -> Caller | None:
+        """Return whom a token with that digest belongs to; None if there is none, or it is not good any more."""
         row = await self._database.fetchrow(_Sql.caller, digest=token_digest)
         if row is None:
             return None
-        return Principal(
+        principal = Principal(
             name=row["name"],
             permissions=frozenset(Permission(permission) for permission in row["permissions"]),
             **read_limits(row),
             token_id=row["token_id"],
             endpoint_id=row["endpoint_id"],
+            expires_at=row["expires_at"],
         )
+        return Caller(principal, row["seconds"])
+
+    async def count_changes(self) -> int:
+        """Return how often access was changed so far, in any process.
+
+        Raises:
+            StoreUnavailable: PostgreSQL did not answer.
+        """
+        return int(await self._database.fetchval(_Sql.count_changes))
 
     async def rehearse(self) -> None:
         """Return if callers, users and signal endpoints could be looked up now.
@@ -75,7 +107,9 @@ class AccessStore:
         Raises:
             StoreUnavailable: They could not.
         """
-        await rehearse(self._database, [_Sql.caller, *users.NEEDED_TO_FIND, *endpoints.NEEDED_TO_FIND])
+        await rehearse(
+            self._database, [_Sql.caller, _Sql.count_changes, *users.NEEDED_TO_FIND, *endpoints.NEEDED_TO_FIND]
+        )
 
     async def create_token(
         self,
@@ -83,6 +117,7 @@ class AccessStore:
         name: str,
         permissions: Sequence[Permission],
         limits: Limits = UNLIMITED,
+        expires_at: datetime | None = None,
         by: Principal,
     ) -> tuple[Token, str]:
         """Create an API token; its value is returned here and never again."""
@@ -94,6 +129,7 @@ class AccessStore:
                 digest=digest(value),
                 permissions=[permission.value for permission in permissions],
                 **limit_columns(limits),
+                expires_at=expires_at,
                 created_by=by.name,
             )
             assert row is not None  # noqa: S101  (INSERT ... RETURNING returns it)
@@ -114,6 +150,29 @@ class AccessStore:
         """Return the API token with that id, unless it is revoked, or reaches further than *by* does."""
         return _within(by, await self._database.fetchrow(_Sql.get_token, token_id=token_id))
 
+    async def rotate_token(self, token_id: int, *, overlap: timedelta, by: Principal) -> tuple[Token, str] | None:
+        """Give an API token another value, which is returned here and never again.
+
+        All its earlier values are good until *overlap* is over, at most. None if there is no such token, or it reaches
+        further than *by* does.
+
+        Raises:
+            CredentialsEnded: It has expired.
+            PermissionDenied: It would outlast *by*.
+        """
+        value = make_token(API_TOKEN)
+        async with change_administration(self._database, by) as change:
+            token = _within(by, await change.session.fetchrow(_Sql.get_token, token_id=token_id))
+            if token is None:
+                return None
+            if token.is_expired:
+                raise CredentialsEnded(f"The token {token_id} has expired.")
+            require_ending(by, token.expires_at)
+            await replace_value(change.session, "tokens", token_id, value, overlap=overlap)
+            before, after = _snapshot(token), {**_snapshot(token), "overlapSeconds": overlap.total_seconds()}
+            await change.note(AuditType.TOKEN_ROTATED, token_id, before=before, after=after)
+        return token, value
+
     async def revoke_token(self, token_id: int, *, by: Principal) -> bool:
         """Revoke an API token; return whether there was one that reaches no further than *by* does."""
         async with change_administration(self._database, by) as change:
@@ -129,56 +188,12 @@ class AccessStore:
         return bool(await self._database.fetchval(_Sql.has_token_named, name=name))
 
 
-class AccessCache:
-    """Caches callers, users and endpoints until something about access changes in any process.
-
-    Triggers of the tables notify of changes. Misses are cached too, so that a flood of wrong tokens does not become a
-    flood of queries.
-    """
-
-    def __init__(self, database: Database, *, size: int = 10_000) -> None:
-        self._store = AccessStore(database)
-        self._users = UserStore(database)
-        self._endpoints = EndpointStore(database)
-        self._known: LRUCache[Hashable, Any] = LRUCache(size)
-        self._generation = 0
-        self._timeout = database.timeout.total_seconds()
-        self._lookups = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
-        database.listen("access_changed", self._forget)
-
-    def _forget(self, _payload: str | None) -> None:
-        self._generation += 1
-        self._known.clear()
-
-    async def caller(self, token: str) -> Principal | None:
-        """Return the principal that *token* belongs to; None if there is no such token."""
-        key = digest(token)
-        return await self._recall(key, lambda: self._store.caller(key))
-
-    async def user(self, name: str) -> User | None:
-        """Return the user of exactly that name."""
-        return await self._recall(("user", name), lambda: self._users.find(name))
-
-    async def endpoint(self, name: str) -> Endpoint | None:
-        """Return the signal endpoint of that name."""
-        return await self._recall(name, lambda: self._endpoints.find(name))
-
-    async def _recall(self, key: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
-        if key in self._known:
-            return cast("T", self._known[key])
-        generation = self._generation
-        async with asyncio.timeout(self._timeout), self._lookups:
-            value = await ask()
-        if generation == self._generation:  # else the answer may be from before the change
-            self._known[key] = value
-        return value
-
-
 def _snapshot(token: Token) -> Snapshot:
     return {
         "name": token.name,
         "permissions": [permission.value for permission in token.permissions],
         **show_limits(token),
+        **show_expiry(token.expires_at),
     }
 
 
@@ -195,4 +210,7 @@ def _read_token(row: Row) -> Token:
         **read_limits(row),
         created_at=row["created_at"],
         created_by=row["created_by"],
+        expires_at=row["expires_at"],
+        is_expired=row["is_expired"],
+        last_used_at=row["used_at"],
     )

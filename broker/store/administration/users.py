@@ -1,6 +1,6 @@
 """Users in PostgreSQL.
 
-Triggers notify every gateway of changes; see `broker.store.administration.tokens.AccessCache`.
+Triggers notify every gateway of changes; see `broker.store.administration.access_cache.AccessCache`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker.access import ADMINISTRATOR, UNLIMITED, Limits, Permission, Principal, require_within
+from broker.access import ADMINISTRATOR, UNLIMITED, Limits, Permission, Principal, require_ending, require_within
 from broker.audit import AuditType
 from broker.store.administration.audit import change_administration
 from broker.store.administration.limits import limit_columns, read_limits, show_limits
@@ -52,8 +52,9 @@ class UserStore:
 
         Raises:
             Conflict: The name is taken.
-            PermissionDenied: It would reach further than *by* does.
+            PermissionDenied: It would reach further than *by* does, or outlast it.
         """
+        require_ending(by, None)
         async with change_administration(self._database, by) as change:
             row = await change.session.fetchrow(
                 _Sql.create,
@@ -95,8 +96,10 @@ class UserStore:
         The members of *changes* are new values of password (hashed), permissions, groups and the limits.
 
         Raises:
-            PermissionDenied: It would reach further than *by* does.
+            PermissionDenied: It would reach further than *by* does, or its new password outlast *by*.
         """
+        if "password" in changes:
+            require_ending(by, None)
         async with change_administration(self._database, by) as change:
             before = _within(by, await change.session.fetchrow(_Sql.get, user_id=user_id))
             if before is None:

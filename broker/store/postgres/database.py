@@ -8,6 +8,7 @@ right, and then the same call succeeds.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
@@ -265,6 +266,28 @@ class Database:
     async def notify(self, channel: str) -> None:
         """Notify those who listen to *channel*, in every process."""
         await self.execute("SELECT pg_notify($1, '')", channel)
+
+    async def hears_notifications(self, *, within: timedelta) -> bool:
+        """Return whether a NOTIFY reaches a session that listens: through a pooler in transaction mode, none does.
+
+        Raises:
+            StoreUnavailable: PostgreSQL did not answer.
+        """
+        channel, heard = f"probe_{secrets.token_hex(8)}", asyncio.Event()
+        with _translated():
+            connection = await asyncpg.connect(
+                self.url, timeout=self.timeout.total_seconds(), server_settings=_SERVER_SETTINGS
+            )
+        try:
+            with _translated():
+                await connection.add_listener(channel, lambda *_: heard.set())
+            await self.notify(channel)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within.total_seconds()):
+                    await heard.wait()
+        finally:
+            connection.terminate()
+        return heard.is_set()
 
     async def _listen(self, channel: str, on_notify: Callable[[str | None], None]) -> None:
         while True:
