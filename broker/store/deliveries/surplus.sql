@@ -34,8 +34,8 @@ WHERE d.signal_id = p.signal_id AND d.subscription_id = p.subscription_id
   END;
 
 -- name: find
--- The subscriptions that may have surplus deliveries for the workers of :apps ('': of no app).
-SELECT g.subscription_id, a.app
+-- The subscriptions that may have surplus deliveries for the workers of :apps ('': of no app), with their tenants.
+SELECT g.subscription_id, s.tenant_id, a.app
 FROM gates g
 JOIN subscriptions s ON s.id = g.subscription_id
 CROSS JOIN LATERAL (SELECT CASE WHEN s.kind = 'handler' THEN split_part(s.address, '/', 1) ELSE '' END AS app) AS a
