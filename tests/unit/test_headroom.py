@@ -17,7 +17,7 @@ from workers.headroom import CAPACITY, Headroom
 class Depths(Counter):
     """Stands for a transport: how many messages each queue holds, or the error of who asks."""
 
-    async def depth(self, queue, *, timeout):
+    async def depth(self, queue, *, timeout):  # noqa: ARG002
         found = self[queue]
         if isinstance(found, Exception):
             raise found

@@ -10,7 +10,7 @@ from datetime import timedelta
 from broker.deliveries import DELETED, EXPIRED, DeliveryState, DueAttempt, Reason
 from broker.signals import Signal, SignalState
 from broker.store.deliveries import holding, ordering, owing
-from broker.store.deliveries.holding import HasRoom, HeldBack, find_held_back, hold_back, is_held_back
+from broker.store.deliveries.holding import HasRoom, HeldBack, always, find_held_back, hold_back, is_held_back
 from broker.store.deliveries.ordering import advance_groups, assign_sequence, clear_pending_records, lock_keys
 from broker.store.deliveries.owing import NewDelivery, consume, dead_delivery, owe
 from broker.store.postgres.database import Session
@@ -67,7 +67,13 @@ class Overtaken(Exception):
 
 
 async def record(
-    session: Session, matches: Matches, *, strictly: bool, rescue_after: timedelta, limits: Limits, has_room: HasRoom
+    session: Session,
+    matches: Matches,
+    *,
+    strictly: bool,
+    rescue_after: timedelta,
+    limits: Limits,
+    has_room: HasRoom = always,
 ) -> Recorded:
     """Record the signals of *matches*; *strictly*: as for `confirm`; *has_room*: as for `SignalStore.record`.
 
