@@ -121,12 +121,12 @@ class HeadersTooLarge(HttpError):
 
 
 class TooMany(HttpError):
-    """Raised when the caller has reached its rate limit."""
+    """Raised when the caller has reached its rate limit, or used what it may."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, headers={"Retry-After": "1"})
+    def __init__(self, detail: str, *, retry_after: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
 class Busy(HttpError):

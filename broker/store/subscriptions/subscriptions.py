@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from broker.access import ADMINISTRATOR, Principal
 from broker.audit import AuditType
 from broker.errors import ForeignExecution
+from broker.quotas import LATER, QuotaKind, Subject, used_up
 from broker.reach import EVERYWHERE
 from broker.signals import Signal, Throw
 from broker.slices import Slices
@@ -30,6 +31,7 @@ _LAST_NUMBER = (1 << 63) - 1
 
 class _Sql(Statements, file="subscriptions.sql"):
     create: Statement
+    used_up: Statement
     renew: Statement
     of_app: Statement
     apps: Statement
@@ -115,16 +117,25 @@ class SubscriptionStore:
 
         Raises:
             ForeignExecution: Its execution belongs to others.
+            QuotaExceeded: Its tenants, or the token of *by*, have as many as they may.
         """
         owner = EVERYWHERE if by is None else by.reach
-        row = await self._database.fetchrow(
-            _CREATE,
-            spec=json.dumps(spec_columns(spec)),
-            secret=secret,
-            created_by=None if by is None else by.name,
-            owner_tenants=owner.tenants,
-            owner_untenanted=owner.has_untenanted,
-        )
+        token_id = None if by is None else by.token_id
+        tenants = (owner.tenants or ()) if spec.tenant_id is None else (spec.tenant_id,)
+        async with self._database.transaction() as session:
+            excess = await session.fetchrow(_Sql.used_up, token_id=token_id, tenants=tenants)
+            if excess is not None:
+                subject = Subject(QuotaKind(excess["kind"]), excess["subject"])
+                raise used_up(subject, "subscriptions", excess["most"], retry_after=LATER)
+            row = await session.fetchrow(
+                _CREATE,
+                spec=json.dumps(spec_columns(spec)),
+                secret=secret,
+                created_by=None if by is None else by.name,
+                created_by_token=token_id,
+                owner_tenants=owner.tenants,
+                owner_untenanted=owner.has_untenanted,
+            )
         if row is None:
             raise ForeignExecution(f"The execution {spec.execution_id!r} belongs to another tenant, which waits there.")
         return read_subscription(row)
