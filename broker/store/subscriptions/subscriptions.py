@@ -31,6 +31,8 @@ _LAST_NUMBER = (1 << 63) - 1
 
 class _Sql(Statements, file="subscriptions.sql"):
     create: Statement
+    quotas_of: Statement
+    lock_creation: Statement
     used_up: Statement
     renew: Statement
     of_app: Statement
@@ -123,10 +125,7 @@ class SubscriptionStore:
         token_id = None if by is None else by.token_id
         tenants = (owner.tenants or ()) if spec.tenant_id is None else (spec.tenant_id,)
         async with self._database.transaction() as session:
-            excess = await session.fetchrow(_Sql.used_up, token_id=token_id, tenants=tenants)
-            if excess is not None:
-                subject = Subject(QuotaKind(excess["kind"]), excess["subject"])
-                raise used_up(subject, "subscriptions", excess["most"], retry_after=LATER)
+            await _check_quotas(session, token_id, tenants)
             row = await session.fetchrow(
                 _CREATE,
                 spec=json.dumps(spec_columns(spec)),
@@ -334,6 +333,21 @@ class SubscriptionStore:
             await note_waiting(session, subscription_id)
             deleted = await session.fetchval(_Sql.delete, subscription_id=subscription_id, number=number)
         return deleted is not None
+
+
+async def _check_quotas(session: Session, token_id: int | None, tenants: Sequence[str]) -> None:
+    """Check that one more subscription may be created, by the token and for the tenants.
+
+    Raises:
+        QuotaExceeded: It may not.
+    """
+    if not await session.fetchval(_Sql.quotas_of, token_id=token_id, tenants=tenants):
+        return
+    await session.execute(_Sql.lock_creation)
+    excess = await session.fetchrow(_Sql.used_up, token_id=token_id, tenants=tenants)
+    if excess is not None:
+        subject = Subject(QuotaKind(excess["kind"]), excess["subject"])
+        raise used_up(subject, "subscriptions", excess["most"], retry_after=LATER)
 
 
 async def find_candidates(on: Database, names: Sequence[str], first_id: int, last_id: int) -> list[Row]:

@@ -21,14 +21,22 @@ WHERE :owner_tenants IS NULL OR coalesce((
 ), true)
 RETURNING *;
 
+-- name: quotas_of
+-- Whether a token or tenants have quotas of subscriptions.
+SELECT EXISTS (
+    SELECT FROM quotas q
+    WHERE q.subscriptions IS NOT NULL
+      AND CASE q.kind WHEN 'token' THEN q.subject = :token_id::bigint::text ELSE q.subject = ANY (:tenants::text[]) END
+);
+
+-- name: lock_creation
+-- Let nobody else create a subscription until the transaction ends.
+SELECT pg_advisory_xact_lock({locks.NUMBERING});
+
 -- name: used_up
--- The quotas of subscriptions, of a token and of tenants, that allow no more than there are. For the lock see `next`: until the
--- transaction ends, no other subscription is created.
-WITH lock AS MATERIALIZED (
-    SELECT pg_advisory_xact_lock({locks.NUMBERING})
-)
+-- The first of the quotas of subscriptions, of a token and of tenants, that allows no more than there are.
 SELECT q.kind, q.subject, q.subscriptions AS most
-FROM lock, quotas q
+FROM quotas q
 WHERE q.subscriptions IS NOT NULL
   AND CASE q.kind WHEN 'token' THEN q.subject = :token_id::bigint::text ELSE q.subject = ANY (:tenants::text[]) END
   AND q.subscriptions <= CASE q.kind
