@@ -86,7 +86,7 @@ class Headroom:
     async def look(self) -> None:
         """Look at the queues to which this process has published some attempts since the last look."""
         for name, queue in list(self._queues.items()):
-            if queue.unseen >= _UNSEEN:
+            if queue.unseen >= _UNSEEN and not queue.lock.locked():  # else another task is looking
                 await self._look(name, queue)
 
     def has_room(self, subscription: Subscription) -> bool:
@@ -120,7 +120,7 @@ class Headroom:
         async with queue.lock:
             published = len(queue.sent)
             try:
-                depth = sum([await self._depth(each) for each in (LANES if name == ATTEMPT else (name,))])
+                depth = sum(await asyncio.gather(*map(self._depth, LANES if name == ATTEMPT else (name,))))
             except Unroutable:
                 depth = published  # what cannot be published waits until the scheduler publishes it again
             except TransportError as error:
