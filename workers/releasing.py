@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from datetime import timedelta
 
 from broker.deliveries import DueAttempt
+from broker.errors import StoreTimeout
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.topology import attempt_queue
 from workers.fairness import divide_by
@@ -44,7 +45,11 @@ class Releases:
         due_attempts: Sequence[DueAttempt]
         free = min(await self._headroom.free(), limit)
         if free and not self._in_turns:
-            due_attempts = await self._deliveries.release(limit=free, rescue_after=self._rescue_after)
+            try:
+                due_attempts = await self._deliveries.release(limit=free, rescue_after=self._rescue_after)
+            except StoreTimeout:  # so many are due that they could not even be sorted
+                self._in_turns = True
+                raise
             more = self._in_turns = len(due_attempts) == free
         else:
             due_attempts, more = await self._release_in_turns(limit)
