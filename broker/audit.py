@@ -32,6 +32,9 @@ class AuditType(enum.StrEnum):
     """Of a subscription, or of all (0)."""
     DELIVERY_CANCELLED = "delivery-cancelled"
     """Of a subscription."""
+    QUOTA_SET = "quota-set"
+    """Of a token, or of a tenant (0)."""
+    QUOTA_REMOVED = "quota-removed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

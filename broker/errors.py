@@ -12,6 +12,7 @@ SignalBrokerError
 +-- IdempotencyConflict      the idempotency key was used for another request
 +-- NotReceiving             the subscription is disabled, or was consumed
 +-- LimitReached             the settings allow no more of something
++-- QuotaExceeded            a tenant or a token has used what it may
 +-- TransportError
 |   +-- Unroutable           nothing was stored: no queue is bound, or there is no such queue
 |   +-- Unavailable          nothing was sent: no link, or RabbitMQ blocks publishers
@@ -115,6 +116,21 @@ class LimitReached(SignalBrokerError):
         super().__init__(f"limit reached: at most {most} {what}s")
         self.what = what
         self.most = most
+
+
+class QuotaExceeded(SignalBrokerError):
+    """Raised when a tenant or a token has used what it may.
+
+    Args:
+        message: Which quota of whom, as a sentence.
+        quota: The quota's name, as the API writes it.
+        retry_after: The seconds after which to try again.
+    """
+
+    def __init__(self, message: str, *, quota: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.quota = quota
+        self.retry_after = retry_after
 
 
 class TransportError(SignalBrokerError):

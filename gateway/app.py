@@ -24,6 +24,7 @@ from broker.settings import Settings
 from broker.store.administration.access_cache import AccessCache
 from broker.store.administration.audit import AuditStore
 from broker.store.administration.endpoints import EndpointStore
+from broker.store.administration.quotas import QuotaStore
 from broker.store.administration.tokens import AccessStore
 from broker.store.administration.users import UserStore
 from broker.store.administration.webhook_keys import WebhookKeyStore
@@ -56,6 +57,7 @@ from gateway.native.deliveries import DeliveriesApi
 from gateway.native.explain import ExplainApi
 from gateway.native.ledger import LedgerApi
 from gateway.native.problems import NATIVE
+from gateway.native.quotas import QuotasApi
 from gateway.native.redrives import RedrivesApi
 from gateway.native.replays import ReplaysApi
 from gateway.native.signals import SignalsApi
@@ -136,6 +138,7 @@ def _native_routes(
         *RedrivesApi(Redriver(RedriveStore(database, matcher=matcher), audit)).routes,
         *TokensApi(AccessStore(database)).routes,
         *UsersApi(UserStore(database), passwords).routes,
+        *QuotasApi(QuotaStore(database), AccessStore(database)).routes,
         *AuditApi(audit).routes,
     ]
 

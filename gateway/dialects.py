@@ -19,6 +19,7 @@ from broker.errors import (
     InvalidField,
     NotReceiving,
     PermissionDenied,
+    QuotaExceeded,
     StoreUnavailable,
     TransportError,
 )
@@ -32,6 +33,7 @@ from gateway.http_errors import (
     Conflicting,
     Forbidden,
     HttpError,
+    TooMany,
     http_error_for,
 )
 from gateway.routes import Handler, Route, SecuredRoute
@@ -145,6 +147,8 @@ def _allowed_methods(error: web.HTTPMethodNotAllowed) -> str:
 
 def to_http_error(request: web.Request, error: Exception) -> HttpError:
     """Return what *error* means to the caller; an error of the gateway's own is logged."""
+    if isinstance(error, QuotaExceeded):
+        return TooMany(str(error), retry_after=error.retry_after)
     expected = _expected(error)
     if expected is not None:
         return expected

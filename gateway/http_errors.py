@@ -121,7 +121,7 @@ class HeadersTooLarge(HttpError):
 
 
 class TooMany(HttpError):
-    """Raised when the caller has reached its rate limit."""
+    """Raised when the caller has reached its rate limit, or used what it may."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
 

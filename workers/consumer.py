@@ -55,6 +55,7 @@ class Consumer:
         batch: Most messages of one call of *handle*.
         batch_bytes: Most bytes of their bodies; a larger message is handled alone.
         concurrency: Most calls of *handle* at a time, besides those for single messages that were set aside.
+        aside: How many more there may be of those that let others pass (see `step_aside`).
         hold: How long a message whose handling fails is kept.
         pause: The pause before a message that failed alone is tried again.
     """
@@ -69,6 +70,7 @@ class Consumer:
         batch: int = 1,
         batch_bytes: int = 8 << 20,
         concurrency: int = 1,
+        aside: int = 0,
         hold: timedelta = HOLD,
         pause: timedelta = PAUSE,
     ) -> None:
@@ -78,14 +80,17 @@ class Consumer:
         self._outcomes = outcomes or Streak()
         self._batch = batch
         self._batch_bytes = batch_bytes
-        self._concurrency = concurrency
+        self._most = concurrency + aside
+        self._free = asyncio.Semaphore(concurrency)
         self._hold = hold
         self._pause = pause
         self._tasks: set[asyncio.Task[None]] = set()
+        self._counting: set[asyncio.Task[None]] = set()
+        """Those of the tasks that count towards the concurrency."""
 
     async def run(self, stopping: asyncio.Event, *, drain: timedelta) -> None:
         """Consume until *stopping* is set, then finish what is in flight within *drain*."""
-        window = max(2, self._batch * self._concurrency)  # one message aside, and one that passes
+        window = max(2, self._batch * self._most)  # one message aside, and one that passes
         async with self._transport.consume(self._queue, prefetch=window) as inbox:
             settler = Settler(inbox, self._queue, self._handle, self._outcomes)
             room = min(_ROOM, window // 2)
@@ -103,16 +108,28 @@ class Consumer:
                     left = await self._drain(drain) + len(quarantine)
             log.info("consumer.stopped", queue=self._queue, left_for_redelivery=left)
 
+    def step_aside(self) -> None:
+        """Let further messages be handled although the call of *handle* that this is from takes long, if they may."""
+        task = asyncio.current_task()
+        if task in self._counting and len(self._tasks) < self._most:
+            self._release(task)
+
     async def _receive(self, inbox: Inbox, batches: Batches, quarantine: Quarantine) -> None:
-        free = asyncio.Semaphore(self._concurrency)
         while True:
-            await free.acquire()
+            await self._free.acquire()
             await quarantine.wait_for_relief()
             messages = await inbox.receive(self._batch, max_bytes=self._batch_bytes)
             task = asyncio.create_task(batches.process(messages))
             self._tasks.add(task)
+            self._counting.add(task)
             task.add_done_callback(self._tasks.discard)
-            task.add_done_callback(lambda _: free.release())
+            task.add_done_callback(self._release)
+
+    def _release(self, task: asyncio.Task[None]) -> None:
+        """Let *task* no longer count towards the concurrency."""
+        if task in self._counting:
+            self._counting.discard(task)
+            self._free.release()
 
     async def _drain(self, deadline: timedelta) -> int:
         if not self._tasks:

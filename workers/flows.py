@@ -18,7 +18,7 @@ _BUFFER = 1.0
 """For how many seconds ahead messages are recalled."""
 _LEAST = 0.05
 """What part of a flow is left to surplus, even if others come all the time; so many are recalled each time."""
-_LOST_AFTER = 2.0
+LOST_AFTER = 2.0
 """Seconds after which a recalled message is taken to have come to another deliverer."""
 
 
@@ -87,4 +87,4 @@ class Flow:
 
     def expect(self, delivery_id: str, now: float) -> None:
         """Expect a delivery that was recalled *now*."""
-        self.coming[delivery_id] = now + _LOST_AFTER
+        self.coming[delivery_id] = now + LOST_AFTER

@@ -17,6 +17,7 @@ from broker.store.deliveries.pacing import PacingStore
 from broker.streaks import Streak
 from broker.transport import Transport
 from workers.dispatch import dispatch
+from workers.headroom import Headroom
 
 _TICK = 0.1
 """Seconds between sweeps: reservations are given out for longer than that."""
@@ -43,6 +44,7 @@ class Pacer:
         self._pacing = pacing
         self._settings = settings
         self._clock = StoreClock()
+        self._headroom = Headroom(transport, timeout=settings.confirm_timeout)
         self._outcomes = Streak()
         self._ready: deque[DueAttempt] = deque()
 
@@ -78,7 +80,9 @@ class Pacer:
             await self.publish(within=float("inf"))
 
     async def sweep(self) -> bool:
-        """Take the deliveries whose moments come next; return whether there may be more of them."""
+        """Take the deliveries whose moments come next, if there is room; return whether there may be more of them."""
+        if not await self._headroom.free():
+            return False
         reserved = await self._pacing.sweep(rescue_after=self._settings.rescue_after)
         if reserved.now is not None:
             self._clock.note(reserved.now)
@@ -90,6 +94,7 @@ class Pacer:
         due_attempts = []
         while self._ready and self._seconds_until(self._ready[0]) <= within:
             due_attempts.append(self._ready.popleft())
+        self._headroom.note(due.queue for due in due_attempts)
         try:
             await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)
         except TransportError:

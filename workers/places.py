@@ -19,7 +19,7 @@ from itertools import chain, takewhile, zip_longest
 from typing import cast
 
 from broker.store.deliveries.surplus import Route
-from workers.flows import Flow
+from workers.flows import LOST_AFTER, Flow
 from workers.lanes import SLOW_AFTER
 from workers.levels import Key, flows_of, memory_shares_of, share_of, shares_of, within_host
 from workers.rooms import Room
@@ -91,6 +91,13 @@ class _Lane:
         self.turns: Turns[_Waiting] = Turns()
         self.waiting = 0
         self.flows: dict[Hashable, Flow] = {}
+        self.coming: dict[str, float] = {}
+        """Which deliveries were recalled and have not come yet, with the moment until which they should."""
+
+    def ahead(self, now: float) -> int:
+        """Return how many wait for places, or are on their way."""
+        self.coming = {key: until for key, until in self.coming.items() if until > now}
+        return self.waiting + len(self.coming)
 
     def flows_of(self, route: Route) -> list[Flow]:
         """Return those flows that an attempt is part of."""
@@ -149,6 +156,7 @@ class Places:
         The message of a delivery that was expected has come (see `expect`).
         """
         lane = self._lanes[queue]
+        lane.coming.pop(delivery_id, None)
         for flow in lane.flows_of(route):
             flow.coming.pop(delivery_id, None)
         if self._room(lane, route):
@@ -225,10 +233,18 @@ class Places:
         # Even if others come all the time, the surplus goes on.
         return max(0, *(flow.least for flow in flows[:1]), min(wanted, self._most_waiting // 4))
 
+    def spare(self, queue: str) -> int:
+        """Return how many deliveries may be recalled now, whosever they are, so that the lane is not crowded."""
+        lane = self._lanes[queue]
+        return max(0, lane.pool.room(()) + int(self._most_waiting * _CROWDED) - lane.ahead(self._clock()))
+
     def expect(self, queue: str, route: Route, delivery_id: str) -> None:
         """Expect the message of a delivery that was recalled."""
-        for flow in self._lanes[queue].flows_of(route):
-            flow.expect(delivery_id, self._clock())
+        lane = self._lanes[queue]
+        now = self._clock()
+        lane.coming[delivery_id] = now + LOST_AFTER
+        for flow in lane.flows_of(route):
+            flow.expect(delivery_id, now)
 
     def look(self) -> None:
         """Look, several times a second, who has waited for too long, or would."""

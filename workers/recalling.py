@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from math import ceil
 
 import structlog
 
@@ -17,14 +16,15 @@ from broker.store.deliveries.surplus import Route, SurplusStore
 from broker.topology import ATTEMPT, LANES, SLOW_ATTEMPT, app_of, attempt_queue
 from broker.transport import Transport
 from workers.dispatch import dispatch
+from workers.fairness import divide, divide_by, in_turns
 from workers.lanes import FastLane
 from workers.places import Places
 from workers.routes import Routes
 
 _LOOK_EVERY = 0.1
 _RECALL_EVERY = 0.2
-_FIND_EVERY = 2.0
-"""Seconds after which the store is asked again which subscriptions have surplus: other deliverers put off, too."""
+_FIND_EVERY = 0.4
+"""Seconds after which the store is asked again which subscriptions have surplus: recorders and others note it, too."""
 _FRESH = 5.0
 """Seconds for which the route of a subscription with surplus is believed."""
 _SUBSCRIPTIONS = 500
@@ -65,6 +65,7 @@ class Recall:
         self._apps = {app_of(queue) for queue in queues}
         self._settings = settings
         self._found = float("-inf")
+        self._tenants: dict[int, str | None] = {}
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Recall until *stopping* is set, and let nobody wait then; what fails is tried again."""
@@ -95,8 +96,9 @@ class Recall:
         now = asyncio.get_running_loop().time()
         if now - self._found >= _FIND_EVERY:
             self._found = now
-            apps = await self._store.find(self._apps)
-            self._places.surplus = {key: attempt_queue(app) for key, app in apps.items()}
+            found = await self._store.find(self._apps)
+            self._places.surplus = {key: attempt_queue(app) for key, (app, _) in found.items()}
+            self._tenants = {key: tenant_id for key, (_, tenant_id) in found.items()}
         chosen = await self._choose()
         if not chosen:
             return
@@ -111,25 +113,39 @@ class Recall:
         await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)
 
     async def _choose(self) -> Mapping[int, tuple[str, Route, int]]:
-        """Return of which subscriptions to recall how many, to which queue; those of one host share its room."""
+        """Return of which subscriptions to recall how many, to which queue.
+
+        Those of one host share its room, and tenants and their subscriptions the room of the lane.
+        """
         keys = list(self._places.surplus)
         random.shuffle(keys)
+        keys = in_turns(keys, self._tenant)[:_SUBSCRIPTIONS]
+        routes = await asyncio.gather(*(self._routes.of(key, fresh=_FRESH) for key in keys))
         by_host: dict[object, list[tuple[int, str, Route]]] = {}
-        for key in keys[:_SUBSCRIPTIONS]:
-            queue = self._places.surplus.get(key, ATTEMPT)
-            if queue in LANES:
-                queue = SLOW_ATTEMPT if self._fast_lane.refuses(key) else ATTEMPT
-            route = await self._routes.of(key, fresh=_FRESH)
-            by_host.setdefault(route.hosts[:1] or key, []).append((key, queue, route))
-        chosen: dict[int, tuple[str, Route, int]] = {}
+        for key, route in zip(keys, routes, strict=True):
+            by_host.setdefault(route.hosts[:1] or key, []).append((key, self._queue_of(key), route))
+        wanted: dict[str, dict[int, int]] = {}
         for group in by_host.values():
-            left = max(self._places.room(queue, route) for _, queue, route in group)
-            for position, (key, queue, route) in enumerate(group):
-                limit = min(ceil(left / (len(group) - position)), self._places.room(queue, route))
-                if limit > 0:
-                    chosen[key] = queue, route, limit
-                    left -= limit
-        return chosen
+            room = {key: self._places.room(queue, route) for key, queue, route in group}
+            for (key, queue, _), limit in zip(group, divide(list(room.values()), max(room.values())), strict=True):
+                wanted.setdefault(queue, {})[key] = limit
+        route_of = dict(zip(keys, routes, strict=True))
+        return {
+            key: (queue, route_of[key], limit)
+            for queue, limits in wanted.items()
+            for key, limit in divide_by(limits, self._tenant, self._places.spare(queue)).items()
+            if limit
+        }
+
+    def _queue_of(self, key: int) -> str:
+        queue = self._places.surplus.get(key, ATTEMPT)
+        if queue in LANES:
+            return SLOW_ATTEMPT if self._fast_lane.refuses(key) else ATTEMPT
+        return queue
+
+    def _tenant(self, key: int) -> Hashable:
+        """Return with whom a subscription takes turns: with those of its tenant; without one, it is by itself."""
+        return self._tenants.get(key) or key
 
 
 async def _is_set(event: asyncio.Event, *, within: float) -> bool:

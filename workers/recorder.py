@@ -23,11 +23,15 @@ from broker.topology import RECORD
 from broker.transport import Received, Settlement, Transport
 from workers.consumer import Consumer, check_consumers
 from workers.dispatch import dispatch
+from workers.headroom import Headroom
 from workers.held import reporting_held
 from workers.numbers import NumberCheck
 from workers.suspects import Suspects
 
 _BATCH = 250
+_CONCURRENCY = 2
+_ASIDE = 14
+"""How many batches more may be under way that are owed to many subscriptions: those that come after them pass."""
 _MINUTE = 60.0
 
 log = structlog.get_logger()
@@ -58,6 +62,17 @@ class Recorder:
         self._outcomes = Streak()
         self._noted: dict[int, float] = {}
         self._offloader = Offloader()
+        self._headroom = Headroom(transport, timeout=settings.confirm_timeout)
+        self._turns = asyncio.Lock()
+        self._consumer = Consumer(
+            transport,
+            RECORD,
+            self._suspects.handle,
+            outcomes=self._outcomes,
+            batch=_BATCH,
+            concurrency=_CONCURRENCY,
+            aside=_ASIDE,
+        )
 
     async def check(self) -> None:
         """Return if signals can be recorded now, as far as is known.
@@ -71,11 +86,8 @@ class Recorder:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Record until *stopping* is set."""
-        consumer = Consumer(
-            self._transport, RECORD, self._suspects.handle, outcomes=self._outcomes, batch=_BATCH, concurrency=2
-        )
         async with reporting_held(self._transport, self._books):
-            await consumer.run(stopping, drain=self._settings.drain_timeout)
+            await self._consumer.run(stopping, drain=self._settings.drain_timeout)
 
     async def handle(self, messages: Sequence[Received]) -> Sequence[Settlement]:
         """Record the signals in *messages*; a message that is no signal is poison.
@@ -104,15 +116,29 @@ class Recorder:
         return settlements
 
     async def _record(self, signals: Sequence[Signal]) -> None:
-        """Record *signals* and publish their due attempts, in as many steps as that takes."""
+        """Record *signals* and publish their due attempts, in as many steps as that takes.
+
+        What takes more than one step lets others pass: further batches are handled beside it, a step at a time.
+        """
+        if signals:
+            signals = await self._record_some(signals)
         while signals:
-            recorded = await self._signals.record(signals, rescue_after=self._settings.rescue_after)
-            await dispatch(self._transport, recorded.due_attempts, timeout=self._settings.confirm_timeout)
-            metrics.MATCHED.inc(len(recorded.due_attempts))
-            metrics.REPEATS.labels(Repeat.RECORDED).inc(recorded.repeats)
-            if recorded.exceeded:
-                self._note_exceeded(recorded.exceeded)
-            signals = recorded.left
+            self._consumer.step_aside()
+            async with self._turns:
+                signals = await self._record_some(signals)
+
+    async def _record_some(self, signals: Sequence[Signal]) -> Sequence[Signal]:
+        """Record some of *signals* in one step; return the others."""
+        await self._headroom.look()
+        recorded = await self._signals.record(
+            signals, rescue_after=self._settings.rescue_after, has_room=self._headroom.has_room
+        )
+        await dispatch(self._transport, recorded.due_attempts, timeout=self._settings.confirm_timeout)
+        metrics.MATCHED.inc(len(recorded.due_attempts) + recorded.waiting)
+        metrics.REPEATS.labels(Repeat.RECORDED).inc(recorded.repeats)
+        if recorded.exceeded:
+            self._note_exceeded(recorded.exceeded)
+        return recorded.left
 
     def _note_exceeded(self, exceeded: Sequence[tuple[int, int]]) -> None:
         """Say which filters exceeded their budgets: one line for each subscription, at most once a minute."""

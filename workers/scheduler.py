@@ -24,6 +24,8 @@ from broker.taps import Taps
 from broker.topology import LANES, attempt_queue
 from broker.transport import Transport
 from workers.dispatch import dispatch
+from workers.headroom import Headroom
+from workers.releasing import Releases
 
 _TICK = timedelta(seconds=0.25)
 _MOST_DOUBLINGS = 3
@@ -69,6 +71,8 @@ class Scheduler:
         self._signals = signals
         self._settings = settings
         self._outcomes = Streak()
+        self._headroom = Headroom(transport, timeout=settings.confirm_timeout)
+        self._releases = Releases(deliveries, self._headroom, rescue_after=settings.rescue_after)
         self._counted = float("-inf")
         self._rescue_from = float("-inf")
 
@@ -88,14 +92,14 @@ class Scheduler:
             more = False
             try:
                 expired = await self.expire()
-                released = await self.release()
+                goes_on = await self.release()
                 await self.release_waiting()
                 rescued = await self.rescue()
                 published = await self.publish_scheduled()
                 await self._signals.forget_idempotency_keys()
                 folded = await self._deliveries.fold_ledger(limit=_DELTAS)
                 await self.count()
-                more = max(expired, released, rescued) == _LIMIT or published == _SIGNALS or folded == _DELTAS
+                more = goes_on or max(expired, rescued) == _LIMIT or published == _SIGNALS or folded == _DELTAS
                 failures = 0
                 self._outcomes.note_success()
             except (StoreUnavailable, TransportError) as error:
@@ -127,16 +131,19 @@ class Scheduler:
         await self._publish(expired.due_attempts)
         return expired.looked
 
-    async def release(self) -> int:
-        """Publish parked deliveries whose pause is over; return how many."""
-        due_attempts = await self._deliveries.release(limit=_LIMIT, rescue_after=self._settings.rescue_after)
+    async def release(self) -> bool:
+        """Publish parked deliveries whose pause is over, as far as there is room; return whether more may follow."""
+        due_attempts, more = await self._releases.release(limit=_LIMIT)
         await self._publish(due_attempts)
-        return len(due_attempts)
+        return more
 
     async def release_waiting(self) -> None:
         """Publish waiting deliveries that may go, and schedule the backlog of resumed subscriptions."""
-        await self._publish(await self._pausing.sweep(rescue_after=self._settings.rescue_after))
-        await self._publish(await self._ordering.sweep(rescue_after=self._settings.rescue_after))
+        for sweep in (self._pausing.sweep, self._ordering.sweep):
+            if await self._headroom.free():
+                due_attempts = await sweep(rescue_after=self._settings.rescue_after)
+                self._headroom.note(due.queue for due in due_attempts)
+                await self._publish(due_attempts)
 
     async def count(self) -> None:
         """Every few seconds, measure waiting deliveries, and forget what is no longer needed."""

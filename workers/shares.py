@@ -62,6 +62,10 @@ class Pool:
             room = min([_room(self._capacity, room, self._taken.get(key, 0), weight) for key, weight in level])
         return room
 
+    def owes_one(self, levels: Levels, *, within: int) -> bool:
+        """Return whether the outermost holder has no place, while at most so many were taken beyond the capacity."""
+        return -self._free < within and not any(key in self._taken for key, _ in levels[0])
+
     def take(self, levels: Levels, count: int = 1) -> None:
         """Take places that count towards all shares of *levels*, if there is room or not."""
         self._free -= count

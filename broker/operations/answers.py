@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from broker.access import Limits
@@ -12,10 +12,12 @@ from broker.circuits import Phase
 from broker.deliveries import Delivery, DeliveryState
 from broker.endpoints import Endpoint, EndpointToken
 from broker.operations.books import Books
+from broker.quotas import Quota, QuotaKind, Subject
 from broker.representations import delivery_members, recorded_members, signal_json
 from broker.schemas.access import AuditSchema, TokenSchema, UserSchema
 from broker.schemas.deliveries import DeliverySchema, LedgerSchema, States
 from broker.schemas.endpoints import EndpointSchema, EndpointTokenSchema
+from broker.schemas.quotas import QuotaSchema
 from broker.schemas.subscriptions import BacklogSchema, RetrySchema, StepSchema, SubscriptionSchema
 from broker.signals import Signal
 from broker.store.administration.tokens import Token
@@ -89,6 +91,11 @@ def render_token(token: Token, value: str | None = None) -> TokenSchema:
         last_used_at=token.last_used_at,
         token=value,
     )
+
+
+def render_quota(subject: Subject, quota: Quota) -> QuotaSchema:
+    """Return *quota* and whose it is."""
+    return QuotaSchema(kind="tenants" if subject.kind is QuotaKind.TENANT else "tokens", id=subject.id, **asdict(quota))
 
 
 def render_user(user: User) -> UserSchema:

@@ -16,6 +16,7 @@ import structlog
 from broker import metrics
 from broker.coalescing import Coalescer
 from broker.errors import IdempotencyConflict, StoreUnavailable, TransportError
+from broker.operations.quotas import Quotas
 from broker.operations.reports import AcceptanceReports
 from broker.publishing import SignalPublisher
 from broker.settings import Settings
@@ -55,11 +56,14 @@ class Intake:
         ordering: OrderingStore,
         reports: AcceptanceReports,
         settings: Settings,
+        *,
+        quotas: Quotas | None = None,
     ) -> None:
         self.outcomes = Streak(fresh=_FRESH)
         """What became of the throws."""
         self._publisher = SignalPublisher(transport, timeout=settings.confirm_timeout)
         self._reports = reports
+        self._quotas = quotas
         self._store_timeout = settings.store_timeout
         self._numbers: Coalescer[tuple[Throw, IdempotencyKey | None], Numbered] = Coalescer(signals.number)
         self._pending_records: Coalescer[tuple[int, str], None] = Coalescer(ordering.note_pending_records)
@@ -89,11 +93,14 @@ class Intake:
         Raises:
             IdempotencyConflict: The idempotency key was used with another body.
             InvalidField: It had expired when it was numbered, or its `deliver_at` is too far ahead.
+            QuotaExceeded: Its token, or one of its tenants, has used what it may.
             StoreUnavailable, TransportError: It could not be made safe now. It may be accepted all the same; another
                 throw with the same idempotency key does not become a second signal.
         """
         began = time.monotonic()
         try:
+            if self._quotas is not None and not self._quotas.are_none:
+                await self._quotas.admit(throw)
             numbered = await self._number(throw, key)
             if numbered.conflicting:
                 raise IdempotencyConflict("This Idempotency-Key was used with another body less than 24 hours ago.")
@@ -150,6 +157,7 @@ async def open_intake(database: Database, transport: Transport, settings: Settin
     """Yield an intake; leaving reports the last signals that it accepted."""
     async with (
         AcceptanceReports(IntakeBooks(database)) as reports,
-        Intake(transport, SignalStore(database), OrderingStore(database), reports, settings) as intake,
+        Quotas(database) as quotas,
+        Intake(transport, SignalStore(database), OrderingStore(database), reports, settings, quotas=quotas) as intake,
     ):
         yield intake

@@ -156,6 +156,7 @@ CREATE INDEX deliveries_dead ON deliveries (signal_id, subscription_id) WHERE (s
 CREATE INDEX deliveries_dead_by_subscription ON deliveries (subscription_id, signal_id) WHERE (state = 'dead'::text);
 CREATE INDEX deliveries_dead_in_line ON deliveries (subscription_id, ordering_key, turn) WHERE ((ordering_key IS NOT NULL) AND (state = 'dead'::text));
 CREATE INDEX deliveries_due ON deliveries (due_at) WHERE (state = 'parked'::text);
+CREATE INDEX deliveries_due_by_subscription ON deliveries (subscription_id, due_at) WHERE ((state = 'parked'::text) AND (due_at IS NOT NULL));
 CREATE INDEX deliveries_expiring ON deliveries (expires_at) WHERE ((expires_at IS NOT NULL) AND (state = ANY (ARRAY['pending'::text, 'parked'::text])));
 CREATE INDEX deliveries_held ON deliveries (subscription_id, reason, signal_id) WHERE ((state = 'parked'::text) AND (due_at IS NULL));
 CREATE INDEX deliveries_in_line ON deliveries (subscription_id, ordering_key, turn) WHERE ((ordering_key IS NOT NULL) AND (state = 'parked'::text) AND (reason = 'ordered'::text));
@@ -318,6 +319,43 @@ CREATE TABLE places (
     CONSTRAINT places_pkey PRIMARY KEY (subscription_id, signal_id)
 );
 
+-- The payloads that were accepted on a day (UTC) of those with a quota, as gateways report them every second.
+CREATE TABLE quota_days (
+    kind text NOT NULL,
+    subject text NOT NULL,
+    day date NOT NULL,
+    payload_bytes bigint NOT NULL,
+    CONSTRAINT quota_days_pkey PRIMARY KEY (kind, subject, day)
+) WITH (fillfactor=50);
+
+-- How many throws a second those with a quota tried lately at each gateway; gateways share the quota in
+-- proportion.
+CREATE TABLE quota_demands (
+    gateway uuid NOT NULL,
+    kind text NOT NULL,
+    subject text NOT NULL,
+    throws_per_second double precision NOT NULL,
+    reported_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT quota_demands_pkey PRIMARY KEY (gateway, kind, subject)
+) WITH (fillfactor=50);
+
+-- How much a tenant or an API token may use; null: as much as it likes.
+CREATE TABLE quotas (
+    kind text NOT NULL,
+    -- The tenant, or the token's number.
+    subject text NOT NULL,
+    throws_per_second double precision,
+    -- How many subscriptions there may be, of the tenant or made by the token.
+    subscriptions integer,
+    -- How many subscriptions a signal may be for, by name and scope.
+    deliveries_per_throw integer,
+    -- How many bytes the payloads of a day (UTC) may have together.
+    payload_bytes_per_day bigint,
+    CONSTRAINT quotas_pkey PRIMARY KEY (kind, subject),
+    CONSTRAINT quotas_kind_check CHECK ((kind = ANY (ARRAY['tenant'::text, 'token'::text])))
+);
+CREATE TRIGGER quotas_changed AFTER INSERT OR DELETE OR UPDATE ON quotas FOR EACH STATEMENT EXECUTE FUNCTION tell_quotas_changed();
+
 -- What each running recorder holds of the record queue, reported every second.
 CREATE TABLE recorders (
     name text NOT NULL,
@@ -429,6 +467,8 @@ CREATE TABLE subscriptions (
     owner_tenants text[],
     -- Whether its creator could see what belongs to no tenant.
     owner_untenanted boolean NOT NULL DEFAULT true,
+    -- The API token that made it, for its quota.
+    created_by_token bigint,
     CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
     CONSTRAINT subscriptions_head_of_line_check CHECK ((head_of_line = ANY (ARRAY['block'::text, 'skip'::text]))),
     CONSTRAINT subscriptions_method_check CHECK ((method = ANY (ARRAY['POST'::text, 'PUT'::text, 'PATCH'::text, 'DELETE'::text]))),
@@ -438,6 +478,8 @@ CREATE INDEX subscriptions_by_app ON subscriptions (split_part(address, '/'::tex
 CREATE INDEX subscriptions_by_consumer ON subscriptions (consumed_by) WHERE (consumed_by IS NOT NULL);
 CREATE INDEX subscriptions_by_execution ON subscriptions (execution_id) WHERE ((execution_id IS NOT NULL) AND (consumed_by IS NULL) AND (until IS NULL));
 CREATE INDEX subscriptions_by_name ON subscriptions (name) WHERE (consumed_by IS NULL);
+CREATE INDEX subscriptions_by_tenant ON subscriptions (tenant_id) WHERE ((tenant_id IS NOT NULL) AND (until IS NULL));
+CREATE INDEX subscriptions_by_token ON subscriptions (created_by_token) WHERE ((created_by_token IS NOT NULL) AND (until IS NULL));
 CREATE UNIQUE INDEX subscriptions_of_handlers ON subscriptions (address) WHERE ((kind = 'handler'::text) AND (until IS NULL));
 CREATE INDEX subscriptions_ordered ON subscriptions (id) WHERE (ordered AND (until IS NULL));
 CREATE INDEX subscriptions_with_pattern ON subscriptions (id) WHERE (is_pattern AND (consumed_by IS NULL));
@@ -675,6 +717,15 @@ AS $function$
 BEGIN
     UPDATE access_changes SET number = number + 1;
     PERFORM pg_notify('access_changed', '');
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tell_quotas_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM pg_notify('quotas_changed', '');
     RETURN NULL;
 END $function$;
 

@@ -21,6 +21,7 @@ COMMANDS = {
         "topology": ("topology", "Show RabbitMQ's exchanges, queues and bindings, or declare them."),
         "token": ("tokens", "Create, list and revoke API tokens."),
         "user": ("users", "Create users."),
+        "quota": ("quotas", "Manage how much tenants and API tokens may use."),
         "endpoint": ("endpoints", "Manage signal endpoints and their tokens."),
         "subscribe": ("subscribe", "Create a subscription."),
     },

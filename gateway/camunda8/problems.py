@@ -11,7 +11,13 @@ from gateway.camunda8.schemas import ProblemDetail
 from gateway.dialects import Dialect
 from gateway.http_errors import BadRequest, HttpError
 
-_ENGINE = {400: "INVALID_ARGUMENT", 403: "FORBIDDEN", 409: "CONFLICT", 503: "RESOURCE_EXHAUSTED"}
+_ENGINE = {
+    400: "INVALID_ARGUMENT",
+    403: "FORBIDDEN",
+    409: "CONFLICT",
+    429: "RESOURCE_EXHAUSTED",
+    503: "RESOURCE_EXHAUSTED",
+}
 
 
 class Unreadable(BadRequest):

@@ -18,6 +18,7 @@ ON = {
     "/v1/deliveries/{id}": "delivery",
     "/v1/tokens/{id}": "token",
     "/v1/users/{id}": "user",
+    "/v1/quotas/tokens/{id}": "quota",
     ROOT + "/{id}": "endpoint",
 }
 """Which objects a path is about."""
@@ -47,6 +48,7 @@ LISTS = {
     "GET /v1/deliveries": ("delivery", "/v1/deliveries?subscriptionId={subscriptionId}", "items", "id"),
     "GET /v1/tokens": ("token", "/v1/tokens?limit=1000", "items", "id"),
     "GET /v1/users": ("user", "/v1/users?limit=1000", "items", "id"),
+    "GET /v1/quotas": ("quota", "/v1/quotas?limit=1000", "items", "id"),
     "GET /v1/audit": ("event", "/v1/audit?limit=1000", "items", "id"),
     f"GET {ROOT}": ("endpoint", ROOT, "signalEndpoints", "id"),
     f"GET {ROOT}/{{id}}/signals": ("call", ROOT + "/{id}/signals", "signalEndpointSignals", None),
@@ -110,6 +112,16 @@ async def bulk_redrive(world, _row, case):
     return "listed" if answer["count"] else "hidden"
 
 
+async def quota_of_tenant(world, row, case):
+    """Set, show or remove the only quota of a tenant."""
+    path = row.path.format(id=world.tenant(case))
+    body = {"json": {}} if row.method == "PUT" else {}
+    async with world.sole:
+        await world.client.request("PUT", path, json={})
+        status, _, _ = await world.caller(case).request(row.method, path, **body)
+    return str(status)
+
+
 async def books(world, row, case):
     made = await world.made("subscription", case)
     status, _, _ = await world.caller(case).request("GET", f"{row.path}?subscriptionId={made['id']}")
@@ -143,6 +155,9 @@ SPECIAL = {
     "POST /v1/signals/explain": explanation,
     "POST /v1/deliveries/redrive": bulk_redrive,
     "GET /v1/ledger": books,
+    "PUT /v1/quotas/tenants/{id}": quota_of_tenant,
+    "GET /v1/quotas/tenants/{id}": quota_of_tenant,
+    "DELETE /v1/quotas/tenants/{id}": quota_of_tenant,
     "POST /signal": camundas_throw,
     "POST /engine-rest/signal": camundas_throw,
     "POST /engine-rest/engine/{engine}/signal": camundas_throw,

@@ -259,3 +259,13 @@ async def test_a_signal_that_matches_more_than_one_step_takes_is_recorded_all_th
     first, second = await throw(Throw(name="sig"), Throw(name="sig"))
     recorded = await signals.record([first, second], rescue_after=RESCUE_AFTER)
     assert (len(recorded.due_attempts), recorded.left) == (10, [second])
+
+
+async def test_what_few_subscriptions_get_does_not_wait_for_what_many_get(throw, database, subscriptions):
+    signals = SignalStore(database, limits=Limits(deliveries=25))
+    for name in ["many"] * 10 + ["few"]:
+        await subscriptions.create(SubscriptionSpec(name=name, targets=(QUEUE,)), secret=None)
+    thrown = await throw(*[Throw(name="many")] * 5, Throw(name="few"))
+    recorded = await signals.record(thrown, rescue_after=RESCUE_AFTER)
+    assert {due.signal_id for due in recorded.due_attempts} == {thrown[-1].id, thrown[0].id, thrown[1].id}
+    assert recorded.left == thrown[2:5]

@@ -58,10 +58,10 @@ async def test_the_oldest_of_each_subscription_are_recalled(owe, surplus, attemp
     first, second = await owe(3), await owe(2)
     await put_off(surplus, *reversed(first + second))
     keys = first[0].subscription_id, second[0].subscription_id
-    assert await surplus.find([""]) == {keys[0]: "", keys[1]: ""}
+    assert await surplus.find([""]) == {keys[0]: ("", None), keys[1]: ("", None)}
     recalled = await surplus.recall({keys[0]: 2, keys[1]: 5})
     assert recalled == Recalled([first[0], first[1], second[0], second[1]], done=frozenset({keys[1]}))
-    assert await surplus.find([""]) == {keys[0]: ""}
+    assert await surplus.find([""]) == {keys[0]: ("", None)}
     assert all(isinstance(one, Claimed) for one in await claim(attempts, first[0], second[0]))
     assert (await surplus.recall({keys[0]: 2})).due_attempts == [first[2]]
     assert await surplus.find([""]) == {}
@@ -141,7 +141,7 @@ async def test_the_surplus_of_a_handler_is_found_by_the_workers_of_its_app(owe, 
     (due,) = await owe(1, HandlerTarget(app="billing", handler="invoice"))
     await put_off(surplus, due)
     assert await surplus.find([""]) == {}
-    assert await surplus.find(["billing", "other"]) == {due.subscription_id: "billing"}
+    assert await surplus.find(["billing", "other"]) == {due.subscription_id: ("billing", None)}
     (recalled,) = (await surplus.recall({due.subscription_id: 1})).due_attempts
     assert recalled.queue == due.queue == "deliveries.attempt.handlers.billing"
 

@@ -76,6 +76,8 @@ class World:
         self._numbers = itertools.count()
         self._endpoints = itertools.count()
         self._shared: dict[tuple[str, str], asyncio.Task[Any]] = {}
+        self.sole = asyncio.Lock()
+        """For what there is only one of."""
 
     async def open(self) -> None:
         """Make the callers: the limited one without and with `untenanted`, and makers of what belongs to others."""
@@ -160,6 +162,11 @@ class World:
     async def _token(self, variant: str) -> dict[str, Any]:
         document = {"name": fresh_id("token"), "permissions": ["signals:read"], **self.limits(variant)}
         return await self._makers[variant].post("/v1/tokens", document, expect=201)  # type: ignore[no-any-return]
+
+    async def _quota(self, variant: str) -> dict[str, Any]:
+        made = await self._token(variant)
+        _, _, quota = await self.client.request("PUT", f"/v1/quotas/tokens/{made['id']}", json={})
+        return quota  # type: ignore[no-any-return]
 
     async def _user(self, variant: str) -> dict[str, Any]:
         document = {"name": fresh_id("user"), "password": PASSWORD, **self.limits(variant)}

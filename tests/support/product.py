@@ -122,6 +122,7 @@ class Client:
     def __init__(self, session: aiohttp.ClientSession, url: str, token: str = ADMIN_TOKEN) -> None:
         self._session = session
         self.url = url
+        self.token = token
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def caller(self, token: str) -> Client:

@@ -23,8 +23,8 @@ from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts, read_subscription
 from broker.subscriptions import Subscription
 
-_LIMIT = 1000
-"""How many waiting deliveries of a subscription are admitted at a time."""
+_LIMIT = 100
+"""How many waiting deliveries of a subscription are admitted at a time: the next ones follow soon."""
 
 Decision = Admitted | Deferred | Denied | Oversized | UnderWay
 

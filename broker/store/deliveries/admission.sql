@@ -65,7 +65,7 @@ WITH free AS (
 ), admitted AS (
     UPDATE deliveries d SET state = 'pending', due_at = now() + make_interval(secs => :rescue_after)
     FROM chosen c
-    WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = 'parked'
+    WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state IS NOT DISTINCT FROM 'parked'
     RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app
 ), taken AS (
     INSERT INTO places (signal_id, subscription_id, until)

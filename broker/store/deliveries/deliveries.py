@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,6 +23,8 @@ from broker.store.spans import find_span
 
 class _Sql(Statements, file="deliveries.sql"):
     release: Statement
+    find_due: Statement
+    release_of: Statement
     count_overdue: Statement
     count_late: Statement
     rescue: Statement
@@ -102,6 +104,21 @@ class DeliveryStore:
     async def release(self, *, limit: int, rescue_after: timedelta) -> list[DueAttempt]:
         """Put at most *limit* parked deliveries that are due back to pending, and return their next attempts."""
         rows = await self._database.fetch(_Sql.release, limit=limit, rescue_after=rescue_after.total_seconds())
+        return read_due_attempts(rows)
+
+    async def find_due(self, *, limit: int) -> dict[int, tuple[str, str | None]]:
+        """Return at most *limit* subscriptions that have deliveries to release: app (``""``: none) and tenant."""
+        rows = await self._database.fetch(_Sql.find_due, limit=limit)
+        return {row["id"]: (row["app"], row["tenant_id"]) for row in rows}
+
+    async def release_of(self, limits: Mapping[int, int], *, rescue_after: timedelta) -> list[DueAttempt]:
+        """Do what `release` does, for so many deliveries of each subscription as *limits* says."""
+        rows = await self._database.fetch(
+            _Sql.release_of,
+            subscription_ids=list(limits),
+            limits=list(limits.values()),
+            rescue_after=rescue_after.total_seconds(),
+        )
         return read_due_attempts(rows)
 
     async def count_overdue(self, *, limit: int) -> dict[str, int]:

@@ -10,6 +10,42 @@ UPDATE deliveries d SET state = 'pending', due_at = now() + make_interval(secs =
 FROM due WHERE d.signal_id = due.signal_id AND d.subscription_id = due.subscription_id
 RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app;
 
+-- name: find_due
+-- At most :limit subscriptions that have deliveries to `release`, with the apps and tenants of those. However many deliveries
+-- they have, each subscription costs two look-ups.
+WITH RECURSIVE parked AS (
+    (SELECT subscription_id AS id FROM deliveries WHERE state = 'parked' AND due_at IS NOT NULL
+     ORDER BY subscription_id LIMIT 1)
+    UNION ALL
+    SELECT following.id FROM parked p CROSS JOIN LATERAL (
+        SELECT subscription_id AS id FROM deliveries
+        WHERE state = 'parked' AND due_at IS NOT NULL AND subscription_id > p.id ORDER BY subscription_id LIMIT 1
+    ) AS following
+)
+SELECT p.id, s.tenant_id, CASE WHEN s.kind = 'handler' THEN split_part(s.address, '/', 1) ELSE '' END AS app
+FROM parked p JOIN subscriptions s ON s.id = p.id
+WHERE EXISTS (
+    SELECT FROM deliveries d
+    WHERE d.subscription_id = p.id AND d.state = 'parked' AND d.due_at <= now()
+      AND (d.ordering_key IS NULL OR d.reason <> 'scheduled')
+    OFFSET 0
+)
+LIMIT :limit;
+
+-- name: release_of
+-- Like `release`, at most so many of each of the subscriptions as :limits says.
+WITH due AS (
+    SELECT waiting.* FROM unnest(:subscription_ids::bigint[], :limits::int[]) AS s (id, most) CROSS JOIN LATERAL (
+        SELECT d.signal_id, d.subscription_id FROM deliveries d
+        WHERE d.subscription_id = s.id AND d.state = 'parked' AND d.due_at <= now()
+          AND (d.ordering_key IS NULL OR d.reason <> 'scheduled')
+        ORDER BY d.due_at LIMIT s.most FOR UPDATE SKIP LOCKED
+    ) AS waiting
+)
+UPDATE deliveries d SET state = 'pending', due_at = now() + make_interval(secs => :rescue_after)
+FROM due WHERE d.signal_id = due.signal_id AND d.subscription_id = due.subscription_id
+RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app;
+
 -- name: count_overdue
 -- How many pending deliveries should have been attempted by now, counted up to :limit, of each app that has any ('': of none).
 SELECT apps.app, o.n

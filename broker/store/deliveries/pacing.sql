@@ -35,7 +35,7 @@ WITH chosen AS (
 )
 UPDATE deliveries d SET state = 'pending', due_at = now() + make_interval(secs => :rescue_after)
 FROM chosen c
-WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = 'parked' AND d.due_at IS NULL
+WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state IS NOT DISTINCT FROM 'parked' AND d.due_at IS NULL
 RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app;
 
 -- name: save

@@ -91,15 +91,15 @@ DELETE FROM places WHERE subscription_id = ANY (:subscription_ids::bigint[]) AND
 
 -- name: clear_waiting
 -- Note which of the subscriptions, whose admission is locked, have no waiting deliveries any more; nor, if they are disabled
--- or deleted, any that are yet to be given up or cancelled.
+-- or deleted, any that are yet to be given up or cancelled. (OFFSET 0 makes these look-ups, whatever the statistics say.)
 UPDATE gates g SET held = false FROM subscriptions s
 WHERE g.subscription_id = ANY (:subscription_ids::bigint[]) AND s.id = g.subscription_id
   AND NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'parked' AND d.due_at IS NULL
-                  AND d.reason IN ('paused', 'in_flight'))
+                  AND d.reason IN ('paused', 'in_flight') OFFSET 0)
   AND (s.disabled_because IS NULL AND s.until IS NULL
-       OR NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'parked'))
+       OR NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'parked' OFFSET 0))
   AND (s.until IS NULL
-       OR NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'pending'));
+       OR NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'pending' OFFSET 0));
 
 -- name: show_backlog
 -- Since when a subscription's oldest parked delivery has been owed, and its target's circuit.

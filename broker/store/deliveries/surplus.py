@@ -131,9 +131,10 @@ class SurplusStore:
         """
         await self._puts.submit(PutOff(due, redelivered, begun))
 
-    async def find(self, apps: Collection[str]) -> dict[int, str]:
-        """Return the subscriptions that may have surplus for the workers of *apps* (``""``: none), with their app."""
-        return {row["subscription_id"]: row["app"] for row in await self._database.fetch(_Sql.find, apps=list(apps))}
+    async def find(self, apps: Collection[str]) -> dict[int, tuple[str, str | None]]:
+        """Return the subscriptions that may have surplus for the workers of *apps* (``""``: none): app and tenant."""
+        rows = await self._database.fetch(_Sql.find, apps=list(apps))
+        return {row["subscription_id"]: (row["app"], row["tenant_id"]) for row in rows}
 
     async def recall(self, limits: Mapping[int, int]) -> Recalled:
         """Let the oldest surplus deliveries go on, of each subscription as many as *limits* says.

@@ -34,8 +34,8 @@ WHERE d.signal_id = p.signal_id AND d.subscription_id = p.subscription_id
   END;
 
 -- name: find
--- The subscriptions that may have surplus deliveries for the workers of :apps ('': of no app).
-SELECT g.subscription_id, a.app
+-- The subscriptions that may have surplus deliveries for the workers of :apps ('': of no app), with their tenants.
+SELECT g.subscription_id, s.tenant_id, a.app
 FROM gates g
 JOIN subscriptions s ON s.id = g.subscription_id
 CROSS JOIN LATERAL (SELECT CASE WHEN s.kind = 'handler' THEN split_part(s.address, '/', 1) ELSE '' END AS app) AS a
@@ -53,14 +53,15 @@ WITH chosen AS (
 )
 UPDATE deliveries d SET state = 'pending', reason = NULL, due_at = now() + make_interval(secs => :rescue_after)
 FROM chosen c
-WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = 'parked'
+WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state IS NOT DISTINCT FROM 'parked'
 RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app;
 
 -- name: unmark
--- Note which of the subscriptions, whose admission is locked, have no surplus deliveries any more; return them.
+-- Note which of the subscriptions, whose admission is locked, have no surplus deliveries any more; return them. (OFFSET 0
+-- makes it a look-up for each, whatever the statistics say.)
 UPDATE gates g SET surplus = false
 WHERE g.subscription_id = ANY (:subscription_ids::bigint[]) AND NOT EXISTS (
     SELECT FROM deliveries d
-    WHERE d.subscription_id = g.subscription_id AND d.state = 'parked' AND d.due_at IS NULL AND d.reason = 'share'
+    WHERE d.subscription_id = g.subscription_id AND d.state = 'parked' AND d.due_at IS NULL AND d.reason = 'share' OFFSET 0
 )
 RETURNING g.subscription_id;

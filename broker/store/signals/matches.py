@@ -29,11 +29,13 @@ class Limits:
     Args:
         pairs: How many pairs of a signal and a subscription are matched for one transaction.
         seconds: How long that takes at most; one signal is always matched.
-        rows: How many deliveries one statement inserts or returns.
+        deliveries: How many deliveries one transaction records, unless a single signal is owed to more.
+        rows: How many of them one statement inserts or returns.
     """
 
     pairs: int = 50_000
     seconds: float = 0.5
+    deliveries: int = 2_000
     rows: int = 5_000
 
 
@@ -69,13 +71,17 @@ class Outdated(Exception):
 
 
 async def find_matches(database: Database, matcher: Matcher, signals: Sequence[Signal], limits: Limits) -> Matches:
-    """Match as many of *signals*, in the order of their ids, as one transaction should record."""
+    """Match as many of *signals* as one transaction should record: those first that few subscriptions may match.
+
+    So one that is owed to few does not wait until those before it are recorded that are owed to many.
+    """
     names = list({signal.throw.name for signal in signals})
-    rows = await find_candidates(database, names, signals[0].id, signals[-1].id)
-    fits = max(1, limits.pairs // max(1, len(rows)))
+    ids = [signal.id for signal in signals]
+    rows = await find_candidates(database, names, min(ids), max(ids))
     matching: Pairs = []
     exceeded: Pairs = []
-    count, began = 0, perf_counter()
+    matched: list[Signal] = []
+    pairs, began = 0, perf_counter()
     async with matcher.slice() as turn:
         patterns: list[Subscription] = []
         exact: dict[str, list[Subscription]] = defaultdict(list)
@@ -84,19 +90,25 @@ async def find_matches(database: Database, matcher: Matcher, signals: Sequence[S
             (patterns if is_pattern(candidate.spec.name) else exact[candidate.spec.name]).append(candidate)
             if turn.is_over:
                 await turn.pause()
-        for signal in signals[:fits]:
-            matched = await matcher.match(signal, [*exact[signal.throw.name], *patterns], turn)
-            matching += [(signal, subscription) for subscription in matched.matching]
-            exceeded += [(signal, subscription) for subscription in matched.exceeded]
-            signal.context.forget()  # a parsed payload takes many times the memory of its text
-            count += 1
-            if perf_counter() - began > limits.seconds:
+        for signal in sorted(signals, key=lambda signal: (len(exact[signal.throw.name]), signal.id)):
+            candidates = [*exact[signal.throw.name], *patterns]
+            pairs += len(candidates)
+            if matched and (pairs > limits.pairs or perf_counter() - began > limits.seconds):
                 break
+            found = await matcher.match(signal, candidates, turn)
+            signal.context.forget()  # a parsed payload takes many times the memory of its text
+            owed = len(matching) + len(exceeded) + len(found.matching) + len(found.exceeded)
+            if matched and owed > limits.deliveries:
+                break
+            matching += [(signal, subscription) for subscription in found.matching]
+            exceeded += [(signal, subscription) for subscription in found.exceeded]
+            matched.append(signal)
+    known = {signal.id for signal in matched}
     return Matches(
-        signals=signals[:count],
-        left=signals[count:],
+        signals=sorted(matched, key=lambda signal: signal.id),
+        left=[signal for signal in signals if signal.id not in known],
         versions={row["id"]: row["version"] for row in rows},
-        matching=matching,
+        matching=sorted(matching, key=lambda pair: pair[0].id),
         exceeded=exceeded,
     )
 

@@ -9,7 +9,8 @@ from datetime import timedelta
 
 from broker.deliveries import DELETED, EXPIRED, DeliveryState, DueAttempt, Reason
 from broker.signals import Signal, SignalState
-from broker.store.deliveries import ordering, owing
+from broker.store.deliveries import holding, ordering, owing
+from broker.store.deliveries.holding import HasRoom, HeldBack, always, find_held_back, hold_back, is_held_back
 from broker.store.deliveries.ordering import advance_groups, assign_sequence, clear_pending_records, lock_keys
 from broker.store.deliveries.owing import NewDelivery, consume, dead_delivery, owe
 from broker.store.postgres.database import Session
@@ -31,6 +32,7 @@ class _Sql(Statements, file="recording.sql"):
 NEEDED = (
     *_Sql.every(),
     *owing.NEEDED_TO_RECORD,
+    *holding.NEEDED_TO_RECORD,
     *ordering.NEEDED_TO_RECORD,
     *subscriptions.NEEDED_TO_RECORD,
     *suspects.NEEDED_TO_RECORD,
@@ -48,12 +50,16 @@ class Recorded:
         repeats: How many of the signals were recorded already.
         exceeded: The deliveries that are dead because filters exceeded their budgets: each signal's and subscription's
             ids.
+        waiting: How many more deliveries may go as soon as there is room for them.
+        held_back: The subscriptions that have such deliveries, and what these wait for.
     """
 
     due_attempts: Sequence[DueAttempt]
     left: Sequence[Signal]
     repeats: int = 0
     exceeded: Sequence[tuple[int, int]] = ()
+    waiting: int = 0
+    held_back: frozenset[HeldBack] = frozenset()
 
 
 class Overtaken(Exception):
@@ -61,9 +67,15 @@ class Overtaken(Exception):
 
 
 async def record(
-    session: Session, matches: Matches, *, strictly: bool, rescue_after: timedelta, limits: Limits
+    session: Session,
+    matches: Matches,
+    *,
+    strictly: bool,
+    rescue_after: timedelta,
+    limits: Limits,
+    has_room: HasRoom = always,
 ) -> Recorded:
-    """Record the signals of *matches*; *strictly*: as for `confirm`.
+    """Record the signals of *matches*; *strictly*: as for `confirm`; *has_room*: as for `SignalStore.record`.
 
     Raises:
         Overtaken: Another recorder recorded one of them just now.
@@ -73,28 +85,34 @@ async def record(
     keys = {key for signal in batch.values() if (key := signal.throw.ordering_key) is not None}
     await lock_keys(session, keys)
     new = await _unrecorded(session, batch)
-    due_attempts = []
+    due_attempts, held_back = [], frozenset[HeldBack]()
     if len(new) < len(batch):
-        due_attempts = await _unbegun(session, [signal_id for signal_id in batch if signal_id not in new], limits.rows)
+        known = [signal_id for signal_id in batch if signal_id not in new]
+        due_attempts = await _unbegun(session, known, limits.rows)
+        held_back = await find_held_back(session, known)
     signals = [signal for signal in batch.values() if signal.id in new]
     repeats = len(batch) - len(signals)
     if not signals:
-        return Recorded(due_attempts, matches.left, repeats)
+        return Recorded(due_attempts, matches.left, repeats, held_back=held_back)
     expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
     matches = await confirm(session, matches.only(new), strictly=strictly)
     matching = await _consume(session, matches.matching, expired)
     owed = [*matching, *matches.exceeded]
     await _note(session, signals, owed)
-    deliveries = [_new_delivery(*pair, expired) for pair in matching]
+    deliveries = [hold_back(_new_delivery(*pair, expired), pair[1], has_room) for pair in matching]
     deliveries += [_dead_or_cancelled(*pair, expired) for pair in matches.exceeded]
     due_attempts += await _owe(session, deliveries, rescue_after, limits.rows)
     if keys:
         await clear_pending_records(session, [signal.id for signal in signals])
-        groups = await assign_sequence(session, keys)
+        by_id = {subscription.id: subscription for _, subscription in matching}
+        groups = await assign_sequence(session, keys)  # the scheduler advances those without room
+        groups = {group for group in groups if group[0] not in by_id or has_room(by_id[group[0]])}
         due_attempts += await advance_groups(session, groups, rescue_after=rescue_after)
     await _insert(session, signals)
     dead = [(one.signal_id, one.subscription_id) for one in deliveries if one.state is DeliveryState.DEAD]
-    return Recorded(due_attempts, matches.left, repeats, dead)
+    waiting = [one for one in deliveries if is_held_back(one)]
+    held_back |= {(one.subscription_id, Reason(one.reason or "")) for one in waiting}
+    return Recorded(due_attempts, matches.left, repeats, dead, len(waiting), held_back)
 
 
 async def _unrecorded(session: Session, batch: Mapping[int, Signal]) -> dict[int, bool]:

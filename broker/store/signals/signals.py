@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from broker.access import ADMINISTRATOR, Principal
 from broker.matching import Matcher
 from broker.signals import Signal, Throw
+from broker.store.deliveries.holding import HasRoom, always, note_held_back
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database, Row, Unplaced
 from broker.store.postgres.rehearsal import rehearse
@@ -17,7 +18,7 @@ from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_signal
 from broker.store.sight import sight_of_signals
 from broker.store.signals import recording
-from broker.store.signals.matches import Limits, Outdated, find_matches
+from broker.store.signals.matches import Limits, Matches, Outdated, find_matches
 from broker.store.signals.recording import Overtaken, Recorded, record
 from broker.store.spans import find_start
 from broker.subscriptions import Waiting
@@ -128,14 +129,16 @@ class SignalStore:
             for (_, key), row in zip(batch, rows, strict=True)
         ]
 
-    async def record(self, signals: Sequence[Signal], *, rescue_after: timedelta) -> Recorded:
+    async def record(
+        self, signals: Sequence[Signal], *, rescue_after: timedelta, has_room: HasRoom = always
+    ) -> Recorded:
         """Record *signals* with one delivery per matching subscription, in one transaction.
 
-        The signals are matched before the transaction. If there are many subscriptions, or matching takes long, it
-        records only the first few, in the order of ids, but at least one signal.
+        The signals are matched before the transaction. If they are owed to many subscriptions, or matching takes long,
+        it records only some, but at least one: those first that few subscriptions may match.
         Repeating it is harmless: a signal that is recorded already is owed to no more subscriptions, but those of its
         attempts that are due and were not begun are returned again. *rescue_after*: how long a delivery waits for its
-        message.
+        message. *has_room*: whether the next delivery of a subscription may go at once; else it waits.
         """
         batch = {signal.id: signal for signal in sorted(signals, key=lambda signal: signal.id)}
         if not batch:
@@ -144,10 +147,9 @@ class SignalStore:
         while True:
             matches = matches or await find_matches(self._database, self._matcher, list(batch.values()), self._limits)
             try:
-                async with self._database.transaction() as session:
-                    return await record(
-                        session, matches, strictly=tries < _TRIES, rescue_after=rescue_after, limits=self._limits
-                    )
+                return await self._record(
+                    matches, strictly=tries < _TRIES, rescue_after=rescue_after, has_room=has_room
+                )
             except Outdated:
                 matches, tries = None, tries + 1
             except Overtaken:
@@ -155,6 +157,22 @@ class SignalStore:
             except Unplaced:  # the partitions ahead are used up, or the signal's partition was dropped
                 if not await PartitionStore(self._database).cover(batch):
                     raise
+
+    async def _record(
+        self, matches: Matches, *, strictly: bool, rescue_after: timedelta, has_room: HasRoom
+    ) -> Recorded:
+        async with self._database.transaction() as session:
+            recorded = await record(
+                session,
+                matches,
+                strictly=strictly,
+                rescue_after=rescue_after,
+                limits=self._limits,
+                has_room=has_room,
+            )
+        if recorded.held_back:
+            await note_held_back(self._database, recorded.held_back)
+        return recorded
 
     async def rehearse_numbering(self) -> None:
         """Return if `number` would do its work now.

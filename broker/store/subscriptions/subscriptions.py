@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from broker.access import ADMINISTRATOR, Principal
 from broker.audit import AuditType
 from broker.errors import ForeignExecution
+from broker.quotas import LATER, QuotaKind, Subject, used_up
 from broker.reach import EVERYWHERE
 from broker.signals import Signal, Throw
 from broker.slices import Slices
@@ -30,6 +31,9 @@ _LAST_NUMBER = (1 << 63) - 1
 
 class _Sql(Statements, file="subscriptions.sql"):
     create: Statement
+    quotas_of: Statement
+    lock_creation: Statement
+    used_up: Statement
     renew: Statement
     of_app: Statement
     apps: Statement
@@ -115,16 +119,22 @@ class SubscriptionStore:
 
         Raises:
             ForeignExecution: Its execution belongs to others.
+            QuotaExceeded: Its tenants, or the token of *by*, have as many as they may.
         """
         owner = EVERYWHERE if by is None else by.reach
-        row = await self._database.fetchrow(
-            _CREATE,
-            spec=json.dumps(spec_columns(spec)),
-            secret=secret,
-            created_by=None if by is None else by.name,
-            owner_tenants=owner.tenants,
-            owner_untenanted=owner.has_untenanted,
-        )
+        token_id = None if by is None else by.token_id
+        tenants = (owner.tenants or ()) if spec.tenant_id is None else (spec.tenant_id,)
+        async with self._database.transaction() as session:
+            await _check_quotas(session, token_id, tenants)
+            row = await session.fetchrow(
+                _CREATE,
+                spec=json.dumps(spec_columns(spec)),
+                secret=secret,
+                created_by=None if by is None else by.name,
+                created_by_token=token_id,
+                owner_tenants=owner.tenants,
+                owner_untenanted=owner.has_untenanted,
+            )
         if row is None:
             raise ForeignExecution(f"The execution {spec.execution_id!r} belongs to another tenant, which waits there.")
         return read_subscription(row)
@@ -323,6 +333,21 @@ class SubscriptionStore:
             await note_waiting(session, subscription_id)
             deleted = await session.fetchval(_Sql.delete, subscription_id=subscription_id, number=number)
         return deleted is not None
+
+
+async def _check_quotas(session: Session, token_id: int | None, tenants: Sequence[str]) -> None:
+    """Check that one more subscription may be created, by the token and for the tenants.
+
+    Raises:
+        QuotaExceeded: It may not.
+    """
+    if not await session.fetchval(_Sql.quotas_of, token_id=token_id, tenants=tenants):
+        return
+    await session.execute(_Sql.lock_creation)
+    excess = await session.fetchrow(_Sql.used_up, token_id=token_id, tenants=tenants)
+    if excess is not None:
+        subject = Subject(QuotaKind(excess["kind"]), excess["subject"])
+        raise used_up(subject, "subscriptions", excess["most"], retry_after=LATER)
 
 
 async def find_candidates(on: Database, names: Sequence[str], first_id: int, last_id: int) -> list[Row]:

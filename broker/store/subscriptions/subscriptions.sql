@@ -7,8 +7,9 @@ WITH lock AS MATERIALIZED (
     SELECT {columns}, belongs_to(tenant_id, :owner_tenants::text[]) AS tenants
     FROM json_populate_record(NULL::subscriptions, :spec)
 )
-INSERT INTO subscriptions ({columns}, created_by, owner_tenants, owner_untenanted, secret, since)
-SELECT {columns}, :created_by, :owner_tenants, :owner_untenanted, :secret, (SELECT nextval('signal_ids') FROM lock)
+INSERT INTO subscriptions ({columns}, created_by, created_by_token, owner_tenants, owner_untenanted, secret, since)
+SELECT {columns}, :created_by, :created_by_token, :owner_tenants, :owner_untenanted, :secret,
+       (SELECT nextval('signal_ids') FROM lock)
 FROM wanted w
 WHERE :owner_tenants IS NULL OR coalesce((
     SELECT coalesce(first.tenants && w.tenants OR first.tenants = w.tenants, false)
@@ -19,6 +20,35 @@ WHERE :owner_tenants IS NULL OR coalesce((
     ) AS first
 ), true)
 RETURNING *;
+
+-- name: quotas_of
+-- Whether a token or tenants have quotas of subscriptions.
+SELECT EXISTS (
+    SELECT FROM quotas q
+    WHERE q.subscriptions IS NOT NULL
+      AND CASE q.kind WHEN 'token' THEN q.subject = :token_id::bigint::text ELSE q.subject = ANY (:tenants::text[]) END
+);
+
+-- name: lock_creation
+-- Let nobody else create a subscription until the transaction ends.
+SELECT pg_advisory_xact_lock({locks.NUMBERING});
+
+-- name: used_up
+-- The first of the quotas of subscriptions, of a token and of tenants, that allows no more than there are.
+SELECT q.kind, q.subject, q.subscriptions AS most
+FROM quotas q
+WHERE q.subscriptions IS NOT NULL
+  AND CASE q.kind WHEN 'token' THEN q.subject = :token_id::bigint::text ELSE q.subject = ANY (:tenants::text[]) END
+  AND q.subscriptions <= CASE q.kind
+      WHEN 'token' THEN (
+          SELECT count(*) FROM subscriptions WHERE created_by_token = :token_id::bigint AND until IS NULL
+      )
+      ELSE (
+          SELECT count(*) FROM subscriptions s
+          WHERE s.until IS NULL AND (s.tenant_id = q.subject OR s.tenant_id IS NULL AND q.subject = ANY (s.owner_tenants))
+      )
+  END
+ORDER BY q.kind DESC, q.subject LIMIT 1;
 
 -- name: renew
 -- Give a handler's subscription, if it exists, `spec`. It keeps its deliveries, its pause and its number; if

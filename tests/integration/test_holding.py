@@ -1,0 +1,139 @@
+"""What its queue has no room for waits in PostgreSQL, and comes back by what limits its subscription anyway."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from broker.deliveries import DeliveryState
+from broker.signals import Throw
+from broker.store.deliveries.ordering import OrderingStore
+from broker.store.deliveries.pacing import PacingStore
+from broker.store.deliveries.pausing import PausingStore
+from broker.store.deliveries.presence import Presence
+from broker.store.deliveries.surplus import SurplusStore
+from broker.store.signals.signals import SignalStore
+from broker.subscriptions import SubscriptionSpec
+from tests.support.builders import QUEUE, RESCUE_AFTER, accept, record
+from workers.releasing import Releases
+
+
+async def _recall(database):
+    async with SurplusStore(database, Presence(database), rescue_after=RESCUE_AFTER) as surplus:
+        found = await surplus.find([""])
+        return (await surplus.recall(dict.fromkeys(found, 100))).due_attempts
+
+
+async def _pace(database):
+    return (await PacingStore(database).sweep(rescue_after=RESCUE_AFTER)).due_attempts
+
+
+async def _sweep(database):
+    return await PausingStore(database).sweep(rescue_after=RESCUE_AFTER)
+
+
+BACK = {"share": _recall, "rate": _pace, "in_flight": _sweep}
+"""What brings deliveries back that are parked with each reason."""
+LIMITS = {"share": {}, "rate": {"max_per_second": 1000.0}, "in_flight": {"max_in_flight": 10}}
+
+
+class Room:
+    """Has room for so many attempts, whosever they are."""
+
+    def __init__(self, free):
+        self.left = free
+
+    def has(self, _):
+        self.left -= 1
+        return self.left >= 0
+
+
+@pytest.mark.parametrize("reason", ["share", "rate", "in_flight"])
+async def test_what_there_is_no_room_for_waits_and_comes_back(database, subscriptions, deliveries, reason):
+    spec = SubscriptionSpec(name="a", targets=(QUEUE,), **LIMITS[reason])
+    await subscriptions.create(spec, secret=None)
+    signals = await accept(database, *"aaa")
+    recorded = await SignalStore(database).record(signals, rescue_after=RESCUE_AFTER, has_room=Room(1).has)
+    assert [due.signal_id for due in recorded.due_attempts] == [signals[0].id]
+    assert recorded.waiting == 2
+    page = await deliveries.page()
+    assert [(one.state, one.reason, one.due_at is None) for one in page] == [
+        (DeliveryState.PENDING, None, False),
+        (DeliveryState.PARKED, reason, True),
+        (DeliveryState.PARKED, reason, True),
+    ]
+    assert [due.signal_id for due in await BACK[reason](database)] == [signal.id for signal in signals[1:]]
+    assert not await BACK[reason](database)
+    assert (await deliveries.ledger()).unaccounted == 0
+
+
+@pytest.mark.parametrize("reason", ["share", "rate", "in_flight"])
+async def test_it_comes_back_although_the_recorder_was_killed_before_it_noted_that(database, subscriptions, reason):
+    await subscriptions.create(SubscriptionSpec(name="a", targets=(QUEUE,), **LIMITS[reason]), secret=None)
+    signals, store = await accept(database, *"aa"), SignalStore(database)
+    await store.record(signals, rescue_after=RESCUE_AFTER, has_room=Room(0).has)
+    await database.execute("UPDATE gates SET surplus = false, rate_waiting = false, held = false")
+    assert not await BACK[reason](database)
+    again = await store.record(signals, rescue_after=RESCUE_AFTER)
+    assert (again.repeats, again.due_attempts) == (2, [])
+    assert len(await BACK[reason](database)) == 2
+
+
+async def test_ordering_groups_without_room_are_advanced_by_the_scheduler(database, subscriptions, deliveries):
+    await subscriptions.create(SubscriptionSpec(name="a", targets=(QUEUE,), ordered=True), secret=None)
+    signals = await accept(database, *(Throw(name="a", ordering_key=key) for key in "ijk"))
+    recorded = await SignalStore(database).record(signals, rescue_after=RESCUE_AFTER, has_room=Room(1).has)
+    assert len(recorded.due_attempts) == 1
+    assert len(await OrderingStore(database).sweep(rescue_after=RESCUE_AFTER)) == 2
+    assert (await deliveries.ledger()).states[DeliveryState.PENDING] == 3
+
+
+class Queues:
+    """Stands for `Headroom`: so many attempts may go."""
+
+    def __init__(self, free):
+        self._free = free
+        self.noted = 0
+
+    async def free(self, _="deliveries.attempt"):
+        return self._free
+
+    def note(self, names):
+        self.noted += len(list(names))
+
+
+@pytest.fixture
+def owe_due(database, subscriptions):
+    """Call it to return a subscription with so many deliveries that are due, later than those before."""
+
+    async def owe_due(count, tenant_id=None):
+        name = f"sig.{len((await subscriptions.page()).items)}"
+        spec = SubscriptionSpec(name=name, targets=(QUEUE,), tenant_id=tenant_id)
+        made = await subscriptions.create(spec, secret=None)
+        await record(database, *await accept(database, *[name] * count))
+        due = "UPDATE deliveries SET state = 'parked', reason = 'retry', due_at = now() WHERE subscription_id = $1"
+        await database.execute(due, made.id)
+        return made.id
+
+    return owe_due
+
+
+async def test_what_is_due_is_released_by_turns_of_tenants_if_there_is_little_room(deliveries, owe_due):
+    noisy = [await owe_due(30, "noisy") for _ in range(3)]
+    quiet, alone = await owe_due(1, "quiet"), await owe_due(1)
+    queues = Queues(12)
+    releases = Releases(deliveries, queues, rescue_after=timedelta(seconds=30))
+    first, more = await releases.release(limit=1000)
+    assert ([due.subscription_id for due in first], more) == ([noisy[0]] * 12, True)
+    second, more = await releases.release(limit=1000)
+    counts = Counter(due.subscription_id for due in second)
+    assert (counts[quiet], counts[alone], sum(counts[key] for key in noisy), more) == (1, 1, 4, True)
+    assert queues.noted == len(first) + len(second)
+
+
+async def test_what_is_due_waits_while_the_queue_is_full(deliveries, owe_due):
+    await owe_due(3)
+    releases = Releases(deliveries, Queues(0), rescue_after=RESCUE_AFTER)
+    assert await releases.release(limit=1000) == ((), False)

@@ -1,0 +1,29 @@
+"""What is too little for all is divided so that those that want few get them."""
+
+import pytest
+
+from workers.fairness import divide, divide_by, in_turns
+
+
+@pytest.mark.parametrize(
+    ("wanted", "most", "parts"),
+    [
+        ([5, 5], 20, [5, 5]),
+        ([1, 500, 500], 101, [1, 50, 50]),
+        ([500, 1], 10, [9, 1]),
+        ([3, 3, 3], 2, [1, 1, 0]),
+        ([7], 0, [0]),
+        ([], 5, []),
+    ],
+)
+def test_those_that_want_few_get_them_and_the_others_share_the_rest(wanted, most, parts):
+    assert divide(wanted, most) == parts
+
+
+def test_groups_get_equal_parts_however_many_they_are():
+    wanted = {"a1": 100, "a2": 100, "a3": 100, "b": 100}
+    assert divide_by(wanted, lambda key: key[0], 60) == {"a1": 10, "a2": 10, "a3": 10, "b": 30}
+
+
+def test_groups_take_turns_and_keep_their_order():
+    assert in_turns(["a1", "a2", "a3", "b1", "c1", "b2"], lambda key: key[0]) == ["a1", "b1", "c1", "a2", "b2", "a3"]

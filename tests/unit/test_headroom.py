@@ -1,0 +1,111 @@
+"""Whose attempts go to the queues, and whose wait."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from broker.errors import TransportError, Unroutable
+from broker.subscriptions import Subscription, SubscriptionSpec
+from broker.targets import HandlerTarget
+from broker.topology import ATTEMPT, SLOW_ATTEMPT
+from tests.support.builders import QUEUE
+from tests.support.clock import Clock
+from workers.headroom import CAPACITY, Headroom
+
+
+class Depths(Counter):
+    """Stands for a transport: how many messages each queue holds, or the error of who asks."""
+
+    async def depth(self, queue, *, timeout):  # noqa: ARG002
+        found = self[queue]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@pytest.fixture
+def depths():
+    return Depths()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def headroom(depths, clock):
+    return Headroom(depths, timeout=timedelta(seconds=1), clock=clock)
+
+
+def of(subscription_id, tenant_id=None, target=QUEUE):
+    spec = SubscriptionSpec(name="a", targets=(target,), tenant_id=tenant_id)
+    return Subscription(id=subscription_id, since=0, spec=spec, created_at=datetime.now(UTC))
+
+
+def admitted(headroom, subscription, count=CAPACITY):
+    return sum(headroom.has_room(subscription) for _ in range(count))
+
+
+async def test_one_alone_has_most_of_the_room_and_leaves_some_to_each_that_comes(headroom):
+    assert CAPACITY * 2 // 3 < admitted(headroom, of(1, "a")) < CAPACITY * 9 // 10
+    assert admitted(headroom, of(2, "b")) > 5
+    assert admitted(headroom, of(3, "c")) > 1
+    assert not headroom.has_room(of(1, "a"))
+
+
+async def test_subscriptions_share_what_their_tenant_has(headroom):
+    of_many = [admitted(headroom, of(number, "a")) for number in range(100)]
+    assert sum(of_many) < CAPACITY * 9 // 10
+    assert admitted(headroom, of(200, "b")) > 5
+
+
+async def test_one_without_a_tenant_counts_as_one(headroom):
+    assert sum(admitted(headroom, of(number)) for number in range(300)) >= 300
+    assert headroom.has_room(of(301))
+    assert not headroom.has_room(of(1))
+
+
+async def test_room_comes_back_as_messages_are_taken(headroom, depths, clock):
+    first = admitted(headroom, of(1, "a"))
+    depths[ATTEMPT], depths[SLOW_ATTEMPT] = first - 50, 50
+    await headroom.look()
+    assert not headroom.has_room(of(1, "a")), "none was taken, they were moved"
+    assert headroom.has_room(of(2, "b"))
+    depths.clear()
+    clock.now += 1
+    await headroom.free()
+    assert admitted(headroom, of(1, "a")) == first
+
+
+async def test_what_others_have_published_leaves_less(headroom, depths):
+    depths[ATTEMPT] = CAPACITY - 40
+    assert await headroom.free() == 40
+    assert 5 < admitted(headroom, of(1, "a")) < 40
+    headroom.note([ATTEMPT] * 10)
+    assert await headroom.free() < 25
+
+
+async def test_in_a_flood_each_that_has_nothing_waiting_may_still_have_one(headroom, depths):
+    depths[ATTEMPT] = 50 * CAPACITY
+    assert await headroom.free() <= 1
+    assert admitted(headroom, of(1, "a")) == 1
+    assert admitted(headroom, of(2, "b")) == 1
+
+
+async def test_apps_have_queues_of_their_own(headroom, depths):
+    handler = HandlerTarget(app="billing", handler="invoice")
+    first = admitted(headroom, of(1, "a", handler))
+    assert admitted(headroom, of(2, "a")) == first
+    depths["deliveries.attempt.handlers.billing"] = Unroutable("no such queue")
+    await headroom.look()
+    assert not headroom.has_room(of(1, "a", handler)), "nobody takes them"
+
+
+async def test_without_an_answer_it_stays_as_it_was(headroom, depths):
+    first = admitted(headroom, of(1, "a"))
+    depths[ATTEMPT] = TransportError("away")
+    await headroom.look()
+    assert first
+    assert not headroom.has_room(of(1, "a"))

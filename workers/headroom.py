@@ -1,0 +1,141 @@
+"""Headroom: how many more attempts may wait in the queues, and whose they may be.
+
+A queue hands out in order, so whoever comes last waits for all before. To publish more than the deliverers begin soon
+helps nobody: that waits in PostgreSQL, and is brought back fairly (see `broker.store.deliveries.holding`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from functools import lru_cache
+
+import structlog
+
+from broker.errors import TransportError, Unroutable
+from broker.subscriptions import Subscription
+from broker.topology import ATTEMPT, LANES, attempt_queue
+from broker.transport import Transport
+from workers.shares import Levels, Pool, Share
+
+CAPACITY = 400
+"""How many attempts may wait in a queue; deliverers begin as many within half a second."""
+_UNSEEN = CAPACITY // 5
+"""After how many publishes it is looked again how many messages wait. So few are quick in any case."""
+_FRESH = 0.05
+"""Seconds for which a look tells how many attempts may be published."""
+_TENANT, _SUBSCRIPTION = 128.0, 1024.0
+"""The weights of shares (see `Pool`): one tenant alone has four fifths, one of its subscriptions nearly as much."""
+_NEWCOMERS = CAPACITY
+"""How many of those that have nothing waiting may have one attempt each beyond the capacity."""
+_REMEMBERED = 20_000
+
+log = structlog.get_logger()
+
+
+class _Queue:
+    """What this process knows of one queue."""
+
+    def __init__(self) -> None:
+        self.pool = Pool(CAPACITY)
+        self.sent: deque[Levels] = deque()
+        """What this process has published and may still wait, the oldest first."""
+        self.unseen = 0
+        """How many were published since the last look."""
+        self.looked = float("-inf")
+        self.lock = asyncio.Lock()
+
+    def send(self, levels: Levels = ()) -> None:
+        self.pool.take(levels)
+        self.sent.append(levels)
+        self.unseen += 1
+
+    def observe(self, depth: int, published: int) -> None:
+        """Note that *depth* messages waited when so many of `sent` were published: the newest ones, at most."""
+        waiting = min(depth, published)
+        for _ in range(published - waiting):
+            self.pool.give_back(self.sent.popleft())
+        self.unseen = len(self.sent) - waiting
+        self.pool.resize(max(1, CAPACITY - (depth - waiting)))
+
+
+class Headroom:
+    """Tells whose attempts may go to their queues, from how many messages wait there and what this process published.
+
+    Tenants and subscriptions share the room of a queue as they share the places of a deliverer: the less is free the
+    less each may have, and some is left for the next one. A subscription without a tenant counts as a tenant. Each
+    process knows of the others' publishes only how many wait.
+
+    Args:
+        transport: Where the queues are.
+        timeout: How long it may take to look.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self, transport: Transport, *, timeout: timedelta, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._transport = transport
+        self._timeout = timeout
+        self._clock = clock
+        self._queues: dict[str, _Queue] = {}
+
+    async def look(self) -> None:
+        """Look at the queues to which this process has published some attempts since the last look."""
+        for name, queue in list(self._queues.items()):
+            if queue.unseen >= _UNSEEN and not queue.lock.locked():  # else another task is looking
+                await self._look(name, queue)
+
+    def has_room(self, subscription: Subscription) -> bool:
+        """Return whether the next attempt of *subscription* may go to its queue; it takes the room then."""
+        queue = self._queue(attempt_queue(subscription.spec.target.app))
+        levels = _levels(subscription.spec.tenant_id, subscription.id)
+        if not queue.pool.room(levels) and not queue.pool.owes_one(levels, within=_NEWCOMERS):
+            return False
+        queue.send(levels)
+        return True
+
+    async def free(self, name: str = ATTEMPT) -> int:
+        """Return how many more attempts, whosever they are, may go to the queue; they have to be noted."""
+        queue = self._queue(name)
+        if self._clock() - queue.looked > _FRESH:
+            await self._look(name, queue)
+        return queue.pool.room(())
+
+    def note(self, names: Iterable[str]) -> None:
+        """Note attempts that are published to these queues."""
+        for name in names:
+            self._queue(name).send()
+
+    def _queue(self, name: str) -> _Queue:
+        name = ATTEMPT if name in LANES else name
+        if name not in self._queues:
+            self._queues[name] = _Queue()
+        return self._queues[name]
+
+    async def _look(self, name: str, queue: _Queue) -> None:
+        async with queue.lock:
+            published = len(queue.sent)
+            try:
+                depth = sum(await asyncio.gather(*map(self._depth, LANES if name == ATTEMPT else (name,))))
+            except Unroutable:
+                depth = published  # what cannot be published waits until the scheduler publishes it again
+            except TransportError as error:
+                log.debug("depth.unknown", queue=name, error=str(error))
+                return
+            queue.observe(depth, published)
+            queue.looked = self._clock()
+
+    async def _depth(self, queue: str) -> int:
+        return await self._transport.depth(queue, timeout=self._timeout)
+
+
+@lru_cache(_REMEMBERED)
+def _levels(tenant_id: str | None, subscription_id: int) -> Levels:
+    own = ("subscription", subscription_id)
+    if tenant_id is None:
+        return [[Share(own, _TENANT)]]
+    return [[Share(("tenant", tenant_id), _TENANT)], [Share(own, _SUBSCRIPTION)]]

@@ -1,0 +1,81 @@
+"""Releasing: what is due goes on, as much as the queues have room for; if that is too little, tenants take turns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable, Sequence
+from datetime import timedelta
+
+from broker.deliveries import DueAttempt
+from broker.errors import StoreTimeout
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.topology import attempt_queue
+from workers.fairness import divide_by
+from workers.headroom import Headroom
+
+_FIND_EVERY = 0.5
+"""Seconds for which it is believed which subscriptions have deliveries that are due, while these are too many."""
+_SUBSCRIPTIONS = 20_000
+"""How many subscriptions take turns at most."""
+
+
+class Releases:
+    """Releases parked deliveries that are due.
+
+    Usually all that are due are released at once. If there is no room for all, they are released by turns of tenants
+    and their subscriptions, so nobody waits for all that another one has had due before.
+
+    Args:
+        deliveries: The deliveries.
+        headroom: How much room there is in the queues.
+        rescue_after: When the message of a released delivery is given up for lost.
+    """
+
+    def __init__(self, deliveries: DeliveryStore, headroom: Headroom, *, rescue_after: timedelta) -> None:
+        self._deliveries = deliveries
+        self._headroom = headroom
+        self._rescue_after = rescue_after
+        self._due: dict[int, tuple[str, str | None]] = {}
+        """Whose deliveries are due, if there are too many: app and tenant of each subscription."""
+        self._found = float("-inf")
+        self._in_turns = False
+
+    async def release(self, *, limit: int) -> tuple[Sequence[DueAttempt], bool]:
+        """Release at most *limit* deliveries; return their next attempts, and whether more of them may go."""
+        due_attempts: Sequence[DueAttempt]
+        free = min(await self._headroom.free(), limit)
+        if free and not self._in_turns:
+            try:
+                due_attempts = await self._deliveries.release(limit=free, rescue_after=self._rescue_after)
+            except StoreTimeout:  # so many are due that they could not even be sorted
+                self._in_turns = True
+                raise
+            more = self._in_turns = len(due_attempts) == free
+        else:
+            due_attempts, more = await self._release_in_turns(limit)
+        self._headroom.note(due.queue for due in due_attempts)
+        return due_attempts, more
+
+    async def _release_in_turns(self, limit: int) -> tuple[Sequence[DueAttempt], bool]:
+        now = asyncio.get_running_loop().time()
+        if now - self._found > _FIND_EVERY:
+            self._due = await self._deliveries.find_due(limit=_SUBSCRIPTIONS)
+            self._found = now
+        self._in_turns = bool(self._due)
+        wanted: dict[str, dict[int, int]] = {}
+        for key, (app, _) in self._due.items():
+            wanted.setdefault(attempt_queue(app), {})[key] = limit
+        limits: dict[int, int] = {}
+        for queue, of_queue in wanted.items():
+            free = min(await self._headroom.free(queue), limit)
+            limits |= divide_by(of_queue, self._tenant, free)
+        limits = {key: most for key, most in limits.items() if most}
+        if not limits:
+            return (), False
+        due_attempts = await self._deliveries.release_of(limits, rescue_after=self._rescue_after)
+        for key in limits.keys() - {due.subscription_id for due in due_attempts}:
+            del self._due[key]
+        return due_attempts, bool(due_attempts)
+
+    def _tenant(self, key: int) -> Hashable:
+        return self._due[key][1] or key
