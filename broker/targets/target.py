@@ -67,7 +67,7 @@ class Target(ABC):
 
     @property
     def circuit(self) -> str | None:
-        """The address whose failures are counted; None for a kind without circuits."""
+        """What a subscription's failures at it are counted by, at the same host; None for a kind without circuits."""
         return None
 
     @property

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from broker.egress import Guard, check_headers, check_names, check_url
 from broker.errors import InvalidField, pointer_to
-from broker.redaction import HIDDEN, hide_credentials
+from broker.redaction import HIDDEN, hide_credentials, hide_credentials_of_url
 from broker.schematypes import Schema, Text
 from broker.targets.target import Kind, Target
 from broker.templates import check_content_type, check_template, check_url_template
@@ -122,8 +122,8 @@ class WebhookTarget(Target):
 
     @property
     def circuit(self) -> str | None:
-        """The URL: all subscriptions to it share a circuit."""
-        return self.url
+        """The URL without what may be a credential: another key for the same receiver is no other receiver."""
+        return hide_credentials_of_url(self.url)
 
     @property
     def columns(self) -> dict[str, object]:

@@ -13,7 +13,7 @@
 WITH asked AS (
     SELECT a.*, g.expires_at IS NOT NULL AND g.expires_at <= now() AS expired,
            g.id, g.created_at, g.name, g.scope, g.tenant_id, g.execution_id, g.reach, g.types, g.source, g.source_id,
-           g.token_id, g.business_key, g.traceparent, g.ordering_key, g.deliver_at, g.expires_at, g.state,
+           g.token_id, g.business_key, g.traceparent, g.hops, g.ordering_key, g.deliver_at, g.expires_at, g.state,
            CASE WHEN octet_length(g.payload) <= a.room THEN g.payload END AS payload
     FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :rooms::bigint[])
         AS a (signal_id, subscription_id, number, room)
@@ -22,8 +22,7 @@ WITH asked AS (
     SELECT s.id, s.timeout, s.steps,
            s.max_in_flight IS NOT NULL OR s.max_per_second IS NOT NULL
            OR s.paused_at IS NOT NULL OR s.disabled_because IS NOT NULL
-           OR EXISTS (SELECT FROM circuits WHERE key = circuit_key(s.address))
-           OR (s.steps IS NOT NULL AND EXISTS (SELECT FROM circuits)) AS needs_admission
+           OR EXISTS (SELECT FROM circuits k WHERE k.subscription_id = s.id) AS needs_admission
     FROM subscriptions s
 ), begun AS (
     UPDATE deliveries d

@@ -17,6 +17,7 @@ from broker.signals import Signal, Throw
 from broker.slices import Slices
 from broker.store.administration.audit import change_administration
 from broker.store.deliveries.admission import lock_admission, note_recall, note_waiting
+from broker.store.deliveries.circuits import drop_circuits
 from broker.store.postgres.database import Conflict, Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import SPEC_COLUMNS, read_subscription, spec_columns
@@ -321,6 +322,7 @@ class SubscriptionStore:
         number = await self._database.fetchval(_Sql.next)
         async with self._database.transaction() as session:
             await note_waiting(session, subscription_id)
+            await drop_circuits(session, subscription_id)
             deleted = await session.fetchval(_Sql.delete, subscription_id=subscription_id, number=number)
         return deleted is not None
 
