@@ -112,6 +112,7 @@ def read_signal(row: Row) -> Signal:
             deliver_at=row["deliver_at"],
             expires_at=row["expires_at"],
             traceparent=row["traceparent"],
+            hops=row["hops"],
         ),
     )
 
