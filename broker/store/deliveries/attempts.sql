@@ -68,7 +68,7 @@ WITH lost AS (
       )
     ORDER BY d.signal_id, d.subscription_id FOR UPDATE OF d
 ), noted AS (
-    UPDATE deliveries d SET begun_at = NULL, redriven = d.redriven + 1
+    UPDATE deliveries d SET begun_at = NULL, begun_by = NULL, redriven = d.redriven + 1
     FROM lost l WHERE d.signal_id = l.signal_id AND d.subscription_id = l.subscription_id
 )
 INSERT INTO attempts (signal_id, subscription_id, number, started_at, duration, outcome, interrupted)
@@ -109,6 +109,7 @@ WITH ended AS (
     SET state = e.state,
         due_at = CASE WHEN e.state = 'parked' THEN now() + make_interval(secs => e.pause) END,
         begun_at = CASE WHEN d.attempts > e.number THEN d.begun_at END,
+        begun_by = CASE WHEN d.attempts > e.number THEN d.begun_by END,
         reason = e.reason,
         steps_done = e.steps_done,
         finished_at = CASE WHEN e.state = 'parked' THEN NULL ELSE now() END
