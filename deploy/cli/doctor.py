@@ -21,6 +21,7 @@ from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database
 from broker.store.postgres.schema import NEEDED, revision
 from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.texts import escape
 from broker.topology import (
     ATTEMPT,
     RECORD,
@@ -69,7 +70,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
         findings.append(finding)
         if not as_json:
             level = click.style(f"{finding.level:<4}", fg=_COLOURS[finding.level])
-            click.echo(f"{level}  {finding.check:<10}  {finding.detail}")
+            click.echo(f"{level}  {finding.check:<10}  {escape(finding.detail)}")
 
     try:
         settings = settings_with_logs(quiet=True)
