@@ -94,7 +94,7 @@ def load_or_make_key(path: Path) -> str:
 class SecretBox:
     """Seals texts for the store with a ring of Fernet keys: the first key seals, any key opens.
 
-    To rotate, put a new key in front; remove the old one once everything is sealed with the new one.
+    To rotate, put a new key in front; remove the old one once `signal-broker reseal` has sealed everything anew.
 
     Raises:
         ConfigurationError: There is no key, or one of them is not a Fernet key.
@@ -126,6 +126,14 @@ class SecretBox:
             raise SecretUnreadable(
                 "no key in SIGNAL_BROKER_SECRET_KEYS opens the secret; was the key that sealed it removed?"
             ) from None
+
+    def reseal(self, sealed: bytes) -> bytes:
+        """Return what is *sealed*, sealed with the first key.
+
+        Raises:
+            SecretUnreadable: As `open` does.
+        """
+        return self.seal(self.open(sealed))
 
 
 def _sync_directory(path: Path) -> None:

@@ -313,6 +313,11 @@ CREATE TABLE retired_blocks (
     CONSTRAINT retired_blocks_pkey PRIMARY KEY (number)
 );
 
+-- Has a row if credentials of targets are sealed: since the store is there, or since `signal-broker reseal`.
+CREATE TABLE sealing (
+    since timestamptz NOT NULL DEFAULT now()
+);
+
 CREATE TABLE signals (
     id bigint NOT NULL,
     created_at timestamptz NOT NULL,
@@ -403,6 +408,9 @@ CREATE TABLE subscriptions (
     owner_tenants text[],
     -- Whether its creator could see what belongs to no tenant.
     owner_untenanted boolean NOT NULL DEFAULT true,
+    -- The URL and the headers, sealed, if they hold credentials; address and headers have *** in their place. Steps
+    -- have their own.
+    sealed text,
     CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
     CONSTRAINT subscriptions_head_of_line_check CHECK ((head_of_line = ANY (ARRAY['block'::text, 'skip'::text]))),
     CONSTRAINT subscriptions_method_check CHECK ((method = ANY (ARRAY['POST'::text, 'PUT'::text, 'PATCH'::text, 'DELETE'::text]))),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from broker.egress import Guard, check_headers, check_names, check_url
 from broker.errors import InvalidField, pointer_to
 from broker.redaction import HIDDEN, hide_credentials, hide_credentials_of_url
 from broker.schematypes import Schema, Text
+from broker.secrets import SecretBox
 from broker.targets.target import Kind, Target
 from broker.templates import check_content_type, check_template, check_url_template
 
@@ -76,6 +78,7 @@ class WebhookTarget(Target):
         headers: Further headers of the request; their values may be templates.
         body_template: What the body is made from; None sends the signal.
         signatures: The schemes it is signed with.
+        sealed: URL and headers with their credentials, sealed. Then `url` and `headers` have ``***`` in their place.
     """
 
     kind: ClassVar[Kind] = Kind.WEBHOOK
@@ -86,6 +89,7 @@ class WebhookTarget(Target):
     headers: Mapping[str, str] = field(default_factory=dict)
     body_template: str | None = None
     signatures: tuple[Scheme, ...] = (Scheme.V1,)
+    sealed: str | None = None
 
     @classmethod
     def read(cls, wanted: WebhookTargetSchema, pointer: str, *, guard: Guard, before: Target | None) -> Self:
@@ -105,12 +109,11 @@ class WebhookTarget(Target):
 
     def render(self) -> WebhookTargetSchema:
         """Return its schema; the values of headers that may be, or hold, credentials are hidden."""
-        shown = hide_credentials(self.headers)
         return WebhookTargetSchema(
             kind="webhook",
             url=self.url,
             method=self.method.value,
-            headers={name: value if shown[name] == value else HIDDEN for name, value in self.headers.items()},
+            headers=self._shown_headers,
             body_template=self.body_template,
             signatures=[scheme.value for scheme in self.signatures],
         )
@@ -126,6 +129,34 @@ class WebhookTarget(Target):
         return hide_credentials_of_url(self.url)
 
     @property
+    def _shown_headers(self) -> dict[str, str]:
+        shown = hide_credentials(self.headers)
+        return {name: value if shown[name] == value else HIDDEN for name, value in self.headers.items()}
+
+    @property
+    def holds_credentials(self) -> bool:
+        """Whether its URL, or a value of its headers, may be or hold a credential, and is not sealed."""
+        shown = hide_credentials_of_url(self.url), self._shown_headers
+        return self.sealed is None and shown != (self.url, dict(self.headers))
+
+    def seal(self, box: SecretBox) -> Self:
+        """Return it with what may be credentials sealed, and hidden in its URL and headers."""
+        if not self.holds_credentials:
+            return self
+        sealed = box.seal(json.dumps({"url": self.url, "headers": dict(self.headers)})).decode()
+        return replace(self, url=hide_credentials_of_url(self.url), headers=self._shown_headers, sealed=sealed)
+
+    def unseal(self, box: SecretBox) -> Self:
+        """Return it with its URL and headers as they are sent.
+
+        Raises:
+            SecretUnreadable: No key opens them.
+        """
+        if self.sealed is None:
+            return self
+        return replace(self, **json.loads(box.open(self.sealed.encode())), sealed=None)
+
+    @property
     def columns(self) -> dict[str, object]:
         """The columns of `subscriptions` that hold it, as JSON."""
         return {
@@ -135,6 +166,7 @@ class WebhookTarget(Target):
             "headers": dict(self.headers),
             "body_template": self.body_template,
             "signatures": [scheme.value for scheme in self.signatures],
+            "sealed": self.sealed,
         }
 
     @classmethod
@@ -146,6 +178,7 @@ class WebhookTarget(Target):
             headers=columns["headers"],
             body_template=columns["body_template"],
             signatures=tuple(map(Scheme, columns["signatures"])),
+            sealed=columns.get("sealed"),
             description=description,
         )
 

@@ -20,6 +20,7 @@ from broker.store.partitions.detached import DetachedStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database
 from broker.store.postgres.schema import NEEDED, revision
+from broker.store.subscriptions.sealing import SealingStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.texts import escape
 from broker.topology import (
@@ -112,6 +113,7 @@ async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
         if late:
             yield Finding("warn", "scheduler", f"{late} parked deliveries are overdue: does a scheduler run?")
         yield await _judge_retention(database, settings.retention)
+        yield _judge_secrets(await SealingStore(database).count_clear())
         async with open_transport(settings, database, declare_timeout=settings.confirm_timeout) as transport:
             apps = await SubscriptionStore(database).apps()
             async for finding in _examine_transport(transport, deliveries, apps, settings.confirm_timeout):
@@ -153,6 +155,17 @@ def _judge_dead(books: Ledger) -> Finding:
             "warn", "deliveries", f"{dead} are dead: see why at /v1/deliveries?state=dead, then redrive them"
         )
     return Finding("ok", "deliveries", "none is dead")
+
+
+def _judge_secrets(clear: int) -> Finding:
+    if clear:
+        return Finding(
+            "warn",
+            "secrets",
+            f"{clear} subscriptions hold credentials in clear: once no process of an earlier version runs any more,"
+            " run `signal-broker reseal`",
+        )
+    return Finding("ok", "secrets", "no subscription holds credentials in clear")
 
 
 async def _judge_retention(database: Database, retention: timedelta | None) -> Finding:

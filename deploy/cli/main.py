@@ -19,6 +19,7 @@ COMMANDS = {
     },
     "Setting up": {
         "migrate": ("processes", "Bring the store's schema up to date."),
+        "reseal": ("reseal", "Seal secrets at rest, after an upgrade or with another key."),
         "topology": ("topology", "Show RabbitMQ's exchanges, queues and bindings, or declare them."),
         "token": ("tokens", "Create, list and revoke API tokens."),
         "user": ("users", "Create users."),
@@ -67,7 +68,7 @@ class Commands(click.Group):
         except BrokenPipeError:
             raise  # click ends quietly when the reader has closed the pipe
         except click.ClickException as error:
-            error.message = escape(error.message, keep="\n")  # type: ignore[misc]  (nobody has shown it yet)
+            error.message = escape(error.message, keep="\n")  # type: ignore[misc]
             raise
         except (SignalBrokerError, OSError) as error:
             raise click.ClickException(escape(str(error), keep="\n")) from error

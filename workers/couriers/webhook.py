@@ -31,9 +31,11 @@ class WebhookCourier:
 
     async def deliver(self, claimed: Claimed, *, timeout: timedelta) -> Result:
         """Send the request that the target makes of the signal, with an id that is the same on every attempt."""
-        target = cast(WebhookTarget, claimed.target)
+        target = cast(WebhookTarget, claimed.target).unseal(self._secrets)
         try:
-            request = await self._offloader.run(partial(compose, claimed), size=len(claimed.signal.throw.payload))
+            request = await self._offloader.run(
+                partial(compose, claimed, target), size=len(claimed.signal.throw.payload)
+            )
         except Unrenderable as error:
             return Result(outcome=Outcome.FAILED, error=str(error))
         throw = claimed.signal.throw

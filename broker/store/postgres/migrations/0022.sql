@@ -31,3 +31,16 @@ UPDATE subscriptions SET timeout = 0.1 WHERE timeout < 0.1 AND kind <> 'handler'
 
 ALTER TABLE signals ADD COLUMN hops integer NOT NULL DEFAULT 0;
 COMMENT ON COLUMN signals.hops IS 'How many deliveries led to it, one after the other, as far as its callers told.';
+
+-- Credentials of targets are sealed at rest ---------------------------------------------------------------------------
+
+ALTER TABLE subscriptions ADD COLUMN sealed text;
+COMMENT ON COLUMN subscriptions.sealed IS
+    'The URL and the headers, sealed, if they hold credentials; address and headers have *** in their place. Steps have their own.';
+
+-- Processes of earlier versions cannot read sealed targets, so a store that they may use seals none until it is told so.
+CREATE TABLE sealing (
+    since timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE sealing IS 'Has a row if credentials of targets are sealed: since the store is there, or since `signal-broker reseal`.';
+INSERT INTO sealing SELECT now() FROM signal_ids WHERE NOT is_called;
