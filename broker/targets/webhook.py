@@ -109,11 +109,12 @@ class WebhookTarget(Target):
 
     def render(self) -> WebhookTargetSchema:
         """Return its schema; the values of headers that may be, or hold, credentials are hidden."""
+        shown = hide_credentials(self.headers)
         return WebhookTargetSchema(
             kind="webhook",
             url=self.url,
             method=self.method.value,
-            headers=self._shown_headers,
+            headers={name: value if shown[name] == value else HIDDEN for name, value in self.headers.items()},
             body_template=self.body_template,
             signatures=[scheme.value for scheme in self.signatures],
         )
@@ -129,22 +130,17 @@ class WebhookTarget(Target):
         return hide_credentials_of_url(self.url)
 
     @property
-    def _shown_headers(self) -> dict[str, str]:
-        shown = hide_credentials(self.headers)
-        return {name: value if shown[name] == value else HIDDEN for name, value in self.headers.items()}
-
-    @property
     def holds_credentials(self) -> bool:
-        """Whether its URL, or a value of its headers, may be or hold a credential, and is not sealed."""
-        shown = hide_credentials_of_url(self.url), self._shown_headers
-        return self.sealed is None and shown != (self.url, dict(self.headers))
+        """Whether it has headers, or a URL with what may be a credential, in clear."""
+        return self.sealed is None and (any(self.headers.values()) or hide_credentials_of_url(self.url) != self.url)
 
     def seal(self, box: SecretBox) -> Self:
-        """Return it with what may be credentials sealed, and hidden in its URL and headers."""
+        """Return it with all values of headers, and what may be a credential in its URL, sealed and hidden."""
         if not self.holds_credentials:
             return self
         sealed = box.seal(json.dumps({"url": self.url, "headers": dict(self.headers)})).decode()
-        return replace(self, url=hide_credentials_of_url(self.url), headers=self._shown_headers, sealed=sealed)
+        headers = dict.fromkeys(self.headers, HIDDEN)
+        return replace(self, url=hide_credentials_of_url(self.url), headers=headers, sealed=sealed)
 
     def unseal(self, box: SecretBox) -> Self:
         """Return it with its URL and headers as they are sent.

@@ -22,6 +22,7 @@ from broker.schemas.subscriptions import (
     SubscriptionSchema,
 )
 from broker.secrets import SecretBox, make_secret
+from broker.slices import Slices
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
@@ -50,6 +51,7 @@ class SubscriptionsApi:
         self._deliveries = deliveries
         self._secrets = secrets
         self._guard = guard
+        self._slices = Slices(rest=1.0)
 
     @property
     def routes(self) -> list[Route]:
@@ -132,12 +134,13 @@ class SubscriptionsApi:
             execution_id=text(request, "executionId"),
             by=principal,
         )
-        return answer(
-            SubscriptionPage(
-                items=[render_subscription(unseal(subscription, self._secrets)) for subscription in page.items],
-                next=None if page.last_id is None else str(page.last_id),
-            )
-        )
+        items = []
+        async with self._slices.take() as turn:
+            for subscription in page.items:
+                items.append(render_subscription(unseal(subscription, self._secrets)))
+                if turn.is_over:
+                    await turn.pause()
+        return answer(SubscriptionPage(items=items, next=None if page.last_id is None else str(page.last_id)))
 
     async def get(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer one subscription, with its backlog and its circuit."""

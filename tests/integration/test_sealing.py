@@ -17,7 +17,7 @@ from tests.support.postgres import run_scripts, unmigrated
 from tests.support.receiver import Answer
 from tests.support.throwing import FAR, delivery, subscribe, throw
 
-CREDENTIALS = ("s3cr3t-header", "s3cr3t-user", "s3cr3t-query", "s3cr3t-step")
+CREDENTIALS = ("s3cr3t-header", "s3cr3t-user", "s3cr3t-query", "s3cr3t-step", "s3cr3t-team")
 IN_CLEAR = """
 SELECT 'subscriptions' AS place, s::text AS row FROM subscriptions s
 UNION ALL SELECT 'circuits', k::text FROM circuits k
@@ -34,7 +34,7 @@ def hook(webhooks, path="/hook"):
     return {
         "kind": "webhook",
         "url": f"{webhooks.url(path)}?token=s3cr3t-query&x=1",
-        "headers": {"Authorization": "Bearer s3cr3t-header", "X-Team": "billing"},
+        "headers": {"Authorization": "Bearer s3cr3t-header", "X-Team": "s3cr3t-team"},
     }
 
 
@@ -57,7 +57,7 @@ async def test_a_target_is_stored_sealed_and_called_and_shown_as_it_is(client, w
     shown = one["steps"][0]["target"]
     assert (shown["url"], shown["headers"]) == (
         hook(webhooks)["url"],
-        {"Authorization": "***", "X-Team": "billing"},
+        {"Authorization": "***", "X-Team": "s3cr3t-team"},
     )
     [listed] = (await client.get(f"/v1/subscriptions?name={name}"))["items"]
     assert listed["steps"] == made["steps"]
@@ -73,7 +73,7 @@ async def test_a_sealed_header_is_kept_and_what_does_not_change_stays_sealed_as_
     made = await subscribe(client, name, target=hook(webhooks))
     sealed = "SELECT sealed FROM subscriptions WHERE id = $1"
     before = await store.fetchval(sealed, made["id"])
-    target = {**hook(webhooks), "headers": {"Authorization": "***", "X-Team": "billing"}}
+    target = {**hook(webhooks), "headers": {"Authorization": "***", "X-Team": "s3cr3t-team"}}
     path = f"/v1/subscriptions/{made['id']}"
     for changes in ({"description": "d"}, {"target": target}):
         assert (await client.request("PATCH", path, json=changes))[0] == 200
