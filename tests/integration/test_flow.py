@@ -14,9 +14,9 @@ from tests.support.throwing import FAR, delivery, subscribe, throw
 from tests.support.waiting import throw_recorded
 
 
-async def throw_many(client, name, count):
+async def throw_many(client, name, count, **spec):
     """Throw *count* signals at once; return their ids."""
-    items = [{"name": name, "payload": {"number": number}} for number in range(count)]
+    items = [{"name": name, "payload": {"number": number}, **spec} for number in range(count)]
     answer = await client.post("/v1/signals/batch", {"signals": items}, expect=200)
     return [result["id"] for result in answer["results"]]
 
@@ -139,6 +139,21 @@ async def test_a_target_that_is_down_is_left_alone_until_it_is_up_again(client, 
     webhooks.answer("/hook", Answer())
     await reach(client, subscription, delivered=30)
     assert (await standing(client, subscription))["circuit"] == "closed"
+
+
+async def test_a_tenant_with_too_short_a_timeout_holds_up_no_other_one_at_the_same_url(client, webhooks, name):
+    url = webhooks.answer("/hook", Answer(after=0.3))
+    careless = await subscribe(client, name, url, tenantId="acme", timeoutSeconds=0.1, retry={"schedule": [0] * 50})
+    careful = await subscribe(client, name, url, tenantId="beta")
+    await throw_many(client, name, 30, tenantId="acme")
+
+    async def is_left_alone():
+        return (await standing(client, careless))["circuit"] != "closed"
+
+    await eventually(is_left_alone)
+    await throw_many(client, name, 5, tenantId="beta")
+    await reach(client, careful, delivered=5)
+    assert (await standing(client, careful))["circuit"] == "closed"
 
 
 async def test_a_target_that_is_gone_disables_its_subscription_until_it_is_resumed(client, webhooks, name):
