@@ -91,7 +91,10 @@ def _read_result(columns: Row | Mapping[str, Any], exchange: Exchange | None) ->
 
 
 def read_signal(row: Row) -> Signal:
-    """Return the signal in a row of ``signals``."""
+    """Return the signal in a row of ``signals``.
+
+    Partitions that were detached under an earlier version lack the column ``hops``.
+    """
     return Signal(
         id=row["id"],
         created_at=row["created_at"],
@@ -112,7 +115,7 @@ def read_signal(row: Row) -> Signal:
             deliver_at=row["deliver_at"],
             expires_at=row["expires_at"],
             traceparent=row["traceparent"],
-            hops=row["hops"],
+            hops=row.get("hops") or 0,
         ),
     )
 

@@ -1,0 +1,1 @@
+SELECT 1; -- 0020 is another branch's

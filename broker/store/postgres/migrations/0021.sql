@@ -1,0 +1,1 @@
+SELECT 1; -- 0021 is another branch's
