@@ -1,5 +1,7 @@
 r"""Circuits: a target that seems to be down, or asks for it, is left alone, and tried again by one attempt at a time.
 
+They belong to a subscription and its target: a failure may be the fault of the one who calls.
+
         20 failures without a success,       a window of about 2 s is over,
         or `Retry-After`                     or the time that was asked for
 closed ------------------------------> open ------------------------------> half open --+ one attempt
@@ -59,7 +61,7 @@ class Phase(enum.StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Circuit:
-    """One target since its last success; without any failure since, there is no circuit.
+    """One target of a subscription since its last success; without any failure since, there is no circuit.
 
     Args:
         failures: Failures so far.

@@ -54,7 +54,7 @@ _ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 
 _RESERVED_HEADER = re.compile(
     "(webhook|proxy)-.*|host|content-(type|length|encoding)|transfer-encoding|connection|keep-alive|te|trailer|upgrade"
-    "|expect|accept-encoding|traceparent|tracestate",
+    "|expect|accept-encoding|traceparent|tracestate|signal-broker-hops",
     re.IGNORECASE,
 )
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")

@@ -11,6 +11,7 @@ SignalBrokerError
 +-- ForeignExecution         the execution belongs to another tenant
 +-- IdempotencyConflict      the idempotency key was used for another request
 +-- NotReceiving             the subscription is disabled, or was consumed
++-- EndlessLoop              the throw is one of a long chain of deliveries and throws
 +-- LimitReached             the settings allow no more of something
 +-- QuotaExceeded            a tenant or a token has used what it may
 +-- TransportError
@@ -102,6 +103,10 @@ class IdempotencyConflict(SignalBrokerError):
 
 class NotReceiving(SignalBrokerError):
     """Raised when a replay is requested for a subscription that no longer receives signals."""
+
+
+class EndlessLoop(SignalBrokerError):
+    """Raised when so many deliveries led to a throw that its signals seem to cause each other without end."""
 
 
 class LimitReached(SignalBrokerError):

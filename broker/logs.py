@@ -18,6 +18,7 @@ import structlog
 
 from broker.moments import show_moment
 from broker.settings import Settings
+from broker.texts import escape
 
 _AS_OTHERS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
 _TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
@@ -42,7 +43,13 @@ def configure_logs(settings: Settings, *, without: Collection[str] = ()) -> None
     rendering: list[structlog.typing.Processor] = (
         [structlog.processors.ExceptionRenderer(_TRACEBACK), structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.processors.format_exc_info,  # as text; prettier ones show local variables
+            _escape_texts,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
     )
     level = getattr(logging, settings.log_level.upper())
     if as_json:  # in bytes, which takes half the time
@@ -75,6 +82,11 @@ def configure_logs(settings: Settings, *, without: Collection[str] = ()) -> None
 def _add_timestamp(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     event["timestamp"] = show_moment(datetime.now(UTC))
     return event
+
+
+def _escape_texts(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Escape what could steer the terminal; what is no text is shown by `repr`, which does the same."""
+    return {name: escape(value, keep="\n\t") if isinstance(value, str) else value for name, value in event.items()}
 
 
 def render_line(event: Any, *, default: Callable[[Any], Any]) -> bytes:

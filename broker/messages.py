@@ -3,8 +3,9 @@
 body       the payload, JSON, as it was sent
 properties type = the signal's name, timestamp, content_type, delivery_mode 2, app_id, message_id (per publish)
 headers    signal-id, scope, ce-* (CloudEvents attributes: a consumer drops repeats by ce-id, and signals after
-           ce-expirytime), traceparent; for a queue target also delivery-id and attempt; and for the recorder: source,
-           source-id, token-id, types, reach, business-key, ordering-key, deliver-at
+           ce-expirytime), traceparent, signal-broker-hops, baggage; for a queue target also delivery-id and
+           attempt; and for the recorder: source, source-id, token-id, types, reach, business-key, ordering-key,
+           deliver-at
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 from datetime import UTC, datetime
 
 from broker.deliveries import DueAttempt, parse_delivery_id
+from broker.hops import BAGGAGE, LIMIT, MEMBER
 from broker.integers import MAX_ID
 from broker.jsontext import check, read, write_fast
 from broker.moments import show_moment
@@ -58,6 +60,8 @@ def _signal_headers(signal: Signal) -> dict[str, Header]:
         "ce-source": f"/signal-broker/{throw.source.value}",
         "ce-type": throw.name,
         "ce-time": show_moment(signal.created_at),
+        MEMBER: throw.hops + 1,
+        BAGGAGE: f"{MEMBER}={throw.hops + 1}",
     }
     optional: dict[str, Header | None] = {
         "ce-tenantid": throw.tenant_id,
@@ -109,6 +113,7 @@ def decode_signal(message: Received) -> Signal:
                 deliver_at=_moment(headers.get("deliver-at")),
                 expires_at=_moment(headers.get("ce-expirytime")),
                 traceparent=_text(headers.get("traceparent")),
+                hops=_hops(headers.get(MEMBER)),
             ),
         )
         _check(signal, message)
@@ -161,6 +166,15 @@ def _text_of(value: Header) -> str:
 
 def _text(value: Header | None) -> str | None:
     return None if value is None else _text_of(value)
+
+
+def _hops(value: Header | None) -> int:
+    """Return how many deliveries led to a signal that announces *value* to its receivers."""
+    if value is None:  # by a version that did not count them
+        return 0
+    if type(value) is not int or not 0 < value <= LIMIT:
+        raise TypeError(f"{value!r} is no number of deliveries")
+    return value - 1
 
 
 def _named(header: str, value: Header | None) -> str | None:

@@ -38,6 +38,7 @@ def recorded_members(signal: Signal) -> dict[str, object]:
         "orderingKey": throw.ordering_key,
         "deliverAt": _shown(throw.deliver_at),
         "expiresAt": _shown(throw.expires_at),
+        "hops": throw.hops,
         "state": signal.state.value,
     }
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from broker.moments import show_moment
+from broker.texts import STEERING
 
 
 def _storable(text: str) -> str:
@@ -20,6 +21,13 @@ def _storable(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("must not hold half of a surrogate pair") from None
+    return text
+
+
+def _visible(text: str) -> str:
+    found = STEERING.search(text)
+    if found:
+        raise ValueError(f"must not hold the character U+{ord(found[0]):04X}, which steers terminals or is not seen")
     return text
 
 
@@ -45,8 +53,10 @@ Shown = Annotated[
 """A moment as answers show it."""
 Text = Annotated[str, AfterValidator(_storable)]
 """A text that PostgreSQL can store."""
-Name = Annotated[str, Field(min_length=1, max_length=255, examples=["policy_conditions_changed"])]
-Id = Annotated[str, Field(min_length=1, max_length=255)]
+Name = Annotated[
+    str, Field(min_length=1, max_length=255, examples=["policy_conditions_changed"]), AfterValidator(_visible)
+]
+Id = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_visible)]
 
 PerSecond = Annotated[float, Field(ge=0.001, le=100_000, allow_inf_nan=False)]
 

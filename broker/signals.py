@@ -73,6 +73,7 @@ class Throw:
         deliver_at: It is not delivered before this moment; None is at once.
         expires_at: It is not delivered after this moment; None is no limit.
         traceparent: W3C trace context, passed on to the subscribers.
+        hops: How many deliveries led to it, as far as they are known (see `broker.hops`).
 
     Raises:
         InvalidField: A name or an id is empty, contains characters that are not allowed, or makes the routing key too
@@ -94,6 +95,7 @@ class Throw:
     deliver_at: datetime | None = None
     expires_at: datetime | None = None
     traceparent: str | None = None
+    hops: int = 0
 
     def __post_init__(self) -> None:
         check_name(self.name)

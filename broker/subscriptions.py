@@ -24,6 +24,11 @@ class HeadOfLine(enum.StrEnum):
     """They continue."""
 
 
+def are_steps(targets: Sequence[Target]) -> bool:
+    """Return whether *targets* are steps, each of which has an id and an outcome of its own."""
+    return len(targets) > 1 or targets[0].description is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionSpec:
     """What a subscription asks for: which signals, delivered where and how.
@@ -67,7 +72,7 @@ class SubscriptionSpec:
     @property
     def in_steps(self) -> bool:
         """Whether it delivers in steps, each of which has an id and an outcome of its own."""
-        return len(self.targets) > 1 or self.target.description is not None
+        return are_steps(self.targets)
 
     @property
     def is_signed(self) -> bool:

@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from broker.egress import HEADER_VALUE_LIMIT, URL_LIMIT
 from broker.errors import InvalidField, Unrenderable
@@ -57,6 +57,7 @@ _MEDIA_TYPE = re.compile(
 )
 _CHARSET = re.compile(r"\s*charset\s*=\s*\"?utf-8\"?\s*", re.IGNORECASE)
 _HEAD_OF_URL = re.compile(r"https?://[^/?#{}]+/", re.IGNORECASE)
+_SEPARATOR = re.compile(r"[/\\]")
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 _JSON_MARKS = re.compile(r'\\.?|"', re.DOTALL)
 
@@ -169,9 +170,17 @@ def render_url(template: str, context: Context) -> str:
         Unrenderable: A value is missing or empty, or leads out of its part of the path; or the URL is too long.
     """
     url = _render(template, context, _part_of_url, limit=URL_LIMIT)
-    if is_template(template) and not {".", ".."}.isdisjoint(url.partition("?")[0].split("/")):
+    if is_template(template) and any(map(_leads_elsewhere, url.partition("?")[0].split("/"))):
         raise Unrenderable("a value makes the URL's path lead elsewhere")
     return url
+
+
+def _leads_elsewhere(segment: str) -> bool:
+    r"""Return whether a server might read *segment* of a path as ``.`` or ``..``, or as having one within it.
+
+    Many servers decode a path before they split it, take ``\\`` for ``/``, or drop what follows a ``;``.
+    """
+    return any(part.partition(";")[0] in {".", ".."} for part in _SEPARATOR.split(unquote(segment)))
 
 
 def _text(value: Any) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from broker.access import Permission, Principal, require_permission
 from broker.errors import (
+    EndlessLoop,
     ForeignExecution,
     IdempotencyConflict,
     InvalidDocument,
@@ -20,6 +21,7 @@ from broker.errors import (
     NotReceiving,
     PermissionDenied,
     QuotaExceeded,
+    SignalBrokerError,
     StoreUnavailable,
     TransportError,
 )
@@ -33,6 +35,7 @@ from gateway.http_errors import (
     Conflicting,
     Forbidden,
     HttpError,
+    Looping,
     TooMany,
     http_error_for,
 )
@@ -41,6 +44,14 @@ from gateway.routes import Handler, Route, SecuredRoute
 _SERVER = "*"
 _MAX_ERRORS = 50
 """How many wrong fields one answer lists."""
+
+_REFUSALS: dict[type[SignalBrokerError], type[HttpError]] = {
+    PermissionDenied: Forbidden,
+    ForeignExecution: Conflicting,
+    IdempotencyConflict: Conflicting,
+    NotReceiving: Conflicting,
+    EndlessLoop: Looping,
+}
 
 log = structlog.get_logger()
 
@@ -174,8 +185,8 @@ def _expected(error: Exception) -> HttpError | None:
             return BadRequest(f"{error.pointer.removeprefix('/') or 'body'} {error.detail}", errors=[error])
         case InvalidDocument():
             return BadRequest(str(error), errors=error.errors[:_MAX_ERRORS])
-        case PermissionDenied() | ForeignExecution() | IdempotencyConflict() | NotReceiving():
-            return (Forbidden if isinstance(error, PermissionDenied) else Conflicting)(str(error))
+        case PermissionDenied() | ForeignExecution() | IdempotencyConflict() | NotReceiving() | EndlessLoop():
+            return _REFUSALS[type(error)](str(error))
         case web.HTTPException():
             allow = _allowed_methods(error) if isinstance(error, web.HTTPMethodNotAllowed) else None
             return http_error_for(error.status, error.reason, {"Allow": allow} if allow else None)

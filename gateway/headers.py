@@ -7,6 +7,8 @@ import re
 from aiohttp import web
 
 from broker.access import Principal
+from broker.hops import BAGGAGE, HEADER, LIMIT
+from broker.hops import read_hops as _read_hops
 from broker.operations.idempotency import MAX_KEY, make_key
 from broker.store.signals.signals import IdempotencyKey
 from gateway.routes import Parameter
@@ -22,6 +24,13 @@ THROW_HEADERS = (
         "header",
     ),
     Parameter("traceparent", "W3C trace context; it is carried along to the subscribers.", location="header"),
+    Parameter(
+        HEADER,
+        "The number of deliveries that led to this throw: what the last one of them had in this header, or in its"
+        f" `baggage`. With {LIMIT} it is refused with 508, because the signals seem to cause each other without end.",
+        {"type": "integer", "minimum": 0},
+        "header",
+    ),
 )
 
 
@@ -29,6 +38,16 @@ def read_traceparent(request: web.Request) -> str | None:
     """Return the request's W3C trace context, if it has a valid one."""
     value = request.headers.get("traceparent", "")
     return value if _TRACEPARENT.fullmatch(value) else None
+
+
+def read_hops(request: web.Request) -> int:
+    """Return how many deliveries led to the throw, as far as its caller tells.
+
+    Raises:
+        InvalidField: The header is no number.
+        EndlessLoop: There were too many.
+    """
+    return _read_hops(request.headers.getall(HEADER, ()), request.headers.getall(BAGGAGE, ()))
 
 
 def read_key(request: web.Request, principal: Principal, body: bytes) -> IdempotencyKey | None:

@@ -16,6 +16,7 @@ HttpError
 +-- HeadersTooLarge       431
 +-- Broken                500: the gateway's own fault
 +-- Busy                  503, with Retry-After
++-- Looping               508
 """
 
 from __future__ import annotations
@@ -136,6 +137,12 @@ class Busy(HttpError):
 
     def __init__(self, detail: str, *, retry_after: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class Looping(HttpError):
+    """Raised when a throw seems to be one of a loop of throws without end."""
+
+    status = HTTPStatus.LOOP_DETECTED
 
 
 class Broken(HttpError):

@@ -10,12 +10,12 @@ from typing import Any
 
 from broker.access import Permission, Principal, require_pattern, require_tenant
 from broker.egress import Guard
-from broker.errors import InvalidField, PermissionDenied
+from broker.errors import InvalidField, PermissionDenied, SecretUnreadable
 from broker.filters import parse_filter
 from broker.names import check_id, check_name
 from broker.retries import DEFAULT_SCHEDULE, make_schedule
 from broker.schemas.subscriptions import RetrySchema, SubscriptionChanges, SubscriptionOptions, SubscriptionRequest
-from broker.secrets import make_secret
+from broker.secrets import SecretBox, make_secret
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import HeadOfLine, Subscription, SubscriptionSpec
 from broker.targets import Kind, Target, read_target
@@ -25,11 +25,11 @@ _LONGEST = 900
 
 
 async def create_subscription(
-    subscriptions: SubscriptionStore, spec: SubscriptionSpec, *, seal: Callable[[str], bytes], by: Principal
+    subscriptions: SubscriptionStore, spec: SubscriptionSpec, *, secrets: Callable[[], SecretBox], by: Principal
 ) -> tuple[Subscription, str | None]:
     """Create the subscription of *spec* for *by*; return it and its new signing secret, if it delivers to a webhook.
 
-    The secret is shown this once: what *seal* makes of it is stored.
+    The secret is shown this once. What *secrets* returns is asked for only if there is anything to seal.
 
     Raises:
         PermissionDenied: *by* may not subscribe to all that the name matches, for that tenant, or to that queue.
@@ -38,9 +38,28 @@ async def create_subscription(
     require_pattern(by, Permission.SUBSCRIPTIONS, spec.name)
     _require_tenant(by, spec)
     _require_queues(by, spec.targets)
-    secret = make_secret() if spec.is_signed else None
-    subscription = await subscriptions.create(spec, secret=None if secret is None else seal(secret), by=by)
-    return subscription, secret
+    if not spec.is_signed:
+        return await subscriptions.create(spec, secret=None, by=by), None
+    box, secret = secrets(), make_secret()
+    stored = replace(spec, targets=_seal(spec.targets, box)) if await subscriptions.seals() else spec
+    subscription = await subscriptions.create(stored, secret=box.seal(secret), by=by)
+    return unseal(subscription, box), secret
+
+
+def unseal(subscription: Subscription, box: SecretBox) -> Subscription:
+    """Return *subscription* as it is shown: what cannot be opened stays hidden."""
+    return replace(subscription, spec=replace(subscription.spec, targets=_unseal(subscription.spec.targets, box)))
+
+
+def _seal(targets: Sequence[Target], box: SecretBox) -> tuple[Target, ...]:
+    return tuple(target.seal(box) for target in targets)
+
+
+def _unseal(targets: Sequence[Target], box: SecretBox) -> tuple[Target, ...]:
+    try:
+        return tuple(target.unseal(box) for target in targets)
+    except SecretUnreadable:
+        return tuple(targets)
 
 
 def may_see(principal: Principal, subscription: Subscription) -> bool:
@@ -78,9 +97,23 @@ def read_spec(wanted: SubscriptionRequest, guard: Guard) -> SubscriptionSpec:
 
 
 def change_spec(
-    wanted: SubscriptionChanges, spec: SubscriptionSpec, guard: Guard, *, by: Principal
+    wanted: SubscriptionChanges,
+    spec: SubscriptionSpec,
+    guard: Guard,
+    *,
+    by: Principal,
+    box: SecretBox,
+    seals: bool,
 ) -> SubscriptionSpec:
-    """Return *spec* with the members that *wanted* mentions; *guard* knows where webhooks may go.
+    """Return *spec* with the members that *wanted* mentions, as it is stored.
+
+    Args:
+        wanted: The changes.
+        spec: What is stored now.
+        guard: Knows where webhooks may go.
+        by: Who changes it.
+        box: Opens and seals credentials of targets.
+        seals: Whether they are sealed from now on.
 
     Raises:
         InvalidField: A target or the filter is invalid, or does not go with the rest of *spec*.
@@ -91,8 +124,13 @@ def change_spec(
     if given & {"target", "steps"}:
         if spec.target.kind is Kind.HANDLER:
             raise InvalidField("/target", "cannot be changed: it is a handler, subscribed by the worker that runs it")
-        changes["targets"] = _read_targets(wanted, guard, spec.targets)
-        _require_queues(by, changes["targets"])
+        before = _unseal(spec.targets, box)
+        targets = _read_targets(wanted, guard, before)
+        _require_queues(by, targets)
+        if seals:  # a target that stays as it is stays as it is stored
+            kept = [(real, stored) for real, stored in zip(before, spec.targets, strict=True) if stored.sealed]
+            targets = tuple(next((old for real, old in kept if real == one), one.seal(box)) for one in targets)
+        changes["targets"] = targets
     return _check_combinations(wanted, replace(spec, **changes))
 
 

@@ -19,7 +19,9 @@ from broker.subscriptions import Waiting
 from broker.variables import Types, split
 
 
-def read_throw(principal: Principal, wanted: SignalRequest, body: bytes, traceparent: str | None = None) -> Throw:
+def read_throw(
+    principal: Principal, wanted: SignalRequest, body: bytes, *, traceparent: str | None = None, hops: int = 0
+) -> Throw:
     """Return the throw by *principal* that is *wanted*; *body* is the JSON text that it was read from.
 
     Raises:
@@ -55,11 +57,18 @@ def read_throw(principal: Principal, wanted: SignalRequest, body: bytes, tracepa
         deliver_at=None if wanted.deliver_at is None else next_millisecond(wanted.deliver_at),
         expires_at=None if wanted.expires_at is None else next_millisecond(wanted.expires_at),
         traceparent=traceparent,
+        hops=hops,
     )
 
 
 def read_item(
-    principal: Principal, item: object, body: bytes, *, key: str | None = None, traceparent: str | None = None
+    principal: Principal,
+    item: object,
+    body: bytes,
+    *,
+    key: str | None = None,
+    traceparent: str | None = None,
+    hops: int = 0,
 ) -> tuple[Throw, IdempotencyKey | None]:
     """Return the throw by *principal* that one *item* of a batch asks for, and its idempotency key.
 
@@ -69,7 +78,7 @@ def read_item(
         InvalidDocument, InvalidField, PermissionDenied: It is wrong, or *principal* may not throw it.
     """
     wanted = validate(BatchItem, item)
-    throw = read_throw(principal, wanted, body, traceparent)
+    throw = read_throw(principal, wanted, body, traceparent=traceparent, hops=hops)
     own = wanted.idempotency_key or key
     return throw, None if own is None else make_key(own, principal, b"batch\0" + body)
 

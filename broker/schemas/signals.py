@@ -74,6 +74,7 @@ class SignalSchema(Schema):
     ordering_key: str | None
     deliver_at: Shown | None
     expires_at: Shown | None
+    hops: int = Field(description="How many deliveries led to it, one after the other.")
     state: Literal["accepted", "recorded", "scheduled", "cancelled"]
 
 

@@ -13,6 +13,8 @@ from broker.targets import TargetSchema
 
 Seconds = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)]
 HeadOfLineName = Literal["block", "skip"]
+LEAST_TIMEOUT = 0.1
+"""Seconds. In less time hardly any receiver answers: each attempt would fail at a target that is well."""
 
 
 class StepSchema(Schema):
@@ -51,7 +53,7 @@ class SubscriptionOptions(Schema):
         " (`block`, the default) or continue (`skip`).",
     )
     retry: RetrySchema | None = None
-    timeout_seconds: Annotated[float, Field(gt=0, le=300)] | None = Field(
+    timeout_seconds: Annotated[float, Field(ge=LEAST_TIMEOUT, le=300)] | None = Field(
         None, description="The maximum duration of an attempt, or of each of its steps, in seconds."
     )
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
@@ -137,7 +139,7 @@ class SubscriptionSchema(Schema):
     backlog: BacklogSchema | None = Field(None, description="Only in answers about one subscription.")
     circuit: Literal["closed", "open", "half_open"] | None = Field(
         None,
-        description="Whether its target seems to be down (`open`) or is being tried again (`half_open`);"
+        description="Whether one of its targets seems to be down (`open`) or is being tried again (`half_open`);"
         " only in answers about one subscription.",
     )
 

@@ -26,7 +26,7 @@ from broker.reach import EVERYWHERE, Reach
 from broker.signals import Scope, Signal, SignalState, Source, Throw
 from broker.store.exchanges import unpack
 from broker.store.postgres.database import Row
-from broker.subscriptions import HeadOfLine, Subscription, SubscriptionSpec
+from broker.subscriptions import HeadOfLine, Subscription, SubscriptionSpec, are_steps
 from broker.targets import Target, load_target
 from broker.topology import attempt_queue
 
@@ -91,7 +91,10 @@ def _read_result(columns: Row | Mapping[str, Any], exchange: Exchange | None) ->
 
 
 def read_signal(row: Row) -> Signal:
-    """Return the signal in a row of ``signals``."""
+    """Return the signal in a row of ``signals``.
+
+    Partitions that were detached under an earlier version lack the column ``hops``.
+    """
     return Signal(
         id=row["id"],
         created_at=row["created_at"],
@@ -112,6 +115,7 @@ def read_signal(row: Row) -> Signal:
             deliver_at=row["deliver_at"],
             expires_at=row["expires_at"],
             traceparent=row["traceparent"],
+            hops=row.get("hops") or 0,
         ),
     )
 
@@ -124,7 +128,7 @@ def read_subscription(row: Row) -> Subscription:
             options[name] = decode(options[name])
     return Subscription(
         id=row["id"],
-        spec=SubscriptionSpec(targets=_read_targets(row), **options),
+        spec=SubscriptionSpec(targets=read_targets(row), **options),
         created_at=row["created_at"],
         created_by=row["created_by"],
         owner=_read_owner(row["owner_tenants"], row["owner_untenanted"]),
@@ -157,16 +161,17 @@ _DECODERS: Mapping[str, Callable[[Any], object]] = {
 """How the options whose columns are of another type are read."""
 
 
-def _read_targets(row: Row) -> tuple[Target, ...]:
+def read_targets(row: Row) -> tuple[Target, ...]:
+    """Return the target in a row of ``subscriptions``, or those of its steps."""
     if row["steps"] is not None:
         return tuple(load_target(step, description=step["description"]) for step in json.loads(row["steps"]))
-    columns = {name: row[name] for name in ("kind", "address", "method", "body_template", "signatures")}
+    columns = {name: row[name] for name in ("kind", "address", "method", "body_template", "signatures", "sealed")}
     return (load_target(columns | {"headers": json.loads(row["headers"])}),)
 
 
 SPEC_COLUMNS = (
     *_OPTIONS,
-    *("kind", "address", "method", "headers", "body_template", "signatures"),
+    *("kind", "address", "method", "headers", "body_template", "signatures", "sealed"),
     *("is_pattern", "steps"),
 )
 """The columns of ``subscriptions`` that hold a spec."""
@@ -174,13 +179,17 @@ SPEC_COLUMNS = (
 
 def spec_columns(spec: SubscriptionSpec) -> dict[str, object]:
     """Return the columns of ``subscriptions`` that hold *spec*, as JSON."""
-    steps = [target.columns | {"description": target.description} for target in spec.targets]
     return {
         **{name: _encode(getattr(spec, name)) for name in _OPTIONS},
-        **spec.target.columns,
+        **target_columns(spec.targets),
         "is_pattern": is_pattern(spec.name),
-        "steps": steps if spec.in_steps else None,
     }
+
+
+def target_columns(targets: Sequence[Target]) -> dict[str, object]:
+    """Return the columns of ``subscriptions`` that hold *targets*, as JSON: one target, or several steps."""
+    steps = [target.columns | {"description": target.description} for target in targets]
+    return {**targets[0].columns, "steps": steps if are_steps(targets) else None}
 
 
 def _encode(value: Any) -> object:

@@ -91,9 +91,11 @@ CREATE TABLE blocks (
     CONSTRAINT blocks_check CHECK ((next_id > first_id))
 );
 
--- Webhooks that seem to be down: a row appears with the first failure and goes with the next success.
+-- Webhooks of subscriptions that seem to be down: a row appears with the first failure and goes with the next
+-- success.
 CREATE TABLE circuits (
     key bytea NOT NULL,
+    -- The webhook's URL without what may be a credential.
     address text NOT NULL,
     -- The number of failures since the last success.
     failures integer NOT NULL DEFAULT 0,
@@ -106,8 +108,11 @@ CREATE TABLE circuits (
     changed_at timestamptz NOT NULL DEFAULT now(),
     -- Until when the target asked for no requests (Retry-After); null if it did not.
     spared_until timestamptz,
+    -- The subscription that delivers there; null: all of them, for processes of earlier versions.
+    subscription_id bigint,
     CONSTRAINT circuits_pkey PRIMARY KEY (key)
 ) WITH (fillfactor=50);
+CREATE INDEX circuits_by_subscription ON circuits (subscription_id) WHERE (subscription_id IS NOT NULL);
 
 -- Processes that make attempts. Each shows that it is there by its seen_at.
 CREATE TABLE deliverers (
@@ -379,6 +384,11 @@ CREATE TABLE retired_blocks (
     CONSTRAINT retired_blocks_pkey PRIMARY KEY (number)
 );
 
+-- Has a row if credentials of targets are sealed: since the store is there, or since `signal-broker reseal`.
+CREATE TABLE sealing (
+    since timestamptz NOT NULL DEFAULT now()
+);
+
 CREATE TABLE signals (
     id bigint NOT NULL,
     created_at timestamptz NOT NULL,
@@ -409,6 +419,8 @@ CREATE TABLE signals (
     -- The place in the order of recording. Lists follow it, so a reader that continues after a page misses no
     -- signal.
     "position" bigint NOT NULL,
+    -- How many deliveries led to it, one after the other, as far as its callers told.
+    hops integer NOT NULL DEFAULT 0,
     CONSTRAINT signals_pkey PRIMARY KEY (id),
     CONSTRAINT signals_state_check CHECK ((state = ANY (ARRAY['recorded'::text, 'scheduled'::text, 'cancelled'::text])))
 ) PARTITION BY RANGE (id);
@@ -469,6 +481,9 @@ CREATE TABLE subscriptions (
     owner_untenanted boolean NOT NULL DEFAULT true,
     -- The API token that made it, for its quota.
     created_by_token bigint,
+    -- The URL and the headers, sealed, if they hold credentials; address and headers have *** in their place. Steps
+    -- have their own.
+    sealed text,
     CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
     CONSTRAINT subscriptions_head_of_line_check CHECK ((head_of_line = ANY (ARRAY['block'::text, 'skip'::text]))),
     CONSTRAINT subscriptions_method_check CHECK ((method = ANY (ARRAY['POST'::text, 'PUT'::text, 'PATCH'::text, 'DELETE'::text]))),
@@ -629,6 +644,12 @@ CREATE OR REPLACE FUNCTION belongs_to(tenant_id text, owner_tenants text[])
  LANGUAGE sql
  IMMUTABLE
 RETURN CASE WHEN (tenant_id IS NULL) THEN owner_tenants ELSE ARRAY[tenant_id] END;
+
+CREATE OR REPLACE FUNCTION circuit_key(subscription_id bigint, address text)
+ RETURNS bytea
+ LANGUAGE sql
+ STABLE
+RETURN sha256(convert_to(((subscription_id || ' '::text) || address), 'UTF8'::name));
 
 CREATE OR REPLACE FUNCTION circuit_key(address text)
  RETURNS bytea

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 from broker.egress import Guard
 from broker.schematypes import Schema
+from broker.secrets import SecretBox
 
 
 class Kind(enum.StrEnum):
@@ -67,8 +68,30 @@ class Target(ABC):
 
     @property
     def circuit(self) -> str | None:
-        """The address whose failures are counted; None for a kind without circuits."""
+        """What a subscription's failures at it are counted by, at the same host; None for a kind without circuits."""
         return None
+
+    @property
+    def sealed(self) -> str | None:
+        """Its credentials, sealed; None if it has none, or holds them in clear."""
+        return None
+
+    @property
+    def holds_credentials(self) -> bool:
+        """Whether it holds credentials in clear."""
+        return False
+
+    def seal(self, _box: SecretBox) -> Self:
+        """Return it as it is stored: with its credentials sealed."""
+        return self
+
+    def unseal(self, _box: SecretBox) -> Self:
+        """Return it as it is used: with its credentials in clear.
+
+        Raises:
+            SecretUnreadable: No key opens them.
+        """
+        return self
 
     @property
     def columns(self) -> dict[str, object]:
@@ -80,6 +103,7 @@ class Target(ABC):
             "headers": {},
             "body_template": None,
             "signatures": ["v1"],
+            "sealed": self.sealed,
         }
 
     @classmethod

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
@@ -13,8 +14,9 @@ from pydantic import Field
 
 from broker.egress import Guard, check_headers, check_names, check_url
 from broker.errors import InvalidField, pointer_to
-from broker.redaction import HIDDEN, hide_credentials
+from broker.redaction import HIDDEN, hide_credentials, hide_credentials_of_url
 from broker.schematypes import Schema, Text
+from broker.secrets import SecretBox
 from broker.targets.target import Kind, Target
 from broker.templates import check_content_type, check_template, check_url_template
 
@@ -76,6 +78,7 @@ class WebhookTarget(Target):
         headers: Further headers of the request; their values may be templates.
         body_template: What the body is made from; None sends the signal.
         signatures: The schemes it is signed with.
+        sealed: URL and headers with their credentials, sealed. Then `url` and `headers` have ``***`` in their place.
     """
 
     kind: ClassVar[Kind] = Kind.WEBHOOK
@@ -86,6 +89,7 @@ class WebhookTarget(Target):
     headers: Mapping[str, str] = field(default_factory=dict)
     body_template: str | None = None
     signatures: tuple[Scheme, ...] = (Scheme.V1,)
+    sealed: str | None = None
 
     @classmethod
     def read(cls, wanted: WebhookTargetSchema, pointer: str, *, guard: Guard, before: Target | None) -> Self:
@@ -122,8 +126,31 @@ class WebhookTarget(Target):
 
     @property
     def circuit(self) -> str | None:
-        """The URL: all subscriptions to it share a circuit."""
-        return self.url
+        """The URL without what may be a credential: another key for the same receiver is no other receiver."""
+        return hide_credentials_of_url(self.url)
+
+    @property
+    def holds_credentials(self) -> bool:
+        """Whether it has headers, or a URL with what may be a credential, in clear."""
+        return self.sealed is None and (any(self.headers.values()) or hide_credentials_of_url(self.url) != self.url)
+
+    def seal(self, box: SecretBox) -> Self:
+        """Return it with all values of headers, and what may be a credential in its URL, sealed and hidden."""
+        if not self.holds_credentials:
+            return self
+        sealed = box.seal(json.dumps({"url": self.url, "headers": dict(self.headers)})).decode()
+        headers = dict.fromkeys(self.headers, HIDDEN)
+        return replace(self, url=hide_credentials_of_url(self.url), headers=headers, sealed=sealed)
+
+    def unseal(self, box: SecretBox) -> Self:
+        """Return it with its URL and headers as they are sent.
+
+        Raises:
+            SecretUnreadable: No key opens them.
+        """
+        if self.sealed is None:
+            return self
+        return replace(self, **json.loads(box.open(self.sealed.encode())), sealed=None)
 
     @property
     def columns(self) -> dict[str, object]:
@@ -135,6 +162,7 @@ class WebhookTarget(Target):
             "headers": dict(self.headers),
             "body_template": self.body_template,
             "signatures": [scheme.value for scheme in self.signatures],
+            "sealed": self.sealed,
         }
 
     @classmethod
@@ -146,6 +174,7 @@ class WebhookTarget(Target):
             headers=columns["headers"],
             body_template=columns["body_template"],
             signatures=tuple(map(Scheme, columns["signatures"])),
+            sealed=columns.get("sealed"),
             description=description,
         )
 

@@ -18,7 +18,7 @@ from broker.jsontext import read
 from broker.operations.intake import Intake, open_intake
 from broker.operations.throws import check_execution, read_item
 from deploy.cli.admin import Admin
-from deploy.cli.output import show_one
+from deploy.cli.output import say, show_one
 
 _CHUNK = 500
 _CHUNK_BYTES = 8 << 20
@@ -45,7 +45,7 @@ async def throw_lines(admin: Admin, file: BinaryIO, *, key: str | None, as_json:
     ids = [outcome for outcome in outcomes if isinstance(outcome, int)]
     refused = [outcome for outcome in outcomes if isinstance(outcome, str)]
     for reason in refused:
-        click.echo(reason, err=True)
+        say(reason, err=True)
     shown = {
         "accepted": len(ids),
         "refused": len(refused),

@@ -20,7 +20,9 @@ from broker.store.partitions.detached import DetachedStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database
 from broker.store.postgres.schema import NEEDED, revision
+from broker.store.subscriptions.sealing import SealingStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.texts import escape
 from broker.topology import (
     ATTEMPT,
     RECORD,
@@ -71,7 +73,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
         findings.append(finding)
         if not as_json:
             level = click.style(f"{finding.level:<4}", fg=_COLOURS[finding.level])
-            click.echo(f"{level}  {finding.check:<10}  {finding.detail}")
+            click.echo(f"{level}  {finding.check:<10}  {escape(finding.detail)}")
 
     try:
         settings = settings_with_logs(quiet=True)
@@ -114,6 +116,7 @@ async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
         if late:
             yield Finding("warn", "scheduler", f"{late} parked deliveries are overdue: does a scheduler run?")
         yield await _judge_retention(database, settings.retention)
+        yield _judge_secrets(await SealingStore(database).count_clear())
         async with open_transport(settings, database, declare_timeout=settings.confirm_timeout) as transport:
             apps = await SubscriptionStore(database).apps()
             async for finding in _examine_transport(transport, deliveries, apps, settings.confirm_timeout):
@@ -166,6 +169,17 @@ def _judge_dead(books: Ledger) -> Finding:
             "warn", "deliveries", f"{dead} are dead: see why at /v1/deliveries?state=dead, then redrive them"
         )
     return Finding("ok", "deliveries", "none is dead")
+
+
+def _judge_secrets(clear: int) -> Finding:
+    if clear:
+        return Finding(
+            "warn",
+            "secrets",
+            f"{clear} subscriptions hold credentials in clear: once no process of an earlier version runs any more,"
+            " run `signal-broker reseal`",
+        )
+    return Finding("ok", "secrets", "no subscription holds credentials in clear")
 
 
 async def _judge_retention(database: Database, retention: timedelta | None) -> Finding:

@@ -9,7 +9,7 @@ from broker.operations.books import BookReader
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from deploy.cli.admin import Admin, with_store
 from deploy.cli.backends import open_transport
-from deploy.cli.output import as_json, example, show_one
+from deploy.cli.output import as_json, example, say, show_one
 
 
 @click.command(epilog=example("signal-broker ledger --subscription 3"))
@@ -32,4 +32,4 @@ async def ledger(admin: Admin, *, subscription: int | None, as_json: bool) -> No
             document["poison"] = ", ".join(f"{count} in {queue}" for queue, count in poison.items()) or 0
     show_one(document, *members, as_json=as_json)
     if books.transport_error is not None:
-        click.echo(f"what waits in the transport's queues is not known: {books.transport_error}", err=True)
+        say(f"what waits in the transport's queues is not known: {books.transport_error}", err=True)

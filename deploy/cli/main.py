@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from broker.errors import SignalBrokerError
+from broker.texts import escape
 
 COMMANDS = {
     "Processes": {
@@ -18,6 +19,7 @@ COMMANDS = {
     },
     "Setting up": {
         "migrate": ("processes", "Bring the store's schema up to date."),
+        "reseal": ("reseal", "Seal secrets at rest, after an upgrade or with another key."),
         "topology": ("topology", "Show RabbitMQ's exchanges, queues and bindings, or declare them."),
         "token": ("tokens", "Create, list and revoke API tokens."),
         "user": ("users", "Create users."),
@@ -66,13 +68,16 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # click ends quietly when the reader has closed the pipe
+        except click.ClickException as error:
+            error.message = escape(error.message, keep="\n")  # type: ignore[misc]
+            raise
         except (SignalBrokerError, OSError) as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(escape(str(error), keep="\n")) from error
         except ExceptionGroup as group:
             expected = group.subgroup((SignalBrokerError, OSError))
             if expected is None:
                 raise
-            raise click.ClickException(str(expected.exceptions[0])) from group
+            raise click.ClickException(escape(str(expected.exceptions[0]), keep="\n")) from group
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
-from broker.texts import printable
+from broker.texts import escape
 
 Printed = BaseModel | Mapping[str, Any]
 """A document of the HTTP API, or a mapping."""
@@ -19,6 +19,7 @@ Printed = BaseModel | Mapping[str, Any]
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 _GAP = "  "
+_BREAKS = str.maketrans("\n\r\t", "   ")
 
 
 def example(*lines: str) -> str:
@@ -35,7 +36,7 @@ def show_one(document: Printed, *members: str, as_json: bool) -> None:
     shown = [(_title(member), _text(whole[member])) for member in members if whole.get(member) is not None]
     width = max(len(title) for title, _ in shown)
     for title, text in shown:
-        click.echo(f"{title:<{width}}{_GAP}{text}")
+        say(f"{title:<{width}}{_GAP}{text}")
 
 
 def show_many(documents: Sequence[Printed], *members: str, as_json: bool) -> None:
@@ -52,10 +53,10 @@ def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if sys.stdout.isatty():
         _show_rich_table(titles, rows)
         return
-    lines = [[title.upper() for title in titles], *rows]
+    lines = [[title.upper() for title in titles], *([escape(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        click.echo(_GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        say(_GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _show_rich_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -68,13 +69,23 @@ def _show_rich_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> No
     for title in titles:
         table.add_column(title, overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(escape(cell)) for cell in row))
     Console().print(table)
 
 
 def show_json(document: object) -> None:
     """Print *document* as JSON."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    say(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def show_line(text: str) -> None:
+    """Print *text* in one line, spaces in place of breaks and tabs; in JSON these stand only between tokens."""
+    say(text.translate(_BREAKS))
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print *text*, and nothing that could steer a terminal; commands print by no other way."""
+    click.echo(escape(text, keep="\n"), err=err)
 
 
 def _plain(document: Printed) -> Mapping[str, Any]:
@@ -92,8 +103,8 @@ def _text(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case list() if all(isinstance(item, str) for item in value):
-            return printable(", ".join(value))
+            return escape(", ".join(value))
         case list() | dict():
-            return printable(json.dumps(value, ensure_ascii=False))
+            return escape(json.dumps(value, ensure_ascii=False))
         case _:
-            return printable(str(value))
+            return escape(str(value))

@@ -7,9 +7,12 @@ from collections.abc import Collection
 import click
 
 from broker.access import Permission, Principal
+from broker.settings import Settings
 from broker.store.administration.tokens import AccessStore
+from broker.store.postgres.database import Database
 from broker.store.postgres.migrate import migrate as migrate_store
-from deploy.cli.backends import allow_loopback, settings_with_logs, sole_user, store_url
+from broker.store.subscriptions.sealing import SealingStore, is_sealing
+from deploy.cli.backends import EMBEDDED, allow_loopback, open_secrets, settings_with_logs, sole_user, store_url
 from deploy.cli.handler_apps import load_apps
 from deploy.cli.loop import run_async
 from deploy.cli.output import example
@@ -41,7 +44,16 @@ def run(places: tuple[str, ...]) -> None:
     apps = load_apps(places)
     with sole_user(settings), store_url(settings) as url:
         roles = [GATEWAY, *WORKERS]
-        run_async(serve(settings, url, roles, _announce, apps, prepare=lambda: migrate_store(url)))
+        run_async(serve(settings, url, roles, _announce, apps, prepare=lambda: _prepare(settings, url)))
+
+
+async def _prepare(settings: Settings, url: str) -> None:
+    """Bring the schema up to date; of an embedded store no process of an earlier version is left, so it is sealed."""
+    await migrate_store(url)
+    if settings.store_url == EMBEDDED:
+        async with Database(url, size=1) as database:
+            if not await is_sealing(database):
+                await SealingStore(database).reseal(open_secrets(settings))
 
 
 async def _announce(runtime: Runtime, url: str) -> None:

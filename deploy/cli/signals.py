@@ -23,10 +23,9 @@ from broker.schemas.signals import SignalRequest
 from broker.schemas.validation import validate
 from broker.signals import Scope, Signal
 from broker.store.signals.signals import SignalStore
-from broker.texts import printable
 from deploy.cli.admin import Admin, with_store
 from deploy.cli.batches import throw_lines
-from deploy.cli.output import as_json, example, show_one
+from deploy.cli.output import as_json, example, show_line, show_one
 
 _MEMBERS = {
     "tenant": "tenantId",
@@ -99,7 +98,7 @@ async def throw(
     async with admin.transport() as transport, open_intake(admin.database, transport, admin.settings) as intake:
         accepted = await intake.accept(wanted, key=key)
     if as_json:
-        click.echo(render_signal(accepted.signal))
+        show_line(render_signal(accepted.signal).decode())
         return
     shown = {"accepted": accepted.signal.id, "name": name, "scope": _recipients(accepted.signal)}
     show_one(shown | {"replayed": accepted.replayed or None}, *shown, "replayed", as_json=False)
@@ -141,7 +140,7 @@ async def tail(admin: Admin, *, pattern: str, since_id: int | None, count: int |
     shown = 0
     async for signal in _follow(signals, after, stopping):
         if matches(pattern, signal.throw.name):
-            click.echo(_line(signal, as_json=as_json))
+            _show_line(signal, as_json=as_json)
             shown += 1
         if shown == count:
             return
@@ -159,13 +158,13 @@ async def _follow(signals: SignalStore, after: int, stopping: asyncio.Event) -> 
                 await stopping.wait()
 
 
-def _line(signal: Signal, *, as_json: bool) -> str:
+def _show_line(signal: Signal, *, as_json: bool) -> None:
     if as_json:
-        # In JSON a line break can only stand between tokens.
-        return render_signal(signal).decode().replace("\n", " ").replace("\r", " ")
-    payload = printable(signal.throw.payload.decode())
+        show_line(render_signal(signal).decode())
+        return
+    payload = signal.throw.payload.decode()
     accepted = show_moment(signal.created_at)
-    return f"{signal.id:>8}  {accepted}  {signal.throw.name}  {_recipients(signal)}  {payload}"
+    show_line(f"{signal.id:>8}  {accepted}  {signal.throw.name}  {_recipients(signal)}  {payload}")
 
 
 def _recipients(signal: Signal) -> str:

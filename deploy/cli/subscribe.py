@@ -128,7 +128,7 @@ async def subscribe(
     created, secret = await create_subscription(
         SubscriptionStore(admin.database),
         spec,
-        seal=lambda secret: open_secrets(admin.settings).seal(secret),
+        secrets=lambda: open_secrets(admin.settings),
         by=COMMAND_LINE,
     )
     document = render_subscription(created, secret)

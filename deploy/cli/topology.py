@@ -9,7 +9,7 @@ import click
 from broker.topology import RETIRED, TOPOLOGY, Topology
 from broker.transport import Transport
 from deploy.cli.admin import with_transport
-from deploy.cli.output import as_json, example, show_json, show_table
+from deploy.cli.output import as_json, example, say, show_json, show_table
 
 
 @click.command(epilog=example("signal-broker topology --json", "signal-broker topology --apply"))
@@ -43,7 +43,7 @@ async def _apply(transport: Transport, *, prune: bool, as_json: bool) -> None:
         show_json(_document() | {"applied": True, "pruned": prune, "removed": removed})
         return
     _show()
-    click.echo("\neverything is declared" + (_tell_removed(removed) if prune else ""))
+    say("\neverything is declared" + (_tell_removed(removed) if prune else ""))
 
 
 def _tell_removed(count: int | None) -> str:
@@ -64,9 +64,9 @@ def _document() -> dict[str, object]:
 
 def _show() -> None:
     show_table(["exchange", "kind"], [[exchange.name, exchange.kind] for exchange in TOPOLOGY.exchanges])
-    click.echo()
+    say("")
     arguments = [[queue.name, key, str(value)] for queue in TOPOLOGY.queues for key, value in queue.arguments.items()]
     show_table(["queue", "argument", "value"], arguments)
-    click.echo()
+    say("")
     bindings = [[b.source, b.routing_key or "-", b.destination, b.to] for b in TOPOLOGY.bindings]
     show_table(["from", "routing key", "to", "which is"], bindings)

@@ -15,7 +15,7 @@ from gateway.answers import answer
 from gateway.bodies import parse, read_json
 from gateway.camunda8.problems import Unreadable
 from gateway.camunda8.schemas import DEFAULT_TENANT, SignalBroadcast, SignalBroadcastResult
-from gateway.headers import THROW_HEADERS, read_key, read_traceparent
+from gateway.headers import THROW_HEADERS, read_hops, read_key, read_traceparent
 from gateway.http_errors import BadRequest, Forbidden
 from gateway.offloading import offload
 from gateway.routes import Route, SecuredRoute
@@ -63,6 +63,7 @@ class Camunda8Api:
                 source=Source.CAMUNDA,
                 token_id=principal.token_id,
                 traceparent=read_traceparent(request),
+                hops=read_hops(request),
             ),
             key=read_key(request, principal, body),
         )

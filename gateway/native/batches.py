@@ -21,7 +21,7 @@ from broker.store.signals.signals import IdempotencyKey
 from gateway.answers import answer
 from gateway.bodies import parse, read_json
 from gateway.dialects import to_http_error
-from gateway.headers import THROW_HEADERS, read_key, read_traceparent
+from gateway.headers import THROW_HEADERS, read_hops, read_key, read_traceparent
 from gateway.native.problems import render_problem
 from gateway.offloading import offload
 from gateway.routes import Route, SecuredRoute
@@ -60,7 +60,12 @@ class BatchesApi:
         body = await read_json(request)
         key = read_key(request, principal, b"")
         read = partial(
-            _read_items, principal, body, key=None if key is None else key.key, traceparent=read_traceparent(request)
+            _read_items,
+            principal,
+            body,
+            key=None if key is None else key.key,
+            traceparent=read_traceparent(request),
+            hops=read_hops(request),
         )
 
         async def throw(position: int, item: _Item) -> Mapping[str, object]:
@@ -85,7 +90,9 @@ class BatchesApi:
         return answer(encode({"results": results}))
 
 
-def _read_items(principal: Principal, body: bytes, *, key: str | None, traceparent: str | None) -> list[_Item]:
+def _read_items(
+    principal: Principal, body: bytes, *, key: str | None, traceparent: str | None, hops: int
+) -> list[_Item]:
     """Return for each signal of the batch *body* its throw with its idempotency key, or why there is none.
 
     The values of the batch may take many times the memory of its text, and are left behind one by one.
@@ -95,7 +102,7 @@ def _read_items(principal: Principal, body: bytes, *, key: str | None, tracepare
     for position, text in enumerate(raw_elements(raw_member(body, "signals") or b"[]")):
         own_key = None if key is None else f"{key}/{position}"
         try:
-            read.append(read_item(principal, items.popleft(), text, key=own_key, traceparent=traceparent))
+            read.append(read_item(principal, items.popleft(), text, key=own_key, traceparent=traceparent, hops=hops))
         except Exception as error:  # noqa: BLE001  (it is this throw's answer)
             read.append(error)
     return read

@@ -20,7 +20,7 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.signals.signals import PAGE_BYTES, SignalStore, may_follow
 from gateway.answers import answer
 from gateway.bodies import parse, read_json
-from gateway.headers import THROW_HEADERS, read_key, read_traceparent
+from gateway.headers import THROW_HEADERS, read_hops, read_key, read_traceparent
 from gateway.http_errors import Conflicting, NotFound
 from gateway.native.deliveries import PAGE_PARAMETERS, delivery_page
 from gateway.native.queries import (
@@ -201,7 +201,9 @@ class SignalsApi:
 
 
 def _read_throw(request: web.Request, principal: Principal, body: bytes) -> Throw:
-    return read_throw(principal, parse(SignalRequest, body), body, read_traceparent(request))
+    return read_throw(
+        principal, parse(SignalRequest, body), body, traceparent=read_traceparent(request), hops=read_hops(request)
+    )
 
 
 async def _rendered(request: web.Request, signal: Signal) -> bytes:

@@ -11,7 +11,7 @@ from broker.deliveries import DeliveryState
 from broker.egress import Guard
 from broker.errors import PermissionDenied
 from broker.operations.answers import render_subscription
-from broker.operations.subscriptions import change_spec, create_subscription, may_see, read_spec
+from broker.operations.subscriptions import change_spec, create_subscription, may_see, read_spec, unseal
 from broker.schemas.subscriptions import (
     BacklogSchema,
     ResumptionRequest,
@@ -22,6 +22,7 @@ from broker.schemas.subscriptions import (
     SubscriptionSchema,
 )
 from broker.secrets import SecretBox, make_secret
+from broker.slices import Slices
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
@@ -50,6 +51,7 @@ class SubscriptionsApi:
         self._deliveries = deliveries
         self._secrets = secrets
         self._guard = guard
+        self._slices = Slices(rest=1.0)
 
     @property
     def routes(self) -> list[Route]:
@@ -118,7 +120,7 @@ class SubscriptionsApi:
         """Answer 201; every matching signal that is thrown after this answer will be delivered."""
         spec = read_spec(await read_document(request, SubscriptionRequest), self._guard)
         subscription, secret = await create_subscription(
-            self._subscriptions, spec, seal=self._secrets.seal, by=principal
+            self._subscriptions, spec, secrets=lambda: self._secrets, by=principal
         )
         return created(render_subscription(subscription, secret), f"/v1/subscriptions/{subscription.id}")
 
@@ -132,12 +134,13 @@ class SubscriptionsApi:
             execution_id=text(request, "executionId"),
             by=principal,
         )
-        return answer(
-            SubscriptionPage(
-                items=[render_subscription(subscription) for subscription in page.items],
-                next=None if page.last_id is None else str(page.last_id),
-            )
-        )
+        items = []
+        async with self._slices.take() as turn:
+            for subscription in page.items:
+                items.append(render_subscription(unseal(subscription, self._secrets)))
+                if turn.is_over:
+                    await turn.pause()
+        return answer(SubscriptionPage(items=items, next=None if page.last_id is None else str(page.last_id)))
 
     async def get(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer one subscription, with its backlog and its circuit."""
@@ -153,17 +156,17 @@ class SubscriptionsApi:
         """
         subscription = await managed_subscription(request, principal, self._subscriptions)
         wanted = await read_document(request, SubscriptionChanges)
-        secret = make_secret()
+        secret, seals = make_secret(), await self._subscriptions.seals()
         changed = await self._subscriptions.change(
             subscription.id,
-            lambda spec: change_spec(wanted, spec, self._guard, by=principal),
+            lambda spec: change_spec(wanted, spec, self._guard, by=principal, box=self._secrets, seals=seals),
             secret=self._secrets.seal(secret),
             by=principal,
         )
         if changed is None:
             raise _missing(subscription.id)
         after, has_secret = changed
-        return answer(render_subscription(after, secret if has_secret else None))
+        return answer(render_subscription(unseal(after, self._secrets), secret if has_secret else None))
 
     async def delete(self, request: web.Request, principal: Principal) -> web.Response:
         """Delete a subscription; the deliveries that it is still owed are cancelled."""
@@ -194,7 +197,7 @@ class SubscriptionsApi:
         )
         if rotated is None:
             raise _missing(subscription.id)
-        return answer(render_subscription(rotated, secret))
+        return answer(render_subscription(unseal(rotated, self._secrets), secret))
 
     async def _show(self, subscription: Subscription | None) -> web.Response:
         backlog = None if subscription is None else await self._pausing.backlog(subscription.id)
@@ -203,7 +206,7 @@ class SubscriptionsApi:
         ledger = await self._deliveries.ledger(subscription.id)
         return answer(
             render_subscription(
-                subscription,
+                unseal(subscription, self._secrets),
                 backlog=BacklogSchema(parked=ledger.states[DeliveryState.PARKED], oldest=backlog.oldest),
                 circuit=backlog.circuit,
             )

@@ -19,7 +19,7 @@ from broker.store.administration.access_cache import AccessCache
 from gateway.answers import answer
 from gateway.auth import BEARER, Authenticator
 from gateway.dialects import to_http_error
-from gateway.headers import THROW_HEADERS, read_key, read_traceparent
+from gateway.headers import THROW_HEADERS, read_hops, read_key, read_traceparent
 from gateway.http_errors import NotFound, Unauthenticated
 from gateway.openapi import ENDPOINT_TOKEN
 from gateway.routes import OpenRoute, Route
@@ -95,6 +95,7 @@ class CallsApi:
                 source_id=endpoint.id,
                 token_id=caller.token_id,
                 traceparent=read_traceparent(request),
+                hops=read_hops(request),
             ),
             key=read_key(request, caller, body),
         )

@@ -25,6 +25,7 @@ _NAMES = {
     415: "ContentTypeError",
     429: "TooManyRequestsError",
     503: "UnavailableError",
+    508: "LoopDetectedError",
 }
 
 

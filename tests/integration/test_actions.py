@@ -56,6 +56,20 @@ def paste(product, name):
     return paste
 
 
+async def test_a_url_arrives_as_it_was_written_and_its_values_percent_encoded(client, webhooks, name):
+    url = webhooks.url("/safe;v=1/!$&'()*+,:=@/x;y/{{payload.v}}?q={{payload.v}}&a=b;c")
+    subscription = await subscribe(client, name, webhook(url), retry=AT_ONCE)
+    elsewhere = await subscribe(
+        client, name, webhook(webhooks.url("/safe/{{payload.dots}}/del")), retry={"schedule": []}
+    )
+    signal = await throw(client, name, payload={"v": "x;role=admin!$&'()*,:=@", "dots": "..;"})
+    await delivery(client, signal, subscription, "delivered")
+    encoded = "x%3Brole%3Dadmin%21%24%26%27%28%29%2A%2C%3A%3D%40"
+    assert [one.target for one in webhooks.requests] == [f"/safe;v=1/!$&'()*+,:=@/x;y/{encoded}?q={encoded}&a=b;c"]
+    dead = await delivery(client, signal, elsewhere, "dead")
+    assert dead["attempts"][0]["error"] == "a value makes the URL's path lead elsewhere"
+
+
 async def test_an_alert_switches_a_feature_off_and_then_tells_the_team(client, webhooks, paste):
     """Unleash is down at first: the team is told only once the feature is off."""
     async with unleash("new-checkout", "old-checkout") as features:

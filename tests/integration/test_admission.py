@@ -51,7 +51,7 @@ def ended(claimed, outcome=Outcome.SUCCEEDED, status=200):
         outcome, DeliveryState.PARKED
     )
     pause = timedelta(hours=1) if state is DeliveryState.PARKED else None
-    return builders.ended(claimed, state, pause=pause, outcome=outcome, status=status, address=WEBHOOK.address)
+    return builders.ended(claimed, state, pause=pause, outcome=outcome, status=status, address=WEBHOOK.circuit)
 
 
 async def finish(attempts, *claimed, **how):
@@ -77,8 +77,7 @@ async def test_an_attempt_of_a_limited_subscription_takes_a_concurrency_slot(owe
         "UPDATE subscriptions SET max_per_second = 1",
         "UPDATE subscriptions SET paused_at = now()",
         "UPDATE subscriptions SET disabled_because = 'the target answered 410'",
-        "INSERT INTO circuits (key, address) SELECT circuit_key(address), address FROM subscriptions",
-        "WITH changed AS (UPDATE subscriptions SET steps = '[]') INSERT INTO circuits (key, address) VALUES ('', '')",
+        "INSERT INTO circuits (key, address, subscription_id) SELECT '', 'https://a.example', id FROM subscriptions",
     ],
 )
 async def test_an_attempt_that_admission_may_defer_or_deny_is_not_begun_without_it(owe, database, change):
@@ -323,11 +322,75 @@ async def test_a_target_that_fails_often_enough_is_tried_by_one_attempt_at_a_tim
     assert (await pausing.backlog(first.subscription_id)).circuit is Phase.CLOSED
 
 
-async def test_a_circuit_is_its_target_s_whoever_delivers_there(owe, deliveries, attempts, pausing):
-    await fail(attempts, await owe(20))
+async def test_a_circuit_holds_up_no_other_subscription_that_delivers_to_the_same_target(owe, attempts, pausing):
+    *failing, held = await owe(21)
     (due,) = await owe(1)
-    assert (await attempts.claim(due)).reason is Reason.CIRCUIT
-    assert (await pausing.backlog(due.subscription_id)).circuit is not Phase.CLOSED
+    await fail(attempts, failing)
+    assert (await attempts.claim(held)).reason is Reason.CIRCUIT
+    claimed = await attempts.claim(due)
+    assert isinstance(claimed, Claimed)
+    assert not claimed.admitted.circuit
+    await finish(attempts, claimed)
+    assert (await pausing.backlog(due.subscription_id)).circuit is Phase.CLOSED
+    assert (await pausing.backlog(held.subscription_id)).circuit is not Phase.CLOSED
+    assert (await pausing.census())[0] == 1
+
+
+async def test_a_former_target_keeps_its_circuit_and_gives_it_to_no_other(owe, attempts, subscriptions):
+    *failing, held, again, _ = await owe(23)
+    await fail(attempts, failing)
+
+    async def retarget(target):
+        await subscriptions.change(
+            held.subscription_id, lambda spec: replace(spec, targets=(target,)), secret=b"", by=ADMINISTRATOR
+        )
+
+    await retarget(WebhookTarget(url="https://example.com/other"))
+    assert isinstance(await attempts.claim(held), Claimed)
+    await retarget(WebhookTarget(url=WEBHOOK.url, headers={"Authorization": "another"}))
+    assert (await attempts.claim(again)).reason is Reason.CIRCUIT
+
+
+async def test_credentials_in_a_url_make_no_other_target_and_are_in_no_circuit(
+    subscriptions, attempts, database, pausing
+):
+    targets = [WebhookTarget(url=f"https://me:{one}@example.com/hook?token={one}") for one in ("s3cr3t", "other")]
+    subscription = await subscriptions.create(SubscriptionSpec(name="sig", targets=(targets[0],)), secret=None)
+    (due,) = await record(database, *await accept(database, "sig"))
+    failed = builders.ended(
+        due, DeliveryState.PARKED, pause=SECOND, outcome=Outcome.TIMED_OUT, address=targets[1].circuit
+    )
+    await attempt_support.finish(attempts, *[failed] * 20)
+    assert (await pausing.backlog(subscription.id)).circuit is not Phase.CLOSED
+    assert await database.fetchval("SELECT address FROM circuits") == "https://***@example.com/hook?token=***"
+
+
+async def test_a_deleted_subscription_has_no_circuits(owe, attempts, database, subscriptions, pausing):
+    *failing, late = await owe(21)
+    (under_way,) = await claim(attempts, late)
+    await fail(attempts, failing)
+    await subscriptions.delete(late.subscription_id)
+    assert await database.fetchval("SELECT count(*) FROM circuits") == 0
+    await finish(attempts, under_way, outcome=Outcome.TIMED_OUT, status=None)
+    assert await database.fetchval("SELECT count(*) FROM circuits") == 0
+    await database.execute("INSERT INTO circuits VALUES ('', '')")
+    await database.execute("UPDATE circuits SET subscription_id = $1", late.subscription_id)
+    await pausing.forget()
+    assert await database.fetchval("SELECT count(*) FROM circuits") == 0
+
+
+async def test_the_circuit_that_is_shown_is_that_of_whichever_step_fails(subscriptions, attempts, pausing):
+    steps = tuple(WebhookTarget(url=f"https://example.com/{path}") for path in ("well", "down"))
+    subscription = await subscriptions.create(SubscriptionSpec(name="sig", targets=steps), secret=None)
+    failed = builders.ended(
+        DueAttempt(1, subscription.id, 1),
+        DeliveryState.PARKED,
+        pause=SECOND,
+        outcome=Outcome.TIMED_OUT,
+        address=steps[1].circuit,
+    )
+    await attempt_support.finish(attempts, *[failed] * 20)
+    assert (await pausing.backlog(subscription.id)).circuit is not Phase.CLOSED
 
 
 async def test_a_success_in_between_begins_the_count_anew(owe, deliveries, attempts, database):
@@ -347,7 +410,7 @@ async def test_an_address_longer_than_an_index_takes_has_a_circuit_too(subscript
         DeliveryState.PARKED,
         pause=SECOND,
         outcome=Outcome.TIMED_OUT,
-        address=target.address,
+        address=target.circuit,
     )
     await attempt_support.finish(attempts, *[failed] * 20)
     assert (await pausing.backlog(subscription.id)).circuit is not Phase.CLOSED

@@ -117,6 +117,7 @@ async def test_a_partition_that_was_detached_before_attempts_kept_exchanges_is_a
     await history.database.execute("""
         ALTER TABLE retired_attempts_1 DROP COLUMN exchanges, DROP COLUMN interrupted;
         ALTER TABLE retired_deliveries_1 DROP COLUMN begun_at;
+        ALTER TABLE retired_signals_1 DROP COLUMN hops;
     """)
     await retention(archive_dir=tmp_path).maintain()
     (document,), _ = lines(tmp_path)

@@ -6,6 +6,7 @@ import gzip
 import http.client
 import io
 import json
+import re
 from urllib.parse import urlsplit
 
 import pytest
@@ -111,6 +112,11 @@ WRONG_SPECS = {
     "an empty name": ({"name": ""}, "/name"),
     "a number as a name": ({"name": 5}, "/name"),
     "a huge name": ({"name": "x" * 100_000}, "/name"),
+    "a C1 control in the name": ({"name": "a\x9b31m"}, "/name"),
+    "a line separator in the name": ({"name": "a\u2028b"}, "/name"),
+    "a tenant that turns text around": ({"name": "a", "tenantId": "a\u202eb"}, "/tenantId"),
+    "an execution with an isolate": ({"name": "a", "executionId": "a\u2066b"}, "/executionId"),
+    "an ordering key with a mark": ({"name": "a", "orderingKey": "a\u200fb"}, "/orderingKey"),
     "256 characters": ({"name": "x" * 256}, "/name"),
     "256 bytes in 128 characters": ({"name": "ä" * 128}, "/name"),
     "a tenant that makes the key too long": ({"name": "x" * 200, "tenantId": "ä" * 9}, "/tenantId"),
@@ -330,6 +336,25 @@ def post(product, path, document):
         return response.status, response.read()
     finally:
         connection.close()
+
+
+NUMBERS = ("-1", "0", "32768", str(1 << 31), str((1 << 63) - 1), str(1 << 63), "9" * 50)
+
+
+async def test_no_number_in_a_path_or_a_query_brings_a_list_down(client):
+    document = await client.get("/openapi.json")
+    asked = [
+        (path, parameter["name"])
+        for path, operations in document["paths"].items()
+        for parameter in operations.get("get", {}).get("parameters", ())
+        if parameter["in"] in {"path", "query"}
+    ]
+    assert ("/v1/ledger", "subscriptionId") in asked
+    for path, name in asked:
+        for number in NUMBERS:
+            url = f"{re.sub('{[^}]*}', number, path)}?{name}={number}&executionId=1"
+            status, _, body = await client.request("GET", url)
+            assert status < 500, (url, body)
 
 
 async def test_no_payload_brings_an_endpoint_down(client):

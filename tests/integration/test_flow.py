@@ -14,9 +14,9 @@ from tests.support.throwing import FAR, delivery, subscribe, throw
 from tests.support.waiting import throw_recorded
 
 
-async def throw_many(client, name, count):
+async def throw_many(client, name, count, **spec):
     """Throw *count* signals at once; return their ids."""
-    items = [{"name": name, "payload": {"number": number}} for number in range(count)]
+    items = [{"name": name, "payload": {"number": number}, **spec} for number in range(count)]
     answer = await client.post("/v1/signals/batch", {"signals": items}, expect=200)
     return [result["id"] for result in answer["results"]]
 
@@ -141,6 +141,21 @@ async def test_a_target_that_is_down_is_left_alone_until_it_is_up_again(client, 
     assert (await standing(client, subscription))["circuit"] == "closed"
 
 
+async def test_a_tenant_with_too_short_a_timeout_holds_up_no_other_one_at_the_same_url(client, webhooks, name):
+    url = webhooks.answer("/hook", Answer(after=0.3))
+    careless = await subscribe(client, name, url, tenantId="acme", timeoutSeconds=0.1, retry={"schedule": [0] * 50})
+    careful = await subscribe(client, name, url, tenantId="beta")
+    await throw_many(client, name, 30, tenantId="acme")
+
+    async def is_left_alone():
+        return (await standing(client, careless))["circuit"] != "closed"
+
+    await eventually(is_left_alone)
+    await throw_many(client, name, 5, tenantId="beta")
+    await reach(client, careful, delivered=5)
+    assert (await standing(client, careful))["circuit"] == "closed"
+
+
 async def test_a_target_that_is_gone_disables_its_subscription_until_it_is_resumed(client, webhooks, name):
     url = webhooks.answer("/hook", Answer(status=500), Answer(status=410), Answer())
     subscription = await subscribe(client, name, url, retry=FAR)
@@ -237,7 +252,7 @@ async def test_an_attempt_shows_what_was_sent_and_what_was_answered(client, webh
 
 
 async def test_a_target_that_asks_for_a_pause_gets_no_requests_until_then(client, product, webhooks, name):
-    """It asks for a minute; then an operator ends it."""
+    """It asks for a minute, one subscription alone; then an operator ends it."""
     url = webhooks.answer("/busy", Answer(status=429, headers={"Retry-After": "60"}), Answer())
     first = await subscribe(client, name, url)
     await throw(client, name)
@@ -246,9 +261,8 @@ async def test_a_target_that_asks_for_a_pause_gets_no_requests_until_then(client
     for _ in range(20):
         await throw(client, name, orderingKey="k")
     await reach(client, first, parked=21)
-    await reach(client, second, parked=20)
-    assert len(webhooks.requests) == 1
-    assert (await standing(client, second))["circuit"] == "open"
+    await reach(client, second, delivered=20)
+    assert len(webhooks.requests) == 21
+    assert [(await standing(client, one))["circuit"] for one in (first, second)] == ["open", "closed"]
     await client.post(f"/v1/subscriptions/{first['id']}/resume", {}, expect=200)
     await reach(client, first, delivered=20, parked=1)
-    await reach(client, second, delivered=20)

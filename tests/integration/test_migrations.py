@@ -16,6 +16,7 @@ from broker.store.administration.audit import AuditStore
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.administration.tokens import AccessStore
 from broker.store.administration.users import UserStore
+from broker.store.deliveries.circuits import read_circuits
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.pacing import PacingStore
@@ -25,7 +26,7 @@ from broker.store.postgres.schema import NEEDED, STEPS, applied, revision
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from tests.integration.test_ledger import compare
-from tests.support.builders import RESCUE_AFTER, signal
+from tests.support.builders import RESCUE_AFTER, SECOND, signal
 from tests.support.eventually import eventually
 from tests.support.postgres import run_scripts, unmigrated
 from tests.support.roles import role_of
@@ -134,7 +135,11 @@ async def test_a_database_that_alembic_migrated_goes_on_from_there(postgres_url)
     async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0010")
         await database.execute(ALEMBIC)
-        await SignalStore(database).record([signal(7)], rescue_after=RESCUE_AFTER)
+        await PartitionStore(database).cover([7])
+        await database.execute("""
+            INSERT INTO signals (id, created_at, name, scope, payload, types, source, position)
+            VALUES (7, now(), 'a', 'broadcast', '{}', '{}', 'native', 1);
+        """)
         assert await revision(database) == "0010"
         assert await applied(database) == {f"{number:04}" for number in range(1, 11)}
         await migrate(database.url)
@@ -297,3 +302,33 @@ async def test_tokens_of_earlier_versions_never_expire_and_their_changes_are_cou
         await database.execute("UPDATE tokens SET revoked_at = now() WHERE id = 1")
         assert await access.count_changes() == changes + 1
         assert await access.caller(b"1") is None
+
+
+async def test_subscriptions_take_over_the_circuits_of_their_targets_and_short_timeouts_are_lifted(postgres_url):
+    async with unmigrated(postgres_url) as database:
+        await run_scripts(database, to="0021")
+        await database.execute("""
+            INSERT INTO subscriptions
+                (name, is_pattern, once, kind, address, headers, schedule, since, timeout, steps, until)
+            VALUES ('a', false, false, 'webhook', 'https://example.com/a', '{}', '{}', 1, 0.001, NULL, NULL),
+                   ('b', false, false, 'webhook', 'https://example.com/a', '{}', '{}', 1, 0.1, NULL, NULL),
+                   ('c', false, false, 'queue', 'q', '{}', '{}', 1, NULL,
+                    '[{"kind": "queue"}, {"kind": "webhook", "address": "https://example.com/a"}]', NULL),
+                   ('d', false, false, 'webhook', 'https://example.com/other', '{}', '{}', 1, 3, NULL, NULL),
+                   ('e', false, false, 'webhook', 'https://example.com/a', '{}', '{}', 1, 3, NULL, 2),
+                   ('f', false, false, 'handler', 'app/f', '{}', '{}', 1, 0.01, NULL, NULL);
+            INSERT INTO circuits (key, address, failures, openings, retry_at, spared_until)
+            SELECT circuit_key(a), a, 20, 1, now() + interval '1 hour', now() + interval '1 hour'
+            FROM (VALUES ('https://example.com/a')) AS of (a);
+        """)
+        await run_scripts(database, after="0021", to="9999")
+        rows = await database.fetch("SELECT timeout FROM subscriptions ORDER BY id")
+        assert [row["timeout"] for row in rows] == [0.1, 0.1, None, 3, 3, 0.01]
+        circuits = [await read_circuits(database, subscription_id) for subscription_id in range(1, 7)]
+        assert [len(found) for found in circuits] == [1, 1, 1, 0, 0, 0]
+        [(key, circuit)] = circuits[2].items()
+        assert (key.address, circuit.failures, circuit.is_spared(circuit.retry_at - SECOND)) == (
+            "https://example.com/a",
+            20,
+            True,
+        )

@@ -60,6 +60,26 @@ async def test_an_attempt_that_another_deliverer_is_making_is_not_put_off(due, d
         assert (delivery.state, delivery.attempt_count) == ("pending", 1)
 
 
+@pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.PARKED, DeliveryState.DEAD])
+async def test_an_attempt_that_has_ended_is_nobody_s(due, database, state):
+    by = "SELECT begun_by FROM deliveries"
+    async with present(database) as one:
+        (claimed,) = await claim(one, due)
+        assert await database.fetchval(by) == one.presence.id
+        await finish(one, ended(claimed, state, pause=RESCUE_AFTER if state is DeliveryState.PARKED else None))
+        assert await database.fetchval(by) is None
+
+
+async def test_the_end_of_an_overtaken_attempt_leaves_the_one_that_overtook_it_to_its_deliverer(due, database):
+    async with present(database) as one, present(database) as other:
+        (late,) = await claim(one, due)
+        await database.execute("UPDATE deliverers SET seen_at = '-infinity' WHERE id = $1", one.presence.id)
+        (again,) = await claim(other, due, redelivered=True)
+        await finish(one, ended(late, DeliveryState.PARKED, pause=RESCUE_AFTER))
+        assert again.due.attempt == 2
+        assert await database.fetchval("SELECT begun_by FROM deliveries") == other.presence.id
+
+
 @pytest.mark.parametrize("stopped", [True, False])
 async def test_an_attempt_of_a_deliverer_that_is_gone_is_made_again(due, database, stopped):
     """One that was killed cannot say that it goes; it is not seen any more."""

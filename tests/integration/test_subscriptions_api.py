@@ -148,6 +148,7 @@ REFUSED_SPECS = {
     "a pause below zero": ({"retry": {"schedule": [1, -1]}}, "/retry/schedule/1"),
     "no attempt": ({"retry": {"maxAttempts": 0}}, "/retry/maxAttempts"),
     "a timeout of nothing": ({"timeoutSeconds": 0}, "/timeoutSeconds"),
+    "a timeout that no receiver keeps": ({"timeoutSeconds": 0.099}, "/timeoutSeconds"),
     "a truth value as text": ({"once": "yes"}, "/once"),
     "Python's spelling": ({"tenant_id": "acme"}, "/tenant_id"),
     "a NUL": ({"description": "a\0b"}, "/description"),

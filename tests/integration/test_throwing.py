@@ -93,6 +93,7 @@ async def test_a_throw_is_answered_with_the_signal_and_where_to_find_it(client, 
         "orderingKey": None,
         "deliverAt": None,
         "expiresAt": None,
+        "hops": 0,
         "state": "accepted",
     }
     assert await recorded(client, body["id"]) == {**body, "state": "recorded"}

@@ -175,6 +175,7 @@ def test_more_than_twenty_headers_are_refused():
         "Accept-Encoding",
         "traceparent",
         "tracestate",
+        "Signal-Broker-Hops",
     ],
 )
 def test_a_header_that_the_broker_or_the_protocol_sets_is_reserved(name):

@@ -16,6 +16,7 @@ from broker.errors import InvalidField, WrongHandler
 from broker.retries import DEFAULT_SCHEDULE
 from broker.subscriptions import HeadOfLine
 from broker.targets import Kind
+from tests.support import builders
 from workers.handlers import GiveUp, Handlers, ReceivedSignal, TryLater
 
 
@@ -87,6 +88,16 @@ async def test_a_second_parameter_gets_the_signal(handlers):
     assert (signal.name, signal.scope, signal.tenant_id, signal.attempt) == ("order.paid", "tenant", "acme", 3)
     assert (signal.delivery_id, signal.raw) == ("1-1", b'{"order":7}')
     assert signal.variables == {"order": {"value": 7, "type": "Integer", "valueInfo": {}}}
+    assert signal.headers == {"Signal-Broker-Hops": "1", "baggage": "signal-broker-hops=1"}
+
+
+def test_the_headers_to_throw_with_continue_the_trace_and_count_on():
+    thrown = builders.signal(traceparent=f"00-{'a' * 32}-{'b' * 16}-01", hops=3)
+    assert ReceivedSignal.of(thrown, delivery_id="1-1", attempt=1).headers == {
+        "traceparent": thrown.throw.traceparent,
+        "Signal-Broker-Hops": "4",
+        "baggage": "signal-broker-hops=4",
+    }
 
 
 async def test_a_plain_function_runs_in_a_thread(handlers):

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -34,3 +36,28 @@ def test_whatever_an_event_has_its_line_is_json(value, rendered):
         "event": "a.b",
         "value": rendered,
     }
+
+
+PROGRAM = """
+import logging, structlog
+from broker.logs import configure_logs
+from broker.settings import Settings
+configure_logs(Settings(log_format="console"))
+structlog.get_logger().warning("a.b", name="x\\x9b31m\\u202e\\x1b[2J", many=["\\u2028", {"\\x85": "\\u2066"}])
+logging.warning("from a library: \\x9b\\u2069")
+token = "hunter2"
+try:
+    raise ValueError("bad\\x1b]0;title\\x07 \\u200f")
+except ValueError:
+    structlog.get_logger().exception("a.failed")
+"""
+
+
+def test_nothing_that_is_logged_steers_a_terminal_and_tracebacks_show_no_values():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    lines = done.stderr.splitlines()
+    assert all(line.replace("\t", " ").isprintable() for line in lines), lines
+    assert r"name=x\u009b31m\u202e\u001b[2J" in done.stderr
+    assert r"from a library: \u009b\u2069" in done.stderr
+    assert r"ValueError: bad\u001b]0;title\u0007 \u200f" in done.stderr
+    assert "hunter2" not in done.stderr.replace('token = "hunter2"', "")

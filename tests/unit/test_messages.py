@@ -83,6 +83,10 @@ def test_a_signal_survives_its_message(throw):
         {"business-key": 7},
         {"ordering-key": "a\nb"},
         {"traceparent": ["00"]},
+        {"signal-broker-hops": 0},
+        {"signal-broker-hops": 17},
+        {"signal-broker-hops": "1"},
+        {"signal-broker-hops": True},
     ],
     ids=str,
 )
@@ -145,8 +149,18 @@ def test_the_message_is_the_contract_that_taps_rely_on():
         "ce-source": "/signal-broker/native",
         "ce-type": "a.b",
         "ce-time": "2026-11-22T10:00:00.123Z",
+        "signal-broker-hops": 1,
+        "baggage": "signal-broker-hops=1",
         "ce-tenantid": "t",
     }
+
+
+def test_a_signal_keeps_its_hops_and_has_none_in_a_message_of_an_earlier_version():
+    message = signal_message(Signal(id=1, created_at=MOMENT, throw=Throw(name="sig", hops=15)))
+    assert message.headers["signal-broker-hops"] == 16
+    assert decode_signal(received(message)).throw.hops == 15
+    headers = {name: value for name, value in message.headers.items() if name != "signal-broker-hops"}
+    assert decode_signal(received(replace(message, headers=headers))).throw.hops == 0
 
 
 def test_when_a_signal_expires_is_told_as_cloudevents_do():

@@ -15,6 +15,7 @@ from broker.errors import InvalidField
 from broker.operations.answers import render_subscription
 from broker.operations.subscriptions import change_spec, read_spec
 from broker.schemas.subscriptions import SubscriptionChanges, SubscriptionOptions, SubscriptionRequest
+from broker.secrets import SecretBox, make_key
 from broker.store.rows import SPEC_COLUMNS, read_subscription, spec_columns
 from broker.subscriptions import HeadOfLine, Subscription, SubscriptionSpec
 from broker.targets import QueueTarget, WebhookTarget
@@ -107,6 +108,8 @@ def test_every_option_that_may_change_does(name):
         bare,
         GUARD,
         by=ADMINISTRATOR,
+        box=SecretBox([make_key()]),
+        seals=True,
     )
     differing = [field.name for field in fields(bare) if getattr(changed, field.name) != getattr(bare, field.name)]
     assert len(differing) == 1

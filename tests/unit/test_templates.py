@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from urllib.parse import parse_qsl, unquote
 
 import pytest
@@ -169,7 +170,10 @@ def test_a_header_keeps_what_can_be_in_it():
     assert render_header("{{payload.lines}} é", CONTEXT | {"payload": {"lines": "a\r\nX: é1"}}) == "aX: 1 é"
 
 
-@given(st.text(min_size=1, max_size=80).filter(lambda text: text not in {".", ".."}))
+DOTS = re.compile(r"(^|[/\\])\.{1,2}(;|[/\\]|$)")
+
+
+@given(st.text(min_size=1, max_size=80).filter(lambda text: not DOTS.search(text)))
 def test_a_value_stays_in_its_part_of_a_url(value):
     url = render_url("https://h/a/{{payload.v}}/b?q={{payload.v}}", {"payload": {"v": value}})
     head, part, tail = url.split("/", 4)[2], url.split("/")[4], url.split("/")[5]
@@ -178,11 +182,31 @@ def test_a_value_stays_in_its_part_of_a_url(value):
 
 
 @pytest.mark.parametrize(
-    "value", [None, "", ".", "..", "x" * 2049], ids=["missing", "empty", "dot", "dots", "too long"]
+    "value",
+    [
+        *(None, "", ".", "..", "x" * 2049),
+        *("..;", ".;", "..;a=b", "..;/admin", "../../admin", "a/..", "a/./b", "..\\admin", "a\\..", "a/..;x/b"),
+    ],
+    ids=lambda value: str(value)[:10],
 )
 def test_a_value_that_would_make_it_another_url_is_not_sent(value):
     with pytest.raises(Unrenderable):
         render_url("https://h/a/{{payload.v}}/b", {"payload": {"v": value}})
+
+
+@pytest.mark.parametrize(
+    "url", ["https://h/a/.{{payload.v}}/b", "https://h/%2e{{payload.v}}", "https://h/..{{id}}/../"]
+)
+def test_a_value_leads_nowhere_together_with_what_is_beside_it(url):
+    with pytest.raises(Unrenderable):
+        render_url(url, {"payload": {"v": "."}, "id": ";"})
+
+
+def test_reserved_characters_of_a_value_are_percent_encoded():
+    value = "x;role=admin!$&'()*+,:=@/?#[]%~"
+    url = render_url("https://h/{{payload.v}};v=1/b?q={{payload.v}}", {"payload": {"v": value}})
+    encoded = "x%3Brole%3Dadmin%21%24%26%27%28%29%2A%2B%2C%3A%3D%40%2F%3F%23%5B%5D%25~"
+    assert url == f"https://h/{encoded};v=1/b?q={encoded}"
 
 
 def test_a_url_that_is_no_template_is_left_alone():

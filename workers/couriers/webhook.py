@@ -9,6 +9,7 @@ from typing import cast
 
 from broker.deliveries import Outcome, Result
 from broker.errors import Unrenderable
+from broker.hops import add_hops
 from broker.offloading import Offloader
 from broker.secrets import SecretBox
 from broker.store.administration.webhook_keys import WebhookKeyStore
@@ -30,14 +31,17 @@ class WebhookCourier:
 
     async def deliver(self, claimed: Claimed, *, timeout: timedelta) -> Result:
         """Send the request that the target makes of the signal, with an id that is the same on every attempt."""
-        target = cast(WebhookTarget, claimed.target)
+        target = cast(WebhookTarget, claimed.target).unseal(self._secrets)
         try:
-            request = await self._offloader.run(partial(compose, claimed), size=len(claimed.signal.throw.payload))
+            request = await self._offloader.run(
+                partial(compose, claimed, target), size=len(claimed.signal.throw.payload)
+            )
         except Unrenderable as error:
             return Result(outcome=Outcome.FAILED, error=str(error))
-        headers = dict(request.headers)
-        if claimed.signal.throw.traceparent is not None:
-            headers["traceparent"] = claimed.signal.throw.traceparent
+        throw = claimed.signal.throw
+        headers = add_hops(request.headers, throw.hops)
+        if throw.traceparent is not None:
+            headers["traceparent"] = throw.traceparent
         headers |= signature_headers(
             [self._secrets.open(sealed) for sealed in await self._sealed(claimed, target.signatures)],
             message_id=claimed.message_id,

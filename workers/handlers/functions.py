@@ -20,6 +20,7 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from broker import signals
 from broker.deliveries import Outcome, Result
 from broker.errors import WrongHandler
+from broker.hops import next_hops
 from broker.jsontext import read
 from broker.signals import Scope
 from broker.texts import printable
@@ -67,6 +68,7 @@ class ReceivedSignal:
         ordering_key: Which order, customer or door it is about.
         expires_at: When it expires.
         traceparent: The caller's W3C trace context.
+        hops: How many deliveries led to it.
         delivery_id: The same on every attempt of this handler at this signal: drop repeats by it.
         attempt: The attempt's number, from 1.
         raw: The payload, as it was sent.
@@ -82,10 +84,17 @@ class ReceivedSignal:
     ordering_key: str | None
     expires_at: datetime | None
     traceparent: str | None
+    hops: int
     delivery_id: str
     attempt: int
     raw: bytes = field(repr=False)
     _types: Types = field(repr=False)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of a throw in the handler: they continue the trace, and let a loop of throws come to an end."""
+        trace = {} if self.traceparent is None else {"traceparent": self.traceparent}
+        return trace | next_hops(self.hops)
 
     @cached_property
     def variables(self) -> Mapping[str, Variable]:
@@ -107,6 +116,7 @@ class ReceivedSignal:
             ordering_key=throw.ordering_key,
             expires_at=throw.expires_at,
             traceparent=throw.traceparent,
+            hops=throw.hops,
             delivery_id=delivery_id,
             attempt=attempt,
             raw=throw.payload,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from broker.representations import signal_json, signal_members
 from broker.store.deliveries.attempts import Claimed
@@ -22,13 +21,13 @@ class Request:
     body: bytes
 
 
-def compose(claimed: Claimed) -> Request:
-    """Return the request that the attempt *claimed* makes.
+def compose(claimed: Claimed, target: WebhookTarget) -> Request:
+    """Return the request that the attempt *claimed* makes at *target*, which has its credentials in clear.
 
     Raises:
         Unrenderable: A template of the target renders something that cannot be sent.
     """
-    target, due = cast(WebhookTarget, claimed.target), claimed.due
+    due = claimed.due
     further = {"deliveryId": due.delivery_id, "attempt": due.attempt, "subscriptionId": due.subscription_id}
     if not _has_templates(target):
         body = signal_json(claimed.signal, further)

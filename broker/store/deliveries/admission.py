@@ -17,7 +17,7 @@ from broker.circuits import Circuit
 from broker.deliveries import GONE, DueAttempt, Reason
 from broker.limits import ConcurrencySlots, Rate
 from broker.store.deliveries.attempts import AttemptRequest, Claimed, Oversized, UnderWay, begin, interrupt
-from broker.store.deliveries.circuits import lock_circuits, save_circuits
+from broker.store.deliveries.circuits import TargetKey, lock_circuits, save_circuits
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts, read_subscription
@@ -197,12 +197,13 @@ async def _decide(
     fitting = [(row, due) for _, row, due in candidates if due not in decisions]
     rows = [row for row, _ in fitting]
     controls = await _read_controls(session, rows, states)
-    addresses = [_addresses(controls[row["subscription_id"]].subscription, row["steps_done"]) for row in rows]
-    circuits = await lock_circuits(session, itertools.chain.from_iterable(addresses))
-    probed: dict[str, Circuit] = {}
+    called = [_called(controls[row["subscription_id"]].subscription, row["steps_done"]) for row in rows]
+    keys = (key for key in itertools.chain.from_iterable(called) if key is not None)
+    circuits = await lock_circuits(session, keys)
+    probed: dict[TargetKey, Circuit] = {}
     # In the order of the signals, so that the oldest get the first reservations and concurrency slots.
-    for (row, due), (address, *later) in zip(fitting, addresses, strict=True):
-        control, circuit = controls[row["subscription_id"]], None if address is None else circuits.get(address)
+    for (row, due), (first, *later) in zip(fitting, called, strict=True):
+        control, circuit = controls[row["subscription_id"]], None if first is None else circuits.get(first)
         decision = control.admit(
             row["signal_id"],
             circuit,
@@ -211,8 +212,8 @@ async def _decide(
             now=row["now"],
             until=row["now"] + _lease(control.subscription, timeout),
         )
-        if isinstance(decision, Admitted) and decision.probe and address is not None and circuit is not None:
-            probed[address] = circuit
+        if isinstance(decision, Admitted) and decision.probe and first is not None and circuit is not None:
+            probed[first] = circuit
         decisions[due] = decision
     await save_circuits(session, probed)
     await _save(session, controls, states, decisions)
@@ -243,10 +244,11 @@ def _keys(due_attempts: Iterable[DueAttempt]) -> dict[str, list[int]]:
     }
 
 
-def _addresses(subscription: Subscription, steps_done: int) -> list[str | None]:
+def _called(subscription: Subscription, steps_done: int) -> list[TargetKey | None]:
     """Return the targets that the next attempt calls, one after the other; None stands for one that is no webhook."""
     targets = subscription.spec.targets
-    return [target.circuit for target in targets[min(steps_done, len(targets) - 1) :]]
+    addresses = (target.circuit for target in targets[min(steps_done, len(targets) - 1) :])
+    return [None if address is None else TargetKey(subscription.id, address) for address in addresses]
 
 
 def _read_rate(subscription: Subscription, state: Row) -> Rate | None:

@@ -13,7 +13,7 @@
 WITH asked AS (
     SELECT a.*, g.expires_at IS NOT NULL AND g.expires_at <= now() AS expired,
            g.id, g.created_at, g.name, g.scope, g.tenant_id, g.execution_id, g.reach, g.types, g.source, g.source_id,
-           g.token_id, g.business_key, g.traceparent, g.ordering_key, g.deliver_at, g.expires_at, g.state,
+           g.token_id, g.business_key, g.traceparent, g.hops, g.ordering_key, g.deliver_at, g.expires_at, g.state,
            CASE WHEN octet_length(g.payload) <= a.room THEN g.payload END AS payload
     FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :rooms::bigint[])
         AS a (signal_id, subscription_id, number, room)
@@ -22,8 +22,7 @@ WITH asked AS (
     SELECT s.id, s.timeout, s.steps,
            s.max_in_flight IS NOT NULL OR s.max_per_second IS NOT NULL
            OR s.paused_at IS NOT NULL OR s.disabled_because IS NOT NULL
-           OR EXISTS (SELECT FROM circuits WHERE key = circuit_key(s.address))
-           OR (s.steps IS NOT NULL AND EXISTS (SELECT FROM circuits)) AS needs_admission
+           OR EXISTS (SELECT FROM circuits k WHERE k.subscription_id = s.id) AS needs_admission
     FROM subscriptions s
 ), begun AS (
     UPDATE deliveries d
@@ -69,7 +68,7 @@ WITH lost AS (
       )
     ORDER BY d.signal_id, d.subscription_id FOR UPDATE OF d
 ), noted AS (
-    UPDATE deliveries d SET begun_at = NULL, redriven = d.redriven + 1
+    UPDATE deliveries d SET begun_at = NULL, begun_by = NULL, redriven = d.redriven + 1
     FROM lost l WHERE d.signal_id = l.signal_id AND d.subscription_id = l.subscription_id
 )
 INSERT INTO attempts (signal_id, subscription_id, number, started_at, duration, outcome, interrupted)
@@ -110,6 +109,7 @@ WITH ended AS (
     SET state = e.state,
         due_at = CASE WHEN e.state = 'parked' THEN now() + make_interval(secs => e.pause) END,
         begun_at = CASE WHEN d.attempts > e.number THEN d.begun_at END,
+        begun_by = CASE WHEN d.attempts > e.number THEN d.begun_by END,
         reason = e.reason,
         steps_done = e.steps_done,
         finished_at = CASE WHEN e.state = 'parked' THEN NULL ELSE now() END

@@ -1,12 +1,13 @@
-"""Circuits in PostgreSQL: one per webhook that failed, shared by all subscriptions that deliver there."""
+"""Circuits in PostgreSQL: one for each webhook of a subscription that failed, whoever else delivers there."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from broker.circuits import Circuit, Phase, asked_pause, is_up
 from broker.store.deliveries.attempts import Ended
-from broker.store.postgres.database import Row, Session
+from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 
 
@@ -15,32 +16,35 @@ class _Sql(Statements, file="circuits.sql"):
     create: Statement
     save: Statement
     drop: Statement
+    of_subscription: Statement
+    drop_of_subscription: Statement
+    forget: Statement
 
 
-def read_circuit(row: Row) -> Circuit:
-    """Return the circuit in a row of ``circuits``."""
-    return Circuit(
-        failures=row["failures"],
-        openings=row["openings"],
-        retry_at=row["retry_at"],
-        probing_until=row["probing_until"],
-        spared_until=row["spared_until"],
-    )
+class TargetKey(NamedTuple):
+    """What a circuit is kept for.
+
+    Args:
+        subscription_id: The subscription.
+        address: The webhook that it delivers to, or one of its steps (`broker.targets.Target.circuit`).
+    """
+
+    subscription_id: int
+    address: str
 
 
-async def lock_circuits(session: Session, addresses: Iterable[str | None]) -> dict[str, Circuit]:
-    """Lock the circuits of those of *addresses* that have one, and return them."""
-    webhooks = list({address for address in addresses if address is not None})
-    rows = await session.fetch(_Sql.lock, addresses=webhooks) if webhooks else []
-    return {row["address"]: read_circuit(row) for row in rows}
+async def lock_circuits(session: Session, keys: Iterable[TargetKey]) -> dict[TargetKey, Circuit]:
+    """Lock the circuits of those of *keys* that have one, and return them."""
+    wanted = set(keys)
+    return _by_key(await session.fetch(_Sql.lock, **_columns(wanted))) if wanted else {}
 
 
-async def save_circuits(session: Session, circuits: Mapping[str, Circuit]) -> None:
+async def save_circuits(session: Session, circuits: Mapping[TargetKey, Circuit]) -> None:
     """Store locked circuits."""
     if circuits:
         await session.execute(
             _Sql.save,
-            addresses=list(circuits),
+            **_columns(circuits),
             failures=[circuit.failures for circuit in circuits.values()],
             openings=[circuit.openings for circuit in circuits.values()],
             retry_at=[circuit.retry_at for circuit in circuits.values()],
@@ -52,36 +56,70 @@ async def save_circuits(session: Session, circuits: Mapping[str, Circuit]) -> No
 async def judge_circuits(session: Session, batch: Sequence[Ended]) -> dict[int, Phase]:
     """Update the circuits by how attempts ended; return those that opened or closed, by the position of the attempt."""
     calls = [
-        (position, address, result, admitted)
+        (position, TargetKey(ended.due.subscription_id, address), result, admitted)
         for position, ended in enumerate(batch)
         for address, result, admitted in ended.calls
         if address is not None and (admitted.circuit or is_up(result) is False)
     ]
-    if not calls:
+    rows = await session.fetch(_Sql.create, **_columns({key for _, key, _, _ in calls})) if calls else []
+    if not rows:
         return {}
-    rows = await session.fetch(_Sql.create, addresses=list({address for _, address, _, _ in calls}))
-    circuits = {row["address"]: read_circuit(row) for row in rows}
+    circuits = _by_key(rows)
     now = rows[0]["changed_at"]
     changed = {}
-    for position, address, result, admitted in calls:
-        circuit, up = circuits[address], is_up(result)
+    for position, key, result, admitted in calls:
+        if key not in circuits:
+            continue  # its subscription is deleted
+        circuit, up = circuits[key], is_up(result)
         if up and circuit.is_spared(now) and not admitted.probe:
             continue  # it was under way when the target asked for no more
         if up:
             if circuit.retry_at is not None:
                 changed[position] = Phase.CLOSED
-            circuits[address] = Circuit()
+            circuits[key] = Circuit()
         elif up is None and admitted.probe:
             circuit.end_probe()
         elif up is False and circuit.fail(now, probe=admitted.probe, asked=asked_pause(result)):
             changed[position] = Phase.OPEN
-    healthy = [address for address, circuit in circuits.items() if circuit == Circuit()]
-    await save_circuits(session, {address: circuits[address] for address in circuits.keys() - set(healthy)})
-    await drop_circuits(session, healthy)
+    healthy = [key for key, circuit in circuits.items() if circuit == Circuit()]
+    await save_circuits(session, {key: circuits[key] for key in circuits.keys() - set(healthy)})
+    if healthy:
+        await session.execute(_Sql.drop, **_columns(healthy))
     return changed
 
 
-async def drop_circuits(session: Session, addresses: Collection[str]) -> None:
-    """Drop the circuits of webhooks: they are tried again at once."""
-    if addresses:
-        await session.execute(_Sql.drop, addresses=addresses)
+async def read_circuits(on: Database, subscription_id: int) -> dict[TargetKey, Circuit]:
+    """Return the circuits of a subscription, those of its former targets included."""
+    return _by_key(await on.fetch(_Sql.of_subscription, subscription_id=subscription_id))
+
+
+async def drop_circuits(session: Session, subscription_id: int) -> None:
+    """Drop the circuits of a subscription: its targets are tried again at once."""
+    await session.execute(_Sql.drop_of_subscription, subscription_id=subscription_id)
+
+
+async def forget_circuits(on: Database) -> None:
+    """Forget circuits that no attempt touches any more."""
+    await on.execute(_Sql.forget)
+
+
+def _by_key(rows: Iterable[Row]) -> dict[TargetKey, Circuit]:
+    return {TargetKey(row["subscription_id"], row["address"]): _read(row) for row in rows}
+
+
+def _read(row: Row) -> Circuit:
+    return Circuit(
+        failures=row["failures"],
+        openings=row["openings"],
+        retry_at=row["retry_at"],
+        probing_until=row["probing_until"],
+        spared_until=row["spared_until"],
+    )
+
+
+def _columns(keys: Collection[TargetKey]) -> dict[str, list[int] | list[str]]:
+    """Return *keys* as statements take them."""
+    return {
+        "subscription_ids": [subscription_id for subscription_id, _ in keys],
+        "addresses": [address for _, address in keys],
+    }

@@ -1,14 +1,19 @@
 -- For the order of locks see broker/store/postgres/locks.py.
 
 -- name: lock
--- Lock the circuits of those webhooks that failed before.
-SELECT * FROM circuits WHERE key IN (SELECT circuit_key(address) FROM unnest(:addresses::text[]) AS a (address))
+-- Lock the circuits of those webhooks of subscriptions that failed before.
+SELECT * FROM circuits
+WHERE key IN (SELECT circuit_key(subscription_id, address)
+              FROM unnest(:subscription_ids::bigint[], :addresses::text[]) AS a (subscription_id, address))
 ORDER BY key FOR UPDATE;
 
 -- name: create
--- Lock the circuits of webhooks, and create those that are missing.
-INSERT INTO circuits (key, address)
-SELECT circuit_key(address), address FROM unnest(:addresses::text[]) AS a (address) ORDER BY 1
+-- Lock the circuits of webhooks of subscriptions, and create those that are missing. A deleted subscription has none.
+INSERT INTO circuits (key, subscription_id, address)
+SELECT circuit_key(s.id, a.address), s.id, a.address
+FROM unnest(:subscription_ids::bigint[], :addresses::text[]) AS a (subscription_id, address)
+JOIN subscriptions s ON s.id = a.subscription_id AND s.until IS NULL
+ORDER BY 1
 ON CONFLICT (key) DO UPDATE SET changed_at = now()
 RETURNING *;
 
@@ -17,11 +22,28 @@ RETURNING *;
 UPDATE circuits k
 SET failures = c.failures, openings = c.openings, retry_at = c.retry_at, probing_until = c.probing_until,
     spared_until = c.spared_until, changed_at = now()
-FROM unnest(:addresses::text[], :failures::int[], :openings::int[], :retry_at::timestamptz[], :probing_until::timestamptz[],
-            :spared_until::timestamptz[])
-    AS c (address, failures, openings, retry_at, probing_until, spared_until)
-WHERE k.key = circuit_key(c.address);
+FROM unnest(:subscription_ids::bigint[], :addresses::text[], :failures::int[], :openings::int[], :retry_at::timestamptz[],
+            :probing_until::timestamptz[], :spared_until::timestamptz[])
+    AS c (subscription_id, address, failures, openings, retry_at, probing_until, spared_until)
+WHERE k.key = circuit_key(c.subscription_id, c.address);
 
 -- name: drop
--- Drop the circuits of webhooks that succeeded, or are to be tried again at once.
-DELETE FROM circuits WHERE key IN (SELECT circuit_key(address) FROM unnest(:addresses::text[]) AS a (address));
+-- Drop the circuits of webhooks that succeeded.
+DELETE FROM circuits
+WHERE key IN (SELECT circuit_key(subscription_id, address)
+              FROM unnest(:subscription_ids::bigint[], :addresses::text[]) AS a (subscription_id, address));
+
+-- name: of_subscription
+-- The circuits of a subscription, those of its former targets included.
+SELECT * FROM circuits WHERE subscription_id = :subscription_id;
+
+-- name: drop_of_subscription
+-- Drop the circuits of a subscription that is deleted, or whose targets are to be tried again at once.
+DELETE FROM circuits WHERE subscription_id = :subscription_id;
+
+-- name: forget
+-- Forget circuits that no attempt has touched for a day, and those of subscriptions that were deleted meanwhile.
+DELETE FROM circuits k
+WHERE changed_at < now() - interval '1 day'
+   OR subscription_id IS NOT NULL
+      AND NOT EXISTS (SELECT FROM subscriptions s WHERE s.id = k.subscription_id AND s.until IS NULL);

@@ -147,7 +147,7 @@ SELECT signal_id FROM cancelled;
 SELECT counted, sum(n)::bigint AS n
 FROM (
     SELECT counted, n FROM ledger_tallies
-    WHERE subscription_id = coalesce(:subscription_id, 0) OR (subscription_id = 0 AND counted = 'recorded')
+    WHERE subscription_id = coalesce(:subscription_id::bigint, 0) OR (subscription_id = 0 AND counted = 'recorded')
     UNION ALL
     SELECT counted, n FROM ledger_deltas
     WHERE :subscription_id::bigint IS NULL OR subscription_id = :subscription_id OR counted = 'recorded'

@@ -66,15 +66,15 @@ class PacingStore:
         if not rows:
             return Reserved()
         ids = {row["subscription_id"] for row in rows}
-        reserved, locked = await self._reserve(_Sql.lock_free, ids, rescue_after)
+        reserved, locked = await self._reserve_for(_Sql.lock_free, ids, rescue_after)
         if locked == ids:
             return reserved
         # On the others a session decides at this moment. At a busy one that is always so, hence the wait.
-        others, _ = await self._reserve(_Sql.lock, ids - locked, rescue_after)
+        others, _ = await self._reserve_for(_Sql.lock, ids - locked, rescue_after)
         due_attempts = (*reserved.due_attempts, *others.due_attempts)
         return Reserved(due_attempts, others.now or reserved.now, more=reserved.more or others.more)
 
-    async def _reserve(
+    async def _reserve_for(
         self, lock: Statement, ids: Collection[int], rescue_after: timedelta
     ) -> tuple[Reserved, AbstractSet[int]]:
         """Give reservations to deliveries of the subscriptions that *lock* locks; return these, too."""

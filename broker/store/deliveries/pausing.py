@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from broker.admission import disabled_clause
-from broker.circuits import Circuit, Phase
+from broker.circuits import Phase
 from broker.deliveries import DELETED, DeliveryState, DueAttempt
 from broker.limits import CatchUp
 from broker.store.deliveries.admission import admit_waiting, lock_admission, lock_free_admission, note_recall
-from broker.store.deliveries.circuits import drop_circuits, read_circuit
+from broker.store.deliveries.circuits import drop_circuits, forget_circuits, read_circuits
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_subscription
@@ -24,8 +24,6 @@ _LIMIT = 1000
 
 class _Sql(Statements, file="pausing.sql"):
     pause: Statement
-    get: Statement
-    sharing: Statement
     resume: Statement
     find_waiting: Statement
     conditions: Statement
@@ -38,7 +36,6 @@ class _Sql(Statements, file="pausing.sql"):
     clear_waiting: Statement
     show_backlog: Statement
     census: Statement
-    forget_circuits: Statement
     forget_slots: Statement
 
 
@@ -48,7 +45,7 @@ class Backlog:
 
     Args:
         oldest: Since when its oldest parked delivery has been owed.
-        circuit: The phase of its target's circuit.
+        circuit: Whether the circuit of one of its targets is open, or half open.
     """
 
     oldest: datetime | None
@@ -82,17 +79,10 @@ class PausingStore:
         even if they seemed to be down or had asked for no requests, and what waits for them goes on.
         """
         async with self._database.transaction() as session:
-            row = await session.fetchrow(_Sql.get, subscription_id=subscription_id)
-            if row is None:
-                return None
-            targets = read_subscription(row).spec.targets
-            addresses = [target.circuit for target in targets if target.circuit is not None]
-            others = await session.fetch(_Sql.sharing, addresses=addresses)
-            ids = {subscription_id, *(other["id"] for other in others)}
-            await lock_admission(session, ids)
-            await drop_circuits(session, addresses)
+            await lock_admission(session, [subscription_id])
+            await drop_circuits(session, subscription_id)
             row = await session.fetchrow(_Sql.resume, subscription_id=subscription_id, per_second=per_second)
-            await note_recall(session, ids)
+            await note_recall(session, [subscription_id])
         return None if row is None else read_subscription(row)
 
     async def sweep(self, *, rescue_after: timedelta) -> list[DueAttempt]:
@@ -121,7 +111,7 @@ class PausingStore:
 
     async def forget(self) -> None:
         """Forget circuits that no attempt touches any more, and concurrency slots whose leases ended long ago."""
-        await self._database.execute(_Sql.forget_circuits)
+        await forget_circuits(self._database)
         await self._database.execute(_Sql.forget_slots)
 
     async def backlog(self, subscription_id: int) -> Backlog | None:
@@ -129,8 +119,11 @@ class PausingStore:
         row = await self._database.fetchrow(_Sql.show_backlog, subscription_id=subscription_id)
         if row is None:
             return None
-        circuit = Circuit() if row["failures"] is None else read_circuit(row)
-        return Backlog(oldest=row["oldest"], circuit=circuit.phase(row["now"]))
+        addresses = {target.circuit for target in read_subscription(row["subscription"]).spec.targets}
+        circuits = await read_circuits(self._database, subscription_id)
+        phases = {one.phase(row["now"]) for (_, address), one in circuits.items() if address in addresses}
+        circuit = next((phase for phase in (Phase.OPEN, Phase.HALF_OPEN) if phase in phases), Phase.CLOSED)
+        return Backlog(oldest=row["oldest"], circuit=circuit)
 
     async def census(self) -> tuple[int, float]:
         """Return how many circuits are not closed, and for how many seconds the oldest waiting delivery is owed."""

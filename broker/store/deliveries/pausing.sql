@@ -3,13 +3,6 @@
 -- name: pause
 UPDATE subscriptions SET paused_at = coalesce(paused_at, now()) WHERE id = :subscription_id AND until IS NULL RETURNING *;
 
--- name: get
-SELECT * FROM subscriptions WHERE id = :subscription_id AND until IS NULL;
-
--- name: sharing
--- The subscriptions that deliver to one of :addresses.
-SELECT id FROM subscriptions WHERE address = ANY (:addresses::text[]) AND until IS NULL;
-
 -- name: resume
 -- Resume a subscription whose admission is locked: its backlog catches up at :per_second, or (null) by a ramp.
 WITH admission AS (
@@ -102,25 +95,19 @@ WHERE g.subscription_id = ANY (:subscription_ids::bigint[]) AND s.id = g.subscri
        OR NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'pending' OFFSET 0));
 
 -- name: show_backlog
--- Since when a subscription's oldest parked delivery has been owed, and its target's circuit.
+-- Since when a subscription's oldest parked delivery has been owed.
 SELECT (SELECT created_at FROM deliveries
         WHERE subscription_id = :subscription_id AND state = 'parked' ORDER BY signal_id LIMIT 1) AS oldest,
-       k.failures, k.openings, k.retry_at, k.probing_until, k.spared_until, statement_timestamp() AS now
-FROM subscriptions s
-LEFT JOIN circuits k ON k.key = circuit_key(s.address)
-WHERE s.id = :subscription_id;
+       s AS subscription, statement_timestamp() AS now
+FROM subscriptions s WHERE s.id = :subscription_id;
 
 -- name: census
 -- How many circuits are open, and for how many seconds the oldest waiting delivery has been owed.
-SELECT (SELECT count(*) FROM circuits WHERE retry_at IS NOT NULL) AS circuits,
+SELECT (SELECT count(*) FROM circuits WHERE retry_at IS NOT NULL AND subscription_id IS NOT NULL) AS circuits,
        (SELECT extract(epoch FROM now() - min(oldest.created_at)) FROM gates g CROSS JOIN LATERAL (
            SELECT created_at FROM deliveries d WHERE d.subscription_id = g.subscription_id AND d.state = 'parked'
            ORDER BY signal_id LIMIT 1
        ) AS oldest WHERE g.held OR g.rate_waiting OR g.surplus) AS waiting_seconds;
-
--- name: forget_circuits
--- Forget circuits that no attempt has touched for a day.
-DELETE FROM circuits WHERE changed_at < now() - interval '1 day';
 
 -- name: forget_slots
 -- Forget concurrency slots whose leases ended long ago.

@@ -7,7 +7,7 @@ INSERT INTO acceptance_reports (numbers) VALUES ((:numbers::text)::int8multirang
 
 -- name: report_held
 -- Report what a recorder holds.
-INSERT INTO recorders (name, held, stuck) VALUES (:name, :held, :stuck)
+INSERT INTO recorders (name, held, stuck) VALUES (:name, :held::int, :stuck)
 ON CONFLICT (name) DO UPDATE SET held = EXCLUDED.held, stuck = EXCLUDED.stuck, reported_at = clock_timestamp();
 
 -- name: forget_recorder

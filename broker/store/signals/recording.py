@@ -166,6 +166,7 @@ async def _insert(session: Session, signals: Sequence[Signal]) -> None:
         expires_at=[throw.expires_at for throw in throws],
         states=[(SignalState.SCHEDULED if signal.is_scheduled else SignalState.RECORDED).value for signal in signals],
         due_at=[signal.throw.deliver_at if signal.is_scheduled else None for signal in signals],
+        hops=[throw.hops for throw in throws],
     )
 
 

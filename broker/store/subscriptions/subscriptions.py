@@ -14,14 +14,17 @@ from broker.audit import AuditType
 from broker.errors import ForeignExecution
 from broker.quotas import LATER, QuotaKind, Subject, used_up
 from broker.reach import EVERYWHERE
+from broker.redaction import hide_credentials_of_url
 from broker.signals import Signal, Throw
 from broker.slices import Slices
 from broker.store.administration.audit import change_administration
 from broker.store.deliveries.admission import lock_admission, note_recall, note_waiting
+from broker.store.deliveries.circuits import drop_circuits
 from broker.store.postgres.database import Conflict, Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import SPEC_COLUMNS, read_subscription, spec_columns
 from broker.store.sight import sight_of_subscriptions
+from broker.store.subscriptions.sealing import is_sealing
 from broker.subscriptions import Subscription, SubscriptionSpec, Waiting
 
 PAGE_BYTES = 1 << 20
@@ -109,6 +112,10 @@ class SubscriptionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._slices = Slices(rest=1.0)
+
+    async def seals(self) -> bool:
+        """Return whether targets are to be stored with their credentials sealed."""
+        return await is_sealing(self._database)
 
     async def create(
         self, spec: SubscriptionSpec, *, secret: bytes | None, by: Principal | None = None
@@ -308,7 +315,7 @@ class SubscriptionStore:
             assert row is not None  # noqa: S101  (it is locked)
             if after.targets != before.targets:
                 await note_recall(session, [subscription_id])
-            shown = _snapshot(after) | ({"headersChanged": True} if _headers(before) != _headers(after) else {})
+            shown = _snapshot(after) | ({"headersChanged": True} if _credentials(before) != _credentials(after) else {})
             await audited.note(AuditType.SUBSCRIPTION_UPDATED, subscription_id, before=_snapshot(before), after=shown)
         return read_subscription(row), needs_secret
 
@@ -331,6 +338,7 @@ class SubscriptionStore:
         number = await self._database.fetchval(_Sql.next)
         async with self._database.transaction() as session:
             await note_waiting(session, subscription_id)
+            await drop_circuits(session, subscription_id)
             deleted = await session.fetchval(_Sql.delete, subscription_id=subscription_id, number=number)
         return deleted is not None
 
@@ -365,16 +373,18 @@ async def find_changed(session: Session, versions: Mapping[int, int]) -> dict[in
 
 
 def _snapshot(spec: SubscriptionSpec) -> dict[str, object]:
-    """Return *spec* as audit events show it: headers, which may hold credentials, by their names only."""
-    shown = _name_headers(spec_columns(spec))
+    """Return *spec* as audit events show it: headers by their names only, and URLs without credentials."""
+    shown = _cut(spec_columns(spec))
     del shown["is_pattern"]
     steps: Any = shown["steps"]
-    return dict(sorted(shown.items())) | {"steps": None if steps is None else [_name_headers(step) for step in steps]}
+    return dict(sorted(shown.items())) | {"steps": None if steps is None else [_cut(step) for step in steps]}
 
 
-def _name_headers(columns: Mapping[str, Any]) -> dict[str, object]:
-    return {**columns, "headers": list(columns["headers"])}
+def _cut(columns: Mapping[str, Any]) -> dict[str, object]:
+    kept = {name: value for name, value in columns.items() if name != "sealed"}
+    address = kept["address"] if kept["kind"] != "webhook" else hide_credentials_of_url(kept["address"])
+    return {**kept, "address": address, "headers": list(kept["headers"])}
 
 
-def _headers(spec: SubscriptionSpec) -> list[object]:
-    return [target.columns["headers"] for target in spec.targets]
+def _credentials(spec: SubscriptionSpec) -> list[object]:
+    return [(target.columns["headers"], target.sealed) for target in spec.targets]

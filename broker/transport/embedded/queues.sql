@@ -59,7 +59,7 @@ SELECT owner FROM CAST(nextval('transport.owners') AS integer) AS owner, pg_advi
 -- name: claim
 -- Hand out up to `limit` messages of a queue to an owner, as many as have `room` bytes: with the first one that begins
 -- beyond them it stops. (An array makes it a look-up by key whatever the statistics say about the backlog.)
-UPDATE transport.messages SET owner = :owner
+UPDATE transport.messages SET owner = :owner::int
 WHERE queue = :queue AND id = ANY (ARRAY(
     SELECT id FROM (
         SELECT id, sum(size) OVER (ORDER BY id) - size AS before FROM (
@@ -72,11 +72,11 @@ RETURNING id, properties, body, returned
 
 -- name: ack
 -- Delete those of the messages that the owner holds.
-DELETE FROM transport.messages WHERE queue = :queue AND owner = :owner AND id = ANY (:ids::bigint[])
+DELETE FROM transport.messages WHERE queue = :queue AND owner = :owner::int AND id = ANY (:ids::bigint[])
 
 -- name: reject
 -- Declare those of the messages poison that the owner holds.
-UPDATE transport.messages SET owner = 0 WHERE queue = :queue AND owner = :owner AND id = ANY (:ids::bigint[])
+UPDATE transport.messages SET owner = 0 WHERE queue = :queue AND owner = :owner::int AND id = ANY (:ids::bigint[])
 
 -- name: give_back
 -- Return messages that the owners hold to their place in the queues: those with these ids, or all if `ids` is null. A
@@ -85,7 +85,7 @@ UPDATE transport.messages AS message
 SET returned = returned + 1,
     owner = CASE WHEN returned + 1 > (queue.arguments ->> 'x-delivery-limit')::integer THEN 0 END
 FROM transport.queues AS queue
-WHERE queue.name = message.queue AND owner = ANY (:owners::integer[]) AND (:ids::bigint[] IS NULL OR id = ANY (:ids))
+WHERE queue.name = message.queue AND owner = ANY (:owners::int[]) AND (:ids::bigint[] IS NULL OR id = ANY (:ids))
 RETURNING pg_notify('transport', queue.name)
 
 -- name: dead_owners
