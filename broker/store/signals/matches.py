@@ -6,17 +6,14 @@ before the signal gets its id, and the signal is read after that. What changes l
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
 from broker.matching import Matcher
-from broker.names import is_pattern
 from broker.signals import Signal
 from broker.store.postgres.database import Database, Session
-from broker.store.rows import read_subscription
-from broker.store.subscriptions.subscriptions import find_candidates, find_changed
+from broker.store.subscriptions.candidates import find_candidates, find_changed
 from broker.subscriptions import Subscription
 
 Pairs = list[tuple[Signal, Subscription]]
@@ -70,32 +67,26 @@ class Outdated(Exception):
 
 async def find_matches(database: Database, matcher: Matcher, signals: Sequence[Signal], limits: Limits) -> Matches:
     """Match as many of *signals*, in the order of their ids, as one transaction should record."""
-    names = list({signal.throw.name for signal in signals})
-    rows = await find_candidates(database, names, signals[0].id, signals[-1].id)
-    fits = max(1, limits.pairs // max(1, len(rows)))
     matching: Pairs = []
     exceeded: Pairs = []
-    count, began = 0, perf_counter()
+    count, pairs = 0, 0
     async with matcher.slice() as turn:
-        patterns: list[Subscription] = []
-        exact: dict[str, list[Subscription]] = defaultdict(list)
-        for row in rows:
-            candidate = read_subscription(row)
-            (patterns if is_pattern(candidate.spec.name) else exact[candidate.spec.name]).append(candidate)
-            if turn.is_over:
-                await turn.pause()
-        for signal in signals[:fits]:
-            matched = await matcher.match(signal, [*exact[signal.throw.name], *patterns], turn)
+        candidates = await find_candidates(database, signals, turn)
+        began = perf_counter()
+        for signal in signals:
+            some = candidates.of(signal.throw)
+            pairs += len(some)
+            if count and (pairs > limits.pairs or perf_counter() - began > limits.seconds):
+                break
+            matched = await matcher.match(signal, some, turn)
             matching += [(signal, subscription) for subscription in matched.matching]
             exceeded += [(signal, subscription) for subscription in matched.exceeded]
             signal.context.forget()  # a parsed payload takes many times the memory of its text
             count += 1
-            if perf_counter() - began > limits.seconds:
-                break
     return Matches(
         signals=signals[:count],
         left=signals[count:],
-        versions={row["id"]: row["version"] for row in rows},
+        versions=candidates.versions,
         matching=matching,
         exceeded=exceeded,
     )

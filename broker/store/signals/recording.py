@@ -17,7 +17,7 @@ from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts
 from broker.store.signals import suspects
 from broker.store.signals.matches import Limits, Matches, Pairs, confirm
-from broker.store.subscriptions import subscriptions
+from broker.store.subscriptions import candidates
 from broker.subscriptions import Subscription
 
 
@@ -32,7 +32,7 @@ NEEDED = (
     *_Sql.every(),
     *owing.NEEDED_TO_RECORD,
     *ordering.NEEDED_TO_RECORD,
-    *subscriptions.NEEDED_TO_RECORD,
+    *candidates.NEEDED_TO_RECORD,
     *suspects.NEEDED_TO_RECORD,
 )
 """What a recorder carries out, this module's statements and those of others."""
