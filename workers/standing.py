@@ -11,7 +11,7 @@ _LONG = SLOW_AFTER.total_seconds()
 _QUICK_PART = 0.5
 """Up to what part of the time of its attempts a receiver is quick: the rest is our own store's."""
 _NEWEST = 0.1
-"""How much the latest attempt counts in the part of its time that a receiver takes, and in how long it usually takes."""
+"""How much the latest attempt counts in what part of its time a receiver takes, and in how long it usually takes."""
 _UNUSUAL = 2.0
 """How many times as long as usual a receiver may take until it is silent, but `_LONGEST` seconds at most."""
 _LONGEST = 10.0
