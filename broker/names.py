@@ -20,6 +20,9 @@ MAX_ID_CHARACTERS = 255
 _MOST_STEPS = 1_000
 """How far `covers` follows the names that a pattern matches; real limits and patterns take some dozens of steps."""
 
+_FIRST, _LAST, _FIRST_BESIDE = 8, 4, 2
+"""How many of a pattern's first and last words are in its key, and how many first ones beside one that is between."""
+
 _UNPLAIN = re.compile(r"[^\w]", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -73,6 +76,41 @@ def is_pattern(name: str) -> bool:
 def literal_words(pattern: str) -> str:
     """Return what every name that *pattern* matches begins with: its words before the first wildcard."""
     return ".".join(takewhile(lambda word: word not in {"*", "#"}, pattern.split(".")))
+
+
+def pattern_key(pattern: str) -> str:
+    """Return what *pattern* is found by: its first words and its last ones, or the first and one between its wildcards.
+
+    The store has it as a function of PostgreSQL, too: `pattern_key` (schema.sql).
+    """
+    words = pattern.split(".")
+    wild = [at for at, word in enumerate(words) if word in {"*", "#"}]
+    first, last = words[: wild[0]], words[wild[-1] + 1 :]
+    between = next((word for word in words[wild[0] : wild[-1]] if word not in {"*", "#"}), None)
+    return _key(first[:_FIRST], last[-_LAST:]) if between is None else _key_beside(first[:_FIRST_BESIDE], between)
+
+
+@lru_cache(maxsize=10_000)
+def pattern_keys(name: str) -> frozenset[str]:
+    """Return the keys of all patterns that match *name*: up to 45, and 3 for each of its words."""
+    words = name.split(".")
+    size = len(words)
+    keys = {
+        _key(words[:first], words[size - last :])
+        for first in range(min(size, _FIRST) + 1)
+        for last in range(min(size - first, _LAST) + 1)
+    }
+    for first in range(min(size, _FIRST_BESIDE) + 1):
+        keys.update(_key_beside(words[:first], word) for word in words[first:])
+    return frozenset(keys)
+
+
+def _key(first: Sequence[str], last: Sequence[str]) -> str:
+    return f"{'.'.join(first)}\x1f{'.'.join(last)}"
+
+
+def _key_beside(first: Sequence[str], between: str) -> str:
+    return f"{'.'.join(first)}\x1f\x1f{between}"
 
 
 def matches(pattern: str, name: str) -> bool:

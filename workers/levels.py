@@ -10,11 +10,13 @@ from workers.shares import Levels, Share
 from workers.standing import Standing
 
 _TENANT, _TENANT_AT_HOST, _TENANT_WITHOUT_HOST = 128.0, 1024.0, 16384.0
-_HOST, _QUICK_HOST = 4.0, 16.0
+_HOST = {Standing.UNKNOWN: 0.5, Standing.SILENT: 0.5, Standing.ANSWERING: 32.0, Standing.QUICK: 32.0}
 """The weights of hosts in a lane (see `workers.shares.Pool`). One tenant alone has four fifths of the places for its
-hosts; one host alone two fifths, and almost three while it is quick."""
-_SUBSCRIPTION = 1024.0
-"""The weight of a subscription in what its hosts have of a lane: the places of the hosts decide."""
+hosts; one host alone a quarter of them, and two thirds once it has answered. So beside fifty that are silent, and keep
+what they got before that was known, one that answers has several places."""
+_SUBSCRIPTION = 1e6
+"""The weight of a subscription in what its hosts have of a lane: all of it, even of two places; the places of the hosts
+decide."""
 _AT_HOST = {Standing.UNKNOWN: 4.0, Standing.ANSWERING: 64.0, Standing.QUICK: 256.0, Standing.SILENT: 0.25}
 """The weights of subscriptions in the places of a host. One alone has four fifths of them once it has answered, two
 fifths before that, and an eighth while it is silent."""
@@ -22,10 +24,11 @@ _WITHOUT_HOST = _AT_HOST | {Standing.QUICK: 4096.0}
 """The same for targets that have no host, in a lane: one alone gets nearly all places while it is quick."""
 _UNPROVEN, _UNPROVEN_IN_LANE = 1000.0, 6400.0
 """The weights of all subscriptions together that have not answered: a tenth of the places is left to those that do."""
+_HOST_MEMORY = {Standing.UNKNOWN: 4.0, Standing.SILENT: 4.0, Standing.ANSWERING: 4.0, Standing.QUICK: 16.0}
 _SUBSCRIPTION_MEMORY, _UNPROVEN_MEMORY = 1024.0, 128.0
-"""The weights in the memory for payloads, of subscriptions and of those that have not answered. A payload may be a
-sixteenth of it, so there are few. That of the next receiver fits in beside eight that hang, and that of one that has
-answered in any case."""
+"""The weights in the memory for payloads, of hosts, of subscriptions and of those that have not answered. A payload may
+be a sixteenth of it, so there are few. That of the next receiver fits in beside eight that hang, and that of one that
+has answered in any case."""
 _REMEMBERED = 20_000
 
 _NOT_ANSWERED = frozenset({Standing.UNKNOWN, Standing.SILENT})
@@ -59,7 +62,9 @@ def shares_of(route: Route, hosts: tuple[Standing, ...], subscription: Standing)
 def memory_shares_of(route: Route, hosts: tuple[Standing, ...], subscription: Standing) -> Levels:
     """Return the shares of the memory of a lane that an attempt counts towards."""
     proven = subscription not in _NOT_ANSWERED
-    at_hosts = [share_of(("host", name), standing) for name, standing in zip(route.hosts, hosts, strict=True)]
+    at_hosts = [
+        Share(("host", name), _HOST_MEMORY[standing]) for name, standing in zip(route.hosts, hosts, strict=True)
+    ]
     own = Share(("subscription", route.subscription_id), _SUBSCRIPTION_MEMORY if proven else _UNPROVEN_MEMORY)
     return [
         [Share(("tenant", route.tenant_id), _TENANT)],
@@ -85,7 +90,7 @@ def share_of(key: Key, standing: Standing) -> Share:
         case "tenant":
             return Share(key, _TENANT_WITHOUT_HOST)
         case "host":
-            return Share(key, _QUICK_HOST if standing is Standing.QUICK else _HOST)
+            return Share(key, _HOST[standing])
         case _:
             return Share(key, _WITHOUT_HOST[standing])
 

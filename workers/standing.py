@@ -11,7 +11,10 @@ _LONG = SLOW_AFTER.total_seconds()
 _QUICK_PART = 0.5
 """Up to what part of the time of its attempts a receiver is quick: the rest is our own store's."""
 _NEWEST = 0.1
-"""How much the latest attempt counts in the part of the time that a receiver takes."""
+"""How much the latest attempt counts in what part of its time a receiver takes, and in how long it usually takes."""
+_UNUSUAL = 2.0
+"""How many times as long as usual a receiver may take until it is silent, but `_LONGEST` seconds at most."""
+_LONGEST = 10.0
 _REMEMBERED = 300.0
 """Seconds for which a standing is remembered after the last attempt."""
 
@@ -25,7 +28,7 @@ class Standing(enum.Enum):
     QUICK = "quick"
     """No attempt has been under way for a second, and most of the time of the latest ones was not spent there."""
     SILENT = "silent"
-    """It has not answered for a second although asked for as long, nor answered since."""
+    """It has not answered for a second, or for twice as long as it usually takes, although asked for as long."""
 
 
 class _Receiver:
@@ -38,19 +41,21 @@ class _Receiver:
         self.ended_at = now
         self._answered_at = now
         self._called = 1.0
+        self._usual = 0.0
 
     def end(self, attempt: Hashable, *, called: float, answered: bool, now: float) -> None:
-        del self.attempts[attempt]
+        took = now - self.attempts.pop(attempt)
         self.ended_at = now
         self._called += _NEWEST * (called - self._called)
         if answered:
             self._answered_at = now
+            self._usual = max(took, self._usual + _NEWEST * (took - self._usual))
             if self.standing in {Standing.UNKNOWN, Standing.SILENT}:
                 self.standing = Standing.ANSWERING
 
     def look(self, now: float) -> None:
         oldest, long_ago = next(iter(self.attempts.values())), now - _LONG
-        if max(oldest, self._answered_at) < long_ago:
+        if max(oldest, self._answered_at) < now - max(_LONG, min(_LONGEST, _UNUSUAL * self._usual)):
             self.standing, self._called = Standing.SILENT, 1.0
         elif self.standing in {Standing.ANSWERING, Standing.QUICK}:
             quick = self._called <= _QUICK_PART and oldest >= long_ago

@@ -88,7 +88,7 @@ class Quotas:
             meter.check(throw, self._clock())
         for meter in meters:
             most = meter.quota.deliveries_per_throw
-            if most is not None and await self._count_receivers(throw) > most:
+            if most is not None and await self._count_receivers(throw, most + 1) > most:
                 raise used_up(meter.subject, "deliveriesPerThrow", most, retry_after=LATER)
         for meter in meters:
             meter.take(throw)
@@ -101,10 +101,11 @@ class Quotas:
             self._meters[subject] = Meter(subject, quota, share=1 / self._gateways, now=self._clock())
         return self._meters[subject]
 
-    async def _count_receivers(self, throw: Throw) -> int:
-        key = throw.name, throw.scope, throw.tenant_id, throw.execution_id, throw.audience
+    async def _count_receivers(self, throw: Throw, most: int) -> int:
+        """Return how many subscriptions *throw* is for, *most* if they are more."""
+        key = throw.name, throw.scope, throw.tenant_id, throw.execution_id, throw.audience, most
         if key not in self._owed:
-            self._owed[key] = len(await self._subscriptions.receivers(throw))
+            self._owed[key] = len(await self._subscriptions.receivers(throw, most=most))
         return self._owed[key]
 
     async def _run(self) -> None:

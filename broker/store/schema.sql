@@ -495,7 +495,12 @@ CREATE INDEX subscriptions_by_execution ON subscriptions (execution_id) WHERE ((
 CREATE INDEX subscriptions_by_name ON subscriptions (name) WHERE (consumed_by IS NULL);
 CREATE INDEX subscriptions_by_tenant ON subscriptions (tenant_id) WHERE ((tenant_id IS NOT NULL) AND (until IS NULL));
 CREATE INDEX subscriptions_by_token ON subscriptions (created_by_token) WHERE ((created_by_token IS NOT NULL) AND (until IS NULL));
+CREATE INDEX subscriptions_of_execution ON subscriptions (execution_id, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((execution_id IS NOT NULL) AND (consumed_by IS NULL));
 CREATE UNIQUE INDEX subscriptions_of_handlers ON subscriptions (address) WHERE ((kind = 'handler'::text) AND (until IS NULL));
+CREATE INDEX subscriptions_of_name ON subscriptions (name, COALESCE(until, '9223372036854775807'::bigint)) WHERE (consumed_by IS NULL);
+CREATE INDEX subscriptions_of_pattern ON subscriptions (pattern_key(name), COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (consumed_by IS NULL));
+CREATE INDEX subscriptions_of_tenant ON subscriptions (COALESCE(tenant_id, ''::text), name, COALESCE(until, '9223372036854775807'::bigint)) WHERE (consumed_by IS NULL);
+CREATE INDEX subscriptions_of_tenants_pattern ON subscriptions (COALESCE(tenant_id, ''::text), pattern_key(name), COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_ordered ON subscriptions (id) WHERE (ordered AND (until IS NULL));
 CREATE INDEX subscriptions_with_pattern ON subscriptions (id) WHERE (is_pattern AND (consumed_by IS NULL));
 CREATE TRIGGER gate AFTER INSERT ON subscriptions FOR EACH ROW EXECUTE FUNCTION add_gate();
@@ -730,6 +735,38 @@ CREATE OR REPLACE FUNCTION is_seen(tenant_id text, owner_tenants text[], tenants
  LANGUAGE sql
  IMMUTABLE
 RETURN (is_owned(tenant_id, owner_tenants, tenants, untenanted) OR (untenanted AND (tenant_id IS NULL) AND (owner_tenants IS NULL)));
+
+-- What a pattern is found by, null for a name: its first words and its last ones, or its first words and another
+-- one between its wildcards. A name has few such keys; see broker/names.py.
+CREATE OR REPLACE FUNCTION pattern_key(pattern text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE STRICT COST 1000
+AS $function$
+DECLARE
+    words text[] := string_to_array(pattern, '.');
+    size integer := cardinality(words);
+    before integer := 0;
+    after integer := 0;
+    inner_word text;
+BEGIN
+    WHILE before < size AND words[before + 1] NOT IN ('*', '#') LOOP
+        before := before + 1;
+    END LOOP;
+    IF before = size THEN
+        RETURN NULL;
+    END IF;
+    WHILE words[size - after] NOT IN ('*', '#') LOOP
+        after := after + 1;
+    END LOOP;
+    inner_word := (array_remove(array_remove(words[before + 1:size - after], '*'), '#'))[1];
+    IF inner_word IS NOT NULL THEN
+        RETURN array_to_string(words[1:least(before, 2)], '.') || E'\x1f\x1f' || inner_word;
+    END IF;
+    RETURN array_to_string(words[1:least(before, 8)], '.') || E'\x1f'
+        || array_to_string(words[size - least(after, 4) + 1:], '.');
+END
+$function$;
 
 CREATE OR REPLACE FUNCTION tell_access_changed()
  RETURNS trigger

@@ -116,13 +116,13 @@ class CamundaApi:
         allowed = throw.scope is Scope.EXECUTION or principal.may(Permission.THROW, throw.name)
         foreign = throw.tenant_id is not None and not principal.may_name_tenant(throw.tenant_id)
         if foreign or not allowed or wanted.unstorable is not None:
-            receivers = await self._subscriptions.receivers(throw)
-            if foreign and receivers:
-                raise foreign_tenant(receivers[0].spec.execution_id or str(receivers[0].id))
+            receivers = await self._subscriptions.receivers(throw, most=1, in_execution=not foreign and not allowed)
+            receiver = receivers[0] if receivers else None
+            if foreign and receiver is not None:
+                raise foreign_tenant(receiver.spec.execution_id or str(receiver.id))
             if not allowed:
-                executions = (receiver.spec.execution_id for receiver in receivers)
-                raise _forbidden(principal, throw, next(filter(None, executions), None))
-            if wanted.unstorable is not None and receivers:
+                raise _forbidden(principal, throw, None if receiver is None else receiver.spec.execution_id)
+            if wanted.unstorable is not None and receiver is not None:
                 raise wanted.unstorable
         return not foreign
 

@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.errors import InvalidField
-from broker.names import check_id, check_name, covers, encode_id, expression, is_pattern, matches
+from broker.names import (
+    check_id,
+    check_name,
+    covers,
+    encode_id,
+    expression,
+    is_pattern,
+    matches,
+    pattern_key,
+    pattern_keys,
+)
 
 WORDS = st.text("ab", max_size=2)
 NAMES = st.lists(WORDS, min_size=1, max_size=4).map(".".join)
@@ -171,3 +181,30 @@ def test_an_id_has_at_most_255_characters():
     assert check_id("é" * 255, "/tenantId")
     with pytest.raises(InvalidField, match="has 256 characters"):
         check_id("é" * 256, "/tenantId")
+
+
+LONG_NAMES = st.lists(WORDS, min_size=1, max_size=14).map(".".join)
+LONG_PATTERNS = st.lists(WORDS | st.sampled_from(["*", "#"]), min_size=1, max_size=14).map(".".join).filter(is_pattern)
+
+
+@st.composite
+def matching(draw):
+    """A pattern and a name that it matches: some of the name's words are wild."""
+    words = draw(LONG_NAMES).split(".")
+    wild = [draw(st.sampled_from([[word], ["*"], ["#"], ["#", word], ["#", "*"]])) for word in words]
+    return ".".join(itertools.chain.from_iterable(wild)), ".".join(words)
+
+
+@given(matching() | st.tuples(LONG_PATTERNS, LONG_NAMES))
+def test_a_name_has_the_keys_of_all_patterns_that_match_it(pair):
+    pattern, name = pair
+    if is_pattern(pattern) and matches(pattern, name):
+        assert pattern_key(pattern) in pattern_keys(name)
+
+
+def test_a_name_has_few_keys_and_not_those_of_patterns_with_other_words():
+    keys = pattern_keys("order.paid.eu")
+    assert len(keys) < 20
+    assert len(pattern_keys(".".join("x" * 128))) < 500
+    others = ["order.*.us", "order.refunded.#", "*.refunded.#", "#.us", "#.us.*", "shop.#", "order.paid.us.#"]
+    assert keys.isdisjoint(map(pattern_key, others))

@@ -6,17 +6,14 @@ before the signal gets its id, and the signal is read after that. What changes l
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
 from broker.matching import Matcher
-from broker.names import is_pattern
 from broker.signals import Signal
 from broker.store.postgres.database import Database, Session
-from broker.store.rows import read_subscription
-from broker.store.subscriptions.subscriptions import find_candidates, find_changed
+from broker.store.subscriptions.candidates import find_candidates, find_changed
 from broker.subscriptions import Subscription
 
 Pairs = list[tuple[Signal, Subscription]]
@@ -75,39 +72,31 @@ async def find_matches(database: Database, matcher: Matcher, signals: Sequence[S
 
     So one that is owed to few does not wait until those before it are recorded that are owed to many.
     """
-    names = list({signal.throw.name for signal in signals})
-    ids = [signal.id for signal in signals]
-    rows = await find_candidates(database, names, min(ids), max(ids))
     matching: Pairs = []
     exceeded: Pairs = []
     matched: list[Signal] = []
-    pairs, began = 0, perf_counter()
+    pairs = 0
     async with matcher.slice() as turn:
-        patterns: list[Subscription] = []
-        exact: dict[str, list[Subscription]] = defaultdict(list)
-        for row in rows:
-            candidate = read_subscription(row)
-            (patterns if is_pattern(candidate.spec.name) else exact[candidate.spec.name]).append(candidate)
-            if turn.is_over:
-                await turn.pause()
-        for signal in sorted(signals, key=lambda signal: (len(exact[signal.throw.name]), signal.id)):
-            candidates = [*exact[signal.throw.name], *patterns]
-            pairs += len(candidates)
+        candidates = await find_candidates(database, signals, turn)
+        began = perf_counter()
+        found = [(signal, candidates.of(signal.throw)) for signal in signals]
+        for signal, some in sorted(found, key=lambda one: (len(one[1]), one[0].id)):
+            pairs += len(some)
             if matched and (pairs > limits.pairs or perf_counter() - began > limits.seconds):
                 break
-            found = await matcher.match(signal, candidates, turn)
+            result = await matcher.match(signal, some, turn)
             signal.context.forget()  # a parsed payload takes many times the memory of its text
-            owed = len(matching) + len(exceeded) + len(found.matching) + len(found.exceeded)
+            owed = len(matching) + len(exceeded) + len(result.matching) + len(result.exceeded)
             if matched and owed > limits.deliveries:
                 break
-            matching += [(signal, subscription) for subscription in found.matching]
-            exceeded += [(signal, subscription) for subscription in found.exceeded]
+            matching += [(signal, subscription) for subscription in result.matching]
+            exceeded += [(signal, subscription) for subscription in result.exceeded]
             matched.append(signal)
     known = {signal.id for signal in matched}
     return Matches(
         signals=sorted(matched, key=lambda signal: signal.id),
         left=[signal for signal in signals if signal.id not in known],
-        versions={row["id"]: row["version"] for row in rows},
+        versions=candidates.versions,
         matching=sorted(matching, key=lambda pair: pair[0].id),
         exceeded=exceeded,
     )

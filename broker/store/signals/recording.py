@@ -18,7 +18,7 @@ from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts
 from broker.store.signals import suspects
 from broker.store.signals.matches import Limits, Matches, Pairs, confirm
-from broker.store.subscriptions import subscriptions
+from broker.store.subscriptions import candidates
 from broker.subscriptions import Subscription
 
 
@@ -34,7 +34,7 @@ NEEDED = (
     *owing.NEEDED_TO_RECORD,
     *holding.NEEDED_TO_RECORD,
     *ordering.NEEDED_TO_RECORD,
-    *subscriptions.NEEDED_TO_RECORD,
+    *candidates.NEEDED_TO_RECORD,
     *suspects.NEEDED_TO_RECORD,
 )
 """What a recorder carries out, this module's statements and those of others."""

@@ -24,12 +24,14 @@ from broker.store.postgres.database import Conflict, Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import SPEC_COLUMNS, read_subscription, spec_columns
 from broker.store.sight import sight_of_subscriptions
+from broker.store.subscriptions.candidates import find_candidates
 from broker.store.subscriptions.sealing import is_sealing
 from broker.subscriptions import Subscription, SubscriptionSpec, Waiting
 
 PAGE_BYTES = 1 << 20
 """Bytes of filters, steps, headers and templates that fill a page."""
 _LAST_NUMBER = (1 << 63) - 1
+_SPARE = 100
 
 
 class _Sql(Statements, file="subscriptions.sql"):
@@ -46,17 +48,12 @@ class _Sql(Statements, file="subscriptions.sql"):
     count_waiting: Statement
     executions: Statement
     waiting_at: Statement
-    candidates: Statement
-    changed: Statement
     lock: Statement
     change: Statement
     rotate_secret: Statement
     next: Statement
     delete: Statement
 
-
-NEEDED_TO_RECORD = (_Sql.candidates, _Sql.changed)
-"""What a recording carries out."""
 
 _COLUMNS = ", ".join(SPEC_COLUMNS)
 _CREATE = _Sql.create.naming(columns=_COLUMNS)
@@ -268,11 +265,20 @@ class SubscriptionStore:
         rows = await self._database.fetch(_Sql.waiting_at, execution_id=execution_id)
         return [Waiting(row["name"], None if row["tenants"] is None else tuple(row["tenants"])) for row in rows]
 
-    async def receivers(self, throw: Throw) -> list[Subscription]:
-        """Return the subscriptions that *throw* would match if it were thrown now, and if none had a filter."""
-        rows = await find_candidates(self._database, [throw.name], _LAST_NUMBER, _LAST_NUMBER)
+    async def receivers(self, throw: Throw, *, most: int, in_execution: bool = False) -> list[Subscription]:
+        """Return up to *most* subscriptions that *throw* would match if it were thrown now, and if none had a filter.
+
+        *in_execution*: only those that wait in an execution.
+        """
         signal = Signal(id=_LAST_NUMBER, created_at=datetime.now(UTC), throw=throw)
-        return [subscription for subscription in await self._read(rows) if subscription.unfit(signal) is None]
+        limit: int | None = most + _SPARE  # nearly always enough of the first ones fit
+        while True:
+            async with self._slices.take() as turn:
+                found = await find_candidates(self._database, [signal], turn, most=limit, in_execution=in_execution)
+            fit = [subscription for subscription in found.of(throw) if subscription.unfit(signal) is None]
+            if limit is None or len(fit) >= most or len(found.versions) < limit:
+                return fit[:most]
+            limit = None
 
     async def _read(self, rows: Sequence[Row]) -> list[Subscription]:
         """Read *rows*, which takes long if they are many, by turns with other tasks."""
@@ -356,20 +362,6 @@ async def _check_quotas(session: Session, token_id: int | None, tenants: Sequenc
     if excess is not None:
         subject = Subject(QuotaKind(excess["kind"]), excess["subject"])
         raise used_up(subject, "subscriptions", excess["most"], retry_after=LATER)
-
-
-async def find_candidates(on: Database, names: Sequence[str], first_id: int, last_id: int) -> list[Row]:
-    """Return the rows of the subscriptions that may match signals with these *names* and ids.
-
-    The ids are from *first_id* to *last_id*. Each row also has a ``version``, which changes with it.
-    """
-    return await on.fetch(_Sql.candidates, names=names, first_id=first_id, last_id=last_id)
-
-
-async def find_changed(session: Session, versions: Mapping[int, int]) -> dict[int, Subscription]:
-    """Return, by their ids, those subscriptions that were changed since they had these *versions*."""
-    rows = await session.fetch(_Sql.changed, subscription_ids=list(versions), versions=list(versions.values()))
-    return {row["id"]: read_subscription(row) for row in rows}
 
 
 def _snapshot(spec: SubscriptionSpec) -> dict[str, object]:

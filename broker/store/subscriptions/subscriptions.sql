@@ -140,21 +140,6 @@ OFFSET :offset LIMIT :limit;
 SELECT name, belongs_to(tenant_id, owner_tenants) AS tenants FROM subscriptions
 WHERE execution_id = :execution_id AND until IS NULL AND consumed_by IS NULL ORDER BY id;
 
--- name: candidates
--- The subscriptions that may match signals with these names and with ids from `first_id` to `last_id`: a superset, of which
--- the matcher chooses. `version` changes with every change of the row.
-SELECT *, xmin AS version FROM subscriptions
-WHERE (name = ANY (:names::text[]) OR is_pattern)
-  AND consumed_by IS NULL
-  AND since < :last_id
-  AND (until IS NULL OR until > :first_id)
-ORDER BY id;
-
--- name: changed
--- Those of the subscriptions whose rows have been changed since they had `versions`.
-SELECT s.* FROM unnest(:subscription_ids::bigint[], :versions::xid[]) AS c (id, version)
-JOIN subscriptions s ON s.id = c.id AND s.xmin <> c.version;
-
 -- name: lock
 -- Lock a subscription against other changes.
 SELECT * FROM subscriptions WHERE id = :subscription_id AND until IS NULL FOR UPDATE;
