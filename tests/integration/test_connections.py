@@ -35,8 +35,12 @@ class Server:
         """Lets `/slow` be answered."""
         self.slow = 0
         """How many requests of `/slow` have come."""
-        self.received = 0
-        """How many bytes of bodies have come."""
+        self._before = open_connections()
+
+    @property
+    def open(self):
+        """How many connections it has; the metric counts those of the whole process."""
+        return open_connections() - self._before
 
     @asynccontextmanager
     async def connected(self, *pieces, buffer=None):
@@ -163,7 +167,7 @@ async def test_an_answer_that_is_not_read_is_cut_off(connection):
     request = b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: " + connection + b"\r\n\r\n"
     async with serving(unread=SOON) as server, server.connected(request, buffer=4096):
         await eventually(lambda: closings("unread") == before + 1)
-        await eventually(lambda: open_connections() == 0)
+        await eventually(lambda: server.open == 0)
 
 
 async def test_after_the_last_answer_the_caller_has_to_go():
@@ -172,7 +176,7 @@ async def test_after_the_last_answer_the_caller_has_to_go():
     async with serving(ending=SOON) as server, server.connected(request) as (reader, _):
         assert (await answered(reader))[0] == 401
         await eventually(lambda: closings("ending") == before + 1)
-        await eventually(lambda: open_connections() == 0)
+        await eventually(lambda: server.open == 0)
 
 
 async def test_a_head_has_a_bound_in_bytes():
@@ -199,13 +203,13 @@ async def test_all_heads_together_have_a_bound_in_bytes(monkeypatch):
                 for _ in range(4):
                     await stack.enter_async_context(server.connected(request, line))
                 reader, writer = await stack.enter_async_context(server.connected(request, line))
-                await eventually(lambda: open_connections() == 5)
+                await eventually(lambda: server.open == 5)
                 writer.write(2 * line)
                 assert (await answered(reader))[0] == 503
                 reader, writer = await stack.enter_async_context(server.connected(request, b"X: x"))
                 writer.write(b"\r\n\r\n")
                 assert (await answered(reader))[0] == 200
-            await eventually(lambda: open_connections() == 0)
+            await eventually(lambda: server.open == 0)
         async with server.connected(request, line) as (reader, writer):
             writer.write(2 * line)
             writer.write(b"\r\n")
@@ -226,7 +230,7 @@ async def test_a_crowd_makes_room_for_those_that_come_after_it():
         writer.write(WHOLE)
         assert (await answered(used))[0] == 200
         assert closings("limit") == before + 21 + 10
-        assert open_connections() == 20
+        assert server.open == 20
 
 
 async def test_when_all_are_worked_on_only_probes_are_answered():
@@ -246,7 +250,7 @@ async def test_when_all_are_worked_on_only_probes_are_answered():
             assert (await answered(reader))[0] == 200
         for _, used in busy:
             used.close()
-        await eventually(lambda: open_connections() <= 10)
+        await eventually(lambda: server.open <= 10)
         writer.write(slow)
         assert (await answered(spare))[0] == 200
 
