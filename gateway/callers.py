@@ -7,7 +7,7 @@ from ipaddress import IPv6Address, ip_address
 from aiohttp import web
 
 _IPV6_NETWORK = 64
-"""Bits of the network that one caller may have whole."""
+"""Bits of an address that are not for its network."""
 
 
 def is_gone(request: web.Request) -> bool:
@@ -15,15 +15,15 @@ def is_gone(request: web.Request) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
-def address_of(request: web.Request) -> str:
-    """Return where *request* comes from, as budgets count it: an IPv4 address, or a network of IPv6 (/64)."""
-    address = (request.remote or "").partition("%")[0]
+def network_of(address: str | None) -> str:
+    """Return what one caller at *address* may have whole, as budgets count it: an IPv4 address, or a /64 of IPv6."""
+    text = (address or "").partition("%")[0]
     try:
-        found = ip_address(address)
+        found = ip_address(text)
     except ValueError:  # a socket of the file system
-        return address
+        return text
     if not isinstance(found, IPv6Address):
-        return address
+        return text
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
     return str(IPv6Address(int(found) >> _IPV6_NETWORK << _IPV6_NETWORK))

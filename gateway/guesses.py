@@ -1,6 +1,6 @@
 """Guesses of passwords: how many each address may make, and where a name is trusted all the same.
 
-Addresses are those of `gateway.callers.address_of`. All that is kept here has a bound.
+Addresses are those of `gateway.callers.network_of`. All that is kept here has a bound.
 """
 
 from __future__ import annotations

@@ -3,13 +3,12 @@
 import asyncio
 import threading
 from contextlib import nullcontext, suppress
-from types import SimpleNamespace
 
 import pytest
 
 from broker.users import Lockout, hash_password
 from gateway import passwords as module
-from gateway.callers import address_of
+from gateway.callers import network_of
 from gateway.guesses import BURST, DISTRUSTED_SECONDS, MOST_GUESSES, FailureBudgets
 from gateway.http_errors import Busy, TooMany
 from gateway.passwords import MOST_WAITING, REMEMBERED_SECONDS
@@ -362,7 +361,7 @@ async def test_checking_does_not_hold_up_the_event_loop(clock, gate):
 
 
 @pytest.mark.parametrize(
-    ("remote", "address"),
+    ("address", "network"),
     [
         ("192.0.2.1", "192.0.2.1"),
         ("::ffff:192.0.2.1", "192.0.2.1"),
@@ -373,5 +372,5 @@ async def test_checking_does_not_hold_up_the_event_loop(clock, gate):
         ("/run/broker.sock", "/run/broker.sock"),
     ],
 )
-def test_budgets_are_for_an_address_or_a_network_that_one_caller_may_have_whole(remote, address):
-    assert address_of(SimpleNamespace(remote=remote)) == address
+def test_budgets_are_for_an_address_or_a_network_that_one_caller_may_have_whole(address, network):
+    assert network_of(address) == network
