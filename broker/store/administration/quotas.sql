@@ -3,7 +3,7 @@ SELECT * FROM quotas WHERE kind = :kind AND subject = :subject;
 
 -- name: put
 INSERT INTO quotas (kind, subject, throws_per_second, subscriptions, deliveries_per_throw, payload_bytes_per_day)
-VALUES (:kind, :subject, :throws_per_second, :subscriptions, :deliveries_per_throw, :payload_bytes_per_day)
+VALUES (:kind, :subject, :throws_per_second, :subscriptions::int, :deliveries_per_throw::int, :payload_bytes_per_day)
 ON CONFLICT (kind, subject) DO UPDATE SET
     throws_per_second = EXCLUDED.throws_per_second, subscriptions = EXCLUDED.subscriptions,
     deliveries_per_throw = EXCLUDED.deliveries_per_throw, payload_bytes_per_day = EXCLUDED.payload_bytes_per_day;
