@@ -81,9 +81,8 @@ class Pacer:
 
     async def sweep(self) -> bool:
         """Take the deliveries whose moments come next, if there is room; return whether there may be more of them."""
-        if not await self._headroom.free():
-            return False
-        reserved = await self._pacing.sweep(rescue_after=self._settings.rescue_after)
+        is_full = not await self._headroom.free()
+        reserved = await self._pacing.sweep(rescue_after=self._settings.rescue_after, handlers_only=is_full)
         if reserved.now is not None:
             self._clock.note(reserved.now)
         self._ready = deque(sorted([*self._ready, *reserved.due_attempts], key=_moment))

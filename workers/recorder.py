@@ -129,7 +129,6 @@ class Recorder:
 
     async def _record_some(self, signals: Sequence[Signal]) -> Sequence[Signal]:
         """Record some of *signals* in one step; return the others."""
-        await self._headroom.look()
         recorded = await self._signals.record(
             signals, rescue_after=self._settings.rescue_after, has_room=self._headroom.has_room
         )
@@ -138,6 +137,7 @@ class Recorder:
         metrics.REPEATS.labels(Repeat.RECORDED).inc(recorded.repeats)
         if recorded.exceeded:
             self._note_exceeded(recorded.exceeded)
+        await self._headroom.look()  # afterwards, so that nobody waits for it
         return recorded.left
 
     def _note_exceeded(self, exceeded: Sequence[tuple[int, int]]) -> None:

@@ -139,11 +139,11 @@ class Scheduler:
 
     async def release_waiting(self) -> None:
         """Publish waiting deliveries that may go, and schedule the backlog of resumed subscriptions."""
-        for sweep in (self._pausing.sweep, self._ordering.sweep):
-            if await self._headroom.free():
-                due_attempts = await sweep(rescue_after=self._settings.rescue_after)
-                self._headroom.note(due.queue for due in due_attempts)
-                await self._publish(due_attempts)
+        await self._publish(await self._pausing.sweep(rescue_after=self._settings.rescue_after))
+        if await self._headroom.free():
+            due_attempts = await self._ordering.sweep(rescue_after=self._settings.rescue_after)
+            self._headroom.note(due.queue for due in due_attempts)
+            await self._publish(due_attempts)
 
     async def count(self) -> None:
         """Every few seconds, measure waiting deliveries, and forget what is no longer needed."""

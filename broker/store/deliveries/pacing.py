@@ -56,13 +56,15 @@ class PacingStore:
         self._database = database
         self._limit = limit
 
-    async def sweep(self, *, rescue_after: timedelta) -> Reserved:
+    async def sweep(self, *, rescue_after: timedelta, handlers_only: bool = False) -> Reserved:
         """Give the next reservations to the deliveries that wait for them.
 
         They are for the next moments (`broker.limits.HORIZON`), so a changed limit holds at once. A delivery is pending
-        from then on.
+        from then on. *handlers_only*: only to those of handlers, whose queues are others.
         """
-        rows = await self._database.fetch(_Sql.find, limit=_SUBSCRIPTIONS, horizon=HORIZON.total_seconds())
+        rows = await self._database.fetch(
+            _Sql.find, limit=_SUBSCRIPTIONS, horizon=HORIZON.total_seconds(), handlers_only=handlers_only
+        )
         if not rows:
             return Reserved()
         ids = {row["subscription_id"] for row in rows}

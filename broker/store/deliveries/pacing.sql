@@ -2,9 +2,9 @@
 
 -- name: find
 -- At most :limit subscriptions whose deliveries wait for reservations that can be given out now (at random, if there are
--- more): for the next :horizon seconds, or because the limit was changed, or removed.
+-- more): for the next :horizon seconds, or because the limit was changed, or removed. :handlers_only leaves out other targets.
 SELECT g.subscription_id FROM gates g JOIN subscriptions s ON s.id = g.subscription_id
-WHERE g.rate_waiting AND s.paused_at IS NULL
+WHERE g.rate_waiting AND s.paused_at IS NULL AND (s.kind = 'handler' OR NOT :handlers_only)
   AND (s.max_per_second IS NULL OR g.slot_at <= now() + make_interval(secs => :horizon)
        OR g.slot_at > now() + make_interval(secs => :horizon + 1 / s.max_per_second))
 ORDER BY random() LIMIT :limit;
