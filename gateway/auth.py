@@ -13,6 +13,7 @@ from broker.access import ADMINISTRATOR, Principal, digest, is_endpoint_token
 from broker.settings import Settings
 from broker.store.administration.access_cache import AccessCache
 from gateway.callers import network_of
+from gateway.forwarding import caller_address
 from gateway.http_errors import Busy, Unauthenticated
 from gateway.oidc.issuer import Issuer
 from gateway.oidc.keys import IssuerUnavailable
@@ -47,7 +48,7 @@ class Authenticator:
         header = request.headers.get(hdrs.AUTHORIZATION, "").strip()
         if scheme_of(header).lower() == "basic":
             user = read_user(header)
-            return None if user is None else await self._passwords.sign_in(*user, network_of(request.remote))
+            return None if user is None else await self._passwords.sign_in(*user, network_of(caller_address(request)))
         token = read_token(header)
         if not token or not token.isascii():
             return None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import pytest_asyncio
+from aiohttp import encode_basic_auth
 
 from tests.support.product import client_of
 
@@ -61,3 +64,21 @@ async def test_a_trusted_proxy_is_believed(embedded_product, name):
         client_of(gateway.url) as client,
     ):
         assert await made_at(client, name, **FORWARDED) == f"https://signals.example/api/signal-endpoint/{name}"
+
+
+async def test_sign_ins_count_for_the_address_that_a_trusted_proxy_tells(embedded_product, name):
+    """30 failures of one caller behind the proxy are none of another's."""
+    async with (
+        embedded_product.sibling("gateway", TRUSTED_PROXIES="127.0.0.0/8, ::1/128") as gateway,
+        client_of(gateway.url) as client,
+    ):
+
+        async def sign_in(number, address):
+            headers = {
+                "Authorization": encode_basic_auth(f"nobody-{name}-{number}", "wrong"),
+                "X-Forwarded-For": address,
+            }
+            return (await client.caller("").request("GET", "/v1/signals", headers=headers))[0]
+
+        flood = await asyncio.gather(*(sign_in(number, "192.0.2.7") for number in range(30)))
+        assert (await sign_in(30, "192.0.2.8"), set(flood)) == (401, {401, 429})
