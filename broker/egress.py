@@ -57,8 +57,9 @@ _RESERVED_HEADER = re.compile(
     "|expect|accept-encoding|traceparent|tracestate",
     re.IGNORECASE,
 )
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$"
+HEADER_VALUE = r"^[\t\x20-\x7e]*$"
+_HEADER_NAME, _HEADER_VALUE = re.compile(HEADER_NAME), re.compile(HEADER_VALUE)
 _DNS_LABEL = re.compile("[0-9A-Za-z_-]{1,63}")
 _NUMERIC = re.compile("[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 

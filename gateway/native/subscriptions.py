@@ -102,6 +102,7 @@ class SubscriptionsApi:
                 {200: SubscriptionSchema},
                 ResumptionRequest,
                 permissions=needed,
+                may_be_bare=True,
             ),
             SecuredRoute(
                 "POST",
@@ -111,6 +112,7 @@ class SubscriptionsApi:
                 {200: SubscriptionSchema},
                 RotationRequest,
                 permissions=needed,
+                may_be_bare=True,
             ),
         ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Collection
 
@@ -14,11 +15,14 @@ from gateway.dialects import Dialect
 from gateway.http_errors import BadRequest, Conflicting, HttpError, NotFound, Unauthenticated
 from gateway.unleash.schemas import UnleashError
 
+ADMIN = re.compile("/+api/+admin/", re.IGNORECASE)
+
 _NAMES = {
     400: "BadDataError",
     401: "AuthenticationRequired",
     403: "PermissionError",
     404: "NotFoundError",
+    405: "MethodNotAllowedError",
     408: "RequestTimeoutError",
     409: "ConflictError",
     413: "PayloadTooLargeError",
@@ -61,9 +65,13 @@ async def authorize(auth: Authenticator, request: web.Request, permissions: Coll
         raise
 
 
-def answer_error(error: HttpError, _request: web.Request) -> web.Response:
-    """Answer *error* in Unleash's form; an unknown method is answered like an unknown path, as in the original."""
-    if error.status == 405:
+def answer_error(error: HttpError, request: web.Request) -> web.Response:
+    """Answer *error* in Unleash's form; a call with another method is answered like one of an unknown endpoint.
+
+    In the original that is so for every path. Callers have no description of the API, but those of the rest do, and
+    expect 405.
+    """
+    if error.status == 405 and not ADMIN.match(request.path):
         error = NotFound("There is nothing here for this method.")
     details = [{"message": error.detail, "path": error.pointer.lstrip("/?")} for error in error.errors]
     document = {
