@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Collection
 
@@ -12,10 +11,8 @@ from broker.access import Permission, Principal
 from gateway import dialects
 from gateway.auth import Authenticator
 from gateway.dialects import Dialect
-from gateway.http_errors import BadRequest, Conflicting, HttpError, NotFound, Unauthenticated
+from gateway.http_errors import BadRequest, Conflicting, HttpError, Unauthenticated
 from gateway.unleash.schemas import UnleashError
-
-ADMIN = re.compile("/+api/+admin/", re.IGNORECASE)
 
 _NAMES = {
     400: "BadDataError",
@@ -65,14 +62,8 @@ async def authorize(auth: Authenticator, request: web.Request, permissions: Coll
         raise
 
 
-def answer_error(error: HttpError, request: web.Request) -> web.Response:
-    """Answer *error* in Unleash's form; a call with another method is answered like one of an unknown endpoint.
-
-    In the original that is so for every path. Callers have no description of the API, but those of the rest do, and
-    expect 405.
-    """
-    if error.status == 405 and not ADMIN.match(request.path):
-        error = NotFound("There is nothing here for this method.")
+def answer_error(error: HttpError, _request: web.Request) -> web.Response:
+    """Answer *error* in Unleash's form; another method is answered 405 with ``Allow``, where the original says 404."""
     details = [{"message": error.detail, "path": error.pointer.lstrip("/?")} for error in error.errors]
     document = {
         "id": str(uuid.uuid4()),

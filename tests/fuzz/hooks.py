@@ -56,6 +56,10 @@ def does_not_fail(ctx, response, case):
 
 @schemathesis.check
 def answers_at_once(ctx, response, case):
-    """No answer takes longer than a second; what is slow for other reasons is fast when it is repeated."""
-    if response.elapsed > 1.0:
+    """No answer takes longer than a second; what is slow for other reasons is fast when it is repeated.
+
+    A cancellation may wait for its signal to be recorded.
+    """
+    is_cancellation = (case.method, case.operation.path) == ("DELETE", "/v1/signals/{id}")
+    if response.elapsed > 1.0 and not is_cancellation:
         assert min(case.call().elapsed for _ in range(3)) < 1.0, f"took {response.elapsed} s, and again"
