@@ -131,7 +131,7 @@ def url_problem(url: str, guard: Guard) -> str | None:
     try:
         parsed = URL(url)
         host, port, user, password = parsed.raw_host or "", parsed.port, parsed.raw_user, parsed.raw_password
-    except ValueError:
+    except (ValueError, IndexError):  # the latter: yarl, of "[::1]:1@" without a host behind it
         return "is not a URL"
     rules = (
         (parsed.scheme in {"http", "https"} and host != "", "must be an absolute http:// or https:// URL"),

@@ -34,11 +34,12 @@ class ClusterApi:
         partition = Partition(
             partition_id=1, role="leader", health="healthy" if self._is_healthy else "unhealthy", state="active"
         )
+        host, port = _address(request)
         broker = BrokerInfo(
             node_id=0,
             broker_id="0",
-            host=request.url.host or "localhost",
-            port=request.url.port or 80,
+            host=host,
+            port=port,
             partitions=[partition],
             version=VERSION,
         )
@@ -63,3 +64,11 @@ class ClusterApi:
     @property
     def _is_healthy(self) -> bool:
         return self._health.ready
+
+
+def _address(request: web.Request) -> tuple[str, int]:
+    """Return the host and port that the caller called; a ``Host`` header that holds none stands for this machine."""
+    try:
+        return request.url.host or "localhost", request.url.port or 80
+    except (ValueError, IndexError):
+        return "localhost", 80

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from jsonschema import Draft202012Validator
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 
 class Caller:
-    """Calls one gateway on one connection.
+    """Calls one gateway on one connection. A context manager: leaving it closes the connection.
 
     Args:
         url: Where the gateway is.
@@ -42,6 +42,12 @@ class Caller:
         self._connection = HTTPConnection(*self.address, timeout=30)
         self._api = self.send("GET", "/openapi.json").document
         self._paths = {path: re.compile(re.sub(r"\{\w+\}", "[^/]+", path)) for path in self._api["paths"]}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
 
     def send(self, method: str, path: str, document: object = None, **headers: str) -> Answer:
         """Send a request, with *document* as JSON, and return its answer, which took no longer than `LONGEST`."""

@@ -1,6 +1,6 @@
 """One target, guided by coverage: ``python -m tests.fuzz.guided NAME FOLDER SECONDS``, with atheris (libFuzzer).
 
-FOLDER keeps the corpus and, after a failure, the input. It ends with 0 after SECONDS, or otherwise with the first failure.
+FOLDER keeps the corpus and, after a failure, the input. It ends with 0 after SECONDS, or with the first failure.
 """
 
 from __future__ import annotations
