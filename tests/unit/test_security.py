@@ -14,7 +14,7 @@ def test_every_test_that_the_threat_model_names_is_there():
     there = {
         name
         for path in (ROOT / "tests").rglob("test_*.py")
-        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.M)
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
     }
     assert len(named) > 30
     assert named <= there, sorted(named - there)
