@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import ConfigDict, Field, WithJsonSchema
 
 from broker.schematypes import LINE, Schema
 
@@ -21,8 +20,8 @@ class SignalBroadcast(Schema):
 
     model_config = ConfigDict(json_schema_extra={"required": ["signalName"]})
 
-    signal_name: str | SkipJsonSchema[None] = Field(
-        None, examples=["policy_conditions_changed"], json_schema_extra={"maxLength": 255, "pattern": LINE}
+    signal_name: Annotated[str | None, WithJsonSchema({"type": "string", "maxLength": 255, "pattern": LINE})] = Field(
+        None, examples=["policy_conditions_changed"]
     )
     variables: dict[str, Any] | None = Field(None, description="Plain JSON; delivered byte for byte as it was sent.")
     tenant_id: Annotated[str, Field(json_schema_extra=_TENANT)] | None = Field(
