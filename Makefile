@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage bench bench-memory chaos receivers mutants lint format lock clean
+.PHONY: help run test coverage bench bench-memory chaos receivers mutants fuzz lint format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ receivers: $(VENV)/.test ## deliver 10,000 webhooks to each of some real servers
 mutants: $(VENV)/.test ## sample small changes of the domain and list those that no unit test notices (ARGS="--seed 7")
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
+fuzz: $(VENV)/.test ## try what others may send, for MINUTES (10): readers guided by coverage, raw HTTP, the API in any order
+	@$(BIN)/python -m tests.fuzz $(or $(MINUTES),10) $(ARGS)
+
 lint: $(VENV)/.test ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,7 +57,7 @@ lock: $(VENV)/.test ## pin the versions again
 	  --python-version 3.11 --group build --group test --group lint --extra embedded -c deploy/requirements-embedded.lock pyproject.toml -o deploy/requirements-dev.lock
 
 clean: ## remove the virtual environment and the caches
-	rm -rf $(VENV) build .coverage* *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .fuzz build .coverage* *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "signal-broker needs Python 3.11 or later; set PYTHON=/path/to/python3.11"; exit 1; }

@@ -57,8 +57,9 @@ _RESERVED_HEADER = re.compile(
     "|expect|accept-encoding|traceparent|tracestate|signal-broker-hops",
     re.IGNORECASE,
 )
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$"
+HEADER_VALUE = r"^[\t\x20-\x7e]*$"
+_HEADER_NAME, _HEADER_VALUE = re.compile(HEADER_NAME), re.compile(HEADER_VALUE)
 _DNS_LABEL = re.compile("[0-9A-Za-z_-]{1,63}")
 _NUMERIC = re.compile("[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 
@@ -130,7 +131,7 @@ def url_problem(url: str, guard: Guard) -> str | None:
     try:
         parsed = URL(url)
         host, port, user, password = parsed.raw_host or "", parsed.port, parsed.raw_user, parsed.raw_password
-    except ValueError:
+    except (ValueError, IndexError):  # the latter: yarl, of "[::1]:1@" without a host behind it
         return "is not a URL"
     rules = (
         (parsed.scheme in {"http", "https"} and host != "", "must be an absolute http:// or https:// URL"),

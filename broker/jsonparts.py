@@ -38,7 +38,7 @@ def raw_members(body: bytes) -> dict[str, str]:
 def raw_elements(array: bytes) -> list[bytes]:
     """Return the elements of the JSON *array*, known to be valid, byte for byte as they were sent."""
     text = array.decode()
-    position = _skip(text, 1)  # past the opening bracket
+    position = _skip(text, _skip(text, 0) + 1)  # past the opening bracket
     found = []
     while text[position] != "]":
         _, end = _DECODER.raw_decode(text, position)

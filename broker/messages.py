@@ -96,7 +96,7 @@ def decode_signal(message: Received) -> Signal:
     try:
         signal = Signal(
             id=_id(headers["signal-id"]),
-            created_at=_moment_of(headers["ce-time"]),
+            created_at=_recent(_moment_of(headers["ce-time"])),
             throw=Throw(
                 name=_text_of(headers["ce-type"]),
                 payload=_payload(message),
@@ -195,8 +195,14 @@ def _moment(value: Header | None) -> datetime | None:
 
 def _moment_of(value: Header) -> datetime:
     moment = datetime.fromisoformat(_text_of(value))
-    if moment.tzinfo is None or moment.year < _FIRST_YEAR:
-        raise ValueError(f"{value!r} is no moment with a time zone since {_FIRST_YEAR}")
+    if moment.tzinfo is None:
+        raise ValueError(f"{value!r} is no moment with a time zone")
+    return moment
+
+
+def _recent(moment: datetime) -> datetime:
+    if moment.year < _FIRST_YEAR:
+        raise ValueError(f"no signal was accepted in {moment.year}")
     return moment
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-from broker.moments import show_moment
+from broker.moments import read_moment, show_moment
 from broker.texts import STEERING
 
 
@@ -31,16 +30,24 @@ def _visible(text: str) -> str:
     return text
 
 
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
-
-
 def _read_moment(value: object) -> datetime:
     try:
-        if isinstance(value, str) and _MOMENT.fullmatch(value):
-            return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
+        if isinstance(value, str):
+            return read_moment(value)
+    except ValueError:
         pass
     raise ValueError("must be a date and time with its offset (RFC 3339), like 2026-11-22T10:00:00Z")
+
+
+def _read_whole(value: object) -> object:
+    """Return *value*, as a whole number if it is written as one with a fraction of zero, which JSON does not tell."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+LINE = "^[^\\x00-\\x1f\\x7f]*$"
+"""The pattern of what has no control characters; the code that reads it says which one it found."""
+VISIBLE = f"^[^\\x00-\\x1f\\x7f{STEERING.pattern[1:-1]}]*$"
+"""The pattern of what has no `STEERING` characters either."""
 
 
 Moment = Annotated[datetime, BeforeValidator(_read_moment)]
@@ -51,12 +58,23 @@ Shown = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 """A moment as answers show it."""
-Text = Annotated[str, AfterValidator(_storable)]
+Text = Annotated[str, AfterValidator(_storable), Field(json_schema_extra={"pattern": "^[^\\x00]*$"})]
 """A text that PostgreSQL can store."""
 Name = Annotated[
-    str, Field(min_length=1, max_length=255, examples=["policy_conditions_changed"]), AfterValidator(_visible)
+    str,
+    Field(
+        min_length=1,
+        max_length=255,
+        examples=["policy_conditions_changed"],
+        json_schema_extra={"pattern": VISIBLE},
+    ),
+    AfterValidator(_visible),
 ]
-Id = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_visible)]
+Id = Annotated[
+    str, Field(min_length=1, max_length=255, json_schema_extra={"pattern": VISIBLE}), AfterValidator(_visible)
+]
+WHOLE = BeforeValidator(_read_whole)
+"""Makes an integer of a number like 2.0: JSON does not tell them apart."""
 
 PerSecond = Annotated[float, Field(ge=0.001, le=100_000, allow_inf_nan=False)]
 

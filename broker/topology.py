@@ -28,6 +28,7 @@ changes; queues that an earlier version declared with other arguments are used a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -202,11 +203,13 @@ _RESERVED = (RECORD, BROADCAST, ROUTED, BY_NAME, ATTEMPT)
 """With all names that go on after a dot: dead queues, the queues of apps, and those of later versions."""
 
 
-def is_reserved(queue: str) -> bool:
-    """Return whether targets must not publish to *queue*.
+RESERVED = rf"^(amq\.|({'|'.join(map(re.escape, _RESERVED))})(\.|$)|{DELIVERIES}$)"
+"""The pattern of the product's own names, and of RabbitMQ's.
 
-    It is one of the product's own names, or of RabbitMQ's: ``amq.gen-...`` and ``amq.rabbitmq.reply-to.g1h2...`` are
-    queues that belong to one connection.
-    """
-    own = queue == DELIVERIES or f"{queue}.".startswith(tuple(f"{name}." for name in _RESERVED))
-    return own or queue.startswith("amq.")
+``amq.gen-...`` and ``amq.rabbitmq.reply-to.g1h2...`` are queues that belong to one connection.
+"""
+
+
+def is_reserved(queue: str) -> bool:
+    """Return whether targets must not publish to *queue*, because its name is `RESERVED`."""
+    return re.match(RESERVED, queue) is not None

@@ -68,6 +68,7 @@ from gateway.native.webhook_keys import WebhookKeysApi
 from gateway.offloading import OFFLOADER
 from gateway.oidc.issuer import open_issuer
 from gateway.passwords import Passwords
+from gateway.paths import keep_apart
 from gateway.probes import probes
 from gateway.rooms import give_back_rooms, open_rooms
 from gateway.routes import Route
@@ -156,8 +157,9 @@ def _application(routes: Sequence[Route], auth: Authenticator, settings: Setting
     app[BODY_TIMEOUT], app[BODY_LIMIT] = settings.body_timeout, settings.max_body_bytes
     app[OFFLOADER] = Offloader()
     open_rooms(app)
+    described = [route.path for route in routes]
     for route, handler in handlers:
         for path in (as_express(route) if UNLEASH.owns(route.path) else route).paths:
             add = app.router.add_get if route.method == "GET" else partial(app.router.add_route, route.method)
-            add(path, handler)
+            add(keep_apart(path, described), handler)
     return app

@@ -80,6 +80,7 @@ class Dialect:
         answer_error: Puts an error into the dialect's form.
         error: That form, for the documentation.
         error_type: Its content type.
+        bare_401: Whether the answer to a caller without valid credentials has no body.
         authorize: Returns the principal that sent a request, or raises what the dialect answers to others.
     """
 
@@ -88,6 +89,7 @@ class Dialect:
     answer_error: Callable[[HttpError, web.Request], web.Response]
     error: type[BaseModel]
     error_type: str = "application/json"
+    bare_401: bool = False
     authorize: Callable[[Authenticator, web.Request, Collection[Permission]], Awaitable[Principal]] = authorize
 
     def owns(self, path: str) -> bool:

@@ -20,7 +20,7 @@ THROW_HEADERS = (
         "Idempotency-Key",
         "Makes repeating safe: for 24 hours a throw with the same key and body is answered as the first one was, and"
         " one with another body is refused with 409.",
-        {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+        {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]([ -~]*[!-~])?$"},
         "header",
     ),
     Parameter("traceparent", "W3C trace context; it is carried along to the subscribers.", location="header"),

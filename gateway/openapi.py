@@ -10,17 +10,17 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from broker.integers import MAX_ID
 from gateway.dialects import Dialect, dialect_of
 from gateway.routes import OpenRoute, Parameter, Route, SecuredRoute
 
 ENDPOINT_TOKEN = "endpointToken"  # noqa: S105  (the name of a scheme)
 
 _IN_PATH = re.compile(r"\{(\w+)\}")
-_MEANINGS = {
-    "id": "The id.",
-    "engine": "The engine: `default` is the only one.",
-    "name": "The endpoint's name.",
-    "token": "The token's id.",
+_ID = {"type": "integer", "minimum": 0, "maximum": MAX_ID}
+_OF_PATHS = {
+    "id": Parameter("id", "The id.", _ID, "path"),
+    "token": Parameter("token", "The token's id.", _ID, "path"),
 }
 
 
@@ -75,28 +75,27 @@ def _operation(route: Route, dialect: Dialect) -> dict[str, Any]:
         "summary": route.summary,
         "description": _description(route),
         "tags": [_group(route.path, dialect)],
-        "parameters": [
-            {
-                "name": name,
-                "in": "path",
-                "required": True,
-                "description": _MEANINGS[name],
-                "schema": {"type": "string"},
-            }
-            for name in _IN_PATH.findall(route.path)
-        ]
-        + [_parameter(parameter) for parameter in route.parameters],
+        "parameters": [_parameter(parameter) for parameter in _parameters(route)],
         "responses": {str(status): _answer(answer) for status, answer in route.answers.items()},
     }
     operation["security"] = _security(route)
     if operation["security"]:
+        if dialect.bare_401:
+            operation["responses"]["401"] = {"description": "There are no valid credentials. No body."}
         operation["responses"]["default"] = {
             "description": (dialect.error.__doc__ or "").strip(),
             "content": _content(dialect.error, dialect.error_type),
         }
     if route.request is not None:
-        operation["requestBody"] = {"required": True, "content": _content(route.request)}
+        operation["requestBody"] = {"required": not route.may_be_bare, "content": _content(route.request)}
     return operation
+
+
+def _parameters(route: Route) -> list[Parameter]:
+    """Return the parameters of *route*, those in its path first."""
+    own = {parameter.name: parameter for parameter in route.parameters if parameter.location == "path"}
+    in_path = [own.get(name) or _OF_PATHS[name] for name in _IN_PATH.findall(route.path)]
+    return in_path + [parameter for parameter in route.parameters if parameter.location != "path"]
 
 
 def _description(route: Route) -> str:
@@ -125,6 +124,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "in": parameter.location,
+        "required": parameter.location == "path",
         "description": parameter.meaning,
         "schema": dict(parameter.schema),
     }

@@ -18,7 +18,7 @@ PrincipalHandler = Callable[[web.Request, Principal], Awaitable[web.StreamRespon
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """Something optional in a request besides its body.
+    """Something in a request besides its body. It is optional, unless it is in the path.
 
     Args:
         name: Its name.
@@ -30,7 +30,7 @@ class Parameter:
     name: str
     meaning: str
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
-    location: Literal["query", "header"] = "query"
+    location: Literal["query", "header", "path"] = "query"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,10 @@ class Route:
         summary: A few words, for the documentation.
         answers: The documented answers: status to model, to a content type, or to None for an answer without a body.
         request: The model of the body, if it has one.
-        parameters: What it reads from query and headers.
+        parameters: What it reads from query and headers; and from the path, if that is no id.
         throws: The source of the signals that it throws, if it does.
         aliases: Further paths that lead here; they are not described.
+        may_be_bare: Whether the body may be left out.
     """
 
     method: str
@@ -58,6 +59,7 @@ class Route:
     parameters: tuple[Parameter, ...] = ()
     throws: Source | None = None
     aliases: tuple[str, ...] = ()
+    may_be_bare: bool = field(default=False, kw_only=True)
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Any
 
 from pydantic import Field
 
 from broker.schematypes import Moment, Name, PerSecond, Schema
+
+_MOMENT = "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9][.][0-9]{3}Z"
+
+
+def following(last: str) -> Any:
+    """Return the field `after`, where *last* is the pattern of the ids in it; with a pace there is a moment, too."""
+    return Field(
+        None,
+        max_length=100,
+        description="`next` of the previous answer; repeat all other members unchanged.",
+        json_schema_extra={"pattern": f"^{last}(@{_MOMENT})?$"},
+    )
 
 
 class BulkRequest(Schema):
@@ -19,9 +31,7 @@ class BulkRequest(Schema):
     until: Moment | None = Field(None, description="Only signals accepted before this moment.")
     dry_run: bool = Field(default=False, description="Only count.")
     per_second: PerSecond | None = Field(None, description="Most deliveries a second; without it, all at once.")
-    after: Annotated[str, Field(max_length=100)] | None = Field(
-        None, description="`next` of the previous answer; repeat all other members unchanged."
-    )
+    after: str | None = following("[0-9]{1,18}(-[0-9]{1,18})?")
 
 
 class BulkResult(Schema):

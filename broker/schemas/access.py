@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from broker.schematypes import Id, Moment, Name, Schema, Shown
+from broker.schematypes import LINE, Id, Moment, Name, Schema, Shown
 
-Password = Annotated[str, Field(min_length=8, max_length=1024, json_schema_extra={"format": "password"})]
+Password = Annotated[
+    str, Field(min_length=8, max_length=1024, json_schema_extra={"format": "password", "pattern": LINE})
+]
 Groups = Annotated[
     list[Id], Field(max_length=100, description="Limits to tenants do not apply to members of `camunda-admin`.")
 ]
@@ -47,7 +49,7 @@ class LimitsSchema(Schema):
 class TokenRequest(LimitsSchema):
     """A new API token."""
 
-    name: Annotated[str, Field(min_length=1, max_length=255)]
+    name: Id
     permissions: Annotated[list[PermissionName], Field(min_length=1)]
     expires_at: Moment | None = Field(
         None, description="From when on it opens nothing. A token that expires makes no credentials that outlast it."
@@ -91,7 +93,15 @@ class TokenPage(Schema):
 class UserRequest(LimitsSchema):
     """A new user, who signs in with HTTP Basic."""
 
-    name: Annotated[str, Field(min_length=1, max_length=255, pattern="^[^:]*$", examples=["demo"])]
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=255,
+            examples=["demo"],
+            json_schema_extra={"pattern": "^[^\\x00-\\x1f\\x7f:]*$"},
+        ),
+    ]
     password: Password
     permissions: list[PermissionName] = Field([])
     groups: Groups = Field([])

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from broker.schemas import BulkRequest
-from broker.schematypes import Schema, Shown
+from broker.schemas import BulkRequest, following
+from broker.schematypes import WHOLE, Schema, Shown
 
 OutcomeName = Literal[
     "succeeded",
@@ -131,7 +131,8 @@ class DeliveryPage(Schema):
 class RedriveRequest(BulkRequest):
     """Which dead deliveries to redrive."""
 
-    subscription_id: Annotated[int, Field(ge=0, lt=1 << 63)] | None = Field(
+    after: str | None = following("[0-9]{1,18}-[0-9]{1,18}")
+    subscription_id: Annotated[int, Field(ge=0, lt=1 << 63), WHOLE] | None = Field(
         None, description="Only deliveries to this subscription."
     )
     outcome: OutcomeName | None = Field(None, description="Only deliveries whose last attempt had this outcome.")

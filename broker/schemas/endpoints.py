@@ -27,7 +27,10 @@ class Lenient(Schema):
 class EndpointRequest(Lenient):
     """A signal endpoint to create or replace."""
 
-    name: str
+    name: Annotated[
+        str,
+        Field(json_schema_extra={"minLength": 1, "maxLength": 100, "pattern": "^[a-z0-9_-]*$"}, examples=["alerts"]),
+    ]
     enabled: bool = True
     description: Annotated[Text, Field(max_length=1000)] | None = None
 

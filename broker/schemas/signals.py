@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SkipValidation
+from pydantic import ConfigDict, Field, SkipValidation
 
 from broker.schemas import Problem
+from broker.schemas.rules import all_of, any_of, missing, unset
 from broker.schematypes import Id, Moment, Name, Schema, Shown, Text
 
 
@@ -20,6 +21,13 @@ class TypedVariable(Schema):
 
 class SignalRequest(Schema):
     """A throw: a named fact for all subscriptions, for those of one tenant or of none, or for one execution."""
+
+    model_config = ConfigDict(
+        json_schema_extra=all_of(
+            any_of(missing("executionId"), all_of(missing("tenantId"), unset("withoutTenantId"))),
+            any_of(missing("variables"), {"not": {"required": ["payload"]}}),
+        )
+    )
 
     name: Name
     payload: Any = Field(
@@ -54,7 +62,10 @@ class BatchItem(SignalRequest):
 class BatchRequest(Schema):
     """Several throws, each accepted or refused by itself."""
 
-    signals: Annotated[list[SkipValidation[BatchItem]], Field(min_length=1, max_length=1000)]
+    signals: Annotated[
+        list[SkipValidation[BatchItem | Any]],
+        Field(min_length=1, max_length=1000, description="What is no throw is refused by itself, too."),
+    ]
 
 
 class SignalSchema(Schema):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from broker.schemas import BulkRequest
-from broker.schematypes import Id, Name, PerSecond, Schema, Shown, Text
-from broker.targets import TargetSchema
+from broker.schemas import BulkRequest, following
+from broker.schemas.filters import FilterDocument
+from broker.schemas.rules import all_of, any_of, missing, one_of, unset
+from broker.schematypes import WHOLE, Id, Name, PerSecond, Schema, Shown, Text
+from broker.targets import TargetSchema, WantedTargetSchema
 
 Seconds = Annotated[float, Field(ge=0, le=604_800, allow_inf_nan=False)]
 HeadOfLineName = Literal["block", "skip"]
@@ -24,11 +26,26 @@ class StepSchema(Schema):
     description: Annotated[Text, Field(max_length=1000)] | None = None
 
 
+class WantedStepSchema(StepSchema):
+    """One of several targets to deliver to in order."""
+
+    target: WantedTargetSchema
+
+
 class RetrySchema(Schema):
     """When to try again: pauses in seconds (each shortened at random), one more attempt than pauses."""
 
+    model_config = ConfigDict(
+        json_schema_extra=any_of(
+            missing("schedule"),
+            missing("maxAttempts"),
+            {"properties": {"schedule": {"minItems": 1}}},
+            {"properties": {"maxAttempts": {"maximum": 1}}},
+        )
+    )
+
     schedule: Annotated[list[Seconds], Field(max_length=50)] | None = None
-    max_attempts: Annotated[int, Field(ge=1, le=51)] | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=51), WHOLE] | None = None
 
 
 class SubscriptionOptions(Schema):
@@ -38,11 +55,11 @@ class SubscriptionOptions(Schema):
     `broker.operations.subscriptions` converts it, and an option of the command `subscribe`.
     """
 
-    target: TargetSchema | None = None
-    steps: Annotated[list[StepSchema], Field(min_length=1, max_length=10)] | None = Field(
+    target: WantedTargetSchema | None = None
+    steps: Annotated[list[WantedStepSchema], Field(min_length=1, max_length=10)] | None = Field(
         None, description="Several targets in place of `target`: each is delivered to after the one before succeeded."
     )
-    filter: dict[str, Any] | None = Field(
+    filter: FilterDocument | None = Field(
         None,
         description="Conditions on paths of the payload, all of which must hold.",
         examples=[{"cpu": {"operator": "NUM_GT", "value": "90"}}],
@@ -56,7 +73,7 @@ class SubscriptionOptions(Schema):
     timeout_seconds: Annotated[float, Field(ge=LEAST_TIMEOUT, le=300)] | None = Field(
         None, description="The maximum duration of an attempt, or of each of its steps, in seconds."
     )
-    max_in_flight: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+    max_in_flight: Annotated[int, Field(ge=1, le=10_000), WHOLE] | None = Field(
         None, description="The maximum number of attempts in flight, across all deliverers."
     )
     max_per_second: PerSecond | None = Field(
@@ -67,6 +84,14 @@ class SubscriptionOptions(Schema):
 
 class SubscriptionRequest(SubscriptionOptions):
     """A standing request for signals."""
+
+    model_config = ConfigDict(
+        json_schema_extra=all_of(
+            one_of("target", "steps"),
+            any_of(unset("ordered"), unset("once")),
+            any_of(missing("headOfLine"), {"required": ["ordered"], "properties": {"ordered": {"const": True}}}),
+        )
+    )
 
     name: Annotated[Name, Field(description="A signal name, or a pattern: `*` one word, `#` any number of words.")]
     execution_id: Id | None = Field(None, description="The execution that waits for the signal.")
@@ -94,6 +119,12 @@ class SubscriptionChanges(SubscriptionOptions):
 
     `***` as the value of a header keeps its current value, as long as the target stays at the same host.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra=any_of(
+            {"not": {"anyOf": [{"required": ["target"]}, {"required": ["steps"]}]}}, one_of("target", "steps")
+        )
+    )
 
     name: Fixed = None
     execution_id: Fixed = None
@@ -156,11 +187,13 @@ class ResumptionRequest(Schema):
 class ReplayRequest(BulkRequest):
     """Which recorded signals to deliver to a subscription that was not owed them."""
 
+    after: str | None = following("[0-9]{1,18}")
+
 
 class RotationRequest(Schema):
     """How to replace the secret or key that signs webhooks."""
 
-    grace_seconds: Annotated[int, Field(ge=0, le=604_800)] = Field(
+    grace_seconds: Annotated[int, Field(ge=0, le=604_800), WHOLE] = Field(
         default=86_400, description="How long the previous secret or key keeps signing beside the new one."
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, cast
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from broker.egress import Guard
 from broker.targets.handler import HandlerTarget, HandlerTargetSchema
@@ -17,6 +18,11 @@ from broker.targets.target import Kind, Target
 from broker.targets.webhook import WebhookTarget, WebhookTargetSchema, origin_of
 
 TargetSchema = Annotated[WebhookTargetSchema | QueueTargetSchema | HandlerTargetSchema, Field(discriminator="kind")]
+"""A target in an answer."""
+WantedTargetSchema = Annotated[
+    WebhookTargetSchema | QueueTargetSchema | SkipJsonSchema[HandlerTargetSchema], Field(discriminator="kind")
+]
+"""A target in a request; a handler is refused when it is read, which says why."""
 
 _KINDS: Mapping[str, type[Target]] = {cls.kind.value: cls for cls in (WebhookTarget, QueueTarget, HandlerTarget)}
 
@@ -26,6 +32,7 @@ __all__ = [
     "QueueTarget",
     "Target",
     "TargetSchema",
+    "WantedTargetSchema",
     "WebhookTarget",
     "load_target",
     "origin_of",

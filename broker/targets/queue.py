@@ -11,16 +11,16 @@ from pydantic import Field
 from broker.egress import Guard
 from broker.errors import InvalidField
 from broker.names import check_name
-from broker.schematypes import Schema
+from broker.schematypes import VISIBLE, Name, Schema
 from broker.targets.target import Kind, Target
-from broker.topology import is_reserved
+from broker.topology import RESERVED, is_reserved
 
 
 class QueueTargetSchema(Schema):
     """Deliver by publishing to a queue of the subscriber's."""
 
     kind: Literal["queue"]
-    queue: Annotated[str, Field(min_length=1, max_length=255)]
+    queue: Annotated[Name, Field(json_schema_extra={"pattern": VISIBLE, "not": {"pattern": RESERVED}})]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

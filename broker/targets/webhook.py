@@ -12,13 +12,22 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from broker.egress import Guard, check_headers, check_names, check_url
+from broker.egress import (
+    HEADER_NAME,
+    HEADER_VALUE,
+    HEADER_VALUE_LIMIT,
+    HEADERS_LIMIT,
+    Guard,
+    check_headers,
+    check_names,
+    check_url,
+)
 from broker.errors import InvalidField, pointer_to
 from broker.redaction import HIDDEN, hide_credentials, hide_credentials_of_url
 from broker.schematypes import Schema, Text
 from broker.secrets import SecretBox
 from broker.targets.target import Kind, Target
-from broker.templates import check_content_type, check_template, check_url_template
+from broker.templates import TEMPLATE_LIMIT, check_content_type, check_template, check_url_template
 
 
 class Method(enum.StrEnum):
@@ -47,6 +56,7 @@ class WebhookTargetSchema(Schema):
         str,
         Field(
             max_length=2048,
+            json_schema_extra={"pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://[^\x00-\x20\x7f\\]+$"},
             description="After the host, `{{payload.path}}` and the like become values of the signal.",
             examples=["https://example.com/hooks/signals"],
         ),
@@ -54,10 +64,15 @@ class WebhookTargetSchema(Schema):
     method: Literal["POST", "PUT", "PATCH", "DELETE"] = "POST"
     headers: dict[str, str] = Field(
         default_factory=dict,
+        json_schema_extra={
+            "maxProperties": HEADERS_LIMIT,
+            "propertyNames": {"pattern": HEADER_NAME, "maxLength": 128},
+            "additionalProperties": {"type": "string", "maxLength": HEADER_VALUE_LIMIT, "pattern": HEADER_VALUE},
+        },
         description="Values may be templates, too. Answers show `***` in place of those that may be, or hold,"
         " credentials.",
     )
-    body_template: Text | None = Field(
+    body_template: Annotated[Text, Field(max_length=TEMPLATE_LIMIT)] | None = Field(
         None,
         description="Mustache: what the body is made from instead of the signal; an empty template sends no body.",
         examples=['{"text": "{{name}}: {{payload.summary}}"}'],

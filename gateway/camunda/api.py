@@ -16,7 +16,7 @@ from broker.signals import Scope, Source, Throw
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import Waiting
 from gateway.bodies import read_body
-from gateway.camunda.dialect import ENGINE, spellings
+from gateway.camunda.dialect import ENGINE, IN_PATH, spellings
 from gateway.camunda.errors import (
     CamundaError,
     MissingAuthorization,
@@ -57,7 +57,7 @@ class CamundaApi:
                 summary,
                 {204: None},
                 CamundaSignal,
-                THROW_HEADERS,
+                THROW_HEADERS if IN_PATH.name not in path else (IN_PATH, *THROW_HEADERS),
                 throws=Source.CAMUNDA,
                 aliases=spellings(path),
                 permissions=(Permission.THROW,),

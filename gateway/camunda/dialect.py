@@ -14,9 +14,11 @@ from gateway.camunda.errors import CamundaError, engine_not_available, http_erro
 from gateway.camunda.schemas import CamundaException
 from gateway.dialects import Dialect
 from gateway.http_errors import HttpError, Unauthenticated
+from gateway.routes import Parameter
 
 ENGINE = "default"
 """The name of the only engine."""
+IN_PATH = Parameter("engine", "The engine; there is only one.", {"type": "string", "enum": [ENGINE]}, "path")
 
 
 def spellings(path: str) -> tuple[str, ...]:
@@ -81,5 +83,6 @@ CAMUNDA = Dialect(
     prefixes=("/engine-rest", "/signal"),
     answer_error=answer_error,
     error=CamundaException,
+    bare_401=True,
     authorize=authorize,
 )

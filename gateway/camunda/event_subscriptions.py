@@ -10,11 +10,11 @@ from aiohttp import hdrs, web
 
 from broker.access import Permission, Principal
 from broker.store.subscriptions.subscriptions import SubscriptionStore, WaitingSubscription
-from gateway.camunda.dialect import ENGINE, json_answer, spellings
+from gateway.camunda.dialect import ENGINE, IN_PATH, json_answer, spellings
 from gateway.camunda.errors import unknown_engine
 from gateway.camunda.queries import read_filter, read_page
 from gateway.camunda.requests import check_accept
-from gateway.camunda.schemas import Engines, EventSubscriptionCount, EventSubscriptions, RestVersion
+from gateway.camunda.schemas import TRUTH, Engines, EventSubscriptionCount, EventSubscriptions, RestVersion
 from gateway.fields import read_list
 from gateway.routes import OpenRoute, Parameter, Route, SecuredRoute
 
@@ -22,8 +22,18 @@ VERSION = "7.24.0"
 NO_CACHE = {"Cache-Control": "no-cache"}
 _SEEING = (Permission.THROW, Permission.READ, Permission.SUBSCRIPTIONS)
 """Any of these is enough: a caller that may throw must be able to find the execution to throw to."""
-_BOOLEAN = {"type": "boolean"}
-_INTEGER = {"type": "integer"}
+BOOLEAN = {
+    "anyOf": [
+        {"type": "boolean"},
+        {"type": "string", "pattern": TRUTH},
+    ]
+}
+INTEGER = {
+    "anyOf": [
+        {"type": "integer", "minimum": -(1 << 31), "maximum": (1 << 31) - 1},
+        {"type": "string", "pattern": r"^([+-]?0*[0-9]{1,9})?$"},
+    ]
+}
 _FILTERS = (
     Parameter("eventSubscriptionId", "Only the subscription with this id."),
     Parameter("eventName", "Only subscriptions with exactly this name."),
@@ -32,16 +42,16 @@ _FILTERS = (
     Parameter("processInstanceId", "The same as executionId."),
     Parameter("activityId", "No subscription has one."),
     Parameter("tenantIdIn", "Only subscriptions of these tenants, separated by commas."),
-    Parameter("withoutTenantId", "Only subscriptions without a tenant.", _BOOLEAN),
+    Parameter("withoutTenantId", "Only subscriptions without a tenant.", BOOLEAN),
     Parameter(
-        "includeEventSubscriptionsWithoutTenantId", "With tenantIdIn: also subscriptions without a tenant.", _BOOLEAN
+        "includeEventSubscriptionsWithoutTenantId", "With tenantIdIn: also subscriptions without a tenant.", BOOLEAN
     ),
 )
 _PAGE = (
     Parameter("sortBy", "With sortOrder.", {"type": "string", "enum": ["created", "tenantId"]}),
     Parameter("sortOrder", "With sortBy.", {"type": "string", "enum": ["asc", "desc"]}),
-    Parameter("firstResult", "How many subscriptions to skip.", _INTEGER),
-    Parameter("maxResults", "Most items of the page.", _INTEGER),
+    Parameter("firstResult", "How many subscriptions to skip.", INTEGER),
+    Parameter("maxResults", "Most items of the page.", INTEGER),
 )
 
 
@@ -79,6 +89,7 @@ class EventSubscriptionsApi:
 
     def _routes(self, base: str, where: str) -> list[Route]:
         path = f"{base}/event-subscription"
+        engine = (IN_PATH,) if IN_PATH.name in base else ()
         return [
             SecuredRoute(
                 "GET",
@@ -86,7 +97,7 @@ class EventSubscriptionsApi:
                 self.list,
                 f"List the event subscriptions{where} as in Camunda 7",
                 {200: EventSubscriptions},
-                parameters=_FILTERS + _PAGE,
+                parameters=engine + _FILTERS + _PAGE,
                 aliases=spellings(path),
             ),
             SecuredRoute(
@@ -95,7 +106,7 @@ class EventSubscriptionsApi:
                 self.count,
                 f"Count the event subscriptions{where} as in Camunda 7",
                 {200: EventSubscriptionCount},
-                parameters=_FILTERS,
+                parameters=engine + _FILTERS,
                 aliases=spellings(f"{path}/count"),
             ),
         ]

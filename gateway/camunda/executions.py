@@ -7,7 +7,7 @@ from aiohttp import web
 from broker.access import Principal
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from gateway.camunda.dialect import json_answer, spellings
-from gateway.camunda.event_subscriptions import NO_CACHE, camundas, check_request, sees
+from gateway.camunda.event_subscriptions import BOOLEAN, INTEGER, NO_CACHE, camundas, check_request, sees
 from gateway.camunda.queries import read_filter, read_page
 from gateway.camunda.schemas import Executions
 from gateway.routes import Parameter, Route, SecuredRoute
@@ -59,9 +59,9 @@ class ExecutionsApi:
                     Parameter("signalEventSubscriptionName", "Only executions that wait for exactly this signal."),
                     Parameter("processInstanceId", "Only this execution."),
                     Parameter("tenantIdIn", "Only executions of these tenants, separated by commas."),
-                    Parameter("withoutTenantId", "Only executions without a tenant.", {"type": "boolean"}),
-                    Parameter("firstResult", "How many executions to skip.", {"type": "integer"}),
-                    Parameter("maxResults", "Most items of the page.", {"type": "integer"}),
+                    Parameter("withoutTenantId", "Only executions without a tenant.", BOOLEAN),
+                    Parameter("firstResult", "How many executions to skip.", INTEGER),
+                    Parameter("maxResults", "Most items of the page.", INTEGER),
                 ),
                 aliases=spellings(_PATH),
             )

@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.alias_generators import to_camel
+
+from broker.schemas.rules import all_of, any_of, missing
+from broker.schematypes import LINE
+
+TRUTH = r"^[\x00- ]*(|null|true|True|TRUE|false|False|FALSE)[\x00- ]*$"
+"""The pattern of a text that Camunda takes as a truth value."""
+_FALSE = r"^[\x00- ]*(|null|false|False|FALSE)[\x00- ]*$"
+_NOT_WITHOUT = {
+    "properties": {"withoutTenantId": any_of({"enum": [None, False, 0]}, {"type": "string", "pattern": _FALSE})}
+}
 
 
 class _Lenient(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="allow")
 
 
+_LINE = Annotated[str, Field(max_length=255, pattern=LINE)]
+_Texts = str | float | bool
+"""Camunda's mapper takes numbers and truth values as their text."""
+_Line = _LINE | float | bool
+
+
 class CamundaVariable(_Lenient):
     """A typed variable."""
 
     value: Any = None
-    type: str | None = Field(None, description="If left out, it is inferred from the value.", examples=["Integer"])
+    type: _Texts | None = Field(None, description="If left out, it is inferred from the value.", examples=["Integer"])
     value_info: dict[str, Any] | None = None
 
 
 class CamundaSignal(_Lenient):
     """A throw, as Camunda 7 reads it."""
 
-    name: str = Field(examples=["policy_conditions_changed"])
-    execution_id: str | None = Field(None, description="For this execution only.")
+    model_config = ConfigDict(
+        json_schema_extra=any_of(missing("executionId"), all_of(missing("tenantId"), _NOT_WITHOUT))
+    )
+
+    name: _Line = Field(examples=["policy_conditions_changed"])
+    execution_id: _Line | None = Field(None, description="For this execution only.")
     variables: dict[str, CamundaVariable] | None = None
-    tenant_id: str | None = Field(None, description="For this tenant only.")
-    without_tenant_id: bool | None = Field(None, description="For subscriptions without a tenant only.")
-    business_key: str | None = Field(None, description="Delivered with the signal; Camunda 7 ignores it.")
+    tenant_id: _Line | None = Field(None, description="For this tenant only.")
+    without_tenant_id: bool | int | Annotated[str, Field(pattern=TRUTH)] | None = Field(
+        None, description="For subscriptions without a tenant only."
+    )
+    business_key: _Line | None = Field(None, description="Delivered with the signal; Camunda 7 ignores it.")
 
 
 class EventSubscription(_Lenient):

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, WithJsonSchema
 
-from broker.schematypes import Schema
+from broker.schematypes import LINE, Schema
 
 DEFAULT_TENANT = "<default>"
 """Camunda 8's tenant id for things without a tenant: here they are untenanted."""
 
 
+_TENANT = {"minLength": 1, "maxLength": 255, "pattern": LINE}
+
+
 class SignalBroadcast(Schema):
     """A throw, as Camunda 8 reads it."""
 
-    signal_name: str | None = Field(None, description="Required.", examples=["policy_conditions_changed"])
+    model_config = ConfigDict(json_schema_extra={"required": ["signalName"]})
+
+    signal_name: Annotated[str | None, WithJsonSchema({"type": "string", "maxLength": 255, "pattern": LINE})] = Field(
+        None, examples=["policy_conditions_changed"]
+    )
     variables: dict[str, Any] | None = Field(None, description="Plain JSON; delivered byte for byte as it was sent.")
-    tenant_id: str | None = Field(
+    tenant_id: Annotated[str, Field(json_schema_extra=_TENANT)] | None = Field(
         None,
         description=f"For this tenant only. If left out or `{DEFAULT_TENANT}`, for subscriptions without a tenant.",
     )

@@ -15,14 +15,14 @@ from broker.schemas.deliveries import DeliveryPage, DeliverySchema
 from broker.store.deliveries.deliveries import DeliveryDetails, DeliveryStore
 from gateway.answers import answer
 from gateway.http_errors import Conflicting, NotFound
-from gateway.native.queries import ID, LIMIT, MOMENT, choice, limit, moment, optional_integer, text
+from gateway.native.queries import DELIVERY_ID, ID, LIMIT, MOMENT, TEXT, choice, limit, moment, optional_integer, text
 from gateway.routes import Parameter, Route, SecuredRoute
 
 _OF_SUBSCRIPTION = Parameter("subscriptionId", "Only deliveries to this subscription.", ID)
 
 _OF_SIGNALS = (
     Parameter("signalId", "Only deliveries of this signal.", ID),
-    Parameter("name", "Only deliveries of signals whose name matches (patterns allowed)."),
+    Parameter("name", "Only deliveries of signals whose name matches (patterns allowed).", TEXT),
     Parameter("since", "Only deliveries of signals accepted at this moment or later.", MOMENT),
     Parameter("until", "Only deliveries of signals accepted before this moment.", MOMENT),
 )
@@ -36,9 +36,12 @@ PAGE_PARAMETERS = (
         "Only deliveries whose last attempt had this outcome.",
         {"type": "string", "enum": [outcome.value for outcome in Outcome]},
     ),
-    Parameter("afterId", "Only deliveries after this one: `next` of the previous page."),
+    Parameter("afterId", "Only deliveries after this one: `next` of the previous page.", DELIVERY_ID),
     LIMIT,
 )
+
+
+_ONE = (Parameter("id", "The delivery's id: those of its signal and of its subscription.", DELIVERY_ID, "path"),)
 
 
 class DeliveriesApi:
@@ -62,17 +65,26 @@ class DeliveriesApi:
                 parameters=(*_OF_SIGNALS, *PAGE_PARAMETERS),
                 permissions=reading,
             ),
-            SecuredRoute("GET", one, self.get, "Show a delivery", {200: DeliverySchema}, permissions=reading),
+            SecuredRoute(
+                "GET", one, self.get, "Show a delivery", {200: DeliverySchema}, parameters=_ONE, permissions=reading
+            ),
             SecuredRoute(
                 "POST",
                 one + "/redrive",
                 self.redrive,
                 "Redrive a dead delivery",
                 {200: DeliverySchema},
+                parameters=_ONE,
                 permissions=managing,
             ),
             SecuredRoute(
-                "POST", one + "/cancel", self.cancel, "Cancel a delivery", {200: DeliverySchema}, permissions=managing
+                "POST",
+                one + "/cancel",
+                self.cancel,
+                "Cancel a delivery",
+                {200: DeliverySchema},
+                parameters=_ONE,
+                permissions=managing,
             ),
         ]
 

@@ -9,7 +9,9 @@ from aiohttp import web
 
 from broker.errors import InvalidField
 from broker.integers import MAX_ID, read_whole
+from broker.moments import read_moment
 from broker.names import check_id
+from broker.schematypes import LINE
 from gateway.routes import Parameter
 
 MAX_LIMIT = 1000
@@ -20,9 +22,11 @@ LIMIT = Parameter(
     "limit", "Most items of the page.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 100}
 )
 AFTER_ID = Parameter("afterId", "Only items after this id: `next` of the previous page.", ID)
-NAME = Parameter("name", "Only items with exactly this name.")
-TENANT_ID = Parameter("tenantId", "Only items of this tenant.")
-EXECUTION_ID = Parameter("executionId", "Only items of this execution.")
+TEXT = {"type": "string", "maxLength": 255, "pattern": LINE}
+DELIVERY_ID = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"}
+NAME = Parameter("name", "Only items with exactly this name.", TEXT)
+TENANT_ID = Parameter("tenantId", "Only items of this tenant.", TEXT)
+EXECUTION_ID = Parameter("executionId", "Only items of this execution.", TEXT)
 
 
 def text(request: web.Request, name: str) -> str | None:
@@ -80,6 +84,10 @@ def moment(request: web.Request, name: str) -> datetime | None:
     given = request.query.get(name)
     if given is None:
         return None
+    try:
+        return read_moment(given.replace(" ", "+"))
+    except ValueError:
+        pass
     try:
         value = datetime.fromisoformat(given.replace(" ", "+"))
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)

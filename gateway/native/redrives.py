@@ -33,6 +33,7 @@ class RedrivesApi:
                 {200: BulkResult},
                 RedriveRequest,
                 permissions=(Permission.DELIVERIES,),
+                may_be_bare=True,
             )
         ]
 

@@ -36,6 +36,7 @@ class ReplaysApi:
                 {200: BulkResult},
                 ReplayRequest,
                 permissions=(Permission.SUBSCRIPTIONS, Permission.READ),
+                may_be_bare=True,
             )
         ]
 

@@ -104,6 +104,7 @@ class SubscriptionsApi:
                 {200: SubscriptionSchema},
                 ResumptionRequest,
                 permissions=needed,
+                may_be_bare=True,
             ),
             SecuredRoute(
                 "POST",
@@ -113,6 +114,7 @@ class SubscriptionsApi:
                 {200: SubscriptionSchema},
                 RotationRequest,
                 permissions=needed,
+                may_be_bare=True,
             ),
         ]
 

@@ -34,6 +34,7 @@ class WebhookKeysApi:
                 {200: WebhookKeyList},
                 RotationRequest,
                 permissions=(Permission.ADMIN,),
+                may_be_bare=True,
             ),
         ]
 

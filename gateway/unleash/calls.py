@@ -22,12 +22,13 @@ from gateway.dialects import to_http_error
 from gateway.headers import THROW_HEADERS, read_hops, read_key, read_traceparent
 from gateway.http_errors import NotFound, Unauthenticated
 from gateway.openapi import ENDPOINT_TOKEN
-from gateway.routes import OpenRoute, Route
+from gateway.routes import OpenRoute, Parameter, Route
 from gateway.unleash.allowances import Allowances
 from gateway.unleash.errors import UnknownCaller
 from gateway.unleash.payloads import ignored_body, read_payload
-from gateway.unleash.schemas import CalledSignals
+from gateway.unleash.schemas import CalledSignals, EndpointPayload
 
+_NAME = Parameter("name", "The endpoint's name.", {"type": "string", "pattern": "^[a-z0-9_-]{1,100}$"}, "path")
 WARNING = "Signal-Broker-Warning"
 _CHALLENGE = {"WWW-Authenticate": BEARER}
 
@@ -54,9 +55,11 @@ class CallsApi:
                 self.call,
                 "Call a signal endpoint",
                 {200: CalledSignals},
-                parameters=THROW_HEADERS,
+                request=EndpointPayload,
+                parameters=(_NAME, *THROW_HEADERS),
                 throws=Source.SIGNAL_ENDPOINT,
                 credentials=ENDPOINT_TOKEN,
+                may_be_bare=True,
             )
         ]
 

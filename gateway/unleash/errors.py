@@ -11,7 +11,7 @@ from broker.access import Permission, Principal
 from gateway import dialects
 from gateway.auth import Authenticator
 from gateway.dialects import Dialect
-from gateway.http_errors import BadRequest, Conflicting, HttpError, NotFound, Unauthenticated
+from gateway.http_errors import BadRequest, Conflicting, HttpError, Unauthenticated
 from gateway.unleash.schemas import UnleashError
 
 _NAMES = {
@@ -19,6 +19,7 @@ _NAMES = {
     401: "AuthenticationRequired",
     403: "PermissionError",
     404: "NotFoundError",
+    405: "MethodNotAllowedError",
     408: "RequestTimeoutError",
     409: "ConflictError",
     413: "PayloadTooLargeError",
@@ -63,9 +64,7 @@ async def authorize(auth: Authenticator, request: web.Request, permissions: Coll
 
 
 def answer_error(error: HttpError, _request: web.Request) -> web.Response:
-    """Answer *error* in Unleash's form; an unknown method is answered like an unknown path, as in the original."""
-    if error.status == 405:
-        error = NotFound("There is nothing here for this method.")
+    """Answer *error* in Unleash's form; another method is answered 405 with ``Allow``, where the original says 404."""
     details = [{"message": error.detail, "path": error.pointer.lstrip("/?")} for error in error.errors]
     document = {
         "id": str(uuid.uuid4()),

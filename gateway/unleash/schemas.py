@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, RootModel
 
 from broker.schemas.endpoints import EndpointSchema, EndpointTokenSchema
 from broker.schematypes import Schema, Shown
+
+
+class EndpointPayload(RootModel[dict[str, Any]]):
+    """The payload of the signal: any JSON object. A form is read, too; a body of another content type is ignored."""
 
 
 class Endpoints(Schema):

@@ -23,7 +23,9 @@ from gateway.unleash.schemas import EndpointSignals, FoundSignals
 
 LIMIT, MAX_LIMIT, MAX_OFFSET = 50, 1000, 10**15
 
-_DAY = {"type": "string", "pattern": "^(IS):\\d{4}-\\d{2}-\\d{2}$"}
+_MONTHS = "(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8])"
+_DAY = {"type": "string", "pattern": f"^IS:([0-9]{{3}}[1-9]|[0-9]{{2}}[1-9]0|[0-9][1-9]00|[1-9]000)-({_MONTHS})$"}
+"""A day, but for the 29th of February, which only some years have."""
 _IS_DAY = re.compile(r"IS:([0-9]{4}-[0-9]{2}-[0-9]{2})")
 _DAYS = (
     Parameter("from", "Only signals of this day (UTC) or later.", _DAY),

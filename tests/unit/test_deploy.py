@@ -55,6 +55,16 @@ def test_ci_runs_what_people_run():
     assert targets == steps == ["make lint", "make test"]
 
 
+def test_actions_are_pinned_by_digest_and_images_by_renovate():
+    """A tag can be moved. Digests of images are renovate's to add: nothing else knows them for every architecture."""
+    uses = re.findall(r"uses: (.+)", (ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert uses
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one) for one in uses), uses
+    renovate = json.loads((ROOT / ".github" / "renovate.json").read_text())
+    assert "docker:pinDigests" in renovate["extends"]
+    assert renovate["enabledManagers"] == ["dockerfile", "docker-compose"]
+
+
 def reaches_the_build(path: str) -> bool:
     """Whether the Dockerfile's ignore file lets *path* through: the last rule for it or a directory above it wins."""
     allowed = True

@@ -127,6 +127,8 @@ def test_a_url_that_hides_its_host_is_refused(url):
         ("https://example.com:65536/", "not a URL"),
         ("https://example.com:http/", "not a URL"),
         ("http://[::1/", "not a URL"),
+        ("http://[::1]:1@", "not a URL"),
+        ("http://a[b]@/", "not a URL"),
         (" https://example.com/", "spaces"),
         ("https://example.com/a b", "spaces"),
         ("https://example.com/a\r\nHost: x", "control characters"),

@@ -37,6 +37,8 @@ def received(message):
         Throw(name="sig", audience=()),
         Throw(name="ep", source=Source.SIGNAL_ENDPOINT, source_id=5, token_id=6),
         Throw(name="sig", ordering_key="order é", deliver_at=MOMENT, expires_at=MOMENT + timedelta(milliseconds=1)),
+        Throw(name="sig", deliver_at=datetime.min.replace(tzinfo=UTC)),
+        Throw(name="sig", deliver_at=datetime(1999, 12, 31, 23, 59, 59, 999000, tzinfo=UTC)),
     ],
 )
 def test_a_signal_survives_its_message(throw):

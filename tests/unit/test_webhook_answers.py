@@ -219,3 +219,18 @@ def test_no_bytes_break_the_reader(pieces, begun):
         assert reader.head is None
     else:
         assert reader.ended
+
+
+@pytest.mark.parametrize(
+    ("charset", "body", "shown"),
+    [
+        ("utf-16", b"h\x00i\x00", "h i"),
+        ("utf-16", b"\xff\xfeh\x00i\x00", "hi"),
+        ("utf-32", b"late", "late"),
+        ("utf-16le", b"h\x00i\x00", "hi"),
+        ("iso-8859-99", b"late", "late"),
+    ],
+)
+def test_an_excerpt_is_shown_whatever_the_charset_of_its_answer(charset, body, shown):
+    reader = read(b"HTTP/1.1 500 Oh\r\nContent-Type: text/plain; charset=%b\r\n\r\n" % charset.encode() + body)
+    assert reader.head.excerpt(reader.body) == shown

@@ -71,11 +71,10 @@ class Head:
         charset = _CHARSET.search(self.get(b"content-type") or "")
         encoding = charset[1] if charset is not None and _TEXT_ENCODING.fullmatch(charset[1]) else "utf-8"
         try:
-            decoder = codecs.getincrementaldecoder(encoding)("replace")
-        except LookupError:
-            decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        # Not final: a character that the limit cuts in two is dropped, not replaced.
-        return one_line(decoder.decode(body)) or None
+            text = _decode_beginning(body, encoding)
+        except (LookupError, UnicodeError):  # the latter: UTF-16 and UTF-32 that do not begin with a byte order mark
+            text = _decode_beginning(body, "utf-8")
+        return one_line(text) or None
 
 
 class AnswerReader:
@@ -286,6 +285,16 @@ def _tokens(fields: Mapping[bytes, Sequence[bytes]], name: bytes) -> list[bytes]
 def one_line(text: str) -> str:
     """Return *text* without anything that could move a terminal's cursor or forge a line of a log."""
     return " ".join(printable(text[:EXCERPT_LIMIT]).split())
+
+
+def _decode_beginning(body: bytearray, encoding: str) -> str:
+    """Return the text that *body* is the beginning of; a character that is cut in two is dropped, not replaced.
+
+    Raises:
+        LookupError: There is no such encoding.
+        UnicodeError: It does not say its byte order.
+    """
+    return codecs.getincrementaldecoder(encoding)("replace").decode(body)
 
 
 def _decode(value: bytes) -> str:
