@@ -196,7 +196,6 @@ async def test_the_place_of_the_keys_may_be_given(other):
         {"nbf": int(time.time()) + 600},
         {"iat": int(time.time()) + 600},
     ],
-    ids=str,
 )
 async def test_a_token_with_other_claims_is_none_for_us(other, known, claims):
     assert await known.principal(other.sign(**claims)) is None
