@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-from broker.moments import show_moment
+from broker.moments import read_moment, show_moment
 from broker.texts import STEERING
 
 
@@ -31,15 +31,10 @@ def _visible(text: str) -> str:
     return text
 
 
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
-
-
 def _read_moment(value: object) -> datetime:
-    try:
-        if isinstance(value, str) and _MOMENT.fullmatch(value):
-            return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return read_moment(value)
     raise ValueError("must be a date and time with its offset (RFC 3339), like 2026-11-22T10:00:00Z")
 
 

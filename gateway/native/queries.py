@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from aiohttp import web
 
 from broker.errors import InvalidField
 from broker.integers import MAX_ID, read_whole
+from broker.moments import read_moment
 from broker.names import check_id
 from gateway.routes import Parameter
 
 MAX_LIMIT = 1000
+_BARE_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}$)")
+"""The plus sign of an offset that was not percent-encoded."""
 
 ID = {"type": "integer", "minimum": 0, "maximum": MAX_ID}
 MOMENT = {"type": "string", "format": "date-time"}
@@ -72,16 +77,19 @@ def next_of(following: int | None) -> str | None:
 
 
 def moment(request: web.Request, name: str) -> datetime | None:
-    """Return the query parameter *name* as a moment; without an offset it is UTC.
+    """Return the query parameter *name* as a moment: RFC 3339, or else ISO 8601, which is UTC without an offset.
 
     Raises:
-        InvalidField: It is not ISO 8601.
+        InvalidField: It is neither.
     """
     given = request.query.get(name)
     if given is None:
         return None
+    given = _BARE_PLUS.sub("+", given)
+    with suppress(ValueError):
+        return read_moment(given)
     try:
-        value = datetime.fromisoformat(given.replace(" ", "+"))
+        value = datetime.fromisoformat(given)
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise InvalidField(f"?{name}", "must be a date and time, like 2026-11-22T10:00:00Z") from None

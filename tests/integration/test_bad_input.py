@@ -199,7 +199,7 @@ async def test_a_bad_query_parameter_is_a_400_that_names_it(client, path):
     [
         "/v1/signals?since=yesterday",
         "/v1/signals?until=2026-13-01",
-        "/v1/signals?since=0001-01-01T00:00:00%2B23:59",
+        "/v1/signals?since=2026-11-22T10:00:60Z",
         "/v1/signals?source=elsewhere",
         "/v1/signals?sourceId=x",
         "/v1/deliveries?state=lost",
@@ -213,6 +213,17 @@ async def test_a_bad_filter_is_a_400(client, path):
 
     assert status == 400
     assert is_native(status, problem)
+
+
+@pytest.mark.parametrize("name", ["since", "until"])
+@pytest.mark.parametrize(
+    "moment", ["0001-01-01T00:00:00%2B23:59", "9999-12-31T23:59:59.9999999Z", "2026-11-22T10:00:00 01:00"]
+)
+async def test_a_moment_may_be_anywhere_in_time(client, name, moment):
+    for path in ("/v1/signals", "/v1/deliveries"):
+        await client.get(f"{path}?{name}={moment}")
+    body = {name: moment.replace("%2B", "+").replace(" ", "+"), "dryRun": True}
+    await client.post("/v1/deliveries/redrive", body, expect=200)
 
 
 @pytest.mark.parametrize(
