@@ -116,6 +116,11 @@ class AnswerReader:
         """Whether the next byte of the connection would belong to another answer."""
         return self.ended and self.fault is None and not self._odd and not self._buffer
 
+    @property
+    def last(self) -> bool:
+        """Whether the connection ends with this answer, as its head says."""
+        return self.head is not None and (not self.head.persistent or self._read == self._read_rest)
+
     def feed(self, data: bytes) -> None:
         """Read *data*.
 

@@ -214,7 +214,7 @@ class _Call:
         if self.connection is None or head is None:
             return self.failed(Failure(f"{self._lacks()} {within}", Outcome.TIMED_OUT))
         if self.connection.sent or head.status >= 400:
-            return self.answered(f"did not end {within}")
+            return self.answered(None if self.reading.ended else f"did not end {within}")
         return self.failed(Failure(f"the receiver answered {head.status}, but did not take the whole request {within}"))
 
     def _lacks(self) -> str:
