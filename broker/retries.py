@@ -70,7 +70,7 @@ def parse_retry_after(text: str, now: datetime) -> timedelta | None:
     """
     if re.fullmatch(r"[0-9]+", text):
         # Ten digits are beyond the limit already, and more would be beyond what a timedelta holds.
-        pause = timedelta(seconds=int(text[:10]))
+        pause = timedelta(seconds=int(text.lstrip("0")[:10] or "0"))
     else:
         try:
             date = parsedate_to_datetime(text)

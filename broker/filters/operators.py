@@ -11,7 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from math import isnan
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import re2
 
 from broker.filters.javascript import BLANKS, MAX_SAFE_INTEGER, number
+from broker.moments import read_moment
 
 Test = Callable[[str], bool]
 MakeTest = Callable[[Sequence[str]], Test]
@@ -42,10 +43,8 @@ _VERSION = re.compile(
     rf"(?:-({_IDENTIFIER}(?:\.{_IDENTIFIER})*))?"
     r"(?:\+[0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*)?"
 )
-_MOMENT = re.compile(
-    "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"([Tt ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:?[0-9]{2}))?"
-)
+_DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_CAMUNDA_OFFSET = re.compile(r"([+-][0-9]{2})([0-9]{2})\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,12 +144,8 @@ def _strict_version(text: str) -> tuple[object, ...] | None:
 
 
 def _moment(text: str) -> datetime | None:
-    match = _MOMENT.fullmatch(text)
-    if match is None:
-        return None
     try:
-        moment = datetime.fromisoformat(text.upper())
-        return moment if match[1] else moment.replace(tzinfo=UTC)
+        return read_moment(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else _CAMUNDA_OFFSET.sub(r"\1:\2", text))
     except ValueError:
         return None
 

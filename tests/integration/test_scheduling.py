@@ -173,6 +173,7 @@ async def test_moments_that_make_no_sense_are_refused_with_their_field(client, n
         "/expiresAt is past already": {"expiresAt": "2020-01-01T00:00:00Z"},
         "/expiresAt must be after deliverAt": {"deliverAt": later(hours=2), "expiresAt": later(hours=1)},
         "/deliverAt is more than 366 days ahead": {"deliverAt": later(days=400)},
+        "/expiresAt is more than 366 days ahead": {"expiresAt": "9999-12-31T23:59:59.9999Z"},
         "/deliverAt must be a date and time with its offset (RFC 3339), like 2026-11-22T10:00:00Z": {
             "deliverAt": "2026-11-22T10:00:00"
         },

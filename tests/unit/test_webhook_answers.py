@@ -121,6 +121,11 @@ def test_odd_headers_are_read_and_their_connection_is_not_used_again(headers, bo
     assert (bytes(reader.body), reader.ended, reader.fault, reader.clean) == (b"ok", True, None, clean)
 
 
+def test_a_header_may_be_folded_or_there_more_than_once():
+    head = read(b"HTTP/1.1 200 OK\r\nX:\r\n 60\r\nY: a\r\n\tb\r\n \r\nx: 7\r\n\r\n").head
+    assert (head.all(b"x"), head.get(b"x"), head.all(b"y"), head.all(b"z")) == (["60", "7"], "60", ["a b"], [])
+
+
 @pytest.mark.parametrize(
     "framing",
     [

@@ -25,6 +25,8 @@ _LINE_LIMIT = 16 * 1024
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/([0-9](?:\.[0-9])?)[ \t]+([0-9]{3})(?:[ \t]+(.*))?\s*", re.DOTALL)
 _CHUNK = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?\s*", re.DOTALL)
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+"""What a header's value is continued by on the next line."""
 _PREFIX = b"HTTP/"
 _CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
 _TEXT_ENCODING = re.compile(
@@ -56,8 +58,11 @@ class Head:
 
     def get(self, name: bytes) -> str | None:
         """Return the first value of the header *name*, given in lower case."""
-        values = self.fields.get(name)
-        return None if values is None else _decode(values[0])
+        return next(iter(self.all(name)), None)
+
+    def all(self, name: bytes) -> list[str]:
+        """Return the values of all headers *name*, given in lower case."""
+        return [_decode(value) for value in self.fields.get(name, ())]
 
     def tokens(self, name: bytes) -> list[bytes]:
         """Return the members, in lower case, of the list that the headers *name* are together."""
@@ -109,6 +114,11 @@ class AnswerReader:
     def clean(self) -> bool:
         """Whether the next byte of the connection would belong to another answer."""
         return self.ended and self.fault is None and not self._odd and not self._buffer
+
+    @property
+    def last(self) -> bool:
+        """Whether the connection ends with this answer, as its head says."""
+        return self.head is not None and (not self.head.persistent or self._read == self._read_rest)
 
     def feed(self, data: bytes) -> None:
         """Read *data*.
@@ -165,22 +175,17 @@ class AnswerReader:
         return self._begin_body(head)
 
     def _parse(self, raw: bytes) -> Head:
-        line, *lines = raw.split(b"\n")
+        line, _, rest = raw.partition(b"\n")
         found = _STATUS_LINE.fullmatch(line)
         if found is None:
             raise Unreadable(f"the answer is not HTTP: its first line is {_quote(line)}")
         version, status, reason = found.groups()
         fields: dict[bytes, list[bytes]] = {}
-        values: list[bytes] | None = None
-        for line in lines:
-            if line[:1] in {b" ", b"\t"} and values:
-                values[-1] += b" " + line.strip()
-                continue
+        for line in _FOLD.sub(b" ", rest).split(b"\n") if rest else ():
             name, colon, value = line.partition(b":")
             if not colon or name != name.strip() or b"\r" in value[:-1]:
                 self._odd = True
-            values = fields.setdefault(name.strip().lower(), [])
-            values.append(value.strip())
+            fields.setdefault(name.strip().lower(), []).append(value.strip())
         wishes = _tokens(fields, b"connection")
         persistent = b"close" not in wishes and (version == b"1.1" or (version == b"1.0" and b"keep-alive" in wishes))
         return Head(int(status), _decode(reason or b"").strip(), persistent, fields)

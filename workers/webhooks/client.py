@@ -33,6 +33,8 @@ _DEFAULTS = {"User-Agent": "signal-broker", "Accept": "*/*", "Accept-Encoding": 
 """Headers that every request has, unless it sets them itself."""
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+_RETRY_AFTERS = 10
+"""How many ``Retry-After`` of an answer are read; the longest holds."""
 _RETRY_AFTER_LIMIT = 256
 """How much of a ``Retry-After`` is shown, in characters."""
 
@@ -189,13 +191,15 @@ class _Call:
         error = None if outcome is Outcome.SUCCEEDED else f"HTTP {head.status} {head.reason}"
         if fault is not None:
             error = f"answered {head.status}, but its body {fault}" if error is None else f"{error}; its body {fault}"
-        retry_after, excerpt = head.get(b"retry-after"), head.excerpt(self.reading.body)
+        asked = head.all(b"retry-after")[:_RETRY_AFTERS]
+        pauses = [pause for text in asked if (pause := parse_retry_after(text, datetime.now(UTC))) is not None]
+        excerpt = head.excerpt(self.reading.body)
         return Result(
             outcome=outcome,
             status=head.status,
             error=None if error is None else self.shown(error),
             excerpt=None if excerpt is None else self.shown(excerpt),
-            retry_after=None if retry_after is None else parse_retry_after(retry_after, datetime.now(UTC)),
+            retry_after=max(pauses, default=None),
             exchange=self._record(),
         )
 
@@ -210,7 +214,7 @@ class _Call:
         if self.connection is None or head is None:
             return self.failed(Failure(f"{self._lacks()} {within}", Outcome.TIMED_OUT))
         if self.connection.sent or head.status >= 400:
-            return self.answered(f"did not end {within}")
+            return self.answered(None if self.reading.ended else f"did not end {within}")
         return self.failed(Failure(f"the receiver answered {head.status}, but did not take the whole request {within}"))
 
     def _lacks(self) -> str:
@@ -228,7 +232,7 @@ class _Call:
             url=hide_credentials_of_url(self._url),
             request_headers=hide_credentials(self._fields),
             location=self._location(head) if head else None,
-            retry_after=self.shown((head.get(b"retry-after") or "")[:_RETRY_AFTER_LIMIT]) or None if head else None,
+            retry_after=self.shown(", ".join(head.all(b"retry-after"))[:_RETRY_AFTER_LIMIT]) or None if head else None,
             address=connection.address if connection else self.progress.address,
             tls=connection.tls if connection else None,
             reused=connection is not None and connection.reused,

@@ -19,6 +19,8 @@ _PIECE = 256 * 1024
 """How much of a request is handed to the transport at once, in bytes."""
 _NOT_UNDERSTOOD = frozenset({400, 408, 414, 431, 501, 505})
 """What servers answer before they close a connection on which they found no request, or none in time."""
+_GRACE = 0.1
+"""For how many seconds after such an answer a used connection may still end, if the answer does not tell."""
 _ROUNDS = 3
 """In how many rounds of the loop, at the most, it reads what has come."""
 
@@ -45,6 +47,8 @@ class Connection(asyncio.Protocol):
         self._used = False
         self._reading = AnswerReader()
         self._ended: asyncio.Future[None] | None = None
+        self._grace: asyncio.TimerHandle | None = None
+        """What lets the exchange end although its answer may be to no request of ours."""
         self._full = False
         """Whether the transport still buffers bytes of the request; with limits of 0, it reports that."""
         self._room: asyncio.Future[None] | None = None
@@ -117,7 +121,9 @@ class Connection(asyncio.Protocol):
                 self._settle()
             await ended
         finally:
-            self._ended = self._room = None
+            if self._grace is not None:
+                self._grace.cancel()
+            self._ended = self._room = self._grace = None
             if ended.done() and not ended.cancelled():
                 ended.exception()  # seen, also by an exchange that was cancelled
         answer = reading.head
@@ -158,9 +164,8 @@ class Connection(asyncio.Protocol):
         except Unreadable as error:
             self._fail(self._without_answer(str(error)))
             return
-        head = self._reading.head
-        if self.reused and head is not None and not head.persistent and head.status in _NOT_UNDERSTOOD:
-            self._fail(Stale(f"the receiver answered {head.status} on a connection that was used before"))
+        if self._doubtful and self._reading.last:
+            self._fail_stale()
         else:
             self._settle()
 
@@ -185,6 +190,9 @@ class Connection(asyncio.Protocol):
         if self.heard_at is None:
             self._fail(self._without_answer(lost))
             return
+        if self._doubtful:
+            self._fail_stale()
+            return
         try:
             self._reading.close(properly=error is None)
         except Unreadable as reason:
@@ -206,9 +214,36 @@ class Connection(asyncio.Protocol):
         if self._ended is None or self._ended.done() or not self._reading.ended:
             return
         head = self._reading.head
-        if self.sent or (head is not None and head.status >= 400):
+        if not self.sent and (head is None or head.status < 400):
+            return
+        if not self._doubtful:
+            self._conclude()
+        elif self._grace is None:
+            self._grace = self._loop.call_later(_GRACE, self._end_grace)
+
+    def _end_grace(self) -> None:
+        """Let an answer count that is still there without an end of its connection, as far as the kernel knows."""
+        if self.transport.is_closing():
+            self._fail_stale()
+        elif self._poll.poll(0):
+            self._grace = self._loop.call_later(_GRACE, self._end_grace)  # once the loop has read it
+        else:
+            self._conclude()
+
+    def _conclude(self) -> None:
+        if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
-            self._make_room()
+        self._make_room()
+
+    @property
+    def _doubtful(self) -> bool:
+        """Whether the answer is one of a server that found no request, if it closes the connection."""
+        head = self._reading.head
+        return self.reused and head is not None and head.status in _NOT_UNDERSTOOD
+
+    def _fail_stale(self) -> None:
+        status = self._reading.head.status if self._reading.head else ""
+        self._fail(Stale(f"the receiver answered {status} on a connection that was used before"))
 
     async def _hear_out(self) -> None:
         """Let a new connection read what came before its first request, which therefore is no answer to it.

@@ -33,7 +33,12 @@ HEADS = (
     ),
     row("puts several blanks into its status line", b"HTTP/1.1   200   OK  \r\nContent-Length: 0\r\n\r\n"),
     row("begins with blank lines", b"\r\n" + OK, b"\n\r\n" + OK),
-    row("folds a header over two lines", sized("X: a\r\n  b\r\n"), sized("X:\r\n\ta\r\n")),
+    row(
+        "folds a header over two lines, or over 90,000",
+        sized("X: a\r\n  b\r\n"),
+        sized("X:\r\n\ta\r\n"),
+        sized("X: a" + "\n b" * 90_000 + "\n"),
+    ),
     row("sends a line that is no header", sized("no header\r\n"), sized("\x01\r\n")),
     row("puts a blank before a colon, or before a name", sized("X : a\r\n"), sized(" X: a\r\n")),
     row("sends a header without a name, or without a value", sized(": a\r\n"), sized("X:\r\n")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from broker.deliveries import Outcome
 from tests.compat.receivers.answers import SILENT, ok, sized
@@ -55,12 +56,12 @@ async def refuses_seconds(peer: Peer) -> None:
     await peer.request()
 
 
-async def dislikes_seconds(peer: Peer) -> None:
-    """Refuse everything but the very first request."""
+async def dislikes_seconds(refusal: bytes, peer: Peer) -> None:
+    """Answer *refusal* to everything but the very first request, and close."""
     if peer.number == 1:
         await peer.request()
         await peer.send(OK)
-    await says(NOT_UNDERSTOOD, then="close")(peer)
+    await says(refusal, then="close")(peer)
 
 
 KEPT = (
@@ -143,8 +144,19 @@ KEPT = (
     ),
     *(
         row(
-            f"answers {code} and closes when the next request comes, as for one that it did not understand",
-            first("close", next_time=f"HTTP/1.1 {code} No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()),
+            f"answers {code} and closes when the next request comes, with or without saying so, as for one that it did "
+            "not understand",
+            *(
+                first(then, next_time=f"HTTP/1.1 {code} No\r\n{rest}".encode())
+                for then, rest in (
+                    ("close", "Connection: close\r\nContent-Length: 0\r\n\r\n"),
+                    ("close", "Content-Length: 0\r\n\r\n"),
+                    ("close", "Content-Length: 3\r\n\r\nb"),
+                    ("close", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+                    ("close", "\r\nbad"),
+                    ("wait", "\r\nbad"),
+                )
+            ),
             before=1,
             requests=2,
         )
@@ -152,7 +164,8 @@ KEPT = (
     ),
     row(
         "answers 400 and closes, also on a new connection",
-        dislikes_seconds,
+        partial(dislikes_seconds, NOT_UNDERSTOOD),
+        partial(dislikes_seconds, NOT_UNDERSTOOD.replace(b"Connection: close\r\n", b"")),
         outcome=Outcome.REFUSED,
         status=400,
         error="HTTP 400 Bad request",

@@ -169,8 +169,9 @@ ENCRYPTED = (
     ),
     row("sends one answer more on the idle connection with TLS", first("wait", OK), tls=serving, before=1),
     row(
-        "closes the idle connection with TLS when the next request comes",
+        "closes the idle connection with TLS when the next request comes, without an answer or with a 400",
         first("close", next_time=b""),
+        first("close", next_time=b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n"),
         tls=serving,
         before=1,
         requests=2,
