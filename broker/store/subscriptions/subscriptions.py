@@ -128,17 +128,20 @@ class SubscriptionStore:
         owner = EVERYWHERE if by is None else by.reach
         token_id = None if by is None else by.token_id
         tenants = (owner.tenants or ()) if spec.tenant_id is None else (spec.tenant_id,)
-        async with self._database.transaction() as session:
-            await _check_quotas(session, token_id, tenants)
-            row = await session.fetchrow(
-                _CREATE,
-                spec=json.dumps(spec_columns(spec)),
-                secret=secret,
-                created_by=None if by is None else by.name,
-                created_by_token=token_id,
-                owner_tenants=owner.tenants,
-                owner_untenanted=owner.has_untenanted,
-            )
+        parameters = {
+            "spec": json.dumps(spec_columns(spec)),
+            "secret": secret,
+            "created_by": None if by is None else by.name,
+            "created_by_token": token_id,
+            "owner_tenants": owner.tenants,
+            "owner_untenanted": owner.has_untenanted,
+        }
+        if await self._database.fetchval(_Sql.quotas_of, token_id=token_id, tenants=tenants):
+            async with self._database.transaction() as session:
+                await _check_quotas(session, token_id, tenants)
+                row = await session.fetchrow(_CREATE, **parameters)
+        else:  # in one statement: it holds the lock that numbers throws, too
+            row = await self._database.fetchrow(_CREATE, **parameters)
         if row is None:
             raise ForeignExecution(f"The execution {spec.execution_id!r} belongs to another tenant, which waits there.")
         return read_subscription(row)
@@ -350,13 +353,11 @@ class SubscriptionStore:
 
 
 async def _check_quotas(session: Session, token_id: int | None, tenants: Sequence[str]) -> None:
-    """Check that one more subscription may be created, by the token and for the tenants.
+    """Check that one more subscription may be created, by the token and for the tenants, which have quotas.
 
     Raises:
         QuotaExceeded: It may not.
     """
-    if not await session.fetchval(_Sql.quotas_of, token_id=token_id, tenants=tenants):
-        return
     await session.execute(_Sql.lock_creation)
     excess = await session.fetchrow(_Sql.used_up, token_id=token_id, tenants=tenants)
     if excess is not None:
