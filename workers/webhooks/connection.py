@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from workers.webhooks import tcp
-from workers.webhooks.answers import AnswerReader, Unreadable
+from workers.webhooks.answers import AnswerReader, Endless, Unreadable
 from workers.webhooks.failures import Failure, Stale
 from workers.webhooks.tls import least_added
 
@@ -182,6 +182,9 @@ class Connection(asyncio.Protocol):
                 return
         try:
             self._reading.feed(data)
+        except Endless as error:
+            self._fail(Failure(str(error)))
+            return
         except Unreadable as error:
             self._fail(self._without_answer(str(error)))
             return
