@@ -94,10 +94,11 @@ class Connection(asyncio.Protocol):
         """
         if self.closed or self.transport.is_closing() or self._poll.poll(0):
             return False
-        return self._received is None or self._count_received() == self._received
+        return self._received is None or self._received == self._count_received()
 
     def _count_received(self) -> int | None:
-        counts = tcp.counts(self._socket)
+        """Return how many bytes the kernel has received; None without TLS, where `data_received` tells."""
+        counts = tcp.counts(self._socket) if self._added else None
         return None if counts is None else counts.received
 
     @property
@@ -173,11 +174,10 @@ class Connection(asyncio.Protocol):
             return
         if self.heard_at is None:
             self.heard_at = time.perf_counter()
-            counts = tcp.counts(self._socket)
-            if self.reused and (self._unacknowledged() or self._had_begun(counts, len(data))):
+            if self.reused and (self._unacknowledged() or self._had_begun(len(data))):
                 self._fail(Stale("the receiver answered before it had the whole request"))
                 return
-            if not self.reused and (self._untouched(counts) or self._had_begun(counts, len(data))):
+            if not self.reused and (self._untouched() or self._had_begun(len(data))):
                 self._fail(_premature(data))
                 return
         try:
@@ -282,7 +282,8 @@ class Connection(asyncio.Protocol):
             return
         counts, unacknowledged = tcp.counts(self._socket), tcp.unacknowledged(self._socket)
         if counts is not None and unacknowledged is not None:
-            self._greeted, self._received = counts.acknowledged + unacknowledged, counts.received
+            self._greeted = counts.acknowledged + unacknowledged
+        self._received = self._count_received()
 
     def _unacknowledged(self) -> bool:
         """Return whether the receiver's kernel has not confirmed the whole request: it cannot have been read yet.
@@ -292,21 +293,23 @@ class Connection(asyncio.Protocol):
         """
         return not self.sent or bool(tcp.unacknowledged(self._socket))
 
-    def _untouched(self, counts: tcp.Counts | None) -> bool:
+    def _untouched(self) -> bool:
         """Return whether the receiver's kernel has not confirmed a single byte of a new connection's request.
 
         It may well answer before it has the whole request, because nothing else can be meant.
         """
-        return counts is not None and self._greeted is not None and counts.acknowledged <= self._greeted
+        if self._greeted is None:
+            return False
+        counts = tcp.counts(self._socket)
+        return counts is not None and counts.acknowledged <= self._greeted
 
-    def _had_begun(self, counts: tcp.Counts | None, size: int) -> bool:
+    def _had_begun(self, size: int) -> bool:
         """Return whether the first *size* bytes of an answer had begun to come before the request was written.
 
-        Then the kernel has received less since than they take. They can have been seen by TLS alone, or by nothing.
+        Then the kernel has received less since than they take: the beginning of a record, of which only it knows.
         """
-        if counts is None or self._received is None:
-            return False
-        return counts.received - self._received < size + self._added
+        received = self._count_received()
+        return received is not None and self._received is not None and received - self._received < size + self._added
 
     def _reject(self, data: bytes) -> None:
         """Close the connection because of *data* that nothing asked for."""
