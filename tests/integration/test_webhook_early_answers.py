@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from ipaddress import ip_network
 
 import pytest
+import uvloop
 
 from broker.deliveries import Outcome
 from broker.egress import Guard
@@ -22,7 +24,7 @@ from workers.webhooks.answers import AnswerReader
 from workers.webhooks.client import WebhookClient
 from workers.webhooks.connection import Connection
 from workers.webhooks.dialing import trust
-from workers.webhooks.failures import Failure
+from workers.webhooks.failures import Failure, Stale
 
 LOOPBACK = Guard([ip_network("127.0.0.0/8")])
 ERROR = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
@@ -165,3 +167,53 @@ async def test_an_answer_counts_although_the_receiver_has_only_the_beginning_of_
         peer.sendall(ERROR)
         await exchange
     assert answer.head.status == 500
+
+
+class Interrupting(AnswerReader):
+    """Reads an answer, after which the receiver closes the connection while the loop is busy for long."""
+
+    def __init__(self, peer):
+        super().__init__()
+        self._peer = peer
+
+    def feed(self, data):
+        super().feed(data)
+        asyncio.get_running_loop().call_soon(self._interrupt)
+
+    def _interrupt(self):
+        self._peer.close()
+        time.sleep(0.15)
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_refusal_on_a_used_connection_is_none_although_the_loop_is_late_to_read_its_end(loop):
+    async def use_twice():
+        async with connected(None) as (connection, peer):
+            exchange = asyncio.create_task(connection.exchange(REQUEST, b"", AnswerReader()))
+            await asyncio.to_thread(peer.recv, 100)
+            peer.sendall(OK)
+            await exchange
+            exchange = asyncio.create_task(connection.exchange(REQUEST, b"", Interrupting(peer)))
+            await asyncio.to_thread(peer.recv, 100)
+            peer.sendall(b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n")
+            with pytest.raises(Stale, match="answered 400 on a connection that was used before"):
+                await exchange
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(use_twice())
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_refusal_on_a_used_connection_counts_if_that_stays(loop):
+    async def use_thrice():
+        async with connected(None) as (connection, peer):
+            for answer in (OK, b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n", OK):
+                exchange = asyncio.create_task(connection.exchange(REQUEST, b"", AnswerReader()))
+                await asyncio.to_thread(peer.recv, 100)
+                peer.sendall(answer)
+                await exchange
+                assert connection.kept
+                assert connection.usable
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(use_thrice())

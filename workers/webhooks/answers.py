@@ -40,6 +40,10 @@ class Unreadable(ValueError):
     """Raised when what came is no answer in HTTP; the text says what it is, as a sentence."""
 
 
+class Endless(Unreadable):
+    """Raised when the head of an answer is too large."""
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """The head of an answer.
@@ -124,7 +128,8 @@ class AnswerReader:
         """Read *data*.
 
         Raises:
-            Unreadable: This is no HTTP, or the head is too large.
+            Endless: The head is too large.
+            Unreadable: This is no HTTP.
         """
         if self.ended:
             self._odd = True
@@ -161,7 +166,7 @@ class AnswerReader:
             raise Unreadable(_foreign(bytes(buffer[:64])))
         found = _BLANK_LINE.search(buffer, self._searched)
         if self._passed + (len(buffer) if found is None else found.end()) > HEAD_LIMIT:
-            raise Unreadable(f"the answer's head has more than {HEAD_LIMIT // 1024} KiB")
+            raise Endless(f"the answer's head has more than {HEAD_LIMIT // 1024} KiB")
         if found is None:
             self._searched = max(0, len(buffer) - 2)
             return False

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from typing import cast
 
 from workers.webhooks import tcp
-from workers.webhooks.answers import AnswerReader, Unreadable
+from workers.webhooks.answers import AnswerReader, Endless, Unreadable
 from workers.webhooks.failures import Failure, Stale
+from workers.webhooks.tls import least_added
 
 _PIECE = 256 * 1024
 """How much of a request is handed to the transport at once, in bytes."""
@@ -61,6 +62,10 @@ class Connection(asyncio.Protocol):
         """Why it cannot be used although it was established."""
         self._greeted: int | None = None
         """How many bytes a new connection had sent before its first request, all of TLS: see `_untouched`."""
+        self._received: int | None = None
+        """How many bytes the kernel had received when the last answer ended, or before the first request."""
+        self._added = 0
+        """How many bytes TLS adds to an answer, at the least."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to use *transport*, also instead of another one after TLS was begun on it."""
@@ -69,18 +74,32 @@ class Connection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=0 if self.tls is None else 1, low=0)
         self._socket: TransportSocket = transport.get_extra_info("socket")
         self._poll.register(self._socket.fileno(), select.POLLIN)
-        self._used = False
+        self._used, self._received = False, None
+        self._added = least_added(self._encryption)
+
+    @property
+    def _encryption(self) -> ssl.SSLObject | None:
+        return cast(ssl.SSLObject | None, self.transport.get_extra_info("ssl_object"))
 
     @property
     def tls(self) -> str | None:
         """The version of TLS, if there is any."""
-        encryption = self.transport.get_extra_info("ssl_object")
-        return None if encryption is None else cast(ssl.SSLObject, encryption).version()
+        return None if self._encryption is None else self._encryption.version()
 
     @property
     def usable(self) -> bool:
-        """Whether another request can be sent: nothing was received since the last answer, and no end either."""
-        return not self.closed and not self.transport.is_closing() and not self._poll.poll(0)
+        """Whether another request can be sent: nothing was received since the last answer, and no end either.
+
+        Of a record of TLS that is not complete, only the kernel's count tells.
+        """
+        if self.closed or self.transport.is_closing() or self._poll.poll(0):
+            return False
+        return self._received is None or self._received == self._count_received()
+
+    def _count_received(self) -> int | None:
+        """Return how many bytes the kernel has received; None without TLS, where `data_received` tells."""
+        counts = tcp.counts(self._socket) if self._added else None
+        return None if counts is None else counts.received
 
     @property
     def sent(self) -> bool:
@@ -128,6 +147,8 @@ class Connection(asyncio.Protocol):
                 ended.exception()  # seen, also by an exchange that was cancelled
         answer = reading.head
         self.kept = answer is not None and answer.persistent and reading.clean and self.sent and not self.closed
+        if self.kept:
+            self._received = self._count_received()
 
     async def begin_tls(self, trusted: ssl.SSLContext, server_name: str) -> None:
         """Go on with TLS, as a new connection: the receiver has to prove that it is *server_name*.
@@ -153,14 +174,17 @@ class Connection(asyncio.Protocol):
             return
         if self.heard_at is None:
             self.heard_at = time.perf_counter()
-            if self.reused and self._unacknowledged():
+            if self.reused and (self._unacknowledged() or self._had_begun(len(data))):
                 self._fail(Stale("the receiver answered before it had the whole request"))
                 return
-            if not self.reused and self._untouched():
+            if not self.reused and (self._untouched() or self._had_begun(len(data))):
                 self._fail(_premature(data))
                 return
         try:
             self._reading.feed(data)
+        except Endless as error:
+            self._fail(Failure(str(error)))
+            return
         except Unreadable as error:
             self._fail(self._without_answer(str(error)))
             return
@@ -256,8 +280,10 @@ class Connection(asyncio.Protocol):
             await asyncio.sleep(0)
         if self.transport.is_closing():
             return
-        acknowledged, unacknowledged = tcp.acknowledged(self._socket), tcp.unacknowledged(self._socket)
-        self._greeted = None if acknowledged is None or unacknowledged is None else acknowledged + unacknowledged
+        counts, unacknowledged = tcp.counts(self._socket), tcp.unacknowledged(self._socket)
+        if counts is not None and unacknowledged is not None:
+            self._greeted = counts.acknowledged + unacknowledged
+        self._received = self._count_received()
 
     def _unacknowledged(self) -> bool:
         """Return whether the receiver's kernel has not confirmed the whole request: it cannot have been read yet.
@@ -274,8 +300,16 @@ class Connection(asyncio.Protocol):
         """
         if self._greeted is None:
             return False
-        acknowledged = tcp.acknowledged(self._socket)
-        return acknowledged is not None and acknowledged <= self._greeted
+        counts = tcp.counts(self._socket)
+        return counts is not None and counts.acknowledged <= self._greeted
+
+    def _had_begun(self, size: int) -> bool:
+        """Return whether the first *size* bytes of an answer had begun to come before the request was written.
+
+        Then the kernel has received less since than they take: the beginning of a record, of which only it knows.
+        """
+        received = self._count_received()
+        return received is not None and self._received is not None and received - self._received < size + self._added
 
     def _reject(self, data: bytes) -> None:
         """Close the connection because of *data* that nothing asked for."""

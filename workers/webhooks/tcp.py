@@ -1,4 +1,4 @@
-"""What the kernel knows of a TCP connection's sent bytes: how many of them the peer's kernel has acknowledged."""
+"""What the kernel knows of the bytes of a TCP connection: how many were acknowledged by the peer's, and received."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ import socket
 import struct
 import termios
 from asyncio.trsock import TransportSocket
+from typing import NamedTuple
 
-_ACKNOWLEDGED = struct.Struct("@120xQ")
-"""``tcpi_bytes_acked`` in Linux's ``struct tcp_info``."""
+_INFO = struct.Struct("@B119xQQ")
+"""``tcpi_state``, ``tcpi_bytes_acked`` and ``tcpi_bytes_received`` in Linux's ``struct tcp_info``."""
+_CLOSE_WAIT = 8
+"""The state once the peer has said that nothing more will come, which counts as a byte."""
+
+
+class Counts(NamedTuple):
+    """How many bytes of those sent the peer's kernel has acknowledged, and how many ours has received, read or not."""
+
+    acknowledged: int
+    received: int
 
 
 def unacknowledged(connection: TransportSocket) -> int | None:
@@ -21,10 +31,11 @@ def unacknowledged(connection: TransportSocket) -> int | None:
     return int(size)
 
 
-def acknowledged(connection: TransportSocket) -> int | None:
-    """Return how many bytes sent on *connection* were acknowledged; None if the system does not tell."""
+def counts(connection: TransportSocket) -> Counts | None:
+    """Return what *connection* has carried so far; None if the system does not tell."""
     try:
-        (size,) = _ACKNOWLEDGED.unpack(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED.size))
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
+        state, acknowledged, received = _INFO.unpack(info)
     except (OSError, AttributeError, struct.error):  # not Linux, or older than 4.1
         return None
-    return int(size)
+    return Counts(acknowledged, received - (state == _CLOSE_WAIT))

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 
 from broker.deliveries import Outcome
-from tests.compat.receivers.answers import SILENT, ok, sized
+from tests.compat.receivers.answers import SILENT, TOO_LARGE, ok, sized
 from tests.compat.receivers.behaviour import LARGE, OK, Then, end, row, says, unreachable
 from tests.compat.receivers.ending import NOT_UNDERSTOOD, TAKEN
 from tests.support.raw_receiver import Peer, Script
@@ -204,7 +204,32 @@ KEPT = (
         body=LARGE,
     ),
     unreachable(
+        "answers the second request with a head of more than 300 KiB",
+        first("wait", next_time=sized("X: " + "a" * 310_000 + "\r\n")),
+        error=TOO_LARGE,
+        before=1,
+        reused=True,
+    ),
+    unreachable(
+        "sends 100, 102 or a blank line to the second request, and closes",
+        *(
+            first("close", next_time=beginning)
+            for beginning in (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 102 Processing\r\n\r\n", b"\r\n", b"\n")
+        ),
+        error="the connection was closed before there was an answer",
+        before=1,
+        reused=True,
+    ),
+    unreachable(
+        "sends 100 to the second request, and resets",
+        first("reset", next_time=b"HTTP/1.1 100 Continue\r\n\r\n"),
+        error="the connection was lost before there was an answer",
+        before=1,
+        reused=True,
+    ),
+    unreachable(
         "closes within the head of its second answer",
+        first("close", next_time=b"H"),
         first("close", next_time=b"HTTP/1.1 200 OK\r\n"),
         error="the connection was closed within the answer's head",
         before=1,

@@ -41,6 +41,14 @@ def only(version: ssl.TLSVersion, authority: Authority) -> ssl.SSLContext:
     return context
 
 
+def ciphering(names: str, authority: Authority) -> ssl.SSLContext:
+    """Return the context of a receiver that speaks TLS 1.2 with ciphers of these *names* only."""
+    context = authority.serving("127.0.0.1")
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(names)
+    return context
+
+
 def alert(number: int) -> Script:
     """Return the script of a receiver that answers a TLS handshake with an alert."""
 
@@ -149,6 +157,17 @@ ENCRYPTED = (
         error="no TLS handshake within 2 s",
     ),
     row("keeps its connection with TLS", OK, tls=serving, before=2, reused=True),
+    *(
+        row(
+            f"keeps its connection with TLS 1.2 and {what}",
+            OK,
+            says(*(bytes([byte]) for byte in OK)),
+            tls=partial(ciphering, names),
+            before=2,
+            reused=True,
+        )
+        for what, names in (("AES-GCM", "AESGCM"), ("ChaCha20", "CHACHA20"), ("AES-CBC", "SHA384:!AESGCM"))
+    ),
     row("takes large bodies by TLS", OK, tls=serving, before=1, reused=True, body=LARGE),
     row("sends no length by TLS, and closes", says(ok("", b"taken"), then="close"), tls=serving, excerpt="taken"),
     row(
