@@ -9,9 +9,9 @@ from datetime import timedelta
 
 import structlog
 
-from broker.errors import Unavailable, Unroutable
+from broker.errors import Unavailable
 from broker.streaks import Streak
-from broker.transport import Inbox, Transport
+from broker.transport import Inbox, Transport, check_parts
 from workers.batches import Batches
 from workers.quarantine import Quarantine
 from workers.settling import Handler, Settler
@@ -27,15 +27,13 @@ log = structlog.get_logger()
 
 
 def check_consumers(transport: Transport, queues: Sequence[str]) -> None:
-    """Return if *queues* are there and all consumers of this process are.
+    """Return if *queues* and what leads to them are there, and all consumers of this process are.
 
     Raises:
-        Unroutable: One of the queues is missing.
+        Unroutable: One of the queues is missing, or a binding is.
         Unavailable: One of the consumers is.
     """
-    for queue in queues:
-        if transport.lacks(queue):
-            raise Unroutable(f"the queue {queue} is missing, and cannot be created")
+    check_parts(transport, queues)
     if not transport.consuming:
         raise Unavailable("the server does not know a consumer of this process")
 

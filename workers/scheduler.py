@@ -21,8 +21,8 @@ from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.signals import SignalStore
 from broker.streaks import Streak
 from broker.taps import Taps
-from broker.topology import LANES, attempt_queue
-from broker.transport import Transport
+from broker.topology import BROADCAST, BY_NAME, DELIVERIES, LANES, ROUTED, attempt_queue
+from broker.transport import Transport, check_parts
 from workers.dispatch import dispatch
 
 _TICK = timedelta(seconds=0.25)
@@ -73,12 +73,13 @@ class Scheduler:
         self._rescue_from = float("-inf")
 
     async def check(self) -> None:
-        """Return unless sweeps have been failing for a while.
+        """Return if what is due can be published, and sweeps have not been failing for a while.
 
         Raises:
-            SignalBrokerError: They have, for this reason.
+            SignalBrokerError: It cannot, or they have, for this reason.
         """
         self._outcomes.check()
+        check_parts(self._transport, [DELIVERIES, *LANES, BROADCAST, ROUTED, BY_NAME])
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Sweep until *stopping* is set; a sweep that fails is repeated after a pause."""
