@@ -21,7 +21,7 @@ HOLD = timedelta(minutes=2)
 PAUSE = timedelta(seconds=0.5)
 """The pause before a message that failed alone is tried again; later pauses are longer."""
 _ROOM = 20
-"""How many messages are set aside at most."""
+"""How many messages that may be poison are set aside at most."""
 
 log = structlog.get_logger()
 
@@ -86,8 +86,8 @@ class Consumer:
         window = max(2, self._batch * self._concurrency)  # one message aside, and one that passes
         async with self._transport.consume(self._queue, prefetch=window) as inbox:
             settler = Settler(inbox, self._queue, self._handle, self._outcomes)
-            room = min(_ROOM, window // 2)
-            async with Quarantine(settler, room=room, pause=self._pause) as quarantine:
+            half = window // 2
+            async with Quarantine(settler, room=min(_ROOM, half), postponed=half, pause=self._pause) as quarantine:
                 batches = Batches(settler, quarantine, stopping, hold=self._hold)
                 receiving = asyncio.create_task(self._receive(inbox, batches, quarantine))
                 stop = asyncio.create_task(stopping.wait())
