@@ -22,6 +22,7 @@ from broker.errors import (
     StoreUnavailable,
     TransportError,
 )
+from broker.store.postgres.database import DataError
 from gateway.auth import Authenticator
 from gateway.continuing import check_expectation, is_waiting
 from gateway.http_errors import (
@@ -35,6 +36,7 @@ from gateway.http_errors import (
 )
 from gateway.routes import Handler, Route, SecuredRoute
 
+_NOT_NOW = "The broker cannot take this now; try again in a moment."
 _SERVER = "*"
 _MAX_ERRORS = 50
 """How many wrong fields one answer lists."""
@@ -151,7 +153,10 @@ def to_http_error(request: web.Request, error: Exception) -> HttpError:
         return expected
     if isinstance(error, StoreUnavailable | TransportError | TimeoutError):
         log.warning("request.postponed", path=request.path, error=str(error))
-        return Busy("The broker cannot take this now; try again in a moment.")
+        return Busy(_NOT_NOW)
+    if isinstance(error, DataError):  # of what a caller may send, PostgreSQL refuses nothing: the fault is ours, or its
+        log.error("request.refused", path=request.path, method=request.method, exc_info=error)
+        return Busy(_NOT_NOW)
     log.error("request.failed", path=request.path, method=request.method, exc_info=error)
     return Broken("Something went wrong here; the log has the details.")
 
