@@ -10,6 +10,11 @@ from itertools import accumulate, islice
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from broker.errors import SignalBrokerError, StoreRefusal, StoreUnavailable, TransportError
+
+_PARTS = 32
+"""How often a batch is divided; that finds a few items that are refused among hundreds."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -18,8 +23,9 @@ class Coalescer(Generic[T, R]):
     """Turns concurrent calls of `submit` into consecutive calls of *execute*, never two at once.
 
     Args:
-        execute: Takes the items of a batch in the order of arrival and returns as many results in the same order. An
-            exception is raised to every caller of the batch.
+        execute: Takes the items of a batch in the order of arrival and returns as many results in the same order. If it
+            is refused, it is given the halves, since one item may be the cause. What it raises then, and any other
+            exception, is raised to every caller of the batch or half.
         max_batch: The most items of one batch.
         weigh: Returns the weight of an item.
         max_weight: The most weight of one batch; a heavier item is a batch of its own.
@@ -91,14 +97,27 @@ class Coalescer(Generic[T, R]):
         return max(1, sum(1 for weight in weights if weight <= self._max_weight))
 
     async def _run_batch(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+        """Run *batch*, in parts if it is refused; if most parts are, the rest is refused likewise."""
+        parts, left = [batch], _PARTS
+        while parts:
+            part = parts.pop()
+            if await self._run_part(part, divisible=left > 0):
+                left -= 1
+                middle = len(part) // 2
+                parts += [part[middle:], part[:middle]]
+
+    async def _run_part(self, batch: list[tuple[T, asyncio.Future[R]]], *, divisible: bool) -> bool:
+        """Run *batch*, and answer its callers; return instead whether it is to be divided, if it is *divisible*."""
         try:
             results = await self._execute([item for item, _ in batch])
             answers = list(zip(batch, results, strict=True))
         except Exception as error:  # noqa: BLE001  (raised to the callers)
+            if divisible and len(batch) > 1 and _is_refusal(error):
+                return True
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)
-            return
+            return False
         except asyncio.CancelledError:
             for _, future in batch:
                 future.cancel()
@@ -106,6 +125,14 @@ class Coalescer(Generic[T, R]):
         for (_, future), result in answers:
             if not future.done():
                 future.set_result(result)
+        return False
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Return whether nothing was done, for a reason that may lie in one item."""
+    if isinstance(error, StoreUnavailable | TransportError):
+        return isinstance(error, StoreRefusal)
+    return isinstance(error, SignalBrokerError)
 
 
 def _expire(future: asyncio.Future[R]) -> None:

@@ -181,6 +181,11 @@ class StoreRefusal(StoreUnavailable):
         super().__init__(message)
         self.sqlstate = sqlstate
 
+    @property
+    def may_be_of_one_row(self) -> bool:
+        """Whether other rows may well be taken: a constraint or a trigger that somebody added refuses some of them."""
+        return self.sqlstate[:2] in {"22", "23", "P0"}
+
 
 class WrongHandler(SignalBrokerError):
     """Raised when a function is not the handler that its decorator describes; the message names the function."""

@@ -25,6 +25,7 @@ from broker.errors import (
     StoreUnavailable,
     TransportError,
 )
+from broker.store.postgres.database import DataError
 from gateway.auth import Authenticator
 from gateway.continuing import check_expectation
 from gateway.forwarding import caller_address
@@ -41,6 +42,7 @@ from gateway.http_errors import (
 )
 from gateway.routes import Handler, Route, SecuredRoute
 
+_NOT_NOW = "The broker cannot take this now; try again in a moment."
 _SERVER = "*"
 _MAX_ERRORS = 50
 """How many wrong fields one answer lists."""
@@ -167,15 +169,16 @@ def to_http_error(request: web.Request, error: Exception) -> HttpError:
         return expected
     if isinstance(error, StoreUnavailable | TransportError | TimeoutError):
         log.warning("request.postponed", path=request.path, address=caller_address(request), error=str(error))
-        return Busy("The broker cannot take this now; try again in a moment.")
-    log.error(
-        "request.failed",
-        path=request.path,
-        method=request.method,
-        address=caller_address(request),
-        exc_info=error,
-    )
+        return Busy(_NOT_NOW)
+    if isinstance(error, DataError):  # of what a caller may send, PostgreSQL refuses nothing: the fault is ours, or its
+        log.error("request.refused", **_whose(request), exc_info=error)
+        return Busy(_NOT_NOW)
+    log.error("request.failed", **_whose(request), exc_info=error)
     return Broken("Something went wrong here; the log has the details.")
+
+
+def _whose(request: web.Request) -> dict[str, str | None]:
+    return {"path": request.path, "method": request.method, "address": caller_address(request)}
 
 
 def _expected(error: Exception) -> HttpError | None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import structlog
 
-from broker.errors import StoreTimeout, StoreUnavailable, TransportError
+from broker.errors import StoreRefusal, StoreTimeout, StoreUnavailable, TransportError
 from broker.store.postgres.database import DataError
 from broker.transport import Received, Settlement
 from workers.quarantine import Quarantine
@@ -46,7 +46,8 @@ class Batches:
     async def process(self, messages: Sequence[Received]) -> None:
         """Handle *messages*; when this returns, each is settled, or in the quarantine."""
         clock = asyncio.get_running_loop().time
-        end, since, tried = clock() + self._hold, float("inf"), 0
+        start, since, tried = clock(), float("inf"), 0
+        end = start + self._hold
         groups = [messages]
         while groups and clock() < end:
             group, began = groups.pop(), clock()
@@ -59,8 +60,13 @@ class Batches:
             except (StoreUnavailable, TransportError) as error:
                 tried += 1
                 pause = _PAUSES[min(tried, len(_PAUSES)) - 1]
+                few = isinstance(error, StoreRefusal) and error.may_be_of_one_row
+                at_once = isinstance(error, StoreTimeout) or (few and self._quarantine.has_witness(since=start))
+                parts = self._divide(group, until=end) if at_once or tried >= _TRIES else [group]
+                if few and parts != [group]:  # the others may well pass
+                    tried, pause = 0, 0.0 if at_once else pause
+                groups += parts
                 self._log.warning("batch.postponed", error=str(error), messages=len(group), pause=pause)
-                groups += self._divide(group, error, tried, until=end)
                 if self._stopping.is_set():
                     break
                 await self._pause(pause)
@@ -84,16 +90,12 @@ class Batches:
             await self._return(group)
         return []
 
-    def _divide(
-        self, group: Sequence[Received], error: Exception, tried: int, *, until: float
-    ) -> list[Sequence[Received]]:
+    def _divide(self, group: Sequence[Received], *, until: float) -> list[Sequence[Received]]:
         """Return what is to be tried of *group*, the first one last.
 
-        Whatever *error* is, a message of the group may be the cause. If none is, few groups come of it: only the one
+        Whatever the error was, a message of the group may be the cause. If none is, few groups come of it: only the one
         that is tried is divided.
         """
-        if tried < _TRIES and not isinstance(error, StoreTimeout):
-            return [group]
         if len(group) > 1:
             return _halves(group)
         now = asyncio.get_running_loop().time()

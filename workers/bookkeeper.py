@@ -84,7 +84,8 @@ class Bookkeeper:
             except (StoreUnavailable, TransportError) as error:
                 self._outcomes.note_failure(error)
                 log.warning("books.postponed", error=str(error))
-            except Exception:
+            except Exception as error:
+                self._outcomes.note_failure(error)
                 log.exception("books.failed")
             ticks += 1
             with suppress(TimeoutError):

@@ -9,9 +9,9 @@ from datetime import timedelta
 
 import structlog
 
-from broker.errors import Unavailable, Unroutable
+from broker.errors import Unavailable
 from broker.streaks import Streak
-from broker.transport import Inbox, Transport
+from broker.transport import Inbox, Transport, check_parts
 from workers.batches import Batches
 from workers.quarantine import Quarantine
 from workers.settling import Handler, Settler
@@ -21,21 +21,19 @@ HOLD = timedelta(minutes=2)
 PAUSE = timedelta(seconds=0.5)
 """The pause before a message that failed alone is tried again; later pauses are longer."""
 _ROOM = 20
-"""How many messages are set aside at most."""
+"""How many messages that may be poison are set aside at most."""
 
 log = structlog.get_logger()
 
 
 def check_consumers(transport: Transport, queues: Sequence[str]) -> None:
-    """Return if *queues* are there and all consumers of this process are.
+    """Return if *queues* and what leads to them are there, and all consumers of this process are.
 
     Raises:
-        Unroutable: One of the queues is missing.
+        Unroutable: One of the queues is missing, or a binding is.
         Unavailable: One of the consumers is.
     """
-    for queue in queues:
-        if transport.lacks(queue):
-            raise Unroutable(f"the queue {queue} is missing, and cannot be created")
+    check_parts(transport, queues)
     if not transport.consuming:
         raise Unavailable("the server does not know a consumer of this process")
 
@@ -93,8 +91,8 @@ class Consumer:
         window = max(2, self._batch * self._most)  # one message aside, and one that passes
         async with self._transport.consume(self._queue, prefetch=window) as inbox:
             settler = Settler(inbox, self._queue, self._handle, self._outcomes)
-            room = min(_ROOM, window // 2)
-            async with Quarantine(settler, room=room, pause=self._pause) as quarantine:
+            half = window // 2
+            async with Quarantine(settler, room=min(_ROOM, half), postponed=half, pause=self._pause) as quarantine:
                 batches = Batches(settler, quarantine, stopping, hold=self._hold)
                 receiving = asyncio.create_task(self._receive(inbox, batches, quarantine))
                 stop = asyncio.create_task(stopping.wait())

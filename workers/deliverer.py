@@ -17,7 +17,7 @@ from broker import metrics
 from broker.admission import Deferred, Denied
 from broker.circuits import Phase
 from broker.deliveries import DELETED, GONE, DeliveryState, DueAttempt, Outcome, Reason, Result, Step
-from broker.errors import StoreUnavailable
+from broker.errors import StoreRefusal, StoreUnavailable
 from broker.messages import Undecodable, decode_due_attempt
 from broker.metrics import Repeat
 from broker.moments import show_moment
@@ -27,6 +27,7 @@ from broker.store.deliveries.attempts import SMALL, Claimed, Ended, Oversized, U
 from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.ending import Effects
 from broker.store.deliveries.surplus import Route, SurplusStore
+from broker.store.postgres.database import DataError
 from broker.streaks import Streak
 from broker.targets import Kind, origin_of
 from broker.topology import ATTEMPT, LANES, SLOW_ATTEMPT
@@ -36,6 +37,7 @@ from workers.consumer import Consumer, check_consumers
 from workers.couriers import Courier
 from workers.dispatch import dispatch
 from workers.exclusion import Exclusion
+from workers.keeping import Kept
 from workers.lanes import FastLane
 from workers.places import Place, Places, Turn
 from workers.recalling import Recall
@@ -56,8 +58,8 @@ class Deliverer:
     Attempts of slow subscriptions are made in a lane of their own. In each lane subscriptions, hosts and tenants share
     the places; deliveries beyond their share are put off until there are places for them (see `workers.places`). A
     message that RabbitMQ hands out again after a lost link waits while its attempt is under way, here or at another
-    deliverer. An outcome is kept until it is stored, however long PostgreSQL is away; the receiver is not called again
-    for it.
+    deliverer. An outcome is kept until it is stored, however long PostgreSQL is away or refuses it; the receiver is not
+    called again for it.
 
     Args:
         transport: Where the queues are.
@@ -104,6 +106,7 @@ class Deliverer:
             is_slow=self._fast_lane.refuses,
         )
         self._under_way = Exclusion()
+        self._kept = Kept(self._store)
         self._outcomes = Streak()
 
     async def check(self) -> None:
@@ -128,7 +131,7 @@ class Deliverer:
             queues=self._queues,
             settings=self._settings,
         )
-        async with self._attempts, self._surplus, asyncio.TaskGroup() as group:
+        async with self._attempts, self._surplus, self._kept, asyncio.TaskGroup() as group:
             group.create_task(recall.run(stopping))
             for queue in self._queues:
                 consumer = Consumer(
@@ -151,6 +154,8 @@ class Deliverer:
             log.warning("message.rejected", queue=queue, error=str(error))
             return Settlement.REJECT
         async with self._under_way.hold(due.delivery_id):
+            if due.delivery_id in self._kept:
+                return Settlement.ACK  # the receiver has answered; if that cannot be stored, it is rescued again
             # A redelivered message is not moved: as a new one it could not begin its attempt again.
             if queue == ATTEMPT and self._fast_lane.refuses(due.subscription_id) and not message.redelivered:
                 return await self._move(due)
@@ -231,17 +236,24 @@ class Deliverer:
 
     async def _finish(self, ended: Ended) -> None:
         self._fast_lane.note(ended.due.subscription_id, ended.duration)
-        effects = await self._store(ended)
+        await self._store_in_time(ended)
+
+    async def _store(self, ended: Ended) -> None:
+        """Store how an attempt ended, and let go on what waited for that."""
+        effects = await self._attempts.finish(ended)
         _log_effects(ended, effects)
         await self._dispatch(effects.due_attempts)
 
-    async def _store(self, ended: Ended) -> Effects:
-        """Store how an attempt ended, as soon as PostgreSQL can."""
+    async def _store_in_time(self, ended: Ended) -> None:
+        """Store how an attempt ended as soon as PostgreSQL can; if it refuses that, keep it until it does not."""
         for tried, pause in enumerate(chain(_PAUSES, repeat(_PAUSES[-1]))):
             try:
-                return await self._attempts.finish(ended)
-            except StoreUnavailable as error:
-                self._outcomes.note_failure(error)
+                return await self._store(ended)
+            except (StoreUnavailable, DataError) as error:
+                refused = isinstance(error, StoreRefusal | DataError)
+                self._outcomes.note_failure(error, of=ended.due.delivery_id if refused else None)
+                if refused and tried >= len(_PAUSES) and self._kept.keep(ended):
+                    return None
                 if not tried:
                     log.warning("outcome.kept", delivery_id=ended.due.delivery_id, error=str(error))
                 await asyncio.sleep(pause)
@@ -289,7 +301,7 @@ class Deliverer:
         """Note the steps made so far, so that a crash repeats none of them; without PostgreSQL the attempt goes on."""
         try:
             await self._attempts.note_steps(due, steps)
-        except StoreUnavailable as error:
+        except (StoreUnavailable, DataError) as error:
             log.warning("steps.unnoted", delivery_id=due.delivery_id, error=str(error))
 
     async def _step(self, claimed: Claimed, route: Route) -> Step:

@@ -70,7 +70,8 @@ class Pacer:
                 self._outcomes.note_failure(error)
                 log.warning("pacing.postponed", error=str(error))
                 pause = _PAUSE
-            except Exception:
+            except Exception as error:
+                self._outcomes.note_failure(error)
                 log.exception("pacing.failed")
                 pause = _PAUSE
             with suppress(TimeoutError):

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -43,13 +44,16 @@ class Quarantine:
 
     Args:
         settler: Handles and settles the messages.
-        room: How many messages it holds at most.
+        room: How many messages it holds at most that may be poison.
+        postponed: How many it holds at most that met nothing but faults of others: of the store, say.
         pause: The pause before its first try; each further pause is twice as long, up to 16 times *pause*.
     """
 
-    def __init__(self, settler: Settler, *, room: int, pause: timedelta) -> None:
+    def __init__(self, settler: Settler, *, room: int, postponed: int, pause: timedelta) -> None:
         self._settler = settler
-        self._room = room
+        self._room = {True: room, False: postponed}
+        self._holds = {True: 0, False: 0}
+        """How many messages it holds, by whether they were suspected when they came."""
         self._pause = pause.total_seconds()
         self._held = metrics.QUARANTINED.labels(settler.queue)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -77,6 +81,10 @@ class Quarantine:
         """Note that other messages were handled successfully; *began*: when that began, in the loop's time."""
         self._witnessed = max(self._witnessed, began)
 
+    def has_witness(self, *, since: float) -> bool:
+        """Return whether other messages were handled successfully after that moment."""
+        return self._witnessed > since
+
     def admit(self, message: Received, *, since: float, until: float, failures: int) -> bool:
         """Hold *message* and try it alone, if there is room; return whether there was.
 
@@ -86,16 +94,18 @@ class Quarantine:
             until: When it is returned to its queue, in the loop's time.
             failures: How often it has failed alone through a fault that may be its own.
         """
-        if len(self._tasks) >= self._room:
-            if failures:
+        suspected = failures > 0
+        if self._holds[suspected] >= self._room[suspected]:
+            if suspected:
                 self._note_crowd()
             return False
         if not self._tasks:
             self._since = since
         task = asyncio.create_task(self._try_alone(message, since, until, failures))
         self._tasks.add(task)
+        self._holds[suspected] += 1
         self._held.inc()
-        task.add_done_callback(self._release)
+        task.add_done_callback(partial(self._release, suspected=suspected))
         return True
 
     @property
@@ -120,8 +130,9 @@ class Quarantine:
         self._crowded_until = asyncio.get_running_loop().time() + _CROWDED * self._pause
         self._relieved.clear()
 
-    def _release(self, task: asyncio.Task[None]) -> None:
+    def _release(self, task: asyncio.Task[None], *, suspected: bool) -> None:
         self._tasks.discard(task)
+        self._holds[suspected] -= 1
         self._held.dec()
 
     async def _try_alone(self, message: Received, since: float, until: float, failures: int) -> None:

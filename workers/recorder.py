@@ -19,8 +19,8 @@ from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
 from broker.store.signals.suspects import SuspectStore
 from broker.streaks import Streak
-from broker.topology import RECORD
-from broker.transport import Received, Settlement, Transport
+from broker.topology import DELIVERIES, LANES, RECORD
+from broker.transport import Received, Settlement, Transport, check_parts
 from workers.consumer import Consumer, check_consumers
 from workers.dispatch import dispatch
 from workers.headroom import Headroom
@@ -82,6 +82,7 @@ class Recorder:
         """
         self._outcomes.check()
         check_consumers(self._transport, [RECORD])
+        check_parts(self._transport, [DELIVERIES, *LANES])
         await self._signals.rehearse_recording()
 
     async def run(self, stopping: asyncio.Event) -> None:

@@ -40,13 +40,18 @@ class Releases:
         self._found = float("-inf")
         self._in_turns = False
 
-    async def release(self, *, limit: int) -> tuple[Sequence[DueAttempt], bool]:
-        """Release at most *limit* deliveries; return their next attempts, and whether more of them may go."""
+    async def release(self, *, limit: int, offset: int = 0) -> tuple[Sequence[DueAttempt], bool]:
+        """Release at most *limit* deliveries; return their next attempts, and whether more of them may go.
+
+        The first *offset* are left out; then nobody takes turns.
+        """
         due_attempts: Sequence[DueAttempt]
         free = min(await self._headroom.free(), limit)
-        if free and not self._in_turns:
+        if free and (offset or not self._in_turns):
             try:
-                due_attempts = await self._deliveries.release(limit=free, rescue_after=self._rescue_after)
+                due_attempts = await self._deliveries.release(
+                    limit=free, offset=offset, rescue_after=self._rescue_after
+                )
             except StoreTimeout:  # so many are due that they could not even be sorted
                 self._in_turns = True
                 raise

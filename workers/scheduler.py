@@ -6,30 +6,31 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from broker import metrics
 from broker.deliveries import DueAttempt
-from broker.errors import StoreUnavailable, TransportError, Unroutable
+from broker.errors import StoreRefusal, StoreTimeout, StoreUnavailable, TransportError, Unroutable
 from broker.metrics import Repeat
 from broker.settings import Settings
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.postgres.database import DataError
 from broker.store.signals.signals import SignalStore
 from broker.streaks import Streak
 from broker.taps import Taps
-from broker.topology import LANES, attempt_queue
-from broker.transport import Transport
+from broker.topology import BROADCAST, BY_NAME, DELIVERIES, LANES, ROUTED, attempt_queue
+from broker.transport import Transport, check_parts
 from workers.dispatch import dispatch
 from workers.headroom import Headroom
 from workers.releasing import Releases
+from workers.sweeping import Rows, Step
 
 _TICK = timedelta(seconds=0.25)
-_MOST_DOUBLINGS = 3
-"""How often the pause between sweeps is doubled while they fail: to two seconds."""
 _COUNTING = timedelta(seconds=5)
 _LIMIT = 1000
 """How many deliveries one sweep takes."""
@@ -73,57 +74,77 @@ class Scheduler:
         self._outcomes = Streak()
         self._headroom = Headroom(transport, timeout=settings.confirm_timeout)
         self._releases = Releases(deliveries, self._headroom, rescue_after=settings.rescue_after)
-        self._counted = float("-inf")
+        self._more_due = False
         self._rescue_from = float("-inf")
+        self._expired, self._released, self._scheduled = Rows("expire"), Rows("release"), Rows("publish_scheduled")
+        self._rescued: dict[str, Rows] = {}
+        step, counting = partial(Step, pause=_TICK.total_seconds()), _COUNTING.total_seconds()
+        self._steps = (
+            step("expire", self.expire, full=_LIMIT),
+            step("release", self.release, full=_LIMIT),
+            step("release_waiting", self.release_waiting),
+            step("advance", self.advance),
+            step("rescue", self.rescue, full=_LIMIT),
+            step("publish_scheduled", self.publish_scheduled, full=_SIGNALS),
+            step("forget", self.forget),
+            step("fold", self.fold, full=_DELTAS),
+            step("forget_circuits", self.forget_circuits, every=counting),
+            step("forget_pending_records", self.forget_pending_records, every=counting),
+            step("measure", self.measure, every=counting),
+        )
 
     async def check(self) -> None:
-        """Return unless sweeps have been failing for a while.
+        """Return if what is due can be published, and sweeps have not been failing for a while.
 
         Raises:
-            SignalBrokerError: They have, for this reason.
+            SignalBrokerError: It cannot, or they have, for this reason.
         """
         self._outcomes.check()
+        check_parts(self._transport, [DELIVERIES, *LANES, BROADCAST, ROUTED, BY_NAME])
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Sweep until *stopping* is set; a sweep that fails is repeated after a pause."""
+        """Sweep until *stopping* is set; a step that fails is repeated after a pause, and holds up no other."""
         self._postpone_rescue()
-        failures = 0
         while not stopping.is_set():
-            more = False
-            try:
-                expired = await self.expire()
-                goes_on = await self.release()
-                await self.release_waiting()
-                rescued = await self.rescue()
-                published = await self.publish_scheduled()
-                await self._signals.forget_idempotency_keys()
-                folded = await self._deliveries.fold_ledger(limit=_DELTAS)
-                await self.count()
-                more = goes_on or max(expired, rescued) == _LIMIT or published == _SIGNALS or folded == _DELTAS
-                failures = 0
-                self._outcomes.note_success()
-            except (StoreUnavailable, TransportError) as error:
-                self._outcomes.note_failure(error)
-                failures = min(failures + 1, _MOST_DOUBLINGS)
-                log.warning("sweep.postponed", error=str(error))
-                if isinstance(error, StoreUnavailable):
-                    self._postpone_rescue()
-            except Exception:
-                failures = min(failures + 1, _MOST_DOUBLINGS)
-                log.exception("sweep.failed")
-            if not more:
+            if not await self.sweep(stopping):
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_TICK.total_seconds() * 2**failures):
+                    async with asyncio.timeout(_TICK.total_seconds()):
                         await stopping.wait()
         await self._taps.close()
+
+    async def sweep(self, stopping: asyncio.Event) -> bool:
+        """Take each step that is due; return whether there may be more to do at once."""
+        more = False
+        for step in self._steps:
+            if stopping.is_set():
+                return False
+            try:
+                more |= await step.take()
+            except (StoreUnavailable, TransportError) as error:
+                self._outcomes.note_failure(error)
+                log.warning("sweep.postponed", step=step.name, error=str(error))
+                if isinstance(error, StoreUnavailable) and not isinstance(error, StoreRefusal | StoreTimeout):
+                    self._postpone_rescue()
+            except Exception as error:
+                self._outcomes.note_failure(error)
+                log.exception("sweep.failed", step=step.name)
+        failing = [step.failing for step in self._steps]
+        if all(failing):
+            self._postpone_rescue()
+        if not any(failing):
+            self._outcomes.note_success()
+        return more
 
     async def expire(self) -> int:
         """Cancel what is owed of signals that have expired, and publish what that lets go on.
 
         Return how many deliveries were looked at.
         """
+        return await self._expired.take(self._expire, _LIMIT)
+
+    async def _expire(self, limit: int, offset: int) -> int:
         expired = await self._expiring.sweep(
-            limit=_LIMIT, overdue_too=self._rescues, rescue_after=self._settings.rescue_after
+            limit=limit, offset=offset, overdue_too=self._rescues, rescue_after=self._settings.rescue_after
         )
         if expired.cancelled:
             metrics.EXPIRED.inc(expired.cancelled)
@@ -131,31 +152,59 @@ class Scheduler:
         await self._publish(expired.due_attempts)
         return expired.looked
 
-    async def release(self) -> bool:
-        """Publish parked deliveries whose pause is over, as far as there is room; return whether more may follow."""
-        due_attempts, more = await self._releases.release(limit=_LIMIT)
+    async def release(self) -> int:
+        """Publish parked deliveries whose pause is over, as far as there is room.
+
+        Return how many, or that many as one sweep takes if more may follow.
+        """
+        released = await self._released.take(self._release, _LIMIT)
+        return _LIMIT if self._more_due else released
+
+    async def _release(self, limit: int, offset: int) -> int:
+        due_attempts, self._more_due = await self._releases.release(limit=limit, offset=offset)
         await self._publish(due_attempts)
-        return more
+        return len(due_attempts)
 
-    async def release_waiting(self) -> None:
+    async def release_waiting(self) -> int:
         """Publish waiting deliveries that may go, and schedule the backlog of resumed subscriptions."""
-        await self._publish(await self._pausing.sweep(rescue_after=self._settings.rescue_after))
-        if await self._headroom.free():
-            due_attempts = await self._ordering.sweep(rescue_after=self._settings.rescue_after)
-            self._headroom.note(due.queue for due in due_attempts)
-            await self._publish(due_attempts)
+        due_attempts = await self._pausing.sweep(rescue_after=self._settings.rescue_after)
+        await self._publish(due_attempts)
+        return len(due_attempts)
 
-    async def count(self) -> None:
-        """Every few seconds, measure waiting deliveries, and forget what is no longer needed."""
-        now = asyncio.get_running_loop().time()
-        if now - self._counted < _COUNTING.total_seconds():
-            return
-        self._counted = now
+    async def advance(self) -> int:
+        """Publish deliveries that are next in their ordering groups and stand still, if there is room; return how many."""
+        if not await self._headroom.free():
+            return 0
+        due_attempts = await self._ordering.sweep(rescue_after=self._settings.rescue_after)
+        self._headroom.note(due.queue for due in due_attempts)
+        await self._publish(due_attempts)
+        return len(due_attempts)
+
+    async def forget(self) -> int:
+        """Forget a part of the old idempotency keys."""
+        await self._signals.forget_idempotency_keys()
+        return 0
+
+    async def forget_circuits(self) -> int:
+        """Forget what circuits and concurrency slots leave behind."""
         await self._pausing.forget()
+        return 0
+
+    async def forget_pending_records(self) -> int:
+        """Forget what recorded signals leave behind."""
         await self._ordering.forget_pending_records()
+        return 0
+
+    async def fold(self) -> int:
+        """Fold changes of the books; return how many."""
+        return await self._deliveries.fold_ledger(limit=_DELTAS)
+
+    async def measure(self) -> int:
+        """Measure waiting deliveries."""
         circuits, seconds = await self._pausing.census()
         metrics.CIRCUITS.set(circuits)
         metrics.OLDEST_HELD.set(seconds)
+        return 0
 
     async def rescue(self) -> int:
         """Publish pending deliveries again whose message must be lost; return how many, of one queue at most.
@@ -167,8 +216,16 @@ class Scheduler:
         if not self._rescues:
             return 0
         overdue = await self._deliveries.count_overdue(limit=_COUNTED)
-        rescued = [await self._rescue(app) for app, count in overdue.items() if count > await self._queued(app)]
-        return max(rescued, default=0)
+        rescued, refusal = 0, None
+        for app, count in overdue.items():
+            if count > await self._queued(app):
+                try:
+                    rescued = max(rescued, await self._rescue(app))
+                except (DataError, StoreRefusal) as error:
+                    refusal = error
+        if refusal is not None:
+            raise refusal
+        return rescued
 
     @property
     def _rescues(self) -> bool:
@@ -180,7 +237,15 @@ class Scheduler:
         self._rescue_from = asyncio.get_running_loop().time() + 2 * self._settings.store_timeout.total_seconds()
 
     async def _rescue(self, app: str) -> int:
-        rescued = await self._deliveries.rescue(app, limit=_LIMIT, rescue_after=self._settings.rescue_after)
+        rows = self._rescued.setdefault(app, Rows("rescue"))
+        return await rows.take(partial(self._rescue_some, app), _LIMIT)
+
+    async def _rescue_some(self, app: str, limit: int, offset: int) -> int:
+        rescued = await self._deliveries.rescue(
+            app, limit=limit, offset=offset, rescue_after=self._settings.rescue_after
+        )
+        if not rescued.due_attempts:
+            return 0
         count = len(rescued.due_attempts)
         await self._publish(rescued.due_attempts)
         metrics.RESCUED.inc(count)
@@ -193,7 +258,12 @@ class Scheduler:
 
         A signal whose publishing was not confirmed, or not stored, is published again; taps drop repeats.
         """
-        due, expired = await self._signals.take_scheduled(limit=_SIGNALS, rescue_after=self._settings.rescue_after)
+        return await self._scheduled.take(self._publish_scheduled, _SIGNALS)
+
+    async def _publish_scheduled(self, limit: int, offset: int) -> int:
+        due, expired = await self._signals.take_scheduled(
+            limit=limit, offset=offset, rescue_after=self._settings.rescue_after
+        )
         failures = await asyncio.gather(*(self._taps.publish(signal) for signal in due), return_exceptions=True)
         published = [signal.id for signal, failure in zip(due, failures, strict=True) if failure is None]
         if published or expired:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
 from broker import metrics
-from broker.errors import StoreUnavailable, TransportError
+from broker.errors import StoreRefusal, StoreUnavailable, TransportError
 from broker.streaks import Streak
 from broker.transport import Inbox, Received, Settlement
 
@@ -51,8 +51,10 @@ class Settler:
         by_settlement = defaultdict(list)
         try:
             settlements = await self._handle(messages)
-        except (StoreUnavailable, TransportError) as error:
-            self._outcomes.note_failure(error)
+        except Apart:
+            raise
+        except Exception as error:
+            self._outcomes.note_failure(error, of=_suspect(messages, error))
             raise
         self._outcomes.note_success()
         for message, settlement in zip(messages, settlements, strict=True):
@@ -66,3 +68,9 @@ class Settler:
         if settlement is Settlement.REJECT:
             metrics.POISONED.labels(self.queue).inc(len(messages))
         await self._inbox.settle(messages, settlement)
+
+
+def _suspect(messages: Sequence[Received], error: Exception) -> int | None:
+    """Return the tag of the one message that may be the cause of *error*; None if there are more, or it is not."""
+    not_its_fault = isinstance(error, StoreUnavailable | TransportError) and not isinstance(error, StoreRefusal)
+    return None if not_its_fault or len(messages) > 1 else messages[0].tag

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from broker.errors import Unroutable
 from broker.store.administration.tokens import AccessStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.postgres.database import Database
 from broker.store.signals.signals import SignalStore
 from broker.streaks import Streak
-from broker.topology import RECORD
-from broker.transport import Transport
+from broker.topology import BROADCAST, BY_NAME, RECORD, ROUTED
+from broker.transport import Transport, check_parts
 
 _REHEARSAL_TIMEOUT = timedelta(seconds=1)
 
@@ -41,8 +40,7 @@ class Acceptance:
             SignalBrokerError: Throws have been refused for a while, for this reason.
         """
         self._outcomes.check()
-        if self._transport.lacks(RECORD):
-            raise Unroutable(f"the queue {RECORD} is missing, and cannot be created")
+        check_parts(self._transport, [RECORD, BROADCAST, ROUTED, BY_NAME])
         await self._access.rehearse()
         await self._signals.rehearse_numbering()
         await self._ordering.rehearse_notes()

@@ -22,7 +22,7 @@ from broker.publishing import SignalPublisher
 from broker.settings import Settings
 from broker.signals import Signal, Throw
 from broker.store.deliveries.ordering import OrderingStore
-from broker.store.postgres.database import Database
+from broker.store.postgres.database import Database, DataError
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import IdempotencyKey, Numbered, SignalStore
 from broker.streaks import Streak
@@ -112,6 +112,9 @@ class Intake:
             await self._note_pending_record(signal)
         except (StoreUnavailable, TransportError) as error:
             self.outcomes.note_failure(error)
+            raise
+        except DataError as error:
+            self.outcomes.note_failure(error, of=throw.name)
             raise
         self.outcomes.note_success()
         self._reports.note(signal.id)

@@ -10,12 +10,13 @@ import asyncio
 import enum
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from broker.errors import Unroutable
 from broker.topology import Binding, Queue, Topology
 
 NO_QUEUE = "signal-broker.rehearsal"
@@ -192,8 +193,11 @@ class Transport(Protocol):
         """
         ...
 
-    def lacks(self, queue: str) -> bool:
-        """Return whether *queue*, which was declared here, is missing, and could not be created again so far."""
+    def lacks(self, name: str) -> bool:
+        """Return whether the exchange or queue *name*, which was declared here, cannot do its work.
+
+        It is missing, is of another kind, or lacks a binding that leads to it, and this could not be mended so far.
+        """
         ...
 
     def consume(self, queue: str, *, prefetch: int) -> AbstractAsyncContextManager[Inbox]:
@@ -223,6 +227,16 @@ class Transport(Protocol):
         """
         ...
 
+    async def gaps(self, topology: Topology, *, timeout: timedelta) -> Sequence[str]:
+        """Return what is missing of the exchanges and bindings of *topology*, or of another kind: a phrase for each.
+
+        Each host and part that is asked for may take *timeout*.
+
+        Raises:
+            Unavailable: They cannot be seen; the message says why.
+        """
+        ...
+
     def unsettled(self, queue: str) -> Sequence[int]:
         """Return the tags of the messages of *queue* that consumers here were handed out and have not settled.
 
@@ -244,3 +258,14 @@ class Transport(Protocol):
     def consuming(self) -> bool:
         """Whether the server knows every consumer that is open here."""
         ...
+
+
+def check_parts(transport: Transport, names: Iterable[str]) -> None:
+    """Return if the exchanges and queues *names* can do their work, as far as *transport* knows.
+
+    Raises:
+        Unroutable: One of them cannot.
+    """
+    for name in names:
+        if transport.lacks(name):
+            raise Unroutable(f"{name} is missing, of another kind, or without its binding, and this cannot be mended")

@@ -29,6 +29,7 @@ from broker.topology import (
     SLOW_ATTEMPT,
     TOPOLOGY,
     Topology,
+    app_topology,
     attempt_queue,
     dead_letters,
     queues_of,
@@ -121,6 +122,7 @@ async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
             apps = await SubscriptionStore(database).apps()
             async for finding in _examine_transport(transport, deliveries, apps, settings.confirm_timeout):
                 yield finding
+            yield await _judge_bindings(transport, apps, settings.confirm_timeout)
             async for finding in _examine_policies(transport, apps, settings.confirm_timeout):
                 yield finding
             yield _judge_intake(await BookReader(database, transport, timeout=settings.confirm_timeout).read())
@@ -254,6 +256,26 @@ async def _judge_arguments(transport: Transport) -> Finding:
             " run `signal-broker topology --apply`",
         )
     return Finding("ok", "topology", f"all {len(TOPOLOGY.queues)} queues are there")
+
+
+async def _judge_bindings(transport: Transport, apps: Sequence[str], timeout: timedelta) -> Finding:
+    parts = [TOPOLOGY, *map(app_topology, apps)]
+    whole = Topology(
+        exchanges=tuple(exchange for part in parts for exchange in part.exchanges),
+        bindings=tuple(binding for part in parts for binding in part.bindings),
+    )
+    try:
+        gaps = await transport.gaps(whole, timeout=timeout)
+    except Unavailable as error:
+        return Finding(
+            "warn",
+            "bindings",
+            f"cannot be seen, and without one, say, deliveries stop ({error}): set SIGNAL_BROKER_MANAGEMENT_URL, or"
+            " compare `rabbitmqctl list_bindings -p VHOST` with `signal-broker topology`",
+        )
+    if gaps:
+        return Finding("fail", "bindings", f"{'; '.join(gaps)}: run `signal-broker topology --apply`")
+    return Finding("ok", "bindings", f"all {len(whole.bindings)} bindings are there")
 
 
 async def _examine_policies(transport: Transport, apps: Sequence[str], timeout: timedelta) -> AsyncIterator[Finding]:

@@ -25,6 +25,7 @@ from tests.support.eventually import eventually
 from tests.support.messaging import holds
 from tests.support.roles import role_of
 from workers.consumer import Consumer
+from workers.quarantine import FAILURES
 from workers.recorder import Recorder
 
 SOON = timedelta(seconds=30)
@@ -123,7 +124,8 @@ async def test_a_wrong_password_kills_no_signal(bench, database_url, postgres_ur
 
 
 async def test_a_signal_that_postgresql_refuses_fails_alone_again_and_again_while_the_others_pass(bench):
-    await bench.database.execute("ALTER TABLE signals ADD CHECK (name <> 'poison')")
+    await bench.database.execute("ALTER TABLE signals DROP CONSTRAINT signals_state_check")
+    await bench.database.execute("ALTER TABLE signals ADD CONSTRAINT signals_state_check CHECK (name <> 'poison')")
     await bench.put(*["a"] * 100, "poison", *["a"] * 100)
     handle = Watched(bench.recorder.handle)
     async with bench.consuming(handle):
@@ -162,19 +164,30 @@ async def test_a_fault_that_only_looks_like_the_datas_kills_no_signal(bench):
     assert await bench.dead() == 0
 
 
-async def test_nor_does_one_that_only_some_signals_meet(bench):
-    """Others pass meanwhile; but that so many fail at once shows that the fault is not theirs."""
+ADDITIONS = {
+    "a column": ("ADD COLUMN newer integer NOT NULL", "DROP COLUMN newer"),
+    "a check": ("ADD CONSTRAINT newer CHECK (attempts > 9)", "DROP CONSTRAINT newer"),
+    "a key": ("ADD CONSTRAINT newer FOREIGN KEY (attempts) REFERENCES webhook_keys (id)", "DROP CONSTRAINT newer"),
+}
+
+
+@pytest.mark.parametrize(("addition", "matched"), [("a column", 25), ("a column", 1), ("a check", 1), ("a key", 1)])
+async def test_nor_does_one_that_only_some_signals_meet(bench, addition, matched):
+    """Others pass all the time, which shows nothing."""
+    add, drop = ADDITIONS[addition]
     await SubscriptionStore(bench.database).create(SubscriptionSpec(name="matched.#", targets=(QUEUE,)), secret=None)
-    await bench.database.execute("ALTER TABLE deliveries ADD COLUMN newer integer NOT NULL")
-    names = [name for number in range(100) for name in (f"matched.{number}", "other")]
-    await bench.put(*names)
-    handle = Watched(bench.recorder.handle)
+    await bench.database.execute(f"ALTER TABLE deliveries {add}")
+    await bench.put(*[name for number in range(matched) for name in (f"matched.{number}", "other")])
+    handle, others = Watched(bench.recorder.handle), matched
     async with bench.consuming(handle):
-        await bench.reach(recorded=100)
-        await eventually(lambda: max(handle.alone.values(), default=0) > 10)
+        await bench.reach(recorded=others)
+        while max(handle.alone[f"matched.{number}"] for number in range(matched)) <= FAILURES:
+            await bench.put("other")
+            others += 1
+            await bench.reach(recorded=others)
         assert await bench.dead() == 0
-        await bench.database.execute("ALTER TABLE deliveries DROP COLUMN newer")
-        await bench.reach(recorded=200)
+        await bench.database.execute(f"ALTER TABLE deliveries {drop}")
+        await bench.reach(recorded=others + matched)
     assert await bench.dead() == 0
 
 

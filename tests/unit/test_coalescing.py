@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 
 from broker.coalescing import Coalescer
+from broker.errors import StoreRefusal, StoreUnavailable
 
 
 class Recorder:
@@ -116,3 +117,42 @@ async def test_a_batch_has_a_most_weight_and_what_is_heavier_is_a_batch_of_its_o
         first, tasks = await submit_behind_a_busy_batch(coalescer, recorder, ["aa", "bb", "c", "dddddd", "e"])
         await asyncio.gather(first, *tasks)
     assert recorder.batches == [["first"], ["aa", "bb"], ["c"], ["dddddd"], ["e"]]
+
+
+class Table:
+    """Refuses batches with certain items, and counts them all."""
+
+    def __init__(self, *refused, error=None):
+        self.refused = set(refused)
+        self.error = error or StoreRefusal("no", "23514")
+        self.batches = []
+
+    async def __call__(self, items):
+        self.batches.append(items)
+        if self.refused & set(items):
+            raise self.error
+        return items
+
+
+@pytest.mark.parametrize("refused", [(0,), (99,), (3, 4), (10, 50, 90)])
+async def test_an_item_that_is_refused_costs_the_others_of_its_batch_nothing(refused):
+    table = Table(*refused)
+    async with Coalescer(table) as coalescer:
+        results = await asyncio.gather(*map(coalescer.submit, range(100)), return_exceptions=True)
+    assert results == [table.error if item in refused else item for item in range(100)]
+
+
+async def test_if_all_items_are_refused_few_batches_come_of_it():
+    table = Table(*range(500))
+    async with Coalescer(table) as coalescer:
+        results = await asyncio.gather(*map(coalescer.submit, range(500)), return_exceptions=True)
+    assert results == [table.error] * 500
+    assert len(table.batches) < 70
+
+
+async def test_without_the_store_no_batch_is_divided():
+    table = Table(1, error=StoreUnavailable("away"))
+    async with Coalescer(table) as coalescer:
+        results = await asyncio.gather(*map(coalescer.submit, range(10)), return_exceptions=True)
+    assert results == [table.error] * 10
+    assert len(table.batches) == 1

@@ -60,3 +60,19 @@ async def test_old_failures_say_nothing_and_begin_no_streak():
     await moments(4)
     streak.note_failure(Unavailable("now"))
     assert not is_broken(streak)
+
+
+async def test_what_fails_for_one_thing_that_may_be_at_fault_says_nothing_until_it_fails_for_another(streak):
+    for _ in range(3):
+        streak.note_failure(Unavailable("the message"), of=1)
+        await moments(2)
+    assert not is_broken(streak)
+    for one in (2, 1):
+        streak.note_failure(Unavailable("the messages"), of=one)
+        await moments(2)
+    assert is_broken(streak)
+    streak.note_success()
+    for _ in range(2):
+        streak.note_failure(Unavailable("the message again"), of=1)
+        await moments(2)
+    assert not is_broken(streak)

@@ -101,9 +101,14 @@ class DeliveryStore:
         self._database = database
         self._decisions = Decisions(database, matcher or Matcher(rest=1.0))
 
-    async def release(self, *, limit: int, rescue_after: timedelta) -> list[DueAttempt]:
-        """Put at most *limit* parked deliveries that are due back to pending, and return their next attempts."""
-        rows = await self._database.fetch(_Sql.release, limit=limit, rescue_after=rescue_after.total_seconds())
+    async def release(self, *, limit: int, offset: int = 0, rescue_after: timedelta) -> list[DueAttempt]:
+        """Put at most *limit* parked deliveries that are due back to pending, and return their next attempts.
+
+        The first *offset* of them are left out.
+        """
+        rows = await self._database.fetch(
+            _Sql.release, limit=limit, offset=offset, rescue_after=rescue_after.total_seconds()
+        )
         return read_due_attempts(rows)
 
     async def find_due(self, *, limit: int) -> dict[int, tuple[str, str | None]]:
@@ -132,9 +137,11 @@ class DeliveryStore:
         """Return how many parked deliveries are due since *by* or longer: no scheduler seems to release them."""
         return int(await self._database.fetchval(_Sql.count_late, by=by.total_seconds()))
 
-    async def rescue(self, app: str, *, limit: int, rescue_after: timedelta) -> Rescued:
-        """Take at most *limit* of the deliveries that `count_overdue` counts for *app*."""
-        rows = await self._database.fetch(_Sql.rescue, app=app, limit=limit, rescue_after=rescue_after.total_seconds())
+    async def rescue(self, app: str, *, limit: int, offset: int = 0, rescue_after: timedelta) -> Rescued:
+        """Take at most *limit* of the deliveries that `count_overdue` counts for *app*, without the first *offset*."""
+        rows = await self._database.fetch(
+            _Sql.rescue, app=app, limit=limit, offset=offset, rescue_after=rescue_after.total_seconds()
+        )
         return Rescued(read_due_attempts(rows), begun=sum(row["begun"] for row in rows))
 
     async def get(self, key: tuple[int, int], *, by: Principal = ADMINISTRATOR) -> DeliveryDetails | None:

@@ -1,10 +1,11 @@
 -- name: release
--- Put at most :limit deliveries whose pause is over back to pending; any number of schedulers may do this at once. They are
+-- Put at most :limit deliveries whose pause is over, after the first :offset, back to pending; any number of schedulers may do
+-- this at once. They are
 -- rescued after :rescue_after seconds. For those that join their ordering group at their signal's moment see ordering.sql.
 WITH due AS (
     SELECT signal_id, subscription_id FROM deliveries
     WHERE state = 'parked' AND due_at <= now() AND (ordering_key IS NULL OR reason <> 'scheduled')
-    ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    ORDER BY due_at LIMIT :limit OFFSET :offset FOR UPDATE SKIP LOCKED
 )
 UPDATE deliveries d SET state = 'pending', due_at = now() + make_interval(secs => :rescue_after)
 FROM due WHERE d.signal_id = due.signal_id AND d.subscription_id = due.subscription_id
@@ -61,12 +62,13 @@ WHERE o.n > 0;
 SELECT count(*) FROM deliveries WHERE state = 'parked' AND due_at <= now() - make_interval(secs => :by);
 
 -- name: rescue
--- Take at most :limit pending deliveries of an app that should have been attempted by now: their messages must be lost.
+-- Take at most :limit pending deliveries of an app, after the first :offset, that should have been attempted by now: their
+-- messages must be lost.
 -- `begun`: whether an attempt had begun and not ended; it is noted as interrupted.
 WITH lost AS (
     SELECT signal_id, subscription_id, attempts, begun_at FROM deliveries
     WHERE app = :app AND state = 'pending' AND due_at <= now()
-    ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    ORDER BY due_at LIMIT :limit OFFSET :offset FOR UPDATE SKIP LOCKED
 ), interrupted AS (
     INSERT INTO attempts (signal_id, subscription_id, number, started_at, duration, outcome, interrupted)
     SELECT signal_id, subscription_id, attempts, begun_at, 0, 'failed', true FROM lost WHERE begun_at IS NOT NULL

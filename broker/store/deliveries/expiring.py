@@ -42,8 +42,10 @@ class ExpiringStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def sweep(self, *, limit: int, overdue_too: bool, rescue_after: timedelta) -> Expired:
+    async def sweep(self, *, limit: int, offset: int = 0, overdue_too: bool, rescue_after: timedelta) -> Expired:
         """Cancel at most *limit* parked or pending deliveries whose signals have expired, the earliest first.
+
+        The first *offset* of them are left out.
 
         An attempt that is under way ends normally. *overdue_too*: one that should have ended by now counts as
         abandoned, and its delivery is cancelled as well. What the deliveries held up goes on: their ordering groups,
@@ -51,7 +53,7 @@ class ExpiringStore:
         """
         # Deliveries are locked and cancelled in a transaction of their own: keys come before deliveries in the order
         # of locks. If the process is killed in between, the groups go on by their own sweep, and leases of slots end.
-        rows = await self._database.fetch(_Sql.expire, limit=limit, overdue_too=overdue_too)
+        rows = await self._database.fetch(_Sql.expire, limit=limit, offset=offset, overdue_too=overdue_too)
         cancelled = read_due_attempts([row for row in rows if row["expired"]])
         if not cancelled:
             return Expired(looked=len(rows))

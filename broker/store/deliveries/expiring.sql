@@ -1,6 +1,6 @@
 -- name: expire
--- Cancel at most :limit open deliveries whose signals have expired; any number of schedulers may do this at once. An attempt
--- that is under way ends normally; if :overdue_too, one that should have ended long ago is noted as interrupted. (An attempt
+-- Cancel at most :limit open deliveries, after the first :offset, whose signals have expired; any number of schedulers may do
+-- this at once. An attempt that is under way ends normally; if :overdue_too, one that should have ended long ago is noted as interrupted. (An attempt
 -- of the version before has no begun_at, and no row until it ends.) `once` subscriptions that such a signal consumed wait for
 -- another one. Rows of older recorders get their moment here.
 -- Returned are all deliveries that were looked at, and which of them are cancelled.
@@ -13,7 +13,7 @@ WITH due AS (
               WHERE t.signal_id = d.signal_id AND t.subscription_id = d.subscription_id AND t.number = d.attempts OFFSET 0
           )
       ))
-    ORDER BY d.expires_at LIMIT :limit FOR UPDATE OF d SKIP LOCKED
+    ORDER BY d.expires_at LIMIT :limit OFFSET :offset FOR UPDATE OF d SKIP LOCKED
 ), known AS (
     SELECT due.*, g.expires_at, g.expires_at IS NOT NULL AND g.expires_at <= now() AS expired
     FROM due JOIN signals g ON g.id = due.signal_id

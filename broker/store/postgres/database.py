@@ -1,8 +1,8 @@
 """PostgreSQL as the rest of the product sees it: the only module that imports asyncpg.
 
-Every statement has a deadline. Only what PostgreSQL says about the data itself is a `DataError`. Everything else means
-"not now" and is a `StoreUnavailable`, whatever its name: credentials, privileges, the schema and cached plans are put
-right, and then the same call succeeds.
+Every statement has a deadline. Only what PostgreSQL says about the data itself is a `DataError` (see
+`broker.store.postgres.answers`). Everything else means "not now" and is a `StoreUnavailable`, whatever its name:
+credentials, privileges, the schema and cached plans are put right, and then the same call succeeds.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import asyncpg  # noqa: TID251  (the fence)
 import structlog
 
 from broker.errors import ConfigurationError, SignalBrokerError, StoreRefusal, StoreTimeout, StoreUnavailable
+from broker.store.postgres.answers import is_about_data
 from broker.store.postgres.statements import Statement
 
 Row = asyncpg.Record
@@ -35,9 +36,6 @@ _SERVER_SETTINGS = {
 
 _FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """Everything that a call of asyncpg raises; a `TimeoutError` is an `OSError`."""
-
-_DATA = frozenset({"22", "23"})
-"""SQLSTATE classes of errors about the data itself: data exceptions and violated constraints."""
 
 _GONE = frozenset({"08", "57"})
 """SQLSTATE classes of a server that is not there: a lost connection, a shutdown, a start."""
@@ -83,14 +81,13 @@ def _translate(error: BaseException) -> SignalBrokerError:
 
 
 def _translate_answer(error: asyncpg.PostgresError) -> SignalBrokerError:
-    if isinstance(error, asyncpg.UniqueViolationError):
-        return Conflict(str(error), error.constraint_name)
-    # PostgreSQL reports a missing partition as a violated check without a name.
-    if isinstance(error, asyncpg.CheckViolationError) and error.constraint_name is None:
+    sqlstate, constraint = error.sqlstate or "", error.constraint_name
+    # PostgreSQL reports a missing partition as a violated check of the table, without a name.
+    if isinstance(error, asyncpg.CheckViolationError) and constraint is None and error.table_name is not None:
         return Unplaced(f"PostgreSQL: {error}")
-    sqlstate = error.sqlstate or ""
-    if sqlstate[:2] in _DATA:
-        return DataError(f"PostgreSQL: {error}")
+    if is_about_data(sqlstate, constraint):
+        unique = isinstance(error, asyncpg.UniqueViolationError)
+        return Conflict(str(error), constraint) if unique else DataError(f"PostgreSQL: {error}")
     message = f"PostgreSQL: {type(error).__name__}: {error}"
     return StoreUnavailable(message) if sqlstate[:2] in _GONE else StoreRefusal(message, sqlstate)
 

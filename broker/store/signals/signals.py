@@ -190,14 +190,22 @@ class SignalStore:
         """
         await rehearse(self._database, recording.NEEDED)
 
-    async def take_scheduled(self, *, limit: int, rescue_after: timedelta) -> tuple[list[Signal], list[int]]:
+    async def take_scheduled(
+        self, *, limit: int, offset: int = 0, rescue_after: timedelta
+    ) -> tuple[list[Signal], list[int]]:
         """Return up to *limit* scheduled signals that are due, and the ids of those that have expired.
+
+        The first *offset* of them are left out.
 
         There are fewer if the payloads of these come to `TAKEN_BYTES`.
         A signal is returned again after *rescue_after*, unless `end_schedule` was called for it.
         """
         rows = await self._database.fetch(
-            _Sql.take_scheduled, limit=limit, max_bytes=TAKEN_BYTES, rescue_after=rescue_after.total_seconds()
+            _Sql.take_scheduled,
+            limit=limit,
+            offset=offset,
+            max_bytes=TAKEN_BYTES,
+            rescue_after=rescue_after.total_seconds(),
         )
         expired = [row["id"] for row in rows if row["expired"]]
         return [read_signal(row) for row in rows if not row["expired"]], expired

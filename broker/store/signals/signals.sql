@@ -43,13 +43,13 @@ LEFT JOIN LATERAL (
 ORDER BY n.position;
 
 -- name: take_scheduled
--- Take scheduled signals that are due, to publish them to the taps; several schedulers may do this at the same time. After
+-- Take scheduled signals that are due, after the first :offset, to publish them to the taps; several schedulers may do this at the same time. After
 -- `rescue_after` seconds, a signal that is still scheduled is taken again. The last one is that whose payload fills
 -- `max_bytes`.
 WITH due AS MATERIALIZED (
     SELECT id, due_at, octet_length(payload) AS size FROM signals
     WHERE state = 'scheduled' AND due_at <= now()
-    ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    ORDER BY due_at LIMIT :limit OFFSET :offset FOR UPDATE SKIP LOCKED
 ), sized AS (
     SELECT id, sum(size) OVER (ORDER BY due_at, id) - size AS before FROM due
 ), taken AS (

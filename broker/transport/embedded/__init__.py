@@ -153,8 +153,8 @@ class EmbeddedTransport:
         with suppress(Unroutable):
             await self.publish(Message(body=b"{}"), exchange="", routing_key=NO_QUEUE, timeout=timeout)
 
-    def lacks(self, queue: str) -> bool:  # noqa: ARG002
-        """Return False: a queue here does not go missing."""
+    def lacks(self, name: str) -> bool:  # noqa: ARG002
+        """Return False: exchanges, queues and bindings here do not go missing."""
         return False
 
     @asynccontextmanager
@@ -181,6 +181,10 @@ class EmbeddedTransport:
 
     async def hazards(self, queues: Sequence[Queue], *, timeout: timedelta) -> Sequence[Hazard]:  # noqa: ARG002
         """Return nothing: no setting changes what a queue does."""
+        return ()
+
+    async def gaps(self, topology: Topology, *, timeout: timedelta) -> Sequence[str]:  # noqa: ARG002
+        """Return nothing: exchanges, queues and bindings here do not go missing."""
         return ()
 
     def unsettled(self, queue: str) -> Sequence[int]:

@@ -147,9 +147,9 @@ class RabbitTransport:
         with suppress(Unroutable):
             await confirm
 
-    def lacks(self, queue: str) -> bool:
+    def lacks(self, name: str) -> bool:
         """See `broker.transport.Transport.lacks`."""
-        return self._keeper.lacks(queue)
+        return self._keeper.lacks(name)
 
     @asynccontextmanager
     async def consume(self, queue: str, *, prefetch: int) -> AsyncIterator[Inbox]:
@@ -188,6 +188,13 @@ class RabbitTransport:
 
         async with Management(self._hosts, self._management, timeout=timeout) as management:
             return await management.hazards(queues)
+
+    async def gaps(self, topology: Topology, *, timeout: timedelta) -> Sequence[str]:
+        """See `broker.transport.Transport.gaps`: the bindings, which only the management API shows."""
+        from broker.transport.rabbitmq.management import Management  # noqa: PLC0415  (aiohttp, which few commands need)
+
+        async with Management(self._hosts, self._management, timeout=timeout) as management:
+            return await management.gaps(topology)
 
     def unsettled(self, queue: str) -> Sequence[int]:
         """See `broker.transport.Transport.unsettled`."""

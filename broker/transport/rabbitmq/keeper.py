@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from itertools import chain
+from typing import TypeVar
 
 import structlog
 from aiormq.exceptions import (  # noqa: TID251  (the fence)
@@ -20,8 +23,11 @@ from broker.transport.rabbitmq.link import Link, LinkLost, Refused, answers
 
 CHECK_EVERY = 2.0
 SHORTEST_PAUSE = 0.1
+ASK_AGAIN_EVERY = 30.0
+"""Seconds between questions of which one was refused before: each leaves a line in the server's log."""
 
 Part = Exchange | Queue | Binding
+P = TypeVar("P", bound=Part)
 
 log = structlog.get_logger()
 
@@ -30,7 +36,10 @@ class Keeper:
     """Declares over *link*, and repeats it every `CHECK_EVERY` seconds.
 
     A part that exists is only looked at (passively), and one that is missing is created. Bindings cannot be looked at:
-    they are made again. What the user may not create is left to an administrator, and not tried again.
+    they are made again. One part of each check is compared with what was declared, since a look does not show its kind.
+
+    What the user may not do is left to an administrator, and tried again: in every check if something is known to be
+    missing, else one thing every `ASK_AGAIN_EVERY` seconds.
 
     Args:
         link: Where to declare; it must not be the one that publishes, which RabbitMQ may block.
@@ -43,10 +52,19 @@ class Keeper:
         self._kept: dict[Part, None] = {}
         self._present: set[Part] = set()
         self._missing: set[Part] = set()
+        self._wrong: set[Part] = set()
+        """What exists, and is of another kind than was declared."""
+        self._earlier: dict[Exchange | Queue, Exchange | Queue] = {}
+        """As what queues that an earlier version declared exist."""
         self._refused: set[Part] = set()
+        """What could not be created when it was last tried: the log has it."""
         self._created: set[str] = set()
         """What did not exist before, and may lack its bindings."""
-        self._skipped: set[Binding] = set()
+        self._bound: set[Binding] = set()
+        self._denied: dict[Binding, None] = {}
+        """What may exist, and the user may not make; the one that was tried last is the last."""
+        self._make_again_at = self._compare_again_at = float("-inf")
+        self._to_compare: deque[Exchange | Queue] = deque()
         self._woken = asyncio.Event()
         self._asking = asyncio.Lock()
         self._channel: Channel | None = None
@@ -59,9 +77,15 @@ class Keeper:
         """Return whether a binding that is kept leads from *exchange* to a queue: it may route nothing nowhere."""
         return any(isinstance(part, Binding) and part.to == "queue" and part.source == exchange for part in self._kept)
 
-    def lacks(self, queue: str) -> bool:
-        """Return whether *queue* was found missing, and could not be created so far."""
-        return any(isinstance(part, Queue) and part.name == queue for part in self._missing)
+    def lacks(self, name: str) -> bool:
+        """Return whether an exchange or queue is missing or of another kind, or lacks a binding that leads to it.
+
+        That is: it was found so, and could not be mended so far.
+        """
+        wrong = any(not isinstance(part, Binding) and part.name == name for part in self._missing | self._wrong)
+        return wrong or any(
+            isinstance(part, Binding) and part.destination == name and self._is_unmade(part) for part in self._kept
+        )
 
     def wake(self) -> None:
         """Check now: something may be missing."""
@@ -85,28 +109,30 @@ class Keeper:
         for exchange in topology.exchanges:
             await self._declare(exchange)
         for queue in topology.queues:
-            earlier += await self._declare_any(queue)
+            earlier += await self._declare(queue)
         await self._bind_all(topology)
         self._kept |= dict.fromkeys(chain(topology.exchanges, topology.queues, topology.bindings))
         return earlier
 
     async def _bind_all(self, topology: Topology) -> None:
-        declared: set[str] = {*(one.name for one in topology.exchanges), *(one.name for one in topology.queues)}
-        existing = declared - self._created
         # Those that cannot wait come first: after one that is not answered, the server answers none.
-        for binding in sorted(topology.bindings, key=lambda one: {one.source, one.destination} <= existing):
+        declared: set[str] = {*(one.name for one in topology.exchanges), *(one.name for one in topology.queues)}
+        can_wait = {
+            one: {one.source, one.destination} <= declared and not self._is_unmade(one) for one in topology.bindings
+        }
+        for binding in sorted(topology.bindings, key=can_wait.__getitem__):
             try:
-                await self._ensure(binding)
+                await self._bind(binding)
             except LinkLost as error:
-                if not (self._link.up and {binding.source, binding.destination} <= existing):
+                if not (self._link.up and can_wait[binding]):
                     raise
                 log.warning("bindings.postponed", reason=str(error))
                 return
-        self._created.clear()
 
     async def unbind(self, binding: Binding) -> None:
         """Remove *binding*, if it exists."""
         self._kept.pop(binding, None)
+        self._bound.discard(binding)
         await self._ask(lambda channel: _unbind(channel, binding))
 
     async def run(self) -> None:
@@ -117,20 +143,36 @@ class Keeper:
                     await self._woken.wait()
             self._woken.clear()
             with suppress(LinkLost):
-                for part in sorted(self._kept, key=_rank):
-                    await self._ensure_quietly(part)
+                await self._check()
             await asyncio.sleep(SHORTEST_PAUSE)
 
-    async def _ensure_quietly(self, part: Part) -> None:
-        """Create *part* if it is missing, or say once that this cannot be done."""
+    async def _check(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._denied and now >= self._make_again_at:
+            self._make_again_at = now + ASK_AGAIN_EVERY
+            del self._denied[next(iter(self._denied))]
+        for part in sorted(self._kept, key=_rank):
+            await self._quietly(part, self._ensure)
+        if now >= self._compare_again_at and (compared := self._next_to_compare()):
+            await self._quietly(compared, self._declare)
+
+    def _next_to_compare(self) -> Exchange | Queue | None:
+        if not self._to_compare:
+            self._to_compare.extend(part for part in self._kept if not isinstance(part, Binding))
+        return self._to_compare.popleft() if self._to_compare else None
+
+    async def _quietly(self, part: P, do: Callable[[P], Awaitable[object]]) -> None:
+        """Do something for *part*, and say once that this was refused."""
         try:
-            await self._ensure(part)
+            await do(part)
         except Refused as error:
             if part not in self._refused:
                 log.warning("topology.incomplete", part=part, error=str(error))
             self._refused.add(part)
         else:
-            self._refused.discard(part)
+            if part in self._refused and part not in self._wrong and part not in self._denied:
+                self._refused.remove(part)
+                self._make_again_at = float("-inf")  # others may be allowed, too
 
     async def _ensure(self, part: Part) -> None:
         """Create *part* if it is missing."""
@@ -143,9 +185,20 @@ class Keeper:
             self._missing.add(part)
             self._report(part)
             await self._ask(lambda channel: _declare(channel, part))
-            self._created.add(part.name)
+            self._note_created(part)
         self._missing.discard(part)
         self._present.add(part)
+
+    def _note_created(self, part: Exchange | Queue) -> None:
+        """Note that *part* is as it should be, and that what leads to it or from it was lost."""
+        self._created.add(part.name)
+        self._wrong.discard(part)
+        self._earlier.pop(part, None)
+        self._bound = {one for one in self._bound if part.name not in {one.source, one.destination}}
+
+    def _is_unmade(self, binding: Binding) -> bool:
+        """Return whether *binding* does not exist: what it belongs to was created here, and it was not made since."""
+        return binding not in self._bound and not self._created.isdisjoint({binding.source, binding.destination})
 
     def _report(self, part: Exchange | Queue) -> None:
         """Report once that *part*, which was present, is missing."""
@@ -160,32 +213,57 @@ class Keeper:
                 if isinstance(binding, Binding) and binding.source == part.name:
                     self._on_missing(binding.destination)
 
-    async def _declare(self, part: Exchange | Queue) -> None:
-        """Create *part* if it is missing; else compare it, if the user may."""
-        await self._ensure(part)
-        with suppress(ChannelAccessRefused):
-            await self._ask(lambda channel: _declare(channel, part))
+    async def _declare(self, part: Exchange | Queue) -> list[str]:
+        """Create *part* if it is missing, else compare it, if the user may.
 
-    async def _declare_any(self, queue: Queue) -> list[str]:
-        """Create *queue* if it is missing; return its name if it is one of an earlier version."""
+        Returns:
+            Its name if it is one of an earlier version, else nothing.
+        """
+        await self._ensure(part)
         try:
-            await self._declare(queue)
+            await self._compare(part)
+        except ChannelAccessRefused:
+            self._compare_again_at = asyncio.get_running_loop().time() + ASK_AGAIN_EVERY
         except ChannelPreconditionFailed:
-            for earlier in queue.earlier:
-                with suppress(ChannelPreconditionFailed):
-                    await self._declare(earlier)
-                    return [queue.name]
+            self._wrong.add(part)
             raise
-        return []
+        self._wrong.discard(part)
+        return [part.name] if self._earlier.get(part, part) != part else []
+
+    async def _compare(self, part: Exchange | Queue) -> None:
+        """Return if *part* is as this version or an earlier one declared it."""
+        known = self._earlier.get(part, part)
+        try:
+            await self._ask(lambda channel: _declare(channel, known))
+        except ChannelPreconditionFailed:
+            for other in {part, *_earlier(part)} - {known}:
+                with suppress(ChannelPreconditionFailed):
+                    await self._ask(partial(_declare, part=other))
+                    self._earlier[part] = other
+                    return
+            raise
 
     async def _bind(self, binding: Binding) -> None:
-        if binding in self._skipped:
+        """Make *binding*, unless that was refused lately, and it may exist.
+
+        Raises:
+            ChannelAccessRefused: It does not exist, and the user may not make it.
+        """
+        unmade = self._is_unmade(binding)
+        if binding in self._denied and not unmade:
             return
         try:
             await self._ask(lambda channel: _bind(channel, binding))
         except ChannelAccessRefused as error:
-            self._skipped.add(binding)
-            log.info("binding.skipped", source=binding.source, destination=binding.destination, reason=str(error))
+            if unmade:
+                raise
+            if binding not in self._refused:
+                log.info("binding.skipped", source=binding.source, destination=binding.destination, reason=str(error))
+            self._denied[binding] = None
+            self._refused.add(binding)
+        else:
+            self._bound.add(binding)
+            self._denied.pop(binding, None)
 
     async def _ask(self, do: Callable[[Channel], Awaitable[None]]) -> None:
         """Do one thing on a channel that lives until the server refuses something, or does not answer."""
@@ -221,6 +299,10 @@ async def _bind(channel: Channel, binding: Binding) -> None:
 async def _unbind(channel: Channel, binding: Binding) -> None:
     unbind = channel.queue_unbind if binding.to == "queue" else channel.exchange_unbind
     await unbind(binding.destination, binding.source, binding.routing_key)
+
+
+def _earlier(part: Exchange | Queue) -> tuple[Queue, ...]:
+    return part.earlier if isinstance(part, Queue) else ()
 
 
 def _rank(part: Part) -> int:

@@ -1,4 +1,4 @@
-"""RabbitMQ's management API: the policies of queues, of which AMQP shows nothing."""
+"""RabbitMQ's management API: the policies of queues and the bindings, of which AMQP shows nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from broker.errors import Unavailable
-from broker.topology import Queue
+from broker.topology import Queue, Topology
 from broker.transport import Hazard
 from broker.transport.rabbitmq.policies import find_hazards
 
@@ -65,7 +65,30 @@ class Management:
             found += find_hazards(queue, _sources(shown), shown[_DEFINITION] or {})
         return found
 
-    async def _ask(self, path: str) -> Mapping[str, Any] | None:
+    async def gaps(self, topology: Topology) -> list[str]:
+        """Return what is missing of the exchanges and bindings of *topology*, or of another kind.
+
+        Raises:
+            Unavailable: No host answered, or the user may not see them.
+        """
+        found: list[str] = []
+        for exchange in topology.exchanges:
+            shown = await self._ask(f"exchanges/{self._vhost}/{exchange.name}")
+            if shown is None:
+                found.append(f"the exchange {exchange.name} is missing")
+            elif shown["type"] != exchange.kind:
+                found.append(f"the exchange {exchange.name} is of type {shown['type']}, not {exchange.kind}")
+        for source in dict.fromkeys(binding.source for binding in topology.bindings):
+            shown = await self._ask(f"exchanges/{self._vhost}/{source}/bindings/source") or []
+            there = {(one["destination_type"], one["destination"], one["routing_key"]) for one in shown}
+            found += [
+                f"the binding from {source} to {binding.destination} is missing"
+                for binding in topology.bindings
+                if binding.source == source and (binding.to, binding.destination, binding.routing_key) not in there
+            ]
+        return found
+
+    async def _ask(self, path: str) -> Any:
         """Return the document at *path*; None if there is none."""
         reasons = []
         for url in self._urls.copy():
@@ -76,7 +99,7 @@ class Management:
                     if response.status == 404 and response.content_type == "application/json":
                         return None
                     if response.status == 200 and response.content_type == "application/json":
-                        return dict(await response.json())
+                        return await response.json()
                     reasons.append(f"{where} answers {response.status}: {_hint(response.status)}")
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
                 reasons.append(f"{where}: {error or repr(error)}")

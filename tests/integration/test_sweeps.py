@@ -1,0 +1,98 @@
+"""What one delivery, or one step, meets in a sweep of the scheduler is not in the way of the others."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from broker.settings import Settings
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.expiring import ExpiringStore
+from broker.store.deliveries.ordering import OrderingStore
+from broker.store.deliveries.pausing import PausingStore
+from broker.store.signals.signals import SignalStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.subscriptions import SubscriptionSpec
+from broker.topology import ATTEMPT
+from tests.support.builders import QUEUE, accept
+from tests.support.eventually import eventually
+from tests.support.messaging import holds
+from workers.scheduler import Scheduler
+
+BOOM = """
+CREATE FUNCTION boom() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.subscription_id = {} THEN RAISE {} USING MESSAGE = 'audit says no'; END IF;
+    RETURN NEW;
+END $$
+"""
+
+
+@pytest.fixture
+async def scheduler(transport, database):
+    return Scheduler(
+        transport,
+        deliveries=DeliveryStore(database),
+        expiring=ExpiringStore(database),
+        pausing=PausingStore(database),
+        ordering=OrderingStore(database),
+        signals=SignalStore(database),
+        settings=Settings(store_timeout_seconds=0.1),
+    )
+
+
+@asynccontextmanager
+async def running(scheduler):
+    stopping = asyncio.Event()
+    task = asyncio.create_task(scheduler.run(stopping))
+    try:
+        yield
+    finally:
+        stopping.set()
+        await task
+
+
+@pytest.fixture
+async def overdue(database):
+    """Record a signal for three subscriptions, whose attempts were begun and lost; return the subscriptions' ids."""
+    ids = []
+    for _ in range(3):
+        created = await SubscriptionStore(database).create(SubscriptionSpec(name="a", targets=(QUEUE,)), secret=None)
+        ids.append(created.id)
+    await SignalStore(database).record(await accept(database, "a"), rescue_after=timedelta(seconds=30))
+    await database.execute("UPDATE deliveries SET attempts = 1, begun_at = now(), due_at = now()")
+    return ids
+
+
+@pytest.mark.parametrize("error", ["check_violation", "not_null_violation", "division_by_zero", "SQLSTATE 'P0001'"])
+async def test_a_delivery_that_postgresql_refuses_does_not_hold_up_the_rescue_of_others(
+    scheduler, transport, database, overdue, error
+):
+    await database.execute(BOOM.format(overdue[0], error))
+    await database.execute("CREATE TRIGGER boom BEFORE INSERT ON attempts FOR EACH ROW EXECUTE FUNCTION boom()")
+    async with running(scheduler):
+        await holds(transport, ATTEMPT, 2)
+        await scheduler.check()
+    assert await database.fetchval("SELECT count(*) FROM deliveries WHERE begun_at IS NOT NULL") == 1
+
+
+@pytest.mark.parametrize(
+    "broken", ["ALTER TABLE circuits RENAME TO c", "ALTER TABLE idempotency_keys RENAME TO i", "DROP TABLE gates"]
+)
+async def test_a_step_that_fails_holds_up_no_other_and_the_scheduler_is_not_ready(
+    scheduler, transport, database, overdue, broken
+):
+    await database.execute(broken)
+    async with running(scheduler):
+        await holds(transport, ATTEMPT, len(overdue))
+
+        async def is_not_ready():
+            try:
+                await scheduler.check()
+            except Exception:  # noqa: BLE001  (whatever the step failed with)
+                return True
+            return False
+
+        await eventually(is_not_ready)

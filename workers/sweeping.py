@@ -1,0 +1,108 @@
+"""Sweeps: steps that fail each for itself, and rows that PostgreSQL refuses and that do not hold up the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import structlog
+
+from broker.errors import StoreRefusal
+from broker.store.postgres.database import DataError
+
+_MOST = 10
+"""How many rows one sweep finds to be refused; the next sweep goes on behind them."""
+_PASSED_OVER = timedelta(seconds=30)
+"""For how long rows that were refused are passed over."""
+_MOST_DOUBLINGS = 3
+
+log = structlog.get_logger()
+
+
+class Step:
+    """One step of a sweep. After a failure it pauses, longer each time, and others go on.
+
+    Args:
+        name: For the log.
+        do: Does it, and returns how much it did.
+        full: How much means that there may be more.
+        every: The least seconds between two of them.
+        pause: The least seconds after a failure; the most are eight times as many.
+    """
+
+    def __init__(
+        self, name: str, do: Callable[[], Awaitable[int]], *, full: int = 0, every: float = 0.0, pause: float
+    ) -> None:
+        self.name = name
+        self._do = do
+        self._full = full
+        self._every = every
+        self._pause = pause
+        self._failures = 0
+        self._not_before = float("-inf")
+
+    @property
+    def failing(self) -> bool:
+        """Whether it failed when it was taken last."""
+        return self._failures > 0
+
+    async def take(self) -> bool:
+        """Take the step, unless it pauses; return whether there may be more to do at once.
+
+        Raises:
+            Exception: What it failed with.
+        """
+        clock = asyncio.get_running_loop().time
+        if clock() < self._not_before:
+            return False
+        try:
+            done = await self._do()
+        except Exception:
+            self._failures = min(self._failures + 1, _MOST_DOUBLINGS)
+            self._not_before = clock() + self._pause * 2**self._failures
+            raise
+        self._failures = 0
+        self._not_before = clock() + self._every
+        return self._full > 0 and done >= self._full
+
+
+class Rows:
+    """The first rows of a step, in their order. Those that PostgreSQL refuses are found and passed over for a while."""
+
+    def __init__(self, step: str) -> None:
+        self._step = step
+        self._passed_over = 0
+        self._until = float("-inf")
+
+    async def take(self, handle: Callable[[int, int], Awaitable[int]], limit: int) -> int:
+        """Let *handle* handle at most *limit* rows; return how many it did.
+
+        *handle* is given how many rows to handle, and how many to leave out before them. It returns how many there
+        were, which then are no longer among the first rows. If it is refused, it is given fewer.
+
+        Raises:
+            DataError, StoreRefusal: Several rows were refused, and no other was handled.
+        """
+        now = asyncio.get_running_loop().time()
+        if now >= self._until:
+            self._passed_over, self._until = 0, now + _PASSED_OVER.total_seconds()
+        handled, refused, size = 0, 0, limit
+        while handled < limit and refused < _MOST:
+            try:
+                count = await handle(size, self._passed_over)
+            except (DataError, StoreRefusal) as error:
+                if size > 1:
+                    size //= 2
+                    continue
+                refused += 1
+                self._passed_over += 1
+                log.warning("row.refused", step=self._step, error=str(error))
+                if refused == _MOST and not handled:
+                    raise
+                continue
+            handled += count
+            if count < size:
+                break
+            size = min(2 * size, limit - handled)
+        return handled
