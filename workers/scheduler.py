@@ -116,7 +116,7 @@ class Scheduler:
     async def expire(self) -> int:
         """Cancel what is owed of signals that have expired, and publish what that lets go on.
 
-        Return how many deliveries were looked at.
+        Return how many deliveries, or `once` subscriptions that they consumed, were looked at.
         """
         expired = await self._expiring.sweep(
             limit=_LIMIT, overdue_too=self._rescues, rescue_after=self._settings.rescue_after
@@ -125,7 +125,7 @@ class Scheduler:
             metrics.EXPIRED.inc(expired.cancelled)
             log.info("deliveries.expired", deliveries=expired.cancelled)
         await self._publish(expired.due_attempts)
-        return expired.looked
+        return max(expired.looked, await self._expiring.free(limit=_LIMIT))
 
     async def release(self) -> int:
         """Publish parked deliveries whose pause is over; return how many."""

@@ -411,6 +411,9 @@ CREATE TABLE subscriptions (
     -- The URL and the headers, sealed, if they hold credentials; address and headers have *** in their place. Steps
     -- have their own.
     sealed text,
+    -- When the signal that consumed it expires, or its delivery, which was under way then, is looked at next; null:
+    -- it stays consumed.
+    consumed_until timestamptz,
     CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
     CONSTRAINT subscriptions_head_of_line_check CHECK ((head_of_line = ANY (ARRAY['block'::text, 'skip'::text]))),
     CONSTRAINT subscriptions_method_check CHECK ((method = ANY (ARRAY['POST'::text, 'PUT'::text, 'PATCH'::text, 'DELETE'::text]))),
@@ -420,6 +423,7 @@ CREATE INDEX subscriptions_by_app ON subscriptions (split_part(address, '/'::tex
 CREATE INDEX subscriptions_by_consumer ON subscriptions (consumed_by) WHERE (consumed_by IS NOT NULL);
 CREATE INDEX subscriptions_by_execution ON subscriptions (execution_id) WHERE ((execution_id IS NOT NULL) AND (consumed_by IS NULL) AND (until IS NULL));
 CREATE INDEX subscriptions_by_name ON subscriptions (name) WHERE (consumed_by IS NULL);
+CREATE INDEX subscriptions_consumed_for_a_while ON subscriptions (consumed_until) WHERE ((consumed_by IS NOT NULL) AND (consumed_until IS NOT NULL));
 CREATE UNIQUE INDEX subscriptions_of_handlers ON subscriptions (address) WHERE ((kind = 'handler'::text) AND (until IS NULL));
 CREATE INDEX subscriptions_ordered ON subscriptions (id) WHERE (ordered AND (until IS NULL));
 CREATE INDEX subscriptions_with_pattern ON subscriptions (id) WHERE (is_pattern AND (consumed_by IS NULL));

@@ -37,3 +37,19 @@ WITH due AS (
     FROM looked l WHERE l.expired AND s.id = l.subscription_id AND s.consumed_by = l.signal_id
 )
 SELECT * FROM looked;
+
+-- name: free
+-- Let at most :limit `once` subscriptions wait for another signal that were consumed by signals which have expired, and whose
+-- deliveries are dead: they cannot be redriven. What is under way then is looked at again after a second, and what was
+-- delivered has consumed its subscription for good. Any number of schedulers may do this at once.
+WITH due AS (
+    SELECT id, consumed_by FROM subscriptions
+    WHERE consumed_by IS NOT NULL AND consumed_until <= now()
+    ORDER BY consumed_until LIMIT :limit FOR UPDATE SKIP LOCKED
+)
+UPDATE subscriptions s
+SET consumed_by = CASE WHEN d.state IN ('dead', 'cancelled') THEN NULL ELSE s.consumed_by END,
+    consumed_until = CASE WHEN d.state IN ('pending', 'parked') THEN now() + interval '1 second' END
+FROM due LEFT JOIN deliveries d ON d.signal_id = due.consumed_by AND d.subscription_id = due.id
+WHERE s.id = due.id
+RETURNING s.id;
