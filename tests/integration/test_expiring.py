@@ -206,7 +206,10 @@ async def test_a_once_subscription_waits_for_another_signal_when_that_of_its_dea
     assert await consumer(subscriptions, due) == following.signal_id
     await database.execute("UPDATE deliveries SET state = 'dead'")
     assert await free() == 0, "this one never expires"
+    await database.execute("UPDATE subscriptions SET consumed_until = now()")
+    assert await free() == 1, "a recorder of an earlier version had it consumed"
     assert await consumer(subscriptions, due) == following.signal_id
+    assert await free() == 0
 
 
 @pytest.mark.parametrize("state", [DeliveryState.DEAD, DeliveryState.DELIVERED])
