@@ -44,7 +44,7 @@ class Reason(enum.StrEnum):
     """Why a delivery is parked."""
 
     RETRY = "retry"
-    """Its last attempt failed; or it was redriven."""
+    """Its last attempt failed, or ended between two steps; or it was redriven."""
     PAUSED = "paused"
     """Its subscription is paused; it is waiting until that is resumed."""
     IN_FLIGHT = "in_flight"

@@ -12,6 +12,9 @@ from workers.places import PER_HOST
 from workers.rooms import Room
 from workers.standing import Standing
 
+PATIENCE = 2.0
+"""How many seconds an attempt waits for its turn: a host that lets it wait for longer is none of the quick ones."""
+
 
 class _Host:
     """The calls at one host, and how many are made or wait for their turns."""
@@ -28,28 +31,31 @@ class Calls:
 
     Args:
         per_host: How many.
+        patience: How many seconds an attempt waits for its turn.
     """
 
-    def __init__(self, per_host: int = PER_HOST) -> None:
+    def __init__(self, per_host: int = PER_HOST, *, patience: float = PATIENCE) -> None:
         self._per_host = per_host
+        self._patience = patience
         self._hosts: dict[str, _Host] = {}
 
     @asynccontextmanager
-    async def at(self, name: str | None, route: Route, *, within: float) -> AsyncIterator[None]:
-        """Call the host of that name in the block; None: nothing that is limited.
+    async def at(self, name: str | None, route: Route) -> AsyncIterator[bool]:
+        """Call the host of that name in the block; None: nothing that is limited. Yield whether it had to wait.
 
         Raises:
-            TimeoutError: It could not be called *within* so many seconds.
+            TimeoutError: Its turn did not come; nothing may be called.
         """
         if name is None:
-            yield
+            yield False
             return
         host = self._hosts.setdefault(name, _Host(self._per_host))
         host.users += 1
         try:
-            levels = await host.room.take(route, within=within)
+            waits = not host.room.has_room(route)
+            levels = await host.room.take(route, within=self._patience)
             try:
-                yield
+                yield waits
             finally:
                 host.room.give_back(levels)
         finally:

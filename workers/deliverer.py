@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain, repeat
 
@@ -16,22 +14,22 @@ import structlog
 from broker import metrics
 from broker.admission import Deferred, Denied
 from broker.circuits import Phase
-from broker.deliveries import DELETED, GONE, DeliveryState, DueAttempt, Outcome, Reason, Result, Step
+from broker.deliveries import DELETED, GONE, DueAttempt, Outcome, Reason
 from broker.errors import StoreRefusal, StoreUnavailable
 from broker.messages import Undecodable, decode_due_attempt
 from broker.metrics import Repeat
 from broker.moments import show_moment
-from broker.retries import VERDICTS, Verdict, next_pause
 from broker.settings import Settings
 from broker.store.deliveries.attempts import SMALL, Claimed, Ended, Oversized, UnderWay
-from broker.store.deliveries.claiming import AttemptStore
+from broker.store.deliveries.claiming import Answer, AttemptStore
 from broker.store.deliveries.ending import Effects
 from broker.store.deliveries.surplus import Route, SurplusStore
 from broker.store.postgres.database import DataError
 from broker.streaks import Streak
-from broker.targets import Kind, origin_of
+from broker.targets import Kind
 from broker.topology import ATTEMPT, LANES, SLOW_ATTEMPT
 from broker.transport import Received, Settlement, Transport
+from workers.caller import Caller
 from workers.calls import Calls
 from workers.consumer import Consumer, check_consumers
 from workers.couriers import Courier
@@ -89,19 +87,17 @@ class Deliverer:
         self._transport = transport
         self._attempts = attempts
         self._surplus = surplus
-        self._couriers = couriers
         self._settings = settings
         self._queues = queues
         self._window = concurrency + waiting
         self._fast_lane = FastLane(concurrency)
         self._routes = Routes(surplus)
-        self._calls = Calls()
-        self._patience = settings.rescue_after.total_seconds() / 3
+        self._caller = Caller(attempts, couriers, calls=Calls(), timeout=settings.webhook_timeout)
         self._places = Places(
             queues,
             concurrency,
             waiting=waiting,
-            patience=self._patience,
+            patience=settings.rescue_after.total_seconds() / 3,
             slow_lane=SLOW_ATTEMPT if SLOW_ATTEMPT in queues else None,
             is_slow=self._fast_lane.refuses,
         )
@@ -179,24 +175,24 @@ class Deliverer:
                 await self._put_off(due, redelivered=redelivered)
                 return Settlement.ACK
         ended = None
-        try:
-            with self._fast_lane.occupy(due.subscription_id) if queue == ATTEMPT else nullcontext():
-                ended = await self._try(place, due, redelivered=redelivered)
-        finally:  # not only once the outcome is stored, which holds up no receiver
+        async with AsyncExitStack() as until_stored:
+            try:
+                with self._fast_lane.occupy(due.subscription_id) if queue == ATTEMPT else nullcontext():
+                    ended = await self._try(place, due, redelivered=redelivered, until_stored=until_stored)
+            finally:  # not only once the outcome is stored, which holds up no receiver
+                if isinstance(ended, Ended):
+                    answered = ended.result.outcome not in _NO_ANSWER
+                    self._places.give_back(place, called=ended.duration.total_seconds(), answered=answered)
+                else:
+                    self._places.give_back(place)
             if isinstance(ended, Ended):
-                answered = ended.result.outcome not in _NO_ANSWER
-                self._places.give_back(place, called=ended.duration.total_seconds(), answered=answered)
-            else:
-                self._places.give_back(place)
-        match ended:
-            case UnderWay():
-                return Settlement.RETURN if self._places.stopped else None
-            case Ended():
                 await self._finish(ended)
+        if isinstance(ended, UnderWay):
+            return Settlement.RETURN if self._places.stopped else None
         return Settlement.ACK
 
-    async def _put_off(self, due: DueAttempt, *, redelivered: bool = False, begun: bool = False) -> None:
-        await self._surplus.put_off(due, redelivered=redelivered, begun=begun)
+    async def _put_off(self, due: DueAttempt, *, redelivered: bool = False) -> None:
+        await self._surplus.put_off(due, redelivered=redelivered)
         _log_not_admitted(due, Deferred(Reason.SHARE))
 
     async def _move(self, due: DueAttempt) -> Settlement:
@@ -206,33 +202,40 @@ class Deliverer:
         return Settlement.ACK
 
     async def _try(
-        self, place: Place, due: DueAttempt, *, redelivered: bool, room: int = SMALL
+        self, place: Place, due: DueAttempt, *, redelivered: bool, until_stored: AsyncExitStack, room: int = SMALL
     ) -> Ended | UnderWay | None:
         """Make the attempt, if it may be made, and return how it ended; that is not stored yet."""
-        claimed = await self._attempts.claim(due, redelivered=redelivered, room=room)
-        match claimed:
+        answer: Ended | Answer = await self._attempts.claim(due, redelivered=redelivered, room=room)
+        if isinstance(answer, Claimed) and answer.subscription.until is None:
+            answer = await self._make(answer, place.route, until_stored)
+        match answer:
             case Oversized(size):
                 try:
                     await self._places.load(place, size)
                 except TimeoutError:
                     await self._put_off(due, redelivered=redelivered)
                 else:
-                    return await self._try(place, due, redelivered=redelivered, room=size)
-            case UnderWay():
-                return claimed
+                    return await self._try(place, due, redelivered=redelivered, until_stored=until_stored, room=size)
+            case Ended() | UnderWay():
+                return answer
             case None:
                 log.debug("attempt.outdated", delivery_id=due.delivery_id, attempt=due.attempt)
             case Deferred() | Denied():
-                _log_not_admitted(due, claimed)
-            case Claimed(subscription=subscription) if subscription.until is not None:
+                _log_not_admitted(due, answer)
+            case Claimed():  # of a subscription that was deleted
                 await self._attempts.cancel(due)
                 log.info("delivery.cancelled", delivery_id=due.delivery_id, reason=DELETED)
-            case Claimed():
-                self._routes.note(claimed.subscription)
-                if claimed.again:
-                    metrics.REPEATS.labels(Repeat.REDELIVERED).inc()
-                return await self._attempt(claimed, place.route)
         return None
+
+    async def _make(self, claimed: Claimed, route: Route, until_stored: AsyncExitStack) -> Ended | Answer:
+        self._routes.note(claimed.subscription)
+        if claimed.again:
+            metrics.REPEATS.labels(Repeat.REDELIVERED).inc()
+        try:
+            return await self._caller.make(claimed, route, until_stored=until_stored)
+        except TimeoutError:
+            await self._surplus.put_off(claimed.due)
+            return Deferred(Reason.SHARE)
 
     async def _finish(self, ended: Ended) -> None:
         self._fast_lane.note(ended.due.subscription_id, ended.duration)
@@ -262,90 +265,6 @@ class Deliverer:
     async def _dispatch(self, due_attempts: Sequence[DueAttempt]) -> None:
         await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)
 
-    async def _attempt(self, claimed: Claimed, route: Route) -> Ended | None:
-        """Make the attempt, and return how it ended; None if it was put off: its host's turn did not come."""
-        spec = claimed.subscription.spec
-        try:
-            steps = [await self._step(claimed, route)]
-        except TimeoutError:  # no request was made: it did not take place
-            await self._put_off(claimed.due, begun=True)
-            return None
-        started_at = datetime.now(UTC) - steps[0].duration
-        while steps[-1].result.outcome is Outcome.SUCCEEDED and claimed.step + 1 < len(spec.targets):
-            await self._note(claimed.due, steps)
-            claimed = replace(claimed, step=claimed.step + 1)
-            try:
-                steps.append(await self._step(claimed, route))
-            except TimeoutError:  # it counts as interrupted: the next one goes on after these steps
-                await self._put_off(claimed.due, redelivered=True)
-                return None
-        result = steps[-1].result
-        state, pause, reason = _judge(claimed, result)
-        ended = Ended(
-            due=claimed.due,
-            result=result,
-            state=state,
-            pause=pause,
-            started_at=started_at,
-            duration=sum((step.duration for step in steps), timedelta()),
-            reason=reason,
-            address=steps[-1].address,
-            in_group=claimed.in_group,
-            admitted=claimed.admitted,
-            steps=tuple(steps) if spec.in_steps else (),
-        )
-        _log_attempt(claimed, ended)
-        return ended
-
-    async def _note(self, due: DueAttempt, steps: Sequence[Step]) -> None:
-        """Note the steps made so far, so that a crash repeats none of them; without PostgreSQL the attempt goes on."""
-        try:
-            await self._attempts.note_steps(due, steps)
-        except (StoreUnavailable, DataError) as error:
-            log.warning("steps.unnoted", delivery_id=due.delivery_id, error=str(error))
-
-    async def _step(self, claimed: Claimed, route: Route) -> Step:
-        """Make the step.
-
-        Raises:
-            TimeoutError: The host is called by so many others that its turn did not come.
-        """
-        url = claimed.target.circuit
-        async with self._calls.at(None if url is None else origin_of(url), route, within=self._patience):
-            return await self._call(claimed)
-
-    async def _call(self, claimed: Claimed) -> Step:
-        target, start = claimed.target, time.perf_counter()
-        try:
-            result = await self._couriers[target.kind].deliver(
-                claimed, timeout=claimed.subscription.spec.timeout or self._settings.webhook_timeout
-            )
-        except Exception as error:
-            log.exception("attempt.failed", delivery_id=claimed.due.delivery_id)
-            result = Result(outcome=Outcome.FAILED, error=f"{type(error).__name__}: {error}")
-        return Step(
-            number=claimed.step + 1,
-            address=target.circuit,
-            result=result,
-            duration=timedelta(seconds=time.perf_counter() - start),
-        )
-
-
-def _judge(claimed: Claimed, result: Result) -> tuple[DeliveryState, timedelta | None, str | None]:
-    """Return what *result* makes of the delivery, how long it is parked, if it is, and why it is not delivered."""
-    match VERDICTS[result.outcome]:
-        case Verdict.DELIVERED:
-            return DeliveryState.DELIVERED, None, None
-        case Verdict.GIVEN_UP:
-            return DeliveryState.DEAD, None, f"given up: {result.error}"
-        case Verdict.DISABLED:
-            return DeliveryState.DEAD, None, GONE
-    attempt = claimed.due.attempt - claimed.uncounted
-    pause = next_pause(claimed.subscription.spec.schedule, attempt, result)
-    if pause is None:
-        return DeliveryState.DEAD, None, f"the last attempt failed: {result.error or result.outcome.value}"
-    return DeliveryState.PARKED, pause, Reason.RETRY
-
 
 def _log_not_admitted(due: DueAttempt, decision: Deferred | Denied) -> None:
     """Log and count a delivery that was not admitted."""
@@ -369,33 +288,3 @@ def _log_effects(ended: Ended, effects: Effects) -> None:
         log.warning("circuit.opened", subscription_id=ended.due.subscription_id, error=ended.result.error)
     elif effects.circuit is Phase.CLOSED:
         log.info("circuit.closed", subscription_id=ended.due.subscription_id)
-
-
-def _log_attempt(claimed: Claimed, ended: Ended) -> None:
-    """Log the one line that an attempt leaves, and count it."""
-    kind = claimed.target.kind.value
-    metrics.ATTEMPTS.labels(kind, ended.result.outcome.value).inc()
-    metrics.ATTEMPT_SECONDS.labels(kind).observe(ended.duration.total_seconds())
-    match ended.state:
-        case DeliveryState.DELIVERED:
-            metrics.DELIVERED.labels(kind).inc()
-            lag = ended.started_at + ended.duration - claimed.signal.created_at
-            metrics.DELIVERY_LAG.labels(kind).observe(max(0.0, lag.total_seconds()))
-        case DeliveryState.PARKED:
-            metrics.PARKED.labels(kind).inc()
-        case _:
-            metrics.DEAD.labels(kind).inc()
-    log.info(
-        "delivery.attempted",
-        delivery_id=ended.due.delivery_id,
-        signal_id=ended.due.signal_id,
-        subscription_id=ended.due.subscription_id,
-        attempt=ended.due.attempt,
-        kind=kind,
-        outcome=ended.result.outcome.value,
-        status=ended.result.status,
-        error=ended.result.error,
-        duration=round(ended.duration.total_seconds(), 6),
-        state=ended.state.value,
-        pause=None if ended.pause is None else round(ended.pause.total_seconds(), 3),
-    )

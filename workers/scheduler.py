@@ -138,7 +138,7 @@ class Scheduler:
     async def expire(self) -> int:
         """Cancel what is owed of signals that have expired, and publish what that lets go on.
 
-        Return how many deliveries were looked at.
+        Return how many deliveries, or `once` subscriptions that they consumed, were looked at.
         """
         return await self._expired.take(self._expire, _LIMIT)
 
@@ -150,7 +150,7 @@ class Scheduler:
             metrics.EXPIRED.inc(expired.cancelled)
             log.info("deliveries.expired", deliveries=expired.cancelled)
         await self._publish(expired.due_attempts)
-        return expired.looked
+        return max(expired.looked, await self._expiring.free(limit=_LIMIT))
 
     async def release(self) -> int:
         """Publish parked deliveries whose pause is over, as far as there is room.
@@ -172,7 +172,7 @@ class Scheduler:
         return len(due_attempts)
 
     async def advance(self) -> int:
-        """Publish deliveries that are next in their ordering groups and stand still, if there is room; return how many."""
+        """Publish deliveries that are next in their groups and stand still, if there is room; return how many."""
         if not await self._headroom.free():
             return 0
         due_attempts = await self._ordering.sweep(rescue_after=self._settings.rescue_after)

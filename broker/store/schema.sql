@@ -484,6 +484,9 @@ CREATE TABLE subscriptions (
     -- The URL and the headers, sealed, if they hold credentials; address and headers have *** in their place. Steps
     -- have their own.
     sealed text,
+    -- When the signal that consumed it expires, or its delivery, which was under way then, is looked at next; null:
+    -- it stays consumed.
+    consumed_until timestamptz,
     CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
     CONSTRAINT subscriptions_head_of_line_check CHECK ((head_of_line = ANY (ARRAY['block'::text, 'skip'::text]))),
     CONSTRAINT subscriptions_method_check CHECK ((method = ANY (ARRAY['POST'::text, 'PUT'::text, 'PATCH'::text, 'DELETE'::text]))),
@@ -495,6 +498,7 @@ CREATE INDEX subscriptions_by_execution ON subscriptions (execution_id) WHERE ((
 CREATE INDEX subscriptions_by_name ON subscriptions (name) WHERE (consumed_by IS NULL);
 CREATE INDEX subscriptions_by_tenant ON subscriptions (tenant_id) WHERE ((tenant_id IS NOT NULL) AND (until IS NULL));
 CREATE INDEX subscriptions_by_token ON subscriptions (created_by_token) WHERE ((created_by_token IS NOT NULL) AND (until IS NULL));
+CREATE INDEX subscriptions_consumed_for_a_while ON subscriptions (consumed_until) WHERE ((consumed_by IS NOT NULL) AND (consumed_until IS NOT NULL));
 CREATE INDEX subscriptions_of_execution ON subscriptions (execution_id, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((execution_id IS NOT NULL) AND (consumed_by IS NULL));
 CREATE UNIQUE INDEX subscriptions_of_handlers ON subscriptions (address) WHERE ((kind = 'handler'::text) AND (until IS NULL));
 CREATE INDEX subscriptions_of_name ON subscriptions (name, COALESCE(until, '9223372036854775807'::bigint)) WHERE (consumed_by IS NULL);

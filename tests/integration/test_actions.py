@@ -126,6 +126,31 @@ async def test_a_step_that_succeeded_is_not_repeated(client, webhooks, product, 
         Webhook(subscription["secret"]).verify(request.body, dict(request.headers))
 
 
+async def test_a_later_step_spares_a_target_that_asked_for_it_and_the_step_before_is_not_repeated(
+    client, webhooks, name
+):
+    over = asyncio.Event()
+    first = webhooks.answer("/first", Answer(until=over), Answer())
+    second = webhooks.answer("/second", Answer(status=503, headers={"Retry-After": "60"}), Answer())
+    subscription = await subscribe(client, name, webhook(first), webhook(second), retry={"schedule": [60]})
+    waiting = await throw(client, name)
+    await eventually(lambda: webhooks.requests)
+    told = await throw(client, name)
+    await delivery(client, told, subscription, "parked")
+    over.set()
+
+    async def spared():
+        found = await client.get(f"/v1/deliveries/{waiting['id']}-{subscription['id']}")
+        return found if found["reason"] == "throttled" else None
+
+    [attempt] = (await eventually(spared))["attempts"]
+    assert (attempt["outcome"], outcomes(attempt)) == ("succeeded", [(1, "succeeded", 200)])
+    await client.post(f"/v1/subscriptions/{subscription['id']}/resume", {}, expect=200)
+    done = await delivery(client, waiting, subscription, "delivered")
+    assert [outcomes(attempt) for attempt in done["attempts"]] == [[(1, "succeeded", 200)], [(2, "succeeded", 200)]]
+    assert [request.path for request in webhooks.requests] == ["/first", "/first", "/second", "/second"]
+
+
 async def test_a_redriven_delivery_goes_on_at_the_step_that_failed(client, webhooks, name):
     second = webhooks.answer("/second", Answer(status=500), Answer())
     targets = webhook(webhooks.url("/first")), webhook(second)

@@ -14,7 +14,7 @@ from broker.store.deliveries.expiring import Expired, ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.subscriptions import HeadOfLine, SubscriptionSpec
-from tests.support.attempts import claim
+from tests.support.attempts import attempt_store, claim
 from tests.support.builders import QUEUE, RESCUE_AFTER, SECOND, accept, ended, record
 from tests.support.expiring import expire
 from tests.support.owing import balanced, end
@@ -178,6 +178,55 @@ async def test_a_once_subscription_waits_for_another_signal_when_its_delivery_is
     assert await consumer(subscriptions, due) == due.signal_id, "it can be redriven"
     assert await deliveries.cancel((due.signal_id, due.subscription_id), by=ADMINISTRATOR)
     assert await consumer(subscriptions, due) is None
+
+
+@pytest.fixture
+def free(database):
+    """Call it to free `once` subscriptions; it returns how many were looked at."""
+
+    async def free():
+        return await ExpiringStore(database).free(limit=10)
+
+    return free
+
+
+async def test_a_once_subscription_waits_for_another_signal_when_that_of_its_dead_delivery_expires(
+    database, owe, free, subscriptions
+):
+    (due,) = await owe(once=True)
+    await end(database, due, DeliveryState.DEAD)
+    assert await free() == 0
+    assert await consumer(subscriptions, due) == due.signal_id, "it can be redriven"
+    await expire(database, due.signal_id)
+    assert await free() == 1
+    assert await consumer(subscriptions, due) is None
+    assert await free() == 0
+    name = (await subscriptions.get(due.subscription_id)).spec.name
+    (following,) = await record(database, *await accept(database, name, name))
+    assert await consumer(subscriptions, due) == following.signal_id
+    await database.execute("UPDATE deliveries SET state = 'dead'")
+    assert await free() == 0, "this one never expires"
+    await database.execute("UPDATE subscriptions SET consumed_until = now()")
+    assert await free() == 1, "a recorder of an earlier version had it consumed"
+    assert await consumer(subscriptions, due) == following.signal_id
+    assert await free() == 0
+
+
+@pytest.mark.parametrize("state", [DeliveryState.DEAD, DeliveryState.DELIVERED])
+async def test_an_attempt_under_way_when_its_signal_expires_decides_on_the_once_subscription(
+    database, owe, free, subscriptions, state
+):
+    (due,) = await owe(once=True)
+    async with attempt_store(database) as attempts:
+        claimed = await attempts.claim(due)
+        await expire(database, due.signal_id)
+        assert (await free(), await free()) == (1, 0), "it is looked at again a second later"
+        assert await consumer(subscriptions, due) == due.signal_id
+        await attempts.finish(ended(claimed, state))
+    await database.execute("UPDATE subscriptions SET consumed_until = now()")
+    assert await free() == 1
+    assert await consumer(subscriptions, due) == (None if state is DeliveryState.DEAD else due.signal_id)
+    assert await database.fetchval("SELECT consumed_until FROM subscriptions") is None
 
 
 async def test_a_signal_that_expired_before_it_was_recorded_consumes_nothing(database, subscriptions, deliveries):

@@ -332,3 +332,20 @@ async def test_subscriptions_take_over_the_circuits_of_their_targets_and_short_t
             20,
             True,
         )
+
+
+async def test_once_subscriptions_are_freed_when_the_signals_expire_that_consumed_them_before(postgres_url):
+    async with unmigrated(postgres_url) as database:
+        await run_scripts(database, to="0023")
+        await database.execute("""
+            INSERT INTO subscriptions (name, is_pattern, once, kind, address, headers, schedule, since, consumed_by)
+            SELECT 'a', false, true, 'queue', 'q', '{}', '{}', 1, id FROM (VALUES (10), (11), (NULL)) AS of (id);
+        """)
+        await database.execute("""
+            INSERT INTO signals (id, created_at, name, scope, types, payload, source, expires_at, position)
+            VALUES (10, now(), 'a', 'broadcast', '{}', '{}', 'native', now(), 1),
+                   (11, now(), 'a', 'broadcast', '{}', '{}', 'native', NULL, 2);
+        """)
+        await run_scripts(database, after="0023", to="9999")
+        rows = await database.fetch("SELECT consumed_until IS NOT NULL AS freed FROM subscriptions ORDER BY id")
+        assert [row["freed"] for row in rows] == [True, False, False]

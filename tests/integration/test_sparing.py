@@ -142,3 +142,14 @@ async def test_with_a_new_target_deliveries_do_not_wait_for_the_old_one(owe, att
         await change(first, targets=targets)
         await pausing.sweep(rescue_after=RESCUE_AFTER)
         assert await due_now(database) == due
+
+
+async def test_a_trial_that_makes_no_request_leaves_it_to_the_next_one(owe, attempts, answer, database):
+    first, *rest = await owe(3)
+    await answer(*await claim(attempts, first))
+    await database.execute("UPDATE circuits SET retry_at = now(), spared_until = now()")
+    trial, _ = await claim(attempts, *rest)
+    assert trial.admitted.probe
+    await attempts.take_back(trial)
+    (following,) = await claim(attempts, trial.due)
+    assert following.admitted.probe

@@ -77,8 +77,8 @@ async def test_an_attempt_that_was_begun_is_not_put_off(owe, surplus, deliveries
 
 async def test_an_attempt_that_made_no_request_did_not_take_place(owe, surplus, deliveries, attempts):
     (due,) = await owe(1)
-    await attempts.claim(due)
-    await put_off(surplus, due, begun=True)
+    await attempts.take_back(await attempts.claim(due))
+    await put_off(surplus, due)
     assert await standing(deliveries, due) == ("parked", "share", None, 0)
     assert (await surplus.recall({due.subscription_id: 1})).due_attempts == [due]
     assert isinstance(await attempts.claim(due), Claimed)
@@ -102,17 +102,19 @@ async def test_an_attempt_whose_deliverer_is_gone_was_interrupted(owe, surplus, 
 
 async def test_what_was_begun_for_another_message_meanwhile_is_not_put_off(owe, surplus, deliveries, attempts):
     (due,) = await owe(1)
-    await attempts.claim(due)
+    claimed = await attempts.claim(due)
     assert isinstance(await attempts.claim(due, redelivered=True), Claimed)
-    await put_off(surplus, due, begun=True)
-    assert (await standing(deliveries, due))[0] == "pending"
+    await attempts.take_back(claimed)
+    await put_off(surplus, due)
+    assert (await standing(deliveries, due))[::3] == ("pending", 2)
 
 
 async def test_what_is_put_off_gives_its_concurrency_slot_back(owe, surplus, attempts):
     first, second = await owe(2, max_in_flight=1)
     claimed, _ = await claim(attempts, first, second)
     assert claimed.admitted.slot
-    await put_off(surplus, first, begun=True)
+    await attempts.take_back(claimed)
+    await put_off(surplus, first)
     assert (await surplus.recall({first.subscription_id: 1})).due_attempts == [first]
     assert isinstance(await attempts.claim(first), Claimed)
 

@@ -9,3 +9,4 @@ async def expire(database: Database, *signal_ids: int) -> None:
     """Let recorded signals have expired just now."""
     await database.execute("UPDATE signals SET expires_at = now() WHERE id = ANY ($1)", signal_ids)
     await database.execute("UPDATE deliveries SET expires_at = now() WHERE signal_id = ANY ($1)", signal_ids)
+    await database.execute("UPDATE subscriptions SET consumed_until = now() WHERE consumed_by = ANY ($1)", signal_ids)

@@ -14,7 +14,7 @@ async def test_a_host_is_called_by_so_many_at_a_time():
 
     async def call(host):
         nonlocal now, most
-        async with calls.at(host, ROUTE, within=60):
+        async with calls.at(host, ROUTE):
             now += 1
             most = max(most, now)
             await over.wait()
@@ -34,29 +34,44 @@ async def test_a_host_is_called_by_so_many_at_a_time():
 
 
 async def test_whose_turn_does_not_come_does_not_call():
-    calls = Calls(1)
-    async with calls.at("a", ROUTE, within=60):
+    calls = Calls(1, patience=0.001)
+    async with calls.at("a", ROUTE) as waited:
+        assert not waited
         with pytest.raises(TimeoutError):
-            async with calls.at("a", ROUTE, within=0.001):
+            async with calls.at("a", ROUTE):
                 pytest.fail("it was called")
-    async with calls.at("a", ROUTE, within=0.001):
+    async with calls.at("a", ROUTE):
         pass
 
 
 async def test_a_call_that_fails_makes_room_for_the_next_one():
-    calls = Calls(1)
+    calls = Calls(1, patience=0.001)
     with pytest.raises(ZeroDivisionError):
-        async with calls.at("a", ROUTE, within=60):
+        async with calls.at("a", ROUTE):
             raise ZeroDivisionError
-    async with calls.at("a", ROUTE, within=0.001):
+    async with calls.at("a", ROUTE):
         pass
+
+
+async def test_who_had_to_wait_for_the_turn_is_told_so():
+    calls, waiting = Calls(1, patience=60), asyncio.Event()
+
+    async def wait():
+        waiting.set()
+        async with calls.at("a", ROUTE) as waited:
+            return waited
+
+    async with asyncio.TaskGroup() as group, calls.at("a", ROUTE):
+        turn = group.create_task(wait())
+        await waiting.wait()
+    assert turn.result()
 
 
 async def test_a_path_that_hangs_leaves_calls_to_others_of_its_host():
     calls, begun, over = Calls(50), [], asyncio.Event()
 
     async def call(route):
-        async with calls.at("a", route, within=60):
+        async with calls.at("a", route):
             begun.append(route)
             if route is ROUTE:
                 await over.wait()

@@ -9,14 +9,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from broker.admission import LEASE_GRACE, AdmissionControl, Admitted, Deferred, Denied
 from broker.circuits import Circuit
 from broker.deliveries import GONE, DueAttempt, Reason
 from broker.limits import ConcurrencySlots, Rate
-from broker.store.deliveries.attempts import AttemptRequest, Claimed, Oversized, UnderWay, begin, interrupt
+from broker.store.deliveries.attempts import (
+    AttemptRequest,
+    Claimed,
+    Oversized,
+    UnderWay,
+    begin,
+    interrupt,
+)
 from broker.store.deliveries.circuits import TargetKey, lock_circuits, save_circuits
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
@@ -195,28 +202,51 @@ async def _decide(
         if row["under_way"] or row["size"] > request.room
     }
     fitting = [(row, due) for _, row, due in candidates if due not in decisions]
-    rows = [row for row, _ in fitting]
-    controls = await _read_controls(session, rows, states)
-    called = [_called(controls[row["subscription_id"]].subscription, row["steps_done"]) for row in rows]
-    keys = (key for key in itertools.chain.from_iterable(called) if key is not None)
-    circuits = await lock_circuits(session, keys)
-    probed: dict[TargetKey, Circuit] = {}
+    controls = await _read_controls(session, [row for row, _ in fitting], states)
     # In the order of the signals, so that the oldest get the first reservations and concurrency slots.
-    for (row, due), (first, *later) in zip(fitting, called, strict=True):
-        control, circuit = controls[row["subscription_id"]], None if first is None else circuits.get(first)
-        decision = control.admit(
-            row["signal_id"],
+    wanted = [Wanted(due, controls[due.subscription_id], row["steps_done"], row["now"]) for row, due in fitting]
+    decisions |= await admit_each(session, wanted, timeout)
+    await _save(session, controls, states, decisions)
+    return decisions
+
+
+class Wanted(NamedTuple):
+    """A call that is to be admitted.
+
+    Args:
+        due: Its attempt.
+        control: What decides.
+        step: The step that it makes, from 0.
+        now: What the store's clock shows.
+    """
+
+    due: DueAttempt
+    control: AdmissionControl
+    step: int
+    now: datetime
+
+
+async def admit_each(
+    session: Session, wanted: Sequence[Wanted], timeout: timedelta
+) -> dict[DueAttempt, Admitted | Deferred | Denied]:
+    """Decide on calls of subscriptions whose admission is locked, one after the other; store their probes."""
+    called = [_called(one.control.subscription, one.step) for one in wanted]
+    circuits = await lock_circuits(session, (key for key in itertools.chain.from_iterable(called) if key is not None))
+    decisions: dict[DueAttempt, Admitted | Deferred | Denied] = {}
+    probed: dict[TargetKey, Circuit] = {}
+    for (due, control, _, now), (first, *later) in zip(wanted, called, strict=True):
+        circuit = None if first is None else circuits.get(first)
+        decision = decisions[due] = control.admit(
+            due.signal_id,
             circuit,
             [circuits[one] for one in later if one in circuits],
             at=due.at,
-            now=row["now"],
-            until=row["now"] + _lease(control.subscription, timeout),
+            now=now,
+            until=now + _lease(control.subscription, timeout),
         )
         if isinstance(decision, Admitted) and decision.probe and first is not None and circuit is not None:
             probed[first] = circuit
-        decisions[due] = decision
     await save_circuits(session, probed)
-    await _save(session, controls, states, decisions)
     return decisions
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import repeat
+from itertools import chain, repeat
 from typing import NamedTuple
 
 from broker.admission import UNCONDITIONAL, Admitted
@@ -125,6 +125,8 @@ class Ended:
         in_group: Whether the delivery is in an ordering group.
         admitted: How it was admitted.
         steps: The steps that it made, if the delivery has any; the last one's result is the attempt's.
+        later: How each step after its first one was admitted.
+        uncounted: Whether the schedule does not count it.
     """
 
     due: DueAttempt
@@ -138,14 +140,16 @@ class Ended:
     in_group: bool = False
     admitted: Admitted = UNCONDITIONAL
     steps: tuple[Step, ...] = ()
+    later: tuple[Admitted, ...] = ()
+    uncounted: bool = False
 
     @property
     def calls(self) -> list[tuple[str | None, Result, Admitted]]:
-        """Each webhook called, its result, and how it was admitted: only the first step had to be."""
+        """Each webhook called, its result, and how the call was admitted."""
         if not self.steps:
             return [(self.address, self.result, self.admitted)]
-        admissions = (self.admitted, *repeat(UNCONDITIONAL, len(self.steps) - 1))
-        return [(step.address, step.result, admitted) for step, admitted in zip(self.steps, admissions, strict=True)]
+        admissions = chain((self.admitted, *self.later), repeat(UNCONDITIONAL))
+        return [(step.address, step.result, admitted) for step, admitted in zip(self.steps, admissions, strict=False)]
 
     @property
     def steps_done(self) -> int:
@@ -260,6 +264,7 @@ async def end(on: Database | Session, batch: Sequence[Ended]) -> None:
         steps_done=[ended.steps_done for ended in batch],
         steps=[_encode_steps(ended.steps) if ended.steps else None for ended in batch],
         exchanges=[pack([step.result.exchange for step in ended.steps] or [ended.result.exchange]) for ended in batch],
+        uncounted=[ended.uncounted for ended in batch],
     )
 
 
@@ -289,13 +294,18 @@ def _read_claimed(due: DueAttempt, row: Row) -> Claimed:
         due=due,
         signal=read_signal(row),
         subscription=subscription,
-        secrets=tuple(secret for secret in (row["subscription"]["secret"], row["previous_secret"]) if secret),
+        secrets=read_secrets(row),
         signing_keys=tuple(row["signing_keys"] or ()),
         owed_at=row["owed_at"],
         uncounted=row["redriven"],
         in_group=row["in_group"],
         step=min(row["steps_done"], len(subscription.spec.targets) - 1),
     )
+
+
+def read_secrets(row: Row) -> tuple[bytes, ...]:
+    """Return what signs a webhook as ``v1``: the secret of a subscription, and during a rotation the one before it."""
+    return tuple(secret for secret in (row["subscription"]["secret"], row["previous_secret"]) if secret)
 
 
 def _storable(text: str | None) -> str | None:

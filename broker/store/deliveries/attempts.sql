@@ -101,9 +101,9 @@ WITH ended AS (
     SELECT * FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :states::text[],
                          :pauses::double precision[], :started_at::timestamptz[], :durations::double precision[],
                          :outcomes::text[], :statuses::int[], :errors::text[], :excerpts::text[], :reasons::text[],
-                         :steps_done::int[], :steps::json[], :exchanges::bytea[])
+                         :steps_done::int[], :steps::json[], :exchanges::bytea[], :uncounted::boolean[])
         AS e (signal_id, subscription_id, number, state, pause, started_at, duration, outcome, status, error, excerpt, reason,
-              steps_done, steps, exchanges)
+              steps_done, steps, exchanges, uncounted)
 ), settled AS (
     UPDATE deliveries d
     SET state = e.state,
@@ -112,6 +112,7 @@ WITH ended AS (
         begun_by = CASE WHEN d.attempts > e.number THEN d.begun_by END,
         reason = e.reason,
         steps_done = e.steps_done,
+        redriven = d.redriven + e.uncounted::int,
         finished_at = CASE WHEN e.state = 'parked' THEN NULL ELSE now() END
     FROM ended e
     WHERE d.signal_id = e.signal_id AND d.subscription_id = e.subscription_id

@@ -15,6 +15,7 @@ class _Sql(Statements, file="circuits.sql"):
     lock: Statement
     create: Statement
     save: Statement
+    end_probes: Statement
     drop: Statement
     of_subscription: Statement
     drop_of_subscription: Statement
@@ -86,6 +87,12 @@ async def judge_circuits(session: Session, batch: Sequence[Ended]) -> dict[int, 
     if healthy:
         await session.execute(_Sql.drop, **_columns(healthy))
     return changed
+
+
+async def end_probes(session: Session, keys: Collection[TargetKey]) -> None:
+    """Note that the attempts that were to try targets again are not made; the next ones may."""
+    if keys:
+        await session.execute(_Sql.end_probes, **_columns(keys))
 
 
 async def read_circuits(on: Database, subscription_id: int) -> dict[TargetKey, Circuit]:

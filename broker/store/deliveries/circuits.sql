@@ -27,6 +27,16 @@ FROM unnest(:subscription_ids::bigint[], :addresses::text[], :failures::int[], :
     AS c (subscription_id, address, failures, openings, retry_at, probing_until, spared_until)
 WHERE k.key = circuit_key(c.subscription_id, c.address);
 
+-- name: end_probes
+-- Let the next attempts try targets again. Their circuits are locked in the order of their keys.
+WITH probed AS (
+    SELECT key FROM circuits
+    WHERE key IN (SELECT circuit_key(subscription_id, address)
+                  FROM unnest(:subscription_ids::bigint[], :addresses::text[]) AS a (subscription_id, address))
+    ORDER BY key FOR UPDATE
+)
+UPDATE circuits k SET probing_until = NULL FROM probed p WHERE k.key = p.key;
+
 -- name: drop
 -- Drop the circuits of webhooks that succeeded.
 DELETE FROM circuits

@@ -14,7 +14,7 @@ from broker.coalescing import Coalescer
 from broker.deliveries import DueAttempt, Step
 from broker.limits import HORIZON
 from broker.store.clocks import StoreClock
-from broker.store.deliveries import admission, attempts
+from broker.store.deliveries import admission, attempts, continuing
 from broker.store.deliveries.admission import admit
 from broker.store.deliveries.attempts import (
     SMALL,
@@ -29,6 +29,7 @@ from broker.store.deliveries.attempts import (
     end,
     note_steps,
 )
+from broker.store.deliveries.continuing import admit_steps, find_free, take_back
 from broker.store.deliveries.ending import NO_EFFECTS, Effects, affects_others, end_with_effects
 from broker.store.deliveries.presence import Presence
 from broker.store.postgres.database import Database
@@ -63,6 +64,9 @@ class AttemptStore:
         self._clock = StoreClock()
         self._begins: Coalescer[AttemptRequest, Claimed | None] = Coalescer(self._begin)
         self._admissions: Coalescer[AttemptRequest, Answer] = Coalescer(self._admit)
+        self._returns: Coalescer[Claimed, None] = Coalescer(self._take_back)
+        self._continuations: Coalescer[Claimed, Claimed | None] = Coalescer(self._continue)
+        self._step_admissions: Coalescer[Claimed, Claimed | None] = Coalescer(self._admit_steps)
         self._notes: Coalescer[StepsMade, None] = Coalescer(self._note_steps)
         self._ends: Coalescer[Ended, Effects] = Coalescer(self._end)
         self._endings: Coalescer[Ended, Effects] = Coalescer(self._end_with_effects)
@@ -70,7 +74,16 @@ class AttemptStore:
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.presence)
-        for coalescer in (self._begins, self._admissions, self._notes, self._ends, self._endings):
+        for coalescer in (
+            self._begins,
+            self._admissions,
+            self._returns,
+            self._continuations,
+            self._step_admissions,
+            self._notes,
+            self._ends,
+            self._endings,
+        ):
             await self._stack.enter_async_context(coalescer)
         return self
 
@@ -99,6 +112,26 @@ class AttemptStore:
             await asyncio.sleep(self._clock.seconds_until(answer.admitted.at))
         return answer
 
+    async def take_back(self, claimed: Claimed) -> None:
+        """Take back an attempt that made no request: it did not take place, and is still due."""
+        await self._returns.submit(claimed)
+
+    async def claim_again(self, claimed: Claimed) -> Answer:
+        """Begin an attempt anew that has waited since it was claimed, and made no request, if it may still go.
+
+        It is answered as by `claim`; whatever was changed meanwhile holds for it.
+        """
+        await self.take_back(claimed)
+        return await self.claim(claimed.due, room=max(SMALL, len(claimed.signal.throw.payload)))
+
+    async def go_on(self, claimed: Claimed) -> Claimed | None:
+        """Return the attempt under way, for its next step, by its subscription as it is now, if the step may be made.
+
+        The rules are those for attempts; the attempt keeps its concurrency slot. If the answer is None, it has to end
+        with the steps that it has made: its next step may not be made now, or not at all.
+        """
+        return await self._continuations.submit(claimed) or await self._step_admissions.submit(claimed)
+
     async def note_steps(self, due: DueAttempt, steps: Sequence[Step]) -> None:
         """Note the *steps* that the attempt has made so far, and that have succeeded.
 
@@ -123,7 +156,9 @@ class AttemptStore:
         Raises:
             StoreUnavailable: They could not.
         """
-        await rehearse(self._database, [*attempts.NEEDED_TO_DELIVER, *admission.NEEDED_TO_DELIVER])
+        await rehearse(
+            self._database, [*attempts.NEEDED_TO_DELIVER, *admission.NEEDED_TO_DELIVER, *continuing.NEEDED_TO_DELIVER]
+        )
 
     async def cancel(self, due: DueAttempt) -> None:
         """Cancel a delivery whose subscription was deleted."""
@@ -147,6 +182,16 @@ class AttemptStore:
             if isinstance(answer, Claimed) and answer.admitted.now is not None:
                 self._clock.note(answer.admitted.now)
         return answers
+
+    async def _take_back(self, batch: Sequence[Claimed]) -> list[None]:
+        await take_back(self._database, batch, rescue_after=self._rescue_after)
+        return [None] * len(batch)
+
+    async def _continue(self, batch: Sequence[Claimed]) -> list[Claimed | None]:
+        return await find_free(self._database, batch)
+
+    async def _admit_steps(self, batch: Sequence[Claimed]) -> list[Claimed | None]:
+        return await admit_steps(self._database, batch, timeout=self._timeout)
 
     async def _note_steps(self, batch: Sequence[StepsMade]) -> list[None]:
         await note_steps(self._database, batch)

@@ -105,10 +105,11 @@ class Decisions:
         row = await self._database.fetchrow(_Sql.signal, signal_id=signal_id)
         if row is None:
             return None  # it was dropped just now, and its deliveries with it
+        signal = read_signal(row)
         async with self._matcher.slice() as turn:
-            mismatch = await self._matcher.mismatch(subscription, read_signal(row), turn)
+            mismatch = await self._matcher.mismatch(subscription, signal, turn)
         if mismatch is None and subscription.spec.once and not dry_run and subscription.consumed_by is None:
             async with self._database.transaction() as session:
-                if not await consume(session, {subscription.id: signal_id}):
+                if not await consume(session, {subscription.id: signal}):
                     return "another signal consumed the subscription"
         return mismatch

@@ -37,10 +37,12 @@ def affects_others(ended: Ended) -> bool:
     """Return whether the end of an attempt may have effects beyond its delivery."""
     return (
         ended.admitted.slot
-        or ended.admitted.circuit
         or _advances_group(ended)
         or ended.result.outcome is Outcome.GONE
-        or (ended.address is not None and is_up(ended.result) is False)
+        or any(
+            admitted.circuit or (address is not None and is_up(result) is False)
+            for address, result, admitted in ended.calls
+        )
     )
 
 

@@ -15,6 +15,7 @@ from broker.store.rows import read_due_attempts
 
 class _Sql(Statements, file="expiring.sql"):
     expire: Statement
+    free: Statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,3 +63,10 @@ class ExpiringStore:
             await free_slots(session, cancelled)
             due_attempts = await advance_groups_of(session, keys, rescue_after=rescue_after)
         return Expired(looked=len(rows), cancelled=len(cancelled), due_attempts=tuple(due_attempts))
+
+    async def free(self, *, limit: int) -> int:
+        """Let `once` subscriptions wait for another signal whose delivery is dead and whose signal has expired.
+
+        At most *limit* subscriptions that signals consumed which have expired are looked at; return how many were.
+        """
+        return len(await self._database.fetch(_Sql.free, limit=limit))

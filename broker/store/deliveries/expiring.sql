@@ -37,3 +37,23 @@ WITH due AS (
     FROM looked l WHERE l.expired AND s.id = l.subscription_id AND s.consumed_by = l.signal_id
 )
 SELECT * FROM looked;
+
+-- name: free
+-- Let at most :limit `once` subscriptions wait for another signal that were consumed by signals which have expired, and whose
+-- deliveries are dead: they cannot be redriven. What is under way then is looked at again after a second, and what was
+-- delivered has consumed its subscription for good. Recorders of earlier versions leave `consumed_until` as it was, so the
+-- signal has the last word. Any number of schedulers may do this at once.
+WITH due AS (
+    SELECT id, consumed_by FROM subscriptions
+    WHERE consumed_by IS NOT NULL AND consumed_until <= now()
+    ORDER BY consumed_until LIMIT :limit FOR UPDATE SKIP LOCKED
+)
+UPDATE subscriptions s
+SET consumed_by = CASE WHEN g.expires_at <= now() AND d.state IN ('dead', 'cancelled') THEN NULL ELSE s.consumed_by END,
+    consumed_until = CASE WHEN g.expires_at > now() THEN g.expires_at
+                          WHEN g.expires_at <= now() AND d.state IN ('pending', 'parked') THEN now() + interval '1 second' END
+FROM due
+LEFT JOIN signals g ON g.id = due.consumed_by
+LEFT JOIN deliveries d ON d.signal_id = due.consumed_by AND d.subscription_id = due.id
+WHERE s.id = due.id
+RETURNING s.id;

@@ -84,7 +84,12 @@ async def owe(session: Session, deliveries: Sequence[NewDelivery], *, rescue_aft
     ]
 
 
-async def consume(session: Session, first: Mapping[int, int]) -> set[int]:
+async def consume(session: Session, first: Mapping[int, Signal]) -> set[int]:
     """Let the *first* signal of each `once` subscription (by id) consume it; return those that it did consume."""
-    rows = await session.fetch(_Sql.consume, subscription_ids=list(first), signal_ids=list(first.values()))
+    rows = await session.fetch(
+        _Sql.consume,
+        subscription_ids=list(first),
+        signal_ids=[signal.id for signal in first.values()],
+        expires_at=[signal.throw.expires_at for signal in first.values()],
+    )
     return {row["id"] for row in rows}

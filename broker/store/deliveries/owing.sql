@@ -1,14 +1,16 @@
 -- name: consume
--- Let each signal consume its `once` subscription, unless that is consumed already.
+-- Let each signal consume its `once` subscription, unless that is consumed already. If the signal expires before it is
+-- delivered, the subscription is freed: see expiring.sql.
 WITH wanted AS (
-    SELECT s.id, w.signal_id
-    FROM unnest(:subscription_ids::bigint[], :signal_ids::bigint[]) AS w (subscription_id, signal_id)
+    SELECT s.id, w.signal_id, w.expires_at
+    FROM unnest(:subscription_ids::bigint[], :signal_ids::bigint[], :expires_at::timestamptz[])
+        AS w (subscription_id, signal_id, expires_at)
     JOIN subscriptions s ON s.id = w.subscription_id
     WHERE s.consumed_by IS NULL
     ORDER BY s.id
     FOR UPDATE OF s
 )
-UPDATE subscriptions s SET consumed_by = w.signal_id
+UPDATE subscriptions s SET consumed_by = w.signal_id, consumed_until = w.expires_at
 FROM wanted w WHERE s.id = w.id AND s.consumed_by IS NULL
 RETURNING s.id;
 

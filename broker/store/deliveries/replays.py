@@ -164,7 +164,7 @@ class ReplayStore:
             new = {match["signal_id"] for match in noted}
             owed = [signal for signal in matched.matching if signal.id in new]
             if subscription.spec.once and owed:
-                await consume(session, {subscription_id: owed[0].id})
+                await consume(session, {subscription_id: owed[0]})
             deliveries = [_new_delivery(signal, subscription, pace, row["now"]) for signal in owed]
             deliveries += [dead_delivery(signal, subscription) for signal in matched.exceeded if signal.id in new]
             await owe(session, deliveries, rescue_after=timedelta())

@@ -62,12 +62,10 @@ class PutOff(NamedTuple):
     Args:
         due: The attempt that may not be made now.
         redelivered: Whether its message was handed out before.
-        begun: Whether it was begun, and then no request made.
     """
 
     due: DueAttempt
     redelivered: bool = False
-    begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +120,13 @@ class SurplusStore:
         """Return what the attempts of a subscription count towards; of one that was forgotten, to itself alone."""
         return await self._routes.submit(subscription_id)
 
-    async def put_off(self, due: DueAttempt, *, redelivered: bool = False, begun: bool = False) -> None:
+    async def put_off(self, due: DueAttempt, *, redelivered: bool = False) -> None:
         """Park the delivery until it is recalled, if the attempt is still due; it is not counted as one.
 
         If its message was *redelivered*, it may have been begun before. Then it is left alone if it has ended, or
-        another deliverer is making it; else it is noted as interrupted. If it was *begun* by the caller, no request was
-        made.
+        another deliverer is making it; else it is noted as interrupted.
         """
-        await self._puts.submit(PutOff(due, redelivered, begun))
+        await self._puts.submit(PutOff(due, redelivered))
 
     async def find(self, apps: Collection[str]) -> dict[int, tuple[str, str | None]]:
         """Return the subscriptions that may have surplus for the workers of *apps* (``""``: none): app and tenant."""
@@ -176,7 +173,6 @@ class SurplusStore:
                 subscription_ids=[one.due.subscription_id for one in ascending],
                 numbers=[one.due.attempt for one in ascending],
                 redelivered=[one.redelivered for one in ascending],
-                begun=[one.begun for one in ascending],
             )
             await free_slots(session, [one.due for one in batch])
         return [None] * len(batch)

@@ -14,24 +14,19 @@ WHERE id = ANY (:subscription_ids::bigint[]);
 UPDATE gates SET surplus = true WHERE subscription_id = ANY (:subscription_ids::bigint[]);
 
 -- name: put_off
--- Park pending deliveries before their attempts, in ascending order of signals, as surplus. An attempt that was begun by who
--- puts it off has made no request, and did not take place. A message that was handed out before stands for the next attempt,
--- unless the one that it asked for has ended, or is under way (see `candidates` in admission.sql).
-UPDATE deliveries d
-SET state = 'parked', attempts = CASE WHEN p.begun THEN p.number - 1 ELSE d.attempts END, begun_at = NULL, due_at = NULL,
-    reason = 'share'
-FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :redelivered::boolean[], :begun::boolean[])
-    AS p (signal_id, subscription_id, number, redelivered, begun)
+-- Park pending deliveries before their attempts, in ascending order of signals, as surplus. A message that was handed out
+-- before stands for the next attempt, unless the one that it asked for has ended, or is under way (see `candidates` in
+-- admission.sql).
+UPDATE deliveries d SET state = 'parked', begun_at = NULL, due_at = NULL, reason = 'share'
+FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :redelivered::boolean[])
+    AS p (signal_id, subscription_id, number, redelivered)
 WHERE d.signal_id = p.signal_id AND d.subscription_id = p.subscription_id
   AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
-  AND CASE
-      WHEN p.begun THEN d.attempts = p.number AND d.begun_at IS NOT NULL
-      ELSE d.attempts = p.number - 1 OR (p.redelivered AND d.attempts >= p.number AND d.begun_at IS NULL AND NOT EXISTS (
-          SELECT FROM attempts t
-          WHERE t.signal_id = p.signal_id AND t.subscription_id = p.subscription_id AND t.number >= p.number
-            AND t.interrupted IS NOT TRUE OFFSET 0
-      ))
-  END;
+  AND (d.attempts = p.number - 1 OR (p.redelivered AND d.attempts >= p.number AND d.begun_at IS NULL AND NOT EXISTS (
+      SELECT FROM attempts t
+      WHERE t.signal_id = p.signal_id AND t.subscription_id = p.subscription_id AND t.number >= p.number
+        AND t.interrupted IS NOT TRUE OFFSET 0
+  )));
 
 -- name: find
 -- The subscriptions that may have surplus deliveries for the workers of :apps ('': of no app), with their tenants.

@@ -175,10 +175,10 @@ async def _consume(session: Session, matched: Pairs, expired: Collection[int]) -
 
     One that has *expired* is owed to them and cancelled, and consumes nothing.
     """
-    first: dict[int, int] = {}
+    first: dict[int, Signal] = {}
     for signal, subscription in matched:
         if subscription.spec.once and signal.id not in expired:
-            first.setdefault(subscription.id, signal.id)
+            first.setdefault(subscription.id, signal)
     if not first:
         return matched
     consumed = await consume(session, first)
@@ -187,7 +187,7 @@ async def _consume(session: Session, matched: Pairs, expired: Collection[int]) -
         for signal, subscription in matched
         if not subscription.spec.once
         or signal.id in expired
-        or (subscription.id in consumed and first[subscription.id] == signal.id)
+        or (subscription.id in consumed and first[subscription.id].id == signal.id)
     ]
 
 
