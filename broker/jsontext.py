@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from math import inf
 from typing import Any, NoReturn
 
@@ -36,6 +37,19 @@ def _number(text: str) -> float | Infinite:
     return Infinite("Infinity" if value == inf else "-Infinity")
 
 
+_INTEGER_DIGITS = sys.get_int_max_str_digits()
+"""Most digits that Python reads as an integer; JSON has no such limit."""
+
+
+def _integer(text: str) -> int | float | Infinite:
+    return int(text) if len(text) <= _INTEGER_DIGITS else _number(text)
+
+
+def _double(text: str) -> int | float:
+    return int(text) if len(text) <= _INTEGER_DIGITS else float(text)
+
+
+_BLANKS = " \t\r\n"
 _CONTAINERS = (dict, list)  # a tuple is tested three times as fast as a union
 
 
@@ -46,6 +60,8 @@ def _refuse(constant: str) -> NoReturn:
 _DECODER = json.JSONDecoder(parse_float=_number, parse_constant=_refuse)
 _DOUBLES = json.JSONDecoder(parse_constant=_refuse)
 """Calls nothing of ours for each number, and so is several times as fast as the other one."""
+_WITH_LONG_INTEGERS = json.JSONDecoder(parse_float=_number, parse_int=_integer, parse_constant=_refuse)
+_DOUBLES_WITH_LONG_INTEGERS = json.JSONDecoder(parse_int=_double, parse_constant=_refuse)
 _ENCODERS = {
     f"{spacing}{escapes}": json.JSONEncoder(ensure_ascii=bool(escapes), allow_nan=False, separators=separators)
     for spacing, separators in {"compact": (",", ":"), "spaced": (", ", ": ")}.items()
@@ -58,22 +74,24 @@ STYLES = tuple(_ENCODERS)
 def read_first(text: str) -> Any:
     """Return the JSON value that *text* begins with (after white space); what follows it is not looked at.
 
-    NaN and Infinity are refused, of a repeated key the last value counts.
+    NaN, Infinity and integers of more digits than Python reads are refused, of a repeated key the last value counts.
 
     Raises:
         ValueError: *text* does not begin with a JSON value, or it nests deeper than `MAX_NESTING`.
     """
-    return _read(text)[0]
+    return _read(text, long_integers=False)[0]
 
 
-def read(text: str, *, levels: int = MAX_NESTING) -> Any:
+def read(text: str, *, levels: int = MAX_NESTING, long_integers: bool = True) -> Any:
     """Return the one JSON value that *text* is.
+
+    With *long_integers*, those of more digits than Python reads count as doubles; otherwise they are refused.
 
     Raises:
         ValueError: As for `read_first`, but it may nest *levels* deep; or something follows the value.
     """
-    value, end = _read(text, levels)
-    if text[end:].strip(" \t\r\n"):
+    value, end = _read(text, levels, long_integers=long_integers)
+    if text[end:].strip(_BLANKS):
         raise ValueError("something follows the JSON value")
     return value
 
@@ -121,9 +139,13 @@ def read_doubles(body: bytes) -> Any:
     except orjson.JSONDecodeError:
         # Perhaps only because of an unpaired surrogate or a number beyond a double.
         try:
-            return _DOUBLES.decode(body.decode())
+            text = body.decode()
+            value, end = _decode(_DOUBLES, _DOUBLES_WITH_LONG_INTEGERS, text, len(text) - len(text.lstrip(_BLANKS)))
         except RecursionError:
             raise NestedTooDeep from None
+        if text[end:].strip(_BLANKS):
+            raise ValueError("something follows the JSON value") from None
+        return value
 
 
 def write(value: Any, style: str = "compact") -> str:
@@ -150,15 +172,25 @@ def write_fast(value: Any) -> str:
         return write(value, "compact-ascii")
 
 
-def _read(text: str, levels: int = MAX_NESTING) -> tuple[Any, int]:
-    start = len(text) - len(text.lstrip(" \t\r\n"))
+def _read(text: str, levels: int = MAX_NESTING, *, long_integers: bool = True) -> tuple[Any, int]:
+    start = len(text) - len(text.lstrip(_BLANKS))
     try:
-        value, end = _DECODER.raw_decode(text, start)
+        value, end = _decode(_DECODER, _WITH_LONG_INTEGERS if long_integers else _DECODER, text, start)
     except RecursionError:
         raise NestedTooDeep from None
     if text.count("[") + text.count("{") > levels and _depth(value) > levels:
         raise NestedTooDeep
     return value, end
+
+
+def _decode(decoder: json.JSONDecoder, slower: json.JSONDecoder, text: str, start: int) -> tuple[Any, int]:
+    """Decode the value at *start* with *decoder*, or with the *slower* one if Python refuses an integer's length."""
+    try:
+        return decoder.raw_decode(text, start)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return slower.raw_decode(text, start)
 
 
 def _depth(value: Any) -> int:

@@ -69,7 +69,7 @@ def parse(model: type[D], body: bytes) -> D:
         InvalidDocument: It is not what the model allows.
     """
     try:
-        value = read(body.decode().removeprefix("\ufeff"))
+        value = read(body.decode().removeprefix("\ufeff"), long_integers=False)
     except ValueError as error:
         raise BadRequest(f"The body is not JSON: {error}.") from error
     return validate(model, value)

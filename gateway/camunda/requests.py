@@ -23,9 +23,13 @@ from gateway.camunda.errors import (
 
 _JSON = ("application", "json")
 _LONE_STAR = re.compile(r"^\s*\*\s*(?=;|$)")
+_QUOTED = r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)'
+_MEMBER = re.compile(rf'(?:{_QUOTED}|[^,"])+', re.DOTALL)
+"""A member of a list: a comma within quotes is part of it (RFC 9110, 5.6.1)."""
 _MEDIA_RANGE = re.compile(r"\s*([^\s/;,]+)/([^\s/;,]+)\s*(?:;(.*))?", re.DOTALL)
 _LIKE_ASCII = frozenset({"us-ascii", "iso-8859-1", "iso-8859-15", "latin1", "windows-1252"})
 _UNICODE = re.compile(r"utf-?(8|16|32)")
+_STRING = re.compile(_QUOTED, re.DOTALL)
 _QUALITY = re.compile(r"(?:^|;)\s*q\s*=\s*([^\s;]*)", re.IGNORECASE)
 
 
@@ -220,7 +224,7 @@ def check_accept(accept: str | None) -> None:
     """
     if accept is None or accept == "*/*":
         return
-    ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
+    ranges = [_media_range(part) for part in _MEMBER.findall(accept) if part.strip()]
     qualities = {(kind, subtype): quality for kind, subtype, quality in ranges}
     for covering in (_JSON, ("application", "*"), ("*", "*")):
         if covering in qualities:
@@ -237,7 +241,7 @@ def _media_range(text: str) -> tuple[str, str, float]:
     match = _MEDIA_RANGE.fullmatch(_LONE_STAR.sub("*/*", text))
     if match is None:
         raise http_error(400)
-    quality = _QUALITY.search(match[3] or "")
+    quality = _QUALITY.search(_STRING.sub("", match[3] or ""))
     try:
         return match[1].lower(), match[2].lower(), float(quality[1]) if quality else 1.0
     except ValueError:

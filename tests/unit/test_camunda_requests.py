@@ -208,6 +208,10 @@ def is_transient(variable):
         "application/*",
         "text/html, image/gif, *; q=.2, */*; q=.2",
         "text/plain, application/json;q=0.1, */*;q=0",
+        'text/html;level="a,b", application/json',
+        'text/html;level="a\\",b", application/json',
+        'application/json;level=";q=0"',
+        "text/html,,application/json,",
     ],
 )
 def test_json_in_and_out_is_welcome_however_it_is_put(content_type, accept):
@@ -225,6 +229,12 @@ def test_json_in_and_out_is_welcome_however_it_is_put(content_type, accept):
         ("application/json/x", None, ("BadRequestException", "HTTP 400 Bad Request")),
         ("application/json", "text/html", ("NotAcceptableException", "HTTP 406 Not Acceptable")),
         ("application/json", "*/*, application/json;q=0", ("NotAcceptableException", "HTTP 406 Not Acceptable")),
+        (
+            "application/json",
+            'text/html;level="application/json',
+            ("NotAcceptableException", "HTTP 406 Not Acceptable"),
+        ),
+        ("application/json", 'garbage;level="a,b"', ("BadRequestException", "HTTP 400 Bad Request")),
         ("application/json", "garbage", ("BadRequestException", "HTTP 400 Bad Request")),
         ("application/json", "*/*;q=high", ("BadRequestException", "HTTP 400 Bad Request")),
     ],
@@ -234,3 +244,14 @@ def test_other_media_types_are_refused_as_jax_rs_does(content_type, accept, body
         check_headers(content_type, accept)
     assert (caught.value.type, caught.value.message) == body
     assert caught.value.body["code"] is None
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, f'{{"a": [-{"9" * 4301}]}}'])
+@pytest.mark.parametrize(
+    ("kind", "info"),
+    [("Json", {}), ("Object", {"objectTypeName": "x", "serializationDataFormat": "application/json"})],
+)
+def test_json_with_an_integer_that_python_does_not_read_is_json(text, kind, info):
+    variable = {"value": text, "type": kind, "valueInfo": info}
+    request = parse_signal(json.dumps({"name": "a", "variables": {"v": variable}}).encode())
+    assert request.payload.decode() == f'{{"v":{text}}}'

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.jsontext import MAX_NESTING, STYLES, Infinite, encode, read, read_first, write
+from broker.jsontext import MAX_NESTING, STYLES, Infinite, check, encode, read, read_doubles, read_first, write
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -115,3 +115,26 @@ def test_what_has_many_brackets_may_nest_as_deep_as_what_has_few():
     assert read(deepest)
     with pytest.raises(ValueError, match="nested too deep"):
         read(f"[{deepest}]")
+
+
+LONG = "9" * 5000
+
+
+@pytest.mark.parametrize("text", [LONG, f"-{LONG}", f"[{LONG}]", f'{{"a": {{"b": {LONG}}}}}', "9" * 4301])
+def test_an_integer_may_have_more_digits_than_python_reads(text):
+    check(text.encode())
+    assert "Infinity" in write(read(text))
+    assert "inf" in repr(read_doubles(text.encode()))
+
+
+def test_other_integers_beside_a_long_one_stay_as_they_are():
+    text = f"[1, {'9' * 4300}, {LONG}]"
+    assert read(text)[:2] == [1, int("9" * 4300)]
+    assert read_doubles(text.encode())[0] == 1
+
+
+@pytest.mark.parametrize("text", [f"{LONG} x", f"[{LONG}", f"[{LONG}, NaN]"])
+def test_what_is_no_json_beside_a_long_integer_is_refused(text):
+    for reader in (read, lambda text: read_doubles(text.encode())):
+        with pytest.raises(ValueError):  # noqa: PT011
+            reader(text)
