@@ -32,21 +32,23 @@ SURPRISES = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def gateway(store_server, tmp_path_factory):
-    """Yield (a database, a client of a gateway on it, which can throw)."""
+    """Yield the URLs of a database and of a gateway on it."""
     directory = tmp_path_factory.mktemp("gateway")
     async with fresh_database(store_server) as url:
         environment = {"STORE_URL": url, "DATA_DIR": str(directory)}
         process = Process("run", environment=environment, log=directory / "log")
-        async with process, client_of(process.url) as client:
-            yield url, client
+        async with process:
+            yield url, process.url
         assert "request.failed" not in process.log.read_text()
 
 
 @pytest.mark.parametrize("surprise", SURPRISES)
 async def test_a_surprise_in_the_schema_is_answered_503_and_by_readiness(gateway, surprise):
-    url, client = gateway
+    store_url, url = gateway
     begin, end, requests = SURPRISES[surprise]
-    async with Database(url, size=1) as database:
+    async with Database(store_url, size=1) as database, client_of(url) as client:
+        await client.post(SUBSCRIBE[0], {**SUBSCRIBE[1], "ordered": True}, expect=201)
+        await client.post("/v1/signals", {"name": "a"}, expect=202)
         await database.execute(begin)
         try:
             for path, document, headers in requests:
