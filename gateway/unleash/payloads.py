@@ -75,7 +75,7 @@ def parse_json(body: bytes, charset: str = "utf-8") -> bytes:
     """
     try:
         text = body.decode(charset).removeprefix("\ufeff")
-        value = read(text) if text else {}
+        value = read(text, long_integers=False) if text else {}
     except ValueError as error:
         raise BadRequest(f"The body is not JSON: {error}.") from error
     if not isinstance(value, dict):

@@ -14,7 +14,7 @@ async def test_a_failed_transaction_leaves_nothing_behind(database):
     async def fail_half_way():
         async with database.transaction() as session:
             await session.execute("INSERT INTO t VALUES (1)")
-            await session.execute("SELECT 1/0")
+            await session.execute("SELECT 'x'::integer")
 
     with pytest.raises(DataError):
         await fail_half_way()

@@ -142,7 +142,7 @@ async def test_counting_and_repairing_looks_only_at_what_is_overdue(database, su
     statements = read_statements("broker.store.deliveries", "deliveries.sql")
     for name in ("count_overdue", "rescue"):
         statement = statements[name].sql.rstrip(";")
-        arguments = {"app": "'billing'", "limit": "1000", "rescue_after": "30"}
+        arguments = {"app": "'billing'", "limit": "1000", "offset": "0", "rescue_after": "30"}
         for number, parameter in enumerate(statements[name].parameters, 1):
             statement = statement.replace(f"${number}", arguments[parameter])
         plan = "\n".join(row[0] for row in await database.fetch(f"EXPLAIN {statement}"))
