@@ -69,6 +69,7 @@ class Health:
     """The checks that the log says have failed."""
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _revision: str = ""
+    _exposition: metrics.Exposition = field(default_factory=metrics.Exposition)
 
     def __post_init__(self) -> None:
         self.require("store", self._ask_store)
@@ -133,7 +134,7 @@ class Health:
     async def metrics(self, _request: web.Request) -> web.Response:
         """Answer all metrics in Prometheus's format."""
         metrics.READY.set(self.ready)
-        body, content_type = metrics.exposition()
+        body, content_type = self._exposition.read()
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _look_repeatedly(self) -> None:

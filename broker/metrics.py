@@ -67,6 +67,8 @@ Counters whose labels are known exist from the start, at 0.
 from __future__ import annotations
 
 import enum
+import time
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
@@ -160,6 +162,10 @@ CONNECTIONS = Gauge("signal_broker_http_connections", "Open connections of calle
 CONNECTIONS_CLOSED = _counter("http_connections_closed", "Connections of callers that the process closed.", "rule")
 
 
+_EXPOSITIONS = 5
+"""How often a second the metrics are written at most, for how many who ask."""
+
+
 class Repeat(enum.StrEnum):
     """Why something was done again."""
 
@@ -200,6 +206,23 @@ def _start_at_zero() -> None:
 _start_at_zero()
 
 
-def exposition() -> tuple[bytes, str]:
-    """Return every metric in the OpenMetrics text format, and its content type."""
-    return generate_latest(REGISTRY), CONTENT_TYPE  # type: ignore[no-untyped-call]
+class Exposition:
+    """Every metric as text. It takes milliseconds to write, so those who ask for it all the time get one of just now.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._spare, self._at = float(_EXPOSITIONS), clock()
+        self._text = b""
+
+    def read(self) -> tuple[bytes, str]:
+        """Return every metric in the OpenMetrics text format, and its content type."""
+        now = self._clock()
+        self._spare, self._at = min(_EXPOSITIONS, self._spare + (now - self._at) * _EXPOSITIONS), now
+        if self._spare >= 1:
+            self._spare -= 1
+            self._text = generate_latest(REGISTRY)  # type: ignore[no-untyped-call]
+        return self._text, CONTENT_TYPE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from math import ceil
@@ -61,15 +61,14 @@ class Subject:
         return f"the {self.kind.value} {self.id!r}"
 
 
-def subjects_of(throw: Throw) -> Iterator[Subject]:
-    """Yield whose quotas *throw* counts for: its token's, and those of the tenants that it is limited to.
+def subjects_of(throw: Throw, tenants: Sequence[str] | None) -> Iterator[Subject]:
+    """Yield whose quotas *throw* counts for: its token's, and that of the tenant that it names.
 
-    A throw by a principal without limits counts for the tenant that it names; else for none.
+    If it names none, it counts for the *tenants* that its caller is limited to; without limits for none.
     """
     if throw.token_id is not None and throw.source is not Source.SIGNAL_ENDPOINT:
         yield Subject(QuotaKind.TOKEN, str(throw.token_id))
-    tenants = throw.audience or ()
-    for tenant in dict.fromkeys([*tenants, *([] if throw.tenant_id is None else [throw.tenant_id])]):
+    for tenant in dict.fromkeys((tenants or ()) if throw.tenant_id is None else (throw.tenant_id,)):
         yield Subject(QuotaKind.TENANT, tenant)
 
 
@@ -102,10 +101,12 @@ class Meter:
         self._saved = self._most_saved
         self._at = now
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing was tried lately."""
-        return not self._tried and not self.unreported and self.demand < 0.01
+    def is_idle(self, now: float) -> bool:
+        """Return whether nothing was tried lately, and nothing that was used is to be remembered."""
+        if self._tried or self._used_today() or self.demand >= 0.01:
+            return False
+        self._save(now)
+        return self._saved >= self._most_saved
 
     def count(self) -> None:
         """Count a throw that is tried."""
@@ -118,19 +119,22 @@ class Meter:
             QuotaExceeded: It does not, at this moment.
         """
         if self.quota.throws_per_second is not None:
-            rate = self.quota.throws_per_second * self._share
-            self._saved = min(self._most_saved, self._saved + (now - self._at) * rate)
-            self._at = now
+            self._save(now)
             if self._saved < 1:
-                wait = ceil((1 - self._saved) / rate)
+                wait = ceil((1 - self._saved) / (self.quota.throws_per_second * self._share))
                 raise used_up(self.subject, "throwsPerSecond", self.quota.throws_per_second, retry_after=wait)
         most = self.quota.payload_bytes_per_day
         if most is not None and self._used_today() + len(throw.payload) > most:
             raise used_up(self.subject, "payloadBytesPerDay", most, retry_after=_seconds_of_day_left())
 
+    def _save(self, now: float) -> None:
+        rate = (self.quota.throws_per_second or 0) * self._share
+        self._saved, self._at = min(self._most_saved, self._saved + (now - self._at) * rate), now
+
     def take(self, throw: Throw) -> None:
         """Take what *throw* uses."""
-        self._saved -= 1
+        if self.quota.throws_per_second is not None:
+            self._saved -= 1
         if self.quota.payload_bytes_per_day is not None:
             self.unreported += len(throw.payload)
 

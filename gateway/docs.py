@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -17,7 +18,8 @@ class DocsApi:
 
     def __init__(self, routes: Sequence[Route], dialects: Sequence[Dialect], *, version: str, server: str = "") -> None:
         self._page = Page("gateway", "docs.html")
-        self._description = describe([*routes, *self.routes], dialects, version=version, server=server)
+        description = describe([*routes, *self.routes], dialects, version=version, server=server)
+        self._description = json.dumps(description).encode()
 
     @property
     def routes(self) -> list[Route]:
@@ -29,7 +31,7 @@ class DocsApi:
 
     async def openapi(self, _request: web.Request) -> web.Response:
         """Answer the OpenAPI document."""
-        return web.json_response(self._description)
+        return web.Response(body=self._description, content_type="application/json")
 
     async def docs(self, _request: web.Request) -> web.Response:
         """Answer the documentation as a page."""

@@ -83,11 +83,13 @@ class Intake:
         self,
         throw: Throw,
         *,
+        tenants: Sequence[str] | None = None,
         key: IdempotencyKey | None = None,
         check: Callable[[Sequence[Waiting]], None] = lambda _: None,
     ) -> Accepted:
         """Number and publish *throw*; return once it is safe and later throws are sure to be delivered after it.
 
+        *tenants* are those that its caller is limited to; None: it is not.
         *check* may raise, to stop the throw, once it is known who waits in the execution that it names.
 
         Raises:
@@ -100,7 +102,7 @@ class Intake:
         began = time.monotonic()
         try:
             if self._quotas is not None and not self._quotas.are_none:
-                await self._quotas.admit(throw)
+                await self._quotas.admit(throw, tenants)
             numbered = await self._number(throw, key)
             if numbered.conflicting:
                 raise IdempotencyConflict("This Idempotency-Key was used with another body less than 24 hours ago.")

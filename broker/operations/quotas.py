@@ -74,24 +74,28 @@ class Quotas:
         """Whether nobody has a quota."""
         return not self._quotas
 
-    async def admit(self, throw: Throw) -> None:
-        """Count *throw* towards the quotas that it falls under.
+    async def admit(self, throw: Throw, tenants: Sequence[str] | None) -> None:
+        """Count *throw*, of a caller that is limited to *tenants* (None: not), towards the quotas that it falls under.
 
         Raises:
             QuotaExceeded: One of them is used up.
             StoreUnavailable: It could not be found out how many subscriptions the signal is for.
         """
-        meters = [meter for subject in subjects_of(throw) if (meter := self._meter(subject)) is not None]
+        meters = [meter for subject in subjects_of(throw, tenants) if (meter := self._meter(subject)) is not None]
         for meter in meters:
             meter.count()
-        for meter in meters:
-            meter.check(throw, self._clock())
+        self._check(meters, throw)
         for meter in meters:
             most = meter.quota.deliveries_per_throw
             if most is not None and await self._count_receivers(throw, most + 1) > most:
                 raise used_up(meter.subject, "deliveriesPerThrow", most, retry_after=LATER)
+        self._check(meters, throw)  # others were admitted meanwhile
         for meter in meters:
             meter.take(throw)
+
+    def _check(self, meters: Sequence[Meter], throw: Throw) -> None:
+        for meter in meters:
+            meter.check(throw, self._clock())
 
     def _meter(self, subject: Subject) -> Meter | None:
         quota = self._quotas.get(subject)
@@ -141,7 +145,7 @@ class Quotas:
         reported = await self._report_payloads()
         subjects = list(self._meters)
         await self._learn(subjects or [next(iter(self._quotas))], reported)
-        self._meters = {subject: meter for subject, meter in self._meters.items() if not meter.is_idle}
+        self._meters = {subject: meter for subject, meter in self._meters.items() if not meter.is_idle(now)}
         if self._forgot != datetime.now(UTC).date():
             await self._store.forget()
             self._forgot = datetime.now(UTC).date()

@@ -99,6 +99,7 @@ class CamundaApi:
         del wanted, body  # it takes many times the memory of the payload
         await self._intake.accept(
             throw,
+            tenants=principal.tenants,
             key=key,
             check=partial(_check_execution, principal, throw),
         )

@@ -65,6 +65,7 @@ class Camunda8Api:
                 traceparent=read_traceparent(request),
                 hops=read_hops(request),
             ),
+            tenants=principal.tenants,
             key=read_key(request, principal, body),
         )
         return answer(SignalBroadcastResult(signal_key=str(accepted.signal.id), tenant_id=tenant_id or DEFAULT_TENANT))

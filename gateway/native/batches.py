@@ -74,7 +74,7 @@ class BatchesApi:
             wanted, own_key = item
             try:
                 accepted = await self._intake.accept(
-                    wanted, key=own_key, check=partial(check_execution, principal, wanted)
+                    wanted, tenants=principal.tenants, key=own_key, check=partial(check_execution, principal, wanted)
                 )
             except Exception as error:  # noqa: BLE001  (it is this throw's answer)
                 return refused(position, error)

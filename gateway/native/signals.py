@@ -119,6 +119,7 @@ class SignalsApi:
         throw = await offload(request, lambda: _read_throw(request, principal, body), size=len(body))
         accepted = await self._intake.accept(
             throw,
+            tenants=principal.tenants,
             key=read_key(request, principal, body),
             check=partial(check_execution, principal, throw),
         )

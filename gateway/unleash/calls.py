@@ -100,6 +100,7 @@ class CallsApi:
                 traceparent=read_traceparent(request),
                 hops=read_hops(request),
             ),
+            tenants=endpoint.tenants,
             key=read_key(request, caller, body),
         )
         response = _answer(accepted)

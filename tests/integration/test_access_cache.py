@@ -10,7 +10,7 @@ import pytest
 
 from broker.access import ADMINISTRATOR, API_TOKEN, ENDPOINT_TOKEN, Permission, make_token
 from broker.errors import StoreUnavailable
-from broker.metrics import exposition
+from broker.metrics import Exposition
 from broker.store.administration.access_cache import BORNE, FRESH, AccessCache
 from broker.store.administration.tokens import AccessStore
 from broker.store.administration.users import UserStore
@@ -141,7 +141,7 @@ async def test_while_postgresql_is_away_who_is_known_stays_so_for_a_while_and_ot
         link.cut()
         clock.now += FRESH.total_seconds()
         assert (await cache.caller(token[1])).name == "t"
-        assert b"signal_broker_access_unconfirmed 1.0" in exposition()[0]
+        assert b"signal_broker_access_unconfirmed 1.0" in Exposition().read()[0]
         for value in (stranger, later):  # it may have been made in the meantime
             with pytest.raises((StoreUnavailable, TimeoutError)):
                 await cache.caller(value)
@@ -161,7 +161,7 @@ async def test_while_postgresql_is_away_who_is_known_stays_so_for_a_while_and_ot
 
         await eventually(is_known_again)
         async with cache:
-            await eventually(lambda: b"signal_broker_access_unconfirmed 0.0" in exposition()[0])
+            await eventually(lambda: b"signal_broker_access_unconfirmed 0.0" in Exposition().read()[0])
 
 
 async def test_a_flood_of_wrong_tokens_pushes_out_no_right_one(database_url, access, token):

@@ -118,6 +118,28 @@ async def test_each_item_of_a_batch_counts(client, name):
     await eventually(throw_many)
 
 
+async def test_a_throw_without_a_tenant_counts_for_the_tenants_of_its_caller(client, name):
+    tenant = fresh_id("tenant")
+    _, caller = await new_token(client, "signals:throw", tenants=[tenant], untenanted=True)
+    await put(client, "tenants", tenant, payloadBytesPerDay=0)
+    for path, document in (
+        ("/v1/signals", {"name": name, "withoutTenantId": True}),
+        ("/engine-rest/signal", {"name": name, "withoutTenantId": True}),
+        ("/v2/signals/broadcast", {"signalName": name}),
+    ):
+        await refused(caller, path, document)
+
+
+async def test_a_batch_is_held_to_all_quotas_at_once(client, name):
+    """Receivers are counted in between, and meanwhile the other items are on their way."""
+    token_id, caller = await new_token(client, "signals:throw")
+    await put(client, "tokens", token_id, payloadBytesPerDay=300, deliveriesPerThrow=1000)
+    await refused(caller, "/v1/signals", {"name": name, "payload": {"p": "x" * 300}})
+    signals = [{"name": f"{name}.{number}", "payload": {"p": "x" * 90}} for number in range(50)]
+    answer = await caller.post("/v1/signals/batch", {"signals": signals}, expect=200)
+    assert [one["status"] for one in answer["results"]].count(202) == 3
+
+
 async def test_a_signal_may_be_for_so_many_subscriptions(client, name):
     token_id, caller = await new_token(client, "signals:throw")
     await put(client, "tokens", token_id, deliveriesPerThrow=2)

@@ -200,6 +200,8 @@ async def test_who_expires_makes_no_credentials_that_outlast_it(client):
     assert await status("POST", lasting.path + "/rotate", {}) == 403
     assert await status("POST", "/v1/users", {"name": fresh_id("user"), "password": "correct horse"}) == 403
     assert await status("PATCH", f"/v1/users/{user['id']}", {"password": "other horse"}) == 403
+    for more in ({"permissions": ["admin"]}, {"names": ["*"]}, {"groups": ["camunda-admin"]}):
+        assert await status("PATCH", f"/v1/users/{user['id']}", more) == 403
     assert await status("PATCH", f"/v1/users/{user['id']}", {"permissions": []}) == 200
     same = {"expiresAt": token.made["expiresAt"]}
     assert await status("POST", "/v1/tokens", {"name": "t", "permissions": ["admin"], **same}) == 201

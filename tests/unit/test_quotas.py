@@ -14,18 +14,20 @@ TOKEN = Subject(QuotaKind.TOKEN, "7")
 
 
 @pytest.mark.parametrize(
-    ("throw", "subjects"),
+    ("throw", "tenants", "subjects"),
     [
-        (Throw(name="a"), []),
-        (Throw(name="a", token_id=7), [TOKEN]),
-        (Throw(name="a", token_id=7, source=Source.SIGNAL_ENDPOINT), []),
-        (Throw(name="a", scope=Scope.TENANT, tenant_id="acme"), [ACME]),
-        (Throw(name="a", scope=Scope.TENANT, tenant_id="acme", audience=("acme", "beta")), [ACME, BETA]),
-        (Throw(name="a", token_id=7, audience=("beta",)), [TOKEN, BETA]),
+        (Throw(name="a"), None, []),
+        (Throw(name="a", token_id=7), None, [TOKEN]),
+        (Throw(name="a", token_id=7, source=Source.SIGNAL_ENDPOINT), None, []),
+        (Throw(name="a", scope=Scope.TENANT, tenant_id="acme"), None, [ACME]),
+        (Throw(name="a", scope=Scope.TENANT, tenant_id="acme"), ("acme", "beta"), [ACME]),
+        (Throw(name="a", token_id=7, audience=("beta",)), ("beta",), [TOKEN, BETA]),
+        (Throw(name="a", scope=Scope.UNTENANTED), ("acme", "beta"), [ACME, BETA]),
+        (Throw(name="a", scope=Scope.EXECUTION, execution_id="e", audience=("acme",)), ("acme",), [ACME]),
     ],
 )
-def test_a_throw_counts_for_its_token_and_for_the_tenants_that_it_is_limited_to(throw, subjects):
-    assert list(subjects_of(throw)) == subjects
+def test_a_throw_counts_for_its_token_and_for_the_tenants_that_its_caller_is_limited_to(throw, tenants, subjects):
+    assert list(subjects_of(throw, tenants)) == subjects
 
 
 class Caller:
@@ -90,3 +92,17 @@ def test_the_bytes_of_a_day_are_counted_over_all_gateways():
     caller.throw(b"x" * 10)
     with pytest.raises(QuotaExceeded):
         caller.throw(b"x")
+
+
+def test_what_was_used_is_remembered_however_long_nothing_is_tried():
+    caller = Caller(Quota(payload_bytes_per_day=100))
+    caller.throw(b"x" * 60)
+    caller.meter.learn(others=0, gateways=1, payload_bytes=60, reported=60)
+    slow = Caller(Quota(throws_per_second=0.02))
+    slow.throw()
+    for one in (caller, slow):
+        for _ in range(40):
+            one.meter.look(0.5)
+    assert not caller.meter.is_idle(20.0)
+    assert not slow.meter.is_idle(20.0)
+    assert slow.meter.is_idle(51.0)

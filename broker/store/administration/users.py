@@ -96,10 +96,8 @@ class UserStore:
         The members of *changes* are new values of password (hashed), permissions, groups and the limits.
 
         Raises:
-            PermissionDenied: It would reach further than *by* does, or its new password outlast *by*.
+            PermissionDenied: It would reach further than *by* does, or its new password or rights outlast *by*.
         """
-        if "password" in changes:
-            require_ending(by, None)
         async with change_administration(self._database, by) as change:
             before = _within(by, await change.session.fetchrow(_Sql.get, user_id=user_id))
             if before is None:
@@ -108,6 +106,8 @@ class UserStore:
             assert row is not None  # noqa: S101  (no other transaction changes the administration meanwhile)
             after = _read(row)
             require_within(by, after.principal)
+            if "password" in changes or not _lose_rights(before, after):
+                require_ending(by, None)
             shown = _snapshot(after) | ({"passwordChanged": True} if "password" in changes else {})
             await change.note(AuditType.USER_UPDATED, user_id, before=_snapshot(before), after=shown)
         return after
@@ -121,6 +121,13 @@ class UserStore:
             await change.session.execute(_Sql.delete, user_id=user_id)
             await change.note(AuditType.USER_DELETED, user_id, before=_snapshot(user))
         return True
+
+
+def _lose_rights(before: User, after: User) -> bool:
+    """Return whether a change gave a user nothing: no permission, and no other limits or groups."""
+    former, now = before.principal, after.principal
+    limits = [(one.names, one.tenants, one.queues, one.untenanted) for one in (former, now)]
+    return now.permissions <= former.permissions and limits[0] == limits[1] and before.groups == after.groups
 
 
 def _snapshot(user: User) -> dict[str, Any]:
