@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 
 import structlog
@@ -13,10 +14,12 @@ from broker.errors import StoreUnavailable, TransportError
 from broker.limits import NOTICE
 from broker.settings import Settings
 from broker.store.clocks import StoreClock
-from broker.store.deliveries.pacing import PacingStore
+from broker.store.deliveries.pacing import PacingStore, Waiting
 from broker.streaks import Streak
+from broker.topology import attempt_queue
 from broker.transport import Transport
 from workers.dispatch import dispatch
+from workers.fairness import divide_by
 from workers.headroom import Headroom
 
 _TICK = 0.1
@@ -47,6 +50,8 @@ class Pacer:
         self._headroom = Headroom(transport, timeout=settings.confirm_timeout)
         self._outcomes = Streak()
         self._ready: deque[DueAttempt] = deque()
+        self._full_apps: set[str] = set()
+        """For whose workers there was no room."""
 
     async def check(self) -> None:
         """Return unless sweeps have been failing for a while.
@@ -81,9 +86,23 @@ class Pacer:
             await self.publish(within=float("inf"))
 
     async def sweep(self) -> bool:
-        """Take the deliveries whose moments come next, if there is room; return whether there may be more of them."""
-        is_full = not await self._headroom.free()
-        reserved = await self._pacing.sweep(rescue_after=self._settings.rescue_after, handlers_only=is_full)
+        """Take the deliveries whose moments come next, as many as there is room for; return whether to do so again now.
+
+        If there is too little room, tenants and their subscriptions take turns. What is not taken keeps its order.
+        """
+        full_apps = {app for app in {"", *self._full_apps} if not await self._room(app)}
+        waiting = await self._pacing.find(without_apps=full_apps)
+        by_app: dict[str, dict[int, int]] = {}
+        for key, one in waiting.items():
+            by_app.setdefault(one.app, {})[key] = one.most
+        limits: dict[int, int] = {}
+        for app, wanted in by_app.items():
+            room = await self._room(app)
+            if not room:
+                full_apps.add(app)
+            limits |= _divide(wanted, waiting, room)
+        self._full_apps = full_apps
+        reserved = await self._pacing.reserve(limits, rescue_after=self._settings.rescue_after)
         if reserved.now is not None:
             self._clock.note(reserved.now)
         self._ready = deque(sorted([*self._ready, *reserved.due_attempts], key=_moment))
@@ -101,12 +120,25 @@ class Pacer:
             self._ready.extendleft(reversed(due_attempts))
             raise
 
+    async def _room(self, app: str) -> int:
+        """Return how many more attempts may be taken for the workers of *app*: what is taken has its room already."""
+        queue = attempt_queue(app)
+        return max(0, await self._headroom.free(queue) - sum(due.queue == queue for due in self._ready))
+
     def _next(self) -> float:
         """Return in how many seconds the next message is published."""
         return self._seconds_until(self._ready[0]) - _LEAD if self._ready else float("inf")
 
     def _seconds_until(self, due: DueAttempt) -> float:
         return 0.0 if due.at is None else self._clock.seconds_until(due.at)
+
+
+def _divide(wanted: Mapping[int, int], waiting: Mapping[int, Waiting], room: int) -> dict[int, int]:
+    """Return how many of each subscription may be taken: tenants share the *room*, one of no tenant is by itself."""
+    if room < len(wanted):  # one at a time, whichever comes first: else those with high rates would never have a turn
+        wanted = dict.fromkeys(wanted, 1)
+    divided = divide_by(wanted, lambda key: waiting[key].tenant_id or key, room)
+    return {key: most for key, most in divided.items() if most}
 
 
 def _moment(due: DueAttempt) -> float:

@@ -10,12 +10,12 @@ import pytest
 from broker.deliveries import DeliveryState
 from broker.signals import Throw
 from broker.store.deliveries.ordering import OrderingStore
-from broker.store.deliveries.pacing import PacingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.deliveries.presence import Presence
 from broker.store.deliveries.surplus import SurplusStore
 from broker.store.signals.signals import SignalStore
 from broker.subscriptions import SubscriptionSpec
+from tests.support.attempts import pace
 from tests.support.builders import QUEUE, RESCUE_AFTER, accept, record
 from workers.releasing import Releases
 
@@ -27,7 +27,7 @@ async def _recall(database):
 
 
 async def _pace(database):
-    return (await PacingStore(database).sweep(rescue_after=RESCUE_AFTER)).due_attempts
+    return (await pace(database)).due_attempts
 
 
 async def _sweep(database):

@@ -19,13 +19,13 @@ from broker.store.administration.users import UserStore
 from broker.store.deliveries.circuits import read_circuits
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
-from broker.store.deliveries.pacing import PacingStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.migrate import StepRefused, migrate
 from broker.store.postgres.schema import NEEDED, STEPS, applied, revision
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from tests.integration.test_ledger import compare
+from tests.support.attempts import pace
 from tests.support.builders import RESCUE_AFTER, SECOND, signal
 from tests.support.eventually import eventually
 from tests.support.postgres import run_scripts, unmigrated
@@ -245,7 +245,7 @@ async def test_what_waits_when_the_product_is_upgraded_expires_and_waits_for_a_r
         await run_scripts(database, after="0014", to="0015")
         expired = await ExpiringStore(database).sweep(limit=10, overdue_too=True, rescue_after=RESCUE_AFTER)
         assert (expired.looked, expired.cancelled) == (3, 1)
-        reserved = await PacingStore(database).sweep(rescue_after=RESCUE_AFTER)
+        reserved = await pace(database)
         assert reserved.due_attempts == (DueAttempt(11, 1, 1),)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -22,10 +23,11 @@ from broker.store.deliveries.pacing import PacingStore, Reserved
 from broker.store.deliveries.pausing import PausingStore
 from broker.subscriptions import SubscriptionSpec
 from broker.topology import ATTEMPT
-from tests.support.attempts import attempt_store, claim
-from tests.support.builders import QUEUE, RESCUE_AFTER, accept, record
+from tests.support.attempts import attempt_store, claim, pace
+from tests.support.builders import QUEUE, accept, record
 from tests.support.eventually import eventually
 from tests.support.messaging import holds, take
+from workers.headroom import CAPACITY
 from workers.pacer import Pacer
 
 HALF = timedelta(seconds=0.5)
@@ -36,7 +38,7 @@ def sweep(database):
     """Call it to give out reservations."""
 
     async def sweep(limit=1000):
-        return await PacingStore(database, limit=limit).sweep(rescue_after=RESCUE_AFTER)
+        return await pace(database, limit=limit)
 
     return sweep
 
@@ -214,6 +216,47 @@ async def test_a_subscription_whose_next_reservation_is_far_away_is_not_looked_a
     """Its gate is not even locked: that costs nothing however many there are."""
     assert await database.fetchval("SELECT count(*) FROM gates WHERE rate_waiting") == 1
     assert (await sweep()).now is None
+
+
+@pytest.fixture
+def owe_paced(database, owe):
+    """Call it to return a new subscription whose so many deliveries wait for reservations, and may have many."""
+
+    async def owe_paced(count, tenant_id):
+        first, *_ = await owe(count, max_per_second=1000, tenant_id=tenant_id)
+        parked = "UPDATE deliveries SET state = 'parked', due_at = NULL, reason = 'rate' WHERE subscription_id = $1"
+        await database.execute(parked, first.subscription_id)
+        await database.execute("UPDATE gates SET rate_waiting = true WHERE subscription_id = $1", first.subscription_id)
+        return first.subscription_id
+
+    return owe_paced
+
+
+async def test_the_pacer_takes_what_there_is_room_for_by_turns_of_tenants_and_the_rest_later(
+    owe_paced, database, transport
+):
+    noisy = [await owe_paced(150, "noisy") for _ in range(4)]
+    quiet, alone = await owe_paced(1, "quiet"), await owe_paced(1, None)
+    pacer = Pacer(transport, PacingStore(database), Settings())
+    for _ in range(4):
+        await pacer.sweep()
+        await pacer.publish(within=float("inf"))
+    await holds(transport, ATTEMPT, CAPACITY)
+    async with transport.consume(ATTEMPT, prefetch=1000) as inbox:
+        taken = [decode_due_attempt(message) for message in await take(inbox, CAPACITY)]
+        counts = Counter(due.subscription_id for due in taken)
+        assert counts[quiet] == counts[alone] == 1
+        assert all(abs(counts[key] - (CAPACITY - 2) / len(noisy)) < 3 for key in noisy)
+
+        stopping = asyncio.Event()
+        running = asyncio.create_task(pacer.run(stopping))
+        taken += [decode_due_attempt(message) for message in await take(inbox, 602 - CAPACITY)]
+        stopping.set()
+        await running
+    for key in noisy:
+        of_one = [due for due in taken if due.subscription_id == key]
+        assert [due.signal_id for due in of_one] == sorted({due.signal_id for due in of_one})
+        assert all(earlier.at < later.at for earlier, later in itertools.pairwise(of_one))
 
 
 async def test_the_pacer_publishes_what_it_took_before_it_stops(stuck, change, database, transport):

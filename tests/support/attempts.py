@@ -10,8 +10,10 @@ from broker.deliveries import DueAttempt
 from broker.store.deliveries.attempts import Ended
 from broker.store.deliveries.claiming import Answer, AttemptStore
 from broker.store.deliveries.ending import Effects
+from broker.store.deliveries.pacing import PacingStore, Reserved
 from broker.store.deliveries.presence import Presence
 from broker.store.postgres.database import Database
+from tests.support.builders import RESCUE_AFTER
 
 
 def attempt_store(database: Database) -> AttemptStore:
@@ -27,3 +29,10 @@ async def claim(attempts: AttemptStore, *due_attempts: DueAttempt, redelivered: 
 async def finish(attempts: AttemptStore, *batch: Ended) -> Sequence[Effects]:
     """End attempts, all of them at once."""
     return await asyncio.gather(*(attempts.finish(ended) for ended in batch))
+
+
+async def pace(database: Database, *, limit: int = 1000) -> Reserved:
+    """Give out the reservations that can be given out now, to so many deliveries of each subscription at most."""
+    pacing = PacingStore(database, limit=limit)
+    limits = {key: waiting.most for key, waiting in (await pacing.find()).items()}
+    return await pacing.reserve(limits, rescue_after=RESCUE_AFTER)

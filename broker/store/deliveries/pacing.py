@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts
 
 _SUBSCRIPTIONS = 200
-"""How many subscriptions one sweep looks at."""
+"""How many subscriptions are found at a time."""
 _LIMIT = 1000
 """How many deliveries of each it takes at most."""
 
@@ -26,6 +26,21 @@ class _Sql(Statements, file="pacing.sql"):
     lock: Statement
     take: Statement
     save: Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What may get reservations now.
+
+    Args:
+        app: Whose workers make the attempts; empty: any deliverer.
+        tenant_id: The tenant of the subscription.
+        most: How many deliveries of the subscription could get one, from 1.
+    """
+
+    app: str
+    tenant_id: str | None
+    most: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,39 +71,49 @@ class PacingStore:
         self._database = database
         self._limit = limit
 
-    async def sweep(self, *, rescue_after: timedelta, handlers_only: bool = False) -> Reserved:
-        """Give the next reservations to the deliveries that wait for them.
+    async def find(self, *, without_apps: Collection[str] = ()) -> Mapping[int, Waiting]:
+        """Return subscriptions whose deliveries wait for reservations that can be given out now, in no order.
 
-        They are for the next moments (`broker.limits.HORIZON`), so a changed limit holds at once. A delivery is pending
-        from then on. *handlers_only*: only to those of handlers, whose queues are others.
+        If these are many, tenants take turns. Those for the workers of *without_apps* ('': of no app) are left out.
         """
         rows = await self._database.fetch(
-            _Sql.find, limit=_SUBSCRIPTIONS, horizon=HORIZON.total_seconds(), handlers_only=handlers_only
+            _Sql.find, limit=_SUBSCRIPTIONS, horizon=HORIZON.total_seconds(), without_apps=list(without_apps)
         )
-        if not rows:
+        return {
+            row["subscription_id"]: Waiting(
+                row["app"], row["tenant_id"], max(1, self._most(_read_rate(row), row["now"]))
+            )
+            for row in rows
+        }
+
+    async def reserve(self, limits: Mapping[int, int], *, rescue_after: timedelta) -> Reserved:
+        """Give the next reservations to deliveries of subscriptions that wait for them, to so many of each at most.
+
+        They are for the next moments (`broker.limits.HORIZON`), so a changed limit holds at once. A delivery is pending
+        from then on.
+        """
+        if not limits:
             return Reserved()
-        ids = {row["subscription_id"] for row in rows}
-        reserved, locked = await self._reserve_for(_Sql.lock_free, ids, rescue_after)
-        if locked == ids:
+        reserved, locked = await self._reserve_for(_Sql.lock_free, limits, rescue_after)
+        if locked == limits.keys():
             return reserved
         # On the others a session decides at this moment. At a busy one that is always so, hence the wait.
-        others, _ = await self._reserve_for(_Sql.lock, ids - locked, rescue_after)
+        left = {key: limit for key, limit in limits.items() if key not in locked}
+        others, _ = await self._reserve_for(_Sql.lock, left, rescue_after)
         due_attempts = (*reserved.due_attempts, *others.due_attempts)
         return Reserved(due_attempts, others.now or reserved.now, more=reserved.more or others.more)
 
     async def _reserve_for(
-        self, lock: Statement, ids: Collection[int], rescue_after: timedelta
+        self, lock: Statement, most: Mapping[int, int], rescue_after: timedelta
     ) -> tuple[Reserved, AbstractSet[int]]:
         """Give reservations to deliveries of the subscriptions that *lock* locks; return these, too."""
         async with self._database.transaction() as session:
-            gates = await session.fetch(lock, subscription_ids=sorted(ids))
+            gates = await session.fetch(lock, subscription_ids=sorted(most))
             rates = {row["subscription_id"]: _read_rate(row) for row in gates}
             if not rates:
                 return Reserved(), set()
             now = max(row["now"] for row in gates)
-            limits = {
-                key: self._limit if rate is None else min(rate.free(now), self._limit) for key, rate in rates.items()
-            }
+            limits = {key: min(self._most(rate, now), most[key]) for key, rate in rates.items()}
             taken = await session.fetch(
                 _Sql.take,
                 subscription_ids=list(limits),
@@ -106,6 +131,9 @@ class PacingStore:
                 waiting=[counts[key] == limits[key] for key in rates],
             )
         return Reserved(due_attempts, now, more=any(counts[key] == self._limit for key in rates)), rates.keys()
+
+    def _most(self, rate: Rate | None, now: datetime) -> int:
+        return self._limit if rate is None else min(rate.free(now), self._limit)
 
 
 def _read_rate(row: Row) -> Rate | None:
