@@ -83,6 +83,15 @@ async def rabbitmq_product(store_server, product_vhost, tmp_path_factory) -> Asy
             yield product
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def own_product(store_server, tmp_path_factory) -> AsyncIterator[Product]:
+    """The embedded product, for the tests of one file that would mind what others left, or leave what others mind."""
+    async with fresh_database(store_server) as store_url:
+        directory = tmp_path_factory.mktemp("product")
+        async with running("embedded", store_url, directory, embedded_transport(store_url)) as product:
+            yield product
+
+
 @asynccontextmanager
 async def running(
     transport: str,
