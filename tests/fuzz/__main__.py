@@ -96,7 +96,7 @@ async def try_product(only: str, seconds: float, seed: int) -> list[str]:
     }
     failed = []
     with tempfile.TemporaryDirectory() as folder:
-        environment = {"DATA_DIR": f"{folder}/data", "SIGNAL_ENDPOINTS_LIMIT": "1000"}
+        environment = {"DATA_DIR": f"{folder}/data", "SIGNAL_ENDPOINTS_LIMIT": "1000", "TRUSTED_PROXIES": "127.0.0.0/8"}
         async with Process("run", environment=environment, log=Path(folder, "log"), command=COMMAND) as process:
             product = psutil.Process(process.process.pid)
             await asyncio.to_thread(try_requests, process.url, 5, seed)  # what is loaded once is no growth

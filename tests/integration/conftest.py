@@ -85,10 +85,13 @@ async def rabbitmq_product(store_server, product_vhost, tmp_path_factory) -> Asy
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def own_product(store_server, tmp_path_factory) -> AsyncIterator[Product]:
-    """The embedded product, for the tests of one file that would mind what others left, or leave what others mind."""
+    """The embedded product, for the tests of one file that would mind what others left, or leave what others mind.
+
+    It believes who calls it about where they are.
+    """
     async with fresh_database(store_server) as store_url:
-        directory = tmp_path_factory.mktemp("product")
-        async with running("embedded", store_url, directory, embedded_transport(store_url)) as product:
+        directory, trusted = tmp_path_factory.mktemp("product"), {"TRUSTED_PROXIES": "127.0.0.0/8, ::1/128"}
+        async with running("embedded", store_url, directory, embedded_transport(store_url), **trusted) as product:
             yield product
 
 
