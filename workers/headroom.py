@@ -99,11 +99,15 @@ class Headroom:
         return True
 
     async def free(self, name: str = ATTEMPT) -> int:
-        """Return how many more attempts, whosever they are, may go to the queue; they have to be noted."""
+        """Return how many more attempts that have waited in the store, whosever they are, may go to the queue.
+
+        That is half of the room: they are there all the time, and would leave none to what is thrown now. They have to
+        be noted.
+        """
         queue = self._queue(name)
         if self._clock() - queue.looked > _FRESH:
             await self._look(name, queue)
-        return queue.pool.room(())
+        return -(-queue.pool.room(()) // 2)
 
     def note(self, names: Iterable[str]) -> None:
         """Note attempts that are published to these queues."""
