@@ -84,9 +84,13 @@ class Headroom:
         self._queues: dict[str, _Queue] = {}
 
     async def look(self) -> None:
-        """Look at the queues to which this process has published some attempts since the last look."""
+        """Look at the queues to which this process has published some attempts since the last look.
+
+        Those that had little room then are looked at in any case: it may have become free.
+        """
         for name, queue in list(self._queues.items()):
-            if queue.unseen >= _UNSEEN and not queue.lock.locked():  # else another task is looking
+            had_little = queue.pool.room(()) < _UNSEEN and self._clock() - queue.looked > _FRESH
+            if (queue.unseen >= _UNSEEN or had_little) and not queue.lock.locked():  # else another task is looking
                 await self._look(name, queue)
 
     def has_room(self, subscription: Subscription) -> bool:

@@ -79,6 +79,17 @@ async def test_room_comes_back_as_messages_are_taken(headroom, depths, clock):
     assert admitted(headroom, of(1, "a")) == first
 
 
+async def test_a_queue_that_was_full_is_looked_at_although_nothing_could_be_published_since(headroom, depths, clock):
+    depths[ATTEMPT] = 2 * CAPACITY
+    headroom.note([ATTEMPT] * CAPACITY)
+    await headroom.look()
+    assert admitted(headroom, of(1, "a")) == 1
+    depths.clear()
+    clock.now += 1
+    await headroom.look()
+    assert admitted(headroom, of(1, "a")) > 5
+
+
 async def test_what_others_have_published_leaves_less(headroom, depths):
     depths[ATTEMPT] = CAPACITY - 40
     assert await headroom.free() == 20, "half of it"
