@@ -84,9 +84,13 @@ class Headroom:
         self._queues: dict[str, _Queue] = {}
 
     async def look(self) -> None:
-        """Look at the queues to which this process has published some attempts since the last look."""
+        """Look at the queues to which this process has published some attempts since the last look.
+
+        Those that had little room then are looked at in any case: it may have become free.
+        """
         for name, queue in list(self._queues.items()):
-            if queue.unseen >= _UNSEEN and not queue.lock.locked():  # else another task is looking
+            had_little = queue.pool.room(()) < _UNSEEN and self._clock() - queue.looked > _FRESH
+            if (queue.unseen >= _UNSEEN or had_little) and not queue.lock.locked():  # else another task is looking
                 await self._look(name, queue)
 
     def has_room(self, subscription: Subscription) -> bool:
@@ -99,11 +103,15 @@ class Headroom:
         return True
 
     async def free(self, name: str = ATTEMPT) -> int:
-        """Return how many more attempts, whosever they are, may go to the queue; they have to be noted."""
+        """Return how many more attempts that have waited in the store, whosever they are, may go to the queue.
+
+        That is half of the room: they are there all the time, and would leave none to what is thrown now. They have to
+        be noted.
+        """
         queue = self._queue(name)
         if self._clock() - queue.looked > _FRESH:
             await self._look(name, queue)
-        return queue.pool.room(())
+        return -(-queue.pool.room(()) // 2)
 
     def note(self, names: Iterable[str]) -> None:
         """Note attempts that are published to these queues."""

@@ -31,6 +31,8 @@ PER_HOST = 50
 """How many attempts a process makes at one host (scheme, name and port) at a time."""
 _CROWDED = 1 / 2
 """From what part of its waiting room on a lane is crowded, so that messages are put off."""
+_FEW = 10
+"""How many deliveries may be recalled at a time to a lane that is crowded."""
 _QUICK = 2
 """How many times as many attempts are made at a host that takes little of their time: the rest is our own store's."""
 PAYLOADS = 16 << 20
@@ -234,9 +236,12 @@ class Places:
         return max(0, *(flow.least for flow in flows[:1]), min(wanted, self._most_waiting // 4))
 
     def spare(self, queue: str) -> int:
-        """Return how many deliveries may be recalled now, whosever they are, so that the lane is not crowded."""
+        """Return how many deliveries may be recalled now, whosever they are, so that the lane is not crowded.
+
+        If it is crowded anyway, with those of others perhaps, a few may.
+        """
         lane = self._lanes[queue]
-        return max(0, lane.pool.room(()) + int(self._most_waiting * _CROWDED) - lane.ahead(self._clock()))
+        return max(_FEW, lane.pool.room(()) + int(self._most_waiting * _CROWDED) - lane.ahead(self._clock()))
 
     def expect(self, queue: str, route: Route, delivery_id: str) -> None:
         """Expect the message of a delivery that was recalled."""

@@ -130,6 +130,7 @@ class Recorder:
 
     async def _record_some(self, signals: Sequence[Signal]) -> Sequence[Signal]:
         """Record some of *signals* in one step; return the others."""
+        await self._headroom.look()  # usually at nothing
         recorded = await self._signals.record(
             signals, rescue_after=self._settings.rescue_after, has_room=self._headroom.has_room
         )

@@ -79,12 +79,34 @@ async def test_room_comes_back_as_messages_are_taken(headroom, depths, clock):
     assert admitted(headroom, of(1, "a")) == first
 
 
+async def test_a_queue_that_was_full_is_looked_at_although_nothing_could_be_published_since(headroom, depths, clock):
+    depths[ATTEMPT] = 2 * CAPACITY
+    headroom.note([ATTEMPT] * CAPACITY)
+    await headroom.look()
+    assert admitted(headroom, of(1, "a")) == 1
+    depths.clear()
+    clock.now += 1
+    await headroom.look()
+    assert admitted(headroom, of(1, "a")) > 5
+
+
 async def test_what_others_have_published_leaves_less(headroom, depths):
     depths[ATTEMPT] = CAPACITY - 40
-    assert await headroom.free() == 40
+    assert await headroom.free() == 20, "half of it"
     assert 5 < admitted(headroom, of(1, "a")) < 40
     headroom.note([ATTEMPT] * 10)
-    assert await headroom.free() < 25
+    assert await headroom.free() < 12
+
+
+async def test_what_comes_from_the_store_all_the_time_leaves_room_to_what_is_thrown(headroom, depths, clock):
+    """Another process publishes as much as it may, in the time in which deliverers begin 50."""
+    other = Headroom(depths, timeout=timedelta(seconds=1), clock=clock)
+    headroom.note([ATTEMPT] * CAPACITY)  # so many that it looks
+    for _ in range(30):
+        depths[ATTEMPT] = max(0, depths[ATTEMPT] - 50) + await other.free()
+        clock.now += 1
+    await headroom.look()
+    assert admitted(headroom, of(1, "quiet")) > 20
 
 
 async def test_in_a_flood_each_that_has_nothing_waiting_may_still_have_one(headroom, depths):

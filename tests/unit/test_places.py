@@ -275,6 +275,14 @@ async def test_surplus_is_recalled_when_there_are_places_for_it(attempts):
     assert attempts.places.room(FAST, hung) == 6, "another deliverer has got them"
 
 
+async def test_some_surplus_is_recalled_to_a_lane_that_is_crowded_by_others(attempts):
+    """Else a tenant with a single delivery would wait for all of theirs."""
+    assert attempts.places.spare(FAST) > 100
+    await attempts.ask(FINE, 300)
+    assert 0 < attempts.places.spare(FAST) <= 10
+    assert attempts.places.room(FAST, at("another")) > 0
+
+
 async def test_who_gets_many_places_is_recalled_ahead(attempts):
     await attempts.ask(FINE, 40)
     for _ in range(20):
