@@ -25,8 +25,9 @@ CAPACITY = 400
 """How many attempts may wait in a queue; deliverers begin as many within half a second."""
 _UNSEEN = CAPACITY // 5
 """After how many publishes it is looked again how many messages wait. So few are quick in any case."""
-_FRESH = 0.05
-"""Seconds for which a look tells how many attempts may be published."""
+_FRESH, _FRESH_IF_EMPTY = 0.05, 1.0
+"""Seconds for which a look tells how many attempts may be published; longer if the queue was empty, and still is as far
+as this process knows."""
 _TENANT, _SUBSCRIPTION = 128.0, 1024.0
 """The weights of shares (see `Pool`): one tenant alone has four fifths, one of its subscriptions nearly as much."""
 _NEWCOMERS = CAPACITY
@@ -45,8 +46,14 @@ class _Queue:
         """What this process has published and may still wait, the oldest first."""
         self.unseen = 0
         """How many were published since the last look."""
+        self.depth = 0
+        """How many messages waited at the last look."""
         self.looked = float("-inf")
         self.lock = asyncio.Lock()
+
+    def is_fresh(self, now: float) -> bool:
+        """Return whether what is known of the queue is new enough to go by."""
+        return now - self.looked <= (_FRESH if self.depth or self.sent else _FRESH_IF_EMPTY)
 
     def send(self, levels: Levels = ()) -> None:
         self.pool.take(levels)
@@ -55,6 +62,7 @@ class _Queue:
 
     def observe(self, depth: int, published: int) -> None:
         """Note that *depth* messages waited when so many of `sent` were published: the newest ones, at most."""
+        self.depth = depth
         waiting = min(depth, published)
         for _ in range(published - waiting):
             self.pool.give_back(self.sent.popleft())
@@ -109,7 +117,7 @@ class Headroom:
         be noted.
         """
         queue = self._queue(name)
-        if self._clock() - queue.looked > _FRESH:
+        if not queue.is_fresh(self._clock()):
             await self._look(name, queue)
         return -(-queue.pool.room(()) // 2)
 

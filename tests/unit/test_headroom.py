@@ -17,7 +17,10 @@ from workers.headroom import CAPACITY, Headroom
 class Depths(Counter):
     """Stands for a transport: how many messages each queue holds, or the error of who asks."""
 
+    asked = 0
+
     async def depth(self, queue, *, timeout):  # noqa: ARG002
+        self.asked += 1
         found = self[queue]
         if isinstance(found, Exception):
             raise found
@@ -131,3 +134,21 @@ async def test_without_an_answer_it_stays_as_it_was(headroom, depths):
     await headroom.look()
     assert first
     assert not headroom.has_room(of(1, "a"))
+
+
+async def test_an_empty_queue_is_looked_at_once_a_second_and_one_that_holds_something_all_the_time(
+    headroom, depths, clock
+):
+    async def asked_in(seconds):
+        before = depths.asked
+        for _ in range(round(seconds * 10)):
+            clock.now += 0.1
+            await headroom.free()
+        return (depths.asked - before) / 2  # lanes
+
+    assert await asked_in(3) <= 4
+    headroom.note([ATTEMPT])
+    assert await asked_in(0.1) == 1
+    depths[ATTEMPT] = 3
+    await asked_in(1.2)
+    assert await asked_in(1) == 10
