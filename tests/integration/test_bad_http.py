@@ -117,8 +117,7 @@ async def test_a_second_request_on_a_connection_is_told_in_its_own_dialects_form
     second = HEAD % b"/engine-rest/signal" + JSON + JSON + b"\r\n"
 
     async with connected(product) as (reader, writer):
-        writer.write(first)
-        writer.write(b'{"name":"s"}')
+        writer.write(first + b'{"name":"s"}')
         assert (await answered(reader))[0] == 404
         writer.write(second)
         status, headers, body = await answered(reader)

@@ -107,7 +107,6 @@ def test_a_message_with_a_header_that_no_signal_has_is_undecodable(header):
         {"body": b'{"a": 1} x'},
         {"body": b'{"a": NaN}'},
         {"body": b'{"a": "\xff"}'},
-        {"body": b"1" * 5000},
         {"body": b"[" * 251 + b"]" * 251},
         {"body": b"\xef\xbb\xbf{}"},
         {"content_type": "text/plain"},
