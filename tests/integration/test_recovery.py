@@ -90,6 +90,7 @@ async def test_poison_that_finds_no_queue_stays_where_it_is(rabbitmq, rabbitmq_u
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_the_command_works_beside_the_running_product(client, product, name, command):
     async with product.open_transport() as transport:
+        await drain(transport, DEAD, await transport.depth(DEAD, timeout=SOON))  # what other tests have left
         first = await throw(client, name)
         await recorded(client, first["id"])
         repeat = signal_message(signal(first["id"], name=name))
