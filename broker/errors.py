@@ -183,7 +183,7 @@ class StoreRefusal(StoreUnavailable):
 
     @property
     def may_be_of_one_row(self) -> bool:
-        """Whether other rows may well be taken: a constraint or a trigger that somebody added refuses some of them."""
+        """Whether other rows may be accepted: an operator's own constraint or trigger refuses only some of them."""
         return self.sqlstate[:2] in {"22", "23", "P0"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 STEERING = re.compile("[\x80-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What nobody sees, and what steers a terminal or turns text around: C1 controls, line separators, bidi controls."""
+"""Invisible characters, and those that steer a terminal or reverse text: C1 and bidi controls, line separators."""
 
 
 def printable(text: str) -> str:

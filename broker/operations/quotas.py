@@ -71,7 +71,7 @@ class Quotas:
 
     @property
     def are_none(self) -> bool:
-        """Whether nobody has a quota."""
+        """Whether there are no quotas."""
         return not self._quotas
 
     async def admit(self, throw: Throw, tenants: Sequence[str] | None) -> None:

@@ -1,4 +1,4 @@
-"""Circuits in PostgreSQL: one for each webhook of a subscription that failed, whoever else delivers there."""
+"""Circuits in PostgreSQL: each failing webhook of each subscription has its own, even if others share the URL."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Which answers of PostgreSQL are about the data: everything else means "not now", whatever class the error is of.
 
 Classes 22 and 23 are about data and constraints, but not only about ours: a sequence at its end is of class 22, and a
-column, a trigger or a constraint that somebody added to a table of ours refuses good data with class 23. We give every
+column, a trigger or a constraint that an operator added refuses good data with class 23. We give every
 column of ours a value, so a null is never the data's fault; and only constraints of our own schema say anything.
 """
 

@@ -30,7 +30,7 @@ SELECT EXISTS (
 );
 
 -- name: lock_creation
--- Let nobody else create a subscription until the transaction ends.
+-- Keep others from creating subscriptions until the transaction ends.
 SELECT pg_advisory_xact_lock({locks.NUMBERING});
 
 -- name: used_up
