@@ -20,8 +20,13 @@ def in_turns(keys: Iterable[K], group_of: Callable[[K], Hashable]) -> list[K]:
 def divide(wanted: Sequence[int], most: int) -> list[int]:
     """Return how many each gets of *most*: those that want few get them, and the others an equal part of the rest.
 
-    If there is less than one for each, the first of those that want fewest get one.
+    If there is less than one for each, the first ones get one: whoever is asked again and again varies the order, or
+    those that want much would never have a turn.
     """
+    wanting = [number for number, want in enumerate(wanted) if want > 0]
+    if most < len(wanting):
+        served = set(wanting[:most])
+        return [int(number in served) for number in range(len(wanted))]
     parts = [0] * len(wanted)
     for position, (_, number) in enumerate(sorted((want, number) for number, want in enumerate(wanted))):
         others = len(wanted) - position

@@ -135,8 +135,6 @@ class Pacer:
 
 def _divide(wanted: Mapping[int, int], waiting: Mapping[int, Waiting], room: int) -> dict[int, int]:
     """Return how many of each subscription may be taken: tenants share the *room*, one of no tenant is by itself."""
-    if room < len(wanted):  # one at a time, whichever comes first: else those with high rates would never have a turn
-        wanted = dict.fromkeys(wanted, 1)
     divided = divide_by(wanted, lambda key: waiting[key].tenant_id or key, room)
     return {key: most for key, most in divided.items() if most}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Hashable, Sequence
 from datetime import timedelta
 
@@ -68,8 +69,10 @@ class Releases:
             self._found = now
         self._in_turns = bool(self._due)
         wanted: dict[str, dict[int, int]] = {}
-        for key, (app, _) in self._due.items():
-            wanted.setdefault(attempt_queue(app), {})[key] = limit
+        keys = list(self._due)
+        random.shuffle(keys)
+        for key in keys:
+            wanted.setdefault(attempt_queue(self._due[key][0]), {})[key] = limit
         limits: dict[int, int] = {}
         for queue, of_queue in wanted.items():
             free = min(await self._headroom.free(queue), limit)
