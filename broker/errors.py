@@ -182,6 +182,11 @@ class StoreRefusal(StoreUnavailable):
         self.sqlstate = sqlstate
 
     @property
+    def lacks_a_table(self) -> bool:
+        """Whether a table is not there, most likely because the schema has yet to be migrated."""
+        return self.sqlstate == "42P01"
+
+    @property
     def may_be_of_one_row(self) -> bool:
         """Whether other rows may be accepted: an operator's own constraint or trigger refuses only some of them."""
         return self.sqlstate[:2] in {"22", "23", "P0"}

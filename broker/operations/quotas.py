@@ -8,13 +8,14 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from logging import DEBUG, WARNING
 from types import TracebackType
 from typing import Self
 
 import structlog
 from cachetools import TTLCache
 
-from broker.errors import SignalBrokerError
+from broker.errors import SignalBrokerError, StoreRefusal
 from broker.quotas import LATER, Meter, Quota, Subject, subjects_of, used_up
 from broker.signals import Throw
 from broker.store.administration.quotas import QuotaStore
@@ -117,7 +118,8 @@ class Quotas:
             try:
                 await self._keep()
             except SignalBrokerError as error:
-                log.warning("quotas.postponed", error=str(error))
+                awaits_schema = isinstance(error, StoreRefusal) and error.lacks_a_table
+                log.log(DEBUG if awaits_schema else WARNING, "quotas.postponed", error=str(error))
             with suppress(TimeoutError):
                 async with asyncio.timeout(_EVERY):
                     await self._stale.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from contextlib import asynccontextmanager, suppress
@@ -177,6 +178,19 @@ async def test_a_recorder_takes_nothing_before_the_schema_is_there(step, postgre
             await eventually(lambda: database.fetchval("SELECT count(*) = 10 FROM signals"))
             assert await transport.depth(dead_letters(RECORD), timeout=SOON) == 0
             assert await process.stop() == 0
+
+
+async def test_a_gateway_that_waits_for_the_schema_says_that_and_complains_of_nothing_else(postgres_url, tmp_path):
+    async with unmigrated(postgres_url) as database:
+        urls = {"STORE_URL": database.url, "TRANSPORT_URL": "embedded:"}
+        async with launched("gateway", directory=tmp_path, **urls) as (process, client):
+            await logs(process, "schema.outdated")
+            assert await answers(client, "/readyz", 503)
+            await migrate(database.url)
+            await process.await_start()
+            assert await process.stop() == 0
+        lines = [json.loads(line) for line in process.log.read_text().splitlines() if line.startswith("{")]
+        assert {line["event"] for line in lines if line["level"] == "warning"} <= {"schema.outdated", "start.postponed"}
 
 
 @pytest.mark.parametrize("transport", ["embedded", "rabbitmq"])

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from logging import DEBUG, WARNING
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
@@ -17,7 +18,7 @@ from cachetools import LRUCache
 
 from broker.access import Principal, digest
 from broker.endpoints import Endpoint
-from broker.errors import StoreUnavailable
+from broker.errors import StoreRefusal, StoreUnavailable
 from broker.metrics import ACCESS_UNCONFIRMED
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.administration.tokens import AccessStore
@@ -207,7 +208,13 @@ class AccessCache:
         except (StoreUnavailable, TimeoutError) as error:
             if self._unconfirmed_since is None:
                 self._unconfirmed_since = asked_at
-                log.warning("access.unconfirmed", error=str(error), borne_seconds=BORNE.total_seconds())
+                awaits_schema = isinstance(error, StoreRefusal) and error.lacks_a_table
+                log.log(
+                    DEBUG if awaits_schema else WARNING,
+                    "access.unconfirmed",
+                    error=str(error),
+                    borne_seconds=BORNE.total_seconds(),
+                )
             ACCESS_UNCONFIRMED.set(1)
             return
         if self._unconfirmed_since is not None:
