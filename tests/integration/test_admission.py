@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import random
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from broker import circuits
 from broker.access import ADMINISTRATOR
 from broker.admission import Deferred, Denied
 from broker.circuits import Phase
@@ -27,6 +29,18 @@ from tests.support.builders import RESCUE_AFTER, SECOND, accept, record
 from tests.support.eventually import eventually
 
 WEBHOOK = WebhookTarget(url="https://example.com/hook")
+
+
+class Longest(random.Random):
+    """Chance that keeps every circuit open for as long as it may be."""
+
+    def random(self):
+        return 1.0
+
+
+@pytest.fixture(autouse=True)
+def _whole_windows(monkeypatch):
+    monkeypatch.setattr(circuits, "random", Longest())
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from workers.consumer import Consumer
 from workers.suspects import ENDED, Suspects
 
 SOON = timedelta(seconds=30)
+A_MOMENT = 0.2
+"""For how many seconds a signal is handled before it kills: those beside it are handled meanwhile."""
 
 
 class Recorders:
@@ -47,6 +49,7 @@ class Recorders:
 
         async def handle(messages):
             if any(message.type in killed_by for message in messages):
+                await asyncio.sleep(A_MOMENT)
                 killed.set()
                 await asyncio.Event().wait()
             self.handled += [message.type for message in messages]

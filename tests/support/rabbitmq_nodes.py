@@ -78,6 +78,7 @@ class LocalRabbit(Rabbit):
         self._write_configuration(cookie or secrets.token_hex(16))
         self._environment = _without_rabbitmq(os.environ) | self._settings()
         self._node: subprocess.Popen[bytes] | None = None
+        (self._management,) = free_ports(1)
 
     def _write_configuration(self, cookie: str) -> None:
         conf = [f"listeners.tcp.1 = {self.place.host}:{self.place.port}", DISK_FREE_LIMIT, *self.place.conf]
@@ -133,8 +134,7 @@ class LocalRabbit(Rabbit):
 
     @contextmanager
     def management(self) -> Iterator[str]:
-        (port,) = free_ports(1)
-        listener = f'[{{port, {port}}}, {{ip, "{self.place.host}"}}]'
+        listener = f'[{{port, {self._management}}}, {{ip, "{self.place.host}"}}]'  # it stays where it was started
         # The plugin is started, but not enabled: that takes ten seconds, and the next start of the node would, too.
         self.ctl(
             "eval",
@@ -146,7 +146,7 @@ class LocalRabbit(Rabbit):
             "application:set_env(rabbit, quorum_tick_interval, 500), rabbit:start_apps([rabbitmq_management], #{}).",
         )
         try:
-            yield f"http://{self.place.host}:{port}"
+            yield f"http://{self.place.host}:{self._management}"
         finally:
             self.ctl("eval", "application:unset_env(rabbit, quorum_tick_interval).")
 
