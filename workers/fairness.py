@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import zip_longest
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+
+
+class Rota(Generic[K]):
+    """Remembers when each was served, so that those come first that were not for longest, or not since they came.
+
+    Args:
+        group_of: Returns with whom a key shares the turns of a group.
+    """
+
+    def __init__(self, group_of: Callable[[K], Hashable]) -> None:
+        self._group_of = group_of
+        self._round = 0
+        self._served: dict[K, int] = {}
+        self._groups_served: dict[Hashable, int] = {}
+
+    def order(self, keys: Iterable[K]) -> list[K]:
+        """Return *keys*, those of the groups first whose turn it is; keys that are not among them are forgotten."""
+        keys = list(keys)
+        random.shuffle(keys)
+        groups = {key: self._group_of(key) for key in keys}
+        self._served = {key: self._served[key] for key in keys if key in self._served}
+        self._groups_served = {
+            group: self._groups_served[group] for group in set(groups.values()) if group in self._groups_served
+        }
+        return sorted(keys, key=lambda key: (self._groups_served.get(groups[key], 0), self._served.get(key, 0)))
+
+    def note(self, keys: Iterable[K]) -> None:
+        """Note that these were served now."""
+        self._round += 1
+        for key in keys:
+            self._served[key] = self._groups_served[self._group_of(key)] = self._round
 
 
 def in_turns(keys: Iterable[K], group_of: Callable[[K], Hashable]) -> list[K]:
@@ -20,8 +52,7 @@ def in_turns(keys: Iterable[K], group_of: Callable[[K], Hashable]) -> list[K]:
 def divide(wanted: Sequence[int], most: int) -> list[int]:
     """Return how many each gets of *most*: those that want few get them, and the others an equal part of the rest.
 
-    If there is less than one for each, the first ones get one: whoever is asked again and again varies the order, or
-    those that want much would never have a turn.
+    If there is less than one for each, the first ones get one (see `Rota`).
     """
     wanting = [number for number, want in enumerate(wanted) if want > 0]
     if most < len(wanting):

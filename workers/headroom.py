@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import lru_cache
 
 import structlog
 
 from broker.errors import TransportError, Unroutable
+from broker.store.deliveries.contenders import Contender
 from broker.subscriptions import Subscription
 from broker.topology import ATTEMPT, LANES, attempt_queue
 from broker.transport import Transport
+from workers.fairness import divide_by
 from workers.shares import Levels, Pool, Share
 
 CAPACITY = 400
@@ -74,7 +76,7 @@ class Headroom:
     """Tells whose attempts may go to their queues, from how many messages wait there and what this process published.
 
     Tenants and subscriptions share the room of a queue as they share the places of a deliverer: the less is free the
-    less each may have, and some is left for the next one. A subscription without a tenant counts as a tenant. Each
+    less each may have, and some is left for the next one. Subscriptions of no tenant share as those of one do. Each
     process knows of the others' publishes only how many wait.
 
     Args:
@@ -104,7 +106,7 @@ class Headroom:
     def has_room(self, subscription: Subscription) -> bool:
         """Return whether the next attempt of *subscription* may go to its queue; it takes the room then."""
         queue = self._queue(attempt_queue(subscription.spec.target.app))
-        levels = _levels(subscription.spec.tenant_id, subscription.id)
+        levels = _levels(subscription.tenants, subscription.id)
         if not queue.pool.room(levels) and not queue.pool.owes_one(levels, within=_NEWCOMERS):
             return False
         queue.send(levels)
@@ -120,6 +122,22 @@ class Headroom:
         if not queue.is_fresh(self._clock()):
             await self._look(name, queue)
         return -(-queue.pool.room(()) // 2)
+
+    async def divide(
+        self, wanted: Mapping[int, int], contenders: Mapping[int, Contender], *, most: int
+    ) -> dict[int, int]:
+        """Return how many attempts of each subscription may go, of so many *wanted*, and of *most* for a queue.
+
+        Tenants share the room of a queue, and the subscriptions of a tenant what it gets; the first ones of *wanted*
+        go first. They have to be noted.
+        """
+        by_queue: dict[str, dict[int, int]] = {}
+        for key, count in wanted.items():
+            by_queue.setdefault(attempt_queue(contenders[key].app), {})[key] = count
+        divided: dict[int, int] = {}
+        for queue, of_queue in by_queue.items():
+            divided |= divide_by(of_queue, lambda key: contenders[key].tenants, min(await self.free(queue), most))
+        return divided
 
     def note(self, names: Iterable[str]) -> None:
         """Note attempts that are published to these queues."""
@@ -150,8 +168,5 @@ class Headroom:
 
 
 @lru_cache(_REMEMBERED)
-def _levels(tenant_id: str | None, subscription_id: int) -> Levels:
-    own = ("subscription", subscription_id)
-    if tenant_id is None:
-        return [[Share(own, _TENANT)]]
-    return [[Share(("tenant", tenant_id), _TENANT)], [Share(own, _SUBSCRIPTION)]]
+def _levels(tenants: tuple[str, ...] | None, subscription_id: int) -> Levels:
+    return [[Share(("tenants", tenants), _TENANT)], [Share(("subscription", subscription_id), _SUBSCRIPTION)]]

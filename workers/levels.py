@@ -34,7 +34,7 @@ _REMEMBERED = 20_000
 _NOT_ANSWERED = frozenset({Standing.UNKNOWN, Standing.SILENT})
 
 Key = tuple[str, Hashable]
-"""Whose share it is: that of a tenant, a host or a subscription."""
+"""Whose share it is: that of tenants, a host or a subscription."""
 
 
 @lru_cache(_REMEMBERED)
@@ -48,10 +48,10 @@ def shares_of(route: Route, hosts: tuple[Standing, ...], subscription: Standing)
     """Return the shares of a lane that an attempt counts towards, by how its hosts and its subscription answer."""
     own = ("subscription", route.subscription_id)
     if not route.hosts:
-        tenant = Share(("tenant", route.tenant_id), _TENANT_WITHOUT_HOST)
+        tenant = Share(("tenants", route.tenants), _TENANT_WITHOUT_HOST)
         return [[tenant], *_unproven(subscription, "", _UNPROVEN), [Share(own, _WITHOUT_HOST[subscription])]]
     return [
-        [Share(("tenant", route.tenant_id), _TENANT)],
+        [Share(("tenants", route.tenants), _TENANT)],
         [share_of(("host", name), standing) for name, standing in zip(route.hosts, hosts, strict=True)],
         *[level for name in route.hosts for level in _unproven(subscription, name, _UNPROVEN_IN_LANE)],
         [Share(own, _SUBSCRIPTION)],
@@ -67,7 +67,7 @@ def memory_shares_of(route: Route, hosts: tuple[Standing, ...], subscription: St
     ]
     own = Share(("subscription", route.subscription_id), _SUBSCRIPTION_MEMORY if proven else _UNPROVEN_MEMORY)
     return [
-        [Share(("tenant", route.tenant_id), _TENANT)],
+        [Share(("tenants", route.tenants), _TENANT)],
         *_unproven(subscription, "", _UNPROVEN),
         *([at_hosts] if at_hosts else []),
         [own],
@@ -78,7 +78,7 @@ def memory_shares_of(route: Route, hosts: tuple[Standing, ...], subscription: St
 def within_host(route: Route, subscription: Standing) -> Levels:
     """Return the shares of a host's places that an attempt counts towards, by how its subscription answers."""
     return [
-        [Share(("tenant", route.tenant_id), _TENANT_AT_HOST)],
+        [Share(("tenants", route.tenants), _TENANT_AT_HOST)],
         *_unproven(subscription, "", _UNPROVEN),
         [Share(("subscription", route.subscription_id), _AT_HOST[subscription])],
     ]
@@ -87,7 +87,7 @@ def within_host(route: Route, subscription: Standing) -> Levels:
 def share_of(key: Key, standing: Standing) -> Share:
     """Return the share of a lane that all those of *key* have, whatever they call: the more generous one."""
     match key[0]:
-        case "tenant":
+        case "tenants":
             return Share(key, _TENANT_WITHOUT_HOST)
         case "host":
             return Share(key, _HOST[standing])

@@ -94,7 +94,7 @@ class Pacer:
         waiting = await self._pacing.find(without_apps=full_apps)
         by_app: dict[str, dict[int, int]] = {}
         for key, one in waiting.items():
-            by_app.setdefault(one.app, {})[key] = one.most
+            by_app.setdefault(one.contender.app, {})[key] = one.most
         limits: dict[int, int] = {}
         for app, wanted in by_app.items():
             room = await self._room(app)
@@ -134,8 +134,8 @@ class Pacer:
 
 
 def _divide(wanted: Mapping[int, int], waiting: Mapping[int, Waiting], room: int) -> dict[int, int]:
-    """Return how many of each subscription may be taken: tenants share the *room*, one of no tenant is by itself."""
-    divided = divide_by(wanted, lambda key: waiting[key].tenant_id or key, room)
+    """Return how many of each subscription may be taken: tenants share the *room*."""
+    divided = divide_by(wanted, lambda key: waiting[key].contender.tenants, room)
     return {key: most for key, most in divided.items() if most}
 
 

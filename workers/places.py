@@ -18,7 +18,9 @@ from collections.abc import Callable, Hashable, Iterable
 from itertools import chain, takewhile, zip_longest
 from typing import cast
 
+from broker.store.deliveries.contenders import Contender
 from broker.store.deliveries.surplus import Route
+from broker.topology import app_of
 from workers.flows import LOST_AFTER, Flow
 from workers.lanes import SLOW_AFTER
 from workers.levels import Key, flows_of, memory_shares_of, share_of, shares_of, within_host
@@ -149,8 +151,8 @@ class Places:
         self._looked = clock()
         self.stopped = False
         self._serving: asyncio.Handle | None = None
-        self.surplus: dict[int, str] = {}
-        """The subscriptions that are known to have surplus, with a queue whose workers make their attempts."""
+        self.surplus: dict[int, Contender] = {}
+        """The subscriptions that are known to have surplus."""
 
     async def take(self, queue: str, route: Route, *, delivery_id: str = "") -> Place | Turn:
         """Take a place in the lane of *queue* once there is one, and return it, or else what becomes of the attempt.
@@ -169,7 +171,7 @@ class Places:
 
     async def _wait(self, lane: _Lane, route: Route) -> Place | Turn:
         one = _Waiting(route, self._clock())
-        lane.turns.add((("tenant", route.tenant_id), flows_of(route)[0], route), one)
+        lane.turns.add((("tenants", route.tenants), flows_of(route)[0], route), one)
         lane.waiting += 1
         for key in flows_of(route):
             lane.flows.setdefault(key, Flow(one.since)).waiting += 1
@@ -316,7 +318,7 @@ class Places:
             self._leave(lane, one)
             one.turn.set_result(turn)
             if turn is Turn.SURPLUS:
-                self.surplus[one.route.subscription_id] = lane.queue
+                self.surplus[one.route.subscription_id] = Contender(app_of(lane.queue), one.route.tenants)
 
     def _leave(self, lane: _Lane, one: _Waiting) -> None:
         lane.waiting -= 1

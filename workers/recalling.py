@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Collection, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -13,10 +12,10 @@ import structlog
 from broker.errors import StoreUnavailable, TransportError
 from broker.settings import Settings
 from broker.store.deliveries.surplus import Route, SurplusStore
-from broker.topology import ATTEMPT, LANES, SLOW_ATTEMPT, app_of, attempt_queue
+from broker.topology import ATTEMPT, SLOW_ATTEMPT, app_of, attempt_queue
 from broker.transport import Transport
 from workers.dispatch import dispatch
-from workers.fairness import divide, divide_by, in_turns
+from workers.fairness import Rota, divide, divide_by, in_turns
 from workers.lanes import FastLane
 from workers.places import Places
 from workers.routes import Routes
@@ -65,7 +64,7 @@ class Recall:
         self._apps = {app_of(queue) for queue in queues}
         self._settings = settings
         self._found = float("-inf")
-        self._tenants: dict[int, str | None] = {}
+        self._rota = Rota[int](self._tenants)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Recall until *stopping* is set, and let nobody wait then; what fails is tried again."""
@@ -96,12 +95,11 @@ class Recall:
         now = asyncio.get_running_loop().time()
         if now - self._found >= _FIND_EVERY:
             self._found = now
-            found = await self._store.find(self._apps)
-            self._places.surplus = {key: attempt_queue(app) for key, (app, _) in found.items()}
-            self._tenants = {key: tenant_id for key, (_, tenant_id) in found.items()}
+            self._places.surplus = await self._store.find(self._apps)
         chosen = await self._choose()
         if not chosen:
             return
+        self._rota.note(chosen)
         recalled = await self._store.recall({key: limit for key, (_, _, limit) in chosen.items()})
         for subscription_id in recalled.done:
             self._places.surplus.pop(subscription_id, None)
@@ -117,35 +115,36 @@ class Recall:
 
         Those of one host share its room, and tenants and their subscriptions the room of the lane.
         """
-        keys = list(self._places.surplus)
-        random.shuffle(keys)
-        keys = in_turns(keys, self._tenant)[:_SUBSCRIPTIONS]
-        routes = await asyncio.gather(*(self._routes.of(key, fresh=_FRESH) for key in keys))
-        by_host: dict[object, list[tuple[int, str, Route]]] = {}
-        for key, route in zip(keys, routes, strict=True):
-            by_host.setdefault(route.hosts[:1] or key, []).append((key, self._queue_of(key), route))
-        wanted: dict[str, dict[int, int]] = {}
+        keys = in_turns(self._rota.order(self._places.surplus), self._tenants)[:_SUBSCRIPTIONS]
+        queues = {key: self._queue_of(key) for key in keys}
+        routes = dict(
+            zip(keys, await asyncio.gather(*(self._routes.of(key, fresh=_FRESH) for key in keys)), strict=True)
+        )
+        by_host: dict[object, list[int]] = {}
+        for key, route in routes.items():
+            by_host.setdefault(route.hosts[:1] or key, []).append(key)
+        limits: dict[int, int] = {}
         for group in by_host.values():
-            room = {key: self._places.room(queue, route) for key, queue, route in group}
-            for (key, queue, _), limit in zip(group, divide(list(room.values()), max(room.values())), strict=True):
-                wanted.setdefault(queue, {})[key] = limit
-        route_of = dict(zip(keys, routes, strict=True))
+            rooms = [self._places.room(queues[key], routes[key]) for key in group]
+            limits |= zip(group, divide(rooms, max(rooms)), strict=True)
+        by_queue: dict[str, dict[int, int]] = {}
+        for key in keys:
+            by_queue.setdefault(queues[key], {})[key] = limits[key]
         return {
-            key: (queue, route_of[key], limit)
-            for queue, limits in wanted.items()
-            for key, limit in divide_by(limits, self._tenant, self._places.spare(queue)).items()
+            key: (queue, routes[key], limit)
+            for queue, wanted in by_queue.items()
+            for key, limit in divide_by(wanted, self._tenants, self._places.spare(queue)).items()
             if limit
         }
 
     def _queue_of(self, key: int) -> str:
-        queue = self._places.surplus.get(key, ATTEMPT)
-        if queue in LANES:
-            return SLOW_ATTEMPT if self._fast_lane.refuses(key) else ATTEMPT
-        return queue
+        app = self._places.surplus[key].app
+        if app:
+            return attempt_queue(app)
+        return SLOW_ATTEMPT if self._fast_lane.refuses(key) else ATTEMPT
 
-    def _tenant(self, key: int) -> Hashable:
-        """Return with whom a subscription takes turns: with those of its tenant; without one, it is by itself."""
-        return self._tenants.get(key) or key
+    def _tenants(self, key: int) -> Hashable:
+        return self._places.surplus[key].tenants
 
 
 async def _is_set(event: asyncio.Event, *, within: float) -> bool:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from broker.deliveries import DueAttempt
 from broker.errors import StoreTimeout
+from broker.store.deliveries.contenders import Contender
 from broker.store.deliveries.deliveries import DeliveryStore
-from broker.topology import attempt_queue
-from workers.fairness import divide_by
+from workers.fairness import Rota
 from workers.headroom import Headroom
 
 _FIND_EVERY = 0.5
@@ -36,8 +35,9 @@ class Releases:
         self._deliveries = deliveries
         self._headroom = headroom
         self._rescue_after = rescue_after
-        self._due: dict[int, tuple[str, str | None]] = {}
-        """Whose deliveries are due, if there are too many: app and tenant of each subscription."""
+        self._due: dict[int, Contender] = {}
+        """Whose deliveries are due, if there are too many."""
+        self._rota = Rota[int](lambda key: self._due[key].tenants)
         self._found = float("-inf")
         self._in_turns = False
 
@@ -68,22 +68,13 @@ class Releases:
             self._due = await self._deliveries.find_due(limit=_SUBSCRIPTIONS)
             self._found = now
         self._in_turns = bool(self._due)
-        wanted: dict[str, dict[int, int]] = {}
-        keys = list(self._due)
-        random.shuffle(keys)
-        for key in keys:
-            wanted.setdefault(attempt_queue(self._due[key][0]), {})[key] = limit
-        limits: dict[int, int] = {}
-        for queue, of_queue in wanted.items():
-            free = min(await self._headroom.free(queue), limit)
-            limits |= divide_by(of_queue, self._tenant, free)
-        limits = {key: most for key, most in limits.items() if most}
+        wanted = dict.fromkeys(self._rota.order(self._due), limit)
+        divided = await self._headroom.divide(wanted, self._due, most=limit)
+        limits = {key: most for key, most in divided.items() if most}
         if not limits:
             return (), False
+        self._rota.note(limits)
         due_attempts = await self._deliveries.release_of(limits, rescue_after=self._rescue_after)
         for key in limits.keys() - {due.subscription_id for due in due_attempts}:
             del self._due[key]
         return due_attempts, bool(due_attempts)
-
-    def _tenant(self, key: int) -> Hashable:
-        return self._due[key][1] or key

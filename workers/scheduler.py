@@ -82,7 +82,7 @@ class Scheduler:
         self._steps = (
             step("expire", self.expire, full=_LIMIT),
             step("release", self.release, full=_LIMIT),
-            step("release_waiting", self.release_waiting),
+            step("release_waiting", self.release_waiting, full=_LIMIT // 2),
             step("advance", self.advance),
             step("rescue", self.rescue, full=_LIMIT),
             step("publish_scheduled", self.publish_scheduled, full=_SIGNALS),
@@ -166,16 +166,20 @@ class Scheduler:
         return len(due_attempts)
 
     async def release_waiting(self) -> int:
-        """Publish waiting deliveries that may go, and schedule the backlog of resumed subscriptions."""
-        due_attempts = await self._pausing.sweep(rescue_after=self._settings.rescue_after)
-        await self._publish(due_attempts)
-        return len(due_attempts)
+        """Publish waiting deliveries that may go, and schedule or end the others; return how many these are."""
+        found = await self._pausing.find()
+        limits = await self._headroom.divide(dict.fromkeys(found, _LIMIT), found, most=_LIMIT)
+        swept = await self._pausing.sweep(limits, rescue_after=self._settings.rescue_after)
+        self._headroom.note(due.queue for due in swept.due_attempts)
+        await self._publish(swept.due_attempts)
+        return swept.done
 
     async def advance(self) -> int:
         """Publish deliveries that are next in their groups and stand still, if there is room; return how many."""
-        if not await self._headroom.free():
+        room = await self._headroom.free()
+        if not room:
             return 0
-        due_attempts = await self._ordering.sweep(rescue_after=self._settings.rescue_after)
+        due_attempts = await self._ordering.sweep(most=room, rescue_after=self._settings.rescue_after)
         self._headroom.note(due.queue for due in due_attempts)
         await self._publish(due_attempts)
         return len(due_attempts)

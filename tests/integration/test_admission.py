@@ -24,7 +24,7 @@ from broker.subscriptions import SubscriptionSpec
 from broker.targets import WebhookTarget
 from tests.support import attempts as attempt_support
 from tests.support import builders
-from tests.support.attempts import claim
+from tests.support.attempts import claim, sweep_waiting
 from tests.support.builders import RESCUE_AFTER, SECOND, accept, record
 from tests.support.eventually import eventually
 
@@ -152,9 +152,9 @@ async def test_the_place_of_a_deliverer_that_was_killed_comes_free_by_itself(
 ):
     lost, held = await owe(2, max_in_flight=1)
     await claim(attempts, lost, held)
-    assert await pausing.sweep(rescue_after=RESCUE_AFTER) == []
+    assert await sweep_waiting(pausing) == []
     await database.execute("UPDATE places SET until = now() - interval '1 second'")
-    assert await pausing.sweep(rescue_after=RESCUE_AFTER) == [held]
+    assert await sweep_waiting(pausing) == [held]
     assert isinstance((await claim(attempts, held))[0], Claimed)
 
 
@@ -165,7 +165,7 @@ async def test_what_is_held_goes_on_when_the_limit_is_raised_or_removed(owe, att
     await subscriptions.change(
         due_attempts[0].subscription_id, lambda spec: replace(spec, max_in_flight=limit), secret=b"", by=ADMINISTRATOR
     )
-    released = await pausing.sweep(rescue_after=RESCUE_AFTER)
+    released = await sweep_waiting(pausing)
     assert released == due_attempts[1:limit]
     assert all(isinstance(one, Claimed) for one in await claim(attempts, *released))
     (finished,) = await finish(attempts, claimed)
@@ -226,10 +226,10 @@ async def test_a_paused_subscription_s_deliveries_are_held_and_go_on_when_it_is_
     key = due_attempts[0].subscription_id
     assert (await pausing.pause(key)).paused_at is not None
     assert await claim(attempts, *due_attempts) == [Deferred(Reason.PAUSED)] * 3
-    assert await pausing.sweep(rescue_after=RESCUE_AFTER) == []
+    assert await sweep_waiting(pausing) == []
     assert await deliveries.release(limit=10, rescue_after=RESCUE_AFTER) == []
     assert (await pausing.resume(key, per_second=10_000)).paused_at is None
-    await pausing.sweep(rescue_after=RESCUE_AFTER)
+    await sweep_waiting(pausing)
     assert await release(deliveries, 3) == due_attempts
     assert all(isinstance(one, Claimed) for one in await claim(attempts, *due_attempts))
 
@@ -241,7 +241,7 @@ async def test_a_claim_that_races_with_a_resumption_is_held_by_nobody(owe, deliv
         (answer,), _ = await asyncio.gather(
             claim(attempts, due), pausing.resume(due.subscription_id, per_second=10_000)
         )
-        await pausing.sweep(rescue_after=RESCUE_AFTER)
+        await sweep_waiting(pausing)
         if not isinstance(answer, Claimed):
             assert await release(deliveries, 1) == [due]
             assert isinstance((await claim(attempts, due))[0], Claimed)
@@ -253,7 +253,7 @@ async def test_what_was_paused_goes_on_a_part_at_a_time(owe, attempts, database,
     await claim(attempts, *due_attempts)
     await pausing.resume(due_attempts[0].subscription_id, per_second=5)
     for _ in range(3):
-        await pausing.sweep(rescue_after=RESCUE_AFTER)
+        await sweep_waiting(pausing)
     told = await database.fetch(
         "SELECT signal_id, due_at, now() AS now FROM deliveries WHERE due_at IS NOT NULL ORDER BY due_at"
     )
@@ -271,7 +271,7 @@ async def test_a_gate_with_nothing_left_to_hold_is_not_looked_at_again(owe, atte
     await claim(attempts, due)
     await pausing.resume(due.subscription_id, per_second=100)
     assert await database.fetchval("SELECT count(*) FROM gates WHERE held") == 1
-    await pausing.sweep(rescue_after=RESCUE_AFTER)
+    await sweep_waiting(pausing)
     assert await database.fetchval("SELECT count(*) FROM gates WHERE held") == 0
 
 
@@ -283,7 +283,7 @@ async def test_a_target_that_is_gone_disables_its_subscription_and_all_it_is_owe
     await attempts.finish(ended(claimed[1], Outcome.REFUSED, 500))
     (finished,) = await finish(attempts, claimed[0], outcome=Outcome.GONE, status=410)
     assert finished.disabled
-    await pausing.sweep(rescue_after=RESCUE_AFTER)
+    await sweep_waiting(pausing)
     because = "the subscription is disabled: the target answered 410"
     assert await standing(deliveries, failed) == ("dead", because, 1)
     assert await attempts.claim(late) == Denied(because)

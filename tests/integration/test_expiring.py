@@ -14,7 +14,7 @@ from broker.store.deliveries.expiring import Expired, ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.subscriptions import HeadOfLine, SubscriptionSpec
-from tests.support.attempts import attempt_store, claim
+from tests.support.attempts import attempt_store, claim, sweep_waiting
 from tests.support.builders import QUEUE, RESCUE_AFTER, SECOND, accept, ended, record
 from tests.support.expiring import expire
 from tests.support.owing import balanced, end
@@ -140,9 +140,9 @@ async def test_a_dead_delivery_holds_up_its_group_only_until_its_signal_expires(
     await end(database, first, DeliveryState.DEAD)
     ordering = OrderingStore(database)
     skips = head_of_line is HeadOfLine.SKIP
-    assert await ordering.sweep(rescue_after=RESCUE_AFTER) == ([second] if skips else [])
+    assert await ordering.sweep(most=1000, rescue_after=RESCUE_AFTER) == ([second] if skips else [])
     await expire(database, first.signal_id)
-    assert await ordering.sweep(rescue_after=RESCUE_AFTER) == ([] if skips else [second])
+    assert await ordering.sweep(most=1000, rescue_after=RESCUE_AFTER) == ([] if skips else [second])
     assert (await standing(first))[0] == "dead"
 
 
@@ -153,7 +153,7 @@ async def test_the_concurrency_slot_of_an_expired_delivery_is_free(database, owe
     assert effects.due_attempts == [second], "it has the slot, and waits in the queue"
     await expire(database, second.signal_id)
     assert (await sweep()).cancelled == 1
-    assert await PausingStore(database).sweep(rescue_after=RESCUE_AFTER) == [third]
+    assert await sweep_waiting(PausingStore(database)) == [third]
 
 
 async def consumer(subscriptions, due):

@@ -16,7 +16,7 @@ from broker.subscriptions import SubscriptionSpec
 from broker.targets import HandlerTarget, QueueTarget
 from broker.topology import ATTEMPT
 from tests.support import builders
-from tests.support.attempts import claim
+from tests.support.attempts import claim, sweep_waiting
 from tests.support.builders import RESCUE_AFTER, SECOND, accept, ended
 
 QUEUE = "deliveries.attempt.handlers.billing"
@@ -124,7 +124,7 @@ async def test_what_should_have_been_attempted_is_counted_and_repaired_app_by_ap
     repaired = (await deliveries.rescue("billing", limit=10, rescue_after=RESCUE_AFTER)).due_attempts
     assert sorted(repaired, key=str) == sorted((due for due in lost if due.queue == QUEUE), key=str)
     await subscriptions.delete(deleted.id)
-    await PausingStore(database).sweep(rescue_after=RESCUE_AFTER)
+    await sweep_waiting(PausingStore(database))
     assert await deliveries.count_overdue(limit=10) == {"": 3}
 
 

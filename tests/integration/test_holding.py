@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -15,8 +15,10 @@ from broker.store.deliveries.presence import Presence
 from broker.store.deliveries.surplus import SurplusStore
 from broker.store.signals.signals import SignalStore
 from broker.subscriptions import SubscriptionSpec
-from tests.support.attempts import pace
+from tests.support.attempts import pace, sweep_waiting
 from tests.support.builders import QUEUE, RESCUE_AFTER, accept, record
+from tests.support.eventually import eventually
+from workers.headroom import Headroom
 from workers.releasing import Releases
 
 
@@ -31,7 +33,7 @@ async def _pace(database):
 
 
 async def _sweep(database):
-    return await PausingStore(database).sweep(rescue_after=RESCUE_AFTER)
+    return await sweep_waiting(PausingStore(database))
 
 
 BACK = {"share": _recall, "rate": _pace, "in_flight": _sweep}
@@ -86,14 +88,81 @@ async def test_ordering_groups_without_room_are_advanced_by_the_scheduler(databa
     signals = await accept(database, *(Throw(name="a", ordering_key=key) for key in "ijk"))
     recorded = await SignalStore(database).record(signals, rescue_after=RESCUE_AFTER, has_room=Room(1).has)
     assert len(recorded.due_attempts) == 1
-    assert len(await OrderingStore(database).sweep(rescue_after=RESCUE_AFTER)) == 2
+    assert len(await OrderingStore(database).sweep(most=1000, rescue_after=RESCUE_AFTER)) == 2
     assert (await deliveries.ledger()).states[DeliveryState.PENDING] == 3
 
 
-class Queues:
-    """Stands for `Headroom`: so many attempts may go."""
+async def test_idle_groups_go_on_as_far_as_there_is_room_and_their_subscriptions_take_turns(database, subscriptions):
+    noisy, quiet = [
+        (await subscriptions.create(SubscriptionSpec(name=name, targets=(QUEUE,), ordered=True), secret=None)).id
+        for name in ("a", "b")
+    ]
+    signals = await accept(database, *(Throw(name="a", ordering_key=key) for key in "ijklmn"))
+    signals += await accept(database, Throw(name="b", ordering_key="i"))
+    await SignalStore(database).record(signals, rescue_after=RESCUE_AFTER, has_room=Room(0).has)
+    ordering, keys = OrderingStore(database), []
+    assert await ordering.sweep(most=0, rescue_after=RESCUE_AFTER) == []
+    for _ in range(4):
+        due_attempts = await ordering.sweep(most=2, rescue_after=RESCUE_AFTER)
+        keys.append([due.subscription_id for due in due_attempts])
+    assert keys == [[noisy, quiet], [noisy] * 2, [noisy] * 2, [noisy]]
+
+
+async def test_groups_that_signals_for_later_join_go_on_as_far_as_there_is_room(database, subscriptions):
+    """One key for many subscriptions, say."""
+    for _ in range(5):
+        await subscriptions.create(SubscriptionSpec(name="a", targets=(QUEUE,), ordered=True), secret=None)
+    soon = datetime.now(UTC) + timedelta(milliseconds=50)
+    (signal,) = await accept(database, Throw(name="a", ordering_key="i", deliver_at=soon))
+    await SignalStore(database).record([signal], rescue_after=RESCUE_AFTER)
+    await eventually(lambda: datetime.now(UTC) > soon + timedelta(milliseconds=50))
+    ordering = OrderingStore(database)
+    counts = [len(await ordering.sweep(most=2, rescue_after=RESCUE_AFTER)) for _ in range(4)]
+    assert counts == [2, 2, 1, 0]
+
+
+async def test_waiting_deliveries_go_on_as_far_as_there_is_room(database, subscriptions):
+    keys = []
+    for tenant_id in ("noisy", "noisy", "quiet"):
+        limited = SubscriptionSpec(name="a", targets=(QUEUE,), tenant_id=tenant_id, max_in_flight=10)
+        keys.append((await subscriptions.create(limited, secret=None)).id)
+    recording = [
+        signal
+        for tenant_id in ("noisy", "quiet")
+        for signal in await accept(database, *[Throw(name="a", tenant_id=tenant_id)] * 4)
+    ]
+    await SignalStore(database).record(recording, rescue_after=RESCUE_AFTER, has_room=Room(0).has)
+    pausing, queues = PausingStore(database), Queues(4)
+    found = await pausing.find()
+    assert found == {keys[0]: ("", ("noisy",)), keys[1]: ("", ("noisy",)), keys[2]: ("", ("quiet",))}
+    limits = await queues.divide(dict.fromkeys(found, 100), found, most=100)
+    swept = await pausing.sweep(limits, rescue_after=RESCUE_AFTER)
+    assert Counter(due.subscription_id for due in swept.due_attempts) == {keys[0]: 1, keys[1]: 1, keys[2]: 2}
+    assert swept.done == 4
+    swept = await pausing.sweep(dict.fromkeys(found, 0), rescue_after=RESCUE_AFTER)
+    assert swept == ([], 0)
+
+
+async def test_what_deleted_subscriptions_are_owed_is_cancelled_a_few_at_a_time(database, subscriptions, deliveries):
+    """However many are deleted at once: other work takes turns with it."""
+    for _ in range(3):
+        await subscriptions.create(SubscriptionSpec(name="a", targets=(QUEUE,)), secret=None)
+    await record(database, *await accept(database, *"aaaa"))
+    await database.execute("UPDATE deliveries SET state = 'parked', reason = 'retry'")
+    for one in (await subscriptions.page()).items:
+        await subscriptions.delete(one.id)
+    pausing, done = PausingStore(database, limit=6), []
+    while found := await pausing.find():
+        done.append((await pausing.sweep(dict.fromkeys(found, 1), rescue_after=RESCUE_AFTER)).done)
+    assert done == [6, 6]
+    assert (await deliveries.ledger()).states[DeliveryState.CANCELLED] == 12
+
+
+class Queues(Headroom):
+    """So many attempts may go."""
 
     def __init__(self, free):
+        super().__init__(None, timeout=RESCUE_AFTER)
         self._free = free
         self.noted = 0
 

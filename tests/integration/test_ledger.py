@@ -18,7 +18,7 @@ from broker.subscriptions import SubscriptionSpec
 from broker.topology import TOPOLOGY
 from broker.transport.embedded import EmbeddedTransport
 from tests.support import builders
-from tests.support.attempts import claim, finish
+from tests.support.attempts import claim, finish, sweep_waiting
 from tests.support.builders import QUEUE, RESCUE_AFTER
 from workers.bookkeeper import Bookkeeper
 
@@ -88,7 +88,7 @@ class Bustle:
     async def sweep(self):
         for _ in range(40):
             self.due += await self.deliveries.release(limit=5, rescue_after=RESCUE_AFTER)
-            self.due += await self.pausing.sweep(rescue_after=RESCUE_AFTER)
+            self.due += await sweep_waiting(self.pausing)
             await self.deliveries.fold_ledger(limit=self.chance.choice([1, 20, 10_000]))
 
     async def operate(self, delete):

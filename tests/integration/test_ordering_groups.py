@@ -19,7 +19,7 @@ from broker.store.signals.intake_books import IntakeBooks
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import HeadOfLine, SubscriptionSpec
 from tests.support import builders
-from tests.support.attempts import attempt_store
+from tests.support.attempts import attempt_store, sweep_waiting
 from tests.support.builders import QUEUE, RESCUE_AFTER, accept, record
 from tests.support.eventually import eventually
 from tests.support.intake import lose
@@ -62,7 +62,7 @@ class Desk:
         return [due.signal_id for due in await record(self.database, *signals)]
 
     async def sweep(self):
-        return [due.signal_id for due in await self.ordering.sweep(rescue_after=RESCUE_AFTER)]
+        return [due.signal_id for due in await self.ordering.sweep(most=1000, rescue_after=RESCUE_AFTER)]
 
     async def release(self):
         return [due.signal_id for due in await self.deliveries.release(limit=100, rescue_after=RESCUE_AFTER)]
@@ -229,7 +229,7 @@ async def test_a_deleted_subscription_has_no_lines(desk):
     subscription = await desk.subscribe()
     await desk.record(*await desk.throw("a", "a"))
     await desk.subscriptions.delete(subscription)
-    await PausingStore(desk.database).sweep(rescue_after=RESCUE_AFTER)
+    await sweep_waiting(PausingStore(desk.database))
     assert await desk.states(subscription) == [("cancelled", DELETED)] * 2
     assert await desk.sweep() == []
 
@@ -343,7 +343,7 @@ class Bustle:
     async def schedule(self):
         while not self.over:
             self.go(await self.desk.deliveries.release(limit=100, rescue_after=RESCUE_AFTER))
-            self.go(await self.desk.ordering.sweep(rescue_after=RESCUE_AFTER))
+            self.go(await self.desk.ordering.sweep(most=1000, rescue_after=RESCUE_AFTER))
             await asyncio.sleep(0.01)
 
 

@@ -19,7 +19,7 @@ from broker.store.signals.signals import IdempotencyKey, SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec, Waiting
 from tests.support import builders
-from tests.support.attempts import claim
+from tests.support.attempts import claim, sweep_waiting
 from tests.support.builders import QUEUE, RESCUE_AFTER
 
 
@@ -104,7 +104,7 @@ async def test_what_a_deleted_subscription_was_still_owed_is_cancelled_however_m
     assert await record([late]) == []
     pausing = PausingStore(database, limit=2)
     for cancelled in (4, 6, 7, 7):
-        assert await pausing.sweep(rescue_after=RESCUE_AFTER) == []
+        assert await sweep_waiting(pausing) == []
         ledger = await deliveries.ledger(subscription.id)
         assert (ledger.matched, ledger.states[DeliveryState.CANCELLED], ledger.unaccounted) == (7, cancelled, 0)
     assert not await database.fetchval("SELECT held FROM gates")

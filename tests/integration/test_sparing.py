@@ -15,8 +15,8 @@ from broker.store.deliveries.attempts import Claimed
 from broker.store.deliveries.pausing import PausingStore
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import QueueTarget, WebhookTarget
-from tests.support.attempts import claim, finish
-from tests.support.builders import RESCUE_AFTER, SECOND, accept, ended, record
+from tests.support.attempts import claim, finish, sweep_waiting
+from tests.support.builders import SECOND, accept, ended, record
 
 HOOK, OTHER = (WebhookTarget(url=f"https://example.com/{path}") for path in ("hook", "other"))
 MINUTE = timedelta(minutes=1)
@@ -110,13 +110,13 @@ async def test_an_operator_who_resumes_a_subscription_ends_its_pause(owe, attemp
     first, *others = await owe(5)
     await answer(*await claim(attempts, first))
     assert await reasons(attempts, *others) == [Reason.THROTTLED] * 4
-    await pausing.sweep(rescue_after=RESCUE_AFTER)
+    await sweep_waiting(pausing)
     assert await due_now(database) == 0
     await pausing.resume(first.subscription_id, per_second=None)
     assert (await pausing.backlog(first.subscription_id)).circuit is Phase.CLOSED
     counts = []
     for _ in range(3):
-        await PausingStore(database, limit=2).sweep(rescue_after=RESCUE_AFTER)
+        await sweep_waiting(PausingStore(database, limit=2))
         counts.append(await due_now(database))
     assert counts == [2, 4, 4], "two of a subscription at a time"
     assert await database.fetchval("SELECT count(*) FROM gates WHERE recalling") == 0
@@ -140,7 +140,7 @@ async def test_with_a_new_target_deliveries_do_not_wait_for_the_old_one(owe, att
     await pausing.pause(first.subscription_id)
     for targets, due in (((HOOK,), 0), ((OTHER,), 1)):
         await change(first, targets=targets)
-        await pausing.sweep(rescue_after=RESCUE_AFTER)
+        await sweep_waiting(pausing)
         assert await due_now(database) == due
 
 

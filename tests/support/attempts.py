@@ -11,6 +11,7 @@ from broker.store.deliveries.attempts import Ended
 from broker.store.deliveries.claiming import Answer, AttemptStore
 from broker.store.deliveries.ending import Effects
 from broker.store.deliveries.pacing import PacingStore, Reserved
+from broker.store.deliveries.pausing import PausingStore
 from broker.store.deliveries.presence import Presence
 from broker.store.postgres.database import Database
 from tests.support.builders import RESCUE_AFTER
@@ -29,6 +30,12 @@ async def claim(attempts: AttemptStore, *due_attempts: DueAttempt, redelivered: 
 async def finish(attempts: AttemptStore, *batch: Ended) -> Sequence[Effects]:
     """End attempts, all of them at once."""
     return await asyncio.gather(*(attempts.finish(ended) for ended in batch))
+
+
+async def sweep_waiting(pausing: PausingStore, *, most: int = 1000) -> list[DueAttempt]:
+    """Let waiting deliveries go on, or end them, so many of each subscription at most; return the attempts to make."""
+    swept = await pausing.sweep(dict.fromkeys(await pausing.find(), most), rescue_after=RESCUE_AFTER)
+    return swept.due_attempts
 
 
 async def pace(database: Database, *, limit: int = 1000) -> Reserved:

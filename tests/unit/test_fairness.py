@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from workers.fairness import divide, divide_by, in_turns
+from workers.fairness import Rota, divide, divide_by, in_turns
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,28 @@ def test_if_there_is_less_than_one_for_each_who_wants_much_has_its_turns_too():
         order.shuffle(keys)
         served.update(divide_by({key: 1 if key else 50 for key in keys}, lambda key: key, 10))
     assert min(served[key] for key in keys) > 25
+
+
+def serve(rota, keys, most):
+    served = [
+        key for key, part in divide_by(dict.fromkeys(rota.order(keys), 1), lambda key: key[0], most).items() if part
+    ]
+    rota.note(served)
+    return served
+
+
+def test_whoever_was_not_served_for_longest_comes_first():
+    rota, keys = Rota(lambda key: key[0]), [f"a{number}" for number in range(12)]
+    assert {key for _ in range(4) for key in serve(rota, keys, 3)} == set(keys)
+    assert serve(rota, [*keys, "new"], 1) == ["new"]
+
+
+def test_a_group_of_many_has_no_more_turns_than_one_of_few():
+    rota, served = Rota(lambda key: key[0]), Counter()
+    keys = [f"{group}{number}" for group in "abcd" for number in range(100)] + ["quiet"]
+    for _ in range(10):
+        served.update(key[0] for key in serve(rota, keys, 1))
+    assert served == dict.fromkeys("abcdq", 2)
 
 
 def test_groups_take_turns_and_keep_their_order():

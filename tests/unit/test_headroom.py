@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broker.errors import TransportError, Unroutable
+from broker.reach import EVERYWHERE, Reach
+from broker.store.deliveries.contenders import Contender
 from broker.subscriptions import Subscription, SubscriptionSpec
 from broker.targets import HandlerTarget
 from broker.topology import ATTEMPT, SLOW_ATTEMPT
@@ -42,9 +44,9 @@ def headroom(depths, clock):
     return Headroom(depths, timeout=timedelta(seconds=1), clock=clock)
 
 
-def of(subscription_id, tenant_id=None, target=QUEUE):
+def of(subscription_id, tenant_id=None, target=QUEUE, owner=EVERYWHERE):
     spec = SubscriptionSpec(name="a", targets=(target,), tenant_id=tenant_id)
-    return Subscription(id=subscription_id, since=0, spec=spec, created_at=datetime.now(UTC))
+    return Subscription(id=subscription_id, since=0, spec=spec, owner=owner, created_at=datetime.now(UTC))
 
 
 def admitted(headroom, subscription, count=CAPACITY):
@@ -64,10 +66,25 @@ async def test_subscriptions_share_what_their_tenant_has(headroom):
     assert admitted(headroom, of(200, "b")) > 5
 
 
-async def test_one_without_a_tenant_counts_as_one(headroom):
-    assert sum(admitted(headroom, of(number)) for number in range(300)) >= 300
-    assert headroom.has_room(of(301))
-    assert not headroom.has_room(of(1))
+async def test_subscriptions_of_no_tenant_share_as_those_of_one_do(headroom):
+    """However many they are, they do not take the room of all tenants."""
+    assert sum(admitted(headroom, of(number)) for number in range(400)) < CAPACITY * 9 // 10
+    assert admitted(headroom, of(401, "a")) > 5
+
+
+async def test_what_a_tenants_principal_creates_for_no_tenant_counts_as_the_tenants(headroom):
+    assert sum(admitted(headroom, of(number, owner=Reach(("a",), untenanted=True))) for number in range(400))
+    assert not headroom.has_room(of(401, "a"))
+    assert headroom.has_room(of(402))
+
+
+async def test_room_is_divided_between_tenants_and_then_between_their_subscriptions(headroom, depths):
+    depths[ATTEMPT] = CAPACITY - 120
+    headroom.note([ATTEMPT])
+    contenders = {1: Contender("", ("a",)), 2: Contender("", ("a",)), 3: Contender("", None), 4: Contender("app", None)}
+    wanted = dict.fromkeys(contenders, 100)
+    assert await headroom.divide(wanted, contenders, most=50) == {1: 13, 2: 12, 3: 25, 4: 50}
+    assert await headroom.divide({3: 3, 1: 100}, contenders, most=50) == {3: 3, 1: 47}
 
 
 async def test_room_comes_back_as_messages_are_taken(headroom, depths, clock):

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from broker.store.deliveries.contenders import Contender
 from broker.store.deliveries.surplus import Route
 from tests.support.clock import Clock
 from workers.places import Place, Places, Turn
@@ -203,7 +204,7 @@ async def test_in_a_crowded_lane_those_are_put_off_who_get_no_places(attempts):
     assert not attempts.turned, "it is too early to tell"
     await attempts.spend(0.3)
     assert attempts.turned == {(hung, Turn.SURPLUS): 160 - attempts.got[hung]}
-    assert attempts.places.surplus == {1: FAST}
+    assert attempts.places.surplus == {1: Contender("", None)}
 
 
 async def test_in_a_crowded_lane_those_may_wait_who_get_places_soon(attempts):

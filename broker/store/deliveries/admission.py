@@ -30,9 +30,6 @@ from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts, read_subscription
 from broker.subscriptions import Subscription
 
-_LIMIT = 100
-"""How many waiting deliveries of a subscription are admitted at a time: the next ones follow soon."""
-
 Decision = Admitted | Deferred | Denied | Oversized | UnderWay
 
 
@@ -78,14 +75,15 @@ async def note_recall(session: Session, subscription_ids: Collection[int]) -> No
     await session.execute(_Sql.note_recall, subscription_ids=list(subscription_ids))
 
 
-async def admit_waiting(
-    session: Session, subscription_ids: Collection[int], *, rescue_after: timedelta
-) -> list[DueAttempt]:
-    """Give free concurrency slots of subscriptions to deliveries that wait for them; return the attempts to make."""
+async def admit_waiting(session: Session, limits: Mapping[int, int], *, rescue_after: timedelta) -> list[DueAttempt]:
+    """Give free concurrency slots of subscriptions to deliveries that wait for them; return the attempts to make.
+
+    Of each subscription these are at most as many as *limits* says.
+    """
     rows = await session.fetch(
         _Sql.admit_waiting,
-        subscription_ids=list(subscription_ids),
-        limit=_LIMIT,
+        subscription_ids=list(limits),
+        limits=list(limits.values()),
         rescue_after=rescue_after.total_seconds(),
     )
     return read_due_attempts(rows)

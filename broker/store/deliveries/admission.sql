@@ -49,13 +49,14 @@ DELETE FROM places p USING unnest(:signal_ids::bigint[], :subscription_ids::bigi
 WHERE p.subscription_id = l.subscription_id AND p.signal_id = l.signal_id;
 
 -- name: admit_waiting
--- Give free concurrency slots to the deliveries that wait for them, the oldest first, at most :limit of each subscription:
--- they become pending, and are rescued after :rescue_after seconds.
+-- Give free concurrency slots to the deliveries that wait for them, the oldest first, of each subscription at most as many
+-- as :limits says: they become pending, and are rescued after :rescue_after seconds.
 WITH free AS (
-    SELECT s.id, least(:limit::bigint, s.max_in_flight - (
+    SELECT s.id, least(l.most, s.max_in_flight - (
         SELECT count(*) FROM places p WHERE p.subscription_id = s.id AND p.until > now()
     )) AS slots
-    FROM subscriptions s WHERE s.id = ANY (:subscription_ids::bigint[]) AND s.paused_at IS NULL
+    FROM unnest(:subscription_ids::bigint[], :limits::bigint[]) AS l (id, most) JOIN subscriptions s USING (id)
+    WHERE s.paused_at IS NULL
 ), chosen AS (
     SELECT waiting.* FROM free CROSS JOIN LATERAL (
         SELECT d.signal_id, d.subscription_id FROM deliveries d

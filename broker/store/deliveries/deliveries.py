@@ -12,6 +12,7 @@ from broker.deliveries import BY_HAND, Attempt, Delivery, DeliveryState, DueAtte
 from broker.matching import Matcher
 from broker.names import expression
 from broker.store.administration.audit import change_administration
+from broker.store.deliveries.contenders import Contender, read_contenders
 from broker.store.deliveries.decisions import Decisions
 from broker.store.deliveries.redrives import redrive
 from broker.store.postgres.database import Database
@@ -111,10 +112,9 @@ class DeliveryStore:
         )
         return read_due_attempts(rows)
 
-    async def find_due(self, *, limit: int) -> dict[int, tuple[str, str | None]]:
-        """Return at most *limit* subscriptions that have deliveries to release: app (``""``: none) and tenant."""
-        rows = await self._database.fetch(_Sql.find_due, limit=limit)
-        return {row["id"]: (row["app"], row["tenant_id"]) for row in rows}
+    async def find_due(self, *, limit: int) -> dict[int, Contender]:
+        """Return at most *limit* subscriptions that have deliveries to release."""
+        return read_contenders(await self._database.fetch(_Sql.find_due, limit=limit))
 
     async def release_of(self, limits: Mapping[int, int], *, rescue_after: timedelta) -> list[DueAttempt]:
         """Do what `release` does, for so many deliveries of each subscription as *limits* says."""

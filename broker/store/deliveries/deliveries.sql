@@ -12,7 +12,7 @@ FROM due WHERE d.signal_id = due.signal_id AND d.subscription_id = due.subscript
 RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app;
 
 -- name: find_due
--- At most :limit subscriptions that have deliveries to `release`, with the apps and tenants of those. However many deliveries
+-- At most :limit subscriptions that have deliveries to `release`, with their apps and tenants. However many deliveries
 -- they have, each subscription costs two look-ups.
 WITH RECURSIVE parked AS (
     (SELECT subscription_id AS id FROM deliveries WHERE state = 'parked' AND due_at IS NOT NULL
@@ -23,7 +23,8 @@ WITH RECURSIVE parked AS (
         WHERE state = 'parked' AND due_at IS NOT NULL AND subscription_id > p.id ORDER BY subscription_id LIMIT 1
     ) AS following
 )
-SELECT p.id, s.tenant_id, CASE WHEN s.kind = 'handler' THEN split_part(s.address, '/', 1) ELSE '' END AS app
+SELECT p.id AS subscription_id, belongs_to(s.tenant_id, s.owner_tenants) AS tenants,
+       CASE WHEN s.kind = 'handler' THEN split_part(s.address, '/', 1) ELSE '' END AS app
 FROM parked p JOIN subscriptions s ON s.id = p.id
 WHERE EXISTS (
     SELECT FROM deliveries d

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -58,16 +59,16 @@ async def end_with_effects(database: Database, batch: Sequence[Ended], *, rescue
     now is given up for lost.
     """
     with_slots = [ended.due for ended in batch if ended.admitted.slot]
-    limited = {due.subscription_id for due in with_slots}
+    limited = Counter(due.subscription_id for due in with_slots)
     gone = {ended.due.subscription_id for ended in batch if ended.result.outcome is Outcome.GONE}
     over = [(ended.due.signal_id, ended.due.subscription_id) for ended in batch if _advances_group(ended)]
     async with database.transaction() as session:
-        states = await lock_admission(session, limited | gone)
+        states = await lock_admission(session, limited.keys() | gone)
         changed = await judge_circuits(session, batch)
         disabled = await disable_subscriptions(session, gone)
         await end(session, batch)
         await free_slots(session, with_slots)
-        waiting = [key for key, state in states.items() if state["held"] and key in limited]
+        waiting = {key: count for key, count in limited.items() if key in states and states[key]["held"]}
         due_attempts = await admit_waiting(session, waiting, rescue_after=rescue_after) if waiting else []
         due_attempts += await advance_groups_of(session, over, rescue_after=rescue_after)
     return _effects(batch, due_attempts, disabled, changed)

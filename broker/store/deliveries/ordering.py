@@ -11,8 +11,11 @@ a throw that was not answered when a later one was recorded comes after it, and 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
+from heapq import nsmallest
+from itertools import islice
 
 from broker.deliveries import DueAttempt
 from broker.store.postgres.database import Database, Session
@@ -23,6 +26,8 @@ from broker.store.rows import read_due_attempts
 _KEYS = 100
 """How many keys one sweep settles."""
 _GROUPS = 200
+_LEFT = 20_000
+"""How many idle groups are remembered for which there was no room; others are found again."""
 
 Group = tuple[int, str]
 """An ordering group: a subscription's id and an ordering key."""
@@ -59,6 +64,8 @@ class OrderingStore:
         self._database = database
         self._groups = groups
         self._seen = _START
+        self._left: set[Group] = set()
+        """Groups that are idle, and for which there was no room."""
 
     async def note_pending_records(self, batch: Sequence[tuple[int, str]]) -> list[None]:
         """Note that the throws of these signals (ids, ordering keys) are about to be answered.
@@ -80,8 +87,8 @@ class OrderingStore:
         """
         await rehearse(self._database, [_Sql.note_pending_records])
 
-    async def sweep(self, *, rescue_after: timedelta) -> list[DueAttempt]:
-        """Advance ordering groups that stand still although they need not; return the attempts that may be made now.
+    async def sweep(self, *, most: int, rescue_after: timedelta) -> list[DueAttempt]:
+        """Advance at most *most* ordering groups that stand still although they need not; return the attempts to make.
 
         Signals for later join their groups when their moment has come, and so do those whose predecessors were recorded
         in another order than expected. Other groups go on after their dead delivery was redriven, say. Each call looks
@@ -89,14 +96,18 @@ class OrderingStore:
         """
         rows = await self._database.fetch(_Sql.unsettled_keys, limit=_KEYS)
         keys = [row["ordering_key"] for row in rows]
-        groups = await self._idle_groups()
-        if not keys and not groups:
+        idle = self._left.union(await self._idle_groups())
+        if not keys and not idle:
             return []
+        chosen = _take_turns(idle, most)
         async with self._database.transaction() as session:
-            await lock_keys(session, {*keys, *(key for _, key in groups)})
+            await lock_keys(session, {*keys, *(key for _, key in chosen)})
             await session.execute(_Sql.join_groups, ordering_keys=keys)
             settled = await assign_sequence(session, keys)
-            return await advance_groups(session, {*groups, *settled}, rescue_after=rescue_after)
+            chosen |= _take_turns(settled - chosen, most - len(chosen))
+            due_attempts = await advance_groups(session, chosen, rescue_after=rescue_after)
+        self._left = set(islice((idle | settled) - chosen, _LEFT))
+        return due_attempts
 
     async def _idle_groups(self) -> list[Group]:
         rows = await self._database.fetch(
@@ -108,6 +119,16 @@ class OrderingStore:
     async def forget_pending_records(self) -> None:
         """Forget those of recorded signals."""
         await self._database.execute(_Sql.forget_pending_records)
+
+
+def _take_turns(groups: Iterable[Group], most: int) -> set[Group]:
+    """Return at most *most* of *groups*, so that subscriptions take turns."""
+    turns: Counter[int] = Counter()
+    ranked = []
+    for group in groups:
+        ranked.append((turns[group[0]], group))
+        turns[group[0]] += 1
+    return {group for _, group in nsmallest(most, ranked)}
 
 
 async def lock_keys(session: Session, keys: Collection[str]) -> None:

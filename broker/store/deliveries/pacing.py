@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from broker.deliveries import DueAttempt
 from broker.limits import HORIZON, NOTICE, Rate
+from broker.store.deliveries.contenders import Contender, read_contenders
 from broker.store.postgres.database import Database, Row
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts
@@ -33,13 +34,11 @@ class Waiting:
     """What may get reservations now.
 
     Args:
-        app: Whose workers make the attempts; empty: any deliverer.
-        tenant_id: The tenant of the subscription.
-        most: How many deliveries of the subscription could get one, from 1.
+        contender: The subscription.
+        most: How many of its deliveries could get one, from 1.
     """
 
-    app: str
-    tenant_id: str | None
+    contender: Contender
     most: int
 
 
@@ -79,12 +78,8 @@ class PacingStore:
         rows = await self._database.fetch(
             _Sql.find, limit=_SUBSCRIPTIONS, horizon=HORIZON.total_seconds(), without_apps=list(without_apps)
         )
-        return {
-            row["subscription_id"]: Waiting(
-                row["app"], row["tenant_id"], max(1, self._most(_read_rate(row), row["now"]))
-            )
-            for row in rows
-        }
+        most = {row["subscription_id"]: max(1, self._most(_read_rate(row), row["now"])) for row in rows}
+        return {key: Waiting(contender, most[key]) for key, contender in read_contenders(rows).items()}
 
     async def reserve(self, limits: Mapping[int, int], *, rescue_after: timedelta) -> Reserved:
         """Give the next reservations to deliveries of subscriptions that wait for them, to so many of each at most.

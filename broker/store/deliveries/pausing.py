@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from broker.admission import disabled_clause
 from broker.circuits import Phase
@@ -12,6 +13,7 @@ from broker.deliveries import DELETED, DeliveryState, DueAttempt
 from broker.limits import CatchUp
 from broker.store.deliveries.admission import admit_waiting, lock_admission, lock_free_admission, note_recall
 from broker.store.deliveries.circuits import drop_circuits, forget_circuits, read_circuits
+from broker.store.deliveries.contenders import Contender, read_contenders
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_subscription
@@ -20,6 +22,7 @@ from broker.subscriptions import Subscription
 _SUBSCRIPTIONS = 50
 """How many subscriptions one sweep looks at."""
 _LIMIT = 1000
+"""How many deliveries one sweep schedules, recalls or ends: so many are quick."""
 
 
 class _Sql(Statements, file="pausing.sql"):
@@ -37,6 +40,18 @@ class _Sql(Statements, file="pausing.sql"):
     show_backlog: Statement
     census: Statement
     forget_slots: Statement
+
+
+class Swept(NamedTuple):
+    """What one sweep came to.
+
+    Args:
+        due_attempts: The attempts that may be made now.
+        done: How many deliveries it let go on, scheduled or ended.
+    """
+
+    due_attempts: list[DueAttempt]
+    done: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +72,7 @@ class PausingStore:
 
     Args:
         database: Where they are.
-        limit: How many deliveries of a subscription one sweep schedules or ends.
+        limit: How many deliveries one sweep schedules, recalls or ends. Its subscriptions share them equally.
     """
 
     def __init__(self, database: Database, *, limit: int = _LIMIT) -> None:
@@ -85,29 +100,33 @@ class PausingStore:
             await note_recall(session, [subscription_id])
         return None if row is None else read_subscription(row)
 
-    async def sweep(self, *, rescue_after: timedelta) -> list[DueAttempt]:
-        """Let waiting deliveries go on that may, unless another session decides on them; return the attempts to make.
+    async def find(self) -> dict[int, Contender]:
+        """Return subscriptions that may have waiting deliveries to go on, or to be ended: the next few, in no order."""
+        return read_contenders(await self._database.fetch(_Sql.find_waiting, limit=_SUBSCRIPTIONS))
+
+    async def sweep(self, limits: Mapping[int, int], *, rescue_after: timedelta) -> Swept:
+        """Let waiting deliveries of subscriptions go on that may, unless another session decides on them.
 
         The backlog of a pause is scheduled a part at a time, and concurrency slots whose leases have ended are given to
-        other deliveries. Deliveries of a disabled subscription are given up, and those of a deleted one cancelled.
+        other deliveries: to so many of each subscription as *limits* says. Deliveries of a disabled subscription are
+        given up, and those of a deleted one cancelled.
         """
-        rows = await self._database.fetch(_Sql.find_waiting, limit=_SUBSCRIPTIONS)
-        ids = [row["subscription_id"] for row in rows]
-        if not ids:
-            return []
+        if not limits:
+            return Swept([], 0)
+        each = max(1, self._limit // len(limits))
         async with self._database.transaction() as session:
-            states = await lock_free_admission(session, ids)
+            states = await lock_free_admission(session, limits)
             conditions = await session.fetch(_Sql.conditions, subscription_ids=list(states))
             ends = {row["id"]: end for row in conditions if (end := _end(row)) is not None}
-            await _end_waiting(session, ends, self._limit)
+            done = await _end_waiting(session, ends, each)
             active = {row["id"]: row["now"] for row in conditions if row["id"] not in ends and not row["paused"]}
-            await _catch_up(session, {key: (states[key], now) for key, now in active.items()}, self._limit)
+            done += await _catch_up(session, {key: (states[key], now) for key, now in active.items()}, each)
             recalled = [key for key, row in states.items() if row["recalling"]]
-            await session.execute(_Sql.recall, subscription_ids=recalled, limit=self._limit)
+            await session.execute(_Sql.recall, subscription_ids=recalled, limit=each)
             await session.execute(_Sql.drop_expired_slots, subscription_ids=list(states))
-            due_attempts = await admit_waiting(session, active, rescue_after=rescue_after)
+            due_attempts = await admit_waiting(session, {key: limits[key] for key in active}, rescue_after=rescue_after)
             await session.execute(_Sql.clear_waiting, subscription_ids=[*ends, *active])
-        return due_attempts
+        return Swept(due_attempts, done + len(due_attempts))
 
     async def forget(self) -> None:
         """Forget circuits that no attempt touches any more, and concurrency slots whose leases ended long ago."""
@@ -141,20 +160,25 @@ def _end(condition: Row) -> tuple[DeliveryState, str] | None:
     return None
 
 
-async def _end_waiting(session: Session, ends: Mapping[int, tuple[DeliveryState, str]], limit: int) -> None:
-    """Put waiting deliveries of subscriptions into their final states, a part at a time."""
-    if ends:
-        await session.execute(
-            _Sql.end_waiting,
-            subscription_ids=list(ends),
-            states=[state.value for state, _ in ends.values()],
-            reasons=[reason for _, reason in ends.values()],
-            limit=limit,
-        )
+async def _end_waiting(session: Session, ends: Mapping[int, tuple[DeliveryState, str]], limit: int) -> int:
+    """Put waiting deliveries of subscriptions into their final states, a part at a time; return how many."""
+    if not ends:
+        return 0
+    ended: int = await session.fetchval(
+        _Sql.end_waiting,
+        subscription_ids=list(ends),
+        states=[state.value for state, _ in ends.values()],
+        reasons=[reason for _, reason in ends.values()],
+        limit=limit,
+    )
+    return ended
 
 
-async def _catch_up(session: Session, states: Mapping[int, tuple[Row, datetime]], limit: int) -> None:
-    """Schedule the next part of the backlog of subscriptions, whose rows of ``gates`` and clock are given."""
+async def _catch_up(session: Session, states: Mapping[int, tuple[Row, datetime]], limit: int) -> int:
+    """Schedule the next part of the backlog of subscriptions, whose rows of ``gates`` and clock are given.
+
+    Return how many deliveries that are.
+    """
     catching = {
         key: CatchUp(row["catch_up"], row["caught_up"], row["caught_up_at"]) for key, (row, _) in states.items()
     }
@@ -173,3 +197,4 @@ async def _catch_up(session: Session, states: Mapping[int, tuple[Row, datetime]]
             done=[catch_up.done for catch_up in catching.values()],
             at=[catch_up.at for catch_up in catching.values()],
         )
+    return len(rows)

@@ -14,10 +14,17 @@ WHERE id = :subscription_id AND until IS NULL
 RETURNING *;
 
 -- name: find_waiting
--- At most :limit subscriptions that may have waiting deliveries to go on (at random, if there are more).
-SELECT g.subscription_id FROM gates g JOIN subscriptions s ON s.id = g.subscription_id
+-- At most :limit subscriptions that may have waiting deliveries to go on, with their apps and tenants. If there are more,
+-- tenants take turns, in any order.
+SELECT g.subscription_id, a.app, a.tenants
+FROM gates g
+JOIN subscriptions s ON s.id = g.subscription_id
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN s.kind = 'handler' THEN split_part(s.address, '/', 1) ELSE '' END AS app,
+           belongs_to(s.tenant_id, s.owner_tenants) AS tenants
+) AS a
 WHERE g.recalling OR g.held AND (s.paused_at IS NULL OR s.disabled_because IS NOT NULL OR s.until IS NOT NULL)
-ORDER BY random() LIMIT :limit;
+ORDER BY row_number() OVER (PARTITION BY a.tenants ORDER BY random()), random() LIMIT :limit;
 
 -- name: conditions
 -- Whether subscriptions are paused, disabled or deleted.
@@ -25,8 +32,8 @@ SELECT id, paused_at IS NOT NULL AS paused, disabled_because, until IS NOT NULL 
 FROM subscriptions WHERE id = ANY (:subscription_ids::bigint[]);
 
 -- name: end_waiting
--- Put at most :limit parked deliveries of each of the subscriptions into their final states. If they are cancelled, as many
--- pending ones as well: no deliverer may be left that takes their messages.
+-- Put at most :limit parked deliveries of each of the subscriptions into their final states; return of how many. If they
+-- are cancelled, as many pending ones as well: no deliverer may be left that takes their messages.
 WITH chosen AS (
     SELECT waiting.*, s.state, s.reason
     FROM unnest(:subscription_ids::bigint[], :states::text[], :reasons::text[]) AS s (id, state, reason)
@@ -37,9 +44,12 @@ WITH chosen AS (
         (SELECT d.signal_id, d.subscription_id, d.state FROM deliveries d
          WHERE s.state = 'cancelled' AND d.subscription_id = s.id AND d.state = 'pending' LIMIT :limit)
     ) AS waiting
+), ended AS (
+    UPDATE deliveries d SET state = c.state, due_at = NULL, reason = c.reason, finished_at = now()
+    FROM chosen c WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = c.was
+    RETURNING d.signal_id
 )
-UPDATE deliveries d SET state = c.state, due_at = NULL, reason = c.reason, finished_at = now()
-FROM chosen c WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = c.was;
+SELECT count(*) FROM ended;
 
 -- name: backlog
 -- The oldest deliveries that were parked while each of the subscriptions was paused, as many as each of :limits says.

@@ -13,6 +13,7 @@ from broker.coalescing import Coalescer
 from broker.deliveries import DueAttempt
 from broker.store.deliveries.admission import free_slots, lock_admission, lock_free_admission
 from broker.store.deliveries.attempts import interrupt
+from broker.store.deliveries.contenders import Contender, read_contenders, read_tenants
 from broker.store.deliveries.presence import Presence
 from broker.store.postgres.database import Database
 from broker.store.postgres.rehearsal import rehearse
@@ -35,25 +36,24 @@ class Route(NamedTuple):
     """What an attempt counts towards.
 
     Args:
-        tenant_id: The subscription's tenant; None: it has none.
+        tenants: Those that the subscription belongs to; None: to none.
         hosts: Scheme, host and port of each webhook that it may call.
         subscription_id: The subscription.
     """
 
-    tenant_id: str | None
+    tenants: tuple[str, ...] | None
     hosts: tuple[str, ...]
     subscription_id: int
 
 
 def route_of(subscription: Subscription) -> Route:
     """Return what the attempts at deliveries of *subscription* count towards."""
-    spec = subscription.spec
-    return _route(subscription.id, spec.tenant_id, [target.circuit for target in spec.targets])
+    return _route(subscription.id, subscription.tenants, [target.circuit for target in subscription.spec.targets])
 
 
-def _route(subscription_id: int, tenant_id: str | None, urls: Sequence[str | None]) -> Route:
+def _route(subscription_id: int, tenants: tuple[str, ...] | None, urls: Sequence[str | None]) -> Route:
     hosts = dict.fromkeys(origin_of(url) for url in urls if url is not None)
-    return Route(tenant_id, tuple(hosts), subscription_id)
+    return Route(tenants, tuple(hosts), subscription_id)
 
 
 class PutOff(NamedTuple):
@@ -128,10 +128,9 @@ class SurplusStore:
         """
         await self._puts.submit(PutOff(due, redelivered))
 
-    async def find(self, apps: Collection[str]) -> dict[int, tuple[str, str | None]]:
-        """Return the subscriptions that may have surplus for the workers of *apps* (``""``: none): app and tenant."""
-        rows = await self._database.fetch(_Sql.find, apps=list(apps))
-        return {row["subscription_id"]: (row["app"], row["tenant_id"]) for row in rows}
+    async def find(self, apps: Collection[str]) -> dict[int, Contender]:
+        """Return the subscriptions that may have surplus for the workers of *apps* (``""``: of none)."""
+        return read_contenders(await self._database.fetch(_Sql.find, apps=list(apps)))
 
     async def recall(self, limits: Mapping[int, int]) -> Recalled:
         """Let the oldest surplus deliveries go on, of each subscription as many as *limits* says.
@@ -154,7 +153,7 @@ class SurplusStore:
 
     async def _read_routes(self, batch: Sequence[int]) -> list[Route]:
         rows = await self._database.fetch(_Sql.routes, subscription_ids=list(set(batch)))
-        routes = {row["id"]: _route(row["id"], row["tenant_id"], row["urls"]) for row in rows}
+        routes = {row["id"]: _route(row["id"], read_tenants(row), row["urls"]) for row in rows}
         return [routes.get(key) or Route(None, (), key) for key in batch]
 
     async def _put_off(self, batch: Sequence[PutOff]) -> list[None]:

@@ -2,11 +2,11 @@
 
 -- name: routes
 -- What the shares of subscriptions are counted by: their tenants, and the URLs of their webhooks, one of each step.
-SELECT id, tenant_id,
+SELECT id, tenants,
        CASE WHEN steps IS NULL THEN ARRAY[address]
             ELSE ARRAY(SELECT step ->> 'address' FROM json_array_elements(steps) AS step WHERE step ->> 'kind' = 'webhook')
        END AS urls
-FROM (SELECT id, tenant_id, steps, CASE WHEN kind = 'webhook' THEN address END AS address FROM subscriptions) AS s
+FROM (SELECT id, belongs_to(tenant_id, owner_tenants) AS tenants, steps, CASE WHEN kind = 'webhook' THEN address END AS address FROM subscriptions) AS s
 WHERE id = ANY (:subscription_ids::bigint[]);
 
 -- name: mark
@@ -30,7 +30,7 @@ WHERE d.signal_id = p.signal_id AND d.subscription_id = p.subscription_id
 
 -- name: find
 -- The subscriptions that may have surplus deliveries for the workers of :apps ('': of no app), with their tenants.
-SELECT g.subscription_id, s.tenant_id, a.app
+SELECT g.subscription_id, belongs_to(s.tenant_id, s.owner_tenants) AS tenants, a.app
 FROM gates g
 JOIN subscriptions s ON s.id = g.subscription_id
 CROSS JOIN LATERAL (SELECT CASE WHEN s.kind = 'handler' THEN split_part(s.address, '/', 1) ELSE '' END AS app) AS a
