@@ -32,6 +32,9 @@ from broker.transport import Transport
 _FRESH = timedelta(seconds=6)
 """For how long refused throws count. A gateway that is not ready may get no others: after that it is tried again."""
 
+_AT_ONCE = 100
+"""How many throws are numbered in one round trip: they go on together, and other work waits until all have."""
+
 log = structlog.get_logger()
 
 _accepted = cache(metrics.ACCEPTED.labels)
@@ -65,7 +68,9 @@ class Intake:
         self._reports = reports
         self._quotas = quotas
         self._store_timeout = settings.store_timeout
-        self._numbers: Coalescer[tuple[Throw, IdempotencyKey | None], Numbered] = Coalescer(signals.number)
+        self._numbers: Coalescer[tuple[Throw, IdempotencyKey | None], Numbered] = Coalescer(
+            signals.number, max_batch=_AT_ONCE
+        )
         self._pending_records: Coalescer[tuple[int, str], None] = Coalescer(ordering.note_pending_records)
 
     async def __aenter__(self) -> Self:

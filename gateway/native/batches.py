@@ -26,6 +26,9 @@ from gateway.native.problems import render_problem
 from gateway.offloading import offload
 from gateway.routes import Route, SecuredRoute
 
+_AT_ONCE = 50
+"""How many throws begin before others may run."""
+
 _Item = tuple[Throw, IdempotencyKey | None] | Exception
 
 
@@ -86,8 +89,13 @@ class BatchesApi:
             return {"status": refusal.status.value, "problem": render_problem(refusal, within=f"/signals/{position}")}
 
         items = await offload(request, read, size=len(body))
-        results = await asyncio.gather(*(throw(position, item) for position, item in enumerate(items)))
-        return answer(encode({"results": results}))
+        throws = []
+        async with asyncio.TaskGroup() as group:
+            for position, item in enumerate(items):
+                throws.append(group.create_task(throw(position, item)))
+                if len(throws) % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        return answer(encode({"results": [one.result() for one in throws]}))
 
 
 def _read_items(
