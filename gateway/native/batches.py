@@ -26,8 +26,8 @@ from gateway.native.problems import render_problem
 from gateway.offloading import offload
 from gateway.routes import Route, SecuredRoute
 
-_AT_ONCE = 50
-"""How many throws begin before others may run."""
+_AT_ONCE = 100
+"""How many throws of a batch are under way: they go on together, and other requests wait until all have."""
 
 _Item = tuple[Throw, IdempotencyKey | None] | Exception
 
@@ -89,12 +89,12 @@ class BatchesApi:
             return {"status": refusal.status.value, "problem": render_problem(refusal, within=f"/signals/{position}")}
 
         items = await offload(request, read, size=len(body))
-        throws = []
+        throws, room = [], asyncio.Semaphore(_AT_ONCE)
         async with asyncio.TaskGroup() as group:
             for position, item in enumerate(items):
+                await room.acquire()
                 throws.append(group.create_task(throw(position, item)))
-                if len(throws) % _AT_ONCE == 0:
-                    await asyncio.sleep(0)
+                throws[-1].add_done_callback(lambda _: room.release())
         return answer(encode({"results": [one.result() for one in throws]}))
 
 
