@@ -167,6 +167,41 @@ async def test_an_attempt_whose_turn_comes_too_late_is_not_made(waiting, change,
     assert paths(webhooks) == ["/hook"]
 
 
+@pytest.fixture
+def waiting_for_moment(owe, attempts, database):
+    """Call it to return an attempt that waits for its reservation, its moment, and the task that claims it."""
+
+    async def waiting_for_moment():
+        (due,) = await owe(1, "https://example.com/hook", max_per_second=1)
+        moment = await database.fetchval("SELECT now() + interval '0.6 seconds'")
+        task = asyncio.create_task(attempts.claim(replace(due, at=moment)))
+        await eventually(lambda: database.fetchval("SELECT begun_at IS NOT NULL FROM deliveries"))
+        return due, moment, task
+
+    return waiting_for_moment
+
+
+@pytest.mark.parametrize("what", ANSWERS)
+async def test_an_attempt_that_waits_for_its_reservation_is_not_made_if_it_may_not_be_any_more(
+    waiting_for_moment, change, deliveries, what
+):
+    due, _, task = await waiting_for_moment()
+    await change(what, due, "")
+    assert await task == ANSWERS[what]
+    assert await deliveries.attempts((due.signal_id, due.subscription_id)) == []
+
+
+async def test_an_attempt_that_waited_for_its_reservation_takes_no_other_one(waiting_for_moment, database):
+    slot = await database.fetchval("SELECT now()")
+    _, moment, task = await waiting_for_moment()
+    claimed = await task
+    assert isinstance(claimed, Claimed)
+    assert claimed.admitted.at == moment
+    assert await database.fetchval("SELECT now() BETWEEN $1 AND $1 + interval '10 seconds'", moment)
+    slot_at = await database.fetchval("SELECT slot_at FROM gates")
+    assert slot_at is None or slot_at < slot
+
+
 async def test_an_attempt_of_a_deleted_subscription_is_not_made(waiting, change, webhooks):
     due, task, over = await waiting(Answer())
     await change("deleted", due, webhooks.url())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -37,6 +38,8 @@ from broker.store.postgres.rehearsal import rehearse
 
 _LEAD = 0.1
 """How many seconds before its moment an attempt is claimed: the store takes less, unless the machine is busy."""
+_LONG = 2 * _LEAD
+"""After how many seconds it is asked again whether an attempt may go."""
 
 Answer = Claimed | Deferred | Denied | Oversized | UnderWay | None
 """An attempt that was begun, or why it may not be made; None: it is out of date."""
@@ -109,7 +112,10 @@ class AttemptStore:
         # One that is not begun now needs admission or room, was interrupted, or is out of date; admission finds out.
         answer = await self._begins.submit(request) or await self._admissions.submit(request)
         if isinstance(answer, Claimed) and answer.admitted.at is not None:
-            await asyncio.sleep(self._clock.seconds_until(answer.admitted.at))
+            seconds = self._clock.seconds_until(answer.admitted.at)
+            await asyncio.sleep(seconds)
+            if seconds > _LONG:
+                return await self.claim_again(answer)
         return answer
 
     async def take_back(self, claimed: Claimed) -> None:
@@ -119,10 +125,12 @@ class AttemptStore:
     async def claim_again(self, claimed: Claimed) -> Answer:
         """Begin an attempt anew that has waited since it was claimed, and made no request, if it may still go.
 
-        It is answered as by `claim`; whatever was changed meanwhile holds for it.
+        It is answered as by `claim`; whatever was changed meanwhile holds for it. It keeps its reservation.
         """
         await self.take_back(claimed)
-        return await self.claim(claimed.due, room=max(SMALL, len(claimed.signal.throw.payload)))
+        return await self.claim(
+            replace(claimed.due, at=claimed.admitted.at), room=max(SMALL, len(claimed.signal.throw.payload))
+        )
 
     async def go_on(self, claimed: Claimed) -> Claimed | None:
         """Return the attempt under way, for its next step, by its subscription as it is now, if the step may be made.
