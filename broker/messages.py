@@ -11,6 +11,7 @@ headers    signal-id, scope, ce-* (CloudEvents attributes: a consumer drops repe
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from broker.deliveries import DueAttempt, parse_delivery_id
@@ -25,6 +26,7 @@ from broker.variables import Types, Variable, typed
 
 _FIRST_YEAR = 2000
 _MAX_ATTEMPT = (1 << 31) - 1
+_PROOF = "proof"
 _CONTENT_TYPE = "application/json"
 _RECIPIENTS = {
     Scope.BROADCAST: (False, False),
@@ -47,6 +49,18 @@ def signal_message(signal: Signal) -> Message:
         type=signal.throw.name,
         timestamp=signal.created_at,
     )
+
+
+def proof_message(signal: Signal, number: int) -> Message:
+    """Return a message for the record queue that repeats a recorded *signal*: who gets it, got all before it."""
+    message = signal_message(signal)
+    return replace(message, headers={**message.headers, _PROOF: number})
+
+
+def read_proof(message: Received) -> int:
+    """Return the number of the proof that *message* is; 0 if it is none."""
+    number = message.headers.get(_PROOF)
+    return number if isinstance(number, int) and 0 < number <= MAX_ID else 0
 
 
 def _signal_headers(signal: Signal) -> dict[str, Header]:

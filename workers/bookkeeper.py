@@ -13,7 +13,7 @@ import structlog
 
 from broker import metrics
 from broker.errors import StoreUnavailable, TransportError, Unavailable
-from broker.messages import signal_message
+from broker.messages import proof_message
 from broker.operations.books import BookReader
 from broker.settings import Settings
 from broker.store.postgres.database import Database
@@ -104,12 +104,13 @@ class Bookkeeper:
                 hint="they are neither recorded nor in a queue: see the runbook",
             )
 
-    async def _prove(self) -> bool:
-        """Publish a recorded signal again, which the recorder drops; return whether there is one."""
+    async def _prove(self, number: int) -> bool:
+        """Publish a recorded signal again, as the proof of that *number*; return whether there is one."""
         signal = await self._signals.get(await self._signals.last_id())
         if signal is None:
             return False
-        await self._transport.publish(signal_message(signal), exchange="", routing_key=RECORD, timeout=self._timeout)
+        message = proof_message(signal, number)
+        await self._transport.publish(message, exchange="", routing_key=RECORD, timeout=self._timeout)
         return True
 
     async def _look(self) -> Sight:

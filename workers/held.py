@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import structlog
@@ -20,10 +20,13 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def reporting_held(transport: Transport, books: IntakeBooks) -> AsyncIterator[None]:
-    """Report every second, while the block runs, how many messages of the record queue are held here."""
+async def reporting_held(transport: Transport, books: IntakeBooks, *, proof: Callable[[], int]) -> AsyncIterator[None]:
+    """Report every second, while the block runs, how many messages of the record queue are held here.
+
+    *proof* returns the number of the last proof that was handed out here.
+    """
     name = uuid.uuid4().hex
-    task = asyncio.create_task(_report(name, transport, books), name="reports")
+    task = asyncio.create_task(_report(name, transport, books, proof), name="reports")
     try:
         yield
     finally:
@@ -33,7 +36,7 @@ async def reporting_held(transport: Transport, books: IntakeBooks) -> AsyncItera
             await books.forget_recorder(name)
 
 
-async def _report(name: str, transport: Transport, books: IntakeBooks) -> None:
+async def _report(name: str, transport: Transport, books: IntakeBooks, proof: Callable[[], int]) -> None:
     clock = asyncio.get_running_loop().time
     oldest, since = None, clock()
     while True:
@@ -42,7 +45,7 @@ async def _report(name: str, transport: Transport, books: IntakeBooks) -> None:
             oldest, since = (held[0] if held else None), clock()
         stuck = oldest is not None and clock() - since > HELD_LONG.total_seconds()
         try:
-            await books.report_held(name, len(held), stuck=stuck)
+            await books.report_held(name, len(held), stuck=stuck, proof=proof())
         except SignalBrokerError as error:
             log.debug("reports.postponed", error=str(error))
         await asyncio.sleep(_EVERY)

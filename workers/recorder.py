@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 
 from broker import metrics
-from broker.messages import Undecodable, claimed_id, decode_signal
+from broker.messages import Undecodable, claimed_id, decode_signal, read_proof
 from broker.metrics import Repeat
 from broker.offloading import Offloader
 from broker.settings import Settings
@@ -61,6 +61,7 @@ class Recorder:
         self._settings = settings
         self._outcomes = Streak()
         self._noted: dict[int, float] = {}
+        self._proof = 0
         self._offloader = Offloader()
         self._headroom = Headroom(transport, timeout=settings.confirm_timeout)
         self._turns = asyncio.Lock()
@@ -87,7 +88,7 @@ class Recorder:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Record until *stopping* is set."""
-        async with reporting_held(self._transport, self._books):
+        async with reporting_held(self._transport, self._books, proof=lambda: self._proof):
             await self._consumer.run(stopping, drain=self._settings.drain_timeout)
 
     async def handle(self, messages: Sequence[Received]) -> Sequence[Settlement]:
@@ -109,6 +110,7 @@ class Recorder:
             else:
                 signals.append(signal)
         await self._record(signals)
+        self._proof = max(self._proof, *map(read_proof, messages))
         now = datetime.now(UTC)
         for signal in signals:
             metrics.RECORDED.inc()

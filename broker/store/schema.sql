@@ -369,6 +369,8 @@ CREATE TABLE recorders (
     -- Whether it has held the oldest of them for long.
     stuck boolean NOT NULL,
     reported_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- The number of the last proof that it was handed out.
+    proof bigint NOT NULL DEFAULT 0,
     CONSTRAINT recorders_pkey PRIMARY KEY (name)
 ) WITH (fillfactor=50);
 

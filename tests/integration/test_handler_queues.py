@@ -79,12 +79,12 @@ def left(queue):
 async def test_what_waits_for_a_worker_that_is_down_is_not_published_again(transport, database, scheduler, record):
     await transport.declare(app_topology("billing"))
     await SubscriptionStore(database).register(BOOK)
-    await record(300)
-    await holds(transport, APP, 300)
-    assert await DeliveryStore(database).count_overdue(limit=1000) == {"billing": 300}
+    await record(200)
+    await holds(transport, APP, 200)
+    assert await DeliveryStore(database).count_overdue(limit=1000) == {"billing": 200}
     for _ in range(5):
         assert await scheduler.rescue() == 0
-    assert await transport.depth(APP, timeout=SOON) == 300
+    assert await transport.depth(APP, timeout=SOON) == 200
 
 
 async def test_what_was_lost_is_repaired_however_much_waits_for_somebody_else(transport, database, scheduler, record):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -22,6 +22,7 @@ from broker.signals import Throw
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.signals.intake_books import IntakeBooks, QueueDepths
 from broker.store.signals.signals import IdempotencyKey, SignalStore
+from broker.store.signals.suspects import SuspectStore
 from broker.topology import RECORD, TOPOLOGY, dead_letters
 from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
@@ -33,6 +34,7 @@ from tests.support.proxy import proxy
 from tests.support.rabbitmq import on_channel
 from tests.support.rabbitmq_nodes import free_ports
 from workers.bookkeeper import Bookkeeper
+from workers.recorder import Recorder
 
 SOON = timedelta(seconds=0.06)
 DEAD = dead_letters(RECORD)
@@ -73,6 +75,19 @@ async def report(database, *names):
     signals = await accept(database, *names)
     await IntakeBooks(database).report_accepted(ranges(signal.id for signal in signals))
     return signals
+
+
+@asynccontextmanager
+async def recording(database, transport):
+    """Run a recorder while the block runs."""
+    recorder = Recorder(transport, SignalStore(database), IntakeBooks(database), SuspectStore(database), Settings())
+    stopping = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(recorder.run(stopping))
+        try:
+            yield
+        finally:
+            stopping.set()
 
 
 async def test_what_vanishes_from_the_record_queue_is_lost_and_named(database, transport, throw, books):
@@ -121,14 +136,68 @@ async def test_nothing_is_lost_while_the_record_queue_confirms_nothing(database,
             assert (await IntakeBooks(database).balance()).lost == 0
         finally:
             await asyncio.to_thread(rabbitmq.clear_memory_alarm)
-        await remove(transport, 1)  # the first one was sent before RabbitMQ blocked us
 
         async def are_lost():
             with suppress(TransportError):
                 return await lost() == 3
 
-        await eventually(are_lost)
-        await holds(transport, RECORD, 2)
+        async with recording(database, transport):
+            await eventually(are_lost)
+
+
+async def test_nothing_is_lost_while_nobody_gets_what_the_record_queue_confirms(database, transport):
+    """A queue whose leader was just elected may confirm what is published, look empty, and hand out nothing."""
+    await record(database, *await accept(database, "recorded"))
+    (signal,) = await report(database, "a")
+    await database.execute("INSERT INTO expected_signals VALUES ($1, 'k')", signal.id)
+    books = IntakeBooks(database, lost_after=SOON)
+    bookkeeper = Bookkeeper(database, transport, Settings(), intake=books)
+
+    async def keep():
+        await books.fold()
+        return await books.judge(NOTHING, prove=bookkeeper._prove, look=seeing())  # noqa: SLF001
+
+    async def has_proofs():
+        assert not await keep()
+        return await transport.depth(RECORD, timeout=timedelta(seconds=5)) >= 3
+
+    await eventually(has_proofs)
+    assert await database.fetchval("SELECT count(*) FROM expected_signals") == 1, "later signals wait for it"
+    async with recording(database, transport):
+        lost = await eventually(keep)
+    assert list(lost) == [(signal.id, signal.id)]
+
+
+async def test_what_came_behind_the_proof_is_not_judged_by_it(database):
+    await record(database, *await accept(database, "recorded"))
+    (before,) = await report(database, "a")
+    books = IntakeBooks(database, lost_after=timedelta(seconds=0.6))
+
+    async def judge(prove):
+        await books.fold()
+        return await books.judge(NOTHING, prove=prove, look=seeing())
+
+    numbers = []
+
+    async def publish(number):
+        numbers.append(number)
+        return True
+
+    async def is_published():
+        assert not await judge(publish)
+        return numbers
+
+    await eventually(is_published)
+    (behind,) = await report(database, "a")
+    await eventually(lambda: _are_overdue(books, 2))
+    await books.report_held("recorder", 0, stuck=False, proof=numbers[0])
+    assert list(await eventually(lambda: judge(publish))) == [(before.id, before.id)]
+    assert (await books.balance()).awaiting == 1, behind
+
+
+async def _are_overdue(books, count):
+    await books.fold()
+    return (await books.balance()).overdue == count
 
 
 async def test_what_waits_in_the_record_queue_is_awaiting_however_long(database, transport, throw, books):
@@ -212,7 +281,8 @@ async def test_garbage_in_the_dead_queue_hides_no_loss(database, transport, thro
         return balance.lost and balance
 
     with capture_logs() as logs:
-        balance = await eventually(judged)
+        async with recording(database, transport):
+            balance = await eventually(judged)
     assert (balance.lost, balance.poison, balance.awaiting) == (10, 1, 0)
     (line,) = [line for line in logs if line["event"] == "signals.lost"]
     assert line["ids"] == f"{lost[0].id}-{lost[-1].id}"

@@ -10,7 +10,7 @@ from tests.support.eventually import eventually
 NOTHING = QueueDepths(record=0, dead=0)
 
 
-async def prove() -> bool:
+async def prove(_: int) -> bool:
     """Have no recorded signal that could be published again."""
     return False
 

@@ -11,8 +11,8 @@ Neither the record queue nor a recorder says *which* signals it holds, only how 
 be: for a while the record queue has been empty, or signals behind it were recorded; no recorder has held a message for
 long, or fallen silent; and it was not seen in the dead queue. That queue is looked into, message by message, because
 its length says nothing: it holds foreign messages and repeats as well. A queue whose leader cannot be reached looks
-empty, too, so the record queue has to confirm a message before and after that while. Until all that is certain, what
-is missing counts as unaccounted.
+empty, too, even while it confirms what is published. So a proof, a message behind all others in the record queue, has
+to reach a recorder first. Until all that is certain, what is missing counts as unaccounted.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ HELD_LONG = timedelta(seconds=5)
 """A message that a recorder has held for longer is held for long. Less than the grace, to be noticed in time."""
 _FRESH = timedelta(seconds=5)
 """A recorder that has reported nothing for so long has ended, or hangs."""
+_PATIENCE = 4
+"""After how many times the grace a proof is published again that no recorder was handed out."""
 _REPORTS = 1000
 _ROWS = 100
 """How many reports are entered, and how many rows are looked at, at a time."""
@@ -44,6 +46,8 @@ class _Sql(Statements, file="intake_books.sql"):
     report_accepted: Statement
     report_held: Statement
     forget_recorder: Statement
+    next_proof: Statement
+    is_proven: Statement
     try_lock: Statement
     take_reports: Statement
     strike_recorded: Statement
@@ -117,6 +121,23 @@ class IntakeBalance:
         return max(0, self.overdue - depths.record - self.held)
 
 
+@dataclass(slots=True, kw_only=True)
+class _Case:
+    """Signals are missing.
+
+    Args:
+        number: That of its proofs.
+        since: Since when.
+        proofs: How many were published.
+        proven_at: When one had been handed out, or when it was found that nothing was recorded that it could repeat.
+    """
+
+    number: int
+    since: float
+    proofs: int = 0
+    proven_at: float | None = None
+
+
 class IntakeBooks:
     """Keeps the books of the intake.
 
@@ -130,18 +151,19 @@ class IntakeBooks:
         self._age = lost_after
         self._grace = lost_after / 6
         self._looks = Looks(self._grace)
-        self._missing_since: float | None = None
-        self._proofs = 0
-        """How many of the messages in the record queue are proofs."""
+        self._case: _Case | None = None
 
     async def report_accepted(self, ranges: Sequence[Range]) -> None:
         """Report that the throws of the signals in *ranges* were answered."""
         numbers = ",".join(f"[{first},{last}]" for first, last in ranges)
         await self._database.execute(_Sql.report_accepted, numbers=f"{{{numbers}}}")
 
-    async def report_held(self, recorder: str, held: int, *, stuck: bool) -> None:
-        """Report how many messages *recorder* holds, and whether it has held one of them for long."""
-        await self._database.execute(_Sql.report_held, name=recorder, held=held, stuck=stuck)
+    async def report_held(self, recorder: str, held: int, *, stuck: bool, proof: int = 0) -> None:
+        """Report how many messages *recorder* holds, and whether it has held one of them for long.
+
+        *proof* is the number of the last proof that it was handed out.
+        """
+        await self._database.execute(_Sql.report_held, name=recorder, held=held, stuck=stuck, proof=proof)
 
     async def forget_recorder(self, recorder: str) -> None:
         """Note that *recorder* has ended and holds nothing."""
@@ -159,7 +181,7 @@ class IntakeBooks:
                 await self._fold(session)
 
     async def judge(
-        self, depths: QueueDepths, *, prove: Callable[[], Awaitable[bool]], look: Callable[[], Awaitable[Sight]]
+        self, depths: QueueDepths, *, prove: Callable[[int], Awaitable[bool]], look: Callable[[], Awaitable[Sight]]
     ) -> Sequence[Range]:
         """Find out what has become of overdue signals, given what the queues hold now; return those lost just now.
 
@@ -167,12 +189,13 @@ class IntakeBooks:
 
         Args:
             depths: What the queues seem to hold. A queue whose leader cannot be reached seems to be empty.
-            prove: Publishes a recorded signal again, to prove that the record queue has its leader; returns whether
-                it did. Called before and after the grace. It may raise, and then the grace begins anew.
+            prove: Publishes a recorded signal again, as the proof of that number; returns whether it did. A recorder
+                reports it. It may raise.
             look: Looks into the dead queue. Called when it is not empty and may hold signals that the books miss, or no
                 longer hold poison that they know. It may raise, and then nothing is lost yet.
         """
-        depths = replace(depths, record=max(0, depths.record - self._proofs))
+        proofs = 0 if self._case is None else self._case.proofs
+        depths = replace(depths, record=max(0, depths.record - proofs))
         balance = await self.balance()
         overdue, poison, lost = balance.overdue > 0, balance.poison > 0, balance.lost > 0
         if self._looks.are_due(depths.dead, overdue=overdue, poison=poison, lost=lost):
@@ -180,22 +203,21 @@ class IntakeBooks:
             balance = await self.balance()
         async with self._database.transaction() as session:
             if not await self._are_missing(session, balance, depths):
-                self._missing_since, self._proofs = None, 0
+                self._case = None
                 return ()
-        now = asyncio.get_running_loop().time()
-        if self._missing_since is None:
-            await self._prove(prove)
-            self._missing_since = now
-        if now - self._missing_since < self._grace.total_seconds() or not self._looks.may_begin(depths.dead):
+        case = self._case = self._case or _Case(
+            number=await self._database.fetchval(_Sql.next_proof), since=asyncio.get_running_loop().time()
+        )
+        if not await self._is_certain(case, prove) or not self._looks.may_begin(depths.dead):
             return ()
-        await self._prove(prove)
         if not await self._look(depths.dead, look):
             return ()
         async with self._database.transaction() as session:
             if not await session.fetchval(_Sql.try_lock):
                 return ()
             await session.execute(_Sql.strike_recorded, limit=None)
-            return await self._forget_pending(session, await session.fetch(_Sql.lose_old, age=self._age))
+            age = max(self._age, timedelta(seconds=asyncio.get_running_loop().time() - case.since))
+            return await self._forget_pending(session, await session.fetch(_Sql.lose_old, age=age))
 
     async def _look(self, dead: int, look: Callable[[], Awaitable[Sight]]) -> bool:
         """Enter what the dead queue holds; return whether all of it is known now.
@@ -222,12 +244,19 @@ class IntakeBooks:
         )
         return moved
 
-    async def _prove(self, prove: Callable[[], Awaitable[bool]]) -> None:
-        try:
-            self._proofs += await prove()
-        except BaseException:
-            self._missing_since, self._proofs = None, 0
-            raise
+    async def _is_certain(self, case: _Case, prove: Callable[[int], Awaitable[bool]]) -> bool:
+        """Return whether signals have been missing for the grace since all that the queue held was handed out.
+
+        By then a recorder has recorded what it got, or has held it for long.
+        """
+        now, grace = asyncio.get_running_loop().time(), self._grace.total_seconds()
+        if case.proven_at is None and await self._database.fetchval(_Sql.is_proven, proof=case.number):
+            case.proven_at = now
+        elif case.proven_at is None and now - case.since >= case.proofs * _PATIENCE * grace:  # they may be lost as well
+            published = await prove(case.number)
+            case.proofs += published
+            case.proven_at = None if published else now
+        return case.proven_at is not None and now - case.proven_at >= grace
 
     async def _fold(self, session: Session) -> None:
         await session.execute(_Sql.take_reports, limit=_REPORTS, span=self._age / 12)

@@ -6,12 +6,21 @@
 INSERT INTO acceptance_reports (numbers) VALUES ((:numbers::text)::int8multirange);
 
 -- name: report_held
--- Report what a recorder holds.
-INSERT INTO recorders (name, held, stuck) VALUES (:name, :held::int, :stuck)
-ON CONFLICT (name) DO UPDATE SET held = EXCLUDED.held, stuck = EXCLUDED.stuck, reported_at = clock_timestamp();
+-- Report what a recorder holds, and the last proof that it was handed out.
+INSERT INTO recorders (name, held, stuck, proof) VALUES (:name, :held::int, :stuck, :proof)
+ON CONFLICT (name) DO UPDATE
+SET held = EXCLUDED.held, stuck = EXCLUDED.stuck, proof = EXCLUDED.proof, reported_at = clock_timestamp();
 
 -- name: forget_recorder
 DELETE FROM recorders WHERE name = :name;
+
+-- name: next_proof
+-- A number for a proof, greater than those before.
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
+
+-- name: is_proven
+-- Whether a recorder was handed out the proof :proof, or a later one.
+SELECT EXISTS (SELECT FROM recorders WHERE proof >= :proof);
 
 -- name: try_lock
 -- Lock the books against other schedulers; return whether no other has them.
