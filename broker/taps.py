@@ -21,6 +21,8 @@ from broker.transport import Message, Transport
 
 RETRY_PAUSE = 0.2
 """Seconds in which the transport replaces a channel that a nack has spent. Each further pause is twice as long."""
+LONGEST_PAUSE = 8.0
+"""Seconds. With the timeout of a publish, nodes that are back are tried often enough before `PATIENCE` is over."""
 PATIENCE = 120.0
 """Seconds for which a copy is published again: by default RabbitMQ takes 75 to give up a node that hangs."""
 MOST_BYTES = 16 << 20
@@ -180,7 +182,7 @@ class Taps:
     def _take_failure(self, copy: Copy, error: BaseException) -> None:
         """Publish *copy* again after a pause, unless a tap rejects it, or its time is over."""
         now = self._loop.time()
-        pause = RETRY_PAUSE * 2**copy.failures
+        pause = min(RETRY_PAUSE * 2**copy.failures, LONGEST_PAUSE)
         copy.failures += 1
         if isinstance(error, Nacked):
             if copy.nacked or self._is_rejecting(copy):

@@ -49,6 +49,22 @@ def send(publisher, signal_id, name=None):
     publisher.send(signal_message(signal), signal)
 
 
+async def test_a_copy_is_published_until_shortly_before_its_time_is_over(server, publisher, monkeypatch):
+    """What is back only then gets it: pauses that go on doubling would give up long before."""
+    monkeypatch.setattr(taps, "LONGEST_PAUSE", 0.02)
+    server.error = Unconfirmed("no confirm")
+    clock = asyncio.get_running_loop().time
+    began, last = clock(), 0.0
+
+    published = 0
+    send(publisher, 1)
+    while publisher.waiting:
+        if len(server.published) > published:
+            published, last = len(server.published), clock() - began
+        await asyncio.sleep(0.001)
+    assert PATIENCE - 0.1 < last < PATIENCE + 0.1
+
+
 async def test_a_copy_that_is_not_confirmed_is_published_ever_more_rarely_until_it_is(server, publisher):
     """A node that hangs is given up after some time, far longer than a throw takes."""
     server.error = Unconfirmed("no confirm")
