@@ -22,8 +22,8 @@ from workers.dispatch import dispatch
 from workers.fairness import divide_by
 from workers.headroom import Headroom
 
-_TICK = 0.1
-"""Seconds between sweeps: reservations are given out for longer than that."""
+_TICK, _IDLE_TICK = 0.1, 0.25
+"""Seconds between sweeps, the latter if nothing waited: reservations are given out for longer than that."""
 _LEAD = NOTICE.total_seconds()
 """How many seconds before its moment a message is published."""
 _GRAIN = 0.01
@@ -50,6 +50,8 @@ class Pacer:
         self._headroom = Headroom(transport, timeout=settings.confirm_timeout)
         self._outcomes = Streak()
         self._ready: deque[DueAttempt] = deque()
+        self._waited = False
+        """Whether deliveries waited at the last sweep."""
         self._full_apps: set[str] = set()
         """For whose workers there was no room."""
 
@@ -68,7 +70,8 @@ class Pacer:
             try:
                 await self.publish(within=_LEAD + _GRAIN)
                 if clock() >= sweep_at:
-                    sweep_at = clock() + (0 if await self.sweep() else _TICK)
+                    more = await self.sweep()
+                    sweep_at = clock() + (0 if more else _TICK if self._waited else _IDLE_TICK)
                 pause = min(sweep_at - clock(), self._next())
                 self._outcomes.note_success()
             except (StoreUnavailable, TransportError) as error:
@@ -92,6 +95,7 @@ class Pacer:
         """
         full_apps = {app for app in {"", *self._full_apps} if not await self._room(app)}
         waiting = await self._pacing.find(without_apps=full_apps)
+        self._waited = bool(waiting or full_apps)
         by_app: dict[str, dict[int, int]] = {}
         for key, one in waiting.items():
             by_app.setdefault(one.contender.app, {})[key] = one.most

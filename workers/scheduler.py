@@ -31,6 +31,7 @@ from workers.releasing import Releases
 from workers.sweeping import Rows, Step
 
 _TICK = timedelta(seconds=0.25)
+_UNHURRIED = timedelta(seconds=1)
 _COUNTING = timedelta(seconds=5)
 _LIMIT = 1000
 """How many deliveries one sweep takes."""
@@ -79,15 +80,16 @@ class Scheduler:
         self._expired, self._released, self._scheduled = Rows("expire"), Rows("release"), Rows("publish_scheduled")
         self._rescued: dict[str, Rows] = {}
         step, counting = partial(Step, pause=_TICK.total_seconds()), _COUNTING.total_seconds()
+        unhurried = _UNHURRIED.total_seconds()
         self._steps = (
-            step("expire", self.expire, full=_LIMIT),
+            step("expire", self.expire, full=_LIMIT, every=2 * _TICK.total_seconds()),
             step("release", self.release, full=_LIMIT),
             step("release_waiting", self.release_waiting, full=_LIMIT // 2),
             step("advance", self.advance),
-            step("rescue", self.rescue, full=_LIMIT),
+            step("rescue", self.rescue, full=_LIMIT, every=unhurried),
             step("publish_scheduled", self.publish_scheduled, full=_SIGNALS),
-            step("forget", self.forget),
-            step("fold", self.fold, full=_DELTAS),
+            step("forget", self.forget, full=_LIMIT, every=unhurried),
+            step("fold", self.fold, full=_DELTAS, every=unhurried),
             step("forget_circuits", self.forget_circuits, every=counting),
             step("forget_pending_records", self.forget_pending_records, every=counting),
             step("measure", self.measure, every=counting),
@@ -185,9 +187,8 @@ class Scheduler:
         return len(due_attempts)
 
     async def forget(self) -> int:
-        """Forget a part of the old idempotency keys."""
-        await self._signals.forget_idempotency_keys()
-        return 0
+        """Forget a part of the old idempotency keys; return how many."""
+        return await self._signals.forget_idempotency_keys(_LIMIT)
 
     async def forget_circuits(self) -> int:
         """Forget what circuits and concurrency slots leave behind."""

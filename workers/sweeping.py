@@ -27,7 +27,7 @@ class Step:
         name: For the log.
         do: Does it, and returns how much it did.
         full: How much means that there may be more.
-        every: The least seconds between two of them.
+        every: The least seconds between two of them, unless there may be more.
         pause: The least seconds after a failure; the most are eight times as many.
     """
 
@@ -62,9 +62,10 @@ class Step:
             self._failures = min(self._failures + 1, _MOST_DOUBLINGS)
             self._not_before = clock() + self._pause * 2**self._failures
             raise
+        more = self._full > 0 and done >= self._full
         self._failures = 0
-        self._not_before = clock() + self._every
-        return self._full > 0 and done >= self._full
+        self._not_before = clock() + (0.0 if more else self._every)
+        return more
 
 
 class Rows:

@@ -218,7 +218,7 @@ async def test_an_idempotency_key_is_forgotten_after_a_day(signals, database):
     (fresh,) = await signals.number([(Throw(name="sig"), key)])
     assert (fresh.repeated, fresh.id > first.id) == (False, True)
     await database.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
-    await signals.forget_idempotency_keys()
+    await signals.forget_idempotency_keys(1000)
     assert await database.fetchval("SELECT count(*) FROM idempotency_keys") == 0
 
 

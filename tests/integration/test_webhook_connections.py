@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+import time
 from datetime import timedelta
 from ipaddress import ip_network
 
@@ -16,6 +18,7 @@ from tests.support.certificates import Authority
 from tests.support.eventually import eventually
 from tests.support.raw_receiver import OK, raw_receiver
 from tests.support.receiver import Answer, receiver
+from workers.webhooks import pool
 from workers.webhooks.client import WebhookClient
 from workers.webhooks.dialing import trust
 
@@ -212,6 +215,63 @@ async def test_an_early_answer_on_a_reused_connection_is_not_taken_for_this_requ
         await post(client, target.base)
         result = await post(client, target.base, body=LARGE)
     assert (result.status, len(target.peers)) == (200, 2)
+
+
+async def test_a_connection_is_used_for_some_requests_only(client, monkeypatch):
+    monkeypatch.setattr(pool, "REQUESTS", 3)
+    async with raw_receiver(answer_all) as target:
+        for number in range(7):
+            assert (await post(client, f"{target.base}/{number}")).outcome is Outcome.SUCCEEDED
+        assert len(target.peers) == 3
+
+
+async def test_answers_are_mistaken_for_others_for_a_while_at_most(client, monkeypatch):
+    """A stray answer that comes while the next request is under way is taken for its answer, and so on."""
+    monkeypatch.setattr(pool, "REQUESTS", 5)
+
+    async def script(peer):
+        while True:
+            number = int(await peer.request())
+            if number:
+                await asyncio.sleep(0.1)
+            await peer.send(ERROR if number % 2 else OK)
+            if not number:
+                strays.append(asyncio.get_running_loop().call_later(0.05, peer.greet, OK))
+
+    strays = []
+    async with raw_receiver(script) as target:
+        statuses = [(await post(client, target.base, body=b"%d" % number)).status for number in range(5)]
+        assert statuses == [200, 200, 500, 200, 500], "the answers to the requests before"
+        await asyncio.sleep(0.2)
+        statuses = [(await post(client, target.base, body=b"%d" % number)).status for number in range(5, 10)]
+        assert statuses == [500, 200, 500, 200, 500]
+        assert len(target.targets) == 10
+        assert len(target.peers) == 6, "each request has a connection of its own from then on"
+
+
+async def test_an_answer_that_came_while_this_process_stood_still_is_in_time(client):
+    answered = threading.Event()
+
+    def serve(listener):
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(65536)
+            read.set()
+            time.sleep(0.3)
+            peer.sendall(OK)
+            answered.set()
+            peer.recv(1)
+
+    read = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=[listener], daemon=True)
+        thread.start()
+        sending = asyncio.create_task(post(client, f"http://127.0.0.1:{listener.getsockname()[1]}/", within=1))
+        await eventually(read.is_set)
+        answered.wait(10)
+        time.sleep(1)  # noqa: ASYNC251  (the loop does)
+        result = await sending
+    assert (result.outcome, result.status) == (Outcome.SUCCEEDED, 200)
 
 
 async def test_there_is_no_limit_for_one_host(client):

@@ -84,3 +84,15 @@ async def test_a_step_that_fails_pauses_and_one_that_is_full_goes_on():
     assert step.failing
     assert not await step.take()
     assert answers == [2]
+
+
+async def test_a_step_is_taken_again_after_a_while_or_at_once_if_there_may_be_more():
+    done, taken = [5, 5, 2, 0], []
+
+    async def do():
+        taken.append(done.pop(0))
+        return taken[-1]
+
+    step = Step("test", do, full=5, every=60, pause=0)
+    assert [await step.take() for _ in range(5)] == [True, True, False, False, False]
+    assert taken == [5, 5, 2]

@@ -17,10 +17,16 @@ HEAD_LIMIT = 300 * 1024
 """How large the head of an answer may be, in bytes, with those of informational answers before it."""
 READ_LIMIT = 64 * 1024
 """How much of an answer's body is read, in bytes; after a longer body the connection is closed."""
+HEAD_LINES_LIMIT = 5000
+"""How many lines the head of an answer may have, as in curl. An informational answer counts as ten."""
+FRAMES_LIMIT = 1000
+"""How many chunks and trailers of an answer's body are read: each takes a step, however short it is."""
 EXCERPT_LIMIT = 1024
 """How much of an answer's body is kept, in bytes."""
 _LINE_LIMIT = 16 * 1024
 """How long a line of a chunked body's framing may be, in bytes."""
+_MEMBERS = 100
+"""How many members of a list in a header are told apart."""
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/([0-9](?:\.[0-9])?)[ \t]+([0-9]{3})(?:[ \t]+(.*))?\s*", re.DOTALL)
@@ -105,7 +111,9 @@ class AnswerReader:
         self._buffer = bytearray()
         self._searched = 0
         self._passed = 0
-        """The size of what was read before the buffer's beginning: heads of informational answers, then trailers."""
+        """The size of what was read before the buffer's beginning: heads of informational answers, then framing."""
+        self._lines = 0
+        """How many lines were read: of the heads, then of the body's framing."""
         self._odd = False
         """Whether anything makes it doubtful where the answer ends."""
         self._size = 0
@@ -155,6 +163,11 @@ class AnswerReader:
         self.ended, self.fault = True, fault
         return False
 
+    def _break_off(self) -> bool:
+        """Read no more of a body that is too long."""
+        self._odd = True
+        return self._end()
+
     def _read_head(self) -> bool:
         buffer = self._buffer
         if buffer.startswith((b"\r", b"\n")):
@@ -170,13 +183,16 @@ class AnswerReader:
         if found is None:
             self._searched = max(0, len(buffer) - 2)
             return False
+        self._lines += max(10, buffer.count(b"\n", 0, found.end()) - 1)
+        if self._lines > HEAD_LINES_LIMIT:
+            raise Endless(f"the answer's head has more than {HEAD_LINES_LIMIT:,} lines")
         head = self._parse(bytes(buffer[: found.start()]))
         del buffer[: found.end()]
         self._searched = 0
         self._passed += found.end()
         if 100 <= head.status < 200 and head.status != 101:
             return True  # informational: another one follows
-        self.head = head
+        self.head, self._lines, self._passed = head, 0, 0
         return self._begin_body(head)
 
     def _parse(self, raw: bytes) -> Head:
@@ -233,8 +249,9 @@ class AnswerReader:
             return self._end("is not framed as chunks")
         self._left = int(found[1], 16)
         self._read = self._read_chunk if self._left else self._read_trailer
-        self._passed = 0
-        return True
+        self._lines += 1
+        self._passed += len(line)  # a chunk may have extensions
+        return (self._lines <= FRAMES_LIMIT and self._passed < READ_LIMIT) or self._break_off()
 
     def _read_chunk(self) -> bool:
         self._take_left()
@@ -256,9 +273,11 @@ class AnswerReader:
         if line is None:
             return False
         self._passed += len(line)
+        self._lines += 1
         if not line.strip():
             return self._end()
-        return True if self._passed < HEAD_LIMIT else self._end("has trailers without an end")
+        within = self._passed < HEAD_LIMIT and self._lines <= FRAMES_LIMIT
+        return True if within else self._end("has trailers without an end")
 
     def _next_line(self) -> bytes | None:
         """Take a line from the buffer, without its end; None if it is not there yet, or has no end."""
@@ -277,19 +296,18 @@ class AnswerReader:
         self._left = (self._left or 0) - self._take(self._left or 0)
 
     def _take(self, most: int) -> int:
-        """Take up to *most* bytes of the body from the buffer and return how many; end at `READ_LIMIT`."""
+        """Take up to *most* bytes of the body from the buffer and return how many; break off at `READ_LIMIT`."""
         size = min(most, len(self._buffer))
         self.body += self._buffer[: min(size, EXCERPT_LIMIT - len(self.body))]
         del self._buffer[:size]
         self._size += size
         if self._size >= READ_LIMIT:
-            self._odd = True
-            self._end()
+            self._break_off()
         return size
 
 
 def _tokens(fields: Mapping[bytes, Sequence[bytes]], name: bytes) -> list[bytes]:
-    return [token.strip().lower() for value in fields.get(name, ()) for token in value.split(b",")]
+    return [token.strip().lower() for value in fields.get(name, ()) for token in value.split(b",", _MEMBERS)]
 
 
 def one_line(text: str) -> str:

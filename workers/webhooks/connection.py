@@ -8,7 +8,7 @@ import select
 import ssl
 import time
 from asyncio.trsock import TransportSocket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 from workers.webhooks import tcp
@@ -34,6 +34,10 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.reused = False
+        self.requests = 0
+        """How many requests were sent."""
+        self.on_unasked: Callable[[], None] = _ignore
+        """Called when the receiver has sent what nobody asked for."""
         self.closed = False
         self.kept = False
         """Whether the last answer allows another request."""
@@ -118,6 +122,7 @@ class Connection(asyncio.Protocol):
             Failure: There is no answer.
         """
         self.reused, self._used, self.kept = self._used, True, False
+        self.requests += 1
         self._handed, self._unhanded = 0, True
         if not self.reused:
             await self._hear_out()
@@ -175,6 +180,7 @@ class Connection(asyncio.Protocol):
         if self.heard_at is None:
             self.heard_at = time.perf_counter()
             if self.reused and (self._unacknowledged() or self._had_begun(len(data))):
+                self.on_unasked()
                 self._fail(Stale("the receiver answered before it had the whole request"))
                 return
             if not self.reused and (self._untouched() or self._had_begun(len(data))):
@@ -314,6 +320,7 @@ class Connection(asyncio.Protocol):
     def _reject(self, data: bytes) -> None:
         """Close the connection because of *data* that nothing asked for."""
         self._useless = _premature(data)
+        self.on_unasked()
         self.abort()
 
     def _without_answer(self, text: str) -> Failure:
@@ -326,6 +333,10 @@ class Connection(asyncio.Protocol):
             self._ended.set_exception(failure)
         self._make_room()
         self.abort()
+
+
+def _ignore() -> None:
+    """Do nothing."""
 
 
 def _premature(data: bytes) -> Failure:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable
+from functools import partial
+
+import structlog
 
 from workers.webhooks.connection import Connection
 
 KEEP_ALIVE = 4
 """For how many seconds a connection is kept: many servers drop an idle one after 5 s."""
+REQUESTS = 100
+"""How many requests a connection is used for. If one got an answer that was not meant for it, so did all after it."""
+DISTRUST = 600.0
+"""For how many seconds no connection is kept to an origin that sent what nobody asked for."""
+_MOST_DISTRUSTED = 10_000
+
+_HAD_ITS_REQUESTS = "had its requests"
+
+log = structlog.get_logger()
 
 
 class Pool:
@@ -25,6 +37,8 @@ class Pool:
         self._idle: dict[Hashable, dict[Connection, asyncio.TimerHandle]] = {}
         self._origins: dict[Connection, Hashable] = {}
         """The origin of every idle connection, the one that has been idle for longest first."""
+        self._distrusted: dict[Hashable, float] = {}
+        """When each origin sent something last that nobody asked for, the first ones first."""
 
     def take(self, origin: Hashable) -> Connection | None:
         """Return a connection to *origin* that can still be used, the one used last if there are several."""
@@ -37,10 +51,18 @@ class Pool:
         return None
 
     def keep(self, origin: Hashable, connection: Connection) -> None:
-        """Keep *connection* for a while, if the next `shrink` leaves it."""
+        """Keep *connection* for a while, if the next `shrink` leaves it.
+
+        One that has had its requests is kept, too, but not used again: it may show that an answer was not meant.
+        """
+        if self._is_distrusted(origin):
+            connection.abort()
+            return
+        connection.on_unasked = partial(self._distrust, origin)
+        key = origin if connection.requests < REQUESTS else (_HAD_ITS_REQUESTS, origin)
         expiry = asyncio.get_running_loop().call_later(KEEP_ALIVE, self._drop, connection)
-        self._idle.setdefault(origin, {})[connection] = expiry
-        self._origins[connection] = origin
+        self._idle.setdefault(key, {})[connection] = expiry
+        self._origins[connection] = key
 
     def shrink(self) -> None:
         """Close the connections that are idle for longest, as far as there are more than the limit allows."""
@@ -52,6 +74,21 @@ class Pool:
         for connection in list(self._origins):
             self._drop(connection)
         await asyncio.sleep(0)  # their transports let go of them in the loop's next round
+
+    def _is_distrusted(self, origin: Hashable) -> bool:
+        since = self._distrusted.get(origin)
+        return since is not None and asyncio.get_running_loop().time() - since < DISTRUST
+
+    def _distrust(self, origin: Hashable) -> None:
+        """Keep no connection to *origin* for a while."""
+        if not self._is_distrusted(origin):
+            log.warning("receiver.distrusted", origin=str(origin), reason="it sent what nobody asked for")
+        self._distrusted.pop(origin, None)
+        self._distrusted[origin] = asyncio.get_running_loop().time()
+        if len(self._distrusted) > _MOST_DISTRUSTED:
+            del self._distrusted[next(iter(self._distrusted))]
+        for connection in [*self._idle.get(origin, ())]:
+            self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
         self._remove(connection)

@@ -287,9 +287,9 @@ class SignalStore:
         )
         return [read_signal(row) for row in rows]
 
-    async def forget_idempotency_keys(self, limit: int = 1000) -> None:
-        """Delete up to *limit* idempotency keys older than 24 hours."""
-        await self._database.execute(_Sql.forget_idempotency_keys, limit=limit)
+    async def forget_idempotency_keys(self, limit: int) -> int:
+        """Delete up to *limit* idempotency keys older than 24 hours; return how many."""
+        return len(await self._database.fetch(_Sql.forget_idempotency_keys, limit=limit))
 
 
 def may_follow(page: Sequence[Signal], limit: int) -> bool:

@@ -127,8 +127,8 @@ WITH page AS MATERIALIZED (
 SELECT * FROM sized WHERE before < :max_bytes::bigint ORDER BY position;
 
 -- name: forget_idempotency_keys
--- Delete up to `limit` keys older than a day.
+-- Delete up to :limit keys older than a day.
 DELETE FROM idempotency_keys WHERE (principal, key) IN (
     SELECT principal, key FROM idempotency_keys
     WHERE created_at < now() - interval '24 hours' ORDER BY created_at LIMIT :limit FOR UPDATE SKIP LOCKED
-);
+) RETURNING principal;

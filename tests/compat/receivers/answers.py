@@ -5,6 +5,7 @@ from __future__ import annotations
 NOT_ENDED = "answered 200, but its body did not end within 2 s"
 CUT_OFF = "answered 200, but its body was cut off"
 TOO_LARGE = "the answer's head has more than 300 KiB"
+TOO_LONG = "the answer's head has more than 5,000 lines"
 SILENT = "no answer within 2 s"
 NOT_IN_TIME = "no complete answer within 2 s"
 NOT_TAKEN = "the receiver did not take the whole request within 2 s"

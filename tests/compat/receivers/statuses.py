@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.deliveries import Outcome
-from tests.compat.receivers.answers import TOO_LARGE, status
+from tests.compat.receivers.answers import TOO_LONG, status
 from tests.compat.receivers.behaviour import OK, row, says, unreachable
 
 
@@ -48,7 +48,7 @@ STATUSES = (
         says(*status(100, rest=""), then="close"),
         error="the connection was closed before there was an answer",
     ),
-    unreachable("answers 100 without an end", says(status(100, rest="")[0] * 20_000, then="wait"), error=TOO_LARGE),
+    unreachable("answers 100 without an end", says(status(100, rest="")[0] * 20_000, then="wait"), error=TOO_LONG),
     row(
         "answers 503 with `Retry-After: 120`, also with blanks or zeros before it, or on the next line",
         *status(503, rest="Retry-After: 120\r\nContent-Length: 0\r\n"),
