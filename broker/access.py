@@ -152,6 +152,10 @@ class Principal(Limits):
         """Return whether it may name *tenant_id*."""
         return self.tenants is None or tenant_id in self.tenants
 
+    def speaks_for(self, tenant_id: str) -> bool:
+        """Return whether it may do whatever *tenant_id* may: it is not limited to some of its names or queues."""
+        return self.may_name_tenant(tenant_id) and self.names is None and self.queues is None
+
 
 def require_permission(principal: Principal, permission: Permission, signal_name: str | None = None) -> None:
     """Check that *principal* has *permission* (for *signal_name*, where one is given).

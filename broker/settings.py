@@ -105,7 +105,9 @@ class Settings(BaseSettings):
     oidc_tenants_claim: str = Field("", description="Claim with the tenants (`*`: all); none: no limit.")
     oidc_queues_claim: str = Field("", description="Claim with the patterns of queue targets; none: no limit.")
     oidc_untenanted_claim: str = Field("", description="Claim that is true for `untenanted`; none: false.")
-    signal_endpoints_limit: int = Field(100, ge=1, le=1000, description="Most signal endpoints (Unleash: 5).")
+    signal_endpoints_limit: int = Field(
+        100, ge=1, le=1000, description="Most signal endpoints of each tenant, and of none (Unleash: 5)."
+    )
     signal_tokens_per_endpoint_limit: int = Field(
         20, ge=1, le=1000, description="Most tokens of one signal endpoint (Unleash: 5)."
     )

@@ -104,7 +104,7 @@ class _Kind:
         """Return whose quota *request* is about.
 
         Raises:
-            NotFound: The caller is limited to other tenants, or there is no such token that reaches no further than it.
+            NotFound: The caller does not speak for the tenant, or no such token reaches no further than it.
             InvalidField: No tenant can have that id.
         """
         if self._kind is QuotaKind.TOKEN:
@@ -113,7 +113,7 @@ class _Kind:
                 raise NotFound(f"There is no token {token_id}.")
             return Subject(self._kind, str(token_id))
         tenant_id = check_id(request.match_info["id"], "/id")
-        if not principal.may_name_tenant(tenant_id):
+        if not principal.speaks_for(tenant_id):
             raise NotFound(f"There is no tenant {tenant_id!r} that you may see.")
         return Subject(self._kind, tenant_id)
 

@@ -46,6 +46,11 @@ async def test_a_change_that_fails_is_not_audited(database):
 
     with pytest.raises(LimitReached):
         await endpoints.create(name="b", by=ADMINISTRATOR, most=1)
+    for tenant in ("acme", "beta"):
+        limited = replace(ADMINISTRATOR, tenants=(tenant,))
+        await endpoints.create(name=tenant, by=limited, most=1)
+        with pytest.raises(LimitReached):
+            await endpoints.create(name="b", by=limited, most=1)
 
     assert [event.type for event in (await AuditStore(database).page()).items] == ["signal-endpoint-created"]
 

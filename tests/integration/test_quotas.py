@@ -80,6 +80,18 @@ async def test_an_administrator_has_the_quotas_within_its_limits(client):
     assert found == {("tenants", mine), ("tokens", str(own))}
 
 
+@pytest.mark.parametrize("limit", ["names", "queues"])
+async def test_who_is_limited_to_some_of_what_a_tenant_does_has_not_its_quota(client, limit):
+    tenant = fresh_id("tenant")
+    await put(client, "tenants", tenant, subscriptions=1)
+    for tenants in ({}, {"tenants": [tenant]}):
+        _, limited = await new_token(client, "admin", **tenants, **{limit: ["some.*"]})
+        for method in ("PUT", "GET", "DELETE"):
+            body = {"json": {}} if method == "PUT" else {}
+            assert (await limited.request(method, f"/v1/quotas/tenants/{tenant}", **body))[0] == 404
+        assert [one for one in (await limited.get("/v1/quotas?limit=1000"))["items"] if one["id"] == tenant] == []
+
+
 async def test_throws_beyond_the_quota_are_answered_429_with_its_name_in_the_form_of_each_dialect(client, name):
     token_id, caller = await new_token(client, "signals:throw")
     await put(client, "tokens", token_id, payloadBytesPerDay=0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from tests.support.receiver import Answer
@@ -113,6 +116,19 @@ async def test_nobody_listens_in_at_an_execution_of_others(client, name, pattern
         assert 403 in (status, *(one["status"] for one in body.get("results", [])))
 
 
+async def test_of_tenants_that_begin_to_wait_at_once_one_has_the_execution(client, name):
+    callers = [await limited(client) for _ in range(2)]
+    for _ in range(20):
+        document = {"name": name, "target": {"kind": "webhook", "url": NOWHERE}, "executionId": fresh_id("execution")}
+        answers = await asyncio.gather(
+            *(
+                caller.request("POST", "/v1/subscriptions", json={**document, "tenantId": caller.tenant})
+                for caller in callers
+            )
+        )
+        assert sorted(status for status, _, _ in answers) == [201, 409]
+
+
 async def test_an_execution_without_a_tenant_is_the_operators(client, name):
     execution = fresh_id("execution")
     acme = await limited(client, untenanted=True)
@@ -139,7 +155,7 @@ async def test_an_execution_that_nobody_waits_in_any_more_is_anybodys(client, na
 
 async def test_only_what_is_for_its_tenants_alone_is_cancelled(client, name):
     acme, beta = await limited(client, untenanted=True), await limited(client)
-    later = {"deliverAt": "2026-12-24T00:00:00Z"}
+    later = {"deliverAt": (datetime.now(UTC) + timedelta(days=1)).isoformat()}
     foreign = [
         await throw(client, name, withoutTenantId=True, **later),
         await throw(client, name, **later),

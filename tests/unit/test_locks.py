@@ -21,6 +21,7 @@ def test_the_numbers_are_those_that_processes_of_older_versions_take():
         "ADMINISTRATION": 7305003,
         "PARTITIONS": 7305005,
         "ORDERING_KEYS": 7305007,
+        "EXECUTIONS": 7305009,
         "NUMBERING": 7305002,
         "RECORDING": 7305004,
         "INTAKE_BOOKS": 7305008,

@@ -68,14 +68,14 @@ class EndpointStore:
     async def create(
         self, *, name: str, enabled: bool = True, description: str | None = None, by: Principal, most: int
     ) -> Endpoint:
-        """Create a signal endpoint; afterwards there are at most *most* of them. It reaches as far as *by* does.
+        """Create a signal endpoint, which reaches as far as *by* does. Afterwards there are at most *most* like it.
 
         Raises:
             LimitReached: There are that many already.
             Conflict: The name is taken.
         """
         async with change_administration(self._database, by) as change:
-            if await change.session.fetchval(_Sql.count) >= most:
+            if await change.session.fetchval(_Sql.count, tenants=by.tenants) >= most:
                 raise LimitReached("signal endpoint", most)
             row = await change.session.fetchrow(
                 _Sql.create,

@@ -1,5 +1,6 @@
 -- name: count
-SELECT count(*) FROM endpoints;
+-- How many endpoints have been created by principals that are limited to :tenants (null: to none).
+SELECT count(*) FROM endpoints WHERE tenants IS NOT DISTINCT FROM :tenants::text[];
 
 -- name: create
 INSERT INTO endpoints (name, enabled, description, created_by, created_by_user_id, tenants)

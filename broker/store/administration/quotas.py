@@ -85,7 +85,7 @@ class QuotaStore:
         Args:
             after: The last one of the page before.
             limit: How many are looked at.
-            by: Sees its tenants', and those of tokens that reach no further than it does.
+            by: Sees those of tenants that it speaks for, and of tokens that reach no further than it does.
         """
         rows = await self._database.fetch(_Sql.list, **_key(after), limit=limit)
         found = [(Subject(QuotaKind(row["kind"]), row["subject"]), row) for row in rows]
@@ -142,7 +142,7 @@ def _snapshot(subject: Subject, quota: Quota) -> Snapshot:
 
 def _is_seen(by: Principal, subject: Subject, row: Row) -> bool:
     if subject.kind is QuotaKind.TENANT:
-        return by.may_name_tenant(subject.id)
+        return by.speaks_for(subject.id)
     return not by.find_excess(Limits(**read_limits(row)))
 
 

@@ -33,6 +33,9 @@ PARTITIONS = 7305005
 ORDERING_KEYS = 7305007
 """The sequence of the deliveries with one ordering key. A pair with the key's hash, taken in the order of hashes."""
 
+EXECUTIONS = 7305009
+"""Whose an execution is: who subscribes in it sees who did before. A pair with the hash of its id."""
+
 NUMBERING = 7305002
 """The sequence ``signal_ids``: ids ascend with time over all gateways, and a crash gives no id a second time."""
 

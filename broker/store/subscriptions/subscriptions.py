@@ -37,6 +37,7 @@ _SPARE = 100
 class _Sql(Statements, file="subscriptions.sql"):
     create: Statement
     quotas_of: Statement
+    lock_execution: Statement
     lock_creation: Statement
     used_up: Statement
     renew: Statement
@@ -136,9 +137,13 @@ class SubscriptionStore:
             "owner_tenants": owner.tenants,
             "owner_untenanted": owner.has_untenanted,
         }
-        if await self._database.fetchval(_Sql.quotas_of, token_id=token_id, tenants=tenants):
+        has_quotas = await self._database.fetchval(_Sql.quotas_of, token_id=token_id, tenants=tenants)
+        if has_quotas or spec.execution_id is not None:
             async with self._database.transaction() as session:
-                await _check_quotas(session, token_id, tenants)
+                if spec.execution_id is not None:
+                    await session.execute(_Sql.lock_execution, execution_id=spec.execution_id)
+                if has_quotas:
+                    await _check_quotas(session, token_id, tenants)
                 row = await session.fetchrow(_CREATE, **parameters)
         else:  # in one statement: it holds the lock that numbers throws, too
             row = await self._database.fetchrow(_CREATE, **parameters)

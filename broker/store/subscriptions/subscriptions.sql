@@ -29,6 +29,10 @@ SELECT EXISTS (
       AND CASE q.kind WHEN 'token' THEN q.subject = :token_id::bigint::text ELSE q.subject = ANY (:tenants::text[]) END
 );
 
+-- name: lock_execution
+-- Keep others from subscribing in an execution until the transaction ends.
+SELECT pg_advisory_xact_lock({locks.EXECUTIONS}, hashtext(:execution_id));
+
 -- name: lock_creation
 -- Keep others from creating subscriptions until the transaction ends.
 SELECT pg_advisory_xact_lock({locks.NUMBERING});
