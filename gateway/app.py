@@ -70,6 +70,7 @@ from gateway.oidc.issuer import open_issuer
 from gateway.passwords import Passwords
 from gateway.paths import keep_apart
 from gateway.probes import probes
+from gateway.reading import READERS, Readers
 from gateway.rooms import give_back_rooms, open_rooms
 from gateway.routes import Route
 from gateway.unleash.calls import CallsApi
@@ -156,6 +157,7 @@ def _application(routes: Sequence[Route], auth: Authenticator, settings: Setting
         app.on_response_prepare.append(CrossOrigin(settings.cors_origins).prepare)
     app[BODY_TIMEOUT], app[BODY_LIMIT] = settings.body_timeout, settings.max_body_bytes
     app[OFFLOADER] = Offloader()
+    app[READERS] = Readers()
     open_rooms(app)
     described = [route.path for route in routes]
     for route, handler in handlers:

@@ -40,6 +40,7 @@ from gateway.http_errors import (
     TooMany,
     http_error_for,
 )
+from gateway.reading import READERS
 from gateway.routes import Handler, Route, SecuredRoute
 
 _NOT_NOW = "The broker cannot take this now; try again in a moment."
@@ -109,7 +110,8 @@ def dialect_of(path: str, dialects: Sequence[Dialect]) -> Dialect:
 def secure(route: Route, dialect: Dialect, auth: Authenticator) -> Handler:
     """Return the handler of *route*, called only for principals that its *dialect* lets pass.
 
-    Credentials and permissions are checked before anything else is read of the request, its body included.
+    Credentials and permissions are checked before anything else is read of the request, its body included. Those that
+    read then wait for their turn.
     """
     if not isinstance(route, SecuredRoute):
         return route.handler
@@ -117,7 +119,12 @@ def secure(route: Route, dialect: Dialect, auth: Authenticator) -> Handler:
     async def handler(request: web.Request) -> web.StreamResponse:
         return await route.handler(request, await dialect.authorize(auth, request, route.permissions))
 
-    return handler
+    async def read(request: web.Request) -> web.StreamResponse:
+        principal = await dialect.authorize(auth, request, route.permissions)
+        async with request.app[READERS].turn(principal.key):
+            return await route.handler(request, principal)
+
+    return read if route.method == hdrs.METH_GET else handler
 
 
 def error_middleware(dialects: Sequence[Dialect]) -> Middleware:

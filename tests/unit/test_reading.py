@@ -1,0 +1,91 @@
+"""Requests that read take turns: nobody who reads a lot holds up the others."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from gateway import reading
+from gateway.http_errors import Busy
+from gateway.reading import AT_ONCE, OF_ONE, Readers
+
+
+class Crowd:
+    """Requests that read until they are told to end."""
+
+    def __init__(self, group):
+        self.readers = Readers()
+        self.reading = Counter()
+        self.over = asyncio.Event()
+        self._group = group
+
+    def read(self, principal, count=1):
+        return [self._group.create_task(self._read(principal)) for _ in range(count)]
+
+    async def _read(self, principal):
+        async with self.readers.turn(principal):
+            self.reading[principal] += 1
+            try:
+                await self.over.wait()
+            finally:
+                self.reading[principal] -= 1
+
+
+@pytest.fixture
+async def crowd():
+    async with asyncio.TaskGroup() as group:
+        crowd = Crowd(group)
+        yield crowd
+        crowd.over.set()
+
+
+async def settle():
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_one_that_reads_a_lot_leaves_turns_to_others(crowd):
+    crowd.read("noisy", 100)
+    await settle()
+    crowd.read("quiet")
+    await settle()
+    assert crowd.reading == {"noisy": OF_ONE, "quiet": 1}
+
+
+async def test_many_take_turns(crowd):
+    for principal in "abc":
+        crowd.read(principal, 50)
+    await settle()
+    assert sum(crowd.reading.values()) == AT_ONCE
+    (quiet,) = crowd.read("quiet")
+    crowd.over.set()
+    await settle()
+    assert quiet.done()
+
+
+async def test_who_gives_up_leaves_the_turn_to_the_next_one(crowd):
+    tasks = crowd.read("a", OF_ONE + 2)
+    await settle()
+    tasks[OF_ONE].cancel()
+    tasks[0].cancel()
+    await settle()
+    assert tasks[OF_ONE + 1] in asyncio.all_tasks()
+    assert crowd.reading["a"] == OF_ONE
+    crowd.over.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    async with crowd.readers.turn("b"), crowd.readers.turn("b"), crowd.readers.turn("c"), crowd.readers.turn("c"):
+        pass
+
+
+async def test_who_waits_for_too_long_or_comes_when_too_many_wait_is_told_to_come_again(crowd, monkeypatch):
+    monkeypatch.setattr(reading, "PATIENCE", 0.01)
+    crowd.read("a", OF_ONE)
+    await settle()
+    with pytest.raises(Busy):
+        async with crowd.readers.turn("a"):
+            pass
+    monkeypatch.setattr(reading, "MOST_WAITING", 0)
+    monkeypatch.setattr(reading, "PATIENCE", 60)
+    with pytest.raises(Busy):
+        async with crowd.readers.turn("a"):
+            pass
