@@ -33,16 +33,22 @@ FROM subscriptions WHERE id = ANY (:subscription_ids::bigint[]);
 
 -- name: end_waiting
 -- Put at most :limit parked deliveries of each of the subscriptions into their final states; return of how many. If they
--- are cancelled, as many pending ones as well: no deliverer may be left that takes their messages.
+-- are cancelled, as many pending ones as well: no deliverer may be left that takes their messages. Those that another session
+-- has locked are left for the next time: it may wait for others of them.
 WITH chosen AS (
     SELECT waiting.*, s.state, s.reason
     FROM unnest(:subscription_ids::bigint[], :states::text[], :reasons::text[]) AS s (id, state, reason)
     CROSS JOIN LATERAL (
-        (SELECT d.signal_id, d.subscription_id, d.state AS was FROM deliveries d
-         WHERE d.subscription_id = s.id AND d.state = 'parked' ORDER BY d.signal_id LIMIT :limit)
+        SELECT * FROM (
+            SELECT d.signal_id, d.subscription_id, d.state AS was FROM deliveries d
+            WHERE d.subscription_id = s.id AND d.state = 'parked' ORDER BY d.signal_id LIMIT :limit FOR UPDATE SKIP LOCKED
+        ) AS parked
         UNION ALL
-        (SELECT d.signal_id, d.subscription_id, d.state FROM deliveries d
-         WHERE s.state = 'cancelled' AND d.subscription_id = s.id AND d.state = 'pending' LIMIT :limit)
+        SELECT * FROM (
+            SELECT d.signal_id, d.subscription_id, d.state FROM deliveries d
+            WHERE s.state = 'cancelled' AND d.subscription_id = s.id AND d.state = 'pending' LIMIT :limit
+            FOR UPDATE SKIP LOCKED
+        ) AS pending
     ) AS waiting
 ), ended AS (
     UPDATE deliveries d SET state = c.state, due_at = NULL, reason = c.reason, finished_at = now()
