@@ -164,12 +164,14 @@ class Step:
         address: The webhook that was called, if it was one; not stored.
         result: What it came to.
         duration: How long it took.
+        started_at: When it began; None: an earlier version did not note it.
     """
 
     number: int
     address: str | None
     result: Result
     duration: timedelta
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,7 +109,10 @@ def _attempt_members(attempt: Attempt) -> dict[str, Any]:
         "number": attempt.number,
         "startedAt": attempt.started_at,
         **_result_members(attempt.result, attempt.duration),
-        "steps": [{"step": step.number, **_result_members(step.result, step.duration)} for step in attempt.steps]
+        "steps": [
+            {"step": step.number, "startedAt": step.started_at, **_result_members(step.result, step.duration)}
+            for step in attempt.steps
+        ]
         or None,
     }
 

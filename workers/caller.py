@@ -150,7 +150,7 @@ class Caller:
             log.warning("steps.unnoted", delivery_id=due.delivery_id, error=str(error))
 
     async def _call(self, claimed: Claimed) -> Step:
-        target, start = claimed.target, time.perf_counter()
+        target, start, started_at = claimed.target, time.perf_counter(), datetime.now(UTC)
         try:
             result = await self._couriers[target.kind].deliver(
                 claimed, timeout=claimed.subscription.spec.timeout or self._timeout
@@ -163,6 +163,7 @@ class Caller:
             address=target.circuit,
             result=result,
             duration=timedelta(seconds=time.perf_counter() - start),
+            started_at=started_at,
         )
 
 
@@ -199,7 +200,7 @@ def _log_attempt(claimed: Claimed, ended: Ended) -> None:
     match ended.state:
         case DeliveryState.DELIVERED:
             metrics.DELIVERED.labels(kind).inc()
-            lag = ended.started_at + ended.duration - claimed.signal.created_at
+            lag = datetime.now(UTC) - claimed.signal.created_at
             metrics.DELIVERY_LAG.labels(kind).observe(max(0.0, lag.total_seconds()))
         case DeliveryState.PARKED:
             metrics.PARKED.labels(kind).inc()

@@ -66,6 +66,7 @@ class StepOutcomeSchema(Schema):
     """The outcome of one step of an attempt."""
 
     step: int = Field(description="Its number, from 1.")
+    started_at: Shown | None = Field(description="Null if an earlier version made it.")
     duration: float = Field(description="Seconds.")
     outcome: OutcomeName
     status: int | None
@@ -82,7 +83,9 @@ class AttemptSchema(Schema):
 
     number: int = Field(description="From 1; no two attempts at a delivery share one. It is the receiver's `attempt`.")
     started_at: Shown
-    duration: float | None = Field(description="Seconds; null if it was interrupted.")
+    duration: float | None = Field(
+        description="Seconds, of all its steps together, without the waits between them; null if it was interrupted."
+    )
     outcome: OutcomeName = Field(
         description="`interrupted`: its deliverer was lost before it stored an outcome. The request may have been made,"
         " another attempt follows, and `maxAttempts` does not count it."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -77,6 +77,7 @@ def _read_step(columns: Mapping[str, Any], exchange: Exchange | None) -> Step:
         address=None,
         result=_read_result(columns, exchange),
         duration=timedelta(seconds=columns["duration"]),
+        started_at=None if (began := columns.get("startedAt")) is None else datetime.fromisoformat(began),
     )
 
 

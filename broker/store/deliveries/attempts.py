@@ -280,6 +280,7 @@ def _encode_steps(steps: Sequence[Step]) -> str:
 def _step_columns(step: Step) -> dict[str, object]:
     return {
         "step": step.number,
+        "startedAt": None if step.started_at is None else step.started_at.isoformat(),
         "duration": step.duration.total_seconds(),
         "outcome": step.result.outcome.value,
         "status": step.result.status,
