@@ -18,6 +18,7 @@ def books(*, overdue=0, lost=0, record=0):
         intake=IntakeBalance(
             awaiting=overdue,
             overdue=overdue,
+            passed=overdue,
             poison=0,
             lost=lost,
             held=0,

@@ -12,7 +12,8 @@ be: for a while the record queue has been empty, or signals behind it were recor
 long, or fallen silent; and it was not seen in the dead queue. That queue is looked into, message by message, because
 its length says nothing: it holds foreign messages and repeats as well. A queue whose leader cannot be reached looks
 empty, too, even while it confirms what is published. So a proof, a message behind all others in the record queue, has
-to reach a recorder first. Until all that is certain, what is missing counts as unaccounted.
+to reach a recorder first. Until then what is missing awaits its record; and then, until all is certain, it counts as
+unaccounted.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ class IntakeBalance:
     Args:
         awaiting: On the way to their record, as far as the books know.
         overdue: Those of `awaiting` that were reported a minute ago or earlier.
+        passed: Those of `overdue` that were reported before the last proof that a recorder was handed out.
         poison: Seen in the dead queue.
         lost: Nowhere.
         held: Messages that recorders hold.
@@ -99,6 +101,7 @@ class IntakeBalance:
 
     awaiting: int
     overdue: int
+    passed: int
     poison: int
     lost: int
     held: int
@@ -114,11 +117,12 @@ class IntakeBalance:
     def unaccounted(self, depths: QueueDepths) -> int:
         """Return how many of the accepted signals are neither recorded, awaiting, poison nor lost.
 
-        That is, how many overdue signals there are beyond what the record queue and the recorders hold.
+        That is, how many overdue signals there are that a proof has passed, beyond what the record queue and the
+        recorders hold. Of others it is not known: the queue may only seem to be empty.
         """
         if self.silent:
             return 0
-        return max(0, self.overdue - depths.record - self.held)
+        return max(0, self.passed - depths.record - self.held)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -273,6 +277,7 @@ class IntakeBooks:
         return IntakeBalance(
             awaiting=overdue + count.get(("awaiting", False), 0),
             overdue=overdue,
+            passed=sum(row["passed"] for key, row in rows.items() if key == ("awaiting", True)),
             poison=count.get(("poison", True), 0) + count.get(("poison", False), 0),
             lost=count.get(("lost", True), 0) + count.get(("lost", False), 0),
             held=recorders["held"],

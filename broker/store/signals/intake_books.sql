@@ -65,25 +65,30 @@ FROM kept k WHERE u.kind = k.kind AND u.since = k.since AND NOT isempty(k.number
 DELETE FROM recorders WHERE reported_at < now() - interval '1 hour';
 
 -- name: count
--- Count unrecorded signals as of now, the reports included, by kind and age; and how long the oldest has waited.
-WITH known AS (
+-- Count unrecorded signals as of now, the reports included, by kind and age; those among them that a proof came behind that
+-- was handed out; and how long the oldest has waited.
+WITH last AS (
+    SELECT to_timestamp(max(proof) / 1000000.0) AS proof_at FROM recorders
+), known AS (
     SELECT kind, since, numbers FROM unrecorded_signals
     UNION ALL
     SELECT 'awaiting', reported_at, numbers FROM acceptance_reports
 ), ranges AS (
-    SELECT kind, old, since, unnest(numbers) AS ids
+    SELECT kind, old, passed, since, unnest(numbers) AS ids
     FROM (
-        SELECT kind, since < now() - :age::interval AS old, min(since) AS since, range_agg(ids) AS numbers
-        FROM known CROSS JOIN LATERAL unnest(numbers) AS ids
-        GROUP BY 1, 2
+        SELECT kind, since < now() - :age::interval AS old, coalesce(since < proof_at, false) AS passed,
+               min(since) AS since, range_agg(ids) AS numbers
+        FROM known CROSS JOIN last CROSS JOIN LATERAL unnest(numbers) AS ids
+        GROUP BY 1, 2, 3
     ) AS merged
 ), counted AS (
-    SELECT kind, old, since, upper(ids) - lower(ids) - (
+    SELECT kind, old, passed, since, upper(ids) - lower(ids) - (
         SELECT count(*) FROM matches WHERE signal_id >= lower(ids) AND signal_id < upper(ids)
     ) AS n
     FROM ranges
 )
-SELECT kind, old, sum(n)::bigint AS n, extract(epoch FROM now() - min(since) FILTER (WHERE n > 0))::double precision AS age
+SELECT kind, old, sum(n)::bigint AS n, coalesce(sum(n) FILTER (WHERE passed), 0)::bigint AS passed,
+       extract(epoch FROM now() - min(since) FILTER (WHERE n > 0))::double precision AS age
 FROM counted GROUP BY kind, old;
 
 -- name: recorders
