@@ -15,8 +15,8 @@ from typing import Self
 import structlog
 from cachetools import TTLCache
 
-from broker.errors import SignalBrokerError, StoreRefusal
-from broker.quotas import LATER, Meter, Quota, Subject, subjects_of, used_up
+from broker.errors import QuotaExceeded, SignalBrokerError, StoreRefusal
+from broker.quotas import LATER, Meter, Quota, Subject, subjects_of
 from broker.signals import Throw
 from broker.store.administration.quotas import QuotaStore
 from broker.store.postgres.database import Database
@@ -89,7 +89,12 @@ class Quotas:
         for meter in meters:
             most = meter.quota.deliveries_per_throw
             if most is not None and await self._count_receivers(throw, most + 1) > most:
-                raise used_up(meter.subject, "deliveriesPerThrow", most, retry_after=LATER)
+                raise QuotaExceeded(
+                    f"The signal is for more subscriptions than the quota deliveriesPerThrow of {meter.subject} allows"
+                    f" ({most}).",
+                    quota="deliveriesPerThrow",
+                    retry_after=LATER,
+                )
         self._check(meters, throw)  # others were admitted meanwhile
         for meter in meters:
             meter.take(throw)

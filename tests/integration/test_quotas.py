@@ -158,7 +158,9 @@ async def test_a_signal_may_be_for_so_many_subscriptions(client, name):
     for pattern in (f"{name}.many", f"{name}.*", f"{name}.#"):
         await subscribe(client, pattern, filter={"a": {"operator": "STR_CONTAINS", "values": ["never"]}})
     _, _, body = await refused(caller, "/v1/signals", {"name": f"{name}.many"})
-    assert body["detail"] == f"The quota deliveriesPerThrow of the token '{token_id}' (2) is used up."
+    assert body["detail"] == (
+        f"The signal is for more subscriptions than the quota deliveriesPerThrow of the token '{token_id}' allows (2)."
+    )
     await caller.post("/v1/signals", {"name": f"{name}.few"}, expect=202)
 
 
