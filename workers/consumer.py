@@ -83,6 +83,7 @@ class Consumer:
         self._hold = hold
         self._pause = pause
         self._tasks: set[asyncio.Task[None]] = set()
+        self._quarantine: Quarantine | None = None
         self._counting: set[asyncio.Task[None]] = set()
         """Those of the tasks that count towards the concurrency."""
 
@@ -93,6 +94,7 @@ class Consumer:
             settler = Settler(inbox, self._queue, self._handle, self._outcomes)
             half = window // 2
             async with Quarantine(settler, room=min(_ROOM, half), postponed=half, pause=self._pause) as quarantine:
+                self._quarantine = quarantine
                 batches = Batches(settler, quarantine, stopping, hold=self._hold)
                 receiving = asyncio.create_task(self._receive(inbox, batches, quarantine))
                 stop = asyncio.create_task(stopping.wait())
@@ -105,6 +107,11 @@ class Consumer:
                         await receiving
                     left = await self._drain(drain) + len(quarantine)
             log.info("consumer.stopped", queue=self._queue, left_for_redelivery=left)
+
+    @property
+    def set_aside(self) -> int:
+        """How many messages failed alone, and are tried again aside from the others."""
+        return 0 if self._quarantine is None else len(self._quarantine)
 
     def step_aside(self) -> None:
         """Let further messages be handled although the call of *handle* that this is from takes long, if they may."""

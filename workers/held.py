@@ -20,13 +20,16 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def reporting_held(transport: Transport, books: IntakeBooks, *, proof: Callable[[], int]) -> AsyncIterator[None]:
+async def reporting_held(
+    transport: Transport, books: IntakeBooks, *, set_aside: Callable[[], int], proof: Callable[[], int]
+) -> AsyncIterator[None]:
     """Report every second, while the block runs, how many messages of the record queue are held here.
 
-    *proof* returns the number of the last proof that was handed out here.
+    *set_aside* returns how many of these are tried again and again, and *proof* the number of the last proof that was
+    handed out here.
     """
     name = uuid.uuid4().hex
-    task = asyncio.create_task(_report(name, transport, books, proof), name="reports")
+    task = asyncio.create_task(_report(name, transport, books, set_aside, proof), name="reports")
     try:
         yield
     finally:
@@ -36,14 +39,16 @@ async def reporting_held(transport: Transport, books: IntakeBooks, *, proof: Cal
             await books.forget_recorder(name)
 
 
-async def _report(name: str, transport: Transport, books: IntakeBooks, proof: Callable[[], int]) -> None:
+async def _report(
+    name: str, transport: Transport, books: IntakeBooks, set_aside: Callable[[], int], proof: Callable[[], int]
+) -> None:
     clock = asyncio.get_running_loop().time
     oldest, since = None, clock()
     while True:
         held = transport.unsettled(RECORD)
         if not held or held[0] != oldest:
             oldest, since = (held[0] if held else None), clock()
-        stuck = oldest is not None and clock() - since > HELD_LONG.total_seconds()
+        stuck = set_aside() > 0 or (oldest is not None and clock() - since > HELD_LONG.total_seconds())
         try:
             await books.report_held(name, len(held), stuck=stuck, proof=proof())
         except SignalBrokerError as error:

@@ -88,7 +88,9 @@ class Recorder:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Record until *stopping* is set."""
-        async with reporting_held(self._transport, self._books, proof=lambda: self._proof):
+        async with reporting_held(
+            self._transport, self._books, set_aside=lambda: self._consumer.set_aside, proof=lambda: self._proof
+        ):
             await self._consumer.run(stopping, drain=self._settings.drain_timeout)
 
     async def handle(self, messages: Sequence[Received]) -> Sequence[Settlement]:

@@ -90,8 +90,12 @@ class BookReader:
         Raises:
             TransportError: The transport is away, or has no such queue.
         """
-        record, dead = await asyncio.gather(self._depth(RECORD), self._depth(dead_letters(RECORD)))
-        return QueueDepths(record=record, dead=dead)
+        record, dead, consumers = await asyncio.gather(
+            self._depth(RECORD),
+            self._depth(dead_letters(RECORD)),
+            self._transport.consumers(RECORD, timeout=self._timeout),
+        )
+        return QueueDepths(record=record, dead=dead, consumers=consumers)
 
     async def look(self) -> Sight:
         """Look which signals the dead queue of the record queue holds; the messages return to it.

@@ -217,6 +217,15 @@ class Transport(Protocol):
         """
         ...
 
+    async def consumers(self, queue: str, *, timeout: timedelta) -> int:
+        """Return how many consumers *queue* has; 0 if whoever consumes it reports to the store, or could not.
+
+        Raises:
+            Unavailable: The server could not be reached in time.
+            Unroutable: There is no such queue.
+        """
+        ...
+
     async def hazards(self, queues: Sequence[Queue], *, timeout: timedelta) -> Sequence[Hazard]:
         """Return the settings of the server that make it do less for *queues* than they were declared for.
 

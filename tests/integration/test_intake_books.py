@@ -242,6 +242,29 @@ async def test_a_recorder_that_falls_silent_may_hold_what_is_missing(database):
     assert not (await books.balance()).silent
 
 
+async def test_whoever_consumes_and_does_not_report_may_hold_what_is_missing(database, books):
+    """A recorder that has lost its store, for example, cannot say what it holds."""
+    await report(database, *"aaa")
+    await pass_by(database)
+    strangers = replace(NOTHING, consumers=2)
+    await judge_often(books, strangers)
+    balance = await books.balance()
+    assert (balance.awaiting_record(strangers), balance.unaccounted(strangers), balance.lost) == (3, 0, 0)
+    assert len(await lose(books, 3, replace(NOTHING, consumers=1))) == 3
+
+
+async def test_consumers_are_counted_where_some_might_not_report(rabbitmq_url):
+    async with RabbitTransport(rabbitmq_url) as transport:
+        await transport.declare(TOPOLOGY)
+        async with transport.consume(RECORD, prefetch=1), transport.consume(RECORD, prefetch=1):
+            await eventually(lambda: _has_consumers(transport, 2))
+        await eventually(lambda: _has_consumers(transport, 0))
+
+
+async def _has_consumers(transport, count):
+    return await transport.consumers(RECORD, timeout=timedelta(seconds=5)) == count
+
+
 async def test_a_signal_behind_was_recorded_so_those_before_it_are_not_in_a_long_queue(database, books):
     long = QueueDepths(record=1000, dead=0)
     missing = await report(database, *"aa")

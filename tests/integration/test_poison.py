@@ -84,7 +84,7 @@ class Bench:
         stopping = asyncio.Event()
         running = asyncio.create_task(consumer.run(stopping, drain=SOON))
         try:
-            yield
+            yield consumer
         finally:
             stopping.set()
             await running
@@ -128,10 +128,12 @@ async def test_a_signal_that_postgresql_refuses_fails_alone_again_and_again_whil
     await bench.database.execute("ALTER TABLE signals ADD CONSTRAINT signals_state_check CHECK (name <> 'poison')")
     await bench.put(*["a"] * 100, "poison", *["a"] * 100)
     handle = Watched(bench.recorder.handle)
-    async with bench.consuming(handle):
+    async with bench.consuming(handle) as consumer:
+        await eventually(lambda: consumer.set_aside)
         await bench.reach(recorded=200)
         assert await bench.dead() == 0
         await holds(bench.transport, dead_letters(RECORD), 1)
+        await eventually(lambda: not consumer.set_aside)
     assert handle.alone["poison"] == 8
     assert len(handle.sizes) < 60
     await holds(bench.transport, RECORD, 0)

@@ -24,6 +24,7 @@ def books(*, overdue=0, lost=0, record=0):
             held=0,
             stuck=False,
             silent=False,
+            recorders=1,
             oldest=timedelta(),
         ),
         poison={},

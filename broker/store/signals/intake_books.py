@@ -9,11 +9,11 @@
 
 Neither the record queue nor a recorder says *which* signals it holds, only how many. So a signal is lost once it must
 be: for a while the record queue has been empty, or signals behind it were recorded; no recorder has held a message for
-long, or fallen silent; and it was not seen in the dead queue. That queue is looked into, message by message, because
-its length says nothing: it holds foreign messages and repeats as well. A queue whose leader cannot be reached looks
-empty, too, even while it confirms what is published. So a proof, a message behind all others in the record queue, has
-to reach a recorder first. Until then what is missing awaits its record; and then, until all is certain, it counts as
-unaccounted.
+long, or fallen silent; nobody else consumes; and it was not seen in the dead queue. That queue is looked into, message
+by message, because its length says nothing: it holds foreign messages and repeats as well. A queue whose leader cannot
+be reached looks empty, too, even while it confirms what is published. So a proof, a message behind all others in the
+record queue, has to reach a recorder first. Until then what is missing awaits its record; and then, until all is
+certain, it counts as unaccounted.
 """
 
 from __future__ import annotations
@@ -64,10 +64,11 @@ class _Sql(Statements, file="intake_books.sql"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueDepths:
-    """How many messages are ready in the record queue, and in its dead queue."""
+    """How many messages are ready in the record queue, and in its dead queue, and who consumes the former."""
 
     record: int
     dead: int
+    consumers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class IntakeBalance:
         held: Messages that recorders hold.
         stuck: Whether a recorder has held one of them for long.
         silent: Whether a recorder that seems to hang may hold more.
+        recorders: How many recorders report.
         oldest: For how long the oldest signal has been awaiting its record.
     """
 
@@ -107,7 +109,12 @@ class IntakeBalance:
     held: int
     stuck: bool
     silent: bool
+    recorders: int
     oldest: timedelta
+
+    def has_stranger(self, depths: QueueDepths) -> bool:
+        """Return whether somebody consumes the record queue who does not report: a recorder without its store, say."""
+        return depths.consumers > self.recorders
 
     def awaiting_record(self, depths: QueueDepths) -> int:
         """Return how many signals await their record: those in sight, or more if the books know of more."""
@@ -120,7 +127,7 @@ class IntakeBalance:
         That is, how many overdue signals there are that a proof has passed, beyond what the record queue and the
         recorders hold. Of others it is not known: the queue may only seem to be empty.
         """
-        if self.silent:
+        if self.silent or self.has_stranger(depths):
             return 0
         return max(0, self.passed - depths.record - self.held)
 
@@ -283,12 +290,14 @@ class IntakeBooks:
             held=recorders["held"],
             stuck=recorders["stuck"],
             silent=recorders["silent"],
+            recorders=recorders["heard"],
             oldest=timedelta(seconds=max(0, *ages, 0)),
         )
 
     async def _are_missing(self, session: Session, balance: IntakeBalance, depths: QueueDepths) -> bool:
         """Return whether overdue signals are out of sight."""
-        in_sight = balance.stuck or balance.silent or (depths.record and not await self._are_passed(session))
+        hidden = balance.stuck or balance.silent or balance.has_stranger(depths)
+        in_sight = hidden or (depths.record and not await self._are_passed(session))
         return balance.overdue > 0 and not in_sight
 
     async def _are_passed(self, session: Session) -> bool:

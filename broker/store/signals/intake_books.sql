@@ -92,10 +92,12 @@ SELECT kind, old, sum(n)::bigint AS n, coalesce(sum(n) FILTER (WHERE passed), 0)
 FROM counted GROUP BY kind, old;
 
 -- name: recorders
--- What the recorders that report hold; whether one of those messages has been held for long; whether a recorder fell silent.
+-- How many recorders report, and what they hold; whether one of those messages has been held for long; whether a recorder
+-- fell silent.
 SELECT coalesce(sum(held) FILTER (WHERE heard), 0)::bigint AS held,
        coalesce(bool_or(heard AND stuck), false) AS stuck,
-       coalesce(bool_or(NOT heard AND reported_at > now() - :age::interval), false) AS silent
+       coalesce(bool_or(NOT heard AND reported_at > now() - :age::interval), false) AS silent,
+       count(*) FILTER (WHERE heard) AS heard
 FROM (SELECT *, reported_at > now() - :fresh::interval AS heard FROM recorders) AS r;
 
 -- name: passed

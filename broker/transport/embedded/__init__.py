@@ -179,6 +179,10 @@ class EmbeddedTransport:
             raise Unroutable(f"there is no queue {queue!r}")
         return count
 
+    async def consumers(self, queue: str, *, timeout: timedelta) -> int:  # noqa: ARG002
+        """Return 0: the queues are in the store, so nobody consumes who could not report to it."""
+        return 0
+
     async def hazards(self, queues: Sequence[Queue], *, timeout: timedelta) -> Sequence[Hazard]:  # noqa: ARG002
         """Return nothing: no setting changes what a queue does."""
         return ()

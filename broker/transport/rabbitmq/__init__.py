@@ -170,17 +170,29 @@ class RabbitTransport:
 
     async def depth(self, queue: str, *, timeout: timedelta) -> int:
         """See `broker.transport.Transport.depth`."""
-        what, within = f"the depth of queue {queue!r}", timeout.total_seconds()
+        messages, _ = await self._count(queue, f"the depth of queue {queue!r}", timeout)
+        return messages
+
+    async def consumers(self, queue: str, *, timeout: timedelta) -> int:
+        """See `broker.transport.Transport.consumers`."""
+        _, consumers = await self._count(queue, f"the number of consumers of queue {queue!r}", timeout)
+        return consumers
+
+    async def _count(self, queue: str, what: str, timeout: timedelta) -> tuple[int, int]:
+        """Return how many messages of *queue* are ready, and how many consumers it has."""
+        within = timeout.total_seconds()
+
+        async def ask() -> tuple[int, int]:
+            async with answers(within), self._consuming.channel() as channel:
+                declared = await channel.queue_declare(queue, passive=True)
+            return declared.message_count or 0, declared.consumer_count or 0
+
         try:
-            return await self._insist(partial(self._depth, queue, within), within, f"{what} was not told")
+            return await self._insist(ask, within, f"{what} was not told")
         except ChannelNotFoundEntity as error:
             raise Unroutable(f"there is no queue {queue!r}: {error}") from error
         except Refused as error:
             raise Unavailable(f"{what}: {error}") from error
-
-    async def _depth(self, queue: str, within: float) -> int:
-        async with answers(within), self._consuming.channel() as channel:
-            return (await channel.queue_declare(queue, passive=True)).message_count or 0
 
     async def hazards(self, queues: Sequence[Queue], *, timeout: timedelta) -> Sequence[Hazard]:
         """See `broker.transport.Transport.hazards`: the policies, which only the management API shows."""
