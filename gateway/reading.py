@@ -1,4 +1,4 @@
-"""Reading: requests that read take turns, so that nobody who reads a lot holds up throws, or others who read."""
+"""Reading: GET requests take turns, so that a principal that reads a lot delays neither throws nor other readers."""
 
 from __future__ import annotations
 
@@ -77,6 +77,8 @@ class Readers:
         while self._free and (following := self._next()) is not None:
             turn = self._waiting[following][0]
             self._leave(following, turn)
+            if turn.done():
+                continue  # its request ended just now, and has not noticed that so far
             if following in self._waiting:
                 self._waiting.move_to_end(following)
             self._take(following)
@@ -86,9 +88,12 @@ class Readers:
         return next((principal for principal in self._waiting if self._reading[principal] < OF_ONE), None)
 
     def _leave(self, principal: str, turn: asyncio.Future[None]) -> None:
-        self._waiting[principal].remove(turn)
+        waiting = self._waiting.get(principal)
+        if waiting is None or turn not in waiting:
+            return
+        waiting.remove(turn)
         self._count -= 1
-        if not self._waiting[principal]:
+        if not waiting:
             del self._waiting[principal]
 
 
