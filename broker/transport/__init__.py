@@ -218,7 +218,7 @@ class Transport(Protocol):
         ...
 
     async def consumers(self, queue: str, *, timeout: timedelta) -> int:
-        """Return how many consumers *queue* has; 0 if whoever consumes it reports to the store, or could not.
+        """Return how many consumers *queue* has; 0 if its messages are in the store, where every consumer can report.
 
         Raises:
             Unavailable: The server could not be reached in time.

@@ -247,7 +247,7 @@ def test_an_excerpt_is_shown_whatever_the_charset_of_its_answer(charset, body, s
     ],
 )
 def test_an_answer_of_many_small_parts_takes_few_steps(raw, excerpt):
-    """Whoever answers so to many requests would leave no time to the others."""
+    """Each step takes time of the event loop, which all deliveries share."""
     began = time.process_time()
     reader = AnswerReader()
     reader.feed(b"HTTP/1.1 500 No\r\n" + raw)

@@ -36,8 +36,8 @@ class Connection(asyncio.Protocol):
         self.reused = False
         self.requests = 0
         """How many requests were sent."""
-        self.on_unasked: Callable[[], None] = _ignore
-        """Called when the receiver has sent what nobody asked for."""
+        self.on_unsolicited: Callable[[], None] = _ignore
+        """Called when the receiver has sent bytes that answer no request."""
         self.closed = False
         self.kept = False
         """Whether the last answer allows another request."""
@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
         if self.heard_at is None:
             self.heard_at = time.perf_counter()
             if self.reused and (self._unacknowledged() or self._had_begun(len(data))):
-                self.on_unasked()
+                self.on_unsolicited()
                 self._fail(Stale("the receiver answered before it had the whole request"))
                 return
             if not self.reused and (self._untouched() or self._had_begun(len(data))):
@@ -320,7 +320,7 @@ class Connection(asyncio.Protocol):
     def _reject(self, data: bytes) -> None:
         """Close the connection because of *data* that nothing asked for."""
         self._useless = _premature(data)
-        self.on_unasked()
+        self.on_unsolicited()
         self.abort()
 
     def _without_answer(self, text: str) -> Failure:

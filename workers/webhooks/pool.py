@@ -13,12 +13,12 @@ from workers.webhooks.connection import Connection
 KEEP_ALIVE = 4
 """For how many seconds a connection is kept: many servers drop an idle one after 5 s."""
 REQUESTS = 100
-"""How many requests a connection is used for. If one got an answer that was not meant for it, so did all after it."""
+"""How many requests a connection carries: if one of them got an unsolicited answer, all after it got wrong ones."""
 DISTRUST = 600.0
-"""For how many seconds no connection is kept to an origin that sent what nobody asked for."""
+"""For how many seconds connections to an origin are not reused after it sent an unsolicited answer."""
 _MOST_DISTRUSTED = 10_000
 
-_HAD_ITS_REQUESTS = "had its requests"
+_USED_UP = "used up"
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ class Pool:
         self._origins: dict[Connection, Hashable] = {}
         """The origin of every idle connection, the one that has been idle for longest first."""
         self._distrusted: dict[Hashable, float] = {}
-        """When each origin sent something last that nobody asked for, the first ones first."""
+        """When each origin last sent an unsolicited answer, the earliest first."""
 
     def take(self, origin: Hashable) -> Connection | None:
         """Return a connection to *origin* that can still be used, the one used last if there are several."""
@@ -53,13 +53,14 @@ class Pool:
     def keep(self, origin: Hashable, connection: Connection) -> None:
         """Keep *connection* for a while, if the next `shrink` leaves it.
 
-        One that has had its requests is kept, too, but not used again: it may show that an answer was not meant.
+        One that has carried its requests is kept, too, but not reused: an answer that is still to come shows that an
+        earlier one was unsolicited.
         """
         if self._is_distrusted(origin):
             connection.abort()
             return
-        connection.on_unasked = partial(self._distrust, origin)
-        key = origin if connection.requests < REQUESTS else (_HAD_ITS_REQUESTS, origin)
+        connection.on_unsolicited = partial(self._distrust, origin)
+        key = origin if connection.requests < REQUESTS else (_USED_UP, origin)
         expiry = asyncio.get_running_loop().call_later(KEEP_ALIVE, self._drop, connection)
         self._idle.setdefault(key, {})[connection] = expiry
         self._origins[connection] = key
@@ -82,7 +83,7 @@ class Pool:
     def _distrust(self, origin: Hashable) -> None:
         """Keep no connection to *origin* for a while."""
         if not self._is_distrusted(origin):
-            log.warning("receiver.distrusted", origin=str(origin), reason="it sent what nobody asked for")
+            log.warning("receiver.distrusted", origin=str(origin), reason="it sent an unsolicited answer")
         self._distrusted.pop(origin, None)
         self._distrusted[origin] = asyncio.get_running_loop().time()
         if len(self._distrusted) > _MOST_DISTRUSTED:

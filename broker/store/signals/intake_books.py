@@ -9,11 +9,11 @@
 
 Neither the record queue nor a recorder says *which* signals it holds, only how many. So a signal is lost once it must
 be: for a while the record queue has been empty, or signals behind it were recorded; no recorder has held a message for
-long, or fallen silent; nobody else consumes; and it was not seen in the dead queue. That queue is looked into, message
-by message, because its length says nothing: it holds foreign messages and repeats as well. A queue whose leader cannot
-be reached looks empty, too, even while it confirms what is published. So a proof, a message behind all others in the
-record queue, has to reach a recorder first. Until then what is missing awaits its record; and then, until all is
-certain, it counts as unaccounted.
+long, or stopped reporting; the queue has no other consumers; and it was not seen in the dead queue. That queue is read
+message by message, because its length says nothing: it holds foreign messages and repeats as well. A queue whose leader
+cannot be reached looks empty, too, even while it confirms what is published. So a proof, a message behind all others in
+the record queue, has to reach a recorder first. Until then a missing signal awaits its record; after that, until all
+conditions hold, it counts as unaccounted.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Sql(Statements, file="intake_books.sql"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueDepths:
-    """How many messages are ready in the record queue, and in its dead queue, and who consumes the former."""
+    """How many messages are ready in the record queue and in its dead queue, and how many consumers the former has."""
 
     record: int
     dead: int
@@ -113,7 +113,7 @@ class IntakeBalance:
     oldest: timedelta
 
     def has_stranger(self, depths: QueueDepths) -> bool:
-        """Return whether somebody consumes the record queue who does not report: a recorder without its store, say."""
+        """Return whether the record queue has more consumers than recorders report, such as one without PostgreSQL."""
         return depths.consumers > self.recorders
 
     def awaiting_record(self, depths: QueueDepths) -> int:

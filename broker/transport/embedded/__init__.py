@@ -180,7 +180,7 @@ class EmbeddedTransport:
         return count
 
     async def consumers(self, queue: str, *, timeout: timedelta) -> int:  # noqa: ARG002
-        """Return 0: the queues are in the store, so nobody consumes who could not report to it."""
+        """Return 0: the messages are in the store, so a consumer that cannot reach the store holds none."""
         return 0
 
     async def hazards(self, queues: Sequence[Queue], *, timeout: timedelta) -> Sequence[Hazard]:  # noqa: ARG002
