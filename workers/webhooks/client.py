@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from typing import Self
 
 import structlog
@@ -26,6 +24,7 @@ from workers.webhooks.connection import Connection
 from workers.webhooks.dialing import Dialer, Progress
 from workers.webhooks.failures import Failure, Stale
 from workers.webhooks.pool import Pool
+from workers.webhooks.time_limits import time_limit
 from workers.webhooks.urls import Destination, parse_url
 
 log = structlog.get_logger()
@@ -38,12 +37,6 @@ _RETRY_AFTERS = 10
 """How many ``Retry-After`` of an answer are read; the longest holds."""
 _RETRY_AFTER_LIMIT = 256
 """How much of a ``Retry-After`` is shown, in characters."""
-
-
-_STOOD_STILL = 0.1
-"""By how many seconds a timer is late if this process stood still: it was suspended, or had no CPU."""
-_TIME_TO_READ = 0.1
-"""Seconds to read what has come meanwhile."""
 
 
 class WebhookClient:
@@ -110,7 +103,7 @@ class WebhookClient:
         )
         self._pool.busy += 1
         try:
-            async with _time_limit(timeout.total_seconds()):
+            async with time_limit(timeout):
                 await self._make(call, f"{head}\r\n".encode(), body)
         except Failure as failure:
             return call.failed(failure)
@@ -155,30 +148,6 @@ class WebhookClient:
             self._pool.keep(call.destination.origin, connection)
         else:
             connection.abort()
-
-
-@asynccontextmanager
-async def _time_limit(seconds: float) -> AsyncIterator[None]:
-    """Raise TimeoutError if the block takes longer.
-
-    If this process stood still, the block may first read what has come meanwhile: the receiver may have been in time.
-    """
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
-    async with asyncio.timeout(None) as limit:
-
-        def expire(*, stood_still: bool = False) -> None:
-            if not stood_still and loop.time() - end > _STOOD_STILL:
-                timers.append(loop.call_later(_TIME_TO_READ, partial(expire, stood_still=True)))
-            else:
-                limit.reschedule(loop.time())
-
-        timers = [loop.call_at(end, expire)]
-        try:
-            yield
-        finally:
-            for timer in timers:
-                timer.cancel()
 
 
 class _Call:
