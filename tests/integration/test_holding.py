@@ -7,19 +7,27 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.deliveries import DeliveryState
+from broker.deliveries import DeliveryState, Reason
+from broker.settings import Settings
 from broker.signals import Throw
+from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.expiring import ExpiringStore
+from broker.store.deliveries.holding import note_held_back
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.deliveries.presence import Presence
 from broker.store.deliveries.surplus import SurplusStore
 from broker.store.signals.signals import SignalStore
 from broker.subscriptions import SubscriptionSpec
+from broker.topology import ATTEMPT, TOPOLOGY
+from broker.transport.embedded import EmbeddedTransport
 from tests.support.attempts import pace, sweep_waiting
 from tests.support.builders import QUEUE, RESCUE_AFTER, accept, record
 from tests.support.eventually import eventually
+from tests.support.messaging import holds
 from workers.headroom import Headroom
 from workers.releasing import Releases
+from workers.scheduler import Scheduler
 
 
 async def _recall(database):
@@ -141,6 +149,27 @@ async def test_waiting_deliveries_go_on_as_far_as_there_is_room(database, subscr
     assert swept.done == 4
     swept = await pausing.sweep(dict.fromkeys(found, 0), rescue_after=RESCUE_AFTER)
     assert swept == ([], 0)
+
+
+async def test_the_scheduler_lets_waiting_deliveries_go_on_as_far_as_there_is_room(database, subscriptions):
+    await subscriptions.create(SubscriptionSpec(name="a", targets=(QUEUE,), max_in_flight=10), secret=None)
+    await SignalStore(database).record(await accept(database, *"aaaa"), rescue_after=RESCUE_AFTER, has_room=Room(0).has)
+    await note_held_back(database, {((await subscriptions.page()).items[0].id, Reason.IN_FLIGHT)})
+    async with EmbeddedTransport(database) as transport:
+        await transport.declare(TOPOLOGY)
+        scheduler = Scheduler(
+            transport,
+            deliveries=DeliveryStore(database),
+            expiring=ExpiringStore(database),
+            pausing=PausingStore(database),
+            ordering=OrderingStore(database),
+            signals=SignalStore(database),
+            settings=Settings(),
+        )
+        scheduler._headroom = Queues(3)  # noqa: SLF001
+        assert await scheduler.release_waiting() == 3
+        assert scheduler._headroom.noted == 3  # noqa: SLF001
+        await holds(transport, ATTEMPT, 3)
 
 
 async def test_what_deleted_subscriptions_are_owed_is_cancelled_a_few_at_a_time(database, subscriptions, deliveries):

@@ -2,12 +2,19 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
+from broker.access import ADMINISTRATOR
 from gateway import reading
+from gateway.dialects import secure
 from gateway.http_errors import Busy
-from gateway.reading import AT_ONCE, OF_ONE, Readers
+from gateway.native.problems import NATIVE
+from gateway.reading import AT_ONCE, OF_ONE, READERS, Readers
+from gateway.routes import SecuredRoute
 
 
 class Crowd:
@@ -92,3 +99,26 @@ async def test_who_waits_for_too_long_or_comes_when_too_many_wait_is_told_to_com
     with pytest.raises(Busy):
         async with crowd.readers.turn("a"):
             pass
+
+
+@pytest.mark.parametrize(("method", "at_once"), [("GET", OF_ONE), ("POST", 10)])
+async def test_gets_of_one_principal_take_turns_and_others_do_not(method, at_once):
+    over, under_way = asyncio.Event(), 0
+
+    async def handle(_, __):
+        nonlocal under_way
+        under_way += 1
+        await over.wait()
+        return web.Response()
+
+    async def authorize(*_):
+        return ADMINISTRATOR
+
+    app = web.Application()
+    app[READERS] = Readers()
+    handler = secure(SecuredRoute(method, "/", handle, "Test", {}), replace(NATIVE, authorize=authorize), None)
+    tasks = [asyncio.create_task(handler(make_mocked_request(method, "/", app=app))) for _ in range(10)]
+    await settle()
+    assert under_way == at_once
+    over.set()
+    assert {response.status for response in await asyncio.gather(*tasks)} == {200}
