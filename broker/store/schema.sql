@@ -649,6 +649,13 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+-- The app whose workers make the attempts of a subscription; empty: any deliverer.
+CREATE OR REPLACE FUNCTION app_of(kind text, address text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+RETURN CASE WHEN (kind = 'handler'::text) THEN split_part(address, '/'::text, 1) ELSE ''::text END;
+
 -- The tenants that a subscription belongs to; null: to none.
 CREATE OR REPLACE FUNCTION belongs_to(tenant_id text, owner_tenants text[])
  RETURNS text[]
@@ -656,17 +663,17 @@ CREATE OR REPLACE FUNCTION belongs_to(tenant_id text, owner_tenants text[])
  IMMUTABLE
 RETURN CASE WHEN (tenant_id IS NULL) THEN owner_tenants ELSE ARRAY[tenant_id] END;
 
-CREATE OR REPLACE FUNCTION circuit_key(subscription_id bigint, address text)
- RETURNS bytea
- LANGUAGE sql
- STABLE
-RETURN sha256(convert_to(((subscription_id || ' '::text) || address), 'UTF8'::name));
-
 CREATE OR REPLACE FUNCTION circuit_key(address text)
  RETURNS bytea
  LANGUAGE sql
  STABLE
 RETURN sha256(convert_to(address, 'UTF8'::name));
+
+CREATE OR REPLACE FUNCTION circuit_key(subscription_id bigint, address text)
+ RETURNS bytea
+ LANGUAGE sql
+ STABLE
+RETURN sha256(convert_to(((subscription_id || ' '::text) || address), 'UTF8'::name));
 
 CREATE OR REPLACE FUNCTION count_deliveries()
  RETURNS trigger

@@ -24,7 +24,7 @@ WITH RECURSIVE parked AS (
     ) AS following
 )
 SELECT p.id AS subscription_id, belongs_to(s.tenant_id, s.owner_tenants) AS tenants,
-       CASE WHEN s.kind = 'handler' THEN split_part(s.address, '/', 1) ELSE '' END AS app
+       app_of(s.kind, s.address) AS app
 FROM parked p JOIN subscriptions s ON s.id = p.id
 WHERE EXISTS (
     SELECT FROM deliveries d

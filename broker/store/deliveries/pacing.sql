@@ -4,17 +4,14 @@
 -- At most :limit subscriptions whose deliveries wait for reservations that can be given out now: for the next :horizon
 -- seconds, or because the limit was changed, or removed. If there are more, tenants take turns, in any
 -- order. Those for the workers of :without_apps ('': of no app) are left out.
-SELECT g.subscription_id, g.slot_at, s.max_per_second, a.tenants, a.app, now() AS now
+SELECT g.subscription_id, g.slot_at, s.max_per_second, app_of(s.kind, s.address) AS app, t.tenants, now() AS now
 FROM gates g
 JOIN subscriptions s ON s.id = g.subscription_id
-CROSS JOIN LATERAL (
-    SELECT CASE WHEN s.kind = 'handler' THEN split_part(s.address, '/', 1) ELSE '' END AS app,
-           belongs_to(s.tenant_id, s.owner_tenants) AS tenants
-) AS a
-WHERE g.rate_waiting AND s.paused_at IS NULL AND a.app <> ALL (:without_apps::text[])
+CROSS JOIN belongs_to(s.tenant_id, s.owner_tenants) AS t (tenants)
+WHERE g.rate_waiting AND s.paused_at IS NULL AND app_of(s.kind, s.address) <> ALL (:without_apps::text[])
   AND (s.max_per_second IS NULL OR g.slot_at <= now() + make_interval(secs => :horizon)
        OR g.slot_at > now() + make_interval(secs => :horizon + 1 / s.max_per_second))
-ORDER BY row_number() OVER (PARTITION BY a.tenants ORDER BY random()), random() LIMIT :limit;
+ORDER BY row_number() OVER (PARTITION BY t.tenants ORDER BY random()), random() LIMIT :limit;
 
 -- name: lock_free
 -- Lock the admission of those of the subscriptions for which no other session has, and return their reservations.

@@ -16,15 +16,11 @@ RETURNING *;
 -- name: find_waiting
 -- At most :limit subscriptions that may have waiting deliveries to go on, with their apps and tenants. If there are more,
 -- tenants take turns, in any order.
-SELECT g.subscription_id, a.app, a.tenants
-FROM gates g
-JOIN subscriptions s ON s.id = g.subscription_id
-CROSS JOIN LATERAL (
-    SELECT CASE WHEN s.kind = 'handler' THEN split_part(s.address, '/', 1) ELSE '' END AS app,
-           belongs_to(s.tenant_id, s.owner_tenants) AS tenants
-) AS a
+SELECT g.subscription_id, app_of(s.kind, s.address) AS app, t.tenants
+FROM gates g JOIN subscriptions s ON s.id = g.subscription_id
+CROSS JOIN belongs_to(s.tenant_id, s.owner_tenants) AS t (tenants)
 WHERE g.recalling OR g.held AND (s.paused_at IS NULL OR s.disabled_because IS NOT NULL OR s.until IS NOT NULL)
-ORDER BY row_number() OVER (PARTITION BY a.tenants ORDER BY random()), random() LIMIT :limit;
+ORDER BY row_number() OVER (PARTITION BY t.tenants ORDER BY random()), random() LIMIT :limit;
 
 -- name: conditions
 -- Whether subscriptions are paused, disabled or deleted.

@@ -30,11 +30,9 @@ WHERE d.signal_id = p.signal_id AND d.subscription_id = p.subscription_id
 
 -- name: find
 -- The subscriptions that may have surplus deliveries for the workers of :apps ('': of no app), with their tenants.
-SELECT g.subscription_id, belongs_to(s.tenant_id, s.owner_tenants) AS tenants, a.app
-FROM gates g
-JOIN subscriptions s ON s.id = g.subscription_id
-CROSS JOIN LATERAL (SELECT CASE WHEN s.kind = 'handler' THEN split_part(s.address, '/', 1) ELSE '' END AS app) AS a
-WHERE g.surplus AND a.app = ANY (:apps::text[]);
+SELECT g.subscription_id, belongs_to(s.tenant_id, s.owner_tenants) AS tenants, app_of(s.kind, s.address) AS app
+FROM gates g JOIN subscriptions s ON s.id = g.subscription_id
+WHERE g.surplus AND app_of(s.kind, s.address) = ANY (:apps::text[]);
 
 -- name: recall
 -- Put the oldest surplus deliveries of each of the subscriptions, as many as each of :limits says, back to pending; they are
