@@ -74,7 +74,8 @@ WHERE tgrelid = ANY ($1::oid[]) AND NOT tgisinternal ORDER BY tgname
 _FUNCTIONS = """
 SELECT pg_get_functiondef(p.oid) AS definition, obj_description(p.oid) AS comment
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE n.nspname IN ('public', 'transport') ORDER BY n.nspname, p.proname
+WHERE n.nspname IN ('public', 'transport')
+ORDER BY n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)
 """
 
 
