@@ -20,6 +20,7 @@ import pytest_asyncio
 
 from broker.settings import Settings
 from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.pausing import PausingStore
 from broker.store.postgres.database import Database
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
@@ -236,3 +237,9 @@ def attempts(database):
 def deliveries(database):
     """Return the deliveries of this test's own database."""
     return DeliveryStore(database)
+
+
+@pytest.fixture
+def pausing(database):
+    """Return where subscriptions of this test's own database are paused, and waiting deliveries go on."""
+    return PausingStore(database)

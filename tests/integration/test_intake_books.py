@@ -1,40 +1,47 @@
-"""The books of the intake: every signal that was accepted is recorded, awaiting its record, poison, or lost."""
+"""The books of the intake: every signal that was accepted is recorded, awaiting its record, or lost."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
 
-from broker import metrics
 from broker.errors import TransportError
-from broker.messages import signal_message
 from broker.operations.books import BookReader
 from broker.operations.intake import Intake
-from broker.operations.recovery import recover
 from broker.operations.reports import AcceptanceReports, ranges
 from broker.settings import Settings
 from broker.signals import Throw
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.signals.intake_books import IntakeBooks, QueueDepths
 from broker.store.signals.signals import IdempotencyKey, SignalStore
-from broker.store.signals.suspects import SuspectStore
 from broker.topology import RECORD, TOPOLOGY, dead_letters
-from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
 from tests.support.builders import accept, record
 from tests.support.eventually import eventually
-from tests.support.intake import NOTHING, judge_often, lose, prove, seeing
-from tests.support.messaging import holds, take
+from tests.support.intake import (
+    NOTHING,
+    gauge,
+    judge_often,
+    lose,
+    pass_by,
+    prove,
+    recording,
+    remove,
+    report,
+    seeing,
+    throw_here,
+)
+from tests.support.messaging import holds
 from tests.support.proxy import proxy
 from tests.support.rabbitmq import on_channel
 from tests.support.rabbitmq_nodes import free_ports
 from workers.bookkeeper import Bookkeeper
-from workers.recorder import Recorder
 
 SOON = timedelta(seconds=0.06)
 DEAD = dead_letters(RECORD)
@@ -48,52 +55,7 @@ def books(database):
 @pytest.fixture
 def throw(database, transport):
     """Call it to accept so many signals, as a gateway that ends afterwards; it returns them."""
-
-    async def throw(count, **spec):
-        async with (
-            AcceptanceReports(IntakeBooks(database)) as reports,
-            Intake(transport, SignalStore(database), OrderingStore(database), reports, Settings()) as intake,
-        ):
-            throws = [Throw(name="a", **spec) for _ in range(count)]
-            return [accepted.signal for accepted in await asyncio.gather(*map(intake.accept, throws))]
-
-    return throw
-
-
-async def remove(transport, count, settlement=Settlement.ACK, queue=RECORD):
-    """Take messages from the record queue, or another one, behind the product."""
-    async with transport.consume(queue, prefetch=count) as inbox:
-        await inbox.settle(await take(inbox, count), settlement)
-
-
-def gauge(name):
-    return metrics.REGISTRY.get_sample_value(f"signal_broker_{name}")
-
-
-async def pass_by(database):
-    """Let a recorder be handed out a proof, which is behind everything that is in the books."""
-    now = await database.fetchval("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
-    await IntakeBooks(database).report_held("other", 0, stuck=False, proof=now)
-
-
-async def report(database, *names):
-    """Return signals that are numbered, and reported as accepted."""
-    signals = await accept(database, *names)
-    await IntakeBooks(database).report_accepted(ranges(signal.id for signal in signals))
-    return signals
-
-
-@asynccontextmanager
-async def recording(database, transport):
-    """Run a recorder while the block runs."""
-    recorder = Recorder(transport, SignalStore(database), IntakeBooks(database), SuspectStore(database), Settings())
-    stopping = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(recorder.run(stopping))
-        try:
-            yield
-        finally:
-            stopping.set()
+    return partial(throw_here, database, transport)
 
 
 async def test_what_vanishes_from_the_record_queue_is_lost_and_named(database, transport, throw, books):
@@ -281,73 +243,6 @@ async def test_a_signal_behind_was_recorded_so_those_before_it_are_not_in_a_long
     assert await eventually(passed) == [signal.id for signal in missing]
 
 
-async def test_poison_is_not_lost_until_the_dead_queue_is_emptied(database, transport, throw, books):
-    (signal,) = await throw(1, ordering_key="k")
-    await database.execute("INSERT INTO expected_signals VALUES ($1, 'k')", signal.id)
-    await remove(transport, 1, Settlement.REJECT)
-    await holds(transport, DEAD, 1)
-    await judge_often(books, QueueDepths(record=0, dead=1), seeing(signal.id))
-    balance = await books.balance()
-    assert (balance.poison, balance.awaiting, balance.lost) == (1, 0, 0)
-    assert await database.fetchval("SELECT count(*) FROM expected_signals") == 0, "later signals need not wait for it"
-    await lose(books, 1)
-    assert (await books.balance()).poison == 0
-
-
-async def test_garbage_in_the_dead_queue_hides_no_loss(database, transport, throw, books):
-    """There lie messages that are no signals, poison, its repeat, and a signal that is recorded; others vanished."""
-    bookkeeper = Bookkeeper(database, transport, Settings(), intake=books)
-    (known,) = await accept(database, "recorded")
-    await record(database, known)
-    poison, *lost = await throw(11)
-    await remove(transport, 11)
-    broken = [replace(signal_message(one), body=b"garbage") for one in lost]
-    await bury(
-        transport, *[Message(body=b"garbage")] * 20, *[signal_message(poison)] * 2, signal_message(known), *broken
-    )
-    await holds(transport, DEAD, 33)
-
-    async def judged():
-        await bookkeeper.keep()
-        balance = await books.balance()
-        return balance.lost and balance
-
-    with capture_logs() as logs:
-        async with recording(database, transport):
-            balance = await eventually(judged)
-    assert (balance.lost, balance.poison, balance.awaiting) == (10, 1, 0)
-    (line,) = [line for line in logs if line["event"] == "signals.lost"]
-    assert line["ids"] == f"{lost[0].id}-{lost[-1].id}"
-    await bookkeeper.measure()
-    assert (gauge("signals_lost"), gauge("signals_poisoned"), gauge("unaccounted")) == (10, 1, 0)
-
-
-async def test_poison_that_is_purged_is_lost_though_garbage_takes_its_place(database, transport, throw, books):
-    bookkeeper = Bookkeeper(database, transport, Settings(), intake=books)
-    poison = await throw(3)
-    await remove(transport, 3, Settlement.REJECT)
-    await holds(transport, DEAD, 3)
-    await eventually(lambda: judged(bookkeeper, books, poison=3))
-    await remove(transport, 3, queue=DEAD)
-    await bury(transport, *[Message(body=b"garbage")] * 3)
-    await eventually(lambda: judged(bookkeeper, books, lost=3))
-    await bury(transport, signal_message(poison[0]))  # from a copy that the operator had kept
-    await eventually(lambda: judged(bookkeeper, books, poison=1, lost=2))
-
-
-async def test_poison_that_was_recovered_half_way_is_where_it_is(database, transport, throw, books):
-    bookkeeper = Bookkeeper(database, transport, Settings(), intake=books)
-    signals = await throw(4)
-    await remove(transport, 4, Settlement.REJECT)
-    await holds(transport, DEAD, 4)
-    await eventually(lambda: judged(bookkeeper, books, poison=4))
-    assert sum([one async for one in recover(transport, RECORD, 2, timeout=timedelta(seconds=5))]) == 2
-    await eventually(lambda: judged(bookkeeper, books, awaiting=2, poison=2))
-    await remove(transport, 2)
-    await record(database, *signals[:2])
-    await eventually(lambda: judged(bookkeeper, books, poison=2))
-
-
 async def test_a_dead_queue_that_is_longer_than_a_look_leaves_what_is_missing_unaccounted(database, books):
     depths = QueueDepths(record=0, dead=20_000)
     first, *_ = await report(database, *"aaa")
@@ -355,19 +250,6 @@ async def test_a_dead_queue_that_is_longer_than_a_look_leaves_what_is_missing_un
     await pass_by(database)
     balance = await books.balance()
     assert (balance.unaccounted(depths), balance.lost, balance.poison) == (2, 0, 1)
-
-
-async def bury(transport, *messages):
-    """Publish *messages* straight to the dead queue of the record queue."""
-    for message in messages:
-        await transport.publish(message, exchange="", routing_key=DEAD, timeout=timedelta(seconds=5))
-
-
-async def judged(bookkeeper, books, *, awaiting=0, poison=0, lost=0):
-    """Keep the books once; return whether they say that."""
-    await bookkeeper.keep()
-    balance = await books.balance()
-    return (balance.awaiting, balance.poison, balance.lost) == (awaiting, poison, lost)
 
 
 async def test_the_same_signal_accepted_twice_counts_once(database, transport, books):

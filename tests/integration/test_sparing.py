@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -13,28 +14,19 @@ from broker.circuits import Phase
 from broker.deliveries import DeliveryState, Outcome, Reason, Result
 from broker.store.deliveries.attempts import Claimed
 from broker.store.deliveries.pausing import PausingStore
-from broker.subscriptions import SubscriptionSpec
 from broker.targets import QueueTarget, WebhookTarget
+from tests.support.admission import owe_attempts
 from tests.support.attempts import claim, finish, sweep_waiting
-from tests.support.builders import SECOND, accept, ended, record
+from tests.support.builders import SECOND, ended
 
 HOOK, OTHER = (WebhookTarget(url=f"https://example.com/{path}") for path in ("hook", "other"))
 MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-def pausing(database):
-    return PausingStore(database)
-
-
-@pytest.fixture
 def owe(database, subscriptions):
-    async def owe(count=1, *, targets=(HOOK,), **spec):
-        name = f"sig.{len((await subscriptions.page()).items)}"
-        await subscriptions.create(SubscriptionSpec(name=name, targets=targets, **spec), secret=None)
-        return await record(database, *await accept(database, *[name] * count))
-
-    return owe
+    """Call it to return so many due attempts of a new subscription."""
+    return partial(owe_attempts, database, subscriptions, targets=(HOOK,))
 
 
 @pytest.fixture
