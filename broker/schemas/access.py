@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from broker.schematypes import LINE, Id, Moment, Name, Schema, Shown
+from broker.schematypes import LINE, WHOLE, Id, Moment, Name, Schema, Shown
 
 Password = Annotated[
     str, Field(min_length=8, max_length=1024, json_schema_extra={"format": "password", "pattern": LINE})
@@ -59,7 +59,7 @@ class TokenRequest(LimitsSchema):
 class TokenRotation(Schema):
     """How to replace the value of a token."""
 
-    overlap_seconds: Annotated[int, Field(ge=0, le=604_800)] = Field(
+    overlap_seconds: Annotated[int, Field(ge=0, le=604_800), WHOLE] = Field(
         default=86_400,
         description="How long the previous value stays good beside the new one; 0 ends all previous ones at once.",
     )

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from broker.integers import MAX_ID
-from broker.schematypes import PerSecond, Schema
+from broker.schematypes import WHOLE, PerSecond, Schema
 
-_Number = Annotated[int, Field(ge=0, le=2**31 - 1)]
+_Number = Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE]
 
 
 class QuotaRequest(Schema):
@@ -22,7 +22,7 @@ class QuotaRequest(Schema):
     deliveries_per_throw: _Number | None = Field(
         None, description="Subscriptions that a signal may be for, by its name and scope, whatever their filters are."
     )
-    payload_bytes_per_day: Annotated[int, Field(ge=0, le=MAX_ID)] | None = Field(
+    payload_bytes_per_day: Annotated[int, Field(ge=0, le=MAX_ID), WHOLE] | None = Field(
         None, description="Bytes of all payloads of a day (UTC)."
     )
 

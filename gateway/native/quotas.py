@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
+from pydantic import TypeAdapter
 
 from broker.access import Permission, Principal
 from broker.errors import InvalidField
@@ -10,6 +13,7 @@ from broker.names import check_id
 from broker.operations.answers import render_quota
 from broker.quotas import Quota, QuotaKind, Subject
 from broker.schemas.quotas import QuotaPage, QuotaRequest, QuotaSchema
+from broker.schematypes import Id
 from broker.store.administration.quotas import QuotaStore
 from broker.store.administration.tokens import AccessStore
 from gateway.answers import answer
@@ -21,6 +25,11 @@ from gateway.routes import Parameter, Route, SecuredRoute
 
 _AFTER = Parameter("after", "Only items after this one: `next` of the previous page.")
 _NEEDED = (Permission.ADMIN,)
+_IN_PATH = {
+    QuotaKind.TENANT: (Parameter("id", "The tenant's id.", TypeAdapter(Id).json_schema(), "path"),),
+    QuotaKind.TOKEN: (),
+}
+"""What the path names, unless it is the number of a token."""
 
 
 class QuotasApi:
@@ -71,10 +80,11 @@ class _Kind:
     def routes(self) -> list[Route]:
         """The routes of this kind."""
         path, of = f"/v1/quotas/{self._kind.value}s/{{id}}", f"the quota of a {self._kind.value}"
+        needed: dict[str, Any] = {"permissions": _NEEDED, "parameters": _IN_PATH[self._kind]}
         return [
-            SecuredRoute("PUT", path, self.put, f"Set {of}", {200: QuotaSchema}, QuotaRequest, permissions=_NEEDED),
-            SecuredRoute("GET", path, self.get, f"Show {of}", {200: QuotaSchema}, permissions=_NEEDED),
-            SecuredRoute("DELETE", path, self.remove, f"Remove {of}", {204: None}, permissions=_NEEDED),
+            SecuredRoute("PUT", path, self.put, f"Set {of}", {200: QuotaSchema}, QuotaRequest, **needed),
+            SecuredRoute("GET", path, self.get, f"Show {of}", {200: QuotaSchema}, **needed),
+            SecuredRoute("DELETE", path, self.remove, f"Remove {of}", {204: None}, **needed),
         ]
 
     async def put(self, request: web.Request, principal: Principal) -> web.Response:

@@ -6,6 +6,35 @@ import pytest
 from pydantic import ValidationError
 
 from broker.schemas import BulkRequest
+from broker.schemas.access import TokenRequest, TokenRotation, UserChanges, UserRequest
+from broker.schemas.deliveries import RedriveRequest
+from broker.schemas.quotas import QuotaRequest
+from broker.schemas.signals import BatchItem, SignalRequest
+from broker.schemas.subscriptions import (
+    ReplayRequest,
+    ResumptionRequest,
+    RetrySchema,
+    RotationRequest,
+    SubscriptionChanges,
+    SubscriptionRequest,
+)
+
+REQUESTS = [
+    BatchItem,
+    QuotaRequest,
+    RedriveRequest,
+    ReplayRequest,
+    ResumptionRequest,
+    RetrySchema,
+    RotationRequest,
+    SignalRequest,
+    SubscriptionChanges,
+    SubscriptionRequest,
+    TokenRequest,
+    TokenRotation,
+    UserChanges,
+    UserRequest,
+]
 
 
 def parse(**members):
@@ -63,3 +92,20 @@ def test_nothing_is_only_counted_unless_it_is_asked_for():
 
 def test_members_have_their_python_names_as_well():
     assert BulkRequest(per_second=2.0).per_second == 2.0
+
+
+def integers():
+    for model in REQUESTS:
+        for name, schema in model.model_json_schema()["properties"].items():
+            for choice in schema.get("anyOf", [schema]):
+                if choice.get("type") == "integer":
+                    yield pytest.param(model, name, choice.get("minimum", 0), id=f"{model.__name__}.{name}")
+
+
+@pytest.mark.parametrize(("model", "name", "least"), list(integers()))
+def test_a_whole_number_may_be_written_with_a_fraction_of_zero(model, name, least):
+    """JSON Schema makes no difference between 2 and 2.0."""
+    try:
+        model.model_validate({name: float(least)})
+    except ValidationError as error:
+        assert name not in {one["loc"][0] for one in error.errors() if one["loc"]}  # noqa: PT017
