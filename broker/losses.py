@@ -1,9 +1,14 @@
-"""Losses of the record queue: whichever process finds it missing tells the gateways, which know what it held."""
+"""Lost queues: whichever process finds one missing tells the others, which may not notice that it is another one now.
+
+Gateways know what the record queue held, and publish it again. Workers consume anew: RabbitMQ 3.10 may go on with a
+consumer of the queue before, and then hands out the first messages of the new one to nobody.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import structlog
 
@@ -12,37 +17,43 @@ from broker.store.postgres.database import Database
 from broker.topology import RECORD
 from broker.transport import Transport
 
-CHANNEL = "record_queue_missing"
+CHANNEL = "queue_missing"
 _PAUSE = 0.5
 
 log = structlog.get_logger()
 
 
-def announce_losses(transport: Transport, database: Database) -> None:
-    """Tell the gateways whenever *transport* finds the record queue missing.
+def announce_losses(transport: Transport, database: Database, queues: Iterable[str]) -> None:
+    """Tell all processes whenever *transport* finds one of *queues* missing.
 
-    A gateway may notice nothing: another process can create the queue again before the gateway publishes to it.
+    They may notice nothing: this process can create the queue again before they publish to it, say.
     """
-    announcing: set[asyncio.Task[None]] = set()
+    announcing: dict[str, asyncio.Task[None]] = {}
 
-    def found_missing() -> None:
-        if not announcing:
-            announcing.add(task := asyncio.create_task(_announce(database)))
-            task.add_done_callback(announcing.discard)
+    def found_missing(queue: str) -> None:
+        if queue not in announcing:
+            announcing[queue] = task = asyncio.create_task(_announce(database, queue))
+            task.add_done_callback(lambda _: announcing.pop(queue))
 
-    transport.on_missing(RECORD, found_missing)
+    for queue in queues:
+        transport.on_missing(queue, partial(found_missing, queue))
 
 
 def listen_for_losses(database: Database, restore: Callable[[], None]) -> None:
     """Call *restore* whenever another process has found the record queue missing, or may have."""
-    database.listen(CHANNEL, lambda _: restore())
+    database.listen(CHANNEL, lambda queue: restore() if queue in {None, RECORD} else None)
 
 
-async def _announce(database: Database) -> None:
-    """Tell the gateways, however long that takes."""
+def consume_anew_after_losses(database: Database, transport: Transport) -> None:
+    """Let *transport* consume a queue anew whenever another process has found it missing."""
+    database.listen(CHANNEL, lambda queue: None if queue is None else transport.consume_anew(queue))
+
+
+async def _announce(database: Database, queue: str) -> None:
+    """Tell all processes, however long that takes."""
     while True:
         try:
-            return await database.notify(CHANNEL)
+            return await database.notify(CHANNEL, queue)
         except StoreUnavailable as error:
-            log.warning("loss.unannounced", error=str(error))
+            log.warning("loss.unannounced", queue=queue, error=str(error))
             await asyncio.sleep(_PAUSE)

@@ -159,6 +159,10 @@ class Transport(Protocol):
         """Call *call* each time *queue* is found missing, whose messages went with it, before it is created again."""
         ...
 
+    def consume_anew(self, queue: str) -> None:
+        """Let the consumers of *queue* begin again, as after a lost link: it may be another queue of that name now."""
+        ...
+
     def publish(
         self,
         message: Message,

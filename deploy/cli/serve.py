@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from broker.egress import Guard
-from broker.losses import announce_losses
+from broker.losses import announce_losses, consume_anew_after_losses
 from broker.settings import Settings
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.claiming import AttemptStore
@@ -31,7 +31,7 @@ from broker.store.signals.signals import SignalStore
 from broker.store.signals.suspects import SuspectStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.targets import Kind
-from broker.topology import TOPOLOGY, attempt_queue
+from broker.topology import LANES, RECORD, TOPOLOGY, attempt_queue
 from deploy.cli.runtime import Runtime, open_runtime, retry_start
 from gateway.app import DIALECTS, gateway_app
 from gateway.connections import PATIENCE, Connections, Wait, affordable
@@ -108,7 +108,8 @@ async def serve(
                 await retry_start(lambda: is_current(runtime.database))  # a wrong URL ends the start here
                 await stack.enter_async_context(gate)
                 await retry_start(lambda: runtime.transport.declare(TOPOLOGY))
-                announce_losses(runtime.transport, runtime.database)
+                announce_losses(runtime.transport, runtime.database, [RECORD, *LANES, *map(attempt_queue, apps or ())])
+                consume_anew_after_losses(runtime.database, runtime.transport)
                 await gate.wait()
                 if handlers is not None:
                     await retry_start(handlers.subscribe)

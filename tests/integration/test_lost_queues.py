@@ -16,13 +16,13 @@ from yarl import URL
 
 from broker import publishing
 from broker.errors import Nacked, TransportError, Unroutable
-from broker.losses import announce_losses, listen_for_losses
+from broker.losses import announce_losses, consume_anew_after_losses, listen_for_losses
 from broker.messages import decode_signal
 from broker.operations.intake import open_intake
 from broker.publishing import SignalPublisher
 from broker.settings import Settings
 from broker.signals import Scope, Signal, Source, Throw
-from broker.topology import BROADCAST, RECORD, TOPOLOGY
+from broker.topology import ATTEMPT, BROADCAST, RECORD, TOPOLOGY
 from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
 from tests.support.eventually import eventually
@@ -231,11 +231,35 @@ async def test_a_process_that_finds_the_record_queue_missing_tells_the_gateways(
     told = []
     async with RabbitTransport(rabbitmq_url) as transport:
         await transport.declare(TOPOLOGY)
-        announce_losses(transport, database)
+        announce_losses(transport, database, [RECORD, ATTEMPT])
         listen_for_losses(database, lambda: told.append(1))
         await eventually(lambda: len(told) == 1)  # it has begun to listen
+        await on_channel(rabbitmq_url, lambda channel: channel.queue_delete(ATTEMPT))
+        await eventually(lambda: not transport.lacks(ATTEMPT))
         await on_channel(rabbitmq_url, lambda channel: channel.queue_delete(RECORD))
         await eventually(lambda: len(told) > 1)
+
+
+@pytest.mark.parametrize("queue", [RECORD, ATTEMPT])
+async def test_who_consumes_a_queue_that_another_process_found_missing_begins_again(database, rabbitmq_url, queue):
+    """It may not notice that it is another queue now, and RabbitMQ neither."""
+    async with RabbitTransport(rabbitmq_url) as finder, RabbitTransport(rabbitmq_url) as other:
+        await finder.declare(TOPOLOGY)
+        announce_losses(finder, database, [RECORD, ATTEMPT])
+        consume_anew_after_losses(database, other)
+        await finder.publish(Message(body=b"1"), exchange="", routing_key=queue, timeout=SOON)
+        async with other.consume(queue, prefetch=10) as inbox:
+            [before] = await inbox.receive(1)
+            receiving = asyncio.create_task(inbox.receive(1))
+
+            def comes_again():
+                finder._found_missing(queue)  # noqa: SLF001
+                return receiving.done()
+
+            await eventually(comes_again, every=0.2)  # the other one may not listen at once
+            [after] = receiving.result()
+            assert (before.body, after.body, after.redelivered) == (b"1", b"1", True)
+            await inbox.settle([after], Settlement.ACK)
 
 
 async def test_taps_get_what_a_lost_link_swallowed(rabbitmq, rabbitmq_url):

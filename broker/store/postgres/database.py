@@ -268,9 +268,9 @@ class Database:
         self._listeners.add(task)
         task.add_done_callback(self._listeners.discard)
 
-    async def notify(self, channel: str) -> None:
+    async def notify(self, channel: str, payload: str = "") -> None:
         """Notify those who listen to *channel*, in every process."""
-        await self.execute("SELECT pg_notify($1, '')", channel)
+        await self.execute("SELECT pg_notify($1, $2)", channel, payload)
 
     async def hears_notifications(self, *, within: timedelta) -> bool:
         """Return whether a NOTIFY reaches a session that listens: through a pooler in transaction mode, none does.

@@ -120,6 +120,9 @@ class EmbeddedTransport:
     def on_missing(self, queue: str, call: Callable[[], None]) -> None:
         """Do nothing: a queue here does not go missing."""
 
+    def consume_anew(self, queue: str) -> None:
+        """Do nothing: a queue here stays the same."""
+
     def publish(
         self,
         message: Message,

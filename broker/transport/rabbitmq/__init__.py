@@ -225,6 +225,12 @@ class RabbitTransport:
         """See `broker.transport.Transport.on_missing`."""
         self._on_missing[queue].append(call)
 
+    def consume_anew(self, queue: str) -> None:
+        """See `broker.transport.Transport.consume_anew`."""
+        for inbox in self._inboxes:
+            if inbox.queue == queue:
+                inbox.begin_again()
+
     async def _declare(self, topology: Topology) -> Sequence[str]:
         try:
             return await self._keeper.declare(topology)

@@ -128,6 +128,11 @@ class RabbitInbox:
         """The tags of the unsettled messages, in the order in which they came."""
         return self._window.tags.keys()
 
+    def begin_again(self) -> None:
+        """Consume on another channel; what is unsettled comes again."""
+        if self._channel is not None:
+            self._channel.spent.set()
+
     async def receive(self, limit: int, *, max_bytes: int = sys.maxsize) -> Sequence[Received]:
         """See `broker.transport.Inbox.receive`."""
         while not self._received:
