@@ -32,14 +32,14 @@ class Batches:
     Args:
         settler: Handles and settles the messages.
         quarantine: Takes messages that failed alone, so that the others do not wait for them.
-        stopping: Once it is set, nothing is tried again.
+        leaving: While it is set, nothing is tried again.
         hold: How long a batch is held before what is left of it is returned to its queue.
     """
 
-    def __init__(self, settler: Settler, quarantine: Quarantine, stopping: asyncio.Event, *, hold: timedelta) -> None:
+    def __init__(self, settler: Settler, quarantine: Quarantine, leaving: asyncio.Event, *, hold: timedelta) -> None:
         self._settler = settler
         self._quarantine = quarantine
-        self._stopping = stopping
+        self._leaving = leaving
         self._hold = hold.total_seconds()
         self._log = log.bind(queue=settler.queue)
 
@@ -67,9 +67,9 @@ class Batches:
                     tried, pause = 0, 0.0 if at_once else pause
                 groups += parts
                 self._log.warning("batch.postponed", error=str(error), messages=len(group), pause=pause)
-                if self._stopping.is_set():
-                    break
                 await self._pause(pause)
+                if self._leaving.is_set():
+                    break
             except Exception as error:  # noqa: BLE001  (logged by `_isolate`)
                 since = min(since, began)
                 groups += await self._isolate(group, error, since, until=end)
@@ -108,7 +108,7 @@ class Batches:
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+                await self._leaving.wait()
 
 
 def _halves(group: Sequence[Received]) -> list[Sequence[Received]]:

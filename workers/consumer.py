@@ -15,6 +15,7 @@ from broker.transport import Inbox, Transport, check_parts
 from workers.batches import Batches
 from workers.quarantine import Quarantine
 from workers.settling import Handler, Settler
+from workers.store_access import StoreAccess
 
 HOLD = timedelta(minutes=2)
 """How long a message whose handling fails is kept unsettled; RabbitMQ closes the channel after half an hour."""
@@ -45,10 +46,13 @@ class Consumer:
     returned to the queue after *hold*. One whose handling fails otherwise is tried alone, several times, while the
     others pass; it is poison if it fails each time while others succeed (see `workers.quarantine`).
 
+    While the store does not take the work of this process, other consumers of the queue get its messages.
+
     Args:
         transport: Where the queue is.
         queue: Its name.
         handle: Given up to *batch* messages, returns a settlement for each.
+        access: Knows whether the store takes the work.
         outcomes: Told of what becomes of the messages.
         batch: Most messages of one call of *handle*.
         batch_bytes: Most bytes of their bodies; a larger message is handled alone.
@@ -64,6 +68,7 @@ class Consumer:
         queue: str,
         handle: Handler,
         *,
+        access: StoreAccess | None = None,
         outcomes: Streak | None = None,
         batch: int = 1,
         batch_bytes: int = 8 << 20,
@@ -75,6 +80,7 @@ class Consumer:
         self._transport = transport
         self._queue = queue
         self._handle = handle
+        self._access = access or StoreAccess()
         self._outcomes = outcomes or Streak()
         self._batch = batch
         self._batch_bytes = batch_bytes
@@ -92,19 +98,23 @@ class Consumer:
         window = max(2, self._batch * self._most)  # one message aside, and one that passes
         async with self._transport.consume(self._queue, prefetch=window) as inbox:
             settler = Settler(inbox, self._queue, self._handle, self._outcomes)
-            half = window // 2
-            async with Quarantine(settler, room=min(_ROOM, half), postponed=half, pause=self._pause) as quarantine:
+            half, leaving = window // 2, asyncio.Event()
+            async with Quarantine(
+                settler, leaving, room=min(_ROOM, half), postponed=half, pause=self._pause
+            ) as quarantine:
                 self._quarantine = quarantine
-                batches = Batches(settler, quarantine, stopping, hold=self._hold)
+                batches = Batches(settler, quarantine, leaving, hold=self._hold)
                 receiving = asyncio.create_task(self._receive(inbox, batches, quarantine))
+                leave = asyncio.create_task(self._leave_to_others(inbox, leaving))
                 stop = asyncio.create_task(stopping.wait())
                 try:
                     await asyncio.wait({receiving, stop}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    for task in (receiving, stop):
+                    for task in (receiving, leave, stop):
                         task.cancel()
                     with suppress(asyncio.CancelledError):
                         await receiving
+                    leaving.set()
                     left = await self._drain(drain) + len(quarantine)
             log.info("consumer.stopped", queue=self._queue, left_for_redelivery=left)
 
@@ -118,6 +128,16 @@ class Consumer:
         task = asyncio.current_task()
         if task in self._counting and len(self._tasks) < self._most:
             self._release(task)
+
+    async def _leave_to_others(self, inbox: Inbox, leaving: asyncio.Event) -> None:
+        """Leave the messages of the queue to other consumers whenever the store does not take the work of this one."""
+        while True:
+            await self._access.lost.wait()
+            inbox.suspend()
+            leaving.set()
+            await self._access.found.wait()
+            leaving.clear()
+            inbox.resume()
 
     async def _receive(self, inbox: Inbox, batches: Batches, quarantine: Quarantine) -> None:
         while True:

@@ -40,6 +40,7 @@ from workers.lanes import FastLane
 from workers.places import Place, Places, Turn
 from workers.recalling import Recall
 from workers.routes import Routes
+from workers.store_access import StoreAccess
 
 _PAUSES = (0.1, 0.2, 0.5, 1.0)
 """Seconds between tries to record an outcome; the last one repeats. `Scheduler.rescue` waits for longer than that."""
@@ -103,6 +104,7 @@ class Deliverer:
         )
         self._under_way = Exclusion()
         self._kept = Kept(self._store)
+        self._access = StoreAccess(attempts.rehearse, surplus.rehearse)
         self._outcomes = Streak()
 
     async def check(self) -> None:
@@ -111,10 +113,9 @@ class Deliverer:
         Raises:
             SignalBrokerError: They cannot, for this reason.
         """
+        await self._access.rehearse()
         self._outcomes.check()
         check_consumers(self._transport, self._queues)
-        await self._attempts.rehearse()
-        await self._surplus.rehearse()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until *stopping* is set."""
@@ -134,6 +135,7 @@ class Deliverer:
                     self._transport,
                     queue,
                     partial(self.handle, queue),
+                    access=self._access,
                     outcomes=self._outcomes,
                     concurrency=self._window,
                 )

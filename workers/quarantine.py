@@ -5,7 +5,7 @@
                       +--+ failed again: a longer pause
                          |
                          +--> poison: failed often enough, while others of the queue succeeded
-                         +--> returned: held for too long, and nothing is known against the message
+                         +--> returned: held for too long, or the tries end, and nothing is known against the message
 
 A fault of the system, such as a column that an older process does not fill, looks like many poisonous messages. So
 success of other messages is asked for, and while there are more suspects than room no verdict is passed.
@@ -44,13 +44,17 @@ class Quarantine:
 
     Args:
         settler: Handles and settles the messages.
+        leaving: While it is set, nothing is tried again.
         room: How many messages it holds at most that may be poison.
         postponed: How many it holds at most that met nothing but faults of others: of the store, say.
         pause: The pause before its first try; each further pause is twice as long, up to 16 times *pause*.
     """
 
-    def __init__(self, settler: Settler, *, room: int, postponed: int, pause: timedelta) -> None:
+    def __init__(
+        self, settler: Settler, leaving: asyncio.Event, *, room: int, postponed: int, pause: timedelta
+    ) -> None:
         self._settler = settler
+        self._leaving = leaving
         self._room = {True: room, False: postponed}
         self._holds = {True: 0, False: 0}
         """How many messages it holds, by whether they were suspected when they came."""
@@ -138,8 +142,7 @@ class Quarantine:
     async def _try_alone(self, message: Received, since: float, until: float, failures: int) -> None:
         clock = asyncio.get_running_loop().time
         pause = self._pause
-        while clock() + pause < until:
-            await asyncio.sleep(pause)
+        while clock() + pause < until and not await self._leaves_within(pause):
             pause = min(2 * pause, _GROWTH * self._pause)
             began = clock()
             try:
@@ -159,6 +162,13 @@ class Quarantine:
                 return
         self._log.warning("messages.returned", messages=1)
         await self._settler.settle([message], Settlement.RETURN)
+
+    async def _leaves_within(self, pause: float) -> bool:
+        """Return, after so many seconds at most, whether nothing is to be tried any more."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._leaving.wait()
+        return self._leaving.is_set()
 
     def _relieve(self, began: float) -> None:
         self.witness(began)

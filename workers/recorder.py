@@ -26,6 +26,7 @@ from workers.dispatch import dispatch
 from workers.headroom import Headroom
 from workers.held import reporting_held
 from workers.numbers import NumberCheck
+from workers.store_access import StoreAccess
 from workers.suspects import Suspects
 
 _BATCH = 250
@@ -59,6 +60,7 @@ class Recorder:
         self._books = books
         self._suspects = Suspects(self.handle, suspects)
         self._settings = settings
+        self._access = StoreAccess(signals.rehearse_recording)
         self._outcomes = Streak()
         self._noted: dict[int, float] = {}
         self._proof = 0
@@ -69,6 +71,7 @@ class Recorder:
             transport,
             RECORD,
             self._suspects.handle,
+            access=self._access,
             outcomes=self._outcomes,
             batch=_BATCH,
             concurrency=_CONCURRENCY,
@@ -81,10 +84,10 @@ class Recorder:
         Raises:
             SignalBrokerError: They cannot, for this reason.
         """
+        await self._access.rehearse()
         self._outcomes.check()
         check_consumers(self._transport, [RECORD])
         check_parts(self._transport, [DELIVERIES, *LANES])
-        await self._signals.rehearse_recording()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Record until *stopping* is set."""

@@ -89,6 +89,17 @@ class Inbox(Protocol):
         """
         ...
 
+    def suspend(self) -> None:
+        """Cancel the consumer until `resume`: other ones get the messages, those too that nobody here received yet.
+
+        What was received stays unsettled.
+        """
+        ...
+
+    def resume(self) -> None:
+        """Consume again."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hazard:
@@ -269,7 +280,7 @@ class Transport(Protocol):
 
     @property
     def consuming(self) -> bool:
-        """Whether the server knows every consumer that is open here."""
+        """Whether the server knows every consumer that is open here, and not suspended."""
         ...
 
 

@@ -32,7 +32,10 @@ async def reach(client, subscription, *, within=60, **counts):
         found = await states(client, subscription)
         return {state: found[state] for state in counts} == counts
 
-    await eventually(check, within=within, every=0.05)
+    try:
+        await eventually(check, within=within, every=0.05)
+    except AssertionError:
+        assert await states(client, subscription) == counts, f"not within {within} s"
 
 
 async def standing(client, subscription):

@@ -56,6 +56,7 @@ class EmbeddedInbox:
         self._settling: list[_Waiting] = []
         self._wake = asyncio.Event()
         self._closing = False
+        self._suspended = False
         self._task = asyncio.create_task(self._run(), name=f"consume:{queue}")
 
     @property
@@ -78,6 +79,16 @@ class EmbeddedInbox:
             self._settling.append((settlement, tags, settled))
             self._wake.set()
             await settled
+
+    def suspend(self) -> None:
+        """See `broker.transport.Inbox.suspend`."""
+        self._suspended = True
+        self._wake.set()
+
+    def resume(self) -> None:
+        """See `broker.transport.Inbox.resume`."""
+        self._suspended = False
+        self._wake.set()
 
     def wake(self) -> None:
         """Look into the queue, where messages may be ready."""
@@ -107,6 +118,8 @@ class EmbeddedInbox:
         self.established = True
         while not self._closing:
             self._wake.clear()
+            if self._suspended:
+                self._hand_back()
             await self._settle(session, owner)
             if not self._closing:
                 await self._claim(session, owner)
@@ -117,9 +130,16 @@ class EmbeddedInbox:
         await session.execute(Sql.give_back, owners=[owner], ids=None)
         await session.execute(Sql.bury)
 
+    def _hand_back(self) -> None:
+        """Return what nobody here has received yet."""
+        tags = [message.tag for message in self._buffer]
+        self._buffer.clear()
+        if tags:
+            self._settling.append((Settlement.RETURN, tags, asyncio.get_running_loop().create_future()))
+
     async def _claim(self, session: Session, owner: int) -> None:
-        """Fill the prefetch window; with a full one, this only checks the session."""
-        free = self._prefetch - len(self._unsettled)
+        """Fill the prefetch window, if not suspended; with a full one, this only checks the session."""
+        free = 0 if self._suspended else self._prefetch - len(self._unsettled)
         room = HELD_BYTES - sum(held.size for held in self._unsettled.values())
         rows = await session.fetch(Sql.claim, queue=self.queue, owner=owner, limit=free if room > 0 else 0, room=room)
         for row in sorted(rows, key=itemgetter("id")):

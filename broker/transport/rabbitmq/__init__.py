@@ -119,7 +119,7 @@ class RabbitTransport:
     @property
     def consuming(self) -> bool:
         """See `broker.transport.Transport.consuming`."""
-        return all(inbox.channel is not None for inbox in self._inboxes)
+        return all(inbox.suspended or inbox.channel is not None for inbox in self._inboxes)
 
     def publish(
         self,

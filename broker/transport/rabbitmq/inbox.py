@@ -100,6 +100,8 @@ class RabbitInbox:
         self._highest = 0
         self._surplus: list[int] = []
         self._outgrown = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._wanted.set()
         self._low = asyncio.Event()
         self._settled_at = float("-inf")
         self._stopping = False
@@ -127,6 +129,20 @@ class RabbitInbox:
     def unsettled(self) -> Collection[int]:
         """The tags of the unsettled messages, in the order in which they came."""
         return self._window.tags.keys()
+
+    @property
+    def suspended(self) -> bool:
+        """Whether messages go to other consumers only."""
+        return not self._wanted.is_set()
+
+    def suspend(self) -> None:
+        """See `broker.transport.Inbox.suspend`."""
+        self._wanted.clear()
+        self._outgrown.set()
+
+    def resume(self) -> None:
+        """See `broker.transport.Inbox.resume`."""
+        self._wanted.set()
 
     def begin_again(self) -> None:
         """Consume on another channel; what is unsettled comes again."""
@@ -186,6 +202,7 @@ class RabbitInbox:
 
     async def _consume(self) -> None:
         """Consume until the channel is spent."""
+        await self._wanted.wait()
         channel = await self._link.open(self._make_channel)
         renewing: asyncio.Task[None] | None = None
         try:
@@ -214,11 +231,13 @@ class RabbitInbox:
         self._consumer_tag = consuming.consumer_tag or ""
 
     async def _renew_repeatedly(self, channel: DeliveryChannel) -> None:
-        """Renew the consumer whenever it is idle or its window is outgrown; a prefetch cannot be changed."""
+        """Renew the consumer when it is idle, suspended, or its window is outgrown; a prefetch cannot be changed."""
         try:
             while True:
                 await self._until_idle_or_outgrown()
                 await self._cancel(channel)
+                await self._wanted.wait()
+                await self._until_low()
                 if self._stopping:
                     return
                 await self._start(channel)
@@ -236,15 +255,21 @@ class RabbitInbox:
                     return
 
     async def _cancel(self, channel: DeliveryChannel) -> None:
-        """Cancel the consumer, hand the surplus back, and wait until much of the rest is settled."""
+        """Cancel the consumer and hand the surplus back, and if it is suspended all that nobody here has received."""
         async with answers(CANCEL_TIMEOUT):
             await channel.basic_cancel(self._consumer_tag)
+        if self.suspended:
+            await self.settle(list(self._received), Settlement.RETURN)
+            self._received.clear()
         # Not before: it would be handed out again at once. A nack, because a message that was not even read must not
         # come closer to its delivery limit.
         channel.write(marshal(Basic.Nack(delivery_tag=tag, requeue=True), channel.number) for tag in self._surplus)
         self._log.debug("consumer.cancelled", surplus=len(self._surplus))
         self._surplus.clear()
         self._outgrown.clear()
+
+    async def _until_low(self) -> None:
+        """Wait until much of what is unsettled was settled."""
         while not self._window.is_low:
             self._low.clear()
             await self._low.wait()
