@@ -74,6 +74,12 @@ class Bustle:
         self.chance = random.Random(7)
         self.due = []
 
+    async def work(self, *beside, delete):
+        """Do everything at once, and *beside*; *delete* are subscriptions."""
+        work = [work() for work in (self.throw, self.attempt, self.sweep) * 2]
+        await asyncio.gather(*work, self.operate(delete), *beside)
+        await self.attempt()  # the others may have ended before anything was due
+
     async def throw(self):
         for _ in range(25):
             self.due += await self.record(*self.chance.choices(["a", "b", "a.b", "nobody"], k=4))
@@ -117,9 +123,7 @@ async def test_what_is_kept_is_what_a_full_count_comes_to_at_any_moment(
         for turn in range(40):
             await compare(database, None if turn % 2 else bustle.chance.choice(made))
 
-    await asyncio.gather(
-        *(work() for work in (bustle.throw, bustle.attempt, bustle.sweep) * 2), bustle.operate(made[3:]), look()
-    )
+    await bustle.work(look(), delete=made[3:])
     while await deliveries.fold_ledger(limit=100):
         await compare(database)
     ledger = await compare(database)
