@@ -7,7 +7,8 @@ import hashlib
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import structlog
 from cachetools import TTLCache
@@ -16,11 +17,11 @@ from broker.access import Principal
 from broker.errors import InvalidField
 from broker.store.administration.access_cache import AccessCache
 from broker.users import Lockout, check_user_name, hash_password, is_password, make_decoy
-from gateway.guesses import FailureBudgets, Trust
+from gateway.guesses import FailureBudgets, Trust, Turns
 from gateway.http_errors import Busy, TooMany
 
 MOST_WAITING = 100
-"""Passwords that wait to be checked, for trusted names and for others."""
+"""Passwords that wait to be checked, for trusted names and for others; twice as many wait to be looked up."""
 MOST_OF_NAME = 5
 """Different passwords for a name that wait to be checked: more are guesses, and refused as while it is locked."""
 REMEMBERED = 10_000
@@ -40,9 +41,9 @@ class Passwords:
 
     An address may fail only so often, and is refused early then. After a failure the name is locked for a while, for
     right passwords too. A name that signed in from an address before is *trusted* there: it needs nothing of the
-    address's budget, is locked only by failures from there, and waits behind trusted names only. So neither a flood of
-    names from one address nor guesses from many keep its user out. Refusals cost no argon2, and are the same for names
-    that do not exist.
+    address's budget, is locked only by failures from there, and waits behind trusted names only. Others wait behind
+    addresses with fewer failures lately. So neither a flood of names from some addresses nor guesses from many keep its
+    user out. Refusals cost no argon2, and are the same for names that do not exist.
     """
 
     def __init__(self, cache: AccessCache, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,7 +51,7 @@ class Passwords:
         self._budgets = FailureBudgets(clock=clock)
         self._trust = Trust(clock=clock)
         self._lockout = Lockout(clock=clock)
-        self._turns = {trusted: asyncio.Semaphore(1) for trusted in (True, False)}
+        self._turns = {trusted: Turns(most=MOST_WAITING) for trusted in (True, False)}
         self._under_way: dict[bool, dict[bytes, asyncio.Task[Principal | None]]] = {True: {}, False: {}}
         self._guesses: Counter[str] = Counter()
         self._right: TTLCache[bytes, None] = TTLCache(REMEMBERED, REMEMBERED_SECONDS, timer=clock)
@@ -59,7 +60,7 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """Return the hash of *password* that is stored."""
-        async with self._turns[True]:
+        async with self._turn(rank=0, trusted=True):
             return await asyncio.to_thread(hash_password, password)
 
     async def sign_in(self, name: str, password: str, address: str) -> Principal | None:
@@ -111,8 +112,8 @@ class Passwords:
         lock = f"{name}\0{address}" if trusted else name
         if self._lockout.is_locked(lock) or self._guesses[lock] >= MOST_OF_NAME:
             return None
-        if len(under_way) >= MOST_WAITING:
-            raise Busy("Too many passwords wait to be checked; try again in a moment.")
+        if len(under_way) > 2 * MOST_WAITING:
+            raise _busy()
         attempt = asyncio.create_task(self._judge(name, password, address, lock, trusted=trusted))
         under_way[digest] = attempt
         self._guesses[lock] += 1
@@ -131,7 +132,8 @@ class Passwords:
     async def _judge(self, name: str, password: str, address: str, lock: str, *, trusted: bool) -> Principal | None:
         user = await self._cache.user(name)
         kept = self._decoy if user is None else user.password
-        async with self._turns[trusted]:
+        rank = 0 if trusted else self._budgets.failures(address)
+        async with self._turn(rank=rank, trusted=trusted):
             if self._lockout.is_locked(lock):  # by an attempt that waited before this one
                 return None
             is_right = await asyncio.to_thread(is_password, password, kept)
@@ -145,3 +147,14 @@ class Passwords:
             self._trust.add(name, address)
         self._right[self._digest(name, password, kept, address)] = None
         return user.principal
+
+    @asynccontextmanager
+    async def _turn(self, *, rank: int, trusted: bool) -> AsyncIterator[None]:
+        async with self._turns[trusted].turn(rank) as has_turn:
+            if not has_turn:
+                raise _busy()
+            yield
+
+
+def _busy() -> Busy:
+    return Busy("Too many passwords wait to be checked; try again in a moment.")

@@ -9,7 +9,7 @@ import pytest
 from broker.users import Lockout, hash_password
 from gateway import passwords as module
 from gateway.callers import network_of
-from gateway.guesses import BURST, DISTRUSTED_SECONDS, MOST_GUESSES, FailureBudgets
+from gateway.guesses import BURST, DISTRUSTED_SECONDS, FAILED_SECONDS, MOST_GUESSES, FailureBudgets
 from gateway.http_errors import Busy, TooMany
 from gateway.passwords import MOST_WAITING, REMEMBERED_SECONDS
 from tests.support.eventually import eventually
@@ -67,8 +67,10 @@ class Gate:
 
     def __init__(self):
         self.reached, self.opened = threading.Event(), threading.Event()
+        self.checks = []
 
-    def __call__(self, _password, _kept):
+    def __call__(self, password, _kept):
+        self.checks.append(password)
         self.reached.set()
         assert self.opened.wait(5)
         return True
@@ -307,7 +309,29 @@ async def test_a_flood_from_many_addresses_leaves_trusted_names_their_turns(cloc
     await asyncio.sleep(0)
     assert await passwords.sign_in("demo", PASSWORD)
     strangers.set()
-    assert sum(isinstance(answer, Busy) for answer in await flood) == MOST_WAITING
+    assert sum(isinstance(answer, Busy) for answer in await flood) == MOST_WAITING - 1
+
+
+async def test_an_address_without_failures_goes_before_those_that_have_failed_and_takes_the_place_of_one(clock, gate):
+    passwords = Passwords(Users(user()), clock=clock)
+    flooders = [f"address {number}" for number in range(MOST_WAITING + 1)]
+    gate.opened.set()
+    for number, address in enumerate(flooders):
+        assert await passwords.sign_in(f"nobody {number}", PASSWORD, address) is None
+    clock.now += FAILED_SECONDS - 1
+    gate.opened.clear()
+    gate.reached.clear()
+    flood = [
+        asyncio.ensure_future(passwords.sign_in(f"nobody {number}", f"guess {number:03}", address))
+        for number, address in enumerate(flooders)
+    ]
+    await eventually(gate.reached.is_set)
+    signing_in = asyncio.create_task(passwords.sign_in("demo", PASSWORD))
+    await asyncio.sleep(0)
+    gate.opened.set()
+    assert await signing_in
+    assert PASSWORD in gate.checks[len(flooders) :][:2], "after the one under way"
+    assert sum(isinstance(answer, Busy) for answer in await asyncio.gather(*flood, return_exceptions=True)) == 1
 
 
 def test_only_so_many_addresses_are_remembered_and_a_budget_fills_again(clock):
@@ -348,8 +372,8 @@ async def test_only_so_many_passwords_wait_and_the_others_are_told_so(clock, che
         *(passwords.sign_in(f"nobody {n}", PASSWORD, f"address {n}") for n in range(MOST_WAITING + 5)),
         return_exceptions=True,
     )
-    assert sum(isinstance(answer, Busy) for answer in answers) == 5
-    assert len(checks) == MOST_WAITING
+    assert sum(isinstance(answer, Busy) for answer in answers) == 4
+    assert len(checks) == MOST_WAITING + 1
 
 
 async def test_checking_does_not_hold_up_the_event_loop(clock, gate):
