@@ -139,7 +139,8 @@ class Passwords:
             is_right = await asyncio.to_thread(is_password, password, kept)
         if user is None or not is_right:
             pause = self._lockout.fail(lock)
-            log.warning("user.locked", seconds=pause.total_seconds(), user=None if user is None else name)
+            known = None if user is None else name
+            log.warning("user.locked", seconds=pause.total_seconds(), user=known, address=address)
             return None
         self._lockout.forgive(lock)
         if not trusted:

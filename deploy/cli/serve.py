@@ -14,6 +14,7 @@ import structlog
 from aiohttp import web
 
 from broker.egress import Guard
+from broker.errors import ConfigurationError
 from broker.losses import announce_losses, consume_anew_after_losses
 from broker.settings import Settings
 from broker.store.administration.webhook_keys import WebhookKeyStore
@@ -224,6 +225,10 @@ async def _http(runtime: Runtime, *, gateway: bool) -> AsyncIterator[str]:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         site = web.TCPSite(runner, settings.http_host, settings.http_port, reuse_address=True)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            names = "SIGNAL_BROKER_HTTP_HOST and SIGNAL_BROKER_HTTP_PORT"
+            raise ConfigurationError(f"{names} cannot be served: {error.strerror or error}") from error
         host, port, *_ = runner.addresses[0]
         yield f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import time
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -154,6 +155,19 @@ async def test_a_wrong_setting_ends_the_start_with_one_line(command, database_ur
     await process.launch()
     assert await process.process.wait() == 1
     assert "Error: the store's URL cannot be used" in (tmp_path / "log").read_text().splitlines()[-1]
+
+
+async def test_a_port_that_is_taken_ends_the_start_with_one_line_that_names_the_setting(database_url, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path), "HTTP_PORT": str(port)}
+        process = Process("run", environment=environment, log=tmp_path / "log")
+        await process.launch()
+        assert await process.process.wait() == 1
+    line = (tmp_path / "log").read_text().splitlines()[-1]
+    assert line.startswith("Error: SIGNAL_BROKER_HTTP_HOST and SIGNAL_BROKER_HTTP_PORT cannot be served: ")
+    assert str(port) in line
+    assert line.endswith("address already in use")
 
 
 @pytest.mark.parametrize("step", ["", "0007"])
