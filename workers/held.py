@@ -15,6 +15,8 @@ from broker.topology import RECORD
 from broker.transport import Transport
 
 _EVERY = 1.0
+_KEPT_FOR_LOST = 75.0
+"""Seconds for which RabbitMQ 4.3 may keep what it handed out to a consumer that was lost: it waits for a minute."""
 
 log = structlog.get_logger()
 
@@ -25,6 +27,7 @@ async def reporting_held(
 ) -> AsyncIterator[None]:
     """Report every second, while the block runs, how many messages of the record queue are held here.
 
+    They are stuck if they are held for long, or if the server may still keep some for a consumer that was lost.
     *set_aside* returns how many of these are tried again and again, and *proof* the number of the last proof that was
     handed out here.
     """
@@ -48,7 +51,8 @@ async def _report(
         held = transport.unsettled(RECORD)
         if not held or held[0] != oldest:
             oldest, since = (held[0] if held else None), clock()
-        stuck = set_aside() > 0 or (oldest is not None and clock() - since > HELD_LONG.total_seconds())
+        held_long = oldest is not None and clock() - since > HELD_LONG.total_seconds()
+        stuck = held_long or set_aside() > 0 or clock() - transport.lost_at(RECORD) < _KEPT_FOR_LOST
         try:
             await books.report_held(name, len(held), stuck=stuck, proof=proof())
         except SignalBrokerError as error:

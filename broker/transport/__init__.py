@@ -268,6 +268,14 @@ class Transport(Protocol):
         """
         ...
 
+    def lost_at(self, queue: str) -> float:
+        """Return when a consumer of *queue* here was last lost, in the loop's time; minus infinity: never.
+
+        A server that cannot reach a consumer keeps for a minute what it handed out to it: it is not ready, and not
+        unsettled here.
+        """
+        ...
+
     @property
     def ready(self) -> bool:
         """Whether a message can be published now: there is a link, it is not blocked, and confirms come."""

@@ -108,7 +108,8 @@ hung is restarted, as the runbook tells an operator to.
 
 Run it with `make chaos ARGS="--faults 40 --seed 7 --rate 200"`; `--help` names the options. With `--append FILE` the
 results are kept after each fault, so that a run may be ended at any moment, and `--skip` goes on with its schedule;
-`--faults 0 --append FILE --report` only adds up what is there. Network namespaces, a small file system for PostgreSQL's
+`--faults 0 --append FILE --report` only adds up what is there. This page is made of
+[reliability.json](reliability.json). Network namespaces, a small file system for PostgreSQL's
 log, and another RabbitMQ in a folder need root on Linux. What cannot be had is skipped, and said.
 """
 _COLUMNS = """\

@@ -200,7 +200,7 @@ async def test_a_recorder_that_falls_silent_may_hold_what_is_missing(database):
     await database.execute("UPDATE recorders SET reported_at = reported_at - interval '8 seconds'")
     balance = await books.balance()
     assert (balance.awaiting_record(NOTHING), balance.unaccounted(NOTHING), balance.silent) == (3, 0, True)
-    await database.execute("UPDATE recorders SET reported_at = reported_at - interval '20 seconds'")
+    await database.execute("UPDATE recorders SET reported_at = reported_at - interval '70 seconds'")
     assert not (await books.balance()).silent
 
 

@@ -73,10 +73,13 @@ class Command:
             os.kill(self.pid, number)
 
     def _status_within(self, seconds: float) -> int | None:
-        if self._status is None and select.select([self._connection], [], [], seconds)[0]:
-            self._status = int(self._answers.readline())
-            self._answers.close()
-            self._connection.close()
+        if self._status is None:
+            poll = select.poll()  # `select` takes no descriptors beyond 1,023
+            poll.register(self._connection, select.POLLIN)
+            if poll.poll(seconds * 1000):
+                self._status = int(self._answers.readline())
+                self._answers.close()
+                self._connection.close()
         return self._status
 
 

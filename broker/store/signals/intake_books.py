@@ -9,11 +9,12 @@
 
 Neither the record queue nor a recorder says *which* signals it holds, only how many. So a signal is lost once it must
 be: for a while the record queue has been empty, or signals behind it were recorded; no recorder has held a message for
-long, or stopped reporting; the queue has no other consumers; and it was not seen in the dead queue. That queue is read
-message by message, because its length says nothing: it holds foreign messages and repeats as well. A queue whose leader
-cannot be reached looks empty, too, even while it confirms what is published. So a proof, a message behind all others in
-the record queue, has to reach a recorder first. Until then a missing signal awaits its record; after that, until all
-conditions hold, it counts as unaccounted.
+long, lost its consumer lately, or stopped reporting; the queue has no other consumers; and it was not seen in the dead
+queue. That queue is read message by message, because its length says nothing: it holds foreign messages and repeats as
+well. A queue whose leader cannot be reached looks empty, too, even while it confirms what is published; and what a
+leader handed out to a consumer that it cannot reach is neither ready nor held. So a proof, a message behind all others
+in the record queue, has to reach every recorder first. Until then a missing signal awaits its record; after that, until
+all conditions hold, it counts as unaccounted.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class _Sql(Statements, file="intake_books.sql"):
     report_held: Statement
     forget_recorder: Statement
     next_proof: Statement
-    is_proven: Statement
+    proven: Statement
     try_lock: Statement
     take_reports: Statement
     strike_recorded: Statement
@@ -140,12 +141,14 @@ class _Case:
         number: That of its proofs.
         since: Since when.
         proofs: How many were published.
-        proven_at: When one had been handed out, or when it was found that nothing was recorded that it could repeat.
+        rounds: How many times some were published together, one and one more for each recorder.
+        proven_at: When each recorder had been handed out one, or when it was found that there was nothing to publish.
     """
 
     number: int
     since: float
     proofs: int = 0
+    rounds: int = 0
     proven_at: float | None = None
 
 
@@ -200,8 +203,8 @@ class IntakeBooks:
 
         Args:
             depths: What the queues seem to hold. A queue whose leader cannot be reached seems to be empty.
-            prove: Publishes a recorded signal again, as the proof of that number; returns whether it did. A recorder
-                reports it. It may raise.
+            prove: Publishes a recorded signal again, as a proof of that number; returns whether it did. The recorder
+                that gets it reports it. It may raise.
             look: Looks into the dead queue. Called when it is not empty and may hold signals that the books miss, or no
                 longer hold poison that they know. It may raise, and then nothing is lost yet.
         """
@@ -219,7 +222,8 @@ class IntakeBooks:
         case = self._case = self._case or _Case(
             number=await self._database.fetchval(_Sql.next_proof), since=asyncio.get_running_loop().time()
         )
-        if not await self._is_certain(case, prove) or not self._looks.may_begin(depths.dead):
+        reached = balance.recorders if depths.consumers else 1  # the store hands out to those that it reaches
+        if not await self._is_certain(case, prove, reached) or not self._looks.may_begin(depths.dead):
             return ()
         if not await self._look(depths.dead, look):
             return ()
@@ -255,17 +259,18 @@ class IntakeBooks:
         )
         return moved
 
-    async def _is_certain(self, case: _Case, prove: Callable[[int], Awaitable[bool]]) -> bool:
+    async def _is_certain(self, case: _Case, prove: Callable[[int], Awaitable[bool]], recorders: int) -> bool:
         """Return whether signals have been missing for the grace since all that the queue held was handed out.
 
-        By then a recorder has recorded what it got, or has held it for long.
+        By then a recorder has recorded what it got, or has held it for long. A proof has to reach so many *recorders*.
         """
         now, grace = asyncio.get_running_loop().time(), self._grace.total_seconds()
-        if case.proven_at is None and await self._database.fetchval(_Sql.is_proven, proof=case.number):
+        if case.proven_at is None and await self._database.fetchval(_Sql.proven, proof=case.number) >= recorders:
             case.proven_at = now
-        elif case.proven_at is None and now - case.since >= case.proofs * _PATIENCE * grace:  # they may be lost as well
-            published = await prove(case.number)
+        elif case.proven_at is None and now - case.since >= case.rounds * _PATIENCE * grace:  # they may be lost as well
+            published = sum([await prove(case.number) for _ in range(recorders + 1)])
             case.proofs += published
+            case.rounds += 1
             case.proven_at = None if published else now
         return case.proven_at is not None and now - case.proven_at >= grace
 

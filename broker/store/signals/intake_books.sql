@@ -18,9 +18,9 @@ DELETE FROM recorders WHERE name = :name;
 -- A number for a proof, greater than those before.
 SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
 
--- name: is_proven
--- Whether a recorder was handed out the proof :proof, or a later one.
-SELECT EXISTS (SELECT FROM recorders WHERE proof >= :proof);
+-- name: proven
+-- How many recorders were handed out the proof :proof, or a later one.
+SELECT count(*) FROM recorders WHERE proof >= :proof;
 
 -- name: try_lock
 -- Lock the books against other schedulers; return whether no other has them.
@@ -96,7 +96,7 @@ FROM counted GROUP BY kind, old;
 -- fell silent.
 SELECT coalesce(sum(held) FILTER (WHERE heard), 0)::bigint AS held,
        coalesce(bool_or(heard AND stuck), false) AS stuck,
-       coalesce(bool_or(NOT heard AND reported_at > now() - :age::interval), false) AS silent,
+       coalesce(bool_or(NOT heard AND reported_at > now() - 2 * :age::interval), false) AS silent,
        count(*) FILTER (WHERE heard) AS heard
 FROM (SELECT *, reported_at > now() - :fresh::interval AS heard FROM recorders) AS r;
 

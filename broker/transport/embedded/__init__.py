@@ -198,6 +198,10 @@ class EmbeddedTransport:
         """Return the tags of the messages of *queue* that consumers here were handed out and have not settled."""
         return [tag for inbox in self._inboxes if inbox.queue == queue for tag in inbox.unsettled]
 
+    def lost_at(self, queue: str) -> float:  # noqa: ARG002
+        """Return minus infinity: what a lost consumer held is ready again within a second."""
+        return float("-inf")
+
     async def _store(self, batch: list[_Outgoing]) -> list[bool]:
         """Store a *batch*; return for each message whether it reached a queue."""
         async with self._database.session() as session:

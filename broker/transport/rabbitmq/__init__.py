@@ -212,6 +212,10 @@ class RabbitTransport:
         """See `broker.transport.Transport.unsettled`."""
         return [tag for inbox in self._inboxes if inbox.queue == queue for tag in inbox.unsettled]
 
+    def lost_at(self, queue: str) -> float:
+        """See `broker.transport.Transport.lost_at`: RabbitMQ 4.3 keeps it for its ``consumer_disconnected_timeout``."""
+        return max((inbox.lost_at for inbox in self._inboxes if inbox.queue == queue), default=float("-inf"))
+
     async def declare(self, topology: Topology) -> Sequence[str]:
         """See `broker.transport.Transport.declare`."""
         return await self._change(partial(self._declare, topology))

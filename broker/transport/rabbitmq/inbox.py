@@ -105,6 +105,10 @@ class RabbitInbox:
         self._low = asyncio.Event()
         self._settled_at = float("-inf")
         self._stopping = False
+        self._replaced = False
+        """Whether the queue is another one now."""
+        self.lost_at = float("-inf")
+        """When the consumer was last lost, but not with its queue."""
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -145,7 +149,8 @@ class RabbitInbox:
         self._wanted.set()
 
     def begin_again(self) -> None:
-        """Consume on another channel; what is unsettled comes again."""
+        """Consume on another channel: it is another queue now."""
+        self._replaced = True
         if self._channel is not None:
             self._channel.spent.set()
 
@@ -204,6 +209,7 @@ class RabbitInbox:
         """Consume until the channel is spent."""
         await self._wanted.wait()
         channel = await self._link.open(self._make_channel)
+        self._replaced = False
         renewing: asyncio.Task[None] | None = None
         try:
             self._channel = channel
@@ -217,6 +223,8 @@ class RabbitInbox:
                 await asyncio.wait([renewing])
             self._channel = None
             self._consumer_tag = ""
+            if not self._replaced:
+                self.lost_at = asyncio.get_running_loop().time()
             self._base = self._highest
             self._window.clear()
             self._surplus.clear()
@@ -275,7 +283,11 @@ class RabbitInbox:
             await self._low.wait()
 
     def _make_channel(self, connection: Connection, number: int) -> DeliveryChannel:
-        return DeliveryChannel(connection, number, self._on_delivery, self._on_missing)
+        return DeliveryChannel(connection, number, self._on_delivery, self._on_cancelled)
+
+    def _on_cancelled(self) -> None:
+        self._replaced = True
+        self._on_missing()
 
     def _on_delivery(self, delivery: Basic.Deliver, message: DeliveredMessage) -> None:
         if message.channel is not self._channel:

@@ -26,14 +26,19 @@ class Fault:
         inflict: Entering it begins the fault, leaving it takes the fault away; both wait until that is done.
         seconds: How long it goes on in between.
         needs: What a stack must have to suffer it.
-        slowest: How long (seconds) an answer may take because of it.
+        halts: Whether an answer may have to wait until it is over.
     """
 
     name: str
     inflict: Inflict
     seconds: float = 0
     needs: frozenset[Need] = frozenset()
-    slowest: float = SLOWEST_ANSWER
+    halts: bool = False
+
+    @property
+    def slowest(self) -> float:
+        """How long (seconds) an answer may take because of it."""
+        return SLOWEST_ANSWER + (self.seconds if self.halts else 0)
 
     async def befall(self, stack: Stack) -> None:
         """Begin, go on for its time, and end."""
@@ -62,7 +67,7 @@ def together(one: Fault, other: Fault) -> Fault:
         inflict=inflict,
         seconds=max(one.seconds, other.seconds),
         needs=one.needs | other.needs,
-        slowest=max(one.slowest, other.slowest),
+        halts=one.halts or other.halts,
     )
 
 

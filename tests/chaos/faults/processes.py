@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.chaos.faults.fault import Fault, needing
-from tests.support.books import SLOWEST_ANSWER
 from tests.support.product import COMMAND, Process
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def suspend(role: str, *, seconds: float) -> Fault:
             process.process.send_signal(signal.SIGCONT)
 
     name = f"SIGSTOP {seconds:g} s {role}"
-    return Fault(name=name, inflict=inflict, seconds=seconds, slowest=SLOWEST_ANSWER + seconds)
+    return Fault(name=name, inflict=inflict, seconds=seconds, halts=True)
 
 
 def replace(role: str) -> Fault:
