@@ -9,11 +9,11 @@ from pydantic import TypeAdapter
 
 from broker.access import Permission, Principal
 from broker.errors import InvalidField
-from broker.names import check_id
+from broker.names import MAX_ID_CHARACTERS, check_id
 from broker.operations.answers import render_quota
 from broker.quotas import Quota, QuotaKind, Subject
 from broker.schemas.quotas import QuotaPage, QuotaRequest, QuotaSchema
-from broker.schematypes import Id
+from broker.schematypes import LINE, Id
 from broker.store.administration.quotas import QuotaStore
 from broker.store.administration.tokens import AccessStore
 from gateway.answers import answer
@@ -23,7 +23,11 @@ from gateway.native.queries import LIMIT, limit, text
 from gateway.paths import path_id
 from gateway.routes import Parameter, Route, SecuredRoute
 
-_AFTER = Parameter("after", "Only items after this one: `next` of the previous page.")
+_AFTER = Parameter(
+    "after",
+    "Only items after this one: `next` of the previous page.",
+    {"type": "string", "maxLength": len("tenants/") + MAX_ID_CHARACTERS, "pattern": f"^(tenants|tokens)/{LINE[1:]}"},
+)
 _NEEDED = (Permission.ADMIN,)
 _IN_PATH = {
     QuotaKind.TENANT: (Parameter("id", "The tenant's id.", TypeAdapter(Id).json_schema(), "path"),),
@@ -129,10 +133,11 @@ class _Kind:
 
 
 def _read_after(text: str) -> Subject:
-    kind, slash, key = text.partition("/")
-    if not slash or kind.removesuffix("s") not in set(QuotaKind):
+    plural, slash, key = text.partition("/")
+    kind = {f"{kind.value}s": kind for kind in QuotaKind}.get(plural)
+    if kind is None or not slash or len(key) > MAX_ID_CHARACTERS:
         raise InvalidField("?after", "must be the `next` of a page")
-    return Subject(QuotaKind(kind.removesuffix("s")), key)
+    return Subject(kind, key)
 
 
 def _missing(subject: Subject) -> NotFound:
