@@ -31,6 +31,8 @@ _AGAIN = timedelta(seconds=0.5)
 _SOON = timedelta(seconds=0.1)
 """The pause while a start waits to be ready."""
 _TIMEOUT = timedelta(seconds=2)
+_TURN = timedelta(seconds=0.5)
+"""How long the next question waits for the answer to the one before."""
 _FAILURES = 2
 """How often in a row a check has to fail: a single failure may be a lost link."""
 
@@ -144,15 +146,25 @@ class Health:
             await asyncio.sleep(pause.total_seconds())
 
     async def _look(self) -> None:
-        """Ask everything once, one after the other, which takes one connection to PostgreSQL."""
+        """Ask everything once: one after the other, which takes one connection to PostgreSQL, while answers come."""
         async with self._looking:
-            for name, check in [*self._checks.items()]:
-                try:
-                    await self._wait(name, asyncio.ensure_future(check()))
-                except Exception as error:  # noqa: BLE001  (whatever it is, the work cannot be done)
-                    self._note(name, str(error) or repr(error))
-                else:
-                    self._note(name, None)
+            asked: list[asyncio.Task[None]] = []
+            try:
+                for name, check in [*self._checks.items()]:
+                    asked.append(asyncio.create_task(self._ask(name, check)))
+                    await asyncio.wait(asked[-1:], timeout=_TURN.total_seconds())
+                await asyncio.wait(asked)
+            finally:
+                for one in asked:
+                    one.cancel()
+
+    async def _ask(self, name: str, check: Check) -> None:
+        try:
+            await self._wait(name, asyncio.ensure_future(check()))
+        except Exception as error:  # noqa: BLE001  (whatever it is, the work cannot be done)
+            self._note(name, str(error) or repr(error))
+        else:
+            self._note(name, None)
 
     async def _wait(self, name: str, asked: asyncio.Future[None]) -> None:
         """Wait for *asked*, a failure for as long as it takes: on a busy machine one begun again would never end."""

@@ -95,7 +95,8 @@ async def gateway_app(
     ):
         passwords = Passwords(cache)
         auth = Authenticator(cache, passwords, settings, issuer)
-        listen_for_losses(database, intake.restore)
+        if transport.may_lose_queues:
+            listen_for_losses(database, intake.restore)
         health.require("intake", Acceptance(database, transport, intake.outcomes).check)
         routes = [
             *_native_routes(database, transport, secrets, settings, intake=intake, passwords=passwords),

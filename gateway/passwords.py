@@ -21,7 +21,9 @@ from gateway.guesses import FailureBudgets, Trust, Turns
 from gateway.http_errors import Busy, TooMany
 
 MOST_WAITING = 100
-"""Passwords that wait to be checked, for trusted names and for others; twice as many wait to be looked up."""
+"""Passwords that wait to be checked, for trusted names and for others."""
+MOST_UNDER_WAY = 1000
+"""Attempts with passwords that are not remembered: most of them wait until the name is looked up."""
 MOST_OF_NAME = 5
 """Different passwords for a name that wait to be checked: more are guesses, and refused as while it is locked."""
 REMEMBERED = 10_000
@@ -112,7 +114,7 @@ class Passwords:
         lock = f"{name}\0{address}" if trusted else name
         if self._lockout.is_locked(lock) or self._guesses[lock] >= MOST_OF_NAME:
             return None
-        if len(under_way) > 2 * MOST_WAITING:
+        if len(under_way) >= MOST_UNDER_WAY:
             raise _busy()
         attempt = asyncio.create_task(self._judge(name, password, address, lock, trusted=trusted))
         under_way[digest] = attempt

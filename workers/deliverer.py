@@ -10,6 +10,7 @@ from functools import partial
 from itertools import chain, repeat
 
 import structlog
+from cachetools import TTLCache
 
 from broker import metrics
 from broker.admission import Deferred, Denied
@@ -45,6 +46,8 @@ from workers.store_access import StoreAccess
 _PAUSES = (0.1, 0.2, 0.5, 1.0)
 """Seconds between tries to record an outcome; the last one repeats. `Scheduler.rescue` waits for longer than that."""
 _NO_ANSWER = frozenset({Outcome.TIMED_OUT, Outcome.UNREACHABLE})
+_MOST_UNSURE, _UNSURE_SECONDS = 10_000, 600.0
+"""More than a deliverer holds, and longer than it holds them."""
 _LOOK_AGAIN = 0.5
 """Seconds between looks at an attempt that another deliverer is making."""
 
@@ -103,6 +106,8 @@ class Deliverer:
             is_slow=self._fast_lane.refuses,
         )
         self._under_way = Exclusion()
+        self._unsure: TTLCache[str, None] = TTLCache(_MOST_UNSURE, _UNSURE_SECONDS)
+        """Deliveries whose attempts may have begun: the store did not say so, and may have noted it."""
         self._kept = Kept(self._store)
         self._access = StoreAccess(attempts.rehearse, surplus.rehearse)
         self._outcomes = Streak()
@@ -207,7 +212,7 @@ class Deliverer:
         self, place: Place, due: DueAttempt, *, redelivered: bool, until_stored: AsyncExitStack, room: int = SMALL
     ) -> Ended | UnderWay | None:
         """Make the attempt, if it may be made, and return how it ended; that is not stored yet."""
-        answer: Ended | Answer = await self._attempts.claim(due, redelivered=redelivered, room=room)
+        answer: Ended | Answer = await self._claim(due, redelivered=redelivered, room=room)
         if isinstance(answer, Claimed) and answer.subscription.until is None:
             answer = await self._make(answer, place.route, until_stored)
         match answer:
@@ -228,6 +233,17 @@ class Deliverer:
                 await self._attempts.cancel(due)
                 log.info("delivery.cancelled", delivery_id=due.delivery_id, reason=DELETED)
         return None
+
+    async def _claim(self, due: DueAttempt, *, redelivered: bool, room: int) -> Answer:
+        """Begin the attempt, again if that was tried before and the store did not say what came of it."""
+        again = redelivered or due.delivery_id in self._unsure
+        try:
+            answer = await self._attempts.claim(due, redelivered=again, room=room)
+        except StoreUnavailable:
+            self._unsure[due.delivery_id] = None
+            raise
+        self._unsure.pop(due.delivery_id, None)
+        return answer
 
     async def _make(self, claimed: Claimed, route: Route, until_stored: AsyncExitStack) -> Ended | Answer:
         self._routes.note(claimed.subscription)

@@ -166,6 +166,11 @@ class Transport(Protocol):
         """
         ...
 
+    @property
+    def may_lose_queues(self) -> bool:
+        """Whether a queue may go missing, with its messages."""
+        ...
+
     def on_missing(self, queue: str, call: Callable[[], None]) -> None:
         """Call *call* each time *queue* is found missing, whose messages went with it, before it is created again."""
         ...

@@ -9,7 +9,8 @@ from datetime import timedelta
 
 import pytest
 
-from broker.deliveries import Outcome, Result
+from broker.deliveries import DeliveryState, Outcome, Result
+from broker.errors import StoreUnavailable
 from broker.settings import Settings
 from broker.store.deliveries.presence import Presence
 from broker.store.deliveries.surplus import SurplusStore
@@ -130,3 +131,30 @@ async def eventually_refused(deliverer):
     while True:
         await deliverer.check()
         await asyncio.sleep(0.1)
+
+
+async def test_an_attempt_whose_beginning_the_store_noted_without_an_answer_is_made_at_once(
+    embedded, database, subscriptions, deliveries, monkeypatch
+):
+    """Only the deliverer's own message is left of it: no other one would come before it is rescued."""
+    courier, unanswered = Courier(), set()
+    async with delivering(embedded, database, courier) as deliverer:
+        claim = deliverer._attempts.claim  # noqa: SLF001
+
+        async def claim_unheard(due, **more):
+            answer = await claim(due, **more)
+            if due.delivery_id not in unanswered:
+                unanswered.add(due.delivery_id)
+                raise StoreUnavailable("the link was lost")
+            return answer
+
+        monkeypatch.setattr(deliverer._attempts, "claim", claim_unheard)  # noqa: SLF001
+        await publish(embedded, database, subscriptions)
+
+        async def are_delivered():
+            ledger = await deliveries.ledger()
+            return ledger.states[DeliveryState.DELIVERED] == SIGNALS
+
+        await eventually(are_delivered, within=20)
+    assert set(courier.calls.values()) == {1}
+    assert len(courier.calls) == len(unanswered) == SIGNALS

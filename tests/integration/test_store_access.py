@@ -8,10 +8,11 @@ import pytest
 
 from tests.integration.test_flow import reach, throw_many
 from tests.support.eventually import eventually
+from tests.support.product import Process, client_of
 from tests.support.proxy import proxy
 from tests.support.receiver import Answer
 from tests.support.throwing import subscribe
-from tests.support.waiting import logged
+from tests.support.waiting import logged, throw_recorded
 
 SIGNALS = 400
 
@@ -53,3 +54,25 @@ async def test_a_deliverer_without_the_store_keeps_what_its_receivers_have_answe
             store.restore()
             await reach(client, subscription, delivered=40)
     assert len(webhooks.requests) == 40
+
+
+async def test_an_embedded_product_publishes_nothing_again_because_the_store_was_away(database_url, tmp_path, name):
+    """Its queues are in the store, and as safe as what is recorded."""
+    async with proxy(database_url) as store:
+        environment = {"STORE_URL": store.url, "DATA_DIR": str(tmp_path)}
+        process = Process("run", environment=environment, log=tmp_path / "log")
+        async with process, client_of(process.url) as client:
+            await throw_recorded(client, name)
+            store.cut()
+            await logged(process.log, said("transport.lost"))
+            store.restore()
+
+            async def is_ready():
+                return (await client.request("GET", "/readyz"))[0] == 200
+
+            await eventually(is_ready)
+            await throw_recorded(client, name)
+            assert await process.stop() == 0
+        lines = await logged(process.log, said("process.stopped"))
+    assert [line["event"] for line in lines if line["event"] == "signals.restoring"] == []
+    assert sum(line["event"] == "signal.recorded" for line in lines) == 2

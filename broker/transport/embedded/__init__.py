@@ -117,6 +117,11 @@ class EmbeddedTransport:
         except StoreUnavailable as error:
             raise Unavailable(str(error)) from error
 
+    @property
+    def may_lose_queues(self) -> bool:
+        """Whether a queue may go missing: none does."""
+        return False
+
     def on_missing(self, queue: str, call: Callable[[], None]) -> None:
         """Do nothing: a queue here does not go missing."""
 

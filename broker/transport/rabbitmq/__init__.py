@@ -225,6 +225,11 @@ class RabbitTransport:
         for binding in bindings:
             await self._change(partial(self._keeper.unbind, binding))
 
+    @property
+    def may_lose_queues(self) -> bool:
+        """Whether a queue may go missing: somebody may delete it."""
+        return True
+
     def on_missing(self, queue: str, call: Callable[[], None]) -> None:
         """See `broker.transport.Transport.on_missing`."""
         self._on_missing[queue].append(call)
