@@ -327,12 +327,18 @@ class Places:
 
     def _admits(self, lane: _Lane, path: Path) -> bool:
         if not isinstance(path[-1], Route):
-            return lane.pool.room([[share_of(cast(Key, key), self._standings.of(key))] for key in path]) > 0
+            levels = [[share_of(cast(Key, key), self._standings.of(key))] for key in path]
+            return lane.pool.room(levels) > 0 or lane.pool.spares_one(
+                [share for level in levels[1:] for share in level]
+            )
         return self._room(lane, path[-1]) > 0
 
     def _room(self, lane: _Lane, route: Route) -> int:
         """Return how many attempts may be begun now."""
-        room = lane.pool.room(self._shares(route))
+        shares = self._shares(route)
+        room = lane.pool.room(shares)
+        if not room:  # the others of its tenant may hang: a receiver of its own has a place all the same
+            room = int(lane.pool.spares_one(shares[1 if route.hosts else -1]))
         for name in route.hosts if room else ():
             pool = self._pools.get(name)
             room = min(room, self._per_host if pool is None else pool.room(self._within_host(route)))

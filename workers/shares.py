@@ -66,6 +66,10 @@ class Pool:
         """Return whether the outermost holder has no place, while at most so many were taken beyond the capacity."""
         return -self._free < within and not any(key in self._taken for key, _ in levels[0])
 
+    def spares_one(self, level: Sequence[Share]) -> bool:
+        """Return whether nobody of *level* has a place, while more than a twelfth of the places is free."""
+        return self._free * 12 > self._capacity and not any(key in self._taken for key, _ in level)
+
     def take(self, levels: Levels, count: int = 1) -> None:
         """Take places that count towards all shares of *levels*, if there is room or not."""
         self._free -= count

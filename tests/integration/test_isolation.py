@@ -18,15 +18,19 @@ CONNECTING = 5.0
 
 
 @pytest.mark.transports("embedded", "rabbitmq")
-async def test_many_hosts_that_hang_hold_up_nobody_and_get_everything_in_the_end(client, webhooks, name):
+@pytest.mark.parametrize("known", [False, True], ids=["unknown", "known"])
+async def test_many_hosts_that_hang_hold_up_nobody_and_get_everything_in_the_end(client, webhooks, name, known):
     """They are more than there are places, and their signals more than messages that a deliverer holds."""
     over, begun = asyncio.Event(), time.monotonic()
     async with AsyncExitStack() as stack:
         hung = []
         for number in range(20):
             host = await stack.enter_async_context(receiver())
-            url = host.answer("/hook", Answer(until=over))
+            url = host.answer("/hook", *[Answer()] * known, Answer(until=over))
             hung.append(await subscribe(client, f"{name}.{number}", url, timeoutSeconds=60, retry={"maxAttempts": 1}))
+            if known:
+                await throw_many(client, f"{name}.{number}", 1)
+                await reach(client, hung[-1], delivered=1)
         fine = await subscribe(client, f"{name}.fine", webhooks.url("/fine"))
         for number in range(20):
             await throw_many(client, f"{name}.{number}", 60)
@@ -34,11 +38,11 @@ async def test_many_hosts_that_hang_hold_up_nobody_and_get_everything_in_the_end
             await throw_many(client, f"{name}.fine", 1 if total == 1 else 20)
             await reach(client, fine, delivered=total, within=30)
         found = [await states(client, subscription) for subscription in hung]
-        assert sum(counts["delivered"] + counts["dead"] for counts in found) == 0
+        assert sum(counts["delivered"] + counts["dead"] for counts in found) == len(hung) * known
         await asyncio.sleep(begun + CONNECTING + 1 - time.monotonic())
         over.set()
         for subscription in hung:
-            await reach(client, subscription, delivered=60)
+            await reach(client, subscription, delivered=60 + known)
 
 
 async def test_one_path_that_hangs_holds_up_no_other_one_of_its_host(client, webhooks, name):

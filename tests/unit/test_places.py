@@ -336,3 +336,23 @@ async def test_receivers_that_take_long_go_on_beside_hosts_that_hang(hosts):
             done[route] += len(long)
         await attempts.spend(0.1)
     assert min(done[known], done[new]) >= 16, done
+
+
+@pytest.mark.parametrize("queue", [FAST, SLOW])
+async def test_hosts_that_answered_and_hang_now_leave_a_place_to_another_host_of_their_tenant(attempts, queue):
+    """They have all that one tenant may have; whether it is one more of these or a healthy one, nobody knows yet."""
+    hung = [Route(None, (f"http://hung{number}",), number) for number in range(20)]
+    for route in hung:
+        await attempts.ask(route)
+        await attempts.end(route, called=1.0)
+    for route in hung:
+        await attempts.ask(route, 60, queue)
+    fine = Route(None, ("http://fine",), 99)
+    waiting = Route(None, ("http://hung0",), 0)
+    before = attempts.got[waiting]
+    await attempts.ask(waiting, 1, queue)
+    assert attempts.got[waiting] == before, "they have what they may have"
+    await attempts.ask(fine, 2, queue)
+    assert attempts.got[fine] == 1
+    await attempts.end(fine)
+    assert attempts.got[fine] == 1, "the next one at once"
