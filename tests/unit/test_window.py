@@ -78,3 +78,17 @@ def test_a_lost_channel_changes_nothing_by_itself():
     fill(window, *[100] * 11)
     window.clear()
     assert [window.open(), window.open(), window.open()] == [5, 5, 5]
+
+
+def test_a_window_that_was_opened_beside_many_unsettled_messages_may_grow_once_these_are_settled():
+    """Else a consumer would go on with one message at a time."""
+    window = Window(500)
+    for tag in range(480):
+        window.add(tag, 10)
+    assert window.open() == 20
+    assert not window.may_grow
+    for tag in range(20):
+        window.remove(tag)
+    assert window.may_grow
+    assert window.open() == 40
+    assert not window.may_grow

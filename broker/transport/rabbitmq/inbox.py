@@ -181,6 +181,8 @@ class RabbitInbox:
             self._window.remove(tag)
         if self._window.is_low:
             self._low.set()
+        if self._window.may_grow:
+            self._outgrown.set()
         self._settled_at = asyncio.get_running_loop().time()
 
     def _acks(self, tags: set[int]) -> list[Basic.Ack]:

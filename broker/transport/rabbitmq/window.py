@@ -26,7 +26,7 @@ class Window:
         self._most_bytes = most_bytes
         self._sizes: dict[int, int] = {}
         self._bytes = 0
-        self._prefetch = most
+        self._prefetch = self._granted = most
         self._seen = 0
         self._largest = 0
         self._largest_before = 0
@@ -47,7 +47,8 @@ class Window:
         if fitting < self._prefetch or self.may_grow:
             self._prefetch = min(fitting, self._prefetch * _GROWTH)
         self._seen = self._largest = self._largest_before = 0
-        return max(1, min(self._prefetch, self._most - len(self._sizes)))
+        self._granted = self._room()
+        return self._granted
 
     def add(self, tag: int, size: int) -> bool:
         """Add a message, unless there is no room for it; return whether it was added."""
@@ -69,10 +70,18 @@ class Window:
 
     @property
     def may_grow(self) -> bool:
-        """Whether messages have become so small that the prefetch may be twice as large, or as large as ever."""
+        """Whether the prefetch may be twice as large, or as large as ever.
+
+        Messages have become so small, or what was unsettled when it was granted is settled: that left no room for more.
+        """
+        if 2 * self._granted <= self._room():
+            return True
         if self._prefetch >= self._most or not self._largest_before:
             return False
         return self._fitting() >= min(2 * self._prefetch, self._most)
+
+    def _room(self) -> int:
+        return max(1, min(self._prefetch, self._most - len(self._sizes)))
 
     def _note(self, size: int) -> None:
         if self._seen == self._prefetch:
