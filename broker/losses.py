@@ -1,7 +1,7 @@
 """Lost queues: whichever process finds one missing tells the others, which may not notice that it is another one now.
 
 Gateways know what the record queue held, and publish it again. Workers consume anew: RabbitMQ 3.10 may go on with a
-consumer of the queue before, and then hands out the first messages of the new one to nobody.
+consumer of the deleted queue, and then the first messages of the new queue reach no consumer.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Pool:
         return -self._free < within and not any(key in self._taken for key, _ in levels[0])
 
     def spares_one(self, level: Sequence[Share]) -> bool:
-        """Return whether nobody of *level* has a place, while more than a twelfth of the places is free."""
+        """Return whether no holder of *level* has a place yet and more than a twelfth of the pool is free."""
         return self._free * 12 > self._capacity and not any(key in self._taken for key, _ in level)
 
     def take(self, levels: Levels, count: int = 1) -> None:

@@ -90,9 +90,9 @@ class Inbox(Protocol):
         ...
 
     def suspend(self) -> None:
-        """Cancel the consumer until `resume`: other ones get the messages, those too that nobody here received yet.
+        """Cancel the consumer until `resume`, so that other consumers get the messages.
 
-        What was received stays unsettled.
+        Messages that `receive` has returned stay unsettled; the others go back to the queue.
         """
         ...
 

@@ -340,7 +340,7 @@ async def test_receivers_that_take_long_go_on_beside_hosts_that_hang(hosts):
 
 @pytest.mark.parametrize("queue", [FAST, SLOW])
 async def test_hosts_that_answered_and_hang_now_leave_a_place_to_another_host_of_their_tenant(attempts, queue):
-    """They have all that one tenant may have; whether it is one more of these or a healthy one, nobody knows yet."""
+    """The hung ones use up their tenant's share, and it is not known yet whether the new host is healthy."""
     hung = [Route(None, (f"http://hung{number}",), number) for number in range(20)]
     for route in hung:
         await attempts.ask(route)

@@ -119,7 +119,7 @@ class EmbeddedTransport:
 
     @property
     def may_lose_queues(self) -> bool:
-        """Whether a queue may go missing: none does."""
+        """See `broker.transport.Transport.may_lose_queues`: the queues are rows in the store."""
         return False
 
     def on_missing(self, queue: str, call: Callable[[], None]) -> None:

@@ -131,7 +131,7 @@ class EmbeddedInbox:
         await session.execute(Sql.bury)
 
     def _hand_back(self) -> None:
-        """Return what nobody here has received yet."""
+        """Return the messages that `receive` has not returned yet to the queue."""
         tags = [message.tag for message in self._buffer]
         self._buffer.clear()
         if tags:

@@ -227,7 +227,7 @@ class RabbitTransport:
 
     @property
     def may_lose_queues(self) -> bool:
-        """Whether a queue may go missing: somebody may delete it."""
+        """See `broker.transport.Transport.may_lose_queues`: a queue can be deleted."""
         return True
 
     def on_missing(self, queue: str, call: Callable[[], None]) -> None:

@@ -265,7 +265,7 @@ class RabbitInbox:
                     return
 
     async def _cancel(self, channel: DeliveryChannel) -> None:
-        """Cancel the consumer and hand the surplus back, and if it is suspended all that nobody here has received."""
+        """Cancel the consumer and return the surplus; if suspended, also the messages not yet taken by `receive`."""
         async with answers(CANCEL_TIMEOUT):
             await channel.basic_cancel(self._consumer_tag)
         if self.suspended:
