@@ -82,8 +82,9 @@ class Turns:
     @asynccontextmanager
     async def turn(self, rank: int) -> AsyncIterator[bool]:
         """Wait for a turn, which lasts as long as the block; yield whether there is one: too many others go first."""
-        has_turn = not self._taken or await self._wait(rank)
-        self._taken = True
+        has_turn = await self._wait(rank) if self._taken else True
+        if has_turn:
+            self._taken = True
         try:
             yield has_turn
         finally:
@@ -97,7 +98,8 @@ class Turns:
             last = max(self._waiting)
             self._waiting.remove(last)
             heapq.heapify(self._waiting)
-            last[-1].set_result(False)
+            if not last[-1].done():
+                last[-1].set_result(False)
         try:
             return await turn
         except asyncio.CancelledError:
@@ -109,11 +111,12 @@ class Turns:
             raise
 
     def _pass_on(self) -> None:
-        if self._waiting:
+        while self._waiting:
             *_, turn = heapq.heappop(self._waiting)
-            turn.set_result(True)
-        else:
-            self._taken = False
+            if not turn.done():  # else its caller has hung up
+                turn.set_result(True)
+                return
+        self._taken = False
 
 
 class Trust:
