@@ -86,17 +86,15 @@ def archive_line(signal: Signal, deliveries: Sequence[Delivery]) -> bytes:
 
 
 def delivery_members(delivery: Delivery) -> dict[str, Any]:
-    """Return the members of *delivery*, with its attempts if they were asked for, else with their number.
-
-    Moments are left as they are.
-    """
+    """Return the members of *delivery*, with moments as they are; attempts are null if they were not asked for."""
     attempts = delivery.attempts
     return {
         "id": delivery.id,
         "signalId": delivery.signal_id,
         "subscriptionId": delivery.subscription_id,
         "state": delivery.state.value,
-        "attempts": delivery.attempt_count if attempts is None else [_attempt_members(attempt) for attempt in attempts],
+        "attemptCount": delivery.attempt_count,
+        "attempts": None if attempts is None else [_attempt_members(attempt) for attempt in attempts],
         "dueAt": delivery.due_at,
         "reason": None if delivery.state is DeliveryState.PENDING else delivery.reason,
         "createdAt": delivery.created_at,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -84,6 +85,7 @@ class Dialect:
         error: That form, for the documentation.
         error_type: Its content type.
         bare_401: Whether the answer to a caller without valid credentials has no body.
+        checks_queries: Whether a query may hold the described parameters only.
         authorize: Returns the principal that sent a request, or raises what the dialect answers to others.
     """
 
@@ -93,6 +95,7 @@ class Dialect:
     error: type[BaseModel]
     error_type: str = "application/json"
     bare_401: bool = False
+    checks_queries: bool = False
     authorize: Callable[[Authenticator, web.Request, Collection[Permission]], Awaitable[Principal]] = authorize
 
     def owns(self, path: str) -> bool:
@@ -110,21 +113,48 @@ def dialect_of(path: str, dialects: Sequence[Dialect]) -> Dialect:
 def secure(route: Route, dialect: Dialect, auth: Authenticator) -> Handler:
     """Return the handler of *route*, called only for principals that its *dialect* lets pass.
 
-    Credentials and permissions are checked before anything else is read of the request, its body included. Those that
-    read then wait for their turn.
+    Credentials and permissions are checked before anything else is read of the request, its body included, and then, if
+    the dialect wants that, the names in the query. Those that read then wait for their turn.
     """
     if not isinstance(route, SecuredRoute):
         return route.handler
 
+    known = tuple(parameter.name for parameter in route.parameters if parameter.location == "query")
+
+    async def admit(request: web.Request) -> Principal:
+        principal = await dialect.authorize(auth, request, route.permissions)
+        if dialect.checks_queries:
+            _check_query(request, known)
+        return principal
+
     async def handler(request: web.Request) -> web.StreamResponse:
-        return await route.handler(request, await dialect.authorize(auth, request, route.permissions))
+        return await route.handler(request, await admit(request))
 
     async def read(request: web.Request) -> web.StreamResponse:
-        principal = await dialect.authorize(auth, request, route.permissions)
+        principal = await admit(request)
         async with request.app[READERS].turn(principal.key):
             return await route.handler(request, principal)
 
     return read if route.method == hdrs.METH_GET else handler
+
+
+def _check_query(request: web.Request, known: Sequence[str]) -> None:
+    """Check that the query holds nothing but *known* parameters, each once.
+
+    Raises:
+        InvalidDocument: It holds others: whoever misspelt a filter would act on more than was meant.
+    """
+    if not request.query_string:
+        return
+    wrong = []
+    for name, times in Counter(name for name, _ in request.query.items()).items():
+        if name not in known:
+            allowed = f"allowed are {', '.join(known)}" if known else "there are none here"
+            wrong.append(InvalidField(f"?{name[:255]}", f"is no query parameter; {allowed}"))
+        elif times > 1:
+            wrong.append(InvalidField(f"?{name}", "must be there once"))
+    if wrong:
+        raise InvalidDocument(wrong)
 
 
 def error_middleware(dialects: Sequence[Dialect]) -> Middleware:

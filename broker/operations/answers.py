@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from broker.access import Limits
 from broker.audit import AuditEvent
 from broker.circuits import Phase
-from broker.deliveries import Delivery, DeliveryState
+from broker.deliveries import Attempt, DeliveryState
 from broker.endpoints import Endpoint, EndpointToken
 from broker.operations.books import Books
 from broker.quotas import Quota, QuotaKind, Subject
 from broker.representations import delivery_members, recorded_members, signal_json
+from broker.schemas import deliveries as schemas
 from broker.schemas.access import AuditSchema, TokenSchema, UserSchema
 from broker.schemas.deliveries import DeliverySchema, LedgerSchema, States
 from broker.schemas.endpoints import EndpointSchema, EndpointTokenSchema
@@ -21,9 +22,10 @@ from broker.schemas.quotas import QuotaSchema
 from broker.schemas.subscriptions import BacklogSchema, RetrySchema, StepSchema, SubscriptionSchema
 from broker.signals import Signal
 from broker.store.administration.tokens import Token
-from broker.store.deliveries.deliveries import Ledger
-from broker.subscriptions import Subscription, SubscriptionSpec
-from broker.targets import render_target
+from broker.store.deliveries.deliveries import DeliveryDetails, Ledger
+from broker.store.deliveries.listing import ListedDelivery
+from broker.subscriptions import Subscription, SubscriptionSpec, are_steps
+from broker.targets import Target, TargetSchema, render_target
 from broker.users import User
 
 
@@ -111,9 +113,38 @@ def render_user(user: User) -> UserSchema:
     )
 
 
-def render_delivery(delivery: Delivery) -> DeliverySchema:
-    """Return *delivery*, with its attempts if it has them, else with their number."""
-    return DeliverySchema.model_validate(delivery_members(delivery))
+def render_delivery(details: DeliveryDetails, attempts: Sequence[Attempt] | None) -> DeliverySchema:
+    """Return the delivery of *details* with its *attempts*; None: the caller may not know of them."""
+    ended = None if not attempts else attempts[-1].result
+    return DeliverySchema(
+        **delivery_members(replace(details.delivery, attempts=None if attempts is None else tuple(attempts))),
+        signal_name=details.signal_name,
+        tenant_id=details.tenant_id,
+        target=_render_only(details.targets),
+        last_outcome=None if ended is None else ended.outcome.value,
+        last_status=None if ended is None else ended.status,
+        last_error=None if ended is None else ended.error,
+    )
+
+
+def render_listed(listed: ListedDelivery) -> schemas.ListedDelivery:
+    """Return *listed* as an item of a list."""
+    members = delivery_members(listed.delivery)
+    del members["attempts"]
+    last = listed.last
+    return schemas.ListedDelivery(
+        **members,
+        signal_name=listed.signal_name,
+        tenant_id=listed.tenant_id,
+        target=_render_only(listed.targets),
+        last_outcome=None if last is None else last.outcome.value,
+        last_status=None if last is None else last.status,
+        last_error=None if last is None else last.error,
+    )
+
+
+def _render_only(targets: Sequence[Target]) -> TargetSchema | None:
+    return None if are_steps(targets) else render_target(targets[0])
 
 
 def render_audit_event(event: AuditEvent) -> AuditSchema:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from broker.schemas import BulkRequest, following
 from broker.schematypes import WHOLE, Schema, Shown
+from broker.targets import TargetSchema
 
 OutcomeName = Literal[
     "succeeded",
@@ -103,14 +104,24 @@ class AttemptSchema(Schema):
     )
 
 
-class DeliverySchema(Schema):
-    """One signal owed to one subscription."""
+class ListedDelivery(Schema):
+    """One signal owed to one subscription, as lists show it."""
 
     id: str
     signal_id: int
+    signal_name: str
     subscription_id: int
+    tenant_id: str | None = Field(description="The subscription's tenant.")
+    target: TargetSchema | None = Field(
+        description="The subscription's target as it is now, without credentials; null if it has several steps."
+    )
     state: Literal["pending", "parked", "delivered", "dead", "cancelled"]
-    attempts: int | list[AttemptSchema]
+    attempt_count: int = Field(description="How many attempts were begun.")
+    last_outcome: OutcomeName | None = Field(
+        description="How the last attempt that has ended did; null before, and for a caller that may not read signals."
+    )
+    last_status: int | None = Field(description="The HTTP status of its answer.")
+    last_error: str | None = Field(description="What went wrong with it.")
     due_at: Shown | None = Field(
         description="When the next attempt is due; null while it waits for an event: the end of a pause, a free slot of"
         " `maxInFlight`, a reservation of `maxPerSecond`, the delivery before it in its ordering group, or its share of"
@@ -124,10 +135,21 @@ class DeliverySchema(Schema):
     finished_at: Shown | None
 
 
-class DeliveryPage(Schema):
-    """A page of deliveries; `next` is the `afterId` of the next page."""
+class DeliverySchema(ListedDelivery):
+    """One signal owed to one subscription, and every attempt at it."""
 
-    items: list[DeliverySchema]
+    attempts: list[AttemptSchema] | None = Field(
+        description="Those that have begun, in order; null for a caller that may not read signals."
+    )
+
+
+class DeliveryPage(Schema):
+    """A page of deliveries; `next` is the `afterId` of the next page, and null if there is none.
+
+    A page may hold fewer items than were asked for, or none, and still have a next one.
+    """
+
+    items: list[ListedDelivery]
     next: str | None
 
 

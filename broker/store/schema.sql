@@ -157,6 +157,7 @@ CREATE TABLE deliveries (
 ) PARTITION BY RANGE (signal_id);
 CREATE INDEX deliveries_at_head ON deliveries (subscription_id, ordering_key) WHERE ((ordering_key IS NOT NULL) AND ((state = 'pending'::text) OR ((state = 'parked'::text) AND (reason <> ALL (ARRAY['ordered'::text, 'scheduled'::text])))));
 CREATE INDEX deliveries_by_subscription ON deliveries (subscription_id, signal_id);
+CREATE INDEX deliveries_cancelled ON deliveries (signal_id, subscription_id) WHERE (state = 'cancelled'::text);
 CREATE INDEX deliveries_dead ON deliveries (signal_id, subscription_id) WHERE (state = 'dead'::text);
 CREATE INDEX deliveries_dead_by_subscription ON deliveries (subscription_id, signal_id) WHERE (state = 'dead'::text);
 CREATE INDEX deliveries_dead_in_line ON deliveries (subscription_id, ordering_key, turn) WHERE ((ordering_key IS NOT NULL) AND (state = 'dead'::text));
@@ -166,6 +167,7 @@ CREATE INDEX deliveries_expiring ON deliveries (expires_at) WHERE ((expires_at I
 CREATE INDEX deliveries_held ON deliveries (subscription_id, reason, signal_id) WHERE ((state = 'parked'::text) AND (due_at IS NULL));
 CREATE INDEX deliveries_in_line ON deliveries (subscription_id, ordering_key, turn) WHERE ((ordering_key IS NOT NULL) AND (state = 'parked'::text) AND (reason = 'ordered'::text));
 CREATE INDEX deliveries_parked ON deliveries (subscription_id, signal_id) WHERE (state = 'parked'::text);
+CREATE INDEX deliveries_parked_in_order ON deliveries (signal_id, subscription_id) WHERE (state = 'parked'::text);
 CREATE INDEX deliveries_pending ON deliveries (app, due_at) WHERE (state = 'pending'::text);
 CREATE INDEX deliveries_recallable ON deliveries (subscription_id, signal_id) WHERE ((state = 'parked'::text) AND (reason = ANY (ARRAY['circuit'::text, 'throttled'::text])));
 CREATE INDEX deliveries_without_turn ON deliveries (ordering_key, signal_id) WHERE ((ordering_key IS NOT NULL) AND (state = 'parked'::text) AND (reason = 'ordered'::text) AND (turn IS NULL));
@@ -426,14 +428,18 @@ CREATE TABLE signals (
     CONSTRAINT signals_pkey PRIMARY KEY (id),
     CONSTRAINT signals_state_check CHECK ((state = ANY (ARRAY['recorded'::text, 'scheduled'::text, 'cancelled'::text])))
 ) PARTITION BY RANGE (id);
+CREATE INDEX signals_by_business_key ON signals (business_key, "position") WHERE (business_key IS NOT NULL);
 CREATE INDEX signals_by_execution ON signals (execution_id, "position") WHERE (execution_id IS NOT NULL);
 CREATE INDEX signals_by_moment ON signals (recorded_at);
 CREATE INDEX signals_by_name ON signals (name, "position");
+CREATE INDEX signals_by_ordering_key ON signals (ordering_key, "position") WHERE (ordering_key IS NOT NULL);
 CREATE INDEX signals_by_position ON signals ("position");
 CREATE INDEX signals_by_source ON signals (source, source_id, id) WHERE (source_id IS NOT NULL);
+CREATE INDEX signals_by_state ON signals (state, "position") WHERE (state <> 'recorded'::text);
 CREATE INDEX signals_by_tenant ON signals (tenant_id, "position") WHERE (tenant_id IS NOT NULL);
 CREATE INDEX signals_for_later ON signals (deliver_at) WHERE (deliver_at IS NOT NULL);
 CREATE INDEX signals_from_endpoints ON signals (id) INCLUDE (name, created_at) WHERE (source = 'signal-endpoint'::text);
+CREATE INDEX signals_of_source ON signals (source_id, "position") WHERE (source_id IS NOT NULL);
 CREATE INDEX signals_scheduled ON signals (due_at) WHERE (state = 'scheduled'::text);
 
 CREATE TABLE subscriptions (
@@ -496,11 +502,13 @@ CREATE TABLE subscriptions (
 );
 CREATE INDEX subscriptions_by_app ON subscriptions (split_part(address, '/'::text, 1)) WHERE (kind = 'handler'::text);
 CREATE INDEX subscriptions_by_consumer ON subscriptions (consumed_by) WHERE (consumed_by IS NOT NULL);
-CREATE INDEX subscriptions_by_execution ON subscriptions (execution_id) WHERE ((execution_id IS NOT NULL) AND (consumed_by IS NULL) AND (until IS NULL));
-CREATE INDEX subscriptions_by_name ON subscriptions (name) WHERE (consumed_by IS NULL);
-CREATE INDEX subscriptions_by_tenant ON subscriptions (tenant_id) WHERE ((tenant_id IS NOT NULL) AND (until IS NULL));
 CREATE INDEX subscriptions_by_token ON subscriptions (created_by_token) WHERE ((created_by_token IS NOT NULL) AND (until IS NULL));
 CREATE INDEX subscriptions_consumed_for_a_while ON subscriptions (consumed_until) WHERE ((consumed_by IS NOT NULL) AND (consumed_until IS NOT NULL));
+CREATE INDEX subscriptions_halted ON subscriptions (id) WHERE ((until IS NULL) AND ((paused_at IS NOT NULL) OR (disabled_because IS NOT NULL)));
+CREATE INDEX subscriptions_listed_by_execution ON subscriptions (execution_id, id) WHERE ((execution_id IS NOT NULL) AND (until IS NULL));
+CREATE INDEX subscriptions_listed_by_host ON subscriptions (host_of(kind, address), id) WHERE (kind = 'webhook'::text);
+CREATE INDEX subscriptions_listed_by_name ON subscriptions (name, id) WHERE (until IS NULL);
+CREATE INDEX subscriptions_listed_by_tenant ON subscriptions (tenant_id, id) WHERE (tenant_id IS NOT NULL);
 CREATE INDEX subscriptions_of_execution ON subscriptions (execution_id, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((execution_id IS NOT NULL) AND (consumed_by IS NULL));
 CREATE UNIQUE INDEX subscriptions_of_handlers ON subscriptions (address) WHERE ((kind = 'handler'::text) AND (until IS NULL));
 CREATE INDEX subscriptions_of_name ON subscriptions (name, COALESCE(until, '9223372036854775807'::bigint)) WHERE (consumed_by IS NULL);
@@ -508,7 +516,8 @@ CREATE INDEX subscriptions_of_pattern ON subscriptions (pattern_key(name), COALE
 CREATE INDEX subscriptions_of_tenant ON subscriptions (COALESCE(tenant_id, ''::text), name, COALESCE(until, '9223372036854775807'::bigint)) WHERE (consumed_by IS NULL);
 CREATE INDEX subscriptions_of_tenants_pattern ON subscriptions (COALESCE(tenant_id, ''::text), pattern_key(name), COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_ordered ON subscriptions (id) WHERE (ordered AND (until IS NULL));
-CREATE INDEX subscriptions_with_pattern ON subscriptions (id) WHERE (is_pattern AND (consumed_by IS NULL));
+CREATE INDEX subscriptions_waiting_by_moment ON subscriptions (created_at, id) WHERE ((until IS NULL) AND (consumed_by IS NULL));
+CREATE INDEX subscriptions_waiting_by_tenant ON subscriptions (tenant_id, id) WHERE ((until IS NULL) AND (consumed_by IS NULL));
 CREATE TRIGGER gate AFTER INSERT ON subscriptions FOR EACH ROW EXECUTE FUNCTION add_gate();
 
 -- Messages of the record queue that came again, while they are being handled. What is left here although its
@@ -719,6 +728,13 @@ BEGIN
     END IF;
     RETURN NULL;
 END $function$;
+
+-- The host of a webhook's URL, without its port; null for another target.
+CREATE OR REPLACE FUNCTION host_of(kind text, address text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN (kind = 'webhook'::text) THEN lower("substring"(address, '^[A-Za-z]+://(?:[^/?#@]*@)?(\[[^]]*\]|[^/:?#]+)'::text)) ELSE NULL::text END;
 
 -- Whether a subscription belongs to a caller of these tenants (null: all) alone.
 CREATE OR REPLACE FUNCTION is_owned(tenant_id text, owner_tenants text[], tenants text[], untenanted boolean)

@@ -87,4 +87,5 @@ async def _redrive_one(admin: Admin, delivery_id: str, *, as_json: bool) -> None
         raise click.ClickException(
             f"delivery {delivery_id} is {details.delivery.state.value}; only a dead one can be redriven"
         )
-    show_one(render_delivery(details.delivery), "id", "state", "attempts", "dueAt", as_json=as_json)
+    delivery = render_delivery(details, await deliveries.attempts(key))
+    show_one(delivery, "id", "state", "attemptCount", "dueAt", as_json=as_json)

@@ -149,10 +149,13 @@ async def tail(admin: Admin, *, pattern: str, since_id: int | None, count: int |
 async def _follow(signals: SignalStore, after: int, stopping: asyncio.Event) -> AsyncIterator[Signal]:
     """Yield the signals that are recorded after the one with the id *after*, each once, until *stopping* is set."""
     while not stopping.is_set():
-        while page := await signals.page(after_id=after, limit=500):
-            for signal in page:
+        following: int | None = after
+        while following is not None:
+            page = await signals.page(after_id=following, limit=500)
+            for signal in page.items:
                 yield signal
-            after = page[-1].id
+                after = signal.id
+            following = page.following
         with suppress(TimeoutError):
             async with asyncio.timeout(_POLL_SECONDS):
                 await stopping.wait()

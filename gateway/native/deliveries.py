@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from aiohttp import web
 
 from broker.access import Permission, Principal, require_permission
-from broker.deliveries import Delivery, DeliveryState, Outcome, parse_delivery_id
+from broker.deliveries import DeliveryState, Outcome, delivery_id, parse_delivery_id
 from broker.errors import InvalidField, PermissionDenied
 from broker.names import is_pattern
-from broker.operations.answers import render_delivery
+from broker.operations.answers import render_delivery, render_listed
 from broker.schemas.deliveries import DeliveryPage, DeliverySchema
 from broker.store.deliveries.deliveries import DeliveryDetails, DeliveryStore
 from gateway.answers import answer
 from gateway.http_errors import Conflicting, NotFound
-from gateway.native.queries import DELIVERY_ID, ID, LIMIT, MOMENT, TEXT, choice, limit, moment, optional_integer, text
+from gateway.native.queries import (
+    DELIVERY_ID,
+    ID,
+    LIMIT,
+    MOMENT,
+    ORDER,
+    TEXT,
+    choice,
+    integer,
+    is_descending,
+    limit,
+    moment,
+    optional_integer,
+    text,
+)
 from gateway.routes import Parameter, Route, SecuredRoute
 
 _OF_SUBSCRIPTION = Parameter("subscriptionId", "Only deliveries to this subscription.", ID)
@@ -36,10 +48,19 @@ PAGE_PARAMETERS = (
         "Only deliveries whose last attempt had this outcome.",
         {"type": "string", "enum": [outcome.value for outcome in Outcome]},
     ),
+    Parameter(
+        "status",
+        "Only deliveries whose last attempt was answered with this HTTP status.",
+        {"type": "integer", "minimum": 100, "maximum": 599},
+    ),
+    Parameter("attemptedSince", "Only deliveries whose last attempt began at this moment or later.", MOMENT),
+    Parameter("attemptedUntil", "Only deliveries whose last attempt began before this moment.", MOMENT),
+    Parameter("tenantId", "Only deliveries to subscriptions of this tenant.", TEXT),
+    Parameter("host", "Only deliveries to webhooks at this host; of several steps, the first one counts.", TEXT),
+    Parameter("order", "`desc`: the newest signals' first.", ORDER),
     Parameter("afterId", "Only deliveries after this one: `next` of the previous page.", DELIVERY_ID),
     LIMIT,
 )
-
 
 _ONE = (Parameter("id", "The delivery's id: those of its signal and of its subscription.", DELIVERY_ID, "path"),)
 
@@ -97,7 +118,7 @@ class DeliveriesApi:
         key, details = await self._find(request, principal)
         if not details.readable or not principal.may(Permission.READ, details.signal_name):
             raise _missing(request.match_info["id"])
-        return await self._answer(key, details.delivery, principal)
+        return await self._answer(key, details, principal)
 
     async def redrive(self, request: web.Request, principal: Principal) -> web.Response:
         """Put a dead delivery back, if it would be attempted. Only a caller that may read it is told its attempts."""
@@ -125,13 +146,11 @@ class DeliveriesApi:
     async def _changed(self, key: tuple[int, int], principal: Principal) -> web.Response:
         details = await self._deliveries.get(key)
         assert details is not None  # noqa: S101  (it was there just now)
-        return await self._answer(key, details.delivery, principal)
+        return await self._answer(key, details, principal)
 
-    async def _answer(self, key: tuple[int, int], delivery: Delivery, principal: Principal) -> web.Response:
-        if not principal.may(Permission.READ):
-            return answer(render_delivery(delivery))
-        attempts = await self._deliveries.attempts(key)
-        return answer(render_delivery(replace(delivery, attempts=tuple(attempts))))
+    async def _answer(self, key: tuple[int, int], details: DeliveryDetails, principal: Principal) -> web.Response:
+        attempts = await self._deliveries.attempts(key) if principal.may(Permission.READ) else None
+        return answer(render_delivery(details, attempts))
 
     async def _find(self, request: web.Request, principal: Principal) -> tuple[tuple[int, int], DeliveryDetails]:
         """Return the delivery in the path, if *principal* may know of it as far as tenants say."""
@@ -154,26 +173,31 @@ async def delivery_page(
     deliveries: DeliveryStore, request: web.Request, principal: Principal, signal_id: int | None
 ) -> web.Response:
     """Answer a page of the deliveries that *principal* sees, filtered by the query of *request*."""
-    size = limit(request)
     after = request.query.get("afterId")
     try:
-        start = (0, 0) if after is None else parse_delivery_id(after)
+        start = None if after is None else parse_delivery_id(after)
     except ValueError as error:
         raise InvalidField("?afterId", "must be the id of a delivery") from error
-    outcome, name = choice(request, "outcome", Outcome), text(request, "name")
+    outcome, name, host = choice(request, "outcome", Outcome), text(request, "name"), text(request, "host")
     if name is not None and not is_pattern(name):  # a pattern is narrowed to the caller's names
         require_permission(principal, Permission.READ, name)
-    found = await deliveries.page(
+    page = await deliveries.page(
         after=start,
-        limit=size,
+        limit=limit(request),
+        descending=is_descending(request),
+        by=principal,
         state=choice(request, "state", DeliveryState),
         subscription_id=optional_integer(request, "subscriptionId"),
         signal_id=signal_id,
-        by=principal,
-        outcome=None if outcome is None else Outcome(outcome),
         name=name,
         since=moment(request, "since"),
         until=moment(request, "until"),
+        tenant_id=text(request, "tenantId"),
+        host=None if host is None else host.lower(),
+        outcome=None if outcome is None else Outcome(outcome),
+        status=integer(request, "status", 0, least=100, most=599) if "status" in request.query else None,
+        attempted_since=moment(request, "attemptedSince"),
+        attempted_until=moment(request, "attemptedUntil"),
     )
-    items = [render_delivery(delivery) for delivery in found]
-    return answer(DeliveryPage(items=items, next=items[-1].id if len(found) == size else None))
+    following = None if page.following is None else delivery_id(*page.following)
+    return answer(DeliveryPage(items=[render_listed(listed) for listed in page.items], next=following))

@@ -21,7 +21,7 @@ from gateway.answers import answer
 from gateway.bodies import parse, read_json
 from gateway.callers import is_gone
 from gateway.http_errors import Busy
-from gateway.native.queries import AFTER_ID, LIMIT, MAX_LIMIT, integer
+from gateway.native.queries import AFTER_ID, LIMIT, MAX_LIMIT, integer, next_of
 from gateway.offloading import offload
 from gateway.routes import Parameter, Route, SecuredRoute
 
@@ -76,8 +76,8 @@ class ExplainApi:
                 matches = await self._match(request, signal, page.items)
         except TimeoutError:
             raise Busy("Other explanations take too long.") from None
-        last_id = page.last_id if len(matches) == len(page.items) else matches[-1].subscription_id
-        return answer(ExplanationPage(matches=matches, next=None if last_id is None else str(last_id)))
+        following = page.following if len(matches) == len(page.items) else matches[-1].subscription_id
+        return answer(ExplanationPage(matches=matches, next=next_of(following)))
 
     async def _match(self, request: web.Request, signal: Signal, page: Sequence[Subscription]) -> list[Explanation]:
         """Explain *page*, or its beginning: what takes no longer than `_SECONDS`, and while the client is there."""

@@ -41,4 +41,5 @@ NATIVE = Dialect(
     answer_error=answer_problem,
     error=Problem,
     error_type="application/problem+json",
+    checks_queries=True,
 )

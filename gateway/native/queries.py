@@ -24,6 +24,7 @@ LIMIT = Parameter(
 AFTER_ID = Parameter("afterId", "Only items after this id: `next` of the previous page.", ID)
 TEXT = {"type": "string", "maxLength": 255, "pattern": LINE}
 DELIVERY_ID = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"}
+ORDER = {"type": "string", "enum": ["asc", "desc"], "default": "asc"}
 NAME = Parameter("name", "Only items with exactly this name.", TEXT)
 TENANT_ID = Parameter("tenantId", "Only items of this tenant.", TEXT)
 EXECUTION_ID = Parameter("executionId", "Only items of this execution.", TEXT)
@@ -68,6 +69,15 @@ def limit(request: web.Request) -> int:
         InvalidField: It is not from 1 to 1000.
     """
     return integer(request, "limit", 100, least=1, most=MAX_LIMIT)
+
+
+def is_descending(request: web.Request) -> bool:
+    """Return whether the newest items are to come first.
+
+    Raises:
+        InvalidField: The order is neither ascending nor descending.
+    """
+    return choice(request, "order", ORDER["enum"]) == "desc"
 
 
 def next_of(following: int | None) -> str | None:

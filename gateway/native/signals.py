@@ -17,7 +17,8 @@ from broker.schemas.deliveries import DeliveryPage
 from broker.schemas.signals import SignalPage, SignalRequest, SignalSchema
 from broker.signals import Signal, SignalState, Source, Throw
 from broker.store.deliveries.deliveries import DeliveryStore
-from broker.store.signals.signals import PAGE_BYTES, SignalStore, may_follow
+from broker.store.signals.listing import PAGE_BYTES
+from broker.store.signals.signals import SignalStore
 from gateway.answers import answer
 from gateway.bodies import parse, read_json
 from gateway.headers import THROW_HEADERS, read_hops, read_key, read_traceparent
@@ -28,10 +29,11 @@ from gateway.native.queries import (
     ID,
     LIMIT,
     MOMENT,
-    NAME,
+    ORDER,
     TENANT_ID,
+    TEXT,
     choice,
-    integer,
+    is_descending,
     limit,
     moment,
     optional_integer,
@@ -47,17 +49,21 @@ _POLL_SECONDS = 0.05
 """A cancellation waits two seconds for its signal to be recorded."""
 
 _LIST_PARAMETERS = (
-    NAME,
+    Parameter("name", "Only signals whose name matches (patterns allowed).", TEXT),
     TENANT_ID,
     EXECUTION_ID,
+    Parameter("businessKey", "Only signals with this business key.", TEXT),
+    Parameter("orderingKey", "Only signals with this ordering key.", TEXT),
     Parameter("source", "Only signals that came in this way.", {"type": "string", "enum": [s.value for s in Source]}),
     Parameter("sourceId", "Only signals of the signal endpoint with this id.", ID),
     Parameter("state", "Only signals in this state.", {"type": "string", "enum": [s.value for s in _RECORDED]}),
     Parameter("since", "Only signals accepted at this moment or later.", MOMENT),
     Parameter("until", "Only signals accepted before this moment.", MOMENT),
+    Parameter("order", "By recording; `desc`: what was recorded last comes first.", ORDER),
     Parameter(
         "afterId",
-        "Only signals recorded after this one: `next` of the previous page, or the last signal that you have.",
+        "Only signals that come after this one in that order: `next` of the previous page, or the last signal that you"
+        " have.",
         ID,
     ),
     LIMIT,
@@ -138,14 +144,16 @@ class SignalsApi:
             require_pattern(principal, Permission.READ, name)
         elif principal.names is not None:
             raise InvalidField("?name", "is required: you may read signals of some names only")
-        size = limit(request)
         page = await self._signals.page(
-            after_id=integer(request, "afterId", 0),
-            limit=size,
+            after_id=optional_integer(request, "afterId"),
+            limit=limit(request),
+            descending=is_descending(request),
+            by=principal,
             name=name,
             tenant_id=text(request, "tenantId"),
             execution_id=text(request, "executionId"),
-            by=principal,
+            business_key=text(request, "businessKey"),
+            ordering_key=text(request, "orderingKey"),
             source=choice(request, "source", Source),
             source_id=optional_integer(request, "sourceId"),
             since=moment(request, "since"),
@@ -154,15 +162,15 @@ class SignalsApi:
         )
         items: list[bytes] = []
         length = 0
-        for signal in page:
+        for signal in page.items:
             item = await _rendered(request, signal)
             length += len(item)
             if items and length > PAGE_BYTES:
                 break
             items.append(item)
-        shown = page[: len(items)]
-        following = b'"%d"' % shown[-1].id if len(shown) < len(page) or may_follow(page, size) else b"null"
-        return answer(b'{"items":[%b],"next":%b}' % (b",".join(items), following))
+        following = page.following if len(items) == len(page.items) else page.items[len(items) - 1].id
+        shown = b"null" if following is None else b'"%d"' % following
+        return answer(b'{"items":[%b],"next":%b}' % (b",".join(items), shown))
 
     async def get(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer one recorded signal."""

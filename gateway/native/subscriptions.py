@@ -25,14 +25,36 @@ from broker.secrets import SecretBox, make_secret
 from broker.slices import Slices
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.subscriptions.listing import ListedState
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import Subscription
 from gateway.answers import answer, created
 from gateway.bodies import read_document
 from gateway.http_errors import Conflicting, NotFound
-from gateway.native.queries import AFTER_ID, EXECUTION_ID, LIMIT, NAME, TENANT_ID, integer, limit, text
+from gateway.native.queries import (
+    AFTER_ID,
+    EXECUTION_ID,
+    LIMIT,
+    NAME,
+    TENANT_ID,
+    TEXT,
+    choice,
+    integer,
+    limit,
+    next_of,
+    text,
+)
 from gateway.paths import path_id
-from gateway.routes import Route, SecuredRoute
+from gateway.routes import Parameter, Route, SecuredRoute
+
+_HOST = Parameter(
+    "host", "Only subscriptions with a webhook at this host; of several steps, the first one counts.", TEXT
+)
+_STATE = Parameter(
+    "state",
+    "Only subscriptions in this state; `failing`: those whose target is left alone for a while.",
+    {"type": "string", "enum": [state.value for state in ListedState]},
+)
 
 
 class SubscriptionsApi:
@@ -74,7 +96,7 @@ class SubscriptionsApi:
                 self.list,
                 "List subscriptions",
                 {200: SubscriptionPage},
-                parameters=(NAME, TENANT_ID, EXECUTION_ID, AFTER_ID, LIMIT),
+                parameters=(NAME, TENANT_ID, EXECUTION_ID, _HOST, _STATE, AFTER_ID, LIMIT),
                 permissions=needed,
             ),
             SecuredRoute("GET", one, self.get, "Show a subscription", {200: SubscriptionSchema}, permissions=needed),
@@ -128,12 +150,15 @@ class SubscriptionsApi:
 
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer a page of the subscriptions that the caller sees; there are fewer than `limit` if they are large."""
+        host = text(request, "host")
         page = await self._subscriptions.page(
             after_id=integer(request, "afterId", 0),
             limit=limit(request),
             name=text(request, "name"),
             tenant_id=text(request, "tenantId"),
             execution_id=text(request, "executionId"),
+            host=None if host is None else host.lower(),
+            state=choice(request, "state", ListedState),
             by=principal,
         )
         items = []
@@ -142,7 +167,7 @@ class SubscriptionsApi:
                 items.append(render_subscription(unseal(subscription, self._secrets)))
                 if turn.is_over:
                     await turn.pause()
-        return answer(SubscriptionPage(items=items, next=None if page.last_id is None else str(page.last_id)))
+        return answer(SubscriptionPage(items=items, next=next_of(page.following)))
 
     async def get(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer one subscription, with its backlog and its circuit."""

@@ -17,6 +17,7 @@ from broker.subscriptions import HeadOfLine, SubscriptionSpec
 from tests.support.attempts import attempt_store, claim, sweep_waiting
 from tests.support.builders import QUEUE, RESCUE_AFTER, SECOND, accept, ended, record
 from tests.support.expiring import expire
+from tests.support.listing import listed
 from tests.support.owing import balanced, end
 
 CANCELLED = ("cancelled", "expired", None)
@@ -236,7 +237,7 @@ async def test_a_signal_that_expired_before_it_was_recorded_consumes_nothing(dat
     )
     (due,) = await record(database, expired, fresh, late)
     assert due.signal_id == fresh.id
-    assert [(one.signal_id, one.state) for one in await deliveries.page()] == [
+    assert [(one.signal_id, one.state) for one in await listed(deliveries)] == [
         (expired.id, "cancelled"),
         (fresh.id, "pending"),
     ]

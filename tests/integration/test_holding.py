@@ -24,6 +24,7 @@ from broker.transport.embedded import EmbeddedTransport
 from tests.support.attempts import pace, sweep_waiting
 from tests.support.builders import QUEUE, RESCUE_AFTER, accept, record
 from tests.support.eventually import eventually
+from tests.support.listing import listed
 from tests.support.messaging import holds
 from workers.headroom import Headroom
 from workers.releasing import Releases
@@ -68,7 +69,7 @@ async def test_what_there_is_no_room_for_waits_and_comes_back(database, subscrip
     recorded = await SignalStore(database).record(signals, rescue_after=RESCUE_AFTER, has_room=Room(1).has)
     assert [due.signal_id for due in recorded.due_attempts] == [signals[0].id]
     assert recorded.waiting == 2
-    page = await deliveries.page()
+    page = await listed(deliveries)
     assert [(one.state, one.reason, one.due_at is None) for one in page] == [
         (DeliveryState.PENDING, None, False),
         (DeliveryState.PARKED, reason, True),

@@ -28,6 +28,7 @@ from gateway.app import DIALECTS, gateway_app
 from gateway.server import Runner
 from tests.support.builders import QUEUE, RESCUE_AFTER, accept
 from tests.support.hostile import HOSTILE, encode, measuring_lag
+from tests.support.listing import listed
 from tests.support.product import ADMIN_TOKEN, SECRET_KEY, client_of
 from tests.support.throwing import subscribe, throw
 
@@ -67,11 +68,11 @@ async def test_what_exceeds_its_budget_is_dead_and_everything_else_is_recorded(m
     dead = await record(*["hosts.seen"] * 12, "somebody.elses")
     assert {subscription_id for _, subscription_id in dead} == set(hard)
     assert len(dead) == 120
-    found = await deliveries.page(subscription_id=hard[0], limit=1)
+    found = await listed(deliveries, subscription_id=hard[0], limit=1)
     assert [(one.state, one.reason, one.attempt_count) for one in found] == [(DeliveryState.DEAD, EXCEEDED, 0)]
     assert found[0].finished_at is not None
-    assert len(await deliveries.page(subscription_id=plain)) == 12
-    assert await deliveries.page(subscription_id=other) == []
+    assert len(await listed(deliveries, subscription_id=plain)) == 12
+    assert await listed(deliveries, subscription_id=other) == []
     ledger = await deliveries.ledger()
     assert (ledger.recorded, ledger.matched, ledger.states[DeliveryState.DEAD], ledger.unaccounted) == (13, 132, 120, 0)
     assert await database.fetchval("SELECT count(*) FROM subscriptions WHERE consumed_by IS NOT NULL") == 0
@@ -81,7 +82,7 @@ async def test_the_deliveries_behind_it_in_its_ordering_group_do_not_wait(make, 
     ordered = await make(filter=HARD, ordered=True, head_of_line=HeadOfLine.BLOCK)
     assert len(await record("hosts.seen", key="k")) == 1
     assert await record("hosts.seen", key="k", payload={}) == []
-    assert [one.state for one in await deliveries.page(subscription_id=ordered)] == ["dead", "pending"]
+    assert [one.state for one in await listed(deliveries, subscription_id=ordered)] == ["dead", "pending"]
 
 
 async def test_a_redrive_asks_the_filter_again_as_it_is_now(make, record, deliveries, database):
@@ -101,11 +102,11 @@ async def test_a_redrive_asks_the_filter_again_as_it_is_now(make, record, delive
     assert sum([chunk.count async for chunk in chunks]) == 4
     chunks = RedriveStore(database).redrive(SignalFilter(), Pace(None))
     assert sum([chunk.count async for chunk in chunks]) == 3
-    found = {one: [d.state for d in await deliveries.page(subscription_id=one)] for one in (changed, mismatching)}
+    found = {one: [d.state for d in await listed(deliveries, subscription_id=one)] for one in (changed, mismatching)}
     assert found == {changed: ["parked"] * 2, mismatching: ["cancelled"] * 2}
-    assert [d.state for d in await deliveries.page(subscription_id=unchanged)] == ["dead"] * 2
-    assert [d.state for d in await deliveries.page(subscription_id=once)] == ["parked", "cancelled"]
-    reason = (await deliveries.page(subscription_id=mismatching))[0].reason
+    assert [d.state for d in await listed(deliveries, subscription_id=unchanged)] == ["dead"] * 2
+    assert [d.state for d in await listed(deliveries, subscription_id=once)] == ["parked", "cancelled"]
+    reason = (await listed(deliveries, subscription_id=mismatching))[0].reason
     assert reason.startswith("the filter does not match: p: ")
     assert (await deliveries.ledger()).unaccounted == 0
 
@@ -116,7 +117,7 @@ async def test_a_replay_makes_dead_what_exceeds_its_budget_and_goes_on(make, rec
     late = await make(filter=HARD)
     chunks = [chunk async for chunk in ReplayStore(database).replay(late, SignalFilter(), Pace(None))]
     assert sum(chunk.count for chunk in chunks) == 3
-    assert [one.state for one in await deliveries.page(subscription_id=late)] == ["dead", "dead", "parked"]
+    assert [one.state for one in await listed(deliveries, subscription_id=late)] == ["dead", "dead", "parked"]
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from broker.transport.embedded import EmbeddedTransport
 from tests.support import builders
 from tests.support.attempts import claim, finish, sweep_waiting
 from tests.support.builders import QUEUE, RESCUE_AFTER
+from tests.support.listing import listed
 from workers.bookkeeper import Bookkeeper
 
 ENDS = [
@@ -99,7 +100,7 @@ class Bustle:
 
     async def operate(self, delete):
         for turn in range(30):
-            for dead in await self.deliveries.page(state="dead", limit=3):
+            for dead in await listed(self.deliveries, state="dead", limit=3):
                 await self.deliveries.redrive((dead.signal_id, dead.subscription_id))
             if turn % 10 == 5:
                 await self.subscriptions.delete(delete.pop())

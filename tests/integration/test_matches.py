@@ -12,6 +12,7 @@ from broker.store.signals.recording import record
 from broker.store.signals.signals import SignalStore
 from broker.subscriptions import SubscriptionSpec
 from tests.support.builders import QUEUE, RESCUE_AFTER, accept
+from tests.support.listing import listed
 
 LIMITS = Limits()
 
@@ -48,7 +49,7 @@ def finish(database):
 @pytest.fixture
 def states(deliveries):
     async def states(subscription_id):
-        return [(one.state.value, one.reason) for one in await deliveries.page(subscription_id=subscription_id)]
+        return [(one.state.value, one.reason) for one in await listed(deliveries, subscription_id=subscription_id)]
 
     return states
 

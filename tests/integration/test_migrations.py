@@ -28,6 +28,7 @@ from tests.integration.test_ledger import compare
 from tests.support.attempts import pace
 from tests.support.builders import RESCUE_AFTER, SECOND, signal
 from tests.support.eventually import eventually
+from tests.support.listing import listed
 from tests.support.postgres import run_scripts, unmigrated
 from tests.support.roles import role_of
 
@@ -79,10 +80,10 @@ async def test_the_ledger_and_the_positions_are_made_of_what_is_there(postgres_u
         """)
         await run_scripts(database, after="0005", to="9999")
         assert [(await compare(database, of)).matched for of in (None, 1, 2, 3)] == [3, 1, 2, 0]
-        assert [one.id for one in await SignalStore(database).page(after_id=10)] == [12, 14]
+        assert [one.id for one in await listed(SignalStore(database), after_id=10)] == [12, 14]
         await SignalStore(database).record([signal(11), signal(14)], rescue_after=RESCUE_AFTER)
         assert (await compare(database)).recorded == 4
-        assert [one.id for one in await SignalStore(database).page(after_id=12)] == [14, 11]
+        assert [one.id for one in await listed(SignalStore(database), after_id=12)] == [14, 11]
 
 
 async def test_the_tables_become_the_first_block_and_stay_what_they_are(postgres_url):
@@ -112,7 +113,7 @@ async def test_the_tables_become_the_first_block_and_stay_what_they_are(postgres
         (partition,) = await PartitionStore(database).all()
         assert (partition.first_id, partition.next_id) == (1, 1_000_020), "long, because older recorders make no blocks"
         assert partition.opened_at is not None
-        assert [one.id for one in await SignalStore(database).page()] == [10, 12, 14]
+        assert [one.id for one in await listed(SignalStore(database))] == [10, 12, 14]
         assert len(await DeliveryStore(database).attempts((10, 1))) == 1
         await SignalStore(database).record([signal(11), signal(14), signal(30)], rescue_after=RESCUE_AFTER)
         assert (await compare(database)).recorded == 5

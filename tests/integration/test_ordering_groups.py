@@ -23,6 +23,7 @@ from tests.support.attempts import attempt_store, sweep_waiting
 from tests.support.builders import QUEUE, RESCUE_AFTER, accept, record
 from tests.support.eventually import eventually
 from tests.support.intake import lose
+from tests.support.listing import listed
 
 
 def ended(claimed, state, pause=None):
@@ -83,7 +84,7 @@ class Desk:
         return [due for due in due_attempts if (due.signal_id, due.subscription_id) == (signal.id, subscription_id)]
 
     async def states(self, subscription_id):
-        page = await self.deliveries.page(subscription_id=subscription_id)
+        page = await listed(self.deliveries, subscription_id=subscription_id)
         return [(delivery.state, delivery.reason) for delivery in page]
 
 

@@ -18,6 +18,7 @@ from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
 from tests.support.attempts import attempt_store, claim, finish
 from tests.support.builders import DAY, QUEUE, RESCUE_AFTER, ended, signal
+from tests.support.listing import listed
 
 TABLES = ("signals", "matches", "deliveries", "attempts")
 
@@ -176,7 +177,7 @@ async def test_a_recorder_makes_the_blocks_that_are_missing(partitions, signals,
     await database.execute("SELECT setval('signal_ids', 100010)")
     ids = await number(signals, 3)
     await asyncio.gather(*(record(SignalStore(database), *ids) for _ in range(4)))
-    assert [known.id for known in await signals.page()] == ids
+    assert [known.id for known in await listed(signals)] == ids
     ledger = await DeliveryStore(database).ledger()
     assert (ledger.recorded, ledger.matched, ledger.unaccounted) == (3, 3, 0)
     assert len(await partitions.all()) == 2
@@ -233,4 +234,4 @@ async def test_making_and_closing_blocks_keeps_nobody_from_recording(partitions,
             assert await partitions.ahead() == 2
         await session.execute("DELETE FROM matches; DELETE FROM deliveries")
     await record(signals, first, second)
-    assert [known.id for known in await signals.page()] == [first, second]
+    assert [known.id for known in await listed(signals)] == [first, second]

@@ -17,6 +17,7 @@ from broker.subscriptions import SubscriptionSpec
 from tests.support import builders
 from tests.support.builders import QUEUE, RESCUE_AFTER
 from tests.support.eventually import eventually
+from tests.support.listing import listed
 from tests.support.throwing import recorded_ids, throw
 
 
@@ -36,7 +37,7 @@ def read(signals):
     """Call it with filters to return the ids of a page."""
 
     async def read(**filters):
-        return [signal.id for signal in await signals.page(**filters)]
+        return [signal.id for signal in await listed(signals, **filters)]
 
     return read
 
@@ -113,7 +114,7 @@ async def test_a_recorder_that_was_overtaken_looks_again(accept, record, signals
     await eventually(lambda: waiting(unhurried))
     unhurried.go.set()
     await asyncio.gather(first, overtaken)
-    assert [signal.throw.name for signal in await signals.page()] == ["a", "b"]
+    assert [signal.throw.name for signal in await listed(signals)] == ["a", "b"]
 
 
 async def test_recorders_side_by_side_leave_no_gap_for_a_reader(accept, record, read):

@@ -18,6 +18,7 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.redrives import RedriveStore
 from broker.subscriptions import SubscriptionSpec
 from tests.support.builders import QUEUE, RESCUE_AFTER, SECOND, accept, record, separating_moment
+from tests.support.listing import listed
 from tests.support.owing import balanced, die, end, throw
 
 ALL = SignalFilter()
@@ -43,7 +44,7 @@ def redrive(database):
 @pytest.fixture
 def parked(deliveries):
     async def parked():
-        return [delivery.signal_id for delivery in await deliveries.page(state="parked")]
+        return [delivery.signal_id for delivery in await listed(deliveries, state="parked")]
 
     return parked
 
@@ -57,7 +58,7 @@ async def test_everything_that_is_dead_is_redriven_and_nothing_else(database, su
     await throw(database, "a")
 
     assert await redrive(dry_run=True) == 5
-    assert [delivery.state for delivery in await deliveries.page()] == ["dead"] * 5 + ["delivered", "pending"]
+    assert [delivery.state for delivery in await listed(deliveries)] == ["dead"] * 5 + ["delivered", "pending"]
     assert await redrive() == 5
     assert await redrive() == 0
 
@@ -120,7 +121,7 @@ async def test_a_list_finds_by_the_same_filters(database, subscribe, deliveries)
     (pending,) = await throw(database, "a.b")
 
     async def found(**filters):
-        return [delivery.signal_id for delivery in await deliveries.page(**filters)]
+        return [delivery.signal_id for delivery in await listed(deliveries, **filters)]
 
     assert await found(name="a.b") == [early, late, pending]
     assert await found(name="*.b", state="dead") == [early, late]
@@ -176,7 +177,7 @@ async def test_what_is_owed_of_a_signal_for_later_waits_for_its_moment(database,
     await database.execute("UPDATE deliveries SET state = 'dead'")
     assert await deliveries.redrive((one, subscription))
     assert await redrive() == 1
-    assert [(delivery.signal_id, delivery.due_at) for delivery in await deliveries.page()] == [
+    assert [(delivery.signal_id, delivery.due_at) for delivery in await listed(deliveries)] == [
         (one, later),
         (other, later),
     ]
@@ -219,7 +220,7 @@ async def test_a_pace_spreads_them_over_all_chunks_and_calls(database, subscribe
     async for _ in store.redrive(ALL, Pace(1, pace.at), after=(dead[3], 1)):
         pass
 
-    moments = [delivery.due_at for delivery in await deliveries.page()]
+    moments = [delivery.due_at for delivery in await listed(deliveries)]
     gaps = {later - earlier for earlier, later in pairwise(moments)}
     assert gaps == {SECOND}
     assert started <= moments[0] <= ended

@@ -13,6 +13,7 @@ from broker.store.signals.signals import SignalStore
 from broker.subscriptions import SubscriptionSpec
 from tests.support.attempts import claim, finish
 from tests.support.builders import QUEUE, RESCUE_AFTER, SECOND, accept, ended, record
+from tests.support.listing import listed
 
 AT_ONCE = timedelta(0)
 
@@ -28,7 +29,7 @@ async def state(deliveries, due):
     return (await deliveries.get((due.signal_id, due.subscription_id))).delivery.state
 
 
-async def listed(deliveries, due):
+async def attempts_of(deliveries, due):
     """Return the number and the outcome of each attempt at the delivery, and how many were begun."""
     attempts = await deliveries.attempts((due.signal_id, due.subscription_id))
     details = await deliveries.get((due.signal_id, due.subscription_id))
@@ -48,7 +49,7 @@ async def test_a_redelivered_message_makes_the_next_attempt_unless_its_own_has_e
     (second,) = await claim(attempts, due, redelivered=True)
     (third,) = await claim(attempts, due, redelivered=True)
     assert [(one.again, one.due.attempt, one.uncounted) for one in (second, third)] == [(True, 2, 1), (True, 3, 2)]
-    assert await listed(deliveries, due) == ([(1, "interrupted"), (2, "interrupted")], 3)
+    assert await attempts_of(deliveries, due) == ([(1, "interrupted"), (2, "interrupted")], 3)
     await finish(attempts, ended(third, DeliveryState.PARKED, pause=AT_ONCE))
     (following,) = await deliveries.release(limit=1, rescue_after=RESCUE_AFTER)
     assert following.attempt == 4
@@ -56,7 +57,7 @@ async def test_a_redelivered_message_makes_the_next_attempt_unless_its_own_has_e
     (fourth,) = await claim(attempts, following)
     assert await claim(attempts, due, redelivered=True) == [None], "the next one is under way"
     await finish(attempts, ended(fourth, DeliveryState.DELIVERED))
-    assert (await listed(deliveries, due))[0][2:] == [(3, "refused"), (4, "succeeded")]
+    assert (await attempts_of(deliveries, due))[0][2:] == [(3, "refused"), (4, "succeeded")]
 
 
 async def test_an_interrupted_attempt_began_at_some_moment_and_took_nobody_knows_how_long(
@@ -88,11 +89,11 @@ async def test_an_outcome_wins_over_a_rescue_that_has_not_begun_another_attempt(
     (claimed,) = await claim(attempts, due)
     rescued = await rescue(deliveries, database)
     assert (rescued.due_attempts, rescued.begun) == ([DueAttempt(due.signal_id, due.subscription_id, 2)], 1)
-    assert await listed(deliveries, due) == ([(1, "interrupted")], 1)
+    assert await attempts_of(deliveries, due) == ([(1, "interrupted")], 1)
     await finish(attempts, ended(claimed, DeliveryState.DELIVERED))
     assert await claim(attempts, *rescued.due_attempts) == [None]
     assert await state(deliveries, due) is DeliveryState.DELIVERED
-    assert await listed(deliveries, due) == ([(1, "succeeded")], 1)
+    assert await attempts_of(deliveries, due) == ([(1, "succeeded")], 1)
 
 
 async def test_an_attempt_that_outlived_its_deadline_is_interrupted(due, attempts, deliveries, database):
@@ -102,7 +103,7 @@ async def test_an_attempt_that_outlived_its_deadline_is_interrupted(due, attempt
     assert (await rescue(deliveries, database)).begun == 1
     rescued = await rescue(deliveries, database)
     assert (rescued.begun, rescued.due_attempts[0].attempt) == (0, 3), "the message was lost, and no attempt"
-    assert await listed(deliveries, due) == ([(1, "interrupted"), (2, "interrupted")], 2)
+    assert await attempts_of(deliveries, due) == ([(1, "interrupted"), (2, "interrupted")], 2)
 
 
 async def test_a_failure_that_was_overtaken_leaves_the_delivery_alone(due, attempts, deliveries, database):
@@ -112,7 +113,7 @@ async def test_a_failure_that_was_overtaken_leaves_the_delivery_alone(due, attem
     assert await state(deliveries, due) is DeliveryState.PENDING
     await finish(attempts, ended(second, DeliveryState.DELIVERED))
     assert await state(deliveries, due) is DeliveryState.DELIVERED
-    assert await listed(deliveries, due) == ([(1, "refused"), (2, "succeeded")], 2)
+    assert await attempts_of(deliveries, due) == ([(1, "refused"), (2, "succeeded")], 2)
 
 
 async def test_a_success_that_was_overtaken_is_a_success(due, attempts, deliveries):
@@ -121,17 +122,17 @@ async def test_a_success_that_was_overtaken_is_a_success(due, attempts, deliveri
     (second,) = await claim(attempts, due, redelivered=True)
     await finish(attempts, ended(first, DeliveryState.DELIVERED))
     assert await state(deliveries, due) is DeliveryState.DELIVERED
-    assert await listed(deliveries, due) == ([(1, "succeeded")], 2)
+    assert await attempts_of(deliveries, due) == ([(1, "succeeded")], 2)
     await finish(attempts, ended(second, DeliveryState.PARKED, pause=AT_ONCE, status=409))
     assert await state(deliveries, due) is DeliveryState.DELIVERED
-    assert await listed(deliveries, due) == ([(1, "succeeded"), (2, "refused")], 2)
+    assert await attempts_of(deliveries, due) == ([(1, "succeeded"), (2, "refused")], 2)
 
 
 async def test_an_attempt_is_interrupted_even_if_no_other_one_follows(due, attempts, deliveries, database):
     await claim(attempts, due)
     await database.execute("UPDATE deliveries SET state = 'cancelled', due_at = NULL")
     assert await claim(attempts, due, redelivered=True) == [None]
-    assert await listed(deliveries, due) == ([(1, "interrupted")], 1)
+    assert await attempts_of(deliveries, due) == ([(1, "interrupted")], 1)
 
 
 async def test_a_delivery_that_has_to_wait_after_an_interruption_keeps_the_number(due, attempts, deliveries, database):
@@ -140,7 +141,7 @@ async def test_a_delivery_that_has_to_wait_after_an_interruption_keeps_the_numbe
     (deferred,) = await claim(attempts, due, redelivered=True)
     assert deferred.reason is Reason.PAUSED
     assert await state(deliveries, due) is DeliveryState.PARKED
-    assert await listed(deliveries, due) == ([(1, "interrupted")], 1)
+    assert await attempts_of(deliveries, due) == ([(1, "interrupted")], 1)
 
 
 async def test_an_attempt_of_the_version_before_is_repeated_with_the_next_number(due, attempts, deliveries, database):
@@ -148,7 +149,7 @@ async def test_an_attempt_of_the_version_before_is_repeated_with_the_next_number
     await database.execute("UPDATE deliveries SET attempts = 1")
     (second,) = await claim(attempts, due, redelivered=True)
     assert (second.due.attempt, second.uncounted, second.again) == (2, 0, True)
-    assert await listed(deliveries, due) == ([], 2)
+    assert await attempts_of(deliveries, due) == ([], 2)
 
 
 async def test_the_version_before_can_read_an_interrupted_attempt(due, attempts, database):
@@ -161,8 +162,8 @@ async def test_the_version_before_can_read_an_interrupted_attempt(due, attempts,
 async def test_interrupted_attempts_can_be_asked_for(due, attempts, deliveries):
     await claim(attempts, due)
     await claim(attempts, due, redelivered=True)
-    assert [one.id for one in await deliveries.page(outcome=Outcome.INTERRUPTED)] == [due.delivery_id]
-    assert await deliveries.page(outcome=Outcome.FAILED) == []
+    assert [one.id for one in await listed(deliveries, outcome=Outcome.INTERRUPTED)] == [due.delivery_id]
+    assert await listed(deliveries, outcome=Outcome.FAILED) == []
 
 
 def made(*numbers):
@@ -175,8 +176,8 @@ async def test_the_steps_made_so_far_are_kept_when_the_attempt_is_interrupted(du
     (first,) = await claim(attempts, due)
     await attempts.note_steps(first.due, made(1))
     await attempts.note_steps(first.due, made(1, 2))
-    assert await listed(deliveries, due) == ([], 1), "it is under way"
-    assert await deliveries.page(outcome=Outcome.INTERRUPTED) == []
+    assert await attempts_of(deliveries, due) == ([], 1), "it is under way"
+    assert await listed(deliveries, outcome=Outcome.INTERRUPTED) == []
     await claim(attempts, due, redelivered=True)
     assert await database.fetchval("SELECT steps_done FROM deliveries") == 2
     (interrupted,) = await deliveries.attempts((due.signal_id, due.subscription_id))
@@ -188,7 +189,7 @@ async def test_an_outcome_replaces_the_steps_that_were_noted_before_it(due, atte
     (claimed,) = await claim(attempts, due)
     await attempts.note_steps(claimed.due, made(1))
     await finish(attempts, ended(claimed, DeliveryState.DELIVERED, steps=made(1, 2)))
-    assert await listed(deliveries, due) == ([(1, "succeeded")], 1)
+    assert await attempts_of(deliveries, due) == ([(1, "succeeded")], 1)
     await attempts.note_steps(claimed.due, made(1))
     (attempt,) = await deliveries.attempts((due.signal_id, due.subscription_id))
     assert [step.number for step in attempt.steps] == [1, 2]

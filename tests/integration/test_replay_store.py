@@ -17,6 +17,7 @@ from broker.store.deliveries.bulk import SignalFilter
 from broker.store.deliveries.replays import ReplayStore
 from broker.subscriptions import SubscriptionSpec
 from tests.support.builders import QUEUE, RESCUE_AFTER, SECOND, accept, record, separating_moment
+from tests.support.listing import listed
 from tests.support.owing import balanced, throw
 
 ALL = SignalFilter()
@@ -42,7 +43,7 @@ def replay(database):
 @pytest.fixture
 def owed(deliveries):
     async def owed(subscription_id):
-        return [delivery.signal_id for delivery in await deliveries.page(subscription_id=subscription_id)]
+        return [delivery.signal_id for delivery in await listed(deliveries, subscription_id=subscription_id)]
 
     return owed
 
@@ -65,7 +66,7 @@ async def test_a_new_subscription_gets_the_window_and_nothing_else_and_nothing_t
     assert await replay(late, SignalFilter(since=since, until=until), dry_run=True) == 0
     assert await replay(late, SignalFilter(since=since, until=until)) == 0
     assert await owed(late) == wanted
-    page = await deliveries.page()
+    page = await listed(deliveries)
     assert {(delivery.state, delivery.reason, delivery.attempt_count) for delivery in page} == {("parked", "replay", 0)}
     assert [due.signal_id for due in await deliveries.release(limit=9, rescue_after=RESCUE_AFTER)] == wanted
     assert await balanced(database)
@@ -226,7 +227,7 @@ async def test_a_pace_spreads_them_over_all_chunks_the_oldest_first(database, su
     late = await subscribe("a")
     async for _ in ReplayStore(database, limit=2).replay(late, ALL, Pace(1)):
         pass
-    page = await deliveries.page()
+    page = await listed(deliveries)
     assert [delivery.signal_id for delivery in sorted(page, key=lambda delivery: delivery.due_at)] == ids
     moments = [delivery.due_at for delivery in page]
     gaps = {later - earlier for earlier, later in pairwise(moments)}

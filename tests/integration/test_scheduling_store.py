@@ -16,6 +16,7 @@ from broker.signals import Scope, Throw
 from broker.signals import SignalState as Standing
 from broker.subscriptions import SubscriptionSpec
 from tests.support.builders import QUEUE, RESCUE_AFTER, accept, record
+from tests.support.listing import listed
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -26,7 +27,7 @@ def later(**after):
 
 async def owed(deliveries, signal):
     """Return the state and the reason of everything that is owed of *signal*."""
-    return [(delivery.state, delivery.reason) for delivery in await deliveries.page(signal_id=signal.id)]
+    return [(delivery.state, delivery.reason) for delivery in await listed(deliveries, signal_id=signal.id)]
 
 
 async def bring_forward(database, by):
@@ -56,7 +57,7 @@ async def test_a_scheduled_signal_is_parked_until_its_moment(database, signals, 
 
     assert await record(database, signal) == []
     assert (await signals.get(signal.id)).state is Standing.SCHEDULED
-    (delivery,) = await deliveries.page()
+    (delivery,) = await listed(deliveries)
     assert (delivery.state, delivery.reason, delivery.due_at) == ("parked", "scheduled", moment)
     assert (await release(deliveries), await take(signals)) == ([], ([], []))
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
+from typing import Unpack
 
 from broker.access import ADMINISTRATOR, Principal
 from broker.audit import AuditType
-from broker.deliveries import BY_HAND, Attempt, Delivery, DeliveryState, DueAttempt, Outcome, delivery_id
+from broker.deliveries import BY_HAND, Attempt, Delivery, DeliveryState, DueAttempt, delivery_id
 from broker.matching import Matcher
-from broker.names import expression
 from broker.store.administration.audit import change_administration
 from broker.store.deliveries.contenders import Contender, read_contenders
 from broker.store.deliveries.decisions import Decisions
+from broker.store.deliveries.listing import DeliveryFilter, ListedDelivery, list_deliveries
 from broker.store.deliveries.redrives import redrive
+from broker.store.pages import Page
 from broker.store.postgres.database import Database
 from broker.store.postgres.statements import Statement, Statements
-from broker.store.rows import read_attempt, read_delivery, read_due_attempts
-from broker.store.sight import sight_of_signals, sight_of_subscriptions
-from broker.store.spans import find_span
+from broker.store.rows import read_attempt, read_delivery, read_due_attempts, read_targets
+from broker.store.sight import sight_of_subscriptions
+from broker.targets import Target
 
 
 class _Sql(Statements, file="deliveries.sql"):
@@ -31,7 +33,6 @@ class _Sql(Statements, file="deliveries.sql"):
     rescue: Statement
     get: Statement
     list_attempts: Statement
-    page: Statement
     cancel: Statement
     ledger: Statement
     ledger_of_caller: Statement
@@ -45,6 +46,8 @@ class DeliveryDetails:
     Args:
         delivery: The delivery, without its attempts.
         signal_name: The signal's name.
+        tenant_id: The subscription's tenant.
+        targets: The subscription's target, or those of its steps.
         readable: Whether the caller may read the signal and see the subscription, as far as its tenants say.
         owned: Whether the subscription belongs to the caller's tenants.
         hopeless: Why another attempt would not be made, as a clause; None if it would.
@@ -52,6 +55,8 @@ class DeliveryDetails:
 
     delivery: Delivery
     signal_name: str
+    tenant_id: str | None
+    targets: tuple[Target, ...]
     readable: bool
     owned: bool
     hopeless: str | None
@@ -153,7 +158,9 @@ class DeliveryStore:
             return None
         return DeliveryDetails(
             delivery=read_delivery(row),
-            signal_name=row["name"],
+            signal_name=row["signal_name"],
+            tenant_id=row["tenant_id"],
+            targets=read_targets(row),
             readable=row["readable"],
             owned=row["owned"],
             hopeless=row["hopeless"],
@@ -167,40 +174,14 @@ class DeliveryStore:
     async def page(
         self,
         *,
-        after: tuple[int, int] = (0, 0),
+        after: tuple[int, int] | None = None,
         limit: int = 100,
-        state: str | None = None,
-        subscription_id: int | None = None,
-        signal_id: int | None = None,
+        descending: bool = False,
         by: Principal = ADMINISTRATOR,
-        name: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        outcome: Outcome | None = None,
-    ) -> list[Delivery]:
-        """Return deliveries that *by* may read, without their attempts, in ascending order of ids.
-
-        *name* is that of the signal, or a pattern; it was accepted at *since* or later and before *until*; *outcome* is
-        that of the last attempt.
-        """
-        first_id, last_id = await find_span(self._database, since, until)
-        start = max(after, (first_id, 0))
-        rows = await self._database.fetch(
-            _Sql.page,
-            after_signal_id=start[0],
-            after_subscription_id=start[1],
-            last_id=last_id,
-            state=state,
-            subscription_id=subscription_id,
-            signal_id=signal_id,
-            **sight_of_signals(by),
-            names=None if name is None else expression([name]),
-            since=since,
-            until=until,
-            outcome=outcome,
-            limit=limit,
-        )
-        return [read_delivery(row) for row in rows]
+        **wanted: Unpack[DeliveryFilter],
+    ) -> Page[ListedDelivery, tuple[int, int]]:
+        """Return a page of the *wanted* deliveries that *by* may read; see `list_deliveries`."""
+        return await list_deliveries(self._database, wanted, by=by, after=after, limit=limit, descending=descending)
 
     async def redrive(self, key: tuple[int, int]) -> bool:
         """Put a dead delivery back; return whether it was dead.

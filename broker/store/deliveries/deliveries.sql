@@ -84,7 +84,8 @@ RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app, lost
 -- name: get
 -- A delivery with the signal's name, whether the caller may read it, and change it, and, as a clause, why another attempt would
 -- not be made.
-SELECT d.*, g.name,
+SELECT d.*, g.name AS signal_name, s.tenant_id, s.kind, s.address, s.method, s.headers, s.body_template, s.signatures, s.steps,
+       s.sealed,
        is_seen(s.tenant_id, s.owner_tenants, :tenants::text[], :untenanted::boolean)
            AND is_readable(g.scope, g.tenant_id, g.reach, :tenants, :untenanted) AS readable,
        is_owned(s.tenant_id, s.owner_tenants, :tenants, :untenanted) AS owned,
@@ -101,37 +102,6 @@ SELECT a.* FROM attempts a JOIN deliveries d ON d.signal_id = a.signal_id AND d.
 WHERE a.signal_id = :signal_id AND a.subscription_id = :subscription_id
   AND (a.interrupted AND a.number = d.attempts AND d.begun_at IS NOT NULL) IS NOT TRUE
 ORDER BY a.number;
-
--- name: page
--- A page of deliveries after (:after_signal_id, :after_subscription_id), of signals up to :last_id. Null filters are no
--- filters. :names and :permitted_names are regular expressions (see `broker.names.expression`); the latter, :tenants and
--- :untenanted say what the caller may read.
-SELECT d.* FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id
-WHERE (d.signal_id, d.subscription_id) > (:after_signal_id, :after_subscription_id)
-  AND (:state::text IS NULL OR d.state = :state)
-  AND (:subscription_id::bigint IS NULL OR d.subscription_id = :subscription_id)
-  AND (:signal_id::bigint IS NULL OR d.signal_id = :signal_id)
-  AND is_seen(s.tenant_id, s.owner_tenants, :tenants::text[], :untenanted::boolean)
-  AND (:last_id::bigint IS NULL OR d.signal_id <= :last_id)
-  AND ((:names::text IS NULL AND :permitted_names::text IS NULL AND :tenants IS NULL
-        AND :since::timestamptz IS NULL AND :until::timestamptz IS NULL) OR EXISTS (
-      SELECT FROM signals g
-      WHERE g.id = d.signal_id
-        AND (:names::text IS NULL OR '.' || g.name ~ :names)
-        AND (:permitted_names::text IS NULL OR '.' || g.name ~ :permitted_names)
-        AND is_readable(g.scope, g.tenant_id, g.reach, :tenants, :untenanted)
-        AND (:since::timestamptz IS NULL OR g.created_at >= :since)
-        AND (:until::timestamptz IS NULL OR g.created_at < :until)
-      OFFSET 0
-  ))
-  AND (:outcome::text IS NULL OR :outcome = (
-      SELECT CASE WHEN interrupted THEN 'interrupted' ELSE outcome END FROM attempts a
-      WHERE a.signal_id = d.signal_id AND a.subscription_id = d.subscription_id
-        AND (a.interrupted AND a.number = d.attempts AND d.begun_at IS NOT NULL) IS NOT TRUE
-      ORDER BY number DESC LIMIT 1
-  ))
-ORDER BY d.signal_id, d.subscription_id
-LIMIT :limit;
 
 -- name: cancel
 -- Cancel a dead or parked delivery. A `once` subscription that its signal consumed waits for another one.

@@ -6,27 +6,26 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Unpack
 
 from broker.access import ADMINISTRATOR, Principal
 from broker.matching import Matcher
 from broker.signals import Signal, Throw
 from broker.store.deliveries.holding import HasRoom, always, note_held_back
+from broker.store.pages import Page
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database, Row, Unplaced
 from broker.store.postgres.rehearsal import rehearse
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_signal
-from broker.store.sight import sight_of_signals
 from broker.store.signals import recording
+from broker.store.signals.listing import SignalFilter, list_signals
 from broker.store.signals.matches import Limits, Matches, Outdated, find_matches
 from broker.store.signals.recording import Overtaken, Recorded, record
-from broker.store.spans import find_start
 from broker.subscriptions import Waiting
 
 TAKEN_BYTES = 8 << 20
 """Bytes of payloads that fill a batch of scheduled signals."""
-PAGE_BYTES = 2 << 20
-"""Bytes of payloads that fill a page."""
 _TRIES = 3
 """How often signals are matched again because subscriptions were changed meanwhile."""
 
@@ -42,7 +41,6 @@ class _Sql(Statements, file="signals.sql"):
     was_numbered: Statement
     given: Statement
     last_id: Statement
-    list: Statement
     forget_idempotency_keys: Statement
 
 
@@ -250,51 +248,23 @@ class SignalStore:
     async def page(
         self,
         *,
-        after_id: int = 0,
+        after_id: int | None = None,
         limit: int = 100,
-        name: str | None = None,
-        tenant_id: str | None = None,
-        execution_id: str | None = None,
+        descending: bool = False,
         by: Principal = ADMINISTRATOR,
-        source: str | None = None,
-        source_id: int | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        state: str | None = None,
-    ) -> list[Signal]:
-        """Return signals that *by* may read, in the order in which they were recorded.
+        **wanted: Unpack[SignalFilter],
+    ) -> Page[Signal, int]:
+        """Return a page of the *wanted* signals that *by* may read, in the order in which they were recorded.
 
-        There are fewer than *limit* if there are no more, or if the payloads of these come to `PAGE_BYTES`. A reader
-        that resumes after a page's last signal misses nothing, because later recordings come later. The order
+        A reader that resumes after a page's last signal misses nothing, because later recordings come later. The order
         is nearly, but not always, that of ids. If *after_id* is not recorded, the signals with higher ids follow it.
+        *descending*: the opposite order. See `list_signals`.
         """
-        position, above_id = await find_start(self._database, after_id, since)
-        rows = await self._database.fetch(
-            _Sql.list,
-            position=position,
-            above_id=above_id,
-            name=name,
-            tenant_id=tenant_id,
-            execution_id=execution_id,
-            **sight_of_signals(by),
-            source=source,
-            source_id=source_id,
-            since=since,
-            until=until,
-            state=state,
-            limit=limit,
-            max_bytes=PAGE_BYTES,
-        )
-        return [read_signal(row) for row in rows]
+        return await list_signals(self._database, wanted, by=by, after_id=after_id, limit=limit, descending=descending)
 
     async def forget_idempotency_keys(self, limit: int) -> int:
         """Delete up to *limit* idempotency keys older than 24 hours; return how many."""
         return len(await self._database.fetch(_Sql.forget_idempotency_keys, limit=limit))
-
-
-def may_follow(page: Sequence[Signal], limit: int) -> bool:
-    """Return whether more signals may follow those that `SignalStore.page` returned for *limit*."""
-    return len(page) == limit or sum(len(signal.throw.payload) for signal in page) >= PAGE_BYTES
 
 
 def _find_first_uses(batch: Sequence[tuple[Throw, IdempotencyKey | None]]) -> dict[tuple[str, str], int]:

@@ -102,30 +102,6 @@ FROM signal_ids s;
 -- The id of the signal that was recorded last.
 SELECT id FROM signals ORDER BY position DESC LIMIT 1;
 
--- name: list
--- A page of signals in the order of recording, after `position` and with ids above `above_id`; `tenants` (null:
--- all) and `untenanted` say what the caller may read. A null filter does not filter. The last signal is the one whose payload fills `max_bytes`; later ones are not read.
-WITH page AS MATERIALIZED (
-    SELECT * FROM signals
-    WHERE position > :position
-      AND (:above_id::bigint IS NULL OR id > :above_id)
-      AND (:name::text IS NULL OR name = :name)
-      AND (:tenant_id::text IS NULL OR tenant_id = :tenant_id)
-      AND (:execution_id::text IS NULL OR execution_id = :execution_id)
-      AND is_readable(scope, tenant_id, reach, :tenants::text[], :untenanted::boolean)
-      AND (:permitted_names::text IS NULL OR '.' || name ~ :permitted_names)
-      AND (:source::text IS NULL OR source = :source)
-      AND (:source_id::bigint IS NULL OR source_id = :source_id)
-      AND (:since::timestamptz IS NULL OR created_at >= :since)
-      AND (:until::timestamptz IS NULL OR created_at < :until)
-      AND (:state::text IS NULL OR state = :state)
-    ORDER BY position
-    LIMIT :limit
-), sized AS (
-    SELECT *, sum(octet_length(payload)) OVER (ORDER BY position) - octet_length(payload) AS before FROM page
-)
-SELECT * FROM sized WHERE before < :max_bytes::bigint ORDER BY position;
-
 -- name: forget_idempotency_keys
 -- Delete up to :limit keys older than a day.
 DELETE FROM idempotency_keys WHERE (principal, key) IN (

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Unpack
 
 from broker.access import ADMINISTRATOR, Principal
 from broker.audit import AuditType
@@ -20,16 +20,16 @@ from broker.slices import Slices
 from broker.store.administration.audit import change_administration
 from broker.store.deliveries.admission import lock_admission, note_recall, note_waiting
 from broker.store.deliveries.circuits import drop_circuits
+from broker.store.pages import Page
 from broker.store.postgres.database import Conflict, Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import SPEC_COLUMNS, read_subscription, spec_columns
 from broker.store.sight import sight_of_subscriptions
 from broker.store.subscriptions.candidates import find_candidates
+from broker.store.subscriptions.listing import SubscriptionsWanted, list_subscriptions
 from broker.store.subscriptions.sealing import is_sealing
 from broker.subscriptions import Subscription, SubscriptionSpec, Waiting
 
-PAGE_BYTES = 1 << 20
-"""Bytes of filters, steps, headers and templates that fill a page."""
 _LAST_NUMBER = (1 << 63) - 1
 _SPARE = 100
 
@@ -44,7 +44,6 @@ class _Sql(Statements, file="subscriptions.sql"):
     of_app: Statement
     apps: Statement
     get: Statement
-    list: Statement
     waiting: Statement
     count_waiting: Statement
     executions: Statement
@@ -80,6 +79,33 @@ class SubscriptionFilter:
     tenants: tuple[str, ...] | None = None
     untenanted: bool = False
 
+    @property
+    def condition(self) -> tuple[str, dict[str, object]]:
+        """The condition that the chosen ones meet, and its parameters."""
+        values: dict[str, object] = {
+            "id": self.id,
+            "name": self.name,
+            "execution_id": self.execution_id,
+            "of_tenants": self.tenants,
+        }
+        given = {name: value for name, value in values.items() if value is not None}
+        conditions = [f"{name} = :{name}" for name in given if name != "of_tenants"]
+        if self.tenants is not None:
+            untenanted = " OR tenant_id IS NULL" if self.untenanted else ""
+            conditions.append(f"(tenant_id = ANY (:of_tenants::text[]){untenanted})")
+        return " AND ".join(conditions) or "true", given
+
+
+_ORDERS = {
+    (None, False): "id",
+    (None, True): "id",
+    ("created", False): "created_at, id",
+    ("created", True): "created_at DESC, id DESC",
+    ("tenantId", False): "tenant_id, id",
+    ("tenantId", True): "tenant_id DESC, id DESC",
+}
+"""The orders of `SubscriptionStore.waiting`, which indexes have: what was asked for, and whether it descends."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingSubscription:
@@ -90,18 +116,6 @@ class WaitingSubscription:
     execution_id: str | None
     tenant_id: str | None
     created_at: datetime
-
-
-class SubscriptionPage(NamedTuple):
-    """A page of subscriptions.
-
-    Args:
-        items: The subscriptions.
-        last_id: The last one's id, if more may follow.
-    """
-
-    items: list[Subscription]
-    last_id: int | None
 
 
 class SubscriptionStore:
@@ -183,27 +197,12 @@ class SubscriptionStore:
         *,
         after_id: int = 0,
         limit: int = 100,
-        name: str | None = None,
-        tenant_id: str | None = None,
-        execution_id: str | None = None,
         by: Principal = ADMINISTRATOR,
-    ) -> SubscriptionPage:
-        """Return subscriptions that *by* sees, in ascending order of ids.
-
-        There are fewer than *limit* if there are no more, or if these come to `PAGE_BYTES`.
-        """
-        rows = await self._database.fetch(
-            _Sql.list,
-            after_id=after_id,
-            name=name,
-            tenant_id=tenant_id,
-            execution_id=execution_id,
-            limit=limit,
-            max_bytes=PAGE_BYTES,
-            **await sight_of_subscriptions(self._database, by),
-        )
-        may_follow = len(rows) == limit or (len(rows) > 0 and len(rows) < rows[0]["found"])
-        return SubscriptionPage(await self._read(rows), rows[-1]["id"] if may_follow else None)
+        **wanted: Unpack[SubscriptionsWanted],
+    ) -> Page[Subscription, int]:
+        """Return a page of the *wanted* subscriptions that *by* sees; see `list_subscriptions`."""
+        page = await list_subscriptions(self._database, wanted, by=by, after_id=after_id, limit=limit)
+        return Page(await self._read(page.items), page.following)
 
     async def waiting(
         self,
@@ -219,16 +218,11 @@ class SubscriptionStore:
 
         *order* is ``created`` or ``tenantId``, None orders by id.
         """
+        condition, values = chosen.condition
         rows = await self._database.fetch(
-            _Sql.waiting,
-            id=chosen.id,
-            name=chosen.name,
-            execution_id=chosen.execution_id,
-            of_tenants=chosen.tenants,
-            of_none=chosen.untenanted,
+            _Sql.waiting.naming(chosen=condition, order=_ORDERS[order, descending]),
+            **values,
             **await sight_of_subscriptions(self._database, by),
-            order=order,
-            descending=descending,
             offset=offset,
             limit=limit,
         )
@@ -236,13 +230,10 @@ class SubscriptionStore:
 
     async def count_waiting(self, chosen: SubscriptionFilter, *, by: Principal = ADMINISTRATOR) -> int:
         """Return how many subscriptions `waiting` would return without a limit."""
+        condition, values = chosen.condition
         count: int = await self._database.fetchval(
-            _Sql.count_waiting,
-            id=chosen.id,
-            name=chosen.name,
-            execution_id=chosen.execution_id,
-            of_tenants=chosen.tenants,
-            of_none=chosen.untenanted,
+            _Sql.count_waiting.naming(chosen=condition),
+            **values,
             **await sight_of_subscriptions(self._database, by),
         )
         return count
@@ -256,12 +247,10 @@ class SubscriptionStore:
         limit: int | None = None,
     ) -> list[tuple[str, str | None]]:
         """Return the executions of the *chosen* subscriptions, and the tenant of each, as far as *by* sees them."""
+        condition, values = chosen.condition
         rows = await self._database.fetch(
-            _Sql.executions,
-            name=chosen.name,
-            execution_id=chosen.execution_id,
-            of_tenants=chosen.tenants,
-            of_none=chosen.untenanted,
+            _Sql.executions.naming(chosen=condition),
+            **values,
             **await sight_of_subscriptions(self._database, by),
             offset=offset,
             limit=limit,

@@ -78,62 +78,28 @@ SELECT DISTINCT split_part(address, '/', 1) AS app FROM subscriptions WHERE kind
 -- name: get
 SELECT * FROM subscriptions WHERE id = :subscription_id AND (:deleted::boolean OR until IS NULL);
 
--- name: list
--- A page of the subscriptions that the caller sees (see the functions). A null filter does not filter. The last subscription is
--- the one that fills `max_bytes`; `found` says how many there would have been.
-WITH page AS MATERIALIZED (
-    SELECT *, octet_length(concat(filter, steps, headers, body_template)) AS size FROM subscriptions
-    WHERE until IS NULL
-      AND id > :after_id
-      AND (:name::text IS NULL OR name = :name)
-      AND (:tenant_id::text IS NULL OR tenant_id = :tenant_id)
-      AND (:execution_id::text IS NULL OR execution_id = :execution_id)
-      AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
-      AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[])
-    ORDER BY id
-    LIMIT :limit
-), sized AS (
-    SELECT *, sum(size) OVER (ORDER BY id) - size AS before, count(*) OVER () AS found FROM page
-)
-SELECT * FROM sized WHERE before < :max_bytes::bigint ORDER BY id;
-
 -- name: waiting
--- A page of those subscriptions that the caller sees (see the functions) and that still receive signals. A null filter does not
--- filter, and a null limit does not limit.
+-- A page of those subscriptions that the caller sees (see the functions) and that still receive signals; `chosen` is a
+-- condition, `order` their order. A null limit does not limit.
 SELECT id, name, execution_id, tenant_id, created_at FROM subscriptions
-WHERE until IS NULL AND consumed_by IS NULL
-  AND (:id::bigint IS NULL OR id = :id)
-  AND (:name::text IS NULL OR name = :name)
-  AND (:execution_id::text IS NULL OR execution_id = :execution_id)
-  AND (:of_tenants::text[] IS NULL OR tenant_id = ANY (:of_tenants) OR (:of_none::boolean AND tenant_id IS NULL))
+WHERE until IS NULL AND consumed_by IS NULL AND {chosen}
   AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
   AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[])
-ORDER BY CASE WHEN :order::text = 'created' AND NOT :descending::boolean THEN created_at END,
-         CASE WHEN :order::text = 'created' AND :descending::boolean THEN created_at END DESC,
-         CASE WHEN :order::text = 'tenantId' AND NOT :descending::boolean THEN tenant_id END,
-         CASE WHEN :order::text = 'tenantId' AND :descending::boolean THEN tenant_id END DESC,
-         id
+ORDER BY {order}
 OFFSET :offset LIMIT :limit;
 
 -- name: count_waiting
--- How many subscriptions `waiting` finds with the same filters.
+-- How many subscriptions `waiting` finds of the same ones.
 SELECT count(*) FROM subscriptions
-WHERE until IS NULL AND consumed_by IS NULL
-  AND (:id::bigint IS NULL OR id = :id)
-  AND (:name::text IS NULL OR name = :name)
-  AND (:execution_id::text IS NULL OR execution_id = :execution_id)
-  AND (:of_tenants::text[] IS NULL OR tenant_id = ANY (:of_tenants) OR (:of_none::boolean AND tenant_id IS NULL))
+WHERE until IS NULL AND consumed_by IS NULL AND {chosen}
   AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
   AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[]);
 
 -- name: executions
--- A page of the executions that still receive signals, and their tenants, of subscriptions that the caller sees. A null filter
--- does not filter, and a null limit does not limit.
+-- A page of the executions that still receive signals, and their tenants, of subscriptions that the caller sees; `chosen` is a
+-- condition. A null limit does not limit.
 SELECT DISTINCT execution_id, tenant_id FROM subscriptions
-WHERE until IS NULL AND consumed_by IS NULL AND execution_id IS NOT NULL
-  AND (:name::text IS NULL OR name = :name)
-  AND (:execution_id::text IS NULL OR execution_id = :execution_id)
-  AND (:of_tenants::text[] IS NULL OR tenant_id = ANY (:of_tenants) OR (:of_none::boolean AND tenant_id IS NULL))
+WHERE until IS NULL AND consumed_by IS NULL AND execution_id IS NOT NULL AND {chosen}
   AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
   AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[])
 ORDER BY execution_id, tenant_id

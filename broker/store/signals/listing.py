@@ -1,0 +1,170 @@
+"""Lists of recorded signals: filtered, in the order of recording or the opposite one, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple, TypedDict
+
+from broker.access import Principal
+from broker.integers import MAX_ID
+from broker.names import expression, is_pattern
+from broker.signals import Signal, SignalState
+from broker.store.pages import ASCENDING, DESCENDING, Looked, Page, read_page
+from broker.store.postgres.database import Database
+from broker.store.postgres.statements import Statement, Statements
+from broker.store.rows import read_signal
+from broker.store.sight import sight_of_signals
+from broker.store.spans import find_span, find_start
+
+PAGE_BYTES = 2 << 20
+"""Bytes of payloads that fill a page."""
+_RARE = 1_000
+"""Fewer signals than that are looked for by what they have in common, whatever else is asked for."""
+
+
+class _Sql(Statements, file="listing.sql"):
+    find: Statement
+    is_rare: Statement
+    position_before: Statement
+    last_position: Statement
+    look: Statement
+
+
+class SignalFilter(TypedDict, total=False):
+    """Which signals are asked for; without a member, or with None, it does not matter.
+
+    *name* is a name or a pattern; a signal was accepted at *since* or later and before *until*.
+    """
+
+    name: str | None
+    tenant_id: str | None
+    execution_id: str | None
+    business_key: str | None
+    ordering_key: str | None
+    source: str | None
+    source_id: int | None
+    state: str | None
+    since: datetime | None
+    until: datetime | None
+
+
+class Key(NamedTuple):
+    """Where a signal stands in the order of recording."""
+
+    position: int
+    signal_id: int
+
+
+async def list_signals(
+    database: Database, wanted: SignalFilter, *, by: Principal, after_id: int | None, limit: int, descending: bool
+) -> Page[Signal, int]:
+    """Return a page of the signals that *by* may read; what follows it follows the signal with the id that it names.
+
+    A page ends early where the payloads come to `PAGE_BYTES`.
+    """
+    walk = await _Walk.begin(database, wanted, by, after_id=after_id, descending=descending)
+    page = await read_page(walk.find, walk.look, after=walk.start, limit=limit)
+    return Page(page.items, None if page.following is None else page.following.signal_id)
+
+
+class _Walk:
+    """A way along one index, past all signals that may be asked for.
+
+    Attributes:
+        start: Where it begins.
+    """
+
+    def __init__(
+        self, database: Database, statement: Statement, along: Mapping[str, object], filters: Mapping[str, object]
+    ) -> None:
+        self.start = Key(0, 0)
+        self._database = database
+        self._statement = statement
+        self._along = along
+        self._filters = filters
+        self._bytes_left = PAGE_BYTES
+
+    @classmethod
+    async def begin(
+        cls, database: Database, wanted: SignalFilter, by: Principal, *, after_id: int | None, descending: bool
+    ) -> _Walk:
+        """Return the way that passes the fewest signals, from the one with the id *after_id*, or from its end."""
+        since, until, name = wanted.get("since"), wanted.get("until"), wanted.get("name")
+        last = MAX_ID
+        if until is not None:
+            _, last_id = await find_span(database, None, until)
+            if last_id is not None:
+                last = await database.fetchval(_Sql.last_position, last_id=last_id)
+        first, above_id = await find_start(database, 0 if descending or after_id is None else after_id, since)
+        condition, value = await _find_rare(database, wanted)
+        order = DESCENDING if descending else ASCENDING
+        walk = cls(
+            database,
+            _Sql.find.naming(beyond=order.beyond, direction=order.direction, along=condition),
+            {"first": first, "last": last, **value},
+            {
+                **sight_of_signals(by),
+                **{
+                    column: wanted.get(column)
+                    for column in (*_SELECTIVE, "source", "since", "until")
+                    if column != "name"
+                },
+                "names": None if name is None else expression([name]),
+                "above_id": None if descending else above_id,
+            },
+        )
+        if not descending:
+            walk.start = Key(first, 0)
+        elif after_id is None:
+            walk.start = Key(MAX_ID, 0)
+        else:
+            walk.start = Key(await database.fetchval(_Sql.position_before, signal_id=after_id), 0)
+        return walk
+
+    async def find(self, after: Key, looks: int) -> list[Key]:
+        """Return the next signals on the way; see `read_page`."""
+        rows = await self._database.fetch(self._statement, **self._along, after=after.position, looks=looks)
+        return [Key(row["position"], row["id"]) for row in rows]
+
+    async def look(self, keys: Sequence[Key], limit: int) -> Looked[Signal, Key]:
+        """Return those that are asked for; see `read_page`."""
+        rows = await self._database.fetch(
+            _Sql.look,
+            signal_ids=[key.signal_id for key in keys],
+            limit=limit,
+            max_bytes=self._bytes_left,
+            **self._filters,
+        )
+        signals = [read_signal(row) for row in rows]
+        self._bytes_left -= sum(len(signal.throw.payload) for signal in signals)
+        is_full = self._bytes_left <= 0 or (len(rows) > 0 and len(rows) < rows[0]["found"])
+        is_cut = is_full or len(rows) == limit
+        return Looked(signals, Key(rows[-1]["position"], rows[-1]["id"]) if is_cut else keys[-1], is_full)
+
+
+_SELECTIVE = ("execution_id", "business_key", "ordering_key", "source_id", "name", "tenant_id", "state")
+"""What has an index in the order of recording; what is likely to be rarest comes first."""
+
+
+async def _find_rare(database: Database, wanted: SignalFilter) -> tuple[str, dict[str, object]]:
+    """Return a condition, and its parameter, for the filter that chooses the fewest signals; none: any will do."""
+    found = [
+        (f"{column} = :value", {"value": value})
+        for column in _SELECTIVE
+        if (value := wanted.get(column)) is not None and _is_indexed(column, value)
+    ]
+    for condition, value in found[:-1]:
+        if await database.fetchval(_Sql.is_rare.naming(along=condition), few=_RARE, **value):
+            return condition, value
+    return found[-1] if found else ("true", {})
+
+
+def _is_indexed(column: str, value: object) -> bool:
+    match column:
+        case "name":
+            return not is_pattern(str(value))
+        case "state":
+            return value != SignalState.RECORDED
+        case _:
+            return True

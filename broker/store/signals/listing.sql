@@ -1,0 +1,55 @@
+-- Signals in the order of recording, or the opposite one, and those of them that are asked for; see broker/store/pages.py.
+-- `beyond` and `direction` are > and ASC, or < and DESC; `along` is a condition that an index serves.
+
+-- name: find
+-- The next :looks signals after position :after, of those after position :first and up to :last.
+SELECT id, position FROM signals
+WHERE position {beyond} :after AND position > :first AND position <= :last AND {along}
+ORDER BY position {direction} LIMIT :looks;
+
+-- name: is_rare
+-- Whether few signals meet a condition.
+SELECT count(*) < :few FROM (SELECT FROM signals WHERE {along} LIMIT :few) AS few_of_them;
+
+-- name: position_before
+-- The position that signals before that one are before, in the order of recording; if it is not recorded, that after the one
+-- with the next lower id.
+SELECT coalesce(
+    (SELECT position FROM signals WHERE id = :signal_id),
+    (SELECT position + 1 FROM signals WHERE id < :signal_id ORDER BY id DESC LIMIT 1),
+    0
+);
+
+-- name: last_position
+-- A position that no signal with an id up to :last_id is beyond, found by whole partitions.
+SELECT coalesce(max(position), 0) FROM signals WHERE id < (SELECT min(next_id) FROM blocks WHERE next_id > :last_id);
+
+-- name: look
+-- Those of these signals that are asked for, in this order; `found`: how many. Null filters are no filters. :names and
+-- :permitted_names are regular expressions (see `broker.names.expression`); the latter, :tenants and :untenanted say what the
+-- caller may read. The last signal is the one whose payload fills `max_bytes`. (LIMIT 1 makes each a look-up by key.)
+WITH chosen AS MATERIALIZED (
+    SELECT k.number, g.* FROM unnest(:signal_ids::bigint[]) WITH ORDINALITY AS k (signal_id, number), LATERAL (
+        SELECT * FROM signals
+        WHERE id = k.signal_id
+          AND (:above_id::bigint IS NULL OR id > :above_id)
+          AND (:names::text IS NULL OR '.' || name ~ :names)
+          AND (:permitted_names::text IS NULL OR '.' || name ~ :permitted_names)
+          AND is_readable(scope, tenant_id, reach, :tenants::text[], :untenanted::boolean)
+          AND (:tenant_id::text IS NULL OR tenant_id = :tenant_id)
+          AND (:execution_id::text IS NULL OR execution_id = :execution_id)
+          AND (:business_key::text IS NULL OR business_key = :business_key)
+          AND (:ordering_key::text IS NULL OR ordering_key = :ordering_key)
+          AND (:source::text IS NULL OR source = :source)
+          AND (:source_id::bigint IS NULL OR source_id = :source_id)
+          AND (:state::text IS NULL OR state = :state)
+          AND (:since::timestamptz IS NULL OR created_at >= :since)
+          AND (:until::timestamptz IS NULL OR created_at < :until)
+        LIMIT 1
+    ) AS g
+    ORDER BY k.number LIMIT :limit
+), sized AS (
+    SELECT *, sum(octet_length(payload)) OVER (ORDER BY number) - octet_length(payload) AS before, count(*) OVER () AS found
+    FROM chosen
+)
+SELECT * FROM sized WHERE before < :max_bytes::bigint ORDER BY number;

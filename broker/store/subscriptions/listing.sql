@@ -1,0 +1,32 @@
+-- Subscriptions by their ids, and those of them that are asked for; see broker/store/pages.py.
+
+-- name: find
+-- The next :looks subscriptions; `along` is a condition that an index serves.
+SELECT id FROM subscriptions WHERE id > :after AND until IS NULL AND {along} ORDER BY id LIMIT :looks;
+
+-- name: look
+-- Those of these subscriptions that are asked for and that the caller sees (see the functions), in this order; `found`: how many.
+-- Null filters are no filters. The last subscription is the one that fills `max_bytes`. (LIMIT 1 makes each a look-up by key.)
+WITH chosen AS MATERIALIZED (
+    SELECT k.number, s.* FROM unnest(:subscription_ids::bigint[]) WITH ORDINALITY AS k (subscription_id, number), LATERAL (
+        SELECT *, octet_length(concat(filter, steps, headers, body_template)) AS size FROM subscriptions
+        WHERE id = k.subscription_id AND until IS NULL
+          AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
+          AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[])
+          AND (:name::text IS NULL OR name = :name)
+          AND (:tenant_id::text IS NULL OR tenant_id = :tenant_id)
+          AND (:execution_id::text IS NULL OR execution_id = :execution_id)
+          AND (:host::text IS NULL OR host_of(kind, address) = :host)
+          AND (:state::text IS NULL OR CASE :state
+               WHEN 'disabled' THEN disabled_because IS NOT NULL
+               WHEN 'paused' THEN disabled_because IS NULL AND paused_at IS NOT NULL
+               WHEN 'failing' THEN EXISTS (SELECT FROM circuits c WHERE c.subscription_id = subscriptions.id AND c.retry_at IS NOT NULL)
+               ELSE disabled_because IS NULL AND paused_at IS NULL
+          END)
+        LIMIT 1
+    ) AS s
+    ORDER BY k.number LIMIT :limit
+), sized AS (
+    SELECT *, sum(size) OVER (ORDER BY number) - size AS before, count(*) OVER () AS found FROM chosen
+)
+SELECT * FROM sized WHERE before < :max_bytes::bigint ORDER BY number;
