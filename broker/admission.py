@@ -45,15 +45,13 @@ UNCONDITIONAL = Admitted()
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """The delivery may not go now, and is parked.
+    """The delivery may not go now, and is parked until something happens.
 
     Args:
         reason: Why.
-        due_at: When to ask again; None: it waits for something to happen.
     """
 
     reason: Reason
-    due_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +132,9 @@ class AdmissionControl:
         if self.subscription.paused_at is not None:
             return Deferred(Reason.PAUSED)
         for one in (*([] if circuit is None else [circuit]), *(one for one in later if one.is_spared(now))):
-            retry_at = one.next_look(now)
-            if retry_at is not None:
-                return Deferred(one.reason(now), retry_at)
+            if not one.lets_pass(now):
+                one.holding = True
+                return Deferred(one.reason(now))
         if self.slots is not None and not self.slots.available(signal_id):
             return Deferred(Reason.IN_FLIGHT)
         return None

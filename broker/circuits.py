@@ -24,8 +24,6 @@ THRESHOLD = 20
 """How many failures without a success between them open a circuit."""
 FIRST_WINDOW = timedelta(seconds=2)
 LONGEST_WINDOW = timedelta(minutes=5)
-LONGEST_SPREAD = timedelta(seconds=10)
-"""Over how long the deliveries that wait for a circuit come back, at most."""
 
 _SIGNS = {
     Outcome.SUCCEEDED: True,
@@ -69,6 +67,7 @@ class Circuit:
         retry_at: When the target may be tried again; None: it is not open.
         probing_until: When the attempt that tries it again has come to an end, or was killed.
         spared_until: Until when the target asked for no requests, if it did.
+        holding: Whether deliveries may be waiting for it; a closed one that is holding has yet to let them go.
     """
 
     failures: int = 0
@@ -76,6 +75,7 @@ class Circuit:
     retry_at: datetime | None = None
     probing_until: datetime | None = None
     spared_until: datetime | None = None
+    holding: bool = False
 
     def phase(self, now: datetime) -> Phase:
         """Return what it does *now*."""
@@ -91,17 +91,12 @@ class Circuit:
         """Return why a delivery that does not go *now* is parked."""
         return Reason.THROTTLED if self.is_spared(now) else Reason.CIRCUIT
 
-    def next_look(self, now: datetime, *, rng: random.Random | None = None) -> datetime | None:
-        """Return when to ask for admission again; None if the delivery may go *now*."""
+    def lets_pass(self, now: datetime) -> bool:
+        """Return whether a delivery may go *now*: nothing speaks against it, or it is the one that tries the target."""
         if self.retry_at is None:
-            return None
-        probing = self.probing_until is not None and now < self.probing_until
-        if now >= self.retry_at and not probing and not self.is_spared(now):
-            return None
-        return (
-            max(self.retry_at, now, self.spared_until or now)
-            + min(self._window, LONGEST_SPREAD) * (rng or random).random()
-        )
+            return True
+        is_probed = self.probing_until is not None and now < self.probing_until
+        return now >= self.retry_at and not is_probed and not self.is_spared(now)
 
     def begin_probe(self, until: datetime) -> None:
         """Mark the target as being probed until *until*."""
@@ -131,7 +126,9 @@ class Circuit:
             until = now + asked
             self.spared_until = max(self.spared_until or until, until)
             self.retry_at = max(self.retry_at or until, until)
-        return self.retry_at is not None and not was_open
+        opened = self.retry_at is not None and not was_open
+        self.holding |= opened  # some may be left of those that waited when it was open before
+        return opened
 
     @property
     def _window(self) -> timedelta:

@@ -19,7 +19,6 @@ from broker.deliveries import DELETED, GONE, DueAttempt, Outcome, Reason
 from broker.errors import StoreRefusal, StoreUnavailable
 from broker.messages import Undecodable, decode_due_attempt
 from broker.metrics import Repeat
-from broker.moments import show_moment
 from broker.settings import Settings
 from broker.store.deliveries.attempts import SMALL, Claimed, Ended, Oversized, UnderWay
 from broker.store.deliveries.claiming import Answer, AttemptStore
@@ -287,10 +286,9 @@ class Deliverer:
 def _log_not_admitted(due: DueAttempt, decision: Deferred | Denied) -> None:
     """Log and count a delivery that was not admitted."""
     match decision:
-        case Deferred(reason=reason, due_at=due_at):
+        case Deferred(reason=reason):
             metrics.HELD_BACK.labels(reason.value).inc()
-            until = None if due_at is None else show_moment(due_at)
-            log.debug("delivery.deferred", delivery_id=due.delivery_id, reason=reason.value, due_at=until)
+            log.debug("delivery.deferred", delivery_id=due.delivery_id, reason=reason.value)
         case Denied(reason=clause):
             metrics.HELD_BACK.labels("disabled").inc()
             log.debug("delivery.denied", delivery_id=due.delivery_id, reason=clause)

@@ -19,6 +19,7 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.deliveries.trials import TrialStore
 from broker.store.postgres.database import DataError
 from broker.store.signals.signals import SignalStore
 from broker.streaks import Streak
@@ -33,6 +34,7 @@ from workers.sweeping import Rows, Step
 _TICK = timedelta(seconds=0.25)
 _UNHURRIED = timedelta(seconds=1)
 _COUNTING = timedelta(seconds=5)
+_SELDOM = timedelta(seconds=30)
 _LIMIT = 1000
 """How many deliveries one sweep takes."""
 _COUNTED = 100_000
@@ -60,6 +62,7 @@ class Scheduler:
         deliveries: DeliveryStore,
         expiring: ExpiringStore,
         pausing: PausingStore,
+        trials: TrialStore,
         ordering: OrderingStore,
         signals: SignalStore,
         settings: Settings,
@@ -69,6 +72,7 @@ class Scheduler:
         self._deliveries = deliveries
         self._expiring = expiring
         self._pausing = pausing
+        self._trials = trials
         self._ordering = ordering
         self._signals = signals
         self._settings = settings
@@ -83,6 +87,7 @@ class Scheduler:
         unhurried = _UNHURRIED.total_seconds()
         self._steps = (
             step("expire", self.expire, full=_LIMIT, every=2 * _TICK.total_seconds()),
+            step("try_targets", self.try_targets),
             step("release", self.release, full=_LIMIT),
             step("release_waiting", self.release_waiting, full=_LIMIT // 2),
             step("advance", self.advance),
@@ -91,6 +96,7 @@ class Scheduler:
             step("forget", self.forget, full=_LIMIT, every=unhurried),
             step("fold", self.fold, full=_DELTAS, every=unhurried),
             step("forget_circuits", self.forget_circuits, every=counting),
+            step("find_forsaken", self.find_forsaken, every=_SELDOM.total_seconds()),
             step("forget_pending_records", self.forget_pending_records, every=counting),
             step("measure", self.measure, every=counting),
         )
@@ -175,6 +181,14 @@ class Scheduler:
         self._headroom.note(due.queue for due in swept.due_attempts)
         await self._publish(swept.due_attempts)
         return swept.done
+
+    async def try_targets(self) -> int:
+        """Let a delivery go to each target that may be tried again, and the others once it is up; return how many."""
+        return await self._trials.sweep()
+
+    async def find_forsaken(self) -> int:
+        """Let deliveries go that wait for what is not there any more; return for how many subscriptions."""
+        return await self._trials.find_forsaken()
 
     async def advance(self) -> int:
         """Publish deliveries that are next in their groups and stand still, if there is room; return how many."""

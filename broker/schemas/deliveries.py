@@ -124,8 +124,8 @@ class ListedDelivery(Schema):
     last_error: str | None = Field(description="What went wrong with it.")
     due_at: Shown | None = Field(
         description="When the next attempt is due; null while it waits for an event: the end of a pause, a free slot of"
-        " `maxInFlight`, a reservation of `maxPerSecond`, the delivery before it in its ordering group, or its share of"
-        " the deliverers' attempts."
+        " `maxInFlight`, a reservation of `maxPerSecond`, the delivery before it in its ordering group, its target"
+        " (`circuit`, `throttled`), or its share of the deliverers' attempts."
     )
     reason: str | None = Field(
         description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, `throttled`, `scheduled`,"

@@ -110,9 +110,14 @@ CREATE TABLE circuits (
     spared_until timestamptz,
     -- The subscription that delivers there; null: all of them, for processes of earlier versions.
     subscription_id bigint,
+    -- Whether deliveries may be waiting for it.
+    holding boolean NOT NULL DEFAULT false,
+    -- When one of them was last let go, to try the target.
+    called_at timestamptz,
     CONSTRAINT circuits_pkey PRIMARY KEY (key)
 ) WITH (fillfactor=50);
 CREATE INDEX circuits_by_subscription ON circuits (subscription_id) WHERE (subscription_id IS NOT NULL);
+CREATE INDEX circuits_holding ON circuits (retry_at NULLS FIRST) WHERE holding;
 
 -- Processes that make attempts. Each shows that it is there by its seen_at.
 CREATE TABLE deliverers (

@@ -26,6 +26,7 @@ from broker.store.deliveries.pacing import PacingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.deliveries.presence import Presence
 from broker.store.deliveries.surplus import SurplusStore
+from broker.store.deliveries.trials import TrialStore
 from broker.store.postgres.schema import is_current
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
@@ -147,6 +148,7 @@ async def _worker(role: str, runtime: Runtime) -> AsyncIterator[Worker]:
                 deliveries=deliveries,
                 expiring=ExpiringStore(runtime.database),
                 pausing=PausingStore(runtime.database),
+                trials=TrialStore(runtime.database),
                 ordering=OrderingStore(runtime.database),
                 signals=signals,
                 settings=settings,

@@ -130,6 +130,14 @@ class SubscriptionsApi:
             ),
             SecuredRoute(
                 "POST",
+                f"{one}/circuit/close",
+                self.close_circuit,
+                "Close a subscription's circuit",
+                {204: None},
+                permissions=needed,
+            ),
+            SecuredRoute(
+                "POST",
                 f"{one}/rotate-secret",
                 self.rotate_secret,
                 "Rotate a subscription's secret",
@@ -211,6 +219,12 @@ class SubscriptionsApi:
         subscription = await managed_subscription(request, principal, self._subscriptions)
         wanted = await read_document(request, ResumptionRequest, optional=True)
         return await self._show(await self._pausing.resume(subscription.id, per_second=wanted.per_second))
+
+    async def close_circuit(self, request: web.Request, principal: Principal) -> web.Response:
+        """Let a subscription's targets be tried again at once, and what waits for them go on; a pause stays."""
+        subscription = await managed_subscription(request, principal, self._subscriptions)
+        await self._pausing.close_circuits(subscription.id)
+        return web.Response(status=204)
 
     async def rotate_secret(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer the subscription with a new secret; the previous one also signs until the grace period is over."""

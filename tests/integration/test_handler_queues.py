@@ -14,6 +14,7 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.deliveries.trials import TrialStore
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
 from broker.store.signals.suspects import SuspectStore
@@ -48,6 +49,7 @@ async def scheduler(transport, database, settings):
         deliveries=DeliveryStore(database),
         expiring=ExpiringStore(database),
         pausing=PausingStore(database),
+        trials=TrialStore(database),
         ordering=OrderingStore(database),
         signals=SignalStore(database),
         settings=settings,

@@ -17,6 +17,7 @@ from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.deliveries.presence import Presence
 from broker.store.deliveries.surplus import SurplusStore
+from broker.store.deliveries.trials import TrialStore
 from broker.store.signals.signals import SignalStore
 from broker.subscriptions import SubscriptionSpec
 from broker.topology import ATTEMPT, TOPOLOGY
@@ -163,6 +164,7 @@ async def test_the_scheduler_lets_waiting_deliveries_go_on_as_far_as_there_is_ro
             deliveries=DeliveryStore(database),
             expiring=ExpiringStore(database),
             pausing=PausingStore(database),
+            trials=TrialStore(database),
             ordering=OrderingStore(database),
             signals=SignalStore(database),
             settings=Settings(),

@@ -13,6 +13,7 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.deliveries.trials import TrialStore
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
@@ -37,6 +38,7 @@ async def scheduler(transport, database):
         deliveries=DeliveryStore(database),
         expiring=ExpiringStore(database),
         pausing=PausingStore(database),
+        trials=TrialStore(database),
         ordering=OrderingStore(database),
         signals=SignalStore(database),
         settings=Settings(store_timeout_seconds=0.1),

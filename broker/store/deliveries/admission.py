@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from broker.admission import LEASE_GRACE, AdmissionControl, Admitted, Deferred, Denied
-from broker.circuits import Circuit
 from broker.deliveries import GONE, DueAttempt, Reason
 from broker.limits import ConcurrencySlots, Rate
 from broker.store.deliveries.attempts import (
@@ -29,6 +28,9 @@ from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts, read_subscription
 from broker.subscriptions import Subscription
+
+_SWEPT = (Reason.PAUSED, Reason.IN_FLIGHT)
+"""What the sweep of waiting deliveries looks at; reservations and circuits are looked at by their own."""
 
 Decision = Admitted | Deferred | Denied | Oversized | UnderWay
 
@@ -227,14 +229,14 @@ class Wanted(NamedTuple):
 async def admit_each(
     session: Session, wanted: Sequence[Wanted], timeout: timedelta
 ) -> dict[DueAttempt, Admitted | Deferred | Denied]:
-    """Decide on calls of subscriptions whose admission is locked, one after the other; store their probes."""
+    """Decide on calls of subscriptions whose admission is locked, one after the other; store what circuits learn."""
     called = [_called(one.control.subscription, one.step) for one in wanted]
     circuits = await lock_circuits(session, (key for key in itertools.chain.from_iterable(called) if key is not None))
+    known = {key: replace(circuit) for key, circuit in circuits.items()}
     decisions: dict[DueAttempt, Admitted | Deferred | Denied] = {}
-    probed: dict[TargetKey, Circuit] = {}
     for (due, control, _, now), (first, *later) in zip(wanted, called, strict=True):
         circuit = None if first is None else circuits.get(first)
-        decision = decisions[due] = control.admit(
+        decisions[due] = control.admit(
             due.signal_id,
             circuit,
             [circuits[one] for one in later if one in circuits],
@@ -242,9 +244,7 @@ async def admit_each(
             now=now,
             until=now + _lease(control.subscription, timeout),
         )
-        if isinstance(decision, Admitted) and decision.probe and first is not None and circuit is not None:
-            probed[first] = circuit
-    await save_circuits(session, probed)
+    await save_circuits(session, {key: circuit for key, circuit in circuits.items() if circuit != known[key]})
     return decisions
 
 
@@ -307,7 +307,7 @@ async def _save(
     waiting = {
         due.subscription_id
         for due, decision in decisions.items()
-        if isinstance(decision, Deferred) and decision.due_at is None and decision.reason is not Reason.RATE
+        if isinstance(decision, Deferred) and decision.reason in _SWEPT
     }
     changed = {key: control.rate for key, control in controls.items() if control.rate is not None or key in waiting}
     if changed:
@@ -326,7 +326,6 @@ async def _park(session: Session, deferred: Mapping[DueAttempt, Deferred]) -> No
             _Sql.park,
             **_keys(deferred),
             numbers=[due.attempt for due in deferred],
-            due_at=[one.due_at for one in deferred.values()],
             reasons=[one.reason.value for one in deferred.values()],
         )
 

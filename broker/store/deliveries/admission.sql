@@ -76,10 +76,10 @@ WITH free AS (
 SELECT * FROM admitted;
 
 -- name: park
--- Park pending deliveries before their attempts, until :due_at (null: they wait for something to happen).
-UPDATE deliveries d SET state = 'parked', due_at = p.due_at, reason = p.reason
-FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :due_at::timestamptz[], :reasons::text[])
-    AS p (signal_id, subscription_id, number, due_at, reason)
+-- Park pending deliveries before their attempts, until something happens.
+UPDATE deliveries d SET state = 'parked', due_at = NULL, reason = p.reason
+FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :reasons::text[])
+    AS p (signal_id, subscription_id, number, reason)
 WHERE d.signal_id = p.signal_id AND d.subscription_id = p.subscription_id AND d.attempts = p.number - 1
   AND d.state IS NOT DISTINCT FROM 'pending';
 

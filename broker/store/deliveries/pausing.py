@@ -100,6 +100,13 @@ class PausingStore:
             await note_recall(session, [subscription_id])
         return None if row is None else read_subscription(row)
 
+    async def close_circuits(self, subscription_id: int) -> None:
+        """Let the targets of a subscription be tried again at once, and what waits for them go on."""
+        async with self._database.transaction() as session:
+            await lock_admission(session, [subscription_id])
+            await drop_circuits(session, subscription_id)
+            await note_recall(session, [subscription_id])
+
     async def find(self) -> dict[int, Contender]:
         """Return subscriptions that may have waiting deliveries to go on, or to be ended: the next few, in no order."""
         return read_contenders(await self._database.fetch(_Sql.find_waiting, limit=_SUBSCRIPTIONS))

@@ -54,12 +54,19 @@ WITH chosen AS (
 SELECT count(*) FROM ended;
 
 -- name: backlog
--- The oldest deliveries that were parked while each of the subscriptions was paused, as many as each of :limits says.
-SELECT waiting.* FROM unnest(:subscription_ids::bigint[], :limits::int[]) AS s (id, most) CROSS JOIN LATERAL (
+-- The oldest deliveries that were parked while each of the subscriptions was paused, as many as each of :limits says, and
+-- as many of those that waited for a target, unless some still have to (see trials.sql).
+SELECT waiting.* FROM unnest(:subscription_ids::bigint[], :limits::int[]) AS s (id, most)
+CROSS JOIN unnest(ARRAY['paused', 'circuit', 'throttled']) AS r (reason)
+CROSS JOIN LATERAL (
     SELECT d.signal_id, d.subscription_id FROM deliveries d
-    WHERE d.subscription_id = s.id AND d.state = 'parked' AND d.due_at IS NULL AND d.reason = 'paused'
+    WHERE d.subscription_id = s.id AND d.state = 'parked' AND d.due_at IS NULL AND d.reason = r.reason
     ORDER BY d.signal_id LIMIT s.most
-) AS waiting;
+) AS waiting
+WHERE r.reason = 'paused' OR NOT EXISTS (
+    SELECT FROM circuits c WHERE c.subscription_id = s.id AND c.holding AND c.retry_at IS NOT NULL
+)
+ORDER BY waiting.signal_id;
 
 -- name: recall
 -- Let deliveries that are parked because of their targets ask for admission again at once, at most :limit of each of the
@@ -67,7 +74,8 @@ SELECT waiting.* FROM unnest(:subscription_ids::bigint[], :limits::int[]) AS s (
 WITH chosen AS (
     SELECT waiting.* FROM unnest(:subscription_ids::bigint[]) AS s (id) CROSS JOIN LATERAL (
         SELECT d.signal_id, d.subscription_id FROM deliveries d
-        WHERE d.subscription_id = s.id AND d.state = 'parked' AND d.reason IN ('circuit', 'throttled') AND d.due_at > now()
+        WHERE d.subscription_id = s.id AND d.state = 'parked' AND d.reason IN ('circuit', 'throttled')
+          AND (d.due_at IS NULL OR d.due_at > now())
         ORDER BY d.signal_id LIMIT :limit
     ) AS waiting
 ), recalled AS (
@@ -100,7 +108,9 @@ DELETE FROM places WHERE subscription_id = ANY (:subscription_ids::bigint[]) AND
 UPDATE gates g SET held = false FROM subscriptions s
 WHERE g.subscription_id = ANY (:subscription_ids::bigint[]) AND s.id = g.subscription_id
   AND NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'parked' AND d.due_at IS NULL
-                  AND d.reason IN ('paused', 'in_flight') OFFSET 0)
+                  AND (d.reason IN ('paused', 'in_flight') OR d.reason IN ('circuit', 'throttled') AND NOT EXISTS (
+                      SELECT FROM circuits c WHERE c.subscription_id = s.id AND c.holding AND c.retry_at IS NOT NULL
+                  )) OFFSET 0)
   AND (s.disabled_because IS NULL AND s.until IS NULL
        OR NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'parked' OFFSET 0))
   AND (s.until IS NULL

@@ -1,3 +1,10 @@
+-- What waits for a circuit waits for an event, and not until a moment ---------------------------------------------------
+
+ALTER TABLE circuits ADD COLUMN holding boolean NOT NULL DEFAULT false, ADD COLUMN called_at timestamptz;
+COMMENT ON COLUMN circuits.holding IS 'Whether deliveries may be waiting for it.';
+COMMENT ON COLUMN circuits.called_at IS 'When one of them was last let go, to try the target.';
+CREATE INDEX circuits_holding ON circuits (retry_at NULLS FIRST) WHERE holding;
+
 -- Lists find what is rare ------------------------------------------------------------------------------------------------
 
 CREATE INDEX deliveries_parked_in_order ON deliveries (signal_id, subscription_id) WHERE state = 'parked';

@@ -1,0 +1,78 @@
+-- For the order of locks see broker/store/postgres/locks.py.
+
+-- name: find
+-- At most :limit circuits that deliveries may be waiting for and that have closed, or whose targets may be tried again: those
+-- that have waited longest, with their subscriptions. A target that a delivery was let go to try is left to that one for
+-- :patience seconds.
+SELECT c.subscription_id, c.address, c.retry_at IS NULL AS closed, s AS subscription
+FROM circuits c JOIN subscriptions s ON s.id = c.subscription_id
+WHERE c.holding AND s.until IS NULL AND s.paused_at IS NULL
+  AND (c.retry_at IS NULL
+       OR c.retry_at <= now() AND coalesce(c.probing_until, '-infinity') <= now()
+          AND (c.called_at IS NULL OR c.called_at < c.retry_at OR c.called_at < now() - make_interval(secs => :patience)))
+ORDER BY c.retry_at NULLS FIRST LIMIT :limit;
+
+-- name: lock
+-- Lock those of the circuits that are still so, of subscriptions whose admission is locked; `closed`: they have closed.
+SELECT c.subscription_id, c.address FROM circuits c
+JOIN unnest(:subscription_ids::bigint[], :addresses::text[], :closed::boolean[]) AS k (subscription_id, address, closed)
+    ON c.key = circuit_key(k.subscription_id, k.address)
+WHERE c.holding AND (c.retry_at IS NULL) = k.closed AND (k.closed OR c.retry_at <= now())
+ORDER BY c.key FOR UPDATE OF c;
+
+-- name: call
+-- Let the oldest delivery that waits for each of the targets go, to try it; return those for which there was one. A delivery
+-- waits for the target of its next step, or for that of a later one: up to :steps are done then.
+WITH chosen AS (
+    SELECT k.subscription_id, k.address, waiting.signal_id
+    FROM unnest(:subscription_ids::bigint[], :addresses::text[], :steps::int[]) AS k (subscription_id, address, steps)
+    CROSS JOIN LATERAL (
+        SELECT d.signal_id FROM deliveries d
+        WHERE d.subscription_id = k.subscription_id AND d.state = 'parked' AND d.due_at IS NULL
+          AND d.reason IN ('circuit', 'throttled') AND d.steps_done <= k.steps
+        ORDER BY d.signal_id LIMIT 1
+    ) AS waiting
+), called AS (
+    UPDATE deliveries d SET due_at = now()
+    FROM chosen c WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = 'parked'
+), noted AS (
+    UPDATE circuits k SET called_at = now()
+    FROM chosen c WHERE k.key = circuit_key(c.subscription_id, c.address)
+)
+SELECT subscription_id, address FROM chosen;
+
+-- name: note_idle
+-- Note that nothing waits for these circuits any more. One that has closed is dropped, unless it failed since.
+WITH idle AS (
+    SELECT circuit_key(subscription_id, address) AS key
+    FROM unnest(:subscription_ids::bigint[], :addresses::text[]) AS k (subscription_id, address)
+), dropped AS (
+    DELETE FROM circuits WHERE key IN (SELECT key FROM idle) AND retry_at IS NULL AND failures = 0
+)
+UPDATE circuits SET holding = false WHERE key IN (SELECT key FROM idle) AND (retry_at IS NOT NULL OR failures > 0);
+
+-- name: catch_up
+-- Let what waited for the circuits of subscriptions, whose admission is locked, go on as after a pause.
+UPDATE gates SET held = true, catch_up = NULL, caught_up = 0, caught_up_at = now()
+WHERE subscription_id = ANY (:subscription_ids::bigint[]);
+
+-- name: find_forsaken
+-- Subscriptions with deliveries that wait for circuits which are not there any more: processes of an earlier version drop them.
+-- However many deliveries they have, each subscription costs a few look-ups.
+WITH RECURSIVE held AS (
+    (SELECT subscription_id AS id FROM deliveries WHERE state = 'parked' AND due_at IS NULL
+     ORDER BY subscription_id LIMIT 1)
+    UNION ALL
+    SELECT following.id FROM held h CROSS JOIN LATERAL (
+        SELECT subscription_id AS id FROM deliveries
+        WHERE state = 'parked' AND due_at IS NULL AND subscription_id > h.id ORDER BY subscription_id LIMIT 1
+    ) AS following
+)
+SELECT h.id FROM held h JOIN gates g ON g.subscription_id = h.id
+WHERE NOT g.held AND NOT g.recalling
+  AND NOT EXISTS (SELECT FROM circuits c WHERE c.subscription_id = h.id AND c.holding)
+  AND EXISTS (
+      SELECT FROM deliveries d
+      WHERE d.subscription_id = h.id AND d.state = 'parked' AND d.due_at IS NULL AND d.reason IN ('circuit', 'throttled')
+      OFFSET 0
+  );
