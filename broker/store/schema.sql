@@ -719,18 +719,32 @@ CREATE OR REPLACE FUNCTION count_matches()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    IF TG_OP <> 'INSERT' THEN
-        INSERT INTO ledger_deltas (subscription_id, counted, n)
-        SELECT 0, 'recorded', -count(*) FROM old_rows HAVING count(*) > 0
-        UNION ALL
-        SELECT id, 'matched', -count(*) FROM old_rows, unnest(subscription_ids) AS id GROUP BY id;
-    END IF;
-    IF TG_OP <> 'DELETE' THEN
-        INSERT INTO ledger_deltas (subscription_id, counted, n)
-        SELECT 0, 'recorded', count(*) FROM new_rows HAVING count(*) > 0
-        UNION ALL
-        SELECT id, 'matched', count(*) FROM new_rows, unnest(subscription_ids) AS id GROUP BY id;
-    END IF;
+    CASE TG_OP
+        WHEN 'INSERT' THEN
+            INSERT INTO ledger_deltas (subscription_id, counted, n)
+            SELECT 0, 'recorded', count(*) FROM new_rows HAVING count(*) > 0
+            UNION ALL
+            SELECT id, 'matched', count(*) FROM new_rows, unnest(subscription_ids) AS id GROUP BY id;
+        WHEN 'DELETE' THEN
+            INSERT INTO ledger_deltas (subscription_id, counted, n)
+            SELECT 0, 'recorded', -count(*) FROM old_rows HAVING count(*) > 0
+            UNION ALL
+            SELECT id, 'matched', -count(*) FROM old_rows, unnest(subscription_ids) AS id GROUP BY id;
+        WHEN 'UPDATE' THEN
+            INSERT INTO ledger_deltas (subscription_id, counted, n)
+            SELECT id, 'matched', sum(by)
+            FROM (
+                SELECT n.subscription_ids AS after, o.subscription_ids AS before,
+                       n.subscription_ids[1:cardinality(o.subscription_ids)] = o.subscription_ids AS begins_alike
+                FROM new_rows n JOIN old_rows o USING (signal_id) OFFSET 0
+            ) AS changed
+            CROSS JOIN LATERAL (
+                SELECT unnest(CASE WHEN begins_alike THEN after[cardinality(before) + 1:] ELSE after END) AS id, 1 AS by
+                UNION ALL
+                SELECT unnest(CASE WHEN begins_alike THEN '{}' ELSE before END), -1
+            ) AS matched
+            GROUP BY id HAVING sum(by) <> 0;
+    END CASE;
     RETURN NULL;
 END $function$;
 

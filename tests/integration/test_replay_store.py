@@ -282,3 +282,24 @@ async def test_a_replay_looks_at_so_many_large_signals_at_a_time_as_fit(database
     chunks = [chunk async for chunk in ReplayStore(database).replay(late, ALL, Pace(None))]
     assert [(chunk.looked, chunk.count) for chunk in chunks] == [(3, 3), (3, 3), (2, 2)]
     assert sorted(await owed(late)) == [signal.id for signal in accepted]
+
+
+async def test_a_replay_of_widely_matched_signals_writes_what_it_adds_and_no_more(
+    database, subscribe, deliveries, monkeypatch
+):
+    monkeypatch.setattr("broker.store.deliveries.replays._BYTES", 100_000)
+    wide = await throw(database, *["wide"] * 100)
+    await database.execute(
+        "UPDATE matches SET subscription_ids = ARRAY(SELECT generate_series(1000, 4000)) WHERE signal_id = ANY ($1)",
+        wide,
+    )
+    while await deliveries.fold_ledger(limit=10_000):
+        pass
+    matched = (await deliveries.ledger()).matched
+    steps = [step async for step in ReplayStore(database).replay(await subscribe("wide"), ALL, Pace(None))]
+    assert sum(step.count for step in steps) == 100
+    assert len(steps) > 5, "a chunk is as large as what it writes"
+    assert await database.fetchval("SELECT count(*) FROM ledger_deltas") <= 3 * len(steps)
+    assert (await deliveries.ledger()).matched == matched + 100
+    await database.execute("UPDATE matches SET subscription_ids = '{1000, 7}' WHERE signal_id = $1", wide[0])
+    assert (await deliveries.ledger()).matched == matched + 100 - 3000

@@ -25,8 +25,8 @@ _WIDE = 1_000_000
 """So many ids are too many to look at them all beforehand."""
 _WITH_PAYLOADS = 100
 """How many signals one chunk looks at whose payloads are needed."""
-_PAYLOAD_BYTES = 8 << 20
-"""Bytes of payloads that fill such a chunk."""
+_BYTES = 8 << 20
+"""Bytes that fill a chunk: of matches, which are written anew, and of payloads that are needed."""
 _SECONDS = 1.0
 """How long a chunk is matched, the time that others get meanwhile included."""
 
@@ -136,7 +136,7 @@ class ReplayStore:
     ) -> list[Row]:
         """Return the next *limit* signals, with all columns of those that *subscription* may be owed and is not.
 
-        There are fewer if their payloads are needed and come to `_PAYLOAD_BYTES`.
+        There are fewer if they come to `_BYTES`.
         """
         after, last_position = between
         names = (subscription.spec.name, wanted.name)
@@ -149,7 +149,7 @@ class ReplayStore:
             exact_name=next((name for name in names if name and not is_pattern(name)), None),
             subscription_id=subscription.id,
             with_payloads=subscription.spec.filter is not None,
-            max_bytes=_PAYLOAD_BYTES,
+            max_bytes=_BYTES,
             **wanted.parameters,
         )
 

@@ -6,10 +6,14 @@ SELECT * FROM subscriptions WHERE id = :subscription_id AND until IS NULL;
 -- Look at the next :limit recorded signals in the order of recording, after position :after and up to :last_position, with
 -- ids above :higher_than and of exactly the name :exact_name. All columns are there of those that :subscription_id may be
 -- owed and is not. Null filters are no filters. :names and :permitted_names are regular expressions (see
--- `broker.names.expression`); :tenants and :untenanted say what the caller may read; :with_payloads says whether payloads are needed. If
--- they are, the last signal is the one whose payload fills :max_bytes; `found` says how many there would have been.
+-- `broker.names.expression`); :tenants and :untenanted say what the caller may read; :with_payloads says whether payloads are needed. The
+-- last signal is the one that fills :max_bytes, with its matches and its payload if that is needed; `found` says how many there
+-- would have been.
 WITH looked AS MATERIALIZED (
-    SELECT id, position, CASE WHEN :with_payloads::boolean THEN octet_length(payload) ELSE 0 END AS size FROM signals
+    SELECT id, position,
+           CASE WHEN :with_payloads::boolean THEN octet_length(payload) ELSE 0 END
+           + coalesce((SELECT pg_column_size(subscription_ids) FROM matches WHERE signal_id = signals.id), 0) AS size
+    FROM signals
     WHERE position > :after AND (:last_position::bigint IS NULL OR position <= :last_position)
       AND (:higher_than::bigint IS NULL OR id > :higher_than) AND (:exact_name::text IS NULL OR name = :exact_name)
     ORDER BY position LIMIT :limit

@@ -5,6 +5,39 @@ COMMENT ON COLUMN circuits.holding IS 'Whether deliveries may be waiting for it.
 COMMENT ON COLUMN circuits.called_at IS 'When one of them was last let go, to try the target.';
 CREATE INDEX circuits_holding ON circuits (retry_at NULLS FIRST) WHERE holding;
 
+-- A replay adds one match to a signal, and not all others once more -------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION count_matches() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    CASE TG_OP
+        WHEN 'INSERT' THEN
+            INSERT INTO ledger_deltas (subscription_id, counted, n)
+            SELECT 0, 'recorded', count(*) FROM new_rows HAVING count(*) > 0
+            UNION ALL
+            SELECT id, 'matched', count(*) FROM new_rows, unnest(subscription_ids) AS id GROUP BY id;
+        WHEN 'DELETE' THEN
+            INSERT INTO ledger_deltas (subscription_id, counted, n)
+            SELECT 0, 'recorded', -count(*) FROM old_rows HAVING count(*) > 0
+            UNION ALL
+            SELECT id, 'matched', -count(*) FROM old_rows, unnest(subscription_ids) AS id GROUP BY id;
+        WHEN 'UPDATE' THEN
+            INSERT INTO ledger_deltas (subscription_id, counted, n)
+            SELECT id, 'matched', sum(by)
+            FROM (
+                SELECT n.subscription_ids AS after, o.subscription_ids AS before,
+                       n.subscription_ids[1:cardinality(o.subscription_ids)] = o.subscription_ids AS begins_alike
+                FROM new_rows n JOIN old_rows o USING (signal_id) OFFSET 0
+            ) AS changed
+            CROSS JOIN LATERAL (
+                SELECT unnest(CASE WHEN begins_alike THEN after[cardinality(before) + 1:] ELSE after END) AS id, 1 AS by
+                UNION ALL
+                SELECT unnest(CASE WHEN begins_alike THEN '{}' ELSE before END), -1
+            ) AS matched
+            GROUP BY id HAVING sum(by) <> 0;
+    END CASE;
+    RETURN NULL;
+END $$;
+
 -- Lists find what is rare ------------------------------------------------------------------------------------------------
 
 CREATE INDEX deliveries_parked_in_order ON deliveries (signal_id, subscription_id) WHERE state = 'parked';
