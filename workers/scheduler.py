@@ -234,10 +234,14 @@ class Scheduler:
         """
         if not self._rescues:
             return 0
+        queued = {app: await self._queued(app) for app in await self._deliveries.count_overdue(limit=_COUNTED)}
+        if not queued:
+            return 0
+        # Counted after the messages: what is delivered meanwhile would seem to have lost its message otherwise.
         overdue = await self._deliveries.count_overdue(limit=_COUNTED)
         rescued, refusal = 0, None
-        for app, count in overdue.items():
-            if count > await self._queued(app):
+        for app, depth in queued.items():
+            if overdue.get(app, 0) > depth:
                 try:
                     rescued = max(rescued, await self._rescue(app))
                 except (DataError, StoreRefusal) as error:

@@ -98,3 +98,20 @@ async def test_a_step_that_fails_holds_up_no_other_and_the_scheduler_is_not_read
             return False
 
         await eventually(is_not_ready)
+
+
+async def test_what_is_delivered_while_messages_are_counted_did_not_lose_its_own(
+    scheduler, transport, database, overdue, monkeypatch
+):
+    depth = transport.depth
+
+    async def drained(queue, *, timeout):
+        """Each message was taken, and its delivery made, between two questions."""
+        await depth(queue, timeout=timeout)
+        await database.execute(
+            "UPDATE deliveries SET state = 'delivered', due_at = NULL WHERE subscription_id <> $1", overdue[0]
+        )
+        return 1 if queue == ATTEMPT else 0
+
+    monkeypatch.setattr(transport, "depth", drained)
+    assert await scheduler.rescue() == 0
