@@ -1,4 +1,4 @@
-"""Redriving dead deliveries in bulk."""
+"""Redriving deliveries in bulk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from broker.access import Permission, Principal
 from broker.audit import AuditType
-from broker.deliveries import Outcome
+from broker.deliveries import DeliveryState, Outcome
 from broker.limits import Pace
 from broker.operations.bulk import audited_request, read_signal_filter
 from broker.schemas.deliveries import RedriveRequest
@@ -16,7 +16,7 @@ from broker.store.deliveries.redrives import RedriveStore
 
 
 class Redriver:
-    """Redrives dead deliveries; every bulk redrive is an audit event."""
+    """Redrives deliveries; every bulk redrive is an audit event."""
 
     def __init__(self, redrives: RedriveStore, audit: AuditStore) -> None:
         self._redrives = redrives
@@ -39,6 +39,7 @@ class Redriver:
         return self._redrives.redrive(
             signal_filter,
             pace,
+            state=DeliveryState(wanted.state),
             subscription_id=wanted.subscription_id,
             outcome=None if wanted.outcome is None else Outcome(wanted.outcome),
             after=after,

@@ -154,11 +154,14 @@ class DeliveryPage(Schema):
 
 
 class RedriveRequest(BulkRequest):
-    """Which dead deliveries to redrive."""
+    """Which deliveries to redrive."""
 
     after: str | None = following("[0-9]{1,18}-[0-9]{1,18}")
     subscription_id: Annotated[int, Field(ge=0, lt=1 << 63), WHOLE] | None = Field(
         None, description="Only deliveries to this subscription."
+    )
+    state: Literal["dead", "parked", "delivered", "cancelled"] = Field(
+        "dead", description="In which state they are: `parked` ones are due at once, others are attempted once more."
     )
     outcome: OutcomeName | None = Field(None, description="Only deliveries whose last attempt had this outcome.")
 

@@ -1,4 +1,4 @@
-"""``redrive``: dead deliveries are attempted again."""
+"""``redrive``: deliveries are attempted again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from broker.schemas.deliveries import RedriveRequest
 from broker.schemas.validation import validate
 from broker.store.administration.audit import AuditStore
 from broker.store.deliveries.deliveries import DeliveryStore
-from broker.store.deliveries.redrives import RedriveStore
+from broker.store.deliveries.redrives import REDRIVABLE, RedriveStore
 from deploy.cli.admin import COMMAND_LINE, Admin, with_store
 from deploy.cli.bulk import bulk_options, run_all
 from deploy.cli.output import as_json, example, show_one
@@ -32,8 +32,13 @@ from deploy.cli.output import as_json, example, show_one
     type=click.Choice([one.value for one in Outcome]),
     help="Only deliveries whose last attempt had this outcome.",
 )
+@click.option(
+    "--state",
+    type=click.Choice([state.value for state in REDRIVABLE]),
+    help="Deliveries in this state instead of dead ones.",
+)
 @bulk_options
-@click.option("--all", "everything", is_flag=True, help="All dead deliveries.")
+@click.option("--all", "everything", is_flag=True, help="All dead deliveries (or those in that state).")
 @as_json
 @with_store
 async def redrive(
@@ -43,26 +48,27 @@ async def redrive(
     delivery_id: str | None,
     subscription: int | None,
     outcome: str | None,
+    state: str | None,
     everything: bool,
     per_second: float | None,
     dry_run: bool,
     as_json: bool,
     **filters: str | None,
 ) -> None:
-    """Put a dead delivery back, or all that match the filters: each is attempted again.
+    """Let a delivery be attempted again, or all dead ones that match the filters (or those in another state).
 
-    Deliveries to a deleted or disabled subscription, and those of an expired signal, stay dead.
+    Deliveries to a deleted or disabled subscription, and those of an expired signal, stay as they are.
     """
     given = {"subscriptionId": subscription, "outcome": outcome, **filters}
     filtered = any(value is not None for value in given.values())
     if [delivery_id is not None, filtered, everything].count(True) != 1:
         raise click.UsageError("give either a DELIVERY_ID, or filters, or --all")
     if delivery_id is not None:
-        if dry_run or per_second is not None:
-            raise click.UsageError("--dry-run and --per-second go with filters or --all")
+        if dry_run or per_second is not None or state is not None:
+            raise click.UsageError("--dry-run, --per-second and --state go with filters or --all")
         await _redrive_one(admin, delivery_id, as_json=as_json)
         return
-    wanted = validate(RedriveRequest, {**given, "perSecond": per_second, "dryRun": dry_run})
+    wanted = validate(RedriveRequest, {**given, "state": state or "dead", "perSecond": per_second, "dryRun": dry_run})
     redriver = Redriver(RedriveStore(admin.database), AuditStore(admin.database))
     chunks = await redriver.redrive(wanted, Pace(per_second), by=COMMAND_LINE)
     count = await run_all(admin.database, wanted, chunks, label="Redriving")
@@ -78,14 +84,14 @@ async def _redrive_one(admin: Admin, delivery_id: str, *, as_json: bool) -> None
     details = await deliveries.get(key)
     if details is None:
         raise click.ClickException(f"there is no delivery {delivery_id}")
-    if details.delivery.state is DeliveryState.DEAD and details.hopeless is not None:
+    if details.delivery.state is not DeliveryState.PENDING and details.hopeless is not None:
         raise click.ClickException(f"delivery {delivery_id} would not be attempted: {details.hopeless}")
     redriven = await deliveries.redrive(key)
     details = await deliveries.get(key)
     assert details is not None  # noqa: S101  (it was there just now)
     if not redriven:
         raise click.ClickException(
-            f"delivery {delivery_id} is {details.delivery.state.value}; only a dead one can be redriven"
+            f"delivery {delivery_id} is {details.delivery.state.value}, and cannot be redriven now"
         )
     delivery = render_delivery(details, await deliveries.attempts(key))
     show_one(delivery, "id", "state", "attemptCount", "dueAt", as_json=as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from broker.access import Permission, Principal, require_permission
-from broker.deliveries import DeliveryState, Outcome, delivery_id, parse_delivery_id
+from broker.deliveries import Delivery, DeliveryState, Outcome, delivery_id, parse_delivery_id
 from broker.errors import InvalidField, PermissionDenied
 from broker.names import is_pattern
 from broker.operations.answers import render_delivery, render_listed
@@ -93,7 +93,7 @@ class DeliveriesApi:
                 "POST",
                 one + "/redrive",
                 self.redrive,
-                "Redrive a dead delivery",
+                "Redrive a delivery",
                 {200: DeliverySchema},
                 parameters=_ONE,
                 permissions=managing,
@@ -121,12 +121,12 @@ class DeliveriesApi:
         return await self._answer(key, details, principal)
 
     async def redrive(self, request: web.Request, principal: Principal) -> web.Response:
-        """Put a dead delivery back, if it would be attempted. Only a caller that may read it is told its attempts."""
+        """Let a delivery be attempted (again), if it would be. Only a caller that may read it is told its attempts."""
         key, details = await self._managed(request, principal)
-        if details.delivery.state is DeliveryState.DEAD and details.hopeless is not None:
+        if details.delivery.state is not DeliveryState.PENDING and details.hopeless is not None:
             raise Conflicting(f"It would not be attempted: {details.hopeless}.")
         if not await self._deliveries.redrive(key):
-            raise Conflicting("Only a dead delivery can be redriven.")
+            raise Conflicting(_not_redriven(details.delivery))
         return await self._changed(key, principal)
 
     async def cancel(self, request: web.Request, principal: Principal) -> web.Response:
@@ -163,6 +163,16 @@ class DeliveriesApi:
         if details is None or not (details.readable or details.owned):
             raise _missing(given)
         return key, details
+
+
+def _not_redriven(delivery: Delivery) -> str:
+    match delivery.state:
+        case DeliveryState.PARKED:
+            return "It waits for its turn in its ordering group."
+        case DeliveryState.CANCELLED:
+            return "Another signal has consumed its subscription."
+        case _:
+            return "It is being attempted, or is about to be."
 
 
 def _missing(delivery_id: str) -> NotFound:

@@ -1,4 +1,4 @@
-"""``/v1/deliveries/redrive``: redriving dead deliveries in bulk."""
+"""``/v1/deliveries/redrive``: redriving deliveries in bulk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RedrivesApi:
                 "POST",
                 "/v1/deliveries/redrive",
                 self.redrive,
-                "Redrive dead deliveries",
+                "Redrive deliveries",
                 {200: BulkResult},
                 RedriveRequest,
                 permissions=(Permission.DELIVERIES,),
@@ -38,10 +38,10 @@ class RedrivesApi:
         ]
 
     async def redrive(self, request: web.Request, principal: Principal) -> web.Response:
-        """Put back the matching dead deliveries that would be attempted, and answer how many they are.
+        """Put back the matching deliveries that would be attempted, and answer how many they are.
 
-        Deliveries to a deleted or disabled subscription, and those of an expired signal, stay dead. One request looks
-        at 100,000 deliveries at most; the answer says where the next request goes on.
+        Deliveries to a deleted or disabled subscription, and those of an expired signal, stay as they are. One request
+        looks at 100,000 deliveries at most; the answer says where the next request goes on.
         """
         wanted = await read_document(request, RedriveRequest, optional=True)
         last, pace = read_after(wanted)

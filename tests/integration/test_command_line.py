@@ -116,9 +116,11 @@ async def test_a_signal_thrown_here_reaches_a_subscription_made_here_and_a_dead_
         delivery = f"{thrown['id']}-{made['id']}"
         await eventually(lambda: place.call("redrive", delivery).returncode == 0)  # it is dead in a moment
         await eventually(lambda: len(target.requests) == 2)
-    books = await eventually(lambda: delivered(place.ask("ledger", "--subscription", str(made["id"]))))
-    assert (books["matched"], books["unaccounted"]) == (1, 0)
-    assert "only a dead one can be redriven" in place.refusal("redrive", delivery)
+        books = await eventually(lambda: delivered(place.ask("ledger", "--subscription", str(made["id"]))))
+        assert (books["matched"], books["unaccounted"]) == (1, 0)
+        assert place.ask("redrive", delivery)["attemptCount"] == 2, "what was delivered can be delivered once more"
+        await eventually(lambda: len(target.requests) == 3)
+    assert "there is no delivery 1-999" in place.refusal("redrive", "1-999")
 
 
 async def test_what_is_dead_is_redriven_by_filters_and_the_past_is_replayed(broker: Run):
@@ -150,7 +152,7 @@ async def test_what_is_dead_is_redriven_by_filters_and_the_past_is_replayed(brok
     [
         (("redrive",), "give either a DELIVERY_ID, or filters, or --all"),
         (("redrive", "17-3", "--all"), "give either a DELIVERY_ID, or filters, or --all"),
-        (("redrive", "17-3", "--dry-run"), "--dry-run and --per-second go with filters or --all"),
+        (("redrive", "17-3", "--dry-run"), "--dry-run, --per-second and --state go with filters or --all"),
         (("redrive", "--outcome", "bad"), "Invalid value for '--outcome'"),
         (("redrive", "--since", "yesterday"), "/since: must be a date and time with its offset"),
         (("redrive", "--name", "a", "--per-second", "0"), "/perSecond: "),

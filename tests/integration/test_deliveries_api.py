@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import datetime, timedelta
 
@@ -107,8 +108,43 @@ async def test_a_delivery_is_dead_after_its_last_attempt_and_can_be_redriven(cli
     assert redriven["state"] != "dead"
     again = await delivery(client, signal, subscription, "delivered")
     assert [attempt["number"] for attempt in again["attempts"]] == [1, 2, 3, 4]
-    problem = await client.post(f"/v1/deliveries/{dead['id']}/redrive", {}, expect=409)
-    assert problem["detail"] == "Only a dead delivery can be redriven."
+
+
+async def test_what_was_delivered_is_delivered_once_more_under_the_same_id(client, webhooks, name):
+    subscription = await subscribe(client, name, webhooks.url("/hook"))
+    signal = await throw(client, name)
+    done = await delivery(client, signal, subscription, "delivered")
+    await client.post(f"/v1/deliveries/{done['id']}/redrive", {}, expect=200)
+    await eventually(lambda: len(webhooks.requests) == 2)
+    again = await delivery(client, signal, subscription, "delivered")
+    assert [attempt["number"] for attempt in again["attempts"]] == [1, 2]
+    first, second = webhooks.requests
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    assert [json.loads(request.body)["attempt"] for request in (first, second)] == [1, 2]
+    books = await client.get(f"/v1/ledger?subscriptionId={subscription['id']}")
+    assert (books["matched"], books["deliveries"]["delivered"], books["unaccounted"]) == (1, 1, 0)
+
+
+async def test_what_is_parked_goes_now_instead_of_later_and_its_schedule_goes_on(client, webhooks, name):
+    url = webhooks.answer("/hook", Answer(status=500), Answer(status=500), Answer())
+    subscription = await subscribe(client, name, url, retry={"schedule": [3600, 0]})
+    signal = await throw(client, name)
+    parked = await delivery(client, signal, subscription, "parked")
+    await client.post(f"/v1/deliveries/{parked['id']}/redrive", {}, expect=200)
+    done = await delivery(client, signal, subscription, "delivered")
+    assert [attempt["status"] for attempt in done["attempts"]] == [500, 500, 200]
+
+
+async def test_what_is_being_attempted_cannot_be_redriven(client, webhooks, name):
+    released = asyncio.Event()
+    url = webhooks.answer("/hook", Answer(until=released))
+    subscription = await subscribe(client, name, url)
+    signal = await throw(client, name)
+    await eventually(lambda: len(webhooks.requests) == 1)
+    problem = await client.post(f"/v1/deliveries/{signal['id']}-{subscription['id']}/redrive", {}, expect=409)
+    assert problem["detail"] == "It is being attempted, or is about to be."
+    released.set()
+    await delivery(client, signal, subscription, "delivered")
 
 
 async def test_a_receiver_that_asks_for_a_pause_gets_it(client, webhooks, name):
@@ -189,7 +225,7 @@ async def test_the_ledger_of_a_subscription_balances(client, webhooks, name):
     assert ledger["unaccounted"] == 0
 
 
-@pytest.mark.parametrize(("permission", "statuses"), [("signals:read", (200, 403)), ("deliveries:manage", (403, 409))])
+@pytest.mark.parametrize(("permission", "statuses"), [("signals:read", (200, 403)), ("deliveries:manage", (403, 200))])
 async def test_looking_and_redriving_are_two_permissions(client, webhooks, name, permission, statuses):
     subscription = await subscribe(client, name, webhooks.url("/hook"))
     done = await delivery(client, await throw(client, name), subscription, "delivered")

@@ -191,10 +191,7 @@ async def test_pages_of_deliveries_are_what_the_filters_choose(known, deliveries
             **wanted,
         )
         expected = [row.key for row in owed if row.meets(by, **wanted)]
-        assert sorted(found) == sorted(expected), (wanted, by.name)
-        assert len(set(found)) == len(found)
-        if "name" not in wanted:
-            assert found == sorted(expected, reverse=descending)
+        assert found == sorted(expected, reverse=descending), (wanted, by.name)
 
 
 @pytest.mark.parametrize("rare", [0, 1_000])

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from broker.access import ADMINISTRATOR
 from broker.deliveries import DeliveryState, DueAttempt, Outcome
 from broker.limits import Pace
 from broker.names import expression, matches
@@ -200,7 +201,6 @@ async def test_two_at_the_same_time_redrive_each_delivery_once(database, subscri
         redrive(limit=7), redrive(limit=5), redrive(limit=60), redrive(subscription_id=subscription, limit=11)
     )
     assert sum(counts) == 60
-    assert sum([await deliveries.redrive((signal_id, subscription)) for signal_id in dead]) == 0
     released = await deliveries.release(limit=100, rescue_after=RESCUE_AFTER)
     assert sorted(due.signal_id for due in released) == dead
     assert await balanced(database)
@@ -252,3 +252,71 @@ async def test_no_pattern_takes_long(database):
     for one in expressions:
         rows = await database.fetch("SELECT repeat('.a', 120) || '.b' ~ $1 FROM generate_series(1, 1000)", one)
         assert len(rows) == 1000
+
+
+async def in_each_state(database, deliveries):
+    """Return the ids of the signals of one delivery in each state, by the states."""
+    ids = await die(database, "a", "a", "a", "a")
+    (pending,) = await throw(database, "a")
+    states = dict(zip(("dead", "parked", "delivered", "cancelled"), ids, strict=True))
+    for state, signal_id in states.items():
+        await database.execute(
+            "UPDATE deliveries SET state = $1, due_at = CASE WHEN $1 = 'parked' THEN now() + interval '1 hour' END,"
+            " reason = CASE WHEN $1 = 'parked' THEN 'retry' END WHERE signal_id = $2",
+            state,
+            signal_id,
+        )
+    return states | {"pending": pending}
+
+
+@pytest.mark.parametrize("state", ["dead", "parked", "delivered", "cancelled"])
+async def test_deliveries_in_the_state_that_is_asked_for_are_redriven(database, subscribe, redrive, deliveries, state):
+    await subscribe()
+    ids = await in_each_state(database, deliveries)
+    assert await redrive(state=DeliveryState(state), dry_run=True) == 1
+    assert await redrive(state=DeliveryState(state)) == 1
+    (due,) = await deliveries.release(limit=10, rescue_after=RESCUE_AFTER)
+    assert (due.signal_id, due.attempt) == (ids[state], 2)
+    redriven = await database.fetchval("SELECT redriven FROM deliveries WHERE signal_id = $1", due.signal_id)
+    assert redriven == (0 if state == "parked" else 1), "the schedule starts over, unless it was not at its end"
+    assert await balanced(database)
+
+
+async def test_each_one_can_be_redriven_by_its_id_but_what_is_pending(database, subscribe, deliveries):
+    subscription_id = await subscribe()
+    ids = await in_each_state(database, deliveries)
+    assert {state: await deliveries.redrive((key, subscription_id)) for state, key in ids.items()} == {
+        "dead": True,
+        "parked": True,
+        "delivered": True,
+        "cancelled": True,
+        "pending": False,
+    }
+    assert await balanced(database)
+
+
+async def test_a_once_subscription_gets_no_second_signal_because_cancelled_ones_are_redriven(
+    database, subscribe, redrive, deliveries
+):
+    subscription_id = await subscribe(once=True)
+    ids = []
+    for _ in range(3):
+        (signal_id,) = await die(database, "a")
+        ids.append(signal_id)
+        assert await deliveries.cancel((signal_id, subscription_id), by=ADMINISTRATOR)
+    assert await redrive(state=DeliveryState.CANCELLED, limit=10) == 1
+    assert await database.fetchval("SELECT consumed_by FROM subscriptions") == ids[0]
+    assert [await deliveries.redrive((key, subscription_id)) for key in ids[1:]] == [False, False]
+    assert await redrive(state=DeliveryState.CANCELLED, limit=10, dry_run=True) == 0
+    assert await balanced(database)
+
+
+async def test_what_waits_in_an_ordering_group_keeps_its_place(database, subscribe, redrive, deliveries):
+    await subscribe(ordered=True)
+    throws = [Throw(name="a", ordering_key="k") for _ in range(3)]
+    await throw(database, *throws)
+    (second, third) = [one.signal_id for one in await listed(deliveries, state="parked")]
+    assert not await deliveries.redrive((second, 1))
+    assert await redrive(state=DeliveryState.PARKED) == 0
+    assert [(one.reason, one.due_at) for one in await listed(deliveries, state="parked")] == [("ordered", None)] * 2
+    assert third > second

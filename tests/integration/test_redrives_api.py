@@ -171,4 +171,4 @@ async def test_what_is_done_by_hand_is_in_the_audit(client, name, die):
 
     assert (subscription["id"], "admin", {"deliveryId": first}) in await events("delivery-cancelled")
     redriven = [event for event in await events("deliveries-redriven") if event[2].get("name") == name]
-    assert redriven == [(0, "admin", {"name": name, "dryRun": False, "perSecond": 5.0})]
+    assert redriven == [(0, "admin", {"name": name, "state": "dead", "dryRun": False, "perSecond": 5.0})]

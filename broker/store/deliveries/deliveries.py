@@ -184,10 +184,11 @@ class DeliveryStore:
         return await list_deliveries(self._database, wanted, by=by, after=after, limit=limit, descending=descending)
 
     async def redrive(self, key: tuple[int, int]) -> bool:
-        """Put a dead delivery back; return whether it was dead.
+        """Let a delivery be attempted (again), as soon as that may be; return whether it was put back.
 
-        If its filter exceeded its budget, it is put back if that matches now, cancelled if it does not, and stays dead
-        if it exceeds its budget again.
+        One that is pending is not, nor one that waits for its turn in its ordering group, nor a cancelled one whose
+        `once` subscription another signal has consumed. If its filter exceeded its budget, it is put back if that
+        matches now, cancelled if it does not, and stays dead if it exceeds its budget again.
         """
         decided = await self._decisions.decide([key])
         return not decided.owed or await redrive(self._database, [key], [None]) > 0

@@ -21,8 +21,8 @@ from broker.targets import Target
 
 Key = tuple[int, int]
 """The ids of a delivery's signal and subscription."""
-_RARE = 1_000
-"""A name with fewer signals is looked for by itself, whatever else is asked for."""
+_RARE = 5_000
+"""Deliveries of a name with fewer signals are looked for by these; else one comes by soon."""
 _MOST_SUBSCRIPTIONS = 100
 """How many subscriptions of a tenant or a host are looked for one by one."""
 _INDEXED = (DeliveryState.DEAD, DeliveryState.PARKED, DeliveryState.CANCELLED)
@@ -94,10 +94,7 @@ class ListedDelivery:
 async def list_deliveries(
     database: Database, wanted: DeliveryFilter, *, by: Principal, after: Key | None, limit: int, descending: bool
 ) -> Page[ListedDelivery, Key]:
-    """Return a page of the deliveries that *by* may read, in the order of their ids, or the opposite one.
-
-    With a rare name it is the order in which the signals were recorded, which is nearly the same.
-    """
+    """Return a page of the deliveries that *by* may read, in the order of their ids, or the opposite one."""
     walk = await _Walk.begin(database, wanted, by, descending=descending)
     start = after or ((MAX_ID, MAX_ID) if descending else (0, 0))
     page = await read_page(walk.find, walk.look, after=start, limit=limit)
@@ -141,15 +138,14 @@ class _Walk:
         }
         order = DESCENDING if descending else ASCENDING
         of_state = f"state = '{state}'" if state in _INDEXED else "true"
-        if signal_id is None and name is not None and not is_pattern(name):
-            is_alone = subscriptions is None and state not in {*_INDEXED, DeliveryState.PENDING}
-            if is_alone or await database.fetchval(_Sql.is_rare, name=name, few=_RARE):
-                return cls(
-                    database,
-                    _Sql.find_of_name.naming(beyond=order.beyond, direction=order.direction),
-                    along | {"name": name},
-                    filters,
-                )
+        if (
+            signal_id is None
+            and name is not None
+            and not is_pattern(name)
+            and await database.fetchval(_Sql.is_rare, name=name, few=_RARE)
+        ):
+            statement = _Sql.find_of_name.naming(beyond=order.beyond, direction=order.direction)
+            return cls(database, statement, along | {"name": name}, filters)
         if state == DeliveryState.PENDING:
             return cls(
                 database,
@@ -174,8 +170,6 @@ class _Walk:
     async def find(self, after: Key, looks: int) -> list[Key]:
         """Return the keys of the next deliveries on the way; see `read_page`."""
         given = {**self._along, "after_signal_id": after[0], "after_subscription_id": after[1], "looks": looks}
-        if "name" in given:
-            given["otherwise"] = MAX_ID if after[0] == MAX_ID else 0
         rows = await self._database.fetch(self._statement, **given)
         return [(row["signal_id"], row["subscription_id"]) for row in rows]
 

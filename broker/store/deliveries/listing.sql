@@ -31,14 +31,13 @@ WHERE (signal_id, subscription_id) {beyond} (:after_signal_id, :after_subscripti
 ORDER BY signal_id {direction}, subscription_id {direction} LIMIT :looks;
 
 -- name: find_of_name
--- The same of signals of one name, in the order of recording; after :otherwise if the signal is not there any more. A signal
--- without deliveries has the key of one to subscription 0, which is not there: it was looked at.
+-- The same of signals of one name, which are few. A signal without deliveries has the key of one to subscription 0, which is
+-- not there: it was looked at. (OFFSET 0 makes it find the signals by their name, whatever the statistics say.)
 SELECT g.id AS signal_id, coalesce(d.subscription_id, 0) AS subscription_id
 FROM (
-    SELECT id, position FROM signals
-    WHERE name = :name AND id BETWEEN :first_id AND :last_id
-      AND position {beyond}= coalesce((SELECT position FROM signals WHERE id = :after_signal_id), :otherwise::bigint)
-    ORDER BY position {direction} LIMIT :looks::bigint + 1
+    SELECT id FROM (SELECT id FROM signals WHERE name = :name OFFSET 0) AS named
+    WHERE id {beyond}= :after_signal_id AND id BETWEEN :first_id AND :last_id
+    ORDER BY id {direction} LIMIT :looks::bigint + 1
 ) AS g
 LEFT JOIN LATERAL (
     SELECT subscription_id FROM deliveries
@@ -46,7 +45,7 @@ LEFT JOIN LATERAL (
     ORDER BY subscription_id {direction} LIMIT :looks
 ) AS d ON true
 WHERE g.id <> :after_signal_id OR d.subscription_id IS NOT NULL
-ORDER BY g.position {direction}, d.subscription_id {direction} LIMIT :looks;
+ORDER BY g.id {direction}, d.subscription_id {direction} LIMIT :looks;
 
 -- name: is_rare
 -- Whether there are few signals of that name.

@@ -1,11 +1,11 @@
-"""Redriving: dead deliveries are attempted again, single ones or all that match filters."""
+"""Redriving: deliveries are attempted again, single ones or all that match filters, whatever became of them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
-from broker.deliveries import Outcome, delivery_id
+from broker.deliveries import DeliveryState, Outcome, delivery_id
 from broker.limits import Pace
 from broker.matching import Matcher
 from broker.store.deliveries.bulk import BulkProgress, SignalFilter
@@ -18,12 +18,25 @@ _LIMIT = 1000
 
 
 class _Sql(Statements, file="redrives.sql"):
-    find_dead: Statement
+    find: Statement
     redrive: Statement
 
 
+REDRIVABLE = (DeliveryState.DEAD, DeliveryState.PARKED, DeliveryState.DELIVERED, DeliveryState.CANCELLED)
+"""A pending delivery is being attempted, or is about to be."""
+
+_FIND = {
+    state: _Sql.find.naming(
+        of_state="state = 'parked' AND (ordering_key IS NULL OR reason NOT IN ('ordered', 'scheduled'))"
+        if state is DeliveryState.PARKED
+        else f"state = '{state.value}'"
+    )
+    for state in REDRIVABLE
+}
+
+
 class RedriveStore:
-    """Redrives dead deliveries that would be attempted.
+    """Redrives deliveries that would be attempted.
 
     A delivery would not be attempted if its subscription is deleted or disabled, or its signal has expired. One whose
     filter exceeded its budget is redriven if the filter, as it is now, matches (`broker.store.deliveries.decisions`).
@@ -44,12 +57,13 @@ class RedriveStore:
         wanted: SignalFilter,
         pace: Pace,
         *,
+        state: DeliveryState = DeliveryState.DEAD,
         subscription_id: int | None = None,
         outcome: Outcome | None = None,
         after: tuple[int, int] = (0, 0),
         dry_run: bool = False,
     ) -> AsyncIterator[BulkProgress]:
-        """Redrive deliveries of *wanted* signals, in the order of their ids and after *after*, chunk by chunk.
+        """Redrive deliveries in *state* of *wanted* signals, in the order of their ids, after *after*, chunk by chunk.
 
         They go on at moments of *pace*. *outcome* is that of the last attempt. A delivery that two callers redrive at
         the same time is redriven once, and counted once. *dry_run* only counts them.
@@ -58,7 +72,8 @@ class RedriveStore:
         start: tuple[int, int] | None = max(after, (first_id, 0))
         while start is not None:
             rows = await self._database.fetch(
-                _Sql.find_dead,
+                _FIND[state],
+                cancelled=state is DeliveryState.CANCELLED,
                 limit=self._limit,
                 after_signal_id=start[0],
                 after_subscription_id=start[1],
@@ -72,7 +87,7 @@ class RedriveStore:
             count = len(decided.owed)
             if decided.owed and not dry_run:
                 moments = [pace.next(rows[0]["now"]) for _ in decided.owed]
-                count = await redrive(self._database, decided.owed, moments)
+                count = await redrive(self._database, decided.owed, moments, states=(state,))
             start = _key(rows[-1]) if len(rows) == self._limit else None
             if decided.looked < len(asked):
                 start = asked[decided.looked - 1]
@@ -83,12 +98,19 @@ def _key(row: Row) -> tuple[int, int]:
     return row["signal_id"], row["subscription_id"]
 
 
-async def redrive(database: Database, keys: Sequence[tuple[int, int]], due_at: Sequence[datetime | None]) -> int:
-    """Put back those of the deliveries that are dead, until *due_at* (None: due now); return how many were."""
+async def redrive(
+    database: Database,
+    keys: Sequence[tuple[int, int]],
+    due_at: Sequence[datetime | None],
+    *,
+    states: Sequence[DeliveryState] = REDRIVABLE,
+) -> int:
+    """Put back those of the deliveries that are in one of *states*, until *due_at* (None: now); return how many."""
     rows = await database.fetch(
         _Sql.redrive,
         signal_ids=[signal_id for signal_id, _ in keys],
         subscription_ids=[subscription_id for _, subscription_id in keys],
         due_at=due_at,
+        states=[state.value for state in states],
     )
     return len(rows)

@@ -1,5 +1,5 @@
--- name: find_dead
--- Look at the next :limit dead deliveries after (:after_signal_id, :after_subscription_id), of signals up to :last_id and of
+-- name: find
+-- Look at the next :limit deliveries in a state (`of_state` is the condition) after (:after_signal_id, :after_subscription_id), of signals up to :last_id and of
 -- one subscription or (null) of all, in the order of their keys: which of them are asked for, and would be attempted. Null
 -- filters are no filters. :names and :permitted_names are regular expressions (see `broker.names.expression`); :outcome is
 -- that of the last attempt; :tenants and :untenanted say what belongs to the
@@ -7,13 +7,13 @@
 -- Two branches, so that each has its index, and LIMIT 1, so that it is a look-up by key, whatever the statistics say.
 WITH looked AS MATERIALIZED (
     (SELECT signal_id, subscription_id FROM deliveries
-     WHERE :subscription_id::bigint IS NULL AND state = 'dead'
+     WHERE :subscription_id::bigint IS NULL AND {of_state}
        AND (signal_id, subscription_id) > (:after_signal_id, :after_subscription_id)
        AND (:last_id::bigint IS NULL OR signal_id <= :last_id)
      ORDER BY signal_id, subscription_id LIMIT :limit)
     UNION ALL
     (SELECT signal_id, subscription_id FROM deliveries
-     WHERE subscription_id = :subscription_id::bigint AND state = 'dead' AND signal_id >= :after_signal_id
+     WHERE subscription_id = :subscription_id::bigint AND {of_state} AND signal_id >= :after_signal_id
        AND (signal_id, subscription_id) > (:after_signal_id, :after_subscription_id)
        AND (:last_id::bigint IS NULL OR signal_id <= :last_id)
      ORDER BY signal_id LIMIT :limit)
@@ -28,6 +28,7 @@ FROM looked l
 LEFT JOIN LATERAL (
     SELECT id FROM subscriptions
     WHERE id = l.subscription_id AND until IS NULL AND disabled_because IS NULL
+      AND NOT (:cancelled::boolean AND once AND coalesce(consumed_by, l.signal_id) <> l.signal_id)
       AND is_owned(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
     LIMIT 1
 ) s ON true
@@ -44,26 +45,39 @@ LEFT JOIN LATERAL (
 ORDER BY l.signal_id, l.subscription_id;
 
 -- name: redrive
--- Put dead deliveries back to parked, until :due_at (null: due now), or back into their ordering groups; those of signals
--- for later, until their moment. Attempts go on counting; the schedule starts over.
+-- Put deliveries in one of :states back to parked, until :due_at (null: due now), or back into their ordering groups; those
+-- of signals for later, until their moment. Attempts go on counting; the schedule starts over, but for what was parked anyway.
+-- One that waits for its turn in its ordering group goes on waiting, and one that was cancelled is left alone if another
+-- signal has consumed its `once` subscription.
 -- Locked in the order of their keys, to avoid deadlocks. A delivery that another session redrives is left to it.
-WITH chosen AS (
-    SELECT d.signal_id, d.subscription_id, c.due_at, (SELECT deliver_at FROM signals WHERE id = c.signal_id) AS deliver_at
+WITH found AS (
+    SELECT d.signal_id, d.subscription_id, d.state AS was, c.due_at
     FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :due_at::timestamptz[])
         AS c (signal_id, subscription_id, due_at)
     JOIN deliveries d ON d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id
-    WHERE d.state = 'dead'
+    WHERE d.state = ANY (:states::text[])
+      AND (d.state <> 'parked' OR d.ordering_key IS NULL OR d.reason NOT IN ('ordered', 'scheduled'))
     ORDER BY d.signal_id, d.subscription_id FOR UPDATE OF d
+), chosen AS (
+    SELECT f.*, g.deliver_at, g.expires_at,
+           s.once AND f.was = 'cancelled' AS consumes,
+           row_number() OVER (PARTITION BY f.subscription_id, f.was ORDER BY f.signal_id) AS position
+    FROM found f JOIN subscriptions s ON s.id = f.subscription_id JOIN signals g ON g.id = f.signal_id
+    WHERE NOT (s.once AND f.was = 'cancelled' AND coalesce(s.consumed_by, f.signal_id) <> f.signal_id)
+), consumed AS (
+    UPDATE subscriptions s SET consumed_by = c.signal_id, consumed_until = c.expires_at
+    FROM chosen c WHERE s.id = c.subscription_id AND c.consumes AND c.position = 1 AND s.consumed_by IS NULL
 )
 UPDATE deliveries d
-SET state = 'parked', finished_at = NULL, redriven = attempts, begun_at = NULL,
+SET state = 'parked', finished_at = NULL, redriven = CASE WHEN c.was = 'parked' THEN d.redriven ELSE attempts END, begun_at = NULL,
     (reason, due_at) = (
-        SELECT 'retry', greatest(coalesce(c.due_at, now()), c.deliver_at) WHERE d.ordering_key IS NULL
+        SELECT 'retry', greatest(coalesce(c.due_at, now()), c.deliver_at) WHERE d.ordering_key IS NULL OR c.was = 'parked'
         UNION ALL
-        SELECT 'scheduled', c.deliver_at WHERE d.ordering_key IS NOT NULL AND c.deliver_at > now()
+        SELECT 'scheduled', c.deliver_at WHERE d.ordering_key IS NOT NULL AND c.was <> 'parked' AND c.deliver_at > now()
         UNION ALL
-        SELECT 'ordered', NULL WHERE d.ordering_key IS NOT NULL AND (c.deliver_at > now()) IS NOT TRUE
+        SELECT 'ordered', NULL
+        WHERE d.ordering_key IS NOT NULL AND c.was <> 'parked' AND (c.deliver_at > now()) IS NOT TRUE
     )
 FROM chosen c
-WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id
+WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND (NOT c.consumes OR c.position = 1)
 RETURNING d.signal_id;
