@@ -1,3 +1,5 @@
+import asyncio
+import io
 import json
 import subprocess
 import sys
@@ -6,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from broker.logs import render_line
+from broker.logs import Turns, render_line
 
 
 @dataclass
@@ -61,3 +63,80 @@ def test_nothing_that_is_logged_steers_a_terminal_and_tracebacks_show_no_values(
     assert r"from a library: \u009b\u2069" in done.stderr
     assert r"ValueError: bad\u001b]0;title\u0007 \u200f" in done.stderr
     assert "hunter2" not in done.stderr.replace('token = "hunter2"', "")
+
+
+class Pipe(io.BytesIO):
+    """Remembers what each write was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.writes = []
+
+    def write(self, data):
+        self.writes.append(bytes(data))
+        return len(data)
+
+
+def log_to(file, *lines):
+    for line in lines:
+        file.write(line)
+        file.flush()
+
+
+async def test_what_is_logged_in_one_turn_of_the_loop_is_written_at_once_and_in_order():
+    pipe = Pipe()
+    file = Turns(pipe)
+    log_to(file, b"1\n", b"2\n", b"3\n")
+    assert pipe.writes == []
+    await asyncio.sleep(0)
+    assert pipe.writes == [b"1\n2\n3\n"]
+    log_to(file, b"4\n")
+    await asyncio.sleep(0)
+    assert pipe.writes[1:] == [b"4\n"]
+
+
+async def test_whole_lines_are_written_as_far_as_a_pipe_takes_them_at_once():
+    pipe = Pipe()
+    lines = [b"x" * size + b"\n" for size in (3000, 1000, 200, 9000, 5)]
+    log_to(Turns(pipe), *lines)
+    await asyncio.sleep(0)
+    assert pipe.writes == [lines[0] + lines[1], lines[2], lines[3], lines[4]]
+
+
+async def test_a_thread_writes_at_once_and_nothing_overtakes_what_was_logged_before():
+    pipe = Pipe()
+    file = Turns(pipe)
+    log_to(file, b"loop\n")
+    await asyncio.to_thread(log_to, file, b"thread\n")
+    await asyncio.sleep(0)
+    assert b"".join(pipe.writes) == b"loop\nthread\n"
+
+
+def test_lines_are_written_where_no_loop_runs_and_after_one_that_was_stopped():
+    pipe = Pipe()
+    file = Turns(pipe)
+
+    async def log_and_stop():
+        log_to(file, b"stopped\n")
+
+    loop = asyncio.new_event_loop()
+    loop.call_soon(loop.stop)
+    task = loop.create_task(log_and_stop())
+    loop.run_forever()
+    task.cancel()
+    loop.close()
+    log_to(file, b"after\n")
+    assert pipe.writes == [b"stopped\nafter\n"]
+
+
+def test_the_last_lines_of_a_process_are_written():
+    program = PROGRAM.partition("configure_logs(")[0] + (
+        "import asyncio\n"
+        'configure_logs(Settings(log_format="json"))\n'
+        "async def log():\n"
+        '    structlog.get_logger().warning("first")\n'
+        '    structlog.get_logger().warning("last")\n'
+        "asyncio.run(log())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["first", "last"]
