@@ -52,7 +52,8 @@ def with_store(command: Callable[Concatenate[Admin, P], Coroutine[Any, Any, None
     An embedded store that is not running is started for the time of the command, and its schema is brought up to date.
 
     Raises:
-        ConfigurationError: A setting is wrong, or the store's schema is older than this version needs.
+        ConfigurationError: A setting is wrong, there is no embedded store, or the store's schema is older than this
+            version needs.
         StoreUnavailable: PostgreSQL did not answer.
     """
 
@@ -95,7 +96,7 @@ def _run(settings: Settings, command: Callable[[Admin], Coroutine[Any, Any, None
             await _ensure_schema(settings, database)
             await command(Admin(settings, database))
 
-    with store_url(settings) as url:
+    with store_url(settings, create=False) as url:
         run_async(work())
 
 

@@ -17,7 +17,7 @@ from broker.logs import configure_logs
 from broker.secrets import SecretBox, load_or_make_key
 from broker.settings import Settings, read_settings, unknown_variables
 from broker.store.postgres.database import Database
-from broker.store.postgres.embedded import embedded_postgres
+from broker.store.postgres.embedded import STORE, embedded_postgres
 from broker.transport import Transport
 
 EMBEDDED = "embedded:"
@@ -52,15 +52,25 @@ def allow_loopback(settings: Settings) -> Settings:
 
 
 @contextmanager
-def store_url(settings: Settings) -> Iterator[str]:
+def store_url(settings: Settings, *, create: bool = True) -> Iterator[str]:
     """Yield the URL of the store; an embedded PostgreSQL runs meanwhile, shared by all processes that use it.
 
+    Args:
+        settings: Where it is.
+        create: Whether to begin an embedded store that is not there yet.
+
     Raises:
-        ConfigurationError: The data directory cannot be used.
+        ConfigurationError: The data directory cannot be used, or has no store.
     """
     if settings.store_url != EMBEDDED:
         yield settings.store_url
         return
+    if not create and not (settings.data_dir.expanduser() / STORE).exists():
+        raise ConfigurationError(
+            f"SIGNAL_BROKER_DATA_DIR: there is no signal-broker in {settings.data_dir.expanduser().resolve()}; run"
+            " `signal-broker run` first, or go to its directory, or set SIGNAL_BROKER_DATA_DIR to its data directory or"
+            " SIGNAL_BROKER_STORE_URL to its database"
+        )
     with embedded_postgres(_data_dir(settings)) as url:
         yield url
 

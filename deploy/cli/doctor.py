@@ -82,7 +82,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
         report(
             Finding("ok", "settings", f"store {_kind(settings.store_url)}, transport {_kind(settings.transport_url)}")
         )
-        with store_url(settings) as url:
+        with store_url(settings, create=False) as url:
             run_async(examine(settings, url))
     except SignalBrokerError as error:
         report(Finding("fail", "settings" if not findings else "store", str(error)))

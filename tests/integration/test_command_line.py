@@ -310,6 +310,7 @@ def test_bindings_of_earlier_versions_are_pruned_only_when_asked_for(broker: Run
 
 
 async def test_an_instance_of_its_own_keeps_its_data_from_start_to_start(broker: Run, place: Place):
+    assert place.call("migrate").returncode == 0
     token = place.ask("token", "create", "before", "--permission", "admin")["token"]
     assert not place.has_postgres(), "a command that started PostgreSQL stops it"
 
@@ -348,7 +349,8 @@ def test_the_doctor_finds_what_is_missing(place: Place):
     report = json.loads(done.stdout)
     assert report["healthy"] is False
     assert report["checks"][-1]["level"] == "fail"
-    assert report["checks"][-1]["check"] == "schema"
+    assert report["checks"][-1]["check"] == "store"
+    assert place.call("migrate").returncode == 0
     place.ask("throw", "unheard")
     found = place.call("doctor").stdout
     assert "ok    lost        no accepted signal is lost or missing" in found
@@ -360,3 +362,12 @@ def test_help_is_quick_because_nothing_is_imported_for_it():
     program = "import sys, deploy.cli.main as m; m.main(['--help'], standalone_mode=False); print(*sys.modules)"
     done = subprocess.run([COMMAND[0], "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert {"pydantic", "aiohttp", "asyncpg", "structlog"}.isdisjoint(done.stdout.split())
+
+
+@pytest.mark.parametrize("command", [("throw", "a"), ("ledger",), ("token", "list"), ("tail", "--count", "1")])
+def test_a_command_in_another_directory_makes_no_product_of_its_own(tmp_path: Path, command: tuple[str, ...]):
+    place = Place(tmp_path / "elsewhere")
+    told = place.refusal(*command)
+    assert "there is no signal-broker in" in told
+    assert "run `signal-broker run` first" in told
+    assert not list(tmp_path.rglob("PG_VERSION"))

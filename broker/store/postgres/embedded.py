@@ -23,6 +23,8 @@ import structlog
 
 from broker.errors import ConfigurationError
 
+STORE = "postgres"
+"""The directory of the database in the data directory."""
 _LOOK_EVERY = 0.25
 _PAUSES = (0, 0.5, 1, 2, 4, 8, 16)
 """Seconds before each try to start it again; after the last one the process ends."""
@@ -46,7 +48,7 @@ def embedded_postgres(data_dir: Path) -> Iterator[str]:
             the server has ended, and does not start again.
     """
     data_dir = data_dir.expanduser().resolve()
-    server_dir = data_dir / "postgres"
+    server_dir = data_dir / STORE
     wheel = _import_wheel(data_dir / "start-lock")
     data_dir.mkdir(parents=True, exist_ok=True)
     try:
