@@ -16,6 +16,8 @@ from broker.store.rows import read_subscription
 
 _LIMIT = 200
 """How many circuits one sweep looks at."""
+_SUBSCRIPTIONS = 1_000
+"""How many subscriptions one search for what is forsaken looks at."""
 _PATIENCE = timedelta(seconds=10)
 """For how long a delivery that was let go may be on its way to the target, until another one is let go."""
 
@@ -34,6 +36,8 @@ class TrialStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._seen = 0
+        """The last subscription that `find_forsaken` has looked at."""
 
     async def sweep(self) -> int:
         """Let deliveries go to try their targets, and all that wait for those that succeeded; return how many targets.
@@ -57,8 +61,13 @@ class TrialStore:
         return len(closed) + len(called)
 
     async def find_forsaken(self) -> int:
-        """Let what waits for circuits that are not there any more go on; return for how many subscriptions."""
-        forsaken = [row["id"] for row in await self._database.fetch(_Sql.find_forsaken)]
+        """Let what waits for circuits that are not there any more go on; return for how many subscriptions.
+
+        Each call looks at the next few subscriptions that have waiting deliveries.
+        """
+        rows = await self._database.fetch(_Sql.find_forsaken, after=self._seen, limit=_SUBSCRIPTIONS)
+        self._seen = rows[-1]["id"] if len(rows) == _SUBSCRIPTIONS else 0
+        forsaken = [row["id"] for row in rows if row["forsaken"]]
         if forsaken:
             async with self._database.transaction() as session:
                 locked = await lock_free_admission(session, forsaken)

@@ -52,27 +52,32 @@ WITH idle AS (
 UPDATE circuits SET holding = false WHERE key IN (SELECT key FROM idle) AND (retry_at IS NOT NULL OR failures > 0);
 
 -- name: catch_up
--- Let what waited for the circuits of subscriptions, whose admission is locked, go on as after a pause.
-UPDATE gates SET held = true, catch_up = NULL, caught_up = 0, caught_up_at = now()
+-- Let what waited for the circuits of subscriptions, whose admission is locked, go on as after a pause, at the pace that a
+-- resumption has asked for if its backlog is not through.
+UPDATE gates SET held = true, catch_up = CASE WHEN held THEN catch_up END, caught_up = 0, caught_up_at = now()
 WHERE subscription_id = ANY (:subscription_ids::bigint[]);
 
 -- name: find_forsaken
--- Subscriptions with deliveries that wait for circuits which are not there any more: processes of an earlier version drop them.
--- However many deliveries they have, each subscription costs a few look-ups.
+-- Look at the next :limit subscriptions after :after that have deliveries which wait for an event: whether it may be a circuit
+-- that is not there any more (processes of an earlier version drop them). However many deliveries they have, each subscription costs
+-- a few look-ups.
 WITH RECURSIVE held AS (
-    (SELECT subscription_id AS id FROM deliveries WHERE state = 'parked' AND due_at IS NULL
-     ORDER BY subscription_id LIMIT 1)
+    (SELECT subscription_id AS id FROM deliveries
+     WHERE state = 'parked' AND due_at IS NULL AND subscription_id > :after ORDER BY subscription_id LIMIT 1)
     UNION ALL
     SELECT following.id FROM held h CROSS JOIN LATERAL (
         SELECT subscription_id AS id FROM deliveries
         WHERE state = 'parked' AND due_at IS NULL AND subscription_id > h.id ORDER BY subscription_id LIMIT 1
     ) AS following
+), looked AS MATERIALIZED (
+    SELECT id FROM held LIMIT :limit
 )
-SELECT h.id FROM held h JOIN gates g ON g.subscription_id = h.id
-WHERE NOT g.held AND NOT g.recalling
-  AND NOT EXISTS (SELECT FROM circuits c WHERE c.subscription_id = h.id AND c.holding)
-  AND EXISTS (
-      SELECT FROM deliveries d
-      WHERE d.subscription_id = h.id AND d.state = 'parked' AND d.due_at IS NULL AND d.reason IN ('circuit', 'throttled')
-      OFFSET 0
-  );
+SELECT l.id, NOT g.held AND NOT g.recalling
+       AND NOT EXISTS (SELECT FROM circuits c WHERE c.subscription_id = l.id AND c.holding)
+       AND EXISTS (
+           SELECT FROM deliveries d
+           WHERE d.subscription_id = l.id AND d.state = 'parked' AND d.due_at IS NULL AND d.reason IN ('circuit', 'throttled')
+           OFFSET 0
+       ) AS forsaken
+FROM looked l JOIN gates g ON g.subscription_id = l.id
+ORDER BY l.id;
