@@ -35,7 +35,8 @@ class _Sql(Statements, file="listing.sql"):
     find_pending: Statement
     find_of_name: Statement
     is_rare: Statement
-    subscriptions_of: Statement
+    subscriptions_of_tenants: Statement
+    subscriptions_of_host: Statement
     look: Statement
     targets: Statement
 
@@ -193,9 +194,13 @@ async def _find_subscriptions(database: Database, wanted: DeliveryFilter, by: Pr
         return [subscription_id]
     limited = by.tenants if by.tenants is not None and not by.untenanted else None
     tenants = limited if tenant_id is None else (tenant_id,)
-    if tenants is None and host is None:
+    most = _MOST_SUBSCRIPTIONS + 1
+    if tenants is not None:
+        rows = await database.fetch(_Sql.subscriptions_of_tenants, of_tenants=tenants, host=host, limit=most)
+    elif host is not None:
+        rows = await database.fetch(_Sql.subscriptions_of_host, host=host, limit=most)
+    else:
         return None
-    rows = await database.fetch(_Sql.subscriptions_of, of_tenants=tenants, host=host, limit=_MOST_SUBSCRIPTIONS + 1)
     return None if len(rows) > _MOST_SUBSCRIPTIONS else [row["id"] for row in rows]
 
 

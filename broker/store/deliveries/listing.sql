@@ -1,5 +1,7 @@
 -- Keys of deliveries in the order of a list, and those of them that are asked for; see broker/store/pages.py. `beyond` and
--- `direction` are > and ASC, or < and DESC; `of_state` is a condition that an index serves.
+-- `direction` are > and ASC, or < and DESC; `of_state` is a condition that an index serves. Pairs are compared and ordered by
+-- as in the index that is to be walked along: so no other one serves, whatever the statistics say, and whatever the plan was
+-- made for.
 
 -- name: find
 -- The next :looks deliveries of signals from :first_id to :last_id.
@@ -12,10 +14,10 @@ ORDER BY signal_id {direction}, subscription_id {direction} LIMIT :looks;
 -- The same of some subscriptions.
 SELECT d.* FROM unnest(:subscription_ids::bigint[]) AS s (id), LATERAL (
     SELECT signal_id, subscription_id FROM deliveries
-    WHERE subscription_id = s.id AND signal_id {beyond}= :after_signal_id
+    WHERE (subscription_id, signal_id) {beyond}= (s.id, :after_signal_id)
       AND (signal_id, subscription_id) {beyond} (:after_signal_id, :after_subscription_id)
-      AND signal_id BETWEEN :first_id AND :last_id AND {of_state}
-    ORDER BY signal_id {direction} LIMIT :looks
+      AND (subscription_id, signal_id) >= (s.id, :first_id) AND (subscription_id, signal_id) <= (s.id, :last_id) AND {of_state}
+    ORDER BY subscription_id {direction}, signal_id {direction} LIMIT :looks
 ) AS d
 ORDER BY signal_id {direction}, subscription_id {direction} LIMIT :looks;
 
@@ -32,10 +34,14 @@ ORDER BY signal_id {direction}, subscription_id {direction} LIMIT :looks;
 
 -- name: find_of_name
 -- The same of signals of one name, which are few. A signal without deliveries has the key of one to subscription 0, which is
--- not there: it was looked at. (OFFSET 0 makes it find the signals by their name, whatever the statistics say.)
+-- not there: it was looked at.
 SELECT g.id AS signal_id, coalesce(d.subscription_id, 0) AS subscription_id
 FROM (
-    SELECT id FROM (SELECT id FROM signals WHERE name = :name OFFSET 0) AS named
+    SELECT id FROM (
+        SELECT id FROM signals
+        WHERE (name, position) >= (:name, 0::bigint) AND (name, position) <= (:name, 9223372036854775807)
+        ORDER BY name, position OFFSET 0
+    ) AS named
     WHERE id {beyond}= :after_signal_id AND id BETWEEN :first_id AND :last_id
     ORDER BY id {direction} LIMIT :looks::bigint + 1
 ) AS g
@@ -49,14 +55,27 @@ ORDER BY g.id {direction}, d.subscription_id {direction} LIMIT :looks;
 
 -- name: is_rare
 -- Whether there are few signals of that name.
-SELECT count(*) < :few FROM (SELECT FROM signals WHERE name = :name LIMIT :few) AS few_of_them;
+SELECT count(*) < :few FROM (
+    SELECT FROM signals
+    WHERE (name, position) >= (:name, 0::bigint) AND (name, position) <= (:name, 9223372036854775807)
+    ORDER BY name, position LIMIT :few
+) AS few_of_them;
 
--- name: subscriptions_of
--- At most :limit of the subscriptions, deleted ones too, of these tenants and with targets at this host; null: any.
-SELECT id FROM subscriptions
-WHERE (:of_tenants::text[] IS NULL OR tenant_id = ANY (:of_tenants))
-  AND (:host::text IS NULL OR kind = 'webhook' AND host_of(kind, address) = :host)
+-- name: subscriptions_of_tenants
+-- At most :limit of the subscriptions, deleted ones too, of these tenants and (null: any) with webhooks at this host.
+SELECT s.id FROM unnest(:of_tenants::text[]) AS t (id), LATERAL (
+    SELECT id FROM subscriptions
+    WHERE (tenant_id, id) >= (t.id, 0) AND (tenant_id, id) <= (t.id, 9223372036854775807) AND tenant_id IS NOT NULL
+      AND (:host::text IS NULL OR kind = 'webhook' AND host_of(kind, address) = :host)
+    ORDER BY tenant_id, id LIMIT :limit
+) AS s
 LIMIT :limit;
+
+-- name: subscriptions_of_host
+-- At most :limit of the subscriptions, deleted ones too, with webhooks at this host.
+SELECT id FROM subscriptions
+WHERE kind = 'webhook' AND (host_of(kind, address), id) >= (:host::text, 0) AND (host_of(kind, address), id) <= (:host, 9223372036854775807)
+ORDER BY host_of(kind, address), id LIMIT :limit;
 
 -- name: look
 -- Those of the deliveries with these keys that are asked for, in the order of the keys, each with what a list tells of it.

@@ -25,6 +25,7 @@ _RARE = 1_000
 
 class _Sql(Statements, file="listing.sql"):
     find: Statement
+    find_along: Statement
     is_rare: Statement
     position_before: Statement
     last_position: Statement
@@ -97,11 +98,16 @@ class _Walk:
             if last_id is not None:
                 last = await database.fetchval(_Sql.last_position, last_id=last_id)
         first, above_id = await find_start(database, 0 if descending or after_id is None else after_id, since)
-        condition, value = await _find_rare(database, wanted)
-        order = DESCENDING if descending else ASCENDING
+        column = await _find_rare(database, wanted)
+        beyond, direction = DESCENDING if descending else ASCENDING
+        if column is None:
+            statement, value = _Sql.find.naming(beyond=beyond, direction=direction), {}
+        else:
+            where, value = _SELECTIVE[column], {"value": wanted.get(column)}
+            statement = _Sql.find_along.naming(beyond=beyond, direction=direction, column=column, where=where)
         walk = cls(
             database,
-            _Sql.find.naming(beyond=order.beyond, direction=order.direction, along=condition),
+            statement,
             {"first": first, "last": last, **value},
             {
                 **sight_of_signals(by),
@@ -143,25 +149,32 @@ class _Walk:
         return Looked(signals, Key(rows[-1]["position"], rows[-1]["id"]) if is_cut else keys[-1], is_full)
 
 
-_SELECTIVE = ("execution_id", "business_key", "ordering_key", "source_id", "name", "tenant_id", "state")
-"""What has an index in the order of recording; what is likely to be rarest comes first."""
+_SELECTIVE = {
+    "execution_id": "execution_id IS NOT NULL",
+    "business_key": "business_key IS NOT NULL",
+    "ordering_key": "ordering_key IS NOT NULL",
+    "source_id": "source_id IS NOT NULL",
+    "name": "true",
+    "tenant_id": "tenant_id IS NOT NULL",
+    "state": "state <> 'recorded'",
+}
+"""Columns that have an index in the order of recording, and its condition; what is likely to be rarest comes first."""
 
 
-async def _find_rare(database: Database, wanted: SignalFilter) -> tuple[str, dict[str, object]]:
-    """Return a condition, and its parameter, for the filter that chooses the fewest signals; none: any will do."""
-    found = [
-        (f"{column} = :value", {"value": value})
-        for column in _SELECTIVE
-        if (value := wanted.get(column)) is not None and _is_indexed(column, value)
-    ]
-    for condition, value in found[:-1]:
-        if await database.fetchval(_Sql.is_rare.naming(along=condition), few=_RARE, **value):
-            return condition, value
-    return found[-1] if found else ("true", {})
+async def _find_rare(database: Database, wanted: SignalFilter) -> str | None:
+    """Return the column whose filter chooses the fewest signals; None: there is none with an index."""
+    columns = [column for column in _SELECTIVE if _is_indexed(column, wanted.get(column))]
+    for column in columns[:-1]:
+        statement = _Sql.is_rare.naming(column=column, where=_SELECTIVE[column])
+        if await database.fetchval(statement, few=_RARE, value=wanted.get(column)):
+            return column
+    return columns[-1] if columns else None
 
 
 def _is_indexed(column: str, value: object) -> bool:
     match column:
+        case _ if value is None:
+            return False
         case "name":
             return not is_pattern(str(value))
         case "state":

@@ -1,15 +1,27 @@
 -- Signals in the order of recording, or the opposite one, and those of them that are asked for; see broker/store/pages.py.
--- `beyond` and `direction` are > and ASC, or < and DESC; `along` is a condition that an index serves.
+-- `beyond` and `direction` are > and ASC, or < and DESC. Pairs are compared and ordered by as in the index that is to be walked
+-- along: so no other one serves, whatever the statistics say, and whatever the plan was made for.
 
 -- name: find
 -- The next :looks signals after position :after, of those after position :first and up to :last.
 SELECT id, position FROM signals
-WHERE position {beyond} :after AND position > :first AND position <= :last AND {along}
+WHERE position {beyond} :after AND position > :first AND position <= :last
 ORDER BY position {direction} LIMIT :looks;
 
+-- name: find_along
+-- The same of those that have a :value in a column; `where` is the condition of the column's index.
+SELECT id, position FROM signals
+WHERE ({column}, position) {beyond} (:value, :after::bigint)
+  AND ({column}, position) > (:value, :first::bigint) AND ({column}, position) <= (:value, :last::bigint) AND {where}
+ORDER BY {column} {direction}, position {direction} LIMIT :looks;
+
 -- name: is_rare
--- Whether few signals meet a condition.
-SELECT count(*) < :few FROM (SELECT FROM signals WHERE {along} LIMIT :few) AS few_of_them;
+-- Whether few signals have a :value in a column.
+SELECT count(*) < :few FROM (
+    SELECT FROM signals
+    WHERE ({column}, position) >= (:value, 0::bigint) AND ({column}, position) <= (:value, 9223372036854775807) AND {where}
+    ORDER BY {column}, position LIMIT :few
+) AS few_of_them;
 
 -- name: position_before
 -- The position that signals before that one are before, in the order of recording; if it is not recorded, that after the one

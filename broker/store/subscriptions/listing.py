@@ -18,6 +18,7 @@ PAGE_BYTES = 1 << 20
 
 class _Sql(Statements, file="listing.sql"):
     find: Statement
+    find_along: Statement
     look: Statement
 
 
@@ -62,8 +63,7 @@ class _Walk:
         self, database: Database, wanted: SubscriptionsWanted, by: Principal, sight: Mapping[str, object]
     ) -> None:
         self._database = database
-        condition, self._along = _along(wanted, by)
-        self._statement = _Sql.find.naming(along=condition)
+        self._statement, self._along = _along(wanted, by)
         filters = ("name", "tenant_id", "execution_id", "host", "state")
         self._filters = {**sight, **{column: wanted.get(column) for column in filters}}
         self._bytes_left = PAGE_BYTES
@@ -84,28 +84,32 @@ class _Walk:
 
 
 _SELECTIVE = {
-    "execution_id": "execution_id = :value",
-    "host": "kind = 'webhook' AND host_of(kind, address) = :value",
-    "name": "name = :value",
-    "tenant_id": "tenant_id = :value",
+    "execution_id": ("execution_id", "execution_id IS NOT NULL AND until IS NULL"),
+    "host": ("host_of(kind, address)", "kind = 'webhook'"),
+    "name": ("name", "until IS NULL"),
+    "tenant_id": ("tenant_id", "tenant_id IS NOT NULL"),
 }
-"""What has an index; what is likely to be rarest comes first."""
+"""What has an index, and its condition; what is likely to be rarest comes first."""
+_HALTED = "(paused_at IS NOT NULL OR disabled_because IS NOT NULL)"
 _OF_STATE = {
-    ListedState.PAUSED: "(paused_at IS NOT NULL OR disabled_because IS NOT NULL)",
-    ListedState.DISABLED: "(paused_at IS NOT NULL OR disabled_because IS NOT NULL)",
+    ListedState.PAUSED: _HALTED,
+    ListedState.DISABLED: _HALTED,
     ListedState.FAILING: "id IN (SELECT subscription_id FROM circuits WHERE retry_at IS NOT NULL)",
 }
 
 
-def _along(wanted: SubscriptionsWanted, by: Principal) -> tuple[str, dict[str, object]]:
-    """Return a condition that an index serves, and its parameter; the rarest one that is there."""
-    for column, condition in _SELECTIVE.items():
-        value = wanted.get(column)
-        if value is not None:
-            return condition, {"value": value}
+def _along(wanted: SubscriptionsWanted, by: Principal) -> tuple[Statement, dict[str, object]]:
+    """Return the statement that walks along the index of the rarest filter, and its parameters for that."""
     state = wanted.get("state")
-    if state is not None and ListedState(state) in _OF_STATE:
-        return _OF_STATE[ListedState(state)], {}
-    if by.tenants is not None and not by.untenanted:
-        return "tenant_id = ANY (:value::text[])", {"value": by.tenants}
-    return "true", {}
+    values: tuple[str, ...] | None = None
+    key = next((key for key in _SELECTIVE if wanted.get(key) is not None), None)
+    if key is not None:
+        values = (str(wanted.get(key)),)
+    elif state is not None and ListedState(state) in _OF_STATE:
+        return _Sql.find.naming(where=_OF_STATE[ListedState(state)]), {}
+    elif by.tenants is not None and not by.untenanted:
+        key, values = "tenant_id", by.tenants
+    if key is None:
+        return _Sql.find.naming(where="true"), {}
+    column, where = _SELECTIVE[key]
+    return _Sql.find_along.naming(column=column, where=where), {"values": values}

@@ -1,8 +1,18 @@
--- Subscriptions by their ids, and those of them that are asked for; see broker/store/pages.py.
+-- Subscriptions by their ids, and those of them that are asked for; see broker/store/pages.py. Pairs are compared and ordered by
+-- as in the index that is to be walked along: so no other one serves, whatever the statistics say, and whatever the plan was made for.
 
 -- name: find
--- The next :looks subscriptions; `along` is a condition that an index serves.
-SELECT id FROM subscriptions WHERE id > :after AND until IS NULL AND {along} ORDER BY id LIMIT :looks;
+-- The next :looks subscriptions that meet a condition with an index of its own.
+SELECT id FROM subscriptions WHERE id > :after AND until IS NULL AND {where} ORDER BY id LIMIT :looks;
+
+-- name: find_along
+-- The next :looks subscriptions that have one of :values in a column; `where` is the condition of the column's index.
+SELECT s.id FROM unnest(:values::text[]) AS v (value), LATERAL (
+    SELECT id FROM subscriptions
+    WHERE ({column}, id) > (v.value, :after::bigint) AND ({column}, id) <= (v.value, 9223372036854775807) AND {where}
+    ORDER BY {column}, id LIMIT :looks
+) AS s
+ORDER BY s.id LIMIT :looks;
 
 -- name: look
 -- Those of these subscriptions that are asked for and that the caller sees (see the functions), in this order; `found`: how many.

@@ -89,16 +89,29 @@ class SubscriptionFilter:
             "of_tenants": self.tenants,
         }
         given = {name: value for name, value in values.items() if value is not None}
-        conditions = [f"{name} = :{name}" for name in given if name != "of_tenants"]
+        conditions = [f"{name} = :{name}" for name in given if name not in {self._walked, "of_tenants"}]
+        if self._walked is not None:  # as a range of its index, which no other index serves
+            conditions += [f"({self._walked}, id) {beyond} (:{self._walked}, {end})" for beyond, end in _ENDS]
         if self.tenants is not None:
             untenanted = " OR tenant_id IS NULL" if self.untenanted else ""
             conditions.append(f"(tenant_id = ANY (:of_tenants::text[]){untenanted})")
         return " AND ".join(conditions) or "true", given
 
+    @property
+    def order(self) -> str:
+        """By what they are in the order of their ids."""
+        return "id" if self._walked is None else f"{self._walked}, id"
 
+    @property
+    def _walked(self) -> str | None:
+        """The column whose index they are found by."""
+        if self.execution_id is not None:
+            return "execution_id"
+        return None if self.name is None else "name"
+
+
+_ENDS = ((">=", "0::bigint"), ("<=", "9223372036854775807"))
 _ORDERS = {
-    (None, False): "id",
-    (None, True): "id",
     ("created", False): "created_at, id",
     ("created", True): "created_at DESC, id DESC",
     ("tenantId", False): "tenant_id, id",
@@ -220,7 +233,7 @@ class SubscriptionStore:
         """
         condition, values = chosen.condition
         rows = await self._database.fetch(
-            _Sql.waiting.naming(chosen=condition, order=_ORDERS[order, descending]),
+            _Sql.waiting.naming(chosen=condition, order=chosen.order if order is None else _ORDERS[order, descending]),
             **values,
             **await sight_of_subscriptions(self._database, by),
             offset=offset,
