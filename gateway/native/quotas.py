@@ -19,14 +19,14 @@ from broker.store.administration.tokens import AccessStore
 from gateway.answers import answer
 from gateway.bodies import read_document
 from gateway.http_errors import NotFound
-from gateway.native.queries import LIMIT, limit, text
+from gateway.native.queries import LIMIT, limit
 from gateway.paths import path_id
 from gateway.routes import Parameter, Route, SecuredRoute
 
 _AFTER = Parameter(
     "after",
     "Only items after this one: `next` of the previous page.",
-    {"type": "string", "maxLength": len("tenants/") + MAX_ID_CHARACTERS, "pattern": f"^(tenants|tokens)/{LINE[1:]}"},
+    {"type": "string", "pattern": f"^(tenants|tokens)/{LINE[1:-2]}{{0,{MAX_ID_CHARACTERS}}}$"},
 )
 _NEEDED = (Permission.ADMIN,)
 _IN_PATH = {
@@ -62,7 +62,7 @@ class QuotasApi:
 
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer a page of quotas: those of tenants, then those of tokens."""
-        after = text(request, "after")
+        after = request.query.get("after")
         found, last = await self._quotas.page(
             after=Subject(QuotaKind.TENANT, "") if after is None else _read_after(after),
             limit=limit(request),
@@ -135,9 +135,9 @@ class _Kind:
 def _read_after(text: str) -> Subject:
     plural, slash, key = text.partition("/")
     kind = {f"{kind.value}s": kind for kind in QuotaKind}.get(plural)
-    if kind is None or not slash or len(key) > MAX_ID_CHARACTERS:
+    if kind is None or not slash:
         raise InvalidField("?after", "must be the `next` of a page")
-    return Subject(kind, key)
+    return Subject(kind, check_id(key, "?after"))
 
 
 def _missing(subject: Subject) -> NotFound:

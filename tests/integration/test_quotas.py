@@ -219,3 +219,18 @@ async def test_throws_are_counted_over_gateways(client, name, second_url):
 async def test_without_the_permission_nobody_sets_quotas(client):
     caller = client.caller(await token(client, "signals:throw", "subscriptions:manage"))
     assert (await caller.request("PUT", "/v1/quotas/tenants/x", json={}))[0] == 403
+
+
+async def test_pages_go_on_after_the_longest_ids(client):
+    tenants = [f"{letter}{fresh_id('tenant'):x<254}" for letter in "ab"]
+    assert {len(tenant) for tenant in tenants} == {255}
+    for tenant in tenants:
+        await client.request("PUT", f"/v1/quotas/tenants/{tenant}", json={"throwsPerSecond": 1})
+    found, following = [], ""
+    while following is not None:
+        page = await client.get(f"/v1/quotas?limit=1{following and f'&after={following}'}")
+        found += [item["id"] for item in page["items"]]
+        following = page["next"]
+    assert [one for one in found if one in tenants] == tenants
+    for tenant in tenants:
+        await client.request("DELETE", f"/v1/quotas/tenants/{tenant}")
