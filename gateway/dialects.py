@@ -116,10 +116,13 @@ def secure(route: Route, dialect: Dialect, auth: Authenticator) -> Handler:
     Credentials and permissions are checked before anything else is read of the request, its body included, and then, if
     the dialect wants that, the names in the query. Those that read then wait for their turn.
     """
-    if not isinstance(route, SecuredRoute):
-        return route.handler
-
     known = tuple(parameter.name for parameter in route.parameters if parameter.location == "query")
+    if not isinstance(route, SecuredRoute):
+        return (
+            _checking_queries(route.handler, known)
+            if dialect.checks_queries and dialect.owns(route.path)
+            else route.handler
+        )
 
     async def admit(request: web.Request) -> Principal:
         principal = await dialect.authorize(auth, request, route.permissions)
@@ -136,6 +139,14 @@ def secure(route: Route, dialect: Dialect, auth: Authenticator) -> Handler:
             return await route.handler(request, principal)
 
     return read if route.method == hdrs.METH_GET else handler
+
+
+def _checking_queries(handler: Handler, known: Sequence[str]) -> Handler:
+    async def checking(request: web.Request) -> web.StreamResponse:
+        _check_query(request, known)
+        return await handler(request)
+
+    return checking
 
 
 def _check_query(request: web.Request, known: Sequence[str]) -> None:

@@ -65,14 +65,24 @@ def store_url(settings: Settings, *, create: bool = True) -> Iterator[str]:
     if settings.store_url != EMBEDDED:
         yield settings.store_url
         return
-    if not create and not (settings.data_dir.expanduser() / STORE).exists():
+    if not create:
+        require_store(settings)
+    with embedded_postgres(_data_dir(settings)) as url:
+        yield url
+
+
+def require_store(settings: Settings) -> None:
+    """Check that there is a store, as far as that can be seen without connecting to it.
+
+    Raises:
+        ConfigurationError: It would be an embedded one that was never begun.
+    """
+    if settings.store_url == EMBEDDED and not (settings.data_dir.expanduser() / STORE).exists():
         raise ConfigurationError(
             f"SIGNAL_BROKER_DATA_DIR: there is no signal-broker in {settings.data_dir.expanduser().resolve()}; run"
             " `signal-broker run` first, or go to its directory, or set SIGNAL_BROKER_DATA_DIR to its data directory or"
             " SIGNAL_BROKER_STORE_URL to its database"
         )
-    with embedded_postgres(_data_dir(settings)) as url:
-        yield url
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from broker.topology import (
     queues_of,
 )
 from broker.transport import Hazard, Transport
-from deploy.cli.backends import open_secrets, open_transport, settings_with_logs, store_url
+from deploy.cli.backends import open_secrets, open_transport, require_store, settings_with_logs, store_url
 from deploy.cli.loop import run_async
 from deploy.cli.output import as_json, example, show_json
 
@@ -78,6 +78,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
 
     try:
         settings = settings_with_logs(quiet=True)
+        require_store(settings)
         open_secrets(settings)
         report(
             Finding("ok", "settings", f"store {_kind(settings.store_url)}, transport {_kind(settings.transport_url)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from broker.integers import MAX_ID
 from broker.operations.answers import render_books
 from broker.operations.books import BookReader
 from broker.store.subscriptions.subscriptions import SubscriptionStore
@@ -13,7 +14,9 @@ from deploy.cli.output import as_json, example, say, show_one
 
 
 @click.command(epilog=example("signal-broker ledger --subscription 3"))
-@click.option("--subscription", type=int, metavar="ID", help="The books of this subscription only.")
+@click.option(
+    "--subscription", type=click.IntRange(1, MAX_ID), metavar="ID", help="The books of this subscription only."
+)
 @as_json
 @with_store
 async def ledger(admin: Admin, *, subscription: int | None, as_json: bool) -> None:

@@ -29,7 +29,9 @@ class Duration(click.ParamType[timedelta]):
             return value
         found = _DURATION.fullmatch(str(value))
         if found is None:
-            self.fail(f"{value!r} is not a number with a unit, like 90d, 12h, 30m or 45s", param, ctx)
+            self.fail(
+                f"{value!r} is not a number with a unit, like 90d, 12h, 30m or 45s, of a sensible size", param, ctx
+            )
         return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from broker.deliveries import DeliveryState, Outcome, parse_delivery_id
+from broker.integers import MAX_ID
 from broker.limits import Pace
 from broker.operations.answers import render_delivery
 from broker.operations.redrives import Redriver
@@ -26,7 +27,9 @@ from deploy.cli.output import as_json, example, show_one
     )
 )
 @click.argument("delivery_id", required=False)
-@click.option("--subscription", type=click.IntRange(1), metavar="ID", help="Only deliveries to this subscription.")
+@click.option(
+    "--subscription", type=click.IntRange(1, MAX_ID), metavar="ID", help="Only deliveries to this subscription."
+)
 @click.option(
     "--outcome",
     type=click.Choice([one.value for one in Outcome]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from broker.integers import MAX_ID
 from broker.limits import Pace
 from broker.operations.replays import Replayer
 from broker.schemas.subscriptions import ReplayRequest
@@ -22,7 +23,7 @@ from deploy.cli.output import as_json, example, show_one
         "signal-broker replay 3 --since 2026-11-22T10:00:00Z --until 2026-11-22T11:00:00Z --per-second 50",
     )
 )
-@click.argument("subscription_id", type=click.IntRange(1))
+@click.argument("subscription_id", type=click.IntRange(1, MAX_ID))
 @bulk_options
 @as_json
 @with_store

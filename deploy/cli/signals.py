@@ -12,9 +12,10 @@ from typing import BinaryIO
 import click
 
 from broker.access import ADMINISTRATOR
+from broker.integers import MAX_ID
 from broker.jsontext import read
 from broker.moments import show_moment
-from broker.names import matches
+from broker.names import check_id, matches
 from broker.operations.answers import render_signal
 from broker.operations.idempotency import make_key
 from broker.operations.intake import open_intake
@@ -90,6 +91,8 @@ async def throw(
             )
         await throw_lines(admin, batch, key=idempotency_key, as_json=as_json)
         return
+    if options["tenant"] is not None and options["without_tenant"]:
+        raise click.UsageError("--tenant and --without-tenant exclude each other")
     fields = {"name": name, **{_MEMBERS[option]: value for option, value in options.items()}}
     body = _read_payload(payload, payload_file, admin.settings.max_body_bytes)
     wanted = replace(read_throw(ADMINISTRATOR, validate(SignalRequest, fields), b"{}"), payload=body)
@@ -123,7 +126,7 @@ def _read_payload(text: str | None, file: BinaryIO | None, limit: int) -> bytes:
 )
 @click.option(
     "--since-id",
-    type=click.IntRange(0),
+    type=click.IntRange(0, MAX_ID),
     metavar="N",
     help="Begin after the signal with this id (0: with the first one) instead of now.",
 )
@@ -132,6 +135,7 @@ def _read_payload(text: str | None, file: BinaryIO | None, limit: int) -> bytes:
 @with_store
 async def tail(admin: Admin, *, pattern: str, since_id: int | None, count: int | None, as_json: bool) -> None:
     """Print the signals that are recorded, one line each, until Ctrl-C."""
+    check_id(pattern, "--name")
     stopping = asyncio.Event()
     for number in (process_signals.SIGINT, process_signals.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

@@ -8,6 +8,7 @@ import click
 
 from broker.access import Permission
 from broker.errors import CredentialsEnded
+from broker.integers import MAX_ID
 from broker.operations.access import create_token
 from broker.operations.answers import render_token
 from broker.schemas.access import TokenRequest, TokenRotation
@@ -84,7 +85,7 @@ async def list_(admin: Admin, *, as_json: bool) -> None:
 
 
 @token.command(epilog=example("signal-broker token rotate 7 --overlap 2h"))
-@click.argument("token_id", metavar="ID", type=int)
+@click.argument("token_id", metavar="ID", type=click.IntRange(1, MAX_ID))
 @with_overlap
 @as_json
 @with_store
@@ -103,7 +104,7 @@ async def rotate(admin: Admin, *, token_id: int, overlap: timedelta, as_json: bo
 
 
 @token.command(epilog=example("signal-broker token revoke 7"))
-@click.argument("token_id", metavar="ID", type=int)
+@click.argument("token_id", metavar="ID", type=click.IntRange(1, MAX_ID))
 @as_json
 @with_store
 async def revoke(admin: Admin, *, token_id: int, as_json: bool) -> None:

@@ -56,7 +56,12 @@ PAGE_PARAMETERS = (
     Parameter("attemptedSince", "Only deliveries whose last attempt began at this moment or later.", MOMENT),
     Parameter("attemptedUntil", "Only deliveries whose last attempt began before this moment.", MOMENT),
     Parameter("tenantId", "Only deliveries to subscriptions of this tenant.", TEXT),
-    Parameter("host", "Only deliveries to webhooks at this host; of several steps, the first one counts.", TEXT),
+    Parameter(
+        "host",
+        "Only deliveries to webhooks at this host, as it is written in their URLs, without the port; of several steps,"
+        " the first one counts.",
+        TEXT,
+    ),
     Parameter("order", "`desc`: the newest signals' first.", ORDER),
     Parameter("afterId", "Only deliveries after this one: `next` of the previous page.", DELIVERY_ID),
     LIMIT,

@@ -10,7 +10,7 @@ from aiohttp import web
 from broker.errors import InvalidField
 from broker.integers import MAX_ID, read_whole
 from broker.moments import read_moment
-from broker.names import check_id
+from broker.names import MAX_ID_CHARACTERS, check_id
 from broker.schematypes import LINE
 from gateway.routes import Parameter
 
@@ -23,6 +23,7 @@ LIMIT = Parameter(
 )
 AFTER_ID = Parameter("afterId", "Only items after this id: `next` of the previous page.", ID)
 TEXT = {"type": "string", "maxLength": 255, "pattern": LINE}
+KEY = {"type": "string", "maxLength": 255, "pattern": "^[^\\x00]*$"}
 DELIVERY_ID = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"}
 ORDER = {"type": "string", "enum": ["asc", "desc"], "default": "asc"}
 NAME = Parameter("name", "Only items with exactly this name.", TEXT)
@@ -38,6 +39,18 @@ def text(request: web.Request, name: str) -> str | None:
     """
     value = request.query.get(name)
     return None if value is None else check_id(value, f"?{name}")
+
+
+def key(request: web.Request, name: str) -> str | None:
+    """Return the query parameter *name*, which may hold what a key of a signal may, or None without it.
+
+    Raises:
+        InvalidField: It holds what PostgreSQL cannot store, or is too long.
+    """
+    value = request.query.get(name)
+    if value is not None and ("\x00" in value or len(value) > MAX_ID_CHARACTERS):
+        raise InvalidField(f"?{name}", f"must have at most {MAX_ID_CHARACTERS} characters, and no U+0000")
+    return value
 
 
 def integer(request: web.Request, name: str, default: int, *, least: int = 0, most: int = MAX_ID) -> int:

@@ -8,8 +8,8 @@ from functools import partial
 import structlog
 from aiohttp import web
 
-from broker.access import Permission, Principal, require_pattern
-from broker.errors import InvalidField
+from broker.access import Permission, Principal, require_permission
+from broker.names import is_pattern
 from broker.operations.answers import render_signal
 from broker.operations.intake import Intake
 from broker.operations.throws import check_execution, read_throw
@@ -27,6 +27,7 @@ from gateway.native.deliveries import PAGE_PARAMETERS, delivery_page
 from gateway.native.queries import (
     EXECUTION_ID,
     ID,
+    KEY,
     LIMIT,
     MOMENT,
     ORDER,
@@ -34,6 +35,7 @@ from gateway.native.queries import (
     TEXT,
     choice,
     is_descending,
+    key,
     limit,
     moment,
     optional_integer,
@@ -52,8 +54,8 @@ _LIST_PARAMETERS = (
     Parameter("name", "Only signals whose name matches (patterns allowed).", TEXT),
     TENANT_ID,
     EXECUTION_ID,
-    Parameter("businessKey", "Only signals with this business key.", TEXT),
-    Parameter("orderingKey", "Only signals with this ordering key.", TEXT),
+    Parameter("businessKey", "Only signals with this business key.", KEY),
+    Parameter("orderingKey", "Only signals with this ordering key.", KEY),
     Parameter("source", "Only signals that came in this way.", {"type": "string", "enum": [s.value for s in Source]}),
     Parameter("sourceId", "Only signals of the signal endpoint with this id.", ID),
     Parameter("state", "Only signals in this state.", {"type": "string", "enum": [s.value for s in _RECORDED]}),
@@ -140,10 +142,8 @@ class SignalsApi:
         It ends early where the next signal would make it longer than 2 MiB; `next` says whether there may be more.
         """
         name = text(request, "name")
-        if name is not None:
-            require_pattern(principal, Permission.READ, name)
-        elif principal.names is not None:
-            raise InvalidField("?name", "is required: you may read signals of some names only")
+        if name is not None and not is_pattern(name):  # a pattern is narrowed to the caller's names
+            require_permission(principal, Permission.READ, name)
         page = await self._signals.page(
             after_id=optional_integer(request, "afterId"),
             limit=limit(request),
@@ -152,8 +152,8 @@ class SignalsApi:
             name=name,
             tenant_id=text(request, "tenantId"),
             execution_id=text(request, "executionId"),
-            business_key=text(request, "businessKey"),
-            ordering_key=text(request, "orderingKey"),
+            business_key=key(request, "businessKey"),
+            ordering_key=key(request, "orderingKey"),
             source=choice(request, "source", Source),
             source_id=optional_integer(request, "sourceId"),
             since=moment(request, "since"),

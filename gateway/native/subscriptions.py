@@ -48,7 +48,10 @@ from gateway.paths import path_id
 from gateway.routes import Parameter, Route, SecuredRoute
 
 _HOST = Parameter(
-    "host", "Only subscriptions with a webhook at this host; of several steps, the first one counts.", TEXT
+    "host",
+    "Only subscriptions with a webhook at this host, as it is written in its URL, without the port; of several steps,"
+    " the first one counts.",
+    TEXT,
 )
 _STATE = Parameter(
     "state",

@@ -370,4 +370,5 @@ def test_a_command_in_another_directory_makes_no_product_of_its_own(tmp_path: Pa
     told = place.refusal(*command)
     assert "there is no signal-broker in" in told
     assert "run `signal-broker run` first" in told
-    assert not list(tmp_path.rglob("PG_VERSION"))
+    assert place.call("doctor").returncode == 1
+    assert not list(tmp_path.iterdir())

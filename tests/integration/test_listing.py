@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
 
 import pytest
 
@@ -15,7 +16,7 @@ from broker.store import pages
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import WebhookTarget
 from tests.support.history import History
-from tests.support.throwing import delivery, fresh_id, subscribe, throw
+from tests.support.throwing import delivery, fresh_id, recorded, subscribe, throw, token
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 NAMES, TENANTS, KEYS = ("order.paid", "order.sent", "rare", "#x"), (None, "acme", "beta"), (None, "k1", "k2")
@@ -305,6 +306,63 @@ async def test_a_query_parameter_that_is_misspelt_is_refused_and_the_known_ones_
     assert status == 400
     assert problem["errors"][0]["pointer"] == "?nme"
     assert problem["errors"][0]["detail"].startswith("is no query parameter; ")
+
+
+async def test_deliveries_of_no_signal_are_none(client, webhooks, name):
+    own = await subscribe(client, name, webhooks.url("/hook"))
+    await delivery(client, await throw(client, name), own, "delivered")
+    for query in ("signalId=0", "signalId=0&order=desc", "signalId=0&state=dead", "signalId=9223372036854775807"):
+        assert await client.get(f"/v1/deliveries?{query}") == {"items": [], "next": None}
+
+
+async def test_a_token_that_names_a_tenant_twice_gets_everything_once(client, webhooks, name):
+    tenant = fresh_id("tenant")
+    own = await subscribe(client, name, webhooks.url("/hook"), tenantId=tenant)
+    done = await delivery(client, await throw(client, name), own, "delivered")
+    rights = ("signals:read", "subscriptions:manage")
+    twice = client.caller(await token(client, *rights, tenants=[tenant, tenant]))
+    assert [item["id"] for item in (await twice.get("/v1/subscriptions"))["items"]] == [own["id"]]
+    for query in ("", "?state=delivered", f"?tenantId={tenant}", "?order=desc"):
+        assert [item["id"] for item in (await twice.get(f"/v1/deliveries{query}"))["items"]] == [done["id"]]
+
+
+async def test_a_key_is_found_whatever_it_holds(client, name):
+    for wanted in ("two\nlines", "a'b\\%_", "ünï", " "):
+        accepted = await throw(client, name, businessKey=wanted)
+        await recorded(client, accepted["id"])
+        query = urlencode({"businessKey": wanted, "name": name})
+        assert [item["id"] for item in (await client.get(f"/v1/signals?{query}"))["items"]] == [accepted["id"]]
+
+
+async def test_a_pattern_is_narrowed_to_the_names_of_the_caller(client, name):
+    ours, theirs = await throw(client, f"{name}.ours"), await throw(client, f"{name}.theirs")
+    for one in (ours, theirs):
+        await recorded(client, one["id"])
+    caller = client.caller(await token(client, "signals:read", names=[f"{name}.ours"]))
+    for query in (f"name={name}.%23", f"name={name}.*", "name=%23", ""):
+        assert [item["id"] for item in (await caller.get(f"/v1/signals?{query}"))["items"]] == [ours["id"]]
+    assert (await caller.request("GET", f"/v1/signals?name={name}.theirs"))[0] == 403
+
+
+@pytest.mark.parametrize("limited", [ACME, ORDERS])
+@pytest.mark.parametrize("descending", [False, True])
+async def test_where_a_page_ends_tells_of_no_delivery_that_the_caller_may_not_read(
+    known, deliveries, little, limited, descending
+):
+    _, owed, _ = known
+    own = {row.key for row in owed if row.is_seen(limited)}
+    after, told = None, set()
+    while True:
+        page = await deliveries.page(
+            limit=2, by=limited, descending=descending, **({} if after is None else {"after": after})
+        )
+        after = page.following
+        if after is None:
+            break
+        told.add(after)
+    foreign = told & {row.key for row in owed} - own
+    crowded = {key for key in foreign if sum(row.key[0] == key[0] for row in owed) > 1}
+    assert foreign <= crowded, "but where one signal alone fills what a page looks at"
 
 
 async def test_a_bulk_request_acts_on_nothing_if_its_query_is_misspelt_or_repeated(client):

@@ -221,6 +221,19 @@ async def test_without_the_permission_nobody_sets_quotas(client):
     assert (await caller.request("PUT", "/v1/quotas/tenants/x", json={}))[0] == 403
 
 
+async def test_pages_tell_an_administrator_of_no_quota_beyond_its_limits(client):
+    foreign, own = [fresh_id("tenant") for _ in range(5)], fresh_id("tenant")
+    for tenant in (*foreign, own):
+        await client.request("PUT", f"/v1/quotas/tenants/{tenant}", json={"throwsPerSecond": 1})
+    caller = client.caller(await token(client, "admin", tenants=[own]))
+    page = await caller.get("/v1/quotas?limit=1")
+    assert [item["id"] for item in page["items"]] == [own]
+    assert page["next"] == f"tenants/{own}"
+    assert await caller.get(f"/v1/quotas?limit=1&after={page['next']}") == {"items": [], "next": None}
+    nobody = client.caller(await token(client, "admin", tenants=[fresh_id("tenant")]))
+    assert await nobody.get("/v1/quotas?limit=1") == {"items": [], "next": None}
+
+
 async def test_pages_go_on_after_the_longest_ids(client):
     tenants = [f"{letter}{fresh_id('tenant'):x<254}" for letter in "ab"]
     assert {len(tenant) for tenant in tenants} == {255}

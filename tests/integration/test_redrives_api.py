@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from broker.moments import show_moment
 from tests.support.eventually import eventually
 from tests.support.receiver import Answer
 from tests.support.throwing import FAR, delivery, subscribe, throw, token
@@ -147,6 +148,28 @@ async def test_what_would_not_be_attempted_is_not_redriven_and_can_be_cancelled(
     await client.post("/v1/deliveries/x/cancel", {}, expect=404)
     books = await client.get(f"/v1/ledger?subscriptionId={subscription['id']}")
     assert (books["deliveries"]["dead"], books["deliveries"]["cancelled"], books["unaccounted"]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("once", [False, True])
+async def test_what_was_cancelled_with_its_signal_stays_cancelled(client, webhooks, name, once):
+    subscription = await subscribe(client, name, webhooks.url("/hook"), once=once)
+    signal = await throw(client, name, deliverAt=show_moment(datetime.now(UTC) + timedelta(days=1)))
+    waits = await delivery(client, signal, subscription, "parked")
+    assert (await client.request("DELETE", f"/v1/signals/{signal['id']}"))[0] == 204
+    problem = await client.post(f"/v1/deliveries/{waits['id']}/redrive", {}, expect=409)
+    assert problem["detail"] == "It would not be attempted: the signal was cancelled."
+    assert (await client.post("/v1/deliveries/redrive", {"name": name, "state": "cancelled"}, expect=200))["count"] == 0
+    later = await throw(client, name)
+    await delivery(client, later, subscription, "delivered")
+    assert (await client.get(f"/v1/deliveries/{waits['id']}"))["state"] == "cancelled"
+
+
+async def test_what_is_for_later_is_not_sent_earlier_by_a_redrive(client, webhooks, name):
+    subscription = await subscribe(client, name, webhooks.url("/hook"))
+    signal = await throw(client, name, deliverAt=show_moment(datetime.now(UTC) + timedelta(days=1)))
+    waits = await delivery(client, signal, subscription, "parked")
+    again = await client.post(f"/v1/deliveries/{waits['id']}/redrive", {}, expect=200)
+    assert (again["state"], again["reason"], again["dueAt"]) == ("parked", "scheduled", waits["dueAt"])
 
 
 async def test_a_parked_delivery_is_cancelled(client, webhooks, name):

@@ -8,15 +8,17 @@ import re
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from broker.moments import show_moment
 from tests.support.product import Client
 from tests.support.throwing import NOWHERE, delivery, fresh_id, recorded, subscribe, throw, token
 
 GUIDE = Path(__file__).parents[2] / "docs" / "access.md"
 CASES = ("own", "other name", "other tenant", "no tenant", "no tenant, with untenanted")
-LATER = {"deliverAt": "2026-12-24T00:00:00Z"}
+LATER = {"deliverAt": show_moment(datetime.now(UTC) + timedelta(days=100))}
 PASSWORD = "correct horse"
 EVERY = ("signals:throw", "signals:read", "subscriptions:manage", "deliveries:manage", "endpoints:manage")
 

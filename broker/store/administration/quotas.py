@@ -16,6 +16,8 @@ from broker.store.postgres.database import Database, Row
 from broker.store.postgres.statements import Statement, Statements
 
 _NOBODY = Subject(QuotaKind.TENANT, "")
+_LOOKS = 1_000
+"""How many quotas are read in one statement."""
 
 
 class _Sql(Statements, file="quotas.sql"):
@@ -80,17 +82,24 @@ class QuotaStore:
     async def page(
         self, *, after: Subject = _NOBODY, limit: int, by: Principal
     ) -> tuple[list[tuple[Subject, Quota]], Subject | None]:
-        """Return quotas, in order, that *by* may see, and after which one more may follow.
+        """Return quotas, in order, that *by* may see, and after which one of them more may follow.
 
         Args:
             after: The last one of the page before.
-            limit: How many are looked at.
+            limit: How many fill the page.
             by: Sees those of tenants that it speaks for, and of tokens that reach no further than it does.
         """
-        rows = await self._database.fetch(_Sql.list, **_key(after), limit=limit)
-        found = [(Subject(QuotaKind(row["kind"]), row["subject"]), row) for row in rows]
-        last = found[-1][0] if len(found) == limit else None
-        return [(subject, _read(row)) for subject, row in found if _is_seen(by, subject, row)], last
+        items: list[tuple[Subject, Quota]] = []
+        while True:
+            rows = await self._database.fetch(_Sql.list, **_key(after), limit=_LOOKS)
+            for row in rows:
+                after = Subject(QuotaKind(row["kind"]), row["subject"])
+                if _is_seen(by, after, row):
+                    items.append((after, _read(row)))
+                if len(items) == limit:
+                    return items, after
+            if len(rows) < _LOOKS:
+                return items, None
 
     async def every(self) -> dict[Subject, Quota]:
         """Return all quotas."""

@@ -91,6 +91,7 @@ SELECT d.*, g.name AS signal_name, s.tenant_id, s.kind, s.address, s.method, s.h
        is_owned(s.tenant_id, s.owner_tenants, :tenants, :untenanted) AS owned,
        CASE WHEN s.until IS NOT NULL THEN 'the subscription was deleted'
             WHEN s.disabled_because IS NOT NULL THEN 'the subscription is disabled, and has to be resumed first'
+            WHEN g.state = 'cancelled' THEN 'the signal was cancelled'
             WHEN g.expires_at <= now() THEN 'the signal has expired'
        END AS hopeless
 FROM deliveries d JOIN subscriptions s ON s.id = d.subscription_id JOIN signals g ON g.id = d.signal_id

@@ -100,7 +100,21 @@ async def list_deliveries(
     start = after or ((MAX_ID, MAX_ID) if descending else (0, 0))
     page = await read_page(walk.find, walk.look, after=start, limit=limit)
     targets = await _read_targets(database, {row["subscription_id"] for row in page.items})
-    return Page([_read(row, targets) for row in page.items], page.following)
+    following = page.following
+    if following is not None and not by.hide_nothing:
+        following = _rounded(following, start, _key(page.items[-1]) if page.items else None, descending=descending)
+    return Page([_read(row, targets) for row in page.items], following)
+
+
+def _rounded(following: Key, start: Key, last: Key | None, *, descending: bool) -> Key:
+    """Return a key before *following*, and beyond *start*, that tells of no delivery but the *last* one of the page.
+
+    If one signal has so many deliveries that a page looks at nothing else, it is *following* itself.
+    """
+    before = (following[0], MAX_ID) if descending else (following[0], 0)
+    if descending:
+        return min((key for key in (before, last) if key is not None and key < start), default=following)
+    return max((key for key in (before, last) if key is not None and key > start), default=following)
 
 
 class _Walk:
@@ -117,11 +131,12 @@ class _Walk:
     @classmethod
     async def begin(cls, database: Database, wanted: DeliveryFilter, by: Principal, *, descending: bool) -> _Walk:
         """Return the way that passes the fewest deliveries."""
-        first_id, last_id = await find_span(database, wanted.get("since"), wanted.get("until"))
+        first_id, end = await find_span(database, wanted.get("since"), wanted.get("until"))
+        last_id = MAX_ID if end is None else end
         signal_id, state, name = wanted.get("signal_id"), wanted.get("state"), wanted.get("name")
         if signal_id is not None:
-            first_id, last_id = max(first_id, signal_id), min(last_id or MAX_ID, signal_id)
-        along: dict[str, object] = {"first_id": first_id, "last_id": last_id or MAX_ID}
+            first_id, last_id = max(first_id, signal_id), min(last_id, signal_id)
+        along: dict[str, object] = {"first_id": first_id, "last_id": last_id}
         subscriptions = await _find_subscriptions(database, wanted, by)
         filters = {
             **sight_of_signals(by),
@@ -172,7 +187,7 @@ class _Walk:
         """Return the keys of the next deliveries on the way; see `read_page`."""
         given = {**self._along, "after_signal_id": after[0], "after_subscription_id": after[1], "looks": looks}
         rows = await self._database.fetch(self._statement, **given)
-        return [(row["signal_id"], row["subscription_id"]) for row in rows]
+        return [_key(row) for row in rows]
 
     async def look(self, keys: Sequence[Key], limit: int) -> Looked[Row, Key]:
         """Return those that are asked for, as rows; see `read_page`."""
@@ -184,7 +199,11 @@ class _Walk:
             **self._filters,
         )
         is_cut = len(rows) == limit
-        return Looked(rows, (rows[-1]["signal_id"], rows[-1]["subscription_id"]) if is_cut else keys[-1])
+        return Looked(rows, _key(rows[-1]) if is_cut else keys[-1])
+
+
+def _key(row: Row) -> Key:
+    return row["signal_id"], row["subscription_id"]
 
 
 async def _find_subscriptions(database: Database, wanted: DeliveryFilter, by: Principal) -> list[int] | None:
@@ -192,12 +211,13 @@ async def _find_subscriptions(database: Database, wanted: DeliveryFilter, by: Pr
     subscription_id, tenant_id, host = wanted.get("subscription_id"), wanted.get("tenant_id"), wanted.get("host")
     if subscription_id is not None:
         return [subscription_id]
-    limited = by.tenants if by.tenants is not None and not by.untenanted else None
-    tenants = limited if tenant_id is None else (tenant_id,)
+    tenants = None if tenant_id is None else {tenant_id}
+    if by.tenants is not None and not by.untenanted:
+        tenants = set(by.tenants) if tenants is None else tenants.intersection(by.tenants)
     most = _MOST_SUBSCRIPTIONS + 1
     if tenants is not None:
-        rows = await database.fetch(_Sql.subscriptions_of_tenants, of_tenants=tenants, host=host, limit=most)
-    elif host is not None:
+        rows = await database.fetch(_Sql.subscriptions_of_tenants, of_tenants=list(tenants), host=host, limit=most)
+    elif host is not None and by.hide_nothing:
         rows = await database.fetch(_Sql.subscriptions_of_host, host=host, limit=most)
     else:
         return None

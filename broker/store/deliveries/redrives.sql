@@ -34,7 +34,7 @@ LEFT JOIN LATERAL (
 ) s ON true
 LEFT JOIN LATERAL (
     SELECT id FROM signals
-    WHERE id = l.signal_id AND (expires_at IS NULL OR expires_at > now())
+    WHERE id = l.signal_id AND state <> 'cancelled' AND (expires_at IS NULL OR expires_at > now())
       AND is_readable(scope, tenant_id, reach, :tenants, :untenanted::boolean)
       AND (:names::text IS NULL OR '.' || name ~ :names)
       AND (:permitted_names::text IS NULL OR '.' || name ~ :permitted_names)
@@ -47,8 +47,8 @@ ORDER BY l.signal_id, l.subscription_id;
 -- name: redrive
 -- Put deliveries in one of :states back to parked, until :due_at (null: due now), or back into their ordering groups; those
 -- of signals for later, until their moment. Attempts go on counting; the schedule starts over, but for what was parked anyway.
--- One that waits for its turn in its ordering group goes on waiting, and one that was cancelled is left alone if another
--- signal has consumed its `once` subscription.
+-- One that waits for its turn in its ordering group goes on waiting, and one that was cancelled is left alone if its signal was,
+-- or if another signal has consumed its `once` subscription.
 -- Locked in the order of their keys, to avoid deadlocks. A delivery that another session redrives is left to it.
 WITH found AS (
     SELECT d.signal_id, d.subscription_id, d.state AS was, c.due_at
@@ -63,7 +63,7 @@ WITH found AS (
            s.once AND f.was = 'cancelled' AS consumes,
            row_number() OVER (PARTITION BY f.subscription_id, f.was ORDER BY f.signal_id) AS position
     FROM found f JOIN subscriptions s ON s.id = f.subscription_id JOIN signals g ON g.id = f.signal_id
-    WHERE NOT (s.once AND f.was = 'cancelled' AND coalesce(s.consumed_by, f.signal_id) <> f.signal_id)
+    WHERE g.state <> 'cancelled' AND NOT (s.once AND f.was = 'cancelled' AND coalesce(s.consumed_by, f.signal_id) <> f.signal_id)
 ), consumed AS (
     UPDATE subscriptions s SET consumed_by = c.signal_id, consumed_until = c.expires_at
     FROM chosen c WHERE s.id = c.subscription_id AND c.consumes AND c.position = 1 AND s.consumed_by IS NULL
@@ -71,7 +71,9 @@ WITH found AS (
 UPDATE deliveries d
 SET state = 'parked', finished_at = NULL, redriven = CASE WHEN c.was = 'parked' THEN d.redriven ELSE attempts END, begun_at = NULL,
     (reason, due_at) = (
-        SELECT 'retry', greatest(coalesce(c.due_at, now()), c.deliver_at) WHERE d.ordering_key IS NULL OR c.was = 'parked'
+        SELECT CASE WHEN c.deliver_at > coalesce(c.due_at, now()) THEN 'scheduled' ELSE 'retry' END,
+               greatest(coalesce(c.due_at, now()), c.deliver_at)
+        WHERE d.ordering_key IS NULL OR c.was = 'parked'
         UNION ALL
         SELECT 'scheduled', c.deliver_at WHERE d.ordering_key IS NOT NULL AND c.was <> 'parked' AND c.deliver_at > now()
         UNION ALL

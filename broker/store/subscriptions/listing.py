@@ -108,7 +108,7 @@ def _along(wanted: SubscriptionsWanted, by: Principal) -> tuple[Statement, dict[
     elif state is not None and ListedState(state) in _OF_STATE:
         return _Sql.find.naming(where=_OF_STATE[ListedState(state)]), {}
     elif by.tenants is not None and not by.untenanted:
-        key, values = "tenant_id", by.tenants
+        key, values = "tenant_id", tuple(set(by.tenants))
     if key is None:
         return _Sql.find.naming(where="true"), {}
     column, where = _SELECTIVE[key]
