@@ -173,7 +173,7 @@ class DeliveriesApi:
 def _not_redriven(delivery: Delivery) -> str:
     match delivery.state:
         case DeliveryState.PARKED:
-            return "It waits for its turn in its ordering group."
+            return "It is due already, or waits for its turn in its ordering group."
         case DeliveryState.CANCELLED:
             return "Another signal has consumed its subscription."
         case _:

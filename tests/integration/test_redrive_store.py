@@ -275,6 +275,7 @@ async def test_deliveries_in_the_state_that_is_asked_for_are_redriven(database, 
     ids = await in_each_state(database, deliveries)
     assert await redrive(state=DeliveryState(state), dry_run=True) == 1
     assert await redrive(state=DeliveryState(state)) == 1
+    assert await redrive(state=DeliveryState(state)) == 0, "what is due is left alone"
     (due,) = await deliveries.release(limit=10, rescue_after=RESCUE_AFTER)
     assert (due.signal_id, due.attempt) == (ids[state], 2)
     redriven = await database.fetchval("SELECT redriven FROM deliveries WHERE signal_id = $1", due.signal_id)

@@ -27,7 +27,8 @@ REDRIVABLE = (DeliveryState.DEAD, DeliveryState.PARKED, DeliveryState.DELIVERED,
 
 _FIND = {
     state: _Sql.find.naming(
-        of_state="state = 'parked' AND (ordering_key IS NULL OR reason NOT IN ('ordered', 'scheduled'))"
+        of_state="state = 'parked' AND (due_at > now()) IS NOT FALSE"
+        " AND (ordering_key IS NULL OR reason NOT IN ('ordered', 'scheduled'))"
         if state is DeliveryState.PARKED
         else f"state = '{state.value}'"
     )
