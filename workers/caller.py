@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -12,11 +13,12 @@ import structlog
 
 from broker import metrics
 from broker.admission import Admitted
-from broker.circuits import is_up
+from broker.circuits import asked_pause, is_up
 from broker.deliveries import GONE, DeliveryState, DueAttempt, Outcome, Reason, Result, Step
 from broker.errors import StoreUnavailable
 from broker.retries import VERDICTS, Verdict, next_pause
 from broker.store.deliveries.attempts import Claimed, Ended
+from broker.store.deliveries.circuits import TargetKey
 from broker.store.deliveries.claiming import Answer, AttemptStore
 from broker.store.deliveries.surplus import Route
 from broker.store.postgres.database import DataError
@@ -31,7 +33,8 @@ class Caller:
     """Makes attempts that were claimed.
 
     A call is made right after its attempt was claimed. One that is not, because it had to wait for its host's turn or
-    is that of a later step, is made only if the store says that it still may be.
+    is that of a later step, is made only if the store says that it still may be. So is one whose target has just asked
+    for no requests: it waits until that is stored.
 
     Args:
         attempts: Where attempts are claimed.
@@ -47,6 +50,8 @@ class Caller:
         self._couriers = couriers
         self._calls = calls
         self._timeout = timeout
+        self._asking: dict[TargetKey, asyncio.Event] = {}
+        """Targets that have asked for a pause; the event says that it is stored."""
 
     async def make(self, claimed: Claimed, route: Route, *, until_stored: AsyncExitStack) -> Ended | Answer:
         """Make the attempt, and return how it ended; that is to be stored before *until_stored* is closed.
@@ -122,17 +127,31 @@ class Caller:
                     if not later:
                         await self._attempts.take_back(claimed)
                     raise
-                if later or waited:
+                pause = self._asking.get(_key(claimed))
+                if pause is not None:
+                    await pause.wait()
+                if later or waited or pause is not None:
                     answer = await (self._go_on(claimed) if later else self._attempts.claim_again(claimed))
                     if not isinstance(answer, Claimed) or answer.subscription.until is not None:
                         return answer, None
                     claimed = answer
                 if _host(claimed) == host:
                     step = await self._call(claimed)
+                    if asked_pause(step.result) is not None:
+                        self._note_pause(_key(claimed), until_stored)
                     if is_up(step.result) is False:
                         until_stored.push_async_callback(turn.pop_all().aclose)
                     return claimed, step
             # Its subscription has got another target meanwhile, whose turn it has to wait for.
+
+    def _note_pause(self, key: TargetKey, until_stored: AsyncExitStack) -> None:
+        pause = self._asking.setdefault(key, asyncio.Event())
+
+        def end() -> None:
+            self._asking.pop(key, None)
+            pause.set()
+
+        until_stored.callback(end)
 
     async def _go_on(self, claimed: Claimed) -> Claimed | None:
         """Ask whether the step may be made; while PostgreSQL is away, the attempt goes on."""
@@ -169,6 +188,10 @@ class Caller:
 
 _CUT_SHORT = DeliveryState.PARKED, timedelta(), Reason.RETRY
 """What an attempt that ends before its last step makes of the delivery: the next one is due, and admission decides."""
+
+
+def _key(claimed: Claimed) -> TargetKey:
+    return TargetKey(claimed.due.subscription_id, claimed.target.circuit or "")
 
 
 def _host(claimed: Claimed) -> str | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
 
 from broker.access import ADMINISTRATOR
-from broker.admission import UNCONDITIONAL, Deferred, Denied
+from broker.admission import Deferred, Denied
 from broker.deliveries import DeliveryState, Outcome, Reason
 from broker.egress import Guard
 from broker.secrets import SecretBox
@@ -192,8 +192,11 @@ async def test_an_attempt_that_waits_for_its_reservation_is_not_made_if_it_may_n
 
 
 @pytest.mark.parametrize("has_one", [True, False])
-async def test_an_attempt_that_waited_for_its_reservation_takes_no_other_one(owe, attempts, database, has_one):
-    """It may have come with one, or got the next one when it was claimed."""
+async def test_an_attempt_that_waited_for_its_reservation_takes_no_other_one(
+    owe, attempts, database, monkeypatch, has_one
+):
+    """It may have come with one, or got the next one when it was claimed. The machine may be busy at its moment."""
+    monkeypatch.setattr("broker.limits.LATENESS", 60 * SECOND)
     (due,) = await owe(1, "https://example.com/hook", max_per_second=1)
     moment = await database.fetchval("UPDATE gates SET slot_at = now() + interval '0.28 seconds' RETURNING slot_at")
     claimed = await attempts.claim(replace(due, at=moment) if has_one else due)
@@ -353,4 +356,55 @@ async def test_one_later_step_at_a_time_tries_a_target_that_seemed_to_be_down(ow
         assert paths(webhooks).count("/second") == 1
         answered.set()
         assert (await trying).state is DeliveryState.DELIVERED
-        assert (await make(last)).later == (UNCONDITIONAL,), "the circuit is closed"
+        assert [one.probe for one in (await make(last)).later] == [False], "the circuit is closed"
+
+
+@pytest.fixture
+def asking(caller, attempts):
+    """Call it to make an attempt whose target asks for a pause; leaving stores that."""
+
+    @asynccontextmanager
+    async def asking(claimed):
+        async with AsyncExitStack() as until_stored:
+            ended = await caller.make(claimed, route_of(claimed.subscription), until_stored=until_stored)
+            assert ended.result.outcome is Outcome.THROTTLED
+            yield
+            await attempts.finish(ended)
+
+    return asking
+
+
+@pytest.mark.parametrize("per_host", [10])
+async def test_a_target_that_has_just_asked_for_a_pause_gets_no_request_before_that_is_stored(
+    owe, attempts, make, asking, webhooks
+):
+    """There is room at the host, and the attempts were claimed before."""
+    asked, *others = await claim(attempts, *await owe(3, webhooks.answer("/hook", SPARE, Answer())))
+    async with asking(asked):
+        tasks = [asyncio.create_task(make(one)) for one in others]
+        await asyncio.wait(tasks, timeout=0.3)
+        assert not any(task.done() for task in tasks)
+    assert [await task for task in tasks] == [Deferred(Reason.THROTTLED)] * 2
+    assert paths(webhooks) == ["/hook"]
+
+
+@pytest.mark.parametrize("per_host", [10])
+async def test_a_later_step_waits_too_until_it_is_stored_that_its_target_asked_for_a_pause(
+    owe, attempts, make, asking, webhooks
+):
+    urls = webhooks.url("/first"), webhooks.answer("/second", SPARE, Answer())
+    asked, other = await claim(attempts, *await owe(2, *urls))
+    async with asking(asked):
+        task = asyncio.create_task(make(other))
+        await eventually(lambda: paths(webhooks).count("/first") == 2)
+    assert (await task).state is DeliveryState.PARKED
+    assert paths(webhooks).count("/second") == 1
+
+
+@pytest.mark.parametrize("per_host", [10])
+async def test_a_pause_that_one_subscription_was_asked_for_holds_up_no_other(owe, attempts, make, asking, webhooks):
+    url = webhooks.answer("/hook", SPARE, Answer())
+    (asked,) = await claim(attempts, *await owe(1, url))
+    *_, other = await claim(attempts, *await owe(1, url))
+    async with asking(asked):
+        assert (await make(other)).state is DeliveryState.DELIVERED
