@@ -17,7 +17,7 @@ from broker.logs import configure_logs
 from broker.secrets import SecretBox, load_or_make_key
 from broker.settings import Settings, read_settings, unknown_variables
 from broker.store.postgres.database import Database
-from broker.store.postgres.embedded import STORE, embedded_postgres
+from broker.store.postgres.embedded import embedded_postgres, require_embedded
 from broker.transport import Transport
 
 EMBEDDED = "embedded:"
@@ -75,14 +75,10 @@ def require_store(settings: Settings) -> None:
     """Check that there is a store, as far as that can be seen without connecting to it.
 
     Raises:
-        ConfigurationError: It would be an embedded one that was never begun.
+        ConfigurationError: It would be an embedded one that was never begun, or cannot run.
     """
-    if settings.store_url == EMBEDDED and not (settings.data_dir.expanduser() / STORE).exists():
-        raise ConfigurationError(
-            f"SIGNAL_BROKER_DATA_DIR: there is no signal-broker in {settings.data_dir.expanduser().resolve()}; run"
-            " `signal-broker run` first, or go to its directory, or set SIGNAL_BROKER_DATA_DIR to its data directory or"
-            " SIGNAL_BROKER_STORE_URL to its database"
-        )
+    if settings.store_url == EMBEDDED:
+        require_embedded(settings.data_dir)
 
 
 @contextmanager

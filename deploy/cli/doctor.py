@@ -76,17 +76,21 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
             level = click.style(f"{finding.level:<4}", fg=_COLOURS[finding.level])
             click.echo(f"{level}  {finding.check:<10}  {escape(finding.detail)}")
 
+    stage = "settings"
     try:
         settings = settings_with_logs(quiet=True)
+        stage = "store"
         require_store(settings)
+        stage = "settings"
         open_secrets(settings)
         report(
             Finding("ok", "settings", f"store {_kind(settings.store_url)}, transport {_kind(settings.transport_url)}")
         )
+        stage = "store"
         with store_url(settings, create=False) as url:
             run_async(examine(settings, url))
     except SignalBrokerError as error:
-        report(Finding("fail", "settings" if not findings else "store", str(error)))
+        report(Finding("fail", stage, str(error)))
     failed = any(finding.level == "fail" for finding in findings)
     if as_json:
         checks = [{"level": f.level, "check": f.check, "detail": f.detail} for f in findings]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -56,8 +55,7 @@ async def attempted(database, subscriptions, attempts, **outcome):
 
 async def shown(deliveries, key):
     """Return the attempts at a delivery as the API shows them."""
-    delivery = (await deliveries.get(key)).delivery
-    document = render_delivery(replace(delivery, attempts=tuple(await deliveries.attempts(key))))
+    document = render_delivery(await deliveries.get(key), await deliveries.attempts(key))
     return json.loads(document.to_json())["attempts"]
 
 

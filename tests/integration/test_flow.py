@@ -88,7 +88,7 @@ async def test_what_comes_during_a_pause_is_kept_and_goes_on_as_fast_as_it_is_to
     held = await eventually(come_to_rest)
     assert held["parked"] >= 30
     waiting = (await client.get(f"/v1/deliveries?state=parked&subscriptionId={subscription['id']}"))["items"]
-    assert {(one["reason"], one["dueAt"], one["attempts"]) for one in waiting} == {("paused", None, 0)}
+    assert {(one["reason"], one["dueAt"], one["attemptCount"]) for one in waiting} == {("paused", None, 0)}
     assert (await standing(client, subscription))["backlog"] == {
         "parked": held["parked"],
         "oldest": waiting[0]["createdAt"],

@@ -23,8 +23,8 @@ import structlog
 
 from broker.errors import ConfigurationError
 
-STORE = "postgres"
-"""The directory of the database in the data directory."""
+_STORE, _LOCK = "postgres", "start-lock"
+"""The directory of the database, and the file that serialises starts, in the data directory."""
 _LOOK_EVERY = 0.25
 _PAUSES = (0, 0.5, 1, 2, 4, 8, 16)
 """Seconds before each try to start it again; after the last one the process ends."""
@@ -48,8 +48,8 @@ def embedded_postgres(data_dir: Path) -> Iterator[str]:
             the server has ended, and does not start again.
     """
     data_dir = data_dir.expanduser().resolve()
-    server_dir = data_dir / STORE
-    wheel = _import_wheel(data_dir / "start-lock")
+    server_dir = data_dir / _STORE
+    wheel = _import_wheel(data_dir / _LOCK)
     data_dir.mkdir(parents=True, exist_ok=True)
     try:
         server = wheel.get_server(server_dir)
@@ -125,6 +125,22 @@ class _Watch:
         with suppress(ChildProcessError):  # it is a child of process 1, which this one may be in a container
             os.waitpid(process.pid, os.WNOHANG)
         return bool(process.is_running())
+
+
+def require_embedded(data_dir: Path) -> None:
+    """Check that there is a store in *data_dir* that `embedded_postgres` could run.
+
+    Raises:
+        ConfigurationError: The extra ``embedded`` is not installed, or no store was ever begun there.
+    """
+    data_dir = data_dir.expanduser().resolve()
+    _import_wheel(data_dir / _LOCK)
+    if not (data_dir / _STORE).exists():
+        raise ConfigurationError(
+            f"SIGNAL_BROKER_DATA_DIR: there is no signal-broker in {data_dir}; run `signal-broker run` first, or go to"
+            " its directory, or set SIGNAL_BROKER_DATA_DIR to its data directory or SIGNAL_BROKER_STORE_URL to its"
+            " database"
+        )
 
 
 def _import_wheel(lock: Path) -> ModuleType:
