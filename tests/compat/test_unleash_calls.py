@@ -141,7 +141,8 @@ async def test_a_caller_whose_body_is_ignored_is_told_so(product, call):
 
         assert (status, document["signals"][0]["payload"]) == (200, {})
         assert headers["Signal-Broker-Warning"] == warning
-        assert f'"signal_id":{document["signals"][0]["id"]},' in product.log.read_text()
+        line = f'"signal_id":{document["signals"][0]["id"]},'
+        await eventually(lambda line=line: line in product.log.read_text())
     for body, headers in ((b"", {}), (b"", {"Content-Type": "text/plain"}), (b"{}", JSON), (b"a=1", FORM)):
         assert "Signal-Broker-Warning" not in (await call(body, **headers))[1]
 

@@ -252,8 +252,9 @@ async def test_what_waits_for_a_target_is_delivered_as_soon_as_that_is_up(client
         page = await client.get(f"/v1/deliveries?subscriptionId={own['id']}&state=parked")
         return [item for item in page["items"] if item["reason"] == "circuit"]
 
-    await eventually(waiting)
-    assert [item["dueAt"] for item in await waiting()] == [None] * len(await waiting())
+    held = await eventually(waiting)
+    # One of them may have been let go meanwhile, to try the target.
+    assert len([item for item in held if item["dueAt"] is not None]) <= 1
     webhooks.answer("/", Answer())
 
     async def gone():
