@@ -17,14 +17,6 @@ CONNECTING = 5.0
 """Seconds that a connection may take; our own limits are no part of them."""
 
 
-@pytest.fixture
-def _held_up(request, product):
-    """Issue 13: sometimes a deliverer on RabbitMQ holds hundreds of messages for half a minute, and puts none off."""
-    if product.transport == "rabbitmq":
-        request.applymarker(pytest.mark.xfail(reason="issue 13: messages that are held", strict=False))
-
-
-@pytest.mark.usefixtures("_held_up")
 @pytest.mark.transports("embedded", "rabbitmq")
 @pytest.mark.parametrize("known", [False, True], ids=["unknown", "known"])
 async def test_many_hosts_that_hang_hold_up_nobody_and_get_everything_in_the_end(client, webhooks, name, known):

@@ -188,17 +188,27 @@ async def take_and_ack(inbox, count):
 async def test_a_consumer_of_large_messages_is_handed_fewer_until_they_are_small_again(
     rabbitmq, transport, queue, rabbitmq_url
 ):
-    def prefetch():
-        shown = rabbitmq.ctl("list_consumers", "-p", vhost_of(rabbitmq_url), "prefetch_count", "--no-table-headers")
-        return int(shown.split()[0]) if shown.split() else None
+    async def is_handed(count):
+        arguments = ("-p", vhost_of(rabbitmq_url), "prefetch_count", "--no-table-headers")
+        return (await asyncio.to_thread(rabbitmq.ctl, "list_consumers", *arguments)).split() == [str(count)]
 
     await fill_with_large(transport, 50)
     async with transport.consume(queue, prefetch=500) as inbox:
         assert sorted(await take_and_ack(inbox, 50)) == [b"%03d" % i for i in range(50)]
-        assert await asyncio.to_thread(prefetch) == 15
+        await eventually(lambda: is_handed(15))  # if the acks kept up, once it was idle
         await fill(transport, 1500)
         await take_and_ack(inbox, 1500)
-        assert await asyncio.to_thread(prefetch) == 500
+        await eventually(lambda: is_handed(500))
+
+
+async def test_small_messages_that_nobody_settles_do_not_keep_others_out_after_a_large_one(transport, queue):
+    """The consumer was idle meanwhile, and renewed for messages as large as the last one."""
+    async with transport.consume(QUEUE, prefetch=100) as inbox:
+        await transport.publish(Message(body=b"x" * (15 << 20)), exchange="", routing_key=QUEUE, timeout=SOON)
+        await inbox.settle(await take(inbox, 1), Settlement.ACK)
+        await asyncio.sleep(1)  # an idle consumer is renewed after twice 0.2 s
+        await fill(transport, 50)
+        assert len({message.body for message in await take(inbox, 50)}) == 50
 
 
 async def test_leaving_in_the_middle_of_large_messages_loses_none_and_takes_no_long_time(transport, queue):

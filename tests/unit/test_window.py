@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from broker.transport.rabbitmq.window import Window
 
 
@@ -51,6 +53,23 @@ def test_small_messages_let_it_grow_step_by_step():
             tag += 1
         sizes.append(window.open())
     assert sizes == [5, 20, 80, 320, 500]
+
+
+@pytest.mark.parametrize("large", [1000, 100, 10])
+def test_small_messages_that_are_not_settled_let_it_grow_too(large):
+    """Else those to receivers that hang would keep all others out."""
+    window = Window(500, most_bytes=1000)
+    fill(window, large)
+    window.remove(1)
+    handed_out, tag = window.open(), 1
+    assert handed_out < 500
+    while len(window.tags) < 500:
+        assert handed_out > 0, f"it holds {len(window.tags)}, and gets no more"
+        handed_out -= 1
+        tag += 1
+        assert window.add(tag, 1)
+        if window.may_grow:
+            handed_out = window.open()
 
 
 def test_one_large_message_among_small_ones_keeps_it_from_growing():

@@ -84,10 +84,10 @@ class Window:
         return max(1, min(self._prefetch, self._most - len(self._sizes)))
 
     def _note(self, size: int) -> None:
-        if self._seen == self._prefetch:
-            self._seen, self._largest_before, self._largest = 0, self._largest, 0
         self._seen += 1
         self._largest = max(self._largest, size, 1)
+        if self._seen == self._prefetch:  # there may be no further one until some of these are settled
+            self._seen, self._largest_before, self._largest = 0, self._largest, 0
 
     def _fitting(self) -> int:
         """Return how many of the largest messages seen lately fit beside as many that are unsettled still."""
