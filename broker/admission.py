@@ -133,7 +133,7 @@ class AdmissionControl:
             return Deferred(Reason.PAUSED)
         for one in (*([] if circuit is None else [circuit]), *(one for one in later if one.is_spared(now))):
             if not one.lets_pass(now):
-                one.holding = True
+                one.is_awaited = True
                 return Deferred(one.reason(now))
         if self.slots is not None and not self.slots.available(signal_id):
             return Deferred(Reason.IN_FLIGHT)

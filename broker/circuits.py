@@ -67,7 +67,7 @@ class Circuit:
         retry_at: When the target may be tried again; None: it is not open.
         probing_until: When the attempt that tries it again has come to an end, or was killed.
         spared_until: Until when the target asked for no requests, if it did.
-        holding: Whether deliveries may be waiting for it; a closed one that is holding has yet to let them go.
+        is_awaited: Whether deliveries may be waiting for it; a closed one that is awaited has yet to let them go.
     """
 
     failures: int = 0
@@ -75,7 +75,7 @@ class Circuit:
     retry_at: datetime | None = None
     probing_until: datetime | None = None
     spared_until: datetime | None = None
-    holding: bool = False
+    is_awaited: bool = False
 
     def phase(self, now: datetime) -> Phase:
         """Return what it does *now*."""
@@ -127,7 +127,7 @@ class Circuit:
             self.spared_until = max(self.spared_until or until, until)
             self.retry_at = max(self.retry_at or until, until)
         opened = self.retry_at is not None and not was_open
-        self.holding |= opened  # some may be left of those that waited when it was open before
+        self.is_awaited |= opened  # some may be left of those that waited when it was open before
         return opened
 
     @property

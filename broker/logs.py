@@ -63,7 +63,7 @@ def configure_logs(settings: Settings, *, without: Collection[str] = ()) -> None
             rendering[0],
             structlog.processors.JSONRenderer(serializer=render_line),
         ]
-        factory: Callable[..., object] = structlog.BytesLoggerFactory(file=Turns(sys.stderr.buffer))  # type: ignore[arg-type]
+        factory: Callable[..., object] = structlog.BytesLoggerFactory(file=LineBuffer(sys.stderr.buffer))  # type: ignore[arg-type]
     else:
         own, factory = rendering, structlog.PrintLoggerFactory(file=sys.stderr)
     structlog.configure(
@@ -85,7 +85,7 @@ def configure_logs(settings: Settings, *, without: Collection[str] = ()) -> None
         logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
-class Turns:
+class LineBuffer:
     """A file that is written to once in each turn of the event loop, and at once where none is running.
 
     That costs one system call instead of one for each line. Whole lines are written together as far as a pipe takes

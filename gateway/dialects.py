@@ -153,7 +153,7 @@ def _check_query(request: web.Request, known: Sequence[str]) -> None:
     """Check that the query holds nothing but *known* parameters, each once.
 
     Raises:
-        InvalidDocument: It holds others: whoever misspelt a filter would act on more than was meant.
+        InvalidDocument: It holds others. A misspelt filter would otherwise select more than was meant.
     """
     if not request.query_string:
         return

@@ -9,7 +9,7 @@ from typing import Any
 from broker.access import Limits
 from broker.audit import AuditEvent
 from broker.circuits import Phase
-from broker.deliveries import Attempt, DeliveryState
+from broker.deliveries import Attempt, DeliveryState, Result
 from broker.endpoints import Endpoint, EndpointToken
 from broker.operations.books import Books
 from broker.quotas import Quota, QuotaKind, Subject
@@ -115,32 +115,28 @@ def render_user(user: User) -> UserSchema:
 
 def render_delivery(details: DeliveryDetails, attempts: Sequence[Attempt] | None) -> DeliverySchema:
     """Return the delivery of *details* with its *attempts*; None: the caller may not know of them."""
-    ended = None if not attempts else attempts[-1].result
-    return DeliverySchema(
-        **delivery_members(replace(details.delivery, attempts=None if attempts is None else tuple(attempts))),
-        signal_name=details.signal_name,
-        tenant_id=details.tenant_id,
-        target=_render_only(details.targets),
-        last_outcome=None if ended is None else ended.outcome.value,
-        last_status=None if ended is None else ended.status,
-        last_error=None if ended is None else ended.error,
-    )
+    delivery = replace(details.delivery, attempts=None if attempts is None else tuple(attempts))
+    last = attempts[-1].result if attempts else None
+    return DeliverySchema(**delivery_members(delivery), **_context(details, last))
 
 
 def render_listed(listed: ListedDelivery) -> schemas.ListedDelivery:
     """Return *listed* as an item of a list."""
     members = delivery_members(listed.delivery)
     del members["attempts"]
-    last = listed.last
-    return schemas.ListedDelivery(
-        **members,
-        signal_name=listed.signal_name,
-        tenant_id=listed.tenant_id,
-        target=_render_only(listed.targets),
-        last_outcome=None if last is None else last.outcome.value,
-        last_status=None if last is None else last.status,
-        last_error=None if last is None else last.error,
-    )
+    return schemas.ListedDelivery(**members, **_context(listed, listed.last))
+
+
+def _context(one: DeliveryDetails | ListedDelivery, last: Result | None) -> dict[str, Any]:
+    """Return the members of a delivery that tell people which one it is, and how its *last* attempt ended."""
+    return {
+        "signal_name": one.signal_name,
+        "tenant_id": one.tenant_id,
+        "target": _render_only(one.targets),
+        "last_outcome": None if last is None else last.outcome.value,
+        "last_status": None if last is None else last.status,
+        "last_error": None if last is None else last.error,
+    }
 
 
 def _render_only(targets: Sequence[Target]) -> TargetSchema | None:

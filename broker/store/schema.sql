@@ -111,13 +111,13 @@ CREATE TABLE circuits (
     -- The subscription that delivers there; null: all of them, for processes of earlier versions.
     subscription_id bigint,
     -- Whether deliveries may be waiting for it.
-    holding boolean NOT NULL DEFAULT false,
-    -- When one of them was last let go, to try the target.
-    called_at timestamptz,
+    awaited boolean NOT NULL DEFAULT false,
+    -- When a delivery was last let go to try the target.
+    trial_at timestamptz,
     CONSTRAINT circuits_pkey PRIMARY KEY (key)
 ) WITH (fillfactor=50);
+CREATE INDEX circuits_awaited ON circuits (retry_at NULLS FIRST) WHERE awaited;
 CREATE INDEX circuits_by_subscription ON circuits (subscription_id) WHERE (subscription_id IS NOT NULL);
-CREATE INDEX circuits_holding ON circuits (retry_at NULLS FIRST) WHERE holding;
 
 -- Processes that make attempts. Each shows that it is there by its seen_at.
 CREATE TABLE deliverers (

@@ -71,6 +71,14 @@ def little(request, monkeypatch):
     monkeypatch.setattr(pages, "_LEAST_LOOKS", request.param)
 
 
+@pytest.fixture(params=[0, 1_000], ids=lambda rare: f"{rare} are few")
+def chance(request, monkeypatch):
+    """Return chance of its own for either of what may count as few signals."""
+    monkeypatch.setattr("broker.store.deliveries.listing._RARE", request.param)
+    monkeypatch.setattr("broker.store.signals.listing._RARE", request.param)
+    return random.Random(request.param)
+
+
 @pytest.fixture
 async def known(database, subscriptions):
     """A history in two partitions: (signals in the order of recording, deliveries in the order of ids)."""
@@ -160,10 +168,7 @@ def some(chance, filters):
     return {column: chance.choice(filters[column]) for column in chosen}
 
 
-@pytest.mark.parametrize("rare", [0, 1_000])
-async def test_pages_of_deliveries_are_what_the_filters_choose(known, deliveries, little, monkeypatch, rare):
-    monkeypatch.setattr("broker.store.deliveries.listing._RARE", rare)
-    chance = random.Random(rare)
+async def test_pages_of_deliveries_are_what_the_filters_choose(known, deliveries, little, chance):
     signals, owed, made = known
     moments = [signals[0].at, signals[30].at + timedelta(seconds=1), signals[-1].at + timedelta(days=1)]
     filters = {
@@ -195,10 +200,7 @@ async def test_pages_of_deliveries_are_what_the_filters_choose(known, deliveries
         assert found == sorted(expected, reverse=descending), (wanted, by.name)
 
 
-@pytest.mark.parametrize("rare", [0, 1_000])
-async def test_pages_of_signals_are_what_the_filters_choose(known, signals, little, monkeypatch, rare):
-    monkeypatch.setattr("broker.store.signals.listing._RARE", rare)
-    chance = random.Random(rare)
+async def test_pages_of_signals_are_what_the_filters_choose(known, signals, little, chance):
     rows, _, _ = known
     moments = [rows[0].at, rows[30].at + timedelta(seconds=1), rows[-1].at + timedelta(days=1)]
     filters = {

@@ -62,7 +62,7 @@ async def test_a_target_that_asks_for_a_pause_is_spared_by_the_subscription_alon
     assert [one.reason for one in answers] == [Reason.THROTTLED] * 2
     row = await database.fetchrow("SELECT * FROM deliveries WHERE signal_id = $1", second.signal_id)
     assert (row["state"], row["reason"], row["due_at"], row["attempts"]) == ("parked", "throttled", None, 0)
-    spared = await database.fetchval("SELECT retry_at - now() FROM circuits WHERE holding")
+    spared = await database.fetchval("SELECT retry_at - now() FROM circuits WHERE awaited")
     assert MINUTE - 5 * SECOND < spared <= MINUTE
 
 

@@ -41,7 +41,7 @@ class Desk:
     async def owe(self, count, **spec):
         return await owe_attempts(self.database, self.subscriptions, count, **spec)
 
-    async def hold(self, count):
+    async def keep_waiting(self, count):
         """Let so many deliveries of a new subscription wait for its target; return its id."""
         *failing, first = await self.owe(21)
         await finish(self.attempts, *await claim(self.attempts, *failing), **DOWN)
@@ -49,7 +49,7 @@ class Desk:
         waiting = [first, *await record(self.database, *await accept(self.database, *[name] * (count - 1)))]
         await self.open_for(3600)
         assert not any(isinstance(one, Claimed) for one in await claim(self.attempts, *waiting))
-        assert await self.held() == count
+        assert await self.waiting() == count
         return first.subscription_id
 
     async def open_for(self, seconds):
@@ -58,7 +58,7 @@ class Desk:
             float(seconds),
         )
 
-    async def held(self):
+    async def waiting(self):
         """Return how many deliveries wait for a target."""
         return await self.database.fetchval(
             "SELECT count(*) FROM deliveries WHERE due_at IS NULL AND reason = 'circuit'"
@@ -91,32 +91,32 @@ def desk(database):
 
 
 async def test_however_many_wait_a_window_costs_one_delivery(desk):
-    await desk.hold(300)
+    await desk.keep_waiting(300)
     untouched = await desk.versions()
-    assert (await desk.trials.sweep(), await desk.sweep(), await desk.held()) == (0, [], 300)
+    assert (await desk.trials.sweep(), await desk.sweep(), await desk.waiting()) == (0, [], 300)
     for round_ in range(1, 4):
         await desk.open_for(0)
-        assert (await desk.trials.sweep(), await desk.held()) == (1, 300 - round_)
+        assert (await desk.trials.sweep(), await desk.waiting()) == (1, 300 - round_)
         assert await desk.trials.sweep() == 0, "it is on its way"
         assert (await desk.try_target(**DOWN)).circuit is Phase.OPEN
-        assert (await desk.trials.sweep(), await desk.sweep(), await desk.held()) == (0, [], 300 - round_)
+        assert (await desk.trials.sweep(), await desk.sweep(), await desk.waiting()) == (0, [], 300 - round_)
     now = await desk.versions()
     assert len(now) == 300 - 3
     assert now.items() <= untouched.items()
 
 
 async def test_a_delivery_that_does_not_arrive_at_the_target_is_followed_by_another_one(desk):
-    await desk.hold(3)
+    await desk.keep_waiting(3)
     await desk.open_for(0)
     assert await desk.trials.sweep() == 1
     await desk.database.execute(
-        "UPDATE circuits SET called_at = now() - interval '11 seconds', retry_at = now() - interval '1 minute'"
+        "UPDATE circuits SET trial_at = now() - interval '11 seconds', retry_at = now() - interval '1 minute'"
     )
-    assert (await desk.trials.sweep(), await desk.held()) == (1, 1)
+    assert (await desk.trials.sweep(), await desk.waiting()) == (1, 1)
 
 
 async def test_after_a_success_the_others_follow_as_after_a_pause(desk):
-    await desk.hold(300)
+    await desk.keep_waiting(300)
     await desk.open_for(0)
     await desk.trials.sweep()
     assert (await desk.try_target()).circuit is Phase.CLOSED
@@ -131,14 +131,31 @@ async def test_after_a_success_the_others_follow_as_after_a_pause(desk):
     ]
     assert 0 < len(moments) < 100, "not all of them at once"
     assert moments == sorted(moments)
-    while await desk.held():
+    while await desk.waiting():
         await desk.sweep()
     await desk.sweep()
     assert await desk.pausing.find() == {}
 
 
+async def test_a_pace_that_was_asked_for_holds_after_a_trial_too(desk):
+    """The subscription was resumed at that pace, and its target failed before its backlog was through."""
+    subscription_id = await desk.keep_waiting(300)
+    await desk.database.execute(
+        "UPDATE gates SET held = true, catch_up = 3 WHERE subscription_id = $1", subscription_id
+    )
+    await desk.open_for(0)
+    await desk.trials.sweep()
+    await desk.try_target()
+    await desk.trials.sweep()
+    assert await desk.database.fetchval("SELECT catch_up FROM gates") == 3
+    await desk.database.execute("UPDATE gates SET held = false")
+    await desk.database.execute("DELETE FROM circuits")
+    await desk.trials.find_forsaken()
+    assert await desk.database.fetchval("SELECT catch_up FROM gates") is None, "that backlog was through"
+
+
 async def test_if_the_target_fails_again_the_rest_waits_again(desk):
-    await desk.hold(300)
+    await desk.keep_waiting(300)
     await desk.open_for(0)
     await desk.trials.sweep()
     await desk.try_target()
@@ -153,22 +170,22 @@ async def test_if_the_target_fails_again_the_rest_waits_again(desk):
     *_, last = await finish(desk.attempts, *await claim(desk.attempts, *released), **DOWN)
     assert last.circuit is Phase.OPEN
     await desk.open_for(3600)
-    left = await desk.held()
+    left = await desk.waiting()
     assert left > 200
     await desk.sweep()
-    assert (await desk.pausing.find(), await desk.held()) == ({}, left)
+    assert (await desk.pausing.find(), await desk.waiting()) == ({}, left)
     await desk.open_for(0)
-    assert (await desk.trials.sweep(), await desk.held()) == (1, left - 1)
+    assert (await desk.trials.sweep(), await desk.waiting()) == (1, left - 1)
 
 
 async def test_a_paused_subscription_tries_nothing(desk):
-    subscription_id = await desk.hold(1)
+    subscription_id = await desk.keep_waiting(1)
     await desk.pausing.pause(subscription_id)
     await desk.open_for(0)
     assert await desk.trials.sweep() == 0
     await desk.pausing.resume(subscription_id, per_second=None)
     await desk.sweep()
-    assert await desk.held() == 0
+    assert await desk.waiting() == 0
 
 
 async def test_a_delivery_goes_to_try_the_target_of_the_step_that_it_has_come_to(desk):
@@ -185,30 +202,30 @@ async def test_a_delivery_goes_to_try_the_target_of_the_step_that_it_has_come_to
 
 
 async def test_what_waited_for_a_former_target_does_not_wait_any_more(desk):
-    subscription_id = await desk.hold(1)
+    subscription_id = await desk.keep_waiting(1)
     await desk.subscriptions.change(
         subscription_id, lambda spec: replace(spec, targets=(AFTER,)), secret=b"", by=ADMINISTRATOR
     )
     await desk.sweep()
-    assert await desk.held() == 0
+    assert await desk.waiting() == 0
     await desk.open_for(0)
     assert await desk.trials.sweep() == 0
-    assert await desk.database.fetchval("SELECT count(*) FROM circuits WHERE holding") == 0
+    assert await desk.database.fetchval("SELECT count(*) FROM circuits WHERE awaited") == 0
 
 
 async def test_deliveries_go_on_although_the_circuit_that_they_wait_for_is_gone(desk):
     """A process of the version before drops it when the target succeeds."""
-    await desk.hold(5)
+    await desk.keep_waiting(5)
     assert await desk.trials.find_forsaken() == 0
     await desk.database.execute("DELETE FROM circuits")
     assert await desk.trials.find_forsaken() == 1
     assert await desk.trials.find_forsaken() == 0
     await desk.sweep()
-    assert await desk.held() == 0
+    assert await desk.waiting() == 0
 
 
 async def test_a_circuit_that_deliveries_wait_for_is_not_forgotten(desk):
-    await desk.hold(1)
+    await desk.keep_waiting(1)
     await desk.database.execute("UPDATE circuits SET changed_at = now() - interval '25 hours'")
     await desk.pausing.forget()
     assert await desk.database.fetchval("SELECT count(*) FROM circuits") == 1
@@ -228,7 +245,7 @@ async def test_whatever_happens_everything_is_delivered_once_the_target_is_up(de
             "UPDATE deliveries SET due_at = now() WHERE state = 'parked' AND due_at IS NOT NULL"
         )
         if chance.random() < 0.5:
-            await desk.database.execute("UPDATE circuits SET probing_until = NULL, called_at = NULL")
+            await desk.database.execute("UPDATE circuits SET probing_until = NULL, trial_at = NULL")
             await desk.open_for(0)
         if turn < 150 and chance.random() < 0.05:
             await desk.pausing.resume(subscription_id, per_second=None)
@@ -252,9 +269,9 @@ async def test_what_waits_for_a_target_is_delivered_as_soon_as_that_is_up(client
         page = await client.get(f"/v1/deliveries?subscriptionId={own['id']}&state=parked")
         return [item for item in page["items"] if item["reason"] == "circuit"]
 
-    held = await eventually(waiting)
+    found = await eventually(waiting)
     # One of them may have been let go meanwhile, to try the target.
-    assert len([item for item in held if item["dueAt"] is not None]) <= 1
+    assert len([item for item in found if item["dueAt"] is not None]) <= 1
     webhooks.answer("/", Answer())
 
     async def gone():

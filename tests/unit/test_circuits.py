@@ -60,13 +60,13 @@ def test_an_open_circuit_lets_nobody_pass():
 def test_whatever_waited_for_a_circuit_that_opens_again_waits_for_it_again():
     circuit = Circuit(failures=19)
     circuit.fail(NOW, probe=False)
-    assert circuit.holding
+    assert circuit.is_awaited
     assert not Circuit(failures=5).fail(NOW, probe=False)
-    circuit.holding = False
+    circuit.is_awaited = False
     circuit.fail(NOW, probe=False)
-    assert not circuit.holding, "it was open all the time"
+    assert not circuit.is_awaited, "it was open all the time"
     circuit.fail(NOW + 3 * SECOND, probe=True)
-    assert circuit.holding
+    assert circuit.is_awaited
 
 
 def test_a_half_open_circuit_lets_one_attempt_pass_at_a_time():

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from broker.logs import Turns, render_line
+from broker.logs import LineBuffer, render_line
 
 
 @dataclass
@@ -85,7 +85,7 @@ def log_to(file, *lines):
 
 async def test_what_is_logged_in_one_turn_of_the_loop_is_written_at_once_and_in_order():
     pipe = Pipe()
-    file = Turns(pipe)
+    file = LineBuffer(pipe)
     log_to(file, b"1\n", b"2\n", b"3\n")
     assert pipe.writes == []
     await asyncio.sleep(0)
@@ -98,14 +98,14 @@ async def test_what_is_logged_in_one_turn_of_the_loop_is_written_at_once_and_in_
 async def test_whole_lines_are_written_as_far_as_a_pipe_takes_them_at_once():
     pipe = Pipe()
     lines = [b"x" * size + b"\n" for size in (3000, 1000, 200, 9000, 5)]
-    log_to(Turns(pipe), *lines)
+    log_to(LineBuffer(pipe), *lines)
     await asyncio.sleep(0)
     assert pipe.writes == [lines[0] + lines[1], lines[2], lines[3], lines[4]]
 
 
 async def test_a_thread_writes_at_once_and_nothing_overtakes_what_was_logged_before():
     pipe = Pipe()
-    file = Turns(pipe)
+    file = LineBuffer(pipe)
     log_to(file, b"loop\n")
     await asyncio.to_thread(log_to, file, b"thread\n")
     await asyncio.sleep(0)
@@ -114,7 +114,7 @@ async def test_a_thread_writes_at_once_and_nothing_overtakes_what_was_logged_bef
 
 def test_lines_are_written_where_no_loop_runs_and_after_one_that_was_stopped():
     pipe = Pipe()
-    file = Turns(pipe)
+    file = LineBuffer(pipe)
 
     async def log_and_stop():
         log_to(file, b"stopped\n")

@@ -51,7 +51,7 @@ async def save_circuits(session: Session, circuits: Mapping[TargetKey, Circuit])
             retry_at=[circuit.retry_at for circuit in circuits.values()],
             probing_until=[circuit.probing_until for circuit in circuits.values()],
             spared_until=[circuit.spared_until for circuit in circuits.values()],
-            holding=[circuit.holding for circuit in circuits.values()],
+            awaited=[circuit.is_awaited for circuit in circuits.values()],
         )
 
 
@@ -78,7 +78,7 @@ async def judge_circuits(session: Session, batch: Sequence[Ended]) -> dict[int, 
         if up:
             if circuit.retry_at is not None:
                 changed[position] = Phase.CLOSED
-            circuits[key] = Circuit(holding=circuit.holding)
+            circuits[key] = Circuit(is_awaited=circuit.is_awaited)
         elif up is None and admitted.probe:
             circuit.end_probe()
         elif up is False and circuit.fail(now, probe=admitted.probe, asked=asked_pause(result)):
@@ -122,7 +122,7 @@ def _read(row: Row) -> Circuit:
         retry_at=row["retry_at"],
         probing_until=row["probing_until"],
         spared_until=row["spared_until"],
-        holding=row["holding"],
+        is_awaited=row["awaited"],
     )
 
 

@@ -21,10 +21,10 @@ RETURNING *;
 -- Store locked circuits.
 UPDATE circuits k
 SET failures = c.failures, openings = c.openings, retry_at = c.retry_at, probing_until = c.probing_until,
-    spared_until = c.spared_until, holding = c.holding, changed_at = now()
+    spared_until = c.spared_until, awaited = c.awaited, changed_at = now()
 FROM unnest(:subscription_ids::bigint[], :addresses::text[], :failures::int[], :openings::int[], :retry_at::timestamptz[],
-            :probing_until::timestamptz[], :spared_until::timestamptz[], :holding::boolean[])
-    AS c (subscription_id, address, failures, openings, retry_at, probing_until, spared_until, holding)
+            :probing_until::timestamptz[], :spared_until::timestamptz[], :awaited::boolean[])
+    AS c (subscription_id, address, failures, openings, retry_at, probing_until, spared_until, awaited)
 WHERE k.key = circuit_key(c.subscription_id, c.address);
 
 -- name: end_probes
@@ -54,6 +54,6 @@ DELETE FROM circuits WHERE subscription_id = :subscription_id;
 -- name: forget
 -- Forget circuits that no attempt has touched for a day and that nothing waits for, and those of subscriptions that were deleted meanwhile.
 DELETE FROM circuits k
-WHERE changed_at < now() - interval '1 day' AND NOT holding
+WHERE changed_at < now() - interval '1 day' AND NOT awaited
    OR subscription_id IS NOT NULL
       AND NOT EXISTS (SELECT FROM subscriptions s WHERE s.id = k.subscription_id AND s.until IS NULL);

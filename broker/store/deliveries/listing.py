@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TypedDict
 
 from broker.access import Principal
-from broker.deliveries import NO_OUTCOME, Delivery, DeliveryState, Outcome
+from broker.deliveries import NO_OUTCOME, Delivery, DeliveryState, Outcome, Result
 from broker.integers import MAX_ID
 from broker.names import expression, is_pattern
 from broker.store.pages import ASCENDING, DESCENDING, Looked, Page, read_page
@@ -64,16 +64,6 @@ class DeliveryFilter(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LastAttempt:
-    """The last attempt that has ended, as far as lists tell of it."""
-
-    outcome: Outcome
-    status: int | None
-    error: str | None
-    started_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ListedDelivery:
     """A delivery, and what tells people which one it is.
 
@@ -82,14 +72,14 @@ class ListedDelivery:
         signal_name: The signal's name.
         tenant_id: The subscription's tenant.
         targets: The subscription's target, or those of its steps, as they are now.
-        last: The last attempt that has ended, if there is one.
+        last: What the last attempt that has ended came to, as far as lists show it; None without any.
     """
 
     delivery: Delivery
     signal_name: str
     tenant_id: str | None
     targets: tuple[Target, ...]
-    last: LastAttempt | None
+    last: Result | None
 
 
 async def list_deliveries(
@@ -107,9 +97,9 @@ async def list_deliveries(
 
 
 def _rounded(following: Key, start: Key, last: Key | None, *, descending: bool) -> Key:
-    """Return a key before *following*, and beyond *start*, that tells of no delivery but the *last* one of the page.
+    """Return a key from *start* to *following* that reveals no delivery but the page's own *last* one.
 
-    If one signal has so many deliveries that a page looks at nothing else, it is *following* itself.
+    It is *following* itself if one signal has so many deliveries that the page examined nothing else.
     """
     before = (following[0], MAX_ID) if descending else (following[0], 0)
     if descending:
@@ -239,13 +229,8 @@ def _read(row: Row, targets: Mapping[int, tuple[Target, ...]]) -> ListedDelivery
     )
 
 
-def _read_last(row: Row) -> LastAttempt | None:
+def _read_last(row: Row) -> Result | None:
     if row["outcome"] is None:
         return None
-    is_interrupted = bool(row["interrupted"])
-    return LastAttempt(
-        outcome=Outcome(row["outcome"]),
-        status=row["status"],
-        error=NO_OUTCOME if is_interrupted else row["error"],
-        started_at=row["started_at"],
-    )
+    error = NO_OUTCOME if row["interrupted"] else row["error"]
+    return Result(outcome=Outcome(row["outcome"]), status=row["status"], error=error)

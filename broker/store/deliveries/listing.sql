@@ -78,11 +78,11 @@ WHERE kind = 'webhook' AND (host_of(kind, address), id) >= (:host::text, 0) AND 
 ORDER BY host_of(kind, address), id LIMIT :limit;
 
 -- name: look
--- Those of the deliveries with these keys that are asked for, in the order of the keys, each with what a list tells of it.
+-- The deliveries with these keys that match the filters, in the order of the keys, each with what a list shows of it.
 -- Null filters are no filters. :names and :permitted_names are regular expressions (see `broker.names.expression`); the
 -- latter, :tenants and :untenanted say what the caller may read. (LIMIT 1 makes each a look-up by key.)
 SELECT d.*, g.name AS signal_name, s.tenant_id,
-       a.outcome, a.status, a.error, a.started_at, a.interrupted
+       a.outcome, a.status, a.error, a.interrupted
 FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[]) WITH ORDINALITY AS k (signal_id, subscription_id, number)
 CROSS JOIN LATERAL (
     SELECT * FROM deliveries

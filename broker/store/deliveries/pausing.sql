@@ -64,7 +64,7 @@ CROSS JOIN LATERAL (
     ORDER BY d.signal_id LIMIT s.most
 ) AS waiting
 WHERE r.reason = 'paused' OR NOT EXISTS (
-    SELECT FROM circuits c WHERE c.subscription_id = s.id AND c.holding AND c.retry_at IS NOT NULL
+    SELECT FROM circuits c WHERE c.subscription_id = s.id AND c.awaited AND c.retry_at IS NOT NULL
 )
 ORDER BY waiting.signal_id;
 
@@ -109,7 +109,7 @@ UPDATE gates g SET held = false FROM subscriptions s
 WHERE g.subscription_id = ANY (:subscription_ids::bigint[]) AND s.id = g.subscription_id
   AND NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'parked' AND d.due_at IS NULL
                   AND (d.reason IN ('paused', 'in_flight') OR d.reason IN ('circuit', 'throttled') AND NOT EXISTS (
-                      SELECT FROM circuits c WHERE c.subscription_id = s.id AND c.holding AND c.retry_at IS NOT NULL
+                      SELECT FROM circuits c WHERE c.subscription_id = s.id AND c.awaited AND c.retry_at IS NOT NULL
                   )) OFFSET 0)
   AND (s.disabled_because IS NULL AND s.until IS NULL
        OR NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'parked' OFFSET 0))

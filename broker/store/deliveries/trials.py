@@ -25,7 +25,7 @@ _PATIENCE = timedelta(seconds=10)
 class _Sql(Statements, file="trials.sql"):
     find: Statement
     lock: Statement
-    call: Statement
+    begin_trials: Statement
     note_idle: Statement
     catch_up: Statement
     find_forsaken: Statement
@@ -52,13 +52,13 @@ class TrialStore:
             circuits = [row for row in found if row["subscription_id"] in locked]
             closed = await _lock(session, [row for row in circuits if row["closed"]], closed=True)
             open_ = await _lock(session, [row for row in circuits if not row["closed"]], closed=False)
-            called = await _call(session, [row for row in circuits if _key(row) in open_])
+            tried = await _begin_trials(session, [row for row in circuits if _key(row) in open_])
             if closed:
                 await session.execute(_Sql.catch_up, subscription_ids=[key.subscription_id for key in closed])
-            idle = [*closed, *(open_ - called)]
+            idle = [*closed, *(open_ - tried)]
             if idle:
                 await session.execute(_Sql.note_idle, **_columns(idle))
-        return len(closed) + len(called)
+        return len(closed) + len(tried)
 
     async def find_forsaken(self) -> int:
         """Let what waits for circuits that are not there any more go on; return for how many subscriptions.
@@ -94,7 +94,7 @@ async def _lock(session: Session, rows: Sequence[Row], *, closed: bool) -> set[T
     return {_key(row) for row in found}
 
 
-async def _call(session: Session, rows: Sequence[Row]) -> set[TargetKey]:
+async def _begin_trials(session: Session, rows: Sequence[Row]) -> set[TargetKey]:
     """Let one delivery go for each of the targets in *rows*; return those for which one was waiting."""
     steps = {}
     for row in rows:
@@ -104,5 +104,5 @@ async def _call(session: Session, rows: Sequence[Row]) -> set[TargetKey]:
             steps[_key(row)] = positions[-1]
     if not steps:
         return set()
-    found = await session.fetch(_Sql.call, **_columns(steps), steps=list(steps.values()))
+    found = await session.fetch(_Sql.begin_trials, **_columns(steps), steps=list(steps.values()))
     return {_key(row) for row in found}

@@ -6,10 +6,10 @@
 -- :patience seconds.
 SELECT c.subscription_id, c.address, c.retry_at IS NULL AS closed, s AS subscription
 FROM circuits c JOIN subscriptions s ON s.id = c.subscription_id
-WHERE c.holding AND s.until IS NULL AND s.paused_at IS NULL
+WHERE c.awaited AND s.until IS NULL AND s.paused_at IS NULL
   AND (c.retry_at IS NULL
        OR c.retry_at <= now() AND coalesce(c.probing_until, '-infinity') <= now()
-          AND (c.called_at IS NULL OR c.called_at < c.retry_at OR c.called_at < now() - make_interval(secs => :patience)))
+          AND (c.trial_at IS NULL OR c.trial_at < c.retry_at OR c.trial_at < now() - make_interval(secs => :patience)))
 ORDER BY c.retry_at NULLS FIRST LIMIT :limit;
 
 -- name: lock
@@ -17,10 +17,10 @@ ORDER BY c.retry_at NULLS FIRST LIMIT :limit;
 SELECT c.subscription_id, c.address FROM circuits c
 JOIN unnest(:subscription_ids::bigint[], :addresses::text[], :closed::boolean[]) AS k (subscription_id, address, closed)
     ON c.key = circuit_key(k.subscription_id, k.address)
-WHERE c.holding AND (c.retry_at IS NULL) = k.closed AND (k.closed OR c.retry_at <= now())
+WHERE c.awaited AND (c.retry_at IS NULL) = k.closed AND (k.closed OR c.retry_at <= now())
 ORDER BY c.key FOR UPDATE OF c;
 
--- name: call
+-- name: begin_trials
 -- Let the oldest delivery that waits for each of the targets go, to try it; return those for which there was one. A delivery
 -- waits for the target of its next step, or for that of a later one: up to :steps are done then.
 WITH chosen AS (
@@ -32,11 +32,11 @@ WITH chosen AS (
           AND d.reason IN ('circuit', 'throttled') AND d.steps_done <= k.steps
         ORDER BY d.signal_id LIMIT 1
     ) AS waiting
-), called AS (
+), let_go AS (
     UPDATE deliveries d SET due_at = now()
     FROM chosen c WHERE d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id AND d.state = 'parked'
 ), noted AS (
-    UPDATE circuits k SET called_at = now()
+    UPDATE circuits k SET trial_at = now()
     FROM chosen c WHERE k.key = circuit_key(c.subscription_id, c.address)
 )
 SELECT subscription_id, address FROM chosen;
@@ -49,7 +49,7 @@ WITH idle AS (
 ), dropped AS (
     DELETE FROM circuits WHERE key IN (SELECT key FROM idle) AND retry_at IS NULL AND failures = 0
 )
-UPDATE circuits SET holding = false WHERE key IN (SELECT key FROM idle) AND (retry_at IS NOT NULL OR failures > 0);
+UPDATE circuits SET awaited = false WHERE key IN (SELECT key FROM idle) AND (retry_at IS NOT NULL OR failures > 0);
 
 -- name: catch_up
 -- Let what waited for the circuits of subscriptions, whose admission is locked, go on as after a pause, at the pace that a
@@ -73,7 +73,7 @@ WITH RECURSIVE held AS (
     SELECT id FROM held LIMIT :limit
 )
 SELECT l.id, NOT g.held AND NOT g.recalling
-       AND NOT EXISTS (SELECT FROM circuits c WHERE c.subscription_id = l.id AND c.holding)
+       AND NOT EXISTS (SELECT FROM circuits c WHERE c.subscription_id = l.id AND c.awaited)
        AND EXISTS (
            SELECT FROM deliveries d
            WHERE d.subscription_id = l.id AND d.state = 'parked' AND d.due_at IS NULL AND d.reason IN ('circuit', 'throttled')

@@ -37,7 +37,7 @@ SELECT coalesce(
 SELECT coalesce(max(position), 0) FROM signals WHERE id < (SELECT min(next_id) FROM blocks WHERE next_id > :last_id);
 
 -- name: look
--- Those of these signals that are asked for, in this order; `found`: how many. Null filters are no filters. :names and
+-- The signals with these ids that match the filters, in the order of the ids given; `found`: how many. Null filters are no filters. :names and
 -- :permitted_names are regular expressions (see `broker.names.expression`); the latter, :tenants and :untenanted say what the
 -- caller may read. The last signal is the one whose payload fills `max_bytes`. (LIMIT 1 makes each a look-up by key.)
 WITH chosen AS MATERIALIZED (

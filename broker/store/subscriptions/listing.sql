@@ -15,7 +15,7 @@ SELECT s.id FROM unnest(:values::text[]) AS v (value), LATERAL (
 ORDER BY s.id LIMIT :looks;
 
 -- name: look
--- Those of these subscriptions that are asked for and that the caller sees (see the functions), in this order; `found`: how many.
+-- The subscriptions with these ids that match the filters and that the caller sees (see the functions); `found`: how many.
 -- Null filters are no filters. The last subscription is the one that fills `max_bytes`. (LIMIT 1 makes each a look-up by key.)
 WITH chosen AS MATERIALIZED (
     SELECT k.number, s.* FROM unnest(:subscription_ids::bigint[]) WITH ORDINALITY AS k (subscription_id, number), LATERAL (

@@ -1,9 +1,9 @@
 -- What waits for a circuit waits for an event, and not until a moment ---------------------------------------------------
 
-ALTER TABLE circuits ADD COLUMN holding boolean NOT NULL DEFAULT false, ADD COLUMN called_at timestamptz;
-COMMENT ON COLUMN circuits.holding IS 'Whether deliveries may be waiting for it.';
-COMMENT ON COLUMN circuits.called_at IS 'When one of them was last let go, to try the target.';
-CREATE INDEX circuits_holding ON circuits (retry_at NULLS FIRST) WHERE holding;
+ALTER TABLE circuits ADD COLUMN awaited boolean NOT NULL DEFAULT false, ADD COLUMN trial_at timestamptz;
+COMMENT ON COLUMN circuits.awaited IS 'Whether deliveries may be waiting for it.';
+COMMENT ON COLUMN circuits.trial_at IS 'When a delivery was last let go to try the target.';
+CREATE INDEX circuits_awaited ON circuits (retry_at NULLS FIRST) WHERE awaited;
 
 -- A replay adds one match to a signal, and not all others once more -------------------------------------------------------
 
