@@ -293,7 +293,15 @@ async def test_each_one_can_be_redriven_by_its_id_but_what_is_pending(database, 
         "cancelled": True,
         "pending": False,
     }
+    assert not any([await deliveries.redrive((key, subscription_id)) for key in ids.values()]), "all are due already"
     assert await balanced(database)
+
+
+async def test_what_was_cancelled_with_its_signal_is_not_put_back(database, subscribe, deliveries):
+    subscription_id = await subscribe()
+    ids = await in_each_state(database, deliveries)
+    await database.execute("UPDATE signals SET state = 'cancelled'")
+    assert not any([await deliveries.redrive((key, subscription_id)) for key in ids.values()])
 
 
 async def test_a_once_subscription_gets_no_second_signal_because_cancelled_ones_are_redriven(
