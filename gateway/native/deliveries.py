@@ -15,12 +15,14 @@ from gateway.answers import answer
 from gateway.http_errors import Conflicting, NotFound
 from gateway.native.queries import (
     DELIVERY_ID,
+    HOST,
     ID,
     LIMIT,
     MOMENT,
     ORDER,
     TEXT,
     choice,
+    host,
     integer,
     is_descending,
     limit,
@@ -60,7 +62,7 @@ PAGE_PARAMETERS = (
         "host",
         "Only deliveries to webhooks at this host, as it is written in their URLs, without the port; of several steps,"
         " the first one counts.",
-        TEXT,
+        HOST,
     ),
     Parameter("order", "`desc`: the newest signals' first.", ORDER),
     Parameter("afterId", "Only deliveries after this one: `next` of the previous page.", DELIVERY_ID),
@@ -193,7 +195,7 @@ async def delivery_page(
         start = None if after is None else parse_delivery_id(after)
     except ValueError as error:
         raise InvalidField("?afterId", "must be the id of a delivery") from error
-    outcome, name, host = choice(request, "outcome", Outcome), text(request, "name"), text(request, "host")
+    outcome, name = choice(request, "outcome", Outcome), text(request, "name")
     if name is not None and not is_pattern(name):  # a pattern is narrowed to the caller's names
         require_permission(principal, Permission.READ, name)
     page = await deliveries.page(
@@ -208,7 +210,7 @@ async def delivery_page(
         since=moment(request, "since"),
         until=moment(request, "until"),
         tenant_id=text(request, "tenantId"),
-        host=None if host is None else host.lower(),
+        host=host(request),
         outcome=None if outcome is None else Outcome(outcome),
         status=integer(request, "status", 0, least=100, most=599) if "status" in request.query else None,
         attempted_since=moment(request, "attemptedSince"),

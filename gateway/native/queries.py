@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -24,6 +25,8 @@ LIMIT = Parameter(
 AFTER_ID = Parameter("afterId", "Only items after this id: `next` of the previous page.", ID)
 TEXT = {"type": "string", "maxLength": 255, "pattern": LINE}
 KEY = {"type": "string", "maxLength": 255, "pattern": "^[^\\x00]*$"}
+_HOST = r"^(\[[0-9A-Fa-f:.]+\]|[^\x00-\x20\x7f:/?#@\[\]]+)$"
+HOST = {"type": "string", "maxLength": 255, "pattern": _HOST}
 DELIVERY_ID = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"}
 ORDER = {"type": "string", "enum": ["asc", "desc"], "default": "asc"}
 NAME = Parameter("name", "Only items with exactly this name.", TEXT)
@@ -39,6 +42,18 @@ def text(request: web.Request, name: str) -> str | None:
     """
     value = request.query.get(name)
     return None if value is None else check_id(value, f"?{name}")
+
+
+def host(request: web.Request) -> str | None:
+    """Return the query parameter `host` in lower case, or None without it.
+
+    Raises:
+        InvalidField: It is no host alone.
+    """
+    value = text(request, "host")
+    if value is not None and not re.fullmatch(_HOST, value):
+        raise InvalidField("?host", "must be a host alone, such as receiver.example: no scheme, no port, no path")
+    return None if value is None else value.lower()
 
 
 def key(request: web.Request, name: str) -> str | None:

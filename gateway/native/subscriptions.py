@@ -34,11 +34,12 @@ from gateway.http_errors import Conflicting, NotFound
 from gateway.native.queries import (
     AFTER_ID,
     EXECUTION_ID,
+    HOST,
     LIMIT,
     NAME,
     TENANT_ID,
-    TEXT,
     choice,
+    host,
     integer,
     limit,
     next_of,
@@ -51,7 +52,7 @@ _HOST = Parameter(
     "host",
     "Only subscriptions with a webhook at this host, as it is written in its URL, without the port; of several steps,"
     " the first one counts.",
-    TEXT,
+    HOST,
 )
 _STATE = Parameter(
     "state",
@@ -161,14 +162,13 @@ class SubscriptionsApi:
 
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer a page of the subscriptions that the caller sees; there are fewer than `limit` if they are large."""
-        host = text(request, "host")
         page = await self._subscriptions.page(
             after_id=integer(request, "afterId", 0),
             limit=limit(request),
             name=text(request, "name"),
             tenant_id=text(request, "tenantId"),
             execution_id=text(request, "executionId"),
-            host=None if host is None else host.lower(),
+            host=host(request),
             state=choice(request, "state", ListedState),
             by=principal,
         )

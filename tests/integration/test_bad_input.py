@@ -225,6 +225,11 @@ async def test_a_bad_query_parameter_is_a_400_that_names_it(client, path):
         "/v1/deliveries?state=lost",
         "/v1/deliveries?signalId=x",
         "/v1/deliveries?afterId=5",
+        "/v1/deliveries?host=receiver.example:9000",
+        "/v1/deliveries?host=https://receiver.example",
+        "/v1/subscriptions?host=receiver.example/signals",
+        "/v1/subscriptions?host=[::1]:9000",
+        "/v1/subscriptions?host=",
         "/v1/ledger?subscriptionId=-1",
     ],
 )
