@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from weakref import WeakKeyDictionary
 
 from aiormq import Connection  # noqa: TID251
-from aiormq.abc import ChannelFrame  # noqa: TID251
+from aiormq.abc import ChannelFrame, FrameType  # noqa: TID251
 from aiormq.channel import Channel as PlainChannel  # noqa: TID251
 from pamqp import commands as spec
 from pamqp.frame import marshal
@@ -49,6 +49,24 @@ class Channel(PlainChannel):
 
     def _on_closed(self, closing: asyncio.Future[object]) -> None:  # noqa: ARG002
         self.spent.set()
+
+
+class Passing(asyncio.Queue[tuple[int, FrameType]]):
+    """The frames that the connection hands to a channel; some pass by the queue, and by the task that reads it.
+
+    Args:
+        take: Takes a frame at once, and returns whether it has. None of those before it is in the queue then.
+        queue: What this is instead of.
+    """
+
+    def __init__(self, take: Callable[[FrameType], bool], queue: asyncio.Queue[tuple[int, FrameType]]) -> None:
+        super().__init__(queue.maxsize)
+        self._take = take
+
+    async def put(self, item: tuple[int, FrameType]) -> None:
+        """Hand over a frame."""
+        if not self.empty() or not self._take(item[1]):
+            await super().put(item)
 
 
 class Outbox:

@@ -18,7 +18,7 @@ from pamqp.header import ContentHeader
 from broker.errors import Nacked, TransportError, Unconfirmed, Unroutable
 from broker.transport import Message
 from broker.transport.rabbitmq import frames
-from broker.transport.rabbitmq.channel import Channel
+from broker.transport.rabbitmq.channel import Channel, Passing
 
 MOST_MESSAGES = 200
 """RabbitMQ lets a channel that waits for a queue take between 200 and 400 messages, and then reads nothing more from
@@ -79,7 +79,7 @@ class ConfirmChannel(Channel):
         self._on_unroutable = on_unroutable
         self.given_up = False
         self._returning = False
-        self.frames = ConfirmFrames(self, self.frames)
+        self.frames = Passing(self.take_confirm, self.frames)
         self.bytes = 0
         self.progressed_at = self.loop.time()
         self.idle = asyncio.Event()
@@ -125,8 +125,8 @@ class ConfirmChannel(Channel):
         self.given_up = False
         self.spent.clear()
 
-    def take_confirm(self, frame: object) -> bool:
-        """Take *frame* at once if it is a confirm, and none of the frames before it is still to be read."""
+    def take_confirm(self, frame: FrameType) -> bool:
+        """Take *frame* at once if it is a confirm, unless one before it is still being read."""
         if self._returning or not isinstance(frame, Basic.Ack | Basic.Nack):
             return False
         self._on_confirm(frame)
@@ -185,16 +185,3 @@ class ConfirmChannel(Channel):
             publication.end(kind(f"the channel was closed: {cause or 'by us'}"))
         self._outstanding.clear()
         self.idle.set()
-
-
-class ConfirmFrames(asyncio.Queue[tuple[int, FrameType]]):
-    """The frames that the connection hands to a channel: confirms pass by the queue, and the task that reads it."""
-
-    def __init__(self, channel: ConfirmChannel, queue: asyncio.Queue[tuple[int, FrameType]]) -> None:
-        super().__init__(queue.maxsize)
-        self._confirms = channel
-
-    async def put(self, item: tuple[int, FrameType]) -> None:
-        """Take a confirm at once; queue every other frame."""
-        if not self.empty() or not self._confirms.take_confirm(item[1]):
-            await super().put(item)

@@ -12,15 +12,16 @@ from typing import Any, Self
 
 import structlog
 from aiormq import Connection  # noqa: TID251
-from aiormq.abc import DeliveredMessage  # noqa: TID251
+from aiormq.abc import DeliveredMessage, FrameType  # noqa: TID251
 from aiormq.exceptions import ChannelNotFoundEntity  # noqa: TID251
 from pamqp.base import Frame
+from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 
 from broker.transport import Header, Received, Settlement, take_batch
-from broker.transport.rabbitmq.channel import Channel
+from broker.transport.rabbitmq.channel import Channel, Passing
 from broker.transport.rabbitmq.link import Link, LinkLost, Refused, answers, close
 from broker.transport.rabbitmq.window import Window
 
@@ -34,7 +35,7 @@ log = structlog.get_logger()
 
 
 class DeliveryChannel(Channel):
-    """A channel that passes messages on in order, where aiormq would start a task for each.
+    """A channel that passes messages on as they come, where aiormq would start a task for each.
 
     Args:
         connection: The connection of the channel.
@@ -53,6 +54,36 @@ class DeliveryChannel(Channel):
         super().__init__(connection, number)
         self._on_delivery = on_delivery
         self._on_cancel = on_cancel
+        self._delivery: Basic.Deliver | None = None
+        """What the frames that come next belong to."""
+        self._header = ContentHeader()
+        self._body: list[bytes] = []
+        self._missing = 0
+        """How many bytes of the body have not come yet."""
+        self.frames = Passing(self.take_delivery, self.frames)
+
+    def take_delivery(self, frame: FrameType) -> bool:
+        """Take *frame* at once if it is of a delivery, all of which came this way."""
+        if isinstance(frame, Basic.Deliver):
+            self._delivery = frame
+        elif self._delivery is None:
+            return False
+        elif isinstance(frame, ContentHeader):
+            self._header, self._body, self._missing = frame, [], frame.body_size
+            self._pass_on_if_complete(self._delivery)
+        elif isinstance(frame, ContentBody):
+            self._body.append(frame.value)
+            self._missing -= len(frame.value)
+            self._pass_on_if_complete(self._delivery)
+        else:
+            return False
+        return True
+
+    def _pass_on_if_complete(self, delivery: Basic.Deliver) -> None:
+        if self._missing <= 0:
+            self._delivery = None
+            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+            self._on_delivery(delivery, DeliveredMessage(delivery, self._header, body, self))
 
     async def _on_deliver_frame(self, frame: Basic.Deliver) -> None:
         header = await self._get_frame()
@@ -319,11 +350,10 @@ class RabbitInbox:
     async def _stop(self) -> None:
         """Stop new messages, then wait until the server has read the last settlements."""
         self._stopping = True
-        if not (self._channel and self._consumer_tag):
-            return
-        with suppress(LinkLost, *Refused):
-            async with answers(self._link.timeout):
-                await self._channel.basic_cancel(self._consumer_tag)
+        if self._channel and self._consumer_tag:
+            with suppress(LinkLost, *Refused):
+                async with answers(self._link.timeout):
+                    await self._channel.basic_cancel(self._consumer_tag)
         await asyncio.sleep(self._settled_at + SETTLED_PAUSE - asyncio.get_running_loop().time())
 
 

@@ -24,6 +24,7 @@ from yarl import URL
 
 from broker.errors import ConfigurationError
 from broker.transport.rabbitmq.channel import Channel
+from broker.transport.rabbitmq.reading import read_quickly
 from broker.transport.rabbitmq.tolerance import be_tolerant
 
 SHORTEST_PAUSE = 0.1
@@ -137,6 +138,7 @@ class Link:
         """The host and port of the connection, or of the last attempt."""
         self._connection: aio_pika.Connection | None = None
         be_tolerant()
+        read_quickly()
         self._unblocked: asyncio.Event | None = None
         self._up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
