@@ -60,6 +60,8 @@ HANDLERS = "handlers"
 _READ_BUFFER = 32 << 10
 """Bytes, of which twice as many stop a connection from being read. Aiohttp's own limit lets most of a megabyte in."""
 
+_GC_THRESHOLDS = 10_000, 20, 20
+"""How often cyclic garbage is collected, of which requests, signals and attempts leave none."""
 _SWITCH_SECONDS = 0.001
 """How long the event loop waits for its turn while a thread computes: each request needs several of them."""
 
@@ -122,6 +124,7 @@ async def serve(
                 await runtime.health.start()
                 gc.collect()
                 gc.freeze()
+                gc.set_threshold(*_GC_THRESHOLDS)
                 sys.setswitchinterval(_SWITCH_SECONDS)
                 await retry_start(lambda: announce(runtime, address))
                 log.info("process.started", roles=sorted(roles), url=address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from datetime import timedelta
 from ipaddress import ip_network
@@ -353,3 +354,22 @@ async def test_a_request_is_for_the_url_as_it_was_given(client):
         for path in [*targets, "", "?x=1"]:
             assert (await post(client, target.base + path)).status == 200
         assert target.targets == [*targets[:-1], "/%25", "/", "/?x=1"]
+
+
+async def test_requests_leave_no_cyclic_garbage(client):
+    """Collecting it would hold up the others, and what it keeps until then takes memory."""
+    async with raw_receiver(answer_all) as target:
+        await post(client, target.base)
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for _ in range(3):
+                await post(client, target.base)
+            gc.collect()
+            left = {type(one).__qualname__ for one in gc.garbage}
+        finally:
+            gc.set_debug(0)
+            gc.enable()
+            gc.garbage.clear()
+    assert left.isdisjoint({"AnswerReader", "Head", "TimeLimit", "Timeout", "_Call"}), left

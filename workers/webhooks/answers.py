@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from broker.texts import printable
@@ -118,7 +118,7 @@ class AnswerReader:
         """Whether anything makes it doubtful where the answer ends."""
         self._size = 0
         """How much of the body was read."""
-        self._read = self._read_head
+        self._read: Callable[[AnswerReader], bool] = AnswerReader._read_head  # bound, it would be a cycle
         self._left: int | None = None
         """How much is left of the body or of the present chunk; None if only the connection's end ends it."""
 
@@ -130,7 +130,7 @@ class AnswerReader:
     @property
     def last(self) -> bool:
         """Whether the connection ends with this answer, as its head says."""
-        return self.head is not None and (not self.head.persistent or self._read == self._read_rest)
+        return self.head is not None and (not self.head.persistent or self._read is AnswerReader._read_rest)
 
     def feed(self, data: bytes) -> None:
         """Read *data*.
@@ -143,7 +143,7 @@ class AnswerReader:
             self._odd = True
             return
         self._buffer += data
-        while not self.ended and self._read():
+        while not self.ended and self._read(self):
             pass
 
     def close(self, *, properly: bool) -> None:
@@ -156,7 +156,7 @@ class AnswerReader:
             where = "within the answer's head" if self._buffer else "before there was an answer"
             raise Unreadable(f"the connection was {'closed' if properly else 'lost'} {where}")
         if not self.ended:
-            self._end(None if self._read == self._read_rest and properly else "was cut off")
+            self._end(None if self._read is AnswerReader._read_rest and properly else "was cut off")
         self._odd = True
 
     def _end(self, fault: str | None = None) -> bool:
@@ -218,16 +218,16 @@ class AnswerReader:
             return self._end()
         if codings and codings[-1] == b"chunked":
             self._odd |= bool(lengths) or len(codings) > 1
-            self._read = self._read_chunk_size
+            self._read = AnswerReader._read_chunk_size
         elif not lengths or (codings and codings != [b"identity"]):
             self._odd = True
-            self._read = self._read_rest
+            self._read = AnswerReader._read_rest
         elif len(lengths) > 1 or not (length := lengths.pop()).isdigit() or len(length) > 18:
             self._odd = True
             return self._end("has a length that cannot be read")
         elif int(length):
             self._left = int(length)
-            self._read = self._read_sized
+            self._read = AnswerReader._read_sized
         else:
             return self._end()
         return True
@@ -248,7 +248,7 @@ class AnswerReader:
         if found is None:
             return self._end("is not framed as chunks")
         self._left = int(found[1], 16)
-        self._read = self._read_chunk if self._left else self._read_trailer
+        self._read = AnswerReader._read_chunk if self._left else AnswerReader._read_trailer
         self._lines += 1
         self._passed += len(line)  # a chunk may have extensions
         return (self._lines <= FRAMES_LIMIT and self._passed < READ_LIMIT) or self._break_off()
@@ -256,7 +256,7 @@ class AnswerReader:
     def _read_chunk(self) -> bool:
         self._take_left()
         if self._left == 0:
-            self._read = self._read_end_of_chunk
+            self._read = AnswerReader._read_end_of_chunk
         return bool(self._buffer)
 
     def _read_end_of_chunk(self) -> bool:
@@ -265,7 +265,7 @@ class AnswerReader:
             return False
         if line.strip():
             return self._end("is not framed as chunks")
-        self._read = self._read_chunk_size
+        self._read = AnswerReader._read_chunk_size
         return True
 
     def _read_trailer(self) -> bool:

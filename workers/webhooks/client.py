@@ -24,7 +24,7 @@ from workers.webhooks.connection import Connection
 from workers.webhooks.dialing import Dialer, Progress
 from workers.webhooks.failures import Failure, Stale
 from workers.webhooks.pool import Pool
-from workers.webhooks.time_limits import time_limit
+from workers.webhooks.time_limits import TimeLimit
 from workers.webhooks.urls import Destination, parse_url
 
 log = structlog.get_logger()
@@ -103,7 +103,7 @@ class WebhookClient:
         )
         self._pool.busy += 1
         try:
-            async with time_limit(timeout):
+            async with TimeLimit(timeout):
                 await self._make(call, f"{head}\r\n".encode(), body)
         except Failure as failure:
             return call.failed(failure)
@@ -138,7 +138,7 @@ class WebhookClient:
         return await self._dialer.dial(call.destination, call.progress)
 
     async def _exchange(self, call: _Call, connection: Connection, head: bytes, body: bytes) -> None:
-        call.connection, call.reading = connection, AnswerReader()
+        call.connection = connection
         try:
             await connection.exchange(head, body, call.reading)
         except BaseException:

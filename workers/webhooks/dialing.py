@@ -27,7 +27,7 @@ from broker.errors import ConfigurationError, EgressForbidden
 from workers.webhooks.answers import AnswerReader
 from workers.webhooks.connection import Connection
 from workers.webhooks.failures import Failure
-from workers.webhooks.time_limits import time_limit
+from workers.webhooks.time_limits import TimeLimit
 from workers.webhooks.urls import Destination
 
 PHASE_LIMIT = timedelta(seconds=5)
@@ -290,7 +290,7 @@ async def _phase(name: str, progress: Progress, problem: str) -> AsyncIterator[N
     """Measure a phase of connecting, and limit its duration."""
     start, progress.lacks = time.perf_counter(), problem
     try:
-        async with time_limit(PHASE_LIMIT):
+        async with TimeLimit(PHASE_LIMIT):
             yield
         progress.lacks = None
     except TimeoutError as error:
