@@ -6,6 +6,7 @@ import enum
 import hashlib
 import re
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -168,6 +169,17 @@ def require_permission(principal: Principal, permission: Permission, signal_name
         raise PermissionDenied(
             f"This needs the permission {permission.value}{what}, which {principal.name!r} does not have."
         )
+
+
+def require_any(principal: Principal, permissions: Collection[Permission]) -> None:
+    """Check that *principal* has one of *permissions*.
+
+    Raises:
+        PermissionDenied: It has none of them.
+    """
+    if not any(map(principal.may, permissions)):
+        names = " or ".join(permission.value for permission in permissions)
+        raise PermissionDenied(f"This needs the permission {names}, which {principal.name!r} does not have.")
 
 
 def require_pattern(principal: Principal, permission: Permission, pattern: str) -> None:

@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 from pydantic import BaseModel
 
-from broker.access import Permission, Principal, require_permission
+from broker.access import Permission, Principal, require_any, require_permission
 from broker.errors import (
     EndlessLoop,
     ForeignExecution,
@@ -126,6 +126,8 @@ def secure(route: Route, dialect: Dialect, auth: Authenticator) -> Handler:
 
     async def admit(request: web.Request) -> Principal:
         principal = await dialect.authorize(auth, request, route.permissions)
+        if route.alternatives:
+            require_any(principal, route.alternatives)
         if dialect.checks_queries:
             _check_query(request, known)
         return principal

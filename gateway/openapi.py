@@ -100,17 +100,20 @@ def _parameters(route: Route) -> list[Parameter]:
 
 def _description(route: Route) -> str:
     text = inspect.cleandoc(route.handler.__doc__ or "")
-    if isinstance(route, SecuredRoute) and route.permissions:
-        names = " and ".join(f"`{permission.value}`" for permission in route.permissions)
-        text += f"\n\nPermission needed: {names}."
+    if isinstance(route, SecuredRoute) and (route.permissions or route.alternatives):
+        needed = [f"`{permission.value}`" for permission in route.permissions]
+        if route.alternatives:
+            needed.append(" or ".join(f"`{permission.value}`" for permission in route.alternatives))
+        text += f"\n\nPermission needed: {' and '.join(needed)}."
     return text
 
 
 def _security(route: Route) -> list[dict[str, list[str]]]:
     """Return what opens *route*; beside each scheme, as OpenAPI 3.1 has it, the permissions that are needed."""
     if isinstance(route, SecuredRoute):
-        permissions = [permission.value for permission in route.permissions]
-        return [{"token": permissions}, {"user": permissions}]
+        needed = [permission.value for permission in route.permissions]
+        ways = [[*needed, one.value] for one in route.alternatives] or [needed]
+        return [{scheme: permissions} for permissions in ways for scheme in ("token", "user")]
     return [{route.credentials: []}] if isinstance(route, OpenRoute) and route.credentials else []
 
 

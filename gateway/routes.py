@@ -79,10 +79,12 @@ class SecuredRoute(Route):
 
     Args:
         permissions: All of them are needed. How and when they are checked is up to the path's dialect.
+        alternatives: One of them is needed besides, if there are any.
     """
 
     handler: PrincipalHandler
     permissions: tuple[Permission, ...] = field(default=(), kw_only=True)
+    alternatives: tuple[Permission, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ def _context(one: DeliveryDetails | ListedDelivery, last: Result | None) -> dict
 
 
 def _render_only(targets: Sequence[Target]) -> TargetSchema | None:
-    return None if are_steps(targets) else render_target(targets[0])
+    return None if are_steps(targets) else render_target(targets[0].hide())
 
 
 def render_audit_event(event: AuditEvent) -> AuditSchema:

@@ -51,6 +51,14 @@ def unseal(subscription: Subscription, box: SecretBox) -> Subscription:
     return replace(subscription, spec=replace(subscription.spec, targets=_unseal(subscription.spec.targets, box)))
 
 
+def as_seen_by(principal: Principal, subscription: Subscription, box: SecretBox) -> Subscription:
+    """Return *subscription* as *principal* sees it: who may not manage it sees no credentials in its URLs."""
+    if principal.may(Permission.SUBSCRIPTIONS):
+        return unseal(subscription, box)
+    targets = tuple(target.hide() for target in subscription.spec.targets)
+    return replace(subscription, spec=replace(subscription.spec, targets=targets))
+
+
 def _seal(targets: Sequence[Target], box: SecretBox) -> tuple[Target, ...]:
     return tuple(target.seal(box) for target in targets)
 

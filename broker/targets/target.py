@@ -93,6 +93,10 @@ class Target(ABC):
         """
         return self
 
+    def hide(self) -> Self:
+        """Return it as it is shown to those who may not change it: without what may be a credential."""
+        return self
+
     @property
     def columns(self) -> dict[str, object]:
         """The columns of `subscriptions` that hold it, as JSON."""

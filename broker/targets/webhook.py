@@ -167,6 +167,10 @@ class WebhookTarget(Target):
             return self
         return replace(self, **json.loads(box.open(self.sealed.encode())), sealed=None)
 
+    def hide(self) -> Self:
+        """Return it without what may be a credential in its URL."""
+        return replace(self, url=hide_credentials_of_url(self.url))
+
     @property
     def columns(self) -> dict[str, object]:
         """The columns of `subscriptions` that hold it, as JSON."""

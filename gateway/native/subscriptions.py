@@ -11,7 +11,14 @@ from broker.deliveries import DeliveryState
 from broker.egress import Guard
 from broker.errors import PermissionDenied
 from broker.operations.answers import render_subscription
-from broker.operations.subscriptions import change_spec, create_subscription, may_see, read_spec, unseal
+from broker.operations.subscriptions import (
+    as_seen_by,
+    change_spec,
+    create_subscription,
+    may_see,
+    read_spec,
+    unseal,
+)
 from broker.schemas.subscriptions import (
     BacklogSchema,
     ResumptionRequest,
@@ -84,6 +91,7 @@ class SubscriptionsApi:
         """The routes of this part of the API."""
         every, one = "/v1/subscriptions", "/v1/subscriptions/{id}"
         needed = (Permission.SUBSCRIPTIONS,)
+        reading = (Permission.READ, Permission.SUBSCRIPTIONS)
         return [
             SecuredRoute(
                 "POST",
@@ -101,9 +109,9 @@ class SubscriptionsApi:
                 "List subscriptions",
                 {200: SubscriptionPage},
                 parameters=(NAME, TENANT_ID, EXECUTION_ID, _HOST, _STATE, AFTER_ID, LIMIT),
-                permissions=needed,
+                alternatives=reading,
             ),
-            SecuredRoute("GET", one, self.get, "Show a subscription", {200: SubscriptionSchema}, permissions=needed),
+            SecuredRoute("GET", one, self.get, "Show a subscription", {200: SubscriptionSchema}, alternatives=reading),
             SecuredRoute(
                 "PATCH",
                 one,
@@ -175,17 +183,20 @@ class SubscriptionsApi:
         items = []
         async with self._slices.take() as turn:
             for subscription in page.items:
-                items.append(render_subscription(unseal(subscription, self._secrets)))
+                items.append(render_subscription(as_seen_by(principal, subscription, self._secrets)))
                 if turn.is_over:
                     await turn.pause()
         return answer(SubscriptionPage(items=items, next=next_of(page.following)))
 
     async def get(self, request: web.Request, principal: Principal) -> web.Response:
-        """Answer one subscription, with its backlog and its circuit."""
+        """Answer one subscription, with its backlog and its circuit.
+
+        Who may only read sees no credentials in the URLs of its webhooks.
+        """
         subscription = await _find(request, principal, self._subscriptions)
         if not may_see(principal, subscription):
             raise _missing(subscription.id)
-        return await self._show(subscription)
+        return await self._show(subscription, principal)
 
     async def change(self, request: web.Request, principal: Principal) -> web.Response:
         """Change what the body mentions, from the next attempt on, and for the filter from the next signal on.
@@ -215,13 +226,14 @@ class SubscriptionsApi:
     async def pause(self, request: web.Request, principal: Principal) -> web.Response:
         """Let a subscription's deliveries wait from now on; none is dropped."""
         subscription = await managed_subscription(request, principal, self._subscriptions)
-        return await self._show(await self._pausing.pause(subscription.id))
+        return await self._show(await self._pausing.pause(subscription.id), principal)
 
     async def resume(self, request: web.Request, principal: Principal) -> web.Response:
         """Let a paused or disabled subscription get its deliveries again; the waiting ones are spread over time."""
         subscription = await managed_subscription(request, principal, self._subscriptions)
         wanted = await read_document(request, ResumptionRequest, optional=True)
-        return await self._show(await self._pausing.resume(subscription.id, per_second=wanted.per_second))
+        resumed = await self._pausing.resume(subscription.id, per_second=wanted.per_second)
+        return await self._show(resumed, principal)
 
     async def close_circuit(self, request: web.Request, principal: Principal) -> web.Response:
         """Let a subscription's targets be tried again at once, and what waits for them go on; a pause stays."""
@@ -243,14 +255,14 @@ class SubscriptionsApi:
             raise _missing(subscription.id)
         return answer(render_subscription(unseal(rotated, self._secrets), secret))
 
-    async def _show(self, subscription: Subscription | None) -> web.Response:
+    async def _show(self, subscription: Subscription | None, principal: Principal) -> web.Response:
         backlog = None if subscription is None else await self._pausing.backlog(subscription.id)
         if subscription is None or backlog is None:
             raise NotFound("The subscription was deleted just now.")
         ledger = await self._deliveries.ledger(subscription.id)
         return answer(
             render_subscription(
-                unseal(subscription, self._secrets),
+                as_seen_by(principal, subscription, self._secrets),
                 backlog=BacklogSchema(parked=ledger.states[DeliveryState.PARKED], oldest=backlog.oldest),
                 circuit=backlog.circuit,
             )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
+from broker.store.postgres.database import Database
 from tests.support.throwing import FAR, NOWHERE, delivery, fresh_id, matched, subscribe, throw, token
 
 
@@ -214,3 +216,30 @@ async def test_a_page_is_short_however_large_its_subscriptions_are(client, name)
     assert pages == 2
     for subscription_id in made:  # they would make others' pages short as well
         await client.request("DELETE", f"/v1/subscriptions/{subscription_id}")
+
+
+@pytest.mark.parametrize("sealing", [True, False], ids=["sealed", "in clear"])
+async def test_who_may_read_sees_subscriptions_without_credentials(client, product, name, sealing):
+    headers = {"Authorization": "Bearer abcdefgh12345678", "X-Kind": "plain"}
+    made = await client.post(
+        "/v1/subscriptions",
+        {
+            "name": name,
+            "target": {"kind": "webhook", "url": "http://127.0.0.1:9/?api_key=s3cr3t", "headers": headers},
+        },
+    )
+    if not sealing:  # as a version that sealed nothing left it
+        statement = "UPDATE subscriptions SET sealed = NULL, address = $2, headers = $3::json WHERE id = $1"
+        async with Database(product.environment["STORE_URL"], size=1) as store:
+            await store.execute(statement, made["id"], made["target"]["url"], json.dumps(headers))
+    reader = client.caller(await token(client, "signals:read"))
+    shown = await reader.get(f"/v1/subscriptions/{made['id']}")
+    (listed,) = (await reader.get(f"/v1/subscriptions?name={name}"))["items"]
+    for one in (shown, listed):
+        text = json.dumps(one)
+        assert "127.0.0.1:9" in text
+        assert not any(secret in text for secret in ("s3cr3t", "abcdefgh", "whsec_"))
+    status, _, _ = await reader.request("PATCH", f"/v1/subscriptions/{made['id']}", json={"description": "mine"})
+    assert status == 403
+    managed = await client.get(f"/v1/subscriptions/{made['id']}")
+    assert managed["target"]["url"] == made["target"]["url"]

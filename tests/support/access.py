@@ -27,10 +27,11 @@ _ROW = re.compile(r"^\| `((?:GET|POST|PUT|PATCH|DELETE) [^`]+)` \| (.+) \|$", re
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: which permissions an operation needs, and how it ends in each of `CASES`."""
+    """A row of the table: which permissions an operation needs, or one of which, and how it ends in each of `CASES`."""
 
     operation: str
     permissions: tuple[str, ...]
+    needs_one: bool
     outcomes: Mapping[str, str]
 
     @property
@@ -51,7 +52,10 @@ def read_table() -> dict[str, Row]:
         permissions, *outcomes = (cell.strip() for cell in re.split(r" \| | / ", cells))
         assert len(outcomes) == len(CASES), operation
         rows[operation] = Row(
-            operation, tuple(re.findall("`(.+?)`", permissions)), dict(zip(CASES, outcomes, strict=True))
+            operation,
+            tuple(re.findall("`(.+?)`", permissions)),
+            " or " in permissions,
+            dict(zip(CASES, outcomes, strict=True)),
         )
     return rows
 
