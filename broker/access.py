@@ -239,6 +239,8 @@ def require_tenant(principal: Principal, tenant_id: str | None) -> None:
         raise PermissionDenied(f"{principal.name!r} may not name the tenant {tenant_id!r}.")
 
 
+COMMAND_LINE = Principal(name="command line", permissions=frozenset({Permission.ADMIN}))
+"""The principal of commands that run beside the product: access to its data includes every permission."""
 ADMINISTRATOR = Principal(name="admin", permissions=frozenset({Permission.ADMIN}))
 
 

@@ -20,6 +20,8 @@ from broker.errors import ConfigurationError
 PREFIX = "SIGNAL_BROKER_"
 _RENAMED = "REPUBLISH_AFTER_SECONDS"
 """The name of `rescue_after_seconds` in 0.1.0, which still works."""
+_OF_COMMANDS = ("URL", "TOKEN", "PROFILE")
+"""Variables that say which product a command is about; they are no settings of one."""
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 _CONFIDENTIAL = frozenset(
@@ -318,7 +320,7 @@ def unknown_variables(names: Iterable[str]) -> list[str]:
     They deserve only a warning, because other software uses such names: Kubernetes sets some for a service that is
     called ``signal-broker``.
     """
-    known = [field.upper() for field in Settings.model_fields]
+    known = [*(field.upper() for field in Settings.model_fields), *_OF_COMMANDS]
     sentences = []
     for name in sorted(names):
         rest = name.upper().removeprefix(PREFIX)

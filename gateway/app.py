@@ -85,16 +85,25 @@ DIALECTS = (CAMUNDA, CAMUNDA8, UNLEASH, NATIVE)
 
 @asynccontextmanager
 async def gateway_app(
-    database: Database, transport: Transport, secrets: SecretBox, settings: Settings, health: Health
+    database: Database,
+    transport: Transport,
+    secrets: SecretBox,
+    settings: Settings,
+    health: Health,
+    *,
+    local_token: str | None = None,
 ) -> AsyncIterator[web.Application]:
-    """Yield the application; leaving does not wait for requests (the server's runner does that)."""
+    """Yield the application; leaving does not wait for requests (the server's runner does that).
+
+    With *local_token*, which ends with the application, commands on the same machine may do everything.
+    """
     async with (
         AccessCache(database) as cache,
         open_issuer(settings) as issuer,
         open_intake(database, transport, settings) as intake,
     ):
         passwords = Passwords(cache)
-        auth = Authenticator(cache, passwords, settings, issuer)
+        auth = Authenticator(cache, passwords, settings, issuer, local_token=local_token)
         if transport.may_lose_queues:
             listen_for_losses(database, intake.restore)
         health.require("intake", Acceptance(database, transport, intake.outcomes).check)

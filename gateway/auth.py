@@ -9,7 +9,7 @@ from base64 import b64decode
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from broker.access import ADMINISTRATOR, Principal, digest, is_endpoint_token
+from broker.access import ADMINISTRATOR, COMMAND_LINE, Principal, digest, is_endpoint_token
 from broker.settings import Settings
 from broker.store.administration.access_cache import AccessCache
 from gateway.callers import network_of
@@ -28,13 +28,29 @@ _RETRY_AFTER = 10
 
 
 class Authenticator:
-    """Authenticates callers by their tokens (of the settings, the store or an issuer), and users by their passwords."""
+    """Authenticates callers by their tokens (of the settings, the store or an issuer), and users by their passwords.
 
-    def __init__(self, cache: AccessCache, passwords: Passwords, settings: Settings, issuer: Issuer | None) -> None:
+    Commands on the same machine have the *local_token* of the process.
+    """
+
+    def __init__(
+        self,
+        cache: AccessCache,
+        passwords: Passwords,
+        settings: Settings,
+        issuer: Issuer | None,
+        *,
+        local_token: str | None = None,
+    ) -> None:
         self._cache = cache
         self._issuer = issuer
         self._passwords = passwords
-        self._admin = None if settings.admin_token is None else digest(settings.admin_token.get_secret_value())
+        self._own: list[tuple[bytes, Principal]] = []
+        """The digests of tokens that no store has, and whom they stand for."""
+        if settings.admin_token is not None:
+            self._own.append((digest(settings.admin_token.get_secret_value()), ADMINISTRATOR))
+        if local_token is not None:
+            self._own.append((digest(local_token), COMMAND_LINE))
 
     async def caller(self, request: web.Request) -> Principal | None:
         """Return who sent *request*, or None without valid credentials.
@@ -52,8 +68,9 @@ class Authenticator:
         token = read_token(header)
         if not token or not token.isascii():
             return None
-        if self._admin is not None and hmac.compare_digest(self._admin, digest(token)):
-            return ADMINISTRATOR
+        for own, principal in self._own:
+            if hmac.compare_digest(own, digest(token)):
+                return principal
         if self._issuer is not None and token.count(".") == 2:
             try:
                 return await self._issuer.principal(token)

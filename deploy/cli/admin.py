@@ -1,4 +1,4 @@
-"""The administrative commands open the store and the transport directly, without a gateway."""
+"""Commands of the servers' own side open the store and the transport directly, without a gateway."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec
 
-import click
-
-from broker.access import Permission, Principal
 from broker.errors import ConfigurationError
 from broker.settings import Settings
 from broker.store.postgres.database import Database
@@ -22,10 +19,6 @@ from deploy.cli.backends import EMBEDDED, open_rabbitmq, open_transport, setting
 from deploy.cli.loop import run_async
 
 P = ParamSpec("P")
-R = TypeVar("R")
-
-COMMAND_LINE = Principal(name="command line", permissions=frozenset({Permission.ADMIN}))
-"""The principal of the administrative commands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +86,7 @@ def with_transport(command: Callable[Concatenate[Transport, P], Coroutine[Any, A
 def _run(settings: Settings, command: Callable[[Admin], Coroutine[Any, Any, None]]) -> None:
     async def work() -> None:
         async with Database(url, timeout=settings.store_timeout, size=4) as database:
-            await _ensure_schema(settings, database)
+            await ensure_schema(settings, database)
             await command(Admin(settings, database))
 
     with store_url(settings, create=False) as url:
@@ -107,7 +100,12 @@ async def _declared(opening: Callable[[], AbstractAsyncContextManager[Transport]
         yield transport
 
 
-async def _ensure_schema(settings: Settings, database: Database) -> None:
+async def ensure_schema(settings: Settings, database: Database) -> None:
+    """Check that the schema is not older than this version; that of an embedded store is brought up to date.
+
+    Raises:
+        ConfigurationError: It is older.
+    """
     has = await revision(database)
     if has >= NEEDED:
         return
@@ -116,28 +114,3 @@ async def _ensure_schema(settings: Settings, database: Database) -> None:
             f"the store's schema is at {has or 'nothing'} and this version needs {NEEDED}: run `signal-broker migrate`"
         )
     await migrate(database.url)
-
-
-_LIMITS = (
-    click.option(
-        "--name", "names", multiple=True, metavar="PATTERN", help="Limit it to matching signal names; repeatable."
-    ),
-    click.option("--tenant", "tenants", multiple=True, metavar="ID", help="Limit it to this tenant; repeatable."),
-    click.option(
-        "--queue",
-        "queues",
-        multiple=True,
-        metavar="PATTERN",
-        help="Limit it to queue targets with a matching name; repeatable. By default, those of its tenants.",
-    ),
-    click.option(
-        "--untenanted", is_flag=True, help="Let it see what has no tenant, although it is limited to tenants."
-    ),
-)
-
-
-def with_limits(command: Callable[P, R]) -> Callable[P, R]:
-    """Give *command* the options that limit a principal: ``names``, ``tenants``, ``queues`` and ``untenanted``."""
-    for option in reversed(_LIMITS):
-        command = option(command)
-    return command

@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
-from functools import partial
-from typing import BinaryIO
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
 
 import click
 
-from broker.access import ADMINISTRATOR
-from broker.errors import InvalidField, SignalBrokerError
 from broker.jsontext import read
-from broker.operations.intake import Intake, open_intake
-from broker.operations.throws import check_execution, read_item
-from deploy.cli.admin import Admin
+from deploy.cli.api import Api
 from deploy.cli.output import say, show_one
+from deploy.cli.problems import ApiError, describe
 
 _CHUNK = 500
-_CHUNK_BYTES = 8 << 20
-"""Bytes of lines that fill a chunk."""
+_CHUNK_BYTES = 900_000
+"""Bytes of lines that fill a request: gateways take a mebibyte, unless they are told otherwise."""
+
+_Line = tuple[int, bytes]
 
 
-async def throw_lines(admin: Admin, file: BinaryIO, *, key: str | None, as_json: bool) -> None:
+@dataclass(slots=True)
+class _Tally:
+    """What has become of the lines.
+
+    Args:
+        accepted: How many signals were accepted.
+        refusals: Why the others were not, by the numbers of their lines.
+        ids: The least and the greatest id.
+        line: The last line that was answered; those behind it may have been accepted, too.
+    """
+
+    accepted: int = 0
+    refusals: dict[int, str] = field(default_factory=dict)
+    ids: tuple[int, int] | None = None
+    line: int = 0
+
+    def accept(self, signal_id: int) -> None:
+        """Count an accepted signal."""
+        least, most = self.ids or (signal_id, signal_id)
+        self.accepted, self.ids = self.accepted + 1, (min(least, signal_id), max(most, signal_id))
+
+
+async def throw_lines(api: Api, file: BinaryIO, *, key: str | None, as_json: bool) -> None:
     """Throw the signal on each line of *file*; print how many were accepted, and on standard error the errors.
 
     With *key*, each line has an idempotency key, made from *key* and the number of the line, so that accepted signals
@@ -33,64 +55,102 @@ async def throw_lines(admin: Admin, file: BinaryIO, *, key: str | None, as_json:
 
     Raises:
         click.ClickException: Some signals were not accepted.
+        ApiError: The product stopped to answer; it was said how to go on.
     """
-    outcomes: list[int | str] = []
-    async with admin.transport() as transport, open_intake(admin.database, transport, admin.settings) as intake:
-        throw = _Thrower(intake, key, admin.settings.max_body_bytes).throw
-        size = _size(file) if sys.stderr.isatty() else 0
+    tally = _Tally()
+    size = _size(file) if sys.stderr.isatty() else 0
+    try:
         with click.progressbar(length=size or 1, label="Throwing", file=sys.stderr, hidden=not size) as bar:
             for chunk in _chunks(file):
-                outcomes += await asyncio.gather(*(throw(number, line) for number, line in chunk))
+                await _throw(api, [line for line in chunk if _check(line, tally)], key, tally)
+                tally.line = chunk[-1][0]
                 bar.update(sum(len(line) for _, line in chunk))
-    ids = [outcome for outcome in outcomes if isinstance(outcome, int)]
-    refused = [outcome for outcome in outcomes if isinstance(outcome, str)]
-    for reason in refused:
-        say(reason, err=True)
-    shown = {
-        "accepted": len(ids),
-        "refused": len(refused),
-        "firstId": min(ids, default=None),
-        "lastId": max(ids, default=None),
-    }
+    except (asyncio.CancelledError, ApiError):
+        _tell_refusals(tally)
+        _tell_how_to_go_on(tally, key)
+        raise
+    _tell_refusals(tally)
+    first, last = tally.ids or (None, None)
+    shown = {"accepted": tally.accepted, "refused": len(tally.refusals), "firstId": first, "lastId": last}
     show_one(shown, *shown, as_json=as_json)
-    if refused:
-        raise click.ClickException(f"{len(refused)} of {len(outcomes)} signals were not accepted")
+    if tally.refusals:
+        total = tally.accepted + len(tally.refusals)
+        raise click.ClickException(f"{len(tally.refusals)} of {total} signals were not accepted")
 
 
-class _Thrower:
-    """Throws lines."""
-
-    def __init__(self, intake: Intake, key: str | None, limit: int) -> None:
-        self._intake = intake
-        self._key = key
-        self._limit = limit
-
-    async def throw(self, number: int, line: bytes) -> int | str:
-        """Return the signal's id, or the reason why it was not accepted."""
-        key = None if self._key is None else f"{self._key}/{number}"
-        body = line.strip()
-        try:
-            if len(body) > self._limit:
-                raise InvalidField("", f"has {len(body)} bytes; at most {self._limit} are allowed")
-            throw, own_key = read_item(ADMINISTRATOR, read(body.decode()), body, key=key)
-            accepted = await self._intake.accept(
-                throw, key=own_key, check=partial(check_execution, ADMINISTRATOR, throw)
-            )
-        except (SignalBrokerError, ValueError) as error:
-            return f"line {number}: {error}"
-        return accepted.signal.id
+def _check(line: _Line, tally: _Tally) -> bool:
+    """Return whether *line* is JSON: one that is not would spoil the request."""
+    number, text = line
+    try:
+        read(text.decode())
+    except ValueError as error:
+        tally.refusals[number] = str(error)
+        return False
+    return True
 
 
-def _chunks(file: BinaryIO) -> Iterator[list[tuple[int, bytes]]]:
+async def _throw(api: Api, lines: Sequence[_Line], key: str | None, tally: _Tally) -> None:
+    """Throw *lines*; those that are too large for one request go in several."""
+    if not lines:
+        return
+    items = [text if key is None else _with_key(text, f"{key}/{number}") for number, text in lines]
+    try:
+        answer = await api.post("/v1/signals/batch", b'{"signals":[' + b",".join(items) + b"]}")
+    except ApiError as error:
+        if error.status != 413:
+            raise
+        if len(lines) == 1:
+            tally.refusals[lines[0][0]] = str(error)
+            return
+        for part in (lines[: len(lines) // 2], lines[len(lines) // 2 :]):
+            await _throw(api, part, key, tally)
+        return
+    for position, ((number, _), result) in enumerate(zip(lines, answer.document["results"], strict=True)):
+        if result.get("id") is not None:
+            tally.accept(result["id"])
+        else:
+            tally.refusals[number] = describe(result["problem"], within=f"/signals/{position}")
+
+
+def _with_key(text: bytes, key: str) -> bytes:
+    """Return the signal in *text* with the idempotency key *key*, unless it has one, or is no signal."""
+    signal: Any = read(text.decode())
+    if not isinstance(signal, dict) or "idempotencyKey" in signal:
+        return text
+    member = json.dumps({"idempotencyKey": key}).encode()[:-1]
+    return member + (b"," if signal else b"") + text.removeprefix(b"\xef\xbb\xbf").lstrip()[1:]
+
+
+def _tell_refusals(tally: _Tally) -> None:
+    for number, reason in sorted(tally.refusals.items()):
+        say(f"line {number}: {reason}", err=True)
+
+
+def _tell_how_to_go_on(tally: _Tally, key: str | None) -> None:
+    say(f"interrupted: {tally.accepted} signals were accepted, up to line {tally.line}", err=True)
+    if key is not None:
+        say("run the same command again: what was accepted is not thrown twice (for 24 hours)", err=True)
+        return
+    say(
+        f"to go on, throw the file from line {tally.line + 1} on (tail -n +{tally.line + 1} FILE); up to {_CHUNK}"
+        " signals there may have been accepted already. With --idempotency-key the whole file could be thrown again",
+        err=True,
+    )
+
+
+def _chunks(file: BinaryIO) -> Iterator[list[_Line]]:
     """Yield the lines of *file* that are not blank, with their numbers, as many at a time as are thrown together."""
-    chunk, size = [], 0
+    chunk: list[_Line] = []
+    size = 0
     for number, line in enumerate(file, start=1):
-        if line.strip():
-            chunk.append((number, line))
-            size += len(line)
-        if len(chunk) == _CHUNK or size >= _CHUNK_BYTES:
+        text = line.strip()
+        if not text:
+            continue
+        if chunk and (len(chunk) == _CHUNK or size + len(text) > _CHUNK_BYTES):
             yield chunk
             chunk, size = [], 0
+        chunk.append((number, text))
+        size += len(text)
     if chunk:
         yield chunk
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
-from broker.schemas import BulkRequest
-from broker.store.deliveries.bulk import BulkProgress
-from broker.store.postgres.database import Database
-from broker.store.signals.signals import SignalStore
-from broker.store.spans import find_span
+from deploy.cli.api import Api
+from deploy.cli.output import say
+from deploy.cli.problems import ApiError
 
 _OPTIONS = (
     click.option("--name", metavar="NAME", help="Only signals whose name matches (patterns allowed)."),
@@ -32,16 +31,37 @@ def bulk_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-async def run_all(database: Database, wanted: BulkRequest, chunks: AsyncIterator[BulkProgress], *, label: str) -> int:
-    """Run all *chunks* and return how many deliveries they changed. A terminal shows the progress."""
-    total = 0
-    first_id, last_id = await find_span(database, wanted.since, wanted.until)
-    last_id = last_id or await SignalStore(database).last_id()
-    length, hidden = max(1, last_id - first_id), not sys.stderr.isatty()
-    # Measured by the signals' ids: chunks follow their order closely.
-    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden) as bar:
-        async for chunk in chunks:
-            total += chunk.count
-            at = length if chunk.after is None else int(chunk.after.partition("-")[0]) - first_id
-            bar.update(max(0, at - bar.pos))
-    return total
+async def run_all(api: Api, path: str, wanted: Mapping[str, object], *, label: str) -> int:
+    """Repeat the bulk request until nothing is left, and return how many deliveries it changed.
+
+    Each request says where the next one goes on. A terminal shows the progress; if the command is interrupted, it says
+    how far it came.
+    """
+    total: int = 0
+    after: str | None = None
+    hidden = not sys.stderr.isatty()
+    try:
+        with click.progressbar(length=1, label=label, file=sys.stderr, hidden=hidden) as bar:
+            while True:
+                answer = (await api.post(path, {**wanted, "after": after})).document
+                total, after = total + answer["count"], answer["next"]
+                if after is None:
+                    bar.update(bar.length or 1)
+                    return total
+                if not hidden:
+                    # Measured by the signals' ids: requests follow their order.
+                    bar.length = max(await _last_id(api), 1)
+                    bar.update(max(0, int(after.split("@")[0].partition("-")[0]) - bar.pos))
+    except (asyncio.CancelledError, ApiError):
+        if after is not None:
+            say(f"{label.lower()} ended early: {total} so far; the same command again does the rest", err=True)
+        raise
+
+
+async def _last_id(api: Api) -> int:
+    """Return the id of the newest recorded signal that the caller sees; 0 if it sees none."""
+    try:
+        newest = await api.pages("/v1/signals", {"order": "desc"}, limit=1)
+    except ApiError:
+        return 0
+    return max((signal["id"] for signal in newest.documents), default=0)

@@ -37,7 +37,7 @@ from broker.topology import (
 from broker.transport import Hazard, Transport
 from deploy.cli.backends import open_secrets, open_transport, require_store, settings_with_logs, store_url
 from deploy.cli.loop import run_async
-from deploy.cli.output import as_json, example, show_json
+from deploy.cli.output import as_json, example, has_colours, show_json
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _LATE = timedelta(seconds=10)
@@ -73,7 +73,8 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
     def report(finding: Finding) -> None:
         findings.append(finding)
         if not as_json:
-            level = click.style(f"{finding.level:<4}", fg=_COLOURS[finding.level])
+            level = f"{finding.level:<4}"
+            level = click.style(level, fg=_COLOURS[finding.level]) if has_colours() else level
             click.echo(f"{level}  {finding.check:<10}  {escape(finding.detail)}")
 
     stage = "settings"

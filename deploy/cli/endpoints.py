@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import click
 
-from broker.endpoints import Endpoint, check_endpoint_name
-from broker.operations.answers import render_endpoint
-from broker.schemas.endpoints import EndpointRequest, NewEndpointToken
-from broker.schemas.validation import validate
-from broker.store.administration.endpoints import EndpointStore
-from broker.store.postgres.database import Conflict
-from deploy.cli.admin import COMMAND_LINE, Admin, with_store
-from deploy.cli.endpoint_tokens import create_token, find_endpoint, token
-from deploy.cli.output import as_json, example, show_many, show_one
+from deploy.cli.api import Api, with_api
+from deploy.cli.endpoint_tokens import PATH, find_endpoint, list_endpoints, token
+from deploy.cli.output import as_json, example, show_answer, show_many, show_one
+
+_SHOWN = ("id", "name", "enabled", "description", "url")
 
 
 @click.group()
@@ -28,109 +24,72 @@ endpoint.add_command(token)
 @click.option("--description", help="A note for people.")
 @click.option("--token", "token_name", metavar="NAME", help="Also create a token of this name.")
 @as_json
-@with_store
-async def create(admin: Admin, *, name: str, description: str | None, token_name: str | None, as_json: bool) -> None:
+@with_api(without=["token"])
+async def create(api: Api, *, name: str, description: str | None, token_name: str | None, as_json: bool) -> None:
     """Create a signal endpoint; print its URL, and the value of its token, which is never shown again.
 
-    Without SIGNAL_BROKER_PUBLIC_URL the URL is a path.
+    The API token for the product stands before the command: `signal-broker --token sb_... endpoint create NAME`.
     """
-    endpoints = EndpointStore(admin.database)
-    wanted = validate(EndpointRequest, {"name": name, "description": description})
-    wanted_token = None if token_name is None else validate(NewEndpointToken, {"name": token_name})
-    try:
-        created = await endpoints.create(
-            name=check_endpoint_name(wanted.name),
-            description=wanted.description,
-            by=COMMAND_LINE,
-            most=admin.settings.signal_endpoints_limit,
-        )
-    except Conflict:
-        raise click.ClickException(f"there is a signal endpoint {name!r} already") from None
-    made, value = (None, None) if wanted_token is None else await create_token(admin, created, wanted_token)
-    document = render_endpoint(created, [made] if made else [], _url(admin, created))
-    shown = document.model_dump(mode="json", by_alias=True) | {"token": value}
+    created = (await api.post(PATH, {"name": name, "description": description})).document
+    shown = created | {"url": api.visible_url(created["url"]), "token": None}
+    if token_name is not None:
+        made = (await api.post(f"{PATH}/{created['id']}/tokens", {"name": token_name})).document
+        shown |= {"token": made["token"], "tokens": [made | {"token": None}]}
     show_one(shown, "id", "name", "description", "url", "token", as_json=as_json)
 
 
 @endpoint.command("list", epilog=example("signal-broker endpoint list --json"))
 @as_json
-@with_store
-async def list_(admin: Admin, *, as_json: bool) -> None:
+@with_api()
+async def list_(api: Api, *, as_json: bool) -> None:
     """List the signal endpoints with the names of their tokens."""
-    endpoints = EndpointStore(admin.database)
-    listed = await endpoints.all()
-    tokens = await endpoints.tokens([one.id for one in listed])
-    documents = []
-    for document in (render_endpoint(one, tokens) for one in listed):
-        shown = document.model_dump(mode="json", by_alias=True)
-        if not as_json:
-            shown["tokens"] = [token["name"] for token in shown["tokens"]]
-        documents.append(shown)
-    show_many(documents, "id", "name", "enabled", "description", "tokens", "createdAt", as_json=as_json)
+    listed = await list_endpoints(api)
+    rows = listed if as_json else [one | {"tokens": [token["name"] for token in one["tokens"]]} for one in listed]
+    show_many(rows, "id", "name", "enabled", "description", "tokens", "createdAt", as_json=as_json)
 
 
 @endpoint.command(epilog=example("signal-broker endpoint rename github forge"))
 @click.argument("name")
 @click.argument("new_name", metavar="NEW-NAME")
 @as_json
-@with_store
-async def rename(admin: Admin, *, name: str, new_name: str, as_json: bool) -> None:
+@with_api()
+async def rename(api: Api, *, name: str, new_name: str, as_json: bool) -> None:
     """Give a signal endpoint another name: its path changes with it, its tokens stay."""
-    before = await find_endpoint(admin, name)
-    try:
-        renamed = await EndpointStore(admin.database).update(
-            before.id,
-            name=check_endpoint_name(new_name),
-            enabled=before.enabled,
-            description=before.description,
-            by=COMMAND_LINE,
-        )
-    except Conflict:
-        raise click.ClickException(f"there is a signal endpoint {new_name!r} already") from None
-    await _show(admin, name, renamed, as_json=as_json)
+    before = await find_endpoint(api, name)
+    wanted = {"name": new_name, "enabled": before["enabled"], "description": before["description"]}
+    renamed = (await api.call("PUT", f"{PATH}/{before['id']}", wanted)).document
+    show_one(renamed | {"url": api.visible_url(renamed["url"])}, *_SHOWN, as_json=as_json)
 
 
 @endpoint.command(epilog=example("signal-broker endpoint on github"))
 @click.argument("name")
 @as_json
-@with_store
-async def on(admin: Admin, *, name: str, as_json: bool) -> None:
+@with_api()
+async def on(api: Api, *, name: str, as_json: bool) -> None:
     """Switch a signal endpoint on."""
-    await _switch(admin, name, enabled=True, as_json=as_json)
+    await _switch(api, name, "on", as_json=as_json)
 
 
 @endpoint.command(epilog=example("signal-broker endpoint off github"))
 @click.argument("name")
 @as_json
-@with_store
-async def off(admin: Admin, *, name: str, as_json: bool) -> None:
+@with_api()
+async def off(api: Api, *, name: str, as_json: bool) -> None:
     """Switch a signal endpoint off: calls of it are answered 404."""
-    await _switch(admin, name, enabled=False, as_json=as_json)
+    await _switch(api, name, "off", as_json=as_json)
 
 
 @endpoint.command(epilog=example("signal-broker endpoint delete github"))
 @click.argument("name")
 @as_json
-@with_store
-async def delete(admin: Admin, *, name: str, as_json: bool) -> None:
+@with_api()
+async def delete(api: Api, *, name: str, as_json: bool) -> None:
     """Delete a signal endpoint and its tokens; its signals stay."""
-    await EndpointStore(admin.database).delete((await find_endpoint(admin, name)).id, by=COMMAND_LINE)
+    await api.call("DELETE", f"{PATH}/{(await find_endpoint(api, name))['id']}")
     show_one({"deleted": name}, "deleted", as_json=as_json)
 
 
-async def _switch(admin: Admin, name: str, *, enabled: bool, as_json: bool) -> None:
-    endpoint = await find_endpoint(admin, name)
-    switched = await EndpointStore(admin.database).enable(endpoint.id, enabled=enabled, by=COMMAND_LINE)
-    await _show(admin, name, switched, as_json=as_json)
-
-
-async def _show(admin: Admin, name: str, endpoint: Endpoint | None, *, as_json: bool) -> None:
-    if endpoint is None:
-        raise click.ClickException(f"there is no signal endpoint {name!r} any more")
-    tokens = await EndpointStore(admin.database).tokens([endpoint.id])
-    document = render_endpoint(endpoint, tokens, _url(admin, endpoint))
-    show_one(document, "id", "name", "enabled", "description", "url", as_json=as_json)
-
-
-def _url(admin: Admin, endpoint: Endpoint) -> str:
-    return f"{admin.settings.public_url}/api/signal-endpoint/{endpoint.name}"
+async def _switch(api: Api, name: str, state: str, *, as_json: bool) -> None:
+    before = await find_endpoint(api, name)
+    switched = await api.post(f"{PATH}/{before['id']}/{state}")
+    show_answer(switched.body, *_SHOWN, as_json=as_json)

@@ -10,6 +10,7 @@ import click
 
 from broker.errors import SignalBrokerError
 from broker.texts import escape
+from deploy.cli.products import given_options, with_product
 
 COMMANDS = {
     "Processes": {
@@ -28,16 +29,29 @@ COMMANDS = {
         "subscribe": ("subscribe", "Create a subscription."),
     },
     "Working": {
-        "throw": ("signals", "Throw a signal."),
-        "tail": ("signals", "Follow the signals that are recorded."),
+        "throw": ("throwing", "Throw a signal."),
+        "tail": ("throwing", "Follow the signals that are recorded."),
+        "explain": ("explain", "Show which subscriptions would get a signal, and why."),
+        "signals": ("signals", "List and show recorded signals."),
+        "deliveries": ("deliveries", "List, show, redrive and cancel deliveries."),
+        "subscriptions": ("subscriptions", "List, show, change, pause and delete subscriptions."),
         "redrive": ("redrives", "Retry dead deliveries."),
         "replay": ("replays", "Deliver recorded signals to a subscription."),
-        "recover": ("recover", "Put poison back into its queue."),
         "ledger": ("ledger", "Show whether the books balance."),
+        "audit": ("audit", "Show who changed what."),
+        "recover": ("recover", "Put poison back into its queue."),
         "doctor": ("doctor", "Check the installation."),
+    },
+    "Your terminal": {
+        "login": ("login", "Store the URL and the token of a product."),
+        "verify": ("verify", "Check a webhook's signature."),
+        "completion": ("completion", "Print what makes a shell complete commands."),
     },
 }
 """Module and summary of every command, by heading."""
+
+HERE = ("run", "gateway", "worker", "migrate", "reseal", "topology", "recover", "doctor", "verify", "completion")
+"""The commands that call no product: those of the processes, those that open their store and transport, and others."""
 
 _MODULES = {name: module for section in COMMANDS.values() for name, (module, _) in section.items()}
 
@@ -55,6 +69,16 @@ class Commands(click.Group):
             return None
         command: click.Command = getattr(import_module(f"deploy.cli.{_MODULES[name]}"), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that *args* begin with; one that calls no product is not told of one."""
+        name, command, rest = super().resolve_command(ctx, args)
+        given = given_options(ctx)
+        if name in HERE and given:
+            raise click.UsageError(f"--{min(given)} does not go with `{name}`, which calls no product")
+        return name, command, rest
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands from the table alone, without importing their modules."""
@@ -82,11 +106,13 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="signal-broker")
+@with_product
 def main() -> None:
     """Throw a signal once; every subscriber gets it.
 
-    Settings come from environment variables with the prefix SIGNAL_BROKER_; the README lists them. Beside a running
-    `signal-broker run`, set the same SIGNAL_BROKER_DATA_DIR.
+    Commands call a product: the one of --url, of SIGNAL_BROKER_URL or of `signal-broker login`, else the one that runs
+    in this directory (on SIGNAL_BROKER_DATA_DIR). Settings of a product come from environment variables with the prefix
+    SIGNAL_BROKER_; the README lists them.
     """
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
-from pydantic import BaseModel
 
+from broker.jsontext import read
 from broker.texts import escape
+from deploy.cli.api import Page
 
-Printed = BaseModel | Mapping[str, Any]
-"""A document of the HTTP API, or a mapping."""
+Printed = Mapping[str, Any]
+"""A document of the HTTP API, or one like these."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 _GAP = "  "
+_NOTHING = "-"
 _BREAKS = str.maketrans("\n\r\t", "   ")
 
 
@@ -29,29 +33,62 @@ def example(*lines: str) -> str:
 
 def show_one(document: Printed, *members: str, as_json: bool) -> None:
     """Print *document*: all of it as JSON, or its *members*, one a line, in full so that they can be copied."""
-    whole = _plain(document)
     if as_json:
-        show_json(whole)
+        show_json(document)
         return
-    shown = [(_title(member), _text(whole[member])) for member in members if whole.get(member) is not None]
-    width = max(len(title) for title, _ in shown)
+    shown = [(_title(member), _text(document[member])) for member in members if document.get(member) is not None]
+    width = max((len(title) for title, _ in shown), default=0)
     for title, text in shown:
         say(f"{title:<{width}}{_GAP}{text}")
 
 
 def show_many(documents: Sequence[Printed], *members: str, as_json: bool) -> None:
     """Print *documents*: as a JSON array, or *members* of them as a table."""
-    rows = [_plain(document) for document in documents]
     if as_json:
-        show_json(rows)
+        show_json(documents)
         return
-    show_table([_title(member) for member in members], [[_text(row.get(member)) for member in members] for row in rows])
+    show_table(
+        [_title(member) for member in members],
+        [[_text(document.get(member)) for member in members] for document in documents],
+    )
+
+
+def show_answer(body: bytes, *members: str, as_json: bool) -> None:
+    """Print a document of the API: as JSON just as it was answered, or as `show_one` does."""
+    if as_json:
+        show_line(body.decode())
+    else:
+        show_one(read(body.decode()), *members, as_json=False)
+
+
+def show_list(
+    page: Page, *members: str, as_json: bool, shorten: Callable[[Printed], Printed] = lambda document: document
+) -> None:
+    """Print a list of the API: as a JSON array, each item as it was answered and in a line, or as a table.
+
+    *shorten* makes the row of a table from an item.
+    """
+    if as_json:
+        say("[" + ",\n ".join(item.decode().translate(_BREAKS) for item in page.items) + "]")
+    else:
+        show_many(list(map(shorten, page.documents)), *members, as_json=False)
+    if page.next is not None:
+        say(f"there are more than these {len(page.items)}: see --limit and --all", err=True)
+
+
+def show_targets(document: Printed) -> Printed:
+    """Return *document* with its target as people write it."""
+    target = document["target"]
+    if target is None:
+        return {**document, "target": "several steps"}
+    where = next((target[member] for member in ("url", "queue", "handler") if member in target), None)
+    return {**document, "target": where if target["kind"] == "webhook" else f"{target['kind']} {where or ''}".rstrip()}
 
 
 def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: fitted to a terminal; elsewhere as plain text, one line a row, as wide as needed."""
     if sys.stdout.isatty():
-        _show_rich_table(titles, rows)
+        _show_fitted_table(titles, [[escape(cell) for cell in row] for row in rows])
         return
     lines = [[title.upper() for title in titles], *([escape(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -59,18 +96,21 @@ def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         say(_GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _show_rich_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415  (a tenth of a second that only a terminal needs)
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+def _show_fitted_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from deploy.cli.tables import fit  # noqa: PLC0415  (only a terminal needs it)
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(escape(cell)) for cell in row))
-    Console().print(table)
+    table = fit([title.upper() for title in titles], rows, shutil.get_terminal_size().columns)
+    for line in table.head:
+        click.echo(click.style(line, bold=True) if has_colours() else line)
+    for line in table.body:
+        say(line)
+    if table.left_out:
+        say(f"no room for {', '.join(table.left_out).lower()}: make the window wider, or see --json", err=True)
+
+
+def has_colours() -> bool:
+    """Return whether the terminal is to have colours (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def show_json(document: object) -> None:
@@ -88,10 +128,6 @@ def say(text: str, *, err: bool = False) -> None:
     click.echo(escape(text, keep="\n"), err=err)
 
 
-def _plain(document: Printed) -> Mapping[str, Any]:
-    return document.model_dump(mode="json", by_alias=True) if isinstance(document, BaseModel) else document
-
-
 def _title(member: str) -> str:
     return re.sub("(?<=[a-z])([A-Z])", r" \1", member).lower()
 
@@ -99,7 +135,7 @@ def _title(member: str) -> str:
 def _text(value: object) -> str:
     match value:
         case None:
-            return "-"
+            return _NOTHING
         case bool():
             return "yes" if value else "no"
         case list() if all(isinstance(item, str) for item in value):

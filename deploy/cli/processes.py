@@ -16,6 +16,7 @@ from deploy.cli.backends import EMBEDDED, allow_loopback, open_secrets, settings
 from deploy.cli.handler_apps import load_apps
 from deploy.cli.loop import run_async
 from deploy.cli.output import example
+from deploy.cli.running import Announcement
 from deploy.cli.runtime import Runtime
 from deploy.cli.serve import GATEWAY, HANDLERS, WORKERS, serve
 
@@ -42,9 +43,17 @@ def run(places: tuple[str, ...]) -> None:
     """
     settings = allow_loopback(settings_with_logs())
     apps = load_apps(places)
-    with sole_user(settings), store_url(settings) as url:
+    with sole_user(settings), store_url(settings) as url, Announcement(settings) as announcement:
+
+        async def announce(runtime: Runtime, address: str) -> None:
+            announcement.tell(address)
+            await _announce(runtime, address)
+
         roles = [GATEWAY, *WORKERS]
-        run_async(serve(settings, url, roles, _announce, apps, prepare=lambda: _prepare(settings, url)))
+        token = announcement.token
+        run_async(
+            serve(settings, url, roles, announce, apps, prepare=lambda: _prepare(settings, url), local_token=token)
+        )
 
 
 async def _prepare(settings: Settings, url: str) -> None:
@@ -80,10 +89,6 @@ async def _announce(runtime: Runtime, url: str) -> None:
     )
 
 
-async def _say_ready(_runtime: Runtime, url: str) -> None:
-    print(f"ready {url}", flush=True)
-
-
 @click.command(epilog=example("SIGNAL_BROKER_HTTP_HOST=0.0.0.0 signal-broker gateway"))
 def gateway() -> None:
     """Run a gateway; any number of them work side by side."""
@@ -112,8 +117,14 @@ def worker(roles: tuple[str, ...], places: tuple[str, ...]) -> None:
 def _serve(roles: Collection[str], places: tuple[str, ...] = ()) -> None:
     settings = settings_with_logs()
     apps = load_apps(places)
-    with store_url(settings) as url:
-        run_async(serve(settings, url, roles, _say_ready, apps))
+    with store_url(settings) as url, Announcement(settings) as announcement:
+
+        async def announce(_runtime: Runtime, address: str) -> None:
+            if GATEWAY in roles:
+                announcement.tell(address)
+            print(f"ready {address}", flush=True)
+
+        run_async(serve(settings, url, roles, announce, apps, local_token=announcement.token))
 
 
 @click.command(epilog=example("SIGNAL_BROKER_STORE_URL=postgresql://me@db/signals signal-broker migrate"))

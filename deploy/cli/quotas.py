@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import click
-from pydantic import BaseModel
 
-from broker.integers import read_whole
-from broker.names import check_id
-from broker.operations.answers import render_quota
-from broker.quotas import Quota, QuotaKind, Subject
-from broker.schemas.quotas import QuotaRequest
-from broker.schemas.validation import validate
-from broker.store.administration.quotas import QuotaStore
-from broker.store.administration.tokens import AccessStore
-from deploy.cli.admin import COMMAND_LINE, Admin, with_store
-from deploy.cli.output import as_json, example, show_many, show_one
+from broker.quotas import QuotaKind
+from deploy.cli.api import Api, segment, with_api
+from deploy.cli.output import as_json, example, show_answer, show_list, show_one
 
 _MEMBERS = ("kind", "id", "throwsPerSecond", "subscriptions", "deliveriesPerThrow", "payloadBytesPerDay")
 
@@ -37,63 +29,45 @@ def quota() -> None:
 @click.option("--deliveries-per-throw", type=int, help="Subscriptions that a signal may be for.")
 @click.option("--payload-bytes-per-day", type=int, help="Bytes of all payloads of a day (UTC).")
 @as_json
-@with_store
-async def set_(admin: Admin, /, *, kind: str, subject_id: str, as_json: bool, **members: float | None) -> None:
+@with_api()
+async def set_(api: Api, /, *, kind: str, subject_id: str, as_json: bool, **members: float | None) -> None:
     """Set the quota of a tenant or a token, in place of the one that it has; what is not given has no limit."""
-    subject = await _subject(admin, kind, subject_id)
-    quota = Quota(**validate(QuotaRequest, _camel(members)).model_dump())
-    await QuotaStore(admin.database).put(subject, quota, by=COMMAND_LINE)
-    show_one(render_quota(subject, quota), *_MEMBERS, as_json=as_json)
+    answer = await api.call("PUT", _path(kind, subject_id), _camel(members))
+    show_answer(answer.body, *_MEMBERS, as_json=as_json)
 
 
 @quota.command(epilog=example("signal-broker quota show tenant acme"))
 @_kind
 @_id
 @as_json
-@with_store
-async def show(admin: Admin, *, kind: str, subject_id: str, as_json: bool) -> None:
+@with_api()
+async def show(api: Api, *, kind: str, subject_id: str, as_json: bool) -> None:
     """Show the quota of a tenant or a token."""
-    subject = await _subject(admin, kind, subject_id)
-    found = await QuotaStore(admin.database).get(subject)
-    if found is None:
-        raise click.ClickException(f"there is no quota for {subject}")
-    show_one(render_quota(subject, found), *_MEMBERS, as_json=as_json)
+    answer = await api.get(_path(kind, subject_id))
+    show_answer(answer.body, *_MEMBERS, as_json=as_json)
 
 
 @quota.command("list", epilog=example("signal-broker quota list"))
 @as_json
-@with_store
-async def list_(admin: Admin, *, as_json: bool) -> None:
+@with_api()
+async def list_(api: Api, *, as_json: bool) -> None:
     """List all quotas."""
-    store, quotas = QuotaStore(admin.database), list[BaseModel]()
-    after: Subject | None = Subject(QuotaKind.TENANT, "")
-    while after is not None:
-        found, after = await store.page(after=after, limit=1000, by=COMMAND_LINE)
-        quotas += [render_quota(*one) for one in found]
-    show_many(quotas, *_MEMBERS, as_json=as_json)
+    show_list(await api.pages("/v1/quotas", {}, after="after"), *_MEMBERS, as_json=as_json)
 
 
 @quota.command(epilog=example("signal-broker quota remove token 7"))
 @_kind
 @_id
 @as_json
-@with_store
-async def remove(admin: Admin, *, kind: str, subject_id: str, as_json: bool) -> None:
+@with_api()
+async def remove(api: Api, *, kind: str, subject_id: str, as_json: bool) -> None:
     """Remove the quota of a tenant or a token: it has no limit from now on."""
-    subject = await _subject(admin, kind, subject_id)
-    if not await QuotaStore(admin.database).remove(subject, by=COMMAND_LINE):
-        raise click.ClickException(f"there is no quota for {subject}")
-    show_one({"kind": f"{kind}s", "id": subject.id}, "kind", "id", as_json=as_json)
+    await api.call("DELETE", _path(kind, subject_id))
+    show_one({"kind": f"{kind}s", "id": subject_id}, "kind", "id", as_json=as_json)
 
 
-async def _subject(admin: Admin, kind: str, subject_id: str) -> Subject:
-    """Return the subject; a token must exist."""
-    if kind == QuotaKind.TENANT:
-        return Subject(QuotaKind.TENANT, check_id(subject_id, "/id"))
-    token_id = read_whole(subject_id)
-    if token_id is None or await AccessStore(admin.database).token(token_id) is None:
-        raise click.ClickException(f"there is no token {subject_id}")
-    return Subject(QuotaKind.TOKEN, str(token_id))
+def _path(kind: str, subject_id: str) -> str:
+    return f"/v1/quotas/{kind}s/{segment(subject_id)}"
 
 
 def _camel(members: Mapping[str, float | None]) -> dict[str, float | None]:

@@ -5,14 +5,7 @@ from __future__ import annotations
 import click
 
 from broker.integers import MAX_ID
-from broker.limits import Pace
-from broker.operations.replays import Replayer
-from broker.schemas.subscriptions import ReplayRequest
-from broker.schemas.validation import validate
-from broker.store.administration.audit import AuditStore
-from broker.store.deliveries.replays import ReplayStore
-from broker.store.subscriptions.subscriptions import SubscriptionStore
-from deploy.cli.admin import COMMAND_LINE, Admin, with_store
+from deploy.cli.api import Api, with_api
 from deploy.cli.bulk import bulk_options, run_all
 from deploy.cli.output import as_json, example, show_one
 
@@ -26,9 +19,9 @@ from deploy.cli.output import as_json, example, show_one
 @click.argument("subscription_id", type=click.IntRange(1, MAX_ID))
 @bulk_options
 @as_json
-@with_store
+@with_api()
 async def replay(
-    admin: Admin,
+    api: Api,
     /,
     *,
     subscription_id: int,
@@ -41,11 +34,6 @@ async def replay(
 
     Without --since it begins with the oldest recorded signal. Repeating it delivers nothing twice.
     """
-    wanted = validate(ReplayRequest, {**filters, "perSecond": per_second, "dryRun": dry_run})
-    subscription = await SubscriptionStore(admin.database).get(subscription_id)
-    if subscription is None:
-        raise click.ClickException(f"there is no subscription {subscription_id}")
-    replayer = Replayer(ReplayStore(admin.database), AuditStore(admin.database))
-    chunks = await replayer.replay(subscription, wanted, Pace(per_second), by=COMMAND_LINE)
-    count = await run_all(admin.database, wanted, chunks, label="Replaying")
+    wanted = {**filters, "perSecond": per_second, "dryRun": dry_run}
+    count = await run_all(api, f"/v1/subscriptions/{subscription_id}/replay", wanted, label="Replaying")
     show_one({"count": count, "dryRun": dry_run}, "count", "dryRun", as_json=as_json)

@@ -78,12 +78,13 @@ async def serve(
     apps: Mapping[str, Handlers] | None = None,
     *,
     prepare: Callable[[], Awaitable[None]] | None = None,
+    local_token: str | None = None,
 ) -> None:
     """Run *roles*, and the handlers of *apps*, until SIGTERM or SIGINT, then drain.
 
     The process serves at once, and waits without end until PostgreSQL and RabbitMQ are there and the schema is current.
     *prepare* is the first step of the start. *announce* is called once, with the URL that the process serves, when it
-    is ready.
+    is ready. A gateway lets commands on the same machine do everything with *local_token*.
 
     Not ready -> no new requests and messages -> finish what is in flight -> close RabbitMQ, then PostgreSQL.
 
@@ -129,7 +130,8 @@ async def serve(
                 await retry_start(lambda: announce(runtime, address))
                 log.info("process.started", roles=sorted(roles), url=address)
 
-            async with asyncio.TaskGroup() as group, _http(runtime, gateway=GATEWAY in roles) as address:
+            serving = _http(runtime, local_token, gateway=GATEWAY in roles)
+            async with asyncio.TaskGroup() as group, serving as address:
                 starting = group.create_task(start(address), name="start")
                 await stopping.wait()
                 stopped = time.monotonic()
@@ -203,13 +205,20 @@ def _webhook_client(settings: Settings) -> WebhookClient:
 
 
 @asynccontextmanager
-async def _http(runtime: Runtime, *, gateway: bool) -> AsyncIterator[str]:
+async def _http(runtime: Runtime, local_token: str | None, *, gateway: bool) -> AsyncIterator[str]:
     """Serve the gateway, or only `/livez`, `/readyz` and `/metrics` of a worker; yield the URL."""
     settings = runtime.settings
     async with AsyncExitStack() as stack:
         if gateway:
             app = await stack.enter_async_context(
-                gateway_app(runtime.database, runtime.transport, runtime.secrets, settings, runtime.health)
+                gateway_app(
+                    runtime.database,
+                    runtime.transport,
+                    runtime.secrets,
+                    settings,
+                    runtime.health,
+                    local_token=local_token,
+                )
             )
         else:
             app = web.Application()

@@ -7,22 +7,18 @@ import sys
 import click
 
 from broker.access import Permission
-from broker.operations.access import check_user, create_user
-from broker.operations.answers import render_user
-from broker.schemas.access import UserRequest
-from broker.schemas.validation import validate
-from broker.store.administration.users import UserStore
-from broker.store.postgres.database import Conflict
-from broker.users import hash_password
-from deploy.cli.admin import COMMAND_LINE, Admin, with_limits, with_store
-from deploy.cli.output import as_json, example, show_one
+from broker.integers import MAX_ID
+from deploy.cli.api import Api, with_api
+from deploy.cli.limits import with_limits
+from deploy.cli.output import as_json, example, show_answer, show_list, show_one
 
 _SHOWN = ("permissions", "names", "tenants", "queues", "untenanted")
+_MEMBERS = ("id", "name", "permissions", "names", "tenants", "groups", "queues", "untenanted", "createdAt", "createdBy")
 
 
 @click.group()
 def user() -> None:
-    """Create users."""
+    """Create, list and delete users."""
 
 
 def _read_password(_ctx: click.Context, _option: click.Parameter, from_stdin: bool) -> str:  # noqa: FBT001
@@ -53,9 +49,9 @@ def _read_password(_ctx: click.Context, _option: click.Parameter, from_stdin: bo
     help="Read the password from the first line of standard input instead of asking for it.",
 )
 @as_json
-@with_store
+@with_api()
 async def create(
-    admin: Admin,
+    api: Api,
     *,
     name: str,
     permissions: tuple[str, ...],
@@ -78,10 +74,23 @@ async def create(
         "untenanted": untenanted,
         "groups": list(groups),
     }
-    wanted = validate(UserRequest, document)
-    check_user(wanted)
-    try:
-        created = await create_user(UserStore(admin.database), wanted, hash_password(wanted.password), by=COMMAND_LINE)
-    except Conflict:
-        raise click.ClickException(f"there is a user {name!r} already") from None
-    show_one(render_user(created), "id", "name", *_SHOWN, "groups", as_json=as_json)
+    answer = await api.post("/v1/users", document)
+    show_answer(answer.body, "id", "name", *_SHOWN, "groups", as_json=as_json)
+
+
+@user.command("list", epilog=example("signal-broker user list"))
+@as_json
+@with_api()
+async def list_(api: Api, *, as_json: bool) -> None:
+    """List the users."""
+    show_list(await api.pages("/v1/users", {}), *_MEMBERS, as_json=as_json)
+
+
+@user.command(epilog=example("signal-broker user delete 7"))
+@click.argument("user_id", metavar="ID", type=click.IntRange(1, MAX_ID))
+@as_json
+@with_api()
+async def delete(api: Api, *, user_id: int, as_json: bool) -> None:
+    """Delete a user: every gateway refuses its password from now on."""
+    await api.call("DELETE", f"/v1/users/{user_id}")
+    show_one({"deleted": user_id}, "deleted", as_json=as_json)

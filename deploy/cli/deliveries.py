@@ -1,0 +1,117 @@
+"""``deliveries``: what is owed to subscriptions, and every attempt at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from broker.deliveries import DeliveryState, Outcome
+from broker.integers import MAX_ID
+from deploy.cli.api import Api, segment, with_api
+from deploy.cli.lists import read_filters, with_filters, with_order
+from deploy.cli.output import as_json, example, say, show_line, show_list, show_many, show_one, show_targets
+
+_LISTED = (
+    *("id", "signalName", "state", "attemptCount", "lastStatus", "reason", "dueAt", "target", "tenantId", "lastError"),
+    "createdAt",
+)
+_SHOWN = (
+    *("id", "state", "reason", "signalName", "signalId", "subscriptionId", "tenantId", "target", "createdAt"),
+    *("dueAt", "finishedAt", "attemptCount"),
+)
+_ATTEMPTS = ("number", "startedAt", "duration", "outcome", "status", "error", "response")
+
+_ids = click.argument("delivery_ids", metavar="ID...", nargs=-1, required=True)
+
+
+@click.group()
+def deliveries() -> None:
+    """List, show, redrive and cancel deliveries."""
+
+
+@deliveries.command(
+    "list",
+    epilog=example(
+        "signal-broker deliveries list --state dead --host hooks.globex.example",
+        "signal-broker deliveries list --signal 34",
+    ),
+)
+@with_filters(
+    state=("Only deliveries in this state.", click.Choice([state.value for state in DeliveryState])),
+    subscription_id=("Only deliveries to this subscription.", click.IntRange(1, MAX_ID)),
+    signal_id=("Only deliveries of this signal.", click.IntRange(1, MAX_ID)),
+    name=("Only deliveries of signals whose name matches (patterns allowed).", "NAME"),
+    tenant_id=("Only deliveries to subscriptions of this tenant.", "ID"),
+    host=("Only deliveries to webhooks at this host.", "HOST"),
+    outcome=(
+        "Only deliveries whose last attempt had this outcome.",
+        click.Choice([outcome.value for outcome in Outcome]),
+    ),
+    status=("Only deliveries whose last attempt was answered with this HTTP status.", click.IntRange(100, 599)),
+    since=("Only deliveries of signals accepted then or later (2026-11-22T10:00:00Z).", "TIME"),
+    until=("Only deliveries of signals accepted before then.", "TIME"),
+    attempted_since=("Only deliveries whose last attempt began then or later.", "TIME"),
+    attempted_until=("Only deliveries whose last attempt began before then.", "TIME"),
+    after_id=("Only deliveries that come after this one in the list.", "ID"),
+)
+@with_order
+@as_json
+@with_api()
+async def list_(
+    api: Api, /, *, limit: int, everything: bool, oldest_first: bool, as_json: bool, **filters: Any
+) -> None:
+    """List deliveries, those of the newest signals first."""
+    query = read_filters(filters) | {"order": "asc" if oldest_first else "desc"}
+    page = await api.pages("/v1/deliveries", query, limit=None if everything else limit)
+    show_list(page, *_LISTED, as_json=as_json, shorten=show_targets)
+
+
+@deliveries.command(epilog=example("signal-broker deliveries show 34-7"))
+@click.argument("delivery_id", metavar="ID")
+@as_json
+@with_api()
+async def show(api: Api, *, delivery_id: str, as_json: bool) -> None:
+    """Show a delivery and every attempt at it."""
+    answer = await api.get(_path(delivery_id))
+    if as_json:
+        show_line(answer.body.decode())
+        return
+    document = answer.document
+    show_one(show_targets(document), *_SHOWN, as_json=False)
+    if document["attempts"]:
+        say("")
+        show_many(document["attempts"], *_ATTEMPTS, as_json=False)
+
+
+@deliveries.command(epilog=example("signal-broker deliveries redrive 34-7 34-9"))
+@_ids
+@as_json
+@with_api()
+async def redrive(api: Api, *, delivery_ids: tuple[str, ...], as_json: bool) -> None:
+    """Let deliveries be attempted now, or again; `signal-broker redrive` takes filters instead of ids."""
+    await _change(api, delivery_ids, "redrive", as_json=as_json)
+
+
+@deliveries.command(epilog=example("signal-broker deliveries cancel 34-7"))
+@_ids
+@as_json
+@with_api()
+async def cancel(api: Api, *, delivery_ids: tuple[str, ...], as_json: bool) -> None:
+    """Cancel deliveries that are dead or parked: they are not attempted any more, unless they are redriven."""
+    await _change(api, delivery_ids, "cancel", as_json=as_json)
+
+
+async def _change(api: Api, delivery_ids: Sequence[str], action: str, *, as_json: bool) -> None:
+    changed: list[Mapping[str, Any]] = []
+    try:
+        for delivery_id in delivery_ids:
+            changed.append((await api.post(f"{_path(delivery_id)}/{action}")).document)  # noqa: PERF401
+    finally:  # what was done before an error is told, too
+        if changed:
+            show_many(changed, "id", "state", "attemptCount", "dueAt", as_json=as_json)
+
+
+def _path(delivery_id: str) -> str:
+    return f"/v1/deliveries/{segment(delivery_id)}"

@@ -1,0 +1,152 @@
+"""``subscriptions``: standing requests for signals, after their creation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from pydantic.alias_generators import to_camel
+
+from broker.integers import MAX_ID
+from broker.schemas.subscriptions import SubscriptionChanges
+from deploy.cli.api import Api, with_api
+from deploy.cli.lists import read_filters, with_filters
+from deploy.cli.output import as_json, example, show_answer, show_list, show_one, show_targets
+from deploy.cli.subscribe import read_options, read_target, with_options, with_target
+
+_STATES = ("active", "paused", "disabled", "failing")
+_LISTED = ("id", "name", "state", "target", "tenantId", "executionId", "description", "disabledBecause", "createdAt")
+_SHOWN = (
+    *("id", "name", "state", "disabledBecause", "pausedAt", "target", "steps", "tenantId", "executionId", "once"),
+    *("consumedBy", "filter", "ordered", "headOfLine", "retry", "timeoutSeconds", "maxInFlight", "maxPerSecond"),
+    *("description", "circuit", "backlog", "createdAt", "createdBy", "secret"),
+)
+_CHANGEABLE = sorted(
+    to_camel(name)
+    for name in SubscriptionChanges.model_fields
+    if name not in {"target", "steps", "name", "execution_id", "tenant_id", "once", "ordered"}
+)
+
+_id = click.argument("subscription_id", metavar="ID", type=click.IntRange(1, MAX_ID))
+
+
+@click.group()
+def subscriptions() -> None:
+    """List, show, change, pause, resume and delete subscriptions; `signal-broker subscribe` creates them."""
+
+
+@subscriptions.command(
+    "list",
+    epilog=example(
+        "signal-broker subscriptions list --state failing",
+        "signal-broker subscriptions list --host hooks.globex.example",
+    ),
+)
+@with_filters(
+    name=("Only subscriptions with exactly this name or pattern.", "NAME"),
+    tenant_id=("Only subscriptions of this tenant.", "ID"),
+    execution_id=("Only subscriptions of this execution.", "ID"),
+    host=("Only subscriptions with a webhook at this host.", "HOST"),
+    state=("Only subscriptions in this state; failing: those whose target is left alone.", click.Choice(_STATES)),
+    after_id=("Only subscriptions with a greater id.", click.IntRange(0, MAX_ID)),
+)
+@as_json
+@with_api(seals=True)
+async def list_(api: Api, /, *, limit: int, everything: bool, as_json: bool, **filters: Any) -> None:
+    """List subscriptions."""
+    page = await api.pages("/v1/subscriptions", read_filters(filters), limit=None if everything else limit)
+    show_list(page, *_LISTED, as_json=as_json, shorten=show_targets)
+
+
+@subscriptions.command(epilog=example("signal-broker subscriptions show 7"))
+@_id
+@as_json
+@with_api(seals=True)
+async def show(api: Api, *, subscription_id: int, as_json: bool) -> None:
+    """Show a subscription, its backlog and its circuit."""
+    show_answer((await api.get(_path(subscription_id))).body, *_SHOWN, as_json=as_json)
+
+
+@subscriptions.command(
+    epilog=example(
+        "signal-broker subscriptions edit 7 --webhook https://new.example.com/hooks --timeout 10",
+        "signal-broker subscriptions edit 7 --unset filter --unset maxPerSecond",
+    )
+)
+@_id
+@with_target
+@with_options(SubscriptionChanges)
+@click.option(
+    "--unset", multiple=True, type=click.Choice(_CHANGEABLE), help="Remove this option of the subscription; repeatable."
+)
+@as_json
+@with_api(seals=True)
+async def edit(api: Api, /, *, subscription_id: int, unset: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Change a subscription from the next attempt on, its filter from the next signal on.
+
+    What is not given stays, except that --webhook replaces the whole target. The value *** of a header keeps the one
+    that it has, as long as the webhook stays at the same host.
+    """
+    changes = {**dict.fromkeys(unset), **read_target(options), **read_options(options)}
+    if not changes:
+        raise click.UsageError("say what to change")
+    answer = await api.call("PATCH", _path(subscription_id), changes)
+    show_answer(answer.body, *_SHOWN, as_json=as_json)
+
+
+@subscriptions.command(epilog=example("signal-broker subscriptions pause 7"))
+@_id
+@as_json
+@with_api(seals=True)
+async def pause(api: Api, *, subscription_id: int, as_json: bool) -> None:
+    """Let a subscription's deliveries wait from now on; none is dropped."""
+    answer = await api.post(_path(subscription_id) + "/pause")
+    show_answer(answer.body, "id", "name", "state", "pausedAt", "backlog", as_json=as_json)
+
+
+@subscriptions.command(epilog=example("signal-broker subscriptions resume 7 --per-second 50"))
+@_id
+@click.option("--per-second", type=float, metavar="N", help="How many of the waiting deliveries go each second.")
+@as_json
+@with_api(seals=True)
+async def resume(api: Api, *, subscription_id: int, per_second: float | None, as_json: bool) -> None:
+    """Let a paused or disabled subscription get its deliveries again.
+
+    Without --per-second ten of those that wait go in the first second, and ten more in each further one.
+    """
+    answer = await api.post(_path(subscription_id) + "/resume", {"perSecond": per_second})
+    show_answer(answer.body, "id", "name", "state", "backlog", as_json=as_json)
+
+
+@subscriptions.command("close-circuit", epilog=example("signal-broker subscriptions close-circuit 7"))
+@_id
+@as_json
+@with_api(seals=True)
+async def close_circuit(api: Api, *, subscription_id: int, as_json: bool) -> None:
+    """Let a subscription's target be tried again at once, and what waits for it follow."""
+    await api.post(_path(subscription_id) + "/circuit/close")
+    show_one({"id": subscription_id, "circuit": "closed"}, "id", "circuit", as_json=as_json)
+
+
+@subscriptions.command("rotate-secret", epilog=example("signal-broker subscriptions rotate-secret 7"))
+@_id
+@as_json
+@with_api(seals=True)
+async def rotate_secret(api: Api, *, subscription_id: int, as_json: bool) -> None:
+    """Give a webhook another signing secret and print it; the earlier one also signs for a day."""
+    answer = await api.post(_path(subscription_id) + "/rotate-secret")
+    show_answer(answer.body, "id", "name", "secret", as_json=as_json)
+
+
+@subscriptions.command(epilog=example("signal-broker subscriptions delete 7"))
+@_id
+@as_json
+@with_api(seals=True)
+async def delete(api: Api, *, subscription_id: int, as_json: bool) -> None:
+    """Delete a subscription; the deliveries that it is still owed are cancelled."""
+    await api.call("DELETE", _path(subscription_id))
+    show_one({"deleted": subscription_id}, "deleted", as_json=as_json)
+
+
+def _path(subscription_id: int) -> str:
+    return f"/v1/subscriptions/{subscription_id}"
