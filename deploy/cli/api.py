@@ -177,7 +177,9 @@ async def open_api(product: Product) -> AsyncIterator[Api]:
     if product.token is not None:
         headers["Authorization"] = f"Bearer {product.token}"
     connector = TCPConnector() if product.socket is None else UnixConnector(str(product.socket))
-    async with ClientSession(connector=connector, headers=headers, timeout=_TIMEOUT) as session:
+    # A request without a body has no Content-Type either, which aiohttp would make up.
+    session = ClientSession(connector=connector, headers=headers, timeout=_TIMEOUT, skip_auto_headers=("Content-Type",))
+    async with session:
         yield Api(session, product)
 
 
