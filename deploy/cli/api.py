@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import functools
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec
 from urllib.parse import quote
 
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector, UnixConnector
+from aiohttp import (
+    BaseConnector,
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    TCPConnector,
+    UnixConnector,
+)
 
 from broker.jsonparts import raw_elements, raw_member
 from broker.jsontext import read
@@ -176,7 +185,13 @@ async def open_api(product: Product) -> AsyncIterator[Api]:
     headers = {"Accept": _JSON, "User-Agent": "signal-broker"}
     if product.token is not None:
         headers["Authorization"] = f"Bearer {product.token}"
-    connector = TCPConnector() if product.socket is None else UnixConnector(str(product.socket))
+    connector: BaseConnector
+    if product.socket is not None:
+        connector = UnixConnector(str(product.socket))
+    elif product.url.startswith("https:"):
+        connector = TCPConnector(ssl=ssl.create_default_context())
+    else:
+        connector = TCPConnector()
     # A request without a body has no Content-Type either, which aiohttp would make up.
     session = ClientSession(connector=connector, headers=headers, timeout=_TIMEOUT, skip_auto_headers=("Content-Type",))
     async with session:

@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -33,7 +33,7 @@ class _Tally:
         accepted: How many signals were accepted.
         refusals: Why the others were not, by the numbers of their lines.
         ids: The least and the greatest id.
-        line: The last line that was answered; those behind it may have been accepted, too.
+        line: The last line that was answered.
     """
 
     accepted: int = 0
@@ -62,12 +62,11 @@ async def throw_lines(api: Api, file: BinaryIO, *, key: str | None, as_json: boo
     try:
         with click.progressbar(length=size or 1, label="Throwing", file=sys.stderr, hidden=not size) as bar:
             for chunk in _chunks(file):
-                await _throw(api, [line for line in chunk if _check(line, tally)], key, tally)
-                tally.line = chunk[-1][0]
+                await _finish(_throw(api, chunk, key, tally))
                 bar.update(sum(len(line) for _, line in chunk))
-    except (asyncio.CancelledError, ApiError):
+    except (asyncio.CancelledError, ApiError) as error:
         _tell_refusals(tally)
-        _tell_how_to_go_on(tally, key)
+        _tell_how_to_go_on(tally, key, exactly=isinstance(error, asyncio.CancelledError))
         raise
     _tell_refusals(tally)
     first, last = tally.ids or (None, None)
@@ -76,6 +75,21 @@ async def throw_lines(api: Api, file: BinaryIO, *, key: str | None, as_json: boo
     if tally.refusals:
         total = tally.accepted + len(tally.refusals)
         raise click.ClickException(f"{len(tally.refusals)} of {total} signals were not accepted")
+
+
+async def _finish(throwing: Coroutine[Any, Any, None]) -> None:
+    """Await *throwing*, to its end if it is interrupted: its answer says what was accepted."""
+    task = asyncio.create_task(throwing)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
+
+
+async def _throw(api: Api, chunk: Sequence[_Line], key: str | None, tally: _Tally) -> None:
+    await _throw_sound(api, [line for line in chunk if _check(line, tally)], key, tally)
+    tally.line = chunk[-1][0]
 
 
 def _check(line: _Line, tally: _Tally) -> bool:
@@ -89,7 +103,7 @@ def _check(line: _Line, tally: _Tally) -> bool:
     return True
 
 
-async def _throw(api: Api, lines: Sequence[_Line], key: str | None, tally: _Tally) -> None:
+async def _throw_sound(api: Api, lines: Sequence[_Line], key: str | None, tally: _Tally) -> None:
     """Throw *lines*; those that are too large for one request go in several."""
     if not lines:
         return
@@ -103,7 +117,7 @@ async def _throw(api: Api, lines: Sequence[_Line], key: str | None, tally: _Tall
             tally.refusals[lines[0][0]] = str(error)
             return
         for part in (lines[: len(lines) // 2], lines[len(lines) // 2 :]):
-            await _throw(api, part, key, tally)
+            await _throw_sound(api, part, key, tally)
         return
     for position, ((number, _), result) in enumerate(zip(lines, answer.document["results"], strict=True)):
         if result.get("id") is not None:
@@ -126,16 +140,18 @@ def _tell_refusals(tally: _Tally) -> None:
         say(f"line {number}: {reason}", err=True)
 
 
-def _tell_how_to_go_on(tally: _Tally, key: str | None) -> None:
+def _tell_how_to_go_on(tally: _Tally, key: str | None, *, exactly: bool) -> None:
     say(f"interrupted: {tally.accepted} signals were accepted, up to line {tally.line}", err=True)
     if key is not None:
         say("run the same command again: what was accepted is not thrown twice (for 24 hours)", err=True)
         return
-    say(
-        f"to go on, throw the file from line {tally.line + 1} on (tail -n +{tally.line + 1} FILE); up to {_CHUNK}"
-        " signals there may have been accepted already. With --idempotency-key the whole file could be thrown again",
-        err=True,
-    )
+    following = tally.line + 1
+    say(f"to go on, throw the file from line {following} on (tail -n +{following} FILE)", err=True)
+    if not exactly:
+        say(
+            f"up to {_CHUNK} signals there may have been accepted; --idempotency-key prevents repeats",
+            err=True,
+        )
 
 
 def _chunks(file: BinaryIO) -> Iterator[list[_Line]]:

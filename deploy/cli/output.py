@@ -99,13 +99,15 @@ def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def _show_fitted_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from deploy.cli.tables import fit  # noqa: PLC0415  (only a terminal needs it)
 
-    table = fit([title.upper() for title in titles], rows, shutil.get_terminal_size().columns)
+    width = shutil.get_terminal_size().columns
+    table = fit([title.upper() for title in titles], rows, width)
     for line in table.head:
         click.echo(click.style(line, bold=True) if has_colours() else line)
     for line in table.body:
         say(line)
     if table.left_out:
-        say(f"no room for {', '.join(table.left_out).lower()}: make the window wider, or see --json", err=True)
+        hint = f"no room for {', '.join(table.left_out).lower()}: make the window wider, or see --json"
+        say(click.wrap_text(hint, width), err=True)
 
 
 def has_colours() -> bool:

@@ -100,16 +100,16 @@ def find_remote() -> Product | None:
     variables = {name: os.environ.get(_VARIABLE + name.upper()) or None for name in _OPTIONS}
     profiles = read_profiles()
     token = given.get("token") or variables["token"]
+    stored = {profile.url: profile.token for profile in profiles.values()}
     if "url" in given:
-        named = profiles.get(given.get("profile") or variables["profile"] or DEFAULT)
         url = check_url(given["url"])
-        stored = named.token if named is not None and named.url == url else None
-        return Product(url, token or stored)
+        return Product(url, token or stored.get(url))
     if "profile" in given:
         profile = find_profile(given["profile"], profiles)
         return Product(profile.url, given.get("token") or profile.token)
     if variables["url"] is not None:
-        return Product(check_url(variables["url"]), token)
+        url = check_url(variables["url"])
+        return Product(url, token or stored.get(url))
     if variables["profile"] is not None:
         profile = find_profile(variables["profile"], profiles)
         return Product(profile.url, token or profile.token)

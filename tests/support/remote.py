@@ -1,0 +1,79 @@
+"""The command line on a laptop: it knows a URL and a token, and nothing else of the product."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import pty
+import struct
+import subprocess
+import termios
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.support import commands
+from tests.support.commands import Command
+
+
+class Laptop:
+    """A home directory, and the environment of the commands that are called there.
+
+    Args:
+        home: Where profiles are stored.
+        settings: ``SIGNAL_BROKER_*`` variables without the prefix.
+    """
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("SIGNAL_BROKER_", "XDG_")) and not name.lower().endswith("_proxy")
+        }
+        nothing = {"HOME": str(home), "SIGNAL_BROKER_DATA_DIR": str(home / "nothing")}
+        own = {f"SIGNAL_BROKER_{name}": value for name, value in settings.items()}
+        self.home = home
+        self.environment: Mapping[str, str] = inherited | nothing | own
+
+    async def call(self, *arguments: str, given: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        environment = {**self.environment, **variables}
+        return await asyncio.to_thread(commands.run, *arguments, environment=environment, given=given)
+
+    async def ask(self, *arguments: str, given: str = "", **variables: str) -> Any:
+        """Run a command that must succeed without a word on standard error; return the JSON that it printed."""
+        done = await self.call(*arguments, "--json", given=given, **variables)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return json.loads(done.stdout)
+
+    async def refusal(self, *arguments: str, given: str = "", **variables: str) -> str:
+        """Run a command that must fail with one line, and return it."""
+        done = await self.call(*arguments, given=given, **variables)
+        assert (done.returncode, done.stdout) == (1, ""), done
+        assert done.stderr.startswith("Error: ")
+        assert done.stderr.count("\n") == 1, done
+        return done.stderr.removeprefix("Error: ").strip()
+
+    async def show(self, *arguments: str, columns: int = 80, **variables: str) -> str:
+        """Run a command in a terminal of so many *columns*; return what that got, escape sequences included."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        environment = {**self.environment, **variables}
+        command = Command(*arguments, environment=environment, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        shown = await asyncio.to_thread(_read_all, ours)
+        await command.wait()
+        return shown.decode().replace("\r\n", "\n")
+
+
+def _read_all(terminal: int) -> bytes:
+    """Return what is written to *terminal*, until it is left."""
+    shown = b""
+    while True:
+        try:
+            shown += os.read(terminal, 65536)
+        except OSError:  # nobody has its other end any more
+            os.close(terminal)
+            return shown
