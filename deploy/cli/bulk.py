@@ -21,6 +21,7 @@ _OPTIONS = (
     click.option("--until", metavar="TIME", help="Only signals accepted before then."),
     click.option("--per-second", type=float, metavar="N", help="Most deliveries a second; without it, all at once."),
     click.option("--dry-run", is_flag=True, help="Only count."),
+    click.option("--after", metavar="PLACE", help="Go on where an earlier run was interrupted: what that one said."),
 )
 
 
@@ -31,14 +32,13 @@ def bulk_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-async def run_all(api: Api, path: str, wanted: Mapping[str, object], *, label: str) -> int:
+async def run_all(api: Api, path: str, wanted: Mapping[str, object], *, after: str | None, label: str) -> int:
     """Repeat the bulk request until nothing is left, and return how many deliveries it changed.
 
     Each request says where the next one goes on. A terminal shows the progress; if the command is interrupted, it says
     how far it came.
     """
     total: int = 0
-    after: str | None = None
     hidden = not sys.stderr.isatty()
     try:
         with click.progressbar(length=1, label=label, file=sys.stderr, hidden=hidden) as bar:
@@ -53,8 +53,9 @@ async def run_all(api: Api, path: str, wanted: Mapping[str, object], *, label: s
                     bar.length = max(await _last_id(api), 1)
                     bar.update(max(0, int(after.split("@")[0].partition("-")[0]) - bar.pos))
     except (asyncio.CancelledError, ApiError):
-        if after is not None:
-            say(f"{label.lower()} ended early: {total} so far; the same command again does the rest", err=True)
+        further = "repeat the command" if after is None else f"repeat the command with --after {after}"
+        if total or after is not None:
+            say(f"interrupted: {total} so far; to go on, {further}", err=True)
         raise
 
 

@@ -45,6 +45,7 @@ async def redrive(
     everything: bool,
     per_second: float | None,
     dry_run: bool,
+    after: str | None,
     as_json: bool,
     **filters: str | None,
 ) -> None:
@@ -57,11 +58,11 @@ async def redrive(
     if [delivery_id is not None, filtered, everything].count(True) != 1:
         raise click.UsageError("give either a DELIVERY_ID, or filters, or --all")
     if delivery_id is not None:
-        if dry_run or per_second is not None or state is not None:
-            raise click.UsageError("--dry-run, --per-second and --state go with filters or --all")
+        if dry_run or per_second is not None or state is not None or after is not None:
+            raise click.UsageError("--dry-run, --per-second, --state and --after go with filters or --all")
         answer = await api.post(f"/v1/deliveries/{segment(delivery_id)}/redrive")
         show_answer(answer.body, "id", "state", "attemptCount", "dueAt", as_json=as_json)
         return
     wanted = {**given, "state": state or "dead", "perSecond": per_second, "dryRun": dry_run}
-    count = await run_all(api, "/v1/deliveries/redrive", wanted, label="Redriving")
+    count = await run_all(api, "/v1/deliveries/redrive", wanted, after=after, label="Redriving")
     show_one({"count": count, "dryRun": dry_run}, "count", "dryRun", as_json=as_json)

@@ -27,6 +27,7 @@ async def replay(
     subscription_id: int,
     per_second: float | None,
     dry_run: bool,
+    after: str | None,
     as_json: bool,
     **filters: str | None,
 ) -> None:
@@ -35,5 +36,5 @@ async def replay(
     Without --since it begins with the oldest recorded signal. Repeating it delivers nothing twice.
     """
     wanted = {**filters, "perSecond": per_second, "dryRun": dry_run}
-    count = await run_all(api, f"/v1/subscriptions/{subscription_id}/replay", wanted, label="Replaying")
+    count = await run_all(api, f"/v1/subscriptions/{subscription_id}/replay", wanted, after=after, label="Replaying")
     show_one({"count": count, "dryRun": dry_run}, "count", "dryRun", as_json=as_json)

@@ -26,8 +26,8 @@ from broker.settings import Settings
 from deploy.cli.backends import EMBEDDED
 
 _FILE = "running.json"
-_TRIES = 20
-_PAUSE = 0.05
+_TRIES = 5
+_PAUSE = 0.02
 """Seconds between tries to lock the file: a command that looks at it has it for a moment."""
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (what it serves, not what it is called by)
 
@@ -74,8 +74,8 @@ class Announcement:
             os.close(self._locked)
 
     def tell(self, url: str) -> None:
-        """Write the file: the process is ready, and serves *url*."""
-        if not self._path.parent.is_dir():
+        """Write the file, unless it is there: the process is ready, and serves *url*."""
+        if self._locked is not None or not self._path.parent.is_dir():
             return
         at = URL(url)
         local = at.with_host(_ANYWHERE.get(at.host or "", at.host or ""))
@@ -106,7 +106,7 @@ def find_running(settings: Settings) -> Running | None:
         file = path.open("rb")
     except PermissionError:
         raise ConfigurationError(
-            f"a signal-broker runs on {settings.data_dir}, and {path} is for its user alone: pass --url and --token"
+            f"{path} cannot be read: a signal-broker that runs there is for its user alone; pass --url and --token"
         ) from None
     except OSError:
         return None

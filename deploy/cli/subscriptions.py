@@ -8,7 +8,7 @@ import click
 from pydantic.alias_generators import to_camel
 
 from broker.integers import MAX_ID
-from broker.schemas.subscriptions import SubscriptionChanges
+from broker.schemas.subscriptions import SubscriptionOptions
 from deploy.cli.api import Api, with_api
 from deploy.cli.lists import read_filters, with_filters
 from deploy.cli.output import as_json, example, show_answer, show_list, show_one, show_targets
@@ -21,11 +21,7 @@ _SHOWN = (
     *("consumedBy", "filter", "ordered", "headOfLine", "retry", "timeoutSeconds", "maxInFlight", "maxPerSecond"),
     *("description", "circuit", "backlog", "createdAt", "createdBy", "secret"),
 )
-_CHANGEABLE = sorted(
-    to_camel(name)
-    for name in SubscriptionChanges.model_fields
-    if name not in {"target", "steps", "name", "execution_id", "tenant_id", "once", "ordered"}
-)
+_CHANGEABLE = sorted(to_camel(name) for name in SubscriptionOptions.model_fields if name not in {"target", "steps"})
 
 _id = click.argument("subscription_id", metavar="ID", type=click.IntRange(1, MAX_ID))
 
@@ -75,7 +71,7 @@ async def show(api: Api, *, subscription_id: int, as_json: bool) -> None:
 )
 @_id
 @with_target
-@with_options(SubscriptionChanges)
+@with_options(SubscriptionOptions)
 @click.option(
     "--unset", multiple=True, type=click.Choice(_CHANGEABLE), help="Remove this option of the subscription; repeatable."
 )

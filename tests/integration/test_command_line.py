@@ -156,7 +156,7 @@ async def test_what_is_dead_is_redriven_by_filters_and_the_past_is_replayed(brok
     [
         (("redrive",), "give either a DELIVERY_ID, or filters, or --all"),
         (("redrive", "17-3", "--all"), "give either a DELIVERY_ID, or filters, or --all"),
-        (("redrive", "17-3", "--dry-run"), "--dry-run, --per-second and --state go with filters or --all"),
+        (("redrive", "17-3", "--dry-run"), "--dry-run, --per-second, --state and --after go with filters or --all"),
         (("redrive", "--outcome", "bad"), "Invalid value for '--outcome'"),
         (("redrive", "--since", "yesterday"), "/since: must be a date and time with its offset"),
         (("redrive", "--name", "a", "--per-second", "0"), "/perSecond: "),

@@ -30,6 +30,7 @@ def preload() -> None:
         for module, _ in section.values():
             import_module(f"deploy.cli.{module}")
     import_module("broker.store.postgres.migrate")
+    import_module("deploy.cli.direct")
     gc.freeze()
 
 

@@ -139,6 +139,13 @@ def test_an_unknown_variable_is_told_with_the_nearest_setting():
     ]
 
 
+def test_what_says_which_product_a_command_is_about_is_known():
+    assert unknown_variables(["SIGNAL_BROKER_URL", "SIGNAL_BROKER_TOKEN", "SIGNAL_BROKER_PROFILE"]) == []
+    assert unknown_variables(["SIGNAL_BROKER_PROFIL"]) == [
+        "SIGNAL_BROKER_PROFIL is not a setting; did you mean SIGNAL_BROKER_PROFILE?"
+    ]
+
+
 def test_the_case_of_a_variable_does_not_matter(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("signal_broker_http_port", "9090")
     assert read_settings().http_port == 9090
