@@ -34,6 +34,7 @@ from broker.store.deliveries.redrives import RedriveStore
 from broker.store.deliveries.replays import ReplayStore
 from broker.store.postgres.database import Database
 from broker.store.signals.signals import SignalStore
+from broker.store.subscriptions.samples import SampleStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.transport import Transport
 from gateway.auth import Authenticator
@@ -60,6 +61,7 @@ from gateway.native.problems import NATIVE
 from gateway.native.quotas import QuotasApi
 from gateway.native.redrives import RedrivesApi
 from gateway.native.replays import ReplaysApi
+from gateway.native.samples import SamplesApi
 from gateway.native.signals import SignalsApi
 from gateway.native.subscriptions import SubscriptionsApi
 from gateway.native.tokens import TokensApi
@@ -134,6 +136,7 @@ def _native_routes(
         *BatchesApi(intake).routes,
         *ExplainApi(subscriptions, matcher).routes,
         *SubscriptionsApi(subscriptions, PausingStore(database), deliveries, secrets, guard).routes,
+        *SamplesApi(subscriptions, SampleStore(database)).routes,
         *WebhookKeysApi(WebhookKeyStore(database, secrets)).routes,
         *ReplaysApi(subscriptions, Replayer(ReplayStore(database, matcher=matcher), audit)).routes,
         *DeliveriesApi(deliveries).routes,

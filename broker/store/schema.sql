@@ -393,6 +393,19 @@ CREATE TABLE retired_blocks (
     CONSTRAINT retired_blocks_pkey PRIMARY KEY (number)
 );
 
+-- Targets that are to be tried with made signals; a row goes with its answer.
+CREATE TABLE samples (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    subscription_id bigint NOT NULL,
+    -- Whose workers are to make the attempt; empty: any deliverer.
+    app text NOT NULL,
+    payload text NOT NULL,
+    asked_at timestamptz NOT NULL DEFAULT now(),
+    taken_at timestamptz,
+    answer json,
+    CONSTRAINT samples_pkey PRIMARY KEY (id)
+);
+
 -- Has a row if credentials of targets are sealed: since the store is there, or since `signal-broker reseal`.
 CREATE TABLE sealing (
     since timestamptz NOT NULL DEFAULT now()
