@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -19,6 +19,7 @@ from broker.operations.books import BookReader
 from broker.operations.intake import Intake, open_intake
 from broker.operations.redrives import Redriver
 from broker.operations.replays import Replayer
+from broker.operations.tail import Feed
 from broker.secrets import SecretBox
 from broker.settings import Settings
 from broker.store.administration.access_cache import AccessCache
@@ -64,6 +65,7 @@ from gateway.native.replays import ReplaysApi
 from gateway.native.samples import SamplesApi
 from gateway.native.signals import SignalsApi
 from gateway.native.subscriptions import SubscriptionsApi
+from gateway.native.tail import TailApi
 from gateway.native.tokens import TokensApi
 from gateway.native.users import UsersApi
 from gateway.native.webhook_keys import WebhookKeysApi
@@ -99,6 +101,7 @@ async def gateway_app(
         auth = Authenticator(cache, passwords, settings, issuer)
         if transport.may_lose_queues:
             listen_for_losses(database, intake.restore)
+        feed = Feed(SignalStore(database))
         health.require("intake", Acceptance(database, transport, intake.outcomes).check)
         routes = [
             *_native_routes(database, transport, secrets, settings, intake=intake, passwords=passwords),
@@ -113,9 +116,19 @@ async def gateway_app(
             *EndpointSignalsApi(EndpointStore(database)).routes,
             *ConsoleApi().routes,
             *probes(health),
+            *TailApi(feed, auth).routes,
         ]
         routes += DocsApi(routes, DIALECTS, version=version("signal-broker"), server=settings.public_url).routes
-        yield _application(routes, auth, settings)
+        app = _application(routes, auth, settings)
+        app.on_shutdown.append(_ending(feed))
+        yield app
+
+
+def _ending(feed: Feed) -> Callable[[web.Application], Awaitable[None]]:
+    async def end(_: web.Application) -> None:
+        feed.end()
+
+    return end
 
 
 def _native_routes(
