@@ -70,7 +70,7 @@ WITH ended AS MATERIALIZED (
     FROM following f JOIN signals g ON g.id = f.signal_id JOIN subscriptions s ON s.id = f.subscription_id
     WHERE d.signal_id = f.signal_id AND d.subscription_id = f.subscription_id
       AND d.state IS NOT DISTINCT FROM 'parked' AND d.reason = 'ordered'
-      AND (g.expires_at IS NULL OR g.expires_at > now()) AND octet_length(g.payload) <= :room
+      AND (g.expires_at IS NULL OR g.expires_at > now()) AND octet_length(g.payload) <= :room::bigint
     RETURNING f.ended_id, d.signal_id, d.subscription_id, d.attempts AS number, d.app, d.redriven, d.steps_done, true AS in_group,
               d.created_at AS owed_at, g.id, g.created_at, g.name, g.scope, g.tenant_id, g.execution_id, g.reach, g.types,
               g.source, g.source_id, g.token_id, g.business_key, g.traceparent, g.hops, g.ordering_key, g.deliver_at,
