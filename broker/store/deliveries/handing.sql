@@ -1,4 +1,4 @@
--- For the two idioms in the look-ups by key see attempts.sql.
+-- For the two idioms in the look-ups by key see attempts.sql; here the highest signal leaves later partitions out, too.
 
 -- name: hand_on
 -- End attempts that have succeeded, in ascending order of signals, as `finish` (attempts.sql) does, and begin that of the next
@@ -7,6 +7,8 @@
 -- The snapshot is older than the lock of the key, so a delivery that was recorded between the two is not found; but none is
 -- begun that may not be: the group's delivery in flight is the one that ends here. A key that another session has locked is
 -- left alone. In both cases the caller advances the group.
+-- The LIMIT limits nothing. It lets the planner expect a single row whatever the parameters are, so that it keeps one plan:
+-- to plan takes ten times as long as to execute, and with the rows that it expects of arrays it would do so each time.
 WITH ended AS MATERIALIZED (
     SELECT * FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :started_at::timestamptz[],
                          :durations::double precision[], :outcomes::text[], :statuses::int[], :errors::text[],
@@ -21,7 +23,8 @@ WITH ended AS MATERIALIZED (
         begun_by = CASE WHEN d.attempts > e.number THEN d.begun_by END
     FROM ended e
     WHERE d.signal_id = e.signal_id AND d.subscription_id = e.subscription_id
-      AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending' AND d.attempts >= e.number
+      AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.signal_id <= (:signal_ids::bigint[])[cardinality(:signal_ids::bigint[])]
+      AND d.state IS NOT DISTINCT FROM 'pending' AND d.attempts >= e.number
       AND NOT EXISTS (
           SELECT FROM attempts t
           WHERE t.signal_id = e.signal_id AND t.subscription_id = e.subscription_id AND t.number = e.number
@@ -78,8 +81,10 @@ WITH ended AS MATERIALIZED (
 )
 SELECT b.*, s AS subscription,
        CASE WHEN s.previous_secret_until > now() THEN s.previous_secret END AS previous_secret,
-       (SELECT array_agg(k.private_key ORDER BY k.id DESC) FROM webhook_keys k
-        WHERE k.valid_until IS NULL OR k.valid_until > now()) AS signing_keys
+       CASE WHEN s.steps IS NOT NULL OR 'v1a' = ANY (s.signatures) THEN (
+           SELECT array_agg(k.private_key ORDER BY k.id DESC) FROM webhook_keys k
+           WHERE k.valid_until IS NULL OR k.valid_until > now()
+       ) END AS signing_keys
 FROM begun b
 JOIN subscriptions s ON s.id = b.subscription_id;
 
