@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from itertools import chain
 from types import TracebackType
 from typing import Self
@@ -36,6 +37,7 @@ from broker.store.deliveries.ending import NO_EFFECTS, Effects, advance_after, a
 from broker.store.deliveries.handing import find_heir, hand_on
 from broker.store.deliveries.presence import Presence
 from broker.store.postgres.database import Database
+from broker.store.postgres.keeping import KeptSession
 from broker.store.postgres.rehearsal import rehearse
 
 _LEAD = 0.1
@@ -75,12 +77,15 @@ class AttemptStore:
         self._notes: Coalescer[StepsMade, None] = Coalescer(self._note_steps)
         self._ends: Coalescer[Ended, Effects] = Coalescer(self._end)
         self._endings: Coalescer[Ended, Effects] = Coalescer(self._end_with_effects)
+        self._session = KeptSession(database)
+        """For what is handed on: whole groups wait for each of these statements."""
         self._hand_overs: Coalescer[Ended, Claimed | None] = Coalescer(self._hand_on)
         self._advances: Coalescer[Ended, Effects] = Coalescer(self._advance)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.presence)
+        await self._stack.enter_async_context(self._session)
         for coalescer in (
             self._begins,
             self._admissions,
@@ -236,8 +241,8 @@ class AttemptStore:
         return await end_with_effects(self._database, batch, rescue_after=self._rescue_after)
 
     async def _hand_on(self, batch: Sequence[Ended]) -> list[Claimed | None]:
-        return await hand_on(
-            self._database, batch, timeout=self._timeout, rescue_after=self._rescue_after, by=self.presence.id
+        return await self._session.run(
+            partial(hand_on, batch=batch, timeout=self._timeout, rescue_after=self._rescue_after, by=self.presence.id)
         )
 
     async def _advance(self, batch: Sequence[Ended]) -> list[Effects]:

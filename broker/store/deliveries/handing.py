@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from broker.deliveries import DueAttempt
 from broker.store.deliveries.attempts import SMALL, Claimed, Ended, end_columns, first_ends, read_claimed
-from broker.store.postgres.database import Database, Row
+from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts
 from broker.topology import attempt_queue
@@ -27,7 +27,7 @@ NEEDED_TO_DELIVER = _Sql.every()
 
 
 async def hand_on(
-    database: Database, batch: Sequence[Ended], *, timeout: timedelta, rescue_after: timedelta, by: int | None
+    session: Session, batch: Sequence[Ended], *, timeout: timedelta, rescue_after: timedelta, by: int | None
 ) -> list[Claimed | None]:
     """End attempts that can hand on (see `ending.can_hand_on`), and begin the next one of each ordering group.
 
@@ -35,7 +35,7 @@ async def hand_on(
     needs admission or more room, or another session has locked the key. *timeout*, *rescue_after* and *by* are those of
     `broker.store.deliveries.attempts.begin`.
     """
-    rows = await database.fetch(
+    rows = await session.fetch(
         _Sql.hand_on,
         **end_columns(first_ends(batch)),
         room=SMALL,

@@ -204,10 +204,8 @@ class Database:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
         """Lend a connection of the pool; each statement is a transaction of its own."""
-        # One that is connected and free is lent at once; to watch the time costs as much as a small statement.
-        timeout = None if self._pool.get_idle_size() else self.timeout.total_seconds()
         with _translated():
-            connection = await self._pool.acquire(timeout=timeout)
+            connection = await self._pool.acquire(timeout=self.timeout.total_seconds())
         try:
             yield Session(connection, self.timeout)
         except (StoreUnavailable, asyncio.CancelledError):
