@@ -52,6 +52,9 @@ log = structlog.get_logger()
 class Deliverer:
     """Makes many attempts at a time: each is claimed, made and stored, and only then its message is acked.
 
+    In an ordering group an attempt hands on to the next one, without a message of its own (see `workers.runs`). The
+    message that a lost deliverer had then leads to the attempt that it was handed on to.
+
     Attempts of slow subscriptions are made in a lane of their own. In each lane subscriptions, hosts and tenants share
     the places; deliveries beyond their share are put off until there are places for them (see `workers.places`). A
     message that RabbitMQ hands out again after a lost link waits while its attempt is under way, here or at another
@@ -202,6 +205,8 @@ class Deliverer:
         end = clock() + _SURELY_GONE
         while clock() < end and (heir := await self._attempts.find_heir(due)) is not None:
             async with self._under_way.hold(heir.delivery_id):
+                if heir.delivery_id in self._outcomes.kept:
+                    return Settlement.ACK
                 settlement = await self._deliver(queue, heir, redelivered=True)
             if settlement is not None:
                 return settlement

@@ -29,11 +29,13 @@ async def test_it_is_the_same_one_until_it_is_left(database_url):
 
 
 async def test_it_is_given_back_once_it_is_not_used(database_url):
-    async with Database(database_url, size=1, timeout=timedelta(seconds=30)) as database:
-        async with KeptSession(database, idle=timedelta(seconds=0.05)) as kept:
-            first = await kept.run(connection)
-            assert await database.fetchval("SELECT pg_backend_pid()") == first
-            assert await kept.run(connection) == first
+    async with (
+        Database(database_url, size=1, timeout=timedelta(seconds=30)) as database,
+        KeptSession(database, idle=timedelta(seconds=0.05)) as kept,
+    ):
+        first = await kept.run(connection)
+        assert await database.fetchval("SELECT pg_backend_pid()") == first
+        assert await kept.run(connection) == first
 
 
 @pytest.mark.parametrize(("statement", "error"), [("SELECT 'x'::integer", DataError), ("SELECT gone()", StoreRefusal)])

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 
 import pytest
 import pytest_asyncio
 
-from broker.deliveries import DeliveryState, Outcome, Result
+from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result
 from broker.errors import StoreUnavailable
+from broker.messages import due_message
 from broker.settings import Settings
 from broker.signals import Throw
 from broker.store.deliveries.presence import Presence
 from broker.store.deliveries.surplus import SurplusStore
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import Kind
+from broker.topology import ATTEMPT
+from broker.transport import Received, Settlement
 from tests.support.attempts import attempt_store
 from tests.support.builders import QUEUE, accept, record
 from tests.support.eventually import eventually
@@ -281,3 +284,22 @@ async def test_an_attempt_that_was_begun_without_an_answer_of_the_store_is_made_
         await all_delivered(deliveries)
     assert [signal_id for signal_id, _ in courier.made] == ids
     assert [number for _, number in courier.made] == [1, 2, 2, *[1] * (SIGNALS - 3)]
+
+
+async def test_a_redelivered_message_leaves_alone_whose_outcome_is_kept(
+    embedded, database, subscriptions, deliveries, monkeypatch
+):
+    """The second delivery of the group has had its answer, which PostgreSQL refuses."""
+    monkeypatch.setattr("workers.outcomes._PAUSES", (0.05,))
+    await database.execute("ALTER TABLE attempts ADD CONSTRAINT newer CHECK (signal_id <> 3)")
+    courier = Courier()
+    async with delivering(embedded, database, courier) as deliverer:
+        first, second, third = await publish(embedded, database, subscriptions, *"aaa")
+        assert second == 3
+        await eventually(lambda: f"{second}-1" in deliverer._outcomes.kept)  # noqa: SLF001
+        message = due_message(DueAttempt(first, 1, 1))
+        again = Received(**{one.name: getattr(message, one.name) for one in fields(message)}, tag=0, redelivered=True)
+        assert await deliverer.handle(ATTEMPT, [again]) == [Settlement.ACK]
+        await database.execute("ALTER TABLE attempts DROP CONSTRAINT newer")
+        await all_delivered(deliveries, 3)
+    assert courier.made == [(first, 1), (second, 1), (third, 1)]
