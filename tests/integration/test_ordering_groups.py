@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broker.deliveries import DELETED, DeliveryState
+from broker.store.deliveries.attempts import Claimed
 from broker.store.deliveries.ordering import OrderingStore, lock_keys
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.signals.intake_books import IntakeBooks
@@ -262,17 +263,24 @@ class Bustle:
                 await self.attempt(await asyncio.wait_for(self.going.get(), 0.2))
 
     async def attempt(self, due):
-        claimed = await self.desk.attempts.claim(due)
-        line = due.subscription_id, claimed.signal.throw.ordering_key
+        answer = await self.desk.attempts.claim(due)
+        while isinstance(answer, Claimed):
+            answer = await self.make(answer)
+        self.go(answer.due_attempts)
+
+    async def make(self, claimed):
+        """Make the attempt, and return what it was handed on to, or what its end let go on."""
+        line = claimed.due.subscription_id, claimed.signal.throw.ordering_key
         assert line not in self.in_flight
         self.in_flight.add(line)
         await asyncio.sleep(self.chance.random() / 200)
         self.in_flight.discard(line)
         state = self.chance.choice([DeliveryState.DELIVERED, DeliveryState.DELIVERED, DeliveryState.PARKED])
+        end = self.desk.attempts.finish
         if state is DeliveryState.DELIVERED:
-            self.delivered[due.subscription_id].append((line[1], due.signal_id))
-        effects = await self.desk.attempts.finish(ended(claimed, state, timedelta()))
-        self.go(effects.due_attempts)
+            self.delivered[line[0]].append((line[1], claimed.due.signal_id))
+            end = self.chance.choice([end, self.desk.attempts.hand_on])
+        return await end(ended(claimed, state, timedelta()))
 
     async def schedule(self):
         while not self.over:
