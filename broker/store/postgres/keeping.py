@@ -40,9 +40,9 @@ class KeptSession:
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._give_back()
         if self._giving_back is not None:
             await self._giving_back
-        await self._give_back()
 
     async def run(self, work: Callable[[Session], Awaitable[R]]) -> R:
         """Return what *work* does with the session. If it fails, another one is borrowed the next time."""
@@ -58,13 +58,10 @@ class KeptSession:
             self._kept = None
             await stack.__aexit__(type(error), error, error.__traceback__)
             raise
-        self._timer = asyncio.get_running_loop().call_later(self._idle, self._expire)
+        self._timer = asyncio.get_running_loop().call_later(self._idle, self._give_back)
         return result
 
-    def _expire(self) -> None:
-        self._giving_back = asyncio.create_task(self._give_back())
-
-    async def _give_back(self) -> None:
+    def _give_back(self) -> None:
         kept, self._kept = self._kept, None
         if kept is not None:
-            await kept[1].aclose()
+            self._giving_back = asyncio.create_task(kept[1].aclose())
