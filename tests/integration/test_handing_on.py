@@ -71,6 +71,18 @@ async def test_what_is_under_way_was_begun_before_its_request(desk):
     assert await attempts_at(desk, second, subscription) == [(1, Outcome.INTERRUPTED)]
 
 
+async def test_a_change_of_the_subscription_holds_for_the_next_attempt(desk):
+    subscription = await desk.subscribe()
+    signals = await desk.throw(*"aaaa")
+    await desk.record(*signals)
+    claimed, timeouts = await begun(desk, signals[0], subscription), []
+    for seconds in (None, 7.0, 8.0):
+        await desk.database.execute("UPDATE subscriptions SET timeout = $1", seconds)
+        claimed = await hand_on(desk, claimed)
+        timeouts.append(claimed.subscription.spec.timeout)
+    assert timeouts == [None, timedelta(seconds=7), timedelta(seconds=8)]
+
+
 async def test_groups_that_end_together_hand_on_each_to_its_own(desk):
     subscription, other = await desk.subscribe(), await desk.subscribe()
     signals = await desk.throw(*"abab")

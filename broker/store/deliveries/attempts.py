@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, repeat
@@ -303,9 +303,9 @@ def _step_columns(step: Step) -> dict[str, object]:
     }
 
 
-def read_claimed(due: DueAttempt, row: Row) -> Claimed:
-    """Return the attempt that was begun, from a row of `begin` or of `hand_on`."""
-    subscription = read_subscription(row["subscription"])
+def read_claimed(due: DueAttempt, row: Row, read: Callable[[Row], Subscription] = read_subscription) -> Claimed:
+    """Return the attempt that was begun, from a row of `begin` or of `hand_on`; *read* reads its subscription."""
+    subscription = read(row["subscription"])
     return Claimed(
         due=due,
         signal=read_signal(row),

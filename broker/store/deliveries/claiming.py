@@ -39,6 +39,7 @@ from broker.store.deliveries.presence import Presence
 from broker.store.postgres.database import Database
 from broker.store.postgres.keeping import KeptSession
 from broker.store.postgres.rehearsal import rehearse
+from broker.store.rows import SubscriptionReader
 
 _LEAD = 0.1
 """How many seconds before its moment an attempt is claimed: the store takes less, unless the machine is busy."""
@@ -79,6 +80,7 @@ class AttemptStore:
         self._endings: Coalescer[Ended, Effects] = Coalescer(self._end_with_effects)
         self._session = KeptSession(database)
         """For what is handed on: whole groups wait for each of these statements."""
+        self._subscriptions = SubscriptionReader()
         self._hand_overs: Coalescer[Ended, Claimed | None] = Coalescer(self._hand_on)
         self._advances: Coalescer[Ended, Effects] = Coalescer(self._advance)
         self._stack = AsyncExitStack()
@@ -242,7 +244,14 @@ class AttemptStore:
 
     async def _hand_on(self, batch: Sequence[Ended]) -> list[Claimed | None]:
         return await self._session.run(
-            partial(hand_on, batch=batch, timeout=self._timeout, rescue_after=self._rescue_after, by=self.presence.id)
+            partial(
+                hand_on,
+                batch=batch,
+                read=self._subscriptions.read,
+                timeout=self._timeout,
+                rescue_after=self._rescue_after,
+                by=self.presence.id,
+            )
         )
 
     async def _advance(self, batch: Sequence[Ended]) -> list[Effects]:
