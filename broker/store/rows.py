@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from cachetools import LRUCache
+
 from broker.deliveries import (
     NO_OUTCOME,
     Attempt,
@@ -139,6 +141,24 @@ def read_subscription(row: Row) -> Subscription:
         paused_at=row["paused_at"],
         disabled_because=row["disabled_because"],
     )
+
+
+class SubscriptionReader:
+    """Reads subscriptions, and remembers them: a row that is as it was means the subscription that was read then.
+
+    Args:
+        most: How many it remembers; those that were read longest ago are forgotten.
+    """
+
+    def __init__(self, most: int = 1000) -> None:
+        self._known: LRUCache[int, tuple[Row, Subscription]] = LRUCache(most)
+
+    def read(self, row: Row) -> Subscription:
+        """Return the subscription in a row of ``subscriptions``; all rows have the same columns."""
+        known = self._known.get(row["id"])
+        if known is None or known[0] != row:
+            known = self._known[row["id"]] = row, read_subscription(row)
+        return known[1]
 
 
 def _read_owner(tenants: Sequence[str] | None, untenanted: bool) -> Reach:  # noqa: FBT001  (a column)

@@ -21,7 +21,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import books, delivering, fanning, filters
+from tests.bench import books, delivering, fanning, filters, ordering
 from tests.bench.load import Answers, post
 from tests.support.postgres import PostgresServer, fresh_database, postgres_server
 from tests.support.product import ADMIN_TOKEN, Process, client_of
@@ -168,6 +168,7 @@ def main() -> None:
             with rabbit.vhost() as amqp:
                 show(uvloop.run(accepting(directory, postgres, amqp)))
             delivering.show(directory, postgres, rabbit)
+            ordering.show(directory, postgres, rabbit)
             fanning.show(directory, postgres, rabbit)
             books.show(postgres)
 
