@@ -7,6 +7,7 @@ down slows all of them down. It ends with status 1 if signals were lost, never b
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import traceback
@@ -99,6 +100,7 @@ def write_documents(newest: Run, groups: Sequence[Group]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and keep; return the exit status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers are stopped first, as after Ctrl-C
     groups = find_groups()
     options = read_options(groups, arguments)
     if options.report:

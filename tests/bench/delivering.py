@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from importlib.util import find_spec
 
 from tests.bench.baselines import Program, confirm
@@ -13,12 +12,11 @@ from tests.bench.baselines import post as post_loop
 from tests.bench.baselines import running as running_baseline
 from tests.bench.bodies import NATIVE
 from tests.bench.load import run_json
+from tests.bench.progress import reach
 from tests.bench.receiving import Receiver, receiving
 from tests.bench.rows import POSTGRESQL, RABBITMQ, Bench, Group, Row, Sample
 from tests.bench.stack import await_owed, running, subscribe, throw_backlog
 from tests.bench.usage import measuring, servers_of
-from tests.bench.verifying import SignalsLostError
-from tests.support.eventually import eventually
 from tests.support.product import Process
 
 BACKLOG_PER_SECOND = 2000
@@ -68,8 +66,7 @@ async def deliver_backlog(bench: Bench, count: int) -> Sample:
         await await_owed(stack.client, owed)
         pids = {"scheduler": stack.pids["scheduler"], **servers_of(bench)}
         sample = await _drain("delivering.deliverer", stack.worker("deliverer"), receiver, owed, pids=pids)
-        if len(receiver.taken) < owed:
-            raise SignalsLostError(f"of {owed} deliveries {len(receiver.taken)} came")
+        await reach(lambda: len(receiver.taken), owed)  # repeats do not count
     return sample
 
 
@@ -86,13 +83,9 @@ async def _drain(
         pid = started.pid if isinstance(started, Program) else started.process.pid
         first, start = receiver.requests, time.time()
         with measuring({"deliverer": pid, **pids}) as usage:
-            await eventually(partial(_has_come, receiver, owed), within=120, every=0.005)
+            await reach(lambda: receiver.requests, owed, every=0.005)
     made = owed - first
     return Sample(row=row, value=made / (receiver.last - start), cpu=usage.per(made))
-
-
-def _has_come(receiver: Receiver, owed: int) -> bool:
-    return receiver.requests >= owed
 
 
 GROUP = Group(

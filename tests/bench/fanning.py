@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from tests.bench.bodies import SIGNAL
-from tests.bench.receiving import Receiver, receiving
+from tests.bench.progress import reach
+from tests.bench.receiving import receiving
 from tests.bench.rows import POSTGRESQL, RABBITMQ, Bench, Group, Row, Sample
 from tests.bench.stack import running, subscribe
-from tests.support.eventually import eventually
 from tests.support.product import Client
 
 SUBSCRIPTIONS = 10_000
@@ -29,21 +29,17 @@ async def measure(bench: Bench) -> AsyncIterator[Sample]:
             owed += signals * SUBSCRIPTIONS
             start = time.time()
             await asyncio.gather(*(stack.client.post("/v1/signals", SIGNAL) for _ in range(signals)))
-            await eventually(partial(_matched, stack.client, owed), within=300)
+            await reach(partial(_matched, stack.client), owed)
             yield Sample(row=f"fanning.{signals}.recorded", value=time.time() - start)
-            await eventually(partial(_taken, receiver, owed), within=600)
+            await reach(receiver.taken.__len__, owed)
             taken = sorted(moment - start for moment in receiver.taken.values() if moment > start)
             yield Sample(row=f"fanning.{signals}.first", value=taken[0])
             yield Sample(row=f"fanning.{signals}.last", value=taken[-1])
             yield Sample(row=f"fanning.{signals}.rate", value=signals * SUBSCRIPTIONS / taken[-1])
 
 
-async def _matched(client: Client, owed: int) -> bool:
-    return bool((await client.get("/v1/ledger"))["matched"] >= owed)
-
-
-def _taken(receiver: Receiver, owed: int) -> bool:
-    return len(receiver.taken) >= owed
+async def _matched(client: Client) -> int:
+    return int((await client.get("/v1/ledger"))["matched"])
 
 
 GROUP = Group(

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from tests.bench.bodies import TIMED
 from tests.bench.load import Order, post
 from tests.bench.pacing import percentile
+from tests.bench.progress import reach
 from tests.bench.receiving import receiving
 from tests.bench.rows import POSTGRESQL, RABBITMQ, Bench, Group, Row, Sample
 from tests.bench.stack import running, subscribe
-from tests.support.eventually import eventually
 from tests.support.product import ADMIN_TOKEN
 
 SUBSCRIBERS = 20
@@ -42,7 +42,7 @@ async def latencies_of(bench: Bench, *, black_hole: bool) -> list[float]:
         url, seconds = f"{stack.client.url}/v1/signals", bench.seconds * LONGER
         order = Order(url=url, body=TIMED, token=ADMIN_TOKEN, seconds=seconds, rate=SIGNALS_PER_SECOND)
         answers = await post(order)
-        await eventually(lambda: len(receiver.taken) >= SUBSCRIBERS * answers.answered, within=60)
+        await reach(lambda: len(receiver.taken), SUBSCRIBERS * answers.answered)
         return receiver.latencies
 
 

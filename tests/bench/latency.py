@@ -18,11 +18,11 @@ from tests.bench.bodies import NAME, NATIVE, TIMED
 from tests.bench.delivering import BACKLOG_PER_SECOND, deliver_backlog
 from tests.bench.load import Order, post, run_json
 from tests.bench.pacing import percentile
+from tests.bench.progress import reach
 from tests.bench.receiving import receiving
 from tests.bench.rows import POSTGRESQL, RABBITMQ, Bench, Group, Row, Sample
 from tests.bench.stack import Stack, await_recorded, running, subscribe
 from tests.bench.verifying import verify
-from tests.support.eventually import eventually
 from tests.support.product import ADMIN_TOKEN
 
 SHARE_OF_MAXIMUM = 0.5
@@ -49,7 +49,7 @@ async def answer_and_tap(bench: Bench) -> AsyncIterator[Sample]:
         yield Sample(row="latency.rate", value=rate)
         async with tapping(stack.environment["TRANSPORT_URL"]) as tapped:
             answers = await post(_order(stack, TIMED, bench.seconds, rate=rate))
-            await eventually(lambda: len(tapped) >= answers.answered)
+            await reach(lambda: len(tapped), answers.answered)
         await verify(stack.client, fastest.answered + answers.answered)
     for sample in _percentiles("latency.answer", answers.latencies):
         yield sample
@@ -72,7 +72,7 @@ async def webhook(bench: Bench) -> AsyncIterator[Sample]:
     async with running(bench, "recorder", "scheduler", "deliverer") as stack, receiving() as receiver:
         await subscribe(stack.client, receiver)
         answers = await post(_order(stack, TIMED, bench.seconds, rate=rate))
-        await eventually(lambda: len(receiver.taken) >= answers.answered, within=120)
+        await reach(lambda: len(receiver.taken), answers.answered)
     for sample in _percentiles("latency.webhook", receiver.latencies):
         yield sample
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -57,6 +58,7 @@ def show(group: Group, figures: Sequence[Figure]) -> None:
         if figure.shown:
             table.add_row(figure.name, figure.what, _value(figure), _ratio(figure), figure.target or "", _cpu(figure))
     Console(width=200).print(table)
+    sys.stdout.flush()
 
 
 def fill(text: str, run: Run, groups: Iterable[Group]) -> str:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.bodies import BATCH_SIZE, NAME, SIGNAL
+from tests.bench.progress import reach
 from tests.bench.receiving import Receiver
 from tests.bench.rows import Bench
 from tests.bench.usage import servers_of
-from tests.support.eventually import eventually
 from tests.support.postgres import fresh_database
 from tests.support.product import Client, Process, client_of
 
@@ -100,20 +100,16 @@ async def recorded(client: Client) -> int:
     return int((await client.get("/v1/ledger"))["recorded"])
 
 
-async def await_recorded(client: Client, count: int, *, within: float = 120) -> None:
+async def await_recorded(client: Client, count: int) -> None:
     """Wait until *count* signals are recorded."""
-
-    async def are_recorded() -> bool:
-        return await recorded(client) >= count
-
-    await eventually(are_recorded, within=within, every=0.02)
+    await reach(lambda: recorded(client), count)
 
 
-async def await_owed(client: Client, count: int, *, within: float = 120) -> None:
+async def await_owed(client: Client, count: int) -> None:
     """Wait until *count* deliveries are owed: pending, or parked until a queue has room for them."""
 
-    async def are_owed() -> bool:
+    async def owed() -> int:
         deliveries = (await client.get("/v1/ledger"))["deliveries"]
-        return bool(deliveries["pending"] + deliveries["parked"] >= count)
+        return int(deliveries["pending"] + deliveries["parked"])
 
-    await eventually(are_owed, within=within, every=0.02)
+    await reach(owed, count)

@@ -6,15 +6,12 @@ from collections import Counter
 
 from tests.bench.bodies import NATIVE
 from tests.bench.load import Order, post
+from tests.bench.progress import SignalsLostError
 from tests.bench.stack import await_recorded
 from tests.support.eventually import eventually
 from tests.support.product import ADMIN_TOKEN, Client
 
 _SECONDS = 0.5
-
-
-class SignalsLostError(Exception):
-    """Raised when signals that were accepted are not recorded, or are recorded twice: the product has a defect."""
 
 
 async def verify(client: Client, accepted: int = 0) -> None:
