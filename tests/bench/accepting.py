@@ -59,6 +59,8 @@ class _Target:
         cpu = usage.per(accepted)
         yield Sample(row=f"accepting.{self.name}.cpu", value=cpu["gateway"], cpu=cpu)
         yield Sample(row=f"accepting.{self.name}.rate", value=accepted / answers.elapsed)
+        if self.name == "bare":
+            yield Sample(row="accepting.load", value=answers.ceiling)
 
 
 async def measure(bench: Bench) -> AsyncIterator[Sample]:
@@ -110,15 +112,24 @@ def _rows() -> list[Row]:
             at_once = f", {signals} at a time" if signals > 1 else ""
             baseline = f"native{logs}" if signals > 1 else "plain"
             described[f"{way}{logs}"] = (f"gateway, {path}{at_once}{with_logs}", baseline)
+    load = Row(
+        name="accepting.load",
+        what="the load itself, at most: what its CPU time would allow on one core",
+        unit="signals/s",
+        baseline="accepting.bare.rate",
+    )
     return [
-        Row(
-            name=f"accepting.{name}.{ending}",
-            what=what,
-            unit=unit,
-            baseline=f"accepting.{baseline}.{ending}" if baseline else None,
-        )
-        for ending, unit in (("cpu", "us"), ("rate", "signals/s"))
-        for name, (what, baseline) in described.items()
+        load,
+        *(
+            Row(
+                name=f"accepting.{name}.{ending}",
+                what=what,
+                unit=unit,
+                baseline=f"accepting.{baseline}.{ending}" if baseline else None,
+            )
+            for ending, unit in (("cpu", "us"), ("rate", "signals/s"))
+            for name, (what, baseline) in described.items()
+        ),
     ]
 
 

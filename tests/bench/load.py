@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -40,6 +41,7 @@ class Answers:
         answered: How many requests were answered with a 2xx.
         failed: How many were answered with something else, or not at all.
         elapsed: How long the load took, in seconds.
+        used: CPU time of the load itself, in seconds.
         latencies: How long each answer took after its request was due, in seconds; of an open loop only.
         bodies: The answers themselves, if they were to be kept.
     """
@@ -47,6 +49,7 @@ class Answers:
     answered: int = 0
     failed: int = 0
     elapsed: float = 0.0
+    used: float = 0.0
     latencies: list[float] = field(default_factory=list)
     bodies: list[str] = field(default_factory=list)
 
@@ -54,6 +57,11 @@ class Answers:
     def per_second(self) -> float:
         """Answers with a 2xx per second."""
         return self.answered / self.elapsed
+
+    @property
+    def ceiling(self) -> float:
+        """Answers per second that the load itself could have taken, with one core of its own."""
+        return self.answered / self.used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +107,13 @@ def tool(seconds: float) -> str:
 
 async def post(order: Order) -> Answers:
     """Post as ordered, from another process."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     if order.rate is None and not order.keep and tool(order.seconds) == "wrk":
-        return await _wrk(order)
-    return Answers(**await run_json("-m", "tests.bench.load", given=asdict(order)))
+        answers = await _wrk(order)
+    else:
+        answers = Answers(**await run_json("-m", "tests.bench.load", given=asdict(order)))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return replace(answers, used=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 async def run_json(*arguments: str, given: Mapping[str, object]) -> dict[str, Any]:
