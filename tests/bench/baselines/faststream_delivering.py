@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any
 
 import aiohttp
 import uvloop
 from faststream.rabbit import Channel, QueueType, RabbitBroker, RabbitQueue
+from faststream.rabbit.annotations import RabbitMessage
 
 from tests.bench.baselines import QUEUE
 from tests.bench.baselines.consume import AT_ONCE
@@ -18,11 +18,12 @@ async def main(url: str, target: str) -> None:
     """Post each message of the queue to *target*, and ack it then."""
     broker = RabbitBroker(url, logger=None, default_channel=Channel(prefetch_count=AT_ONCE))
     queue = RabbitQueue(QUEUE, durable=True, queue_type=QueueType.QUORUM)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=AT_ONCE)) as session:
+    connector = aiohttp.TCPConnector(limit=AT_ONCE)
+    async with aiohttp.ClientSession(connector=connector, headers={"Content-Type": "application/json"}) as session:
 
         @broker.subscriber(queue)
-        async def deliver(signal: dict[str, Any]) -> None:
-            async with session.post(target, json=signal) as response:
+        async def deliver(message: RabbitMessage) -> None:
+            async with session.post(target, data=message.body) as response:
                 response.raise_for_status()
 
         await broker.start()

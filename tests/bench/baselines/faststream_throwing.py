@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from typing import Any
 
+import orjson
 import uvicorn
 import uvloop
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from faststream.rabbit import QueueType, RabbitBroker, RabbitQueue
 
 from tests.bench.baselines import QUEUE
@@ -24,8 +24,10 @@ async def main(url: str) -> None:
     app = FastAPI()
 
     @app.post("/", status_code=204)
-    async def throw(signal: dict[str, Any]) -> None:
-        await broker.publish(signal, queue, persist=True)
+    async def throw(request: Request) -> None:
+        body = await request.body()
+        orjson.loads(body)
+        await broker.publish(body, queue, persist=True)
 
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
