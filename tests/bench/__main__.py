@@ -92,8 +92,9 @@ def _all(wanted: dict[str, set[str]]) -> set[str]:
     return {name for names in wanted.values() for name in names}
 
 
-def write_documents(newest: Run, groups: Sequence[Group]) -> None:
-    """Make the tables of the documents anew."""
+def write_documents(groups: Sequence[Group]) -> None:
+    """Make the tables of the documents anew, of the newest run that is kept."""
+    newest = load_runs(HISTORY)[-1]
     for document in DOCUMENTS:
         document.write_text(fill(document.read_text(), newest, groups))
 
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     groups = find_groups()
     options = read_options(groups, arguments)
     if options.report:
-        write_documents(load_runs(HISTORY)[-1], groups)
+        write_documents(groups)
         return 0
     measured, whole = run([group for group in groups if group.name in options.wanted], options)
     if measured.missing:
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         save_runs(options.json, [measured])
     if options.append and whole:
         save_runs(HISTORY, [*load_runs(HISTORY), measured])
-        write_documents(load_runs(HISTORY)[-1], groups)
+        write_documents(groups)
     return 0 if whole else 1
 
 

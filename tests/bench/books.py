@@ -238,7 +238,7 @@ def row_name(what: str) -> str:
 
 GROUP = Group(
     name="books",
-    title=f"Lists and the ledger: {DELIVERIES:,} deliveries, {DELIVERIES // FAN_OUT:,} signals, {MANY:,} subscriptions",
+    title=f"Lists and the ledger over {DELIVERIES:,} deliveries and {MANY:,} subscriptions, beside none",
     needs=frozenset({POSTGRESQL}),
     rows=[
         row

@@ -11,7 +11,7 @@ from tests.bench.baselines import Program, confirm
 from tests.bench.baselines import post as post_loop
 from tests.bench.baselines import running as running_baseline
 from tests.bench.bodies import NATIVE
-from tests.bench.load import run_json
+from tests.bench.programs import run_json
 from tests.bench.progress import reach
 from tests.bench.receiving import Receiver, receiving
 from tests.bench.rows import POSTGRESQL, RABBITMQ, Bench, Group, Row, Sample
@@ -40,7 +40,7 @@ async def measure(bench: Bench) -> AsyncIterator[Sample]:
 async def post_in_a_loop(count: int) -> Sample:
     """Post as often with nothing but a client."""
     async with receiving() as receiver:
-        done = await run_json("-m", post_loop.__name__, given={"url": receiver.url, "body": NATIVE, "count": count})
+        done = await run_json(post_loop.__name__, {"url": receiver.url, "body": NATIVE, "count": count})
     cpu = {"deliverer": done["cpu"] / count * 1e6}
     return Sample(row="delivering.post", value=count / done["elapsed"], cpu=cpu)
 
@@ -49,7 +49,7 @@ async def consume_backlog(bench: Bench, row: str, name: str, count: int) -> Samp
     """Let a baseline begin with as many messages."""
     assert bench.rabbit is not None
     with bench.rabbit.vhost() as amqp:
-        await run_json("-m", confirm.__name__, given={"url": amqp, "body": NATIVE, "count": count})
+        await run_json(confirm.__name__, {"url": amqp, "body": NATIVE, "count": count})
         async with receiving() as receiver:
             starting = running_baseline(name, amqp, receiver.url)
             return await _drain(row, starting, receiver, count, pids=servers_of(bench))

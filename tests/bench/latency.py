@@ -16,8 +16,9 @@ from aio_pika.abc import AbstractIncomingMessage
 from tests.bench.baselines import confirm, hop
 from tests.bench.bodies import NAME, NATIVE, TIMED
 from tests.bench.delivering import BACKLOG_PER_SECOND, deliver_backlog
-from tests.bench.load import Order, post, run_json
+from tests.bench.load import Order, post
 from tests.bench.pacing import percentile
+from tests.bench.programs import run_json
 from tests.bench.progress import reach
 from tests.bench.receiving import receiving
 from tests.bench.rows import POSTGRESQL, RABBITMQ, Bench, Group, Row, Sample
@@ -58,8 +59,8 @@ async def answer_and_tap(bench: Bench) -> AsyncIterator[Sample]:
     assert bench.rabbit is not None
     with bench.rabbit.vhost() as amqp:
         given: Mapping[str, object] = {"url": amqp, "body": NATIVE, "rate": rate}
-        published = await run_json("-m", confirm.__name__, given={**given, "count": int(rate * bench.seconds)})
-        passed = await run_json("-m", hop.__name__, given={**given, "seconds": bench.seconds})
+        published = await run_json(confirm.__name__, {**given, "count": int(rate * bench.seconds)})
+        passed = await run_json(hop.__name__, {**given, "seconds": bench.seconds})
     for row, document in (("latency.confirm", published), ("latency.hop", passed)):
         for sample in _percentiles(row, document["latencies"]):
             yield sample

@@ -11,20 +11,18 @@ import json
 import re
 import resource
 import shutil
-import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
 from urllib.parse import urlsplit
 
 import uvloop
 
 from tests.bench.pacing import at_rate
+from tests.bench.programs import run, run_json, write_json
 
 CONNECTIONS = 64
 WRK = shutil.which("wrk")
@@ -111,24 +109,9 @@ async def post(order: Order) -> Answers:
     if order.rate is None and not order.keep and tool(order.seconds) == "wrk":
         answers = await _wrk(order)
     else:
-        answers = Answers(**await run_json("-m", "tests.bench.load", given=asdict(order)))
+        answers = Answers(**await run_json("tests.bench.load", asdict(order)))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return replace(answers, used=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-
-
-async def run_json(*arguments: str, given: Mapping[str, object]) -> dict[str, Any]:
-    """Run Python with *arguments*, give it a JSON document on standard input, and return that which it prints."""
-    printed = await _run(sys.executable, *arguments, given=json.dumps(given))
-    document: dict[str, Any] = json.loads(printed)
-    return document
-
-
-async def _run(*command: str, given: str = "") -> str:
-    """Run a command and return what it printed. Its pipes are ordinary ones: those of uvloop lost megabytes."""
-    done = await asyncio.to_thread(
-        subprocess.run, command, input=given, stdout=subprocess.PIPE, encoding="utf-8", check=True
-    )
-    return done.stdout
 
 
 async def _wrk(order: Order) -> Answers:
@@ -137,7 +120,7 @@ async def _wrk(order: Order) -> Answers:
         body.flush()
         options = ["--threads", "1", "--connections", str(order.connections), "--duration", f"{round(order.seconds)}s"]
         script = ["--script", str(Path(__file__).with_name("post.lua")), order.url, "--", body.name, order.token]
-        printed = await _run(str(WRK), *options, *filter(None, script))
+        printed = await run(str(WRK), *options, *filter(None, script))
     return Answers(**json.loads(printed.splitlines()[-1]))
 
 
@@ -241,4 +224,4 @@ class _Connection(asyncio.Protocol):
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(uvloop.run(_Load(Order(**json.load(sys.stdin))).run()))))
+    write_json(asdict(uvloop.run(_Load(Order(**json.load(sys.stdin))).run())))

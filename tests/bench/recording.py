@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 
 from tests.bench.baselines import unnest
 from tests.bench.bodies import NATIVE, TEXT
-from tests.bench.load import Order, post, run_json
+from tests.bench.load import Order, post
+from tests.bench.programs import run_json
 from tests.bench.receiving import receiving
 from tests.bench.rows import POSTGRESQL, RABBITMQ, Bench, Group, Row, Sample
 from tests.bench.stack import await_recorded, recorded, running, subscribe, throw_backlog
@@ -39,7 +40,7 @@ async def insert_rows(bench: Bench) -> Sample:
     count = int(BACKLOG_PER_SECOND * bench.seconds)
     async with fresh_database(bench.postgres) as url:
         with measuring(servers_of(bench)) as usage:
-            done = await run_json("-m", unnest.__name__, given={"url": url, "body": TEXT, "count": count})
+            done = await run_json(unnest.__name__, {"url": url, "body": TEXT, "count": count})
     cpu = usage.per(count) | {"client": done["cpu"] / count * 1e6}
     return Sample(row="recording.unnest", value=count / done["elapsed"], cpu=cpu)
 

@@ -30,22 +30,26 @@ COMPONENTS = {
     "rabbitmq": "RabbitMQ",
     "postgres": "PostgreSQL",
 }
-SUMMARY = (
-    "accepting.bare.cpu",
-    "accepting.plain.cpu",
-    "accepting.faststream.cpu",
-    "accepting.native.cpu",
-    "accepting.camunda.cpu",
-    "accepting.batch.cpu",
-    "recording.nothing-matches",
-    "delivering.deliverer",
-    "latency.answer.p99",
-    "latency.webhook.p99",
-    "isolation.beside.p99",
-    "fanning.1.last",
-    "books.ledger",
-)
-"""The rows that the README has."""
+ENOUGH_ROUNDS = 3
+"""Fewer have no median worth the name."""
+SUMMARY = {
+    "accepting.bare.cpu": "CPU per request of a bare aiohttp handler that parses JSON",
+    "accepting.plain.cpu": "... of plain aiohttp + aio-pika, one confirmed publish",
+    "accepting.faststream.cpu": "... of FastAPI + FastStream, one confirmed publish",
+    "accepting.native.cpu": "... of the gateway, `POST /v1/signals`",
+    "accepting.camunda.cpu": "... of the gateway, `POST /engine-rest/signal`",
+    "accepting.batch.cpu": "CPU per signal of the gateway in batches of 100",
+    "recording.nothing-matches": "recorded from a backlog by one recorder",
+    "delivering.consume": "posted from a queue by a plain aio-pika consumer",
+    "delivering.deliverer": "webhooks delivered from a backlog by one deliverer",
+    "latency.answer.p99": "from throw to answer at half of the highest rate, p99",
+    "latency.webhook.p99": "from throw to webhook at half of the deliverer's highest rate, p99",
+    "isolation.alone.p99": "20 webhooks at 200 deliveries/s, from throw to arrival, p99",
+    "isolation.beside.p99": "... next to one that never answers",
+    "fanning.1.last": "one signal to 10,000 webhooks, until the last one",
+    "books.ledger": "the ledger over a million deliveries",
+}
+"""The rows that the README has, and what it calls them."""
 _SECTION = re.compile(r"(<!-- bench: ([a-z]+) -->\n).*?(<!-- bench: end -->)", re.DOTALL)
 
 
@@ -75,9 +79,11 @@ def fill(text: str, run: Run, groups: Iterable[Group]) -> str:
 def _run(run: Run) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in run.versions.items())
     missing = f" Not measured there: {', '.join(run.missing)}." if run.missing else ""
+    busy = "" if run.busy is None else f" Load average of the machine before: {run.busy:.1f}."
+    preliminary = " **One short run: a first look, no figures to rely on.**" if run.rounds < ENOUGH_ROUNDS else ""
     return (
         f"Measured on {run.date[:10]} at commit {run.commit}, on {run.machine}, which ran everything (load, product,\n"
-        f"servers, receivers). Medians of {run.rounds} rounds of {run.seconds:g} s. {versions}.\n"
+        f"servers, receivers). Rounds: {run.rounds}, of {run.seconds:g} s each.{preliminary}{busy} {versions}.\n"
         f"Closed loops by {run.load}.{missing}"
     )
 
@@ -91,15 +97,16 @@ def _tables(run: Run, groups: Iterable[Group]) -> Iterable[str]:
             yield "|---|---|---|---|"
             for figure in figures:
                 name = figure.name.removeprefix(f"{group.name}.")
-                yield f"| `{name}` | {figure.what} | {_value(figure)} | {_compared(figure)} |"
+                yield f"| `{name}` | {figure.what} | {_value(figure)} | {_compared(run, figure)} |"
 
 
-def _compared(figure: Figure) -> str:
-    if figure.ratio is None or figure.baseline is None:
+def _compared(run: Run, figure: Figure) -> str:
+    baseline = _find(run, figure.baseline or "")
+    if figure.ratio is None or baseline is None:
         return ""
-    baseline = figure.baseline.partition(".")[2]
+    named = f"`{baseline.name.partition('.')[2]}`" if baseline.shown else _value(baseline)
     target = f" (target: {figure.target})" if figure.target else ""
-    return f"{_ratio(figure)} of `{baseline}`{target}"
+    return f"{_ratio(figure)} of {named}{target}"
 
 
 def _cpu_table(run: Run) -> Iterable[str]:
@@ -114,13 +121,11 @@ def _cpu_table(run: Run) -> Iterable[str]:
 
 
 def _summary(run: Run) -> Iterable[str]:
-    yield "| what | median | of its baseline |"
-    yield "|---|---|---|"
-    for name in SUMMARY:
+    yield "| what | median |"
+    yield "|---|---|"
+    for name, what in SUMMARY.items():
         if figure := _find(run, name):
-            baseline = _find(run, figure.baseline or "")
-            compared = f"{_ratio(figure)} of {baseline.what}" if baseline else ""
-            yield f"| {figure.what} | {_value(figure)} | {compared} |"
+            yield f"| {what} | {_value(figure)} |"
 
 
 def _find(run: Run, name: str) -> Figure | None:

@@ -36,6 +36,7 @@ class Run:
         seconds: How long each load lasted.
         figures: One for each row.
         missing: Names of rows that could not be measured there.
+        busy: The machine's load average before it began, if that was noted.
     """
 
     date: str
@@ -47,6 +48,7 @@ class Run:
     seconds: float
     figures: Sequence[Figure]
     missing: Sequence[str]
+    busy: float | None = None
 
 
 async def describe(bench: Bench) -> dict[str, Any]:
@@ -65,6 +67,7 @@ async def describe(bench: Bench) -> dict[str, Any]:
         "load": tool(bench.seconds),
         "rounds": bench.rounds,
         "seconds": bench.seconds,
+        "busy": round(os.getloadavg()[0], 2),
     }
 
 

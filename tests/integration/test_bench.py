@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.bench import accepting, latency, load
 from tests.bench.__main__ import main, measure
 from tests.bench.baselines import running as running_baseline
 from tests.bench.load import DUE, Order, post
+from tests.bench.programs import run
 from tests.bench.progress import SignalsLostError
 from tests.bench.receiving import receiving
 from tests.bench.rows import Bench
@@ -41,6 +43,7 @@ def test_a_run_is_written_as_json_with_a_figure_for_each_row(tmp_path, capsys):
         "seconds",
         "figures",
         "missing",
+        "busy",
     }
     assert [figure["name"] for figure in run["figures"]] == [
         "filters.json",
@@ -114,6 +117,21 @@ async def test_a_closed_loop_is_made_with_wrk_or_without(has_wrk, monkeypatch):
     assert answers.answered > 0
     assert answers.failed == 0
     assert answers.ceiling > 0
+
+
+_INTERRUPTED = """
+import signal
+from tests.bench.programs import write_json
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+write_json("x" * 20_000_000)
+signal.setitimer(signal.ITIMER_REAL, 0)
+"""
+
+
+async def test_a_large_document_arrives_whole_although_its_writes_are_interrupted(monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    assert len(await run(sys.executable, "-c", _INTERRUPTED)) == len('""') + 20_000_000
 
 
 async def test_signals_that_are_missing_are_a_failure(product, monkeypatch):

@@ -46,6 +46,17 @@ RUN = Run(
     seconds=4,
     figures=[
         Figure(
+            name="one.plain",
+            what="plain",
+            unit="us",
+            value=823.0,
+            cpu={},
+            baseline=None,
+            ratio=None,
+            target=None,
+            shown=True,
+        ),
+        Figure(
             name="one.ours.p50",
             what="ours, p50",
             unit="us",
@@ -55,7 +66,7 @@ RUN = Run(
             ratio=1.5,
             target="<= 2",
             shown=True,
-        )
+        ),
     ],
     missing=["two.ones"],
 )
@@ -125,6 +136,7 @@ def test_a_section_is_made_anew_and_the_text_around_it_stays():
     assert fill(before, RUN, GROUPS) == (
         "# Title\n<!-- bench: figures -->\n"
         "\n### One\n\n| row | what | median | of its baseline |\n|---|---|---|---|\n"
+        "| `plain` | plain | 823 us |  |\n"
         "| `ours.p50` | ours, p50 | 1,234 us | 1.50 of `plain` (target: <= 2) |\n"
         "<!-- bench: end -->\nend\n<!-- bench: run --><!-- bench: end -->\n"
     )

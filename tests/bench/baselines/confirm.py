@@ -13,6 +13,7 @@ from pamqp.commands import Basic
 
 from tests.bench.baselines import QUEUE, QUORUM
 from tests.bench.pacing import at_rate
+from tests.bench.programs import write_json
 
 AT_ONCE = 64
 
@@ -39,7 +40,7 @@ async def main(url: str, body: str, count: int, rate: float | None = None) -> No
         async with asyncio.TaskGroup() as group:
             await at_rate(rate, count / rate, lambda due: group.create_task(publish(due)))
     elapsed, cpu = time.perf_counter() - start, time.process_time() - used
-    print(json.dumps({"elapsed": elapsed, "cpu": cpu, "latencies": latencies if rate else []}))
+    write_json({"elapsed": elapsed, "cpu": cpu, "latencies": latencies if rate else []})
     await connection.close()
 
 

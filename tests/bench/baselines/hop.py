@@ -13,6 +13,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from tests.bench.baselines import QUORUM
 from tests.bench.pacing import at_rate
+from tests.bench.programs import write_json
 
 
 async def main(url: str, body: str, rate: float, seconds: float) -> None:
@@ -38,7 +39,7 @@ async def main(url: str, body: str, rate: float, seconds: float) -> None:
         async with asyncio.TaskGroup() as group:
             await at_rate(rate, seconds, lambda due: group.create_task(publish(due)))
         await asyncio.wait_for(done.wait(), 60)
-    print(json.dumps({"latencies": latencies}))
+    write_json({"latencies": latencies})
 
 
 if __name__ == "__main__":

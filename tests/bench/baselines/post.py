@@ -10,6 +10,8 @@ import time
 import aiohttp
 import uvloop
 
+from tests.bench.programs import write_json
+
 AT_ONCE = 200
 
 
@@ -26,7 +28,7 @@ async def main(url: str, body: str, count: int) -> None:
 
         start, used = time.perf_counter(), time.process_time()
         await asyncio.gather(*(sender() for _ in range(AT_ONCE)))
-        print(json.dumps({"elapsed": time.perf_counter() - start, "cpu": time.process_time() - used}))
+        write_json({"elapsed": time.perf_counter() - start, "cpu": time.process_time() - used})
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 import asyncpg
 import uvloop
 
+from tests.bench.programs import write_json
+
 AT_ONCE = 250
 """How many rows a transaction has; the recorder takes as many."""
 _CREATE = "CREATE TABLE bench (id bigint PRIMARY KEY, created_at timestamptz, name text, payload text)"
@@ -25,7 +27,7 @@ async def main(url: str, body: str, count: int) -> None:
         ids, now = range(first, min(first + AT_ONCE, count)), datetime.now(UTC)
         size = len(ids)
         await connection.execute(_INSERT, list(ids), [now] * size, ["bench"] * size, [body] * size)
-    print(json.dumps({"elapsed": time.perf_counter() - start, "cpu": time.process_time() - used}))
+    write_json({"elapsed": time.perf_counter() - start, "cpu": time.process_time() - used})
     await connection.execute("DROP TABLE bench")
     await connection.close()
 
