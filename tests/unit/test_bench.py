@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.bench import __main__ as command
 from tests.bench import progress
 from tests.bench.__main__ import DOCUMENTS, HISTORY, main
 from tests.bench.progress import SignalsLostError, reach
@@ -147,6 +148,46 @@ def test_the_tables_of_the_documents_are_those_of_the_newest_run(document):
     text = document.read_text()
     assert "<!-- bench: " in text
     assert fill(text, load_runs(HISTORY)[-1], find_groups()) == text
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """Let runs of a single group be kept in a directory; call it with the group's *measure*."""
+
+    def keep(measure):
+        document = tmp_path / "performance.md"
+        document.write_text("<!-- bench: figures -->\n<!-- bench: end -->\n")
+        monkeypatch.setattr(command, "find_groups", lambda: [replace(GROUPS[1], measure=measure)])
+        monkeypatch.setattr(command, "HISTORY", tmp_path / "performance.json")
+        monkeypatch.setattr(command, "ROOT", tmp_path)
+        monkeypatch.setattr(command, "DOCUMENTS", (document,))
+        return document
+
+    return keep
+
+
+def test_a_run_is_appended_to_the_history_and_the_tables_are_made_of_it(kept):
+    async def measure(_):
+        for value in (1, 3, 8):
+            yield Sample(row="two.ones", value=value)
+
+    document = kept(measure)
+    assert main(["--append"]) == main(["--append"]) == 0
+    assert [run.figures[0].value for run in load_runs(command.HISTORY)] == [3, 3]
+    assert "| `ones` | ones | 3.00 signals/s |  |" in document.read_text()
+
+
+def test_lost_signals_fail_the_run_which_is_not_kept(kept, capsys):
+    async def measure(_):
+        yield Sample(row="two.ones", value=1)
+        raise SignalsLostError("3 of 4 came")
+
+    document = kept(measure)
+    before = document.read_text()
+    assert main(["--append"]) == 1
+    assert "3 of 4 came" in capsys.readouterr().err
+    assert load_runs(command.HISTORY) == []
+    assert document.read_text() == before
 
 
 async def test_a_number_that_stands_still_is_a_loss_and_a_slow_one_is_not(monkeypatch):
