@@ -31,7 +31,7 @@ from tests.support.product import ADMIN_TOKEN, COMMAND, Client, Process, client_
 from tests.support.rabbitmq import rabbitmq_server
 
 SIZES = (10, 1000, 100_000)
-SIGNALS = 2000
+SIGNALS = 5000
 BATCH = 100
 SECONDS = 20.0
 """After which a recorder is measured by what it has recorded until then."""
@@ -112,7 +112,7 @@ async def measure(directory: Path, postgres: PostgresServer, amqp: str, kind: st
             connections=CONNECTIONS,
             seconds=ACCEPTING_SECONDS,
         )
-        await throw(client, signal, SIGNALS)
+        await throw(client, kind, SIGNALS)
         thrown = SIGNALS + single.statuses[202]
         recorder = await stack.enter_async_context(process("worker", "recorder"))
         rate, recorder_cpu, postgres_cpu = await record(database, recorder, thrown)
@@ -128,10 +128,11 @@ async def measure(directory: Path, postgres: PostgresServer, amqp: str, kind: st
     )
 
 
-async def throw(client: Client, signal: dict[str, object], count: int) -> None:
-    """Throw *signal* so many times."""
-    for _ in range(0, count, BATCH):
-        await client.post("/v1/signals/batch", {"signals": [signal] * BATCH}, expect=200)
+async def throw(client: Client, kind: str, count: int) -> None:
+    """Throw so many signals beside subscriptions of a *kind*."""
+    for start in range(0, count, BATCH):
+        signals = [signal_for(kind, number) for number in range(start, start + BATCH)]
+        await client.post("/v1/signals/batch", {"signals": signals}, expect=200)
 
 
 async def record(database: Database, recorder: Process, count: int) -> tuple[float, float, float]:

@@ -1,0 +1,240 @@
+"""Places: where the subscriptions are found that signals may match, and which of their filters are asked for there.
+
+In a place the subscriptions differ in the paths that their filters look at. What a signal has under a path makes keys;
+the subscriptions whose filters want something else there are not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+from broker.filters.access import texts_for
+from broker.matching import Matcher
+from broker.names import is_pattern, pattern_key, pattern_keys
+from broker.signals import Scope, Signal, Throw
+from broker.slices import Slice
+from broker.store.postgres.database import Row
+from broker.subscriptions import SubscriptionSpec
+
+UNTENANTED = ""
+"""Stands for no tenant; the id of a tenant is not empty."""
+
+_MOST_TENANTS = 100
+"""How many tenants of one signal are looked for one by one."""
+_MOST_TEXTS = 250
+"""How many texts of a signal under a path are looked for one by one."""
+_MOST_KEYS = 20_000
+"""How many keys the signals of a batch have together."""
+_PATTERNS = {"name": "pattern", "tenant": "tenants_pattern"}
+
+_NEVER = (1 << 63) - 1
+_LAST_PATH = "\x7f"
+"""Comes after every path: they begin with one of a few characters."""
+_SEPARATOR = "\x1e"
+
+_Piece = tuple[str, int, str]
+"""A path, up to which deletion those that are found by it are read, and the next path, before which all others are."""
+
+
+class Place(NamedTuple):
+    """What subscriptions are found by.
+
+    Args:
+        by: Whether `value` is a ``name``, the key of a ``pattern``, one of these for one tenant (``tenant``,
+            ``tenants_pattern``), or an ``execution``.
+        value: That name, key or execution.
+        tenant: The tenant, or `UNTENANTED`.
+    """
+
+    by: str
+    value: str
+    tenant: str = UNTENANTED
+
+    @property
+    def patterns(self) -> str | None:
+        """By what patterns that match its names are found; None for an execution, where all are together."""
+        return _PATTERNS.get(self.by)
+
+
+class Key(NamedTuple):
+    """A text that filters may want, as far as they are found by it.
+
+    Args:
+        tenant: The tenant of their subscriptions, or `UNTENANTED`; None: any.
+        place: The name of these subscriptions, or the key of their patterns.
+        path: The path under which it is (see `broker.filters.access.Access`).
+        text: The text.
+    """
+
+    tenant: str | None
+    place: str
+    path: str
+    text: str
+
+
+def wanted_by(throw: Throw) -> tuple[Place, ...]:
+    """Return where the subscriptions are that the signal of *throw* may match, but for those with patterns."""
+    match throw.scope:
+        case Scope.EXECUTION:
+            return (Place("execution", throw.execution_id or ""),)
+        case Scope.TENANT:
+            return (Place("tenant", throw.name, throw.tenant_id or UNTENANTED),)
+        case Scope.UNTENANTED:
+            return (Place("tenant", throw.name),)
+        case Scope.BROADCAST if throw.audience is not None and len(throw.audience) <= _MOST_TENANTS:
+            return tuple(Place("tenant", throw.name, tenant) for tenant in {UNTENANTED, *throw.audience})
+        case _:
+            return (Place("name", throw.name),)
+
+
+def place_of(spec: SubscriptionSpec) -> str:
+    """Return the key of the pattern of *spec*, or its name."""
+    return pattern_key(spec.name) if is_pattern(spec.name) else spec.name
+
+
+class Paths:
+    """The paths that filters look at, as far as they are known, by the places of their subscriptions.
+
+    Args:
+        rows: A row for each path of each place, the paths in their order.
+    """
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._paths: dict[tuple[str, str], dict[str, list[str]]] = {}
+        for row in rows:
+            places = self._paths.setdefault((row["by"], row["of_tenant"]), {})
+            places.setdefault(row["value"], []).append(row["path"])
+
+    def __bool__(self) -> bool:
+        return bool(self._paths)
+
+    def at(self, by: str, tenant: str = UNTENANTED) -> dict[str, list[str]]:
+        """Return the paths of the places of this kind by their values."""
+        return self._paths.get((by, tenant), {})
+
+    def for_throw(self, throw: Throw) -> Iterator[tuple[Place, Sequence[str]]]:
+        """Yield the places with filters of the subscriptions that the signal of *throw* may match, with their paths."""
+        for place in wanted_by(throw):
+            names = self.at(place.by, place.tenant)
+            if place.value in names:
+                yield place, names[place.value]
+            if place.patterns is not None and (patterns := self.at(place.patterns, place.tenant)):
+                for key in patterns.keys() & pattern_keys(throw.name):
+                    yield Place(place.patterns, key, place.tenant), patterns[key]
+
+    def forget(self, place: Place, path: str) -> None:
+        """Forget a path, so that all those that look at it are read."""
+        paths = self.at(place.by, place.tenant)[place.value]
+        if path in paths:
+            paths.remove(path)
+
+
+class Asked:
+    """What *signals* ask for, as parameters of the statements."""
+
+    def __init__(self, signals: Iterable[Signal]) -> None:
+        self._names: set[str] = set()
+        self._executions: set[str] = set()
+        self._tenants: dict[str, set[str]] = {}
+        """The names that are asked for, by tenant."""
+        for place in {place for signal in signals for place in wanted_by(signal.throw)}:
+            match place.by:
+                case "name":
+                    self._names.add(place.value)
+                case "execution":
+                    self._executions.add(place.value)
+                case _:
+                    self._tenants.setdefault(place.tenant, set()).add(place.value)
+        self._keys = _keys_of(self._names)
+        self._tenants_keys = {tenant: _keys_of(names) for tenant, names in self._tenants.items()}
+
+    @property
+    def has_names(self) -> bool:
+        """Whether names are asked for at all, and not only executions."""
+        return bool(self._names or self._tenants)
+
+    @property
+    def places(self) -> dict[str, object]:
+        """All places whose paths are looked up."""
+        pairs = [(tenant, name) for tenant, names in self._tenants.items() for name in names]
+        return {
+            "names": list(self._names),
+            "keys": _SEPARATOR.join(self._keys),
+            "tenants": [tenant for tenant, _ in pairs],
+            "tenants_names": [name for _, name in pairs],
+            "patterns_tenants": list(self._tenants_keys),
+            "patterns_keys": [_SEPARATOR.join(keys) for keys in self._tenants_keys.values()],
+        }
+
+    def pieces(self, known: Paths) -> dict[str, object]:
+        """Return all places, each in the pieces in which it is read if these paths of it are *known*."""
+        names = [(name, *piece) for name in self._names for piece in _cut(known.at("name").get(name, ()))]
+        keys = _cut_keys(self._keys, known.at("pattern"))
+        tenants, patterns = [], []
+        for tenant, some in self._tenants.items():
+            of_names = known.at("tenant", tenant)
+            tenants += [(tenant, name, *piece) for name in some for piece in _cut(of_names.get(name, ()))]
+            of_keys = known.at("tenants_pattern", tenant)
+            patterns += [(tenant, *piece) for piece in _cut_keys(self._tenants_keys[tenant], of_keys)]
+        return {
+            **_columns(names, "names", "names_paths", "names_tops", "names_nexts"),
+            **_columns(keys, "keys", "keys_paths", "keys_tops", "keys_nexts"),
+            **_columns(tenants, "tenants", "tenants_names", "tenants_paths", "tenants_tops", "tenants_nexts"),
+            **_columns(
+                patterns, "patterns_tenants", "patterns_keys", "patterns_paths", "patterns_tops", "patterns_nexts"
+            ),
+            "executions": list(self._executions),
+        }
+
+
+def _keys_of(names: Iterable[str]) -> set[str]:
+    return set(chain.from_iterable(map(pattern_keys, names)))
+
+
+def _cut(paths: Sequence[str]) -> list[_Piece]:
+    """Return the pieces of a place: what is found by no filter or was deleted, and all between two known *paths*."""
+    tops = [_NEVER, *[_NEVER - 1] * len(paths)]
+    return list(zip(["", *paths], tops, [*paths, _LAST_PATH], strict=True))
+
+
+def _cut_keys(keys: Collection[str], known: Mapping[str, Sequence[str]]) -> list[tuple[str, str, int, str]]:
+    """Return the pieces of the places of patterns; those that have no paths are read together."""
+    together = _SEPARATOR.join(key for key in keys if not known.get(key))
+    return [
+        *((together, *piece) for piece in _cut(())),
+        *((key, *piece) for key, paths in known.items() if key in keys and paths for piece in _cut(paths)),
+    ]
+
+
+def _columns(rows: Sequence[tuple[object, ...]], *names: str) -> dict[str, object]:
+    return {name: [row[position] for row in rows] for position, name in enumerate(names)}
+
+
+async def find_keys(
+    signals: Iterable[Signal], paths: Paths, matcher: Matcher, turn: Slice
+) -> dict[int, tuple[Key, ...]]:
+    """Return the keys of *signals* by their ids; paths for which there would be too many are forgotten."""
+    found: dict[int, tuple[Key, ...]] = {}
+    count = 0
+    for signal in signals if paths else ():
+        keys: list[Key] = []
+        known: dict[str, set[str] | None] = {}
+        for place, some in paths.for_throw(signal.throw):
+            tenant = place.tenant if place.by in {"tenant", "tenants_pattern"} else None
+            for path in tuple(some):
+                if path not in known:
+                    texts = await matcher.texts(signal, path[1:], turn)
+                    known[path] = None if texts is None else texts_for(path, texts)
+                wanted = known[path]
+                if wanted is None or len(wanted) > _MOST_TEXTS or count + len(wanted) > _MOST_KEYS:
+                    paths.forget(place, path)
+                else:
+                    count += len(wanted)
+                    keys += (Key(tenant, place.value, path, text) for text in wanted)
+        signal.context.forget()  # a parsed payload takes many times the memory of its text
+        found[signal.id] = tuple(keys)
+        if turn.is_over:
+            await turn.pause()
+    return found
