@@ -80,13 +80,10 @@ class Figures:
     accepting: float
 
 
-def signal_for(kind: str) -> dict[str, object]:
-    """Return a throw beside subscriptions of a *kind*."""
-    return {
-        "name": NAME,
-        "payload": {"order": {"id": "none"}, "total": 42, "text": "x" * 500},
-        **AUDIENCES.get(kind, {}),
-    }
+def signal_for(kind: str, number: int = 0) -> dict[str, object]:
+    """Return a throw beside subscriptions of a *kind*; each *number* is about another order."""
+    payload = {"order": {"id": f"none-{number}"}, "total": 42, "text": "x" * 500}
+    return {"name": NAME, "payload": payload, **AUDIENCES.get(kind, {})}
 
 
 async def measure(directory: Path, postgres: PostgresServer, amqp: str, kind: str, size: int) -> Figures:
