@@ -17,8 +17,8 @@ from broker.signals import Signal
 from broker.slices import Slice
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
-from broker.store.rows import read_subscription
-from broker.store.subscriptions.places import UNTENANTED, Asked, Key, Paths, Place, find_keys, place_of, wanted_by
+from broker.store.rows import read_candidate
+from broker.store.subscriptions.places import UNTENANTED, Asked, Key, Paths, Place, find_keys, place_of
 from broker.subscriptions import Subscription
 
 _MOST_PATHS = 64
@@ -35,17 +35,19 @@ NEEDED_TO_RECORD = _Sql.every()
 
 
 class Candidates:
-    """The subscriptions that signals may match.
+    """The subscriptions that signals may match, as far as it matters to that (see `read_candidate`).
 
     Args:
+        wanted: Where those are that each signal, by its id, may match.
         keys: The keys of the signals by their ids.
 
     Attributes:
         versions: The versions of all these subscriptions by their ids; each changes whenever the subscription does.
     """
 
-    def __init__(self, keys: Mapping[int, Sequence[Key]]) -> None:
+    def __init__(self, wanted: Mapping[int, Sequence[Place]], keys: Mapping[int, Sequence[Key]]) -> None:
         self.versions: dict[int, int] = {}
+        self._wanted = wanted
         self._keys = keys
         self._known: dict[int, Subscription] = {}
         self._found: dict[Place, list[Subscription]] = {}
@@ -58,7 +60,7 @@ class Candidates:
         for row in rows:
             subscription = self._known.get(row["id"])
             if subscription is None:
-                subscription = self._known[row["id"]] = read_subscription(row)
+                subscription = self._known[row["id"]] = read_candidate(row)
                 self.versions[row["id"]] = row["version"]
             match row["by"]:
                 case "filter":
@@ -94,7 +96,7 @@ class Candidates:
 
     def _lists(self, signal: Signal) -> Iterator[Sequence[Subscription]]:
         name = signal.throw.name
-        for place in wanted_by(signal.throw):
+        for place in self._wanted[signal.id]:
             if place in self._found:
                 yield self._found[place]
             if place.patterns is not None and (patterns := self._patterns.get((place.patterns, place.tenant))):
@@ -125,8 +127,8 @@ async def find_candidates(
     if matcher is not None and asked.has_names:
         async with turn.suspended():
             paths = Paths(await on.fetch(_Sql.paths, **asked.places, most=_MOST_PATHS))
-        keys = await find_keys(signals, paths, matcher, turn)
-    found = Candidates(keys)
+        keys = await find_keys(signals, asked, paths, matcher, turn)
+    found = Candidates(asked.wanted, keys)
     wanted = list(set(chain.from_iterable(keys.values())))
     async with turn.suspended():
         rows = await on.fetch(
@@ -148,4 +150,4 @@ async def find_candidates(
 async def find_changed(session: Session, versions: Mapping[int, int]) -> dict[int, Subscription]:
     """Return, by their ids, those subscriptions that were changed since they had these *versions*."""
     rows = await session.fetch(_Sql.changed, subscription_ids=list(versions), versions=list(versions.values()))
-    return {row["id"]: read_subscription(row) for row in rows}
+    return {row["id"]: read_candidate(row) for row in rows}

@@ -58,98 +58,104 @@ SELECT by, value, of_tenant, path FROM known WHERE number > 0;
 --
 -- (BETWEEN beside an equality, LIMIT and the cost of the functions make all of these look-ups by key, whatever the
 -- statistics say: how many subscriptions one name has says nothing of the next one.)
-SELECT 'name' AS by, w.name AS value, '' AS of_tenant, s.*
-FROM unnest(:names::text[], :names_paths::text[], :names_tops::bigint[], :names_nexts::text[]) AS w (name, path, top, next),
-LATERAL (
-    SELECT *, xmin AS version FROM subscriptions
-    WHERE name BETWEEN w.name AND w.name AND name = w.name AND NOT is_pattern
-      AND filter_path = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
-      AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
-      AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
-    UNION ALL
-    SELECT *, xmin AS version FROM subscriptions
-    WHERE name BETWEEN w.name AND w.name AND name = w.name AND NOT is_pattern
-      AND filter_path > w.path AND filter_path < w.next AND coalesce(until, 9223372036854775807) >= :first_id::bigint
-      AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
-      AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
-    LIMIT :most::bigint
-) AS s
-UNION ALL
-SELECT 'pattern', '', '', s.*
-FROM unnest(:keys::text[], :keys_paths::text[], :keys_tops::bigint[], :keys_nexts::text[]) AS w (keys, path, top, next),
-LATERAL (
-    SELECT *, xmin AS version FROM subscriptions
-    WHERE pattern_key(name) = ANY (string_to_array(w.keys, E'\x1e'))
-      AND filter_path = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
-      AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
-      AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
-    UNION ALL
-    SELECT *, xmin AS version FROM subscriptions
-    WHERE pattern_key(name) = ANY (string_to_array(w.keys, E'\x1e'))
-      AND filter_path > w.path AND filter_path < w.next AND coalesce(until, 9223372036854775807) >= :first_id::bigint
-      AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
-      AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
-    LIMIT :most::bigint
-) AS s
-UNION ALL
-SELECT 'tenant', w.name, w.tenant, s.*
-FROM unnest(:tenants::text[], :tenants_names::text[], :tenants_paths::text[], :tenants_tops::bigint[], :tenants_nexts::text[])
-    AS w (tenant, name, path, top, next),
-LATERAL (
-    SELECT *, xmin AS version FROM subscriptions
-    WHERE coalesce(tenant_id, '') = w.tenant AND name BETWEEN w.name AND w.name AND name = w.name AND NOT is_pattern
-      AND filter_path = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
-      AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
-      AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
-    UNION ALL
-    SELECT *, xmin AS version FROM subscriptions
-    WHERE coalesce(tenant_id, '') = w.tenant AND name BETWEEN w.name AND w.name AND name = w.name AND NOT is_pattern
-      AND filter_path > w.path AND filter_path < w.next AND coalesce(until, 9223372036854775807) >= :first_id::bigint
-      AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
-      AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
-    LIMIT :most::bigint
-) AS s
-UNION ALL
-SELECT 'tenants_pattern', '', w.tenant, s.*
-FROM unnest(:patterns_tenants::text[], :patterns_keys::text[], :patterns_paths::text[], :patterns_tops::bigint[],
-            :patterns_nexts::text[]) AS w (tenant, keys, path, top, next),
-LATERAL (
-    SELECT *, xmin AS version FROM subscriptions
-    WHERE coalesce(tenant_id, '') = w.tenant AND pattern_key(name) = ANY (string_to_array(w.keys, E'\x1e'))
-      AND filter_path = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
-      AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
-      AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
-    UNION ALL
-    SELECT *, xmin AS version FROM subscriptions
-    WHERE coalesce(tenant_id, '') = w.tenant AND pattern_key(name) = ANY (string_to_array(w.keys, E'\x1e'))
-      AND filter_path > w.path AND filter_path < w.next AND coalesce(until, 9223372036854775807) >= :first_id::bigint
-      AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
-      AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
-    LIMIT :most::bigint
-) AS s
-UNION ALL
-SELECT 'execution', w.id, '', s.*
-FROM unnest(:executions::text[]) AS w (id), LATERAL (
-    SELECT *, xmin AS version FROM subscriptions
-    WHERE execution_id BETWEEN w.id AND w.id AND coalesce(until, 9223372036854775807) >= :first_id::bigint
-      AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
-      AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
-    LIMIT :most::bigint
-) AS s
-UNION ALL
-SELECT 'filter', '', '', s.*
+SELECT by, value, of_tenant, version, id, name, tenant_id, execution_id, once, filter, ordered, app_of(kind, address) AS app,
+       max_in_flight, max_per_second, owner_tenants, owner_untenanted, created_at, since, until, consumed_by, disabled_because
 FROM (
-    SELECT *, xmin AS version FROM subscriptions
-    WHERE filter_keys(name, tenant_id, filter) && (
-        SELECT array_agg(filter_key(w.tenant, w.place, w.path, w.text))
-        FROM unnest(:wanted_tenants::text[], :wanted_places::text[], :wanted_paths::text[], :wanted_texts::text[])
-            AS w (tenant, place, path, text)
-    ) AND filter_path <> '' AND until IS NULL
-      AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
-      AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
-) AS s;
+    SELECT 'name' AS by, w.name AS value, '' AS of_tenant, s.*
+    FROM unnest(:names::text[], :names_paths::text[], :names_tops::bigint[], :names_nexts::text[]) AS w (name, path, top, next),
+    LATERAL (
+        SELECT *, xmin AS version FROM subscriptions
+        WHERE name BETWEEN w.name AND w.name AND name = w.name AND NOT is_pattern
+          AND filter_path = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
+          AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
+          AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
+        UNION ALL
+        SELECT *, xmin AS version FROM subscriptions
+        WHERE name BETWEEN w.name AND w.name AND name = w.name AND NOT is_pattern
+          AND filter_path > w.path AND filter_path < w.next AND coalesce(until, 9223372036854775807) >= :first_id::bigint
+          AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
+          AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
+        LIMIT :most::bigint
+    ) AS s
+    UNION ALL
+    SELECT 'pattern', '', '', s.*
+    FROM unnest(:keys::text[], :keys_paths::text[], :keys_tops::bigint[], :keys_nexts::text[]) AS w (keys, path, top, next),
+    LATERAL (
+        SELECT *, xmin AS version FROM subscriptions
+        WHERE pattern_key(name) = ANY (string_to_array(w.keys, E'\x1e'))
+          AND filter_path = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
+          AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
+          AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
+        UNION ALL
+        SELECT *, xmin AS version FROM subscriptions
+        WHERE pattern_key(name) = ANY (string_to_array(w.keys, E'\x1e'))
+          AND filter_path > w.path AND filter_path < w.next AND coalesce(until, 9223372036854775807) >= :first_id::bigint
+          AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
+          AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
+        LIMIT :most::bigint
+    ) AS s
+    UNION ALL
+    SELECT 'tenant', w.name, w.tenant, s.*
+    FROM unnest(:tenants::text[], :tenants_names::text[], :tenants_paths::text[], :tenants_tops::bigint[], :tenants_nexts::text[])
+        AS w (tenant, name, path, top, next),
+    LATERAL (
+        SELECT *, xmin AS version FROM subscriptions
+        WHERE coalesce(tenant_id, '') = w.tenant AND name BETWEEN w.name AND w.name AND name = w.name AND NOT is_pattern
+          AND filter_path = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
+          AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
+          AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
+        UNION ALL
+        SELECT *, xmin AS version FROM subscriptions
+        WHERE coalesce(tenant_id, '') = w.tenant AND name BETWEEN w.name AND w.name AND name = w.name AND NOT is_pattern
+          AND filter_path > w.path AND filter_path < w.next AND coalesce(until, 9223372036854775807) >= :first_id::bigint
+          AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
+          AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
+        LIMIT :most::bigint
+    ) AS s
+    UNION ALL
+    SELECT 'tenants_pattern', '', w.tenant, s.*
+    FROM unnest(:patterns_tenants::text[], :patterns_keys::text[], :patterns_paths::text[], :patterns_tops::bigint[],
+                :patterns_nexts::text[]) AS w (tenant, keys, path, top, next),
+    LATERAL (
+        SELECT *, xmin AS version FROM subscriptions
+        WHERE coalesce(tenant_id, '') = w.tenant AND pattern_key(name) = ANY (string_to_array(w.keys, E'\x1e'))
+          AND filter_path = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
+          AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
+          AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
+        UNION ALL
+        SELECT *, xmin AS version FROM subscriptions
+        WHERE coalesce(tenant_id, '') = w.tenant AND pattern_key(name) = ANY (string_to_array(w.keys, E'\x1e'))
+          AND filter_path > w.path AND filter_path < w.next AND coalesce(until, 9223372036854775807) >= :first_id::bigint
+          AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
+          AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
+        LIMIT :most::bigint
+    ) AS s
+    UNION ALL
+    SELECT 'execution', w.id, '', s.*
+    FROM unnest(:executions::text[]) AS w (id), LATERAL (
+        SELECT *, xmin AS version FROM subscriptions
+        WHERE execution_id BETWEEN w.id AND w.id AND coalesce(until, 9223372036854775807) >= :first_id::bigint
+          AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
+          AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
+        LIMIT :most::bigint
+    ) AS s
+    UNION ALL
+    SELECT 'filter', '', '', s.*
+    FROM (
+        SELECT *, xmin AS version FROM subscriptions
+        WHERE filter_keys(name, tenant_id, filter) && (
+            SELECT array_agg(filter_key(w.tenant, w.place, w.path, w.text))
+            FROM unnest(:wanted_tenants::text[], :wanted_places::text[], :wanted_paths::text[], :wanted_texts::text[])
+                AS w (tenant, place, path, text)
+        ) AND filter_path <> '' AND until IS NULL
+          AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
+          AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
+    ) AS s
+) AS found;
 
 -- name: changed
 -- Those of the subscriptions whose rows have been changed since they had `versions`.
-SELECT s.* FROM unnest(:subscription_ids::bigint[], :versions::xid[]) AS c (id, version)
-JOIN subscriptions s ON s.id = c.id AND s.xmin <> c.version;
+SELECT id, name, tenant_id, execution_id, once, filter, ordered, app_of(kind, address) AS app, max_in_flight, max_per_second,
+       owner_tenants, owner_untenanted, created_at, since, until, consumed_by, disabled_because
+FROM unnest(:subscription_ids::bigint[], :versions::xid[]) AS c (key, version)
+JOIN subscriptions s ON s.id = c.key AND s.xmin <> c.version;

@@ -114,14 +114,14 @@ class Paths:
         """Return the paths of the places of this kind by their values."""
         return self._paths.get((by, tenant), {})
 
-    def for_throw(self, throw: Throw) -> Iterator[tuple[Place, Sequence[str]]]:
-        """Yield the places with filters of the subscriptions that the signal of *throw* may match, with their paths."""
-        for place in wanted_by(throw):
+    def within(self, places: Iterable[Place], name: str) -> Iterator[tuple[Place, Sequence[str]]]:
+        """Yield those of *places*, and those of patterns that match *name* beside them, that have paths, with these."""
+        for place in places:
             names = self.at(place.by, place.tenant)
             if place.value in names:
                 yield place, names[place.value]
             if place.patterns is not None and (patterns := self.at(place.patterns, place.tenant)):
-                for key in patterns.keys() & pattern_keys(throw.name):
+                for key in patterns.keys() & pattern_keys(name):
                     yield Place(place.patterns, key, place.tenant), patterns[key]
 
     def forget(self, place: Place, path: str) -> None:
@@ -132,14 +132,19 @@ class Paths:
 
 
 class Asked:
-    """What *signals* ask for, as parameters of the statements."""
+    """What *signals* ask for, as parameters of the statements.
+
+    Attributes:
+        wanted: Where the subscriptions are that each signal, by its id, may match (see `wanted_by`).
+    """
 
     def __init__(self, signals: Iterable[Signal]) -> None:
+        self.wanted = {signal.id: wanted_by(signal.throw) for signal in signals}
         self._names: set[str] = set()
         self._executions: set[str] = set()
         self._tenants: dict[str, set[str]] = {}
         """The names that are asked for, by tenant."""
-        for place in {place for signal in signals for place in wanted_by(signal.throw)}:
+        for place in set(chain.from_iterable(self.wanted.values())):
             match place.by:
                 case "name":
                     self._names.add(place.value)
@@ -213,7 +218,7 @@ def _columns(rows: Sequence[tuple[object, ...]], *names: str) -> dict[str, objec
 
 
 async def find_keys(
-    signals: Iterable[Signal], paths: Paths, matcher: Matcher, turn: Slice
+    signals: Iterable[Signal], asked: Asked, paths: Paths, matcher: Matcher, turn: Slice
 ) -> dict[int, tuple[Key, ...]]:
     """Return the keys of *signals* by their ids; paths for which there would be too many are forgotten."""
     found: dict[int, tuple[Key, ...]] = {}
@@ -221,7 +226,7 @@ async def find_keys(
     for signal in signals if paths else ():
         keys: list[Key] = []
         known: dict[str, set[str] | None] = {}
-        for place, some in paths.for_throw(signal.throw):
+        for place, some in paths.within(asked.wanted[signal.id], signal.throw.name):
             tenant = place.tenant if place.by in {"tenant", "tenants_pattern"} else None
             for path in tuple(some):
                 if path not in known:
