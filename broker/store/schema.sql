@@ -511,6 +511,8 @@ CREATE INDEX subscriptions_by_app ON subscriptions (split_part(address, '/'::tex
 CREATE INDEX subscriptions_by_consumer ON subscriptions (consumed_by) WHERE (consumed_by IS NOT NULL);
 CREATE INDEX subscriptions_by_token ON subscriptions (created_by_token) WHERE ((created_by_token IS NOT NULL) AND (until IS NULL));
 CREATE INDEX subscriptions_consumed_for_a_while ON subscriptions (consumed_until) WHERE ((consumed_by IS NOT NULL) AND (consumed_until IS NOT NULL));
+CREATE INDEX subscriptions_filtered_of_pattern ON subscriptions (pattern_key(name), filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (filter_path <> ''::text) AND (consumed_by IS NULL));
+CREATE INDEX subscriptions_filtered_of_tenants_pattern ON subscriptions (COALESCE(tenant_id, ''::text), pattern_key(name), filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (filter_path <> ''::text) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_halted ON subscriptions (id) WHERE ((until IS NULL) AND ((paused_at IS NOT NULL) OR (disabled_because IS NOT NULL)));
 CREATE INDEX subscriptions_listed_by_execution ON subscriptions (execution_id, id) WHERE ((execution_id IS NOT NULL) AND (until IS NULL));
 CREATE INDEX subscriptions_listed_by_host ON subscriptions (host_of(kind, address), id) WHERE (kind = 'webhook'::text);

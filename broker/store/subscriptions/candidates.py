@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from broker.filters.access import access_to
+from broker.jsontext import write_fast
 from broker.matching import Matcher
 from broker.names import pattern_keys
 from broker.signals import Signal
@@ -126,18 +127,14 @@ async def find_candidates(
     asked, paths, keys = Asked(signals), Paths(), dict[int, tuple[Key, ...]]()
     if matcher is not None and asked.has_names:
         async with turn.suspended():
-            paths = Paths(await on.fetch(_Sql.paths, **asked.places, most=_MOST_PATHS))
+            paths = Paths(await on.fetch(_Sql.paths, places=write_fast(asked.places), most=_MOST_PATHS))
         keys = await find_keys(signals, asked, paths, matcher, turn)
     found = Candidates(asked.wanted, keys)
-    wanted = list(set(chain.from_iterable(keys.values())))
     async with turn.suspended():
         rows = await on.fetch(
             _Sql.find,
-            **asked.pieces(paths),
-            wanted_tenants=[key.tenant for key in wanted],
-            wanted_places=[key.place for key in wanted],
-            wanted_paths=[key.path for key in wanted],
-            wanted_texts=[key.text for key in wanted],
+            places=write_fast(asked.pieces(paths)),
+            keys=write_fast([key._asdict() for key in set(chain.from_iterable(keys.values()))]),
             first_id=min(signal.id for signal in signals),
             last_id=max(signal.id for signal in signals),
             most=most,

@@ -1,17 +1,24 @@
 -- name: paths
 -- The paths by which subscriptions are found (see `filter_access`), in their order and up to `most` of them: for each name,
--- each key of patterns, each tenant's name, and each key of a tenant's patterns.
+-- each key of patterns, each tenant's name, and each key of a tenant's patterns. Most patterns are found by no path, which
+-- is looked up first.
 WITH RECURSIVE known (by, value, of_tenant, path, number) AS (
-    SELECT wanted.*, '' COLLATE "C", 0 FROM (
-        SELECT 'name', name, '' FROM unnest(:names::text[]) AS name
-        UNION ALL
-        SELECT 'pattern', key, '' FROM string_to_table(:keys::text, E'\x1e') AS key
-        UNION ALL
-        SELECT 'tenant', name, tenant FROM unnest(:tenants::text[], :tenants_names::text[]) AS w (tenant, name)
-        UNION ALL
-        SELECT 'tenants_pattern', key, tenant
-        FROM unnest(:patterns_tenants::text[], :patterns_keys::text[]) AS w (tenant, keys), string_to_table(keys, E'\x1e') AS key
-    ) AS wanted
+    SELECT by, value, coalesce(tenant, ''), '' COLLATE "C", 0
+    FROM (
+        SELECT * FROM json_to_recordset(:places::json) AS w (by text, tenant text, "values" text)
+        WHERE CASE by
+            WHEN 'pattern' THEN EXISTS (
+                SELECT FROM subscriptions
+                WHERE pattern_key(name) = ANY (string_to_array(w."values", E'\x1e')) AND filter_path <> '' AND consumed_by IS NULL
+            )
+            WHEN 'tenants_pattern' THEN EXISTS (
+                SELECT FROM subscriptions
+                WHERE coalesce(tenant_id, '') = w.tenant AND pattern_key(name) = ANY (string_to_array(w."values", E'\x1e'))
+                  AND filter_path <> '' AND consumed_by IS NULL
+            )
+            ELSE true
+        END OFFSET 0
+    ) AS w, string_to_table("values", E'\x1e') AS value
     UNION ALL
     SELECT k.by, k.value, k.of_tenant, next.path, k.number + 1
     FROM known k, LATERAL (
@@ -23,7 +30,8 @@ WITH RECURSIVE known (by, value, of_tenant, path, number) AS (
             )
             WHEN 'pattern' THEN (
                 SELECT filter_path FROM subscriptions
-                WHERE pattern_key(name) = k.value AND filter_path > k.path AND consumed_by IS NULL
+                WHERE pattern_key(name) = k.value AND filter_path > k.path AND filter_path <> ''
+                  AND consumed_by IS NULL
                 ORDER BY filter_path LIMIT 1
             )
             WHEN 'tenant' THEN (
@@ -35,7 +43,7 @@ WITH RECURSIVE known (by, value, of_tenant, path, number) AS (
             ELSE (
                 SELECT filter_path FROM subscriptions
                 WHERE coalesce(tenant_id, '') = k.of_tenant AND pattern_key(name) = k.value
-                  AND filter_path > k.path AND consumed_by IS NULL
+                  AND filter_path > k.path AND filter_path <> '' AND consumed_by IS NULL
                 ORDER BY filter_path LIMIT 1
             )
         END AS path
@@ -56,97 +64,92 @@ SELECT by, value, of_tenant, path FROM known WHERE number > 0;
 -- all those are wanted whose paths are between this one and the `next`. So none is missed, whatever has changed since the
 -- paths were looked up.
 --
--- (BETWEEN beside an equality, LIMIT and the cost of the functions make all of these look-ups by key, whatever the
+-- (JSON, BETWEEN beside an equality, LIMIT and the cost of the functions make all of these look-ups by key, whatever the
 -- statistics say: how many subscriptions one name has says nothing of the next one.)
+WITH wanted AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(:places::json) AS w (by text, tenant text, value text, path text, top bigint, next text)
+)
 SELECT by, value, of_tenant, version, id, name, tenant_id, execution_id, once, filter, ordered, app_of(kind, address) AS app,
        max_in_flight, max_per_second, owner_tenants, owner_untenanted, created_at, since, until, consumed_by, disabled_because
 FROM (
-    SELECT 'name' AS by, w.name AS value, '' AS of_tenant, s.*
-    FROM unnest(:names::text[], :names_paths::text[], :names_tops::bigint[], :names_nexts::text[]) AS w (name, path, top, next),
-    LATERAL (
+    SELECT w.by, w.value, w.tenant AS of_tenant, s.* FROM wanted w, LATERAL (
         SELECT *, xmin AS version FROM subscriptions
-        WHERE name BETWEEN w.name AND w.name AND name = w.name AND NOT is_pattern
+        WHERE name BETWEEN w.value AND w.value AND name = w.value AND NOT is_pattern
           AND filter_path = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         UNION ALL
         SELECT *, xmin AS version FROM subscriptions
-        WHERE name BETWEEN w.name AND w.name AND name = w.name AND NOT is_pattern
-          AND filter_path > w.path AND filter_path < w.next AND coalesce(until, 9223372036854775807) >= :first_id::bigint
+        WHERE name BETWEEN w.value AND w.value AND name = w.value AND NOT is_pattern
+          AND filter_path > w.path AND filter_path < w.next AND filter_path <> '' AND coalesce(until, 9223372036854775807) >= :first_id
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         LIMIT :most::bigint
     ) AS s
+    WHERE w.by = 'name'
     UNION ALL
-    SELECT 'pattern', '', '', s.*
-    FROM unnest(:keys::text[], :keys_paths::text[], :keys_tops::bigint[], :keys_nexts::text[]) AS w (keys, path, top, next),
-    LATERAL (
+    SELECT w.by, '', w.tenant, s.* FROM wanted w, LATERAL (
         SELECT *, xmin AS version FROM subscriptions
-        WHERE pattern_key(name) = ANY (string_to_array(w.keys, E'\x1e'))
+        WHERE pattern_key(name) = ANY (string_to_array(w.value, E'\x1e'))
           AND filter_path = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         UNION ALL
         SELECT *, xmin AS version FROM subscriptions
-        WHERE pattern_key(name) = ANY (string_to_array(w.keys, E'\x1e'))
-          AND filter_path > w.path AND filter_path < w.next AND coalesce(until, 9223372036854775807) >= :first_id::bigint
+        WHERE pattern_key(name) = ANY (string_to_array(w.value, E'\x1e'))
+          AND filter_path > w.path AND filter_path < w.next AND filter_path <> '' AND coalesce(until, 9223372036854775807) >= :first_id
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         LIMIT :most::bigint
     ) AS s
+    WHERE w.by = 'pattern'
     UNION ALL
-    SELECT 'tenant', w.name, w.tenant, s.*
-    FROM unnest(:tenants::text[], :tenants_names::text[], :tenants_paths::text[], :tenants_tops::bigint[], :tenants_nexts::text[])
-        AS w (tenant, name, path, top, next),
-    LATERAL (
+    SELECT w.by, w.value, w.tenant, s.* FROM wanted w, LATERAL (
         SELECT *, xmin AS version FROM subscriptions
-        WHERE coalesce(tenant_id, '') = w.tenant AND name BETWEEN w.name AND w.name AND name = w.name AND NOT is_pattern
+        WHERE coalesce(tenant_id, '') = w.tenant AND name BETWEEN w.value AND w.value AND name = w.value AND NOT is_pattern
           AND filter_path = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         UNION ALL
         SELECT *, xmin AS version FROM subscriptions
-        WHERE coalesce(tenant_id, '') = w.tenant AND name BETWEEN w.name AND w.name AND name = w.name AND NOT is_pattern
-          AND filter_path > w.path AND filter_path < w.next AND coalesce(until, 9223372036854775807) >= :first_id::bigint
+        WHERE coalesce(tenant_id, '') = w.tenant AND name BETWEEN w.value AND w.value AND name = w.value AND NOT is_pattern
+          AND filter_path > w.path AND filter_path < w.next AND filter_path <> '' AND coalesce(until, 9223372036854775807) >= :first_id
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         LIMIT :most::bigint
     ) AS s
+    WHERE w.by = 'tenant'
     UNION ALL
-    SELECT 'tenants_pattern', '', w.tenant, s.*
-    FROM unnest(:patterns_tenants::text[], :patterns_keys::text[], :patterns_paths::text[], :patterns_tops::bigint[],
-                :patterns_nexts::text[]) AS w (tenant, keys, path, top, next),
-    LATERAL (
+    SELECT w.by, '', w.tenant, s.* FROM wanted w, LATERAL (
         SELECT *, xmin AS version FROM subscriptions
-        WHERE coalesce(tenant_id, '') = w.tenant AND pattern_key(name) = ANY (string_to_array(w.keys, E'\x1e'))
+        WHERE coalesce(tenant_id, '') = w.tenant AND pattern_key(name) = ANY (string_to_array(w.value, E'\x1e'))
           AND filter_path = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         UNION ALL
         SELECT *, xmin AS version FROM subscriptions
-        WHERE coalesce(tenant_id, '') = w.tenant AND pattern_key(name) = ANY (string_to_array(w.keys, E'\x1e'))
-          AND filter_path > w.path AND filter_path < w.next AND coalesce(until, 9223372036854775807) >= :first_id::bigint
+        WHERE coalesce(tenant_id, '') = w.tenant AND pattern_key(name) = ANY (string_to_array(w.value, E'\x1e'))
+          AND filter_path > w.path AND filter_path < w.next AND filter_path <> '' AND coalesce(until, 9223372036854775807) >= :first_id
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         LIMIT :most::bigint
     ) AS s
+    WHERE w.by = 'tenants_pattern'
     UNION ALL
-    SELECT 'execution', w.id, '', s.*
-    FROM unnest(:executions::text[]) AS w (id), LATERAL (
+    SELECT w.by, w.value, w.tenant, s.* FROM wanted w, LATERAL (
         SELECT *, xmin AS version FROM subscriptions
-        WHERE execution_id BETWEEN w.id AND w.id AND coalesce(until, 9223372036854775807) >= :first_id::bigint
+        WHERE execution_id BETWEEN w.value AND w.value AND coalesce(until, 9223372036854775807) >= :first_id
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
-        LIMIT :most::bigint
+        LIMIT :most
     ) AS s
+    WHERE w.by = 'execution'
     UNION ALL
-    SELECT 'filter', '', '', s.*
-    FROM (
+    SELECT 'filter', '', '', s.* FROM (
         SELECT *, xmin AS version FROM subscriptions
         WHERE filter_keys(name, tenant_id, filter) && (
-            SELECT array_agg(filter_key(w.tenant, w.place, w.path, w.text))
-            FROM unnest(:wanted_tenants::text[], :wanted_places::text[], :wanted_paths::text[], :wanted_texts::text[])
-                AS w (tenant, place, path, text)
+            SELECT array_agg(filter_key(k.tenant, k.place, k.path, k.text))
+            FROM json_to_recordset(:keys::json) AS k (tenant text, place text, path text, text text)
         ) AND filter_path <> '' AND until IS NULL
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)

@@ -6,7 +6,7 @@ the subscriptions whose filters want something else there are not read.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -33,9 +33,6 @@ _NEVER = (1 << 63) - 1
 _LAST_PATH = "\x7f"
 """Comes after every path: they begin with one of a few characters."""
 _SEPARATOR = "\x1e"
-
-_Piece = tuple[str, int, str]
-"""A path, up to which deletion those that are found by it are read, and the next path, before which all others are."""
 
 
 class Place(NamedTuple):
@@ -132,7 +129,7 @@ class Paths:
 
 
 class Asked:
-    """What *signals* ask for, as parameters of the statements.
+    """What *signals* ask for.
 
     Attributes:
         wanted: Where the subscriptions are that each signal, by its id, may match (see `wanted_by`).
@@ -161,60 +158,59 @@ class Asked:
         return bool(self._names or self._tenants)
 
     @property
-    def places(self) -> dict[str, object]:
-        """All places whose paths are looked up."""
-        pairs = [(tenant, name) for tenant, names in self._tenants.items() for name in names]
-        return {
-            "names": list(self._names),
-            "keys": _SEPARATOR.join(self._keys),
-            "tenants": [tenant for tenant, _ in pairs],
-            "tenants_names": [name for _, name in pairs],
-            "patterns_tenants": list(self._tenants_keys),
-            "patterns_keys": [_SEPARATOR.join(keys) for keys in self._tenants_keys.values()],
-        }
+    def places(self) -> list[dict[str, object]]:
+        """All places whose paths are looked up, those of a kind together."""
+        kinds = [("name", UNTENANTED, self._names), ("pattern", UNTENANTED, self._keys)]
+        kinds += [("tenant", tenant, names) for tenant, names in self._tenants.items()]
+        kinds += [("tenants_pattern", tenant, keys) for tenant, keys in self._tenants_keys.items()]
+        return [
+            {"by": by, "tenant": tenant, "values": _SEPARATOR.join(values)} for by, tenant, values in kinds if values
+        ]
 
-    def pieces(self, known: Paths) -> dict[str, object]:
+    def pieces(self, known: Paths) -> list[dict[str, object]]:
         """Return all places, each in the pieces in which it is read if these paths of it are *known*."""
-        names = [(name, *piece) for name in self._names for piece in _cut(known.at("name").get(name, ()))]
-        keys = _cut_keys(self._keys, known.at("pattern"))
-        tenants, patterns = [], []
-        for tenant, some in self._tenants.items():
-            of_names = known.at("tenant", tenant)
-            tenants += [(tenant, name, *piece) for name in some for piece in _cut(of_names.get(name, ()))]
-            of_keys = known.at("tenants_pattern", tenant)
-            patterns += [(tenant, *piece) for piece in _cut_keys(self._tenants_keys[tenant], of_keys)]
-        return {
-            **_columns(names, "names", "names_paths", "names_tops", "names_nexts"),
-            **_columns(keys, "keys", "keys_paths", "keys_tops", "keys_nexts"),
-            **_columns(tenants, "tenants", "tenants_names", "tenants_paths", "tenants_tops", "tenants_nexts"),
-            **_columns(
-                patterns, "patterns_tenants", "patterns_keys", "patterns_paths", "patterns_tops", "patterns_nexts"
-            ),
-            "executions": list(self._executions),
-        }
+        pieces = [*_cut_names("name", UNTENANTED, self._names, known)]
+        pieces += _cut_keys("pattern", UNTENANTED, self._keys, known)
+        for tenant, names in self._tenants.items():
+            pieces += _cut_names("tenant", tenant, names, known)
+            pieces += _cut_keys("tenants_pattern", tenant, self._tenants_keys[tenant], known)
+        pieces += (_piece("execution", UNTENANTED, value) for value in self._executions)
+        return pieces
 
 
 def _keys_of(names: Iterable[str]) -> set[str]:
     return set(chain.from_iterable(map(pattern_keys, names)))
 
 
-def _cut(paths: Sequence[str]) -> list[_Piece]:
-    """Return the pieces of a place: what is found by no filter or was deleted, and all between two known *paths*."""
-    tops = [_NEVER, *[_NEVER - 1] * len(paths)]
-    return list(zip(["", *paths], tops, [*paths, _LAST_PATH], strict=True))
+def _cut_names(by: str, tenant: str, names: Iterable[str], known: Paths) -> Iterator[dict[str, object]]:
+    paths = known.at(by, tenant)
+    for name in names:
+        yield from _cut(by, tenant, name, paths.get(name, ()))
 
 
-def _cut_keys(keys: Collection[str], known: Mapping[str, Sequence[str]]) -> list[tuple[str, str, int, str]]:
-    """Return the pieces of the places of patterns; those that have no paths are read together."""
-    together = _SEPARATOR.join(key for key in keys if not known.get(key))
-    return [
-        *((together, *piece) for piece in _cut(())),
-        *((key, *piece) for key, paths in known.items() if key in keys and paths for piece in _cut(paths)),
-    ]
+def _cut_keys(by: str, tenant: str, keys: Collection[str], known: Paths) -> Iterator[dict[str, object]]:
+    """Yield the pieces of the places of patterns; those that have no paths are read together."""
+    paths = known.at(by, tenant)
+    together = [key for key in keys if not paths.get(key)]
+    if together:
+        yield _piece(by, tenant, _SEPARATOR.join(together))
+    for key, some in paths.items():
+        if some:
+            yield from _cut(by, tenant, key, some)
 
 
-def _columns(rows: Sequence[tuple[object, ...]], *names: str) -> dict[str, object]:
-    return {name: [row[position] for row in rows] for position, name in enumerate(names)}
+def _cut(by: str, tenant: str, value: str, paths: Sequence[str]) -> Iterator[dict[str, object]]:
+    """Yield the pieces of a place: what is found by no filter or was deleted, and all between two known *paths*."""
+    nexts = [*paths, _LAST_PATH]
+    yield _piece(by, tenant, value, next_path=nexts[0])
+    for path, next_path in zip(paths, nexts[1:], strict=True):
+        yield _piece(by, tenant, value, path=path, top=_NEVER - 1, next_path=next_path)
+
+
+def _piece(
+    by: str, tenant: str, value: str, *, path: str = "", top: int = _NEVER, next_path: str = _LAST_PATH
+) -> dict[str, object]:
+    return {"by": by, "tenant": tenant, "value": value, "path": path, "top": top, "next": next_path}
 
 
 async def find_keys(

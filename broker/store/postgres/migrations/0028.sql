@@ -92,3 +92,11 @@ CREATE INDEX subscriptions_of_tenant
 CREATE INDEX subscriptions_of_tenants_pattern
     ON subscriptions (coalesce(tenant_id, ''), pattern_key(name), filter_path, coalesce(until, 9223372036854775807))
     WHERE pattern_key(name) IS NOT NULL AND consumed_by IS NULL;
+
+-- Most patterns have no such filter, and a signal asks for many keys of patterns.
+CREATE INDEX subscriptions_filtered_of_pattern
+    ON subscriptions (pattern_key(name), filter_path, coalesce(until, 9223372036854775807))
+    WHERE pattern_key(name) IS NOT NULL AND filter_path <> '' AND consumed_by IS NULL;
+CREATE INDEX subscriptions_filtered_of_tenants_pattern
+    ON subscriptions (coalesce(tenant_id, ''), pattern_key(name), filter_path, coalesce(until, 9223372036854775807))
+    WHERE pattern_key(name) IS NOT NULL AND filter_path <> '' AND consumed_by IS NULL;
