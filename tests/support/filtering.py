@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from random import Random
 
 from hypothesis import strategies as st
 
@@ -88,3 +89,28 @@ VALUES = st.recursive(
 PAYLOADS = st.dictionaries(st.sampled_from(("a", "b", "c", "l", "anyOf", "ä", "c.d", "l[0]")), VALUES, max_size=5).map(
     lambda payload: json.dumps(payload).encode()
 )
+
+_FEW = ("a", " a ", "7", "07", "7.0", "0x7", "")
+_LIKELY = ("IN", "IN", "IN", "NUM_EQ", "NOT_IN", "STR_CONTAINS")
+
+
+def likely_filter(random: Random) -> Filter:
+    """Return a filter that matches some of the `likely_payload`."""
+    conditions = tuple(
+        Condition(
+            path=random.choice(("a", "a", "l[*]", "b", "c.d")),
+            operator=(operator := random.choice(_LIKELY)),
+            values=tuple(random.choices(_FEW, k=1 if operator == "NUM_EQ" else random.randint(1, 3))),
+            inverted=random.random() < 0.1,
+        )
+        for _ in range(random.choice((1, 1, 2)))
+    )
+    groups = (conditions,) if random.random() < 0.1 else ()
+    return Filter(conditions=() if groups else conditions, any_of=groups)
+
+
+def likely_payload(random: Random) -> bytes:
+    """Return a payload that some of the `likely_filter` match."""
+    scalars = (*_FEW, 7, 7.0, None, True, {"d": 7}, ["a"])
+    payload = {"a": random.choice(scalars), "l": random.choices(scalars, k=random.randint(0, 4)), "c": {"d": "a"}}
+    return json.dumps(payload | random.choice(({}, {"b": random.choice(scalars)}))).encode()
