@@ -64,8 +64,9 @@ SELECT by, value, of_tenant, path FROM known WHERE number > 0;
 -- all those are wanted whose paths are between this one and the `next`. So none is missed, whatever has changed since the
 -- paths were looked up.
 --
--- (JSON, BETWEEN beside an equality, LIMIT and the cost of the functions make all of these look-ups by key, whatever the
--- statistics say: how many subscriptions one name has says nothing of the next one.)
+-- (BETWEEN beside an equality, LIMIT and the cost of the functions make all of these look-ups by key, whatever the
+-- statistics say: how many subscriptions one name has says nothing of the next one. What is wanted comes as JSON, as the
+-- lengths of arrays would make PostgreSQL plan the statement anew each time, which takes longer than to carry it out.)
 WITH wanted AS MATERIALIZED (
     SELECT * FROM json_to_recordset(:places::json) AS w (by text, tenant text, value text, path text, top bigint, next text)
 )
