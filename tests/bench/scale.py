@@ -1,41 +1,26 @@
-"""How fast signals are accepted and recorded beside many subscriptions that they do not match.
-
-``python -m tests.bench.scale [kind ...] [--sizes 10,1000,100000]`` measures some kinds of subscriptions, or all.
-"""
+"""How fast signals are accepted and recorded beside many subscriptions that they do not match."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import contextlib
 import json
-import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from pathlib import Path
-
-import psutil
-import uvloop
-from rich.console import Console
-from rich.table import Table
 
 from broker.store.postgres.database import Database
-from tests.bench.load import post
-from tests.bench.memory import peak
-from tests.support.eventually import eventually
-from tests.support.postgres import PostgresServer, fresh_database, postgres_server
-from tests.support.product import ADMIN_TOKEN, COMMAND, Client, Process, client_of
-from tests.support.rabbitmq import rabbitmq_server
+from tests.bench.bodies import BATCH_SIZE
+from tests.bench.load import Order, post
+from tests.bench.rows import POSTGRESQL, RABBITMQ, Bench, Group, Row, Sample
+from tests.bench.stack import recorded, running
+from tests.bench.usage import measuring
+from tests.support.product import ADMIN_TOKEN, Client
 
 SIZES = (10, 1000, 100_000)
-SIGNALS = 5000
-BATCH = 100
-SECONDS = 20.0
+BACKLOG_PER_SECOND = 1500
+"""How large a backlog is, for each second that a load lasts."""
+MOST_SECONDS = 20.0
 """After which a recorder is measured by what it has recorded until then."""
-ACCEPTING_SECONDS = 2.0
 CONNECTIONS = 4
 NAME = "bench.sig"
 TARGET = "'{1,2}', 'webhook', 'https://host-' || i % 500 || '.example/hook', '{}'"
@@ -64,20 +49,6 @@ INSERT INTO subscriptions
 SELECT name, name ~ '[*#]', tenant_id, execution_id, filter::json, until::bigint, false, {target}, 1
 FROM (SELECT i, {columns} FROM generate_series(1, $1::int) AS i) AS s (i, name, tenant_id, execution_id, filter, until)
 """
-_RECORDED = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM signal_positions"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """What was measured beside *size* subscriptions of a *kind*; times in seconds, the memory in MiB."""
-
-    kind: str
-    size: int
-    per_second: float
-    recorder_cpu: float
-    postgres_cpu: float
-    peak: float
-    accepting: float
 
 
 def signal_for(kind: str, number: int = 0) -> dict[str, object]:
@@ -86,145 +57,83 @@ def signal_for(kind: str, number: int = 0) -> dict[str, object]:
     return {"name": NAME, "payload": payload, **AUDIENCES.get(kind, {})}
 
 
-async def measure(directory: Path, postgres: PostgresServer, amqp: str, kind: str, size: int) -> Figures:
-    """Return the figures of one gateway and one recorder process beside *size* subscriptions of a *kind*."""
-    async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(fresh_database(postgres))
-        database = await stack.enter_async_context(Database(url, timeout=timedelta(minutes=10)))
-        await database.execute(_INSERT.format(columns=KINDS[kind], target=TARGET), size)
-        await database.execute("SELECT setval('signal_ids', 10)")
-        await database.execute("VACUUM ANALYZE")
-        environment = {"STORE_URL": url, "TRANSPORT_URL": amqp, "LOG_LEVEL": "warning"}
+async def measure(bench: Bench) -> AsyncIterator[Sample]:
+    """Measure each kind in turn, from the fewest subscriptions on."""
+    for _ in range(bench.rounds):
+        for kind in KINDS:
+            for size in SIZES:
+                if bench.wants(f"scale.{kind}.{size}"):
+                    async for sample in beside(bench, kind, size):
+                        yield sample
 
-        def process(*arguments: str) -> Process:
-            return Process(*arguments, environment=environment, log=directory / "log", command=COMMAND)
 
-        gateway = await stack.enter_async_context(process("gateway"))
-        client = await stack.enter_async_context(client_of(gateway.url))
-        signal = signal_for(kind)
-        single = await post(
-            gateway.url + "/v1/signals",
-            json.dumps(signal).encode(),
+async def beside(bench: Bench, kind: str, size: int) -> AsyncIterator[Sample]:
+    """Accept signals, and then record them, beside *size* subscriptions of a *kind*."""
+    row, count = f"scale.{kind}.{size}", int(BACKLOG_PER_SECOND * bench.seconds)
+    async with running(bench) as stack:
+        async with Database(stack.environment["STORE_URL"], timeout=timedelta(minutes=10), size=1) as database:
+            await database.execute(_INSERT.format(columns=KINDS[kind], target=TARGET), size)
+            await database.execute("SELECT setval('signal_ids', 10)")
+            await database.execute("VACUUM ANALYZE")
+        single = Order(
+            url=f"{stack.client.url}/v1/signals",
+            body=json.dumps(signal_for(kind)),
             token=ADMIN_TOKEN,
             connections=CONNECTIONS,
-            seconds=ACCEPTING_SECONDS,
+            seconds=bench.seconds,
         )
-        await throw(client, kind, SIGNALS)
-        thrown = SIGNALS + single.statuses[202]
-        recorder = await stack.enter_async_context(process("worker", "recorder"))
-        rate, recorder_cpu, postgres_cpu = await record(database, recorder, thrown)
-        most = peak(recorder)
-    return Figures(
-        kind=kind,
-        size=size,
-        per_second=rate,
-        recorder_cpu=recorder_cpu,
-        postgres_cpu=postgres_cpu,
-        peak=most,
-        accepting=single.percentile(0.5),
-    )
+        answers = await post(single)
+        yield Sample(row=f"{row}.accepted", value=answers.per_second)
+        await throw(stack.client, kind, count)
+        count += answers.answered
+        async with stack.worker("recorder"):
+            first, start = await recorded(stack.client), time.perf_counter()
+            with measuring(_without_gateway(stack.pids)) as usage:
+                last = await record_for_a_while(stack.client, first, count)
+                elapsed = time.perf_counter() - start
+            made = last - first
+            yield Sample(row=f"{row}.recorded", value=made / elapsed, cpu=usage.per(made))
 
 
 async def throw(client: Client, kind: str, count: int) -> None:
     """Throw so many signals beside subscriptions of a *kind*."""
-    for start in range(0, count, BATCH):
-        signals = [signal_for(kind, number) for number in range(start, start + BATCH)]
+    for start in range(0, count, BATCH_SIZE):
+        signals = [signal_for(kind, number) for number in range(start, start + BATCH_SIZE)]
         await client.post("/v1/signals/batch", {"signals": signals}, expect=200)
 
 
-async def record(database: Database, recorder: Process, count: int) -> tuple[float, float, float]:
-    """Return how many of *count* signals are recorded a second, and the CPU time that each takes."""
-    process = psutil.Process(recorder.process.pid)
-
-    async def recorded() -> int:
-        return int(await database.fetchval(_RECORDED))
-
-    first = await eventually(recorded, within=120, every=0.005)
-    start, before, before_servers = time.monotonic(), _cpu(process), await _servers_cpu(database)
-    last = first
-    while last < count and time.monotonic() - start < SECONDS:
+async def record_for_a_while(client: Client, first: int, count: int) -> int:
+    """Return how many signals are recorded when that are *count*, or after `MOST_SECONDS`; some more than *first*."""
+    end = time.perf_counter() + MOST_SECONDS
+    while True:
+        last = await recorded(client)
+        if last >= count or (last > first and time.perf_counter() > end):
+            return last
         await asyncio.sleep(0.005)
-        last = await recorded()
-    if last == first:  # not even a second batch
-        last = await eventually(lambda: _above(database, first), within=120, every=0.005)
-    seconds, made = time.monotonic() - start, last - first
-    servers = await _servers_cpu(database)
-    used = sum(servers[pid] - before_servers.get(pid, 0.0) for pid in servers)
-    return made / seconds, (_cpu(process) - before) / made, used / made
 
 
-async def _above(database: Database, first: int) -> int:
-    recorded = int(await database.fetchval(_RECORDED))
-    return recorded if recorded > first else 0
+def _without_gateway(pids: Mapping[str, int | None]) -> dict[str, int | None]:
+    return {component: pid for component, pid in pids.items() if component != "gateway"}
 
 
-async def _servers_cpu(database: Database) -> dict[int, float]:
-    """Return the CPU time of each process of PostgreSQL that serves the database, by its id."""
-    rows = await database.fetch("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
-    seconds = {}
-    for row in rows:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            seconds[row["pid"]] = _cpu(psutil.Process(row["pid"]))
-    return seconds
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
-
-
-def show(figures: Sequence[Figures]) -> None:
-    """Print what was measured, each kind beside its smallest size."""
-    table = Table(title=f"Recording {SIGNALS:,} signals and more beside subscriptions that they do not match")
-    columns = (
-        "kind",
-        "subscriptions",
-        "recorded/s",
-        "ratio",
-        "recorder CPU",
-        "PostgreSQL CPU",
-        "peak",
-        "accepted, p50",
-    )
-    for column in (*columns, "ratio"):
-        table.add_column(column, justify="left" if column == "kind" else "right")
-    smallest: dict[str, Figures] = {}
-    for one in figures:
-        least = smallest.setdefault(one.kind, one)
-        table.add_row(
-            one.kind,
-            f"{one.size:,}",
-            f"{one.per_second:,.1f}",
-            f"{one.per_second / least.per_second:.2f}",
-            f"{one.recorder_cpu * 1e6:,.0f} us",
-            f"{one.postgres_cpu * 1e6:,.0f} us",
-            f"{one.peak:,.0f} MiB",
-            f"{one.accepting * 1e3:.2f} ms",
-            f"{one.accepting / least.accepting:.2f}",
+GROUP = Group(
+    name="scale",
+    title="Beside many subscriptions that signals do not match",
+    needs=frozenset({RABBITMQ, POSTGRESQL}),
+    rows=[
+        Row(
+            name=f"scale.{kind}.{size}.{name}",
+            what=f"{kind}, {size:,}: {what}",
+            unit="signals/s",
+            baseline=None if size == SIZES[0] else f"scale.{kind}.{SIZES[0]}.{name}",
+            target=None if size == SIZES[0] or kind == "comparisons" else ">= 0.8",
         )
-    Console(width=130).print(table)
-
-
-def main() -> None:
-    """Start the servers, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kinds", nargs="*", metavar="kind", choices=[[], *KINDS], help=f"of {', '.join(KINDS)}")
-    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="how many subscriptions, the fewest first")
-    given = parser.parse_args()
-    sizes = [int(size) for size in given.sizes.split(",")]
-    figures = []
-    with tempfile.TemporaryDirectory(prefix="signal-broker-bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)
-        (directory / "rmq").mkdir()
-        with postgres_server(directory / "pg") as postgres, rabbitmq_server(directory / "rmq") as rabbit:
-            for kind in given.kinds or KINDS:
-                for size in sizes:
-                    with rabbit.vhost() as amqp:
-                        figures.append(uvloop.run(measure(directory, postgres, amqp, kind, size)))
-                    print(figures[-1], flush=True)
-    show(figures)
-
-
-if __name__ == "__main__":
-    main()
+        for kind in KINDS
+        for size in SIZES
+        for name, what in (
+            ("accepted", f"accepted over {CONNECTIONS} connections"),
+            ("recorded", "recorded from a backlog"),
+        )
+    ],
+    measure=measure,
+)
