@@ -19,8 +19,8 @@ coverage: $(VENV)/.test ## measure how much of the code the suite runs in its ow
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile ci \
 	  --cov --cov-report term tests/unit tests/conformance tests/integration $(ARGS)
 
-bench: $(VENV)/.test ## run the benchmarks, next to their baselines
-	@$(BIN)/python -m tests.bench
+bench: $(VENV)/.bench ## run the benchmarks, next to their baselines (ROWS=accepting,delivering ARGS="--seconds 10"; docs/performance.md)
+	@$(BIN)/python -m tests.bench $(if $(ROWS),--rows $(ROWS)) $(ARGS)
 
 bench-memory: $(VENV)/.test ## send 10,000 signals of a megabyte through every role and print its peak memory (ARGS="--signals 300")
 	@$(BIN)/python -m tests.bench.memory $(ARGS)
@@ -55,6 +55,8 @@ lock: $(VENV)/.test ## pin the versions again
 	  --python-version 3.11 --group build --extra embedded -c deploy/requirements.lock pyproject.toml -o deploy/requirements-embedded.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --python-version 3.11 --group build --group test --group lint --extra embedded -c deploy/requirements-embedded.lock pyproject.toml -o deploy/requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  --python-version 3.11 --group bench -c deploy/requirements-dev.lock -o deploy/requirements-bench.lock
 
 clean: ## remove the virtual environment and the caches
 	rm -rf $(VENV) .fuzz build .coverage* *.egg-info .pytest_cache .mypy_cache .ruff_cache
@@ -66,6 +68,10 @@ $(VENV)/bin/python:
 $(VENV)/.run: deploy/requirements-embedded.lock pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements-embedded.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.bench: deploy/requirements-bench.lock $(VENV)/.test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements-bench.lock
 	@touch $@
 
 $(VENV)/.test: deploy/requirements-dev.lock $(VENV)/.run

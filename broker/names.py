@@ -73,6 +73,11 @@ def is_pattern(name: str) -> bool:
     return any(word in {"*", "#"} for word in name.split("."))
 
 
+def sample_name(pattern: str) -> str:
+    """Return a name that *pattern* matches, with ``test`` in place of each wildcard."""
+    return ".".join("test" if word in {"*", "#"} else word for word in pattern.split("."))
+
+
 def literal_words(pattern: str) -> str:
     """Return what every name that *pattern* matches begins with: its words before the first wildcard."""
     return ".".join(takewhile(lambda word: word not in {"*", "#"}, pattern.split(".")))

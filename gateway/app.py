@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -19,6 +19,7 @@ from broker.operations.books import BookReader
 from broker.operations.intake import Intake, open_intake
 from broker.operations.redrives import Redriver
 from broker.operations.replays import Replayer
+from broker.operations.tail import Feed
 from broker.secrets import SecretBox
 from broker.settings import Settings
 from broker.store.administration.access_cache import AccessCache
@@ -34,6 +35,7 @@ from broker.store.deliveries.redrives import RedriveStore
 from broker.store.deliveries.replays import ReplayStore
 from broker.store.postgres.database import Database
 from broker.store.signals.signals import SignalStore
+from broker.store.subscriptions.samples import SampleStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.transport import Transport
 from gateway.auth import Authenticator
@@ -60,8 +62,10 @@ from gateway.native.problems import NATIVE
 from gateway.native.quotas import QuotasApi
 from gateway.native.redrives import RedrivesApi
 from gateway.native.replays import ReplaysApi
+from gateway.native.samples import SamplesApi
 from gateway.native.signals import SignalsApi
 from gateway.native.subscriptions import SubscriptionsApi
+from gateway.native.tail import TailApi
 from gateway.native.tokens import TokensApi
 from gateway.native.users import UsersApi
 from gateway.native.webhook_keys import WebhookKeysApi
@@ -106,6 +110,7 @@ async def gateway_app(
         auth = Authenticator(cache, passwords, settings, issuer, local_token=local_token)
         if transport.may_lose_queues:
             listen_for_losses(database, intake.restore)
+        feed = Feed(SignalStore(database))
         health.require("intake", Acceptance(database, transport, intake.outcomes).check)
         routes = [
             *_native_routes(database, transport, secrets, settings, intake=intake, passwords=passwords),
@@ -120,9 +125,19 @@ async def gateway_app(
             *EndpointSignalsApi(EndpointStore(database)).routes,
             *ConsoleApi().routes,
             *probes(health),
+            *TailApi(feed, auth).routes,
         ]
         routes += DocsApi(routes, DIALECTS, version=version("signal-broker"), server=settings.public_url).routes
-        yield _application(routes, auth, settings)
+        app = _application(routes, auth, settings)
+        app.on_shutdown.append(_ending(feed))
+        yield app
+
+
+def _ending(feed: Feed) -> Callable[[web.Application], Awaitable[None]]:
+    async def end(_: web.Application) -> None:
+        feed.end()
+
+    return end
 
 
 def _native_routes(
@@ -143,6 +158,7 @@ def _native_routes(
         *BatchesApi(intake).routes,
         *ExplainApi(subscriptions, matcher).routes,
         *SubscriptionsApi(subscriptions, PausingStore(database), deliveries, secrets, guard).routes,
+        *SamplesApi(subscriptions, SampleStore(database)).routes,
         *WebhookKeysApi(WebhookKeyStore(database, secrets)).routes,
         *ReplaysApi(subscriptions, Replayer(ReplayStore(database, matcher=matcher), audit)).routes,
         *DeliveriesApi(deliveries).routes,

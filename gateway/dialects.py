@@ -140,7 +140,7 @@ def secure(route: Route, dialect: Dialect, auth: Authenticator) -> Handler:
         async with request.app[READERS].turn(principal.key):
             return await route.handler(request, principal)
 
-    return read if route.method == hdrs.METH_GET else handler
+    return read if route.method == hdrs.METH_GET and not route.streams else handler
 
 
 def _checking_queries(handler: Handler, known: Sequence[str]) -> Handler:

@@ -80,11 +80,13 @@ class SecuredRoute(Route):
     Args:
         permissions: All of them are needed. How and when they are checked is up to the path's dialect.
         alternatives: One of them is needed besides, if there are any.
+        streams: Whether its answer has no end by itself, so that it takes no turn at reading.
     """
 
     handler: PrincipalHandler
     permissions: tuple[Permission, ...] = field(default=(), kw_only=True)
     alternatives: tuple[Permission, ...] = field(default=(), kw_only=True)
+    streams: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

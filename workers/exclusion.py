@@ -13,6 +13,10 @@ class Exclusion:
     def __init__(self) -> None:
         self._ended: dict[Hashable, asyncio.Event] = {}
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Return whether a task holds *key*."""
+        return key in self._ended
+
     @asynccontextmanager
     async def hold(self, key: Hashable) -> AsyncIterator[None]:
         """Wait until no other task holds *key*, then hold it."""

@@ -169,6 +169,12 @@ class Places:
             return Turn.STOPPED
         return await self._wait(lane, route)
 
+    def retake(self, queue: str, route: Route) -> Place | None:
+        """Take another place for what follows on an attempt; None: somebody waits for it, or there is none."""
+        waiting = any(lane.waiting for lane in self._lanes.values())
+        lane = self._lanes[queue]
+        return None if self.stopped or waiting or not self._room(lane, route) else self._take(lane, route)
+
     async def _wait(self, lane: _Lane, route: Route) -> Place | Turn:
         one = _Waiting(route, self._clock())
         lane.turns.add((("tenants", route.tenants), flows_of(route)[0], route), one)

@@ -16,6 +16,7 @@ What a path costs is bounded whatever the payload is, and what lies beyond the b
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import chain, islice
 from typing import Any, Self
 
@@ -139,9 +140,7 @@ def _fitting(leaves: list[Any]) -> tuple[str, ...]:
 
 def _leaves(root: Any, path: str) -> Steps[tuple[list[Any], int]]:
     """Return the values under *path*, the last one first (only that one without ``[*]``), and the looks it took."""
-    exact = ANY not in path
-    # Where a member's name can end: before a dot, a bracket or the end; or at once, if it is empty and at the top.
-    ends = sorted({0, *(match.start() for match in _END.finditer(path))})
+    exact, ends = ANY not in path, _ends(path)
     names: dict[int, dict[str, None]] = {}
     leaves: list[Any] = []
     steps: list[_Step] = [([root], 0, False)]
@@ -172,6 +171,12 @@ def _leaves(root: Any, path: str) -> Steps[tuple[list[Any], int]]:
             looks += len(objects[0]) if len(objects) == 1 < len(members) else 0
             steps += members
     return leaves, looks
+
+
+@lru_cache(maxsize=10_000)
+def _ends(path: str) -> tuple[int, ...]:
+    """Return where a name can end: before a dot, a bracket or the end; or at once, if it is empty and at the top."""
+    return tuple(sorted({0, *(match.start() for match in _END.finditer(path))}))
 
 
 def _members(objects: list[dict[str, Any]], start: int, names: dict[str, None]) -> list[_Step]:

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from cachetools import LRUCache
+
 from broker.deliveries import (
     NO_OUTCOME,
     Attempt,
@@ -27,7 +29,7 @@ from broker.signals import Scope, Signal, SignalState, Source, Throw
 from broker.store.exchanges import unpack
 from broker.store.postgres.database import Row
 from broker.subscriptions import HeadOfLine, Subscription, SubscriptionSpec, are_steps
-from broker.targets import Target, load_target
+from broker.targets import HandlerTarget, QueueTarget, Target, load_target
 from broker.topology import attempt_queue
 
 
@@ -139,6 +141,56 @@ def read_subscription(row: Row) -> Subscription:
         paused_at=row["paused_at"],
         disabled_because=row["disabled_because"],
     )
+
+
+class SubscriptionReader:
+    """Reads subscriptions, and remembers them: a row that is as it was means the subscription that was read then.
+
+    Args:
+        most: How many it remembers; those that were read longest ago are forgotten.
+    """
+
+    def __init__(self, most: int = 1000) -> None:
+        self._known: LRUCache[int, tuple[Row, Subscription]] = LRUCache(most)
+
+    def read(self, row: Row) -> Subscription:
+        """Return the subscription in a row of ``subscriptions``; all rows have the same columns."""
+        known = self._known.get(row["id"])
+        if known is None or known[0] != row:
+            known = self._known[row["id"]] = row, read_subscription(row)
+        return known[1]
+
+
+def read_candidate(row: Row) -> Subscription:
+    """Return a subscription as far as it matters to matching and recording, from a row of candidates.sql.
+
+    Everything else is as if it had not been given, and of its target there is the app only.
+    """
+    return Subscription(
+        id=row["id"],
+        spec=SubscriptionSpec(
+            name=row["name"],
+            targets=_targets_of(row["app"]),
+            tenant_id=row["tenant_id"],
+            execution_id=row["execution_id"],
+            once=row["once"],
+            filter=None if row["filter"] is None else _read_filter(row["filter"]),
+            ordered=row["ordered"],
+            max_in_flight=row["max_in_flight"],
+            max_per_second=row["max_per_second"],
+        ),
+        created_at=row["created_at"],
+        owner=_read_owner(row["owner_tenants"], row["owner_untenanted"]),
+        since=row["since"],
+        until=row["until"],
+        consumed_by=row["consumed_by"],
+        disabled_because=row["disabled_because"],
+    )
+
+
+@lru_cache(maxsize=1_000)
+def _targets_of(app: str) -> tuple[Target, ...]:
+    return (HandlerTarget(app=app, handler="") if app else QueueTarget(queue=""),)
 
 
 def _read_owner(tenants: Sequence[str] | None, untenanted: bool) -> Reach:  # noqa: FBT001  (a column)

@@ -393,6 +393,19 @@ CREATE TABLE retired_blocks (
     CONSTRAINT retired_blocks_pkey PRIMARY KEY (number)
 );
 
+-- Targets that are to be tried with made signals; a row goes with its answer.
+CREATE TABLE samples (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    subscription_id bigint NOT NULL,
+    -- Whose workers are to make the attempt; empty: any deliverer.
+    app text NOT NULL,
+    payload text NOT NULL,
+    asked_at timestamptz NOT NULL DEFAULT now(),
+    taken_at timestamptz,
+    answer json,
+    CONSTRAINT samples_pkey PRIMARY KEY (id)
+);
+
 -- Has a row if credentials of targets are sealed: since the store is there, or since `signal-broker reseal`.
 CREATE TABLE sealing (
     since timestamptz NOT NULL DEFAULT now()
@@ -500,6 +513,8 @@ CREATE TABLE subscriptions (
     -- When the signal that consumed it expires, or its delivery, which was under way then, is looked at next; null:
     -- it stays consumed.
     consumed_until timestamptz,
+    -- How texts are compared with which path of the payload, if it is found by that and a value; else empty.
+    filter_path text NOT NULL GENERATED ALWAYS AS (COALESCE((filter_access(filter))[1], ''::text)) STORED,
     CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
     CONSTRAINT subscriptions_head_of_line_check CHECK ((head_of_line = ANY (ARRAY['block'::text, 'skip'::text]))),
     CONSTRAINT subscriptions_method_check CHECK ((method = ANY (ARRAY['POST'::text, 'PUT'::text, 'PATCH'::text, 'DELETE'::text]))),
@@ -509,17 +524,20 @@ CREATE INDEX subscriptions_by_app ON subscriptions (split_part(address, '/'::tex
 CREATE INDEX subscriptions_by_consumer ON subscriptions (consumed_by) WHERE (consumed_by IS NOT NULL);
 CREATE INDEX subscriptions_by_token ON subscriptions (created_by_token) WHERE ((created_by_token IS NOT NULL) AND (until IS NULL));
 CREATE INDEX subscriptions_consumed_for_a_while ON subscriptions (consumed_until) WHERE ((consumed_by IS NOT NULL) AND (consumed_until IS NOT NULL));
+CREATE INDEX subscriptions_filtered_of_pattern ON subscriptions (pattern_key(name), filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (filter_path <> ''::text) AND (consumed_by IS NULL));
+CREATE INDEX subscriptions_filtered_of_tenants_pattern ON subscriptions (COALESCE(tenant_id, ''::text), pattern_key(name), filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (filter_path <> ''::text) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_halted ON subscriptions (id) WHERE ((until IS NULL) AND ((paused_at IS NOT NULL) OR (disabled_because IS NOT NULL)));
 CREATE INDEX subscriptions_listed_by_execution ON subscriptions (execution_id, id) WHERE ((execution_id IS NOT NULL) AND (until IS NULL));
 CREATE INDEX subscriptions_listed_by_host ON subscriptions (host_of(kind, address), id) WHERE (kind = 'webhook'::text);
 CREATE INDEX subscriptions_listed_by_name ON subscriptions (name, id) WHERE (until IS NULL);
 CREATE INDEX subscriptions_listed_by_tenant ON subscriptions (tenant_id, id) WHERE (tenant_id IS NOT NULL);
 CREATE INDEX subscriptions_of_execution ON subscriptions (execution_id, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((execution_id IS NOT NULL) AND (consumed_by IS NULL));
+CREATE INDEX subscriptions_of_filter ON subscriptions USING gin (filter_keys(name, tenant_id, filter)) WITH (fastupdate=off) WHERE ((filter_path <> ''::text) AND (until IS NULL) AND (consumed_by IS NULL));
 CREATE UNIQUE INDEX subscriptions_of_handlers ON subscriptions (address) WHERE ((kind = 'handler'::text) AND (until IS NULL));
-CREATE INDEX subscriptions_of_name ON subscriptions (name, COALESCE(until, '9223372036854775807'::bigint)) WHERE (consumed_by IS NULL);
-CREATE INDEX subscriptions_of_pattern ON subscriptions (pattern_key(name), COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (consumed_by IS NULL));
-CREATE INDEX subscriptions_of_tenant ON subscriptions (COALESCE(tenant_id, ''::text), name, COALESCE(until, '9223372036854775807'::bigint)) WHERE (consumed_by IS NULL);
-CREATE INDEX subscriptions_of_tenants_pattern ON subscriptions (COALESCE(tenant_id, ''::text), pattern_key(name), COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (consumed_by IS NULL));
+CREATE INDEX subscriptions_of_name ON subscriptions (name, filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE (consumed_by IS NULL);
+CREATE INDEX subscriptions_of_pattern ON subscriptions (pattern_key(name), filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (consumed_by IS NULL));
+CREATE INDEX subscriptions_of_tenant ON subscriptions (COALESCE(tenant_id, ''::text), name, filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE (consumed_by IS NULL);
+CREATE INDEX subscriptions_of_tenants_pattern ON subscriptions (COALESCE(tenant_id, ''::text), pattern_key(name), filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_ordered ON subscriptions (id) WHERE (ordered AND (until IS NULL));
 CREATE INDEX subscriptions_waiting_by_moment ON subscriptions (created_at, id) WHERE ((until IS NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_waiting_by_tenant ON subscriptions (tenant_id, id) WHERE ((until IS NULL) AND (consumed_by IS NULL));
@@ -747,6 +765,85 @@ BEGIN
     END CASE;
     RETURN NULL;
 END $function$;
+
+-- What a filter is found by, null if it is not: how texts are compared with a path of the payload, and the
+-- values of which one has to be there. See broker/filters/access.py.
+CREATE OR REPLACE FUNCTION filter_access(filter json)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE STRICT COST 1000
+AS $function$
+DECLARE
+    blanks constant text := E'\t\n\x0b\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff';
+    path text;
+    given jsonb;
+    condition jsonb;
+    texts jsonb;
+    kind text;
+    wanted text[];
+    chosen text[];
+BEGIN
+    IF json_typeof(filter) <> 'object' OR filter::text ~* '\\u(0000|d[89a-f])' THEN
+        RETURN NULL;
+    END IF;
+    FOR path, given IN SELECT * FROM jsonb_each(filter::jsonb) LOOP
+        CONTINUE WHEN octet_length(path) > 255 OR (path = 'anyOf' AND jsonb_typeof(given) = 'array');
+        FOR condition IN
+            SELECT * FROM jsonb_array_elements(CASE jsonb_typeof(given) WHEN 'array' THEN given ELSE jsonb_build_array(given) END)
+        LOOP
+            CONTINUE WHEN jsonb_typeof(condition) <> 'object'
+                OR coalesce(nullif(condition -> 'inverted', 'null'), 'false') <> 'false';
+            CASE condition ->> 'operator'
+                WHEN 'IN' THEN
+                    texts := condition -> 'values';
+                    CONTINUE WHEN jsonb_typeof(texts) IS DISTINCT FROM 'array'
+                        OR jsonb_path_exists(texts, '$[*] ? (@.type() != "string")');
+                    wanted := ARRAY(SELECT DISTINCT btrim(v, blanks) FROM jsonb_array_elements_text(texts) AS v WHERE v <> '');
+                    kind := '=';
+                WHEN 'NUM_EQ' THEN
+                    CONTINUE WHEN jsonb_typeof(condition -> 'value') IS DISTINCT FROM 'string'
+                        OR condition ->> 'value' !~ '^(0|-?[1-9][0-9]{0,14})$';
+                    wanted := ARRAY[condition ->> 'value'];
+                    kind := '#';
+                ELSE
+                    CONTINUE;
+            END CASE;
+            IF cardinality(wanted) <= 32 AND (chosen IS NULL OR cardinality(wanted) < cardinality(chosen) - 1) THEN
+                chosen := (kind || path) || wanted;
+            END IF;
+        END LOOP;
+    END LOOP;
+    RETURN chosen;
+END
+$function$;
+
+-- A value that a filter wants under a path, of subscriptions of a name, or of patterns with a key: those of one
+-- tenant, of those without one (empty), or of all (null).
+CREATE OR REPLACE FUNCTION filter_key(tenant text, place text, path text, value text)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN hashtextextended(((((((COALESCE(('t'::text || tenant), ''::text) || ''::text) || place) || ''::text) || path) || ''::text) || (value COLLATE "C")), (0)::bigint);
+
+-- The keys of a subscription with a filter: for each value that it wants, in its tenant and in all.
+CREATE OR REPLACE FUNCTION filter_keys(name text, tenant_id text, filter json)
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE COST 1000
+ SET search_path TO '$user', 'public'
+AS $function$
+DECLARE
+    access text[] := filter_access(filter);
+    place text := coalesce(pattern_key(name), name);
+    tenant text := coalesce(tenant_id, '');
+    keys bigint[] := '{}';
+BEGIN
+    FOR at IN 2..coalesce(cardinality(access), 0) LOOP
+        keys := keys || filter_key(NULL, place, access[1], access[at]) || filter_key(tenant, place, access[1], access[at]);
+    END LOOP;
+    RETURN keys;
+END
+$function$;
 
 -- The host of a webhook's URL, without its port; null for another target.
 CREATE OR REPLACE FUNCTION host_of(kind text, address text)

@@ -7,8 +7,9 @@ import gc
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import chain
 
 import structlog
 from aiohttp import web
@@ -31,6 +32,7 @@ from broker.store.postgres.schema import is_current
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
 from broker.store.signals.suspects import SuspectStore
+from broker.store.subscriptions.samples import SampleStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.targets import Kind
 from broker.topology import LANES, RECORD, TOPOLOGY, attempt_queue
@@ -39,6 +41,7 @@ from gateway.app import DIALECTS, gateway_app
 from gateway.connections import PATIENCE, Connections, Wait, affordable
 from gateway.server import Runner
 from workers.bookkeeper import Bookkeeper
+from workers.couriers import Courier
 from workers.couriers.handler import HandlerCourier
 from workers.couriers.queue import QueueCourier
 from workers.couriers.webhook import WebhookCourier
@@ -48,6 +51,7 @@ from workers.handlers.worker import HandlerWorker
 from workers.pacer import Pacer
 from workers.partition_maintainer import PartitionMaintainer
 from workers.recorder import Recorder
+from workers.sampling import Sampler
 from workers.scheduler import Scheduler
 from workers.schema_gate import SchemaGate
 from workers.webhooks.client import WebhookClient
@@ -65,7 +69,7 @@ _GC_THRESHOLDS = 10_000, 20, 20
 _SWITCH_SECONDS = 0.001
 """How long the event loop waits for its turn while a thread computes: each request needs several of them."""
 
-Worker = Recorder | Deliverer | Scheduler | PartitionMaintainer | Bookkeeper | Pacer | HandlerWorker
+Worker = Recorder | Deliverer | Scheduler | PartitionMaintainer | Bookkeeper | Pacer | HandlerWorker | Sampler
 
 log = structlog.get_logger()
 
@@ -97,14 +101,11 @@ async def serve(
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         async with AsyncExitStack() as stack:
-            workers = [await stack.enter_async_context(_worker(role, runtime)) for role in WORKERS if role in roles]
-            if Scheduler.name in roles:
-                workers.append(PartitionMaintainer(runtime.database, runtime.transport, settings))
-                workers.append(Bookkeeper(runtime.database, runtime.transport, settings))
-                workers.append(Pacer(runtime.transport, PacingStore(runtime.database), settings))
-            handlers = _handlers(runtime, apps) if apps else None
-            if handlers is not None:
-                workers.append(handlers)
+            of_roles = [await stack.enter_async_context(_workers(role, runtime)) for role in WORKERS if role in roles]
+            workers = list(chain.from_iterable(of_roles))
+            handlers = _handlers(runtime, apps) if apps else ()
+            if handlers:
+                workers += handlers
                 roles = {*roles, HANDLERS}
 
             async def start(address: str) -> None:
@@ -116,10 +117,10 @@ async def serve(
                 announce_losses(runtime.transport, runtime.database, [RECORD, *LANES, *map(attempt_queue, apps or ())])
                 consume_anew_after_losses(runtime.database, runtime.transport)
                 await gate.wait()
-                if handlers is not None:
-                    await retry_start(handlers.subscribe)
+                if handlers:
+                    await retry_start(handlers[0].subscribe)
                 for worker in workers:
-                    if not isinstance(worker, PartitionMaintainer):  # signals pass without it
+                    if not isinstance(worker, PartitionMaintainer | Sampler):  # signals pass without them
                         runtime.health.require(worker.name, worker.check)
                     group.create_task(gate.guard(worker.run, stopping), name=worker.name)
                 await runtime.health.start()
@@ -141,14 +142,15 @@ async def serve(
 
 
 @asynccontextmanager
-async def _worker(role: str, runtime: Runtime) -> AsyncIterator[Worker]:
+async def _workers(role: str, runtime: Runtime) -> AsyncIterator[Sequence[Worker]]:
     settings, transport = runtime.settings, runtime.transport
     signals, deliveries = SignalStore(runtime.database), DeliveryStore(runtime.database)
     match role:
         case "recorder":
-            yield Recorder(transport, signals, IntakeBooks(runtime.database), SuspectStore(runtime.database), settings)
+            suspects = SuspectStore(runtime.database)
+            yield [Recorder(transport, signals, IntakeBooks(runtime.database), suspects, settings)]
         case "scheduler":
-            yield Scheduler(
+            scheduler = Scheduler(
                 transport,
                 deliveries=deliveries,
                 expiring=ExpiringStore(runtime.database),
@@ -158,31 +160,45 @@ async def _worker(role: str, runtime: Runtime) -> AsyncIterator[Worker]:
                 signals=signals,
                 settings=settings,
             )
+            yield [
+                scheduler,
+                PartitionMaintainer(runtime.database, transport, settings),
+                Bookkeeper(runtime.database, transport, settings),
+                Pacer(transport, PacingStore(runtime.database), settings),
+            ]
         case _:
             keys = WebhookKeyStore(runtime.database, runtime.secrets)
             async with _webhook_client(settings) as client:
                 webhooks = WebhookCourier(client, runtime.secrets, keys)
-                yield Deliverer(
+                couriers: dict[Kind, Courier] = {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueCourier(transport)}
+                deliverer = Deliverer(
                     transport,
                     *_attempts_and_surplus(runtime),
-                    {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueCourier(transport)},
+                    couriers,
                     settings,
                     concurrency=settings.webhook_concurrency,
                     waiting=4 * settings.webhook_concurrency,
                 )
+                yield [deliverer, _sampler(runtime, couriers, apps=[""])]
 
 
-def _handlers(runtime: Runtime, apps: Mapping[str, Handlers]) -> HandlerWorker:
+def _handlers(runtime: Runtime, apps: Mapping[str, Handlers]) -> tuple[HandlerWorker, Sampler]:
+    couriers: dict[Kind, Courier] = {Kind.HANDLER: HandlerCourier(apps)}
     deliverer = Deliverer(
         runtime.transport,
         *_attempts_and_surplus(runtime),
-        {Kind.HANDLER: HandlerCourier(apps)},
+        couriers,
         runtime.settings,
         queues=[attempt_queue(app) for app in apps],
         concurrency=runtime.settings.handler_concurrency,
         waiting=runtime.settings.handler_concurrency,
     )
-    return HandlerWorker(runtime.transport, SubscriptionStore(runtime.database), deliverer, apps)
+    worker = HandlerWorker(runtime.transport, SubscriptionStore(runtime.database), deliverer, apps)
+    return worker, _sampler(runtime, couriers, apps=apps)
+
+
+def _sampler(runtime: Runtime, couriers: Mapping[Kind, Courier], *, apps: Collection[str]) -> Sampler:
+    return Sampler(SampleStore(runtime.database), couriers, apps=list(apps), timeout=runtime.settings.webhook_timeout)
 
 
 def _attempts_and_surplus(runtime: Runtime) -> tuple[AttemptStore, SurplusStore]:

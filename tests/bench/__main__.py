@@ -1,176 +1,122 @@
-"""``make bench``: the figures of the README, each beside its baseline, in one run.
+"""``make bench``: what the product costs and how fast it is, beside baselines, in one run.
 
-Figures of one run compare with each other only: medians of interleaved rounds, so that a machine that slows down slows
-all of them down.
+Figures of one run compare with each other only: they are medians of interleaved rounds, so that a machine that slows
+down slows all of them down. It ends with status 1 if signals were lost, never because something is slow.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import statistics
+import argparse
+import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+import traceback
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import uvloop
-from rich.console import Console
-from rich.table import Table
 
-from tests.bench import books, delivering, fanning, filters
-from tests.bench.load import Answers, post
-from tests.support.postgres import PostgresServer, fresh_database, postgres_server
-from tests.support.product import ADMIN_TOKEN, Process, client_of
+from tests.bench.registry import find_groups
+from tests.bench.report import fill, show
+from tests.bench.results import ROOT, Run, describe, load_runs, save_runs
+from tests.bench.rows import POSTGRESQL, RABBITMQ, Bench, Figure, Group, choose, summarize
+from tests.support.postgres import postgres_server
 from tests.support.rabbitmq import rabbitmq_server
 
-ROUNDS = 3
-SECONDS = 4.0
-SIGNAL = {"name": "policy_conditions_changed", "payload": {"policy": 42, "text": "x" * 900}}
-BODY = json.dumps(SIGNAL).encode()
-BATCH = 100
+HISTORY = ROOT / "docs" / "performance.json"
+DOCUMENTS = (ROOT / "docs" / "performance.md", ROOT / "README.md")
 
 
-@dataclass
-class Row:
-    """One thing that is measured, round by round; each of its requests throws *signals*."""
-
-    name: str
-    url: str
-    pid: int
-    token: str = ""
-    signals: int = 1
-    rounds: list[Answers] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-
-    async def measure(self) -> None:
-        """Load it for a few seconds; note the answers and the process's own CPU time a signal."""
-        process = psutil.Process(self.pid)
-        before = process.cpu_times()
-        body = BODY if self.signals == 1 else json.dumps({"signals": [SIGNAL] * self.signals}).encode()
-        answers = await post(self.url, body, token=self.token, seconds=SECONDS)
-        after = process.cpu_times()
-        used = after.user + after.system - before.user - before.system
-        self.rounds.append(answers)
-        self.cpu.append(used / max(1, len(answers.seconds)) / self.signals)
-
-    @property
-    def per_second(self) -> float:
-        """Signals accepted per second, at the median."""
-        return self.signals * statistics.median(answers.per_second for answers in self.rounds)
+async def measure(group: Group, bench: Bench) -> list[Figure]:
+    """Return the figures of the wanted rows of a group."""
+    samples = [sample async for sample in group.measure(bench)]
+    return list(summarize([row for row in group.rows if row.name in bench.wanted], samples))
 
 
-@asynccontextmanager
-async def baseline(*arguments: str) -> AsyncIterator[tuple[str, int]]:
-    """Run one of `tests.bench.baselines`; yield its URL and process id."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.baselines", *arguments, stdout=asyncio.subprocess.PIPE
+def read_options(groups: Sequence[Group], arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    names = ", ".join(group.name for group in groups)
+    parser.add_argument("--rows", default="", help=f"which, comma-separated: {names}, or names of their rows")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each row is measured (default: 3)")
+    parser.add_argument("--seconds", type=float, default=4, help="how long each load lasts (default: 4)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the run to this file")
+    parser.add_argument(
+        "--append",
+        action="store_true",
+        help=f"add the run, a whole one, to {HISTORY.relative_to(ROOT)}, and make the documents' tables of it",
     )
-    assert process.stdout is not None
+    parser.add_argument("--report", action="store_true", help="measure nothing; make these tables of the newest run")
+    options = parser.parse_args(arguments)
+    selection = [name for name in options.rows.split(",") if name]
+    if options.append and selection:
+        parser.error("--append needs a whole run, without a choice of rows")
     try:
-        yield (await process.stdout.readline()).split()[1].decode(), process.pid
-    finally:
-        process.kill()
-        await process.wait()
+        options.wanted = choose(groups, selection)
+    except LookupError as error:
+        parser.error(str(error))
+    return options
 
 
-async def accepting(directory: Path, postgres: PostgresServer, amqp: str) -> list[Row]:
-    """Measure how fast throws are accepted by one gateway process."""
-    async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(fresh_database(postgres))
-        environment = {"STORE_URL": database, "TRANSPORT_URL": amqp, "LOG_LEVEL": "warning"}
-        gateway = await stack.enter_async_context(Process("gateway", environment=environment, log=directory / "log"))
-        recorder = Process("worker", "recorder", environment=environment, log=directory / "log")
-        bare, bare_pid = await stack.enter_async_context(baseline("bare"))
-        plain, plain_pid = await stack.enter_async_context(baseline("publish", amqp))
-        rows = [
-            Row("bare aiohttp handler, parses JSON", bare + "/", bare_pid),
-            Row("plain aiohttp + aio-pika publish, confirmed", plain + "/", plain_pid),
-            Row(
-                "signal-broker gateway, POST /v1/signals", gateway.url + "/v1/signals", gateway.process.pid, ADMIN_TOKEN
-            ),
-            Row(
-                "signal-broker gateway, POST /engine-rest/signal",
-                gateway.url + "/signal",
-                gateway.process.pid,
-                ADMIN_TOKEN,
-            ),
-            Row(
-                f"signal-broker gateway, POST /v1/signals/batch, {BATCH} at a time",
-                gateway.url + "/v1/signals/batch",
-                gateway.process.pid,
-                ADMIN_TOKEN,
-                BATCH,
-            ),
-        ]
-        for _ in range(ROUNDS):
-            for row in rows:
-                await row.measure()
-        await stack.enter_async_context(recorder)
-        await _reconcile(gateway.url, rows[2:])
-        return rows
-
-
-async def _reconcile(url: str, rows: list[Row]) -> None:
-    """Wait until everything that was accepted is recorded; fail if it is not."""
-    accepted = sum(
-        row.signals * count
-        for row in rows
-        for answers in row.rounds
-        for status, count in answers.statuses.items()
-        if status < 300
-    )
-    async with client_of(url) as client:
-        for _ in range(1200):
-            recorded = (await client.get("/v1/ledger"))["recorded"]
-            if recorded >= accepted:
-                break
-            await asyncio.sleep(0.1)
-    print(f"accepted {accepted}, recorded {recorded}")
-    if recorded < accepted:
-        raise SystemExit("signals were lost")
-
-
-def show(rows: list[Row]) -> None:
-    """Print the medians, each beside the first row's."""
-    table = Table(title=f"Accepting signals: 64 connections, {len(BODY)} bytes, median of {ROUNDS} rounds")
-    for column in ("what", "signals/s", "of bare", "CPU/signal", "p50", "p99", "not 2xx"):
-        table.add_column(column, justify="left" if column == "what" else "right")
-    first = rows[0].per_second
-    for row in rows:
-        bad = sum(count for a in row.rounds for status, count in a.statuses.items() if status >= 300)
-        table.add_row(
-            row.name,
-            f"{row.per_second:,.0f}",
-            f"{row.per_second / first:.2f}",
-            f"{statistics.median(row.cpu) * 1e6:,.0f} us",
-            f"{statistics.median(a.percentile(0.5) for a in row.rounds) * 1000:.1f} ms",
-            f"{statistics.median(a.percentile(0.99) for a in row.rounds) * 1000:.1f} ms",
-            str(bad),
-        )
-    Console(width=130).print(table)
-
-
-def main() -> None:
-    """Start the servers, measure, print."""
-    filters.show()
-    with tempfile.TemporaryDirectory(prefix="signal-broker-bench-") as name:
+def run(groups: Collection[Group], options: argparse.Namespace) -> tuple[Run, bool]:
+    """Start the servers that are needed and measure all groups; return the run, and whether nothing failed."""
+    needs = {need for group in groups for need in group.needs}
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="signal-broker-bench-") as name, ExitStack() as servers:
         directory = Path(name)
         directory.chmod(0o755)
-        (directory / "rmq").mkdir()
-        with (
-            postgres_server(directory / "pg") as postgres,
-            rabbitmq_server(directory / "rmq") as rabbit,
-        ):
-            with rabbit.vhost() as amqp:
-                show(uvloop.run(accepting(directory, postgres, amqp)))
-            delivering.show(directory, postgres, rabbit)
-            fanning.show(directory, postgres, rabbit)
-            books.show(postgres)
+        bench = Bench(directory=directory, rounds=options.rounds, seconds=options.seconds, wanted=())
+        if POSTGRESQL in needs:
+            bench = replace(bench, postgres=servers.enter_context(postgres_server(directory / "pg")))
+        if RABBITMQ in needs:
+            (directory / "rmq").mkdir()
+            bench = replace(bench, rabbit=servers.enter_context(rabbitmq_server(directory / "rmq")))
+        described, whole = uvloop.run(describe(bench)), True
+        for group in groups:
+            try:
+                measured = uvloop.run(measure(group, replace(bench, wanted=options.wanted[group.name])))
+            except Exception:  # noqa: BLE001  (the other groups are measured all the same)
+                traceback.print_exc()
+                whole = False
+            else:
+                show(group, measured)
+                figures += measured
+    there = {figure.name for figure in figures}
+    missing = sorted({row.name for group in groups for row in group.rows} & _all(options.wanted) - there)
+    return Run(**described, figures=figures, missing=missing), whole
+
+
+def _all(wanted: dict[str, set[str]]) -> set[str]:
+    return {name for names in wanted.values() for name in names}
+
+
+def write_documents(groups: Sequence[Group]) -> None:
+    """Make the tables of the documents anew, of the newest run that is kept."""
+    newest = load_runs(HISTORY)[-1]
+    for document in DOCUMENTS:
+        document.write_text(fill(document.read_text(), newest, groups))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and keep; return the exit status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers are stopped first, as after Ctrl-C
+    groups = find_groups()
+    options = read_options(groups, arguments)
+    if options.report:
+        write_documents(groups)
+        return 0
+    measured, whole = run([group for group in groups if group.name in options.wanted], options)
+    if measured.missing:
+        print(f"not measured: {', '.join(measured.missing)}")
+    if options.json:
+        save_runs(options.json, [measured])
+    if options.append and whole:
+        save_runs(HISTORY, [*load_runs(HISTORY), measured])
+        write_documents(groups)
+    return 0 if whole else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 import uvloop
-from rich.console import Console
-from rich.table import Table
 
 from broker.access import Permission, Principal
 from broker.deliveries import Outcome
@@ -24,6 +25,7 @@ from broker.store.partitions.partitions import attach_tables, make_tables
 from broker.store.postgres.database import Database
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionFilter, SubscriptionStore
+from tests.bench.rows import POSTGRESQL, Bench, Group, Row, Sample
 from tests.support.postgres import PostgresServer, fresh_database, postgres_server
 
 DELIVERIES = 1_000_000
@@ -96,7 +98,110 @@ async def fill(database: Database, signals: int) -> None:
             pass
 
 
-async def measure(postgres: PostgresServer, deliveries: int) -> list[tuple[str, float, float]]:
+@dataclass(frozen=True)
+class History:
+    """The stores of a database, and how many signals it has."""
+
+    database: Database
+    count: int
+
+    @cached_property
+    def signals(self) -> SignalStore:
+        return SignalStore(self.database)
+
+    @cached_property
+    def deliveries(self) -> DeliveryStore:
+        return DeliveryStore(self.database)
+
+    @cached_property
+    def subscriptions(self) -> SubscriptionStore:
+        return SubscriptionStore(self.database)
+
+
+def _yesterday() -> datetime:
+    return datetime.now(UTC) - timedelta(days=1)
+
+
+ACME = Principal(name="acme", permissions=frozenset({Permission.READ}), tenants=("tenant-50",))
+ASKED: dict[str, Callable[[History], Awaitable[object]]] = {
+    "for comparison: every delivery, counted": lambda at: at.database.fetch(_COUNT),
+    "ledger": lambda at: at.deliveries.ledger(),
+    "ledger of one subscription": lambda at: at.deliveries.ledger(7),
+    "signals: the first page": lambda at: at.signals.page(),
+    "signals: the newest": lambda at: at.signals.page(descending=True),
+    "signals: a page in the middle": lambda at: at.signals.page(after_id=at.count // 2),
+    "signals: those after the last one": lambda at: at.signals.page(after_id=at.count),
+    "signals: after one that is not recorded": lambda at: at.signals.page(after_id=at.count + 1),
+    "signals: of a common name, in the middle": lambda at: at.signals.page(after_id=at.count // 2, name="common.3"),
+    "signals: of a rare name, in the middle": lambda at: at.signals.page(after_id=at.count // 2, name="rare"),
+    "signals: by an unknown name": lambda at: at.signals.page(name="nobody"),
+    "signals: by a pattern without matches": lambda at: at.signals.page(name="nobody.#"),
+    "signals: of one tenant": lambda at: at.signals.page(tenant_id="tenant-50"),
+    "signals: by a source without signals": lambda at: at.signals.page(source="camunda"),
+    "signals: by an unknown endpoint": lambda at: at.signals.page(source_id=7),
+    "signals: cancelled": lambda at: at.signals.page(state="cancelled"),
+    "signals: by an unknown business key": lambda at: at.signals.page(business_key="nobody"),
+    "signals: since yesterday": lambda at: at.signals.page(since=_yesterday()),
+    "signals: of a rare name since yesterday": lambda at: at.signals.page(since=_yesterday(), name="rare"),
+    "signals: until before the history": lambda at: at.signals.page(until=datetime(2000, 1, 1, tzinfo=UTC)),
+    "signals: until yesterday, the last page": lambda at: at.signals.page(
+        after_id=at.count - 86_450, until=_yesterday(), name="common.3"
+    ),
+    "deliveries: the first page": lambda at: at.deliveries.page(),
+    "deliveries: the newest": lambda at: at.deliveries.page(descending=True),
+    "deliveries: dead": lambda at: at.deliveries.page(state="dead"),
+    "deliveries: parked": lambda at: at.deliveries.page(state="parked"),
+    "deliveries: pending": lambda at: at.deliveries.page(state="pending"),
+    "deliveries: cancelled": lambda at: at.deliveries.page(state="cancelled"),
+    "deliveries: by an unknown name": lambda at: at.deliveries.page(name="nobody"),
+    "deliveries: dead, of a rare name": lambda at: at.deliveries.page(name="rare", state="dead"),
+    "deliveries: by an outcome without deliveries": lambda at: at.deliveries.page(outcome=Outcome.TIMED_OUT),
+    "deliveries: dead, by an outcome without deliveries": lambda at: at.deliveries.page(
+        state="dead", outcome=Outcome.TIMED_OUT
+    ),
+    "deliveries: by a status without deliveries": lambda at: at.deliveries.page(status=418),
+    "deliveries: of one subscription": lambda at: at.deliveries.page(subscription_id=7),
+    "deliveries: of one subscription, pending": lambda at: at.deliveries.page(subscription_id=7, state="pending"),
+    "deliveries: of one subscription, dead": lambda at: at.deliveries.page(subscription_id=7, state="dead"),
+    "deliveries: of one signal": lambda at: at.deliveries.page(signal_id=7),
+    "deliveries: of one tenant": lambda at: at.deliveries.page(tenant_id="tenant-50"),
+    "deliveries: that one tenant sees": lambda at: at.deliveries.page(by=ACME),
+    "deliveries: of one host": lambda at: at.deliveries.page(host="host-7.example"),
+    "deliveries: by an unknown host": lambda at: at.deliveries.page(host="nobody"),
+    "deliveries: dead, since yesterday": lambda at: at.deliveries.page(state="dead", since=_yesterday()),
+    "subscriptions: the first page": lambda at: at.subscriptions.page(),
+    "subscriptions: by an unknown name": lambda at: at.subscriptions.page(name="nobody"),
+    "subscriptions: by an unknown tenant": lambda at: at.subscriptions.page(tenant_id="nobody"),
+    "subscriptions: by an unknown execution": lambda at: at.subscriptions.page(execution_id="nobody"),
+    "subscriptions: by an unknown host": lambda at: at.subscriptions.page(host="nobody"),
+    "subscriptions: paused": lambda at: at.subscriptions.page(state="paused"),
+    "subscriptions: failing": lambda at: at.subscriptions.page(state="failing"),
+    "event subscriptions: counted": lambda at: at.subscriptions.count_waiting(SubscriptionFilter()),
+    "event subscriptions: of a name, counted": lambda at: at.subscriptions.count_waiting(
+        SubscriptionFilter(name="nobody")
+    ),
+    "event subscriptions: 10 by their moments": lambda at: at.subscriptions.waiting(
+        SubscriptionFilter(), order="created", limit=10
+    ),
+    "event subscriptions: the 10 last ones": lambda at: at.subscriptions.waiting(
+        SubscriptionFilter(), order="created", descending=True, limit=10
+    ),
+    "event subscriptions: 10 by their tenants": lambda at: at.subscriptions.waiting(
+        SubscriptionFilter(), order="tenantId", limit=10
+    ),
+}
+"""What is asked for, by its name."""
+
+
+async def measure(bench: Bench) -> AsyncIterator[Sample]:
+    """Ask for each over a long history, and over none."""
+    assert bench.postgres is not None
+    for what, empty, long in await ask_all(bench.postgres, DELIVERIES):
+        yield Sample(row=f"{row_name(what)}.empty", value=empty * 1000)
+        yield Sample(row=row_name(what), value=long * 1000)
+
+
+async def ask_all(postgres: PostgresServer, deliveries: int) -> list[tuple[str, float, float]]:
     """Return what was asked for, and the medians of the seconds that it took over no history and over a long one."""
     signals = deliveries // FAN_OUT
     async with (
@@ -113,104 +218,48 @@ async def measure(postgres: PostgresServer, deliveries: int) -> list[tuple[str, 
             SUBSCRIPTIONS,
         )
         await database.execute("VACUUM ANALYZE")
-        pairs = zip(asked(empty, signals).items(), asked(database, signals).values(), strict=True)
-        return [(what, await _median(before), await _median(after)) for (what, before), after in pairs]
+        before, after = History(empty, signals), History(database, signals)
+        return [(what, await _median(ask, before), await _median(ask, after)) for what, ask in ASKED.items()]
 
 
-def asked(database: Database, signals: int) -> dict[str, Callable[[], Awaitable[object]]]:
-    """Return what is asked for, by its name."""
-    store, books, subscriptions = SignalStore(database), DeliveryStore(database), SubscriptionStore(database)
-    yesterday = datetime.now(UTC) - timedelta(days=1)
-    waiting = subscriptions.waiting
-    acme = Principal(name="acme", permissions=frozenset({Permission.READ}), tenants=("tenant-50",))
-    return {
-        "for comparison: every delivery, counted": lambda: database.fetch(_COUNT),
-        "ledger": books.ledger,
-        "ledger of one subscription": lambda: books.ledger(7),
-        "signals: the first page": store.page,
-        "signals: the newest": lambda: store.page(descending=True),
-        "signals: a page in the middle": lambda: store.page(after_id=signals // 2),
-        "signals: those after the last one": lambda: store.page(after_id=signals),
-        "signals: after one that is not recorded": lambda: store.page(after_id=signals + 1),
-        "signals: of a common name, in the middle": lambda: store.page(after_id=signals // 2, name="common.3"),
-        "signals: of a rare name, in the middle": lambda: store.page(after_id=signals // 2, name="rare"),
-        "signals: by an unknown name": lambda: store.page(name="nobody"),
-        "signals: by a pattern without matches": lambda: store.page(name="nobody.#"),
-        "signals: of one tenant": lambda: store.page(tenant_id="tenant-50"),
-        "signals: by a source without signals": lambda: store.page(source="camunda"),
-        "signals: by an unknown endpoint": lambda: store.page(source_id=7),
-        "signals: cancelled": lambda: store.page(state="cancelled"),
-        "signals: by an unknown business key": lambda: store.page(business_key="nobody"),
-        "signals: since yesterday": lambda: store.page(since=yesterday),
-        "signals: of a rare name since yesterday": lambda: store.page(since=yesterday, name="rare"),
-        "signals: until before the history": lambda: store.page(until=datetime(2000, 1, 1, tzinfo=UTC)),
-        "signals: until yesterday, the last page": lambda: store.page(
-            after_id=signals - 86_450, until=yesterday, name="common.3"
-        ),
-        "deliveries: the first page": books.page,
-        "deliveries: the newest": lambda: books.page(descending=True),
-        "deliveries: dead": lambda: books.page(state="dead"),
-        "deliveries: parked": lambda: books.page(state="parked"),
-        "deliveries: pending": lambda: books.page(state="pending"),
-        "deliveries: cancelled": lambda: books.page(state="cancelled"),
-        "deliveries: by an unknown name": lambda: books.page(name="nobody"),
-        "deliveries: dead, of a rare name": lambda: books.page(name="rare", state="dead"),
-        "deliveries: by an outcome without deliveries": lambda: books.page(outcome=Outcome.TIMED_OUT),
-        "deliveries: dead, by an outcome without deliveries": lambda: books.page(
-            state="dead", outcome=Outcome.TIMED_OUT
-        ),
-        "deliveries: by a status without deliveries": lambda: books.page(status=418),
-        "deliveries: of one subscription": lambda: books.page(subscription_id=7),
-        "deliveries: of one subscription, pending": lambda: books.page(subscription_id=7, state="pending"),
-        "deliveries: of one subscription, dead": lambda: books.page(subscription_id=7, state="dead"),
-        "deliveries: of one signal": lambda: books.page(signal_id=7),
-        "deliveries: of one tenant": lambda: books.page(tenant_id="tenant-50"),
-        "deliveries: that one tenant sees": lambda: books.page(by=acme),
-        "deliveries: of one host": lambda: books.page(host="host-7.example"),
-        "deliveries: by an unknown host": lambda: books.page(host="nobody"),
-        "deliveries: dead, since yesterday": lambda: books.page(state="dead", since=yesterday),
-        "subscriptions: the first page": subscriptions.page,
-        "subscriptions: by an unknown name": lambda: subscriptions.page(name="nobody"),
-        "subscriptions: by an unknown tenant": lambda: subscriptions.page(tenant_id="nobody"),
-        "subscriptions: by an unknown execution": lambda: subscriptions.page(execution_id="nobody"),
-        "subscriptions: by an unknown host": lambda: subscriptions.page(host="nobody"),
-        "subscriptions: paused": lambda: subscriptions.page(state="paused"),
-        "subscriptions: failing": lambda: subscriptions.page(state="failing"),
-        "event subscriptions: counted": lambda: subscriptions.count_waiting(SubscriptionFilter()),
-        "event subscriptions: of a name, counted": lambda: subscriptions.count_waiting(
-            SubscriptionFilter(name="nobody")
-        ),
-        "event subscriptions: 10 by their moments": lambda: waiting(SubscriptionFilter(), order="created", limit=10),
-        "event subscriptions: the 10 last ones": lambda: waiting(
-            SubscriptionFilter(), order="created", descending=True, limit=10
-        ),
-        "event subscriptions: 10 by their tenants": lambda: waiting(SubscriptionFilter(), order="tenantId", limit=10),
-    }
-
-
-async def _median(ask: Callable[[], Awaitable[object]]) -> float:
+async def _median(ask: Callable[[History], Awaitable[object]], history: History) -> float:
     seconds = []
     for _ in range(REPEATS):
         start = time.perf_counter()
-        await ask()
+        await ask(history)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
 
 
-def show(postgres: PostgresServer, deliveries: int = DELIVERIES) -> None:
-    """Measure and print."""
-    signals = deliveries // FAN_OUT
-    table = Table(title=f"Reading {deliveries:,} deliveries of {signals:,} signals, {MANY:,} subscriptions")
-    table.add_column("what")
-    for column in ("empty", "median", "ratio"):
-        table.add_column(column, justify="right")
-    for what, empty, seconds in uvloop.run(measure(postgres, deliveries)):
-        table.add_row(what, f"{empty * 1000:,.1f} ms", f"{seconds * 1000:,.1f} ms", f"{seconds / empty:,.1f}")
-    Console(width=130).print(table)
+def row_name(what: str) -> str:
+    """Return the name of a row."""
+    return f"books.{re.sub('[^a-z0-9]+', '-', what.lower())}"
 
 
-if __name__ == "__main__":
+GROUP = Group(
+    name="books",
+    title=f"Lists and the ledger over {DELIVERIES:,} deliveries and {MANY:,} subscriptions, beside none",
+    needs=frozenset({POSTGRESQL}),
+    rows=[
+        row
+        for what in ASKED
+        for row in (
+            Row(name=f"{row_name(what)}.empty", what=f"{what}, over no history", unit="ms", shown=False),
+            Row(name=row_name(what), what=what, unit="ms", baseline=f"{row_name(what)}.empty"),
+        )
+    ],
+    measure=measure,
+)
+
+
+def main(deliveries: int) -> None:
+    """Print how long each takes over a history of another length."""
     with tempfile.TemporaryDirectory(prefix="signal-broker-bench-") as name:
         Path(name).chmod(0o755)
         with postgres_server(Path(name)) as server:
-            show(server, *map(int, sys.argv[1:]))
+            for what, empty, long in uvloop.run(ask_all(server, deliveries)):
+                print(f"{what:52} {empty * 1000:8,.1f} ms {long * 1000:8,.1f} ms")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

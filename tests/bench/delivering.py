@@ -1,156 +1,117 @@
-"""How fast webhooks are delivered by one deliverer process, and what one that never answers costs the others."""
+"""How fast one deliverer delivers a backlog to one webhook that answers at once."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from importlib.util import find_spec
 
-import psutil
-import uvloop
-from rich.console import Console
-from rich.table import Table
-
-from tests.bench.load import post
+from tests.bench.baselines import Program, confirm
+from tests.bench.baselines import post as post_loop
+from tests.bench.baselines import running as running_baseline
+from tests.bench.bodies import NATIVE
+from tests.bench.programs import run_json
+from tests.bench.progress import reach
 from tests.bench.receiving import Receiver, receiving
-from tests.support.eventually import eventually
-from tests.support.postgres import PostgresServer, fresh_database
-from tests.support.product import ADMIN_TOKEN, Client, Process, client_of
-from tests.support.rabbitmq_servers import Rabbit
+from tests.bench.rows import POSTGRESQL, RABBITMQ, Bench, Group, Row, Sample
+from tests.bench.stack import await_owed, running, subscribe, throw_backlog
+from tests.bench.usage import measuring, servers_of
+from tests.support.product import Process
 
-BODY = json.dumps({"name": "bench", "payload": {"policy": 42, "text": "x" * 900}}).encode()
-ROUNDS = 3
-SUBSCRIBERS = 20
-SIGNALS_PER_SECOND = 10
-SECONDS = 20.0
+BACKLOG_PER_SECOND = 2000
+"""How large a backlog is, for each second that a load lasts."""
 
 
-@dataclass(frozen=True)
-class Stack:
-    """The product in processes of its own; the deliverer is started when it is wanted."""
-
-    client: Client
-    deliverer: Process
-
-
-@asynccontextmanager
-async def stack_of(directory: Path, postgres: PostgresServer, amqp: str) -> AsyncIterator[Stack]:
-    """Run a gateway, a recorder and a scheduler."""
-    async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(fresh_database(postgres))
-        environment = {"STORE_URL": database, "TRANSPORT_URL": amqp, "LOG_LEVEL": "warning"}
-
-        def process(*command: str) -> Process:
-            return Process(*command, environment=environment, log=directory / "log")
-
-        gateway = await stack.enter_async_context(process("gateway"))
-        await stack.enter_async_context(process("worker", "recorder", "scheduler"))
-        client = await stack.enter_async_context(client_of(gateway.url))
-        yield Stack(client, process("worker", "deliverer"))
+async def measure(bench: Bench) -> AsyncIterator[Sample]:
+    """Measure each in turn, round by round."""
+    count = int(BACKLOG_PER_SECOND * bench.seconds)
+    for _ in range(bench.rounds):
+        if bench.wants("delivering.post"):
+            yield await post_in_a_loop(count)
+        for name in ("consume", "faststream_delivering"):
+            row = f"delivering.{name.partition('_')[0]}"
+            if bench.wants(row) and (name == "consume" or find_spec("faststream")):
+                yield await consume_backlog(bench, row, name, count)
+        if bench.wants("delivering.deliverer"):
+            yield await deliver_backlog(bench, count)
 
 
-async def subscribe(client: Client, receiver: Receiver, **spec: object) -> int:
-    """Return the id of a new subscription to what the benchmark throws."""
-    target = {"kind": "webhook", "url": receiver.url}
-    created = await client.post("/v1/subscriptions", {"name": "bench", "target": target, **spec})
-    return int(created["id"])
+async def post_in_a_loop(count: int) -> Sample:
+    """Post as often with nothing but a client."""
+    async with receiving() as receiver:
+        done = await run_json(post_loop.__name__, {"url": receiver.url, "body": NATIVE, "count": count})
+    cpu = {"deliverer": done["cpu"] / count * 1e6}
+    return Sample(row="delivering.post", value=count / done["elapsed"], cpu=cpu)
 
 
-async def throughput(directory: Path, postgres: PostgresServer, amqp: str) -> tuple[float, float]:
-    """Return (deliveries a second, CPU seconds of the deliverer each) while a backlog is delivered to one receiver."""
-    async with stack_of(directory, postgres, amqp) as stack, receiving() as receiver:
+async def consume_backlog(bench: Bench, row: str, name: str, count: int) -> Sample:
+    """Let a baseline begin with as many messages."""
+    assert bench.rabbit is not None
+    with bench.rabbit.vhost() as amqp:
+        await run_json(confirm.__name__, {"url": amqp, "body": NATIVE, "count": count})
+        async with receiving() as receiver:
+            starting = running_baseline(name, amqp, receiver.url)
+            return await _drain(row, starting, receiver, count, pids=servers_of(bench))
+
+
+async def deliver_backlog(bench: Bench, count: int) -> Sample:
+    """Let a deliverer begin with a backlog of *count* deliveries; each must have come at the end.
+
+    Most of it is parked when it begins: a scheduler brings as many back as the queue has room for.
+    """
+    async with running(bench, "recorder", "scheduler") as stack, receiving() as receiver:
         await subscribe(stack.client, receiver)
-        answers = await post(stack.client.url + "/v1/signals", BODY, token=ADMIN_TOKEN, seconds=3)
-        owed = answers.statuses[202]
-
-        async def is_recorded() -> bool:
-            return (await stack.client.get("/v1/ledger"))["deliveries"]["pending"] >= owed
-
-        await eventually(is_recorded, within=60, every=0.1)
-        async with stack.deliverer as deliverer:
-            process = psutil.Process(deliverer.process.pid)
-            first = await eventually(lambda: len(receiver.taken), every=0.005)
-            before = process.cpu_times()
-            start = time.time()
-            await eventually(lambda: len(receiver.taken) >= owed, within=120, every=0.005)
-            after = process.cpu_times()
-            made = owed - first
-            used = after.user + after.system - before.user - before.system
-            return made / (max(receiver.taken.values()) - start), used / made
+        owed = await throw_backlog(stack.client, count)
+        await await_owed(stack.client, owed)
+        pids = {"scheduler": stack.pids["scheduler"], **servers_of(bench)}
+        sample = await _drain("delivering.deliverer", stack.worker("deliverer"), receiver, owed, pids=pids)
+        await reach(lambda: len(receiver.taken), owed)  # repeats do not count
+    return sample
 
 
-async def isolation(directory: Path, postgres: PostgresServer, amqp: str, *, black_hole: bool) -> list[float]:
-    """Return how many seconds each webhook of `SUBSCRIBERS` took, from the throw to its arrival, at a steady load."""
-    async with (
-        stack_of(directory, postgres, amqp) as stack,
-        stack.deliverer,
-        receiving() as receiver,
-        receiving(answers=False) as hole,
-    ):
-        for _ in range(SUBSCRIBERS):
-            await subscribe(stack.client, receiver)
-        if black_hole:
-            await subscribe(stack.client, hole)
-        thrown: dict[int, float] = {}
-
-        async def throw() -> None:
-            start = time.time()
-            thrown[(await stack.client.post("/v1/signals", json.loads(BODY)))["id"]] = start
-
-        await _steadily(throw)
-        await eventually(lambda: len(receiver.taken) >= SUBSCRIBERS * len(thrown), within=60)
-        return [taken - thrown[signal_id] for (signal_id, _), taken in receiver.taken.items()]
+async def _drain(
+    row: str,
+    starting: AbstractAsyncContextManager[Process] | AbstractAsyncContextManager[Program],
+    receiver: Receiver,
+    owed: int,
+    *,
+    pids: Mapping[str, int | None],
+) -> Sample:
+    """Measure a consumer from when it is ready until *owed* requests came."""
+    async with starting as started:
+        pid = started.pid if isinstance(started, Program) else started.process.pid
+        first, start = receiver.requests, time.time()
+        with measuring({"deliverer": pid, **pids}) as usage:
+            await reach(lambda: receiver.requests, owed, every=0.005)
+    made = owed - first
+    return Sample(row=row, value=made / (receiver.last - start), cpu=usage.per(made))
 
 
-async def _steadily(throw: Callable[[], Coroutine[None, None, None]]) -> None:
-    loop = asyncio.get_running_loop()
-    due = loop.time()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(int(SECONDS * SIGNALS_PER_SECOND)):
-            group.create_task(throw())
-            due += 1 / SIGNALS_PER_SECOND
-            await asyncio.sleep(due - loop.time())
-
-
-def show(directory: Path, postgres: PostgresServer, rabbit: Rabbit) -> None:
-    """Measure both, print both."""
-    rounds = []
-    for _ in range(ROUNDS):
-        with rabbit.vhost() as amqp:
-            rounds.append(uvloop.run(throughput(directory, postgres, amqp)))
-    show_throughput(rounds)
-    rows = []
-    for what, black_hole in (("alone", False), ("beside one that never answers", True)):
-        with rabbit.vhost() as amqp:
-            rows.append((what, uvloop.run(isolation(directory, postgres, amqp, black_hole=black_hole))))
-    show_isolation(rows)
-
-
-def show_throughput(rounds: Sequence[tuple[float, float]]) -> None:
-    """Print the median of the rounds."""
-    table = Table(title=f"Delivering webhooks: a backlog, one deliverer process, median of {len(rounds)} rounds")
-    table.add_column("deliveries/s", justify="right")
-    table.add_column("CPU/delivery", justify="right")
-    rate, cpu = (statistics.median(figures) for figures in zip(*rounds, strict=True))
-    table.add_row(f"{rate:,.0f}", f"{cpu * 1e6:,.0f} us")
-    Console(width=130).print(table)
-
-
-def show_isolation(rows: Sequence[tuple[str, list[float]]]) -> None:
-    """Print each row's percentiles, beside the first row's."""
-    rate = SUBSCRIBERS * SIGNALS_PER_SECOND
-    table = Table(title=f"Isolation: {SUBSCRIBERS} webhooks, {rate} deliveries/s, from the throw to the arrival")
-    for column in ("what", "p50", "p99", "p99 of alone"):
-        table.add_column(column, justify="left" if column == "what" else "right")
-    alone = statistics.quantiles(rows[0][1], n=100)[98]
-    for what, seconds in rows:
-        quantiles = statistics.quantiles(seconds, n=100)
-        table.add_row(
-            what, f"{quantiles[49] * 1000:.1f} ms", f"{quantiles[98] * 1000:.1f} ms", f"{quantiles[98] / alone:.2f}"
-        )
-    Console(width=130).print(table)
+GROUP = Group(
+    name="delivering",
+    title="Delivering webhooks: a backlog, one deliverer process, one receiver that answers at once",
+    needs=frozenset({RABBITMQ, POSTGRESQL}),
+    rows=[
+        Row(name="delivering.post", what="bare aiohttp client, 200 POSTs at once", unit="deliveries/s"),
+        Row(
+            name="delivering.consume",
+            what="aio-pika consumer that posts with aiohttp; signs and records nothing",
+            unit="deliveries/s",
+            baseline="delivering.post",
+        ),
+        Row(
+            name="delivering.faststream",
+            what="FastStream subscriber that posts with aiohttp; signs and records nothing",
+            unit="deliveries/s",
+            baseline="delivering.consume",
+        ),
+        Row(
+            name="delivering.deliverer",
+            what="deliverer: signs, records every attempt",
+            unit="deliveries/s",
+            baseline="delivering.consume",
+        ),
+    ],
+    measure=measure,
+)

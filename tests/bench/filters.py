@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable
-
-from rich.console import Console
-from rich.table import Table
+from collections.abc import AsyncIterator, Callable
 
 from broker.filters import Context, parse_filter
+from tests.bench.rows import Bench, Group, Row, Sample
 
 REPEATS = 3000
 ORDER = json.dumps(
@@ -52,20 +50,40 @@ def median(function: Callable[[], object]) -> float:
     return statistics.median(seconds) * 1e6
 
 
-def show() -> None:
-    """Print the medians."""
+def _asks() -> dict[str, Callable[[], object]]:
     context = Context.of(ORDER)
     assert FILTER.mismatch(context) is None
     assert ANY_ITEM.mismatch(context) is None
-    rows: dict[str, Callable[[], object]] = {
-        "json.loads, for comparison": lambda: json.loads(ORDER),
-        "a filter with five conditions": lambda: FILTER.mismatch(Context.of(ORDER)),
-        "... for each further subscription with it": lambda: FILTER.mismatch(context),
-        "one condition on any of 104 elements": lambda: ANY_ITEM.mismatch(Context.of(ORDER)),
+    return {
+        "filters.json": lambda: json.loads(ORDER),
+        "filters.five": lambda: FILTER.mismatch(Context.of(ORDER)),
+        "filters.further": lambda: FILTER.mismatch(context),
+        "filters.any": lambda: ANY_ITEM.mismatch(Context.of(ORDER)),
     }
-    table = Table(title=f"Filtering a payload of {len(ORDER)} bytes: median of {REPEATS}")
-    table.add_column("what")
-    table.add_column("median", justify="right")
-    for name, function in rows.items():
-        table.add_row(name, f"{median(function):,.1f} us")
-    Console(width=130).print(table)
+
+
+async def measure(bench: Bench) -> AsyncIterator[Sample]:
+    """Filter again and again, round by round."""
+    for _ in range(bench.rounds):
+        for name, function in _asks().items():
+            if bench.wants(name):
+                yield Sample(row=name, value=median(function))
+
+
+GROUP = Group(
+    name="filters",
+    title=f"Filtering a payload of {len(ORDER)} bytes, parsing included: median of {REPEATS}",
+    needs=frozenset(),
+    rows=[
+        Row(name="filters.json", what="json.loads, for comparison", unit="us"),
+        Row(name="filters.five", what="a filter with five conditions", unit="us", baseline="filters.json"),
+        Row(
+            name="filters.further",
+            what="... for each further subscription with it",
+            unit="us",
+            baseline="filters.json",
+        ),
+        Row(name="filters.any", what="one condition on any of 104 elements", unit="us", baseline="filters.json"),
+    ],
+    measure=measure,
+)

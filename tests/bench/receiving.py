@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 _ID = re.compile(rb"webhook-id: ?(\d+)-(\d+)", re.IGNORECASE)
 _LENGTH = re.compile(rb"content-length: ?(\d+)", re.IGNORECASE)
+_DUE = re.compile(rb'"due": *([0-9.]+)')
 _ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
@@ -25,6 +26,21 @@ class Receiver:
         self.url = ""
         self.taken: dict[tuple[int, int], float] = {}
         """When (seconds) each delivery first came, by signal and subscription."""
+        self.requests = 0
+        """How many came, repeats included."""
+        self.last = 0.0
+        """When (seconds) the last one came."""
+        self.latencies: list[float] = []
+        """How long (seconds) after it was due each request came, if it tells that."""
+
+    def note(self, request: bytes, end: int) -> None:
+        """Note a request whose head has its *end* there."""
+        self.requests += 1
+        self.last = time.time()
+        if found := _ID.search(request, 0, end):
+            self.taken.setdefault((int(found[1]), int(found[2])), self.last)
+        if found := _DUE.search(request, end):
+            self.latencies.append(self.last - float(found[1]))
 
 
 class _Connection(asyncio.Protocol):
@@ -42,9 +58,7 @@ class _Connection(asyncio.Protocol):
             size = end + 4 + (int(length[1]) if length else 0)
             if len(self._buffer) < size:
                 return
-            found = _ID.search(self._buffer, 0, end)
-            if found:
-                self._receiver.taken.setdefault((int(found[1]), int(found[2])), time.time())
+            self._receiver.note(self._buffer[:size], end)
             self._buffer = self._buffer[size:]
             if self._receiver.answers:
                 self._transport.write(_ANSWER)  # type: ignore[attr-defined]

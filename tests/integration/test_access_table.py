@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 
+import aiohttp
 import pytest
 
 from tests.support.access import CASES, EVERY, PASSWORD, World, basic, open_operations, read_table, webhook
@@ -112,6 +113,24 @@ async def bulk_redrive(world, _row, case):
     return "listed" if answer["count"] else "hidden"
 
 
+async def tailing(world, _row, case):
+    """Follow from the beginning what the caller may read, until a signal of its own comes that was thrown later."""
+    made, caller = await world.made("signal", case), world.caller(case)
+    last = await world.made("signal!", "own")
+    headers = {"Authorization": f"Bearer {caller.token}", "Last-Event-ID": "0"}
+    found = set()
+    async with (
+        asyncio.timeout(30),
+        aiohttp.ClientSession(caller.url, headers=headers) as session,
+        session.get("/v1/signals/tail", params={"name": f"{world.name}.#"}) as answer,
+    ):
+        while last["id"] not in found:
+            line = await answer.content.readline()
+            if line.startswith(b"id: "):
+                found.add(int(line[4:]))
+    return "listed" if made["id"] in found else "hidden"
+
+
 async def quota_of_tenant(world, row, case):
     """Set, show or remove the only quota of a tenant."""
     path = row.path.format(id=world.tenant(case))
@@ -154,6 +173,7 @@ SPECIAL = {
     "POST /v1/signals/batch": batch,
     "POST /v1/signals/explain": explanation,
     "POST /v1/deliveries/redrive": bulk_redrive,
+    "GET /v1/signals/tail": tailing,
     "GET /v1/ledger": books,
     "PUT /v1/quotas/tenants/{id}": quota_of_tenant,
     "GET /v1/quotas/tenants/{id}": quota_of_tenant,

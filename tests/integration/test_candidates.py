@@ -8,15 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from broker.matching import Matcher
 from broker.names import is_pattern, pattern_key
 from broker.signals import Scope, Throw
-from broker.slices import Slices
 from broker.store.rows import read_subscription
 from broker.store.subscriptions.candidates import NEEDED_TO_RECORD, find_candidates
 from broker.subscriptions import SubscriptionSpec
 from tests.support.builders import QUEUE, accept
 
-FIND, _ = NEEDED_TO_RECORD
+PATHS, FIND, _ = NEEDED_TO_RECORD
 WORDS = st.lists(st.sampled_from(["a", "b", "*", "#", "", "Ä", "\\"]), min_size=1, max_size=14).map(".".join)
 TENANTS = (None, "acme", "beta")
 EXECUTIONS = (None, "order-1")
@@ -44,8 +44,9 @@ async def test_the_store_has_the_same_keys_of_patterns(database, *, names):
 @pytest.fixture
 def find(database):
     async def find(*signals):
-        async with Slices().take() as turn:
-            return await find_candidates(database, signals, turn)
+        matcher = Matcher()
+        async with matcher.slice() as turn:
+            return await find_candidates(database, signals, turn, matcher=matcher)
 
     return find
 
@@ -71,19 +72,20 @@ async def test_what_is_found_is_all_that_the_signals_match(database, subscriptio
     for signal in signals:
         expected = [subscription.id for subscription in now if subscription.unfit(signal) is None]
         for found in (together, await find(signal)):
-            fit = [subscription.id for subscription in found.of(signal.throw) if subscription.unfit(signal) is None]
+            fit = [subscription.id for subscription in found.of(signal) if subscription.unfit(signal) is None]
             assert sorted(fit) == expected, signal
         matching += len(expected)
     assert matching > 50
 
 
 OTHERS = {
-    "executions": "'sig', NULL, 'execution-' || i",
-    "tenants": "'sig', 'tenant-' || i, NULL",
-    "names": "'sig.' || i, NULL, NULL",
-    "beginnings": "'other.' || i || '.#', NULL, NULL",
-    "ends": "'*.x' || i, NULL, NULL",
-    "middles": "'shop.*.x' || i || '.*', NULL, NULL",
+    "executions": "'sig', NULL, 'execution-' || i, NULL",
+    "tenants": "'sig', 'tenant-' || i, NULL, NULL",
+    "names": "'sig.' || i, NULL, NULL, NULL",
+    "beginnings": "'other.' || i || '.#', NULL, NULL, NULL",
+    "ends": "'*.x' || i, NULL, NULL, NULL",
+    "middles": "'shop.*.x' || i || '.*', NULL, NULL, NULL",
+    "filters": '\'sig\', NULL, NULL, \'{"id": {"operator": "IN", "values": ["\' || i || \'"]}}\'',
 }
 
 
@@ -93,24 +95,27 @@ async def test_subscriptions_that_do_not_match_are_not_read(kind, database, find
     await database.execute(
         f"""
         INSERT INTO subscriptions
-            (name, is_pattern, tenant_id, execution_id, once, kind, address, headers, schedule, since)
-        SELECT name, name ~ '[*#]', tenant_id, execution_id, false, 'queue', 'q', '[]', '{{}}', 1
-        FROM (SELECT {OTHERS[kind]} FROM generate_series(1, 5000) AS i) AS s (name, tenant_id, execution_id)
+            (name, is_pattern, tenant_id, execution_id, filter, once, kind, address, headers, schedule, since)
+        SELECT name, name ~ '[*#]', tenant_id, execution_id, filter::json, false, 'queue', 'q', '[]', '{{}}', 1
+        FROM (SELECT {OTHERS[kind]} FROM generate_series(1, 5000) AS i) AS s (name, tenant_id, execution_id, filter)
         """
     )
     signals = await accept(
         database,
         Throw(name="sig", scope=Scope.EXECUTION, execution_id="execution-1"),
         Throw(name="sig", scope=Scope.TENANT, tenant_id="tenant-1"),
+        *([Throw(name="sig", payload=b'{"id": 7}')] if kind == "filters" else []),
         *(Throw(name=f"shop.x.y.y{i}") for i in range(20)),
     )
     for statistics in ("missing", "there"):
         assert len((await find(*signals)).versions) <= 1
-        async with database.transaction() as session:
-            await session.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-            await session.execute(f"PREPARE find AS {FIND.sql}")
-            lines = await session.fetch(f"EXPLAIN EXECUTE find ({', '.join('NULL' for _ in FIND.parameters)})")
-            await session.execute("DEALLOCATE find")
-        plan = "\n".join(line[0] for line in lines)
-        assert "Seq Scan on subscriptions" not in plan, f"statistics are {statistics}\n{plan}"
+        for statement in (PATHS, FIND):
+            async with database.transaction() as session:
+                await session.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+                await session.execute(f"PREPARE one AS {statement.sql}")
+                nulls = ", ".join("NULL" for _ in statement.parameters)
+                lines = await session.fetch(f"EXPLAIN EXECUTE one ({nulls})")
+                await session.execute("DEALLOCATE one")
+            plan = "\n".join(line[0] for line in lines)
+            assert "Seq Scan on subscriptions" not in plan, f"statistics are {statistics}\n{plan}"
         await database.execute("ANALYZE subscriptions")

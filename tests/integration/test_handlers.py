@@ -91,6 +91,17 @@ async def test_a_signal_is_delivered_to_a_function_with_its_typed_payload(client
 
 
 @pytest.mark.transports("embedded", "rabbitmq")
+async def test_a_handler_is_tested_by_a_worker_of_its_app(client, webhooks, name, worker, subscription):
+    url = webhooks.answer("/", Answer(), Answer(status=500))
+    async with worker():
+        path = f"/v1/subscriptions/{(await subscription('book'))['id']}/test"
+        good, bad = [await client.post(path, {"payload": {"order": 7, "url": url}}) for _ in range(2)]
+    assert (good["outcome"], good["status"]) == ("succeeded", None)
+    assert (bad["outcome"], bad["error"]) == ("refused", "RuntimeError: the receiver answered 500")
+    assert [told(request)["order"] for request in webhooks.requests] == [7, 7]
+
+
+@pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_plain_function_gets_what_its_tenant_is_thrown(client, webhooks, name, worker, subscription):
     async with worker():
         payload = {"order": 7, "url": webhooks.url()}

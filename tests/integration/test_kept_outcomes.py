@@ -98,7 +98,7 @@ async def delivered(database):
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_receivers_are_called_once_and_others_do_not_wait(transport, database, subscriptions, monkeypatch, fault):
     """More outcomes are refused than the deliverer makes attempts at a time."""
-    monkeypatch.setattr("workers.deliverer._PAUSES", (0.05,))
+    monkeypatch.setattr("workers.outcomes._PAUSES", (0.05,))
     begin, end = FAULTS[fault]
     await database.execute(begin)
     courier = Courier()
@@ -117,7 +117,7 @@ async def test_receivers_are_called_once_and_others_do_not_wait(transport, datab
 async def test_beyond_the_bound_they_hold_up_others_and_none_is_dropped(
     transport, database, subscriptions, monkeypatch
 ):
-    monkeypatch.setattr("workers.deliverer._PAUSES", (0.05,))
+    monkeypatch.setattr("workers.outcomes._PAUSES", (0.05,))
     monkeypatch.setattr(keeping, "MOST", 3)
     begin, end = FAULTS["a column"]
     await database.execute(begin)

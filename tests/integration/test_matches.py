@@ -80,6 +80,14 @@ async def test_one_that_was_only_paused_is_owed_all_the_same(make, match, finish
     assert len(await states(subscription_id)) == 2
 
 
+async def test_one_that_asks_for_the_same_signals_is_not_matched_again(make, match, finish, states, database):
+    subscription_id = await make()
+    matches = await match()
+    await database.execute("UPDATE subscriptions SET schedule = '{1}', address = 'other', description = 'changed'")
+    await finish(matches)
+    assert await states(subscription_id) == [("pending", None)]
+
+
 async def test_one_that_asks_for_other_signals_is_matched_again(make, match, finish, states, database):
     other = await make()
     for number, change in enumerate(("tenant_id = 'other', name = 'another'", "disabled_because = 'gone'")):

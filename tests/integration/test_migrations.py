@@ -350,3 +350,24 @@ async def test_once_subscriptions_are_freed_when_the_signals_expire_that_consume
         await run_scripts(database, after="0023", to="9999")
         rows = await database.fetch("SELECT consumed_until IS NOT NULL AS freed FROM subscriptions ORDER BY id")
         assert [row["freed"] for row in rows] == [True, False, False]
+
+
+async def test_filters_of_an_earlier_version_are_found_and_so_is_what_it_changes_during_the_upgrade(postgres_url):
+    """A process of that version knows nothing of the columns and indexes by which filters are found."""
+    wanted = '{"id": {"operator": "IN", "values": ["%s"]}}'
+    async with unmigrated(postgres_url) as database:
+        await run_scripts(database, to="0027")
+        insert = """
+            INSERT INTO subscriptions (name, is_pattern, once, kind, address, headers, schedule, since, filter)
+            VALUES ('a', false, false, 'queue', 'q', '{}', '{}', 1, $1)
+        """
+        await database.execute(insert, wanted % 1)
+        await database.execute(insert, wanted % 1)
+        await run_scripts(database, after="0027", to="9999")
+        await database.execute("UPDATE subscriptions SET filter = $1 WHERE id = 2", wanted % 2)
+        await database.execute(insert, wanted % 3)
+        for number in (1, 2, 3):
+            one = signal(10 + number, payload=b'{"id": %d}' % number)
+            await SignalStore(database).record([one], rescue_after=RESCUE_AFTER)
+            owed = await listed(DeliveryStore(database), signal_id=one.id)
+            assert [delivery.subscription_id for delivery in owed] == [number]

@@ -125,6 +125,10 @@ class LocalRabbit(Rabbit):
         command = [*self.place.enter, "epmd", "-kill"]
         subprocess.run(command, env=self._environment, check=False, capture_output=True)
 
+    @property
+    def pid(self) -> int | None:
+        return self._node.pid if self._node else None
+
     def ctl(self, *arguments: str) -> str:
         command = [*self.place.enter, str(self._server.with_name("rabbitmqctl")), "--quiet", *arguments]
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=60, check=False)

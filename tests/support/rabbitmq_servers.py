@@ -47,6 +47,11 @@ class Rabbit:
         finally:
             self._used.append(name)
 
+    @property
+    def pid(self) -> int | None:
+        """The process that is the node, or begins its tree; None: it is not of this machine."""
+        return None
+
     def ctl(self, *arguments: str) -> str:
         """Run ``rabbitmqctl`` and return what it printed."""
         self._cannot(" ".join(arguments[:1]))

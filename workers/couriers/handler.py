@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from broker.deliveries import Outcome, Result
 from broker.store.deliveries.attempts import Claimed
+from workers.couriers import Sent
 from workers.handlers import Handlers
 from workers.handlers.functions import ReceivedSignal
 
@@ -18,6 +19,10 @@ class HandlerCourier:
         self._functions = {
             handler.of(app).target.address: handler.function for app, handlers in apps.items() for handler in handlers
         }
+
+    def preview(self, claimed: Claimed) -> Sent:
+        """Return the payload."""
+        return Sent({}, claimed.signal.throw.payload)
 
     async def deliver(self, claimed: Claimed, *, timeout: timedelta) -> Result:
         """Call the handler with the signal, under an id that is the same on every attempt."""

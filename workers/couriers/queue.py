@@ -11,7 +11,8 @@ from broker.errors import Nacked, Unavailable, Unconfirmed, Unroutable
 from broker.messages import signal_message
 from broker.store.deliveries.attempts import Claimed
 from broker.targets import QueueTarget
-from broker.transport import Transport
+from broker.transport import Message, Transport
+from workers.couriers import Sent
 
 
 class QueueCourier:
@@ -20,16 +21,16 @@ class QueueCourier:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
+    def preview(self, claimed: Claimed) -> Sent:
+        """Return the headers and the body of the message."""
+        message = _message(claimed)
+        return Sent({name: str(value) for name, value in message.headers.items()}, message.body)
+
     async def deliver(self, claimed: Claimed, *, timeout: timedelta) -> Result:
         """Publish the signal, persistent and mandatory, with an id that is the same on every attempt."""
-        message = signal_message(claimed.signal)
-        headers = {key: value for key, value in message.headers.items() if key not in {"CC", "reach"}}
-        headers |= {"delivery-id": claimed.message_id, "attempt": claimed.due.attempt}
         queue = cast(QueueTarget, claimed.target).queue
         try:
-            await self._transport.publish(
-                replace(message, headers=headers), exchange="", routing_key=queue, timeout=timeout
-            )
+            await self._transport.publish(_message(claimed), exchange="", routing_key=queue, timeout=timeout)
         except Unroutable:
             return Result(outcome=Outcome.UNROUTABLE, error=f"there is no queue {queue!r}")
         except Nacked as error:
@@ -39,3 +40,9 @@ class QueueCourier:
         except Unavailable as error:
             return Result(outcome=Outcome.UNREACHABLE, error=str(error))
         return Result(outcome=Outcome.SUCCEEDED)
+
+
+def _message(claimed: Claimed) -> Message:
+    message = signal_message(claimed.signal)
+    headers = {key: value for key, value in message.headers.items() if key not in {"CC", "reach"}}
+    return replace(message, headers=headers | {"delivery-id": claimed.message_id, "attempt": claimed.due.attempt})

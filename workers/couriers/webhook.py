@@ -15,6 +15,7 @@ from broker.secrets import SecretBox
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.attempts import Claimed
 from broker.targets.webhook import Scheme, WebhookTarget
+from workers.couriers import Sent
 from workers.webhooks.client import WebhookClient
 from workers.webhooks.requests import compose
 from workers.webhooks.signing import signature_headers
@@ -28,6 +29,13 @@ class WebhookCourier:
         self._secrets = secrets
         self._keys = keys
         self._offloader = Offloader()
+
+    def preview(self, claimed: Claimed) -> Sent:
+        """Return the body of the request; its headers are known once it was made."""
+        try:
+            return Sent({}, compose(claimed, cast(WebhookTarget, claimed.target).unseal(self._secrets)).body)
+        except Unrenderable:
+            return Sent({}, b"")
 
     async def deliver(self, claimed: Claimed, *, timeout: timedelta) -> Result:
         """Send the request that the target makes of the signal, with an id that is the same on every attempt."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, repeat
@@ -208,7 +208,7 @@ async def begin(
     # Popped, so that of two messages for one attempt in the same batch only the first begins it.
     dues = [request.due for request in batch]
     popped = (begun.pop((due.signal_id, due.subscription_id, due.attempt), None) for due in dues)
-    return [None if row is None else _read_claimed(due, row) for due, row in zip(dues, popped, strict=True)]
+    return [None if row is None else read_claimed(due, row) for due, row in zip(dues, popped, strict=True)]
 
 
 async def interrupt(session: Session, redelivered: Sequence[DueAttempt], *, by: int | None) -> None:
@@ -245,27 +245,41 @@ async def end(on: Database | Session, batch: Sequence[Ended]) -> None:
 
     But if one that was overtaken has succeeded, its delivery is delivered.
     """
-    once = {ended.due: ended for ended in reversed(batch)}  # an INSERT updates no row twice; the first outcome counts
-    batch = sorted(once.values(), key=lambda ended: ended.due.signal_id)  # the statement looks from the first one on
+    batch = first_ends(batch)
     await on.execute(
         _Sql.finish,
-        signal_ids=[ended.due.signal_id for ended in batch],
-        subscription_ids=[ended.due.subscription_id for ended in batch],
-        numbers=[ended.due.attempt for ended in batch],
+        **end_columns(batch),
         states=[ended.state.value for ended in batch],
         pauses=[None if ended.pause is None else ended.pause.total_seconds() for ended in batch],
-        started_at=[ended.started_at for ended in batch],
-        durations=[ended.duration.total_seconds() for ended in batch],
-        outcomes=[ended.result.outcome.value for ended in batch],
-        statuses=[ended.result.status for ended in batch],
-        errors=[_storable(ended.result.error) for ended in batch],
-        excerpts=[_storable(ended.result.excerpt) for ended in batch],
         reasons=[_storable(ended.reason) for ended in batch],
-        steps_done=[ended.steps_done for ended in batch],
-        steps=[_encode_steps(ended.steps) if ended.steps else None for ended in batch],
-        exchanges=[pack([step.result.exchange for step in ended.steps] or [ended.result.exchange]) for ended in batch],
         uncounted=[ended.uncounted for ended in batch],
     )
+
+
+def first_ends(batch: Sequence[Ended]) -> list[Ended]:
+    """Return *batch* with one end of each attempt, the first one, in ascending order of signals."""
+    once = {ended.due: ended for ended in reversed(batch)}  # an INSERT updates no row twice
+    return sorted(once.values(), key=lambda ended: ended.due.signal_id)  # statements look from the first one on
+
+
+def end_columns(batch: Sequence[Ended]) -> dict[str, Sequence[object]]:
+    """Return what is stored of attempts that have ended, whatever that makes of their deliveries."""
+    return {
+        "signal_ids": [ended.due.signal_id for ended in batch],
+        "subscription_ids": [ended.due.subscription_id for ended in batch],
+        "numbers": [ended.due.attempt for ended in batch],
+        "started_at": [ended.started_at for ended in batch],
+        "durations": [ended.duration.total_seconds() for ended in batch],
+        "outcomes": [ended.result.outcome.value for ended in batch],
+        "statuses": [ended.result.status for ended in batch],
+        "errors": [_storable(ended.result.error) for ended in batch],
+        "excerpts": [_storable(ended.result.excerpt) for ended in batch],
+        "steps_done": [ended.steps_done for ended in batch],
+        "steps": [_encode_steps(ended.steps) if ended.steps else None for ended in batch],
+        "exchanges": [
+            pack([step.result.exchange for step in ended.steps] or [ended.result.exchange]) for ended in batch
+        ],
+    }
 
 
 async def cancel(on: Database | Session, due: DueAttempt) -> None:
@@ -289,8 +303,9 @@ def _step_columns(step: Step) -> dict[str, object]:
     }
 
 
-def _read_claimed(due: DueAttempt, row: Row) -> Claimed:
-    subscription = read_subscription(row["subscription"])
+def read_claimed(due: DueAttempt, row: Row, read: Callable[[Row], Subscription] = read_subscription) -> Claimed:
+    """Return the attempt that was begun, from a row of `begin` or of `hand_on`; *read* reads its subscription."""
+    subscription = read(row["subscription"])
     return Claimed(
         due=due,
         signal=read_signal(row),

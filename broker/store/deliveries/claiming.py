@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from itertools import chain
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +17,7 @@ from broker.coalescing import Coalescer
 from broker.deliveries import DueAttempt, Step
 from broker.limits import HORIZON
 from broker.store.clocks import StoreClock
-from broker.store.deliveries import admission, attempts, continuing
+from broker.store.deliveries import admission, attempts, continuing, handing
 from broker.store.deliveries.admission import admit
 from broker.store.deliveries.attempts import (
     SMALL,
@@ -31,10 +33,13 @@ from broker.store.deliveries.attempts import (
     note_steps,
 )
 from broker.store.deliveries.continuing import admit_steps, find_free, take_back
-from broker.store.deliveries.ending import NO_EFFECTS, Effects, affects_others, end_with_effects
+from broker.store.deliveries.ending import NO_EFFECTS, Effects, advance_after, affects_others, end_with_effects
+from broker.store.deliveries.handing import find_heir, hand_on
 from broker.store.deliveries.presence import Presence
 from broker.store.postgres.database import Database
+from broker.store.postgres.keeping import KeptSession
 from broker.store.postgres.rehearsal import rehearse
+from broker.store.rows import SubscriptionReader
 
 _LEAD = 0.1
 """How many seconds before its moment an attempt is claimed: the store takes less, unless the machine is busy."""
@@ -73,10 +78,16 @@ class AttemptStore:
         self._notes: Coalescer[StepsMade, None] = Coalescer(self._note_steps)
         self._ends: Coalescer[Ended, Effects] = Coalescer(self._end)
         self._endings: Coalescer[Ended, Effects] = Coalescer(self._end_with_effects)
+        self._session = KeptSession(database)
+        """For what is handed on: whole groups wait for each of these statements."""
+        self._subscriptions = SubscriptionReader()
+        self._hand_overs: Coalescer[Ended, Claimed | None] = Coalescer(self._hand_on)
+        self._advances: Coalescer[Ended, Effects] = Coalescer(self._advance)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.presence)
+        await self._stack.enter_async_context(self._session)
         for coalescer in (
             self._begins,
             self._admissions,
@@ -86,6 +97,8 @@ class AttemptStore:
             self._notes,
             self._ends,
             self._endings,
+            self._hand_overs,
+            self._advances,
         ):
             await self._stack.enter_async_context(coalescer)
         return self
@@ -158,15 +171,32 @@ class AttemptStore:
         """
         return await (self._endings if affects_others(ended) else self._ends).submit(ended)
 
+    async def hand_on(self, ended: Ended) -> Claimed | Effects:
+        """End the attempt as `finish` does; if the next one of its ordering group needs no admission, begin it.
+
+        It is for attempts that can hand on (see `broker.store.deliveries.ending`). The attempt that is begun has no
+        message of its own; instead of one that is not begun, the effects of the end are returned.
+
+        Raises:
+            StoreUnavailable: The next attempt may have begun (`find_heir` finds it). Call `finish`, to be sure.
+        """
+        return await self._hand_overs.submit(ended) or await self._advances.submit(ended)
+
+    async def find_heir(self, due: DueAttempt) -> DueAttempt | None:
+        """Return the attempt under way in the ordering group of a delivery that has ended; None: there is none.
+
+        It may have been handed on, so that the message of *due* stands for it now.
+        """
+        return await find_heir(self._database, due)
+
     async def rehearse(self) -> None:
         """Return if attempts could be claimed and finished now, as far as that does not depend on the deliveries.
 
         Raises:
             StoreUnavailable: They could not.
         """
-        await rehearse(
-            self._database, [*attempts.NEEDED_TO_DELIVER, *admission.NEEDED_TO_DELIVER, *continuing.NEEDED_TO_DELIVER]
-        )
+        needed = (module.NEEDED_TO_DELIVER for module in (attempts, admission, continuing, handing))
+        await rehearse(self._database, [*chain.from_iterable(needed)])
 
     async def cancel(self, due: DueAttempt) -> None:
         """Cancel a delivery whose subscription was deleted."""
@@ -211,3 +241,18 @@ class AttemptStore:
 
     async def _end_with_effects(self, batch: Sequence[Ended]) -> list[Effects]:
         return await end_with_effects(self._database, batch, rescue_after=self._rescue_after)
+
+    async def _hand_on(self, batch: Sequence[Ended]) -> list[Claimed | None]:
+        return await self._session.run(
+            partial(
+                hand_on,
+                batch=batch,
+                read=self._subscriptions.read,
+                timeout=self._timeout,
+                rescue_after=self._rescue_after,
+                by=self.presence.id,
+            )
+        )
+
+    async def _advance(self, batch: Sequence[Ended]) -> list[Effects]:
+        return await advance_after(self._database, batch, rescue_after=self._rescue_after)

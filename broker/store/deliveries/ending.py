@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from broker.circuits import Phase, is_up
-from broker.deliveries import DueAttempt, Outcome
+from broker.deliveries import DeliveryState, DueAttempt, Outcome
 from broker.store.deliveries.admission import admit_waiting, disable_subscriptions, free_slots, lock_admission
 from broker.store.deliveries.attempts import Ended, end
 from broker.store.deliveries.circuits import judge_circuits
 from broker.store.deliveries.ordering import advance_groups_of
-from broker.store.postgres.database import Database
+from broker.store.postgres.database import Database, Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +36,18 @@ NO_EFFECTS = Effects()
 
 def affects_others(ended: Ended) -> bool:
     """Return whether the end of an attempt may have effects beyond its delivery."""
+    return _advances_group(ended) or _affects_subscription(ended)
+
+
+def can_hand_on(ended: Ended) -> bool:
+    """Return whether an attempt has succeeded, and its end has no other effect than to advance its ordering group."""
+    return ended.in_group and ended.state is DeliveryState.DELIVERED and not _affects_subscription(ended)
+
+
+def _affects_subscription(ended: Ended) -> bool:
+    """Return whether the end of an attempt has effects on slots or circuits, or disables its subscription."""
     return (
         ended.admitted.slot
-        or _advances_group(ended)
         or ended.result.outcome is Outcome.GONE
         or any(
             admitted.circuit or (address is not None and is_up(result) is False)
@@ -61,7 +70,7 @@ async def end_with_effects(database: Database, batch: Sequence[Ended], *, rescue
     with_slots = [ended.due for ended in batch if ended.admitted.slot]
     limited = Counter(due.subscription_id for due in with_slots)
     gone = {ended.due.subscription_id for ended in batch if ended.result.outcome is Outcome.GONE}
-    over = [(ended.due.signal_id, ended.due.subscription_id) for ended in batch if _advances_group(ended)]
+    over = [ended for ended in batch if _advances_group(ended)]
     async with database.transaction() as session:
         states = await lock_admission(session, limited.keys() | gone)
         changed = await judge_circuits(session, batch)
@@ -70,8 +79,20 @@ async def end_with_effects(database: Database, batch: Sequence[Ended], *, rescue
         await free_slots(session, with_slots)
         waiting = {key: count for key, count in limited.items() if key in states and states[key]["held"]}
         due_attempts = await admit_waiting(session, waiting, rescue_after=rescue_after) if waiting else []
-        due_attempts += await advance_groups_of(session, over, rescue_after=rescue_after)
+        due_attempts += await _advance(session, over, rescue_after)
     return _effects(batch, due_attempts, disabled, changed)
+
+
+async def advance_after(database: Database, batch: Sequence[Ended], *, rescue_after: timedelta) -> list[Effects]:
+    """Advance the ordering groups of attempts whose ends are stored."""
+    async with database.transaction() as session:
+        due_attempts = await _advance(session, batch, rescue_after)
+    return _effects(batch, due_attempts, set(), {})
+
+
+async def _advance(session: Session, over: Sequence[Ended], rescue_after: timedelta) -> list[DueAttempt]:
+    keys = [(ended.due.signal_id, ended.due.subscription_id) for ended in over]
+    return await advance_groups_of(session, keys, rescue_after=rescue_after)
 
 
 def _effects(

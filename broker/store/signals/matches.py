@@ -77,14 +77,14 @@ async def find_matches(database: Database, matcher: Matcher, signals: Sequence[S
     matched: list[Signal] = []
     pairs = 0
     async with matcher.slice() as turn:
-        candidates = await find_candidates(database, signals, turn)
+        candidates = await find_candidates(database, signals, turn, matcher=matcher)
         began = perf_counter()
-        found = [(signal, candidates.of(signal.throw)) for signal in signals]
-        for signal, some in sorted(found, key=lambda one: (len(one[1]), one[0].id)):
-            pairs += len(some)
+        counts = {signal.id: candidates.count(signal) for signal in signals}
+        for signal in sorted(signals, key=lambda one: (counts[one.id], one.id)):
+            pairs += counts[signal.id]
             if matched and (pairs > limits.pairs or perf_counter() - began > limits.seconds):
                 break
-            result = await matcher.match(signal, some, turn)
+            result = await matcher.match(signal, candidates.of(signal), turn)
             signal.context.forget()  # a parsed payload takes many times the memory of its text
             owed = len(matching) + len(exceeded) + len(result.matching) + len(result.exceeded)
             if matched and owed > limits.deliveries:

@@ -1,32 +1,33 @@
 """Candidates: the subscriptions that signals may match, found by what the signals ask for.
 
 A signal asks for the subscriptions of an execution, or of a name, by all tenants or by some; patterns have a few keys
-(see `broker.names`). Subscriptions of other names, tenants and executions cost nothing.
+(see `broker.names`). Subscriptions of other names, tenants and executions cost nothing, and nor do those whose filters
+want something else of the payload (see `broker.filters.access`): which paths they look at is found out first.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple
 
-from broker.names import pattern_key, pattern_keys
-from broker.signals import Scope, Signal, Throw
+from broker.filters.access import access_to
+from broker.jsontext import write_fast
+from broker.matching import Matcher
+from broker.names import pattern_keys
+from broker.signals import Signal
 from broker.slices import Slice
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
-from broker.store.rows import read_subscription
+from broker.store.rows import read_candidate
+from broker.store.subscriptions.places import UNTENANTED, Asked, Key, Paths, Place, find_keys, place_of
 from broker.subscriptions import Subscription
 
-_UNTENANTED = ""
-"""Stands for no tenant; the id of a tenant is not empty."""
-_MOST_TENANTS = 100
-"""How many tenants of one signal are looked for one by one."""
-_SEPARATOR = "\x1e"
+_MOST_PATHS = 64
+"""How many paths of filters are looked up for a name, or for a key of patterns."""
 
 
 class _Sql(Statements, file="candidates.sql"):
+    paths: Statement
     find: Statement
     changed: Statement
 
@@ -34,75 +35,84 @@ class _Sql(Statements, file="candidates.sql"):
 NEEDED_TO_RECORD = _Sql.every()
 
 
-class _Wanted(NamedTuple):
-    """What subscriptions are found by.
+class Candidates:
+    """The subscriptions that signals may match, as far as it matters to that (see `read_candidate`).
 
     Args:
-        by: Whether `value` is the `name` of a signal, its name for one `tenant`, or an `execution`.
-        value: That name or execution.
-        tenant: The tenant, or `_UNTENANTED`.
-    """
-
-    by: str
-    value: str
-    tenant: str = _UNTENANTED
-
-
-def _wanted_by(throw: Throw) -> tuple[_Wanted, ...]:
-    """Return what the subscriptions that the signal of *throw* may match are found by."""
-    match throw.scope:
-        case Scope.EXECUTION:
-            return (_Wanted("execution", throw.execution_id or ""),)
-        case Scope.TENANT:
-            return (_Wanted("tenant", throw.name, throw.tenant_id or _UNTENANTED),)
-        case Scope.UNTENANTED:
-            return (_Wanted("tenant", throw.name),)
-        case Scope.BROADCAST if throw.audience is not None and len(throw.audience) <= _MOST_TENANTS:
-            return tuple(_Wanted("tenant", throw.name, tenant) for tenant in {_UNTENANTED, *throw.audience})
-        case _:
-            return (_Wanted("name", throw.name),)
-
-
-class Candidates:
-    """The subscriptions that signals may match.
+        wanted: Where those are that each signal, by its id, may match.
+        keys: The keys of the signals by their ids.
 
     Attributes:
         versions: The versions of all these subscriptions by their ids; each changes whenever the subscription does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: Mapping[int, Sequence[Place]], keys: Mapping[int, Sequence[Key]]) -> None:
         self.versions: dict[int, int] = {}
+        self._wanted = wanted
+        self._keys = keys
         self._known: dict[int, Subscription] = {}
-        self._found: dict[_Wanted, list[Subscription]] = {}
-        self._patterns: dict[str, list[Subscription]] = {}
-        """Those of all tenants with a pattern, by its key."""
+        self._found: dict[Place, list[Subscription]] = {}
+        self._patterns: dict[tuple[str, str], dict[str, list[Subscription]]] = {}
+        """Those with a pattern, by the kind of the place where others of their names are, the tenant and its key."""
+        self._filtered: dict[Key, list[Subscription]] = {key: [] for key in chain.from_iterable(keys.values())}
 
     async def read(self, rows: Iterable[Row], turn: Slice) -> None:
         """Add the subscriptions in *rows*, each of which has what it was found by."""
         for row in rows:
             subscription = self._known.get(row["id"])
             if subscription is None:
-                subscription = self._known[row["id"]] = read_subscription(row)
+                subscription = self._known[row["id"]] = read_candidate(row)
                 self.versions[row["id"]] = row["version"]
-            if row["by"] == "pattern":
-                self._patterns.setdefault(pattern_key(subscription.spec.name), []).append(subscription)
-            else:
-                wanted = _Wanted(row["by"], row["value"], row["of_tenant"])
-                self._found.setdefault(wanted, []).append(subscription)
+            match row["by"]:
+                case "filter":
+                    self._add_filtered(subscription)
+                case "pattern" | "tenants_pattern" as by:
+                    patterns = self._patterns.setdefault((by, row["of_tenant"]), {})
+                    patterns.setdefault(place_of(subscription.spec), []).append(subscription)
+                case by:
+                    self._found.setdefault(Place(by, row["value"], row["of_tenant"]), []).append(subscription)
             if turn.is_over:
                 await turn.pause()
 
-    def of(self, throw: Throw) -> Sequence[Subscription]:
-        """Return those that the signal of *throw* may match, each once."""
-        wanted = _wanted_by(throw)
-        found = [self._found.get(one, ()) for one in wanted]
-        if self._patterns and wanted[0].by == "name":
-            found += [self._patterns.get(key, ()) for key in pattern_keys(throw.name)]
-        return found[0] if len(found) == 1 else list(chain.from_iterable(found))
+    def _add_filtered(self, subscription: Subscription) -> None:
+        spec = subscription.spec
+        access = None if spec.filter is None else access_to(spec.filter.conditions)
+        assert access is not None  # noqa: S101  (it was found by it)
+        for tenant in (None, spec.tenant_id or UNTENANTED):
+            for text in access.values:
+                key = Key(tenant, place_of(spec), access.path, text)
+                if key in self._filtered:
+                    self._filtered[key].append(subscription)
+
+    def count(self, signal: Signal) -> int:
+        """Return how many *signal* may match, or a few more."""
+        return sum(map(len, self._lists(signal)))
+
+    def of(self, signal: Signal) -> Sequence[Subscription]:
+        """Return those that *signal* may match, each once."""
+        lists = list(self._lists(signal))
+        if len(lists) == 1:
+            return lists[0]
+        return list({subscription.id: subscription for subscription in chain.from_iterable(lists)}.values())
+
+    def _lists(self, signal: Signal) -> Iterator[Sequence[Subscription]]:
+        name = signal.throw.name
+        for place in self._wanted[signal.id]:
+            if place in self._found:
+                yield self._found[place]
+            if place.patterns is not None and (patterns := self._patterns.get((place.patterns, place.tenant))):
+                yield from (patterns[key] for key in pattern_keys(name) if key in patterns)
+        yield from (some for key in self._keys.get(signal.id, ()) if (some := self._filtered[key]))
 
 
 async def find_candidates(
-    on: Database, signals: Sequence[Signal], turn: Slice, *, most: int | None = None, in_execution: bool = False
+    on: Database,
+    signals: Sequence[Signal],
+    turn: Slice,
+    *,
+    matcher: Matcher | None = None,
+    most: int | None = None,
+    in_execution: bool = False,
 ) -> Candidates:
     """Return the candidates for *signals*.
 
@@ -110,29 +120,26 @@ async def find_candidates(
         on: The database.
         signals: The signals.
         turn: The turn at computing.
+        matcher: Looks at their payloads; None: subscriptions are found whatever their filters are.
         most: How many of a kind are wanted for each name, tenant and execution; None: all.
         in_execution: Whether only those are wanted that wait in an execution.
     """
-    wanted: dict[str, set[_Wanted]] = defaultdict(set)
-    for signal in signals:
-        for one in _wanted_by(signal.throw):
-            wanted[one.by].add(one)
-    names = [name for _, name, _ in wanted["name"]]
+    asked, paths, keys = Asked(signals), Paths(), dict[int, tuple[Key, ...]]()
+    if matcher is not None and asked.has_names:
+        async with turn.suspended():
+            paths = Paths(await on.fetch(_Sql.paths, places=write_fast(asked.places), most=_MOST_PATHS))
+        keys = await find_keys(signals, asked, paths, matcher, turn)
+    found = Candidates(asked.wanted, keys)
     async with turn.suspended():
         rows = await on.fetch(
             _Sql.find,
-            names=names,
-            pattern_keys=list(set(chain.from_iterable(map(pattern_keys, names)))),
-            tenants=[tenant for _, _, tenant in wanted["tenant"]],
-            tenants_names=[name for _, name, _ in wanted["tenant"]],
-            tenants_pattern_keys=[_SEPARATOR.join(pattern_keys(name)) for _, name, _ in wanted["tenant"]],
-            executions=[execution_id for _, execution_id, _ in wanted["execution"]],
+            places=write_fast(asked.pieces(paths)),
+            keys=write_fast([key._asdict() for key in set(chain.from_iterable(keys.values()))]),
             first_id=min(signal.id for signal in signals),
             last_id=max(signal.id for signal in signals),
             most=most,
             in_execution=in_execution,
         )
-    found = Candidates()
     await found.read(rows, turn)
     return found
 
@@ -140,4 +147,4 @@ async def find_candidates(
 async def find_changed(session: Session, versions: Mapping[int, int]) -> dict[int, Subscription]:
     """Return, by their ids, those subscriptions that were changed since they had these *versions*."""
     rows = await session.fetch(_Sql.changed, subscription_ids=list(versions), versions=list(versions.values()))
-    return {row["id"]: read_subscription(row) for row in rows}
+    return {row["id"]: read_candidate(row) for row in rows}

@@ -285,7 +285,7 @@ class SubscriptionStore:
         while True:
             async with self._slices.take() as turn:
                 found = await find_candidates(self._database, [signal], turn, most=limit, in_execution=in_execution)
-            fit = [subscription for subscription in found.of(throw) if subscription.unfit(signal) is None]
+            fit = [subscription for subscription in found.of(signal) if subscription.unfit(signal) is None]
             if limit is None or len(fit) >= most or len(found.versions) < limit:
                 return fit[:most]
             limit = None

@@ -1,0 +1,66 @@
+"""``/v1/subscriptions/{id}/test``: a subscription's target is tried with a made signal."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from broker.access import Permission, Principal
+from broker.jsonparts import raw_member
+from broker.schemas.samples import SampleAnswer, SampleRequest
+from broker.store.subscriptions.samples import MOST, SampleStore, TooMany
+from broker.store.subscriptions.subscriptions import SubscriptionStore
+from gateway.answers import answer
+from gateway.bodies import parse, read_json
+from gateway.http_errors import Busy
+from gateway.native.subscriptions import managed_subscription
+from gateway.offloading import offload
+from gateway.routes import Route, SecuredRoute
+
+
+class SamplesApi:
+    """Lets a worker try the target of a subscription, and shows what came of it."""
+
+    def __init__(self, subscriptions: SubscriptionStore, samples: SampleStore) -> None:
+        self._subscriptions = subscriptions
+        self._samples = samples
+
+    @property
+    def routes(self) -> list[Route]:
+        """The routes of this part of the API."""
+        return [
+            SecuredRoute(
+                "POST",
+                "/v1/subscriptions/{id}/test",
+                self.test,
+                "Test a subscription",
+                {200: SampleAnswer},
+                SampleRequest,
+                permissions=(Permission.SUBSCRIPTIONS,),
+                may_be_bare=True,
+            )
+        ]
+
+    async def test(self, request: web.Request, principal: Principal) -> web.Response:
+        """Make one attempt at the target, of a signal that is made for it, and answer what came of it.
+
+        The signal has a name that the subscription's matches, and a negative id. It is neither recorded nor counted,
+        goes to nobody else, and passes by the filter, the limits and the circuit; a pause does not hold it up. Of
+        several steps, one after the other is made as long as they succeed. It takes 30 s at most.
+        """
+        subscription = await managed_subscription(request, principal, self._subscriptions)
+        body = await read_json(request) or b"{}"
+        payload = await offload(request, lambda: _payload(body), size=len(body))
+        try:
+            found = await self._samples.ask(subscription.id, payload)
+        except TooMany:
+            raise Busy(f"{MOST} tests of subscription {subscription.id} are under way.") from None
+        if found is None:
+            raise Busy(
+                "No worker has made the attempt: is a deliverer, or a worker of the subscription's app, running?"
+            )
+        return answer(found.encode())
+
+
+def _payload(body: bytes) -> bytes:
+    parse(SampleRequest, body)
+    return raw_member(body, "payload") or b"{}"

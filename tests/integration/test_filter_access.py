@@ -1,0 +1,165 @@
+"""The look-up by filters: exactly what the matcher finds among all subscriptions, and nothing else is read."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from broker.filters import load_filter, parse_filter
+from broker.filters.access import access_to
+from broker.matching import Matcher
+from broker.signals import Scope, Throw
+from broker.store.rows import read_subscription
+from broker.store.signals.matches import Limits, find_matches
+from broker.store.subscriptions import candidates, places
+from broker.store.subscriptions.candidates import find_candidates
+from broker.subscriptions import SubscriptionSpec
+from tests.support.builders import QUEUE, accept
+from tests.support.filtering import FILTERS, likely_filter, likely_payload
+
+TENANTS = (None, "acme", "beta")
+ON_REAL_SERVERS = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
+LIMITS = ((64, 250, 20_000), (64, 250, 20_000), (0, 250, 20_000), (1, 250, 20_000), (2, 1, 20_000), (64, 250, 5))
+"""Of paths, of texts under a path, and of keys."""
+ALL = Limits(pairs=1 << 30, seconds=1000.0, deliveries=1 << 30)
+
+NAMES = ("order.paid", "order.paid", "order.paid", "order.*", "#", "*.paid", "other", "other.#")
+AUDIENCES = (
+    {},
+    {},
+    {"audience": ("acme", "beta")},
+    {"audience": ()},
+    {"scope": Scope.TENANT, "tenant_id": "acme"},
+    {"scope": Scope.UNTENANTED},
+    {"scope": Scope.EXECUTION, "execution_id": "order-1"},
+)
+CHANGES = ("consumed_by = 1", "disabled_because = 'gone'", "paused_at = now()", "filter = NULL", "name = 'order.#'")
+
+
+@given(filters=st.lists(FILTERS, min_size=1, max_size=8))
+@settings(ON_REAL_SERVERS, max_examples=200)
+async def test_the_store_finds_filters_by_the_same_condition(database, *, filters):
+    documents = [json.dumps(one.document) for one in filters]
+    rows = await database.fetch("SELECT filter_access(d::json) AS access FROM unnest($1::text[]) AS d", documents)
+    for one, row in zip(filters, rows, strict=True):
+        access = access_to(one.conditions)
+        known = None if row["access"] is None else (row["access"][0], frozenset(row["access"][1:]))
+        if known is None and access is not None:  # an escape that PostgreSQL could not read makes no difference
+            assert "\\ud83d" in json.dumps(one.document) or "\\u0000" in json.dumps(one.document)
+        else:
+            assert known == access
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        '{"a": {"operator": "IN", "values": ["x\\u0000"]}}',
+        '{"a": {"operator": "IN", "values": ["\\ud800"]}}',
+        '{"a": {"operator": "IN", "values": [7]}}',
+        '{"a": {"operator": "IN", "values": ["x"], "inverted": 1}}',
+        '{"a": {"operator": "NUM_EQ", "value": 7}}',
+        '{"a": {"operator": "UNKNOWN", "values": ["x"]}}',
+        "{}",
+    ],
+)
+async def test_what_no_version_has_written_is_found_without_its_filter(database, document):
+    assert await database.fetchval("SELECT filter_access($1::json)", document) is None
+
+
+async def test_of_two_conditions_on_one_path_the_one_that_is_written_last_counts(database):
+    document = '{"a": {"operator": "IN", "values": ["x"]}, "a": {"operator": "IN", "values": ["y"]}}'
+    access = access_to(load_filter(json.loads(document)).conditions)
+    assert await database.fetchval("SELECT filter_access($1::json)", document) == [access.path, *access.values]
+
+
+@pytest.fixture
+def check(database):
+    """Assert that the look-up finds what the matcher would match among all subscriptions; return how many pairs."""
+
+    async def check(signals):
+        now = [read_subscription(row) for row in await database.fetch("SELECT * FROM subscriptions ORDER BY id")]
+        found = await find_matches(database, Matcher(), signals, ALL)
+        pairs = sorted((signal.id, subscription.id) for signal, subscription in found.matching)
+        assert not found.left
+        assert not found.exceeded
+        assert pairs == [
+            (signal.id, subscription.id)
+            for signal in signals
+            for subscription in now
+            if subscription.mismatch(signal) is None
+        ]
+        return len(pairs)
+
+    return check
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_what_is_found_is_what_matches(database, subscriptions, check, monkeypatch, seed):
+    """Subscriptions are created, changed, deleted and disabled before signals, and between them and their recording."""
+    random = Random(seed)
+    paths, texts, keys = LIMITS[seed % len(LIMITS)]
+    monkeypatch.setattr(candidates, "_MOST_PATHS", paths)
+    monkeypatch.setattr(places, "_MOST_TEXTS", texts)
+    monkeypatch.setattr(places, "_MOST_KEYS", keys)
+    signals = []
+    for _ in range(2):
+        for _ in range(60):
+            spec = SubscriptionSpec(
+                name=random.choice(NAMES),
+                targets=(QUEUE,),
+                tenant_id=random.choice(TENANTS),
+                execution_id=random.choice((None, None, None, "order-1")),
+                filter=random.choice((None, *[likely_filter(random)] * 5)),
+            )
+            await subscriptions.create(spec, secret=None)
+        ids = [
+            row["id"] for row in await database.fetch("SELECT id FROM subscriptions WHERE until IS NULL ORDER BY id")
+        ]
+        for gone in random.sample(ids, 10):
+            await subscriptions.delete(gone)
+        for changed in random.sample(ids, 10):
+            await database.execute(f"UPDATE subscriptions SET {random.choice(CHANGES)} WHERE id = $1", changed)
+        for changed in random.sample(ids, 10):
+            document = json.dumps(likely_filter(random).document)
+            await database.execute("UPDATE subscriptions SET filter = $2 WHERE id = $1", changed, document)
+        signals += await accept(
+            database,
+            *(
+                Throw(name=random.choice(NAMES), payload=likely_payload(random), **random.choice(AUDIENCES))
+                for _ in range(20)
+            ),
+        )
+    assert await check(signals) > 50
+
+
+async def test_those_that_want_other_values_are_not_read(database, subscriptions):
+    for number in range(300):
+        document = {"id": {"operator": "IN", "values": [f"{number}", f"{number}-b"]}}
+        document |= {"total": {"operator": "NUM_GT", "value": 1}} if number % 2 else {}
+        spec = SubscriptionSpec(
+            name="#" if number % 3 else "order",
+            targets=(QUEUE,),
+            filter=parse_filter(document),
+            tenant_id=TENANTS[number % 3],
+        )
+        created = await subscriptions.create(spec, secret=None)
+        if number in {30, 40}:
+            await subscriptions.delete(created.id)
+    whom = [{}, {"scope": Scope.UNTENANTED}, {"audience": ("acme",)}]
+    for more in whom:
+        signals = await accept(
+            database, *(Throw(name="order", payload=b'{"id":%d}' % id_, **more) for id_ in (12, 30, 900))
+        )
+        matcher = Matcher()
+        async with matcher.slice() as turn:
+            found = await find_candidates(database, signals, turn, matcher=matcher)
+        assert len(found.versions) == 1
+        assert [len(found.of(signal)) for signal in signals] == [1, 0, 0]
