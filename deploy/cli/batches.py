@@ -132,7 +132,7 @@ def _with_key(text: bytes, key: str) -> bytes:
     if not isinstance(signal, dict) or "idempotencyKey" in signal:
         return text
     member = json.dumps({"idempotencyKey": key}).encode()[:-1]
-    return member + (b"," if signal else b"") + text.removeprefix(b"\xef\xbb\xbf").lstrip()[1:]
+    return member + (b"," if signal else b"") + text[1:]
 
 
 def _tell_refusals(tally: _Tally) -> None:
@@ -159,7 +159,7 @@ def _chunks(file: BinaryIO) -> Iterator[list[_Line]]:
     chunk: list[_Line] = []
     size = 0
     for number, line in enumerate(file, start=1):
-        text = line.strip()
+        text = line.removeprefix(b"\xef\xbb\xbf").strip()
         if not text:
             continue
         if chunk and (len(chunk) == _CHUNK or size + len(text) > _CHUNK_BYTES):

@@ -11,7 +11,7 @@ from deploy.cli.api import open_api
 from deploy.cli.loop import run_async
 from deploy.cli.output import as_json, example, show_one
 from deploy.cli.problems import ApiError
-from deploy.cli.products import Product, check_url, given_options, with_product
+from deploy.cli.products import Product, check_token, check_url, given_options, with_product
 from deploy.cli.profiles import DEFAULT, Profile, check_profile_name, read_profiles, store_profile
 
 
@@ -36,7 +36,7 @@ def login(ctx: click.Context, *, as_json: bool) -> None:
     url = given.get("url") or os.environ.get("SIGNAL_BROKER_URL")
     url = check_url(url or _ask("URL", "--url", default=None if before is None else before.url))
     token = given.get("token") or os.environ.get("SIGNAL_BROKER_TOKEN")
-    token = token or _ask("Token", "--token", hide_input=True)
+    token = check_token(token or _ask("Token", "--token", hide_input=True))
     reads = _check(Product(url, token))
     path = store_profile(name, Profile(url, token))
     shown = {"profile": name, "url": url, "file": str(path), "reads": reads}

@@ -100,13 +100,14 @@ def find_remote() -> Product | None:
     variables = {name: os.environ.get(_VARIABLE + name.upper()) or None for name in _OPTIONS}
     profiles = read_profiles()
     token = given.get("token") or variables["token"]
+    token = None if token is None else check_token(token)
     stored = {profile.url: profile.token for profile in profiles.values()}
     if "url" in given:
         url = check_url(given["url"])
         return Product(url, token or stored.get(url))
     if "profile" in given:
         profile = find_profile(given["profile"], profiles)
-        return Product(profile.url, given.get("token") or profile.token)
+        return Product(profile.url, token if "token" in given else profile.token)
     if variables["url"] is not None:
         url = check_url(variables["url"])
         return Product(url, token or stored.get(url))
@@ -118,6 +119,18 @@ def find_remote() -> Product | None:
     if "token" in given:
         raise click.UsageError("--token needs a --url")
     return None
+
+
+def check_token(text: str) -> str:
+    """Return the token *text*, without the line break of the file that it may be from.
+
+    Raises:
+        UsageError: No token is written so.
+    """
+    token = text.strip()
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise click.UsageError("the token is not one: it has blanks, or characters that are not ASCII")
+    return token
 
 
 def check_url(text: str) -> str:

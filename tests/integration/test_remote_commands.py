@@ -131,7 +131,7 @@ async def test_a_delivery_that_cannot_be_cancelled_leaves_the_ones_before_it_tol
 async def test_a_file_is_thrown_in_requests_that_fit_and_again_without_repeats(laptop, client, name, tmp_path):
     large = "x" * 600_000
     lines = [json.dumps({"name": name, "payload": text}) for text in (large, "a", large, large, "x" * 2_000_000)]
-    (tmp_path / "signals").write_text("\n".join([*lines, "{", '{"name": 7}', lines[1]]))
+    (tmp_path / "signals").write_text("\ufeff" + "\n".join([*lines, "{", '{"name": 7}', lines[1]]))
     command = ("throw", "--batch", str(tmp_path / "signals"), "--idempotency-key", name, "--json")
     first = await laptop.call(*command)
     shown = json.loads(first.stdout)

@@ -75,6 +75,14 @@ def test_a_url_takes_the_token_of_the_profile_that_has_it_and_of_no_other():
     assert found("--url", "https://other.example") == Product("https://other.example", None)
 
 
+def test_a_token_from_a_file_loses_its_line_break_and_what_is_none_is_refused():
+    url = ("--url", "https://option.example")
+    assert found(*url, "--token", "sb_x\n") == Product("https://option.example", "sb_x")
+    for token in ("sb_a b", "sb_a\nb", "sb_ä"):
+        with pytest.raises(click.UsageError, match="the token is not one"):
+            found(*url, "--token", token)
+
+
 def test_a_token_alone_is_for_no_product():
     with pytest.raises(click.UsageError, match="--token needs a --url"):
         found("--token", "sb_x")
