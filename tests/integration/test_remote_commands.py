@@ -232,6 +232,13 @@ async def test_login_stores_what_opens_the_product_for_its_owner_alone(stranger,
     assert (stranger.home / "xdg" / "signal-broker" / "config.toml").exists()
 
 
+async def test_login_asks_for_what_is_missing_and_does_not_show_the_token(stranger, product):
+    shown = await stranger.talk("login", URL=product.url, Token=ADMIN_TOKEN)
+    assert product.url in shown
+    assert ADMIN_TOKEN not in shown
+    assert (await stranger.ask("ledger"))["unaccounted"] == 0
+
+
 async def test_login_stores_nothing_that_does_not_work(stranger, product):
     assert "does not accept the token" in await stranger.refusal("login", "--url", product.url, "--token", "sb_wrong")
     assert "cannot be reached" in await stranger.refusal("login", "--url", "http://127.0.0.1:1", "--token", "x")

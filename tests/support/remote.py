@@ -9,6 +9,7 @@ import os
 import pty
 import struct
 import subprocess
+import sys
 import termios
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,14 @@ from typing import Any
 
 from tests.support import commands
 from tests.support.commands import Command
+
+IN_A_TERMINAL = """
+import fcntl, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from deploy.cli.main import main
+main(sys.argv[1:])
+"""
+"""Takes its standard input as its own terminal, which questions are asked in."""
 
 
 class Laptop:
@@ -58,14 +67,45 @@ class Laptop:
 
     async def show(self, *arguments: str, columns: int = 80, **variables: str) -> str:
         """Run a command in a terminal of so many *columns*; return what that got, escape sequences included."""
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        ours, theirs = _open_terminal(columns)
         environment = {**self.environment, **variables}
         command = Command(*arguments, environment=environment, stdout=theirs, stderr=theirs)
         os.close(theirs)
         shown = await asyncio.to_thread(_read_all, ours)
         await command.wait()
         return shown.decode().replace("\r\n", "\n")
+
+    async def talk(self, *arguments: str, **answers: str) -> str:
+        """Run a command that asks in its terminal, and answer each question that begins like the name of an answer.
+
+        Return what the terminal showed.
+        """
+        ours, theirs = _open_terminal(80)
+        command = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", IN_A_TERMINAL, *arguments),
+            env=self.environment,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        shown = b""
+        for question, answer in answers.items():
+            while not shown.rstrip().endswith(b":") or question.encode() not in shown.splitlines()[-1]:
+                shown += await asyncio.to_thread(os.read, ours, 65536)
+            os.write(ours, answer.encode() + b"\n")
+            shown += b"\n"
+        shown += await asyncio.to_thread(_read_all, ours)
+        assert await command.wait() == 0, shown
+        return shown.decode()
+
+
+def _open_terminal(columns: int) -> tuple[int, int]:
+    """Return both ends of a new terminal of so many *columns*."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    return ours, theirs
 
 
 def _read_all(terminal: int) -> bytes:
