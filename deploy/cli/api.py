@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec
 from urllib.parse import quote
 
+import click
 from aiohttp import (
     BaseConnector,
     ClientError,
@@ -25,7 +26,7 @@ from broker.jsonparts import raw_elements, raw_member
 from broker.jsontext import read
 from deploy.cli.loop import run_async
 from deploy.cli.problems import ANSWER_SECONDS, CONNECT_SECONDS, ApiError, explain_failure, read_problem, read_refusal
-from deploy.cli.products import Product, find_remote, with_product
+from deploy.cli.products import Product, find_remote, find_token, given_options, with_product
 
 P = ParamSpec("P")
 Query = Mapping[str, str | int | None]
@@ -237,8 +238,10 @@ def run_with_api(work: Callable[[Api], Awaitable[None]], *, declare: bool = Fals
     settings = settings_with_logs(quiet=True)
     running = find_running(settings)
     if running is not None:
-        run_async(call(Product(running.url, running.token, local=True)))
+        run_async(call(Product(running.url, find_token() or running.token, local=True)))
         return
+    if "token" in given_options(click.get_current_context()):
+        raise click.UsageError("--token needs a --url: no signal-broker runs on this data directory")
     from deploy.cli.direct import run_beside  # noqa: PLC0415
 
     run_beside(settings, call, declare=declare, seals=seals)

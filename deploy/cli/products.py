@@ -99,8 +99,7 @@ def find_remote() -> Product | None:
     given = given_options(click.get_current_context())
     variables = {name: os.environ.get(_VARIABLE + name.upper()) or None for name in _OPTIONS}
     profiles = read_profiles()
-    token = given.get("token") or variables["token"]
-    token = None if token is None else check_token(token)
+    token = find_token()
     stored = {profile.url: profile.token for profile in profiles.values()}
     if "url" in given:
         url = check_url(given["url"])
@@ -116,9 +115,17 @@ def find_remote() -> Product | None:
         return Product(profile.url, token or profile.token)
     if DEFAULT in profiles:
         return Product(profiles[DEFAULT].url, token or profiles[DEFAULT].token)
-    if "token" in given:
-        raise click.UsageError("--token needs a --url")
     return None
+
+
+def find_token() -> str | None:
+    """Return the token that an option or the environment gives, None if neither does.
+
+    Raises:
+        UsageError: It is none.
+    """
+    given = given_options(click.get_current_context()).get("token") or os.environ.get(_VARIABLE + "TOKEN")
+    return check_token(given) if given else None
 
 
 def check_token(text: str) -> str:

@@ -39,7 +39,9 @@ class Laptop:
         inherited = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("SIGNAL_BROKER_", "XDG_")) and not name.lower().endswith("_proxy")
+            if not name.startswith(("SIGNAL_BROKER_", "XDG_"))
+            and not name.lower().endswith("_proxy")
+            and name not in {"COLUMNS", "LINES", "NO_COLOR"}
         }
         nothing = {"HOME": str(home), "SIGNAL_BROKER_DATA_DIR": str(home / "nothing")}
         own = {f"SIGNAL_BROKER_{name}": value for name, value in settings.items()}

@@ -81,8 +81,3 @@ def test_a_token_from_a_file_loses_its_line_break_and_what_is_none_is_refused():
     for token in ("sb_a b", "sb_a\nb", "sb_ä"):
         with pytest.raises(click.UsageError, match="the token is not one"):
             found(*url, "--token", token)
-
-
-def test_a_token_alone_is_for_no_product():
-    with pytest.raises(click.UsageError, match="--token needs a --url"):
-        found("--token", "sb_x")
