@@ -29,6 +29,7 @@ from broker.store.administration.quotas import QuotaStore
 from broker.store.administration.tokens import AccessStore
 from broker.store.administration.users import UserStore
 from broker.store.administration.webhook_keys import WebhookKeyStore
+from broker.store.deliveries.backlogs import BacklogStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.deliveries.redrives import RedriveStore
@@ -157,7 +158,7 @@ def _native_routes(
         *SignalsApi(intake, signals, deliveries).routes,
         *BatchesApi(intake).routes,
         *ExplainApi(subscriptions, matcher).routes,
-        *SubscriptionsApi(subscriptions, PausingStore(database), deliveries, secrets, guard).routes,
+        *SubscriptionsApi(subscriptions, PausingStore(database), BacklogStore(database), secrets, guard).routes,
         *SamplesApi(subscriptions, SampleStore(database)).routes,
         *WebhookKeysApi(WebhookKeyStore(database, secrets)).routes,
         *ReplaysApi(subscriptions, Replayer(ReplayStore(database, matcher=matcher), audit)).routes,

@@ -107,5 +107,4 @@ class PartitionMaintainer:
             dropped = await detached.drop(partition)
             metrics.DROPPED.inc(dropped)
             log.info("partition.dropped", first_id=partition.first_id, last_id=partition.last_id, signals=dropped)
-            while await detached.forget_subscriptions(limit=_SUBSCRIPTIONS) == _SUBSCRIPTIONS:
-                pass
+            await detached.forget_subscriptions(at_once=_SUBSCRIPTIONS)

@@ -8,7 +8,6 @@ from typing import Any
 
 from broker.access import Limits
 from broker.audit import AuditEvent
-from broker.circuits import Phase
 from broker.deliveries import Attempt, DeliveryState, Result
 from broker.endpoints import Endpoint, EndpointToken
 from broker.operations.books import Books
@@ -22,6 +21,7 @@ from broker.schemas.quotas import QuotaSchema
 from broker.schemas.subscriptions import BacklogSchema, RetrySchema, StepSchema, SubscriptionSchema
 from broker.signals import Signal
 from broker.store.administration.tokens import Token
+from broker.store.deliveries.backlogs import Backlog
 from broker.store.deliveries.deliveries import DeliveryDetails, Ledger
 from broker.store.deliveries.listing import ListedDelivery
 from broker.subscriptions import Subscription, SubscriptionSpec, are_steps
@@ -38,10 +38,9 @@ def render_subscription(
     subscription: Subscription,
     secret: str | None = None,
     *,
-    backlog: BacklogSchema | None = None,
-    circuit: Phase | None = None,
+    backlog: Backlog | None = None,
 ) -> SubscriptionSchema:
-    """Return *subscription*; its signing secret, its backlog and its circuit only where they are given."""
+    """Return *subscription*; its signing secret, and its backlog with its circuit, only where they are given."""
     spec = subscription.spec
     steps = [StepSchema(target=render_target(target), description=target.description) for target in spec.targets]
     return SubscriptionSchema(
@@ -53,8 +52,8 @@ def render_subscription(
         created_at=subscription.created_at,
         created_by=subscription.created_by,
         secret=secret,
-        backlog=backlog,
-        circuit=None if circuit is None else circuit.value,
+        backlog=None if backlog is None else BacklogSchema(parked=backlog.parked, oldest=backlog.oldest),
+        circuit=None if backlog is None else backlog.circuit.value,
         **{
             **{name: getattr(spec, name) for name in _SHARED},
             "target": None if spec.in_steps else steps[0].target,

@@ -167,11 +167,11 @@ class SubscriptionSchema(Schema):
         description="The principal that created it, whose limits it keeps; null for handlers, and if it is not known."
     )
     secret: str | None = Field(None, description="The signing secret (`whsec_...`); only in the answer that made it.")
-    backlog: BacklogSchema | None = Field(None, description="Only in answers about one subscription.")
+    backlog: BacklogSchema | None = Field(None, description="Not in the answer to its creation or a change.")
     circuit: Literal["closed", "open", "half_open"] | None = Field(
         None,
         description="Whether one of its targets seems to be down (`open`) or is being tried again (`half_open`);"
-        " only in answers about one subscription.",
+        " not in the answer to its creation or a change.",
     )
 
 

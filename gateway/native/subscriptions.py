@@ -7,7 +7,6 @@ from datetime import timedelta
 from aiohttp import web
 
 from broker.access import Permission, Principal, require_pattern
-from broker.deliveries import DeliveryState
 from broker.egress import Guard
 from broker.errors import PermissionDenied
 from broker.operations.answers import render_subscription
@@ -20,7 +19,6 @@ from broker.operations.subscriptions import (
     unseal,
 )
 from broker.schemas.subscriptions import (
-    BacklogSchema,
     ResumptionRequest,
     RotationRequest,
     SubscriptionChanges,
@@ -30,7 +28,7 @@ from broker.schemas.subscriptions import (
 )
 from broker.secrets import SecretBox, make_secret
 from broker.slices import Slices
-from broker.store.deliveries.deliveries import DeliveryStore
+from broker.store.deliveries.backlogs import BacklogStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.subscriptions.listing import ListedState
 from broker.store.subscriptions.subscriptions import SubscriptionStore
@@ -75,13 +73,13 @@ class SubscriptionsApi:
         self,
         subscriptions: SubscriptionStore,
         pausing: PausingStore,
-        deliveries: DeliveryStore,
+        backlogs: BacklogStore,
         secrets: SecretBox,
         guard: Guard,
     ) -> None:
         self._subscriptions = subscriptions
         self._pausing = pausing
-        self._deliveries = deliveries
+        self._backlogs = backlogs
         self._secrets = secrets
         self._guard = guard
         self._slices = Slices(rest=1.0)
@@ -180,10 +178,11 @@ class SubscriptionsApi:
             state=choice(request, "state", ListedState),
             by=principal,
         )
-        items = []
+        items, backlogs = [], await self._backlogs.find(page.items)
         async with self._slices.take() as turn:
             for subscription in page.items:
-                items.append(render_subscription(as_seen_by(principal, subscription, self._secrets)))
+                seen = as_seen_by(principal, subscription, self._secrets)
+                items.append(render_subscription(seen, backlog=backlogs[subscription.id]))
                 if turn.is_over:
                     await turn.pause()
         return answer(SubscriptionPage(items=items, next=next_of(page.following)))
@@ -256,16 +255,11 @@ class SubscriptionsApi:
         return answer(render_subscription(unseal(rotated, self._secrets), secret))
 
     async def _show(self, subscription: Subscription | None, principal: Principal) -> web.Response:
-        backlog = None if subscription is None else await self._pausing.backlog(subscription.id)
-        if subscription is None or backlog is None:
+        if subscription is None:
             raise NotFound("The subscription was deleted just now.")
-        ledger = await self._deliveries.ledger(subscription.id)
+        backlogs = await self._backlogs.find([subscription])
         return answer(
-            render_subscription(
-                as_seen_by(principal, subscription, self._secrets),
-                backlog=BacklogSchema(parked=ledger.states[DeliveryState.PARKED], oldest=backlog.oldest),
-                circuit=backlog.circuit,
-            )
+            render_subscription(as_seen_by(principal, subscription, self._secrets), backlog=backlogs[subscription.id])
         )
 
 

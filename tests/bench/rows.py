@@ -85,6 +85,7 @@ class Group:
         needs: The servers that it needs.
         rows: Its rows.
         measure: Yields samples of the wanted rows, in any order and number; of none that cannot be measured here.
+        apart: Whether it takes so long that it is measured only if it is selected.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Group:
     needs: frozenset[str]
     rows: Sequence[Row]
     measure: Callable[[Bench], AsyncIterator[Sample]]
+    apart: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,9 @@ class Figure:
 
 
 def choose(groups: Iterable[Group], selection: Sequence[str]) -> dict[str, set[str]]:
-    """Return the names of the selected rows and of their baselines, by group; of all rows, if nothing is selected.
+    """Return the names of the selected rows and of their baselines, by group; if nothing is selected, of all groups.
+
+    Those that are measured apart are to be selected.
 
     Args:
         groups: The groups there are.
@@ -131,11 +135,13 @@ def choose(groups: Iterable[Group], selection: Sequence[str]) -> dict[str, set[s
     Raises:
         LookupError: Nothing has such a name; the message lists the known ones.
     """
+    groups = list(groups)
     rows = {row.name: row for group in groups for row in group.rows}
+    usual = {row.name for group in groups if not group.apart for row in group.rows}
     for selected in selection:
         if not any(_is_within(name, selected) for name in rows):
             raise LookupError(f"{selected} is no group or row of the benchmark; there are:\n{_list(groups)}")
-    names = {name for name in rows if not selection or any(_is_within(name, selected) for selected in selection)}
+    names = {name for name in rows if any(_is_within(name, selected) for selected in selection)} or usual
     names |= {baseline for name in names if (baseline := rows[name].baseline)}
     chosen = {group.name: names & {row.name for row in group.rows} for group in groups}
     return {name: wanted for name, wanted in chosen.items() if wanted}

@@ -136,4 +136,5 @@ GROUP = Group(
         )
     ],
     measure=measure,
+    apart=True,
 )

@@ -17,7 +17,7 @@ from broker.subscriptions import SubscriptionSpec
 from broker.targets import WebhookTarget
 from tests.support import attempts as attempt_support
 from tests.support import builders
-from tests.support.admission import WEBHOOK, finish, owe_attempts, standing
+from tests.support.admission import WEBHOOK, circuit_phase, finish, owe_attempts, standing
 from tests.support.attempts import claim
 from tests.support.builders import RESCUE_AFTER, SECOND, accept, record
 
@@ -62,11 +62,11 @@ async def test_a_target_that_fails_often_enough_is_tried_by_one_attempt_at_a_tim
     (refusal,) = await claim(attempts, first)
     assert refusal.reason is Reason.CIRCUIT
     assert await standing(deliveries, first) == ("parked", "circuit", 0)
-    assert (await pausing.backlog(first.subscription_id)).circuit is Phase.OPEN
+    assert await circuit_phase(database, first.subscription_id) is Phase.OPEN
 
     await database.execute("UPDATE circuits SET retry_at = now()")
     await database.execute("UPDATE deliveries SET due_at = now() WHERE reason = 'circuit'")
-    assert (await pausing.backlog(first.subscription_id)).circuit is Phase.HALF_OPEN
+    assert await circuit_phase(database, first.subscription_id) is Phase.HALF_OPEN
     (released,) = await deliveries.release(limit=10, rescue_after=RESCUE_AFTER)
     probe, refusal = await claim(attempts, released, second)
     assert probe.admitted.probe
@@ -74,10 +74,12 @@ async def test_a_target_that_fails_often_enough_is_tried_by_one_attempt_at_a_tim
 
     (finished,) = await finish(attempts, probe)
     assert finished.circuit is Phase.CLOSED
-    assert (await pausing.backlog(first.subscription_id)).circuit is Phase.CLOSED
+    assert await circuit_phase(database, first.subscription_id) is Phase.CLOSED
 
 
-async def test_a_circuit_holds_up_no_other_subscription_that_delivers_to_the_same_target(owe, attempts, pausing):
+async def test_a_circuit_holds_up_no_other_subscription_that_delivers_to_the_same_target(
+    owe, attempts, pausing, database
+):
     *failing, held = await owe(21)
     (due,) = await owe(1)
     await fail(attempts, failing)
@@ -86,8 +88,8 @@ async def test_a_circuit_holds_up_no_other_subscription_that_delivers_to_the_sam
     assert isinstance(claimed, Claimed)
     assert not claimed.admitted.circuit
     await finish(attempts, claimed)
-    assert (await pausing.backlog(due.subscription_id)).circuit is Phase.CLOSED
-    assert (await pausing.backlog(held.subscription_id)).circuit is not Phase.CLOSED
+    assert await circuit_phase(database, due.subscription_id) is Phase.CLOSED
+    assert await circuit_phase(database, held.subscription_id) is not Phase.CLOSED
     assert (await pausing.census())[0] == 1
 
 
@@ -116,7 +118,7 @@ async def test_credentials_in_a_url_make_no_other_target_and_are_in_no_circuit(
         due, DeliveryState.PARKED, pause=SECOND, outcome=Outcome.TIMED_OUT, address=targets[1].circuit
     )
     await attempt_support.finish(attempts, *[failed] * 20)
-    assert (await pausing.backlog(subscription.id)).circuit is not Phase.CLOSED
+    assert await circuit_phase(database, subscription.id) is not Phase.CLOSED
     assert await database.fetchval("SELECT address FROM circuits") == "https://***@example.com/hook?token=***"
 
 
@@ -134,7 +136,7 @@ async def test_a_deleted_subscription_has_no_circuits(owe, attempts, database, s
     assert await database.fetchval("SELECT count(*) FROM circuits") == 0
 
 
-async def test_the_circuit_that_is_shown_is_that_of_whichever_step_fails(subscriptions, attempts, pausing):
+async def test_the_circuit_that_is_shown_is_that_of_whichever_step_fails(subscriptions, attempts, pausing, database):
     steps = tuple(WebhookTarget(url=f"https://example.com/{path}") for path in ("well", "down"))
     subscription = await subscriptions.create(SubscriptionSpec(name="sig", targets=steps), secret=None)
     failed = builders.ended(
@@ -145,7 +147,7 @@ async def test_the_circuit_that_is_shown_is_that_of_whichever_step_fails(subscri
         address=steps[1].circuit,
     )
     await attempt_support.finish(attempts, *[failed] * 20)
-    assert (await pausing.backlog(subscription.id)).circuit is not Phase.CLOSED
+    assert await circuit_phase(database, subscription.id) is not Phase.CLOSED
 
 
 async def test_a_success_in_between_begins_the_count_anew(owe, deliveries, attempts, database):
@@ -157,7 +159,7 @@ async def test_a_success_in_between_begins_the_count_anew(owe, deliveries, attem
     assert await database.fetchval("SELECT count(*) FROM circuits") == 0
 
 
-async def test_an_address_longer_than_an_index_takes_has_a_circuit_too(subscriptions, attempts, pausing):
+async def test_an_address_longer_than_an_index_takes_has_a_circuit_too(subscriptions, attempts, pausing, database):
     target = WebhookTarget(url="https://example.com/" + "€" * 2000)
     subscription = await subscriptions.create(SubscriptionSpec(name="sig", targets=(target,)), secret=None)
     failed = builders.ended(
@@ -168,7 +170,7 @@ async def test_an_address_longer_than_an_index_takes_has_a_circuit_too(subscript
         address=target.circuit,
     )
     await attempt_support.finish(attempts, *[failed] * 20)
-    assert (await pausing.backlog(subscription.id)).circuit is not Phase.CLOSED
+    assert await circuit_phase(database, subscription.id) is not Phase.CLOSED
 
 
 async def test_circuits_that_nobody_asks_about_any_more_are_forgotten(owe, deliveries, attempts, database, pausing):

@@ -298,3 +298,15 @@ async def test_whatever_happens_at_the_same_time_each_line_goes_on_to_its_end_in
         assert [pair for pair in first if pair[0] == key] == [pair for pair in second if pair[0] == key]
     for key in "bc":  # one thrower each, so every throw was answered before the next one began
         assert [signal_id for k, signal_id in first if k == key] == bustle.answered[key]
+
+
+async def test_a_key_that_waits_for_a_record_hides_no_other_one(desk):
+    """However many of its deliveries wait, and however few keys are looked at."""
+    desk.ordering = OrderingStore(desk.database, keys=1)
+    await desk.subscribe()
+    await desk.throw("a")  # whose record is pending
+    waiting = await desk.throw(*["a"] * 5)
+    lost, left = await desk.throw("b", "b")
+    assert await desk.record(*waiting, left) == []
+    await desk.database.execute("DELETE FROM expected_signals WHERE signal_id = $1", lost.id)
+    assert [await desk.sweep() for _ in range(2)] == [[], [left.id]]

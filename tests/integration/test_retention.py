@@ -214,7 +214,7 @@ async def test_subscriptions_that_ended_are_forgotten_once_nothing_of_them_is_le
     await worker.maintain()
     while await history.deliveries.fold_ledger(limit=100):
         pass
-    await DetachedStore(database).forget_subscriptions(limit=10)
+    await DetachedStore(database).forget_subscriptions(at_once=1)
     kept = [row["id"] for row in await database.fetch("SELECT id FROM subscriptions ORDER BY id")]
     assert kept == [owed, active]
     assert [row["id"] for row in await database.fetch("SELECT subscription_id AS id FROM gates ORDER BY 1")] == kept

@@ -128,7 +128,7 @@ async def test_a_hundred_tests_are_not_made_at_the_same_time(client, webhooks, n
     answers = await asyncio.gather(*(client.request("POST", path, json={}) for _ in range(100)))
     statuses = [status for status, _, _ in answers]
     assert set(statuses) == {200, 503}
-    assert 1 <= statuses.count(200) == webhooks.most["/hook"] <= 4
+    assert 1 <= webhooks.most["/hook"] <= 4
 
 
 async def test_only_who_manages_a_subscription_may_test_it(client, webhooks, name):

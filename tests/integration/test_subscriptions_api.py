@@ -8,7 +8,9 @@ import json
 import pytest
 
 from broker.store.postgres.database import Database
-from tests.support.throwing import FAR, NOWHERE, delivery, fresh_id, matched, subscribe, throw, token
+from tests.support.eventually import eventually
+from tests.support.receiver import Answer
+from tests.support.throwing import FAR, NOWHERE, delivery, fresh_id, matched, recorded, subscribe, throw, token
 
 
 async def test_a_created_subscription_is_answered_in_full_with_its_secret(client, name):
@@ -243,3 +245,21 @@ async def test_who_may_read_sees_subscriptions_without_credentials(client, produ
     assert status == 403
     managed = await client.get(f"/v1/subscriptions/{made['id']}")
     assert managed["target"]["url"] == made["target"]["url"]
+
+
+async def test_a_list_shows_backlogs_and_circuits(client, webhooks, name):
+    idle = await subscribe(client, name)
+    await client.post(f"/v1/subscriptions/{idle['id']}/pause", {})
+    failing = await subscribe(client, name, webhooks.answer("/", Answer(status=503)), retry=FAR)
+    signals = [await throw(client, name) for _ in range(30)]
+
+    async def listed():
+        items = (await client.get(f"/v1/subscriptions?name={name}"))["items"]
+        found = {item["id"]: (item["backlog"]["parked"], item["circuit"]) for item in items}
+        return items if found == {idle["id"]: (30, "closed"), failing["id"]: (30, "open")} else None
+
+    items = await eventually(listed)
+    first = await recorded(client, signals[0]["id"])
+    assert all(item["backlog"]["oldest"] >= first["createdAt"] for item in items)
+    for item in items:
+        assert item == await client.get(f"/v1/subscriptions/{item['id']}")

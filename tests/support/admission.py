@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from broker.circuits import Phase
 from broker.deliveries import DeliveryState, DueAttempt, Outcome
 from broker.store.deliveries.attempts import Claimed, Ended
+from broker.store.deliveries.backlogs import BacklogStore
 from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.ending import Effects
@@ -51,3 +53,10 @@ async def standing(deliveries: DeliveryStore, due: DueAttempt) -> tuple[Delivery
     assert found is not None
     delivery = found.delivery
     return delivery.state, delivery.reason, delivery.attempt_count
+
+
+async def circuit_phase(database: Database, subscription_id: int) -> Phase:
+    """Return whether the circuit of one of a subscription's targets is open, or half open."""
+    subscription = await SubscriptionStore(database).get(subscription_id)
+    assert subscription is not None
+    return (await BacklogStore(database).find([subscription]))[subscription_id].circuit

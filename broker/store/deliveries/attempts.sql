@@ -1,6 +1,8 @@
--- deliveries and attempts are partitioned by signal_id (see partitions.sql). Two idioms keep look-ups by key fast, whatever
--- the planner believes of a partition that has just begun: `signal_id >= ` the lowest one asked for leaves older partitions
--- out of the plan, and `state IS NOT DISTINCT FROM` keeps it from walking through the index of all pending deliveries.
+-- deliveries and attempts are partitioned by signal_id (see partitions.sql). Three idioms keep look-ups by key fast, whatever
+-- the planner believes of a partition that has just begun. Bounds of signal_id leave other partitions out, and `state IS NOT
+-- DISTINCT FROM` keeps it from walking through the index of all pending deliveries. In `begin` and `finish`, what is given
+-- passes through a LIMIT that limits nothing, and the bounds come from it: so the planner sees nothing of the parameters,
+-- and PostgreSQL keeps one plan for all of them. To plan over all partitions takes longer than to carry it out.
 
 -- name: begin
 -- Begin those of the attempts asked for, in ascending order of signals, that are still due: an attempt that was begun before
@@ -10,19 +12,22 @@
 -- Nor is an attempt begun whose payload has more bytes than its `room`; such a payload is not even read.
 -- :by is the deliverer, null if the store does not know it.
 -- :timeout is that of subscriptions without one; after it and :rescue_after more the scheduler rescues the delivery.
-WITH asked AS (
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :rooms::bigint[])
+        AS a (signal_id, subscription_id, number, room)
+    LIMIT cardinality(:signal_ids::bigint[])
+), asked AS (
     SELECT a.*, g.expires_at IS NOT NULL AND g.expires_at <= now() AS expired,
            g.id, g.created_at, g.name, g.scope, g.tenant_id, g.execution_id, g.reach, g.types, g.source, g.source_id,
            g.token_id, g.business_key, g.traceparent, g.hops, g.ordering_key, g.deliver_at, g.expires_at, g.state,
            CASE WHEN octet_length(g.payload) <= a.room THEN g.payload END AS payload
-    FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :rooms::bigint[])
-        AS a (signal_id, subscription_id, number, room)
-    JOIN signals g ON g.id = a.signal_id
+    FROM given a JOIN signals g ON g.id = a.signal_id
+    WHERE g.id >= (SELECT min(signal_id) FROM given) AND g.id <= (SELECT max(signal_id) FROM given)
 ), receiving AS (
     SELECT s.id, s.timeout, s.steps,
            s.max_in_flight IS NOT NULL OR s.max_per_second IS NOT NULL
            OR s.paused_at IS NOT NULL OR s.disabled_because IS NOT NULL
-           OR EXISTS (SELECT FROM circuits k WHERE k.subscription_id = s.id) AS needs_admission
+           OR EXISTS (SELECT FROM circuits k WHERE k.subscription_id = s.id OFFSET 0) AS needs_admission
     FROM subscriptions s
 ), begun AS (
     UPDATE deliveries d
@@ -36,8 +41,8 @@ WITH asked AS (
     FROM asked a, receiving s
     WHERE NOT a.expired AND a.payload IS NOT NULL
       AND d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id AND s.id = a.subscription_id
-      AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
-      AND d.attempts = a.number - 1
+      AND d.signal_id >= (SELECT min(signal_id) FROM given) AND d.signal_id <= (SELECT max(signal_id) FROM given)
+      AND d.state IS NOT DISTINCT FROM 'pending' AND d.attempts = a.number - 1
       AND (:admitted::boolean OR NOT s.needs_admission)
     RETURNING a.*, d.redriven, d.steps_done, d.ordering_key IS NOT NULL AS in_group, d.created_at AS owed_at
 )
@@ -97,13 +102,14 @@ WHERE known.interrupted;
 -- End attempts, in ascending order of signals: store the deliveries' new states, and one row an attempt. An attempt that
 -- was overtaken, or has ended before, leaves the delivery alone, unless it was overtaken and has succeeded. It is not even
 -- stored if its signal was dropped meanwhile.
-WITH ended AS (
+WITH ended AS MATERIALIZED (
     SELECT * FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :states::text[],
                          :pauses::double precision[], :started_at::timestamptz[], :durations::double precision[],
                          :outcomes::text[], :statuses::int[], :errors::text[], :excerpts::text[], :reasons::text[],
                          :steps_done::int[], :steps::json[], :exchanges::bytea[], :uncounted::boolean[])
         AS e (signal_id, subscription_id, number, state, pause, started_at, duration, outcome, status, error, excerpt, reason,
               steps_done, steps, exchanges, uncounted)
+    LIMIT cardinality(:signal_ids::bigint[])
 ), settled AS (
     UPDATE deliveries d
     SET state = e.state,
@@ -116,7 +122,8 @@ WITH ended AS (
         finished_at = CASE WHEN e.state = 'parked' THEN NULL ELSE now() END
     FROM ended e
     WHERE d.signal_id = e.signal_id AND d.subscription_id = e.subscription_id
-      AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
+      AND d.signal_id >= (SELECT min(signal_id) FROM ended) AND d.signal_id <= (SELECT max(signal_id) FROM ended)
+      AND d.state IS NOT DISTINCT FROM 'pending'
       AND (d.attempts = e.number OR (d.attempts > e.number AND e.state = 'delivered'))
       AND NOT EXISTS (
           SELECT FROM attempts t

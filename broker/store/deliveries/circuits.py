@@ -9,6 +9,7 @@ from broker.circuits import Circuit, Phase, asked_pause, is_up
 from broker.store.deliveries.attempts import Ended
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
+from broker.subscriptions import Subscription
 
 
 class _Sql(Statements, file="circuits.sql"):
@@ -17,7 +18,7 @@ class _Sql(Statements, file="circuits.sql"):
     save: Statement
     end_probes: Statement
     drop: Statement
-    of_subscription: Statement
+    of_subscriptions: Statement
     drop_of_subscription: Statement
     forget: Statement
 
@@ -96,9 +97,15 @@ async def end_probes(session: Session, keys: Collection[TargetKey]) -> None:
         await session.execute(_Sql.end_probes, **_columns(keys))
 
 
-async def read_circuits(on: Database, subscription_id: int) -> dict[TargetKey, Circuit]:
-    """Return the circuits of a subscription, those of its former targets included."""
-    return _by_key(await on.fetch(_Sql.of_subscription, subscription_id=subscription_id))
+async def read_phases(on: Database, subscriptions: Sequence[Subscription]) -> dict[int, Phase]:
+    """Return which of *subscriptions* have a target whose circuit is open, or half open, by their ids."""
+    addresses = {one.id: {target.circuit for target in one.spec.targets} for one in subscriptions}
+    phases: dict[int, Phase] = {}
+    for row in await on.fetch(_Sql.of_subscriptions, subscription_ids=list(addresses)):
+        phase, key = _read(row).phase(row["now"]), row["subscription_id"]
+        if row["address"] in addresses[key] and phase is not Phase.CLOSED and phases.get(key) is not Phase.OPEN:
+            phases[key] = phase
+    return phases
 
 
 async def drop_circuits(session: Session, subscription_id: int) -> None:

@@ -43,9 +43,9 @@ DELETE FROM circuits
 WHERE key IN (SELECT circuit_key(subscription_id, address)
               FROM unnest(:subscription_ids::bigint[], :addresses::text[]) AS a (subscription_id, address));
 
--- name: of_subscription
--- The circuits of a subscription, those of its former targets included.
-SELECT * FROM circuits WHERE subscription_id = :subscription_id;
+-- name: of_subscriptions
+-- The circuits of subscriptions, those of their former targets included.
+SELECT *, statement_timestamp() AS now FROM circuits WHERE subscription_id = ANY (:subscription_ids::bigint[]);
 
 -- name: drop_of_subscription
 -- Drop the circuits of a subscription that is deleted, or whose targets are to be tried again at once.

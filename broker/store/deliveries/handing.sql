@@ -1,4 +1,4 @@
--- For the two idioms in the look-ups by key see attempts.sql; here the highest signal leaves later partitions out, too.
+-- For the idioms in the look-ups by key see attempts.sql; here the highest signal leaves later partitions out, too.
 
 -- name: hand_on
 -- End attempts that have succeeded, in ascending order of signals, as `finish` (attempts.sql) does, and begin that of the next

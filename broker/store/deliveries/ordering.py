@@ -42,7 +42,8 @@ class _Sql(Statements, file="ordering.sql"):
     assign_sequence: Statement
     advance_groups: Statement
     groups_of: Statement
-    unsettled_keys: Statement
+    next_unnumbered_keys: Statement
+    keys_that_are_due: Statement
     join_groups: Statement
     next_groups: Statement
     forget_pending_records: Statement
@@ -58,11 +59,14 @@ class OrderingStore:
     Args:
         database: Where they are.
         groups: How many ordering groups one sweep looks at.
+        keys: How many keys with deliveries without a sequence number.
     """
 
-    def __init__(self, database: Database, *, groups: int = _GROUPS) -> None:
+    def __init__(self, database: Database, *, groups: int = _GROUPS, keys: int = _KEYS) -> None:
         self._database = database
         self._groups = groups
+        self._keys = keys
+        self._seen_key = ""
         self._seen = _START
         self._left: set[Group] = set()
         """Groups that are idle, and for which there was no room."""
@@ -94,8 +98,7 @@ class OrderingStore:
         in another order than expected. Other groups go on after their dead delivery was redriven, say. Each call looks
         at the next few groups that have waiting deliveries.
         """
-        rows = await self._database.fetch(_Sql.unsettled_keys, limit=_KEYS)
-        keys = [row["ordering_key"] for row in rows]
+        keys = await self._unsettled_keys()
         idle = self._left.union(await self._idle_groups())
         if not keys and not idle:
             return []
@@ -108,6 +111,13 @@ class OrderingStore:
             due_attempts = await advance_groups(session, chosen, rescue_after=rescue_after)
         self._left = set(islice((idle | settled) - chosen, _LEFT))
         return due_attempts
+
+    async def _unsettled_keys(self) -> list[str]:
+        """Return some keys with deliveries that may get a sequence number now, the next ones each time."""
+        rows = await self._database.fetch(_Sql.next_unnumbered_keys, after_key=self._seen_key, limit=self._keys)
+        self._seen_key = rows[-1]["ordering_key"] if len(rows) == self._keys else ""
+        due = await self._database.fetch(_Sql.keys_that_are_due, limit=self._keys)
+        return list({row["ordering_key"] for row in (*rows, *due)})
 
     async def _idle_groups(self) -> list[Group]:
         rows = await self._database.fetch(

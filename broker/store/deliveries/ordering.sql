@@ -86,16 +86,29 @@ FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[]) AS k (signal_id,
 JOIN deliveries d ON d.signal_id = k.signal_id AND d.subscription_id = k.subscription_id
 WHERE d.ordering_key IS NOT NULL;
 
--- name: unsettled_keys
--- At most :limit keys with deliveries that may get a sequence number now, or whose signals' moments have come.
-SELECT ordering_key FROM (
+-- name: next_unnumbered_keys
+-- The next :limit keys after :after_key with deliveries without a sequence number.
+WITH RECURSIVE keys AS (
     (SELECT ordering_key FROM deliveries
-     WHERE ordering_key IS NOT NULL AND state = 'parked' AND reason = 'ordered' AND turn IS NULL LIMIT :limit)
-    UNION
-    (SELECT ordering_key FROM deliveries
-     WHERE state = 'parked' AND due_at <= now() AND reason = 'scheduled' AND ordering_key IS NOT NULL
-     ORDER BY due_at LIMIT :limit)
-) AS keys;
+     WHERE ordering_key IS NOT NULL AND state = 'parked' AND reason = 'ordered' AND turn IS NULL AND ordering_key > :after_key
+     ORDER BY ordering_key LIMIT 1)
+    UNION ALL
+    SELECT following.* FROM keys k CROSS JOIN LATERAL (
+        SELECT ordering_key FROM deliveries
+        WHERE ordering_key IS NOT NULL AND state = 'parked' AND reason = 'ordered' AND turn IS NULL
+          AND ordering_key > k.ordering_key
+        ORDER BY ordering_key LIMIT 1
+    ) AS following
+)
+SELECT ordering_key FROM keys LIMIT :limit;
+
+-- name: keys_that_are_due
+-- The keys of at most :limit deliveries whose signals' moments have come; they join their groups then.
+SELECT DISTINCT ordering_key FROM (
+    SELECT ordering_key FROM deliveries
+    WHERE state = 'parked' AND due_at <= now() AND reason = 'scheduled' AND ordering_key IS NOT NULL
+    ORDER BY due_at LIMIT :limit
+) AS due;
 
 -- name: join_groups
 -- Let deliveries of locked keys whose signals' moments have come join their ordering groups.

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from broker.admission import disabled_clause
-from broker.circuits import Phase
 from broker.deliveries import DELETED, DeliveryState, DueAttempt
 from broker.limits import CatchUp
 from broker.store.deliveries.admission import admit_waiting, lock_admission, lock_free_admission, note_recall
-from broker.store.deliveries.circuits import drop_circuits, forget_circuits, read_circuits
+from broker.store.deliveries.circuits import drop_circuits, forget_circuits
 from broker.store.deliveries.contenders import Contender, read_contenders
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
@@ -37,7 +35,6 @@ class _Sql(Statements, file="pausing.sql"):
     save_catch_up: Statement
     drop_expired_slots: Statement
     clear_waiting: Statement
-    show_backlog: Statement
     census: Statement
     forget_slots: Statement
 
@@ -52,19 +49,6 @@ class Swept(NamedTuple):
 
     due_attempts: list[DueAttempt]
     done: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
-    """What a subscription has not delivered yet.
-
-    Args:
-        oldest: Since when its oldest parked delivery has been owed.
-        circuit: Whether the circuit of one of its targets is open, or half open.
-    """
-
-    oldest: datetime | None
-    circuit: Phase
 
 
 class PausingStore:
@@ -139,17 +123,6 @@ class PausingStore:
         """Forget circuits that no attempt touches any more, and concurrency slots whose leases ended long ago."""
         await forget_circuits(self._database)
         await self._database.execute(_Sql.forget_slots)
-
-    async def backlog(self, subscription_id: int) -> Backlog | None:
-        """Return what a subscription has not delivered yet, or None if it was forgotten."""
-        row = await self._database.fetchrow(_Sql.show_backlog, subscription_id=subscription_id)
-        if row is None:
-            return None
-        addresses = {target.circuit for target in read_subscription(row["subscription"]).spec.targets}
-        circuits = await read_circuits(self._database, subscription_id)
-        phases = {one.phase(row["now"]) for (_, address), one in circuits.items() if address in addresses}
-        circuit = next((phase for phase in (Phase.OPEN, Phase.HALF_OPEN) if phase in phases), Phase.CLOSED)
-        return Backlog(oldest=row["oldest"], circuit=circuit)
 
     async def census(self) -> tuple[int, float]:
         """Return how many circuits are not closed, and for how many seconds the oldest waiting delivery is owed."""

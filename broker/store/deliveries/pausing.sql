@@ -116,13 +116,6 @@ WHERE g.subscription_id = ANY (:subscription_ids::bigint[]) AND s.id = g.subscri
   AND (s.until IS NULL
        OR NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'pending' OFFSET 0));
 
--- name: show_backlog
--- Since when a subscription's oldest parked delivery has been owed.
-SELECT (SELECT created_at FROM deliveries
-        WHERE subscription_id = :subscription_id AND state = 'parked' ORDER BY signal_id LIMIT 1) AS oldest,
-       s AS subscription, statement_timestamp() AS now
-FROM subscriptions s WHERE s.id = :subscription_id;
-
 -- name: census
 -- How many circuits are open, and for how many seconds the oldest waiting delivery has been owed.
 SELECT (SELECT count(*) FROM circuits WHERE retry_at IS NOT NULL AND subscription_id IS NOT NULL) AS circuits,

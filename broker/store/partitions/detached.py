@@ -181,13 +181,18 @@ class DetachedStore:
             await session.execute(_Sql.drop_tables.naming(number=number))
         return int(dropped)
 
-    async def forget_subscriptions(self, *, limit: int) -> int:
-        """Delete up to *limit* subscriptions that ended before every signal that is kept; return how many it locked."""
-        async with self._on.transaction() as session:
-            ids = [row["subscription_id"] for row in await session.fetch(_Sql.lock_forgettable, limit=limit)]
-            await session.execute(_Sql.forget_subscriptions, subscription_ids=ids)
-            await session.execute(_Sql.forget_tallies)
-        return len(ids)
+    async def forget_subscriptions(self, *, at_once: int) -> None:
+        """Delete the subscriptions that ended before every signal that is kept, some in each transaction."""
+        after = 0
+        while True:
+            async with self._on.transaction() as session:
+                rows = await session.fetch(_Sql.lock_forgettable, after=after, limit=at_once)
+                ids = [row["subscription_id"] for row in rows]
+                await session.execute(_Sql.forget_subscriptions, subscription_ids=ids)
+            if len(ids) < at_once:
+                break
+            after = ids[-1]
+        await self._on.execute(_Sql.forget_tallies)
 
     async def oldest(self) -> float:
         """Return the age of the oldest signal in seconds; 0 without any."""

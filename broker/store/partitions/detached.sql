@@ -149,10 +149,10 @@ DROP TABLE retired_signals_{number}, retired_matches_{number}, retired_deliverie
 DELETE FROM retired_blocks WHERE number = {number};
 
 -- name: lock_forgettable
--- Lock up to `limit` subscriptions that are no longer needed, by their rows in `gates`: deleted or consumed before the first
--- partition that is kept whole, and owed none of the signals in the others.
+-- Lock up to `limit` subscriptions after `after` that are no longer needed, by their rows in `gates`: deleted or consumed before
+-- the first partition that is kept whole, and owed none of the signals in the others.
 SELECT g.subscription_id FROM gates g JOIN subscriptions s ON s.id = g.subscription_id
-WHERE coalesce(s.until, s.consumed_by) < coalesce(
+WHERE g.subscription_id > :after AND coalesce(s.until, s.consumed_by) < coalesce(
     (SELECT min(first_id) FROM blocks WHERE emptied_at IS NULL AND opened_at IS NOT NULL),
     (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM signal_ids)
 )
