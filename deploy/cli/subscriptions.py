@@ -11,11 +11,14 @@ from broker.integers import MAX_ID
 from broker.schemas.subscriptions import SubscriptionOptions
 from deploy.cli.api import Api, with_api
 from deploy.cli.lists import read_filters, with_filters
-from deploy.cli.output import as_json, example, show_answer, show_list, show_one, show_targets
+from deploy.cli.output import Printed, as_json, example, show_answer, show_list, show_one, show_targets
 from deploy.cli.subscribe import read_options, read_target, with_options, with_target
 
 _STATES = ("active", "paused", "disabled", "failing")
-_LISTED = ("id", "name", "state", "target", "tenantId", "executionId", "description", "disabledBecause", "createdAt")
+_LISTED = (
+    *("id", "name", "state", "circuit", "parked", "target", "tenantId", "executionId", "description"),
+    *("disabledBecause", "createdAt"),
+)
 _SHOWN = (
     *("id", "name", "state", "disabledBecause", "pausedAt", "target", "steps", "tenantId", "executionId", "once"),
     *("consumedBy", "filter", "ordered", "headOfLine", "retry", "timeoutSeconds", "maxInFlight", "maxPerSecond"),
@@ -51,7 +54,7 @@ def subscriptions() -> None:
 async def list_(api: Api, /, *, limit: int, everything: bool, as_json: bool, **filters: Any) -> None:
     """List subscriptions."""
     page = await api.pages("/v1/subscriptions", read_filters(filters), limit=None if everything else limit)
-    show_list(page, *_LISTED, as_json=as_json, shorten=show_targets)
+    show_list(page, *_LISTED, as_json=as_json, shorten=_row)
 
 
 @subscriptions.command(epilog=example("signal-broker subscriptions show 7"))
@@ -146,3 +149,8 @@ async def delete(api: Api, *, subscription_id: int, as_json: bool) -> None:
 
 def _path(subscription_id: int) -> str:
     return f"/v1/subscriptions/{subscription_id}"
+
+
+def _row(document: Printed) -> Printed:
+    backlog = document.get("backlog")
+    return {**show_targets(document), "parked": None if backlog is None else backlog["parked"]}

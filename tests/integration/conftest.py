@@ -34,8 +34,9 @@ from tests.support.builders import QUEUE
 from tests.support.eventually import eventually
 from tests.support.history import History
 from tests.support.postgres import fresh_database
-from tests.support.product import Process, client_of
+from tests.support.product import ADMIN_TOKEN, Process, client_of
 from tests.support.receiver import receiver
+from tests.support.remote import Laptop
 from tests.support.transports import embedded_server, rabbitmq_transport_server
 from workers.partition_maintainer import PartitionMaintainer
 
@@ -175,6 +176,18 @@ async def webhooks():
 def name():
     """Return a signal name that no other test uses."""
     return f"test.{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def laptop(product, tmp_path):
+    """Return the laptop of an administrator of the product."""
+    return Laptop(tmp_path, URL=product.url, TOKEN=ADMIN_TOKEN)
+
+
+@pytest.fixture
+def stranger(tmp_path):
+    """Return a laptop that knows no product."""
+    return Laptop(tmp_path)
 
 
 @pytest.fixture

@@ -11,12 +11,17 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
+
+from aiohttp import web
 
 from tests.support import commands
 from tests.support.commands import Command
+from tests.support.product import Client
 
 IN_A_TERMINAL = """
 import fcntl, sys, termios
@@ -119,3 +124,25 @@ def _read_all(terminal: int) -> bytes:
         except OSError:  # nobody has its other end any more
             os.close(terminal)
             return shown
+
+
+async def token_of(client: Client, *permissions: str, **limits: object) -> str:
+    """Return a new token."""
+    made = await client.post("/v1/tokens", {"name": "laptop", "permissions": list(permissions), **limits})
+    return str(made["token"])
+
+
+@asynccontextmanager
+async def other_server(
+    answer: Callable[[web.Request], Awaitable[web.StreamResponse]], *, tls: SSLContext | None = None
+) -> AsyncIterator[str]:
+    """Yield the URL of a server that is no signal-broker, and gives every request that *answer*."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
