@@ -66,6 +66,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: deploy/requirements-embedded.lock pyproject.toml | $(VENV)/bin/python
+	@echo "installing what signal-broker needs into $(VENV), which takes half a minute or so ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements-embedded.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
@@ -75,5 +76,6 @@ $(VENV)/.bench: deploy/requirements-bench.lock $(VENV)/.test
 	@touch $@
 
 $(VENV)/.test: deploy/requirements-dev.lock $(VENV)/.run
+	@echo "installing what its tests need ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements-dev.lock
 	@touch $@

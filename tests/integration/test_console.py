@@ -65,3 +65,10 @@ async def test_markup_in_a_signal_comes_to_it_as_json_that_no_browser_reads_as_a
     assert headers["Content-Type"].startswith("application/json")
     found = await client.get(f"/v1/signals/{signal['id']}")
     assert (found["name"], found["payload"]) == (f"{name}.{markup}", {markup: markup})
+
+
+async def test_the_root_leads_to_the_console(client):
+    status, headers, _ = await client.caller("").request("GET", "/", allow_redirects=False)
+    assert (status, headers["Location"]) == (302, "console")
+    status, headers, _ = await client.caller("").request("GET", "/")
+    assert (status, headers["Content-Type"].partition(";")[0]) == (200, "text/html")

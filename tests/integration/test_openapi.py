@@ -103,6 +103,7 @@ async def test_the_routes_are_exactly_those_of_the_contract(api):
         ("GET", "/metrics"),
         ("GET", "/openapi.json"),
         ("GET", "/docs"),
+        ("GET", "/"),
         ("GET", "/console"),
     } <= {(method.upper(), path) for path, method, _ in operations(api)}
 

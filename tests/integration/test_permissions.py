@@ -60,6 +60,7 @@ async def test_what_needs_no_credentials_says_so(client):
         "/metrics",
         "/openapi.json",
         "/docs",
+        "/",
         "/console",
         "/v1/webhook-keys",
         "/engine-rest/engine",
