@@ -9,6 +9,7 @@ import click
 from broker.integers import MAX_ID
 from broker.signals import SignalState, Source
 from deploy.cli.api import Api, with_api
+from deploy.cli.following import tail
 from deploy.cli.lists import read_filters, with_filters, with_order
 from deploy.cli.output import as_json, example, show_answer, show_list, show_one
 
@@ -33,7 +34,7 @@ _SHOWN = (
 
 @click.group()
 def signals() -> None:
-    """List and show recorded signals, and cancel scheduled ones."""
+    """List, show and follow recorded signals, and cancel scheduled ones."""
 
 
 @signals.command(
@@ -85,3 +86,6 @@ async def cancel(api: Api, *, signal_id: int, as_json: bool) -> None:
     """Cancel a scheduled signal, before its moment has come: it is never delivered."""
     await api.call("DELETE", f"/v1/signals/{signal_id}")
     show_one({"cancelled": signal_id}, "cancelled", as_json=as_json)
+
+
+signals.add_command(tail)

@@ -24,6 +24,7 @@ _SHOWN = (
     *("consumedBy", "filter", "ordered", "headOfLine", "retry", "timeoutSeconds", "maxInFlight", "maxPerSecond"),
     *("description", "circuit", "backlog", "createdAt", "createdBy", "secret"),
 )
+_TESTED = ("outcome", "status", "durationMs", "error", "response", "request", "step")
 _CHANGEABLE = sorted(to_camel(name) for name in SubscriptionOptions.model_fields if name not in {"target", "steps"})
 
 _id = click.argument("subscription_id", metavar="ID", type=click.IntRange(1, MAX_ID))
@@ -31,7 +32,7 @@ _id = click.argument("subscription_id", metavar="ID", type=click.IntRange(1, MAX
 
 @click.group()
 def subscriptions() -> None:
-    """List, show, change, pause, resume and delete subscriptions; `signal-broker subscribe` creates them."""
+    """List, show, change, test, pause and delete subscriptions; `signal-broker subscribe` creates them."""
 
 
 @subscriptions.command(
@@ -125,6 +126,27 @@ async def close_circuit(api: Api, *, subscription_id: int, as_json: bool) -> Non
     """Let a subscription's target be tried again at once, and what waits for it follow."""
     await api.post(_path(subscription_id) + "/circuit/close")
     show_one({"id": subscription_id, "circuit": "closed"}, "id", "circuit", as_json=as_json)
+
+
+@subscriptions.command(
+    epilog=example(
+        "signal-broker subscriptions test 7", """signal-broker subscriptions test 7 --payload '{"order": 7}'"""
+    )
+)
+@_id
+@click.option("--payload", metavar="JSON", help="The payload of the made signal; {} by default.")
+@as_json
+@with_api(seals=True)
+async def test(api: Api, *, subscription_id: int, payload: str | None, as_json: bool) -> None:
+    """Make one attempt at a subscription's target with a made signal, and show what came of it.
+
+    Nothing about it is recorded. It ends with status 1 if the attempt did not succeed.
+    """
+    document = b"{}" if payload is None else b'{"payload": ' + payload.encode() + b"}"
+    answer = await api.post(_path(subscription_id) + "/test", document)
+    show_answer(answer.body, *_TESTED, as_json=as_json)
+    if answer.document["outcome"] != "succeeded":
+        raise SystemExit(1)
 
 
 @subscriptions.command("rotate-secret", epilog=example("signal-broker subscriptions rotate-secret 7"))

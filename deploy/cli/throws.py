@@ -66,3 +66,14 @@ def _read_payload(text: str | None, file: BinaryIO | None) -> bytes:
     except ValueError as error:
         raise click.ClickException(f"the payload is not JSON: {error}") from None
     return body.removeprefix(b"\xef\xbb\xbf")
+
+
+def show_recipients(signal: Mapping[str, Any]) -> str:
+    """Return for whom *signal* is."""
+    match signal["scope"]:
+        case "tenant":
+            return f"tenant={signal['tenantId']}"
+        case "execution":
+            return f"execution={signal['executionId']}"
+        case scope:
+            return str(scope)

@@ -11,7 +11,9 @@ import pytest
 from aiohttp import web
 from click.shell_completion import ShellComplete
 from rich.cells import cell_len
+from standardwebhooks import Webhook
 
+from broker.secrets import make_secret
 from deploy.cli.main import main
 from tests.support.commands import Command
 from tests.support.eventually import eventually
@@ -244,3 +246,37 @@ def test_commands_and_their_options_are_completed():
     completion = ShellComplete(main, {}, "signal-broker", "_SIGNAL_BROKER_COMPLETE")
     assert [one.value for one in completion.get_completions(["subscriptions"], "pa")] == ["pause"]
     assert [one.value for one in completion.get_completions(["deliveries", "list", "--state"], "pa")] == ["parked"]
+
+
+async def test_a_subscription_is_tested(laptop, client, webhooks, name):
+    url = webhooks.answer("/hook", Answer(status=204), Answer(status=401, body=b"bad signature"))
+    made = await subscribe(client, name, url)
+    good = await laptop.ask("subscriptions", "test", str(made["id"]), "--payload", '{"order": 7}')
+    assert (good["outcome"], json.loads(webhooks.requests[0].body)["payload"]) == ("succeeded", {"order": 7})
+    bad = await laptop.call("subscriptions", "test", str(made["id"]))
+    assert bad.returncode == 1
+    assert "HTTP 401 Unauthorized" in bad.stdout
+    assert "bad signature" in bad.stdout
+    wrong = await laptop.call("subscriptions", "test", str(made["id"]), "--payload", "{")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
+
+
+async def test_signals_are_received_on_the_laptop_and_passed_on_with_valid_signatures(laptop, client, webhooks, name):
+    url = webhooks.answer("/hook", Answer(status=204), Answer(status=500))
+    thrown = [await throw(client, f"{name}.{number}", payload={"n": number}) for number in range(2)]
+    await recorded(client, thrown[1]["id"])
+    secret = make_secret()
+    following = ("listen", f"{name}.#", "--since-id", "0", "--count", "2", "--forward", url)
+    done = await laptop.call(*following, "--secret", secret)
+    assert (done.returncode, done.stderr) == (0, "")
+    for request in webhooks.requests:
+        told = Webhook(secret).verify(request.body, dict(request.headers))
+        assert told == await client.get(f"/v1/signals/{told['id']}")
+        assert request.headers["webhook-id"] == f"listen-{told['id']}"
+    assert [line.split()[-1] for line in done.stdout.splitlines() if "->" in line] == ["204", "500"]
+    made = await laptop.call(*following)
+    assert made.stderr.startswith("signing with whsec_")
+    bad = await laptop.call(*following, "--secret", "whsec_!")
+    assert bad.returncode == 2
+    nobody = await laptop.call("listen", f"{name}.#", "--since-id", "0", "--count", "1", "--forward", NOWHERE)
+    assert "-> Cannot connect" in nobody.stdout
