@@ -192,6 +192,7 @@ class Deliverer:
                 partial(self._try, due, redelivered=redelivered),
                 follow=lambda claimed: partial(self._carry_out, claimed, claimed.due),
                 claim=lambda claimed: partial(self._try, claimed.due, redelivered=True),
+                held=due.delivery_id,
             )
             if not isinstance(answer, UnderWay):
                 return None if answer is None else Settlement.ACK

@@ -76,13 +76,21 @@ class Runs:
         self._clock = clock
 
     async def run(
-        self, queue: str, place: Place, make: Make, follow: Callable[[Claimed], Make], claim: Callable[[Claimed], Make]
+        self,
+        queue: str,
+        place: Place,
+        make: Make,
+        follow: Callable[[Claimed], Make],
+        claim: Callable[[Claimed], Make],
+        *,
+        held: str,
     ) -> Ended | Answer:
         """Make an attempt and those that follow on it; return how the first one ended, or why it was not made.
 
         Args:
             queue: The queue of its message.
             place: Its place, which is given back.
+            held: The delivery that this task holds already: if it is redriven, the run may come to it again.
             make: Makes it.
             follow: Returns what makes one that was handed on.
             claim: The same, if another task of this process had to do with the delivery, and may have taken the attempt
@@ -95,6 +103,9 @@ class Runs:
         first, following = await self._make(queue, place, make, end)
         while following is not None:
             delivery_id = following.claimed.due.delivery_id
+            if delivery_id == held:
+                _, following = await self._make(queue, following.place, follow(following.claimed), end)
+                continue
             again = claim if delivery_id in self._under_way else follow
             async with self._under_way.hold(delivery_id):
                 _, following = await self._make(queue, following.place, again(following.claimed), end)

@@ -19,8 +19,8 @@ from broker.store.subscriptions.samples import LONGEST, Sample, SampleStore
 from broker.targets import Kind
 from workers.couriers import Courier, Sent
 
-_AT_ONCE = 4
-"""How many samples a worker makes at a time."""
+_AT_ONCE = 64
+"""How many samples a worker makes at a time; see also `gateway.native.samples`."""
 _LOOK_EVERY = 2.0
 """Seconds between looks for samples, where no notification comes."""
 _MOST_CHARACTERS = 65_536

@@ -13,6 +13,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -29,8 +30,9 @@ _LOOK_EVERY = 0.25
 _PAUSE = 1.0
 """Seconds until the next look when PostgreSQL is away."""
 _PAGE = 500
-_AT_ONCE = 2
-"""How many at a time read what was recorded before they followed."""
+_AT_ONCE = 4
+"""How many at a time have a page of what was recorded before they followed."""
+_ENDING_SECONDS = 1.0
 _MOST_BEHIND = 10_000
 """How many signals the reader of all may be behind one who has just caught up, without telling that one some twice."""
 _PIECE = 1 << 16
@@ -123,12 +125,8 @@ class Follower:
                     raise Ended
                 self._changed.clear()
                 await self._changed.wait()
-            events, size = [], 0
-            while self._events and size < _PIECE:
-                event = self._events.popleft()
-                events.append(event)
-                size += len(event.document)
-            self._bytes -= size
+            events = _take_piece(self._events)
+            self._bytes -= sum(len(event.document) for event in events)
             yield events
 
 
@@ -142,18 +140,23 @@ class Feed:
         self._begun = asyncio.Event()
         self._ended = False
         self._offloader = Offloader()
+        self._limits: set[asyncio.Timeout] = set()
         self._catching_up = asyncio.Semaphore(_AT_ONCE)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Of the principals who are catching up."""
 
     @property
     def followers(self) -> int:
-        """How many follow."""
-        return len(self._followers)
+        """How many follow, those included who are catching up."""
+        return len(self._limits)
 
     def end(self) -> None:
-        """Let all who follow read what they have, and nothing more."""
+        """Let all who follow read what they have, for a second, and nothing more."""
         self._ended = True
         for follower in self._followers:
             follower.end()
+        for limit in self._limits:
+            limit.reschedule(asyncio.get_running_loop().time() + _ENDING_SECONDS)
 
     @asynccontextmanager
     async def follow(
@@ -166,41 +169,57 @@ class Feed:
 
         Raises:
             Ended: Nothing more comes.
+            TimeoutError: The process stops, and what there is was not read in time.
         """
-        if after_id is not None:
-            async with aclosing(self._resumed(wanted, after_id)) as pages:
-                yield pages
-            return
-        follower = Follower(wanted)
-        async with self._following(follower), aclosing(follower.pages()) as pages:
-            yield pages
+        async with asyncio.timeout(None) as limit:
+            self._limits.add(limit)
+            try:
+                if after_id is not None:
+                    async with aclosing(self._resumed(wanted, after_id)) as pages:
+                        yield pages
+                else:
+                    follower = Follower(wanted)
+                    async with self._following(follower), aclosing(follower.pages()) as pages:
+                        yield pages
+            finally:
+                self._limits.discard(limit)
 
     async def _resumed(self, wanted: Wanted, after_id: int) -> AsyncGenerator[list[Event], None]:
-        """Yield what is recorded already, and then what comes, without a gap or a repeat."""
-        last: deque[int] = deque([after_id], maxlen=_MOST_BEHIND)
-        async for page in self._recorded(wanted, after_id):
-            last += [event.signal_id for event in page]
-            yield page
-        follower = Follower(wanted)
-        async with self._following(follower):  # the reader may be behind
-            seen = set(last)
-            async for page in self._recorded(wanted, last[-1]):  # what came in the meantime
-                seen |= {event.signal_id for event in page}
+        """Yield what is recorded already, and then what comes: without a gap, and seldom one twice."""
+        newest = await self._signals.last_id()
+        seen: deque[int] = deque([after_id], maxlen=_MOST_BEHIND)
+        async with aclosing(self._recorded(wanted, after_id)) as pages:
+            async for page in pages:
+                seen += [event.signal_id for event in page]
                 yield page
+        follower = Follower(wanted)
+        async with self._following(follower):  # whose reader may be behind
+            told = set(seen)
+            # What came in the meantime; before the newest one then, everything was read.
+            async with aclosing(self._recorded(wanted, newest or after_id)) as pages:
+                async for page in pages:
+                    yield [event for event in page if event.signal_id not in told]
+                    told |= {event.signal_id for event in page}
             async with aclosing(follower.pages()) as pages:
                 async for page in pages:
-                    yield [event for event in page if event.signal_id not in seen]
+                    yield [event for event in page if event.signal_id not in told]
 
-    async def _recorded(self, wanted: Wanted, after_id: int | None) -> AsyncIterator[list[Event]]:
-        """Yield what is recorded already, a page at a time."""
+    async def _recorded(self, wanted: Wanted, after_id: int | None) -> AsyncGenerator[list[Event], None]:
+        """Yield what is recorded already; a principal has one page at a time, until it was read."""
+        turn = self._turns.setdefault(wanted.by.key, asyncio.Lock())
         while after_id is not None:
-            async with self._catching_up:
+            async with turn, self._catching_up:
+                if self._ended:
+                    raise Ended
                 page = await self._signals.page(
                     after_id=after_id, limit=_PAGE, by=wanted.by, name=wanted.name, tenant_id=wanted.tenant_id
                 )
-            if page.items:
-                yield [await self._event(signal) for signal in page.items]
-            after_id = page.following
+                events: deque[Event] = deque()
+                for signal in page.items:
+                    events.append(await self._event(signal))
+                while events:
+                    yield _take_piece(events)
+                after_id = page.following
 
     @asynccontextmanager
     async def _following(self, follower: Follower) -> AsyncIterator[None]:
@@ -251,6 +270,16 @@ class Feed:
     async def _event(self, signal: Signal) -> Event:
         size = len(signal.throw.payload)
         return Event(signal.id, await self._offloader.run(partial(_render, signal), size=size))
+
+
+def _take_piece(events: deque[Event]) -> list[Event]:
+    """Take the first of *events*: at least one, and not much more than `_PIECE` bytes."""
+    piece, size = [], 0
+    while events and size < _PIECE:
+        event = events.popleft()
+        piece.append(event)
+        size += len(event.document)
+    return piece
 
 
 def _render(signal: Signal) -> bytes:

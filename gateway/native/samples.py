@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from aiohttp import web
 
 from broker.access import Permission, Principal
@@ -16,6 +18,9 @@ from gateway.native.subscriptions import managed_subscription
 from gateway.offloading import offload
 from gateway.routes import Route, SecuredRoute
 
+MOST_OF_ONE = 8
+"""How many tests of one principal a gateway has under way, so that nobody takes all places of the workers."""
+
 
 class SamplesApi:
     """Lets a worker try the target of a subscription, and shows what came of it."""
@@ -23,6 +28,8 @@ class SamplesApi:
     def __init__(self, subscriptions: SubscriptionStore, samples: SampleStore) -> None:
         self._subscriptions = subscriptions
         self._samples = samples
+        self._under_way: Counter[str] = Counter()
+        """By the principals' keys."""
 
     @property
     def routes(self) -> list[Route]:
@@ -50,10 +57,17 @@ class SamplesApi:
         subscription = await managed_subscription(request, principal, self._subscriptions)
         body = await read_json(request) or b"{}"
         payload = await offload(request, lambda: _payload(body), size=len(body))
+        if self._under_way[principal.key] >= MOST_OF_ONE:
+            raise Busy(f"{MOST_OF_ONE} tests of {principal.name!r} are under way.")
+        self._under_way[principal.key] += 1
         try:
             found = await self._samples.ask(subscription.id, payload)
         except TooMany:
             raise Busy(f"{MOST} tests of subscription {subscription.id} are under way.") from None
+        finally:
+            self._under_way[principal.key] -= 1
+            if not self._under_way[principal.key]:
+                del self._under_way[principal.key]
         if found is None:
             raise Busy(
                 "No worker has made the attempt: is a deliverer, or a worker of the subscription's app, running?"

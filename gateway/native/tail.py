@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from broker.access import Permission, Principal, require_permission
 from broker.errors import InvalidField, StoreUnavailable
@@ -22,7 +22,9 @@ from gateway.routes import Parameter, Route, SecuredRoute
 MOST = 1_000
 """How many may follow at a time: half of all connections."""
 _BEAT = 15.0
-"""Seconds of silence after which a comment is sent, and it is asked whether the caller still may follow."""
+"""Seconds after which a comment is sent, and it is asked whether the caller still may follow."""
+_DIGITS = 19
+"""How many digits the greatest id has."""
 _LAST_EVENT_ID = "Last-Event-ID"
 
 log = structlog.get_logger()
@@ -72,6 +74,8 @@ class TailApi:
             require_permission(principal, Permission.READ, name)
         wanted = Wanted(principal, name, text(request, "tenantId"))
         after_id = _read_last(request)
+        if request.method == hdrs.METH_HEAD:
+            return web.Response(content_type="text/event-stream")
         if self._feed.followers >= MOST:
             raise Busy(f"{MOST} callers follow signals here already.")
         response = web.StreamResponse(
@@ -89,6 +93,8 @@ class TailApi:
                         await response.write_eof()
         except Ended:
             raise Busy("This process stops.") from None
+        except TimeoutError:  # it stops, and the caller does not read
+            _abort(request)
         return response
 
     async def _chunks(
@@ -96,17 +102,20 @@ class TailApi:
     ) -> AsyncGenerator[bytes, None]:
         """Yield what is sent: events, and comments while there are none."""
         coming: asyncio.Future[list[Event]] | None = None
+        clock = asyncio.get_running_loop().time
+        beat = clock() + _BEAT
         try:
             while True:
                 coming = coming or asyncio.ensure_future(anext(pages))
-                await asyncio.wait([coming], timeout=_BEAT)
-                if not coming.done():
+                await asyncio.wait([coming], timeout=max(0.0, beat - clock()))
+                if clock() >= beat:
                     if not await self._may_go_on(request, principal):
                         return
+                    beat = clock() + _BEAT
                     yield b":\n\n"
-                    continue
-                events, coming = coming.result(), None
-                yield b"".join(b"id: %d\ndata: %b\n\n" % event for event in events)
+                if coming.done():
+                    events, coming = coming.result(), None
+                    yield b"".join(b"id: %d\ndata: %b\n\n" % event for event in events)
         except Lagged:
             log.warning("tail.lagged", principal=principal.name)
             yield b"event: lagged\ndata: {}\n\n"
@@ -124,10 +133,15 @@ class TailApi:
             return False
 
 
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
 def _read_last(request: web.Request) -> int | None:
     value = request.headers.get(_LAST_EVENT_ID, "").strip()
     if not value:
         return None
-    if not value.isascii() or not value.isdigit() or int(value[:30]) > MAX_ID:
+    if not value.isascii() or not value.isdigit() or len(value) > _DIGITS or int(value) > MAX_ID:
         raise InvalidField(_LAST_EVENT_ID, f"must be the id of a signal, an integer from 0 to {MAX_ID}")
     return int(value)

@@ -144,6 +144,24 @@ async def test_a_deliverer_that_ends_finishes_its_attempt_and_leaves_the_rest_to
     assert came(webhooks) == once_each(SIGNALS)
 
 
+async def test_the_delivery_that_a_run_began_with_is_redriven_in_the_middle_of_it(
+    stack, client, webhooks, name, tmp_path
+):
+    """It is the next one then, and the run comes to what it began with."""
+    goes_on = asyncio.Event()
+    url = webhooks.answer("/hook", *[Answer()] * 3, Answer(until=goes_on), Answer())
+    subscription = await subscribe(client, name, url, ordered=True)
+    async with stack.deliverer(tmp_path) as deliverer:
+        signals = await throw_all(client, name)
+        await eventually(lambda: len(webhooks.requests) == 4)
+        for signal in signals[:2]:
+            await client.post(f"/v1/deliveries/{signal['id']}-{subscription['id']}/redrive", {})
+        goes_on.set()
+        await delivery(client, signals[-1], subscription, "delivered")
+        assert await deliverer.stop(within=10) == 0
+    assert came(webhooks) == [*once_each(4), (0, 2), (1, 2), *once_each(SIGNALS)[4:]]
+
+
 async def test_a_pause_in_the_middle_holds_up_the_rest(stack, client, webhooks, name, tmp_path):
     answered = asyncio.Event()
     url = webhooks.answer("/hook", *[Answer()] * 5, Answer(until=answered), Answer())

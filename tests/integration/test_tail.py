@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import socket
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 import aiohttp
+import psutil
 import pytest
 
 from tests.support.eventually import eventually
@@ -143,7 +145,7 @@ async def test_who_may_not_read_follows_nothing(client):
         assert status == expected
 
 
-@pytest.mark.parametrize("value", ["x", "-1", "1.5", "9" * 30, "\u0662"])
+@pytest.mark.parametrize("value", ["x", "-1", "1.5", "9" * 30, "0" * 5000 + "1", "\u0662"])
 async def test_a_bad_last_event_id_is_a_400(client, value):
     status, _, body = await client.request("GET", "/v1/signals/tail", headers={"Last-Event-ID": value})
     assert (status, body["errors"][0]["pointer"]) == (400, "Last-Event-ID")
@@ -197,3 +199,46 @@ async def test_a_gateway_that_stops_ends_the_answers(product):
     async with product.sibling("gateway") as gateway, client_of(gateway.url) as other, following(other) as tail:
         assert await gateway.stop(within=10) == 0
         await eventually(lambda: tail.ended)
+
+
+async def test_who_may_not_read_any_more_follows_no_longer_although_signals_come(client, name):
+    made = await client.post("/v1/tokens", {"name": name, "permissions": ["signals:read"]})
+    async with following(client, f"?name={name}", value=made["token"]) as tail:
+        status, _, _ = await client.request("DELETE", f"/v1/tokens/{made['id']}")
+        assert status == 204
+
+        async def ended():
+            await throw(client, name)
+            return tail.ended
+
+        await eventually(ended, within=40, every=1.0)
+
+
+async def test_a_head_is_answered_without_events(client):
+    status, headers, body = await client.request("HEAD", "/v1/signals/tail", headers={"Last-Event-ID": "0"})
+    assert (status, headers["Content-Type"].partition(";")[0], body) == (200, "text/event-stream", b"")
+
+
+async def test_those_who_catch_up_and_do_not_read_hold_up_no_end_and_take_little(product, client, name):
+    """Each of them would have a page of the history in memory."""
+    async with product.sibling("gateway") as gateway:
+        thrown = [await throw(client, name, payload={"text": "x" * 900_000}) for _ in range(12)]
+        await recorded(client, thrown[-1]["id"])
+        parts = urlsplit(gateway.url)
+        head = f"GET /v1/signals/tail?name={name} HTTP/1.1\r\nHost: x\r\nLast-Event-ID: 0\r\n"
+        sockets = []
+        try:
+            for _ in range(60):
+                one = socket.socket()
+                sockets.append(one)
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+                one.connect((parts.hostname, parts.port))
+                one.sendall(f"{head}Authorization: Bearer {client.token}\r\n\r\n".encode())
+            await eventually(lambda: any(select.select(sockets, [], [], 0)[0]))
+            await asyncio.sleep(1)
+            used = psutil.Process(gateway.process.pid).memory_info().rss
+            assert await gateway.stop(within=10) == 0
+        finally:
+            for one in sockets:
+                one.close()
+    assert used < 250 << 20
