@@ -56,7 +56,7 @@ SELECT by, value, of_tenant, path FROM known WHERE number > 0;
 -- name: find
 -- The subscriptions that may match signals with ids from `first_id` to `last_id`, each with what it was found by: a
 -- superset, of which the matcher chooses. `version` changes with every change of the row. Those that were deleted since
--- `first_id` are among them. There are up to `most` of a kind (null: all) for each name, tenant and execution, and only
+-- `first_id` are among them. There are up to `most` of a kind (null: all) for each name, tenant and execution, and by filters, and only
 -- those that wait in an execution if that is wanted. The keys of patterns are in one text, separated by U+001E.
 --
 -- A name, or keys of patterns, have a row for the empty path, and one for each path that is known: `top` is the last
@@ -154,6 +154,7 @@ FROM (
         ) AND filter_path <> '' AND until IS NULL
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
+        LIMIT :most
     ) AS s
 ) AS found;
 
