@@ -916,7 +916,7 @@ RETURN ((names IS NULL) OR CASE WHEN is_pattern THEN (name = ANY (patterns)) ELS
 CREATE OR REPLACE FUNCTION is_reached(tenant_id text, execution_id text, owner_tenants text[], owner_untenanted boolean, scope text, of_tenant text, of_execution text, audience text[])
  RETURNS boolean
  LANGUAGE sql
- IMMUTABLE
+ STABLE
 RETURN (CASE scope WHEN 'execution'::text THEN (execution_id = of_execution) WHEN 'tenant'::text THEN (tenant_id = of_tenant) WHEN 'untenanted'::text THEN (tenant_id IS NULL) ELSE true END AND ((audience IS NULL) OR (tenant_id IS NULL) OR (tenant_id = ANY (audience))) AND ((tenant_id IS NOT NULL) OR is_readable(scope, of_tenant, to_json(audience), owner_tenants, owner_untenanted)));
 
 -- Whether a caller of these tenants (null: all) may read a signal.

@@ -26,6 +26,8 @@ INSERT INTO subscriptions (name, is_pattern, once, schedule, kind, address, head
 SELECT $2, false, false, '{1,2}', 'webhook', 'https://host-' || i % 500 || '.example/hook', '{}', 1
 FROM generate_series(1, $1::int) AS i
 """
+_PROGRESS = "SELECT coalesce(max(after_id + finished::int), 0) FROM wide_recordings"
+"""The id of the last subscription that a chunk looked at, and 1 at the end."""
 _LAG = """
 SELECT percentile_disc(0.99) WITHIN GROUP (ORDER BY extract(epoch FROM recorded_at - created_at)::float8)
 FROM signals WHERE name = 'bench.other' AND created_at BETWEEN $1 AND $2
@@ -43,29 +45,32 @@ async def measure(bench: Bench) -> AsyncIterator[Sample]:
 
 async def reaching(bench: Bench, size: int) -> AsyncIterator[Sample]:
     """Throw a signal that *size* subscriptions match, while others are thrown and recorded."""
-    async with running(bench, "scheduler") as stack, stack.worker("recorder") as recorder:
-        async with Database(stack.environment["STORE_URL"], timeout=timedelta(minutes=10), size=1) as database:
-            await database.execute(_INSERT, size, SIGNAL["name"])
-            await database.execute(_INSERT, 1, "bench.other")
-            await database.execute("SELECT setval('signal_ids', 10)")
-            await database.execute("VACUUM ANALYZE")
+    async with (
+        running(bench, "scheduler") as stack,
+        stack.worker("recorder") as recorder,
+        Database(stack.environment["STORE_URL"], timeout=timedelta(minutes=10), size=1) as database,
+    ):
+        await database.execute(_INSERT, size, SIGNAL["name"])
+        await database.execute(_INSERT, 1, "bench.other")
+        await database.execute("SELECT setval('signal_ids', 10)")
+        await database.execute("VACUUM ANALYZE")
 
-            async def finished() -> int:
-                return int(await database.fetchval("SELECT count(*) FROM wide_recordings WHERE finished"))
+        async def progress() -> int:
+            return int(await database.fetchval(_PROGRESS))
 
-            async with throwing(stack.client):
-                began = datetime.now(UTC)
-                await asyncio.sleep(_ALONE)
-                thrown, start = datetime.now(UTC), time.perf_counter()
-                await stack.client.post("/v1/signals", SIGNAL)
-                await reach(finished, 1)
-                yield Sample(row=f"wide.{size}.recorded", value=time.perf_counter() - start)
-                ended = datetime.now(UTC)
-            await asyncio.sleep(1.0)
-            yield Sample(row=f"wide.{size}.memory", value=peak(recorder))
-            for row, first, last in (("alone", began, thrown), ("beside", thrown, ended)):
-                lag = await database.fetchval(_LAG, first, last)
-                yield Sample(row=f"wide.{size}.{row}", value=float(lag) * 1000)
+        async with throwing(stack.client):
+            began = datetime.now(UTC)
+            await asyncio.sleep(_ALONE)
+            thrown, start = datetime.now(UTC), time.perf_counter()
+            await stack.client.post("/v1/signals", SIGNAL)
+            await reach(progress, size + 1)
+            yield Sample(row=f"wide.{size}.recorded", value=time.perf_counter() - start)
+            ended = datetime.now(UTC)
+        await asyncio.sleep(1.0)
+        yield Sample(row=f"wide.{size}.memory", value=peak(recorder))
+        for row, first, last in (("alone", began, thrown), ("beside", thrown, ended)):
+            lag = await database.fetchval(_LAG, first, last)
+            yield Sample(row=f"wide.{size}.{row}", value=float(lag) * 1000)
 
 
 @asynccontextmanager

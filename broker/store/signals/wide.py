@@ -165,7 +165,8 @@ async def record_chunk(
         if row["changed"]:
             raise Outdated
         ids += row["subscription_ids"]
-    await owe(session, special, rescue_after=rescue_after)
+    if special:
+        await owe(session, special, rescue_after=rescue_after)
     await session.execute(_Sql.note, signal_id=signal.id, subscription_ids=ids)
     await session.execute(_Sql.go_on, signal_id=signal.id, last_id=chunk.last_id)
     return len(ids)

@@ -63,10 +63,11 @@ SELECT subscription_id FROM deliveries WHERE signal_id = :signal_id AND subscrip
 -- name: owe
 -- Owe a signal to those of the `plain` subscriptions whose names match, unless `matches` has them: a replay was first. They
 -- are parked until `due_at`. Return them, and whether one is not plain any more, or has another name than the page said.
+-- (OFFSET 0 makes it a look-up by key whatever the statistics say.)
 WITH now AS MATERIALIZED (
     SELECT s.id, s.name, s.until IS NOT NULL AS deleted, app_of(s.kind, s.address) AS app,
            s.filter IS NOT NULL OR s.once OR (s.ordered AND :ordered::boolean) AS special
-    FROM unnest(:plain::bigint[]) AS p (id) JOIN subscriptions s ON s.id = p.id
+    FROM unnest(:plain::bigint[]) AS p (id), LATERAL (SELECT * FROM subscriptions WHERE id = p.id OFFSET 0) AS s
     WHERE s.consumed_by IS NULL AND s.disabled_because IS NULL AND coalesce(s.until, 9223372036854775807) > :signal_id::bigint
       AND is_reached(s.tenant_id, s.execution_id, s.owner_tenants, s.owner_untenanted,
                      :scope, :tenant_id, :execution_id, :audience::text[])

@@ -42,7 +42,7 @@ CREATE TRIGGER count_deleted AFTER DELETE ON match_chunks
 
 CREATE FUNCTION is_reached(tenant_id text, execution_id text, owner_tenants text[], owner_untenanted boolean,
                            scope text, of_tenant text, of_execution text, audience text[]) RETURNS boolean
-LANGUAGE sql IMMUTABLE
+LANGUAGE sql STABLE
 RETURN CASE scope
         WHEN 'execution' THEN execution_id = of_execution
         WHEN 'tenant' THEN tenant_id = of_tenant
