@@ -20,7 +20,8 @@ from broker.store.signals.matches import Limits
 from broker.store.signals.signals import SignalStore
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import HandlerTarget
-from tests.support.builders import QUEUE, RESCUE_AFTER, accept
+from tests.support.builders import DAY, QUEUE, RESCUE_AFTER, accept
+from tests.support.history import lines
 from tests.support.owing import balanced
 
 LIMITS = Limits(wide=10, chunk=7)
@@ -312,3 +313,27 @@ async def test_it_is_replayed_to_those_only_that_are_not_owed_it(database, store
     assert (await owed(signal)).keys() == {*made, *late}
     assert (await owed(signal))[late[0]] == DeliveryState.PARKED
     assert await balanced(database)
+
+
+async def test_when_it_is_old_it_goes_with_all_that_it_was_owed_unless_chunks_remain(
+    history, retention, create, tmp_path
+):
+    made, store = await create(20), SignalStore(history.database, limits=LIMITS)
+    whole, partly = await accept(history.database, "sig", "sig")
+    await record(store, whole)
+    left = await step(store, await step(store, [partly]))
+    await history.database.execute("UPDATE deliveries SET state = 'delivered', due_at = NULL, finished_at = now()")
+    assert await balanced(history.database)
+    await history.close()
+    await history.pass_time(31 * DAY)
+    await retention(archive_dir=tmp_path).maintain()
+    assert await history.ids() == [partly.id]
+    (document,), _ = lines(tmp_path)
+    assert [one["subscriptionId"] for one in document["deliveries"]] == made
+    chunks = await history.database.fetch("SELECT signal_id, cardinality(subscription_ids) AS n FROM match_chunks")
+    assert [(row["signal_id"], row["n"]) for row in chunks] == [(partly.id, 7)]
+    assert await history.database.fetchval("SELECT array_agg(signal_id) FROM wide_recordings") == [partly.id]
+    assert await balanced(history.database)
+    await record(SignalStore(history.database, limits=LIMITS), *left)
+    assert await history.database.fetchval("SELECT count(*) FROM deliveries") == 20
+    assert await balanced(history.database)

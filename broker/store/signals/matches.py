@@ -37,7 +37,7 @@ class Limits:
     seconds: float = 0.5
     deliveries: int = 2_000
     rows: int = 5_000
-    wide: int = 5_000
+    wide: int = 20_000
     chunk: int = 5_000
 
 
