@@ -37,8 +37,8 @@ class Limits:
     seconds: float = 0.5
     deliveries: int = 2_000
     rows: int = 5_000
-    wide: int = 20_000
-    chunk: int = 5_000
+    wide: int = 12_000
+    chunk: int = 2_500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
