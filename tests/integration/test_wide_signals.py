@@ -24,7 +24,7 @@ from tests.support.builders import DAY, QUEUE, RESCUE_AFTER, accept
 from tests.support.history import lines
 from tests.support.owing import balanced
 
-LIMITS = Limits(wide=10, chunk=7)
+LIMITS = Limits(wide=10, candidates=30, chunk=7)
 ABOVE_ONE = parse_filter({"a": {"operator": "NUM_GT", "value": "1"}})
 IS_X = parse_filter({"a": {"operator": "IN", "values": ["x"]}})
 IS_Y = parse_filter({"a": {"operator": "IN", "values": ["y"]}})
@@ -155,13 +155,13 @@ async def test_what_few_match_is_recorded_first_and_as_usual(database, store, cr
 
 async def test_signals_that_only_together_ask_for_many_are_recorded_as_usual(database, store, create):
     for name in ("a.*", "b.*"):
-        await create(6, name=name)
+        await create(16, name=name)
     signals = await accept(database, "a.x", "b.x")
     due, left = [], signals
     while left:
         recorded = await store.record(left, rescue_after=RESCUE_AFTER)
         due, left = due + list(recorded.due_attempts), recorded.left
-    assert len(due) == 12
+    assert len(due) == 32
     assert not await database.fetchval("SELECT count(*) FROM wide_recordings")
 
 
@@ -337,3 +337,16 @@ async def test_when_it_is_old_it_goes_with_all_that_it_was_owed_unless_chunks_re
     await record(SignalStore(history.database, limits=LIMITS), *left)
     assert await history.database.fetchval("SELECT count(*) FROM deliveries") == 20
     assert await balanced(history.database)
+
+
+async def test_what_many_tenants_have_together_is_not_read_in_one_go(database, create, owed):
+    tenants = tuple(f"t{number}" for number in range(8))
+    made = [one for tenant in tenants for one in await create(5, tenant_id=tenant)]
+    both, one = await accept(
+        database, Throw(name="sig", audience=tenants), Throw(name="sig", scope=Scope.TENANT, tenant_id="t1")
+    )
+    store = SignalStore(database, limits=LIMITS)
+    await record(store, both, one)
+    assert [len(await owed(signal)) for signal in (both, one)] == [40, 5]
+    assert await database.fetchval("SELECT array_agg(signal_id) FROM wide_recordings") == [both.id]
+    assert (await owed(both)).keys() == set(made)

@@ -29,7 +29,8 @@ class Limits:
         seconds: How long that takes at most; one signal is always matched.
         deliveries: How many deliveries one transaction records, unless a single signal is owed to more.
         rows: How many of them one statement inserts or returns.
-        wide: How many subscriptions one look-up finds at most. A signal that more may match is wide (see `wide`).
+        wide: How many subscriptions are read at most of a name, or of an execution, and
+        candidates: how many are read together. A signal that more may match is wide (see `broker.store.signals.wide`).
         chunk: How many subscriptions one transaction decides about for a wide signal.
     """
 
@@ -38,6 +39,7 @@ class Limits:
     deliveries: int = 2_000
     rows: int = 5_000
     wide: int = 12_000
+    candidates: int = 30_000
     chunk: int = 2_500
 
 
@@ -83,15 +85,19 @@ async def find_matches(database: Database, matcher: Matcher, signals: Sequence[S
     wide come last, each alone.
     """
     async with matcher.slice() as turn:
-        candidates = await find_candidates(database, signals, turn, matcher=matcher, most=limits.wide)
-        chosen = [signal for signal in signals if candidates.are_complete(signal)]
-        if not chosen and len(signals) > 1:  # it may have been read together with others
-            chosen = [signals[0]]
-            candidates = await find_candidates(database, chosen, turn, matcher=matcher, most=limits.wide)
-        if chosen and candidates.are_complete(chosen[0]):
-            matches = await _match(matcher, chosen, candidates, limits, turn)
+        asked = signals
+        while True:
+            candidates = await find_candidates(
+                database, asked, turn, matcher=matcher, most=limits.wide, total=limits.candidates
+            )
+            complete = [signal for signal in asked if candidates.are_complete(signal)]
+            if complete or len(asked) == 1:
+                break
+            asked = asked[: max(1, len(asked) // 8) if candidates.are_cut else 1]  # fewer may have less together
+        if complete:
+            matches = await _match(matcher, complete, candidates, limits, turn)
         else:
-            matches = await _find_filtered(database, matcher, signals[0], limits, turn, most=limits.wide)
+            matches = await _find_filtered(database, matcher, asked[0], limits, turn, most=limits.wide)
     known = {signal.id for signal in matches.signals}
     return replace(matches, left=[signal for signal in signals if signal.id not in known])
 
@@ -108,7 +114,10 @@ async def _find_filtered(
     matches = Matches(signals=[signal], left=[], versions={}, matching=[], exceeded=[], wide=True, everything=True)
     if signal.throw.scope is Scope.EXECUTION:
         return matches
-    candidates = await find_candidates(database, [signal], turn, matcher=matcher, most=most, only_filtered=True)
+    total = None if most is None else limits.candidates
+    candidates = await find_candidates(
+        database, [signal], turn, matcher=matcher, most=most, total=total, only_filtered=True
+    )
     if not candidates.are_complete(signal):
         return matches
     return replace(await _match(matcher, [signal], candidates, limits, turn), wide=True)

@@ -43,20 +43,26 @@ class Candidates:
         wanted: Where those are that each signal, by its id, may match.
         keys: The keys of the signals by their ids.
         most: How many of a kind were wanted for each place; None: all.
+        total: How many were wanted together; None: all.
 
     Attributes:
         versions: The versions of all these subscriptions by their ids; each changes whenever the subscription does.
     """
 
     def __init__(
-        self, wanted: Mapping[int, Sequence[Place]], keys: Mapping[int, Sequence[Key]], most: int | None = None
+        self,
+        wanted: Mapping[int, Sequence[Place]],
+        keys: Mapping[int, Sequence[Key]],
+        most: int | None,
+        total: int | None,
     ) -> None:
         self.versions: dict[int, int] = {}
         self._wanted = wanted
         self._keys = keys
         self._most = most
+        self._total = total
         self._counts: Counter[Place] = Counter()
-        """How many were found in each place; patterns are one for each tenant, and so are filters."""
+        """How many were found in each place, of names and executions; others count together."""
         self._known: dict[int, Subscription] = {}
         self._found: dict[Place, list[Subscription]] = {}
         self._patterns: dict[tuple[str, str], dict[str, list[Subscription]]] = {}
@@ -92,13 +98,16 @@ class Candidates:
                 if key in self._filtered:
                     self._filtered[key].append(subscription)
 
+    @property
+    def are_cut(self) -> bool:
+        """Whether these are not all, for some of the signals at least, because they are as many as were wanted."""
+        return self._total is not None and self._counts.total() >= self._total
+
     def are_complete(self, signal: Signal) -> bool:
         """Return whether these are certainly all that *signal* may match, and not as many as were wanted."""
-        if self._most is None:
-            return True
-        places = [*self._wanted[signal.id], Place("filter", "")]
-        places += [Place(one.patterns, "", one.tenant) for one in self._wanted[signal.id] if one.patterns is not None]
-        return all(self._counts[place] < self._most for place in places)
+        if self.are_cut:
+            return False
+        return self._most is None or all(self._counts[place] < self._most for place in self._wanted[signal.id])
 
     def count(self, signal: Signal) -> int:
         """Return how many *signal* may match, or a few more."""
@@ -128,6 +137,7 @@ async def find_candidates(
     *,
     matcher: Matcher | None = None,
     most: int | None = None,
+    total: int | None = None,
     in_execution: bool = False,
     only_filtered: bool = False,
 ) -> Candidates:
@@ -139,6 +149,7 @@ async def find_candidates(
         turn: The turn at computing.
         matcher: Looks at their payloads; None: subscriptions are found whatever their filters are.
         most: How many of a kind are wanted for each name, tenant and execution; None: all.
+        total: How many are wanted together; None: all.
         in_execution: Whether only those are wanted that wait in an execution.
         only_filtered: Whether only those are wanted that are found by their filters, and of no execution.
     """
@@ -147,7 +158,7 @@ async def find_candidates(
         async with turn.suspended():
             paths = Paths(await on.fetch(_Sql.paths, places=write_fast(asked.places), most=_MOST_PATHS))
         keys = await find_keys(signals, asked, paths, matcher, turn)
-    found = Candidates(asked.wanted, keys, most)
+    found = Candidates(asked.wanted, keys, most, total)
     async with turn.suspended():
         rows = await on.fetch(
             _Sql.find,
@@ -156,6 +167,7 @@ async def find_candidates(
             first_id=min(signal.id for signal in signals),
             last_id=max(signal.id for signal in signals),
             most=most,
+            total=total,
             in_execution=in_execution,
         )
     await found.read(rows, turn)
