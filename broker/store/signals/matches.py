@@ -55,6 +55,7 @@ class Matches:
         exceeded: The pairs whose filters exceeded their budgets.
         wide: Whether there is only one signal, and it is wide: only the subscriptions were matched that filters find.
         everything: Whether not even these were matched, as they are too many.
+        doubtful: Those of `left`, by their ids, that may be wide.
     """
 
     signals: Sequence[Signal]
@@ -64,6 +65,7 @@ class Matches:
     exceeded: Pairs
     wide: bool = False
     everything: bool = False
+    doubtful: frozenset[int] = frozenset()
 
     def only(self, signal_ids: Collection[int]) -> Matches:
         """Return what the signals with these ids match."""
@@ -85,12 +87,14 @@ async def find_matches(database: Database, matcher: Matcher, signals: Sequence[S
     wide come last, each alone.
     """
     async with matcher.slice() as turn:
-        asked = signals
+        asked, doubtful = signals, set[int]()
         while True:
             candidates = await find_candidates(
                 database, asked, turn, matcher=matcher, most=limits.wide, total=limits.candidates
             )
             complete = [signal for signal in asked if candidates.are_complete(signal)]
+            if not candidates.are_cut:
+                doubtful |= {signal.id for signal in asked} - {signal.id for signal in complete}
             if complete or len(asked) == 1:
                 break
             asked = asked[: max(1, len(asked) // 8) if candidates.are_cut else 1]  # fewer may have less together
@@ -99,7 +103,11 @@ async def find_matches(database: Database, matcher: Matcher, signals: Sequence[S
         else:
             matches = await _find_filtered(database, matcher, asked[0], limits, turn, most=limits.wide)
     known = {signal.id for signal in matches.signals}
-    return replace(matches, left=[signal for signal in signals if signal.id not in known])
+    return replace(
+        matches,
+        left=[signal for signal in signals if signal.id not in known],
+        doubtful=frozenset(doubtful - known),
+    )
 
 
 async def find_filtered(database: Database, matcher: Matcher, signal: Signal, limits: Limits) -> Matches:

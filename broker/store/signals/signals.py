@@ -109,6 +109,8 @@ class SignalStore:
         self._matcher = Matcher()
         self._begun: set[int] = set()
         """Wide signals of which chunks remain to be recorded."""
+        self._doubtful: set[int] = set()
+        """Signals that may be wide, and are not begun."""
 
     async def number(self, batch: Sequence[tuple[Throw, IdempotencyKey | None]]) -> list[Numbered]:
         """Number the throws of *batch* in order, in one round trip."""
@@ -144,14 +146,16 @@ class SignalStore:
         message. *has_room*: whether the next delivery of a subscription may go at once; else it waits.
         """
         batch = {signal.id: signal for signal in sorted(signals, key=lambda signal: signal.id)}
-        new = [signal for signal in batch.values() if signal.id not in self._begun]
-        if new:
-            recorded = await self._record_new(new, rescue_after=rescue_after, has_room=has_room)
-        elif batch:
-            recorded = await self._record_chunk(next(iter(batch.values())), rescue_after=rescue_after)
-        else:
+        if not batch:
             return Recorded((), ())
-        left = self._begun.union(signal.id for signal in recorded.left)
+        begun = [signal for signal in batch.values() if signal.id in self._begun]
+        new = [signal for signal in batch.values() if signal.id not in self._begun | self._doubtful]
+        if new or not begun:
+            new = new or [next(iter(batch.values()))]
+            recorded = await self._record_new(new, rescue_after=rescue_after, has_room=has_room)
+        else:
+            recorded = await self._record_chunk(begun[0], rescue_after=rescue_after)
+        left = self._begun | self._doubtful | {signal.id for signal in recorded.left}
         return replace(recorded, left=[signal for signal in batch.values() if signal.id in left])
 
     async def _record_new(self, signals: Sequence[Signal], *, rescue_after: timedelta, has_room: HasRoom) -> Recorded:
@@ -179,6 +183,7 @@ class SignalStore:
         if recorded.held_back:
             await note_held_back(self._database, recorded.held_back)
         self._begun |= recorded.begun
+        self._doubtful = self._doubtful.union(matches.doubtful).difference(one.id for one in matches.signals)
         return recorded
 
     async def _record_chunk(self, signal: Signal, *, rescue_after: timedelta) -> Recorded:
