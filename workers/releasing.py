@@ -13,8 +13,9 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from workers.fairness import Rota
 from workers.headroom import Headroom
 
-_FIND_EVERY = 0.5
-"""Seconds for which it is believed which subscriptions have deliveries that are due, while these are too many."""
+_FIND_EVERY, _FIND_TIMES = 0.5, 10
+"""Seconds for which it is believed which subscriptions have deliveries that are due, while these are too many, and
+for how many times as long as it took to find them out."""
 _SUBSCRIPTIONS = 20_000
 """How many subscriptions take turns at most; then the next ones do."""
 
@@ -46,7 +47,7 @@ class Releases:
         self._due: dict[int, Contender] = {}
         """Whose deliveries are due, if there are too many."""
         self._rota = Rota[int](lambda key: self._due[key].tenants)
-        self._found = float("-inf")
+        self._find_at = float("-inf")
         self._in_turns = False
         self._subscriptions = subscriptions
         self._seen = 0
@@ -74,11 +75,12 @@ class Releases:
         return due_attempts, more
 
     async def _release_in_turns(self, limit: int) -> tuple[Sequence[DueAttempt], bool]:
-        now = asyncio.get_running_loop().time()
-        if now - self._found > _FIND_EVERY:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        if began > self._find_at:
             self._due = await self._deliveries.find_due(limit=self._subscriptions, after_id=self._seen)
             self._seen = max(self._due) if len(self._due) == self._subscriptions else 0
-            self._found = now
+            self._find_at = clock() + max(_FIND_EVERY, _FIND_TIMES * (clock() - began))
         self._in_turns = bool(self._due)
         wanted = dict.fromkeys(self._rota.order(self._due), limit)
         divided = await self._headroom.divide(wanted, self._due, most=limit)
