@@ -13,10 +13,11 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from workers.fairness import Rota
 from workers.headroom import Headroom
 
-_FIND_EVERY = 0.5
-"""Seconds for which it is believed which subscriptions have deliveries that are due, while these are too many."""
+_FIND_EVERY, _FIND_TIMES = 0.5, 10
+"""Seconds for which it is believed which subscriptions have deliveries that are due, while these are too many, and
+for how many times as long as it took to find them out."""
 _SUBSCRIPTIONS = 20_000
-"""How many subscriptions take turns at most."""
+"""How many subscriptions take turns at most; then the next ones do."""
 
 
 class Releases:
@@ -29,17 +30,28 @@ class Releases:
         deliveries: The deliveries.
         headroom: How much room there is in the queues.
         rescue_after: When the message of a released delivery is given up for lost.
+        subscriptions: How many subscriptions take turns at most.
     """
 
-    def __init__(self, deliveries: DeliveryStore, headroom: Headroom, *, rescue_after: timedelta) -> None:
+    def __init__(
+        self,
+        deliveries: DeliveryStore,
+        headroom: Headroom,
+        *,
+        rescue_after: timedelta,
+        subscriptions: int = _SUBSCRIPTIONS,
+    ) -> None:
         self._deliveries = deliveries
         self._headroom = headroom
         self._rescue_after = rescue_after
         self._due: dict[int, Contender] = {}
         """Whose deliveries are due, if there are too many."""
         self._rota = Rota[int](lambda key: self._due[key].tenants)
-        self._found = float("-inf")
+        self._find_at = float("-inf")
         self._in_turns = False
+        self._subscriptions = subscriptions
+        self._seen = 0
+        """The last subscription that takes turns, if there may be more after it; else 0."""
 
     async def release(self, *, limit: int, offset: int = 0) -> tuple[Sequence[DueAttempt], bool]:
         """Release at most *limit* deliveries; return their next attempts, and whether more of them may go.
@@ -63,10 +75,12 @@ class Releases:
         return due_attempts, more
 
     async def _release_in_turns(self, limit: int) -> tuple[Sequence[DueAttempt], bool]:
-        now = asyncio.get_running_loop().time()
-        if now - self._found > _FIND_EVERY:
-            self._due = await self._deliveries.find_due(limit=_SUBSCRIPTIONS)
-            self._found = now
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        if began > self._find_at:
+            self._due = await self._deliveries.find_due(limit=self._subscriptions, after_id=self._seen)
+            self._seen = max(self._due) if len(self._due) == self._subscriptions else 0
+            self._find_at = clock() + max(_FIND_EVERY, _FIND_TIMES * (clock() - began))
         self._in_turns = bool(self._due)
         wanted = dict.fromkeys(self._rota.order(self._due), limit)
         divided = await self._headroom.divide(wanted, self._due, most=limit)

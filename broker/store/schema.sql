@@ -311,6 +311,17 @@ CREATE TABLE ledger_tallies (
     CONSTRAINT ledger_tallies_pkey PRIMARY KEY (subscription_id, counted)
 ) WITH (fillfactor=50);
 
+-- What `matches` has, for signals that are recorded in chunks: a row for each chunk, whose first subscription is
+-- `first_id`.
+CREATE TABLE match_chunks (
+    signal_id bigint NOT NULL,
+    first_id bigint NOT NULL,
+    subscription_ids bigint[] NOT NULL,
+    CONSTRAINT match_chunks_pkey PRIMARY KEY (signal_id, first_id)
+);
+CREATE TRIGGER count_deleted AFTER DELETE ON match_chunks REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION count_match_chunks();
+CREATE TRIGGER count_inserted AFTER INSERT ON match_chunks REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_match_chunks();
+
 -- The subscriptions that a signal is owed to, written when it was recorded or replayed. Independent of
 -- deliveries, so that the ledger can fail.
 CREATE TABLE matches (
@@ -535,7 +546,9 @@ CREATE INDEX subscriptions_of_execution ON subscriptions (execution_id, COALESCE
 CREATE INDEX subscriptions_of_filter ON subscriptions USING gin (filter_keys(name, tenant_id, filter)) WITH (fastupdate=off) WHERE ((filter_path <> ''::text) AND (until IS NULL) AND (consumed_by IS NULL));
 CREATE UNIQUE INDEX subscriptions_of_handlers ON subscriptions (address) WHERE ((kind = 'handler'::text) AND (until IS NULL));
 CREATE INDEX subscriptions_of_name ON subscriptions (name, filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE (consumed_by IS NULL);
+CREATE INDEX subscriptions_of_name_in_order ON subscriptions (name, id) WHERE ((filter_path = ''::text) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_of_pattern ON subscriptions (pattern_key(name), filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (consumed_by IS NULL));
+CREATE INDEX subscriptions_of_pattern_in_order ON subscriptions (pattern_key(name), id) WHERE ((pattern_key(name) IS NOT NULL) AND (filter_path = ''::text) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_of_tenant ON subscriptions (COALESCE(tenant_id, ''::text), name, filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE (consumed_by IS NULL);
 CREATE INDEX subscriptions_of_tenants_pattern ON subscriptions (COALESCE(tenant_id, ''::text), pattern_key(name), filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_ordered ON subscriptions (id) WHERE (ordered AND (until IS NULL));
@@ -633,6 +646,21 @@ CREATE TABLE webhook_keys (
 );
 CREATE UNIQUE INDEX webhook_keys_newest ON webhook_keys ((true)) WHERE (valid_until IS NULL);
 
+-- Signals that are recorded in chunks, because many subscriptions match. The row of one that is recorded stays
+-- as long as the signal.
+CREATE TABLE wide_recordings (
+    signal_id bigint NOT NULL,
+    -- Whether the chunks go through all subscriptions, and not only through those of the name and of patterns that
+    -- are found by no filter.
+    everything boolean NOT NULL,
+    -- The chunks up to this subscription are recorded.
+    after_id bigint NOT NULL DEFAULT 0,
+    -- Whether there are no more chunks.
+    finished boolean NOT NULL DEFAULT false,
+    CONSTRAINT wide_recordings_pkey PRIMARY KEY (signal_id)
+) WITH (fillfactor=50);
+CREATE INDEX wide_recordings_unfinished ON wide_recordings (signal_id) WHERE (NOT finished);
+
 CREATE TABLE transport.bindings (
     source text NOT NULL,
     routing_key text NOT NULL,
@@ -728,6 +756,22 @@ BEGIN
                 SELECT subscription_id, state, -1 FROM old_rows
             ) AS rows
             GROUP BY subscription_id, state HAVING sum(n) <> 0;
+    END CASE;
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION count_match_chunks()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    CASE TG_OP
+        WHEN 'INSERT' THEN
+            INSERT INTO ledger_deltas (subscription_id, counted, n)
+            SELECT id, 'matched', count(*) FROM new_rows, unnest(subscription_ids) AS id GROUP BY id;
+        WHEN 'DELETE' THEN
+            INSERT INTO ledger_deltas (subscription_id, counted, n)
+            SELECT id, 'matched', -count(*) FROM old_rows, unnest(subscription_ids) AS id GROUP BY id;
     END CASE;
     RETURN NULL;
 END $function$;
@@ -866,6 +910,14 @@ CREATE OR REPLACE FUNCTION is_permitted(name text, is_pattern boolean, names tex
  LANGUAGE sql
  IMMUTABLE
 RETURN ((names IS NULL) OR CASE WHEN is_pattern THEN (name = ANY (patterns)) ELSE (('.'::text || name) ~ names) END);
+
+-- Whether a signal of a scope is for a subscription, whatever its name and its filter are. See
+-- `broker.subscriptions.Subscription.unfit`.
+CREATE OR REPLACE FUNCTION is_reached(tenant_id text, execution_id text, owner_tenants text[], owner_untenanted boolean, scope text, of_tenant text, of_execution text, audience text[])
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+RETURN (CASE scope WHEN 'execution'::text THEN (execution_id = of_execution) WHEN 'tenant'::text THEN (tenant_id = of_tenant) WHEN 'untenanted'::text THEN (tenant_id IS NULL) ELSE true END AND ((audience IS NULL) OR (tenant_id IS NULL) OR (tenant_id = ANY (audience))) AND ((tenant_id IS NOT NULL) OR is_readable(scope, of_tenant, to_json(audience), owner_tenants, owner_untenanted)));
 
 -- Whether a caller of these tenants (null: all) may read a signal.
 CREATE OR REPLACE FUNCTION is_readable(scope text, tenant_id text, reach json, tenants text[], untenanted boolean)

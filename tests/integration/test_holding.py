@@ -238,3 +238,16 @@ async def test_what_is_due_waits_while_the_queue_is_full(deliveries, owe_due):
     await owe_due(3)
     releases = Releases(deliveries, Queues(0), rescue_after=RESCUE_AFTER)
     assert await releases.release(limit=1000) == ((), False)
+
+
+async def test_of_very_many_subscriptions_with_what_is_due_the_next_ones_take_turns_then(deliveries, owe_due):
+    ids = [await owe_due(40, tenant) for tenant in ("a", "b", "c", "d", "e")]
+    releases = Releases(deliveries, Queues(8), rescue_after=RESCUE_AFTER, subscriptions=2)
+    released = []
+
+    async def every_one():
+        due_attempts, _ = await releases.release(limit=1000)
+        released.extend(due.subscription_id for due in due_attempts)
+        return set(released) == set(ids)
+
+    await eventually(every_one, within=20, every=0.1)

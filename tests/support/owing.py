@@ -39,7 +39,9 @@ async def balanced(database: Database) -> bool:
     for subscription_id in ids:
         ledger = await deliveries.ledger(subscription_id)
         row = await database.fetchrow(
-            "SELECT (SELECT count(*) FROM matches, unnest(subscription_ids) AS id WHERE $1::bigint IS NULL OR id = $1)"
+            "SELECT (SELECT count(*) FROM"
+            " (SELECT subscription_ids FROM matches UNION ALL SELECT subscription_ids FROM match_chunks) AS m,"
+            " unnest(subscription_ids) AS id WHERE $1::bigint IS NULL OR id = $1)"
             " AS matched, (SELECT count(*) FROM deliveries WHERE $1::bigint IS NULL OR subscription_id = $1) AS owed",
             subscription_id,
         )

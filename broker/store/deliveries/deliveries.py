@@ -117,9 +117,9 @@ class DeliveryStore:
         )
         return read_due_attempts(rows)
 
-    async def find_due(self, *, limit: int) -> dict[int, Contender]:
-        """Return at most *limit* subscriptions that have deliveries to release."""
-        return read_contenders(await self._database.fetch(_Sql.find_due, limit=limit))
+    async def find_due(self, *, limit: int, after_id: int = 0) -> dict[int, Contender]:
+        """Return at most *limit* subscriptions, the next ones after *after_id*, that have deliveries to release."""
+        return read_contenders(await self._database.fetch(_Sql.find_due, limit=limit, after_id=after_id))
 
     async def release_of(self, limits: Mapping[int, int], *, rescue_after: timedelta) -> list[DueAttempt]:
         """Do what `release` does, for so many deliveries of each subscription as *limits* says."""

@@ -12,10 +12,10 @@ FROM due WHERE d.signal_id = due.signal_id AND d.subscription_id = due.subscript
 RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app;
 
 -- name: find_due
--- At most :limit subscriptions that have deliveries to `release`, with their apps and tenants. However many deliveries
+-- At most :limit subscriptions after :after_id that have deliveries to `release`, with their apps and tenants. However many deliveries
 -- they have, each subscription costs two look-ups.
 WITH RECURSIVE parked AS (
-    (SELECT subscription_id AS id FROM deliveries WHERE state = 'parked' AND due_at IS NOT NULL
+    (SELECT subscription_id AS id FROM deliveries WHERE state = 'parked' AND due_at IS NOT NULL AND subscription_id > :after_id
      ORDER BY subscription_id LIMIT 1)
     UNION ALL
     SELECT following.id FROM parked p CROSS JOIN LATERAL (

@@ -30,8 +30,10 @@ DELETE FROM expected_signals WHERE signal_id = ANY (:signal_ids::bigint[]);
 -- record is pending. Return their ordering groups.
 WITH pending AS (
     SELECT ordering_key, min(signal_id) AS first_id FROM expected_signals e
-    WHERE ordering_key = ANY (:ordering_keys::text[])
-      AND NOT EXISTS (SELECT FROM matches m WHERE m.signal_id = e.signal_id OFFSET 0)
+    WHERE ordering_key = ANY (:ordering_keys::text[]) AND (
+        NOT EXISTS (SELECT FROM matches m WHERE m.signal_id = e.signal_id OFFSET 0)
+        OR EXISTS (SELECT FROM wide_recordings w WHERE w.signal_id = e.signal_id AND NOT w.finished OFFSET 0)
+    )
     GROUP BY ordering_key
 ), ready AS MATERIALIZED (
     SELECT DISTINCT d.signal_id
@@ -140,4 +142,6 @@ FROM (SELECT * FROM groups LIMIT :limit) AS l;
 
 -- name: forget_pending_records
 -- Forget signals that are recorded.
-DELETE FROM expected_signals e WHERE EXISTS (SELECT FROM matches m WHERE m.signal_id = e.signal_id);
+DELETE FROM expected_signals e
+WHERE EXISTS (SELECT FROM matches m WHERE m.signal_id = e.signal_id)
+  AND NOT EXISTS (SELECT FROM wide_recordings w WHERE w.signal_id = e.signal_id AND NOT w.finished);

@@ -43,6 +43,7 @@ class _Sql(Statements, file="replays.sql"):
     find_recorded: Statement
     last_position: Statement
     lock_receiver: Statement
+    lock_matches: Statement
     add_match: Statement
     put_first: Statement
 
@@ -160,6 +161,7 @@ class ReplayStore:
             if row is None or not (subscription := read_subscription(row)).receives:
                 return 0
             signal_ids = [signal.id for signal in (*matched.matching, *matched.exceeded)]
+            await session.execute(_Sql.lock_matches, signal_ids=signal_ids)
             noted = await session.fetch(_Sql.add_match, signal_ids=signal_ids, subscription_id=subscription_id)
             new = {match["signal_id"] for match in noted}
             owed = [signal for signal in matched.matching if signal.id in new]

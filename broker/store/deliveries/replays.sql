@@ -36,6 +36,10 @@ LEFT JOIN LATERAL (
       AND NOT EXISTS (
           SELECT FROM matches m WHERE m.signal_id = s.id AND m.subscription_ids @> ARRAY[:subscription_id::bigint] OFFSET 0
       )
+      AND NOT EXISTS (
+          SELECT FROM match_chunks m
+          WHERE m.signal_id = s.id AND m.first_id <= :subscription_id AND m.subscription_ids @> ARRAY[:subscription_id] OFFSET 0
+      )
     LIMIT 1
 ) g ON true
 WHERE l.before < :max_bytes::bigint
@@ -49,14 +53,19 @@ SELECT coalesce(max(position), 0) FROM signals WHERE id BETWEEN :first_id AND :l
 -- Lock the subscription, so that replays to it come one after the other.
 SELECT s.*, statement_timestamp() AS now FROM subscriptions s WHERE id = :subscription_id AND until IS NULL FOR UPDATE;
 
+-- name: lock_matches
+-- Lock what signals are owed to, in the order of their keys, to avoid deadlocks. Nothing is added to that afterwards, not even
+-- by the recording of a wide one.
+SELECT signal_id FROM matches WHERE signal_id = ANY (:signal_ids::bigint[]) ORDER BY signal_id FOR UPDATE;
+
 -- name: add_match
--- Note that signals are owed to the subscription as well; return those that were not. Locked in the order of their keys, to
--- avoid deadlocks.
-WITH chosen AS (
-    SELECT signal_id FROM matches WHERE signal_id = ANY (:signal_ids::bigint[]) ORDER BY signal_id FOR UPDATE
-)
+-- Note that signals, whose matches are locked, are owed to the subscription as well; return those that were not.
 UPDATE matches m SET subscription_ids = m.subscription_ids || :subscription_id::bigint
-FROM chosen c WHERE m.signal_id = c.signal_id AND NOT m.subscription_ids @> ARRAY[:subscription_id::bigint]
+WHERE m.signal_id = ANY (:signal_ids::bigint[]) AND NOT m.subscription_ids @> ARRAY[:subscription_id::bigint]
+  AND NOT EXISTS (
+      SELECT FROM match_chunks c
+      WHERE c.signal_id = m.signal_id AND c.first_id <= :subscription_id AND c.subscription_ids @> ARRAY[:subscription_id] OFFSET 0
+  )
 RETURNING m.signal_id;
 
 -- name: put_first

@@ -45,6 +45,7 @@ class _Sql(Statements, file="detached.sql"):
     attempts: Statement
     subtract_from_ledger: Statement
     subtract_from_days: Statement
+    forget_wide: Statement
     drop_tables: Statement
     lock_forgettable: Statement
     forget_subscriptions: Statement
@@ -178,6 +179,7 @@ class DetachedStore:
         async with self._on.transaction() as session:
             dropped = await session.fetchval(_Sql.subtract_from_ledger.naming(number=number))
             await session.execute(_Sql.subtract_from_days.naming(number=number))
+            await session.execute(_Sql.forget_wide.naming(number=number))
             await session.execute(_Sql.drop_tables.naming(number=number))
         return int(dropped)
 

@@ -14,7 +14,8 @@ SELECT * FROM blocks WHERE next_id = :first_id AND emptied_at IS NOT NULL;
 
 -- name: owed
 -- The ids of signals that are still owed: one row for each delivery that is pending or parked, or died in the last `dead`
--- seconds, and for each signal that was scheduled for the last `retention` seconds or later. `limit` rows or more: there
+-- seconds, for each signal that was scheduled for the last `retention` seconds or later, and for each wide one of which
+-- chunks remain to be recorded. `limit` rows or more: there
 -- may be more of them.
 (SELECT signal_id FROM deliveries
  WHERE signal_id >= :first_id AND signal_id < :next_id AND state IN ('pending', 'parked') LIMIT :limit)
@@ -24,7 +25,10 @@ UNION ALL
 UNION ALL
 (SELECT id FROM signals
  WHERE id >= :first_id AND id < :next_id AND deliver_at IS NOT NULL
-   AND (deliver_at > now() - make_interval(secs => :retention) OR state = 'scheduled') LIMIT :limit);
+   AND (deliver_at > now() - make_interval(secs => :retention) OR state = 'scheduled') LIMIT :limit)
+UNION ALL
+(SELECT signal_id FROM wide_recordings
+ WHERE signal_id >= :first_id AND signal_id < :next_id AND NOT finished LIMIT :limit);
 
 -- name: size
 -- How many bytes the payloads of these signals have together.
@@ -99,7 +103,8 @@ SELECT number, first_id, next_id - 1 AS last_id, retired_at AS detached_at FROM 
 -- The next signals after `after_id` that did not stay: up to 500, but not many more than make up 8 MB with their deliveries.
 WITH next AS (
     SELECT s.id, octet_length(s.payload) + octet_length(s.types)
-           + 4000 * (SELECT cardinality(subscription_ids) FROM retired_matches_{number} WHERE signal_id = s.id) AS size
+           + 4000 * ((SELECT cardinality(subscription_ids) FROM retired_matches_{number} WHERE signal_id = s.id)
+                     + (SELECT coalesce(sum(cardinality(subscription_ids)), 0) FROM match_chunks WHERE signal_id = s.id)) AS size
     FROM retired_signals_{number} s
     WHERE s.id > :after_id
       AND NOT EXISTS (SELECT FROM retired_blocks r, unnest(r.kept) AS k (id) WHERE r.number = {number} AND k.id = s.id)
@@ -143,6 +148,15 @@ WITH kept AS MATERIALIZED (
 )
 UPDATE endpoint_days d SET signals = d.signals - gone.n FROM gone WHERE d.name = gone.name AND d.day = gone.day;
 DELETE FROM endpoint_days WHERE signals <= 0;
+
+-- name: forget_wide
+-- Delete what is dropped of wide signals, whose matches are in no partition; the ledger is told by that.
+WITH gone AS (
+    DELETE FROM wide_recordings w USING retired_blocks r
+    WHERE r.number = {number} AND w.signal_id >= r.first_id AND w.signal_id < r.next_id AND w.signal_id <> ALL (r.kept)
+    RETURNING w.signal_id
+)
+DELETE FROM match_chunks c USING gone g WHERE c.signal_id = g.signal_id;
 
 -- name: drop_tables
 DROP TABLE retired_signals_{number}, retired_matches_{number}, retired_deliveries_{number}, retired_attempts_{number};

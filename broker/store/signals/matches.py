@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from broker.matching import Matcher
-from broker.signals import Signal
+from broker.signals import Scope, Signal
+from broker.slices import Slice
 from broker.store.postgres.database import Database, Session
-from broker.store.subscriptions.candidates import find_candidates, find_changed
+from broker.store.subscriptions.candidates import Candidates, find_candidates, find_changed
 from broker.subscriptions import Subscription
 
 Pairs = list[tuple[Signal, Subscription]]
@@ -28,12 +29,18 @@ class Limits:
         seconds: How long that takes at most; one signal is always matched.
         deliveries: How many deliveries one transaction records, unless a single signal is owed to more.
         rows: How many of them one statement inserts or returns.
+        wide: How many subscriptions are read at most of a name, or of an execution, and
+        candidates: how many are read together. A signal that more may match is wide (see `broker.store.signals.wide`).
+        chunk: How many subscriptions one transaction decides about for a wide signal.
     """
 
     pairs: int = 50_000
     seconds: float = 0.5
     deliveries: int = 2_000
     rows: int = 5_000
+    wide: int = 12_000
+    candidates: int = 30_000
+    chunk: int = 2_500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +53,9 @@ class Matches:
         versions: The versions of all subscriptions that were looked at, by their ids.
         matching: The pairs that match.
         exceeded: The pairs whose filters exceeded their budgets.
+        wide: Whether there is only one signal, and it is wide: only the subscriptions were matched that filters find.
+        everything: Whether not even these were matched, as they are too many.
+        doubtful: Those of `left`, by their ids, that may be wide.
     """
 
     signals: Sequence[Signal]
@@ -53,6 +63,9 @@ class Matches:
     versions: Mapping[int, int]
     matching: Pairs
     exceeded: Pairs
+    wide: bool = False
+    everything: bool = False
+    doubtful: frozenset[int] = frozenset()
 
     def only(self, signal_ids: Collection[int]) -> Matches:
         """Return what the signals with these ids match."""
@@ -70,32 +83,78 @@ class Outdated(Exception):
 async def find_matches(database: Database, matcher: Matcher, signals: Sequence[Signal], limits: Limits) -> Matches:
     """Match as many of *signals* as one transaction should record: those first that few subscriptions may match.
 
-    So one that is owed to few does not wait until those before it are recorded that are owed to many.
+    So one that is owed to few does not wait until those before it are recorded that are owed to many. Those that may be
+    wide come last, each alone.
     """
+    async with matcher.slice() as turn:
+        asked, doubtful = signals, set[int]()
+        while True:
+            candidates = await find_candidates(
+                database, asked, turn, matcher=matcher, most=limits.wide, total=limits.candidates
+            )
+            complete = [signal for signal in asked if candidates.are_complete(signal)]
+            if not candidates.are_cut:
+                doubtful |= {signal.id for signal in asked} - {signal.id for signal in complete}
+            if complete or len(asked) == 1:
+                break
+            asked = asked[: max(1, len(asked) // 8) if candidates.are_cut else 1]  # fewer may have less together
+        if complete:
+            matches = await _match(matcher, complete, candidates, limits, turn)
+        else:
+            matches = await _find_filtered(database, matcher, asked[0], limits, turn, most=limits.wide)
+    known = {signal.id for signal in matches.signals}
+    return replace(
+        matches,
+        left=[signal for signal in signals if signal.id not in known],
+        doubtful=frozenset(doubtful - known),
+    )
+
+
+async def find_filtered(database: Database, matcher: Matcher, signal: Signal, limits: Limits) -> Matches:
+    """Match a wide *signal* with the subscriptions that filters find, of which there were not many before."""
+    async with matcher.slice() as turn:
+        return await _find_filtered(database, matcher, signal, limits, turn)
+
+
+async def _find_filtered(
+    database: Database, matcher: Matcher, signal: Signal, limits: Limits, turn: Slice, *, most: int | None = None
+) -> Matches:
+    matches = Matches(signals=[signal], left=[], versions={}, matching=[], exceeded=[], wide=True, everything=True)
+    if signal.throw.scope is Scope.EXECUTION:
+        return matches
+    total = None if most is None else limits.candidates
+    candidates = await find_candidates(
+        database, [signal], turn, matcher=matcher, most=most, total=total, only_filtered=True
+    )
+    if not candidates.are_complete(signal):
+        return matches
+    return replace(await _match(matcher, [signal], candidates, limits, turn), wide=True)
+
+
+async def _match(
+    matcher: Matcher, signals: Sequence[Signal], candidates: Candidates, limits: Limits, turn: Slice
+) -> Matches:
     matching: Pairs = []
     exceeded: Pairs = []
     matched: list[Signal] = []
     pairs = 0
-    async with matcher.slice() as turn:
-        candidates = await find_candidates(database, signals, turn, matcher=matcher)
-        began = perf_counter()
-        counts = {signal.id: candidates.count(signal) for signal in signals}
-        for signal in sorted(signals, key=lambda one: (counts[one.id], one.id)):
-            pairs += counts[signal.id]
-            if matched and (pairs > limits.pairs or perf_counter() - began > limits.seconds):
-                break
-            result = await matcher.match(signal, candidates.of(signal), turn)
-            signal.context.forget()  # a parsed payload takes many times the memory of its text
-            owed = len(matching) + len(exceeded) + len(result.matching) + len(result.exceeded)
-            if matched and owed > limits.deliveries:
-                break
-            matching += [(signal, subscription) for subscription in result.matching]
-            exceeded += [(signal, subscription) for subscription in result.exceeded]
-            matched.append(signal)
-    known = {signal.id for signal in matched}
+    began = perf_counter()
+    counts = {signal.id: candidates.count(signal) for signal in signals}
+    for signal in sorted(signals, key=lambda one: (counts[one.id], one.id)):
+        pairs += counts[signal.id]
+        if matched and (pairs > limits.pairs or perf_counter() - began > limits.seconds):
+            break
+        result = await matcher.match(signal, candidates.of(signal), turn)
+        signal.context.forget()  # a parsed payload takes many times the memory of its text
+        owed = len(matching) + len(exceeded) + len(result.matching) + len(result.exceeded)
+        if matched and owed > limits.deliveries:
+            break
+        matching += [(signal, subscription) for subscription in result.matching]
+        exceeded += [(signal, subscription) for subscription in result.exceeded]
+        matched.append(signal)
     return Matches(
         signals=sorted(matched, key=lambda signal: signal.id),
-        left=[signal for signal in signals if signal.id not in known],
+        left=[],
         versions=candidates.versions,
         matching=sorted(matching, key=lambda pair: pair[0].id),
         exceeded=exceeded,

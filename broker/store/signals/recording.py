@@ -1,4 +1,4 @@
-"""Recordings: each records signals and their deliveries in one transaction."""
+"""Recordings: each records signals and their deliveries in one transaction, or a chunk of those of a wide one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from broker.store.deliveries.owing import NewDelivery, consume, dead_delivery, o
 from broker.store.postgres.database import Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts
-from broker.store.signals import suspects
+from broker.store.signals import suspects, wide
 from broker.store.signals.matches import Limits, Matches, Pairs, confirm
+from broker.store.signals.wide import Chunk, put_off
 from broker.store.subscriptions import candidates
 from broker.subscriptions import Subscription
 
@@ -36,6 +37,7 @@ NEEDED = (
     *ordering.NEEDED_TO_RECORD,
     *candidates.NEEDED_TO_RECORD,
     *suspects.NEEDED_TO_RECORD,
+    *wide.NEEDED_TO_RECORD,
 )
 """What a recorder carries out, this module's statements and those of others."""
 
@@ -52,6 +54,7 @@ class Recorded:
             ids.
         waiting: How many more deliveries may go as soon as there is room for them.
         held_back: The subscriptions that have such deliveries, and what these wait for.
+        begun: Wide signals, by their ids, of which chunks remain to be recorded.
     """
 
     due_attempts: Sequence[DueAttempt]
@@ -60,10 +63,11 @@ class Recorded:
     exceeded: Sequence[tuple[int, int]] = ()
     waiting: int = 0
     held_back: frozenset[HeldBack] = frozenset()
+    begun: frozenset[int] = frozenset()
 
 
 class Overtaken(Exception):
-    """Raised when another recorder recorded a signal of the batch just now; the recording has to be repeated."""
+    """Raised when another recorder recorded a signal of the batch, or a chunk, just now; it has to be repeated."""
 
 
 async def record(
@@ -85,24 +89,31 @@ async def record(
     keys = {key for signal in batch.values() if (key := signal.throw.ordering_key) is not None}
     await lock_keys(session, keys)
     new = await _unrecorded(session, batch)
-    due_attempts, held_back = [], frozenset[HeldBack]()
+    due_attempts, held_back, begun = [], frozenset[HeldBack](), frozenset[int]()
     if len(new) < len(batch):
-        known = [signal_id for signal_id in batch if signal_id not in new]
+        in_chunks = await wide.find_wide(session, [signal_id for signal_id in batch if signal_id not in new])
+        begun = frozenset(signal_id for signal_id, finished in in_chunks.items() if not finished)
+        known = [signal_id for signal_id in batch if signal_id not in new and signal_id not in in_chunks]
         due_attempts = await _unbegun(session, known, limits.rows)
         held_back = await find_held_back(session, known)
     signals = [signal for signal in batch.values() if signal.id in new]
     repeats = len(batch) - len(signals)
     if not signals:
-        return Recorded(due_attempts, matches.left, repeats, held_back=held_back)
+        return Recorded(due_attempts, matches.left, repeats, held_back=held_back, begun=begun)
     expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
     matches = await confirm(session, matches.only(new), strictly=strictly)
     matching = await _consume(session, matches.matching, expired)
     owed = [*matching, *matches.exceeded]
     await _note(session, signals, owed)
-    deliveries = [hold_back(_new_delivery(*pair, expired), pair[1], has_room) for pair in matching]
+    if matches.wide:
+        deliveries = [put_off(_new_delivery(*pair, expired), pair[0]) for pair in matching]
+        await wide.begin(session, signals[0], everything=matches.everything)
+        begun = frozenset(new)
+    else:
+        deliveries = [hold_back(_new_delivery(*pair, expired), pair[1], has_room) for pair in matching]
     deliveries += [_dead_or_cancelled(*pair, expired) for pair in matches.exceeded]
     due_attempts += await _owe(session, deliveries, rescue_after, limits.rows)
-    if keys:
+    if keys and not matches.wide:
         await clear_pending_records(session, [signal.id for signal in signals])
         by_id = {subscription.id: subscription for _, subscription in matching}
         groups = await assign_sequence(session, keys)  # the scheduler advances those without room
@@ -112,7 +123,34 @@ async def record(
     dead = [(one.signal_id, one.subscription_id) for one in deliveries if one.state is DeliveryState.DEAD]
     waiting = [one for one in deliveries if is_held_back(one)]
     held_back |= {(one.subscription_id, Reason(one.reason or "")) for one in waiting}
-    return Recorded(due_attempts, matches.left, repeats, dead, len(waiting), held_back)
+    return Recorded(due_attempts, matches.left, repeats, dead, len(waiting), held_back, begun)
+
+
+async def record_chunk(
+    session: Session, signal: Signal, chunk: Chunk, *, strictly: bool, rescue_after: timedelta
+) -> Recorded:
+    """Record a *chunk* of a wide *signal*; *strictly*: as for `confirm`.
+
+    Raises:
+        Overtaken: Another recorder recorded it just now.
+        Outdated: What the subscriptions of the chunk ask for has changed.
+    """
+    expired = {signal.id} if chunk.is_expired else set[int]()
+    matches = await confirm(session, chunk.special, strictly=strictly)
+    matching = await _consume(session, matches.matching, expired)
+    ids = [subscription.id for _, subscription in (*matching, *matches.exceeded)]
+    known = await wide.lock(session, signal, chunk, ids)
+    if known is None:
+        raise Overtaken
+    deliveries = [put_off(_new_delivery(*pair, expired), signal) for pair in matching if pair[1].id not in known]
+    deliveries += [_dead_or_cancelled(*pair, expired) for pair in matches.exceeded if pair[1].id not in known]
+    count = await wide.record_chunk(session, signal, chunk, deliveries, rescue_after=rescue_after)
+    dead = [(one.signal_id, one.subscription_id) for one in deliveries if one.state is DeliveryState.DEAD]
+    is_last = chunk.last_id is None
+    if is_last and signal.throw.ordering_key is not None:
+        await clear_pending_records(session, [signal.id])  # the scheduler settles its ordering groups
+    begun = frozenset[int]() if is_last else frozenset({signal.id})
+    return Recorded((), (), exceeded=dead, waiting=count, begun=begun)
 
 
 async def _unrecorded(session: Session, batch: Mapping[int, Signal]) -> dict[int, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Unpack
 
@@ -20,8 +20,9 @@ from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_signal
 from broker.store.signals import recording
 from broker.store.signals.listing import SignalFilter, list_signals
-from broker.store.signals.matches import Limits, Matches, Outdated, find_matches
-from broker.store.signals.recording import Overtaken, Recorded, record
+from broker.store.signals.matches import Limits, Outdated, find_matches
+from broker.store.signals.recording import Overtaken, Recorded, record, record_chunk
+from broker.store.signals.wide import find_chunk
 from broker.subscriptions import Waiting
 
 TAKEN_BYTES = 8 << 20
@@ -35,6 +36,7 @@ class _Sql(Statements, file="signals.sql"):
     take_scheduled: Statement
     end_schedule: Statement
     lock_scheduled: Statement
+    lock_recording: Statement
     lock_deliveries: Statement
     cancel_signal: Statement
     get: Statement
@@ -105,6 +107,10 @@ class SignalStore:
         self._database = database
         self._limits = limits or Limits()
         self._matcher = Matcher()
+        self._begun: set[int] = set()
+        """Wide signals of which chunks remain to be recorded."""
+        self._doubtful: set[int] = set()
+        """Signals that may be wide, and are not begun."""
 
     async def number(self, batch: Sequence[tuple[Throw, IdempotencyKey | None]]) -> list[Numbered]:
         """Number the throws of *batch* in order, in one round trip."""
@@ -133,7 +139,8 @@ class SignalStore:
         """Record *signals* with one delivery per matching subscription, in one transaction.
 
         The signals are matched before the transaction. If they are owed to many subscriptions, or matching takes long,
-        it records only some, but at least one: those first that few subscriptions may match.
+        it records only some, but at least one: those first that few subscriptions may match. One that is wide takes a
+        transaction for each of its chunks, and is left until the last one; its deliveries are released by and by.
         Repeating it is harmless: a signal that is recorded already is owed to no more subscriptions, but those of its
         attempts that are due and were not begun are returned again. *rescue_after*: how long a delivery waits for its
         message. *has_room*: whether the next delivery of a subscription may go at once; else it waits.
@@ -141,35 +148,60 @@ class SignalStore:
         batch = {signal.id: signal for signal in sorted(signals, key=lambda signal: signal.id)}
         if not batch:
             return Recorded((), ())
+        begun = [signal for signal in batch.values() if signal.id in self._begun]
+        new = [signal for signal in batch.values() if signal.id not in self._begun | self._doubtful]
+        if new or not begun:
+            new = new or [next(iter(batch.values()))]
+            recorded = await self._record_new(new, rescue_after=rescue_after, has_room=has_room)
+        else:
+            recorded = await self._record_chunk(begun[0], rescue_after=rescue_after)
+        left = self._begun | self._doubtful | {signal.id for signal in recorded.left}
+        return replace(recorded, left=[signal for signal in batch.values() if signal.id in left])
+
+    async def _record_new(self, signals: Sequence[Signal], *, rescue_after: timedelta, has_room: HasRoom) -> Recorded:
         matches, tries = None, 0
         while True:
-            matches = matches or await find_matches(self._database, self._matcher, list(batch.values()), self._limits)
+            matches = matches or await find_matches(self._database, self._matcher, signals, self._limits)
             try:
-                return await self._record(
-                    matches, strictly=tries < _TRIES, rescue_after=rescue_after, has_room=has_room
-                )
+                async with self._database.transaction() as session:
+                    recorded = await record(
+                        session,
+                        matches,
+                        strictly=tries < _TRIES,
+                        rescue_after=rescue_after,
+                        limits=self._limits,
+                        has_room=has_room,
+                    )
+                break
             except Outdated:
                 matches, tries = None, tries + 1
             except Overtaken:
                 continue
             except Unplaced:  # the partitions ahead are used up, or the signal's partition was dropped
-                if not await PartitionStore(self._database).cover(batch):
+                if not await PartitionStore(self._database).cover([signal.id for signal in signals]):
                     raise
-
-    async def _record(
-        self, matches: Matches, *, strictly: bool, rescue_after: timedelta, has_room: HasRoom
-    ) -> Recorded:
-        async with self._database.transaction() as session:
-            recorded = await record(
-                session,
-                matches,
-                strictly=strictly,
-                rescue_after=rescue_after,
-                limits=self._limits,
-                has_room=has_room,
-            )
         if recorded.held_back:
             await note_held_back(self._database, recorded.held_back)
+        self._begun |= recorded.begun
+        self._doubtful = self._doubtful.union(matches.doubtful).difference(one.id for one in matches.signals)
+        return recorded
+
+    async def _record_chunk(self, signal: Signal, *, rescue_after: timedelta) -> Recorded:
+        tries = 0
+        while True:
+            chunk = await find_chunk(self._database, self._matcher, signal, self._limits)
+            recorded = Recorded((), ())
+            try:
+                if chunk is not None:
+                    async with self._database.transaction() as session:
+                        recorded = await record_chunk(
+                            session, signal, chunk, strictly=tries < _TRIES, rescue_after=rescue_after
+                        )
+                break
+            except (Outdated, Overtaken):
+                tries += 1
+        if not recorded.begun:
+            self._begun.discard(signal.id)
         return recorded
 
     async def rehearse_numbering(self) -> None:
@@ -220,6 +252,7 @@ class SignalStore:
         async with self._database.transaction() as session:
             if await session.fetchval(_Sql.lock_scheduled, signal_id=signal_id) is None:
                 return False
+            await session.execute(_Sql.lock_recording, signal_id=signal_id)
             deliveries = await session.fetch(_Sql.lock_deliveries, signal_id=signal_id)
             if any(delivery["released"] for delivery in deliveries):
                 return False

@@ -68,15 +68,22 @@ UPDATE signals SET state = 'recorded', due_at = NULL WHERE id = ANY (:signal_ids
 SELECT id FROM signals
 WHERE id = :signal_id AND state = 'scheduled' AND due_at = deliver_at AND deliver_at > now() FOR UPDATE;
 
+-- name: lock_recording
+-- Lock a wide signal against the recording of further chunks.
+SELECT FROM wide_recordings WHERE signal_id = :signal_id FOR UPDATE;
+
 -- name: lock_deliveries
 -- Lock the deliveries of a signal against their release; return for each whether it is released already.
 SELECT subscription_id, state = 'pending' OR attempts > 0 AS released FROM deliveries
 WHERE signal_id = :signal_id ORDER BY subscription_id FOR UPDATE;
 
 -- name: cancel_signal
--- Cancel a signal and its deliveries; the `once` subscriptions that it consumed wait for another signal.
+-- Cancel a signal and its deliveries; the `once` subscriptions that it consumed wait for another signal. If it is wide, no
+-- further chunks are recorded.
 WITH cancelled AS (
     UPDATE signals SET state = 'cancelled', due_at = NULL WHERE id = :signal_id
+), ended AS (
+    UPDATE wide_recordings SET finished = true WHERE signal_id = :signal_id
 ), released AS (
     UPDATE deliveries SET state = 'cancelled', reason = 'the signal was cancelled', due_at = NULL, finished_at = now()
     WHERE signal_id = :signal_id AND state IN ('parked', 'dead')

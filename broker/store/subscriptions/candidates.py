@@ -7,6 +7,7 @@ want something else of the payload (see `broker.filters.access`): which paths th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
@@ -41,15 +42,27 @@ class Candidates:
     Args:
         wanted: Where those are that each signal, by its id, may match.
         keys: The keys of the signals by their ids.
+        most: How many of a kind were wanted for each place; None: all.
+        total: How many were wanted together; None: all.
 
     Attributes:
         versions: The versions of all these subscriptions by their ids; each changes whenever the subscription does.
     """
 
-    def __init__(self, wanted: Mapping[int, Sequence[Place]], keys: Mapping[int, Sequence[Key]]) -> None:
+    def __init__(
+        self,
+        wanted: Mapping[int, Sequence[Place]],
+        keys: Mapping[int, Sequence[Key]],
+        most: int | None,
+        total: int | None,
+    ) -> None:
         self.versions: dict[int, int] = {}
         self._wanted = wanted
         self._keys = keys
+        self._most = most
+        self._total = total
+        self._counts: Counter[Place] = Counter()
+        """How many were found in each place, of names and executions; others count together."""
         self._known: dict[int, Subscription] = {}
         self._found: dict[Place, list[Subscription]] = {}
         self._patterns: dict[tuple[str, str], dict[str, list[Subscription]]] = {}
@@ -63,6 +76,7 @@ class Candidates:
             if subscription is None:
                 subscription = self._known[row["id"]] = read_candidate(row)
                 self.versions[row["id"]] = row["version"]
+            self._counts[Place(row["by"], row["value"], row["of_tenant"])] += 1
             match row["by"]:
                 case "filter":
                     self._add_filtered(subscription)
@@ -83,6 +97,17 @@ class Candidates:
                 key = Key(tenant, place_of(spec), access.path, text)
                 if key in self._filtered:
                     self._filtered[key].append(subscription)
+
+    @property
+    def are_cut(self) -> bool:
+        """Whether these are not all, for some of the signals at least, because they are as many as were wanted."""
+        return self._total is not None and self._counts.total() >= self._total
+
+    def are_complete(self, signal: Signal) -> bool:
+        """Return whether these are certainly all that *signal* may match, and not as many as were wanted."""
+        if self.are_cut:
+            return False
+        return self._most is None or all(self._counts[place] < self._most for place in self._wanted[signal.id])
 
     def count(self, signal: Signal) -> int:
         """Return how many *signal* may match, or a few more."""
@@ -112,7 +137,9 @@ async def find_candidates(
     *,
     matcher: Matcher | None = None,
     most: int | None = None,
+    total: int | None = None,
     in_execution: bool = False,
+    only_filtered: bool = False,
 ) -> Candidates:
     """Return the candidates for *signals*.
 
@@ -122,22 +149,25 @@ async def find_candidates(
         turn: The turn at computing.
         matcher: Looks at their payloads; None: subscriptions are found whatever their filters are.
         most: How many of a kind are wanted for each name, tenant and execution; None: all.
+        total: How many are wanted together; None: all.
         in_execution: Whether only those are wanted that wait in an execution.
+        only_filtered: Whether only those are wanted that are found by their filters, and of no execution.
     """
     asked, paths, keys = Asked(signals), Paths(), dict[int, tuple[Key, ...]]()
     if matcher is not None and asked.has_names:
         async with turn.suspended():
             paths = Paths(await on.fetch(_Sql.paths, places=write_fast(asked.places), most=_MOST_PATHS))
         keys = await find_keys(signals, asked, paths, matcher, turn)
-    found = Candidates(asked.wanted, keys)
+    found = Candidates(asked.wanted, keys, most, total)
     async with turn.suspended():
         rows = await on.fetch(
             _Sql.find,
-            places=write_fast(asked.pieces(paths)),
+            places=write_fast(asked.pieces(paths, only_filtered=only_filtered)),
             keys=write_fast([key._asdict() for key in set(chain.from_iterable(keys.values()))]),
             first_id=min(signal.id for signal in signals),
             last_id=max(signal.id for signal in signals),
             most=most,
+            total=total,
             in_execution=in_execution,
         )
     await found.read(rows, turn)

@@ -56,8 +56,9 @@ SELECT by, value, of_tenant, path FROM known WHERE number > 0;
 -- name: find
 -- The subscriptions that may match signals with ids from `first_id` to `last_id`, each with what it was found by: a
 -- superset, of which the matcher chooses. `version` changes with every change of the row. Those that were deleted since
--- `first_id` are among them. There are up to `most` of a kind (null: all) for each name, tenant and execution, and only
--- those that wait in an execution if that is wanted. The keys of patterns are in one text, separated by U+001E.
+-- `first_id` are among them. There are up to `most` of a kind (null: all) for each name, tenant and execution, but
+-- up to `total` with patterns and by filters, if that is given, and together; and only those that wait in an execution if that
+-- is wanted. The keys of patterns are in one text, separated by U+001E.
 --
 -- A name, or keys of patterns, have a row for the empty path, and one for each path that is known: `top` is the last
 -- number of a deletion of those of this path that are wanted, as those that are still there are found by their values; and
@@ -101,7 +102,7 @@ FROM (
           AND filter_path > w.path AND filter_path < w.next AND filter_path <> '' AND coalesce(until, 9223372036854775807) >= :first_id
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
-        LIMIT :most::bigint
+        LIMIT coalesce(:total::bigint, :most)
     ) AS s
     WHERE w.by = 'pattern'
     UNION ALL
@@ -133,7 +134,7 @@ FROM (
           AND filter_path > w.path AND filter_path < w.next AND filter_path <> '' AND coalesce(until, 9223372036854775807) >= :first_id
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
-        LIMIT :most::bigint
+        LIMIT coalesce(:total::bigint, :most)
     ) AS s
     WHERE w.by = 'tenants_pattern'
     UNION ALL
@@ -154,8 +155,10 @@ FROM (
         ) AND filter_path <> '' AND until IS NULL
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
+        LIMIT coalesce(:total, :most)
     ) AS s
-) AS found;
+) AS found
+LIMIT :total;
 
 -- name: changed
 -- Those of the subscriptions whose rows have been changed since they had `versions`.

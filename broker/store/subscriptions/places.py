@@ -30,8 +30,8 @@ _MOST_KEYS = 20_000
 _PATTERNS = {"name": "pattern", "tenant": "tenants_pattern"}
 
 _NEVER = (1 << 63) - 1
-_LAST_PATH = "\x7f"
-"""Comes after every path: they begin with one of a few characters."""
+_FIRST_PATH, _LAST_PATH = "!", "\x7f"
+"""Come before and after every path that is not empty: they begin with one of a few characters."""
 _SEPARATOR = "\x1e"
 
 
@@ -167,13 +167,18 @@ class Asked:
             {"by": by, "tenant": tenant, "values": _SEPARATOR.join(values)} for by, tenant, values in kinds if values
         ]
 
-    def pieces(self, known: Paths) -> list[dict[str, object]]:
-        """Return all places, each in the pieces in which it is read if these paths of it are *known*."""
+    def pieces(self, known: Paths, *, only_filtered: bool = False) -> list[dict[str, object]]:
+        """Return all places, each in the pieces in which it is read if these paths of it are *known*.
+
+        *only_filtered*: without what is found by no filter, and without executions.
+        """
         pieces = [*_cut_names("name", UNTENANTED, self._names, known)]
         pieces += _cut_keys("pattern", UNTENANTED, self._keys, known)
         for tenant, names in self._tenants.items():
             pieces += _cut_names("tenant", tenant, names, known)
             pieces += _cut_keys("tenants_pattern", tenant, self._tenants_keys[tenant], known)
+        if only_filtered:
+            return [piece | {"path": piece["path"] or _FIRST_PATH} for piece in pieces]
         pieces += (_piece("execution", UNTENANTED, value) for value in self._executions)
         return pieces
 
