@@ -112,4 +112,5 @@ GROUP = Group(
         )
     ],
     measure=measure,
+    apart=True,
 )

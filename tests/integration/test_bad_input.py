@@ -247,7 +247,7 @@ async def test_a_bad_filter_is_a_400(client, path):
         ("PUT", "/v1/signals", 405, is_native),
         ("POST", "/livez", 405, is_native),
         ("GET", "/v1/nothing", 404, is_native),
-        ("GET", "/", 404, is_native),
+        ("POST", "/", 405, is_native),
         ("GET", "/%00", 404, is_native),
         ("GET", "/signal", 405, is_camunda),
         ("GET", "/engine-rest/nothing", 404, is_camunda),

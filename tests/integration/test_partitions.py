@@ -78,7 +78,8 @@ async def test_the_four_tables_are_cut_alike_and_their_parts_are_made_alike(part
     assert len(bounds["signals"]) == 3
     assert len({tuple(of) for of in bounds.values()}) == 1
     filled = {row["name"]: row["reloptions"] for row in partitions if row["parent"] == "deliveries"}
-    assert list(filled.values()) == [["fillfactor=80"]] * 3
+    options = ["fillfactor=80", "autovacuum_vacuum_scale_factor=0.02", "autovacuum_analyze_scale_factor=0.02"]
+    assert list(filled.values()) == [options] * 3
     for table, first in itertools.product(TABLES, (1, 100_001)):
         of_parent = [row["definition"] for row in await database.fetch(INDEXES, table)]
         assert [row["definition"] for row in await database.fetch(INDEXES, f"{table}_{first}")] == of_parent
