@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,17 +155,17 @@ def postgres_server(directory: Path, *, durable: bool = True) -> Iterator[Postgr
         finally:
             asyncio.run(server.drop())
         return
+    settings = {"max_connections": "400"} | ({} if durable else dict.fromkeys(_FORGETFUL, "off"))
     with embedded_postgres(directory) as url:
-        if not durable:
-            asyncio.run(_make_forgetful(url))
+        asyncio.run(_set(url, settings))
+    with embedded_postgres(directory) as url:  # some settings matter from a start on
         yield asyncio.run(PostgresServer.prepare(url))
 
 
-async def _make_forgetful(url: str) -> None:
+async def _set(url: str, settings: Mapping[str, str]) -> None:
     async with Database(url, size=1) as database:
-        for setting in _FORGETFUL:
-            await database.execute(f"ALTER SYSTEM SET {setting} = off")
-        await database.execute("SELECT pg_reload_conf()")
+        for setting, value in settings.items():
+            await database.execute(f"ALTER SYSTEM SET {setting} = {value}")
 
 
 @asynccontextmanager
