@@ -13,6 +13,7 @@ import structlog
 from broker import metrics
 from broker.deliveries import DueAttempt
 from broker.errors import StoreRefusal, StoreTimeout, StoreUnavailable, TransportError, Unroutable
+from broker.messages import signal_message
 from broker.metrics import Repeat
 from broker.settings import Settings
 from broker.store.deliveries.deliveries import DeliveryStore
@@ -24,7 +25,7 @@ from broker.store.postgres.database import DataError
 from broker.store.signals.signals import SignalStore
 from broker.streaks import Streak
 from broker.taps import Taps
-from broker.topology import BROADCAST, BY_NAME, DELIVERIES, LANES, ROUTED, attempt_queue
+from broker.topology import BROADCAST, BY_NAME, DELIVERIES, LANES, RECORD, ROUTED, attempt_queue
 from broker.transport import Transport, check_parts
 from workers.dispatch import dispatch
 from workers.headroom import Headroom
@@ -79,6 +80,8 @@ class Scheduler:
         self._outcomes = Streak()
         self._headroom = Headroom(transport, timeout=settings.confirm_timeout)
         self._releases = Releases(deliveries, self._headroom, rescue_after=settings.rescue_after)
+        self._unfinished: dict[int, int] = {}
+        """How far wide signals were recorded at the last look."""
         self._more_due = False
         self._rescue_from = float("-inf")
         self._expired, self._released, self._scheduled = Rows("expire"), Rows("release"), Rows("publish_scheduled")
@@ -97,6 +100,7 @@ class Scheduler:
             step("fold", self.fold, full=_DELTAS, every=unhurried),
             step("forget_circuits", self.forget_circuits, every=counting),
             step("find_forsaken", self.find_forsaken, every=_SELDOM.total_seconds()),
+            step("resume_recordings", self.resume_recordings, every=_SELDOM.total_seconds()),
             step("forget_pending_records", self.forget_pending_records, every=counting),
             step("measure", self.measure, every=counting),
         )
@@ -296,6 +300,22 @@ class Scheduler:
         for failure in filter(None, failures):
             raise failure
         return len(due) + len(expired)
+
+    async def resume_recordings(self) -> int:
+        """Publish wide signals again whose recordings have stood still since the last look; return how many.
+
+        Their messages are gone: a recorder of an earlier version took them for recorded, or they are in the dead queue.
+        """
+        found = await self._signals.find_unfinished(limit=_SIGNALS)
+        standing = [signal for signal, after_id in found if self._unfinished.get(signal.id) == after_id]
+        self._unfinished = {signal.id: after_id for signal, after_id in found}
+        for signal in standing:
+            await self._transport.publish(
+                signal_message(signal), exchange="", routing_key=RECORD, timeout=self._settings.confirm_timeout
+            )
+            del self._unfinished[signal.id]  # it has until the look after the next one
+            log.warning("recording.resumed", signal_id=signal.id)
+        return len(standing)
 
     async def _queued(self, app: str) -> int:
         """Return how many messages wait for the workers of *app* (``""``: any deliverer)."""

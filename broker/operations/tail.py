@@ -1,7 +1,7 @@
 """Tails: signals are followed as they are recorded, by many at a time.
 
-One task reads them from the store, once for all who follow, and only while somebody does. Each has a buffer of its own,
-and whoever reads too slowly for that falls behind, and is told.
+A single task reads them from the store for all followers, and only while there are any. Each follower has a buffer of
+its own; one that overflows ends with `Lagged`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What somebody follows: signals that *by* may read, of a *name* (or pattern) and a tenant if these are given."""
+    """The signals a follower asked for: those that *by* may read, narrowed to a name or pattern, and to a tenant."""
 
     by: Principal
     name: str | None = None

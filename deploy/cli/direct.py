@@ -67,7 +67,7 @@ async def _serve(settings: Settings, url: str, *, declare: bool, seals: bool) ->
         async with open_transport(settings, database, declare_timeout=settings.confirm_timeout) as transport:
             if declare:
                 await transport.declare(TOPOLOGY)
-            health = Health(database, transport)  # not entered: nobody asks
+            health = Health(database, transport)  # not entered: no probe calls it
             async with gateway_app(database, transport, box, settings, health, local_token=token) as app:
                 runner = Runner(app, DIALECTS, access_log=None, auto_decompress=False)
                 await runner.setup()

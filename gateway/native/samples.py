@@ -19,7 +19,7 @@ from gateway.offloading import offload
 from gateway.routes import Route, SecuredRoute
 
 MOST_OF_ONE = 8
-"""How many tests of one principal a gateway has under way, so that nobody takes all places of the workers."""
+"""The maximum number of tests under way for one principal at one gateway, so that none uses up the workers' places."""
 
 
 class SamplesApi:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 
 from tests.bench.baselines import unnest
 from tests.bench.bodies import NATIVE, TEXT
@@ -12,7 +12,7 @@ from tests.bench.programs import run_json
 from tests.bench.receiving import receiving
 from tests.bench.rows import POSTGRESQL, RABBITMQ, Bench, Group, Row, Sample
 from tests.bench.stack import await_recorded, recorded, running, subscribe, throw_backlog
-from tests.bench.usage import measuring, servers_of
+from tests.bench.usage import measuring, servers_of, without_gateway
 from tests.bench.verifying import verify
 from tests.support.postgres import fresh_database
 from tests.support.product import ADMIN_TOKEN
@@ -53,15 +53,11 @@ async def record_backlog(bench: Bench, name: str, matching: int) -> Sample:
         count = await throw_backlog(stack.client, int(BACKLOG_PER_SECOND * bench.seconds))
         async with stack.worker("recorder"):
             first, start = await recorded(stack.client), time.perf_counter()
-            with measuring(_without_gateway(stack.pids)) as usage:
+            with measuring(without_gateway(stack.pids)) as usage:
                 await await_recorded(stack.client, count)
                 elapsed = time.perf_counter() - start
             await verify(stack.client, count)
     return Sample(row=f"recording.{name}", value=(count - first) / elapsed, cpu=usage.per(count - first))
-
-
-def _without_gateway(pids: Mapping[str, int | None]) -> dict[str, int | None]:
-    return {component: pid for component, pid in pids.items() if component != "gateway"}
 
 
 async def accept_and_record(bench: Bench) -> AsyncIterator[Sample]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from broker.store.postgres.database import Database
@@ -13,7 +13,7 @@ from tests.bench.bodies import BATCH_SIZE
 from tests.bench.load import Order, post
 from tests.bench.rows import POSTGRESQL, RABBITMQ, Bench, Group, Row, Sample
 from tests.bench.stack import recorded, running
-from tests.bench.usage import measuring
+from tests.bench.usage import measuring, without_gateway
 from tests.support.product import ADMIN_TOKEN, Client
 
 SIZES = (10, 1000, 100_000)
@@ -88,7 +88,7 @@ async def beside(bench: Bench, kind: str, size: int) -> AsyncIterator[Sample]:
         count += answers.answered
         async with stack.worker("recorder"):
             first, start = await recorded(stack.client), time.perf_counter()
-            with measuring(_without_gateway(stack.pids)) as usage:
+            with measuring(without_gateway(stack.pids)) as usage:
                 last = await record_for_a_while(stack.client, first, count)
                 elapsed = time.perf_counter() - start
             made = last - first
@@ -110,10 +110,6 @@ async def record_for_a_while(client: Client, first: int, count: int) -> int:
         if last >= count or (last > first and time.perf_counter() > end):
             return last
         await asyncio.sleep(0.005)
-
-
-def _without_gateway(pids: Mapping[str, int | None]) -> dict[str, int | None]:
-    return {component: pid for component, pid in pids.items() if component != "gateway"}
 
 
 GROUP = Group(

@@ -40,6 +40,11 @@ def servers_of(bench: Bench) -> dict[str, int | None]:
     }
 
 
+def without_gateway(pids: Mapping[str, int | None]) -> dict[str, int | None]:
+    """Return *pids* of a stack whose gateway has done its part."""
+    return {component: pid for component, pid in pids.items() if component != "gateway"}
+
+
 def postmaster(data_dir: Path) -> int | None:
     """Return the pid of the embedded PostgreSQL that has its data in *data_dir*, if there is one."""
     file = data_dir / "postgres" / "postmaster.pid"

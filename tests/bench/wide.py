@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from broker.store.postgres.database import Database
@@ -58,7 +59,10 @@ async def reaching(bench: Bench, size: int) -> AsyncIterator[Sample]:
         async def progress() -> int:
             return int(await database.fetchval(_PROGRESS))
 
-        async with throwing(stack.client):
+        async def recorded() -> int:
+            return int((await stack.client.get("/v1/ledger"))["recorded"])
+
+        async with throwing(stack.client) as others:
             began = datetime.now(UTC)
             await asyncio.sleep(_ALONE)
             thrown, start = datetime.now(UTC), time.perf_counter()
@@ -66,25 +70,34 @@ async def reaching(bench: Bench, size: int) -> AsyncIterator[Sample]:
             await reach(progress, size + 1)
             yield Sample(row=f"wide.{size}.recorded", value=time.perf_counter() - start)
             ended = datetime.now(UTC)
-        await asyncio.sleep(1.0)
+        await reach(recorded, others.accepted + 1)
         yield Sample(row=f"wide.{size}.memory", value=peak(recorder))
         for row, first, last in (("alone", began, thrown), ("beside", thrown, ended)):
             lag = await database.fetchval(_LAG, first, last)
             yield Sample(row=f"wide.{size}.{row}", value=float(lag) * 1000)
 
 
+@dataclass
+class Others:
+    """What `throwing` yields: how many signals were accepted."""
+
+    accepted: int = 0
+
+
 @asynccontextmanager
-async def throwing(client: Client) -> AsyncIterator[None]:
+async def throwing(client: Client) -> AsyncIterator[Others]:
     """Throw other signals one after the other until the block is left."""
+    others = Others()
 
     async def throw() -> None:
         while True:
             await client.post("/v1/signals", SIGNAL | {"name": "bench.other"})
+            others.accepted += 1
             await asyncio.sleep(BETWEEN)
 
     task = asyncio.create_task(throw())
     try:
-        yield
+        yield others
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):

@@ -4,44 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
 
 from tests.support.eventually import eventually
-from tests.support.postgres import fresh_database
 from tests.support.product import Process, client_of
 from tests.support.proxy import proxy
 from tests.support.receiver import Answer
 from tests.support.throwing import delivery, subscribe, throw
+from tests.support.undelivered import without_deliverer
 from tests.support.waiting import logged
 
 HANG = Answer(fate="hang")
 
 
-@dataclass(frozen=True)
-class Stack:
-    """A product on RabbitMQ without a deliverer; a test starts its own."""
-
-    gateway: Process
-    environment: dict[str, str]
-
-    def deliverer(self, directory, **environment):
-        return Process("worker", "deliverer", environment=self.environment | environment, log=directory / "log")
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def stack(store_server, rabbitmq, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("stack")
-    with rabbitmq.vhost() as transport_url:
-        async with fresh_database(store_server) as store_url:
-            environment = {"STORE_URL": store_url, "TRANSPORT_URL": transport_url}
-            async with (
-                Process("gateway", environment=environment, log=directory / "gateway") as gateway,
-                Process("worker", "recorder", "scheduler", environment=environment, log=directory / "worker"),
-            ):
-                yield Stack(gateway, environment)
+    async with without_deliverer(store_server, rabbitmq, tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
 
 
 @pytest.fixture

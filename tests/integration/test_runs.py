@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import timedelta
 
 import pytest
@@ -25,10 +25,10 @@ from broker.transport import Received, Settlement
 from tests.support.attempts import attempt_store
 from tests.support.builders import QUEUE, accept, record
 from tests.support.eventually import eventually
-from tests.support.postgres import fresh_database
 from tests.support.product import Process, client_of
 from tests.support.receiver import Answer
 from tests.support.throwing import delivery, subscribe
+from tests.support.undelivered import without_deliverer
 from tests.support.waiting import logged
 from workers import runs
 from workers.deliverer import Deliverer
@@ -56,28 +56,10 @@ async def throw_all(client, name, count=SIGNALS):
     return answer["results"]
 
 
-@dataclass(frozen=True)
-class Stack:
-    """A product without a deliverer; a test starts its own."""
-
-    gateway: Process
-    environment: dict[str, str]
-
-    def deliverer(self, directory, **environment):
-        return Process("worker", "deliverer", environment=self.environment | environment, log=directory / "log")
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def stack(store_server, rabbitmq, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("stack")
-    with rabbitmq.vhost() as transport_url:
-        async with fresh_database(store_server) as store_url:
-            environment = {"STORE_URL": store_url, "TRANSPORT_URL": transport_url}
-            async with (
-                Process("gateway", environment=environment, log=directory / "gateway") as gateway,
-                Process("worker", "recorder", "scheduler", environment=environment, log=directory / "worker"),
-            ):
-                yield Stack(gateway, environment)
+    async with without_deliverer(store_server, rabbitmq, tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
 
 
 @pytest.fixture

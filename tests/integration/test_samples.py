@@ -12,6 +12,7 @@ from broker.store.postgres.database import Database
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import HandlerTarget
+from tests.support.eventually import eventually
 from tests.support.receiver import Answer
 from tests.support.throwing import NOWHERE, fresh_id, subscribe, token
 
@@ -148,3 +149,21 @@ async def test_a_test_that_no_worker_makes_is_a_503(client, name, product):
     status, headers, body = await client.request("POST", f"/v1/subscriptions/{made.id}/test", json={})
     assert (status, headers["Retry-After"]) == (503, "1")
     assert "No worker" in body["detail"]
+
+
+async def test_those_who_test_what_hangs_keep_nobody_else_from_testing(client, webhooks, name):
+    tenant, hanging = fresh_id("tenant"), webhooks.answer("/hang", Answer(fate="hang"))
+    other = client.caller(await token(client, "subscriptions:manage", tenants=[tenant]))
+    theirs = [await subscribe(other, name, hanging, tenantId=tenant, timeoutSeconds=8) for _ in range(4)]
+    mine = await subscribe(client, name, webhooks.url("/hook"))
+
+    async def test(caller, subscription):
+        status, _, body = await caller.request("POST", f"/v1/subscriptions/{subscription['id']}/test", json={})
+        return status, body
+
+    held = [asyncio.create_task(test(other, one)) for one in theirs * 4]
+    await eventually(lambda: len([one for one in webhooks.requests if one.path == "/hang"]) >= 8)
+    status, answer = await test(client, mine)
+    assert (status, answer["outcome"]) == (200, "succeeded")
+    statuses = [status for status, _ in await asyncio.gather(*held)]
+    assert sorted(statuses) == [200] * 8 + [503] * 8

@@ -8,16 +8,18 @@ from datetime import timedelta
 
 import pytest
 
+from broker.messages import decode_signal
 from broker.settings import Settings
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.deliveries.trials import TrialStore
+from broker.store.signals.matches import Limits
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
-from broker.topology import ATTEMPT
+from broker.topology import ATTEMPT, RECORD
 from tests.support.builders import QUEUE, accept
 from tests.support.eventually import eventually
 from tests.support.messaging import holds
@@ -115,3 +117,27 @@ async def test_what_is_delivered_while_messages_are_counted_did_not_lose_its_own
 
     monkeypatch.setattr(transport, "depth", drained)
     assert await scheduler.rescue() == 0
+
+
+async def test_a_wide_signal_whose_recording_stands_still_is_published_again(
+    scheduler, transport, database, subscriptions
+):
+    """A recorder that knows nothing of chunks has acked it, or its message is in the dead queue."""
+    for _ in range(15):
+        await subscriptions.create(SubscriptionSpec(name="a", targets=(QUEUE,)), secret=None)
+    store = SignalStore(database, limits=Limits(wide=10, candidates=30, chunk=7))
+    left = await store.record(await accept(database, "a"), rescue_after=timedelta(seconds=30))
+    assert left.left
+    assert await scheduler.resume_recordings() == 0, "it may be under way"
+    await store.record(left.left, rescue_after=timedelta(seconds=30))
+    assert await scheduler.resume_recordings() == 0, "it is under way"
+    assert await scheduler.resume_recordings() == 1
+    assert await scheduler.resume_recordings() == 0, "the message has its time"
+    async with transport.consume(RECORD, prefetch=10) as inbox:
+        (message,) = await inbox.receive(10)
+    signals = [decode_signal(message)]
+    another = SignalStore(database, limits=Limits(wide=10, candidates=30, chunk=7))
+    while signals:
+        signals = (await another.record(signals, rescue_after=timedelta(seconds=30))).left
+    assert await database.fetchval("SELECT count(DISTINCT subscription_id) FROM deliveries") == 15
+    assert [await scheduler.resume_recordings() for _ in range(3)] == [0, 0, 0]

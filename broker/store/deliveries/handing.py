@@ -1,7 +1,8 @@
 """Handing on: the end of an attempt that succeeded begins that of the next delivery of its ordering group.
 
-No message stands for an attempt that was handed on, but that of the delivery with which the deliverer began. If the
-deliverer is lost, RabbitMQ hands that one out again, and whoever gets it finds the attempt under way (`find_heir`).
+A handed-on attempt has no message of its own; the message of the delivery with which the deliverer began stands for it.
+If the deliverer is lost, RabbitMQ redelivers that message, and the deliverer that gets it finds the attempt under way
+(`find_heir`).
 """
 
 from __future__ import annotations

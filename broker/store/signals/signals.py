@@ -22,7 +22,7 @@ from broker.store.signals import recording
 from broker.store.signals.listing import SignalFilter, list_signals
 from broker.store.signals.matches import Limits, Outdated, find_matches
 from broker.store.signals.recording import Overtaken, Recorded, record, record_chunk
-from broker.store.signals.wide import find_chunk
+from broker.store.signals.wide import find_chunk, find_unfinished
 from broker.subscriptions import Waiting
 
 TAKEN_BYTES = 8 << 20
@@ -203,6 +203,10 @@ class SignalStore:
         if not recorded.begun:
             self._begun.discard(signal.id)
         return recorded
+
+    async def find_unfinished(self, *, limit: int) -> list[tuple[Signal, int]]:
+        """Return at most *limit* wide signals of which chunks remain to be recorded, each with how far it is."""
+        return await find_unfinished(self._database, limit=limit)
 
     async def rehearse_numbering(self) -> None:
         """Return if `number` would do its work now.

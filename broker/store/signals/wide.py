@@ -22,13 +22,14 @@ from broker.signals import Signal
 from broker.store.deliveries.owing import NewDelivery, owe
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
-from broker.store.rows import read_candidate
+from broker.store.rows import read_candidate, read_signal
 from broker.store.signals.matches import Limits, Matches, Outdated, find_filtered
 
 
 class _Sql(Statements, file="wide.sql"):
     begin: Statement
     find: Statement
+    unfinished: Statement
     cursor: Statement
     page: Statement
     special: Statement
@@ -39,7 +40,7 @@ class _Sql(Statements, file="wide.sql"):
     go_on: Statement
 
 
-NEEDED_TO_RECORD = _Sql.every()
+NEEDED_TO_RECORD = tuple(statement for statement in _Sql.every() if statement is not _Sql.unfinished)
 """What a recording carries out."""
 
 
@@ -52,7 +53,7 @@ class Chunk:
         last_id: The last subscription that was looked at; None: there are no more.
         names: The names of the subscriptions that may be owed the signal.
         plain: Those that are owed it if their names match.
-        special: What the matcher says of the others.
+        special: How the matcher decided about the others.
         is_expired: Whether the signal has expired.
     """
 
@@ -73,6 +74,12 @@ async def find_wide(session: Session, signal_ids: Collection[int]) -> Mapping[in
     """Return which of recorded signals are recorded in chunks, each with whether that is finished."""
     rows = await session.fetch(_Sql.find, signal_ids=signal_ids)
     return {row["signal_id"]: row["finished"] for row in rows}
+
+
+async def find_unfinished(database: Database, *, limit: int) -> list[tuple[Signal, int]]:
+    """Return at most *limit* signals of which chunks remain to be recorded, each with its cursor."""
+    rows = await database.fetch(_Sql.unfinished, limit=limit)
+    return [(read_signal(row), row["after_id"]) for row in rows]
 
 
 async def find_chunk(database: Database, matcher: Matcher, signal: Signal, limits: Limits) -> Chunk | None:

@@ -9,6 +9,11 @@ INSERT INTO wide_recordings (signal_id, everything) VALUES (:signal_id, :everyth
 -- Those of the signals that are recorded in chunks, each with whether that is finished.
 SELECT signal_id, finished FROM wide_recordings WHERE signal_id = ANY (:signal_ids::bigint[]);
 
+-- name: unfinished
+-- At most :limit signals of which chunks remain to be recorded, with how far their recordings are.
+SELECT s.*, w.after_id FROM wide_recordings w JOIN signals s ON s.id = w.signal_id
+WHERE NOT w.finished ORDER BY w.signal_id LIMIT :limit;
+
 -- name: cursor
 -- How far the recording of a signal is, unless it is finished, and whether the signal has expired.
 SELECT everything, after_id, coalesce(:expires_at::timestamptz <= now(), false) AS expired FROM wide_recordings WHERE signal_id = :signal_id AND NOT finished;

@@ -82,7 +82,7 @@ class SampleStore:
             await self._database.execute(_Sql.remove, id=row["id"])
 
     async def _answered(self, sample_id: int) -> str | None:
-        """Return the answer of a sample as soon as it is there; None if nobody takes it, or answers, in time."""
+        """Return the answer of a sample as soon as it is there; None if no worker takes it, or answers, in time."""
         clock = asyncio.get_running_loop().time
         began = clock()
         for pause in chain(_PAUSES, repeat(_PAUSES[-1])):

@@ -1,6 +1,6 @@
 -- name: ask
--- Ask the workers of a subscription to try its target with a payload, unless :most are under way. What nobody collected is
--- forgotten.
+-- Ask the workers of a subscription to try its target with a payload, unless :most are under way. Old samples that were never
+-- collected are deleted.
 WITH forgotten AS (
     DELETE FROM samples WHERE asked_at < now() - interval '10 minutes'
 )
