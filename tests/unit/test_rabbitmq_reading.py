@@ -134,10 +134,11 @@ def test_forged_properties_are_read_as_pamqp_reads_them():
         properties(headers={b"a": text(b"\xff")}, kind=b"sig", timestamp=1),
         properties(headers={b"a": b"A\x00\x00\x00\x02S\x00"}, kind=b"sig", timestamp=1),
         properties(headers={b"a": b"S\x00\x00\xff\xff"}, kind=b"sig", timestamp=1),
+        properties(headers={b"a": b"S\x00\x00\x00\x04x"}, kind=b"sig", timestamp=1),
         properties(headers={b"a": b"A" + struct.pack(">I", 9) + number(1)}, kind=b"sig", timestamp=1),
         properties(headers={}, kind=b"\xff", timestamp=1 << 40, more=True),
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_what_is_unusual_is_left_to_pamqp(raw):
     frame = with_header(b"".join(raw.encode()))

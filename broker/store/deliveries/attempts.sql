@@ -1,8 +1,8 @@
 -- deliveries and attempts are partitioned by signal_id (see partitions.sql). Three idioms keep look-ups by key fast, whatever
 -- the planner believes of a partition that has just begun. Bounds of signal_id leave other partitions out, and `state IS NOT
--- DISTINCT FROM` keeps it from walking through the index of all pending deliveries. In `begin` and `finish`, what is given
--- passes through a LIMIT that limits nothing, and the bounds come from it: so the planner sees nothing of the parameters,
--- and PostgreSQL keeps one plan for all of them. To plan over all partitions takes longer than to carry it out.
+-- DISTINCT FROM` keeps it from walking through the index of all pending deliveries. In `begin` and `finish` the bounds come from
+-- a CTE, in `finish` behind a LIMIT that limits nothing: the planner learns nothing from the parameters, and PostgreSQL keeps
+-- one plan for all of them. Planning over all partitions takes longer than executing the plan.
 
 -- name: begin
 -- Begin those of the attempts asked for, in ascending order of signals, that are still due: an attempt that was begun before
@@ -15,7 +15,6 @@
 WITH given AS MATERIALIZED (
     SELECT * FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :rooms::bigint[])
         AS a (signal_id, subscription_id, number, room)
-    LIMIT cardinality(:signal_ids::bigint[])
 ), asked AS (
     SELECT a.*, g.expires_at IS NOT NULL AND g.expires_at <= now() AS expired,
            g.id, g.created_at, g.name, g.scope, g.tenant_id, g.execution_id, g.reach, g.types, g.source, g.source_id,

@@ -127,7 +127,7 @@ def _read_header(payload: bytes) -> ContentHeader | None:
         return None
     header = ContentHeader(weight, size, properties)
     header.class_id = class_id
-    return header if at == len(payload) else None
+    return header
 
 
 def _short(data: bytes, at: int) -> tuple[str, int]:
