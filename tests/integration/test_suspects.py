@@ -23,6 +23,10 @@ A_MOMENT = 0.2
 """For how many seconds a signal is handled before it kills: those beside it are handled meanwhile."""
 
 
+BEFORE_VERDICTS = 2 * ENDED - 2
+"""How many recorders two killers end before one of them is rejected: two at once, then one after the other, alone."""
+
+
 class Recorders:
     """Recorders that are killed by some signals, and started again.
 
@@ -98,7 +102,7 @@ async def test_signals_that_kill_recorders_are_isolated_and_their_neighbours_are
     await recorders.put(*["a"] * 12, "killer", *["b"] * 6, "other killer", "c")
     while not await recorders.live(killed_by={"killer", "other killer"}):
         assert recorders.ended <= 2 * ENDED + 1
-        if recorders.ended == 4:
+        if recorders.ended == BEFORE_VERDICTS:
             assert set(recorders.handled) == {"a", "b", "c"}, "neighbours do not wait for the verdict"
     async with recorders.server.open() as transport:
         await holds(transport, dead_letters(RECORD), 2)
