@@ -126,7 +126,7 @@ def _number(text: str) -> float | None:
     return None if isnan(value) else value
 
 
-def _version(text: str) -> tuple[object, ...] | None:
+def _version(text: str) -> tuple[Any, ...] | None:
     """Return what versions are ordered by (Semantic Versioning 2.0.0, clause 11), a leading v or not."""
     match = _VERSION.fullmatch(text.strip(BLANKS)) if len(text) <= _MAX_VERSION else None
     if match is None:
@@ -139,11 +139,13 @@ def _version(text: str) -> tuple[object, ...] | None:
     return (*numbers, 0, *((0, int(part)) if part.isdigit() else (1, part) for part in match[4].split(".")))
 
 
-def _strict_version(text: str) -> tuple[object, ...] | None:
+def read_version(text: str) -> tuple[Any, ...] | None:
+    """Return what versions are ordered by, numbers of the release first; None if *text* is no version."""
     return None if text.startswith("v") else _version(text)
 
 
-def _moment(text: str) -> datetime | None:
+def read_date(text: str) -> datetime | None:
+    """Return the moment that *text* is, the beginning of a day in UTC if it is a date; None if it is neither."""
     try:
         return read_moment(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else _CAMUNDA_OFFSET.sub(r"\1:\2", text))
     except ValueError:
@@ -243,13 +245,13 @@ def _number_problem(value: str) -> str | None:
 
 
 def _version_problem(value: str) -> str | None:
-    if _VERSION.fullmatch(value) and _strict_version(value) is not None:
+    if _VERSION.fullmatch(value) and read_version(value) is not None:
         return None
     return "must be a version, such as 1.2.3 or 2.0.0-beta.1, without a leading v"
 
 
 def _moment_problem(value: str) -> str | None:
-    if _moment(value) is not None:
+    if read_date(value) is not None:
         return None
     return "must be a date, such as 2026-01-31, or an RFC 3339 date-time, such as 2026-01-31T08:00:00Z"
 
@@ -269,11 +271,11 @@ def _numbers(compare: Callable[[Any, Any], bool]) -> Operator:
 
 
 def _versions(compare: Callable[[Any, Any], bool]) -> Operator:
-    return Operator(test=_comparison(compare, _strict_version, _version), problem=_version_problem)
+    return Operator(test=_comparison(compare, read_version, _version), problem=_version_problem)
 
 
 def _moments(compare: Callable[[Any, Any], bool]) -> Operator:
-    return Operator(test=_comparison(compare, _moment), problem=_moment_problem)
+    return Operator(test=_comparison(compare, read_date), problem=_moment_problem)
 
 
 OPERATORS = {

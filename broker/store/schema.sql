@@ -526,6 +526,9 @@ CREATE TABLE subscriptions (
     consumed_until timestamptz,
     -- How texts are compared with which path of the payload, if it is found by that and a value; else empty.
     filter_path text NOT NULL GENERATED ALWAYS AS (COALESCE((filter_access(filter))[1], ''::text)) STORED,
+    -- How texts are compared with which path of the payload, if it is found by that and a value or a span; else
+    -- empty.
+    found_by text NOT NULL GENERATED ALWAYS AS (COALESCE((filter_access(filter))[1], (filter_span(filter))[1], ''::text)) STORED,
     CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
     CONSTRAINT subscriptions_head_of_line_check CHECK ((head_of_line = ANY (ARRAY['block'::text, 'skip'::text]))),
     CONSTRAINT subscriptions_method_check CHECK ((method = ANY (ARRAY['POST'::text, 'PUT'::text, 'PATCH'::text, 'DELETE'::text]))),
@@ -535,8 +538,8 @@ CREATE INDEX subscriptions_by_app ON subscriptions (split_part(address, '/'::tex
 CREATE INDEX subscriptions_by_consumer ON subscriptions (consumed_by) WHERE (consumed_by IS NOT NULL);
 CREATE INDEX subscriptions_by_token ON subscriptions (created_by_token) WHERE ((created_by_token IS NOT NULL) AND (until IS NULL));
 CREATE INDEX subscriptions_consumed_for_a_while ON subscriptions (consumed_until) WHERE ((consumed_by IS NOT NULL) AND (consumed_until IS NOT NULL));
-CREATE INDEX subscriptions_filtered_of_pattern ON subscriptions (pattern_key(name), filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (filter_path <> ''::text) AND (consumed_by IS NULL));
-CREATE INDEX subscriptions_filtered_of_tenants_pattern ON subscriptions (COALESCE(tenant_id, ''::text), pattern_key(name), filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (filter_path <> ''::text) AND (consumed_by IS NULL));
+CREATE INDEX subscriptions_filtered_of_pattern ON subscriptions (pattern_key(name), found_by, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (found_by <> ''::text) AND (consumed_by IS NULL));
+CREATE INDEX subscriptions_filtered_of_tenants_pattern ON subscriptions (COALESCE(tenant_id, ''::text), pattern_key(name), found_by, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (found_by <> ''::text) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_halted ON subscriptions (id) WHERE ((until IS NULL) AND ((paused_at IS NOT NULL) OR (disabled_because IS NOT NULL)));
 CREATE INDEX subscriptions_listed_by_execution ON subscriptions (execution_id, id) WHERE ((execution_id IS NOT NULL) AND (until IS NULL));
 CREATE INDEX subscriptions_listed_by_host ON subscriptions (host_of(kind, address), id) WHERE (kind = 'webhook'::text);
@@ -545,12 +548,14 @@ CREATE INDEX subscriptions_listed_by_tenant ON subscriptions (tenant_id, id) WHE
 CREATE INDEX subscriptions_of_execution ON subscriptions (execution_id, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((execution_id IS NOT NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_of_filter ON subscriptions USING gin (filter_keys(name, tenant_id, filter)) WITH (fastupdate=off) WHERE ((filter_path <> ''::text) AND (until IS NULL) AND (consumed_by IS NULL));
 CREATE UNIQUE INDEX subscriptions_of_handlers ON subscriptions (address) WHERE ((kind = 'handler'::text) AND (until IS NULL));
-CREATE INDEX subscriptions_of_name ON subscriptions (name, filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE (consumed_by IS NULL);
+CREATE INDEX subscriptions_of_name ON subscriptions (name, found_by, COALESCE(until, '9223372036854775807'::bigint)) WHERE (consumed_by IS NULL);
 CREATE INDEX subscriptions_of_name_in_order ON subscriptions (name, id) WHERE ((filter_path = ''::text) AND (consumed_by IS NULL));
-CREATE INDEX subscriptions_of_pattern ON subscriptions (pattern_key(name), filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (consumed_by IS NULL));
+CREATE INDEX subscriptions_of_pattern ON subscriptions (pattern_key(name), found_by, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_of_pattern_in_order ON subscriptions (pattern_key(name), id) WHERE ((pattern_key(name) IS NOT NULL) AND (filter_path = ''::text) AND (consumed_by IS NULL));
-CREATE INDEX subscriptions_of_tenant ON subscriptions (COALESCE(tenant_id, ''::text), name, filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE (consumed_by IS NULL);
-CREATE INDEX subscriptions_of_tenants_pattern ON subscriptions (COALESCE(tenant_id, ''::text), pattern_key(name), filter_path, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (consumed_by IS NULL));
+CREATE INDEX subscriptions_of_span ON subscriptions USING gist (filter_range(NULL::text, name, filter)) WHERE (starts_with(found_by, '<'::text) AND (until IS NULL) AND (consumed_by IS NULL));
+CREATE INDEX subscriptions_of_tenant ON subscriptions (COALESCE(tenant_id, ''::text), name, found_by, COALESCE(until, '9223372036854775807'::bigint)) WHERE (consumed_by IS NULL);
+CREATE INDEX subscriptions_of_tenants_pattern ON subscriptions (COALESCE(tenant_id, ''::text), pattern_key(name), found_by, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (consumed_by IS NULL));
+CREATE INDEX subscriptions_of_tenants_span ON subscriptions USING gist (filter_range(COALESCE(tenant_id, ''::text), name, filter)) WHERE (starts_with(found_by, '<'::text) AND (until IS NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_ordered ON subscriptions (id) WHERE (ordered AND (until IS NULL));
 CREATE INDEX subscriptions_waiting_by_moment ON subscriptions (created_at, id) WHERE ((until IS NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_waiting_by_tenant ON subscriptions (tenant_id, id) WHERE ((until IS NULL) AND (consumed_by IS NULL));
@@ -886,6 +891,111 @@ BEGIN
         keys := keys || filter_key(NULL, place, access[1], access[at]) || filter_key(tenant, place, access[1], access[at]);
     END LOOP;
     RETURN keys;
+END
+$function$;
+
+-- Where something is under a path, beside all that is under others: subscriptions of a name, or of patterns with
+-- a key, of one tenant, of those without one (empty), or of all (null). Points are within 1e50 of zero.
+CREATE OR REPLACE FUNCTION filter_point(tenant text, place text, path text, point numeric)
+ RETURNS numeric
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO '$user', 'public'
+RETURN (((filter_key(tenant, place, path, ''::text))::numeric * '1000000000000000000000000000000000000000000000000000000000000'::numeric) + point);
+
+-- The points between which a subscription with a filter wants something.
+CREATE OR REPLACE FUNCTION filter_range(tenant text, name text, filter json)
+ RETURNS numrange
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE COST 1000
+ SET search_path TO '$user', 'public'
+AS $function$
+DECLARE
+    span text[] := filter_span(filter);
+    place text := coalesce(pattern_key(name), name);
+BEGIN
+    RETURN numrange(
+        filter_point(tenant, place, span[1], coalesce(span[2]::numeric, -1e50)),
+        filter_point(tenant, place, span[1], coalesce(span[3]::numeric, 1e50)), '[]'
+    );
+END
+$function$;
+
+-- Between what a filter wants something, null if it is not found by that: how texts are compared with a path of
+-- the payload, and the lowest and the highest one that may do. See broker/filters/access.py.
+CREATE OR REPLACE FUNCTION filter_span(filter json)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE STRICT COST 1000
+AS $function$
+DECLARE
+    path text;
+    given jsonb;
+    condition jsonb;
+    operator text;
+    value text;
+    kind text;
+    bound numeric;
+    kinds text;
+    low numeric;
+    high numeric;
+    chosen text[];
+BEGIN
+    IF json_typeof(filter) <> 'object' OR filter::text ~* '\\u(0000|d[89a-f])' THEN
+        RETURN NULL;
+    END IF;
+    FOR path, given IN SELECT * FROM jsonb_each(filter::jsonb) LOOP
+        CONTINUE WHEN octet_length(path) > 255 OR (path = 'anyOf' AND jsonb_typeof(given) = 'array');
+        kinds := NULL;
+        low := NULL;
+        high := NULL;
+        FOR condition IN
+            SELECT * FROM jsonb_array_elements(CASE jsonb_typeof(given) WHEN 'array' THEN given ELSE jsonb_build_array(given) END)
+        LOOP
+            CONTINUE WHEN jsonb_typeof(condition) <> 'object'
+                OR coalesce(nullif(condition -> 'inverted', 'null'), 'false') <> 'false'
+                OR jsonb_typeof(condition -> 'value') IS DISTINCT FROM 'string';
+            operator := condition ->> 'operator';
+            value := condition ->> 'value';
+            IF operator ~ '^NUM_(EQ|GTE?|LTE?)$' AND value ~ '^-?[0-9]{1,15}(\.[0-9]{1,15})?$'
+                AND length(translate(value, '-.', '')) <= 15
+            THEN
+                kind := '#';
+                bound := value::numeric;
+            ELSIF operator ~ '^SEMVER_(EQ|GTE?|LTE?)$' AND value ~ '^[0-9]{1,16}\.[0-9]{1,16}\.[0-9]{1,16}([-+]|$)' THEN
+                kind := 'v';
+                value := substring(value FROM '^[0-9.]+');
+                bound := split_part(value, '.', 1)::numeric * 1e32 + split_part(value, '.', 2)::numeric * 1e16
+                    + split_part(value, '.', 3)::numeric;
+            ELSIF operator IN ('DATE_AFTER', 'DATE_BEFORE')
+                AND value ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2}))?$'
+            THEN
+                kind := 't';
+                BEGIN
+                    bound := extract(epoch FROM (value || CASE length(value) WHEN 10 THEN 'T00:00:00Z' ELSE '' END)::timestamptz);
+                EXCEPTION WHEN data_exception THEN
+                    CONTINUE;
+                END;
+            ELSE
+                CONTINUE;
+            END IF;
+            -- Conditions on a path with several values may be met by different ones.
+            CONTINUE WHEN kinds IS NOT NULL AND (kinds <> kind OR path LIKE '%[*]%');
+            kinds := kind;
+            IF operator ~ '_(GTE?|EQ|AFTER)$' THEN
+                low := greatest(low, bound);
+            END IF;
+            IF operator ~ '_(LTE?|EQ|BEFORE)$' THEN
+                high := least(high, bound);
+            END IF;
+        END LOOP;
+        CONTINUE WHEN kinds IS NULL;
+        IF chosen IS NULL OR (low IS NOT NULL AND high IS NOT NULL AND (chosen[2] IS NULL OR chosen[3] IS NULL)) THEN
+            chosen := ARRAY['<' || kinds || path, low::text, greatest(low, high)::text];
+            chosen[3] := CASE WHEN high IS NOT NULL THEN chosen[3] END;
+        END IF;
+    END LOOP;
+    RETURN chosen;
 END
 $function$;
 

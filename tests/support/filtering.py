@@ -90,8 +90,13 @@ PAYLOADS = st.dictionaries(st.sampled_from(("a", "b", "c", "l", "anyOf", "ä", "
     lambda payload: json.dumps(payload).encode()
 )
 
+_NUMBERS = ("7", "6.5", "07", "-3")
+_VERSIONS = ("1.2.3", "1.2.3-rc.1", "0.9.12")
+_MOMENTS = ("2026-01-31", "2026-01-31T08:00:00.5Z", "2026-02-01T00:00:00+02:00")
 _FEW = ("a", " a ", "7", "07", "7.0", "0x7", "")
-_LIKELY = ("IN", "IN", "IN", "NUM_EQ", "NOT_IN", "STR_CONTAINS")
+_LIKELY = ("IN", "IN", "IN", "NUM_EQ", "NOT_IN", "STR_CONTAINS", "NUM_GT", "NUM_LTE", "SEMVER_GTE", "DATE_BEFORE")
+_COMPARED = {"NUM": _NUMBERS, "SEMVER": _VERSIONS, "DATE": _MOMENTS}
+"""By what their names begin with, what comparisons are likely to compare with."""
 
 
 def likely_filter(random: Random) -> Filter:
@@ -100,7 +105,7 @@ def likely_filter(random: Random) -> Filter:
         Condition(
             path=random.choice(("a", "a", "l[*]", "b", "c.d")),
             operator=(operator := random.choice(_LIKELY)),
-            values=tuple(random.choices(_FEW, k=1 if operator == "NUM_EQ" else random.randint(1, 3))),
+            values=tuple(_likely_values(random, operator)),
             inverted=random.random() < 0.1,
         )
         for _ in range(random.choice((1, 1, 2)))
@@ -109,8 +114,15 @@ def likely_filter(random: Random) -> Filter:
     return Filter(conditions=() if groups else conditions, any_of=groups)
 
 
+def _likely_values(random: Random, operator: str) -> list[str]:
+    if operator == "NUM_EQ":
+        return [random.choice(_FEW)]
+    compared = _COMPARED.get(operator.partition("_")[0])
+    return random.choices(_FEW, k=random.randint(1, 3)) if compared is None else [random.choice(compared)]
+
+
 def likely_payload(random: Random) -> bytes:
     """Return a payload that some of the `likely_filter` match."""
-    scalars = (*_FEW, 7, 7.0, None, True, {"d": 7}, ["a"])
+    scalars = (*_FEW, *_FEW, 7, 7.0, None, True, {"d": 7}, ["a"], 6.5, 1e300, *_NUMBERS, *_VERSIONS, *_MOMENTS)
     payload = {"a": random.choice(scalars), "l": random.choices(scalars, k=random.randint(0, 4)), "c": {"d": "a"}}
     return json.dumps(payload | random.choice(({}, {"b": random.choice(scalars)}))).encode()

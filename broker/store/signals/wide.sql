@@ -26,13 +26,13 @@ WITH looked AS MATERIALIZED (
     SELECT s.* FROM (
         SELECT s.* FROM unnest(:keys::text[]) AS k (key), LATERAL (
             SELECT * FROM subscriptions
-            WHERE pattern_key(name) = k.key AND filter_path = '' AND consumed_by IS NULL AND id > :after_id::bigint
+            WHERE pattern_key(name) = k.key AND found_by = '' AND consumed_by IS NULL AND id > :after_id::bigint
             ORDER BY id LIMIT :limit::bigint
         ) AS s
         WHERE NOT :everything::boolean
         UNION ALL
         (SELECT * FROM subscriptions
-         WHERE name BETWEEN :name AND :name AND name = :name AND NOT is_pattern AND filter_path = '' AND consumed_by IS NULL
+         WHERE name BETWEEN :name AND :name AND name = :name AND NOT is_pattern AND found_by = '' AND consumed_by IS NULL
            AND id > :after_id AND NOT :everything
          ORDER BY id LIMIT :limit)
         UNION ALL

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
-from broker.filters.access import access_to
+from broker.filters.access import access_to, is_span
 from broker.jsontext import write_fast
 from broker.matching import Matcher
 from broker.names import pattern_keys
@@ -68,6 +68,7 @@ class Candidates:
         self._patterns: dict[tuple[str, str], dict[str, list[Subscription]]] = {}
         """Those with a pattern, by the kind of the place where others of their names are, the tenant and its key."""
         self._filtered: dict[Key, list[Subscription]] = {key: [] for key in chain.from_iterable(keys.values())}
+        self._points = [key for key in self._filtered if is_span(key.path)]
 
     async def read(self, rows: Iterable[Row], turn: Slice) -> None:
         """Add the subscriptions in *rows*, each of which has what it was found by."""
@@ -80,6 +81,8 @@ class Candidates:
             match row["by"]:
                 case "filter":
                     self._add_filtered(subscription)
+                case "span":
+                    self._filtered[self._points[int(row["value"])]].append(subscription)
                 case "pattern" | "tenants_pattern" as by:
                     patterns = self._patterns.setdefault((by, row["of_tenant"]), {})
                     patterns.setdefault(place_of(subscription.spec), []).append(subscription)
@@ -97,6 +100,19 @@ class Candidates:
                 key = Key(tenant, place_of(spec), access.path, text)
                 if key in self._filtered:
                     self._filtered[key].append(subscription)
+
+    @property
+    def keys(self) -> list[dict[str, object]]:
+        """What values are looked for."""
+        return [key._asdict() for key in self._filtered if not is_span(key.path)]
+
+    @property
+    def points(self) -> list[dict[str, object]]:
+        """What points are looked for, each with the number that its rows have."""
+        return [
+            {"number": number, "tenant": key.tenant, "place": key.place, "path": key.path, "point": key.text}
+            for number, key in enumerate(self._points)
+        ]
 
     @property
     def are_cut(self) -> bool:
@@ -163,7 +179,8 @@ async def find_candidates(
         rows = await on.fetch(
             _Sql.find,
             places=write_fast(asked.pieces(paths, only_filtered=only_filtered)),
-            keys=write_fast([key._asdict() for key in set(chain.from_iterable(keys.values()))]),
+            keys=write_fast(found.keys),
+            points=write_fast(found.points),
             first_id=min(signal.id for signal in signals),
             last_id=max(signal.id for signal in signals),
             most=most,

@@ -1,5 +1,5 @@
 -- name: paths
--- The paths by which subscriptions are found (see `filter_access`), in their order and up to `most` of them: for each name,
+-- The paths by which subscriptions are found (see `found_by` in schema.sql), in their order and up to `most` of them: for each name,
 -- each key of patterns, each tenant's name, and each key of a tenant's patterns. Most patterns are found by no path, which
 -- is looked up first.
 WITH RECURSIVE known (by, value, of_tenant, path, number) AS (
@@ -9,12 +9,12 @@ WITH RECURSIVE known (by, value, of_tenant, path, number) AS (
         WHERE CASE by
             WHEN 'pattern' THEN EXISTS (
                 SELECT FROM subscriptions
-                WHERE pattern_key(name) = ANY (string_to_array(w."values", E'\x1e')) AND filter_path <> '' AND consumed_by IS NULL
+                WHERE pattern_key(name) = ANY (string_to_array(w."values", E'\x1e')) AND found_by <> '' AND consumed_by IS NULL
             )
             WHEN 'tenants_pattern' THEN EXISTS (
                 SELECT FROM subscriptions
                 WHERE coalesce(tenant_id, '') = w.tenant AND pattern_key(name) = ANY (string_to_array(w."values", E'\x1e'))
-                  AND filter_path <> '' AND consumed_by IS NULL
+                  AND found_by <> '' AND consumed_by IS NULL
             )
             ELSE true
         END OFFSET 0
@@ -24,27 +24,27 @@ WITH RECURSIVE known (by, value, of_tenant, path, number) AS (
     FROM known k, LATERAL (
         SELECT CASE k.by
             WHEN 'name' THEN (
-                SELECT filter_path FROM subscriptions
-                WHERE name BETWEEN k.value AND k.value AND name = k.value AND filter_path > k.path AND consumed_by IS NULL
-                ORDER BY filter_path LIMIT 1
+                SELECT found_by FROM subscriptions
+                WHERE name BETWEEN k.value AND k.value AND name = k.value AND found_by > k.path AND consumed_by IS NULL
+                ORDER BY found_by LIMIT 1
             )
             WHEN 'pattern' THEN (
-                SELECT filter_path FROM subscriptions
-                WHERE pattern_key(name) = k.value AND filter_path > k.path AND filter_path <> ''
+                SELECT found_by FROM subscriptions
+                WHERE pattern_key(name) = k.value AND found_by > k.path AND found_by <> ''
                   AND consumed_by IS NULL
-                ORDER BY filter_path LIMIT 1
+                ORDER BY found_by LIMIT 1
             )
             WHEN 'tenant' THEN (
-                SELECT filter_path FROM subscriptions
+                SELECT found_by FROM subscriptions
                 WHERE coalesce(tenant_id, '') = k.of_tenant AND name BETWEEN k.value AND k.value AND name = k.value
-                  AND filter_path > k.path AND consumed_by IS NULL
-                ORDER BY filter_path LIMIT 1
+                  AND found_by > k.path AND consumed_by IS NULL
+                ORDER BY found_by LIMIT 1
             )
             ELSE (
-                SELECT filter_path FROM subscriptions
+                SELECT found_by FROM subscriptions
                 WHERE coalesce(tenant_id, '') = k.of_tenant AND pattern_key(name) = k.value
-                  AND filter_path > k.path AND filter_path <> '' AND consumed_by IS NULL
-                ORDER BY filter_path LIMIT 1
+                  AND found_by > k.path AND found_by <> '' AND consumed_by IS NULL
+                ORDER BY found_by LIMIT 1
             )
         END AS path
         OFFSET 0
@@ -61,7 +61,7 @@ SELECT by, value, of_tenant, path FROM known WHERE number > 0;
 -- is wanted. The keys of patterns are in one text, separated by U+001E.
 --
 -- A name, or keys of patterns, have a row for the empty path, and one for each path that is known: `top` is the last
--- number of a deletion of those of this path that are wanted, as those that are still there are found by their values; and
+-- number of a deletion of those of this path that are wanted, as those that are still there are found by their values or spans; and
 -- all those are wanted whose paths are between this one and the `next`. So none is missed, whatever has changed since the
 -- paths were looked up.
 --
@@ -70,6 +70,8 @@ SELECT by, value, of_tenant, path FROM known WHERE number > 0;
 -- lengths of arrays would make PostgreSQL plan the statement anew each time, which takes longer than to carry it out.)
 WITH wanted AS MATERIALIZED (
     SELECT * FROM json_to_recordset(:places::json) AS w (by text, tenant text, value text, path text, top bigint, next text)
+), points AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(:points::json) AS p (number integer, tenant text, place text, path text, point numeric)
 )
 SELECT by, value, of_tenant, version, id, name, tenant_id, execution_id, once, filter, ordered, app_of(kind, address) AS app,
        max_in_flight, max_per_second, owner_tenants, owner_untenanted, created_at, since, until, consumed_by, disabled_because
@@ -77,13 +79,13 @@ FROM (
     SELECT w.by, w.value, w.tenant AS of_tenant, s.* FROM wanted w, LATERAL (
         SELECT *, xmin AS version FROM subscriptions
         WHERE name BETWEEN w.value AND w.value AND name = w.value AND NOT is_pattern
-          AND filter_path = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
+          AND found_by = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         UNION ALL
         SELECT *, xmin AS version FROM subscriptions
         WHERE name BETWEEN w.value AND w.value AND name = w.value AND NOT is_pattern
-          AND filter_path > w.path AND filter_path < w.next AND filter_path <> '' AND coalesce(until, 9223372036854775807) >= :first_id
+          AND found_by > w.path AND found_by < w.next AND found_by <> '' AND coalesce(until, 9223372036854775807) >= :first_id
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         LIMIT :most::bigint
@@ -93,13 +95,13 @@ FROM (
     SELECT w.by, '', w.tenant, s.* FROM wanted w, LATERAL (
         SELECT *, xmin AS version FROM subscriptions
         WHERE pattern_key(name) = ANY (string_to_array(w.value, E'\x1e'))
-          AND filter_path = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
+          AND found_by = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         UNION ALL
         SELECT *, xmin AS version FROM subscriptions
         WHERE pattern_key(name) = ANY (string_to_array(w.value, E'\x1e'))
-          AND filter_path > w.path AND filter_path < w.next AND filter_path <> '' AND coalesce(until, 9223372036854775807) >= :first_id
+          AND found_by > w.path AND found_by < w.next AND found_by <> '' AND coalesce(until, 9223372036854775807) >= :first_id
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         LIMIT coalesce(:total::bigint, :most)
@@ -109,13 +111,13 @@ FROM (
     SELECT w.by, w.value, w.tenant, s.* FROM wanted w, LATERAL (
         SELECT *, xmin AS version FROM subscriptions
         WHERE coalesce(tenant_id, '') = w.tenant AND name BETWEEN w.value AND w.value AND name = w.value AND NOT is_pattern
-          AND filter_path = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
+          AND found_by = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         UNION ALL
         SELECT *, xmin AS version FROM subscriptions
         WHERE coalesce(tenant_id, '') = w.tenant AND name BETWEEN w.value AND w.value AND name = w.value AND NOT is_pattern
-          AND filter_path > w.path AND filter_path < w.next AND filter_path <> '' AND coalesce(until, 9223372036854775807) >= :first_id
+          AND found_by > w.path AND found_by < w.next AND found_by <> '' AND coalesce(until, 9223372036854775807) >= :first_id
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         LIMIT :most::bigint
@@ -125,13 +127,13 @@ FROM (
     SELECT w.by, '', w.tenant, s.* FROM wanted w, LATERAL (
         SELECT *, xmin AS version FROM subscriptions
         WHERE coalesce(tenant_id, '') = w.tenant AND pattern_key(name) = ANY (string_to_array(w.value, E'\x1e'))
-          AND filter_path = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
+          AND found_by = w.path AND coalesce(until, 9223372036854775807) BETWEEN :first_id::bigint AND w.top
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         UNION ALL
         SELECT *, xmin AS version FROM subscriptions
         WHERE coalesce(tenant_id, '') = w.tenant AND pattern_key(name) = ANY (string_to_array(w.value, E'\x1e'))
-          AND filter_path > w.path AND filter_path < w.next AND filter_path <> '' AND coalesce(until, 9223372036854775807) >= :first_id
+          AND found_by > w.path AND found_by < w.next AND found_by <> '' AND coalesce(until, 9223372036854775807) >= :first_id
           AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         LIMIT coalesce(:total::bigint, :most)
@@ -157,6 +159,26 @@ FROM (
           AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
         LIMIT coalesce(:total, :most)
     ) AS s
+    UNION ALL
+    SELECT 'span', p.number::text, '', s.* FROM points p, LATERAL (
+        SELECT *, xmin AS version FROM subscriptions
+        WHERE filter_range(NULL, name, filter) @> filter_point(NULL, p.place, p.path, p.point)
+          AND starts_with(found_by, '<') AND until IS NULL
+          AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
+          AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
+        LIMIT coalesce(:total, :most)
+    ) AS s
+    WHERE p.tenant IS NULL
+    UNION ALL
+    SELECT 'span', p.number::text, '', s.* FROM points p, LATERAL (
+        SELECT *, xmin AS version FROM subscriptions
+        WHERE filter_range(coalesce(tenant_id, ''), name, filter) @> filter_point(p.tenant, p.place, p.path, p.point)
+          AND starts_with(found_by, '<') AND until IS NULL
+          AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
+          AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
+        LIMIT coalesce(:total, :most)
+    ) AS s
+    WHERE p.tenant IS NOT NULL
 ) AS found
 LIMIT :total;
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from broker.filters.access import texts_for
+from broker.filters.access import path_of, texts_for
 from broker.matching import Matcher
 from broker.names import is_pattern, pattern_key, pattern_keys
 from broker.signals import Scope, Signal, Throw
@@ -56,13 +56,13 @@ class Place(NamedTuple):
 
 
 class Key(NamedTuple):
-    """A text that filters may want, as far as they are found by it.
+    """What filters may want, as far as they are found by it.
 
     Args:
         tenant: The tenant of their subscriptions, or `UNTENANTED`; None: any.
         place: The name of these subscriptions, or the key of their patterns.
-        path: The path under which it is (see `broker.filters.access.Access`).
-        text: The text.
+        path: What these filters are found by: how texts are compared, and the path (see `broker.filters.access`).
+        text: The text, or the point between two of theirs.
     """
 
     tenant: str | None
@@ -231,7 +231,7 @@ async def find_keys(
             tenant = place.tenant if place.by in {"tenant", "tenants_pattern"} else None
             for path in tuple(some):
                 if path not in known:
-                    texts = await matcher.texts(signal, path[1:], turn)
+                    texts = await matcher.texts(signal, path_of(path), turn)
                     known[path] = None if texts is None else texts_for(path, texts)
                 wanted = known[path]
                 if wanted is None or len(wanted) > _MOST_TEXTS or count + len(wanted) > _MOST_KEYS:
