@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Collection
+from pathlib import Path
 
 import click
 
@@ -20,6 +23,7 @@ from deploy.cli.running import Announcement
 from deploy.cli.runtime import Runtime
 from deploy.cli.serve import GATEWAY, HANDLERS, WORKERS, serve
 
+PROGRAM = "signal-broker"
 FIRST_TOKEN = "admin"  # noqa: S105  (a name)
 FIRST_START = Principal(name="first start", permissions=frozenset({Permission.ADMIN}))
 
@@ -71,7 +75,10 @@ async def _announce(runtime: Runtime, url: str) -> None:
     if runtime.settings.admin_token is not None:
         shown, pasted = "the one in SIGNAL_BROKER_ADMIN_TOKEN", "$SIGNAL_BROKER_ADMIN_TOKEN"
     elif await access.has_token_named(FIRST_TOKEN):
-        shown, pasted = "the one printed at the first start", "$TOKEN"
+        shown = (
+            f"the one printed at the first start; `{_this_program()} token create me --permission admin` makes another"
+        )
+        pasted = "$TOKEN"
     else:
         _, shown = await access.create_token(name=FIRST_TOKEN, permissions=[Permission.ADMIN], by=FIRST_START)
         pasted = shown
@@ -87,6 +94,12 @@ async def _announce(runtime: Runtime, url: str) -> None:
         sep="\n",
         flush=True,
     )
+
+
+def _this_program() -> str:
+    """Return how a shell in this directory calls the program again, which may not be on its PATH (`make run`)."""
+    called = Path(sys.argv[0])
+    return sys.argv[0] if called.name == PROGRAM and shutil.which(PROGRAM) is None else PROGRAM
 
 
 @click.command(epilog=example("SIGNAL_BROKER_HTTP_HOST=0.0.0.0 signal-broker gateway"))

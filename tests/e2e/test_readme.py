@@ -165,4 +165,5 @@ def test_ctrl_c_ends_it_cleanly_and_started_again_it_has_its_data(running, ports
 
     again = MakeRun(ports[0], directory, servers / "readme-again.log")
     again.interrupt()
-    assert again.lines[3] == "admin token the one printed at the first start"
+    assert again.lines[3].startswith("admin token the one printed at the first start; `")
+    assert again.lines[3].endswith("signal-broker token create me --permission admin` makes another")

@@ -330,7 +330,7 @@ async def test_an_instance_of_its_own_keeps_its_data_from_start_to_start(broker:
     assert not place.has_postgres()
 
     with Run(place) as second:
-        assert "admin token the one printed at the first start" in second.said
+        assert "the one printed at the first start; `signal-broker token create me --permission admin`" in second.said
         assert "sb_" not in second.said
         await eventually(lambda: second.http("/v1/signals/1", token) == 200)
         os.kill(place.postgres(), signal.SIGKILL)
