@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.secrets import make_key
+from broker.secrets import SecretBox, make_key
+from broker.store.administration.webhook_keys import WebhookKeyStore
 from tests.support.product import SECRET_KEY
 from tests.support.rabbitmq_nodes import free_ports
 from tests.support.remote import Laptop
@@ -39,9 +40,10 @@ async def subscribe(operator, url, *options):
     return await operator.ask("subscribe", "order.paid", "--webhook", url, *options)
 
 
-async def test_secrets_that_no_key_opens_are_counted_and_dated(operator):
+async def test_secrets_that_no_key_opens_are_counted_and_dated(operator, database):
     began = datetime.now(UTC).replace(microsecond=0)
-    made = await subscribe(operator, WEBHOOK, "--header", "Authorization=Bearer x", "--signature", "v1a")
+    made = await subscribe(operator, WEBHOOK, "--header", "Authorization=Bearer x")
+    await WebhookKeyStore(database, SecretBox([SECRET_KEY])).valid()
     assert (await examine(operator))["keys"] == ("ok", "the key ring opens all 3 secrets")
     other = make_key()
     level, detail = (await examine(operator, SECRET_KEYS=other))["keys"]
