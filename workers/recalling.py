@@ -122,11 +122,11 @@ class Recall:
         )
         by_host: dict[object, list[int]] = {}
         for key, route in routes.items():
-            by_host.setdefault(route.hosts[:1] or key, []).append(key)
+            by_host.setdefault((queues[key], route.hosts[:1] or key), []).append(key)
         limits: dict[int, int] = {}
         for group in by_host.values():
-            rooms = [self._places.room(queues[key], routes[key]) for key in group]
-            limits |= zip(group, divide(rooms, max(rooms)), strict=True)
+            rooms, together = self._places.rooms(queues[group[0]], [routes[key] for key in group])
+            limits |= zip(group, divide(rooms, together), strict=True)
         by_queue: dict[str, dict[int, int]] = {}
         for key in keys:
             by_queue.setdefault(queues[key], {})[key] = limits[key]

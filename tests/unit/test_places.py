@@ -36,6 +36,10 @@ class Attempts:
         self.turned = Counter()
         self.tasks = []
 
+    def room(self, *routes):
+        """Return how much surplus of *routes* may be recalled to the fast lane."""
+        return self.places.rooms(FAST, routes)[1]
+
     @property
     def got(self):
         return Counter(place.route for place in self.held)
@@ -265,15 +269,15 @@ async def test_surplus_is_recalled_when_there_are_places_for_it(attempts):
     hung = at("hung")
     await attempts.ask(hung, 160)
     await attempts.spend(1)
-    assert attempts.places.room(FAST, hung) == 0
+    assert attempts.room(hung) == 0
     await attempts.end(hung, 5, answered=False)
-    assert attempts.places.room(FAST, hung) == 5
+    assert attempts.room(hung) == 5
     for number in range(5):
         attempts.places.expect(FAST, hung, f"{number}-1")
-    assert attempts.places.room(FAST, hung) == 0, "they are on their way"
+    assert attempts.room(hung) == 0, "they are on their way"
     attempts.clock.now += 3
     await attempts.end(hung, 1, answered=False)
-    assert attempts.places.room(FAST, hung) == 6, "another deliverer has got them"
+    assert attempts.room(hung) == 6, "another deliverer has got them"
 
 
 async def test_some_surplus_is_recalled_to_a_lane_that_is_crowded_by_others(attempts):
@@ -281,7 +285,7 @@ async def test_some_surplus_is_recalled_to_a_lane_that_is_crowded_by_others(atte
     assert attempts.places.spare(FAST) > 100
     await attempts.ask(FINE, 300)
     assert 0 < attempts.places.spare(FAST) <= 10
-    assert attempts.places.room(FAST, at("another")) > 0
+    assert attempts.room(at("another")) > 0
 
 
 async def test_who_gets_many_places_is_recalled_ahead(attempts):
@@ -290,7 +294,7 @@ async def test_who_gets_many_places_is_recalled_ahead(attempts):
         await attempts.ask(FINE, 20)
         await attempts.end(FINE, 20, called=0.001)
         await attempts.spend(0.1)
-    assert attempts.places.room(FAST, FINE) > 10
+    assert attempts.room(FINE) > 10
 
 
 async def test_when_it_stops_nobody_waits(attempts):
@@ -311,7 +315,7 @@ async def test_a_task_that_is_cancelled_leaves_no_trace(attempts):
         await attempts.end(place.route, answered=False)
     assert not attempts.held
     fresh = Attempts()
-    assert attempts.places.room(FAST, at("a")) == fresh.places.room(FAST, at("a"))
+    assert attempts.room(at("a")) == fresh.room(at("a"))
 
 
 @pytest.mark.parametrize("hosts", [14, 50])
