@@ -378,3 +378,17 @@ async def test_none_is_taken_beyond_the_share(attempts):
     run = Route(None, ("http://run",), 1)
     taken = [attempts.places.retake(FAST, run) for _ in range(100)]
     assert 0 < len([place for place in taken if place is not None]) < 100
+
+
+async def test_what_waits_for_a_host_is_recalled_together_however_many_subscriptions_it_is_of():
+    """None of them has more than one delivery, so how many of its own get places soon says nothing of the host."""
+    attempts = Attempts(waiting=1000)
+    for turn in range(20):
+        routes = [at("crowded", 100 * turn + number) for number in range(20)]
+        attempts.room(*routes)
+        for route in routes:
+            await attempts.ask(route)
+            await attempts.end(route, called=0.001)
+        await attempts.spend(0.1)
+    rooms, together = attempts.places.rooms(FAST, [at("crowded", number) for number in range(50)])
+    assert together > 1.5 * max(rooms)
