@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -44,6 +46,8 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _LATE = timedelta(seconds=10)
 _OVERDUE = timedelta(hours=1)
 _WATCH_SECONDS = 1.0
+_INDENT = " " * 18
+_LEAST_WIDTH = 40
 _SCHEDULER = "`signal-broker worker scheduler`"
 _HEARD = timedelta(seconds=2)
 """How long a notification may take."""
@@ -66,9 +70,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
     def report(finding: Finding) -> None:
         findings.append(finding)
         if not as_json:
-            level = f"{finding.level:<4}"
-            level = click.style(level, fg=_COLOURS[finding.level]) if has_colours() else level
-            click.echo(f"{level}  {finding.check:<10}  {escape(finding.detail)}")
+            _show(finding)
 
     stage = "settings"
     try:
@@ -94,6 +96,17 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
     elif any(finding.level != "ok" for finding in findings):
         say("docs/troubleshooting.md has what leads to each symptom, and how to end it")
     ctx.exit(1 if failed else 0)
+
+
+def _show(finding: Finding) -> None:
+    """Print *finding*; in a terminal what it says is wrapped beside its name."""
+    level, detail = f"{finding.level:<4}", escape(finding.detail)
+    if has_colours():
+        level = click.style(level, fg=_COLOURS[finding.level])
+    if sys.stdout.isatty():
+        width = max(_LEAST_WIDTH, shutil.get_terminal_size().columns - len(_INDENT))
+        detail = click.wrap_text(detail, width).replace("\n", "\n" + _INDENT)
+    click.echo(f"{level}  {finding.check:<10}  {detail}")
 
 
 def _kind(url: str) -> str:

@@ -14,11 +14,12 @@ from broker.settings import Settings
 from broker.store.administration.tokens import AccessStore
 from broker.store.postgres.database import Database
 from broker.store.postgres.migrate import migrate as migrate_store
+from broker.store.postgres.schema import NEEDED
 from broker.store.subscriptions.sealing import SealingStore, is_sealing
 from deploy.cli.backends import EMBEDDED, allow_loopback, open_secrets, settings_with_logs, sole_user, store_url
 from deploy.cli.handler_apps import load_apps
 from deploy.cli.loop import run_async
-from deploy.cli.output import example
+from deploy.cli.output import as_json, example, show_json
 from deploy.cli.running import Announcement
 from deploy.cli.runtime import Runtime
 from deploy.cli.serve import GATEWAY, HANDLERS, WORKERS, serve
@@ -141,9 +142,13 @@ def _serve(roles: Collection[str], places: tuple[str, ...] = ()) -> None:
 
 
 @click.command(epilog=example("SIGNAL_BROKER_STORE_URL=postgresql://me@db/signals signal-broker migrate"))
-def migrate() -> None:
+@as_json
+def migrate(*, as_json: bool) -> None:
     """Bring the store's schema up to date; safe to run at any time, from anywhere."""
     settings = settings_with_logs()
     with store_url(settings) as url:
         run_async(migrate_store(url, wait=60))
-    print("the schema is up to date")
+    if as_json:
+        show_json({"schema": NEEDED})
+    else:
+        print("the schema is up to date")

@@ -129,3 +129,13 @@ async def test_without_postgresql_or_rabbitmq_it_says_how_to_look_at_them(operat
 async def test_what_is_amiss_ends_with_where_its_cure_is(operator):
     await subscribe(operator, "https://nowhere.invalid/hook")
     assert "docs/troubleshooting.md" in (await operator.call("doctor")).stdout
+
+
+async def test_in_a_terminal_it_is_wrapped_and_without_colours_if_asked_for(operator):
+    await subscribe(operator, "https://nowhere.invalid/hook")
+    coloured = await operator.show("doctor")
+    assert "\x1b[33mwarn" in coloured
+    plain = await operator.show("doctor", NO_COLOR="1")
+    assert "\x1b" not in plain
+    assert max(map(len, plain.splitlines())) <= 80
+    assert "\nwarn  dns         no address for nowhere.invalid, where webhooks go: see `getent\n          " in plain

@@ -196,8 +196,9 @@ async def test_a_long_redrive_goes_on_and_one_that_is_interrupted_says_where(str
     ids=" ".join,
 )
 async def test_tables_fit_a_terminal(laptop, client, name, command):
-    tenant = fresh_id("tenant")
-    await subscribe(client, f"{name}.#", tenantId=tenant, description="a note for people " * 10)
+    tenant = f"{fresh_id('tenant')}漢字"
+    url = f"http://127.0.0.1:9/{'x' * 1500}"
+    await subscribe(client, f"{name}.#", url, tenantId=tenant, description="नमस्ते 🎉 a note for people " * 10)
     thrown = await throw(client, f"{name}.a", tenantId=tenant, payload={"text": "word " * 100, "漢字": "\x1b[2J"})
     await recorded(client, thrown["id"])
     await token_of(client, "signals:throw", "signals:read", names=[f"{name}.#"], tenants=[tenant])
@@ -274,6 +275,11 @@ async def test_signals_are_received_on_the_laptop_and_passed_on_with_valid_signa
         assert told == await client.get(f"/v1/signals/{told['id']}")
         assert request.headers["webhook-id"] == f"listen-{told['id']}"
     assert [line.split()[-1] for line in done.stdout.splitlines() if "->" in line] == ["204", "500"]
+    lines = [
+        json.loads(line) for line in (await laptop.call(*following, "--secret", secret, "--json")).stdout.splitlines()
+    ]
+    assert [line["id"] for line in lines[::2]] == [one["id"] for one in thrown]
+    assert lines[1::2] == [{"forwarded": one["id"], "result": "500"} for one in thrown]
     made = await laptop.call(*following)
     assert made.stderr.startswith("signing with whsec_")
     bad = await laptop.call(*following, "--secret", "whsec_!")
