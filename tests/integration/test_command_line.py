@@ -367,7 +367,19 @@ def test_help_is_quick_because_nothing_is_imported_for_it():
     assert {"pydantic", "aiohttp", "asyncpg", "structlog"}.isdisjoint(done.stdout.split())
 
 
-@pytest.mark.parametrize("command", [("throw", "a"), ("ledger",), ("token", "list"), ("tail", "--count", "1")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(("throw", "a"), ("ledger",), ("tail", "--count", "1"), ("listen", "a"), ("explain", "a"), ("audit",)),
+        *(("subscribe", "a", "--queue", "q"), ("replay", "1", "--since", "2026-11-22T10:00:00Z"), ("redrive", "--all")),
+        *(
+            (group, "list")
+            for group in ("token", "user", "quota", "endpoint", "signals", "deliveries", "subscriptions")
+        ),
+        *(("recover",), ("reseal",), ("topology", "--apply")),
+    ],
+    ids=" ".join,
+)
 def test_a_command_in_another_directory_makes_no_product_of_its_own(tmp_path: Path, command: tuple[str, ...]):
     place = Place(tmp_path / "elsewhere")
     told = place.refusal(*command)

@@ -6,6 +6,9 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -243,6 +246,18 @@ async def test_a_script_for_each_shell_is_printed(stranger, shell):
     assert "_SIGNAL_BROKER_COMPLETE" in (await stranger.call("completion", shell)).stdout
 
 
+def test_bash_completes_with_that_script():
+    script = (
+        "source <(signal-broker completion bash); COMP_WORDS=(signal-broker subscriptions pa); COMP_CWORD=2;"
+        ' _signal_broker_completion signal-broker; echo "${COMPREPLY[@]}"'
+    )
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "pause\n"
+
+
 def test_commands_and_their_options_are_completed():
     completion = ShellComplete(main, {}, "signal-broker", "_SIGNAL_BROKER_COMPLETE")
     assert [one.value for one in completion.get_completions(["subscriptions"], "pa")] == ["pause"]
@@ -262,7 +277,9 @@ async def test_a_subscription_is_tested(laptop, client, webhooks, name):
     assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
 
 
-async def test_signals_are_received_on_the_laptop_and_passed_on_with_valid_signatures(laptop, client, webhooks, name):
+async def test_signals_are_received_on_the_laptop_and_passed_on_with_valid_signatures(
+    laptop, client, webhooks, name, tmp_path
+):
     url = webhooks.answer("/hook", Answer(status=204), Answer(status=500))
     thrown = [await throw(client, f"{name}.{number}", payload={"n": number}) for number in range(2)]
     await recorded(client, thrown[1]["id"])
@@ -274,12 +291,18 @@ async def test_signals_are_received_on_the_laptop_and_passed_on_with_valid_signa
         told = Webhook(secret).verify(request.body, dict(request.headers))
         assert told == await client.get(f"/v1/signals/{told['id']}")
         assert request.headers["webhook-id"] == f"listen-{told['id']}"
+        (tmp_path / "body").write_bytes(request.body)
+        (tmp_path / "headers").write_text("".join(f"{name}: {value}\n" for name, value in request.headers.items()))
+        received = ("--headers", str(tmp_path / "headers"), str(tmp_path / "body"))
+        assert (await laptop.call("verify", "--secret", secret, *received)).returncode == 0
+        assert (await laptop.call("verify", "--secret", make_secret(), *received)).returncode == 1
     assert [line.split()[-1] for line in done.stdout.splitlines() if "->" in line] == ["204", "500"]
     lines = [
         json.loads(line) for line in (await laptop.call(*following, "--secret", secret, "--json")).stdout.splitlines()
     ]
-    assert [line["id"] for line in lines[::2]] == [one["id"] for one in thrown]
-    assert lines[1::2] == [{"forwarded": one["id"], "result": "500"} for one in thrown]
+    shown = [line["id"] for line in lines[::2]]
+    assert sorted(shown) == sorted(one["id"] for one in thrown)
+    assert lines[1::2] == [{"forwarded": one, "result": "500"} for one in shown]
     made = await laptop.call(*following)
     assert made.stderr.startswith("signing with whsec_")
     bad = await laptop.call(*following, "--secret", "whsec_!")
