@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -106,6 +107,32 @@ async def test_a_delivery_that_cannot_be_cancelled_leaves_the_ones_before_it_tol
     done = await laptop.call("deliveries", "cancel", delivery, "999999-1")
     assert done.stdout.splitlines()[1].split()[:2] == [delivery, "cancelled"]
     assert (done.returncode, done.stderr) == (1, "Error: there is no delivery '999999-1'\n")
+
+
+async def test_ctrl_c_says_how_many_deliveries_were_redriven_and_how_to_go_on(stranger, tmp_path):
+    asked, hanging, ended = [], asyncio.Event(), asyncio.Event()
+
+    async def answer(request):
+        asked.append(request.path)
+        if len(asked) > 1:
+            hanging.set()
+            await ended.wait()
+        return web.json_response({"id": "1-1", "state": "parked", "attemptCount": 1, "dueAt": None})
+
+    with (tmp_path / "out").open("wb+") as out, (tmp_path / "err").open("wb+") as err:
+        async with other_server(answer) as url:
+            running = Command(
+                *("--url", url, "--token", "sb_x", "deliveries", "redrive", "1-1", "2-1", "3-1"),
+                environment=stranger.environment,
+                stdout=out.fileno(),
+                stderr=err.fileno(),
+            )
+            await hanging.wait()
+            running.send_signal(signal.SIGINT)
+            assert await running.wait() == 1
+            ended.set()
+    assert "interrupted: 1 of 3 so far; to go on, repeat the command from 2-1 on" in (tmp_path / "err").read_text()
+    assert (tmp_path / "out").read_text().splitlines()[1].startswith("1-1 ")
 
 
 # Many signals
