@@ -10,6 +10,7 @@ import pytest
 
 from broker.messages import decode_signal
 from broker.settings import Settings
+from broker.store.administration.sessions import SessionStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
@@ -43,6 +44,7 @@ async def scheduler(transport, database):
         trials=TrialStore(database),
         ordering=OrderingStore(database),
         signals=SignalStore(database),
+        sessions=SessionStore(database),
         settings=Settings(store_timeout_seconds=0.1),
     )
 
