@@ -166,7 +166,7 @@ CREATE INDEX deliveries_cancelled ON deliveries (signal_id, subscription_id) WHE
 CREATE INDEX deliveries_dead ON deliveries (signal_id, subscription_id) WHERE (state = 'dead'::text);
 CREATE INDEX deliveries_dead_by_subscription ON deliveries (subscription_id, signal_id) WHERE (state = 'dead'::text);
 CREATE INDEX deliveries_dead_in_line ON deliveries (subscription_id, ordering_key, turn) WHERE ((ordering_key IS NOT NULL) AND (state = 'dead'::text));
-CREATE INDEX deliveries_due ON deliveries (due_at) WHERE (state = 'parked'::text);
+CREATE INDEX deliveries_due ON deliveries (due_at) WHERE ((state = 'parked'::text) AND (due_at IS NOT NULL));
 CREATE INDEX deliveries_due_by_subscription ON deliveries (subscription_id, due_at) WHERE ((state = 'parked'::text) AND (due_at IS NOT NULL));
 CREATE INDEX deliveries_expiring ON deliveries (expires_at) WHERE ((expires_at IS NOT NULL) AND (state = ANY (ARRAY['pending'::text, 'parked'::text])));
 CREATE INDEX deliveries_held ON deliveries (subscription_id, reason, signal_id) WHERE ((state = 'parked'::text) AND (due_at IS NULL));
