@@ -15,7 +15,7 @@ from broker.errors import QuotaExceeded
 from broker.moments import show_moment
 from broker.store.administration.audit import change_administration
 from broker.store.administration.limits import limit_columns, read_limits
-from broker.store.postgres.database import Database, Row
+from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 
 LONGEST = timedelta(hours=12)
@@ -86,14 +86,9 @@ class SessionStore:
             QuotaExceeded: The principal has begun too many lately.
         """
         by = signed_in.principal
+        await _check_recent(self._database, by)  # before it waits for its turn at the administration, too
         async with change_administration(self._database, by) as change:
-            recent = await change.session.fetchval(_Sql.count_recent, principal=by.key)
-            if recent >= MOST_AN_HOUR:
-                raise QuotaExceeded(
-                    f"{by.name!r} has signed in {MOST_AN_HOUR} times within an hour; try again later.",
-                    quota="sessionsPerHour",
-                    retry_after=_RETRY_AFTER,
-                )
+            await _check_recent(change.session, by)
             await change.session.execute(_Sql.end_oldest, principal=by.key, kept=MOST - 1)
             row = await change.session.fetchrow(
                 _Sql.start,
@@ -126,6 +121,15 @@ class SessionStore:
     async def forget(self, limit: int) -> int:
         """Delete up to *limit* sessions that ended an hour ago; return how many."""
         return len(await self._database.fetch(_Sql.forget, limit=limit))
+
+
+async def _check_recent(on: Database | Session, principal: Principal) -> None:
+    if await on.fetchval(_Sql.count_recent, principal=principal.key) >= MOST_AN_HOUR:
+        raise QuotaExceeded(
+            f"{principal.name!r} has signed in {MOST_AN_HOUR} times within an hour; try again later.",
+            quota="sessionsPerHour",
+            retry_after=_RETRY_AFTER,
+        )
 
 
 def _snapshot(ends_at: datetime) -> dict[str, str]:
