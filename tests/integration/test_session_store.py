@@ -6,6 +6,7 @@ import pytest
 
 from broker.access import Permission, Principal, digest
 from broker.errors import QuotaExceeded
+from broker.store.administration.audit import AuditStore
 from broker.store.administration.sessions import LONGEST, MOST, MOST_AN_HOUR, SessionStore, SignIn
 from gateway.sessions import csrf_token, make_value
 
@@ -44,6 +45,12 @@ async def test_ended_sessions_are_forgotten_after_an_hour(database):
     )
     assert (await sessions.forget(10), await sessions.forget(10)) == (1, 0)
     assert [await sessions.find(value) is not None for value in ("a", "b", "c")] == [False, False, True]
+
+
+async def test_no_session_begins_for_a_user_that_is_gone(database):
+    gone = SignIn(principal=Principal(name="u", permissions=frozenset(), user_id=7), credential=digest("hash"))
+    assert await SessionStore(database).start(make_value(), gone) is None
+    assert (await AuditStore(database).page()).items == []
 
 
 async def test_the_store_has_digests_only(database):

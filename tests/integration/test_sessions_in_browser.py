@@ -101,6 +101,12 @@ async def test_scripts_do_not_see_the_cookie_and_act_with_the_csrf_token(client,
     assert (await ask(tab, "GET", "v1/session"))[0] == 401
 
 
+async def test_a_tab_that_a_test_signs_in_has_the_session(tab):
+    document = await tab.sign_in(token=ADMIN_TOKEN)
+    await tab.open("/console")
+    assert await ask(tab, "GET", "v1/session") == [200, document]
+
+
 async def test_an_event_source_follows_signals_by_the_cookie(client, tab, name):
     await sign_in(tab)
     await is_told(client, tab, name)

@@ -56,6 +56,12 @@ class Tab:
         """Go to a *path* of the gateway, and wait until it is loaded."""
         await self.page.goto(self.url + path)
 
+    async def sign_in(self, **credential: str) -> Any:
+        """Begin a session with ``token=``, or ``user=`` and ``password=``, and return what the answer says."""
+        answer = await self.page.context.request.post(f"{self.url}/v1/session", data=credential)
+        assert answer.status == 201, await answer.text()
+        return await answer.json()
+
     def expect(self, pattern: str) -> None:
         """Take complaints that match *pattern* for what the test wants: a browser reports each answer of 4xx as one."""
         self._expected.append(re.compile(pattern))
