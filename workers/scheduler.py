@@ -16,6 +16,7 @@ from broker.errors import StoreRefusal, StoreTimeout, StoreUnavailable, Transpor
 from broker.messages import signal_message
 from broker.metrics import Repeat
 from broker.settings import Settings
+from broker.store.administration.sessions import SessionStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
@@ -68,6 +69,7 @@ class Scheduler:
         trials: TrialStore,
         ordering: OrderingStore,
         signals: SignalStore,
+        sessions: SessionStore,
         settings: Settings,
     ) -> None:
         self._transport = transport
@@ -78,6 +80,7 @@ class Scheduler:
         self._trials = trials
         self._ordering = ordering
         self._signals = signals
+        self._sessions = sessions
         self._settings = settings
         self._outcomes = Streak()
         self._headroom = Headroom(transport, timeout=settings.confirm_timeout)
@@ -104,6 +107,7 @@ class Scheduler:
             step("find_forsaken", self.find_forsaken, every=_SELDOM.total_seconds()),
             step("resume_recordings", self.resume_recordings, every=_SELDOM.total_seconds()),
             step("forget_pending_records", self.forget_pending_records, every=counting),
+            step("forget_sessions", self.forget_sessions, full=_LIMIT, every=_SELDOM.total_seconds()),
             step("measure", self.measure, every=counting),
         )
 
@@ -220,6 +224,10 @@ class Scheduler:
         """Forget what recorded signals leave behind."""
         await self._ordering.forget_pending_records()
         return 0
+
+    async def forget_sessions(self) -> int:
+        """Forget a part of the sessions that have ended; return how many."""
+        return await self._sessions.forget(_LIMIT)
 
     async def fold(self) -> int:
         """Fold changes of the books; return how many."""

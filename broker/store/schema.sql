@@ -422,6 +422,30 @@ CREATE TABLE sealing (
     since timestamptz NOT NULL DEFAULT now()
 );
 
+-- Sessions of browsers. What a session may do is what its credential may do at that moment.
+CREATE TABLE sessions (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    -- The SHA-256 of the cookie.
+    digest bytea NOT NULL,
+    -- The key of the principal that signed in.
+    principal text NOT NULL,
+    -- The SHA-256 of the token, or of the stored hash of the password, that it signed in with.
+    credential bytea NOT NULL,
+    -- The user, if one signed in with a password.
+    user_id bigint,
+    -- The principal of a token of an issuer, which is not in the store; else null.
+    claims json,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- From when on it opens nothing. It is kept for another hour, in which it counts.
+    ends_at timestamptz NOT NULL,
+    CONSTRAINT sessions_pkey PRIMARY KEY (id),
+    CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE,
+    CONSTRAINT sessions_digest_key UNIQUE (digest)
+);
+CREATE INDEX sessions_by_end ON sessions (ends_at);
+CREATE INDEX sessions_of_principal ON sessions (principal, id);
+CREATE INDEX sessions_of_user ON sessions (user_id) WHERE (user_id IS NOT NULL);
+
 CREATE TABLE signals (
     id bigint NOT NULL,
     created_at timestamptz NOT NULL,
