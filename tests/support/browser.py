@@ -26,6 +26,8 @@ FLAGS = (
 WITHIN = 20_000
 """Milliseconds in which a page must do what a test waits for."""
 
+_NO_SESSION = re.compile(r"status of 401 .*/v1/session\)")
+"""A page of the console asks whether there is a session; the browser reports the answer that there is none."""
 _AXE = Path(__file__).with_name("axe")
 _RUN_AXE = "async () => (await axe.run(document, {resultTypes: ['violations']})).violations"
 
@@ -43,7 +45,7 @@ class Tab:
         self.page = page
         self.url = url
         self.complaints: list[str] = []
-        self._expected: list[re.Pattern[str]] = []
+        self._expected = [_NO_SESSION]
         page.set_default_timeout(WITHIN)
         page.on("console", self._listen)
         page.on("pageerror", lambda error: self.complaints.append(f"exception: {error}"))
