@@ -9,7 +9,7 @@ import {go, to} from "./routes.js";
 import {may} from "./session.js";
 
 const FIELDS = [["name", "Name or pattern"], ["businessKey", "Business key"], ["orderingKey", "Ordering key"], ["tenantId", "Tenant"], ["executionId", "Execution"],
-  ["source", "Came in by", ["native", "camunda", "camunda8", "signal-endpoint", "cloudevents"]], ["since", "Since (RFC 3339)"], ["until", "Until"]];
+  ["source", "Came in by", ["native", "camunda", "signal-endpoint"]], ["since", "Since (RFC 3339)"], ["until", "Until"]];
 const KEPT = 200;
 
 export function Signals({filters}) {
@@ -85,6 +85,6 @@ function Explain({signal}) {
     ${state?.error && html`<${Failure} error=${state.error} again=${ask} />`}
     ${state?.page && html`<${Table} label="Explanations" keyOf=${one => one.subscriptionId} rows=${[...state.page.matches].sort((a, b) => b.matches - a.matches)} empty="There are no subscriptions." columns=${[
       ["Subscription", one => html`<a href=${to("subscriptions", one.subscriptionId)}>${one.subscriptionId}</a>`],
-      ["Gets it", one => html`<span class=${one.matches ? "good" : "soft"}>${one.matches ? "yes" : "no"}</span>`], ["Because", one => one.because]]} />`}
+      ["Gets it", one => html`<span class=${one.matches ? "good" : "soft"}>${one.matches ? "yes" : "no"}</span>`], ["Because", one => one.because]]} />${state.page.next && html`<p class="soft">The first ${state.page.matches.length} subscriptions.</p>`}`}
     <${Curl} method="POST" path=${path} body=${body} /></section>`;
 }
