@@ -44,9 +44,7 @@ function Tail({filters}) {
     const timer = setInterval(show, 250);
     events.onopen = () => setState("following");
     events.onerror = () => setState(events.readyState === EventSource.CLOSED ? "ended" : "reconnecting");
-    const take = event => { held.current.push(JSON.parse(event.data)); held.current = held.current.slice(-KEPT); };
-    events.onmessage = take;
-    events.addEventListener("signal", take);
+    events.onmessage = event => { held.current = [...held.current, JSON.parse(event.data)].slice(-KEPT); };
     events.addEventListener("lagged", () => setState("too slow: some signals are not shown"));
     return () => { events.close(); clearInterval(timer); };
   }, [path]);
