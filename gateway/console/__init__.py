@@ -41,7 +41,7 @@ class ConsoleApi:
     def routes(self) -> list[Route]:
         """The routes of the console, and one that leads to it."""
         name = Parameter("file", "The name of the file.", location="path")
-        found: dict[int, str | None] = {200: "text/javascript", 304: None}
+        found: dict[int, str | None] = {200: "text/javascript", 304: None, 404: "application/problem+json"}
         return [
             OpenRoute("GET", "/", self.lead, "Find the console", {302: None}),
             OpenRoute("GET", "/console", self.console, "Open the console", {200: "text/html", 304: None}),

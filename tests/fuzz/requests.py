@@ -146,8 +146,8 @@ def _exchange(address: tuple[str, int], request: bytes) -> bytes:
     with socket.create_connection(address, timeout=30) as connection:
         try:
             connection.sendall(request)
-            while piece := connection.recv(1 << 16):
-                answer += piece
+            while b"\r\nContent-Type: text/event-stream" not in answer and (piece := connection.recv(1 << 16)):
+                answer += piece  # events have no end
         except ConnectionError:
             pass
     return bytes(answer)

@@ -154,9 +154,11 @@ async def test_the_doctor_tells_of_apps_that_nobody_runs(transport, database, re
         return [finding.detail for finding in [one async for one in examined] if finding.level == "warn"]
 
     (missing,) = await told()
-    assert "a worker of that app declares it when it starts" in missing
+    assert "`signal-broker worker handlers` of that app declares it" in missing
     await transport.declare(app_topology("billing"))
     assert await told() == []
     await record(3)
     await holds(transport, APP, 3)
-    assert f"3 messages wait in {APP} and none is consumed: does a worker of that app run?" in await told()
+    cure = "Start one: `signal-broker worker handlers --app SOURCE:NAME`"
+    question = "does a worker of that app run?"
+    assert f"3 messages wait in {APP} and none is consumed: {question} {cure}" in await told()
