@@ -12,6 +12,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -129,6 +130,7 @@ class SecretBox:
         except InvalidToken:
             raise SecretUnreadable(
                 "no key in SIGNAL_BROKER_SECRET_KEYS opens the secret; was the key that sealed it removed?"
+                " `signal-broker doctor` says which secrets need it"
             ) from None
 
     def reseal(self, sealed: bytes) -> bytes:
@@ -138,6 +140,11 @@ class SecretBox:
             SecretUnreadable: As `open` does.
         """
         return self.seal(self.open(sealed))
+
+
+def sealing_moment(sealed: bytes) -> datetime:
+    """Return when *sealed* was sealed, to the second: a Fernet token says so in clear (Fernet spec, Token Format)."""
+    return datetime.fromtimestamp(int.from_bytes(base64.urlsafe_b64decode(sealed)[1:9]), UTC)
 
 
 def _sync_directory(path: Path) -> None:

@@ -26,6 +26,7 @@ from broker.store.administration.access_cache import AccessCache
 from broker.store.administration.audit import AuditStore
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.administration.quotas import QuotaStore
+from broker.store.administration.sessions import SessionStore
 from broker.store.administration.tokens import AccessStore
 from broker.store.administration.users import UserStore
 from broker.store.administration.webhook_keys import WebhookKeyStore
@@ -64,6 +65,7 @@ from gateway.native.quotas import QuotasApi
 from gateway.native.redrives import RedrivesApi
 from gateway.native.replays import ReplaysApi
 from gateway.native.samples import SamplesApi
+from gateway.native.session import SessionApi
 from gateway.native.signals import SignalsApi
 from gateway.native.subscriptions import SubscriptionsApi
 from gateway.native.tail import TailApi
@@ -108,7 +110,8 @@ async def gateway_app(
         open_intake(database, transport, settings) as intake,
     ):
         passwords = Passwords(cache)
-        auth = Authenticator(cache, passwords, settings, issuer, local_token=local_token)
+        sessions = SessionStore(database)
+        auth = Authenticator(cache, passwords, settings, issuer, sessions, local_token=local_token)
         if transport.may_lose_queues:
             listen_for_losses(database, intake.restore)
         feed = Feed(SignalStore(database))
@@ -127,6 +130,7 @@ async def gateway_app(
             *ConsoleApi().routes,
             *probes(health),
             *TailApi(feed, auth).routes,
+            *SessionApi(sessions, auth).routes,
         ]
         routes += DocsApi(routes, DIALECTS, version=version("signal-broker"), server=settings.public_url).routes
         app = _application(routes, auth, settings)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import binascii
 import hmac
 from base64 import b64decode
+from datetime import timedelta
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
@@ -12,12 +14,14 @@ from multidict import CIMultiDict
 from broker.access import ADMINISTRATOR, COMMAND_LINE, Principal, digest, is_endpoint_token
 from broker.settings import Settings
 from broker.store.administration.access_cache import AccessCache
+from broker.store.administration.sessions import KeptSession, SessionStore, SignIn
 from gateway.callers import network_of
 from gateway.forwarding import caller_address
 from gateway.http_errors import Busy, Unauthenticated
 from gateway.oidc.issuer import Issuer
 from gateway.oidc.keys import IssuerUnavailable
 from gateway.passwords import Passwords
+from gateway.sessions import Session, check_intent, csrf_token, read_cookie
 
 BEARER = 'Bearer realm="signal-broker"'
 BASIC = 'Basic realm="signal-broker", charset="UTF-8"'
@@ -25,12 +29,15 @@ _OF_BROWSERS = (hdrs.ACCEPT_LANGUAGE, "Sec-Fetch-Mode", hdrs.ORIGIN)
 _MAX_TOKEN = 512
 _RETRY_AFTER = 10
 """Seconds after which an issuer that did not answer may."""
+_SESSIONS_AT_ONCE = 2
+"""Sessions that are looked up at a time: a flood of made-up cookies leaves other connections of the pool to throws."""
 
 
 class Authenticator:
     """Authenticates callers by their tokens (of the settings, the store or an issuer), and users by their passwords.
 
-    Commands on the same machine have the *local_token* of the process.
+    Browsers are known by the cookie of a session, which stands for one of these. Commands on the same machine have the
+    *local_token* of the process.
     """
 
     def __init__(
@@ -39,12 +46,16 @@ class Authenticator:
         passwords: Passwords,
         settings: Settings,
         issuer: Issuer | None,
+        sessions: SessionStore,
         *,
         local_token: str | None = None,
     ) -> None:
         self._cache = cache
         self._issuer = issuer
         self._passwords = passwords
+        self._sessions = sessions
+        self._session_lookups = asyncio.Semaphore(_SESSIONS_AT_ONCE)
+        self._session_timeout: timedelta = settings.store_timeout
         self._own: list[tuple[bytes, Principal]] = []
         """The digests of tokens that no store has, and whom they stand for."""
         if settings.admin_token is not None:
@@ -63,15 +74,21 @@ class Authenticator:
         """
         header = request.headers.get(hdrs.AUTHORIZATION, "").strip()
         if scheme_of(header).lower() == "basic":
-            user = read_user(header)
-            return None if user is None else await self._passwords.sign_in(*user, network_of(caller_address(request)))
-        token = read_token(header)
+            given = read_user(header)
+            if given is None:
+                return None
+            user = await self._passwords.sign_in(*given, network_of(caller_address(request)))
+            return None if user is None else user.principal
+        return await self._holder(read_token(header))
+
+    async def _holder(self, token: str) -> Principal | None:
+        """Return the principal of *token*, whatever it opens; None if it is not good."""
         if not token or not token.isascii():
             return None
-        for own, principal in self._own:
-            if hmac.compare_digest(own, digest(token)):
-                return principal
-        if self._issuer is not None and token.count(".") == 2:
+        own = self._own_principal(digest(token))
+        if own is not None:
+            return own
+        if self._issuer is not None and _is_of_issuer(token):
             try:
                 return await self._issuer.principal(token)
             except IssuerUnavailable as error:
@@ -79,6 +96,75 @@ class Authenticator:
         if len(token) > _MAX_TOKEN:
             return None
         return await self._cache.caller(token)
+
+    def _own_principal(self, token_digest: bytes) -> Principal | None:
+        matching = [principal for own, principal in self._own if hmac.compare_digest(own, token_digest)]
+        return matching[0] if matching else None
+
+    async def sign_in_with_token(self, token: str, request: web.Request) -> SignIn | None:
+        """Return what the caller of *request* signs in with by an API token, or one of the issuer; None if it is wrong.
+
+        Raises:
+            TooMany: It is wrong, and too many sign-ins from there failed.
+            Busy: The issuer of the token does not answer.
+        """
+        principal = await self._holder(token)
+        if principal is None or principal.endpoint_id is not None:
+            self._passwords.count_failure(network_of(caller_address(request)))
+            return None
+        credential = digest(token)
+        if self._issuer is None or principal.token_id is not None or self._own_principal(credential) is not None:
+            return SignIn(principal=principal, credential=credential, expires_at=principal.expires_at)
+        ends_at = self._issuer.ends_at(token)
+        return SignIn(principal=principal, credential=credential, expires_at=ends_at, is_of_issuer=True)
+
+    async def sign_in_with_password(self, name: str, password: str, request: web.Request) -> SignIn | None:
+        """Return what the caller of *request* signs in with as a user; None as for `Passwords.sign_in`.
+
+        Raises:
+            TooMany: Too many sign-ins from there failed.
+            Busy: Too many passwords wait to be checked.
+        """
+        user = await self._passwords.sign_in(name, password, network_of(caller_address(request)))
+        return None if user is None else SignIn(principal=user.principal, credential=digest(user.password))
+
+    async def session(self, request: web.Request) -> Session | None:
+        """Return the session whose cookie *request* has; None without one, or if it or its credential has ended.
+
+        Raises:
+            StoreUnavailable, TimeoutError: PostgreSQL does not answer.
+        """
+        value = read_cookie(request)
+        if value is None:
+            return None
+        async with asyncio.timeout(self._session_timeout.total_seconds()), self._session_lookups:
+            kept = await self._sessions.find(value)
+        principal = None if kept is None else await self._stand_in(kept)
+        if kept is None or principal is None:
+            return None
+        return Session(id=kept.id, principal=principal, ends_at=kept.ends_at, csrf_token=csrf_token(value))
+
+    async def _stand_in(self, kept: KeptSession) -> Principal | None:
+        """Return whom a session stands for; None if its credential opens nothing any more."""
+        if kept.user_name is not None:
+            user = await self._cache.user(kept.user_name)
+            return None if user is None else user.principal
+        if kept.claimed is not None:
+            return None if self._issuer is None else kept.claimed
+        return self._own_principal(kept.credential) or await self._cache.caller_of(kept.credential)
+
+    async def principal_or_session(self, request: web.Request) -> Principal:
+        """Return the principal that sent *request*, by ``Authorization`` if it has that, else by a session's cookie.
+
+        Raises:
+            Unauthenticated, TooMany, Busy: As for `principal`.
+            Forbidden: There is a session, and the request is not known to be meant by a page of this server.
+        """
+        session = None if hdrs.AUTHORIZATION in request.headers else await self.session(request)
+        if session is None:
+            return await self.principal(request)
+        check_intent(request, session)
+        return session.principal
 
     async def endpoint_caller(self, request: web.Request) -> Principal | None:
         """Return the principal of the endpoint token in *request*, or None without a valid one.
@@ -114,6 +200,11 @@ def challenges(request: web.Request) -> CIMultiDict[str]:
     """
     schemes = [BEARER] if any(name in request.headers for name in _OF_BROWSERS) else [BEARER, BASIC]
     return CIMultiDict((hdrs.WWW_AUTHENTICATE, scheme) for scheme in schemes)
+
+
+def _is_of_issuer(token: str) -> bool:
+    """Return whether *token* has the form of a JWT."""
+    return token.count(".") == 2
 
 
 def scheme_of(header: str) -> str:

@@ -43,11 +43,20 @@ async def read_json(request: web.Request) -> bytes:
         UnsupportedMediaType: It has another content type, or another charset.
         TooLarge, TooSlow, Busy, BadRequest: As for `read_body`.
     """
+    check_json(request)
+    return await read_body(request, request.app[BODY_LIMIT])
+
+
+def check_json(request: web.Request) -> None:
+    """Check that the body of *request* is JSON in UTF-8, as far as its content type says.
+
+    Raises:
+        UnsupportedMediaType: It has another content type, or another charset.
+    """
     kind = request.content_type if "Content-Type" in request.headers else "application/json"
     if kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedMediaType(f"The body is {kind}; this path reads application/json.")
     check_charset(request)
-    return await read_body(request, request.app[BODY_LIMIT])
 
 
 def check_charset(request: web.Request) -> None:

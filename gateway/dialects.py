@@ -19,12 +19,16 @@ from broker.errors import (
     IdempotencyConflict,
     InvalidDocument,
     InvalidField,
+    Nacked,
     NotReceiving,
     PermissionDenied,
     QuotaExceeded,
     SignalBrokerError,
+    StoreRefusal,
     StoreUnavailable,
     TransportError,
+    Unconfirmed,
+    Unroutable,
 )
 from broker.store.postgres.database import DataError
 from gateway.auth import Authenticator
@@ -44,10 +48,21 @@ from gateway.http_errors import (
 from gateway.reading import READERS
 from gateway.routes import Handler, Parameter, Route, SecuredRoute
 
-_NOT_NOW = "The broker cannot take this now; try again in a moment."
+_NOT_NOW = "The broker cannot take this now: {part}; try again in a moment."
 _SERVER = "*"
 _MAX_ERRORS = 50
 """How many wrong fields one answer lists."""
+
+_MISSING: tuple[tuple[type[Exception], str], ...] = (
+    (StoreRefusal, "PostgreSQL refuses the work"),
+    (StoreUnavailable, "PostgreSQL does not answer"),
+    (Unroutable, "a queue is missing (`signal-broker topology --apply` declares it)"),
+    (Nacked, "a queue refuses messages"),
+    (Unconfirmed, "the message was not confirmed in time"),
+    (TransportError, "RabbitMQ cannot be reached, or takes no messages"),
+    (TimeoutError, "the answer of another part did not come in time"),
+)
+"""What the errors mean to a caller; the first that fits counts."""
 
 _REFUSALS: dict[type[SignalBrokerError], type[HttpError]] = {
     PermissionDenied: Forbidden,
@@ -220,12 +235,21 @@ def to_http_error(request: web.Request, error: Exception) -> HttpError:
         return expected
     if isinstance(error, StoreUnavailable | TransportError | TimeoutError):
         log.warning("request.postponed", path=request.path, address=caller_address(request), error=str(error))
-        return Busy(_NOT_NOW)
+        return Busy(_NOT_NOW.format(part=_what_is_missing(error)))
     if isinstance(error, DataError):  # of what a caller may send, PostgreSQL refuses nothing: the fault is ours, or its
         log.error("request.refused", **_whose(request), exc_info=error)
-        return Busy(_NOT_NOW)
+        return Busy(_NOT_NOW.format(part="PostgreSQL refused it"))
     log.error("request.failed", **_whose(request), exc_info=error)
     return Broken("Something went wrong here; the log has the details.")
+
+
+def _what_is_missing(error: StoreUnavailable | TransportError | TimeoutError) -> str:
+    """Return which part cannot do its work now, as a clause without what only the log may know."""
+    if isinstance(error.__cause__, StoreUnavailable):  # the embedded transport is in PostgreSQL
+        return _what_is_missing(error.__cause__)
+    if isinstance(error, StoreRefusal) and error.lacks_a_table:
+        return "PostgreSQL lacks a table (`signal-broker migrate` creates it)"
+    return next(clause for kind, clause in _MISSING if isinstance(error, kind))
 
 
 def _whose(request: web.Request) -> dict[str, str | None]:

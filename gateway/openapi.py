@@ -13,8 +13,10 @@ from pydantic.json_schema import models_json_schema
 from broker.integers import MAX_ID
 from gateway.dialects import Dialect, dialect_of
 from gateway.routes import OpenRoute, Parameter, Route, SecuredRoute
+from gateway.sessions import NAME
 
 ENDPOINT_TOKEN = "endpointToken"  # noqa: S105  (the name of a scheme)
+SESSION = "session"
 
 _IN_PATH = re.compile(r"\{(\w+)\}")
 _ID = {"type": "integer", "minimum": 0, "maximum": MAX_ID}
@@ -56,6 +58,13 @@ def describe(routes: Sequence[Route], dialects: Sequence[Dialect], *, version: s
                 },
                 "user": {"type": "http", "scheme": "basic", "description": "A user's name and password."},
                 ENDPOINT_TOKEN: {"type": "http", "scheme": "bearer", "description": "A signal endpoint's token."},
+                SESSION: {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": NAME,
+                    "description": "The session of a browser, for every path below `/v1`. Over https the name begins"
+                    " with `__Host-` or `__Secure-`. Requests that may change something also need `X-CSRF-Token`.",
+                },
             },
         },
     }
@@ -79,7 +88,7 @@ def _operation(route: Route, dialect: Dialect) -> dict[str, Any]:
         "responses": {str(status): _answer(answer) for status, answer in route.answers.items()},
     }
     operation["security"] = _security(route)
-    if operation["security"]:
+    if operation["security"] or route.request is not None:
         if dialect.bare_401:
             operation["responses"]["401"] = {"description": "There are no valid credentials. No body."}
         operation["responses"]["default"] = {

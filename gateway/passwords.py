@@ -13,10 +13,9 @@ from contextlib import asynccontextmanager
 import structlog
 from cachetools import TTLCache
 
-from broker.access import Principal
 from broker.errors import InvalidField
 from broker.store.administration.access_cache import AccessCache
-from broker.users import Lockout, check_user_name, hash_password, is_password, make_decoy
+from broker.users import Lockout, User, check_user_name, hash_password, is_password, make_decoy
 from gateway.guesses import FailureBudgets, Trust, Turns
 from gateway.http_errors import Busy, TooMany
 
@@ -54,7 +53,7 @@ class Passwords:
         self._trust = Trust(clock=clock)
         self._lockout = Lockout(clock=clock)
         self._turns = {trusted: Turns(most=MOST_WAITING) for trusted in (True, False)}
-        self._under_way: dict[bool, dict[bytes, asyncio.Task[Principal | None]]] = {True: {}, False: {}}
+        self._under_way: dict[bool, dict[bytes, asyncio.Task[User | None]]] = {True: {}, False: {}}
         self._guesses: Counter[str] = Counter()
         self._right: TTLCache[bytes, None] = TTLCache(REMEMBERED, REMEMBERED_SECONDS, timer=clock)
         self._key = secrets.token_bytes(32)
@@ -65,8 +64,8 @@ class Passwords:
         async with self._turn(rank=0, trusted=True):
             return await asyncio.to_thread(hash_password, password)
 
-    async def sign_in(self, name: str, password: str, address: str) -> Principal | None:
-        """Return the principal of the user *name*, who calls from *address*.
+    async def sign_in(self, name: str, password: str, address: str) -> User | None:
+        """Return the user *name*, who calls from *address*.
 
         None if there is no such user, the password is another, or the name is locked. Requests that ask the same at
         once share one answer.
@@ -81,17 +80,25 @@ class Passwords:
         except InvalidField:
             return None
         trusted = self._trust.includes(name, address)
-        if trusted and (user := await self._cache.user(name)) is not None:
-            digest = self._digest(name, password, user.password, address)
+        if trusted and (known := await self._cache.user(name)) is not None:
+            digest = self._digest(name, password, known.password, address)
             if digest in self._right:
                 self._right[digest] = None
-                return user.principal
+                return known
         attempt = self._attempt(name, password, address, trusted=trusted)
-        principal = None if attempt is None else await asyncio.shield(attempt)
-        if principal is None and trusted:
+        user = None if attempt is None else await asyncio.shield(attempt)
+        if user is None and trusted:
             self._trust.count_guess(name, address)
             self._take(address)
-        return principal
+        return user
+
+    def count_failure(self, address: str) -> None:
+        """Count a failed attempt to sign in from *address* with something else than a password.
+
+        Raises:
+            TooMany: Too many attempts from there have failed.
+        """
+        self._take(address)
 
     def _take(self, address: str) -> None:
         wait = self._budgets.take(address)
@@ -101,9 +108,7 @@ class Passwords:
     def _digest(self, *parts: str) -> bytes:
         return hashlib.blake2b("\0".join(parts).encode(), key=self._key, digest_size=32).digest()
 
-    def _attempt(
-        self, name: str, password: str, address: str, *, trusted: bool
-    ) -> asyncio.Task[Principal | None] | None:
+    def _attempt(self, name: str, password: str, address: str, *, trusted: bool) -> asyncio.Task[User | None] | None:
         """Return the check of a password that is not remembered; None if the name is locked, or many are under way."""
         digest, under_way = self._digest(name, password, address), self._under_way[trusted]
         attempt = under_way.get(digest)
@@ -120,7 +125,7 @@ class Passwords:
         under_way[digest] = attempt
         self._guesses[lock] += 1
 
-        def end(task: asyncio.Task[Principal | None]) -> None:
+        def end(task: asyncio.Task[User | None]) -> None:
             del under_way[digest]
             self._guesses[lock] -= 1
             if not self._guesses[lock]:
@@ -131,7 +136,7 @@ class Passwords:
         attempt.add_done_callback(end)
         return attempt
 
-    async def _judge(self, name: str, password: str, address: str, lock: str, *, trusted: bool) -> Principal | None:
+    async def _judge(self, name: str, password: str, address: str, lock: str, *, trusted: bool) -> User | None:
         user = await self._cache.user(name)
         kept = self._decoy if user is None else user.password
         rank = 0 if trusted else self._budgets.failures(address)
@@ -149,7 +154,7 @@ class Passwords:
             self._budgets.give_back(address)
             self._trust.add(name, address)
         self._right[self._digest(name, password, kept, address)] = None
-        return user.principal
+        return user
 
     @asynccontextmanager
     async def _turn(self, *, rank: int, trusted: bool) -> AsyncIterator[None]:

@@ -6,12 +6,15 @@ import random
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
+from subprocess import CalledProcessError
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from broker.store.postgres.database import Database
+from tests.support.chromium import provide_chromium
 from tests.support.postgres import PostgresServer, fresh_database, postgres_server
 from tests.support.rabbitmq import rabbitmq_server
 from tests.support.rabbitmq_servers import Rabbit
@@ -41,6 +44,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         files = sorted({item.path for item in items})
         random.Random(seed).shuffle(files)
         items.sort(key=lambda item: files.index(item.path))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Install a browser before the first test, whose time that would take, if one needs it and there is none."""
+    if any("window" in getattr(item, "fixturenames", ()) for item in session.items):
+        with suppress(RuntimeError, CalledProcessError):
+            provide_chromium()
 
 
 @pytest.fixture(scope="session")

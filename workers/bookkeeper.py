@@ -101,7 +101,8 @@ class Bookkeeper:
                 "signals.lost",
                 signals=sum(last - first + 1 for first, last in lost),
                 ids=_name(lost),
-                hint="they are neither recorded nor in a queue: see the runbook",
+                hint="they are neither recorded nor in a queue: throw them again with `signal-broker throw`, once it is"
+                " known why (docs/troubleshooting.md)",
             )
 
     async def _prove(self, number: int) -> bool:

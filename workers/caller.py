@@ -32,9 +32,9 @@ log = structlog.get_logger()
 class Caller:
     """Makes attempts that were claimed.
 
-    A call is made right after its attempt was claimed. One that is not, because it had to wait for its host's turn or
-    is that of a later step, is made only if the store says that it still may be. So is one whose target has just asked
-    for no requests: it waits until that is stored.
+    A call is made right after its attempt was claimed. One that is not is made only if the store says that it still may
+    be: that of a later step, and one that had to wait for its host's turn for long, or for a call that failed. So is
+    one whose target has just asked for no requests: it waits until that is stored.
 
     Args:
         attempts: Where attempts are claimed.
@@ -177,6 +177,8 @@ class Caller:
         except Exception as error:
             log.exception("attempt.failed", delivery_id=claimed.due.delivery_id)
             result = Result(outcome=Outcome.FAILED, error=f"{type(error).__name__}: {error}")
+        if result.outcome is not Outcome.SUCCEEDED:
+            self._calls.note_failure(_host(claimed))
         return Step(
             number=claimed.step + 1,
             address=target.circuit,

@@ -58,5 +58,5 @@ class NumberCheck:
             raise Undecodable(f"not a signal: no id like {signal.id} was given out; the last one is {given.last}")
         raise NotGivenOut(
             f"the id {signal.id} is after {given.last}, the last one that was given out; if the database was restored,"
-            " move its numbering ahead (see the runbook)"
+            " move its numbering ahead by `setval` (*Backup and restore* in the runbook)"
         )

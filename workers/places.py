@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import chain, takewhile, zip_longest
 from typing import cast
 
@@ -235,13 +235,21 @@ class Places:
                     self._let_go(lane, one, Turn.STOPPED)
             _prune(lane)
 
-    def room(self, queue: str, route: Route) -> int:
-        """Return how many surplus deliveries may be recalled now, so that they get their places soon."""
+    def rooms(self, queue: str, routes: Sequence[Route]) -> tuple[list[int], int]:
+        """Return how many surplus deliveries may be recalled now, so that they get their places soon.
+
+        How many of each of *routes*, which have one host or are one, and how many of all of them together.
+        """
         lane, now = self._lanes[queue], self._clock()
-        flows = [lane.flows.setdefault(key, Flow(now)) for key in flows_of(route)]
-        wanted = self._room(lane, route) + min(flow.soon for flow in flows) - max(flow.ahead(now) for flow in flows)
+        flows = [[lane.flows.setdefault(key, Flow(now)) for key in flows_of(route)] for route in routes]
+        free = [self._room(lane, route) for route in routes]
         # Even if others come all the time, the surplus goes on.
-        return max(0, *(flow.least for flow in flows[:1]), min(wanted, self._most_waiting // 4))
+        least, most = flows[0][0].least, self._most_waiting // 4
+        rooms = [
+            max(least, min(most, room + min(flow.soon - flow.ahead(now) for flow in of_route)))
+            for room, of_route in zip(free, flows, strict=True)
+        ]
+        return rooms, max(least, min(most, max(free) + flows[0][0].soon - flows[0][0].ahead(now)))
 
     def spare(self, queue: str) -> int:
         """Return how many deliveries may be recalled now, whosever they are, so that the lane is not crowded.

@@ -21,7 +21,8 @@ from workers.places import Places
 from workers.routes import Routes
 
 _LOOK_EVERY = 0.1
-_RECALL_EVERY = 0.2
+_RECALL_EVERY, _RECALL_AGAIN = 0.2, 0.05
+"""Seconds between looks for places, the latter if there were some at the last look."""
 _FIND_EVERY = 0.4
 """Seconds after which the store is asked again which subscriptions have surplus: recorders and others note it, too."""
 _FRESH = 5.0
@@ -70,9 +71,12 @@ class Recall:
         """Recall until *stopping* is set, and let nobody wait then; what fails is tried again."""
         async with asyncio.TaskGroup() as group:
             looking = group.create_task(self._look())
-            while not await _is_set(stopping, within=_RECALL_EVERY):
+            pause = _RECALL_EVERY
+            while not await _is_set(stopping, within=pause):
+                pause = _RECALL_EVERY
                 try:
-                    await self.recall()
+                    if await self.recall():
+                        pause = _RECALL_AGAIN
                 except (StoreUnavailable, TransportError) as error:
                     log.warning("recall.postponed", error=str(error))
                 except Exception:
@@ -85,8 +89,8 @@ class Recall:
             self._places.look()
             await asyncio.sleep(_LOOK_EVERY)
 
-    async def recall(self) -> None:
-        """Publish as many surplus deliveries as there are places for.
+    async def recall(self) -> int:
+        """Publish as many surplus deliveries as there are places for; return how many.
 
         Raises:
             StoreUnavailable: Nothing was recalled.
@@ -98,7 +102,7 @@ class Recall:
             self._places.surplus = await self._store.find(self._apps)
         chosen = await self._choose()
         if not chosen:
-            return
+            return 0
         self._rota.note(chosen)
         recalled = await self._store.recall({key: limit for key, (_, _, limit) in chosen.items()})
         for subscription_id in recalled.done:
@@ -109,6 +113,7 @@ class Recall:
             self._places.expect(queue, route, due.delivery_id)
             due_attempts.append(replace(due, queue=queue))
         await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)
+        return len(due_attempts)
 
     async def _choose(self) -> Mapping[int, tuple[str, Route, int]]:
         """Return of which subscriptions to recall how many, to which queue.
@@ -122,11 +127,11 @@ class Recall:
         )
         by_host: dict[object, list[int]] = {}
         for key, route in routes.items():
-            by_host.setdefault(route.hosts[:1] or key, []).append(key)
+            by_host.setdefault((queues[key], route.hosts[:1] or key), []).append(key)
         limits: dict[int, int] = {}
         for group in by_host.values():
-            rooms = [self._places.room(queues[key], routes[key]) for key in group]
-            limits |= zip(group, divide(rooms, max(rooms)), strict=True)
+            rooms, together = self._places.rooms(queues[group[0]], [routes[key] for key in group])
+            limits |= zip(group, divide(rooms, together), strict=True)
         by_queue: dict[str, dict[int, int]] = {}
         for key in keys:
             by_queue.setdefault(queues[key], {})[key] = limits[key]

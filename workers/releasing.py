@@ -53,6 +53,11 @@ class Releases:
         self._seen = 0
         """The last subscription that takes turns, if there may be more after it; else 0."""
 
+    @property
+    def are_short(self) -> bool:
+        """Whether more was due at the last look than there was room for."""
+        return self._in_turns
+
     async def release(self, *, limit: int, offset: int = 0) -> tuple[Sequence[DueAttempt], bool]:
         """Release at most *limit* deliveries; return their next attempts, and whether more of them may go.
 

@@ -16,6 +16,7 @@ from broker.errors import StoreRefusal, StoreTimeout, StoreUnavailable, Transpor
 from broker.messages import signal_message
 from broker.metrics import Repeat
 from broker.settings import Settings
+from broker.store.administration.sessions import SessionStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
@@ -33,6 +34,8 @@ from workers.releasing import Releases
 from workers.sweeping import Rows, Step
 
 _TICK = timedelta(seconds=0.25)
+_SOON = timedelta(seconds=0.05)
+"""A sweep begins so soon while more is due than the queues have room for: deliverers make room all the time."""
 _UNHURRIED = timedelta(seconds=1)
 _COUNTING = timedelta(seconds=5)
 _SELDOM = timedelta(seconds=30)
@@ -66,6 +69,7 @@ class Scheduler:
         trials: TrialStore,
         ordering: OrderingStore,
         signals: SignalStore,
+        sessions: SessionStore,
         settings: Settings,
     ) -> None:
         self._transport = transport
@@ -76,6 +80,7 @@ class Scheduler:
         self._trials = trials
         self._ordering = ordering
         self._signals = signals
+        self._sessions = sessions
         self._settings = settings
         self._outcomes = Streak()
         self._headroom = Headroom(transport, timeout=settings.confirm_timeout)
@@ -86,22 +91,23 @@ class Scheduler:
         self._rescue_from = float("-inf")
         self._expired, self._released, self._scheduled = Rows("expire"), Rows("release"), Rows("publish_scheduled")
         self._rescued: dict[str, Rows] = {}
-        step, counting = partial(Step, pause=_TICK.total_seconds()), _COUNTING.total_seconds()
-        unhurried = _UNHURRIED.total_seconds()
+        tick, counting = _TICK.total_seconds(), _COUNTING.total_seconds()
+        step, unhurried = partial(Step, pause=tick), _UNHURRIED.total_seconds()
         self._steps = (
-            step("expire", self.expire, full=_LIMIT, every=2 * _TICK.total_seconds()),
-            step("try_targets", self.try_targets),
+            step("expire", self.expire, full=_LIMIT, every=2 * tick),
+            step("try_targets", self.try_targets, every=tick),
             step("release", self.release, full=_LIMIT),
-            step("release_waiting", self.release_waiting, full=_LIMIT // 2),
-            step("advance", self.advance),
+            step("release_waiting", self.release_waiting, full=_LIMIT // 2, every=tick),
+            step("advance", self.advance, every=tick),
             step("rescue", self.rescue, full=_LIMIT, every=unhurried),
-            step("publish_scheduled", self.publish_scheduled, full=_SIGNALS),
+            step("publish_scheduled", self.publish_scheduled, full=_SIGNALS, every=tick),
             step("forget", self.forget, full=_LIMIT, every=unhurried),
             step("fold", self.fold, full=_DELTAS, every=unhurried),
             step("forget_circuits", self.forget_circuits, every=counting),
             step("find_forsaken", self.find_forsaken, every=_SELDOM.total_seconds()),
             step("resume_recordings", self.resume_recordings, every=_SELDOM.total_seconds()),
             step("forget_pending_records", self.forget_pending_records, every=counting),
+            step("forget_sessions", self.forget_sessions, full=_LIMIT, every=_SELDOM.total_seconds()),
             step("measure", self.measure, every=counting),
         )
 
@@ -119,8 +125,9 @@ class Scheduler:
         self._postpone_rescue()
         while not stopping.is_set():
             if not await self.sweep(stopping):
+                pause = _SOON if self._releases.are_short else _TICK
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_TICK.total_seconds()):
+                    async with asyncio.timeout(pause.total_seconds()):
                         await stopping.wait()
         await self._taps.close()
 
@@ -217,6 +224,10 @@ class Scheduler:
         """Forget what recorded signals leave behind."""
         await self._ordering.forget_pending_records()
         return 0
+
+    async def forget_sessions(self) -> int:
+        """Forget a part of the sessions that have ended; return how many."""
+        return await self._sessions.forget(_LIMIT)
 
     async def fold(self) -> int:
         """Fold changes of the books; return how many."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from broker.schematypes import LINE, WHOLE, Id, Moment, Name, Schema, Shown
+from broker.schemas.rules import all_of, one_of
+from broker.schematypes import LINE, WHOLE, Id, Moment, Name, Schema, Shown, Text
 
 Password = Annotated[
     str, Field(min_length=8, max_length=1024, json_schema_extra={"format": "password", "pattern": LINE})
@@ -135,6 +136,30 @@ class UserPage(Schema):
 
     items: list[UserSchema]
     next: str | None
+
+
+class SessionRequest(Schema):
+    """What somebody signs in with: an API token or one of the issuer, or a user's name and password."""
+
+    model_config = ConfigDict(json_schema_extra=all_of(one_of("token", "user"), one_of("token", "password")))
+
+    token: Annotated[Text, Field(min_length=1, max_length=8000, json_schema_extra={"format": "password"})] | None = None
+    user: Annotated[Text, Field(min_length=1, max_length=255)] | None = None
+    password: Annotated[Text, Field(min_length=1, max_length=1024, json_schema_extra={"format": "password"})] | None = (
+        None
+    )
+
+
+class SessionSchema(Schema):
+    """A session: who has signed in, and what that principal may do."""
+
+    principal: str
+    permissions: list[str]
+    names: list[str] | None
+    tenants: list[str] | None
+    untenanted: bool
+    expires_at: Shown = Field(description="When it ends, unless somebody signs out or its credential ends before.")
+    csrf_token: str = Field(description="Requests that may change something need it in the header `X-CSRF-Token`.")
 
 
 class AuditSchema(Schema):

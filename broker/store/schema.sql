@@ -166,7 +166,7 @@ CREATE INDEX deliveries_cancelled ON deliveries (signal_id, subscription_id) WHE
 CREATE INDEX deliveries_dead ON deliveries (signal_id, subscription_id) WHERE (state = 'dead'::text);
 CREATE INDEX deliveries_dead_by_subscription ON deliveries (subscription_id, signal_id) WHERE (state = 'dead'::text);
 CREATE INDEX deliveries_dead_in_line ON deliveries (subscription_id, ordering_key, turn) WHERE ((ordering_key IS NOT NULL) AND (state = 'dead'::text));
-CREATE INDEX deliveries_due ON deliveries (due_at) WHERE (state = 'parked'::text);
+CREATE INDEX deliveries_due ON deliveries (due_at) WHERE ((state = 'parked'::text) AND (due_at IS NOT NULL));
 CREATE INDEX deliveries_due_by_subscription ON deliveries (subscription_id, due_at) WHERE ((state = 'parked'::text) AND (due_at IS NOT NULL));
 CREATE INDEX deliveries_expiring ON deliveries (expires_at) WHERE ((expires_at IS NOT NULL) AND (state = ANY (ARRAY['pending'::text, 'parked'::text])));
 CREATE INDEX deliveries_held ON deliveries (subscription_id, reason, signal_id) WHERE ((state = 'parked'::text) AND (due_at IS NULL));
@@ -421,6 +421,30 @@ CREATE TABLE samples (
 CREATE TABLE sealing (
     since timestamptz NOT NULL DEFAULT now()
 );
+
+-- Sessions of browsers. What a session may do is what its credential may do at that moment.
+CREATE TABLE sessions (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    -- The SHA-256 of the cookie.
+    digest bytea NOT NULL,
+    -- The key of the principal that signed in.
+    principal text NOT NULL,
+    -- The SHA-256 of the token, or of the stored hash of the password, that it signed in with.
+    credential bytea NOT NULL,
+    -- The user, if one signed in with a password.
+    user_id bigint,
+    -- The principal of a token of an issuer, which is not in the store; else null.
+    claims json,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- From when on it opens nothing. It is kept for another hour, in which it counts.
+    ends_at timestamptz NOT NULL,
+    CONSTRAINT sessions_pkey PRIMARY KEY (id),
+    CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE,
+    CONSTRAINT sessions_digest_key UNIQUE (digest)
+);
+CREATE INDEX sessions_by_end ON sessions (ends_at);
+CREATE INDEX sessions_of_principal ON sessions (principal, id);
+CREATE INDEX sessions_of_user ON sessions (user_id) WHERE (user_id IS NOT NULL);
 
 CREATE TABLE signals (
     id bigint NOT NULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -108,6 +109,14 @@ async def _change(api: Api, delivery_ids: Sequence[str], action: str, *, as_json
     try:
         for delivery_id in delivery_ids:
             changed.append((await api.post(f"{_path(delivery_id)}/{action}")).document)  # noqa: PERF401
+    except asyncio.CancelledError:
+        following = delivery_ids[len(changed)]
+        say(
+            f"interrupted: {len(changed)} of {len(delivery_ids)} so far; to go on, repeat the command from"
+            f" {following} on (that one may be done already)",
+            err=True,
+        )
+        raise
     finally:  # what was done before an error is told, too
         if changed:
             show_many(changed, "id", "state", "attemptCount", "dueAt", as_json=as_json)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 import click
 
 from broker.deliveries import DeliveryState
-from broker.errors import SignalBrokerError, TransportError, Unavailable, Unroutable
+from broker.errors import SignalBrokerError, StoreUnavailable, TransportError, Unavailable, Unroutable
 from broker.operations.books import BookReader, Books
+from broker.secrets import SecretBox
 from broker.settings import Settings
 from broker.store.deliveries.deliveries import DeliveryStore, Ledger
 from broker.store.partitions.detached import DetachedStore
@@ -36,24 +37,20 @@ from broker.topology import (
 )
 from broker.transport import Hazard, Transport
 from deploy.cli.backends import open_secrets, open_transport, require_store, settings_with_logs, store_url
+from deploy.cli.findings import Finding
 from deploy.cli.loop import run_async
-from deploy.cli.output import as_json, example, has_colours, show_json
+from deploy.cli.output import as_json, example, has_colours, say, show_json
+from deploy.cli.surroundings import examine_surroundings
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _LATE = timedelta(seconds=10)
 _OVERDUE = timedelta(hours=1)
 _WATCH_SECONDS = 1.0
+_INDENT = " " * 18
+_LEAST_WIDTH = 40
+_SCHEDULER = "`signal-broker worker scheduler`"
 _HEARD = timedelta(seconds=2)
 """How long a notification may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check; `fail` means that a part does not work, `warn` that an operator should look."""
-
-    level: Literal["ok", "warn", "fail"]
-    check: str
-    detail: str
 
 
 @click.command(epilog=example("signal-broker doctor"))
@@ -66,16 +63,14 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
     """
     findings: list[Finding] = []
 
-    async def examine(settings: Settings, url: str) -> None:
-        async for finding in _examine(settings, url):
+    async def examine(settings: Settings, url: str, box: SecretBox) -> None:
+        async for finding in _examine(settings, url, box):
             report(finding)
 
     def report(finding: Finding) -> None:
         findings.append(finding)
         if not as_json:
-            level = f"{finding.level:<4}"
-            level = click.style(level, fg=_COLOURS[finding.level]) if has_colours() else level
-            click.echo(f"{level}  {finding.check:<10}  {escape(finding.detail)}")
+            _show(finding)
 
     stage = "settings"
     try:
@@ -83,27 +78,42 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
         stage = "store"
         require_store(settings)
         stage = "settings"
-        open_secrets(settings)
+        box = open_secrets(settings)
         report(
             Finding("ok", "settings", f"store {_kind(settings.store_url)}, transport {_kind(settings.transport_url)}")
         )
         stage = "store"
         with store_url(settings, create=False) as url:
-            run_async(examine(settings, url))
+            run_async(examine(settings, url, box))
+    except StoreUnavailable as error:
+        report(Finding("fail", stage, f'{error}: see whether it runs with `pg_isready -d "$SIGNAL_BROKER_STORE_URL"`'))
     except SignalBrokerError as error:
         report(Finding("fail", stage, str(error)))
     failed = any(finding.level == "fail" for finding in findings)
     if as_json:
         checks = [{"level": f.level, "check": f.check, "detail": f.detail} for f in findings]
         show_json({"healthy": not failed, "checks": checks})
+    elif any(finding.level != "ok" for finding in findings):
+        say("docs/troubleshooting.md has what leads to each symptom, and how to end it")
     ctx.exit(1 if failed else 0)
+
+
+def _show(finding: Finding) -> None:
+    """Print *finding*; in a terminal what it says is wrapped beside its name."""
+    level, detail = f"{finding.level:<4}", escape(finding.detail)
+    if has_colours():
+        level = click.style(level, fg=_COLOURS[finding.level])
+    if sys.stdout.isatty():
+        width = max(_LEAST_WIDTH, shutil.get_terminal_size().columns - len(_INDENT))
+        detail = click.wrap_text(detail, width).replace("\n", "\n" + _INDENT)
+    click.echo(f"{level}  {finding.check:<10}  {detail}")
 
 
 def _kind(url: str) -> str:
     return url.partition(":")[0]
 
 
-async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
+async def _examine(settings: Settings, url: str, box: SecretBox) -> AsyncIterator[Finding]:
     async with Database(url, timeout=settings.store_timeout, size=4) as database:
         started = time.perf_counter()
         has = await revision(database)
@@ -115,13 +125,19 @@ async def _examine(settings: Settings, url: str) -> AsyncIterator[Finding]:
             return
         yield Finding("ok" if has == NEEDED else "warn", "schema", f"is at {has}, {NEEDED} is needed")
         yield await _judge_notifications(database)
+        async for finding in examine_surroundings(settings, database, box):
+            yield finding
         deliveries = DeliveryStore(database)
         books = await deliveries.ledger()
         yield _judge_books(books)
         yield _judge_dead(books)
         late = await deliveries.count_late(by=_LATE)
         if late:
-            yield Finding("warn", "scheduler", f"{late} parked deliveries are overdue: does a scheduler run?")
+            yield Finding(
+                "warn",
+                "scheduler",
+                f"{late} parked deliveries are overdue: does a scheduler run? Start one: {_SCHEDULER}",
+            )
         yield await _judge_retention(database, settings.retention)
         yield _judge_secrets(await SealingStore(database).count_clear())
         async with open_transport(settings, database, declare_timeout=settings.confirm_timeout) as transport:
@@ -141,7 +157,8 @@ async def _judge_notifications(database: Database) -> Finding:
         "warn",
         "notify",
         "notifications are not heard, as behind a pooler in transaction mode: changes of access are known after"
-        " seconds, and other work waits for the next look; give the processes a pooler in session mode, or none",
+        " seconds, and other work waits for the next look; give the processes a pooler in session mode (PgBouncer:"
+        " `pool_mode = session`), or none",
     )
 
 
@@ -150,7 +167,8 @@ def _judge_books(books: Ledger) -> Finding:
         return Finding(
             "fail",
             "books",
-            f"{books.unaccounted} of {books.matched} deliveries are unaccounted for: please report this",
+            f"{books.unaccounted} of {books.matched} deliveries are unaccounted for: change nothing, and report it with"
+            " what `signal-broker ledger --json` and `signal-broker doctor --json` print",
         )
     return Finding("ok", "books", f"balance: {books.recorded} signals recorded, {books.matched} deliveries owed")
 
@@ -161,11 +179,16 @@ def _judge_intake(books: Books) -> Finding:
         return Finding(
             "fail" if lost else "warn",
             "lost",
-            f"{missing} accepted signals are missing, and {lost} are lost: look at the recorders, and recover poison",
+            f"{missing} accepted signals are missing, and {lost} are lost: see whether a recorder runs"
+            " (`signal-broker worker recorder`) and what its log says, and put poison back with"
+            " `signal-broker recover`",
         )
     if lost:
         return Finding(
-            "fail", "lost", f"{lost} accepted signals are lost: the scheduler's log names them (signals.lost)"
+            "fail",
+            "lost",
+            f"{lost} accepted signals are lost: the scheduler's log names them (signals.lost); throw them again with"
+            " `signal-broker throw`",
         )
     return Finding("ok", "lost", "no accepted signal is lost or missing")
 
@@ -174,7 +197,10 @@ def _judge_dead(books: Ledger) -> Finding:
     dead = books.states[DeliveryState.DEAD]
     if dead:
         return Finding(
-            "warn", "deliveries", f"{dead} are dead: see why at /v1/deliveries?state=dead, then redrive them"
+            "warn",
+            "deliveries",
+            f"{dead} are dead: see why with `signal-broker deliveries list --state dead`, then send them again with"
+            " `signal-broker redrive --subscription ID`",
         )
     return Finding("ok", "deliveries", "none is dead")
 
@@ -192,7 +218,9 @@ def _judge_secrets(clear: int) -> Finding:
 
 async def _judge_retention(database: Database, retention: timedelta | None) -> Finding:
     if not await PartitionStore(database).ahead():
-        return Finding("warn", "retention", "no partition is ready for future signals: does a scheduler run?")
+        return Finding(
+            "warn", "retention", "no partition is ready for future signals: does a scheduler run? " + _SCHEDULER
+        )
     store = DetachedStore(database)
     left = [one for one in await store.all() if datetime.now(UTC) - one.detached_at > _OVERDUE]
     due = [] if retention is None else await store.due(retention + _OVERDUE)
@@ -201,14 +229,14 @@ async def _judge_retention(database: Database, retention: timedelta | None) -> F
         return Finding(
             "warn",
             "retention",
-            f"{len(left)} detached partitions wait to be archived and dropped: see the scheduler's log",
+            f"{len(left)} detached partitions wait to be archived and dropped: see the log of {_SCHEDULER}",
         )
     if whole:
         return Finding(
             "warn",
             "retention",
             f"{len(whole)} partitions are older than the retention and not detached: too many of their deliveries are"
-            " still owed (/v1/deliveries?state=parked, or dead), or see the scheduler's log",
+            " still owed (`signal-broker deliveries list --state parked`, or dead), or see the log of " + _SCHEDULER,
         )
     return Finding(
         "ok", "retention", "no signal is older than the retention" if retention else "signals are kept forever"
@@ -221,7 +249,12 @@ async def _examine_transport(
     try:
         await transport.rehearse(timeout=timeout)
     except TransportError as error:
-        yield Finding("fail", "transport", f"accepts no messages (unreachable, or blocked by an alarm): {error}")
+        yield Finding(
+            "fail",
+            "transport",
+            f"accepts no messages (unreachable, or blocked by an alarm): {error}. See `rabbitmq-diagnostics status` and"
+            " `rabbitmq-diagnostics alarms`",
+        )
         return
     yield Finding("ok", "transport", "accepts messages")
     for queue in (queue.name for queue in TOPOLOGY.queues):
@@ -236,7 +269,7 @@ async def _examine_transport(
             dead = await transport.depth(dead_letters(queue), timeout=timeout)
             yield await _judge_queue(transport, deliveries, queue, timeout)
         except Unroutable as error:
-            yield Finding("warn", "queues", f"{error}: a worker of that app declares it when it starts")
+            yield Finding("warn", "queues", f"{error}: `signal-broker worker handlers` of that app declares it")
             continue
         if dead:
             yield Finding(
@@ -306,8 +339,8 @@ def _judge_hazard(hazard: Hazard) -> Finding:
     return Finding(
         "fail" if hazard.loses else "warn",
         "policies",
-        f"{hazard.source} sets {hazard.key} for {hazard.queue}: {hazard.effect}. Exclude the queue from it: see"
-        " *Policies of RabbitMQ* in the runbook",
+        f"{hazard.source} sets {hazard.key} for {hazard.queue}: {hazard.effect}. Exclude the queue from it with"
+        " `rabbitmqctl set_policy`: see *Policies of RabbitMQ* in the runbook",
     )
 
 
@@ -317,10 +350,12 @@ async def _judge_queue(transport: Transport, deliveries: DeliveryStore, queue: s
     if depth:
         await asyncio.sleep(_WATCH_SECONDS)
         if await transport.depth(queue, timeout=timeout) >= depth and await deliveries.ledger() == books:
-            worker = {RECORD: "recorder", ATTEMPT: "deliverer", SLOW_ATTEMPT: "deliverer"}.get(
-                queue, "worker of that app"
-            )
+            worker = {RECORD: "recorder", ATTEMPT: "deliverer", SLOW_ATTEMPT: "deliverer"}.get(queue)
+            role, command = worker or "worker of that app", worker or "handlers --app SOURCE:NAME"
             return Finding(
-                "warn", "queues", f"{depth} messages wait in {queue} and none is consumed: does a {worker} run?"
+                "warn",
+                "queues",
+                f"{depth} messages wait in {queue} and none is consumed: does a {role} run? Start one: `signal-broker"
+                f" worker {command}`",
             )
     return Finding("ok", "queues", f"{depth} messages wait in {queue}")

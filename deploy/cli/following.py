@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal as process_signals
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -31,6 +32,7 @@ _since_id = click.option(
     metavar="N",
     help="Begin after the signal with this id (0: with the first one) instead of now.",
 )
+_as_json_lines = click.option("--json", "as_json", is_flag=True, help="Print one JSON document per line.")
 _count = click.option("--count", type=click.IntRange(1), metavar="N", help="Stop after this many signals.")
 
 
@@ -44,7 +46,7 @@ _count = click.option("--count", type=click.IntRange(1), metavar="N", help="Stop
 @click.option("--name", "pattern", metavar="PATTERN", help="Only signals whose name matches (patterns allowed).")
 @_since_id
 @_count
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document per line.")
+@_as_json_lines
 @with_api()
 async def tail(api: Api, *, pattern: str | None, since_id: int | None, count: int | None, as_json: bool) -> None:
     """Print the signals that are recorded, one line each, until Ctrl-C."""
@@ -63,27 +65,37 @@ async def tail(api: Api, *, pattern: str | None, since_id: int | None, count: in
 @click.option("--secret", metavar="SECRET", help="What signs them (whsec_...); by default one is made, and printed.")
 @_since_id
 @_count
+@_as_json_lines
 @with_api()
 async def listen(
-    api: Api, *, pattern: str, forward: str | None, secret: str | None, since_id: int | None, count: int | None
+    api: Api,
+    *,
+    pattern: str,
+    forward: str | None,
+    secret: str | None,
+    since_id: int | None,
+    count: int | None,
+    as_json: bool,
 ) -> None:
     """Receive signals on this machine, without an address that others can reach, until Ctrl-C.
 
     NAME is a name or a pattern. With --forward each signal is posted to a local URL, signed as webhooks are, with the
-    id listen-N: once, and nothing about it is recorded.
+    id listen-N: once, and nothing about it is recorded. With --json a line {"forwarded": ID, "result": ...} follows.
     """
     if forward is not None and secret is None:
         secret = make_secret()
         click.echo(f"signing with {secret}", err=True)
     async with ClientSession(timeout=_FORWARDING) as session:
         async for signal in _follow(api, pattern, since_id, count):
-            _show(signal, as_json=False)
+            _show(signal, as_json=as_json)
             if forward is not None and secret is not None:
-                click.echo(f"{'':>8}  {await _forward(session, forward, secret, signal)}")
+                result = await _forward(session, forward, secret, signal)
+                told = {"forwarded": read(signal.decode())["id"], "result": result}
+                show_line(json.dumps(told) if as_json else f"{'':>8}  -> {result}")
 
 
 async def _forward(session: ClientSession, url: str, secret: str, signal: bytes) -> str:
-    """Post *signal* to *url*; return what came of it."""
+    """Post *signal* to *url*; return the status of the answer, or why there is none."""
     message_id = f"listen-{read(signal.decode())['id']}"
     try:
         signature = signature_headers([secret], message_id=message_id, timestamp=datetime.now(UTC), body=signal)
@@ -92,9 +104,9 @@ async def _forward(session: ClientSession, url: str, secret: str, signal: bytes)
     headers = {"Content-Type": "application/json", **signature}
     try:
         async with session.post(url, data=signal, headers=headers, allow_redirects=False) as response:
-            return f"-> {response.status}"
+            return str(response.status)
     except (ClientError, TimeoutError, ValueError) as error:
-        return f"-> {error or type(error).__name__}"
+        return str(error) or type(error).__name__
 
 
 async def _follow(api: Api, pattern: str | None, since_id: int | None, count: int | None) -> AsyncIterator[bytes]:

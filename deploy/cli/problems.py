@@ -112,7 +112,7 @@ def read_refusal(response: ClientResponse, problem: str | None, product: Product
         return ApiError(f"{what}: that is no signal-broker; is the URL right?", status)
     advice = ""
     if status == 403 and "permission" in problem:
-        advice = "; use a token that has it"
+        advice = "; use a token that has it: `signal-broker token create` makes one, `signal-broker login` stores it"
     if status in {429, 503} and "Retry-After" in response.headers and "try again" not in problem:
         advice = f"; try again in {response.headers['Retry-After']} s"
     return ApiError(problem + advice, status)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Collection
+from pathlib import Path
 
 import click
 
@@ -11,15 +14,17 @@ from broker.settings import Settings
 from broker.store.administration.tokens import AccessStore
 from broker.store.postgres.database import Database
 from broker.store.postgres.migrate import migrate as migrate_store
+from broker.store.postgres.schema import NEEDED
 from broker.store.subscriptions.sealing import SealingStore, is_sealing
 from deploy.cli.backends import EMBEDDED, allow_loopback, open_secrets, settings_with_logs, sole_user, store_url
 from deploy.cli.handler_apps import load_apps
 from deploy.cli.loop import run_async
-from deploy.cli.output import example
+from deploy.cli.output import as_json, example, show_json
 from deploy.cli.running import Announcement
 from deploy.cli.runtime import Runtime
 from deploy.cli.serve import GATEWAY, HANDLERS, WORKERS, serve
 
+PROGRAM = "signal-broker"
 FIRST_TOKEN = "admin"  # noqa: S105  (a name)
 FIRST_START = Principal(name="first start", permissions=frozenset({Permission.ADMIN}))
 
@@ -71,7 +76,10 @@ async def _announce(runtime: Runtime, url: str) -> None:
     if runtime.settings.admin_token is not None:
         shown, pasted = "the one in SIGNAL_BROKER_ADMIN_TOKEN", "$SIGNAL_BROKER_ADMIN_TOKEN"
     elif await access.has_token_named(FIRST_TOKEN):
-        shown, pasted = "the one printed at the first start", "$TOKEN"
+        shown = (
+            f"the one printed at the first start; `{_this_program()} token create me --permission admin` makes another"
+        )
+        pasted = "$TOKEN"
     else:
         _, shown = await access.create_token(name=FIRST_TOKEN, permissions=[Permission.ADMIN], by=FIRST_START)
         pasted = shown
@@ -87,6 +95,12 @@ async def _announce(runtime: Runtime, url: str) -> None:
         sep="\n",
         flush=True,
     )
+
+
+def _this_program() -> str:
+    """Return how a shell in this directory calls the program again, which may not be on its PATH (`make run`)."""
+    called = Path(sys.argv[0])
+    return sys.argv[0] if called.name == PROGRAM and shutil.which(PROGRAM) is None else PROGRAM
 
 
 @click.command(epilog=example("SIGNAL_BROKER_HTTP_HOST=0.0.0.0 signal-broker gateway"))
@@ -128,9 +142,13 @@ def _serve(roles: Collection[str], places: tuple[str, ...] = ()) -> None:
 
 
 @click.command(epilog=example("SIGNAL_BROKER_STORE_URL=postgresql://me@db/signals signal-broker migrate"))
-def migrate() -> None:
+@as_json
+def migrate(*, as_json: bool) -> None:
     """Bring the store's schema up to date; safe to run at any time, from anywhere."""
     settings = settings_with_logs()
     with store_url(settings) as url:
         run_async(migrate_store(url, wait=60))
-    print("the schema is up to date")
+    if as_json:
+        show_json({"schema": NEEDED})
+    else:
+        print("the schema is up to date")

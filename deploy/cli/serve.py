@@ -18,6 +18,7 @@ from broker.egress import Guard
 from broker.errors import ConfigurationError
 from broker.losses import announce_losses, consume_anew_after_losses
 from broker.settings import Settings
+from broker.store.administration.sessions import SessionStore
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.deliveries import DeliveryStore
@@ -158,6 +159,7 @@ async def _workers(role: str, runtime: Runtime) -> AsyncIterator[Sequence[Worker
                 trials=TrialStore(runtime.database),
                 ordering=OrderingStore(runtime.database),
                 signals=signals,
+                sessions=SessionStore(runtime.database),
                 settings=settings,
             )
             yield [

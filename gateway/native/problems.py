@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from aiohttp import web
 
+from broker.access import Permission, Principal, require_permission
 from broker.schemas import Problem
+from gateway.auth import Authenticator
 from gateway.dialects import Dialect
 from gateway.http_errors import HttpError
 
@@ -35,6 +39,21 @@ def answer_problem(error: HttpError, _request: web.Request) -> web.Response:
     )
 
 
+async def authorize(auth: Authenticator, request: web.Request, permissions: Collection[Permission]) -> Principal:
+    """Return the principal that sent *request* and has *permissions*; here it may be known by a session's cookie.
+
+    Raises:
+        Unauthenticated: There are no valid credentials.
+        Forbidden: A session's cookie alone does not show that a page of this server meant the request.
+        PermissionDenied: The principal lacks one of *permissions*.
+        Busy: Too many passwords wait to be checked.
+    """
+    principal = await auth.principal_or_session(request)
+    for permission in permissions:
+        require_permission(principal, permission)
+    return principal
+
+
 NATIVE = Dialect(
     name="native",
     prefixes=("/v1",),
@@ -42,4 +61,5 @@ NATIVE = Dialect(
     error=Problem,
     error_type="application/problem+json",
     checks_queries=True,
+    authorize=authorize,
 )

@@ -128,7 +128,7 @@ class TailApi:
 
     async def _may_go_on(self, request: web.Request, principal: Principal) -> bool:
         try:
-            return await self._auth.principal(request) == principal
+            return await self._auth.principal_or_session(request) == principal
         except HttpError:
             return False
 

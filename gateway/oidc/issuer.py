@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import jwt
@@ -62,6 +63,10 @@ class Issuer:
         principal = read_principal(claims, self._settings)
         self._verified[key] = _Verified(principal, int(claims["exp"]) + LEEWAY, self._keys.generation)
         return principal
+
+    def ends_at(self, token: str) -> datetime:
+        """Return until when *token* is good, of which `principal` has just answered the principal."""
+        return datetime.fromtimestamp(self._verified[digest(token)].ends_at, UTC)
 
     async def _verify(self, token: str) -> dict[str, Any] | None:
         """Return the claims of *token*, if the issuer has signed it, and it is for us, and good now."""

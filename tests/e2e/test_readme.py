@@ -119,7 +119,8 @@ def wait_for(check, within=60):
 
 
 def test_make_run_says_where_it_is_and_how_to_begin(running, ports):
-    ready, console, docs, token, _, curl = running.lines
+    *installing, ready, console, docs, token, _, curl = running.lines
+    assert all(line.startswith("installing ") for line in installing), "the first time, on a fresh machine"
     assert ready == f"ready http://127.0.0.1:{ports[0]}"
     assert console == f"console http://127.0.0.1:{ports[0]}/console"
     assert docs == f"docs http://127.0.0.1:{ports[0]}/docs"
@@ -165,4 +166,5 @@ def test_ctrl_c_ends_it_cleanly_and_started_again_it_has_its_data(running, ports
 
     again = MakeRun(ports[0], directory, servers / "readme-again.log")
     again.interrupt()
-    assert again.lines[3] == "admin token the one printed at the first start"
+    assert again.lines[3].startswith("admin token the one printed at the first start; `")
+    assert again.lines[3].endswith("signal-broker token create me --permission admin` makes another")

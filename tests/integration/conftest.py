@@ -30,6 +30,7 @@ from broker.transport import Transport
 from broker.transport.embedded import EmbeddedTransport
 from broker.transport.rabbitmq import RabbitTransport
 from tests.support.attempts import attempt_store
+from tests.support.browser import opened_window
 from tests.support.builders import QUEUE
 from tests.support.eventually import eventually
 from tests.support.history import History
@@ -163,6 +164,19 @@ async def client(product):
 
         await eventually(is_ready)
         yield client
+
+
+@pytest.fixture
+async def window(product, client):
+    """Return a browser in which tabs show the product; the test fails if one of them complains of something."""
+    async with opened_window(client.url) as window:
+        yield window
+
+
+@pytest.fixture
+async def tab(window):
+    """Return a tab of 1280 x 800 in light colours."""
+    return await window.tab()
 
 
 @pytest.fixture

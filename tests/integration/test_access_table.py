@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from tests.support.access import CASES, EVERY, PASSWORD, World, basic, open_operations, read_table, webhook
+from tests.support.sessions import sign_in
 from tests.support.throwing import endpoint, fresh_id, token
 
 ROOT = "/api/admin/signal-endpoints"
@@ -169,7 +170,15 @@ async def call(world, row, case):
     return str(status)
 
 
+async def session(world, row, case):
+    """Show or end a session that one has oneself."""
+    browser = await sign_in(world.client, token=world.caller(case).token)
+    return str(await browser.status(row.method, row.path))
+
+
 SPECIAL = {
+    "GET /v1/session": session,
+    "DELETE /v1/session": session,
     "POST /v1/signals/batch": batch,
     "POST /v1/signals/explain": explanation,
     "POST /v1/deliveries/redrive": bulk_redrive,

@@ -45,7 +45,9 @@ async def caller(database, attempts, per_host):
     secrets = SecretBox([SECRET_KEY])
     async with WebhookClient(Guard([ip_network("127.0.0.0/8")]), concurrency=10) as client:
         courier = WebhookCourier(client, secrets, WebhookKeyStore(database, secrets))
-        yield Caller(attempts, {Kind.WEBHOOK: courier}, calls=Calls(per_host, patience=60), timeout=30 * SECOND)
+        yield Caller(
+            attempts, {Kind.WEBHOOK: courier}, calls=Calls(per_host, patience=60, at_once=0), timeout=30 * SECOND
+        )
 
 
 @pytest.fixture

@@ -330,7 +330,7 @@ async def test_an_instance_of_its_own_keeps_its_data_from_start_to_start(broker:
     assert not place.has_postgres()
 
     with Run(place) as second:
-        assert "admin token the one printed at the first start" in second.said
+        assert "the one printed at the first start; `signal-broker token create me --permission admin`" in second.said
         assert "sb_" not in second.said
         await eventually(lambda: second.http("/v1/signals/1", token) == 200)
         os.kill(place.postgres(), signal.SIGKILL)
@@ -367,7 +367,19 @@ def test_help_is_quick_because_nothing_is_imported_for_it():
     assert {"pydantic", "aiohttp", "asyncpg", "structlog"}.isdisjoint(done.stdout.split())
 
 
-@pytest.mark.parametrize("command", [("throw", "a"), ("ledger",), ("token", "list"), ("tail", "--count", "1")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(("throw", "a"), ("ledger",), ("tail", "--count", "1"), ("listen", "a"), ("explain", "a"), ("audit",)),
+        *(("subscribe", "a", "--queue", "q"), ("replay", "1", "--since", "2026-11-22T10:00:00Z"), ("redrive", "--all")),
+        *(
+            (group, "list")
+            for group in ("token", "user", "quota", "endpoint", "signals", "deliveries", "subscriptions")
+        ),
+        *(("recover",), ("reseal",), ("topology", "--apply")),
+    ],
+    ids=" ".join,
+)
 def test_a_command_in_another_directory_makes_no_product_of_its_own(tmp_path: Path, command: tuple[str, ...]):
     place = Place(tmp_path / "elsewhere")
     told = place.refusal(*command)

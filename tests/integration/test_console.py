@@ -1,19 +1,19 @@
-"""``/console``: one page that runs only its own script, and lets no payload become markup."""
+"""``/console``: files that run only what this server has, and let no payload become markup."""
 
 from __future__ import annotations
 
 import re
+from hashlib import sha256
+from importlib.resources import files
 
 import pytest
 
-from gateway.pages import content_security_policy
+from gateway.console import POLICY
 from tests.support.throwing import recorded, throw
 
-
-@pytest.fixture
-async def page(client):
-    _, _, body = await client.caller("").request("GET", "/console")
-    return body.decode()
+CONSOLE = files("gateway.console")
+OWN = {entry.name: entry.read_text("utf-8") for entry in (CONSOLE / "app").iterdir() if entry.name != "__pycache__"}
+SCRIPTS = "\n".join(text for name, text in OWN.items() if name.endswith(".js"))
 
 
 async def test_it_is_a_page_that_needs_no_credentials_to_be_loaded(client):
@@ -21,37 +21,60 @@ async def test_it_is_a_page_that_needs_no_credentials_to_be_loaded(client):
 
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"] == POLICY
     assert body.startswith(b"<!doctype html>")
 
 
-async def test_it_may_run_only_what_is_in_it_and_fetch_only_from_here(client, page):
-    _, headers, _ = await client.request("GET", "/console")
-
-    policy = headers["Content-Security-Policy"]
-    assert policy == content_security_policy(page)
-    assert policy.startswith("default-src 'none'; script-src 'sha256-")
-    assert "connect-src 'self'" in policy
-    assert "unsafe" not in policy
-    assert page.count("<script>") == page.count("<style>") == 1
-    assert not re.search(r"""https?:|(src|href)=["']?//|\sstyle=|\son\w+=|@import|\burl\(""", page)
-
-
-async def test_it_writes_values_as_text_and_only_reads(page):
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b|Function\(", page)
-    assert not re.search(r"\bmethod:", page)
+async def test_every_file_is_there_and_asked_for_again_only_once_it_has_changed(client):
+    stranger = client.caller("")
+    for name, kind in [(name, kind) for name in OWN for kind in ("html", "css", "js") if name.endswith(f".{kind}")]:
+        status, headers, body = await stranger.request("GET", f"/console/{name}")
+        assert (status, body.decode()) == (200, OWN[name])
+        assert headers["Content-Type"].startswith({"js": "text/javascript", "css": "text/css"}.get(kind, "text/html"))
+        assert headers["Cache-Control"] == "no-cache"
+        known = {"If-None-Match": headers["ETag"]}
+        status, _, body = await stranger.request("GET", f"/console/{name}", headers=known)
+        assert (status, body) == (304, b"")
 
 
-async def test_it_keeps_the_token_in_its_tab(page):
-    assert "sessionStorage" in page
-    assert not re.search(r"localStorage|document\.cookie|indexedDB", page)
+@pytest.mark.parametrize("name", ["none.js", "README.md", "..%2F__init__.py", "__init__.py", "%00", "app"])
+async def test_there_are_no_other_files(client, name):
+    status, _, body = await client.caller("").request("GET", f"/console/{name}")
+    assert (status, body["status"]) == (404, 404)
 
 
-async def test_every_address_that_it_asks_is_described(client, page):
+def test_it_may_run_only_what_this_server_has_and_fetch_only_from_here():
+    assert "unsafe" not in POLICY
+    assert POLICY.startswith("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';")
+    page = OWN["index.html"]
+    assert not re.search(r"""https?:|(src|href)=["']?/|\sstyle=|\son\w+=|<style|<script(?! type="module" src=)""", page)
+    assert not re.search(r"@import|\burl\(", OWN["console.css"])
+
+
+def test_it_writes_values_as_text():
+    written = r"[iI]nnerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b|Function\(|\bstyle="
+    assert not re.search(written, SCRIPTS)
+
+
+def test_no_script_can_read_what_opens_the_api():
+    assert not re.search(r"localStorage|sessionStorage|document\.cookie|indexedDB", SCRIPTS)
+
+
+def test_what_others_made_is_as_they_published_it():
+    table = (CONSOLE / "vendor" / "README.md").read_text("utf-8")
+    told = dict(re.findall(r"^\| (\S+\.js) \|.*`([0-9a-f]{64})` \|$", table, re.MULTILINE))
+    there = {
+        entry.name: sha256(entry.read_bytes()).hexdigest()
+        for entry in (CONSOLE / "vendor").iterdir()
+        if entry.name.endswith(".js")
+    }
+    assert told == there
+
+
+async def test_every_address_that_it_asks_is_described(client):
     described = (await client.get("/openapi.json"))["paths"]
-
-    asked = {re.sub(r"\$\{[\w.]+\}", "{id}", path) for path in re.findall(r"[\"`](/(?:v1/|readyz)[^?\"`]*)", page)}
-
-    assert len(asked) == 8
+    asked = {re.sub(r"\$\{[\w.]+\}", "{id}", path) for path in re.findall(r"[\"`](/(?:v1/|readyz)[^?\"`]*)", SCRIPTS)}
+    assert len(asked) > 10
     assert asked <= set(described)
 
 

@@ -10,6 +10,7 @@ import pytest
 from broker import metrics
 from broker.messages import signal_message
 from broker.settings import Settings
+from broker.store.administration.sessions import SessionStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
@@ -52,6 +53,7 @@ async def scheduler(transport, database, settings):
         trials=TrialStore(database),
         ordering=OrderingStore(database),
         signals=SignalStore(database),
+        sessions=SessionStore(database),
         settings=settings,
     )
 

@@ -255,7 +255,7 @@ async def test_a_handler_that_is_not_in_the_code_any_more_is_told_and_fails(
     assert dead["attempts"][0]["error"].startswith("this worker's code has no handler 'shop-")
     (line,) = [json.loads(line) for line in process.log.read_text().splitlines() if '"handler.missing"' in line]
     assert (line["level"], line["handler"], line["subscription_id"]) == ("warning", "gone", gone["id"])
-    assert f"DELETE /v1/subscriptions/{gone['id']} ends that" in line["hint"]
+    assert f"`signal-broker subscriptions delete {gone['id']}` ends that" in line["hint"]
 
 
 async def test_a_handler_s_subscription_can_be_held_and_deleted_and_is_made_again(

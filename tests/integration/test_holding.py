@@ -10,6 +10,7 @@ import pytest
 from broker.deliveries import DeliveryState, Reason
 from broker.settings import Settings
 from broker.signals import Throw
+from broker.store.administration.sessions import SessionStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.holding import note_held_back
@@ -167,6 +168,7 @@ async def test_the_scheduler_lets_waiting_deliveries_go_on_as_far_as_there_is_ro
             trials=TrialStore(database),
             ordering=OrderingStore(database),
             signals=SignalStore(database),
+            sessions=SessionStore(database),
             settings=Settings(),
         )
         scheduler._headroom = Queues(3)  # noqa: SLF001

@@ -48,8 +48,12 @@ async def test_without_its_store_it_is_alive_but_not_ready_and_answers_503(datab
         assert await probe("/livez", 200)
         problem_status, headers, problem = await client.request("POST", "/v1/signals", json={"name": name})
         assert (problem_status, problem["title"]) == (503, "Service Unavailable")
+        assert (
+            problem["detail"] == "The broker cannot take this now: PostgreSQL does not answer; try again in a moment."
+        )
         assert int(headers["Retry-After"]) >= 1
-        assert (await client.post("/engine-rest/signal", {"name": name}, expect=503))["code"] is None
+        camunda = await client.post("/engine-rest/signal", {"name": name}, expect=503)
+        assert (camunda["code"], "PostgreSQL does not answer" in camunda["message"]) == (None, True)
 
         link.restore()
         await eventually(lambda: probe("/readyz", 200))
@@ -76,6 +80,8 @@ async def test_while_rabbitmq_blocks_publishers_it_is_alive_but_not_ready_and_an
             assert (status, headers["Retry-After"]) == (503, "1")
             await eventually(lambda: probe("/readyz", 503))
             assert await probe("/livez", 200)
+            problem = await client.post("/v1/signals", {"name": name}, expect=503)
+            assert "RabbitMQ cannot be reached, or takes no messages; try again" in problem["detail"]
         finally:
             await asyncio.to_thread(rabbitmq.clear_memory_alarm)
         await eventually(lambda: probe("/readyz", 200))

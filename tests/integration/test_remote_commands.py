@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -105,6 +109,32 @@ async def test_a_delivery_that_cannot_be_cancelled_leaves_the_ones_before_it_tol
     assert (done.returncode, done.stderr) == (1, "Error: there is no delivery '999999-1'\n")
 
 
+async def test_ctrl_c_says_how_many_deliveries_were_redriven_and_how_to_go_on(stranger, tmp_path):
+    asked, hanging, ended = [], asyncio.Event(), asyncio.Event()
+
+    async def answer(request):
+        asked.append(request.path)
+        if len(asked) > 1:
+            hanging.set()
+            await ended.wait()
+        return web.json_response({"id": "1-1", "state": "parked", "attemptCount": 1, "dueAt": None})
+
+    with (tmp_path / "out").open("wb+") as out, (tmp_path / "err").open("wb+") as err:
+        async with other_server(answer) as url:
+            running = Command(
+                *("--url", url, "--token", "sb_x", "deliveries", "redrive", "1-1", "2-1", "3-1"),
+                environment=stranger.environment,
+                stdout=out.fileno(),
+                stderr=err.fileno(),
+            )
+            await hanging.wait()
+            running.send_signal(signal.SIGINT)
+            assert await running.wait() == 1
+            ended.set()
+    assert "interrupted: 1 of 3 so far; to go on, repeat the command from 2-1 on" in (tmp_path / "err").read_text()
+    assert (tmp_path / "out").read_text().splitlines()[1].startswith("1-1 ")
+
+
 # Many signals
 
 
@@ -196,8 +226,9 @@ async def test_a_long_redrive_goes_on_and_one_that_is_interrupted_says_where(str
     ids=" ".join,
 )
 async def test_tables_fit_a_terminal(laptop, client, name, command):
-    tenant = fresh_id("tenant")
-    await subscribe(client, f"{name}.#", tenantId=tenant, description="a note for people " * 10)
+    tenant = f"{fresh_id('tenant')}漢字"
+    url = f"http://127.0.0.1:9/{'x' * 1500}"
+    await subscribe(client, f"{name}.#", url, tenantId=tenant, description="नमस्ते 🎉 a note for people " * 10)
     thrown = await throw(client, f"{name}.a", tenantId=tenant, payload={"text": "word " * 100, "漢字": "\x1b[2J"})
     await recorded(client, thrown["id"])
     await token_of(client, "signals:throw", "signals:read", names=[f"{name}.#"], tenants=[tenant])
@@ -242,6 +273,18 @@ async def test_a_script_for_each_shell_is_printed(stranger, shell):
     assert "_SIGNAL_BROKER_COMPLETE" in (await stranger.call("completion", shell)).stdout
 
 
+def test_bash_completes_with_that_script():
+    script = (
+        "source <(signal-broker completion bash); COMP_WORDS=(signal-broker subscriptions pa); COMP_CWORD=2;"
+        ' _signal_broker_completion signal-broker; echo "${COMPREPLY[@]}"'
+    )
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "pause\n"
+
+
 def test_commands_and_their_options_are_completed():
     completion = ShellComplete(main, {}, "signal-broker", "_SIGNAL_BROKER_COMPLETE")
     assert [one.value for one in completion.get_completions(["subscriptions"], "pa")] == ["pause"]
@@ -261,7 +304,9 @@ async def test_a_subscription_is_tested(laptop, client, webhooks, name):
     assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
 
 
-async def test_signals_are_received_on_the_laptop_and_passed_on_with_valid_signatures(laptop, client, webhooks, name):
+async def test_signals_are_received_on_the_laptop_and_passed_on_with_valid_signatures(
+    laptop, client, webhooks, name, tmp_path
+):
     url = webhooks.answer("/hook", Answer(status=204), Answer(status=500))
     thrown = [await throw(client, f"{name}.{number}", payload={"n": number}) for number in range(2)]
     await recorded(client, thrown[1]["id"])
@@ -273,7 +318,18 @@ async def test_signals_are_received_on_the_laptop_and_passed_on_with_valid_signa
         told = Webhook(secret).verify(request.body, dict(request.headers))
         assert told == await client.get(f"/v1/signals/{told['id']}")
         assert request.headers["webhook-id"] == f"listen-{told['id']}"
+        (tmp_path / "body").write_bytes(request.body)
+        (tmp_path / "headers").write_text("".join(f"{name}: {value}\n" for name, value in request.headers.items()))
+        received = ("--headers", str(tmp_path / "headers"), str(tmp_path / "body"))
+        assert (await laptop.call("verify", "--secret", secret, *received)).returncode == 0
+        assert (await laptop.call("verify", "--secret", make_secret(), *received)).returncode == 1
     assert [line.split()[-1] for line in done.stdout.splitlines() if "->" in line] == ["204", "500"]
+    lines = [
+        json.loads(line) for line in (await laptop.call(*following, "--secret", secret, "--json")).stdout.splitlines()
+    ]
+    shown = [line["id"] for line in lines[::2]]
+    assert sorted(shown) == sorted(one["id"] for one in thrown)
+    assert lines[1::2] == [{"forwarded": one, "result": "500"} for one in shown]
     made = await laptop.call(*following)
     assert made.stderr.startswith("signing with whsec_")
     bad = await laptop.call(*following, "--secret", "whsec_!")

@@ -8,6 +8,8 @@ import os
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from broker.access import Permission, Principal
 from broker.deliveries import DeliveryState, DueAttempt
 from broker.errors import StoreUnavailable
@@ -16,6 +18,7 @@ from broker.signals import Signal, Source
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.partitions.copies import Copies
 from broker.store.partitions.detached import DetachedStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres import locks
@@ -125,8 +128,8 @@ async def test_blocks_in_which_little_is_owed_become_one(history, subscription, 
     await compare(history.database)
 
 
-async def test_a_partition_in_which_much_is_owed_stays_as_it_is(history, subscription):
-    detached = DetachedStore(history.database, most_owed=3)
+async def test_a_partition_in_which_very_much_is_owed_stays_as_it_is(history, subscription):
+    detached = DetachedStore(history.database, most_owed=3, most_copied=3)
     signals = [await history.throw() for _ in range(4)]
     await history.attempt(await history.throw(), DeliveryState.DELIVERED)
     await history.close()
@@ -138,6 +141,102 @@ async def test_a_partition_in_which_much_is_owed_stays_as_it_is(history, subscri
         await history.attempt(signal, DeliveryState.DELIVERED)
     assert await detached.empty(partition, retention=30 * DAY, dead=90 * DAY)
     assert await history.ids() == [signal.id for signal in signals[2:]]
+
+
+TABLES = {"signals": "id", "matches": "signal_id", "deliveries": "signal_id", "attempts": "signal_id"}
+
+
+async def contents(database, signal_ids):
+    """Return everything that is known of these signals, by table."""
+    return {
+        table: sorted(
+            str(dict(row)) for row in await database.fetch(f"SELECT * FROM {table} WHERE {key} = ANY ($1)", signal_ids)
+        )
+        for table, key in TABLES.items()
+    }
+
+
+@pytest.fixture
+async def much_owed(history, subscription):
+    """Return what is owed of a closed partition, in which as much is not: more than is copied under locks."""
+    states = [DeliveryState.DEAD, DeliveryState.PARKED, DeliveryState.DEAD, None, DeliveryState.DEAD, None]
+    owed = [await history.throw() for _ in states]
+    for signal, state in zip(owed, states, strict=True):
+        await history.attempt(await history.throw(), DeliveryState.DELIVERED)
+        if state is not None:
+            await history.attempt(signal, state)
+    await history.close()
+    await history.pass_time(31 * DAY)
+    return owed
+
+
+async def empty(history, *, most_owed=4):
+    detached = DetachedStore(history.database, most_owed=most_owed)
+    (partition,) = await detached.due(30 * DAY)
+    emptied = await detached.empty(partition, retention=30 * DAY, dead=90 * DAY)
+    for gone in await detached.all():
+        await detached.drop(gone)
+    left = "SELECT count(*) FROM pg_class WHERE relname LIKE 'kept_%' AND relkind = 'r'"
+    assert await history.database.fetchval(left) == 0
+    return emptied
+
+
+async def test_a_partition_in_which_much_is_owed_is_emptied_of_the_rest(history, much_owed):
+    ids = [signal.id for signal in much_owed]
+    before = await contents(history.database, ids)
+    await history.database.execute("CREATE TABLE kept_signals_1 ()")  # left by a process that was killed
+    assert await empty(history)
+    assert await history.ids() == ids
+    assert await contents(history.database, ids) == before
+    assert (await compare(history.database)).recorded == 6
+    await history.attempt(much_owed[3], DeliveryState.DELIVERED)
+    await compare(history.database)
+
+
+async def test_what_changes_while_it_is_copied_stays_as_it_became(history, much_owed, monkeypatch):
+    dead, _, redriven, delivered, _, replayed = much_owed
+    revived = replayed.id + 1
+    ids = [*(signal.id for signal in much_owed), revived]
+    make, after = Copies.make, {}
+
+    async def make_and_change(copies, signal_ids):
+        await make(copies, signal_ids)
+        change = history.database.execute
+        await history.attempt(delivered, DeliveryState.DELIVERED)
+        await change("UPDATE signals SET position = position + 1000 WHERE id = $1", dead.id)
+        await change("UPDATE deliveries SET state = 'parked', due_at = now() WHERE signal_id = $1", redriven.id)
+        await change("UPDATE deliveries SET state = 'pending' WHERE signal_id = $1", revived)
+        await change("UPDATE matches SET subscription_ids = '{1,2}' WHERE signal_id = $1", replayed.id)
+        await change(
+            "INSERT INTO deliveries (signal_id, subscription_id, state, app) VALUES ($1, 2, 'pending', '')", replayed.id
+        )
+        after.update(await contents(history.database, ids))
+
+    monkeypatch.setattr(Copies, "make", make_and_change)
+    assert await empty(history, most_owed=6)
+    assert await history.ids() == ids
+    assert await contents(history.database, ids) == after
+
+
+async def test_a_partition_of_which_too_much_changes_meanwhile_stays_as_it_is(history, much_owed, monkeypatch):
+    make = Copies.make
+
+    async def make_and_change(copies, signal_ids):
+        await make(copies, signal_ids)
+        await history.database.execute("UPDATE deliveries SET reason = 'changed'")
+
+    monkeypatch.setattr(Copies, "make", make_and_change)
+    assert not await empty(history)
+    assert len(await history.ids()) == 12
+    await compare(history.database)
+
+
+async def test_a_partition_is_not_copied_for_little(history, much_owed):
+    await history.database.execute("UPDATE deliveries SET state = 'parked' WHERE signal_id % 2 = 1 OR signal_id > 2")
+    assert await empty(history)
+    assert len(await history.ids()) == 12
+    assert await history.database.fetchval("SELECT max(emptied_at) FROM blocks") is not None
+    assert much_owed
 
 
 async def test_for_ever_is_for_ever_and_an_hour_is_the_least(history, subscription, retention):
@@ -240,6 +339,22 @@ async def test_one_process_at_a_time_looks_after_the_blocks(history, subscriptio
     await eventually(gone)
 
 
+@pytest.fixture(params=[5000, 4], ids=["copied under locks", "copied beforehand"])
+def copying(request, monkeypatch):
+    """Let much be owed with so many deliveries; what stays has to be copied beforehand with few of them only."""
+    monkeypatch.setitem(DetachedStore.__init__.__kwdefaults__, "most_owed", request.param)
+    copied, make = [], Copies.make
+
+    async def note_and_make(copies, signal_ids):
+        copied.append(len(signal_ids))
+        await make(copies, signal_ids)
+
+    monkeypatch.setattr(Copies, "make", note_and_make)
+    yield
+    assert bool(copied) == (request.param == 4)
+
+
+@pytest.mark.usefixtures("copying")
 async def test_everybody_goes_on_while_blocks_are_closed_emptied_and_dropped(history, retention, database, tmp_path):
     """Recorders, deliverers, schedulers and operators at work; then nothing is missing and the books are right."""
     subscriptions = SubscriptionStore(database)

@@ -200,11 +200,16 @@ async def test_a_gateway_that_waits_for_the_schema_says_that_and_complains_of_no
         async with launched("gateway", directory=tmp_path, **urls) as (process, client):
             await logs(process, "schema.outdated")
             assert await answers(client, "/readyz", 503)
+            assert process.announced is None
+            problem = await client.post("/v1/signals", {"name": "a"}, expect=503)
+            assert "PostgreSQL lacks a table (`signal-broker migrate` creates it)" in problem["detail"]
             await migrate(database.url)
             await process.await_start()
             assert await process.stop() == 0
         lines = [json.loads(line) for line in process.log.read_text().splitlines() if line.startswith("{")]
-        assert {line["event"] for line in lines if line["level"] == "warning"} <= {"schema.outdated", "start.postponed"}
+        assert {line["event"] for line in lines if line["level"] == "warning"} <= {
+            *("schema.outdated", "start.postponed", "request.postponed")
+        }
 
 
 @pytest.mark.parametrize("transport", ["embedded", "rabbitmq"])

@@ -11,7 +11,7 @@ from broker.deliveries import DueAttempt, Outcome
 from broker.store.deliveries.admission import lock_admission
 from broker.store.deliveries.attempts import Claimed
 from broker.store.deliveries.presence import Presence
-from broker.store.deliveries.surplus import Recalled, Route, SurplusStore
+from broker.store.deliveries.surplus import Recalled, Route, SurplusStore, _Sql
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import HandlerTarget, WebhookTarget
 from tests.support.attempts import claim
@@ -205,3 +205,15 @@ async def test_a_route_is_believed_until_an_attempt_or_the_store_says_otherwise(
     moved = replace(subscription, spec=replace(spec, targets=(WebhookTarget(url="http://d/"),)))
     routes.note(moved)
     assert await hosts() == ("http://d:80",)
+
+
+async def test_who_has_surplus_is_found_without_a_look_at_the_others(database, subscriptions):
+    """Right after a signal to very many: PostgreSQL has no statistics of these deliveries."""
+    for _ in range(300):
+        await subscriptions.create(SubscriptionSpec(name="crowd", targets=(QUEUE,)), secret=None)
+    await record(database, *await accept(database, "crowd"))
+    await database.execute("UPDATE deliveries SET state = 'parked', reason = 'share', due_at = NULL")
+    ids = [row["id"] for row in await database.fetch("SELECT id FROM subscriptions")]
+    plan = await database.fetch(f"EXPLAIN (ANALYZE) {_Sql.unmark.sql}", ids)
+    assert not any("due_at_idx" in row["QUERY PLAN"] for row in plan), plan
+    assert sum("Rows Removed by Filter" in row["QUERY PLAN"] for row in plan) <= 1, plan

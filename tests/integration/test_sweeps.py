@@ -10,6 +10,7 @@ import pytest
 
 from broker.messages import decode_signal
 from broker.settings import Settings
+from broker.store.administration.sessions import SessionStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
@@ -43,6 +44,7 @@ async def scheduler(transport, database):
         trials=TrialStore(database),
         ordering=OrderingStore(database),
         signals=SignalStore(database),
+        sessions=SessionStore(database),
         settings=Settings(store_timeout_seconds=0.1),
     )
 
@@ -141,3 +143,16 @@ async def test_a_wide_signal_whose_recording_stands_still_is_published_again(
         signals = (await another.record(signals, rescue_after=timedelta(seconds=30))).left
     assert await database.fetchval("SELECT count(DISTINCT subscription_id) FROM deliveries") == 15
     assert [await scheduler.resume_recordings() for _ in range(3)] == [0, 0, 0]
+
+
+async def test_sessions_that_ended_an_hour_ago_are_swept(scheduler, database):
+    await database.execute(
+        "INSERT INTO sessions (digest, principal, credential, ends_at)"
+        " SELECT int4send(n), 'admin', '', now() - n * interval '59 minutes' FROM generate_series(-1, 3) AS n"
+    )
+
+    async def are_swept():
+        return await database.fetchval("SELECT count(*) FROM sessions") == 3
+
+    async with running(scheduler):
+        await eventually(are_swept)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import select
 import socket
-from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -14,58 +12,11 @@ import psutil
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.following import following
 from tests.support.product import client_of
 from tests.support.throwing import fresh_id, recorded, throw, token
 
 pytestmark = pytest.mark.transports("embedded", "rabbitmq")
-
-
-class Tail:
-    """The events that have come so far, as (id, event, data), and whether the answer has ended."""
-
-    def __init__(self):
-        self.events = []
-        self.begun = self.ended = False
-
-    async def read(self, answer):
-        event = {}
-        async for raw in answer.content:
-            line = raw.decode().rstrip("\n")
-            if line:
-                field, _, value = line.partition(":")
-                event[field] = value.strip()
-            elif "data" in event:
-                self.events.append((int(event.get("id", 0)), event.get("event"), json.loads(event["data"])))
-                event = {}
-            else:
-                self.begun, event = True, {}
-        self.ended = True
-
-    @property
-    def ids(self):
-        return [event[0] for event in self.events]
-
-
-@asynccontextmanager
-async def following(client, query="", *, after=None, value=None):
-    headers = {"Authorization": f"Bearer {value or client.token}"}
-    if after is not None:
-        headers["Last-Event-ID"] = str(after)
-    async with (
-        aiohttp.ClientSession(read_bufsize=1 << 22) as session,
-        session.get(f"{client.url}/v1/signals/tail{query}", headers=headers) as answer,
-    ):
-        assert answer.status == 200, await answer.text()
-        assert answer.content_type == "text/event-stream"
-        tail = Tail()
-        reading = asyncio.create_task(tail.read(answer))
-        await eventually(lambda: tail.begun)
-        try:
-            yield tail
-        finally:
-            reading.cancel()
-            with suppress(asyncio.CancelledError):
-                await reading
 
 
 async def test_each_recorded_signal_is_an_event(client, name):

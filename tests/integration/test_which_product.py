@@ -213,7 +213,7 @@ async def test_credentials_that_do_not_suffice_are_told(laptop, client, name):
     assert "there is no recorded signal" in (await laptop.refusal("signals", "show", str(other["id"]), **own)).lower()
     assert await laptop.refusal("throw", "other", **own) == (
         "this needs the permission signals:throw for signals named 'other', which 'laptop' does not have;"
-        " use a token that has it"
+        " use a token that has it: `signal-broker token create` makes one, `signal-broker login` stores it"
     )
     assert "needs the permission admin" in await laptop.refusal("token", "list", **own)
 

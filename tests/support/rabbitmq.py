@@ -15,7 +15,6 @@ import enum
 import gc
 import os
 import shutil
-import subprocess
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -25,9 +24,9 @@ from typing import TypeVar
 import docker  # type: ignore[import-untyped]
 import pika  # type: ignore[import-untyped]
 from docker.errors import DockerException  # type: ignore[import-untyped]
-from fasteners import InterProcessLock
 from pika.adapters.blocking_connection import BlockingChannel  # type: ignore[import-untyped]
 
+from tests.support.packages import can_install, install
 from tests.support.rabbitmq_nodes import LocalRabbit
 from tests.support.rabbitmq_servers import DockerRabbit, GivenRabbit, Rabbit
 
@@ -69,7 +68,7 @@ def rabbitmq_server(directory: Path) -> Iterator[Rabbit]:
         given=bool(given),
         local=server is not None,
         docker=not (given or server) and docker_answers(),
-        apt=os.geteuid() == 0 and shutil.which("apt-get") is not None,
+        apt=can_install(),
     ):
         case Source.GIVEN:
             rabbit: Rabbit = GivenRabbit(given or "")
@@ -78,7 +77,7 @@ def rabbitmq_server(directory: Path) -> Iterator[Rabbit]:
         case Source.DOCKER:
             rabbit = DockerRabbit()
         case Source.APT:
-            install_package()
+            install("rabbitmq-server", is_there=lambda: find_server() is not None)
             rabbit = LocalRabbit(PACKAGED_SERVER, directory)
     with rabbit:
         yield rabbit
@@ -108,30 +107,6 @@ def _docker_connects() -> bool:
         return False
     client.close()
     return True
-
-
-def install_package() -> None:
-    """Install Debian's package, unless somebody else does so just now, without letting it start its own node."""
-    with InterProcessLock("/run/lock/signal-broker-tests"):
-        if find_server() is None:
-            _install_package()
-
-
-def _install_package() -> None:
-    policy = Path("/usr/sbin/policy-rc.d")
-    ours = not policy.exists()
-    if ours:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-    try:
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        subprocess.run(["apt-get", "update", "-q"], check=True, env=environment)
-        subprocess.run(
-            ["apt-get", "install", "-qy", "--no-install-recommends", "rabbitmq-server"], check=True, env=environment
-        )
-    finally:
-        if ours:
-            policy.unlink()
 
 
 async def on_channel(url: str, do: Callable[[BlockingChannel], T]) -> T:

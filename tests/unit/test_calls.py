@@ -53,8 +53,9 @@ async def test_a_call_that_fails_makes_room_for_the_next_one():
         pass
 
 
-async def test_who_had_to_wait_for_the_turn_is_told_so():
-    calls, waiting = Calls(1, patience=60), asyncio.Event()
+@pytest.mark.parametrize(("at_once", "fails", "expected"), [(0, False, True), (60, False, False), (60, True, True)])
+async def test_who_had_to_wait_for_long_or_for_a_failure_asks_again(at_once, fails, expected):
+    calls, waiting = Calls(1, patience=60, at_once=at_once), asyncio.Event()
 
     async def wait():
         waiting.set()
@@ -64,7 +65,9 @@ async def test_who_had_to_wait_for_the_turn_is_told_so():
     async with asyncio.TaskGroup() as group, calls.at("a", ROUTE):
         turn = group.create_task(wait())
         await waiting.wait()
-    assert turn.result()
+        if fails:
+            calls.note_failure("a")
+    assert turn.result() is expected
 
 
 async def test_a_path_that_hangs_leaves_calls_to_others_of_its_host():

@@ -36,6 +36,10 @@ class Attempts:
         self.turned = Counter()
         self.tasks = []
 
+    def room(self, *routes):
+        """Return how much surplus of *routes* may be recalled to the fast lane."""
+        return self.places.rooms(FAST, routes)[1]
+
     @property
     def got(self):
         return Counter(place.route for place in self.held)
@@ -265,15 +269,15 @@ async def test_surplus_is_recalled_when_there_are_places_for_it(attempts):
     hung = at("hung")
     await attempts.ask(hung, 160)
     await attempts.spend(1)
-    assert attempts.places.room(FAST, hung) == 0
+    assert attempts.room(hung) == 0
     await attempts.end(hung, 5, answered=False)
-    assert attempts.places.room(FAST, hung) == 5
+    assert attempts.room(hung) == 5
     for number in range(5):
         attempts.places.expect(FAST, hung, f"{number}-1")
-    assert attempts.places.room(FAST, hung) == 0, "they are on their way"
+    assert attempts.room(hung) == 0, "they are on their way"
     attempts.clock.now += 3
     await attempts.end(hung, 1, answered=False)
-    assert attempts.places.room(FAST, hung) == 6, "another deliverer has got them"
+    assert attempts.room(hung) == 6, "another deliverer has got them"
 
 
 async def test_some_surplus_is_recalled_to_a_lane_that_is_crowded_by_others(attempts):
@@ -281,7 +285,7 @@ async def test_some_surplus_is_recalled_to_a_lane_that_is_crowded_by_others(atte
     assert attempts.places.spare(FAST) > 100
     await attempts.ask(FINE, 300)
     assert 0 < attempts.places.spare(FAST) <= 10
-    assert attempts.places.room(FAST, at("another")) > 0
+    assert attempts.room(at("another")) > 0
 
 
 async def test_who_gets_many_places_is_recalled_ahead(attempts):
@@ -290,7 +294,7 @@ async def test_who_gets_many_places_is_recalled_ahead(attempts):
         await attempts.ask(FINE, 20)
         await attempts.end(FINE, 20, called=0.001)
         await attempts.spend(0.1)
-    assert attempts.places.room(FAST, FINE) > 10
+    assert attempts.room(FINE) > 10
 
 
 async def test_when_it_stops_nobody_waits(attempts):
@@ -311,7 +315,7 @@ async def test_a_task_that_is_cancelled_leaves_no_trace(attempts):
         await attempts.end(place.route, answered=False)
     assert not attempts.held
     fresh = Attempts()
-    assert attempts.places.room(FAST, at("a")) == fresh.places.room(FAST, at("a"))
+    assert attempts.room(at("a")) == fresh.room(at("a"))
 
 
 @pytest.mark.parametrize("hosts", [14, 50])
@@ -374,3 +378,17 @@ async def test_none_is_taken_beyond_the_share(attempts):
     run = Route(None, ("http://run",), 1)
     taken = [attempts.places.retake(FAST, run) for _ in range(100)]
     assert 0 < len([place for place in taken if place is not None]) < 100
+
+
+async def test_what_waits_for_a_host_is_recalled_together_however_many_subscriptions_it_is_of():
+    """None of them has more than one delivery, so how many of its own get places soon says nothing of the host."""
+    attempts = Attempts(waiting=1000)
+    for turn in range(20):
+        routes = [at("crowded", 100 * turn + number) for number in range(20)]
+        attempts.room(*routes)
+        for route in routes:
+            await attempts.ask(route)
+            await attempts.end(route, called=0.001)
+        await attempts.spend(0.1)
+    rooms, together = attempts.places.rooms(FAST, [at("crowded", number) for number in range(50)])
+    assert together > 1.5 * max(rooms)

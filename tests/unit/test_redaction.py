@@ -8,6 +8,7 @@ from broker.redaction import credentials_of, hide_credentials, hide_credentials_
 
 NAMES = """
     Authorization Cookie X-Api-Key X-JWT X-Sig X-HMAC X-Bearer X-Pwd X-Code X-SAS X-Sign X-DingTalk-Sign X-OTP
+    Set-Cookie X-CSRF-Token csrfToken signal-broker-session __Host-signal-broker-session
     X-PIN X-Csrf X-Goog-Iap-Jwt-Assertion X-Hub-Signature-256 X-Webhook-Code sign hmac hash bearer pw otp pin
     sid PHPSESSID ticket jsessionid ASPSESSIONIDQABC hub.verify_token userPin JWTAssertion apikey AUTHCODE
     oauth2 sha256_hmac X-Xsrf client-cred

@@ -59,7 +59,7 @@ class HandlerWorker:
                         handler=cast(HandlerTarget, subscription.spec.target).handler,
                         subscription_id=subscription.id,
                         hint="the code has no such handler any more, so its deliveries fail;"
-                        f" DELETE /v1/subscriptions/{subscription.id} ends that",
+                        f" `signal-broker subscriptions delete {subscription.id}` ends that",
                     )
 
     async def check(self) -> None:

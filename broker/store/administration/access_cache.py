@@ -109,7 +109,14 @@ class AccessCache:
         Raises:
             StoreUnavailable, TimeoutError: PostgreSQL does not answer, and the token is not known.
         """
-        key = digest(token)
+        return await self.caller_of(digest(token))
+
+    async def caller_of(self, key: bytes) -> Principal | None:
+        """Return the principal of the token with that digest, as `caller` does.
+
+        Raises:
+            StoreUnavailable, TimeoutError: PostgreSQL does not answer, and the token is not known.
+        """
 
         async def ask() -> tuple[Principal | None, float | None]:
             found = await self._store.caller(key)

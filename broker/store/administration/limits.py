@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +21,7 @@ def limit_columns(limits: Limits) -> dict[str, Any]:
     }
 
 
-def read_limits(row: Row) -> dict[str, Any]:
+def read_limits(row: Row | Mapping[str, Any]) -> dict[str, Any]:
     """Return the limits in a row of those columns, as members of `Limits`."""
     lists = {name: None if row[name] is None else tuple(row[name]) for name in ("names", "tenants", "queues")}
     return {**lists, "untenanted": row["untenanted"]}

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from broker.deliveries import Delivery
 from broker.errors import StoreUnavailable
 from broker.signals import Signal
+from broker.store.partitions.copies import Copies
 from broker.store.partitions.partitions import Partition, attach_tables, lock_partitions, make_tables, read_partition
 from broker.store.postgres.database import Database, Session
 from broker.store.postgres.statements import Statement, Statements
@@ -22,7 +23,12 @@ from broker.store.rows import read_delivery, read_signal
 
 _MOST_OWED = 5_000
 _MOST_BYTES = 32_000_000
-"""With more bytes of owed payloads, too, a partition stays as it is."""
+"""With more bytes of owed payloads, too, what stays of a partition is copied before it is detached."""
+_MOST_COPIED = 200_000
+_MOST_BYTES_COPIED = 4_000_000_000
+"""With more than that a partition stays as it is."""
+_WORTH = 10
+"""What part of the signals that stay has to be dropped for that, at least: a tenth."""
 
 
 class _Sql(Statements, file="detached.sql"):
@@ -31,6 +37,7 @@ class _Sql(Statements, file="detached.sql"):
     owed: Statement
     size: Statement
     droppable: Statement
+    count: Statement
     note_emptied: Statement
     limit_transaction: Statement
     lock_tables: Statement
@@ -88,12 +95,14 @@ class DetachedStore:
 
     Args:
         on: Where they are.
-        most_owed: With this many owed deliveries or more a partition stays as it is: copying them locks out others.
+        most_owed: With this many owed deliveries or more, what stays is copied beforehand: copying locks out others.
+        most_copied: With this many owed deliveries or more a partition stays as it is.
     """
 
-    def __init__(self, on: Database | Session, *, most_owed: int = _MOST_OWED) -> None:
+    def __init__(self, on: Database | Session, *, most_owed: int = _MOST_OWED, most_copied: int = _MOST_COPIED) -> None:
         self._on = on
         self._most_owed = most_owed
+        self._most_copied = most_copied
 
     async def due(self, retention: timedelta, *, every: timedelta = timedelta()) -> list[Partition]:
         """Return the partitions with only signals older than *retention*, unless emptied less than *every* ago."""
@@ -120,7 +129,7 @@ class DetachedStore:
                 await self._on.execute(_Sql.note_emptied, first_id=partition.first_id)
                 return True
             return await self._detach_partitions(group, retention, dead)
-        return False
+        return await self._detach_copied(partition, retention, dead)
 
     async def _droppable(self, partition: Partition, owed: Sequence[int]) -> bool:
         found = await self._on.fetchval(
@@ -131,11 +140,7 @@ class DetachedStore:
     async def _detach_partitions(self, group: Sequence[Partition], retention: timedelta, dead: timedelta) -> bool:
         first, last = group[0], group[-1]
         async with self._on.transaction() as session:
-            await session.execute(_Sql.limit_transaction)
-            await lock_partitions(session)
-            for partition in group:
-                await session.execute(_Sql.lock_tables.naming(first_id=partition.first_id))
-            await session.execute(_Sql.lock_parents)
+            await _lock_out(session, group)
             owed = await _owed(session, group, retention, dead, self._most_owed)  # from here on nothing changes
             if owed is None:
                 return False
@@ -144,14 +149,35 @@ class DetachedStore:
                 await make_tables(session, first.first_id)
                 for number in numbers:
                     await session.execute(_Sql.keep.naming(number=number, first_id=first.first_id))
-                await attach_tables(session, first.first_id, last.next_id)
-                await session.execute(
-                    _Sql.insert_emptied,
-                    first_id=first.first_id,
-                    next_id=last.next_id,
-                    opened_at=first.opened_at,
-                    closed_at=last.closed_at,
-                )
+                await _attach_emptied(session, first, last)
+        return True
+
+    async def _detach_copied(self, partition: Partition, retention: timedelta, dead: timedelta) -> bool:
+        """Detach *partition* once copies of what stays of it are made, so that others wait for the latest changes only.
+
+        Return whether that was possible, and worth it.
+        """
+        owed = await _owed(self._on, [partition], retention, dead, self._most_copied, most_bytes=_MOST_BYTES_COPIED)
+        if owed is None:
+            return False
+        bounds = {"first_id": partition.first_id, "next_id": partition.next_id}
+        if await self._on.fetchval(_Sql.count, **bounds) - len(owed) < max(1, len(owed) / _WORTH):
+            await self._on.execute(_Sql.note_emptied, first_id=partition.first_id)
+            return True
+        copies = Copies(self._on, partition)
+        await copies.make(owed)
+        try:
+            async with self._on.transaction() as session:
+                await _lock_out(session, [partition])
+                owed = await _owed(session, [partition], retention, dead, 2 * self._most_copied, most_bytes=None)
+                kept = None if owed is None else await copies.catch_up(session, owed, most=self._most_owed)
+                if kept is None:
+                    return False
+                await _detach(session, partition, kept)
+                await copies.take_place(session)
+                await _attach_emptied(session, partition, partition)
+        finally:
+            await copies.drop()
         return True
 
     async def all(self) -> list[DetachedPartition]:
@@ -201,8 +227,35 @@ class DetachedStore:
         return float(await self._on.fetchval(_Sql.oldest))
 
 
+async def _lock_out(session: Session, group: Sequence[Partition]) -> None:
+    """Lock out all others until the end of the transaction, which must be soon."""
+    await session.execute(_Sql.limit_transaction)
+    await lock_partitions(session)
+    for partition in group:
+        await session.execute(_Sql.lock_tables.naming(first_id=partition.first_id))
+    await session.execute(_Sql.lock_parents)
+
+
+async def _attach_emptied(session: Session, first: Partition, last: Partition) -> None:
+    """Attach the tables of what stays of the partitions from *first* to *last*."""
+    await attach_tables(session, first.first_id, last.next_id)
+    await session.execute(
+        _Sql.insert_emptied,
+        first_id=first.first_id,
+        next_id=last.next_id,
+        opened_at=first.opened_at,
+        closed_at=last.closed_at,
+    )
+
+
 async def _owed(
-    on: Database | Session, group: Sequence[Partition], retention: timedelta, dead: timedelta, most_owed: int
+    on: Database | Session,
+    group: Sequence[Partition],
+    retention: timedelta,
+    dead: timedelta,
+    most_owed: int,
+    *,
+    most_bytes: int | None = _MOST_BYTES,
 ) -> list[int] | None:
     """Return the signals of adjacent partitions that are still owed; None if they are too much to copy."""
     rows = await on.fetch(
@@ -214,7 +267,9 @@ async def _owed(
         limit=most_owed,
     )
     owed = sorted({row["signal_id"] for row in rows})
-    if len(rows) >= most_owed or await on.fetchval(_Sql.size, signal_ids=owed) > _MOST_BYTES:
+    if len(rows) >= most_owed:
+        return None
+    if most_bytes is not None and await on.fetchval(_Sql.size, signal_ids=owed) > most_bytes:
         return None
     return owed
 

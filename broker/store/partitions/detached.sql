@@ -38,6 +38,10 @@ SELECT coalesce(sum(octet_length(payload)), 0)::bigint FROM signals WHERE id = A
 -- Whether the partition has signals besides those that are `owed`.
 SELECT EXISTS (SELECT FROM signals WHERE id >= :first_id AND id < :next_id AND id <> ALL (:owed::bigint[]));
 
+-- name: count
+-- How many signals the partition has.
+SELECT count(*) FROM signals WHERE id >= :first_id AND id < :next_id;
+
 -- name: note_emptied
 UPDATE blocks SET emptied_at = now() WHERE first_id = :first_id;
 

@@ -20,6 +20,7 @@ class _Sql(Statements, file="listing.sql"):
     find: Statement
     find_along: Statement
     look: Statement
+    hosts: Statement
 
 
 class ListedState(enum.StrEnum):
@@ -54,6 +55,11 @@ async def list_subscriptions(
     """
     walk = _Walk(database, wanted, by, await sight_of_subscriptions(database, by))
     return await read_page(walk.find, walk.look, after=after_id, limit=limit)
+
+
+async def list_hosts(database: Database, *, limit: int) -> list[str]:
+    """Return the first *limit* hosts of webhooks by name, those of later steps left out."""
+    return [row["host"] for row in await database.fetch(_Sql.hosts, limit=limit)]
 
 
 class _Walk:

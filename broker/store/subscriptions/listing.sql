@@ -40,3 +40,8 @@ WITH chosen AS MATERIALIZED (
     SELECT *, sum(size) OVER (ORDER BY number) - size AS before, count(*) OVER () AS found FROM chosen
 )
 SELECT * FROM sized WHERE before < :max_bytes::bigint ORDER BY number;
+
+-- name: hosts
+-- The first :limit hosts of webhooks, those of later steps left out, in the order of their names.
+SELECT DISTINCT host_of(kind, address) AS host FROM subscriptions
+WHERE kind = 'webhook' AND until IS NULL AND host_of(kind, address) IS NOT NULL ORDER BY host LIMIT :limit;

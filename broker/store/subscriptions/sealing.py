@@ -7,11 +7,14 @@ it is told so (`SealingStore.reseal`), once none of them runs any more.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from broker.errors import SecretUnreadable
 from broker.redaction import hide_credentials_of_url
-from broker.secrets import SecretBox
+from broker.secrets import SecretBox, sealing_moment
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_targets, target_columns
@@ -31,6 +34,27 @@ class _Sql(Statements, file="sealing.sql"):
     save_change: Statement
     forget_circuits: Statement
     with_targets: Statement
+    sealed_subscriptions: Statement
+    sealed_keys: Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """What the key ring opens of what is stored.
+
+    Args:
+        opened: How many secrets it opens.
+        sealed_at: When each of the others was sealed.
+        subscriptions: The ids of those that have one of the others.
+        keys: The ids of the keys that sign webhooks and cannot be opened.
+        complete: Whether every subscription was looked at.
+    """
+
+    opened: int
+    sealed_at: Sequence[datetime]
+    subscriptions: Sequence[int]
+    keys: Sequence[int]
+    complete: bool
 
 
 async def is_sealing(on: Database) -> bool:
@@ -52,6 +76,26 @@ class SealingStore:
         """Return how many subscriptions hold credentials in clear."""
         rows = await self._database.fetch(_Sql.with_targets)
         return sum(any(target.holds_credentials for target in read_targets(row)) for row in rows)
+
+    async def try_ring(self, box: SecretBox, *, most: int) -> Ring:
+        """Try to open every secret of the first *most* subscriptions, and the keys that sign webhooks."""
+        opened, after, left = 0, 0, most
+        sealed_at: list[datetime] = []
+        subscriptions: list[int] = []
+        while left and (
+            rows := await self._database.fetch(_Sql.sealed_subscriptions, after=after, limit=min(_PAGE, left))
+        ):
+            for row in rows:
+                secrets = _sealed_of(row)
+                closed = [secret for secret in secrets if not _opens(box, secret)]
+                opened += len(secrets) - len(closed)
+                sealed_at += map(sealing_moment, closed)
+                subscriptions += [row["id"]] if closed else []
+            after, left = rows[-1]["id"], left - len(rows)
+        keys = {row["id"]: row["private_key"] for row in await self._database.fetch(_Sql.sealed_keys)}
+        lost = [key for key, sealed in keys.items() if not _opens(box, sealed)]
+        sealed_at += [sealing_moment(keys[key]) for key in lost]
+        return Ring(opened + len(keys) - len(lost), sealed_at, subscriptions, lost, complete=left > 0)
 
     async def reseal(self, box: SecretBox) -> int:
         """Seal everything with the first key of the ring, from now on new targets too; return how many subscriptions.
@@ -90,6 +134,22 @@ class SealingStore:
             if not rows:
                 return
             after = rows[-1]["id"]
+
+
+def _sealed_of(row: Row) -> list[bytes]:
+    """Return what a row of `sealed_subscriptions` holds sealed."""
+    steps = [] if row["steps"] is None else json.loads(row["steps"])
+    texts = [row["sealed"], *(step.get("sealed") for step in steps)]
+    secrets = [row["secret"], row["previous_secret"], *(None if text is None else text.encode() for text in texts)]
+    return [secret for secret in secrets if secret is not None]
+
+
+def _opens(box: SecretBox, sealed: bytes) -> bool:
+    try:
+        box.open(sealed)
+    except SecretUnreadable:
+        return False
+    return True
 
 
 async def _reseal(session: Session, row: Row, box: SecretBox) -> bool:

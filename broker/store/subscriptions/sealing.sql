@@ -38,3 +38,12 @@ DELETE FROM circuits WHERE subscription_id IS NULL;
 -- What of each subscription might hold credentials in clear.
 SELECT kind, address, headers, steps, sealed, method, body_template, signatures FROM subscriptions
 WHERE kind = 'webhook' OR steps IS NOT NULL;
+
+-- name: sealed_subscriptions
+-- What the next :limit subscriptions after the id :after hold sealed.
+SELECT id, secret, previous_secret, sealed, steps FROM subscriptions
+WHERE id > :after AND until IS NULL ORDER BY id LIMIT :limit;
+
+-- name: sealed_keys
+-- The keys that sign webhooks, sealed.
+SELECT id, private_key FROM webhook_keys ORDER BY id;

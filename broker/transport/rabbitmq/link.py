@@ -25,7 +25,7 @@ from yarl import URL
 from broker.errors import ConfigurationError
 from broker.transport.rabbitmq.channel import Channel
 from broker.transport.rabbitmq.reading import read_quickly
-from broker.transport.rabbitmq.tolerance import be_tolerant
+from broker.transport.rabbitmq.tolerance import be_tolerant, hear_refusals
 
 SHORTEST_PAUSE = 0.1
 LOOK_EVERY = 0.25
@@ -138,6 +138,7 @@ class Link:
         """The host and port of the connection, or of the last attempt."""
         self._connection: aio_pika.Connection | None = None
         be_tolerant()
+        hear_refusals()
         read_quickly()
         self._unblocked: asyncio.Event | None = None
         self._up = asyncio.Event()
@@ -233,14 +234,8 @@ class Link:
 
     async def _connect(self, host: URL) -> aio_pika.Connection:
         connection = aio_pika.Connection(host)
-        try:
-            async with answers(self.timeout):
-                await connection.connect()
-        except LinkLost as error:
-            if "Connection.OpenOk" in str(error):  # aiormq drops RabbitMQ's sentence
-                vhost = host.path.removeprefix("/") or "/"
-                raise LinkLost(f"the vhost {vhost!r} does not exist, or the user may not use it") from error
-            raise
+        async with answers(self.timeout):
+            await connection.connect()
         return connection
 
     async def _lost(self, connection: Connection) -> str:

@@ -8,7 +8,7 @@ again and again, because the message returns.
 from __future__ import annotations
 
 from pamqp import decode
-from pamqp.commands import Basic
+from pamqp.commands import Basic, Connection
 
 _read_properties = Basic.Properties.unmarshal
 
@@ -17,6 +17,15 @@ def be_tolerant() -> None:
     """Let pamqp read every message of this process; properties that it cannot read are as if they were not there."""
     decode.METHODS["shortstr"] = _read_short_text
     Basic.Properties.unmarshal = _read_what_is_readable  # type: ignore[method-assign,assignment]
+
+
+def hear_refusals() -> None:
+    """Let aiormq tell in RabbitMQ's words why it refuses a vhost, as it does for a wrong password.
+
+    RabbitMQ closes the connection then. Pamqp does not know that as an answer to `Connection.Open`, and aiormq reports
+    what it does not expect without the words in it.
+    """
+    Connection.Open.valid_responses = [Connection.OpenOk.name, Connection.Close.name]
 
 
 def _read_short_text(value: bytes) -> tuple[int, str]:

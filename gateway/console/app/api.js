@@ -1,0 +1,53 @@
+/** Requests to the API of this server, by the session's cookie. */
+
+const PATIENCE = 10000;
+let csrfToken = "";
+
+/** Raised when the server refuses: what it says is for people. */
+export class Refused extends Error {
+  constructor(status, problem) {
+    super(problem.detail || problem.title || `The server answered ${status}.`);
+    this.status = status;
+    this.errors = problem.errors || [];
+  }
+}
+
+/** Let requests that change something be those of this session. */
+export function useToken(token) { csrfToken = token; }
+
+/** Return what the server answers (JSON, or null if it answers nothing); *signal* aborts it. */
+export async function request(method, path, body, signal) {
+  const headers = {Accept: "application/json"};
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (method !== "GET") headers["X-CSRF-Token"] = csrfToken;
+  const signals = [AbortSignal.timeout(PATIENCE), ...(signal ? [signal] : [])];
+  const options = {method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store"};
+  const response = await fetch("." + path, {...options, signal: AbortSignal.any(signals)});
+  const text = await response.text();
+  if (response.ok) return text ? JSON.parse(text, exact) : null;
+  let problem = {};
+  try { problem = JSON.parse(text); } catch { /* a proxy's own page */ }
+  throw new Refused(response.status, problem);
+}
+
+/** Keep numbers as they were sent: 12345678901234567890 is no JavaScript number. */
+function exact(_key, value, context) {
+  const differs = typeof value === "number" && context?.source !== undefined && String(value) !== context.source;
+  return differs && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
+}
+
+/** Return *path* with those of the *parameters* that have a value. */
+export function withQuery(path, parameters) {
+  const given = Object.entries(parameters).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return given.length ? `${path}?${new URLSearchParams(given)}` : path;
+}
+
+/** Return the same request as a line for a shell, with the token in a variable. */
+export function curl(method, path, body) {
+  const url = new URL("." + path, document.baseURI).href;
+  const parts = ["curl", ...(method === "GET" ? [] : ["-X", method]), quoted(url), "-H", '"Authorization: Bearer $SIGNAL_BROKER_TOKEN"'];
+  if (body !== undefined) parts.push("-H", "'Content-Type: application/json'", "-d", quoted(JSON.stringify(body)));
+  return parts.join(" ");
+}
+
+const quoted = text => `'${text.replaceAll("'", "'\\''")}'`;

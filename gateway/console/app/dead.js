@@ -1,0 +1,53 @@
+/** Dead letters: dead deliveries by subscription and error, and their redrive in bulk. */
+
+import {html, useEffect, useState} from "./view.js";
+import {request} from "./api.js";
+import {Bulk} from "./bulk.js";
+import {Failure, Moment, Table} from "./parts.js";
+import {to} from "./routes.js";
+import {may} from "./session.js";
+import {count, where} from "./words.js";
+
+const PAGES = 10, PAGE = 1000;
+
+/** Return the groups of the newest dead deliveries, and whether there are more. */
+async function read(told) {
+  const groups = new Map();
+  let afterId, pages = 0;
+  do {
+    const page = await request("GET", `/v1/deliveries?state=dead&order=desc&limit=${PAGE}${afterId ? `&afterId=${afterId}` : ""}`);
+    for (const one of page.items) {
+      const error = one.lastError || one.reason || one.lastOutcome, key = `${one.subscriptionId} ${one.lastOutcome} ${error}`;
+      const group = groups.get(key) || {key, error, subscriptionId: one.subscriptionId, outcome: one.lastOutcome, target: one.target, newest: one.finishedAt, number: 0};
+      group.number += 1;
+      groups.set(key, group);
+    }
+    afterId = page.next;
+    pages += 1;
+    told([...groups.values()].sort((a, b) => b.number - a.number), afterId !== null);
+  } while (afterId !== null && pages < PAGES);
+}
+
+export function DeadLetters({session}) {
+  const [state, set] = useState({}), [turn, again] = useState(0);
+  useEffect(() => {
+    let gone = false;
+    read((groups, more) => { if (!gone) set({groups, more}); }).catch(error => { if (!gone) set(last => ({...last, error})); });
+    return () => { gone = true; };
+  }, [turn]);
+  const refusal = may(session, "deliveries:manage") ? "" : "Needs the permission deliveries:manage.", anew = () => again(turn + 1);
+  return html`<h1>Dead letters</h1>
+    <p class="buttons"><${Bulk} title="Redrive all" text="Attempts all dead deliveries once more." path="/v1/deliveries/redrive" body=${{state: "dead"}} refusal=${refusal} after=${anew} />
+      <button type="button" onClick=${anew}>Read again</button></p>
+    ${state.error && html`<${Failure} error=${state.error} stale=${Boolean(state.groups)} again=${anew} />`}
+    ${!state.groups && !state.error && html`<p class="soft" aria-busy="true">Loading …</p>`}
+    ${state.groups && html`<${Table} label="Dead letters" rows=${state.groups} keyOf=${group => group.key} empty="No delivery is dead." columns=${[
+      ["Subscription", group => html`<a href=${to("subscriptions", group.subscriptionId)}>${group.subscriptionId}</a>`],
+      ["Target", group => html`<span class="long">${where(group.target)}</span>`],
+      ["Error", group => html`<a href=${to("deliveries", undefined, {state: "dead", subscriptionId: group.subscriptionId, outcome: group.outcome || ""})}>${group.error}</a>`],
+      ["Deliveries", group => count(group.number), "number"],
+      ["Newest", group => html`<${Moment} at=${group.newest} />`],
+      ["", group => html`<${Bulk} title="Redrive" text=${`Attempts the dead deliveries of subscription ${group.subscriptionId} whose last outcome is ${group.outcome || "the same"} once more.`}
+        path="/v1/deliveries/redrive" body=${{state: "dead", subscriptionId: group.subscriptionId, ...(group.outcome ? {outcome: group.outcome} : {})}} refusal=${refusal} after=${anew} />`, "end"],
+    ]} />${state.more && html`<p class="soft">The newest ${count(PAGES * PAGE)} dead deliveries.</p>`}`}`;
+}

@@ -1,0 +1,49 @@
+/** Moments, numbers and states as words. */
+
+const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+
+/** Return so many *seconds* in the largest unit that fits. */
+export function span(seconds) {
+  const [size, unit] = UNITS.find(([size]) => seconds >= size) || [1, "s"];
+  return `${Math.floor(seconds / size)} ${unit}`;
+}
+
+/** Return how long ago *moment* was, or in how long it will be. */
+export function away(moment) {
+  const seconds = Math.round((Date.parse(moment) - Date.now()) / 1000);
+  return seconds > 0 ? `in ${span(seconds)}` : `${span(-seconds)} ago`;
+}
+
+/** Return *moment* with its zone, as it is here. */
+export const exactly = moment => new Date(moment).toLocaleString(undefined, {
+  year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, timeZoneName: "short",
+});
+
+export const count = number => (number === null || number === undefined ? "?" : number.toLocaleString());
+
+/** Return seconds as milliseconds, as people read them. */
+export const took = seconds => (seconds === null ? "" : seconds < 10 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`);
+
+const REASONS = {
+  retry: "The last attempt failed; the next one is made when its pause is over.",
+  circuit: "The circuit of its target is open: it waits until the target answers again.",
+  throttled: "Its target asked for a pause.",
+  rate: "It waits for its turn within maxPerSecond.",
+  in_flight: "As many attempts as maxInFlight allows are under way.",
+  paused: "Its subscription is paused.",
+  ordered: "Another delivery of its ordering key comes first.",
+  share: "It waits for its share of the deliverers' attempts.",
+  scheduled: "Its signal is thrown for later.",
+};
+
+/** Return why a delivery waits, or how it ended, as a sentence. */
+export const because = delivery => REASONS[delivery.reason] || delivery.reason;
+
+export const where = target => (target === null ? "" : target.url || target.queue || (target.app ? `${target.app}/${target.handler}` : target.kind));
+
+export const targetsOf = subscription => (subscription.steps || [subscription]).map(step => step.target);
+
+const TONES = {delivered: "good", succeeded: "good", active: "good", closed: "good", pending: "wait", parked: "wait", paused: "wait", half_open: "wait", dead: "bad", disabled: "bad", open: "bad"};
+
+/** Return by which colour a state is shown. */
+export const tone = state => TONES[state] || "";

@@ -1,0 +1,141 @@
+"""The doctor looks around the product: keys, clock, names and the ways out; what it finds says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from broker.secrets import SecretBox, make_key
+from broker.store.administration.webhook_keys import WebhookKeyStore
+from tests.support.product import SECRET_KEY
+from tests.support.rabbitmq_nodes import free_ports
+from tests.support.remote import Laptop
+
+WEBHOOK = "http://127.0.0.1:9/hook"
+LOOPBACK = "127.0.0.0/8"
+
+
+@pytest.fixture
+def operator(database_url, tmp_path):
+    """The command line where the settings of a store are, and nothing runs."""
+    return Laptop(tmp_path, STORE_URL=database_url, SECRET_KEYS=SECRET_KEY, EGRESS_ALLOW=LOOPBACK)
+
+
+async def examine(operator, **settings):
+    """Return what doctor finds: check -> level and detail of its worst finding. Each that is bad names a command."""
+    done = await operator.call("doctor", "--json", **{f"SIGNAL_BROKER_{name}": text for name, text in settings.items()})
+    assert done.stderr == ""
+    found = {}
+    for check in json.loads(done.stdout)["checks"]:
+        assert check["level"] == "ok" or check["detail"].count("`") >= 2, check
+        if found.get(check["check"], ("ok",))[0] == "ok":
+            found[check["check"]] = check["level"], check["detail"]
+    return found
+
+
+async def subscribe(operator, url, *options):
+    return await operator.ask("subscribe", "order.paid", "--webhook", url, *options)
+
+
+async def test_secrets_that_no_key_opens_are_counted_and_dated(operator, database):
+    began = datetime.now(UTC).replace(microsecond=0)
+    made = await subscribe(operator, WEBHOOK, "--header", "Authorization=Bearer x")
+    await WebhookKeyStore(database, SecretBox([SECRET_KEY])).valid()
+    assert (await examine(operator))["keys"] == ("ok", "the key ring opens all 3 secrets")
+    other = make_key()
+    level, detail = (await examine(operator, SECRET_KEYS=other))["keys"]
+    assert level == "fail"
+    assert detail.startswith(f"no key of the ring opens 3 of 3 secrets (subscriptions {made['id']}; webhook keys 1). ")
+    moment = datetime.fromisoformat(detail.split(" from ")[1].split(" to ")[0])
+    assert began <= moment <= began + timedelta(minutes=1)
+    level, _ = (await examine(operator, SECRET_KEYS=f"{other},{SECRET_KEY}"))["keys"]
+    assert level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "level", "says"),
+    [
+        ("0 s", "ok", "differs from PostgreSQL's by 0.0"),
+        ("90 s", "warn", "is 90 s behind PostgreSQL's: "),
+        ("-10 min", "fail", "is 600 s ahead of PostgreSQL's: "),
+    ],
+)
+async def test_a_clock_that_differs_from_postgresqls_is_told(operator, database, ahead, level, says):
+    await database.execute(
+        "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS"
+        f" $$ SELECT pg_catalog.clock_timestamp() + interval '{ahead}' $$"
+    )
+    name = await database.fetchval("SELECT current_database()")
+    await database.execute(f'ALTER DATABASE "{name}" SET search_path = public, pg_catalog')
+    told = (await examine(operator))["clock"]
+    assert (told[0], told[1][: len(says)]) == (level, says)
+
+
+async def test_a_host_without_an_address_is_told_with_whose_webhooks_go_there(operator):
+    await subscribe(operator, "https://nowhere.invalid/hook")
+    await subscribe(operator, "http://localhost:9/hook")
+    level, detail = (await examine(operator))["dns"]
+    assert (level, detail[: detail.index(",")]) == ("warn", "no address for nowhere.invalid")
+    level, detail = (await examine(operator, OIDC_ISSUER="https://issuer.invalid", OIDC_AUDIENCE="us"))["dns"]
+    assert (level, detail[: detail.index(",")]) == ("fail", "no address for issuer.invalid")
+
+
+async def test_a_webhook_that_may_not_go_where_its_name_leads_is_told(operator):
+    await subscribe(operator, "http://localhost:9/hook")
+    assert (await examine(operator))["egress"] == (
+        "ok",
+        "webhooks may reach public addresses, 127.0.0.0/8 (SIGNAL_BROKER_EGRESS_ALLOW)",
+    )
+    level, detail = (await examine(operator, EGRESS_ALLOW="10.0.0.0/8"))["egress"]
+    assert level == "warn"
+    assert detail.startswith("webhooks may not reach localhost (")
+    assert "SIGNAL_BROKER_EGRESS_ALLOW" in detail
+
+
+async def test_a_proxy_is_tried_and_looks_up_the_names_of_webhooks_itself(operator):
+    await subscribe(operator, "https://nowhere.invalid/hook")
+    (port,) = free_ports(1)
+    dead = await examine(operator, EGRESS_PROXY=f"http://me:hunter2@127.0.0.1:{port}")
+    level, detail = dead["egress"]
+    assert level == "fail"
+    assert detail.startswith(
+        f"the proxy 127.0.0.1:{port} cannot be reached (Connection refused), so no webhook goes out"
+    )
+    assert "hunter2" not in json.dumps(dead)
+    assert dead["dns"] == ("ok", "1 hosts have addresses; those of webhooks are up to the proxy")
+
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port):
+        level, detail = (await examine(operator, EGRESS_PROXY=f"http://127.0.0.1:{port}"))["egress"]
+    assert (level, detail.split(",")[0]) == ("ok", f"webhooks go through the proxy 127.0.0.1:{port}")
+
+
+async def test_a_file_of_authorities_that_cannot_be_read_is_told(operator, tmp_path):
+    level, detail = (await examine(operator, EGRESS_CA_FILE=str(tmp_path / "none.pem")))["egress"]
+    assert (level, detail.startswith("SIGNAL_BROKER_EGRESS_CA_FILE: ")) == ("fail", True)
+
+
+async def test_without_postgresql_or_rabbitmq_it_says_how_to_look_at_them(operator):
+    found = await examine(operator, STORE_URL="postgresql://me:hunter2@127.0.0.1:1/x")
+    assert found["store"][0] == "fail"
+    assert "pg_isready" in found["store"][1]
+    found = await examine(operator, TRANSPORT_URL="amqp://127.0.0.1:1/", CONFIRM_TIMEOUT_SECONDS="0.5")
+    assert found["transport"][0] == "fail"
+    assert "rabbitmq-diagnostics alarms" in found["transport"][1]
+
+
+async def test_what_is_amiss_ends_with_where_its_cure_is(operator):
+    await subscribe(operator, "https://nowhere.invalid/hook")
+    assert "docs/troubleshooting.md" in (await operator.call("doctor")).stdout
+
+
+async def test_in_a_terminal_it_is_wrapped_and_without_colours_if_asked_for(operator):
+    await subscribe(operator, "https://nowhere.invalid/hook")
+    coloured = await operator.show("doctor")
+    assert "\x1b[33mwarn" in coloured
+    plain = await operator.show("doctor", NO_COLOR="1")
+    assert "\x1b" not in plain
+    assert max(map(len, plain.splitlines())) <= 80
+    assert "\nwarn  dns         no address for nowhere.invalid, where webhooks go: see `getent\n          " in plain
