@@ -148,6 +148,15 @@ def read_doubles(body: bytes) -> Any:
         return value
 
 
+def resolve_escapes(text: str) -> str:
+    """Return the JSON *text* with the characters that its escapes stand for; it need not be JSON any more."""
+    if "\\" not in text:
+        return text
+    # Now it is itself the inside of a string: with backslashes and quotes that only escapes stand for.
+    inside = text.replace(r"\\", r"\u005c").replace(r"\"", r"\u0022").replace('"', r"\u0022")
+    return str(json.loads(f'"{inside}"', strict=False))
+
+
 def write(value: Any, style: str = "compact") -> str:
     """Return *value* as JSON text in one of the `STYLES`."""
     return _ENCODERS[style].encode(value)

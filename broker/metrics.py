@@ -14,7 +14,8 @@
 | signal_broker_attempt_seconds | kind | the duration of attempts |
 | signal_broker_deliveries_delivered_total | kind | successful deliveries |
 | signal_broker_deliveries_parked_total | kind | attempts that ended with the delivery parked |
-| signal_broker_deliveries_dead_total | kind | deliveries given up |
+| signal_broker_deliveries_dead_total | kind | deliveries given up after an attempt |
+| signal_broker_deliveries | state | all deliveries by the ledger, however they ended (measured by the scheduler) |
 | signal_broker_delivery_lag_seconds | kind | from a signal's acceptance to its successful delivery |
 | signal_broker_deliveries_expired_total | | deliveries cancelled because their signal expired |
 | signal_broker_deliveries_repaired_total | | deliveries rescued: their message was presumed lost |
@@ -104,7 +105,8 @@ ATTEMPTS = _counter("attempts", "Attempts made.", "kind", "outcome")
 ATTEMPT_SECONDS = _seconds("attempt", "The duration of attempts.", "kind")
 DELIVERED = _counter("deliveries_delivered", "Successful deliveries.", "kind")
 PARKED = _counter("deliveries_parked", "Attempts that ended with the delivery parked.", "kind")
-DEAD = _counter("deliveries_dead", "Deliveries given up.", "kind")
+DEAD = _counter("deliveries_dead", "Deliveries given up after an attempt.", "kind")
+DELIVERIES = Gauge("signal_broker_deliveries", "Deliveries, as the ledger has them.", ["state"], registry=REGISTRY)
 DELIVERY_LAG = _seconds("delivery_lag", "From a signal's acceptance to its successful delivery.", "kind")
 EXPIRED = _counter("deliveries_expired", "Deliveries cancelled because their signal had expired.")
 RESCUED = _counter("deliveries_repaired", "Deliveries whose message was presumed lost and published again.")

@@ -46,7 +46,7 @@ from gateway.http_errors import (
     http_error_for,
 )
 from gateway.reading import READERS
-from gateway.routes import Handler, Route, SecuredRoute
+from gateway.routes import Handler, Parameter, Route, SecuredRoute
 
 _NOT_NOW = "The broker cannot take this now: {part}; try again in a moment."
 _SERVER = "*"
@@ -131,7 +131,7 @@ def secure(route: Route, dialect: Dialect, auth: Authenticator) -> Handler:
     Credentials and permissions are checked before anything else is read of the request, its body included, and then, if
     the dialect wants that, the names in the query. Those that read then wait for their turn.
     """
-    known = tuple(parameter.name for parameter in route.parameters if parameter.location == "query")
+    known = tuple(parameter for parameter in route.parameters if parameter.location == "query")
     if not isinstance(route, SecuredRoute):
         return (
             _checking_queries(route.handler, known)
@@ -158,7 +158,7 @@ def secure(route: Route, dialect: Dialect, auth: Authenticator) -> Handler:
     return read if route.method == hdrs.METH_GET and not route.streams else handler
 
 
-def _checking_queries(handler: Handler, known: Sequence[str]) -> Handler:
+def _checking_queries(handler: Handler, known: Sequence[Parameter]) -> Handler:
     async def checking(request: web.Request) -> web.StreamResponse:
         _check_query(request, known)
         return await handler(request)
@@ -166,7 +166,7 @@ def _checking_queries(handler: Handler, known: Sequence[str]) -> Handler:
     return checking
 
 
-def _check_query(request: web.Request, known: Sequence[str]) -> None:
+def _check_query(request: web.Request, known: Sequence[Parameter]) -> None:
     """Check that the query holds nothing but *known* parameters, each once.
 
     Raises:
@@ -176,11 +176,12 @@ def _check_query(request: web.Request, known: Sequence[str]) -> None:
         return
     wrong = []
     for name, times in Counter(name for name, _ in request.query.items()).items():
-        if name not in known:
-            allowed = f"allowed are {', '.join(known)}" if known else "there are none here"
+        if not any(parameter.stands_for(name) for parameter in known):
+            names = ", ".join(parameter.name for parameter in known)
+            allowed = f"allowed are {names}" if names else "there are none here"
             wrong.append(InvalidField(f"?{name[:255]}", f"is no query parameter; {allowed}"))
         elif times > 1:
-            wrong.append(InvalidField(f"?{name}", "must be there once"))
+            wrong.append(InvalidField(f"?{name[:255]}", "must be there once"))
     if wrong:
         raise InvalidDocument(wrong)
 

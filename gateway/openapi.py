@@ -138,8 +138,15 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         "in": parameter.location,
         "required": parameter.location == "path",
         "description": parameter.meaning,
-        "schema": dict(parameter.schema),
+        **(_family(parameter) if parameter.is_family else {"schema": dict(parameter.schema)}),
     }
+
+
+def _family(parameter: Parameter) -> dict[str, Any]:
+    """Return how a family is described: as an object whose members are parameters of the query, each of its own."""
+    named = {"pattern": f"^{re.escape(parameter.name.removesuffix('*'))}"}
+    schema = {"type": "object", "propertyNames": named, "additionalProperties": dict(parameter.schema)}
+    return {"style": "form", "explode": True, "schema": schema}
 
 
 def _answer(answer: type[BaseModel] | str | None) -> dict[str, Any]:

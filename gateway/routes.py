@@ -25,12 +25,18 @@ class Parameter:
         meaning: What it does, as a sentence.
         schema: Its JSON schema.
         location: Where in the request it is.
+        is_family: Whether it stands for all whose names begin like its own, which ends in ``*``.
     """
 
     name: str
     meaning: str
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
     location: Literal["query", "header", "path"] = "query"
+    is_family: bool = False
+
+    def stands_for(self, name: str) -> bool:
+        """Return whether something of this *name* is the parameter, or one of its family."""
+        return name.startswith(self.name.removesuffix("*")) if self.is_family else name == self.name
 
 
 @dataclass(frozen=True, slots=True)

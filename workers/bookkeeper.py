@@ -12,6 +12,7 @@ from logging import ERROR, WARNING
 import structlog
 
 from broker import metrics
+from broker.deliveries import DeliveryState
 from broker.errors import StoreUnavailable, TransportError, Unavailable
 from broker.messages import proof_message
 from broker.operations.books import BookReader
@@ -123,6 +124,8 @@ class Bookkeeper:
         """Set the metrics of the books."""
         books = await self._reader.read()
         metrics.UNACCOUNTED.set(books.unaccounted)
+        for state in DeliveryState:
+            metrics.DELIVERIES.labels(state.value).set(books.ledger.states.get(state, 0))
         metrics.LOST.set(books.intake.lost)
         metrics.POISONED_SIGNALS.set(books.intake.poison)
         metrics.OLDEST_AWAITING.set(books.intake.oldest.total_seconds())

@@ -94,6 +94,13 @@ class Context:
             self.looks += looks
         return texts
 
+    def holds(self, path: str, text: str) -> bool:
+        """Return whether what is under *path*, or one of it, is *text*; unlike for filters, null is ``null``."""
+        self.read()
+        leaves, looks = finish(_leaves(self._root, path))
+        self.looks += looks
+        return any(("null" if leaf is None else string(leaf)) == text for leaf in leaves)
+
     def _known(self) -> dict[str, tuple[str, ...]]:
         if self._texts is None:
             self.read()

@@ -71,6 +71,7 @@ async def read_page(
     *,
     after: K,
     limit: int,
+    seconds: float | None = None,
 ) -> Page[T, K]:
     """Return a page of at most *limit* items after *after*.
 
@@ -79,8 +80,9 @@ async def read_page(
         look: Looks at those of these keys, in order, that are there, until it has found so many items.
         after: The key that the first item follows.
         limit: How many items fill the page.
+        seconds: The budget, if it is not `BUDGET_SECONDS`.
     """
-    end = asyncio.get_running_loop().time() + BUDGET_SECONDS
+    end = asyncio.get_running_loop().time() + (BUDGET_SECONDS if seconds is None else seconds)
     items: list[T] = []
     size = max(limit, _LEAST_LOOKS)
     while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -43,3 +43,20 @@ def with_filters(**filters: tuple[str, Any]) -> Callable[[Callable[..., Any]], C
 def read_filters(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of the query that *options* give."""
     return {to_camel(name): value for name, value in options.items() if value is not None}
+
+
+def read_values(_: click.Context, option: click.Parameter, given: Sequence[str]) -> dict[str, str]:
+    """Return the parameters of the query for what is written as PATH=VALUE.
+
+    Raises:
+        click.BadParameter: One is not written so, or two have one path.
+    """
+    values: dict[str, str] = {}
+    for text in given:
+        path, sign, value = text.partition("=")
+        if not path or not sign:
+            raise click.BadParameter(f"{text!r} is not PATH=VALUE", param=option)
+        if f"payload.{path}" in values:
+            raise click.BadParameter(f"{path!r} is there twice", param=option)
+        values[f"payload.{path}"] = value
+    return values

@@ -10,7 +10,7 @@ from broker.integers import MAX_ID
 from broker.signals import SignalState, Source
 from deploy.cli.api import Api, with_api
 from deploy.cli.following import tail
-from deploy.cli.lists import read_filters, with_filters, with_order
+from deploy.cli.lists import read_filters, read_values, with_filters, with_order
 from deploy.cli.output import as_json, example, show_answer, show_list, show_one
 
 _RECORDED = (SignalState.RECORDED, SignalState.SCHEDULED, SignalState.CANCELLED)
@@ -42,6 +42,7 @@ def signals() -> None:
     epilog=example(
         "signal-broker signals list --name 'invoice.#' --tenant globex",
         "signal-broker signals list --since 2026-11-22T10:00:00Z --all --json",
+        "signal-broker signals list --payload invoice=INV-92 --payload 'items[*].sku=b'",
     ),
 )
 @with_filters(
@@ -55,16 +56,33 @@ def signals() -> None:
     state=("Only signals in this state.", click.Choice([state.value for state in _RECORDED])),
     since=("Only signals accepted then or later (2026-11-22T10:00:00Z).", "TIME"),
     until=("Only signals accepted before then.", "TIME"),
+    q=("Only signals with this text in the payload or a key, in any letter case.", "TEXT"),
     after_id=("Only signals that come after this one in the list.", click.IntRange(0, MAX_ID)),
+)
+@click.option(
+    "--payload",
+    "values",
+    multiple=True,
+    callback=read_values,
+    metavar="PATH=VALUE",
+    help="Only signals whose payload has this value under this path; for several, all must be there.",
 )
 @with_order
 @as_json
 @with_api()
 async def list_(
-    api: Api, /, *, limit: int, everything: bool, oldest_first: bool, as_json: bool, **filters: Any
+    api: Api,
+    /,
+    *,
+    limit: int,
+    everything: bool,
+    values: dict[str, str],
+    oldest_first: bool,
+    as_json: bool,
+    **filters: Any,
 ) -> None:
     """List recorded signals, the newest first."""
-    query = read_filters(filters) | {"order": "asc" if oldest_first else "desc"}
+    query = read_filters(filters) | values | {"order": "asc" if oldest_first else "desc"}
     page = await api.pages("/v1/signals", query, limit=None if everything else limit)
     show_list(page, *_LISTED, as_json=as_json)
 

@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from broker.errors import InvalidField
+from broker.filters import MAX_PATH_CHARACTERS, MAX_VALUE_CHARACTERS
 from broker.integers import MAX_ID, read_whole
 from broker.moments import read_moment
 from broker.names import MAX_ID_CHARACTERS, check_id
 from broker.schematypes import LINE
+from broker.searches import Search
 from gateway.routes import Parameter
 
 MAX_LIMIT = 1000
@@ -29,6 +31,25 @@ _HOST = r"^(\[[0-9A-Fa-f:.]+\]|[^\x00-\x20\x7f:/?#@\[\]]+)$"
 HOST = {"type": "string", "maxLength": 255, "pattern": _HOST}
 DELIVERY_ID = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}$"}
 ORDER = {"type": "string", "enum": ["asc", "desc"], "default": "asc"}
+_PAYLOAD = "payload."
+_MOST_VALUES = 10
+_VALUE = {"type": "string", "maxLength": MAX_VALUE_CHARACTERS, "pattern": "^[^\\x00]*$"}
+SEARCH = (
+    Parameter(
+        f"{_PAYLOAD}*",
+        "Only signals whose payload has this value under the path that follows `payload.`, for up to 10 paths. They are"
+        " the paths of filters. Numbers and booleans are compared as text, and null is `null`.",
+        _VALUE,
+        is_family=True,
+    ),
+    Parameter(
+        "q",
+        "Only signals with this text in the payload, the name, a key, the execution's id or the endpoint's, in any"
+        " letter case.",
+        {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^\\x00]*$"},
+    ),
+)
+"""What is read by `search`."""
 NAME = Parameter("name", "Only items with exactly this name.", TEXT)
 TENANT_ID = Parameter("tenantId", "Only items of this tenant.", TEXT)
 EXECUTION_ID = Parameter("executionId", "Only items of this execution.", TEXT)
@@ -66,6 +87,31 @@ def key(request: web.Request, name: str) -> str | None:
     if value is not None and ("\x00" in value or len(value) > MAX_ID_CHARACTERS):
         raise InvalidField(f"?{name}", f"must have at most {MAX_ID_CHARACTERS} characters, and no U+0000")
     return value
+
+
+def search(request: web.Request) -> Search | None:
+    """Return what is to be looked for in payloads and keys, or None without it.
+
+    Raises:
+        InvalidField: It cannot be in any payload, or is too long or too much.
+    """
+    values: list[tuple[str, str]] = []
+    for name, value in request.query.items():
+        path = name.removeprefix(_PAYLOAD)
+        if path == name:
+            continue
+        pointer = f"?{name[:255]}"
+        if not path or len(path) > MAX_PATH_CHARACTERS or "\x00" in path:
+            raise InvalidField(pointer, f"must name a path of at most {MAX_PATH_CHARACTERS} characters, without U+0000")
+        if len(value) > MAX_VALUE_CHARACTERS or "\x00" in value:
+            raise InvalidField(pointer, f"must have at most {MAX_VALUE_CHARACTERS} characters, and no U+0000")
+        values.append((path, value))
+    if len(values) > _MOST_VALUES:
+        raise InvalidField(f"?{_PAYLOAD}*", f"must be there {_MOST_VALUES} times at most")
+    wanted = key(request, "q")
+    if wanted == "":
+        raise InvalidField("?q", "must not be empty")
+    return Search(values=tuple(values), text=wanted) if values or wanted is not None else None
 
 
 def integer(request: web.Request, name: str, default: int, *, least: int = 0, most: int = MAX_ID) -> int:

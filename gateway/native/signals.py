@@ -31,6 +31,7 @@ from gateway.native.queries import (
     LIMIT,
     MOMENT,
     ORDER,
+    SEARCH,
     TENANT_ID,
     TEXT,
     choice,
@@ -39,6 +40,7 @@ from gateway.native.queries import (
     limit,
     moment,
     optional_integer,
+    search,
     text,
 )
 from gateway.offloading import offload
@@ -61,6 +63,7 @@ _LIST_PARAMETERS = (
     Parameter("state", "Only signals in this state.", {"type": "string", "enum": [s.value for s in _RECORDED]}),
     Parameter("since", "Only signals accepted at this moment or later.", MOMENT),
     Parameter("until", "Only signals accepted before this moment.", MOMENT),
+    *SEARCH,
     Parameter("order", "By recording; `desc`: what was recorded last comes first.", ORDER),
     Parameter(
         "afterId",
@@ -139,7 +142,8 @@ class SignalsApi:
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer a page of the recorded signals that the caller sees.
 
-        It ends early where the next signal would make it longer than 2 MiB; `next` says whether there may be more.
+        It ends early where the next signal would make it longer than 2 MiB, or when it has looked for long enough: 0.2
+        seconds for `q` and `payload.*`, else 0.03. Then it may be empty; `next` says whether there may be more.
         """
         name = text(request, "name")
         if name is not None and not is_pattern(name):  # a pattern is narrowed to the caller's names
@@ -159,6 +163,7 @@ class SignalsApi:
             since=moment(request, "since"),
             until=moment(request, "until"),
             state=choice(request, "state", _RECORDED),
+            search=search(request),
         )
         items: list[bytes] = []
         length = 0

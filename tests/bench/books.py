@@ -20,6 +20,7 @@ import uvloop
 
 from broker.access import Permission, Principal
 from broker.deliveries import Outcome
+from broker.searches import Search
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.partitions.partitions import attach_tables, make_tables
 from broker.store.postgres.database import Database
@@ -141,6 +142,8 @@ ASKED: dict[str, Callable[[History], Awaitable[object]]] = {
     "signals: by an unknown endpoint": lambda at: at.signals.page(source_id=7),
     "signals: cancelled": lambda at: at.signals.page(state="cancelled"),
     "signals: by an unknown business key": lambda at: at.signals.page(business_key="nobody"),
+    "signals: by a value that no payload has": lambda at: at.signals.page(search=Search(values=(("policy", "43"),))),
+    "signals: by a text that is nowhere": lambda at: at.signals.page(search=Search(text="nobody")),
     "signals: since yesterday": lambda at: at.signals.page(since=_yesterday()),
     "signals: of a rare name since yesterday": lambda at: at.signals.page(since=_yesterday(), name="rare"),
     "signals: until before the history": lambda at: at.signals.page(until=datetime(2000, 1, 1, tzinfo=UTC)),

@@ -186,3 +186,28 @@ async def test_a_delivery_that_vanishes_is_unaccounted_for_and_the_metric_says_s
     assert (await deliveries.ledger(subscription.id)).unaccounted == 1
     await deliveries.fold_ledger(limit=100)
     assert (await deliveries.ledger(subscription.id)).unaccounted == 1
+
+
+async def test_the_metric_has_deaths_and_cancellations_that_no_attempt_made(
+    record, subscriptions, attempts, pausing, database
+):
+    disabled = await subscriptions.create(SubscriptionSpec(name="a", targets=(QUEUE,)), secret=None)
+    deleted = await subscriptions.create(SubscriptionSpec(name="a", targets=(QUEUE,)), secret=None)
+    due_attempts = await record(*"aaaaaa")
+    for subscription in (disabled, deleted):
+        await pausing.pause(subscription.id)
+    await claim(attempts, *due_attempts)
+    async with EmbeddedTransport(database) as transport:
+        await transport.declare(TOPOLOGY)
+        bookkeeper = Bookkeeper(database, transport, Settings())
+
+        async def measured():
+            await bookkeeper.measure()
+            states = ("dead", "cancelled")
+            return [metrics.REGISTRY.get_sample_value("signal_broker_deliveries", {"state": state}) for state in states]
+
+        assert await measured() == [0, 0]
+        await database.execute("UPDATE subscriptions SET disabled_because = 'gone' WHERE id = $1", disabled.id)
+        await subscriptions.delete(deleted.id)
+        await sweep_waiting(pausing)
+        assert await measured() == [6, 6]

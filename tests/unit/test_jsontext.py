@@ -17,17 +17,17 @@ ESCAPES = {"/": "\\/", "\n": "\\n", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
 
 
 @st.composite
-def _spelled(draw, value):
+def spelled(draw, value):
     """Return *value* as one of the JSON texts that mean it: blanks, escapes and numbers as the writer likes."""
     if isinstance(value, str):
         return f'"{"".join(draw(_character(character)) for character in value)}"'
     if isinstance(value, float):
         return draw(st.sampled_from([repr(value), f"{value:.20e}", f"{value:.17E}".replace("E+", "E")]))
     if isinstance(value, list):
-        parts = [draw(_spelled(one)) for one in value]
+        parts = [draw(spelled(one)) for one in value]
         return draw(_joined("[", parts, "]"))
     if isinstance(value, dict):
-        pairs = [(draw(_spelled(name)), draw(_spelled(one))) for name, one in value.items()]
+        pairs = [(draw(spelled(name)), draw(spelled(one))) for name, one in value.items()]
         if pairs and draw(st.booleans()):
             pairs.insert(0, (pairs[-1][0], draw(st.sampled_from(["null", "[ 0 ]"]))))
         return draw(_joined("{", [f"{name}{draw(BLANKS)}:{draw(BLANKS)}{one}" for name, one in pairs], "}"))
@@ -48,7 +48,7 @@ def _joined(draw, opening, parts, closing):
     return opening + blank + f"{blank},{draw(BLANKS)}".join(parts) + draw(BLANKS) + closing
 
 
-JSON_TEXT = st.tuples(BLANKS, JSON.flatmap(_spelled), BLANKS).map("".join)
+JSON_TEXT = st.tuples(BLANKS, JSON.flatmap(spelled), BLANKS).map("".join)
 """Any JSON text, written in any way."""
 
 

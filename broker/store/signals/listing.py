@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypedDict
@@ -9,9 +10,11 @@ from typing import NamedTuple, TypedDict
 from broker.access import Principal
 from broker.integers import MAX_ID
 from broker.names import expression, is_pattern
+from broker.offloading import Offloader
+from broker.searches import Search
 from broker.signals import Signal, SignalState
 from broker.store.pages import ASCENDING, DESCENDING, Looked, Page, read_page
-from broker.store.postgres.database import Database
+from broker.store.postgres.database import Database, Row
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_signal
 from broker.store.sight import sight_of_signals
@@ -19,6 +22,14 @@ from broker.store.spans import find_span, find_start
 
 PAGE_BYTES = 2 << 20
 """Bytes of payloads that fill a page."""
+SEARCH_SECONDS = 0.2
+"""How long a page goes on that looks into payloads."""
+_SEARCH_BYTES = 2 << 20
+"""Bytes of payloads that are looked into at a time."""
+_CANDIDATES = 100
+"""So many signals that a search may find are read at a time, however few it is to find."""
+_SPECIAL = re.compile(r"[%_\\]")
+"""What means something else in a pattern of LIKE."""
 _RARE = 1_000
 """Fewer signals than that are looked for by what they have in common, whatever else is asked for."""
 
@@ -35,7 +46,8 @@ class _Sql(Statements, file="listing.sql"):
 class SignalFilter(TypedDict, total=False):
     """Which signals are asked for; without a member, or with None, it does not matter.
 
-    *name* is a name or a pattern; a signal was accepted at *since* or later and before *until*.
+    *name* is a name or a pattern; a signal was accepted at *since* or later and before *until*. It holds what *search*
+    looks for.
     """
 
     name: str | None
@@ -48,24 +60,36 @@ class SignalFilter(TypedDict, total=False):
     state: str | None
     since: datetime | None
     until: datetime | None
+    search: Search | None
 
 
 class Key(NamedTuple):
-    """Where a signal stands in the order of recording."""
+    """Where a signal stands in the order of recording, and how many bytes its payload has."""
 
     position: int
     signal_id: int
+    size: int = 0
 
 
 async def list_signals(
-    database: Database, wanted: SignalFilter, *, by: Principal, after_id: int | None, limit: int, descending: bool
+    database: Database,
+    offloader: Offloader,
+    wanted: SignalFilter,
+    *,
+    by: Principal,
+    after_id: int | None,
+    limit: int,
+    descending: bool,
 ) -> Page[Signal, int]:
     """Return a page of the signals that *by* may read; what follows it follows the signal with the id that it names.
 
-    A page ends early where the payloads come to `PAGE_BYTES`.
+    A page ends early where the payloads come to `PAGE_BYTES`, or its budget of time is used up, which is larger for a
+    search. *offloader* looks into the payloads.
     """
+    search = wanted.get("search")
     walk = await _Walk.begin(database, wanted, by, after_id=after_id, descending=descending)
-    page = await read_page(walk.find, walk.look, after=walk.start, limit=limit)
+    look, seconds = (walk.look, None) if search is None else (_Search(walk, search, offloader).look, SEARCH_SECONDS)
+    page = await read_page(walk.find, look, after=walk.start, limit=limit, seconds=seconds)
     return Page(page.items, None if page.following is None else page.following.signal_id)
 
 
@@ -131,24 +155,93 @@ class _Walk:
     async def find(self, after: Key, looks: int) -> list[Key]:
         """Return the next signals on the way; see `read_page`."""
         rows = await self._database.fetch(self._statement, **self._along, after=after.position, looks=looks)
-        return [Key(row["position"], row["id"]) for row in rows]
+        return [Key(row["position"], row["id"], row["size"]) for row in rows]
 
     async def look(self, keys: Sequence[Key], limit: int) -> Looked[Signal, Key]:
         """Return those that are asked for; see `read_page`."""
-        rows = await self._database.fetch(
+        rows = await self.read(keys, limit, self._bytes_left)
+        signals = [read_signal(row) for row in rows]
+        is_full = self.fill(signals)
+        is_cut = is_full or len(rows) == limit
+        return Looked(signals, _key(rows[-1]) if is_cut else keys[-1], is_full)
+
+    async def read(
+        self, keys: Sequence[Key], limit: int, max_bytes: int, hints: Mapping[str, object] | None = None
+    ) -> list[Row]:
+        """Return the first *limit* of these signals that the filters choose, until their payloads have *max_bytes*.
+
+        Args:
+            keys: The signals.
+            limit: How many.
+            max_bytes: The last one's payload may exceed them.
+            hints: What JSON texts of payloads must hold, see the statement; by default nothing.
+        """
+        return await self._database.fetch(
             _Sql.look,
             signal_ids=[key.signal_id for key in keys],
             limit=limit,
-            max_bytes=self._bytes_left,
+            max_bytes=max_bytes,
             **self._filters,
+            **(hints or _NO_HINTS),
         )
-        signals = [read_signal(row) for row in rows]
+
+    def fill(self, signals: Sequence[Signal]) -> bool:
+        """Put *signals* on the page, and return whether that is full now."""
         self._bytes_left -= sum(len(signal.throw.payload) for signal in signals)
-        is_full = self._bytes_left <= 0 or (len(rows) > 0 and len(rows) < rows[0]["found"])
-        is_cut = is_full or len(rows) == limit
-        return Looked(signals, Key(rows[-1]["position"], rows[-1]["id"]) if is_cut else keys[-1], is_full)
+        return self._bytes_left <= 0
 
 
+class _Search:
+    """Looks into the payloads of what is on the way."""
+
+    def __init__(self, walk: _Walk, search: Search, offloader: Offloader) -> None:
+        self._walk = walk
+        self._search = search
+        self._offloader = offloader
+        self._hints = {
+            "hints": [_containing(hint) for hint in search.hints],
+            "number": search.number,
+            "text_hint": search.text_hint,
+        }
+
+    async def look(self, keys: Sequence[Key], limit: int) -> Looked[Signal, Key]:
+        """Return those that are looked for, of as many as one may look into at a time; see `read_page`."""
+        near = _within(keys, _SEARCH_BYTES)
+        most = max(limit, _CANDIDATES)
+        rows = await self._walk.read(near, most, MAX_ID, self._hints)
+        signals = [read_signal(row) for row in rows]
+        size = sum(len(signal.throw.payload) for signal in signals)
+        fitting = await self._offloader.run(lambda: [self._search.fits(signal) for signal in signals], size=size)
+        found: list[Signal] = []
+        for row, signal, fits in zip(rows, signals, fitting, strict=True):
+            signal.context.forget()
+            if fits:
+                found.append(signal)
+                is_full = self._walk.fill([signal])
+                if is_full or len(found) == limit:
+                    return Looked(found, _key(row), is_full)
+        return Looked(found, _key(rows[-1]) if len(rows) == most else near[-1])
+
+
+def _within(keys: Sequence[Key], size: int) -> Sequence[Key]:
+    """Return the first ones of *keys* whose payloads have up to *size* bytes, at least one."""
+    for number, key in enumerate(keys):
+        size -= key.size
+        if size < 0:
+            return keys[: max(1, number)]
+    return keys
+
+
+def _key(row: Row) -> Key:
+    return Key(row["position"], row["id"])
+
+
+def _containing(text: str) -> str:
+    """Return the pattern of LIKE for texts that contain *text*."""
+    return "%" + _SPECIAL.sub(r"\\\g<0>", text) + "%"
+
+
+_NO_HINTS: Mapping[str, object] = {"hints": None, "number": None, "text_hint": None}
 _SELECTIVE = {
     "execution_id": "execution_id IS NOT NULL",
     "business_key": "business_key IS NOT NULL",

@@ -4,13 +4,13 @@
 
 -- name: find
 -- The next :looks signals after position :after, of those after position :first and up to :last.
-SELECT id, position FROM signals
+SELECT id, position, octet_length(payload) AS size FROM signals
 WHERE position {beyond} :after AND position > :first AND position <= :last
 ORDER BY position {direction} LIMIT :looks;
 
 -- name: find_along
 -- The same of those that have a :value in a column; `where` is the condition of the column's index.
-SELECT id, position FROM signals
+SELECT id, position, octet_length(payload) AS size FROM signals
 WHERE ({column}, position) {beyond} (:value, :after::bigint)
   AND ({column}, position) > (:value, :first::bigint) AND ({column}, position) <= (:value, :last::bigint) AND {where}
 ORDER BY {column} {direction}, position {direction} LIMIT :looks;
@@ -40,6 +40,8 @@ SELECT coalesce(max(position), 0) FROM signals WHERE id < (SELECT min(next_id) F
 -- The signals with these ids that match the filters, in the order of the ids given; `found`: how many. Null filters are no filters. :names and
 -- :permitted_names are regular expressions (see `broker.names.expression`); the latter, :tenants and :untenanted say what the
 -- caller may read. The last signal is the one whose payload fills `max_bytes`. (LIMIT 1 makes each a look-up by key.)
+-- A payload without escapes matches all :hints, and the regular expression :number. The text :text_hint is in it, or in a key;
+-- letters other than those of ASCII are compared as they are. (See `broker.searches`.)
 WITH chosen AS MATERIALIZED (
     SELECT k.number, g.* FROM unnest(:signal_ids::bigint[]) WITH ORDINALITY AS k (signal_id, number), LATERAL (
         SELECT * FROM signals
@@ -57,6 +59,16 @@ WITH chosen AS MATERIALIZED (
           AND (:state::text IS NULL OR state = :state)
           AND (:since::timestamptz IS NULL OR created_at >= :since)
           AND (:until::timestamptz IS NULL OR created_at < :until)
+          AND (
+              :hints::text[] IS NULL OR strpos(payload, '\') > 0
+              OR (payload LIKE ALL (:hints) AND (:number::text IS NULL OR payload ~ :number))
+          )
+          AND (
+              :text_hint::text IS NULL OR strpos(payload, '\') > 0 OR strpos(lower(payload COLLATE "C"), :text_hint) > 0
+              OR strpos(
+                  lower(concat_ws(' ', name, business_key, ordering_key, source_id, execution_id) COLLATE "C"), :text_hint
+              ) > 0
+          )
         LIMIT 1
     ) AS g
     ORDER BY k.number LIMIT :limit

@@ -10,6 +10,7 @@ from typing import Unpack
 
 from broker.access import ADMINISTRATOR, Principal
 from broker.matching import Matcher
+from broker.offloading import Offloader
 from broker.signals import Signal, Throw
 from broker.store.deliveries.holding import HasRoom, always, note_held_back
 from broker.store.pages import Page
@@ -107,6 +108,7 @@ class SignalStore:
         self._database = database
         self._limits = limits or Limits()
         self._matcher = Matcher()
+        self._offloader = Offloader()
         self._begun: set[int] = set()
         """Wide signals of which chunks remain to be recorded."""
         self._doubtful: set[int] = set()
@@ -297,7 +299,15 @@ class SignalStore:
         is nearly, but not always, that of ids. If *after_id* is not recorded, the signals with higher ids follow it.
         *descending*: the opposite order. See `list_signals`.
         """
-        return await list_signals(self._database, wanted, by=by, after_id=after_id, limit=limit, descending=descending)
+        return await list_signals(
+            self._database,
+            self._offloader,
+            wanted,
+            by=by,
+            after_id=after_id,
+            limit=limit,
+            descending=descending,
+        )
 
     async def forget_idempotency_keys(self, limit: int) -> int:
         """Delete up to *limit* idempotency keys older than 24 hours; return how many."""
