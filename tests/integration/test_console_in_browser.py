@@ -171,7 +171,9 @@ async def test_a_subscription_is_made_tried_changed_paused_resumed_and_deleted(c
 
 
 async def test_signals_are_found_by_filters_that_are_in_the_address(console, client, name):
-    first, second = await throw(client, f"{name}.a", businessKey="b-1"), await throw(client, f"{name}.b")
+    payload = {"customer": "Ada Lovelace", "items": [{"sku": "A-6"}, {"sku": "A-7"}]}
+    first = await throw(client, f"{name}.a", businessKey="b-1")
+    second = await throw(client, f"{name}.b", payload=payload)
     await recorded(client, second["id"])
     page = console.page
     await page.get_by_role("link", name="Signals", exact=True).click()
@@ -185,6 +187,11 @@ async def test_signals_are_found_by_filters_that_are_in_the_address(console, cli
     await page.reload()
     await expect(page.get_by_role("link", name=str(first["id"]), exact=True)).to_be_visible()
     await page.go_back()
+    await expect(page.get_by_role("link", name=str(second["id"]), exact=True)).to_be_visible()
+    await page.get_by_label("Text in payload or keys").fill("LOVELACE")
+    await page.get_by_label("Payload (order.id=7)").fill("items[*].sku = A-7")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("link", name=str(first["id"]), exact=True)).to_be_hidden()
     await expect(page.get_by_role("link", name=str(second["id"]), exact=True)).to_be_visible()
 
 

@@ -62,6 +62,7 @@ async def test_what_needs_no_credentials_says_so(client):
         "/docs",
         "/",
         "/console",
+        "/console/{file}",
         "/v1/session",
         "/v1/webhook-keys",
         "/engine-rest/engine",

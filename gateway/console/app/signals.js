@@ -8,14 +8,16 @@ import {Curl, Facts, Failure, Filters, Json, Moment, Shown, State, Table} from "
 import {go, to} from "./routes.js";
 import {may} from "./session.js";
 
-const FIELDS = [["name", "Name or pattern"], ["businessKey", "Business key"], ["orderingKey", "Ordering key"], ["tenantId", "Tenant"], ["executionId", "Execution"],
+const FIELDS = [["q", "Text in payload or keys"], ["payload", "Payload (order.id=7)"], ["name", "Name or pattern"], ["businessKey", "Business key"], ["orderingKey", "Ordering key"], ["tenantId", "Tenant"], ["executionId", "Execution"],
   ["source", "Came in by", ["native", "camunda", "signal-endpoint"]], ["since", "Since (RFC 3339)"], ["until", "Until"]];
 const KEPT = 200;
 
 export function Signals({filters}) {
   const [live, setLive] = useState(false);
-  const {afterId, ...asked} = filters;
-  const path = withQuery("/v1/signals", {...asked, order: "desc", limit: 50, afterId});
+  const {afterId, ...asked} = filters, {payload, ...plain} = asked;
+  const [at, ...wanted] = (payload || "").split("=");
+  const held = payload ? {[`payload.${at.trim()}`]: wanted.join("=").trim()} : {};
+  const path = withQuery("/v1/signals", {...plain, ...held, order: "desc", limit: 50, afterId});
   const source = useData(live ? null : path, 0);
   return html`<h1>Signals</h1>
     <${Filters} fields=${FIELDS} filters=${asked} onChange=${given => go(to("signals", undefined, given))} />
