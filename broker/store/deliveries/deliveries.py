@@ -14,6 +14,7 @@ from broker.matching import Matcher
 from broker.store.administration.audit import change_administration
 from broker.store.deliveries.contenders import Contender, read_contenders
 from broker.store.deliveries.decisions import Decisions
+from broker.store.deliveries.folding import fold
 from broker.store.deliveries.listing import DeliveryFilter, ListedDelivery, list_deliveries
 from broker.store.deliveries.redrives import redrive
 from broker.store.pages import Page
@@ -36,7 +37,6 @@ class _Sql(Statements, file="deliveries.sql"):
     cancel: Statement
     ledger: Statement
     ledger_of_caller: Statement
-    fold_ledger: Statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,4 +221,4 @@ class DeliveryStore:
 
     async def fold_ledger(self, *, limit: int) -> int:
         """Fold at most *limit* changes of the books, so that `ledger` need not add them up; return how many."""
-        return int(await self._database.fetchval(_Sql.fold_ledger, limit=limit))
+        return await fold(self._database, limit=limit)

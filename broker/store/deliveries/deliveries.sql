@@ -143,24 +143,3 @@ WHERE EXISTS (
       AND is_permitted(s.name, s.is_pattern, :permitted_names::text, :permitted_patterns::text[])
 )
 GROUP BY counted;
-
--- name: fold_ledger
--- Add up to :limit deltas to the tallies, those of each subscription and those of all (0); any number of schedulers may do
--- this at once. Return how many there were.
-WITH taken AS (
-    DELETE FROM ledger_deltas
-    WHERE ctid = ANY (ARRAY(SELECT ctid FROM ledger_deltas LIMIT :limit FOR UPDATE SKIP LOCKED))
-    RETURNING subscription_id, counted, n
-), folded AS (
-    INSERT INTO ledger_tallies AS known (subscription_id, counted, n)
-    SELECT subscription_id, counted, sum(n)
-    FROM (
-        SELECT subscription_id, counted, n FROM taken WHERE subscription_id <> 0
-        UNION ALL
-        SELECT 0, counted, n FROM taken
-    ) AS counts
-    GROUP BY subscription_id, counted
-    ORDER BY subscription_id, counted
-    ON CONFLICT (subscription_id, counted) DO UPDATE SET n = known.n + EXCLUDED.n
-)
-SELECT count(*) FROM taken;
