@@ -64,7 +64,8 @@ class Window:
         """
         if not self.is_hourly:
             return [(MINUTE, self.since, self.until)]
-        return _nonempty((HOUR, self.since, min(self.until, added_up_until)), (MINUTE, self._after(added_up_until), self.until))
+        middle = max(self.since, added_up_until)
+        return _nonempty((HOUR, self.since, min(self.until, added_up_until)), (MINUTE, middle, self.until))
 
     def spans_in_all(self, added_up_until: datetime) -> list[tuple[int, datetime, datetime]]:
         """Return the figures that make up all steps together, as far as possible those of hours."""
@@ -72,9 +73,6 @@ class Window:
         if first >= last:
             return [(MINUTE, self.since, self.until)]
         return _nonempty((MINUTE, self.since, first), (HOUR, first, last), (MINUTE, last, self.until))
-
-    def _after(self, moment: datetime) -> datetime:
-        return max(self.since, moment)
 
 
 def align(moment: datetime, step: int, *, up: bool = False) -> datetime:

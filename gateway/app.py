@@ -35,6 +35,7 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.deliveries.redrives import RedriveStore
 from broker.store.deliveries.replays import ReplayStore
+from broker.store.deliveries.statistics import StatisticsStore
 from broker.store.postgres.database import Database
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.samples import SampleStore
@@ -67,6 +68,7 @@ from gateway.native.replays import ReplaysApi
 from gateway.native.samples import SamplesApi
 from gateway.native.session import SessionApi
 from gateway.native.signals import SignalsApi
+from gateway.native.stats import StatsApi
 from gateway.native.subscriptions import SubscriptionsApi
 from gateway.native.tail import TailApi
 from gateway.native.tokens import TokensApi
@@ -157,17 +159,21 @@ def _native_routes(
     signals, subscriptions = SignalStore(database), SubscriptionStore(database)
     matcher = Matcher(rest=1.0)  # one for all, so that evaluations take turns
     deliveries, audit = DeliveryStore(database, matcher=matcher), AuditStore(database)
+    statistics = StatisticsStore(database)
     guard = Guard(settings.egress_allow, https_only=settings.egress_https_only)
     return [
         *SignalsApi(intake, signals, deliveries).routes,
         *BatchesApi(intake).routes,
         *ExplainApi(subscriptions, matcher).routes,
-        *SubscriptionsApi(subscriptions, PausingStore(database), BacklogStore(database), secrets, guard).routes,
+        *SubscriptionsApi(
+            subscriptions, PausingStore(database), BacklogStore(database), statistics, secrets=secrets, guard=guard
+        ).routes,
         *SamplesApi(subscriptions, SampleStore(database)).routes,
         *WebhookKeysApi(WebhookKeyStore(database, secrets)).routes,
         *ReplaysApi(subscriptions, Replayer(ReplayStore(database, matcher=matcher), audit)).routes,
         *DeliveriesApi(deliveries).routes,
         *LedgerApi(BookReader(database, transport, timeout=settings.confirm_timeout), subscriptions).routes,
+        *StatsApi(statistics, subscriptions).routes,
         *RedrivesApi(Redriver(RedriveStore(database, matcher=matcher), audit)).routes,
         *TokensApi(AccessStore(database)).routes,
         *UsersApi(UserStore(database), passwords).routes,

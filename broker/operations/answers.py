@@ -18,12 +18,14 @@ from broker.schemas.access import AuditSchema, TokenSchema, UserSchema
 from broker.schemas.deliveries import DeliverySchema, LedgerSchema, States
 from broker.schemas.endpoints import EndpointSchema, EndpointTokenSchema
 from broker.schemas.quotas import QuotaSchema
+from broker.schemas.statistics import SuccessRateSchema
 from broker.schemas.subscriptions import BacklogSchema, RetrySchema, StepSchema, SubscriptionSchema
 from broker.signals import Signal
 from broker.store.administration.tokens import Token
 from broker.store.deliveries.backlogs import Backlog
 from broker.store.deliveries.deliveries import DeliveryDetails, Ledger
 from broker.store.deliveries.listing import ListedDelivery
+from broker.store.deliveries.statistics import SuccessRate
 from broker.subscriptions import Subscription, SubscriptionSpec, are_steps
 from broker.targets import Target, TargetSchema, render_target
 from broker.users import User
@@ -39,8 +41,9 @@ def render_subscription(
     secret: str | None = None,
     *,
     backlog: Backlog | None = None,
+    success_rate: SuccessRate | None = None,
 ) -> SubscriptionSchema:
-    """Return *subscription*; its signing secret, and its backlog with its circuit, only where they are given."""
+    """Return *subscription*; its signing secret, its backlog with its circuit, and its success rate where given."""
     spec = subscription.spec
     steps = [StepSchema(target=render_target(target), description=target.description) for target in spec.targets]
     return SubscriptionSchema(
@@ -54,6 +57,7 @@ def render_subscription(
         secret=secret,
         backlog=None if backlog is None else BacklogSchema(parked=backlog.parked, oldest=backlog.oldest),
         circuit=None if backlog is None else backlog.circuit.value,
+        success_rate=None if success_rate is None else SuccessRateSchema(**asdict(success_rate)),
         **{
             **{name: getattr(spec, name) for name in _SHARED},
             "target": None if spec.in_steps else steps[0].target,

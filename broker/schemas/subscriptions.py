@@ -10,6 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 from broker.schemas import BulkRequest, following
 from broker.schemas.filters import FilterDocument
 from broker.schemas.rules import all_of, any_of, missing, one_of, unset
+from broker.schemas.statistics import SuccessRateSchema
 from broker.schematypes import WHOLE, Id, Name, PerSecond, Schema, Shown, Text
 from broker.targets import TargetSchema, WantedTargetSchema
 
@@ -173,6 +174,7 @@ class SubscriptionSchema(Schema):
         description="Whether one of its targets seems to be down (`open`) or is being tried again (`half_open`);"
         " not in the answer to its creation or a change.",
     )
+    success_rate: SuccessRateSchema | None = Field(None, description="Not in the answer to its creation or a change.")
 
 
 class ResumptionRequest(Schema):

@@ -300,7 +300,11 @@ CREATE TABLE ledger_deltas (
     subscription_id bigint NOT NULL,
     -- recorded: signals (of subscription 0); matched: deliveries owed; or a state: deliveries in it.
     counted text NOT NULL,
-    n bigint NOT NULL
+    n bigint NOT NULL,
+    at timestamptz NOT NULL DEFAULT now(),
+    -- The signals that something happened to which the statistics count: they were recorded (recorded, matched), or
+    -- a delivery of theirs was delivered, died, or had an attempt that failed and is repeated (parked).
+    signal_ids bigint[]
 ) WITH (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=10000, autovacuum_vacuum_cost_delay=0);
 
 -- The counts without ledger_deltas. Subscription 0 stands for all subscriptions.
@@ -494,6 +498,41 @@ CREATE INDEX signals_for_later ON signals (deliver_at) WHERE (deliver_at IS NOT 
 CREATE INDEX signals_from_endpoints ON signals (id) INCLUDE (name, created_at) WHERE (source = 'signal-endpoint'::text);
 CREATE INDEX signals_of_source ON signals (source_id, "position") WHERE (source_id IS NOT NULL);
 CREATE INDEX signals_scheduled ON signals (due_at) WHERE (state = 'scheduled'::text);
+
+-- What happened in a minute or in an hour: in all, of a tenant, of a name, to signals of a tenant and a name,
+-- and to deliveries of a subscription and a name. What a row is not about is 0 or empty; a tenant or a name of
+-- U+001F stands for those for which there was no room.
+CREATE TABLE statistics (
+    -- 60 or 3600.
+    seconds integer NOT NULL,
+    kind text NOT NULL,
+    subscription_id bigint NOT NULL,
+    -- The tenant of the signals (accepted, recorded), or that of the subscriptions; empty: none.
+    tenant text NOT NULL,
+    name text NOT NULL,
+    at timestamptz NOT NULL,
+    -- By the moment of the throw; of a subscription: what is owed to it.
+    accepted bigint NOT NULL,
+    recorded bigint NOT NULL,
+    delivered bigint NOT NULL,
+    dead bigint NOT NULL,
+    retried bigint NOT NULL,
+    -- Which classes of latencies the delivered ones are in: class n ends at 1.1^n ms.
+    latency_classes integer[],
+    -- How many are in each of them.
+    latency_counts bigint[],
+    CONSTRAINT statistics_pkey PRIMARY KEY (seconds, kind, subscription_id, tenant, name, at),
+    CONSTRAINT statistics_kind_check CHECK ((kind = ANY (ARRAY['all'::text, 'tenant'::text, 'name'::text, 'signals'::text, 'subscription'::text])))
+) WITH (fillfactor=70, autovacuum_vacuum_scale_factor=0.05, autovacuum_vacuum_cost_delay=0);
+CREATE INDEX statistics_by_moment ON statistics (seconds, kind, at);
+
+-- How far the minutes are added up to hours. What happened before is entered in both.
+CREATE TABLE statistics_progress (
+    id integer NOT NULL DEFAULT 1,
+    added_up_until timestamptz NOT NULL,
+    CONSTRAINT statistics_progress_pkey PRIMARY KEY (id),
+    CONSTRAINT statistics_progress_id_check CHECK ((id = 1))
+);
 
 CREATE TABLE subscriptions (
     id bigint GENERATED ALWAYS AS IDENTITY,
@@ -771,20 +810,31 @@ AS $function$
 BEGIN
     CASE TG_OP
         WHEN 'INSERT' THEN
-            INSERT INTO ledger_deltas (subscription_id, counted, n)
-            SELECT subscription_id, state, count(*) FROM new_rows GROUP BY subscription_id, state;
+            INSERT INTO ledger_deltas (subscription_id, counted, n, signal_ids)
+            SELECT subscription_id, state, count(*), array_agg(signal_id) FILTER (WHERE state = 'dead')
+            FROM new_rows GROUP BY subscription_id, state;
         WHEN 'DELETE' THEN
             INSERT INTO ledger_deltas (subscription_id, counted, n)
             SELECT subscription_id, state, -count(*) FROM old_rows GROUP BY subscription_id, state;
         WHEN 'UPDATE' THEN
-            INSERT INTO ledger_deltas (subscription_id, counted, n)
-            SELECT subscription_id, state, sum(n)
+            INSERT INTO ledger_deltas (subscription_id, counted, n, signal_ids)
+            SELECT subscription_id, state, sum(n), array_agg(signal_id) FILTER (WHERE happened)
             FROM (
-                SELECT subscription_id, state, 1 AS n FROM new_rows
-                UNION ALL
-                SELECT subscription_id, state, -1 FROM old_rows
-            ) AS rows
-            GROUP BY subscription_id, state HAVING sum(n) <> 0;
+                SELECT signal_id, subscription_id, min(before) AS before, min(after) AS after,
+                       max(begun) = 1 AND min(redriven) = max(redriven) AS failed
+                FROM (
+                    SELECT signal_id, subscription_id, NULL AS before, state AS after, 0 AS begun, redriven FROM new_rows
+                    UNION ALL
+                    SELECT signal_id, subscription_id, state, NULL, (state = 'pending' AND begun_at IS NOT NULL)::int, redriven
+                    FROM old_rows
+                ) AS rows
+                GROUP BY signal_id, subscription_id HAVING min(before) <> min(after)
+            ) AS changed
+            CROSS JOIN LATERAL (
+                VALUES (before, -1, false),
+                       (after, 1, after IN ('delivered', 'dead') OR (after = 'parked' AND failed))
+            ) AS counts (state, n, happened)
+            GROUP BY subscription_id, state HAVING sum(n) <> 0 OR bool_or(happened);
     END CASE;
     RETURN NULL;
 END $function$;
@@ -796,8 +846,8 @@ AS $function$
 BEGIN
     CASE TG_OP
         WHEN 'INSERT' THEN
-            INSERT INTO ledger_deltas (subscription_id, counted, n)
-            SELECT id, 'matched', count(*) FROM new_rows, unnest(subscription_ids) AS id GROUP BY id;
+            INSERT INTO ledger_deltas (subscription_id, counted, n, signal_ids)
+            SELECT id, 'matched', count(*), array_agg(signal_id) FROM new_rows, unnest(subscription_ids) AS id GROUP BY id;
         WHEN 'DELETE' THEN
             INSERT INTO ledger_deltas (subscription_id, counted, n)
             SELECT id, 'matched', -count(*) FROM old_rows, unnest(subscription_ids) AS id GROUP BY id;
@@ -812,10 +862,10 @@ AS $function$
 BEGIN
     CASE TG_OP
         WHEN 'INSERT' THEN
-            INSERT INTO ledger_deltas (subscription_id, counted, n)
-            SELECT 0, 'recorded', count(*) FROM new_rows HAVING count(*) > 0
+            INSERT INTO ledger_deltas (subscription_id, counted, n, signal_ids)
+            SELECT 0, 'recorded', count(*), array_agg(signal_id) FROM new_rows HAVING count(*) > 0
             UNION ALL
-            SELECT id, 'matched', count(*) FROM new_rows, unnest(subscription_ids) AS id GROUP BY id;
+            SELECT id, 'matched', count(*), array_agg(signal_id) FROM new_rows, unnest(subscription_ids) AS id GROUP BY id;
         WHEN 'DELETE' THEN
             INSERT INTO ledger_deltas (subscription_id, counted, n)
             SELECT 0, 'recorded', -count(*) FROM old_rows HAVING count(*) > 0

@@ -30,6 +30,7 @@ from broker.secrets import SecretBox, make_secret
 from broker.slices import Slices
 from broker.store.deliveries.backlogs import BacklogStore
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.deliveries.statistics import StatisticsStore
 from broker.store.subscriptions.listing import ListedState
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import Subscription
@@ -74,12 +75,15 @@ class SubscriptionsApi:
         subscriptions: SubscriptionStore,
         pausing: PausingStore,
         backlogs: BacklogStore,
+        statistics: StatisticsStore,
+        *,
         secrets: SecretBox,
         guard: Guard,
     ) -> None:
         self._subscriptions = subscriptions
         self._pausing = pausing
         self._backlogs = backlogs
+        self._statistics = statistics
         self._secrets = secrets
         self._guard = guard
         self._slices = Slices(rest=1.0)
@@ -179,16 +183,19 @@ class SubscriptionsApi:
             by=principal,
         )
         items, backlogs = [], await self._backlogs.find(page.items)
+        rates = await self._statistics.success_rates([subscription.id for subscription in page.items])
         async with self._slices.take() as turn:
             for subscription in page.items:
                 seen = as_seen_by(principal, subscription, self._secrets)
-                items.append(render_subscription(seen, backlog=backlogs[subscription.id]))
+                items.append(
+                    render_subscription(seen, backlog=backlogs[subscription.id], success_rate=rates[subscription.id])
+                )
                 if turn.is_over:
                     await turn.pause()
         return answer(SubscriptionPage(items=items, next=next_of(page.following)))
 
     async def get(self, request: web.Request, principal: Principal) -> web.Response:
-        """Answer one subscription, with its backlog and its circuit.
+        """Answer one subscription, with its backlog, its circuit and its success rate.
 
         Who may only read sees no credentials in the URLs of its webhooks.
         """
@@ -258,9 +265,9 @@ class SubscriptionsApi:
         if subscription is None:
             raise NotFound("The subscription was deleted just now.")
         backlogs = await self._backlogs.find([subscription])
-        return answer(
-            render_subscription(as_seen_by(principal, subscription, self._secrets), backlog=backlogs[subscription.id])
-        )
+        rates = await self._statistics.success_rates([subscription.id])
+        seen = as_seen_by(principal, subscription, self._secrets)
+        return answer(render_subscription(seen, backlog=backlogs[subscription.id], success_rate=rates[subscription.id]))
 
 
 async def managed_subscription(
