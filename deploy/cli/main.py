@@ -39,6 +39,7 @@ COMMANDS = {
         "redrive": ("redrives", "Retry dead deliveries."),
         "replay": ("replays", "Deliver recorded signals to a subscription."),
         "ledger": ("ledger", "Show whether the books balance."),
+        "stats": ("stats", "Show rates and latencies."),
         "audit": ("audit", "Show who changed what."),
         "recover": ("recover", "Put poison back into its queue."),
         "doctor": ("doctor", "Check the installation."),

@@ -184,6 +184,7 @@ SPECIAL = {
     "POST /v1/deliveries/redrive": bulk_redrive,
     "GET /v1/signals/tail": tailing,
     "GET /v1/ledger": books,
+    "GET /v1/stats": books,
     "PUT /v1/quotas/tenants/{id}": quota_of_tenant,
     "GET /v1/quotas/tenants/{id}": quota_of_tenant,
     "DELETE /v1/quotas/tenants/{id}": quota_of_tenant,

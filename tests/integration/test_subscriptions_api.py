@@ -57,6 +57,7 @@ async def test_a_created_subscription_is_answered_in_full_with_its_secret(client
         "maxPerSecond": None,
         "backlog": None,
         "circuit": None,
+        "successRate": None,
         "createdBy": "admin",
         "retry": {"schedule": [1.0, 2.5, 2.5], "maxAttempts": 4},
         "timeoutSeconds": 3.0,
@@ -67,6 +68,7 @@ async def test_a_created_subscription_is_answered_in_full_with_its_secret(client
         "secret": None,
         "backlog": {"parked": 0, "oldest": None},
         "circuit": "closed",
+        "successRate": {"hour": None, "day": None},
     }
 
 

@@ -1,4 +1,4 @@
--- What the statistics tell: see folding.sql and broker/statistics.py. Spans are of minutes or hours (seconds), each with its
+-- What the statistics tell: see folding.sql, broker/statistics.py and docs/statistics.md. Spans are of minutes or hours (seconds), each with its
 -- begin and its end.
 
 -- name: progress
