@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 
 from broker.errors import InvalidField
 
@@ -118,7 +120,8 @@ class Figures:
         delivered: Deliveries.
         dead: Deliveries.
         retried: Attempts that failed and are repeated.
-        latencies: How many of the deliveries took how long: the number of each class.
+        classes: The classes of latencies that its deliveries are in, ascending.
+        counts: How many are in each of these.
     """
 
     at: datetime
@@ -128,27 +131,47 @@ class Figures:
     delivered: int = 0
     dead: int = 0
     retried: int = 0
-    latencies: Mapping[int, int] = field(default_factory=dict)
+    classes: Sequence[int] = ()
+    counts: Sequence[int] = ()
 
 
-def percentiles(latencies: Mapping[int, int], *shares: float) -> list[float] | None:
+def add_up(at: datetime, figures: Sequence[Figures]) -> Figures:
+    """Return the sums of *figures*, which have one key, as those of the step that begins *at* this moment."""
+    merged: dict[int, int] = {}
+    for one in figures:
+        for number, count in zip(one.classes, one.counts, strict=True):
+            merged[number] = merged.get(number, 0) + count
+    classes = sorted(merged)
+    return Figures(
+        at=at,
+        key=figures[0].key,
+        accepted=sum(one.accepted for one in figures),
+        recorded=sum(one.recorded for one in figures),
+        delivered=sum(one.delivered for one in figures),
+        dead=sum(one.dead for one in figures),
+        retried=sum(one.retried for one in figures),
+        classes=classes,
+        counts=[merged[number] for number in classes],
+    )
+
+
+def percentiles(figures: Figures, shares: Iterable[float]) -> list[float] | None:
     """Return the latencies in milliseconds that these *shares* of the deliveries did not exceed; None without any.
 
-    The classes of *latencies* must ascend. Within a class the value is interpolated, so it is off by less than a tenth.
+    Within a class the value is interpolated, so it is off by less than a tenth.
     """
-    total = sum(latencies.values())
-    if not total:
+    if not figures.counts:
         return None
+    upto = list(accumulate(figures.counts))
     found = []
-    remaining = sorted(shares)
-    below = 0
-    for number, count in latencies.items():
-        while remaining and remaining[0] * total <= below + count:
-            end = WIDTH**number
-            start = end / WIDTH if number else 0.0
-            found.append(start + (end - start) * (remaining.pop(0) * total - below) / count)
-        below += count
-    return found + [WIDTH ** max(latencies)] * len(remaining)
+    for share in shares:
+        rank = share * upto[-1]
+        place = bisect_left(upto, rank)
+        number, count = figures.classes[place], figures.counts[place]
+        end = WIDTH**number
+        start = end / WIDTH if number else 0.0
+        found.append(end - (end - start) * (upto[place] - rank) / count)
+    return found
 
 
 def _nonempty(*spans: tuple[int, datetime, datetime]) -> list[tuple[int, datetime, datetime]]:

@@ -14,6 +14,7 @@ from broker.statistics import Figures, Split, Window, percentiles
 
 OTHERS = "\x1f"
 """The key of the tenants, or names, for which there was no room."""
+_SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 async def render_statistics(
@@ -44,7 +45,7 @@ async def render_statistics(
 
 
 def _counts(one: Figures) -> dict[str, Any]:
-    latency = percentiles(one.latencies, 0.5, 0.95, 0.99)
+    latency = percentiles(one, _SHARES.values())
     return {
         "accepted": one.accepted,
         "recorded": one.recorded,
@@ -53,7 +54,7 @@ def _counts(one: Figures) -> dict[str, Any]:
         "retried": one.retried,
         "latencyMs": None
         if latency is None
-        else dict(zip(("p50", "p95", "p99"), [round(value, 1) for value in latency], strict=True)),
+        else dict(zip(_SHARES, [round(value, 1) for value in latency], strict=True)),
     }
 
 

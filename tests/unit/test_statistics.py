@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broker.errors import InvalidField
-from broker.statistics import HOUR, MINUTE, WIDTH, Window, align, make_window, percentiles
+from broker.statistics import HOUR, MINUTE, WIDTH, Figures, Window, add_up, align, make_window, percentiles
 
 NOW = datetime(2026, 11, 28, 7, 47, 3, tzinfo=UTC)
 
@@ -73,6 +73,10 @@ def test_moments_are_aligned_to_steps():
     assert align(at(7), HOUR, up=True) == at(7)
 
 
+def of(latencies):
+    return Figures(at=NOW, classes=sorted(latencies), counts=[latencies[number] for number in sorted(latencies)])
+
+
 def test_percentiles_are_off_by_less_than_a_tenth():
     chance = random.Random(3)
     values = sorted(chance.lognormvariate(4, 1.5) for _ in range(10_000))
@@ -81,16 +85,26 @@ def test_percentiles_are_off_by_less_than_a_tenth():
         number = max(0, math.ceil(math.log(value) / math.log(WIDTH)))
         latencies[number] = latencies.get(number, 0) + 1
 
-    found = percentiles(latencies, 0.5, 0.95, 0.99)
+    found = percentiles(of(latencies), (0.5, 0.95, 0.99))
 
     for share, value in zip((0.5, 0.95, 0.99), found, strict=True):
         assert value == pytest.approx(values[math.ceil(share * len(values)) - 1], rel=0.1)
 
 
 def test_there_is_no_percentile_of_nothing():
-    assert percentiles({}, 0.5) is None
+    assert percentiles(of({}), (0.5,)) is None
 
 
 def test_what_took_no_time_is_in_the_first_class():
-    assert percentiles({0: 4}, 0.5, 1.0) == [0.5, 1.0]
-    assert percentiles({0: 1, 24: 1}, 0.99) == [pytest.approx(WIDTH**24, rel=0.1)]
+    assert percentiles(of({0: 4}), (0.5, 1.0)) == [0.5, 1.0]
+    assert percentiles(of({0: 1, 24: 1}), (0.99,)) == [pytest.approx(WIDTH**24, rel=0.1)]
+
+
+def test_figures_of_minutes_are_added_up_with_their_latencies():
+    rest = {"accepted": 1, "recorded": 2, "dead": 4, "retried": 5}
+    first = Figures(at=at(7), key="k", delivered=3, classes=[3, 9], counts=[1, 2], **rest)
+    second = Figures(at=at(7, 1), key="k", delivered=2, classes=[2, 9], counts=[1, 1])
+
+    assert add_up(at(7), [first, second]) == Figures(
+        at=at(7), key="k", delivered=5, classes=[2, 3, 9], counts=[1, 1, 3], **rest
+    )

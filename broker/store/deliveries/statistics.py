@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 from broker.access import ADMINISTRATOR, Principal
-from broker.statistics import Figures, Split, Window
+from broker.slices import Slices
+from broker.statistics import Figures, Split, Window, add_up, align
 from broker.store.postgres.database import Database, Row
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.sight import sight_of_subscriptions
@@ -16,7 +18,7 @@ from broker.store.sight import sight_of_subscriptions
 class _Sql(Statements, file="statistics.sql"):
     progress: Statement
     rank: Statement
-    steps: Statement
+    rows: Statement
     steps_seen: Statement
     rates: Statement
 
@@ -34,11 +36,11 @@ class _Key(NamedTuple):
     of_signal: str
 
 
-_WHOLE = _Key("tenant", "r.subscription_id = 0 AND r.tenant = k.key AND r.name = ''", "''", "''")
+_WHOLE = _Key("tenant", "subscription_id = 0 AND tenant = k.key AND name = ''", "''", "''")
 _KEYS = {
-    Split.SUBSCRIPTION: _Key("subscription_id", "r.subscription_id = k.key::bigint AND r.tenant = ''", "s.id", "''"),
+    Split.SUBSCRIPTION: _Key("subscription_id", "subscription_id = k.key::bigint AND tenant = ''", "s.id", "''"),
     Split.TENANT: _Key("tenant", _WHOLE.of_key, "s.tenant", "r.tenant"),
-    Split.NAME: _Key("name", "r.subscription_id = 0 AND r.tenant = '' AND r.name = k.key", "r.name", "r.name"),
+    Split.NAME: _Key("name", "subscription_id = 0 AND tenant = '' AND name = k.key", "r.name", "r.name"),
 }
 
 
@@ -81,6 +83,7 @@ class StatisticsStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._slices = Slices()
 
     async def read(
         self, window: Window, subject: Subject, *, split: Split | None = None, by: Principal = ADMINISTRATOR
@@ -99,10 +102,8 @@ class StatisticsStore:
                 kind, key, keys = one.value, _KEYS[one], list(subject.given.values())
                 if not keys:
                     keys = await self._rank(kind, key, _columns(window.spans_in_all(until)))
-            rows = await self._database.fetch(
-                _Sql.steps.naming(of_key=key.of_key), kind=kind, keys=keys, step=window.step, **spans
-            )
-            return [_read(row, is_split=split is not None) for row in rows]
+            rows = await self._database.fetch(_Sql.rows.naming(of_key=key.of_key), kind=kind, keys=keys, **spans)
+            return await self._collect(rows, window.step, split)
         key = _WHOLE if split is None else _KEYS[split]
         rows = await self._database.fetch(
             _Sql.steps_seen.naming(of_delivery=key.of_delivery, of_signal=key.of_signal),
@@ -115,7 +116,26 @@ class StatisticsStore:
             **spans,
             **await sight_of_subscriptions(self._database, by),
         )
-        return [_read(row, is_split=split is not None) for row in rows]
+        return await self._collect(rows, window.step, split)
+
+    async def _collect(self, rows: Sequence[Row], step: int, split: Split | None) -> list[Figures]:
+        """Return the figures of each step and key that *rows* are about; other tasks get their turns meanwhile."""
+        begins: dict[datetime, datetime] = {}
+        of_steps: dict[tuple[datetime, str], list[Figures]] = {}
+        collected = []
+        async with self._slices.take() as turn:
+            for row in rows:
+                one = _read(row, is_split=split is not None)
+                at = begins.get(one.at) or begins.setdefault(one.at, align(one.at, step))
+                of_steps.setdefault((at, one.key), []).append(one)
+                if turn.is_over:
+                    await turn.pause()
+            for (at, _), figures in of_steps.items():
+                is_whole = len(figures) == 1 and figures[0].at == at
+                collected.append(figures[0] if is_whole else add_up(at, figures))
+                if turn.is_over:
+                    await turn.pause()
+        return collected
 
     async def success_rates(self, subscription_ids: Sequence[int]) -> Mapping[int, SuccessRate]:
         """Return the success rate of each of these subscriptions, by their ids."""
@@ -140,14 +160,15 @@ def _columns(spans: Sequence[tuple[int, object, object]]) -> dict[str, object]:
 
 def _read(row: Row, *, is_split: bool) -> Figures:
     return Figures(
-        at=row["step"],
+        at=row["at"],
         key=row["key"] if is_split else "",
         accepted=row["accepted"],
         recorded=row["recorded"],
         delivered=row["delivered"],
         dead=row["dead"],
         retried=row["retried"],
-        latencies=dict(zip(row["classes"] or (), row["counts"] or (), strict=True)),
+        classes=row["classes"] or (),
+        counts=row["counts"] or (),
     )
 
 
