@@ -1,4 +1,7 @@
-"""The partition maintainer: creates partitions ahead, closes them in time, archives and drops the old ones."""
+"""The partition maintainer: creates partitions ahead, closes them in time, archives and drops the old ones.
+
+It keeps the statistics small, too: it adds minutes up to hours, and forgets old ones.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import structlog
 
 from broker import metrics
 from broker.settings import Settings
+from broker.store.deliveries.folding import StatisticsKeeper
 from broker.store.partitions.detached import DetachedStore
 from broker.store.partitions.partitions import PartitionStore, maintenance
 from broker.store.postgres.database import Database
@@ -85,6 +89,9 @@ class PartitionMaintainer:
             await partitions.keep_ahead()
             if await partitions.close(period(self._settings)):
                 await partitions.keep_ahead()
+            statistics = StatisticsKeeper(session)
+            await statistics.add_up()
+            await statistics.forget(retention=self._settings.retention)
             await self._drop(detached)
             if self._settings.retention is not None:
                 await self._empty(detached, self._settings.retention)

@@ -19,7 +19,6 @@ from broker.settings import Settings
 from broker.store.administration.sessions import SessionStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
-from broker.store.deliveries.folding import StatisticsKeeper
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.deliveries.trials import TrialStore
@@ -71,7 +70,6 @@ class Scheduler:
         ordering: OrderingStore,
         signals: SignalStore,
         sessions: SessionStore,
-        statistics: StatisticsKeeper,
         settings: Settings,
     ) -> None:
         self._transport = transport
@@ -83,7 +81,6 @@ class Scheduler:
         self._ordering = ordering
         self._signals = signals
         self._sessions = sessions
-        self._statistics = statistics
         self._settings = settings
         self._outcomes = Streak()
         self._headroom = Headroom(transport, timeout=settings.confirm_timeout)
@@ -106,8 +103,6 @@ class Scheduler:
             step("publish_scheduled", self.publish_scheduled, full=_SIGNALS, every=tick),
             step("forget", self.forget, full=_LIMIT, every=unhurried),
             step("fold", self.fold, full=_DELTAS, every=unhurried),
-            step("add_up", self.add_up, full=1, every=_SELDOM.total_seconds()),
-            step("forget_statistics", self.forget_statistics, full=_LIMIT, every=_SELDOM.total_seconds()),
             step("forget_circuits", self.forget_circuits, every=counting),
             step("find_forsaken", self.find_forsaken, every=_SELDOM.total_seconds()),
             step("resume_recordings", self.resume_recordings, every=_SELDOM.total_seconds()),
@@ -237,14 +232,6 @@ class Scheduler:
     async def fold(self) -> int:
         """Fold changes of the books; return how many."""
         return await self._deliveries.fold_ledger(limit=_DELTAS)
-
-    async def add_up(self) -> int:
-        """Add up the statistics of an hour that is over; return how many hours there were, 0 or 1."""
-        return await self._statistics.add_up()
-
-    async def forget_statistics(self) -> int:
-        """Forget a part of the old statistics; return how many rows."""
-        return await self._statistics.forget(retention=self._settings.retention, limit=_LIMIT)
 
     async def measure(self) -> int:
         """Measure waiting deliveries."""

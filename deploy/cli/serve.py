@@ -23,7 +23,6 @@ from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
-from broker.store.deliveries.folding import StatisticsKeeper
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pacing import PacingStore
 from broker.store.deliveries.pausing import PausingStore
@@ -161,7 +160,6 @@ async def _workers(role: str, runtime: Runtime) -> AsyncIterator[Sequence[Worker
                 ordering=OrderingStore(runtime.database),
                 signals=signals,
                 sessions=SessionStore(runtime.database),
-                statistics=StatisticsKeeper(runtime.database),
                 settings=settings,
             )
             yield [

@@ -13,7 +13,6 @@ from broker.settings import Settings
 from broker.store.administration.sessions import SessionStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
-from broker.store.deliveries.folding import StatisticsKeeper
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.deliveries.trials import TrialStore
@@ -55,7 +54,6 @@ async def scheduler(transport, database, settings):
         ordering=OrderingStore(database),
         signals=SignalStore(database),
         sessions=SessionStore(database),
-        statistics=StatisticsKeeper(database),
         settings=settings,
     )
 

@@ -13,7 +13,6 @@ from broker.signals import Throw
 from broker.store.administration.sessions import SessionStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
-from broker.store.deliveries.folding import StatisticsKeeper
 from broker.store.deliveries.holding import note_held_back
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
@@ -170,7 +169,6 @@ async def test_the_scheduler_lets_waiting_deliveries_go_on_as_far_as_there_is_ro
             ordering=OrderingStore(database),
             signals=SignalStore(database),
             sessions=SessionStore(database),
-            statistics=StatisticsKeeper(database),
             settings=Settings(),
         )
         scheduler._headroom = Queues(3)  # noqa: SLF001

@@ -10,6 +10,7 @@ import pytest
 
 from broker.access import ADMINISTRATOR, Principal
 from broker.deliveries import BY_HAND, DeliveryState, Outcome, Reason
+from broker.settings import Settings
 from broker.signals import Scope, Throw
 from broker.statistics import HOUR, MINUTE, Split, align, make_window
 from broker.store.deliveries import folding
@@ -17,11 +18,13 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.folding import StatisticsKeeper
 from broker.store.deliveries.statistics import StatisticsStore, Subject, SuccessRate
 from broker.subscriptions import SubscriptionSpec
+from broker.transport.embedded import EmbeddedTransport
 from tests.support import builders
 from tests.support import statistics as support
 from tests.support.attempts import claim, finish, sweep_waiting
 from tests.support.builders import QUEUE, RESCUE_AFTER
 from tests.support.statistics import COUNTS, fold, groups, recent
+from workers.partition_maintainer import PartitionMaintainer
 
 
 @pytest.fixture
@@ -224,13 +227,10 @@ async def test_hours_are_the_sums_of_their_minutes(subscriptions, attempts, data
     window = make_window(now - timedelta(hours=60), now, HOUR, now=now)
     before = await statistics.read(window, Subject())
     await age(database, timedelta(hours=50))
-    keeper = StatisticsKeeper(database)
-
-    hours = 0
-    while await keeper.add_up():
-        hours += 1
-    assert hours >= 49
-    assert await keeper.forget(retention=None, limit=1000) > 0
+    async with database.session() as session:
+        keeper = StatisticsKeeper(session)
+        assert await keeper.add_up() >= 49
+        assert await keeper.forget(retention=None) > 0
     assert await database.fetchval("SELECT count(*) FROM statistics WHERE seconds = 60") == 0
 
     after = await statistics.read(window, Subject())
@@ -238,16 +238,16 @@ async def test_hours_are_the_sums_of_their_minutes(subscriptions, attempts, data
         (one.accepted, one.recorded, one.delivered, one.classes, one.counts) for one in before
     ]
     assert {one.key for one in await statistics.read(window, Subject(), split=Split.NAME)} == {"a", "b"}
-    assert await keeper.forget(retention=timedelta(days=1), limit=1000) > 0
+    async with database.session() as session:
+        assert await StatisticsKeeper(session).forget(retention=timedelta(days=1)) > 0
     assert await statistics.read(window, Subject()) == []
 
 
 async def test_what_comes_late_is_in_its_hour(database, statistics):
     """A signal that waited for its record for long is accepted in an hour that was added up."""
     await age(database, timedelta(hours=30))
-    keeper = StatisticsKeeper(database)
-    while await keeper.add_up():
-        pass
+    async with database.session() as session:
+        await StatisticsKeeper(session).add_up()
     (signal,) = await builders.accept(database, "a")
     old = builders.signal(signal.id, created_at=datetime.now(UTC) - timedelta(hours=10))
     await builders.record(database, old)
@@ -287,8 +287,8 @@ async def test_success_rates(subscriptions, attempts, database, statistics):
     }
     await age(database, timedelta(hours=3))
     assert (await statistics.success_rates([bad]))[bad] == SuccessRate(hour=None, day=2 / 3)
-    while await StatisticsKeeper(database).add_up():
-        pass
+    async with database.session() as session:
+        await StatisticsKeeper(session).add_up()
     assert (await statistics.success_rates([bad]))[bad] == SuccessRate(hour=None, day=2 / 3)
     await age(database, timedelta(hours=22))
     assert (await statistics.success_rates([bad]))[bad] == SuccessRate()
@@ -305,3 +305,24 @@ async def test_the_groups_are_those_to_which_most_happened(subscriptions, databa
     keys = {one.key for one in figures}
     assert len(keys) == 50
     assert {"n58", "n59"} <= keys
+
+
+async def test_nothing_is_folded_while_an_hour_is_added_up(database, deliveries, sums):
+    """A scheduler must not wait for that, and what it folded might be in neither."""
+    await builders.throw(database, "a")
+    async with database.transaction() as session:
+        await session.execute("SELECT FROM statistics_progress FOR UPDATE")
+        assert await deliveries.fold_ledger(limit=100) == 0
+        assert (await deliveries.ledger()).recorded == 1
+
+    assert (await sums())["recorded"] == 1
+
+
+async def test_the_maintainer_adds_up_and_forgets(database, statistics):
+    await builders.throw(database, "a")
+    await fold(database)
+    await age(database, timedelta(hours=50))
+    async with EmbeddedTransport(database) as transport:
+        await PartitionMaintainer(database, transport, Settings()).maintain()
+
+    assert await database.fetchval("SELECT array_agg(DISTINCT seconds) FROM statistics") == [HOUR]

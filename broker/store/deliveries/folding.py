@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from broker.statistics import MINUTES_KEPT
-from broker.store.postgres.database import Database
+from broker.store.postgres.database import Database, Session
 from broker.store.postgres.statements import Statement, Statements
 
 _SIGNALS = 20_000
@@ -14,6 +14,8 @@ ROOM = 1000
 """How many tenants, how many names, and how many pairs of them a minute or an hour tells apart."""
 ROOM_FOR_DETAILS = 10_000
 """How many names with their subscriptions a minute or an hour tells apart."""
+_ROWS = 10_000
+"""How many rows are forgotten at a time."""
 _KINDS = ("all", "name", "signals", "subscription", "tenant")
 
 
@@ -35,29 +37,45 @@ async def fold(database: Database, *, limit: int) -> int:
 
 
 class StatisticsKeeper:
-    """Adds minutes up to hours, and forgets what is old; any number of schedulers may do this at once."""
+    """Adds minutes up to hours, and forgets what is old.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    Args:
+        session: On which that may take minutes, if there is much of it.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     async def add_up(self) -> int:
-        """Add up the next hour that is over; return how many there were, 0 or 1."""
-        async with self._database.transaction() as session:
+        """Add up each hour that is over; return how many there were."""
+        hours = 0
+        while await self._add_up_next():
+            hours += 1
+        return hours
+
+    async def _add_up_next(self) -> bool:
+        async with self._session.transaction() as session:
             hour = await session.fetchval(_Sql.begin_adding)
             if hour is None:
-                return 0
+                return False
             await session.execute(_Sql.add_up, hour=hour, most=ROOM, most_detailed=ROOM_FOR_DETAILS)
             await session.execute(_Sql.end_adding)
-        return 1
+        return True
 
-    async def forget(self, *, retention: timedelta | None, limit: int) -> int:
-        """Forget at most *limit* old figures; those of hours are kept for *retention* (None: for ever)."""
+    async def forget(self, *, retention: timedelta | None) -> int:
+        """Forget old figures, those of hours after *retention* (None: never); return how many rows."""
+        forgotten = 0
+        while rows := await self._forget(retention):
+            forgotten += rows
+        return forgotten
+
+    async def _forget(self, retention: timedelta | None) -> int:
         return int(
-            await self._database.fetchval(
+            await self._session.fetchval(
                 _Sql.forget,
                 kinds=_KINDS,
                 minutes_kept=MINUTES_KEPT.total_seconds(),
                 hours_kept=None if retention is None else retention.total_seconds(),
-                limit=limit,
+                limit=_ROWS,
             )
         )

@@ -3,14 +3,16 @@
 -- name: fold
 -- Take up to :limit changes, with about :most_signals signals; any number of schedulers may do this at once. Add them up to the
 -- ledger's tallies, those of each subscription and those of all (0), and to the statistics of the minutes in which they
--- happened. An hour that `add_up` is done with gets what comes late from here. Return how many changes were found.
+-- happened. An hour that `add_up` is done with gets what comes late from here. Return how many changes were found; none while an
+-- hour is added up.
 -- In a minute, or an hour, there is room for :most tenants, names and pairs of them, and for :most_detailed names with their
 -- subscriptions. The others are added up under U+001F; those with deliveries stay apart by subscription. A signal that was
 -- dropped meanwhile is of no known name.
 WITH progress AS MATERIALIZED (
-    SELECT added_up_until FROM statistics_progress FOR SHARE
+    SELECT added_up_until FROM statistics_progress FOR SHARE SKIP LOCKED
 ), looked AS MATERIALIZED (
-    SELECT ctid AS place, coalesce(cardinality(signal_ids), 0) AS size FROM ledger_deltas LIMIT :limit FOR UPDATE SKIP LOCKED
+    SELECT ctid AS place, coalesce(cardinality(signal_ids), 0) AS size FROM ledger_deltas
+    WHERE EXISTS (SELECT FROM progress) LIMIT :limit FOR UPDATE SKIP LOCKED
 ), taken AS (
     DELETE FROM ledger_deltas
     WHERE ctid = ANY (ARRAY(
@@ -116,7 +118,7 @@ WITH progress AS MATERIALIZED (
 SELECT count(*) FROM looked;
 
 -- name: begin_adding
--- The hour that is to be added up next, if it has been over for five minutes; folds wait until the transaction ends.
+-- The hour that is to be added up next, if it has been over for five minutes; nothing is folded until the transaction ends.
 SELECT added_up_until AS hour FROM statistics_progress
 WHERE added_up_until <= now() - interval '65 minutes' FOR UPDATE;
 
