@@ -1,4 +1,4 @@
-/** Dead letters: dead deliveries by subscription and error, and their redrive in bulk. */
+/** Dead letters: dead deliveries by subscription and how their last attempts ended, and their redrive in bulk. */
 
 import {html, useEffect, useState} from "./view.js";
 import {request} from "./api.js";
@@ -9,17 +9,23 @@ import {may} from "./session.js";
 import {count, where} from "./words.js";
 
 const PAGES = 10, PAGE = 1000;
+const UNATTEMPTED = "They were never attempted: redrive them one by one, or all that are dead of the subscription.";
 
-/** Return the groups of the newest dead deliveries, and whether there are more. */
-async function read(told) {
+/** Return the filters by which the API finds the deliveries of *group*. */
+const chosen = ({subscriptionId, outcome, status}) => ({subscriptionId, ...(outcome ? {outcome} : {}), ...(status ? {status} : {})});
+
+/** Tell the groups of the newest dead deliveries, page by page, and whether there are more; *signal* ends that. */
+async function read(told, signal) {
   const groups = new Map();
   let afterId, pages = 0;
   do {
-    const page = await request("GET", `/v1/deliveries?state=dead&order=desc&limit=${PAGE}${afterId ? `&afterId=${afterId}` : ""}`);
+    const page = await request("GET", `/v1/deliveries?state=dead&order=desc&limit=${PAGE}${afterId ? `&afterId=${afterId}` : ""}`, undefined, signal);
     for (const one of page.items) {
-      const error = one.lastError || one.reason || one.lastOutcome, key = `${one.subscriptionId} ${one.lastOutcome} ${error}`;
-      const group = groups.get(key) || {key, error, subscriptionId: one.subscriptionId, outcome: one.lastOutcome, target: one.target, newest: one.finishedAt, number: 0};
+      const error = one.lastError || one.reason || one.lastOutcome, {subscriptionId, lastOutcome: outcome, lastStatus: status} = one;
+      const key = [subscriptionId, outcome, outcome ? status : error].join(" ");
+      const group = groups.get(key) || {key, errors: new Set(), subscriptionId, outcome, status, target: one.target, newest: one.finishedAt, number: 0};
       group.number += 1;
+      group.errors.add(error);
       groups.set(key, group);
     }
     afterId = page.next;
@@ -31,9 +37,9 @@ async function read(told) {
 export function DeadLetters({session}) {
   const [state, set] = useState({}), [turn, again] = useState(0);
   useEffect(() => {
-    let gone = false;
-    read((groups, more) => { if (!gone) set({groups, more}); }).catch(error => { if (!gone) set(last => ({...last, error})); });
-    return () => { gone = true; };
+    const end = new AbortController();
+    read((groups, more) => { if (!end.signal.aborted) set({groups, more}); }, end.signal).catch(error => { if (!end.signal.aborted) set(last => ({...last, error})); });
+    return () => end.abort();
   }, [turn]);
   const refusal = may(session, "deliveries:manage") ? "" : "Needs the permission deliveries:manage.", anew = () => again(turn + 1);
   return html`<h1>Dead letters</h1>
@@ -44,10 +50,10 @@ export function DeadLetters({session}) {
     ${state.groups && html`<${Table} label="Dead letters" rows=${state.groups} keyOf=${group => group.key} empty="No delivery is dead." columns=${[
       ["Subscription", group => html`<a href=${to("subscriptions", group.subscriptionId)}>${group.subscriptionId}</a>`],
       ["Target", group => html`<span class="long">${where(group.target)}</span>`],
-      ["Error", group => html`<a href=${to("deliveries", undefined, {state: "dead", subscriptionId: group.subscriptionId, outcome: group.outcome || ""})}>${group.error}</a>`],
+      ["Error", group => html`<a href=${to("deliveries", undefined, {state: "dead", ...chosen(group)})}>${group.errors.values().next().value}</a>${group.errors.size > 1 && html` <span class="soft">and ${group.errors.size - 1} more like it</span>`}`],
       ["Deliveries", group => count(group.number), "number"],
       ["Newest", group => html`<${Moment} at=${group.newest} />`],
-      ["", group => html`<${Bulk} title="Redrive" text=${`Attempts the dead deliveries of subscription ${group.subscriptionId} whose last outcome is ${group.outcome || "the same"} once more.`}
-        path="/v1/deliveries/redrive" body=${{state: "dead", subscriptionId: group.subscriptionId, ...(group.outcome ? {outcome: group.outcome} : {})}} refusal=${refusal} after=${anew} />`, "end"],
+      ["", group => html`<${Bulk} title="Redrive" text=${`Attempts the dead deliveries of subscription ${group.subscriptionId} whose last attempt ended so (${group.outcome}${group.status ? `, ${group.status}` : ""}) once more.`}
+        path="/v1/deliveries/redrive" body=${{state: "dead", ...chosen(group)}} refusal=${refusal || (group.outcome ? "" : UNATTEMPTED)} after=${anew} />`, "end"],
     ]} />${state.more && html`<p class="soft">The newest ${count(PAGES * PAGE)} dead deliveries.</p>`}`}`;
 }
