@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from tests.integration.test_console_in_browser import button, opened
 from tests.support.receiver import Answer
-from tests.support.throwing import delivery, recorded, subscribe, throw
+from tests.support.throwing import FAR, delivery, recorded, subscribe, throw
 
 
 @pytest.fixture
@@ -60,3 +60,19 @@ async def test_following_says_which_filters_it_does_not_heed(client, tab, name):
     signal = await throw(client, name)
     await recorded(client, signal["id"])
     await expect(tab.page.get_by_role("link", name=str(signal["id"]), exact=True)).to_be_visible()
+
+
+async def test_the_overview_says_of_what_deliveries_died_and_who_waits(client, webhooks, tab, died, name):
+    subscription, _ = died
+    url = webhooks.answer("/waits", Answer(status=500))
+    waiting = await subscribe(client, f"{name}.waits", url, retry=FAR)
+    signal = await throw(client, f"{name}.waits")
+    late = await delivery(client, signal, waiting, "parked")
+    limited = {"name": name, "permissions": ["signals:read"], "names": [f"{name}.#"]}
+    await tab.sign_in(token=(await client.post("/v1/tokens", limited))["token"])
+    await tab.open("/console")
+    reasons = tab.page.get_by_role("region", name="Dead letters by reason")
+    row = reasons.get_by_role("row").filter(has_text="HTTP 501 Not Implemented")
+    await expect(row).to_contain_text(str(subscription["id"]))
+    longest = tab.page.get_by_role("region", name="Subscriptions that wait longest")
+    await expect(longest.get_by_role("row").filter(has_text=late["id"])).to_contain_text("The last attempt failed")

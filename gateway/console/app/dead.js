@@ -3,6 +3,8 @@
 import {html, useEffect, useState} from "./view.js";
 import {request} from "./api.js";
 import {Bulk} from "./bulk.js";
+import {byError, chosen} from "./groups.js";
+import {ErrorOf} from "./lists.js";
 import {Failure, Moment, Table} from "./parts.js";
 import {to} from "./routes.js";
 import {may} from "./session.js";
@@ -11,26 +13,16 @@ import {count, where} from "./words.js";
 const PAGES = 10, PAGE = 1000;
 const UNATTEMPTED = "They were never attempted: redrive them one by one, or all that are dead of the subscription.";
 
-/** Return the filters by which the API finds the deliveries of *group*. */
-const chosen = ({subscriptionId, outcome, status}) => ({subscriptionId, ...(outcome ? {outcome} : {}), ...(status ? {status} : {})});
-
 /** Tell the groups of the newest dead deliveries, page by page, and whether there are more; *signal* ends that. */
 async function read(told, signal) {
   const groups = new Map();
   let afterId, pages = 0;
   do {
     const page = await request("GET", `/v1/deliveries?state=dead&order=desc&limit=${PAGE}${afterId ? `&afterId=${afterId}` : ""}`, undefined, signal);
-    for (const one of page.items) {
-      const error = one.lastError || one.reason || one.lastOutcome, {subscriptionId, lastOutcome: outcome, lastStatus: status} = one;
-      const key = [subscriptionId, outcome, outcome ? status : error].join(" ");
-      const group = groups.get(key) || {key, errors: new Set(), subscriptionId, outcome, status, target: one.target, newest: one.finishedAt, number: 0};
-      group.number += 1;
-      group.errors.add(error);
-      groups.set(key, group);
-    }
+    const found = byError(page.items, groups);
     afterId = page.next;
     pages += 1;
-    told([...groups.values()].sort((a, b) => b.number - a.number), afterId !== null);
+    told(found, afterId !== null);
   } while (afterId !== null && pages < PAGES);
 }
 
@@ -50,7 +42,7 @@ export function DeadLetters({session}) {
     ${state.groups && html`<${Table} label="Dead letters" rows=${state.groups} keyOf=${group => group.key} empty="No delivery is dead." columns=${[
       ["Subscription", group => html`<a href=${to("subscriptions", group.subscriptionId)}>${group.subscriptionId}</a>`],
       ["Target", group => html`<span class="long">${where(group.target)}</span>`],
-      ["Error", group => html`<a href=${to("deliveries", undefined, {state: "dead", ...chosen(group)})}>${group.errors.values().next().value}</a>${group.errors.size > 1 && html` <span class="soft">and ${group.errors.size - 1} more like it</span>`}`],
+      ["Error", group => html`<${ErrorOf} group=${group} />`],
       ["Deliveries", group => count(group.number), "number"],
       ["Newest", group => html`<${Moment} at=${group.newest} />`],
       ["", group => html`<${Bulk} title="Redrive" text=${`Attempts the dead deliveries of subscription ${group.subscriptionId} whose last attempt ended so (${group.outcome}${group.status ? `, ${group.status}` : ""}) once more.`}
