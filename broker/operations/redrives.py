@@ -42,6 +42,7 @@ class Redriver:
             state=DeliveryState(wanted.state),
             subscription_id=wanted.subscription_id,
             outcome=None if wanted.outcome is None else Outcome(wanted.outcome),
+            status=wanted.status,
             after=after,
             dry_run=wanted.dry_run,
         )

@@ -164,6 +164,9 @@ class RedriveRequest(BulkRequest):
         "dead", description="In which state they are: `parked` ones are due at once, others are attempted once more."
     )
     outcome: OutcomeName | None = Field(None, description="Only deliveries whose last attempt had this outcome.")
+    status: Annotated[int, Field(ge=100, le=599), WHOLE] | None = Field(
+        None, description="Only deliveries whose last attempt was answered with this HTTP status."
+    )
 
 
 class States(Schema):

@@ -29,6 +29,11 @@ _REDRIVABLE = [state.value for state in DeliveryState if state is not DeliverySt
     type=click.Choice([one.value for one in Outcome]),
     help="Only deliveries whose last attempt had this outcome.",
 )
+@click.option(
+    "--status",
+    type=click.IntRange(100, 599),
+    help="Only deliveries whose last attempt was answered with this HTTP status.",
+)
 @click.option("--state", type=click.Choice(_REDRIVABLE), help="Deliveries in this state instead of dead ones.")
 @bulk_options
 @click.option("--all", "everything", is_flag=True, help="All dead deliveries (or those in that state).")
@@ -41,6 +46,7 @@ async def redrive(
     delivery_id: str | None,
     subscription: int | None,
     outcome: str | None,
+    status: int | None,
     state: str | None,
     everything: bool,
     per_second: float | None,
@@ -53,7 +59,7 @@ async def redrive(
 
     Deliveries to a deleted or disabled subscription, and those of an expired signal, stay as they are.
     """
-    given = {"subscriptionId": subscription, "outcome": outcome, **filters}
+    given = {"subscriptionId": subscription, "outcome": outcome, "status": status, **filters}
     filtered = any(value is not None for value in given.values())
     if [delivery_id is not None, filtered, everything].count(True) != 1:
         raise click.UsageError("give either a DELIVERY_ID, or filters, or --all")

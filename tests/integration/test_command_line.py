@@ -133,6 +133,7 @@ async def test_what_is_dead_is_redriven_by_filters_and_the_past_is_replayed(brok
         for _ in range(3):
             place.ask("throw", "bulk.one")
         which = ("--subscription", str(made["id"]), "--name", "bulk.#", "--outcome", "refused")
+        which += ("--status", "500")
         which += ("--since", "2020-01-01T00:00:00Z", "--until", "2099-01-01T00:00:00Z")
         await eventually(lambda: place.ask("redrive", *which, "--dry-run") == {"count": 3, "dryRun": True})
         assert place.call("redrive", *which, "--dry-run").stdout == "count    3\ndry run  yes\n"
@@ -158,6 +159,7 @@ async def test_what_is_dead_is_redriven_by_filters_and_the_past_is_replayed(brok
         (("redrive", "17-3", "--all"), "give either a DELIVERY_ID, or filters, or --all"),
         (("redrive", "17-3", "--dry-run"), "--dry-run, --per-second, --state and --after go with filters or --all"),
         (("redrive", "--outcome", "bad"), "Invalid value for '--outcome'"),
+        (("redrive", "--status", "99"), "Invalid value for '--status'"),
         (("redrive", "--since", "yesterday"), "/since: must be a date and time with its offset"),
         (("redrive", "--name", "a", "--per-second", "0"), "/perSecond: "),
         (("redrive", "999999-1"), "there is no delivery '999999-1'"),

@@ -135,10 +135,11 @@ async def test_a_deliverer_waits_for_a_reservation_before_it_claims(owe, attempt
 
 
 async def test_a_delivery_that_comes_much_too_late_gets_another_reservation(owe, attempts, database, monkeypatch):
-    monkeypatch.setattr("broker.limits.LATENESS", 0.8 * HALF)  # a busy machine may be late for the new one, too
+    minute = timedelta(minutes=1)
+    monkeypatch.setattr("broker.limits.LATENESS", minute)  # a busy machine may be late for the new one, too
     due_attempts = await owe(2, max_per_second=4)
     await database.execute("UPDATE gates SET rate_waiting = true")
-    late = [replace(due, at=(await database.fetchval("SELECT now()")) - HALF) for due in due_attempts]
+    late = [replace(due, at=(await database.fetchval("SELECT now()")) - 2 * minute) for due in due_attempts]
     first, second = await claim(attempts, *late)
     assert second.admitted.at - first.admitted.at == HALF / 2
 

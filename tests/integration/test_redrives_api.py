@@ -54,6 +54,23 @@ async def test_what_is_dead_is_looked_at_counted_and_redriven_and_each_goes_once
     assert (books["matched"], books["deliveries"]["delivered"], books["unaccounted"]) == (3, 3, 0)
 
 
+async def test_those_with_another_last_status_stay_dead(client, webhooks, name):
+    url = webhooks.answer("/hook", Answer(status=500), Answer(status=501), Answer())
+    subscription = await subscribe(client, name, url, retry=NEVER)
+    ids = []
+    for _ in range(2):
+        signal = await throw(client, name)
+        ids.append((await delivery(client, signal, subscription, "dead"))["id"])
+    wanted = {"subscriptionId": subscription["id"], "outcome": "refused", "status": 501}
+
+    assert await client.post("/v1/deliveries/redrive", wanted, expect=200) == {"count": 1, "next": None}
+
+    await delivery(client, {"id": ids[1].split("-")[0]}, subscription, "delivered")
+    assert await dead(client, f"name={name}") == [ids[0]]
+    impossible = await client.post("/v1/deliveries/redrive", {**wanted, "outcome": "gone"}, expect=200)
+    assert impossible == {"count": 0, "next": None}
+
+
 async def test_per_second_gives_each_a_moment_of_its_own(client, name, die):
     subscription, ids = await die(3)
     before = datetime.now(UTC)
@@ -91,6 +108,9 @@ async def test_next_goes_on_where_it_says_and_keeps_the_pace(client, name, die):
         ({"since": "yesterday"}, "/since"),
         ({"until": 5}, "/until"),
         ({"outcome": "bad"}, "/outcome"),
+        ({"status": 99}, "/status"),
+        ({"status": 600}, "/status"),
+        ({"status": "500"}, "/status"),
         ({"subscriptionId": "1"}, "/subscriptionId"),
         ({"subscriptionId": 1 << 63}, "/subscriptionId"),
         ({"perSecond": 0}, "/perSecond"),

@@ -9,6 +9,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from broker.store.postgres.database import Database
+from broker.store.subscriptions.samples import MOST, SampleStore, TooMany
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import HandlerTarget
@@ -130,6 +131,30 @@ async def test_a_hundred_tests_are_not_made_at_the_same_time(client, webhooks, n
     statuses = [status for status, _, _ in answers]
     assert set(statuses) == {200, 503}
     assert 1 <= webhooks.most["/hook"] <= 4
+
+
+async def test_samples_asked_for_at_the_same_moment_are_counted_one_after_the_other(name, product):
+    async with Database(product.environment["STORE_URL"], size=20) as store:
+        spec = SubscriptionSpec(name=name, targets=(HandlerTarget(app=name, handler="gone"),), schedule=())
+        made = await SubscriptionStore(store).register(spec)
+        samples = SampleStore(store)
+        async with store.transaction() as holding:
+            # Who counted, and inserts, waits for what becomes of the row that has the same id.
+            await holding.execute(
+                "INSERT INTO samples (id, subscription_id, app, payload) OVERRIDING SYSTEM VALUE"
+                " SELECT last_value + n, 0, 'none', '' FROM samples_id_seq, generate_series(0, 20) n"
+                " ON CONFLICT DO NOTHING"
+            )
+            asked = [asyncio.create_task(samples.ask(made.id, b"{}")) for _ in range(10)]
+            waiting = "SELECT count(*) >= 10 FROM pg_locks WHERE NOT granted"
+            await eventually(lambda: store.fetchval(waiting))
+            await holding.execute("DELETE FROM samples WHERE app = 'none'")
+        await eventually(lambda: sum(task.done() for task in asked) >= len(asked) - MOST)
+        refused = [task.exception() for task in asked if task.done()]
+        assert [type(error) for error in refused] == [TooMany] * (len(asked) - MOST)
+        for task in asked:
+            task.cancel()
+        await asyncio.wait(asked)
 
 
 async def test_only_who_manages_a_subscription_may_test_it(client, webhooks, name):

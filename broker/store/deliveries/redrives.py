@@ -61,13 +61,14 @@ class RedriveStore:
         state: DeliveryState = DeliveryState.DEAD,
         subscription_id: int | None = None,
         outcome: Outcome | None = None,
+        status: int | None = None,
         after: tuple[int, int] = (0, 0),
         dry_run: bool = False,
     ) -> AsyncIterator[BulkProgress]:
         """Redrive deliveries in *state* of *wanted* signals, in the order of their ids, after *after*, chunk by chunk.
 
-        They go on at moments of *pace*. *outcome* is that of the last attempt. A delivery that two callers redrive at
-        the same time is redriven once, and counted once. *dry_run* only counts them.
+        They go on at moments of *pace*. *outcome* and *status* are those of the last attempt. A delivery that two
+        callers redrive at the same time is redriven once, and counted once. *dry_run* only counts them.
         """
         first_id, last_id = await find_span(self._database, wanted.since, wanted.until)
         start: tuple[int, int] | None = max(after, (first_id, 0))
@@ -81,6 +82,7 @@ class RedriveStore:
                 last_id=last_id,
                 subscription_id=subscription_id,
                 outcome=outcome,
+                status=status,
                 **wanted.parameters,
             )
             asked = [_key(row) for row in rows if row["asked"]]

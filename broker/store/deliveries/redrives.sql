@@ -1,8 +1,8 @@
 -- name: find
 -- Look at the next :limit deliveries in a state (`of_state` is the condition) after (:after_signal_id, :after_subscription_id), of signals up to :last_id and of
 -- one subscription or (null) of all, in the order of their keys: which of them are asked for, and would be attempted. Null
--- filters are no filters. :names and :permitted_names are regular expressions (see `broker.names.expression`); :outcome is
--- that of the last attempt; :tenants and :untenanted say what belongs to the
+-- filters are no filters. :names and :permitted_names are regular expressions (see `broker.names.expression`); :outcome and
+-- :status are those of the last attempt; :tenants and :untenanted say what belongs to the
 -- caller, and what it may read.
 -- Two branches, so that each has its index, and LIMIT 1, so that it is a look-up by key, whatever the statistics say.
 WITH looked AS MATERIALIZED (
@@ -20,9 +20,12 @@ WITH looked AS MATERIALIZED (
 )
 SELECT l.signal_id, l.subscription_id, statement_timestamp() AS now,
        s.id IS NOT NULL AND g.id IS NOT NULL
-       AND (:outcome::text IS NULL OR :outcome = (
-           SELECT CASE WHEN interrupted THEN 'interrupted' ELSE outcome END FROM attempts a
-           WHERE a.signal_id = l.signal_id AND a.subscription_id = l.subscription_id ORDER BY number DESC LIMIT 1
+       AND (:outcome::text IS NULL AND :status::int IS NULL OR EXISTS (
+           SELECT FROM (
+               SELECT CASE WHEN interrupted THEN 'interrupted' ELSE outcome END AS outcome, status FROM attempts a
+               WHERE a.signal_id = l.signal_id AND a.subscription_id = l.subscription_id ORDER BY number DESC LIMIT 1
+           ) AS last
+           WHERE (:outcome::text IS NULL OR last.outcome = :outcome) AND (:status::int IS NULL OR last.status = :status)
        )) AS asked
 FROM looked l
 LEFT JOIN LATERAL (

@@ -31,6 +31,7 @@ _CHANNEL = "samples"
 
 
 class _Sql(Statements, file="samples.sql"):
+    lock: Statement
     ask: Statement
     take: Statement
     answer: Statement
@@ -67,13 +68,15 @@ class SampleStore:
             TooMany: `MOST` samples of the subscription are under way.
         """
         within = TAKEN_WITHIN + LONGEST + _SPARE
-        row = await self._database.fetchrow(
-            _Sql.ask,
-            subscription_id=subscription_id,
-            payload=payload.decode(),
-            most=MOST,
-            within=within.total_seconds(),
-        )
+        async with self._database.transaction() as transaction:
+            await transaction.execute(_Sql.lock, subscription_id=subscription_id)
+            row = await transaction.fetchrow(
+                _Sql.ask,
+                subscription_id=subscription_id,
+                payload=payload.decode(),
+                most=MOST,
+                within=within.total_seconds(),
+            )
         if row is None:
             raise TooMany
         try:

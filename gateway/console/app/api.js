@@ -1,6 +1,7 @@
 /** Requests to the API of this server, by the session's cookie. */
 
 const PATIENCE = 10000;
+const SESSION = "/v1/session";
 let csrfToken = "";
 
 /** Raised when the server refuses: what it says is for people. */
@@ -15,7 +16,7 @@ export class Refused extends Error {
 /** Let requests that change something be those of this session. */
 export function useToken(token) { csrfToken = token; }
 
-/** Return what the server answers (JSON, or null if it answers nothing); *signal* aborts it. */
+/** Return what the server answers (JSON, or null if it answers nothing); *signal* aborts it. A 401 ends the session, wherever it comes. */
 export async function request(method, path, body, signal) {
   const headers = {Accept: "application/json"};
   if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -27,6 +28,7 @@ export async function request(method, path, body, signal) {
   if (response.ok) return text ? JSON.parse(text, exact) : null;
   let problem = {};
   try { problem = JSON.parse(text); } catch { /* a proxy's own page */ }
+  if (response.status === 401 && path !== SESSION) dispatchEvent(new Event("session-ended"));
   throw new Refused(response.status, problem);
 }
 

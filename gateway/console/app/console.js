@@ -45,34 +45,35 @@ const Offer = ({onKeep, onTake}) => html`<p class="notice" role="alert">The link
 function Console() {
   const [session, setSession] = useState(undefined), [why, setWhy] = useState(""), [failure, setFailure] = useState(null), [token, setToken] = useState(null);
   const {page, id, filters} = useRoute();
-  const enter = async () => {
-    const linked = takeTokenOfLink();
+  const enter = async linked => {
     setFailure(null);
     try {
       const found = await currentSession();
       if (found && linked) setToken(linked);
       setSession(found || !linked ? found : await signIn({token: linked}));
     } catch (error) {
-      if (error.status === 401) { setWhy("The link's token is not valid (any more)."); setSession(null); } else setFailure(error);
+      if (error.status === 401) { setWhy("The link's token is not valid (any more)."); setSession(null); } else setFailure({error, again: () => enter(linked)});
     }
   };
   const leave = reason => { setWhy(reason); setSession(null); };
   useEffect(() => {
-    enter();
+    enter(takeTokenOfLink());
     const ended = () => leave("The session has ended.");
+    const linked = () => { const found = takeTokenOfLink(); if (found) enter(found); };
     addEventListener("session-ended", ended);
-    return () => removeEventListener("session-ended", ended);
+    addEventListener("hashchange", linked);
+    return () => { removeEventListener("session-ended", ended); removeEventListener("hashchange", linked); };
   }, []);
   const [title, List, kind, One] = PAGES[page] || ["Not found", () => html`<h1>There is no such page</h1>`];
   useEffect(() => { document.title = session ? `${id && kind ? `${kind} ${id}` : title} · signal-broker` : "signal-broker console"; }, [title, kind, id, session]);
-  if (failure) return html`<main class="entrance"><${Failure} error=${failure} again=${enter} /></main>`;
+  if (failure) return html`<main class="entrance"><${Failure} ...${failure} /></main>`;
   if (session === undefined) return html`<main class="entrance"><p class="soft" aria-busy="true">Loading …</p></main>`;
   if (session === null) return html`<${SignIn} why=${why} onSession=${setSession} />`;
   const Page = id && One ? One : List;
   return html`<header><a class="brand" href=${to("overview")}>signal-broker</a>
       <nav aria-label="Pages">${Object.entries(PAGES).map(([name, [words]]) => html`<a key=${name} href=${to(name)} aria-current=${name === page ? "page" : undefined}>${words}</a>`)}</nav>
       <span class="who"><${Readiness} /> <span class="soft">${session.principal}</span> <a href="docs">API</a>
-        <button type="button" onClick=${() => signOut().then(() => leave("You are signed out."), setFailure)}>Sign out</button></span></header>
+        <button type="button" onClick=${() => signOut().then(() => leave("You are signed out."), error => setFailure({error, again: () => enter()}))}>Sign out</button></span></header>
     ${token && html`<${Offer} onKeep=${() => setToken(null)} onTake=${() => { setToken(null); signIn({token}).then(setSession, error => leave(error.message)); }} />`}
     <main key=${`${page}/${id || ""}`}><${Page} id=${id} filters=${filters} session=${session} /></main>`;
 }

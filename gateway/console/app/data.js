@@ -1,7 +1,7 @@
 /** Reading from the API while a page is open. */
 
 import {useEffect, useRef, useState} from "./view.js";
-import {request, Refused} from "./api.js";
+import {request} from "./api.js";
 
 /** Return `{data, error, again}` of what is at *path*, read anew every so many milliseconds while the page is seen. */
 export function useData(path, every = 5000) {
@@ -20,7 +20,6 @@ export function useData(path, every = 5000) {
       } catch (error) {
         if (end.signal.aborted) return;
         set(last => ({path, data: last.path === path ? last.data : null, error}));
-        if (error instanceof Refused && error.status === 401) dispatchEvent(new Event("session-ended"));
       }
       if (every && !end.signal.aborted) timer = setTimeout(wait, every);
     };

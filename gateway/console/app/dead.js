@@ -1,39 +1,37 @@
-/** Dead letters: dead deliveries by subscription and error, and their redrive in bulk. */
+/** Dead letters: dead deliveries by subscription and how their last attempts ended, and their redrive in bulk. */
 
 import {html, useEffect, useState} from "./view.js";
 import {request} from "./api.js";
 import {Bulk} from "./bulk.js";
+import {byError, chosen} from "./groups.js";
+import {ErrorOf} from "./lists.js";
 import {Failure, Moment, Table} from "./parts.js";
 import {to} from "./routes.js";
 import {may} from "./session.js";
 import {count, where} from "./words.js";
 
 const PAGES = 10, PAGE = 1000;
+const UNATTEMPTED = "They were never attempted: redrive them one by one, or all that are dead of the subscription.";
 
-/** Return the groups of the newest dead deliveries, and whether there are more. */
-async function read(told) {
+/** Tell the groups of the newest dead deliveries, page by page, and whether there are more; *signal* ends that. */
+async function read(told, signal) {
   const groups = new Map();
   let afterId, pages = 0;
   do {
-    const page = await request("GET", `/v1/deliveries?state=dead&order=desc&limit=${PAGE}${afterId ? `&afterId=${afterId}` : ""}`);
-    for (const one of page.items) {
-      const error = one.lastError || one.reason || one.lastOutcome, key = `${one.subscriptionId} ${one.lastOutcome} ${error}`;
-      const group = groups.get(key) || {key, error, subscriptionId: one.subscriptionId, outcome: one.lastOutcome, target: one.target, newest: one.finishedAt, number: 0};
-      group.number += 1;
-      groups.set(key, group);
-    }
+    const page = await request("GET", `/v1/deliveries?state=dead&order=desc&limit=${PAGE}${afterId ? `&afterId=${afterId}` : ""}`, undefined, signal);
+    const found = byError(page.items, groups);
     afterId = page.next;
     pages += 1;
-    told([...groups.values()].sort((a, b) => b.number - a.number), afterId !== null);
+    told(found, afterId !== null);
   } while (afterId !== null && pages < PAGES);
 }
 
 export function DeadLetters({session}) {
   const [state, set] = useState({}), [turn, again] = useState(0);
   useEffect(() => {
-    let gone = false;
-    read((groups, more) => { if (!gone) set({groups, more}); }).catch(error => { if (!gone) set(last => ({...last, error})); });
-    return () => { gone = true; };
+    const end = new AbortController();
+    read((groups, more) => { if (!end.signal.aborted) set({groups, more}); }, end.signal).catch(error => { if (!end.signal.aborted) set(last => ({...last, error})); });
+    return () => end.abort();
   }, [turn]);
   const refusal = may(session, "deliveries:manage") ? "" : "Needs the permission deliveries:manage.", anew = () => again(turn + 1);
   return html`<h1>Dead letters</h1>
@@ -44,10 +42,10 @@ export function DeadLetters({session}) {
     ${state.groups && html`<${Table} label="Dead letters" rows=${state.groups} keyOf=${group => group.key} empty="No delivery is dead." columns=${[
       ["Subscription", group => html`<a href=${to("subscriptions", group.subscriptionId)}>${group.subscriptionId}</a>`],
       ["Target", group => html`<span class="long">${where(group.target)}</span>`],
-      ["Error", group => html`<a href=${to("deliveries", undefined, {state: "dead", subscriptionId: group.subscriptionId, outcome: group.outcome || ""})}>${group.error}</a>`],
+      ["Error", group => html`<${ErrorOf} group=${group} />`],
       ["Deliveries", group => count(group.number), "number"],
       ["Newest", group => html`<${Moment} at=${group.newest} />`],
-      ["", group => html`<${Bulk} title="Redrive" text=${`Attempts the dead deliveries of subscription ${group.subscriptionId} whose last outcome is ${group.outcome || "the same"} once more.`}
-        path="/v1/deliveries/redrive" body=${{state: "dead", subscriptionId: group.subscriptionId, ...(group.outcome ? {outcome: group.outcome} : {})}} refusal=${refusal} after=${anew} />`, "end"],
+      ["", group => html`<${Bulk} title="Redrive" text=${`Attempts the dead deliveries of subscription ${group.subscriptionId} whose last attempt ended so (${group.outcome}${group.status ? `, ${group.status}` : ""}) once more.`}
+        path="/v1/deliveries/redrive" body=${{state: "dead", ...chosen(group)}} refusal=${refusal || (group.outcome ? "" : UNATTEMPTED)} after=${anew} />`, "end"],
     ]} />${state.more && html`<p class="soft">The newest ${count(PAGES * PAGE)} dead deliveries.</p>`}`}`;
 }

@@ -1,9 +1,10 @@
 /** Tables of signals, deliveries and subscriptions. */
 
 import {html} from "./view.js";
+import {chosen} from "./groups.js";
 import {to} from "./routes.js";
 import {Moment, State, Table} from "./parts.js";
-import {targetsOf, where} from "./words.js";
+import {because, count, targetsOf, where} from "./words.js";
 
 const whom = one => [one.tenantId !== null && `tenant ${one.tenantId}`, one.executionId && `execution ${one.executionId}`].filter(Boolean).join(", ");
 
@@ -34,4 +35,24 @@ export const Subscriptions = ({rows, empty}) => html`<${Table} label="Subscripti
   ["For", one => whom(one)],
   ["Waiting", one => one.backlog?.parked ?? "", "number"],
   ["Oldest", one => html`<${Moment} at=${one.backlog?.oldest} />`, "end"],
+]} />`;
+
+/** Why the deliveries of a group of `byError` are dead, and where they are listed. */
+export const ErrorOf = ({group}) => html`<a href=${to("deliveries", undefined, {state: "dead", ...chosen(group)})}>${group.errors.values().next().value}</a>
+  ${group.errors.size > 1 && html` <span class="soft">and ${group.errors.size - 1} more like it</span>`}`;
+
+export const Errors = ({groups, empty}) => html`<${Table} label="Dead letters by reason" rows=${groups} keyOf=${group => group.key} empty=${empty} columns=${[
+  ["Subscription", group => html`<a href=${to("subscriptions", group.subscriptionId)}>${group.subscriptionId}</a>`],
+  ["Target", group => html`<span class="long">${where(group.target)}</span>`],
+  ["Error", group => html`<${ErrorOf} group=${group} />`],
+  ["Deliveries", group => count(group.number), "number"],
+  ["Newest", group => html`<${Moment} at=${group.newest} />`, "end"],
+]} />`;
+
+export const Waiting = ({rows, empty}) => html`<${Table} label="Subscriptions that wait longest" rows=${rows} keyOf=${one => one.subscriptionId} empty=${empty} columns=${[
+  ["Subscription", one => html`<a href=${to("subscriptions", one.subscriptionId)}>${one.subscriptionId}</a>`],
+  ["Target", one => html`<span class="long">${where(one.target)}</span>`],
+  ["Oldest delivery", one => html`<a href=${to("deliveries", one.id)}>${one.id}</a>`],
+  ["Why", one => html`<span class="long">${because(one)}</span>`],
+  ["Owed since", one => html`<${Moment} at=${one.createdAt} />`, "end"],
 ]} />`;

@@ -2,12 +2,14 @@
 
 import {html} from "./view.js";
 import {useData} from "./data.js";
-import {Deliveries, Subscriptions} from "./lists.js";
+import {byError, byWaiting} from "./groups.js";
+import {Deliveries, Errors, Subscriptions, Waiting} from "./lists.js";
 import {Shown} from "./parts.js";
 import {to} from "./routes.js";
 import {count} from "./words.js";
 
 const LINKS = {dead: to("dead"), parked: to("deliveries", undefined, {state: "parked"}), pending: to("deliveries", undefined, {state: "pending"})};
+const LOOKED = 100, SELDOM = 15000, SHOWN = 5;
 const TONES = {poison: "bad", lost: "bad", unaccounted: "bad", dead: "bad", parked: "wait"};
 
 function Books({books}) {
@@ -20,12 +22,14 @@ function Books({books}) {
 export function Overview() {
   const ledger = useData("/v1/ledger"), failing = useData("/v1/subscriptions?state=failing&limit=20");
   const paused = useData("/v1/subscriptions?state=paused&limit=20"), disabled = useData("/v1/subscriptions?state=disabled&limit=20");
-  const dead = useData("/v1/deliveries?state=dead&order=desc&limit=10");
+  const dead = useData(`/v1/deliveries?state=dead&order=desc&limit=${LOOKED}`, SELDOM), parked = useData(`/v1/deliveries?state=parked&limit=${LOOKED}`, SELDOM);
   return html`<h1>Overview</h1>
     <section aria-label="Ledger"><${Shown} source=${ledger}>${books => html`<${Books} books=${books} />`}<//></section>
     <section><h2>Circuits that are open</h2><${Shown} source=${failing}>${page => html`<${Subscriptions} rows=${page.items} empty="Every target answers." />`}<//></section>
-    <section><h2>Newest dead deliveries</h2><${Shown} source=${dead}>${page => html`<${Deliveries} rows=${page.items} empty="No delivery is dead." />
-      ${page.items.length > 0 && html`<p><a href=${to("dead")}>Dead letters by subscription and error</a></p>`}`}<//></section>
+    <section><h2>Dead letters by reason</h2><${Shown} source=${dead}>${page => html`<${Errors} groups=${byError(page.items).slice(0, SHOWN)} empty="No delivery is dead." />
+      ${page.items.length > 0 && html`<p>${page.next && html`<span class="soft">Of the newest ${LOOKED}. </span>`}<a href=${to("dead")}>All dead letters</a></p>`}`}<//></section>
+    <section><h2>Subscriptions that wait longest</h2><${Shown} source=${parked}>${page => html`<${Waiting} rows=${byWaiting(page.items).slice(0, SHOWN)} empty="Nothing is parked." />`}<//></section>
+    <section><h2>Newest dead deliveries</h2><${Shown} source=${dead}>${page => html`<${Deliveries} rows=${page.items.slice(0, SHOWN)} empty="No delivery is dead." />`}<//></section>
     <section><h2>Paused and disabled subscriptions</h2><${Shown} source=${paused}>${first => html`<${Shown} source=${disabled}>${second =>
       html`<${Subscriptions} rows=${[...first.items, ...second.items]} empty="None is paused or disabled." />`}<//>`}<//></section>`;
 }

@@ -5,8 +5,13 @@ import {useEffect, useState} from "./view.js";
 /** Return the page's name, the id after it, and the filters: `#/signals/7?name=a`. */
 function read() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
-  const [page, id] = path.split("/").map(decodeURIComponent);
+  const [page, id] = path.split("/").map(decoded);
   return {page: page || "overview", id, filters: Object.fromEntries(new URLSearchParams(query || ""))};
+}
+
+/** Return *part* decoded, or as it is if it is no encoding of anything: then it names no page. */
+function decoded(part) {
+  try { return decodeURIComponent(part); } catch { return part; }
 }
 
 /** Return the address of a page. */

@@ -1,6 +1,7 @@
 /** Signing in and out, and what the session may do. */
 
 import {request, useToken, Refused} from "./api.js";
+import {go, to} from "./routes.js";
 
 /** Return the session of this browser, null without one. */
 export async function currentSession() {
@@ -31,9 +32,9 @@ export function may(session, ...permissions) {
   return session.permissions.includes("admin") || permissions.some(one => session.permissions.includes(one));
 }
 
-/** Return the token of a link such as `make run` prints, and remove it from the address. */
+/** Return the token of a link such as `make run` prints, or null; it is removed from the address and the history, which lead to the overview then. */
 export function takeTokenOfLink() {
   const found = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (found) history.replaceState(null, "", location.pathname);
+  if (found) go(to("overview"), {instead: true});
   return found;
 }

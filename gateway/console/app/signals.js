@@ -34,7 +34,8 @@ function Tail({filters}) {
   const [rows, set] = useState([]), [state, setState] = useState("connecting"), [paused, setPaused] = useState(false);
   const held = useRef([]), isPaused = useRef(false);
   isPaused.current = paused;
-  const path = withQuery("/v1/signals/tail", {name: filters.name, tenantId: filters.tenantId});
+  const {name, tenantId, ...others} = filters, unheeded = FIELDS.filter(([field]) => others[field]).map(([, label]) => label);
+  const path = withQuery("/v1/signals/tail", {name, tenantId});
   useEffect(() => {
     const events = new EventSource("." + path);
     const show = () => {
@@ -52,6 +53,7 @@ function Tail({filters}) {
   }, [path]);
   return html`<p class="buttons"><span role="status" class=${state === "following" ? "good" : "wait"}>● ${paused ? "paused" : state}</span>
     <button type="button" aria-pressed=${paused} onClick=${() => setPaused(!paused)}>${paused ? "Go on" : "Pause"}</button></p>
+    ${unheeded.length > 0 && html`<p class="notice">Signals are followed by name and tenant only, whatever is in: ${unheeded.join(", ")}.</p>`}
     <${Rows} rows=${rows} empty="Waiting for the next signal …" />`;
 }
 

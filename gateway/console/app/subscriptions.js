@@ -11,6 +11,7 @@ import {may} from "./session.js";
 import {count, targetsOf, where} from "./words.js";
 
 const FIELDS = [["state", "State", ["active", "paused", "disabled", "failing"]], ["name", "Name"], ["host", "Target's host"], ["tenantId", "Tenant"], ["executionId", "Execution"]];
+const SELDOM = 15000;
 const REFUSAL = "Needs the permission subscriptions:manage.";
 const EXAMPLE = JSON.stringify({name: "order.paid", target: {kind: "webhook", url: "https://example.com/hook"}}, null, 2);
 const FIXED = ["id", "name", "executionId", "tenantId", "once", "consumedBy", "state", "pausedAt", "disabledBecause", "ordered", "createdAt", "createdBy", "secret", "backlog", "circuit", "successRate"];
@@ -32,10 +33,10 @@ export function Subscriptions({filters, session}) {
 }
 
 export function Subscription({id, session}) {
-  const path = `/v1/subscriptions/${id}`, source = useData(path, 4000), ledger = useData(`/v1/ledger?subscriptionId=${id}`);
-  const failed = useData(`/v1/deliveries?subscriptionId=${id}&state=dead&order=desc&limit=10`), parked = useData(`/v1/deliveries?subscriptionId=${id}&state=parked&order=desc&limit=10`);
+  const path = `/v1/subscriptions/${id}`, source = useData(path, 4000), ledger = useData(`/v1/ledger?subscriptionId=${id}`, SELDOM);
+  const failed = useData(`/v1/deliveries?subscriptionId=${id}&state=dead&order=desc&limit=10`, SELDOM), parked = useData(`/v1/deliveries?subscriptionId=${id}&state=parked&order=desc&limit=10`, SELDOM);
   const refusal = may(session, "subscriptions:manage") ? "" : REFUSAL, redriving = may(session, "deliveries:manage") ? "" : "Needs the permission deliveries:manage.";
-  const again = () => { source.again(); failed.again(); parked.again(); };
+  const again = () => { source.again(); ledger.again(); failed.again(); parked.again(); };
   return html`<nav class="crumbs"><a href=${to("subscriptions")}>Subscriptions</a></nav><h1>Subscription ${id}</h1>
     <${Shown} source=${source}>${one => html`
       <div class="buttons"><${Actions} one=${one} path=${path} refusal=${refusal} again=${again} />

@@ -1,0 +1,78 @@
+"""What the console acts on and follows in a real browser is what it shows."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import expect
+
+from tests.integration.test_console_in_browser import button, opened
+from tests.support.receiver import Answer
+from tests.support.throwing import FAR, delivery, recorded, subscribe, throw
+
+
+@pytest.fixture
+async def died(client, webhooks, name):
+    """Return a subscription, and the ids of its deliveries that died of a 500 and of a 501."""
+    url = webhooks.answer(f"/{name}", Answer(status=500), Answer(status=501), Answer())
+    subscription = await subscribe(client, name, url, retry={"schedule": []})
+    ids = []
+    for _ in range(2):
+        signal = await throw(client, name)
+        ids.append((await delivery(client, signal, subscription, "dead"))["id"])
+    return subscription, ids
+
+
+def group(page, subscription, status):
+    link = page.get_by_role("link", name=str(subscription["id"]), exact=True)
+    return page.get_by_role("row").filter(has=link).filter(has_text=f"HTTP {status}")
+
+
+async def test_a_group_of_dead_letters_is_redriven_without_the_others(client, tab, died):
+    subscription, (stays, goes) = died
+    await opened(tab, "dead")
+    await button(group(tab.page, subscription, 501), "Redrive").click()
+    dialog = tab.page.get_by_role("dialog")
+    await button(dialog, "Count").click()
+    await expect(dialog.get_by_role("status")).to_have_text("1 deliveries would be attempted.")
+    await button(dialog, "Redrive").click()
+    await button(dialog, "Close").click()
+
+    await expect(group(tab.page, subscription, 501)).to_be_hidden()
+    await expect(group(tab.page, subscription, 500)).to_be_visible()
+    await delivery(client, {"id": goes.split("-")[0]}, subscription, "delivered")
+    assert (await client.get(f"/v1/deliveries/{stays}"))["state"] == "dead"
+
+
+async def test_an_action_after_the_end_of_the_session_leads_to_signing_in(tab, died):
+    tab.expect("status of 401")
+    await opened(tab, "dead")
+    await button(tab.page, "Redrive all").click()
+    await tab.page.context.clear_cookies()
+    await button(tab.page.get_by_role("dialog"), "Count").click()
+    await expect(tab.page.get_by_text("The session has ended.")).to_be_visible()
+
+
+async def test_following_says_which_filters_it_does_not_heed(client, tab, name):
+    await opened(tab, f"signals?name={name}&businessKey=b-1")
+    await button(tab.page, "Follow live").click()
+    await expect(tab.page.get_by_text("Signals are followed by name and tenant only")).to_contain_text("Business key")
+    await expect(tab.page.get_by_text("● following")).to_be_visible()
+    signal = await throw(client, name)
+    await recorded(client, signal["id"])
+    await expect(tab.page.get_by_role("link", name=str(signal["id"]), exact=True)).to_be_visible()
+
+
+async def test_the_overview_says_of_what_deliveries_died_and_who_waits(client, webhooks, tab, died, name):
+    subscription, _ = died
+    url = webhooks.answer("/waits", Answer(status=500))
+    waiting = await subscribe(client, f"{name}.waits", url, retry=FAR)
+    signal = await throw(client, f"{name}.waits")
+    late = await delivery(client, signal, waiting, "parked")
+    limited = {"name": name, "permissions": ["signals:read"], "names": [f"{name}.#"]}
+    await tab.sign_in(token=(await client.post("/v1/tokens", limited))["token"])
+    await tab.open("/console")
+    reasons = tab.page.get_by_role("region", name="Dead letters by reason")
+    row = reasons.get_by_role("row").filter(has_text="HTTP 501 Not Implemented")
+    await expect(row).to_contain_text(str(subscription["id"]))
+    longest = tab.page.get_by_role("region", name="Subscriptions that wait longest")
+    await expect(longest.get_by_role("row").filter(has_text=late["id"])).to_contain_text("The last attempt failed")
