@@ -1,10 +1,12 @@
-"""Content encodings of request bodies: decoded here, and not by aiohttp, so that no body is inflated past its limit.
+"""Content encodings: those of request bodies, and what a caller takes.
 
-aiohttp inflates everything it reads, even a body that it reads only to discard it.
+Bodies are decoded here, and not by aiohttp, so that none is inflated past its limit: aiohttp inflates everything it
+reads, even a body that it reads only to discard it.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
 
 from aiohttp import hdrs, web
@@ -23,6 +25,9 @@ _PIECE = 4096
 _ALIASES = {"x-gzip": "gzip"}
 """RFC 9110, 8.4.1.3."""
 
+_REFUSED = re.compile(r"q=0(\.0{0,3})?")
+"""A weight that means "not acceptable" (RFC 9110, 12.4.2)."""
+
 
 def read_encoding(request: web.Request) -> str | None:
     """Return in which of the `ENCODINGS` the body of *request* is, None if it is not encoded.
@@ -40,6 +45,15 @@ def read_encoding(request: web.Request) -> str | None:
         accepted = {"Accept-Encoding": ", ".join(sorted(ENCODINGS))}
         raise UnsupportedMediaType(f'unsupported content encoding "{encoding}"', headers=accepted)
     return encoding
+
+
+def accepts_gzip(request: web.BaseRequest) -> bool:
+    """Return whether the caller takes an answer in ``gzip`` (RFC 9110, 12.5.3); without the header it gets none."""
+    taken = {}
+    for member in (read_list(request, hdrs.ACCEPT_ENCODING) or "").lower().split(","):
+        coding, _, weight = (part.strip() for part in member.partition(";"))
+        taken[_ALIASES.get(coding, coding)] = not _REFUSED.fullmatch(weight)
+    return taken.get("gzip", taken.get("*", False))
 
 
 def inflate(body: bytes, encoding: str, limit: int) -> bytes:

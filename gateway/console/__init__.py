@@ -1,17 +1,19 @@
 """``/console``: an application in the browser that shows operators the books and what is owed, and lets them act.
 
-Its files are served as they are: `app` is ours, `vendor` has what others made (see vendor/README.md). They call the API
-by the session's cookie (`gateway.sessions`).
+Its files are served as they are, or compressed once at the start: `app` is ours, `vendor` has what others made (see
+vendor/README.md). They call the API by the session's cookie (`gateway.sessions`).
 """
 
 from __future__ import annotations
 
+import gzip
 from hashlib import sha256
 from importlib.resources import files
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from aiohttp import hdrs, web
 
+from gateway.encodings import accepts_gzip
 from gateway.http_errors import NotFound
 from gateway.routes import OpenRoute, Parameter, Route
 
@@ -23,12 +25,23 @@ _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _INDEX = "index.html"
 
 
-class _File(NamedTuple):
-    """A file of the application, as it is answered."""
+class _Body(NamedTuple):
+    """A file as it is answered, with a tag of its own: a strong one is for these bytes only (RFC 9110, 8.8.3.3)."""
 
     content: bytes
-    content_type: str
     tag: str
+
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        return cls(content, sha256(content).hexdigest()[:32])
+
+
+class _File(NamedTuple):
+    """A file of the application."""
+
+    plain: _Body
+    compressed: _Body
+    content_type: str
 
 
 class ConsoleApi:
@@ -66,10 +79,19 @@ class ConsoleApi:
 
 def _answer(request: web.Request, file: _File) -> web.Response:
     """Answer *file*, unless the browser has it already; it asks each time, so that an upgrade is seen at once."""
-    headers = {hdrs.ETAG: f'"{file.tag}"', hdrs.CACHE_CONTROL: "no-cache", "Content-Security-Policy": POLICY}
-    if any(known.value == file.tag for known in request.if_none_match or ()):
+    is_compressed = accepts_gzip(request)
+    body = file.compressed if is_compressed else file.plain
+    headers = {
+        hdrs.ETAG: f'"{body.tag}"',
+        hdrs.CACHE_CONTROL: "no-cache",
+        hdrs.VARY: hdrs.ACCEPT_ENCODING,
+        "Content-Security-Policy": POLICY,
+    }
+    if any(known.value == body.tag for known in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
-    return web.Response(body=file.content, content_type=file.content_type, charset="utf-8", headers=headers)
+    if is_compressed:
+        headers[hdrs.CONTENT_ENCODING] = "gzip"
+    return web.Response(body=body.content, content_type=file.content_type, charset="utf-8", headers=headers)
 
 
 def _load() -> dict[str, _File]:
@@ -79,5 +101,6 @@ def _load() -> dict[str, _File]:
             ending = entry.name[entry.name.rfind(".") :]
             if ending in _TYPES:
                 content = entry.read_bytes().replace(b'from"preact"', b'from"./preact.js"')
-                found[entry.name] = _File(content, _TYPES[ending], sha256(content).hexdigest()[:32])
+                compressed = gzip.compress(content, mtime=0)  # without the time, so that gateways have the same tags
+                found[entry.name] = _File(_Body.of(content), _Body.of(compressed), _TYPES[ending])
     return found

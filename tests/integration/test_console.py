@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from hashlib import sha256
 from importlib.resources import files
 
 import pytest
+from aiohttp import ClientSession
 
 from gateway.console import POLICY
 from tests.support.throwing import recorded, throw
@@ -37,6 +39,35 @@ async def test_every_file_is_there_and_asked_for_again_only_once_it_has_changed(
         assert (status, body) == (304, b"")
 
 
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip, deflate, br, zstd", "gzip"),
+        ("br, X-GZIP;q=0.5", "gzip"),
+        ("*", "gzip"),
+        ("gzip;q=0, *", None),
+        ("gzip; q=0.000", None),
+        ("identity", None),
+        ("", None),
+    ],
+)
+async def test_files_are_compressed_for_those_who_take_it(client, accepted, encoding):
+    own = {"Accept-Encoding": accepted}
+    async with ClientSession(client.url, auto_decompress=False) as session:
+        async with session.get("/console/uplot.js", headers=own) as answer:
+            headers, sent = answer.headers, await answer.read()
+        async with session.get("/console/uplot.js", headers={**own, "If-None-Match": headers["ETag"]}) as again:
+            assert (again.status, await again.read()) == (304, b"")
+            assert (again.headers["Vary"], again.headers["ETag"]) == ("Accept-Encoding", headers["ETag"])
+        other = {"Accept-Encoding": "identity" if encoding else "gzip", "If-None-Match": headers["ETag"]}
+        async with session.get("/console/uplot.js", headers=other) as differs:
+            assert differs.status == 200
+
+    assert (headers.get("Content-Encoding"), headers["Vary"]) == (encoding, "Accept-Encoding")
+    assert (gzip.decompress(sent) if encoding else sent) == (CONSOLE / "vendor" / "uplot.js").read_bytes()
+    assert not encoding or len(sent) < 50_000
+
+
 @pytest.mark.parametrize("name", ["none.js", "README.md", "..%2F__init__.py", "__init__.py", "%00", "app"])
 async def test_there_are_no_other_files(client, name):
     status, _, body = await client.caller("").request("GET", f"/console/{name}")
@@ -62,11 +93,11 @@ def test_no_script_can_read_what_opens_the_api():
 
 def test_what_others_made_is_as_they_published_it():
     table = (CONSOLE / "vendor" / "README.md").read_text("utf-8")
-    told = dict(re.findall(r"^\| (\S+\.js) \|.*`([0-9a-f]{64})` \|$", table, re.MULTILINE))
+    told = dict(re.findall(r"^\| (\S+\.(?:js|css)) \|.*`([0-9a-f]{64})` \|$", table, re.MULTILINE))
     there = {
         entry.name: sha256(entry.read_bytes()).hexdigest()
         for entry in (CONSOLE / "vendor").iterdir()
-        if entry.name.endswith(".js")
+        if entry.name.endswith((".js", ".css"))
     }
     assert told == there
 
