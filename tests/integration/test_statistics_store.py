@@ -294,6 +294,17 @@ async def test_success_rates(subscriptions, attempts, database, statistics):
     assert (await statistics.success_rates([bad]))[bad] == SuccessRate()
 
 
+async def test_the_rate_of_the_last_hour_has_what_was_added_up(subscriptions, attempts, database, statistics):
+    made = await subscribe(subscriptions)
+    due = await builders.record(database, *await builders.accept(database, "a"))
+    await end(attempts, *due, state=DeliveryState.DELIVERED)
+    await fold(database)
+    await age(database, timedelta(minutes=55))
+    await database.execute("UPDATE statistics_progress SET added_up_until = date_bin('1 hour', now(), '2000-01-01Z')")
+
+    assert (await statistics.success_rates([made]))[made].hour == 1.0
+
+
 async def test_the_groups_are_those_to_which_most_happened(subscriptions, database, statistics):
     await subscribe(subscriptions, "#")
     throws = [f"n{number}" for number in range(60)] + ["n59", "n58"]

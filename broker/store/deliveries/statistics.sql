@@ -79,13 +79,16 @@ WITH moments AS MATERIALIZED (
     FROM statistics_progress
 ), spans AS (
     SELECT s.* FROM moments, LATERAL (
-        VALUES (60, day_ago, first_hour), (3600, first_hour, added_up_until), (60, greatest(first_hour, added_up_until), 'infinity')
-    ) AS s (seconds, since, until)
+        VALUES ('hour', 60, hour_ago, 'infinity'),
+               ('day', 60, day_ago, first_hour), ('day', 3600, first_hour, added_up_until),
+               ('day', 60, greatest(first_hour, added_up_until), 'infinity')
+    ) AS s (of, seconds, since, until)
 )
-SELECT k.id, coalesce(sum(delivered) FILTER (WHERE at >= hour_ago AND r.seconds = 60), 0)::bigint AS delivered_in_hour,
-       coalesce(sum(dead) FILTER (WHERE at >= hour_ago AND r.seconds = 60), 0)::bigint AS dead_in_hour,
-       coalesce(sum(delivered), 0)::bigint AS delivered_in_day, coalesce(sum(dead), 0)::bigint AS dead_in_day
-FROM moments, unnest(:subscription_ids::bigint[]) AS k (id) CROSS JOIN spans p, LATERAL (
+SELECT k.id, coalesce(sum(delivered) FILTER (WHERE of = 'hour'), 0)::bigint AS delivered_in_hour,
+       coalesce(sum(dead) FILTER (WHERE of = 'hour'), 0)::bigint AS dead_in_hour,
+       coalesce(sum(delivered) FILTER (WHERE of = 'day'), 0)::bigint AS delivered_in_day,
+       coalesce(sum(dead) FILTER (WHERE of = 'day'), 0)::bigint AS dead_in_day
+FROM unnest(:subscription_ids::bigint[]) AS k (id) CROSS JOIN spans p, LATERAL (
     SELECT * FROM statistics
     WHERE seconds = p.seconds AND kind = 'subscription' AND subscription_id = k.id AND tenant = ''
       AND at >= p.since AND at < p.until OFFSET 0
