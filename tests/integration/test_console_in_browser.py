@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from playwright.async_api import expect
@@ -234,6 +235,18 @@ async def test_every_page_is_readable_for_everybody(client, window, dead, width,
         assert not {impact: found[impact] for impact in ("serious", "critical") if found.get(impact)}, page
         wide = await tab.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, f"{page} is {wide} wide"
+
+
+async def test_numbers_are_what_was_sent(console, client, name):
+    limited = await subscribe(client, name, maxPerSecond=5)
+    page = console.page
+    await page.goto(f"{console.url}/console#/subscriptions/{limited['id']}")
+    await expect(page.get_by_role("definition").filter(has_text=re.compile("^5$"))).to_be_visible()
+    signal = await throw(client, name, payload={"a": 12345678901234567890, "b": 0.00001, "c": 7.0, "d": 1.5e300})
+    await recorded(client, signal["id"])
+    await page.goto(f"{console.url}/console#/signals/{signal['id']}")
+    for text in ('"a": 12345678901234567890,', '"b": 0.00001,', '"c": 7,', '"d": 1.5e+300'):
+        await expect(page.get_by_label("Payload")).to_contain_text(text)
 
 
 async def test_what_is_not_there_says_so(console):

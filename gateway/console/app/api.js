@@ -32,10 +32,17 @@ export async function request(method, path, body, signal) {
   throw new Refused(response.status, problem);
 }
 
-/** Keep numbers as they were sent: 12345678901234567890 is no JavaScript number. */
+/** Keep numbers that JavaScript has not as they were sent, such as 12345678901234567890; 5.0 it has. */
 function exact(_key, value, context) {
-  const differs = typeof value === "number" && context?.source !== undefined && String(value) !== context.source;
-  return differs && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
+  const sent = typeof value === "number" ? context?.source : undefined;
+  const differs = sent !== undefined && String(value) !== sent && (!Number.isFinite(value) || digits(String(value)) !== digits(sent));
+  return differs && JSON.rawJSON ? JSON.rawJSON(sent) : value;
+}
+
+/** Return the digits of a number that matter, and where its point is. */
+function digits(text) {
+  const [, whole, part = "", power = "0"] = /^-?(\d+)(?:\.(\d+))?(?:e([+-]?\d+))?$/i.exec(text), all = whole + part, first = all.search(/[1-9]/);
+  return first < 0 ? "0" : `${all.slice(first).replace(/0+$/, "")}e${whole.length - first + Number(power)}`;
 }
 
 /** Return *path* with those of the *parameters* that have a value. */
