@@ -3,8 +3,12 @@
 import {useEffect, useRef, useState} from "./view.js";
 import {request} from "./api.js";
 
-/** Return `{data, error, again}` of what is at *path*, read anew every so many milliseconds while the page is seen. */
-export function useData(path, every = 5000) {
+/**
+ * Return `{data, error, again}` of what is at *path*, read anew every so many milliseconds while the page is seen.
+ *
+ * *made*: returns where to read each time, if that changes with the time; then *path* is only what it is known by.
+ */
+export function useData(path, every = 5000, made = () => path) {
   const [state, set] = useState({path: null, data: null, error: null});
   const [turn, again] = useState(0);
   const leaving = useRef(null);
@@ -15,7 +19,7 @@ export function useData(path, every = 5000) {
     let timer;
     const read = async () => {
       try {
-        const data = await request("GET", path, undefined, end.signal);
+        const data = await request("GET", made(), undefined, end.signal);
         if (!end.signal.aborted) set({path, data, error: null});
       } catch (error) {
         if (end.signal.aborted) return;

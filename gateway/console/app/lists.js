@@ -4,7 +4,7 @@ import {html} from "./view.js";
 import {chosen} from "./groups.js";
 import {to} from "./routes.js";
 import {Moment, State, Table} from "./parts.js";
-import {because, count, targetsOf, where} from "./words.js";
+import {because, count, percent, targetsOf, where} from "./words.js";
 
 const whom = one => [one.tenantId !== null && `tenant ${one.tenantId}`, one.executionId && `execution ${one.executionId}`].filter(Boolean).join(", ");
 
@@ -33,6 +33,8 @@ export const Subscriptions = ({rows, empty}) => html`<${Table} label="Subscripti
   ["State", one => html`<${State} of=${one.state} />${one.circuit && one.circuit !== "closed" && html` <${State} of=${one.circuit} as=${`circuit ${one.circuit.replace("_", " ")}`} />`}`],
   ["Target", one => html`<span class="long">${targetsOf(one).map(where).join(" → ")}</span>`],
   ["For", one => whom(one)],
+  ["Delivered, hour", one => percent(one.successRate?.hour), "number"],
+  ["Delivered, day", one => percent(one.successRate?.day), "number"],
   ["Waiting", one => one.backlog?.parked ?? "", "number"],
   ["Oldest", one => html`<${Moment} at=${one.backlog?.oldest} />`, "end"],
 ]} />`;

@@ -5,7 +5,8 @@ import {useData} from "./data.js";
 import {byError, byWaiting} from "./groups.js";
 import {Deliveries, Errors, Subscriptions, Waiting} from "./lists.js";
 import {Shown} from "./parts.js";
-import {to} from "./routes.js";
+import {Plots} from "./plots.js";
+import {go, to} from "./routes.js";
 import {count} from "./words.js";
 
 const LINKS = {dead: to("dead"), parked: to("deliveries", undefined, {state: "parked"}), pending: to("deliveries", undefined, {state: "pending"})};
@@ -19,12 +20,13 @@ function Books({books}) {
     <b class=${number ? TONES[name] : ""} title=${number === null ? books.transportError : undefined}>${count(number)}</b><span>${name}</span><//>`)}</div>`;
 }
 
-export function Overview() {
+export function Overview({filters}) {
   const ledger = useData("/v1/ledger"), failing = useData("/v1/subscriptions?state=failing&limit=20");
   const paused = useData("/v1/subscriptions?state=paused&limit=20"), disabled = useData("/v1/subscriptions?state=disabled&limit=20");
   const dead = useData(`/v1/deliveries?state=dead&order=desc&limit=${LOOKED}`, SELDOM), parked = useData(`/v1/deliveries?state=parked&limit=${LOOKED}`, SELDOM);
   return html`<h1>Overview</h1>
     <section aria-label="Ledger"><${Shown} source=${ledger}>${books => html`<${Books} books=${books} />`}<//></section>
+    <${Plots} span=${filters.span} onSpan=${span => go(to("overview", undefined, {span}), {instead: true})} />
     <section><h2>Circuits that are open</h2><${Shown} source=${failing}>${page => html`<${Subscriptions} rows=${page.items} empty="Every target answers." />`}<//></section>
     <section><h2>Dead letters by reason</h2><${Shown} source=${dead}>${page => html`<${Errors} groups=${byError(page.items).slice(0, SHOWN)} empty="No delivery is dead." />
       ${page.items.length > 0 && html`<p>${page.next && html`<span class="soft">Of the newest ${LOOKED}. </span>`}<a href=${to("dead")}>All dead letters</a></p>`}`}<//></section>

@@ -29,11 +29,11 @@ export function go(address, {instead = false} = {}) {
   } else location.hash = address;
 }
 
-/** Return where the address is now. */
+/** Return where the address is now. One that took the place of another is of the same page, which stays where it was scrolled to. */
 export function useRoute() {
   const [route, set] = useState(read);
   useEffect(() => {
-    const changed = () => { set(read()); scrollTo(0, 0); };
+    const changed = event => { set(read()); if (event.isTrusted) scrollTo(0, 0); };
     addEventListener("hashchange", changed);
     return () => removeEventListener("hashchange", changed);
   }, []);

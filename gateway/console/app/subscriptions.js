@@ -6,9 +6,10 @@ import {Bulk} from "./bulk.js";
 import {useData} from "./data.js";
 import {Deliveries, Subscriptions as Rows} from "./lists.js";
 import {Action, Curl, Facts, Filters, Json, Moment, Shown, State} from "./parts.js";
+import {Plots} from "./plots.js";
 import {go, to} from "./routes.js";
 import {may} from "./session.js";
-import {count, targetsOf, where} from "./words.js";
+import {count, percent, targetsOf, where} from "./words.js";
 
 const FIELDS = [["state", "State", ["active", "paused", "disabled", "failing"]], ["name", "Name"], ["host", "Target's host"], ["tenantId", "Tenant"], ["executionId", "Execution"]];
 const SELDOM = 15000;
@@ -32,7 +33,7 @@ export function Subscriptions({filters, session}) {
     <${Curl} method="GET" path=${path} />`;
 }
 
-export function Subscription({id, session}) {
+export function Subscription({id, filters, session}) {
   const path = `/v1/subscriptions/${id}`, source = useData(path, 4000), ledger = useData(`/v1/ledger?subscriptionId=${id}`, SELDOM);
   const failed = useData(`/v1/deliveries?subscriptionId=${id}&state=dead&order=desc&limit=10`, SELDOM), parked = useData(`/v1/deliveries?subscriptionId=${id}&state=parked&order=desc&limit=10`, SELDOM);
   const refusal = may(session, "subscriptions:manage") ? "" : REFUSAL, redriving = may(session, "deliveries:manage") ? "" : "Needs the permission deliveries:manage.";
@@ -44,11 +45,12 @@ export function Subscription({id, session}) {
         <${Bulk} title="Replay" text="Delivers recorded signals that match now and were not owed yet." path=${`${path}/replay`} body=${{}} fields=${[["since", "Since (RFC 3339; empty: all that is kept)", {}], ["until", "Until", {}]]}
           refusal=${refusal} after=${again} /></div>
       <${Facts} facts=${[["Name", html`<code>${one.name}</code>`], ["State", html`<${State} of=${one.state} />`], ["Because", one.disabledBecause], ["Circuit", one.circuit && html`<${State} of=${one.circuit} />`],
-        ["Target", targetsOf(one).map(target => html`<div>${target.kind} ${where(target)}</div>`)], ["Tenant", one.tenantId], ["Execution", one.executionId], ["Waiting", count(one.backlog?.parked)],
+        ["Target", targetsOf(one).map(target => html`<div>${target.kind} ${where(target)}</div>`)], ["Tenant", one.tenantId], ["Execution", one.executionId], ["Delivered", `${percent(one.successRate?.hour)} in the last hour, ${percent(one.successRate?.day)} in the last day`], ["Waiting", count(one.backlog?.parked)],
         ["Oldest", one.backlog?.oldest && html`<${Moment} at=${one.backlog.oldest} />`], ["Ordered", one.ordered && `yes, ${one.headOfLine}`], ["Once", one.once && (one.consumedBy ? `consumed by ${one.consumedBy}` : "yes")],
         ["maxInFlight", one.maxInFlight], ["maxPerSecond", one.maxPerSecond], ["Description", one.description], ["Created", html`<${Moment} at=${one.createdAt} whole /> ${one.createdBy && `by ${one.createdBy}`}`]]} />
       <${Shown} source=${ledger}>${books => html`<${Facts} facts=${[["Matched", count(books.matched)], ...Object.entries(books.deliveries).map(([state, number]) => [state, html`<a href=${to("deliveries", undefined, {subscriptionId: id, state})}>${count(number)}</a>`])]} />`}<//>
       ${one.filter && html`<details><summary>Filter</summary><${Json} value=${one.filter} label="Filter" /></details>`}
+      <${Plots} subscriptionId=${id} span=${filters.span} onSpan=${span => go(to("subscriptions", id, {span}), {instead: true})} />
       <section><h2>Newest dead deliveries</h2><${Shown} source=${failed}>${page => html`<${Deliveries} rows=${page.items} empty="None is dead." />`}<//></section>
       <section><h2>Newest parked deliveries</h2><${Shown} source=${parked}>${page => html`<${Deliveries} rows=${page.items} empty="None is parked." />`}<//></section>
       <${Curl} method="GET" path=${path} />`}<//>`;

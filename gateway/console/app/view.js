@@ -3,6 +3,6 @@
 import htm from "./htm.js";
 import {h, render} from "./preact.js";
 
-export {useEffect, useRef, useState} from "./hooks.js";
+export {useEffect, useMemo, useRef, useState} from "./hooks.js";
 export {render};
 export const html = htm.bind(h);

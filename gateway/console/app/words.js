@@ -24,6 +24,26 @@ export const count = number => (number === null || number === undefined ? "?" : 
 /** Return seconds as milliseconds, as people read them. */
 export const took = seconds => (seconds === null ? "" : seconds < 10 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`);
 
+/** Return *milliseconds* as people read them. */
+export function lasted(milliseconds) {
+  const seconds = milliseconds / 1000;
+  if (seconds < 1) return `${Number(milliseconds.toFixed(milliseconds < 10 ? 1 : 0))} ms`;
+  return seconds < 120 ? `${Number(seconds.toFixed(seconds < 10 ? 2 : 1))} s` : span(seconds);
+}
+
+/** Return a number with as many digits as matter. */
+export const figure = number => number.toLocaleString(undefined, number < 10 ? {maximumSignificantDigits: 2} : {maximumFractionDigits: 0});
+
+/** Return the time of day, of a moment in seconds. */
+export const clock = seconds => new Date(1000 * seconds).toLocaleTimeString(undefined, {hour: "2-digit", minute: "2-digit"});
+
+/** Return a share from 0 to 1 in percent, which is 0 % or 100 % only if it is exactly that. */
+export function percent(share) {
+  if (share === null || share === undefined) return "—";
+  const rounded = Math.round(share * 1000) / 10;
+  return `${(share === 0 || share === 1 ? rounded : Math.min(99.9, Math.max(0.1, rounded))).toLocaleString()} %`;
+}
+
 const REASONS = {
   retry: "The last attempt failed; the next one is made when its pause is over.",
   circuit: "The circuit of its target is open: it waits until the target answers again.",
