@@ -57,8 +57,7 @@ def add(database, subscription, name):
 @pytest.fixture
 async def figures(add):
     """Add what happened half an hour ago, and two minutes ago, and yesterday."""
-    await add(1200, accepted=4500, delivered=4500, latencies={50: 4500})
-    await add(1200, delivered=4500, seconds=HOUR)
+    await add(1200, accepted=9000, delivered=9000, latencies={50: 9000}, seconds=HOUR)
     await add(30, accepted=30, delivered=20, retried=6, latencies={90: 20})
     await add(2, accepted=12, delivered=3, dead=1, latencies={50: 3})
 
@@ -83,11 +82,11 @@ async def test_the_overview_shows_rates_and_latencies_of_the_last_hour(tab, cred
     await expect(plots.get_by_role("heading")).to_have_text(
         ["Signals and deliveries per minute", "From throw to delivery"]
     )
-    await expect(legend(plots, "accepted")).to_have_text(re.compile(r"^\s*accepted 0 most 30$"))
-    await expect(legend(plots, "delivered")).to_have_text(re.compile("delivered 0 most 20"))
-    await expect(legend(plots, "dead")).to_have_text(re.compile("dead 0 most 1"))
-    await expect(legend(plots, "retried")).to_have_text(re.compile("retried 0 most 6"))
-    await expect(legend(plots, "p50")).to_have_text(re.compile("p50 112 ms most 5.07 s"))
+    await expect(legend(plots, "accepted")).to_have_text(re.compile(r"^\s*accepted 0 max 30$"))
+    await expect(legend(plots, "delivered")).to_have_text(re.compile("delivered 0 max 20"))
+    await expect(legend(plots, "dead")).to_have_text(re.compile("dead 0 max 1"))
+    await expect(legend(plots, "retried")).to_have_text(re.compile("retried 0 max 6"))
+    await expect(legend(plots, "p50")).to_have_text(re.compile("p50 112 ms max 5.07 s"))
     told = plots.get_by_role("img", name="Signals and deliveries per minute, in the last hour: accepted 0, at most 30;")
     await expect(told).to_be_visible()
     for plot in (0, 1):
@@ -98,14 +97,14 @@ async def test_the_last_day_is_in_the_address(tab, credential, figures):
     plots = await opened(tab, credential)
     await button(plots, "Last day").click()
     await expect(plots.get_by_role("heading").first).to_have_text("Signals and deliveries per second")
-    await expect(legend(plots, "accepted")).to_contain_text("most 5")
+    await expect(legend(plots, "accepted")).to_contain_text("max 2.5")
     await expect(button(plots, "Last day")).to_have_attribute("aria-pressed", "true")
     assert tab.page.url.endswith("#/overview?span=day")
 
     await tab.page.reload()
-    await expect(legend(plots, "accepted")).to_contain_text("most 5")
+    await expect(legend(plots, "accepted")).to_contain_text("max 2.5")
     await button(plots, "Last hour").click()
-    await expect(legend(plots, "accepted")).to_contain_text("most 30")
+    await expect(legend(plots, "accepted")).to_contain_text("max 30")
 
 
 async def test_the_figures_are_a_table_too(tab, credential, figures):
@@ -129,10 +128,10 @@ async def test_a_line_is_hidden_and_the_pointer_asks_for_a_moment(tab, credentia
     await legend(plots, "accepted").click()
     await draws(tab, 0, LIGHT)
 
-    newest = plots.get_by_text("Newest, and the most in the last hour")
+    newest = plots.get_by_text("Newest, and highest in the last hour")
     await expect(newest).to_have_count(2)
     await tab.page.locator(".canvas").first.hover()
-    await expect(plots.get_by_text(re.compile("^At .*, and the most in the last hour"))).to_have_count(2)
+    await expect(plots.get_by_text(re.compile("^At .*, and highest in the last hour"))).to_have_count(2)
     await tab.page.get_by_role("heading", name="Overview").hover()
     await expect(newest).to_have_count(2)
 
@@ -142,19 +141,19 @@ async def test_nothing_is_said_to_have_happened_where_nothing_did(tab, credentia
     await expect(plots.get_by_text("Nothing happened in the last hour.")).to_have_count(2)
     await add(3, accepted=2)
     await tab.page.reload()
-    await expect(legend(plots, "accepted")).to_contain_text("most 2")
+    await expect(legend(plots, "accepted")).to_contain_text("max 2")
     await expect(plots.get_by_text("Nothing was delivered in the last hour.")).to_be_visible()
 
 
 async def test_what_comes_is_drawn_while_the_page_is_seen(tab, credential, add, figures):
     await tab.page.clock.install()
     plots = await opened(tab, credential)
-    await expect(legend(plots, "accepted")).to_contain_text("most 30")
+    await expect(legend(plots, "accepted")).to_contain_text("max 30")
     asked = []
     tab.page.on("request", lambda request: "/v1/stats" in request.url and asked.append(request.url))
     await add(5, accepted=45)
     await tab.page.clock.run_for(16_000)
-    await expect(legend(plots, "accepted")).to_contain_text("most 45")
+    await expect(legend(plots, "accepted")).to_contain_text("max 45")
     assert len(asked) == 1
 
     await tab.page.evaluate(_HIDE, True)
@@ -162,14 +161,14 @@ async def test_what_comes_is_drawn_while_the_page_is_seen(tab, credential, add, 
     assert len(asked) == 1
     await add(6, accepted=50)
     await tab.page.evaluate(_HIDE, False)
-    await expect(legend(plots, "accepted")).to_contain_text("most 50")
+    await expect(legend(plots, "accepted")).to_contain_text("max 50")
 
 
 async def test_plots_stay_while_the_gateway_does_not_answer(tab, credential, figures):
     tab.expect("ERR_FAILED")
     await tab.page.clock.install()
     plots = await opened(tab, credential)
-    await expect(legend(plots, "accepted")).to_contain_text("most 30")
+    await expect(legend(plots, "accepted")).to_contain_text("max 30")
     await tab.page.route("**/v1/stats*", lambda route: route.abort())
     await tab.page.clock.run_for(16_000)
     said = "The gateway does not answer. What you see is from before."
@@ -180,7 +179,7 @@ async def test_plots_stay_while_the_gateway_does_not_answer(tab, credential, fig
 
     await tab.page.unroute("**/v1/stats*")
     await tab.page.clock.run_for(16_000)
-    await expect(legend(plots, "accepted")).to_contain_text("most 30")
+    await expect(legend(plots, "accepted")).to_contain_text("max 30")
     await expect(plots.get_by_role("alert")).to_be_hidden()
 
 
@@ -223,10 +222,10 @@ async def test_a_subscription_shows_its_own_plots_and_which_part_is_delivered(
 ):
     other = await subscribe(client, subscription["name"])
     plots = await opened(tab, credential, f"subscriptions/{subscription['id']}")
-    await expect(legend(plots, "delivered")).to_contain_text("most 20")
+    await expect(legend(plots, "delivered")).to_contain_text("max 20")
     await expect(tab.page.get_by_text("95.8 % in the last hour, 99.9 % in the last day")).to_be_visible()
     await button(plots, "Last day").click()
-    await expect(legend(plots, "delivered")).to_contain_text("most 5")
+    await expect(legend(plots, "delivered")).to_contain_text("max 2.5")
     assert tab.page.url.endswith(f"#/subscriptions/{subscription['id']}?span=day")
 
     await tab.open("/console#/subscriptions")

@@ -45,10 +45,10 @@ function Plot({title, lines, moments, values, show, logarithmic, words, point, a
   return html`<section class="plot"><h2>${title}</h2>
     <div class="drawn" role="img" aria-label=${summary} aria-busy=${columns || nothing ? undefined : true}>${columns && !nothing
       ? html`<${Canvas} columns=${columns} lines=${lines} hidden=${hidden} logarithmic=${logarithmic} show=${show} onPoint=${onPoint} />` : html`<p class="soft">${nothing || "Loading …"}</p>`}</div>
-    <p class="soft">${at ? `At ${clock(at)}` : "Newest"}, and the most ${words}</p>
+    <p class="soft">${at ? `At ${clock(at)}` : "Newest"}, and highest ${words}</p>
     <div class="legend">${told.map(({name, tint, dash, now, most}) => html`<button key=${name} type="button" aria-pressed=${!hidden.includes(name)} onClick=${() => toggle(name)}>
       <span><svg class="tint-${tint}" width="26" height="8" aria-hidden="true"><line x1="0" y1="4" x2="26" y2="4" stroke="currentColor" stroke-width="2" stroke-dasharray=${dash.join(" ")} /></svg> ${name}</span>
-      <span> <b>${text(now)}</b> <span class="soft">most ${text(most)}</span></span></button>`)}</div></section>`;
+      <span> <b>${text(now)}</b> <span class="soft">max ${text(most)}</span></span></button>`)}</div></section>`;
 }
 
 /** The figures of each step as a table, the newest first. */
