@@ -15,6 +15,7 @@ from broker.subscriptions import SubscriptionSpec
 from tests.support import builders
 from tests.support.attempts import claim, finish, sweep_waiting
 from tests.support.builders import QUEUE, RESCUE_AFTER
+from tests.support.eventually import eventually
 from tests.support.listing import listed
 from tests.support.statistics import groups, sums
 
@@ -25,7 +26,9 @@ BEGIN
     IF TG_OP = 'INSERT' THEN
         INSERT INTO truth VALUES (NULL, NEW.state, false);
     ELSIF OLD.state <> NEW.state THEN
-        INSERT INTO truth VALUES (OLD.state, NEW.state, OLD.begun_at IS NOT NULL AND NEW.state = 'parked');
+        INSERT INTO truth VALUES (
+            OLD.state, NEW.state, OLD.state = 'pending' AND OLD.begun_at IS NOT NULL AND NEW.state = 'parked'
+        );
     END IF;
     RETURN NULL;
 END $$;
@@ -63,6 +66,7 @@ class Bustle:
         self.chance = random.Random(11)
         self.due = []
         self.made = []
+        self.operated = asyncio.Event()
         self.over = asyncio.Event()
         self.killed = 0
 
@@ -87,21 +91,31 @@ class Bustle:
             self.due += await self.insist(lambda signals=signals: builders.record(self.database, *signals))
 
     async def attempt(self):
-        for _ in range(60):
-            self.due += await self.insist(lambda: self.deliveries.release(limit=3, rescue_after=RESCUE_AFTER))
-            self.due += await self.insist(lambda: sweep_waiting(self.pausing))
-            taken = [self.due.pop() for _ in range(min(5, len(self.due)))]
-            begun = await self.insist(lambda taken=taken: claim(self.attempts, *taken))
-            batch = [self.ended(one) for one in begun if isinstance(one, Claimed)]
-            for effects in await self.insist(lambda batch=batch: finish(self.attempts, *batch)):
-                self.due += effects.due_attempts
+        while not self.operated.is_set():
+            await self.attempt_some()
+
+    async def attempt_some(self):
+        self.due += await self.insist(lambda: self.deliveries.release(limit=3, rescue_after=RESCUE_AFTER))
+        self.due += await self.insist(lambda: sweep_waiting(self.pausing))
+        taken = [self.due.pop() for _ in range(min(5, len(self.due)))]
+        begun = await self.insist(lambda taken=taken: claim(self.attempts, *taken))
+        batch = [self.ended(one) for one in begun if isinstance(one, Claimed)]
+        for effects in await self.insist(lambda batch=batch: finish(self.attempts, *batch)):
+            self.due += effects.due_attempts
 
     def ended(self, claimed):
         state, outcome, pause = self.chance.choice(ENDS)
         reason = Reason.RETRY.value if state is DeliveryState.PARKED else None
         return builders.ended(claimed, state, outcome=outcome, pause=pause, reason=reason)
 
+    async def has_all(self):
+        _, _, retried = await counted(self.database)
+        return retried and {"delivered", "dead"} <= {
+            row["became"] for row in await self.database.fetch("SELECT became FROM truth")
+        }
+
     async def operate(self):
+        await eventually(lambda: self.insist(self.has_all))
         for turn in range(20):
             for state in ("dead", "delivered", "cancelled"):
                 for one in await self.insist(lambda state=state: listed(self.deliveries, state=state, limit=2)):
@@ -114,6 +128,8 @@ class Bustle:
                 await self.insist(lambda: self.pausing.resume(self.made[0], per_second=None))
             limit = self.chance.choice([1, 50, 1000])
             await self.insist(lambda limit=limit: self.deliveries.fold_ledger(limit=limit))
+        await eventually(lambda: self.killed)
+        self.operated.set()
 
     async def kill(self):
         while not self.over.is_set():
@@ -122,10 +138,15 @@ class Bustle:
 
     async def work(self):
         killing = asyncio.create_task(self.kill())
-        await asyncio.gather(self.throw(), self.throw(), self.attempt(), self.attempt(), self.attempt(), self.operate())
-        self.over.set()
-        await killing
-        await self.attempt()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for do in (self.throw, self.throw, self.attempt, self.attempt, self.attempt, self.operate):
+                    group.create_task(do())
+        finally:
+            self.over.set()
+            await killing
+        for _ in range(60):
+            await self.attempt_some()
 
 
 async def counted(database):
