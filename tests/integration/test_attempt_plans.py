@@ -10,6 +10,7 @@ import pytest
 from broker.deliveries import DeliveryState, DueAttempt, Outcome, Result
 from broker.store.deliveries import attempts, handing
 from broker.store.deliveries.attempts import AttemptRequest, Ended, begin, end
+from tests.support.builders import RESCUE_AFTER
 
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}: {name}": getattr(module._Sql, name)  # noqa: SLF001  (its plan matters)
@@ -45,6 +46,25 @@ async def test_postgresql_keeps_the_plans_of_attempts(database, subscription, hi
         rows = await session.fetch("SELECT statement, generic_plans FROM pg_prepared_statements")
     kept = {row["statement"]: row["generic_plans"] for row in rows}
     assert [kept[STATEMENTS[name].sql] for name in ("attempts: begin", "attempts: finish")] == [7, 7]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "is_hot"), [(RESCUE_AFTER / 2, True), (RESCUE_AFTER, False)], ids=["soon rescued", "later"]
+)
+async def test_beginning_an_attempt_changes_no_index_unless_the_rescue_has_to_wait(
+    database, subscription, history, timeout, is_hot
+):
+    due = DueAttempt((await history.throw()).id, subscription.id, 1)
+    asked = [AttemptRequest(due, redelivered=False, room=1000)]
+    async with database.transaction() as session:
+        assert all(await begin(session, asked, timeout=timeout, rescue_after=RESCUE_AFTER, admitted=False, by=None))
+        updates = await session.fetchrow(
+            "SELECT sum(n_tup_upd) AS updated, sum(n_tup_hot_upd) AS hot FROM pg_stat_xact_user_tables"
+            " WHERE relname LIKE 'deliveries%'"
+        )
+        rescue = await session.fetchval("SELECT max(due_at) - now() FROM deliveries WHERE begun_at IS NOT NULL")
+    assert (updates["updated"], updates["hot"]) == (1, is_hot)
+    assert rescue >= timeout + RESCUE_AFTER / 3
 
 
 def delivered(due):

@@ -189,8 +189,8 @@ async def begin(
     Whether their messages were redelivered does not matter here: an attempt that was begun before is out of date. None
     also stands for an attempt whose signal has expired (the scheduler cancels its delivery), for one whose payload
     needs more room and, unless they are *admitted*, for one that needs admission. *timeout* is for subscriptions
-    without one of their own; after it and *rescue_after* more the scheduler rescues the delivery. *by* is the
-    deliverer, as the store knows it.
+    without one of their own; after it, and a third of *rescue_after* to all of it more, the scheduler rescues the
+    delivery. *by* is the deliverer, as the store knows it.
     """
     ascending = sorted(batch, key=lambda request: request.due.signal_id)  # the statement looks from the first one on
     rows = await on.fetch(

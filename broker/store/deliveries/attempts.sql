@@ -11,7 +11,9 @@
 -- target that failed); then nothing is begun unless the attempts are :admitted already.
 -- Nor is an attempt begun whose payload has more bytes than its `room`; such a payload is not even read.
 -- :by is the deliverer, null if the store does not know it.
--- :timeout is that of subscriptions without one; after it and :rescue_after more the scheduler rescues the delivery.
+-- :timeout is that of subscriptions without one; after it and :rescue_after more the scheduler rescues the delivery. If that is
+-- due later than the timeout and a third of :rescue_after anyway, as for an attempt that begins soon after the signal was
+-- recorded, the moment stays: no indexed column changes, and the update is a HOT one.
 WITH given AS MATERIALIZED (
     SELECT * FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :rooms::bigint[])
         AS a (signal_id, subscription_id, number, room)
@@ -23,7 +25,7 @@ WITH given AS MATERIALIZED (
     FROM given a JOIN signals g ON g.id = a.signal_id
     WHERE g.id >= (SELECT min(signal_id) FROM given) AND g.id <= (SELECT max(signal_id) FROM given)
 ), receiving AS (
-    SELECT s.id, s.timeout, s.steps,
+    SELECT s.id, coalesce(s.timeout, :timeout) * coalesce(json_array_length(s.steps), 1) AS longest,
            s.max_in_flight IS NOT NULL OR s.max_per_second IS NOT NULL
            OR s.paused_at IS NOT NULL OR s.disabled_because IS NOT NULL
            OR EXISTS (SELECT FROM circuits k WHERE k.subscription_id = s.id OFFSET 0) AS needs_admission
@@ -33,9 +35,10 @@ WITH given AS MATERIALIZED (
     SET attempts = a.number,
         begun_at = now(),
         begun_by = :by,
-        due_at = now() + make_interval(
-            secs => coalesce(s.timeout, :timeout) * coalesce(json_array_length(s.steps), 1) + :rescue_after
-        ),
+        due_at = CASE
+            WHEN d.due_at >= now() + make_interval(secs => s.longest + :rescue_after::float8 / 3) THEN d.due_at
+            ELSE now() + make_interval(secs => s.longest + :rescue_after)
+        END,
         reason = NULL
     FROM asked a, receiving s
     WHERE NOT a.expired AND a.payload IS NOT NULL
