@@ -25,7 +25,7 @@ from broker.operations.answers import render_signal
 from broker.signals import Signal
 from broker.store.signals.signals import SignalStore
 
-_LOOK_EVERY = 0.25
+_LOOK_EVERY = 0.1
 """Seconds between looks for new signals, when there was none."""
 _PAUSE = 1.0
 """Seconds until the next look when PostgreSQL is away."""

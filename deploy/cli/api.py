@@ -6,7 +6,7 @@ import functools
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec
 from urllib.parse import quote
@@ -18,6 +18,7 @@ from aiohttp import (
     ClientResponse,
     ClientSession,
     ClientTimeout,
+    StreamReader,
     TCPConnector,
     UnixConnector,
 )
@@ -34,6 +35,7 @@ Query = Mapping[str, str | int | None]
 _TIMEOUT = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
 _PAGE = 1000
 _JSON = "application/json"
+_EVENTS = "text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,14 @@ class Page:
 class Api:
     """Calls the API of a product. Every error is one sentence that says what to do."""
 
-    def __init__(self, session: ClientSession, product: Product) -> None:
+    def __init__(self, session: ClientSession, product: Product, find: Callable[[], Product | None]) -> None:
         self._session = session
+        self._find = find
         self.product = product
+
+    def find_again(self) -> None:
+        """Look where the product is now: one that runs on this machine has another token after a restart."""
+        self.product = self._find() or self.product
 
     def visible_url(self, url: str) -> str:
         """Return *url* of the product as it may be shown: only its path, where no one else could call it."""
@@ -157,35 +164,59 @@ class Api:
         """
         body = document if isinstance(document, bytes | None) else json.dumps(document).encode()
         given = dict(headers or {}) | ({} if body is None else {"Content-Type": _JSON})
-        parameters = {name: str(value) for name, value in (query or {}).items() if value is not None}
         try:
-            async with self._session.request(
-                method,
-                self.product.url + path,
-                data=body,
-                params=parameters,
-                headers=given,
-                allow_redirects=False,
-                proxy=_proxy(self.product),
-            ) as response:
+            async with self._request(method, path, query, given, body) as response:
                 text = await response.read()
         except (ClientError, TimeoutError) as error:
             raise ApiError(explain_failure(error, self.product)) from error
-        return self._judge(response, text, f"{method} {path}")
+        if 200 <= response.status < 300 and (not text or (_is_json(response) and text[:1] == b"{")):
+            return Answer(text, response.headers)
+        raise self._refusal(response, text, f"{method} {path}")
 
-    def _judge(self, response: ClientResponse, body: bytes, request: str) -> Answer:
-        is_json = response.content_type.endswith("json")
-        if 200 <= response.status < 300 and (not body or (is_json and body[:1] == b"{")):
-            return Answer(body, response.headers)
-        raise read_refusal(response, read_problem(body) if is_json else None, self.product, request)
+    @asynccontextmanager
+    async def stream(self, path: str, query: Query, *, headers: Mapping[str, str]) -> AsyncIterator[StreamReader]:
+        """Yield the server-sent events at *path*, once the answer has begun.
+
+        Reading them raises `ClientError` when the connection is lost, and `TimeoutError` when nothing comes.
+
+        Raises:
+            ApiError: The product refused it, did not answer, or is none.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                response = await stack.enter_async_context(
+                    self._request("GET", path, query, {**headers, "Accept": _EVENTS})
+                )
+                is_stream = response.status == 200 and response.content_type == _EVENTS
+                text = await response.read() if _is_json(response) else b""
+            except (ClientError, TimeoutError) as error:
+                raise ApiError(explain_failure(error, self.product)) from error
+            if not is_stream:
+                raise self._refusal(response, text, f"GET {path}")
+            yield response.content
+
+    def _request(
+        self, method: str, path: str, query: Query | None, headers: Mapping[str, str], body: bytes | None = None
+    ) -> AbstractAsyncContextManager[ClientResponse]:
+        token = self.product.token
+        return self._session.request(
+            method,
+            self.product.url + path,
+            data=body,
+            params={name: str(value) for name, value in (query or {}).items() if value is not None},
+            headers={**headers, **({} if token is None else {"Authorization": f"Bearer {token}"})},
+            allow_redirects=False,
+            proxy=_proxy(self.product),
+        )
+
+    def _refusal(self, response: ClientResponse, body: bytes, request: str) -> ApiError:
+        return read_refusal(response, read_problem(body) if _is_json(response) else None, self.product, request)
 
 
 @asynccontextmanager
-async def open_api(product: Product) -> AsyncIterator[Api]:
-    """Yield the API of *product*."""
+async def open_api(product: Product, find: Callable[[], Product | None] = lambda: None) -> AsyncIterator[Api]:
+    """Yield the API of *product*; *find* looks for it once more."""
     headers = {"Accept": _JSON, "User-Agent": "signal-broker"}
-    if product.token is not None:
-        headers["Authorization"] = f"Bearer {product.token}"
     connector: BaseConnector
     if product.socket is not None:
         connector = UnixConnector(str(product.socket))
@@ -196,7 +227,7 @@ async def open_api(product: Product) -> AsyncIterator[Api]:
     # A request without a body has no Content-Type either, which aiohttp would make up.
     session = ClientSession(connector=connector, headers=headers, timeout=_TIMEOUT, skip_auto_headers=("Content-Type",))
     async with session:
-        yield Api(session, product)
+        yield Api(session, product, find)
 
 
 def with_api(
@@ -223,8 +254,8 @@ def with_api(
 def run_with_api(work: Callable[[Api], Awaitable[None]], *, declare: bool = False, seals: bool = False) -> None:
     """Run *work* with the API of the product that the command is about."""
 
-    async def call(product: Product) -> None:
-        async with open_api(product) as api:
+    async def call(product: Product, find: Callable[[], Product | None] = lambda: None) -> None:
+        async with open_api(product, find) as api:
             await work(api)
 
     product = find_remote()
@@ -236,9 +267,14 @@ def run_with_api(work: Callable[[Api], Awaitable[None]], *, declare: bool = Fals
     from deploy.cli.running import find_running  # noqa: PLC0415
 
     settings = settings_with_logs(quiet=True)
-    running = find_running(settings)
-    if running is not None:
-        run_async(call(Product(running.url, find_token() or running.token, local=True)))
+
+    def find() -> Product | None:
+        running = find_running(settings)
+        return None if running is None else Product(running.url, find_token() or running.token, local=True)
+
+    product = find()
+    if product is not None:
+        run_async(call(product, find))
         return
     if "token" in given_options(click.get_current_context()):
         raise click.UsageError("--token needs a --url: no signal-broker runs on this data directory")
@@ -250,6 +286,10 @@ def run_with_api(work: Callable[[Api], Awaitable[None]], *, declare: bool = Fals
 def segment(text: object) -> str:
     """Return *text* as one segment of a path."""
     return quote(str(text), safe="")
+
+
+def _is_json(response: ClientResponse) -> bool:
+    return response.content_type.endswith("json")
 
 
 def _proxy(product: Product) -> str | None:

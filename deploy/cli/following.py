@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal as process_signals
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 
 import click
@@ -19,13 +19,14 @@ from broker.jsontext import read
 from broker.names import check_id
 from broker.secrets import make_secret
 from deploy.cli.api import Api, with_api
-from deploy.cli.output import example, show_line
+from deploy.cli.events import follow
+from deploy.cli.output import example, say, show_line
 from deploy.cli.throws import show_recipients
 from workers.webhooks.signing import signature_headers
 
-_POLL_SECONDS = 0.5
 _FORWARDING = ClientTimeout(total=30)
 
+_tenant = click.option("--tenant", "tenant_id", metavar="ID", help="Only signals of this tenant.")
 _since_id = click.option(
     "--since-id",
     type=click.IntRange(0, MAX_ID),
@@ -44,14 +45,21 @@ _count = click.option("--count", type=click.IntRange(1), metavar="N", help="Stop
     )
 )
 @click.option("--name", "pattern", metavar="PATTERN", help="Only signals whose name matches (patterns allowed).")
+@_tenant
 @_since_id
 @_count
 @_as_json_lines
 @with_api()
-async def tail(api: Api, *, pattern: str | None, since_id: int | None, count: int | None, as_json: bool) -> None:
-    """Print the signals that are recorded, one line each, until Ctrl-C."""
-    async for signal in _follow(api, pattern, since_id, count):
-        _show(signal, as_json=as_json)
+async def tail(
+    api: Api, *, pattern: str | None, tenant_id: str | None, since_id: int | None, count: int | None, as_json: bool
+) -> None:
+    """Print the signals that are recorded, one line each, until Ctrl-C.
+
+    A connection that is lost is made again, and goes on where it was.
+    """
+    async with _following(api, pattern=pattern, tenant_id=tenant_id, since_id=since_id, count=count) as signals:
+        async for _, signal in signals:
+            _show(signal, as_json=as_json)
 
 
 @click.command(
@@ -63,6 +71,7 @@ async def tail(api: Api, *, pattern: str | None, since_id: int | None, count: in
 @click.argument("pattern", metavar="NAME")
 @click.option("--forward", metavar="URL", help="Post each signal to this URL as a signed webhook.")
 @click.option("--secret", metavar="SECRET", help="What signs them (whsec_...); by default one is made, and printed.")
+@_tenant
 @_since_id
 @_count
 @_as_json_lines
@@ -73,6 +82,7 @@ async def listen(
     pattern: str,
     forward: str | None,
     secret: str | None,
+    tenant_id: str | None,
     since_id: int | None,
     count: int | None,
     as_json: bool,
@@ -81,22 +91,26 @@ async def listen(
 
     NAME is a name or a pattern. With --forward each signal is posted to a local URL, signed as webhooks are, with the
     id listen-N: once, and nothing about it is recorded. With --json a line {"forwarded": ID, "result": ...} follows.
+    A connection that is lost is made again, and goes on where it was.
     """
     if forward is not None and secret is None:
         secret = make_secret()
         click.echo(f"signing with {secret}", err=True)
-    async with ClientSession(timeout=_FORWARDING) as session:
-        async for signal in _follow(api, pattern, since_id, count):
+    async with (
+        ClientSession(timeout=_FORWARDING) as session,
+        _following(api, pattern=pattern, tenant_id=tenant_id, since_id=since_id, count=count) as signals,
+    ):
+        async for signal_id, signal in signals:
             _show(signal, as_json=as_json)
             if forward is not None and secret is not None:
-                result = await _forward(session, forward, secret, signal)
-                told = {"forwarded": read(signal.decode())["id"], "result": result}
+                result = await _forward(session, forward, secret, signal_id, signal)
+                told = {"forwarded": signal_id, "result": result}
                 show_line(json.dumps(told) if as_json else f"{'':>8}  -> {result}")
 
 
-async def _forward(session: ClientSession, url: str, secret: str, signal: bytes) -> str:
+async def _forward(session: ClientSession, url: str, secret: str, signal_id: int, signal: bytes) -> str:
     """Post *signal* to *url*; return the status of the answer, or why there is none."""
-    message_id = f"listen-{read(signal.decode())['id']}"
+    message_id = f"listen-{signal_id}"
     try:
         signature = signature_headers([secret], message_id=message_id, timestamp=datetime.now(UTC), body=signal)
     except SecretUnreadable as error:
@@ -109,39 +123,60 @@ async def _forward(session: ClientSession, url: str, secret: str, signal: bytes)
         return str(error) or type(error).__name__
 
 
-async def _follow(api: Api, pattern: str | None, since_id: int | None, count: int | None) -> AsyncIterator[bytes]:
-    """Yield the signals that are recorded from now on, or after one, each once, until Ctrl-C or after *count*."""
-    if pattern is not None:
-        check_id(pattern, "name")
-    stopping = asyncio.Event()
-    for number in (process_signals.SIGINT, process_signals.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    if since_id is None:
-        newest = (await api.pages("/v1/signals", {"order": "desc"}, limit=1)).documents
-        since_id = newest[0]["id"] if newest else 0
-    shown = 0
-    async for signal in _recorded(api, {"name": pattern, "afterId": since_id}, stopping):
-        yield signal
-        shown += 1
-        if shown == count:
-            return
+@asynccontextmanager
+async def _following(
+    api: Api, *, pattern: str | None, tenant_id: str | None, since_id: int | None, count: int | None
+) -> AsyncIterator[AsyncGenerator[tuple[int, bytes], None]]:
+    """Yield what yields the signals that are recorded from now on, or after one, each once; *count* of them at most.
+
+    Ctrl-C ends the block, and says where to go on.
+    """
+    for name, value in (("name", pattern), ("tenant", tenant_id)):
+        if value is not None:
+            check_id(value, name)
+    done = since_id
+
+    async def read() -> AsyncGenerator[tuple[int, bytes], None]:
+        nonlocal done
+        if done is None:  # from the newest one, so that a connection that is lost before the next one is no gap
+            newest = (await api.pages("/v1/signals", {"order": "desc"}, limit=1)).documents
+            done = newest[0]["id"] if newest else 0
+        left = count
+        async with aclosing(follow(api, {"name": pattern, "tenantId": tenant_id}, done)) as signals:
+            async for signal_id, signal in signals:
+                yield signal_id, signal
+                done = signal_id
+                left = None if left is None else left - 1
+                if left == 0:
+                    return
+
+    try:
+        async with _interruptible() as limit, aclosing(read()) as signals:
+            yield signals
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        if done is not None:
+            say(f"interrupted: --since-id {done} goes on", err=True)
 
 
-async def _recorded(api: Api, query: Mapping[str, str | int | None], stopping: asyncio.Event) -> AsyncIterator[bytes]:
-    """Yield the signals that are recorded after `afterId` of *query*, each once, until *stopping* is set."""
-    after = query["afterId"]
-    while not stopping.is_set():
-        page = await api.page("/v1/signals", {**query, "afterId": after, "limit": 500})
-        for item in page.items:
-            yield item
-        if page.items:
-            after = read(page.items[-1].decode())["id"]
-        if page.next is not None:
-            after = page.next
-            continue
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_POLL_SECONDS):
-                await stopping.wait()
+@asynccontextmanager
+async def _interruptible() -> AsyncIterator[asyncio.Timeout]:
+    """Raise `TimeoutError` in the block on SIGINT and SIGTERM; what is yielded has expired then."""
+    loop, numbers = asyncio.get_running_loop(), (process_signals.SIGINT, process_signals.SIGTERM)
+    async with asyncio.timeout(None) as limit:
+
+        def interrupt() -> None:
+            if not limit.expired():
+                limit.reschedule(loop.time())
+
+        for number in numbers:
+            loop.add_signal_handler(number, interrupt)
+        try:
+            yield limit
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
 
 
 def _show(signal: bytes, *, as_json: bool) -> None:

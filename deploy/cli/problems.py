@@ -110,6 +110,9 @@ def read_refusal(response: ClientResponse, problem: str | None, product: Product
                 f"{what}: a proxy does not reach the signal-broker behind it; try again in a moment", status
             )
         return ApiError(f"{what}: that is no signal-broker; is the URL right?", status)
+    if status == 404 and problem.casefold() == "not found":  # what is said of a path, not of what may be there
+        path = request.partition(" ")[2]
+        return ApiError(f"{url} has no {path}: is the URL right, and its version no older?", status)
     advice = ""
     if status == 403 and "permission" in problem:
         advice = "; use a token that has it: `signal-broker token create` makes one, `signal-broker login` stores it"

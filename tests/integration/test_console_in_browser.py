@@ -12,7 +12,8 @@ from tests.support.browser import opened_window
 from tests.support.eventually import eventually
 from tests.support.product import ADMIN_TOKEN
 from tests.support.receiver import Answer
-from tests.support.throwing import recorded, subscribe, throw
+from tests.support.remote import token_of
+from tests.support.throwing import recorded, recorded_ids, subscribe, throw
 
 TOKEN_FIELD, USER_FIELD, PASSWORD_FIELD = "API token", "User", "Password"
 PAGES = ("overview", "signals", "deliveries", "subscriptions", "dead")
@@ -112,7 +113,6 @@ async def test_a_dead_delivery_is_found_understood_and_sent_again(console, dead,
     await expect(row).to_contain_text("HTTP 500 Internal Server Error")
     await row.get_by_role("link", name="HTTP 500 Internal Server Error").click()
     await page.get_by_role("link", name=delivery).click()
-    await page.get_by_text("Request and response").click()
     await expect(page.get_by_label("Request headers")).to_contain_text(f"webhook-id: {delivery}")
     await page.get_by_role("link", name=str(signal["id"]), exact=True).click()
     await expect(page.get_by_label("Payload")).to_contain_text("<b>bold</b>")
@@ -208,6 +208,84 @@ async def test_signals_are_followed_and_held_back_while_paused(console, client, 
     await recorded(client, second["id"])
     await button(page, "Go on").click()
     await expect(page.get_by_role("link", name=str(second["id"]), exact=True)).to_be_visible()
+
+
+async def show(page, *, hidden):
+    """Let the page believe that its tab is hidden, or seen: a browser without a window shows all of its tabs."""
+    await page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", {get: () => hidden, configurable: true});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+def is_tail(request):
+    return "/v1/signals/tail" in request.url
+
+
+async def test_a_hidden_tab_is_not_connected_and_shows_what_it_missed_when_it_is_seen(console, client, name):
+    await recorded(client, (await throw(client, name))["id"])
+    page = console.page
+    await page.goto(f"{console.url}/console#/signals?name={name}")
+    await button(page, "Follow live").click()
+    await expect(page.get_by_text("● following")).to_be_visible()
+    async with page.expect_event("requestfailed", predicate=is_tail):
+        await show(page, hidden=True)
+    missed = [(await throw(client, name))["id"] for _ in range(3)]
+    await recorded(client, missed[-1])
+    links = page.get_by_role("region", name="Signals").get_by_role("link")
+    await expect(links).to_have_count(0)
+    await show(page, hidden=False)
+    await expect(page.get_by_text("● following")).to_be_visible()
+    after = await throw(client, name)
+    await expect(links).to_have_count(4)
+    assert (await links.all_inner_texts())[0] == str(after["id"])
+    assert sorted(await links.all_inner_texts()) == sorted(map(str, [*missed, after["id"]]))
+
+
+async def test_of_very_much_that_a_hidden_tab_missed_the_newest_is_shown(console, client, name):
+    page = console.page
+    await page.goto(f"{console.url}/console#/signals?name={name}")
+    await button(page, "Follow live").click()
+    first = await throw(client, name)
+    await expect(page.get_by_role("link", name=str(first["id"]), exact=True)).to_be_visible()
+    await show(page, hidden=True)
+    signals = [{"name": name} for _ in range(250)]
+    thrown = [one["id"] for one in (await client.post("/v1/signals/batch", {"signals": signals}))["results"]]
+    await recorded_ids(client, name, 251)
+    await show(page, hidden=False)
+    await expect(page.get_by_text("More than these were recorded")).to_be_visible()
+    links = page.get_by_role("region", name="Signals").get_by_role("link")
+    await expect(links).to_have_count(200)
+    newest = [one["id"] for one in (await client.get(f"/v1/signals?name={name}&order=desc&limit=200"))["items"]]
+    assert [int(text) for text in await links.all_inner_texts()] == newest
+    assert set(newest) < set(thrown)
+
+
+async def test_a_connection_that_is_lost_is_made_again_without_a_gap(product, client, window, name):
+    async with product.sibling("gateway") as gateway:
+        tab = await window.tab()
+        tab.url = gateway.url
+        tab.expect("ERR_|status of 503")
+        await opened(tab, f"signals?name={name}")
+        await button(tab.page, "Follow live").click()
+        await expect(tab.page.get_by_text("● following")).to_be_visible()
+        assert await gateway.stop() == 0
+        missed = await throw(client, name)
+        await recorded(client, missed["id"])
+        await gateway.start()
+        await expect(tab.page.get_by_role("link", name=str(missed["id"]), exact=True)).to_be_visible()
+
+
+async def test_who_may_not_follow_a_name_is_told_so(client, tab, name):
+    token = await token_of(client, "signals:read", names=[f"{name}.#"])
+    tab.expect("status of 403|MIME type")
+    await tab.sign_in(token=token)
+    await tab.open("/console#/signals?name=other")
+    await button(tab.page, "Follow live").click()
+    await expect(tab.page.get_by_role("status").filter(has_text="ended: ")).to_be_visible()
 
 
 async def test_who_would_get_a_signal_is_explained(console, client, name):

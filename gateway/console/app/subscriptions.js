@@ -64,6 +64,9 @@ function Actions({one, path, refusal, again}) {
     <${Action} title="Close circuit" text="Lets what waits for the target go out, whether it answers or not." path=${`${path}/circuit/close`} refusal=${refusal || (!one.circuit || one.circuit === "closed" ? "The circuit is closed." : "")} after=${again} />
     <${Action} title="Test" text="Makes one attempt with a made signal, which is not recorded." path=${`${path}/test`} refusal=${refusal} fields=${[["payload", "Payload (JSON)", {rows: 5, value: "{}"}]]}
       body=${values => ({payload: asJson(values.payload || "{}")})} done=${answer => html`<${Sample} answer=${answer} />`} />
+    ${one.target?.kind === "webhook" && html`<${Action} title="Change URL" method="PATCH" path=${path} refusal=${refusal} after=${again}
+      text="Everything that is still owed goes there, too. At another host, headers that are shown as *** have to be given anew: see Edit."
+      fields=${[["url", "URL", {type: "url", required: true, value: one.target.url}]]} body=${values => ({target: {...one.target, url: (values.url ?? one.target.url).trim()}})} />`}
     <${Action} title="Edit" method="PATCH" text="What PATCH /v1/subscriptions takes: null takes a limit away." path=${path} refusal=${refusal} after=${again} fields=${[["json", "Changes (JSON)", {rows: 14, value: changes}]]} body=${values => asJson(values.json ?? changes)} />
     <${Action} title="Rotate secret" text="The secret before signs beside the new one for a while." path=${`${path}/rotate-secret`} refusal=${refusal || (targetsOf(one).some(target => target.kind === "webhook") ? "" : "Only webhooks are signed.")}
       fields=${[["graceSeconds", "For so many seconds", {type: "number", min: "0", max: "604800", value: "86400"}]]} body=${values => ({graceSeconds: Number(values.graceSeconds ?? 86400)})} done=${secretOf} />
