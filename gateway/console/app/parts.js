@@ -30,12 +30,13 @@ export function Table({label, columns, rows, keyOf, empty}) {
   if (!rows.length) return html`<p class="soft">${empty}</p>`;
   return html`<div class="table" tabindex="0" role="region" aria-label=${label}><table>
     <thead><tr>${columns.map(([title, , kind]) => html`<th scope="col" class=${kind}>${title}</th>`)}</tr></thead>
-    <tbody>${rows.map(row => html`<tr key=${keyOf(row)}>${columns.map(([title, show, kind]) => html`<td class=${kind} data-title=${title}>${show(row)}</td>`)}</tr>`)}</tbody>
+    <tbody>${rows.map(row => html`<tr key=${keyOf(row)}>
+      ${columns.map(([title, show, kind]) => html`<td class=${kind} data-title=${title}>${show(row)}</td>`)}</tr>`)}</tbody>
   </table></div>`;
 }
 
 /** Names and what they stand for. */
-export const Facts = ({facts}) => html`<dl class="facts">${facts.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false)
+export const Facts = ({facts}) => html`<dl class="facts">${facts.filter(([, value]) => ![null, undefined, "", false].includes(value))
   .map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 
 /** A JSON value. */
@@ -121,7 +122,7 @@ function Dialog({title, text, method = "POST", path, fields = [], body = () => u
   </dialog>`;
 }
 
-/** A form whose fields are the filters of the address. */
+/** A form whose fields are the filters of the address, until others are typed: reading the page anew keeps these. */
 export function Filters({fields, filters, onChange}) {
   const submit = event => {
     event.preventDefault();
@@ -129,7 +130,8 @@ export function Filters({fields, filters, onChange}) {
   };
   return html`<form class="filters" role="search" key=${JSON.stringify(filters)} onSubmit=${submit}>
     ${fields.map(([name, label, options]) => html`<label key=${name}><span>${label}</span>${options
-      ? html`<select name=${name}>${["", ...options].map(one => html`<option value=${one} selected=${(filters[name] || "") === one}>${one || "any"}</option>`)}</select>`
-      : html`<input name=${name} value=${filters[name] || ""} />`}</label>`)}
+      ? html`<select name=${name}>${["", ...options].map(one => html`<option value=${one} selected=${(filters[name] || "") === one}>
+          ${one || "any"}</option>`)}</select>`
+      : html`<input name=${name} defaultValue=${filters[name] || ""} />`}</label>`)}
     <button class="main">Search</button></form>`;
 }
