@@ -13,6 +13,7 @@ from broker.integers import MAX_ID
 from deploy.cli.api import Api, segment, with_api
 from deploy.cli.lists import read_filters, with_filters, with_order
 from deploy.cli.output import as_json, example, say, show_line, show_list, show_many, show_one, show_targets
+from deploy.cli.problems import ApiError
 
 _LISTED = (
     *("id", "signalName", "state", "attemptCount", "lastStatus", "reason", "dueAt", "target", "tenantId", "lastError"),
@@ -23,6 +24,9 @@ _SHOWN = (
     *("dueAt", "finishedAt", "attemptCount"),
 )
 _ATTEMPTS = ("number", "startedAt", "duration", "outcome", "status", "error", "response")
+
+_REFUSALS = {400, 403, 404, 409, 422}
+"""What is answered about one delivery, and says nothing about the next."""
 
 _ids = click.argument("delivery_ids", metavar="ID...", nargs=-1, required=True)
 
@@ -105,21 +109,35 @@ async def cancel(api: Api, *, delivery_ids: tuple[str, ...], as_json: bool) -> N
 
 
 async def _change(api: Api, delivery_ids: Sequence[str], action: str, *, as_json: bool) -> None:
+    """Change the deliveries one after the other, those after one that is refused, too; print what was changed.
+
+    Raises:
+        click.ClickException: Some were refused; it was said why.
+        ApiError: The only one was refused, or the product is not there for the others either.
+    """
     changed: list[Mapping[str, Any]] = []
+    refused = 0
     try:
-        for delivery_id in delivery_ids:
-            changed.append((await api.post(f"{_path(delivery_id)}/{action}")).document)  # noqa: PERF401
-    except asyncio.CancelledError:
-        following = delivery_ids[len(changed)]
-        say(
-            f"interrupted: {len(changed)} of {len(delivery_ids)} so far; to go on, repeat the command from"
-            f" {following} on (that one may be done already)",
-            err=True,
-        )
-        raise
+        for number, delivery_id in enumerate(delivery_ids):
+            try:
+                changed.append((await api.post(f"{_path(delivery_id)}/{action}")).document)
+            except (asyncio.CancelledError, ApiError) as error:
+                if isinstance(error, ApiError) and error.status in _REFUSALS and len(delivery_ids) > 1:
+                    say(f"{delivery_id}: {error}", err=True)
+                    refused += 1
+                    continue
+                if len(delivery_ids) > 1 or isinstance(error, asyncio.CancelledError):
+                    say(
+                        f"interrupted: {number} of {len(delivery_ids)} so far; to go on, repeat the command from"
+                        f" {delivery_id} on (that one may be done already)",
+                        err=True,
+                    )
+                raise
     finally:  # what was done before an error is told, too
         if changed:
             show_many(changed, "id", "state", "attemptCount", "dueAt", as_json=as_json)
+    if refused:
+        raise click.ClickException(f"{refused} of {len(delivery_ids)} deliveries were not changed")
 
 
 def _path(delivery_id: str) -> str:
