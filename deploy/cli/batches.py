@@ -75,8 +75,7 @@ async def throw_lines(api: Api, file: BinaryIO, *, key: str | None, as_json: boo
     try:
         with click.progressbar(length=size or 1, label="Throwing", file=sys.stderr, hidden=not size) as bar:
             for chunk in _chunks(file):
-                first, last = chunk[0][0], chunk[-1][0]
-                waiting = f"waiting for the answer to lines {first} to {last}"
+                waiting = f"waiting for the answer to lines {chunk[0][0]} to {chunk[-1][0]}"
                 await finish(_throw(api, chunk, key, tally), f"\n{waiting}" if size else waiting)
                 bar.update(sum(len(line) for _, line in chunk))
     except (asyncio.CancelledError, ApiError):

@@ -56,6 +56,32 @@ async def test_a_signal_is_followed_to_its_receiver_and_sent_again(laptop, name)
     assert (explained["subscriptionId"], explained["matches"]) == (made["id"], True)
 
 
+async def test_a_part_of_a_webhook_is_changed_and_the_rest_stays(laptop, client, name):
+    headers = {"Authorization": "Bearer old", "X-Team": "claims"}
+    target = {"kind": "webhook", "url": NOWHERE, "headers": headers, "method": "PUT", "signatures": ["v1", "v1a"]}
+    made = await client.post("/v1/subscriptions", {"name": name, "target": target})
+    edit = ("subscriptions", "edit", str(made["id"]))
+    edited = await laptop.ask(*edit, "--header", "authorization=Bearer new", "--header", "X-More=1", "--timeout", "7")
+    shown = {"X-Team": "claims", "authorization": "***", "X-More": "1"}
+    assert edited["target"] == {**target, "headers": shown, "bodyTemplate": None}
+    assert edited["timeoutSeconds"] == 7
+    edited = await laptop.ask(*edit, "--body-template", "{{name}}", "--method", "POST", "--signature", "v1")
+    expected = {**target, "headers": shown, "bodyTemplate": "{{name}}", "method": "POST", "signatures": ["v1"]}
+    assert edited["target"] == expected
+    page = await client.get("/v1/audit?type=subscription-updated&limit=1000")
+    changes = [event["after"] for event in page["items"] if event["subjectId"] == made["id"]]
+    assert changes[-2]["headersChanged"]
+    assert "headersChanged" not in changes[-1], "the values that are not shown stay"
+
+
+@pytest.mark.parametrize("target", [("--queue", "q"), ("--steps", "-")], ids=lambda target: target[0])
+async def test_a_part_of_a_webhook_goes_with_a_webhook(laptop, name, target):
+    steps = json.dumps([{"target": {"kind": "webhook", "url": NOWHERE}}] * 2)
+    made = json.loads((await laptop.call("subscribe", name, *target, "--json", given=steps)).stdout)
+    done = await laptop.call("subscriptions", "edit", str(made["id"]), "--method", "PUT")
+    assert (done.returncode, "go with --webhook" in done.stderr) == (2, True)
+
+
 async def test_a_subscription_is_changed_paused_resumed_and_deleted(laptop, client, name):
     made = await subscribe(client, name, maxPerSecond=5)
     which = str(made["id"])
