@@ -23,7 +23,7 @@ _SHOWN = (
     *("id", "state", "reason", "signalName", "signalId", "subscriptionId", "tenantId", "target", "createdAt"),
     *("dueAt", "finishedAt", "attemptCount"),
 )
-_ATTEMPTS = ("number", "startedAt", "duration", "outcome", "status", "error", "response")
+_ATTEMPTS = ("number", "startedAt", "durationSeconds", "outcome", "status", "error", "response")
 
 _REFUSALS = {400, 403, 404, 409, 422}
 """What is answered about one delivery, and says nothing about the next."""
@@ -51,8 +51,8 @@ def deliveries() -> None:
     tenant_id=("Only deliveries to subscriptions of this tenant.", "ID"),
     host=("Only deliveries to webhooks at this host.", "HOST"),
     outcome=(
-        "Only deliveries whose last attempt had this outcome.",
-        click.Choice([outcome.value for outcome in Outcome]),
+        f"Only deliveries whose last attempt had this outcome: {', '.join(Outcome)}.",
+        {"metavar": "OUTCOME", "type": click.Choice([outcome.value for outcome in Outcome])},
     ),
     status=("Only deliveries whose last attempt was answered with this HTTP status.", click.IntRange(100, 599)),
     since=("Only deliveries of signals accepted then or later (2026-11-22T10:00:00Z).", "TIME"),
@@ -87,7 +87,8 @@ async def show(api: Api, *, delivery_id: str, as_json: bool) -> None:
     show_one(show_targets(document), *_SHOWN, as_json=False)
     if document["attempts"]:
         say("")
-        show_many(document["attempts"], *_ATTEMPTS, as_json=False)
+        attempts = [{**attempt, "durationSeconds": attempt["duration"]} for attempt in document["attempts"]]
+        show_many(attempts, *_ATTEMPTS, as_json=False)
 
 
 @deliveries.command(epilog=example("signal-broker deliveries redrive 34-7 34-9"))

@@ -79,7 +79,11 @@ async def show(api: Api, *, subscription_id: int, as_json: bool) -> None:
 @with_target
 @with_options(SubscriptionOptions)
 @click.option(
-    "--unset", multiple=True, type=click.Choice(_CHANGEABLE), help="Remove this option of the subscription; repeatable."
+    "--unset",
+    multiple=True,
+    type=click.Choice(_CHANGEABLE),
+    metavar="OPTION",
+    help=f"Remove this option of the subscription; repeatable: {', '.join(_CHANGEABLE)}.",
 )
 @as_json
 @with_api(seals=True)

@@ -175,7 +175,10 @@ class DeliveriesApi:
 def _not_redriven(delivery: Delivery) -> str:
     match delivery.state:
         case DeliveryState.PARKED:
-            return "It is due already, or waits for its turn in its ordering group."
+            return (
+                "It is due already, or waits for its turn in its ordering group, or for the moment of its signal"
+                " (`deliverAt`)."
+            )
         case DeliveryState.CANCELLED:
             return "Another signal has consumed its subscription."
         case _:

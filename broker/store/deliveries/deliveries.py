@@ -186,9 +186,10 @@ class DeliveryStore:
     async def redrive(self, key: tuple[int, int], *, by: Principal = ADMINISTRATOR) -> bool:
         """Let a delivery be attempted (again), as soon as that may be; return whether it was put back.
 
-        One that is pending or due is not, nor one that waits for its turn in its ordering group, nor a cancelled one
-        whose `once` subscription another signal has consumed. If its filter exceeded its budget, it is put back if that
-        matches now, cancelled if it does not, and stays dead if it exceeds its budget again.
+        One that is pending or due is not, nor one that waits for its turn in its ordering group or for its signal's
+        moment, nor a cancelled one whose `once` subscription another signal has consumed. If its filter exceeded its
+        budget, it is put back if that matches now, cancelled if it does not, and stays dead if it exceeds its budget
+        again.
         """
         decided = await self._decisions.decide([key])
         async with change_administration(self._database, by) as change:

@@ -28,7 +28,7 @@ REDRIVABLE = (DeliveryState.DEAD, DeliveryState.PARKED, DeliveryState.DELIVERED,
 _FIND = {
     state: _Sql.find.naming(
         of_state="state = 'parked' AND (due_at > now()) IS NOT FALSE"
-        " AND (ordering_key IS NULL OR reason NOT IN ('ordered', 'scheduled'))"
+        " AND reason <> 'scheduled' AND (ordering_key IS NULL OR reason <> 'ordered')"
         if state is DeliveryState.PARKED
         else f"state = '{state.value}'"
     )
