@@ -21,6 +21,7 @@ from broker.secrets import make_secret
 from deploy.cli.api import Api, with_api
 from deploy.cli.events import follow
 from deploy.cli.output import example, say, show_line
+from deploy.cli.products import parse_url
 from deploy.cli.throws import show_recipients
 from workers.webhooks.signing import signature_headers
 
@@ -93,9 +94,15 @@ async def listen(
     id listen-N: once, and nothing about it is recorded. With --json a line {"forwarded": ID, "result": ...} follows.
     A connection that is lost is made again, and goes on where it was.
     """
-    if forward is not None and secret is None:
-        secret = make_secret()
-        click.echo(f"signing with {secret}", err=True)
+    if forward is None and secret is not None:
+        raise click.UsageError("--secret goes with --forward")
+    if forward is not None:
+        if parse_url(forward) is None:
+            raise click.UsageError(f"--forward: {forward!r} is no URL like http://127.0.0.1:9000/hook")
+        if secret is None:
+            secret = make_secret()
+            click.echo(f"signing with {secret}", err=True)
+        _sign(secret, "", b"")
     async with (
         ClientSession(timeout=_FORWARDING) as session,
         _following(api, pattern=pattern, tenant_id=tenant_id, since_id=since_id, count=count) as signals,
@@ -110,17 +117,20 @@ async def listen(
 
 async def _forward(session: ClientSession, url: str, secret: str, signal_id: int, signal: bytes) -> str:
     """Post *signal* to *url*; return the status of the answer, or why there is none."""
-    message_id = f"listen-{signal_id}"
-    try:
-        signature = signature_headers([secret], message_id=message_id, timestamp=datetime.now(UTC), body=signal)
-    except SecretUnreadable as error:
-        raise click.UsageError(f"--secret: {error}") from error
+    signature = _sign(secret, f"listen-{signal_id}", signal)
     headers = {"Content-Type": "application/json", **signature}
     try:
         async with session.post(url, data=signal, headers=headers, allow_redirects=False) as response:
             return str(response.status)
     except (ClientError, TimeoutError, ValueError) as error:
         return str(error) or type(error).__name__
+
+
+def _sign(secret: str, message_id: str, body: bytes) -> dict[str, str]:
+    try:
+        return signature_headers([secret], message_id=message_id, timestamp=datetime.now(UTC), body=body)
+    except SecretUnreadable as error:
+        raise click.UsageError(f"--secret: {error}") from error
 
 
 @asynccontextmanager

@@ -18,9 +18,12 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from yarl import URL
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -146,15 +149,20 @@ def check_url(text: str) -> str:
     Raises:
         UsageError: It is not one.
     """
-    from yarl import URL  # noqa: PLC0415
-
-    try:
-        url = URL(text)
-        right = url.scheme in {"http", "https"} and bool(url.host)
-    except ValueError:
-        right = False
-    if not right:
+    url = parse_url(text)
+    if url is None:
         raise click.UsageError(f"{text!r} is not the URL of a signal-broker, like https://signals.example.com")
     if url.user is not None or url.query_string or url.fragment:
         raise click.UsageError("the URL of a signal-broker has no credentials, no query and no fragment: pass --token")
     return text.rstrip("/")
+
+
+def parse_url(text: str) -> URL | None:
+    """Return the URL *text*, None if it is none of HTTP with a host."""
+    from yarl import URL  # noqa: PLC0415
+
+    try:
+        url = URL(text)
+    except ValueError:
+        return None
+    return url if url.scheme in {"http", "https"} and url.host else None

@@ -210,6 +210,24 @@ async def test_signals_are_followed_and_held_back_while_paused(console, client, 
     await expect(page.get_by_role("link", name=str(second["id"]), exact=True)).to_be_visible()
 
 
+async def test_what_is_typed_into_filters_stays_when_the_page_is_read_anew(console, client, name):
+    signal = await throw(client, name)
+    await recorded(client, signal["id"])
+    page, name_field = console.page, console.page.get_by_label("Name or pattern")
+    await page.goto(f"{console.url}/console#/signals")
+    await expect(page.get_by_role("link", name=str(signal["id"]), exact=True)).to_be_visible()
+    await name_field.fill(f"{name}.typed")
+    other = await throw(client, name)
+    await recorded(client, other["id"])
+    await button(page, "Read again").click()
+    await expect(page.get_by_role("link", name=str(other["id"]), exact=True)).to_be_visible()
+    await expect(name_field).to_have_value(f"{name}.typed")
+    await name_field.press("Enter")
+    await expect(page.get_by_text("No signal matches.")).to_be_visible()
+    await page.go_back()
+    await expect(name_field).to_have_value("")
+
+
 async def show(page, *, hidden):
     """Let the page believe that its tab is hidden, or seen: a browser without a window shows all of its tabs."""
     await page.evaluate(

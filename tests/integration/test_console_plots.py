@@ -57,7 +57,7 @@ def add(database, subscription, name):
 @pytest.fixture
 async def figures(add):
     """Add what happened half an hour ago, and two minutes ago, and yesterday."""
-    await add(1200, accepted=9000, delivered=9000, latencies={50: 9000}, seconds=HOUR)
+    await add(1200, accepted=9000, delivered=9000, dead=1, latencies={50: 9000}, seconds=HOUR)
     await add(30, accepted=30, delivered=20, retried=6, latencies={90: 20})
     await add(2, accepted=12, delivered=3, dead=1, latencies={50: 3})
 

@@ -43,3 +43,15 @@ async def test_a_statement_has_a_deadline(database_url):
     async with Database(database_url, timeout=timedelta(seconds=0.2)) as database:
         with pytest.raises(StoreUnavailable):
             await asyncio.wait_for(database.fetchval("SELECT pg_sleep(5)"), timeout=3)
+
+
+async def test_a_statement_ends_that_was_given_up(database, database_url):
+    running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(30%' AND state = 'active'"
+    async with Database(database_url, timeout=timedelta(seconds=0.5)) as impatient:
+        with pytest.raises(StoreUnavailable):
+            await impatient.fetchval("SELECT pg_sleep(30)")
+
+    async def ended():
+        return await database.fetchval(running) == 0
+
+    await eventually(ended, within=20)

@@ -39,8 +39,9 @@ ON_REAL_SERVERS = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
 )
-LIMITS = ((64, 250, 20_000), (64, 250, 20_000), (0, 250, 20_000), (1, 250, 20_000), (2, 1, 20_000), (64, 250, 5))
-"""Of paths, of texts under a path, and of keys."""
+USUAL = {"paths": 64, "texts": 250, "keys": 20_000, "points": 64, "together": 2_000}
+LIMITS = (USUAL, {"paths": 0}, {"paths": 1}, {"paths": 2, "texts": 1}, {"keys": 5}, {"points": 1}, {"together": 3})
+"""Of paths, of texts under a path, of keys, of points under a path, and of all points."""
 ALL = Limits(pairs=1 << 30, seconds=1000.0, deliveries=1 << 30)
 
 
@@ -181,14 +182,16 @@ def check(database):
     return check
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(14))
 async def test_what_is_found_is_what_matches(database, subscriptions, check, monkeypatch, seed):
     """Subscriptions are created, changed, deleted and disabled before signals, and between them and their recording."""
     random = Random(seed)
-    paths, texts, keys = LIMITS[seed % len(LIMITS)]
-    monkeypatch.setattr(candidates, "_MOST_PATHS", paths)
-    monkeypatch.setattr(places, "_MOST_TEXTS", texts)
-    monkeypatch.setattr(places, "_MOST_KEYS", keys)
+    limits = {**USUAL, **LIMITS[seed % len(LIMITS)]}
+    monkeypatch.setattr(candidates, "_MOST_PATHS", limits["paths"])
+    monkeypatch.setattr(places, "_MOST_TEXTS", limits["texts"])
+    monkeypatch.setattr(places, "_MOST_KEYS", limits["keys"])
+    monkeypatch.setattr(places, "_MOST_POINTS", limits["points"])
+    monkeypatch.setattr(places, "_MOST_POINTS_TOGETHER", limits["together"])
     signals = []
     for _ in range(2):
         for _ in range(60):
@@ -274,3 +277,20 @@ async def test_those_that_compare_with_what_is_not_there_are_not_read(database, 
         assert sorted(subscription.id - created.id + 199 for subscription in found.of(signals[0])) == expected
         assert len(found.versions) == len(expected)
         assert found.of(signals[1]) == []
+
+
+@pytest.mark.parametrize("elements", [60, 600])
+@pytest.mark.parametrize("tenant_id", [None, "acme"])
+async def test_a_subscription_is_read_once_however_many_elements_it_wants(database, subscriptions, elements, tenant_id):
+    document = {"l[*].price": {"operator": "NUM_GT", "value": 0}}
+    for _ in range(20):
+        spec = SubscriptionSpec(name="order", targets=(QUEUE,), filter=parse_filter(document), tenant_id=tenant_id)
+        await subscriptions.create(spec, secret=None)
+    payload = json.dumps({"l": [{"price": price} for price in range(elements)]}).encode()
+    throws = [Throw(name="order", payload=payload, audience=None if tenant_id is None else (tenant_id,))] * 3
+    signals = await accept(database, *throws)
+    matcher = Matcher()
+    async with matcher.slice() as turn:
+        found = await find_candidates(database, signals, turn, matcher=matcher, total=100)
+    assert not found.are_cut
+    assert [len(found.of(signal)) for signal in signals] == [20, 20, 20]

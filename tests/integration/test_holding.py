@@ -123,9 +123,10 @@ async def test_groups_that_signals_for_later_join_go_on_as_far_as_there_is_room(
     """One key for many subscriptions, say."""
     for _ in range(5):
         await subscriptions.create(SubscriptionSpec(name="a", targets=(QUEUE,), ordered=True), secret=None)
-    soon = datetime.now(UTC) + timedelta(milliseconds=50)
+    soon = datetime.now(UTC) + timedelta(seconds=2)
     (signal,) = await accept(database, Throw(name="a", ordering_key="i", deliver_at=soon))
     await SignalStore(database).record([signal], rescue_after=RESCUE_AFTER)
+    assert datetime.now(UTC) < soon
     await eventually(lambda: datetime.now(UTC) > soon + timedelta(milliseconds=50))
     ordering = OrderingStore(database)
     counts = [len(await ordering.sweep(most=2, rescue_after=RESCUE_AFTER)) for _ in range(4)]

@@ -202,6 +202,21 @@ async def test_what_is_wrong_from_the_beginning_is_one_line(stranger, product, c
             assert told in await refusal(url, "sb_x")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (("--forward", "localhost:9000/hook"), "--forward: 'localhost:9000/hook' is no URL like"),
+        (("--forward", "http://"), "--forward: 'http://' is no URL like"),
+        (("--forward", "http://127.0.0.1:9/", "--secret", "whsec_!"), "--secret: "),
+        (("--secret", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"), "--secret goes with --forward"),
+    ],
+)
+async def test_what_cannot_be_passed_on_is_told_before_anything_is_received(stranger, wrong, told):
+    done = await stranger.call("listen", "a", *wrong, "--url", "http://127.0.0.1:1", "--token", "sb_x")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
 async def test_events_of_another_server_are_no_signals(stranger):
     async with other_server(Script([b"data: {}\n\n"]).answer) as url:
         line = await stranger.refusal("tail", "--since-id", "0", "--url", url, "--token", "sb_x")

@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from tests.support.certificates import Authority
 
 HOST = "127.0.0.1"
-_OF_CONNECTIONS = {"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding"}
+_OF_CONNECTIONS = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 """Headers of an answer that are about the connection it came over."""
 
 

@@ -32,6 +32,8 @@ _SERVER_SETTINGS = {
     "jit": "off",
     # A process that is frozen or gone in the middle of a transaction must not block the others.
     "idle_in_transaction_session_timeout": "10s",
+    # What a process gave up waiting for does not go on without it.
+    "client_connection_check_interval": "1s",
 }
 
 _FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)

@@ -108,9 +108,9 @@ class Candidates:
 
     @property
     def points(self) -> list[dict[str, object]]:
-        """What points are looked for, each with the number that its rows have."""
+        """What points are looked for, those of a signal under a path together, with the number that their rows have."""
         return [
-            {"number": number, "tenant": key.tenant, "place": key.place, "path": key.path, "point": key.text}
+            {"number": number, "tenant": key.tenant, "place": key.place, "path": key.path, "points": key.text.split()}
             for number, key in enumerate(self._points)
         ]
 

@@ -71,7 +71,7 @@ SELECT by, value, of_tenant, path FROM known WHERE number > 0;
 WITH wanted AS MATERIALIZED (
     SELECT * FROM json_to_recordset(:places::json) AS w (by text, tenant text, value text, path text, top bigint, next text)
 ), points AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(:points::json) AS p (number integer, tenant text, place text, path text, point numeric)
+    SELECT * FROM json_to_recordset(:points::json) AS p (number integer, tenant text, place text, path text, points numeric[])
 )
 SELECT by, value, of_tenant, version, id, name, tenant_id, execution_id, once, filter, ordered, app_of(kind, address) AS app,
        max_in_flight, max_per_second, owner_tenants, owner_untenanted, created_at, since, until, consumed_by, disabled_because
@@ -160,24 +160,30 @@ FROM (
         LIMIT coalesce(:total, :most)
     ) AS s
     UNION ALL
-    SELECT 'span', p.number::text, '', s.* FROM points p, LATERAL (
-        SELECT *, xmin AS version FROM subscriptions
-        WHERE filter_range(NULL, name, filter) @> filter_point(NULL, p.place, p.path, p.point)
-          AND starts_with(found_by, '<') AND until IS NULL
-          AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
-          AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
-        LIMIT coalesce(:total, :most)
-    ) AS s
+    SELECT 'span', p.number::text, '', f.* FROM points p, LATERAL (
+        SELECT DISTINCT ON (s.id) s.* FROM unnest(p.points) AS q (point), LATERAL (
+            SELECT *, xmin AS version FROM subscriptions
+            WHERE filter_range(NULL, name, filter) @> filter_point(NULL, p.place, p.path, q.point)
+              AND starts_with(found_by, '<') AND until IS NULL
+              AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
+              AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
+            LIMIT coalesce(:total, :most)
+        ) AS s
+        ORDER BY s.id LIMIT coalesce(:total, :most)
+    ) AS f
     WHERE p.tenant IS NULL
     UNION ALL
-    SELECT 'span', p.number::text, '', s.* FROM points p, LATERAL (
-        SELECT *, xmin AS version FROM subscriptions
-        WHERE filter_range(coalesce(tenant_id, ''), name, filter) @> filter_point(p.tenant, p.place, p.path, p.point)
-          AND starts_with(found_by, '<') AND until IS NULL
-          AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
-          AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
-        LIMIT coalesce(:total, :most)
-    ) AS s
+    SELECT 'span', p.number::text, '', f.* FROM points p, LATERAL (
+        SELECT DISTINCT ON (s.id) s.* FROM unnest(p.points) AS q (point), LATERAL (
+            SELECT *, xmin AS version FROM subscriptions
+            WHERE filter_range(coalesce(tenant_id, ''), name, filter) @> filter_point(p.tenant, p.place, p.path, q.point)
+              AND starts_with(found_by, '<') AND until IS NULL
+              AND consumed_by IS NULL AND disabled_because IS NULL AND since < :last_id::bigint
+              AND (execution_id IS NOT NULL OR NOT :in_execution::boolean)
+            LIMIT coalesce(:total, :most)
+        ) AS s
+        ORDER BY s.id LIMIT coalesce(:total, :most)
+    ) AS f
     WHERE p.tenant IS NOT NULL
 ) AS found
 LIMIT :total;

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from broker.filters.access import path_of, texts_for
+from broker.filters.access import is_span, path_of, texts_for
 from broker.matching import Matcher
 from broker.names import is_pattern, pattern_key, pattern_keys
 from broker.signals import Scope, Signal, Throw
@@ -27,6 +27,10 @@ _MOST_TEXTS = 250
 """How many texts of a signal under a path are looked for one by one."""
 _MOST_KEYS = 20_000
 """How many keys the signals of a batch have together."""
+_MOST_POINTS = 64
+"""How many points of a signal under a path are looked for, each by a look-up of its own."""
+_MOST_POINTS_TOGETHER = 2_000
+"""How many points the signals of a batch have together."""
 _PATTERNS = {"name": "pattern", "tenant": "tenants_pattern"}
 
 _NEVER = (1 << 63) - 1
@@ -62,7 +66,7 @@ class Key(NamedTuple):
         tenant: The tenant of their subscriptions, or `UNTENANTED`; None: any.
         place: The name of these subscriptions, or the key of their patterns.
         path: What these filters are found by: how texts are compared, and the path (see `broker.filters.access`).
-        text: The text, or the point between two of theirs.
+        text: The text, or the points, separated by blanks, of which one lies between two of theirs.
     """
 
     tenant: str | None
@@ -218,12 +222,37 @@ def _piece(
     return {"by": by, "tenant": tenant, "value": value, "path": path, "top": top, "next": next_path}
 
 
+class _Room:
+    """How much is left of what the signals of a batch may look for together."""
+
+    def __init__(self) -> None:
+        self._texts = _MOST_KEYS
+        self._points = _MOST_POINTS_TOGETHER
+
+    def take(self, path: str, count: int) -> bool:
+        """Return whether a signal may look for so many texts, or points, under *path*, and take their room."""
+        if is_span(path):
+            fits = count <= min(_MOST_POINTS, self._points)
+            self._points -= count if fits else 0
+        else:
+            fits = count <= min(_MOST_TEXTS, self._texts)
+            self._texts -= count if fits else 0
+        return fits
+
+
+def _together(path: str, wanted: set[str]) -> Iterable[str]:
+    """Return what the keys of a signal have under *path*: each text, or all points in one."""
+    if is_span(path):
+        return [" ".join(sorted(wanted))] if wanted else []
+    return wanted
+
+
 async def find_keys(
     signals: Iterable[Signal], asked: Asked, paths: Paths, matcher: Matcher, turn: Slice
 ) -> dict[int, tuple[Key, ...]]:
     """Return the keys of *signals* by their ids; paths for which there would be too many are forgotten."""
     found: dict[int, tuple[Key, ...]] = {}
-    count = 0
+    room = _Room()
     for signal in signals if paths else ():
         keys: list[Key] = []
         known: dict[str, set[str] | None] = {}
@@ -234,11 +263,10 @@ async def find_keys(
                     texts = await matcher.texts(signal, path_of(path), turn)
                     known[path] = None if texts is None else texts_for(path, texts)
                 wanted = known[path]
-                if wanted is None or len(wanted) > _MOST_TEXTS or count + len(wanted) > _MOST_KEYS:
+                if wanted is None or not room.take(path, len(wanted)):
                     paths.forget(place, path)
                 else:
-                    count += len(wanted)
-                    keys += (Key(tenant, place.value, path, text) for text in wanted)
+                    keys += (Key(tenant, place.value, path, text) for text in _together(path, wanted))
         signal.context.forget()  # a parsed payload takes many times the memory of its text
         found[signal.id] = tuple(keys)
         if turn.is_over:

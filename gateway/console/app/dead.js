@@ -22,7 +22,7 @@ async function read(told, signal) {
     const found = byError(page.items, groups);
     afterId = page.next;
     pages += 1;
-    told(found, afterId !== null);
+    told(found, afterId !== null && pages === PAGES);
   } while (afterId !== null && pages < PAGES);
 }
 

@@ -4,7 +4,7 @@ import {html, useEffect, useState} from "./view.js";
 import {withQuery} from "./api.js";
 import {useData} from "./data.js";
 import {Deliveries as Rows} from "./lists.js";
-import {Action, Curl, Facts, Filters, Json, Moment, Shown, State} from "./parts.js";
+import {Action, Curl, Facts, Filters, Json, Moment, Shown, State, Text} from "./parts.js";
 import {go, to} from "./routes.js";
 import {may} from "./session.js";
 import {because, took, where} from "./words.js";
@@ -99,7 +99,7 @@ function Attempt({one, open}) {
         ["Retry-After", one.answer?.retryAfter],
         ["Location", one.answer?.location],
       ]} />
-      ${one.response && html`<h3>Response body</h3><${Json} value=${one.response} label="Response body" />`}
+      ${one.response && html`<h3>Response body</h3><${Text} text=${one.response} label="Response body" />`}
       ${request && html`<h3>Request headers</h3>
         <pre tabindex="0" aria-label="Request headers">${headers.map(([name, value]) => `${name}: ${value}`).join("\n")}</pre>`}
       ${one.steps?.length > 0 && html`<h3>Steps</h3><${Json} value=${one.steps} label="Steps" />`}

@@ -16,7 +16,8 @@ const TONES = {poison: "bad", lost: "bad", unaccounted: "bad", dead: "bad", park
 function Books({books}) {
   const poison = books.poison && Object.values(books.poison).reduce((sum, number) => sum + number, 0);
   const figures = {recorded: books.recorded, "awaiting record": books.awaitingRecord, matched: books.matched, ...books.deliveries, poison, lost: books.lost, unaccounted: books.unaccounted};
-  return html`<div class="figures">${Object.entries(figures).map(([name, number]) => html`<${LINKS[name] ? "a" : "div"} key=${name} class="figure" href=${LINKS[name]}>
+  const told = Object.entries(figures).filter(([name, number]) => number !== null || (name === "awaiting record" && books.transportError));
+  return html`<div class="figures">${told.map(([name, number]) => html`<${LINKS[name] ? "a" : "div"} key=${name} class="figure" href=${LINKS[name]}>
     <b class=${number ? TONES[name] : ""} title=${number === null ? books.transportError : undefined}>${count(number)}</b><span>${name}</span><//>`)}</div>`;
 }
 

@@ -7,12 +7,10 @@ import {Curl, Failure, Table} from "./parts.js";
 import {COUNTS, LATENCIES, SPANS, address, happened, highest, latencies, moments, newest, rates} from "./statistics.js";
 import {clock, count, exactly, figure, lasted} from "./words.js";
 
-const EVERY = 15000;
-
 /** Plots of one subscription (*subscriptionId*), or of all that happens; *span*: `"day"`, or the hour; *onSpan*: called with another one. */
 export function Plots({subscriptionId, span, onSpan}) {
-  const chosen = span === "day" ? "day" : "hour", {words} = SPANS[chosen], read = () => address(SPANS[chosen], subscriptionId);
-  const source = useData(`${chosen} ${subscriptionId}`, EVERY, read), {data, error} = source;
+  const chosen = span === "day" ? "day" : "hour", {words, every} = SPANS[chosen], read = () => address(SPANS[chosen], subscriptionId);
+  const source = useData(`${chosen} ${subscriptionId}`, every, read), {data, error} = source;
   const [point, onPoint] = useState(null);
   const drawn = useMemo(() => (data && happened(data) ? drawable(data) : null), [data]);
   const nothing = drawn ? null : data ? `Nothing happened ${words}.` : error ? "There are no figures." : null, at = drawn && drawn.moments[point];

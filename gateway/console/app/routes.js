@@ -6,7 +6,8 @@ import {useEffect, useState} from "./view.js";
 function read() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
   const [page, id] = path.split("/").map(decoded);
-  return {page: page || "overview", id, filters: Object.fromEntries(new URLSearchParams(query || ""))};
+  const filters = [...new URLSearchParams(query || "")].filter(([, value]) => value !== "");
+  return {page: page || "overview", id, filters: Object.fromEntries(filters)};
 }
 
 /** Return *part* decoded, or as it is if it is no encoding of anything: then it names no page. */

@@ -3,6 +3,8 @@
 import {request, useToken, Refused} from "./api.js";
 import {go, to} from "./routes.js";
 
+const tabs = new BroadcastChannel("session");
+
 /** Return the session of this browser, null without one. */
 export async function currentSession() {
   try {
@@ -14,12 +16,29 @@ export async function currentSession() {
 }
 
 /** Return a new session: of a `token`, or of a `user` with a `password`. */
-export async function signIn(credentials) { return keep(await request("POST", "/v1/session", credentials)); }
+export async function signIn(credentials) {
+  await request("POST", "/v1/session", credentials);
+  const session = await currentSession();
+  if (session === null) throw new Error("This browser does not keep the session. If the gateway's PUBLIC_URL begins with https://, open the console there.");
+  tabs.postMessage("changed");
+  return session;
+}
 
 /** End the session. */
 export async function signOut() {
   await request("DELETE", "/v1/session");
   useToken("");
+  tabs.postMessage("changed");
+}
+
+/** Call *changed* when another tab has begun or ended the session, or a request hints at that; return what ends that. */
+export function onOtherSession(changed) {
+  tabs.addEventListener("message", changed);
+  addEventListener("session-doubted", changed);
+  return () => {
+    tabs.removeEventListener("message", changed);
+    removeEventListener("session-doubted", changed);
+  };
 }
 
 function keep(session) {

@@ -25,17 +25,17 @@ const FIELDS = [
 export function Signals({filters}) {
   const [live, setLive] = useState(false);
   const {afterId, ...asked} = filters, {payload, ...plain} = asked, {name, tenantId, ...others} = asked;
-  const [at, ...wanted] = (payload || "").split("=");
-  const held = payload ? {[`payload.${at.trim()}`]: wanted.join("=").trim()} : {};
+  const [, at, wanted] = /^([^=]+)=(.*)$/s.exec(payload || "") || [], unreadable = payload && at === undefined;
+  const held = at === undefined ? {} : {[`payload.${at.trim()}`]: wanted.trim()};
   const path = withQuery("/v1/signals", {...plain, ...held, order: "desc", limit: 50, afterId});
-  const source = useData(live ? null : path, 0);
+  const source = useData(live || unreadable ? null : path, 0);
   const unheeded = FIELDS.filter(([field]) => others[field]).map(([, label]) => label);
   return html`<h1>Signals</h1>
     <${Filters} fields=${FIELDS} filters=${asked} onChange=${given => go(to("signals", undefined, given))} />
     <p class="buttons">
       <button type="button" aria-pressed=${live} onClick=${() => setLive(!live)}>${live ? "Stop following" : "Follow live"}</button>
       <button type="button" onClick=${source.again} disabled=${live}>Read again</button></p>
-    ${live ? html`<${Tail} name=${name} tenantId=${tenantId} unheeded=${unheeded} />` : html`<${Shown} source=${source}>${page => html`
+    ${live ? html`<${Tail} name=${name} tenantId=${tenantId} unheeded=${unheeded} />` : unreadable ? html`<p class="notice bad" role="alert">Payload: a path and its value, as in order.id=7.</p>` : html`<${Shown} source=${source}>${page => html`
       <${Rows} rows=${page.items}
         empty=${page.next ? "None among those looked at so far; there may be older ones." : "No signal matches."} />
       ${page.next && html`<p><a href=${to("signals", undefined, {...asked, afterId: page.next})}>Older signals</a></p>`}`}<//>
@@ -44,7 +44,7 @@ export function Signals({filters}) {
 
 export function Signal({id, session}) {
   const source = useData(`/v1/signals/${id}`, 0), deliveries = useData(`/v1/signals/${id}/deliveries?limit=100`);
-  const explains = may(session, "subscriptions:manage") && may(session, "signals:throw");
+  const refusal = ["subscriptions:manage", "signals:throw"].filter(one => !may(session, one)).map(one => `Needs the permission ${one}.`).join(" ");
   return html`<nav class="crumbs"><a href=${to("signals")}>Signals</a></nav><h1>Signal ${id}</h1>
     <${Shown} source=${source}>${one => html`
       <${Facts} facts=${[
@@ -66,15 +66,16 @@ export function Signal({id, session}) {
       <section><h2>Payload</h2><${Json} value=${one.payload} label="Payload" /></section>
       ${Object.keys(one.variables || {}).length > 0 && html`<details>
         <summary>Variables with their types</summary><${Json} value=${one.variables} label="Variables" /></details>`}
-      ${explains && html`<${Explain} signal=${one} />`}
+      <${Explain} signal=${one} refusal=${refusal} />
       <${Curl} method="GET" path=${`/v1/signals/${id}`} />`}<//>`;
 }
 
 /** Who would get the same signal now, and who would not and why. */
-function Explain({signal}) {
+function Explain({signal, refusal}) {
   const [state, set] = useState(null);
   const {name, payload, executionId, tenantId, businessKey} = signal;
-  const given = Object.entries({name, payload, executionId, tenantId, businessKey});
+  const withoutTenantId = signal.scope === "untenanted" || undefined;
+  const given = Object.entries({name, payload, executionId, tenantId, businessKey, withoutTenantId});
   const body = Object.fromEntries(given.filter(([, value]) => value !== null && value !== undefined));
   const path = "/v1/signals/explain?limit=200", page = state?.page;
   const ask = async () => {
@@ -82,7 +83,7 @@ function Explain({signal}) {
     try { set({page: await request("POST", path, body)}); } catch (error) { set({error}); }
   };
   return html`<section><h2>Who would get this now</h2>
-    ${!state && html`<button type="button" onClick=${ask}>Explain</button>`}
+    ${!state && html`<button type="button" disabled=${Boolean(refusal)} title=${refusal} onClick=${ask}>Explain</button>`}
     ${state?.busy && html`<p class="soft">Asking …</p>`}
     ${state?.error && html`<${Failure} error=${state.error} again=${ask} />`}
     ${page && html`<${Table} label="Explanations" keyOf=${one => one.subscriptionId} empty="There are no subscriptions."

@@ -2,8 +2,8 @@
 
 import {withQuery} from "./api.js";
 
-/** Over how long there are plots, in steps of how many seconds. Hours are added up already: the minutes of a day are too many to read for all subscriptions. */
-export const SPANS = {hour: {words: "in the last hour", seconds: 3600, step: 60}, day: {words: "in the last day", seconds: 86400, step: 3600}};
+/** Over how long there are plots, in steps of how many seconds, and how often they are read, in milliseconds. Hours are added up already: the minutes of a day are too many to read for all subscriptions. */
+export const SPANS = {hour: {words: "in the last hour", seconds: 3600, step: 60, every: 15000}, day: {words: "in the last day", seconds: 86400, step: 3600, every: 60000}};
 
 /** The lines of the plots, each in one of the colours of console.css. */
 export const COUNTS = [

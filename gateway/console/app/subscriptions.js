@@ -1,11 +1,11 @@
 /** Subscriptions: found by filters, made, and one of them with its health and what can be done about it. */
 
 import {html} from "./view.js";
-import {withQuery} from "./api.js";
+import {parsed, withQuery} from "./api.js";
 import {Bulk} from "./bulk.js";
 import {useData} from "./data.js";
 import {Deliveries, Subscriptions as Rows} from "./lists.js";
-import {Action, Curl, Facts, Filters, Json, Moment, Shown, State} from "./parts.js";
+import {Action, Curl, Facts, Filters, Json, Moment, Shown, State, Text} from "./parts.js";
 import {Plots} from "./plots.js";
 import {go, to} from "./routes.js";
 import {may} from "./session.js";
@@ -13,11 +13,23 @@ import {count, percent, targetsOf, where} from "./words.js";
 
 const FIELDS = [["state", "State", ["active", "paused", "disabled", "failing"]], ["name", "Name"], ["host", "Target's host"], ["tenantId", "Tenant"], ["executionId", "Execution"]];
 const SELDOM = 15000;
+const TESTED = 45000;
 const REFUSAL = "Needs the permission subscriptions:manage.";
 const EXAMPLE = JSON.stringify({name: "order.paid", target: {kind: "webhook", url: "https://example.com/hook"}}, null, 2);
 const FIXED = ["id", "name", "executionId", "tenantId", "once", "consumedBy", "state", "pausedAt", "disabledBecause", "ordered", "createdAt", "createdBy", "secret", "backlog", "circuit", "successRate"];
 
-const asJson = value => { try { return JSON.parse(value); } catch (error) { throw new Error(`This is not JSON: ${error.message}`); } };
+/** Return *text* if it is JSON. */
+function asJson(text) {
+  try { JSON.parse(text); } catch (error) { throw new Error(`This is not JSON: ${error.message}`); }
+  return text;
+}
+
+/** Return, as JSON, the members of *text* that are others than those *before*: what somebody else has changed meanwhile stays. */
+function changed(text, before) {
+  const members = Object.entries(parsed(asJson(text)) ?? {});
+  return Object.fromEntries(members.filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
+}
+
 const secretOf = answer => answer.secret && html`<p>Its signing secret, which is shown only now:</p><pre tabindex="0" aria-label="Signing secret">${answer.secret}</pre>`;
 
 export function Subscriptions({filters, session}) {
@@ -37,13 +49,14 @@ export function Subscription({id, filters, session}) {
   const path = `/v1/subscriptions/${id}`, source = useData(path, 4000), ledger = useData(`/v1/ledger?subscriptionId=${id}`, SELDOM);
   const failed = useData(`/v1/deliveries?subscriptionId=${id}&state=dead&order=desc&limit=10`, SELDOM), parked = useData(`/v1/deliveries?subscriptionId=${id}&state=parked&order=desc&limit=10`, SELDOM);
   const refusal = may(session, "subscriptions:manage") ? "" : REFUSAL, redriving = may(session, "deliveries:manage") ? "" : "Needs the permission deliveries:manage.";
+  const replaying = refusal || (may(session, "signals:read") ? "" : "Needs the permission signals:read.");
   const again = () => { source.again(); ledger.again(); failed.again(); parked.again(); };
   return html`<nav class="crumbs"><a href=${to("subscriptions")}>Subscriptions</a></nav><h1>Subscription ${id}</h1>
     <${Shown} source=${source}>${one => html`
       <div class="buttons"><${Actions} one=${one} path=${path} refusal=${refusal} again=${again} />
         <${Bulk} title="Redrive dead" text="Attempts all its dead deliveries once more." path="/v1/deliveries/redrive" body=${{subscriptionId: one.id, state: "dead"}} refusal=${redriving} after=${again} />
         <${Bulk} title="Replay" text="Delivers recorded signals that match now and were not owed yet." path=${`${path}/replay`} body=${{}} fields=${[["since", "Since (RFC 3339; empty: all that is kept)", {}], ["until", "Until", {}]]}
-          refusal=${refusal} after=${again} /></div>
+          refusal=${replaying} after=${again} /></div>
       <${Facts} facts=${[["Name", html`<code>${one.name}</code>`], ["State", html`<${State} of=${one.state} />`], ["Because", one.disabledBecause], ["Circuit", one.circuit && html`<${State} of=${one.circuit} />`],
         ["Target", targetsOf(one).map(target => html`<div>${target.kind} ${where(target)}</div>`)], ["Tenant", one.tenantId], ["Execution", one.executionId], ["Delivered", `${percent(one.successRate?.hour)} in the last hour, ${percent(one.successRate?.day)} in the last day`], ["Waiting", count(one.backlog?.parked)],
         ["Oldest", one.backlog?.oldest && html`<${Moment} at=${one.backlog.oldest} />`], ["Ordered", one.ordered && `yes, ${one.headOfLine}`], ["Once", one.once && (one.consumedBy ? `consumed by ${one.consumedBy}` : "yes")],
@@ -57,22 +70,22 @@ export function Subscription({id, filters, session}) {
 }
 
 function Actions({one, path, refusal, again}) {
-  const resumes = one.state !== "active", changes = JSON.stringify(Object.fromEntries(Object.entries(one).filter(([name, value]) => !FIXED.includes(name) && value !== null)), null, 2);
+  const resumes = one.state !== "active", settings = Object.fromEntries(Object.entries(one).filter(([name, value]) => !FIXED.includes(name) && value !== null)), changes = JSON.stringify(settings, null, 2);
   return html`${resumes ? html`<${Action} title="Resume" text="Lets its deliveries go out." path=${`${path}/resume`} refusal=${refusal} after=${again}
       fields=${[["perSecond", "What waited: so many per second (empty: slowly at first)", {type: "number", min: "0.001", step: "any"}]]} body=${values => (values.perSecond ? {perSecond: Number(values.perSecond)} : {})} />`
     : html`<${Action} title="Pause" text="Its deliveries wait until it is resumed." path=${`${path}/pause`} refusal=${refusal} after=${again} />`}
     <${Action} title="Close circuit" text="Lets what waits for the target go out, whether it answers or not." path=${`${path}/circuit/close`} refusal=${refusal || (!one.circuit || one.circuit === "closed" ? "The circuit is closed." : "")} after=${again} />
     <${Action} title="Test" text="Makes one attempt with a made signal, which is not recorded." path=${`${path}/test`} refusal=${refusal} fields=${[["payload", "Payload (JSON)", {rows: 5, value: "{}"}]]}
-      body=${values => ({payload: asJson(values.payload || "{}")})} done=${answer => html`<${Sample} answer=${answer} />`} />
+      body=${values => `{"payload":${asJson(values.payload || "{}")}}`} patience=${TESTED} done=${answer => html`<${Sample} answer=${answer} />`} />
     ${one.target?.kind === "webhook" && html`<${Action} title="Change URL" method="PATCH" path=${path} refusal=${refusal} after=${again}
       text="Everything that is still owed goes there, too. At another host, headers that are shown as *** have to be given anew: see Edit."
       fields=${[["url", "URL", {type: "url", required: true, value: one.target.url}]]} body=${values => ({target: {...one.target, url: (values.url ?? one.target.url).trim()}})} />`}
-    <${Action} title="Edit" method="PATCH" text="What PATCH /v1/subscriptions takes: null takes a limit away." path=${path} refusal=${refusal} after=${again} fields=${[["json", "Changes (JSON)", {rows: 14, value: changes}]]} body=${values => asJson(values.json ?? changes)} />
+    <${Action} title="Edit" method="PATCH" text="What PATCH /v1/subscriptions takes; what is changed here is sent. null takes a limit away." path=${path} refusal=${refusal} after=${again} fields=${[["json", "Changes (JSON)", {rows: 14, value: changes}]]} body=${values => changed(values.json ?? changes, settings)} />
     <${Action} title="Rotate secret" text="The secret before signs beside the new one for a while." path=${`${path}/rotate-secret`} refusal=${refusal || (targetsOf(one).some(target => target.kind === "webhook") ? "" : "Only webhooks are signed.")}
-      fields=${[["graceSeconds", "For so many seconds", {type: "number", min: "0", max: "604800", value: "86400"}]]} body=${values => ({graceSeconds: Number(values.graceSeconds ?? 86400)})} done=${secretOf} />
+      fields=${[["graceSeconds", "For so many seconds", {type: "number", min: "0", max: "604800", required: true, value: "86400"}]]} body=${values => ({graceSeconds: Number(values.graceSeconds ?? 86400)})} done=${secretOf} />
     <${Action} title="Delete" danger method="DELETE" text="It gets no more signals; what is owed to it is cancelled." path=${path} refusal=${refusal} after=${() => go(to("subscriptions"))} />`;
 }
 
 const Sample = ({answer}) => html`<p><${State} of=${answer.outcome} /> ${answer.status} ${Math.round(answer.durationMs)} ms</p>${answer.error && html`<p class="bad">${answer.error}</p>`}
   <h3>Request headers</h3><pre tabindex="0" aria-label="Request headers">${Object.entries(answer.request.headers).map(([name, value]) => `${name}: ${value}`).join("\n")}</pre>
-  ${answer.response && html`<h3>Response body</h3><${Json} value=${answer.response} label="Response body" />`}`;
+  ${answer.response && html`<h3>Response body</h3><${Text} text=${answer.response} label="Response body" />`}`;
