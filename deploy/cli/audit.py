@@ -16,7 +16,11 @@ _LISTED = ("id", "createdAt", "type", "subjectId", "principal", "before", "after
     epilog=example("signal-broker audit --limit 20", "signal-broker audit --type api-token-created --after-id 0 --json")
 )
 @click.option(
-    "--type", "kind", type=click.Choice([kind.value for kind in AuditType]), help="Only changes of this type."
+    "--type",
+    "kind",
+    type=click.Choice([kind.value for kind in AuditType]),
+    metavar="TYPE",
+    help=f"Only changes of this type: {', '.join(AuditType)}.",
 )
 @click.option(
     "--after-id",

@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -15,8 +15,9 @@ import click
 
 from broker.jsontext import read
 from deploy.cli.api import Api
+from deploy.cli.interrupts import finish
 from deploy.cli.output import say, show_one
-from deploy.cli.problems import ApiError, describe
+from deploy.cli.problems import ApiError, describe, is_refusal
 
 _CHUNK = 500
 _CHUNK_BYTES = 900_000
@@ -34,17 +35,29 @@ class _Tally:
         refusals: Why the others were not, by the numbers of their lines.
         ids: The least and the greatest id.
         line: The last line that was answered.
+        asked: The last line that was asked for; those between are not answered.
+        unanswered: How many signals are on these lines.
     """
 
     accepted: int = 0
     refusals: dict[int, str] = field(default_factory=dict)
     ids: tuple[int, int] | None = None
     line: int = 0
+    asked: int = 0
+    unanswered: int = 0
 
     def accept(self, signal_id: int) -> None:
         """Count an accepted signal."""
         least, most = self.ids or (signal_id, signal_id)
         self.accepted, self.ids = self.accepted + 1, (min(least, signal_id), max(most, signal_id))
+
+    def answer(self, lines: Sequence[_Line]) -> None:
+        """Note that the next *lines* were answered."""
+        self.line, self.unanswered = lines[-1][0], self.unanswered - len(lines)
+
+    def refuse_unanswered(self) -> None:
+        """Note that nothing of what was asked for is accepted any more."""
+        self.asked, self.unanswered = self.line, 0
 
 
 async def throw_lines(api: Api, file: BinaryIO, *, key: str | None, as_json: bool) -> None:
@@ -62,11 +75,12 @@ async def throw_lines(api: Api, file: BinaryIO, *, key: str | None, as_json: boo
     try:
         with click.progressbar(length=size or 1, label="Throwing", file=sys.stderr, hidden=not size) as bar:
             for chunk in _chunks(file):
-                await _finish(_throw(api, chunk, key, tally))
+                waiting = f"waiting for the answer to lines {chunk[0][0]} to {chunk[-1][0]}"
+                await finish(_throw(api, chunk, key, tally), f"\n{waiting}" if size else waiting)
                 bar.update(sum(len(line) for _, line in chunk))
-    except (asyncio.CancelledError, ApiError) as error:
+    except (asyncio.CancelledError, ApiError):
         _tell_refusals(tally)
-        _tell_how_to_go_on(tally, key, exactly=isinstance(error, asyncio.CancelledError))
+        _tell_how_to_go_on(tally, key)
         raise
     _tell_refusals(tally)
     first, last = tally.ids or (None, None)
@@ -77,18 +91,10 @@ async def throw_lines(api: Api, file: BinaryIO, *, key: str | None, as_json: boo
         raise click.ClickException(f"{len(tally.refusals)} of {total} signals were not accepted")
 
 
-async def _finish(throwing: Coroutine[Any, Any, None]) -> None:
-    """Await *throwing*, to its end if it is interrupted: its answer says what was accepted."""
-    task = asyncio.create_task(throwing)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
-
-
 async def _throw(api: Api, chunk: Sequence[_Line], key: str | None, tally: _Tally) -> None:
-    await _throw_sound(api, [line for line in chunk if _check(line, tally)], key, tally)
+    sound = [line for line in chunk if _check(line, tally)]
+    tally.asked, tally.unanswered = chunk[-1][0], len(sound)
+    await _throw_sound(api, sound, key, tally)
     tally.line = chunk[-1][0]
 
 
@@ -112,9 +118,12 @@ async def _throw_sound(api: Api, lines: Sequence[_Line], key: str | None, tally:
         answer = await api.post("/v1/signals/batch", b'{"signals":[' + b",".join(items) + b"]}")
     except ApiError as error:
         if error.status != 413:
+            if is_refusal(error):
+                tally.refuse_unanswered()
             raise
         if len(lines) == 1:
             tally.refusals[lines[0][0]] = str(error)
+            tally.answer(lines)
             return
         for part in (lines[: len(lines) // 2], lines[len(lines) // 2 :]):
             await _throw_sound(api, part, key, tally)
@@ -124,6 +133,7 @@ async def _throw_sound(api: Api, lines: Sequence[_Line], key: str | None, tally:
             tally.accept(result["id"])
         else:
             tally.refusals[number] = describe(result["problem"], within=f"/signals/{position}")
+    tally.answer(lines)
 
 
 def _with_key(text: bytes, key: str) -> bytes:
@@ -140,18 +150,23 @@ def _tell_refusals(tally: _Tally) -> None:
         say(f"line {number}: {reason}", err=True)
 
 
-def _tell_how_to_go_on(tally: _Tally, key: str | None, *, exactly: bool) -> None:
-    say(f"interrupted: {tally.accepted} signals were accepted, up to line {tally.line}", err=True)
+def _tell_how_to_go_on(tally: _Tally, key: str | None) -> None:
+    following, most = tally.line + 1, tally.accepted + tally.unanswered
+    if tally.unanswered:
+        accepted = f"between {tally.accepted} and {most} signals were accepted"
+        say(f"interrupted: {accepted}: those of lines {following} to {tally.asked} may be", err=True)
+    else:
+        say(f"interrupted: {tally.accepted} signals were accepted, up to line {tally.line}", err=True)
     if key is not None:
         say("run the same command again: what was accepted is not thrown twice (for 24 hours)", err=True)
-        return
-    following = tally.line + 1
-    say(f"to go on, throw the file from line {following} on (tail -n +{following} FILE)", err=True)
-    if not exactly:
+    elif tally.unanswered:
         say(
-            f"up to {_CHUNK} signals there may have been accepted; --idempotency-key prevents repeats",
+            f"to go on, look whether they are there; throw the file from line {tally.asked + 1} on if so"
+            f" (tail -n +{tally.asked + 1} FILE), else from line {following} on; --idempotency-key prevents repeats",
             err=True,
         )
+    else:
+        say(f"to go on, throw the file from line {following} on (tail -n +{following} FILE)", err=True)
 
 
 def _chunks(file: BinaryIO) -> Iterator[list[_Line]]:

@@ -13,6 +13,7 @@ from broker.integers import MAX_ID
 from deploy.cli.api import Api, segment, with_api
 from deploy.cli.lists import read_filters, with_filters, with_order
 from deploy.cli.output import as_json, example, say, show_line, show_list, show_many, show_one, show_targets
+from deploy.cli.problems import ApiError
 
 _LISTED = (
     *("id", "signalName", "state", "attemptCount", "lastStatus", "reason", "dueAt", "target", "tenantId", "lastError"),
@@ -22,7 +23,10 @@ _SHOWN = (
     *("id", "state", "reason", "signalName", "signalId", "subscriptionId", "tenantId", "target", "createdAt"),
     *("dueAt", "finishedAt", "attemptCount"),
 )
-_ATTEMPTS = ("number", "startedAt", "duration", "outcome", "status", "error", "response")
+_ATTEMPTS = ("number", "startedAt", "durationSeconds", "outcome", "status", "error", "response")
+
+_REFUSALS = {400, 403, 404, 409, 422}
+"""What is answered about one delivery, and says nothing about the next."""
 
 _ids = click.argument("delivery_ids", metavar="ID...", nargs=-1, required=True)
 
@@ -47,8 +51,8 @@ def deliveries() -> None:
     tenant_id=("Only deliveries to subscriptions of this tenant.", "ID"),
     host=("Only deliveries to webhooks at this host.", "HOST"),
     outcome=(
-        "Only deliveries whose last attempt had this outcome.",
-        click.Choice([outcome.value for outcome in Outcome]),
+        f"Only deliveries whose last attempt had this outcome: {', '.join(Outcome)}.",
+        {"metavar": "OUTCOME", "type": click.Choice([outcome.value for outcome in Outcome])},
     ),
     status=("Only deliveries whose last attempt was answered with this HTTP status.", click.IntRange(100, 599)),
     since=("Only deliveries of signals accepted then or later (2026-11-22T10:00:00Z).", "TIME"),
@@ -83,7 +87,8 @@ async def show(api: Api, *, delivery_id: str, as_json: bool) -> None:
     show_one(show_targets(document), *_SHOWN, as_json=False)
     if document["attempts"]:
         say("")
-        show_many(document["attempts"], *_ATTEMPTS, as_json=False)
+        attempts = [{**attempt, "durationSeconds": attempt["duration"]} for attempt in document["attempts"]]
+        show_many(attempts, *_ATTEMPTS, as_json=False)
 
 
 @deliveries.command(epilog=example("signal-broker deliveries redrive 34-7 34-9"))
@@ -105,21 +110,35 @@ async def cancel(api: Api, *, delivery_ids: tuple[str, ...], as_json: bool) -> N
 
 
 async def _change(api: Api, delivery_ids: Sequence[str], action: str, *, as_json: bool) -> None:
+    """Change the deliveries one after the other, those after one that is refused, too; print what was changed.
+
+    Raises:
+        click.ClickException: Some were refused; it was said why.
+        ApiError: The only one was refused, or the product is not there for the others either.
+    """
     changed: list[Mapping[str, Any]] = []
+    refused = 0
     try:
-        for delivery_id in delivery_ids:
-            changed.append((await api.post(f"{_path(delivery_id)}/{action}")).document)  # noqa: PERF401
-    except asyncio.CancelledError:
-        following = delivery_ids[len(changed)]
-        say(
-            f"interrupted: {len(changed)} of {len(delivery_ids)} so far; to go on, repeat the command from"
-            f" {following} on (that one may be done already)",
-            err=True,
-        )
-        raise
+        for number, delivery_id in enumerate(delivery_ids):
+            try:
+                changed.append((await api.post(f"{_path(delivery_id)}/{action}")).document)
+            except (asyncio.CancelledError, ApiError) as error:
+                if isinstance(error, ApiError) and error.status in _REFUSALS and len(delivery_ids) > 1:
+                    say(f"{delivery_id}: {error}", err=True)
+                    refused += 1
+                    continue
+                if len(delivery_ids) > 1 or isinstance(error, asyncio.CancelledError):
+                    say(
+                        f"interrupted: {number} of {len(delivery_ids)} so far; to go on, repeat the command from"
+                        f" {delivery_id} on (that one may be done already)",
+                        err=True,
+                    )
+                raise
     finally:  # what was done before an error is told, too
         if changed:
             show_many(changed, "id", "state", "attemptCount", "dueAt", as_json=as_json)
+    if refused:
+        raise click.ClickException(f"{refused} of {len(delivery_ids)} deliveries were not changed")
 
 
 def _path(delivery_id: str) -> str:

@@ -25,7 +25,7 @@ def with_filters(**filters: tuple[str, Any]) -> Callable[[Callable[..., Any]], C
     """Return a decorator that gives a command a flag for each parameter in *filters*, and those of a list's length.
 
     Args:
-        filters: The parameters by name, in snake case: what each means, and its metavar or its type.
+        filters: The parameters by name, in snake case: what each means, its metavar, its type, or a mapping of both.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,7 +33,7 @@ def with_filters(**filters: tuple[str, Any]) -> Callable[[Callable[..., Any]], C
             command = option(command)
         for name, (meaning, kind) in reversed(filters.items()):
             flag = _FLAGS.get(name, "--" + name.replace("_", "-"))
-            shape = {"metavar": kind} if isinstance(kind, str) else {"type": kind}
+            shape = kind if isinstance(kind, Mapping) else {"metavar" if isinstance(kind, str) else "type": kind}
             command = click.option(flag, name, help=meaning, **shape)(command)
         return command
 

@@ -23,12 +23,27 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 _GAP = "  "
 _NOTHING = "-"
+_EXAMPLE_WIDTH = 72
+"""With the indentation, and the sign of a continuation, lines have less than 80 columns."""
+_BEFORE_OPTIONS = re.compile(r" (?=--|> |signal-broker )")
 _BREAKS = str.maketrans("\n\r\t", "   ")
 
 
 def example(*lines: str) -> str:
-    """Return the end of a help page: *lines* to paste into a shell."""
-    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+    """Return the end of a help page: *lines* to paste into a shell, those that are too wide over several lines."""
+    return "\b\nExample:\n" + "\n".join(f"  {_fold(line)}" for line in lines)
+
+
+def _fold(line: str) -> str:
+    """Return the command in *line*, continued before options where it is too wide for a help page."""
+    first, *others = _BEFORE_OPTIONS.split(line)
+    folded, width = first, len(first)
+    for part in others:
+        if width + len(part) > _EXAMPLE_WIDTH:
+            folded, width = f"{folded} \\\n      {part}", len(part) + 4
+        else:
+            folded, width = f"{folded} {part}", width + 1 + len(part)
+    return folded
 
 
 def show_one(document: Printed, *members: str, as_json: bool) -> None:

@@ -58,6 +58,11 @@ class ApiError(SignalBrokerError):
         self.status = status
 
 
+def is_refusal(error: ApiError) -> bool:
+    """Return whether *error* says that nothing was done. After other errors, all or a part of it may be done."""
+    return error.status is not None and 400 <= error.status < 500
+
+
 def read_problem(body: bytes) -> str | None:
     """Return what the error document *body* says, None if it is none.
 

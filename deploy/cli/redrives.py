@@ -27,7 +27,8 @@ _REDRIVABLE = [state.value for state in DeliveryState if state is not DeliverySt
 @click.option(
     "--outcome",
     type=click.Choice([one.value for one in Outcome]),
-    help="Only deliveries whose last attempt had this outcome.",
+    metavar="OUTCOME",
+    help=f"Only deliveries whose last attempt had this outcome: {', '.join(Outcome)}.",
 )
 @click.option(
     "--status",

@@ -107,8 +107,10 @@ async def subscribe(api: Api, /, *, name: str, as_json: bool, **options: Any) ->
     show_one(document, "id", "name", "target" if document["steps"] is None else "steps", "secret", as_json=as_json)
 
 
-def read_target(options: Fields) -> Fields:
+def read_target(options: Fields, *, may_be_partial: bool = False) -> Fields:
     """Return the members `target` or `steps` of a subscription as *options* say, none if they do not.
+
+    If it *may_be_partial*, a webhook may be given without its URL: then `target` has no `kind` either.
 
     Raises:
         UsageError: They do not go together, or cannot be read.
@@ -126,6 +128,8 @@ def read_target(options: Fields) -> Fields:
     given = {name: value for name, value in of_webhook.items() if value not in (None, [], {})}
     if webhook is not None:
         return {"target": {"kind": "webhook", "url": webhook, **given}}
+    if given and may_be_partial and queue is None and steps is None:
+        return {"target": given}
     if given:
         raise click.UsageError("--header, --signature, --method and --body-template go with --webhook")
     if queue is not None:

@@ -8,11 +8,12 @@ import click
 from pydantic.alias_generators import to_camel
 
 from broker.integers import MAX_ID
+from broker.redaction import HIDDEN
 from broker.schemas.subscriptions import SubscriptionOptions
 from deploy.cli.api import Api, with_api
 from deploy.cli.lists import read_filters, with_filters
 from deploy.cli.output import Printed, as_json, example, show_answer, show_list, show_one, show_targets
-from deploy.cli.subscribe import read_options, read_target, with_options, with_target
+from deploy.cli.subscribe import Fields, read_options, read_target, with_options, with_target
 
 _STATES = ("active", "paused", "disabled", "failing")
 _LISTED = (
@@ -70,6 +71,7 @@ async def show(api: Api, *, subscription_id: int, as_json: bool) -> None:
 @subscriptions.command(
     epilog=example(
         "signal-broker subscriptions edit 7 --webhook https://new.example.com/hooks --timeout 10",
+        "signal-broker subscriptions edit 7 --header 'Authorization=Bearer ...'",
         "signal-broker subscriptions edit 7 --unset filter --unset maxPerSecond",
     )
 )
@@ -77,19 +79,26 @@ async def show(api: Api, *, subscription_id: int, as_json: bool) -> None:
 @with_target
 @with_options(SubscriptionOptions)
 @click.option(
-    "--unset", multiple=True, type=click.Choice(_CHANGEABLE), help="Remove this option of the subscription; repeatable."
+    "--unset",
+    multiple=True,
+    type=click.Choice(_CHANGEABLE),
+    metavar="OPTION",
+    help=f"Remove this option of the subscription; repeatable: {', '.join(_CHANGEABLE)}.",
 )
 @as_json
 @with_api(seals=True)
 async def edit(api: Api, /, *, subscription_id: int, unset: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Change a subscription from the next attempt on, its filter from the next signal on.
 
-    What is not given stays, except that --webhook replaces the whole target. The value *** of a header keeps the one
-    that it has, as long as the webhook stays at the same host.
+    What is not given stays, except that --webhook replaces the whole target. Without it, --header, --signature,
+    --method and --body-template change the webhook that there is; its other headers stay. The value *** of a header
+    keeps the one that it has, as long as the webhook stays at the same host.
     """
-    changes = {**dict.fromkeys(unset), **read_target(options), **read_options(options)}
+    changes = {**dict.fromkeys(unset), **read_target(options, may_be_partial=True), **read_options(options)}
     if not changes:
         raise click.UsageError("say what to change")
+    if "kind" not in changes.get("target", {"kind"}):
+        changes["target"] = await _complete(api, subscription_id, changes["target"])
     answer = await api.call("PATCH", _path(subscription_id), changes)
     show_answer(answer.body, *_SHOWN, as_json=as_json)
 
@@ -167,6 +176,27 @@ async def delete(api: Api, *, subscription_id: int, as_json: bool) -> None:
     """Delete a subscription; the deliveries that it is still owed are cancelled."""
     await api.call("DELETE", _path(subscription_id))
     show_one({"deleted": subscription_id}, "deleted", as_json=as_json)
+
+
+async def _complete(api: Api, subscription_id: int, given: Fields) -> Fields:
+    """Return the webhook that the subscription delivers to, with what is *given* of another one in its place.
+
+    Raises:
+        ApiError: There is no such subscription, or it cannot be read.
+        UsageError: It delivers to something else, or its URL is not shown.
+    """
+    document = (await api.get(_path(subscription_id))).document
+    present = document["target"]
+    if document["steps"] is not None or present["kind"] != "webhook":
+        raise click.UsageError(
+            "--header, --signature, --method and --body-template go with --webhook: the subscription has no webhook, or"
+            " several steps"
+        )
+    if HIDDEN in present["url"]:
+        raise click.UsageError("the URL of the subscription cannot be shown: give it with --webhook")
+    replaced = {name.lower() for name in given.get("headers", {})}
+    kept = {name: value for name, value in present["headers"].items() if name.lower() not in replaced}
+    return {**present, **given, "headers": {**kept, **given.get("headers", {})}}
 
 
 def _path(subscription_id: int) -> str:

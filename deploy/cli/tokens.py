@@ -35,7 +35,8 @@ def token() -> None:
     multiple=True,
     required=True,
     type=click.Choice([permission.value for permission in Permission]),
-    help="A permission of the token; repeatable.",
+    metavar="PERMISSION",
+    help=f"A permission of the token; repeatable: {', '.join(Permission)}.",
 )
 @with_limits
 @with_expiry

@@ -37,7 +37,8 @@ def _read_password(_ctx: click.Context, _option: click.Parameter, from_stdin: bo
     "permissions",
     multiple=True,
     type=click.Choice([permission.value for permission in Permission]),
-    help="A permission of the user; repeatable.",
+    metavar="PERMISSION",
+    help=f"A permission of the user; repeatable: {', '.join(Permission)}.",
 )
 @with_limits
 @click.option("--group", "groups", multiple=True, metavar="ID", help="A group of the user; repeatable.")

@@ -132,7 +132,7 @@ class DeliveriesApi:
         key, details = await self._managed(request, principal)
         if details.delivery.state is not DeliveryState.PENDING and details.hopeless is not None:
             raise Conflicting(f"It would not be attempted: {details.hopeless}.")
-        if not await self._deliveries.redrive(key):
+        if not await self._deliveries.redrive(key, by=principal):
             raise Conflicting(_not_redriven(details.delivery))
         return await self._changed(key, principal)
 
@@ -175,7 +175,10 @@ class DeliveriesApi:
 def _not_redriven(delivery: Delivery) -> str:
     match delivery.state:
         case DeliveryState.PARKED:
-            return "It is due already, or waits for its turn in its ordering group."
+            return (
+                "It is due already, or waits for its turn in its ordering group, or for the moment of its signal"
+                " (`deliverAt`)."
+            )
         case DeliveryState.CANCELLED:
             return "Another signal has consumed its subscription."
         case _:

@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 
 from broker.errors import InvalidDocument, InvalidField
 from broker.schemas.access import SessionRequest, SessionSchema
-from broker.store.administration.sessions import SessionStore, SignIn
+from broker.store.administration.sessions import Replaced, SessionStore, SignIn
 from gateway.answers import answer
 from gateway.auth import Authenticator, challenges
 from gateway.bodies import check_json, parse, read_body
@@ -60,12 +60,11 @@ class SessionApi:
         wanted = parse(SessionRequest, await read_body(request, _MOST_BYTES))
         signed_in = await self._sign_in(wanted, request)
         value = make_value()
-        started = None if signed_in is None else await self._sessions.start(value, signed_in)
+        before = await self._auth.session(request)
+        replaced = None if before is None else Replaced(before.id, before.ends_at, before.principal)
+        started = None if signed_in is None else await self._sessions.start(value, signed_in, replaced=replaced)
         if signed_in is None or started is None:
             raise Unauthenticated("The token, or the name and the password, are wrong.", headers=challenges(request))
-        before = await self._auth.session(request)
-        if before is not None:
-            await self._sessions.end(before.id, before.ends_at, by=before.principal)
         number, ends_at = started
         session = Session(id=number, principal=signed_in.principal, ends_at=ends_at, csrf_token=csrf_token(value))
         response = answer(_render(session), status=201)

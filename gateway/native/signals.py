@@ -187,7 +187,7 @@ class SignalsApi:
         signal = await self._once_recorded(signal_id)
         if signal is None or not _may_cancel(principal, signal.throw):
             raise _missing(signal_id)
-        if not await self._signals.cancel(signal_id):
+        if not await self._signals.cancel(signal_id, by=principal):
             raise Conflicting("Only a scheduled signal can be cancelled, and only before its moment has come.")
         log.info("signal.cancelled", signal_id=signal_id, principal=principal.name)
         return web.Response(status=204)

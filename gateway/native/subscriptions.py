@@ -226,25 +226,25 @@ class SubscriptionsApi:
     async def delete(self, request: web.Request, principal: Principal) -> web.Response:
         """Delete a subscription; the deliveries that it is still owed are cancelled."""
         subscription = await managed_subscription(request, principal, self._subscriptions)
-        await self._subscriptions.delete(subscription.id)
+        await self._subscriptions.delete(subscription.id, by=principal)
         return web.Response(status=204)
 
     async def pause(self, request: web.Request, principal: Principal) -> web.Response:
         """Let a subscription's deliveries wait from now on; none is dropped."""
         subscription = await managed_subscription(request, principal, self._subscriptions)
-        return await self._show(await self._pausing.pause(subscription.id), principal)
+        return await self._show(await self._pausing.pause(subscription.id, by=principal), principal)
 
     async def resume(self, request: web.Request, principal: Principal) -> web.Response:
         """Let a paused or disabled subscription get its deliveries again; the waiting ones are spread over time."""
         subscription = await managed_subscription(request, principal, self._subscriptions)
         wanted = await read_document(request, ResumptionRequest, optional=True)
-        resumed = await self._pausing.resume(subscription.id, per_second=wanted.per_second)
+        resumed = await self._pausing.resume(subscription.id, per_second=wanted.per_second, by=principal)
         return await self._show(resumed, principal)
 
     async def close_circuit(self, request: web.Request, principal: Principal) -> web.Response:
         """Let a subscription's targets be tried again at once, and what waits for them go on; a pause stays."""
         subscription = await managed_subscription(request, principal, self._subscriptions)
-        await self._pausing.close_circuits(subscription.id)
+        await self._pausing.close_circuits(subscription.id, by=principal)
         return web.Response(status=204)
 
     async def rotate_secret(self, request: web.Request, principal: Principal) -> web.Response:
@@ -255,7 +255,10 @@ class SubscriptionsApi:
             raise Conflicting("The subscription has no webhook, so there is no secret to rotate.")
         secret = make_secret()
         rotated = await self._subscriptions.rotate_secret(
-            subscription.id, self._secrets.seal(secret), grace=timedelta(seconds=wanted.grace_seconds)
+            subscription.id,
+            self._secrets.seal(secret),
+            grace=timedelta(seconds=wanted.grace_seconds),
+            by=principal,
         )
         if rotated is None:
             raise _missing(subscription.id)

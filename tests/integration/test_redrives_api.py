@@ -188,7 +188,12 @@ async def test_what_is_for_later_is_not_sent_earlier_by_a_redrive(client, webhoo
     subscription = await subscribe(client, name, webhooks.url("/hook"))
     signal = await throw(client, name, deliverAt=show_moment(datetime.now(UTC) + timedelta(days=1)))
     waits = await delivery(client, signal, subscription, "parked")
-    again = await client.post(f"/v1/deliveries/{waits['id']}/redrive", {}, expect=200)
+    problem = await client.post(f"/v1/deliveries/{waits['id']}/redrive", {}, expect=409)
+    assert "the moment of its signal" in problem["detail"]
+    for dry_run in (True, False):
+        wanted = {"name": name, "state": "parked", "perSecond": 0.001, "dryRun": dry_run}
+        assert (await client.post("/v1/deliveries/redrive", wanted, expect=200))["count"] == 0
+    again = await client.get(f"/v1/deliveries/{waits['id']}")
     assert (again["state"], again["reason"], again["dueAt"]) == ("parked", "scheduled", waits["dueAt"])
 
 

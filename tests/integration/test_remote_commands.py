@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from click.shell_completion import ShellComplete
 from rich.cells import cell_len
 from standardwebhooks import Webhook
@@ -22,7 +19,7 @@ from deploy.cli.main import main
 from tests.support.commands import Command
 from tests.support.eventually import eventually
 from tests.support.receiver import Answer, receiver
-from tests.support.remote import other_server, token_of
+from tests.support.remote import token_of
 from tests.support.throwing import NOWHERE, fresh_id, recorded, recorded_ids, subscribe, throw
 
 pytestmark = pytest.mark.timeout(180)
@@ -57,6 +54,32 @@ async def test_a_signal_is_followed_to_its_receiver_and_sent_again(laptop, name)
     assert await laptop.ask("signals", "show", str(thrown["id"])) == json.loads(found.stdout)[0]
     (explained,) = await laptop.ask("explain", f"{name}.paid", "--tenant", tenant, "--matching")
     assert (explained["subscriptionId"], explained["matches"]) == (made["id"], True)
+
+
+async def test_a_part_of_a_webhook_is_changed_and_the_rest_stays(laptop, client, webhooks, name):
+    headers = {"Authorization": "Bearer old", "X-Team": "claims"}
+    url = webhooks.answer("/hook", Answer())
+    target = {"kind": "webhook", "url": url, "headers": headers, "method": "PUT", "signatures": ["v1", "v1a"]}
+    made = await client.post("/v1/subscriptions", {"name": name, "target": target})
+    edit = ("subscriptions", "edit", str(made["id"]))
+    edited = await laptop.ask(*edit, "--header", "authorization=Bearer new", "--header", "X-More=1", "--timeout", "7")
+    shown = {"X-Team": "claims", "authorization": "***", "X-More": "1"}
+    assert edited["target"] == {**target, "headers": shown, "bodyTemplate": None}
+    assert edited["timeoutSeconds"] == 7
+    edited = await laptop.ask(*edit, "--body-template", "{{name}}", "--method", "POST", "--signature", "v1")
+    expected = {**target, "headers": shown, "bodyTemplate": "{{name}}", "method": "POST", "signatures": ["v1"]}
+    assert edited["target"] == expected
+    await laptop.ask("subscriptions", "test", str(made["id"]))
+    received = webhooks.requests[-1].headers
+    assert (received["Authorization"], received["X-Team"]) == ("Bearer new", "claims")
+
+
+@pytest.mark.parametrize("target", [("--queue", "q"), ("--steps", "-")], ids=lambda target: target[0])
+async def test_a_part_of_a_webhook_goes_with_a_webhook(laptop, name, target):
+    steps = json.dumps([{"target": {"kind": "webhook", "url": NOWHERE}}] * 2)
+    made = json.loads((await laptop.call("subscribe", name, *target, "--json", given=steps)).stdout)
+    done = await laptop.call("subscriptions", "edit", str(made["id"]), "--method", "PUT")
+    assert (done.returncode, "go with --webhook" in done.stderr) == (2, True)
 
 
 async def test_a_subscription_is_changed_paused_resumed_and_deleted(laptop, client, name):
@@ -95,46 +118,6 @@ async def recorded_ids_of_many(laptop, name, count):
     return await eventually(get)
 
 
-async def test_a_delivery_that_cannot_be_cancelled_leaves_the_ones_before_it_told(laptop, client, name):
-    made = await subscribe(client, name, retry={"schedule": [600]})
-    thrown = await throw(client, name)
-    delivery = f"{thrown['id']}-{made['id']}"
-
-    async def parked():
-        return (await laptop.call("deliveries", "list", "--signal", str(thrown["id"]))).stdout.count("parked")
-
-    await eventually(parked)
-    done = await laptop.call("deliveries", "cancel", delivery, "999999-1")
-    assert done.stdout.splitlines()[1].split()[:2] == [delivery, "cancelled"]
-    assert (done.returncode, done.stderr) == (1, "Error: there is no delivery '999999-1'\n")
-
-
-async def test_ctrl_c_says_how_many_deliveries_were_redriven_and_how_to_go_on(stranger, tmp_path):
-    asked, hanging, ended = [], asyncio.Event(), asyncio.Event()
-
-    async def answer(request):
-        asked.append(request.path)
-        if len(asked) > 1:
-            hanging.set()
-            await ended.wait()
-        return web.json_response({"id": "1-1", "state": "parked", "attemptCount": 1, "dueAt": None})
-
-    with (tmp_path / "out").open("wb+") as out, (tmp_path / "err").open("wb+") as err:
-        async with other_server(answer) as url:
-            running = Command(
-                *("--url", url, "--token", "sb_x", "deliveries", "redrive", "1-1", "2-1", "3-1"),
-                environment=stranger.environment,
-                stdout=out.fileno(),
-                stderr=err.fileno(),
-            )
-            await hanging.wait()
-            running.send_signal(signal.SIGINT)
-            assert await running.wait() == 1
-            ended.set()
-    assert "interrupted: 1 of 3 so far; to go on, repeat the command from 2-1 on" in (tmp_path / "err").read_text()
-    assert (tmp_path / "out").read_text().splitlines()[1].startswith("1-1 ")
-
-
 # Many signals
 
 
@@ -151,61 +134,6 @@ async def test_a_file_is_thrown_in_requests_that_fit_and_again_without_repeats(l
     again = await laptop.call(*command)
     assert again.stdout == first.stdout
     assert len(await recorded_ids(client, name, 5)) == 5
-
-
-async def test_ctrl_c_says_how_many_signals_were_accepted_and_how_to_go_on(laptop, client, name, tmp_path):
-    (tmp_path / "signals").write_text(f'{{"name": "{name}"}}\n' * 100_000)
-    with (tmp_path / "out").open("wb+") as out, (tmp_path / "err").open("wb+") as err:
-        running = Command(
-            *("throw", "--batch", str(tmp_path / "signals")),
-            environment=laptop.environment,
-            stdout=out.fileno(),
-            stderr=err.fileno(),
-        )
-        await eventually(lambda: anything(client, name))
-        running.send_signal(signal.SIGINT)
-        assert await running.wait() == 1
-    told = (tmp_path / "err").read_text()
-    found = re.search(r"interrupted: (\d+) signals were accepted, up to line (\d+)\n", told)
-    assert found is not None
-    assert 0 < int(found[1]) == int(found[2]) < 100_000
-    assert f"from line {int(found[2]) + 1} on" in told
-    assert len(await recorded_ids_of_many(laptop, name, int(found[1]))) == int(found[1])
-
-
-async def anything(client, name):
-    return (await client.get(f"/v1/signals?name={name}&limit=1"))["items"]
-
-
-async def test_a_long_redrive_goes_on_and_one_that_is_interrupted_says_where(stranger):
-    asked = []
-
-    async def answer(request):
-        if request.method == "GET":
-            return web.json_response({"items": [{"id": 20}], "next": "20"})
-        asked.append(await request.json())
-        match asked[-1]["after"]:
-            case None:
-                return web.json_response({"count": 2, "next": "5-1@2026-11-22T10:00:00.000Z"})
-            case "5-1@2026-11-22T10:00:00.000Z":
-                return web.json_response({"count": 3, "next": "9-1"})
-            case "9-1":
-                problem = {"title": "Busy", "status": 503, "detail": "The broker cannot take this now."}
-                return web.json_response(problem, status=503, headers={"Retry-After": "7"})
-            case _:
-                return web.json_response({"count": 4, "next": None})
-
-    async with other_server(answer) as url:
-        which = ("redrive", "--all", "--per-second", "50", "--url", url, "--token", "sb_x")
-        done = await stranger.call(*which)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == (
-            "interrupted: 5 so far; to go on, repeat the command with --after 9-1\n"
-            "Error: the broker cannot take this now; try again in 7 s\n"
-        )
-        assert await stranger.ask(*which, "--after", "9-2") == {"count": 4, "dryRun": False}
-        assert "Redriving" in await stranger.show(*which)
-    assert all(one["perSecond"] == 50 for one in asked)
 
 
 # In a terminal

@@ -7,7 +7,7 @@ import pytest
 from broker.access import Permission, Principal, digest
 from broker.errors import QuotaExceeded
 from broker.store.administration.audit import AuditStore
-from broker.store.administration.sessions import LONGEST, MOST, MOST_AN_HOUR, SessionStore, SignIn
+from broker.store.administration.sessions import LONGEST, MOST, MOST_AN_HOUR, Replaced, SessionStore, SignIn
 from gateway.sessions import csrf_token, make_value
 
 BY_TOKEN = SignIn(
@@ -23,6 +23,19 @@ async def test_a_principal_has_so_many_sessions_and_a_further_one_ends_the_oldes
 
     found = [await sessions.find(value) is not None for value in values]
     assert found == [False, False] + [True] * MOST
+
+
+async def test_a_browser_that_signs_in_again_costs_no_other_session(database):
+    sessions = SessionStore(database)
+    values = [make_value() for _ in range(MOST + 1)]
+    for value in values[:MOST]:
+        started = await sessions.start(value, BY_TOKEN)
+    assert await sessions.start(values[-1], BY_TOKEN, replaced=Replaced(*started, BY_TOKEN.principal))
+
+    found = [await sessions.find(value) is not None for value in values]
+    assert found == [True] * (MOST - 1) + [False, True]
+    ended = await AuditStore(database).page(kind="session-ended")
+    assert [event.subject_id for event in ended.items] == [started[0]]
 
 
 async def test_a_principal_begins_only_so_many_sessions_within_an_hour(database):

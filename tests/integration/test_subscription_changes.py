@@ -19,7 +19,8 @@ async def change(client, subscription, expect=200, **members):
 
 
 def without(subscription, *members):
-    return {key: value for key, value in subscription.items() if key not in {"secret", "backlog", "circuit", *members}}
+    computed = {"secret", "backlog", "circuit", "successRate"}
+    return {key: value for key, value in subscription.items() if key not in {*computed, *members}}
 
 
 FULL = {

@@ -26,3 +26,4 @@ def test_every_command_explains_itself_with_an_example(path: tuple[str, ...]):
     assert shown.exit_code == 0
     _, example = shown.output.split("Example:\n")
     assert f"signal-broker {' '.join(path)}" in example
+    assert max(map(len, shown.output.splitlines())) <= 80

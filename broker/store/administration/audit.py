@@ -55,8 +55,13 @@ class Change:
 async def change_administration(database: Database, by: Principal) -> AsyncIterator[Change]:
     """Lend a transaction in which *by* changes the administration, one at a time over all processes."""
     async with database.transaction() as session:
-        await session.execute(_Sql.lock)
+        await lock_administration(session)
         yield Change(session, by)
+
+
+async def lock_administration(session: Session) -> None:
+    """Keep others from changing the administration until the transaction of *session* ends."""
+    await session.execute(_Sql.lock)
 
 
 class AuditStore:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from broker.access import Permission, Principal, digest
 from broker.audit import AuditType
 from broker.errors import QuotaExceeded
 from broker.moments import show_moment
-from broker.store.administration.audit import change_administration
+from broker.store.administration.audit import Change, change_administration
 from broker.store.administration.limits import limit_columns, read_limits
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
@@ -73,14 +74,32 @@ class KeptSession:
     claimed: Principal | None
 
 
+class Replaced(NamedTuple):
+    """The session that a browser had before.
+
+    Args:
+        id: Its id.
+        ends_at: Until when it would last.
+        principal: Whose it is.
+    """
+
+    id: int
+    ends_at: datetime
+    principal: Principal
+
+
 class SessionStore:
     """Starts, finds, ends and forgets sessions; starts and ends are audited."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def start(self, value: str, signed_in: SignIn) -> tuple[int, datetime] | None:
+    async def start(
+        self, value: str, signed_in: SignIn, *, replaced: Replaced | None = None
+    ) -> tuple[int, datetime] | None:
         """Start a session with a cookie of that *value*; return its id, and when it ends. None if the user is gone.
+
+        The session that it *replaced* ends, and so does the oldest one if the principal still has too many.
 
         Raises:
             QuotaExceeded: The principal has begun too many lately.
@@ -89,7 +108,6 @@ class SessionStore:
         await _check_recent(self._database, by)  # before it waits for its turn at the administration, too
         async with change_administration(self._database, by) as change:
             await _check_recent(change.session, by)
-            await change.session.execute(_Sql.end_oldest, principal=by.key, kept=MOST - 1)
             row = await change.session.fetchrow(
                 _Sql.start,
                 digest=digest(value),
@@ -103,6 +121,9 @@ class SessionStore:
             if row is None:
                 return None
             await change.note(AuditType.SESSION_STARTED, row["id"], after=_snapshot(row["ends_at"]))
+            if replaced is not None:
+                await _end(Change(change.session, replaced.principal), replaced.id, replaced.ends_at)
+            await change.session.execute(_Sql.end_oldest, principal=by.key, kept=MOST)
         return row["id"], row["ends_at"]
 
     async def find(self, value: str) -> KeptSession | None:
@@ -113,14 +134,18 @@ class SessionStore:
     async def end(self, session_id: int, ends_at: datetime, *, by: Principal) -> bool:
         """End a session that would last until *ends_at*; return whether it had not ended yet."""
         async with change_administration(self._database, by) as change:
-            if await change.session.fetchrow(_Sql.end, session_id=session_id) is None:
-                return False
-            await change.note(AuditType.SESSION_ENDED, session_id, before=_snapshot(ends_at))
-        return True
+            return await _end(change, session_id, ends_at)
 
     async def forget(self, limit: int) -> int:
         """Delete up to *limit* sessions that ended an hour ago; return how many."""
         return len(await self._database.fetch(_Sql.forget, limit=limit))
+
+
+async def _end(change: Change, session_id: int, ends_at: datetime) -> bool:
+    if await change.session.fetchrow(_Sql.end, session_id=session_id) is None:
+        return False
+    await change.note(AuditType.SESSION_ENDED, session_id, before=_snapshot(ends_at))
+    return True
 
 
 async def _check_recent(on: Database | Session, principal: Principal) -> None:

@@ -108,9 +108,9 @@ async def read_phases(on: Database, subscriptions: Sequence[Subscription]) -> di
     return phases
 
 
-async def drop_circuits(session: Session, subscription_id: int) -> None:
-    """Drop the circuits of a subscription: its targets are tried again at once."""
-    await session.execute(_Sql.drop_of_subscription, subscription_id=subscription_id)
+async def drop_circuits(session: Session, subscription_id: int) -> int:
+    """Drop the circuits of a subscription: its targets are tried again at once. Return how many it had."""
+    return len(await session.fetch(_Sql.drop_of_subscription, subscription_id=subscription_id))
 
 
 async def forget_circuits(on: Database) -> None:

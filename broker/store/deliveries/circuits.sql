@@ -49,7 +49,7 @@ SELECT *, statement_timestamp() AS now FROM circuits WHERE subscription_id = ANY
 
 -- name: drop_of_subscription
 -- Drop the circuits of a subscription that is deleted, or whose targets are to be tried again at once.
-DELETE FROM circuits WHERE subscription_id = :subscription_id;
+DELETE FROM circuits WHERE subscription_id = :subscription_id RETURNING address;
 
 -- name: forget
 -- Forget circuits that no attempt has touched for a day and that nothing waits for, and those of subscriptions that were deleted meanwhile.

@@ -183,15 +183,20 @@ class DeliveryStore:
         """Return a page of the *wanted* deliveries that *by* may read; see `list_deliveries`."""
         return await list_deliveries(self._database, wanted, by=by, after=after, limit=limit, descending=descending)
 
-    async def redrive(self, key: tuple[int, int]) -> bool:
+    async def redrive(self, key: tuple[int, int], *, by: Principal = ADMINISTRATOR) -> bool:
         """Let a delivery be attempted (again), as soon as that may be; return whether it was put back.
 
-        One that is pending or due is not, nor one that waits for its turn in its ordering group, nor a cancelled one
-        whose `once` subscription another signal has consumed. If its filter exceeded its budget, it is put back if that
-        matches now, cancelled if it does not, and stays dead if it exceeds its budget again.
+        One that is pending or due is not, nor one that waits for its turn in its ordering group or for its signal's
+        moment, nor a cancelled one whose `once` subscription another signal has consumed. If its filter exceeded its
+        budget, it is put back if that matches now, cancelled if it does not, and stays dead if it exceeds its budget
+        again.
         """
         decided = await self._decisions.decide([key])
-        return not decided.owed or await redrive(self._database, [key], [None]) > 0
+        async with change_administration(self._database, by) as change:
+            if decided.owed and not await redrive(change.session, [key], [None]):
+                return False
+            await change.note(AuditType.DELIVERY_REDRIVEN, key[1], after={"deliveryId": delivery_id(*key)})
+        return True
 
     async def cancel(self, key: tuple[int, int], *, by: Principal) -> bool:
         """Cancel a dead or parked delivery; return whether it was one."""

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from broker.access import ADMINISTRATOR, Principal
 from broker.admission import disabled_clause
+from broker.audit import AuditType
 from broker.deliveries import DELETED, DeliveryState, DueAttempt
 from broker.limits import CatchUp
+from broker.store.administration.audit import change_administration
 from broker.store.deliveries.admission import admit_waiting, lock_admission, lock_free_admission, note_recall
 from broker.store.deliveries.circuits import drop_circuits, forget_circuits
 from broker.store.deliveries.contenders import Contender, read_contenders
@@ -63,33 +66,48 @@ class PausingStore:
         self._database = database
         self._limit = limit
 
-    async def pause(self, subscription_id: int) -> Subscription | None:
+    async def pause(self, subscription_id: int, *, by: Principal = ADMINISTRATOR) -> Subscription | None:
         """Pause a subscription; return it, or None if there is none.
 
         From now on admission defers its deliveries, and the sweep releases none of them.
         """
-        row = await self._database.fetchrow(_Sql.pause, subscription_id=subscription_id)
-        return None if row is None else read_subscription(row)
+        async with change_administration(self._database, by) as change:
+            row = await change.session.fetchrow(_Sql.pause, subscription_id=subscription_id)
+            if row is None:
+                return None
+            before, after = {"paused": row["was_paused"]}, {"paused": True}
+            await change.note(AuditType.SUBSCRIPTION_PAUSED, subscription_id, before=before, after=after)
+        return read_subscription(row)
 
-    async def resume(self, subscription_id: int, *, per_second: float | None) -> Subscription | None:
+    async def resume(
+        self, subscription_id: int, *, per_second: float | None, by: Principal = ADMINISTRATOR
+    ) -> Subscription | None:
         """Let a paused or disabled subscription get its deliveries again; return it, or None if there is none.
 
         Its backlog is released at *per_second*, the oldest first; None ramps up. Its targets are tried again at once,
         even if they seemed to be down or had asked for no requests, and what waits for them goes on.
         """
-        async with self._database.transaction() as session:
+        async with change_administration(self._database, by) as change:
+            session = change.session
             await lock_admission(session, [subscription_id])
             await drop_circuits(session, subscription_id)
             row = await session.fetchrow(_Sql.resume, subscription_id=subscription_id, per_second=per_second)
             await note_recall(session, [subscription_id])
-        return None if row is None else read_subscription(row)
+            if row is None:
+                return None
+            before = {"paused": row["was_paused"], "disabledBecause": row["was_disabled_because"]}
+            after = {"paused": False, "disabledBecause": None, "perSecond": per_second}
+            await change.note(AuditType.SUBSCRIPTION_RESUMED, subscription_id, before=before, after=after)
+        return read_subscription(row)
 
-    async def close_circuits(self, subscription_id: int) -> None:
+    async def close_circuits(self, subscription_id: int, *, by: Principal = ADMINISTRATOR) -> None:
         """Let the targets of a subscription be tried again at once, and what waits for them go on."""
-        async with self._database.transaction() as session:
-            await lock_admission(session, [subscription_id])
-            await drop_circuits(session, subscription_id)
-            await note_recall(session, [subscription_id])
+        async with change_administration(self._database, by) as change:
+            await lock_admission(change.session, [subscription_id])
+            dropped = await drop_circuits(change.session, subscription_id)
+            await note_recall(change.session, [subscription_id])
+            before, after = {"circuits": dropped}, {"circuits": 0}
+            await change.note(AuditType.SUBSCRIPTION_CIRCUIT_CLOSED, subscription_id, before=before, after=after)
 
     async def find(self) -> dict[int, Contender]:
         """Return subscriptions that may have waiting deliveries to go on, or to be ended: the next few, in no order."""

@@ -1,17 +1,26 @@
 -- For the order of locks see broker/store/postgres/locks.py.
 
 -- name: pause
-UPDATE subscriptions SET paused_at = coalesce(paused_at, now()) WHERE id = :subscription_id AND until IS NULL RETURNING *;
+-- Pause a subscription; `was_paused` says whether it was paused before.
+WITH found AS (
+    SELECT id, paused_at IS NOT NULL AS was_paused FROM subscriptions
+    WHERE id = :subscription_id AND until IS NULL FOR UPDATE
+)
+UPDATE subscriptions s SET paused_at = coalesce(s.paused_at, now()) FROM found f WHERE s.id = f.id
+RETURNING s.*, f.was_paused;
 
 -- name: resume
--- Resume a subscription whose admission is locked: its backlog catches up at :per_second, or (null) by a ramp.
+-- Resume a subscription whose admission is locked: its backlog catches up at :per_second, or (null) by a ramp. `was_paused` and
+-- `was_disabled_because` say what held it up.
 WITH admission AS (
     UPDATE gates SET catch_up = :per_second, caught_up = 0, caught_up_at = now(), held = true
     WHERE subscription_id = :subscription_id
+), found AS (
+    SELECT id, paused_at IS NOT NULL AS was_paused, disabled_because AS was_disabled_because FROM subscriptions
+    WHERE id = :subscription_id AND until IS NULL FOR UPDATE
 )
-UPDATE subscriptions SET paused_at = NULL, disabled_because = NULL
-WHERE id = :subscription_id AND until IS NULL
-RETURNING *;
+UPDATE subscriptions s SET paused_at = NULL, disabled_because = NULL FROM found f WHERE s.id = f.id
+RETURNING s.*, f.was_paused, f.was_disabled_because;
 
 -- name: find_waiting
 -- At most :limit subscriptions that may have waiting deliveries to go on, with their apps and tenants. If there are more,

@@ -10,7 +10,7 @@ from broker.limits import Pace
 from broker.matching import Matcher
 from broker.store.deliveries.bulk import BulkProgress, SignalFilter
 from broker.store.deliveries.decisions import Decisions
-from broker.store.postgres.database import Database, Row
+from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.spans import find_span
 
@@ -28,7 +28,7 @@ REDRIVABLE = (DeliveryState.DEAD, DeliveryState.PARKED, DeliveryState.DELIVERED,
 _FIND = {
     state: _Sql.find.naming(
         of_state="state = 'parked' AND (due_at > now()) IS NOT FALSE"
-        " AND (ordering_key IS NULL OR reason NOT IN ('ordered', 'scheduled'))"
+        " AND reason <> 'scheduled' AND (ordering_key IS NULL OR reason <> 'ordered')"
         if state is DeliveryState.PARKED
         else f"state = '{state.value}'"
     )
@@ -102,14 +102,14 @@ def _key(row: Row) -> tuple[int, int]:
 
 
 async def redrive(
-    database: Database,
+    on: Database | Session,
     keys: Sequence[tuple[int, int]],
     due_at: Sequence[datetime | None],
     *,
     states: Sequence[DeliveryState] = REDRIVABLE,
 ) -> int:
     """Put back those of the deliveries that are in one of *states*, until *due_at* (None: now); return how many."""
-    rows = await database.fetch(
+    rows = await on.fetch(
         _Sql.redrive,
         signal_ids=[signal_id for signal_id, _ in keys],
         subscription_ids=[subscription_id for _, subscription_id in keys],

@@ -50,7 +50,7 @@ ORDER BY l.signal_id, l.subscription_id;
 -- name: redrive
 -- Put deliveries in one of :states back to parked, until :due_at (null: due now), or back into their ordering groups; those
 -- of signals for later, until their moment. Attempts go on counting; the schedule starts over, but for what was parked anyway.
--- One that is due is left alone. One that waits for its turn in its ordering group goes on waiting, and one that was cancelled is left alone if its signal was,
+-- One that is due is left alone. One that waits for its turn in its ordering group, or for its signal's moment, goes on waiting, and one that was cancelled is left alone if its signal was,
 -- or if another signal has consumed its `once` subscription.
 -- Locked in the order of their keys, to avoid deadlocks. A delivery that another session redrives is left to it.
 WITH found AS (
@@ -60,7 +60,7 @@ WITH found AS (
     JOIN deliveries d ON d.signal_id = c.signal_id AND d.subscription_id = c.subscription_id
     WHERE d.state = ANY (:states::text[])
       AND (d.state <> 'parked' OR (d.due_at > now()) IS NOT FALSE
-           AND (d.ordering_key IS NULL OR d.reason NOT IN ('ordered', 'scheduled')))
+           AND d.reason <> 'scheduled' AND (d.ordering_key IS NULL OR d.reason <> 'ordered'))
     ORDER BY d.signal_id, d.subscription_id FOR UPDATE OF d
 ), chosen AS (
     SELECT f.*, g.deliver_at, g.expires_at,

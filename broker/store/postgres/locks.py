@@ -24,8 +24,8 @@ MAINTENANCE = 7305006
 """The maintenance of partitions: one process at a time creates, closes, empties and drops them. Held by the session."""
 
 ADMINISTRATION = 7305003
-"""Users, tokens, endpoints, changes of subscriptions, and the audit log: limits hold, and ids of audit events ascend in
-the order of the commits."""
+"""Users, tokens, endpoints, what is done to subscriptions, deliveries and signals by hand, and the audit log: limits
+hold, and ids of audit events ascend in the order of the commits."""
 
 PARTITIONS = 7305005
 """The list of partitions: one transaction changes it at a time."""

@@ -9,9 +9,11 @@ from datetime import datetime, timedelta
 from typing import Unpack
 
 from broker.access import ADMINISTRATOR, Principal
+from broker.audit import AuditType
 from broker.matching import Matcher
 from broker.offloading import Offloader
 from broker.signals import Signal, Throw
+from broker.store.administration.audit import change_administration
 from broker.store.deliveries.holding import HasRoom, always, note_held_back
 from broker.store.pages import Page
 from broker.store.partitions.partitions import PartitionStore
@@ -250,12 +252,13 @@ class SignalStore:
         """Note that these signals are no longer scheduled, because the taps have them."""
         await self._database.execute(_Sql.end_schedule, signal_ids=ids)
 
-    async def cancel(self, signal_id: int) -> bool:
+    async def cancel(self, signal_id: int, *, by: Principal = ADMINISTRATOR) -> bool:
         """Cancel a scheduled signal and its deliveries; return whether that happened before its release.
 
         Of a concurrent cancellation and release exactly one happens: the one that locks the rows first.
         """
-        async with self._database.transaction() as session:
+        async with change_administration(self._database, by) as change:
+            session = change.session
             if await session.fetchval(_Sql.lock_scheduled, signal_id=signal_id) is None:
                 return False
             await session.execute(_Sql.lock_recording, signal_id=signal_id)
@@ -263,6 +266,8 @@ class SignalStore:
             if any(delivery["released"] for delivery in deliveries):
                 return False
             await session.execute(_Sql.cancel_signal, signal_id=signal_id)
+            before, after = {"state": "scheduled"}, {"state": "cancelled"}
+            await change.note(AuditType.SIGNAL_CANCELLED, signal_id, before=before, after=after)
         return True
 
     async def get(self, signal_id: int) -> Signal | None:

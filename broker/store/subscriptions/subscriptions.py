@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Unpack
+from typing import Unpack
 
 from broker.access import ADMINISTRATOR, Principal
 from broker.audit import AuditType
 from broker.errors import ForeignExecution
 from broker.quotas import LATER, QuotaKind, Subject, used_up
 from broker.reach import EVERYWHERE
-from broker.redaction import hide_credentials_of_url
 from broker.signals import Signal, Throw
 from broker.slices import Slices
-from broker.store.administration.audit import change_administration
+from broker.store.administration.audit import change_administration, lock_administration
 from broker.store.deliveries.admission import lock_admission, note_recall, note_waiting
 from broker.store.deliveries.circuits import drop_circuits
 from broker.store.pages import Page
@@ -28,6 +27,7 @@ from broker.store.sight import sight_of_subscriptions
 from broker.store.subscriptions.candidates import find_candidates
 from broker.store.subscriptions.listing import SubscriptionsWanted, list_subscriptions
 from broker.store.subscriptions.sealing import is_sealing
+from broker.store.subscriptions.snapshots import credentials, snapshot
 from broker.subscriptions import Subscription, SubscriptionSpec, Waiting
 
 _LAST_NUMBER = (1 << 63) - 1
@@ -147,7 +147,8 @@ class SubscriptionStore:
     ) -> Subscription:
         """Create a subscription; it is matched by every signal that is numbered after this has returned.
 
-        *secret* is the webhook's signing secret, sealed. *by* owns it; without anybody it has no limits.
+        *secret* is the webhook's signing secret, sealed. *by* owns it; without anybody it has no limits, and the audit
+        does not mention it.
 
         Raises:
             ForeignExecution: Its execution belongs to others.
@@ -161,12 +162,19 @@ class SubscriptionStore:
             "secret": secret,
             "created_by": None if by is None else by.name,
             "created_by_token": token_id,
+            "created_by_user": None if by is None else by.user_id,
+            "names": None if by is None else by.names,
+            "tenants": None if by is None else by.tenants,
+            "type": AuditType.SUBSCRIPTION_CREATED.value,
+            "after": json.dumps(snapshot(spec)),
             "owner_tenants": owner.tenants,
             "owner_untenanted": owner.has_untenanted,
         }
         has_quotas = await self._database.fetchval(_Sql.quotas_of, token_id=token_id, tenants=tenants)
         if has_quotas or spec.execution_id is not None:
             async with self._database.transaction() as session:
+                if by is not None:
+                    await lock_administration(session)
                 if spec.execution_id is not None:
                     await session.execute(_Sql.lock_execution, execution_id=spec.execution_id)
                 if has_quotas:
@@ -331,32 +339,43 @@ class SubscriptionStore:
             assert row is not None  # noqa: S101  (it is locked)
             if after.targets != before.targets:
                 await note_recall(session, [subscription_id])
-            shown = _snapshot(after) | ({"headersChanged": True} if _credentials(before) != _credentials(after) else {})
-            await audited.note(AuditType.SUBSCRIPTION_UPDATED, subscription_id, before=_snapshot(before), after=shown)
+            shown = snapshot(after) | ({"headersChanged": True} if credentials(before) != credentials(after) else {})
+            await audited.note(AuditType.SUBSCRIPTION_UPDATED, subscription_id, before=snapshot(before), after=shown)
         return read_subscription(row), needs_secret
 
-    async def rotate_secret(self, subscription_id: int, secret: bytes, *, grace: timedelta) -> Subscription | None:
+    async def rotate_secret(
+        self, subscription_id: int, secret: bytes, *, grace: timedelta, by: Principal = ADMINISTRATOR
+    ) -> Subscription | None:
         """Give the subscription a new *secret* (sealed) and return it; None if there is no such subscription.
 
         Until *grace* is over the previous secret signs too; older ones no longer do.
         """
-        row = await self._database.fetchrow(
-            _Sql.rotate_secret, subscription_id=subscription_id, secret=secret, grace=grace.total_seconds()
-        )
-        return None if row is None else read_subscription(row)
+        seconds = grace.total_seconds()
+        async with change_administration(self._database, by) as change:
+            row = await change.session.fetchrow(
+                _Sql.rotate_secret, subscription_id=subscription_id, secret=secret, grace=seconds
+            )
+            if row is None:
+                return None
+            shown = {"graceSeconds": seconds}
+            await change.note(AuditType.SUBSCRIPTION_SECRET_ROTATED, subscription_id, after=shown)
+        return read_subscription(row)
 
-    async def delete(self, subscription_id: int) -> bool:
+    async def delete(self, subscription_id: int, *, by: Principal = ADMINISTRATOR) -> bool:
         """Delete the subscription; return whether there was one.
 
         Its open deliveries, however many, are cancelled later: by the sweep of
         `broker.store.deliveries.pausing.PausingStore`, or when an attempt would begin.
         """
         number = await self._database.fetchval(_Sql.next)
-        async with self._database.transaction() as session:
-            await note_waiting(session, subscription_id)
-            await drop_circuits(session, subscription_id)
-            deleted = await session.fetchval(_Sql.delete, subscription_id=subscription_id, number=number)
-        return deleted is not None
+        async with change_administration(self._database, by) as change:
+            await note_waiting(change.session, subscription_id)
+            await drop_circuits(change.session, subscription_id)
+            row = await change.session.fetchrow(_Sql.delete, subscription_id=subscription_id, number=number)
+            if row is not None:
+                shown = snapshot(read_subscription(row).spec)
+                await change.note(AuditType.SUBSCRIPTION_DELETED, subscription_id, before=shown)
+        return row is not None
 
 
 async def _check_quotas(session: Session, token_id: int | None, tenants: Sequence[str]) -> None:
@@ -370,21 +389,3 @@ async def _check_quotas(session: Session, token_id: int | None, tenants: Sequenc
     if excess is not None:
         subject = Subject(QuotaKind(excess["kind"]), excess["subject"])
         raise used_up(subject, "subscriptions", excess["most"], retry_after=LATER)
-
-
-def _snapshot(spec: SubscriptionSpec) -> dict[str, object]:
-    """Return *spec* as audit events show it: headers by their names only, and URLs without credentials."""
-    shown = _cut(spec_columns(spec))
-    del shown["is_pattern"]
-    steps: Any = shown["steps"]
-    return dict(sorted(shown.items())) | {"steps": None if steps is None else [_cut(step) for step in steps]}
-
-
-def _cut(columns: Mapping[str, Any]) -> dict[str, object]:
-    kept = {name: value for name, value in columns.items() if name != "sealed"}
-    address = kept["address"] if kept["kind"] != "webhook" else hide_credentials_of_url(kept["address"])
-    return {**kept, "address": address, "headers": list(kept["headers"])}
-
-
-def _credentials(spec: SubscriptionSpec) -> list[object]:
-    return [(target.columns["headers"], target.sealed) for target in spec.targets]

@@ -1,25 +1,34 @@
 -- name: create
 -- Create a subscription. It takes its number in `signal_ids` here: it matches the signals with later numbers only. For the
--- lock see `next`. A principal that is limited to tenants creates nothing in an execution that belongs to others.
-WITH lock AS MATERIALIZED (
-    SELECT pg_advisory_xact_lock({locks.NUMBERING})
+-- lock see `next`. A principal that is limited to tenants creates nothing in an execution that belongs to others. Its audit event
+-- is written by the same statement, so that the lock is held no longer; the creation by a worker has none.
+WITH administration AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock({locks.ADMINISTRATION}) WHERE :created_by::text IS NOT NULL
+), lock AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock({locks.NUMBERING}) FROM (SELECT count(*) FROM administration) AS first
 ), wanted AS (
     SELECT {columns}, belongs_to(tenant_id, :owner_tenants::text[]) AS tenants
     FROM json_populate_record(NULL::subscriptions, :spec)
+), created AS (
+    INSERT INTO subscriptions ({columns}, created_by, created_by_token, owner_tenants, owner_untenanted, secret, since)
+    SELECT {columns}, :created_by, :created_by_token, :owner_tenants, :owner_untenanted, :secret,
+           (SELECT nextval('signal_ids') FROM lock)
+    FROM wanted w
+    WHERE :owner_tenants IS NULL OR coalesce((
+        SELECT coalesce(first.tenants && w.tenants OR first.tenants = w.tenants, false)
+        FROM (
+            SELECT belongs_to(s.tenant_id, s.owner_tenants) AS tenants FROM subscriptions s
+            WHERE s.execution_id = w.execution_id AND s.until IS NULL AND s.consumed_by IS NULL
+            ORDER BY s.id LIMIT 1
+        ) AS first
+    ), true)
+    RETURNING *
+), noted AS (
+    INSERT INTO audit_events (type, subject_id, principal, user_id, token_id, names, tenants, after)
+    SELECT :type, id, :created_by, :created_by_user, :created_by_token, :names, :tenants, :after
+    FROM created WHERE :created_by::text IS NOT NULL
 )
-INSERT INTO subscriptions ({columns}, created_by, created_by_token, owner_tenants, owner_untenanted, secret, since)
-SELECT {columns}, :created_by, :created_by_token, :owner_tenants, :owner_untenanted, :secret,
-       (SELECT nextval('signal_ids') FROM lock)
-FROM wanted w
-WHERE :owner_tenants IS NULL OR coalesce((
-    SELECT coalesce(first.tenants && w.tenants OR first.tenants = w.tenants, false)
-    FROM (
-        SELECT belongs_to(s.tenant_id, s.owner_tenants) AS tenants FROM subscriptions s
-        WHERE s.execution_id = w.execution_id AND s.until IS NULL AND s.consumed_by IS NULL
-        ORDER BY s.id LIMIT 1
-    ) AS first
-), true)
-RETURNING *;
+SELECT * FROM created;
 
 -- name: quotas_of
 -- Whether a token or tenants have quotas of subscriptions.
@@ -138,4 +147,4 @@ SELECT nextval('signal_ids') FROM pg_advisory_xact_lock({locks.NUMBERING});
 
 -- name: delete
 -- Delete a subscription; `number` is the number of the deletion.
-UPDATE subscriptions SET until = :number WHERE id = :subscription_id AND until IS NULL RETURNING id;
+UPDATE subscriptions SET until = :number WHERE id = :subscription_id AND until IS NULL RETURNING *;
