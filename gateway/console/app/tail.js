@@ -7,7 +7,7 @@ import {Signals as Rows} from "./lists.js";
 const KEPT = 200;
 const SHOWN_EVERY = 250;
 const PAUSE = 2000;
-const PAGES = 20;
+const LONGEST = 10000;
 
 /**
  * Follow the signals that *query* chooses, while the page is seen; return what ends that.
@@ -31,8 +31,8 @@ function follow(query, came, stateIs) {
 
     /** Return the newest signals that came after the last one, *most* of them, the newest first; and if there are more. */
     const newest = async most => {
-      const found = [];
-      for (let page = 0, afterId = null; page < PAGES; page += 1) {
+      const found = [], until = Date.now() + LONGEST;
+      for (let afterId = null; Date.now() < until;) {
         const path = withQuery("/v1/signals", {...query, order: "desc", limit: most + 1 - found.length, afterId});
         const {items, next} = await request("GET", path, undefined, end.signal);
         const known = items.findIndex(one => one.id === last);
