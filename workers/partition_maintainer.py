@@ -87,6 +87,7 @@ class PartitionMaintainer:
                 return
             partitions, detached = PartitionStore(session), DetachedStore(session)
             await partitions.keep_ahead()
+            await detached.clean()
             if await partitions.close(period(self._settings)):
                 await partitions.keep_ahead()
             statistics = StatisticsKeeper(session)

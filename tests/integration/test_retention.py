@@ -20,7 +20,7 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.partitions.copies import Copies
 from broker.store.partitions.detached import DetachedStore
-from broker.store.partitions.partitions import PartitionStore
+from broker.store.partitions.partitions import PartitionStore, maintenance
 from broker.store.postgres import locks
 from broker.store.postgres.database import Database
 from broker.store.subscriptions.subscriptions import SubscriptionStore
@@ -172,6 +172,7 @@ async def much_owed(history, subscription):
 
 async def empty(history, *, most_owed=4):
     detached = DetachedStore(history.database, most_owed=most_owed)
+    await detached.clean()
     (partition,) = await detached.due(30 * DAY)
     emptied = await detached.empty(partition, retention=30 * DAY, dead=90 * DAY)
     for gone in await detached.all():
@@ -216,6 +217,38 @@ async def test_what_changes_while_it_is_copied_stays_as_it_became(history, much_
     assert await empty(history, most_owed=6)
     assert await history.ids() == ids
     assert await contents(history.database, ids) == after
+
+
+async def test_outcomes_that_come_while_it_is_copied_stay(history, much_owed, monkeypatch):
+    """They change no delivery that was cancelled meanwhile, or whose attempt had been noted as interrupted."""
+    ids = [signal.id for signal in much_owed]
+    another = """
+    INSERT INTO attempts (signal_id, subscription_id, number, started_at, duration, outcome)
+    SELECT signal_id, subscription_id, 2, started_at, duration, outcome FROM attempts WHERE signal_id = $1
+    """
+    make, after = Copies.make, {}
+
+    async def make_and_change(copies, signal_ids):
+        await make(copies, signal_ids)
+        await history.database.execute("UPDATE attempts SET error = 'late' WHERE signal_id = $1", ids[0])
+        await history.database.execute(another, ids[1])
+        after.update(await contents(history.database, ids))
+
+    monkeypatch.setattr(Copies, "make", make_and_change)
+    assert await empty(history)
+    assert await contents(history.database, ids) == after
+
+
+async def test_nothing_is_left_of_copies_when_others_hold_the_locks(history, much_owed, database_url):
+    async with Database(database_url) as others, others.transaction() as reading:
+        await reading.fetch("SELECT FROM deliveries")
+        async with maintenance(history.database, timeout=DAY) as session:
+            detached = DetachedStore(session, most_owed=4)
+            (partition,) = await detached.due(30 * DAY)
+            with pytest.raises(StoreUnavailable, match="LockNotAvailableError"):
+                await detached.empty(partition, retention=30 * DAY, dead=90 * DAY)
+    assert await history.database.fetchval("SELECT count(*) FROM pg_class WHERE relname LIKE 'kept_%'") == 0
+    assert await empty(history)
 
 
 async def test_a_partition_of_which_too_much_changes_meanwhile_stays_as_it_is(history, much_owed, monkeypatch):

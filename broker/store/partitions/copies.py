@@ -14,12 +14,19 @@ _AT_ONCE = 500
 
 class _Sql(Statements, file="copies.sql"):
     drop: Statement
+    left_over: Statement
     make: Statement
     copy: Statement
     changed: Statement
     copied: Statement
     forget: Statement
     rename: Statement
+
+
+async def drop_left_over(on: Database | Session) -> None:
+    """Drop the copies of all partitions: nobody makes any now, so a process was killed that did."""
+    for row in await on.fetch(_Sql.left_over):
+        await on.execute(_Sql.drop.naming(first_id=row["first_id"]))
 
 
 class Copies:
@@ -35,12 +42,11 @@ class Copies:
         self._first_id = partition.first_id
 
     async def drop(self) -> None:
-        """Drop the copies, if there are any: those of a process that was killed, too."""
+        """Drop the copies, if there are any."""
         await self._on.execute(_Sql.drop.naming(first_id=self._first_id))
 
     async def make(self, signal_ids: Sequence[int]) -> None:
         """Copy these signals; what becomes of them meanwhile is caught up with later."""
-        await self.drop()
         await self._on.execute(_Sql.make.naming(first_id=self._first_id))
         await self._copy(self._on, signal_ids)
 

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from broker.deliveries import Delivery
 from broker.errors import StoreUnavailable
 from broker.signals import Signal
-from broker.store.partitions.copies import Copies
+from broker.store.partitions.copies import Copies, drop_left_over
 from broker.store.partitions.partitions import Partition, attach_tables, lock_partitions, make_tables, read_partition
 from broker.store.postgres.database import Database, Session
 from broker.store.postgres.statements import Statement, Statements
@@ -24,7 +24,7 @@ from broker.store.rows import read_delivery, read_signal
 _MOST_OWED = 5_000
 _MOST_BYTES = 32_000_000
 """With more bytes of owed payloads, too, what stays of a partition is copied before it is detached."""
-_MOST_COPIED = 200_000
+_MOST_COPIED = 40_000
 _MOST_BYTES_COPIED = 4_000_000_000
 """With more than that a partition stays as it is."""
 _WORTH = 10
@@ -109,6 +109,10 @@ class DetachedStore:
         rows = await self._on.fetch(_Sql.due, retention=retention.total_seconds(), every=every.total_seconds())
         return [read_partition(row) for row in rows]
 
+    async def clean(self) -> None:
+        """Drop what a process left behind that was killed while it emptied a partition."""
+        await drop_left_over(self._on)
+
     async def empty(self, partition: Partition, *, retention: timedelta, dead: timedelta) -> bool:
         """Detach *partition* and keep the signals that are still owed in a new one; return whether that was possible.
 
@@ -165,8 +169,8 @@ class DetachedStore:
             await self._on.execute(_Sql.note_emptied, first_id=partition.first_id)
             return True
         copies = Copies(self._on, partition)
-        await copies.make(owed)
         try:
+            await copies.make(owed)
             async with self._on.transaction() as session:
                 await _lock_out(session, [partition])
                 owed = await _owed(session, [partition], retention, dead, 2 * self._most_copied, most_bytes=None)

@@ -135,9 +135,11 @@ class Session:
             await transaction.start()
         try:
             yield self
-        except (StoreUnavailable, asyncio.CancelledError):
+        except asyncio.CancelledError:
             raise  # the connection is closed, which ends the transaction
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, StoreUnavailable) and not isinstance(error.__cause__, asyncpg.PostgresError):
+                raise  # as well, since the server does not answer
             with suppress(*_FAILURES):
                 await transaction.rollback()
             raise
