@@ -48,6 +48,8 @@ class AuditType(enum.StrEnum):
     """Of a subscription."""
     SIGNAL_CANCELLED = "signal-cancelled"
     """A scheduled one."""
+    WEBHOOK_KEY_ROTATED = "webhook-key-rotated"
+    """The subject is the new key."""
     QUOTA_SET = "quota-set"
     """Of a token, or of a tenant (0)."""
     QUOTA_REMOVED = "quota-removed"

@@ -46,7 +46,7 @@ class WebhookKeysApi:
         """Make a new key and answer all that sign now; the previous one signs until the grace period is over."""
         require_unlimited(principal)
         wanted = await read_document(request, RotationRequest, optional=True)
-        return _answer(await self._keys.rotate(timedelta(seconds=wanted.grace_seconds)))
+        return _answer(await self._keys.rotate(timedelta(seconds=wanted.grace_seconds), by=principal))
 
 
 def _answer(keys: Sequence[WebhookKey]) -> web.Response:

@@ -8,7 +8,9 @@ from datetime import timedelta
 
 import pytest
 
+from broker.access import Permission, Principal
 from broker.secrets import SecretBox, decode_private_key, make_key
+from broker.store.administration.audit import AuditStore
 from broker.store.administration.webhook_keys import WebhookKeyStore
 
 DAY = timedelta(days=1)
@@ -47,6 +49,14 @@ async def test_of_many_rotations_at_once_the_two_newest_keys_sign(keys):
     assert (newest.valid_until, before.valid_until is None) == (None, False)
     assert len({key.public_key for answer in rotated for key in answer}) == 6
     assert all(len(answer) == 2 for answer in rotated)
+
+
+async def test_a_rotation_is_in_the_audit_with_the_public_key_only(keys, database):
+    by = Principal(name="ops", permissions=frozenset({Permission.ADMIN}))
+    [first] = await keys.rotate(DAY, by=by)
+    [event] = (await AuditStore(database).page()).items
+    assert (event.type, event.subject_id, event.principal) == ("webhook-key-rotated", first.id, "ops")
+    assert event.after == {"publicKey": first.public_key, "graceSeconds": 86_400.0}
 
 
 async def test_the_first_key_may_come_of_a_rotation(keys):

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from broker.access import ADMINISTRATOR, Principal
+from broker.audit import AuditType
 from broker.secrets import SecretBox, make_key_pair
+from broker.store.administration.audit import change_administration
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 
@@ -52,13 +55,16 @@ class WebhookKeyStore:
             rows = await self._database.fetch(_Sql.valid)
         return _read_keys(rows)
 
-    async def rotate(self, grace: timedelta) -> list[WebhookKey]:
+    async def rotate(self, grace: timedelta, *, by: Principal = ADMINISTRATOR) -> list[WebhookKey]:
         """Create a new key and return the keys that sign now; the previous one signs too until *grace* is over."""
-        async with self._database.transaction() as session:
-            await session.execute(_Sql.lock)
-            await session.execute(_Sql.retire, grace=grace.total_seconds())
-            await self._add(session)
-            return _read_keys(await session.fetch(_Sql.valid))
+        async with change_administration(self._database, by) as change:
+            await change.session.execute(_Sql.lock)
+            await change.session.execute(_Sql.retire, grace=grace.total_seconds())
+            await self._add(change.session)
+            keys = _read_keys(await change.session.fetch(_Sql.valid))
+            shown = {"publicKey": keys[0].public_key, "graceSeconds": grace.total_seconds()}
+            await change.note(AuditType.WEBHOOK_KEY_ROTATED, keys[0].id, after=shown)
+        return keys
 
     async def _add(self, on: Database | Session) -> None:
         private, public = make_key_pair()
