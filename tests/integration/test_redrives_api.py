@@ -29,8 +29,12 @@ def die(client, webhooks, name):
 
 
 async def dead(client, query):
-    page = await client.get(f"/v1/deliveries?state=dead&{query}")
-    return [item["id"] for item in page["items"]]
+    found, after = [], "0-0"
+    while after is not None:  # a page ends when it has looked for long enough
+        page = await client.get(f"/v1/deliveries?state=dead&{query}&afterId={after}")
+        found += [item["id"] for item in page["items"]]
+        after = page["next"]
+    return found
 
 
 @pytest.mark.transports("embedded", "rabbitmq")

@@ -143,6 +143,19 @@ async def test_a_partition_in_which_very_much_is_owed_stays_as_it_is(history, su
     assert await history.ids() == [signal.id for signal in signals[2:]]
 
 
+async def test_what_is_not_owed_of_owed_signals_counts_as_well(history, much_owed):
+    """It is looked at while all others are locked out, like what is owed."""
+    others = """
+    INSERT INTO deliveries (signal_id, subscription_id, state, app)
+    SELECT signal_id, s, 'delivered', '' FROM deliveries, generate_series(2, 5) AS s WHERE signal_id = $1
+    """
+    await history.database.execute(others, much_owed[0].id)
+    (partition,) = await DetachedStore(history.database).due(30 * DAY)
+    for most, emptied in (14, False), (15, True):  # 6 are owed and 4 are not; and there are 4 attempts
+        detached = DetachedStore(history.database, most_owed=4, most_rows_copied=most)
+        assert await detached.empty(partition, retention=30 * DAY, dead=90 * DAY) == emptied
+
+
 TABLES = {"signals": "id", "matches": "signal_id", "deliveries": "signal_id", "attempts": "signal_id"}
 
 
@@ -261,6 +274,7 @@ async def test_a_partition_of_which_too_much_changes_meanwhile_stays_as_it_is(hi
     monkeypatch.setattr(Copies, "make", make_and_change)
     assert not await empty(history)
     assert len(await history.ids()) == 12
+    assert not await DetachedStore(history.database).due(30 * DAY, every=DAY)
     await compare(history.database)
 
 

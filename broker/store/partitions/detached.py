@@ -24,9 +24,12 @@ from broker.store.rows import read_delivery, read_signal
 _MOST_OWED = 5_000
 _MOST_BYTES = 32_000_000
 """With more bytes of owed payloads, too, what stays of a partition is copied before it is detached."""
-_MOST_COPIED = 40_000
+_MOST_ROWS = 20_000
+"""With as many deliveries and attempts of owed signals, too: those that are not owed are copied with them."""
+_MOST_COPIED = 30_000
 _MOST_BYTES_COPIED = 4_000_000_000
-"""With more than that a partition stays as it is."""
+_MOST_ROWS_COPIED = 60_000
+"""With more than that a partition stays as it is: all of these rows are looked at while others are locked out."""
 _WORTH = 10
 """What part of the signals that stay has to be dropped for that, at least: a tenth."""
 
@@ -36,6 +39,7 @@ class _Sql(Statements, file="detached.sql"):
     before: Statement
     owed: Statement
     size: Statement
+    rows: Statement
     droppable: Statement
     count: Statement
     note_emptied: Statement
@@ -97,12 +101,21 @@ class DetachedStore:
         on: Where they are.
         most_owed: With this many owed deliveries or more, what stays is copied beforehand: copying locks out others.
         most_copied: With this many owed deliveries or more a partition stays as it is.
+        most_rows_copied: So it does with this many deliveries and attempts of signals that are owed, or more.
     """
 
-    def __init__(self, on: Database | Session, *, most_owed: int = _MOST_OWED, most_copied: int = _MOST_COPIED) -> None:
+    def __init__(
+        self,
+        on: Database | Session,
+        *,
+        most_owed: int = _MOST_OWED,
+        most_copied: int = _MOST_COPIED,
+        most_rows_copied: int = _MOST_ROWS_COPIED,
+    ) -> None:
         self._on = on
         self._most_owed = most_owed
         self._most_copied = most_copied
+        self._most_rows_copied = most_rows_copied
 
     async def due(self, retention: timedelta, *, every: timedelta = timedelta()) -> list[Partition]:
         """Return the partitions with only signals older than *retention*, unless emptied less than *every* ago."""
@@ -161,7 +174,16 @@ class DetachedStore:
 
         Return whether that was possible, and worth it.
         """
-        owed = await _owed(self._on, [partition], retention, dead, self._most_copied, most_bytes=_MOST_BYTES_COPIED)
+        most_rows = self._most_rows_copied
+        owed = await _owed(
+            self._on,
+            [partition],
+            retention,
+            dead,
+            self._most_copied,
+            most_bytes=_MOST_BYTES_COPIED,
+            most_rows=most_rows,
+        )
         if owed is None:
             return False
         bounds = {"first_id": partition.first_id, "next_id": partition.next_id}
@@ -173,9 +195,12 @@ class DetachedStore:
             await copies.make(owed)
             async with self._on.transaction() as session:
                 await _lock_out(session, [partition])
-                owed = await _owed(session, [partition], retention, dead, 2 * self._most_copied, most_bytes=None)
+                owed = await _owed(
+                    session, [partition], retention, dead, 2 * self._most_copied, most_bytes=None, most_rows=None
+                )
                 kept = None if owed is None else await copies.catch_up(session, owed, most=self._most_owed)
-                if kept is None:
+                if kept is None:  # copying all of it again at once would end so, too
+                    await session.execute(_Sql.note_emptied, first_id=partition.first_id)
                     return False
                 await _detach(session, partition, kept)
                 await copies.take_place(session)
@@ -260,12 +285,13 @@ async def _owed(
     most_owed: int,
     *,
     most_bytes: int | None = _MOST_BYTES,
+    most_rows: int | None = _MOST_ROWS,
 ) -> list[int] | None:
     """Return the signals of adjacent partitions that are still owed; None if they are too much to copy."""
+    bounds = {"first_id": group[0].first_id, "next_id": group[-1].next_id}
     rows = await on.fetch(
         _Sql.owed,
-        first_id=group[0].first_id,
-        next_id=group[-1].next_id,
+        **bounds,
         retention=retention.total_seconds(),
         dead=dead.total_seconds(),
         limit=most_owed,
@@ -274,6 +300,8 @@ async def _owed(
     if len(rows) >= most_owed:
         return None
     if most_bytes is not None and await on.fetchval(_Sql.size, signal_ids=owed) > most_bytes:
+        return None
+    if most_rows is not None and await on.fetchval(_Sql.rows, **bounds, signal_ids=owed, limit=most_rows) >= most_rows:
         return None
     return owed
 

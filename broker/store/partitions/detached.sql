@@ -34,6 +34,15 @@ UNION ALL
 -- How many bytes the payloads of these signals have together.
 SELECT coalesce(sum(octet_length(payload)), 0)::bigint FROM signals WHERE id = ANY (:signal_ids::bigint[]);
 
+-- name: rows
+-- How many deliveries and attempts these signals have, whether they are owed or not; `limit`: there may be more.
+SELECT count(*) FROM (
+    SELECT 1 FROM deliveries WHERE signal_id = ANY (:signal_ids::bigint[]) AND signal_id >= :first_id AND signal_id < :next_id
+    UNION ALL
+    SELECT 1 FROM attempts WHERE signal_id = ANY (:signal_ids) AND signal_id >= :first_id AND signal_id < :next_id
+    LIMIT :limit
+) AS r;
+
 -- name: droppable
 -- Whether the partition has signals besides those that are `owed`.
 SELECT EXISTS (SELECT FROM signals WHERE id >= :first_id AND id < :next_id AND id <> ALL (:owed::bigint[]));
