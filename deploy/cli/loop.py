@@ -9,17 +9,37 @@ from typing import Any
 
 import uvloop
 
+_CANCELLATIONS = 2
+"""So many Ctrl-C cancel the command, which closes everything and says how far it came; the next one ends it at once."""
+
 
 def run_async(work: Coroutine[Any, Any, None]) -> None:
-    """Run *work* on uvloop. SIGTERM cancels it, so that everything is closed, unless *work* handles that itself."""
+    """Run *work* on uvloop. SIGINT and SIGTERM cancel it, unless *work* handles them itself.
+
+    Raises:
+        KeyboardInterrupt: It was interrupted.
+        SystemExit: It was terminated.
+    """
+    interrupts: list[signal.Signals] = []
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            runner.run(_terminable(work))
+            runner.run(_interruptible(work, interrupts))
         except asyncio.CancelledError:
+            if signal.SIGINT in interrupts:
+                raise KeyboardInterrupt from None
             raise SystemExit(128 + signal.SIGTERM) from None
 
 
-async def _terminable(work: Coroutine[Any, Any, None]) -> None:
+async def _interruptible(work: Coroutine[Any, Any, None], interrupts: list[signal.Signals]) -> None:
+    """Run *work* as a task of its own: only that is cancelled, and wherever it waits."""
     task = asyncio.create_task(work)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+    def interrupt(number: signal.Signals) -> None:
+        interrupts.append(number)
+        if interrupts.count(signal.SIGINT) > _CANCELLATIONS:
+            raise KeyboardInterrupt
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
     await task
