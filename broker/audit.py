@@ -37,7 +37,7 @@ class AuditType(enum.StrEnum):
     SUBSCRIPTION_CIRCUIT_CLOSED = "subscription-circuit-closed"
     SUBSCRIPTION_SECRET_ROTATED = "subscription-secret-rotated"  # noqa: S105  (a type)
     SUBSCRIPTION_TESTED = "subscription-tested"
-    """Audited before the test begins."""
+    """Audited when a worker is asked, before the test begins."""
     SIGNALS_REPLAYED = "signals-replayed"
     """Of a subscription. Bulk operations are audited before they begin."""
     DELIVERIES_REDRIVEN = "deliveries-redriven"

@@ -168,7 +168,7 @@ def _native_routes(
         *SubscriptionsApi(
             subscriptions, PausingStore(database), BacklogStore(database), statistics, secrets=secrets, guard=guard
         ).routes,
-        *SamplesApi(subscriptions, SampleStore(database), audit).routes,
+        *SamplesApi(subscriptions, SampleStore(database)).routes,
         *WebhookKeysApi(WebhookKeyStore(database, secrets)).routes,
         *ReplaysApi(subscriptions, Replayer(ReplayStore(database, matcher=matcher), audit)).routes,
         *DeliveriesApi(deliveries).routes,

@@ -7,10 +7,8 @@ from collections import Counter
 from aiohttp import web
 
 from broker.access import Permission, Principal
-from broker.audit import AuditType
 from broker.jsonparts import raw_member
 from broker.schemas.samples import SampleAnswer, SampleRequest
-from broker.store.administration.audit import AuditStore
 from broker.store.subscriptions.samples import MOST, SampleStore, TooMany
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from gateway.answers import answer
@@ -27,10 +25,9 @@ MOST_OF_ONE = 8
 class SamplesApi:
     """Lets a worker try the target of a subscription, and shows what came of it."""
 
-    def __init__(self, subscriptions: SubscriptionStore, samples: SampleStore, audit: AuditStore) -> None:
+    def __init__(self, subscriptions: SubscriptionStore, samples: SampleStore) -> None:
         self._subscriptions = subscriptions
         self._samples = samples
-        self._audit = audit
         self._under_way: Counter[str] = Counter()
         """By the principals' keys."""
 
@@ -64,9 +61,7 @@ class SamplesApi:
             raise Busy(f"{MOST_OF_ONE} tests of {principal.name!r} are under way.")
         self._under_way[principal.key] += 1
         try:
-            named = {"name": subscription.spec.name}
-            await self._audit.note(principal, AuditType.SUBSCRIPTION_TESTED, subscription.id, after=named)
-            found = await self._samples.ask(subscription.id, payload)
+            found = await self._samples.ask(subscription, payload, by=principal)
         except TooMany:
             raise Busy(f"{MOST} tests of subscription {subscription.id} are under way.") from None
         finally:

@@ -8,6 +8,9 @@ import json
 import pytest
 from standardwebhooks import Webhook
 
+from broker.access import ADMINISTRATOR
+from broker.audit import AuditType
+from broker.store.administration.audit import AuditStore
 from broker.store.postgres.database import Database
 from broker.store.subscriptions.samples import MOST, SampleStore, TooMany
 from broker.store.subscriptions.subscriptions import SubscriptionStore
@@ -145,13 +148,15 @@ async def test_samples_asked_for_at_the_same_moment_are_counted_one_after_the_ot
                 " SELECT last_value + n, 0, 'none', '' FROM samples_id_seq, generate_series(0, 20) n"
                 " ON CONFLICT DO NOTHING"
             )
-            asked = [asyncio.create_task(samples.ask(made.id, b"{}")) for _ in range(10)]
+            asked = [asyncio.create_task(samples.ask(made, b"{}", by=ADMINISTRATOR)) for _ in range(10)]
             waiting = "SELECT count(*) >= 10 FROM pg_locks WHERE NOT granted"
             await eventually(lambda: store.fetchval(waiting))
             await holding.execute("DELETE FROM samples WHERE app = 'none'")
         await eventually(lambda: sum(task.done() for task in asked) >= len(asked) - MOST)
         refused = [task.exception() for task in asked if task.done()]
         assert [type(error) for error in refused] == [TooMany] * (len(asked) - MOST)
+        events = (await AuditStore(store).page(limit=1000, kind=AuditType.SUBSCRIPTION_TESTED)).items
+        assert [event.subject_id for event in events].count(made.id) == MOST
         for task in asked:
             task.cancel()
         await asyncio.wait(asked)

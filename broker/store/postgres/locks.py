@@ -36,9 +36,6 @@ ORDERING_KEYS = 7305007
 EXECUTIONS = 7305009
 """Whose an execution is: who subscribes in it sees who did before. A pair with the hash of its id."""
 
-SAMPLES = 7305010
-"""How many samples of a subscription are under way. A pair with the hash of the subscription's id."""
-
 NUMBERING = 7305002
 """The sequence ``signal_ids``: ids ascend with time over all gateways, and a crash gives no id a second time."""
 

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain, repeat
 
+from broker.access import Principal
+from broker.audit import AuditType
 from broker.deliveries import DueAttempt
 from broker.names import sample_name
 from broker.signals import Scope, Signal, Throw
+from broker.store.administration.audit import change_administration
 from broker.store.deliveries.attempts import Claimed, read_secrets
 from broker.store.postgres.database import Database
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_subscription
-from broker.subscriptions import SubscriptionSpec
+from broker.subscriptions import Subscription, SubscriptionSpec
 
 MOST = 4
 """How many samples of one subscription may be under way."""
@@ -31,7 +34,6 @@ _CHANNEL = "samples"
 
 
 class _Sql(Statements, file="samples.sql"):
-    lock: Statement
     ask: Statement
     take: Statement
     answer: Statement
@@ -61,24 +63,25 @@ class SampleStore:
         """Call *on_asked* when a sample may have been asked for, until the database is closed."""
         self._database.listen(_CHANNEL, lambda _: on_asked())
 
-    async def ask(self, subscription_id: int, payload: bytes) -> str | None:
-        """Return what a worker answers, as JSON; None if there was no worker in time.
+    async def ask(self, subscription: Subscription, payload: bytes, *, by: Principal) -> str | None:
+        """Return what a worker answers, as JSON; None if there was no worker in time. The audit says that *by* asked.
 
         Raises:
             TooMany: `MOST` samples of the subscription are under way.
         """
         within = TAKEN_WITHIN + LONGEST + _SPARE
-        async with self._database.transaction() as transaction:
-            await transaction.execute(_Sql.lock, subscription_id=subscription_id)
-            row = await transaction.fetchrow(
+        async with change_administration(self._database, by) as change:
+            row = await change.session.fetchrow(
                 _Sql.ask,
-                subscription_id=subscription_id,
+                subscription_id=subscription.id,
                 payload=payload.decode(),
                 most=MOST,
                 within=within.total_seconds(),
             )
-        if row is None:
-            raise TooMany
+            if row is None:
+                raise TooMany
+            named = {"name": subscription.spec.name}
+            await change.note(AuditType.SUBSCRIPTION_TESTED, subscription.id, after=named)
         try:
             return await self._answered(row["id"])
         finally:

@@ -1,7 +1,3 @@
--- name: lock
--- Keep others from asking for samples of a subscription until the transaction ends.
-SELECT pg_advisory_xact_lock({locks.SAMPLES}, hashint8(:subscription_id));
-
 -- name: ask
 -- Ask the workers of a subscription to try its target with a payload, unless :most are under way. Old samples that were never
 -- collected are deleted.
