@@ -16,7 +16,7 @@ from broker.quotas import LATER, QuotaKind, Subject, used_up
 from broker.reach import EVERYWHERE
 from broker.signals import Signal, Throw
 from broker.slices import Slices
-from broker.store.administration.audit import change_administration, lock_administration
+from broker.store.administration.audit import Change, change_administration, lock_administration
 from broker.store.deliveries.admission import lock_admission, note_recall, note_waiting
 from broker.store.deliveries.circuits import drop_circuits
 from broker.store.pages import Page
@@ -147,8 +147,8 @@ class SubscriptionStore:
     ) -> Subscription:
         """Create a subscription; it is matched by every signal that is numbered after this has returned.
 
-        *secret* is the webhook's signing secret, sealed. *by* owns it; without anybody it has no limits, and the audit
-        does not mention it.
+        *secret* is the webhook's signing secret, sealed. *by* owns it; without anybody it has no limits. The audit
+        mentions what somebody creates, unless it waits in an execution.
 
         Raises:
             ForeignExecution: Its execution belongs to others.
@@ -157,7 +157,9 @@ class SubscriptionStore:
         owner = EVERYWHERE if by is None else by.reach
         token_id = None if by is None else by.token_id
         tenants = (owner.tenants or ()) if spec.tenant_id is None else (spec.tenant_id,)
+        audited = by is not None and _is_audited(spec)
         parameters = {
+            "audited": audited,
             "spec": json.dumps(spec_columns(spec)),
             "secret": secret,
             "created_by": None if by is None else by.name,
@@ -173,7 +175,7 @@ class SubscriptionStore:
         has_quotas = await self._database.fetchval(_Sql.quotas_of, token_id=token_id, tenants=tenants)
         if has_quotas or spec.execution_id is not None:
             async with self._database.transaction() as session:
-                if by is not None:
+                if audited:
                     await lock_administration(session)
                 if spec.execution_id is not None:
                     await session.execute(_Sql.lock_execution, execution_id=spec.execution_id)
@@ -367,15 +369,28 @@ class SubscriptionStore:
         Its open deliveries, however many, are cancelled later: by the sweep of
         `broker.store.deliveries.pausing.PausingStore`, or when an attempt would begin.
         """
+        found = await self.get(subscription_id)
+        if found is None:
+            return False
         number = await self._database.fetchval(_Sql.next)
-        async with change_administration(self._database, by) as change:
-            await note_waiting(change.session, subscription_id)
-            await drop_circuits(change.session, subscription_id)
-            row = await change.session.fetchrow(_Sql.delete, subscription_id=subscription_id, number=number)
-            if row is not None:
+        async with self._database.transaction() as session:
+            if _is_audited(found.spec):
+                await lock_administration(session)
+            await note_waiting(session, subscription_id)
+            await drop_circuits(session, subscription_id)
+            row = await session.fetchrow(_Sql.delete, subscription_id=subscription_id, number=number)
+            if row is not None and _is_audited(found.spec):
                 shown = snapshot(read_subscription(row).spec)
-                await change.note(AuditType.SUBSCRIPTION_DELETED, subscription_id, before=shown)
+                await Change(session, by).note(AuditType.SUBSCRIPTION_DELETED, subscription_id, before=shown)
         return row is not None
+
+
+def _is_audited(spec: SubscriptionSpec) -> bool:
+    """Return whether the audit, which is kept for ever, mentions the creation and the deletion.
+
+    Executions come and go like signals, and their subscriptions with them.
+    """
+    return spec.execution_id is None
 
 
 async def _check_quotas(session: Session, token_id: int | None, tenants: Sequence[str]) -> None:

@@ -1,9 +1,9 @@
 -- name: create
 -- Create a subscription. It takes its number in `signal_ids` here: it matches the signals with later numbers only. For the
 -- lock see `next`. A principal that is limited to tenants creates nothing in an execution that belongs to others. Its audit event
--- is written by the same statement, so that the lock is held no longer; the creation by a worker has none.
+-- is written by the same statement, if it is :audited, so that the lock is held no longer.
 WITH administration AS MATERIALIZED (
-    SELECT pg_advisory_xact_lock({locks.ADMINISTRATION}) WHERE :created_by::text IS NOT NULL
+    SELECT pg_advisory_xact_lock({locks.ADMINISTRATION}) WHERE :audited::boolean
 ), lock AS MATERIALIZED (
     SELECT pg_advisory_xact_lock({locks.NUMBERING}) FROM (SELECT count(*) FROM administration) AS first
 ), wanted AS (
@@ -26,7 +26,7 @@ WITH administration AS MATERIALIZED (
 ), noted AS (
     INSERT INTO audit_events (type, subject_id, principal, user_id, token_id, names, tenants, after)
     SELECT :type, id, :created_by, :created_by_user, :created_by_token, :names, :tenants, :after
-    FROM created WHERE :created_by::text IS NOT NULL
+    FROM created WHERE :audited
 )
 SELECT * FROM created;
 
