@@ -55,3 +55,30 @@ async def test_a_statement_ends_that_was_given_up(database, database_url):
         return await database.fetchval(running) == 0
 
     await eventually(ended, within=20)
+
+
+async def test_a_listener_that_cannot_listen_does_not_connect_again_at_once(monkeypatch):
+    connections = []
+
+    class Deaf:
+        def __init__(self):
+            connections.append(asyncio.get_running_loop().time())
+
+        def add_termination_listener(self, _):
+            pass
+
+        async def add_listener(self, *_):
+            raise ConnectionResetError
+
+        def terminate(self):
+            pass
+
+    async def connect(*_, **__):
+        await asyncio.sleep(0)
+        return Deaf()
+
+    async with Database("postgresql://127.0.0.1:1/none") as database:
+        monkeypatch.setattr("broker.store.postgres.database.asyncpg.connect", connect)
+        database.listen("channel", lambda _: None)
+        await eventually(lambda: len(connections) == 3)
+    assert connections[2] - connections[0] >= 2 * 0.5

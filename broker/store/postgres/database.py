@@ -39,6 +39,9 @@ _SERVER_SETTINGS = {
 _FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """Everything that a call of asyncpg raises; a `TimeoutError` is an `OSError`."""
 
+_LISTENER_PAUSE = 0.5
+"""Seconds before a listener connects again that could not connect, or listen."""
+
 _GONE = frozenset({"08", "57"})
 """SQLSTATE classes of a server that is not there: a lost connection, a shutdown, a start."""
 
@@ -301,21 +304,22 @@ class Database:
     async def _listen(self, channel: str, on_notify: Callable[[str | None], None]) -> None:
         while True:
             try:
-                connection = await asyncpg.connect(self.url, timeout=self.timeout.total_seconds())
+                await self._listen_once(channel, on_notify)
             except _FAILURES as error:
                 log.warning("listener.lost", channel=channel, error=str(error))
-                await asyncio.sleep(0.5)
-                continue
-            lost = asyncio.Event()
-            connection.add_termination_listener(lambda _, lost=lost: lost.set())
-            try:
-                await connection.add_listener(channel, lambda _c, _p, _n, payload: on_notify(str(payload)))
-                on_notify(None)
-                await self._keep_alive(connection, lost)
-            except _FAILURES as error:
-                log.warning("listener.lost", channel=channel, error=str(error))
-            finally:
-                connection.terminate()
+                await asyncio.sleep(_LISTENER_PAUSE)
+
+    async def _listen_once(self, channel: str, on_notify: Callable[[str | None], None]) -> None:
+        """Listen on a connection until it is lost."""
+        lost = asyncio.Event()
+        connection = await asyncpg.connect(self.url, timeout=self.timeout.total_seconds())
+        try:
+            connection.add_termination_listener(lambda _: lost.set())
+            await connection.add_listener(channel, lambda _c, _p, _n, payload: on_notify(str(payload)))
+            on_notify(None)
+            await self._keep_alive(connection, lost)
+        finally:
+            connection.terminate()
 
     async def _keep_alive(self, connection: Any, lost: asyncio.Event) -> None:
         """Return once *connection* is lost; a query every ten seconds detects a server that hangs."""
