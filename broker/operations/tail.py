@@ -164,7 +164,8 @@ class Feed:
     ) -> AsyncIterator[AsyncGenerator[list[Event], None]]:
         """Yield what yields the *wanted* signals in the order of their recording, some at a time, as they come.
 
-        They are those that are recorded from now on, or after the signal with the id *after_id*. Reading them raises
+        They are those that are recorded from now on (perhaps some that were recorded a moment ago, which the reader
+        had not come to yet), or after the signal with the id *after_id*. Reading them raises
         `Lagged` if that is too slow, `Ended`, and `StoreUnavailable` if what was recorded before cannot be read.
 
         Raises:

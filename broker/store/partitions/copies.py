@@ -24,7 +24,7 @@ class _Sql(Statements, file="copies.sql"):
 
 
 async def drop_left_over(on: Database | Session) -> None:
-    """Drop the copies of all partitions: nobody makes any now, so a process was killed that did."""
+    """Drop the copies that a killed process left behind; no process may be making copies meanwhile."""
     for row in await on.fetch(_Sql.left_over):
         await on.execute(_Sql.drop.naming(first_id=row["first_id"]))
 
