@@ -29,6 +29,8 @@ from workers.settling import Settler
 
 FAILURES = 8
 """How often a message must have failed alone before it is poison: for about half a minute."""
+_AT_ONCE = 4
+"""How many messages are tried at the same time: more would take what the batches of others need."""
 _GROWTH = 16
 """The longest pause, as a multiple of the first."""
 _RELIEF = 64
@@ -40,7 +42,7 @@ log = structlog.get_logger()
 
 
 class Quarantine:
-    """Tries each of its messages alone, in a task of its own. An async context manager: leaving it ends the tries.
+    """Tries each of its messages alone, a few at the same time. An async context manager: leaving it ends the tries.
 
     Args:
         settler: Handles and settles the messages.
@@ -60,6 +62,7 @@ class Quarantine:
         """How many messages it holds, by whether they were suspected when they came."""
         self._pause = pause.total_seconds()
         self._held = metrics.QUARANTINED.labels(settler.queue)
+        self._trying = asyncio.Semaphore(_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._since = float("-inf")
         self._witnessed = float("-inf")
@@ -144,9 +147,10 @@ class Quarantine:
         pause = self._pause
         while clock() + pause < until and not await self._leaves_within(pause):
             pause = min(2 * pause, _GROWTH * self._pause)
-            began = clock()
             try:
-                acked = await self._settler.handle([message])
+                async with self._trying:
+                    began = clock()
+                    acked = await self._settler.handle([message])
             except (StoreUnavailable, TransportError) as error:
                 self._log.warning("message.postponed", error=str(error), pause=pause)
             except Exception as error:  # noqa: BLE001  (the first failure was logged with its traceback)

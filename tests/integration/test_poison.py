@@ -208,6 +208,26 @@ async def test_a_batch_that_takes_too_long_is_halved_until_it_passes(bench):
     assert len(handle.sizes) < 20
 
 
+async def test_few_of_those_that_were_set_aside_are_tried_at_the_same_time(bench):
+    """Or the others would get nothing of what the store can do."""
+    under_way, seen = 0, []
+
+    async def fail(messages):
+        nonlocal under_way
+        under_way += 1
+        seen.append(under_way)
+        await asyncio.sleep(0.2)
+        under_way -= 1
+        raise StoreTimeout("too long")
+
+    await bench.put(*["a"] * 10)
+    async with bench.consuming(fail, batch=1, concurrency=20) as consumer:
+        await eventually(lambda: consumer.set_aside == 10)
+        seen.clear()
+        await eventually(lambda: len(seen) > 20)
+    assert max(seen) == 4
+
+
 async def test_a_signal_that_the_store_cannot_take_is_not_in_the_way_of_others_and_not_poison(bench):
     passed = []
 

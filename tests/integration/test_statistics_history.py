@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from datetime import timedelta
 
 from broker.deliveries import DeliveryState, Outcome, Reason
@@ -38,7 +39,11 @@ CREATE TRIGGER truth AFTER INSERT OR UPDATE ON deliveries FOR EACH ROW EXECUTE F
 
 KILL = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle' AND query NOT LIKE '%LISTEN%'
+WHERE pid = (
+    SELECT pid FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle' AND query NOT LIKE '%LISTEN%'
+    ORDER BY random() LIMIT 1
+)
 """
 ENDS = [
     (DeliveryState.DELIVERED, Outcome.SUCCEEDED, None),
@@ -132,9 +137,14 @@ class Bustle:
         self.operated.set()
 
     async def kill(self):
+        """Kill one session after the other, ever more slowly: on a busy machine a transaction may take seconds."""
+        pause = 0.05
         while not self.over.is_set():
             await self.insist(lambda: self.database.fetchval(KILL))
-            await asyncio.sleep(0.1)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self.over.wait()
+            pause *= 1.05
 
     async def work(self):
         killing = asyncio.create_task(self.kill())

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def eventually(check: Callable[[], T | Awaitable[T]], *, within: float = 30, every: float = 0.02) -> T:
+async def eventually(check: Callable[[], T | Awaitable[T]], *, within: float = 60, every: float = 0.02) -> T:
     """Return the first truthy result of *check*; fail with its last result after *within* seconds.
 
     They only decide how long a failure takes; a busy machine may need ten times as long as an idle one.
