@@ -43,6 +43,7 @@
 | signal_broker_access_unconfirmed | | 1: PostgreSQL does not answer, and callers are known from before |
 | signal_broker_ready | | whether the process is ready for work, as `/readyz` says |
 | signal_broker_repeats_total | cause | work that was done again (see below) |
+| signal_broker_http_request_seconds | method, route, status | from a request's head to that of its answer (see below) |
 | signal_broker_http_connections | | open connections of callers to the process |
 | signal_broker_http_connections_closed_total | rule | connections of callers that the process closed (see below) |
 
@@ -62,6 +63,9 @@
 | ending | after the last answer, the caller did not close it in time |
 | limit | there were as many connections as there may be, and this one had waited longest |
 
+A route is a path as the API's description has it: `/v1/signals/{id}`. All requests to unknown paths, by a method that a
+path does not have, or that cannot be read have the route `other`. A status is a class: `2xx`, `5xx`.
+
 Counters whose labels are known exist from the start, at 0.
 """
 
@@ -69,7 +73,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
@@ -80,6 +84,8 @@ from broker.targets import Kind
 from broker.topology import BROADCAST, ROUTED, consumed_queues
 
 REGISTRY = CollectorRegistry()
+_HTTP_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+"""Fewer, because each route has them several times."""
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 
 
@@ -87,8 +93,8 @@ def _counter(name: str, meaning: str, *labels: str) -> Counter:
     return Counter(f"signal_broker_{name}", meaning, labels, registry=REGISTRY)
 
 
-def _seconds(name: str, meaning: str, *labels: str) -> Histogram:
-    return Histogram(f"signal_broker_{name}_seconds", meaning, labels, registry=REGISTRY, buckets=_BUCKETS)
+def _seconds(name: str, meaning: str, *labels: str, buckets: Sequence[float] = _BUCKETS) -> Histogram:
+    return Histogram(f"signal_broker_{name}_seconds", meaning, labels, registry=REGISTRY, buckets=buckets)
 
 
 ACCEPTED = _counter("signals_accepted", "Throws answered with a 2xx.", "source", "scope")
@@ -160,6 +166,14 @@ ACCESS_UNCONFIRMED = Gauge(
     registry=REGISTRY,
 )
 REPEATS = _counter("repeats", "Work that was done again.", "cause")
+HTTP_SECONDS = _seconds(
+    "http_request",
+    "From a request's head to the head of its answer.",
+    "method",
+    "route",
+    "status",
+    buckets=_HTTP_BUCKETS,
+)
 CONNECTIONS = Gauge("signal_broker_http_connections", "Open connections of callers to the process.", registry=REGISTRY)
 CONNECTIONS_CLOSED = _counter("http_connections_closed", "Connections of callers that the process closed.", "rule")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -22,6 +23,7 @@ from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError, LineTo
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp.web_urldispatcher import AbstractRoute
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -30,6 +32,7 @@ from gateway.continuing import EXPECTATION
 from gateway.dialects import Dialect, dialect_of
 from gateway.heads import SPOKEN, check_head, unknown_coding
 from gateway.http_errors import BadRequest, Busy, HeadersTooLarge, HttpError, TooSlow, UriTooLong
+from gateway.measures import TEMPLATES, RequestTimes
 from gateway.probes import PROBES
 
 _LONGEST_HEAD = 1 << 16
@@ -62,12 +65,14 @@ class Runner(web.AppRunner):
         super().__init__(app, lingering_time=0, **options)
         self._dialects = dialects
         self._connections = connections or Connections()
+        self._times = RequestTimes(app.get(TEMPLATES, {}))
 
     async def _make_server(self) -> web.Server:
         plain: Any = await super()._make_server()
         return _Server(
             self._dialects,
             self._connections,
+            self._times,
             _checking(plain.request_handler, self._dialects, self._connections),
             request_factory=partial(plain.request_factory, _cls=_Request),
             **self._kwargs,
@@ -75,13 +80,19 @@ class Runner(web.AppRunner):
 
 
 class _Server(web.Server):
-    def __init__(self, dialects: Sequence[Dialect], connections: Connections, *arguments: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        dialects: Sequence[Dialect],
+        connections: Connections,
+        times: RequestTimes,
+        *arguments: Any,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
-        self._dialects = dialects
-        self._own = connections
+        self._own = dialects, connections, times
 
     def __call__(self) -> RequestHandler:
-        return _Connection(self._dialects, self._own, self, loop=self._loop, **self._kwargs)
+        return _Connection(*self._own, self, loop=self._loop, **self._kwargs)
 
 
 def _checking(handle: Handler, dialects: Sequence[Dialect], connections: Connections) -> Handler:
@@ -104,9 +115,10 @@ def _checking(handle: Handler, dialects: Sequence[Dialect], connections: Connect
 class _Request(web.Request):
     """A request, without the header ``Expect``, on which aiohttp would act at once."""
 
-    ATTRS = web.Request.ATTRS | {"head"}
+    ATTRS = web.Request.ATTRS | {"head", "began"}
 
     def __init__(self, message: RawRequestMessage, *arguments: Any, **options: Any) -> None:
+        self.began = time.perf_counter()
         self.head = message
         """The head as it was received."""
         expectation = message.headers.get(hdrs.EXPECT)
@@ -130,6 +142,14 @@ class _Request(web.Request):
             response.force_close()
             headers[hdrs.CONNECTION] = "close"
         await super()._prepare_hook(response)
+        times = cast("_Connection", self.protocol).times
+        times.note(self.method, self.route, response.status, time.perf_counter() - self.began)
+
+    @property
+    def route(self) -> AbstractRoute | None:
+        """The route that it found, if there is one."""
+        found = self._match_info
+        return None if found is None or found.http_exception is not None else found.route
 
 
 class _Refused(HttpProcessingError):
@@ -143,8 +163,16 @@ class _Refused(HttpProcessingError):
 class _Connection(RequestHandler):
     """One connection; it remembers the head that is being received, to find in it what the parser did not get to."""
 
-    def __init__(self, dialects: Sequence[Dialect], connections: Connections, *arguments: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        dialects: Sequence[Dialect],
+        connections: Connections,
+        times: RequestTimes,
+        *arguments: Any,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
+        self.times = times
         self.wait: Wait | None = None
         self.in_reserve = False
         self.held = 0
