@@ -113,10 +113,13 @@ class Health:
             **{name: failures < _FAILURES for name, failures in self._failures.items()},
         }
 
-    def add_routes(self, app: web.Application) -> None:
-        """Serve the three paths in *app*."""
+    def add_probes(self, app: web.Application) -> None:
+        """Serve ``/livez`` and ``/readyz`` in *app*."""
         app.router.add_get("/livez", self.livez)
         app.router.add_get("/readyz", self.readyz)
+
+    def add_metrics(self, app: web.Application) -> None:
+        """Serve ``/metrics`` in *app*."""
         app.router.add_get("/metrics", self.metrics)
 
     async def livez(self, _request: web.Request) -> web.Response:

@@ -52,6 +52,13 @@ class Settings(BaseSettings):
 
     http_host: str = Field("127.0.0.1", description="Address the gateway listens on (0.0.0.0 in the image).")
     http_port: int = Field(8080, ge=0, le=65535, description="Port the gateway listens on; 0 takes a free one.")
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port for `/metrics` alone, at the same address, which a firewall can keep callers from; 0 takes a"
+        " free one; none: it is on the port of the API.",
+    )
     http_connections: int = Field(
         2000,
         ge=10,

@@ -130,7 +130,7 @@ async def gateway_app(
             *EndpointTokensApi(EndpointStore(database), settings).routes,
             *EndpointSignalsApi(EndpointStore(database)).routes,
             *ConsoleApi().routes,
-            *probes(health),
+            *probes(health, metrics=settings.metrics_port is None),
             *TailApi(feed, auth).routes,
             *SessionApi(sessions, auth).routes,
         ]

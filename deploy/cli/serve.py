@@ -17,7 +17,7 @@ from aiohttp import web
 from broker.egress import Guard
 from broker.errors import ConfigurationError
 from broker.losses import announce_losses, consume_anew_after_losses
-from broker.settings import Settings
+from broker.settings import PREFIX, Settings
 from broker.store.administration.sessions import SessionStore
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.claiming import AttemptStore
@@ -64,6 +64,9 @@ HANDLERS = "handlers"
 
 _READ_BUFFER = 32 << 10
 """Bytes, of which twice as many stop a connection from being read. Aiohttp's own limit lets most of a megabyte in."""
+
+_MOST_SCRAPERS = 50
+"""How many connections a port of the metrics alone takes."""
 
 _GC_THRESHOLDS = 10_000, 20, 20
 """How often cyclic garbage is collected, of which requests, signals and attempts leave none."""
@@ -224,43 +227,62 @@ def _webhook_client(settings: Settings) -> WebhookClient:
 
 @asynccontextmanager
 async def _http(runtime: Runtime, local_token: str | None, *, gateway: bool) -> AsyncIterator[str]:
-    """Serve the gateway, or only `/livez`, `/readyz` and `/metrics` of a worker; yield the URL."""
-    settings = runtime.settings
+    """Serve the gateway, or only the probes of a worker, and the metrics, perhaps at a port of their own.
+
+    Yield the URL of the gateway or the probes.
+    """
+    settings, health = runtime.settings, runtime.health
     async with AsyncExitStack() as stack:
         if gateway:
             app = await stack.enter_async_context(
                 gateway_app(
-                    runtime.database,
-                    runtime.transport,
-                    runtime.secrets,
-                    settings,
-                    runtime.health,
-                    local_token=local_token,
+                    runtime.database, runtime.transport, runtime.secrets, settings, health, local_token=local_token
                 )
             )
         else:
             app = web.Application()
-            runtime.health.add_routes(app)
+            health.add_probes(app)
+            if settings.metrics_port is None:
+                health.add_metrics(app)
         most = affordable(settings.http_connections)
         if most < settings.http_connections:
             log.warning("connections.limited", wanted=settings.http_connections, most=most)
-        patience = {**PATIENCE, Wait.HEAD: settings.header_timeout}
-        runner = Runner(
-            app,
-            DIALECTS,
-            Connections(most, patience),
-            access_log=None,
-            auto_decompress=False,  # `read_body` does that, up to its limit
-            read_bufsize=_READ_BUFFER,
-            shutdown_timeout=settings.drain_timeout.total_seconds(),
-        )
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, settings.http_host, settings.http_port, reuse_address=True)
+        url = await stack.enter_async_context(_listening(app, settings, "http_port", connections=most))
+        if settings.metrics_port is not None:
+            exposing = web.Application()
+            health.add_metrics(exposing)
+            at = await stack.enter_async_context(
+                _listening(exposing, settings, "metrics_port", connections=_MOST_SCRAPERS)
+            )
+            log.info("metrics.served", url=f"{at}/metrics")
+        yield url
+
+
+@asynccontextmanager
+async def _listening(app: web.Application, settings: Settings, port: str, *, connections: int) -> AsyncIterator[str]:
+    """Serve *app* at the setting *port*, for at most so many *connections*; yield its URL.
+
+    Raises:
+        ConfigurationError: That port cannot be served.
+    """
+    runner = Runner(
+        app,
+        DIALECTS,
+        Connections(connections, {**PATIENCE, Wait.HEAD: settings.header_timeout}),
+        access_log=None,
+        auto_decompress=False,  # `read_body` does that, up to its limit
+        read_bufsize=_READ_BUFFER,
+        shutdown_timeout=settings.drain_timeout.total_seconds(),
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.http_host, getattr(settings, port), reuse_address=True)
         try:
             await site.start()
         except OSError as error:
-            names = "SIGNAL_BROKER_HTTP_HOST and SIGNAL_BROKER_HTTP_PORT"
+            names = f"{PREFIX}HTTP_HOST and {PREFIX}{port.upper()}"
             raise ConfigurationError(f"{names} cannot be served: {error.strerror or error}") from error
-        host, port, *_ = runner.addresses[0]
-        yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        host, number, *_ = runner.addresses[0]
+        yield f"http://{f'[{host}]' if ':' in host else host}:{number}"
+    finally:
+        await runner.cleanup()
