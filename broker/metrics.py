@@ -15,7 +15,7 @@
 | signal_broker_deliveries_delivered_total | kind | successful deliveries |
 | signal_broker_deliveries_parked_total | kind | attempts that ended with the delivery parked |
 | signal_broker_deliveries_dead_total | kind | deliveries given up after an attempt |
-| signal_broker_deliveries | state | all deliveries by the ledger, however they ended (measured by the scheduler) |
+| signal_broker_deliveries | state | all deliveries by the ledger, however they ended (*) |
 | signal_broker_delivery_lag_seconds | kind | from a signal's acceptance to its successful delivery |
 | signal_broker_deliveries_expired_total | | deliveries cancelled because their signal expired |
 | signal_broker_deliveries_repaired_total | | deliveries rescued: their message was presumed lost |
@@ -24,18 +24,18 @@
 | signal_broker_deliveries_moved_total | | due messages that were moved to the slow lane |
 | signal_broker_subscriptions_disabled_total | | subscriptions disabled because their target answered 410 |
 | signal_broker_circuits_opened_total | | circuits opened, and opened again after a failed probe |
-| signal_broker_circuits_open | | circuits that are not closed (measured by the scheduler) |
-| signal_broker_oldest_held_seconds | | the age of the oldest waiting delivery (measured by the scheduler) |
-| signal_broker_unaccounted | | `unaccounted` of the ledger; not 0 is a defect (measured by the scheduler) |
-| signal_broker_signals_lost | | accepted signals that are lost (measured by the scheduler) |
-| signal_broker_signals_poisoned | | accepted signals that were seen in the dead queue (measured by the scheduler) |
-| signal_broker_signals_awaiting_record | | `awaitingRecord` of the ledger (measured by the scheduler) |
-| signal_broker_oldest_awaiting_record_seconds | | the age of the oldest of them (measured by the scheduler) |
-| signal_broker_poison | queue | messages in a dead queue (measured by the scheduler) |
-| signal_broker_books_kept_timestamp_seconds | | when a scheduler last measured the six above |
-| signal_broker_losing_policies | queue, setting | 1: a policy of RabbitMQ loses messages (measured by the scheduler) |
-| signal_broker_blocks | | partitions, used and unused ones (measured by the scheduler) |
-| signal_broker_oldest_signal_seconds | | the age of the oldest signal that is kept (measured by the scheduler) |
+| signal_broker_circuits_open | | circuits that are not closed (*) |
+| signal_broker_oldest_held_seconds | | the age of the oldest waiting delivery (*) |
+| signal_broker_unaccounted | | `unaccounted` of the ledger; not 0 is a defect (*) |
+| signal_broker_signals_lost | | accepted signals that are lost (*) |
+| signal_broker_signals_poisoned | | accepted signals that were seen in the dead queue (*) |
+| signal_broker_signals_awaiting_record | | `awaitingRecord` of the ledger (*) |
+| signal_broker_oldest_awaiting_record_seconds | | the age of the oldest of them (*) |
+| signal_broker_poison | queue | messages in a dead queue (*) |
+| signal_broker_books_kept_timestamp_seconds | | when the books were last measured (*) |
+| signal_broker_losing_policies | queue, setting | 1: a policy of RabbitMQ loses messages (*) |
+| signal_broker_blocks | | partitions, used and unused ones (*) |
+| signal_broker_oldest_signal_seconds | | the age of the oldest signal that is kept (*) |
 | signal_broker_signals_dropped_total | | signals dropped after the retention |
 | signal_broker_retention_failures_total | | failures to create, empty, archive or drop partitions |
 | signal_broker_messages_poisoned_total | queue | messages rejected to a dead queue |
@@ -66,6 +66,9 @@
 A route is a path as the API's description has it: `/v1/signals/{id}`. All requests to unknown paths, by a method that a
 path does not have, or that cannot be read have the route `other`. A status is a class: `2xx`, `5xx`.
 
+(*) One scheduler measures it for all: no other process has the series, nor has that one before the first measurement,
+so a sum over all processes is right.
+
 Counters whose labels are known exist from the start, at 0.
 """
 
@@ -76,6 +79,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client.openmetrics.exposition import generate_latest
 
@@ -87,6 +91,46 @@ REGISTRY = CollectorRegistry()
 _HTTP_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 """Fewer, because each route has them several times."""
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
+
+
+_measures: list[Measure] = []
+
+
+class Measure:
+    """A gauge that one process measures for all. It has the series that were set since it was last cleared."""
+
+    def __init__(self, name: str, meaning: str, *labels: str) -> None:
+        self._name = f"signal_broker_{name}"
+        self._meaning = meaning
+        self._labels = labels
+        self._values: dict[tuple[str, ...], float] = {}
+        REGISTRY.register(self)
+        _measures.append(self)
+
+    def set(self, value: float, *labels: str) -> None:
+        """Set the series with the values of its *labels*."""
+        self._values[labels] = value
+
+    def clear(self) -> None:
+        """Take all series away."""
+        self._values.clear()
+
+    def collect(self) -> list[Metric]:
+        """Return the series, for the registry."""
+        family = GaugeMetricFamily(self._name, self._meaning, labels=self._labels)
+        for labels, value in self._values.items():
+            family.add_metric(labels, value)
+        return [family]
+
+    def describe(self) -> list[Metric]:
+        """Return what it is, for the registry."""
+        return [GaugeMetricFamily(self._name, self._meaning, labels=self._labels)]
+
+
+def forget_measures() -> None:
+    """Take all series away that one process measures for all: it may be another one from now on."""
+    for measure in _measures:
+        measure.clear()
 
 
 def _counter(name: str, meaning: str, *labels: str) -> Counter:
@@ -112,7 +156,7 @@ ATTEMPT_SECONDS = _seconds("attempt", "The duration of attempts.", "kind")
 DELIVERED = _counter("deliveries_delivered", "Successful deliveries.", "kind")
 PARKED = _counter("deliveries_parked", "Attempts that ended with the delivery parked.", "kind")
 DEAD = _counter("deliveries_dead", "Deliveries given up after an attempt.", "kind")
-DELIVERIES = Gauge("signal_broker_deliveries", "Deliveries, as the ledger has them.", ["state"], registry=REGISTRY)
+DELIVERIES = Measure("deliveries", "Deliveries, as the ledger has them.", "state")
 DELIVERY_LAG = _seconds("delivery_lag", "From a signal's acceptance to its successful delivery.", "kind")
 EXPIRED = _counter("deliveries_expired", "Deliveries cancelled because their signal had expired.")
 RESCUED = _counter("deliveries_repaired", "Deliveries whose message was presumed lost and published again.")
@@ -121,35 +165,20 @@ LEFT = _counter("deliveries_left", "Due messages that their queue did not accept
 MOVED = _counter("deliveries_moved", "Due messages that were moved to the slow lane.")
 DISABLED = _counter("subscriptions_disabled", "Subscriptions disabled because their target answered 410.")
 CIRCUITS_OPENED = _counter("circuits_opened", "Circuits opened, and opened again after a failed probe.")
-CIRCUITS = Gauge("signal_broker_circuits_open", "Circuits that are not closed.", registry=REGISTRY)
-OLDEST_HELD = Gauge("signal_broker_oldest_held_seconds", "The age of the oldest waiting delivery.", registry=REGISTRY)
-UNACCOUNTED = Gauge(
-    "signal_broker_unaccounted", "Accepted signals and owed deliveries that are nowhere.", registry=REGISTRY
+CIRCUITS = Measure("circuits_open", "Circuits that are not closed.")
+OLDEST_HELD = Measure("oldest_held_seconds", "The age of the oldest waiting delivery.")
+UNACCOUNTED = Measure("unaccounted", "Accepted signals and owed deliveries that are nowhere.")
+LOST = Measure("signals_lost", "Accepted signals that are lost.")
+POISONED_SIGNALS = Measure("signals_poisoned", "Accepted signals that were seen in the dead queue.")
+AWAITING = Measure("signals_awaiting_record", "Accepted signals that are not recorded yet.")
+OLDEST_AWAITING = Measure("oldest_awaiting_record_seconds", "The age of the oldest of them.")
+BOOKS_KEPT = Measure("books_kept_timestamp_seconds", "When the books were last measured.")
+POISON = Measure("poison", "Messages in a dead queue.", "queue")
+LOSING_POLICIES = Measure(
+    "losing_policies", "1: a policy of RabbitMQ loses messages of this queue.", "queue", "setting"
 )
-LOST = Gauge("signal_broker_signals_lost", "Accepted signals that are lost.", registry=REGISTRY)
-POISONED_SIGNALS = Gauge(
-    "signal_broker_signals_poisoned", "Accepted signals that were seen in the dead queue.", registry=REGISTRY
-)
-AWAITING = Gauge(
-    "signal_broker_signals_awaiting_record", "Accepted signals that are not recorded yet.", registry=REGISTRY
-)
-OLDEST_AWAITING = Gauge(
-    "signal_broker_oldest_awaiting_record_seconds", "The age of the oldest of them.", registry=REGISTRY
-)
-BOOKS_KEPT = Gauge(
-    "signal_broker_books_kept_timestamp_seconds", "When the books were last measured.", registry=REGISTRY
-)
-POISON = Gauge("signal_broker_poison", "Messages in a dead queue.", ["queue"], registry=REGISTRY)
-LOSING_POLICIES = Gauge(
-    "signal_broker_losing_policies",
-    "1: a policy of RabbitMQ loses messages of this queue.",
-    ["queue", "setting"],
-    registry=REGISTRY,
-)
-PARTITIONS = Gauge("signal_broker_blocks", "Partitions, used and unused ones.", registry=REGISTRY)
-OLDEST_SIGNAL = Gauge(
-    "signal_broker_oldest_signal_seconds", "The age of the oldest signal that is kept.", registry=REGISTRY
-)
+PARTITIONS = Measure("blocks", "Partitions, used and unused ones.")
+OLDEST_SIGNAL = Measure("oldest_signal_seconds", "The age of the oldest signal that is kept.")
 DROPPED = _counter("signals_dropped", "Signals dropped after the retention.")
 RETENTION_FAILURES = _counter("retention_failures", "Failures to create, empty, archive or drop partitions.")
 POISONED = _counter("messages_poisoned", "Messages rejected to a dead queue.", "queue")

@@ -49,6 +49,7 @@ from workers.couriers.webhook import WebhookCourier
 from workers.deliverer import Deliverer
 from workers.handlers import Handlers
 from workers.handlers.worker import HandlerWorker
+from workers.measurer import Measurer
 from workers.pacer import Pacer
 from workers.partition_maintainer import PartitionMaintainer
 from workers.recorder import Recorder
@@ -73,7 +74,9 @@ _GC_THRESHOLDS = 10_000, 20, 20
 _SWITCH_SECONDS = 0.001
 """How long the event loop waits for its turn while a thread computes: each request needs several of them."""
 
-Worker = Recorder | Deliverer | Scheduler | PartitionMaintainer | Bookkeeper | Pacer | HandlerWorker | Sampler
+Worker = (
+    Recorder | Deliverer | Scheduler | PartitionMaintainer | Bookkeeper | Pacer | Measurer | HandlerWorker | Sampler
+)
 
 log = structlog.get_logger()
 
@@ -124,7 +127,7 @@ async def serve(
                 if handlers:
                     await retry_start(handlers[0].subscribe)
                 for worker in workers:
-                    if not isinstance(worker, PartitionMaintainer | Sampler):  # signals pass without them
+                    if not isinstance(worker, PartitionMaintainer | Measurer | Sampler):  # signals pass without them
                         runtime.health.require(worker.name, worker.check)
                     group.create_task(gate.guard(worker.run, stopping), name=worker.name)
                 await runtime.health.start()
@@ -170,6 +173,7 @@ async def _workers(role: str, runtime: Runtime) -> AsyncIterator[Sequence[Worker
                 PartitionMaintainer(runtime.database, transport, settings),
                 Bookkeeper(runtime.database, transport, settings),
                 Pacer(transport, PacingStore(runtime.database), settings),
+                Measurer(runtime.database, transport, settings),
             ]
         case _:
             keys = WebhookKeyStore(runtime.database, runtime.secrets)

@@ -1,0 +1,85 @@
+"""What is measured for all: by one scheduler at a time, and shown by no other process."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import pytest
+
+from broker import metrics
+from broker.errors import StoreUnavailable
+from broker.settings import Settings
+from broker.store.postgres.database import Database
+from broker.store.postgres.measuring import measuring
+from tests.support.eventually import eventually
+from tests.support.exposition import read_samples
+from tests.support.product import Process, client_of
+from tests.support.proxy import proxy
+from workers.measurer import Measurer
+
+MEASURED = {
+    "signal_broker_unaccounted",
+    "signal_broker_circuits_open",
+    "signal_broker_oldest_held_seconds",
+    "signal_broker_deliveries",
+    "signal_broker_blocks",
+    "signal_broker_books_kept_timestamp_seconds",
+}
+
+
+async def measured(client):
+    """Return which of the measured metrics a process shows."""
+    return {name for name, _, _ in await read_samples(client)} & MEASURED
+
+
+async def test_one_scheduler_measures_and_another_one_takes_over_when_it_is_killed(database_url, tmp_path):
+    environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path)}
+    commands = {"gateway": ("gateway",), "one": ("worker", "scheduler"), "two": ("worker", "scheduler")}
+    async with AsyncExitStack() as stack:
+        processes, clients = {}, {}
+        for name, command in commands.items():
+            process = Process(*command, environment=environment, log=tmp_path / name)
+            processes[name] = await stack.enter_async_context(process)
+            clients[name] = await stack.enter_async_context(client_of(process.url))
+
+        async def who_measures(*names):
+            found = {name: await measured(clients[name]) for name in names}
+            assert found.get("gateway", set()) == set()
+            showing = [name for name, series in found.items() if series]
+            assert len(showing) <= 1
+            return showing if found.get("".join(showing)) == MEASURED else None
+
+        [first] = await eventually(lambda: who_measures("gateway", "one", "two"))
+        processes[first].kill()
+        await processes[first].process.wait()
+        [second] = {"one", "two"} - {first}
+        assert await eventually(lambda: who_measures("gateway", second)) == [second]
+
+
+async def test_the_lease_is_lent_once_and_lost_with_its_session(database_url):
+    async with proxy(database_url) as link, Database(link.url) as database, Database(database_url) as other:
+        async with measuring(database) as lease:
+            await lease.keep()
+            async with measuring(other) as second:
+                assert second is None
+            link.cut()
+            with pytest.raises(StoreUnavailable):
+                await lease.keep()
+
+        async def is_free():
+            async with measuring(other) as third:
+                return third is not None
+
+        await eventually(is_free)
+
+
+async def test_nothing_is_shown_before_it_is_measured_nor_once_another_process_may_measure(database, embedded):
+    def circuits():
+        return metrics.REGISTRY.get_sample_value("signal_broker_circuits_open")
+
+    metrics.forget_measures()
+    assert circuits() is None
+    await Measurer(database, embedded, Settings()).measure_deliveries()
+    assert circuits() == 0
+    metrics.forget_measures()
+    assert circuits() is None
