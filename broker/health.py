@@ -19,6 +19,7 @@ import structlog
 from aiohttp import web
 
 from broker import metrics
+from broker.exposition import Exposition
 from broker.store.postgres.database import Database
 from broker.store.postgres.schema import NEEDED, revision
 from broker.transport import Transport
@@ -71,7 +72,7 @@ class Health:
     """The checks that the log says have failed."""
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _revision: str = ""
-    _exposition: metrics.Exposition = field(default_factory=metrics.Exposition)
+    _exposition: Exposition = field(default_factory=Exposition)
 
     def __post_init__(self) -> None:
         self.require("store", self._ask_store)
@@ -136,10 +137,10 @@ class Health:
         """Answer 200 while the process is ready for work, else 503; either way with the checks."""
         return web.json_response({"ready": self.ready, "checks": self.checks()}, status=200 if self.ready else 503)
 
-    async def metrics(self, _request: web.Request) -> web.Response:
-        """Answer all metrics in Prometheus's format."""
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Answer all metrics, in Prometheus's text format or in OpenMetrics, as ``Accept`` says."""
         metrics.READY.set(self.ready)
-        body, content_type = self._exposition.read()
+        body, content_type = self._exposition.read(",".join(request.headers.getall("Accept", [])))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _look_repeatedly(self) -> None:

@@ -75,18 +75,16 @@ Counters whose labels are known exist from the start, at 0.
 from __future__ import annotations
 
 import enum
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE
-from prometheus_client.openmetrics.exposition import generate_latest
 
 from broker.deliveries import Outcome
 from broker.targets import Kind
 from broker.topology import BROADCAST, ROUTED, consumed_queues
 
+disable_created_metrics()  # a third of all series, of which only the process's start is news
 REGISTRY = CollectorRegistry()
 _HTTP_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 """Fewer, because each route has them several times."""
@@ -207,10 +205,6 @@ CONNECTIONS = Gauge("signal_broker_http_connections", "Open connections of calle
 CONNECTIONS_CLOSED = _counter("http_connections_closed", "Connections of callers that the process closed.", "rule")
 
 
-_EXPOSITIONS = 5
-"""How often a second the metrics are written at most, for how many who ask."""
-
-
 class Repeat(enum.StrEnum):
     """Why something was done again."""
 
@@ -249,25 +243,3 @@ def _start_at_zero() -> None:
 
 
 _start_at_zero()
-
-
-class Exposition:
-    """Every metric as text. It takes milliseconds to write, so those who ask for it all the time get one of just now.
-
-    Args:
-        clock: Monotonic seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._spare, self._at = float(_EXPOSITIONS), clock()
-        self._text = b""
-
-    def read(self) -> tuple[bytes, str]:
-        """Return every metric in the OpenMetrics text format, and its content type."""
-        now = self._clock()
-        self._spare, self._at = min(_EXPOSITIONS, self._spare + (now - self._at) * _EXPOSITIONS), now
-        if self._spare >= 1:
-            self._spare -= 1
-            self._text = generate_latest(REGISTRY)  # type: ignore[no-untyped-call]
-        return self._text, CONTENT_TYPE

@@ -8,7 +8,8 @@ from gateway.routes import OpenRoute, Route
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 """Their paths."""
 
-_METRICS = "application/openmetrics-text"
+_METRICS = "text/plain"
+"""Unless ``Accept`` names OpenMetrics."""
 
 
 def probes(health: Health, *, metrics: bool) -> list[Route]:

@@ -6,9 +6,9 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.support.eventually import eventually
+from tests.support.exposition import read_samples
 from tests.support.product import Process, client_of
 from tests.support.proxy import proxy
 from tests.support.throwing import delivery, recorded, subscribe, throw
@@ -90,11 +90,14 @@ async def test_while_rabbitmq_blocks_publishers_it_is_alive_but_not_ready_and_an
 
 async def samples(client):
     """Return every sample: (name, labels in order) -> value."""
-    status, headers, body = await client.request("GET", "/metrics")
-    assert status == 200
-    assert headers["Content-Type"].startswith("application/openmetrics-text")
-    families = text_string_to_metric_families(body.decode())
-    return {(s.name, *sorted(s.labels.values())): s.value for family in families for s in family.samples}
+    return {(name, *sorted(labels.values())): value for name, labels, value in await read_samples(client)}
+
+
+async def test_metrics_come_in_the_format_that_is_asked_for(client):
+    for accept, wanted in [("*/*", "text/plain"), ("application/openmetrics-text", "application/openmetrics-text")]:
+        status, headers, body = await client.request("GET", "/metrics", headers={"Accept": accept})
+        assert (status, headers["Content-Type"].partition(";")[0]) == (200, wanted)
+        assert body.endswith(b"# EOF\n") == (accept == wanted)
 
 
 async def test_metrics_count_what_happens(database_url, tmp_path, webhooks, name):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.product import Client
 
@@ -13,6 +13,6 @@ async def read_samples(client: Client, path: str = "/metrics") -> list[Sample]:
     """Return every sample: its name, its labels and its value."""
     status, headers, body = await client.request("GET", path)
     assert status == 200
-    assert headers["Content-Type"].startswith("application/openmetrics-text")
+    assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
     families = text_string_to_metric_families(body.decode())
     return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
