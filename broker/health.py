@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib.metadata import version
 from types import TracebackType
 from typing import Self
 
@@ -34,6 +35,8 @@ _SOON = timedelta(seconds=0.1)
 _TIMEOUT = timedelta(seconds=2)
 _TURN = timedelta(seconds=0.5)
 """How long the next question waits for the answer to the one before."""
+_NAP = 0.25
+"""Seconds between two looks at the event loop."""
 _FAILURES = 2
 """How often in a row a check has to fail: a single failure may be a lost link."""
 
@@ -78,14 +81,19 @@ class Health:
         self.require("store", self._ask_store)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._look_repeatedly(), name="health")
+        metrics.BUILD.labels(version("signal-broker")).set(1)
+        self._tasks = [
+            asyncio.create_task(self._look_repeatedly(), name="health"),
+            asyncio.create_task(_watch_loop(), name="health:loop"),
+        ]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def require(self, name: str, check: Check) -> None:
         """Let the process be ready only while *check* succeeds; it is called every few seconds."""
@@ -140,6 +148,12 @@ class Health:
     async def metrics(self, request: web.Request) -> web.Response:
         """Answer all metrics, in Prometheus's text format or in OpenMetrics, as ``Accept`` says."""
         metrics.READY.set(self.ready)
+        for name, passed in self.checks().items():
+            metrics.CHECK_PASSED.labels(name).set(passed)
+        use = self.database.use
+        metrics.STORE_CONNECTIONS.labels("idle").set(use.idle)
+        metrics.STORE_CONNECTIONS.labels("used").set(use.used)
+        metrics.STORE_CONNECTIONS_LIMIT.set(use.limit)
         body, content_type = self._exposition.read(",".join(request.headers.getall("Accept", [])))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
@@ -190,3 +204,12 @@ class Health:
 
     async def _ask_store(self) -> None:
         self._revision = await revision(self.database)
+
+
+async def _watch_loop() -> None:
+    """Measure how late the event loop is."""
+    clock = asyncio.get_running_loop().time
+    while True:
+        wanted = clock() + _NAP
+        await asyncio.sleep(_NAP)
+        metrics.LOOP_LAG.observe(max(0.0, clock() - wanted))

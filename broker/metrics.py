@@ -5,9 +5,13 @@
 | signal_broker_signals_accepted_total | source, scope | throws answered with a 2xx |
 | signal_broker_signals_refused_total | source, status | throws answered with anything else |
 | signal_broker_accept_seconds | source | the time from a throw's request to its answer |
+| signal_broker_numbering_seconds | | round trips that number throws, of any number of throws each |
+| signal_broker_confirm_seconds | | from a signal being published to the record queue's confirm |
 | signal_broker_tap_rejections_total | exchange | fan-outs not confirmed because of a tap; recorded all the same |
 | signal_broker_signals_recorded_total | | signals recorded |
 | signal_broker_record_lag_seconds | | from a signal's acceptance to its recording |
+| signal_broker_batch_messages | queue | messages that a consumer handles at a time |
+| signal_broker_batches_postponed_total | queue | batches that were tried again after a pause |
 | signal_broker_deliveries_matched_total | | deliveries owed at once, without those of scheduled signals |
 | signal_broker_filters_exceeded_total | | deliveries that are dead because a filter exceeded its budget of time |
 | signal_broker_attempts_total | kind, outcome | attempts made |
@@ -16,6 +20,8 @@
 | signal_broker_deliveries_parked_total | kind | attempts that ended with the delivery parked |
 | signal_broker_deliveries_dead_total | kind | deliveries given up after an attempt |
 | signal_broker_deliveries | state | all deliveries by the ledger, however they ended (*) |
+| signal_broker_most_dead_deliveries | subscription_id | dead deliveries of the ten subscriptions that have most (*) |
+| signal_broker_oldest_pending_seconds | | for how long the oldest delivery has been waiting in its queue (*) |
 | signal_broker_delivery_lag_seconds | kind | from a signal's acceptance to its successful delivery |
 | signal_broker_deliveries_expired_total | | deliveries cancelled because their signal expired |
 | signal_broker_deliveries_repaired_total | | deliveries rescued: their message was presumed lost |
@@ -41,6 +47,12 @@
 | signal_broker_messages_poisoned_total | queue | messages rejected to a dead queue |
 | signal_broker_messages_quarantined | queue | messages that failed alone and are tried again aside from the others |
 | signal_broker_access_unconfirmed | | 1: PostgreSQL does not answer, and callers are known from before |
+| signal_broker_check_passed | check | 1: so `/readyz` says of `store`, `transport`, a role and the like |
+| signal_broker_store_connections | state | connections of the pool to PostgreSQL: idle, used |
+| signal_broker_store_connections_limit | | how many there may be |
+| signal_broker_loop_lag_seconds | | how much later than wanted the event loop wakes a task |
+| signal_broker_build_info | version | 1 |
+| process_..., python_... | | what prometheus-client has of any process: CPU, memory, files, garbage |
 | signal_broker_ready | | whether the process is ready for work, as `/readyz` says |
 | signal_broker_repeats_total | cause | work that was done again (see below) |
 | signal_broker_http_request_seconds | method, route, status | from a request's head to that of its answer (see below) |
@@ -75,17 +87,32 @@ Counters whose labels are known exist from the start, at 0.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import product
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from broker.deliveries import Outcome
+from broker.deliveries import Outcome, Reason
+from broker.signals import Scope, Source
 from broker.targets import Kind
-from broker.topology import BROADCAST, ROUTED, consumed_queues
+from broker.topology import BROADCAST, LANES, ROUTED, consumed_queues
 
-disable_created_metrics()  # a third of all series, of which only the process's start is news
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a third of all series, of which only the process's start is news
 REGISTRY = CollectorRegistry()
+for _collector in (ProcessCollector, PlatformCollector, GCCollector):
+    _collector(registry=REGISTRY)
+_REFUSALS = ("400", "401", "403", "429", "500", "503")
+"""The statuses that most refused throws are answered with."""
 _HTTP_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 """Fewer, because each route has them several times."""
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
@@ -142,9 +169,19 @@ def _seconds(name: str, meaning: str, *labels: str, buckets: Sequence[float] = _
 ACCEPTED = _counter("signals_accepted", "Throws answered with a 2xx.", "source", "scope")
 REFUSED = _counter("signals_refused", "Throws answered with anything but a 2xx.", "source", "status")
 ACCEPT_SECONDS = _seconds("accept", "The time from a throw's request to its answer.", "source")
+NUMBERING_SECONDS = _seconds("numbering", "Round trips that number throws.")
+CONFIRM_SECONDS = _seconds("confirm", "From a signal being published to the record queue's confirm.")
 TAP_REJECTIONS = _counter("tap_rejections", "Fan-outs not confirmed because of a tap.", "exchange")
 RECORDED = _counter("signals_recorded", "Signals recorded.")
 RECORD_LAG = _seconds("record_lag", "From a signal's acceptance to its recording.")
+BATCH_MESSAGES = Histogram(
+    "signal_broker_batch_messages",
+    "Messages that a consumer handles at a time.",
+    ["queue"],
+    registry=REGISTRY,
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+)
+BATCHES_POSTPONED = _counter("batches_postponed", "Batches that were tried again after a pause.", "queue")
 MATCHED = _counter("deliveries_matched", "Deliveries owed at once.")
 FILTERS_EXCEEDED = _counter(
     "filters_exceeded", "Deliveries that are dead because a filter exceeded its budget of time."
@@ -155,6 +192,10 @@ DELIVERED = _counter("deliveries_delivered", "Successful deliveries.", "kind")
 PARKED = _counter("deliveries_parked", "Attempts that ended with the delivery parked.", "kind")
 DEAD = _counter("deliveries_dead", "Deliveries given up after an attempt.", "kind")
 DELIVERIES = Measure("deliveries", "Deliveries, as the ledger has them.", "state")
+MOST_DEAD = Measure(
+    "most_dead_deliveries", "Dead deliveries of the ten subscriptions that have most.", "subscription_id"
+)
+OLDEST_PENDING = Measure("oldest_pending_seconds", "For how long the oldest delivery has been waiting in its queue.")
 DELIVERY_LAG = _seconds("delivery_lag", "From a signal's acceptance to its successful delivery.", "kind")
 EXPIRED = _counter("deliveries_expired", "Deliveries cancelled because their signal had expired.")
 RESCUED = _counter("deliveries_repaired", "Deliveries whose message was presumed lost and published again.")
@@ -186,6 +227,13 @@ QUARANTINED = Gauge(
     ["queue"],
     registry=REGISTRY,
 )
+CHECK_PASSED = Gauge("signal_broker_check_passed", "1: so /readyz says.", ["check"], registry=REGISTRY)
+STORE_CONNECTIONS = Gauge(
+    "signal_broker_store_connections", "Connections of the pool to PostgreSQL.", ["state"], registry=REGISTRY
+)
+STORE_CONNECTIONS_LIMIT = Gauge("signal_broker_store_connections_limit", "How many there may be.", registry=REGISTRY)
+LOOP_LAG = _seconds("loop_lag", "How much later than wanted the event loop wakes a task.")
+BUILD = Gauge("signal_broker_build_info", "The version of the process.", ["version"], registry=REGISTRY)
 READY = Gauge("signal_broker_ready", "Whether the process is ready for work.", registry=REGISTRY)
 ACCESS_UNCONFIRMED = Gauge(
     "signal_broker_access_unconfirmed",
@@ -225,21 +273,23 @@ class Closing(enum.StrEnum):
     LIMIT = "limit"
 
 
-def _start_at_zero() -> None:
-    """Make the series of labels that are known, so that an alert sees the first increase."""
-    for cause in Repeat:
-        REPEATS.labels(cause)
-    for rule in Closing:
-        CONNECTIONS_CLOSED.labels(rule)
-    for exchange in (BROADCAST, ROUTED):
-        TAP_REJECTIONS.labels(exchange)
-    for queue in consumed_queues():
-        POISONED.labels(queue)
-    for kind in Kind:
-        for counter in (DELIVERED, PARKED, DEAD):
-            counter.labels(kind.value)
-        for outcome in Outcome:
-            ATTEMPTS.labels(kind.value, outcome.value)
+_KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
+    (REPEATS, product(Repeat)),
+    (CONNECTIONS_CLOSED, product(Closing)),
+    (TAP_REJECTIONS, product((BROADCAST, ROUTED))),
+    (POISONED, product(consumed_queues())),
+    (BATCHES_POSTPONED, product(consumed_queues())),
+    (LEFT, product(LANES)),
+    (ACCEPTED, product(Source, Scope)),
+    (REFUSED, product(Source, _REFUSALS)),
+    (HELD_BACK, product((*Reason, "disabled"))),
+    (DELIVERED, product(Kind)),
+    (PARKED, product(Kind)),
+    (DEAD, product(Kind)),
+    (ATTEMPTS, product(Kind, Outcome)),
+)
+"""The labels that are known: their series exist from the start, so that an alert sees the first increase."""
 
-
-_start_at_zero()
+for _known, _series in _KNOWN:
+    for _labels in _series:
+        _known.labels(*_labels)

@@ -85,6 +85,12 @@ class Settings(BaseSettings):
         " (15671 with TLS) of each host of the transport.",
     )
     store_url: str = Field("embedded:", description="`embedded:` (with `signal-broker[embedded]`), or `postgresql://`.")
+    store_pool_size: int = Field(
+        20,
+        ge=10,
+        le=500,
+        description="Most connections in a process's pool to PostgreSQL; it has up to eight besides.",
+    )
     data_dir: Path = Field(Path(".signal-broker"), description="Directory of the embedded store's data.")
     admin_token: SecretStr | None = Field(None, description="Bootstrap token of a principal with every permission.")
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(

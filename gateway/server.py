@@ -65,7 +65,8 @@ class Runner(web.AppRunner):
         super().__init__(app, lingering_time=0, **options)
         self._dialects = dialects
         self._connections = connections or Connections()
-        self._times = RequestTimes(app.get(TEMPLATES, {}))
+        templates: dict[AbstractRoute, str] = app.get(TEMPLATES, {})
+        self._times = RequestTimes(templates)
 
     async def _make_server(self) -> web.Server:
         plain: Any = await super()._make_server()

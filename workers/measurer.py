@@ -17,6 +17,7 @@ from broker.deliveries import DeliveryState
 from broker.errors import StoreUnavailable, TransportError, Unavailable
 from broker.operations.books import BookReader
 from broker.settings import Settings
+from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.partitions.detached import DetachedStore
 from broker.store.partitions.partitions import PartitionStore
@@ -29,6 +30,8 @@ from broker.transport import Hazard, Transport
 _TICK = timedelta(seconds=5)
 _SELDOM = 6
 """Every how many ticks it looks for what changes seldom."""
+_NAMED = 10
+"""How many subscriptions with dead deliveries have a series of their own."""
 _GLANCE = timedelta(seconds=2)
 """How long each answer about policies may take: what hangs there must not hold up the books."""
 
@@ -44,7 +47,7 @@ class Measurer:
     Args:
         database: Where the books are.
         transport: Where the queues are.
-        settings: Deadlines.
+        settings: Deadlines, and after how long pending deliveries are rescued.
     """
 
     name = "measurer"
@@ -54,6 +57,8 @@ class Measurer:
         self._transport = transport
         self._subscriptions = SubscriptionStore(database)
         self._pausing = PausingStore(database)
+        self._deliveries = DeliveryStore(database)
+        self._rescue_after = settings.rescue_after
         self._reader = BookReader(database, transport, timeout=settings.confirm_timeout)
         self._hazards: set[Hazard] = set()
         self._unseen = False
@@ -80,7 +85,7 @@ class Measurer:
             for measure in (self.measure_books, self.measure_deliveries):
                 await _try(measure)
             if ticks % _SELDOM == 0:
-                for measure in (self.measure_partitions, self.look_for_hazards):
+                for measure in (self.measure_dead, self.measure_partitions, self.look_for_hazards):
                     await _try(measure)
             ticks += 1
             await _pause(stopping)
@@ -106,6 +111,14 @@ class Measurer:
         circuits, seconds = await self._pausing.census()
         metrics.CIRCUITS.set(circuits)
         metrics.OLDEST_HELD.set(seconds)
+        metrics.OLDEST_PENDING.set(await self._deliveries.oldest_pending(rescue_after=self._rescue_after))
+
+    async def measure_dead(self) -> None:
+        """Set the metric of the subscriptions with most dead deliveries."""
+        found = await self._deliveries.most_dead(limit=_NAMED)
+        metrics.MOST_DEAD.clear()
+        for subscription_id, count in found.items():
+            metrics.MOST_DEAD.set(count, str(subscription_id))
 
     async def measure_partitions(self) -> None:
         """Set the metrics of the partitions."""

@@ -11,8 +11,12 @@ from broker.errors import StoreUnavailable
 from broker.settings import Settings
 from broker.store.postgres.database import Database
 from broker.store.postgres.measuring import measuring
+from broker.subscriptions import SubscriptionSpec
+from tests.support.attempts import claim
+from tests.support.builders import QUEUE, RESCUE_AFTER, accept, record
 from tests.support.eventually import eventually
 from tests.support.exposition import read_samples
+from tests.support.owing import die
 from tests.support.product import Process, client_of
 from tests.support.proxy import proxy
 from workers.measurer import Measurer
@@ -83,3 +87,35 @@ async def test_nothing_is_shown_before_it_is_measured_nor_once_another_process_m
     assert circuits() == 0
     metrics.forget_measures()
     assert circuits() is None
+
+
+async def test_the_ten_subscriptions_with_most_dead_deliveries_are_named(database, embedded, subscriptions, deliveries):
+    made = [
+        await subscriptions.create(SubscriptionSpec(name=f"n{n}", targets=(QUEUE,)), secret=None) for n in range(12)
+    ]
+    for number in range(12):
+        await die(database, *[f"n{number}"] * (number + 1))
+    await deliveries.fold_ledger(limit=7)
+    await Measurer(database, embedded, Settings()).measure_dead()
+    found = {
+        sample.labels["subscription_id"]: sample.value
+        for family in metrics.REGISTRY.collect()
+        if family.name == "signal_broker_most_dead_deliveries"
+        for sample in family.samples
+    }
+    assert found == {str(made[number].id): number + 1 for number in range(2, 12)}
+
+
+async def test_the_oldest_pending_delivery_is_the_one_whose_message_waits_longest(
+    database, subscriptions, deliveries, attempts
+):
+    await subscriptions.create(SubscriptionSpec(name="a", targets=(QUEUE,)), secret=None)
+    assert await deliveries.oldest_pending(rescue_after=RESCUE_AFTER) == 0
+    old, fresh = await record(database, *await accept(database, "a", "a"))
+    assert await deliveries.oldest_pending(rescue_after=RESCUE_AFTER) < 60
+    await database.execute(
+        "UPDATE deliveries SET due_at = due_at - interval '1 hour' WHERE signal_id = $1", old.signal_id
+    )
+    assert 3600 <= await deliveries.oldest_pending(rescue_after=RESCUE_AFTER) < 3660
+    await claim(attempts, old, fresh)
+    assert await deliveries.oldest_pending(rescue_after=RESCUE_AFTER) < 60

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.exposition import read_samples
+from tests.support.exposition import described_metrics, read_samples
 from tests.support.product import Process, client_of
 from tests.support.proxy import proxy
 from tests.support.throwing import delivery, recorded, subscribe, throw
@@ -127,6 +129,40 @@ async def test_metrics_count_what_happens(database_url, tmp_path, webhooks, name
             return {key: found.get(key, 0) for key in wanted} == wanted
 
         await eventually(counted)
+
+
+RARE = {"signal_broker_losing_policies", "signal_broker_most_dead_deliveries"}
+"""Metrics that have no series in a product without trouble."""
+
+
+async def test_a_product_exports_every_metric_of_the_table(database_url, tmp_path, webhooks, name):
+    environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path)}
+    async with (
+        Process("run", environment=environment, log=tmp_path / "log") as process,
+        client_of(process.url) as client,
+    ):
+        subscription = await subscribe(client, name, webhooks.url("/hook"))
+        await delivery(client, await throw(client, name), subscription, "delivered")
+
+        async def exported():
+            found = await read_samples(client)
+            bases = {re.sub("_(bucket|count|sum)$", "", sample) for sample, _, _ in found}
+            return described_metrics().keys() - bases == RARE and found
+
+        labels = {}
+        for sample, named, _ in await eventually(exported):
+            labels.setdefault(re.sub("_(bucket|count|sum)$", "", sample), set()).update(named.keys() - {"le"})
+        assert {one: labels.get(one, set()) for one in described_metrics().keys() - RARE} == {
+            one: known for one, known in described_metrics().items() if one not in RARE
+        }
+        samples = {(sample, *sorted(named.values())): value for sample, named, value in await read_samples(client)}
+        assert samples["signal_broker_check_passed", "store"] == 1
+        assert samples["signal_broker_store_connections_limit",] == 20
+        assert samples["signal_broker_confirm_seconds_count",] == 1
+        assert samples["signal_broker_numbering_seconds_count",] == 1
+        assert samples["signal_broker_batch_messages_count", "signals.record"] == 1
+        assert samples["signal_broker_build_info", version("signal-broker")] == 1
+        assert samples["signal_broker_loop_lag_seconds_count",] > 0
 
 
 EVENTS = {"delivery.attempted", "signal.accepted", "signal.recorded"}

@@ -56,7 +56,7 @@ async def test_unknown_paths_and_methods_and_what_cannot_be_read_share_one_route
     for path in ("/nothing", "/v2/signals", "/v1/signals/1/2/3"):
         assert (await client.request("GET", path))[0] == 404
     assert (await client.request("DELETE", "/v1/signals"))[0] == 405
-    assert (await client.request("BREW", "/coffee"))[0] == 404
+    assert (await client.request("PROPFIND", "/coffee"))[0] == 404
     assert await answer_of(client, b"GET /livez HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n") == 400
     assert await answer_of(client, b"BREW /livez HTTP/9\r\n\r\n") == 400
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from prometheus_client.parser import text_string_to_metric_families
 
+from broker import metrics
 from tests.support.product import Client
 
 Sample = tuple[str, dict[str, str], float]
@@ -16,3 +19,9 @@ async def read_samples(client: Client, path: str = "/metrics") -> list[Sample]:
     assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
     families = text_string_to_metric_families(body.decode())
     return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
+
+
+def described_metrics() -> dict[str, set[str]]:
+    """Return the product's metrics as the table in `broker.metrics` has them: the labels of each, by name."""
+    rows = re.findall(r"^\| (signal_broker_\w+) \| ([\w, ]*)\|", metrics.__doc__ or "", re.MULTILINE)
+    return {name: set(re.findall(r"\w+", labels)) for name, labels in rows}
