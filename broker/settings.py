@@ -176,6 +176,11 @@ class Settings(BaseSettings):
         "auto", description="`json`, `console`, or `auto`: `console` on a terminal, else `json`."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
+    log_signals: Literal["all", "sampled", "failures"] = Field(
+        "all",
+        description="Which signals leave lines in the log: `all`; `sampled`: one in a hundred, and every failed"
+        " attempt; `failures`: failed attempts alone.",
+    )
 
     @field_validator("secret_keys", mode="before")
     @classmethod

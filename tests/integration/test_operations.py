@@ -13,6 +13,7 @@ from tests.support.eventually import eventually
 from tests.support.exposition import described_metrics, read_samples
 from tests.support.product import Process, client_of
 from tests.support.proxy import proxy
+from tests.support.receiver import Answer
 from tests.support.throwing import delivery, recorded, subscribe, throw
 from tests.support.waiting import logged
 
@@ -184,6 +185,21 @@ async def test_logs_are_json_lines_that_say_which_signal_and_which_delivery(clie
     assert attempted["subscription_id"] == subscription["id"]
     assert all({"event", "level", "timestamp"} <= set(line) for line in lines)
     assert "request.failed" not in {line["event"] for line in lines}
+
+
+async def test_an_attempt_that_failed_leaves_a_warning(client, product, webhooks, name):
+    webhooks.answer("/hook", Answer(status=400), Answer())
+    subscription = await subscribe(client, name, webhooks.url("/hook"), retry={"schedule": [0]})
+    signal = await throw(client, name)
+    await delivery(client, signal, subscription, "delivered")
+
+    def attempts(lines):
+        return [
+            line for line in lines if (line["event"], line.get("signal_id")) == ("delivery.attempted", signal["id"])
+        ]
+
+    lines = attempts(await logged(product.log, lambda lines: len(attempts(lines)) == 2))
+    assert [(line["level"], line["outcome"]) for line in lines] == [("warning", "refused"), ("info", "succeeded")]
 
 
 async def test_no_token_and_no_secret_gets_into_the_logs(client, product, webhooks, name):
