@@ -12,10 +12,10 @@ from aiohttp.web_urldispatcher import AbstractRoute
 
 from broker import metrics
 from broker.signals import Source
-from gateway.routes import Handler
+from gateway.routes import Handler, Route
 
-TEMPLATES = web.AppKey("templates", dict[AbstractRoute, str])
-"""The paths of an application's routes as they are described; each other route has the path that it was added with."""
+ROUTES = web.AppKey("routes", dict[AbstractRoute, Route])
+"""What each route of an application stands for; one that is not there has the path that it was added with."""
 
 OTHER = "other"
 """The route of the requests that found none, and the method of those whose own is not among the usual ones."""
@@ -28,11 +28,11 @@ class RequestTimes:
     """Times the requests to an application by route.
 
     Args:
-        templates: The paths of routes that should be shown otherwise than they were added.
+        routes: What its routes stand for.
     """
 
-    def __init__(self, templates: Mapping[AbstractRoute, str]) -> None:
-        self._templates = templates
+    def __init__(self, routes: Mapping[AbstractRoute, Route]) -> None:
+        self._templates = {route: described.path for route, described in routes.items()}
         self._observers: dict[tuple[AbstractRoute | str, int], Callable[[float], None]] = {}
         """By route (the method of a request that found none) and status."""
 

@@ -17,7 +17,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
-import structlog
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
@@ -32,8 +31,11 @@ from gateway.continuing import EXPECTATION
 from gateway.dialects import Dialect, dialect_of
 from gateway.heads import SPOKEN, check_head, unknown_coding
 from gateway.http_errors import BadRequest, Busy, HeadersTooLarge, HttpError, TooSlow, UriTooLong
-from gateway.measures import TEMPLATES, RequestTimes
+from gateway.lines import RequestLines
+from gateway.measures import ROUTES, RequestTimes
 from gateway.probes import PROBES
+from gateway.refusals import note_refusal
+from gateway.routes import Route
 
 _LONGEST_HEAD = 1 << 16
 _LONGEST_LINE = 8190
@@ -45,8 +47,8 @@ _REQUEST_LINE = re.compile(rb"\b[A-Z]{3,16} (\S++)(?: HTTP/1\.[01]\r?\n|\Z)")
 _PATH = re.compile(r"(?:https?://[^/?#]*)?(/[^?#]*)", re.IGNORECASE)
 
 Handler = Callable[[Any], Awaitable[web.StreamResponse]]
-
-log = structlog.get_logger()
+Note = Callable[["_Request", int], None]
+"""Called with a request and the status of its answer, as that begins."""
 
 
 class Runner(web.AppRunner):
@@ -65,15 +67,14 @@ class Runner(web.AppRunner):
         super().__init__(app, lingering_time=0, **options)
         self._dialects = dialects
         self._connections = connections or Connections()
-        templates: dict[AbstractRoute, str] = app.get(TEMPLATES, {})
-        self._times = RequestTimes(templates)
+        self._note = _noting(app)
 
     async def _make_server(self) -> web.Server:
         plain: Any = await super()._make_server()
         return _Server(
             self._dialects,
             self._connections,
-            self._times,
+            self._note,
             _checking(plain.request_handler, self._dialects, self._connections),
             request_factory=partial(plain.request_factory, _cls=_Request),
             **self._kwargs,
@@ -85,15 +86,29 @@ class _Server(web.Server):
         self,
         dialects: Sequence[Dialect],
         connections: Connections,
-        times: RequestTimes,
+        note: Note,
         *arguments: Any,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        self._own = dialects, connections, times
+        self._own = dialects, connections, note
 
     def __call__(self) -> RequestHandler:
         return _Connection(*self._own, self, loop=self._loop, **self._kwargs)
+
+
+def _noting(app: web.Application) -> Note:
+    """Return what times the requests to *app*, and logs those that have a line."""
+    routes: dict[AbstractRoute, Route] = app.get(ROUTES, {})
+    times = RequestTimes(routes)
+    lines = RequestLines(app, times)
+
+    def note(request: _Request, status: int) -> None:
+        route, seconds = request.route, time.perf_counter() - request.began
+        times.note(request.method, route, status, seconds)
+        lines.note(request, route, status, seconds)
+
+    return note
 
 
 def _checking(handle: Handler, dialects: Sequence[Dialect], connections: Connections) -> Handler:
@@ -105,6 +120,7 @@ def _checking(handle: Handler, dialects: Sequence[Dialect], connections: Connect
             if not connections.has_place(cast("_Connection", request.protocol)) and request.path not in PROBES:
                 raise Busy("There are too many connections; try again in a moment.")
         except HttpError as error:
+            note_refusal(request, error)
             response = dialect_of(request.path, dialects).answer_error(error, request)
             response.force_close()
             return response
@@ -143,8 +159,7 @@ class _Request(web.Request):
             response.force_close()
             headers[hdrs.CONNECTION] = "close"
         await super()._prepare_hook(response)
-        times = cast("_Connection", self.protocol).times
-        times.note(self.method, self.route, response.status, time.perf_counter() - self.began)
+        cast("_Connection", self.protocol).note(self, response.status)
 
     @property
     def route(self) -> AbstractRoute | None:
@@ -168,12 +183,12 @@ class _Connection(RequestHandler):
         self,
         dialects: Sequence[Dialect],
         connections: Connections,
-        times: RequestTimes,
+        note: Note,
         *arguments: Any,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        self.times = times
+        self.note = note
         self.wait: Wait | None = None
         self.in_reserve = False
         self.held = 0
@@ -301,7 +316,7 @@ class _Connection(RequestHandler):
         target = _target(self._head)
         path = _PATH.match(target)
         error = exc.error if isinstance(exc, _Refused) else _http_error(exc, target)
-        log.debug("request.malformed", path=path and path[1], address=request.remote, error=error.detail)
+        note_refusal(request, error, path=path[1] if path else "")
         url = URL.build(path=path[1] if path else "/", encoded=True)
         known = cast("web.Request", request.clone(rel_url=url))
         response = dialect_of(url.path, self._dialects).answer_error(error, known)
