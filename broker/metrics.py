@@ -37,6 +37,7 @@
 | signal_broker_signals_poisoned | | accepted signals that were seen in the dead queue (*) |
 | signal_broker_signals_awaiting_record | | `awaitingRecord` of the ledger (*) |
 | signal_broker_oldest_awaiting_record_seconds | | the age of the oldest of them (*) |
+| signal_broker_queue_messages | queue | messages that wait in a queue for a consumer (*) |
 | signal_broker_poison | queue | messages in a dead queue (*) |
 | signal_broker_books_kept_timestamp_seconds | | when the books were last measured (*) |
 | signal_broker_losing_policies | queue, setting | 1: a policy of RabbitMQ loses messages (*) |
@@ -212,6 +213,7 @@ POISONED_SIGNALS = Measure("signals_poisoned", "Accepted signals that were seen 
 AWAITING = Measure("signals_awaiting_record", "Accepted signals that are not recorded yet.")
 OLDEST_AWAITING = Measure("oldest_awaiting_record_seconds", "The age of the oldest of them.")
 BOOKS_KEPT = Measure("books_kept_timestamp_seconds", "When the books were last measured.")
+QUEUED = Measure("queue_messages", "Messages that wait in a queue for a consumer.", "queue")
 POISON = Measure("poison", "Messages in a dead queue.", "queue")
 LOSING_POLICIES = Measure(
     "losing_policies", "1: a policy of RabbitMQ loses messages of this queue.", "queue", "setting"

@@ -82,7 +82,7 @@ class Measurer:
         ticks = 0
         while not stopping.is_set():
             await lease.keep()
-            for measure in (self.measure_books, self.measure_deliveries):
+            for measure in (self.measure_books, self.measure_queues, self.measure_deliveries):
                 await _try(measure)
             if ticks % _SELDOM == 0:
                 for measure in (self.measure_dead, self.measure_partitions, self.look_for_hazards):
@@ -105,6 +105,13 @@ class Measurer:
             metrics.POISON.set(count, queue)
         if books.poison is not None:
             metrics.BOOKS_KEPT.set(time.time())
+
+    async def measure_queues(self) -> None:
+        """Set the metric of what waits in the queues."""
+        waiting = await self._reader.waiting()
+        metrics.QUEUED.clear()
+        for queue, count in waiting.items():
+            metrics.QUEUED.set(count, queue)
 
     async def measure_deliveries(self) -> None:
         """Set the metrics of deliveries that wait."""

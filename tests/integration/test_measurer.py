@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 import pytest
 
@@ -12,10 +13,13 @@ from broker.settings import Settings
 from broker.store.postgres.database import Database
 from broker.store.postgres.measuring import measuring
 from broker.subscriptions import SubscriptionSpec
+from broker.topology import LANES, RECORD
+from broker.transport import Message
 from tests.support.attempts import claim
 from tests.support.builders import QUEUE, RESCUE_AFTER, accept, record
 from tests.support.eventually import eventually
 from tests.support.exposition import read_samples
+from tests.support.messaging import holds
 from tests.support.owing import die
 from tests.support.product import Process, client_of
 from tests.support.proxy import proxy
@@ -119,3 +123,16 @@ async def test_the_oldest_pending_delivery_is_the_one_whose_message_waits_longes
     assert 3600 <= await deliveries.oldest_pending(rescue_after=RESCUE_AFTER) < 3660
     await claim(attempts, old, fresh)
     assert await deliveries.oldest_pending(rescue_after=RESCUE_AFTER) < 60
+
+
+async def test_what_waits_in_each_queue_is_counted(database, transport):
+    for queue, count in ((RECORD, 2), (LANES[0], 1)):
+        for _ in range(count):
+            await transport.publish(Message(body=b"{}"), exchange="", routing_key=queue, timeout=timedelta(seconds=5))
+        await holds(transport, queue, count)
+    await Measurer(database, transport, Settings()).measure_queues()
+    found = {
+        queue: metrics.REGISTRY.get_sample_value("signal_broker_queue_messages", {"queue": queue})
+        for queue in (RECORD, *LANES)
+    }
+    assert found == {RECORD: 2, LANES[0]: 1, LANES[1]: 0}

@@ -137,7 +137,7 @@ RARE = {"signal_broker_losing_policies", "signal_broker_most_dead_deliveries"}
 
 
 async def test_a_product_exports_every_metric_of_the_table(database_url, tmp_path, webhooks, name):
-    environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path)}
+    environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path), "STORE_POOL_SIZE": "12"}
     async with (
         Process("run", environment=environment, log=tmp_path / "log") as process,
         client_of(process.url) as client,
@@ -158,7 +158,7 @@ async def test_a_product_exports_every_metric_of_the_table(database_url, tmp_pat
         }
         samples = {(sample, *sorted(named.values())): value for sample, named, value in await read_samples(client)}
         assert samples["signal_broker_check_passed", "store"] == 1
-        assert samples["signal_broker_store_connections_limit",] == 20
+        assert samples["signal_broker_store_connections_limit",] == 12
         assert samples["signal_broker_confirm_seconds_count",] == 1
         assert samples["signal_broker_numbering_seconds_count",] == 1
         assert samples["signal_broker_batch_messages_count", "signals.record"] == 1
