@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
+from pathlib import Path
+
 from broker import metrics
 from broker.topology import RECORD
 from tests.support.exposition import described_metrics
@@ -15,6 +18,11 @@ def test_the_table_has_every_metric_and_its_labels():
     assert own.keys() == table.keys()
     for name, family in own.items():
         assert all(sample.labels.keys() - {"le"} == table[name] for sample in family.samples), name
+
+
+def test_the_page_about_metrics_has_the_table():
+    page = Path(__file__).parents[2] / "docs" / "metrics.md"
+    assert page.read_text().endswith("\n\n" + cleandoc(metrics.__doc__ or "").partition("\n\n")[2] + "\n")
 
 
 def test_what_is_of_any_process_is_exported_too():
