@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from inspect import cleandoc
 from pathlib import Path
 
@@ -23,6 +24,13 @@ def test_the_table_has_every_metric_and_its_labels():
 def test_the_page_about_metrics_has_the_table():
     page = Path(__file__).parents[2] / "docs" / "metrics.md"
     assert page.read_text().endswith("\n\n" + cleandoc(metrics.__doc__ or "").partition("\n\n")[2] + "\n")
+
+
+def test_every_metric_that_a_page_names_exists():
+    root = Path(__file__).parents[2]
+    pages = [root / "README.md", root / "deploy" / "runbook.md", *(root / "docs").rglob("*.md")]
+    named = {name for page in pages for name in re.findall(r"\bsignal_broker_\w+", page.read_text())}
+    assert {re.sub("_(bucket|count|sum)$", "", name) for name in named} == described_metrics().keys()
 
 
 def test_what_is_of_any_process_is_exported_too():
