@@ -3,8 +3,8 @@
 | event | level | for |
 |---|---|---|
 | request.answered | info | what was done, except reading, and throws: each of these has its ``signal.accepted`` |
-| request.refused | info | what was not done because of the request; ``reason`` and ``fields`` say why |
-| request.postponed | warning | what was not done because of the server: a 5xx |
+| request.refused | info; a 5xx: warning | what was not done; ``reason`` and ``fields`` say why |
+| request.postponed | warning | what cannot be done now: a 503 |
 
 Callers that are refused all the time do not fill the log: each status has so many lines a second, and ``unlogged`` of
 the next line says how many were left out.
@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from logging import INFO, WARNING
 
 import structlog
 from aiohttp import hdrs, web
@@ -106,10 +107,8 @@ class RequestLines:
         if allowance.unlogged:
             line["unlogged"] = allowance.unlogged
             allowance.unlogged = 0
-        if why >= 500:
-            log.warning("request.postponed", **line)
-        else:
-            log.info("request.refused", **line)
+        event = "request.postponed" if why == HTTPStatus.SERVICE_UNAVAILABLE else "request.refused"
+        log.log(WARNING if why >= 500 else INFO, event, **line)
 
     def _describe(
         self, request: web.BaseRequest, route: AbstractRoute | None, status: int, seconds: float
