@@ -48,13 +48,13 @@
 | signal_broker_messages_poisoned_total | queue | messages rejected to a dead queue |
 | signal_broker_messages_quarantined | queue | messages that failed alone and are tried again aside from the others |
 | signal_broker_access_unconfirmed | | 1: PostgreSQL does not answer, and callers are known from before |
-| signal_broker_check_passed | check | 1: so `/readyz` says of `store`, `transport`, a role and the like |
+| signal_broker_check_passed | check | 1: this check of `/readyz` passes: `store`, `transport`, a role and the like |
 | signal_broker_store_connections | state | connections of the pool to PostgreSQL: idle, used |
 | signal_broker_store_connections_limit | | how many there may be |
 | signal_broker_loop_lag_seconds | | how much later than wanted the event loop wakes a task |
 | signal_broker_build_info | version | 1 |
 | process_..., python_... | | what prometheus-client has of any process: CPU, memory, files, garbage |
-| signal_broker_ready | | whether the process is ready for work, as `/readyz` says |
+| signal_broker_ready | | whether the process can do all of its work: every check of `/readyz` |
 | signal_broker_repeats_total | cause | work that was done again (see below) |
 | signal_broker_http_request_seconds | method, route, status | from a request's head to that of its answer (see below) |
 | signal_broker_http_connections | | open connections of callers to the process |
@@ -229,7 +229,7 @@ QUARANTINED = Gauge(
     ["queue"],
     registry=REGISTRY,
 )
-CHECK_PASSED = Gauge("signal_broker_check_passed", "1: so /readyz says.", ["check"], registry=REGISTRY)
+CHECK_PASSED = Gauge("signal_broker_check_passed", "1: this check of /readyz passes.", ["check"], registry=REGISTRY)
 STORE_CONNECTIONS = Gauge(
     "signal_broker_store_connections", "Connections of the pool to PostgreSQL.", ["state"], registry=REGISTRY
 )

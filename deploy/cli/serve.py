@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from itertools import chain
 
 import structlog
@@ -16,6 +17,7 @@ from aiohttp import web
 
 from broker.egress import Guard
 from broker.errors import ConfigurationError
+from broker.health import ESSENTIAL
 from broker.losses import announce_losses, consume_anew_after_losses
 from broker.settings import PREFIX, Settings
 from broker.store.administration.sessions import SessionStore
@@ -63,6 +65,8 @@ GATEWAY = "gateway"
 WORKERS = ("recorder", "deliverer", "scheduler")
 HANDLERS = "handlers"
 
+_LEAVING = timedelta(seconds=1.5)
+"""How long callers are told, after SIGTERM, to open other connections, before no more are accepted."""
 _READ_BUFFER = 32 << 10
 """Bytes, of which twice as many stop a connection from being read. Aiohttp's own limit lets most of a megabyte in."""
 
@@ -97,7 +101,8 @@ async def serve(
     *prepare* is the first step of the start. *announce* is called once, with the URL that the process serves, when it
     is ready. A gateway lets commands on the same machine do everything with *local_token*.
 
-    Not ready -> no new requests and messages -> finish what is in flight -> close RabbitMQ, then PostgreSQL.
+    Not ready -> no new messages, and callers are sent elsewhere -> no new requests -> finish what is in flight -> close
+    RabbitMQ, then PostgreSQL.
 
     Raises:
         ConfigurationError, StepRefused: The process cannot start.
@@ -105,6 +110,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     async with open_runtime(settings, url) as runtime:
         gate, stopping = SchemaGate(runtime.database), runtime.health.stopping
+        runtime.health.essential = ESSENTIAL if {*roles} == {GATEWAY} else None
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         async with AsyncExitStack() as stack:
@@ -251,20 +257,24 @@ async def _http(runtime: Runtime, local_token: str | None, *, gateway: bool) -> 
         most = affordable(settings.http_connections)
         if most < settings.http_connections:
             log.warning("connections.limited", wanted=settings.http_connections, most=most)
-        url = await stack.enter_async_context(_listening(app, settings, "http_port", connections=most))
+        patience = {**PATIENCE, Wait.HEAD: settings.header_timeout}
+        connections = Connections(most, patience)
+        url = await stack.enter_async_context(_listening(app, settings, "http_port", connections))
         if settings.metrics_port is not None:
             exposing = web.Application()
             health.add_metrics(exposing)
-            at = await stack.enter_async_context(
-                _listening(exposing, settings, "metrics_port", connections=_MOST_SCRAPERS)
-            )
+            scrapers = Connections(_MOST_SCRAPERS, patience)
+            at = await stack.enter_async_context(_listening(exposing, settings, "metrics_port", scrapers))
             log.info("metrics.served", url=f"{at}/metrics")
         yield url
+        await connections.leave(within=_LEAVING)
 
 
 @asynccontextmanager
-async def _listening(app: web.Application, settings: Settings, port: str, *, connections: int) -> AsyncIterator[str]:
-    """Serve *app* at the setting *port*, for at most so many *connections*; yield its URL.
+async def _listening(
+    app: web.Application, settings: Settings, port: str, connections: Connections
+) -> AsyncIterator[str]:
+    """Serve *app* at the setting *port* by *connections*; yield its URL.
 
     Raises:
         ConfigurationError: That port cannot be served.
@@ -272,7 +282,7 @@ async def _listening(app: web.Application, settings: Settings, port: str, *, con
     runner = Runner(
         app,
         DIALECTS,
-        Connections(connections, {**PATIENCE, Wait.HEAD: settings.header_timeout}),
+        connections,
         access_log=None,
         auto_decompress=False,  # `read_body` does that, up to its limit
         read_bufsize=_READ_BUFFER,
