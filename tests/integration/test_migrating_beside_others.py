@@ -155,6 +155,21 @@ async def test_a_build_that_was_interrupted_is_begun_again_and_nobody_waits_for_
     assert not await database.fetchval("SELECT EXISTS (SELECT FROM pg_index WHERE NOT indisvalid)")
 
 
+@pytest.mark.parametrize("then", ["", "DROP TABLE deliveries_1"])
+async def test_a_partition_that_goes_meanwhile_needs_no_part(database, session, then):
+    await PartitionStore(database).cover([1, 20_000_000])
+    turns = []
+
+    async def once_it_is_gone(work):
+        turns.append(work)
+        if len(turns) == 2:  # the first part is attached
+            await database.execute(f"ALTER TABLE deliveries DETACH PARTITION deliveries_1; {then}")
+        await once(session, work)
+
+    await apply_concurrently(session, STEP, once_it_is_gone)
+    assert await database.fetchval(IS_VALID, "newer_of_deliveries")
+
+
 async def test_a_step_of_the_schema_may_be_of_that_kind(postgres_url, tmp_path, monkeypatch):
     later = f"{int(NEEDED) + 1:04}"
     for step in STEPS:
