@@ -194,10 +194,10 @@ def test_the_pods_may_do_nothing_but_their_work(case: str):
 
 @everywhere
 def test_being_ready_and_being_alive_are_asked_apart_at_the_port_the_process_listens_on(case: str):
-    port = {"name": "http", "containerPort": int(settings_of(case)["SIGNAL_BROKER_HTTP_PORT"])}
+    ports = {name: int(settings_of(case)[f"SIGNAL_BROKER_{name.upper()}_PORT"]) for name in ("http", "metrics")}
     for document in of_kind(manifests(case), "Deployment"):
         (container,) = containers(document)
-        assert port in container["ports"]
+        assert container["ports"] == [{"name": name, "containerPort": port} for name, port in ports.items()]
         probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")}
         assert probes == {
             "startup": {"path": "/livez", "port": "http"},
@@ -207,13 +207,21 @@ def test_being_ready_and_being_alive_are_asked_apart_at_the_port_the_process_lis
 
 
 def test_prometheus_finds_the_metrics_of_every_process_by_annotations():
-    for pod in processes(render(values={"settings": {"SIGNAL_BROKER_HTTP_PORT": 8181}})).values():
+    for pod in processes(render(values={"settings": {"SIGNAL_BROKER_METRICS_PORT": 9191}})).values():
         found = {k: v for k, v in pod["metadata"]["annotations"].items() if k.startswith("prometheus.io/")}
         assert found == {
             "prometheus.io/scrape": "true",
-            "prometheus.io/port": "8181",
+            "prometheus.io/port": "9191",
             "prometheus.io/path": "/metrics",
         }
+
+
+def test_only_pods_may_reach_the_metrics_and_all_the_api():
+    (policy, _) = of_kind(manifests("minimal"), "NetworkPolicy")
+    rules = {rule["ports"][0]["port"]: rule.get("from") for rule in policy["spec"]["ingress"]}
+    assert rules == {"http": None, "metrics": [{"namespaceSelector": {}}]}
+    services = [port for d in of_kind(manifests("minimal"), "Service") for port in d["spec"]["ports"]]
+    assert {port["targetPort"] for port in services} == {"http"}
 
 
 @everywhere

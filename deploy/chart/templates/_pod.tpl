@@ -21,7 +21,7 @@ metadata:
     checksum/secrets: {{ printf "%s %s" $values.secretChecksum (include "signal-broker.secrets" .root) | sha256sum }}
     {{- if and .isProcess $values.prometheus.podAnnotations }}
     prometheus.io/scrape: "true"
-    prometheus.io/port: {{ include "signal-broker.string" $values.settings.SIGNAL_BROKER_HTTP_PORT | quote }}
+    prometheus.io/port: {{ include "signal-broker.string" $values.settings.SIGNAL_BROKER_METRICS_PORT | quote }}
     prometheus.io/path: /metrics
     {{- end }}
     {{- with $pod.annotations }}
@@ -86,6 +86,7 @@ spec:
       {{- if .isProcess }}
       ports:
         - {name: http, containerPort: {{ include "signal-broker.string" $values.settings.SIGNAL_BROKER_HTTP_PORT }}}
+        - {name: metrics, containerPort: {{ include "signal-broker.string" $values.settings.SIGNAL_BROKER_METRICS_PORT }}}
       startupProbe: # it answers as soon as it has read its settings, whatever it waits for
         httpGet: {path: /livez, port: http}
         periodSeconds: 2
