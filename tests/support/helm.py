@@ -80,3 +80,30 @@ def render(
 def containers(manifest: Manifest) -> list[Manifest]:
     """Return the containers of a workload's pods; none for anything else."""
     return manifest["spec"]["template"]["spec"]["containers"] if manifest["kind"] in {"Deployment", "Job"} else []
+
+
+@cache
+def manifests(case: str) -> list[Manifest]:
+    """Return the manifests of the chart with ``ci/<case>.yaml``."""
+    return render(case)
+
+
+def of_kind(documents: list[Manifest], *kinds: str) -> list[Manifest]:
+    """Return those of *documents* that are of one of *kinds*."""
+    return [document for document in documents if document["kind"] in kinds]
+
+
+def names(documents: list[Manifest], *kinds: str) -> set[str]:
+    """Return the names of those of *documents* that are of one of *kinds*."""
+    return {document["metadata"]["name"] for document in of_kind(documents, *kinds)}
+
+
+def is_hook(document: Manifest) -> bool:
+    """Return whether Helm creates *document* before everything else."""
+    return "helm.sh/hook" in document["metadata"].get("annotations", {})
+
+
+def processes(documents: list[Manifest]) -> dict[str, Manifest]:
+    """Return each Deployment's pod, by its component."""
+    pods = [document["spec"]["template"] for document in of_kind(documents, "Deployment")]
+    return {pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod for pod in pods}

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import re
 from base64 import b64decode
-from functools import cache
 
 import kubernetes_validate
 import pytest
+from jsonschema import ValidationError
 from kubernetes_validate.utils import all_versions
 
-from broker.errors import ConfigurationError
-from broker.settings import PREFIX, Settings
 from broker.topology import TOPOLOGY
+from tests.support.custom_resources import check_custom_resource
 from tests.support.deployment import DEPLOY, IMAGE, PROCESSES, SETUP, assert_ready_for_use, runtime, settings_in
-from tests.support.helm import CHART, HelmFailed, Manifest, containers, helm, needs_helm, render
+from tests.support.helm import (
+    CHART,
+    HelmFailed,
+    containers,
+    helm,
+    is_hook,
+    manifests,
+    names,
+    needs_helm,
+    of_kind,
+    processes,
+    render,
+)
 
 pytestmark = needs_helm
 
 MADE_BY_HAND = {"signal-broker", "signal-broker-keda"}
-"""The Secrets that ci/production.yaml expects to find in the namespace."""
+"""The Secrets that values in ci/ expect to find in the namespace."""
 CASES = sorted(path.stem for path in (CHART / "ci").iterdir())
 VERSIONS = sorted({version.rpartition(".")[0] for version in all_versions()}, key=lambda v: int(v.partition(".")[2]))
 OF_KUBERNETES = re.compile(r"v1|apps/|autoscaling/|batch/|networking\.k8s\.io/|policy/")
@@ -28,32 +38,9 @@ OF_KUBERNETES = re.compile(r"v1|apps/|autoscaling/|batch/|networking\.k8s\.io/|p
 everywhere = pytest.mark.parametrize("case", CASES)
 
 
-@cache
-def manifests(case: str) -> list[Manifest]:
-    return render(case)
-
-
-def of_kind(documents: list[Manifest], *kinds: str) -> list[Manifest]:
-    return [document for document in documents if document["kind"] in kinds]
-
-
-def names(documents: list[Manifest], *kinds: str) -> set[str]:
-    return {document["metadata"]["name"] for document in of_kind(documents, *kinds)}
-
-
-def is_hook(document: Manifest) -> bool:
-    return "helm.sh/hook" in document["metadata"].get("annotations", {})
-
-
 def settings_of(case: str) -> dict[str, str]:
     (config,) = [d for d in of_kind(manifests(case), "ConfigMap") if not is_hook(d)]
     return config["data"]
-
-
-def processes(documents: list[Manifest]) -> dict[str, Manifest]:
-    """Return each Deployment's pod, by its component."""
-    pods = [document["spec"]["template"] for document in of_kind(documents, "Deployment")]
-    return {pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod for pod in pods}
 
 
 @everywhere
@@ -61,6 +48,19 @@ def test_helm_has_nothing_to_say_against_the_chart(case: str):
     assert "1 chart(s) linted, 0 chart(s) failed" in helm(
         "lint", "--strict", CHART, "--values", CHART / "ci" / f"{case}.yaml"
     )
+
+
+@everywhere
+def test_every_custom_resource_keeps_to_its_schema(case: str):
+    for document in manifests(case):
+        if not OF_KUBERNETES.match(document["apiVersion"]):
+            check_custom_resource(document)
+
+
+def test_a_custom_resource_that_is_wrong_is_noticed():
+    wrong = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "spec": {"scaleTargetRef": {"nam": "x"}}}
+    with pytest.raises(ValidationError, match="'nam' was unexpected"):
+        check_custom_resource(wrong)
 
 
 @everywhere
@@ -137,12 +137,14 @@ def test_every_reference_leads_to_what_is_there_by_then(case: str):
         there = [document for document in manifests(case) if is_hook(document) == hook]
         for document in of_kind(manifests(case), kind):
             pod = document["spec"]["template"]["spec"]
-            assert pod["serviceAccountName"] in names(there, "ServiceAccount")
+            assert pod["serviceAccountName"] in names(there, "ServiceAccount") | {"signals"}
             (container,) = pod["containers"]
             config, secret = container["envFrom"]
             assert config["configMapRef"]["name"] in names(there, "ConfigMap")
             assert secret["secretRef"]["name"] in names(there, "Secret") | MADE_BY_HAND
             assert [m["name"] for m in container["volumeMounts"]] == [volume["name"] for volume in pod["volumes"]]
+            claims = [v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v]
+            assert set(claims) <= names(there, "PersistentVolumeClaim") | {"archive"}
     for document in of_kind(manifests(case), "TriggerAuthentication"):
         assert {reference["name"] for reference in document["spec"]["secretTargetRef"]} <= MADE_BY_HAND
 
@@ -179,12 +181,17 @@ def test_the_fewest_values_set_everything_a_process_needs(monkeypatch: pytest.Mo
 @everywhere
 def test_the_pods_may_do_nothing_but_their_work(case: str):
     user, _, group = runtime("USER").partition(":")
-    fixed = {} if "openshift" in case else {"runAsUser": int(user), "runAsGroup": int(group)}
+    fixed = {
+        "runAsUser": int(user),
+        "runAsGroup": int(group),
+        "fsGroup": int(group),
+        "fsGroupChangePolicy": "OnRootMismatch",
+    }
+    fixed = {} if case == "openshift-ipv6" else fixed
     for document in of_kind(manifests(case), "Deployment", "Job"):
         pod = document["spec"]["template"]["spec"]
         assert pod["automountServiceAccountToken"] is False
-        security = {name: value for name, value in pod["securityContext"].items() if not name.startswith("fsGroup")}
-        assert security == {"runAsNonRoot": True, **fixed, "seccompProfile": {"type": "RuntimeDefault"}}
+        assert pod["securityContext"] == {"runAsNonRoot": True, **fixed, "seccompProfile": {"type": "RuntimeDefault"}}
         assert pod["containers"][0]["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -264,78 +271,3 @@ def test_workers_scale_by_the_queue_they_consume():
     }
     assert {trigger["queueName"] for _, trigger in triggers} <= {queue.name for queue in TOPOLOGY.queues}
     assert {trigger["protocol"] for _, trigger in triggers} == {"http"}, "AMQP does not count unacked messages"
-
-
-def checksums(documents: list[Manifest]) -> dict[str, tuple[str, str]]:
-    pods = processes(documents)
-    return {
-        name: (pod["metadata"]["annotations"]["checksum/settings"], pod["metadata"]["annotations"]["checksum/secrets"])
-        for name, pod in pods.items()
-    }
-
-
-@pytest.mark.parametrize(
-    ("case", "values", "changed"),
-    [
-        ("existing-secret", {"settings": {"SIGNAL_BROKER_LOG_LEVEL": "warning"}}, 0),
-        ("existing-secret", {"secretChecksum": "2"}, 1),
-        ("minimal", {"secrets": {"SIGNAL_BROKER_ADMIN_TOKEN": "another-one-of-a-test"}}, 1),
-    ],
-)
-def test_a_changed_setting_or_secret_replaces_every_pod(case: str, values: Manifest, changed: int):
-    before, after = checksums(manifests(case)), checksums(render(case, values))
-    for name, sums in before.items():
-        assert [one == other for one, other in zip(sums, after[name], strict=True)] == [changed != 0, changed != 1]
-
-
-def test_large_numbers_reach_the_product_as_they_were_written(monkeypatch: pytest.MonkeyPatch):
-    """Helm reads numbers as floats, which print as 2.097152e+06."""
-    written = {"SIGNAL_BROKER_MAX_BODY_BYTES": 2_097_152, "SIGNAL_BROKER_RETENTION_DAYS": 0.5}
-    (config,) = [d for d in of_kind(render(values={"settings": written}), "ConfigMap") if not is_hook(d)]
-    settings = settings_in(config["data"], monkeypatch)
-    assert (settings.max_body_bytes, settings.retention_days) == (2_097_152, 0.5)
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"gateway": {"replica": 3}}, "at '/gateway': additional properties 'replica' not allowed"),
-        ({"recorder": {"replicas": "many"}}, "at '/recorder/replicas': got string, want integer"),
-        ({"extraEnv": []}, "at '': additional properties 'extraEnv' not allowed"),
-        ({"settings": {"SIGNAL_BROKER_LOG_LEVL": "info"}}, "'SIGNAL_BROKER_LOG_LEVL' not allowed"),
-        ({"settings": {"SIGNAL_BROKER_STORE_URL": "any"}}, "'SIGNAL_BROKER_STORE_URL' not allowed"),
-        ({"image": {"digest": "sha256:0"}}, "at '/image/digest': 'sha256:0' does not match pattern"),
-        ({"existingSecret": ""}, "secrets.SIGNAL_BROKER_TRANSPORT_URL is missing; set it, or existingSecret"),
-        ({"secrets": {"SIGNAL_BROKER_ADMIN_TOKEN": "any"}}, "existingSecret and secrets exclude each other"),
-        ({"recorder": {"autoscaling": {"enabled": True}}}, "keda.existingSecret is missing"),
-    ],
-)
-def test_a_value_that_cannot_be_right_is_named_and_refused(values: Manifest, message: str):
-    with pytest.raises(HelmFailed, match=re.escape(message)):
-        render(values=values)
-
-
-def placeholders() -> list[tuple[str, str]]:
-    lines = (DEPLOY / "examples" / "secrets.env").read_text().splitlines()
-    return [(name, value) for name, _, value in (line.partition("=") for line in lines)]
-
-
-@pytest.mark.parametrize(("name", "value"), placeholders())
-def test_the_placeholders_of_the_example_are_refused(name: str, value: str):
-    with pytest.raises(HelmFailed, match=rf"secrets\.{name} is the placeholder of an example"):
-        render("minimal", {"secrets": {name: value}})
-
-
-@pytest.mark.parametrize(("name", "value"), placeholders())
-def test_no_process_starts_with_a_placeholder_of_the_example(name: str, value: str, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(ConfigurationError, match=rf"{name}.* is the placeholder of an example") as refused:
-        settings_in({name: value}, monkeypatch)
-    assert value not in str(refused.value)
-
-
-def test_a_setting_is_a_value_or_a_secret_of_the_chart():
-    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]
-    known = schema["settings"]["properties"].keys() | schema["secrets"]["properties"].keys()
-    assert known == {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    confidential = {f"{PREFIX}{name}" for name in ("TRANSPORT_URL", "STORE_URL", "ADMIN_TOKEN", "SECRET_KEYS")}
-    assert confidential & schema["settings"]["properties"].keys() == set()

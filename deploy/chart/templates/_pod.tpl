@@ -11,7 +11,7 @@ A pod of the product, which complies with the Pod Security Standard `restricted`
 {{- $root := .root }}
 {{- $values := .root.Values }}
 {{- $pod := mergeOverwrite (deepCopy $values.pod) (default dict .values.pod) }}
-{{- $image := default $values.image .image }}
+{{- $image := dig "repository" "" (default dict .image) | empty | ternary $values.image .image }}
 {{- $selector := merge (dict "app.kubernetes.io/component" .component) (include "signal-broker.selector" .root | fromYaml) }}
 metadata:
   labels:
@@ -40,6 +40,8 @@ spec:
     {{- if not $values.openshift }}
     runAsUser: 10001
     runAsGroup: 10001
+    fsGroup: 10001 # volumes belong to root otherwise
+    fsGroupChangePolicy: OnRootMismatch
     {{- end }}
     seccompProfile: {type: RuntimeDefault}
   {{- with $pod.priorityClassName }}
