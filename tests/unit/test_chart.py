@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import tarfile
 from base64 import b64decode
+from pathlib import Path
 
 import kubernetes_validate
 import pytest
+import yaml
 from jsonschema import ValidationError
 from kubernetes_validate.utils import all_versions
 
@@ -19,6 +22,7 @@ from tests.support.helm import (
     containers,
     helm,
     is_hook,
+    kustomize,
     manifests,
     names,
     needs_helm,
@@ -76,6 +80,31 @@ def test_kubernetes_is_new_enough_for_what_the_manifests_use():
     """`preStop.sleep` is there since 1.30."""
     with pytest.raises(HelmFailed, match=r"chart requires kubeVersion: >=1\.30\.0-0"):
         helm("template", CHART, "--kube-version", "1.29.9", values={"existingSecret": "any"})
+
+
+def test_a_packaged_chart_is_the_same_and_holds_nothing_of_the_tests(tmp_path: Path):
+    helm("package", CHART, "--destination", tmp_path)
+    (package,) = tmp_path.iterdir()
+    assert package.name == f"{IMAGE.replace(':', '-')}.tgz"
+    values = ("--values", CHART / "ci" / "everything.yaml")
+    documents = list(yaml.safe_load_all(helm("template", "signal-broker", package, *values)))
+    assert documents == manifests("everything")
+    with tarfile.open(package) as archive:
+        assert [name for name in archive.getnames() if "/ci/" in name] == []
+
+
+def test_kustomize_patches_what_helm_prints(tmp_path: Path):
+    """Its own ``helmCharts`` calls Helm with an option that Helm 4 does not have any more."""
+    (tmp_path / "chart.yaml").write_text(yaml.safe_dump_all(manifests("production")))
+    patch = [{"op": "add", "path": "/spec/template/spec/hostUsers", "value": False}]
+    plan = {
+        "resources": ["chart.yaml"],
+        "patches": [{"target": {"kind": "Deployment"}, "patch": yaml.safe_dump(patch)}],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(plan))
+    patched = kustomize(tmp_path)
+    assert {pod["spec"]["hostUsers"] for pod in processes(patched).values()} == {False}
+    assert len(patched) == len(manifests("production"))
 
 
 @everywhere

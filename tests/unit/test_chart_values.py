@@ -72,11 +72,39 @@ def test_large_numbers_reach_the_product_as_they_were_written(monkeypatch: pytes
         ({"existingSecret": ""}, "secrets.SIGNAL_BROKER_TRANSPORT_URL is missing; set it, or existingSecret"),
         ({"secrets": {"SIGNAL_BROKER_ADMIN_TOKEN": "any"}}, "existingSecret and secrets exclude each other"),
         ({"recorder": {"autoscaling": {"enabled": True}}}, "keda.existingSecret is missing"),
+        (
+            {"gateway": {"autoscaling": {"enabled": True, "minReplicas": 13}}},
+            "gateway.autoscaling.minReplicas is 13, and maxReplicas 12",
+        ),
+        (
+            {"deliverer": {"autoscaling": {"enabled": True, "minReplicas": 20}}, "keda": {"existingSecret": "any"}},
+            "deliverer.autoscaling.minReplicas is 20, and maxReplicas 12",
+        ),
+        ({"ingress": {"enabled": True}}, "ingress.hosts is empty"),
+        ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs is empty"),
+        ({"archive": {"enabled": True}, "scheduler": {"replicas": 2}}, "archive.accessModes lacks ReadWriteMany"),
+        ({"handlers": {"apps": {"Billing_1": {"app": "a:b"}}}}, "'Billing_1' does not match pattern"),
     ],
 )
 def test_a_value_that_cannot_be_right_is_named_and_refused(values: Manifest, message: str):
     with pytest.raises(HelmFailed, match=re.escape(message)):
         render(values=values)
+
+
+def unlisted(schema: Manifest, values: Manifest) -> list[str]:
+    """Return the keys that *schema* knows and *values* does not have."""
+    missing = [name for name in schema["properties"] if name not in values]
+    for name, part in schema["properties"].items():
+        if "properties" in part and name in values and name not in {"settings", "secrets"}:
+            missing += [f"{name}.{key}" for key in unlisted(part, values[name])]
+    return missing
+
+
+def test_every_value_that_the_schema_knows_is_explained():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert unlisted(schema, values) == ["global"], "that one is Helm's"
+    assert schema["$defs"]["pod"]["properties"].keys() == values["pod"].keys()
 
 
 def placeholders() -> list[tuple[str, str]]:
