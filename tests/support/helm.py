@@ -7,8 +7,10 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from zipfile import ZipFile
 
@@ -43,14 +45,12 @@ def _binary(name: str) -> Path:
     return binary
 
 
-def _run(name: str, *arguments: str | Path, given: str = "") -> str:
-    environment = {
-        variable: value for variable, value in os.environ.items() if not variable.startswith(("HELM_", "KUBE"))
-    }
+def _run(name: str, *arguments: str | Path, given: str = "", settings: Mapping[str, str] = MappingProxyType({})) -> str:
+    kept = {variable: value for variable, value in os.environ.items() if not variable.startswith(("HELM_", "KUBE"))}
     done = subprocess.run(
         [_binary(name), *arguments],
         input=given,
-        env=environment,
+        env=kept | dict(settings),
         capture_output=True,
         text=True,
         timeout=60,
@@ -61,15 +61,19 @@ def _run(name: str, *arguments: str | Path, given: str = "") -> str:
     return done.stdout
 
 
-def helm(*arguments: str | Path, values: Manifest | None = None) -> str:
+def helm(
+    *arguments: str | Path, values: Manifest | None = None, settings: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """Run Helm with *arguments*, and *values*, if any, as its last file of values; return what it printed.
+
+    Its own *settings*, such as ``HELM_DRIVER``, are otherwise those by default.
 
     Raises:
         HelmFailed: Its exit status was not 0.
     """
     if values is None:
-        return _run("helm", *arguments)
-    return _run("helm", *arguments, "--values", "-", given=yaml.safe_dump(values))
+        return _run("helm", *arguments, settings=settings)
+    return _run("helm", *arguments, "--values", "-", given=yaml.safe_dump(values), settings=settings)
 
 
 def kustomize(directory: Path) -> list[Manifest]:
