@@ -16,6 +16,7 @@ import structlog
 from broker import metrics
 from broker.coalescing import Coalescer
 from broker.errors import IdempotencyConflict, StoreUnavailable, TransportError
+from broker.names import check_throwable
 from broker.operations.quotas import Quotas
 from broker.operations.reports import AcceptanceReports
 from broker.publishing import SignalPublisher
@@ -99,12 +100,14 @@ class Intake:
 
         Raises:
             IdempotencyConflict: The idempotency key was used with another body.
-            InvalidField: It had expired when it was numbered, or its `deliver_at` is too far ahead.
+            InvalidField: Its name is one of the broker's own, it had expired when it was numbered, or its `deliver_at`
+                is too far ahead.
             QuotaExceeded: Its token, or one of its tenants, has used what it may.
             StoreUnavailable, TransportError: It could not be made safe now. It may be accepted all the same; another
                 throw with the same idempotency key does not become a second signal.
         """
         began = time.monotonic()
+        check_throwable(throw.name)
         try:
             if self._quotas is not None and not self._quotas.are_none:
                 await self._quotas.admit(throw, tenants)
