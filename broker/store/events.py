@@ -1,0 +1,142 @@
+"""Events in PostgreSQL: an outbox, from which they are told by signals, and a list of those that were."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from broker.access import ADMINISTRATOR, Principal
+from broker.events import Event, EventType
+from broker.integers import MAX_ID
+from broker.store.pages import Page
+from broker.store.postgres.database import Database, Row
+from broker.store.postgres.statements import Statement, Statements
+from broker.store.sight import sight_of_signals
+
+EVERY = timedelta(minutes=1)
+"""How often there is an event of one type about the same at most; the first one comes at once."""
+KEPT = timedelta(days=30)
+MOST = 100_000
+"""How many events are kept; of more the oldest are deleted."""
+
+
+class _Sql(Statements, file="events.sql"):
+    note: Statement
+    has_work: Statement
+    gather: Statement
+    combine: Statement
+    are_wanted: Statement
+    settle_all: Statement
+    unsettled: Statement
+    number: Statement
+    settle: Statement
+    page: Statement
+    forget: Statement
+
+
+class EventStore:
+    """Combines what happened to events, and keeps these for a while.
+
+    Args:
+        database: Where they are.
+        every: How often there is an event of one type about the same at most.
+    """
+
+    def __init__(self, database: Database, *, every: timedelta = EVERY) -> None:
+        self._database = database
+        self._every = every.total_seconds()
+
+    async def note(
+        self, kind: EventType, subject: str, details: Mapping[str, Any], *, tenants: Sequence[str] | None = None
+    ) -> None:
+        """Note something that is about no subscription, but about *subject*, and belongs to *tenants* (None: none)."""
+        await self._database.execute(
+            _Sql.note, type=kind.value, subject=subject, tenants=tenants, details=json.dumps(details)
+        )
+
+    async def combine(self, *, limit: int) -> int:
+        """Make events of at most *limit* notes, and of what is due; return how many notes there were."""
+        if not await self._database.fetchval(_Sql.has_work):
+            return 0
+        async with self._database.transaction() as session:
+            found = int(await session.fetchval(_Sql.gather, limit=limit))
+            await session.execute(_Sql.combine, limit=limit, every=self._every)
+        return found
+
+    async def unsettled(self, *, limit: int) -> list[Event]:
+        """Return at most *limit* events that are to be told. If no subscription is for events, none is."""
+        events = [_read(row) for row in await self._database.fetch(_Sql.unsettled, limit=limit)]
+        if events and not await self._database.fetchval(_Sql.are_wanted):
+            await self._database.execute(_Sql.settle_all)
+            return [event for event in events if event.signal_id is not None]
+        return events
+
+    async def note_signals(self, signals: Mapping[int, tuple[int, datetime]]) -> None:
+        """Note the id of the signal that tells an event, and when it was numbered, by the event's id."""
+        await self._database.execute(
+            _Sql.number,
+            ids=list(signals),
+            signal_ids=[signal_id for signal_id, _ in signals.values()],
+            signal_at=[at for _, at in signals.values()],
+        )
+
+    async def settle(self, ids: Collection[int]) -> None:
+        """Note that the signals of the events with these *ids* are in the record queue."""
+        await self._database.execute(_Sql.settle, ids=list(ids))
+
+    async def page(
+        self,
+        *,
+        before_id: int | None = None,
+        limit: int = 100,
+        kind: str | None = None,
+        subscription_id: int | None = None,
+        since: datetime | None = None,
+        by: Principal = ADMINISTRATOR,
+    ) -> Page[Event, int]:
+        """Return a page of the events before *before_id* that *by* may read, the newest first.
+
+        Args:
+            before_id: Where the page begins; None: with the newest event.
+            limit: How many events fill the page.
+            kind: Only events of this type.
+            subscription_id: Only events about this subscription.
+            since: Only what happened then or later.
+            by: Who reads: it may read the signals that tell them.
+        """
+        rows = await self._database.fetch(
+            _Sql.page,
+            before_id=MAX_ID if before_id is None else before_id,
+            type=kind,
+            subscription_id=subscription_id,
+            since=since,
+            limit=limit,
+            **sight_of_signals(by),
+        )
+        events = [_read(row) for row in rows]
+        return Page(events, events[-1].id if len(events) == limit else None)
+
+    async def forget(self, *, limit: int) -> int:
+        """Delete a part of what is not kept any longer; return how many rows."""
+        return int(
+            await self._database.fetchval(_Sql.forget, limit=limit, days=KEPT.days, most=MOST, every=self._every)
+        )
+
+
+def _read(row: Row) -> Event:
+    return Event(
+        id=row["id"],
+        type=row["type"],
+        since=row["since"],
+        at=row["at"],
+        count=row["n"],
+        subscription_id=row["subscription_id"] or None,
+        subscription_name=row["subscription_name"],
+        tenant_id=row["tenant_id"],
+        tenants=None if row["tenants"] is None else tuple(row["tenants"]),
+        details=json.loads(row["details"]),
+        signal_id=row["signal_id"],
+        signal_at=row["signal_at"],
+    )
