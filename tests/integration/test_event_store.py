@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -160,6 +160,28 @@ async def test_old_events_are_forgotten_and_so_are_those_beyond_the_last_ones(da
     )
     assert await events.forget(limit=1000) == 11
     assert await events.forget(limit=1000) == 0
+
+
+async def test_pages_go_on_where_the_one_before_ended(database, events):
+    await database.execute(
+        "INSERT INTO events (type, subscription_id, since, at, n, details)"
+        " SELECT CASE n % 2 WHEN 0 THEN '$broker.circuit.opened' ELSE '$broker.circuit.closed' END, n % 3,"
+        " now(), now() - make_interval(mins => 10 - n), 1, '{}' FROM generate_series(1, 10) AS n"
+    )
+
+    async def ids(**wanted):
+        found, before = [], None
+        while True:
+            page = await events.page(before_id=before, limit=2, **wanted)
+            found += [event.id for event in page.items]
+            before = page.following
+            if before is None:
+                return found
+
+    assert await ids() == [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]
+    assert await ids(kind="$broker.circuit.opened") == [10, 8, 6, 4, 2]
+    assert await ids(subscription_id=2) == [8, 5, 2]
+    assert await ids(since=datetime.now(UTC) - timedelta(minutes=3, seconds=30)) == [10, 9, 8, 7]
 
 
 async def test_an_event_is_read_by_those_who_may_read_its_signal(database, events, disable, subscriptions):

@@ -94,6 +94,29 @@ async def test_a_dead_delivery_is_told(client, webhooks, name, told):
     }
 
 
+async def test_events_are_listed_and_shown_on_the_command_line(client, webhooks, name, laptop, told):
+    gone = await subscribe(client, name, webhooks.answer("/gone", Answer(status=410)))
+    await throw(client, name)
+    signal = await told(gone, "$broker.subscription.disabled")
+
+    query = f"subscriptionId={gone['id']}&type=$broker.subscription.disabled"
+    page = await client.get(f"/v1/events?{query}")
+    (event,) = page["items"]
+    payload = signal["payload"]
+    assert event == {
+        **{key: value for key, value in payload.items() if key != "eventId"},
+        "id": payload["eventId"],
+        "type": "$broker.subscription.disabled",
+        "signalId": signal["id"],
+    }
+    shown = await laptop.ask("events", "--subscription", str(gone["id"]), "--type", event["type"])
+    assert shown["items"] == [event]
+    assert (await client.get(f"/v1/events?{query}&afterId={event['id']}")) == {"items": [], "next": None}
+    for wrong in ("type=circuit", "since=yesterday", "kind=x", "limit=0"):
+        status, _, problem = await client.request("GET", f"/v1/events?{wrong}")
+        assert (status, problem["errors"][0]["parameter"]) == (400, wrong.partition("=")[0])
+
+
 async def test_an_event_of_a_tenant_s_subscription_is_for_that_tenant_and_for_operators(
     client, webhooks, name, told, ask_for
 ):
