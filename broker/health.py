@@ -4,12 +4,15 @@ Liveness asks whether the process should be restarted: does the event loop answe
 RabbitMQ or PostgreSQL is away a restart would not help, and would only take longer than waiting. Readiness asks whether
 the process should get work: has it started, does PostgreSQL answer and have a schema that it knows, does RabbitMQ take
 messages, can each of its roles do its work, and is the process not stopping?
+
+A gateway without RabbitMQ or PostgreSQL stays in service: callers get its 503 with ``Retry-After`` instead of the load
+balancer's, and what needs only the other one goes on (reading, the console, revoking a token). See `Health.essential`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
@@ -36,6 +39,11 @@ _TURN = timedelta(seconds=0.5)
 _FAILURES = 2
 """How often in a row a check has to fail: a single failure may be a lost link."""
 
+ESSENTIAL = frozenset({"running", "schema"})
+"""What a gateway needs to be in service."""
+MISSING = "X-Signal-Broker-Missing"
+"""The header of ``/readyz`` that names the checks that fail, also those that are not essential."""
+
 Check = Callable[[], Awaitable[None]]
 """Raises the reason, or does not end in time, while some work cannot be done."""
 
@@ -54,6 +62,7 @@ class Health:
         transport: The process is ready only if it takes messages, and alive only if it has our consumers.
         stopping: Set once the process is stopping.
         grace: How long our consumers may be missing.
+        essential: The checks that ``/readyz`` judges by; None: by all.
         every: How long to wait after a look at which nothing failed.
     """
 
@@ -61,6 +70,7 @@ class Health:
     transport: Transport
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     grace: timedelta = GRACE
+    essential: Collection[str] | None = None
     every: timedelta = EVERY
     _started: bool = False
     _missing_since: float | None = None
@@ -101,11 +111,16 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """Whether the process is ready for work."""
+        """Whether the process can do all of its work."""
         return all(self.checks().values())
 
+    @property
+    def in_service(self) -> bool:
+        """Whether the process is to get work, as ``/readyz`` says."""
+        return all(passed for name, passed in self.checks().items() if self.essential is None or name in self.essential)
+
     def checks(self) -> dict[str, bool]:
-        """Return what readiness depends on, by name, and whether it is so."""
+        """Return what its work depends on, by name, and whether it is so."""
         return {
             "running": self._started and not self.stopping.is_set(),
             "transport": self.transport.ready,
@@ -130,8 +145,11 @@ class Health:
         return web.json_response({"alive": alive, "consuming": self.transport.consuming}, status=200 if alive else 503)
 
     async def readyz(self, _request: web.Request) -> web.Response:
-        """Answer 200 while the process is ready for work, else 503; either way with the checks."""
-        return web.json_response({"ready": self.ready, "checks": self.checks()}, status=200 if self.ready else 503)
+        """Answer 200 while the process is in service, else 503; either way with the checks."""
+        ready, checks = self.in_service, self.checks()
+        missing = ", ".join(name for name, passed in checks.items() if not passed)
+        headers = {MISSING: missing} if missing else {}
+        return web.json_response({"ready": ready, "checks": checks}, status=200 if ready else 503, headers=headers)
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """Answer all metrics in Prometheus's format."""

@@ -41,7 +41,7 @@
 | signal_broker_messages_poisoned_total | queue | messages rejected to a dead queue |
 | signal_broker_messages_quarantined | queue | messages that failed alone and are tried again aside from the others |
 | signal_broker_access_unconfirmed | | 1: PostgreSQL does not answer, and callers are known from before |
-| signal_broker_ready | | whether the process is ready for work, as `/readyz` says |
+| signal_broker_ready | | whether the process can do all of its work: every check of `/readyz` |
 | signal_broker_repeats_total | cause | work that was done again (see below) |
 | signal_broker_http_connections | | open connections of callers to the process |
 | signal_broker_http_connections_closed_total | rule | connections of callers that the process closed (see below) |

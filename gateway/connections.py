@@ -9,6 +9,9 @@
 
 When there are as many as there may be, a new one takes the place of the one that has used up most of its time, so that
 no crowd of them keeps callers out. A request that is worked on is never given up for that.
+
+A server that stops lets its callers go first: one that sends a request on a connection that is being closed cannot know
+whether it was worked on.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import asyncio
 import enum
 import resource
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
@@ -90,6 +94,20 @@ class Connections:
         self._held = 0
         """Bytes of all heads."""
         self._clock = asyncio.get_running_loop().time
+        self._emptied = asyncio.Event()
+        self.leaving = False
+        """Whether each answer ends its connection."""
+
+    async def leave(self, *, within: timedelta) -> None:
+        """Let callers go elsewhere: from now on each answer ends its connection, and says so.
+
+        Return once no connection is open, or after *within*; a caller that is silent for so long is not told.
+        """
+        self.leaving = True
+        if self._open:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within.total_seconds()):
+                    await self._emptied.wait()
 
     def admit(self, connection: Connection) -> bool:
         """Take a new *connection* in, and return whether there is a place for it."""
@@ -115,6 +133,8 @@ class Connections:
         if connection in self._open:
             self._open.remove(connection)
             metrics.CONNECTIONS.dec()
+            if self.leaving and not self._open:
+                self._emptied.set()
 
     def let_wait(self, connection: Connection, wait: Wait) -> None:
         """Note that *connection* waits from now on."""

@@ -126,7 +126,7 @@ class _Request(web.Request):
         headers[hdrs.SERVER] = "signal-broker"
         headers["X-Content-Type-Options"] = "nosniff"
         headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
-        if not self.content.is_eof():
+        if not self.content.is_eof() or cast("_Connection", self.protocol).leaving:
             response.force_close()
             headers[hdrs.CONNECTION] = "close"
         await super()._prepare_hook(response)
@@ -154,6 +154,11 @@ class _Connection(RequestHandler):
         """The transport, also while it is being closed; aiohttp forgets it then."""
         self._lingering: asyncio.Timeout | None = None
         self._head = b""
+
+    @property
+    def leaving(self) -> bool:
+        """Whether this answer is to be its last one."""
+        return self._connections.leaving
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._socket = cast("asyncio.Transport", transport)

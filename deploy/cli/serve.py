@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from itertools import chain
 
 import structlog
@@ -16,6 +17,7 @@ from aiohttp import web
 
 from broker.egress import Guard
 from broker.errors import ConfigurationError
+from broker.health import ESSENTIAL
 from broker.losses import announce_losses, consume_anew_after_losses
 from broker.settings import Settings
 from broker.store.administration.sessions import SessionStore
@@ -63,6 +65,8 @@ GATEWAY = "gateway"
 WORKERS = ("recorder", "deliverer", "scheduler")
 HANDLERS = "handlers"
 
+_LEAVING = timedelta(seconds=1.5)
+"""How long callers are told, after SIGTERM, to open other connections, before no more are accepted."""
 _READ_BUFFER = 32 << 10
 """Bytes, of which twice as many stop a connection from being read. Aiohttp's own limit lets most of a megabyte in."""
 
@@ -92,7 +96,8 @@ async def serve(
     *prepare* is the first step of the start. *announce* is called once, with the URL that the process serves, when it
     is ready. A gateway lets commands on the same machine do everything with *local_token*.
 
-    Not ready -> no new requests and messages -> finish what is in flight -> close RabbitMQ, then PostgreSQL.
+    Not ready -> no new messages, and callers are sent elsewhere -> no new requests -> finish what is in flight -> close
+    RabbitMQ, then PostgreSQL.
 
     Raises:
         ConfigurationError, StepRefused: The process cannot start.
@@ -100,6 +105,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     async with open_runtime(settings, url) as runtime:
         gate, stopping = SchemaGate(runtime.database), runtime.health.stopping
+        runtime.health.essential = ESSENTIAL if {*roles} == {GATEWAY} else None
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         async with AsyncExitStack() as stack:
@@ -247,10 +253,11 @@ async def _http(runtime: Runtime, local_token: str | None, *, gateway: bool) -> 
         if most < settings.http_connections:
             log.warning("connections.limited", wanted=settings.http_connections, most=most)
         patience = {**PATIENCE, Wait.HEAD: settings.header_timeout}
+        connections = Connections(most, patience)
         runner = Runner(
             app,
             DIALECTS,
-            Connections(most, patience),
+            connections,
             access_log=None,
             auto_decompress=False,  # `read_body` does that, up to its limit
             read_bufsize=_READ_BUFFER,
@@ -266,3 +273,4 @@ async def _http(runtime: Runtime, local_token: str | None, *, gateway: bool) -> 
             raise ConfigurationError(f"{names} cannot be served: {error.strerror or error}") from error
         host, port, *_ = runner.addresses[0]
         yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        await connections.leave(within=_LEAVING)

@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 from yarl import URL
 
+from broker.health import MISSING
 from tests.chaos.faults.fault import Need
 from tests.chaos.faults.processes import FAKETIME
 from tests.chaos.postgres import Postgres
@@ -135,12 +136,12 @@ class Stack:
         return frozenset(need for need, it in there.items() if it)
 
     async def answers(self, process: Process) -> bool:
-        """Return whether a process is alive and ready."""
+        """Return whether a process is alive, and can do all of its work."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
             for path in ("/livez", "/readyz"):
                 try:
                     async with session.get(process.url + path) as response:
-                        if response.status != 200:
+                        if response.status != 200 or MISSING in response.headers:
                             return False
                 except (aiohttp.ClientError, TimeoutError):
                     return False
@@ -173,11 +174,13 @@ async def stack_of(
     *,
     servers: Servers | None = None,
     postgres: Postgres | None = None,
+    command: Sequence[str] | None = None,
 ) -> AsyncIterator[Stack]:
-    """Run *roles* until the block is left; the logs are in *directory*."""
+    """Run *roles* until the block is left, as *command* runs them; the logs are in *directory*."""
+    settings = SETTINGS | dict(environment)
     processes = {
-        role: Process(*command, environment=SETTINGS | dict(environment), log=directory / f"{role}.log")
-        for role, command in roles.items()
+        role: Process(*arguments, environment=settings, log=directory / f"{role}.log", command=command)
+        for role, arguments in roles.items()
     }
     async with AsyncExitStack() as stack:
         webhooks = await stack.enter_async_context(receiver())

@@ -83,6 +83,7 @@ async def serving(*, most=100, **patience):
     await server.runner.setup()
     await web.TCPSite(server.runner, "127.0.0.1", 0).start()
     try:
+        server.connections = connections
         yield server
     finally:
         server.going_on.set()
@@ -299,3 +300,26 @@ async def test_throws_and_probes_are_answered_beside_a_crowd(embedded_product, n
         }
         assert counted["limit"] >= 180
         assert counted["head"] <= 20
+
+
+async def test_a_server_that_leaves_answers_everybody_and_then_ends_the_connection():
+    async with serving() as server, server.connected(WHOLE) as (reader, writer), server.connected() as (other, wrote):
+        assert (await answered(reader))[0] == 200
+        leaving = asyncio.create_task(server.connections.leave(within=NEVER))
+        await eventually(lambda: server.connections.leaving)
+        for one, of in ((reader, writer), (other, wrote)):
+            assert not leaving.done()
+            of.write(WHOLE)
+            status, headers, _ = await answered(one)
+            assert (status, headers["connection"]) == (200, "close")
+            assert await closed(one) == b""
+        await leaving
+
+
+async def test_nor_does_it_wait_for_callers_that_are_silent_or_for_nobody():
+    async with serving() as server:
+        async with server.connected(WHOLE) as (reader, _):
+            await answered(reader)
+            await server.connections.leave(within=SOON)
+        await eventually(lambda: server.open == 0)
+        await server.connections.leave(within=NEVER)

@@ -126,6 +126,42 @@ async def test_once_both_servers_are_there_it_works(database_url, rabbitmq_url, 
             await stops_at_once(process)
 
 
+async def test_a_gateway_stays_in_service_without_what_only_throws_need(database_url, rabbitmq_url, tmp_path):
+    """Its 503 has a `Retry-After`, and people still look, and revoke tokens; a load balancer's would be for all."""
+    async with proxy(database_url) as store, proxy(rabbitmq_url) as transport:
+        urls = {"STORE_URL": store.url, "TRANSPORT_URL": transport.url, "CONFIRM_TIMEOUT_SECONDS": "2"}
+        async with launched("gateway", directory=tmp_path, **urls) as (process, client):
+
+            async def misses(*names):
+                status, headers, body = await client.request("GET", "/readyz")
+                assert (status, body["ready"]) == (200, True)
+                missing = headers.get("X-Signal-Broker-Missing", "")
+                assert missing == ", ".join(name for name, passed in body["checks"].items() if not passed)
+                return {*names} <= {*missing.split(", ")} if names else not missing
+
+            await process.await_start()
+            await eventually(misses)
+            token = await client.post("/v1/tokens", {"name": "t", "permissions": ["signals:throw"]})
+
+            transport.cut()
+            await eventually(lambda: misses("transport", "intake"))
+            status, headers, _ = await client.request("POST", "/v1/signals", json={"name": "a"})
+            assert (status, headers["Retry-After"]) == (503, "1")
+            assert (await client.get("/v1/signals"))["items"] == []
+            assert (await client.request("DELETE", f"/v1/tokens/{token['id']}"))[0] == 204
+            transport.restore()
+            await eventually(misses)
+
+            store.cut()
+            await eventually(lambda: misses("store"))
+            status, headers, _ = await client.request("GET", "/v1/signals")
+            assert (status, headers["Retry-After"]) == (503, "1")
+            store.restore()
+            await eventually(misses)
+            await client.post("/v1/signals", {"name": "a"}, expect=202)
+            await stops_at_once(process)
+
+
 async def test_without_a_topology_or_the_right_to_create_it_every_role_waits_for_an_administrator(
     database_url, rabbitmq, rabbitmq_url, tmp_path, name
 ):

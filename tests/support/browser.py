@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 from tests.support import node
 from tests.support.chromium import provide_chromium
@@ -25,6 +25,7 @@ FLAGS = (
 )
 WITHIN = 20_000
 """Milliseconds in which a page must do what a test waits for."""
+expect.set_options(timeout=WITHIN)
 
 _NO_SESSION = re.compile(r"status of 401 .*/v1/session\)")
 """A page of the console asks whether there is a session; the browser reports the answer that there is none."""

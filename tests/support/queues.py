@@ -75,10 +75,10 @@ async def fill(url, queue, count):
     """Put *count* small messages into *queue*, with our own publisher: pika needs ten times as long."""
     async with RabbitTransport(url) as transport:
         publish = transport.publish
-        for number in range(0, count, 2_000):
+        for number in range(0, count, 200):
             await asyncio.gather(
                 *(
                     publish(Message(body=b"{}"), exchange="", routing_key=queue, timeout=timedelta(seconds=60))
-                    for _ in range(min(2_000, count - number))
+                    for _ in range(min(200, count - number))
                 )
             )

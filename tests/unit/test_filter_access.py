@@ -11,7 +11,7 @@ from tests.support.filtering import FILTERS, PAYLOADS
 
 
 @given(made=FILTERS, payload=PAYLOADS)
-@settings(max_examples=2000)
+@settings(max_examples=500)
 def test_what_matches_is_found(made, payload):
     access = access_to(made.conditions)
     context = Context.of(payload)

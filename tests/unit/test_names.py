@@ -205,7 +205,7 @@ def test_what_takes_too_long_to_follow_is_not_covered():
     limits = ["#.a" + ".*" * 50, "#"]
     began = time.process_time()
     assert not covers(limits, ".".join(["#", "a"] * 60))
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 5
 
 
 def test_a_pattern_is_a_name_with_a_wild_word():

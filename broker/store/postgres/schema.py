@@ -23,6 +23,7 @@ class _Sql(Statements, file="schema_steps.sql"):
     record: Statement
     record_for_alembic: Statement
     lock: Statement
+    find_holders: Statement
 
 
 async def applied(database: Database | Session) -> frozenset[str]:
@@ -42,6 +43,11 @@ async def applied(database: Database | Session) -> frozenset[str]:
 async def lock_schema(session: Session) -> None:
     """Wait until no other session migrates; the lock ends with *session*. Version 0.1.0 takes the same lock."""
     await session.fetchval(_Sql.lock)
+
+
+async def find_holders(session: Session) -> list[str]:
+    """Return who holds locks on tables, the three oldest transactions: ``pid 4711 pg_dump for 45 s``."""
+    return [row["holder"] for row in await session.fetch(_Sql.find_holders)]
 
 
 async def open_books(session: Session) -> frozenset[str]:

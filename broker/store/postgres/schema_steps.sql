@@ -33,3 +33,12 @@ INSERT INTO alembic_version (version_num) SELECT max(step) FROM schema_steps;
 
 -- name: lock
 SELECT pg_advisory_lock({locks.MIGRATION});
+
+-- name: find_holders
+-- The oldest transactions that hold locks on tables.
+SELECT concat_ws(' ', 'pid', pid, nullif(application_name, ''), nullif(backend_type, 'client backend'),
+       'for', round(extract(epoch FROM clock_timestamp() - xact_start)), 's') AS holder
+FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND datname = current_database() AND xact_start IS NOT NULL
+AND pid IN (SELECT pid FROM pg_locks WHERE locktype = 'relation' AND granted AND relation >= 16384)
+ORDER BY xact_start LIMIT 3;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +69,17 @@ def replace(role: str) -> Fault:
     return Fault(name=f"SIGTERM {role}", inflict=inflict)
 
 
+def exchange(process: str, version: str, command: Sequence[str]) -> Fault:
+    """Return what replaces a process, by its name in the stack, by one of another *version*, which *command* runs."""
+
+    @asynccontextmanager
+    async def inflict(stack: Stack) -> AsyncIterator[None]:
+        await _replace(stack, stack.processes[process], command)
+        yield
+
+    return Fault(name=f"{version} {process}", inflict=inflict)
+
+
 def mistake_password(role: str, *, seconds: float) -> Fault:
     """Return the fault in which a process of *role* is started with a wrong password for PostgreSQL."""
 
@@ -129,7 +140,7 @@ async def _out_of_service(stack: Stack, process: Process) -> AsyncIterator[None]
             stack.gateways.add(process.url)
 
 
-async def _replace(stack: Stack, process: Process, command: list[str] | None = None) -> None:
+async def _replace(stack: Stack, process: Process, command: Sequence[str] | None = None) -> None:
     """Stop a process in good order, and start it again with another *command*."""
     async with _out_of_service(stack, process):
         await process.stop()

@@ -1,0 +1,21 @@
+-- Which indexes a concurrent step has built so far.
+
+-- name: is_partitioned
+SELECT relkind = 'p' FROM pg_class WHERE oid = :table::text::regclass;
+
+-- name: is_index_of_partitions
+SELECT relkind = 'I' FROM pg_class WHERE oid = to_regclass(:name::text);
+
+-- name: find_unfinished
+-- Whether there is an index of that name whose build was interrupted.
+SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(:name::text) AND NOT indisvalid);
+
+-- name: find_partition_without
+-- A partition that has no part of that index.
+SELECT partition.inhrelid::regclass::text
+FROM pg_inherits AS partition
+WHERE partition.inhparent = :table::text::regclass AND NOT EXISTS (
+    SELECT FROM pg_inherits AS part JOIN pg_index ON indexrelid = part.inhrelid
+    WHERE part.inhparent = to_regclass(:name::text) AND indrelid = partition.inhrelid
+)
+ORDER BY 1 LIMIT 1;

@@ -1,0 +1,182 @@
+"""The schema is brought up to date while everybody goes on: nobody waits for long, and nobody fails."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from broker.store.partitions.partitions import PartitionStore
+from broker.store.postgres import migrate as migrating
+from broker.store.postgres import schema
+from broker.store.postgres.concurrent_steps import apply_concurrently
+from broker.store.postgres.migrate import StepRefused, migrate
+from broker.store.postgres.schema import MIGRATIONS, NEEDED, STEPS, open_books, record_step, revision
+from tests.support.eventually import eventually
+from tests.support.postgres import run_scripts, unmigrated
+
+BACKUP = "LOCK TABLE subscriptions, deliveries, signals IN ACCESS SHARE MODE"
+"""What a backup holds as long as it runs."""
+IS_VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)"
+IS_UNFINISHED = "SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = to_regclass($1) AND NOT indisvalid)"
+STEP = """
+-- A step as it may come.
+DROP INDEX CONCURRENTLY IF EXISTS newer_of_deliveries;
+CREATE INDEX CONCURRENTLY newer_of_deliveries ON deliveries (due_at) WHERE state = 'parked';
+CREATE INDEX CONCURRENTLY newer_of_samples ON samples (app);
+"""
+
+
+async def bring(database, *, to):
+    """Apply the steps up to *to*, as an earlier version of the product had done."""
+    await run_scripts(database, to=to)
+    async with database.transaction() as session:
+        await open_books(session)
+        for step in STEPS[: STEPS.index(to) + 1]:
+            await record_step(session, step)
+
+
+@asynccontextmanager
+async def reading(database, waits):
+    """Read a table that steps change, all the time; add to *waits* how long each time took, in seconds."""
+
+    async def read():
+        while True:
+            began = time.perf_counter()
+            await database.fetchval("SELECT count(*) FROM subscriptions")
+            waits.append(time.perf_counter() - began)
+            await asyncio.sleep(0.01)
+
+    task = asyncio.create_task(read())
+    yield
+    task.cancel()
+
+
+async def test_behind_a_backup_it_waits_and_lets_everybody_pass(postgres_url):
+    async with unmigrated(postgres_url) as database:
+        await bring(database, to="0027")
+        waits = []
+        with capture_logs() as logs:
+            async with reading(database, waits):
+                async with database.transaction() as backup:
+                    await backup.execute(BACKUP)
+                    migration = asyncio.create_task(migrate(database.url))
+                    [told] = await eventually(lambda: [log for log in logs if log["event"] == "migration.waits"])
+                    seen = len(waits)
+                    await eventually(lambda: len(waits) > seen + 100)
+                    assert not migration.done()
+                await migration
+        assert await revision(database) == NEEDED
+        assert max(waits) < 1
+        assert told["step"] == "0028"
+        assert any("signal-broker" in holder for holder in told["held_by"])
+
+
+async def test_nobody_gets_into_a_deadlock_who_locks_in_another_order(postgres_url):
+    async with unmigrated(postgres_url) as database:
+        await bring(database, to="0005")
+        stopping, done = asyncio.Event(), []
+
+        async def work():
+            while not stopping.is_set():
+                async with database.transaction() as session:
+                    await session.execute("LOCK TABLE deliveries IN ROW EXCLUSIVE MODE")
+                    await asyncio.sleep(0.02)
+                    await session.execute("LOCK TABLE signals, subscriptions IN ROW EXCLUSIVE MODE")
+                done.append(1)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(work())
+            await eventually(lambda: len(done) > 10)
+            await migrate(database.url)
+            stopping.set()
+        assert await revision(database) == NEEDED
+
+
+async def once(session, work):
+    async with session.transaction():
+        await work()
+
+
+@pytest.fixture
+async def session(database):
+    async with database.dedicated_session(timeout=timedelta(minutes=2)) as session:
+        yield session
+
+
+async def build(session, script=STEP):
+    await apply_concurrently(session, script, lambda work: once(session, work))
+
+
+async def partitions(database):
+    """Return how many partitions of deliveries have a part of the new index, and how many there are."""
+    parts = await database.fetchval(
+        "SELECT count(*) FROM pg_inherits WHERE inhparent = 'newer_of_deliveries'::regclass"
+    )
+    return parts, await database.fetchval("SELECT count(*) FROM pg_inherits WHERE inhparent = 'deliveries'::regclass")
+
+
+async def test_indexes_of_partitioned_tables_are_built_for_each_partition_and_for_later_ones(database, session):
+    store = PartitionStore(database)
+    await store.cover([1, 20_000_000])
+    await build(session)
+    assert await database.fetchval(IS_VALID, "newer_of_deliveries")
+    assert await database.fetchval(IS_VALID, "newer_of_samples")
+    before = await partitions(database)
+    await store.cover([40_000_000])
+    after = await partitions(database)
+    assert before[0] == before[1] >= 2
+    assert after[0] == after[1] > before[1]
+    await build(session)
+    assert await partitions(database) == after
+
+
+@pytest.mark.parametrize("table", ["deliveries_1", "samples"])
+async def test_a_build_that_was_interrupted_is_begun_again_and_nobody_waits_for_it(database, session, table):
+    """A transaction that has written holds it up."""
+    await PartitionStore(database).cover([1])
+    async with database.transaction() as old:
+        await old.execute(f"DELETE FROM {table} WHERE false")
+        building = asyncio.create_task(build(session))
+        await eventually(lambda: database.fetchval(IS_UNFINISHED, table))
+        async with asyncio.timeout(5):
+            await database.execute(f"DELETE FROM {table}")
+        building.cancel()
+        await asyncio.wait([building])
+    async with database.dedicated_session() as another:
+        await build(another)
+    for index in ("newer_of_deliveries", "newer_of_samples"):
+        assert await database.fetchval(IS_VALID, index)
+    assert not await database.fetchval("SELECT EXISTS (SELECT FROM pg_index WHERE NOT indisvalid)")
+
+
+async def test_a_step_of_the_schema_may_be_of_that_kind(postgres_url, tmp_path, monkeypatch):
+    later = f"{int(NEEDED) + 1:04}"
+    for step in STEPS:
+        (tmp_path / f"{step}.sql").symlink_to(MIGRATIONS / f"{step}.sql")
+    (tmp_path / f"{later}.sql").write_text(STEP)
+    async with unmigrated(postgres_url) as database:
+        await migrate(database.url)
+        monkeypatch.setattr(migrating, "MIGRATIONS", tmp_path)
+        monkeypatch.setattr(migrating, "STEPS", (*STEPS, later))
+        monkeypatch.setattr(schema, "NEEDED", later)
+        await migrate(database.url)
+        assert await revision(database) == later
+        assert await database.fetchval(IS_VALID, "newer_of_deliveries")
+
+
+async def test_one_that_is_refused_names_the_step(postgres_url, tmp_path, monkeypatch):
+    later = f"{int(NEEDED) + 1:04}"
+    (tmp_path / f"{later}.sql").write_text("CREATE INDEX CONCURRENTLY newer ON nowhere (a);")
+    async with unmigrated(postgres_url) as database:
+        await migrate(database.url)
+        monkeypatch.setattr(migrating, "MIGRATIONS", tmp_path)
+        monkeypatch.setattr(migrating, "STEPS", (*STEPS, later))
+        monkeypatch.setattr(schema, "NEEDED", later)
+        with pytest.raises(StepRefused, match=f'^step {later} of the schema was refused: .*"nowhere" does not exist'):
+            await migrate(database.url)
