@@ -233,7 +233,7 @@ CREATE TABLE endpoints (
 );
 CREATE TRIGGER access_changed AFTER INSERT OR DELETE OR UPDATE ON endpoints FOR EACH STATEMENT EXECUTE FUNCTION tell_access_changed();
 
--- What happened and is not combined to events yet. Names, not this table, say what may come.
+-- What happened and is not combined to events yet.
 CREATE TABLE event_notes (
     type text NOT NULL,
     -- 0: it is about none.

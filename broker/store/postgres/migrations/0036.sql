@@ -9,7 +9,7 @@ CREATE TABLE event_notes (
     n bigint NOT NULL DEFAULT 1,
     details json NOT NULL DEFAULT '{}'
 );
-COMMENT ON TABLE event_notes IS 'What happened and is not combined to events yet. Names, not this table, say what may come.';
+COMMENT ON TABLE event_notes IS 'What happened and is not combined to events yet.';
 COMMENT ON COLUMN event_notes.subscription_id IS '0: it is about none.';
 COMMENT ON COLUMN event_notes.subject IS 'What else it is about, so that only what is alike is combined: a webhook (its MD5), a quota, a queue.';
 COMMENT ON COLUMN event_notes.tenants IS 'Whose it is, if it is about no subscription.';
@@ -50,8 +50,6 @@ COMMENT ON COLUMN events.tenants IS 'The tenants that it belongs to; null: to no
 COMMENT ON COLUMN events.since IS 'When it happened first, of the n times that are combined.';
 COMMENT ON COLUMN events.signal_id IS 'The signal that tells it, if any subscription was for such events.';
 COMMENT ON COLUMN events.is_settled IS 'Whether its signal is in the record queue, or none is needed.';
-
-CREATE INDEX subscriptions_to_events ON subscriptions (id) WHERE name LIKE '$broker.%' AND until IS NULL;
 
 CREATE FUNCTION note_event(type text, subscription_id bigint, subject text, details json) RETURNS void LANGUAGE sql AS $$
     INSERT INTO event_notes (type, subscription_id, subject, details)
