@@ -28,6 +28,10 @@ class EventType(enum.StrEnum):
     """A webhook of a subscription seems to be down, for the first time since it succeeded."""
     TARGET_RECOVERED = "$broker.target.recovered"
     """It succeeded, for the first time since then."""
+    QUOTA_REACHED = "$broker.quota.reached"
+    """What a tenant or a token wanted was refused, because a quota is used up."""
+    MESSAGE_POISONED = "$broker.message.poisoned"
+    """A dead queue holds more messages than before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +46,7 @@ class Event:
         count: How many times.
         subscription_id: The subscription that it is about; None: it is about none.
         subscription_name: The name or pattern that this had then.
-        tenant_id: The tenant of that subscription.
+        tenant_id: The tenant of that subscription, or of the quota.
         tenants: The tenants that it belongs to; None: to none.
         details: What else is known of the last time.
         signal_id: The signal that tells it; None if no subscription was for it, or there is none yet.

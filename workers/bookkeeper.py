@@ -17,6 +17,7 @@ from broker.errors import StoreUnavailable, TransportError, Unavailable
 from broker.messages import proof_message
 from broker.operations.books import BookReader
 from broker.settings import Settings
+from broker.store.events import EventStore
 from broker.store.postgres.database import Database
 from broker.store.signals.intake_books import IntakeBooks, Range, Sight
 from broker.store.signals.signals import SignalStore
@@ -59,6 +60,7 @@ class Bookkeeper:
         self._signals = SignalStore(database)
         self._intake = intake or IntakeBooks(database)
         self._subscriptions = SubscriptionStore(database)
+        self._events = EventStore(database)
         self._hazards: set[Hazard] = set()
         self._unseen = False
         self._reader = BookReader(database, transport, timeout=settings.confirm_timeout)
@@ -121,7 +123,7 @@ class Bookkeeper:
         return sight
 
     async def measure(self) -> None:
-        """Set the metrics of the books."""
+        """Set the metrics of the books, and note poison as an event."""
         books = await self._reader.read()
         metrics.UNACCOUNTED.set(books.unaccounted)
         for state in DeliveryState:
@@ -133,6 +135,8 @@ class Bookkeeper:
             metrics.AWAITING.set(books.awaiting_record)
         for queue, count in (books.poison or {}).items():
             metrics.POISON.labels(queue).set(count)
+        if books.poison:
+            await self._events.note_poison(books.poison)
         if books.poison is not None:
             metrics.BOOKS_KEPT.set_to_current_time()
 

@@ -19,7 +19,7 @@ class EventSchema(Schema):
     count: int = Field(description="How many times it happened.")
     subscription_id: int | None = Field(description="The subscription that it is about; null: it is about none.")
     subscription_name: str | None = Field(description="The name or pattern that this had then.")
-    tenant_id: str | None = Field(description="The tenant of that subscription.")
+    tenant_id: str | None = Field(description="The tenant of that subscription, or of the quota.")
     details: dict[str, Any] = Field(description="What else is known of the last time; it depends on the type.")
     signal_id: int | None = Field(
         description="The signal that tells it; null while it is under way, and if no subscription was for events."

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from broker.access import ADMINISTRATOR, Principal
 from broker.events import Event, EventType
 from broker.integers import MAX_ID
+from broker.quotas import QuotaKind, Subject
 from broker.store.pages import Page
 from broker.store.postgres.database import Database, Row
 from broker.store.postgres.statements import Statement, Statements
@@ -24,6 +24,8 @@ MOST = 100_000
 
 class _Sql(Statements, file="events.sql"):
     note: Statement
+    know_dead_queues: Statement
+    note_poison: Statement
     has_work: Statement
     gather: Statement
     combine: Statement
@@ -48,13 +50,25 @@ class EventStore:
         self._database = database
         self._every = every.total_seconds()
 
-    async def note(
-        self, kind: EventType, subject: str, details: Mapping[str, Any], *, tenants: Sequence[str] | None = None
-    ) -> None:
-        """Note something that is about no subscription, but about *subject*, and belongs to *tenants* (None: none)."""
+    async def note_refusals(self, refusals: Mapping[tuple[Subject, str], int]) -> None:
+        """Note how many times which quota (by its name in the API) of a tenant or a token was used up."""
+        known = list(refusals)
+        details = [{"kind": subject.kind.value, "id": subject.id, "quota": quota} for subject, quota in known]
         await self._database.execute(
-            _Sql.note, type=kind.value, subject=subject, tenants=tenants, details=json.dumps(details)
+            _Sql.note,
+            type=EventType.QUOTA_REACHED.value,
+            subjects=[f"{subject.kind.value} {quota} {subject.id}" for subject, quota in known],
+            tenants=[subject.id if subject.kind is QuotaKind.TENANT else None for subject, _ in known],
+            counts=[refusals[one] for one in known],
+            details=[json.dumps(one) for one in details],
         )
+
+    async def note_poison(self, messages: Mapping[str, int]) -> None:
+        """Note which dead queues hold more messages than before, given how many each of them holds now."""
+        queues, counts = list(messages), list(messages.values())
+        async with self._database.transaction() as session:
+            await session.execute(_Sql.know_dead_queues, queues=queues)
+            await session.execute(_Sql.note_poison, queues=queues, counts=counts)
 
     async def combine(self, *, limit: int) -> int:
         """Make events of at most *limit* notes, and of what is due; return how many notes there were."""

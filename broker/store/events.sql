@@ -1,8 +1,30 @@
 -- Events: noted where they happen, by triggers of the schema and by statements that say so; combined, and told by signals.
 
 -- name: note
--- Note something that is about no subscription.
-INSERT INTO event_notes (type, subject, tenants, details) VALUES (:type, :subject, :tenants, :details);
+-- Note what is about no subscription, but about :subjects, and belongs to :tenants (null: to none).
+INSERT INTO event_notes (type, subject, tenants, n, details)
+SELECT :type, subject, CASE WHEN tenant IS NOT NULL THEN ARRAY[tenant] END, n, details
+FROM unnest(:subjects::text[], :tenants::text[], :counts::bigint[], :details::json[]) AS a (subject, tenant, n, details);
+
+-- name: know_dead_queues
+INSERT INTO dead_queues (queue) SELECT unnest(:queues::text[]) ON CONFLICT DO NOTHING;
+
+-- name: note_poison
+-- Note of these dead queues which ones hold more messages than before. One that holds fewer for 30 seconds was emptied.
+WITH known AS MATERIALIZED (
+    SELECT d.queue, d.n AS before, q.n AS after, d.lower_since
+    FROM unnest(:queues::text[], :counts::bigint[]) AS q (queue, n) JOIN dead_queues d ON d.queue = q.queue
+    WHERE q.n <> d.n OR d.lower_since IS NOT NULL ORDER BY d.queue FOR UPDATE OF d
+), stored AS (
+    UPDATE dead_queues d
+    SET n = CASE WHEN after >= before OR k.lower_since < now() - interval '30 seconds' THEN after ELSE before END,
+        lower_since = CASE WHEN after < before AND (k.lower_since IS NULL OR k.lower_since >= now() - interval '30 seconds')
+                           THEN coalesce(k.lower_since, now()) END
+    FROM known k WHERE d.queue = k.queue
+)
+INSERT INTO event_notes (type, subject, n, details)
+SELECT '$broker.message.poisoned', queue, after - before, json_build_object('queue', queue, 'messages', after)
+FROM known WHERE after > before;
 
 -- name: has_work
 -- Whether anything is to be combined or told.
@@ -47,7 +69,7 @@ WITH due AS (
     FROM chosen c WHERE w.subscription_id = c.subscription_id AND w.subject = c.subject AND w.type = c.type
 )
 INSERT INTO events (type, subscription_id, subscription_name, tenant_id, tenants, since, at, n, details)
-SELECT c.type, c.subscription_id, s.name, s.tenant_id,
+SELECT c.type, c.subscription_id, s.name, CASE WHEN c.subscription_id = 0 THEN c.tenants[1] ELSE s.tenant_id END,
        CASE WHEN c.subscription_id = 0 THEN c.tenants ELSE belongs_to(s.tenant_id, s.owner_tenants) END,
        c.first_at, c.last_at, c.n, CASE c.type WHEN '$broker.delivery.dead' THEN json_build_object(
            'deliveryId', (c.details->>'signalId') || '-' || c.subscription_id, 'reason', d.reason, 'attempts', d.attempts,

@@ -121,6 +121,15 @@ CREATE INDEX circuits_by_subscription ON circuits (subscription_id) WHERE (subsc
 CREATE TRIGGER note_changed AFTER UPDATE ON circuits FOR EACH ROW WHEN ((((old.failures = 0) <> (new.failures = 0)) OR ((old.retry_at IS NULL) <> (new.retry_at IS NULL)))) EXECUTE FUNCTION note_circuit();
 CREATE TRIGGER note_dropped AFTER DELETE ON circuits FOR EACH ROW WHEN ((old.retry_at IS NOT NULL)) EXECUTE FUNCTION note_circuit();
 
+-- How many messages dead queues hold, as events have told it.
+CREATE TABLE dead_queues (
+    queue text NOT NULL,
+    n bigint NOT NULL DEFAULT 0,
+    -- Since when one seems to hold fewer: for a moment it does whenever it is looked into.
+    lower_since timestamptz,
+    CONSTRAINT dead_queues_pkey PRIMARY KEY (queue)
+);
+
 -- Processes that make attempts. Each shows that it is there by its seen_at.
 CREATE TABLE deliverers (
     id bigint GENERATED ALWAYS AS IDENTITY,

@@ -152,6 +152,24 @@ async def test_an_event_is_told_once_whenever_its_teller_is_killed(database, tra
     assert await database.fetchval("SELECT count(*) FROM deliveries") == 1
 
 
+async def test_a_dead_queue_that_seems_to_hold_fewer_for_a_moment_holds_no_more_afterwards(database, events):
+    async def told(count):
+        await events.note_poison({"signals.record.dead": count, "deliveries.attempt.dead": 0})
+        await database.execute("UPDATE event_windows SET told_at = told_at - interval '1 minute'")
+        await events.combine(limit=100)
+        return [(event.count, event.details["messages"]) for event in (await events.page()).items]
+
+    assert await told(0) == []
+    assert await told(3) == [(3, 3)]
+    assert await told(1) == [(3, 3)]  # somebody looks into it
+    assert await told(3) == [(3, 3)]
+    assert await told(5) == [(2, 5), (3, 3)]
+    assert await told(0) == [(2, 5), (3, 3)]
+    await database.execute("UPDATE dead_queues SET lower_since = lower_since - interval '31 seconds'")
+    assert await told(0) == [(2, 5), (3, 3)]  # it was emptied
+    assert await told(1) == [(1, 1), (2, 5), (3, 3)]
+
+
 async def test_old_events_are_forgotten_and_so_are_those_beyond_the_last_ones(database, events):
     await database.execute(
         "INSERT INTO events (type, subscription_id, since, at, n, details)"

@@ -6,9 +6,12 @@ import json
 
 import pytest
 
+from broker.topology import RECORD, dead_letters
+from broker.transport import Settlement
 from tests.support.eventually import eventually
+from tests.support.messaging import publish, take
 from tests.support.receiver import Answer
-from tests.support.throwing import FAR, fresh_id, subscribe, throw
+from tests.support.throwing import FAR, fresh_id, subscribe, throw, token
 
 pytestmark = pytest.mark.transports("embedded", "rabbitmq")
 
@@ -33,11 +36,17 @@ async def told(ask_for, webhooks):
     """Call it with a subscription and the type of an event to get the signal that told it, once it came."""
     await ask_for("$broker.#", "/events")
 
-    async def wait(subscription, kind):
+    async def wait(subscription, kind, **details):
         def get():
             bodies = [json.loads(request.body) for request in webhooks.requests if request.path == "/events"]
-            wanted = subscription["id"]
-            return [one for one in bodies if one["name"] == kind and one["payload"]["subscriptionId"] == wanted]
+            wanted = subscription and subscription["id"]
+            return [
+                one
+                for one in bodies
+                if one["name"] == kind
+                and one["payload"]["subscriptionId"] == wanted
+                and one["payload"]["details"].items() >= details.items()
+            ]
 
         found = await eventually(get, within=30)
         return found[0]
@@ -92,6 +101,33 @@ async def test_a_dead_delivery_is_told(client, webhooks, name, told):
         "attempts": 1,
         "status": 400,
     }
+
+
+async def test_a_quota_that_is_reached_is_told(client, name, told):
+    tenant = fresh_id("tenant")
+    limited = client.caller(await token(client, "signals:throw", tenants=[tenant]))
+    await client.request("PUT", f"/v1/quotas/tenants/{tenant}", json={"payloadBytesPerDay": 0})
+
+    async def is_refused():
+        return (await limited.request("POST", "/v1/signals", json={"name": name}))[0] == 429
+
+    await eventually(is_refused)
+
+    event = (await told(None, "$broker.quota.reached", id=tenant))["payload"]
+    assert event["details"] == {"kind": "tenant", "id": tenant, "quota": "payloadBytesPerDay"}
+    assert (event["tenantId"], event["subscriptionName"]) == (tenant, None)
+    assert event["count"] >= 1
+
+
+async def test_poison_is_told(product, told):
+    async with product.open_transport() as transport:
+        await publish(transport, b"no signal", key=RECORD)
+
+    event = (await told(None, "$broker.message.poisoned"))["payload"]
+
+    assert event["details"] == {"queue": "signals.record.dead", "messages": event["details"]["messages"]}
+    async with product.open_transport() as transport, transport.consume(dead_letters(RECORD), prefetch=10) as inbox:
+        await inbox.settle(await take(inbox, 1), Settlement.ACK)
 
 
 async def test_events_are_listed_and_shown_on_the_command_line(client, webhooks, name, laptop, told):

@@ -51,6 +51,14 @@ COMMENT ON COLUMN events.since IS 'When it happened first, of the n times that a
 COMMENT ON COLUMN events.signal_id IS 'The signal that tells it, if any subscription was for such events.';
 COMMENT ON COLUMN events.is_settled IS 'Whether its signal is in the record queue, or none is needed.';
 
+CREATE TABLE dead_queues (
+    queue text COLLATE "C" PRIMARY KEY,
+    n bigint NOT NULL DEFAULT 0,
+    lower_since timestamptz
+);
+COMMENT ON TABLE dead_queues IS 'How many messages dead queues hold, as events have told it.';
+COMMENT ON COLUMN dead_queues.lower_since IS 'Since when one seems to hold fewer: for a moment it does whenever it is looked into.';
+
 CREATE FUNCTION note_event(type text, subscription_id bigint, subject text, details json) RETURNS void LANGUAGE sql AS $$
     INSERT INTO event_notes (type, subscription_id, subject, details)
     SELECT $1, s.id, $3, $4 FROM subscriptions s WHERE s.id = $2 AND s.until IS NULL AND s.name NOT LIKE '$broker.%'
