@@ -168,7 +168,13 @@ def _native_routes(
         *BatchesApi(intake).routes,
         *ExplainApi(subscriptions, matcher).routes,
         *SubscriptionsApi(
-            subscriptions, PausingStore(database), BacklogStore(database), statistics, secrets=secrets, guard=guard
+            subscriptions,
+            PausingStore(database),
+            BacklogStore(database),
+            statistics,
+            secrets=secrets,
+            guard=guard,
+            note_refusal=intake.note_refusal,
         ).routes,
         *SamplesApi(subscriptions, SampleStore(database)).routes,
         *WebhookKeysApi(WebhookKeyStore(database, secrets)).routes,

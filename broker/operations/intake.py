@@ -15,7 +15,7 @@ import structlog
 
 from broker import metrics
 from broker.coalescing import Coalescer
-from broker.errors import IdempotencyConflict, StoreUnavailable, TransportError
+from broker.errors import IdempotencyConflict, QuotaExceeded, StoreUnavailable, TransportError
 from broker.names import check_throwable
 from broker.operations.quotas import Quotas
 from broker.operations.reports import AcceptanceReports
@@ -138,6 +138,11 @@ class Intake:
             replayed=numbered.repeated,
         )
         return Accepted(signal=signal, replayed=numbered.repeated)
+
+    def note_refusal(self, error: QuotaExceeded) -> None:
+        """Note that something else than a throw was refused because a quota is used up; see `Quotas.note_refusal`."""
+        if self._quotas is not None:
+            self._quotas.note_refusal(error)
 
     def restore(self) -> None:
         """Publish again what was accepted lately: the record queue may have lost it."""

@@ -11,7 +11,7 @@ from broker.transport import Settlement
 from tests.support.eventually import eventually
 from tests.support.messaging import publish, take
 from tests.support.receiver import Answer
-from tests.support.throwing import FAR, fresh_id, subscribe, throw, token
+from tests.support.throwing import FAR, NOWHERE, fresh_id, subscribe, throw, token
 
 pytestmark = pytest.mark.transports("embedded", "rabbitmq")
 
@@ -117,6 +117,11 @@ async def test_a_quota_that_is_reached_is_told(client, name, told):
     assert event["details"] == {"kind": "tenant", "id": tenant, "quota": "payloadBytesPerDay"}
     assert (event["tenantId"], event["subscriptionName"]) == (tenant, None)
     assert event["count"] >= 1
+
+    await client.request("PUT", f"/v1/quotas/tenants/{tenant}", json={"subscriptions": 0})
+    document = {"name": name, "tenantId": tenant, "target": {"kind": "webhook", "url": NOWHERE}}
+    assert (await client.request("POST", "/v1/subscriptions", json=document))[0] == 429
+    await told(None, "$broker.quota.reached", id=tenant, quota="subscriptions")
 
 
 async def test_poison_is_told(product, told):
