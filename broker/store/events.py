@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from itertools import chain
 
 from broker.access import ADMINISTRATOR, Principal
 from broker.events import Event, EventType
 from broker.integers import MAX_ID
+from broker.names import pattern_keys
 from broker.quotas import QuotaKind, Subject
 from broker.store.pages import Page
 from broker.store.postgres.database import Database, Row
@@ -20,6 +22,8 @@ EVERY = timedelta(minutes=1)
 KEPT = timedelta(days=30)
 MOST = 100_000
 """How many events are kept; of more the oldest are deleted."""
+_KEYS = sorted(set(chain.from_iterable(map(pattern_keys, EventType))))
+"""What the patterns that match any of these signals are found by."""
 
 
 class _Sql(Statements, file="events.sql"):
@@ -82,7 +86,9 @@ class EventStore:
     async def unsettled(self, *, limit: int) -> list[Event]:
         """Return at most *limit* events that are to be told. If no subscription is for events, none is."""
         events = [_read(row) for row in await self._database.fetch(_Sql.unsettled, limit=limit)]
-        if events and not await self._database.fetchval(_Sql.are_wanted):
+        if events and not await self._database.fetchval(
+            _Sql.are_wanted, names=[kind.value for kind in EventType], keys=_KEYS
+        ):
             await self._database.execute(_Sql.settle_all)
             return [event for event in events if event.signal_id is not None]
         return events

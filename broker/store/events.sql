@@ -90,8 +90,12 @@ ORDER BY c.last_at, c.type DESC
 RETURNING id;
 
 -- name: are_wanted
--- Whether any subscription is for events.
-SELECT EXISTS (SELECT FROM subscriptions WHERE name LIKE '$broker.%' AND until IS NULL);
+-- Whether any subscription is for signals with these :names, or has a pattern with one of these :keys.
+SELECT EXISTS (SELECT FROM subscriptions WHERE name = ANY (:names::text[]) AND until IS NULL AND consumed_by IS NULL)
+    OR EXISTS (
+        SELECT FROM subscriptions
+        WHERE pattern_key(name) = ANY (:keys::text[]) AND pattern_key(name) IS NOT NULL AND until IS NULL AND consumed_by IS NULL
+    );
 
 -- name: settle_all
 -- No signals are needed for events that have none.

@@ -683,7 +683,6 @@ CREATE INDEX subscriptions_of_tenant ON subscriptions (COALESCE(tenant_id, ''::t
 CREATE INDEX subscriptions_of_tenants_pattern ON subscriptions (COALESCE(tenant_id, ''::text), pattern_key(name), found_by, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_of_tenants_span ON subscriptions USING gist (filter_range(COALESCE(tenant_id, ''::text), name, filter)) WHERE (starts_with(found_by, '<'::text) AND (until IS NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_ordered ON subscriptions (id) WHERE (ordered AND (until IS NULL));
-CREATE INDEX subscriptions_to_events ON subscriptions (id) WHERE ((name ~~ '$broker.%'::text) AND (until IS NULL));
 CREATE INDEX subscriptions_waiting_by_moment ON subscriptions (created_at, id) WHERE ((until IS NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_waiting_by_tenant ON subscriptions (tenant_id, id) WHERE ((until IS NULL) AND (consumed_by IS NULL));
 CREATE TRIGGER gate AFTER INSERT ON subscriptions FOR EACH ROW EXECUTE FUNCTION add_gate();
