@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib.metadata import version
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,7 @@ import structlog
 from aiohttp import web
 
 from broker import metrics
+from broker.exposition import Exposition
 from broker.store.postgres.database import Database
 from broker.store.postgres.schema import NEEDED, revision
 from broker.transport import Transport
@@ -36,6 +38,8 @@ _SOON = timedelta(seconds=0.1)
 _TIMEOUT = timedelta(seconds=2)
 _TURN = timedelta(seconds=0.5)
 """How long the next question waits for the answer to the one before."""
+_NAP = 0.25
+"""Seconds between two looks at the event loop."""
 _FAILURES = 2
 """How often in a row a check has to fail: a single failure may be a lost link."""
 
@@ -81,20 +85,25 @@ class Health:
     """The checks that the log says have failed."""
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _revision: str = ""
-    _exposition: metrics.Exposition = field(default_factory=metrics.Exposition)
+    _exposition: Exposition = field(default_factory=Exposition)
 
     def __post_init__(self) -> None:
         self.require("store", self._ask_store)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._look_repeatedly(), name="health")
+        metrics.BUILD.labels(version("signal-broker")).set(1)
+        self._tasks = [
+            asyncio.create_task(self._look_repeatedly(), name="health"),
+            asyncio.create_task(_watch_loop(), name="health:loop"),
+        ]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def require(self, name: str, check: Check) -> None:
         """Let the process be ready only while *check* succeeds; it is called every few seconds."""
@@ -128,10 +137,13 @@ class Health:
             **{name: failures < _FAILURES for name, failures in self._failures.items()},
         }
 
-    def add_routes(self, app: web.Application) -> None:
-        """Serve the three paths in *app*."""
+    def add_probes(self, app: web.Application) -> None:
+        """Serve ``/livez`` and ``/readyz`` in *app*."""
         app.router.add_get("/livez", self.livez)
         app.router.add_get("/readyz", self.readyz)
+
+    def add_metrics(self, app: web.Application) -> None:
+        """Serve ``/metrics`` in *app*."""
         app.router.add_get("/metrics", self.metrics)
 
     async def livez(self, _request: web.Request) -> web.Response:
@@ -151,10 +163,16 @@ class Health:
         headers = {MISSING: missing} if missing else {}
         return web.json_response({"ready": ready, "checks": checks}, status=200 if ready else 503, headers=headers)
 
-    async def metrics(self, _request: web.Request) -> web.Response:
-        """Answer all metrics in Prometheus's format."""
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Answer all metrics, in Prometheus's text format or in OpenMetrics, as ``Accept`` says."""
         metrics.READY.set(self.ready)
-        body, content_type = self._exposition.read()
+        for name, passed in self.checks().items():
+            metrics.CHECK_PASSED.labels(name).set(passed)
+        use = self.database.use
+        metrics.STORE_CONNECTIONS.labels("idle").set(use.idle)
+        metrics.STORE_CONNECTIONS.labels("used").set(use.used)
+        metrics.STORE_CONNECTIONS_LIMIT.set(use.limit)
+        body, content_type = self._exposition.read(",".join(request.headers.getall("Accept", [])))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _look_repeatedly(self) -> None:
@@ -204,3 +222,12 @@ class Health:
 
     async def _ask_store(self) -> None:
         self._revision = await revision(self.database)
+
+
+async def _watch_loop() -> None:
+    """Measure how late the event loop is."""
+    clock = asyncio.get_running_loop().time
+    while True:
+        wanted = clock() + _NAP
+        await asyncio.sleep(_NAP)
+        metrics.LOOP_LAG.observe(max(0.0, clock() - wanted))

@@ -1,5 +1,9 @@
 """Logs: one line per event, as JSON for machines or coloured for people.
 
+What happens to every signal leaves a line: ``signal.accepted``, ``signal.recorded``, ``signal.released``,
+``delivery.attempted``. The setting `log_signals` leaves out those of most signals, or of all; an attempt that failed
+is a warning, and leaves its line in any case.
+
 Events are named ``noun.past_participle``; lines about a signal, a subscription or a delivery carry ``signal_id``,
 ``subscription_id``, ``delivery_id``. Logs go to standard error; standard output is for the answers of commands.
 """
@@ -27,6 +31,10 @@ from broker.texts import escape
 _AS_OTHERS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
 _AT_ONCE = select.PIPE_BUF
 """How many bytes a pipe takes from one process before it takes any from another one."""
+_OF_SIGNALS = frozenset({"signal.accepted", "signal.recorded", "signal.released", "delivery.attempted"})
+"""The events that a signal has while all goes well."""
+_ONE_IN = 100
+"""Of how many signals one leaves all of its lines, if they are sampled."""
 _TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 """Local variables may be tokens or payloads, which must not be logged."""
 
@@ -41,6 +49,8 @@ def configure_logs(settings: Settings, *, without: Collection[str] = ()) -> None
 
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     first: list[structlog.typing.Processor] = [leave_out] if without else []
+    if settings.log_signals != "all":
+        first.append(_Sample(_ONE_IN if settings.log_signals == "sampled" else 0))
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -83,6 +93,21 @@ def configure_logs(settings: Settings, *, without: Collection[str] = ()) -> None
     # aiormq and aio-pika log every lost link several times; the transport logs it once.
     for library in ("aiormq", "aio_pika"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+class _Sample:
+    """Leaves out the lines of signals to which nothing happens that should not, but for one in so many; 0: of all."""
+
+    def __init__(self, one_in: int) -> None:
+        self._one_in = one_in
+
+    def __call__(self, _logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if method == "info" and event["event"] in _OF_SIGNALS and not self._keeps(event["signal_id"]):
+            raise structlog.DropEvent
+        return event
+
+    def _keeps(self, signal_id: int) -> bool:
+        return self._one_in > 0 and signal_id % self._one_in == 0
 
 
 class LineBuffer:

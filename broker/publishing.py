@@ -112,6 +112,7 @@ class SignalPublisher:
         timeout = timedelta(seconds=seconds)
         while True:
             losses = self._losses
+            sent = self._loop.time()
             try:
                 await self._send(message, timeout)
             except (Unconfirmed, Unroutable):
@@ -121,6 +122,7 @@ class SignalPublisher:
                 timeout = timedelta(seconds=end - self._loop.time())
                 metrics.REPEATS.labels(metrics.Repeat.PUBLISHED).inc()
                 continue
+            metrics.CONFIRM_SECONDS.observe(self._loop.time() - sent)
             if self._restoring is not None:
                 await self._restored(end)
             if losses == self._losses:

@@ -52,6 +52,13 @@ class Settings(BaseSettings):
 
     http_host: str = Field("127.0.0.1", description="Address the gateway listens on (0.0.0.0 in the image).")
     http_port: int = Field(8080, ge=0, le=65535, description="Port the gateway listens on; 0 takes a free one.")
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port for `/metrics` alone, at the same address, which a firewall can keep callers from; 0 takes a"
+        " free one; none: it is on the port of the API.",
+    )
     http_connections: int = Field(
         2000,
         ge=10,
@@ -78,6 +85,12 @@ class Settings(BaseSettings):
         " (15671 with TLS) of each host of the transport.",
     )
     store_url: str = Field("embedded:", description="`embedded:` (with `signal-broker[embedded]`), or `postgresql://`.")
+    store_pool_size: int = Field(
+        20,
+        ge=10,
+        le=500,
+        description="Most connections in a process's pool to PostgreSQL; it has up to eight besides.",
+    )
     data_dir: Path = Field(Path(".signal-broker"), description="Directory of the embedded store's data.")
     admin_token: SecretStr | None = Field(None, description="Bootstrap token of a principal with every permission.")
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
@@ -163,6 +176,11 @@ class Settings(BaseSettings):
         "auto", description="`json`, `console`, or `auto`: `console` on a terminal, else `json`."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
+    log_signals: Literal["all", "sampled", "failures"] = Field(
+        "all",
+        description="Which signals leave lines in the log: `all`; `sampled`: one in a hundred, and every failed"
+        " attempt; `failures`: failed attempts alone.",
+    )
 
     @field_validator("secret_keys", mode="before")
     @classmethod

@@ -56,7 +56,7 @@ from gateway.cors import CrossOrigin
 from gateway.dialects import dialect_of, error_middleware, secure
 from gateway.docs import DocsApi
 from gateway.forwarding import FORWARDING, Forwarding
-from gateway.measures import throw_metrics
+from gateway.measures import ROUTES, throw_metrics
 from gateway.native.audit import AuditApi
 from gateway.native.batches import BatchesApi
 from gateway.native.deliveries import DeliveriesApi
@@ -132,7 +132,7 @@ async def gateway_app(
             *EndpointTokensApi(EndpointStore(database), settings).routes,
             *EndpointSignalsApi(EndpointStore(database)).routes,
             *ConsoleApi().routes,
-            *probes(health),
+            *probes(health, metrics=settings.metrics_port is None),
             *TailApi(feed, auth).routes,
             *SessionApi(sessions, auth).routes,
         ]
@@ -204,10 +204,13 @@ def _application(routes: Sequence[Route], auth: Authenticator, settings: Setting
     app[BODY_TIMEOUT], app[BODY_LIMIT] = settings.body_timeout, settings.max_body_bytes
     app[OFFLOADER] = Offloader()
     app[READERS] = Readers()
+    app[ROUTES] = {}
     open_rooms(app)
     described = [route.path for route in routes]
     for route, handler in handlers:
         for path in (as_express(route) if UNLEASH.owns(route.path) else route).paths:
             add = app.router.add_get if route.method == "GET" else partial(app.router.add_route, route.method)
-            add(keep_apart(path, described), handler)
+            added = add(keep_apart(path, described), handler)
+            for one in added.resource or ():  # the route for HEAD, too; others may have been there before
+                app[ROUTES].setdefault(one, route)
     return app

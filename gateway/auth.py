@@ -15,7 +15,7 @@ from broker.access import ADMINISTRATOR, COMMAND_LINE, Principal, digest, is_end
 from broker.settings import Settings
 from broker.store.administration.access_cache import AccessCache
 from broker.store.administration.sessions import KeptSession, SessionStore, SignIn
-from gateway.callers import network_of
+from gateway.callers import CALLER, network_of
 from gateway.forwarding import caller_address
 from gateway.http_errors import Busy, Unauthenticated
 from gateway.oidc.issuer import Issuer
@@ -78,8 +78,8 @@ class Authenticator:
             if given is None:
                 return None
             user = await self._passwords.sign_in(*given, network_of(caller_address(request)))
-            return None if user is None else user.principal
-        return await self._holder(read_token(header))
+            return _note(request, None if user is None else user.principal)
+        return _note(request, await self._holder(read_token(header)))
 
     async def _holder(self, token: str) -> Principal | None:
         """Return the principal of *token*, whatever it opens; None if it is not good."""
@@ -163,6 +163,7 @@ class Authenticator:
         session = None if hdrs.AUTHORIZATION in request.headers else await self.session(request)
         if session is None:
             return await self.principal(request)
+        _note(request, session.principal)
         check_intent(request, session)
         return session.principal
 
@@ -172,7 +173,7 @@ class Authenticator:
         ``Authorization: Bearer <token>`` or the bare token. Other credentials are ignored, and no password is checked.
         """
         token = read_token(request.headers.get(hdrs.AUTHORIZATION, "").strip())
-        return await self._cache.caller(token) if is_endpoint_token(token) else None
+        return _note(request, await self._cache.caller(token)) if is_endpoint_token(token) else None
 
     async def principal(self, request: web.Request) -> Principal:
         """Return the principal that sent *request*.
@@ -190,6 +191,13 @@ class Authenticator:
                 headers=challenges(request),
             )
         return caller
+
+
+def _note(request: web.Request, principal: Principal | None) -> Principal | None:
+    """Note that *principal* sent *request*, for the log, and return it."""
+    if principal is not None:
+        request[CALLER] = principal.name
+    return principal
 
 
 def challenges(request: web.Request) -> CIMultiDict[str]:

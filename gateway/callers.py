@@ -6,6 +6,9 @@ from ipaddress import IPv6Address, ip_address
 
 from aiohttp import web
 
+CALLER = web.RequestKey("caller", str)
+"""The name of the principal that sent a request, once that is known."""
+
 _IPV6_NETWORK = 64
 """Bits of an address that are not for its network."""
 

@@ -46,6 +46,7 @@ from gateway.http_errors import (
     http_error_for,
 )
 from gateway.reading import READERS
+from gateway.refusals import note_refusal
 from gateway.routes import Handler, Parameter, Route, SecuredRoute
 
 _NOT_NOW = "The broker cannot take this now: {part}; try again in a moment."
@@ -227,19 +228,27 @@ def _allowed_methods(error: web.HTTPMethodNotAllowed) -> str:
 
 
 def to_http_error(request: web.Request, error: Exception) -> HttpError:
-    """Return what *error* means to the caller; an error of the gateway's own is logged."""
+    """Return what *error* means to the caller, and note it for the log; an error of the gateway's own is logged."""
+    cause = None
     if isinstance(error, QuotaExceeded):
-        return TooMany(str(error), retry_after=error.retry_after)
-    expected = _expected(error)
-    if expected is not None:
-        return expected
-    if isinstance(error, StoreUnavailable | TransportError | TimeoutError):
-        log.warning("request.postponed", path=request.path, address=caller_address(request), error=str(error))
-        return Busy(_NOT_NOW.format(part=_what_is_missing(error)))
+        found: HttpError | None = TooMany(str(error), retry_after=error.retry_after)
+    else:
+        found = _expected(error)
+    if found is None and isinstance(error, StoreUnavailable | TransportError | TimeoutError):
+        found, cause = Busy(_NOT_NOW.format(part=_what_is_missing(error))), str(error) or repr(error)
+    elif found is None:
+        found = _defect(request, error)
+    note_refusal(request, found, cause=cause)
+    return found
+
+
+def _defect(request: web.Request, error: Exception) -> HttpError:
+    """Log *error*, whose fault is ours, and return what it means to the caller."""
+    whose = {"path": request.path, "method": request.method, "address": caller_address(request)}
     if isinstance(error, DataError):  # of what a caller may send, PostgreSQL refuses nothing: the fault is ours, or its
-        log.error("request.refused", **_whose(request), exc_info=error)
+        log.error("request.unstored", **whose, exc_info=error)
         return Busy(_NOT_NOW.format(part="PostgreSQL refused it"))
-    log.error("request.failed", **_whose(request), exc_info=error)
+    log.error("request.failed", **whose, exc_info=error)
     return Broken("Something went wrong here; the log has the details.")
 
 
@@ -250,10 +259,6 @@ def _what_is_missing(error: StoreUnavailable | TransportError | TimeoutError) ->
     if isinstance(error, StoreRefusal) and error.lacks_a_table:
         return "PostgreSQL lacks a table (`signal-broker migrate` creates it)"
     return next(clause for kind, clause in _MISSING if isinstance(error, kind))
-
-
-def _whose(request: web.Request) -> dict[str, str | None]:
-    return {"path": request.path, "method": request.method, "address": caller_address(request)}
 
 
 def _expected(error: Exception) -> HttpError | None:

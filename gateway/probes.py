@@ -8,14 +8,17 @@ from gateway.routes import OpenRoute, Route
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 """Their paths."""
 
-_METRICS = "application/openmetrics-text"
+_METRICS = "text/plain"
+"""Unless ``Accept`` names OpenMetrics."""
 
 
-def probes(health: Health) -> list[Route]:
-    """Return the routes that *health* answers."""
+def probes(health: Health, *, metrics: bool) -> list[Route]:
+    """Return the routes that *health* answers, with or without the *metrics*."""
     answers = {200: "application/json", 503: "application/json"}
-    return [
+    routes: list[Route] = [
         OpenRoute("GET", "/livez", health.livez, "Ask whether it lives", answers),
         OpenRoute("GET", "/readyz", health.readyz, "Ask whether it is ready", answers),
-        OpenRoute("GET", "/metrics", health.metrics, "Read the metrics", {200: _METRICS}),
     ]
+    if metrics:
+        routes.append(OpenRoute("GET", "/metrics", health.metrics, "Read the metrics", {200: _METRICS}))
+    return routes

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
-import structlog
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, InvalidURLError, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp.web_urldispatcher import AbstractRoute
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -30,7 +31,11 @@ from gateway.continuing import EXPECTATION
 from gateway.dialects import Dialect, dialect_of
 from gateway.heads import SPOKEN, check_head, unknown_coding
 from gateway.http_errors import BadRequest, Busy, HeadersTooLarge, HttpError, TooSlow, UriTooLong
+from gateway.lines import RequestLines
+from gateway.measures import ROUTES, RequestTimes
 from gateway.probes import PROBES
+from gateway.refusals import note_refusal
+from gateway.routes import Route
 
 _LONGEST_HEAD = 1 << 16
 _LONGEST_LINE = 8190
@@ -42,8 +47,8 @@ _REQUEST_LINE = re.compile(rb"\b[A-Z]{3,16} (\S++)(?: HTTP/1\.[01]\r?\n|\Z)")
 _PATH = re.compile(r"(?:https?://[^/?#]*)?(/[^?#]*)", re.IGNORECASE)
 
 Handler = Callable[[Any], Awaitable[web.StreamResponse]]
-
-log = structlog.get_logger()
+Note = Callable[["_Request", int], None]
+"""Called with a request and the status of its answer, as that begins."""
 
 
 class Runner(web.AppRunner):
@@ -62,12 +67,14 @@ class Runner(web.AppRunner):
         super().__init__(app, lingering_time=0, **options)
         self._dialects = dialects
         self._connections = connections or Connections()
+        self._note = _noting(app)
 
     async def _make_server(self) -> web.Server:
         plain: Any = await super()._make_server()
         return _Server(
             self._dialects,
             self._connections,
+            self._note,
             _checking(plain.request_handler, self._dialects, self._connections),
             request_factory=partial(plain.request_factory, _cls=_Request),
             **self._kwargs,
@@ -75,13 +82,33 @@ class Runner(web.AppRunner):
 
 
 class _Server(web.Server):
-    def __init__(self, dialects: Sequence[Dialect], connections: Connections, *arguments: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        dialects: Sequence[Dialect],
+        connections: Connections,
+        note: Note,
+        *arguments: Any,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
-        self._dialects = dialects
-        self._own = connections
+        self._own = dialects, connections, note
 
     def __call__(self) -> RequestHandler:
-        return _Connection(self._dialects, self._own, self, loop=self._loop, **self._kwargs)
+        return _Connection(*self._own, self, loop=self._loop, **self._kwargs)
+
+
+def _noting(app: web.Application) -> Note:
+    """Return what times the requests to *app*, and logs those that have a line."""
+    routes: dict[AbstractRoute, Route] = app.get(ROUTES, {})
+    times = RequestTimes(routes)
+    lines = RequestLines(app, times)
+
+    def note(request: _Request, status: int) -> None:
+        route, seconds = request.route, time.perf_counter() - request.began
+        times.note(request.method, route, status, seconds)
+        lines.note(request, route, status, seconds)
+
+    return note
 
 
 def _checking(handle: Handler, dialects: Sequence[Dialect], connections: Connections) -> Handler:
@@ -93,6 +120,7 @@ def _checking(handle: Handler, dialects: Sequence[Dialect], connections: Connect
             if not connections.has_place(cast("_Connection", request.protocol)) and request.path not in PROBES:
                 raise Busy("There are too many connections; try again in a moment.")
         except HttpError as error:
+            note_refusal(request, error)
             response = dialect_of(request.path, dialects).answer_error(error, request)
             response.force_close()
             return response
@@ -104,9 +132,10 @@ def _checking(handle: Handler, dialects: Sequence[Dialect], connections: Connect
 class _Request(web.Request):
     """A request, without the header ``Expect``, on which aiohttp would act at once."""
 
-    ATTRS = web.Request.ATTRS | {"head"}
+    ATTRS = web.Request.ATTRS | {"head", "began"}
 
     def __init__(self, message: RawRequestMessage, *arguments: Any, **options: Any) -> None:
+        self.began = time.perf_counter()
         self.head = message
         """The head as it was received."""
         expectation = message.headers.get(hdrs.EXPECT)
@@ -130,6 +159,13 @@ class _Request(web.Request):
             response.force_close()
             headers[hdrs.CONNECTION] = "close"
         await super()._prepare_hook(response)
+        cast("_Connection", self.protocol).note(self, response.status)
+
+    @property
+    def route(self) -> AbstractRoute | None:
+        """The route that it found, if there is one."""
+        found = self._match_info
+        return None if found is None or found.http_exception is not None else found.route
 
 
 class _Refused(HttpProcessingError):
@@ -143,8 +179,16 @@ class _Refused(HttpProcessingError):
 class _Connection(RequestHandler):
     """One connection; it remembers the head that is being received, to find in it what the parser did not get to."""
 
-    def __init__(self, dialects: Sequence[Dialect], connections: Connections, *arguments: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        dialects: Sequence[Dialect],
+        connections: Connections,
+        note: Note,
+        *arguments: Any,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
+        self.note = note
         self.wait: Wait | None = None
         self.in_reserve = False
         self.held = 0
@@ -277,7 +321,7 @@ class _Connection(RequestHandler):
         target = _target(self._head)
         path = _PATH.match(target)
         error = exc.error if isinstance(exc, _Refused) else _http_error(exc, target)
-        log.debug("request.malformed", path=path and path[1], address=request.remote, error=error.detail)
+        note_refusal(request, error, path=path[1] if path else "")
         url = URL.build(path=path[1] if path else "/", encoded=True)
         known = cast("web.Request", request.clone(rel_url=url))
         response = dialect_of(url.path, self._dialects).answer_error(error, known)

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import structlog
 
+from broker import metrics
 from broker.errors import StoreRefusal, StoreTimeout, StoreUnavailable, TransportError
 from broker.store.postgres.database import DataError
 from broker.transport import Received, Settlement
@@ -66,6 +67,7 @@ class Batches:
                 if few and parts != [group]:  # the others may well pass
                     tried, pause = 0, 0.0 if at_once else pause
                 groups += parts
+                metrics.BATCHES_POSTPONED.labels(self._settler.queue).inc()
                 self._log.warning("batch.postponed", error=str(error), messages=len(group), pause=pause)
                 await self._pause(pause)
                 if self._leaving.is_set():

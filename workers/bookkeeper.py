@@ -1,38 +1,25 @@
-"""The bookkeeper: folds the books of the intake, finds lost signals, and measures what an operator is alerted by."""
+"""The bookkeeper: folds the books of the intake, and finds lost signals."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
-from datetime import timedelta
-from logging import ERROR, WARNING
 
 import structlog
 
-from broker import metrics
-from broker.deliveries import DeliveryState
-from broker.errors import StoreUnavailable, TransportError, Unavailable
+from broker.errors import StoreUnavailable, TransportError
 from broker.messages import proof_message
 from broker.operations.books import BookReader
 from broker.settings import Settings
-from broker.store.events import EventStore
 from broker.store.postgres.database import Database
 from broker.store.signals.intake_books import IntakeBooks, Range, Sight
 from broker.store.signals.signals import SignalStore
-from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.streaks import Streak
-from broker.topology import RECORD, dead_letters, queues_of
-from broker.transport import Hazard, Transport
+from broker.topology import RECORD, dead_letters
+from broker.transport import Transport
 
 _TICK = 1.0
-_MEASURED_EVERY = 5
-"""Every how many ticks the metrics are measured."""
-_LOOKED_EVERY = 30
-"""Every how many ticks it looks for policies."""
-_GLANCE = timedelta(seconds=2)
-"""How long each answer about policies may take: what hangs there must not hold up the books."""
 _NAMED = 100
 """How many ranges of lost signals one log line names."""
 
@@ -59,10 +46,6 @@ class Bookkeeper:
         self._timeout = settings.confirm_timeout
         self._signals = SignalStore(database)
         self._intake = intake or IntakeBooks(database)
-        self._subscriptions = SubscriptionStore(database)
-        self._events = EventStore(database)
-        self._hazards: set[Hazard] = set()
-        self._unseen = False
         self._reader = BookReader(database, transport, timeout=settings.confirm_timeout)
 
     async def check(self) -> None:
@@ -75,14 +58,9 @@ class Bookkeeper:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Keep the books until *stopping* is set."""
-        ticks = 0
         while not stopping.is_set():
             try:
                 await self.keep()
-                if ticks % _MEASURED_EVERY == 0:
-                    await self.measure()
-                if ticks % _LOOKED_EVERY == 0:
-                    await self.look_for_hazards()
                 self._outcomes.note_success()
             except (StoreUnavailable, TransportError) as error:
                 self._outcomes.note_failure(error)
@@ -90,7 +68,6 @@ class Bookkeeper:
             except Exception as error:
                 self._outcomes.note_failure(error)
                 log.exception("books.failed")
-            ticks += 1
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TICK):
                     await stopping.wait()
@@ -121,43 +98,6 @@ class Bookkeeper:
         sight = await self._reader.look()
         log.info("dead_queue.looked_into", queue=dead_letters(RECORD), signals=len(sight.ids), complete=sight.complete)
         return sight
-
-    async def measure(self) -> None:
-        """Set the metrics of the books, and note poison as an event."""
-        books = await self._reader.read()
-        metrics.UNACCOUNTED.set(books.unaccounted)
-        for state in DeliveryState:
-            metrics.DELIVERIES.labels(state.value).set(books.ledger.states.get(state, 0))
-        metrics.LOST.set(books.intake.lost)
-        metrics.POISONED_SIGNALS.set(books.intake.poison)
-        metrics.OLDEST_AWAITING.set(books.intake.oldest.total_seconds())
-        if books.awaiting_record is not None:
-            metrics.AWAITING.set(books.awaiting_record)
-        for queue, count in (books.poison or {}).items():
-            metrics.POISON.labels(queue).set(count)
-        if books.poison:
-            await self._events.note_poison(books.poison)
-        if books.poison is not None:
-            metrics.BOOKS_KEPT.set_to_current_time()
-
-    async def look_for_hazards(self) -> None:
-        """Report the policies that lose signals, as far as this process may see them."""
-        queues = queues_of(await self._subscriptions.apps())
-        try:
-            hazards = set(await self._transport.hazards(queues, timeout=_GLANCE))
-        except Unavailable as error:
-            if not self._unseen:
-                log.warning("policies.unseen", error=str(error))
-            self._unseen = True
-            return
-        self._unseen = False
-        for hazard in hazards - self._hazards:
-            log.log(ERROR if hazard.loses else WARNING, "policy.found", **asdict(hazard))
-        self._hazards = hazards
-        metrics.LOSING_POLICIES.clear()
-        for hazard in hazards:
-            if hazard.loses:
-                metrics.LOSING_POLICIES.labels(hazard.queue, hazard.key).set(1)
 
 
 def _name(ranges: Sequence[Range]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from logging import INFO, WARNING
 
 import structlog
 
@@ -218,7 +219,7 @@ def _judge(claimed: Claimed, result: Result) -> tuple[DeliveryState, timedelta |
 
 
 def _log_attempt(claimed: Claimed, ended: Ended) -> None:
-    """Log the one line that an attempt leaves, and count it."""
+    """Log the one line that an attempt leaves, a warning if it failed, and count it."""
     kind = claimed.target.kind.value
     metrics.ATTEMPTS.labels(kind, ended.result.outcome.value).inc()
     metrics.ATTEMPT_SECONDS.labels(kind).observe(ended.duration.total_seconds())
@@ -231,7 +232,9 @@ def _log_attempt(claimed: Claimed, ended: Ended) -> None:
             metrics.PARKED.labels(kind).inc()
         case _:
             metrics.DEAD.labels(kind).inc()
-    log.info(
+    succeeded = ended.result.outcome is Outcome.SUCCEEDED
+    log.log(
+        INFO if succeeded else WARNING,
         "delivery.attempted",
         delivery_id=ended.due.delivery_id,
         signal_id=ended.due.signal_id,

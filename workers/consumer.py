@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import structlog
 
+from broker import metrics
 from broker.errors import Unavailable
 from broker.streaks import Streak
 from broker.transport import Inbox, Transport, check_parts
@@ -140,10 +141,12 @@ class Consumer:
             inbox.resume()
 
     async def _receive(self, inbox: Inbox, batches: Batches, quarantine: Quarantine) -> None:
+        note_size = metrics.BATCH_MESSAGES.labels(self._queue).observe
         while True:
             await self._free.acquire()
             await quarantine.wait_for_relief()
             messages = await inbox.receive(self._batch, max_bytes=self._batch_bytes)
+            note_size(len(messages))
             task = asyncio.create_task(batches.process(messages))
             self._tasks.add(task)
             self._counting.add(task)

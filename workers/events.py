@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import structlog
 
-from broker import metrics
 from broker.events import Event
 from broker.messages import signal_message
 from broker.operations.reports import ranges
@@ -99,7 +98,6 @@ class EventTeller:
             await self._events.settle(told)
         for event_id, signal in told.items():
             throw = signal.throw
-            metrics.ACCEPTED.labels(throw.source.value, throw.scope.value).inc()
             log.info("event.told", event_id=event_id, name=throw.name, signal_id=signal.id)
         for failure in filter(None, failures):
             raise failure

@@ -80,8 +80,6 @@ class PartitionMaintainer:
             StoreUnavailable, TransportError: A server did not answer, or other sessions held the locks.
             OSError: The archive cannot be written. Nothing is dropped.
         """
-        metrics.PARTITIONS.set(len(await PartitionStore(self._database).all()))
-        metrics.OLDEST_SIGNAL.set(await DetachedStore(self._database).oldest())
         async with maintenance(self._database, timeout=_STATEMENT_TIMEOUT) as session:
             if session is None:
                 return

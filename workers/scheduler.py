@@ -112,7 +112,6 @@ class Scheduler:
             step("forget_sessions", self.forget_sessions, full=_LIMIT, every=_SELDOM.total_seconds()),
             step("tell_events", events.tell, full=_SIGNALS, every=unhurried),
             step("forget_events", events.forget, full=_LIMIT, every=_SELDOM.total_seconds()),
-            step("measure", self.measure, every=counting),
         )
 
     async def check(self) -> None:
@@ -236,13 +235,6 @@ class Scheduler:
     async def fold(self) -> int:
         """Fold changes of the books; return how many."""
         return await self._deliveries.fold_ledger(limit=_DELTAS)
-
-    async def measure(self) -> int:
-        """Measure waiting deliveries."""
-        circuits, seconds = await self._pausing.census()
-        metrics.CIRCUITS.set(circuits)
-        metrics.OLDEST_HELD.set(seconds)
-        return 0
 
     async def rescue(self) -> int:
         """Publish pending deliveries again whose message must be lost; return how many, of one queue at most.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -125,13 +125,25 @@ class BookReader:
         Raises:
             TransportError: The transport is away.
         """
-        queues = [dead_letters(queue) for queue in await self.consumed_queues()]
-        counts = await asyncio.gather(*map(self._depth_if_any, queues))
-        return {queue: count for queue, count in zip(queues, counts, strict=True) if count is not None}
+        return await self._depths(map(dead_letters, await self.consumed_queues()))
+
+    async def waiting(self) -> dict[str, int]:
+        """Return the number of messages in each queue that workers consume; that of an app without workers is left out.
+
+        Raises:
+            TransportError: The transport is away.
+        """
+        return await self._depths(await self.consumed_queues())
 
     async def consumed_queues(self) -> list[str]:
         """Return the queues that workers consume, those of apps included."""
         return [*consumed_queues(), *map(attempt_queue, await self._subscriptions.apps())]
+
+    async def _depths(self, queues: Iterable[str]) -> dict[str, int]:
+        """Return the number of messages in each of *queues* that there is."""
+        names = list(queues)
+        counts = await asyncio.gather(*map(self._depth_if_any, names))
+        return {name: count for name, count in zip(names, counts, strict=True) if count is not None}
 
     async def _depth_if_any(self, queue: str) -> int | None:
         try:

@@ -69,8 +69,9 @@ class Intake:
         self._reports = reports
         self._quotas = quotas
         self._store_timeout = settings.store_timeout
+        self._signals = signals
         self._numbers: Coalescer[tuple[Throw, IdempotencyKey | None], Numbered] = Coalescer(
-            signals.number, max_batch=_AT_ONCE
+            self._number_together, max_batch=_AT_ONCE
         )
         self._pending_records: Coalescer[tuple[int, str], None] = Coalescer(ordering.note_pending_records)
 
@@ -163,6 +164,13 @@ class Intake:
             return await self._numbers.submit((throw, key), timeout=self._store_timeout)
         except TimeoutError as error:
             raise StoreUnavailable("the throw was not numbered in time") from error
+
+    async def _number_together(self, throws: Sequence[tuple[Throw, IdempotencyKey | None]]) -> Sequence[Numbered]:
+        began = time.perf_counter()
+        try:
+            return await self._signals.number(throws)
+        finally:
+            metrics.NUMBERING_SECONDS.observe(time.perf_counter() - began)
 
     async def _publish(self, signal: Signal, *, spent: float) -> None:
         """Publish to the recorder and to taps; a scheduled signal to the recorder alone: the scheduler publishes it."""

@@ -42,7 +42,7 @@ async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
     """
     secrets = open_secrets(settings)
     async with (
-        Database(url, timeout=settings.store_timeout, size=20) as database,
+        Database(url, timeout=settings.store_timeout, size=settings.store_pool_size) as database,
         open_transport(settings, database) as transport,
         Health(database, transport) as health,
     ):

@@ -19,7 +19,7 @@ from broker.egress import Guard
 from broker.errors import ConfigurationError
 from broker.health import ESSENTIAL
 from broker.losses import announce_losses, consume_anew_after_losses
-from broker.settings import Settings
+from broker.settings import PREFIX, Settings
 from broker.store.administration.sessions import SessionStore
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.claiming import AttemptStore
@@ -52,6 +52,7 @@ from workers.deliverer import Deliverer
 from workers.events import EventTeller
 from workers.handlers import Handlers
 from workers.handlers.worker import HandlerWorker
+from workers.measurer import Measurer
 from workers.pacer import Pacer
 from workers.partition_maintainer import PartitionMaintainer
 from workers.recorder import Recorder
@@ -70,12 +71,17 @@ _LEAVING = timedelta(seconds=1.5)
 _READ_BUFFER = 32 << 10
 """Bytes, of which twice as many stop a connection from being read. Aiohttp's own limit lets most of a megabyte in."""
 
+_MOST_SCRAPERS = 50
+"""How many connections a port of the metrics alone takes."""
+
 _GC_THRESHOLDS = 10_000, 20, 20
 """How often cyclic garbage is collected, of which requests, signals and attempts leave none."""
 _SWITCH_SECONDS = 0.001
 """How long the event loop waits for its turn while a thread computes: each request needs several of them."""
 
-Worker = Recorder | Deliverer | Scheduler | PartitionMaintainer | Bookkeeper | Pacer | HandlerWorker | Sampler
+Worker = (
+    Recorder | Deliverer | Scheduler | PartitionMaintainer | Bookkeeper | Pacer | Measurer | HandlerWorker | Sampler
+)
 
 log = structlog.get_logger()
 
@@ -128,7 +134,7 @@ async def serve(
                 if handlers:
                     await retry_start(handlers[0].subscribe)
                 for worker in workers:
-                    if not isinstance(worker, PartitionMaintainer | Sampler):  # signals pass without them
+                    if not isinstance(worker, PartitionMaintainer | Measurer | Sampler):  # signals pass without them
                         runtime.health.require(worker.name, worker.check)
                     group.create_task(gate.guard(worker.run, stopping), name=worker.name)
                 await runtime.health.start()
@@ -175,6 +181,7 @@ async def _workers(role: str, runtime: Runtime) -> AsyncIterator[Sequence[Worker
                 PartitionMaintainer(runtime.database, transport, settings),
                 Bookkeeper(runtime.database, transport, settings),
                 Pacer(transport, PacingStore(runtime.database), settings),
+                Measurer(runtime.database, transport, settings),
             ]
         case _:
             keys = WebhookKeyStore(runtime.database, runtime.secrets)
@@ -232,45 +239,66 @@ def _webhook_client(settings: Settings) -> WebhookClient:
 
 @asynccontextmanager
 async def _http(runtime: Runtime, local_token: str | None, *, gateway: bool) -> AsyncIterator[str]:
-    """Serve the gateway, or only `/livez`, `/readyz` and `/metrics` of a worker; yield the URL."""
-    settings = runtime.settings
+    """Serve the gateway, or only the probes of a worker, and the metrics, perhaps at a port of their own.
+
+    Yield the URL of the gateway or the probes.
+    """
+    settings, health = runtime.settings, runtime.health
     async with AsyncExitStack() as stack:
         if gateway:
             app = await stack.enter_async_context(
                 gateway_app(
-                    runtime.database,
-                    runtime.transport,
-                    runtime.secrets,
-                    settings,
-                    runtime.health,
-                    local_token=local_token,
+                    runtime.database, runtime.transport, runtime.secrets, settings, health, local_token=local_token
                 )
             )
         else:
             app = web.Application()
-            runtime.health.add_routes(app)
+            health.add_probes(app)
+            if settings.metrics_port is None:
+                health.add_metrics(app)
         most = affordable(settings.http_connections)
         if most < settings.http_connections:
             log.warning("connections.limited", wanted=settings.http_connections, most=most)
         patience = {**PATIENCE, Wait.HEAD: settings.header_timeout}
         connections = Connections(most, patience)
-        runner = Runner(
-            app,
-            DIALECTS,
-            connections,
-            access_log=None,
-            auto_decompress=False,  # `read_body` does that, up to its limit
-            read_bufsize=_READ_BUFFER,
-            shutdown_timeout=settings.drain_timeout.total_seconds(),
-        )
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, settings.http_host, settings.http_port, reuse_address=True)
+        url = await stack.enter_async_context(_listening(app, settings, "http_port", connections))
+        if settings.metrics_port is not None:
+            exposing = web.Application()
+            health.add_metrics(exposing)
+            scrapers = Connections(_MOST_SCRAPERS, patience)
+            at = await stack.enter_async_context(_listening(exposing, settings, "metrics_port", scrapers))
+            log.info("metrics.served", url=f"{at}/metrics")
+        yield url
+        await connections.leave(within=_LEAVING)
+
+
+@asynccontextmanager
+async def _listening(
+    app: web.Application, settings: Settings, port: str, connections: Connections
+) -> AsyncIterator[str]:
+    """Serve *app* at the setting *port* by *connections*; yield its URL.
+
+    Raises:
+        ConfigurationError: That port cannot be served.
+    """
+    runner = Runner(
+        app,
+        DIALECTS,
+        connections,
+        access_log=None,
+        auto_decompress=False,  # `read_body` does that, up to its limit
+        read_bufsize=_READ_BUFFER,
+        shutdown_timeout=settings.drain_timeout.total_seconds(),
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.http_host, getattr(settings, port), reuse_address=True)
         try:
             await site.start()
         except OSError as error:
-            names = "SIGNAL_BROKER_HTTP_HOST and SIGNAL_BROKER_HTTP_PORT"
+            names = f"{PREFIX}HTTP_HOST and {PREFIX}{port.upper()}"
             raise ConfigurationError(f"{names} cannot be served: {error.strerror or error}") from error
-        host, port, *_ = runner.addresses[0]
-        yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        await connections.leave(within=_LEAVING)
+        host, number, *_ = runner.addresses[0]
+        yield f"http://{f'[{host}]' if ':' in host else host}:{number}"
+    finally:
+        await runner.cleanup()

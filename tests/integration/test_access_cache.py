@@ -10,7 +10,7 @@ import pytest
 
 from broker.access import ADMINISTRATOR, API_TOKEN, ENDPOINT_TOKEN, Permission, make_token
 from broker.errors import StoreUnavailable
-from broker.metrics import Exposition
+from broker.exposition import Exposition
 from broker.store.administration.access_cache import BORNE, FRESH, AccessCache
 from broker.store.administration.tokens import AccessStore
 from broker.store.administration.users import UserStore

@@ -42,6 +42,7 @@ from tests.support.proxy import proxy
 from tests.support.rabbitmq import on_channel
 from tests.support.rabbitmq_nodes import free_ports
 from workers.bookkeeper import Bookkeeper
+from workers.measurer import Measurer
 
 SOON = timedelta(seconds=0.06)
 DEAD = dead_letters(RECORD)
@@ -71,11 +72,11 @@ async def test_what_vanishes_from_the_record_queue_is_lost_and_named(database, t
         assert await eventually(is_lost) == 7
     (line,) = [line for line in logs if line["event"] == "signals.lost"]
     assert (line["signals"], line["ids"]) == (7, f"{signals[0].id}-{signals[-1].id}")
-    await bookkeeper.measure()
+    await Measurer(database, transport, Settings()).measure_books()
     assert (gauge("signals_lost"), gauge("unaccounted"), gauge("signals_awaiting_record")) == (7, 0, 0)
     await record(database, *signals[:5])
     await bookkeeper.keep()
-    await bookkeeper.measure()
+    await Measurer(database, transport, Settings()).measure_books()
     assert gauge("signals_lost") == 2
 
 

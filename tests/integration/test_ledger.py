@@ -21,7 +21,7 @@ from tests.support import builders
 from tests.support.attempts import claim, finish, sweep_waiting
 from tests.support.builders import QUEUE, RESCUE_AFTER
 from tests.support.listing import listed
-from workers.bookkeeper import Bookkeeper
+from workers.measurer import Measurer
 
 ENDS = [
     (DeliveryState.DELIVERED, Outcome.SUCCEEDED, None),
@@ -174,10 +174,10 @@ async def test_a_delivery_that_vanishes_is_unaccounted_for_and_the_metric_says_s
     await record("a", "a", "a")
     async with EmbeddedTransport(database) as transport:
         await transport.declare(TOPOLOGY)
-        bookkeeper = Bookkeeper(database, transport, Settings())
+        measurer = Measurer(database, transport, Settings())
 
         async def measured():
-            await bookkeeper.measure()
+            await measurer.measure_books()
             return metrics.REGISTRY.get_sample_value("signal_broker_unaccounted")
 
         assert await measured() == 0
@@ -199,10 +199,10 @@ async def test_the_metric_has_deaths_and_cancellations_that_no_attempt_made(
     await claim(attempts, *due_attempts)
     async with EmbeddedTransport(database) as transport:
         await transport.declare(TOPOLOGY)
-        bookkeeper = Bookkeeper(database, transport, Settings())
+        measurer = Measurer(database, transport, Settings())
 
         async def measured():
-            await bookkeeper.measure()
+            await measurer.measure_books()
             states = ("dead", "cancelled")
             return [metrics.REGISTRY.get_sample_value("signal_broker_deliveries", {"state": state}) for state in states]
 

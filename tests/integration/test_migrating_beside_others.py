@@ -14,6 +14,7 @@ from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres import migrate as migrating
 from broker.store.postgres import schema
 from broker.store.postgres.concurrent_steps import apply_concurrently
+from broker.store.postgres.database import Database
 from broker.store.postgres.migrate import StepRefused, migrate
 from broker.store.postgres.schema import MIGRATIONS, NEEDED, STEPS, open_books, record_step, revision
 from tests.support.eventually import eventually
@@ -88,13 +89,42 @@ async def test_nobody_gets_into_a_deadlock_who_locks_in_another_order(postgres_u
                     await asyncio.sleep(0.02)
                     await session.execute("LOCK TABLE signals, subscriptions IN ROW EXCLUSIVE MODE")
                 done.append(1)
+                await asyncio.sleep(0.05)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(4):
+            for _ in range(2):
                 group.create_task(work())
             await eventually(lambda: len(done) > 10)
             await migrate(database.url)
             stopping.set()
+        assert await revision(database) == NEEDED
+
+
+AUTOVACUUM = """
+INSERT INTO subscriptions (name, is_pattern, once, kind, address, headers, schedule, since)
+SELECT 'a', false, false, 'queue', 'q', '{}', '{}', 1 FROM generate_series(1, 5000);
+DELETE FROM subscriptions;
+ALTER TABLE subscriptions SET (autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1);
+"""
+"""What autovacuum takes minutes for."""
+
+
+async def test_autovacuum_gives_way(postgres_url):
+    at_work = (
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'autovacuum: VACUUM % public.subscriptions')"
+    )
+    async with Database(postgres_url, size=1) as server, unmigrated(postgres_url) as database:
+        await bring(database, to="0027")
+        await database.execute(AUTOVACUUM)
+        await server.execute("ALTER SYSTEM SET autovacuum_naptime = '1s'")
+        try:
+            await server.execute("SELECT pg_reload_conf()")
+            await eventually(lambda: database.fetchval(at_work))
+            await migrate(database.url)
+        finally:
+            await server.execute("ALTER SYSTEM RESET autovacuum_naptime")
+            await server.execute("SELECT pg_reload_conf()")
         assert await revision(database) == NEEDED
 
 
@@ -153,6 +183,21 @@ async def test_a_build_that_was_interrupted_is_begun_again_and_nobody_waits_for_
     for index in ("newer_of_deliveries", "newer_of_samples"):
         assert await database.fetchval(IS_VALID, index)
     assert not await database.fetchval("SELECT EXISTS (SELECT FROM pg_index WHERE NOT indisvalid)")
+
+
+@pytest.mark.parametrize("then", ["", "DROP TABLE deliveries_1"])
+async def test_a_partition_that_goes_meanwhile_needs_no_part(database, session, then):
+    await PartitionStore(database).cover([1, 20_000_000])
+    turns = []
+
+    async def once_it_is_gone(work):
+        turns.append(work)
+        if len(turns) == 2:  # the first part is attached
+            await database.execute(f"ALTER TABLE deliveries DETACH PARTITION deliveries_1; {then}")
+        await once(session, work)
+
+    await apply_concurrently(session, STEP, once_it_is_gone)
+    assert await database.fetchval(IS_VALID, "newer_of_deliveries")
 
 
 async def test_a_step_of_the_schema_may_be_of_that_kind(postgres_url, tmp_path, monkeypatch):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.support.eventually import eventually
+from tests.support.exposition import described_metrics, read_samples
 from tests.support.product import Process, client_of
 from tests.support.proxy import proxy
+from tests.support.receiver import Answer
 from tests.support.throwing import delivery, recorded, subscribe, throw
 from tests.support.waiting import logged
 
@@ -90,11 +93,14 @@ async def test_while_rabbitmq_blocks_publishers_it_is_alive_but_not_ready_and_an
 
 async def samples(client):
     """Return every sample: (name, labels in order) -> value."""
-    status, headers, body = await client.request("GET", "/metrics")
-    assert status == 200
-    assert headers["Content-Type"].startswith("application/openmetrics-text")
-    families = text_string_to_metric_families(body.decode())
-    return {(s.name, *sorted(s.labels.values())): s.value for family in families for s in family.samples}
+    return {(name, *sorted(labels.values())): value for name, labels, value in await read_samples(client)}
+
+
+async def test_metrics_come_in_the_format_that_is_asked_for(client):
+    for accept, wanted in [("*/*", "text/plain"), ("application/openmetrics-text", "application/openmetrics-text")]:
+        status, headers, body = await client.request("GET", "/metrics", headers={"Accept": accept})
+        assert (status, headers["Content-Type"].partition(";")[0]) == (200, wanted)
+        assert body.endswith(b"# EOF\n") == (accept == wanted)
 
 
 async def test_metrics_count_what_happens(database_url, tmp_path, webhooks, name):
@@ -126,6 +132,40 @@ async def test_metrics_count_what_happens(database_url, tmp_path, webhooks, name
         await eventually(counted)
 
 
+RARE = {"signal_broker_losing_policies", "signal_broker_most_dead_deliveries"}
+"""Metrics that have no series in a product without trouble."""
+
+
+async def test_a_product_exports_every_metric_of_the_table(database_url, tmp_path, webhooks, name):
+    environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path), "STORE_POOL_SIZE": "12"}
+    async with (
+        Process("run", environment=environment, log=tmp_path / "log") as process,
+        client_of(process.url) as client,
+    ):
+        subscription = await subscribe(client, name, webhooks.url("/hook"))
+        await delivery(client, await throw(client, name), subscription, "delivered")
+
+        async def exported():
+            found = await read_samples(client)
+            bases = {re.sub("_(bucket|count|sum)$", "", sample) for sample, _, _ in found}
+            return described_metrics().keys() - bases == RARE and found
+
+        labels = {}
+        for sample, named, _ in await eventually(exported):
+            labels.setdefault(re.sub("_(bucket|count|sum)$", "", sample), set()).update(named.keys() - {"le"})
+        assert {one: labels.get(one, set()) for one in described_metrics().keys() - RARE} == {
+            one: known for one, known in described_metrics().items() if one not in RARE
+        }
+        samples = {(sample, *sorted(named.values())): value for sample, named, value in await read_samples(client)}
+        assert samples["signal_broker_check_passed", "store"] == 1
+        assert samples["signal_broker_store_connections_limit",] == 12
+        assert samples["signal_broker_confirm_seconds_count",] == 1
+        assert samples["signal_broker_numbering_seconds_count",] == 1
+        assert samples["signal_broker_batch_messages_count", "signals.record"] == 1
+        assert samples["signal_broker_build_info", version("signal-broker")] == 1
+        assert samples["signal_broker_loop_lag_seconds_count",] > 0
+
+
 EVENTS = {"delivery.attempted", "signal.accepted", "signal.recorded"}
 
 
@@ -145,6 +185,21 @@ async def test_logs_are_json_lines_that_say_which_signal_and_which_delivery(clie
     assert attempted["subscription_id"] == subscription["id"]
     assert all({"event", "level", "timestamp"} <= set(line) for line in lines)
     assert "request.failed" not in {line["event"] for line in lines}
+
+
+async def test_an_attempt_that_failed_leaves_a_warning(client, product, webhooks, name):
+    webhooks.answer("/hook", Answer(status=400), Answer())
+    subscription = await subscribe(client, name, webhooks.url("/hook"), retry={"schedule": [0]})
+    signal = await throw(client, name)
+    await delivery(client, signal, subscription, "delivered")
+
+    def attempts(lines):
+        return [
+            line for line in lines if (line["event"], line.get("signal_id")) == ("delivery.attempted", signal["id"])
+        ]
+
+    lines = attempts(await logged(product.log, lambda lines: len(attempts(lines)) == 2))
+    assert [(line["level"], line["outcome"]) for line in lines] == [("warning", "refused"), ("info", "succeeded")]
 
 
 async def test_no_token_and_no_secret_gets_into_the_logs(client, product, webhooks, name):

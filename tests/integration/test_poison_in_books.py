@@ -28,6 +28,7 @@ from tests.support.intake import (
 )
 from tests.support.messaging import holds
 from workers.bookkeeper import Bookkeeper
+from workers.measurer import Measurer
 
 SOON = timedelta(seconds=0.06)
 DEAD = dead_letters(RECORD)
@@ -81,7 +82,7 @@ async def test_garbage_in_the_dead_queue_hides_no_loss(database, transport, thro
     assert (balance.lost, balance.poison, balance.awaiting) == (10, 1, 0)
     (line,) = [line for line in logs if line["event"] == "signals.lost"]
     assert line["ids"] == f"{lost[0].id}-{lost[-1].id}"
-    await bookkeeper.measure()
+    await Measurer(database, transport, Settings()).measure_books()
     assert (gauge("signals_lost"), gauge("signals_poisoned"), gauge("unaccounted")) == (10, 1, 0)
 
 

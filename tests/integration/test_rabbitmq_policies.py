@@ -20,7 +20,7 @@ from tests.support.eventually import eventually
 from tests.support.messaging import holds, publish
 from tests.support.rabbitmq_servers import vhost_of
 from tests.support.rabbitmq_users import user
-from workers.bookkeeper import Bookkeeper
+from workers.measurer import Measurer
 
 DEAD = dead_letters(RECORD)
 TIMEOUT = timedelta(seconds=10)
@@ -92,10 +92,10 @@ async def test_a_policy_that_loses_signals_is_named_until_another_keeps_it_away(
         transport, "fail", f"policy 'tidy' sets message-ttl = 50 for {DEAD}: messages that wait longer than 50 ms"
     )
     await found(transport, "fail", f"for {RECORD}: messages that wait longer than 50 ms go to the dead queue")
-    bookkeeper = Bookkeeper(database, transport, Settings())
+    measurer = Measurer(database, transport, Settings())
     with capture_logs() as logs:
-        await bookkeeper.look_for_hazards()
-        await bookkeeper.look_for_hazards()
+        await measurer.look_for_hazards()
+        await measurer.look_for_hazards()
     named = {line["queue"] for line in logs if (line["event"], line["log_level"]) == ("policy.found", "error")}
     assert {RECORD, DEAD} <= named
     assert len([line for line in logs if line.get("queue") == DEAD]) == 1
@@ -103,7 +103,7 @@ async def test_a_policy_that_loses_signals_is_named_until_another_keeps_it_away(
 
     rabbitmq.set_policy(rabbitmq_url, *GUARD, priority=1000)
     await found(transport, "ok")
-    await bookkeeper.look_for_hazards()
+    await measurer.look_for_hazards()
     assert reported(RECORD, "message-ttl = 50") is None
 
 
@@ -127,8 +127,8 @@ async def test_what_cannot_be_seen_is_told_with_the_reason(transport, rabbitmq, 
             assert await limited.hazards([Queue("does.not.exist")], timeout=TIMEOUT) == []
         async with RabbitTransport(url, management="http://127.0.0.1:1") as blind:
             await found(blind, "warn", "cannot be seen", "http://127.0.0.1:1: ", "rabbitmqctl list_queues")
-            bookkeeper = Bookkeeper(database, blind, Settings())
+            measurer = Measurer(database, blind, Settings())
             with capture_logs() as logs:
-                await bookkeeper.look_for_hazards()
-                await bookkeeper.look_for_hazards()
+                await measurer.look_for_hazards()
+                await measurer.look_for_hazards()
             assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["policies.unseen"]

@@ -193,15 +193,18 @@ async def test_a_wrong_setting_ends_the_start_with_one_line(command, database_ur
     assert "Error: the store's URL cannot be used" in (tmp_path / "log").read_text().splitlines()[-1]
 
 
-async def test_a_port_that_is_taken_ends_the_start_with_one_line_that_names_the_setting(database_url, tmp_path):
+@pytest.mark.parametrize("setting", ["HTTP_PORT", "METRICS_PORT"])
+async def test_a_port_that_is_taken_ends_the_start_with_one_line_that_names_the_setting(
+    setting, database_url, tmp_path
+):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path), "HTTP_PORT": str(port)}
+        environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path), setting: str(port)}
         process = Process("run", environment=environment, log=tmp_path / "log")
         await process.launch()
         assert await process.process.wait() == 1
     line = (tmp_path / "log").read_text().splitlines()[-1]
-    assert line.startswith("Error: SIGNAL_BROKER_HTTP_HOST and SIGNAL_BROKER_HTTP_PORT cannot be served: ")
+    assert line.startswith(f"Error: SIGNAL_BROKER_HTTP_HOST and SIGNAL_BROKER_{setting} cannot be served: ")
     assert str(port) in line
     assert line.endswith("address already in use")
 

@@ -16,7 +16,11 @@ RULES = [
     rule for group in yaml.safe_load((DEPLOY / "alerts.yaml").read_text("utf-8"))["groups"] for rule in group["rules"]
 ]
 SERIES = {sample.name for metric in metrics.REGISTRY.collect() for sample in metric.samples}
-NAMES = {name for metric in metrics.REGISTRY.collect() for name in (metric.name, f"{metric.name}_total")}
+NAMES = {
+    f"{metric.name}{suffix}"
+    for metric in metrics.REGISTRY.collect()
+    for suffix in {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(metric.type, [""])
+}
 
 every_rule = pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
 

@@ -141,8 +141,8 @@ def test_being_ready_and_being_alive_are_asked_apart_at_the_port_the_process_lis
     (config,) = of_kind(manifests(kustomization), "ConfigMap")
     for document in of_kind(manifests(kustomization), "Deployment"):
         (container,) = containers(document)
-        port = {"name": "http", "containerPort": int(config["data"]["SIGNAL_BROKER_HTTP_PORT"])}
-        assert container["ports"] == [port]
+        ports = {name: int(config["data"][f"SIGNAL_BROKER_{name.upper()}_PORT"]) for name in ("http", "metrics")}
+        assert container["ports"] == [{"name": name, "containerPort": port} for name, port in ports.items()]
         probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")}
         assert probes == {
             "startup": {"path": "/livez", "port": "http"},
@@ -150,7 +150,16 @@ def test_being_ready_and_being_alive_are_asked_apart_at_the_port_the_process_lis
             "liveness": {"path": "/livez", "port": "http"},
         }
         annotations = document["spec"]["template"]["metadata"]["annotations"]
-        assert annotations["prometheus.io/port"] == str(port["containerPort"])
+        assert annotations["prometheus.io/port"] == str(ports["metrics"])
+
+
+@everywhere
+def test_only_pods_may_reach_the_metrics_and_all_the_api(kustomization: str):
+    (policy,) = [d for d in of_kind(manifests(kustomization), "NetworkPolicy") if "Ingress" in d["spec"]["policyTypes"]]
+    rules = {rule["ports"][0]["port"]: rule.get("from") for rule in policy["spec"]["ingress"]}
+    assert rules == {"http": None, "metrics": [{"namespaceSelector": {}}]}
+    services = [port for d in of_kind(manifests(kustomization), "Service") for port in d["spec"]["ports"]]
+    assert {port["targetPort"] for port in services} == {"http"}
 
 
 @everywhere

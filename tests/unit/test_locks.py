@@ -25,6 +25,7 @@ def test_the_numbers_are_those_that_processes_of_older_versions_take():
         "NUMBERING": 7305002,
         "RECORDING": 7305004,
         "INTAKE_BOOKS": 7305008,
+        "MEASURING": 7305010,
         "CONSUMERS": 7305002,
     }
 

@@ -65,6 +65,37 @@ def test_nothing_that_is_logged_steers_a_terminal_and_tracebacks_show_no_values(
     assert "hunter2" not in done.stderr.replace('token = "hunter2"', "")
 
 
+SIGNALS = """
+import structlog
+from broker.logs import configure_logs
+from broker.settings import Settings
+configure_logs(Settings(log_format="json", log_signals="{mode}"))
+log = structlog.get_logger()
+for signal_id in (1, 99, 100, 101, 200):
+    log.info("signal.accepted", signal_id=signal_id)
+    log.info("signal.recorded", signal_id=signal_id)
+    log.info("delivery.attempted", signal_id=signal_id, attempt=1)
+    log.warning("delivery.attempted", signal_id=signal_id, attempt=2)
+log.info("process.started")
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "whole"), [("all", {1, 99, 100, 101, 200}), ("sampled", {100, 200}), ("failures", set())]
+)
+def test_signals_to_which_nothing_happens_leave_the_lines_that_are_wanted(mode, whole):
+    program = SIGNALS.replace("{mode}", mode)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert lines.pop()["event"] == "process.started"
+    logged = {}
+    for line in lines:
+        logged.setdefault(line["signal_id"], []).append((line["event"], line.get("attempt")))
+    failed = ("delivery.attempted", 2)
+    everything = [("signal.accepted", None), ("signal.recorded", None), ("delivery.attempted", 1), failed]
+    assert logged == {one: everything if one in whole else [failed] for one in (1, 99, 100, 101, 200)}
+
+
 class Pipe(io.BytesIO):
     """Remembers what each write was given."""
 

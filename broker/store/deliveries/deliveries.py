@@ -30,6 +30,8 @@ class _Sql(Statements, file="deliveries.sql"):
     find_due: Statement
     release_of: Statement
     count_overdue: Statement
+    oldest_pending: Statement
+    most_dead: Statement
     count_late: Statement
     rescue: Statement
     get: Statement
@@ -223,6 +225,19 @@ class DeliveryStore:
             matched=counts.get("matched", 0),
             states={state: counts.get(state.value, 0) for state in DeliveryState},
         )
+
+    async def most_dead(self, *, limit: int) -> dict[int, int]:
+        """Return how many deliveries are dead of each of the subscriptions that have most, *limit* of them."""
+        rows = await self._database.fetch(_Sql.most_dead, limit=limit)
+        return {row["subscription_id"]: row["n"] for row in rows}
+
+    async def oldest_pending(self, *, rescue_after: timedelta) -> float:
+        """Return for how many seconds the oldest message of a pending delivery has been waiting for its attempt.
+
+        *rescue_after*: after how long pending deliveries are rescued.
+        """
+        found = await self._database.fetchval(_Sql.oldest_pending, rescue_after=rescue_after.total_seconds())
+        return max(0.0, found or 0.0)
 
     async def fold_ledger(self, *, limit: int) -> int:
         """Fold at most *limit* changes of the books, so that `ledger` need not add them up; return how many."""

@@ -58,6 +58,27 @@ CROSS JOIN LATERAL (
 ) AS o
 WHERE o.n > 0;
 
+-- name: oldest_pending
+-- How many seconds ago the oldest message of a pending delivery was published; null without one. Those whose attempt is
+-- under way are due later.
+SELECT extract(epoch FROM now() - min(oldest.due_at) + make_interval(secs => :rescue_after))::float8
+FROM (SELECT '' AS app UNION SELECT split_part(address, '/', 1) FROM subscriptions WHERE kind = 'handler') AS apps
+CROSS JOIN LATERAL (
+    SELECT due_at FROM deliveries d WHERE d.app = apps.app AND d.state = 'pending' ORDER BY due_at LIMIT 1
+) AS oldest;
+
+-- name: most_dead
+-- The :limit subscriptions with most dead deliveries.
+SELECT subscription_id, sum(n)::bigint AS n
+FROM (
+    SELECT subscription_id, n FROM ledger_tallies WHERE counted = 'dead' AND subscription_id <> 0
+    UNION ALL
+    SELECT subscription_id, n FROM ledger_deltas WHERE counted = 'dead' AND subscription_id <> 0
+) AS counts
+GROUP BY subscription_id
+HAVING sum(n) > 0
+ORDER BY n DESC, subscription_id LIMIT :limit;
+
 -- name: count_late
 -- How many parked deliveries should have been released :by seconds ago.
 SELECT count(*) FROM deliveries WHERE state = 'parked' AND due_at <= now() - make_interval(secs => :by);

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from broker.errors import StoreRefusal
-from broker.store.postgres.database import Session
+from broker.store.postgres.database import DataError, Session
 from broker.store.postgres.statements import Statement, Statements
 
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
@@ -21,7 +21,6 @@ _CREATE = re.compile(
     r"CREATE (?P<unique>UNIQUE )?INDEX CONCURRENTLY (?P<name>\w+)\s+ON (?P<table>\w+) (?P<rest>.+)", re.DOTALL
 )
 _DROP = re.compile(r"DROP INDEX CONCURRENTLY IF EXISTS (?P<name>\w+)")
-_NO_TABLE = "42P01"
 
 OnceLocked = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 """Does something in one transaction, and again while others hold what it needs to lock."""
@@ -34,6 +33,7 @@ class _Sql(Statements, file="concurrent_steps.sql"):
     is_index_of_partitions: Statement
     find_unfinished: Statement
     find_partition_without: Statement
+    is_partition: Statement
 
 
 def is_concurrent(script: str) -> bool:
@@ -95,8 +95,8 @@ async def _build_for_partitions(session: Session, statement: re.Match[str], once
         try:
             await _build(session, statement, child, partition)
             await once_locked(attach)
-        except StoreRefusal as error:
-            if error.sqlstate != _NO_TABLE:  # the partition was dropped meanwhile
+        except (StoreRefusal, DataError):
+            if await session.fetchval(_Sql.is_partition, table=table, partition=partition):
                 raise
 
 

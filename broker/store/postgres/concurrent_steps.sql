@@ -19,3 +19,9 @@ WHERE partition.inhparent = :table::text::regclass AND NOT EXISTS (
     WHERE part.inhparent = to_regclass(:name::text) AND indrelid = partition.inhrelid
 )
 ORDER BY 1 LIMIT 1;
+
+-- name: is_partition
+-- Whether it is one still: old ones are detached and dropped.
+SELECT EXISTS (
+    SELECT FROM pg_inherits WHERE inhparent = :table::text::regclass AND inhrelid = to_regclass(:partition::text)
+);

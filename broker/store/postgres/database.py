@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import asyncpg  # noqa: TID251  (the fence)
 import structlog
@@ -170,6 +170,14 @@ class Session:
             return await self._connection.execute(*_resolve(statement, args, parameters), timeout=self._timeout)  # type: ignore[no-any-return]
 
 
+class PoolUse(NamedTuple):
+    """The connections of a pool: those that are idle and used, and how many there may be."""
+
+    idle: int
+    used: int
+    limit: int
+
+
 class Database:
     """A pool of connections to one PostgreSQL database, given as a ``postgresql://`` URL.
 
@@ -207,6 +215,12 @@ class Database:
                 await self._pool.close()
         except _FAILURES:
             self._pool.terminate()
+
+    @property
+    def use(self) -> PoolUse:
+        """How many connections of the pool there are, and may be."""
+        size, idle = self._pool.get_size(), self._pool.get_idle_size()
+        return PoolUse(idle=idle, used=size - idle, limit=self._pool.get_max_size())
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:

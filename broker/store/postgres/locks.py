@@ -45,6 +45,9 @@ RECORDING = 7305004
 INTAKE_BOOKS = 7305008
 """The books of the intake: one scheduler at a time folds them, or judges what is overdue. It takes no other lock."""
 
+MEASURING = 7305010
+"""What one scheduler measures for all. Held by a session that takes no other lock."""
+
 CONSUMERS = 7305002
 """A consumer of the embedded transport: once its lock is gone, what it was handed out returns to the queue. A pair with
 the consumer's number, so it is not the lock `NUMBERING`. Held by a session that takes no other lock."""

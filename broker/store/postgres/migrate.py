@@ -27,6 +27,7 @@ from broker.store.postgres.schema import (
     lock_schema,
     open_books,
     record_step,
+    stop_autovacuum,
 )
 
 _PATIENCE = timedelta(days=1)
@@ -118,6 +119,8 @@ async def _once_locked(session: Session, step: str, work: Callable[[], Awaitable
     while True:
         try:
             async with session.transaction():
+                if tries:
+                    await stop_autovacuum(session)
                 await session.execute("SET LOCAL lock_timeout = '300ms'")
                 await work()
         except StoreRefusal as error:

@@ -24,6 +24,7 @@ class _Sql(Statements, file="schema_steps.sql"):
     record_for_alembic: Statement
     lock: Statement
     find_holders: Statement
+    find_tables: Statement
 
 
 async def applied(database: Database | Session) -> frozenset[str]:
@@ -48,6 +49,15 @@ async def lock_schema(session: Session) -> None:
 async def find_holders(session: Session) -> list[str]:
     """Return who holds locks on tables, the three oldest transactions: ``pid 4711 pg_dump for 45 s``."""
     return [row["holder"] for row in await session.fetch(_Sql.find_holders)]
+
+
+async def stop_autovacuum(session: Session) -> None:
+    """Let autovacuum give way until the transaction ends: it does so only for somebody who waits for a second.
+
+    Readers and writers go on meanwhile.
+    """
+    if tables := await session.fetchval(_Sql.find_tables):
+        await session.execute(f"SET LOCAL lock_timeout = '1500ms'; LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE")
 
 
 async def open_books(session: Session) -> frozenset[str]:

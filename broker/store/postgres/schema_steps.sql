@@ -42,3 +42,8 @@ FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND datname = current_database() AND xact_start IS NOT NULL
 AND pid IN (SELECT pid FROM pg_locks WHERE locktype = 'relation' AND granted AND relation >= 16384)
 ORDER BY xact_start LIMIT 3;
+
+-- name: find_tables
+-- All tables, as LOCK TABLE takes them.
+SELECT string_agg(format('ONLY %s', oid::regclass), ', ' ORDER BY oid) FROM pg_class
+WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace;
