@@ -38,13 +38,10 @@ class EventTeller:
         database: Where events and signals are.
         transport: Takes the signals.
         timeout: How long publishing one may take.
-        every: How often there is an event of one type about the same at most; None: as `EventStore` has it.
     """
 
-    def __init__(
-        self, database: Database, transport: Transport, *, timeout: timedelta, every: timedelta | None = None
-    ) -> None:
-        self._events = EventStore(database) if every is None else EventStore(database, every=every)
+    def __init__(self, database: Database, transport: Transport, *, timeout: timedelta) -> None:
+        self._events = EventStore(database)
         self._signals = SignalStore(database)
         self._books = IntakeBooks(database)
         self._transport = transport

@@ -47,12 +47,10 @@ class EventStore:
 
     Args:
         database: Where they are.
-        every: How often there is an event of one type about the same at most.
     """
 
-    def __init__(self, database: Database, *, every: timedelta = EVERY) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._every = every.total_seconds()
 
     async def note_refusals(self, refusals: Mapping[tuple[Subject, str], int]) -> None:
         """Note how many times which quota (by its name in the API) of a tenant or a token was used up."""
@@ -80,7 +78,7 @@ class EventStore:
             return 0
         async with self._database.transaction() as session:
             found = int(await session.fetchval(_Sql.gather, limit=limit))
-            await session.execute(_Sql.combine, limit=limit, every=self._every)
+            await session.execute(_Sql.combine, limit=limit, every=EVERY.total_seconds())
         return found
 
     async def unsettled(self, *, limit: int) -> list[Event]:
@@ -141,7 +139,9 @@ class EventStore:
     async def forget(self, *, limit: int) -> int:
         """Delete a part of what is not kept any longer; return how many rows."""
         return int(
-            await self._database.fetchval(_Sql.forget, limit=limit, days=KEPT.days, most=MOST, every=self._every)
+            await self._database.fetchval(
+                _Sql.forget, limit=limit, days=KEPT.days, most=MOST, every=EVERY.total_seconds()
+            )
         )
 
 
