@@ -130,12 +130,14 @@ class QuotaExceeded(SignalBrokerError):
         message: Which quota of whom, as a sentence.
         quota: The quota's name, as the API writes it.
         retry_after: The seconds after which to try again.
+        subject: The kind and the id of the tenant or token whose quota it is; None: it is one that everybody has.
     """
 
-    def __init__(self, message: str, *, quota: str, retry_after: int) -> None:
+    def __init__(self, message: str, *, quota: str, retry_after: int, subject: tuple[str, str] | None = None) -> None:
         super().__init__(message)
         self.quota = quota
         self.retry_after = retry_after
+        self.subject = subject
 
 
 class TransportError(SignalBrokerError):

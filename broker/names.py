@@ -2,6 +2,9 @@
 
 Dots separate the words of a name, as in a topic exchange. A pattern is a name in which ``*`` stands for exactly one
 word and ``#`` for any number of words, including none.
+
+Names whose first word is ``$broker`` are the broker's own. A pattern matches them only if that is its first word, too,
+as MQTT has it for topics that begin with ``$`` (MQTT 5.0, section 4.7.2).
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from broker.errors import InvalidField
 MAX_ROUTING_KEY_BYTES = 255
 """AMQP 0-9-1: a routing key is a short string."""
 MAX_ID_CHARACTERS = 255
+OWN = "$broker"
+"""The first word of the broker's own names."""
 _MOST_STEPS = 1_000
 """How far `covers` follows the names that a pattern matches; real limits and patterns take some dozens of steps."""
 
@@ -38,6 +43,21 @@ def check_name(name: str, pointer: str = "/name") -> str:
     if size > MAX_ROUTING_KEY_BYTES:
         raise InvalidField(pointer, f"is {size} bytes long; a name is at most {MAX_ROUTING_KEY_BYTES}")
     return name
+
+
+def check_throwable(name: str, pointer: str = "/name") -> None:
+    """Check that callers may throw signals named *name*.
+
+    Raises:
+        InvalidField: It is one of the broker's own names.
+    """
+    if is_own(name):
+        raise InvalidField(pointer, f"begins with the word {OWN!r}, which is reserved for the broker's own events")
+
+
+def is_own(name: str) -> bool:
+    """Return whether *name*, or any name that a pattern matches, is one of the broker's own."""
+    return name.startswith(OWN) and (len(name) == len(OWN) or name[len(OWN)] == ".")
 
 
 def check_id(value: str, pointer: str) -> str:
@@ -99,13 +119,13 @@ def pattern_key(pattern: str) -> str:
 def pattern_keys(name: str) -> frozenset[str]:
     """Return the keys of all patterns that match *name*: up to 45, and 3 for each of its words."""
     words = name.split(".")
-    size = len(words)
+    size, least = len(words), int(is_own(name))
     keys = {
         _key(words[:first], words[size - last :])
-        for first in range(min(size, _FIRST) + 1)
+        for first in range(least, min(size, _FIRST) + 1)
         for last in range(min(size - first, _LAST) + 1)
     }
-    for first in range(min(size, _FIRST_BESIDE) + 1):
+    for first in range(least, min(size, _FIRST_BESIDE) + 1):
         keys.update(_key_beside(words[:first], word) for word in words[first:])
     return frozenset(keys)
 
@@ -126,7 +146,7 @@ def matches(pattern: str, name: str) -> bool:
     if pattern == name:
         return True
     compiled = _compile(pattern)
-    return compiled is not None and compiled.matches(name)
+    return compiled is not None and compiled.matches(name) and (not is_own(name) or is_own(pattern))
 
 
 class _Pattern:
@@ -178,7 +198,7 @@ def covers(limits: Sequence[str], pattern: str) -> bool:
     words = pattern.split(".")
     if not is_pattern(pattern):
         return any(matches(limit, pattern) for limit in limits)
-    automaton = _automaton(tuple(limits))
+    automaton = _automaton(tuple(filter(is_own, limits) if is_own(pattern) else limits))
     todo = [(0, automaton.start, False)]
     seen = set(todo)
     while todo:
@@ -246,4 +266,5 @@ def expression(patterns: Iterable[str]) -> str:
 
 def _expression(pattern: str) -> str:
     wild = {"*": r"\.[^.]*", "#": r"(?:\.[^.]*)*"}
-    return "".join(wild.get(word) or r"\." + _UNPLAIN.sub(r"\\\g<0>", word) for word in pattern.split("."))
+    others = rf"(?!\.\{OWN}(?:\.|$))" if pattern.split(".", 1)[0] in wild else ""
+    return others + "".join(wild.get(word) or r"\." + _UNPLAIN.sub(r"\\\g<0>", word) for word in pattern.split("."))

@@ -74,7 +74,12 @@ def subjects_of(throw: Throw, tenants: Sequence[str] | None) -> Iterator[Subject
 
 def used_up(subject: Subject, quota: str, most: float, *, retry_after: int) -> QuotaExceeded:
     """Return the error that says which *quota* of *subject* is used up."""
-    return QuotaExceeded(f"The quota {quota} of {subject} ({most:g}) is used up.", quota=quota, retry_after=retry_after)
+    return QuotaExceeded(
+        f"The quota {quota} of {subject} ({most:g}) is used up.",
+        quota=quota,
+        retry_after=retry_after,
+        subject=(subject.kind.value, subject.id),
+    )
 
 
 class Meter:

@@ -36,6 +36,7 @@ from broker.store.deliveries.pausing import PausingStore
 from broker.store.deliveries.redrives import RedriveStore
 from broker.store.deliveries.replays import ReplayStore
 from broker.store.deliveries.statistics import StatisticsStore
+from broker.store.events import EventStore
 from broker.store.postgres.database import Database
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.samples import SampleStore
@@ -59,6 +60,7 @@ from gateway.measures import ROUTES, throw_metrics
 from gateway.native.audit import AuditApi
 from gateway.native.batches import BatchesApi
 from gateway.native.deliveries import DeliveriesApi
+from gateway.native.events import EventsApi
 from gateway.native.explain import ExplainApi
 from gateway.native.ledger import LedgerApi
 from gateway.native.problems import NATIVE
@@ -166,7 +168,13 @@ def _native_routes(
         *BatchesApi(intake).routes,
         *ExplainApi(subscriptions, matcher).routes,
         *SubscriptionsApi(
-            subscriptions, PausingStore(database), BacklogStore(database), statistics, secrets=secrets, guard=guard
+            subscriptions,
+            PausingStore(database),
+            BacklogStore(database),
+            statistics,
+            secrets=secrets,
+            guard=guard,
+            note_refusal=intake.note_refusal,
         ).routes,
         *SamplesApi(subscriptions, SampleStore(database)).routes,
         *WebhookKeysApi(WebhookKeyStore(database, secrets)).routes,
@@ -179,6 +187,7 @@ def _native_routes(
         *UsersApi(UserStore(database), passwords).routes,
         *QuotasApi(QuotaStore(database), AccessStore(database)).routes,
         *AuditApi(audit).routes,
+        *EventsApi(EventStore(database)).routes,
     ]
 
 

@@ -19,6 +19,7 @@ from broker.operations.books import BookReader
 from broker.settings import Settings
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.events import EventStore
 from broker.store.partitions.detached import DetachedStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database
@@ -60,6 +61,7 @@ class Measurer:
         self._deliveries = DeliveryStore(database)
         self._rescue_after = settings.rescue_after
         self._reader = BookReader(database, transport, timeout=settings.confirm_timeout)
+        self._events = EventStore(database)
         self._hazards: set[Hazard] = set()
         self._unseen = False
 
@@ -91,7 +93,7 @@ class Measurer:
             await _pause(stopping)
 
     async def measure_books(self) -> None:
-        """Set the metrics of the books."""
+        """Set the metrics of the books, and note poison as an event."""
         books = await self._reader.read()
         metrics.UNACCOUNTED.set(books.unaccounted)
         for state in DeliveryState:
@@ -103,6 +105,8 @@ class Measurer:
             metrics.AWAITING.set(books.awaiting_record)
         for queue, count in (books.poison or {}).items():
             metrics.POISON.set(count, queue)
+        if books.poison:
+            await self._events.note_poison(books.poison)
         if books.poison is not None:
             metrics.BOOKS_KEPT.set(time.time())
 

@@ -29,6 +29,7 @@ from broker.taps import Taps
 from broker.topology import BROADCAST, BY_NAME, DELIVERIES, LANES, RECORD, ROUTED, attempt_queue
 from broker.transport import Transport, check_parts
 from workers.dispatch import dispatch
+from workers.events import EventTeller
 from workers.headroom import Headroom
 from workers.releasing import Releases
 from workers.sweeping import Rows, Step
@@ -70,6 +71,7 @@ class Scheduler:
         ordering: OrderingStore,
         signals: SignalStore,
         sessions: SessionStore,
+        events: EventTeller,
         settings: Settings,
     ) -> None:
         self._transport = transport
@@ -108,6 +110,8 @@ class Scheduler:
             step("resume_recordings", self.resume_recordings, every=_SELDOM.total_seconds()),
             step("forget_pending_records", self.forget_pending_records, every=counting),
             step("forget_sessions", self.forget_sessions, full=_LIMIT, every=_SELDOM.total_seconds()),
+            step("tell_events", events.tell, full=_SIGNALS, every=unhurried),
+            step("forget_events", events.forget, full=_LIMIT, every=_SELDOM.total_seconds()),
         )
 
     async def check(self) -> None:

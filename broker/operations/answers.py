@@ -10,6 +10,7 @@ from broker.access import Limits
 from broker.audit import AuditEvent
 from broker.deliveries import Attempt, DeliveryState, Result
 from broker.endpoints import Endpoint, EndpointToken
+from broker.events import Event
 from broker.operations.books import Books
 from broker.quotas import Quota, QuotaKind, Subject
 from broker.representations import delivery_members, recorded_members, signal_json
@@ -17,6 +18,7 @@ from broker.schemas import deliveries as schemas
 from broker.schemas.access import AuditSchema, TokenSchema, UserSchema
 from broker.schemas.deliveries import DeliverySchema, LedgerSchema, States
 from broker.schemas.endpoints import EndpointSchema, EndpointTokenSchema
+from broker.schemas.events import EventSchema
 from broker.schemas.quotas import QuotaSchema
 from broker.schemas.statistics import SuccessRateSchema
 from broker.schemas.subscriptions import BacklogSchema, RetrySchema, StepSchema, SubscriptionSchema
@@ -158,6 +160,22 @@ def render_audit_event(event: AuditEvent) -> AuditSchema:
         before=None if event.before is None else dict(event.before),
         after=None if event.after is None else dict(event.after),
         created_at=event.created_at,
+    )
+
+
+def render_event(event: Event) -> EventSchema:
+    """Return *event*."""
+    return EventSchema(
+        id=event.id,
+        type=event.type,
+        since=event.since,
+        at=event.at,
+        count=event.count,
+        subscription_id=event.subscription_id,
+        subscription_name=event.subscription_name,
+        tenant_id=event.tenant_id,
+        details=dict(event.details),
+        signal_id=event.signal_id,
     )
 
 

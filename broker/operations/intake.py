@@ -15,7 +15,8 @@ import structlog
 
 from broker import metrics
 from broker.coalescing import Coalescer
-from broker.errors import IdempotencyConflict, StoreUnavailable, TransportError
+from broker.errors import IdempotencyConflict, QuotaExceeded, StoreUnavailable, TransportError
+from broker.names import check_throwable
 from broker.operations.quotas import Quotas
 from broker.operations.reports import AcceptanceReports
 from broker.publishing import SignalPublisher
@@ -100,12 +101,14 @@ class Intake:
 
         Raises:
             IdempotencyConflict: The idempotency key was used with another body.
-            InvalidField: It had expired when it was numbered, or its `deliver_at` is too far ahead.
+            InvalidField: Its name is one of the broker's own, it had expired when it was numbered, or its `deliver_at`
+                is too far ahead.
             QuotaExceeded: Its token, or one of its tenants, has used what it may.
             StoreUnavailable, TransportError: It could not be made safe now. It may be accepted all the same; another
                 throw with the same idempotency key does not become a second signal.
         """
         began = time.monotonic()
+        check_throwable(throw.name)
         try:
             if self._quotas is not None and not self._quotas.are_none:
                 await self._quotas.admit(throw, tenants)
@@ -136,6 +139,11 @@ class Intake:
             replayed=numbered.repeated,
         )
         return Accepted(signal=signal, replayed=numbered.repeated)
+
+    def note_refusal(self, error: QuotaExceeded) -> None:
+        """Note that something else than a throw was refused because a quota is used up; see `Quotas.note_refusal`."""
+        if self._quotas is not None:
+            self._quotas.note_refusal(error)
 
     def restore(self) -> None:
         """Publish again what was accepted lately: the record queue may have lost it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,9 +17,10 @@ import structlog
 from cachetools import TTLCache
 
 from broker.errors import QuotaExceeded, SignalBrokerError, StoreRefusal
-from broker.quotas import LATER, Meter, Quota, Subject, subjects_of
+from broker.quotas import LATER, Meter, Quota, QuotaKind, Subject, subjects_of
 from broker.signals import Throw
 from broker.store.administration.quotas import QuotaStore
+from broker.store.events import EventStore
 from broker.store.postgres.database import Database
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 
@@ -52,6 +54,8 @@ class Quotas:
         self._meters: dict[Subject, Meter] = {}
         self._gateways = 1
         self._owed: TTLCache[object, int] = TTLCache(_KNOWN, _COUNTED_FOR, timer=clock)
+        self._events = EventStore(database)
+        self._refusals: Counter[tuple[Subject, str]] = Counter()
         self._stale = asyncio.Event()
         self._loaded = self._looked = float("-inf")
         self._forgot = datetime.min.replace(tzinfo=UTC).date()
@@ -69,6 +73,7 @@ class Quotas:
             await self._task
         with suppress(SignalBrokerError):
             await self._report_payloads()
+            await self._report_refusals()
 
     @property
     def are_none(self) -> bool:
@@ -83,6 +88,19 @@ class Quotas:
             StoreUnavailable: It could not be found out how many subscriptions the signal is for.
         """
         meters = [meter for subject in subjects_of(throw, tenants) if (meter := self._meter(subject)) is not None]
+        try:
+            await self._admit(throw, meters)
+        except QuotaExceeded as error:
+            self.note_refusal(error)
+            raise
+
+    def note_refusal(self, error: QuotaExceeded) -> None:
+        """Note that something was refused because a quota is used up: it is told as an event within a second or so."""
+        if error.subject is not None and len(self._refusals) < _KNOWN:
+            kind, subject_id = error.subject
+            self._refusals[Subject(QuotaKind(kind), subject_id), error.quota] += 1
+
+    async def _admit(self, throw: Throw, meters: Sequence[Meter]) -> None:
         for meter in meters:
             meter.count()
         self._check(meters, throw)
@@ -94,6 +112,7 @@ class Quotas:
                     f" ({most}).",
                     quota="deliveriesPerThrow",
                     retry_after=LATER,
+                    subject=(meter.subject.kind.value, meter.subject.id),
                 )
         self._check(meters, throw)  # others were admitted meanwhile
         for meter in meters:
@@ -131,6 +150,7 @@ class Quotas:
 
     async def _keep(self) -> None:
         """Read changed quotas, and report and learn what is used of them."""
+        await self._report_refusals()
         now = self._clock()
         if self._stale.is_set() or now - self._loaded > _RELOAD_EVERY:
             self._stale.clear()
@@ -167,6 +187,17 @@ class Quotas:
                     payload_bytes=usage.payload_bytes,
                     reported=reported.get(subject, 0),
                 )
+
+    async def _report_refusals(self) -> None:
+        """Note the refusals since the last time as events."""
+        if not self._refusals:
+            return
+        refusals, self._refusals = self._refusals, Counter()
+        try:
+            await self._events.note_refusals(refusals)
+        except SignalBrokerError:
+            self._refusals += refusals
+            raise
 
     async def _report_payloads(self) -> dict[Subject, int]:
         """Report what was accepted since the last time; return it."""

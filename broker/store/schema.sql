@@ -118,6 +118,17 @@ CREATE TABLE circuits (
 ) WITH (fillfactor=50);
 CREATE INDEX circuits_awaited ON circuits (retry_at NULLS FIRST) WHERE awaited;
 CREATE INDEX circuits_by_subscription ON circuits (subscription_id) WHERE (subscription_id IS NOT NULL);
+CREATE TRIGGER note_changed AFTER UPDATE ON circuits FOR EACH ROW WHEN ((((old.failures = 0) <> (new.failures = 0)) OR ((old.retry_at IS NULL) <> (new.retry_at IS NULL)))) EXECUTE FUNCTION note_circuit();
+CREATE TRIGGER note_dropped AFTER DELETE ON circuits FOR EACH ROW WHEN ((old.retry_at IS NOT NULL)) EXECUTE FUNCTION note_circuit();
+
+-- How many messages dead queues hold, as events have told it.
+CREATE TABLE dead_queues (
+    queue text NOT NULL,
+    n bigint NOT NULL DEFAULT 0,
+    -- Since when one seems to hold fewer: for a moment it does whenever it is looked into.
+    lower_since timestamptz,
+    CONSTRAINT dead_queues_pkey PRIMARY KEY (queue)
+);
 
 -- Processes that make attempts. Each shows that it is there by its seen_at.
 CREATE TABLE deliverers (
@@ -230,6 +241,58 @@ CREATE TABLE endpoints (
     CONSTRAINT endpoints_name UNIQUE (name)
 );
 CREATE TRIGGER access_changed AFTER INSERT OR DELETE OR UPDATE ON endpoints FOR EACH STATEMENT EXECUTE FUNCTION tell_access_changed();
+
+-- What happened and is not combined to events yet.
+CREATE TABLE event_notes (
+    type text NOT NULL,
+    -- 0: it is about none.
+    subscription_id bigint NOT NULL DEFAULT 0,
+    -- What else it is about, so that only what is alike is combined: a webhook (its MD5), a quota, a queue.
+    subject text NOT NULL DEFAULT ''::text,
+    -- Whose it is, if it is about no subscription.
+    tenants text[],
+    at timestamptz NOT NULL DEFAULT now(),
+    -- How many times it happened.
+    n bigint NOT NULL DEFAULT 1,
+    details json NOT NULL DEFAULT '{}'::json
+);
+
+-- What happened since the last event of that kind, which was a minute ago or less.
+CREATE TABLE event_windows (
+    subscription_id bigint NOT NULL,
+    subject text NOT NULL,
+    type text NOT NULL,
+    tenants text[],
+    n bigint NOT NULL,
+    first_at timestamptz NOT NULL,
+    last_at timestamptz NOT NULL,
+    details json NOT NULL,
+    told_at timestamptz,
+    CONSTRAINT event_windows_pkey PRIMARY KEY (subscription_id, subject, type)
+) WITH (fillfactor=70);
+
+CREATE TABLE events (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    type text NOT NULL,
+    subscription_id bigint NOT NULL,
+    subscription_name text,
+    tenant_id text,
+    -- The tenants that it belongs to; null: to none.
+    tenants text[],
+    -- When it happened first, of the n times that are combined.
+    since timestamptz NOT NULL,
+    at timestamptz NOT NULL,
+    n bigint NOT NULL,
+    details json NOT NULL,
+    -- The signal that tells it, if any subscription was for such events.
+    signal_id bigint,
+    signal_at timestamptz,
+    -- Whether its signal is in the record queue, or none is needed.
+    is_settled boolean NOT NULL DEFAULT false,
+    CONSTRAINT events_pkey PRIMARY KEY (id)
+);
+CREATE INDEX events_of_subscription ON events (subscription_id, id);
+CREATE INDEX events_unsettled ON events (id) WHERE (NOT is_settled);
 
 -- Pending records: signals with an ordering key whose throw was answered and that are not recorded yet. Later
 -- signals of the key wait for them.
@@ -623,6 +686,7 @@ CREATE INDEX subscriptions_ordered ON subscriptions (id) WHERE (ordered AND (unt
 CREATE INDEX subscriptions_waiting_by_moment ON subscriptions (created_at, id) WHERE ((until IS NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_waiting_by_tenant ON subscriptions (tenant_id, id) WHERE ((until IS NULL) AND (consumed_by IS NULL));
 CREATE TRIGGER gate AFTER INSERT ON subscriptions FOR EACH ROW EXECUTE FUNCTION add_gate();
+CREATE TRIGGER note_disabled AFTER UPDATE OF disabled_because ON subscriptions FOR EACH ROW WHEN (((old.disabled_because IS NULL) AND (new.disabled_because IS NOT NULL))) EXECUTE FUNCTION note_disabled();
 
 -- Messages of the record queue that came again, while they are being handled. What is left here although its
 -- recorder is gone may be what ended it.
@@ -1116,6 +1180,48 @@ CREATE OR REPLACE FUNCTION is_seen(tenant_id text, owner_tenants text[], tenants
  LANGUAGE sql
  IMMUTABLE
 RETURN (is_owned(tenant_id, owner_tenants, tenants, untenanted) OR (untenanted AND (tenant_id IS NULL) AND (owner_tenants IS NULL)));
+
+CREATE OR REPLACE FUNCTION note_circuit()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    subject text := md5(OLD.address);
+    details json := json_build_object('host', host_of('webhook', OLD.address));
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF OLD.failures = 0 AND NEW.failures > 0 THEN
+            PERFORM note_event('$broker.target.failed', OLD.subscription_id, subject, details);
+        ELSIF OLD.failures > 0 AND NEW.failures = 0 THEN
+            PERFORM note_event('$broker.target.recovered', OLD.subscription_id, subject, details);
+        END IF;
+        IF OLD.retry_at IS NULL AND NEW.retry_at IS NOT NULL THEN
+            PERFORM note_event('$broker.circuit.opened', OLD.subscription_id, subject, details);
+        END IF;
+    END IF;
+    IF OLD.retry_at IS NOT NULL AND (TG_OP = 'DELETE' OR NEW.retry_at IS NULL) THEN
+        PERFORM note_event('$broker.circuit.closed', OLD.subscription_id, subject, details);
+    END IF;
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION note_disabled()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM note_event('$broker.subscription.disabled', NEW.id, '', json_build_object('reason', NEW.disabled_because));
+    RETURN NULL;
+END $function$;
+
+-- Note an event of a subscription, unless it is deleted or is for events itself: none may lead to another.
+CREATE OR REPLACE FUNCTION note_event(type text, subscription_id bigint, subject text, details json)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+    INSERT INTO event_notes (type, subscription_id, subject, details)
+    SELECT $1, s.id, $3, $4 FROM subscriptions s WHERE s.id = $2 AND s.until IS NULL AND s.name NOT LIKE '$broker.%'
+$function$;
 
 -- What a pattern is found by, null for a name: its first words and its last ones, or its first words and another
 -- one between its wildcards. A name has few such keys; see broker/names.py.

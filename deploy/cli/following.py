@@ -19,9 +19,9 @@ from broker.jsontext import read
 from broker.names import check_id
 from broker.secrets import make_secret
 from deploy.cli.api import Api, with_api
-from deploy.cli.events import follow
 from deploy.cli.output import example, say, show_line
 from deploy.cli.products import parse_url
+from deploy.cli.streams import follow
 from deploy.cli.throws import show_recipients
 from workers.webhooks.signing import signature_headers
 

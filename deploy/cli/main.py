@@ -40,6 +40,7 @@ COMMANDS = {
         "replay": ("replays", "Deliver recorded signals to a subscription."),
         "ledger": ("ledger", "Show whether the books balance."),
         "stats": ("stats", "Show rates and latencies."),
+        "events": ("events", "Show what happened that operators are to know of."),
         "audit": ("audit", "Show who changed what."),
         "recover": ("recover", "Put poison back into its queue."),
         "doctor": ("doctor", "Check the installation."),

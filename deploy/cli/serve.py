@@ -49,6 +49,7 @@ from workers.couriers.handler import HandlerCourier
 from workers.couriers.queue import QueueCourier
 from workers.couriers.webhook import WebhookCourier
 from workers.deliverer import Deliverer
+from workers.events import EventTeller
 from workers.handlers import Handlers
 from workers.handlers.worker import HandlerWorker
 from workers.measurer import Measurer
@@ -172,6 +173,7 @@ async def _workers(role: str, runtime: Runtime) -> AsyncIterator[Sequence[Worker
                 ordering=OrderingStore(runtime.database),
                 signals=signals,
                 sessions=SessionStore(runtime.database),
+                events=EventTeller(runtime.database, transport, timeout=settings.confirm_timeout),
                 settings=settings,
             )
             yield [

@@ -8,7 +8,7 @@ from functools import partial
 from aiohttp import hdrs, web
 
 from broker.access import Permission, Principal
-from broker.names import check_id, matches
+from broker.names import check_id, check_throwable, matches
 from broker.operations.intake import Intake
 from broker.operations.recipients import choose_recipients, reaches_first
 from broker.settings import Settings
@@ -93,6 +93,7 @@ class CamundaApi:
             traceparent=read_traceparent(request),
             hops=read_hops(request),
         )
+        check_throwable(throw.name)
         if not await self._is_reachable(principal, throw, wanted):
             return web.Response(status=204)
         key = read_key(request, principal, body)

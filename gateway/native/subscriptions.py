@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from aiohttp import web
 
 from broker.access import Permission, Principal, require_pattern
 from broker.egress import Guard
-from broker.errors import PermissionDenied
+from broker.errors import PermissionDenied, QuotaExceeded
 from broker.operations.answers import render_subscription
 from broker.operations.subscriptions import (
     as_seen_by,
@@ -79,6 +80,7 @@ class SubscriptionsApi:
         *,
         secrets: SecretBox,
         guard: Guard,
+        note_refusal: Callable[[QuotaExceeded], None],
     ) -> None:
         self._subscriptions = subscriptions
         self._pausing = pausing
@@ -86,6 +88,7 @@ class SubscriptionsApi:
         self._statistics = statistics
         self._secrets = secrets
         self._guard = guard
+        self._note_refusal = note_refusal
         self._slices = Slices(rest=1.0)
 
     @property
@@ -165,9 +168,13 @@ class SubscriptionsApi:
     async def create(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer 201; every matching signal that is thrown after this answer will be delivered."""
         spec = read_spec(await read_document(request, SubscriptionRequest), self._guard)
-        subscription, secret = await create_subscription(
-            self._subscriptions, spec, secrets=lambda: self._secrets, by=principal
-        )
+        try:
+            subscription, secret = await create_subscription(
+                self._subscriptions, spec, secrets=lambda: self._secrets, by=principal
+            )
+        except QuotaExceeded as error:
+            self._note_refusal(error)
+            raise
         return created(render_subscription(subscription, secret), f"/v1/subscriptions/{subscription.id}")
 
     async def list(self, request: web.Request, principal: Principal) -> web.Response:

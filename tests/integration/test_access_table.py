@@ -51,6 +51,7 @@ LISTS = {
     "GET /v1/tokens": ("token", "/v1/tokens?limit=1000", "items", "id"),
     "GET /v1/users": ("user", "/v1/users?limit=1000", "items", "id"),
     "GET /v1/quotas": ("quota", "/v1/quotas?limit=1000", "items", "id"),
+    "GET /v1/events": ("death", "/v1/events?limit=1000", "items", "id"),
     "GET /v1/audit": ("event", "/v1/audit?limit=1000", "items", "id"),
     f"GET {ROOT}": ("endpoint", ROOT, "signalEndpoints", "id"),
     f"GET {ROOT}/{{id}}/signals": ("call", ROOT + "/{id}/signals", "signalEndpointSignals", None),

@@ -28,6 +28,7 @@ from deploy.cli.doctor import _examine_transport as examine
 from tests.support.builders import accept
 from tests.support.messaging import holds
 from tests.support.queues import declare
+from workers.events import EventTeller
 from workers.recorder import Recorder
 from workers.scheduler import Scheduler
 
@@ -54,6 +55,7 @@ async def scheduler(transport, database, settings):
         ordering=OrderingStore(database),
         signals=SignalStore(database),
         sessions=SessionStore(database),
+        events=EventTeller(database, transport, timeout=timedelta(seconds=5)),
         settings=settings,
     )
 

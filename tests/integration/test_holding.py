@@ -28,6 +28,7 @@ from tests.support.builders import QUEUE, RESCUE_AFTER, accept, record
 from tests.support.eventually import eventually
 from tests.support.listing import listed
 from tests.support.messaging import holds
+from workers.events import EventTeller
 from workers.headroom import Headroom
 from workers.releasing import Releases
 from workers.scheduler import Scheduler
@@ -170,6 +171,7 @@ async def test_the_scheduler_lets_waiting_deliveries_go_on_as_far_as_there_is_ro
             ordering=OrderingStore(database),
             signals=SignalStore(database),
             sessions=SessionStore(database),
+            events=EventTeller(database, transport, timeout=timedelta(seconds=5)),
             settings=Settings(),
         )
         scheduler._headroom = Queues(3)  # noqa: SLF001

@@ -99,6 +99,7 @@ async def test_the_routes_are_exactly_those_of_the_contract(api):
         ("GET", "/api/admin/signal-endpoints/{id}/signals"),
         ("GET", "/api/admin/signals"),
         ("GET", "/v1/audit"),
+        ("GET", "/v1/events"),
         ("POST", "/v1/session"),
         ("GET", "/v1/session"),
         ("DELETE", "/v1/session"),
@@ -165,6 +166,7 @@ async def test_real_answers_are_as_described(client, api, webhooks, name):
         "/api/admin/signal-endpoints/{id}/signals": f"/api/admin/signal-endpoints/{made['id']}/signals",
         "/api/admin/signals": "/api/admin/signals",
         "/v1/audit": "/v1/audit",
+        "/v1/events": "/v1/events",
     }
     for path, real in fetched.items():
         check(path, "get", "200", await client.get(real))

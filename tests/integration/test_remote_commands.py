@@ -150,6 +150,7 @@ async def test_a_file_is_thrown_in_requests_that_fit_and_again_without_repeats(l
         ("user", "list"),
         ("quota", "list"),
         ("audit",),
+        ("events",),
     ],
     ids=" ".join,
 )

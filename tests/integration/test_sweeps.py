@@ -24,6 +24,7 @@ from broker.topology import ATTEMPT, RECORD
 from tests.support.builders import QUEUE, accept
 from tests.support.eventually import eventually
 from tests.support.messaging import holds
+from workers.events import EventTeller
 from workers.scheduler import Scheduler
 
 BOOM = """
@@ -45,6 +46,7 @@ async def scheduler(transport, database):
         ordering=OrderingStore(database),
         signals=SignalStore(database),
         sessions=SessionStore(database),
+        events=EventTeller(database, transport, timeout=timedelta(seconds=5)),
         settings=Settings(store_timeout_seconds=0.1),
     )
 

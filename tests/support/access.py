@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.moments import show_moment
+from tests.support.eventually import eventually
 from tests.support.product import Client
 from tests.support.throwing import NOWHERE, delivery, fresh_id, recorded, subscribe, throw, token
 
@@ -100,7 +101,7 @@ class World:
     @property
     def names(self) -> list[str]:
         """The limits of the limited caller's names."""
-        return [f"{self.name}.mine.#", *(self._endpoint_name(number, "mine") for number in range(90))]
+        return [f"{self.name}.mine.#", "$broker.#", *(self._endpoint_name(number, "mine") for number in range(90))]
 
     def caller(self, case: str) -> Client:
         """Return the limited caller of a case."""
@@ -164,6 +165,17 @@ class World:
         subscription = await self._subscription(variant)
         signal = await throw(self.client, subscription["name"], **self.scope(variant))
         return await delivery(self.client, signal, subscription, "dead")  # type: ignore[no-any-return]
+
+    async def _death(self, variant: str) -> dict[str, Any]:
+        made = await self._delivery(variant)
+
+        async def get() -> Any:
+            page = await self.client.get(
+                f"/v1/events?subscriptionId={made['subscriptionId']}&type=$broker.delivery.dead"
+            )
+            return next(iter(page["items"]), None)
+
+        return await eventually(get)  # type: ignore[no-any-return]
 
     async def _token(self, variant: str) -> dict[str, Any]:
         document = {"name": fresh_id("token"), "permissions": ["signals:read"], **self.limits(variant)}

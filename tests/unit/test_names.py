@@ -12,9 +12,11 @@ from broker.errors import InvalidField
 from broker.names import (
     check_id,
     check_name,
+    check_throwable,
     covers,
     encode_id,
     expression,
+    is_own,
     is_pattern,
     matches,
     pattern_key,
@@ -56,6 +58,56 @@ PATTERNS_OF_AB = st.lists(st.sampled_from("ab*#"), min_size=1, max_size=3).map("
 )
 def test_a_pattern_matches_as_a_topic_exchange_does(pattern, name, expected):
     assert matches(pattern, name) is expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        ("#", "$broker.circuit.opened", False),
+        ("*.circuit.opened", "$broker.circuit.opened", False),
+        ("#.opened", "$broker.circuit.opened", False),
+        ("*", "$broker", False),
+        ("$broker.#", "$broker.circuit.opened", True),
+        ("$broker.#", "$broker", True),
+        ("$broker.*.opened", "$broker.circuit.opened", True),
+        ("$broker.circuit.opened", "$broker.circuit.opened", True),
+        ("#", "$brokerage.opened", True),
+        ("#", "a.$broker.opened", True),
+    ],
+)
+def test_a_pattern_matches_the_broker_s_own_names_only_if_it_begins_like_them(pattern, name, expected):
+    assert matches(pattern, name) is expected
+    assert (re.search(expression([pattern]), f".{name}") is not None) is expected
+    assert not expected or not is_pattern(pattern) or pattern_key(pattern) in pattern_keys(name)
+
+
+@pytest.mark.parametrize(
+    ("limits", "pattern", "expected"),
+    [
+        (["#"], "$broker.#", False),
+        (["*.#"], "$broker.circuit.*", False),
+        (["#"], "$broker.circuit.opened", False),
+        (["$broker.#"], "$broker.circuit.*", True),
+        (["$broker.#", "#"], "$broker.*", True),
+        (["$broker.#"], "#", False),
+        (["#"], "$brokerage.*", True),
+    ],
+)
+def test_limits_cover_the_broker_s_own_names_only_if_they_name_them(limits, pattern, expected):
+    assert covers(limits, pattern) is expected
+
+
+@pytest.mark.parametrize("name", ["$broker", "$broker.", "$broker.circuit.opened", "$broker.mine"])
+def test_nobody_throws_the_broker_s_own_names(name):
+    assert is_own(name)
+    with pytest.raises(InvalidField, match=r"\$broker"):
+        check_throwable(name)
+
+
+@pytest.mark.parametrize("name", ["$brokerage", "broker.x", "x.$broker.y", ""])
+def test_other_names_may_be_thrown(name):
+    assert not is_own(name)
+    check_throwable(name)
 
 
 def by_recursion(pattern, name):

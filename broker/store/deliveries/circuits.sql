@@ -38,10 +38,15 @@ WITH probed AS (
 UPDATE circuits k SET probing_until = NULL FROM probed p WHERE k.key = p.key;
 
 -- name: drop
--- Drop the circuits of webhooks that succeeded, and that nothing waits for.
-DELETE FROM circuits
-WHERE key IN (SELECT circuit_key(subscription_id, address)
-              FROM unnest(:subscription_ids::bigint[], :addresses::text[]) AS a (subscription_id, address));
+-- Drop the circuits of webhooks that succeeded, and that nothing waits for. That those which had failed recovered is an event.
+WITH dropped AS (
+    DELETE FROM circuits
+    WHERE key IN (SELECT circuit_key(subscription_id, address)
+                  FROM unnest(:subscription_ids::bigint[], :addresses::text[]) AS a (subscription_id, address))
+    RETURNING subscription_id, address, failures
+)
+SELECT note_event('$broker.target.recovered', subscription_id, md5(address), json_build_object('host', host_of('webhook', address)))
+FROM dropped WHERE failures > 0;
 
 -- name: of_subscriptions
 -- The circuits of subscriptions, those of their former targets included.

@@ -8,6 +8,7 @@
 -- In a minute, or an hour, there is room for :most tenants, names and pairs of them, and for :most_detailed names with their
 -- subscriptions. The others are added up under U+001F; those with deliveries stay apart by subscription. A signal that was
 -- dropped meanwhile is of no known name.
+-- Deaths are noted as events from here: the outcome of an attempt costs nothing more, and a note is for all of a subscription.
 WITH progress AS MATERIALIZED (
     SELECT added_up_until FROM statistics_progress FOR SHARE SKIP LOCKED
 ), looked AS MATERIALIZED (
@@ -31,6 +32,12 @@ WITH progress AS MATERIALIZED (
     GROUP BY subscription_id, counted
     ORDER BY subscription_id, counted
     ON CONFLICT (subscription_id, counted) DO UPDATE SET n = known.n + EXCLUDED.n
+), mourned AS (
+    INSERT INTO event_notes (type, subscription_id, at, n, details)
+    SELECT '$broker.delivery.dead', s.id, max(t.at), sum(cardinality(t.signal_ids)),
+           json_build_object('signalId', (array_agg(t.signal_ids[cardinality(t.signal_ids)] ORDER BY t.at DESC))[1])
+    FROM taken t JOIN subscriptions s ON s.id = t.subscription_id
+    WHERE t.counted = 'dead' AND t.signal_ids IS NOT NULL AND s.name NOT LIKE '$broker.%' GROUP BY s.id
 ), happened AS MATERIALIZED (
     SELECT t.subscription_id, t.counted, t.at, s.id AS signal_id FROM taken t, unnest(t.signal_ids) AS s (id)
 ), known AS MATERIALIZED (
