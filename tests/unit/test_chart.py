@@ -178,6 +178,13 @@ def test_every_reference_leads_to_what_is_there_by_then(case: str):
         assert {reference["name"] for reference in document["spec"]["secretTargetRef"]} <= MADE_BY_HAND
 
 
+def test_the_values_in_the_runbook_are_those_of_production():
+    text = (DEPLOY / "runbook.md").read_text().partition("    image: {repository: <registry>/signal-broker}\n")[2]
+    production = yaml.safe_load((CHART / "ci" / "production.yaml").read_text())
+    del production["secretChecksum"]
+    assert yaml.safe_load(text.partition("\n\n")[0]) == production
+
+
 def test_the_secrets_that_are_made_by_hand_are_in_the_runbook():
     commands = set(re.findall(r"create secret generic (\S+)", (DEPLOY / "runbook.md").read_text()))
     assert commands == MADE_BY_HAND

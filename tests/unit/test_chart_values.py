@@ -181,7 +181,7 @@ def test_the_values_of_a_process_add_to_those_of_all_or_replace_them():
     assert spread["scheduler"] == [("rack", 2, "DoNotSchedule")]
     assert spread["gateway"] == [
         ("kubernetes.io/hostname", 1, "DoNotSchedule"),
-        ("topology.kubernetes.io/zone", 1, "DoNotSchedule"),
+        ("topology.kubernetes.io/zone", 1, "ScheduleAnyway"),
     ]
 
 

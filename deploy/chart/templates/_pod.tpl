@@ -63,10 +63,9 @@ spec:
   terminationGracePeriodSeconds: {{ add (ceil $values.settings.SIGNAL_BROKER_DRAIN_TIMEOUT_SECONDS | int) (default 0 .values.preStopSeconds | int) 15 }}
   topologySpreadConstraints:
     {{- $ours := dict "labelSelector" (dict "matchLabels" $selector) "matchLabelKeys" (list "pod-template-hash") }}
-    {{- $default := list }}
-    {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
-    {{- $default = append $default (dict "topologyKey" . "maxSkew" 1 "whenUnsatisfiable" $pod.spread) }}
-    {{- end }}
+    {{- $nodes := dict "topologyKey" "kubernetes.io/hostname" "maxSkew" 1 "whenUnsatisfiable" $pod.spread.nodes }}
+    {{- $zones := dict "topologyKey" "topology.kubernetes.io/zone" "maxSkew" 1 "whenUnsatisfiable" $pod.spread.zones }}
+    {{- $default := list $nodes $zones }}
     {{- range default $default $pod.topologySpreadConstraints }}
     - {{ merge . $ours | toYaml | nindent 6 | trim }}
     {{- end }}
