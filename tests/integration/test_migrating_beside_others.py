@@ -200,7 +200,9 @@ async def test_a_partition_that_goes_meanwhile_needs_no_part(database, session, 
     assert await database.fetchval(IS_VALID, "newer_of_deliveries")
 
 
-async def test_a_step_of_the_schema_may_be_of_that_kind(postgres_url, tmp_path, monkeypatch):
+async def test_a_step_of_the_schema_may_be_of_that_kind_and_many_processes_may_migrate_at_once(
+    postgres_url, tmp_path, monkeypatch
+):
     later = f"{int(NEEDED) + 1:04}"
     for step in STEPS:
         (tmp_path / f"{step}.sql").symlink_to(MIGRATIONS / f"{step}.sql")
@@ -210,7 +212,7 @@ async def test_a_step_of_the_schema_may_be_of_that_kind(postgres_url, tmp_path, 
         monkeypatch.setattr(migrating, "MIGRATIONS", tmp_path)
         monkeypatch.setattr(migrating, "STEPS", (*STEPS, later))
         monkeypatch.setattr(schema, "NEEDED", later)
-        await migrate(database.url)
+        await asyncio.gather(*(migrate(database.url) for _ in range(4)))
         assert await revision(database) == later
         assert await database.fetchval(IS_VALID, "newer_of_deliveries")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from importlib.resources import files
 
@@ -12,6 +13,9 @@ MIGRATIONS = files("broker.store.postgres") / "migrations"
 STEPS = tuple(sorted(entry.name.removesuffix(".sql") for entry in MIGRATIONS.iterdir() if entry.name.endswith(".sql")))
 """The numbers of all steps in the order in which they are applied: ``0001``, ``0002`` and so on, without a gap."""
 NEEDED = STEPS[-1]
+
+_LOCK_PAUSE = 0.2
+"""Seconds before a session asks again for the lock of those who migrate."""
 
 
 class _Sql(Statements, file="schema_steps.sql"):
@@ -42,8 +46,13 @@ async def applied(database: Database | Session) -> frozenset[str]:
 
 
 async def lock_schema(session: Session) -> None:
-    """Wait until no other session migrates; the lock ends with *session*. Version 0.1.0 takes the same lock."""
-    await session.fetchval(_Sql.lock)
+    """Wait until no other session migrates; the lock ends with *session*. Version 0.1.0 takes the same lock.
+
+    It is asked for again and again: a session that waits for a lock has a snapshot, and the one that holds the lock would
+    wait for its end to build an index concurrently.
+    """
+    while not await session.fetchval(_Sql.lock):
+        await asyncio.sleep(_LOCK_PAUSE)  # noqa: ASYNC110  (PostgreSQL tells nobody)
 
 
 async def find_holders(session: Session) -> list[str]:

@@ -32,7 +32,7 @@ DELETE FROM alembic_version;
 INSERT INTO alembic_version (version_num) SELECT max(step) FROM schema_steps;
 
 -- name: lock
-SELECT pg_advisory_lock({locks.MIGRATION});
+SELECT pg_try_advisory_lock({locks.MIGRATION});
 
 -- name: find_holders
 -- The oldest transactions that hold locks on tables.
