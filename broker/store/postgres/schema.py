@@ -48,11 +48,11 @@ async def applied(database: Database | Session) -> frozenset[str]:
 async def lock_schema(session: Session) -> None:
     """Wait until no other session migrates; the lock ends with *session*. Version 0.1.0 takes the same lock.
 
-    It is asked for again and again: a session that waits for a lock has a snapshot, and the one that holds the lock would
-    wait for its end to build an index concurrently.
+    It is asked for again and again: a session that waits for a lock has a snapshot, and whoever builds an index
+    concurrently, holding that lock, would wait for the end of it.
     """
-    while not await session.fetchval(_Sql.lock):
-        await asyncio.sleep(_LOCK_PAUSE)  # noqa: ASYNC110  (PostgreSQL tells nobody)
+    while not await session.fetchval(_Sql.lock):  # noqa: ASYNC110  (PostgreSQL tells nobody)
+        await asyncio.sleep(_LOCK_PAUSE)
 
 
 async def find_holders(session: Session) -> list[str]:
