@@ -219,7 +219,11 @@ def test_only_schedulers_have_the_archive(case: str, claim: str, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("modes", "strategy"), [(["ReadWriteOnce"], {"type": "Recreate"}), (["ReadWriteOnce", "ReadWriteMany"], None)]
+    ("modes", "strategy"),
+    [
+        (["ReadWriteOnce"], {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}),
+        (["ReadWriteOnce", "ReadWriteMany"], None),
+    ],
 )
 def test_a_volume_of_one_node_is_let_go_before_the_next_pod_starts(modes: list[str], strategy: Manifest | None):
     documents = render(values={"archive": {"enabled": True, "accessModes": modes}})
