@@ -37,6 +37,8 @@ _CONFIDENTIAL = frozenset(
     }
 )
 """Settings that no error message repeats, because they are secrets or contain passwords."""
+_PLACEHOLDERS = ("replace-me", "cmVwbGFjZS1tZS")
+"""What deploy/examples/secrets.env has where passwords, tokens and keys go; the other one is a key that begins so."""
 _TRANSPORT_OPTIONS = ("auth", "cafile", "capath", "certfile", "heartbeat", "keyfile", "no_verify_ssl")
 """What the query of the transport URL may set: aiormq's options, except those that the product sets itself."""
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+]|[^\s\[\]:@/?#]+)(?::([0-9]{1,5}))?")
@@ -50,7 +52,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, validate_by_name=True)
 
-    http_host: str = Field("127.0.0.1", description="Address the gateway listens on (0.0.0.0 in the image).")
+    http_host: str = Field(
+        "127.0.0.1",
+        description="Address the gateway listens on (0.0.0.0 in the image); empty: every one, of IPv4 and IPv6.",
+    )
     http_port: int = Field(8080, ge=0, le=65535, description="Port the gateway listens on; 0 takes a free one.")
     metrics_port: int | None = Field(
         None,
@@ -186,6 +191,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split_keys(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("transport_url", "store_url", "admin_token", "secret_keys", mode="before")
+    @classmethod
+    def _no_placeholder(cls, value: object) -> object:
+        if isinstance(value, str) and any(placeholder in value for placeholder in _PLACEHOLDERS):
+            raise ValueError("is the placeholder of an example: put your own value there")
+        return value
 
     @field_validator("egress_allow", "trusted_proxies", mode="before")
     @classmethod

@@ -209,6 +209,18 @@ async def test_a_port_that_is_taken_ends_the_start_with_one_line_that_names_the_
     assert line.endswith("address already in use")
 
 
+async def test_a_process_without_an_address_listens_on_every_one_of_ipv4_and_ipv6(database_url, tmp_path):
+    api, metrics = free_ports(2)
+    listening = {"HTTP_HOST": "", "HTTP_PORT": str(api), "METRICS_PORT": str(metrics)}
+    environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path), **listening}
+    async with Process("run", environment=environment, log=tmp_path / "log"), aiohttp.ClientSession() as session:
+        for place in (
+            f"{host}:{at}" for host in ("127.0.0.1", "[::1]") for at in (f"{api}/livez", f"{metrics}/metrics")
+        ):
+            async with session.get(f"http://{place}") as answer:
+                assert answer.status == 200
+
+
 @pytest.mark.parametrize("step", ["", "0007"])
 async def test_a_recorder_takes_nothing_before_the_schema_is_there(step, postgres_url, rabbitmq_url, tmp_path):
     async with unmigrated(postgres_url) as database, RabbitTransport(rabbitmq_url) as transport:

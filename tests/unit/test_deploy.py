@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import yaml
@@ -24,8 +25,8 @@ from tests.support.deployment import (
     settings_in,
     stages,
 )
-from tests.support.kustomize import Schema
 
+Compose = dict[str, Any]
 DRAIN = Settings.model_fields["drain_timeout_seconds"].default
 
 
@@ -144,7 +145,7 @@ def test_the_build_sees_the_code_and_nothing_private():
     assert reaches_the_build("deploy/cli/__init__.py")
     for path in (".env", ".git/config", ".venv/bin/python", "tests/conftest.py", "broker/__pycache__/errors.pyc"):
         assert not reaches_the_build(path), path
-    assert not reaches_the_build("deploy/overlays/minimal/secrets.env")
+    assert not reaches_the_build("deploy/examples/secrets.env")
 
 
 def test_the_image_holds_no_secret():
@@ -154,17 +155,17 @@ def test_the_image_holds_no_secret():
 
 
 @pytest.fixture
-def compose() -> Schema:
+def compose() -> Compose:
     """docker-compose.yml as Compose reads it where no variable is set."""
     document = json.dumps(yaml.safe_load((ROOT / "docker-compose.yml").read_text()))
     return json.loads(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", document))
 
 
-def ours(compose: Schema) -> list[Schema]:
+def ours(compose: Compose) -> list[Compose]:
     return [service for service in compose["services"].values() if service["image"] == IMAGE]
 
 
-def test_compose_runs_every_process_once_both_servers_are_set_up(compose: Schema):
+def test_compose_runs_every_process_once_both_servers_are_set_up(compose: Compose):
     processes = [service for service in ours(compose) if service.get("restart") == "unless-stopped"]
     assert [service["command"] for service in processes] == PROCESSES
     for service in processes:
@@ -179,24 +180,34 @@ def test_compose_runs_every_process_once_both_servers_are_set_up(compose: Schema
         assert float(service["stop_grace_period"].removesuffix("s")) > DRAIN + 5
 
 
-def test_what_compose_runs_once_is_neither_restarted_nor_probed(compose: Schema):
+def test_one_service_builds_the_image_and_all_others_that_run_it_come_after(compose: Compose):
+    """Services that build the same image side by side can fail on a machine that does not have it yet."""
+    (builder,) = [name for name, service in compose["services"].items() if "build" in service]
+    assert compose["services"][builder]["image"] == IMAGE
+    for name, service in compose["services"].items():
+        if service["image"] == IMAGE and name != builder:
+            assert service["pull_policy"] == "never"
+            assert service["depends_on"][builder] == {"condition": "service_completed_successfully"}
+
+
+def test_what_compose_runs_once_is_neither_restarted_nor_probed(compose: Compose):
     once = [service for service in ours(compose) if "restart" not in service]
     assert [service["command"] for service in once] == SETUP
     assert [service for service in once if "healthcheck" in service] == []
 
 
-def test_compose_starts_without_any_variable_set(compose: Schema, monkeypatch: pytest.MonkeyPatch):
+def test_compose_starts_without_any_variable_set(compose: Compose, monkeypatch: pytest.MonkeyPatch):
     for service in ours(compose):
         assert_ready_for_use(settings_in(service["environment"], monkeypatch))
 
 
-def test_compose_can_be_reached_from_this_machine_only(compose: Schema):
+def test_compose_can_be_reached_from_this_machine_only(compose: Compose):
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
     assert ports
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
 
 
-def test_the_servers_of_compose_are_pinned_probed_and_keep_their_data(compose: Schema):
+def test_the_servers_of_compose_are_pinned_probed_and_keep_their_data(compose: Compose):
     for name in ("rabbitmq", "postgres"):
         service = compose["services"][name]
         assert re.fullmatch(rf"{name}:\d+(\.\d+)?-[a-z-]+", service["image"])

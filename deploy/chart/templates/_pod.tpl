@@ -1,0 +1,128 @@
+{{- /*
+A pod of the product, which complies with the Pod Security Standard `restricted`. Takes a dict:
+  root, component, args, values (those of the process or of the jobs)
+  source      the name of the ConfigMap, and of the Secret that the chart makes
+  account     the name of the ServiceAccount
+  image       repository, tag and digest, of another image than the product's
+  isProcess   whether it runs on and answers HTTP, or is a step of the setup
+  env, volumes, mounts (lists)   what only this component has
+*/ -}}
+{{- define "signal-broker.pod" -}}
+{{- $root := .root }}
+{{- $values := .root.Values }}
+{{- $pod := mergeOverwrite (deepCopy $values.pod) (default dict .values.pod) }}
+{{- $image := dig "repository" "" (default dict .image) | empty | ternary $values.image .image }}
+{{- $selector := merge (dict "app.kubernetes.io/component" .component) (include "signal-broker.selector" .root | fromYaml) }}
+metadata:
+  labels:
+    {{- merge (deepCopy $selector) $pod.labels | toYaml | nindent 4 }}
+  annotations:
+    checksum/settings: {{ include "signal-broker.settings" .root | sha256sum }}
+    checksum/secrets: {{ printf "%s %s" $values.secretChecksum (include "signal-broker.secrets" .root) | sha256sum }}
+    {{- if and .isProcess $values.prometheus.podAnnotations }}
+    prometheus.io/scrape: "true"
+    prometheus.io/port: {{ include "signal-broker.string" $values.settings.SIGNAL_BROKER_METRICS_PORT | quote }}
+    prometheus.io/path: /metrics
+    {{- end }}
+    {{- with $pod.annotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ .account }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false # they would set SIGNAL_BROKER_PORT and others, which look like settings
+  {{- with $values.image.pullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  securityContext:
+    runAsNonRoot: true
+    {{- if not $values.openshift }}
+    runAsUser: 10001
+    runAsGroup: 10001
+    fsGroup: 10001 # volumes belong to root otherwise
+    fsGroupChangePolicy: OnRootMismatch
+    {{- end }}
+    seccompProfile: {type: RuntimeDefault}
+  {{- with $pod.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- with $pod.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $pod.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $pod.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if .isProcess }}
+  terminationGracePeriodSeconds: {{ add (ceil $values.settings.SIGNAL_BROKER_DRAIN_TIMEOUT_SECONDS | int) (default 0 .values.preStopSeconds | int) 15 }}
+  topologySpreadConstraints:
+    {{- $ours := dict "labelSelector" (dict "matchLabels" $selector) "matchLabelKeys" (list "pod-template-hash") }}
+    {{- $nodes := dict "topologyKey" "kubernetes.io/hostname" "maxSkew" 1 "whenUnsatisfiable" $pod.spread.nodes }}
+    {{- $zones := dict "topologyKey" "topology.kubernetes.io/zone" "maxSkew" 1 "whenUnsatisfiable" $pod.spread.zones }}
+    {{- $default := list $nodes $zones }}
+    {{- range default $default $pod.topologySpreadConstraints }}
+    - {{ merge . $ours | toYaml | nindent 6 | trim }}
+    {{- end }}
+  {{- else }}
+  restartPolicy: OnFailure
+  {{- end }}
+  containers:
+    - name: signal-broker
+      image: {{ include "signal-broker.image" (dict "repository" $image.repository "tag" (default $root.Chart.AppVersion $image.tag) "digest" $image.digest) }}
+      imagePullPolicy: {{ $values.image.pullPolicy }}
+      args: {{- toYaml .args | nindent 8 }}
+      envFrom:
+        - configMapRef: {name: {{ .source }}}
+        - secretRef: {name: {{ default .source $values.existingSecret }}}
+      {{- with concat (default list .env) $pod.extraEnv }}
+      env:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- if .isProcess }}
+      ports:
+        - {name: http, containerPort: {{ include "signal-broker.string" $values.settings.SIGNAL_BROKER_HTTP_PORT }}}
+        - {name: metrics, containerPort: {{ include "signal-broker.string" $values.settings.SIGNAL_BROKER_METRICS_PORT }}}
+      startupProbe: # it answers as soon as it has read its settings, whatever it waits for
+        httpGet: {path: /livez, port: http}
+        periodSeconds: 2
+        failureThreshold: 60
+      readinessProbe: # it can do its work; without RabbitMQ or PostgreSQL a worker cannot, and a restart would not help
+        httpGet: {path: /readyz, port: http}
+        periodSeconds: 5
+        timeoutSeconds: 3
+        failureThreshold: 2
+      livenessProbe: # the process itself is stuck; without RabbitMQ or PostgreSQL it lives on
+        httpGet: {path: /livez, port: http}
+        periodSeconds: 10
+        timeoutSeconds: 5
+        failureThreshold: 3
+      {{- with .values.preStopSeconds }}
+      lifecycle:
+        preStop:
+          sleep: {seconds: {{ . }}}
+      {{- end }}
+      {{- end }}
+      resources:
+        {{- toYaml .values.resources | nindent 8 }}
+      securityContext:
+        allowPrivilegeEscalation: false
+        capabilities: {drop: [ALL]}
+        readOnlyRootFilesystem: true
+      volumeMounts:
+        - {name: tmp, mountPath: /tmp}
+        {{- with concat (default list .mounts) $pod.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+  volumes:
+    - name: tmp
+      emptyDir: {sizeLimit: 64Mi}
+    {{- with concat (default list .volumes) $pod.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}
