@@ -20,7 +20,6 @@ import asyncio
 import enum
 import resource
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
@@ -35,6 +34,9 @@ SMALL_HEAD = 4 << 10
 """Bytes of an incomplete head that there is always room for."""
 MOST_HEADS = 16 << 20
 """Bytes of all incomplete heads, which take some five times as much memory."""
+
+_LOOK = 0.02
+"""Seconds between two looks at the connections of a server that stops."""
 
 
 class Wait(enum.StrEnum):
@@ -94,20 +96,22 @@ class Connections:
         self._held = 0
         """Bytes of all heads."""
         self._clock = asyncio.get_running_loop().time
-        self._emptied = asyncio.Event()
         self.leaving = False
         """Whether each answer ends its connection."""
 
-    async def leave(self, *, within: timedelta) -> None:
+    async def leave(self, *, quiet: timedelta, within: timedelta) -> None:
         """Let callers go elsewhere: from now on each answer ends its connection, and says so.
 
-        Return once no connection is open, or after *within*; a caller that is silent for so long is not told.
+        Return once no connection is open, or all have been idle for *quiet*, or after *within*.
         """
         self.leaving = True
-        if self._open:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(within.total_seconds()):
-                    await self._emptied.wait()
+        began = self._clock()
+        while self._open and self._clock() < began + within.total_seconds():
+            idle = self._waiting[Wait.IDLE]
+            since = max(began, *idle.values()) if idle else began
+            if len(idle) == len(self._open) and self._clock() >= since + quiet.total_seconds():
+                return
+            await asyncio.sleep(_LOOK)
 
     def admit(self, connection: Connection) -> bool:
         """Take a new *connection* in, and return whether there is a place for it."""
@@ -133,8 +137,6 @@ class Connections:
         if connection in self._open:
             self._open.remove(connection)
             metrics.CONNECTIONS.dec()
-            if self.leaving and not self._open:
-                self._emptied.set()
 
     def let_wait(self, connection: Connection, wait: Wait) -> None:
         """Note that *connection* waits from now on."""

@@ -66,8 +66,10 @@ GATEWAY = "gateway"
 WORKERS = ("recorder", "deliverer", "scheduler")
 HANDLERS = "handlers"
 
-_LEAVING = timedelta(seconds=1.5)
-"""How long callers are told, after SIGTERM, to open other connections, before no more are accepted."""
+_QUIET = timedelta(seconds=1.5)
+"""How long callers must have been silent, after SIGTERM, before no more are told to open other connections."""
+_LEAVING = timedelta(seconds=5)
+"""How long that may take."""
 _READ_BUFFER = 32 << 10
 """Bytes, of which twice as many stop a connection from being read. Aiohttp's own limit lets most of a megabyte in."""
 
@@ -269,7 +271,7 @@ async def _http(runtime: Runtime, local_token: str | None, *, gateway: bool) -> 
             at = await stack.enter_async_context(_listening(exposing, settings, "metrics_port", scrapers))
             log.info("metrics.served", url=f"{at}/metrics")
         yield url
-        await connections.leave(within=_LEAVING)
+        await connections.leave(quiet=_QUIET, within=_LEAVING)
 
 
 @asynccontextmanager

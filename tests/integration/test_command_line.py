@@ -314,6 +314,12 @@ def test_bindings_of_earlier_versions_are_pruned_only_when_asked_for(broker: Run
     assert "--prune needs --apply" in broker.place.call("topology", "--prune").stderr
 
 
+def has_recorded(place: Place, signals: int) -> bool:
+    """Return whether so many signals are recorded, once PostgreSQL answers: killed, it leaves dead connections."""
+    done = place.call("ledger", "--json")
+    return done.returncode == 0 and json.loads(done.stdout)["recorded"] == signals
+
+
 async def test_an_instance_of_its_own_keeps_its_data_from_start_to_start(broker: Run, place: Place):
     assert place.call("migrate").returncode == 0
     token = place.ask("token", "create", "before", "--permission", "admin")["token"]

@@ -305,7 +305,7 @@ async def test_throws_and_probes_are_answered_beside_a_crowd(embedded_product, n
 async def test_a_server_that_leaves_answers_everybody_and_then_ends_the_connection():
     async with serving() as server, server.connected(WHOLE) as (reader, writer), server.connected() as (other, wrote):
         assert (await answered(reader))[0] == 200
-        leaving = asyncio.create_task(server.connections.leave(within=NEVER))
+        leaving = asyncio.create_task(server.connections.leave(quiet=NEVER, within=NEVER))
         await eventually(lambda: server.connections.leaving)
         for one, of in ((reader, writer), (other, wrote)):
             assert not leaving.done()
@@ -320,6 +320,7 @@ async def test_nor_does_it_wait_for_callers_that_are_silent_or_for_nobody():
     async with serving() as server:
         async with server.connected(WHOLE) as (reader, _):
             await answered(reader)
-            await server.connections.leave(within=SOON)
+            await server.connections.leave(quiet=SOON, within=NEVER)
+            await server.connections.leave(quiet=NEVER, within=SOON)
         await eventually(lambda: server.open == 0)
-        await server.connections.leave(within=NEVER)
+        await server.connections.leave(quiet=NEVER, within=NEVER)

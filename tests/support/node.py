@@ -30,9 +30,18 @@ def install(source: Path) -> Path:
         return _install(source, directory)
 
 
+def _copy_changed(source: str, target: str) -> None:
+    """Copy a file unless it is there as it is, and at once: programs of other tests may read it."""
+    there, new = Path(target), Path(source).read_bytes()
+    if not there.exists() or there.read_bytes() != new:
+        beside = there.with_name(f"{there.name}.new")
+        beside.write_bytes(new)
+        beside.replace(there)
+
+
 def _install(source: Path, directory: Path) -> Path:
     installed, lock = directory / "installed", (source / "package-lock.json").read_text()
-    shutil.copytree(source, directory, dirs_exist_ok=True)
+    shutil.copytree(source, directory, dirs_exist_ok=True, copy_function=_copy_changed)
     if installed.exists() and installed.read_text() == lock:
         return directory
     command = [NODE, _NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1"]
