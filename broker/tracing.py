@@ -1,4 +1,4 @@
-"""Traces, by OpenTelemetry: spans of requests that throw signals, and of publishing those, exported over OTLP.
+"""Traces, by OpenTelemetry: spans of requests that throw signals, of publishing and of attempts, exported over OTLP.
 
 Without an endpoint in the environment (`OTEL_EXPORTER_OTLP_ENDPOINT`) nothing of OpenTelemetry is imported and no span
 is made. Spans carry neither payloads nor credentials.
@@ -10,12 +10,13 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
 import structlog
+from yarl import URL
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _EXTRA = "signal-broker[otel] is not installed, or the exporter for OTEL_EXPORTER_OTLP_PROTOCOL"
@@ -43,6 +44,13 @@ class Span:
         self._span.set_attribute("http.response.status_code", status)
         if status >= 500:
             self.failed(str(status))
+
+    def attempted(self, status: int | None, *, succeeded: bool) -> None:
+        """Note whether an attempt *succeeded*, and the HTTP *status* of the receiver's answer, if there was one."""
+        if status is not None:
+            self._span.set_attribute("http.response.status_code", status)
+        if not succeeded:
+            self.failed("_OTHER" if status is None else str(status))
 
     def failed(self, kind: str) -> None:
         """Note that it failed by an error of *kind*."""
@@ -81,7 +89,23 @@ class Tracer:
             yield span
 
     @contextmanager
-    def _span(self, name: str, kind: str, traceparent: str | None, attributes: Mapping[str, str]) -> Iterator[Span]:
+    def attempting(
+        self, method: str, url: str, attempt: int, delivery_id: str, traceparent: str | None
+    ) -> Iterator[Span]:
+        """Yield the span of an *attempt* (1 is the first) at a webhook; of its URL, host and port alone are told."""
+        attributes: dict[str, str | int] = {"http.request.method": method, "signal_broker.delivery.id": delivery_id}
+        with suppress(ValueError):  # the client answers a URL that is none
+            to = URL(url)
+            attributes |= {"server.address": to.host or "", "server.port": to.port or 0}
+        if attempt > 1:
+            attributes["http.request.resend_count"] = attempt - 1
+        with self._span(method, "CLIENT", traceparent, attributes) as span:
+            yield span
+
+    @contextmanager
+    def _span(
+        self, name: str, kind: str, traceparent: str | None, attributes: Mapping[str, str | int]
+    ) -> Iterator[Span]:
         api = _api()
         parent = None if traceparent is None else _parse(traceparent)
         context = api.set_span_in_context(api.NonRecordingSpan(parent or api.INVALID_SPAN_CONTEXT))

@@ -9,7 +9,7 @@ import pytest
 from tests.support.collector import collector
 from tests.support.eventually import eventually
 from tests.support.product import Process, client_of
-from tests.support.receiver import receiver
+from tests.support.receiver import Answer, receiver
 from tests.support.throwing import subscribe, throw
 from tests.support.waiting import logged
 
@@ -63,7 +63,9 @@ async def test_a_trace_goes_from_the_caller_over_the_gateway_and_the_queue_to_th
         }
         assert (published.kind, published.trace, published.parent) == ("PRODUCER", "a" * 32, served.id)
         assert published.attributes["messaging.message.id"] == str(signal["id"])
-        assert traceparent == f"00-{published.trace}-{published.id}-01"
+        [attempt] = await eventually(lambda: spans.named("POST"))
+        assert (attempt.kind, attempt.trace, attempt.parent) == ("CLIENT", "a" * 32, published.id)
+        assert traceparent == f"00-{attempt.trace}-{attempt.id}-01"
         assert {span.service for span in spans.spans} == {"signals"}
 
 
@@ -74,8 +76,29 @@ async def test_a_trace_begins_here_if_the_caller_sent_none(traced):
         [served] = await eventually(lambda: spans.named(SERVING))
 
         assert (served.parent, published.parent) == ("", served.id)
-        assert traceparent == f"00-{served.trace}-{published.id}-01"
+        [attempt] = await eventually(lambda: spans.named("POST"))
+        assert attempt.parent == published.id
+        assert traceparent == f"00-{served.trace}-{attempt.id}-01"
         assert served.service == "signal-broker"
+
+
+async def test_each_attempt_is_a_span_and_a_retry_says_which_one_it_is(traced):
+    async with collector() as spans, traced(spans.url) as process:
+        url = process.webhooks.answer("/secret-path", Answer(status=500), Answer())
+        await subscribe(process.client, "retried", f"{url}?key=secret", retry={"schedule": [0]})
+        await throw(process.client, "retried")
+        first, second = await eventually(lambda: spans.named("POST") if len(spans.named("POST")) > 1 else None)
+        [published] = await eventually(lambda: spans.named(PUBLISHING))
+
+        assert {first.parent, second.parent} == {published.id}
+        assert (first.failed, first.attributes["error.type"]) == (True, "500")
+        assert (second.failed, second.attributes["http.response.status_code"]) == (False, "200")
+        assert "http.request.resend_count" not in first.attributes
+        assert second.attributes["http.request.resend_count"] == "1"
+        assert first.attributes["server.address"] == "127.0.0.1"
+        assert "secret" not in str(spans.spans)
+        sent = [request.headers["traceparent"].split("-")[2] for request in process.webhooks.requests]
+        assert sent == [first.id, second.id]
 
 
 async def test_what_the_caller_did_not_sample_makes_no_spans_and_is_passed_on(traced):
@@ -84,8 +107,7 @@ async def test_what_the_caller_did_not_sample_makes_no_spans_and_is_passed_on(tr
         assert traceparent == UNSAMPLED
         await thrown(process, "sampled", traceparent=CALLER)
         assert await process.stop() == 0  # which exports what is left
-        assert {span.name for span in spans.spans} == {SERVING, PUBLISHING}
-        assert len(spans.spans) == 2
+        assert sorted(span.name for span in spans.spans) == ["POST", SERVING, PUBLISHING]
 
 
 @pytest.mark.parametrize("variables", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}])
