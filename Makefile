@@ -54,7 +54,7 @@ lock: $(VENV)/.test ## pin the versions again
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --python-version 3.11 --group build --extra embedded -c deploy/requirements.lock pyproject.toml -o deploy/requirements-embedded.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --python-version 3.11 --group build --group test --group lint --extra embedded -c deploy/requirements-embedded.lock pyproject.toml -o deploy/requirements-dev.lock
+	  --python-version 3.11 --group build --group test --group lint --extra embedded --extra otel -c deploy/requirements-embedded.lock pyproject.toml -o deploy/requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --python-version 3.11 --group bench -c deploy/requirements-dev.lock -o deploy/requirements-bench.lock
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
 import structlog
 
-from broker import metrics
+from broker import metrics, tracing
 from broker.errors import Unavailable, Unconfirmed, Unroutable
 from broker.messages import signal_message
 from broker.signals import Signal
@@ -81,13 +83,14 @@ class SignalPublisher:
         Raises:
             TransportError: The record queue did not confirm it in time. Taps may have got it.
         """
-        message = signal_message(signal)
-        copy = self._taps.send(message, signal)
-        try:
-            await self._record(message, spent)
-        except BaseException:
-            self._taps.forget(copy)
-            raise
+        with _traced(signal) as traced:
+            message = signal_message(traced)
+            copy = self._taps.send(message, traced)
+            try:
+                await self._record(message, spent)
+            except BaseException:
+                self._taps.forget(copy)
+                raise
 
     async def publish_to_record(self, signal: Signal, *, spent: float = 0.0) -> None:
         """Publish *signal* to the record queue alone, so that no tap gets it. See `publish`.
@@ -95,7 +98,8 @@ class SignalPublisher:
         Raises:
             TransportError: The record queue did not confirm it in time.
         """
-        await self._record(signal_message(signal), spent)
+        with _traced(signal) as traced:
+            await self._record(signal_message(traced), spent)
 
     def restore(self) -> None:
         """Publish again what the record queue may have lost, and accept nothing before it is safe."""
@@ -150,6 +154,17 @@ class SignalPublisher:
         self._restoring = None
         metrics.REPEATS.labels(metrics.Repeat.PUBLISHED).inc(len(messages))
         log.warning("signals.restored", signals=len(messages))
+
+
+@contextmanager
+def _traced(signal: Signal) -> Iterator[Signal]:
+    """Yield *signal* as it is published: if there are traces, what it causes belongs to the span of publishing it."""
+    tracer = tracing.tracer()
+    if tracer is None:
+        yield signal
+        return
+    with tracer.publishing(RECORD, signal.id, signal.throw.traceparent) as span:
+        yield replace(signal, throw=replace(signal.throw, traceparent=span.traceparent))
 
 
 class Recent:

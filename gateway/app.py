@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from aiohttp import web
 
+from broker import tracing
 from broker.egress import Guard
 from broker.health import Health
 from broker.losses import listen_for_losses
@@ -84,6 +85,7 @@ from gateway.probes import probes
 from gateway.reading import READERS, Readers
 from gateway.rooms import give_back_rooms, open_rooms
 from gateway.routes import Route
+from gateway.traces import trace_throws
 from gateway.unleash.calls import CallsApi
 from gateway.unleash.endpoint_tokens import EndpointTokensApi
 from gateway.unleash.endpoints import EndpointsApi
@@ -195,6 +197,10 @@ def _application(routes: Sequence[Route], auth: Authenticator, settings: Setting
     handlers = [(route, secure(route, dialect_of(route.path, DIALECTS), auth)) for route in routes]
     sources = {handler: route.throws for route, handler in handlers if route.throws}
     middlewares = [give_back_rooms, throw_metrics(sources), error_middleware(DIALECTS)]
+    tracer = tracing.tracer()
+    if tracer is not None:
+        throwing = {handler: route.path for route, handler in handlers if route.throws}
+        middlewares.insert(0, trace_throws(tracer, throwing))
     app = web.Application(middlewares=middlewares)
     app[FORWARDING] = Forwarding(settings.public_url, settings.trusted_proxies)
     if settings.public_url:

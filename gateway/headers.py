@@ -11,7 +11,11 @@ from broker.hops import BAGGAGE, HEADER, LIMIT
 from broker.hops import read_hops as _read_hops
 from broker.operations.idempotency import MAX_KEY, make_key
 from broker.store.signals.signals import IdempotencyKey
+from broker.tracing import Span
 from gateway.routes import Parameter
+
+SPAN = web.RequestKey("span", Span)
+"""The span of a request that throws signals, if there are traces."""
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -35,7 +39,13 @@ THROW_HEADERS = (
 
 
 def read_traceparent(request: web.Request) -> str | None:
-    """Return the request's W3C trace context, if it has a valid one."""
+    """Return the W3C trace context of what *request* causes: its span's, or else its caller's, if that is valid."""
+    span = request.get(SPAN)
+    return sent_traceparent(request) if span is None else span.traceparent
+
+
+def sent_traceparent(request: web.Request) -> str | None:
+    """Return the W3C trace context that the caller sent, if it is a valid one."""
     value = request.headers.get("traceparent", "")
     return value if _TRACEPARENT.fullmatch(value) else None
 

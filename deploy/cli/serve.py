@@ -39,6 +39,7 @@ from broker.store.subscriptions.samples import SampleStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.targets import Kind
 from broker.topology import LANES, RECORD, TOPOLOGY, attempt_queue
+from broker.tracing import tracing
 from deploy.cli.runtime import Runtime, open_runtime, retry_start
 from gateway.app import DIALECTS, gateway_app
 from gateway.connections import PATIENCE, Connections, Wait, affordable
@@ -111,7 +112,7 @@ async def serve(
         ConfigurationError, StepRefused: The process cannot start.
     """
     loop = asyncio.get_running_loop()
-    async with open_runtime(settings, url) as runtime:
+    async with tracing(drain_timeout=settings.drain_timeout), open_runtime(settings, url) as runtime:
         gate, stopping = SchemaGate(runtime.database), runtime.health.stopping
         runtime.health.essential = ESSENTIAL if {*roles} == {GATEWAY} else None
         for number in (signal.SIGTERM, signal.SIGINT):

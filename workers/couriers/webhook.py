@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import cast
 
+from broker import tracing
 from broker.deliveries import Outcome, Result
 from broker.errors import Unrenderable
 from broker.hops import add_hops
@@ -17,7 +18,7 @@ from broker.store.deliveries.attempts import Claimed
 from broker.targets.webhook import Scheme, WebhookTarget
 from workers.couriers import Sent
 from workers.webhooks.client import WebhookClient
-from workers.webhooks.requests import compose
+from workers.webhooks.requests import Request, compose
 from workers.webhooks.signing import signature_headers
 
 
@@ -46,10 +47,27 @@ class WebhookCourier:
             )
         except Unrenderable as error:
             return Result(outcome=Outcome.FAILED, error=str(error))
-        throw = claimed.signal.throw
-        headers = add_hops(request.headers, throw.hops)
-        if throw.traceparent is not None:
-            headers["traceparent"] = throw.traceparent
+        traceparent, tracer = claimed.signal.throw.traceparent, tracing.tracer()
+        if tracer is None:
+            return await self._send(claimed, target, request, traceparent, timeout)
+        with tracer.attempting(
+            request.method, request.url, claimed.due.attempt, claimed.due.delivery_id, traceparent
+        ) as span:
+            result = await self._send(claimed, target, request, span.traceparent, timeout)
+            span.attempted(result.status, succeeded=result.outcome is Outcome.SUCCEEDED)
+            return result
+
+    async def _send(
+        self,
+        claimed: Claimed,
+        target: WebhookTarget,
+        request: Request,
+        traceparent: str | None,
+        timeout: timedelta,
+    ) -> Result:
+        headers = add_hops(request.headers, claimed.signal.throw.hops)
+        if traceparent is not None:
+            headers["traceparent"] = traceparent
         headers |= signature_headers(
             [self._secrets.open(sealed) for sealed in await self._sealed(claimed, target.signatures)],
             message_id=claimed.message_id,

@@ -1,0 +1,29 @@
+"""Spans of the requests that throw signals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from broker.tracing import Tracer
+from gateway.headers import SPAN, sent_traceparent
+from gateway.routes import Handler
+
+
+def trace_throws(tracer: Tracer, paths: Mapping[Handler, str]) -> Middleware:
+    """Return the middleware that makes a span of each request to a handler in *paths*, which have the routes' paths."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        path = paths.get(request.match_info.handler)
+        if path is None:
+            return await handler(request)
+        with tracer.serving(path, request.method, sent_traceparent(request)) as span:
+            request[SPAN] = span
+            response = await handler(request)
+            span.answered(response.status)
+            return response
+
+    return middleware
