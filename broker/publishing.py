@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
@@ -83,14 +82,11 @@ class SignalPublisher:
         Raises:
             TransportError: The record queue did not confirm it in time. Taps may have got it.
         """
-        with _traced(signal) as traced:
-            message = signal_message(traced)
-            copy = self._taps.send(message, traced)
-            try:
-                await self._record(message, spent)
-            except BaseException:
-                self._taps.forget(copy)
-                raise
+        if (tracer := tracing.tracer()) is None:
+            await self._publish(signal, spent)
+        else:
+            with tracer.publishing(RECORD, signal.id, signal.throw.traceparent) as span:
+                await self._publish(_caused_by(span, signal), spent)
 
     async def publish_to_record(self, signal: Signal, *, spent: float = 0.0) -> None:
         """Publish *signal* to the record queue alone, so that no tap gets it. See `publish`.
@@ -98,8 +94,20 @@ class SignalPublisher:
         Raises:
             TransportError: The record queue did not confirm it in time.
         """
-        with _traced(signal) as traced:
-            await self._record(signal_message(traced), spent)
+        if (tracer := tracing.tracer()) is None:
+            await self._record(signal_message(signal), spent)
+        else:
+            with tracer.publishing(RECORD, signal.id, signal.throw.traceparent) as span:
+                await self._record(signal_message(_caused_by(span, signal)), spent)
+
+    async def _publish(self, signal: Signal, spent: float) -> None:
+        message = signal_message(signal)
+        copy = self._taps.send(message, signal)
+        try:
+            await self._record(message, spent)
+        except BaseException:
+            self._taps.forget(copy)
+            raise
 
     def restore(self) -> None:
         """Publish again what the record queue may have lost, and accept nothing before it is safe."""
@@ -156,15 +164,9 @@ class SignalPublisher:
         log.warning("signals.restored", signals=len(messages))
 
 
-@contextmanager
-def _traced(signal: Signal) -> Iterator[Signal]:
-    """Yield *signal* as it is published: if there are traces, what it causes belongs to the span of publishing it."""
-    tracer = tracing.tracer()
-    if tracer is None:
-        yield signal
-        return
-    with tracer.publishing(RECORD, signal.id, signal.throw.traceparent) as span:
-        yield replace(signal, throw=replace(signal.throw, traceparent=span.traceparent))
+def _caused_by(span: tracing.Span, signal: Signal) -> Signal:
+    """Return *signal* as it is published: what it causes belongs to the *span* of publishing it."""
+    return replace(signal, throw=replace(signal.throw, traceparent=span.traceparent))
 
 
 class Recent:

@@ -1,4 +1,4 @@
-"""Traces, by OpenTelemetry: spans of requests that throw signals, of publishing and of attempts, exported over OTLP.
+"""Traces, by OpenTelemetry: spans of throws, of publishing, of recording and of attempts, exported over OTLP.
 
 Without an endpoint in the environment (`OTEL_EXPORTER_OTLP_ENDPOINT`) nothing of OpenTelemetry is imported and no span
 is made. Spans carry neither payloads nor credentials.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +22,8 @@ from yarl import URL
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _EXTRA = "signal-broker[otel] is not installed, or the exporter for OTEL_EXPORTER_OTLP_PROTOCOL"
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 _FLUSHING = timedelta(seconds=5)
 """How long a process that ends exports what is left, at most."""
@@ -89,6 +93,25 @@ class Tracer:
             yield span
 
     @contextmanager
+    def processing(self, queue: str, traceparents: Sequence[str | None]) -> Iterator[None]:
+        """Span the work on a batch of messages of *queue*, linked to what published them, unless none is sampled."""
+        api = _api()
+        contexts = [_parse(one) for one in traceparents if one is not None]
+        links = [api.Link(context) for context in contexts if context is not None and context.trace_flags.sampled]
+        if not links:
+            yield
+            return
+        attributes: dict[str, str | int] = {
+            "messaging.system": "rabbitmq",
+            "messaging.operation.type": "process",
+            "messaging.operation.name": "record",
+            "messaging.destination.name": queue,
+            "messaging.batch.message_count": len(traceparents),
+        }
+        with self._span(f"record {queue}", "CONSUMER", None, attributes, links):
+            yield
+
+    @contextmanager
     def attempting(
         self, method: str, url: str, attempt: int, delivery_id: str, traceparent: str | None
     ) -> Iterator[Span]:
@@ -104,12 +127,17 @@ class Tracer:
 
     @contextmanager
     def _span(
-        self, name: str, kind: str, traceparent: str | None, attributes: Mapping[str, str | int]
+        self,
+        name: str,
+        kind: str,
+        traceparent: str | None,
+        attributes: Mapping[str, str | int],
+        links: Sequence[Any] = (),
     ) -> Iterator[Span]:
         api = _api()
         parent = None if traceparent is None else _parse(traceparent)
         context = api.set_span_in_context(api.NonRecordingSpan(parent or api.INVALID_SPAN_CONTEXT))
-        started = self._tracer.start_span(name, context, getattr(api.SpanKind, kind), attributes)
+        started = self._tracer.start_span(name, context, getattr(api.SpanKind, kind), attributes, links)
         if parent is not None and not started.is_recording():
             yield Span(traceparent or "", started)  # left out: what it causes belongs to the caller's
             return
@@ -206,6 +234,7 @@ def _open() -> tuple[Tracer, Any, _Exporter]:
     return Tracer(provider.get_tracer("signal-broker")), processor, exporter
 
 
+@cache
 def _api() -> Any:
     from opentelemetry import trace  # noqa: PLC0415
 
@@ -213,12 +242,13 @@ def _api() -> Any:
 
 
 def _parse(traceparent: str) -> Any:
-    """Return the span context in *traceparent*; None if its ids are all zeros."""
+    """Return the span context in *traceparent*; None if it is not one, or its ids are all zeros."""
+    found = _TRACEPARENT.fullmatch(traceparent)
+    if found is None:
+        return None
     api = _api()
-    _, trace_id, span_id, flags = traceparent.split("-")
-    context = api.SpanContext(
-        int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=api.TraceFlags(int(flags, 16) & 1)
-    )
+    trace_id, span_id, flags = (int(number, 16) for number in found.groups())
+    context = api.SpanContext(trace_id, span_id, is_remote=True, trace_flags=api.TraceFlags(flags & 1))
     return context if context.is_valid else None
 
 

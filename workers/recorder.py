@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 
 import structlog
 
-from broker import metrics
+from broker import metrics, tracing
 from broker.messages import Undecodable, claimed_id, decode_signal, read_proof
 from broker.metrics import Repeat
 from broker.offloading import Offloader
@@ -114,7 +115,8 @@ class Recorder:
                 settlements[position] = Settlement.REJECT
             else:
                 signals.append(signal)
-        await self._record(signals)
+        with _traced(signals):
+            await self._record(signals)
         self._proof = max(self._proof, *map(read_proof, messages))
         now = datetime.now(UTC)
         for signal in signals:
@@ -158,3 +160,9 @@ class Recorder:
             if subscription_id not in self._noted:
                 self._noted[subscription_id] = now
                 log.warning("filter.exceeded", subscription_id=subscription_id, signal_id=signal_id)
+
+
+def _traced(signals: Sequence[Signal]) -> AbstractContextManager[None]:
+    """Return the span of recording *signals*, if there are traces."""
+    tracer = tracing.tracer()
+    return nullcontext() if tracer is None else tracer.processing(RECORD, [one.throw.traceparent for one in signals])

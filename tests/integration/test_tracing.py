@@ -17,6 +17,7 @@ CALLER = f"00-{'a' * 32}-{'b' * 16}-01"
 UNSAMPLED = f"00-{'a' * 32}-{'b' * 16}-00"
 SERVING = "POST /v1/signals"
 PUBLISHING = "publish signals.record"
+RECORDING = "record signals.record"
 
 
 @pytest.fixture
@@ -63,6 +64,8 @@ async def test_a_trace_goes_from_the_caller_over_the_gateway_and_the_queue_to_th
         }
         assert (published.kind, published.trace, published.parent) == ("PRODUCER", "a" * 32, served.id)
         assert published.attributes["messaging.message.id"] == str(signal["id"])
+        [recorded] = await eventually(lambda: spans.named(RECORDING))
+        assert (recorded.kind, recorded.parent, recorded.links) == ("CONSUMER", "", (published.id,))
         [attempt] = await eventually(lambda: spans.named("POST"))
         assert (attempt.kind, attempt.trace, attempt.parent) == ("CLIENT", "a" * 32, published.id)
         assert traceparent == f"00-{attempt.trace}-{attempt.id}-01"
@@ -107,7 +110,7 @@ async def test_what_the_caller_did_not_sample_makes_no_spans_and_is_passed_on(tr
         assert traceparent == UNSAMPLED
         await thrown(process, "sampled", traceparent=CALLER)
         assert await process.stop() == 0  # which exports what is left
-        assert sorted(span.name for span in spans.spans) == ["POST", SERVING, PUBLISHING]
+        assert sorted(span.name for span in spans.spans) == ["POST", SERVING, PUBLISHING, RECORDING]
 
 
 @pytest.mark.parametrize("variables", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}])
@@ -127,3 +130,13 @@ async def test_a_collector_that_is_away_costs_one_line_of_the_log(traced):
         assert await process.stop(within=10) == 0
         lines = await logged(process.log, bool)
         assert [line["event"] for line in lines if line["event"].startswith("tracing.")] == ["tracing.failed"]
+
+
+async def test_a_batch_is_recorded_in_spans_that_link_to_each_of_its_signals(traced):
+    async with collector() as spans, traced(spans.url) as process:
+        await process.client.post("/v1/signals/batch", {"signals": [{"name": "a"}] * 20})
+        await eventually(lambda: len(spans.named(PUBLISHING)) == 20)
+        published = {one.id for one in spans.named(PUBLISHING)}
+        await eventually(lambda: {link for one in spans.named(RECORDING) for link in one.links} == published)
+        counts = [int(one.attributes["messaging.batch.message_count"]) for one in spans.named(RECORDING)]
+        assert sum(counts) == 20

@@ -14,13 +14,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """A span as it came; ids are hexadecimal, `parent` is empty for the first one of a trace."""
+    """A span as it came; ids are hexadecimal, `parent` is empty for the first one of a trace, `links` are spans."""
 
     name: str
     kind: str
     trace: str
     id: str
     parent: str
+    links: tuple[str, ...]
     attributes: Mapping[str, str]
     service: str
     failed: bool
@@ -57,6 +58,7 @@ def _collected(span: Span, service: str) -> Collected:
         trace=span.trace_id.hex(),
         id=span.span_id.hex(),
         parent=span.parent_span_id.hex(),
+        links=tuple(link.span_id.hex() for link in span.links),
         attributes=attributes,
         service=service,
         failed=span.status.code == span.status.STATUS_CODE_ERROR,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 
+import pytest
 from structlog.testing import capture_logs
 
-from broker.tracing import tracer, tracing
+from broker.tracing import Tracer, tracer, tracing
 
 
 async def test_without_the_extra_the_log_says_so_and_there_are_no_traces(monkeypatch):
@@ -25,3 +26,9 @@ async def test_without_an_endpoint_nothing_is_said(monkeypatch):
         async with tracing(drain_timeout=timedelta(seconds=1)):
             assert tracer() is None
     assert lines == []
+
+
+@pytest.mark.parametrize("traceparent", ["", "nonsense", f"00-{'0' * 32}-{'0' * 16}-01", "00-1-2-3", None])
+def test_a_message_without_a_context_that_can_be_read_has_no_span(traceparent):
+    with Tracer(None).processing("signals.record", [traceparent]):
+        pass
