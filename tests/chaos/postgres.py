@@ -19,7 +19,7 @@ import psutil
 from broker.errors import StoreUnavailable
 from broker.store.postgres.database import Database
 from broker.store.postgres.migrate import migrate
-from tests.support.rabbitmq_nodes import free_ports
+from tests.support.ports import free_ports
 
 ROLE = "app"
 WAL_SIZE = "256m"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.rabbitmq_nodes import free_ports
+from tests.support.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```sh (\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.ports import free_ports
 from tests.support.postgres import unmigrated
 from tests.support.product import ADMIN_TOKEN, SECRET_KEY, Process, client_of
-from tests.support.rabbitmq_nodes import free_ports
 from tests.support.receiver import receiver
 from tests.support.remote import Laptop
 

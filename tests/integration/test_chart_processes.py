@@ -12,8 +12,8 @@ import pytest
 from broker.settings import PREFIX
 from tests.support.eventually import eventually
 from tests.support.helm import Manifest, containers, is_hook, needs_helm, of_kind, processes, render
+from tests.support.ports import free_ports
 from tests.support.product import Process
-from tests.support.rabbitmq_nodes import free_ports
 
 pytestmark = needs_helm
 

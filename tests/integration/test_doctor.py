@@ -10,8 +10,8 @@ import pytest
 
 from broker.secrets import SecretBox, make_key
 from broker.store.administration.webhook_keys import WebhookKeyStore
+from tests.support.ports import free_ports
 from tests.support.product import SECRET_KEY
-from tests.support.rabbitmq_nodes import free_ports
 from tests.support.remote import Laptop
 
 WEBHOOK = "http://127.0.0.1:9/hook"

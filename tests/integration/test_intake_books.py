@@ -38,9 +38,9 @@ from tests.support.intake import (
     throw_here,
 )
 from tests.support.messaging import holds
+from tests.support.ports import free_ports
 from tests.support.proxy import proxy
 from tests.support.rabbitmq import on_channel
-from tests.support.rabbitmq_nodes import free_ports
 from workers.bookkeeper import Bookkeeper
 from workers.measurer import Measurer
 

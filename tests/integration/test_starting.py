@@ -25,10 +25,10 @@ from tests.support import commands
 from tests.support.builders import signal
 from tests.support.eventually import eventually
 from tests.support.messaging import SOON, fresh, holds
+from tests.support.ports import free_ports
 from tests.support.postgres import run_scripts, unmigrated
 from tests.support.product import Process, client_of
 from tests.support.proxy import proxy
-from tests.support.rabbitmq_nodes import free_ports
 from tests.support.rabbitmq_users import permit, user
 from tests.support.throwing import recorded, throw
 from tests.support.waiting import logged

@@ -18,6 +18,7 @@ import aiohttp
 from tests.support.commands import Command
 from tests.support.eventually import eventually
 from tests.support.moments import check_moments
+from tests.support.ports import free_ports
 
 ADMIN_TOKEN = "sb_test-administrator-token"
 SECRET_KEY = "dGVzdC1rZXktdGVzdC1rZXktdGVzdC1rZXktdGVzdC0="
@@ -43,7 +44,7 @@ class Process:
         self.log = log
         self.url = ""
         self._environment = {
-            "HTTP_PORT": "0",
+            "HTTP_PORT": str(*free_ports(1)),
             "HTTP_HOST": "127.0.0.1",
             "ADMIN_TOKEN": ADMIN_TOKEN,
             "SECRET_KEYS": SECRET_KEY,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.namespaces import Namespaces, namespaces
-from tests.support.rabbitmq_nodes import LocalRabbit, Place, free_ports
+from tests.support.ports import free_ports
+from tests.support.rabbitmq_nodes import LocalRabbit, Place
 
 PORT, DISTRIBUTION = 5672, 25672
 

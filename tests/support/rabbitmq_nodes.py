@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tests.support.ports import free_ports
 from tests.support.rabbitmq_servers import Rabbit
 
 EVERY_SECOND = "[{global, [{60, 1}]}, {basic, [{60, 1}]}, {detailed, [{60, 1}]}]"
@@ -207,15 +208,6 @@ class LocalRabbit(Rabbit):
             self._signal(number)
             self._node.wait(30)
             self._node = None
-
-
-def free_ports(count: int) -> list[int]:
-    """Return loopback ports that are free."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def answers(port: int, host: str = "127.0.0.1") -> bool:
