@@ -4,8 +4,8 @@
       ^                        |
       +------------pause-------+--> a lock is held longer: rolled back
 
-Whoever waits for a lock on a table makes everybody wait who comes later. So a step waits only briefly, and again and
-again: behind a backup that reads for an hour it takes an hour, and nobody else notices.
+Sessions that ask for a table queue up behind one that waits to lock it exclusively. So a step waits only briefly for
+its locks, and retries: behind a backup that takes an hour it takes an hour too, and delays no other session.
 """
 
 from __future__ import annotations

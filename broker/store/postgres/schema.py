@@ -48,10 +48,10 @@ async def applied(database: Database | Session) -> frozenset[str]:
 async def lock_schema(session: Session) -> None:
     """Wait until no other session migrates; the lock ends with *session*. Version 0.1.0 takes the same lock.
 
-    It is asked for again and again: a session that waits for a lock has a snapshot, and whoever builds an index
-    concurrently, holding that lock, would wait for the end of it.
+    It polls: a session that waits for a lock holds a snapshot. If the session that has the lock builds an index
+    concurrently meanwhile, each waits for the other.
     """
-    while not await session.fetchval(_Sql.lock):  # noqa: ASYNC110  (PostgreSQL tells nobody)
+    while not await session.fetchval(_Sql.lock):  # noqa: ASYNC110  (there is no notification)
         await asyncio.sleep(_LOCK_PAUSE)
 
 
@@ -61,9 +61,9 @@ async def find_holders(session: Session) -> list[str]:
 
 
 async def stop_autovacuum(session: Session) -> None:
-    """Let autovacuum give way until the transaction ends: it does so only for somebody who waits for a second.
+    """Make autovacuum yield until the transaction ends; it yields only to a session that waits for over a second.
 
-    Readers and writers go on meanwhile.
+    Reads and writes continue meanwhile.
     """
     if tables := await session.fetchval(_Sql.find_tables):
         await session.execute(f"SET LOCAL lock_timeout = '1500ms'; LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE")
