@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage bench bench-memory chaos receivers mutants fuzz lint format lock clean
+.PHONY: help run test test-all coverage docs clients release bench profile bench-memory chaos receivers mutants fuzz lint format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -12,15 +12,32 @@ help: ## list the targets
 run: $(VENV)/.run ## run the whole product on http://127.0.0.1:8080
 	@exec $(BIN)/signal-broker run
 
-test: $(VENV)/.test ## run the whole test suite (starts its own RabbitMQ and PostgreSQL)
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.test ## run the tests but for the slow ones, in a few minutes (starts its own RabbitMQ and PostgreSQL)
+	@$(PYTEST) --numprocesses 3 -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.test ## run all tests, as CI does, in most of an hour
+	@$(PYTEST) --numprocesses 3 $(ARGS)
 
 coverage: $(VENV)/.test ## measure how much of the code the suite runs in its own processes (not in those that it starts)
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile ci \
+	@$(PYTEST) --numprocesses 2 --hypothesis-profile ci \
 	  --cov --cov-report term tests/unit tests/conformance tests/integration $(ARGS)
+
+docs: $(VENV)/.test ## build the documentation's site in build/site (ARGS="--source-url https://host/owner/repository")
+	@$(BIN)/python -m docs.site.build build/site $(ARGS)
+
+clients: $(VENV)/.test ## build the Python and TypeScript clients in build/clients, generate others, and throw a signal with each
+	@$(BIN)/python -m tests.compat.clients
+
+release: $(VENV)/.test ## build what a release consists of in build/release (IMAGE=no: without the image)
+	@.ci/release
 
 bench: $(VENV)/.bench ## run the benchmarks, next to their baselines (ROWS=accepting,delivering ARGS="--seconds 10"; docs/performance.md)
 	@$(BIN)/python -m tests.bench $(if $(ROWS),--rows $(ROWS)) $(ARGS)
+
+profile: $(VENV)/.bench ## show where the CPU time of a gateway, a recorder and a deliverer goes (ARGS="deliverer --seconds 20")
+	@$(BIN)/python -m tests.bench.profiling $(ARGS)
 
 bench-memory: $(VENV)/.test ## send 10,000 signals of a megabyte through every role and print its peak memory (ARGS="--signals 300")
 	@$(BIN)/python -m tests.bench.memory $(ARGS)
@@ -50,11 +67,11 @@ format: $(VENV)/.test ## format the code
 lock: $(VENV)/.test ## pin the versions again
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --python-version 3.11 --group build pyproject.toml -o deploy/requirements.lock
+	  --python-version 3.11 --group build --extra otel pyproject.toml -o deploy/requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --python-version 3.11 --group build --extra embedded -c deploy/requirements.lock pyproject.toml -o deploy/requirements-embedded.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --python-version 3.11 --group build --group test --group lint --extra embedded --extra otel -c deploy/requirements-embedded.lock pyproject.toml -o deploy/requirements-dev.lock
+	  --python-version 3.11 --group build --group test --group docs --group release --group lint --extra embedded --extra otel-grpc -c deploy/requirements-embedded.lock pyproject.toml -o deploy/requirements-dev.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --python-version 3.11 --group bench -c deploy/requirements-dev.lock -o deploy/requirements-bench.lock
 

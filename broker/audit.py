@@ -42,6 +42,8 @@ class AuditType(enum.StrEnum):
     """Of a subscription. Bulk operations are audited before they begin."""
     DELIVERIES_REDRIVEN = "deliveries-redriven"
     """Of a subscription, or of all (0)."""
+    DELIVERIES_CANCELLED = "deliveries-cancelled"
+    """Of a subscription, or of all (0)."""
     DELIVERY_REDRIVEN = "delivery-redriven"
     """Of a subscription; a single one."""
     DELIVERY_CANCELLED = "delivery-cancelled"

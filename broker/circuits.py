@@ -13,6 +13,7 @@ closed ------------------------------> open ------------------------------> half
 from __future__ import annotations
 
 import enum
+import math
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,8 @@ THRESHOLD = 20
 """How many failures without a success between them open a circuit."""
 FIRST_WINDOW = timedelta(seconds=2)
 LONGEST_WINDOW = timedelta(minutes=5)
+LASTING = 1 + math.ceil(math.log2(LONGEST_WINDOW / FIRST_WINDOW))
+"""How often a circuit opens until it may be open for the longest: its target has been down for some minutes."""
 
 _SIGNS = {
     Outcome.SUCCEEDED: True,

@@ -17,7 +17,7 @@ r"""Deliveries: one signal owed to one subscription, and the attempts at it.
 A delivery of a signal for later, or of a replayed one, is parked at first. A parked delivery is released when it is due
 (`due_at`). One without a `due_at` is waiting: until its subscription is resumed, a concurrency slot of its subscription
 is free, it gets a rate reservation, the delivery before it in its ordering group has ended, or it is within its share
-of the deliverers' attempts.
+of the deliverers' attempts. A delivery to a pull target is pending while it can be leased, and while it is.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class DeliveryState(enum.StrEnum):
 
 
 class Reason(enum.StrEnum):
-    """Why a delivery is parked."""
+    """Why a delivery is parked, or cannot be leased."""
 
     RETRY = "retry"
     """Its last attempt failed, or ended between two steps; or it was redriven."""
@@ -63,6 +63,8 @@ class Reason(enum.StrEnum):
     """Its signal was replayed to the subscription; it goes at a moment of the replay's pace."""
     SHARE = "share"
     """Its subscription, its host or its tenant has its share of the deliverers' attempts; it waits for one to end."""
+    LEASED = "leased"
+    """It is not parked: a caller has leased it, until its `due_at`."""
 
 
 class Outcome(enum.StrEnum):
@@ -185,6 +187,7 @@ class Attempt:
         result: What it came to.
         steps: The steps that it made, if the delivery has any. The last one's result is the attempt's; if it was
             interrupted, those that succeeded before.
+        worker: Who leased the delivery, if its target is a pull target and the caller said so.
     """
 
     number: int
@@ -192,6 +195,7 @@ class Attempt:
     duration: timedelta | None
     result: Result
     steps: tuple[Step, ...] = ()
+    worker: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +207,8 @@ class Delivery:
         subscription_id: The subscription.
         state: Where it stands.
         reason: Why it is parked, dead or cancelled.
-        due_at: Parked: when the next attempt is due, None while it is waiting. Pending: when it is rescued.
+        due_at: Parked: when the next attempt is due, None while it is waiting. Pending: when it is rescued, or when its
+            lease ends, None while it can be leased.
         created_at: When the signal was recorded.
         finished_at: When it was delivered, dead or cancelled.
         attempt_count: How many attempts were begun.
@@ -224,6 +229,11 @@ class Delivery:
     def id(self) -> str:
         """The delivery's id."""
         return delivery_id(self.signal_id, self.subscription_id)
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether a caller has leased it."""
+        return self.state is DeliveryState.PENDING and self.reason == Reason.LEASED
 
 
 def delivery_id(signal_id: int, subscription_id: int) -> str:

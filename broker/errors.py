@@ -22,7 +22,6 @@ SignalBrokerError
 +-- StoreUnavailable         not now: PostgreSQL did not do it; the transaction may have been committed
 |   +-- StoreTimeout         ... a statement did not end in time
 |   +-- StoreRefusal         ... it refused, for a reason that is not in the data
-+-- WrongHandler             a function is not the handler that its decorator describes
 +-- SecretUnreadable         a text is no webhook secret, or no key of the ring opens it
 +-- Unrenderable             a template does not render to a request for a signal
 +-- EgressForbidden          the address is neither public nor allow-listed
@@ -192,10 +191,6 @@ class StoreRefusal(StoreUnavailable):
     def may_be_of_one_row(self) -> bool:
         """Whether other rows may be accepted: an operator's own constraint or trigger refuses only some of them."""
         return self.sqlstate[:2] in {"22", "23", "P0"}
-
-
-class WrongHandler(SignalBrokerError):
-    """Raised when a function is not the handler that its decorator describes; the message names the function."""
 
 
 class SecretUnreadable(SignalBrokerError):

@@ -45,6 +45,12 @@ def _integer(text: str) -> int | float | Infinite:
     return int(text) if len(text) <= _INTEGER_DIGITS else _number(text)
 
 
+def _short_integer(text: str) -> int:
+    if len(text.lstrip("-")) > _INTEGER_DIGITS:
+        raise ValueError(f"an integer has more than {_INTEGER_DIGITS} digits")
+    return int(text)
+
+
 def _double(text: str) -> int | float:
     return int(text) if len(text) <= _INTEGER_DIGITS else float(text)
 
@@ -61,6 +67,7 @@ _DECODER = json.JSONDecoder(parse_float=_number, parse_constant=_refuse)
 _DOUBLES = json.JSONDecoder(parse_constant=_refuse)
 """Calls nothing of ours for each number, and so is several times as fast as the other one."""
 _WITH_LONG_INTEGERS = json.JSONDecoder(parse_float=_number, parse_int=_integer, parse_constant=_refuse)
+_WITHOUT_LONG_INTEGERS = json.JSONDecoder(parse_float=_number, parse_int=_short_integer, parse_constant=_refuse)
 _DOUBLES_WITH_LONG_INTEGERS = json.JSONDecoder(parse_int=_double, parse_constant=_refuse)
 _ENCODERS = {
     f"{spacing}{escapes}": json.JSONEncoder(ensure_ascii=bool(escapes), allow_nan=False, separators=separators)
@@ -184,7 +191,7 @@ def write_fast(value: Any) -> str:
 def _read(text: str, levels: int = MAX_NESTING, *, long_integers: bool = True) -> tuple[Any, int]:
     start = len(text) - len(text.lstrip(_BLANKS))
     try:
-        value, end = _decode(_DECODER, _WITH_LONG_INTEGERS if long_integers else _DECODER, text, start)
+        value, end = _decode(_DECODER, _WITH_LONG_INTEGERS if long_integers else _WITHOUT_LONG_INTEGERS, text, start)
     except RecursionError:
         raise NestedTooDeep from None
     if text.count("[") + text.count("{") > levels and _depth(value) > levels:

@@ -92,6 +92,14 @@ class Rate:
             return None
         return self.reserve(now)
 
+    def take(self, now: datetime, most: int) -> int:
+        """Reserve the moments that have come *now*, at most so many; return how many these were."""
+        count = 0
+        while count < most and self._next(now) <= now + LATENESS:
+            self.reserve(now)
+            count += 1
+        return count
+
     def free(self, now: datetime) -> int:
         """Return how many reservations may be given out *now* to deliveries that wait for them."""
         return max(0, math.floor((now + HORIZON - self._next(now + NOTICE)) / self._gap) + 1)

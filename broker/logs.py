@@ -2,7 +2,7 @@
 
 What happens to every signal leaves a line: ``signal.accepted``, ``signal.recorded``, ``signal.released``,
 ``delivery.attempted``. The setting `log_signals` leaves out those of most signals, or of all; an attempt that failed
-is a warning, and leaves its line in any case.
+is a warning, and leaves its line in any case. What is tried again and again leaves few (`broker.repeated_lines`).
 
 Events are named ``noun.past_participle``; lines about a signal, a subscription or a delivery carry ``signal_id``,
 ``subscription_id``, ``delivery_id``. Logs go to standard error; standard output is for the answers of commands.
@@ -25,6 +25,7 @@ import orjson
 import structlog
 
 from broker.moments import show_moment
+from broker.repeated_lines import RepeatedLines
 from broker.settings import Settings
 from broker.texts import escape
 
@@ -49,6 +50,7 @@ def configure_logs(settings: Settings, *, without: Collection[str] = ()) -> None
 
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     first: list[structlog.typing.Processor] = [leave_out] if without else []
+    first.append(RepeatedLines())
     if settings.log_signals != "all":
         first.append(_Sample(_ONE_IN if settings.log_signals == "sampled" else 0))
     shared: list[structlog.typing.Processor] = [

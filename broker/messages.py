@@ -3,7 +3,7 @@
 body       the payload, JSON, as it was sent
 properties type = the signal's name, timestamp, content_type, delivery_mode 2, app_id, message_id (per publish)
 headers    signal-id, scope, ce-* (CloudEvents attributes: a consumer drops repeats by ce-id, and signals after
-           ce-expirytime), traceparent, signal-broker-hops, baggage; for a queue target also delivery-id and
+           ce-expirytime), traceparent, tracestate, signal-broker-hops, baggage; for a queue target also delivery-id and
            attempt; and for the recorder: source, source-id, token-id, types, reach, business-key, ordering-key,
            deliver-at
 """
@@ -11,7 +11,7 @@ headers    signal-id, scope, ce-* (CloudEvents attributes: a consumer drops repe
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from broker.deliveries import DueAttempt, parse_delivery_id
@@ -21,12 +21,16 @@ from broker.jsontext import check, read, write_fast
 from broker.moments import show_moment
 from broker.names import check_id
 from broker.signals import Scope, Signal, Source, Throw
+from broker.topology import MOST_SHARDS
+from broker.tracing.contexts import PARENT, STATE, TraceContext
 from broker.transport import Header, Message, Received
 from broker.variables import Types, Variable, typed
 
 _FIRST_YEAR = 2000
 _MAX_ATTEMPT = (1 << 31) - 1
 _PROOF = "proof"
+_PROOF_SHARD = "proof-shard"
+_PROOF_SHARDS = "proof-shards"
 _CONTENT_TYPE = "application/json"
 _RECIPIENTS = {
     Scope.BROADCAST: (False, False),
@@ -48,19 +52,43 @@ def signal_message(signal: Signal) -> Message:
         headers=_signal_headers(signal),
         type=signal.throw.name,
         timestamp=signal.created_at,
+        shard_by=signal.id if signal.throw.ordering_key is None else signal.throw.ordering_key,
     )
 
 
-def proof_message(signal: Signal, number: int) -> Message:
-    """Return a message for the record queue that repeats a recorded *signal*: who gets it, got all before it."""
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A message behind all others in a shard of the record queue.
+
+    Args:
+        number: That of the proof, of which every shard gets messages.
+        shard: The number of the shard.
+        shards: How many shards there are.
+    """
+
+    number: int
+    shard: int = 0
+    shards: int = 1
+
+
+def proof_message(signal: Signal, proof: Proof) -> Message:
+    """Return a message that repeats a recorded *signal*: who gets it, got all that was before it in its shard."""
     message = signal_message(signal)
-    return replace(message, headers={**message.headers, _PROOF: number})
+    headers = {_PROOF: proof.number, _PROOF_SHARD: proof.shard, _PROOF_SHARDS: proof.shards}
+    return replace(message, headers={**message.headers, **headers}, shard_by=None)
 
 
-def read_proof(message: Received) -> int:
-    """Return the number of the proof that *message* is; 0 if it is none."""
-    number = message.headers.get(_PROOF)
-    return number if isinstance(number, int) and 0 < number <= MAX_ID else 0
+def read_proof(message: Received) -> Proof | None:
+    """Return the proof that *message* is; None if it is none."""
+    number = _integer(message.headers.get(_PROOF))
+    shard = _integer(message.headers.get(_PROOF_SHARD, 0))
+    shards = _integer(message.headers.get(_PROOF_SHARDS, 1))
+    is_proof = 0 < number <= MAX_ID and 0 <= shard < shards <= MOST_SHARDS
+    return Proof(number, shard, shards) if is_proof else None
+
+
+def _integer(value: Header | None) -> int:
+    return value if isinstance(value, int) else -1
 
 
 def _signal_headers(signal: Signal) -> dict[str, Header]:
@@ -80,7 +108,6 @@ def _signal_headers(signal: Signal) -> dict[str, Header]:
     optional: dict[str, Header | None] = {
         "ce-tenantid": throw.tenant_id,
         "ce-executionid": throw.execution_id,
-        "traceparent": throw.traceparent,
         "source-id": throw.source_id,
         "token-id": throw.token_id,
         "types": write_fast(throw.types) if throw.types else None,
@@ -90,6 +117,8 @@ def _signal_headers(signal: Signal) -> dict[str, Header]:
         "ce-expirytime": None if throw.expires_at is None else show_moment(throw.expires_at),
     }
     headers |= {key: value for key, value in optional.items() if value is not None}
+    if throw.trace is not None:
+        headers |= throw.trace.headers
     if throw.audience is not None:
         headers["reach"] = throw.audience
     if throw.carbon_copies:
@@ -126,7 +155,7 @@ def decode_signal(message: Received) -> Signal:
                 ordering_key=_text(headers.get("ordering-key")),
                 deliver_at=_moment(headers.get("deliver-at")),
                 expires_at=_moment(headers.get("ce-expirytime")),
-                traceparent=_text(headers.get("traceparent")),
+                trace=_trace(headers.get(PARENT), headers.get(STATE)),
                 hops=_hops(headers.get(MEMBER)),
             ),
         )
@@ -191,6 +220,10 @@ def _hops(value: Header | None) -> int:
     return value - 1
 
 
+def _trace(parent: Header | None, state: Header | None) -> TraceContext | None:
+    return None if parent is None else TraceContext(_text_of(parent), _text(state))
+
+
 def _named(header: str, value: Header | None) -> str | None:
     return None if value is None else check_id(_text_of(value), header)
 
@@ -242,7 +275,8 @@ def _check_view(types: Types, view: dict[str, Variable]) -> None:
 def due_message(due: DueAttempt) -> Message:
     """Return the message that asks for the attempt *due*."""
     at = b"" if due.at is None else b',"at":%.6f' % due.at.timestamp()
-    return Message(body=b'{"delivery":"%b","attempt":%d%b}' % (due.delivery_id.encode(), due.attempt, at))
+    body = b'{"delivery":"%b","attempt":%d%b}' % (due.delivery_id.encode(), due.attempt, at)
+    return Message(body=body, shard_by=due.signal_id + due.subscription_id)
 
 
 def decode_due_attempt(message: Received) -> DueAttempt:

@@ -22,6 +22,7 @@
 | signal_broker_deliveries | state | all deliveries by the ledger, however they ended (*) |
 | signal_broker_most_dead_deliveries | subscription_id | dead deliveries of the ten subscriptions that have most (*) |
 | signal_broker_oldest_pending_seconds | | for how long the oldest delivery has been waiting in its queue (*) |
+| signal_broker_oldest_leasable_seconds | subscription_id | how long its oldest delivery has waited for a lease (*) |
 | signal_broker_delivery_lag_seconds | kind | from a signal's acceptance to its successful delivery |
 | signal_broker_deliveries_expired_total | | deliveries cancelled because their signal expired |
 | signal_broker_deliveries_repaired_total | | deliveries rescued: their message was presumed lost |
@@ -31,12 +32,14 @@
 | signal_broker_subscriptions_disabled_total | | subscriptions disabled because their target answered 410 |
 | signal_broker_circuits_opened_total | | circuits opened, and opened again after a failed probe |
 | signal_broker_circuits_open | | circuits that are not closed (*) |
+| signal_broker_circuits_lasting | | circuits of targets down for minutes, waited for by active subscriptions (*) |
 | signal_broker_oldest_held_seconds | | the age of the oldest waiting delivery (*) |
 | signal_broker_unaccounted | | `unaccounted` of the ledger; not 0 is a defect (*) |
 | signal_broker_signals_lost | | accepted signals that are lost (*) |
 | signal_broker_signals_poisoned | | accepted signals that were seen in the dead queue (*) |
 | signal_broker_signals_awaiting_record | | `awaitingRecord` of the ledger (*) |
 | signal_broker_oldest_awaiting_record_seconds | | the age of the oldest of them (*) |
+| signal_broker_messages_buffered | | `bufferedMessages` of the ledger (*) |
 | signal_broker_queue_messages | queue | messages that wait in a queue for a consumer (*) |
 | signal_broker_poison | queue | messages in a dead queue (*) |
 | signal_broker_books_kept_timestamp_seconds | | when the books were last measured (*) |
@@ -53,18 +56,20 @@
 | signal_broker_store_connections_limit | | how many there may be |
 | signal_broker_loop_lag_seconds | | how much later than wanted the event loop wakes a task |
 | signal_broker_build_info | version | 1 |
+| signal_broker_role | role | 1: the process is one: `gateway`, `recorder`, `deliverer`, `scheduler`, `handlers` |
 | process_..., python_... | | what prometheus-client has of any process: CPU, memory, files, garbage |
 | signal_broker_ready | | whether the process can do all of its work: every check of `/readyz` |
 | signal_broker_repeats_total | cause | work that was done again (see below) |
 | signal_broker_http_request_seconds | method, route, status | from a request's head to that of its answer (see below) |
-| signal_broker_http_connections | | open connections of callers to the process |
+| signal_broker_http_connections | | open connections of callers to the process (see below) |
 | signal_broker_http_connections_closed_total | rule | connections of callers that the process closed (see below) |
+| signal_broker_spans_dropped_total | reason | spans of traces that the collector did not get |
 
 | cause | means |
 |---|---|
 | redelivered | an attempt in place of one that was interrupted: the deliverer of that lost its link, or ended |
 | rescued | a delivery rescued whose attempt was interrupted: it left no outcome in time |
-| recorded | a signal that the recorder dropped, because it was recorded already |
+| recorded | a signal that was recorded already when the recorder got it, as each message of Camunda's clients is |
 | published | a signal published again, because the first publish was not confirmed |
 | reconnected | a webhook sent again within its attempt, because the connection that was kept gave no answer to it |
 
@@ -75,6 +80,10 @@
 | unread | the caller did not read its answer in time |
 | ending | after the last answer, the caller did not close it in time |
 | limit | there were as many connections as there may be, and this one had waited longest |
+
+A connection is a caller's unless its last request was for `/livez`, `/readyz` or `/metrics`, or it came to
+`SIGNAL_BROKER_METRICS_PORT`. Both metrics leave out those of probes and scrapers; `SIGNAL_BROKER_HTTP_CONNECTIONS`
+includes those that came to the port of the API.
 
 A route is a path as the API's description has it: `/v1/signals/{id}`. All requests to unknown paths, by a method that a
 path does not have, or that cannot be read have the route `other`. A status is a class: `2xx`, `5xx`.
@@ -107,6 +116,7 @@ from broker.deliveries import Outcome, Reason
 from broker.signals import Scope, Source
 from broker.targets import Kind
 from broker.topology import BROADCAST, LANES, ROUTED, consumed_queues
+from broker.tracing import Dropping
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a third of all series, of which only the process's start is news
 REGISTRY = CollectorRegistry()
@@ -197,6 +207,11 @@ MOST_DEAD = Measure(
     "most_dead_deliveries", "Dead deliveries of the ten subscriptions that have most.", "subscription_id"
 )
 OLDEST_PENDING = Measure("oldest_pending_seconds", "For how long the oldest delivery has been waiting in its queue.")
+OLDEST_LEASABLE = Measure(
+    "oldest_leasable_seconds",
+    "For how long the oldest delivery has waited to be leased, of the ten subscriptions that wait longest.",
+    "subscription_id",
+)
 DELIVERY_LAG = _seconds("delivery_lag", "From a signal's acceptance to its successful delivery.", "kind")
 EXPIRED = _counter("deliveries_expired", "Deliveries cancelled because their signal had expired.")
 RESCUED = _counter("deliveries_repaired", "Deliveries whose message was presumed lost and published again.")
@@ -206,12 +221,14 @@ MOVED = _counter("deliveries_moved", "Due messages that were moved to the slow l
 DISABLED = _counter("subscriptions_disabled", "Subscriptions disabled because their target answered 410.")
 CIRCUITS_OPENED = _counter("circuits_opened", "Circuits opened, and opened again after a failed probe.")
 CIRCUITS = Measure("circuits_open", "Circuits that are not closed.")
+LASTING_CIRCUITS = Measure("circuits_lasting", "Circuits of targets that have been down for long, and are waited for.")
 OLDEST_HELD = Measure("oldest_held_seconds", "The age of the oldest waiting delivery.")
 UNACCOUNTED = Measure("unaccounted", "Accepted signals and owed deliveries that are nowhere.")
 LOST = Measure("signals_lost", "Accepted signals that are lost.")
 POISONED_SIGNALS = Measure("signals_poisoned", "Accepted signals that were seen in the dead queue.")
 AWAITING = Measure("signals_awaiting_record", "Accepted signals that are not recorded yet.")
 OLDEST_AWAITING = Measure("oldest_awaiting_record_seconds", "The age of the oldest of them.")
+BUFFERED = Measure("messages_buffered", "Messages of Camunda 8 that wait for a subscription.")
 BOOKS_KEPT = Measure("books_kept_timestamp_seconds", "When the books were last measured.")
 QUEUED = Measure("queue_messages", "Messages that wait in a queue for a consumer.", "queue")
 POISON = Measure("poison", "Messages in a dead queue.", "queue")
@@ -236,6 +253,7 @@ STORE_CONNECTIONS = Gauge(
 STORE_CONNECTIONS_LIMIT = Gauge("signal_broker_store_connections_limit", "How many there may be.", registry=REGISTRY)
 LOOP_LAG = _seconds("loop_lag", "How much later than wanted the event loop wakes a task.")
 BUILD = Gauge("signal_broker_build_info", "The version of the process.", ["version"], registry=REGISTRY)
+ROLE = Gauge("signal_broker_role", "1: the process has this role.", ["role"], registry=REGISTRY)
 READY = Gauge("signal_broker_ready", "Whether the process is ready for work.", registry=REGISTRY)
 ACCESS_UNCONFIRMED = Gauge(
     "signal_broker_access_unconfirmed",
@@ -252,6 +270,7 @@ HTTP_SECONDS = _seconds(
     buckets=_HTTP_BUCKETS,
 )
 CONNECTIONS = Gauge("signal_broker_http_connections", "Open connections of callers to the process.", registry=REGISTRY)
+SPANS_DROPPED = _counter("spans_dropped", "Spans of traces that the collector did not get.", "reason")
 CONNECTIONS_CLOSED = _counter("http_connections_closed", "Connections of callers that the process closed.", "rule")
 
 
@@ -278,6 +297,7 @@ class Closing(enum.StrEnum):
 _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
     (REPEATS, product(Repeat)),
     (CONNECTIONS_CLOSED, product(Closing)),
+    (SPANS_DROPPED, product(Dropping)),
     (TAP_REJECTIONS, product((BROADCAST, ROUTED))),
     (POISONED, product(consumed_queues())),
     (BATCHES_POSTPONED, product(consumed_queues())),
@@ -295,3 +315,8 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
 for _known, _series in _KNOWN:
     for _labels in _series:
         _known.labels(*_labels)
+
+
+def note_dropped_spans(reason: Dropping, count: int) -> None:
+    """Count spans that the collector did not get."""
+    SPANS_DROPPED.labels(reason).inc(count)

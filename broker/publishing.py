@@ -85,7 +85,7 @@ class SignalPublisher:
         if (tracer := tracing.tracer()) is None:
             await self._publish(signal, spent)
         else:
-            with tracer.publishing(RECORD, signal.id, signal.throw.traceparent) as span:
+            with tracer.publishing(RECORD, signal.id, signal.throw.trace) as span:
                 await self._publish(_caused_by(span, signal), spent)
 
     async def publish_to_record(self, signal: Signal, *, spent: float = 0.0) -> None:
@@ -97,7 +97,7 @@ class SignalPublisher:
         if (tracer := tracing.tracer()) is None:
             await self._record(signal_message(signal), spent)
         else:
-            with tracer.publishing(RECORD, signal.id, signal.throw.traceparent) as span:
+            with tracer.publishing(RECORD, signal.id, signal.throw.trace) as span:
                 await self._record(signal_message(_caused_by(span, signal)), spent)
 
     async def _publish(self, signal: Signal, spent: float) -> None:
@@ -166,7 +166,7 @@ class SignalPublisher:
 
 def _caused_by(span: tracing.Span, signal: Signal) -> Signal:
     """Return *signal* as it is published: what it causes belongs to the *span* of publishing it."""
-    return replace(signal, throw=replace(signal.throw, traceparent=span.traceparent))
+    return replace(signal, throw=replace(signal.throw, trace=span.context))
 
 
 class Recent:

@@ -96,7 +96,7 @@ def delivery_members(delivery: Delivery) -> dict[str, Any]:
         "attemptCount": delivery.attempt_count,
         "attempts": None if attempts is None else [_attempt_members(attempt) for attempt in attempts],
         "dueAt": delivery.due_at,
-        "reason": None if delivery.state is DeliveryState.PENDING else delivery.reason,
+        "reason": delivery.reason if delivery.state is not DeliveryState.PENDING or delivery.is_leased else None,
         "createdAt": delivery.created_at,
         "finishedAt": delivery.finished_at,
     }
@@ -107,6 +107,7 @@ def _attempt_members(attempt: Attempt) -> dict[str, Any]:
         "number": attempt.number,
         "startedAt": attempt.started_at,
         **_result_members(attempt.result, attempt.duration),
+        "worker": attempt.worker,
         "steps": [
             {"step": step.number, "startedAt": step.started_at, **_result_members(step.result, step.duration)}
             for step in attempt.steps

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from broker.deliveries import Outcome, Result
+from broker.deliveries import GONE, DeliveryState, Outcome, Reason, Result
 
 DEFAULT_SCHEDULE = tuple(timedelta(seconds=s) for s in (5, 30, 120, 600, 1800, 7200, 21600, 43200, 86400))
-"""Pauses between attempts: ten attempts over about a day, two days at most."""
+"""Pauses between attempts: ten attempts over about a day, 45 hours at most; of an overloaded receiver over up to 90."""
 
 RETRY_AFTER_LIMIT = timedelta(hours=24)
 """The longest ``Retry-After`` that is honoured."""
@@ -119,3 +119,23 @@ def next_pause(
     if result.retry_after is not None:
         pause = max(pause, min(result.retry_after, RETRY_AFTER_LIMIT))
     return pause
+
+
+def judge(
+    result: Result, schedule: tuple[timedelta, ...], attempt: int
+) -> tuple[DeliveryState, timedelta | None, str | None]:
+    """Return what *result* makes of the delivery, how long it is parked, if it is, and why it is not delivered.
+
+    *attempt* is counted as by `next_pause`.
+    """
+    match VERDICTS[result.outcome]:
+        case Verdict.DELIVERED:
+            return DeliveryState.DELIVERED, None, None
+        case Verdict.GIVEN_UP:
+            return DeliveryState.DEAD, None, f"given up: {result.error}"
+        case Verdict.DISABLED:
+            return DeliveryState.DEAD, None, GONE
+    pause = next_pause(schedule, attempt, result)
+    if pause is None:
+        return DeliveryState.DEAD, None, f"the last attempt failed: {result.error or result.outcome.value}"
+    return DeliveryState.PARKED, pause, Reason.RETRY

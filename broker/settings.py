@@ -9,13 +9,14 @@ from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from broker.errors import ConfigurationError
+from broker.server_urls import check_store_parameters, check_transport_parameters
 
 PREFIX = "SIGNAL_BROKER_"
 _RENAMED = "REPUBLISH_AFTER_SECONDS"
@@ -39,8 +40,6 @@ _CONFIDENTIAL = frozenset(
 """Settings that no error message repeats, because they are secrets or contain passwords."""
 _PLACEHOLDERS = ("replace-me", "cmVwbGFjZS1tZS")
 """What deploy/examples/secrets.env has where passwords, tokens and keys go; the other one is a key that begins so."""
-_TRANSPORT_OPTIONS = ("auth", "cafile", "capath", "certfile", "heartbeat", "keyfile", "no_verify_ssl")
-"""What the query of the transport URL may set: aiormq's options, except those that the product sets itself."""
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+]|[^\s\[\]:@/?#]+)(?::([0-9]{1,5}))?")
 _ORIGIN = re.compile(r"\*|https?://(?:[a-z0-9._-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 _PUBLIC = re.compile(rf"https?://{_HOST.pattern}(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?")
@@ -136,6 +135,12 @@ class Settings(BaseSettings):
         ge=0,
         le=1_000_000,
         description="Calls per second that each signal endpoint may get from one gateway; 0 is no limit (Unleash: 1).",
+    )
+    buffered_messages_limit: int = Field(
+        10_000,
+        ge=0,
+        le=1_000_000,
+        description="Most messages of Camunda 8 that are buffered for each tenant, and for none; 0: none are.",
     )
     egress_allow: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (), description="CIDRs that webhooks may reach besides public addresses, comma-separated."
@@ -255,8 +260,7 @@ class Settings(BaseSettings):
             return value
         if not value.startswith(("amqp://", "amqps://")):
             raise ValueError("must be `embedded:`, amqp://... or amqps://...")
-        if parse_qs(urlsplit(value).query, keep_blank_values=True).keys() - set(_TRANSPORT_OPTIONS):
-            raise ValueError(f"has an unknown option; allowed are {', '.join(_TRANSPORT_OPTIONS)}")
+        check_transport_parameters(value)
         return _check_hosts(value)
 
     @field_validator("management_url")
@@ -273,6 +277,7 @@ class Settings(BaseSettings):
             return value
         if not value.startswith(("postgresql://", "postgres://")):
             raise ValueError("must be `embedded:` or postgresql://...")
+        check_store_parameters(value)
         return value if "host=" in value.partition("?")[2] else _check_hosts(value)
 
     @field_validator("egress_proxy")

@@ -10,6 +10,7 @@ from broker.errors import InvalidField
 from broker.filters import Context
 from broker.jsontext import write_fast
 from broker.names import MAX_ROUTING_KEY_BYTES, check_id, check_name, encode_id
+from broker.tracing import TraceContext
 from broker.variables import Types
 
 MAX_TYPES_BYTES = 48 * 1024
@@ -72,7 +73,7 @@ class Throw:
             in the order of their throws. Passed on to the subscribers.
         deliver_at: It is not delivered before this moment; None is at once.
         expires_at: It is not delivered after this moment; None is no limit.
-        traceparent: W3C trace context, passed on to the subscribers.
+        trace: What caused it, as a W3C trace context, which is passed on to the subscribers.
         hops: How many deliveries led to it, as far as they are known (see `broker.hops`).
 
     Raises:
@@ -94,7 +95,7 @@ class Throw:
     ordering_key: str | None = None
     deliver_at: datetime | None = None
     expires_at: datetime | None = None
-    traceparent: str | None = None
+    trace: TraceContext | None = None
     hops: int = 0
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -13,6 +13,9 @@ from broker.reach import EVERYWHERE, Reach
 from broker.retries import DEFAULT_SCHEDULE
 from broker.signals import Scope, Signal, Throw
 from broker.targets import Target
+
+Scalar = str | int | float | bool | None
+"""The value of a correlation key."""
 
 
 class HeadOfLine(enum.StrEnum):
@@ -38,6 +41,8 @@ class SubscriptionSpec:
         targets: Where to deliver: one target, or several steps in order.
         tenant_id: The tenant it belongs to; None is untenanted.
         execution_id: The execution that waits here.
+        business_key: The execution's business key, by which a message may be correlated.
+        correlation_keys: What else a message may be correlated by: values by their names.
         once: Whether the first matching signal consumes it, as it does a BPMN catch event.
         filter: Conditions on a signal's payload.
         ordered: Whether signals with the same ordering key are delivered one after the other, in the order in which
@@ -54,6 +59,8 @@ class SubscriptionSpec:
     targets: tuple[Target, ...]
     tenant_id: str | None = None
     execution_id: str | None = None
+    business_key: str | None = None
+    correlation_keys: Mapping[str, Scalar] | None = None
     once: bool = False
     filter: Filter | None = None
     ordered: bool = False

@@ -22,8 +22,11 @@
                                                              +--poison--> ...<app>.dead
 
 The topology is static: there is no queue per tenant or subscription. Only an app of handlers has a queue of its own,
-because only its own workers can run them. Queue arguments are immutable in RabbitMQ, so they hold only what never
-changes; queues that an earlier version declared with other arguments are used as they are.
+because only its own workers can run them. An operator may split `signals.record` and `deliveries.attempt` into shards:
+further queues (`signals.record.1`, ...) beside the one that is always there, with the same dead queue.
+
+Queue arguments are immutable in RabbitMQ, so they hold only what never changes; queues that an earlier version declared
+with other arguments are used as they are.
 """
 
 from __future__ import annotations
@@ -37,13 +40,17 @@ BROADCAST = "signals.broadcast"
 ROUTED = "signals.routed"
 BY_NAME = "signals.by-name"
 RECORD = "signals.record"
-_WITNESS = f"{RECORD}.witness"
 DELIVERIES = "deliveries"
 ATTEMPT = "deliveries.attempt"
 SLOW_ATTEMPT = "deliveries.attempt.slow"
 LANES = (ATTEMPT, SLOW_ATTEMPT)
 """The queues whose attempts any deliverer makes."""
 _OF_APPS = "deliveries.attempt.handlers."
+LEASED = "$pull"
+"""The app of deliveries to pull targets, which no workers can have: callers lease them, and no message is published."""
+SHARDED = (RECORD, ATTEMPT)
+"""The queues that can be split into shards, of which the first has the queue's own name."""
+MOST_SHARDS = 32
 
 DELIVERY_LIMIT = 10_000
 """How often a message may be handed out *again* before it is poison; lost links and restarts count too.
@@ -78,11 +85,13 @@ class Queue:
         name: The queue's name.
         dead_letter_exchange: Gets rejected messages and those over the delivery limit, at least once.
         delivery_limit: How often a message may be handed out again.
+        balanced: Whether its leader is on the node that leads the fewest queues, and not on that of who declares it.
     """
 
     name: str
     dead_letter_exchange: str | None = None
     delivery_limit: int = DELIVERY_LIMIT
+    balanced: bool = False
 
     @property
     def earlier(self) -> tuple[Queue, ...]:
@@ -101,6 +110,8 @@ class Queue:
                 "x-dead-letter-strategy": "at-least-once",
                 "x-overflow": "reject-publish",
             }
+        if self.balanced:
+            arguments["x-queue-leader-locator"] = "balanced"
         return arguments
 
 
@@ -123,9 +134,26 @@ class Topology:
     bindings: tuple[Binding, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Sharding:
+    """Into how many shards a queue is split.
+
+    Args:
+        published: How many of them get messages.
+        consumed: How many of them are declared and consumed: more than *published* while their number changes.
+    """
+
+    published: int = 1
+    consumed: int = 1
+
+
 def dead_letters(queue: str) -> str:
     """Return the name of the dead queue (and of its exchange) behind *queue*."""
     return f"{queue}.dead"
+
+
+def _witness(queue: str) -> str:
+    return f"{queue}.witness"
 
 
 TOPOLOGY = Topology(
@@ -133,7 +161,7 @@ TOPOLOGY = Topology(
         Exchange(BROADCAST, "fanout"),
         Exchange(ROUTED, "topic"),
         Exchange(BY_NAME, "topic"),
-        Exchange(_WITNESS, "fanout", witness=True),
+        Exchange(_witness(RECORD), "fanout", witness=True),
         Exchange(DELIVERIES, "direct"),
         Exchange(dead_letters(RECORD), "fanout"),
         Exchange(dead_letters(ATTEMPT), "fanout"),
@@ -152,7 +180,7 @@ TOPOLOGY = Topology(
         Binding(dead_letters(ATTEMPT), dead_letters(ATTEMPT), ""),
         Binding(dead_letters(SLOW_ATTEMPT), dead_letters(SLOW_ATTEMPT), ""),
         Binding(BROADCAST, BY_NAME, "", to="exchange"),
-        Binding(_WITNESS, RECORD, ""),
+        Binding(_witness(RECORD), RECORD, ""),
         Binding(DELIVERIES, ATTEMPT, ATTEMPT),
         Binding(DELIVERIES, SLOW_ATTEMPT, SLOW_ATTEMPT),
     ),
@@ -166,6 +194,30 @@ RETIRED = (Binding(BROADCAST, RECORD, ""), Binding(ROUTED, RECORD, "#"))
 def consumed_queues() -> tuple[str, ...]:
     """Return the queues of `TOPOLOGY` that workers consume: each has a dead queue."""
     return tuple(queue.name for queue in TOPOLOGY.queues if queue.dead_letter_exchange is not None)
+
+
+def shard_names(queue: str, count: int, *, first: int = 0) -> tuple[str, ...]:
+    """Return the names of the shards of *queue*, of which there are *count*, from the *first* of these numbers on."""
+    return tuple(queue if number == 0 else f"{queue}.{number}" for number in range(first, count))
+
+
+def queue_of_shard(name: str) -> str:
+    """Return the queue that the queue *name* is a shard of; *name* itself if it is not one."""
+    queue, _, number = name.rpartition(".")
+    return queue if number.isdecimal() and queue in SHARDED else name
+
+
+def shard_topology(queue: str, count: int, *, first: int = 1) -> Topology:
+    """Return what is declared in addition to `TOPOLOGY` for *count* shards of *queue*, from number *first* on."""
+    names, dead = shard_names(queue, count, first=first), dead_letters(queue)
+    queues = tuple(Queue(name, dead_letter_exchange=dead, balanced=True) for name in names)
+    if queue != RECORD:
+        return Topology(queues=queues, bindings=tuple(Binding(DELIVERIES, name, name) for name in names))
+    return Topology(
+        exchanges=tuple(Exchange(_witness(name), "fanout", witness=True) for name in names),
+        queues=queues,
+        bindings=tuple(Binding(_witness(name), name, "") for name in names),
+    )
 
 
 def attempt_queue(app: str) -> str:
@@ -192,6 +244,11 @@ def app_topology(app: str) -> Topology:
 def queues_of(apps: Iterable[str]) -> tuple[Queue, ...]:
     """Return the queues of `TOPOLOGY` and of *apps*."""
     return TOPOLOGY.queues + tuple(queue for app in apps for queue in app_topology(app).queues)
+
+
+def is_leased(queue: str) -> bool:
+    """Return whether *queue* stands for attempts that callers lease; it does not exist."""
+    return queue == attempt_queue(LEASED)
 
 
 def is_of_app(queue: str) -> bool:

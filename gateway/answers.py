@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from aiohttp import web
 
 from broker.schematypes import Schema
+from gateway.answer_headers import LOCATION
 
 
 def answer(document: Schema | bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -17,7 +18,7 @@ def answer(document: Schema | bytes, *, status: int = 200, headers: Mapping[str,
 
 def created(document: Schema | bytes, location: str) -> web.Response:
     """Return *document* as the answer to its creation at *location*."""
-    return answer(document, status=201, headers={"Location": location})
+    return answer(document, status=201, headers={LOCATION.name: location})
 
 
 async def answer_in_chunks(

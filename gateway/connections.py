@@ -66,6 +66,8 @@ class Connection(Protocol):
     """Whether it is one more than there may be; only `Connections` sets it."""
     held: int
     """How many bytes of a head it holds; only `Connections` sets it."""
+    of_caller: bool
+    """Whether the metrics count it; only `Connections` sets it."""
 
     def give_up(self, wait: Wait) -> None:
         """End it, because its time for *wait* is over."""
@@ -81,10 +83,12 @@ class Connections:
     Args:
         most: How many there may be, beside the `RESERVE`.
         patience: How long they may keep the server waiting.
+        of_callers: Whether the metrics count them.
     """
 
     most: int = 2000
     patience: Mapping[Wait, timedelta] = field(default_factory=lambda: PATIENCE)
+    of_callers: bool = True
 
     def __post_init__(self) -> None:
         self._open: set[Connection] = set()
@@ -115,15 +119,22 @@ class Connections:
 
     def admit(self, connection: Connection) -> bool:
         """Take a new *connection* in, and return whether there is a place for it."""
+        connection.of_caller = self.of_callers
         if len(self._open) >= self.most and not self._make_room() and len(self._open) >= self.most + RESERVE:
-            metrics.CONNECTIONS_CLOSED.labels(Closing.LIMIT).inc()
+            metrics.CONNECTIONS_CLOSED.labels(Closing.LIMIT).inc(connection.of_caller)
             return False
         self._open.add(connection)
         connection.in_reserve = len(self._open) > self.most
-        metrics.CONNECTIONS.inc()
+        metrics.CONNECTIONS.inc(connection.of_caller)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._look_every, self._look)
         return True
+
+    def count(self, connection: Connection, *, of_caller: bool) -> None:
+        """Let the metrics count *connection* if it is *of_caller*; else it is of a prober or a scraper."""
+        if connection in self._open:
+            before, connection.of_caller = connection.of_caller, of_caller and self.of_callers
+            metrics.CONNECTIONS.inc(connection.of_caller - before)
 
     def has_place(self, connection: Connection) -> bool:
         """Return whether *connection* has a place; one in the reserve gets it as soon as there is one."""
@@ -136,7 +147,7 @@ class Connections:
         self.resume(connection)
         if connection in self._open:
             self._open.remove(connection)
-            metrics.CONNECTIONS.dec()
+            metrics.CONNECTIONS.dec(connection.of_caller)
 
     def let_wait(self, connection: Connection, wait: Wait) -> None:
         """Note that *connection* waits from now on."""
@@ -169,7 +180,7 @@ class Connections:
                 if since > latest:
                     break
                 self.resume(connection)
-                metrics.CONNECTIONS_CLOSED.labels(wait.value).inc()
+                metrics.CONNECTIONS_CLOSED.labels(wait.value).inc(connection.of_caller)
                 connection.give_up(wait)
         self._timer = asyncio.get_running_loop().call_later(self._look_every, self._look) if self._open else None
 
@@ -181,7 +192,7 @@ class Connections:
             return False
         connection, _ = max(longest, key=lambda one: (now - self._waiting[one[1]][one[0]]) / self._patience[one[1]])
         self.forget(connection)
-        metrics.CONNECTIONS_CLOSED.labels(Closing.LIMIT).inc()
+        metrics.CONNECTIONS_CLOSED.labels(Closing.LIMIT).inc(connection.of_caller)
         connection.abort()
         return True
 

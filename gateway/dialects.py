@@ -102,6 +102,7 @@ class Dialect:
         error_type: Its content type.
         bare_401: Whether the answer to a caller without valid credentials has no body.
         checks_queries: Whether a query may hold the described parameters only.
+        checks_accept: Whether who sends a document has to take one.
         authorize: Returns the principal that sent a request, or raises what the dialect answers to others.
     """
 
@@ -112,6 +113,7 @@ class Dialect:
     error_type: str = "application/json"
     bare_401: bool = False
     checks_queries: bool = False
+    checks_accept: bool = False
     authorize: Callable[[Authenticator, web.Request, Collection[Permission]], Awaitable[Principal]] = authorize
 
     def owns(self, path: str) -> bool:
@@ -244,7 +246,14 @@ def to_http_error(request: web.Request, error: Exception) -> HttpError:
 
 def _defect(request: web.Request, error: Exception) -> HttpError:
     """Log *error*, whose fault is ours, and return what it means to the caller."""
-    whose = {"path": request.path, "method": request.method, "address": caller_address(request)}
+    resource = request.match_info.route.resource
+    whose = {
+        "path": request.path,
+        "method": request.method,
+        "route": None if resource is None else resource.canonical,
+        "fault": type(error).__name__,
+        "address": caller_address(request),
+    }
     if isinstance(error, DataError):  # of what a caller may send, PostgreSQL refuses nothing: the fault is ours, or its
         log.error("request.unstored", **whose, exc_info=error)
         return Busy(_NOT_NOW.format(part="PostgreSQL refused it"))

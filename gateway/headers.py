@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from aiohttp import web
 
 from broker.access import Principal
@@ -11,13 +9,12 @@ from broker.hops import BAGGAGE, HEADER, LIMIT
 from broker.hops import read_hops as _read_hops
 from broker.operations.idempotency import MAX_KEY, make_key
 from broker.store.signals.signals import IdempotencyKey
-from broker.tracing import Span
+from broker.tracing import Span, TraceContext, read_context
+from broker.tracing.contexts import PARENT, STATE
 from gateway.routes import Parameter
 
 SPAN = web.RequestKey("span", Span)
 """The span of a request that throws signals, if there are traces."""
-
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 THROW_HEADERS = (
     Parameter(
@@ -27,7 +24,13 @@ THROW_HEADERS = (
         {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]([ -~]*[!-~])?$"},
         "header",
     ),
-    Parameter("traceparent", "W3C trace context; it is carried along to the subscribers.", location="header"),
+    Parameter(PARENT, "W3C trace context; it is carried along to the subscribers.", location="header"),
+    Parameter(
+        STATE,
+        "What tracing systems have noted of the `traceparent`, by W3C's rules; it is carried along, 512 characters at"
+        " most. Left out if it is invalid.",
+        location="header",
+    ),
     Parameter(
         HEADER,
         "The number of deliveries that led to this throw: what the last one of them had in this header, or in its"
@@ -38,16 +41,16 @@ THROW_HEADERS = (
 )
 
 
-def read_traceparent(request: web.Request) -> str | None:
+def read_trace(request: web.Request) -> TraceContext | None:
     """Return the W3C trace context of what *request* causes: its span's, or else its caller's, if that is valid."""
     span = request.get(SPAN)
-    return sent_traceparent(request) if span is None else span.traceparent
+    return sent_trace(request) if span is None else span.context
 
 
-def sent_traceparent(request: web.Request) -> str | None:
+def sent_trace(request: web.Request) -> TraceContext | None:
     """Return the W3C trace context that the caller sent, if it is a valid one."""
-    value = request.headers.get("traceparent", "")
-    return value if _TRACEPARENT.fullmatch(value) else None
+    parent = request.headers.get(PARENT)
+    return None if parent is None else read_context(parent, request.headers.getall(STATE, ()))
 
 
 def read_hops(request: web.Request) -> int:

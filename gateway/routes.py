@@ -11,6 +11,9 @@ from pydantic import BaseModel
 
 from broker.access import Permission, Principal
 from broker.signals import Source
+from gateway.answer_headers import AnswerHeader
+
+_ARTICLES = {"a", "an", "the"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PrincipalHandler = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
@@ -54,6 +57,10 @@ class Route:
         throws: The source of the signals that it throws, if it does.
         aliases: Further paths that lead here; they are not described.
         may_be_bare: Whether the body may be left out.
+        refusals: Statuses of errors that are not answered by all routes of its kind, such as 409.
+        bodies: The bodies that it takes besides *request*, by content type; None is one without a model.
+        headers: The headers of the documented answers, by status, without those that every answer of the gateway has.
+        further_headers: Those that all of its answers may have, errors included.
     """
 
     method: str
@@ -66,6 +73,10 @@ class Route:
     throws: Source | None = None
     aliases: tuple[str, ...] = ()
     may_be_bare: bool = field(default=False, kw_only=True)
+    refusals: tuple[int, ...] = field(default=(), kw_only=True)
+    bodies: Mapping[str, type[BaseModel] | None] = field(default_factory=dict, kw_only=True)
+    headers: Mapping[int, tuple[AnswerHeader, ...]] = field(default_factory=dict, kw_only=True)
+    further_headers: tuple[AnswerHeader, ...] = field(default=(), kw_only=True)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -74,8 +85,8 @@ class Route:
 
     @property
     def operation_id(self) -> str:
-        """A stable id of the operation, for generated clients."""
-        first, *words = self.summary.replace("'s", "").split()
+        """A stable id of the operation, for generated clients: its summary without articles, as a name."""
+        first, *words = (word for word in self.summary.replace("'s", "").split() if word not in _ARTICLES)
         return first.lower() + "".join(word.capitalize() for word in words)
 
 

@@ -43,6 +43,8 @@ _LINGER = 2.0
 """Seconds until a caller that was refused its body has to have closed the connection."""
 _LINGER_BYTES = 1 << 18
 """How much of such a body is received: callers that send it all before they read the answer have one of that size."""
+_HURRY = 0.1
+"""Seconds for the requests under way at the end of a runner that is to hurry. Aiohttp takes 0 for no limit."""
 _REQUEST_LINE = re.compile(rb"\b[A-Z]{3,16} (\S++)(?: HTTP/1\.[01]\r?\n|\Z)")
 _PATH = re.compile(r"(?:https?://[^/?#]*)?(/[^?#]*)", re.IGNORECASE)
 
@@ -68,6 +70,19 @@ class Runner(web.AppRunner):
         self._dialects = dialects
         self._connections = connections or Connections()
         self._note = _noting(app)
+
+    def hurry(self) -> None:
+        """Let `cleanup` cancel the requests that are under way."""
+        self._shutdown_timeout = _HURRY
+
+    async def cleanup(self) -> None:
+        """End the server once the requests under way are answered, within the time for that; hurry if cancelled."""
+        try:
+            await super().cleanup()
+        except asyncio.CancelledError:
+            self.hurry()
+            await super().cleanup()
+            raise
 
     async def _make_server(self) -> web.Server:
         plain: Any = await super()._make_server()
@@ -115,9 +130,11 @@ def _checking(handle: Handler, dialects: Sequence[Dialect], connections: Connect
     """Return *handle*, for requests that may be answered at all."""
 
     async def handler(request: _Request) -> web.StreamResponse:
+        connection, probes = cast("_Connection", request.protocol), request.path in PROBES
+        connections.count(connection, of_caller=not probes)
         try:
             check_head(request.head)
-            if not connections.has_place(cast("_Connection", request.protocol)) and request.path not in PROBES:
+            if not connections.has_place(connection) and not probes:
                 raise Busy("There are too many connections; try again in a moment.")
         except HttpError as error:
             note_refusal(request, error)
@@ -191,6 +208,7 @@ class _Connection(RequestHandler):
         self.note = note
         self.wait: Wait | None = None
         self.in_reserve = False
+        self.of_caller = False
         self.held = 0
         self._dialects = dialects
         self._connections = connections

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from broker.store.postgres.database import Database
 from tests.support.chromium import provide_chromium
 from tests.support.postgres import PostgresServer, fresh_database, postgres_server
+from tests.support.prometheus import provide_prometheus
 from tests.support.rabbitmq import rabbitmq_server
 from tests.support.rabbitmq_servers import Rabbit
 
@@ -47,10 +48,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Install a browser before the first test, whose time that would take, if one needs it and there is none."""
-    if any("window" in getattr(item, "fixturenames", ()) for item in session.items):
-        with suppress(RuntimeError, CalledProcessError):
-            provide_chromium()
+    """Install a browser and Prometheus before the first test, whose time that would take, if some test needs them."""
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    for fixture, provide in (("window", provide_chromium), ("prometheus_programs", provide_prometheus)):
+        if fixture in wanted:
+            with suppress(RuntimeError, CalledProcessError):
+                provide()
+
+
+@pytest.fixture(scope="session")
+def prometheus_programs() -> None:
+    """Prometheus and promtool on PATH."""
+    provide_prometheus()
 
 
 @pytest.fixture(scope="session")

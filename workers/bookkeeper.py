@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 
 from broker.errors import StoreUnavailable, TransportError
-from broker.messages import proof_message
+from broker.messages import Proof, proof_message
 from broker.operations.books import BookReader
 from broker.settings import Settings
 from broker.store.postgres.database import Database
@@ -18,6 +18,7 @@ from broker.store.signals.signals import SignalStore
 from broker.streaks import Streak
 from broker.topology import RECORD, dead_letters
 from broker.transport import Transport
+from broker.transport.sharding import shards_of
 
 _TICK = 1.0
 _NAMED = 100
@@ -85,14 +86,16 @@ class Bookkeeper:
                 " known why (docs/troubleshooting.md)",
             )
 
-    async def _prove(self, number: int) -> bool:
-        """Publish a recorded signal again, as the proof of that *number*; return whether there is one."""
+    async def _prove(self, number: int) -> int:
+        """Publish a recorded signal again to each shard, as the proof of that *number*; return how many messages."""
         signal = await self._signals.get(await self._signals.last_id())
         if signal is None:
-            return False
-        message = proof_message(signal, number)
-        await self._transport.publish(message, exchange="", routing_key=RECORD, timeout=self._timeout)
-        return True
+            return 0
+        shards = shards_of(self._transport, RECORD)
+        for position, shard in enumerate(shards):
+            message = proof_message(signal, Proof(number, position, len(shards)))
+            await self._transport.publish(message, exchange="", routing_key=shard, timeout=self._timeout)
+        return len(shards)
 
     async def _look(self) -> Sight:
         sight = await self._reader.look()

@@ -8,16 +8,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from logging import INFO, WARNING
 
 import structlog
 
-from broker import metrics
 from broker.admission import Admitted
 from broker.circuits import asked_pause, is_up
-from broker.deliveries import GONE, DeliveryState, DueAttempt, Outcome, Reason, Result, Step
+from broker.deliveries import DeliveryState, DueAttempt, Outcome, Reason, Result, Step
 from broker.errors import StoreUnavailable
-from broker.retries import VERDICTS, Verdict, next_pause
+from broker.operations.attempts import report_attempt
+from broker.retries import judge
 from broker.store.deliveries.attempts import Claimed, Ended
 from broker.store.deliveries.circuits import TargetKey
 from broker.store.deliveries.claiming import Answer, AttemptStore
@@ -74,7 +73,7 @@ class Caller:
         started_at = datetime.now(UTC) - step.duration
         while steps[-1].result.outcome is Outcome.SUCCEEDED and last.step + 1 < len(last.subscription.spec.targets):
             await self._note(first.due, steps)
-            following, step = await self._follow(replace(last, step=last.step + 1), route, until_stored)
+            following, step = await self._follow(replace(last, step=last.step + 1, later=True), route, until_stored)
             if following is None or step is None:
                 in_full = False
                 break
@@ -82,7 +81,8 @@ class Caller:
             steps.append(step)
             later.append(last.admitted)
         result = steps[-1].result
-        state, pause, reason = _judge(last, result) if in_full else _CUT_SHORT
+        attempt = last.due.attempt - last.uncounted
+        state, pause, reason = judge(result, last.subscription.spec.schedule, attempt) if in_full else _CUT_SHORT
         ended = Ended(
             due=first.due,
             result=result,
@@ -98,7 +98,7 @@ class Caller:
             later=tuple(later),
             uncounted=not in_full,
         )
-        _log_attempt(last, ended)
+        report_attempt(ended, last.target.kind, thrown_at=last.signal.created_at)
         return ended
 
     async def _follow(
@@ -200,51 +200,3 @@ def _key(claimed: Claimed) -> TargetKey:
 def _host(claimed: Claimed) -> str | None:
     url = claimed.target.circuit
     return None if url is None else origin_of(url)
-
-
-def _judge(claimed: Claimed, result: Result) -> tuple[DeliveryState, timedelta | None, str | None]:
-    """Return what *result* makes of the delivery, how long it is parked, if it is, and why it is not delivered."""
-    match VERDICTS[result.outcome]:
-        case Verdict.DELIVERED:
-            return DeliveryState.DELIVERED, None, None
-        case Verdict.GIVEN_UP:
-            return DeliveryState.DEAD, None, f"given up: {result.error}"
-        case Verdict.DISABLED:
-            return DeliveryState.DEAD, None, GONE
-    attempt = claimed.due.attempt - claimed.uncounted
-    pause = next_pause(claimed.subscription.spec.schedule, attempt, result)
-    if pause is None:
-        return DeliveryState.DEAD, None, f"the last attempt failed: {result.error or result.outcome.value}"
-    return DeliveryState.PARKED, pause, Reason.RETRY
-
-
-def _log_attempt(claimed: Claimed, ended: Ended) -> None:
-    """Log the one line that an attempt leaves, a warning if it failed, and count it."""
-    kind = claimed.target.kind.value
-    metrics.ATTEMPTS.labels(kind, ended.result.outcome.value).inc()
-    metrics.ATTEMPT_SECONDS.labels(kind).observe(ended.duration.total_seconds())
-    match ended.state:
-        case DeliveryState.DELIVERED:
-            metrics.DELIVERED.labels(kind).inc()
-            lag = datetime.now(UTC) - claimed.signal.created_at
-            metrics.DELIVERY_LAG.labels(kind).observe(max(0.0, lag.total_seconds()))
-        case DeliveryState.PARKED:
-            metrics.PARKED.labels(kind).inc()
-        case _:
-            metrics.DEAD.labels(kind).inc()
-    succeeded = ended.result.outcome is Outcome.SUCCEEDED
-    log.log(
-        INFO if succeeded else WARNING,
-        "delivery.attempted",
-        delivery_id=ended.due.delivery_id,
-        signal_id=ended.due.signal_id,
-        subscription_id=ended.due.subscription_id,
-        attempt=ended.due.attempt,
-        kind=kind,
-        outcome=ended.result.outcome.value,
-        status=ended.result.status,
-        error=ended.result.error,
-        duration=round(ended.duration.total_seconds(), 6),
-        state=ended.state.value,
-        pause=None if ended.pause is None else round(ended.pause.total_seconds(), 3),
-    )

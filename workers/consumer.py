@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import structlog
 
@@ -95,7 +95,7 @@ class Consumer:
         """Those of the tasks that count towards the concurrency."""
 
     async def run(self, stopping: asyncio.Event, *, drain: timedelta) -> None:
-        """Consume until *stopping* is set, then finish what is in flight within *drain*."""
+        """Consume until *stopping* is set, then finish what is in flight within *drain*, unless this is cancelled."""
         window = max(2, self._batch * self._most)  # one message aside, and one that passes
         async with self._transport.consume(self._queue, prefetch=window) as inbox:
             settler = Settler(inbox, self._queue, self._handle, self._outcomes)
@@ -110,14 +110,15 @@ class Consumer:
                 stop = asyncio.create_task(stopping.wait())
                 try:
                     await asyncio.wait({receiving, stop}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    for task in (receiving, leave, stop):
-                        task.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await receiving
+                    if receiving.done():
+                        await receiving  # which failed
+                    receiving.cancel()
                     leaving.set()
-                    left = await self._drain(drain) + len(quarantine)
-            log.info("consumer.stopped", queue=self._queue, left_for_redelivery=left)
+                    await self._drain(drain)
+                finally:
+                    left = len(self._tasks) + len(quarantine)
+                    await _end([receiving, leave, stop, *self._tasks])
+                    log.info("consumer.stopped", queue=self._queue, left_for_redelivery=left)
 
     @property
     def set_aside(self) -> int:
@@ -159,11 +160,12 @@ class Consumer:
             self._counting.discard(task)
             self._free.release()
 
-    async def _drain(self, deadline: timedelta) -> int:
-        if not self._tasks:
-            return 0
-        _, unfinished = await asyncio.wait(self._tasks, timeout=deadline.total_seconds())
-        for task in unfinished:
-            task.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
-        return len(unfinished)
+    async def _drain(self, deadline: timedelta) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=deadline.total_seconds())
+
+
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -13,7 +13,7 @@ from broker import metrics
 from broker.deliveries import DueAttempt
 from broker.errors import Unconfirmed, Unroutable
 from broker.messages import due_message
-from broker.topology import DELIVERIES, is_of_app
+from broker.topology import DELIVERIES, is_leased, is_of_app
 from broker.transport import Transport
 
 _WINDOW = 1000
@@ -26,11 +26,12 @@ async def dispatch(transport: Transport, due_attempts: Sequence[DueAttempt], *, 
     """Publish one message per due attempt, pipelined; return once all are confirmed.
 
     An attempt whose queue is missing, or is an app's and does not take it, does not hold up the others: its delivery
-    stays pending, and the scheduler rescues it later.
+    stays pending, and the scheduler rescues it later. One that callers lease needs no message.
 
     Raises:
         TransportError: At least one was not confirmed. Publishing all of them again is harmless.
     """
+    due_attempts = [due for due in due_attempts if not is_leased(due.queue)]
     left: Counter[str] = Counter()
     why: dict[str, str] = {}
     for start in range(0, len(due_attempts), _WINDOW):

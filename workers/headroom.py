@@ -1,7 +1,8 @@
 """Headroom: how many more attempts may wait in the queues, and whose they may be.
 
 A queue hands out in order, so whoever comes last waits for all before. To publish more than the deliverers begin soon
-helps nobody: that waits in PostgreSQL, and is brought back fairly (see `broker.store.deliveries.holding`).
+helps nobody: that waits in PostgreSQL, and is brought back fairly (see `broker.store.deliveries.holding`). How many
+they begin soon shows in how fast the queue is drained.
 """
 
 from __future__ import annotations
@@ -18,15 +19,22 @@ import structlog
 from broker.errors import TransportError, Unroutable
 from broker.store.deliveries.contenders import Contender
 from broker.subscriptions import Subscription
-from broker.topology import ATTEMPT, LANES, attempt_queue
+from broker.topology import ATTEMPT, LANES, attempt_queue, is_leased
 from broker.transport import Transport
 from workers.fairness import divide_by
 from workers.shares import Levels, Pool, Share
 
-CAPACITY = 400
-"""How many attempts may wait in a queue; deliverers begin as many within half a second."""
-_UNSEEN = CAPACITY // 5
-"""After how many publishes it is looked again how many messages wait. So few are quick in any case."""
+CAPACITY, _MOST = 400, 8000
+"""How many attempts may wait in a queue at least, and at most: as many as deliverers begin within `_AHEAD`."""
+_AHEAD = 0.5
+"""For how many seconds ahead attempts are published, if these are more than the least."""
+_UNSEEN = 1 / 5
+"""After what part of its capacity has been published it is looked again how many messages wait. So few are quick in any
+case."""
+_USED = 1 / 4
+"""What part of its capacity was published to a queue that is empty all the same, so that it may hold more."""
+_FORGOTTEN = 10.0
+"""Seconds without a look after which it is not known any more how fast a queue is drained."""
 _FRESH, _FRESH_IF_EMPTY = 0.05, 1.0
 """Seconds for which a look tells how many attempts may be published; longer if the queue was empty, and still is as far
 as this process knows."""
@@ -43,6 +51,7 @@ class _Queue:
     """What this process knows of one queue."""
 
     def __init__(self) -> None:
+        self.capacity = CAPACITY
         self.pool = Pool(CAPACITY)
         self.sent: deque[Levels] = deque()
         """What this process has published and may still wait, the oldest first."""
@@ -62,20 +71,44 @@ class _Queue:
         self.sent.append(levels)
         self.unseen += 1
 
-    def observe(self, depth: int, published: int) -> None:
-        """Note that *depth* messages waited when so many of `sent` were published: the newest ones, at most."""
-        self.depth = depth
+    def observe(self, depth: int, published: int, unseen: int, now: float) -> None:
+        """Note that *depth* messages waited when so many of `sent` were published: the newest ones, at most.
+
+        So many of these were *unseen*: published since the look before.
+        """
+        self._adapt(depth, self.depth + unseen - depth, unseen, now - self.looked)
+        self.depth, self.looked = depth, now
         waiting = min(depth, published)
         for _ in range(published - waiting):
             self.pool.give_back(self.sent.popleft())
         self.unseen = len(self.sent) - waiting
-        self.pool.resize(max(1, CAPACITY - (depth - waiting)))
+        self.pool.resize(max(1, self.capacity - (depth - waiting)))
+
+    def _adapt(self, depth: int, drained: int, unseen: int, elapsed: float) -> None:
+        """Adapt the capacity to how many were *drained* in so many seconds, of which *depth* are left."""
+        if elapsed > _FORGOTTEN:
+            self.capacity = CAPACITY
+        elif depth:
+            self.capacity = max(CAPACITY, min(self.capacity, int(drained / max(elapsed, 1e-3) * _AHEAD)))
+        elif unseen >= self.capacity * _USED:
+            self.capacity = min(_MOST, 2 * self.capacity)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether so much was published since the last look that it is time for another one."""
+        return self.unseen >= self.capacity * _UNSEEN
+
+    @property
+    def had_little(self) -> bool:
+        """Whether there was little room at the last look."""
+        return self.pool.room(()) < self.capacity * _UNSEEN
 
 
 class Headroom:
     """Tells whose attempts may go to their queues, from how many messages wait there and what this process published.
 
-    Tenants and subscriptions share the room of a queue as they share the places of a deliverer: the less is free the
+    What callers lease goes to no queue, so there is always room for it. Tenants and subscriptions share the room of a
+    queue as they share the places of a deliverer: the less is free the
     less each may have, and some is left for the next one. Subscriptions of no tenant share as those of one do. Each
     process knows of the others' publishes only how many wait.
 
@@ -99,13 +132,16 @@ class Headroom:
         Those that had little room then are looked at in any case: it may have become free.
         """
         for name, queue in list(self._queues.items()):
-            had_little = queue.pool.room(()) < _UNSEEN and self._clock() - queue.looked > _FRESH
-            if (queue.unseen >= _UNSEEN or had_little) and not queue.lock.locked():  # else another task is looking
+            had_little = queue.had_little and self._clock() - queue.looked > _FRESH
+            if (queue.is_due or had_little) and not queue.lock.locked():  # else another task is looking
                 await self._look(name, queue)
 
     def has_room(self, subscription: Subscription) -> bool:
         """Return whether the next attempt of *subscription* may go to its queue; it takes the room then."""
-        queue = self._queue(attempt_queue(subscription.spec.target.app))
+        name = attempt_queue(subscription.spec.target.app)
+        if is_leased(name):
+            return True
+        queue = self._queue(name)
         levels = _levels(subscription.tenants, subscription.id)
         if not queue.pool.room(levels) and not queue.pool.owes_one(levels, within=_NEWCOMERS):
             return False
@@ -118,6 +154,8 @@ class Headroom:
         That is half of the room: they are there all the time, and would leave none to what is thrown now. They have to
         be noted.
         """
+        if is_leased(name):
+            return _MOST
         queue = self._queue(name)
         if not queue.is_fresh(self._clock()):
             await self._look(name, queue)
@@ -142,7 +180,8 @@ class Headroom:
     def note(self, names: Iterable[str]) -> None:
         """Note attempts that are published to these queues."""
         for name in names:
-            self._queue(name).send()
+            if not is_leased(name):
+                self._queue(name).send()
 
     def _queue(self, name: str) -> _Queue:
         name = ATTEMPT if name in LANES else name
@@ -152,7 +191,7 @@ class Headroom:
 
     async def _look(self, name: str, queue: _Queue) -> None:
         async with queue.lock:
-            published = len(queue.sent)
+            published, unseen = len(queue.sent), queue.unseen
             try:
                 depth = sum(await asyncio.gather(*map(self._depth, LANES if name == ATTEMPT else (name,))))
             except Unroutable:
@@ -160,8 +199,7 @@ class Headroom:
             except TransportError as error:
                 log.debug("depth.unknown", queue=name, error=str(error))
                 return
-            queue.observe(depth, published)
-            queue.looked = self._clock()
+            queue.observe(depth, published, unseen, self._clock())
 
     async def _depth(self, queue: str) -> int:
         return await self._transport.depth(queue, timeout=self._timeout)

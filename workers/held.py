@@ -46,12 +46,11 @@ async def _report(
     name: str, transport: Transport, books: IntakeBooks, set_aside: Callable[[], int], proof: Callable[[], int]
 ) -> None:
     clock = asyncio.get_running_loop().time
-    oldest, since = None, clock()
+    held: dict[int, float] = {}
     while True:
-        held = transport.unsettled(RECORD)
-        if not held or held[0] != oldest:
-            oldest, since = (held[0] if held else None), clock()
-        held_long = oldest is not None and clock() - since > HELD_LONG.total_seconds()
+        now = clock()
+        held = {tag: held.get(tag, now) for tag in transport.unsettled(RECORD)}
+        held_long = now - min(held.values(), default=now) > HELD_LONG.total_seconds()
         stuck = held_long or set_aside() > 0 or clock() - transport.lost_at(RECORD) < _KEPT_FOR_LOST
         try:
             await books.report_held(name, len(held), stuck=stuck, proof=proof())

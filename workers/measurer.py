@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
@@ -15,8 +15,10 @@ import structlog
 from broker import metrics
 from broker.deliveries import DeliveryState
 from broker.errors import StoreUnavailable, TransportError, Unavailable
+from broker.metrics import Measure
 from broker.operations.books import BookReader
 from broker.settings import Settings
+from broker.store.deliveries.backlogs import BacklogStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.events import EventStore
@@ -32,7 +34,7 @@ _TICK = timedelta(seconds=5)
 _SELDOM = 6
 """Every how many ticks it looks for what changes seldom."""
 _NAMED = 10
-"""How many subscriptions with dead deliveries have a series of their own."""
+"""How many subscriptions have a series of their own: with most dead deliveries, or that wait longest to be leased."""
 _GLANCE = timedelta(seconds=2)
 """How long each answer about policies may take: what hangs there must not hold up the books."""
 
@@ -59,6 +61,7 @@ class Measurer:
         self._subscriptions = SubscriptionStore(database)
         self._pausing = PausingStore(database)
         self._deliveries = DeliveryStore(database)
+        self._backlogs = BacklogStore(database)
         self._rescue_after = settings.rescue_after
         self._reader = BookReader(database, transport, timeout=settings.confirm_timeout)
         self._events = EventStore(database)
@@ -100,6 +103,7 @@ class Measurer:
             metrics.DELIVERIES.set(books.ledger.states.get(state, 0), state.value)
         metrics.LOST.set(books.intake.lost)
         metrics.POISONED_SIGNALS.set(books.intake.poison)
+        metrics.BUFFERED.set(books.buffered)
         metrics.OLDEST_AWAITING.set(books.intake.oldest.total_seconds())
         if books.awaiting_record is not None:
             metrics.AWAITING.set(books.awaiting_record)
@@ -119,17 +123,16 @@ class Measurer:
 
     async def measure_deliveries(self) -> None:
         """Set the metrics of deliveries that wait."""
-        circuits, seconds = await self._pausing.census()
-        metrics.CIRCUITS.set(circuits)
-        metrics.OLDEST_HELD.set(seconds)
+        census = await self._pausing.census()
+        metrics.CIRCUITS.set(census.circuits)
+        metrics.LASTING_CIRCUITS.set(census.lasting)
+        metrics.OLDEST_HELD.set(census.waiting_seconds)
         metrics.OLDEST_PENDING.set(await self._deliveries.oldest_pending(rescue_after=self._rescue_after))
+        _name(metrics.OLDEST_LEASABLE, await self._backlogs.longest_leasable(limit=_NAMED))
 
     async def measure_dead(self) -> None:
         """Set the metric of the subscriptions with most dead deliveries."""
-        found = await self._deliveries.most_dead(limit=_NAMED)
-        metrics.MOST_DEAD.clear()
-        for subscription_id, count in found.items():
-            metrics.MOST_DEAD.set(count, str(subscription_id))
+        _name(metrics.MOST_DEAD, await self._deliveries.most_dead(limit=_NAMED))
 
     async def measure_partitions(self) -> None:
         """Set the metrics of the partitions."""
@@ -154,6 +157,13 @@ class Measurer:
         for hazard in hazards:
             if hazard.loses:
                 metrics.LOSING_POLICIES.set(1, hazard.queue, hazard.key)
+
+
+def _name(measure: Measure, values: Mapping[int, float]) -> None:
+    """Let *measure* have the *values* by the ids of subscriptions, and no others."""
+    measure.clear()
+    for subscription_id, value in values.items():
+        measure.set(value, str(subscription_id))
 
 
 async def _try(measure: Callable[[], Awaitable[None]]) -> None:

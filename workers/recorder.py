@@ -27,6 +27,7 @@ from workers.dispatch import dispatch
 from workers.headroom import Headroom
 from workers.held import reporting_held
 from workers.numbers import NumberCheck
+from workers.proofs import Proofs
 from workers.store_access import StoreAccess
 from workers.suspects import Suspects
 
@@ -64,7 +65,7 @@ class Recorder:
         self._access = StoreAccess(signals.rehearse_recording)
         self._outcomes = Streak()
         self._noted: dict[int, float] = {}
-        self._proof = 0
+        self._proofs = Proofs()
         self._offloader = Offloader()
         self._headroom = Headroom(transport, timeout=settings.confirm_timeout)
         self._turns = asyncio.Lock()
@@ -93,7 +94,7 @@ class Recorder:
     async def run(self, stopping: asyncio.Event) -> None:
         """Record until *stopping* is set."""
         async with reporting_held(
-            self._transport, self._books, set_aside=lambda: self._consumer.set_aside, proof=lambda: self._proof
+            self._transport, self._books, set_aside=lambda: self._consumer.set_aside, proof=lambda: self._proofs.last
         ):
             await self._consumer.run(stopping, drain=self._settings.drain_timeout)
 
@@ -117,7 +118,7 @@ class Recorder:
                 signals.append(signal)
         with _traced(signals):
             await self._record(signals)
-        self._proof = max(self._proof, *map(read_proof, messages))
+        self._proofs.note(filter(None, map(read_proof, messages)))
         now = datetime.now(UTC)
         for signal in signals:
             metrics.RECORDED.inc()
@@ -165,4 +166,4 @@ class Recorder:
 def _traced(signals: Sequence[Signal]) -> AbstractContextManager[None]:
     """Return the span of recording *signals*, if there are traces."""
     tracer = tracing.tracer()
-    return nullcontext() if tracer is None else tracer.processing(RECORD, [one.throw.traceparent for one in signals])
+    return nullcontext() if tracer is None else tracer.processing(RECORD, [one.throw.trace for one in signals])

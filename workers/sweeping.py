@@ -16,6 +16,8 @@ _MOST = 10
 _PASSED_OVER = timedelta(seconds=30)
 """For how long rows that were refused are passed over."""
 _MOST_DOUBLINGS = 3
+_OF_THE_SERVER = ("25006", "28", "3D", "53")
+"""SQLSTATEs, or their classes, of refusals that no row is at fault for: it is read-only, lets nobody in, or is full."""
 
 log = structlog.get_logger()
 
@@ -83,7 +85,7 @@ class Rows:
         were, which then are no longer among the first rows. If it is refused, it is given fewer.
 
         Raises:
-            DataError, StoreRefusal: Several rows were refused, and no other was handled.
+            DataError, StoreRefusal: Several rows were refused, and no other was handled; or the server refuses all.
         """
         now = asyncio.get_running_loop().time()
         if now >= self._until:
@@ -93,6 +95,8 @@ class Rows:
             try:
                 count = await handle(size, self._passed_over)
             except (DataError, StoreRefusal) as error:
+                if isinstance(error, StoreRefusal) and error.sqlstate.startswith(_OF_THE_SERVER):
+                    raise
                 if size > 1:
                     size //= 2
                     continue

@@ -57,7 +57,7 @@ def render_subscription(
         created_at=subscription.created_at,
         created_by=subscription.created_by,
         secret=secret,
-        backlog=None if backlog is None else BacklogSchema(parked=backlog.parked, oldest=backlog.oldest),
+        backlog=None if backlog is None else _render_backlog(backlog),
         circuit=None if backlog is None else backlog.circuit.value,
         success_rate=None if success_rate is None else SuccessRateSchema(**asdict(success_rate)),
         **{
@@ -72,6 +72,10 @@ def render_subscription(
             "timeout_seconds": None if spec.timeout is None else spec.timeout.total_seconds(),
         },
     )
+
+
+def _render_backlog(backlog: Backlog) -> BacklogSchema:
+    return BacklogSchema(parked=backlog.parked, leasable=backlog.leasable, leased=backlog.leased, oldest=backlog.oldest)
 
 
 _SHARED = {field.name for field in fields(SubscriptionSpec)} & SubscriptionSchema.model_fields.keys()
@@ -185,6 +189,7 @@ def render_books(books: Books) -> LedgerSchema:
     return LedgerSchema(
         recorded=ledger.recorded,
         awaiting_record=books.awaiting_record,
+        buffered_messages=books.buffered,
         poison=None if books.poison is None else dict(books.poison),
         poisoned_signals=books.intake.poison,
         lost=books.intake.lost,
@@ -200,6 +205,7 @@ def render_own_books(ledger: Ledger) -> LedgerSchema:
     return LedgerSchema(
         recorded=None,
         awaiting_record=None,
+        buffered_messages=None,
         poison=None,
         poisoned_signals=None,
         lost=None,

@@ -14,6 +14,7 @@ from broker.errors import TransportError, Unroutable
 from broker.messages import Undecodable, decode_signal
 from broker.store.deliveries.deliveries import DeliveryStore, Ledger
 from broker.store.postgres.database import Database
+from broker.store.signals.buffering import count_buffered
 from broker.store.signals.intake_books import IntakeBalance, IntakeBooks, QueueDepths, Sight
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.topology import RECORD, attempt_queue, consumed_queues, dead_letters
@@ -34,6 +35,7 @@ class Books:
     Args:
         ledger: Deliveries, of all subscriptions or of some.
         intake: The accepted signals that are not recorded.
+        buffered: How many messages wait for a subscription.
         poison: Messages by dead queue; None: the transport did not tell.
         depths: What is ready in the record queue and in its dead queue; None: the transport did not tell.
         transport_error: Why it did not; None: it did.
@@ -41,6 +43,7 @@ class Books:
 
     ledger: Ledger
     intake: IntakeBalance
+    buffered: int
     poison: Mapping[str, int] | None
     depths: QueueDepths | None
     transport_error: str | None = None
@@ -66,6 +69,7 @@ class BookReader:
     """
 
     def __init__(self, database: Database, transport: Transport, *, timeout: timedelta) -> None:
+        self._database = database
         self._deliveries = DeliveryStore(database)
         self._intake = IntakeBooks(database)
         self._subscriptions = SubscriptionStore(database)
@@ -79,9 +83,16 @@ class BookReader:
             StoreUnavailable: PostgreSQL did not answer.
         """
         (depths, unseen), (poison, unseen_poison) = await asyncio.gather(_try(self.depths()), _try(self.poison()))
-        intake, ledger = await asyncio.gather(self._intake.balance(), self._deliveries.ledger(subscription_id, by=by))
+        intake, ledger, buffered = await asyncio.gather(
+            self._intake.balance(), self._deliveries.ledger(subscription_id, by=by), count_buffered(self._database)
+        )
         return Books(
-            ledger=ledger, intake=intake, poison=poison, depths=depths, transport_error=unseen or unseen_poison
+            ledger=ledger,
+            intake=intake,
+            buffered=buffered,
+            poison=poison,
+            depths=depths,
+            transport_error=unseen or unseen_poison,
         )
 
     async def depths(self) -> QueueDepths:

@@ -1,4 +1,4 @@
-"""What redriving and replaying in bulk have in common."""
+"""What redriving, cancelling and replaying in bulk have in common."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from broker.access import Permission, Principal, require_permission
 from broker.names import check_name, is_pattern
-from broker.schemas import BulkRequest
+from broker.schemas import BulkSelection
 from broker.store.deliveries.bulk import SignalFilter
 
 
-def read_signal_filter(wanted: BulkRequest, principal: Principal, permission: Permission) -> SignalFilter:
+def read_signal_filter(wanted: BulkSelection, principal: Principal, permission: Permission) -> SignalFilter:
     """Return which signals *wanted* is about, within those that *principal* sees.
 
     Raises:
@@ -32,6 +32,6 @@ def read_signal_filter(wanted: BulkRequest, principal: Principal, permission: Pe
     )
 
 
-def audited_request(wanted: BulkRequest) -> Mapping[str, Any]:
+def audited_request(wanted: BulkSelection) -> Mapping[str, Any]:
     """Return *wanted* as an audit event shows it."""
     return wanted.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -13,7 +13,7 @@ from typing import Self
 
 import structlog
 
-from broker import metrics
+from broker import metrics, tracing
 from broker.coalescing import Coalescer
 from broker.errors import IdempotencyConflict, QuotaExceeded, StoreUnavailable, TransportError
 from broker.names import check_throwable
@@ -109,26 +109,76 @@ class Intake:
         """
         began = time.monotonic()
         check_throwable(throw.name)
-        try:
-            if self._quotas is not None and not self._quotas.are_none:
-                await self._quotas.admit(throw, tenants)
-            numbered = await self._number(throw, key)
-            if numbered.conflicting:
-                raise IdempotencyConflict("This Idempotency-Key was used with another body less than 24 hours ago.")
+        with self._noting_failures(throw):
+            numbered = await self._take_number(throw, tenants, key)
             check(numbered.waiting)
             throw = belonging_to_execution(throw, numbered.waiting)
             signal = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
             signal.check_moments()
             await self._publish(signal, spent=time.monotonic() - began)
             await self._note_pending_record(signal)
+        self.outcomes.note_success()
+        self._reports.note(signal.id)
+        return self._note_accepted(signal, numbered)
+
+    async def accept_message(
+        self,
+        throw: Throw,
+        record: Callable[[Signal], Awaitable[Signal | None]],
+        *,
+        tenants: Sequence[str] | None = None,
+        key: IdempotencyKey | None = None,
+    ) -> Accepted:
+        """Number *throw*, which is a message; return once *record* has recorded it, which may raise to stop it.
+
+        What *record* returns, the signal as it was recorded, is published to the record queue alone, so that a
+        recorder publishes the attempts at once. If that fails, the scheduler rescues them. It returns None for a
+        message that is safe, and recorded later.
+
+        Raises:
+            IdempotencyConflict, InvalidField, QuotaExceeded, StoreUnavailable: As for `accept`.
+        """
+        began = time.monotonic()
+        check_throwable(throw.name)
+        with self._noting_failures(throw):
+            numbered = await self._take_number(throw, tenants, key)
+            message = Signal(id=numbered.id, created_at=numbered.created_at, throw=throw)
+            signal = await record(message)
+        if signal is None:
+            self.outcomes.note_success()
+            return self._note_accepted(message, numbered)
+        try:
+            await self._publisher.publish_to_record(signal, spent=time.monotonic() - began)
+        except TransportError as error:
+            self.outcomes.note_failure(error)
+            log.warning("message.unpublished", signal_id=signal.id, error=str(error))
+        else:
+            self.outcomes.note_success()
+        self._reports.note(signal.id)
+        return self._note_accepted(signal, numbered)
+
+    @contextmanager
+    def _noting_failures(self, throw: Throw) -> Iterator[None]:
+        """Note for readiness what keeps *throw* from being accepted, unless that is up to its caller."""
+        try:
+            yield
         except (StoreUnavailable, TransportError) as error:
             self.outcomes.note_failure(error)
             raise
         except DataError as error:
             self.outcomes.note_failure(error, of=throw.name)
             raise
-        self.outcomes.note_success()
-        self._reports.note(signal.id)
+
+    async def _take_number(self, throw: Throw, tenants: Sequence[str] | None, key: IdempotencyKey | None) -> Numbered:
+        if self._quotas is not None and not self._quotas.are_none:
+            await self._quotas.admit(throw, tenants)
+        numbered = await self._number(throw, key)
+        if numbered.conflicting:
+            raise IdempotencyConflict("This Idempotency-Key was used with another body less than 24 hours ago.")
+        return numbered
+
+    def _note_accepted(self, signal: Signal, numbered: Numbered) -> Accepted:
+        throw = signal.throw
         _accepted(throw.source.value, throw.scope.value).inc()
         log.info(
             "signal.accepted",
@@ -160,6 +210,13 @@ class Intake:
 
     async def _number(self, throw: Throw, key: IdempotencyKey | None) -> Numbered:
         """Number *throw* in time, however long the batch before it takes."""
+        tracer = None if throw.trace is None else tracing.tracer()
+        if tracer is None or throw.trace is None:
+            return await self._number_in_time(throw, key)
+        with tracer.numbering(throw.trace):
+            return await self._number_in_time(throw, key)
+
+    async def _number_in_time(self, throw: Throw, key: IdempotencyKey | None) -> Numbered:
         try:
             return await self._numbers.submit((throw, key), timeout=self._store_timeout)
         except TimeoutError as error:

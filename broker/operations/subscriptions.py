@@ -17,7 +17,7 @@ from broker.retries import DEFAULT_SCHEDULE, make_schedule
 from broker.schemas.subscriptions import RetrySchema, SubscriptionChanges, SubscriptionOptions, SubscriptionRequest
 from broker.secrets import SecretBox, make_secret
 from broker.store.subscriptions.subscriptions import SubscriptionStore
-from broker.subscriptions import HeadOfLine, Subscription, SubscriptionSpec
+from broker.subscriptions import HeadOfLine, Subscription, SubscriptionSpec, are_steps
 from broker.targets import Kind, Target, read_target
 
 _LONGEST = 900
@@ -35,15 +35,34 @@ async def create_subscription(
         PermissionDenied: *by* may not subscribe to all that the name matches, for that tenant, or to that queue.
         ForeignExecution: The execution belongs to another tenant.
     """
-    require_pattern(by, Permission.SUBSCRIPTIONS, spec.name)
-    _require_tenant(by, spec)
-    _require_queues(by, spec.targets)
+    _require_creation(spec, by)
     if not spec.is_signed:
         return await subscriptions.create(spec, secret=None, by=by), None
     box, secret = secrets(), make_secret()
     stored = replace(spec, targets=_seal(spec.targets, box)) if await subscriptions.seals() else spec
     subscription = await subscriptions.create(stored, secret=box.seal(secret), by=by)
     return unseal(subscription, box), secret
+
+
+async def create_if_absent(
+    subscriptions: SubscriptionStore, spec: SubscriptionSpec, *, by: Principal
+) -> tuple[Subscription, bool]:
+    """Return a subscription of *by* that is like *spec*, or create one; and whether it was created.
+
+    Raises:
+        InvalidField: *spec* has steps, or a webhook, whose URL is sealed and whose secret its creator alone gets.
+        PermissionDenied, ForeignExecution: As for `create_subscription`.
+    """
+    if spec.is_signed or are_steps(spec.targets):
+        raise InvalidField("?ifAbsent", "is for a single target whose kind is pull or queue: no other can be compared")
+    _require_creation(spec, by)
+    return await subscriptions.create_if_absent(spec, by=by)
+
+
+def _require_creation(spec: SubscriptionSpec, by: Principal) -> None:
+    require_pattern(by, Permission.SUBSCRIPTIONS, spec.name)
+    _require_tenant(by, spec)
+    _require_queues(by, spec.targets)
 
 
 def unseal(subscription: Subscription, box: SecretBox) -> Subscription:
@@ -134,6 +153,7 @@ def change_spec(
             raise InvalidField("/target", "cannot be changed: it is a handler, subscribed by the worker that runs it")
         before = _unseal(spec.targets, box)
         targets = _read_targets(wanted, guard, before)
+        _check_same_way(spec.targets, targets)
         _require_queues(by, targets)
         if seals:  # a target that stays as it is stays as it is stored
             kept = [(real, stored) for real, stored in zip(before, spec.targets, strict=True) if stored.sealed]
@@ -165,9 +185,17 @@ def check_spec(spec: SubscriptionSpec) -> None:
     check_name(spec.name)
     if spec.ordered and spec.once:
         raise InvalidField("/ordered", "cannot be given together with once: one signal has no order")
-    for pointer, value in (("/executionId", spec.execution_id), ("/tenantId", spec.tenant_id)):
+    for pointer, value in _ids(spec):
         if value is not None:
             check_id(value, pointer)
+
+
+def _ids(spec: SubscriptionSpec) -> list[tuple[str, str | None]]:
+    return [
+        ("/executionId", spec.execution_id),
+        ("/tenantId", spec.tenant_id),
+        ("/businessKey", spec.business_key),
+    ]
 
 
 def _check_combinations(wanted: SubscriptionOptions, spec: SubscriptionSpec) -> SubscriptionSpec:
@@ -189,6 +217,12 @@ def _read_targets(wanted: SubscriptionOptions, guard: Guard, before: Sequence[Ta
     if wanted.target is not None:
         return (read_target(wanted.target, "/target", guard=guard, before=next(iter(before), None)),)
     steps = wanted.steps or []
+    for position, step in enumerate(steps):
+        if step.target.kind == Kind.PULL.value:
+            raise InvalidField(
+                f"/steps/{position}/target/kind",
+                "cannot be `pull`: each step calls its target, and a pull target cannot be called",
+            )
     return tuple(
         replace(
             read_target(step.target, f"/steps/{position}/target", guard=guard, before=replaced),
@@ -196,6 +230,20 @@ def _read_targets(wanted: SubscriptionOptions, guard: Guard, before: Sequence[Ta
         )
         for position, (step, replaced) in enumerate(zip_longest(steps, before[: len(steps)]))
     )
+
+
+def _check_same_way(before: Sequence[Target], after: Sequence[Target]) -> None:
+    """Check that deliveries which are owed already still get where they are going.
+
+    Raises:
+        InvalidField: A pull target would become another one, or another one a pull target.
+    """
+    was, becomes = (targets[0].kind is Kind.PULL for targets in (before, after))
+    if was != becomes:
+        what = "a pull target" if was else "no pull target, and cannot become one"
+        raise InvalidField(
+            "/target", f"cannot be changed like that: it is {what}; make a new subscription, and delete this one"
+        )
 
 
 def _as_it_is(value: object) -> object:

@@ -10,17 +10,18 @@ from broker.errors import InvalidField, PermissionDenied, UnconvertibleVariable,
 from broker.jsonparts import raw_member
 from broker.moments import next_millisecond
 from broker.operations.idempotency import make_key
-from broker.operations.recipients import choose_recipients, reaches_first
+from broker.operations.recipients import Recipients, choose_recipients, reaches_first
 from broker.schemas.signals import BatchItem, SignalRequest, TypedVariable
 from broker.schemas.validation import validate
 from broker.signals import Source, Throw
 from broker.store.signals.signals import IdempotencyKey
 from broker.subscriptions import Waiting
+from broker.tracing import TraceContext
 from broker.variables import Types, split
 
 
 def read_throw(
-    principal: Principal, wanted: SignalRequest, body: bytes, *, traceparent: str | None = None, hops: int = 0
+    principal: Principal, wanted: SignalRequest, body: bytes, *, trace: TraceContext | None = None, hops: int = 0
 ) -> Throw:
     """Return the throw by *principal* that is *wanted*; *body* is the JSON text that it was read from.
 
@@ -28,6 +29,29 @@ def read_throw(
         PermissionDenied: *principal* may not throw signals of that name, or may not name the tenant.
         InvalidField: A field breaks a rule that the document's shape does not express.
     """
+    recipients = _admit(principal, wanted)
+    if wanted.variables is None:
+        payload, types = raw_member(body, "payload") or b"{}", Types()
+    elif "payload" in wanted.model_fields_set:
+        raise InvalidField("/variables", "cannot be given together with payload: they are two views of the same")
+    else:
+        payload, types = _read_variables(wanted.variables)
+    return _throw(principal, wanted, recipients, payload, types, trace=trace, hops=hops)
+
+
+def read_event(
+    principal: Principal, wanted: SignalRequest, payload: bytes, *, trace: TraceContext | None = None, hops: int = 0
+) -> Throw:
+    """Return the throw by *principal* that is *wanted*, with a *payload* that is no part of it.
+
+    Raises:
+        PermissionDenied, InvalidField: As for `read_throw`.
+    """
+    return _throw(principal, wanted, _admit(principal, wanted), payload, Types(), trace=trace, hops=hops)
+
+
+def _admit(principal: Principal, wanted: SignalRequest) -> Recipients:
+    """Return whom the throw *wanted* is for, if *principal* may throw it."""
     require_permission(principal, Permission.THROW, wanted.name)
     recipients = choose_recipients(
         principal,
@@ -36,12 +60,19 @@ def read_throw(
         execution_id=wanted.execution_id,
     )
     require_tenant(principal, recipients.tenant_id)
-    if wanted.variables is None:
-        payload, types = raw_member(body, "payload") or b"{}", Types()
-    elif "payload" in wanted.model_fields_set:
-        raise InvalidField("/variables", "cannot be given together with payload: they are two views of the same")
-    else:
-        payload, types = _read_variables(wanted.variables)
+    return recipients
+
+
+def _throw(
+    principal: Principal,
+    wanted: SignalRequest,
+    recipients: Recipients,
+    payload: bytes,
+    types: Types,
+    *,
+    trace: TraceContext | None,
+    hops: int,
+) -> Throw:
     return Throw(
         name=wanted.name,
         payload=payload,
@@ -56,7 +87,7 @@ def read_throw(
         ordering_key=wanted.ordering_key,
         deliver_at=None if wanted.deliver_at is None else next_millisecond(wanted.deliver_at),
         expires_at=None if wanted.expires_at is None else next_millisecond(wanted.expires_at),
-        traceparent=traceparent,
+        trace=trace,
         hops=hops,
     )
 
@@ -67,7 +98,7 @@ def read_item(
     body: bytes,
     *,
     key: str | None = None,
-    traceparent: str | None = None,
+    trace: TraceContext | None = None,
     hops: int = 0,
 ) -> tuple[Throw, IdempotencyKey | None]:
     """Return the throw by *principal* that one *item* of a batch asks for, and its idempotency key.
@@ -78,7 +109,7 @@ def read_item(
         InvalidDocument, InvalidField, PermissionDenied: It is wrong, or *principal* may not throw it.
     """
     wanted = validate(BatchItem, item)
-    throw = read_throw(principal, wanted, body, traceparent=traceparent, hops=hops)
+    throw = read_throw(principal, wanted, body, trace=trace, hops=hops)
     own = wanted.idempotency_key or key
     return throw, None if own is None else make_key(own, principal, b"batch\0" + body)
 

@@ -21,8 +21,8 @@ def following(last: str) -> Any:
     )
 
 
-class BulkRequest(Schema):
-    """Which signals a bulk operation is about, and its pace. A member that is left out filters nothing."""
+class BulkSelection(Schema):
+    """Which signals a bulk operation is about. A member that is left out filters nothing."""
 
     name: Name | None = Field(
         None, description="Only signals with this name, or a pattern: `*` is one word, `#` any number."
@@ -30,29 +30,38 @@ class BulkRequest(Schema):
     since: Moment | None = Field(None, description="Only signals accepted at this moment or later.")
     until: Moment | None = Field(None, description="Only signals accepted before this moment.")
     dry_run: bool = Field(default=False, description="Only count.")
-    per_second: PerSecond | None = Field(None, description="Most deliveries a second; without it, all at once.")
     after: str | None = following("[0-9]{1,18}(-[0-9]{1,18})?")
+
+
+class BulkRequest(BulkSelection):
+    """Which signals a bulk operation is about, and its pace."""
+
+    per_second: PerSecond | None = Field(None, description="Most deliveries a second; without it, all at once.")
 
 
 class BulkResult(Schema):
     """How many deliveries a bulk operation changed or made."""
 
-    count: int
+    count: int = Field(description="Deliveries that were changed or made, or that would have been (`dryRun`).")
     next: str | None = Field(description="`after` of the next request; null if nothing is left.")
 
 
 class FieldProblem(Schema):
     """One field that was wrong."""
 
-    pointer: str
-    detail: str
+    pointer: str = Field(
+        description="Which field: a JSON pointer into the body, or `?` and the name of a query parameter."
+    )
+    detail: str = Field(description="What is wrong with it, and what is allowed.")
 
 
 class Problem(Schema):
     """An error (RFC 9457)."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[FieldProblem] | None = None
+    type: str = Field(description="The kind of problem; `about:blank`: the status says it all.")
+    title: str = Field(description="The phrase of the status.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What is wrong, and what is allowed.")
+    errors: list[FieldProblem] | None = Field(
+        None, description="The fields that were wrong, if the error is about fields; 50 at most."
+    )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from broker.schemas import BulkRequest, following
+from broker.schemas import BulkRequest, BulkSelection, following
 from broker.schematypes import WHOLE, Schema, Shown
 from broker.targets import TargetSchema
 
@@ -69,9 +69,9 @@ class StepOutcomeSchema(Schema):
     step: int = Field(description="Its number, from 1.")
     started_at: Shown | None = Field(description="Null if an earlier version made it.")
     duration: float = Field(description="Seconds.")
-    outcome: OutcomeName
-    status: int | None
-    error: str | None
+    outcome: OutcomeName = Field(description="How it ended.")
+    status: int | None = Field(description="The HTTP status of the answer; null if there was none.")
+    error: str | None = Field(description="What went wrong; null if nothing did.")
     response: str | None = Field(description="The first characters of the answer's body.")
     request: _Request
     answer: _Answer
@@ -83,7 +83,7 @@ class AttemptSchema(Schema):
     """One try at a delivery."""
 
     number: int = Field(description="From 1; no two attempts at a delivery share one. It is the receiver's `attempt`.")
-    started_at: Shown
+    started_at: Shown = Field(description="When it began.")
     duration: float | None = Field(
         description="Seconds, of all its steps together, without the waits between them; null if it was interrupted."
     )
@@ -91,13 +91,16 @@ class AttemptSchema(Schema):
         description="`interrupted`: its deliverer was lost before it stored an outcome. The request may have been made,"
         " another attempt follows, and `maxAttempts` does not count it."
     )
-    status: int | None
-    error: str | None
+    status: int | None = Field(description="The HTTP status of the answer; null if there was none.")
+    error: str | None = Field(description="What went wrong; null if nothing did.")
     response: str | None = Field(description="The first characters of the answer's body.")
     request: _Request
     answer: _Answer
     connection: _Connection
     phases: _Phases
+    worker: str | None = Field(
+        description="Who leased the delivery, as the caller said; null if its target is no pull target."
+    )
     steps: list[StepOutcomeSchema] | None = Field(
         description="The steps that were made, if there are several. The last one's outcome is the attempt's; of an"
         " interrupted attempt, only steps that had succeeded are known."
@@ -107,15 +110,17 @@ class AttemptSchema(Schema):
 class ListedDelivery(Schema):
     """One signal owed to one subscription, as lists show it."""
 
-    id: str
-    signal_id: int
-    signal_name: str
-    subscription_id: int
+    id: str = Field(description="The delivery's id: the signal's and the subscription's.")
+    signal_id: int = Field(description="The id of the signal that is owed.")
+    signal_name: str = Field(description="The name of that signal.")
+    subscription_id: int = Field(description="The id of the subscription that it is owed to.")
     tenant_id: str | None = Field(description="The subscription's tenant.")
     target: TargetSchema | None = Field(
         description="The subscription's target as it is now, without credentials; null if it has several steps."
     )
-    state: Literal["pending", "parked", "delivered", "dead", "cancelled"]
+    state: Literal["pending", "parked", "delivered", "dead", "cancelled"] = Field(
+        description="`pending`: an attempt is under way; `parked`: it waits for one; the others are final."
+    )
     attempt_count: int = Field(description="How many attempts were begun.")
     last_outcome: OutcomeName | None = Field(
         description="How the last attempt that has ended did; null before, and for a caller that may not read signals."
@@ -125,14 +130,14 @@ class ListedDelivery(Schema):
     due_at: Shown | None = Field(
         description="When the next attempt is due; null while it waits for an event: the end of a pause, a free slot of"
         " `maxInFlight`, a reservation of `maxPerSecond`, the delivery before it in its ordering group, its target"
-        " (`circuit`, `throttled`), or its share of the deliverers' attempts."
+        " (`circuit`, `throttled`), its share of the deliverers' attempts, or who leases it."
     )
     reason: str | None = Field(
         description="Why it is parked (`retry`, `paused`, `in_flight`, `rate`, `circuit`, `throttled`, `scheduled`,"
-        " `ordered`, `replay`, `share`), dead or cancelled."
+        " `ordered`, `replay`, `share`), dead or cancelled. `leased`: it is pending, and a caller has it until `dueAt`."
     )
-    created_at: Shown
-    finished_at: Shown | None
+    created_at: Shown = Field(description="Since when it has been owed.")
+    finished_at: Shown | None = Field(description="When it was delivered, died or was cancelled; null before.")
 
 
 class DeliverySchema(ListedDelivery):
@@ -149,19 +154,16 @@ class DeliveryPage(Schema):
     A page may hold fewer items than were asked for, or none, and still have a next one.
     """
 
-    items: list[ListedDelivery]
-    next: str | None
+    items: list[ListedDelivery] = Field(description="The items of the page, in the order that was asked for.")
+    next: str | None = Field(description="`afterId` of the next page; null if there is none.")
 
 
-class RedriveRequest(BulkRequest):
-    """Which deliveries to redrive."""
+class DeliverySelection(BulkSelection):
+    """Which deliveries a bulk operation is about."""
 
     after: str | None = following("[0-9]{1,18}-[0-9]{1,18}")
     subscription_id: Annotated[int, Field(ge=0, lt=1 << 63), WHOLE] | None = Field(
         None, description="Only deliveries to this subscription."
-    )
-    state: Literal["dead", "parked", "delivered", "cancelled"] = Field(
-        "dead", description="In which state they are: `parked` ones are due at once, others are attempted once more."
     )
     outcome: OutcomeName | None = Field(None, description="Only deliveries whose last attempt had this outcome.")
     status: Annotated[int, Field(ge=100, le=599), WHOLE] | None = Field(
@@ -169,14 +171,29 @@ class RedriveRequest(BulkRequest):
     )
 
 
+class RedriveRequest(DeliverySelection, BulkRequest):
+    """Which deliveries to redrive."""
+
+    state: Literal["dead", "parked", "delivered", "cancelled"] = Field(
+        "dead", description="In which state they are: `parked` ones are due at once, others are attempted once more."
+    )
+
+
+class CancelRequest(DeliverySelection):
+    """Which deliveries to cancel."""
+
+    state: Literal["dead", "parked"] = Field("dead", description="In which state they are.")
+    subscription_deleted: bool = Field(default=False, description="Only deliveries to subscriptions that are deleted.")
+
+
 class States(Schema):
     """Number of deliveries by state."""
 
-    pending: int
-    parked: int
-    delivered: int
-    dead: int
-    cancelled: int
+    pending: int = Field(description="An attempt is under way.")
+    parked: int = Field(description="They wait for their time, or for an event.")
+    delivered: int = Field(description="They succeeded.")
+    dead: int = Field(description="They were given up.")
+    cancelled: int = Field(description="They are not owed any more.")
 
 
 class LedgerSchema(Schema):
@@ -190,6 +207,10 @@ class LedgerSchema(Schema):
         description="Accepted signals on the way to their record: in the record queue, or with a recorder. Null if"
         " `transportError` is not."
     )
+    buffered_messages: int | None = Field(
+        description="Messages of Camunda 8 that wait for a subscription, or for the end of their time to live: they"
+        " are accepted, and not recorded before."
+    )
     poison: dict[str, int] | None = Field(
         description="Messages by dead queue (`signal-broker recover` puts them back). Null if `transportError` is not."
     )
@@ -202,7 +223,7 @@ class LedgerSchema(Schema):
         " record nor in a dead queue. The log line `signals.lost` names them."
     )
     matched: int = Field(description="Deliveries owed, as counted when the signals were recorded.")
-    deliveries: States
+    deliveries: States = Field(description="How many deliveries are in each state.")
     unaccounted: int = Field(
         description="Deliveries that are owed and in no state, and accepted signals that are missing and not yet found"
         " to be lost."

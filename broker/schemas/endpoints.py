@@ -30,15 +30,17 @@ class EndpointRequest(Lenient):
     name: Annotated[
         str,
         Field(json_schema_extra={"minLength": 1, "maxLength": 100, "pattern": "^[a-z0-9_-]*$"}, examples=["alerts"]),
-    ]
-    enabled: bool = True
-    description: Annotated[Text, Field(max_length=1000)] | None = None
+    ] = Field(description="The last part of the URL that callers use.")
+    enabled: bool = Field(default=True, description="Whether it takes calls.")
+    description: Annotated[Text, Field(max_length=1000)] | None = Field(None, description="A note for people.")
 
 
 class EndpointTokenRequest(Lenient):
     """A token to rename."""
 
-    name: Annotated[Text, Field(min_length=1, max_length=255)]
+    name: Annotated[Text, Field(min_length=1, max_length=255)] = Field(
+        description="A name for people; two tokens of an endpoint have different ones."
+    )
 
 
 class NewEndpointToken(EndpointTokenRequest):
@@ -50,24 +52,24 @@ class NewEndpointToken(EndpointTokenRequest):
 class EndpointTokenSchema(Schema):
     """A token of a signal endpoint. Only the answers to its creation and its rotation show its value."""
 
-    id: int
-    name: str
-    signal_endpoint_id: int
-    created_at: Shown
+    id: int = Field(description="The id.")
+    name: str = Field(description="Its name.")
+    signal_endpoint_id: int = Field(description="The id of its signal endpoint.")
+    created_at: Shown = Field(description="When it was created.")
     created_by_user_id: int = Field(description="0 if it was not created by a user.")
-    expires_at: Sometimes[Shown] = None
-    last_used_at: Sometimes[Shown] = None
-    token: Sometimes[str] = None
+    expires_at: Sometimes[Shown] = Field(None, description="From when on it opens nothing; left out: never.")
+    last_used_at: Sometimes[Shown] = Field(None, description="When it was last used; left out: never.")
+    token: Sometimes[str] = Field(None, description="Its value (`signal_...`).")
 
 
 class EndpointSchema(Schema):
     """A signal endpoint. Only the answers to its creation and to its changes show its URL."""
 
-    id: int
-    name: str
-    enabled: bool
-    description: str | None
-    created_at: Shown
+    id: int = Field(description="The id.")
+    name: str = Field(description="The last part of its URL.")
+    enabled: bool = Field(description="Whether it takes calls.")
+    description: str | None = Field(description="A note for people.")
+    created_at: Shown = Field(description="When it was created.")
     created_by_user_id: int = Field(description="0 if it was not created by a user.")
-    url: Sometimes[str] = None
-    tokens: list[EndpointTokenSchema]
+    url: Sometimes[str] = Field(None, description="The URL that callers use.")
+    tokens: list[EndpointTokenSchema] = Field(description="Its tokens.")

@@ -12,7 +12,7 @@ from broker.schematypes import Schema, Shown
 class EventSchema(Schema):
     """Something that happened, once or several times within a minute."""
 
-    id: int
+    id: int = Field(description="The id.")
     type: str = Field(description="What happened: the name of the signal that tells it.")
     since: Shown = Field(description="When it happened first.")
     at: Shown = Field(description="When it happened last.")
@@ -29,5 +29,5 @@ class EventSchema(Schema):
 class EventPage(Schema):
     """A page of events; `next` is the `afterId` of the next page."""
 
-    items: list[EventSchema]
-    next: str | None
+    items: list[EventSchema] = Field(description="The items of the page, in the order that was asked for.")
+    next: str | None = Field(description="`afterId` of the next page; null if there is none.")

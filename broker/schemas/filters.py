@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, WrapValidator
 
 from broker.filters import MAX_PATH_CHARACTERS, MAX_VALUE_CHARACTERS, MAX_VALUES
 from broker.filters.operators import OPERATORS
-from broker.schemas.rules import Rule
+from broker.schemas.rules import Rule, when
 from broker.schematypes import Schema, Text
 
 _Text = Annotated[Text, Field(max_length=MAX_VALUE_CHARACTERS)]
@@ -16,18 +16,33 @@ _Value = _Text | float | bool
 _PATH: Rule = {"minLength": 1, "maxLength": MAX_PATH_CHARACTERS, "pattern": "^[^\\x00]*$"}
 
 
-def _operators(*, least: int | None) -> Rule:
-    """Return the rule of the operators that take at least *least* values, or the one value if that is None."""
-    names = [name for name, one in OPERATORS.items() if (one.least if one.takes_list else None) == least]
-    operator: Rule = {"operator": {"enum": names}}
-    if least is None:
-        value: Rule = {"type": ["string", "number", "boolean"]}
-        return {
+_NOTHING: Rule = {"enum": [None, "", []]}
+
+
+def _taking_list(least: int) -> Rule:
+    """Return the rule that the operator takes a list of at least *least* values."""
+    names = [name for name, one in OPERATORS.items() if one.takes_list and one.least >= least]
+    return {"properties": {"operator": {"enum": names}}}
+
+
+def _values(least: int) -> Rule:
+    """Return the rule that there are at least *least* values, and not the one value."""
+    values: Rule = {"type": "array", "items": {}, "minItems": least}
+    return {"required": ["values"], "properties": {"values": values, "value": _NOTHING}}
+
+
+_OPERANDS = when(
+    _taking_list(1),
+    _values(1),
+    when(
+        _taking_list(0),
+        _values(0),
+        {
             "required": ["value"],
-            "properties": {**operator, "value": value, "values": {"enum": [None, "", []]}},
-        }
-    values: Rule = {"type": "array", "minItems": least}
-    return {"required": ["values"], "properties": {**operator, "values": values, "value": {"enum": [None, "", []]}}}
+            "properties": {"value": {"type": ["string", "number", "boolean"]}, "values": _NOTHING},
+        },
+    ),
+)
 
 
 class ConditionSchema(Schema):
@@ -36,15 +51,19 @@ class ConditionSchema(Schema):
     What a value must look like depends on the operator: a number, a version, a date, a network or a regular expression.
     """
 
-    model_config = ConfigDict(
-        json_schema_extra={"oneOf": [_operators(least=None), _operators(least=0), _operators(least=1)]}
-    )
+    model_config = ConfigDict(json_schema_extra=_OPERANDS)
 
-    operator: Literal[tuple(OPERATORS)]  # type: ignore[valid-type]
-    value: _Value | Annotated[list[Any], Field(max_length=0)] | None = None
-    values: Annotated[list[_Value], Field(max_length=MAX_VALUES)] | Literal[""] | None = None
-    inverted: bool | None = None
-    case_insensitive: bool | None = None
+    operator: Literal[tuple(OPERATORS)] = Field(description="How the value at the path is compared.")  # type: ignore[valid-type]
+    value: _Value | Annotated[list[Any], Field(max_length=0)] | None = Field(
+        None, description="What it is compared with, for an operator that takes one value."
+    )
+    values: Annotated[list[_Value], Field(max_length=MAX_VALUES)] | Literal[""] | None = Field(
+        None, description="What it is compared with, for an operator that takes a list: one of them must fit."
+    )
+    inverted: bool | None = Field(None, description="Whether the condition holds if the comparison does not.")
+    case_insensitive: bool | None = Field(
+        None, description="Whether texts are compared without regard to upper and lower case."
+    )
 
 
 _Conditions = ConditionSchema | Annotated[list[ConditionSchema], Field(min_length=1)]
@@ -60,7 +79,9 @@ class FilterSchema(BaseModel):
     model_config = ConfigDict(extra="allow", json_schema_extra={"propertyNames": _PATH})
     __pydantic_extra__: dict[str, _Conditions]
 
-    any_of: _Conditions | Annotated[list[_Group], Field(min_length=1)] = Field(default=[], alias="anyOf")
+    any_of: _Conditions | Annotated[list[_Group], Field(min_length=1)] = Field(
+        default_factory=list[Any], alias="anyOf", description="Groups of conditions, one of which holds."
+    )
 
 
 def _as_object(value: object, _handler: object) -> object:

@@ -30,12 +30,12 @@ class QuotaRequest(Schema):
 class QuotaSchema(QuotaRequest):
     """The quota of a tenant or a token."""
 
-    kind: Literal["tenants", "tokens"]
+    kind: Literal["tenants", "tokens"] = Field(description="Whose quota it is.")
     id: str = Field(description="The tenant, or the token's number.")
 
 
 class QuotaPage(Schema):
     """A page of quotas; `next` is the `after` of the next page."""
 
-    items: list[QuotaSchema]
-    next: str | None
+    items: list[QuotaSchema] = Field(description="The items of the page, in the order that was asked for.")
+    next: str | None = Field(description="`afterId` of the next page; null if there is none.")

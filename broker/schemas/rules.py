@@ -29,8 +29,16 @@ def one_of(one: str, other: str) -> Rule:
 
 
 def any_of(*rules: Rule) -> Rule:
-    """Return the rule that one of *rules* holds."""
-    return {"anyOf": list(rules)}
+    """Return the rule that one of *rules* holds.
+
+    Below `allOf`: generators of clients take a schema with `anyOf` for one of several types, and lose its members.
+    """
+    return {"allOf": [{"anyOf": list(rules)}]}
+
+
+def when(condition: Rule, then: Rule, otherwise: Rule) -> Rule:
+    """Return the rule that *then* holds where *condition* does, and *otherwise* where it does not."""
+    return {"if": condition, "then": then, "else": otherwise}
 
 
 def all_of(*rules: Rule) -> Rule:

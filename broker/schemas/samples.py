@@ -27,10 +27,10 @@ class SentSchema(Schema):
 class SampleAnswer(Schema):
     """What the attempt came to; of several steps, the last one that was made."""
 
-    outcome: OutcomeName
+    outcome: OutcomeName = Field(description="How the attempt ended.")
     status: int | None = Field(description="The HTTP status, where there was one.")
     duration_ms: float = Field(description="How long all steps took together.")
     response: str | None = Field(description="The first characters of the answer's body.")
     error: str | None = Field(description="What went wrong; null if nothing did.")
-    request: SentSchema
+    request: SentSchema = Field(description="What was sent.")
     step: int | None = Field(description="The number of that step, from 1; null if there is one target.")

@@ -15,12 +15,12 @@ class LatencySchema(Schema):
     Each is off by less than a tenth.
     """
 
-    p50: float
-    p95: float
-    p99: float
+    p50: float = Field(description="Half of the deliveries took at most this long.")
+    p95: float = Field(description="95 of 100 deliveries took at most this long.")
+    p99: float = Field(description="99 of 100 deliveries took at most this long.")
 
 
-class StepSchema(Schema):
+class StatisticsStepSchema(Schema):
     """What happened in one step. Of the last four members, those of the group are there that it is about."""
 
     at: Shown = Field(description="When it begins.")
@@ -48,8 +48,10 @@ class StatisticsSchema(Schema):
     since: Shown = Field(description="When the first step begins.")
     until: Shown = Field(description="When the last step ends.")
     step: int = Field(description="Seconds.")
-    by: Literal["subscription", "tenant", "name"] | None
-    steps: list[StepSchema] = Field(
+    by: Literal["subscription", "tenant", "name"] | None = Field(
+        description="What the steps are split by; null: nothing."
+    )
+    steps: list[StatisticsStepSchema] = Field(
         description="In their order. With `by`, one for each of the 50 groups with most of it, without those in which"
         " nothing happened."
     )

@@ -21,12 +21,18 @@ def validate(model: type[D], value: object) -> D:
     try:
         return model.model_validate(value, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise InvalidDocument([_read(one, value) for one in error.errors(include_url=False)]) from error
+        found: dict[str, list[str]] = {}
+        for one in error.errors(include_url=False):
+            field = _read(one, value)
+            found.setdefault(field.pointer, []).append(field.detail)
+        # A value of several types is wrong for each of them.
+        wrong = [InvalidField(pointer, "; or ".join(problems)) for pointer, problems in found.items()]
+        raise InvalidDocument(wrong) from error
 
 
 def _read(error: Any, value: object) -> InvalidField:
     """Return what pydantic found in *value*, in the terms of JSON and of its caller."""
-    pointer, context = _pointer(error["loc"], value), error.get("ctx", {})
+    pointer, context = _pointer(error["loc"], value, is_missing=error["type"] == "missing"), error.get("ctx", {})
     match error["type"]:
         case "union_tag_not_found":
             return InvalidField(pointer_to(pointer, context["discriminator"].strip("'")), "is required")
@@ -37,12 +43,12 @@ def _read(error: Any, value: object) -> InvalidField:
             return InvalidField(pointer, _sentence(error))
 
 
-def _pointer(location: tuple[int | str, ...], value: Any) -> str:
-    """Return *location* in *value* as a JSON pointer: without the names of variants, which pydantic puts in between."""
+def _pointer(location: tuple[int | str, ...], value: Any, *, is_missing: bool) -> str:
+    """Return *location* in *value* as a JSON pointer, without the names of variants, which pydantic puts into it."""
     pointer = ""
     for position, part in enumerate(location):
         is_there = (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int))
-        if is_there or position == len(location) - 1:
+        if is_there or (is_missing and position == len(location) - 1):
             pointer = pointer_to(pointer, str(part))
         value = value[part] if is_there else value
     return pointer
@@ -56,6 +62,8 @@ def _sentence(error: Any) -> str:
             return "is required"
         case "model_type" | "model_attributes_type" | "dict_type":
             return "must be a JSON object"
+        case "too_long" if isinstance(error["input"], str):
+            return f"must have at most {error['ctx']['max_length']} characters"
         case "value_error":
             return str(error["ctx"]["error"])
         case _:

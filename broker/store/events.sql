@@ -56,10 +56,10 @@ SELECT count(*) FROM taken;
 -- name: combine
 -- Make events of what happened, at most :limit and one of each type about the same in :every seconds: the first at once. What
 -- is about the same (`circuit` is opened and closed) goes along with what is due, so that the last event says how things are.
--- What happened to a subscription that is deleted by now is left out. Of deliveries that died the last one is described. Any number of schedulers may do this at once.
+-- What happened to a subscription that is deleted by now is left out. If the clock was set back, nothing waits for its earlier time. Of deliveries that died the last one is described. Any number of schedulers may do this at once.
 WITH due AS (
     SELECT DISTINCT subscription_id, subject, split_part(type, '.', 2) AS noun FROM event_windows
-    WHERE n > 0 AND (told_at IS NULL OR told_at <= now() - make_interval(secs => :every))
+    WHERE n > 0 AND (told_at IS NULL OR abs(extract(epoch FROM now() - told_at)) >= :every)
 ), chosen AS MATERIALIZED (
     SELECT w.* FROM event_windows w JOIN due d
         ON d.subscription_id = w.subscription_id AND d.subject = w.subject AND d.noun = split_part(w.type, '.', 2)

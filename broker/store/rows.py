@@ -19,6 +19,7 @@ from broker.deliveries import (
     DueAttempt,
     Exchange,
     Outcome,
+    Reason,
     Result,
     Step,
 )
@@ -29,8 +30,9 @@ from broker.signals import Scope, Signal, SignalState, Source, Throw
 from broker.store.exchanges import unpack
 from broker.store.postgres.database import Row
 from broker.subscriptions import HeadOfLine, Subscription, SubscriptionSpec, are_steps
-from broker.targets import HandlerTarget, QueueTarget, Target, load_target
-from broker.topology import attempt_queue
+from broker.targets import HandlerTarget, PullTarget, QueueTarget, Target, load_target
+from broker.topology import LEASED, attempt_queue
+from broker.tracing import TraceContext
 
 
 def read_due_attempts(rows: Sequence[Row]) -> list[DueAttempt]:
@@ -42,12 +44,13 @@ def read_due_attempts(rows: Sequence[Row]) -> list[DueAttempt]:
 
 def read_delivery(row: Row, attempts: Sequence[Row] | None = None) -> Delivery:
     """Return the delivery in a row of ``deliveries``, with its attempts if their rows are given."""
+    can_be_leased = row.get("app") == LEASED and row["state"] == "pending" and row["reason"] != Reason.LEASED
     return Delivery(
         signal_id=row["signal_id"],
         subscription_id=row["subscription_id"],
         state=DeliveryState(row["state"]),
         reason=row["reason"],
-        due_at=row["due_at"],
+        due_at=None if can_be_leased else row["due_at"],
         created_at=row["created_at"],
         finished_at=row["finished_at"],
         attempt_count=row["attempts"],
@@ -58,7 +61,8 @@ def read_delivery(row: Row, attempts: Sequence[Row] | None = None) -> Delivery:
 def read_attempt(row: Row) -> Attempt:
     """Return the attempt in a row of ``attempts``.
 
-    Partitions that were detached under an earlier version lack the columns ``exchanges`` and ``interrupted``.
+    Partitions that were detached under an earlier version lack the columns ``exchanges``, ``interrupted`` and
+    ``worker``.
     """
     steps = () if row["steps"] is None else json.loads(row["steps"])
     exchanges = unpack(row.get("exchanges"), max(1, len(steps)))
@@ -70,6 +74,7 @@ def read_attempt(row: Row) -> Attempt:
         duration=None if interrupted else timedelta(seconds=row["duration"]),
         result=lost if interrupted else _read_result(row, exchanges[-1]),
         steps=tuple(_read_step(step, exchange) for step, exchange in zip(steps, exchanges, strict=False)),
+        worker=row.get("worker"),
     )
 
 
@@ -96,7 +101,7 @@ def _read_result(columns: Row | Mapping[str, Any], exchange: Exchange | None) ->
 def read_signal(row: Row) -> Signal:
     """Return the signal in a row of ``signals``.
 
-    Partitions that were detached under an earlier version lack the column ``hops``.
+    Partitions that were detached under an earlier version lack the columns ``hops`` and ``tracestate``.
     """
     return Signal(
         id=row["id"],
@@ -117,7 +122,7 @@ def read_signal(row: Row) -> Signal:
             ordering_key=row["ordering_key"],
             deliver_at=row["deliver_at"],
             expires_at=row["expires_at"],
-            traceparent=row["traceparent"],
+            trace=None if row["traceparent"] is None else TraceContext(row["traceparent"], row.get("tracestate")),
             hops=row.get("hops") or 0,
         ),
     )
@@ -190,6 +195,8 @@ def read_candidate(row: Row) -> Subscription:
 
 @lru_cache(maxsize=1_000)
 def _targets_of(app: str) -> tuple[Target, ...]:
+    if app == LEASED:
+        return (PullTarget(),)
     return (HandlerTarget(app=app, handler="") if app else QueueTarget(queue=""),)
 
 
@@ -206,6 +213,7 @@ _OPTIONS = tuple(field.name for field in fields(SubscriptionSpec) if field.name 
 """The options of a subscription; each has a column of the same name."""
 
 _DECODERS: Mapping[str, Callable[[Any], object]] = {
+    "correlation_keys": json.loads,
     "filter": _read_filter,
     "head_of_line": HeadOfLine,
     "schedule": lambda pauses: tuple(timedelta(seconds=seconds) for seconds in pauses),
@@ -214,18 +222,20 @@ _DECODERS: Mapping[str, Callable[[Any], object]] = {
 """How the options whose columns are of another type are read."""
 
 
+_TARGET_COLUMNS = ("kind", "address", "method", "body_template", "signatures", "sealed", "format", "request_origin")
+
+
 def read_targets(row: Row) -> tuple[Target, ...]:
     """Return the target in a row of ``subscriptions``, or those of its steps."""
     if row["steps"] is not None:
         return tuple(load_target(step, description=step["description"]) for step in json.loads(row["steps"]))
-    columns = {name: row[name] for name in ("kind", "address", "method", "body_template", "signatures", "sealed")}
-    return (load_target(columns | {"headers": json.loads(row["headers"])}),)
+    return (load_target({name: row[name] for name in _TARGET_COLUMNS} | {"headers": json.loads(row["headers"])}),)
 
 
 SPEC_COLUMNS = (
     *_OPTIONS,
-    *("kind", "address", "method", "headers", "body_template", "signatures", "sealed"),
-    *("is_pattern", "steps"),
+    *_TARGET_COLUMNS,
+    *("headers", "is_pattern", "steps"),
 )
 """The columns of ``subscriptions`` that hold a spec."""
 

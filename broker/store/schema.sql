@@ -48,6 +48,8 @@ CREATE TABLE attempts (
     -- Whether its deliverer was lost before it stored an outcome; true until then, if it notes its steps. The
     -- outcome is failed then, and the duration 0: the version before knows no other.
     interrupted boolean,
+    -- Who leased the delivery, if its target is a pull target and the caller said so.
+    worker text,
     CONSTRAINT attempts_pkey PRIMARY KEY (signal_id, subscription_id, number)
 ) PARTITION BY RANGE (signal_id);
 
@@ -90,6 +92,36 @@ CREATE TABLE blocks (
     CONSTRAINT blocks_pkey PRIMARY KEY (first_id),
     CONSTRAINT blocks_check CHECK ((next_id > first_id))
 );
+
+-- Accepted messages that no subscription waits for so far. They become signals once one does, or once their time
+-- to live is over.
+CREATE TABLE buffered_messages (
+    -- The number of the message, and the id of the signal that it becomes.
+    id bigint NOT NULL,
+    created_at timestamptz NOT NULL,
+    -- When its time to live is over.
+    until timestamptz NOT NULL,
+    name text NOT NULL,
+    scope text NOT NULL,
+    -- The tenant that it is for; empty: those without one.
+    tenant text NOT NULL,
+    payload text NOT NULL,
+    types text NOT NULL,
+    source text NOT NULL,
+    token_id bigint,
+    -- What it names; empty: nothing.
+    business_key text NOT NULL,
+    traceparent text,
+    tracestate text,
+    hops integer NOT NULL,
+    -- The size of the payload.
+    bytes integer NOT NULL,
+    CONSTRAINT buffered_messages_pkey PRIMARY KEY (id)
+);
+CREATE INDEX buffered_messages_by_end ON buffered_messages (until, id);
+CREATE INDEX buffered_messages_of_name ON buffered_messages (name, id);
+CREATE INDEX buffered_messages_of_tenant ON buffered_messages (tenant) INCLUDE (bytes);
+CREATE TRIGGER tell_buffered AFTER INSERT ON buffered_messages FOR EACH ROW EXECUTE FUNCTION tell_correlatable();
 
 -- Webhooks of subscriptions that seem to be down: a row appears with the first failure and goes with the next
 -- success.
@@ -182,10 +214,13 @@ CREATE INDEX deliveries_due_by_subscription ON deliveries (subscription_id, due_
 CREATE INDEX deliveries_expiring ON deliveries (expires_at) WHERE ((expires_at IS NOT NULL) AND (state = ANY (ARRAY['pending'::text, 'parked'::text])));
 CREATE INDEX deliveries_held ON deliveries (subscription_id, reason, signal_id) WHERE ((state = 'parked'::text) AND (due_at IS NULL));
 CREATE INDEX deliveries_in_line ON deliveries (subscription_id, ordering_key, turn) WHERE ((ordering_key IS NOT NULL) AND (state = 'parked'::text) AND (reason = 'ordered'::text));
+CREATE INDEX deliveries_leasable ON deliveries (subscription_id, signal_id) WHERE ((state = 'pending'::text) AND (app = '$pull'::text) AND (reason IS DISTINCT FROM 'leased'::text));
+CREATE INDEX deliveries_leased ON deliveries (subscription_id, signal_id) WHERE ((state = 'pending'::text) AND (app = '$pull'::text) AND (reason = 'leased'::text));
 CREATE INDEX deliveries_parked ON deliveries (subscription_id, signal_id) WHERE (state = 'parked'::text);
 CREATE INDEX deliveries_parked_in_order ON deliveries (signal_id, subscription_id) WHERE (state = 'parked'::text);
 CREATE INDEX deliveries_pending ON deliveries (app, due_at) WHERE (state = 'pending'::text);
 CREATE INDEX deliveries_recallable ON deliveries (subscription_id, signal_id) WHERE ((state = 'parked'::text) AND (reason = ANY (ARRAY['circuit'::text, 'throttled'::text])));
+CREATE INDEX deliveries_to_join ON deliveries (due_at) WHERE ((state = 'parked'::text) AND (reason = 'scheduled'::text) AND (ordering_key IS NOT NULL));
 CREATE INDEX deliveries_without_turn ON deliveries (ordering_key, signal_id) WHERE ((ordering_key IS NOT NULL) AND (state = 'parked'::text) AND (reason = 'ordered'::text) AND (turn IS NULL));
 CREATE TRIGGER count_deleted AFTER DELETE ON deliveries REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION count_deliveries();
 CREATE TRIGGER count_inserted AFTER INSERT ON deliveries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_deliveries();
@@ -357,6 +392,30 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
 
+-- Attempts at deliveries to pull targets; those that have ended are kept for a while, so that a repeated request
+-- gets the same answer.
+CREATE TABLE leases (
+    -- The SHA-256 of the lease token.
+    digest bytea NOT NULL,
+    signal_id bigint NOT NULL,
+    subscription_id bigint NOT NULL,
+    -- The number of the attempt.
+    number integer NOT NULL,
+    -- Who leased it, as the caller said.
+    worker text,
+    -- Whether it has a concurrency slot.
+    slot boolean NOT NULL,
+    began_at timestamptz NOT NULL DEFAULT now(),
+    until timestamptz NOT NULL,
+    -- How it ended; null while it lasts, or if it has lapsed and that was not noticed so far.
+    ended text,
+    CONSTRAINT leases_pkey PRIMARY KEY (digest),
+    CONSTRAINT leases_ended_check CHECK ((ended = ANY (ARRAY['acknowledged'::text, 'failed'::text, 'lapsed'::text])))
+);
+CREATE INDEX leases_ended ON leases (until) WHERE (ended IS NOT NULL);
+CREATE INDEX leases_lasting ON leases (until) WHERE (ended IS NULL);
+CREATE INDEX leases_of_delivery ON leases (signal_id, subscription_id, number);
+
 -- Changes of the counts, written by each statement. Rows are only appended, so writers never wait; the scheduler
 -- folds them into ledger_tallies.
 CREATE TABLE ledger_deltas (
@@ -399,6 +458,17 @@ CREATE TABLE matches (
 CREATE TRIGGER count_deleted AFTER DELETE ON matches REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION count_matches();
 CREATE TRIGGER count_inserted AFTER INSERT ON matches REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_matches();
 CREATE TRIGGER count_updated AFTER UPDATE ON matches REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_matches();
+
+-- The ids that messages were published with, until their time to live is over.
+CREATE TABLE message_ids (
+    -- The SHA-256 of the id, the name, the correlation key and the tenant.
+    digest bytea NOT NULL,
+    -- The number of the message.
+    signal_id bigint NOT NULL,
+    until timestamptz NOT NULL,
+    CONSTRAINT message_ids_pkey PRIMARY KEY (digest)
+);
+CREATE INDEX message_ids_by_end ON message_ids (until);
 
 -- max_in_flight: the concurrency slots that are taken. The slot of a deliverer that was killed is free again
 -- after a time.
@@ -513,6 +583,19 @@ CREATE INDEX sessions_by_end ON sessions (ends_at);
 CREATE INDEX sessions_of_principal ON sessions (principal, id);
 CREATE INDEX sessions_of_user ON sessions (user_id) WHERE (user_id IS NOT NULL);
 
+-- Into how many shards a queue is split; one that has no row is not split.
+CREATE TABLE shards (
+    queue text NOT NULL,
+    -- How many of them get messages.
+    published integer NOT NULL,
+    -- How many of them are declared and consumed: more than published while their number changes.
+    consumed integer NOT NULL,
+    changed_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT shards_pkey PRIMARY KEY (queue),
+    CONSTRAINT shards_check CHECK (((published >= 1) AND (published <= consumed))),
+    CONSTRAINT shards_consumed_check CHECK ((consumed <= 32))
+);
+
 CREATE TABLE signals (
     id bigint NOT NULL,
     created_at timestamptz NOT NULL,
@@ -545,6 +628,8 @@ CREATE TABLE signals (
     "position" bigint NOT NULL,
     -- How many deliveries led to it, one after the other, as far as its callers told.
     hops integer NOT NULL DEFAULT 0,
+    -- The W3C tracestate that came with the traceparent, up to 512 characters.
+    tracestate text,
     CONSTRAINT signals_pkey PRIMARY KEY (id),
     CONSTRAINT signals_state_check CHECK ((state = ANY (ARRAY['recorded'::text, 'scheduled'::text, 'cancelled'::text])))
 ) PARTITION BY RANGE (id);
@@ -587,7 +672,7 @@ CREATE TABLE statistics (
     CONSTRAINT statistics_pkey PRIMARY KEY (seconds, kind, subscription_id, tenant, name, at),
     CONSTRAINT statistics_kind_check CHECK ((kind = ANY (ARRAY['all'::text, 'tenant'::text, 'name'::text, 'signals'::text, 'subscription'::text])))
 ) WITH (fillfactor=70, autovacuum_vacuum_scale_factor=0.05, autovacuum_vacuum_cost_delay=0);
-CREATE INDEX statistics_by_moment ON statistics (seconds, kind, at);
+CREATE INDEX statistics_of_moment ON statistics (seconds, kind, at, subscription_id, tenant, name);
 
 -- How far the minutes are added up to hours. What happened before is entered in both.
 CREATE TABLE statistics_progress (
@@ -655,6 +740,14 @@ CREATE TABLE subscriptions (
     -- How texts are compared with which path of the payload, if it is found by that and a value or a span; else
     -- empty.
     found_by text NOT NULL GENERATED ALWAYS AS (COALESCE((filter_access(filter))[1], (filter_span(filter))[1], ''::text)) STORED,
+    -- The business key of the execution that waits, which messages may name.
+    business_key text,
+    -- What messages may name besides: an object of texts, numbers, truth values and nulls.
+    correlation_keys jsonb,
+    -- How a signal is written: standard, cloudevents-structured or cloudevents-binary. Steps have their own.
+    format text NOT NULL DEFAULT 'standard'::text,
+    -- The name that a webhook's receiver is asked for permission as, before it gets signals; null: it is not asked.
+    request_origin text,
     CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
     CONSTRAINT subscriptions_head_of_line_check CHECK ((head_of_line = ANY (ARRAY['block'::text, 'skip'::text]))),
     CONSTRAINT subscriptions_method_check CHECK ((method = ANY (ARRAY['POST'::text, 'PUT'::text, 'PATCH'::text, 'DELETE'::text]))),
@@ -671,6 +764,8 @@ CREATE INDEX subscriptions_listed_by_execution ON subscriptions (execution_id, i
 CREATE INDEX subscriptions_listed_by_host ON subscriptions (host_of(kind, address), id) WHERE (kind = 'webhook'::text);
 CREATE INDEX subscriptions_listed_by_name ON subscriptions (name, id) WHERE (until IS NULL);
 CREATE INDEX subscriptions_listed_by_tenant ON subscriptions (tenant_id, id) WHERE (tenant_id IS NOT NULL);
+CREATE INDEX subscriptions_of_business_key ON subscriptions (name, business_key) WHERE ((business_key IS NOT NULL) AND (until IS NULL) AND (consumed_by IS NULL));
+CREATE INDEX subscriptions_of_correlation_keys ON subscriptions USING gin (correlation_keys jsonb_path_ops) WITH (fastupdate=off) WHERE ((correlation_keys IS NOT NULL) AND (until IS NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_of_execution ON subscriptions (execution_id, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((execution_id IS NOT NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_of_filter ON subscriptions USING gin (filter_keys(name, tenant_id, filter)) WITH (fastupdate=off) WHERE ((filter_path <> ''::text) AND (until IS NULL) AND (consumed_by IS NULL));
 CREATE UNIQUE INDEX subscriptions_of_handlers ON subscriptions (address) WHERE ((kind = 'handler'::text) AND (until IS NULL));
@@ -683,10 +778,13 @@ CREATE INDEX subscriptions_of_tenant ON subscriptions (COALESCE(tenant_id, ''::t
 CREATE INDEX subscriptions_of_tenants_pattern ON subscriptions (COALESCE(tenant_id, ''::text), pattern_key(name), found_by, COALESCE(until, '9223372036854775807'::bigint)) WHERE ((pattern_key(name) IS NOT NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_of_tenants_span ON subscriptions USING gist (filter_range(COALESCE(tenant_id, ''::text), name, filter)) WHERE (starts_with(found_by, '<'::text) AND (until IS NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_ordered ON subscriptions (id) WHERE (ordered AND (until IS NULL));
+CREATE INDEX subscriptions_outside_executions ON subscriptions (name, id) WHERE ((execution_id IS NULL) AND (until IS NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_waiting_by_moment ON subscriptions (created_at, id) WHERE ((until IS NULL) AND (consumed_by IS NULL));
 CREATE INDEX subscriptions_waiting_by_tenant ON subscriptions (tenant_id, id) WHERE ((until IS NULL) AND (consumed_by IS NULL));
 CREATE TRIGGER gate AFTER INSERT ON subscriptions FOR EACH ROW EXECUTE FUNCTION add_gate();
 CREATE TRIGGER note_disabled AFTER UPDATE OF disabled_because ON subscriptions FOR EACH ROW WHEN (((old.disabled_because IS NULL) AND (new.disabled_because IS NOT NULL))) EXECUTE FUNCTION note_disabled();
+CREATE TRIGGER tell_created AFTER INSERT ON subscriptions FOR EACH ROW WHEN ((NOT new.is_pattern)) EXECUTE FUNCTION tell_correlatable();
+CREATE TRIGGER tell_receiving AFTER UPDATE OF name, filter, disabled_because, consumed_by ON subscriptions FOR EACH ROW WHEN (((NOT new.is_pattern) AND (new.until IS NULL) AND (new.consumed_by IS NULL) AND (new.disabled_because IS NULL) AND ((old.consumed_by IS NOT NULL) OR (old.disabled_because IS NOT NULL) OR (old.name <> new.name) OR ((old.filter)::text IS DISTINCT FROM (new.filter)::text)))) EXECUTE FUNCTION tell_correlatable();
 
 -- Messages of the record queue that came again, while they are being handled. What is left here although its
 -- recorder is gone may be what ended it.
@@ -778,6 +876,15 @@ CREATE TABLE webhook_keys (
 );
 CREATE UNIQUE INDEX webhook_keys_newest ON webhook_keys ((true)) WHERE (valid_until IS NULL);
 
+CREATE TABLE webhook_permissions (
+    subscription_id bigint NOT NULL,
+    -- SHA-256 of the origin that asked, a space and the URL, in hexadecimal.
+    receiver text NOT NULL,
+    granted_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT webhook_permissions_pkey PRIMARY KEY (subscription_id, receiver),
+    CONSTRAINT webhook_permissions_subscription_id_fkey FOREIGN KEY (subscription_id) REFERENCES subscriptions(id) ON DELETE CASCADE
+);
+
 -- Signals that are recorded in chunks, because many subscriptions match. The row of one that is recorded stays
 -- as long as the signal.
 CREATE TABLE wide_recordings (
@@ -841,12 +948,12 @@ BEGIN
     RETURN NULL;
 END $function$;
 
--- The app whose workers make the attempts of a subscription; empty: any deliverer.
+-- The app whose workers make the attempts of a subscription; empty: any deliverer; $pull: who leases them.
 CREATE OR REPLACE FUNCTION app_of(kind text, address text)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE
-RETURN CASE WHEN (kind = 'handler'::text) THEN split_part(address, '/'::text, 1) ELSE ''::text END;
+RETURN CASE WHEN (kind = 'handler'::text) THEN split_part(address, '/'::text, 1) WHEN ((kind = 'queue'::text) AND (address = 'deliveries.attempt.pull'::text)) THEN '$pull'::text ELSE ''::text END;
 
 -- The tenants that a subscription belongs to; null: to none.
 CREATE OR REPLACE FUNCTION belongs_to(tenant_id text, owner_tenants text[])
@@ -900,6 +1007,10 @@ BEGIN
             ) AS counts (state, n, happened)
             GROUP BY subscription_id, state HAVING sum(n) <> 0 OR bool_or(happened);
     END CASE;
+    IF TG_OP <> 'DELETE' THEN
+        PERFORM pg_notify('leasable', subscription_id::text)
+        FROM new_rows WHERE app = '$pull' AND state = 'pending' AND begun_at IS NULL GROUP BY subscription_id;
+    END IF;
     RETURN NULL;
 END $function$;
 
@@ -1262,6 +1373,16 @@ AS $function$
 BEGIN
     UPDATE access_changes SET number = number + 1;
     PERFORM pg_notify('access_changed', '');
+    RETURN NULL;
+END $function$;
+
+-- Tells schedulers that a buffered message of this name may have a receiver now.
+CREATE OR REPLACE FUNCTION tell_correlatable()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM pg_notify('correlatable', NEW.name);
     RETURN NULL;
 END $function$;
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
+from pydantic import Field
+
 from broker.egress import Guard
 from broker.errors import InvalidField
 from broker.schematypes import Schema
@@ -15,9 +17,9 @@ from broker.targets.target import Kind, Target
 class HandlerTargetSchema(Schema):
     """Deliver by calling a Python function. In answers only: the worker that runs it creates the subscription."""
 
-    kind: Literal["handler"]
-    app: str
-    handler: str
+    kind: Literal["handler"] = Field(description="The kind of target.")
+    app: str = Field(description="The name of the app that the handler is in.")
+    handler: str = Field(description="The handler's name in the app.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,9 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field
 
 from broker.egress import Guard
 from broker.schematypes import Schema
@@ -19,13 +21,31 @@ class Kind(enum.StrEnum):
     WEBHOOK = "webhook"
     QUEUE = "queue"
     HANDLER = "handler"
+    PULL = "pull"
+
+
+class Format(enum.StrEnum):
+    """How a signal is written for a target."""
+
+    STANDARD = "standard"
+    """In the product's own form."""
+    STRUCTURED = "cloudevents-structured"
+    """As a CloudEvent, attributes and data together in JSON."""
+    BINARY = "cloudevents-binary"
+    """As a CloudEvent, with its attributes in headers and the payload as it was sent."""
+
+
+FormatName = Annotated[
+    Literal["standard", "cloudevents-structured", "cloudevents-binary"],
+    Field(description="How a signal is written: in the product's own form, or as a CloudEvent 1.0."),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target(ABC):
     """Where a subscription delivers. Each kind is a subclass in a module of its own, which `broker.targets` lists.
 
-    A worker's `Courier` for the kind makes the attempts.
+    A worker's `Courier` for the kind makes the attempts; those at pull targets are leases.
 
     Args:
         description: What it is there for as a step; for people.
@@ -98,16 +118,23 @@ class Target(ABC):
         return self
 
     @property
+    def stored_as(self) -> Kind:
+        """The kind in the column `subscriptions.kind`."""
+        return self.kind
+
+    @property
     def columns(self) -> dict[str, object]:
         """The columns of `subscriptions` that hold it, as JSON."""
         return {
-            "kind": self.kind.value,
+            "kind": self.stored_as.value,
             "address": self.address,
             "method": "POST",
             "headers": {},
             "body_template": None,
             "signatures": ["v1"],
             "sealed": self.sealed,
+            "format": Format.STANDARD.value,
+            "request_origin": None,
         }
 
     @classmethod

@@ -26,8 +26,11 @@ from broker.errors import InvalidField, pointer_to
 from broker.redaction import HIDDEN, hide_credentials, hide_credentials_of_url
 from broker.schematypes import Schema, Text
 from broker.secrets import SecretBox
-from broker.targets.target import Kind, Target
+from broker.targets.target import Format, FormatName, Kind, Target
 from broker.templates import TEMPLATE_LIMIT, check_content_type, check_template, check_url_template
+
+ORIGIN = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$"
+"""The pattern of a DNS name (RFC 1123, 2.1)."""
 
 
 class Method(enum.StrEnum):
@@ -51,7 +54,7 @@ class Scheme(enum.StrEnum):
 class WebhookTargetSchema(Schema):
     """Deliver by an HTTP request, signed as Standard Webhooks say."""
 
-    kind: Literal["webhook"]
+    kind: Literal["webhook"] = Field(description="The kind of target.")
     url: Annotated[
         str,
         Field(
@@ -61,7 +64,7 @@ class WebhookTargetSchema(Schema):
             examples=["https://example.com/hooks/signals"],
         ),
     ]
-    method: Literal["POST", "PUT", "PATCH", "DELETE"] = "POST"
+    method: Literal["POST", "PUT", "PATCH", "DELETE"] = Field("POST", description="The method of the request.")
     headers: dict[str, str] = Field(
         default_factory=dict,
         json_schema_extra={
@@ -81,6 +84,13 @@ class WebhookTargetSchema(Schema):
         default=["v1"],
         description="How to sign: `v1` with the subscription's secret, `v1a` with a key of `GET /v1/webhook-keys`.",
     )
+    format: FormatName = "standard"
+    request_origin: Annotated[str, Field(max_length=253, pattern=ORIGIN)] | None = Field(
+        None,
+        description="The DNS name that the receiver is asked for permission as, by OPTIONS, before it gets signals"
+        " (HTTP 1.1 Web Hooks for Event Delivery, 4).",
+        examples=["broker.example.com"],
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +103,8 @@ class WebhookTarget(Target):
         headers: Further headers of the request; their values may be templates.
         body_template: What the body is made from; None sends the signal.
         signatures: The schemes it is signed with.
+        format: How the body is written, unless there is a template.
+        request_origin: The name that the receiver is asked for permission as; None does not ask.
         sealed: URL and headers with their credentials, sealed. Then `url` and `headers` have ``***`` in their place.
     """
 
@@ -104,6 +116,8 @@ class WebhookTarget(Target):
     headers: Mapping[str, str] = field(default_factory=dict)
     body_template: str | None = None
     signatures: tuple[Scheme, ...] = (Scheme.V1,)
+    format: Format = Format.STANDARD
+    request_origin: str | None = None
     sealed: str | None = None
 
     @classmethod
@@ -114,12 +128,15 @@ class WebhookTarget(Target):
         _check_headers(headers, f"{pointer}/headers", own_type=wanted.body_template is not None)
         if wanted.body_template is not None:
             check_template(wanted.body_template, f"{pointer}/bodyTemplate")
+        _check_format(wanted, pointer)
         return cls(
             url=wanted.url,
             method=Method(wanted.method),
             headers=headers,
             body_template=wanted.body_template,
             signatures=tuple(scheme for scheme in Scheme if scheme.value in wanted.signatures),
+            format=Format(wanted.format),
+            request_origin=wanted.request_origin,
         )
 
     def render(self) -> WebhookTargetSchema:
@@ -132,6 +149,8 @@ class WebhookTarget(Target):
             headers={name: value if shown[name] == value else HIDDEN for name, value in self.headers.items()},
             body_template=self.body_template,
             signatures=[scheme.value for scheme in self.signatures],
+            format=self.format.value,
+            request_origin=self.request_origin,
         )
 
     @property
@@ -182,6 +201,8 @@ class WebhookTarget(Target):
             "body_template": self.body_template,
             "signatures": [scheme.value for scheme in self.signatures],
             "sealed": self.sealed,
+            "format": self.format.value,
+            "request_origin": self.request_origin,
         }
 
     @classmethod
@@ -194,6 +215,8 @@ class WebhookTarget(Target):
             body_template=columns["body_template"],
             signatures=tuple(map(Scheme, columns["signatures"])),
             sealed=columns.get("sealed"),
+            format=Format(columns.get("format", Format.STANDARD)),  # steps of earlier versions have none
+            request_origin=columns.get("request_origin"),
             description=description,
         )
 
@@ -220,6 +243,19 @@ def origin_of(url: str) -> str:
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return f"{parts.scheme}://{parts.hostname}:{port}"
+
+
+def _check_format(wanted: WebhookTargetSchema, pointer: str) -> None:
+    """Check that nothing else in *wanted* says what its format says."""
+    if Format(wanted.format) is Format.STANDARD:
+        return
+    if wanted.body_template is not None:
+        raise InvalidField(f"{pointer}/format", "cannot be given together with bodyTemplate, which makes another body")
+    for name in wanted.headers:
+        if name.lower().startswith("ce-"):
+            raise InvalidField(
+                pointer_to(f"{pointer}/headers", name), "is an attribute of the event, which has its own"
+            )
 
 
 def _check_headers(headers: Mapping[str, str], pointer: str, *, own_type: bool) -> None:

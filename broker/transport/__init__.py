@@ -38,6 +38,8 @@ class Message:
         type: AMQP ``type`` property.
         timestamp: AMQP ``timestamp`` property, in whole seconds.
         content_type: AMQP ``content_type`` property.
+        shard_by: What decides which shard of a split queue gets the message, the same one for the same value; a number
+            is taken modulo the number of shards. None: the first shard. It is not sent.
     """
 
     body: bytes
@@ -45,6 +47,7 @@ class Message:
     type: str | None = None
     timestamp: datetime | None = None
     content_type: str = "application/json"
+    shard_by: int | str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

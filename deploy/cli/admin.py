@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from broker.errors import ConfigurationError
 from broker.settings import Settings
+from broker.shards import ShardFollower
 from broker.store.postgres.database import Database
 from broker.store.postgres.migrate import migrate
 from broker.store.postgres.schema import NEEDED, revision
@@ -28,7 +29,8 @@ class Admin:
     settings: Settings
     database: Database
 
-    def transport(self) -> AbstractAsyncContextManager[Transport]:
+    @asynccontextmanager
+    async def transport(self) -> AsyncIterator[Transport]:
         """Open the transport and declare the topology, as every process does when it starts.
 
         Raises:
@@ -36,7 +38,11 @@ class Admin:
             Unavailable: It could not be reached.
         """
         timeout = self.settings.confirm_timeout
-        return _declared(lambda: open_transport(self.settings, self.database, declare_timeout=timeout))
+        async with _declared(
+            lambda: open_transport(self.settings, self.database, declare_timeout=timeout)
+        ) as transport:
+            await ShardFollower(self.database, transport, declare=False).look()
+            yield transport
 
 
 def with_store(command: Callable[Concatenate[Admin, P], Coroutine[Any, Any, None]]) -> Callable[P, None]:

@@ -1,35 +1,66 @@
-"""What ``redrive`` and ``replay`` have in common: the options, and the progress bar."""
+"""What ``redrive``, ``replay`` and ``deliveries cancel`` have in common: the options, and the progress bar."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from broker.deliveries import Outcome
+from broker.integers import MAX_ID
 from deploy.cli.api import Api
 from deploy.cli.interrupts import finish
 from deploy.cli.output import say
 from deploy.cli.problems import ApiError, is_refusal
 
-_OPTIONS = (
+_OF_DELIVERIES = (
+    click.option(
+        "--subscription", type=click.IntRange(1, MAX_ID), metavar="ID", help="Only deliveries to this subscription."
+    ),
+    click.option(
+        "--outcome",
+        type=click.Choice([one.value for one in Outcome]),
+        metavar="OUTCOME",
+        help=f"Only deliveries whose last attempt had this outcome: {', '.join(Outcome)}.",
+    ),
+    click.option(
+        "--status",
+        type=click.IntRange(100, 599),
+        help="Only deliveries whose last attempt was answered with this HTTP status.",
+    ),
+)
+_OF_SIGNALS = (
     click.option("--name", metavar="NAME", help="Only signals whose name matches (patterns allowed)."),
     click.option(
         "--since", metavar="TIME", help="Only signals accepted then or later (RFC 3339, 2026-11-22T10:00:00Z)."
     ),
     click.option("--until", metavar="TIME", help="Only signals accepted before then."),
-    click.option("--per-second", type=float, metavar="N", help="Most deliveries a second; without it, all at once."),
     click.option("--dry-run", is_flag=True, help="Only count."),
     click.option("--after", metavar="PLACE", help="Go on where an earlier run was interrupted: what that one said."),
 )
 
 
-def bulk_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give *command* the options that select signals, and set the pace."""
-    for option in reversed(_OPTIONS):
+pace_option = click.option(
+    "--per-second", type=float, metavar="N", help="Most deliveries a second; without it, all at once."
+)
+
+
+def delivery_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give *command* the options that select deliveries."""
+    return _with(_OF_DELIVERIES, command)
+
+
+def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give *command* the options that select signals, and say what to do about them."""
+    return _with(_OF_SIGNALS, command)
+
+
+def _with(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -95,7 +126,7 @@ def _tell_how_to_go_on(progress: _Progress, wanted: Mapping[str, object]) -> Non
         if progress.total or progress.after is not None:
             say(f"interrupted: {progress.total} so far; to go on, {further}", err=True)
     else:
-        paced = wanted["perSecond"] is not None
+        paced = wanted.get("perSecond") is not None
         look = "signal-broker deliveries list --state parked" if paced else "signal-broker deliveries list"
         say(
             f"interrupted: {progress.total} so far, and perhaps more: the last request got no answer that says how"

@@ -11,6 +11,7 @@ import click
 from broker.deliveries import DeliveryState, Outcome
 from broker.integers import MAX_ID
 from deploy.cli.api import Api, segment, with_api
+from deploy.cli.bulk import delivery_options, run_all, selection_options
 from deploy.cli.lists import read_filters, with_filters, with_order
 from deploy.cli.output import as_json, example, say, show_line, show_list, show_many, show_one, show_targets
 from deploy.cli.problems import ApiError
@@ -27,6 +28,8 @@ _ATTEMPTS = ("number", "startedAt", "durationSeconds", "outcome", "status", "err
 
 _REFUSALS = {400, 403, 404, 409, 422}
 """What is answered about one delivery, and says nothing about the next."""
+
+_CANCELLABLE = [state.value for state in (DeliveryState.DEAD, DeliveryState.PARKED)]
 
 _ids = click.argument("delivery_ids", metavar="ID...", nargs=-1, required=True)
 
@@ -88,7 +91,8 @@ async def show(api: Api, *, delivery_id: str, as_json: bool) -> None:
     if document["attempts"]:
         say("")
         attempts = [{**attempt, "durationSeconds": attempt["duration"]} for attempt in document["attempts"]]
-        show_many(attempts, *_ATTEMPTS, as_json=False)
+        leased = ("worker",) if any(attempt["worker"] for attempt in attempts) else ()
+        show_many(attempts, *_ATTEMPTS, *leased, as_json=False)
 
 
 @deliveries.command(epilog=example("signal-broker deliveries redrive 34-7 34-9"))
@@ -100,13 +104,53 @@ async def redrive(api: Api, *, delivery_ids: tuple[str, ...], as_json: bool) -> 
     await _change(api, delivery_ids, "redrive", as_json=as_json)
 
 
-@deliveries.command(epilog=example("signal-broker deliveries cancel 34-7"))
-@_ids
+@deliveries.command(
+    epilog=example(
+        "signal-broker deliveries cancel 34-7",
+        "signal-broker deliveries cancel --deleted --dry-run",
+        "signal-broker deliveries cancel --subscription 7 --state parked",
+    )
+)
+@click.argument("delivery_ids", metavar="[ID...]", nargs=-1)
+@delivery_options
+@click.option("--deleted", is_flag=True, help="Only deliveries to subscriptions that are deleted.")
+@click.option("--state", type=click.Choice(_CANCELLABLE), help="Deliveries in this state instead of dead ones.")
+@selection_options
+@click.option("--all", "everything", is_flag=True, help="All dead deliveries (or parked ones).")
 @as_json
 @with_api()
-async def cancel(api: Api, *, delivery_ids: tuple[str, ...], as_json: bool) -> None:
-    """Cancel deliveries that are dead or parked: they are not attempted any more, unless they are redriven."""
-    await _change(api, delivery_ids, "cancel", as_json=as_json)
+async def cancel(
+    api: Api,
+    /,
+    *,
+    delivery_ids: tuple[str, ...],
+    subscription: int | None,
+    outcome: str | None,
+    status: int | None,
+    deleted: bool,
+    state: str | None,
+    dry_run: bool,
+    after: str | None,
+    everything: bool,
+    as_json: bool,
+    **filters: str | None,
+) -> None:
+    """Cancel deliveries, or all dead ones that match the filters (or parked ones).
+
+    They are not attempted any more, unless they are redriven.
+    """
+    given = {"subscriptionId": subscription, "outcome": outcome, "status": status, **filters}
+    filtered = deleted or any(value is not None for value in given.values())
+    if [bool(delivery_ids), filtered, everything].count(True) != 1:
+        raise click.UsageError("give either IDs, or filters, or --all")
+    if delivery_ids:
+        if dry_run or state is not None or after is not None:
+            raise click.UsageError("--dry-run, --state and --after go with filters or --all")
+        await _change(api, delivery_ids, "cancel", as_json=as_json)
+        return
+    wanted = {**given, "subscriptionDeleted": deleted, "state": state or "dead", "dryRun": dry_run}
+    count = await run_all(api, "/v1/deliveries/cancel", wanted, after=after, label="Cancelling")
+    show_one({"count": count, "dryRun": dry_run}, "count", "dryRun", as_json=as_json)
 
 
 async def _change(api: Api, delivery_ids: Sequence[str], action: str, *, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from broker.errors import ConfigurationError
 from broker.health import Health
 from broker.secrets import SecretBox, make_key
 from broker.settings import Settings
+from broker.shards import ShardFollower
 from broker.store.postgres.database import Database
 from broker.topology import TOPOLOGY
 from deploy.cli.admin import ensure_schema
@@ -67,6 +68,7 @@ async def _serve(settings: Settings, url: str, *, declare: bool, seals: bool) ->
         async with open_transport(settings, database, declare_timeout=settings.confirm_timeout) as transport:
             if declare:
                 await transport.declare(TOPOLOGY)
+            await ShardFollower(database, transport, declare=False).look()
             health = Health(database, transport)  # not entered: no probe calls it
             async with gateway_app(database, transport, box, settings, health, local_token=token) as app:
                 runner = Runner(app, DIALECTS, access_log=None, auto_decompress=False)

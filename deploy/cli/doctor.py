@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -16,11 +16,13 @@ from broker.errors import SignalBrokerError, StoreUnavailable, TransportError, U
 from broker.operations.books import BookReader, Books
 from broker.secrets import SecretBox
 from broker.settings import Settings
+from broker.shards import ShardFollower
+from broker.store.deliveries.backlogs import BacklogStore
 from broker.store.deliveries.deliveries import DeliveryStore, Ledger
 from broker.store.partitions.detached import DetachedStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database
-from broker.store.postgres.schema import NEEDED, revision
+from broker.store.postgres.schema import NEEDED, check_ownership, revision
 from broker.store.subscriptions.sealing import SealingStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.texts import escape
@@ -36,15 +38,21 @@ from broker.topology import (
     queues_of,
 )
 from broker.transport import Hazard, Transport
-from deploy.cli.backends import open_secrets, open_transport, require_store, settings_with_logs, store_url
+from deploy.cli.backends import EMBEDDED, open_secrets, open_transport, require_store, settings_with_logs, store_url
 from deploy.cli.findings import Finding
 from deploy.cli.loop import run_async
 from deploy.cli.output import as_json, example, has_colours, say, show_json
+from deploy.cli.resharding import judge_shards
+from deploy.cli.roles import examine_roles
 from deploy.cli.surroundings import examine_surroundings
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _LATE = timedelta(seconds=10)
 _OVERDUE = timedelta(hours=1)
+_UNLEASED = timedelta(minutes=15)
+"""From when on a delivery that waits to be leased is told of: as of the alert."""
+_NAMED = 10
+"""How many subscriptions a finding names."""
 _WATCH_SECONDS = 1.0
 _INDENT = " " * 18
 _LEAST_WIDTH = 40
@@ -118,6 +126,9 @@ async def _examine(settings: Settings, url: str, box: SecretBox) -> AsyncIterato
         started = time.perf_counter()
         has = await revision(database)
         yield Finding("ok", "store", f"PostgreSQL answers in {1000 * (time.perf_counter() - started):.0f} ms")
+        if not has:
+            async with database.transaction() as session:
+                await check_ownership(session)
         if has < NEEDED:
             yield Finding(
                 "fail", "schema", f"is at {has or 'nothing'}, {NEEDED} is needed: run `signal-broker migrate`"
@@ -138,12 +149,23 @@ async def _examine(settings: Settings, url: str, box: SecretBox) -> AsyncIterato
                 "scheduler",
                 f"{late} parked deliveries are overdue: does a scheduler run? Start one: {_SCHEDULER}",
             )
+        yield _judge_leasable(await BacklogStore(database).longest_leasable(limit=_NAMED))
         yield await _judge_retention(database, settings.retention)
         yield _judge_secrets(await SealingStore(database).count_clear())
         async with open_transport(settings, database, declare_timeout=settings.confirm_timeout) as transport:
+            await ShardFollower(database, transport, declare=False).look()
             apps = await SubscriptionStore(database).apps()
             async for finding in _examine_transport(transport, deliveries, apps, settings.confirm_timeout):
                 yield finding
+            async for finding in examine_roles(
+                database,
+                transport,
+                apps,
+                shows_consumers=settings.transport_url != EMBEDDED,
+                timeout=settings.confirm_timeout,
+            ):
+                yield finding
+            yield await judge_shards(database, transport, settings.confirm_timeout)
             yield await _judge_bindings(transport, apps, settings.confirm_timeout)
             async for finding in _examine_policies(transport, apps, settings.confirm_timeout):
                 yield finding
@@ -203,6 +225,19 @@ def _judge_dead(books: Ledger) -> Finding:
             " `signal-broker redrive --subscription ID`",
         )
     return Finding("ok", "deliveries", "none is dead")
+
+
+def _judge_leasable(longest: Mapping[int, float]) -> Finding:
+    late = [str(key) for key, seconds in longest.items() if seconds > _UNLEASED.total_seconds()]
+    if late:
+        minutes = max(longest.values()) / 60
+        return Finding(
+            "warn",
+            "leases",
+            f"deliveries of subscription {', '.join(late)} have been waiting for up to {minutes:.0f} minutes to be"
+            " leased: do their workers run? See `signal-broker subscriptions list --state leasable`",
+        )
+    return Finding("ok", "leases", "no delivery waits long to be leased")
 
 
 def _judge_secrets(clear: int) -> Finding:

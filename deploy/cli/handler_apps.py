@@ -13,9 +13,9 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-from broker.errors import ConfigurationError, WrongHandler
+from broker.errors import ConfigurationError
 from deploy.signal_broker_command import PACKAGES
-from workers.handlers import Handlers, check_app
+from workers.handlers import Handlers, WrongHandler, check_app
 
 _ROOT = Path(__file__).parents[2]
 _LIBRARIES = (

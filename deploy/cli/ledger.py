@@ -19,12 +19,12 @@ async def ledger(api: Api, *, subscription: int | None, as_json: bool) -> None:
     """Show the books: every signal and every delivery is somewhere, or unaccounted for."""
     answer = await api.get("/v1/ledger", {"subscriptionId": subscription})
     document = answer.document
-    intake = ("recorded", "awaitingRecord", "poison", "poisonedSignals", "lost")
-    members = (*intake, "matched", *document["deliveries"], "unaccounted")
+    intake = ("recorded", "awaitingRecord", "bufferedMessages", "poison", "poisonedSignals", "lost")
+    shown = document | document["deliveries"]
+    members = [one for one in (*intake, "matched", *document["deliveries"], "unaccounted") if one in shown]
     if as_json:
         show_line(answer.body.decode())
     else:
-        shown = document | document["deliveries"]
         if document["poison"] is not None:
             poison = {queue: count for queue, count in document["poison"].items() if count}
             shown["poison"] = ", ".join(f"{count} in {queue}" for queue, count in poison.items()) or 0

@@ -54,7 +54,7 @@ def show_one(document: Printed, *members: str, as_json: bool) -> None:
     shown = [(_title(member), _text(document[member])) for member in members if document.get(member) is not None]
     width = max((len(title) for title, _ in shown), default=0)
     for title, text in shown:
-        say(f"{title:<{width}}{_GAP}{text}")
+        say(f"{title:<{width}}{_GAP}{escape(text)}")
 
 
 def show_many(documents: Sequence[Printed], *members: str, as_json: bool) -> None:
@@ -102,10 +102,11 @@ def show_targets(document: Printed) -> Printed:
 
 def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: fitted to a terminal; elsewhere as plain text, one line a row, as wide as needed."""
+    cells = [[escape(cell.translate(_BREAKS)) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _show_fitted_table(titles, [[escape(cell) for cell in row] for row in rows])
+        _show_fitted_table(titles, cells)
         return
-    lines = [[title.upper() for title in titles], *([escape(cell) for cell in row] for row in rows)]
+    lines = [[title.upper() for title in titles], *cells]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         say(_GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -156,8 +157,8 @@ def _text(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case list() if all(isinstance(item, str) for item in value):
-            return escape(", ".join(value))
+            return ", ".join(value)
         case list() | dict():
-            return escape(json.dumps(value, ensure_ascii=False))
+            return json.dumps(value, ensure_ascii=False)
         case _:
-            return escape(str(value))
+            return str(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ from broker.store.postgres.schema import NEEDED
 from broker.store.subscriptions.sealing import SealingStore, is_sealing
 from deploy.cli.backends import EMBEDDED, allow_loopback, open_secrets, settings_with_logs, sole_user, store_url
 from deploy.cli.handler_apps import load_apps
-from deploy.cli.loop import run_async
+from deploy.cli.loop import run_async, run_until_stopped
 from deploy.cli.output import as_json, example, show_json
 from deploy.cli.running import Announcement
 from deploy.cli.runtime import Runtime
@@ -56,9 +57,8 @@ def run(places: tuple[str, ...]) -> None:
 
         roles = [GATEWAY, *WORKERS]
         token = announcement.token
-        run_async(
-            serve(settings, url, roles, announce, apps, prepare=lambda: _prepare(settings, url), local_token=token)
-        )
+        prepare = partial(_prepare, settings, url)
+        run_until_stopped(partial(serve, settings, url, roles, announce, apps=apps, prepare=prepare, local_token=token))
 
 
 async def _prepare(settings: Settings, url: str) -> None:
@@ -138,7 +138,7 @@ def _serve(roles: Collection[str], places: tuple[str, ...] = ()) -> None:
                 announcement.tell(address)
             print(f"ready {address}", flush=True)
 
-        run_async(serve(settings, url, roles, announce, apps, local_token=announcement.token))
+        run_until_stopped(partial(serve, settings, url, roles, announce, apps=apps, local_token=announcement.token))
 
 
 @click.command(epilog=example("SIGNAL_BROKER_STORE_URL=postgresql://me@db/signals signal-broker migrate"))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import click
 
-from broker.deliveries import DeliveryState, Outcome
-from broker.integers import MAX_ID
+from broker.deliveries import DeliveryState
 from deploy.cli.api import Api, segment, with_api
-from deploy.cli.bulk import bulk_options, run_all
+from deploy.cli.bulk import delivery_options, pace_option, run_all, selection_options
 from deploy.cli.output import as_json, example, show_answer, show_one
 
 _REDRIVABLE = [state.value for state in DeliveryState if state is not DeliveryState.PENDING]
@@ -21,22 +20,10 @@ _REDRIVABLE = [state.value for state in DeliveryState if state is not DeliverySt
     )
 )
 @click.argument("delivery_id", required=False)
-@click.option(
-    "--subscription", type=click.IntRange(1, MAX_ID), metavar="ID", help="Only deliveries to this subscription."
-)
-@click.option(
-    "--outcome",
-    type=click.Choice([one.value for one in Outcome]),
-    metavar="OUTCOME",
-    help=f"Only deliveries whose last attempt had this outcome: {', '.join(Outcome)}.",
-)
-@click.option(
-    "--status",
-    type=click.IntRange(100, 599),
-    help="Only deliveries whose last attempt was answered with this HTTP status.",
-)
+@delivery_options
 @click.option("--state", type=click.Choice(_REDRIVABLE), help="Deliveries in this state instead of dead ones.")
-@bulk_options
+@selection_options
+@pace_option
 @click.option("--all", "everything", is_flag=True, help="All dead deliveries (or those in that state).")
 @as_json
 @with_api()

@@ -6,7 +6,7 @@ import click
 
 from broker.integers import MAX_ID
 from deploy.cli.api import Api, with_api
-from deploy.cli.bulk import bulk_options, run_all
+from deploy.cli.bulk import pace_option, run_all, selection_options
 from deploy.cli.output import as_json, example, show_one
 
 
@@ -17,7 +17,8 @@ from deploy.cli.output import as_json, example, show_one
     )
 )
 @click.argument("subscription_id", type=click.IntRange(1, MAX_ID))
-@bulk_options
+@selection_options
+@pace_option
 @as_json
 @with_api()
 async def replay(

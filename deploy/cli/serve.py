@@ -1,30 +1,35 @@
-"""Runs roles in one process until SIGTERM or SIGINT: the gateway, any of the workers, or all of them."""
+"""Runs roles in one process until it is to stop: the gateway, any of the workers, or all of them."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
 from itertools import chain
 
 import structlog
 from aiohttp import web
 
+from broker import metrics
+from broker.callbacks import Callbacks
 from broker.egress import Guard
 from broker.errors import ConfigurationError
 from broker.health import ESSENTIAL
 from broker.losses import announce_losses, consume_anew_after_losses
+from broker.matching import Matcher
+from broker.operations.buffering import BufferCorrelator
 from broker.settings import PREFIX, Settings
+from broker.shards import ShardFollower
 from broker.store.administration.sessions import SessionStore
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.claiming import AttemptStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
+from broker.store.deliveries.leases import LeaseStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pacing import PacingStore
 from broker.store.deliveries.pausing import PausingStore
@@ -32,9 +37,12 @@ from broker.store.deliveries.presence import Presence
 from broker.store.deliveries.surplus import SurplusStore
 from broker.store.deliveries.trials import TrialStore
 from broker.store.postgres.schema import is_current
+from broker.store.signals.buffering import BufferStore
+from broker.store.signals.correlating import CorrelationStore
 from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
 from broker.store.signals.suspects import SuspectStore
+from broker.store.subscriptions.permissions import PermissionStore
 from broker.store.subscriptions.samples import SampleStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.targets import Kind
@@ -45,6 +53,7 @@ from gateway.app import DIALECTS, gateway_app
 from gateway.connections import PATIENCE, Connections, Wait, affordable
 from gateway.server import Runner
 from workers.bookkeeper import Bookkeeper
+from workers.buffer_keeper import BufferKeeper
 from workers.couriers import Courier
 from workers.couriers.handler import HandlerCourier
 from workers.couriers.queue import QueueCourier
@@ -53,6 +62,7 @@ from workers.deliverer import Deliverer
 from workers.events import EventTeller
 from workers.handlers import Handlers
 from workers.handlers.worker import HandlerWorker
+from workers.lease_keeper import LeaseKeeper
 from workers.measurer import Measurer
 from workers.pacer import Pacer
 from workers.partition_maintainer import PartitionMaintainer
@@ -62,6 +72,7 @@ from workers.scheduler import Scheduler
 from workers.schema_gate import SchemaGate
 from workers.webhooks.client import WebhookClient
 from workers.webhooks.dialing import trust
+from workers.webhooks.permissions import Permissions
 
 GATEWAY = "gateway"
 WORKERS = ("recorder", "deliverer", "scheduler")
@@ -83,7 +94,17 @@ _SWITCH_SECONDS = 0.001
 """How long the event loop waits for its turn while a thread computes: each request needs several of them."""
 
 Worker = (
-    Recorder | Deliverer | Scheduler | PartitionMaintainer | Bookkeeper | Pacer | Measurer | HandlerWorker | Sampler
+    Recorder
+    | Deliverer
+    | Scheduler
+    | PartitionMaintainer
+    | Bookkeeper
+    | Pacer
+    | LeaseKeeper
+    | BufferKeeper
+    | Measurer
+    | HandlerWorker
+    | Sampler
 )
 
 log = structlog.get_logger()
@@ -94,12 +115,13 @@ async def serve(
     url: str,
     roles: Collection[str],
     announce: Callable[[Runtime, str], Awaitable[None]],
-    apps: Mapping[str, Handlers] | None = None,
+    stopping: asyncio.Event,
     *,
+    apps: Mapping[str, Handlers] | None = None,
     prepare: Callable[[], Awaitable[None]] | None = None,
     local_token: str | None = None,
 ) -> None:
-    """Run *roles*, and the handlers of *apps*, until SIGTERM or SIGINT, then drain.
+    """Run *roles*, and the handlers of *apps*, until *stopping* is set, then drain; cancelled, it does not drain.
 
     The process serves at once, and waits without end until PostgreSQL and RabbitMQ are there and the schema is current.
     *prepare* is the first step of the start. *announce* is called once, with the URL that the process serves, when it
@@ -111,19 +133,20 @@ async def serve(
     Raises:
         ConfigurationError, StepRefused: The process cannot start.
     """
-    loop = asyncio.get_running_loop()
-    async with tracing(drain_timeout=settings.drain_timeout), open_runtime(settings, url) as runtime:
-        gate, stopping = SchemaGate(runtime.database), runtime.health.stopping
+    if apps:
+        roles = {*roles, HANDLERS}
+    traces = tracing(drain_timeout=settings.drain_timeout, note_dropped=metrics.note_dropped_spans)
+    async with traces, open_runtime(settings, url) as runtime:
+        gate, runtime.health.stopping = SchemaGate(runtime.database), stopping
         runtime.health.essential = ESSENTIAL if {*roles} == {GATEWAY} else None
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
         async with AsyncExitStack() as stack:
             of_roles = [await stack.enter_async_context(_workers(role, runtime)) for role in WORKERS if role in roles]
             workers = list(chain.from_iterable(of_roles))
             handlers = _handlers(runtime, apps) if apps else ()
             if handlers:
                 workers += handlers
-                roles = {*roles, HANDLERS}
+            for role in roles:
+                metrics.ROLE.labels(role).set(1)
 
             async def start(address: str) -> None:
                 if prepare is not None:
@@ -134,6 +157,8 @@ async def serve(
                 announce_losses(runtime.transport, runtime.database, [RECORD, *LANES, *map(attempt_queue, apps or ())])
                 consume_anew_after_losses(runtime.database, runtime.transport)
                 await gate.wait()
+                shards = ShardFollower(runtime.database, runtime.transport)
+                await retry_start(lambda: stack.enter_async_context(shards))
                 if handlers:
                     await retry_start(handlers[0].subscribe)
                 for worker in workers:
@@ -152,10 +177,21 @@ async def serve(
             async with asyncio.TaskGroup() as group, serving as address:
                 starting = group.create_task(start(address), name="start")
                 await stopping.wait()
-                stopped = time.monotonic()
-                log.info("process.stopping", roles=sorted(roles))
+                stack.enter_context(_draining(roles))
                 starting.cancel()
-        log.info("process.stopped", roles=sorted(roles), drained_seconds=round(time.monotonic() - stopped, 3))
+
+
+@contextmanager
+def _draining(roles: Collection[str]) -> Iterator[None]:
+    """Log that the process stops, and then how long that took, and whether it was interrupted."""
+    began, interrupted = time.monotonic(), True
+    log.info("process.stopping", roles=sorted(roles))
+    try:
+        yield
+        interrupted = False
+    finally:
+        took = round(time.monotonic() - began, 3)
+        log.info("process.stopped", roles=sorted(roles), drained_seconds=took, interrupted=interrupted)
 
 
 @asynccontextmanager
@@ -184,12 +220,18 @@ async def _workers(role: str, runtime: Runtime) -> AsyncIterator[Sequence[Worker
                 PartitionMaintainer(runtime.database, transport, settings),
                 Bookkeeper(runtime.database, transport, settings),
                 Pacer(transport, PacingStore(runtime.database), settings),
+                LeaseKeeper(
+                    LeaseStore(runtime.database, rescue_after=settings.rescue_after), _attempts_and_surplus(runtime)[1]
+                ),
+                _buffer_keeper(runtime),
                 Measurer(runtime.database, transport, settings),
             ]
         case _:
             keys = WebhookKeyStore(runtime.database, runtime.secrets)
             async with _webhook_client(settings) as client:
-                webhooks = WebhookCourier(client, runtime.secrets, keys)
+                callbacks = Callbacks(runtime.secrets, settings.public_url)
+                permissions = Permissions(client, PermissionStore(runtime.database), callbacks)
+                webhooks = WebhookCourier(client, runtime.secrets, keys, permissions)
                 couriers: dict[Kind, Courier] = {Kind.WEBHOOK: webhooks, Kind.QUEUE: QueueCourier(transport)}
                 deliverer = Deliverer(
                     transport,
@@ -200,6 +242,14 @@ async def _workers(role: str, runtime: Runtime) -> AsyncIterator[Sequence[Worker
                     waiting=4 * settings.webhook_concurrency,
                 )
                 yield [deliverer, _sampler(runtime, couriers, apps=[""])]
+
+
+def _buffer_keeper(runtime: Runtime) -> BufferKeeper:
+    database, settings = runtime.database, runtime.settings
+    buffer = BufferStore(database, most=settings.buffered_messages_limit)
+    correlations = CorrelationStore(database, matcher=Matcher(rest=1.0))
+    correlator = BufferCorrelator(buffer, SubscriptionStore(database), correlations, rescue_after=settings.rescue_after)
+    return BufferKeeper(buffer, correlator, runtime.transport, timeout=settings.confirm_timeout)
 
 
 def _handlers(runtime: Runtime, apps: Mapping[str, Handlers]) -> tuple[HandlerWorker, Sampler]:
@@ -264,26 +314,25 @@ async def _http(runtime: Runtime, local_token: str | None, *, gateway: bool) -> 
             log.warning("connections.limited", wanted=settings.http_connections, most=most)
         patience = {**PATIENCE, Wait.HEAD: settings.header_timeout}
         connections = Connections(most, patience)
-        url = await stack.enter_async_context(_listening(app, settings, "http_port", connections))
+        url = await stack.enter_async_context(_listening(app, runtime, "http_port", connections))
         if settings.metrics_port is not None:
             exposing = web.Application()
             health.add_metrics(exposing)
-            scrapers = Connections(_MOST_SCRAPERS, patience)
-            at = await stack.enter_async_context(_listening(exposing, settings, "metrics_port", scrapers))
+            scrapers = Connections(_MOST_SCRAPERS, patience, of_callers=False)
+            at = await stack.enter_async_context(_listening(exposing, runtime, "metrics_port", scrapers))
             log.info("metrics.served", url=f"{at}/metrics")
         yield url
         await connections.leave(quiet=_QUIET, within=_LEAVING)
 
 
 @asynccontextmanager
-async def _listening(
-    app: web.Application, settings: Settings, port: str, connections: Connections
-) -> AsyncIterator[str]:
+async def _listening(app: web.Application, runtime: Runtime, port: str, connections: Connections) -> AsyncIterator[str]:
     """Serve *app* at the setting *port* by *connections*; yield its URL.
 
     Raises:
         ConfigurationError: That port cannot be served.
     """
+    settings = runtime.settings
     runner = Runner(
         app,
         DIALECTS,
@@ -303,5 +352,9 @@ async def _listening(
             raise ConfigurationError(f"{names} cannot be served: {error.strerror or error}") from error
         host, number, *_ = runner.addresses[0]
         yield f"http://{f'[{host}]' if ':' in host else host}:{number}"
+    except asyncio.CancelledError:
+        if runtime.health.stopping.is_set():
+            runner.hurry()
+        raise
     finally:
         await runner.cleanup()

@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from broker.jsontext import read
 from broker.schemas.subscriptions import SubscriptionOptions, SubscriptionRequest
+from broker.targets import Format
 from broker.targets.webhook import Method, Scheme
 from deploy.cli.api import Api, with_api
 from deploy.cli.output import as_json, example, show_one
@@ -50,9 +51,12 @@ def _type(annotation: Any) -> dict[str, Any]:
     return {"type": kind if kind in {int, float} else str}
 
 
+_TARGETS = ("--webhook", "--queue", "--pull", "--steps")
+_ONE_TARGET = f"give one of {', '.join(_TARGETS[:-1])} and {_TARGETS[-1]}"
 _TARGET = (
     click.option("--webhook", metavar="URL", help="Deliver by signed HTTP POST to this URL."),
     click.option("--queue", metavar="QUEUE", help="Deliver by publishing to this queue."),
+    click.option("--pull", is_flag=True, help="Keep deliveries until a caller leases them over HTTP."),
     click.option("--header", "headers", multiple=True, metavar="K=V", help="A header of the webhook; repeatable."),
     click.option(
         "--signature",
@@ -66,6 +70,13 @@ _TARGET = (
         type=click.Choice([method.value for method in Method]),
         help="The webhook's method; POST by default.",
     ),
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice([form.value for form in Format]),
+        help="How a webhook or a queue gets signals: standard (the default), or as CloudEvents.",
+    ),
+    click.option("--request-origin", metavar="NAME", help="Ask the webhook's receiver for permission under this name."),
     click.option("--body-template", metavar="TEXT|@FILE", help="The Mustache template of the webhook's body."),
     click.option(
         "--steps", type=click.File(), metavar="FILE", help="Deliver to several targets in order: a JSON array of steps."
@@ -101,7 +112,7 @@ async def subscribe(api: Api, /, *, name: str, as_json: bool, **options: Any) ->
     """
     target = read_target(options)
     if not target:
-        raise click.UsageError("give one of --webhook, --queue and --steps")
+        raise click.UsageError(_ONE_TARGET)
     answer = await api.post("/v1/subscriptions", {"name": name, **target, **read_options(options)})
     document = answer.document
     show_one(document, "id", "name", "target" if document["steps"] is None else "steps", "secret", as_json=as_json)
@@ -116,24 +127,33 @@ def read_target(options: Fields, *, may_be_partial: bool = False) -> Fields:
         UsageError: They do not go together, or cannot be read.
     """
     webhook, queue, steps = options.pop("webhook"), options.pop("queue"), options.pop("steps")
-    template = options.pop("body_template")
+    pull = options.pop("pull") or None
+    template, form = options.pop("body_template"), options.pop("form")
+    written = {} if form is None else {"format": form}
     of_webhook: Fields = {
         "headers": _headers(options.pop("headers")),
         "signatures": list(dict.fromkeys(options.pop("signatures"))),
         "method": options.pop("method"),
         "bodyTemplate": None if template is None else _text(template),
+        "requestOrigin": options.pop("request_origin"),
     }
-    if [webhook, queue, steps].count(None) < 2:
-        raise click.UsageError("give one of --webhook, --queue and --steps")
+    if [webhook, queue, pull, steps].count(None) < len(_TARGETS) - 1:
+        raise click.UsageError(_ONE_TARGET)
     given = {name: value for name, value in of_webhook.items() if value not in (None, [], {})}
     if webhook is not None:
-        return {"target": {"kind": "webhook", "url": webhook, **given}}
-    if given and may_be_partial and queue is None and steps is None:
-        return {"target": given}
+        return {"target": {"kind": "webhook", "url": webhook, **given, **written}}
+    if (given or written) and may_be_partial and (queue, pull, steps) == (None, None, None):
+        return {"target": given | written}
     if given:
-        raise click.UsageError("--header, --signature, --method and --body-template go with --webhook")
+        raise click.UsageError(
+            "--header, --signature, --method, --request-origin and --body-template go with --webhook"
+        )
     if queue is not None:
-        return {"target": {"kind": "queue", "queue": queue}}
+        return {"target": {"kind": "queue", "queue": queue, **written}}
+    if written:
+        raise click.UsageError("--format goes with --webhook or --queue")
+    if pull:
+        return {"target": {"kind": "pull"}}
     return {} if steps is None else {"steps": _json("--steps", steps.read())}
 
 
@@ -148,6 +168,8 @@ def read_options(options: Fields) -> Fields:
         options["filter"] = _json("--filter", _text(options["filter"]))
         if options["filter"] is None:
             raise click.UsageError("--filter must be a JSON object with conditions")
+    if options.get("correlation_keys") is not None:
+        options["correlation_keys"] = _json("--correlation-keys", _text(options["correlation_keys"]))
     members = {to_camel(option): value for option, value in options.items() if value is not None}
     return members if retry == {"schedule": None, "maxAttempts": None} else {**members, "retry": retry}
 

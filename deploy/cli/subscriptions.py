@@ -15,13 +15,14 @@ from deploy.cli.lists import read_filters, with_filters
 from deploy.cli.output import Printed, as_json, example, show_answer, show_list, show_one, show_targets
 from deploy.cli.subscribe import Fields, read_options, read_target, with_options, with_target
 
-_STATES = ("active", "paused", "disabled", "failing")
+_STATES = ("active", "paused", "disabled", "failing", "leasable")
 _LISTED = (
-    *("id", "name", "state", "circuit", "parked", "target", "tenantId", "executionId", "description"),
+    *("id", "name", "state", "circuit", "parked", "leasable", "target", "tenantId", "executionId", "description"),
     *("disabledBecause", "createdAt"),
 )
 _SHOWN = (
-    *("id", "name", "state", "disabledBecause", "pausedAt", "target", "steps", "tenantId", "executionId", "once"),
+    *("id", "name", "state", "disabledBecause", "pausedAt", "target", "steps", "tenantId", "executionId"),
+    *("businessKey", "correlationKeys", "once"),
     *("consumedBy", "filter", "ordered", "headOfLine", "retry", "timeoutSeconds", "maxInFlight", "maxPerSecond"),
     *("description", "circuit", "backlog", "createdAt", "createdBy", "secret"),
 )
@@ -48,7 +49,10 @@ def subscriptions() -> None:
     tenant_id=("Only subscriptions of this tenant.", "ID"),
     execution_id=("Only subscriptions of this execution.", "ID"),
     host=("Only subscriptions with a webhook at this host.", "HOST"),
-    state=("Only subscriptions in this state; failing: those whose target is left alone.", click.Choice(_STATES)),
+    state=(
+        "Only subscriptions in this state; failing: left alone; leasable: what waits for a lease.",
+        click.Choice(_STATES),
+    ),
     after_id=("Only subscriptions with a greater id.", click.IntRange(0, MAX_ID)),
 )
 @as_json
@@ -204,5 +208,7 @@ def _path(subscription_id: int) -> str:
 
 
 def _row(document: Printed) -> Printed:
-    backlog = document.get("backlog")
-    return {**show_targets(document), "parked": None if backlog is None else backlog["parked"]}
+    backlog = document.get("backlog") or {}
+    pulls = document["target"] is not None and document["target"]["kind"] == "pull"
+    leasable = backlog.get("leasable") if pulls else None
+    return {**show_targets(document), "parked": backlog.get("parked"), "leasable": leasable}

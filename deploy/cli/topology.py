@@ -6,17 +6,28 @@ from dataclasses import asdict
 
 import click
 
-from broker.topology import RETIRED, TOPOLOGY, Topology
+from broker.topology import ATTEMPT, MOST_SHARDS, RECORD, RETIRED, TOPOLOGY, Topology
 from broker.transport import Transport
 from deploy.cli.admin import with_transport
 from deploy.cli.output import as_json, example, say, show_json, show_table
+from deploy.cli.resharding import reshard
+
+_COUNT = click.IntRange(1, MOST_SHARDS)
 
 
-@click.command(epilog=example("signal-broker topology --json", "signal-broker topology --apply"))
+@click.command(
+    epilog=example(
+        "signal-broker topology --json",
+        "signal-broker topology --apply",
+        "signal-broker topology --record-shards 3 --attempt-shards 3",
+    )
+)
 @click.option("--apply", is_flag=True, help="Declare those that do not exist yet.")
 @click.option("--prune", is_flag=True, help="Also remove bindings that only gateways of earlier versions need.")
+@click.option("--record-shards", type=_COUNT, metavar="N", help=f"Split {RECORD} into N queues (1: only itself).")
+@click.option("--attempt-shards", type=_COUNT, metavar="N", help=f"Split {ATTEMPT} into N queues (1: only itself).")
 @as_json
-def topology(*, apply: bool, prune: bool, as_json: bool) -> None:
+def topology(*, apply: bool, prune: bool, record_shards: int | None, attempt_shards: int | None, as_json: bool) -> None:
     """Show the exchanges, queues and bindings of the product.
 
     Processes declare them when they start, and again when they are lost. --apply declares them beforehand, with a
@@ -24,10 +35,19 @@ def topology(*, apply: bool, prune: bool, as_json: bool) -> None:
     nothing that exists, and does not need PostgreSQL, unless the transport is `embedded:`. --prune is the last step of
     an upgrade, when no gateway of an earlier version runs any more; it says what it removed, as far as the transport
     tells.
+
+    --record-shards and --attempt-shards split a queue, so that several leaders of RabbitMQ share its work, or join it
+    again. They need PostgreSQL, declare what is missing, and take half a minute or longer, while everything goes on.
+    Interrupted, they go on when they are called again.
     """
     if prune and not apply:
         raise click.UsageError("--prune needs --apply")
-    if apply:
+    wanted = {RECORD: record_shards, ATTEMPT: attempt_shards}
+    if numbers := {queue: count for queue, count in wanted.items() if count is not None}:
+        if prune:
+            raise click.UsageError("--prune is a step of its own, without numbers of shards")
+        reshard(numbers, as_json=as_json)
+    elif apply:
         _apply(prune=prune, as_json=as_json)
     elif as_json:
         show_json(_document() | {"applied": False, "pruned": False})

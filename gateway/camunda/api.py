@@ -28,7 +28,7 @@ from gateway.camunda.errors import (
 from gateway.camunda.requests import ThrowRequest, check_headers, parse_signal
 from gateway.camunda.schemas import CamundaSignal
 from gateway.fields import read_list
-from gateway.headers import THROW_HEADERS, read_hops, read_key, read_traceparent
+from gateway.headers import THROW_HEADERS, read_hops, read_key, read_trace
 from gateway.offloading import offload
 from gateway.routes import Route, SecuredRoute
 
@@ -90,7 +90,7 @@ class CamundaApi:
             source=Source.CAMUNDA,
             token_id=principal.token_id,
             business_key=None if wanted.business_key is None else check_id(wanted.business_key, "/businessKey"),
-            traceparent=read_traceparent(request),
+            trace=read_trace(request),
             hops=read_hops(request),
         )
         check_throwable(throw.name)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import hdrs, web
 
 from broker.access import Permission, Principal
+from gateway.answers import answer
 from gateway.auth import Authenticator, scheme_of
 from gateway.camunda.errors import CamundaError, engine_not_available, http_error, invalid_field, unavailable
 from gateway.camunda.schemas import CamundaException
@@ -26,9 +28,17 @@ def spellings(path: str) -> tuple[str, ...]:
     return (path + "/", path + "{matrix:;[^/]*/?}")
 
 
+def show_date(moment: datetime) -> str:
+    """Return *moment* as Camunda writes it: ``2026-11-22T01:12:02.226+0000``."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "+0000")
+
+
 def json_answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return *document* as JSON."""
-    return web.Response(status=status, text=json.dumps(document), content_type="application/json", headers=headers)
+    """Return *document* as JSON.
+
+    The content type has no charset, as Camunda's has none: camunda-external-task-client-js reads no other one as JSON.
+    """
+    return answer(json.dumps(document).encode(), status=status, headers=headers)
 
 
 async def authorize(auth: Authenticator, request: web.Request, _permissions: Collection[Permission]) -> Principal:
@@ -84,5 +94,6 @@ CAMUNDA = Dialect(
     answer_error=answer_error,
     error=CamundaException,
     bare_401=True,
+    checks_accept=True,
     authorize=authorize,
 )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Any
 
+from broker.access import Permission
 from broker.errors import InvalidField, UnconvertibleVariable, UnknownType
 from gateway.http_errors import HttpError
 
@@ -114,6 +115,37 @@ def tenant_with_execution() -> CamundaError:
     return CamundaError(400, "BadUserRequestException", message, code=0)
 
 
+def tenant_with_process_instance() -> CamundaError:
+    """A message is for a process instance and for a tenant (or ``withoutTenantId``) at once."""
+    message = "ENGINE-13028 Cannot specify a tenant-id when correlate a message to a single process instance."
+    return CamundaError(400, "BadUserRequestException", message, code=0)
+
+
+def cannot_deliver(error: CamundaError) -> CamundaError:
+    """A message is invalid because of *error*."""
+    return CamundaError(error.status, "InvalidRequestException", f"Cannot deliver message: {error.message}")
+
+
+def not_correlated(name: str) -> CamundaError:
+    """Nothing waits for the message (Camunda's MismatchingMessageCorrelationException)."""
+    message = f"Cannot correlate message '{name}': No process definition or execution matches the parameters"
+    return CamundaError(400, "RestException", message, code=0)
+
+
+def correlated_with_several(name: str, count: str, criteria: str, *, in_execution: bool) -> CamundaError:
+    """Several subscriptions wait for the message (Camunda's MismatchingMessageCorrelationException)."""
+    found = (
+        f"ENGINE-13031 Cannot correlate a message with name '{name}' to a single execution."
+        f" {count} executions match the correlation keys: {criteria}"
+    )
+    if not in_execution:
+        found = (
+            f"ENGINE-13030 Cannot correlate a message with name '{name}' to a single process definition."
+            f" {count} process definitions match the correlations keys: {criteria}"
+        )
+    return CamundaError(400, "RestException", found, code=0)
+
+
 def unknown_execution(execution_id: str) -> CamundaError:
     """No subscription of any name belongs to the execution."""
     message = f"Cannot find execution with id '{execution_id}': execution is null"
@@ -137,8 +169,13 @@ def foreign_tenant(instance_id: str) -> CamundaError:
     return CamundaError(500, "ProcessEngineException", message, code=0)
 
 
-def unauthorized(user_id: str, missing: Sequence[MissingAuthorization]) -> CamundaError:
-    """The caller has none of the permissions in *missing* (at least one), each of which would do."""
+def unauthorized(
+    user_id: str, missing: Sequence[MissingAuthorization], *, needed: Sequence[Permission] = ()
+) -> CamundaError:
+    """The caller has none of the permissions in *missing* (at least one), each of which would do.
+
+    *needed* are the permissions here that they stand for, all of which the message names as well.
+    """
     if len(missing) == 1:
         only = missing[0]
         message = f"The user with id '{user_id}' does not have {only}."
@@ -147,8 +184,39 @@ def unauthorized(user_id: str, missing: Sequence[MissingAuthorization]) -> Camun
         choices = " or ".join(map(str, missing))
         message = f"The user with id '{user_id}' does not have one of the following permissions: {choices}"
         named = {"permissionName": None, "resourceName": None, "resourceId": None}
+    if needed:
+        names = " and ".join(f"'{permission.value}'" for permission in needed)
+        message = f"{message.removesuffix('.')}. In signal-broker these are {names}."
     extra = {"userId": user_id, **named, "missingAuthorizations": [asdict(one) for one in missing]}
     return CamundaError(403, "AuthorizationException", message, code=0, extra=extra)
+
+
+def unknown_task(task_id: str) -> CamundaError:
+    """There is no such external task, or none that was fetched of late."""
+    return CamundaError(404, "RestException", f"External task with id {task_id} does not exist", code=0)
+
+
+def task_of_another(cannot: str, worker: str, holder: str | None) -> CamundaError:
+    """An external task is locked by another worker than the one that says so; *cannot*: what it cannot do.
+
+    None has it who leased its delivery and did not say who.
+    """
+    other = "a caller that gave no worker" if holder is None else f"worker '{holder}'"
+    return CamundaError(400, "RestException", f"{cannot} by worker '{worker}'. It is locked by {other}.", code=0)
+
+
+def not_settled(task_id: str, worker: str, done: str, reason: str) -> CamundaError:
+    """An external task cannot be completed, failed or extended any more; *reason* is a clause."""
+    message = f"External Task {task_id} cannot be {done} by worker '{worker}': {reason}."
+    return CamundaError(400, "RestException", message, code=0)
+
+
+def no_bpmn_error(task_id: str) -> CamundaError:
+    """A worker reports a BPMN error."""
+    return invalid_request(
+        f"External Task {task_id} cannot end with a BPMN error: it is the delivery of a signal, and there is no process"
+        " that could catch the error. Report a failure; with retries 0 it is the last one."
+    )
 
 
 def unavailable(message: str) -> CamundaError:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import hdrs, web
 
 from broker.access import Permission, Principal
-from broker.store.subscriptions.subscriptions import SubscriptionStore, WaitingSubscription
-from gateway.camunda.dialect import ENGINE, IN_PATH, json_answer, spellings
+from broker.store.subscriptions.waiting import WaitingStore, WaitingSubscription
+from gateway.camunda.dialect import ENGINE, IN_PATH, json_answer, show_date, spellings
 from gateway.camunda.errors import unknown_engine
 from gateway.camunda.queries import read_filter, read_page
 from gateway.camunda.requests import check_accept
@@ -58,8 +57,8 @@ _PAGE = (
 class EventSubscriptionsApi:
     """Lists and counts subscriptions for Camunda's clients."""
 
-    def __init__(self, subscriptions: SubscriptionStore) -> None:
-        self._subscriptions = subscriptions
+    def __init__(self, waiting: WaitingStore) -> None:
+        self._waiting = waiting
 
     @property
     def routes(self) -> list[Route]:
@@ -125,7 +124,7 @@ class EventSubscriptionsApi:
         subscription_filter, page = read_filter(request.query), read_page(request.query)
         found: list[WaitingSubscription] = []
         if sees(principal) and subscription_filter is not None and not page.is_empty:
-            found = await self._subscriptions.waiting(
+            found = await self._waiting.find(
                 subscription_filter,
                 by=camundas(principal),
                 order=page.order,
@@ -141,7 +140,7 @@ class EventSubscriptionsApi:
         subscription_filter = read_filter(request.query)
         count = 0
         if sees(principal) and subscription_filter is not None:
-            count = await self._subscriptions.count_waiting(subscription_filter, by=camundas(principal))
+            count = await self._waiting.count(subscription_filter, by=camundas(principal))
         return json_answer({"count": count}, headers=NO_CACHE)
 
 
@@ -174,10 +173,6 @@ def _document(subscription: WaitingSubscription) -> dict[str, Any]:
         "executionId": subscription.execution_id,
         "processInstanceId": subscription.execution_id,
         "activityId": None,
-        "createdDate": _date(subscription.created_at),
+        "createdDate": show_date(subscription.created_at),
         "tenantId": subscription.tenant_id,
     }
-
-
-def _date(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "+0000")

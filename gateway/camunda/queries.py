@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from broker.conversions import boolean
-from broker.store.subscriptions.subscriptions import SubscriptionFilter
+from broker.store.subscriptions.waiting import SubscriptionFilter
 from gateway.camunda.errors import half_sorted, http_error, unsettable
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")

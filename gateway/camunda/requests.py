@@ -59,7 +59,9 @@ class ThrowRequest:
     unstorable: CamundaError | None
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
+    """A variable as it was sent."""
+
     value: Any
     kind: str | None
     info: dict[str, Any] | None
@@ -92,27 +94,38 @@ def parse_signal(body: bytes, *, engine: str = "default", charset: str | None = 
     Raises:
         CamundaError: The request is invalid, whatever subscriptions there are.
     """
-    _check_charset(charset, body)
-    document = _read(body) if body else {}
-    name = _text(document.get("name"))
-    execution_id = _text(document.get("executionId"))
-    tenant_id = _text(document.get("tenantId"))
-    without_tenant_id = _flag(document.get("withoutTenantId"))
-    business_key = _text(document.get("businessKey"))
-    entries = _entries(document.get("variables"))
+    document = read_document(body, charset=charset)
+    name = read_text(document.get("name"))
+    execution_id = read_text(document.get("executionId"))
+    tenant_id = read_text(document.get("tenantId"))
+    without_tenant_id = read_flag(document.get("withoutTenantId"))
+    business_key = read_text(document.get("businessKey"))
+    entries = read_entries(document.get("variables"))
     if name is None:
         raise invalid_request("No signal name given")
     if engine != "default":
         raise unknown_engine()
-    payload, types, unstorable_error = _convert(entries)
+    values, types, unstorable_error = convert_entries(entries)
     if execution_id is not None and (tenant_id is not None or without_tenant_id):
         raise tenant_with_execution()
     return ThrowRequest(
-        name, execution_id, tenant_id, without_tenant_id, business_key, payload, types, unstorable_error
+        name,
+        execution_id,
+        tenant_id,
+        without_tenant_id,
+        business_key,
+        write_payload(values),
+        types,
+        unstorable_error,
     )
 
 
-def _convert(entries: dict[str, _Entry | None]) -> tuple[bytes, Types, CamundaError | None]:
+def convert_entries(entries: dict[str, Entry | None]) -> tuple[dict[str, Any], Types, CamundaError | None]:
+    """Return the plain values of variables, what these do not say, and the answer if Camunda cannot store one of them.
+
+    Raises:
+        CamundaError: A variable is null, of no known type, or its value is not of its type.
+    """
     values: dict[str, Any] = {}
     types: Types = {}
     unstorable_error = None
@@ -134,7 +147,17 @@ def _convert(entries: dict[str, _Entry | None]) -> tuple[bytes, Types, CamundaEr
         reason = unstorable(variable)
         if reason is not None and unstorable_error is None:
             unstorable_error = invalid_request(f"Cannot set variable '{name}': {reason}")
-    return write_payload(values), types, unstorable_error
+    return values, types, unstorable_error
+
+
+def read_document(body: bytes, *, charset: str | None) -> dict[str, Any]:
+    """Return the JSON object that a body is; one of length zero is ``{}``. *charset*: that of its content type.
+
+    Raises:
+        CamundaError: It is none, or *charset* tells another text.
+    """
+    _check_charset(charset, body)
+    return _read(body) if body else {}
 
 
 def _read(body: bytes) -> dict[str, Any]:
@@ -170,8 +193,12 @@ def _check_charset(charset: str | None, body: bytes) -> None:
         raise http_error(415)
 
 
-def _text(value: Any) -> str | None:
-    """Numbers and truth values are taken as their text, as Jackson does."""
+def read_text(value: Any) -> str | None:
+    """Return *value* as a text: numbers and truth values are taken as theirs, as Jackson does.
+
+    Raises:
+        CamundaError: It is a list or an object.
+    """
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -181,7 +208,12 @@ def _text(value: Any) -> str | None:
     raise malformed()
 
 
-def _flag(value: Any) -> bool:
+def read_flag(value: Any) -> bool:
+    """Return *value* as a truth value, as Jackson does.
+
+    Raises:
+        CamundaError: It is none.
+    """
     if value is None or isinstance(value, bool):
         return bool(value)
     if isinstance(value, int):
@@ -194,7 +226,12 @@ def _flag(value: Any) -> bool:
         raise malformed() from None
 
 
-def _entries(variables: Any) -> dict[str, _Entry | None]:
+def read_entries(variables: Any) -> dict[str, Entry | None]:
+    """Return *variables* as they were sent; none if they are null.
+
+    Raises:
+        CamundaError: They do not have the shape of variables.
+    """
     if variables is None:
         return {}
     if not isinstance(variables, dict):
@@ -202,13 +239,13 @@ def _entries(variables: Any) -> dict[str, _Entry | None]:
     return {name: None if entry is None else _entry(entry) for name, entry in variables.items()}
 
 
-def _entry(entry: Any) -> _Entry:
+def _entry(entry: Any) -> Entry:
     if not isinstance(entry, dict):
         raise malformed()
     info = entry.get("valueInfo")
     if info is not None and not isinstance(info, dict):
         raise malformed()
-    return _Entry(entry.get("value"), _text(entry.get("type")), info)
+    return Entry(entry.get("value"), read_text(entry.get("type")), info)
 
 
 def _check_content_type(content_type: str | None) -> None:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.camunda8.schemas import ProblemDetail
 from gateway.dialects import Dialect
-from gateway.http_errors import BadRequest, HttpError
+from gateway.http_errors import BadRequest, Conflicting, HttpError, NotFound
 
 _ENGINE = {
     400: "INVALID_ARGUMENT",
@@ -24,6 +24,18 @@ class Unreadable(BadRequest):
     """Raised when the body is not JSON, or has not the shape of the document; the HTTP layer says so."""
 
     title = "Bad Request"
+
+
+class NotCorrelated(NotFound):
+    """Raised when nothing waits for a message."""
+
+    title = "NOT_FOUND"
+
+
+class AlreadyPublished(Conflicting):
+    """Raised when there was a message with the same id."""
+
+    title = "ALREADY_EXISTS"
 
 
 def answer_problem(error: HttpError, request: web.Request) -> web.Response:

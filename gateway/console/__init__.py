@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 
 from aiohttp import hdrs, web
 
+from gateway.answer_headers import CONTENT_POLICY, ENCODING, LOCATION, TAG, VARY
 from gateway.encodings import accepts_gzip
 from gateway.http_errors import NotFound
 from gateway.routes import OpenRoute, Parameter, Route
@@ -55,10 +56,21 @@ class ConsoleApi:
         """The routes of the console, and one that leads to it."""
         name = Parameter("file", "The name of the file.", location="path")
         found: dict[int, str | None] = {200: "text/javascript", 304: None, 404: "application/problem+json"}
+        kept = (TAG, VARY, CONTENT_POLICY)
+        headers = {200: (*kept, ENCODING), 304: kept}
+        page: dict[int, str | None] = {200: "text/html", 304: None}
         return [
-            OpenRoute("GET", "/", self.lead, "Find the console", {302: None}),
-            OpenRoute("GET", "/console", self.console, "Open the console", {200: "text/html", 304: None}),
-            OpenRoute("GET", "/console/{file}", self.file, "Load a file of the console", found, parameters=(name,)),
+            OpenRoute("GET", "/", self.lead, "Find the console", {302: None}, headers={302: (LOCATION,)}),
+            OpenRoute("GET", "/console", self.console, "Open the console", page, headers=headers),
+            OpenRoute(
+                "GET",
+                "/console/{file}",
+                self.file,
+                "Load a file of the console",
+                found,
+                parameters=(name,),
+                headers=headers,
+            ),
         ]
 
     async def lead(self, _request: web.Request) -> web.Response:
@@ -85,7 +97,7 @@ def _answer(request: web.Request, file: _File) -> web.Response:
         hdrs.ETAG: f'"{body.tag}"',
         hdrs.CACHE_CONTROL: "no-cache",
         hdrs.VARY: hdrs.ACCEPT_ENCODING,
-        "Content-Security-Policy": POLICY,
+        CONTENT_POLICY.name: POLICY,
     }
     if any(known.value == body.tag for known in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 
 from aiohttp import web
@@ -13,15 +13,16 @@ from broker import metrics
 from broker.access import Permission, Principal
 from broker.jsonparts import raw_elements, raw_member
 from broker.jsontext import encode
-from broker.operations.intake import Intake
+from broker.operations.intake import Accepted, Intake
 from broker.operations.throws import check_execution, read_item
 from broker.schemas.signals import BatchRequest, BatchSchema
 from broker.signals import Source, Throw
 from broker.store.signals.signals import IdempotencyKey
+from broker.tracing import TraceContext
 from gateway.answers import answer
 from gateway.bodies import parse, read_json
 from gateway.dialects import to_http_error
-from gateway.headers import THROW_HEADERS, read_hops, read_key, read_traceparent
+from gateway.headers import THROW_HEADERS, read_hops, read_key, read_trace
 from gateway.native.problems import render_problem
 from gateway.offloading import offload
 from gateway.routes import Route, SecuredRoute
@@ -29,7 +30,12 @@ from gateway.routes import Route, SecuredRoute
 _AT_ONCE = 100
 """How many throws of a batch are under way: they go on together, and other requests wait until all have."""
 
-_Item = tuple[Throw, IdempotencyKey | None] | Exception
+MOST = 1000
+"""How many signals one request may throw."""
+
+Item = tuple[Throw, IdempotencyKey | None] | Exception
+"""A throw of a batch with its idempotency key, or why it is refused."""
+Accept = Callable[[Throw, IdempotencyKey | None], Awaitable[Accepted]]
 
 
 class BatchesApi:
@@ -67,50 +73,62 @@ class BatchesApi:
             principal,
             body,
             key=None if key is None else key.key,
-            traceparent=read_traceparent(request),
+            trace=read_trace(request),
             hops=read_hops(request),
         )
 
-        async def throw(position: int, item: _Item) -> Mapping[str, object]:
-            if isinstance(item, Exception):
-                return refused(position, item)
-            wanted, own_key = item
-            try:
-                accepted = await self._intake.accept(
-                    wanted, tenants=principal.tenants, key=own_key, check=partial(check_execution, principal, wanted)
-                )
-            except Exception as error:  # noqa: BLE001  (it is this throw's answer)
-                return refused(position, error)
-            return {"status": 202, "id": accepted.signal.id}
-
-        def refused(position: int, error: Exception) -> Mapping[str, object]:
-            refusal = to_http_error(request, error)
-            metrics.REFUSED.labels(Source.NATIVE.value, str(refusal.status.value)).inc()
-            return {"status": refusal.status.value, "problem": render_problem(refusal, within=f"/signals/{position}")}
-
         items = await offload(request, read, size=len(body))
-        throws, room = [], asyncio.Semaphore(_AT_ONCE)
-        async with asyncio.TaskGroup() as group:
-            for position, item in enumerate(items):
-                await room.acquire()
-                throws.append(group.create_task(throw(position, item)))
-                throws[-1].add_done_callback(lambda _: room.release())
-        return answer(encode({"results": [one.result() for one in throws]}))
+
+        async def accept(wanted: Throw, own_key: IdempotencyKey | None) -> Accepted:
+            return await self._intake.accept(
+                wanted, tenants=principal.tenants, key=own_key, check=partial(check_execution, principal, wanted)
+            )
+
+        return await throw_each(request, items, accept, within="/signals")
+
+
+async def throw_each(request: web.Request, items: Iterable[Item], accept: Accept, *, within: str) -> web.Response:
+    """Return the answer once each of *items* is accepted or refused, with their results in their order.
+
+    *within* is the pointer of the array that they are in.
+    """
+
+    async def throw(position: int, item: Item) -> Mapping[str, object]:
+        if isinstance(item, Exception):
+            return refused(position, item)
+        try:
+            accepted = await accept(*item)
+        except Exception as error:  # noqa: BLE001  (it is this throw's answer)
+            return refused(position, error)
+        return {"status": 202, "id": accepted.signal.id}
+
+    def refused(position: int, error: Exception) -> Mapping[str, object]:
+        refusal = to_http_error(request, error)
+        metrics.REFUSED.labels(Source.NATIVE.value, str(refusal.status.value)).inc()
+        return {"status": refusal.status.value, "problem": render_problem(refusal, within=f"{within}/{position}")}
+
+    throws, room = [], asyncio.Semaphore(_AT_ONCE)
+    async with asyncio.TaskGroup() as group:
+        for position, item in enumerate(items):
+            await room.acquire()
+            throws.append(group.create_task(throw(position, item)))
+            throws[-1].add_done_callback(lambda _: room.release())
+    return answer(encode({"results": [one.result() for one in throws]}))
 
 
 def _read_items(
-    principal: Principal, body: bytes, *, key: str | None, traceparent: str | None, hops: int
-) -> list[_Item]:
+    principal: Principal, body: bytes, *, key: str | None, trace: TraceContext | None, hops: int
+) -> list[Item]:
     """Return for each signal of the batch *body* its throw with its idempotency key, or why there is none.
 
     The values of the batch may take many times the memory of its text, and are left behind one by one.
     """
     items: deque[object] = deque(parse(BatchRequest, body).signals)
-    read: list[_Item] = []
+    read: list[Item] = []
     for position, text in enumerate(raw_elements(raw_member(body, "signals") or b"[]")):
         own_key = None if key is None else f"{key}/{position}"
         try:
-            read.append(read_item(principal, items.popleft(), text, key=own_key, traceparent=traceparent, hops=hops))
+            read.append(read_item(principal, items.popleft(), text, key=own_key, trace=trace, hops=hops))
         except Exception as error:  # noqa: BLE001  (it is this throw's answer)
             read.append(error)
     return read

@@ -104,6 +104,7 @@ class DeliveriesApi:
                 {200: DeliverySchema},
                 parameters=_ONE,
                 permissions=managing,
+                refusals=(409,),
             ),
             SecuredRoute(
                 "POST",
@@ -113,6 +114,7 @@ class DeliveriesApi:
                 {200: DeliverySchema},
                 parameters=_ONE,
                 permissions=managing,
+                refusals=(409,),
             ),
         ]
 
@@ -137,10 +139,13 @@ class DeliveriesApi:
         return await self._changed(key, principal)
 
     async def cancel(self, request: web.Request, principal: Principal) -> web.Response:
-        """Cancel a delivery that is dead or parked: it is never attempted again. The answer is as for a redrive."""
+        """Cancel a delivery that is dead or parked, or waits to be leased: it is never attempted again.
+
+        The answer is as for a redrive.
+        """
         key, _ = await self._managed(request, principal)
         if not await self._deliveries.cancel(key, by=principal):
-            raise Conflicting("Only a dead or parked delivery can be cancelled.")
+            raise Conflicting("Only a delivery that is dead or parked, or waits to be leased, can be cancelled.")
         return await self._changed(key, principal)
 
     async def _managed(self, request: web.Request, principal: Principal) -> tuple[tuple[int, int], DeliveryDetails]:

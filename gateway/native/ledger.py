@@ -42,6 +42,7 @@ class LedgerApi:
                 {200: LedgerSchema},
                 parameters=(Parameter("subscriptionId", "Only deliveries to this subscription.", ID),),
                 permissions=(Permission.READ,),
+                refusals=(404,),
             )
         ]
 

@@ -37,6 +37,7 @@ class ReplaysApi:
                 ReplayRequest,
                 permissions=(Permission.SUBSCRIPTIONS, Permission.READ),
                 may_be_bare=True,
+                refusals=(409,),
             )
         ]
 

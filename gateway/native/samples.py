@@ -11,9 +11,10 @@ from broker.jsonparts import raw_member
 from broker.schemas.samples import SampleAnswer, SampleRequest
 from broker.store.subscriptions.samples import MOST, SampleStore, TooMany
 from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.targets import Kind
 from gateway.answers import answer
 from gateway.bodies import parse, read_json
-from gateway.http_errors import Busy
+from gateway.http_errors import Busy, Conflicting
 from gateway.native.subscriptions import managed_subscription
 from gateway.offloading import offload
 from gateway.routes import Route, SecuredRoute
@@ -55,6 +56,8 @@ class SamplesApi:
         several steps, one after the other is made as long as they succeed. It takes 30 s at most.
         """
         subscription = await managed_subscription(request, principal, self._subscriptions)
+        if subscription.spec.target.kind is Kind.PULL:
+            raise Conflicting("The subscription has a pull target, which nobody calls; there is nothing to test.")
         body = await read_json(request) or b"{}"
         payload = await offload(request, lambda: _payload(body), size=len(body))
         if self._under_way[principal.key] >= MOST_OF_ONE:

@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 from broker.errors import InvalidDocument, InvalidField
 from broker.schemas.access import SessionRequest, SessionSchema
 from broker.store.administration.sessions import Replaced, SessionStore, SignIn
+from gateway.answer_headers import COOKIE
 from gateway.answers import answer
 from gateway.auth import Authenticator, challenges
 from gateway.bodies import check_json, parse, read_body
@@ -44,9 +45,27 @@ class SessionApi:
         """The routes of this part of the API."""
         path = "/v1/session"
         return [
-            OpenRoute("POST", path, self.start, "Sign in", {201: SessionSchema}, SessionRequest),
+            OpenRoute(
+                "POST",
+                path,
+                self.start,
+                "Sign in",
+                {201: SessionSchema},
+                SessionRequest,
+                refusals=(401, 403, 429),
+                headers={201: (COOKIE,)},
+            ),
             OpenRoute("GET", path, self.show, "Show the session", {200: SessionSchema}, credentials=SESSION),
-            OpenRoute("DELETE", path, self.end, "Sign out", {204: None}, parameters=(_CSRF,), credentials=SESSION),
+            OpenRoute(
+                "DELETE",
+                path,
+                self.end,
+                "Sign out",
+                {204: None},
+                parameters=(_CSRF,),
+                credentials=SESSION,
+                headers={204: (COOKIE,)},
+            ),
         ]
 
     async def start(self, request: web.Request) -> web.Response:

@@ -19,9 +19,10 @@ from broker.signals import Signal, SignalState, Source, Throw
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.signals.listing import PAGE_BYTES
 from broker.store.signals.signals import SignalStore
+from gateway.answer_headers import LOCATION, REPLAYED
 from gateway.answers import answer
 from gateway.bodies import parse, read_json
-from gateway.headers import THROW_HEADERS, read_hops, read_key, read_traceparent
+from gateway.headers import THROW_HEADERS, read_hops, read_key, read_trace
 from gateway.http_errors import Conflicting, NotFound
 from gateway.native.deliveries import PAGE_PARAMETERS, delivery_page
 from gateway.native.queries import (
@@ -101,6 +102,7 @@ class SignalsApi:
                 THROW_HEADERS,
                 throws=Source.NATIVE,
                 permissions=throwing,
+                headers={202: (LOCATION, REPLAYED)},
             ),
             SecuredRoute(
                 "GET",
@@ -121,7 +123,15 @@ class SignalsApi:
                 parameters=PAGE_PARAMETERS,
                 permissions=reading,
             ),
-            SecuredRoute("DELETE", one, self.cancel, "Cancel a scheduled signal", {204: None}, permissions=throwing),
+            SecuredRoute(
+                "DELETE",
+                one,
+                self.cancel,
+                "Cancel a scheduled signal",
+                {204: None},
+                permissions=throwing,
+                refusals=(409,),
+            ),
         ]
 
     async def throw(self, request: web.Request, principal: Principal) -> web.Response:
@@ -134,9 +144,9 @@ class SignalsApi:
             key=read_key(request, principal, body),
             check=partial(check_execution, principal, throw),
         )
-        headers = {"Location": f"/v1/signals/{accepted.signal.id}"}
+        headers = {LOCATION.name: f"/v1/signals/{accepted.signal.id}"}
         if accepted.replayed:
-            headers["Idempotency-Replayed"] = "true"
+            headers[REPLAYED.name] = "true"
         return answer(await _rendered(request, accepted.signal), status=202, headers=headers)
 
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
@@ -215,9 +225,7 @@ class SignalsApi:
 
 
 def _read_throw(request: web.Request, principal: Principal, body: bytes) -> Throw:
-    return read_throw(
-        principal, parse(SignalRequest, body), body, traceparent=read_traceparent(request), hops=read_hops(request)
-    )
+    return read_throw(principal, parse(SignalRequest, body), body, trace=read_trace(request), hops=read_hops(request))
 
 
 async def _rendered(request: web.Request, signal: Signal) -> bytes:

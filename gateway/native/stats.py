@@ -57,6 +57,7 @@ class StatsApi:
                 {200: StatisticsSchema},
                 parameters=_PARAMETERS,
                 permissions=(Permission.READ,),
+                refusals=(404,),
             )
         ]
 

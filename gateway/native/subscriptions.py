@@ -14,6 +14,7 @@ from broker.operations.answers import render_subscription
 from broker.operations.subscriptions import (
     as_seen_by,
     change_spec,
+    create_if_absent,
     create_subscription,
     may_see,
     read_spec,
@@ -35,6 +36,7 @@ from broker.store.deliveries.statistics import StatisticsStore
 from broker.store.subscriptions.listing import ListedState
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import Subscription
+from gateway.answer_headers import LOCATION
 from gateway.answers import answer, created
 from gateway.bodies import read_document
 from gateway.http_errors import Conflicting, NotFound
@@ -63,8 +65,15 @@ _HOST = Parameter(
 )
 _STATE = Parameter(
     "state",
-    "Only subscriptions in this state; `failing`: those whose target is left alone for a while.",
+    "Only subscriptions in this state; `failing`: those whose target is left alone for a while; `leasable`: those of"
+    " which deliveries wait to be leased.",
     {"type": "string", "enum": [state.value for state in ListedState]},
+)
+_IF_ABSENT = Parameter(
+    "ifAbsent",
+    "`true`: if there is a subscription with the same name, tenant, execution, target, description, `once` and"
+    " `ordered`, the oldest one is answered (200), and none is created. For a target whose kind is `pull` or `queue`.",
+    {"type": "string", "enum": ["true", "false"], "default": "false"},
 )
 
 
@@ -103,9 +112,12 @@ class SubscriptionsApi:
                 every,
                 self.create,
                 "Create a subscription",
-                {201: SubscriptionSchema},
+                {201: SubscriptionSchema, 200: SubscriptionSchema},
                 SubscriptionRequest,
                 permissions=needed,
+                refusals=(409,),
+                parameters=(_IF_ABSENT,),
+                headers={201: (LOCATION,)},
             ),
             SecuredRoute(
                 "GET",
@@ -162,16 +174,24 @@ class SubscriptionsApi:
                 RotationRequest,
                 permissions=needed,
                 may_be_bare=True,
+                refusals=(409,),
             ),
         ]
 
     async def create(self, request: web.Request, principal: Principal) -> web.Response:
         """Answer 201; every matching signal that is thrown after this answer will be delivered."""
+        if_absent = choice(request, "ifAbsent", ("true", "false")) == "true"
         spec = read_spec(await read_document(request, SubscriptionRequest), self._guard)
+        secret = None
         try:
-            subscription, secret = await create_subscription(
-                self._subscriptions, spec, secrets=lambda: self._secrets, by=principal
-            )
+            if if_absent:
+                subscription, is_new = await create_if_absent(self._subscriptions, spec, by=principal)
+                if not is_new:
+                    return answer(render_subscription(subscription))
+            else:
+                subscription, secret = await create_subscription(
+                    self._subscriptions, spec, secrets=lambda: self._secrets, by=principal
+                )
         except QuotaExceeded as error:
             self._note_refusal(error)
             raise
@@ -289,10 +309,23 @@ async def managed_subscription(
         NotFound: There is none, or *principal* may not know of it because of its tenants.
         PermissionDenied: It belongs to no tenant, or to further ones, or *principal* is limited to other names.
     """
+    subscription = await owned_subscription(request, principal, subscriptions)
+    require_pattern(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
+    return subscription
+
+
+async def owned_subscription(
+    request: web.Request, principal: Principal, subscriptions: SubscriptionStore
+) -> Subscription:
+    """Return the subscription in the path, if it belongs to the tenants of *principal*.
+
+    Raises:
+        NotFound: There is none, or *principal* may not know of it because of its tenants.
+        PermissionDenied: It belongs to no tenant, or to further ones.
+    """
     subscription = await _find(request, principal, subscriptions)
     if not subscription.is_owned_by(principal.reach):
         raise PermissionDenied(f"Subscription {subscription.id} does not belong to the tenants of {principal.name!r}.")
-    require_pattern(principal, Permission.SUBSCRIPTIONS, subscription.spec.name)
     return subscription
 
 

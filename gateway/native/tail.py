@@ -14,6 +14,7 @@ from broker.errors import InvalidField, StoreUnavailable
 from broker.integers import MAX_ID
 from broker.names import is_pattern
 from broker.operations.tail import Ended, Event, Feed, Lagged, Wanted
+from gateway.answer_headers import UNBUFFERED
 from gateway.auth import Authenticator
 from gateway.http_errors import Busy, HttpError
 from gateway.native.queries import ID, TENANT_ID, TEXT, text
@@ -59,6 +60,7 @@ class TailApi:
                 ),
                 permissions=(Permission.READ,),
                 streams=True,
+                headers={200: (UNBUFFERED,)},
             )
         ]
 
@@ -79,7 +81,7 @@ class TailApi:
         if self._feed.followers >= MOST:
             raise Busy(f"{MOST} callers follow signals here already.")
         response = web.StreamResponse(
-            headers={"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
+            headers={"Content-Type": "text/event-stream; charset=utf-8", UNBUFFERED.name: "no"}
         )
         response.force_close()
         try:

@@ -12,6 +12,7 @@ from broker.operations.access import create_token
 from broker.operations.answers import render_token
 from broker.schemas.access import TokenPage, TokenRequest, TokenRotation, TokenSchema
 from broker.store.administration.tokens import AccessStore
+from gateway.answer_headers import LOCATION
 from gateway.answers import answer, created
 from gateway.bodies import read_document
 from gateway.http_errors import Conflicting, NotFound
@@ -40,6 +41,7 @@ class TokensApi:
                 {201: TokenSchema},
                 TokenRequest,
                 permissions=needed,
+                headers={201: (LOCATION,)},
             ),
             SecuredRoute(
                 "GET",
@@ -59,6 +61,7 @@ class TokensApi:
                 {200: TokenSchema},
                 TokenRotation,
                 permissions=needed,
+                refusals=(409,),
             ),
             SecuredRoute("DELETE", one, self.revoke, "Revoke an API token", {204: None}, permissions=needed),
         ]

@@ -10,6 +10,7 @@ from broker.operations.answers import render_user
 from broker.schemas.access import UserChanges, UserPage, UserRequest, UserSchema
 from broker.store.administration.users import UserStore
 from broker.store.postgres.database import Conflict
+from gateway.answer_headers import LOCATION
 from gateway.answers import answer, created
 from gateway.bodies import read_document
 from gateway.http_errors import Conflicting, NotFound
@@ -33,7 +34,15 @@ class UsersApi:
         needed = (Permission.ADMIN,)
         return [
             SecuredRoute(
-                "POST", every, self.create, "Create a user", {201: UserSchema}, UserRequest, permissions=needed
+                "POST",
+                every,
+                self.create,
+                "Create a user",
+                {201: UserSchema},
+                UserRequest,
+                permissions=needed,
+                refusals=(409,),
+                headers={201: (LOCATION,)},
             ),
             SecuredRoute(
                 "GET",

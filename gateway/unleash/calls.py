@@ -16,10 +16,11 @@ from broker.operations.intake import Accepted, Intake
 from broker.settings import Settings
 from broker.signals import Source, Throw
 from broker.store.administration.access_cache import AccessCache
+from gateway.answer_headers import RATE_LIMITS, REPLAYED, WARNING
 from gateway.answers import answer
 from gateway.auth import BEARER, Authenticator
 from gateway.dialects import to_http_error
-from gateway.headers import THROW_HEADERS, read_hops, read_key, read_traceparent
+from gateway.headers import THROW_HEADERS, read_hops, read_key, read_trace
 from gateway.http_errors import NotFound, Unauthenticated
 from gateway.openapi import ENDPOINT_TOKEN
 from gateway.routes import OpenRoute, Parameter, Route
@@ -29,7 +30,6 @@ from gateway.unleash.payloads import ignored_body, read_payload
 from gateway.unleash.schemas import CalledSignals, EndpointPayload
 
 _NAME = Parameter("name", "The endpoint's name.", {"type": "string", "pattern": "^[a-z0-9_-]{1,100}$"}, "path")
-WARNING = "Signal-Broker-Warning"
 _CHALLENGE = {"WWW-Authenticate": BEARER}
 
 log = structlog.get_logger()
@@ -60,6 +60,8 @@ class CallsApi:
                 throws=Source.SIGNAL_ENDPOINT,
                 credentials=ENDPOINT_TOKEN,
                 may_be_bare=True,
+                headers={200: (REPLAYED, WARNING)},
+                further_headers=RATE_LIMITS,
             )
         ]
 
@@ -97,7 +99,7 @@ class CallsApi:
                 source=Source.SIGNAL_ENDPOINT,
                 source_id=endpoint.id,
                 token_id=caller.token_id,
-                traceparent=read_traceparent(request),
+                trace=read_trace(request),
                 hops=read_hops(request),
             ),
             tenants=endpoint.tenants,
@@ -107,7 +109,7 @@ class CallsApi:
         warning = ignored_body(request)
         if warning is not None:
             log.warning("body.ignored", endpoint=endpoint.name, signal_id=accepted.signal.id, reason=warning)
-            response.headers[WARNING] = warning
+            response.headers[WARNING.name] = warning
         return response
 
     async def _enabled(self, name: str) -> Endpoint:
@@ -137,5 +139,5 @@ def _answer(accepted: Accepted) -> web.Response:
         }
     )
     body = b'{"signals":[%b,"payload":%b}]}' % (document[:-1], throw.payload)
-    headers = {"Idempotency-Replayed": "true"} if accepted.replayed else {}
+    headers = {REPLAYED.name: "true"} if accepted.replayed else {}
     return answer(body, headers=headers)

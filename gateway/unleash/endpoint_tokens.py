@@ -15,6 +15,7 @@ from broker.schemas.endpoints import EndpointTokenRequest, EndpointTokenSchema, 
 from broker.settings import Settings
 from broker.store.administration.endpoints import EndpointStore, may_manage
 from broker.store.postgres.database import Conflict
+from gateway.answer_headers import LOCATION
 from gateway.answers import answer, created
 from gateway.http_errors import Conflicting, NotFound
 from gateway.paths import path_id
@@ -50,6 +51,8 @@ class EndpointTokensApi:
                 {201: made},
                 NewEndpointToken,
                 permissions=(*needed, Permission.THROW),
+                refusals=(409,),
+                headers={201: (LOCATION,)},
             ),
             SecuredRoute(
                 "POST",
@@ -59,9 +62,17 @@ class EndpointTokensApi:
                 {200: made},
                 TokenRotation,
                 permissions=(*needed, Permission.THROW),
+                refusals=(409,),
             ),
             SecuredRoute(
-                "PUT", one, self.rename, "Rename an endpoint's token", {200: made}, wanted, permissions=needed
+                "PUT",
+                one,
+                self.rename,
+                "Rename an endpoint's token",
+                {200: made},
+                wanted,
+                permissions=needed,
+                refusals=(409,),
             ),
             SecuredRoute("DELETE", one, self.delete, "Delete an endpoint's token", {200: None}, permissions=needed),
         ]

@@ -12,6 +12,7 @@ from broker.schemas.endpoints import EndpointRequest, EndpointSchema
 from broker.settings import Settings
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.postgres.database import Conflict
+from gateway.answer_headers import LOCATION
 from gateway.answers import answer, created
 from gateway.forwarding import public_url
 from gateway.http_errors import NotFound
@@ -38,9 +39,26 @@ class EndpointsApi:
         return [
             SecuredRoute("GET", ENDPOINTS, self.list, "List signal endpoints", {200: Endpoints}, permissions=needed),
             SecuredRoute(
-                "POST", ENDPOINTS, self.create, "Create a signal endpoint", made, wanted, permissions=throwing
+                "POST",
+                ENDPOINTS,
+                self.create,
+                "Create a signal endpoint",
+                made,
+                wanted,
+                permissions=throwing,
+                refusals=(409,),
+                headers={201: (LOCATION,)},
             ),
-            SecuredRoute("PUT", one, self.update, "Update a signal endpoint", shown, wanted, permissions=throwing),
+            SecuredRoute(
+                "PUT",
+                one,
+                self.update,
+                "Update a signal endpoint",
+                shown,
+                wanted,
+                permissions=throwing,
+                refusals=(409,),
+            ),
             SecuredRoute("DELETE", one, self.delete, "Delete a signal endpoint", {200: None}, permissions=needed),
             SecuredRoute("POST", one + "/on", self.enable, "Enable a signal endpoint", shown, permissions=throwing),
             SecuredRoute("POST", one + "/off", self.disable, "Disable a signal endpoint", shown, permissions=needed),

@@ -76,5 +76,5 @@ def answer_error(error: HttpError, _request: web.Request) -> web.Response:
 
 
 UNLEASH = Dialect(
-    name="unleash", prefixes=("/api",), answer_error=answer_error, error=UnleashError, authorize=authorize
+    name="unleash", prefixes=("/api", "/health"), answer_error=answer_error, error=UnleashError, authorize=authorize
 )

@@ -26,7 +26,9 @@ from tests.support.postgres import postgres_server
 from tests.support.rabbitmq import rabbitmq_server
 
 HISTORY = ROOT / "docs" / "performance.json"
-DOCUMENTS = (ROOT / "docs" / "performance.md", ROOT / "README.md")
+HISTORY_APART = ROOT / "docs" / "scaling.json"
+"""Runs of groups that are measured apart."""
+DOCUMENTS = (ROOT / "docs" / "performance.md", ROOT / "docs" / "scaling.md", ROOT / "README.md")
 
 
 async def measure(group: Group, bench: Bench) -> list[Figure]:
@@ -48,11 +50,19 @@ def read_options(groups: Sequence[Group], arguments: Sequence[str] | None = None
         action="store_true",
         help=f"add the run, a whole one, to {HISTORY.relative_to(ROOT)}, and make the documents' tables of it",
     )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help=f"add the run, of groups measured apart, to {HISTORY_APART.relative_to(ROOT)}, and make the tables",
+    )
     parser.add_argument("--report", action="store_true", help="measure nothing; make these tables of the newest run")
     options = parser.parse_args(arguments)
     selection = [name for name in options.rows.split(",") if name]
     if options.append and selection:
         parser.error("--append needs a whole run, without a choice of rows")
+    apart = {group.name for group in groups if group.apart}
+    if options.keep and not (selection and apart.issuperset(selection)):
+        parser.error(f"--keep needs a choice of whole groups that are measured apart: {', '.join(sorted(apart))}")
     try:
         options.wanted = choose(groups, selection)
     except LookupError as error:
@@ -94,9 +104,9 @@ def _all(wanted: dict[str, set[str]]) -> set[str]:
 
 def write_documents(groups: Sequence[Group]) -> None:
     """Make the tables of the documents anew, of the newest run that is kept."""
-    newest = load_runs(HISTORY)[-1]
+    newest, apart = load_runs(HISTORY)[-1], load_runs(HISTORY_APART)
     for document in DOCUMENTS:
-        document.write_text(fill(document.read_text(), newest, groups))
+        document.write_text(fill(document.read_text(), newest, groups, apart))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,6 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         save_runs(options.json, [measured])
     if options.append and whole:
         save_runs(HISTORY, [*load_runs(HISTORY), measured])
+        write_documents(groups)
+    if options.keep and whole:
+        save_runs(HISTORY_APART, [*load_runs(HISTORY_APART), measured])
         write_documents(groups)
     return 0 if whole else 1
 

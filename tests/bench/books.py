@@ -25,7 +25,8 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.partitions.partitions import attach_tables, make_tables
 from broker.store.postgres.database import Database
 from broker.store.signals.signals import SignalStore
-from broker.store.subscriptions.subscriptions import SubscriptionFilter, SubscriptionStore
+from broker.store.subscriptions.subscriptions import SubscriptionStore
+from broker.store.subscriptions.waiting import SubscriptionFilter, WaitingStore
 from tests.bench.rows import POSTGRESQL, Bench, Group, Row, Sample
 from tests.support.postgres import PostgresServer, fresh_database, postgres_server
 
@@ -74,6 +75,11 @@ FROM generate_series(1, $1::int) AS n
 _COUNT = "SELECT state, count(*) FROM deliveries GROUP BY state"
 
 
+async def insert_subscriptions(database: Database, count: int) -> None:
+    """Make *count* subscriptions."""
+    await database.execute(_SUBSCRIPTIONS, count)
+
+
 async def cut(database: Database, signals: int) -> None:
     """Make the partitions for ids up to *signals*, instead of the first one."""
     step = signals // BLOCKS + 1
@@ -117,6 +123,10 @@ class History:
     @cached_property
     def subscriptions(self) -> SubscriptionStore:
         return SubscriptionStore(self.database)
+
+    @cached_property
+    def waiting(self) -> WaitingStore:
+        return WaitingStore(self.database)
 
 
 def _yesterday() -> datetime:
@@ -179,17 +189,15 @@ ASKED: dict[str, Callable[[History], Awaitable[object]]] = {
     "subscriptions: by an unknown host": lambda at: at.subscriptions.page(host="nobody"),
     "subscriptions: paused": lambda at: at.subscriptions.page(state="paused"),
     "subscriptions: failing": lambda at: at.subscriptions.page(state="failing"),
-    "event subscriptions: counted": lambda at: at.subscriptions.count_waiting(SubscriptionFilter()),
-    "event subscriptions: of a name, counted": lambda at: at.subscriptions.count_waiting(
-        SubscriptionFilter(name="nobody")
-    ),
-    "event subscriptions: 10 by their moments": lambda at: at.subscriptions.waiting(
+    "event subscriptions: counted": lambda at: at.waiting.count(SubscriptionFilter()),
+    "event subscriptions: of a name, counted": lambda at: at.waiting.count(SubscriptionFilter(name="nobody")),
+    "event subscriptions: 10 by their moments": lambda at: at.waiting.find(
         SubscriptionFilter(), order="created", limit=10
     ),
-    "event subscriptions: the 10 last ones": lambda at: at.subscriptions.waiting(
+    "event subscriptions: the 10 last ones": lambda at: at.waiting.find(
         SubscriptionFilter(), order="created", descending=True, limit=10
     ),
-    "event subscriptions: 10 by their tenants": lambda at: at.subscriptions.waiting(
+    "event subscriptions: 10 by their tenants": lambda at: at.waiting.find(
         SubscriptionFilter(), order="tenantId", limit=10
     ),
 }
@@ -213,7 +221,7 @@ async def ask_all(postgres: PostgresServer, deliveries: int) -> list[tuple[str, 
         Database(none) as empty,
         Database(url, timeout=timedelta(minutes=10)) as database,
     ):
-        await database.execute(_SUBSCRIPTIONS, MANY)
+        await insert_subscriptions(database, MANY)
         await fill(database, signals)
         # What a second of a busy instance leaves for the next fold.
         await database.execute(

@@ -12,6 +12,7 @@ _ID = re.compile(rb"webhook-id: ?(\d+)-(\d+)", re.IGNORECASE)
 _LENGTH = re.compile(rb"content-length: ?(\d+)", re.IGNORECASE)
 _DUE = re.compile(rb'"due": *([0-9.]+)')
 _ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
+_REFUSAL = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
 
 
 class Receiver:
@@ -19,10 +20,12 @@ class Receiver:
 
     Args:
         answers: Whether it answers.
+        refused_every: It refuses one request of so many; 0: none.
     """
 
-    def __init__(self, *, answers: bool) -> None:
+    def __init__(self, *, answers: bool, refused_every: int) -> None:
         self.answers = answers
+        self._refused_every = refused_every
         self.url = ""
         self.taken: dict[tuple[int, int], float] = {}
         """When (seconds) each delivery first came, by signal and subscription."""
@@ -32,6 +35,11 @@ class Receiver:
         """When (seconds) the last one came."""
         self.latencies: list[float] = []
         """How long (seconds) after it was due each request came, if it tells that."""
+
+    @property
+    def answer(self) -> bytes:
+        """The answer to the request that was noted last."""
+        return _REFUSAL if self._refused_every and self.requests % self._refused_every == 0 else _ANSWER
 
     def note(self, request: bytes, end: int) -> None:
         """Note a request whose head has its *end* there."""
@@ -61,13 +69,13 @@ class _Connection(asyncio.Protocol):
             self._receiver.note(self._buffer[:size], end)
             self._buffer = self._buffer[size:]
             if self._receiver.answers:
-                self._transport.write(_ANSWER)  # type: ignore[attr-defined]
+                self._transport.write(self._receiver.answer)  # type: ignore[attr-defined]
 
 
 @asynccontextmanager
-async def receiving(*, answers: bool = True) -> AsyncIterator[Receiver]:
+async def receiving(*, answers: bool = True, refused_every: int = 0) -> AsyncIterator[Receiver]:
     """Run a receiver on a free loopback port until the block is left."""
-    receiver = Receiver(answers=answers)
+    receiver = Receiver(answers=answers, refused_every=refused_every)
     server = await asyncio.get_running_loop().create_server(lambda: _Connection(receiver), "127.0.0.1", 0)
     receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     try:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench import cells
 from tests.bench.results import Run
 from tests.bench.rows import Figure, Group
 
@@ -50,6 +51,7 @@ SUMMARY = {
     "books.ledger": "the ledger over a million deliveries",
 }
 """The rows that the README has, and what it calls them."""
+_NEWLINE = "\n"
 _SECTION = re.compile(r"(<!-- bench: ([a-z]+) -->\n).*?(<!-- bench: end -->)", re.DOTALL)
 
 
@@ -65,15 +67,43 @@ def show(group: Group, figures: Sequence[Figure]) -> None:
     sys.stdout.flush()
 
 
-def fill(text: str, run: Run, groups: Iterable[Group]) -> str:
-    """Return the text of a document with its sections made anew, ``<!-- bench: NAME --> ... <!-- bench: end -->``."""
-    sections = {
-        "run": _run(run),
-        "figures": "\n".join(_tables(run, groups)),
-        "cpu": "\n".join(_cpu_table(run)),
-        "summary": "\n".join(_summary(run)),
-    }
-    return _SECTION.sub(lambda found: f"{found[1]}{sections[found[2]]}\n{found[3]}", text)
+def fill(text: str, run: Run, groups: Iterable[Group], apart: Sequence[Run] = ()) -> str:
+    """Return the text of a document with its sections made anew, ``<!-- bench: NAME --> ... <!-- bench: end -->``.
+
+    Args:
+        text: The document.
+        run: The newest whole run.
+        groups: The groups there are. One that is measured apart has a section of its name.
+        apart: Runs of groups that are measured apart, the newest one last.
+    """
+
+    def section(found: re.Match[str]) -> str:
+        match found[2]:
+            case "run":
+                made: Iterable[str] = [_run(run)]
+            case "figures":
+                made = _tables(run, groups)
+            case "cpu":
+                made = _cpu_table(run)
+            case "summary":
+                made = _summary(run)
+            case "cells":
+                made = cells.describe(run, _newest(apart, "ceilings"))
+            case name:
+                made = _apart(_newest(apart, name), [group for group in groups if group.name == name])
+        return f"{found[1]}{_NEWLINE.join(made)}\n{found[3]}"
+
+    return _SECTION.sub(section, text)
+
+
+def _newest(runs: Iterable[Run], group: str) -> Run:
+    """Return the newest run that has figures of a group."""
+    return [run for run in runs if any(figure.name.startswith(f"{group}.") for figure in run.figures)][-1]
+
+
+def _apart(run: Run, groups: Iterable[Group]) -> Iterable[str]:
+    yield _run(run)
+    yield from _tables(run, groups)
 
 
 def _run(run: Run) -> str:

@@ -23,7 +23,7 @@ from tests.chaos.faults.processes import kill, replace
 from tests.chaos.faults.rabbitmq import kill_node, restart_node
 from tests.chaos.stack import ROLES
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("role", ["gateway", "recorder", "deliverer", "scheduler"])

@@ -11,7 +11,7 @@ from tests.support.eventually import eventually
 from tests.support.product import client_of
 from tests.support.throwing import throw
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 
 async def test_what_a_hanging_recorder_holds_awaits_its_record(stack):

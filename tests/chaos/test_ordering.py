@@ -18,7 +18,7 @@ from tests.chaos.stack import TWO_OF_EACH, make_rng, rabbitmq_stack
 from tests.support.eventually import eventually
 from tests.support.product import client_of
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 KEYS = ("a", "a", "a", "b", "b", "c", "d")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support import queues
 from tests.support.ledger import messages_of
 
 
+@pytest.mark.slow
 async def test_a_queue_is_emptied_to_the_last_message(rabbitmq_url):
     queue = await queues.declare(rabbitmq_url)
     await queues.fill(rabbitmq_url, queue, 2500)
@@ -14,6 +17,7 @@ async def test_a_queue_is_emptied_to_the_last_message(rabbitmq_url):
     assert await queues.take(rabbitmq_url, queue) == [[]]
 
 
+@pytest.mark.slow
 async def test_a_queue_that_is_gone_is_a_violation_and_the_others_are_compared_all_the_same(rabbitmq_url):
     gone = []
     assert await messages_of(rabbitmq_url, "absent", gone) == []

@@ -17,7 +17,7 @@ OVERDUE_AFTER = 9
 """Seconds after which every attempt is overdue: the subscription's timeout, the stack's `RESCUE_AFTER_SECONDS`, and one
 more. Nothing that a test could wait for happens meanwhile, since PostgreSQL is away."""
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 
 async def under_way(client, webhooks, path, *, count, after, timeout):

@@ -17,7 +17,7 @@ from tests.support.postgres import on_database
 from tests.support.product import Client, Process, client_of
 from tests.support.receiver import receiver
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 RUNBOOK = Path(__file__).parents[2] / "deploy" / "runbook.md"
 

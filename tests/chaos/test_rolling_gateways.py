@@ -16,6 +16,7 @@ pytestmark = pytest.mark.timeout(300)
 CALLERS, EACH_SECOND = 20, 150
 
 
+@pytest.mark.slow
 async def test_a_rolling_restart_breaks_no_connection_that_a_caller_keeps(database_url, rabbitmq_url, tmp_path):
     environment = SETTINGS | {"STORE_URL": database_url, "TRANSPORT_URL": rabbitmq_url}
     gateways = [Process("gateway", environment=environment, log=tmp_path / f"{number}.log") for number in range(2)]

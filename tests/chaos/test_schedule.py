@@ -19,6 +19,8 @@ from tests.chaos.stack import TWO_OF_EACH, rabbitmq_stack
 from tests.support.audience import TARGETS
 from tests.support.receiver import Answer
 
+pytestmark = pytest.mark.slow
+
 SEED = 11
 
 FAULTS = [

@@ -28,6 +28,7 @@ SELECT (SELECT count(*) FROM deliveries) AS owed,
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_each_is_owed_it_once_though_recorders_are_killed(store_server, rabbitmq_url, database_url, tmp_path):
     environment = {"STORE_URL": database_url, "TRANSPORT_URL": rabbitmq_url}

@@ -3,21 +3,27 @@
 from tests.integration.conftest import (
     client,
     embedded_product,
+    embedded_second_url,
     name,
     product,
     product_vhost,
     pytest_generate_tests,
     rabbitmq_product,
+    rabbitmq_second_url,
+    second_url,
     webhooks,
 )
 
 __all__ = [
     "client",
     "embedded_product",
+    "embedded_second_url",
     "name",
     "product",
     "product_vhost",
     "pytest_generate_tests",
     "rabbitmq_product",
+    "rabbitmq_second_url",
+    "second_url",
     "webhooks",
 ]

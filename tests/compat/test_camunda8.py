@@ -19,6 +19,7 @@ async def tenanted(client, name):
     return tenant, (await subscribe(client, name, tenantId=tenant))["id"], (await subscribe(client, name))["id"]
 
 
+@pytest.mark.slow
 async def test_a_named_tenant_is_reached_and_nobody_else(client, name, tenanted):
     tenant, theirs, _ = tenanted
 

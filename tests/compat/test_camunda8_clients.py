@@ -20,6 +20,8 @@ from tests.support.node import NODE, install
 from tests.support.product import ADMIN_TOKEN
 from tests.support.throwing import fresh_id, matched, subscribe
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct horse battery staple"
 
 

@@ -43,6 +43,7 @@ async def received(webhooks, count=1):
     return {request.path: json.loads(request.body)["variables"] for request in webhooks.requests}
 
 
+@pytest.mark.slow
 async def test_the_generated_client_reads_the_version(generic):
     api = generic_camunda_client.VersionApi(generic)
 

@@ -30,6 +30,7 @@ async def waiting(client, name):
     return {row["executionId"] for row in rows}
 
 
+@pytest.mark.slow
 async def test_nobody_waits_and_that_is_no_error(client, webhooks, name):
     await signal(client, name)
     await subscribe(client, name, webhooks.url("/late"))
@@ -106,6 +107,7 @@ async def test_names_have_no_wildcards(client, name):
     assert await waiting(client, f"{name}%25") == set()
 
 
+@pytest.mark.slow
 async def test_a_hundred_signals_at_once_consume_one_catch_event_once(client, webhooks, name):
     """In Camunda all but one of the callers fail with an OptimisticLockingException."""
     once = await subscribe(client, name, webhooks.url("/"), executionId=fresh_id("execution"), once=True)
@@ -119,6 +121,7 @@ async def test_a_hundred_signals_at_once_consume_one_catch_event_once(client, we
     assert len(webhooks.requests) == 1
 
 
+@pytest.mark.slow
 async def test_a_signal_reaches_who_subscribed_before_it_and_nobody_who_subscribed_after(client, name):
     """Raced: signals and subscriptions at the same time, and every answer counts."""
     for round_ in range(10):
@@ -149,6 +152,7 @@ WRITERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Json", "Object"])
 async def test_a_filter_sees_what_json_means_however_its_sender_writes_it(client, webhooks, name, kind):
     rule = {"v.price": {"operator": "NUM_EQ", "value": "12.5"}}

@@ -50,7 +50,19 @@ async def test_options_says_what_is_allowed(client, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["//signal", "/signal/x", "/Signal", "/nothing", "/signal/;a=b/c", "", "/", "/engine/x"]
+    "path",
+    [
+        "/execution/e/signal",
+        "/task",
+        "//signal",
+        "/signal/x",
+        "/Signal",
+        "/nothing",
+        "/signal/;a=b/c",
+        "",
+        "/",
+        "/engine/x",
+    ],
 )
 async def test_other_paths_are_not_found(client, path):
     status, _, body = await call(client, "POST", "/engine-rest" + path, json={"name": "s"})
@@ -59,6 +71,7 @@ async def test_other_paths_are_not_found(client, path):
     assert body == {"type": "NotFoundException", "message": "HTTP 404 Not Found", "code": None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("more", [";a=b", ";a", ";a=b;c=d", ";a=b/", "/", "?name=other&a=1", ";a=b?name=other"])
 async def test_a_path_may_carry_what_nobody_asked_for(client, name, path, more):
@@ -207,3 +220,14 @@ async def test_a_caller_may_say_that_it_repeats_itself(client, webhooks, name):
     # The last signal may arrive before the first one.
     await eventually(lambda: {json.loads(r.body)["businessKey"] for r in webhooks.requests} == {None, "last"})
     assert len({json.loads(request.body)["id"] for request in webhooks.requests}) == 2
+
+
+async def test_the_description_is_that_of_camundas_paths(client):
+    async with client._session.get(f"{client.url}/engine-rest/openapi.json") as response:  # noqa: SLF001
+        description = await response.json()
+
+    assert {"/engine-rest/signal", "/engine-rest/message", "/engine-rest/execution", "/signal"} <= set(
+        description["paths"]
+    )
+    assert all(path.startswith(("/engine-rest/", "/signal")) for path in description["paths"])
+    assert "CamundaException" in description["components"]["schemas"]

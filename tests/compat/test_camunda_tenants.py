@@ -147,6 +147,7 @@ async def test_event_subscriptions_are_seen_by_tenant(client, house):
     assert foreign == []
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_taps_of_other_tenants_never_see_a_limited_callers_signals(client, product, house):
     bindings = {

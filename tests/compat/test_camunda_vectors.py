@@ -55,12 +55,13 @@ class Outcome:
 async def outcomes(embedded_product) -> dict[str, Outcome]:
     """Return what came of every vector, each played on a subscription of its own."""
     async with client_of(embedded_product.url) as client, receiver() as webhooks, aiohttp.ClientSession() as session:
+        turns = asyncio.Semaphore(16)  # a slow machine answers so many in time
 
         async def play(vector: Vector, suffix: str) -> tuple[str, int, Answer]:
-            waiting = await subscribe(
-                client, f"sig{suffix}", webhooks.url(f"/{vector['id']}"), executionId=f"<EXEC>{suffix}", once=True
-            )
-            return vector["id"], waiting["id"], await send(session, embedded_product.url, vector["request"], suffix)
+            async with turns:
+                url, execution = webhooks.url(f"/{vector['id']}"), f"<EXEC>{suffix}"
+                waiting = await subscribe(client, f"sig{suffix}", url, executionId=execution, once=True)
+                return vector["id"], waiting["id"], await send(session, embedded_product.url, vector["request"], suffix)
 
         start = (await throw(client, "start"))["id"]
         await throwing.recorded(client, start)  # so that all the others come after it
@@ -126,7 +127,7 @@ def test_the_product_answers_and_delivers_as_camunda_does(outcomes, vector):
         assert ours.status == 204 or vector["request"]["method"] == "HEAD"
     else:
         assert ours.body == expected_error(vector, ours.body)
-        assert ours.content_type == "application/json; charset=utf-8"
+        assert ours.content_type == "application/json"
     assert ours.consumed == vector["subscription_consumed"]
     assert (ours.received is not None) == vector["subscription_consumed"]
     if ours.received is not None:

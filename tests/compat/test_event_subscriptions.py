@@ -44,7 +44,7 @@ async def test_a_row_has_camundas_members(client, name, rows):
     assert (status, headers["Cache-Control"], headers["Content-Type"]) == (
         200,
         "no-cache",
-        "application/json; charset=utf-8",
+        "application/json",
     )
     assert found[1] == {
         "id": str(rows[2]["id"]),

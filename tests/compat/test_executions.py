@@ -51,6 +51,24 @@ async def test_filters_are_and_combined_and_pages_are_of_executions(client, name
     assert await ids(client, signalEventSubscriptionName=name, firstResult=2) == []
 
 
+async def test_the_executions_that_wait_for_a_message_are_those_that_wait_for_the_signal(client, name, waiting):
+    (plain, tenants, _), _ = waiting
+
+    assert await ids(client, messageEventSubscriptionName=name) == [plain, tenants]
+    assert await ids(client, messageEventSubscriptionName=name, signalEventSubscriptionName=name) == [plain, tenants]
+
+
+async def test_executions_are_counted(client, name, waiting):
+    _, tenant = waiting
+
+    for path in (f"{PATH}/count", "/engine-rest/engine/default/execution/count"):
+        assert await client.get(f"{path}?signalEventSubscriptionName={name}&maxResults=1") == {"count": 2}
+        assert await client.get(f"{path}?signalEventSubscriptionName={name}&tenantIdIn={tenant}") == {"count": 1}
+        assert await client.get(f"{path}?signalEventSubscriptionName={name}&activityId=x") == {"count": 0}
+    status, _, body = await client.request("GET", "/engine-rest/engine/other/execution/count")
+    assert (status, body["message"]) == (400, "No process engine available")
+
+
 @pytest.mark.parametrize(
     "parameter", ["activityId", "processDefinitionKey", "messageEventSubscriptionName", "variables"]
 )

@@ -232,6 +232,7 @@ async def test_a_call_repeated_with_its_key_is_answered_with_the_first_signal(cl
     assert (status, error["name"], is_unleash(status, error)) == (409, "ConflictError", True)
 
 
+@pytest.mark.slow
 async def test_the_rate_limit_is_told_with_every_answer_and_strangers_do_not_use_it_up(product, client, call):
     """A gateway of its own: the limit is off unless it is set. Whole seconds decide, so what is refused is awaited."""
     async with product.sibling("gateway", SIGNAL_ENDPOINT_RATE_LIMIT_PER_SECOND="1") as gateway:
@@ -262,3 +263,16 @@ async def test_the_rate_limit_is_told_with_every_answer_and_strangers_do_not_use
             return (await ask(call.token, b"{"))[0] == 400
 
         assert await eventually(malformed)
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/", "/HEALTH"])
+async def test_the_server_says_that_it_is_well(client, path):
+    status, _, body = await client.caller("").request("GET", path)
+
+    assert (status, body) == (200, {"health": "GOOD"})
+
+
+async def test_what_the_health_does_not_have_is_refused_in_unleashs_form(client):
+    status, headers, body = await client.request("POST", "/health", json={})
+
+    assert (status, headers["Allow"], body["name"]) == (405, "GET, HEAD, OPTIONS", "MethodNotAllowedError")

@@ -56,6 +56,7 @@ def models(generated):
     return importlib.import_module(f"{generated}.models")
 
 
+@pytest.mark.slow
 async def test_the_generated_client_does_every_operation(client, operate, models):
     name, renamed = fresh_id("endpoint"), fresh_id("endpoint")
     wanted = models.CreateSignalEndpointSchema(name=name, description="for a test")
@@ -101,6 +102,7 @@ async def test_the_generated_client_does_every_operation(client, operate, models
     assert renamed not in [one.name for one in (await operate("get_signal_endpoints")).signal_endpoints]
 
 
+@pytest.mark.slow
 async def test_the_generated_client_understands_refusals(operate, models):
     wanted = models.CreateSignalEndpointSchema(name=fresh_id("endpoint"))
     made = await operate("create_signal_endpoint", status=201, body=wanted)

@@ -94,6 +94,7 @@ def documents(output):
     return found
 
 
+@pytest.mark.slow
 async def test_the_walk_goes_as_described(client, webhooks, paste):
     [value] = re.findall(r"signal_[\w-]{43}", paste("create"))
     [subscription] = documents(paste("subscribe"))
@@ -125,6 +126,7 @@ async def test_an_endpoint_and_its_token_are_made_over_http(client, paste):
     assert re.fullmatch(r"signal_[\w-]{43}", token["token"])
 
 
+@pytest.mark.slow
 async def test_every_sender_reaches_its_endpoint(client, paste):
     _, value = await endpoint(client, paste.name)
     token = {"signal_...": value}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from broker.transport import Settlement
 from tests.support.eventually import eventually
 from tests.support.messaging import holds, nothing_comes, publish, publish_until_confirmed, take
@@ -47,6 +49,7 @@ async def test_a_suspended_consumer_is_not_missed_and_goes_on_when_it_is_resumed
         await eventually(lambda: transport.consuming)
 
 
+@pytest.mark.slow
 async def test_a_consumer_that_was_suspended_while_its_link_was_lost_goes_on_when_it_is_resumed(
     server, transport, queue
 ):

@@ -12,6 +12,7 @@ from tests.support.messaging import bind, declare, declare_exchange, declare_que
 
 
 class TestRouting:
+    @pytest.mark.slow
     async def test_a_fanout_exchange_reaches_every_queue_whatever_the_key(self, transport):
         exchange = await declare_exchange(transport, "fanout")
         queues = [await declare_queue(transport) for _ in range(3)]
@@ -79,6 +80,7 @@ class TestRouting:
             await publish(transport, b"2", exchange=source, key="claim.changed")
         assert await drain(transport, queue, 1) == [b"1"]
 
+    @pytest.mark.slow
     async def test_exchanges_bound_in_a_circle_route_once(self, transport, queue):
         one, two = await declare_exchange(transport, "fanout"), await declare_exchange(transport, "fanout")
         await bind(transport, one, two, to="exchange")

@@ -66,6 +66,7 @@ class TestMessages:
         assert (got.headers, got.type, got.timestamp) == ({}, None, None)
         assert got.content_type == "application/json"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", [0, 1 << 20, 15 << 20], ids=["empty", "1 MiB", "15 MiB"])
     async def test_a_body_of_any_size_and_content_arrives(self, transport, queue, size):
         body = (bytes(range(256)) * (size // 256 + 1))[:size]
@@ -136,6 +137,7 @@ class TestPublishing:
             await publish(other, b"kept", key=queue)
         assert await drain(transport, queue, 1) == [b"kept"]
 
+    @pytest.mark.slow
     async def test_a_server_out_of_reach_is_unavailable(self, server):
         """Entering does not wait for it."""
         async with server.open_unreachable() as transport:
@@ -185,6 +187,7 @@ class TestReceiving:
                 assert got.body == b"%d" % i
                 await inbox.settle([got], Settlement.ACK)
 
+    @pytest.mark.slow
     async def test_no_more_than_the_prefetch_is_unsettled(self, transport, queue):
         await publish(transport, *(b"%d" % i for i in range(5)), key=queue)
         async with transport.consume(queue, prefetch=2) as inbox:
@@ -208,6 +211,7 @@ class TestReceiving:
             [90],
         ]
 
+    @pytest.mark.slow
     async def test_no_more_than_32_mib_are_unsettled_and_the_rest_comes_later(self, transport, queue):
         """The prefetch alone would let 60 MiB in."""
         await publish(transport, *(b"%02d" % i + bytes(1 << 20) for i in range(60)), key=queue)
@@ -255,6 +259,7 @@ class TestReceiving:
             assert transport.unsettled(queue) == [second.tag, third.tag]
         assert transport.unsettled(queue) == []
 
+    @pytest.mark.slow
     async def test_a_missing_queue_has_no_depth(self, transport, queue):
         with pytest.raises(Unroutable):
             await transport.depth(fresh(), timeout=SOON)
@@ -318,6 +323,7 @@ class TestSettling:
         await holds(transport, queue, 0)
         assert await drain(transport, dead, 1) == [b"poison"]
 
+    @pytest.mark.slow
     async def test_beyond_the_delivery_limit_a_message_without_a_dead_letter_exchange_is_gone(self, transport):
         queue = await declare(transport, Queue(fresh(), delivery_limit=20))
         await publish(transport, b"poison", key=queue)
@@ -364,6 +370,7 @@ class TestLeaving:
 
 
 class TestLosingTheLink:
+    @pytest.mark.slow
     async def test_the_inbox_is_re_established_and_the_unsettled_come_again(self, server, transport, queue):
         await publish(transport, b"1", key=queue)
         async with transport.consume(queue, prefetch=1) as inbox:
@@ -375,6 +382,7 @@ class TestLosingTheLink:
             await holds(transport, queue, 0)
         assert await drain(transport, queue, 1) == [b"1"]
 
+    @pytest.mark.slow
     async def test_it_is_ready_linked_and_consuming_again(self, server, transport, queue):
         await eventually(lambda: transport.ready and transport.linked and transport.consuming)
         async with transport.consume(queue, prefetch=1) as inbox:

@@ -14,7 +14,7 @@ from tests.support.eventually import eventually
 from tests.support.product import COMMAND, Process, client_of
 from tests.support.receiver import Answer, receiver
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SECONDS = 60
 """How long all commands of the story may take together."""

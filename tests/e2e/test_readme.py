@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 import urllib.request
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.ports import free_ports
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```sh (\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -149,6 +152,33 @@ def test_the_first_minute_goes_as_the_readme_says(paste, receiver, running, port
 
     ledger = wait_for(settled)
     assert (ledger["matched"], ledger["unaccounted"]) == (1, 0)
+
+
+def test_what_is_parked_since_the_receiver_was_down_arrives_when_it_is_redriven(paste, tmp_path):
+    (port,) = free_ports(1)
+    token, subscribe, throw, *_ = blocks("first").split("\n\n")
+    retry = f'"retry": {{"schedule": [3600]}}, "target": {{"kind": "webhook", "url": "http://127.0.0.1:{port}/"}}'
+    subscribe = subscribe.replace("policy.#", "claim.#")
+    subscription = json.loads(paste(f"{token}\n{re.sub('.target.: [{].*?[}]', retry, subscribe)}"))
+    signal_ = json.loads(paste(f"{token}\n{throw.replace('policy.changed', 'claim.paid')}"))
+    delivery = f"{signal_['id']}-{subscription['id']}"
+    listing = f".venv/bin/signal-broker deliveries list --state parked --subscription {subscription['id']}"
+    wait_for(lambda: delivery in paste(listing))
+
+    output = tmp_path / "output"
+    command = blocks("receiver").replace("9000", str(port)).split()
+    with output.open("w") as file, subprocess.Popen(command, cwd=ROOT, stdout=file) as process:
+        try:
+            wait_for(lambda: _answers(port))
+            paste(blocks("redrive").replace("--subscription 1 ", f"--subscription {subscription['id']} "))
+            assert wait_for(lambda: output.read_text().strip()).startswith(delivery)
+        finally:
+            process.terminate()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.parametrize("command", [line for line in blocks("task").splitlines() if line])

@@ -76,6 +76,8 @@ class Caller:
         if operation is not None:
             answers = operation["responses"]
             described = answers.get(str(answer.status)) or answers["default"]
+            if "$ref" in described:
+                described = self._api["components"]["responses"][described["$ref"].rpartition("/")[2]]
             assert bool(answer.body) == ("content" in described), (method, path, answer)
             for media in described.get("content", {}).values():
                 schema = {**media["schema"], "components": self._api["components"]}

@@ -51,6 +51,7 @@ _HEADERS: Sequence[tuple[bytes, Sequence[bytes]]] = (
     (b"Authorization", (b"", b"Basic Og==", b"Basic \xff", b"Bearer", b"bearer x", b"Digest a")),
     (b"Idempotency-Key", (b"k", b"", b"x" * 300, b"\xe9")),
     (b"traceparent", (b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01", b"\xff")),
+    (b"tracestate", (b"a=1,tenant@b=2", b"a=1,a=2", b"\xff")),
     (b"Expect", (b"100-continue", b"200-ok")),
     (b"Accept-Language", (b"de",)),
     (b"Origin", (b"null", b"http://[")),

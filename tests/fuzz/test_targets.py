@@ -13,6 +13,7 @@ from tests.fuzz.targets import TARGETS
 INPUTS = 1500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_reader_keeps_its_promises(name):
     target = TARGETS[name]

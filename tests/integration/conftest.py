@@ -8,12 +8,15 @@ come out differently on another transport says so with the marker `transports`:
 
 from __future__ import annotations
 
+import asyncio
+import json
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -29,6 +32,7 @@ from broker.topology import TOPOLOGY
 from broker.transport import Transport
 from broker.transport.embedded import EmbeddedTransport
 from broker.transport.rabbitmq import RabbitTransport
+from tests.support import typescript_client as typescript
 from tests.support.attempts import attempt_store
 from tests.support.browser import opened_window
 from tests.support.builders import QUEUE
@@ -36,8 +40,10 @@ from tests.support.eventually import eventually
 from tests.support.history import History
 from tests.support.postgres import fresh_database
 from tests.support.product import ADMIN_TOKEN, Process, client_of
+from tests.support.rabbitmq_servers import Rabbit
 from tests.support.receiver import receiver
 from tests.support.remote import Laptop
+from tests.support.traces import traced_product
 from tests.support.transports import embedded_server, rabbitmq_transport_server
 from workers.partition_maintainer import PartitionMaintainer
 
@@ -152,6 +158,19 @@ async def embedded_second_url(embedded_product) -> AsyncIterator[str]:
 async def rabbitmq_second_url(rabbitmq_product) -> AsyncIterator[str]:
     async with rabbitmq_product.sibling("gateway") as process:
         yield process.url
+
+
+@pytest.fixture(scope="module")
+def management(rabbitmq: Rabbit) -> Iterator[str]:
+    """The URL of RabbitMQ's management API, which is on while a module's tests run."""
+    with rabbitmq.management() as url:
+        yield url
+
+
+@pytest.fixture
+def traced(monkeypatch, database_url, tmp_path) -> Callable[..., AbstractAsyncContextManager[Process]]:
+    """Return what runs a product of this test's own that exports its traces; see `traced_product`."""
+    return partial(traced_product, monkeypatch, database_url, tmp_path)
 
 
 @pytest.fixture
@@ -270,3 +289,37 @@ def deliveries(database):
 def pausing(database):
     """Return where subscriptions of this test's own database are paused, and waiting deliveries go on."""
     return PausingStore(database)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def typescript_client(embedded_product, tmp_path_factory) -> Path:
+    """Return the directory in which the TypeScript client was built, with a clean `project` that has it installed."""
+    directory = tmp_path_factory.mktemp("typescript")
+    async with client_of(embedded_product.url) as client:
+        openapi = await client.get("/openapi.json")
+    package = await asyncio.to_thread(typescript.build, directory, openapi)
+    await asyncio.to_thread(typescript.project, directory / "project", package)
+    return directory
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def typescript_readme(typescript_client) -> Path:
+    """Return the directory with the programs of the TypeScript client's README, compiled."""
+    directory = typescript_client / "project"
+    tools = typescript_client / "typescript"
+    await asyncio.to_thread(typescript.compile_programs, tools, directory, typescript.SNIPPETS)
+    return directory
+
+
+@pytest.fixture
+def run_ts(typescript_client, name):
+    """Return a function that runs statements with a client `broker` of a URL, and returns what they print as JSON."""
+
+    async def run(url: str, statements: str, **options: object) -> list[Any]:
+        path = typescript_client / "project" / f"{name}.mjs"
+        path.write_text(typescript.PRELUDE + statements)
+        arguments = [path, url, ADMIN_TOKEN, name, json.dumps(options)]
+        said = await asyncio.to_thread(typescript.run, *arguments, cwd=path.parent)
+        return [json.loads(line) for line in said.splitlines()]
+
+    return run

@@ -177,6 +177,7 @@ async def test_a_flood_of_wrong_tokens_pushes_out_no_right_one(database_url, acc
 # The running product behind a pooler
 
 
+@pytest.mark.slow
 async def test_a_gateway_behind_a_pooler_refuses_a_revoked_token_and_the_doctor_says_what_is_wrong(
     database_url, tmp_path
 ):

@@ -12,6 +12,8 @@ from tests.support.access import CASES, EVERY, PASSWORD, World, basic, open_oper
 from tests.support.sessions import sign_in
 from tests.support.throwing import endpoint, fresh_id, token
 
+pytestmark = pytest.mark.slow
+
 ROOT = "/api/admin/signal-endpoints"
 ROWS = read_table()
 ON = {
@@ -58,6 +60,7 @@ LISTS = {
     "GET /api/admin/signals": ("call", "/api/admin/signals?limit=1000", "signals", "signal"),
     "GET /engine-rest/event-subscription": ("subscription", "{path}?eventName={name}", None, None),
     "GET /engine-rest/event-subscription/count": ("subscription", "{path}?eventName={name}", "count", None),
+    "GET /engine-rest/execution/count": ("execution", "{path}?signalEventSubscriptionName={name}", "count", None),
     "GET /engine-rest/execution": ("execution", "{path}?signalEventSubscriptionName={name}", None, None),
 }
 
@@ -95,10 +98,37 @@ async def listing(world, row, case):
     return "listed" if is_there else "hidden"
 
 
+async def leasing(world, _row, case):
+    made = await world.made("pull", case)
+    status, _, _ = await world.caller(case).request("POST", f"/v1/subscriptions/{made['id']}/lease", json={})
+    return str(status)
+
+
+async def lease_token(world, row, case):
+    """Do something with a lease of somebody who may do everything."""
+    made = await world.made("lease!", case)
+    document = {"leaseTokens": [made["leaseToken"]]} | ({"leaseSeconds": 60} if row.path.endswith("extend") else {})
+    [result] = (await world.caller(case).post(row.path, document))["results"]
+    return "ok" if result["ok"] else "unknown"
+
+
 async def batch(world, _row, case):
     signal = {"name": world.signal_name(case), **world.scope(case.partition(",")[0])}
     answer = await world.caller(case).post("/v1/signals/batch", {"signals": [signal]})
     return str(answer["results"][0]["status"])
+
+
+async def event(world, _row, case):
+    scope = world.scope(case.partition(",")[0])
+    attributes = {
+        "ce-specversion": "1.0",
+        "ce-id": fresh_id("event"),
+        "ce-source": "/tests",
+        "ce-type": world.signal_name(case),
+    }
+    attributes |= {"ce-tenantid": scope["tenantId"]} if scope.get("tenantId") else {}
+    status, _, _ = await world.caller(case).request("POST", "/v1/cloudevents", headers=attributes)
+    return str(status)
 
 
 async def explanation(world, _row, case):
@@ -108,10 +138,10 @@ async def explanation(world, _row, case):
     return "listed" if made["id"] in {one["subscriptionId"] for one in answer["matches"]} else "hidden"
 
 
-async def bulk_redrive(world, _row, case):
+async def bulk_change(world, row, case):
     made = await world.made("delivery!", case)
     wanted = {"subscriptionId": made["subscriptionId"], "dryRun": True}
-    answer = await world.caller(case).post("/v1/deliveries/redrive", wanted)
+    answer = await world.caller(case).post(row.path, wanted)
     return "listed" if answer["count"] else "hidden"
 
 
@@ -157,6 +187,21 @@ async def camundas_throw(world, row, case):
     return str(status)
 
 
+async def camundas_message(world, row, case):
+    made = await world.made("subscription!", case)
+    document = {"messageName": made["name"], **world.scope(case.partition(",")[0])}
+    path = row.path.replace("{engine}", "default")
+    status, _, _ = await world.caller(case).request("POST", path, json=document)
+    return str(status)
+
+
+async def camunda8s_message(world, row, case):
+    made = await world.made("subscription", case)
+    document = {"name": made["name"], "tenantId": world.tenant(case.partition(",")[0])}
+    status, _, _ = await world.caller(case).request("POST", row.path, json=document)
+    return str(status)
+
+
 async def camunda8s_throw(world, row, case):
     variant = case.partition(",")[0]
     document = {"signalName": world.signal_name(variant), "tenantId": world.tenant(variant)}
@@ -171,6 +216,33 @@ async def call(world, row, case):
     return str(status)
 
 
+async def external_tasks(world, row, case):
+    """Fetch an external task."""
+    made = await world.made("owed!", case)
+    topic = {"topicName": str(made["id"]), "lockDuration": 60_000}
+    document = {"workerId": "w", "maxTasks": 1, "topics": [topic]}
+    return "listed" if await world.caller(case).post(row.path.replace("{engine}", "default"), document) else "hidden"
+
+
+async def external_task(world, row, case):
+    """Do something with an external task."""
+    made = await world.made("lease!", case)
+    path = row.path.replace("{engine}", "default").format(id=made["deliveryId"])
+    document = {"workerId": "w", "newDuration": 60_000}
+    body = {} if row.method == "GET" else {"json": document}
+    return str((await world.caller(case).request(row.method, path, **body))[0])
+
+
+async def external_task_list(world, row, case):
+    """Look for an external task in a list, or in a count."""
+    made = await world.made("owed!", case)
+    topic, path = {"topicName": str(made["id"])}, row.path.replace("{engine}", "default")
+    asked = {"params": topic} if row.method == "GET" else {"json": topic}
+    status, _, found = await world.caller(case).request(row.method, path, **asked)
+    assert status == 200
+    return "listed" if (found["count"] if path.endswith("/count") else found) else "hidden"
+
+
 async def session(world, row, case):
     """Show or end a session that one has oneself."""
     browser = await sign_in(world.client, token=world.caller(case).token)
@@ -180,9 +252,15 @@ async def session(world, row, case):
 SPECIAL = {
     "GET /v1/session": session,
     "DELETE /v1/session": session,
+    "POST /v1/subscriptions/{id}/lease": leasing,
+    "POST /v1/leases/ack": lease_token,
+    "POST /v1/leases/fail": lease_token,
+    "POST /v1/leases/extend": lease_token,
     "POST /v1/signals/batch": batch,
+    "POST /v1/cloudevents": event,
     "POST /v1/signals/explain": explanation,
-    "POST /v1/deliveries/redrive": bulk_redrive,
+    "POST /v1/deliveries/cancel": bulk_change,
+    "POST /v1/deliveries/redrive": bulk_change,
     "GET /v1/signals/tail": tailing,
     "GET /v1/ledger": books,
     "GET /v1/stats": books,
@@ -190,9 +268,26 @@ SPECIAL = {
     "GET /v1/quotas/tenants/{id}": quota_of_tenant,
     "DELETE /v1/quotas/tenants/{id}": quota_of_tenant,
     "POST /signal": camundas_throw,
+    **{
+        f"POST {base}/external-task/{what}": external_tasks if what == "fetchAndLock" else external_task
+        for base in ("/engine-rest", "/engine-rest/engine/{engine}")
+        for what in (
+            "fetchAndLock",
+            *("{id}/" + end for end in ("complete", "failure", "extendLock", "unlock", "bpmnError")),
+        )
+    },
+    **{
+        f"{method} {base}/external-task{what}": external_task_list if what in {"", "/count"} else external_task
+        for base in ("/engine-rest", "/engine-rest/engine/{engine}")
+        for method, what in (("GET", ""), ("POST", ""), ("GET", "/count"), ("POST", "/count"), ("GET", "/{id}"))
+    },
     "POST /engine-rest/signal": camundas_throw,
     "POST /engine-rest/engine/{engine}/signal": camundas_throw,
+    "POST /engine-rest/message": camundas_message,
+    "POST /engine-rest/engine/{engine}/message": camundas_message,
     "POST /v2/signals/broadcast": camunda8s_throw,
+    "POST /v2/messages/correlation": camunda8s_message,
+    "POST /v2/messages/publication": camunda8s_message,
     "POST /api/signal-endpoint/{name}": call,
 }
 
@@ -275,7 +370,7 @@ async def test_nothing_is_done_with_other_credentials_or_without_the_permissions
 
     async def request(row, headers):
         path = re.sub(r"\{\w+\}", "no-such-id", row.path.replace("{engine}", "default"))
-        body = {} if row.method == "GET" else {"json": {"name": made["name"]}}
+        body = {} if row.method == "GET" else {"json": {"name": made["name"], "messageName": made["name"]}}
         status, _, _ = await anybody.request(row.method, path, headers=headers, **body)
         return status
 

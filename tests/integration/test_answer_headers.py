@@ -21,7 +21,7 @@ ANSWERS = {
     414: HEAD % (b"/" + b"x" * 9000) + b"\r\n",
     417: HEAD % b"/v1/tokens" + b"Expect: x\r\nContent-Length: 0\r\n\r\n",
 }
-PAGES = ["/docs", "/console", "/openapi.json", "/livez", "/metrics"]
+PAGES = ["/docs", "/console", "/openapi.json", "/asyncapi.json", "/livez", "/metrics"]
 
 
 @pytest.mark.parametrize(("status", "request_"), ANSWERS.items())

@@ -24,6 +24,7 @@ ONLY_SHOWN = {"signalName", "tenantId", "target", "lastOutcome", "lastStatus", "
 """What the API tells of a delivery besides: it is in the archived signal, in its attempts, or of today."""
 
 
+@pytest.mark.slow
 async def test_the_archive_has_a_line_for_each_dropped_signal_as_the_api_shows_it(
     history, subscription, retention, tmp_path
 ):
@@ -57,6 +58,7 @@ async def test_the_archive_has_a_line_for_each_dropped_signal_as_the_api_shows_i
     assert documents[1]["deliveries"][0]["attempts"][0]["response"] == "no\nway"
 
 
+@pytest.mark.slow
 async def test_every_signal_is_archived_once_however_many_and_large_they_are(
     history, retention, tmp_path, database, monkeypatch
 ):
@@ -84,6 +86,7 @@ async def test_every_signal_is_archived_once_however_many_and_large_they_are(
     assert max(sizes) <= 500
 
 
+@pytest.mark.slow
 async def test_a_crash_between_archiving_and_dropping_neither_loses_nor_doubles_anything(
     history, subscription, retention, tmp_path, monkeypatch
 ):

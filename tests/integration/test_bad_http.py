@@ -158,6 +158,7 @@ async def test_no_body_is_invited_that_is_not_read(product, path):
             await ends(reader)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refused", [b"wrong", ADMIN_TOKEN.encode()], ids=["a stranger", "too large"])
 async def test_a_caller_that_sends_its_body_all_the_same_gets_the_answer(product, refused):
     """It sends on until it has the answer: the connection must not be reset before."""

@@ -164,6 +164,7 @@ STRANGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 @pytest.mark.parametrize("case", STRANGE)
 async def test_what_is_only_strange_is_accepted_and_recorded_as_it_came(client, case):
@@ -180,6 +181,7 @@ async def test_what_is_only_strange_is_accepted_and_recorded_as_it_came(client, 
 IDS = ["0", "-1", str(1 << 63), "9" * 5000, "0" * 30 + "1", "abc", "٣", "%00", "%ff", "1%2F2", "0-0", "9-9"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 @pytest.mark.parametrize("thing", ["signals", "subscriptions", "deliveries", "tokens"])
 async def test_an_id_that_is_nobodys_is_a_404(client, method, thing):
@@ -333,6 +335,7 @@ VALUES = st.recursive(
 PATTERNS = {"#", "*"}
 
 
+@pytest.mark.slow
 @given(document=VALUES)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.parametrize("path", ROUTES)
@@ -359,6 +362,7 @@ def post(product, path, document):
 NUMBERS = ("-1", "0", "32768", str(1 << 31), str((1 << 63) - 1), str(1 << 63), "9" * 50)
 
 
+@pytest.mark.slow
 async def test_no_number_in_a_path_or_a_query_brings_a_list_down(client):
     document = await client.get("/openapi.json")
     asked = [

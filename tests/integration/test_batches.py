@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 
+import pytest
+
 from tests.support.eventually import eventually
 from tests.support.throwing import fresh_id, matched, recorded_ids, subscribe, token
 
@@ -45,6 +47,7 @@ async def test_one_bad_throw_does_not_spoil_the_rest(client, name):
     assert await recorded_ids(client, name, 2) == [results[0]["id"], results[6]["id"]]
 
 
+@pytest.mark.slow
 async def test_ids_ascend_in_the_order_of_the_batch(client, name):
     results = await throw(client, *({"name": name, "payload": number} for number in range(1000)))
 

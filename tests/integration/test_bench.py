@@ -19,6 +19,8 @@ from tests.bench.rows import Bench
 from tests.bench.verifying import verify
 from tests.support.product import client_of
 
+pytestmark = pytest.mark.slow
+
 FIGURE = {"name", "what", "unit", "value", "cpu", "baseline", "ratio", "target", "shown"}
 
 

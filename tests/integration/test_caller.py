@@ -11,6 +11,7 @@ import pytest
 
 from broker.access import ADMINISTRATOR
 from broker.admission import Deferred, Denied
+from broker.callbacks import Callbacks
 from broker.deliveries import DeliveryState, Outcome, Reason
 from broker.egress import Guard
 from broker.secrets import SecretBox
@@ -18,6 +19,7 @@ from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.attempts import Claimed, Ended
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.deliveries.surplus import route_of
+from broker.store.subscriptions.permissions import PermissionStore
 from broker.subscriptions import SubscriptionSpec
 from broker.targets import Kind, WebhookTarget
 from tests.support.attempts import claim
@@ -30,6 +32,7 @@ from workers.caller import Caller
 from workers.calls import Calls
 from workers.couriers.webhook import WebhookCourier
 from workers.webhooks.client import WebhookClient
+from workers.webhooks.permissions import Permissions
 
 SPARE = Answer(status=503, headers={"Retry-After": "60"})
 
@@ -44,7 +47,8 @@ def per_host():
 async def caller(database, attempts, per_host):
     secrets = SecretBox([SECRET_KEY])
     async with WebhookClient(Guard([ip_network("127.0.0.0/8")]), concurrency=10) as client:
-        courier = WebhookCourier(client, secrets, WebhookKeyStore(database, secrets))
+        permissions = Permissions(client, PermissionStore(database), Callbacks(secrets, ""))
+        courier = WebhookCourier(client, secrets, WebhookKeyStore(database, secrets), permissions)
         yield Caller(
             attempts, {Kind.WEBHOOK: courier}, calls=Calls(per_host, patience=60, at_once=0), timeout=30 * SECOND
         )
@@ -159,6 +163,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ANSWERS)
 async def test_an_attempt_whose_turn_comes_too_late_is_not_made(waiting, change, deliveries, webhooks, what):
     due, task, over = await waiting(Answer())
@@ -183,6 +188,7 @@ def waiting_for_moment(owe, attempts, database):
     return waiting_for_moment
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ANSWERS)
 async def test_an_attempt_that_waits_for_its_reservation_is_not_made_if_it_may_not_be_any_more(
     waiting_for_moment, change, deliveries, what
@@ -193,6 +199,7 @@ async def test_an_attempt_that_waits_for_its_reservation_is_not_made_if_it_may_n
     assert await deliveries.attempts((due.signal_id, due.subscription_id)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_one", [True, False])
 async def test_an_attempt_that_waited_for_its_reservation_takes_no_other_one(
     owe, attempts, database, monkeypatch, has_one
@@ -274,6 +281,7 @@ def next_answer(attempts, deliveries):
     return next_answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["paused", "disabled", "expired"])
 async def test_a_later_step_is_not_made_when_an_attempt_may_not_be(between_steps, change, next_answer, webhooks, what):
     due, task, over = await between_steps(max_in_flight=1)

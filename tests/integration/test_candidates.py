@@ -34,6 +34,7 @@ THROWS = [
 ]
 
 
+@pytest.mark.slow
 @given(names=st.lists(WORDS, min_size=1, max_size=30))
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_the_store_has_the_same_keys_of_patterns(database, *, names):
@@ -89,6 +90,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OTHERS)
 async def test_subscriptions_that_do_not_match_are_not_read(kind, database, find):
     """Whatever PostgreSQL knows of the table: statistics are missing first, and say later that all are of one name."""

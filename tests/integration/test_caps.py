@@ -28,6 +28,7 @@ async def test_a_limited_administrator_creates_what_is_within_its_limits(admin, 
     await admin.post("/v1/users", {"name": fresh_id("user"), "password": PASSWORD, **limits}, expect=201)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wider",
     [

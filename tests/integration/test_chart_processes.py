@@ -10,19 +10,20 @@ import aiohttp
 import pytest
 
 from broker.settings import PREFIX
+from tests.support.collector import collector
 from tests.support.eventually import eventually
 from tests.support.helm import Manifest, containers, is_hook, needs_helm, of_kind, processes, render
 from tests.support.ports import free_ports
-from tests.support.product import Process
+from tests.support.product import Process, client_of
 
-pytestmark = needs_helm
+pytestmark = [pytest.mark.slow, needs_helm]
 
 
-def rendered(database_url: str, rabbitmq_url: str) -> list[Manifest]:
+def rendered(database_url: str, rabbitmq_url: str, **values: object) -> list[Manifest]:
     http, metrics = free_ports(2)
     ports = {"SIGNAL_BROKER_HTTP_PORT": http, "SIGNAL_BROKER_METRICS_PORT": metrics}
     urls = {"SIGNAL_BROKER_STORE_URL": database_url, "SIGNAL_BROKER_TRANSPORT_URL": rabbitmq_url}
-    return render("minimal", {"settings": ports, "secrets": urls})
+    return render("minimal", {"settings": ports, "secrets": urls, **values})
 
 
 def environment(documents: list[Manifest]) -> dict[str, str]:
@@ -68,3 +69,26 @@ async def test_a_process_of_the_chart_passes_its_probes_and_ends_within_its_grac
         assert await answered(f"http://127.0.0.1:{ports['metrics']}/metrics") == 200
         assert await answered(f"http://127.0.0.1:{ports['http']}/metrics") == 404
         assert await process.stop(within=pod["terminationGracePeriodSeconds"]) == 0
+
+
+async def test_a_gateway_of_the_chart_sends_its_traces_to_the_collector_that_is_set(
+    database_url: str, rabbitmq_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with collector() as spans:
+        tracing = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": spans.url,
+            "OTEL_SERVICE_NAME": "signals",
+            "OTEL_BSP_SCHEDULE_DELAY": 50,
+        }
+        documents = rendered(database_url, rabbitmq_url, tracing=tracing)
+        (container,) = processes(documents)["gateway"]["spec"]["containers"]
+        for variable in container["env"]:
+            monkeypatch.setenv(variable["name"], variable.get("value", "the-pod"))
+        settings = environment(documents)
+        async with (
+            Process(*container["args"], environment=settings, log=tmp_path / "log") as process,
+            client_of(process.url, settings["ADMIN_TOKEN"]) as client,
+        ):
+            await client.post("/v1/signals", {"name": "a"}, expect=202)
+            (published,) = await eventually(lambda: spans.named("publish signals.record"))
+        assert published.resource["service.name"] == "signals"

@@ -90,7 +90,24 @@ async def test_a_circuit_holds_up_no_other_subscription_that_delivers_to_the_sam
     await finish(attempts, claimed)
     assert await circuit_phase(database, due.subscription_id) is Phase.CLOSED
     assert await circuit_phase(database, held.subscription_id) is not Phase.CLOSED
-    assert (await pausing.census())[0] == 1
+    assert (await pausing.census()).circuits == 1
+
+
+async def test_a_circuit_lasts_once_it_is_open_for_the_longest_and_an_active_subscription_waits(
+    owe, attempts, database, pausing
+):
+    due_attempts = await owe(21)
+    await fail(attempts, due_attempts)
+    id_ = due_attempts[0].subscription_id
+    assert (await pausing.census())[:2] == (1, 0)
+    await database.execute("UPDATE circuits SET openings = $1, awaited = true", circuits.LASTING - 1)
+    assert (await pausing.census())[:2] == (1, 0)
+    await database.execute("UPDATE circuits SET openings = $1", circuits.LASTING)
+    assert (await pausing.census())[:2] == (1, 1)
+    await pausing.pause(id_)
+    assert (await pausing.census())[:2] == (1, 0)
+    await pausing.resume(id_, per_second=None)
+    assert (await pausing.census())[:2] == (0, 0)
 
 
 async def test_a_former_target_keeps_its_circuit_and_gives_it_to_no_other(owe, attempts, subscriptions):

@@ -20,7 +20,7 @@ from tests.support.instances import Place, Run
 from tests.support.product import COMMAND
 from tests.support.receiver import Answer, receiver
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 NOWHERE = {"TRANSPORT_URL": "amqp://me:hunter2@127.0.0.1:1/", "CONFIRM_TIMEOUT_SECONDS": "0.5"}
@@ -188,8 +188,13 @@ def test_actions_are_made_of_files(broker: Run, tmp_path: Path):
         "headers": {"Authorization": "***"},
         "bodyTemplate": '{"on": {{payload.on}}}',
         "signatures": ["v1"],
+        "format": "standard",
+        "requestOrigin": None,
     }
-    steps = [{"target": {"kind": "queue", "queue": queue}, "description": queue} for queue in ("first", "second")]
+    steps = [
+        {"target": {"kind": "queue", "queue": queue, "format": "cloudevents-binary"}, "description": queue}
+        for queue in ("first", "second")
+    ]
     (tmp_path / "steps.json").write_text(json.dumps(steps))
     made = broker.place.ask("subscribe", "flags.*", "--steps", str(tmp_path / "steps.json"))
     assert (made["target"], made["steps"], made["secret"]) == (None, steps, None)
@@ -301,6 +306,19 @@ def test_a_mistyped_setting_is_told_and_the_nearest_one_named(broker: Run):
     assert json.loads(done.stderr)["hint"] == (
         "SIGNAL_BROKER_LOG_LEVLE is not a setting; did you mean SIGNAL_BROKER_LOG_LEVEL?"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--record-shards", "2"), "only RabbitMQ as the transport splits queues: see SIGNAL_BROKER_TRANSPORT_URL"),
+        (("--record-shards", "0"), "Invalid value for '--record-shards': 0 is not in the range 1<=x<=32."),
+        (("--attempt-shards", "33"), "Invalid value for '--attempt-shards': 33 is not in the range 1<=x<=32."),
+        (("--apply", "--prune", "--record-shards", "2"), "--prune is a step of its own, without numbers of shards"),
+    ],
+)
+def test_a_queue_that_cannot_be_split_so_stays_as_it_is(broker: Run, options: tuple[str, ...], line: str):
+    assert line in broker.place.call("topology", *options).stderr
 
 
 def test_bindings_of_earlier_versions_are_pruned_only_when_asked_for(broker: Run):

@@ -1,4 +1,4 @@
-"""docs/commands.md: every command in it works, in its order, beside a product that is new."""
+"""docs/commands.md, then docs/events.md: every command in them works, in its order, beside a product that is new."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import subprocess
 from pathlib import Path
 from tempfile import mkdtemp
 
+import pytest
+
 from deploy.cli.main import COMMANDS
 from tests.support.eventually import eventually
 from tests.support.instances import Place, Run
 
-TEXT = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
-TASKS = re.findall(r"^```sh task\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+pytestmark = pytest.mark.slow
+
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "commands.md").read_text()
+TASKS = re.findall(r"^```sh task\n(.*?)^```", TEXT + (DOCS / "events.md").read_text(), re.MULTILINE | re.DOTALL)
 
 
 def call(place: Place, line: str) -> subprocess.CompletedProcess[str]:

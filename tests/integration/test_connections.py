@@ -23,7 +23,8 @@ from tests.support.product import client_of
 
 SOON, NEVER = timedelta(seconds=0.1), timedelta(minutes=5)
 HALF = b"POST /engine-rest/signal HTTP/1.1\r\nHost: x\r\n"
-WHOLE = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+WHOLE = b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"
+PROBE = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Server:
@@ -77,6 +78,7 @@ async def serving(*, most=100, **patience):
         return web.Response(status=401)
 
     app.router.add_get("/livez", livez)
+    app.router.add_get("/hello", livez)
     app.router.add_get("/large", large)
     app.router.add_get("/slow", slow)
     app.router.add_post("/refuse", refuse)
@@ -112,6 +114,32 @@ def closings(rule):
 
 def open_connections():
     return metrics.REGISTRY.get_sample_value("signal_broker_http_connections")
+
+
+async def test_a_connection_is_counted_unless_its_last_request_was_a_probe():
+    before = closings("idle")
+    async with serving() as server, server.connected(PROBE) as (reader, writer):
+        for request, counted in [(b"", 0), (WHOLE, 1), (PROBE, 0)]:
+            writer.write(request)
+            assert (await answered(reader))[0] == 200
+            assert server.open == counted
+    async with (
+        serving(idle=SOON) as server,
+        server.connected(PROBE) as (reader, _),
+        server.connected(WHOLE) as (other, _),
+    ):
+        assert await closed(reader)
+        assert await closed(other)
+        await eventually(lambda: server.open == 0)
+    assert closings("idle") == before + 1
+
+
+async def test_connections_that_are_not_of_callers_are_not_counted():
+    async with serving() as server:
+        server.connections.of_callers = False
+        async with server.connected(WHOLE) as (reader, _):
+            assert (await answered(reader))[0] == 200
+            assert server.open == 0
 
 
 async def test_a_connection_that_sends_nothing_is_closed():
@@ -243,7 +271,7 @@ async def test_when_all_are_worked_on_only_probes_are_answered():
             async with server.connected(slow.replace(b"/slow", b"/engine-rest/signal")) as (reader, _):
                 status, headers, body = await answered(reader)
                 assert (status, headers["retry-after"], is_camunda(status, json.loads(body))) == (503, "1", True)
-            probe, _ = await stack.enter_async_context(server.connected(WHOLE))
+            probe, _ = await stack.enter_async_context(server.connected(PROBE))
             assert (await answered(probe))[0] == 200
         spare, writer = await stack.enter_async_context(server.connected())
         server.going_on.set()
@@ -279,6 +307,7 @@ async def test_a_refused_body_is_not_received(monkeypatch):
         assert sent < 20 << 20  # most of it in buffers of the system
 
 
+@pytest.mark.slow
 async def test_throws_and_probes_are_answered_beside_a_crowd(embedded_product, name):
     """As the settings bound it; each of the crowd is closed by one of the two rules."""
     settings = {"HTTP_CONNECTIONS": "20", "HEADER_TIMEOUT_SECONDS": "1"}

@@ -18,6 +18,7 @@ OWN = {entry.name: entry.read_text("utf-8") for entry in (CONSOLE / "app").iterd
 SCRIPTS = "\n".join(text for name, text in OWN.items() if name.endswith(".js"))
 
 
+@pytest.mark.slow
 async def test_it_is_a_page_that_needs_no_credentials_to_be_loaded(client):
     status, headers, body = await client.caller("").request("GET", "/console")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.async_api import expect
 
 from tests.integration.test_console_in_browser import button, opened
 from tests.support.product import ADMIN_TOKEN
+
+pytestmark = pytest.mark.slow
 
 
 def overview(tab):

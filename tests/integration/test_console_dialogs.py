@@ -13,6 +13,8 @@ from tests.integration.test_console_in_browser import button, opened
 from tests.support.eventually import eventually
 from tests.support.throwing import subscribe, throw
 
+pytestmark = pytest.mark.slow
+
 BIG = '{"id":12345678901234567890,"share":1.0,"a":1,"a":2}'
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.async_api import expect
 
 from tests.integration.test_console_in_browser import button, opened
+from tests.support.eventually import eventually
+from tests.support.leasing import Puller
 from tests.support.receiver import Answer
 from tests.support.throwing import FAR, delivery, recorded, subscribe, throw
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -76,3 +82,31 @@ async def test_the_overview_says_of_what_deliveries_died_and_who_waits(client, w
     await expect(row).to_contain_text(str(subscription["id"]))
     longest = tab.page.get_by_role("region", name="Subscriptions that wait longest")
     await expect(longest.get_by_role("row").filter(has_text=late["id"])).to_contain_text("The last attempt failed")
+
+
+async def test_what_waits_to_be_leased_is_told_with_what_is_leased(client, tab, name):
+    puller = Puller(client, name)
+    await puller.subscribe()
+    for _ in range(3):
+        await puller.throw()
+    await puller.lease_one()
+    await eventually(lambda: backlog_is(puller, leasable=2, leased=1))
+    limited = {"name": name, "permissions": ["signals:read", "subscriptions:manage"], "names": [name]}
+    await tab.sign_in(token=(await client.post("/v1/tokens", limited))["token"])
+    await tab.open("/console")
+    heading = tab.page.get_by_role("heading", name="Deliveries that wait to be leased")
+    waiting = tab.page.locator("section", has=heading)
+    row = waiting.get_by_role("row").filter(has_text=name)
+    await expect(row.get_by_role("cell").nth(7)).to_have_text("2")
+    await row.get_by_role("link").first.click()
+    facts = tab.page.locator("dl").first
+    for term, value in {"Target": "pull", "Waiting": "2", "Leased": "1"}.items():
+        fact = facts.locator("div", has=tab.page.locator("dt", has_text=re.compile(f"^{term}$")))
+        await expect(fact.locator("dd")).to_have_text(value)
+    await expect(button(tab.page, "Test")).to_be_disabled()
+    await expect(button(tab.page, "Test")).to_have_attribute("title", re.compile("A pull target calls nobody"))
+
+
+async def backlog_is(puller, **expected):
+    backlog = (await puller.client.get(puller.path))["backlog"]
+    return expected.items() <= backlog.items()

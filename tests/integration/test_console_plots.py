@@ -15,6 +15,8 @@ from tests.integration.test_console_in_browser import button
 from tests.support.statistics import add_figures
 from tests.support.throwing import subscribe, token
 
+pytestmark = pytest.mark.slow
+
 LIGHT, DARK = (26, 86, 196), (127, 176, 255)
 """The colour of the line of what is accepted."""
 _DRAWN = """([plot, wanted]) => {

@@ -14,7 +14,7 @@ from tests.support.receiver import Answer
 from tests.support.remote import token_of
 from tests.support.throwing import fresh_id, recorded, subscribe
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SECONDS = 60
 """How long all steps of the story may take together, without the person's own time."""
@@ -131,7 +131,7 @@ async def send_again(page, story, subscription, delivery):
     """Redrive the delivery, and then what else is dead."""
     dialog = page.get_by_role("dialog")
     with story.step("redrive the delivery, and see it delivered"):
-        await link(page, delivery).click()
+        await link(page.get_by_role("region", name="Deliveries"), delivery).click()
         await button(page, "Redrive").click()
         await button(dialog, "Redrive").click()
         await expect(page.get_by_text("delivered", exact=True)).to_be_visible()

@@ -6,6 +6,7 @@ import pytest
 from broker.errors import StoreUnavailable
 from broker.store.postgres.database import Database, DataError
 from tests.support.eventually import eventually
+from tests.support.postgres import unmigrated
 
 
 async def test_a_failed_transaction_leaves_nothing_behind(database):
@@ -25,6 +26,17 @@ async def test_a_server_that_is_not_there_is_store_unavailable():
     async with Database("postgresql://nobody@127.0.0.1:1/none") as database:
         with pytest.raises(StoreUnavailable):
             await database.fetchval("SELECT 1")
+
+
+async def test_sessions_read_what_others_committed_whatever_isolation_is_set_for_the_role_or_the_database(postgres_url):
+    async with unmigrated(postgres_url) as database:
+        name = await database.fetchval("SELECT current_database()")
+        await database.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = serializable")
+        async with Database(database.url, size=1) as fresh, fresh.dedicated_session() as dedicated:
+            for session in (fresh, dedicated):
+                assert await session.fetchval("SHOW transaction_isolation") == "read committed"
+            async with fresh.transaction() as session:
+                assert await session.fetchval("SHOW transaction_isolation") == "read committed"
 
 
 async def test_a_listener_hears_again_after_its_connection_was_killed(database):

@@ -11,11 +11,23 @@ import pytest
 from broker.secrets import SecretBox, make_key
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from tests.support.ports import free_ports
-from tests.support.product import SECRET_KEY
+from tests.support.postgres import unmigrated
+from tests.support.product import SECRET_KEY, Process
 from tests.support.remote import Laptop
+
+pytestmark = pytest.mark.slow
 
 WEBHOOK = "http://127.0.0.1:9/hook"
 LOOPBACK = "127.0.0.0/8"
+HANDLERS = """
+from workers.handlers import Handlers
+
+handlers = Handlers("shop")
+
+
+@handlers.on("a")
+def handle(payload): ...
+"""
 
 
 @pytest.fixture
@@ -38,6 +50,17 @@ async def examine(operator, **settings):
 
 async def subscribe(operator, url, *options):
     return await operator.ask("subscribe", "order.paid", "--webhook", url, *options)
+
+
+async def test_a_database_of_another_product_is_told_in_the_words_of_migrate(postgres_url, tmp_path):
+    async with unmigrated(postgres_url) as database:
+        await database.execute("CREATE TABLE users (id integer)")
+        done = await Laptop(tmp_path, STORE_URL=database.url, SECRET_KEYS=SECRET_KEY).call("doctor", "--json")
+    assert done.returncode == 1
+    failed = [check for check in json.loads(done.stdout)["checks"] if check["level"] == "fail"]
+    assert [check["check"] for check in failed] == ["store"]
+    assert "seems to belong to another product" in failed[0]["detail"]
+    assert "it has users, which signal-broker did not make" in failed[0]["detail"]
 
 
 async def test_secrets_that_no_key_opens_are_counted_and_dated(operator, database):
@@ -139,3 +162,43 @@ async def test_in_a_terminal_it_is_wrapped_and_without_colours_if_asked_for(oper
     assert "\x1b" not in plain
     assert max(map(len, plain.splitlines())) <= 80
     assert "\nwarn  dns         no address for nowhere.invalid, where webhooks go: see `getent\n          " in plain
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+def workers(request, database_url, tmp_path):
+    """Return (what calls `doctor`, what is a worker of these roles, not yet started) on each transport."""
+    own = {"TRANSPORT_URL": request.getfixturevalue("rabbitmq_url")} if request.param == "rabbitmq" else {}
+    environment = {"STORE_URL": database_url, "SECRET_KEYS": SECRET_KEY, "EGRESS_ALLOW": LOOPBACK, **own}
+
+    def worker(*roles):
+        return Process("worker", *roles, environment=environment, log=tmp_path / f"{roles[0]}.log")
+
+    return Laptop(tmp_path, **environment), worker
+
+
+async def test_roles_that_are_missing_are_named_with_what_to_start(workers):
+    operator, worker = workers
+    async with worker("recorder") as recorder:
+        level, detail = (await examine(operator))["roles"]
+        assert level == "warn"
+        assert detail.startswith("no deliverer and no scheduler runs (without a deliverer no attempt is made; ")
+        assert "start `signal-broker worker deliverer scheduler`, or `signal-broker run`" in detail
+        assert detail.endswith("the Deployments whose names end in `-deliverer`, `-scheduler`")
+        async with worker("scheduler", "deliverer") as others:
+            assert (await examine(operator))["roles"] == ("ok", "a recorder, a deliverer and a scheduler run")
+            await others.stop()
+        await recorder.stop()
+    told = await examine(operator)
+    assert told["roles"][1].startswith("no recorder and no deliverer and no scheduler runs (without a recorder signals")
+
+
+@pytest.mark.parametrize("workers", ["rabbitmq"], indirect=True)
+async def test_on_rabbitmq_a_worker_of_handlers_is_no_deliverer_and_is_missed_by_its_app(workers, tmp_path):
+    operator, worker = workers
+    (tmp_path / "shop.py").write_text(HANDLERS)
+    async with worker("recorder", "scheduler"):
+        async with worker("handlers", "--app", f"{tmp_path}/shop.py:handlers"):
+            assert (await examine(operator))["roles"][1].startswith("no deliverer runs (")
+        async with worker("deliverer"):
+            level, detail = (await examine(operator))["roles"]
+    assert (level, detail.split(",")[0]) == ("warn", "no worker runs for the handlers of shop")

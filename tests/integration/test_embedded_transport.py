@@ -64,6 +64,7 @@ async def start(work, database_url):
     )
 
 
+@pytest.mark.slow
 async def test_a_publisher_that_is_killed_loses_nothing_it_was_confirmed(transport, database_url):
     process = await start(PUBLISH, database_url)
     try:
@@ -167,6 +168,7 @@ async def test_a_binding_to_a_missing_queue_declares_nothing(transport):
         await transport.depth("new", timeout=SOON)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", ["force_generic_plan", "force_custom_plan"])
 async def test_a_backlog_does_not_slow_a_claim(database, plan):
     """A claim touches a few pages per message, whatever the planner believes about the tables."""
@@ -186,6 +188,7 @@ async def test_a_backlog_does_not_slow_a_claim(database, plan):
     assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 800
 
 
+@pytest.mark.slow
 async def test_a_database_that_comes_back_is_used_again(postgres_url, database_url):
     """The suite cuts links; here the database refuses new ones for a while, too."""
     name = URL(database_url).name

@@ -25,6 +25,7 @@ async def call(client, made, value, *payloads):
     return signals
 
 
+@pytest.mark.slow
 async def test_an_endpoints_signals_are_listed_newest_first_page_by_page(client):
     made, value = await endpoint(client)
     thrown = await call(client, made, value, {"n": 1}, {"n": 2}, {"n": 3})
@@ -149,6 +150,7 @@ async def test_reading_needs_its_permission(client):
     assert (status, error["name"]) == (403, "PermissionError")
 
 
+@pytest.mark.slow
 async def test_a_page_of_many_megabytes_is_complete(client):
     """The gateway reads it, and sends it, a few megabytes at a time."""
     made, value = await endpoint(client)

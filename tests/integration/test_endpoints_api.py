@@ -61,6 +61,7 @@ BODIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BODIES)
 async def test_a_calls_body_is_read_as_the_original_reads_it(called, case):
     made, _, caller = called

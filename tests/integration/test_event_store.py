@@ -70,6 +70,17 @@ async def test_the_first_time_is_told_at_once_and_further_ones_together_a_minute
     assert latest.since < latest.at
 
 
+async def test_a_clock_that_was_set_back_silences_no_event(database, events, disable):
+    await disable()
+    assert await listed(events) == [("$broker.subscription.disabled", 1)]
+    await database.execute("UPDATE event_windows SET told_at = told_at + interval '1 hour'")
+    await disable()
+    assert await listed(events) == [("$broker.subscription.disabled", 1)] * 2
+    await disable()
+    assert await listed(events) == [("$broker.subscription.disabled", 1)] * 2, "once a minute at most"
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("listener")
 async def test_a_flood_of_deaths_is_one_event_at_once_and_a_minute_later_one_with_their_number(
     database, events, deliveries, signals, subscription
@@ -128,6 +139,7 @@ async def test_events_are_no_signals_while_no_subscription_is_for_them(database,
     assert [event.signal_id for event in (await events.page()).items] == [None]
 
 
+@pytest.mark.slow
 async def test_an_event_is_told_once_whenever_its_teller_is_killed(database, transport, disable, listener, signals):
     events = EventStore(database)
     await disable()

@@ -54,6 +54,7 @@ async def told(ask_for, webhooks):
     return wait
 
 
+@pytest.mark.slow
 async def test_a_disabled_subscription_is_told(client, webhooks, name, told):
     gone = await subscribe(client, name, webhooks.answer("/gone", Answer(status=410)))
     await throw(client, name)
@@ -76,6 +77,7 @@ async def test_a_disabled_subscription_is_told(client, webhooks, name, told):
     assert page["state"] == "recorded"
 
 
+@pytest.mark.slow
 async def test_a_circuit_that_opens_and_closes_is_told_and_so_is_its_target(client, webhooks, name, told):
     busy = Answer(status=503, headers={"Retry-After": "1"})
     target = await subscribe(client, name, webhooks.answer("/busy", busy, Answer()), retry={"schedule": [0.1, 0.1]})
@@ -86,6 +88,7 @@ async def test_a_circuit_that_opens_and_closes_is_told_and_so_is_its_target(clie
         assert signal["payload"]["details"] == {"host": "127.0.0.1"}
 
 
+@pytest.mark.slow
 async def test_a_dead_delivery_is_told(client, webhooks, name, told):
     refusing = await subscribe(
         client, name, webhooks.answer("/no", Answer(status=400)), retry={"schedule": [], "maxAttempts": 1}
@@ -103,6 +106,7 @@ async def test_a_dead_delivery_is_told(client, webhooks, name, told):
     }
 
 
+@pytest.mark.slow
 async def test_a_quota_that_is_reached_is_told(client, name, told):
     tenant = fresh_id("tenant")
     limited = client.caller(await token(client, "signals:throw", tenants=[tenant]))
@@ -124,6 +128,7 @@ async def test_a_quota_that_is_reached_is_told(client, name, told):
     await told(None, "$broker.quota.reached", id=tenant, quota="subscriptions")
 
 
+@pytest.mark.slow
 async def test_poison_is_told(product, told):
     async with product.open_transport() as transport:
         await publish(transport, b"no signal", key=RECORD)
@@ -135,6 +140,7 @@ async def test_poison_is_told(product, told):
         await inbox.settle(await take(inbox, 1), Settlement.ACK)
 
 
+@pytest.mark.slow
 async def test_events_are_listed_and_shown_on_the_command_line(client, webhooks, name, laptop, told):
     gone = await subscribe(client, name, webhooks.answer("/gone", Answer(status=410)))
     await throw(client, name)
@@ -158,6 +164,7 @@ async def test_events_are_listed_and_shown_on_the_command_line(client, webhooks,
         assert (status, problem["errors"][0]["pointer"]) == (400, "?" + wrong.partition("=")[0])
 
 
+@pytest.mark.slow
 async def test_an_event_of_a_tenant_s_subscription_is_for_that_tenant_and_for_operators(
     client, webhooks, name, told, ask_for
 ):
@@ -182,6 +189,7 @@ async def test_an_event_of_a_tenant_s_subscription_is_for_that_tenant_and_for_op
     assert (received("/acme"), received("/globex")) == ({own["id"]}, {others["id"]})
 
 
+@pytest.mark.slow
 async def test_what_becomes_of_events_leads_to_no_events(client, webhooks, name, told, ask_for):
     webhooks.answer("/gone", Answer(status=410))
     broken = await ask_for("$broker.subscription.*", "/gone")

@@ -64,6 +64,7 @@ def standing(deliveries):
     return standing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", Reason)
 async def test_a_parked_delivery_expires_whatever_it_waits_for(database, owe, sweep, standing, reason):
     expiring, other = await owe(2)

@@ -10,6 +10,8 @@ from tests.support.eventually import eventually
 from tests.support.receiver import Answer
 from tests.support.throwing import FAR, delivery, fresh_id, subscribe, throw
 
+pytestmark = pytest.mark.slow
+
 SUBSCRIPTIONS, SIGNALS = 20, 100
 NO_QUEUE = {"kind": "queue", "queue": "no-such-queue"}
 EARLIER = """

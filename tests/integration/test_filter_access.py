@@ -75,6 +75,7 @@ COMPARING = st.dictionaries(
 CHANGES = ("consumed_by = 1", "disabled_because = 'gone'", "paused_at = now()", "filter = NULL", "name = 'order.#'")
 
 
+@pytest.mark.slow
 @given(filters=st.lists(FILTERS, min_size=1, max_size=8))
 @settings(ON_REAL_SERVERS, max_examples=200)
 async def test_the_store_finds_filters_by_the_same_condition(database, *, filters):
@@ -89,6 +90,7 @@ async def test_the_store_finds_filters_by_the_same_condition(database, *, filter
             assert known == access
 
 
+@pytest.mark.slow
 @given(filters=st.lists(COMPARING, min_size=20, max_size=20), payloads=st.lists(PAYLOADS, min_size=5, max_size=5))
 @settings(ON_REAL_SERVERS, max_examples=200)
 async def test_what_matches_is_within_the_span_that_its_filter_is_found_by(database, *, filters, payloads):
@@ -102,6 +104,7 @@ async def test_what_matches_is_within_the_span_that_its_filter_is_found_by(datab
                 assert any(Decimal(low or "-Infinity") <= it <= Decimal(high or "Infinity") for it in points)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
@@ -136,6 +139,7 @@ def numbered(span):
     return span and [span[0], *(None if bound is None else Decimal(bound) for bound in span[1:])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "document",
     [
@@ -182,6 +186,7 @@ def check(database):
     return check
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(14))
 async def test_what_is_found_is_what_matches(database, subscriptions, check, monkeypatch, seed):
     """Subscriptions are created, changed, deleted and disabled before signals, and between them and their recording."""
@@ -223,6 +228,7 @@ async def test_what_is_found_is_what_matches(database, subscriptions, check, mon
     assert await check(signals) > 50
 
 
+@pytest.mark.slow
 async def test_those_that_want_other_values_are_not_read(database, subscriptions):
     for number in range(300):
         document = {"id": {"operator": "IN", "values": [f"{number}", f"{number}-b"]}}
@@ -248,6 +254,7 @@ async def test_those_that_want_other_values_are_not_read(database, subscriptions
         assert [len(found.of(signal)) for signal in signals] == [1, 0, 0]
 
 
+@pytest.mark.slow
 async def test_those_that_compare_with_what_is_not_there_are_not_read(database, subscriptions):
     for number in range(200):
         at = {"operator": "DATE_AFTER", "value": f"{2000 + number}-01-01"}
@@ -279,6 +286,7 @@ async def test_those_that_compare_with_what_is_not_there_are_not_read(database, 
         assert found.of(signals[1]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("elements", [60, 600])
 @pytest.mark.parametrize("tenant_id", [None, "acme"])
 async def test_a_subscription_is_read_once_however_many_elements_it_wants(database, subscriptions, elements, tenant_id):

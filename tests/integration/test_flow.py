@@ -13,6 +13,8 @@ from tests.support.receiver import Answer, receiver
 from tests.support.throwing import FAR, delivery, subscribe, throw
 from tests.support.waiting import throw_recorded
 
+pytestmark = pytest.mark.slow
+
 
 async def throw_many(client, name, count, **spec):
     """Throw *count* signals at once; return their ids."""

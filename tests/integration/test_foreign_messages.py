@@ -25,6 +25,8 @@ from tests.support.transports import rabbitmq_transport_server
 from workers.consumer import Consumer
 from workers.recorder import Recorder
 
+pytestmark = pytest.mark.slow
+
 DEAD = dead_letters(RECORD)
 FAR = (1 << 62, 10**9, 10**6)
 

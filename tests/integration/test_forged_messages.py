@@ -60,6 +60,7 @@ def events(product, name):
     return [line for line in lines if line["event"] == name]
 
 
+@pytest.mark.slow
 async def test_foreign_messages_die_on_the_embedded_transport_too(product, client, webhooks, name):
     """There, a neighbour is whoever may write to the store's tables."""
     subscription = await subscribe(client, name, webhooks.answer("/hook", Answer()))
@@ -67,21 +68,22 @@ async def test_foreign_messages_die_on_the_embedded_transport_too(product, clien
     odd = [-1, 0, 1 << 62, "", "\ufffd", "x" * 70_000, ["a", "b"], [], "9999-99-99T00:00:00Z"]
     forged = [replace(real, headers=real.headers | {header: value}) for header in real.headers for value in odd]
     forged += [replace(real, body=body) for body in (b"", b"\xff", b"[" * 9999, b"{" + b" " * (2 << 20) + b"}")]
-    before = len(events(product, "message.rejected"))
+    lines = len(events(product, "message.rejected"))
 
     async with product.open_transport() as transport:
+        before = {queue: await transport.depth(dead_letters(queue), timeout=SOON) for queue in QUEUES}
         for queue in QUEUES:
             for message in forged:
                 await transport.publish(message, exchange="", routing_key=queue, timeout=SOON)
         assert (await delivery(client, await throw(client, name), subscription, "delivered"))["attempts"]
         for queue in QUEUES:
             await holds(transport, queue, 0)
+            await holds(transport, dead_letters(queue), before[queue] + len(forged))
 
-    rejected = events(product, "message.rejected")[before:]
-    assert len(rejected) == len(forged) * len(QUEUES)
-    assert all(one["error"] for one in rejected)
+    assert len(events(product, "message.rejected")) - lines < len(forged), "they do not fill the log"
 
 
+@pytest.mark.slow
 @pytest.mark.transports("rabbitmq")
 async def test_forged_messages_die_and_stop_nothing(product, client, product_vhost, webhooks, name):
     subscription = await subscribe(client, name, webhooks.answer("/hook", Answer()))

@@ -41,6 +41,7 @@ async def write(database):
         await transport.declare(TOPOLOGY)
 
 
+@pytest.mark.slow
 async def test_what_was_written_is_gone_and_numbers_begin_again(store_server):
     first, new = await use(store_server, write)
     second, found = await use(store_server, write)
@@ -49,6 +50,7 @@ async def test_what_was_written_is_gone_and_numbers_begin_again(store_server):
     assert new[0]["signals_1"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -42,6 +42,7 @@ async def attempts_at(desk, signal, subscription):
     return [(attempt.number, attempt.result.outcome) for attempt in attempts]
 
 
+@pytest.mark.slow
 async def test_each_end_begins_the_next_attempt(desk):
     subscription = await desk.subscribe()
     signals = await desk.throw(*"aaa")
@@ -83,6 +84,7 @@ async def test_a_change_of_the_subscription_holds_for_the_next_attempt(desk):
     assert timeouts == [None, timedelta(seconds=7), timedelta(seconds=8)]
 
 
+@pytest.mark.slow
 async def test_groups_that_end_together_hand_on_each_to_its_own(desk):
     subscription, other = await desk.subscribe(), await desk.subscribe()
     signals = await desk.throw(*"abab")
@@ -122,6 +124,7 @@ async def of_another_app(desk, subscription):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [paused, failing, with_limit, with_rate, disabled, of_another_app])
 async def test_what_has_to_be_admitted_gets_a_message(desk, change):
     subscription = await desk.subscribe()
@@ -135,6 +138,7 @@ async def test_what_has_to_be_admitted_gets_a_message(desk, change):
     assert await desk.database.fetchval("SELECT attempts FROM deliveries WHERE signal_id = $1", second.id) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [{"payload": b'"' + b"x" * SMALL + b'"'}, {"expires_at": datetime.now(UTC) + timedelta(hours=1)}],
@@ -160,6 +164,7 @@ async def test_what_was_cancelled_is_passed_over(desk):
     assert following.due.signal_id == third.id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("policy", "goes_on"), [(HeadOfLine.BLOCK, False), (HeadOfLine.SKIP, True)])
 async def test_a_dead_one_ahead_blocks_the_group_or_is_skipped(desk, policy, goes_on):
     """The policy has been changed while the group went on."""
@@ -213,6 +218,7 @@ async def test_only_what_is_under_way_in_the_group_is_an_heir(desk):
     assert await desk.attempts.find_heir(claimed.due) == following.due
 
 
+@pytest.mark.slow
 async def test_an_heir_is_left_to_a_deliverer_that_is_there(desk):
     subscription = await desk.subscribe()
     first, second = await desk.throw(*"aa")

@@ -82,6 +82,7 @@ def left(queue):
     return metrics.REGISTRY.get_sample_value("signal_broker_deliveries_left_total", {"queue": queue}) or 0
 
 
+@pytest.mark.slow
 async def test_what_waits_for_a_worker_that_is_down_is_not_published_again(transport, database, scheduler, record):
     await transport.declare(app_topology("billing"))
     await SubscriptionStore(database).register(BOOK)
@@ -93,6 +94,7 @@ async def test_what_waits_for_a_worker_that_is_down_is_not_published_again(trans
     assert await transport.depth(APP, timeout=SOON) == 200
 
 
+@pytest.mark.slow
 async def test_what_was_lost_is_repaired_however_much_waits_for_somebody_else(transport, database, scheduler, record):
     await transport.declare(app_topology("billing"))
     subscriptions = SubscriptionStore(database)
@@ -148,6 +150,7 @@ async def test_an_app_s_queue_that_refuses_holds_up_nobody(transport, database, 
     assert sum((await DeliveryStore(database).count_overdue(limit=100)).values()) == 10
 
 
+@pytest.mark.slow
 async def test_the_doctor_tells_of_apps_that_nobody_runs(transport, database, record):
     await SubscriptionStore(database).register(BOOK)
 

@@ -90,6 +90,7 @@ async def test_a_signal_is_delivered_to_a_function_with_its_typed_payload(client
     assert (ledger["matched"], ledger["deliveries"]["delivered"], ledger["unaccounted"]) == (1, 1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_handler_is_tested_by_a_worker_of_its_app(client, webhooks, name, worker, subscription):
     url = webhooks.answer("/", Answer(), Answer(status=500))
@@ -101,6 +102,7 @@ async def test_a_handler_is_tested_by_a_worker_of_its_app(client, webhooks, name
     assert [told(request)["order"] for request in webhooks.requests] == [7, 7]
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_plain_function_gets_what_its_tenant_is_thrown(client, webhooks, name, worker, subscription):
     async with worker():
@@ -111,6 +113,7 @@ async def test_a_plain_function_gets_what_its_tenant_is_thrown(client, webhooks,
     assert len(webhooks.requests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_what_a_handler_raises_is_tried_again_on_its_schedule(client, webhooks, name, worker, subscription):
     url = webhooks.answer("/book", Answer(status=500), Answer(status=429), Answer())
@@ -128,16 +131,20 @@ async def test_what_a_handler_raises_is_tried_again_on_its_schedule(client, webh
     assert webhooks.requests[2].at - webhooks.requests[1].at >= 1, "as the handler asked"
 
 
-async def test_what_a_handler_gives_up_is_dead_at_once(client, webhooks, name, worker, subscription):
-    async with worker():
+async def test_what_a_handler_gives_up_is_dead_at_once_and_logged(client, webhooks, name, worker, subscription):
+    async with worker() as process:
         signal = await pay(client, name, webhooks.answer("/book", Answer(status=410)))
         book = await subscription("book")
         dead = await delivery(client, signal, book, "dead")
     assert (dead["reason"], len(dead["attempts"])) == ("given up: the order was cancelled", 1)
     assert dead["attempts"][0]["outcome"] == "given_up"
+    lines = [json.loads(line) for line in process.log.read_text().splitlines() if '"delivery.attempted"' in line]
+    (told,) = [line for line in lines if line["delivery_id"] == dead["id"]]
+    assert (told["level"], told["outcome"], told["error"]) == ("warning", "given_up", "the order was cancelled")
     assert (await subscription("book"))["state"] == "active"
 
 
+@pytest.mark.slow
 async def test_a_payload_of_another_type_is_a_failed_attempt(client, name, worker, subscription):
     async with worker():
         signal = await throw(client, f"{name}.sent", payload={"order": "sesame"}, tenantId="acme")
@@ -145,6 +152,7 @@ async def test_a_payload_of_another_type_is_a_failed_attempt(client, name, worke
     assert dead["attempts"][0]["error"].startswith("the payload is invalid: order: Input should be")
 
 
+@pytest.mark.slow
 async def test_calls_are_limited_over_all_workers(client, webhooks, name, worker, subscription):
     url = webhooks.answer("/book", Answer(after=0.1))
     async with worker(), worker():
@@ -160,6 +168,7 @@ async def test_calls_are_limited_over_all_workers(client, webhooks, name, worker
     assert sorted(told(request)["order"] for request in webhooks.requests) == list(range(30))
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_handler_that_is_killed_in_the_middle_is_called_again_by_another_worker(
     client, webhooks, name, worker, subscription
@@ -175,6 +184,7 @@ async def test_a_handler_that_is_killed_in_the_middle_is_called_again_by_another
     assert [attempt["outcome"] for attempt in done["attempts"]] == ["interrupted", "succeeded"]
 
 
+@pytest.mark.slow
 @pytest.mark.transports("rabbitmq")
 async def test_nothing_is_lost_however_often_workers_are_killed(client, webhooks, name, worker, subscription):
     url = webhooks.answer("/book", Answer(after=0.05))
@@ -201,6 +211,7 @@ async def test_nothing_is_lost_however_often_workers_are_killed(client, webhooks
     assert webhooks.most["/book"] <= 2 + 2, "those of a killed one end when they end"
 
 
+@pytest.mark.slow
 @pytest.mark.transports("rabbitmq")
 async def test_a_handler_that_is_not_done_when_its_worker_stops_is_called_again(
     client, webhooks, name, worker, subscription
@@ -217,6 +228,7 @@ async def test_a_handler_that_is_not_done_when_its_worker_stops_is_called_again(
     assert [told(request)["delivery"] for request in webhooks.requests] == [done["id"]] * 2
 
 
+@pytest.mark.slow
 async def test_a_plain_function_that_is_not_done_does_not_keep_its_worker_from_stopping(
     client, webhooks, name, worker, subscription
 ):
@@ -229,6 +241,7 @@ async def test_a_plain_function_that_is_not_done_does_not_keep_its_worker_from_s
         await delivery(client, signal, await subscription("print_label"), "delivered")
 
 
+@pytest.mark.slow
 @pytest.mark.transports("rabbitmq")
 async def test_what_was_thrown_while_no_worker_ran_is_delivered_when_one_does(
     client, webhooks, name, worker, subscription
@@ -238,7 +251,8 @@ async def test_what_was_thrown_while_no_worker_ran_is_delivered_when_one_does(
     signals = [await pay(client, name, webhooks.url()) for _ in range(5)]
     assert webhooks.requests == []
     async with worker():
-        assert {**await subscription("book"), "backlog": book["backlog"]} == book
+        counted = {"backlog": book["backlog"], "successRate": book["successRate"]}
+        assert {**await subscription("book"), **counted} == book
         for signal in signals:
             await delivery(client, signal, book, "delivered")
 
@@ -258,6 +272,7 @@ async def test_a_handler_that_is_not_in_the_code_any_more_is_told_and_fails(
     assert f"`signal-broker subscriptions delete {gone['id']}` ends that" in line["hint"]
 
 
+@pytest.mark.slow
 async def test_a_handler_s_subscription_can_be_held_and_deleted_and_is_made_again(
     client, webhooks, name, worker, subscription
 ):

@@ -18,6 +18,8 @@ from tests.support.eventually import eventually
 from tests.support.product import Process, client_of
 from tests.support.throwing import delivery, throw
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "handlers.md").read_text()
 EXAMPLES = ["billing.py", "test_billing.py"]

@@ -9,7 +9,7 @@ import pytest
 from tests.support.helm import CHART, HelmFailed, Manifest, helm, needs_helm
 from tests.support.kubernetes import Cluster, serving
 
-pytestmark = needs_helm
+pytestmark = [pytest.mark.slow, needs_helm]
 
 SETUP = ["Job/signal-broker-migrate", "Job/signal-broker-topology"]
 DEPLOYMENTS = {f"signal-broker-{role}" for role in ("gateway", "recorder", "deliverer", "scheduler")}

@@ -64,6 +64,7 @@ class Room:
         return self.left >= 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", ["share", "rate", "in_flight"])
 async def test_what_there_is_no_room_for_waits_and_comes_back(database, subscriptions, deliveries, reason):
     spec = SubscriptionSpec(name="a", targets=(QUEUE,), **LIMITS[reason])
@@ -83,6 +84,7 @@ async def test_what_there_is_no_room_for_waits_and_comes_back(database, subscrip
     assert (await deliveries.ledger()).unaccounted == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", ["share", "rate", "in_flight"])
 async def test_it_comes_back_although_the_recorder_was_killed_before_it_noted_that(database, subscriptions, reason):
     await subscriptions.create(SubscriptionSpec(name="a", targets=(QUEUE,), **LIMITS[reason]), secret=None)
@@ -120,6 +122,7 @@ async def test_idle_groups_go_on_as_far_as_there_is_room_and_their_subscriptions
     assert keys == [[noisy, quiet], [noisy] * 2, [noisy] * 2, [noisy]]
 
 
+@pytest.mark.slow
 async def test_groups_that_signals_for_later_join_go_on_as_far_as_there_is_room(database, subscriptions):
     """One key for many subscriptions, say."""
     for _ in range(5):
@@ -245,6 +248,7 @@ async def test_what_is_due_waits_while_the_queue_is_full(deliveries, owe_due):
     assert await releases.release(limit=1000) == ((), False)
 
 
+@pytest.mark.slow
 async def test_of_very_many_subscriptions_with_what_is_due_the_next_ones_take_turns_then(deliveries, owe_due):
     ids = [await owe_due(40, tenant) for tenant in ("a", "b", "c", "d", "e")]
     releases = Releases(deliveries, Queues(8), rescue_after=RESCUE_AFTER, subscriptions=2)

@@ -15,6 +15,8 @@ from tests.fuzz.requests import ask, is_failure, requests, routes
 from tests.fuzz.states import Api
 from tests.support.product import ADMIN_TOKEN
 
+pytestmark = pytest.mark.slow
+
 
 def test_no_raw_request_is_a_failure_or_takes_long(own_product):
     with Caller(own_product.url, ADMIN_TOKEN) as caller:

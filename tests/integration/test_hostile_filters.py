@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from contextlib import asynccontextmanager
 
 import pytest
-from aiohttp import web
 
 from broker.deliveries import EXCEEDED, DeliveryState
 from broker.filters import parse_filter
-from broker.health import Health
 from broker.limits import Pace
-from broker.secrets import SecretBox
-from broker.settings import Settings
 from broker.signals import Throw
 from broker.store.deliveries.bulk import SignalFilter
 from broker.store.deliveries.redrives import RedriveStore
 from broker.store.deliveries.replays import ReplayStore
-from broker.store.postgres.database import Database
 from broker.store.signals.signals import SignalStore
 from broker.subscriptions import HeadOfLine, SubscriptionSpec
-from broker.topology import TOPOLOGY
-from broker.transport.embedded import EmbeddedTransport
-from gateway.app import DIALECTS, gateway_app
-from gateway.server import Runner
 from tests.support.builders import QUEUE, RESCUE_AFTER, accept
+from tests.support.gateways import gateway
 from tests.support.hostile import HOSTILE, encode, measuring_lag
 from tests.support.listing import listed
-from tests.support.product import ADMIN_TOKEN, SECRET_KEY, client_of
 from tests.support.throwing import subscribe, throw
+
+pytestmark = pytest.mark.slow
 
 FILTER, PAYLOAD = HOSTILE["regular expressions"]
 HARD = parse_filter(FILTER)
@@ -120,30 +112,10 @@ async def test_a_replay_makes_dead_what_exceeds_its_budget_and_goes_on(make, rec
     assert [one.state for one in await listed(deliveries, subscription_id=late)] == ["dead", "dead", "parked"]
 
 
-@asynccontextmanager
-async def gateway(database_url):
-    """Yield a client of a gateway in this event loop."""
-    settings = Settings(admin_token=ADMIN_TOKEN, egress_allow=("127.0.0.0/8",))
-    async with Database(database_url) as database, EmbeddedTransport(database) as transport:
-        await transport.declare(TOPOLOGY)
-        async with (
-            Health(database, transport) as health,
-            gateway_app(database, transport, SecretBox([SECRET_KEY]), settings, health) as app,
-        ):
-            runner = Runner(app, DIALECTS, access_log=None, auto_decompress=False)
-            await runner.setup()
-            try:
-                await web.TCPSite(runner, "127.0.0.1", 0).start()
-                async with client_of(f"http://127.0.0.1:{runner.addresses[0][1]}") as client:
-                    yield client
-            finally:
-                await runner.cleanup()
-
-
 @pytest.mark.filterwarnings("ignore::aiohttp.web.NotAppKeyWarning")
 async def test_hostile_requests_do_not_hold_up_the_gateway(database_url, name):
     """The client computes in the same event loop, so the gateway takes less than this."""
-    async with gateway(database_url) as client:
+    async with gateway(database_url) as (client, _):
         for what in ("regular expressions", "networks", "needles", "alternatives", "ambiguous paths", "many values"):
             for _ in range(3):
                 await subscribe(client, f"{name}.hard", filter=HOSTILE[what][0])

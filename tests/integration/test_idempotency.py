@@ -23,6 +23,7 @@ async def keyed(client, name, key, **spec):
     return await client.request("POST", "/v1/signals", json={"name": name, **spec}, headers={"Idempotency-Key": key})
 
 
+@pytest.mark.slow
 async def test_a_repeat_is_answered_as_the_first_throw_was(client, name):
     _, _, first = await keyed(client, name, "key", payload=1)
 
@@ -39,6 +40,7 @@ async def test_the_first_throw_is_no_replay(client, name):
     assert "Idempotency-Replayed" not in headers
 
 
+@pytest.mark.slow
 async def test_a_repeat_is_not_delivered_again(client, name):
     subscription = await subscribe(client, name)
     first, again = [(await keyed(client, name, name))[2] for _ in range(2)]
@@ -86,6 +88,7 @@ async def test_keys_of_different_callers_never_meet(client, name):
     assert theirs["id"] > mine["id"]
 
 
+@pytest.mark.slow
 async def test_concurrent_throws_with_one_key_are_one_signal_over_two_gateways(client, second_url, name):
     subscription = await subscribe(client, name)
     async with client_of(second_url) as second:
@@ -98,6 +101,7 @@ async def test_concurrent_throws_with_one_key_are_one_signal_over_two_gateways(c
     assert await matched(client, ids.pop()) == {subscription["id"]}
 
 
+@pytest.mark.slow
 async def test_concurrent_throws_with_one_key_and_two_bodies_are_one_signal_and_conflicts(client, second_url, name):
     async with client_of(second_url) as second:
         answers = await asyncio.gather(
@@ -109,6 +113,7 @@ async def test_concurrent_throws_with_one_key_and_two_bodies_are_one_signal_and_
     assert {status for status, _, _ in answers} == {202, 409}
 
 
+@pytest.mark.slow
 async def test_camundas_and_unleashs_dialects_take_keys_too(client, name):
     made, value = await endpoint(client)
     caller = client.caller(value)

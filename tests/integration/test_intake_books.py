@@ -44,6 +44,8 @@ from tests.support.rabbitmq import on_channel
 from workers.bookkeeper import Bookkeeper
 from workers.measurer import Measurer
 
+pytestmark = pytest.mark.slow
+
 SOON = timedelta(seconds=0.06)
 DEAD = dead_letters(RECORD)
 

@@ -16,6 +16,8 @@ from tests.support.throwing import delivery, subscribe, throw
 from tests.support.undelivered import without_deliverer
 from tests.support.waiting import logged
 
+pytestmark = pytest.mark.slow
+
 HANG = Answer(fate="hang")
 
 

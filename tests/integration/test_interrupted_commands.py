@@ -77,6 +77,7 @@ def lines(path, count):
 # throw --batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupts", INTERRUPTS, ids=lambda pair: "-".join(one.name for one in pair))
 async def test_a_batch_that_is_interrupted_twice_says_what_is_not_known(run, tmp_path, interrupts):
     file = lines(tmp_path / "signals", 1200)
@@ -89,6 +90,7 @@ async def test_a_batch_that_is_interrupted_twice_says_what_is_not_known(run, tmp
     assert "throw the file from line 1001 on if so (tail -n +1001 FILE), else from line 501 on" in told()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
 async def test_a_batch_that_is_interrupted_once_waits_for_its_answer(run, tmp_path, interrupt):
     file = lines(tmp_path / "signals", 1200)
@@ -101,6 +103,7 @@ async def test_a_batch_that_is_interrupted_once_waits_for_its_answer(run, tmp_pa
     assert "interrupted: 1000 signals were accepted, up to line 1000\nto go on, throw the file from line 1001" in told()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
@@ -126,6 +129,7 @@ async def test_a_batch_whose_request_fails_says_what_is_known(stranger, tmp_path
 # redrive and replay
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [("redrive", "--all"), ("replay", "3")], ids=lambda which: which[0])
 @pytest.mark.parametrize("interrupts", INTERRUPTS, ids=lambda pair: "-".join(one.name for one in pair))
 async def test_a_bulk_command_without_a_first_answer_says_that_much_may_be_done(run, which, interrupts):
@@ -173,6 +177,7 @@ async def test_a_bulk_command_that_is_refused_at_once_did_nothing(stranger):
 # Deliveries by their ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["cancel", "redrive"])
 async def test_a_delivery_that_is_refused_holds_up_no_other(laptop, client, name, action):
     made = await subscribe(client, name, retry={"schedule": [600]})
@@ -211,6 +216,7 @@ async def test_a_product_that_is_gone_ends_a_command_that_says_where_to_go_on(st
     assert done.stdout.splitlines()[1].startswith("1-1 ")
 
 
+@pytest.mark.slow
 async def test_ctrl_c_says_how_many_signals_were_accepted_and_how_to_go_on(laptop, client, name, tmp_path):
     (tmp_path / "signals").write_text(f'{{"name": "{name}"}}\n' * 100_000)
     with (tmp_path / "out").open("wb+") as out, (tmp_path / "err").open("wb+") as err:
@@ -243,6 +249,7 @@ async def anything(client, name):
     return (await client.get(f"/v1/signals?name={name}&limit=1"))["items"]
 
 
+@pytest.mark.slow
 async def test_a_long_redrive_goes_on_and_one_that_is_interrupted_says_where(stranger):
     asked = []
 

@@ -13,6 +13,8 @@ from tests.support.eventually import eventually
 from tests.support.receiver import Answer, receiver
 from tests.support.throwing import subscribe
 
+pytestmark = pytest.mark.slow
+
 CONNECTING = 5.0
 """Seconds that a connection may take; our own limits are no part of them."""
 

@@ -24,6 +24,8 @@ from workers import keeping
 from workers.deliverer import Deliverer
 from workers.dispatch import dispatch
 
+pytestmark = pytest.mark.slow
+
 SOON = timedelta(seconds=10)
 SIGNALS = 12
 BOOM = """

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pytest
+
 from tests.support.eventually import eventually
 from tests.support.postgres import fresh_database
 from tests.support.product import Process, client_of
 from tests.support.receiver import Answer
 from tests.support.throwing import subscribe, throw
+
+pytestmark = pytest.mark.slow
 
 COUNT = 150
 

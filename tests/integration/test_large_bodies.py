@@ -9,10 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import chain
 from urllib.parse import urlsplit
 
+import pytest
+
 from gateway.rooms import MOST_ARRIVED, MOST_WAITING
 from tests.support.eventually import eventually
 from tests.support.product import ADMIN_TOKEN, client_of
 from tests.support.throwing import recorded, recorded_ids
+
+pytestmark = pytest.mark.slow
 
 LARGE = 1 << 20
 FIT = MOST_ARRIVED // LARGE

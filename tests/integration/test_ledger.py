@@ -111,6 +111,7 @@ def ended(due, state, outcome, pause):
     return builders.ended(due, state, outcome=outcome, pause=pause, reason=reason)
 
 
+@pytest.mark.slow
 async def test_what_is_kept_is_what_a_full_count_comes_to_at_any_moment(
     record, subscriptions, deliveries, attempts, database
 ):

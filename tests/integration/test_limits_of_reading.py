@@ -63,9 +63,10 @@ async def test_the_books_of_a_caller_with_limits_are_of_its_subscriptions_alone(
     for caller in callers:
         books = await caller.get("/v1/ledger")
         assert (books["matched"], books["deliveries"]["delivered"], books["unaccounted"]) == (0, 0, 0)
-        assert {books[of_all] for of_all in ("recorded", "awaitingRecord", "poison", "poisonedSignals", "lost")} == {
-            None
-        }
+        assert {
+            books[of_all]
+            for of_all in ("recorded", "awaitingRecord", "bufferedMessages", "poison", "poisonedSignals", "lost")
+        } == {None}
     mine = await subscribe(client, f"{name}.mine", webhooks.url(), tenantId=tenant)
     await delivery(client, await throw(client, f"{name}.mine"), mine, "delivered")
     for caller in callers:

@@ -16,7 +16,7 @@ from tests.support.receiver import Answer
 from tests.support.remote import Laptop, other_server, token_of
 from tests.support.throwing import fresh_id, recorded, throw
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 @pytest.fixture

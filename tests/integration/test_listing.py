@@ -18,6 +18,8 @@ from broker.targets import WebhookTarget
 from tests.support.history import History
 from tests.support.throwing import delivery, fresh_id, recorded, subscribe, throw, token
 
+pytestmark = pytest.mark.slow
+
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 NAMES, TENANTS, KEYS = ("order.paid", "order.sent", "rare", "#x"), (None, "acme", "beta"), (None, "k1", "k2")
 HOSTS = ("one.example", "two.example", "[2001:db8::1]")

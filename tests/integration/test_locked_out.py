@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from broker.messages import signal_message
 from broker.store.postgres.database import Database
 from broker.topology import RECORD, TOPOLOGY, dead_letters
@@ -16,6 +18,8 @@ from tests.support.product import Process, client_of
 from tests.support.roles import LOCKOUTS, role_of
 from tests.support.throwing import delivery, recorded, subscribe, throw
 from tests.support.waiting import logged
+
+pytestmark = pytest.mark.slow
 
 
 async def test_whatever_postgresql_refuses_nothing_ends_and_nothing_is_lost(

@@ -19,6 +19,8 @@ REFUSALS = {
     "/v1/signals": ("name", NATIVE),
     "/v1/signals/batch": ("signals", NATIVE),
     "/engine-rest/signal": ("name", {"type": "RestException", "message": WHY, "code": None}),
+    "/engine-rest/message": ("messageName", {"type": "RestException", "message": WHY, "code": None}),
+    "/v2/messages/correlation": ("name", {**NATIVE, "instance": "/v2/messages/correlation"}),
     "/v2/signals/broadcast": ("signalName", {**NATIVE, "instance": "/v2/signals/broadcast"}),
 }
 
@@ -44,6 +46,7 @@ async def test_a_call_of_an_endpoint_after_too_many_deliveries_is_refused_as_unl
     assert (status, (await recorded(client, signal["id"]))["hops"]) == (200, 15)
 
 
+@pytest.mark.slow
 async def test_a_webhook_that_throws_to_its_own_gateway_comes_to_an_end(client, product, name):
     target = {
         "kind": "webhook",

@@ -29,6 +29,8 @@ from tests.support.eventually import eventually
 from tests.support.queues import declare, take
 from tests.support.rabbitmq import on_channel
 
+pytestmark = pytest.mark.slow
+
 SOON = timedelta(seconds=10)
 TAP = "tap"
 

@@ -40,6 +40,7 @@ async def measured(client):
     return {name for name, _, _ in await read_samples(client)} & MEASURED
 
 
+@pytest.mark.slow
 async def test_one_scheduler_measures_and_another_one_takes_over_when_it_is_killed(database_url, tmp_path):
     environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path)}
     commands = {"gateway": ("gateway",), "one": ("worker", "scheduler"), "two": ("worker", "scheduler")}
@@ -93,6 +94,7 @@ async def test_nothing_is_shown_before_it_is_measured_nor_once_another_process_m
     assert circuits() is None
 
 
+@pytest.mark.slow
 async def test_the_ten_subscriptions_with_most_dead_deliveries_are_named(database, embedded, subscriptions, deliveries):
     made = [
         await subscriptions.create(SubscriptionSpec(name=f"n{n}", targets=(QUEUE,)), secret=None) for n in range(12)

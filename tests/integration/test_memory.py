@@ -26,6 +26,8 @@ from tests.support.builders import accept
 from tests.support.eventually import eventually
 from tests.support.product import COMMAND, Process, client_of
 
+pytestmark = pytest.mark.slow
+
 COUNT = 60
 TEXT = base64.b64encode(os.urandom(750_000))
 FILTER = parse_filter({"number": [{"operator": "NUM_GTE", "value": "0"}]})

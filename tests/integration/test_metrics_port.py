@@ -9,6 +9,7 @@ from tests.support.product import Process, client_of
 from tests.support.waiting import logged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [("gateway",), ("worker", "recorder", "deliverer", "scheduler")])
 async def test_the_metrics_are_at_their_port_and_nothing_else_is(command, database_url, tmp_path):
     environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path), "METRICS_PORT": "0"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -10,6 +11,7 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
+from broker.errors import StoreRefusal
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres import migrate as migrating
 from broker.store.postgres import schema
@@ -19,6 +21,8 @@ from broker.store.postgres.migrate import StepRefused, migrate
 from broker.store.postgres.schema import MIGRATIONS, NEEDED, STEPS, open_books, record_step, revision
 from tests.support.eventually import eventually
 from tests.support.postgres import run_scripts, unmigrated
+
+pytestmark = pytest.mark.slow
 
 BACKUP = "LOCK TABLE subscriptions, deliveries, signals IN ACCESS SHARE MODE"
 """What a backup holds as long as it runs."""
@@ -77,27 +81,69 @@ async def test_behind_a_backup_it_waits_and_lets_everybody_pass(postgres_url):
         assert any("signal-broker" in holder for holder in told["held_by"])
 
 
-async def test_nobody_gets_into_a_deadlock_who_locks_in_another_order(postgres_url):
+async def test_a_timeout_of_the_database_or_the_role_ends_no_step(postgres_url):
     async with unmigrated(postgres_url) as database:
-        await bring(database, to="0005")
-        stopping, done = asyncio.Event(), []
+        await bring(database, to="0027")
+        name = await database.fetchval("SELECT current_database()")
+        await database.execute(f"ALTER DATABASE {name} SET statement_timeout = '200ms'")
+        with capture_logs() as logs:
+            async with database.transaction() as backup:
+                await backup.execute(BACKUP)
+                migration = asyncio.create_task(migrate(database.url))
+                await eventually(lambda: migration.done() or any(log["event"] == "migration.waits" for log in logs))
+            await migration
+        assert await revision(database) == NEEDED
+
+
+async def test_one_that_waits_for_another_says_for_which_one(postgres_url, monkeypatch):
+    """Its session may be gone as well, and its lock not: behind a pooler, say."""
+    monkeypatch.setattr(schema, "_REPORTS", 0.5)
+    async with unmigrated(postgres_url) as database:
+        with capture_logs() as logs:
+            async with database.dedicated_session() as other:
+                await schema.lock_schema(other)
+                pid = await other.fetchval("SELECT pg_backend_pid()")
+                migration = asyncio.create_task(migrate(database.url))
+                told = await eventually(lambda: [log for log in logs if log["event"] == "migration.waits"])
+                assert not migration.done()
+            await migration
+        assert told[0]["held_by"] == [f"pid {pid} signal-broker"]
+        assert await revision(database) == NEEDED
+
+
+@pytest.mark.parametrize(
+    ("since", "tables"),
+    [
+        ("0005", ("deliveries", "signals", "subscriptions")),
+        ("0026", ("subscriptions", "signals", "deliveries")),
+        ("0026", ("deliveries", "circuits", "signals", "subscriptions")),
+    ],
+)
+async def test_it_passes_those_who_are_always_there_and_lock_in_another_order(since, tables, postgres_url):
+    async with unmigrated(postgres_url) as database:
+        await bring(database, to=since)
+        stopping, rng, done, deadlocks = asyncio.Event(), random.Random(1), [], []
 
         async def work():
             while not stopping.is_set():
-                async with database.transaction() as session:
-                    await session.execute("LOCK TABLE deliveries IN ROW EXCLUSIVE MODE")
-                    await asyncio.sleep(0.02)
-                    await session.execute("LOCK TABLE signals, subscriptions IN ROW EXCLUSIVE MODE")
-                done.append(1)
-                await asyncio.sleep(0.05)
+                try:
+                    async with database.transaction() as session:
+                        for table in tables:
+                            await session.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
+                            await asyncio.sleep(rng.uniform(0, 0.03))
+                    done.append(1)
+                except StoreRefusal as error:
+                    deadlocks.append(error)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(2):
+            for _ in range(8):
                 group.create_task(work())
             await eventually(lambda: len(done) > 10)
-            await migrate(database.url)
+            async with asyncio.timeout(40):
+                await migrate(database.url)
             stopping.set()
         assert await revision(database) == NEEDED
+        assert not deadlocks
 
 
 AUTOVACUUM = """
@@ -126,6 +172,57 @@ async def test_autovacuum_gives_way(postgres_url):
             await server.execute("ALTER SYSTEM RESET autovacuum_naptime")
             await server.execute("SELECT pg_reload_conf()")
         assert await revision(database) == NEEDED
+
+
+DELIVERIES = """
+INSERT INTO deliveries (signal_id, subscription_id, state) SELECT n, 1, 'delivered' FROM generate_series(1, 99999) AS n
+"""
+
+
+async def test_indexes_of_large_tables_are_built_ahead_of_a_step_that_does_not_get_its_locks(postgres_url):
+    """Step 0027 builds them in one transaction, before it locks subscriptions: it built them again each time."""
+    async with unmigrated(postgres_url) as database:
+        await bring(database, to="0026")
+        await database.execute(DELIVERIES)
+        with capture_logs() as logs:
+            async with database.transaction() as backup:
+                await backup.execute("LOCK TABLE subscriptions IN ACCESS SHARE MODE")
+                migration = asyncio.create_task(migrate(database.url))
+                [told] = await eventually(lambda: [log for log in logs if log["event"] == "migration.waits"])
+                assert told["step"] == "0027"
+                assert await database.fetchval(IS_VALID, "deliveries_parked_in_order")
+                assert await database.fetchval(IS_VALID, "deliveries_cancelled")
+                assert await database.fetchval("SELECT to_regclass('signals_by_state')") is None
+            await migration
+        assert await revision(database) == NEEDED
+        assert await database.fetchval(IS_VALID, "signals_by_state")
+        assert not await database.fetchval("SELECT EXISTS (SELECT FROM pg_index WHERE NOT indisvalid)")
+
+
+async def test_an_index_that_needs_what_its_step_creates_is_built_by_the_step(postgres_url):
+    """Step 0015 has the column; the index of step 0033 takes the name of one that it drops."""
+    async with unmigrated(postgres_url) as database:
+        await bring(database, to="0014")
+        await database.execute(DELIVERIES)
+        await migrate(database.url)
+        assert await revision(database) == NEEDED
+        assert await database.fetchval(IS_VALID, "deliveries_expiring")
+        definition = await database.fetchval("SELECT pg_get_indexdef('deliveries_due'::regclass)")
+        assert "due_at IS NOT NULL" in definition
+
+
+async def test_the_log_tells_how_long_each_step_took_and_those_that_took_long_without_being_asked(
+    postgres_url, monkeypatch
+):
+    for limit, level in ((60.0, "debug"), (0.0, "info")):
+        monkeypatch.setattr(migrating, "_LONG", limit)
+        async with unmigrated(postgres_url) as database:
+            with capture_logs() as logs:
+                await migrate(database.url)
+        told = [log for log in logs if log["event"] == "migration.applied"]
+        assert [log["step"] for log in told] == list(STEPS)
+        assert {log["log_level"] for log in told} == {level}
+        assert all(0 <= log["seconds"] < 60 for log in told)
 
 
 async def once(session, work):

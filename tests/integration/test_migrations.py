@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import uuid
 from dataclasses import replace
 
 import pytest
 
 from broker.access import ADMINISTRATOR
 from broker.deliveries import DueAttempt
-from broker.errors import StoreRefusal
+from broker.errors import ConfigurationError, StoreRefusal
 from broker.reach import EVERYWHERE
 from broker.store.administration.audit import AuditStore
 from broker.store.administration.endpoints import EndpointStore
@@ -19,8 +20,9 @@ from broker.store.administration.users import UserStore
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.partitions.partitions import PartitionStore
+from broker.store.postgres.database import Database
 from broker.store.postgres.migrate import StepRefused, migrate
-from broker.store.postgres.schema import NEEDED, STEPS, applied, revision
+from broker.store.postgres.schema import NEEDED, STEPS, applied, open_books, revision
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from tests.integration.test_ledger import compare
@@ -28,7 +30,7 @@ from tests.support.attempts import pace
 from tests.support.builders import RESCUE_AFTER, signal
 from tests.support.eventually import eventually
 from tests.support.listing import listed
-from tests.support.postgres import run_scripts, unmigrated
+from tests.support.postgres import on_database, run_scripts, unmigrated
 from tests.support.roles import role_of
 
 ALEMBIC = """
@@ -159,6 +161,7 @@ async def test_steps_that_alembic_had_not_reached_are_applied(postgres_url):
         assert await alembic_version(database) == NEEDED
 
 
+@pytest.mark.slow
 async def test_a_step_that_is_missing_below_the_newest_is_applied(postgres_url):
     """Two branches that each added a step may reach a database in either order."""
     async with unmigrated(postgres_url) as database:
@@ -174,16 +177,73 @@ async def test_a_step_that_is_missing_below_the_newest_is_applied(postgres_url):
         assert await alembic_version(database) == NEEDED
 
 
+@pytest.mark.slow
 async def test_a_step_that_is_refused_leaves_nothing_and_is_made_good_later(postgres_url):
     async with unmigrated(postgres_url) as database:
-        await database.execute("CREATE TABLE tokens (id integer)")
-        with pytest.raises(StepRefused, match=r"^step 0001 of the schema was refused: .*tokens"):
+        await run_scripts(database, to="0002")
+        await database.execute(ALEMBIC.replace("0010", "0002"))
+        await database.execute("CREATE TABLE users (id integer)")
+        with pytest.raises(StepRefused, match=r"^step 0003 of the schema was refused: .*users"):
             await migrate(database.url, wait=60)
-        assert await applied(database) == set()
-        assert await database.fetchval("SELECT to_regclass('signals')") is None
-        await database.execute("DROP TABLE tokens")
+        assert await applied(database) == {"0001", "0002"}
+        await database.execute("DROP TABLE users")
         await migrate(database.url)
         assert await revision(database) == NEEDED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "named"),
+    [
+        (
+            "CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('ae1027a6acf')",
+            "alembic_",
+        ),
+        ("CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('0099')", "alembic_"),
+        ("CREATE TABLE alembic_version (number integer); INSERT INTO alembic_version VALUES (5)", "alembic_version"),
+        ("CREATE TABLE users (id integer); CREATE TABLE events (id integer)", "events, users"),
+        ("CREATE VIEW statistics AS SELECT 1 AS one", "statistics"),
+        ("CREATE TABLE schema_steps (id integer)", "schema_steps"),
+        ("CREATE SCHEMA transport", "transport"),
+    ],
+)
+async def test_a_database_of_another_product_is_refused_and_nothing_in_it_is_changed(script, named, postgres_url):
+    relations = "SELECT array_agg(relname::text ORDER BY relname) FROM pg_class WHERE oid >= 16384 AND relkind <> 't'"
+    async with unmigrated(postgres_url) as database:
+        await database.execute(script)
+        before = await database.fetchval(relations)
+        assert await revision(database) == ""
+        with pytest.raises(ConfigurationError, match=f"another product.* it has {named}"):
+            await migrate(database.url, wait=60)
+        assert await database.fetchval(relations) == before
+
+
+@pytest.mark.slow
+async def test_a_database_in_which_others_have_tables_of_other_names_is_taken(postgres_url):
+    async with unmigrated(postgres_url) as database:
+        await database.execute("CREATE TABLE spatial_ref_sys (id integer); CREATE TABLE alembic_version (id integer)")
+        await database.execute("DROP TABLE alembic_version; CREATE SCHEMA crm; CREATE TABLE crm.users (id integer)")
+        await migrate(database.url)
+        assert await revision(database) == NEEDED
+
+
+async def test_one_that_was_killed_before_its_first_step_begins_again(postgres_url):
+    async with unmigrated(postgres_url) as database:
+        async with database.transaction() as session:
+            await open_books(session)
+        await migrate(database.url)
+        assert await revision(database) == NEEDED
+
+
+async def test_an_encoding_that_lacks_characters_is_refused(postgres_url):
+    name = f"test_{uuid.uuid4().hex}"
+    async with Database(postgres_url, size=1) as server:
+        await server.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+        try:
+            with pytest.raises(ConfigurationError, match="encoding is LATIN1, and must be UTF8"):
+                await migrate(on_database(postgres_url, name), wait=60)
+        finally:
+            await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def test_a_role_that_may_not_log_in_or_lacks_rights_is_refused_at_once(database, postgres_url):
@@ -214,6 +274,7 @@ async def test_a_step_that_is_interrupted_leaves_nothing_half(postgres_url):
         assert await revision(database) == NEEDED
 
 
+@pytest.mark.slow
 async def test_many_processes_may_migrate_at_once(postgres_url):
     async with unmigrated(postgres_url) as database:
         await asyncio.gather(*(migrate(database.url) for _ in range(4)))
@@ -304,6 +365,7 @@ async def test_tokens_of_earlier_versions_never_expire_and_their_changes_are_cou
         assert await access.caller(b"1") is None
 
 
+@pytest.mark.slow
 async def test_subscriptions_take_over_the_circuits_of_their_targets_and_short_timeouts_are_lifted(postgres_url):
     async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0021")
@@ -350,6 +412,7 @@ async def test_once_subscriptions_are_freed_when_the_signals_expire_that_consume
         assert [row["freed"] for row in rows] == [True, False, False]
 
 
+@pytest.mark.slow
 async def test_filters_of_an_earlier_version_are_found_and_so_is_what_it_changes_during_the_upgrade(postgres_url):
     """A process of that version knows nothing of the columns and indexes by which filters are found."""
     wanted = '{"id": {"operator": "IN", "values": ["%s"]}}'

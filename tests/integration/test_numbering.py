@@ -14,6 +14,7 @@ from tests.support.throwing import throw
 pytestmark = pytest.mark.transports("embedded", "rabbitmq")
 
 
+@pytest.mark.slow
 async def test_ids_ascend_in_real_time_over_two_gateways(client, second_url, name):
     async with client_of(second_url) as second:
         ids = [(await throw(gateway, name))["id"] for _ in range(20) for gateway in (client, second)]
@@ -21,6 +22,7 @@ async def test_ids_ascend_in_real_time_over_two_gateways(client, second_url, nam
     assert all(earlier < later for earlier, later in itertools.pairwise(ids))
 
 
+@pytest.mark.slow
 async def test_concurrent_throws_at_two_gateways_have_distinct_ids_in_the_order_of_their_times(
     client, second_url, name
 ):

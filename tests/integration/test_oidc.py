@@ -61,6 +61,7 @@ def signed_with_hmac(secret, claims, headers):
 # Keys
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 async def test_every_algorithm_that_is_accepted_verifies_its_tokens(other, known, algorithm):
     other.add("its", algorithm)
@@ -302,6 +303,7 @@ def test_a_claim_is_found_by_its_name_or_by_the_way_to_it(name, expected):
 # The running product
 
 
+@pytest.mark.slow
 async def test_a_gateway_takes_the_tokens_of_its_issuer_in_every_dialect(product, client, other, name):
     tenant = fresh_id("tenant")
     environment = {

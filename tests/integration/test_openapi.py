@@ -8,6 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from gateway.pages import content_security_policy
+from tests.support.described import Described
 from tests.support.receiver import Answer
 from tests.support.throwing import delivery, endpoint, subscribe, throw
 
@@ -23,18 +24,26 @@ def operations(api):
     return [(path, method, one) for path, methods in api["paths"].items() for method, one in methods.items()]
 
 
+@pytest.mark.slow
 async def test_it_is_openapi_with_valid_schemas_and_no_loose_references(api):
     assert api["openapi"] == "3.1.0"
     assert {"title", "version"} <= set(api["info"])
     for schema in api["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
     references = set(re.findall(r"'\$ref': '([^']+)'", str(api)))
-    assert references == {f"#/components/schemas/{name}" for name in api["components"]["schemas"]}
+    assert references == {
+        f"#/components/{kind}/{name}"
+        for kind in ("schemas", "responses", "headers")
+        for name in api["components"][kind]
+    }
 
 
+@pytest.mark.slow
 async def test_every_operation_is_complete(api):
     found = operations(api)
 
+    assert {tag for _, _, one in found for tag in one["tags"]} == {tag["name"] for tag in api["tags"]}
+    assert all(tag["description"] for tag in api["tags"])
     ids = [one["operationId"] for _, _, one in found]
     assert len(ids) == len(set(ids))
     assert all(re.fullmatch("[a-zA-Z0-9]+", one) for one in ids)
@@ -47,7 +56,7 @@ async def test_every_operation_is_complete(api):
         in_path = [parameter["name"] for parameter in one["parameters"] if parameter["in"] == "path"]
         assert in_path == re.findall(r"\{(\w+)\}", path)
         assert all(parameter["description"] for parameter in one["parameters"])
-        assert all(response["description"] for response in one["responses"].values())
+        assert all(Described(api).resolved(response)["description"] for response in one["responses"].values())
         for parameter in one["parameters"]:
             Draft202012Validator.check_schema(parameter["schema"])
 
@@ -60,6 +69,7 @@ async def test_the_routes_are_exactly_those_of_the_contract(api):
         ("GET", "/v1/signals/{id}"),
         ("DELETE", "/v1/signals/{id}"),
         ("POST", "/v1/signals/batch"),
+        ("POST", "/v1/cloudevents"),
         ("POST", "/v1/signals/explain"),
         ("GET", "/v1/signals/{id}/deliveries"),
         ("POST", "/v1/subscriptions"),
@@ -71,6 +81,8 @@ async def test_the_routes_are_exactly_those_of_the_contract(api):
         ("POST", "/v1/subscriptions/{id}/rotate-secret"),
         ("GET", "/v1/webhook-keys"),
         ("POST", "/v1/webhook-keys/rotate"),
+        ("GET", "/v1/webhook-permissions"),
+        ("POST", "/v1/webhook-permissions"),
         ("GET", "/v1/deliveries"),
         ("GET", "/v1/deliveries/{id}"),
         ("POST", "/v1/deliveries/redrive"),
@@ -107,12 +119,14 @@ async def test_the_routes_are_exactly_those_of_the_contract(api):
         ("GET", "/readyz"),
         ("GET", "/metrics"),
         ("GET", "/openapi.json"),
+        ("GET", "/asyncapi.json"),
         ("GET", "/docs"),
         ("GET", "/"),
         ("GET", "/console"),
     } <= {(method.upper(), path) for path, method, _ in operations(api)}
 
 
+@pytest.mark.slow
 async def test_query_parameters_are_described_as_they_are_read(client, api):
     """Every described one is read: a value that its schema forbids is refused."""
     for path, method, one in operations(api):
@@ -122,6 +136,7 @@ async def test_query_parameters_are_described_as_they_are_read(client, api):
                 assert status in {400, 404}, (method, path, parameter["name"])
 
 
+@pytest.mark.slow
 async def test_real_answers_are_as_described(client, api, webhooks, name):
     def check(path, method, status, body):
         content = api["paths"][path][method]["responses"][status]["content"]

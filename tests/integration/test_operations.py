@@ -17,13 +17,13 @@ from tests.support.receiver import Answer
 from tests.support.throwing import delivery, recorded, subscribe, throw
 from tests.support.waiting import logged
 
-pytestmark = pytest.mark.transports("embedded", "rabbitmq")
+pytestmark = [pytest.mark.slow, pytest.mark.transports("embedded", "rabbitmq")]
 
 
 async def test_a_running_product_lives_and_is_ready(client):
     assert (await client.get("/livez"))["alive"] is True
     checks = {"running", "transport", "store", "schema", "intake", "recorder", "deliverer", "scheduler"}
-    checks |= {"bookkeeper", "pacer"}
+    checks |= {"bookkeeper", "pacer", "lease_keeper", "buffer_keeper"}
     assert await client.get("/readyz") == {"ready": True, "checks": dict.fromkeys(checks, True)}
     assert (await client.request("HEAD", "/readyz"))[0] == 200
 
@@ -164,6 +164,8 @@ async def test_a_product_exports_every_metric_of_the_table(database_url, tmp_pat
         assert samples["signal_broker_batch_messages_count", "signals.record"] == 1
         assert samples["signal_broker_build_info", version("signal-broker")] == 1
         assert samples["signal_broker_loop_lag_seconds_count",] > 0
+        roles = {labels[0] for sample, *labels in samples if sample == "signal_broker_role"}
+        assert roles == {"gateway", "recorder", "deliverer", "scheduler"}
 
 
 EVENTS = {"delivery.attempted", "signal.accepted", "signal.recorded"}

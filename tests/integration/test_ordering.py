@@ -54,6 +54,7 @@ async def test_signals_of_a_key_come_in_their_order_though_some_fail(client, web
     assert webhooks.most["/a"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_keys_are_delivered_side_by_side(client, webhooks, name):
     all_thrown = asyncio.Event()
@@ -68,6 +69,7 @@ async def test_keys_are_delivered_side_by_side(client, webhooks, name):
     assert webhooks.most["/slow"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_behind_a_dead_delivery_the_line_waits_until_it_is_redriven(client, webhooks, name):
     url = webhooks.answer("/dead", Answer(status=500), Answer())
@@ -99,6 +101,7 @@ async def test_behind_a_dead_delivery_the_line_goes_on_if_it_is_to_be_skipped(cl
     await delivery(client, first, subscription, "dead")
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_paused_subscription_keeps_its_order(client, webhooks, name):
     subscription = await subscribe(client, name, webhooks.url("/paused"), ordered=True)
@@ -111,6 +114,7 @@ async def test_a_paused_subscription_keeps_its_order(client, webhooks, name):
     assert came(webhooks, "/paused") == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_limits_hold_for_lines_too(client, webhooks, name):
     url = webhooks.answer("/limited", *[Answer(after=0.05)] * 12)
@@ -130,6 +134,7 @@ async def delivered(client, subscription, count):
     return ledger if ledger["deliveries"]["delivered"] == count else None
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_batch_is_in_the_order_of_its_items(client, webhooks, name):
     await subscribe(client, name, webhooks.url("/batch"), ordered=True)
@@ -139,6 +144,7 @@ async def test_a_batch_is_in_the_order_of_its_items(client, webhooks, name):
     assert came(webhooks, "/batch") == list(range(50))
 
 
+@pytest.mark.slow
 async def test_the_policy_of_an_ordered_subscription_can_be_changed_and_lets_a_line_go_on(client, webhooks, name):
     url = webhooks.answer("/stuck", Answer(status=500), Answer())
     subscription = await subscribe(client, name, url, ordered=True, retry={"maxAttempts": 1})
@@ -152,6 +158,7 @@ async def test_the_policy_of_an_ordered_subscription_can_be_changed_and_lets_a_l
     assert (status, problem["errors"][0]["pointer"]) == (400, "/ordered")
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_what_is_replayed_comes_in_its_order_and_before_what_comes_by_itself(client, webhooks, name):
     await throw_one_by_one(client, name, 3, orderingKey="a")
@@ -167,6 +174,7 @@ async def test_what_is_replayed_comes_in_its_order_and_before_what_comes_by_itse
     assert came(webhooks, "/replayed") == [3, 0, 1, 2, 4], "the first one had been its line's head already"
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_bulk_redriven_deliveries_go_by_their_lines(client, webhooks, name):
     url = webhooks.answer("/bulk", *[Answer(status=500)] * 3, Answer(after=0.05))
@@ -182,6 +190,7 @@ async def test_bulk_redriven_deliveries_go_by_their_lines(client, webhooks, name
     assert webhooks.most["/bulk"] == 1
 
 
+@pytest.mark.slow
 async def test_what_has_a_key_is_expected_by_the_time_its_throw_is_answered(database, database_url, tmp_path):
     """No recorder runs, so whoever is thrown next, and recorded by another one, would know that it has to wait."""
     environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path)}

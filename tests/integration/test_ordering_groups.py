@@ -289,6 +289,7 @@ class Bustle:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_whatever_happens_at_the_same_time_each_line_goes_on_to_its_end_in_one_order(desk):
     subscriptions = await desk.subscribe(), await desk.subscribe(head_of_line=HeadOfLine.SKIP)
     bustle = Bustle(desk, subscriptions, ["a", "a", "b", "c"])

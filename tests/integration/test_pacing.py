@@ -101,6 +101,7 @@ async def test_deliveries_beyond_the_rate_wait_and_get_reservations_in_the_order
     assert (left.state, left.reason, left.due_at, left.attempt_count) == ("parked", "rate", None, 0)
 
 
+@pytest.mark.slow
 async def test_a_delivery_goes_at_its_reservation_whichever_deliverer_claims_it(owe, attempts, database, sweep):
     due_attempts = await owe(15, max_per_second=20)
     await database.execute("UPDATE gates SET rate_waiting = true")
@@ -144,6 +145,7 @@ async def test_a_delivery_that_comes_much_too_late_gets_another_reservation(owe,
     assert second.admitted.at - first.admitted.at == HALF / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("per_second", "count"), [(None, 30), (20, 9), (1000, 30)])
 async def test_a_limit_that_was_raised_or_removed_holds_for_all_that_wait(stuck, change, sweep, per_second, count):
     first, *others = stuck
@@ -236,6 +238,7 @@ def owe_paced(database, owe):
     return owe_paced
 
 
+@pytest.mark.slow
 async def test_the_pacer_takes_what_there_is_room_for_by_turns_of_tenants_and_the_rest_later(
     owe_paced, database, transport
 ):
@@ -264,6 +267,7 @@ async def test_the_pacer_takes_what_there_is_room_for_by_turns_of_tenants_and_th
         assert all(earlier.at < later.at for earlier, later in itertools.pairwise(of_one))
 
 
+@pytest.mark.slow
 async def test_the_pacer_publishes_what_it_took_before_it_stops(stuck, change, database, transport):
     """What is due much later is published early then: the deliverer waits."""
     await change(stuck[0], max_per_second=4)

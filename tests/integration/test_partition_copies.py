@@ -13,6 +13,8 @@ from broker.store.postgres.database import Database
 from tests.integration.test_ledger import compare
 from tests.support.builders import DAY
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_partition_in_which_very_much_is_owed_stays_as_it_is(history, subscription):
     detached = DetachedStore(history.database, most_owed=3, most_copied=3)

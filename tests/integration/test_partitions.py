@@ -142,6 +142,7 @@ async def test_a_block_without_ids_is_not_closed(partitions, database):
     assert not any(partition.opened_at for partition in await partitions.all())
 
 
+@pytest.mark.slow
 async def test_ids_ascend_in_real_time_while_blocks_are_closed(partitions, signals, database):
     """Whoever was answered before another asked has the lower id; and ids and times tell the same order."""
     clock = asyncio.get_running_loop().time
@@ -184,6 +185,7 @@ async def test_a_recorder_makes_the_blocks_that_are_missing(partitions, signals,
     assert len(await partitions.all()) == 2
 
 
+@pytest.mark.slow
 async def test_a_signal_below_the_oldest_block_is_recorded_and_has_a_block_again(
     partitions, signals, subscribed, database
 ):

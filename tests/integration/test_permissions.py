@@ -25,6 +25,7 @@ async def secured(client):
     ]
 
 
+@pytest.mark.slow
 async def test_each_permission_is_needed_before_the_path_and_the_body_are_looked_at(client, secured):
     every = {permission for _, _, permissions in secured for permission in permissions} - {"admin"}
     assert len(every) == 5
@@ -41,6 +42,7 @@ async def test_each_permission_is_needed_before_the_path_and_the_body_are_looked
     assert set(answers.values()) == {403}, answers
 
 
+@pytest.mark.slow
 async def test_credentials_come_before_everything_else(client, secured):
     stranger = client.caller("sb_nobody-has-this-token")
 
@@ -59,14 +61,18 @@ async def test_what_needs_no_credentials_says_so(client):
         "/readyz",
         "/metrics",
         "/openapi.json",
+        "/asyncapi.json",
         "/docs",
         "/",
         "/console",
         "/console/{file}",
         "/v1/session",
         "/v1/webhook-keys",
+        "/v1/webhook-permissions",
         "/engine-rest/engine",
         "/engine-rest/version",
+        "/engine-rest/openapi.json",
+        "/health",
         "/v2/status",
     }
 

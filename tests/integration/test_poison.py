@@ -28,6 +28,8 @@ from workers.consumer import Consumer
 from workers.quarantine import FAILURES
 from workers.recorder import Recorder
 
+pytestmark = pytest.mark.slow
+
 SOON = timedelta(seconds=30)
 
 

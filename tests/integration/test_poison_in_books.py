@@ -30,6 +30,8 @@ from tests.support.messaging import holds
 from workers.bookkeeper import Bookkeeper
 from workers.measurer import Measurer
 
+pytestmark = pytest.mark.slow
+
 SOON = timedelta(seconds=0.06)
 DEAD = dead_letters(RECORD)
 

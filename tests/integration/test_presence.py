@@ -60,6 +60,7 @@ async def test_an_attempt_that_another_deliverer_is_making_is_not_put_off(due, d
         assert (delivery.state, delivery.attempt_count) == ("pending", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.PARKED, DeliveryState.DEAD])
 async def test_an_attempt_that_has_ended_is_nobody_s(due, database, state):
     by = "SELECT begun_by FROM deliveries"
@@ -141,6 +142,7 @@ async def delivering(transport, database, courier):
         await running
 
 
+@pytest.mark.slow
 async def test_after_a_lost_link_no_deliverer_repeats_what_another_one_is_still_attempting(
     rabbitmq_url, due, database, deliveries
 ):

@@ -38,6 +38,7 @@ async def made_at(client, name, **headers):
     return made["url"]
 
 
+@pytest.mark.slow
 async def test_the_public_url_is_told_in_bodies_locations_and_the_description(public, name):
     assert await made_at(public, name, Host="evil.example", **FORWARDED) == f"{PUBLIC}/api/signal-endpoint/{name}"
 
@@ -45,7 +46,7 @@ async def test_the_public_url_is_told_in_bodies_locations_and_the_description(pu
     assert headers["Location"] == f"{PUBLIC}/v1/signals/{accepted['id']}"
     _, headers, _ = await public.request("POST", "/v1/tokens", json={"name": name, "permissions": ["signals:read"]})
     assert headers["Location"].startswith(f"{PUBLIC}/v1/")
-    assert (await public.get("/openapi.json"))["servers"] == [{"url": PUBLIC}]
+    assert (await public.get("/openapi.json"))["servers"][0]["url"] == PUBLIC
     broker = (await public.get("/v2/topology"))["brokers"][0]
     assert (broker["host"], broker["port"]) == ("signals.example", 443)
 
@@ -55,9 +56,10 @@ async def test_without_settings_nothing_that_is_forwarded_is_believed(client, na
 
     _, headers, accepted = await client.request("POST", "/v1/signals", json={"name": name})
     assert headers["Location"] == f"/v1/signals/{accepted['id']}"
-    assert "servers" not in await client.get("/openapi.json")
+    assert (await client.get("/openapi.json"))["servers"][0]["url"] == "/"
 
 
+@pytest.mark.slow
 async def test_a_trusted_proxy_is_believed(embedded_product, name):
     async with (
         embedded_product.sibling("gateway", TRUSTED_PROXIES="127.0.0.0/8, ::1/128") as gateway,
@@ -66,6 +68,7 @@ async def test_a_trusted_proxy_is_believed(embedded_product, name):
         assert await made_at(client, name, **FORWARDED) == f"https://signals.example/api/signal-endpoint/{name}"
 
 
+@pytest.mark.slow
 async def test_sign_ins_count_for_the_address_that_a_trusted_proxy_tells(embedded_product, name):
     """30 failures of one caller behind the proxy are none of another's."""
     async with (

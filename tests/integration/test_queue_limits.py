@@ -23,6 +23,7 @@ RESERVED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("queue", RESERVED)
 async def test_reserved_queues_are_no_targets(client, name, queue):
     """A payload there could pass for one of our own messages, or for the reply to somebody's request."""
@@ -37,6 +38,7 @@ async def test_reserved_queues_are_no_targets(client, name, queue):
     assert pointers == ["/target/queue", "/steps/0/target/queue", "/target/queue"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limits", "allowed", "refused"),
     [

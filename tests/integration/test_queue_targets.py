@@ -19,6 +19,7 @@ async def subscribe_queue(client, name, queue, **spec):
     return await client.post("/v1/subscriptions", {"name": name, "target": target, **spec}, expect=201)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 async def test_a_microservice_gets_its_deliveries_from_its_queue(client, product_vhost, name, program):
     queue, tenant = fresh_queue(), fresh_id("tenant")
@@ -49,6 +50,7 @@ async def test_a_broadcast_by_a_limited_principal_is_delivered_to_the_target_alo
     assert len(tapped) == 1, "the delivery has not taken the carbon copies' way a second time"
 
 
+@pytest.mark.slow
 async def test_a_delivery_to_a_queue_that_is_gone_is_parked_until_it_is_there_again(client, product_vhost, name):
     queue = await declare(product_vhost)
     subscription = await subscribe_queue(client, name, queue, retry=NOW)
@@ -70,6 +72,7 @@ async def test_a_delivery_to_a_queue_that_is_gone_is_parked_until_it_is_there_ag
     assert properties.headers["attempt"] == len(delivered["attempts"]) > 1
 
 
+@pytest.mark.slow
 async def test_a_delivery_that_the_queue_refuses_is_parked(client, product_vhost, name):
     full = await declare(
         product_vhost, **{"x-queue-type": "classic", "x-max-length": 1, "x-overflow": "reject-publish"}

@@ -18,7 +18,7 @@ from tests.support.eventually import eventually
 from tests.support.queues import declare, delete, take
 from tests.support.throwing import throw
 
-pytestmark = pytest.mark.transports("rabbitmq")
+pytestmark = [pytest.mark.slow, pytest.mark.transports("rabbitmq")]
 
 ROUTES = {
     "broadcast": ({}, "signals.by-name={}"),

@@ -142,6 +142,7 @@ async def test_a_throw_without_a_tenant_counts_for_the_tenants_of_its_caller(cli
         await refused(caller, path, document)
 
 
+@pytest.mark.slow
 async def test_a_batch_is_held_to_all_quotas_at_once(client, name):
     """Receivers are counted in between, and meanwhile the other items are on their way."""
     token_id, caller = await new_token(client, "signals:throw")
@@ -152,6 +153,7 @@ async def test_a_batch_is_held_to_all_quotas_at_once(client, name):
     assert [one["status"] for one in answer["results"]].count(202) == 3
 
 
+@pytest.mark.slow
 async def test_a_signal_may_be_for_so_many_subscriptions(client, name):
     token_id, caller = await new_token(client, "signals:throw")
     await put(client, "tokens", token_id, deliveriesPerThrow=2)
@@ -164,6 +166,7 @@ async def test_a_signal_may_be_for_so_many_subscriptions(client, name):
     await caller.post("/v1/signals", {"name": f"{name}.few"}, expect=202)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tenants", "tokens"])
 async def test_so_many_subscriptions_there_may_be_whatever_comes_at_the_same_moment(client, name, second_url, kind):
     tenant = fresh_id("tenant")
@@ -194,6 +197,7 @@ async def test_payloads_are_counted_over_gateways(client, name, second_url):
     await caller.post("/v1/signals", {"name": name, "payload": "x" * 1_000}, expect=202)
 
 
+@pytest.mark.slow
 async def test_throws_are_counted_over_gateways(client, name, second_url):
     token_id, caller = await new_token(client, "signals:throw")
     await put(client, "tokens", token_id, throwsPerSecond=10)
@@ -221,6 +225,7 @@ async def test_without_the_permission_nobody_sets_quotas(client):
     assert (await caller.request("PUT", "/v1/quotas/tenants/x", json={}))[0] == 403
 
 
+@pytest.mark.slow
 async def test_pages_tell_an_administrator_of_no_quota_beyond_its_limits(client):
     foreign, own = [fresh_id("tenant") for _ in range(5)], fresh_id("tenant")
     for tenant in (*foreign, own):
@@ -234,6 +239,7 @@ async def test_pages_tell_an_administrator_of_no_quota_beyond_its_limits(client)
     assert await nobody.get("/v1/quotas?limit=1") == {"items": [], "next": None}
 
 
+@pytest.mark.slow
 async def test_pages_go_on_after_the_longest_ids(client):
     tenants = [f"{letter}{fresh_id('tenant'):x<254}" for letter in "ab"]
     assert {len(tenant) for tenant in tenants} == {255}

@@ -17,6 +17,8 @@ from tests.support.eventually import eventually
 from tests.support.rabbitmq import on_channel
 from tests.support.rabbitmq_servers import vhost_of
 
+pytestmark = pytest.mark.slow
+
 SOON = timedelta(seconds=10)
 QUEUE = "queue"
 ONE_QUEUE = Topology((), (Queue(QUEUE),), ())

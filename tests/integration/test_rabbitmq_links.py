@@ -23,6 +23,8 @@ from tests.support.messaging import drain, publish_until_confirmed
 from tests.support.proxy import proxy
 from tests.support.rabbitmq import on_channel
 
+pytestmark = pytest.mark.slow
+
 SOON = timedelta(seconds=10)
 QUEUE = "queue"
 

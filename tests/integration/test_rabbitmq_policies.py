@@ -22,17 +22,13 @@ from tests.support.rabbitmq_servers import vhost_of
 from tests.support.rabbitmq_users import user
 from workers.measurer import Measurer
 
+pytestmark = pytest.mark.slow
+
 DEAD = dead_letters(RECORD)
 TIMEOUT = timedelta(seconds=10)
 EVERY = ".*"
 GUARD = ("signal-broker", r"^(signals\.record|deliveries\.attempt)", {"overflow": "reject-publish"})
 """The policy that the runbook advises."""
-
-
-@pytest.fixture(scope="module")
-def management(rabbitmq):
-    with rabbitmq.management() as url:
-        yield url
 
 
 @pytest.fixture

@@ -31,6 +31,8 @@ from tests.support.rabbitmq import on_channel
 from tests.support.rabbitmq_users import user
 from tests.support.throwing import delivery, subscribe, throw
 
+pytestmark = pytest.mark.slow
+
 SOON = timedelta(seconds=10)
 
 

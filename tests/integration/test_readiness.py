@@ -33,6 +33,8 @@ from tests.support.roles import LOCKOUTS, role_of
 from workers.deliverer import Deliverer
 from workers.recorder import Recorder
 
+pytestmark = pytest.mark.slow
+
 OFTEN = timedelta(milliseconds=50)
 SOON = 10
 """Seconds within which a process is ready again."""

@@ -117,6 +117,7 @@ async def test_a_recorder_that_was_overtaken_looks_again(accept, record, signals
     assert [signal.throw.name for signal in await listed(signals)] == ["a", "b"]
 
 
+@pytest.mark.slow
 async def test_recorders_side_by_side_leave_no_gap_for_a_reader(accept, record, read):
     """Their batches are large and small and overlap in time and in ids, and somebody pages as they come in."""
     accepted = await accept(*["a", "b"] * 300)

@@ -72,6 +72,7 @@ async def test_filters_read_large_payloads_beside_the_event_loop(throw, record, 
     assert threading.main_thread() not in readers
 
 
+@pytest.mark.slow
 async def test_recorders_that_race_for_one_signal_make_one_delivery_of_it(throw, record, subscriptions, deliveries):
     for _ in range(20):
         await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,), once=True), secret=None)
@@ -81,6 +82,7 @@ async def test_recorders_that_race_for_one_signal_make_one_delivery_of_it(throw,
     assert (ledger.recorded, ledger.matched, ledger.unaccounted) == (5, 20, 0)
 
 
+@pytest.mark.slow
 async def test_a_subscription_gets_what_is_thrown_after_its_creation_and_nothing_else(throw, record, subscriptions):
     before = await throw(Throw(name="sig"))
     subscription = await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
@@ -92,6 +94,7 @@ async def test_a_subscription_gets_what_is_thrown_after_its_creation_and_nothing
     assert [s.id for s in (await subscriptions.page()).items] == []
 
 
+@pytest.mark.slow
 async def test_what_a_deleted_subscription_was_still_owed_is_cancelled_however_much_that_is(
     throw, record, deliveries, database
 ):

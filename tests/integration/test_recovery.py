@@ -49,6 +49,7 @@ async def moved(transport, count, *, timeout=SOON):
     return sum([one async for one in recover(transport, RECORD, count, timeout=timeout)])
 
 
+@pytest.mark.slow
 async def test_poison_comes_back_as_it_was_and_as_if_it_were_new(transport):
     given = signal(audience=("acme", "globex"))
     await transport.publish(signal_message(given), exchange="", routing_key=RECORD, timeout=SOON)
@@ -63,6 +64,7 @@ async def test_poison_comes_back_as_it_was_and_as_if_it_were_new(transport):
     assert not [name for name in message.headers if name.startswith("x-")]
 
 
+@pytest.mark.slow
 async def test_a_lot_of_poison_comes_back_in_order(transport):
     await poison(transport, *(signal(number) for number in range(1, 51)))
     assert await moved(transport, 50) == 50
@@ -70,6 +72,7 @@ async def test_a_lot_of_poison_comes_back_in_order(transport):
         assert [decode_signal(message).id for message in await take(inbox, 50)] == list(range(1, 51))
 
 
+@pytest.mark.slow
 async def test_only_so_many_are_moved_and_an_empty_queue_ends_it(transport):
     await poison(transport, signal(1), signal(2), signal(3))
     assert await moved(transport, 2) == 2
@@ -77,6 +80,7 @@ async def test_only_so_many_are_moved_and_an_empty_queue_ends_it(transport):
     assert await moved(transport, 5, timeout=timedelta(seconds=1)) == 1
 
 
+@pytest.mark.slow
 async def test_poison_that_finds_no_queue_stays_where_it_is(rabbitmq, rabbitmq_url):
     async with rabbitmq_transport_server(rabbitmq, rabbitmq_url).open() as transport:
         await transport.declare(TOPOLOGY)
@@ -87,6 +91,7 @@ async def test_poison_that_finds_no_queue_stays_where_it_is(rabbitmq, rabbitmq_u
         await holds(transport, DEAD, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_the_command_works_beside_the_running_product(client, product, name, command):
     async with product.open_transport() as transport:
@@ -109,6 +114,7 @@ async def test_the_command_works_beside_the_running_product(client, product, nam
     )
 
 
+@pytest.mark.slow
 @pytest.mark.transports("rabbitmq")
 async def test_the_ledger_is_shown_while_the_transport_is_away(product, command):
     away = replace(product, environment={**product.environment, "TRANSPORT_URL": "amqp://127.0.0.1:9/"})

@@ -50,6 +50,7 @@ def parked(deliveries):
     return parked
 
 
+@pytest.mark.slow
 async def test_everything_that_is_dead_is_redriven_and_nothing_else(database, subscribe, redrive, deliveries):
     await subscribe()
     dead = await die(database, "a", "b", "c", "d", "e")
@@ -73,6 +74,7 @@ async def test_everything_that_is_dead_is_redriven_and_nothing_else(database, su
     assert await balanced(database)
 
 
+@pytest.mark.slow
 async def test_every_filter_counts_and_all_of_them_together(database, subscribe, redrive, parked):
     first, second = await subscribe("a.#"), await subscribe("#.b")
     (early,) = await die(database, "a.b")
@@ -184,6 +186,7 @@ async def test_what_is_owed_of_a_signal_for_later_waits_for_its_moment(database,
     ]
 
 
+@pytest.mark.slow
 async def test_only_what_belongs_to_the_caller_is_redriven(database, subscribe, redrive, parked):
     for tenant in ("acme", "globex", None):
         await subscribe("a", tenant_id=tenant)
@@ -194,6 +197,7 @@ async def test_only_what_belongs_to_the_caller_is_redriven(database, subscribe, 
     assert await redrive() == 2
 
 
+@pytest.mark.slow
 async def test_two_at_the_same_time_redrive_each_delivery_once(database, subscribe, redrive, deliveries):
     subscription = await subscribe()
     dead = await die(database, *["a"] * 60)
@@ -269,6 +273,7 @@ async def in_each_state(database, deliveries):
     return states | {"pending": pending}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["dead", "parked", "delivered", "cancelled"])
 async def test_deliveries_in_the_state_that_is_asked_for_are_redriven(database, subscribe, redrive, deliveries, state):
     await subscribe()

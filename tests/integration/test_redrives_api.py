@@ -37,6 +37,7 @@ async def dead(client, query):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_what_is_dead_is_looked_at_counted_and_redriven_and_each_goes_once_more(client, webhooks, name, die):
     subscription, ids = await die(3)
@@ -58,6 +59,7 @@ async def test_what_is_dead_is_looked_at_counted_and_redriven_and_each_goes_once
     assert (books["matched"], books["deliveries"]["delivered"], books["unaccounted"]) == (3, 3, 0)
 
 
+@pytest.mark.slow
 async def test_those_with_another_last_status_stay_dead(client, webhooks, name):
     url = webhooks.answer("/hook", Answer(status=500), Answer(status=501), Answer())
     subscription = await subscribe(client, name, url, retry=NEVER)
@@ -75,6 +77,7 @@ async def test_those_with_another_last_status_stay_dead(client, webhooks, name):
     assert impossible == {"count": 0, "next": None}
 
 
+@pytest.mark.slow
 async def test_per_second_gives_each_a_moment_of_its_own(client, name, die):
     subscription, ids = await die(3)
     before = datetime.now(UTC)
@@ -88,6 +91,7 @@ async def test_per_second_gives_each_a_moment_of_its_own(client, name, die):
     assert (third - second).total_seconds() == pytest.approx(100, abs=0.001)
 
 
+@pytest.mark.slow
 async def test_next_goes_on_where_it_says_and_keeps_the_pace(client, name, die):
     subscription, ids = await die(3)
     wanted = {"name": name, "perSecond": 0.01, "after": f"{ids[0]}@2099-01-01T00:00:00+00:00"}
@@ -103,6 +107,7 @@ async def test_next_goes_on_where_it_says_and_keeps_the_pace(client, name, die):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("document", "pointer"),
     [
@@ -132,6 +137,7 @@ async def test_what_cannot_be_meant_is_refused(client, document, pointer):
     assert [error["pointer"] for error in problem["errors"]] == [pointer]
 
 
+@pytest.mark.slow
 async def test_a_caller_redrives_what_it_may_see_and_no_more(client, webhooks, name):
     async def dies(tenant, signal_name):
         url = webhooks.answer(f"/{tenant}", Answer(status=500))
@@ -153,6 +159,7 @@ async def test_a_caller_redrives_what_it_may_see_and_no_more(client, webhooks, n
     assert await dead(client, f"name={name}.%23") in ([theirs, other], [ours, theirs, other])  # it dies again
 
 
+@pytest.mark.slow
 async def test_what_would_not_be_attempted_is_not_redriven_and_can_be_cancelled(client, name, die):
     subscription, (first, second) = await die(2)
     status, _, _ = await client.request("DELETE", f"/v1/subscriptions/{subscription['id']}")
@@ -167,13 +174,14 @@ async def test_what_would_not_be_attempted_is_not_redriven_and_can_be_cancelled(
     assert len(cancelled["attempts"]) == 1
     assert await dead(client, f"name={name}") == [second]
     problem = await client.post(f"/v1/deliveries/{first}/cancel", {}, expect=409)
-    assert problem["detail"] == "Only a dead or parked delivery can be cancelled."
+    assert problem["detail"] == "Only a delivery that is dead or parked, or waits to be leased, can be cancelled."
     await client.post("/v1/deliveries/0-0/cancel", {}, expect=404)
     await client.post("/v1/deliveries/x/cancel", {}, expect=404)
     books = await client.get(f"/v1/ledger?subscriptionId={subscription['id']}")
     assert (books["deliveries"]["dead"], books["deliveries"]["cancelled"], books["unaccounted"]) == (1, 1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("once", [False, True])
 async def test_what_was_cancelled_with_its_signal_stays_cancelled(client, webhooks, name, once):
     subscription = await subscribe(client, name, webhooks.url("/hook"), once=once)

@@ -10,6 +10,8 @@ from tests.support.certificates import Authority
 from tests.support.rabbitmq_users import user
 from tests.support.remote import Laptop
 
+pytestmark = pytest.mark.slow
+
 
 async def refusal(tmp_path, url):
     """Return the line with which `topology --apply` ends."""

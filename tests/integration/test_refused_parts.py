@@ -29,14 +29,10 @@ from tests.support.queues import declare, holds
 from tests.support.rabbitmq import on_channel
 from tests.support.rabbitmq_users import permit, user
 
+pytestmark = pytest.mark.slow
+
 SOON = timedelta(seconds=10)
 ALL = (".*", ".*", ".*")
-
-
-@pytest.fixture(scope="module")
-def management(rabbitmq):
-    with rabbitmq.management() as url:
-        yield url
 
 
 @pytest.fixture

@@ -18,11 +18,12 @@ from broker.secrets import make_secret
 from deploy.cli.main import main
 from tests.support.commands import Command
 from tests.support.eventually import eventually
+from tests.support.leasing import Puller
 from tests.support.receiver import Answer, receiver
 from tests.support.remote import token_of
 from tests.support.throwing import NOWHERE, fresh_id, recorded, recorded_ids, subscribe, throw
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -64,6 +65,7 @@ async def test_a_part_of_a_webhook_is_changed_and_the_rest_stays(laptop, client,
     edit = ("subscriptions", "edit", str(made["id"]))
     edited = await laptop.ask(*edit, "--header", "authorization=Bearer new", "--header", "X-More=1", "--timeout", "7")
     shown = {"X-Team": "claims", "authorization": "***", "X-More": "1"}
+    target |= {"format": "standard", "requestOrigin": None}
     assert edited["target"] == {**target, "headers": shown, "bodyTemplate": None}
     assert edited["timeoutSeconds"] == 7
     edited = await laptop.ask(*edit, "--body-template", "{{name}}", "--method", "POST", "--signature", "v1")
@@ -74,12 +76,27 @@ async def test_a_part_of_a_webhook_is_changed_and_the_rest_stays(laptop, client,
     assert (received["Authorization"], received["X-Team"]) == ("Bearer new", "claims")
 
 
-@pytest.mark.parametrize("target", [("--queue", "q"), ("--steps", "-")], ids=lambda target: target[0])
+@pytest.mark.parametrize("target", [("--queue", "q"), ("--pull",), ("--steps", "-")], ids=lambda target: target[0])
 async def test_a_part_of_a_webhook_goes_with_a_webhook(laptop, name, target):
     steps = json.dumps([{"target": {"kind": "webhook", "url": NOWHERE}}] * 2)
     made = json.loads((await laptop.call("subscribe", name, *target, "--json", given=steps)).stdout)
     done = await laptop.call("subscriptions", "edit", str(made["id"]), "--method", "PUT")
     assert (done.returncode, "go with --webhook" in done.stderr) == (2, True)
+
+
+async def test_deliveries_that_are_leased_are_shown_with_their_workers(laptop, client, name):
+    puller = Puller(client, name)
+    made = await laptop.ask("subscribe", name, "--pull")
+    assert made["target"] == {"kind": "pull"}
+    puller.subscription_id = made["id"]
+    await puller.throw()
+    leased = await puller.lease_one(worker="billing-1")
+    await puller.settle("fail", leased)
+    shown = (await laptop.call("deliveries", "show", leased["deliveryId"])).stdout
+    assert "billing-1" in shown
+    assert "pull" in (await laptop.call("subscriptions", "show", str(made["id"]))).stdout
+    refused = await laptop.call("subscribe", name, "--pull", "--queue", "q")
+    assert (refused.returncode, "give one of --webhook, --queue, --pull and --steps" in refused.stderr) == (2, True)
 
 
 async def test_a_subscription_is_changed_paused_resumed_and_deleted(laptop, client, name):

@@ -48,6 +48,7 @@ def owed(deliveries):
     return owed
 
 
+@pytest.mark.slow
 async def test_a_new_subscription_gets_the_window_and_nothing_else_and_nothing_twice(
     database, subscribe, replay, owed, deliveries
 ):
@@ -187,6 +188,7 @@ async def test_the_first_one_consumes_a_subscription_that_is_once(database, subs
     assert (await owed(once), await balanced(database)) == ([first], True)
 
 
+@pytest.mark.slow
 async def test_a_subscription_that_is_once_is_consumed_once_though_signals_come_meanwhile(
     database, subscribe, replay, owed
 ):
@@ -199,6 +201,7 @@ async def test_a_subscription_that_is_once_is_consumed_once_though_signals_come_
     assert await balanced(database)
 
 
+@pytest.mark.slow
 async def test_two_replays_at_the_same_time_owe_each_signal_once(database, subscribe, replay, owed):
     ids = await throw(database, *["a"] * 30)
     one, other = await subscribe("a"), await subscribe("#")
@@ -273,6 +276,7 @@ async def test_what_was_recorded_after_the_window_is_not_looked_at_but_all_that_
     assert await owed(late) == [*window, straggler.id]
 
 
+@pytest.mark.slow
 async def test_a_replay_looks_at_so_many_large_signals_at_a_time_as_fit(database, subscribe, owed):
     payload = b'{"a": 1, "text": "%b"}' % (b"x" * 3_000_000)
     accepted = await accept(database, *[Throw(name="a", payload=payload)] * 8)
@@ -284,6 +288,7 @@ async def test_a_replay_looks_at_so_many_large_signals_at_a_time_as_fit(database
     assert sorted(await owed(late)) == [signal.id for signal in accepted]
 
 
+@pytest.mark.slow
 async def test_a_replay_of_widely_matched_signals_writes_what_it_adds_and_no_more(
     database, subscribe, deliveries, monkeypatch
 ):

@@ -27,6 +27,7 @@ async def replay(client, subscription, expect=200, **wanted):
     return await client.post(f"/v1/subscriptions/{subscription['id']}/replay", wanted, expect=expect)
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_new_subscription_gets_exactly_the_window_and_gets_it_once(client, webhooks, name, past):
     await past(1)
@@ -52,6 +53,7 @@ async def test_a_new_subscription_gets_exactly_the_window_and_gets_it_once(clien
     assert [event["principal"] for event in page["items"] if event["subjectId"] == late["id"]] == ["admin"] * 2
 
 
+@pytest.mark.slow
 async def test_a_paused_subscription_is_owed_what_is_replayed_and_gets_it_when_it_is_resumed(
     client, webhooks, name, past
 ):
@@ -102,6 +104,7 @@ async def test_what_cannot_be_meant_is_refused(client, name, document, pointer):
     assert [error["pointer"] for error in problem["errors"]] == [pointer]
 
 
+@pytest.mark.slow
 async def test_a_caller_replays_what_it_may_read_and_no_more(client, name, past):
     tenant, other = fresh_id("tenant"), fresh_id("tenant")
     (ours,), _, (everybodys,) = await past(1, tenantId=tenant), await past(1, tenantId=other), await past(1)
@@ -121,6 +124,7 @@ async def test_a_caller_replays_what_it_may_read_and_no_more(client, name, past)
     assert status == 204
 
 
+@pytest.mark.slow
 async def test_next_goes_on_after_the_signal_that_it_names(client, name, past):
     (first,), others = await past(1), await past(2)
     second, third = sorted(others, key=lambda signal: signal["id"])

@@ -42,6 +42,7 @@ async def lines_of(process, count):
     return lines
 
 
+@pytest.mark.slow
 async def test_what_changes_something_leaves_one_line_with_its_caller(fresh, name):
     client, process, _ = fresh
     subscription = await subscribe(client, name)
@@ -56,6 +57,7 @@ async def test_what_changes_something_leaves_one_line_with_its_caller(fresh, nam
     ]
 
 
+@pytest.mark.slow
 async def test_what_is_refused_leaves_one_line_with_the_reason_and_without_what_may_be_a_secret(fresh, name):
     client, process, _ = fresh
     limited = client.caller(await token(client, "signals:read"))
@@ -92,6 +94,7 @@ async def test_what_is_refused_leaves_one_line_with_the_reason_and_without_what_
     assert "hunter2" not in process.log.read_text()
 
 
+@pytest.mark.slow
 async def test_what_is_refused_because_of_the_server_leaves_a_warning_with_the_cause(fresh, name):
     client, process, link = fresh
     link.cut()
@@ -101,6 +104,7 @@ async def test_what_is_refused_because_of_the_server_leaves_a_warning_with_the_c
     assert line["reason"].startswith("PostgreSQL: ")
 
 
+@pytest.mark.slow
 async def test_what_cannot_be_read_leaves_a_line(fresh):
     client, process, _ = fresh
     host, port = client.url.removeprefix("http://").split(":")
@@ -113,6 +117,7 @@ async def test_what_cannot_be_read_leaves_a_line(fresh):
     assert (line["event"], line["reason"]) == ("request.refused", "Bad Request")
 
 
+@pytest.mark.slow
 async def test_a_flood_of_wrong_credentials_does_not_fill_the_log_nor_hide_others(fresh, name):
     client, process, _ = fresh
     stranger = client.caller("sb_wrong-token")

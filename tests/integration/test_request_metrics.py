@@ -32,6 +32,7 @@ async def requests(client):
     }
 
 
+@pytest.mark.slow
 async def test_every_request_is_counted_by_its_route(fresh, name):
     client, _ = fresh
     signal = await client.post("/v1/signals", {"name": name})
@@ -51,6 +52,7 @@ async def test_every_request_is_counted_by_its_route(fresh, name):
     assert found["HEAD", "/livez", "2xx"] == 1
 
 
+@pytest.mark.slow
 async def test_unknown_paths_and_methods_and_what_cannot_be_read_share_one_route(fresh):
     client, _ = fresh
     for path in ("/nothing", "/v2/signals", "/v1/signals/1/2/3"):
@@ -80,6 +82,7 @@ async def answer_of(client, request):
     return status
 
 
+@pytest.mark.slow
 async def test_a_throw_that_is_refused_late_is_among_the_slow_ones(fresh, name):
     client, link = fresh
     link.stall()

@@ -37,6 +37,8 @@ from tests.support.history import lines
 from tests.support.product import COMMAND, SECRET_KEY, Process, client_of
 from workers.partition_maintainer import PartitionMaintainer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Principal(name="root", permissions=frozenset({Permission.ADMIN}))
 
 

@@ -34,6 +34,8 @@ from workers import runs
 from workers.deliverer import Deliverer
 from workers.dispatch import dispatch
 
+pytestmark = pytest.mark.slow
+
 SOON = timedelta(seconds=10)
 HANG = Answer(fate="hang")
 SIGNALS = 12

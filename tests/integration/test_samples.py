@@ -20,7 +20,7 @@ from tests.support.eventually import eventually
 from tests.support.receiver import Answer
 from tests.support.throwing import NOWHERE, fresh_id, subscribe, token
 
-pytestmark = pytest.mark.transports("embedded", "rabbitmq")
+pytestmark = [pytest.mark.slow, pytest.mark.transports("embedded", "rabbitmq")]
 
 
 async def books(client, subscription):

@@ -67,6 +67,7 @@ async def _is(client, signal, state):
     return (await client.get(f"/v1/signals/{signal['id']}"))["state"] == state
 
 
+@pytest.mark.slow
 async def test_a_cancelled_signal_reaches_nobody(client, name):
     subscription = await subscribe(client, name, once=True)
     signal = await throw(client, name, deliverAt=later(hours=1))
@@ -80,6 +81,7 @@ async def test_a_cancelled_signal_reaches_nobody(client, name):
     assert (status, "Only a scheduled signal can be cancelled" in detail) == (409, True)
 
 
+@pytest.mark.slow
 async def test_only_who_could_have_thrown_a_signal_cancels_it(client, name):
     tenant = fresh_id("tenant")
     everybody = await throw(client, name, deliverAt=later(hours=1))
@@ -108,6 +110,7 @@ async def test_a_repeated_throw_for_later_is_one_signal(client, name):
     await client.post("/v1/signals", {**document, "deliverAt": later(hours=1)}, expect=409, Idempotency_Key=name)
 
 
+@pytest.mark.slow
 async def test_what_is_still_owed_when_a_signal_expires_is_cancelled(client, product, webhooks, name):
     """Its attempt is under way when the signal expires; there would be another one after it."""
     expired = asyncio.Event()
@@ -126,6 +129,7 @@ async def test_what_is_still_owed_when_a_signal_expires_is_cancelled(client, pro
     assert (ledger["matched"], ledger["deliveries"]["cancelled"], ledger["unaccounted"]) == (1, 1, 0)
 
 
+@pytest.mark.slow
 async def test_what_expires_while_its_subscription_is_paused_is_no_backlog(client, product, name):
     subscription = await subscribe(client, name)
     path = f"/v1/subscriptions/{subscription['id']}"
@@ -137,6 +141,7 @@ async def test_what_expires_while_its_subscription_is_paused_is_no_backlog(clien
     assert (await client.get(path))["backlog"]["parked"] == 0
 
 
+@pytest.mark.slow
 async def test_an_expired_signal_no_longer_holds_up_its_ordering_group(client, product, webhooks, name):
     """Its first attempt failed, and the next one is an hour away."""
     url = webhooks.answer("/line", Answer(status=500), Answer())
@@ -150,6 +155,7 @@ async def test_an_expired_signal_no_longer_holds_up_its_ordering_group(client, p
     assert (await delivery(client, first, subscription, "cancelled"))["reason"] == "expired"
 
 
+@pytest.mark.slow
 async def test_what_expired_while_it_was_held_lets_the_next_one_go(client, product, webhooks, name):
     expired = asyncio.Event()
     subscription = await subscribe(client, name, webhooks.answer("/slow", Answer(until=expired)), maxInFlight=1)

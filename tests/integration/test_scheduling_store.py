@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -118,6 +119,7 @@ async def test_what_is_not_scheduled_cannot_be_cancelled(database, signals):
     assert (await signals.get(signal.id)).state is Standing.RECORDED
 
 
+@pytest.mark.slow
 async def test_of_a_cancellation_and_a_release_that_meet_exactly_one_happens(
     database, signals, subscriptions, deliveries
 ):
@@ -215,6 +217,7 @@ def throws(draw):
     )
 
 
+@pytest.mark.slow
 @given(wanted=st.lists(spec(), min_size=1, max_size=6), thrown=throws())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_what_is_explained_is_what_is_routed(database, subscriptions, *, wanted, thrown):

@@ -44,6 +44,7 @@ async def store(product):
         yield database
 
 
+@pytest.mark.slow
 async def test_a_target_is_stored_sealed_and_called_and_shown_as_it_is(client, webhooks, name, store):
     webhooks.answer("/step", Answer(status=503))
     step = {"kind": "webhook", "url": webhooks.url("/step"), "headers": {"X-Api-Key": "s3cr3t-step"}}
@@ -69,6 +70,7 @@ async def test_a_target_is_stored_sealed_and_called_and_shown_as_it_is(client, w
     assert await places_of_credentials(store) == set()
 
 
+@pytest.mark.slow
 async def test_a_sealed_header_is_kept_and_what_does_not_change_stays_sealed_as_it_was(client, webhooks, name, store):
     made = await subscribe(client, name, target=hook(webhooks))
     sealed = "SELECT sealed FROM subscriptions WHERE id = $1"
@@ -99,6 +101,7 @@ HOOK = WebhookTarget(
 )
 
 
+@pytest.mark.slow
 async def test_a_store_that_earlier_versions_may_use_is_sealed_when_it_is_told_so(postgres_url):
     """An earlier version cannot read what is sealed."""
     async with unmigrated(postgres_url) as database:
@@ -135,6 +138,7 @@ async def test_a_new_store_is_sealed_from_the_first_subscription_on(database):
     assert await is_sealing(database)
 
 
+@pytest.mark.slow
 async def test_without_its_key_a_target_stays_hidden_and_can_be_given_anew(client, webhooks, name, store):
     made = await subscribe(client, name, target=hook(webhooks), retry={"schedule": []})
     foreign = SecretBox([make_key()]).seal("{}").decode()

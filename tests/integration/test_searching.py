@@ -96,6 +96,7 @@ async def ids(store, *, limit, **wanted):
             return found, count
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("little")
 async def test_following_next_finds_everything_once_and_nothing_else(known, signals):
     chance = random.Random(3)
@@ -116,6 +117,7 @@ async def test_following_next_finds_everything_once_and_nothing_else(known, sign
             assert count > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", [Search(text="b" + "a" * 254), Search(values=(("a[*].b", "2"), ("s", "7")))])
 async def test_large_payloads_are_looked_into_a_few_at_a_time(signals, database, monkeypatch, search):
     monkeypatch.setattr(listing, "SEARCH_SECONDS", 0)
@@ -136,6 +138,7 @@ async def test_large_payloads_are_looked_into_a_few_at_a_time(signals, database,
     assert after >= 9
 
 
+@pytest.mark.slow
 async def test_a_search_of_large_payloads_holds_nobody_up(signals, database):
     length = 1 << 20
     for number in range(4):

@@ -14,6 +14,8 @@ from tests.support.reverse_proxy import reverse_proxy
 from tests.support.sessions import NAME
 from tests.support.throwing import recorded, throw
 
+pytestmark = pytest.mark.slow
+
 ASK = """
     async ([method, path, body, csrf]) => {
         const headers = {"Content-Type": "application/json", ...(csrf ? {"X-CSRF-Token": csrf} : {})};

@@ -64,6 +64,7 @@ async def test_an_engine_that_does_not_exist_comes_before_credentials(client):
         assert body == {"type": "InvalidRequestException", "message": "Process engine nope not available", "code": None}
 
 
+@pytest.mark.slow
 async def test_after_a_wrong_password_the_right_one_has_to_wait_a_little(client, name):
     made = await create(client, "signals:throw")
     caller, wrong = Caller(client, made["name"]), Caller(client, made["name"], "wrong horse")
@@ -80,6 +81,7 @@ async def test_after_a_wrong_password_the_right_one_has_to_wait_a_little(client,
     assert (await caller.throw(name))[0] == 204, "it signed in lately"
 
 
+@pytest.mark.slow
 async def test_floods_of_wrong_passwords_are_refused_in_every_dialect_and_keep_no_user_nor_token_out(product, name):
     """140 at once, of names that nobody has and of the user's own, from the user's own address."""
     async with product.sibling("gateway") as process, client_of(process.url) as client:
@@ -111,6 +113,7 @@ async def test_floods_of_wrong_passwords_are_refused_in_every_dialect_and_keep_n
     assert all(set(body) == shapes[path] for path, _, body in refused)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "document", "status"), [(path, *call) for path, call in CALLS.items()])
 async def test_who_sends_a_password_only_when_asked_is_asked_in_every_dialect(client, path, document, status):
     """As urllib, Java's HttpClient, .NET's, `wget --user` and `curl --anyauth` do."""

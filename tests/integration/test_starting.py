@@ -23,6 +23,7 @@ from broker.topology import RECORD, TOPOLOGY, dead_letters
 from broker.transport.rabbitmq import RabbitTransport
 from tests.support import commands
 from tests.support.builders import signal
+from tests.support.described import Described
 from tests.support.eventually import eventually
 from tests.support.messaging import SOON, fresh, holds
 from tests.support.ports import free_ports
@@ -32,6 +33,8 @@ from tests.support.proxy import proxy
 from tests.support.rabbitmq_users import permit, user
 from tests.support.throwing import recorded, throw
 from tests.support.waiting import logged
+
+pytestmark = pytest.mark.slow
 
 NOWHERE = {"STORE_URL": "postgresql://nobody@127.0.0.1:1/none", "TRANSPORT_URL": "amqp://127.0.0.1:1/"}
 HANDLERS = """
@@ -135,11 +138,13 @@ async def test_a_gateway_stays_in_service_without_what_only_throws_need(database
             async def misses(*names):
                 status, headers, body = await client.request("GET", "/readyz")
                 assert (status, body["ready"]) == (200, True)
+                described.check("GET", "/readyz", status, headers, body)
                 missing = headers.get("X-Signal-Broker-Missing", "")
                 assert missing == ", ".join(name for name, passed in body["checks"].items() if not passed)
                 return {*names} <= {*missing.split(", ")} if names else not missing
 
             await process.await_start()
+            described = Described(await client.get("/openapi.json"))
             await eventually(misses)
             token = await client.post("/v1/tokens", {"name": "t", "permissions": ["signals:throw"]})
 
@@ -190,7 +195,8 @@ async def test_a_wrong_setting_ends_the_start_with_one_line(command, database_ur
     process = Process(*command, environment={**environment, "DATA_DIR": str(tmp_path)}, log=tmp_path / "log")
     await process.launch()
     assert await process.process.wait() == 1
-    assert "Error: the store's URL cannot be used" in (tmp_path / "log").read_text().splitlines()[-1]
+    last = (tmp_path / "log").read_text().splitlines()[-1]
+    assert "Error: SIGNAL_BROKER_STORE_URL: `target_session_attrs` is 'nonsense'" in last
 
 
 @pytest.mark.parametrize("setting", ["HTTP_PORT", "METRICS_PORT"])

@@ -7,6 +7,8 @@ import random
 from contextlib import suppress
 from datetime import timedelta
 
+import pytest
+
 from broker.deliveries import DeliveryState, Outcome, Reason
 from broker.errors import StoreUnavailable
 from broker.signals import Throw
@@ -168,6 +170,7 @@ async def counted(database):
     return came, went, await database.fetchval("SELECT count(*) FROM truth WHERE retried")
 
 
+@pytest.mark.slow
 async def test_the_sums_are_those_of_the_ledger(subscriptions, attempts, pausing, deliveries, database):
     await database.execute(TRUTH)
     bustle = Bustle(database, subscriptions, attempts, pausing, deliveries)

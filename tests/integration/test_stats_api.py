@@ -30,6 +30,7 @@ def seen(client, query, wanted):
     return eventually(ask)
 
 
+@pytest.mark.slow
 async def test_what_became_of_signals(client, webhooks, name):
     url = webhooks.answer("/hook", Answer(status=500), Answer(status=204), Answer(status=500), Answer(status=500))
     retry = {"schedule": [0], "maxAttempts": 2}
@@ -56,6 +57,7 @@ async def test_what_became_of_signals(client, webhooks, name):
     assert one["successRate"] == listed["successRate"] == {"hour": 0.5, "day": 0.5}
 
 
+@pytest.mark.slow
 async def test_splits_are_told_apart_by_their_groups(client, webhooks, name):
     tenant = fresh_id("tenant")
     url = webhooks.answer("/hook", Answer(status=204))
@@ -77,6 +79,7 @@ async def test_splits_are_told_apart_by_their_groups(client, webhooks, name):
     assert "name" not in of_tenants["steps"][0]
 
 
+@pytest.mark.slow
 async def test_a_caller_with_tenants_sees_what_is_theirs(client, webhooks, name):
     url = webhooks.answer("/hook", Answer(status=204))
     own, other = fresh_id("tenant"), fresh_id("tenant")
@@ -105,6 +108,7 @@ async def test_a_refusal_names_the_parameter(client):
         assert [error["pointer"] for error in problem["errors"]] == [f"?{parameter}"], query
 
 
+@pytest.mark.slow
 async def test_the_command_line_shows_them(client, laptop, webhooks, name):
     await subscribe(client, name, webhooks.answer("/hook", Answer(status=204)))
     await throw(client, name)

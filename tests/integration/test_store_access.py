@@ -14,6 +14,8 @@ from tests.support.receiver import Answer
 from tests.support.throwing import subscribe
 from tests.support.waiting import logged, throw_recorded
 
+pytestmark = pytest.mark.slow
+
 SIGNALS = 400
 
 

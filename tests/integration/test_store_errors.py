@@ -18,6 +18,7 @@ async def role(database_url, postgres_url):
         yield role
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lockout", LOCKOUTS)
 async def test_a_role_that_is_locked_out_is_refused_until_it_is_let_in_again(role, lockout):
     async with Database(role.url()) as database:
@@ -85,6 +86,7 @@ SURPRISES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sqlstate", SURPRISES)
 async def test_what_somebody_added_to_the_schema_says_nothing_about_the_data(database, sqlstate):
     addition, statement = SURPRISES[sqlstate]
@@ -157,6 +159,7 @@ async def test_a_server_that_goes_or_is_gone_is_neither(database):
     assert type(error.value) is StoreUnavailable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "statement", "args"),
     [

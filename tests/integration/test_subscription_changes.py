@@ -181,6 +181,7 @@ async def test_only_who_may_manage_it_changes_it_and_one_that_is_gone_is_not_fou
     await change(client, {"id": "x"}, expect=404)
 
 
+@pytest.mark.slow
 async def test_what_waits_for_a_slower_rate_goes_on_when_it_is_raised(client, webhooks, name):
     made = await subscribe(client, name, webhooks.url("/hook"), maxPerSecond=0.01)
     await delivery(client, await throw(client, name), made, "delivered")

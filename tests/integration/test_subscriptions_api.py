@@ -41,9 +41,13 @@ async def test_a_created_subscription_is_answered_in_full_with_its_secret(client
             "headers": {"X-Team": "claims"},
             "bodyTemplate": None,
             "signatures": ["v1"],
+            "format": "standard",
+            "requestOrigin": None,
         },
         "steps": None,
         "tenantId": "acme",
+        "businessKey": None,
+        "correlationKeys": None,
         "executionId": "e",
         "once": True,
         "consumedBy": None,
@@ -66,7 +70,7 @@ async def test_a_created_subscription_is_answered_in_full_with_its_secret(client
     assert await client.get(f"/v1/subscriptions/{body['id']}") == {
         **body,
         "secret": None,
-        "backlog": {"parked": 0, "oldest": None},
+        "backlog": {"parked": 0, "leasable": 0, "leased": 0, "oldest": None},
         "circuit": "closed",
         "successRate": {"hour": None, "day": None},
     }

@@ -207,6 +207,7 @@ async def test_a_route_is_believed_until_an_attempt_or_the_store_says_otherwise(
     assert await hosts() == ("http://d:80",)
 
 
+@pytest.mark.slow
 async def test_who_has_surplus_is_found_without_a_look_at_the_others(database, subscriptions):
     """Right after a signal to very many: PostgreSQL has no statistics of these deliveries."""
     for _ in range(300):

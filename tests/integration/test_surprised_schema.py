@@ -42,6 +42,7 @@ async def gateway(store_server, tmp_path_factory):
         assert "request.failed" not in process.log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("surprise", SURPRISES)
 async def test_a_surprise_in_the_schema_is_answered_503_and_by_readiness(gateway, surprise):
     store_url, url = gateway

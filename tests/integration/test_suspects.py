@@ -98,6 +98,7 @@ def recorders(request, database):
     return Recorders(server, database)
 
 
+@pytest.mark.slow
 async def test_signals_that_kill_recorders_are_isolated_and_their_neighbours_are_handled(recorders, database):
     await recorders.put(*["a"] * 12, "killer", *["b"] * 6, "other killer", "c")
     while not await recorders.live(killed_by={"killer", "other killer"}):
@@ -110,6 +111,7 @@ async def test_signals_that_kill_recorders_are_isolated_and_their_neighbours_are
     assert await database.fetchval("SELECT count(*) FROM suspects") == 0
 
 
+@pytest.mark.slow
 async def test_what_merely_comes_again_is_no_suspect(recorders, database):
     await recorders.put(*["a"] * 5)
     store = SuspectStore(database)

@@ -27,6 +27,8 @@ from tests.support.messaging import holds
 from workers.events import EventTeller
 from workers.scheduler import Scheduler
 
+pytestmark = pytest.mark.slow
+
 BOOM = """
 CREATE FUNCTION boom() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF NEW.subscription_id = {} THEN RAISE {} USING MESSAGE = 'audit says no'; END IF;

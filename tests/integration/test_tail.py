@@ -16,7 +16,7 @@ from tests.support.following import following
 from tests.support.product import client_of
 from tests.support.throwing import fresh_id, recorded, throw, token
 
-pytestmark = pytest.mark.transports("embedded", "rabbitmq")
+pytestmark = [pytest.mark.slow, pytest.mark.transports("embedded", "rabbitmq")]
 
 
 async def test_each_recorded_signal_is_an_event(client, name):

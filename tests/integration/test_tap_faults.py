@@ -17,7 +17,7 @@ from tests.support.queues import declare, delete, fill, holds, take
 from tests.support.rabbitmq import on_channel
 from tests.support.throwing import delivery, fresh_id, subscribe, throw
 
-pytestmark = pytest.mark.transports("rabbitmq")
+pytestmark = [pytest.mark.slow, pytest.mark.transports("rabbitmq")]
 
 REJECTING = {"x-max-length": 1, "x-overflow": "reject-publish"}
 

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.transports("rabbitmq")
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 async def test_an_example_tap_gets_the_message_contract(client, product_vhost, name, program):
     tenant, execution = fresh_id("acme corp"), fresh_id("order.7")
@@ -77,6 +78,7 @@ PAYLOADS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 async def test_a_payload_arrives_byte_for_byte(client, product_vhost, name, program):
     made, secret = await endpoint(client)
@@ -104,6 +106,7 @@ async def test_a_payload_arrives_byte_for_byte(client, product_vhost, name, prog
             assert message["headers"]["ce-source"] == "/signal-broker/signal-endpoint"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 async def test_an_example_tap_drops_a_repeat_by_its_ce_id(client, product_vhost, name, program):
     async with running_tap(program, product_vhost, fresh_queue(), f"signals.by-name={name}") as tap:
@@ -169,6 +172,7 @@ ADDRESSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ADDRESSES)
 async def test_a_signal_for_somebody_reaches_the_taps_bound_to_them(client, product_vhost, name, case):
     spec, key = ADDRESSES[case]
@@ -212,6 +216,7 @@ async def test_a_broadcast_by_a_limited_principal_reaches_no_tap_of_another_tena
     assert (properties.headers["ce-id"], properties.headers["scope"]) == (str(signal["id"]), "broadcast")
 
 
+@pytest.mark.slow
 async def test_the_user_of_a_tap_binds_what_it_was_permitted_and_nothing_else(product, rabbitmq, product_vhost, name):
     """The commands are those of docs/taps.md."""
     password = fresh_queue()

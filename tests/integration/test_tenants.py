@@ -64,6 +64,7 @@ async def test_an_untenanted_subscription_belongs_to_its_creators_tenants(client
     assert await statuses(colleague, made) == [200] * 5 + [204]
 
 
+@pytest.mark.slow
 async def test_a_subscription_gets_nothing_that_its_creator_may_not_read(client, name):
     acme, beta = await limited(client, untenanted=True), await limited(client)
     mine = await subscribe(acme, "#")
@@ -91,6 +92,7 @@ async def test_a_signal_without_a_tenant_needs_the_permission_to_be_read(client,
     assert [one["id"] for one in (await further.get(f"/v1/signals?name={name}"))["items"]] == [signal["id"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["#", "other"])
 async def test_nobody_listens_in_at_an_execution_of_others(client, name, pattern):
     execution = fresh_id("execution")
@@ -116,6 +118,7 @@ async def test_nobody_listens_in_at_an_execution_of_others(client, name, pattern
         assert 403 in (status, *(one["status"] for one in body.get("results", [])))
 
 
+@pytest.mark.slow
 async def test_of_tenants_that_begin_to_wait_at_once_one_has_the_execution(client, name):
     callers = [await limited(client) for _ in range(2)]
     for _ in range(20):

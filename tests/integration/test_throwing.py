@@ -33,6 +33,7 @@ SCOPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 @pytest.mark.parametrize("scope", SCOPES)
 async def test_a_signal_reaches_exactly_the_subscriptions_of_its_scope(client, name, subscribed, scope):
@@ -45,6 +46,7 @@ async def test_a_signal_reaches_exactly_the_subscriptions_of_its_scope(client, n
     assert {sorts[found] for found in await matched(client, signal["id"])} == expected
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_broadcast_by_a_limited_principal_reaches_its_tenants_and_the_untenanted(client, name, subscribed):
     ids, sorts = subscribed
@@ -107,6 +109,7 @@ async def test_a_throw_to_an_execution_nobody_waits_in_is_accepted_and_reaches_n
     assert await matched(client, signal["id"]) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_fifty_signals_at_once_consume_a_once_subscription_exactly_once(client, webhooks, name):
     once = await subscribe(client, name, webhooks.url("/once"), once=True)

@@ -98,6 +98,7 @@ async def used_before_its_end(kind, client):
     raise AssertionError("not used within half a minute")
 
 
+@pytest.mark.slow
 async def test_a_token_that_expired_is_refused_as_an_unknown_one_although_it_was_just_used(client, kind):
     token = await used_before_its_end(kind, client)
     end = datetime.fromisoformat(token.made["expiresAt"])
@@ -130,6 +131,7 @@ async def test_a_token_expires_at_a_moment_to_come(client, wrong):
         assert status == 400, (path, body)
 
 
+@pytest.mark.slow
 async def test_after_a_rotation_both_values_are_good_until_the_overlap_is_over(client, kind):
     for seconds in (1, 3, 9, 27):
         token = await kind.make(client)
@@ -209,6 +211,7 @@ async def test_who_expires_makes_no_credentials_that_outlast_it(client):
     assert await status("POST", token.path + "/rotate", {}) == 200
 
 
+@pytest.mark.slow
 async def test_a_use_is_shown_once_the_gateway_has_written_it(client, product):
     tokens = [await kind.make(client) for kind in (ApiToken, EndpointToken)]
     assert [(await token.shown()).get("lastUsedAt") for token in tokens] == [None, None]
@@ -302,6 +305,7 @@ def signal_broker(product, *arguments):
     return commands.run(*arguments, environment=environment)
 
 
+@pytest.mark.slow
 async def test_the_command_line_makes_tokens_that_expire_and_rotates_them(client, product):
     def ask(*arguments):
         done = signal_broker(product, *arguments, "--json")
@@ -328,6 +332,7 @@ async def test_the_command_line_makes_tokens_that_expire_and_rotates_them(client
         assert "LAST USED AT" in done.stdout, done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"),
     [

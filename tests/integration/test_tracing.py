@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-
 import pytest
 
 from tests.support.collector import collector
 from tests.support.eventually import eventually
-from tests.support.product import Process, client_of
-from tests.support.receiver import Answer, receiver
+from tests.support.receiver import Answer
 from tests.support.throwing import subscribe, throw
+from tests.support.traces import CALLER, NUMBERING, PUBLISHING, RECORDING, SERVING
 from tests.support.waiting import logged
 
-CALLER = f"00-{'a' * 32}-{'b' * 16}-01"
+pytestmark = pytest.mark.slow
+
 UNSAMPLED = f"00-{'a' * 32}-{'b' * 16}-00"
-SERVING = "POST /v1/signals"
-PUBLISHING = "publish signals.record"
-RECORDING = "record signals.record"
-
-
-@pytest.fixture
-def traced(monkeypatch, database_url, tmp_path):
-    @asynccontextmanager
-    async def run(endpoint, **variables):
-        for key, value in {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
-            "OTEL_BSP_SCHEDULE_DELAY": "50",
-            **variables,
-        }.items():
-            monkeypatch.setenv(key, value)
-        environment = {"STORE_URL": database_url, "DATA_DIR": str(tmp_path)}
-        async with (
-            Process("run", environment=environment, log=tmp_path / "log") as process,
-            client_of(process.url) as client,
-            receiver() as webhooks,
-        ):
-            process.client, process.webhooks = client, webhooks
-            yield process
-
-    return run
 
 
 async def thrown(process, name, **headers):
@@ -64,12 +38,14 @@ async def test_a_trace_goes_from_the_caller_over_the_gateway_and_the_queue_to_th
         }
         assert (published.kind, published.trace, published.parent) == ("PRODUCER", "a" * 32, served.id)
         assert published.attributes["messaging.message.id"] == str(signal["id"])
+        [numbered] = await eventually(lambda: spans.named(NUMBERING))
+        assert (numbered.kind, numbered.trace, numbered.parent) == ("INTERNAL", "a" * 32, served.id)
         [recorded] = await eventually(lambda: spans.named(RECORDING))
         assert (recorded.kind, recorded.parent, recorded.links) == ("CONSUMER", "", (published.id,))
         [attempt] = await eventually(lambda: spans.named("POST"))
         assert (attempt.kind, attempt.trace, attempt.parent) == ("CLIENT", "a" * 32, published.id)
         assert traceparent == f"00-{attempt.trace}-{attempt.id}-01"
-        assert {span.service for span in spans.spans} == {"signals"}
+        assert {span.resource["service.name"] for span in spans.spans} == {"signals"}
 
 
 async def test_a_trace_begins_here_if_the_caller_sent_none(traced):
@@ -81,8 +57,8 @@ async def test_a_trace_begins_here_if_the_caller_sent_none(traced):
         assert (served.parent, published.parent) == ("", served.id)
         [attempt] = await eventually(lambda: spans.named("POST"))
         assert attempt.parent == published.id
-        assert traceparent == f"00-{served.trace}-{attempt.id}-01"
-        assert served.service == "signal-broker"
+        assert traceparent == f"00-{served.trace}-{attempt.id}-03"  # the id of the trace is random
+        assert served.resource["service.name"] == "signal-broker"
 
 
 async def test_each_attempt_is_a_span_and_a_retry_says_which_one_it_is(traced):
@@ -94,6 +70,7 @@ async def test_each_attempt_is_a_span_and_a_retry_says_which_one_it_is(traced):
         [published] = await eventually(lambda: spans.named(PUBLISHING))
 
         assert {first.parent, second.parent} == {published.id}
+        assert (first.links, second.links) == ((), (first.id,))
         assert (first.failed, first.attributes["error.type"]) == (True, "500")
         assert (second.failed, second.attributes["http.response.status_code"]) == (False, "200")
         assert "http.request.resend_count" not in first.attributes
@@ -110,7 +87,7 @@ async def test_what_the_caller_did_not_sample_makes_no_spans_and_is_passed_on(tr
         assert traceparent == UNSAMPLED
         await thrown(process, "sampled", traceparent=CALLER)
         assert await process.stop() == 0  # which exports what is left
-        assert sorted(span.name for span in spans.spans) == ["POST", SERVING, PUBLISHING, RECORDING]
+        assert sorted(span.name for span in spans.spans) == ["POST", SERVING, PUBLISHING, RECORDING, NUMBERING]
 
 
 @pytest.mark.parametrize("variables", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}])

@@ -25,6 +25,8 @@ from tests.support.eventually import eventually
 from tests.support.receiver import Answer
 from tests.support.throwing import FAR, delivery, subscribe, throw
 
+pytestmark = pytest.mark.slow
+
 BEFORE, AFTER = (WebhookTarget(url=f"https://example.com/{path}") for path in ("before", "after"))
 DOWN = {"outcome": Outcome.TIMED_OUT, "status": None}
 

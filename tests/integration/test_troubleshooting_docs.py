@@ -21,6 +21,8 @@ from tests.support.instances import Place, Run
 from tests.support.rabbitmq_servers import vhost_of
 from tests.support.receiver import receiver
 
+pytestmark = pytest.mark.slow
+
 TEXT = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
 BLOCKS = re.findall(r"^```sh (\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 TASKS, ON_RABBITMQ = (

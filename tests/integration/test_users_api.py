@@ -94,6 +94,7 @@ async def test_a_user_calls_every_dialect(client, name):
     assert (await caller.request("GET", "/api/admin/signal-endpoints"))[0] == 200
 
 
+@pytest.mark.slow
 async def test_changes_take_effect_in_every_gateway(client, second_url, name):
     made = await create(client, "signals:throw")
     path, other = f"/v1/users/{made['id']}", "another password"

@@ -204,6 +204,7 @@ async def test_a_port_where_nobody_listens_is_unreachable(client):
     assert result.outcome is Outcome.UNREACHABLE
 
 
+@pytest.mark.slow
 async def test_a_connection_that_does_not_come_about_is_unreachable(client):
     """The listener accepts nothing and its backlog is full, so that the kernel leaves further attempts unanswered."""
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:

@@ -356,6 +356,7 @@ async def test_a_request_is_for_the_url_as_it_was_given(client):
         assert target.targets == [*targets[:-1], "/%25", "/", "/?x=1"]
 
 
+@pytest.mark.slow
 async def test_requests_leave_no_cyclic_garbage(client):
     """Collecting it would hold up the others, and what it keeps until then takes memory."""
     async with raw_receiver(answer_all) as target:

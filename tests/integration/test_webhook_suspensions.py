@@ -18,6 +18,8 @@ import pytest
 from tests.support.certificates import Authority
 from tests.support.raw_receiver import OK
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 0.5
 
 SENDER = """

@@ -100,6 +100,7 @@ async def post_twice(url, trusted, between):
         return await post(client, url)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("version", [V1_2, V1_3])
 @pytest.mark.parametrize("cut", CUTS)

@@ -14,7 +14,7 @@ from tests.support.product import ADMIN_TOKEN, SECRET_KEY
 from tests.support.remote import Laptop, other_server, token_of
 from tests.support.throwing import NOWHERE, fresh_id, recorded, throw
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 # Which product

@@ -98,6 +98,7 @@ async def test_all_that_match_are_owed_it_once(database, store, create, owed):
     assert app == "shop"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("throw", "expected"),
     [
@@ -207,6 +208,7 @@ async def test_a_subscription_that_changes_while_its_chunk_is_recorded_is_decide
     assert await balanced(database)
 
 
+@pytest.mark.slow
 async def test_after_a_crash_in_a_chunk_another_recorder_goes_on(database, store, create, owed, monkeypatch):
     made = [*await create(20), *await create(5, once=True), *await create(5, filter=ABOVE_ONE)]
     (signal,) = await accept(database, Throw(name="sig", payload=b'{"a": 2}'))
@@ -232,6 +234,7 @@ async def test_after_a_crash_in_a_chunk_another_recorder_goes_on(database, store
     assert await balanced(database)
 
 
+@pytest.mark.slow
 async def test_recorders_that_race_for_it_owe_it_once(database, create, owed):
     made = [*await create(40), *await create(10, once=True), *await create(5, filter=IS_X)]
     signals = await accept(database, *[Throw(name="sig", payload=b'{"a": "x"}')] * 3)
@@ -282,6 +285,7 @@ async def test_one_that_has_expired_is_owed_and_cancelled(database, store, creat
     assert not await database.fetchval("SELECT count(consumed_by) FROM subscriptions")
 
 
+@pytest.mark.slow
 async def test_an_ordering_key_waits_until_the_last_chunk(database, store, create):
     await create(20)
     ordered = await create(3, ordered=True)
@@ -297,6 +301,7 @@ async def test_an_ordering_key_waits_until_the_last_chunk(database, store, creat
     assert sorted((one.signal_id, one.subscription_id) for one in due) == [(wide.id, one) for one in ordered]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 2, 100])
 async def test_it_is_replayed_to_those_only_that_are_not_owed_it(database, store, create, owed, steps):
     made = await create(20)
@@ -315,6 +320,7 @@ async def test_it_is_replayed_to_those_only_that_are_not_owed_it(database, store
     assert await balanced(database)
 
 
+@pytest.mark.slow
 async def test_when_it_is_old_it_goes_with_all_that_it_was_owed_unless_chunks_remain(
     history, retention, create, tmp_path
 ):
@@ -339,6 +345,7 @@ async def test_when_it_is_old_it_goes_with_all_that_it_was_owed_unless_chunks_re
     assert await balanced(history.database)
 
 
+@pytest.mark.slow
 async def test_what_many_tenants_have_together_is_not_read_in_one_go(database, create, owed):
     tenants = tuple(f"t{number}" for number in range(8))
     made = [one for tenant in tenants for one in await create(5, tenant_id=tenant)]

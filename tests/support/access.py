@@ -157,6 +157,21 @@ class World:
         more = {"tenantId": self.tenant(variant), "retry": {"maxAttempts": 1}}
         return await subscribe(self.client, self.signal_name(variant), **more)  # type: ignore[no-any-return]
 
+    async def _pull(self, variant: str) -> dict[str, Any]:
+        document = {"name": self.signal_name(variant), "tenantId": self.tenant(variant), "target": {"kind": "pull"}}
+        return await self.client.post("/v1/subscriptions", document, expect=201)  # type: ignore[no-any-return]
+
+    async def _owed(self, variant: str) -> dict[str, Any]:
+        made = await self._pull(variant)
+        await recorded(self.client, (await throw(self.client, made["name"], **self.scope(variant)))["id"])
+        return made
+
+    async def _lease(self, variant: str) -> dict[str, Any]:
+        made = await self._pull(variant)
+        await throw(self.client, made["name"], **self.scope(variant))
+        leased = await self.client.post(f"/v1/subscriptions/{made['id']}/lease", {"waitSeconds": 30, "worker": "w"})
+        return leased["deliveries"][0]  # type: ignore[no-any-return]
+
     async def _execution(self, variant: str) -> dict[str, Any]:
         more = {"tenantId": self.tenant(variant), "executionId": fresh_id("execution")}
         return await subscribe(self.client, self.signal_name(variant), **more)  # type: ignore[no-any-return]

@@ -25,3 +25,8 @@ def described_metrics() -> dict[str, set[str]]:
     """Return the product's metrics as the table in `broker.metrics` has them: the labels of each, by name."""
     rows = re.findall(r"^\| (signal_broker_\w+) \| ([\w, ]*)\|", metrics.__doc__ or "", re.MULTILINE)
     return {name: set(re.findall(r"\w+", labels)) for name, labels in rows}
+
+
+def measured_once(name: str) -> bool:
+    """Return whether one scheduler measures the metric *name* for all; the table says so."""
+    return re.search(rf"^\| {re.escape(name)} \|.*\(\*\) \|$", metrics.__doc__ or "", re.MULTILINE) is not None

@@ -15,9 +15,10 @@ from tests.support.product import Client
 
 
 class Tail:
-    """The events that have come so far, as (id, event, data), and whether the answer has ended."""
+    """The events that have come so far, as (id, event, data), and whether the answer, with its *headers*, has ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self.headers = headers
         self.events: list[tuple[int, str | None, Any]] = []
         self.begun = self.ended = False
 
@@ -61,7 +62,7 @@ async def following(
     ):
         assert answer.status == 200, await answer.text()
         assert answer.content_type == "text/event-stream"
-        tail = Tail()
+        tail = Tail(answer.headers)
         reading = asyncio.create_task(tail.read(answer))
         await eventually(lambda: tail.begun)
         try:

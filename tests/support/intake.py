@@ -27,9 +27,9 @@ from workers.recorder import Recorder
 NOTHING = QueueDepths(record=0, dead=0)
 
 
-async def prove(_: int) -> bool:
+async def prove(_: int) -> int:
     """Have no recorded signal that could be published again."""
-    return False
+    return 0
 
 
 def seeing(*ids: int, complete: bool = True) -> Callable[[], Awaitable[Sight]]:

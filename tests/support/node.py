@@ -15,6 +15,18 @@ _NPM = _DIRECTORY / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 NODE = _DIRECTORY / "bin" / "node"
 
 
+def npm(*arguments: str, cwd: Path) -> str:
+    """Run npm in *cwd* and return what it printed.
+
+    Raises:
+        RuntimeError: It failed.
+    """
+    done = subprocess.run([NODE, _NPM, *arguments], cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return done.stdout
+
+
 def install(source: Path) -> Path:
     """Return a copy of *source* with the packages of its package-lock.json beside it.
 
@@ -44,12 +56,12 @@ def _install(source: Path, directory: Path) -> Path:
     shutil.copytree(source, directory, dirs_exist_ok=True, copy_function=_copy_changed)
     if installed.exists() and installed.read_text() == lock:
         return directory
-    command = [NODE, _NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1"]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=100, check=False)
-    if done.returncode:
+    try:
+        npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1", cwd=directory)
+    except RuntimeError as error:
         raise RuntimeError(
             f"tests need the npm packages of {source}, once per virtual environment; where the usual registry cannot"
-            f" be reached, set NPM_CONFIG_REGISTRY:\n{done.stderr}"
-        )
+            f" be reached, set NPM_CONFIG_REGISTRY:\n{error}"
+        ) from error
     installed.write_text(lock)
     return directory

@@ -8,12 +8,14 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
 from yarl import URL
 
 from broker.errors import StoreUnavailable
+from broker.store.postgres.concurrent_steps import apply_concurrently, is_concurrent
 from broker.store.postgres.database import Database
 from broker.store.postgres.embedded import embedded_postgres
 from broker.store.postgres.migrate import migrate
@@ -180,9 +182,9 @@ async def fresh_database(server: PostgresServer) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def unmigrated(server_url: str) -> AsyncIterator[Database]:
-    """Yield an empty database."""
+    """Yield an empty database, which may be large when it is dropped."""
     name = f"test_{uuid.uuid4().hex}"
-    async with Database(server_url, size=1) as server:
+    async with Database(server_url, size=1, timeout=timedelta(minutes=2)) as server:
         await server.execute(f"CREATE DATABASE {name}")
         try:
             async with Database(on_database(server_url, name)) as database:
@@ -193,6 +195,9 @@ async def unmigrated(server_url: str) -> AsyncIterator[Database]:
 
 async def run_scripts(database: Database, *, after: str = "", to: str) -> None:
     """Run the scripts of the steps after *after* up to *to*; no books are kept of them."""
-    for step in STEPS:
-        if after < step <= to:
-            await database.execute((MIGRATIONS / f"{step}.sql").read_text())
+    for script in [(MIGRATIONS / f"{step}.sql").read_text() for step in STEPS if after < step <= to]:
+        if is_concurrent(script):
+            async with database.session() as session:
+                await apply_concurrently(session, script, lambda work: work())
+        else:
+            await database.execute(script)

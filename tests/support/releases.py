@@ -1,4 +1,4 @@
-"""The version of the product before this one, out of the history."""
+"""Earlier versions of the product, out of the history."""
 
 from __future__ import annotations
 
@@ -16,16 +16,25 @@ from broker.store.postgres.schema import MIGRATIONS, NEEDED
 ROOT = Path(__file__).parents[2]
 
 
-def previous_release(directory: Path) -> Sequence[str]:
-    """Unpack the version before the newest step of the schema into *directory*; return its ``signal-broker``."""
+def previous_release(directory: Path, *, before: str = NEEDED) -> Sequence[str]:
+    """Unpack the version before a step of the schema into *directory*, and return its ``signal-broker``.
+
+    That is the newest commit that has all steps before it, as they are now, and no other one.
+    """
     if not (ROOT / ".git").exists():
         pytest.skip("needs the history")
-    newest = Path(str(MIGRATIONS)).relative_to(ROOT) / f"{NEEDED}.sql"
-    added = _git("log", "-1", "--diff-filter=A", "--format=%H", "--", str(newest)).decode().strip()
-    with tarfile.open(fileobj=BytesIO(_git("archive", f"{added}^"))) as archive:
+    steps = {name: text for name, text in _steps("HEAD").items() if name < before}
+    commit = next(one for one in _git("rev-list", "HEAD").decode().split() if _steps(one) == steps)
+    with tarfile.open(fileobj=BytesIO(_git("archive", commit))) as archive:
         archive.extractall(directory, filter="data")
-    assert not (directory / newest).exists()
     return "env", f"PYTHONPATH={directory}", sys.executable, "-P", "-m", "deploy.cli.main"
+
+
+def _steps(commit: str) -> dict[str, str]:
+    """Return the steps of the schema in a commit, with the hashes of their texts."""
+    directory = Path(str(MIGRATIONS)).relative_to(ROOT)
+    entries = [line.split() for line in _git("ls-tree", commit, f"{directory}/").decode().splitlines()]
+    return {Path(path).stem: text for _, _, text, path in entries if path.endswith(".sql")}
 
 
 def _git(*arguments: str) -> bytes:

@@ -41,6 +41,7 @@ def test_an_alert_names_only_labels_that_it_keeps(rule):
     named = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"])))
     aggregated = re.search(r"\b(?:sum|max)\b", rule["expr"])
     kept = {label for labels in re.findall(r"by \(([\w, ]+)\)", rule["expr"]) for label in labels.split(", ")}
+    kept |= set(re.findall(r'\babsent\(\w+\{(\w+)="', rule["expr"]))
     assert named <= kept | (set() if aggregated else {"instance"})
 
 

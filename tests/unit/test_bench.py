@@ -8,7 +8,7 @@ import pytest
 
 from tests.bench import __main__ as command
 from tests.bench import progress
-from tests.bench.__main__ import DOCUMENTS, HISTORY, main
+from tests.bench.__main__ import DOCUMENTS, HISTORY, HISTORY_APART, main
 from tests.bench.progress import SignalsLostError, reach
 from tests.bench.registry import find_groups
 from tests.bench.report import fill
@@ -101,6 +101,12 @@ def test_the_command_line_refuses_an_unknown_row_and_keeps_only_whole_runs(capsy
     for arguments, complaint in (
         (["--rows", "accepting,nosuch"], "nosuch is no group or row of the benchmark"),
         (["--rows", "filters", "--append"], "--append needs a whole run"),
+        (
+            ["--rows", "storage,filters", "--keep"],
+            "--keep needs a choice of whole groups that are measured apart: ceil",
+        ),
+        (["--rows", "storage.wal", "--keep"], "--keep needs a choice of whole groups that are measured apart: ceil"),
+        (["--keep"], "--keep needs a choice of whole groups that are measured apart: ceil"),
     ):
         with pytest.raises(SystemExit) as raised:
             main(arguments)
@@ -143,11 +149,12 @@ def test_a_section_is_made_anew_and_the_text_around_it_stays():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_the_tables_of_the_documents_are_those_of_the_newest_run(document):
     text = document.read_text()
     assert "<!-- bench: " in text
-    assert fill(text, load_runs(HISTORY)[-1], find_groups()) == text
+    assert fill(text, load_runs(HISTORY)[-1], find_groups(), load_runs(HISTORY_APART)) == text
 
 
 @pytest.fixture
@@ -159,6 +166,7 @@ def kept(tmp_path, monkeypatch):
         document.write_text("<!-- bench: figures -->\n<!-- bench: end -->\n")
         monkeypatch.setattr(command, "find_groups", lambda: [replace(GROUPS[1], measure=measure)])
         monkeypatch.setattr(command, "HISTORY", tmp_path / "performance.json")
+        monkeypatch.setattr(command, "HISTORY_APART", tmp_path / "scaling.json")
         monkeypatch.setattr(command, "ROOT", tmp_path)
         monkeypatch.setattr(command, "DOCUMENTS", (document,))
         return document
@@ -174,6 +182,23 @@ def test_a_run_is_appended_to_the_history_and_the_tables_are_made_of_it(kept):
     document = kept(measure)
     assert main(["--append"]) == main(["--append"]) == 0
     assert [run.figures[0].value for run in load_runs(command.HISTORY)] == [3, 3]
+    assert "| `ones` | ones | 3.00 signals/s |  |" in document.read_text()
+
+
+def test_a_run_of_a_group_that_is_measured_apart_is_kept_beside_and_its_table_is_made_of_it(
+    kept, tmp_path, monkeypatch
+):
+    async def measure(_):
+        yield Sample(row="two.ones", value=3)
+
+    document = kept(measure)
+    document.write_text("<!-- bench: two -->\n<!-- bench: end -->\n")
+    monkeypatch.setattr(command, "find_groups", lambda: [replace(GROUPS[1], measure=measure, apart=True)])
+    save_runs(command.HISTORY, [RUN])
+    assert main(["--rows", "two", "--keep", "--rounds", "1"]) == 0
+    assert load_runs(command.HISTORY) == [RUN]
+    assert [run.figures[0].value for run in load_runs(command.HISTORY_APART)] == [3]
+    assert "Rounds: 1, of 4 s each." in document.read_text()
     assert "| `ones` | ones | 3.00 signals/s |  |" in document.read_text()
 
 

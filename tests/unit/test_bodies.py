@@ -30,6 +30,7 @@ def test_the_elements_of_an_array_are_as_they_were_sent(array, elements):
     assert raw_elements(array) == elements
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.lists(JSON, max_size=4), st.sampled_from([None, 1]))
 def test_every_element_of_any_array_is_found(values, indent):

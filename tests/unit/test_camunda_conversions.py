@@ -114,6 +114,7 @@ def test_java_writes_values_its_own_way(value, text):
     assert java_text(value) == text
 
 
+@pytest.mark.slow
 @given(st.floats(allow_nan=False))
 def test_java_text_of_a_double_is_the_double(value):
     assert float(java_text(value)) == value

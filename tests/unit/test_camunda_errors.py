@@ -1,5 +1,6 @@
 import pytest
 
+from broker.access import Permission
 from broker.errors import InvalidField
 from gateway.camunda import errors
 from gateway.camunda.errors import MissingAuthorization
@@ -99,6 +100,16 @@ def test_a_single_missing_permission_is_named():
         "resourceName": "ProcessInstance",
         "resourceId": None,
         "missingAuthorizations": [{"permissionName": "CREATE", "resourceName": "ProcessInstance", "resourceId": None}],
+    }
+
+
+def test_the_permissions_that_camundas_stand_for_here_are_named_in_the_message_alone():
+    missing = [MissingAuthorization("UPDATE", "ProcessInstance")]
+    plain = errors.unauthorized("nobody", missing).body
+    named = errors.unauthorized("nobody", missing, needed=[Permission.DELIVERIES, Permission.READ]).body
+    assert named == plain | {
+        "message": "The user with id 'nobody' does not have 'UPDATE' permission on resource 'ProcessInstance'."
+        " In signal-broker these are 'deliveries:manage' and 'signals:read'."
     }
 
 

@@ -128,12 +128,14 @@ def test_values_of_every_kind_share_one_payload():
     }
 
 
+@pytest.mark.slow
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
 def test_no_body_is_too_strange_for_an_answer(body):
     answer = attempt(body)
     assert isinstance(answer, ThrowRequest) or answer.status == 400
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.text(max_size=3),

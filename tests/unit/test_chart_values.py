@@ -12,6 +12,7 @@ from broker.errors import ConfigurationError
 from broker.settings import PREFIX, Settings
 from broker.topology import attempt_queue
 from tests.support.access import read_table
+from tests.support.dashboard import DASHBOARD
 from tests.support.deployment import DEPLOY, settings_in
 from tests.support.helm import (
     CHART,
@@ -29,6 +30,9 @@ from tests.support.helm import (
 
 pytestmark = needs_helm
 
+URLS = {f"{PREFIX}TRANSPORT_URL": "amqp://a:b@rabbitmq/", f"{PREFIX}STORE_URL": "postgresql://a:b@postgres/signals"}
+"""What of a Secret a process cannot do without."""
+
 
 def checksums(documents: list[Manifest]) -> dict[str, tuple[str, str]]:
     pods = processes(documents)
@@ -38,6 +42,7 @@ def checksums(documents: list[Manifest]) -> dict[str, tuple[str, str]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "values", "changed"),
     [
@@ -56,10 +61,11 @@ def test_large_numbers_reach_the_product_as_they_were_written(monkeypatch: pytes
     """Helm reads numbers as floats, which print as 2.097152e+06."""
     written = {"SIGNAL_BROKER_MAX_BODY_BYTES": 2_097_152, "SIGNAL_BROKER_RETENTION_DAYS": 0.5}
     (config,) = [d for d in of_kind(render(values={"settings": written}), "ConfigMap") if not is_hook(d)]
-    settings = settings_in(config["data"], monkeypatch)
+    settings = settings_in(config["data"] | URLS, monkeypatch)
     assert (settings.max_body_bytes, settings.retention_days) == (2_097_152, 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -83,6 +89,30 @@ def test_large_numbers_reach_the_product_as_they_were_written(monkeypatch: pytes
         ({"ingress": {"enabled": True}}, "ingress.hosts is empty"),
         ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs is empty"),
         ({"archive": {"enabled": True}, "scheduler": {"replicas": 2}}, "archive.accessModes lacks ReadWriteMany"),
+        (
+            {"ingress": {"enabled": True, "hosts": ["a.example", "a.example"]}},
+            "at '/ingress/hosts': items at 0 and 1 are",
+        ),
+        ({"settings": {"SIGNAL_BROKER_METRICS_PORT": 8080}}, "METRICS_PORT is the port of the API"),
+        (
+            {"pod": {"extraEnv": [{"name": "SIGNAL_BROKER_HTTP_PORT", "value": "1"}]}},
+            "set settings.SIGNAL_BROKER_HTTP_",
+        ),
+        (
+            {"gateway": {"pod": {"extraEnv": [{"name": "SIGNAL_BROKER_METRICS_PORT", "value": "1"}]}}},
+            "extraEnv has SIGNAL_BROKER_METRICS_PORT, which probes, ports and grace periods follow",
+        ),
+        ({"fullnameOverride": "123"}, "no Service can be called 123: set fullnameOverride to letters"),
+        ({"fullnameOverride": "Signals"}, "no Service can be called Signals"),
+        ({"pod": None}, "missing property 'pod'"),
+        ({"pod": {"spread": None}}, "at '/pod': missing property 'spread'"),
+        ({"prometheus": None, "serviceAccount": None}, "missing properties 'prometheus', 'serviceAccount'"),
+        (
+            {"prometheus": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}},
+            "at '/prometheus/serviceMonitor/enabled': value must be false",
+        ),
+        ({"tracing": {"OTEL_EXPORTER_OTLP_HEADERS": "any"}}, "tracing.OTEL_EXPORTER_OTLP_HEADERS may hold credentials"),
+        ({"tracing": {"endpoint": "any"}}, "invalid propertyName 'endpoint'"),
         ({"handlers": {"apps": {"Billing_1": {"app": "a:b"}}}}, "'Billing_1' does not match pattern"),
     ],
 )
@@ -128,9 +158,13 @@ def test_no_process_starts_with_a_placeholder_of_the_example(name: str, value: s
 def test_a_setting_is_a_value_or_a_secret_of_the_chart():
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]
     known = schema["settings"]["properties"].keys() | schema["secrets"]["properties"].keys()
-    assert known == {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    assert known - {"OTEL_EXPORTER_OTLP_HEADERS"} == {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     confidential = {f"{PREFIX}{name}" for name in ("TRANSPORT_URL", "STORE_URL", "ADMIN_TOKEN", "SECRET_KEYS")}
     assert confidential & schema["settings"]["properties"].keys() == set()
+
+
+def labels_of(document: Manifest) -> dict[str, str]:
+    return document["metadata"].get("labels", {})
 
 
 def one(documents: list[Manifest], kind: str) -> Manifest:
@@ -198,7 +232,7 @@ def test_every_app_of_handlers_has_a_process_in_the_image_that_has_them_and_scal
         for d in of_kind(documents, "ScaledObject")
     }
     assert queues == {
-        "signals-recorder": "signals.record",
+        "signals-recorder": "^signals[.]record([.][0-9]+)?$",
         "signals-handlers-billing": attempt_queue("billing"),
         "signals-handlers-ledger-entries": attempt_queue("ledger_entries"),
     }
@@ -246,9 +280,11 @@ def test_openshift_chooses_the_user():
         ("minimal", {}),
     ],
 )
-def test_the_service_has_the_families_of_addresses_that_are_chosen(case: str, families: Manifest):
-    spec = one(manifests(case), "Service")["spec"]
-    assert {name: value for name, value in spec.items() if name.startswith("ipFamil")} == families
+def test_every_service_has_the_families_of_addresses_that_are_chosen(case: str, families: Manifest):
+    services = of_kind(manifests(case), "Service")
+    assert services
+    for service in services:
+        assert {name: value for name, value in service["spec"].items() if name.startswith("ipFamil")} == families
 
 
 def test_ingress_and_route_pass_on_the_api_and_nothing_that_needs_no_credentials():
@@ -273,10 +309,42 @@ def test_ingress_and_route_pass_on_the_api_and_nothing_that_needs_no_credentials
     assert [path for path in kept if is_passed_on(path)] == []
 
 
+def environment_of(pod: Manifest) -> Manifest:
+    (container,) = pod["spec"]["containers"]
+    return {variable["name"]: variable for variable in container.get("env", [])}
+
+
+def test_every_process_gets_the_variables_of_opentelemetry_and_names_its_pod():
+    documents = manifests("everything")
+    for pod in processes(documents).values():
+        variables = environment_of(pod)
+        names = list(variables)
+        assert {name: one["value"] for name, one in variables.items() if name.startswith("OTEL_")} == {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.monitoring:4318",
+            "OTEL_RESOURCE_ATTRIBUTES": "k8s.pod.name=$(POD_NAME)",
+            "OTEL_SERVICE_NAME": "signals",
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": "0.1",
+        }
+        assert variables["POD_NAME"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+        assert names.index("POD_NAME") < names.index("OTEL_RESOURCE_ATTRIBUTES"), "it would not be filled in otherwise"
+    jobs = [d["spec"]["template"] for d in of_kind(documents, "Job")]
+    assert [pod for pod in jobs if "OTEL_EXPORTER_OTLP_ENDPOINT" in environment_of(pod)] == []
+
+
+def test_attributes_of_the_resource_can_be_given_and_without_tracing_there_are_none():
+    given = {"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test"}
+    pod = processes(render(values={"tracing": given}))["gateway"]
+    assert environment_of(pod) == {
+        "OTEL_RESOURCE_ATTRIBUTES": {"name": next(iter(given)), "value": given[next(iter(given))]}
+    }
+    assert environment_of(processes(manifests("existing-secret"))["gateway"]) == {}
+
+
 def test_network_policies_have_the_ports_that_are_set():
     (policy, _) = of_kind(manifests("everything"), "NetworkPolicy")
     ports = [{port["port"] for port in rule["ports"]} for rule in policy["spec"]["egress"]]
-    assert ports == [{53, 5353}, {5672, 5671, 15672, 15671, 5432, 6432}, {4317}]
+    assert ports == [{53, 5353}, {5672, 5671, 15672, 15671, 5432, 6432}, {4318, 4317}, {3128}]
     assert policy["spec"]["ingress"][0]["from"] == [
         {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}
     ]
@@ -294,6 +362,33 @@ def test_the_operator_of_prometheus_gets_the_metrics_of_every_process_and_the_al
         assert not any(name.startswith("prometheus.io/") for name in pod["metadata"]["annotations"])
     alerts = yaml.safe_load((DEPLOY / "alerts.yaml").read_text())
     assert one(documents, "PrometheusRule")["spec"] == alerts
+
+
+def test_an_operator_that_knows_services_only_gets_the_metrics_of_every_process_ready_or_not():
+    documents = manifests("openshift-ipv6")
+    monitor = one(documents, "ServiceMonitor")["spec"]
+    (service,) = [
+        d
+        for d in of_kind(documents, "Service")
+        if monitor["selector"]["matchLabels"].items() <= d["metadata"]["labels"].items()
+    ]
+    (port,) = service["spec"]["ports"]
+    assert monitor["endpoints"] == [{"port": port["name"], "interval": "15s"}]
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    assert service["spec"]["ipFamilies"] == ["IPv6"]
+    for pod in processes(documents).values():
+        assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+        ports = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+        assert port["targetPort"] in ports
+    assert of_kind(documents, "PodMonitor") == []
+
+
+def test_grafana_finds_the_dashboard_by_its_label():
+    (dashboard,) = [d for d in of_kind(manifests("everything"), "ConfigMap") if "grafana_dashboard" in labels_of(d)]
+    assert dashboard["metadata"]["annotations"] == {"grafana_folder": "Signals"}
+    (text,) = dashboard["data"].values()
+    assert json.loads(text) == DASHBOARD
+    assert [d for d in manifests("production") if "grafana_dashboard" in labels_of(d)] == []
 
 
 def test_what_helm_prints_at_the_end_tells_how_to_look_after_it():

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from broker.circuits import Circuit, Phase, asked_pause, is_up
+from broker.circuits import LASTING, LONGEST_WINDOW, Circuit, Phase, asked_pause, is_up
 from broker.deliveries import Outcome, Reason, Result
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -48,6 +48,14 @@ def test_a_circuit_opens_with_the_twentieth_failure():
     circuit = Circuit()
     assert [circuit.fail(NOW, probe=False) for _ in range(20)] == [False] * 19 + [True]
     assert circuit.phase(NOW - SECOND) is Phase.OPEN
+
+
+def test_a_lasting_circuit_is_open_for_the_longest_and_one_that_opened_less_often_is_not():
+    circuit, windows = opened(), []
+    while circuit.openings < LASTING:
+        windows.append(circuit.retry_at - NOW)
+        circuit.fail(NOW, probe=True, rng=Latest())
+    assert circuit.retry_at - NOW == LONGEST_WINDOW > windows[-1]
 
 
 def test_an_open_circuit_lets_nobody_pass():

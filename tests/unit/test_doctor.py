@@ -1,4 +1,4 @@
-"""What the doctor says of the books of the intake."""
+"""What the doctor says of the books of the intake, and of what waits to be leased."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import pytest
 from broker.operations.books import Books
 from broker.store.deliveries.deliveries import Ledger
 from broker.store.signals.intake_books import IntakeBalance, QueueDepths
-from deploy.cli.doctor import _judge_intake
+from deploy.cli.doctor import _judge_intake, _judge_leasable
 
 
 def books(*, overdue=0, lost=0, record=0):
     return Books(
         ledger=Ledger(recorded=9, matched=0, states={}),
+        buffered=0,
         intake=IntakeBalance(
             awaiting=overdue,
             overdue=overdue,
@@ -45,4 +46,22 @@ def books(*, overdue=0, lost=0, record=0):
 )
 def test_signals_that_are_missing_or_lost_are_findings(given, level, says):
     finding = _judge_intake(given)
+    assert (finding.level, finding.detail[: len(says)]) == (level, says)
+
+
+@pytest.mark.parametrize(
+    ("longest", "level", "says"),
+    [
+        ({}, "ok", "no delivery waits long to be leased"),
+        ({7: 900.0}, "ok", "no delivery waits long to be leased"),
+        (
+            {7: 1500.0, 9: 901.0, 8: 30.0},
+            "warn",
+            "deliveries of subscription 7, 9 have been waiting for up to 25 minutes",
+        ),
+    ],
+    ids=["none", "not long", "long"],
+)
+def test_subscriptions_of_which_nobody_leases_are_a_finding(longest, level, says):
+    finding = _judge_leasable(longest)
     assert (finding.level, finding.detail[: len(says)]) == (level, says)

@@ -28,6 +28,7 @@ FORMS = {
 CREDENTIALS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x17F, exclude_categories=["C", "Z"]), min_size=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @given(credential=CREDENTIALS)
 def test_an_echo_is_hidden_in_each_form(form, credential):

@@ -12,12 +12,14 @@ import pytest
 from pydantic import BaseModel, Field
 
 from broker.deliveries import Outcome
-from broker.errors import InvalidField, WrongHandler
+from broker.errors import InvalidField
 from broker.retries import DEFAULT_SCHEDULE
 from broker.subscriptions import HeadOfLine
 from broker.targets import Kind
+from broker.tracing import TraceContext
 from tests.support import builders
-from workers.handlers import GiveUp, Handlers, ReceivedSignal, TryLater
+from workers.handlers import GiveUp, Handlers, ReceivedSignal, TryLater, WrongHandler
+from workers.handlers.calling import receive
 
 
 class Paid(BaseModel):
@@ -92,9 +94,10 @@ async def test_a_second_parameter_gets_the_signal(handlers):
 
 
 def test_the_headers_to_throw_with_continue_the_trace_and_count_on():
-    thrown = builders.signal(traceparent=f"00-{'a' * 32}-{'b' * 16}-01", hops=3)
-    assert ReceivedSignal.of(thrown, delivery_id="1-1", attempt=1).headers == {
-        "traceparent": thrown.throw.traceparent,
+    thrown = builders.signal(trace=TraceContext(f"00-{'a' * 32}-{'b' * 16}-01", "a=1"), hops=3)
+    assert receive(thrown, delivery_id="1-1", attempt=1).headers == {
+        "traceparent": f"00-{'a' * 32}-{'b' * 16}-01",
+        "tracestate": "a=1",
         "Signal-Broker-Hops": "4",
         "baggage": "signal-broker-hops=4",
     }

@@ -9,8 +9,8 @@ from broker.errors import TransportError, Unroutable
 from broker.reach import EVERYWHERE, Reach
 from broker.store.deliveries.contenders import Contender
 from broker.subscriptions import Subscription, SubscriptionSpec
-from broker.targets import HandlerTarget
-from broker.topology import ATTEMPT, SLOW_ATTEMPT
+from broker.targets import HandlerTarget, PullTarget
+from broker.topology import ATTEMPT, LEASED, SLOW_ATTEMPT, attempt_queue
 from tests.support.builders import QUEUE
 from tests.support.clock import Clock
 from workers.headroom import CAPACITY, Headroom
@@ -169,3 +169,60 @@ async def test_an_empty_queue_is_looked_at_once_a_second_and_one_that_holds_some
     depths[ATTEMPT] = 3
     await asked_in(1.2)
     assert await asked_in(1) == 10
+
+
+async def publish_what_fits(headroom, depths, clock, *, seconds, drained_per_second):
+    """Publish from the store for so long, while deliverers drain the queue; return how many were published."""
+    published = 0
+    for _ in range(round(seconds * 10)):
+        free = await headroom.free()
+        headroom.note([ATTEMPT] * free)
+        published += free
+        clock.now += 0.1
+        depths[ATTEMPT] = max(0, depths[ATTEMPT] + free - drained_per_second // 10)
+    return published
+
+
+@pytest.mark.parametrize("drained_per_second", [5000, 10_000])
+async def test_a_queue_that_is_drained_fast_holds_more(headroom, depths, clock, drained_per_second):
+    await publish_what_fits(headroom, depths, clock, seconds=5, drained_per_second=drained_per_second)
+
+    published = await publish_what_fits(headroom, depths, clock, seconds=5, drained_per_second=drained_per_second)
+
+    assert published > 5 * drained_per_second * 0.9
+    assert depths[ATTEMPT] <= drained_per_second * 0.6, "who comes last waits for half a second"
+
+
+async def test_a_queue_that_is_drained_more_slowly_holds_less_again(headroom, depths, clock):
+    await publish_what_fits(headroom, depths, clock, seconds=5, drained_per_second=5000)
+
+    await publish_what_fits(headroom, depths, clock, seconds=10, drained_per_second=100)
+
+    assert depths[ATTEMPT] <= CAPACITY
+
+
+async def test_a_queue_to_which_little_is_published_holds_no_more_however_fast_that_is_drained(headroom, depths, clock):
+    for _ in range(100):
+        headroom.note([ATTEMPT] * 10)
+        clock.now += 1.1
+        await headroom.free()
+
+    assert await headroom.free() == CAPACITY // 2
+
+
+async def test_what_was_learnt_of_a_queue_is_forgotten_while_nothing_is_published(headroom, depths, clock):
+    await publish_what_fits(headroom, depths, clock, seconds=5, drained_per_second=5000)
+    depths.clear()
+    await headroom.free()
+
+    clock.now += 60
+    await headroom.free()
+
+    assert await headroom.free() == CAPACITY // 2
+
+
+async def test_there_is_always_room_for_what_callers_lease_and_it_takes_none(headroom, depths):
+    assert admitted(headroom, of(1, target=PullTarget()), 9999) == 9999
+    headroom.note([attempt_queue(LEASED)] * 9999)
+    assert await headroom.divide({1: 500}, {1: Contender(LEASED, None)}, most=1000) == {1: 500}
+    assert depths.asked == 0

@@ -138,3 +138,9 @@ def test_what_is_no_json_beside_a_long_integer_is_refused(text):
     for reader in (read, lambda text: read_doubles(text.encode())):
         with pytest.raises(ValueError):  # noqa: PT011
             reader(text)
+
+
+def test_an_integer_that_is_too_long_is_refused_in_words_of_its_own():
+    with pytest.raises(ValueError, match=r"^an integer has more than 4300 digits$"):
+        read(f"[-{'9' * 4301}]", long_integers=False)
+    assert read(f"[-{'9' * 4300}]", long_integers=False) == [-int("9" * 4300)]

@@ -205,3 +205,11 @@ def test_a_delivery_without_a_slot_frees_none():
     slots = ConcurrencySlots(limit=2, taken=2, own={7})
     slots.free(8)
     assert slots.left == 0
+
+
+def test_as_many_moments_are_taken_as_have_come():
+    limited = rate(10)
+    assert [limited.take(NOW, 5) for _ in range(2)] == [1, 0]
+    assert [limited.take(after(0.1), 5), limited.take(after(3), 5)] == [1, 1], "what was not taken is not made up for"
+    quick = rate(1000)
+    assert (quick.take(NOW, 5), quick.slot_at) == (5, after(0.005))

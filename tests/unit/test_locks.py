@@ -26,6 +26,8 @@ def test_the_numbers_are_those_that_processes_of_older_versions_take():
         "RECORDING": 7305004,
         "INTAKE_BOOKS": 7305008,
         "MEASURING": 7305010,
+        "SHARDS": 7305011,
+        "BUFFERING": 7305012,
         "CONSUMERS": 7305002,
     }
 

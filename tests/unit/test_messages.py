@@ -7,6 +7,7 @@ from broker.deliveries import DueAttempt
 from broker.jsontext import read
 from broker.messages import Undecodable, decode_due_attempt, decode_signal, due_message, signal_message
 from broker.signals import Scope, Signal, Source, Throw
+from broker.tracing import TraceContext
 from broker.transport import Received
 
 MOMENT = datetime(2026, 11, 22, 10, 0, 0, 123000, tzinfo=UTC)
@@ -31,7 +32,10 @@ def received(message):
         Throw(name="sig", payload=b'{"a": 1.10}', types={"a": {"type": "Double"}}, business_key="order-1"),
         Throw(name="sig", scope=Scope.TENANT, tenant_id="é", source=Source.CAMUNDA, token_id=3),
         Throw(
-            name="sig", scope=Scope.EXECUTION, execution_id="e", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+            name="sig",
+            scope=Scope.EXECUTION,
+            execution_id="e",
+            trace=TraceContext("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "a=1,b=2"),
         ),
         Throw(name="sig", audience=("t1", "t2")),
         Throw(name="sig", audience=()),

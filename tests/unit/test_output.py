@@ -29,6 +29,13 @@ def test_documents_and_tables_are_escaped(monkeypatch, as_json, terminal, capsys
     assert all(line.isprintable() for line in shown.splitlines())
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_line_break_in_a_table_is_a_space(monkeypatch, terminal, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal, raising=False)
+    show_many([{"id": 7, "lastError": "no stock\nof it"}], "id", "lastError", as_json=False)
+    assert "no stock of it" in capsys.readouterr().out
+
+
 def test_json_means_the_same_when_it_is_escaped(capsys):
     show_json(DOCUMENT)
     assert json.loads(capsys.readouterr().out) == DOCUMENT

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
+from broker.errors import InvalidDocument
 from broker.schemas import BulkRequest
 from broker.schemas.access import TokenRequest, TokenRotation, UserChanges, UserRequest
-from broker.schemas.deliveries import RedriveRequest
+from broker.schemas.deliveries import CancelRequest, RedriveRequest
 from broker.schemas.quotas import QuotaRequest
 from broker.schemas.signals import BatchItem, SignalRequest
 from broker.schemas.subscriptions import (
@@ -18,9 +19,11 @@ from broker.schemas.subscriptions import (
     SubscriptionChanges,
     SubscriptionRequest,
 )
+from broker.schemas.validation import validate
 
 REQUESTS = [
     BatchItem,
+    CancelRequest,
     QuotaRequest,
     RedriveRequest,
     ReplayRequest,
@@ -109,3 +112,32 @@ def test_a_whole_number_may_be_written_with_a_fraction_of_zero(model, name, leas
         model.model_validate({name: float(least)})
     except ValidationError as error:
         assert name not in {one["loc"][0] for one in error.errors() if one["loc"]}  # noqa: PT017
+
+
+KEYS = "must be a text of at most 1000 characters, a 64-bit number, true, false or null"
+
+
+@pytest.mark.parametrize("value", [[1], {}, "x" * 1001, 1 << 63, -(1 << 63) - 1, float("inf"), float("nan")])
+def test_what_cannot_be_a_correlation_key_is_told_in_one_sentence_where_it_stands(value):
+    with pytest.raises(InvalidDocument) as raised:
+        validate(SubscriptionRequest, {"name": "n", "target": {"kind": "pull"}, "correlationKeys": {"a": value}})
+    assert [(one.pointer, one.detail) for one in raised.value.errors] == [("/correlationKeys/a", KEYS)]
+
+
+@pytest.mark.parametrize("value", ["", "x" * 1000, (1 << 63) - 1, -(1 << 63), 1.5, True, None])
+def test_a_correlation_key_is_any_simple_value(value):
+    wanted = {"name": "n", "target": {"kind": "pull"}, "correlationKeys": {"a": value}}
+    assert validate(SubscriptionRequest, wanted).correlation_keys == {"a": value}
+
+
+def test_what_is_wrong_for_each_of_several_types_is_one_error_at_the_value():
+    with pytest.raises(InvalidDocument) as raised:
+        validate(SubscriptionRequest, {"name": "n", "target": {"kind": "pull"}, "correlationKeys": {"a": "\0"}})
+    [error] = raised.value.errors
+    assert error.pointer == "/correlationKeys/a"
+    assert error.detail.startswith("must not hold the character U+0000; or ")
+
+
+def test_a_text_is_counted_in_characters():
+    with pytest.raises(InvalidDocument, match="/description: must have at most 1000 characters"):
+        validate(SubscriptionRequest, {"name": "n", "target": {"kind": "pull"}, "description": "x" * 1001})

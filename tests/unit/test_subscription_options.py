@@ -32,9 +32,13 @@ DOCUMENT = {
         "headers": {"X-Team": "billing"},
         "bodyTemplate": "{{payload}}",
         "signatures": ["v1", "v1a"],
+        "format": "standard",
+        "requestOrigin": "broker.example.com",
     },
     "executionId": "e",
     "tenantId": "t",
+    "businessKey": "order-7",
+    "correlationKeys": {"orderId": 7, "paid": True},
     "once": False,
     "ordered": True,
     "headOfLine": "skip",
@@ -66,7 +70,9 @@ def spec_of(document: dict[str, object]) -> SubscriptionSpec:
 def stored(spec: SubscriptionSpec) -> SubscriptionSpec:
     """Return what is read of *spec* once it was written: JSON columns come back as text."""
     columns = {
-        name: json.dumps(value) if name in {"headers", "steps", "filter"} and value is not None else value
+        name: json.dumps(value)
+        if name in {"headers", "steps", "filter", "correlation_keys"} and value is not None
+        else value
         for name, value in json.loads(json.dumps(spec_columns(spec))).items()
     }
     return read_subscription(ROW | columns).spec  # type: ignore[arg-type]

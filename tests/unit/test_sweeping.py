@@ -61,11 +61,23 @@ async def test_more_refused_rows_than_one_sweep_finds_are_passed_over_by_the_nex
     assert await rows.take(table.handle, 100) == 65
 
 
-async def test_without_the_store_nothing_is_divided():
-    table, rows = Table(10, 0, error=StoreUnavailable("away")), Rows("test")
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreUnavailable("away"),
+        StoreRefusal("too many connections", "53300"),
+        StoreRefusal("read-only", "25006"),
+        StoreRefusal("no login", "28000"),
+        StoreRefusal("no database", "3D000"),
+    ],
+)
+async def test_without_the_store_nothing_is_divided(error):
+    table, rows = Table(10, 0, error=error), Rows("test")
     with pytest.raises(StoreUnavailable):
         await rows.take(table.handle, 10)
     assert table.asked == 1
+    table.refused.clear()
+    assert await rows.take(table.handle, 10) == 10, "none is passed over"
 
 
 async def test_a_step_that_fails_pauses_and_one_that_is_full_goes_on():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple, Protocol
 
-from broker.deliveries import Result
+from broker import tracing
+from broker.deliveries import Outcome, Result
+from broker.signals import Signal
 from broker.store.deliveries.attempts import Claimed
 
 
@@ -27,3 +30,25 @@ class Courier(Protocol):
     async def deliver(self, claimed: Claimed, *, timeout: timedelta) -> Result:
         """Make the attempt *claimed* within *timeout*. A mistake of the receiver is a result, not an error."""
         ...
+
+
+def attempt_of(claimed: Claimed) -> tracing.Attempt:
+    """Return the attributes of the span of the attempt *claimed*."""
+    return tracing.Attempt(
+        signal_id=claimed.signal.id,
+        delivery_id=claimed.due.delivery_id,
+        message_id=claimed.message_id,
+        number=claimed.due.attempt,
+        is_retry=claimed.due.attempt > 1 and not claimed.later,
+        context=claimed.signal.throw.trace,
+    )
+
+
+def caused_by(span: tracing.Span, signal: Signal) -> Signal:
+    """Return *signal* as the attempt with that *span* delivers it: what the receiver does belongs to the attempt."""
+    return replace(signal, throw=replace(signal.throw, trace=span.context))
+
+
+def note_result(span: tracing.Span, result: Result) -> None:
+    """Note in the *span* of an attempt what it came to."""
+    span.attempted(result.outcome.value, result.status, succeeded=result.outcome is Outcome.SUCCEEDED)

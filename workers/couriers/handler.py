@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import cast
 
+from broker import tracing
 from broker.deliveries import Outcome, Result
+from broker.signals import Signal
 from broker.store.deliveries.attempts import Claimed
-from workers.couriers import Sent
+from broker.targets import HandlerTarget
+from broker.topology import attempt_queue
+from workers.couriers import Sent, attempt_of, caused_by, note_result
 from workers.handlers import Handlers
-from workers.handlers.functions import ReceivedSignal
+from workers.handlers.calling import call
+from workers.handlers.calls import Function
 
 
 class HandlerCourier:
@@ -30,5 +36,15 @@ class HandlerCourier:
         function = self._functions.get(address)
         if function is None:
             return Result(outcome=Outcome.FAILED, error=f"this worker's code has no handler {address!r}")
-        signal = ReceivedSignal.of(claimed.signal, delivery_id=claimed.message_id, attempt=claimed.due.attempt)
-        return await function.call(signal, timeout=timeout)
+        tracer = tracing.tracer()
+        if tracer is None:
+            return await _call(function, claimed, claimed.signal, timeout)
+        queue = attempt_queue(cast(HandlerTarget, claimed.target).app)
+        with tracer.handling(queue, address, attempt_of(claimed)) as span:
+            result = await _call(function, claimed, caused_by(span, claimed.signal), timeout)
+            note_result(span, result)
+            return result
+
+
+async def _call(function: Function, claimed: Claimed, signal: Signal, timeout: timedelta) -> Result:
+    return await call(function, signal, delivery_id=claimed.message_id, attempt=claimed.due.attempt, timeout=timeout)

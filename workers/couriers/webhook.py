@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,8 +17,9 @@ from broker.secrets import SecretBox
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.deliveries.attempts import Claimed
 from broker.targets.webhook import Scheme, WebhookTarget
-from workers.couriers import Sent
+from workers.couriers import Sent, attempt_of, note_result
 from workers.webhooks.client import WebhookClient
+from workers.webhooks.permissions import HEADER, Permissions
 from workers.webhooks.requests import Request, compose
 from workers.webhooks.signing import signature_headers
 
@@ -25,10 +27,13 @@ from workers.webhooks.signing import signature_headers
 class WebhookCourier:
     """Sends signed webhooks (Standard Webhooks 1.0)."""
 
-    def __init__(self, client: WebhookClient, secrets: SecretBox, keys: WebhookKeyStore) -> None:
+    def __init__(
+        self, client: WebhookClient, secrets: SecretBox, keys: WebhookKeyStore, permissions: Permissions
+    ) -> None:
         self._client = client
         self._secrets = secrets
         self._keys = keys
+        self._permissions = permissions
         self._offloader = Offloader()
 
     def preview(self, claimed: Claimed) -> Sent:
@@ -47,14 +52,12 @@ class WebhookCourier:
             )
         except Unrenderable as error:
             return Result(outcome=Outcome.FAILED, error=str(error))
-        traceparent, tracer = claimed.signal.throw.traceparent, tracing.tracer()
+        tracer = tracing.tracer()
         if tracer is None:
-            return await self._send(claimed, target, request, traceparent, timeout)
-        with tracer.attempting(
-            request.method, request.url, claimed.due.attempt, claimed.due.delivery_id, traceparent
-        ) as span:
-            result = await self._send(claimed, target, request, span.traceparent, timeout)
-            span.attempted(result.status, succeeded=result.outcome is Outcome.SUCCEEDED)
+            return await self._send(claimed, target, request, claimed.signal.throw.trace, timeout)
+        with tracer.calling(request.method, request.url, attempt_of(claimed)) as span:
+            result = await self._send(claimed, target, request, span.context, timeout)
+            note_result(span, result)
             return result
 
     async def _send(
@@ -62,12 +65,21 @@ class WebhookCourier:
         claimed: Claimed,
         target: WebhookTarget,
         request: Request,
-        traceparent: str | None,
+        trace: tracing.TraceContext | None,
         timeout: timedelta,
     ) -> Result:
+        origin, began_at = target.request_origin, time.monotonic()
+        if origin is not None:
+            subscription_id = claimed.due.subscription_id
+            refusal = await self._permissions.ask(request.url, origin, subscription_id=subscription_id, timeout=timeout)
+            if refusal is not None:
+                return refusal
+            timeout = max(timeout - timedelta(seconds=time.monotonic() - began_at), timedelta())
         headers = add_hops(request.headers, claimed.signal.throw.hops)
-        if traceparent is not None:
-            headers["traceparent"] = traceparent
+        if origin is not None:
+            headers[HEADER] = origin
+        if trace is not None:
+            headers |= trace.headers
         headers |= signature_headers(
             [self._secrets.open(sealed) for sealed in await self._sealed(claimed, target.signatures)],
             message_id=claimed.message_id,

@@ -10,17 +10,16 @@ A worker (`workers.handlers.worker`) subscribes them, and the engine that sends 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated
 
 from pydantic import Field, ValidationError
 
 from broker import signals
 from broker.deliveries import Outcome, Result
-from broker.errors import InvalidField, WrongHandler
+from broker.errors import InvalidField
 from broker.jsontext import encode
 from broker.operations.subscriptions import check_spec, read_options
 from broker.schemas.subscriptions import SubscriptionOptions
@@ -28,18 +27,34 @@ from broker.schematypes import Id
 from broker.signals import Scope, Throw
 from broker.subscriptions import Subscription, SubscriptionSpec
 from broker.targets import HandlerTarget
-from workers.handlers.functions import Function, GiveUp, ReceivedSignal, TryLater
+from workers.handlers.calling import call
+from workers.handlers.calls import (
+    Declarations,
+    Function,
+    GiveUp,
+    ReceivedSignal,
+    TryLater,
+    WrongHandler,
+    argument_of,
+    check_app,
+    scope_of,
+)
+from workers.handlers.calls.declarations import DEFAULT_TIMEOUT
 
-__all__ = ["GiveUp", "Handlers", "Outcome", "ReceivedSignal", "Result", "Signal", "TryLater"]
+__all__ = [
+    "GiveUp",
+    "Handlers",
+    "Outcome",
+    "ReceivedSignal",
+    "Result",
+    "Signal",
+    "TryLater",
+    "WrongHandler",
+    "check_app",
+]
 
 Signal = ReceivedSignal
 """The name of `ReceivedSignal` in version 0.1.0."""
-
-DEFAULT_TIMEOUT = 30.0
-"""The maximum duration of a call in seconds, unless its handler declares one."""
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
-
-F = TypeVar("F", bound=Callable[..., object])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +76,7 @@ class Handler:
         return replace(self.spec, targets=(HandlerTarget(app=app, handler=self.name),))
 
 
-class Handlers:
+class Handlers(Declarations[Handler]):
     """An app: handlers that are run by the same workers.
 
     Args:
@@ -72,79 +87,8 @@ class Handlers:
         WrongHandler: *name* cannot be one.
     """
 
-    def __init__(self, name: str | None = None) -> None:
-        self.name = None if name is None else check_app(name)
-        self._handlers: dict[str, Handler] = {}
-
-    def __iter__(self) -> Iterator[Handler]:
-        """Iterate over the handlers, in the order of their declaration."""
-        return iter(self._handlers.values())
-
-    def on(
-        self,
-        signal: str,
-        *,
-        tenant_id: str | None = None,
-        execution_id: str | None = None,
-        filter: Mapping[str, object] | None = None,  # noqa: A002  (the API's word)
-        once: bool = False,
-        ordered: bool = False,
-        head_of_line: Literal["block", "skip"] = "block",
-        retry: Sequence[float] | None = None,
-        max_attempts: int | None = None,
-        concurrency: int | None = None,
-        max_per_second: float | None = None,
-        timeout: float = DEFAULT_TIMEOUT,
-        name: str | None = None,
-    ) -> Callable[[F], F]:
-        """Make the decorated function the handler of signals named *signal*; the function itself stays as it is.
-
-        It is called with the payload, validated into the type of its first parameter (`Any` or none: plain JSON), and,
-        if it has a second parameter, with the `ReceivedSignal`. An ``async def`` runs on the event loop and must not
-        block it; any other function runs in a thread.
-
-        Args:
-            signal: A signal's name, or a pattern: ``*`` is one word, ``#`` any number of words.
-            tenant_id: The tenant it belongs to; None is untenanted.
-            execution_id: The execution that waits here.
-            filter: Conditions on the payload, as in ``POST /v1/subscriptions``.
-            once: Whether the first signal that matches consumes the subscription.
-            ordered: Whether signals with the same ordering key are delivered one after the other, in order.
-            head_of_line: Whether the deliveries behind a dead one wait or continue, if it is ordered.
-            retry: Seconds between attempts, each shortened at random; None takes the default schedule.
-            max_attempts: Cuts *retry* short, or repeats its last pause.
-            concurrency: The maximum number of concurrent calls, across all workers of the app; None is no limit.
-            max_per_second: The maximum number of calls per second, across all workers of the app; None is no limit.
-            timeout: The maximum duration of a call in seconds. A thread cannot be stopped, but the call has failed.
-            name: The handler's name in its app; None takes the function's.
-
-        Raises:
-            WrongHandler: The function cannot be a handler, or an option is invalid; the message names the function.
-        """
-        options = {
-            "name": signal,
-            "tenant_id": tenant_id,
-            "execution_id": execution_id,
-            "filter": filter,
-            "once": once,
-            "ordered": ordered,
-            "head_of_line": head_of_line,
-            "retry": {"schedule": list(retry) if isinstance(retry, tuple) else retry, "max_attempts": max_attempts},
-            "max_in_flight": concurrency,
-            "max_per_second": max_per_second,
-            "timeout_seconds": timeout,
-        }
-
-        def decorate(function: F) -> F:
-            try:
-                self._add(name or str(getattr(function, "__name__", "")), Function(function), _read_spec(options))
-            except WrongHandler as error:
-                raise WrongHandler(f"handler {_place(function)}: {error}") from None
-            return function
-
-        if callable(signal):
-            raise WrongHandler(f"handler {_place(signal)}: the decorator needs a signal name: @handlers.on('name')")
-        return decorate
+    def declare(self, name: str, function: Function, options: Mapping[str, object]) -> Handler:  # noqa: D102
+        return Handler(name=name, function=function, spec=_read_spec(options))
 
     async def try_out(
         self,
@@ -163,48 +107,22 @@ class Handlers:
         Raises:
             InvalidField: Such a signal cannot be thrown.
         """
-        scope = (
-            Scope.EXECUTION
-            if execution_id is not None
-            else Scope.TENANT
-            if tenant_id is not None
-            else Scope.UNTENANTED
-            if without_tenant_id
-            else Scope.BROADCAST
+        scope = scope_of(tenant_id=tenant_id, without_tenant_id=without_tenant_id, execution_id=execution_id)
+        throw = Throw(
+            name=name, payload=encode(payload), scope=Scope(scope), tenant_id=tenant_id, execution_id=execution_id
         )
-        throw = Throw(name=name, payload=encode(payload), scope=scope, tenant_id=tenant_id, execution_id=execution_id)
         signal = signals.Signal(id=1, created_at=datetime.now(UTC), throw=throw)
         results = {}
         for number, handler in enumerate(self, start=1):
             spec = handler.of(self.name or "app")
             subscription = Subscription(id=number, spec=spec, created_at=signal.created_at, since=0)
             if subscription.mismatch(signal) is None:
-                received = ReceivedSignal.of(signal, delivery_id=f"{signal.id}-{number}", attempt=attempt)
-                results[handler.name] = await handler.function.call(
-                    received, timeout=spec.timeout or timedelta(seconds=DEFAULT_TIMEOUT)
+                timeout = spec.timeout or timedelta(seconds=DEFAULT_TIMEOUT)
+                delivery_id = f"{signal.id}-{number}"
+                results[handler.name] = await call(
+                    handler.function, signal, delivery_id=delivery_id, attempt=attempt, timeout=timeout
                 )
         return results
-
-    def _add(self, name: str, function: Function, spec: SubscriptionSpec) -> None:
-        if not _NAME.fullmatch(name):
-            raise WrongHandler(f"name: {name!r} is not 1 to 100 of A-Z, a-z, 0-9, `_`, `.` and `-`")
-        if name in self._handlers:
-            raise WrongHandler(f"name: there is a handler {name!r} already; give one of them another with `name=`")
-        self._handlers[name] = Handler(name=name, function=function, spec=spec)
-
-
-def check_app(name: str) -> str:
-    """Return *name* if it can be an app's.
-
-    Raises:
-        WrongHandler: It cannot.
-    """
-    # The queue of an app `a.dead` would be the dead queue of the app `a`.
-    if not _NAME.fullmatch(name) or name.endswith(".dead"):
-        raise WrongHandler(
-            f"the app's name {name!r} is not 1 to 100 of A-Z, a-z, 0-9, `_`, `.` and `-`, or ends with `.dead`"
-        )
-    return name
 
 
 class _Options(SubscriptionOptions):
@@ -219,10 +137,6 @@ class _Options(SubscriptionOptions):
     timeout_seconds: Annotated[float, Field(gt=0, le=900, allow_inf_nan=False)]
 
 
-_ARGUMENTS = {"name": "signal", "max_in_flight": "concurrency", "timeout_seconds": "timeout"}
-"""The arguments of `Handlers.on` that are called otherwise in a subscription."""
-
-
 def _read_spec(options: Mapping[str, object]) -> SubscriptionSpec:
     try:
         wanted = _Options.model_validate(options, by_name=True, by_alias=False)
@@ -230,20 +144,7 @@ def _read_spec(options: Mapping[str, object]) -> SubscriptionSpec:
         check_spec(spec)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        raise WrongHandler(f"{_argument(*problem['loc'])}: {problem['msg']}") from None
+        raise WrongHandler(f"{argument_of(*problem['loc'])}: {problem['msg']}") from None
     except InvalidField as error:
-        raise WrongHandler(f"{_argument(*error.pointer.split('/')[1:])}: {error.detail}") from None
+        raise WrongHandler(f"{argument_of(*error.pointer.split('/')[1:])}: {error.detail}") from None
     return spec
-
-
-def _argument(first: int | str, *further: int | str) -> str:
-    """Return how the decorator calls what a subscription calls by these members, from the outside in."""
-    name = re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", str(first))
-    if name == "retry" and further and further[0] in {"max_attempts", "maxAttempts"}:
-        return "max_attempts"
-    return ".".join([_ARGUMENTS.get(name, name), *(str(part) for part in further if part != "schedule")])
-
-
-def _place(function: object) -> str:
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
-    return f"{module}.{name}" if module and name else repr(function)

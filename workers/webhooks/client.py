@@ -6,6 +6,7 @@ import re
 import ssl
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from typing import Self
@@ -89,16 +90,40 @@ class WebhookClient:
         A request goes out twice in one attempt if a connection that was kept turns out to be unusable
         (RFC 9112, 9.3.1); receivers know the second one by its ``webhook-id``.
         """
+        result, _ = await self._send(url, body=body, headers=headers, timeout=timeout, method=method.value)
+        return result
+
+    async def ask(
+        self, url: str, *, origin: str, headers: Mapping[str, str], timeout: timedelta
+    ) -> tuple[Result, bool]:
+        """Ask the receiver at *url*, by OPTIONS with *headers*, whether *origin* may send, and return whether it may.
+
+        The result tells why not; it is never a success then, because the status of an answer gives no permission.
+        """
+        result, head = await self._send(url, body=b"", headers=headers, timeout=timeout, method="OPTIONS")
+        allowed = [] if head is None else [name.strip().lower() for name in head.all(b"webhook-allowed-origin")]
+        if not {"*", origin.lower()}.isdisjoint(allowed):
+            return result, True
+        if head is not None:
+            outcome = Outcome.REFUSED if result.outcome is Outcome.SUCCEEDED else result.outcome
+            error = f"HTTP {head.status}: the receiver does not allow {origin} to send (WebHook-Allowed-Origin)"
+            result = replace(result, outcome=outcome, error=error)
+        return result, False
+
+    async def _send(
+        self, url: str, *, body: bytes, headers: Mapping[str, str], timeout: timedelta, method: str
+    ) -> tuple[Result, Head | None]:
+        """Return the result of a request, and the head of its answer if there is one."""
         destination = self._destination(url)
         if isinstance(destination, str):
-            return Result(outcome=Outcome.FORBIDDEN, error=one_line(f"target URL: {destination}"))
+            return Result(outcome=Outcome.FORBIDDEN, error=one_line(f"target URL: {destination}")), None
         fields = _fields(destination, headers, len(body))
         problem = next((name for name, value in fields.items() if not _is_header(name, value)), None)
         if problem is not None:
             error = one_line(f"the request could not be made: the header {problem} has a character that is not allowed")
-            return Result(outcome=Outcome.FAILED, error=error)
+            return Result(outcome=Outcome.FAILED, error=error), None
         call = _Call(url, destination, fields, self._dialer.proxy_headers)
-        head = f"{method.value} {self._dialer.request_target(destination)} HTTP/1.1\r\n" + "".join(
+        head = f"{method} {self._dialer.request_target(destination)} HTTP/1.1\r\n" + "".join(
             f"{name}: {value}\r\n" for name, value in {**fields, **self._forwarding(destination)}.items()
         )
         self._pool.busy += 1
@@ -106,15 +131,15 @@ class WebhookClient:
             async with TimeLimit(timeout):
                 await self._make(call, f"{head}\r\n".encode(), body)
         except Failure as failure:
-            return call.failed(failure)
+            return call.failed(failure), None
         except TimeoutError:
-            return call.timed_out(timeout)
+            return call.timed_out(timeout), None
         except OSError as error:
-            return call.failed(Failure(f"no connection: {error.strerror or error}"))
+            return call.failed(Failure(f"no connection: {error.strerror or error}")), None
         finally:
             self._pool.busy -= 1
             self._pool.shrink()
-        return call.answered()
+        return call.answered(), call.reading.head
 
     def _read(self, url: str) -> Destination | str:
         """Return where *url* leads, or why it cannot be a target."""

@@ -182,8 +182,7 @@ async def _begin(
         if one is not None
     ]
     leases = {one.due: _lease(one.subscription, timeout) for one in claimed if one.admitted.slot}
-    if leases:
-        await session.execute(_Sql.take_slots, **_keys(leases), leases=list(leases.values()))
+    await take_slots(session, leases)
     return claimed
 
 
@@ -338,6 +337,25 @@ async def _bury(session: Session, denied: Mapping[DueAttempt, Denied]) -> None:
             numbers=[due.attempt for due in denied],
             reasons=[one.reason for one in denied.values()],
         )
+
+
+async def save_reservations(session: Session, subscription_id: int, slot_at: datetime) -> None:
+    """Store the first moment that a subscription, whose admission is locked, has not reserved."""
+    await session.execute(
+        _Sql.save, subscription_ids=[subscription_id], slot_at=[slot_at], rate_waiting=[False], waiting=[False]
+    )
+
+
+async def take_slots(session: Session, leases: Mapping[DueAttempt, timedelta]) -> None:
+    """Give deliveries concurrency slots of their subscriptions, for so long each."""
+    if leases:
+        await session.execute(_Sql.take_slots, **_keys(leases), leases=list(leases.values()))
+
+
+async def count_slots(session: Session, subscription_id: int, *, besides: Collection[int]) -> int:
+    """Return how many concurrency slots of a subscription are taken, *besides* those of the deliveries of signals."""
+    row = await session.fetchrow(_Sql.count_slots, subscription_ids=[subscription_id], signal_ids=list(besides))
+    return 0 if row is None else row["taken"] - len(row["own"] or ())
 
 
 async def free_slots(session: Session, due_attempts: Collection[DueAttempt]) -> None:

@@ -83,6 +83,7 @@ class Claimed:
         in_group: Whether the delivery is in an ordering group.
         admitted: How it was admitted.
         step: The step to begin with, or that is being made, from 0.
+        later: Whether the step is a later one than the first of this attempt.
         again: Whether it takes the place of one that was interrupted, because the deliverer of that seems to be gone.
     """
 
@@ -96,6 +97,7 @@ class Claimed:
     in_group: bool = False
     admitted: Admitted = UNCONDITIONAL
     step: int = 0
+    later: bool = False
     again: bool = False
 
     @property

@@ -20,7 +20,7 @@ WITH given AS MATERIALIZED (
 ), asked AS (
     SELECT a.*, g.expires_at IS NOT NULL AND g.expires_at <= now() AS expired,
            g.id, g.created_at, g.name, g.scope, g.tenant_id, g.execution_id, g.reach, g.types, g.source, g.source_id,
-           g.token_id, g.business_key, g.traceparent, g.hops, g.ordering_key, g.deliver_at, g.expires_at, g.state,
+           g.token_id, g.business_key, g.traceparent, g.tracestate, g.hops, g.ordering_key, g.deliver_at, g.expires_at, g.state,
            CASE WHEN octet_length(g.payload) <= a.room THEN g.payload END AS payload
     FROM given a JOIN signals g ON g.id = a.signal_id
     WHERE g.id >= (SELECT min(signal_id) FROM given) AND g.id <= (SELECT max(signal_id) FROM given)

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from broker.names import expression
+from broker.store.postgres.database import Row
+from broker.store.postgres.statements import Statement, Statements
+
+
+class _Sql(Statements, file="bulk.sql"):
+    find: Statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +61,13 @@ class SignalFilter:
             "tenants": self.tenants,
             "untenanted": self.untenanted,
         }
+
+
+def finding(*, of_state: str, of_subscription: str, of_signal: str) -> Statement:
+    """Return the statement that finds the deliveries to change; the conditions say which ones may be."""
+    return _Sql.find.naming(of_state=of_state, of_subscription=of_subscription, of_signal=of_signal)
+
+
+def key_of(row: Row) -> tuple[int, int]:
+    """Return the key of the delivery that *row* is about."""
+    return row["signal_id"], row["subscription_id"]

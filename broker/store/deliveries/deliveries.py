@@ -201,7 +201,7 @@ class DeliveryStore:
         return True
 
     async def cancel(self, key: tuple[int, int], *, by: Principal) -> bool:
-        """Cancel a dead or parked delivery; return whether it was one."""
+        """Cancel a delivery that is dead or parked, or waits to be leased; return whether it was one."""
         signal_id, subscription_id = key
         async with change_administration(self._database, by) as change:
             given_up = await change.session.fetchval(

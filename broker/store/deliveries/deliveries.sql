@@ -105,8 +105,8 @@ RETURNING d.signal_id, d.subscription_id, d.attempts + 1 AS attempt, d.app, lost
 -- name: get
 -- A delivery with the signal's name, whether the caller may read it, and change it, and, as a clause, why another attempt would
 -- not be made.
-SELECT d.*, g.name AS signal_name, s.tenant_id, s.kind, s.address, s.method, s.headers, s.body_template, s.signatures, s.steps,
-       s.sealed,
+SELECT d.*, g.name AS signal_name, s.tenant_id, s.kind, s.address, s.method, s.headers, s.body_template, s.signatures, s.format,
+       s.request_origin, s.steps, s.sealed,
        is_seen(s.tenant_id, s.owner_tenants, :tenants::text[], :untenanted::boolean)
            AND is_readable(g.scope, g.tenant_id, g.reach, :tenants, :untenanted) AS readable,
        is_owned(s.tenant_id, s.owner_tenants, :tenants, :untenanted) AS owned,
@@ -126,10 +126,12 @@ WHERE a.signal_id = :signal_id AND a.subscription_id = :subscription_id
 ORDER BY a.number;
 
 -- name: cancel
--- Cancel a dead or parked delivery. A `once` subscription that its signal consumed waits for another one.
+-- Cancel a dead or parked delivery, or one that waits to be leased. A `once` subscription that its signal consumed waits for
+-- another one.
 WITH cancelled AS (
     UPDATE deliveries SET state = 'cancelled', due_at = NULL, finished_at = now(), reason = :reason
-    WHERE signal_id = :signal_id AND subscription_id = :subscription_id AND state IN ('dead', 'parked')
+    WHERE signal_id = :signal_id AND subscription_id = :subscription_id
+      AND (state IN ('dead', 'parked') OR (state = 'pending' AND app = '$pull' AND reason IS DISTINCT FROM 'leased'))
     RETURNING signal_id, subscription_id
 ), freed AS (
     UPDATE subscriptions s SET consumed_by = NULL

@@ -67,19 +67,24 @@ async def end_with_effects(database: Database, batch: Sequence[Ended], *, rescue
     An attempt that was overtaken leaves its delivery alone. *rescue_after*: when the message of a delivery that may go
     now is given up for lost.
     """
+    async with database.transaction() as session:
+        return await end_in(session, batch, rescue_after=rescue_after)
+
+
+async def end_in(session: Session, batch: Sequence[Ended], *, rescue_after: timedelta) -> list[Effects]:
+    """Do what `end_with_effects` does, as a part of a transaction."""
     with_slots = [ended.due for ended in batch if ended.admitted.slot]
     limited = Counter(due.subscription_id for due in with_slots)
     gone = {ended.due.subscription_id for ended in batch if ended.result.outcome is Outcome.GONE}
     over = [ended for ended in batch if _advances_group(ended)]
-    async with database.transaction() as session:
-        states = await lock_admission(session, limited.keys() | gone)
-        changed = await judge_circuits(session, batch)
-        disabled = await disable_subscriptions(session, gone)
-        await end(session, batch)
-        await free_slots(session, with_slots)
-        waiting = {key: count for key, count in limited.items() if key in states and states[key]["held"]}
-        due_attempts = await admit_waiting(session, waiting, rescue_after=rescue_after) if waiting else []
-        due_attempts += await _advance(session, over, rescue_after)
+    states = await lock_admission(session, limited.keys() | gone)
+    changed = await judge_circuits(session, batch)
+    disabled = await disable_subscriptions(session, gone)
+    await end(session, batch)
+    await free_slots(session, with_slots)
+    waiting = {key: count for key, count in limited.items() if key in states and states[key]["held"]}
+    due_attempts = await admit_waiting(session, waiting, rescue_after=rescue_after) if waiting else []
+    due_attempts += await _advance(session, over, rescue_after)
     return _effects(batch, due_attempts, disabled, changed)
 
 

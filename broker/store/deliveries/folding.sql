@@ -88,11 +88,11 @@ WITH progress AS MATERIALIZED (
         WHERE s.seconds = k.seconds AND s.kind = k.kind AND s.subscription_id = k.subscription_id
           AND s.tenant = k.tenant AND s.name = k.name AND s.at = k.at OFFSET 0
     )
+), there AS MATERIALIZED (
+    SELECT g.*, (SELECT count(*) FROM statistics s WHERE s.seconds = g.seconds AND s.kind = g.kind AND s.at = g.at) AS n
+    FROM (SELECT DISTINCT seconds, kind, at FROM fresh) AS g
 ), surplus AS MATERIALIZED (
-    SELECT f.* FROM fresh f JOIN (
-        SELECT g.*, (SELECT count(*) FROM statistics s WHERE s.seconds = g.seconds AND s.kind = g.kind AND s.at = g.at) AS n
-        FROM (SELECT DISTINCT seconds, kind, at FROM fresh) AS g
-    ) AS there USING (seconds, kind, at)
+    SELECT f.* FROM fresh f JOIN there USING (seconds, kind, at)
     WHERE there.n + f.number > CASE kind WHEN 'subscription' THEN :most_detailed::bigint ELSE :most::bigint END
 ), fitted AS (
     SELECT s.seconds, s.kind, s.subscription_id, s.at, s.class,

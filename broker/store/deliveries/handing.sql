@@ -76,7 +76,7 @@ WITH ended AS MATERIALIZED (
       AND (g.expires_at IS NULL OR g.expires_at > now()) AND octet_length(g.payload) <= :room::bigint
     RETURNING f.ended_id, d.signal_id, d.subscription_id, d.attempts AS number, d.app, d.redriven, d.steps_done, true AS in_group,
               d.created_at AS owed_at, g.id, g.created_at, g.name, g.scope, g.tenant_id, g.execution_id, g.reach, g.types,
-              g.source, g.source_id, g.token_id, g.business_key, g.traceparent, g.hops, g.ordering_key, g.deliver_at,
+              g.source, g.source_id, g.token_id, g.business_key, g.traceparent, g.tracestate, g.hops, g.ordering_key, g.deliver_at,
               g.expires_at, g.state, g.payload
 )
 SELECT b.*, s AS subscription,

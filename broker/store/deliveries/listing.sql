@@ -123,5 +123,5 @@ ORDER BY k.number LIMIT :limit;
 
 -- name: targets
 -- The targets of subscriptions.
-SELECT id, kind, address, method, headers, body_template, signatures, steps, sealed FROM subscriptions
+SELECT id, kind, address, method, headers, body_template, signatures, format, request_origin, steps, sealed FROM subscriptions
 WHERE id = ANY (:subscription_ids::bigint[]);

@@ -9,12 +9,14 @@ from typing import NamedTuple
 from broker.access import ADMINISTRATOR, Principal
 from broker.admission import disabled_clause
 from broker.audit import AuditType
+from broker.circuits import LASTING
 from broker.deliveries import DELETED, DeliveryState, DueAttempt
 from broker.limits import CatchUp
 from broker.store.administration.audit import change_administration
 from broker.store.deliveries.admission import admit_waiting, lock_admission, lock_free_admission, note_recall
 from broker.store.deliveries.circuits import drop_circuits, forget_circuits
 from broker.store.deliveries.contenders import Contender, read_contenders
+from broker.store.deliveries.leases import tell_leasable
 from broker.store.postgres.database import Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_subscription
@@ -52,6 +54,20 @@ class Swept(NamedTuple):
 
     due_attempts: list[DueAttempt]
     done: int
+
+
+class Census(NamedTuple):
+    """What waits for targets.
+
+    Args:
+        circuits: How many circuits are not closed.
+        lasting: How many of them have opened until they may be open for the longest, and are waited for.
+        waiting_seconds: For how long the oldest waiting delivery has been owed.
+    """
+
+    circuits: int
+    lasting: int
+    waiting_seconds: float
 
 
 class PausingStore:
@@ -95,6 +111,7 @@ class PausingStore:
             await note_recall(session, [subscription_id])
             if row is None:
                 return None
+            await tell_leasable(session, [subscription_id])
             before = {"paused": row["was_paused"], "disabledBecause": row["was_disabled_because"]}
             after = {"paused": False, "disabledBecause": None, "perSecond": per_second}
             await change.note(AuditType.SUBSCRIPTION_RESUMED, subscription_id, before=before, after=after)
@@ -142,11 +159,11 @@ class PausingStore:
         await forget_circuits(self._database)
         await self._database.execute(_Sql.forget_slots)
 
-    async def census(self) -> tuple[int, float]:
-        """Return how many circuits are not closed, and for how many seconds the oldest waiting delivery is owed."""
-        row = await self._database.fetchrow(_Sql.census)
+    async def census(self) -> Census:
+        """Count the circuits, and find the oldest waiting delivery."""
+        row = await self._database.fetchrow(_Sql.census, lasting=LASTING)
         assert row is not None  # noqa: S101  (it returns one row)
-        return row["circuits"], float(row["waiting_seconds"] or 0)
+        return Census(row["circuits"], row["lasting"], float(row["waiting_seconds"] or 0))
 
 
 def _end(condition: Row) -> tuple[DeliveryState, str] | None:

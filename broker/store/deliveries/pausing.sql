@@ -126,12 +126,25 @@ WHERE g.subscription_id = ANY (:subscription_ids::bigint[]) AND s.id = g.subscri
        OR NOT EXISTS (SELECT FROM deliveries d WHERE d.subscription_id = s.id AND d.state = 'pending' OFFSET 0));
 
 -- name: census
--- How many circuits are open, and for how many seconds the oldest waiting delivery has been owed.
+-- How many circuits are open; how many of them opened :lasting times and more, while deliveries of an active subscription
+-- wait; and for how many seconds the oldest waiting delivery has been owed: what could be leased of a paused subscription
+-- waits, too.
 SELECT (SELECT count(*) FROM circuits WHERE retry_at IS NOT NULL AND subscription_id IS NOT NULL) AS circuits,
-       (SELECT extract(epoch FROM now() - min(oldest.created_at)) FROM gates g CROSS JOIN LATERAL (
-           SELECT created_at FROM deliveries d WHERE d.subscription_id = g.subscription_id AND d.state = 'parked'
-           ORDER BY signal_id LIMIT 1
-       ) AS oldest WHERE g.held OR g.rate_waiting OR g.surplus) AS waiting_seconds;
+       (SELECT count(*) FROM circuits k JOIN subscriptions s ON s.id = k.subscription_id
+        WHERE k.retry_at IS NOT NULL AND k.awaited AND k.openings >= :lasting::int
+          AND s.until IS NULL AND s.paused_at IS NULL AND s.disabled_because IS NULL) AS lasting,
+       extract(epoch FROM now() - least(
+           (SELECT min(oldest.created_at) FROM gates g CROSS JOIN LATERAL (
+               SELECT created_at FROM deliveries d WHERE d.subscription_id = g.subscription_id AND d.state = 'parked'
+               ORDER BY signal_id LIMIT 1
+           ) AS oldest WHERE g.held OR g.rate_waiting OR g.surplus),
+           (SELECT min(oldest.created_at) FROM subscriptions s CROSS JOIN LATERAL (
+               SELECT created_at FROM deliveries d
+               WHERE d.subscription_id = s.id AND d.state = 'pending' AND d.app = '$pull' AND d.reason IS DISTINCT FROM 'leased'
+               ORDER BY signal_id LIMIT 1
+           ) AS oldest
+           WHERE s.until IS NULL AND s.paused_at IS NOT NULL AND app_of(s.kind, s.address) = '$pull')
+       )) AS waiting_seconds;
 
 -- name: forget_slots
 -- Forget concurrency slots whose leases ended long ago.

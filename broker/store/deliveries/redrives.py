@@ -8,9 +8,9 @@ from datetime import datetime
 from broker.deliveries import DeliveryState, Outcome, delivery_id
 from broker.limits import Pace
 from broker.matching import Matcher
-from broker.store.deliveries.bulk import BulkProgress, SignalFilter
+from broker.store.deliveries.bulk import BulkProgress, SignalFilter, finding, key_of
 from broker.store.deliveries.decisions import Decisions
-from broker.store.postgres.database import Database, Row, Session
+from broker.store.postgres.database import Database, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.spans import find_span
 
@@ -18,7 +18,6 @@ _LIMIT = 1000
 
 
 class _Sql(Statements, file="redrives.sql"):
-    find: Statement
     redrive: Statement
 
 
@@ -26,11 +25,14 @@ REDRIVABLE = (DeliveryState.DEAD, DeliveryState.PARKED, DeliveryState.DELIVERED,
 """A pending delivery is being attempted, or is about to be."""
 
 _FIND = {
-    state: _Sql.find.naming(
+    state: finding(
         of_state="state = 'parked' AND (due_at > now()) IS NOT FALSE"
         " AND reason <> 'scheduled' AND (ordering_key IS NULL OR reason <> 'ordered')"
         if state is DeliveryState.PARKED
-        else f"state = '{state.value}'"
+        else f"state = '{state.value}'",
+        of_subscription="until IS NULL AND disabled_because IS NULL"
+        " AND NOT (:cancelled::boolean AND once AND coalesce(consumed_by, l.signal_id) <> l.signal_id)",
+        of_signal="state <> 'cancelled' AND (expires_at IS NULL OR expires_at > now())",
     )
     for state in REDRIVABLE
 }
@@ -85,20 +87,16 @@ class RedriveStore:
                 status=status,
                 **wanted.parameters,
             )
-            asked = [_key(row) for row in rows if row["asked"]]
+            asked = [key_of(row) for row in rows if row["asked"]]
             decided = await self._decisions.decide(asked, dry_run=dry_run)
             count = len(decided.owed)
             if decided.owed and not dry_run:
                 moments = [pace.next(rows[0]["now"]) for _ in decided.owed]
                 count = await redrive(self._database, decided.owed, moments, states=(state,))
-            start = _key(rows[-1]) if len(rows) == self._limit else None
+            start = key_of(rows[-1]) if len(rows) == self._limit else None
             if decided.looked < len(asked):
                 start = asked[decided.looked - 1]
             yield BulkProgress(count=count, looked=len(rows), after=None if start is None else delivery_id(*start))
-
-
-def _key(row: Row) -> tuple[int, int]:
-    return row["signal_id"], row["subscription_id"]
 
 
 async def redrive(

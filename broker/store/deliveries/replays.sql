@@ -25,7 +25,7 @@ FROM sized l
 LEFT JOIN LATERAL (
     SELECT id, created_at, state, name, CASE WHEN :with_payloads::boolean THEN payload ELSE '{}' END AS payload, types, scope,
            tenant_id, execution_id, reach, source, source_id, token_id, business_key, ordering_key, deliver_at, expires_at,
-           traceparent, hops
+           traceparent, tracestate, hops
     FROM signals s
     WHERE s.id = l.id AND state = 'recorded' AND (expires_at IS NULL OR expires_at > now())
       AND (:names::text IS NULL OR '.' || name ~ :names)

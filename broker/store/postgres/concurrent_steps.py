@@ -1,6 +1,6 @@
-"""Steps of the schema that build indexes while everybody goes on writing.
+"""Steps of the schema that build indexes while everybody goes on writing, and indexes of other steps, built ahead.
 
-Such a step is a file of nothing but ``CREATE INDEX CONCURRENTLY`` and ``DROP INDEX CONCURRENTLY IF EXISTS`` statements.
+A concurrent step is a file of nothing but ``CREATE INDEX CONCURRENTLY`` and ``DROP INDEX CONCURRENTLY IF EXISTS``.
 PostgreSQL does not do that within a transaction, nor for a partitioned table as a whole: its index is built for each
 partition, and then attached (https://www.postgresql.org/docs/current/ddl-partitioning.html).
 """
@@ -21,6 +21,11 @@ _CREATE = re.compile(
     r"CREATE (?P<unique>UNIQUE )?INDEX CONCURRENTLY (?P<name>\w+)\s+ON (?P<table>\w+) (?P<rest>.+)", re.DOTALL
 )
 _DROP = re.compile(r"DROP INDEX CONCURRENTLY IF EXISTS (?P<name>\w+)")
+_BUILT_WITHIN = re.compile(
+    r"^CREATE (?P<unique>UNIQUE )?INDEX (?P<name>\w+)\s+ON (?P<table>\w+) (?P<rest>[^;]+)", re.MULTILINE
+)
+_LACKS = "42"
+"""The class of SQLSTATEs of a statement about something that does not exist yet."""
 
 OnceLocked = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 """Does something in one transaction, and again while others hold what it needs to lock."""
@@ -34,6 +39,7 @@ class _Sql(Statements, file="concurrent_steps.sql"):
     find_unfinished: Statement
     find_partition_without: Statement
     is_partition: Statement
+    is_to_be_built: Statement
 
 
 def is_concurrent(script: str) -> bool:
@@ -64,6 +70,27 @@ async def apply_concurrently(session: Session, script: str, once_locked: OnceLoc
             await _build_for_partitions(session, statement, once_locked)
         else:
             await _build(session, statement, statement["name"], statement["table"])
+
+
+async def build_ahead(session: Session, script: str, once_locked: OnceLocked) -> str:
+    """Build the indexes of large tables that can be built before a step that is one transaction; return its script.
+
+    The step would hold up everyone who writes to these tables while it builds one after the other. If it then failed to
+    get a lock, it would build all of them again. An index that needs something else of the step is left to it, and so
+    is one whose name is taken until then.
+    """
+    for statement in _BUILT_WITHIN.finditer(script):
+        if not await session.fetchval(_Sql.is_to_be_built, name=statement["name"], table=statement["table"]):
+            continue
+        try:
+            if await session.fetchval(_Sql.is_partitioned, table=statement["table"]):
+                await _build_for_partitions(session, statement, once_locked)
+            else:
+                await _build(session, statement, statement["name"], statement["table"])
+        except StoreRefusal as error:
+            if not error.sqlstate.startswith(_LACKS):
+                raise
+    return _BUILT_WITHIN.sub(lambda found: found[0].replace("INDEX", "INDEX IF NOT EXISTS", 1), script)
 
 
 async def _drop(session: Session, statement: re.Match[str], once_locked: OnceLocked) -> None:

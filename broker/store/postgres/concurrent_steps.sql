@@ -25,3 +25,12 @@ ORDER BY 1 LIMIT 1;
 SELECT EXISTS (
     SELECT FROM pg_inherits WHERE inhparent = :table::text::regclass AND inhrelid = to_regclass(:partition::text)
 );
+
+-- name: is_to_be_built
+-- Whether a table of over 1,000 pages lacks an index of that name, or the build of it was interrupted. (A smaller one has it
+-- within milliseconds.)
+SELECT coalesce((SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name::text)), true)
+   AND coalesce(1000 < (
+       SELECT sum(pg_relation_size(relid)) / current_setting('block_size')::int
+       FROM pg_partition_tree(to_regclass(:table::text))
+   ), false);

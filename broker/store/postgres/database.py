@@ -36,6 +36,11 @@ _SERVER_SETTINGS = {
     "client_connection_check_interval": "1s",
 }
 
+_ISOLATION = "SET default_transaction_isolation = 'read committed'"
+"""Who has waited for a lock reads what was committed meanwhile, whatever is set for the role or the database. Not one
+of the settings above: a pooler may refuse those that it was not told of.
+"""
+
 _FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """Everything that a call of asyncpg raises; a `TimeoutError` is an `OSError`."""
 
@@ -95,6 +100,11 @@ def _translate_answer(error: asyncpg.PostgresError) -> SignalBrokerError:
         return Conflict(str(error), constraint) if unique else DataError(f"PostgreSQL: {error}")
     message = f"PostgreSQL: {type(error).__name__}: {error}"
     return StoreUnavailable(message) if sqlstate[:2] in _GONE else StoreRefusal(message, sqlstate)
+
+
+async def _prepare(connection: Any) -> None:
+    """Prepare a new connection of the pool."""
+    await connection.execute(_ISOLATION)
 
 
 async def _keep(_: Any) -> None:
@@ -194,6 +204,7 @@ class Database:
             timeout=timeout.total_seconds(),
             command_timeout=timeout.total_seconds(),
             max_inactive_connection_lifetime=60,
+            init=_prepare,
             reset=_keep,
             server_settings=_SERVER_SETTINGS,
         )
@@ -249,6 +260,8 @@ class Database:
                 self.url, timeout=self.timeout.total_seconds(), server_settings=_SERVER_SETTINGS
             )
         try:
+            with _translated():
+                await connection.execute(_ISOLATION, timeout=self.timeout.total_seconds())
             yield Session(connection, timeout or self.timeout)
         finally:
             connection.terminate()

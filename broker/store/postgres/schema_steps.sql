@@ -11,17 +11,43 @@ CREATE TABLE IF NOT EXISTS alembic_version (
 );
 
 -- name: has_books
-SELECT to_regclass('schema_steps') IS NOT NULL;
+-- Another product may have a table of that name.
+SELECT EXISTS (
+    SELECT FROM pg_attribute WHERE attrelid = to_regclass('schema_steps') AND attname = 'step' AND NOT attisdropped
+);
 
 -- name: list
 SELECT step FROM schema_steps;
 
 -- name: has_alembic_books
-SELECT to_regclass('alembic_version') IS NOT NULL;
+-- Other products use alembic, too; the first step makes the sequence.
+SELECT to_regclass('alembic_version') IS NOT NULL AND to_regclass('signal_ids') IS NOT NULL;
 
 -- name: newest_of_alembic
 -- Alembic recorded the newest step only.
-SELECT coalesce(max(version_num), '0') FROM alembic_version;
+SELECT coalesce(max(version_num) FILTER (WHERE version_num ~ '^[0-9]{4}$'), '0') FROM alembic_version;
+
+-- name: lift_limits
+-- Let statements of this session take as long as it wants, whatever was set for its role or the database.
+SELECT set_config(name, '0', false) FROM pg_settings
+WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_session_timeout');
+
+-- name: encoding
+SELECT current_setting('server_encoding');
+
+-- name: find_foreign
+-- What there is of :names, besides a table of steps and a schema that are not ours.
+SELECT relname AS name FROM pg_class
+WHERE relnamespace = to_regnamespace(current_schema()) AND relname = ANY (:names::text[])
+UNION ALL SELECT 'schema_steps' WHERE to_regclass('schema_steps') IS NOT NULL AND NOT :has_books
+UNION ALL SELECT 'transport' WHERE to_regnamespace('transport') IS NOT NULL
+ORDER BY name;
+
+-- name: has_alembic_version
+SELECT to_regclass('alembic_version') IS NOT NULL;
+
+-- name: alembic_is_used
+SELECT EXISTS (SELECT FROM alembic_version);
 
 -- name: record
 INSERT INTO schema_steps (step) SELECT unnest(:steps::text[]) ON CONFLICT DO NOTHING;
@@ -33,6 +59,13 @@ INSERT INTO alembic_version (version_num) SELECT max(step) FROM schema_steps;
 
 -- name: lock
 SELECT pg_try_advisory_lock({locks.MIGRATION});
+
+-- name: find_migrator
+-- The session that has the lock.
+SELECT concat_ws(' ', 'pid', pid, nullif(application_name, ''), client_addr)
+FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+AND (classid, objid, objsubid) = (0, {locks.MIGRATION}, 1);
 
 -- name: find_holders
 -- The oldest transactions that hold locks on tables.

@@ -11,10 +11,10 @@ Neither the record queue nor a recorder says *which* signals it holds, only how 
 be: for a while the record queue has been empty, or signals behind it were recorded; no recorder has held a message for
 long, lost its consumer lately, or stopped reporting; the queue has no other consumers; and it was not seen in the dead
 queue. That queue is read message by message, because its length says nothing: it holds foreign messages and repeats as
-well. A queue whose leader cannot be reached looks empty, too, even while it confirms what is published; and what a
-leader handed out to a consumer that it cannot reach is neither ready nor held. So a proof, a message behind all others
-in the record queue, has to reach every recorder first. Until then a missing signal awaits its record; after that, until
-all conditions hold, it counts as unaccounted.
+well. A queue whose leader cannot be reached looks empty, too, even while it confirms what is published; what a leader
+handed out to a consumer that it cannot reach is neither ready nor held; and of two shards one may be far behind. So a
+proof, a message behind all others in each shard of the record queue, has to reach every recorder first. Until then a
+missing signal awaits its record; after that, until all conditions hold, it counts as unaccounted.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ class IntakeBooks:
                 await self._fold(session)
 
     async def judge(
-        self, depths: QueueDepths, *, prove: Callable[[int], Awaitable[bool]], look: Callable[[], Awaitable[Sight]]
+        self, depths: QueueDepths, *, prove: Callable[[int], Awaitable[int]], look: Callable[[], Awaitable[Sight]]
     ) -> Sequence[Range]:
         """Find out what has become of overdue signals, given what the queues hold now; return those lost just now.
 
@@ -203,8 +203,8 @@ class IntakeBooks:
 
         Args:
             depths: What the queues seem to hold. A queue whose leader cannot be reached seems to be empty.
-            prove: Publishes a recorded signal again, as a proof of that number; returns whether it did. The recorder
-                that gets it reports it. It may raise.
+            prove: Publishes a recorded signal again to each shard, as a proof of that number; returns how many messages
+                that were. The recorder that got one of each shard reports it. It may raise.
             look: Looks into the dead queue. Called when it is not empty and may hold signals that the books miss, or no
                 longer hold poison that they know. It may raise, and then nothing is lost yet.
         """
@@ -259,7 +259,7 @@ class IntakeBooks:
         )
         return moved
 
-    async def _is_certain(self, case: _Case, prove: Callable[[int], Awaitable[bool]], recorders: int) -> bool:
+    async def _is_certain(self, case: _Case, prove: Callable[[int], Awaitable[int]], recorders: int) -> bool:
         """Return whether signals have been missing for the grace since all that the queue held was handed out.
 
         By then a recorder has recorded what it got, or has held it for long. A proof has to reach so many *recorders*.

@@ -23,14 +23,14 @@ WITH lock AS MATERIALIZED (
 ), recorded AS (
     INSERT INTO signals (id, created_at, name, scope, tenant_id, execution_id, reach, payload, types,
                          source, source_id, token_id, business_key, traceparent, ordering_key, deliver_at, expires_at,
-                         state, due_at, hops, position, recorded_at)
+                         state, due_at, hops, tracestate, position, recorded_at)
     SELECT s.*, nextval('signal_positions'), clock_timestamp()
     FROM lock, unnest(
         :ids::bigint[], :created_at::timestamptz[], :names::text[], :scopes::text[], :tenant_ids::text[],
         :execution_ids::text[], :audiences::json[], :payloads::text[], :types::text[], :sources::text[],
         :source_ids::bigint[], :token_ids::bigint[], :business_keys::text[], :traceparents::text[], :ordering_keys::text[],
         :deliver_at::timestamptz[], :expires_at::timestamptz[], :states::text[], :due_at::timestamptz[],
-        :hops::int[]
+        :hops::int[], :tracestates::text[]
     ) AS s
     RETURNING id, created_at, name, source
 )

@@ -19,6 +19,7 @@ PAGE_BYTES = 1 << 20
 class _Sql(Statements, file="listing.sql"):
     find: Statement
     find_along: Statement
+    find_leasable: Statement
     look: Statement
     hosts: Statement
 
@@ -31,6 +32,8 @@ class ListedState(enum.StrEnum):
     DISABLED = "disabled"
     FAILING = "failing"
     """Its target is left alone for a while: a circuit is open. It is active, paused or disabled besides."""
+    LEASABLE = "leasable"
+    """Deliveries of it wait to be leased. It is active or paused besides."""
 
 
 class SubscriptionsWanted(TypedDict, total=False):
@@ -111,6 +114,8 @@ def _along(wanted: SubscriptionsWanted, by: Principal) -> tuple[Statement, dict[
     key = next((key for key in _SELECTIVE if wanted.get(key) is not None), None)
     if key is not None:
         values = (str(wanted.get(key)),)
+    elif state == ListedState.LEASABLE:
+        return _Sql.find_leasable, {}
     elif state is not None and ListedState(state) in _OF_STATE:
         return _Sql.find.naming(where=_OF_STATE[ListedState(state)]), {}
     elif by.tenants is not None and not by.untenanted:

@@ -14,6 +14,23 @@ SELECT s.id FROM unnest(:values::text[]) AS v (value), LATERAL (
 ) AS s
 ORDER BY s.id LIMIT :looks;
 
+-- name: find_leasable
+-- The next :looks subscriptions of which deliveries wait to be leased: one look-up leads to the next.
+WITH RECURSIVE leasable AS (
+    (
+        SELECT subscription_id AS id FROM deliveries
+        WHERE subscription_id > :after AND state = 'pending' AND app = '$pull' AND reason IS DISTINCT FROM 'leased'
+        ORDER BY subscription_id LIMIT 1
+    )
+    UNION ALL
+    SELECT d.* FROM leasable AS l CROSS JOIN LATERAL (
+        SELECT subscription_id FROM deliveries
+        WHERE subscription_id > l.id AND state = 'pending' AND app = '$pull' AND reason IS DISTINCT FROM 'leased'
+        ORDER BY subscription_id LIMIT 1
+    ) AS d
+)
+SELECT id FROM (SELECT id FROM leasable LIMIT :looks) AS found ORDER BY id;
+
 -- name: look
 -- The subscriptions with these ids that match the filters and that the caller sees (see the functions); `found`: how many.
 -- Null filters are no filters. The last subscription is the one that fills `max_bytes`. (LIMIT 1 makes each a look-up by key.)
@@ -31,6 +48,11 @@ WITH chosen AS MATERIALIZED (
                WHEN 'disabled' THEN disabled_because IS NOT NULL
                WHEN 'paused' THEN disabled_because IS NULL AND paused_at IS NOT NULL
                WHEN 'failing' THEN EXISTS (SELECT FROM circuits c WHERE c.subscription_id = subscriptions.id AND c.retry_at IS NOT NULL)
+               WHEN 'leasable' THEN EXISTS (
+                   SELECT FROM deliveries d
+                   WHERE d.subscription_id = subscriptions.id AND d.state = 'pending' AND d.app = '$pull'
+                     AND d.reason IS DISTINCT FROM 'leased' OFFSET 0
+               )
                ELSE disabled_because IS NULL AND paused_at IS NULL
           END)
         LIMIT 1

@@ -36,7 +36,7 @@ DELETE FROM circuits WHERE subscription_id IS NULL;
 
 -- name: with_targets
 -- What of each subscription might hold credentials in clear.
-SELECT kind, address, headers, steps, sealed, method, body_template, signatures FROM subscriptions
+SELECT kind, address, headers, steps, sealed, method, body_template, signatures, format, request_origin FROM subscriptions
 WHERE kind = 'webhook' OR steps IS NOT NULL;
 
 -- name: sealed_subscriptions

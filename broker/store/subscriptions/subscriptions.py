@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Unpack
 
@@ -19,16 +18,17 @@ from broker.slices import Slices
 from broker.store.administration.audit import Change, change_administration, lock_administration
 from broker.store.deliveries.admission import lock_admission, note_recall, note_waiting
 from broker.store.deliveries.circuits import drop_circuits
+from broker.store.deliveries.leases import count_leases
 from broker.store.pages import Page
 from broker.store.postgres.database import Conflict, Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import SPEC_COLUMNS, read_subscription, spec_columns
-from broker.store.sight import sight_of_subscriptions
 from broker.store.subscriptions.candidates import find_candidates
 from broker.store.subscriptions.listing import SubscriptionsWanted, list_subscriptions
 from broker.store.subscriptions.sealing import is_sealing
 from broker.store.subscriptions.snapshots import credentials, snapshot
 from broker.subscriptions import Subscription, SubscriptionSpec, Waiting
+from broker.targets import Kind
 
 _LAST_NUMBER = (1 << 63) - 1
 _SPARE = 100
@@ -36,6 +36,7 @@ _SPARE = 100
 
 class _Sql(Statements, file="subscriptions.sql"):
     create: Statement
+    find_like: Statement
     quotas_of: Statement
     lock_execution: Statement
     lock_creation: Statement
@@ -44,9 +45,6 @@ class _Sql(Statements, file="subscriptions.sql"):
     of_app: Statement
     apps: Statement
     get: Statement
-    waiting: Statement
-    count_waiting: Statement
-    executions: Statement
     waiting_at: Statement
     lock: Statement
     change: Statement
@@ -59,76 +57,6 @@ _COLUMNS = ", ".join(SPEC_COLUMNS)
 _CREATE = _Sql.create.naming(columns=_COLUMNS)
 _RENEW = _Sql.renew.naming(columns=_COLUMNS)
 _CHANGE = _Sql.change.naming(columns=_COLUMNS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubscriptionFilter:
-    """Chooses among the subscriptions that still receive signals; None does not filter.
-
-    Args:
-        id: Only the subscription with this id.
-        name: Only those of exactly this name or pattern.
-        execution_id: Only those of this execution.
-        tenants: Only those of these tenants.
-        untenanted: Those without a tenant, too; it matters only together with *tenants*.
-    """
-
-    id: int | None = None
-    name: str | None = None
-    execution_id: str | None = None
-    tenants: tuple[str, ...] | None = None
-    untenanted: bool = False
-
-    @property
-    def condition(self) -> tuple[str, dict[str, object]]:
-        """The condition that the chosen ones meet, and its parameters."""
-        values: dict[str, object] = {
-            "id": self.id,
-            "name": self.name,
-            "execution_id": self.execution_id,
-            "of_tenants": self.tenants,
-        }
-        given = {name: value for name, value in values.items() if value is not None}
-        conditions = [f"{name} = :{name}" for name in given if name not in {self._walked, "of_tenants"}]
-        if self._walked is not None:  # as a range of its index, which no other index serves
-            conditions += [f"({self._walked}, id) {beyond} (:{self._walked}, {end})" for beyond, end in _ENDS]
-        if self.tenants is not None:
-            untenanted = " OR tenant_id IS NULL" if self.untenanted else ""
-            conditions.append(f"(tenant_id = ANY (:of_tenants::text[]){untenanted})")
-        return " AND ".join(conditions) or "true", given
-
-    @property
-    def order(self) -> str:
-        """By what they are in the order of their ids."""
-        return "id" if self._walked is None else f"{self._walked}, id"
-
-    @property
-    def _walked(self) -> str | None:
-        """The column whose index they are found by."""
-        if self.execution_id is not None:
-            return "execution_id"
-        return None if self.name is None else "name"
-
-
-_ENDS = ((">=", "0::bigint"), ("<=", "9223372036854775807"))
-_ORDERS = {
-    ("created", False): "created_at, id",
-    ("created", True): "created_at DESC, id DESC",
-    ("tenantId", False): "tenant_id, id",
-    ("tenantId", True): "tenant_id DESC, id DESC",
-}
-"""The orders of `SubscriptionStore.waiting`, which indexes have: what was asked for, and whether it descends."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingSubscription:
-    """A subscription that still receives signals, as far as lists of them show it."""
-
-    id: int
-    name: str
-    execution_id: str | None
-    tenant_id: str | None
-    created_at: datetime
 
 
 class SubscriptionStore:
@@ -154,6 +82,23 @@ class SubscriptionStore:
             ForeignExecution: Its execution belongs to others.
             QuotaExceeded: Its tenants, or the token of *by*, have as many as they may.
         """
+        subscription, _ = await self._create(spec, secret=secret, by=by)
+        return subscription
+
+    async def create_if_absent(self, spec: SubscriptionSpec, *, by: Principal) -> tuple[Subscription, bool]:
+        """Return the oldest subscription of *by* that is like *spec*, or create one; and whether it was created.
+
+        It is like *spec* if it has its name, its tenant, its execution, its target, its description, `once` and
+        `ordered`. Concurrent calls return the same one. *spec* has one target, which is not signed.
+
+        Raises:
+            ForeignExecution, QuotaExceeded: As `create`.
+        """
+        return await self._create(spec, secret=None, by=by, if_absent=True)
+
+    async def _create(
+        self, spec: SubscriptionSpec, *, secret: bytes | None, by: Principal | None, if_absent: bool = False
+    ) -> tuple[Subscription, bool]:
         owner = EVERYWHERE if by is None else by.reach
         token_id = None if by is None else by.token_id
         tenants = (owner.tenants or ()) if spec.tenant_id is None else (spec.tenant_id,)
@@ -173,12 +118,22 @@ class SubscriptionStore:
             "owner_untenanted": owner.has_untenanted,
         }
         has_quotas = await self._database.fetchval(_Sql.quotas_of, token_id=token_id, tenants=tenants)
-        if has_quotas or spec.execution_id is not None:
+        if has_quotas or if_absent or spec.execution_id is not None:
             async with self._database.transaction() as session:
+                # One of the two locks keeps others from creating a subscription like it.
                 if audited:
                     await lock_administration(session)
                 if spec.execution_id is not None:
                     await session.execute(_Sql.lock_execution, execution_id=spec.execution_id)
+                if if_absent:
+                    row = await session.fetchrow(
+                        _Sql.find_like,
+                        spec=parameters["spec"],
+                        owner_tenants=owner.tenants,
+                        owner_untenanted=owner.has_untenanted,
+                    )
+                    if row is not None:
+                        return read_subscription(row), False
                 if has_quotas:
                     await _check_quotas(session, token_id, tenants)
                 row = await session.fetchrow(_CREATE, **parameters)
@@ -186,7 +141,7 @@ class SubscriptionStore:
             row = await self._database.fetchrow(_CREATE, **parameters)
         if row is None:
             raise ForeignExecution(f"The execution {spec.execution_id!r} belongs to another tenant, which waits there.")
-        return read_subscription(row)
+        return read_subscription(row), True
 
     async def register(self, spec: SubscriptionSpec) -> Subscription:
         """Create the subscription of a handler, or give the existing one this *spec*; return it.
@@ -226,59 +181,6 @@ class SubscriptionStore:
         """Return a page of the *wanted* subscriptions that *by* sees; see `list_subscriptions`."""
         page = await list_subscriptions(self._database, wanted, by=by, after_id=after_id, limit=limit)
         return Page(await self._read(page.items), page.following)
-
-    async def waiting(
-        self,
-        chosen: SubscriptionFilter,
-        *,
-        by: Principal = ADMINISTRATOR,
-        order: str | None = None,
-        descending: bool = False,
-        offset: int = 0,
-        limit: int | None = None,
-    ) -> list[WaitingSubscription]:
-        """Return the *chosen* ones of the subscriptions that *by* sees and that still receive signals.
-
-        *order* is ``created`` or ``tenantId``, None orders by id.
-        """
-        condition, values = chosen.condition
-        rows = await self._database.fetch(
-            _Sql.waiting.naming(chosen=condition, order=chosen.order if order is None else _ORDERS[order, descending]),
-            **values,
-            **await sight_of_subscriptions(self._database, by),
-            offset=offset,
-            limit=limit,
-        )
-        return [WaitingSubscription(**row) for row in rows]
-
-    async def count_waiting(self, chosen: SubscriptionFilter, *, by: Principal = ADMINISTRATOR) -> int:
-        """Return how many subscriptions `waiting` would return without a limit."""
-        condition, values = chosen.condition
-        count: int = await self._database.fetchval(
-            _Sql.count_waiting.naming(chosen=condition),
-            **values,
-            **await sight_of_subscriptions(self._database, by),
-        )
-        return count
-
-    async def executions(
-        self,
-        chosen: SubscriptionFilter,
-        *,
-        by: Principal = ADMINISTRATOR,
-        offset: int = 0,
-        limit: int | None = None,
-    ) -> list[tuple[str, str | None]]:
-        """Return the executions of the *chosen* subscriptions, and the tenant of each, as far as *by* sees them."""
-        condition, values = chosen.condition
-        rows = await self._database.fetch(
-            _Sql.executions.naming(chosen=condition),
-            **values,
-            **await sight_of_subscriptions(self._database, by),
-            offset=offset,
-            limit=limit,
-        )
-        return [(row["execution_id"], row["tenant_id"]) for row in rows]
 
     async def waiting_at(self, execution_id: str) -> list[Waiting]:
         """Return the subscriptions that wait in an execution, in the order of their creation."""
@@ -339,6 +241,8 @@ class SubscriptionStore:
                 secret=secret if needs_secret else None,
             )
             assert row is not None  # noqa: S101  (it is locked)
+            if before.max_in_flight is None and after.max_in_flight is not None and after.target.kind is Kind.PULL:
+                await count_leases(session, subscription_id)
             if after.targets != before.targets:
                 await note_recall(session, [subscription_id])
             shown = snapshot(after) | ({"headersChanged": True} if credentials(before) != credentials(after) else {})

@@ -30,6 +30,16 @@ WITH administration AS MATERIALIZED (
 )
 SELECT * FROM created;
 
+-- name: find_like
+-- The oldest subscription that a caller owns and that has the name, the tenant, the execution, the target, the description, `once`
+-- and `ordered` of `spec`.
+SELECT s.* FROM json_populate_record(NULL::subscriptions, :spec) w
+JOIN subscriptions s ON s.name = w.name AND s.kind = w.kind AND s.address = w.address AND s.steps IS NULL
+    AND s.once = w.once AND s.ordered = w.ordered
+    AND (s.tenant_id, s.execution_id, s.description) IS NOT DISTINCT FROM (w.tenant_id, w.execution_id, w.description)
+WHERE s.until IS NULL AND is_owned(s.tenant_id, s.owner_tenants, :owner_tenants::text[], :owner_untenanted::boolean)
+ORDER BY s.id LIMIT 1;
+
 -- name: quotas_of
 -- Whether a token or tenants have quotas of subscriptions.
 SELECT EXISTS (
@@ -86,33 +96,6 @@ SELECT DISTINCT split_part(address, '/', 1) AS app FROM subscriptions WHERE kind
 
 -- name: get
 SELECT * FROM subscriptions WHERE id = :subscription_id AND (:deleted::boolean OR until IS NULL);
-
--- name: waiting
--- A page of those subscriptions that the caller sees (see the functions) and that still receive signals; `chosen` is a
--- condition, `order` their order. A null limit does not limit.
-SELECT id, name, execution_id, tenant_id, created_at FROM subscriptions
-WHERE until IS NULL AND consumed_by IS NULL AND {chosen}
-  AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
-  AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[])
-ORDER BY {order}
-OFFSET :offset LIMIT :limit;
-
--- name: count_waiting
--- How many subscriptions `waiting` finds of the same ones.
-SELECT count(*) FROM subscriptions
-WHERE until IS NULL AND consumed_by IS NULL AND {chosen}
-  AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
-  AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[]);
-
--- name: executions
--- A page of the executions that still receive signals, and their tenants, of subscriptions that the caller sees; `chosen` is a
--- condition. A null limit does not limit.
-SELECT DISTINCT execution_id, tenant_id FROM subscriptions
-WHERE until IS NULL AND consumed_by IS NULL AND execution_id IS NOT NULL AND {chosen}
-  AND is_seen(tenant_id, owner_tenants, :tenants::text[], :untenanted::boolean)
-  AND is_permitted(name, is_pattern, :permitted_names::text, :permitted_patterns::text[])
-ORDER BY execution_id, tenant_id
-OFFSET :offset LIMIT :limit;
 
 -- name: waiting_at
 -- Name and tenants of the subscriptions that wait in an execution, in the order of their creation.

@@ -1,7 +1,7 @@
 """RabbitMQ 3.10 to 4.x as a transport: the only package that imports aio-pika and aiormq.
 
     links "publish" -- ExchangePublisher per exchange -- Supply per link -- ConfirmChannel (a new one after a nack)
-    link "consume" -+- RabbitInbox per consumer -- DeliveryChannel
+    link "consume" -+- RabbitInbox per consumer (of each shard) -- DeliveryChannel
                     +- Keeper of the topology
                     +- a channel for each depth
     Management, over HTTP: what AMQP does not show
@@ -13,6 +13,7 @@ included; two of them, to different hosts, if there are several.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -23,13 +24,15 @@ from typing import Self, TypeVar
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity  # noqa: TID251  (the fence)
 
 from broker.errors import ConfigurationError, Unavailable, Unroutable
-from broker.topology import Binding, Queue, Topology
-from broker.transport import NO_QUEUE, Hazard, Inbox, Message
+from broker.topology import SHARDED, Binding, Queue, Sharding, Topology, queue_of_shard, shard_topology
+from broker.transport import HELD_BYTES, NO_QUEUE, Hazard, Inbox, Message
+from broker.transport.rabbitmq.arrivals import Arrivals
 from broker.transport.rabbitmq.confirms import Publication
 from broker.transport.rabbitmq.inbox import RabbitInbox
 from broker.transport.rabbitmq.keeper import Keeper
 from broker.transport.rabbitmq.link import Link, LinkLost, Refused, answers, split_hosts
 from broker.transport.rabbitmq.publisher import Publisher
+from broker.transport.rabbitmq.shards import ShardedInbox, Shards
 
 T = TypeVar("T")
 
@@ -86,7 +89,8 @@ class RabbitTransport:
         self._keeper = Keeper(self._consuming, self._found_missing)
         self._consuming.on_up = self._keeper.wake
         self._on_missing: dict[str, list[Callable[[], None]]] = defaultdict(list)
-        self._inboxes: set[RabbitInbox] = set()
+        self._inboxes: set[RabbitInbox | ShardedInbox] = set()
+        self._shards = Shards(time.monotonic)  # the loop's time stands still for as long as the process does
         self._declare_timeout = declare_timeout.total_seconds()
         self._renew_every = renew_every.total_seconds()
         self._lifetime = AsyncExitStack()
@@ -119,7 +123,7 @@ class RabbitTransport:
     @property
     def consuming(self) -> bool:
         """See `broker.transport.Transport.consuming`."""
-        return all(inbox.suspended or inbox.channel is not None for inbox in self._inboxes)
+        return all(inbox.consuming for inbox in self._inboxes)
 
     def publish(
         self,
@@ -133,8 +137,13 @@ class RabbitTransport:
     ) -> asyncio.Future[None]:
         """See `broker.transport.Transport.publish`."""
         confirm = self._loop.create_future()
+        lane = exchange
+        if message.shard_by is not None:
+            shard = self._shards.choose(exchange, routing_key, message.shard_by)
+            if shard != routing_key:
+                routing_key, lane = shard, f" {shard}"
         publication = Publication(message, exchange, routing_key, mandatory, confirm, repeatable)
-        self._publisher.publish(publication, timeout.total_seconds())
+        self._publisher.publish(publication, timeout.total_seconds(), lane=lane)
         return confirm
 
     async def rehearse(self, *, timeout: timedelta) -> None:
@@ -149,18 +158,16 @@ class RabbitTransport:
 
     def lacks(self, name: str) -> bool:
         """See `broker.transport.Transport.lacks`."""
-        return self._keeper.lacks(name)
+        return any(map(self._keeper.lacks, self._shards.names(name)))
 
     @asynccontextmanager
     async def consume(self, queue: str, *, prefetch: int) -> AsyncIterator[Inbox]:
         """See `broker.transport.Transport.consume`."""
-        inbox = RabbitInbox(
-            self._consuming,
-            queue,
-            prefetch=prefetch,
-            renew_every=self._renew_every,
-            on_missing=lambda: self._found_missing(queue),
-        )
+        inbox: RabbitInbox | ShardedInbox
+        if queue in SHARDED:
+            inbox = ShardedInbox(queue, self._shards.count(queue), prefetch=prefetch, make=self._make_inbox)
+        else:
+            inbox = self._make_inbox(queue, prefetch=prefetch)
         async with inbox:
             self._inboxes.add(inbox)
             try:
@@ -168,15 +175,69 @@ class RabbitTransport:
             finally:
                 self._inboxes.remove(inbox)
 
+    def _make_inbox(
+        self,
+        queue: str,
+        *,
+        prefetch: int,
+        held_bytes: int = HELD_BYTES,
+        arrivals: Arrivals | None = None,
+        base: int = 0,
+    ) -> RabbitInbox:
+        return RabbitInbox(
+            self._consuming,
+            queue,
+            prefetch=prefetch,
+            renew_every=self._renew_every,
+            on_missing=lambda: self._found_missing(queue),
+            held_bytes=held_bytes,
+            arrivals=arrivals,
+            base=base,
+        )
+
     async def depth(self, queue: str, *, timeout: timedelta) -> int:
         """See `broker.transport.Transport.depth`."""
-        messages, _ = await self._count(queue, f"the depth of queue {queue!r}", timeout)
-        return messages
+        counts = [self._count(one, f"the depth of queue {one!r}", timeout) for one in self._shards.names(queue)]
+        return sum(messages for messages, _ in await asyncio.gather(*counts))
 
     async def consumers(self, queue: str, *, timeout: timedelta) -> int:
         """See `broker.transport.Transport.consumers`."""
-        _, consumers = await self._count(queue, f"the number of consumers of queue {queue!r}", timeout)
-        return consumers
+        what = "the number of consumers of queue"
+        counts = [self._count(one, f"{what} {one!r}", timeout) for one in self._shards.names(queue)]
+        return max(consumers for _, consumers in await asyncio.gather(*counts))
+
+    def shard(self, queue: str, sharding: Sharding, *, valid: timedelta) -> None:
+        """See `broker.transport.sharding.ShardingTransport.shard`."""
+        before = self._shards.count(queue)
+        self._shards.split(queue, sharding, valid=valid)
+        if sharding.consumed < before:
+            self._keeper.forget(shard_topology(queue, before, first=sharding.consumed))
+        for inbox in self._inboxes:
+            if isinstance(inbox, ShardedInbox) and inbox.queue == queue:
+                inbox.spread(sharding.consumed)
+
+    def shards(self, queue: str) -> tuple[str, ...]:
+        """See `broker.transport.sharding.ShardingTransport.shards`."""
+        return self._shards.names(queue)
+
+    async def total(self, queue: str, *, timeout: timedelta) -> int | None:
+        """See `broker.transport.sharding.ShardingTransport.total`: only the management API shows what is handed out."""
+        from broker.transport.rabbitmq.management import Management  # noqa: PLC0415  (aiohttp, which few commands need)
+
+        async with Management(self._hosts, self._management, timeout=timeout) as management:
+            return await management.total(queue)
+
+    async def delete(self, queue: str, *, timeout: timedelta) -> None:
+        """See `broker.transport.sharding.ShardingTransport.delete`."""
+
+        async def delete() -> None:
+            async with answers(self._consuming.timeout), self._consuming.channel() as channel:
+                await channel.queue_delete(queue)
+
+        try:
+            await self._insist(delete, timeout.total_seconds(), f"the queue {queue!r} was not deleted")
+        except Refused as error:
+            raise ConfigurationError(f"topology: {error}") from error
 
     async def _count(self, queue: str, what: str, timeout: timedelta) -> tuple[int, int]:
         """Return how many messages of *queue* are ready, and how many consumers it has."""
@@ -284,5 +345,5 @@ class RabbitTransport:
     def _found_missing(self, queue: str) -> None:
         if self._keeper.keeps(queue):
             self._keeper.wake()
-        for call in self._on_missing.get(queue, ()):
+        for call in self._on_missing.get(queue_of_shard(queue), ()):
             call()

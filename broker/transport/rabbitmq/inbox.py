@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
@@ -20,7 +19,8 @@ from pamqp.commands import Basic
 from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 
-from broker.transport import Header, Received, Settlement, take_batch
+from broker.transport import HELD_BYTES, Header, Received, Settlement
+from broker.transport.rabbitmq.arrivals import Arrivals
 from broker.transport.rabbitmq.channel import Channel, Passing
 from broker.transport.rabbitmq.link import Link, LinkLost, Refused, answers, close
 from broker.transport.rabbitmq.window import Window
@@ -110,25 +110,35 @@ class RabbitInbox:
         prefetch: Most unsettled messages.
         renew_every: Seconds after which an idle consumer is renewed.
         on_missing: Called when the queue seems to be missing.
+        held_bytes: Most bytes of their bodies.
+        arrivals: Where the messages go, if other inboxes' messages do as well.
+        base: What the tags of its messages are higher than.
     """
 
     def __init__(
-        self, link: Link, queue: str, *, prefetch: int, renew_every: float, on_missing: Callable[[], None]
+        self,
+        link: Link,
+        queue: str,
+        *,
+        prefetch: int,
+        renew_every: float,
+        on_missing: Callable[[], None],
+        held_bytes: int = HELD_BYTES,
+        arrivals: Arrivals | None = None,
+        base: int = 0,
     ) -> None:
         self.queue = queue
         self._link = link
-        self._window = Window(prefetch)
+        self._window = Window(prefetch, most_bytes=held_bytes)
         self._renew_every = renew_every
         self._on_missing = on_missing
         self._log = log.bind(queue=queue)
         self._channel: DeliveryChannel | None = None
         self._consumer_tag = ""
-        self._received: deque[Received] = deque()
-        self._some = asyncio.Event()
+        self._arrivals = arrivals or Arrivals()
         # Delivery tags start over on every channel. A message's tag is `_base` + its delivery tag, so that tags of lost
         # channels are recognisable: they are no longer in the window.
-        self._base = 0
-        self._highest = 0
+        self._base = self._highest = base
         self._surplus: list[int] = []
         self._outgrown = asyncio.Event()
         self._wanted = asyncio.Event()
@@ -166,6 +176,11 @@ class RabbitInbox:
         return self._window.tags.keys()
 
     @property
+    def consuming(self) -> bool:
+        """Whether the server has this consumer, as far as we know, or messages go to others only."""
+        return self.suspended or self.channel is not None
+
+    @property
     def suspended(self) -> bool:
         """Whether messages go to other consumers only."""
         return not self._wanted.is_set()
@@ -185,12 +200,14 @@ class RabbitInbox:
         if self._channel is not None:
             self._channel.spent.set()
 
+    def resize(self, prefetch: int, held_bytes: int) -> None:
+        """Have at most *prefetch* unsettled messages and *held_bytes* of their bodies from now on."""
+        if self._window.resize(prefetch, most_bytes=held_bytes):
+            self._outgrown.set()
+
     async def receive(self, limit: int, *, max_bytes: int = sys.maxsize) -> Sequence[Received]:
         """See `broker.transport.Inbox.receive`."""
-        while not self._received:
-            self._some.clear()
-            await self._some.wait()
-        return take_batch(self._received, limit, max_bytes=max_bytes)
+        return await self._arrivals.take(limit, max_bytes=max_bytes)
 
     async def settle(self, messages: Sequence[Received], settlement: Settlement) -> None:
         """See `broker.transport.Inbox.settle`."""
@@ -259,10 +276,10 @@ class RabbitInbox:
             if not self._replaced:
                 self.lost_at = asyncio.get_running_loop().time()
             self._base = self._highest
+            self._arrivals.remove(self._window.tags)
             self._window.clear()
             self._surplus.clear()
             self._outgrown.clear()
-            self._received.clear()
             await close(channel)
 
     async def _start(self, channel: DeliveryChannel) -> None:
@@ -300,8 +317,7 @@ class RabbitInbox:
         async with answers(CANCEL_TIMEOUT):
             await channel.basic_cancel(self._consumer_tag)
         if self.suspended:
-            await self.settle(list(self._received), Settlement.RETURN)
-            self._received.clear()
+            await self.settle(self._arrivals.remove(self._window.tags), Settlement.RETURN)
         # Not before: it would be handed out again at once. A nack, because a message that was not even read must not
         # come closer to its delivery limit.
         channel.write(marshal(Basic.Nack(delivery_tag=tag, requeue=True), channel.number) for tag in self._surplus)
@@ -334,7 +350,7 @@ class RabbitInbox:
         if self._window.may_grow:
             self._outgrown.set()
         properties = message.header.properties
-        self._received.append(
+        self._arrivals.add(
             Received(
                 body=message.body,
                 headers=_known(properties.headers or {}),
@@ -345,7 +361,6 @@ class RabbitInbox:
                 redelivered=bool(delivery.redelivered),
             )
         )
-        self._some.set()
 
     async def _stop(self) -> None:
         """Stop new messages, then wait until the server has read the last settlements."""

@@ -135,6 +135,14 @@ class Keeper:
         self._bound.discard(binding)
         await self._ask(lambda channel: _unbind(channel, binding))
 
+    def forget(self, topology: Topology) -> None:
+        """Keep *topology* no longer."""
+        parts: set[Part] = {*topology.exchanges, *topology.queues, *topology.bindings}
+        self._kept = {part: None for part in self._kept if part not in parts}
+        self._to_compare.clear()  # it begins with what is kept now
+        for known in (self._present, self._missing, self._wrong, self._refused):
+            known.difference_update(parts)
+
     async def run(self) -> None:
         """Check what is kept, every now and then and when woken."""
         while True:
@@ -152,7 +160,8 @@ class Keeper:
             self._make_again_at = now + ASK_AGAIN_EVERY
             del self._denied[next(iter(self._denied))]
         for part in sorted(self._kept, key=_rank):
-            await self._quietly(part, self._ensure)
+            if part in self._kept:  # still
+                await self._quietly(part, self._ensure)
         if now >= self._compare_again_at and (compared := self._next_to_compare()):
             await self._quietly(compared, self._declare)
 

@@ -1,4 +1,4 @@
-"""RabbitMQ's management API: the policies of queues and the bindings, of which AMQP shows nothing."""
+"""RabbitMQ's management API: policies, bindings, and what was handed out of a queue, of which AMQP shows nothing."""
 
 from __future__ import annotations
 
@@ -87,6 +87,15 @@ class Management:
                 if binding.source == source and (binding.to, binding.destination, binding.routing_key) not in there
             ]
         return found
+
+    async def total(self, queue: str) -> int | None:
+        """Return how many messages *queue* holds, those included that were handed out; None: not measured so far.
+
+        Raises:
+            Unavailable: No host answered, or the user may not see it.
+        """
+        shown = await self._ask(f"queues/{self._vhost}/{queue}")
+        return None if shown is None else shown.get("messages")
 
     async def _ask(self, path: str) -> Any:
         """Return the document at *path*; None if there is none."""

@@ -19,7 +19,7 @@ _REHEARSALS = " rehearsals"
 
 
 class Publisher:
-    """Publishes over links, with channels per exchange: a queue that blocks its exchange blocks no other exchange.
+    """Publishes over links, with channels per lane: an exchange, or a shard, that is blocked blocks no other.
 
     Args:
         links: Where to publish: on the first that works.
@@ -30,7 +30,7 @@ class Publisher:
         self._links = links
         self._on_unroutable = on_unroutable
         self._publishers: dict[str, ExchangePublisher] = {}
-        """By exchange, and one for rehearsals."""
+        """By lane, and one for rehearsals."""
         self._open = False
 
     async def __aenter__(self) -> Self:
@@ -56,12 +56,12 @@ class Publisher:
     @property
     def stalled(self) -> bool:
         """Whether queues that are published to by their names confirm nothing."""
-        publisher = self._publishers.get("")
-        return publisher is not None and publisher.stalled
+        lanes = self._publishers.items()
+        return any(publisher.stalled for lane, publisher in lanes if not publisher.exchange and lane != _REHEARSALS)
 
-    def publish(self, publication: Publication, seconds: float) -> None:
-        """Send *publication*, which ends within *seconds*."""
-        self._publish(publication, seconds, lane=publication.exchange)
+    def publish(self, publication: Publication, seconds: float, *, lane: str) -> None:
+        """Send *publication*, which ends within *seconds*, on the channels of that *lane*."""
+        self._publish(publication, seconds, lane=lane)
 
     def rehearse(self, publication: Publication, seconds: float) -> None:
         """Send *publication* on a channel of its own: its confirm says nothing about other messages."""
@@ -81,7 +81,7 @@ class Publisher:
 
 
 class ExchangePublisher:
-    """Publishes to one exchange, on the channel of one link: of another one when its confirms do not come.
+    """Publishes to an exchange or a shard, on the channel of one link: of another one when its confirms do not come.
 
     Standing by is not enough on RabbitMQ 3 (see `Supply`): a channel has to have published to a queue before the leader
     of that queue hangs. So now and then a message whose repeat does no harm is published on the other links, too.
@@ -91,6 +91,8 @@ class ExchangePublisher:
         self._loop = asyncio.get_running_loop()
         self._waiting: OrderedDict[Publication, None] = OrderedDict()
         self._introduced_at = float("-inf")
+        self.exchange = exchange
+        """What is published to."""
         self.supplies = [Supply(link, exchange, on_unroutable, self._changed, self._choose) for link in links]
         self._supply = self.supplies[0]
         """The one in use."""

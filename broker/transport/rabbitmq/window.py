@@ -41,6 +41,13 @@ class Window:
         """Whether there is room for a new prefetch, beside what is unsettled."""
         return self._bytes <= self._most_bytes // 2
 
+    def resize(self, most: int, *, most_bytes: int) -> bool:
+        """Let there be *most* messages of *most_bytes* from the next `open` on; return whether there were others."""
+        if (most, most_bytes) == (self._most, self._most_bytes):
+            return False
+        self._most, self._most_bytes, self._prefetch = most, most_bytes, most
+        return True
+
     def open(self) -> int:
         """Return the prefetch to consume with: together with what is unsettled it fits."""
         fitting = self._fitting()

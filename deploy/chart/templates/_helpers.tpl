@@ -2,16 +2,20 @@
 {{ default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* Room is left for the longest suffix of a name that is a label, too. */ -}}
+{{- /* Room is left for the longest suffix of a name that is a label, too. A release may have dots, the name of a Service not. */ -}}
 {{- define "signal-broker.fullname" -}}
 {{- $name := include "signal-broker.name" . -}}
-{{- $default := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
-{{ default $default .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- $default := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) | replace "." "-" -}}
+{{- $full := default $default .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- if not (regexMatch "^[a-z][a-z0-9-]*$" $full) }}
+{{- fail (printf "no Service can be called %s: set fullnameOverride to letters (a-z), digits and -, beginning with a letter" $full) }}
+{{- end -}}
+{{ $full }}
 {{- end }}
 
 {{- define "signal-broker.selector" -}}
-app.kubernetes.io/name: {{ include "signal-broker.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "signal-broker.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "signal-broker.labels" -}}
@@ -59,4 +63,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- else -}}
 {{ .repository }}:{{ .tag }}
 {{- end -}}
+{{- end }}
+
+{{- /* The variables of OpenTelemetry, as `env` of a container has them. A variable can have another one's value only after it. */ -}}
+{{- define "signal-broker.tracing" -}}
+{{- if and .tracing (not (hasKey .tracing "OTEL_RESOURCE_ATTRIBUTES")) }}
+- {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+- {name: OTEL_RESOURCE_ATTRIBUTES, value: "k8s.pod.name=$(POD_NAME)"}
+{{- end }}
+{{- range $name, $value := .tracing }}
+{{- if hasSuffix "_HEADERS" $name }}
+{{- fail (printf "tracing.%s may hold credentials: put it into the Secret" $name) }}
+{{- end }}
+- {name: {{ $name }}, value: {{ include "signal-broker.string" $value | quote }}}
+{{- end }}
 {{- end }}

@@ -12,23 +12,26 @@ A pod of the product, which complies with the Pod Security Standard `restricted`
 {{- $values := .root.Values }}
 {{- $pod := mergeOverwrite (deepCopy $values.pod) (default dict .values.pod) }}
 {{- $image := dig "repository" "" (default dict .image) | empty | ternary $values.image .image }}
+{{- range $pod.extraEnv }}
+{{- if has .name (list "SIGNAL_BROKER_HTTP_PORT" "SIGNAL_BROKER_METRICS_PORT" "SIGNAL_BROKER_DRAIN_TIMEOUT_SECONDS") }}
+{{- fail (printf "extraEnv has %s, which probes, ports and grace periods follow: set settings.%s" .name .name) }}
+{{- end }}
+{{- end }}
 {{- $selector := merge (dict "app.kubernetes.io/component" .component) (include "signal-broker.selector" .root | fromYaml) }}
 metadata:
   labels:
     {{- merge (deepCopy $selector) $pod.labels | toYaml | nindent 4 }}
   annotations:
-    checksum/settings: {{ include "signal-broker.settings" .root | sha256sum }}
-    checksum/secrets: {{ printf "%s %s" $values.secretChecksum (include "signal-broker.secrets" .root) | sha256sum }}
+    {{- $sums := dict "checksum/settings" (include "signal-broker.settings" .root | sha256sum) }}
+    {{- $_ := set $sums "checksum/secrets" (printf "%s %s" $values.secretChecksum (include "signal-broker.secrets" .root) | sha256sum) }}
+    {{- $scraping := dict }}
     {{- if and .isProcess $values.prometheus.podAnnotations }}
-    prometheus.io/scrape: "true"
-    prometheus.io/port: {{ include "signal-broker.string" $values.settings.SIGNAL_BROKER_METRICS_PORT | quote }}
-    prometheus.io/path: /metrics
+    {{- $port := include "signal-broker.string" $values.settings.SIGNAL_BROKER_METRICS_PORT }}
+    {{- $scraping = dict "prometheus.io/scrape" "true" "prometheus.io/port" $port "prometheus.io/path" "/metrics" }}
     {{- end }}
-    {{- with $pod.annotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- merge $sums $pod.annotations $scraping | toYaml | nindent 4 }}
 spec:
-  serviceAccountName: {{ .account }}
+  serviceAccountName: {{ .account | quote }}
   automountServiceAccountToken: false
   enableServiceLinks: false # they would set SIGNAL_BROKER_PORT and others, which look like settings
   {{- with $values.image.pullSecrets }}
@@ -45,7 +48,7 @@ spec:
     {{- end }}
     seccompProfile: {type: RuntimeDefault}
   {{- with $pod.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   {{- with $pod.nodeSelector }}
   nodeSelector:
@@ -67,7 +70,7 @@ spec:
     {{- $zones := dict "topologyKey" "topology.kubernetes.io/zone" "maxSkew" 1 "whenUnsatisfiable" $pod.spread.zones }}
     {{- $default := list $nodes $zones }}
     {{- range default $default $pod.topologySpreadConstraints }}
-    - {{ merge . $ours | toYaml | nindent 6 | trim }}
+    - {{ merge (deepCopy .) $ours | toYaml | nindent 6 | trim }}
     {{- end }}
   {{- else }}
   restartPolicy: OnFailure
@@ -79,8 +82,9 @@ spec:
       args: {{- toYaml .args | nindent 8 }}
       envFrom:
         - configMapRef: {name: {{ .source }}}
-        - secretRef: {name: {{ default .source $values.existingSecret }}}
-      {{- with concat (default list .env) $pod.extraEnv }}
+        - secretRef: {name: {{ default .source $values.existingSecret | quote }}}
+      {{- $tracing := .isProcess | ternary (include "signal-broker.tracing" $values | fromYamlArray) list }}
+      {{- with concat (default list .env) $tracing $pod.extraEnv }}
       env:
         {{- toYaml . | nindent 8 }}
       {{- end }}

@@ -4,6 +4,7 @@ import {html, render, useEffect, useState} from "./view.js";
 import {DeadLetters} from "./dead.js";
 import {useData} from "./data.js";
 import {Deliveries, Delivery} from "./deliveries.js";
+import {Events} from "./events.js";
 import {Overview} from "./overview.js";
 import {Failure} from "./parts.js";
 import {to, useRoute} from "./routes.js";
@@ -12,7 +13,7 @@ import {Signal, Signals} from "./signals.js";
 import {Subscription, Subscriptions} from "./subscriptions.js";
 
 const PAGES = {overview: ["Overview", Overview], signals: ["Signals", Signals, "Signal", Signal], deliveries: ["Deliveries", Deliveries, "Delivery", Delivery],
-  subscriptions: ["Subscriptions", Subscriptions, "Subscription", Subscription], dead: ["Dead letters", DeadLetters]};
+  subscriptions: ["Subscriptions", Subscriptions, "Subscription", Subscription], dead: ["Dead letters", DeadLetters], events: ["Events", Events]};
 
 function Readiness() {
   const {data, error} = useData("/readyz", 5000);

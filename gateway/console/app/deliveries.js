@@ -42,10 +42,15 @@ export function Deliveries({filters}) {
     <${Curl} method="GET" path=${path} />`;
 }
 
-/** Return whether *delivery* is being attempted, or will be within a second, as after a redrive. */
+/** Return whether *delivery* is being attempted, or will be within a second, as after a redrive; nobody knows it of a pull target. */
 function comesSoon(delivery) {
-  const {state, dueAt} = delivery || {};
-  return state === "pending" || (state === "parked" && Boolean(dueAt) && Date.parse(dueAt) < Date.now() + 1000);
+  const {state, dueAt, target} = delivery || {};
+  return (state === "pending" && target?.kind !== "pull") || (state === "parked" && Boolean(dueAt) && Date.parse(dueAt) < Date.now() + 1000);
+}
+
+/** Return whether a delivery is dead, or not under way: one to a pull target is pending while it waits to be leased. */
+function isCancellable({state, target, reason}) {
+  return ["dead", "parked"].includes(state) || (state === "pending" && target?.kind === "pull" && reason !== "leased");
 }
 
 export function Delivery({id, session}) {
@@ -59,12 +64,12 @@ export function Delivery({id, session}) {
           refusal=${refusal || (state === "pending" && "It is being attempted, or about to be.")} />
         <${Action} title="Cancel delivery" danger text="Gives it up: it is not attempted any more." path=${`${path}/cancel`}
           after=${source.again}
-          refusal=${refusal || (!["dead", "parked"].includes(state) && "Only a dead or parked delivery can be cancelled.")} />
+          refusal=${refusal || (!isCancellable(one) && "It is being attempted, or has ended.")} />
       </p>
       <${Facts} facts=${[
         ["State", html`<${State} of=${state} />`],
         ["Why", because(one)],
-        ["Next attempt", one.dueAt && html`<${Moment} at=${one.dueAt} whole /> (<${Moment} at=${one.dueAt} />)`],
+        [one.reason === "leased" ? "Leased until" : "Next attempt", one.dueAt && html`<${Moment} at=${one.dueAt} whole /> (<${Moment} at=${one.dueAt} />)`],
         ["Signal", html`<a href=${to("signals", one.signalId)}>${one.signalId}</a> <code>${one.signalName}</code>`],
         ["Subscription", html`<a href=${to("subscriptions", one.subscriptionId)}>${one.subscriptionId}</a>`],
         ["Target", where(one.target)],
@@ -89,7 +94,7 @@ function Attempt({one, open}) {
   const reached = connection && [connection.address, connection.tls, connection.reused && "kept connection"];
   return html`<li class=${one.outcome === "succeeded" ? "good" : "bad"}>
     <p><b>${one.number}.</b> <span class="tone">${one.outcome}</span> ${one.status && html`<b>${one.status}</b>`}
-      ${" "}${took(one.duration)} <${Moment} at=${one.startedAt} whole /></p>
+      ${" "}${took(one.duration)} <${Moment} at=${one.startedAt} whole />${one.worker && ` by ${one.worker}`}</p>
     ${one.error && html`<p>${one.error}</p>`}
     <details open=${open}><summary>Request and response</summary>
       <${Facts} facts=${[

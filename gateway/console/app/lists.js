@@ -1,10 +1,10 @@
-/** Tables of signals, deliveries and subscriptions. */
+/** Tables of signals, deliveries, subscriptions and events. */
 
 import {html} from "./view.js";
 import {chosen} from "./groups.js";
 import {to} from "./routes.js";
 import {Moment, State, Table} from "./parts.js";
-import {because, count, percent, targetsOf, where} from "./words.js";
+import {because, count, happened, percent, several, targetsOf, toneOf, waiting, where} from "./words.js";
 
 const whom = one => [one.tenantId !== null && `tenant ${one.tenantId}`, one.executionId && `execution ${one.executionId}`].filter(Boolean).join(", ");
 
@@ -35,7 +35,7 @@ export const Subscriptions = ({rows, empty}) => html`<${Table} label="Subscripti
   ["For", one => whom(one)],
   ["Delivered, hour", one => percent(one.successRate?.hour), "number"],
   ["Delivered, day", one => percent(one.successRate?.day), "number"],
-  ["Waiting", one => one.backlog?.parked ?? "", "number"],
+  ["Waiting", one => waiting(one.backlog) ?? "", "number"],
   ["Oldest", one => html`<${Moment} at=${one.backlog?.oldest} />`, "end"],
 ]} />`;
 
@@ -57,4 +57,24 @@ export const Waiting = ({rows, empty}) => html`<${Table} label="Subscriptions th
   ["Oldest delivery", one => html`<a href=${to("deliveries", one.id)}>${one.id}</a>`],
   ["Why", one => html`<span class="long">${because(one)}</span>`],
   ["Owed since", one => html`<${Moment} at=${one.createdAt} />`, "end"],
+]} />`;
+
+/** What is known of the last time that *event* happened: of a type of another version, as it is. */
+function Details({event}) {
+  const {host, reason, deliveryId, attempts, kind, id, quota, queue, messages} = event.details, words = {
+    host, kind: quota && `${quota} of ${kind} ${id}`, queue: queue && `${several(messages, "message")} in ${queue}`,
+    delivery: deliveryId && html`<div><a href=${to("deliveries", deliveryId)}>${deliveryId}</a></div><div>after ${several(attempts, "attempt")}: ${reason}</div>`, reason: !deliveryId && reason,
+  };
+  const known = Object.values(words).find(Boolean);
+  return html`<span class="long">${known || JSON.stringify(event.details)}</span>`;
+}
+
+export const Events = ({rows, empty}) => html`<${Table} label="Events" rows=${rows} keyOf=${one => one.id} empty=${empty} columns=${[
+  ["What", one => html`<span class="state ${toneOf(one)}" title=${one.type}>${happened(one)}</span>`],
+  ["Subscription", one => one.subscriptionId !== null && html`<div><a href=${to("subscriptions", one.subscriptionId)}>${one.subscriptionId}</a></div><div><code>${one.subscriptionName}</code></div>`],
+  ["Tenant", one => one.tenantId],
+  ["The last time", one => html`<${Details} event=${one} />`],
+  ["Times", one => count(one.count), "number"],
+  ["Signal", one => one.signalId !== null && html`<a href=${to("signals", one.signalId)}>${one.signalId}</a>`],
+  ["When", one => html`<${Moment} at=${one.at} />`, "end"],
 ]} />`;

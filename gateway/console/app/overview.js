@@ -3,7 +3,7 @@
 import {html} from "./view.js";
 import {useData} from "./data.js";
 import {byError, byWaiting} from "./groups.js";
-import {Deliveries, Errors, Subscriptions, Waiting} from "./lists.js";
+import {Deliveries, Errors, Events, Subscriptions, Waiting} from "./lists.js";
 import {Shown} from "./parts.js";
 import {Plots} from "./plots.js";
 import {go, to} from "./routes.js";
@@ -15,7 +15,7 @@ const TONES = {poison: "bad", lost: "bad", unaccounted: "bad", dead: "bad", park
 
 function Books({books}) {
   const poison = books.poison && Object.values(books.poison).reduce((sum, number) => sum + number, 0);
-  const figures = {recorded: books.recorded, "awaiting record": books.awaitingRecord, matched: books.matched, ...books.deliveries, poison, lost: books.lost, unaccounted: books.unaccounted};
+  const figures = {recorded: books.recorded, "awaiting record": books.awaitingRecord, "buffered messages": books.bufferedMessages ?? null, matched: books.matched, ...books.deliveries, poison, lost: books.lost, unaccounted: books.unaccounted};
   const told = Object.entries(figures).filter(([name, number]) => number !== null || (name === "awaiting record" && books.transportError));
   return html`<div class="figures">${told.map(([name, number]) => html`<${LINKS[name] ? "a" : "div"} key=${name} class="figure" href=${LINKS[name]}>
     <b class=${number ? TONES[name] : ""} title=${number === null ? books.transportError : undefined}>${count(number)}</b><span>${name}</span><//>`)}</div>`;
@@ -25,13 +25,17 @@ export function Overview({filters}) {
   const ledger = useData("/v1/ledger"), failing = useData("/v1/subscriptions?state=failing&limit=20");
   const paused = useData("/v1/subscriptions?state=paused&limit=20"), disabled = useData("/v1/subscriptions?state=disabled&limit=20");
   const dead = useData(`/v1/deliveries?state=dead&order=desc&limit=${LOOKED}`, SELDOM), parked = useData(`/v1/deliveries?state=parked&limit=${LOOKED}`, SELDOM);
+  const leasable = useData("/v1/subscriptions?state=leasable&limit=20", SELDOM), events = useData(`/v1/events?limit=${SHOWN}`);
   return html`<h1>Overview</h1>
     <section aria-label="Ledger"><${Shown} source=${ledger}>${books => html`<${Books} books=${books} />`}<//></section>
     <${Plots} span=${filters.span} onSpan=${span => go(to("overview", undefined, {span}), {instead: true})} />
+    <section><h2>Newest events</h2><${Shown} source=${events}>${page => html`<${Events} rows=${page.items} empty="Nothing happened that you are to know of." />
+      ${page.next && html`<p><a href=${to("events")}>All events</a></p>`}`}<//></section>
     <section><h2>Circuits that are open</h2><${Shown} source=${failing}>${page => html`<${Subscriptions} rows=${page.items} empty="Every target answers." />`}<//></section>
     <section><h2>Dead letters by reason</h2><${Shown} source=${dead}>${page => html`<${Errors} groups=${byError(page.items).slice(0, SHOWN)} empty="No delivery is dead." />
       ${page.items.length > 0 && html`<p>${page.next && html`<span class="soft">Of the newest ${LOOKED}. </span>`}<a href=${to("dead")}>All dead letters</a></p>`}`}<//></section>
     <section><h2>Subscriptions that wait longest</h2><${Shown} source=${parked}>${page => html`<${Waiting} rows=${byWaiting(page.items).slice(0, SHOWN)} empty="Nothing is parked." />`}<//></section>
+    <section><h2>Deliveries that wait to be leased</h2><${Shown} source=${leasable}>${page => html`<${Subscriptions} rows=${page.items} empty="None waits for a worker that leases it." />`}<//></section>
     <section><h2>Newest dead deliveries</h2><${Shown} source=${dead}>${page => html`<${Deliveries} rows=${page.items.slice(0, SHOWN)} empty="No delivery is dead." />`}<//></section>
     <section><h2>Paused and disabled subscriptions</h2><${Shown} source=${paused}>${first => html`<${Shown} source=${disabled}>${second =>
       html`<${Subscriptions} rows=${[...first.items, ...second.items]} empty="None is paused or disabled." />`}<//>`}<//></section>`;

@@ -4,19 +4,19 @@ import {html} from "./view.js";
 import {parsed, withQuery} from "./api.js";
 import {Bulk} from "./bulk.js";
 import {useData} from "./data.js";
-import {Deliveries, Subscriptions as Rows} from "./lists.js";
+import {Deliveries, Events, Subscriptions as Rows} from "./lists.js";
 import {Action, Curl, Facts, Filters, Json, Moment, Shown, State, Text} from "./parts.js";
 import {Plots} from "./plots.js";
 import {go, to} from "./routes.js";
 import {may} from "./session.js";
-import {count, percent, targetsOf, where} from "./words.js";
+import {count, named, percent, targetsOf, waiting} from "./words.js";
 
-const FIELDS = [["state", "State", ["active", "paused", "disabled", "failing"]], ["name", "Name"], ["host", "Target's host"], ["tenantId", "Tenant"], ["executionId", "Execution"]];
+const FIELDS = [["state", "State", ["active", "paused", "disabled", "failing", "leasable"]], ["name", "Name"], ["host", "Target's host"], ["tenantId", "Tenant"], ["executionId", "Execution"]];
 const SELDOM = 15000;
 const TESTED = 45000;
 const REFUSAL = "Needs the permission subscriptions:manage.";
 const EXAMPLE = JSON.stringify({name: "order.paid", target: {kind: "webhook", url: "https://example.com/hook"}}, null, 2);
-const FIXED = ["id", "name", "executionId", "tenantId", "once", "consumedBy", "state", "pausedAt", "disabledBecause", "ordered", "createdAt", "createdBy", "secret", "backlog", "circuit", "successRate"];
+const FIXED = ["id", "name", "executionId", "tenantId", "businessKey", "correlationKeys", "once", "consumedBy", "state", "pausedAt", "disabledBecause", "ordered", "createdAt", "createdBy", "secret", "backlog", "circuit", "successRate"];
 
 /** Return *text* if it is JSON. */
 function asJson(text) {
@@ -29,6 +29,8 @@ function changed(text, before) {
   const members = Object.entries(parsed(asJson(text)) ?? {});
   return Object.fromEntries(members.filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
 }
+
+const pulls = subscription => subscription.target?.kind === "pull";
 
 const secretOf = answer => answer.secret && html`<p>Its signing secret, which is shown only now:</p><pre tabindex="0" aria-label="Signing secret">${answer.secret}</pre>`;
 
@@ -48,9 +50,10 @@ export function Subscriptions({filters, session}) {
 export function Subscription({id, filters, session}) {
   const path = `/v1/subscriptions/${id}`, source = useData(path, 4000), ledger = useData(`/v1/ledger?subscriptionId=${id}`, SELDOM);
   const failed = useData(`/v1/deliveries?subscriptionId=${id}&state=dead&order=desc&limit=10`, SELDOM), parked = useData(`/v1/deliveries?subscriptionId=${id}&state=parked&order=desc&limit=10`, SELDOM);
+  const events = useData(`/v1/events?subscriptionId=${id}&limit=5`, SELDOM);
   const refusal = may(session, "subscriptions:manage") ? "" : REFUSAL, redriving = may(session, "deliveries:manage") ? "" : "Needs the permission deliveries:manage.";
   const replaying = refusal || (may(session, "signals:read") ? "" : "Needs the permission signals:read.");
-  const again = () => { source.again(); ledger.again(); failed.again(); parked.again(); };
+  const again = () => { source.again(); ledger.again(); failed.again(); parked.again(); events.again(); };
   return html`<nav class="crumbs"><a href=${to("subscriptions")}>Subscriptions</a></nav><h1>Subscription ${id}</h1>
     <${Shown} source=${source}>${one => html`
       <div class="buttons"><${Actions} one=${one} path=${path} refusal=${refusal} again=${again} />
@@ -58,12 +61,14 @@ export function Subscription({id, filters, session}) {
         <${Bulk} title="Replay" text="Delivers recorded signals that match now and were not owed yet." path=${`${path}/replay`} body=${{}} fields=${[["since", "Since (RFC 3339; empty: all that is kept)", {}], ["until", "Until", {}]]}
           refusal=${replaying} after=${again} /></div>
       <${Facts} facts=${[["Name", html`<code>${one.name}</code>`], ["State", html`<${State} of=${one.state} />`], ["Because", one.disabledBecause], ["Circuit", one.circuit && html`<${State} of=${one.circuit} />`],
-        ["Target", targetsOf(one).map(target => html`<div>${target.kind} ${where(target)}</div>`)], ["Tenant", one.tenantId], ["Execution", one.executionId], ["Delivered", `${percent(one.successRate?.hour)} in the last hour, ${percent(one.successRate?.day)} in the last day`], ["Waiting", count(one.backlog?.parked)],
+        ["Target", targetsOf(one).map(target => html`<div>${named(target)}</div>`)], ["Tenant", one.tenantId], ["Execution", one.executionId], ["Delivered", `${percent(one.successRate?.hour)} in the last hour, ${percent(one.successRate?.day)} in the last day`], ["Waiting", count(waiting(one.backlog))], ["Leased", pulls(one) && count(one.backlog?.leased)],
         ["Oldest", one.backlog?.oldest && html`<${Moment} at=${one.backlog.oldest} />`], ["Ordered", one.ordered && `yes, ${one.headOfLine}`], ["Once", one.once && (one.consumedBy ? `consumed by ${one.consumedBy}` : "yes")],
         ["maxInFlight", one.maxInFlight], ["maxPerSecond", one.maxPerSecond], ["Description", one.description], ["Created", html`<${Moment} at=${one.createdAt} whole /> ${one.createdBy && `by ${one.createdBy}`}`]]} />
       <${Shown} source=${ledger}>${books => html`<${Facts} facts=${[["Matched", count(books.matched)], ...Object.entries(books.deliveries).map(([state, number]) => [state, html`<a href=${to("deliveries", undefined, {subscriptionId: id, state})}>${count(number)}</a>`])]} />`}<//>
       ${one.filter && html`<details><summary>Filter</summary><${Json} value=${one.filter} label="Filter" /></details>`}
       <${Plots} subscriptionId=${id} span=${filters.span} onSpan=${span => go(to("subscriptions", id, {span}), {instead: true})} />
+      <section><h2>Newest events</h2><${Shown} source=${events}>${page => html`<${Events} rows=${page.items} empty="None is about it." />
+        ${page.next && html`<p><a href=${to("events", undefined, {subscriptionId: id})}>All its events</a></p>`}`}<//></section>
       <section><h2>Newest dead deliveries</h2><${Shown} source=${failed}>${page => html`<${Deliveries} rows=${page.items} empty="None is dead." />`}<//></section>
       <section><h2>Newest parked deliveries</h2><${Shown} source=${parked}>${page => html`<${Deliveries} rows=${page.items} empty="None is parked." />`}<//></section>
       <${Curl} method="GET" path=${path} />`}<//>`;
@@ -75,7 +80,7 @@ function Actions({one, path, refusal, again}) {
       fields=${[["perSecond", "What waited: so many per second (empty: slowly at first)", {type: "number", min: "0.001", step: "any"}]]} body=${values => (values.perSecond ? {perSecond: Number(values.perSecond)} : {})} />`
     : html`<${Action} title="Pause" text="Its deliveries wait until it is resumed." path=${`${path}/pause`} refusal=${refusal} after=${again} />`}
     <${Action} title="Close circuit" text="Lets what waits for the target go out, whether it answers or not." path=${`${path}/circuit/close`} refusal=${refusal || (!one.circuit || one.circuit === "closed" ? "The circuit is closed." : "")} after=${again} />
-    <${Action} title="Test" text="Makes one attempt with a made signal, which is not recorded." path=${`${path}/test`} refusal=${refusal} fields=${[["payload", "Payload (JSON)", {rows: 5, value: "{}"}]]}
+    <${Action} title="Test" text="Makes one attempt with a made signal, which is not recorded." path=${`${path}/test`} refusal=${refusal || (pulls(one) ? "A pull target calls nobody: there is nothing to test." : "")} fields=${[["payload", "Payload (JSON)", {rows: 5, value: "{}"}]]}
       body=${values => `{"payload":${asJson(values.payload || "{}")}}`} patience=${TESTED} done=${answer => html`<${Sample} answer=${answer} />`} />
     ${one.target?.kind === "webhook" && html`<${Action} title="Change URL" method="PATCH" path=${path} refusal=${refusal} after=${again}
       text="Everything that is still owed goes there, too. At another host, headers that are shown as *** have to be given anew: see Edit."

@@ -21,6 +21,9 @@ export const exactly = moment => new Date(moment).toLocaleString(undefined, {
 
 export const count = number => (number === null || number === undefined ? "?" : number.toLocaleString());
 
+/** Return how many things there are: `1 attempt`, `2 attempts`. */
+export const several = (number, thing) => `${count(number)} ${thing}${number === 1 ? "" : "s"}`;
+
 /** Return seconds as milliseconds, as people read them. */
 export const took = seconds => (seconds === null ? "" : seconds < 10 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`);
 
@@ -54,6 +57,7 @@ const REASONS = {
   ordered: "Another delivery of its ordering key comes first.",
   share: "It waits for its share of the deliverers' attempts.",
   scheduled: "Its signal is thrown for later.",
+  leased: "A caller has leased it, and has not said yet how that went.",
 };
 
 /** Return why a delivery waits, or how it ended, as a sentence. */
@@ -61,9 +65,23 @@ export const because = delivery => REASONS[delivery.reason] || delivery.reason;
 
 export const where = target => (target === null ? "" : target.url || target.queue || (target.app ? `${target.app}/${target.handler}` : target.kind));
 
+/** Return a target with its kind, which is all that there is to say of a pull target. */
+export const named = target => (where(target) === target.kind ? target.kind : `${target.kind} ${where(target)}`);
+
+/** Return how many deliveries wait by a subscription's backlog: parked, or until somebody leases them. */
+export const waiting = backlog => (backlog ? backlog.parked + (backlog.leasable ?? 0) : undefined);
+
 export const targetsOf = subscription => (subscription.steps || [subscription]).map(step => step.target);
 
 const TONES = {delivered: "good", succeeded: "good", active: "good", closed: "good", pending: "wait", parked: "wait", paused: "wait", half_open: "wait", dead: "bad", disabled: "bad", open: "bad"};
 
 /** Return by which colour a state is shown. */
 export const tone = state => TONES[state] || "";
+
+/** Return what an event tells, in words: `circuit opened`. */
+export const happened = event => event.type.replace(/^\$broker\./, "").replaceAll(".", " ");
+
+const GOOD_NEWS = /\.(closed|recovered)$/, WARNING = /\.reached$/;
+
+/** Return by which colour an event is shown. */
+export const toneOf = ({type}) => (GOOD_NEWS.test(type) ? "good" : WARNING.test(type) ? "wait" : "bad");

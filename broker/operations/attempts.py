@@ -1,0 +1,48 @@
+"""Attempts that have ended: the one line that each leaves in the log, and the metrics."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from logging import INFO, WARNING
+
+import structlog
+
+from broker import metrics
+from broker.deliveries import DeliveryState, Outcome
+from broker.store.deliveries.attempts import Ended
+from broker.targets import Kind
+
+log = structlog.get_logger()
+
+
+def report_attempt(ended: Ended, kind: Kind, *, thrown_at: datetime) -> None:
+    """Log an attempt at a target of that *kind*, as a warning if it failed, and count it.
+
+    *thrown_at*: when its signal was accepted.
+    """
+    metrics.ATTEMPTS.labels(kind.value, ended.result.outcome.value).inc()
+    metrics.ATTEMPT_SECONDS.labels(kind.value).observe(ended.duration.total_seconds())
+    match ended.state:
+        case DeliveryState.DELIVERED:
+            metrics.DELIVERED.labels(kind.value).inc()
+            lag = datetime.now(UTC) - thrown_at
+            metrics.DELIVERY_LAG.labels(kind.value).observe(max(0.0, lag.total_seconds()))
+        case DeliveryState.PARKED:
+            metrics.PARKED.labels(kind.value).inc()
+        case _:
+            metrics.DEAD.labels(kind.value).inc()
+    log.log(
+        INFO if ended.result.outcome is Outcome.SUCCEEDED else WARNING,
+        "delivery.attempted",
+        delivery_id=ended.due.delivery_id,
+        signal_id=ended.due.signal_id,
+        subscription_id=ended.due.subscription_id,
+        attempt=ended.due.attempt,
+        kind=kind.value,
+        outcome=ended.result.outcome.value,
+        status=ended.result.status,
+        error=ended.result.error,
+        duration=round(ended.duration.total_seconds(), 6),
+        state=ended.state.value,
+        pause=None if ended.pause is None else round(ended.pause.total_seconds(), 3),
+    )

@@ -1,0 +1,116 @@
+"""The parameters in the URL of a server: a wrong one is refused at once, before any try to connect.
+
+The messages name the parameter, never the URL, since that has a password.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+_TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+_VERIFYING = ("verify-ca", "verify-full")
+_STORE_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "target_session_attrs": ("any", "primary", "standby", "prefer-standby", "read-write", "read-only"),
+    "sslmode": ("disable", "allow", "prefer", "require", *_VERIFYING),
+    "sslnegotiation": ("postgres", "direct"),
+    "ssl_min_protocol_version": _TLS_VERSIONS,
+    "ssl_max_protocol_version": _TLS_VERSIONS,
+    "gsslib": ("gssapi", "sspi"),
+}
+_USUAL_KEY = Path("~/.postgresql/postgresql.key").expanduser()
+"""Where the key of a client is without `sslkey`, as with libpq."""
+_TRANSPORT_OPTIONS = ("auth", "cafile", "capath", "certfile", "heartbeat", "keyfile", "no_verify_ssl")
+"""What the query of the transport URL may set: aiormq's options, except those that the product sets itself."""
+_TRANSPORT_CHOICES: Mapping[str, tuple[str, ...]] = {"auth": ("plain", "external"), "no_verify_ssl": ("0", "1")}
+_LONGEST_HEARTBEAT = 65535
+"""Seconds, which AMQP puts into 16 bits."""
+
+
+def check_store_parameters(url: str) -> None:
+    """Return if PostgreSQL can be connected to with the parameters of *url*, a ``postgresql://`` URL.
+
+    Raises:
+        ValueError: A value is not allowed, or a file cannot be used.
+    """
+    given = _parameters(url)
+    _check_choices(given, _STORE_CHOICES)
+    mode = given.get("sslmode", "disable" if given.get("host", "").startswith("/") else "prefer")
+    if mode == "disable":
+        return
+    if mode in _VERIFYING:
+        if "sslrootcert" in given:
+            _check_authorities("sslrootcert", cafile=given["sslrootcert"])
+        if "sslcrl" in given:
+            _check_authorities("sslcrl", cafile=given["sslcrl"])
+    if "sslcert" in given:
+        key = given.get("sslkey") or (str(_USUAL_KEY) if _USUAL_KEY.exists() else None)
+        _check_certificate("sslcert", given["sslcert"], "sslkey", key, given.get("sslpassword", ""))
+
+
+def check_transport_parameters(url: str) -> None:
+    """Return if RabbitMQ can be connected to with the parameters of *url*, an ``amqp://`` or ``amqps://`` URL.
+
+    Raises:
+        ValueError: There is an unknown parameter, a value is not allowed, or a file cannot be used.
+    """
+    given = _parameters(url)
+    if given.keys() - set(_TRANSPORT_OPTIONS):  # not named: it may be the rest of a password with a question mark
+        raise ValueError(f"has an unknown option; allowed are {', '.join(_TRANSPORT_OPTIONS)}")
+    _check_choices({**given, "auth": given.get("auth", "plain").lower()}, _TRANSPORT_CHOICES)
+    heartbeat = given.get("heartbeat", "1")
+    if not (
+        heartbeat.isascii() and heartbeat.isdigit() and len(heartbeat) < 6 and int(heartbeat) <= _LONGEST_HEARTBEAT
+    ):
+        raise ValueError(
+            f"`heartbeat` is {_quoted(heartbeat)}, and must be a whole number of seconds, at most {_LONGEST_HEARTBEAT}"
+        )
+    if not url.startswith("amqps:"):
+        return
+    if "cafile" in given:
+        _check_authorities("cafile", cafile=given["cafile"])
+    if "capath" in given:
+        _check_authorities("capath", capath=given["capath"])
+    if "certfile" in given:
+        _check_certificate("certfile", given["certfile"], "keyfile", given.get("keyfile"), "")
+
+
+def _parameters(url: str) -> dict[str, str]:
+    return {name: values[-1] for name, values in parse_qs(urlsplit(url).query, keep_blank_values=True).items()}
+
+
+def _check_choices(given: Mapping[str, str], choices: Mapping[str, Collection[str]]) -> None:
+    for name, allowed in choices.items():
+        if name in given and given[name] not in allowed:
+            raise ValueError(f"`{name}` is {_quoted(given[name])}, and must be one of {', '.join(allowed)}")
+
+
+def _check_authorities(name: str, *, cafile: str | None = None, capath: str | None = None) -> None:
+    try:
+        if capath is None:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=cafile)
+        else:
+            next(Path(capath).iterdir(), None)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"`{name}`: {_quoted(cafile or capath or '')} {_trouble(error)}") from None
+
+
+def _check_certificate(name: str, file: str, key_name: str, key: str | None, password: str) -> None:
+    """Load the certificate and the key as a connection would, and never ask for a password."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(file, key or None, password=lambda: password)
+    except (OSError, ValueError) as error:
+        files = f"`{name}`: {_quoted(file)}" + ("" if key is None else f" with `{key_name}`: {_quoted(key)}")
+        raise ValueError(f"{files} {_trouble(error)}") from None
+
+
+def _trouble(error: OSError | ValueError) -> str:
+    if isinstance(error, ssl.SSLError) or not isinstance(error, OSError):
+        return "must be certificates (and keys) in PEM format that belong together, and is not"
+    return f"cannot be read: {error.strerror or error}"
+
+
+def _quoted(value: str) -> str:
+    return repr(value[:100])

@@ -1,0 +1,47 @@
+"""Into how many shards the queues are split: what the topology command writes, and every process reads."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from broker.store.postgres.database import Database
+from broker.store.postgres.statements import Statement, Statements
+from broker.topology import SHARDED, Sharding
+
+CHANNEL = "shards_changed"
+
+
+class _Sql(Statements, file="shards.sql"):
+    read: Statement
+    write: Statement
+    try_lock: Statement
+
+
+class ShardStore:
+    """Knows into how many shards each queue is split.
+
+    Args:
+        database: Where that is noted.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self) -> dict[str, Sharding]:
+        """Return into how many shards each of the queues that can be split is."""
+        rows = {row["queue"]: row for row in await self._database.fetch(_Sql.read)}
+        return {
+            queue: Sharding(rows[queue]["published"], rows[queue]["consumed"]) if queue in rows else Sharding()
+            for queue in SHARDED
+        }
+
+    async def write(self, queue: str, sharding: Sharding) -> None:
+        """Note that *queue* is split as *sharding* says, and tell all processes."""
+        await self._database.execute(_Sql.write, queue=queue, published=sharding.published, consumed=sharding.consumed)
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[bool]:
+        """Keep other commands from changing the numbers during the block; yield whether none does already."""
+        async with self._database.dedicated_session() as session:
+            yield await session.fetchval(_Sql.try_lock)

@@ -1,0 +1,156 @@
+"""Pulling: the deliveries of a handler are leased, the handler is called, and the results are reported."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from .async_client import AsyncClient
+from .calls import Function, Outcome, ReceivedSignal
+from .errors import Refused
+from .reporting import Attempt, Reports
+from .requests import encode, post
+
+_WAIT_SECONDS = 20
+"""How long a request for leases waits for a delivery."""
+_TO_REPORT = timedelta(seconds=15)
+"""How much longer than a call a lease is: the result may take that long to be reported."""
+_LAST_SECONDS = 5.0
+"""How long the last results may take to be reported after the calls have ended."""
+_GONE = {404, 410}
+_TRACE = ("traceparent", "tracestate")
+
+log = logging.getLogger("signal_broker_client")
+
+
+class Puller:
+    """Leases the deliveries of one subscription and calls one function.
+
+    Any number of them can run side by side, in any number of processes.
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        subscription_id: int,
+        function: Function,
+        *,
+        timeout: timedelta,
+        concurrency: int,
+        worker: str,
+    ) -> None:
+        self._client = client
+        self._path = f"/v1/subscriptions/{subscription_id}/lease"
+        self._function = function
+        self._timeout = timeout
+        self._concurrency = concurrency
+        self._worker = worker
+        self._reports = Reports(client)
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def run(self, stopping: asyncio.Event, *, drain: float) -> None:
+        """Call the function until *stopping* is set; calls that run then have *drain* seconds to end.
+
+        Results that are there by then are reported, whatever comes of the calls that are not done.
+
+        Raises:
+            Refused: The server refuses to lease.
+        """
+        stop = asyncio.create_task(stopping.wait())
+        try:
+            while not stop.done():
+                if len(self._running) >= self._concurrency:
+                    await asyncio.wait({stop, *self._running}, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    await self._lease(stop)
+        except Refused as refused:
+            if refused.status not in _GONE:
+                raise
+            log.error("%s: the subscription is gone; the next start makes it again", self._path)  # noqa: TRY400
+        finally:
+            stop.cancel()
+            await self._end(drain)
+
+    async def _lease(self, stop: asyncio.Task[object]) -> None:
+        """Lease what can be called now, unless *stop* ends first, and call it."""
+        wanted = {
+            "max": min(self._concurrency - len(self._running), 100),
+            "waitSeconds": _WAIT_SECONDS,
+            "leaseSeconds": max((self._timeout + _TO_REPORT).total_seconds(), 1),
+            "worker": self._worker,
+        }
+        leasing = asyncio.create_task(self._client.send(post(self._path, wanted, persistent=True)))
+        await asyncio.wait({stop, leasing}, return_when=asyncio.FIRST_COMPLETED)
+        if not leasing.done():
+            leasing.cancel()
+            await asyncio.wait({leasing})
+        if leasing.cancelled():
+            return
+        answer = cast(dict[str, list[dict[str, Any]]], leasing.result())
+        for delivery in answer["deliveries"]:
+            self._reports.expect()
+            task = asyncio.create_task(self._call(delivery))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _call(self, delivery: dict[str, Any]) -> None:
+        id_, attempt = delivery["deliveryId"], delivery["attempt"]
+        trace = {name: delivery[name] for name in _TRACE if delivery[name] is not None}
+        signal = receive(delivery["signal"], delivery_id=id_, attempt=attempt, trace=trace)
+        result = await self._function.call(signal, timeout=self._timeout)
+        if result.outcome is not Outcome.SUCCEEDED:
+            level = logging.WARNING if result.exception is None else logging.ERROR
+            told = (id_, attempt, result.outcome, result.error)
+            log.log(level, "delivery %s, attempt %s: %s: %s", *told, exc_info=result.exception)
+        await self._reports.report(Attempt(id_, attempt, delivery["leaseToken"]), result)
+
+    async def _end(self, drain: float) -> None:
+        if self._running:
+            await asyncio.wait(self._running, timeout=drain)
+        undone = self._reports.expected
+        rest = set(self._running)
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest)
+        if undone:
+            log.warning("%d calls were cancelled; they are repeated when their leases end", undone)
+        await self._reports.end(_LAST_SECONDS)
+
+
+def worker_name() -> str:
+    """Return what the attempts call this process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def receive(
+    signal: Mapping[str, Any], *, delivery_id: str, attempt: int, trace: Mapping[str, str] | None = None
+) -> ReceivedSignal:
+    """Return what a handler is told of the document *signal* at that attempt; *trace*: the headers of its trace."""
+    trace = trace or {}
+    hops = signal["hops"] + 1
+    expires_at = signal.get("expiresAt")
+    return ReceivedSignal(
+        id=signal["id"],
+        name=signal["name"],
+        scope=signal["scope"],
+        tenant_id=signal["tenantId"],
+        execution_id=signal["executionId"],
+        created_at=datetime.fromisoformat(signal["createdAt"]),
+        business_key=signal.get("businessKey"),
+        ordering_key=signal.get("orderingKey"),
+        expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
+        traceparent=trace.get("traceparent"),
+        tracestate=trace.get("tracestate"),
+        hops=signal["hops"],
+        delivery_id=delivery_id,
+        attempt=attempt,
+        headers={**trace, "Signal-Broker-Hops": str(hops), "baggage": f"signal-broker-hops={hops}"},
+        raw=encode(signal["payload"], allow_nan=True),
+        read_variables=lambda: signal["variables"],
+    )

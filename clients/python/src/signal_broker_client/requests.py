@@ -1,0 +1,132 @@
+"""Requests of the API, without the connection that sends them: both clients have these in common."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import cast
+from urllib.parse import quote
+
+from .calls.texts import one_line
+from .documents import Problem
+from .errors import ClientError, Refused
+from .subscribing import subscription_body
+from .throws import Throw
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""An answer that is longer is given up: a page of the API ends long before."""
+_MOST_IN_BATCH = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A request.
+
+    Args:
+        method: Its method.
+        path: Its path and query.
+        content: Its body, JSON.
+        headers: Its headers besides credentials and content type.
+        repeatable: Whether it may be sent again if it is not known whether it was carried out.
+        persistent: Whether it is sent until there is an answer, whatever the client's patience; warnings say why there
+            is none.
+    """
+
+    method: str
+    path: str
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True
+    persistent: bool = False
+
+    def under(self, headers: Mapping[str, str] | None) -> Request:
+        """Return it with *headers* besides its own."""
+        return replace(self, headers={**(headers or {}), **self.headers})
+
+
+def post(
+    path: str, document: object, *, key: str | None = None, repeatable: bool = True, persistent: bool = False
+) -> Request:
+    """Return a request that posts *document*, under an idempotency *key* if there is one."""
+    headers = {} if key is None else {"Idempotency-Key": key}
+    content = encode(document)
+    return Request(
+        method="POST", path=path, content=content, headers=headers, repeatable=repeatable, persistent=persistent
+    )
+
+
+def patch(path: str, document: object, *, persistent: bool = False) -> Request:
+    """Return a request that changes what is at *path*."""
+    return Request(method="PATCH", path=path, content=encode(document), persistent=persistent)
+
+
+def throwing(throw: Throw) -> Request:
+    """Return the request of *throw*, under a key by which a repeat is the same signal."""
+    return post("/v1/signals", throw.body, key=throw.idempotency_key or secrets.token_urlsafe(18))
+
+
+def throwing_batch(throws: Iterable[Throw]) -> Request:
+    """Return the request of 1 to 1,000 *throws*.
+
+    Raises:
+        ValueError: There are none, or more.
+    """
+    items = [
+        one.body | ({} if one.idempotency_key is None else {"idempotencyKey": one.idempotency_key}) for one in throws
+    ]
+    if not 1 <= len(items) <= _MOST_IN_BATCH:
+        raise ValueError(f"a batch has 1 to {_MOST_IN_BATCH} throws, not {len(items)}")
+    return post("/v1/signals/batch", {"signals": items}, key=secrets.token_urlsafe(18))
+
+
+def subscribing(
+    name: str, target: Mapping[str, object] | None, options: Mapping[str, object], *, if_absent: bool = False
+) -> Request:
+    """Return the request that subscribes *target*; only *if_absent*, a repeat makes no second subscription."""
+    path = "/v1/subscriptions" + ("?ifAbsent=true" if if_absent else "")
+    return post(path, subscription_body(name, target, options), repeatable=if_absent)
+
+
+def explaining(throw: Throw, after: str | None) -> Request:
+    """Return the request for who would get *throw*: the page behind *after*."""
+    return post(f"/v1/signals/explain{'' if after is None else f'?afterId={after}'}", throw.body)
+
+
+def tailing(name: str | None, tenant_id: str | None, last_id: str | None) -> Request:
+    """Return the request that follows signals from now on, or after the signal *last_id*."""
+    wanted = {"name": name, "tenantId": tenant_id}
+    query = "&".join(f"{key}={quote(value, safe='')}" for key, value in wanted.items() if value is not None)
+    headers = {"Accept": "text/event-stream"} | ({} if last_id is None else {"Last-Event-ID": last_id})
+    return Request(method="GET", path="/v1/signals/tail" + (f"?{query}" if query else ""), headers=headers)
+
+
+def read_answer(status: int, body: bytes) -> object:
+    """Return the document of an answer; None if it has no body.
+
+    Raises:
+        Refused: The status is not 2xx.
+        ClientError: The body is no JSON.
+    """
+    try:
+        document = json.loads(body) if body else None
+    except ValueError:
+        document = None
+        if 200 <= status < 300:
+            raise ClientError("the answer is not JSON: is the URL that of a signal-broker?") from None
+    if 200 <= status < 300:
+        return document
+    title = one_line(" ".join(body[:200].decode(errors="replace").split()))
+    problem = document if isinstance(document, dict) else {"title": title}
+    raise Refused(status, cast(Problem, problem))
+
+
+def encode(document: object, *, allow_nan: bool = False) -> bytes:
+    """Return *document* as JSON in UTF-8; if a text holds half of a surrogate pair, with escapes."""
+    write = partial(json.dumps, document, separators=(",", ":"), allow_nan=allow_nan)
+    try:
+        return write(ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return write().encode()

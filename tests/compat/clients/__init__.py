@@ -1,0 +1,1 @@
+"""Clients: our two packages, and those that generators make of the OpenAPI document."""

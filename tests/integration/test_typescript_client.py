@@ -1,0 +1,214 @@
+"""The TypeScript client, packed and installed in clean projects: its README, repeats and webhooks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+
+import pytest
+
+from tests.support import node
+from tests.support.eventually import eventually
+from tests.support.product import ADMIN_TOKEN
+from tests.support.proxy import Link
+from tests.support.python_client import SOURCE as PYTHON_CLIENT
+from tests.support.receiver import Answer
+from tests.support.throwing import recorded, recorded_ids, throw
+from tests.support.typescript_client import SOURCE, run, run_tool, tools
+from tests.support.v1a import V1A
+
+pytestmark = pytest.mark.slow
+
+ACCEPTED = Answer(status=202, body=b'{"id": 7}')
+NOW = {"Retry-After": "0"}
+TYPED = """
+import { Client, verify, handle, tryOut, type Received, type Signal } from '@signal-broker/client'
+const broker = new Client('http://a', 'token')
+const signal: Signal = await broker.throw('a', { b: 1 }, { tenantId: 'acme' })
+const id: number = signal.id
+await broker.subscribe({ name: 'a', target: { kind: 'pull' } })
+const webhook = await verify(new Uint8Array(), new Headers(), ['whsec_AAAA'])
+await handle(broker, id, async (payload, received) => [webhook.name, payload, received.attempt])
+interface Paid { order: number }
+const book = (paid: Paid, received: Received<Paid>): number => paid.order + received.payload.order
+await handle(broker, { name: 'a', retry: { maxAttempts: 3 } }, book)
+await handle<Paid>(broker, id, (paid) => paid.order, { log: console })
+const error: string | undefined = (await tryOut(book, { order: 7 }, { tenantId: 'acme' })).error
+new Client('http://a', error)
+// @ts-expect-error: a payload has the handler's type
+await tryOut(book, { order: '7' })
+// @ts-expect-error: it is not said what it has
+await handle(broker, id, (payload) => payload.order)
+// @ts-expect-error: there is no such option
+await broker.throw('a', {}, { tenant: 'acme' })
+// @ts-expect-error: there is no such target
+await broker.subscribe({ name: 'a', target: { kind: 'pigeon' } })
+"""
+
+
+async def snippet(typescript_readme, product, name):
+    environment = {"SIGNAL_BROKER_URL": product.url, "SIGNAL_BROKER_TOKEN": ADMIN_TOKEN}
+    return await asyncio.to_thread(run, typescript_readme / name, cwd=typescript_readme, **environment)
+
+
+def test_the_package_has_the_product_s_version_no_dependencies_and_no_registry():
+    package, lock = (json.loads((SOURCE / name).read_text()) for name in ("package.json", "package-lock.json"))
+    assert f'version = "{package["version"]}"' in (PYTHON_CLIENT / "pyproject.toml").read_text()
+    assert lock["version"] == package["version"]
+    assert "dependencies" not in package
+    assert "resolved" not in (SOURCE / "package-lock.json").read_text()
+
+
+def test_npm_refuses_the_sources_until_they_are_built_and_says_how(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{node.NODE.parent}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "package.json").write_text('{"private": true}')
+    sources = tools(tmp_path / "sources")
+    with pytest.raises(RuntimeError, match="`make clients`"):
+        node.npm("install", "--offline", "--no-audit", "--no-fund", str(sources), cwd=tmp_path)
+
+
+async def test_the_readme_s_programs_do_what_it_says(typescript_readme, product, client):
+    said = await snippet(typescript_readme, product, "first.js")
+    signal = await recorded(client, int(said.removeprefix("thrown: ")))
+    assert (signal["name"], signal["payload"]) == ("order.paid", {"order": 7})
+
+    said = (await snippet(typescript_readme, product, "all.js")).splitlines()
+    secret, statuses, because, refusal, payload = said
+    assert (secret, statuses) == ("keep this: whsec_...", "[ 202, 400 ]")
+    assert because == "name, scope and filter match"
+    assert refusal.startswith("400: /name: ")
+    assert payload == "{ order: 10 }"
+
+    assert await snippet(typescript_readme, product, "booking.test.js") == "given_up there are no books in USD\n"
+
+
+async def test_its_types_are_those_of_the_api(typescript_client):
+    path = typescript_client / "project" / "typed.mts"
+    path.write_text(TYPED)
+    options = ["--strict", "--noEmit", "--module", "nodenext", "--target", "es2022", "--lib", "es2022,dom"]
+    await asyncio.to_thread(run_tool, typescript_client / "typescript", "typescript", *options, path, binary="tsc")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [Answer(fate="close"), Answer(fate="cut", body=b'{"id"'), Answer(status=503, headers=NOW)],
+    ids=["close", "cut", "503"],
+)
+async def test_a_throw_is_repeated_under_the_same_key(run_ts, webhooks, failure):
+    webhooks.answer("/v1/signals", failure, failure, ACCEPTED)
+    assert await run_ts(webhooks.url(""), "console.log(JSON.stringify(await broker.throw(name)))") == [{"id": 7}]
+    assert len(webhooks.requests) == 3
+    assert len({request.headers["Idempotency-Key"] for request in webhooks.requests}) == 1
+
+
+async def test_patience_ends_and_what_may_exist_is_not_made_again(run_ts, webhooks):
+    webhooks.answer("/v1/signals", Answer(status=503, headers={"Retry-After": "3600"}))
+    webhooks.answer("/v1/subscriptions", Answer(fate="close"))
+    webhooks.answer("/v1/signals/batch", Answer(fate="hang"))
+    said = await run_ts(
+        webhooks.url(""),
+        "const told = (error) => console.log(JSON.stringify(error.name + ' ' + error.message))\n"
+        "await broker.throw(name).catch(told)\n"
+        "await broker.subscribe({ name, target: { kind: 'pull' } }).catch(told)\n"
+        "await new sb.Client(url, token, { patience: 0.5, timeout: 0.2 }).throwBatch([{ name }]).catch(told)\n",
+    )
+    assert said[0] == "Unavailable gave up after 20 s: the server answered 503"
+    assert said[1].startswith("Unavailable TypeError: fetch failed")
+    assert said[1].endswith("; the request may have been carried out")
+    assert said[2] == "Unavailable gave up after 0.5 s: TimeoutError: no answer came in time"
+    assert [request.path for request in webhooks.requests].count("/v1/subscriptions") == 1
+
+
+async def test_what_is_made_only_if_it_is_absent_is_asked_for_again(run_ts, webhooks):
+    webhooks.answer("/v1/subscriptions", Answer(fate="close"), Answer(body=b'{"id": 7}'))
+    asked = "broker.subscribe({ name, target: { kind: 'pull' } }, { ifAbsent: true })"
+    assert await run_ts(webhooks.url(""), f"console.log(JSON.stringify(await {asked}))") == [{"id": 7}]
+    assert [request.target for request in webhooks.requests] == ["/v1/subscriptions?ifAbsent=true"] * 2
+
+
+async def test_a_tail_goes_on_after_the_last_signal_when_its_connection_breaks(run_ts, product, client, name):
+    before = await throw(client, name)
+    await recorded(client, before["id"])
+    ids = [(await throw(client, name))["id"] for _ in range(3)]
+    await recorded_ids(client, name, 4)
+    statements = (
+        f"const ids = new Set()\nfor await (const one of broker.tail({{ name, afterId: {before['id']} }})) {{\n"
+    )
+    statements += "ids.add(one.id); if (ids.size === 5) break }\nconsole.log(JSON.stringify([...ids]))"
+    async with Link(product.url) as link:
+        got = asyncio.create_task(run_ts(link.url, statements))
+        await eventually(lambda: link.connections)
+        link.reset()
+        ids += [(await throw(client, name))["id"] for _ in range(2)]
+        (seen,) = await got
+    assert sorted(seen) == sorted(ids)
+
+
+async def test_a_webhook_of_the_product_is_verified_and_a_forged_one_is_not(run_ts, product, client, webhooks, name):
+    subscription = await client.post(
+        "/v1/subscriptions", {"name": name, "target": {"kind": "webhook", "url": webhooks.url()}}
+    )
+    signal = await throw(client, name, payload={"ü": 1})
+    request = (await eventually(lambda: webhooks.requests))[0]
+    statements = f"const body = {json.dumps(request.body.decode())}, headers = {json.dumps(dict(request.headers))}\n"
+    statements += f"const secrets = ['whsec_AAAA', '{subscription['secret']}']\n"
+    statements += """
+    const told = (error) => error.name + ' ' + error.message
+    const now = Number(new Headers(headers).get('webhook-timestamp'))
+    const say = (value) => console.log(JSON.stringify(value))
+    say(await sb.verify(body, headers, secrets))
+    say(await sb.verify(new TextEncoder().encode(body), new Headers(headers), secrets[1], { now: now + 299 }))
+    say(await sb.verify(body + ' ', headers, secrets).catch(told))
+    say(await sb.verify(body, headers, secrets[0]).catch(told))
+    say(await sb.verify(body, headers, secrets, { now: now + 301 }).catch(told))
+    say(await sb.verify(body, headers, secrets, { now: now - 301 }).catch(told))
+    say(await sb.verify(body, {}, secrets).catch(told))
+    say(await sb.verify(body, headers, 'whsec_ü').catch(told))
+    """
+    first, second, *refusals = await run_ts(product.url, statements)
+    assert first == second
+    assert (first["id"], first["payload"]) == (signal["id"], {"ü": 1})
+    assert refusals == [
+        *["InvalidWebhook webhook-signature has no signature by this secret or public key"] * 2,
+        "InvalidWebhook webhook-timestamp is 301 s ago",
+        "InvalidWebhook webhook-timestamp is 301 s ahead",
+        "InvalidWebhook there is no header webhook-id",
+        "TypeError secret must be a webhook secret, whsec_ and base64, or a public key, whpk_ and base64",
+    ]
+
+
+async def test_a_webhook_that_is_signed_with_the_product_s_key_is_verified(run_ts, product, client, webhooks, name):
+    target = {"kind": "webhook", "url": webhooks.url(), "signatures": ["v1a"]}
+    await client.post("/v1/subscriptions", {"name": name, "target": target})
+    signal = await throw(client, name)
+    request = (await eventually(lambda: webhooks.requests))[0]
+    keys = [one["publicKey"] for one in (await client.get("/v1/webhook-keys"))["items"]]
+    statements = f"const body = {json.dumps(request.body.decode())}, headers = {json.dumps(dict(request.headers))}\n"
+    statements += f"const keys = ['whsec_AAAA', '{V1A['publicKey']}', ...{json.dumps(keys)}]\n"
+    statements += "console.log(JSON.stringify(await sb.verify(body, headers, keys)))"
+    (webhook,) = await run_ts(product.url, statements)
+    assert webhook["id"] == signal["id"]
+
+
+async def test_a_signature_v1a_is_verified_as_specified_and_each_wrong_one_is_refused(run_ts, product):
+    statements = f"const {{ publicKey, body, now, headers, wrong }} = {json.dumps(V1A)}\n"
+    statements += """
+    const say = (value) => console.log(JSON.stringify(value))
+    const told = (error) => error.name + ' ' + error.message
+    say(await sb.verify(body, headers, publicKey, { now }))
+    for (const one of wrong) {
+      const keys = one.keys ?? [publicKey]
+      say(await sb.verify(one.body ?? body, { ...headers, ...one.headers }, keys, { now: one.now ?? now }).catch(told))
+    }
+    for (const key of ['whpk_', 'whpk_' + 'A'.repeat(42), 'whpk_' + 'A'.repeat(44), 'whpk_ü']) {
+      say(await sb.verify(body, headers, key, { now }).catch(told))
+    }
+    """
+    document, *refusals = await run_ts(product.url, statements)
+    assert document == {"test": 2432232314}
+    for change, refusal in zip(V1A["wrong"], refusals, strict=False):
+        assert refusal.startswith("InvalidWebhook "), change["why"]
+        assert change["told"] in refusal, change["why"]
+    wrong_keys = refusals[len(V1A["wrong"]) :]
+    assert wrong_keys == ["TypeError a public key must be whpk_ and 32 bytes in base64"] * 4

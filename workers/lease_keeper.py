@@ -1,0 +1,101 @@
+"""The lease keeper: ends leases that are over, so that their deliveries are attempted again."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+
+import structlog
+
+from broker.errors import StoreUnavailable
+from broker.operations.attempts import report_attempt
+from broker.store.deliveries.leases import LeaseStore
+from broker.store.deliveries.surplus import SurplusStore
+from broker.streaks import Streak
+from broker.targets import Kind
+from broker.topology import LEASED
+from workers.sweeping import Rows, Step
+
+_TICK = 0.25
+_SELDOM = 30.0
+_LIMIT = 500
+"""How many leases one sweep ends."""
+
+log = structlog.get_logger()
+
+
+class LeaseKeeper:
+    """Runs in every scheduler process; they share the work without knowing of each other.
+
+    Args:
+        leases: The leases.
+        surplus: Recalls deliveries to pull targets that were put off: for these there is always room.
+    """
+
+    name = "lease_keeper"
+
+    def __init__(self, leases: LeaseStore, surplus: SurplusStore) -> None:
+        self._leases = leases
+        self._surplus = surplus
+        self._outcomes = Streak()
+        self._lapsed = Rows("end_lapsed")
+        step = partial(Step, pause=_TICK)
+        self._steps = (
+            step("end_lapsed", self.end_lapsed, full=_LIMIT),
+            step("recall_leasable", self.recall, full=_LIMIT, every=1.0),
+            step("forget_leases", self.forget, full=_LIMIT, every=_SELDOM),
+        )
+
+    async def check(self) -> None:
+        """Return unless sweeps have been failing for a while.
+
+        Raises:
+            SignalBrokerError: They have, for this reason.
+        """
+        self._outcomes.check()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Sweep until *stopping* is set; a step that fails is repeated after a pause, and holds up no other."""
+        while not stopping.is_set():
+            if not await self.sweep():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_TICK):
+                        await stopping.wait()
+
+    async def sweep(self) -> bool:
+        """Take each step that is due; return whether there may be more to do at once."""
+        more = False
+        for step in self._steps:
+            try:
+                more |= await step.take()
+            except StoreUnavailable as error:
+                self._outcomes.note_failure(error)
+                log.warning("sweep.postponed", step=step.name, error=str(error))
+            except Exception as error:
+                self._outcomes.note_failure(error)
+                log.exception("sweep.failed", step=step.name)
+        if not any(step.failing for step in self._steps):
+            self._outcomes.note_success()
+        return more
+
+    async def end_lapsed(self) -> int:
+        """End leases that are over, each as an attempt that timed out; return how many."""
+        return await self._lapsed.take(self._end_lapsed, _LIMIT)
+
+    async def _end_lapsed(self, limit: int, offset: int) -> int:
+        lapsed = await self._leases.end_lapsed(limit=limit, offset=offset)
+        for attempt, thrown_at in lapsed.ended:
+            report_attempt(attempt, Kind.PULL, thrown_at=thrown_at)
+        return lapsed.looked
+
+    async def recall(self) -> int:
+        """Let deliveries be leased that were held back when they were recorded; return how many."""
+        found = await self._surplus.find([LEASED])
+        if not found:
+            return 0
+        return len((await self._surplus.recall(dict.fromkeys(found, _LIMIT))).due_attempts)
+
+    async def forget(self) -> int:
+        """Forget leases that ended long ago; return how many."""
+        return await self._leases.forget(limit=_LIMIT)
