@@ -15,10 +15,10 @@ run: $(VENV)/.run ## run the whole product on http://127.0.0.1:8080
 PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.test ## run the tests but for the slow ones, in a few minutes (starts its own RabbitMQ and PostgreSQL)
-	@$(PYTEST) --numprocesses 3 -m "not slow" $(ARGS)
+	@$(PYTEST) --numprocesses 2 -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.test ## run all tests, as CI does, in most of an hour
-	@$(PYTEST) --numprocesses 3 $(ARGS)
+	@$(PYTEST) --numprocesses 2 $(ARGS)
 
 coverage: $(VENV)/.test ## measure how much of the code the suite runs in its own processes (not in those that it starts)
 	@$(PYTEST) --numprocesses 2 --hypothesis-profile ci \

@@ -93,6 +93,8 @@ async def test_what_comes_during_a_pause_is_kept_and_goes_on_as_fast_as_it_is_to
     assert {(one["reason"], one["dueAt"], one["attemptCount"]) for one in waiting} == {("paused", None, 0)}
     assert (await standing(client, subscription))["backlog"] == {
         "parked": held["parked"],
+        "leasable": 0,
+        "leased": 0,
         "oldest": waiting[0]["createdAt"],
     }
 
@@ -103,7 +105,12 @@ async def test_what_comes_during_a_pause_is_kept_and_goes_on_as_fast_as_it_is_to
     late = webhooks.requests[before:]
     assert len(late) == held["parked"]
     assert late[-1].at - begun >= len(late) / 20
-    assert (await standing(client, subscription))["backlog"] == {"parked": 0, "oldest": None}
+    assert (await standing(client, subscription))["backlog"] == {
+        "parked": 0,
+        "leasable": 0,
+        "leased": 0,
+        "oldest": None,
+    }
     delivered = [int(request.headers["webhook-id"].partition("-")[0]) for request in webhooks.requests]
     assert sorted(delivered) == sorted(ids)
 

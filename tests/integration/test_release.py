@@ -28,7 +28,7 @@ def release(directory: Path, **environment: str) -> subprocess.CompletedProcess[
     """Run it in a copy of the repository."""
     command = [directory / ".ci" / "release"]
     variables = os.environ | {"IMAGE": "no", "SOURCE_DATE_EPOCH": "1800000000"} | environment
-    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=200)
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=390)
 
 
 @pytest.fixture(scope="module")
