@@ -93,7 +93,7 @@ class Pacer:
 
         If there is too little room, tenants and their subscriptions take turns. What is not taken keeps its order.
         """
-        full_apps = {app for app in {"", *self._full_apps} if not await self._room(app)}
+        full_apps = {app for app in self._full_apps if not await self._room(app)}
         waiting = await self._pacing.find(without_apps=full_apps)
         self._waited = bool(waiting or full_apps)
         by_app: dict[str, dict[int, int]] = {}

@@ -21,6 +21,7 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.deliveries.sweeping import SweepingStore, Work
 from broker.store.deliveries.trials import TrialStore
 from broker.store.postgres.database import DataError
 from broker.store.signals.signals import SignalStore
@@ -48,6 +49,15 @@ _SIGNALS = 100
 """How many scheduled signals one sweep takes: their payloads come along."""
 _DELTAS = 10_000
 """How many changes of the books are folded at a time."""
+_WORK = {
+    "expire": {Work.EXPIRED},
+    "try_targets": {Work.AWAITED},
+    "release": {Work.DUE},
+    "release_waiting": {Work.HELD},
+    "advance": {Work.DUE, Work.ORDERED},
+    "publish_scheduled": {Work.SCHEDULED},
+}
+"""What there must be for these steps to be taken."""
 
 log = structlog.get_logger()
 
@@ -69,6 +79,7 @@ class Scheduler:
         pausing: PausingStore,
         trials: TrialStore,
         ordering: OrderingStore,
+        sweeping: SweepingStore,
         signals: SignalStore,
         sessions: SessionStore,
         events: EventTeller,
@@ -81,6 +92,7 @@ class Scheduler:
         self._pausing = pausing
         self._trials = trials
         self._ordering = ordering
+        self._sweeping = sweeping
         self._signals = signals
         self._sessions = sessions
         self._settings = settings
@@ -137,9 +149,12 @@ class Scheduler:
     async def sweep(self, stopping: asyncio.Event) -> bool:
         """Take each step that is due; return whether there may be more to do at once."""
         more = False
+        work = await self._look()
         for step in self._steps:
             if stopping.is_set():
                 return False
+            if step.name in _WORK and not step.failing and work.isdisjoint(_WORK[step.name]):
+                continue
             try:
                 more |= await step.take()
             except (StoreUnavailable, TransportError) as error:
@@ -156,6 +171,14 @@ class Scheduler:
         if not any(failing):
             self._outcomes.note_success()
         return more
+
+    async def _look(self) -> frozenset[Work]:
+        """Return what there may be to do: everything, if that cannot be told."""
+        try:
+            found = await self._sweeping.look()
+        except (StoreUnavailable, DataError):
+            return frozenset(Work)  # each step says for itself what is wrong
+        return found | {Work.DUE} if self._releases.are_short else found
 
     async def expire(self) -> int:
         """Cancel what is owed of signals that have expired, and publish what that lets go on.

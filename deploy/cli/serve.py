@@ -35,6 +35,7 @@ from broker.store.deliveries.pacing import PacingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.deliveries.presence import Presence
 from broker.store.deliveries.surplus import SurplusStore
+from broker.store.deliveries.sweeping import SweepingStore
 from broker.store.deliveries.trials import TrialStore
 from broker.store.postgres.schema import is_current
 from broker.store.signals.buffering import BufferStore
@@ -210,6 +211,7 @@ async def _workers(role: str, runtime: Runtime) -> AsyncIterator[Sequence[Worker
                 pausing=PausingStore(runtime.database),
                 trials=TrialStore(runtime.database),
                 ordering=OrderingStore(runtime.database),
+                sweeping=SweepingStore(runtime.database),
                 signals=signals,
                 sessions=SessionStore(runtime.database),
                 events=EventTeller(runtime.database, transport, timeout=settings.confirm_timeout),

@@ -18,6 +18,7 @@ from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
 from broker.store.deliveries.presence import Presence
 from broker.store.deliveries.surplus import SurplusStore
+from broker.store.deliveries.sweeping import SweepingStore
 from broker.store.deliveries.trials import TrialStore
 from broker.store.signals.signals import SignalStore
 from broker.subscriptions import SubscriptionSpec
@@ -172,6 +173,7 @@ async def test_the_scheduler_lets_waiting_deliveries_go_on_as_far_as_there_is_ro
             pausing=PausingStore(database),
             trials=TrialStore(database),
             ordering=OrderingStore(database),
+            sweeping=SweepingStore(database),
             signals=SignalStore(database),
             sessions=SessionStore(database),
             events=EventTeller(database, transport, timeout=timedelta(seconds=5)),

@@ -15,6 +15,7 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
+from broker.store.deliveries.sweeping import SweepingStore
 from broker.store.deliveries.trials import TrialStore
 from broker.store.signals.matches import Limits
 from broker.store.signals.signals import SignalStore
@@ -46,6 +47,7 @@ async def scheduler(transport, database):
         pausing=PausingStore(database),
         trials=TrialStore(database),
         ordering=OrderingStore(database),
+        sweeping=SweepingStore(database),
         signals=SignalStore(database),
         sessions=SessionStore(database),
         events=EventTeller(database, transport, timeout=timedelta(seconds=5)),

@@ -41,6 +41,7 @@ class _Sql(Statements, file="leases.sql"):
     find: Statement
     lease: Statement
     lock: Statement
+    any_lapsed: Statement
     lapsed: Statement
     note_ends: Statement
     extend: Statement
@@ -240,6 +241,8 @@ class LeaseStore:
 
     async def end_lapsed(self, *, limit: int, offset: int = 0) -> Lapsed:
         """End at most *limit* leases that are over, without the first *offset*."""
+        if not await self._database.fetchval(_Sql.any_lapsed):
+            return Lapsed()
         async with self._database.transaction() as session:
             lapsed = await session.fetch(_Sql.lapsed, limit=limit, offset=offset)
             if not lapsed:

@@ -67,6 +67,10 @@ ORDER BY l.digest FOR UPDATE OF l;
 SELECT digest, worker FROM leases WHERE signal_id = :signal_id AND subscription_id = :subscription_id
 ORDER BY number DESC LIMIT 1;
 
+-- name: any_lapsed
+-- Whether there is a lease that is over and whose end was not noticed so far.
+SELECT EXISTS (SELECT FROM (SELECT FROM leases WHERE ended IS NULL AND until <= now() ORDER BY until LIMIT 1) AS first);
+
 -- name: lapsed
 -- At most :limit leases, after the first :offset, that are over and whose ends were not noticed so far.
 SELECT digest FROM leases WHERE ended IS NULL AND until <= now()

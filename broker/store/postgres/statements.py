@@ -46,10 +46,11 @@ class Statement:
         sequences: The sequences that it takes numbers from.
     """
 
-    __slots__ = ("_text", "identifiers", "name", "parameters", "sequences", "sql")
+    __slots__ = ("_explained", "_text", "identifiers", "name", "parameters", "sequences", "sql")
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
+        self._explained: Statement | None = None
         self._text = _COMMENT.sub("", text).strip()
         self.parameters = tuple(dict.fromkeys(_PARAMETER.findall(self._text)))
         self.identifiers = frozenset(_IDENTIFIER.findall(self._text))
@@ -81,7 +82,9 @@ class Statement:
     @property
     def explained(self) -> Statement:
         """The statement that plans this one and does not carry it out; it has the same parameters."""
-        return Statement(self.name, f"EXPLAIN {self._text}")
+        if self._explained is None:
+            self._explained = Statement(self.name, f"EXPLAIN {self._text}")
+        return self._explained
 
 
 class Statements:
