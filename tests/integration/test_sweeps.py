@@ -15,7 +15,7 @@ from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
 from broker.store.deliveries.pausing import PausingStore
-from broker.store.deliveries.sweeping import SweepingStore
+from broker.store.deliveries.sweeping import SweepingStore, Work
 from broker.store.deliveries.trials import TrialStore
 from broker.store.signals.matches import Limits
 from broker.store.signals.signals import SignalStore
@@ -108,6 +108,30 @@ async def test_a_step_that_fails_holds_up_no_other_and_the_scheduler_is_not_read
             return False
 
         await eventually(is_not_ready)
+
+
+PARKED = "UPDATE deliveries SET begun_at = NULL, state = 'parked', "
+
+
+@pytest.mark.parametrize(
+    ("change", "work"),
+    [
+        ("UPDATE gates SET held = false", set()),
+        (f"{PARKED} reason = 'retry', due_at = now()", {Work.DUE}),
+        (f"{PARKED} reason = 'retry', due_at = now() + interval '1 minute'", set()),
+        (f"{PARKED} reason = 'ordered', due_at = NULL, ordering_key = 'k'", {Work.ORDERED}),
+        ("UPDATE deliveries SET expires_at = now()", {Work.EXPIRED}),
+        ("UPDATE subscriptions SET consumed_by = 1, consumed_until = now()", {Work.EXPIRED}),
+        ("UPDATE gates SET held = true", {Work.HELD}),
+        ("UPDATE gates SET recalling = true", {Work.HELD}),
+        ("UPDATE signals SET state = 'scheduled', due_at = now()", {Work.SCHEDULED}),
+        ("INSERT INTO circuits (key, address, awaited) VALUES ('k', 'a', true)", {Work.AWAITED}),
+    ],
+)
+@pytest.mark.usefixtures("overdue")
+async def test_one_look_tells_what_there_is_to_do(database, change, work):
+    await database.execute(change)
+    assert await SweepingStore(database).look() == work
 
 
 async def test_what_is_delivered_while_messages_are_counted_did_not_lose_its_own(
