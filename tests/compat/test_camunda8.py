@@ -30,6 +30,7 @@ async def test_a_named_tenant_is_reached_and_nobody_else(client, name, tenanted)
     assert await matched(client, int(answer["signalKey"])) == {theirs}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"tenantId": None}, {"tenantId": "<default>"}])
 async def test_the_default_tenant_is_to_be_untenanted(client, name, tenanted, more):
     _, _, untenanted = tenanted

@@ -29,6 +29,7 @@ async def waiting(client, name, key="k", **spec):
     return (await subscribe(client, name, executionId=fresh_id("execution"), once=True, businessKey=key, **spec))["id"]
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_message_waits_for_a_subscription_of_its_key_and_is_delivered_once(client, webhooks, name):
     answer = await publish(client, name, variables={"n": 1})

@@ -163,6 +163,7 @@ async def test_a_repeat_with_the_same_key_is_the_same_message(client, name):
         headers = {"Idempotency-Key": fresh_id("key")}
 
 
+@pytest.mark.slow
 async def test_the_python_client_correlates_and_publishes(client, product, name):
     configuration = {
         "CAMUNDA_REST_ADDRESS": product.url,

@@ -39,6 +39,7 @@ async def test_nobody_waits_and_that_is_no_error(client, webhooks, name):
     assert await matched(client, signal_id) == set(), "a signal is not kept for who comes later"
 
 
+@pytest.mark.slow
 async def test_all_who_wait_are_reached_once(client, webhooks, name):
     executions = {fresh_id("execution") for _ in range(3)}
     for execution in executions:

@@ -118,6 +118,7 @@ async def is_consumed(client: Client, subscription_id: int) -> bool:
     return status == 200 and subscription["consumedBy"] is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vector", VECTORS, ids=name_of)
 def test_the_product_answers_and_delivers_as_camunda_does(outcomes, vector):
     ours = outcomes[vector["id"]]

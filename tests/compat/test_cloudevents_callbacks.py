@@ -90,6 +90,7 @@ async def test_a_receiver_permits_by_callback_at_any_gateway_and_is_not_asked_ag
     assert [one.method for one in webhooks.requests] == ["OPTIONS", "POST", "POST"]
 
 
+@pytest.mark.slow
 async def test_a_permission_is_for_one_subscription_and_url(client, stranger, webhooks, name):
     url = webhooks.answer(f"/{name}", SILENT)
     subscription, other = await subscribe(client, name, url), await subscribe(client, f"{name}.other", url)
@@ -133,6 +134,7 @@ async def test_who_reads_attempts_does_not_learn_the_callback(client, webhooks, 
     assert webhooks.requests[-1].headers["WebHook-Request-Callback"].partition("key=")[2] not in str(sample)
 
 
+@pytest.mark.slow
 async def test_what_is_no_callback_changes_nothing_and_tells_nothing(client, stranger, webhooks, name):
     url = webhooks.answer(f"/{name}", SILENT)
     subscription = await subscribe(client, name, url)

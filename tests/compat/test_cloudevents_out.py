@@ -69,6 +69,7 @@ async def in_node(received=(), thrown=()):
     return json.loads(out)
 
 
+@pytest.mark.slow
 async def test_a_webhook_gets_an_event_that_both_sdks_read_and_its_signature_holds(client, webhooks, name):
     received, signals, secrets = [], [], []
     for form in FORMATS:

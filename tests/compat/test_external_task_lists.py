@@ -94,6 +94,7 @@ async def test_a_task_is_listed_and_shown_until_it_is_done(client, name, topic, 
     assert (await client.request("GET", f"{PATH}/{task['id']}"))[0] == 404
 
 
+@pytest.mark.slow
 async def test_tasks_are_found_by_what_is_asked_for(client, name, topic, fetch):
     ids = await owed(client, name, topic, 4)
     [locked] = await fetch()

@@ -113,6 +113,7 @@ async def test_a_topic_that_is_a_number_is_a_name_first_and_an_id_if_there_is_no
     assert signals(await fetch(topic)) == [by_name]
 
 
+@pytest.mark.slow
 async def test_a_topic_has_the_tasks_of_any_number_of_subscriptions(client, name, pull, fetch):
     """Webhooks of the name do not count either."""
     executions = [f"{name}-{number}" for number in range(105)]

@@ -78,6 +78,7 @@ def altered(webhook):
     return headers, body.replace(b'"broadcast"', b'"untenanted"')
 
 
+@pytest.mark.slow
 async def test_the_official_libraries_verify_before_during_and_after_a_rotation(client, webhooks, name):
     subscription = await subscribe(client, name, webhooks.url())
     first = subscription["secret"]

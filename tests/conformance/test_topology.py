@@ -30,6 +30,7 @@ class TestRouting:
         await publish(transport, b"last", key=pattern)
         assert [await drain(transport, queue, 1) for queue in (exact, pattern)] == [[b"1"], [b"last"]]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("pattern", "key", "matches"),
         [

@@ -94,6 +94,7 @@ class TestPublishing:
         with pytest.raises(Unroutable):
             await publish(transport, b"1", key=fresh())
 
+    @pytest.mark.slow
     async def test_what_is_not_mandatory_may_reach_nobody(self, transport, queue):
         exchange = await declare_exchange(transport, "topic")
         await bind(transport, exchange, queue, "wanted")
@@ -394,6 +395,7 @@ class TestLosingTheLink:
             await publish_until_confirmed(transport, b"1", key=queue)
             assert [message.body for message in await take(inbox, 1)] == [b"1"]
 
+    @pytest.mark.slow
     async def test_every_publish_in_flight_gets_an_answer_and_no_confirmed_one_is_lost(self, server, transport, queue):
         async def attempt(i):
             try:

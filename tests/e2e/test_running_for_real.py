@@ -25,6 +25,7 @@ LINES = [
 ]
 
 
+@pytest.mark.slow
 async def test_each_process_starts_and_together_they_deliver(postgres_url, rabbitmq_url, tmp_path):
     async with AsyncExitStack() as stack:
         settings = {

@@ -71,6 +71,7 @@ async def test_a_url_arrives_as_it_was_written_and_its_values_percent_encoded(cl
     assert dead["attempts"][0]["error"] == "a value makes the URL's path lead elsewhere"
 
 
+@pytest.mark.slow
 async def test_an_alert_switches_a_feature_off_and_then_tells_the_team(client, webhooks, paste):
     """Unleash is down at first: the team is told only once the feature is off."""
     async with unleash("new-checkout", "old-checkout") as features:
@@ -96,6 +97,7 @@ async def test_an_alert_switches_a_feature_off_and_then_tells_the_team(client, w
     assert "1234567890abcdef" not in json.dumps(subscription)
 
 
+@pytest.mark.slow
 async def test_a_step_that_succeeded_is_not_repeated(client, webhooks, product, name):
     queue = fresh_id("queue")
     async with product.open_transport() as transport:
@@ -128,6 +130,7 @@ async def test_a_step_that_succeeded_is_not_repeated(client, webhooks, product, 
         Webhook(subscription["secret"]).verify(request.body, dict(request.headers))
 
 
+@pytest.mark.slow
 async def test_a_later_step_spares_a_target_that_asked_for_it_and_the_step_before_is_not_repeated(
     client, webhooks, name
 ):

@@ -188,6 +188,7 @@ async def test_a_paused_subscription_s_deliveries_are_held_and_go_on_when_it_is_
     assert all(isinstance(one, Claimed) for one in await claim(attempts, *due_attempts))
 
 
+@pytest.mark.slow
 async def test_a_claim_that_races_with_a_resumption_is_held_by_nobody(owe, deliveries, attempts, pausing):
     """The second one sees what the first one did: the delivery goes at once, or gets its moment."""
     for due in await owe(10):

@@ -24,6 +24,7 @@ ANSWERS = {
 PAGES = ["/docs", "/console", "/openapi.json", "/asyncapi.json", "/livez", "/metrics"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "request_"), ANSWERS.items())
 async def test_no_answer_is_kept_nor_guessed_nor_tells_versions(product, status, request_):
     await check(product, status, request_)

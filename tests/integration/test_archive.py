@@ -118,6 +118,7 @@ async def test_a_crash_between_archiving_and_dropping_neither_loses_nor_doubles_
     assert (await compare(history.database)).recorded == 1
 
 
+@pytest.mark.slow
 async def test_a_stop_in_the_middle_of_archiving_is_clean_and_the_next_start_goes_on(
     history, retention, tmp_path, monkeypatch
 ):
@@ -155,6 +156,7 @@ def failed():
     return metrics.REGISTRY.get_sample_value("signal_broker_retention_failures_total")
 
 
+@pytest.mark.slow
 async def test_without_a_place_for_the_archive_nothing_is_dropped(history, subscription, retention, tmp_path):
     await history.attempt(await history.throw(), DeliveryState.DELIVERED)
     await history.close()

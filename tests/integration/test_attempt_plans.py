@@ -35,6 +35,7 @@ async def test_a_plan_that_is_kept_reads_nothing_from_end_to_end(database, state
     assert not LARGE.search("\n".join(plan)), "\n".join(plan)
 
 
+@pytest.mark.slow
 async def test_postgresql_keeps_the_plans_of_attempts(database, subscription, history):
     """Else each is planned anew, over all partitions."""
     dues = [DueAttempt((await history.throw()).id, subscription.id, 1) for _ in range(12)]

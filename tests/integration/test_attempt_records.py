@@ -91,6 +91,7 @@ async def test_an_attempt_without_a_webhook_shows_nothing(database, subscription
     assert await database.fetchval("SELECT exchanges FROM attempts") is None
 
 
+@pytest.mark.slow
 async def test_what_was_exchanged_is_archived(history, subscription, retention, tmp_path):
     due = DueAttempt((await history.throw()).id, 1, 1)
     await claim(history.attempts, due)
@@ -102,6 +103,7 @@ async def test_what_was_exchanged_is_archived(history, subscription, retention, 
     assert members(document["deliveries"][0]["attempts"][0]) == SHOWN
 
 
+@pytest.mark.slow
 async def test_a_partition_that_was_detached_before_attempts_kept_exchanges_is_archived(
     history, subscription, retention, tmp_path, monkeypatch
 ):

@@ -50,6 +50,7 @@ async def act(caller, method, path, expect=200, **body):
     return answer
 
 
+@pytest.mark.slow
 async def test_a_pause_and_a_resumption_say_who_and_how_and_a_second_pause_says_nothing(operator, events, name):
     made = await subscribe(operator, name)
     path = f"/v1/subscriptions/{made['id']}"

@@ -165,6 +165,7 @@ async def test_the_keeper_looks_at_all_messages_when_it_begins(database, buffer,
     assert await count_buffered(database) == 1
 
 
+@pytest.mark.slow
 async def test_the_keeper_passes_over_messages_that_nothing_waits_for(database, subscriptions, correlations, keeper):
     buffer = BufferStore(database, most=1000)
     for _ in range(101):

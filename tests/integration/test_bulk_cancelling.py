@@ -55,6 +55,7 @@ async def test_what_is_dead_of_deleted_subscriptions_is_counted_and_cleared(clie
     assert {item["reason"] for item in page["items"]} == {"cancelled by hand"}
 
 
+@pytest.mark.slow
 async def test_the_filters_choose_and_after_goes_on(client, name, die):
     subscription = await die(3)
     id_ = subscription["id"]

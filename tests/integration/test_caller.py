@@ -351,6 +351,7 @@ async def test_a_later_step_is_not_made_while_its_target_seems_to_be_down(betwee
     assert paths(webhooks) == ["/first"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_host", [10])
 async def test_one_later_step_at_a_time_tries_a_target_that_seemed_to_be_down(owe, attempts, make, change, webhooks):
     answered = asyncio.Event()

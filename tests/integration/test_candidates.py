@@ -52,6 +52,7 @@ def find(database):
     return find
 
 
+@pytest.mark.slow
 async def test_what_is_found_is_all_that_the_signals_match(database, subscriptions, find):
     """Subscriptions of every kind, of which some end between the signals and their recording."""
     everything = [

@@ -126,6 +126,7 @@ async def test_an_endpoint_is_made_and_renamed_within_the_names_of_its_manager(c
     assert (await manager.request("PUT", f"{root}/{made['id']}", json={"name": f"{mine}2"}))[0] == 200
 
 
+@pytest.mark.slow
 async def test_an_endpoint_reaches_the_tenants_of_who_made_it(client):
     mine, other, name = fresh_id("tenant"), fresh_id("tenant"), fresh_id("payroll")
     ours, _, nobodys = [await subscribe(client, name, tenantId=tenant) for tenant in (mine, other, None)]

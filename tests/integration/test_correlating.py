@@ -50,6 +50,7 @@ async def test_a_message_that_was_never_published_is_rescued(database, correlati
     assert [(due.signal_id, due.subscription_id) for due in rescued.due_attempts] == [(message.id, waiting.id)]
 
 
+@pytest.mark.slow
 async def test_a_message_is_accepted_while_the_record_queue_takes_none(
     rabbitmq_url, database, correlations, subscriptions
 ):

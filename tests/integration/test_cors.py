@@ -68,6 +68,7 @@ async def test_options_is_answered_with_the_methods_of_the_path(client, path, me
     assert "Access-Control-Allow-Origin" not in headers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1/nothing", "/engine-rest/nothing", "/v2/nothing", "/api/nothing", "/nothing"])
 async def test_options_of_an_unknown_path_is_a_404(client, choosy, path):
     assert (await client.request("OPTIONS", path))[0] == 404
@@ -134,6 +135,7 @@ async def test_every_answer_can_be_read_by_allowed_pages_only(choosy, name):
     assert (status, headers["Access-Control-Allow-Origin"]) == (401, ALLOWED)
 
 
+@pytest.mark.slow
 async def test_any_origin_means_no_remembered_credentials(open_to_all):
     for path in ("/v1/signals", "/engine-rest/event-subscription", "/v1/nothing"):
         for origin in (FOREIGN, "null"):

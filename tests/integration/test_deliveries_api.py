@@ -20,6 +20,7 @@ pytestmark = pytest.mark.transports("embedded", "rabbitmq")
 AT_ONCE = {"schedule": [0, 0]}
 
 
+@pytest.mark.slow
 async def test_a_webhook_receives_the_signal_as_documented_and_signed(client, webhooks, name):
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     headers = {"X-Team": "claims"}
@@ -219,6 +220,7 @@ async def test_deliveries_are_listed_page_by_page(client, webhooks, name):
     assert rest["next"] is None
 
 
+@pytest.mark.slow
 async def test_the_ledger_of_a_subscription_balances(client, webhooks, name):
     subscription = await subscribe(client, name, webhooks.url("/hook"))
     for _ in range(3):

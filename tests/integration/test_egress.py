@@ -205,6 +205,7 @@ async def test_a_name_that_does_not_exist_is_told_as_such():
 # TLS
 
 
+@pytest.mark.slow
 async def test_an_authority_of_the_operators_own_is_trusted_beside_the_systems(authority):
     async with receiver(ssl=authority.serving("127.0.0.1")) as target:
         async with client(LOOPBACK) as doubtful:

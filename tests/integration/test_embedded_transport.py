@@ -83,6 +83,7 @@ async def test_a_publisher_that_is_killed_loses_nothing_it_was_confirmed(transpo
     assert confirmed <= stored
 
 
+@pytest.mark.slow
 async def test_what_a_killed_consumer_held_comes_again_within_two_seconds(transport, database_url):
     for body in (b"0", b"1", b"2", b"3"):
         await transport.publish(Message(body=body), exchange="", routing_key="q", timeout=SOON)
@@ -149,6 +150,7 @@ async def test_a_publish_wakes_the_consumer(transport, database):
             await inbox.settle(await inbox.receive(1), Settlement.ACK)
 
 
+@pytest.mark.slow
 async def test_poison_waits_for_its_dead_letter_exchange_to_route_it(transport):
     topology = Topology((Exchange("dlx", "fanout"),), (Queue("work", "dlx"), Queue("dead")), ())
     await transport.declare(topology)

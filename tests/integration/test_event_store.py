@@ -130,6 +130,7 @@ async def test_nothing_is_told_of_a_subscription_that_is_deleted_meanwhile(
     assert await listed(events) == []
 
 
+@pytest.mark.slow
 async def test_events_are_no_signals_while_no_subscription_is_for_them(database, transport, events, disable, signals):
     teller = EventTeller(database, transport, timeout=SOON)
     await disable()
@@ -182,6 +183,7 @@ async def test_a_dead_queue_that_seems_to_hold_fewer_for_a_moment_holds_no_more_
     assert await told(1) == [(1, 1), (2, 5), (3, 3)]
 
 
+@pytest.mark.slow
 async def test_old_events_are_forgotten_and_so_are_those_beyond_the_last_ones(database, events):
     await database.execute(
         "INSERT INTO events (type, subscription_id, since, at, n, details)"

@@ -125,6 +125,7 @@ async def test_an_abandoned_attempt_is_not_begun_again_once_the_signal_has_expir
     assert await standing(due) == CANCELLED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["parked", "pending"])
 async def test_the_ordering_group_of_an_expired_delivery_goes_on_at_once(database, owe, sweep, attempts, state):
     first, second, third = await owe(3, ordered=True, ordering_key="k")
@@ -148,6 +149,7 @@ async def test_a_dead_delivery_holds_up_its_group_only_until_its_signal_expires(
     assert (await standing(first))[0] == "dead"
 
 
+@pytest.mark.slow
 async def test_the_concurrency_slot_of_an_expired_delivery_is_free(database, owe, sweep, attempts):
     first, second, third = await owe(3, max_in_flight=1)
     claimed, *_ = await claim(attempts, first, second, third)

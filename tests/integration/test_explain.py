@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.throwing import fresh_id, matched, subscribe, throw, token
 
 
@@ -12,6 +14,7 @@ async def explain(client, subscriptions, document, query=""):
     return [said.get(subscription["id"]) for subscription in subscriptions]
 
 
+@pytest.mark.slow
 async def test_every_subscription_is_told_whether_it_matches_and_why(client, name):
     execution = fresh_id("execution")
     filter_ = {"cpu": {"operator": "NUM_GT", "value": "90"}}

@@ -61,6 +61,7 @@ async def test_each_end_begins_the_next_attempt(desk):
     assert await attempts_at(desk, signals[1], subscription) == [(1, Outcome.SUCCEEDED)]
 
 
+@pytest.mark.slow
 async def test_what_is_under_way_was_begun_before_its_request(desk):
     """If the deliverer is lost then, the record says so."""
     subscription = await desk.subscribe()
@@ -72,6 +73,7 @@ async def test_what_is_under_way_was_begun_before_its_request(desk):
     assert await attempts_at(desk, second, subscription) == [(1, Outcome.INTERRUPTED)]
 
 
+@pytest.mark.slow
 async def test_a_change_of_the_subscription_holds_for_the_next_attempt(desk):
     subscription = await desk.subscribe()
     signals = await desk.throw(*"aaaa")
@@ -154,6 +156,7 @@ async def test_what_is_large_or_has_expired_gets_a_message(desk, fields):
     assert [due.signal_id for due in effects.due_attempts] == [second.id]
 
 
+@pytest.mark.slow
 async def test_what_was_cancelled_is_passed_over(desk):
     subscription = await desk.subscribe()
     first, second, third = await desk.throw(*"aaa")
@@ -177,6 +180,7 @@ async def test_a_dead_one_ahead_blocks_the_group_or_is_skipped(desk, policy, goe
     assert isinstance(await hand_on(desk, claimed), Claimed) is goes_on
 
 
+@pytest.mark.slow
 async def test_the_group_of_a_key_that_somebody_looks_at_goes_on_when_they_have(desk):
     subscription = await desk.subscribe()
     first, second = await desk.throw(*"aa")
@@ -193,6 +197,7 @@ async def test_the_group_of_a_key_that_somebody_looks_at_goes_on_when_they_have(
     assert [due.signal_id for due in (await handing).due_attempts] == [second.id]
 
 
+@pytest.mark.slow
 async def test_an_end_that_is_stored_twice_hands_on_once(desk):
     """The store has noted it, and its answer was lost."""
     subscription = await desk.subscribe()

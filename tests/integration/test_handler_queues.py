@@ -118,6 +118,7 @@ async def test_what_was_lost_is_repaired_however_much_waits_for_somebody_else(tr
     assert await transport.depth(APP, timeout=SOON) == 55
 
 
+@pytest.mark.slow
 async def test_a_queue_that_is_not_there_holds_up_nobody_and_is_filled_once_it_is(
     transport, database, scheduler, record
 ):

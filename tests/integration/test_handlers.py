@@ -65,6 +65,7 @@ def told(request):
     return json.loads(request.body)
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_signal_is_delivered_to_a_function_with_its_typed_payload(client, webhooks, name, worker, subscription):
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -131,6 +132,7 @@ async def test_what_a_handler_raises_is_tried_again_on_its_schedule(client, webh
     assert webhooks.requests[2].at - webhooks.requests[1].at >= 1, "as the handler asked"
 
 
+@pytest.mark.slow
 async def test_what_a_handler_gives_up_is_dead_at_once_and_logged(client, webhooks, name, worker, subscription):
     async with worker() as process:
         signal = await pay(client, name, webhooks.answer("/book", Answer(status=410)))
@@ -257,6 +259,7 @@ async def test_what_was_thrown_while_no_worker_ran_is_delivered_when_one_does(
             await delivery(client, signal, book, "delivered")
 
 
+@pytest.mark.slow
 async def test_a_handler_that_is_not_in_the_code_any_more_is_told_and_fails(
     client, webhooks, worker, subscription, gone
 ):

@@ -200,6 +200,7 @@ async def test_a_delivery_that_is_refused_holds_up_no_other(laptop, client, name
     assert (alone.returncode, alone.stderr) == (1, "Error: there is no delivery '999999-1'\n")
 
 
+@pytest.mark.slow
 async def test_a_product_that_is_gone_ends_a_command_that_says_where_to_go_on(stranger):
     asked = []
 
@@ -284,6 +285,7 @@ async def test_a_long_redrive_goes_on_and_one_that_is_interrupted_says_where(str
     assert all(one["perSecond"] == 50 for one in asked)
 
 
+@pytest.mark.slow
 async def test_ctrl_c_says_how_many_deliveries_were_redriven_and_how_to_go_on(stranger, tmp_path):
     asked, hanging, ended = [], asyncio.Event(), asyncio.Event()
 

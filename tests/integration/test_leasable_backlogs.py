@@ -55,6 +55,7 @@ async def owe_earlier(database, hours=1):
     await database.execute("UPDATE deliveries SET created_at = created_at - $1 * interval '1 hour'", hours)
 
 
+@pytest.mark.slow
 async def test_a_backlog_tells_what_is_parked_leasable_and_leased_apart(
     database, backlogs, leases, subscriptions, pull
 ):
@@ -78,6 +79,7 @@ async def test_a_backlog_tells_what_is_parked_leasable_and_leased_apart(
     assert await look() == (1, 3, 0)
 
 
+@pytest.mark.slow
 async def test_the_oldest_of_a_backlog_may_be_parked_or_leasable_but_not_leased(database, backlogs, leases, pull):
     async def oldest():
         return (await backlogs.find([pull]))[pull.id].oldest

@@ -113,6 +113,7 @@ async def test_a_subscription_that_is_named_twice_belongs_to_the_first(database,
     assert await store.of_names(named, ALL) == {mine: named[0], other: named[1]}
 
 
+@pytest.mark.slow
 async def test_no_more_subscriptions_than_a_limit_are_found_and_each_has_a_chance(
     database, subscribe, store, monkeypatch
 ):

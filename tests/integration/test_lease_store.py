@@ -151,6 +151,7 @@ async def test_whoever_waits_is_told_that_a_lease_has_freed_a_slot(database, sub
     assert len(await waiting) == 1
 
 
+@pytest.mark.slow
 async def test_whoever_waits_is_told_of_a_resumption_and_of_a_retry(  # noqa: PLR0917  (what it is about)
     database, leases, listening, pull, pausing, deliveries
 ):
@@ -191,6 +192,7 @@ async def test_no_message_is_published_for_what_is_leased(database, embedded, pu
     assert logs == [], "it would tell that no queue takes them"
 
 
+@pytest.mark.slow
 async def test_a_lease_that_lapses_frees_its_slot_and_is_forgotten_an_hour_later(
     database, subscriptions, leases, keeper, deliveries
 ):
@@ -210,6 +212,7 @@ async def test_a_lease_that_lapses_frees_its_slot_and_is_forgotten_an_hour_later
     assert await keeper.forget() == 1
 
 
+@pytest.mark.slow
 async def test_two_schedulers_end_a_lease_once(database, leases, lease, deliveries):
     await record(database, *await accept(database, *["a"] * 30))
     await lease(most=30, duration=timedelta(0))

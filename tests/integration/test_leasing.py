@@ -42,6 +42,7 @@ async def test_a_delivery_waits_until_it_is_leased_and_is_delivered_once_it_is_a
     assert (books["deliveries"]["delivered"], books["unaccounted"]) == (1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_whoever_waits_at_any_gateway_gets_what_is_thrown_at_another(client, name, second_url, puller):
     """Each of two deliveries goes to one of the three who wait; the third gets nothing."""
@@ -130,6 +131,7 @@ async def test_a_failure_can_put_off_the_next_attempt_or_give_up(puller):
     assert (delivery["state"], delivery["reason"], delivery["lastOutcome"]) == ("dead", "given up: gone", "given_up")
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_failure_can_say_that_the_work_took_too_long(puller):
     await puller.subscribe(retry={"schedule": [600]})
@@ -146,6 +148,7 @@ async def test_a_failure_can_say_that_the_work_took_too_long(puller):
     assert pause >= timedelta(seconds=600), "the whole pause, and not a random part of it"
 
 
+@pytest.mark.slow
 async def test_a_delivery_is_dead_after_its_last_attempt_and_can_be_leased_again_once_it_is_redriven(client, puller):
     await puller.subscribe(retry={"maxAttempts": 1})
     await puller.throw()
@@ -184,6 +187,7 @@ async def test_an_extended_lease_lasts_longer(puller):
     assert (await puller.lease_one())["leaseToken"] != first["leaseToken"], "it was shortened, and ended"
 
 
+@pytest.mark.slow
 async def test_each_token_has_a_result_of_its_own_and_a_repeated_request_the_same_again(puller):
     await puller.subscribe(retry=FAR)
     await puller.throw()
@@ -199,6 +203,7 @@ async def test_each_token_has_a_result_of_its_own_and_a_repeated_request_the_sam
     assert [len((await puller.delivery(one))["attempts"]) for one in (acked, failed)] == [1, 1]
 
 
+@pytest.mark.slow
 async def test_a_failure_is_not_repeated_by_giving_up(puller):
     await puller.subscribe(retry=FAR)
     await puller.throw()
@@ -227,6 +232,7 @@ async def test_those_who_wait_are_answered_when_the_gateway_begins_to_stop(datab
             assert (await waiting, await puller.lease(waitSeconds=30)) == ([], [])
 
 
+@pytest.mark.slow
 async def test_deliveries_of_one_ordering_key_are_leased_one_after_the_other(puller):
     await puller.subscribe(ordered=True, retry=AT_ONCE)
     first, second = [await puller.throw(orderingKey="k") for _ in range(2)]
@@ -241,6 +247,7 @@ async def test_deliveries_of_one_ordering_key_are_leased_one_after_the_other(pul
     assert (await puller.lease_one())["signal"]["id"] == second
 
 
+@pytest.mark.slow
 async def test_no_more_are_leased_than_max_in_flight_allows_and_an_end_lets_the_next_one_go(puller):
     await puller.subscribe(maxInFlight=2)
     for _ in range(4):
@@ -279,6 +286,7 @@ async def test_a_paused_subscription_gives_nothing_until_it_is_resumed_but_lease
     assert [one["signal"]["id"] for one in await waiting] == [second]
 
 
+@pytest.mark.slow
 async def test_what_is_owed_is_cancelled_with_its_subscription_leased_or_not(client, puller):
     await puller.subscribe()
     await puller.throw()
@@ -324,6 +332,7 @@ async def test_an_expired_signal_is_not_leased_any_more(puller):
     assert await puller.lease() == []
 
 
+@pytest.mark.slow
 async def test_the_first_signal_consumes_a_once_subscription(puller):
     await puller.subscribe(once=True)
     first = await puller.throw()

@@ -168,6 +168,7 @@ async def test_the_books_are_right_after_deletions_behind_the_product(record, su
         await deliveries.fold_ledger(limit=100)
 
 
+@pytest.mark.slow
 async def test_a_delivery_that_vanishes_is_unaccounted_for_and_the_metric_says_so(
     record, subscriptions, deliveries, database
 ):
@@ -189,6 +190,7 @@ async def test_a_delivery_that_vanishes_is_unaccounted_for_and_the_metric_says_s
     assert (await deliveries.ledger(subscription.id)).unaccounted == 1
 
 
+@pytest.mark.slow
 async def test_the_metric_has_deaths_and_cancellations_that_no_attempt_made(
     record, subscriptions, attempts, pausing, database
 ):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.receiver import Answer
 from tests.support.throwing import delivery, fresh_id, subscribe, throw, token
 
 DEAD = {"schedule": [], "maxAttempts": 1}
 
 
+@pytest.mark.slow
 async def test_a_caller_limited_to_names_reads_deliveries_of_those_only(client, webhooks, name):
     url = webhooks.answer("/", Answer(status=500, body=b"secret"))
     subscription = await subscribe(client, f"{name}.#", url, retry=DEAD)
@@ -32,6 +35,7 @@ async def test_a_caller_limited_to_names_reads_deliveries_of_those_only(client, 
     assert [one["id"] for one in items] == [mine["signalId"]]
 
 
+@pytest.mark.slow
 async def test_a_caller_limited_to_names_sees_subscriptions_to_those_only(client, name):
     made = {word: await subscribe(client, f"{name}.{word}") for word in ("mine", "hidden", "*", "#", "mine.#")}
     ids = {one["id"]: word for word, one in made.items()}
@@ -52,6 +56,7 @@ async def test_a_caller_limited_to_names_sees_subscriptions_to_those_only(client
         assert count == {"count": len(rows)}
 
 
+@pytest.mark.slow
 async def test_the_books_of_a_caller_with_limits_are_of_its_subscriptions_alone(client, webhooks, name):
     tenant = fresh_id("tenant")
     callers = [
@@ -75,6 +80,7 @@ async def test_the_books_of_a_caller_with_limits_are_of_its_subscriptions_alone(
         assert (books["matched"], books["recorded"]) == (1, None)
 
 
+@pytest.mark.slow
 async def test_who_may_only_manage_deliveries_is_told_nothing_of_the_receivers_answers(client, webhooks, name):
     subscription = await subscribe(client, name, webhooks.answer("/", Answer(status=500, body=b"secret")), retry=DEAD)
     dead = await delivery(client, await throw(client, name), subscription, "dead")

@@ -69,6 +69,7 @@ async def test_a_webhook_that_throws_to_its_own_gateway_comes_to_an_end(client, 
     assert [signal["hops"] for signal in page["items"]] == list(range(16))
 
 
+@pytest.mark.slow
 async def test_scheduled_and_replayed_signals_keep_their_hops(client, webhooks, name):
     first = await subscribe(client, name, webhooks.url("/first"))
     moment = (await throw(client, fresh_id("clock")))["createdAt"].replace("Z", "+00:00")

@@ -127,6 +127,7 @@ async def test_the_oldest_pending_delivery_is_the_one_whose_message_waits_longes
     assert await deliveries.oldest_pending(rescue_after=RESCUE_AFTER) < 60
 
 
+@pytest.mark.slow
 async def test_what_waits_in_each_queue_is_counted(database, transport):
     for queue, count in ((RECORD, 2), (LANES[0], 1)):
         for _ in range(count):

@@ -69,6 +69,7 @@ async def alembic_version(database):
     return await database.fetchval("SELECT coalesce(max(version_num), '') FROM alembic_version")
 
 
+@pytest.mark.slow
 async def test_the_ledger_and_the_positions_are_made_of_what_is_there(postgres_url):
     async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0005")
@@ -87,6 +88,7 @@ async def test_the_ledger_and_the_positions_are_made_of_what_is_there(postgres_u
         assert [one.id for one in await listed(SignalStore(database), after_id=12)] == [14, 11]
 
 
+@pytest.mark.slow
 async def test_the_tables_become_the_first_block_and_stay_what_they_are(postgres_url):
     async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0006")
@@ -124,6 +126,7 @@ def test_steps_are_numbered_without_a_gap():
     assert [int(step) for step in STEPS] == list(range(1, len(STEPS) + 1))
 
 
+@pytest.mark.slow
 async def test_an_empty_database_gets_every_step_and_notes_each(postgres_url):
     async with unmigrated(postgres_url) as database:
         assert await revision(database) == ""
@@ -133,6 +136,7 @@ async def test_an_empty_database_gets_every_step_and_notes_each(postgres_url):
         assert await alembic_version(database) == NEEDED
 
 
+@pytest.mark.slow
 async def test_a_database_that_alembic_migrated_goes_on_from_there(postgres_url):
     async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0010")
@@ -150,6 +154,7 @@ async def test_a_database_that_alembic_migrated_goes_on_from_there(postgres_url)
         assert await database.fetchval("SELECT count(*) FROM signals") == 1
 
 
+@pytest.mark.slow
 async def test_steps_that_alembic_had_not_reached_are_applied(postgres_url):
     async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0004")
@@ -227,6 +232,7 @@ async def test_a_database_in_which_others_have_tables_of_other_names_is_taken(po
         assert await revision(database) == NEEDED
 
 
+@pytest.mark.slow
 async def test_one_that_was_killed_before_its_first_step_begins_again(postgres_url):
     async with unmigrated(postgres_url) as database:
         async with database.transaction() as session:
@@ -257,6 +263,7 @@ async def test_a_role_that_may_not_log_in_or_lacks_rights_is_refused_at_once(dat
             await migrate(role.url(), wait=60)
 
 
+@pytest.mark.slow
 async def test_a_step_that_is_interrupted_leaves_nothing_half(postgres_url):
     async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0004")
@@ -281,6 +288,7 @@ async def test_many_processes_may_migrate_at_once(postgres_url):
         assert await applied(database) == set(STEPS)
 
 
+@pytest.mark.slow
 async def test_a_schema_that_is_newer_is_left_alone(postgres_url):
     async with unmigrated(postgres_url) as database:
         await migrate(database.url)
@@ -290,6 +298,7 @@ async def test_a_schema_that_is_newer_is_left_alone(postgres_url):
         assert await revision(database) == later
 
 
+@pytest.mark.slow
 async def test_what_waits_when_the_product_is_upgraded_expires_and_waits_for_a_reservation(postgres_url):
     async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0014")
@@ -310,6 +319,7 @@ async def test_what_waits_when_the_product_is_upgraded_expires_and_waits_for_a_r
         assert reserved.due_attempts == (DueAttempt(11, 1, 1),)
 
 
+@pytest.mark.slow
 async def test_tokens_of_earlier_versions_keep_what_they_saw_and_what_was_made_has_no_limits(postgres_url):
     async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0017")
@@ -341,6 +351,7 @@ async def test_tokens_of_earlier_versions_keep_what_they_saw_and_what_was_made_h
         assert (await AccessStore(database).tokens(by=limited)).items == [token]
 
 
+@pytest.mark.slow
 async def test_tokens_of_earlier_versions_never_expire_and_their_changes_are_counted(postgres_url):
     """A gateway of the version before goes on changing tokens, and knows nothing of the number."""
     async with unmigrated(postgres_url) as database:
@@ -395,6 +406,7 @@ async def test_subscriptions_take_over_the_circuits_of_their_targets_and_short_t
         ]
 
 
+@pytest.mark.slow
 async def test_once_subscriptions_are_freed_when_the_signals_expire_that_consumed_them_before(postgres_url):
     async with unmigrated(postgres_url) as database:
         await run_scripts(database, to="0023")

@@ -43,6 +43,7 @@ async def test_what_makes_no_sense_is_refused(client, name, spec, pointer):
     assert [error["pointer"] for error in problem["errors"]] == [pointer]
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_signals_of_a_key_come_in_their_order_though_some_fail(client, webhooks, name):
     bad = Answer(status=500)
@@ -83,6 +84,7 @@ async def test_behind_a_dead_delivery_the_line_waits_until_it_is_redriven(client
     assert came(webhooks, "/dead") == [0, 0, 1]
 
 
+@pytest.mark.slow
 async def test_behind_a_dead_delivery_the_line_goes_on_once_that_is_cancelled_by_hand(client, webhooks, name):
     url = webhooks.answer("/cancelled", Answer(status=500), Answer())
     subscription = await subscribe(client, name, url, ordered=True, retry={"maxAttempts": 1})
@@ -93,6 +95,7 @@ async def test_behind_a_dead_delivery_the_line_goes_on_once_that_is_cancelled_by
     assert came(webhooks, "/cancelled") == [0, 1]
 
 
+@pytest.mark.slow
 async def test_behind_a_dead_delivery_the_line_goes_on_if_it_is_to_be_skipped(client, webhooks, name):
     url = webhooks.answer("/skipped", Answer(status=500), Answer())
     subscription = await subscribe(client, name, url, ordered=True, headOfLine="skip", retry={"maxAttempts": 1})

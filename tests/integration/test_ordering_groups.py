@@ -30,6 +30,7 @@ def desk(database):
 PENDING, WAITS, DELIVERED = ("pending", None), ("parked", "ordered"), ("delivered", None)
 
 
+@pytest.mark.slow
 async def test_one_goes_at_a_time_in_the_order_of_the_throws(desk):
     subscription = await desk.subscribe()
     first, second, third = await desk.throw("a", "a", "a")
@@ -41,6 +42,7 @@ async def test_one_goes_at_a_time_in_the_order_of_the_throws(desk):
     assert await desk.states(subscription) == [DELIVERED] * 3
 
 
+@pytest.mark.slow
 async def test_lines_of_other_keys_and_of_other_subscriptions_do_not_wait(desk):
     one, other = await desk.subscribe(), await desk.subscribe()
     signals = await desk.throw("a", "b", "a")
@@ -57,6 +59,7 @@ async def test_what_has_no_key_and_who_is_not_ordered_waits_for_nobody(desk):
     assert await desk.states(ordered) == [PENDING, WAITS, PENDING, PENDING]
 
 
+@pytest.mark.slow
 async def test_a_failed_attempt_holds_up_its_line_until_the_retry_has_ended(desk):
     subscription = await desk.subscribe()
     first, second = await desk.throw("a", "a")
@@ -68,6 +71,7 @@ async def test_a_failed_attempt_holds_up_its_line_until_the_retry_has_ended(desk
     assert await desk.attempt(first, subscription) == [second.id]
 
 
+@pytest.mark.slow
 async def test_behind_a_dead_one_all_wait_until_it_is_redriven(desk):
     subscription = await desk.subscribe(head_of_line=HeadOfLine.BLOCK)
     first, second = await desk.throw("a", "a")
@@ -82,6 +86,7 @@ async def test_behind_a_dead_one_all_wait_until_it_is_redriven(desk):
     assert await desk.attempt(first, subscription) == [second.id]
 
 
+@pytest.mark.slow
 async def test_behind_a_dead_one_all_go_on_if_it_is_to_be_skipped(desk):
     subscription = await desk.subscribe(head_of_line=HeadOfLine.SKIP)
     first, second, third = await desk.throw("a", "a", "a")
@@ -93,6 +98,7 @@ async def test_behind_a_dead_one_all_go_on_if_it_is_to_be_skipped(desk):
     assert await desk.attempt(first, subscription) == [third.id]
 
 
+@pytest.mark.slow
 async def test_a_signal_waits_for_one_that_was_answered_before_it_was_thrown_and_is_not_recorded_yet(desk):
     subscription = await desk.subscribe()
     (first,) = await desk.throw("a")
@@ -103,6 +109,7 @@ async def test_a_signal_waits_for_one_that_was_answered_before_it_was_thrown_and
     assert await desk.attempt(first, subscription) == [second.id]
 
 
+@pytest.mark.slow
 async def test_a_signal_whose_throw_was_not_answered_holds_up_nobody_and_is_last_in_every_line(desk):
     one, other = await desk.subscribe(), await desk.subscribe()
     (unanswered,) = await desk.number("a")
@@ -135,6 +142,7 @@ async def test_nobody_is_expected_where_nobody_is_ordered(desk):
     assert await desk.database.fetchval("SELECT count(*) FROM expected_signals") == 0
 
 
+@pytest.mark.slow
 async def test_a_signal_that_is_lost_is_expected_until_the_books_know(desk):
     subscription = await desk.subscribe()
     await desk.throw("a")
@@ -177,6 +185,7 @@ async def test_recording_twice_does_not_let_two_go(desk):
     assert await desk.states(subscription) == [PENDING, WAITS]
 
 
+@pytest.mark.slow
 async def test_sweeping_looks_at_every_group_in_turn(desk):
     desk.ordering = OrderingStore(desk.database, groups=3)
     subscription = await desk.subscribe()

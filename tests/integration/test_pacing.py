@@ -77,6 +77,7 @@ async def flags(database):
     return [row["rate_waiting"] for row in await database.fetch("SELECT rate_waiting FROM gates")]
 
 
+@pytest.mark.slow
 async def test_deliveries_beyond_the_rate_wait_and_get_reservations_in_the_order_of_their_signals(
     owe, attempts, database, sweep, deliveries
 ):
@@ -122,6 +123,7 @@ async def test_a_delivery_goes_at_its_reservation_whichever_deliverer_claims_it(
     assert await flags(database) == [False], "nobody waits any more"
 
 
+@pytest.mark.slow
 async def test_a_deliverer_waits_for_a_reservation_before_it_claims(owe, attempts, database, sweep):
     """Else the delivery would have a place meanwhile, for which others wait."""
     due_attempts = await owe(15, max_per_second=20)
@@ -135,6 +137,7 @@ async def test_a_deliverer_waits_for_a_reservation_before_it_claims(owe, attempt
     assert (await attempts.claim(last)).admitted.at == last.at
 
 
+@pytest.mark.slow
 async def test_a_delivery_that_comes_much_too_late_gets_another_reservation(owe, attempts, database, monkeypatch):
     minute = timedelta(minutes=1)
     monkeypatch.setattr("broker.limits.LATENESS", minute)  # a busy machine may be late for the new one, too
@@ -182,6 +185,7 @@ async def test_a_delivery_that_has_a_concurrency_slot_does_not_wait_behind_those
     assert (await claim(attempts, replace(due_attempts[1], at=None)))[0] is None, "it waits for the slot"
 
 
+@pytest.mark.slow
 async def test_the_pacer_publishes_what_is_due_first_whichever_subscription_it_is_of(
     owe, attempts, database, transport
 ):
@@ -198,6 +202,7 @@ async def test_the_pacer_publishes_what_is_due_first_whichever_subscription_it_i
     assert taken == sorted(taken)
 
 
+@pytest.mark.slow
 async def test_a_subscription_on_which_a_session_decides_all_the_time_gets_its_reservations(
     owe, attempts, database, sweep
 ):

@@ -174,6 +174,7 @@ async def test_ids_ascend_in_real_time_while_blocks_are_closed(partitions, signa
         assert partition.closed_at is None or all(created_at < partition.closed_at for created_at in inside)
 
 
+@pytest.mark.slow
 async def test_a_recorder_makes_the_blocks_that_are_missing(partitions, signals, subscribed, database):
     """Faster than anybody foresaw, with no scheduler there: it must not take the signals for poison."""
     await database.execute("SELECT setval('signal_ids', 100010)")
@@ -207,6 +208,7 @@ async def test_an_id_that_cannot_be_is_refused_as_data(signals):
         await record(signals, 0)
 
 
+@pytest.mark.slow
 async def test_attempts_are_begun_and_ended_in_whatever_order_they_are_asked_for(
     partitions, signals, subscribed, database
 ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from broker.callbacks import Receiver
 from broker.store.subscriptions.permissions import MOST, PermissionStore
 from broker.subscriptions import SubscriptionSpec
@@ -17,6 +19,7 @@ async def created(subscriptions):
     return await subscriptions.create(SubscriptionSpec(name="a", targets=(target,)), secret=None)
 
 
+@pytest.mark.slow
 async def test_the_latest_permissions_of_each_subscription_are_kept(database, subscriptions):
     permissions = PermissionStore(database)
     one, other = await created(subscriptions), await created(subscriptions)

@@ -40,6 +40,7 @@ async def present(database):
         yield attempts
 
 
+@pytest.mark.slow
 async def test_an_attempt_that_another_deliverer_is_making_is_left_to_it(due, database):
     async with present(database) as one, present(database) as other:
         await claim(one, due)
@@ -98,6 +99,7 @@ async def test_an_attempt_of_a_deliverer_that_is_gone_is_made_again(due, databas
         assert (again.again, again.due.attempt) == (True, 2)
 
 
+@pytest.mark.slow
 async def test_a_deliverer_that_was_forgotten_appears_again(database):
     async with present(database) as one:
         forgotten = one.presence.id

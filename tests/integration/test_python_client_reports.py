@@ -100,6 +100,7 @@ async def test_calls_that_end_together_are_reported_together_each_with_its_own_o
     assert refusals == ["delivery late, attempt 1: the result was not taken: the lease ended"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_hurry")
 async def test_a_call_that_is_alone_is_reported_at_once(webhooks):
     webhooks.answer(LEASE, leased("first"), leased("second"), GONE)

@@ -187,6 +187,7 @@ async def test_so_many_subscriptions_there_may_be_whatever_comes_at_the_same_mom
     await caller.post("/v1/subscriptions", document, expect=201)
 
 
+@pytest.mark.slow
 async def test_payloads_are_counted_over_gateways(client, name, second_url):
     token_id, caller = await new_token(client, "signals:throw")
     await put(client, "tokens", token_id, payloadBytesPerDay=10_000)

@@ -145,6 +145,7 @@ async def test_the_outcome_is_that_of_the_last_attempt(database, subscribe, redr
     assert await redrive(outcome=Outcome.REFUSED, dry_run=True) == 1
 
 
+@pytest.mark.slow
 async def test_what_would_not_be_attempted_is_not_redriven(database, subscribe, subscriptions, redrive, parked):
     """It could only be cancelled, or be dead again at once."""
     kept, deleted, disabled = await subscribe("a"), await subscribe("b"), await subscribe("c")
@@ -288,6 +289,7 @@ async def test_deliveries_in_the_state_that_is_asked_for_are_redriven(database, 
     assert await balanced(database)
 
 
+@pytest.mark.slow
 async def test_each_one_can_be_redriven_by_its_id_but_what_is_pending(database, subscribe, deliveries):
     subscription_id = await subscribe()
     ids = await in_each_state(database, deliveries)
@@ -302,6 +304,7 @@ async def test_each_one_can_be_redriven_by_its_id_but_what_is_pending(database, 
     assert await balanced(database)
 
 
+@pytest.mark.slow
 async def test_what_was_cancelled_with_its_signal_is_not_put_back(database, subscribe, deliveries):
     subscription_id = await subscribe()
     ids = await in_each_state(database, deliveries)
@@ -309,6 +312,7 @@ async def test_what_was_cancelled_with_its_signal_is_not_put_back(database, subs
     assert not any([await deliveries.redrive((key, subscription_id)) for key in ids.values()])
 
 
+@pytest.mark.slow
 async def test_a_once_subscription_gets_no_second_signal_because_cancelled_ones_are_redriven(
     database, subscribe, redrive, deliveries
 ):

@@ -219,6 +219,7 @@ async def test_a_parked_delivery_is_cancelled(client, webhooks, name):
     assert cancelled["finishedAt"] is not None
 
 
+@pytest.mark.slow
 async def test_what_is_done_by_hand_is_in_the_audit(client, name, die):
     subscription, (first, _) = await die(2, retry=NEVER)
     await client.post(f"/v1/deliveries/{first}/cancel", {}, expect=200)

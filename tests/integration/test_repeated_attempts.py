@@ -42,6 +42,7 @@ async def rescue(deliveries, database):
     return await deliveries.rescue("", limit=1, rescue_after=RESCUE_AFTER)
 
 
+@pytest.mark.slow
 async def test_a_redelivered_message_makes_the_next_attempt_unless_its_own_has_ended(due, attempts, deliveries):
     (first,) = await claim(attempts, due, redelivered=True)
     assert (first.again, first.due.attempt) == (False, 1), "it was not begun before"

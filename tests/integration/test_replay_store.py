@@ -103,6 +103,7 @@ async def test_a_replay_that_is_cut_off_is_repeated_or_continued_and_nothing_com
     assert await balanced(database)
 
 
+@pytest.mark.slow
 async def test_a_chunk_is_owed_wholly_or_not_at_all(database, subscribe, owed):
     """The signals are noted as owed first; if the deliveries cannot be made, they are not owed."""
     await throw(database, *["a"] * 4)
@@ -124,6 +125,7 @@ async def test_a_chunk_is_owed_wholly_or_not_at_all(database, subscribe, owed):
     assert (len(await owed(late)), await balanced(database)) == (3, True)
 
 
+@pytest.mark.slow
 async def test_names_scopes_tenants_and_filters_decide_as_they_do_for_new_signals(database, subscribe, replay, owed):
     throws = {
         "broadcast": Throw(name="a.b", payload=b'{"n": 1}'),
@@ -250,6 +252,7 @@ async def test_it_goes_by_the_order_of_recording(database, subscribe, replay, ow
     await chunks.aclose()
 
 
+@pytest.mark.slow
 async def test_what_was_recorded_after_the_window_is_not_looked_at_but_all_that_belongs_into_it(
     database, subscribe, owed
 ):

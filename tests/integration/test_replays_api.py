@@ -73,6 +73,7 @@ async def is_held(client, path):
     return (await client.get(path))["reason"] == "paused"
 
 
+@pytest.mark.slow
 async def test_a_subscription_that_is_consumed_disabled_or_gone_is_not_replayed_to(client, name, past, product):
     await past(2)
     consumed = await subscribe(client, name, once=True)

@@ -27,6 +27,7 @@ async def cancel(client, signal_id):
     return status, problem and problem["detail"]
 
 
+@pytest.mark.slow
 @pytest.mark.transports("rabbitmq")
 async def test_a_scheduled_signal_reaches_subscriptions_and_taps_at_its_moment(client, product_vhost, webhooks, name):
     queue = await declare(product_vhost, f"signals.by-name={name}")

@@ -230,6 +230,7 @@ async def test_what_is_explained_is_what_is_routed(database, subscriptions, *, w
         await subscriptions.delete(subscription.id)
 
 
+@pytest.mark.slow
 async def test_so_many_large_signals_are_taken_at_a_time_as_fit_and_the_others_later(database, signals):
     large = b'"%b"' % (b"x" * 3_000_000)
     accepted = await accept(database, *[Throw(name="sig", payload=large, deliver_at=later(hours=1))] * 8)

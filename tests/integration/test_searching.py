@@ -161,6 +161,7 @@ async def found(client, name, **query):
             return ids
 
 
+@pytest.mark.slow
 async def test_signals_are_found_by_values_of_their_payloads_and_by_texts(client, name):
     first = await throw(client, f"{name}.a", payload={"invoice": "INV-92", "items": [{"sku": "x"}, {"sku": "y"}]})
     second = await throw(client, f"{name}.b", payload={"invoice": "INV-92"}, businessKey="Key-8")
@@ -237,6 +238,7 @@ async def test_searches_are_described_as_parameters_of_any_path(client):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded")
 async def test_the_command_line_finds_signals_by_their_payloads(client, laptop, name):
     first = await throw(client, name, payload={"invoice": "INV-92", "note": "a=b"})

@@ -50,6 +50,7 @@ async def test_a_token_begins_a_session_that_tells_who_one_is(client):
     assert (shown[0], shown[2]) == (200, body)
 
 
+@pytest.mark.slow
 async def test_a_user_signs_in_with_name_and_password(client, name):
     made = await create(client, "signals:read", "signals:throw")
     browser = await sign_in(client, user=made["name"], password=PASSWORD)
@@ -106,6 +107,7 @@ async def test_a_wrong_token_begins_nothing(client, value):
     assert "Basic" not in headers.get("WWW-Authenticate", "")
 
 
+@pytest.mark.slow
 async def test_wrong_sign_ins_count_against_guessing_and_right_tokens_go_on(product, name):
     """Tokens and passwords share the budget of an address; who has a right token is not kept out."""
     async with product.sibling("gateway") as process, client_of(process.url) as client:
@@ -195,6 +197,7 @@ async def test_a_session_opens_the_native_api_only(client, name):
         assert await browser.status("POST", path, json=document) == 401, path
 
 
+@pytest.mark.slow
 async def test_signing_out_ends_the_session_on_every_gateway_at_once(client, second_url):
     browser = await sign_in(client, token=ADMIN_TOKEN)
     async with client_of(second_url) as other:
@@ -257,6 +260,7 @@ async def test_what_ends_a_credential_ends_its_sessions(client):
     await eventually(statuses)
 
 
+@pytest.mark.slow
 async def test_a_session_ends_with_the_token_and_that_is_told(client):
     ends_at = show_moment(datetime.now(UTC) + timedelta(seconds=2))
     made = await make_token(client, "signals:read", expiresAt=ends_at)
@@ -271,6 +275,7 @@ async def test_a_session_ends_with_the_token_and_that_is_told(client):
     await eventually(is_over)
 
 
+@pytest.mark.slow
 async def test_a_changed_password_ends_sessions_and_changed_rights_count_at_once(client, name):
     made = await create(client, "signals:throw")
     browser = await sign_in(client, user=made["name"], password=PASSWORD)
@@ -311,6 +316,7 @@ async def test_no_log_line_has_a_cookie_or_a_csrf_token(product, client):
     assert not [secret for secret in (browser.cookie, browser.document["csrfToken"], "forged-csrf") if secret in log]
 
 
+@pytest.mark.slow
 async def test_a_page_of_an_allowed_origin_reads_answers_but_not_with_the_session(product):
     async with product.sibling("gateway", CORS_ORIGINS="https://app.example") as gateway, client_of(gateway.url) as one:
         browser = await sign_in(one, token=ADMIN_TOKEN)
@@ -324,6 +330,7 @@ async def test_a_page_of_an_allowed_origin_reads_answers_but_not_with_the_sessio
     assert acting == 403
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("url", "cookie_name", "path"),
     [
@@ -348,6 +355,7 @@ async def test_the_cookie_is_for_the_public_url(product, url, cookie_name, path,
             assert (await anybody.request("POST", "/v1/signals", json={"name": name}, headers=headers))[0] == 403
 
 
+@pytest.mark.slow
 async def test_a_trusted_proxy_tells_that_the_way_is_secure_and_a_stranger_does_not(product, client):
     secure = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "signals.example", "X-Forwarded-For": "192.0.2.1"}
     stranger = await sign_in(client, token=ADMIN_TOKEN, headers=secure)
@@ -361,6 +369,7 @@ async def test_a_trusted_proxy_tells_that_the_way_is_secure_and_a_stranger_does_
     assert trusted.cookie.startswith(f"__Host-{NAME}")
 
 
+@pytest.mark.slow
 async def test_one_follows_signals_by_the_cookie_until_one_signs_out(client, name):
     browser = await sign_in(client, token=await token(client, "signals:read"))
     async with following(client, f"?name={name}", headers={"Cookie": browser.cookie}) as tail:
@@ -370,6 +379,7 @@ async def test_one_follows_signals_by_the_cookie_until_one_signs_out(client, nam
         await eventually(lambda: tail.ended, within=40, every=0.2)
 
 
+@pytest.mark.slow
 async def test_a_token_of_an_issuer_begins_a_session_that_ends_with_it(product, name):
     async with (
         issuer() as other,

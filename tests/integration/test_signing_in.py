@@ -23,6 +23,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 async def test_the_scheme_is_case_sensitive_for_camundas_callers_only(client, name):
     made = await create(client, "signals:throw")
     plain = client.caller("")

@@ -50,6 +50,7 @@ async def reasons(attempts, *due_attempts):
     return [one.reason if isinstance(one, Deferred) else None for one in await claim(attempts, *due_attempts)]
 
 
+@pytest.mark.slow
 async def test_a_target_that_asks_for_a_pause_is_spared_by_the_subscription_alone(owe, attempts, answer, database):
     """The receiver may have told it because of a key of its own."""
     (first, *more), (other,), (limited,) = await owe(3), await owe(), await owe(max_in_flight=1)

@@ -7,6 +7,8 @@ import pkgutil
 import re
 from datetime import timedelta
 
+import pytest
+
 import broker.store
 import broker.transport
 from broker.store.postgres.statements import Statements
@@ -29,6 +31,7 @@ def said(statement, parameter):
     return re.search(rf"\${number}::(int|smallint)\b", statement.sql) is not None
 
 
+@pytest.mark.slow
 async def test_a_parameter_is_a_small_number_only_if_its_statement_says_so(database):
     narrowed, prepared = [], 0
     async with database.dedicated_session(timeout=timedelta(seconds=60)) as session:

@@ -96,6 +96,7 @@ async def test_latencies_are_from_the_throw_to_the_delivery(subscriptions, attem
     assert 1.1 ** (number - 1) < 1_210_000
 
 
+@pytest.mark.slow
 async def test_deaths_that_one_statement_makes_are_counted(subscriptions, attempts, pausing, database, sums):
     """A 410 disables the subscription, and the sweep ends the whole backlog."""
     subscription = await subscribe(subscriptions)
@@ -111,6 +112,7 @@ async def test_deaths_that_one_statement_makes_are_counted(subscriptions, attemp
     assert (await sums(subscription_id=subscription))["dead"] == 6
 
 
+@pytest.mark.slow
 async def test_a_redriven_delivery_counts_again(subscriptions, attempts, deliveries, database, sums):
     await subscribe(subscriptions)
     (due,) = await builders.record(database, *await builders.accept(database, "a"))
@@ -124,6 +126,7 @@ async def test_a_redriven_delivery_counts_again(subscriptions, attempts, deliver
     assert await sums() == {"accepted": 1, "recorded": 1, "delivered": 3, "dead": 0, "retried": 0}
 
 
+@pytest.mark.slow
 async def test_a_cancellation_is_no_death(subscriptions, attempts, deliveries, database, sums):
     await subscribe(subscriptions)
     (due,) = await builders.record(database, *await builders.accept(database, "a"))
@@ -134,6 +137,7 @@ async def test_a_cancellation_is_no_death(subscriptions, attempts, deliveries, d
     assert (await sums())["dead"] == 1
 
 
+@pytest.mark.slow
 async def test_splits_and_filters(subscriptions, attempts, database):
     acme = await subscribe(subscriptions, "a", tenant_id="acme")
     other = await subscribe(subscriptions, "#")
@@ -218,6 +222,7 @@ async def age(database, by):
     await database.execute("UPDATE statistics_progress SET added_up_until = added_up_until - $1::interval", by)
 
 
+@pytest.mark.slow
 async def test_hours_are_the_sums_of_their_minutes(subscriptions, attempts, database, statistics):
     await subscribe(subscriptions)
     due = await builders.record(database, *await builders.accept(database, *"aaab"))
@@ -261,6 +266,7 @@ async def test_what_comes_late_is_in_its_hour(database, statistics):
         assert figures[0].at == align(old.created_at, step)
 
 
+@pytest.mark.slow
 async def test_several_schedulers_may_fold_at_once(subscriptions, attempts, deliveries, database, sums):
     await subscribe(subscriptions)
     for _ in range(10):

@@ -19,6 +19,7 @@ async def ids(client, name):
     return [one["id"] for one in (await client.get(f"/v1/subscriptions?name={name}"))["items"]]
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 @pytest.mark.parametrize("more", [{}, {"executionId": "e"}, {"tenantId": "acme"}], ids=str)
 async def test_those_who_ask_at_the_same_time_get_the_same_subscription(client, name, more):

@@ -82,6 +82,7 @@ async def test_a_target_and_steps_take_each_others_place(client, name):
     assert (back["steps"], back["target"]["url"]) == (None, NOWHERE)
 
 
+@pytest.mark.slow
 async def test_the_next_attempt_goes_to_the_new_target_with_the_same_secret(client, webhooks, name):
     url = webhooks.answer("/old", Answer(status=500))
     made = await subscribe(client, name, url, retry={"maxAttempts": 1})

@@ -88,6 +88,7 @@ async def test_a_list_of_subscriptions_is_paged_and_filtered(client, name):
     assert [found["id"] for found in of_acme["items"]] == [one["id"] for one in made[:2]]
 
 
+@pytest.mark.slow
 async def test_a_deleted_subscription_is_gone_and_what_it_was_owed_is_cancelled(client, name):
     subscription = await subscribe(client, name, retry=FAR)
     signal = await throw(client, name)
@@ -175,6 +176,7 @@ async def test_wrong_terms_are_refused_with_a_pointer_to_them(client, name, case
     assert [error["pointer"] for error in problem["errors"]] == [pointer]
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_every_throw_begun_after_a_creation_was_answered_matches_and_none_after_a_deletion(client, name):
     """Many times over and concurrently, so that batches of the recorder hold signals from before and after."""
@@ -194,6 +196,7 @@ async def test_every_throw_begun_after_a_creation_was_answered_matches_and_none_
         assert [await matched(client, signal) for signal in (before, between, after)] == [set(), {subscription}, set()]
 
 
+@pytest.mark.slow
 async def test_a_subscription_gets_no_signals_from_before_it(client, name):
     earlier = [await throw(client, name) for _ in range(5)]
     subscription = await subscribe(client, name)
@@ -212,6 +215,7 @@ async def test_an_execution_waits_for_patterns_too(client, name):
     assert await matched(client, signal["id"]) == {subscription["id"]}
 
 
+@pytest.mark.slow
 async def test_a_page_is_short_however_large_its_subscriptions_are(client, name):
     large = {f"p{path}": {"operator": "IN", "values": [str(value) for value in range(100)]} for path in range(40)}
     made = [(await subscribe(client, name, filter=large))["id"] for _ in range(50)]
@@ -253,6 +257,7 @@ async def test_who_may_read_sees_subscriptions_without_credentials(client, produ
     assert managed["target"]["url"] == made["target"]["url"]
 
 
+@pytest.mark.slow
 async def test_a_list_shows_backlogs_and_circuits(client, webhooks, name):
     idle = await subscribe(client, name)
     await client.post(f"/v1/subscriptions/{idle['id']}/pause", {})

@@ -118,6 +118,7 @@ async def test_an_example_tap_drops_a_repeat_by_its_ce_id(client, product_vhost,
         assert [(await tap.next())["body"] for _ in range(2)] == ['"repeated"', '"next"']
 
 
+@pytest.mark.slow
 async def test_what_is_thrown_while_a_tap_is_down_waits_in_its_queue(client, product_vhost, name):
     queue = fresh_queue()
     async with running_tap("tap.py", product_vhost, queue, f"signals.by-name={name}"):
@@ -127,6 +128,7 @@ async def test_what_is_thrown_while_a_tap_is_down_waits_in_its_queue(client, pro
         assert (await tap.next())["body"] == '"meanwhile"'
 
 
+@pytest.mark.slow
 async def test_types_that_fill_many_frames_of_a_small_client_arrive(client, product_vhost, name):
     """Camunda's types travel in a header, and amqplib takes frames of 4 KiB."""
     variables = {f"variable-{number}": {"value": number, "type": "Long"} for number in range(1000)}
@@ -137,6 +139,7 @@ async def test_types_that_fill_many_frames_of_a_small_client_arrive(client, prod
     assert message["headers"]["ce-source"] == "/signal-broker/camunda"
 
 
+@pytest.mark.slow
 async def test_a_broadcast_reaches_the_taps_whose_binding_matches_its_name(client, product_vhost, name):
     first, _, last = name.partition(".")
     matching = [name, f"{first}.*", f"{first}.#", f"*.{last}", f"{name}.#", "#"]
@@ -189,6 +192,7 @@ async def test_a_signal_for_somebody_reaches_the_taps_bound_to_them(client, prod
     assert named == []
 
 
+@pytest.mark.slow
 async def test_a_broadcast_by_a_limited_principal_reaches_no_tap_of_another_tenant(client, product_vhost, name):
     limited = client.caller(await token(client, "signals:throw", tenants=["acme", "init.ech"]))
     acme, initech, globex, untenanted, acme_twice, broadcasts = queues = [

@@ -83,6 +83,7 @@ async def test_a_subscription_gets_nothing_that_its_creator_may_not_read(client,
     await client.request("DELETE", f"/v1/subscriptions/{mine['id']}")
 
 
+@pytest.mark.slow
 async def test_a_signal_without_a_tenant_needs_the_permission_to_be_read(client, name):
     acme, further = await limited(client), await limited(client, untenanted=True)
     signal = await throw(client, name, withoutTenantId=True)
@@ -145,6 +146,7 @@ async def test_an_execution_without_a_tenant_is_the_operators(client, name):
     assert await matched(client, own["id"]) == {operators["id"]}, "Camunda's rule for who has no tenant"
 
 
+@pytest.mark.slow
 async def test_an_execution_that_nobody_waits_in_any_more_is_anybodys(client, name):
     execution = fresh_id("execution")
     acme, beta = await limited(client), await limited(client)
@@ -156,6 +158,7 @@ async def test_an_execution_that_nobody_waits_in_any_more_is_anybodys(client, na
     assert (await client.post(f"/v1/subscriptions/{mine['id']}/replay", {"name": name}))["count"] == 0
 
 
+@pytest.mark.slow
 async def test_only_what_is_for_its_tenants_alone_is_cancelled(client, name):
     acme, beta = await limited(client, untenanted=True), await limited(client)
     later = {"deliverAt": (datetime.now(UTC) + timedelta(days=1)).isoformat()}
@@ -172,6 +175,7 @@ async def test_only_what_is_for_its_tenants_alone_is_cancelled(client, name):
     assert [(await acme.request("DELETE", f"/v1/signals/{signal['id']}"))[0] for signal in mine] == [204] * 2
 
 
+@pytest.mark.slow
 async def test_deliveries_are_read_and_changed_where_both_signal_and_subscription_are(client, webhooks, name):
     """The operator's subscription gets a signal of beta: acme sees the subscription, but not that."""
     acme, beta = await limited(client, untenanted=True), await limited(client)
@@ -202,6 +206,7 @@ async def test_camundas_lists_show_what_has_no_tenant_but_nothing_of_others(clie
     assert len(await beta.get(f"/engine-rest/execution?signalEventSubscriptionName={name}")) == 1
 
 
+@pytest.mark.slow
 async def test_signals_of_endpoints_are_read_by_the_tenants_they_are_for(client):
     maker = client.caller(await token(client, "endpoints:manage", "signals:throw", tenants=["of-maker"]))
     made, value = await endpoint(maker)

@@ -151,6 +151,7 @@ async def test_after_a_rotation_both_values_are_good_until_the_overlap_is_over(c
     assert seconds < 27
 
 
+@pytest.mark.slow
 async def test_a_rotation_without_overlap_ends_all_earlier_values(client, kind):
     token = await kind.make(client)
     rotated = [await client.post(token.path + "/rotate", document) for document in ({}, {"overlapSeconds": 3600})]

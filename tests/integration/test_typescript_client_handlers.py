@@ -8,6 +8,8 @@ import signal as signals
 import socket
 import subprocess
 
+import pytest
+
 from tests.support import node
 from tests.support.eventually import eventually
 from tests.support.product import ADMIN_TOKEN
@@ -26,6 +28,7 @@ def start(program, log, url, token=ADMIN_TOKEN):
         return subprocess.Popen(command, cwd=program.parent, env=environment, stdout=out, stderr=subprocess.STDOUT)
 
 
+@pytest.mark.slow
 async def test_what_a_handler_throws_continues_the_trace_and_counts_the_hops(run_ts, product, client, name):
     subscription = await client.post("/v1/subscriptions", {"name": name, "target": {"kind": "pull"}})
     await client.post("/v1/signals", {"name": name}, expect=202, traceparent=TRACE, tracestate="a=b")
@@ -40,6 +43,7 @@ async def test_what_a_handler_throws_continues_the_trace_and_counts_the_hops(run
     assert await run_ts(product.url, statements) == [{**hops, "traceparent": TRACE, "tracestate": "a=b"}, hops]
 
 
+@pytest.mark.slow
 async def test_calls_that_end_together_are_reported_together_each_with_its_own_outcome(run_ts, webhooks):
     payloads = ["fine", "late", "good", "never", "later", "slow", "bad", "bad too"]
     signal, trace = {"id": 1, "name": "a", "hops": 0}, {"traceparent": None, "tracestate": None}
@@ -93,6 +97,7 @@ async def test_calls_that_end_together_are_reported_together_each_with_its_own_o
     ]
 
 
+@pytest.mark.slow
 async def test_a_call_that_has_ended_is_reported_while_others_go_on(run_ts, product, client, name):
     subscription = await client.post("/v1/subscriptions", {"name": name, "target": {"kind": "pull"}})
     signals_ = [await throw(client, name, payload=payload) for payload in ("short", "long")]
@@ -112,6 +117,7 @@ async def test_a_call_that_has_ended_is_reported_while_others_go_on(run_ts, prod
     assert await run_ts(product.url, statements) == ["delivered"]
 
 
+@pytest.mark.slow
 async def test_a_call_that_takes_too_long_has_timed_out_and_is_told(run_ts, product, client, name):
     wanted = {"name": name, "target": {"kind": "pull"}, "retry": {"schedule": [600]}}
     subscription = await client.post("/v1/subscriptions", wanted)
@@ -157,6 +163,7 @@ async def test_a_handler_is_tried_out_with_what_the_signal_has(run_ts, webhooks)
     ]
 
 
+@pytest.mark.slow
 async def test_a_handler_that_waits_for_the_server_says_why_and_ends_when_it_is_told(typescript_readme):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         host = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -177,6 +184,7 @@ async def test_a_handler_that_is_refused_ends_with_one_line(typescript_readme, p
     assert line.startswith("401: ")
 
 
+@pytest.mark.slow
 async def test_a_start_outlasts_a_server_that_does_not_answer(run_ts, webhooks):
     later = Answer(status=503, headers=NOW)
     webhooks.answer("/v1/subscriptions", Answer(fate="close"), later, Answer(body=b'{"id": 7, "name": "a.b"}'))
@@ -191,6 +199,7 @@ async def test_a_start_outlasts_a_server_that_does_not_answer(run_ts, webhooks):
     assert said == [told, "shop is subscribed to a.b: subscription 7", told, 404]
 
 
+@pytest.mark.slow
 async def test_the_readme_s_handler_books_and_says_what_failed(typescript_readme, product, client):
     name, target = "order.paid", {"kind": "pull"}
     wanted = {"name": name, "description": "booking", "target": target, "retry": {"schedule": [600]}}

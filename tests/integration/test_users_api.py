@@ -228,6 +228,7 @@ async def user_create(product, *arguments, password):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 async def test_a_user_is_made_on_the_command_line(product, client, name):
     user = fresh_id("user")
     spec = ("--permission", "signals:throw", "--name", f"{name}.#", "--tenant", "t1", "--group", "sales", "--json")

@@ -248,6 +248,7 @@ async def test_answers_are_mistaken_for_others_for_a_while_at_most(client, monke
         assert len(target.peers) == 6, "each request has a connection of its own from then on"
 
 
+@pytest.mark.slow
 async def test_there_is_no_limit_for_one_host(client):
     """Whether there should be one is up to the deliverer, which can let a delivery wait without an attempt."""
     waiting, lost, go = 0, 0, asyncio.Event()

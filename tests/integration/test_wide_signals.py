@@ -76,6 +76,7 @@ async def record(store, *signals):
     return steps
 
 
+@pytest.mark.slow
 async def test_all_that_match_are_owed_it_once(database, store, create, owed):
     plain = await create(15)
     patterns = [*await create(15, name="#"), *await create(2, name="*")]
@@ -127,6 +128,7 @@ async def test_a_subscription_whose_creator_may_not_read_it_is_not_owed_it(datab
     assert (await owed(limited)).keys() == {one for one in made if one % 2 == 0}
 
 
+@pytest.mark.slow
 async def test_a_throw_to_an_execution_may_be_wide_too(database, store, create, owed):
     waiting = [*await create(20, execution_id="e", tenant_id="t"), *await create(5, execution_id="e", once=True)]
     await create(20, execution_id="f")
@@ -136,6 +138,7 @@ async def test_a_throw_to_an_execution_may_be_wide_too(database, store, create, 
     assert await balanced(database)
 
 
+@pytest.mark.slow
 async def test_what_filters_find_may_be_wide_too(database, store, create, owed):
     made = [*await create(25, filter=IS_X), *await create(3), *await create(3, filter=IS_X, once=True)]
     await create(12, filter=IS_Y)
@@ -145,6 +148,7 @@ async def test_what_filters_find_may_be_wide_too(database, store, create, owed):
     assert await balanced(database)
 
 
+@pytest.mark.slow
 async def test_what_few_match_is_recorded_first_and_as_usual(database, store, create):
     await create(25)
     few = await create(1, name="few")
@@ -262,6 +266,7 @@ async def test_its_deliveries_are_released_like_others_that_are_due(database, st
     assert await balanced(database)
 
 
+@pytest.mark.slow
 async def test_one_for_later_waits_for_its_moment_and_can_be_cancelled_between_chunks(database, store, create, owed):
     made = await create(20)
     later = datetime.now(UTC) + timedelta(hours=1)

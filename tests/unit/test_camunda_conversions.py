@@ -182,6 +182,7 @@ def test_dates_before_october_1582_are_julian_as_in_java(text, utc):
     assert normalize(text) == utc
 
 
+@pytest.mark.slow
 @given(st.datetimes())
 def test_dates_since_1583_are_those_of_the_calendar(moment):
     if moment.year < 1583:

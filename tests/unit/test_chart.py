@@ -81,12 +81,14 @@ def test_every_manifest_keeps_to_the_schema_of_kubernetes(case: str, version: st
         kubernetes_validate.validate(document, version, strict=True)
 
 
+@pytest.mark.slow
 def test_kubernetes_is_new_enough_for_what_the_manifests_use():
     """`preStop.sleep` is there since 1.30."""
     with pytest.raises(HelmFailed, match=r"chart requires kubeVersion: >=1\.30\.0-0"):
         helm("template", CHART, "--kube-version", "1.29.9", values={"existingSecret": "any"})
 
 
+@pytest.mark.slow
 def test_a_packaged_chart_is_the_same_and_holds_nothing_of_the_tests(tmp_path: Path):
     helm("package", CHART, "--destination", tmp_path)
     (package,) = tmp_path.iterdir()
@@ -98,6 +100,7 @@ def test_a_packaged_chart_is_the_same_and_holds_nothing_of_the_tests(tmp_path: P
         assert [name for name in archive.getnames() if "/ci/" in name] == []
 
 
+@pytest.mark.slow
 def test_kustomize_patches_what_helm_prints(tmp_path: Path):
     """Its own ``helmCharts`` calls Helm with an option that Helm 4 does not have any more."""
     (tmp_path / "chart.yaml").write_text(yaml.safe_dump_all(manifests("production")))
@@ -112,11 +115,13 @@ def test_kustomize_patches_what_helm_prints(tmp_path: Path):
     assert len(patched) == len(manifests("production"))
 
 
+@pytest.mark.slow
 @everywhere
 def test_the_manifests_belong_to_no_namespace(case: str):
     assert [d for d in manifests(case) if "namespace" in d["metadata"]] == []
 
 
+@pytest.mark.slow
 def test_two_releases_share_nothing():
     one, other = (render("minimal", release=release) for release in ("signal-broker", "second"))
     assert {(d["kind"], d["metadata"]["name"]) for d in one} & {

@@ -33,6 +33,7 @@ def test_any_other_name_of_a_release_becomes_one_of_a_service(release: str, name
     assert {d["metadata"]["labels"]["app.kubernetes.io/instance"] for d in documents} == {release}
 
 
+@pytest.mark.slow
 def test_names_of_digits_stay_texts():
     values = {
         "nameOverride": "456",

@@ -16,6 +16,7 @@ _URLS = {f"{PREFIX}TRANSPORT_URL": "amqp://a:b@rabbitmq/", f"{PREFIX}STORE_URL":
 """What of a Secret a process cannot do without."""
 
 
+@pytest.mark.slow
 def test_each_app_of_handlers_is_spread_by_itself():
     constraint = {"topologyKey": "rack", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}
     apps = {"billing": {"app": "a:b"}, "ledger": {"app": "c:d"}}
@@ -52,6 +53,7 @@ def test_no_ports_are_not_all_ports():
         assert rules is None if egress is None else [bool(rule["ports"]) for rule in rules] == [True] * egress
 
 
+@pytest.mark.slow
 def test_a_secret_without_a_url_ends_the_process_instead_of_embedding_what_it_names(monkeypatch: pytest.MonkeyPatch):
     (config,) = [d for d in of_kind(manifests("existing-secret"), "ConfigMap") if not is_hook(d)]
     for missing in _URLS:

@@ -57,6 +57,7 @@ def test_a_changed_setting_or_secret_replaces_every_pod(case: str, values: Manif
         assert [old == new for old, new in zip(sums, after[name], strict=True)] == [changed != 0, changed != 1]
 
 
+@pytest.mark.slow
 def test_large_numbers_reach_the_product_as_they_were_written(monkeypatch: pytest.MonkeyPatch):
     """Helm reads numbers as floats, which print as 2.097152e+06."""
     written = {"SIGNAL_BROKER_MAX_BODY_BYTES": 2_097_152, "SIGNAL_BROKER_RETENTION_DAYS": 0.5}
@@ -172,6 +173,7 @@ def one(documents: list[Manifest], kind: str) -> Manifest:
     return document
 
 
+@pytest.mark.slow
 def test_an_image_is_named_by_its_digest_rather_than_its_tag():
     documents = manifests("everything")
     ours = {c["image"] for d in of_kind(documents, "Job") for c in containers(d)}
@@ -238,6 +240,7 @@ def test_every_app_of_handlers_has_a_process_in_the_image_that_has_them_and_scal
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "claim"), [("everything", "signals-archive"), ("openshift-ipv6", "archive")])
 def test_only_schedulers_have_the_archive(case: str, claim: str, monkeypatch: pytest.MonkeyPatch):
     documents = manifests(case)
@@ -252,6 +255,7 @@ def test_only_schedulers_have_the_archive(case: str, claim: str, monkeypatch: py
     assert str(settings_in(environment, monkeypatch).archive_dir) == place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("modes", "strategy"),
     [
@@ -272,6 +276,7 @@ def test_openshift_chooses_the_user():
         assert context == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "families"),
     [
@@ -332,6 +337,7 @@ def test_every_process_gets_the_variables_of_opentelemetry_and_names_its_pod():
     assert [pod for pod in jobs if "OTEL_EXPORTER_OTLP_ENDPOINT" in environment_of(pod)] == []
 
 
+@pytest.mark.slow
 def test_attributes_of_the_resource_can_be_given_and_without_tracing_there_are_none():
     given = {"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test"}
     pod = processes(render(values={"tracing": given}))["gateway"]

@@ -32,6 +32,7 @@ Compose = dict[str, Any]
 DRAIN = Settings.model_fields["drain_timeout_seconds"].default
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schema", "path"),
     [

@@ -35,6 +35,7 @@ def test_an_echo_is_hidden_in_each_form(form, credential):
     assert Echoes([credential]).hide(f"no . {form(credential)} .") == "no . *** ."
 
 
+@pytest.mark.slow
 @given(CREDENTIALS, st.binary(max_size=5), st.binary(max_size=5), st.sampled_from([b64encode, urlsafe_b64encode]))
 def test_an_echo_is_hidden_at_any_place_of_a_base64_text(credential, before, after, encode):
     """Up to two characters at either end are made of its neighbours, too."""

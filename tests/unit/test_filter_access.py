@@ -10,6 +10,7 @@ from broker.filters.access import access_to, texts_for
 from tests.support.filtering import FILTERS, PAYLOADS
 
 
+@pytest.mark.slow
 @given(made=FILTERS, payload=PAYLOADS)
 @settings(max_examples=500)
 def test_what_matches_is_found(made, payload):

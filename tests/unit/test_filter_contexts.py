@@ -62,6 +62,7 @@ def test_looking_up_paths_finds_what_flattening_everything_finds(payload, furthe
             assert context.texts(path) == (() if value is None else (string(value),))
 
 
+@pytest.mark.slow
 @given(OBJECTS, st.lists(PATHS, max_size=5))
 def test_looking_up_paths_with_any_element_finds_them_all(payload, further):
     context = Context.of(encode(payload))
@@ -182,6 +183,7 @@ def test_no_path_costs_more_than_a_walk_over_the_payload(payload, path):
     assert work(payload, path) < 8 * len(payload) + len(path) ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("payload", "path"),
     [

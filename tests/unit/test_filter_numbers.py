@@ -103,6 +103,7 @@ def test_many_digits_and_an_end_that_spoils_them_are_read_in_one_pass():
     assert number("1" * 1_000_000) == inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", OPERATORS)
 @given(text=st.text() | st.text("0123456789.-+:/avTZ ", max_size=40), value=st.text(max_size=20))
 def test_no_operator_fails_whatever_it_is_given(operator, text, value):

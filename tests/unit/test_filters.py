@@ -196,6 +196,7 @@ def test_addresses_are_in_networks_of_their_family(entries, value, matches):
     assert (mismatch(one("IN_CIDR", values=entries), {"v": value}) is None) is matches
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_networks_are_searched_as_if_each_were_looked_at(data):
     networks = data.draw(st.lists(st.builds("10.0.{}.0/{}".format, st.integers(0, 7), st.integers(20, 30)), min_size=1))
@@ -229,6 +230,7 @@ def test_an_inverted_condition_holds_exactly_where_the_other_does_not(condition,
     assert (condition.mismatch(context) is None) != (other.mismatch(context) is None)
 
 
+@pytest.mark.slow
 @given(
     st.lists(CONDITIONS, max_size=4).map(tuple),
     st.lists(st.lists(CONDITIONS, min_size=1, max_size=3).map(tuple), max_size=3),

@@ -127,6 +127,7 @@ def raising(error, *, threaded):
     return book
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threaded", [False, True])
 @pytest.mark.parametrize(
     ("error", "expected", "text"),

@@ -66,12 +66,14 @@ async def test_subscriptions_share_what_their_tenant_has(headroom):
     assert admitted(headroom, of(200, "b")) > 5
 
 
+@pytest.mark.slow
 async def test_subscriptions_of_no_tenant_share_as_those_of_one_do(headroom):
     """However many they are, they do not take the room of all tenants."""
     assert sum(admitted(headroom, of(number)) for number in range(400)) < CAPACITY * 9 // 10
     assert admitted(headroom, of(401, "a")) > 5
 
 
+@pytest.mark.slow
 async def test_what_a_tenants_principal_creates_for_no_tenant_counts_as_the_tenants(headroom):
     assert sum(admitted(headroom, of(number, owner=Reach(("a",), untenanted=True))) for number in range(400))
     assert not headroom.has_room(of(401, "a"))

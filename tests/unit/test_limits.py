@@ -90,6 +90,7 @@ def test_a_limit_that_was_changed_holds_for_the_next_reservation(changed, first)
     assert limited.reserve(NOW) == after(first)
 
 
+@pytest.mark.slow
 @given(
     st.floats(min_value=0.5, max_value=1000),
     st.lists(st.floats(min_value=0, max_value=0.05), min_size=50, max_size=200),

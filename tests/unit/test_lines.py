@@ -61,6 +61,7 @@ def test_probes_have_no_line_whatever_they_are_answered(note, path):
     assert note(503, path=path) == []
 
 
+@pytest.mark.slow
 def test_each_status_has_its_own_lines_and_the_next_one_counts_what_was_left_out(note, clock):
     assert len([line for _ in range(100) for line in note(401)]) == 20
     assert len(note(404)) == 1

@@ -55,6 +55,7 @@ except ValueError:
 """
 
 
+@pytest.mark.slow
 def test_nothing_that_is_logged_steers_a_terminal_and_tracebacks_show_no_values():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     lines = done.stderr.splitlines()
@@ -80,6 +81,7 @@ log.info("process.started")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "whole"), [("all", {1, 99, 100, 101, 200}), ("sampled", {100, 200}), ("failures", set())]
 )
@@ -160,6 +162,7 @@ def test_lines_are_written_where_no_loop_runs_and_after_one_that_was_stopped():
     assert pipe.writes == [b"stopped\nafter\n"]
 
 
+@pytest.mark.slow
 def test_the_last_lines_of_a_process_are_written():
     program = PROGRAM.partition("configure_logs(")[0] + (
         "import asyncio\n"

@@ -37,6 +37,7 @@ async def match(matcher, signal, subscriptions):
     return {one.id for one in matched.matching}, {one.id for one in matched.exceeded}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", HOSTILE)
 async def test_no_filter_holds_up_the_event_loop_nor_another_tenants_subscription(what):
     filter_, payload = HOSTILE[what]

@@ -91,6 +91,7 @@ async def send(client: WebhookClient, url: str, body: bytes, within: float = 30)
     return await client.send(url, body=body, headers={"webhook-id": "7-3"}, timeout=timedelta(seconds=within))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "behaviour"), [(name, behaviour) for name, behaviour, _ in identified()])
 def test_what_becomes_of_the_webhook_is_as_the_table_says(observations, name, behaviour):
     assert observations[name] == behaviour.expected
