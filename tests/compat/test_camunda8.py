@@ -41,6 +41,7 @@ async def test_the_default_tenant_is_to_be_untenanted(client, name, tenanted, mo
     assert await matched(client, int(answer["signalKey"])) == {untenanted}
 
 
+@pytest.mark.slow
 async def test_variables_are_plain_and_carried_untouched(client, webhooks, name):
     await subscribe(client, name, webhooks.url("/"))
     variables = '{"n": 1.50, "list": [1, {"a": null}], "deep": {"value": 1, "type": "Integer"}}'

@@ -103,6 +103,7 @@ async def test_a_message_goes_to_a_subscription_that_is_no_longer_disabled(clien
     assert await matched(client, answer["messageKey"]) == {subscription["id"]}
 
 
+@pytest.mark.slow
 async def test_a_message_whose_time_to_live_is_over_is_recorded_and_owed_to_nobody(client, name):
     answer = await publish(client, name, timeToLive=1)
 

@@ -58,6 +58,7 @@ async def test_all_who_wait_are_reached_once(client, webhooks, name):
     assert await waiting(client, name) == set()
 
 
+@pytest.mark.slow
 async def test_an_execution_is_reached_alone_and_then_gone(client, webhooks, name):
     a, b = fresh_id("a"), fresh_id("b")
     for execution in (a, b):

@@ -26,6 +26,7 @@ async def call(client, method, path, **kwargs):
         return response.status, response.headers, json.loads(body) if body else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
 async def test_other_methods_are_not_allowed(client, path, method):

@@ -105,6 +105,7 @@ async def test_a_permission_is_for_one_subscription_and_url(client, stranger, we
     assert {one.method for one in webhooks.requests} == {"OPTIONS"}
 
 
+@pytest.mark.slow
 async def test_of_a_url_that_is_a_template_one_receiver_is_permitted(client, stranger, webhooks, name):
     for path in ("1", "2"):
         webhooks.answer(f"/{name}/{path}", SILENT, Answer())

@@ -92,6 +92,7 @@ async def test_a_webhook_gets_an_event_that_both_sdks_read_and_its_signature_hol
         assert read == {**expected(signal), "data": {"n": 1.5, "é": ["ü"]}}
 
 
+@pytest.mark.slow
 async def test_the_javascript_sdk_throws(product, name):
     written = {"type": name, "source": "/tests", "id": fresh_id("event"), "tenantid": "t", "data": {"a": [1]}}
     messages = (await in_node(thrown=[written]))["written"]

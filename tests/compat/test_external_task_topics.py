@@ -48,6 +48,7 @@ def signals(tasks):
     return sorted(int(task["id"].partition("-")[0]) for task in tasks)
 
 
+@pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_the_limit_of_one_topic_keeps_no_other_back(client, name, pull, fetch):
     limited, other = f"{name}.a", f"{name}.b"

@@ -111,6 +111,7 @@ async def test_the_official_libraries_verify_before_during_and_after_a_rotation(
     ]
 
 
+@pytest.mark.slow
 async def test_the_old_secret_stops_signing_when_its_time_is_over(client, webhooks, name):
     subscription = await subscribe(client, name, webhooks.url())
     await rotate(client, subscription, graceSeconds=1)

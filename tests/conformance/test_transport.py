@@ -128,6 +128,7 @@ class TestPublishing:
         await publish(transport, *bodies, key=queue)
         assert await drain(transport, queue, 50) == bodies
 
+    @pytest.mark.slow
     async def test_each_of_many_concurrent_publishes_arrives_once(self, transport, queue):
         await asyncio.gather(*(publish(transport, b"%d" % i, key=queue) for i in range(1000)))
         await holds(transport, queue, 1000)
@@ -315,6 +316,7 @@ class TestSettling:
             await nothing_comes(inbox)
         await holds(transport, queue, 0)
 
+    @pytest.mark.slow
     async def test_beyond_the_delivery_limit_a_message_is_dead(self, transport):
         """The first time does not count: a limit of 20 is 21 times."""
         queue, dead = await declare_with_dead_letters(transport, delivery_limit=20)

@@ -156,6 +156,7 @@ async def test_a_later_step_spares_a_target_that_asked_for_it_and_the_step_befor
     assert [request.path for request in webhooks.requests] == ["/first", "/first", "/second", "/second"]
 
 
+@pytest.mark.slow
 async def test_a_redriven_delivery_goes_on_at_the_step_that_failed(client, webhooks, name):
     second = webhooks.answer("/second", Answer(status=500), Answer())
     targets = webhook(webhooks.url("/first")), webhook(second)

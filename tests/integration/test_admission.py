@@ -126,6 +126,7 @@ async def test_what_is_held_goes_on_when_the_limit_is_raised_or_removed(owe, att
     assert list(finished.due_attempts) == ([] if limit is None else [due_attempts[limit]])
 
 
+@pytest.mark.slow
 async def test_nobody_is_held_for_ever_however_attempts_begin_and_end_at_the_same_time(owe, attempts, database):
     """Many deliverers admit and finish at once; what they are told they may make now, they make, and nothing else."""
     waiting = asyncio.Queue()

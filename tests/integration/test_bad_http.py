@@ -26,6 +26,7 @@ CREDENTIALS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", ["/v1/signals", "/engine-rest/signal", "/api/signal-endpoint/x", "/api/admin/signal-endpoints"]
 )
@@ -40,6 +41,7 @@ async def test_broken_credentials_are_a_401(product, path):
 FRAMINGS = [b"Content-Length: 100\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"]
 
 
+@pytest.mark.slow
 async def test_a_body_that_does_not_arrive_is_a_408(product, client):
     """The product under test gives a body one second."""
     made, value = await endpoint(client)

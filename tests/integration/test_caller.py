@@ -225,6 +225,7 @@ async def test_an_attempt_of_a_deleted_subscription_is_not_made(waiting, change,
     assert paths(webhooks) == ["/hook"]
 
 
+@pytest.mark.slow
 async def test_who_waited_for_the_turn_of_a_call_spares_the_target_that_it_was_told_to(waiting, standing, webhooks):
     due, task, over = await waiting(SPARE)
     over.set()

@@ -81,6 +81,7 @@ async def test_nothing_is_told_to_pages_unless_the_setting_says_so(client):
     assert (status, cors(headers), "Vary" in headers) == (204, {}, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "methods"), PATHS.items())
 async def test_a_page_of_an_allowed_origin_may_ask_and_read(choosy, path, methods):
     status, headers, _ = await preflight(choosy, path, ALLOWED)

@@ -57,6 +57,7 @@ async def test_a_statement_has_a_deadline(database_url):
             await asyncio.wait_for(database.fetchval("SELECT pg_sleep(5)"), timeout=3)
 
 
+@pytest.mark.slow
 async def test_a_statement_ends_that_was_given_up(database, database_url):
     running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(30%' AND state = 'active'"
     async with Database(database_url, timeout=timedelta(seconds=0.5)) as impatient:
@@ -69,6 +70,7 @@ async def test_a_statement_ends_that_was_given_up(database, database_url):
     await eventually(ended, within=20)
 
 
+@pytest.mark.slow
 async def test_a_listener_that_cannot_listen_does_not_connect_again_at_once(monkeypatch):
     connections = []
 

@@ -54,6 +54,7 @@ async def test_a_webhook_receives_the_signal_as_documented_and_signed(client, we
     }
 
 
+@pytest.mark.slow
 async def test_the_payload_arrives_byte_for_byte_as_it_was_sent(client, webhooks, name):
     payload = b'{ "a":1.0,"b" : 1e2, "twice":1,"twice":2, "long": 12345678901234567890123 , "\\ud800": "\\u0000" }'
     await subscribe(client, name, webhooks.url("/hook"))

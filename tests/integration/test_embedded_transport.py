@@ -214,6 +214,7 @@ async def test_a_database_that_comes_back_is_used_again(postgres_url, database_u
                 assert [message.body for message in await inbox.receive(10)] == [b"2"]
 
 
+@pytest.mark.slow
 async def test_a_small_message_does_not_wait_for_the_large_ones_before_it(transport):
     def publish(size):
         return transport.publish(Message(body=b"x" * size), exchange="", routing_key="q", timeout=SOON)

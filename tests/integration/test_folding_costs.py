@@ -29,6 +29,7 @@ async def fold_counting_pages(database):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [1, 1 + COUNT], ids=["the same again", "others"])
 async def test_a_minute_in_which_many_subscriptions_get_deliveries_is_folded_in_one_pass(database, first):
     await note_deliveries(database, 1)

@@ -61,6 +61,7 @@ async def test_every_operation_is_complete(api):
             Draft202012Validator.check_schema(parameter["schema"])
 
 
+@pytest.mark.slow
 async def test_the_routes_are_exactly_those_of_the_contract(api):
     """What the application answers is made of the same list; this is what users rely on."""
     assert {

@@ -198,6 +198,7 @@ async def test_sweeping_looks_at_every_group_in_turn(desk):
     assert await desk.states(subscription) == [DELIVERED] * 10 + [PENDING] * 10
 
 
+@pytest.mark.slow
 async def test_who_records_or_ends_what_is_in_a_line_waits_for_whoever_looks_at_it(desk):
     subscription = await desk.subscribe()
     first, second, other = await desk.throw("a", "a", "b")

@@ -128,6 +128,7 @@ async def test_what_another_session_decides_on_is_recalled_later(owe, surplus, d
     assert (await surplus.recall({due.subscription_id: 1})).due_attempts == [due]
 
 
+@pytest.mark.slow
 async def test_what_is_put_off_during_a_recall_is_not_forgotten(owe, surplus):
     due_attempts = await owe(40)
     key = due_attempts[0].subscription_id

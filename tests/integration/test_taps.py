@@ -155,6 +155,7 @@ async def test_a_broadcast_reaches_the_taps_whose_binding_matches_its_name(clien
     assert routed == []
 
 
+@pytest.mark.slow
 async def test_a_queue_that_is_bound_in_several_ways_gets_one_copy(client, product_vhost, name):
     queue = await declare(
         product_vhost, f"signals.by-name={name}", "signals.by-name=test.#", f"signals.by-name=*.{name[5:]}"

@@ -139,6 +139,7 @@ async def test_a_call_that_takes_too_long_has_timed_out_and_is_told(run_ts, prod
     assert (host, number.isdigit()) == (socket.gethostname(), True)
 
 
+@pytest.mark.slow
 async def test_a_handler_is_tried_out_with_what_the_signal_has(run_ts, webhooks):
     statements = """
     const say = (value) => console.log(JSON.stringify(value))
@@ -176,6 +177,7 @@ async def test_a_handler_that_waits_for_the_server_says_why_and_ends_when_it_is_
     assert line.startswith(f"{host}/v1/subscriptions?ifAbsent=true: no answer, trying again: TypeError: fetch failed: ")
 
 
+@pytest.mark.slow
 async def test_a_handler_that_is_refused_ends_with_one_line(typescript_readme, product):
     log = typescript_readme / "log"
     process = await asyncio.to_thread(start, typescript_readme / "billing.js", log, product.url, "unknown")

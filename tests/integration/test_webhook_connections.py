@@ -224,6 +224,7 @@ async def test_a_connection_is_used_for_some_requests_only(client, monkeypatch):
         assert len(target.peers) == 3
 
 
+@pytest.mark.slow
 async def test_answers_are_mistaken_for_others_for_a_while_at_most(client, monkeypatch):
     """A stray answer that comes while the next request is under way is taken for its answer, and so on."""
     monkeypatch.setattr(pool, "REQUESTS", 5)

@@ -132,6 +132,7 @@ def test_two_releases_share_nothing():
     assert [s for s in selectors if any(s.items() <= labels.items() for labels in pods)] == []
 
 
+@pytest.mark.slow
 @everywhere
 def test_every_process_and_every_step_of_the_setup_runs(case: str):
     def arguments(kind: str) -> list[list[str]]:

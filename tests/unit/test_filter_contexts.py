@@ -49,6 +49,7 @@ def flattened(value: Any, path: str = "", *, any_element: bool = False) -> list[
     return leaves
 
 
+@pytest.mark.slow
 @given(OBJECTS, st.lists(PATHS, max_size=5))
 @example({"1.a": 1, "1": {"a": 2}}, [])
 @example({"a": {"b": None}, "a.b": 1}, [])

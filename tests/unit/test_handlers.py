@@ -177,6 +177,7 @@ async def test_a_call_that_takes_too_long_is_cancelled(handlers):
     assert (result.outcome, result.error, ends) == (Outcome.TIMED_OUT, "not done within 0.05 s", ["cleaned up"])
 
 
+@pytest.mark.slow
 async def test_a_call_that_does_not_listen_to_its_cancellation_holds_up_nobody(handlers):
     release = asyncio.Event()
 

@@ -57,6 +57,7 @@ async def test_no_filter_holds_up_the_event_loop_nor_another_tenants_subscriptio
     assert exceeded <= {*range(40), 101}
 
 
+@pytest.mark.slow
 async def test_what_exceeded_its_budgets_costs_little_from_then_on():
     filter_, payload = HOSTILE["networks"]
     evil = [subscription(number, filter_, tenant_id="evil") for number in range(40)]
@@ -74,6 +75,7 @@ async def test_a_filter_that_takes_long_now_and_then_is_evaluated_to_its_end():
     assert await match(Matcher(), signal(payload), [subscription(1, filter_)]) == ({1}, set())
 
 
+@pytest.mark.slow
 async def test_patterns_that_share_many_words_with_a_name_do_not_hold_up_the_event_loop():
     subscriptions = [subscription(number, name=f"#.{'a.' * 60}b{number}") for number in range(2000)]
     async with measuring_lag() as lag:

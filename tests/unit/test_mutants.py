@@ -93,6 +93,7 @@ def test_a_module_that_reaches_outside_through_another_one_is_not_pure(tmp_path)
     assert find_pure_modules(tmp_path).keys() == pure
 
 
+@pytest.mark.slow
 def test_the_domain_is_pure_and_the_store_is_not():
     pure = find_pure_modules(Path(mutants.__file__).parents[2])
     assert {"broker.errors", "broker.deliveries", "broker.filters.operators", "workers.lanes"} <= pure.keys()
@@ -124,6 +125,7 @@ def test_a_change_that_runs_on_import_concerns_all_tests_of_the_files_that_test_
     }
 
 
+@pytest.mark.slow
 def test_a_change_without_a_test_is_reported_and_one_that_fails_or_hangs_is_noticed(tmp_path):
     module = (
         "LIMIT = 3\n\n\n"

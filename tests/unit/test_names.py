@@ -195,6 +195,7 @@ def matched_by(pattern):
     return frozenset(name for name in EVERY_NAME if matches(pattern, name))
 
 
+@pytest.mark.slow
 @given(st.lists(PATTERNS_OF_AB, max_size=3), PATTERNS_OF_AB)
 @settings(max_examples=400)
 def test_covering_agrees_with_an_enumeration_of_names(limits, pattern):

@@ -23,6 +23,7 @@ async def test_what_is_small_is_computed_at_once():
     assert await Offloader().run(threading.current_thread, size=LARGE + 1) is not threading.main_thread()
 
 
+@pytest.mark.slow
 async def test_large_inputs_are_worked_on_one_after_the_other():
     offloader, begun, most = Offloader(), 0, 0
     turn = threading.Lock()

@@ -108,6 +108,7 @@ async def test_hosts_that_hang_leave_places_for_the_next_one_from_the_first_mome
         await attempts.end(FINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capacity", [100, 200])
 @pytest.mark.parametrize(("paths", "each"), [(1, 60), (2, 60), (5, 40), (10, 10), (20, 100)])
 async def test_paths_that_hang_leave_places_for_others_of_their_host(paths, each, capacity):

@@ -46,6 +46,7 @@ headers = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(
     st.builds(
         Message,

@@ -99,6 +99,7 @@ def with_header(raw):
 FIRST = pamqp.frame.marshal(Basic.QosOk(), 7)
 
 
+@pytest.mark.slow
 @given(
     message=messages,
     tag=st.integers(0, (1 << 63) - 1),

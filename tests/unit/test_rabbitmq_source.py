@@ -32,6 +32,7 @@ def test_without_any_source_the_error_says_what_to_install():
         choose(given=False, local=False, docker=False, apt=False)
 
 
+@pytest.mark.slow
 def test_asking_for_docker_leaves_nothing_behind():
     """Warnings are errors here: a socket left to the garbage collector would fail whatever test comes next."""
     docker_answers()

@@ -107,6 +107,7 @@ def test_a_text_is_in_the_payload_or_in_a_key_in_any_letter_case(text, fits):
     assert Search(text=text).fits(signal) is fits
 
 
+@pytest.mark.slow
 @given(PAYLOADS.flatmap(spelled), st.data())
 def test_what_fits_has_the_hints_in_its_text_unless_that_has_escapes(payload, data):
     document = json.loads(payload)
@@ -146,6 +147,7 @@ def test_a_number_is_found_by_its_text_however_it_is_written(number, data):
             assert re.search(search.number, text)
 
 
+@pytest.mark.slow
 @given(PAYLOADS.flatmap(spelled), TEXTS.filter(bool))
 def test_a_payload_with_a_text_has_its_hint_unless_that_has_escapes(payload, text):
     search = Search(text=text)
@@ -160,6 +162,7 @@ def test_hints_are_short_however_long_what_is_looked_for_is():
     assert len(search.number) < 150
 
 
+@pytest.mark.slow
 @given(JSON_TEXT)
 def test_escapes_are_resolved_as_json_does(payload):
     def texts(value):

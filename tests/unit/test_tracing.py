@@ -155,6 +155,7 @@ def test_spans_that_the_collector_refuses_are_counted(result, dropped):
     assert spans_dropped("refused") == before + dropped
 
 
+@pytest.mark.slow
 async def test_links_that_wait_for_a_collector_that_is_away_are_bounded(environment):
     from opentelemetry.trace import Link  # noqa: PLC0415
 
@@ -168,6 +169,7 @@ async def test_links_that_wait_for_a_collector_that_is_away_are_bounded(environm
         assert sum(type(one) is Link for one in gc.get_objects()) <= (64 + 32) * 250
 
 
+@pytest.mark.slow
 async def test_the_function_that_is_called_is_within_the_span_and_others_are_not(environment):
     from opentelemetry import trace  # noqa: PLC0415
 

@@ -59,12 +59,14 @@ def test_splitting_loses_nothing(variables):
     assert canonical(seen(*split(variables))) == canonical(variables)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), JSON, max_size=5))
 def test_a_plain_payload_needs_no_types(payload):
     text, types = split(typed(payload, {}, b""))
     assert (repr(read(text.decode())), types) == (repr(payload), {})
 
 
+@pytest.mark.slow
 @given(JSON_TEXT, st.sampled_from(["Json", "Object"]))
 def test_however_json_is_written_the_payload_has_its_value_and_the_variable_its_text(text, kind):
     info = {} if kind == "Json" else {"objectTypeName": "a.B", "serializationDataFormat": "application/json"}

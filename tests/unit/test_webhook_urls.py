@@ -58,6 +58,7 @@ def test_connections_are_shared_by_what_is_the_same_origin():
     assert parse_url("https://h.:8443/") == Destination("https", "h.", 8443, "h:8443", "/")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("url", "shown"),
     [

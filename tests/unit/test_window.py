@@ -99,6 +99,7 @@ def test_a_lost_channel_changes_nothing_by_itself():
     assert [window.open(), window.open(), window.open()] == [5, 5, 5]
 
 
+@pytest.mark.slow
 def test_a_window_that_was_opened_beside_many_unsettled_messages_may_grow_once_these_are_settled():
     """Else a consumer would go on with one message at a time."""
     window = Window(500)
