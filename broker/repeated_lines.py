@@ -19,6 +19,7 @@ _OF_EACH: Mapping[str, Sequence[str]] = {
     "attempt.failed": (),
     "attempts.left": ("queue",),
     "body.ignored": ("endpoint",),
+    "handler.failed": ("function", "raised"),
     "ledger.incomplete": (),
     "message.failed": ("queue",),
     "message.poisoned": ("queue",),

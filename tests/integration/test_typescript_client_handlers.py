@@ -187,6 +187,26 @@ async def test_a_handler_that_is_refused_ends_with_one_line(typescript_readme, p
 
 
 @pytest.mark.slow
+async def test_waiting_for_a_delivery_is_no_part_of_the_timeout(run_ts, webhooks):
+    leased = "/v1/subscriptions/7/lease"
+    webhooks.answer(leased, Answer(after=1.5, body=b'{"deliveries": []}'), Answer(status=404))
+    statements = """
+    const say = (value) => console.log(JSON.stringify(value))
+    await sb.handle(broker, 7, () => 0, { log: { info: say, warn: say } }).catch((error) => say(error.status))
+    """
+    assert await run_ts(webhooks.url(""), statements, timeout=0.5) == [404]
+
+
+@pytest.mark.slow
+async def test_a_key_that_the_server_would_refuse_is_no_throw(run_ts, product):
+    statements = """
+    const said = await broker.throw(name, 1, { idempotencyKey: 'é' }).catch((error) => error.message)
+    console.log(JSON.stringify(said))
+    """
+    assert await run_ts(product.url, statements) == ["idempotencyKey must be 1 to 255 printable characters of ASCII"]
+
+
+@pytest.mark.slow
 async def test_a_start_outlasts_a_server_that_does_not_answer(run_ts, webhooks):
     later = Answer(status=503, headers=NOW)
     webhooks.answer("/v1/subscriptions", Answer(fate="close"), later, Answer(body=b'{"id": 7, "name": "a.b"}'))

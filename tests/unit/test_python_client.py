@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
@@ -106,6 +107,26 @@ async def test_a_payload_is_tried_out_with_its_type():
     handlers.on("a")(book)
     (result,) = (await handlers.try_out("a", {"order": "7"}, attempt=2)).values()
     assert (result.outcome, got) == ("succeeded", [(Paid(order=7), 2, b'{"order":"7"}')])
+
+
+@pytest.mark.parametrize("key", ["", "é", "a\n", "a" * 256])
+def test_a_key_that_the_server_would_refuse_is_no_throw(key):
+    with pytest.raises(ValueError, match="1 to 255 printable"):
+        Throw(name="a", idempotency_key=key)
+
+
+async def test_what_the_server_may_wait_is_no_part_of_the_timeout():
+    timeouts = []
+
+    def answer(request):
+        timeouts.append(request.extensions["timeout"]["read"])
+        return httpx.Response(200, json={})
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    async with http, AsyncClient("http://a", "token", timeout=1, http=http) as client:
+        await client.send(post("/", {}))
+        await client.send(post("/", {}, wait=20))
+    assert timeouts == [1, 21]
 
 
 @pytest.mark.parametrize("payload", ["\ud800", {"a\udfff": ["é", "\ud800"]}])

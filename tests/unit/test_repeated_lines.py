@@ -58,6 +58,8 @@ def test_each_thing_that_is_tried_has_lines_of_its_own():
     [
         ("tap.rejected", "exchange", "signal_id"),
         ("body.ignored", "endpoint", "signal_id"),
+        ("handler.failed", "function", "delivery_id"),
+        ("handler.failed", "raised", "delivery_id"),
         ("message.rejected", "queue", "error"),
         ("message.failed", "queue", "failures"),
         ("messages.returned", "queue", "messages"),

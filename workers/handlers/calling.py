@@ -20,7 +20,14 @@ async def call(function: Function, signal: Signal, *, delivery_id: str, attempt:
     """Call *function* with *signal* and return the result, as `Function.call` does; log what the function raised."""
     ended = await function.call(receive(signal, delivery_id=delivery_id, attempt=attempt), timeout=timeout)
     if ended.exception is not None:
-        log.error("handler.failed", delivery_id=delivery_id, attempt=attempt, exc_info=ended.exception)
+        log.error(
+            "handler.failed",
+            delivery_id=delivery_id,
+            attempt=attempt,
+            function=function.name,
+            raised=type(ended.exception).__name__,
+            exc_info=ended.exception,
+        )
     return Result(outcome=Outcome(ended.outcome), error=ended.error, retry_after=ended.retry_after)
 
 

@@ -6,6 +6,7 @@ import { Retries, pause } from './retries.js'
 
 /** The server sends a comment every 15 seconds to those who follow signals. */
 const SILENCE_SECONDS = 60
+const KEY = /^[ -~]{1,255}$/
 
 export interface ClientOptions {
   /** How many seconds a call takes at most, with all its attempts; 60 by default. */
@@ -31,6 +32,8 @@ export interface ApiRequest {
   repeatable?: boolean
   /** Sends it until there is an answer, whatever the client's patience, and is told every so often why there is none. */
   persistent?: (warning: string) => void
+  /** How many seconds the server may wait before it begins to answer. */
+  wait?: number
   signal?: AbortSignal | undefined
 }
 
@@ -59,6 +62,7 @@ export class Client {
   /** Throw a signal and return it, once it is safe. `headers` are those of the signal that led to it, if one did. */
   async throw(name: string, payload?: unknown, options: ThrowOptions & { headers?: Record<string, string> } = {}) {
     const { idempotencyKey = crypto.randomUUID(), headers, ...rest } = options
+    if (!KEY.test(idempotencyKey)) throw new TypeError('idempotencyKey must be 1 to 255 printable characters of ASCII')
     const body = { name, payload, ...rest }
     const sent = { ...headers, 'Idempotency-Key': idempotencyKey }
     return (await this.send({ method: 'POST', path: '/v1/signals', body, headers: sent })) as Signal
@@ -137,13 +141,13 @@ export class Client {
 
   /** Send a request until there is an answer, and return its document. */
   async send(request: ApiRequest): Promise<unknown> {
-    const { path, repeatable = true, persistent } = request
+    const { path, repeatable = true, persistent, wait: serverWait = 0 } = request
     const warn = persistent && ((told: string) => persistent(`${this.#host}${path}: no answer, trying again: ${told}`))
     const retries = new Retries(this.#patience, repeatable, warn)
     const body = request.body === undefined ? null : JSON.stringify(request.body)
     for (;;) {
       let wait: number | undefined
-      const deadline = new Alarm(Math.min(this.#timeout, retries.remaining), request.signal)
+      const deadline = new Alarm(Math.min(this.#timeout + serverWait, retries.remaining), request.signal)
       try {
         const answer = await this.#fetch(request, body, deadline.signal)
         const text = await readBody(answer)

@@ -84,8 +84,8 @@ export async function handle<Payload = unknown>(
   if (!(concurrency >= 1)) throw new RangeError('concurrency must be at least 1')
   const running = new Set<Promise<void>>()
   const reports = new Reports(client)
-  const insist = (path: string, body: unknown) =>
-    client.send({ method: 'POST', path, body, signal, persistent: (warning) => log.warn(warning) })
+  const insist = (path: string, body: unknown, wait = 0) =>
+    client.send({ method: 'POST', path, body, wait, signal, persistent: (warning) => log.warn(warning) })
   try {
     const id = typeof subscription === 'number' ? subscription : await subscribe(insist, subscription, log)
     while (!signal?.aborted) {
@@ -95,7 +95,7 @@ export async function handle<Payload = unknown>(
         continue
       }
       const wanted = { max: free, waitSeconds: WAIT_SECONDS, leaseSeconds: timeout + TO_REPORT_SECONDS, worker }
-      const answer = await insist(`/v1/subscriptions/${id}/lease`, wanted)
+      const answer = await insist(`/v1/subscriptions/${id}/lease`, wanted, WAIT_SECONDS)
       for (const delivery of (answer as { deliveries: LeasedDelivery[] }).deliveries) {
         reports.expect()
         const attempted = attempt(reports, delivery, handler, timeout, log)

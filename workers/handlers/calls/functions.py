@@ -42,6 +42,11 @@ class Function:
         """The name of the module that defines it."""
         return str(getattr(self._function, "__module__", "__main__"))
 
+    @property
+    def name(self) -> str:
+        """Its name, with that of its module."""
+        return f"{self.module}.{getattr(self._function, '__qualname__', type(self._function).__qualname__)}"
+
     async def call(self, signal: ReceivedSignal, *, timeout: timedelta) -> Result:
         """Call it with *signal* and its payload, and return the result, whatever the function does.
 

@@ -165,7 +165,7 @@ class Client:
         retries = Retries(request, self._patience, host=self._host)
         while True:
             try:
-                status, retry_after, body = self._attempt(request, retries.limit(self._timeout))
+                status, retry_after, body = self._attempt(request, retries.limit(self._timeout + request.wait))
             except httpx.TransportError as error:
                 pause = retries.after_error(error, sent=not isinstance(error, NOT_SENT))
             else:

@@ -84,7 +84,8 @@ class Puller:
             "leaseSeconds": max((self._timeout + _TO_REPORT).total_seconds(), 1),
             "worker": self._worker,
         }
-        leasing = asyncio.create_task(self._client.send(post(self._path, wanted, persistent=True)))
+        request = post(self._path, wanted, persistent=True, wait=_WAIT_SECONDS)
+        leasing = asyncio.create_task(self._client.send(request))
         await asyncio.wait({stop, leasing}, return_when=asyncio.FIRST_COMPLETED)
         if not leasing.done():
             leasing.cancel()

@@ -33,6 +33,7 @@ class Request:
         repeatable: Whether it may be sent again if it is not known whether it was carried out.
         persistent: Whether it is sent until there is an answer, whatever the client's patience; warnings say why there
             is none.
+        wait: How many seconds the server may wait before it begins to answer.
     """
 
     method: str
@@ -41,6 +42,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
     persistent: bool = False
+    wait: float = 0
 
     def under(self, headers: Mapping[str, str] | None) -> Request:
         """Return it with *headers* besides its own."""
@@ -48,13 +50,25 @@ class Request:
 
 
 def post(
-    path: str, document: object, *, key: str | None = None, repeatable: bool = True, persistent: bool = False
+    path: str,
+    document: object,
+    *,
+    key: str | None = None,
+    repeatable: bool = True,
+    persistent: bool = False,
+    wait: float = 0,
 ) -> Request:
     """Return a request that posts *document*, under an idempotency *key* if there is one."""
     headers = {} if key is None else {"Idempotency-Key": key}
     content = encode(document)
     return Request(
-        method="POST", path=path, content=content, headers=headers, repeatable=repeatable, persistent=persistent
+        method="POST",
+        path=path,
+        content=content,
+        headers=headers,
+        repeatable=repeatable,
+        persistent=persistent,
+        wait=wait,
     )
 
 

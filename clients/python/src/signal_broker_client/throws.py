@@ -9,6 +9,7 @@ from typing import Final, TypedDict
 
 UNSET: Final[object] = object()
 """Stands for a payload that is not given; None is JSON's null."""
+_LONGEST_KEY = 255
 
 
 class ThrowOptions(TypedDict, total=False):
@@ -40,10 +41,11 @@ class Throw:
         ordering_key: What it is about: ordered subscriptions get signals with the same key one after the other.
         deliver_at: When it is delivered, if not at once; with an offset.
         expires_at: When it expires; with an offset.
-        idempotency_key: The same key and content within a day is the same signal. By default it is a random one.
+        idempotency_key: The same key and content within a day is the same signal: 1 to 255 printable characters of
+            ASCII. By default it is a random one.
 
     Raises:
-        ValueError: A moment has no offset.
+        ValueError: A moment has no offset, or the key is none.
     """
 
     name: str
@@ -63,6 +65,9 @@ class Throw:
             moment = getattr(self, name)
             if moment is not None and moment.utcoffset() is None:
                 raise ValueError(f"{name} must have an offset, as in datetime.now(UTC)")
+        key = self.idempotency_key
+        if key is not None and not (1 <= len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()):
+            raise ValueError("idempotency_key must be 1 to 255 printable characters of ASCII")
 
     @property
     def body(self) -> dict[str, object]:
