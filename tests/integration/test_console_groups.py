@@ -49,6 +49,39 @@ async def test_a_group_of_dead_letters_is_redriven_without_the_others(client, ta
     assert (await client.get(f"/v1/deliveries/{stays}"))["state"] == "dead"
 
 
+async def test_a_group_of_dead_letters_is_cancelled_without_the_others(client, tab, died):
+    subscription, (stays, goes) = died
+    await opened(tab, "dead")
+    await button(group(tab.page, subscription, 501), "Cancel deliveries").click()
+    dialog = tab.page.get_by_role("dialog")
+    await expect(dialog.get_by_label("At most so many per second")).to_be_hidden()
+    await button(dialog, "Count").click()
+    await expect(dialog.get_by_role("status")).to_have_text("1 deliveries would be cancelled.")
+    await button(dialog, "Cancel deliveries").click()
+    await expect(dialog.get_by_role("status")).to_have_text("1 deliveries are cancelled.")
+    await button(dialog, "Close").click()
+
+    await expect(group(tab.page, subscription, 501)).to_be_hidden()
+    await expect(group(tab.page, subscription, 500)).to_be_visible()
+    states = [(await client.get(f"/v1/deliveries/{one}"))["state"] for one in (stays, goes)]
+    assert states == ["dead", "cancelled"]
+
+
+async def test_what_is_dead_of_deleted_subscriptions_is_cancelled_in_one_go(client, tab, died):
+    subscription, (first, second) = died
+    await client.request("DELETE", f"/v1/subscriptions/{subscription['id']}")
+    await opened(tab, "dead")
+    await expect(group(tab.page, subscription, 500)).to_be_visible()
+    await button(tab.page, "Cancel those of deleted subscriptions").click()
+    dialog = tab.page.get_by_role("dialog")
+    await button(dialog, "Count").click()
+    await button(dialog, "Cancel those of deleted subscriptions").click()
+    await expect(dialog.get_by_role("status")).to_contain_text("deliveries are cancelled.")
+    await button(dialog, "Close").click()
+    await expect(group(tab.page, subscription, 500)).to_be_hidden()
+    assert {(await client.get(f"/v1/deliveries/{one}"))["state"] for one in (first, second)} == {"cancelled"}
+
+
 async def test_an_action_after_the_end_of_the_session_leads_to_signing_in(tab, died):
     tab.expect("status of 401")
     await opened(tab, "dead")

@@ -58,14 +58,15 @@ class Site:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def site(prometheus_programs, store_server, product_vhost, tmp_path_factory) -> AsyncIterator[Site]:
+async def site(prometheus_programs, store_server, rabbitmq, tmp_path_factory) -> AsyncIterator[Site]:
     directory = tmp_path_factory.mktemp("site")
     async with AsyncExitStack() as stack:
         store_url = await stack.enter_async_context(fresh_database(store_server))
+        transport_url = stack.enter_context(rabbitmq.vhost())
         context = stack.enter_context(pytest.MonkeyPatch.context())
         context.setenv("SHOP_APP", "shop-of-prometheus")
         context.setenv("SHOP_SIGNAL", "shop")
-        environment = {"STORE_URL": store_url, "TRANSPORT_URL": product_vhost, "DATA_DIR": str(directory)}
+        environment = {"STORE_URL": store_url, "TRANSPORT_URL": transport_url, "DATA_DIR": str(directory)}
         processes = {
             role: await stack.enter_async_context(
                 Process(*arguments, environment=environment, log=directory / f"{role}.log")
@@ -74,7 +75,7 @@ async def site(prometheus_programs, store_server, product_vhost, tmp_path_factor
         }
         client = await stack.enter_async_context(client_of(processes["gateway"].url))
         webhooks = await stack.enter_async_context(receiver())
-        queue = await declare(product_vhost)
+        queue = await declare(transport_url)
         targets = {role: process.url.removeprefix("http://") for role, process in processes.items()}
         prometheus = await stack.enter_async_context(running_prometheus(directory, targets, ALERTS))
         site = Site(prometheus, targets)

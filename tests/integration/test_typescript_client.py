@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.support.proxy import Link
 from tests.support.python_client import SOURCE as PYTHON_CLIENT
 from tests.support.receiver import Answer
 from tests.support.throwing import recorded, recorded_ids, throw
-from tests.support.typescript_client import SOURCE, run, run_tool, tools
+from tests.support.typescript_client import SOURCE, run, run_tool
 from tests.support.v1a import V1A
 
 pytestmark = pytest.mark.slow
@@ -63,7 +64,11 @@ def test_the_package_has_the_product_s_version_no_dependencies_and_no_registry()
 def test_npm_refuses_the_sources_until_they_are_built_and_says_how(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{node.NODE.parent}{os.pathsep}{os.environ['PATH']}")
     (tmp_path / "package.json").write_text('{"private": true}')
-    sources = tools(tmp_path / "sources")
+    sources = tmp_path / "sources"
+    shutil.copytree(SOURCE, sources, ignore=shutil.ignore_patterns("node_modules", "dist", "package-lock.json"))
+    package = json.loads((SOURCE / "package.json").read_text())
+    del package["devDependencies"]  # so that npm need not find them
+    (sources / "package.json").write_text(json.dumps(package))
     with pytest.raises(RuntimeError, match="`make clients`"):
         node.npm("install", "--offline", "--no-audit", "--no-fund", str(sources), cwd=tmp_path)
 

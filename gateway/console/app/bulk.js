@@ -20,12 +20,15 @@ async function all(path, body, {sum, after}, run, told) {
   } while (after !== null && !run.isOver);
 }
 
-/** A button for a bulk operation on what *body* chooses; *fields* are inputs for more of the body. */
+/** What the two kinds of operations say: what would become of deliveries, what becomes of them, and whether they are paced. */
+export const ATTEMPTED = {would: "would be attempted", become: "go out", fields: [PACE]}, CANCELLED = {would: "would be cancelled", become: "are cancelled", fields: [], danger: true};
+
+/** A button for a bulk operation on what *body* chooses; *fields* are inputs for more of the body, *kind* is what becomes of deliveries. */
 export function Bulk(now) {
   const [opened, open] = useState(null);
   const {title, refusal} = now;
   if (refusal && !opened) return html`<button type="button" disabled title=${refusal}>${title}</button>`;
-  return html`<button type="button" onClick=${() => open(now)}>${title}</button>
+  return html`<button type="button" class=${now.kind?.danger && "danger"} onClick=${() => open(now)}>${title}</button>
     ${opened && html`<${Dialog} ...${opened} onClose=${() => open(null)} />`}`;
 }
 
@@ -34,7 +37,7 @@ export function Bulk(now) {
  * far, and where it goes on (null: it has ended). What was counted is forgotten when a field changes. The dialog's end ends its requests, after the one
  * that is under way.
  */
-function Dialog({title, text, path, body, fields = [], after: afterwards, onClose}) {
+function Dialog({title, text, path, body, fields = [], kind = ATTEMPTED, after: afterwards, onClose}) {
   const dialog = useRef(null), running = useRef({});
   const [values, set] = useState({}), [state, setState] = useState({});
   useEffect(() => { dialog.current.showModal(); return () => { running.current.isOver = running.current.isOff = true; }; }, []);
@@ -74,16 +77,16 @@ function Dialog({title, text, path, body, fields = [], after: afterwards, onClos
   return html`<dialog ref=${dialog} aria-label=${title} onClose=${close}>
     <form onSubmit=${counts}>
       <h2>${title}</h2><p>${text}</p>
-      ${[...fields, PACE].map(([name, label, attributes]) => html`<label key=${name}>${label}
+      ${[...fields, ...kind.fields].map(([name, label, attributes]) => html`<label key=${name}>${label}
         <input name=${name} ...${attributes} value=${values[name] ?? ""} disabled=${begun} onInput=${event => change(name, event.target.value)} /></label>`)}
       <div role="status">${busy && html`<p>${busy}: ${count(sum)} so far …</p>`}
-        ${counted !== undefined && html`<p><b>${count(counted)}</b> deliveries would be attempted.</p>`}
-        ${ended && html`<p class="good">${count(sum)} deliveries go out.</p>`}
-        ${begun && !busy && !ended && html`<p>${count(sum)} deliveries go out; what is left is not done yet.</p>`}</div>
+        ${counted !== undefined && html`<p><b>${count(counted)}</b> deliveries ${kind.would}.</p>`}
+        ${ended && html`<p class="good">${count(sum)} deliveries ${kind.become}.</p>`}
+        ${begun && !busy && !ended && html`<p>${count(sum)} deliveries ${kind.become}; what is left is not done yet.</p>`}</div>
       ${error && html`<p class="bad" role="alert">${error.message}${begun && ` The last request may have been carried out all the same.`}</p>`}
       <${Curl} method="POST" path=${path} body=${counted === undefined && !begun ? {...whole, dryRun: true} : whole} note=${REPEATED} />
       <p class="buttons"><button disabled=${Boolean(busy) || begun}>Count</button>
-        <button type="button" class="main" disabled=${Boolean(busy) || ended || (!begun && !counted)} onClick=${make}>${begun && !busy && !ended ? "Go on" : title}</button>
+        <button type="button" class=${kind.danger ? "danger" : "main"} disabled=${Boolean(busy) || ended || (!begun && !counted)} onClick=${make}>${begun && !busy && !ended ? "Go on" : title}</button>
         <button type="button" disabled=${busy !== "At work"} onClick=${stop}>Stop</button>
         <button type="button" onClick=${() => dialog.current.close()}>Close</button></p>
     </form></dialog>`;

@@ -2,7 +2,7 @@
 
 import {html} from "./view.js";
 import {parsed, withQuery} from "./api.js";
-import {Bulk} from "./bulk.js";
+import {Bulk, CANCELLED} from "./bulk.js";
 import {useData} from "./data.js";
 import {Deliveries, Events, Subscriptions as Rows} from "./lists.js";
 import {Action, Curl, Facts, Filters, Json, Moment, Shown, State, Text} from "./parts.js";
@@ -58,6 +58,7 @@ export function Subscription({id, filters, session}) {
     <${Shown} source=${source}>${one => html`
       <div class="buttons"><${Actions} one=${one} path=${path} refusal=${refusal} again=${again} />
         <${Bulk} title="Redrive dead" text="Attempts all its dead deliveries once more." path="/v1/deliveries/redrive" body=${{subscriptionId: one.id, state: "dead"}} refusal=${redriving} after=${again} />
+        <${Bulk} title="Cancel dead" text="Gives up all its dead deliveries for good." path="/v1/deliveries/cancel" body=${{subscriptionId: one.id, state: "dead"}} kind=${CANCELLED} refusal=${redriving} after=${again} />
         <${Bulk} title="Replay" text="Delivers recorded signals that match now and were not owed yet." path=${`${path}/replay`} body=${{}} fields=${[["since", "Since (RFC 3339; empty: all that is kept)", {}], ["until", "Until", {}]]}
           refusal=${replaying} after=${again} /></div>
       <${Facts} facts=${[["Name", html`<code>${one.name}</code>`], ["State", html`<${State} of=${one.state} />`], ["Because", one.disabledBecause], ["Circuit", one.circuit && html`<${State} of=${one.circuit} />`],
