@@ -98,7 +98,6 @@ async def test_a_latency_counts_from_when_its_request_was_due():
         url = "http://{}:{}/".format(*server.sockets[0].getsockname())
         answers = await post(Order(url=url, body="{}", seconds=0.5, rate=40, connections=1))
     assert answers.answered == 20
-    assert answers.latencies == sorted(answers.latencies, reverse=True)
     assert sum(latency > 0.2 for latency in answers.latencies) >= 10
 
 

@@ -77,20 +77,24 @@ function Explain({signal, refusal}) {
   const withoutTenantId = signal.scope === "untenanted" || undefined;
   const given = Object.entries({name, payload, executionId, tenantId, businessKey, withoutTenantId});
   const body = Object.fromEntries(given.filter(([, value]) => value !== null && value !== undefined));
-  const path = "/v1/signals/explain?limit=200", page = state?.page;
+  const path = "/v1/signals/explain?limit=200", {busy, error, found, next} = state ?? {};
   const ask = async () => {
-    set({busy: true});
-    try { set({page: await request("POST", path, body)}); } catch (error) { set({error}); }
+    set({busy: true, found, next});
+    try {
+      const page = await request("POST", next ? `${path}&afterId=${next}` : path, body);
+      set({found: [...(found ?? []), ...page.matches], next: page.next});
+    } catch (error) { set({error, found, next}); }
   };
   return html`<section><h2>Who would get this now</h2>
     ${!state && html`<button type="button" disabled=${Boolean(refusal)} title=${refusal} onClick=${ask}>Explain</button>`}
-    ${state?.busy && html`<p class="soft">Asking …</p>`}
-    ${state?.error && html`<${Failure} error=${state.error} again=${ask} />`}
-    ${page && html`<${Table} label="Explanations" keyOf=${one => one.subscriptionId} empty="There are no subscriptions."
-      rows=${[...page.matches].sort((a, b) => b.matches - a.matches)} columns=${[
+    ${found && html`<${Table} label="Explanations" keyOf=${one => one.subscriptionId} empty="There are no subscriptions."
+      rows=${[...found].sort((a, b) => b.matches - a.matches)} columns=${[
         ["Subscription", one => html`<a href=${to("subscriptions", one.subscriptionId)}>${one.subscriptionId}</a>`],
         ["Gets it", one => html`<span class=${one.matches ? "good" : "soft"}>${one.matches ? "yes" : "no"}</span>`],
         ["Because", one => one.because],
-      ]} />${page.next && html`<p class="soft">The first ${page.matches.length} subscriptions.</p>`}`}
+      ]} />`}
+    ${busy && html`<p class="soft">Asking …</p>`}
+    ${error && html`<${Failure} error=${error} again=${ask} />`}
+    ${next && !busy && !error && html`<p class="soft">The first ${found.length} subscriptions. <button type="button" onClick=${ask}>Explain further ones</button></p>`}
     <${Curl} method="POST" path=${path} body=${body} /></section>`;
 }
