@@ -1,7 +1,7 @@
 """Callbacks: URLs by which receivers permit webhooks later (HTTP 1.1 Web Hooks for Event Delivery, 4.1.3).
 
-A callback has a sealed key, which says whose permission it is: nothing is stored until it is called, every gateway
-understands it, and nobody can make one.
+A callback has a sealed key, which says whose permission it is: nothing is stored until it is called, any gateway
+can open it, and no caller can forge one.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class Leasing:
         return len(self._callers)
 
     def end(self) -> None:
-        """Let all who wait go without deliveries; from now on nobody waits."""
+        """Answer all waiting callers with no deliveries, and let none wait from now on."""
         self._ended = True
         for woken in self._callers:
             woken.set()
