@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 
 import structlog
 
-from broker.errors import StoreUnavailable, TransportError
+from broker.errors import TransportError
 from broker.messages import signal_message
 from broker.operations.buffering import BufferCorrelator
 from broker.signals import Signal
 from broker.store.postgres.database import DataError
 from broker.store.signals.buffering import BufferStore
-from broker.streaks import Streak
 from broker.topology import RECORD
 from broker.transport import Transport
-from workers.sweeping import Rows, Step
+from workers.sweeping import Rows, Step, Sweeper
 
 _TICK = 0.25
 _SELDOM = 30.0
@@ -30,7 +28,7 @@ _MOST_NAMES = 1000
 log = structlog.get_logger()
 
 
-class BufferKeeper:
+class BufferKeeper(Sweeper):
     """Runs in every scheduler process; they share the work without knowing of each other.
 
     Args:
@@ -53,48 +51,20 @@ class BufferKeeper:
         """The names of messages to look at; None: all."""
         self._looking: tuple[list[str] | None, int] | None = None
         """The names that are being looked at, and how far that is."""
-        self._outcomes = Streak()
         self._expired = Rows("expire_buffered")
         step = partial(Step, pause=_TICK)
-        self._steps = (
+        super().__init__(
             step("look_again", self.look_again, every=_SELDOM),
             step("correlate", self.correlate, full=_LIMIT),
             step("expire_buffered", self.expire, full=_LIMIT, every=1.0),
             step("forget_message_ids", self.forget_ids, full=_LIMIT, every=_SELDOM),
+            tick=_TICK,
         )
 
-    async def check(self) -> None:
-        """Return unless sweeps have been failing for a while.
-
-        Raises:
-            SignalBrokerError: They have, for this reason.
-        """
-        self._outcomes.check()
-
     async def run(self, stopping: asyncio.Event) -> None:
-        """Sweep until *stopping* is set; a step that fails is repeated after a pause, and holds up no other."""
+        """Sweep until *stopping* is set, from now on with the names that are told."""
         self._buffer.listen(self.note_name)
-        while not stopping.is_set():
-            if not await self.sweep():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_TICK):
-                        await stopping.wait()
-
-    async def sweep(self) -> bool:
-        """Take each step that is due; return whether there may be more to do at once."""
-        more = False
-        for step in self._steps:
-            try:
-                more |= await step.take()
-            except StoreUnavailable as error:
-                self._outcomes.note_failure(error)
-                log.warning("sweep.postponed", step=step.name, error=str(error))
-            except Exception as error:
-                self._outcomes.note_failure(error)
-                log.exception("sweep.failed", step=step.name)
-        if not any(step.failing for step in self._steps):
-            self._outcomes.note_success()
-        return more
+        await super().run(stopping)
 
     def note_name(self, name: str | None) -> None:
         """Note that a subscription may wait now for buffered messages of that name; None: of any."""

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from functools import partial
 
-import structlog
-
-from broker.errors import StoreUnavailable
 from broker.operations.attempts import report_attempt
 from broker.store.deliveries.leases import LeaseStore
 from broker.store.deliveries.surplus import SurplusStore
-from broker.streaks import Streak
 from broker.targets import Kind
 from broker.topology import LEASED
-from workers.sweeping import Rows, Step
+from workers.sweeping import Rows, Step, Sweeper
 
 _TICK = 0.25
 _SELDOM = 30.0
 _LIMIT = 500
 """How many leases one sweep ends."""
 
-log = structlog.get_logger()
 
-
-class LeaseKeeper:
+class LeaseKeeper(Sweeper):
     """Runs in every scheduler process; they share the work without knowing of each other.
 
     Args:
@@ -38,46 +30,14 @@ class LeaseKeeper:
     def __init__(self, leases: LeaseStore, surplus: SurplusStore) -> None:
         self._leases = leases
         self._surplus = surplus
-        self._outcomes = Streak()
         self._lapsed = Rows("end_lapsed")
         step = partial(Step, pause=_TICK)
-        self._steps = (
+        super().__init__(
             step("end_lapsed", self.end_lapsed, full=_LIMIT),
             step("recall_leasable", self.recall, full=_LIMIT, every=1.0),
             step("forget_leases", self.forget, full=_LIMIT, every=_SELDOM),
+            tick=_TICK,
         )
-
-    async def check(self) -> None:
-        """Return unless sweeps have been failing for a while.
-
-        Raises:
-            SignalBrokerError: They have, for this reason.
-        """
-        self._outcomes.check()
-
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Sweep until *stopping* is set; a step that fails is repeated after a pause, and holds up no other."""
-        while not stopping.is_set():
-            if not await self.sweep():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_TICK):
-                        await stopping.wait()
-
-    async def sweep(self) -> bool:
-        """Take each step that is due; return whether there may be more to do at once."""
-        more = False
-        for step in self._steps:
-            try:
-                more |= await step.take()
-            except StoreUnavailable as error:
-                self._outcomes.note_failure(error)
-                log.warning("sweep.postponed", step=step.name, error=str(error))
-            except Exception as error:
-                self._outcomes.note_failure(error)
-                log.exception("sweep.failed", step=step.name)
-        if not any(step.failing for step in self._steps):
-            self._outcomes.note_success()
-        return more
 
     async def end_lapsed(self) -> int:
         """End leases that are over, each as an attempt that timed out; return how many."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import structlog
 
-from broker.errors import StoreRefusal
+from broker.errors import StoreRefusal, StoreUnavailable
 from broker.store.postgres.database import DataError
+from broker.streaks import Streak
 
 _MOST = 10
 """How many rows one sweep finds to be refused; the next sweep goes on behind them."""
@@ -67,6 +69,52 @@ class Step:
         more = self._full > 0 and done >= self._full
         self._failures = 0
         self._not_before = clock() + (0.0 if more else self._every)
+        return more
+
+
+class Sweeper:
+    """Takes steps again and again; one that fails is repeated after a pause, and holds up no other.
+
+    Args:
+        steps: The steps, in their order.
+        tick: The seconds between two sweeps, unless there may be more to do.
+    """
+
+    def __init__(self, *steps: Step, tick: float) -> None:
+        self._steps = steps
+        self._tick = tick
+        self._outcomes = Streak()
+
+    async def check(self) -> None:
+        """Return unless sweeps have been failing for a while.
+
+        Raises:
+            SignalBrokerError: They have, for this reason.
+        """
+        self._outcomes.check()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Sweep until *stopping* is set."""
+        while not stopping.is_set():
+            if not await self.sweep():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._tick):
+                        await stopping.wait()
+
+    async def sweep(self) -> bool:
+        """Take each step that is due; return whether there may be more to do at once."""
+        more = False
+        for step in self._steps:
+            try:
+                more |= await step.take()
+            except StoreUnavailable as error:
+                self._outcomes.note_failure(error)
+                log.warning("sweep.postponed", step=step.name, error=str(error))
+            except Exception as error:
+                self._outcomes.note_failure(error)
+                log.exception("sweep.failed", step=step.name)
+        if not any(step.failing for step in self._steps):
+            self._outcomes.note_success()
         return more
 
 
