@@ -176,8 +176,9 @@ class Scheduler:
         """Return what there may be to do: everything, if that cannot be told."""
         try:
             found = await self._sweeping.look()
-        except (StoreUnavailable, DataError):
-            return frozenset(Work)  # each step says for itself what is wrong
+        except Exception as error:  # noqa: BLE001  (whatever it is, each step finds out for itself)
+            log.warning("sweep.failed", step="look", error=str(error))
+            return frozenset(Work)
         return found | {Work.DUE} if self._releases.are_short else found
 
     async def expire(self) -> int:

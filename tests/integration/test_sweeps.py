@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -132,6 +133,48 @@ PARKED = "UPDATE deliveries SET begun_at = NULL, state = 'parked', "
 async def test_one_look_tells_what_there_is_to_do(database, change, work):
     await database.execute(change)
     assert await SweepingStore(database).look() == work
+
+
+async def test_steps_are_taken_when_there_is_something_to_do_or_that_cannot_be_told(scheduler, database, monkeypatch):
+    taken = []
+
+    async def note(step):
+        taken.append(step)
+        return 0
+
+    for step in ("try_targets", "release_waiting", "advance"):
+        monkeypatch.setattr(_step(scheduler, step), "_do", partial(note, step))
+    await scheduler.sweep(asyncio.Event())
+    assert taken == []
+    await database.execute("INSERT INTO circuits (key, address, awaited) VALUES ('k', 'a', true)")
+    await scheduler.sweep(asyncio.Event())
+    assert taken == ["try_targets"]
+    await database.execute("ALTER TABLE circuits RENAME TO c")
+    await scheduler.sweep(asyncio.Event())
+    assert {"release_waiting", "advance"} < set(taken)
+
+
+async def test_a_step_that_has_failed_is_taken_until_it_succeeds_though_there_is_nothing_to_do(
+    scheduler, database, monkeypatch
+):
+    failing = True
+
+    async def fail():
+        if failing:
+            raise ValueError("boom")
+        return 0
+
+    monkeypatch.setattr(_step(scheduler, "try_targets"), "_do", fail)
+    await database.execute("INSERT INTO circuits (key, address, awaited) VALUES ('k', 'a', true)")
+    async with running(scheduler):
+        await eventually(lambda: _step(scheduler, "try_targets").failing)
+        await database.execute("DELETE FROM circuits")
+        failing = False
+        await eventually(lambda: not _step(scheduler, "try_targets").failing)
+
+
+def _step(scheduler, name):
+    return next(step for step in scheduler._steps if step.name == name)  # noqa: SLF001
 
 
 async def test_what_is_delivered_while_messages_are_counted_did_not_lose_its_own(
