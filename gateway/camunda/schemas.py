@@ -175,29 +175,34 @@ class FetchExternalTasks(_Lenient):
     topics: Annotated[list[FetchTopic], Field(max_length=100)] | None = Field(None, description="The topics.")
 
 
-class LockedExternalTask(_Lenient):
-    """A delivery to a pull target, in the form of an external task of Camunda 7."""
+class _ExternalTask(_Lenient):
+    """What external tasks have in common, however they are answered."""
 
-    id: str = Field(description="The delivery's id, the same at every attempt.", examples=["34-7"])
-    topic_name: str = Field(description="The topic as the worker named it.")
-    worker_id: str = Field(description="The worker.")
-    lock_expiration_time: str = Field(description="When the lock ends.", examples=["2026-11-22T01:12:02.226+0000"])
     create_time: str = Field(description="When the signal was recorded.", examples=["2026-11-22T01:12:02.226+0000"])
-    retries: int | None = Field(description="How many attempts the schedule has left; null at the first one.")
-    variables: dict[str, CamundaVariable] = Field(description="The signal's variables.")
     business_key: str | None = Field(description="The signal's business key.")
     execution_id: str | None = Field(description="The execution that the signal was thrown to.")
     process_instance_id: str | None = Field(description="The same as `executionId`.")
     tenant_id: str | None = Field(description="The subscription's tenant.")
     priority: int = Field(description="Always 0.")
-    suspended: bool = Field(description="Always false.")
-    extension_properties: dict[str, str] = Field(description="Always empty.")
     activity_id: None = Field(description="There is no process.")
     activity_instance_id: None = Field(description="There is no process.")
     process_definition_id: None = Field(description="There is no process.")
     process_definition_key: None = Field(description="There is no process.")
     process_definition_version_tag: None = Field(description="There is no process.")
     error_message: None = Field(description="The attempts of the delivery have it.")
+
+
+class LockedExternalTask(_ExternalTask):
+    """A delivery to a pull target, in the form of an external task of Camunda 7."""
+
+    id: str = Field(description="The delivery's id, the same at every attempt.", examples=["34-7"])
+    topic_name: str = Field(description="The topic as the worker named it.")
+    worker_id: str = Field(description="The worker.")
+    lock_expiration_time: str = Field(description="When the lock ends.", examples=["2026-11-22T01:12:02.226+0000"])
+    retries: int | None = Field(description="How many attempts the schedule has left; null at the first one.")
+    variables: dict[str, CamundaVariable] = Field(description="The signal's variables.")
+    suspended: bool = Field(description="Always false.")
+    extension_properties: dict[str, str] = Field(description="Always empty.")
     error_details: None = Field(description="The attempts of the delivery have it.")
 
 
@@ -205,29 +210,17 @@ class LockedExternalTasks(RootModel[list[LockedExternalTask]]):
     """External tasks that were locked."""
 
 
-class ExternalTask(_Lenient):
+class ExternalTask(_ExternalTask):
     """A delivery to a pull target that is owed or dead, in the form of an external task of Camunda 7."""
 
     id: str = Field(description="The delivery's id.", examples=["34-7"])
     topic_name: str = Field(description="The name of the subscription.")
     worker_id: str | None = Field(description="The worker that has locked it; null: none.")
     lock_expiration_time: str | None = Field(description="When the lock ends; null: it is not locked.")
-    create_time: str = Field(description="When the signal was recorded.", examples=["2026-11-22T01:12:02.226+0000"])
     retries: int | None = Field(
         description="How many attempts the schedule has left; null before the first failure, 0 if the delivery is dead."
     )
-    business_key: str | None = Field(description="The signal's business key.")
-    execution_id: str | None = Field(description="The execution that the signal was thrown to.")
-    process_instance_id: str | None = Field(description="The same as `executionId`.")
-    tenant_id: str | None = Field(description="The subscription's tenant.")
-    priority: int = Field(description="Always 0.")
     suspended: bool = Field(description="Whether the subscription is paused or disabled.")
-    activity_id: None = Field(description="There is no process.")
-    activity_instance_id: None = Field(description="There is no process.")
-    process_definition_id: None = Field(description="There is no process.")
-    process_definition_key: None = Field(description="There is no process.")
-    process_definition_version_tag: None = Field(description="There is no process.")
-    error_message: None = Field(description="The attempts of the delivery have it.")
 
 
 class ExternalTasks(RootModel[list[ExternalTask]]):
