@@ -38,6 +38,7 @@ from tests.support.browser import opened_window
 from tests.support.builders import QUEUE
 from tests.support.eventually import eventually
 from tests.support.history import History
+from tests.support.leasing import Puller
 from tests.support.postgres import fresh_database
 from tests.support.product import ADMIN_TOKEN, Process, client_of
 from tests.support.rabbitmq_servers import Rabbit
@@ -323,3 +324,9 @@ def run_ts(typescript_client, name):
         return [json.loads(line) for line in said.splitlines()]
 
     return run
+
+
+@pytest.fixture
+def puller(client, name) -> Puller:
+    """Return a worker that leases from a subscription to *name*, once it has subscribed."""
+    return Puller(client, name)
