@@ -311,6 +311,20 @@ async def test_who_may_not_follow_a_name_is_told_so(client, tab, name):
     await expect(tab.page.get_by_role("status").filter(has_text="ended: ")).to_be_visible()
 
 
+async def test_a_signal_leads_to_deliveries_beyond_the_first_page(console, client, name):
+    subscriptions = [await subscribe(client, name) for _ in range(2)]
+    signal = await throw(client, name)
+    await recorded(client, signal["id"])
+    page = console.page
+    shorten = "**/v1/signals/*/deliveries?limit=100"
+    await page.route(shorten, lambda route: route.continue_(url=route.request.url.replace("limit=100", "limit=1")))
+    await page.goto(f"{console.url}/console#/signals/{signal['id']}")
+    await page.get_by_role("link", name="All its deliveries").click()
+    for subscription in subscriptions:
+        link = page.get_by_role("link", name=f"{signal['id']}-{subscription['id']}", exact=True)
+        await expect(link).to_be_visible()
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (390, "light")])
 async def test_every_page_is_readable_for_everybody(client, window, dead, width, scheme):
     subscription, signal, delivery = dead

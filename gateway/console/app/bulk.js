@@ -21,7 +21,8 @@ async function all(path, body, {sum, after}, run, told) {
 }
 
 /** What the two kinds of operations say: what would become of deliveries, what becomes of them, and whether they are paced. */
-export const ATTEMPTED = {would: "would be attempted", become: "go out", fields: [PACE]}, CANCELLED = {would: "would be cancelled", become: "are cancelled", fields: [], danger: true};
+const ATTEMPTED = {would: "would be attempted", become: "go out", fields: [PACE]};
+export const CANCELLED = {would: "would be cancelled", become: "are cancelled", fields: [], danger: true};
 
 /** A button for a bulk operation on what *body* chooses; *fields* are inputs for more of the body, *kind* is what becomes of deliveries. */
 export function Bulk(now) {

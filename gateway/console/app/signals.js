@@ -62,7 +62,7 @@ export function Signal({id, session}) {
       ]} />
       <section><h2>Deliveries</h2><${Shown} source=${deliveries}>${page => html`
         <${Deliveries} rows=${page.items} empty="No subscription matched: there are no deliveries." />
-        ${page.next && html`<p class="soft">The first 100 deliveries.</p>`}`}<//></section>
+        ${page.next && html`<p class="soft">The first 100. <a href=${to("deliveries", undefined, {signalId: id})}>All its deliveries</a></p>`}`}<//></section>
       <section><h2>Payload</h2><${Json} value=${one.payload} label="Payload" /></section>
       ${Object.keys(one.variables || {}).length > 0 && html`<details>
         <summary>Variables with their types</summary><${Json} value=${one.variables} label="Variables" /></details>`}
