@@ -145,12 +145,15 @@ async def test_every_dialect_makes_the_same_spans(traced):
         }.items():
             client = process.client.caller(token) if "alerts" in path else process.client
             await client.post(path, body, traceparent=CALLER, tracestate="a=1")
-        servers = await eventually(
-            lambda: len(spans.named(PUBLISHING)) == 3 and [span for span in spans.spans if span.kind == "SERVER"]
-        )
+        await eventually(lambda: len(spans.named(PUBLISHING)) == 3 and len(served(spans)) == 3)
+        servers = served(spans)
         assert {(span.parent, span.state) for span in servers} == {("b" * 16, "a=1")}
         for made in (NUMBERING, PUBLISHING):
             assert {span.parent for span in spans.named(made)} == {span.id for span in servers}
+
+
+def served(spans):
+    return [span for span in spans.spans if span.kind == "SERVER"]
 
 
 def _says_of_traces(lines):

@@ -10,20 +10,21 @@ import {to} from "./routes.js";
 import {may} from "./session.js";
 import {count, where} from "./words.js";
 
-const PAGES = 10, PAGE = 1000;
+const MOST = 10000, PAGE = 1000, LOOKING = 20000;
 const UNATTEMPTED = "They were never attempted: redrive or cancel them one by one, or all that are dead of the subscription.";
 
-/** Tell the groups of the newest dead deliveries, page by page, and whether there are more; *signal* ends that. */
+/** Tell the groups of the newest dead deliveries, page by page, and of how many these are if there may be more; *signal* ends that. */
 async function read(told, signal) {
-  const groups = new Map();
-  let afterId, pages = 0;
+  const groups = new Map(), end = Date.now() + LOOKING;
+  let afterId, number = 0, goesOn;
   do {
     const page = await request("GET", `/v1/deliveries?state=dead&order=desc&limit=${PAGE}${afterId ? `&afterId=${afterId}` : ""}`, undefined, signal);
     const found = byError(page.items, groups);
     afterId = page.next;
-    pages += 1;
-    told(found, afterId !== null && pages === PAGES);
-  } while (afterId !== null && pages < PAGES);
+    number += page.items.length;
+    goesOn = afterId !== null && number < MOST && Date.now() < end;
+    told(found, afterId === null || goesOn ? null : number);
+  } while (goesOn);
 }
 
 /** The buttons for the deliveries of *group*. */
@@ -37,7 +38,7 @@ export function DeadLetters({session}) {
   const [state, set] = useState({}), [turn, again] = useState(0);
   useEffect(() => {
     const end = new AbortController();
-    read((groups, more) => { if (!end.signal.aborted) set({groups, more}); }, end.signal).catch(error => { if (!end.signal.aborted) set(last => ({...last, error})); });
+    read((groups, most) => { if (!end.signal.aborted) set({groups, most}); }, end.signal).catch(error => { if (!end.signal.aborted) set(last => ({...last, error})); });
     return () => end.abort();
   }, [turn]);
   const refusal = may(session, "deliveries:manage") ? "" : "Needs the permission deliveries:manage.", anew = () => again(turn + 1);
@@ -56,5 +57,5 @@ export function DeadLetters({session}) {
       ["Deliveries", group => count(group.number), "number"],
       ["Newest", group => html`<${Moment} at=${group.newest} />`],
       ["", group => html`<${OfGroup} group=${group} refusal=${refusal || (group.outcome ? "" : UNATTEMPTED)} after=${anew} />`, "end"],
-    ]} />${state.more && html`<p class="soft">The newest ${count(PAGES * PAGE)} dead deliveries.</p>`}`}`;
+    ]} />${state.most !== null && html`<p class="soft">The newest ${count(state.most)} dead deliveries.</p>`}`}`;
 }

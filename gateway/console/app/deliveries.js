@@ -2,12 +2,12 @@
 
 import {html, useEffect, useState} from "./view.js";
 import {withQuery} from "./api.js";
-import {useData} from "./data.js";
+import {useData, usePage} from "./data.js";
 import {Deliveries as Rows} from "./lists.js";
 import {Action, Curl, Facts, Filters, Json, Moment, Shown, State, Text} from "./parts.js";
 import {go, to} from "./routes.js";
 import {may} from "./session.js";
-import {because, took, where} from "./words.js";
+import {because, none, took, where} from "./words.js";
 
 export const OUTCOMES = [
   ...["succeeded", "refused", "throttled", "given_up", "gone", "timed_out"],
@@ -32,12 +32,12 @@ const SELDOM = 3000;
 export function Deliveries({filters}) {
   const {afterId, ...asked} = filters;
   const path = withQuery("/v1/deliveries", {...asked, order: "desc", limit: 50, afterId});
-  const source = useData(path, 10000);
+  const source = usePage(path, 10000);
   return html`<h1>Deliveries</h1>
     <${Filters} fields=${FIELDS} filters=${asked} onChange=${given => go(to("deliveries", undefined, given))} />
     <${Shown} source=${source}>${page => html`
       <${Rows} rows=${page.items}
-        empty=${page.next ? "None among those looked at so far; there may be older ones." : "No delivery matches."} />
+        empty=${none(page, "No delivery matches.")} />
       ${page.next && html`<p><a href=${to("deliveries", undefined, {...asked, afterId: page.next})}>Older deliveries</a></p>`}`}<//>
     <${Curl} method="GET" path=${path} />`;
 }

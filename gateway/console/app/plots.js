@@ -1,6 +1,7 @@
 /** Plots of what happens and how long it takes, over the last hour or day. */
 
 import {html, useMemo, useState} from "./view.js";
+import {request} from "./api.js";
 import {Canvas} from "./canvas.js";
 import {useData} from "./data.js";
 import {Curl, Failure, Table} from "./parts.js";
@@ -9,8 +10,8 @@ import {clock, count, exactly, figure, lasted} from "./words.js";
 
 /** Plots of one subscription (*subscriptionId*), or of all that happens; *span*: `"day"`, or the hour; *onSpan*: called with another one. */
 export function Plots({subscriptionId, span, onSpan}) {
-  const chosen = span === "day" ? "day" : "hour", {words, every} = SPANS[chosen], read = () => address(SPANS[chosen], subscriptionId);
-  const source = useData(`${chosen} ${subscriptionId}`, every, read), {data, error} = source;
+  const chosen = span === "day" ? "day" : "hour", {words, every} = SPANS[chosen], path = () => address(SPANS[chosen], subscriptionId);
+  const source = useData(`${chosen} ${subscriptionId}`, every, (_known, signal) => request("GET", path(), undefined, signal)), {data, error} = source;
   const [point, onPoint] = useState(null);
   const drawn = useMemo(() => (data && happened(data) ? drawable(data) : null), [data]);
   const nothing = drawn ? null : data ? `Nothing happened ${words}.` : error ? "There are no figures." : null, at = drawn && drawn.moments[point];
@@ -23,7 +24,7 @@ export function Plots({subscriptionId, span, onSpan}) {
       <${Plot} title="From throw to delivery" lines=${LATENCIES} values=${drawn && drawn.latencies} show=${lasted} logarithmic ...${shared}
         nothing=${nothing || (drawn && drawn.latencies.every(line => highest(line) === null) && `Nothing was delivered ${words}.`)} />
     </div>
-    <${Figures} data=${data} path=${read} />
+    <${Figures} data=${data} path=${path} />
   </section>`;
 }
 

@@ -2,12 +2,13 @@
 
 import {html, useState} from "./view.js";
 import {request, withQuery} from "./api.js";
-import {useData} from "./data.js";
+import {useData, usePage} from "./data.js";
 import {Deliveries, Signals as Rows} from "./lists.js";
 import {Curl, Facts, Failure, Filters, Json, Moment, Shown, State, Table} from "./parts.js";
 import {go, to} from "./routes.js";
 import {may} from "./session.js";
 import {Tail} from "./tail.js";
+import {none} from "./words.js";
 
 const FIELDS = [
   ["q", "Text in payload or keys"],
@@ -28,7 +29,7 @@ export function Signals({filters}) {
   const [, at, wanted] = /^([^=]+)=(.*)$/s.exec(payload || "") || [], unreadable = payload && at === undefined;
   const held = at === undefined ? {} : {[`payload.${at.trim()}`]: wanted.trim()};
   const path = withQuery("/v1/signals", {...plain, ...held, order: "desc", limit: 50, afterId});
-  const source = useData(live || unreadable ? null : path, 0);
+  const source = usePage(live || unreadable ? null : path, 0);
   const unheeded = FIELDS.filter(([field]) => others[field]).map(([, label]) => label);
   return html`<h1>Signals</h1>
     <${Filters} fields=${FIELDS} filters=${asked} onChange=${given => go(to("signals", undefined, given))} />
@@ -37,13 +38,13 @@ export function Signals({filters}) {
       <button type="button" onClick=${source.again} disabled=${live}>Read again</button></p>
     ${live ? html`<${Tail} name=${name} tenantId=${tenantId} unheeded=${unheeded} />` : unreadable ? html`<p class="notice bad" role="alert">Payload: a path and its value, as in order.id=7.</p>` : html`<${Shown} source=${source}>${page => html`
       <${Rows} rows=${page.items}
-        empty=${page.next ? "None among those looked at so far; there may be older ones." : "No signal matches."} />
+        empty=${none(page, "No signal matches.")} />
       ${page.next && html`<p><a href=${to("signals", undefined, {...asked, afterId: page.next})}>Older signals</a></p>`}`}<//>
       <${Curl} method="GET" path=${path} />`}`;
 }
 
 export function Signal({id, session}) {
-  const source = useData(`/v1/signals/${id}`, 0), deliveries = useData(`/v1/signals/${id}/deliveries?limit=100`);
+  const source = useData(`/v1/signals/${id}`, 0), deliveries = usePage(`/v1/signals/${id}/deliveries?limit=100`);
   const refusal = ["subscriptions:manage", "signals:throw"].filter(one => !may(session, one)).map(one => `Needs the permission ${one}.`).join(" ");
   return html`<nav class="crumbs"><a href=${to("signals")}>Signals</a></nav><h1>Signal ${id}</h1>
     <${Shown} source=${source}>${one => html`
@@ -61,8 +62,8 @@ export function Signal({id, session}) {
         ["Expires", one.expiresAt && html`<${Moment} at=${one.expiresAt} whole />`],
       ]} />
       <section><h2>Deliveries</h2><${Shown} source=${deliveries}>${page => html`
-        <${Deliveries} rows=${page.items} empty="No subscription matched: there are no deliveries." />
-        ${page.next && html`<p class="soft">The first 100. <a href=${to("deliveries", undefined, {signalId: id})}>All its deliveries</a></p>`}`}<//></section>
+        <${Deliveries} rows=${page.items} empty=${none(page, "No subscription matched: there are no deliveries.")} />
+        ${page.next && html`<p class="soft">${page.items.length > 0 && `The first ${page.items.length}. `}<a href=${to("deliveries", undefined, {signalId: id})}>All its deliveries</a></p>`}`}<//></section>
       <section><h2>Payload</h2><${Json} value=${one.payload} label="Payload" /></section>
       ${Object.keys(one.variables || {}).length > 0 && html`<details>
         <summary>Variables with their types</summary><${Json} value=${one.variables} label="Variables" /></details>`}

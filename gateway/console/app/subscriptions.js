@@ -3,13 +3,13 @@
 import {html} from "./view.js";
 import {parsed, withQuery} from "./api.js";
 import {Bulk, CANCELLED} from "./bulk.js";
-import {useData} from "./data.js";
+import {useData, usePage} from "./data.js";
 import {Deliveries, Events, Subscriptions as Rows} from "./lists.js";
 import {Action, Curl, Facts, Filters, Json, Moment, Shown, State, Text} from "./parts.js";
 import {Plots} from "./plots.js";
 import {go, to} from "./routes.js";
 import {may} from "./session.js";
-import {count, named, percent, targetsOf, waiting} from "./words.js";
+import {count, named, none, percent, targetsOf, waiting} from "./words.js";
 
 const FIELDS = [["state", "State", ["active", "paused", "disabled", "failing", "leasable"]], ["name", "Name"], ["host", "Target's host"], ["tenantId", "Tenant"], ["executionId", "Execution"]];
 const SELDOM = 15000;
@@ -37,20 +37,20 @@ const secretOf = answer => answer.secret && html`<p>Its signing secret, which is
 export function Subscriptions({filters, session}) {
   const {afterId, ...asked} = filters;
   const path = withQuery("/v1/subscriptions", {...asked, limit: 100, afterId});
-  const source = useData(path, 10000);
+  const source = usePage(path, 10000);
   return html`<h1>Subscriptions</h1><${Filters} fields=${FIELDS} filters=${asked} onChange=${given => go(to("subscriptions", undefined, given))} />
     <p class="buttons"><${Action} title="New subscription" text="What POST /v1/subscriptions takes." path="/v1/subscriptions" fields=${[["json", "Subscription (JSON)", {rows: 10, value: EXAMPLE}]]}
       body=${values => asJson(values.json ?? EXAMPLE)} refusal=${may(session, "subscriptions:manage") ? "" : REFUSAL} after=${source.again}
       done=${one => html`<p class="good">Subscription <a href=${to("subscriptions", one.id)}>${one.id}</a> is there.</p>${secretOf(one)}`} /></p>
-    <${Shown} source=${source}>${page => html`<${Rows} rows=${page.items} empty="No subscription matches." />
+    <${Shown} source=${source}>${page => html`<${Rows} rows=${page.items} empty=${none(page, "No subscription matches.")} />
       ${page.next && html`<p><a href=${to("subscriptions", undefined, {...asked, afterId: page.next})}>Further subscriptions</a></p>`}`}<//>
     <${Curl} method="GET" path=${path} />`;
 }
 
 export function Subscription({id, filters, session}) {
   const path = `/v1/subscriptions/${id}`, source = useData(path, 4000), ledger = useData(`/v1/ledger?subscriptionId=${id}`, SELDOM);
-  const failed = useData(`/v1/deliveries?subscriptionId=${id}&state=dead&order=desc&limit=10`, SELDOM), parked = useData(`/v1/deliveries?subscriptionId=${id}&state=parked&order=desc&limit=10`, SELDOM);
-  const events = useData(`/v1/events?subscriptionId=${id}&limit=5`, SELDOM);
+  const failed = usePage(`/v1/deliveries?subscriptionId=${id}&state=dead&order=desc&limit=10`, SELDOM), parked = usePage(`/v1/deliveries?subscriptionId=${id}&state=parked&order=desc&limit=10`, SELDOM);
+  const events = usePage(`/v1/events?subscriptionId=${id}&limit=5`, SELDOM);
   const refusal = may(session, "subscriptions:manage") ? "" : REFUSAL, redriving = may(session, "deliveries:manage") ? "" : "Needs the permission deliveries:manage.";
   const replaying = refusal || (may(session, "signals:read") ? "" : "Needs the permission signals:read.");
   const again = () => { source.again(); ledger.again(); failed.again(); parked.again(); events.again(); };
@@ -68,10 +68,10 @@ export function Subscription({id, filters, session}) {
       <${Shown} source=${ledger}>${books => html`<${Facts} facts=${[["Matched", count(books.matched)], ...Object.entries(books.deliveries).map(([state, number]) => [state, html`<a href=${to("deliveries", undefined, {subscriptionId: id, state})}>${count(number)}</a>`])]} />`}<//>
       ${one.filter && html`<details><summary>Filter</summary><${Json} value=${one.filter} label="Filter" /></details>`}
       <${Plots} subscriptionId=${id} span=${filters.span} onSpan=${span => go(to("subscriptions", id, {span}), {instead: true})} />
-      <section><h2>Newest events</h2><${Shown} source=${events}>${page => html`<${Events} rows=${page.items} empty="None is about it." />
+      <section><h2>Newest events</h2><${Shown} source=${events}>${page => html`<${Events} rows=${page.items} empty=${none(page, "None is about it.")} />
         ${page.next && html`<p><a href=${to("events", undefined, {subscriptionId: id})}>All its events</a></p>`}`}<//></section>
-      <section><h2>Newest dead deliveries</h2><${Shown} source=${failed}>${page => html`<${Deliveries} rows=${page.items} empty="None is dead." />`}<//></section>
-      <section><h2>Newest parked deliveries</h2><${Shown} source=${parked}>${page => html`<${Deliveries} rows=${page.items} empty="None is parked." />`}<//></section>
+      <section><h2>Newest dead deliveries</h2><${Shown} source=${failed}>${page => html`<${Deliveries} rows=${page.items} empty=${none(page, "None is dead.")} />`}<//></section>
+      <section><h2>Newest parked deliveries</h2><${Shown} source=${parked}>${page => html`<${Deliveries} rows=${page.items} empty=${none(page, "None is parked.")} />`}<//></section>
       <${Curl} method="GET" path=${path} />`}<//>`;
 }
 

@@ -68,6 +68,9 @@ export const where = target => (target === null ? "" : target.url || target.queu
 /** Return a target with its kind, which is all that there is to say of a pull target. */
 export const named = target => (where(target) === target.kind ? target.kind : `${target.kind} ${where(target)}`);
 
+/** Return what a page of a list says if it holds nothing: *text*, unless the server has not looked at everything. */
+export const none = (page, text) => (page.next ? "None among those looked at so far; there may be more." : text);
+
 /** Return how many deliveries wait by a subscription's backlog: parked, or until somebody leases them. */
 export const waiting = backlog => (backlog ? backlog.parked + (backlog.leasable ?? 0) : undefined);
 
