@@ -1,4 +1,4 @@
-"""The console goes on where a page of a list holds nothing and there are more: the server looks for what is rare for a moment only."""
+"""The console goes on where a page of a list holds nothing and there are more."""
 
 from __future__ import annotations
 
