@@ -111,7 +111,12 @@ def describe(routes: Sequence[Route], dialects: Sequence[Dialect], *, version: s
                     "description": "An API token, or one of the issuer (OpenID Connect) in the settings.",
                 },
                 "user": {"type": "http", "scheme": "basic", "description": "A user's name and password."},
-                ENDPOINT_TOKEN: {"type": "http", "scheme": "bearer", "description": "A signal endpoint's token."},
+                ENDPOINT_TOKEN: {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Authorization",
+                    "description": "A signal endpoint's token, with or without `Bearer` before it.",
+                },
                 SESSION: {
                     "type": "apiKey",
                     "in": "cookie",

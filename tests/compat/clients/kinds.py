@@ -65,6 +65,7 @@ KINDS: Mapping[str, Kind] = {
     "openapi-typescript": openapi_typescript,
     "@hey-api/openapi-ts": hey_api,
     "openapi-generator: go": openapi_generator.go,
+    "openapi-generator: java": openapi_generator.java,
 }
 
 

@@ -1,4 +1,4 @@
-"""A client in Go by openapi-generator, which is fetched for this from PyPI."""
+"""Clients in Go and Java by openapi-generator, which is fetched for this from PyPI."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _FETCHED = Path(__file__).parents[3] / "build" / "openapi-generator"
 _PINNED = (
     "openapi-generator-cli==7.26.0 --hash=sha256:e6305fbbf91aa41b3b7fcd8bf2124880ab0bb9e32efad95b3dfe71f9313d856c\n"
 )
+_JRE = "default-jre-headless"
 _SOURCES_ALONE = "apis,models,supportingFiles,apiDocs=false,apiTests=false,modelDocs=false,modelTests=false"
 _GO_MODULE = """module broker
 
@@ -26,28 +27,64 @@ require gopkg.in/validator.v2 v2.0.0
 
 replace gopkg.in/validator.v2 => ./validator
 """
+_GO_PACKAGES = Path("/usr/share/gocode/src/gopkg.in")
+_JAVA_PACKAGES = Path("/usr/share/java")
+_JAVA_NAMES = "invokerPackage=broker,apiPackage=broker.api,modelPackage=broker.model"
+_GENERATED = """package javax.annotation;
+
+public @interface Generated {
+    String[] value();
+    String comments() default "";
+}
+"""
+"""An annotation of Java EE that says who wrote the code, and that Java no longer brings along."""
 
 
 def go(directory: Path, openapi: Mapping[str, Any]) -> Throw:
-    """Generate a client in Go, and compile all of it with the standard library alone.
-
-    Its unions check patterns by a module that is not fetched: an empty one stands for it.
-    """
-    compiler = _found("go", "golang-go")
-    generated = directory / "generated"
-    generate = ["generate", "-g", "go", "-i", document(directory, openapi), "-o", generated]
-    generate += ["--global-property", _SOURCES_ALONE, "--additional-properties", "withGoMod=false,packageName=broker"]
-    _run(_found("java", "default-jre-headless"), "-jar", _jar(), *generate, cwd=directory)
+    """Generate a client in Go, and compile all of it."""
+    compiler, validator = _found("go", "golang-go"), _GO_PACKAGES / "validator.v2"
+    if not validator.exists():
+        raise Skipped("there is no gopkg.in/validator.v2 (Debian's golang-gopkg-validator.v2-dev)")
+    generated = _generate("go", directory, openapi, "withGoMod=false,packageName=broker")
     (generated / "go.mod").write_text(_GO_MODULE)
-    (generated / "validator").mkdir()
+    shutil.copytree(validator, generated / "validator", ignore=shutil.ignore_patterns("*_test.go"))
     (generated / "validator" / "go.mod").write_text("module gopkg.in/validator.v2\n\ngo 1.19\n")
-    (generated / "validator" / "validator.go").write_text(
-        "package validator\n\nfunc Validate(any) error { return nil }\n"
-    )
     (generated / "throw").mkdir()
     shutil.copy(PROGRAMS / "generated_go.go", generated / "throw" / "main.go")
     _run(compiler, "build", "-o", directory / "program", "./throw", cwd=generated)
     return lambda *arguments: int(_run(directory / "program", *arguments, cwd=directory))
+
+
+def java(directory: Path, openapi: Mapping[str, Any]) -> Throw:
+    """Generate a client in Java for Apache's HTTP client, and compile it; Jackson comes with the generator's jar.
+
+    Of the generator's libraries, this one makes valid Java of unions that have lists among them.
+    """
+    compiler = _found("javac", "default-jdk-headless")
+    packages = [_JAVA_PACKAGES / f"{name}.jar" for name in ("httpclient5", "httpcore5", "httpcore5-h2", "slf4j-api")]
+    if not all(package.exists() for package in packages):
+        raise Skipped("there is no Apache HttpClient 5 (Debian's libhttpclient5-java)")
+    options = f"{_JAVA_NAMES},openApiNullable=false,hideGenerationTimestamp=true"
+    generated = _generate("java", directory, openapi, options, "--library", "apache-httpclient")
+    annotation = generated / "src" / "main" / "java" / "javax" / "annotation" / "Generated.java"
+    annotation.parent.mkdir(parents=True)
+    annotation.write_text(_GENERATED)
+    shutil.copy(PROGRAMS / "GeneratedJava.java", generated / "src" / "main" / "java")
+    sources = directory / "sources"
+    sources.write_text("\n".join(map(str, (generated / "src" / "main").rglob("*.java"))))
+    compiled = directory / "compiled"
+    path = ":".join(map(str, (compiled, _jar(), *packages)))
+    _run(compiler, "-nowarn", "-d", compiled, "-cp", path, f"@{sources}", cwd=directory)
+    return lambda *arguments: int(_run(_found("java", _JRE), "-cp", path, "GeneratedJava", *arguments, cwd=directory))
+
+
+def _generate(language: str, directory: Path, openapi: Mapping[str, Any], options: str, *more: str) -> Path:
+    """Return where the sources are that the generator makes of the document."""
+    generated = directory / "generated"
+    generate = ["generate", "-g", language, "-i", document(directory, openapi), "-o", generated, *more]
+    generate += ["--global-property", _SOURCES_ALONE, "--additional-properties", options]
+    _run(_found("java", _JRE), "-jar", _jar(), *generate, cwd=directory)
+    return generated
 
 
 def _jar() -> Path:
