@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote, unquote_to_bytes
 
 import structlog
 from aiohttp import hdrs, web
@@ -170,14 +171,14 @@ def _checking_queries(handler: Handler, known: Sequence[Parameter]) -> Handler:
 
 
 def _check_query(request: web.Request, known: Sequence[Parameter]) -> None:
-    """Check that the query holds nothing but *known* parameters, each once.
+    """Check that the query is UTF-8 and holds nothing but *known* parameters, each once.
 
     Raises:
         InvalidDocument: It holds others. A misspelt filter would otherwise select more than was meant.
     """
     if not request.query_string:
         return
-    wrong = []
+    wrong = [InvalidField(f"?{name[:255]}", "must be percent-encoded UTF-8") for name in _unreadable(request)]
     for name, times in Counter(name for name, _ in request.query.items()).items():
         if not any(parameter.stands_for(name) for parameter in known):
             names = ", ".join(parameter.name for parameter in known)
@@ -187,6 +188,15 @@ def _check_query(request: web.Request, known: Sequence[Parameter]) -> None:
             wrong.append(InvalidField(f"?{name[:255]}", "must be there once"))
     if wrong:
         raise InvalidDocument(wrong)
+
+
+def _unreadable(request: web.Request) -> Iterator[str]:
+    """Yield the names of parameters that are not UTF-8, or whose values are not: what is read of them was not sent."""
+    for pair in request.rel_url.raw_query_string.split("&"):
+        try:
+            unquote_to_bytes(pair).decode()
+        except UnicodeError:
+            yield unquote(pair.partition("=")[0], errors="replace")
 
 
 def error_middleware(dialects: Sequence[Dialect]) -> Middleware:

@@ -128,7 +128,7 @@ class ExternalTasksApi:
                 _IN_PATH,
             ),
             route("{id}/unlock", self.unlock, "Unlock an external task", {204: None}, None, _IN_PATH),
-            route("{id}/bpmnError", self.refuse, "Refuse a BPMN error", {204: None}, BpmnError, _IN_PATH),
+            route("{id}/bpmnError", self.refuse, "Refuse a BPMN error", {}, BpmnError, _IN_PATH),
         ]
 
     async def fetch(self, request: web.Request, principal: Principal) -> web.Response:

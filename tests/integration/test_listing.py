@@ -380,3 +380,12 @@ async def test_a_bulk_request_acts_on_nothing_if_its_query_is_misspelt_or_repeat
     assert (status, problem["errors"][0]["detail"]) == (400, "must be there once")
     status, _, problem = await client.request("GET", "/v1/deliveries?order=newest")
     assert (status, problem["errors"][0]["detail"]) == (400, "must be one of asc, desc")
+
+
+@pytest.mark.parametrize("query", ["name=%FF", "name=%ED%A0%80", "%FF=1", "name=a&name=%C3"])
+@pytest.mark.parametrize("path", ["signals", "signals/tail", "deliveries", "subscriptions", "events"])
+async def test_a_query_that_is_not_utf_8_is_refused(client, path, query):
+    status, _, problem = await client.request("GET", f"/v1/{path}?{query}")
+    assert status == 400
+    assert problem["errors"][0]["pointer"].startswith("?")
+    assert problem["errors"][0]["detail"] == "must be percent-encoded UTF-8"

@@ -179,6 +179,11 @@ async def test_a_refusal_names_the_field_and_is_not_repeated(open_client, produc
         assert refused.value.status == 400
         with pytest.raises(Refused, match=r"^403: "):
             await broker("throw", "invoice.paid")
+    async with open_client(product.url) as broker:
+        with pytest.raises(Refused, match=r"^400: "):
+            await broker("throw", "half a pair: \ud800")
+        with pytest.raises(Refused, match=r"^400: "):
+            await broker.some(1, "tail", "half a pair: \ud800")
     async with open_client(product.url, "sb_wrong") as broker:
         with pytest.raises(Refused, match=r"^401: "):
             await broker.some(1, "tail")

@@ -132,6 +132,15 @@ async def test_what_is_made_only_if_it_is_absent_is_asked_for_again(run_ts, webh
     assert [request.target for request in webhooks.requests] == ["/v1/subscriptions?ifAbsent=true"] * 2
 
 
+async def test_what_no_url_can_hold_is_not_followed(run_ts, webhooks):
+    follow = "for await (const one of broker.tail({ name: 'half a pair: \\ud800' })) console.log(one)"
+    [said] = await run_ts(
+        webhooks.url(""), f"try {{ {follow} }} catch (error) {{ console.log(JSON.stringify(`${{error}}`)) }}"
+    )
+    assert said == "TypeError: name has half of a surrogate pair"
+    assert not webhooks.requests
+
+
 async def test_a_tail_goes_on_after_the_last_signal_when_its_connection_breaks(run_ts, product, client, name):
     before = await throw(client, name)
     await recorded(client, before["id"])

@@ -7,6 +7,7 @@ import { Retries, pause } from './retries.js'
 /** The server sends a comment every 15 seconds to those who follow signals. */
 const SILENCE_SECONDS = 60
 const KEY = /^[ -~]{1,255}$/
+const HALF = /\p{Surrogate}/u
 
 export interface ClientOptions {
   /** How many seconds a call takes at most, with all its attempts; 60 by default. */
@@ -106,6 +107,7 @@ export class Client {
    */
   async *tail({ name, tenantId, afterId, signal }: TailOptions = {}): AsyncGenerator<Signal> {
     const wanted = Object.entries({ name, tenantId }).filter((entry): entry is [string, string] => entry[1] !== undefined)
+    for (const [field, text] of wanted) if (HALF.test(text)) throw new TypeError(`${field} has half of a surrogate pair`)
     const path = `/v1/signals/tail?${new URLSearchParams(wanted)}`
     let lastId = afterId?.toString()
     let retries = new Retries(this.#patience, true)

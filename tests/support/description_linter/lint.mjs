@@ -15,5 +15,6 @@ const linter = new spectral.Spectral()
 linter.setRuleset({ extends: [[rulesets.oas, 'all']], rules })
 const parser = new Parser({ ruleset: { rules: { 'asyncapi-latest-version': 'off' } } }) // 3.0 is what tools know
 const { diagnostics } = await parser.parse(asyncapi)
-const found = [...await linter.run(openapi), ...diagnostics]
+const isRight = ({ code, path }) => code === 'operation-success-response' && path[1].endsWith('/bpmnError') // it never succeeds
+const found = [...await linter.run(openapi), ...diagnostics].filter(one => !isRight(one))
 for (const { code, message, path } of found) console.log(`${code} ${path.join('.')}: ${message}`)
