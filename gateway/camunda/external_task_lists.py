@@ -14,9 +14,10 @@ from broker.settings import Settings
 from broker.store.deliveries.pull_listing import MOST_OF_EXECUTIONS, PullDelivery, PullListing, TooMany
 from broker.subscriptions import Subscription
 from gateway.bodies import read_body
-from gateway.camunda.dialect import IN_PATH, json_answer, show_date, spellings
-from gateway.camunda.errors import MissingAuthorization, invalid_request, unauthorized, unknown_task
+from gateway.camunda.dialect import ENGINE, IN_PATH, json_answer, show_date, spellings
+from gateway.camunda.errors import MissingAuthorization, invalid_request, unauthorized, unknown_engine, unknown_task
 from gateway.camunda.event_subscriptions import BOOLEAN, INTEGER, NO_CACHE, check_request
+from gateway.camunda.external_task_errors import error_details, error_message
 from gateway.camunda.external_task_queries import TaskQuery, parse_task_id, read_parameters, read_task_query
 from gateway.camunda.queries import Page, read_page
 from gateway.camunda.requests import check_headers, read_document
@@ -131,6 +132,16 @@ class ExternalTaskListsApi:
                 aliases=spellings(f"{path}/{{id}}"),
                 refusals=(404,),
             ),
+            route(
+                "GET",
+                f"{path}/{{id}}/errorDetails",
+                self.show_error,
+                f"Show what an external task{where} failed of as in Camunda 7",
+                {200: "text/plain", 204: None},
+                parameters=(*engine, _ID),
+                aliases=spellings(f"{path}/{{id}}/errorDetails"),
+                refusals=(404,),
+            ),
         ]
 
     async def list(self, request: web.Request, principal: Principal) -> web.Response:
@@ -157,12 +168,29 @@ class ExternalTaskListsApi:
         """Answer one task (Camunda 7 REST, Get External Task)."""
         _require_reading(principal)
         check_request(request)
-        task_id = request.match_info["id"]
+        return json_answer(_document(await self._get(request.match_info["id"], principal)), headers=NO_CACHE)
+
+    async def show_error(self, request: web.Request, principal: Principal) -> web.Response:
+        """Answer the details of the last failure, or 204 if there are none (Camunda 7 REST, Get Error Details)."""
+        _require_reading(principal)
+        if request.match_info.get("engine", ENGINE) != ENGINE:
+            raise unknown_engine()
+        details = error_details((await self._get(request.match_info["id"], principal)).error)
+        if details is None:
+            return web.Response(status=204, headers=NO_CACHE)
+        return web.Response(text=details, headers=NO_CACHE)
+
+    async def _get(self, task_id: str, principal: Principal) -> PullDelivery:
+        """Return a task.
+
+        Raises:
+            CamundaError: There is none with that id, or *principal* may not see it.
+        """
         key = parse_task_id(task_id)
         task = None if key is None else await self._listing.get(key, by=principal)
         if task is None:
             raise unknown_task(task_id)
-        return json_answer(_document(task), headers=NO_CACHE)
+        return task
 
     async def _read(self, request: web.Request, principal: Principal) -> TaskQuery | None:
         _require_reading(principal)
@@ -247,7 +275,7 @@ def _document(task: PullDelivery) -> dict[str, Any]:
         "activityInstanceId": None,
         "businessKey": task.business_key,
         "createTime": show_date(task.created_at),
-        "errorMessage": None,
+        "errorMessage": error_message(task.error),
         "executionId": task.execution_id,
         "id": task.id,
         "lockExpirationTime": None if task.leased_until is None else show_date(task.leased_until),

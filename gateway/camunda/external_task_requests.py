@@ -9,6 +9,7 @@ from typing import Any
 
 from broker.names import check_id, check_name
 from gateway.camunda.errors import invalid_request, malformed
+from gateway.camunda.external_task_errors import join_error
 from gateway.camunda.requests import convert_entries, read_document, read_entries, read_flag, read_text
 
 MOST_TASKS = 100
@@ -143,10 +144,10 @@ def parse_failure(body: bytes, charset: str | None) -> Failure:
         raise invalid_request(
             f"retryTimeout: must be at most {round(_LONGEST_PAUSE / timedelta(milliseconds=1))} milliseconds"
         )
-    told = (read_text(document.get(name)) for name in ("errorMessage", "errorDetails"))
+    message, details = (read_text(document.get(name)) for name in ("errorMessage", "errorDetails"))
     return Failure(
         worker=_worker(document),
-        error="\n".join(filter(None, told))[:_LONGEST_ERROR] or None,
+        error=join_error(message, details, most=_LONGEST_ERROR),
         give_up=retries == 0,
         retry_after=retry_after,
     )

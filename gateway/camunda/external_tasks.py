@@ -36,6 +36,7 @@ from gateway.camunda.errors import (
     unknown_task,
 )
 from gateway.camunda.event_subscriptions import check_request
+from gateway.camunda.external_task_errors import error_details, error_message
 from gateway.camunda.external_task_queries import parse_task_id
 from gateway.camunda.external_task_requests import (
     Topic,
@@ -145,8 +146,9 @@ class ExternalTasksApi:
                 worker=wanted.worker,
                 may_go_on=partial(may_go_on, request, principal, self._auth.principal),
             )
+        errors = await self._listing.errors([_last_attempt(lease) for lease in leases if lease.claimed.due.attempt > 1])
         size = sum(len(lease.claimed.signal.throw.payload) for lease in leases)
-        body = await offload(request, partial(_render, leases, topics.found, wanted.worker), size=size)
+        body = await offload(request, partial(_render, leases, topics.found, errors, wanted.worker), size=size)
         return answer(body)
 
     async def complete(self, request: web.Request, principal: Principal) -> web.Response:
@@ -250,11 +252,23 @@ def _settled(request: web.Request, settled: Settled, worker: str, done: str) -> 
     return web.Response(status=204)
 
 
-def _render(leases: Sequence[Lease], topics: Mapping[int, Topic], worker: str) -> bytes:
-    return encode([_document(lease, topics[lease.claimed.subscription.id], worker) for lease in leases])
+def _last_attempt(lease: Lease) -> tuple[int, int, int]:
+    due = lease.claimed.due
+    return (due.signal_id, due.subscription_id, due.attempt - 1)
 
 
-def _document(lease: Lease, topic: Topic, worker: str) -> dict[str, Any]:
+def _render(
+    leases: Sequence[Lease], topics: Mapping[int, Topic], errors: Mapping[tuple[int, int], str], worker: str
+) -> bytes:
+    return encode(
+        [
+            _document(lease, topics[lease.claimed.subscription.id], errors.get(_last_attempt(lease)[:2]), worker)
+            for lease in leases
+        ]
+    )
+
+
+def _document(lease: Lease, topic: Topic, error: str | None, worker: str) -> dict[str, Any]:
     claimed = lease.claimed
     throw = claimed.signal.throw
     failures = claimed.due.attempt - 1 - claimed.uncounted
@@ -263,8 +277,8 @@ def _document(lease: Lease, topic: Topic, worker: str) -> dict[str, Any]:
         "activityInstanceId": None,
         "businessKey": throw.business_key,
         "createTime": show_date(claimed.owed_at),
-        "errorDetails": None,
-        "errorMessage": None,
+        "errorDetails": error_details(error),
+        "errorMessage": error_message(error),
         "executionId": throw.execution_id,
         "extensionProperties": {},
         "id": claimed.due.delivery_id,

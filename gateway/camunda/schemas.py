@@ -189,7 +189,9 @@ class _ExternalTask(_Lenient):
     process_definition_id: None = Field(description="There is no process.")
     process_definition_key: None = Field(description="There is no process.")
     process_definition_version_tag: None = Field(description="There is no process.")
-    error_message: None = Field(description="The attempts of the delivery have it.")
+    error_message: str | None = Field(
+        description="What the last attempt failed of: the first line.", examples=["the warehouse does not answer"]
+    )
 
 
 class LockedExternalTask(_ExternalTask):
@@ -203,7 +205,9 @@ class LockedExternalTask(_ExternalTask):
     variables: dict[str, CamundaVariable] = Field(description="The signal's variables.")
     suspended: bool = Field(description="Always false.")
     extension_properties: dict[str, str] = Field(description="Always empty.")
-    error_details: None = Field(description="The attempts of the delivery have it.")
+    error_details: str | None = Field(
+        description="What the last attempt failed of: the other lines.", examples=["a trace"]
+    )
 
 
 class LockedExternalTasks(RootModel[list[LockedExternalTask]]):

@@ -56,7 +56,10 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "CompletedExternalTask": ({**_WORKER, "variables": _VARIABLES, "localVariables": _VARIABLES},),
     "ExtendedLock": ({**_WORKER, "newDuration": 10_000},),
     "ExtensionRequest": ({**_LEASES, "leaseSeconds": 60},),
-    "ExternalTask": (_LISTED, {**_LISTED, "workerId": None, "lockExpirationTime": None, "retries": 0}),
+    "ExternalTask": (
+        _LISTED,
+        {**_LISTED, "workerId": None, "lockExpirationTime": None, "retries": 0, "errorMessage": "not done in time"},
+    ),
     "ExternalTaskCount": ({"count": 1},),
     "ExternalTaskQuery": (
         {

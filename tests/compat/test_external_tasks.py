@@ -97,8 +97,8 @@ async def test_the_worker_in_the_documentation_takes_what_a_user_may(client, pro
     directory = await asyncio.to_thread(install, Path(__file__).with_name("node"))
     (tmp_path / "node_modules").symlink_to(directory / "node_modules")
     program = tmp_path / "worker.mjs"
-    text = WORKER.replace("http://broker:8080", product.url).replace("'demo'", f"'{name}'").replace("order.paid", name)
-    program.write_text(text)
+    text = WORKER.replace("http://broker:8080", product.url).replace("'worker'", f"'{name}'")
+    program.write_text(text.replace("order.paid", name))
     process = await asyncio.create_subprocess_exec(NODE, program, stdout=asyncio.subprocess.DEVNULL)
     try:
         done = await eventually(lambda: delivered(client, f"{thrown['id']}-{subscription['id']}"))
@@ -193,6 +193,28 @@ async def test_no_retries_are_the_end_of_the_delivery(client, subscription, fetc
     assert (await tell(task["id"], "failure", errorMessage="bro\0ken\ud800", retries=0))[0] == 204
     found = await delivery(client, task["id"])
     assert (found["state"], found["reason"]) == ("dead", "given up: broken?")
+
+
+async def test_a_task_tells_what_it_failed_of(client, fetch, tell, name):
+    spec = {"name": name, "target": {"kind": "pull"}, "retry": {"schedule": [0]}}
+    topic = (await client.post("/v1/subscriptions", spec))["id"]
+    await throw(client, name, payload={})
+    topics = [{"topicName": str(topic), "lockDuration": LOCK}]
+    [first] = await fetch(topics=topics)
+    assert (first["errorMessage"], first["errorDetails"]) == (None, None)
+    assert (await client.request("GET", f"/engine-rest/external-task/{first['id']}/errorDetails"))[0] == 204
+    told = {"errorMessage": "bank down", "errorDetails": "at a\nat b", "retries": 2}
+    assert (await tell(first["id"], "failure", **told))[0] == 204
+    [again] = await fetch(topics=topics)
+    assert (again["errorMessage"], again["errorDetails"]) == ("bank down", "at a\nat b")
+    assert (await client.get(f"/engine-rest/external-task/{again['id']}"))["errorMessage"] == "bank down"
+    status, headers, details = await client.request("GET", f"/engine-rest/external-task/{again['id']}/errorDetails")
+    assert (status, headers["Content-Type"], details) == (200, "text/plain; charset=utf-8", b"at a\nat b")
+    assert (await tell(again["id"], "failure", errorMessage="x" * 700, retries=0))[0] == 204
+    dead = await client.get(f"/engine-rest/external-task/{again['id']}")
+    assert (dead["retries"], dead["errorMessage"]) == (0, "x" * 666)
+    assert (await client.request("GET", f"/engine-rest/external-task/{again['id']}/errorDetails"))[0] == 204
+    assert (await client.request("GET", "/engine-rest/external-task/1-1/errorDetails"))[0] == 404
 
 
 @pytest.mark.parametrize("task_id", ["nothing", "1-1", "9223372036854775807-1", "0-0", "%00", "34-"])

@@ -279,7 +279,10 @@ SPECIAL = {
     **{
         f"{method} {base}/external-task{what}": external_task_list if what in {"", "/count"} else external_task
         for base in ("/engine-rest", "/engine-rest/engine/{engine}")
-        for method, what in (("GET", ""), ("POST", ""), ("GET", "/count"), ("POST", "/count"), ("GET", "/{id}"))
+        for method, what in (
+            *(("GET", ""), ("POST", ""), ("GET", "/count"), ("POST", "/count")),
+            *(("GET", "/{id}"), ("GET", "/{id}/errorDetails")),
+        )
     },
     "POST /engine-rest/signal": camundas_throw,
     "POST /engine-rest/engine/{engine}/signal": camundas_throw,

@@ -26,6 +26,7 @@ class _Sql(Statements, file="pull_listing.sql"):
     count: Statement
     of_keys: Statement
     of_executions: Statement
+    errors: Statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,7 @@ class PullDelivery:
         failures: How many attempts have failed that the schedule counts.
         leased_until: When its lease ends; None: it is not leased.
         worker: Who has leased it, as the caller said.
+        error: What its last attempt failed of, if that is known.
         business_key: That of its signal.
         execution_id: The execution that its signal is to.
     """
@@ -72,6 +74,7 @@ class PullDelivery:
     failures: int
     leased_until: datetime | None
     worker: str | None
+    error: str | None
     business_key: str | None
     execution_id: str | None
 
@@ -138,6 +141,14 @@ class PullListing:
         few = await self._few(of, wanted)
         return int(await self._database.fetchval(_Sql.count, **_given(of, wanted))) if few is None else len(few)
 
+    async def errors(self, attempts: Sequence[tuple[int, int, int]]) -> dict[tuple[int, int], str]:
+        """Return the errors of *attempts* (signal, subscription, number), those that have one, by delivery."""
+        if not attempts:
+            return {}
+        signal_ids, ids, numbers = map(list, zip(*attempts, strict=True))
+        rows = await self._database.fetch(_Sql.errors, signal_ids=signal_ids, ids=ids, numbers=numbers)
+        return {(row["signal_id"], row["subscription_id"]): row["error"] for row in rows}
+
     async def _few(self, of: Sequence[Subscription], wanted: PullFilter) -> list[PullDelivery] | None:
         """Return what is *wanted*, if that is known by keys or executions; else None."""
         ids = [one.id for one in of]
@@ -189,6 +200,7 @@ def _read(rows: Sequence[Row], of: Sequence[Subscription]) -> list[PullDelivery]
             failures=row["attempts"] - row["redriven"] - (1 if row["leased"] else 0),
             leased_until=row["due_at"] if row["leased"] else None,
             worker=row["worker"],
+            error=row["error"],
             business_key=row["business_key"],
             execution_id=row["execution_id"],
         )

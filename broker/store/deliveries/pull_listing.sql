@@ -37,10 +37,11 @@ WITH d AS MATERIALIZED (
       ))
     ORDER BY signal_id {direction}, subscription_id {direction} LIMIT :most OFFSET :first
 )
-SELECT d.*, l.worker, g.business_key, g.execution_id
+SELECT d.*, l.worker, g.business_key, g.execution_id, a.error
 FROM d
 LEFT JOIN leases l ON d.leased AND l.signal_id = d.signal_id AND l.subscription_id = d.subscription_id AND l.number = d.attempts
 LEFT JOIN signals g ON g.id = d.signal_id
+LEFT JOIN attempts a ON a.signal_id = d.signal_id AND a.subscription_id = d.subscription_id AND a.number = d.attempts - d.leased::int
 ORDER BY d.signal_id {direction}, d.subscription_id {direction};
 
 -- name: count
@@ -77,10 +78,11 @@ WITH d AS MATERIALIZED (
     JOIN deliveries d ON d.signal_id = k.signal_id AND d.subscription_id = k.subscription_id
     WHERE k.subscription_id = ANY (:subscription_ids::bigint[]) AND d.state IN ('pending', 'parked', 'dead')
 )
-SELECT d.*, l.worker, g.business_key, g.execution_id
+SELECT d.*, l.worker, g.business_key, g.execution_id, a.error
 FROM d
 LEFT JOIN leases l ON d.leased AND l.signal_id = d.signal_id AND l.subscription_id = d.subscription_id AND l.number = d.attempts
-LEFT JOIN signals g ON g.id = d.signal_id;
+LEFT JOIN signals g ON g.id = d.signal_id
+LEFT JOIN attempts a ON a.signal_id = d.signal_id AND a.subscription_id = d.subscription_id AND a.number = d.attempts - d.leased::int;
 
 -- name: of_executions
 -- At most :limit deliveries of some subscriptions that are owed or dead, of signals to some executions.
@@ -92,7 +94,15 @@ WITH d AS MATERIALIZED (
       AND d.state IN ('pending', 'parked', 'dead')
     ORDER BY d.signal_id, d.subscription_id LIMIT :limit
 )
-SELECT d.*, l.worker, g.business_key, g.execution_id
+SELECT d.*, l.worker, g.business_key, g.execution_id, a.error
 FROM d
 LEFT JOIN leases l ON d.leased AND l.signal_id = d.signal_id AND l.subscription_id = d.subscription_id AND l.number = d.attempts
-LEFT JOIN signals g ON g.id = d.signal_id;
+LEFT JOIN signals g ON g.id = d.signal_id
+LEFT JOIN attempts a ON a.signal_id = d.signal_id AND a.subscription_id = d.subscription_id AND a.number = d.attempts - d.leased::int;
+
+-- name: errors
+-- What attempts failed of: the error of each that has one.
+SELECT a.signal_id, a.subscription_id, a.error
+FROM unnest(:signal_ids::bigint[], :ids::bigint[], :numbers::int[]) AS k (signal_id, subscription_id, number)
+JOIN attempts a ON a.signal_id = k.signal_id AND a.subscription_id = k.subscription_id AND a.number = k.number
+WHERE a.error IS NOT NULL;
