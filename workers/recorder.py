@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -13,6 +13,7 @@ import structlog
 from broker import metrics, tracing
 from broker.messages import Undecodable, claimed_id, decode_signal, read_proof
 from broker.metrics import Repeat
+from broker.moments import show_moment
 from broker.offloading import Offloader
 from broker.settings import Settings
 from broker.signals import Signal
@@ -105,41 +106,47 @@ class Recorder:
             NotGivenOut: The database does not know the id of one of them.
         """
         settlements = [Settlement.ACK] * len(messages)
-        signals: list[Signal] = []
+        signals: dict[int, Signal] = {}
         await self._numbers.learn(max(claimed_id(message) or 0 for message in messages))
         for position, message in enumerate(messages):
             try:
                 signal = await self._offloader.run(partial(decode_signal, message), size=len(message.body))
                 self._numbers.check(signal)
+                signals[position] = signal
             except Undecodable as error:
-                log.warning("message.rejected", queue=RECORD, error=str(error))
-                settlements[position] = Settlement.REJECT
-            else:
-                signals.append(signal)
-        with _traced(signals):
-            await self._record(signals)
+                settlements[position] = _reject(error)
+        with _traced(list(signals.values())):
+            for step in _parted(signals):
+                taken = await self._record([signals[position] for position in step])
+                for position in step:
+                    if signals[position].id in taken:
+                        settlements[position] = _reject(_taken(signals.pop(position)))
         self._proofs.note(filter(None, map(read_proof, messages)))
         now = datetime.now(UTC)
-        for signal in signals:
+        for signal in signals.values():
             metrics.RECORDED.inc()
             metrics.RECORD_LAG.observe(max(0.0, (now - signal.created_at).total_seconds()))
             log.info("signal.recorded", signal_id=signal.id, name=signal.throw.name, scope=signal.throw.scope.value)
         return settlements
 
-    async def _record(self, signals: Sequence[Signal]) -> None:
+    async def _record(self, signals: Sequence[Signal]) -> frozenset[int]:
         """Record *signals* and publish their due attempts, in as many steps as that takes.
 
-        What takes more than one step lets others pass: further batches are handled beside it, a step at a time.
+        What takes more than one step lets others pass: further batches are handled beside it, a step at a time. Return
+        the ids that were taken by other signals, so that those of *signals* are not recorded.
         """
+        taken = frozenset[int]()
         if signals:
-            signals = await self._record_some(signals)
+            signals, taken = await self._record_some(signals)
         while signals:
             self._consumer.step_aside()
             async with self._turns:
-                signals = await self._record_some(signals)
+                signals, more = await self._record_some(signals)
+                taken |= more
+        return taken
 
-    async def _record_some(self, signals: Sequence[Signal]) -> Sequence[Signal]:
-        """Record some of *signals* in one step; return the others."""
+    async def _record_some(self, signals: Sequence[Signal]) -> tuple[Sequence[Signal], frozenset[int]]:
+        """Record some of *signals* in one step; return the others, and the ids that were taken."""
         await self._headroom.look()  # usually at nothing
         recorded = await self._signals.record(
             signals, rescue_after=self._settings.rescue_after, has_room=self._headroom.has_room
@@ -150,7 +157,7 @@ class Recorder:
         if recorded.exceeded:
             self._note_exceeded(recorded.exceeded)
         await self._headroom.look()  # afterwards, so that nobody waits for it
-        return recorded.left
+        return recorded.left, recorded.taken
 
     def _note_exceeded(self, exceeded: Sequence[tuple[int, int]]) -> None:
         """Say which filters exceeded their budgets: one line for each subscription, at most once a minute."""
@@ -161,6 +168,35 @@ class Recorder:
             if subscription_id not in self._noted:
                 self._noted[subscription_id] = now
                 log.warning("filter.exceeded", subscription_id=subscription_id, signal_id=signal_id)
+
+
+def _reject(reason: object) -> Settlement:
+    log.warning("message.rejected", queue=RECORD, error=str(reason))
+    return Settlement.REJECT
+
+
+def _taken(signal: Signal) -> str:
+    """Return why *signal* cannot be recorded: ids are given out by the store, and another signal has this one."""
+    return (
+        f"the id {signal.id} is that of another signal than this one, {signal.throw.name!r} of"
+        f" {show_moment(signal.created_at)}: does a gateway with another store publish to this virtual host?"
+    )
+
+
+def _parted(signals: Mapping[int, Signal]) -> Sequence[Sequence[int]]:
+    """Return the positions of *signals*, apart where signals that are no repeats of each other have the same id."""
+    first: dict[int, Signal] = {}
+    step, others = list[int](), dict[int, Signal]()
+    for position, signal in signals.items():
+        if _is_same(first.setdefault(signal.id, signal), signal):
+            step.append(position)
+        else:
+            others[position] = signal
+    return [step, *_parted(others)] if others else [step]
+
+
+def _is_same(first: Signal, second: Signal) -> bool:
+    return first is second or (first.throw.name, first.created_at) == (second.throw.name, second.created_at)
 
 
 def _traced(signals: Sequence[Signal]) -> AbstractContextManager[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pika.exceptions import AMQPError
@@ -109,4 +109,27 @@ async def test_forged_messages_die_and_stop_nothing(product, client, product_vho
     assert all(one["error"] for one in rejected)
     assert {queue for queue in QUEUES if any(one["queue"] == queue for one in rejected)} == set(QUEUES)
     assert not events(product, "link.lost")
+    assert (await client.get("/v1/ledger"))["unaccounted"] == 0
+
+
+@pytest.mark.transports("embedded", "rabbitmq")
+async def test_a_signal_whose_id_another_one_has_is_kept_and_told_and_a_repeat_is_neither(product, client, name):
+    """As when a gateway with another store publishes to the same virtual host: its numbers are given out here, too."""
+    recorded = [await throw(client, name), await throw(client, name)]
+    genuine = [signal(one["id"], name=name, created_at=datetime.fromisoformat(one["createdAt"])) for one in recorded]
+    others = [replace(one, throw=replace(one.throw, name=f"{name}.other")) for one in genuine]
+    later = replace(genuine[0], created_at=genuine[0].created_at + timedelta(milliseconds=1))
+    lines = len(events(product, "signal.recorded"))
+
+    async with product.open_transport() as transport:
+        before = await transport.depth(dead_letters(RECORD), timeout=SOON)
+        for one in (*others, later, *genuine):
+            await transport.publish(signal_message(one), exchange="", routing_key=RECORD, timeout=SOON)
+        await holds(transport, RECORD, 0)
+        await holds(transport, dead_letters(RECORD), before + 3)
+
+    told = [one for one in events(product, "message.rejected") if "another store" in one["error"]]
+    assert any(f"{name}.other" in one["error"] and f"the id {genuine[0].id} " in one["error"] for one in told)
+    assert (await client.get(f"/v1/signals/{genuine[0].id}"))["name"] == name
+    assert not any(one["name"] == f"{name}.other" for one in events(product, "signal.recorded")[lines:])
     assert (await client.get("/v1/ledger"))["unaccounted"] == 0

@@ -54,6 +54,22 @@ async def test_recording_a_signal_twice_makes_one_signal_and_one_delivery(
     assert (ledger.recorded, ledger.matched, ledger.states[DeliveryState.PENDING], ledger.unaccounted) == (1, 1, 1, 0)
 
 
+async def test_a_signal_whose_id_another_one_has_is_no_repeat(database, throw, subscriptions, deliveries):
+    await subscriptions.create(SubscriptionSpec(name="sig", targets=(QUEUE,)), secret=None)
+    first, second = await throw(Throw(name="sig"), Throw(name="sig"))
+    other = replace(first, throw=Throw(name="other"))
+    store = SignalStore(database)
+    await store.record([first], rescue_after=RESCUE_AFTER)
+
+    recorded = await store.record([other, second], rescue_after=RESCUE_AFTER)
+    assert (recorded.taken, recorded.repeats, recorded.left) == ({first.id}, 0, [])
+    assert [due.signal_id for due in recorded.due_attempts if due.signal_id != first.id] == [second.id]
+    recorded = await store.record([first], rescue_after=RESCUE_AFTER)
+    assert (recorded.taken, recorded.repeats) == (frozenset(), 1)
+    ledger = await deliveries.ledger()
+    assert (ledger.recorded, ledger.matched, ledger.unaccounted) == (2, 2, 0)
+
+
 async def test_filters_read_large_payloads_beside_the_event_loop(throw, record, subscriptions, monkeypatch):
     readers = []
 

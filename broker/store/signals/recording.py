@@ -25,6 +25,7 @@ from broker.subscriptions import Subscription
 
 class _Sql(Statements, file="recording.sql"):
     unrecorded: Statement
+    taken: Statement
     insert_matches: Statement
     insert_signals: Statement
     unbegun: Statement
@@ -55,6 +56,7 @@ class Recorded:
         waiting: How many more deliveries may go as soon as there is room for them.
         held_back: The subscriptions that have such deliveries, and what these wait for.
         begun: Wide signals, by their ids, of which chunks remain to be recorded.
+        taken: The ids of the signals whose ids other signals have, which are recorded: they cannot be.
     """
 
     due_attempts: Sequence[DueAttempt]
@@ -64,6 +66,7 @@ class Recorded:
     waiting: int = 0
     held_back: frozenset[HeldBack] = frozenset()
     begun: frozenset[int] = frozenset()
+    taken: frozenset[int] = frozenset()
 
 
 class Overtaken(Exception):
@@ -89,17 +92,18 @@ async def record(
     keys = {key for signal in batch.values() if (key := signal.throw.ordering_key) is not None}
     await lock_keys(session, keys)
     new = await _unrecorded(session, batch)
-    due_attempts, held_back, begun = [], frozenset[HeldBack](), frozenset[int]()
+    due_attempts, held_back, begun, taken = [], frozenset[HeldBack](), frozenset[int](), frozenset[int]()
     if len(new) < len(batch):
+        taken = await _taken(session, [signal for signal in batch.values() if signal.id not in new])
         in_chunks = await wide.find_wide(session, [signal_id for signal_id in batch if signal_id not in new])
         begun = frozenset(signal_id for signal_id, finished in in_chunks.items() if not finished)
         known = [signal_id for signal_id in batch if signal_id not in new and signal_id not in in_chunks]
         due_attempts = await _unbegun(session, known, limits.rows)
         held_back = await find_held_back(session, known)
     signals = [signal for signal in batch.values() if signal.id in new]
-    repeats = len(batch) - len(signals)
+    repeats = len(batch) - len(signals) - len(taken)
     if not signals:
-        return Recorded(due_attempts, matches.left, repeats, held_back=held_back, begun=begun)
+        return Recorded(due_attempts, matches.left, repeats, held_back=held_back, begun=begun, taken=taken)
     expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
     matches = await confirm(session, matches.only(new), strictly=strictly)
     matching = await _consume(session, matches.matching, expired)
@@ -123,7 +127,7 @@ async def record(
     dead = [(one.signal_id, one.subscription_id) for one in deliveries if one.state is DeliveryState.DEAD]
     waiting = [one for one in deliveries if is_held_back(one)]
     held_back |= {(one.subscription_id, Reason(one.reason or "")) for one in waiting}
-    return Recorded(due_attempts, matches.left, repeats, dead, len(waiting), held_back, begun)
+    return Recorded(due_attempts, matches.left, repeats, dead, len(waiting), held_back, begun, taken)
 
 
 async def record_chunk(
@@ -158,6 +162,17 @@ async def _unrecorded(session: Session, batch: Mapping[int, Signal]) -> dict[int
     expiries = [signal.throw.expires_at for signal in batch.values()]
     rows = await session.fetch(_Sql.unrecorded, ids=list(batch), expiries=expiries)
     return {row["id"]: row["expired"] for row in rows}
+
+
+async def _taken(session: Session, signals: Sequence[Signal]) -> frozenset[int]:
+    """Return the ids of those *signals* that are no repeats: another signal with that id is recorded."""
+    rows = await session.fetch(
+        _Sql.taken,
+        ids=[signal.id for signal in signals],
+        names=[signal.throw.name for signal in signals],
+        created_at=[signal.created_at for signal in signals],
+    )
+    return frozenset(row["id"] for row in rows)
 
 
 async def _unbegun(session: Session, signal_ids: Sequence[int], limit: int) -> list[DueAttempt]:

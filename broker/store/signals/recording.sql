@@ -5,6 +5,13 @@ SELECT s.id, s.expires_at IS NOT NULL AND s.expires_at <= now() AS expired
 FROM unnest(:ids::bigint[], :expiries::timestamptz[]) AS s (id, expires_at)
 WHERE NOT EXISTS (SELECT FROM matches WHERE signal_id = s.id OFFSET 0);
 
+-- name: taken
+-- Those of the ids that other signals have: their names or moments differ.
+SELECT s.id FROM unnest(:ids::bigint[], :names::text[], :created_at::timestamptz[]) AS k (id, name, created_at), LATERAL (
+    SELECT id, name, created_at FROM signals WHERE id = k.id OFFSET 0
+) AS s
+WHERE s.name <> k.name OR s.created_at <> k.created_at;
+
 -- name: insert_matches
 -- Note the subscriptions that each signal is owed to (a JSON list for each). A signal that another recorder noted just now
 -- is not returned.
