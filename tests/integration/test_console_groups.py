@@ -140,6 +140,26 @@ async def test_what_waits_to_be_leased_is_told_with_what_is_leased(client, tab, 
     await expect(button(tab.page, "Test")).to_have_attribute("title", re.compile("A pull target calls nobody"))
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_lists_tell_subscriptions_with_the_same_name_apart_by_their_descriptions(client, window, name, width):
+    long = "billing/archive: " + "for the accountants, " * 30
+    subscriptions = {}
+    for description in ("billing/book", long, None):
+        puller = Puller(client, name)
+        await puller.subscribe(description=description)
+        subscriptions[puller.subscription_id] = description
+    tab = await opened(await window.tab(width=width, height=844), f"subscriptions?name={name}")
+    rows, heights = tab.page.get_by_role("region", name="Subscriptions").get_by_role("row"), {}
+    for subscription_id, description in subscriptions.items():
+        row = rows.filter(has=tab.page.get_by_role("link", name=str(subscription_id), exact=True))
+        await expect(row.get_by_role("cell").nth(1)).to_have_text(f"{name}{(description or '').rstrip()}")
+        heights[description] = (await row.bounding_box())["height"]
+    assert heights[long] < heights["billing/book"] + 40, "a long one is cut"
+    region = await tab.page.get_by_role("region", name="Subscriptions").evaluate("one => one.scrollWidth")
+    assert region <= width, "nothing is beyond the right edge"
+    assert await tab.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 async def backlog_is(puller, **expected):
     backlog = (await puller.client.get(puller.path))["backlog"]
     return expected.items() <= backlog.items()

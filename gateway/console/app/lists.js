@@ -27,12 +27,14 @@ export const Deliveries = ({rows, empty}) => html`<${Table} label="Deliveries" r
   ["When", one => html`<${Moment} at=${one.state === "parked" && one.dueAt ? one.dueAt : one.finishedAt || one.createdAt} />`, "end"],
 ]} />`;
 
+const Named = ({one}) => html`<div class="named"><code>${one.name}</code>${one.description && html`<div class="soft" title=${one.description}>${one.description}</div>`}</div>`;
+
 export const Subscriptions = ({rows, empty}) => html`<${Table} label="Subscriptions" rows=${rows} keyOf=${one => one.id} empty=${empty} columns=${[
   ["Subscription", one => html`<a href=${to("subscriptions", one.id)}>${one.id}</a>`],
-  ["Name", one => html`<code>${one.name}</code>`],
+  ["Name", one => html`<${Named} one=${one} />`],
   ["State", one => html`<${State} of=${one.state} />${one.circuit && one.circuit !== "closed" && html` <${State} of=${one.circuit} as=${`circuit ${one.circuit.replace("_", " ")}`} />`}`],
   ["Target", one => html`<span class="long">${targetsOf(one).map(where).join(" → ")}</span>`],
-  ["For", one => whom(one)],
+  ["Tenant, execution", one => whom(one)],
   ["Delivered, hour", one => percent(one.successRate?.hour), "number"],
   ["Delivered, day", one => percent(one.successRate?.day), "number"],
   ["Waiting", one => waiting(one.backlog) ?? "", "number"],
