@@ -160,6 +160,18 @@ async def test_lists_tell_subscriptions_with_the_same_name_apart_by_their_descri
     assert await tab.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+async def test_an_attempt_by_a_lease_offers_no_request_and_no_response(client, tab, name):
+    puller = Puller(client, name)
+    await puller.subscribe(retry={"schedule": []})
+    await puller.throw()
+    leased = await puller.lease_one(worker="packer-1")
+    assert await puller.settle("fail", leased, error="no such parcel") == [None]
+    await opened(tab, f"deliveries/{leased['deliveryId']}")
+    attempt = tab.page.get_by_role("listitem").filter(has_text="by packer-1")
+    await expect(attempt).to_contain_text("no such parcel")
+    await expect(attempt.get_by_text("Request and response")).to_have_count(0)
+
+
 async def backlog_is(puller, **expected):
     backlog = (await puller.client.get(puller.path))["backlog"]
     return expected.items() <= backlog.items()

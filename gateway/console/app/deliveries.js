@@ -92,21 +92,23 @@ function Attempt({one, open}) {
   const phases = one.phases && Object.entries(one.phases).map(([name, seconds]) => `${name} ${took(seconds)}`).join(", ");
   const {connection, request} = one, headers = Object.entries(request?.headers || {});
   const reached = connection && [connection.address, connection.tls, connection.reused && "kept connection"];
+  const facts = [
+    ["URL", request?.url],
+    ["Connected to", reached?.filter(Boolean).join(", ")],
+    ["Time", phases],
+    ["Retry-After", one.answer?.retryAfter],
+    ["Location", one.answer?.location],
+  ].filter(([, value]) => value);
+  const isKnown = facts.length > 0 || one.response || request || one.steps?.length > 0;
   return html`<li class=${one.outcome === "succeeded" ? "good" : "bad"}>
     <p><b>${one.number}.</b> <span class="tone">${one.outcome}</span> ${one.status && html`<b>${one.status}</b>`}
       ${" "}${took(one.duration)} <${Moment} at=${one.startedAt} whole />${one.worker && ` by ${one.worker}`}</p>
     ${one.error && html`<p>${one.error}</p>`}
-    <details open=${open}><summary>Request and response</summary>
-      <${Facts} facts=${[
-        ["URL", request?.url],
-        ["Connected to", reached?.filter(Boolean).join(", ")],
-        ["Time", phases],
-        ["Retry-After", one.answer?.retryAfter],
-        ["Location", one.answer?.location],
-      ]} />
+    ${isKnown && html`<details open=${open}><summary>Request and response</summary>
+      ${facts.length > 0 && html`<${Facts} facts=${facts} />`}
       ${one.response && html`<h3>Response body</h3><${Text} text=${one.response} label="Response body" />`}
       ${request && html`<h3>Request headers</h3>
         <pre tabindex="0" aria-label="Request headers">${headers.map(([name, value]) => `${name}: ${value}`).join("\n")}</pre>`}
       ${one.steps?.length > 0 && html`<h3>Steps</h3><${Json} value=${one.steps} label="Steps" />`}
-    </details></li>`;
+    </details>`}</li>`;
 }
