@@ -35,7 +35,7 @@ export function Overview({filters}) {
   return html`<h1>Overview</h1>
     <section aria-label="Ledger"><${Shown} source=${ledger}>${books => html`<${Books} books=${books} />`}<//></section>
     <${Plots} span=${filters.span} onSpan=${span => go(to("overview", undefined, {span}), {instead: true})} />
-    <section><h2>Newest events</h2><${Shown} source=${events}>${page => html`<${Events} rows=${page.items} empty=${none(page, "Nothing happened that you are to know of.")} />
+    <section><h2>Newest events</h2><${Shown} source=${events}>${page => html`<${Events} rows=${page.items} empty=${none(page, "No event that you may see.")} />
       ${page.next && html`<p><a href=${to("events")}>All events</a></p>`}`}<//></section>
     <section><h2>Circuits that are open</h2><${InState} source=${failing} state="failing" empty="Every target answers." /></section>
     <section><h2>Dead letters by reason</h2><${Shown} source=${dead}>${page => html`<${Errors} groups=${byError(page.items).slice(0, SHOWN)} empty=${none(page, "No delivery is dead.")} />

@@ -68,7 +68,7 @@ export function Subscription({id, filters, session}) {
       <${Shown} source=${ledger}>${books => html`<${Facts} facts=${[["Matched", count(books.matched)], ...Object.entries(books.deliveries).map(([state, number]) => [state, html`<a href=${to("deliveries", undefined, {subscriptionId: id, state})}>${count(number)}</a>`])]} />`}<//>
       ${one.filter && html`<details><summary>Filter</summary><${Json} value=${one.filter} label="Filter" /></details>`}
       <${Plots} subscriptionId=${id} span=${filters.span} onSpan=${span => go(to("subscriptions", id, {span}), {instead: true})} />
-      <section><h2>Newest events</h2><${Shown} source=${events}>${page => html`<${Events} rows=${page.items} empty=${none(page, "None is about it.")} />
+      <section><h2>Newest events</h2><${Shown} source=${events}>${page => html`<${Events} rows=${page.items} empty=${none(page, "No event about it that you may see.")} />
         ${page.next && html`<p><a href=${to("events", undefined, {subscriptionId: id})}>All its events</a></p>`}`}<//></section>
       <section><h2>Newest dead deliveries</h2><${Shown} source=${failed}>${page => html`<${Deliveries} rows=${page.items} empty=${none(page, "None is dead.")} />`}<//></section>
       <section><h2>Newest parked deliveries</h2><${Shown} source=${parked}>${page => html`<${Deliveries} rows=${page.items} empty=${none(page, "None is parked.")} />`}<//></section>
