@@ -351,6 +351,14 @@ async def test_numbers_are_what_was_sent(console, client, name):
         await expect(page.get_by_label("Payload")).to_contain_text(text)
 
 
+async def test_moments_are_told_by_the_24_hour_clock(console, client, name):
+    subscription = await subscribe(client, name)
+    page = console.page
+    await page.goto(f"{console.url}/console#/subscriptions/{subscription['id']}")
+    created = page.get_by_role("definition").filter(has_text=re.compile(r" by admin$"))
+    await expect(created.get_by_role("time")).to_have_text(re.compile(r", \d\d:\d\d:\d\d\.\d{3} UTC$"))
+
+
 async def test_what_is_not_there_says_so(console):
     console.expect("status of 404")
     await console.page.goto(f"{console.url}/console#/deliveries/1-999999")

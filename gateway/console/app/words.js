@@ -14,9 +14,9 @@ export function away(moment) {
   return seconds > 0 ? `in ${span(seconds)}` : `${span(-seconds)} ago`;
 }
 
-/** Return *moment* with its zone, as it is here. */
+/** Return *moment* with its zone, as it is here, by the 24-hour clock. */
 export const exactly = moment => new Date(moment).toLocaleString(undefined, {
-  year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, timeZoneName: "short",
+  year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23", timeZoneName: "short",
 });
 
 export const count = number => (number === null || number === undefined ? "?" : number.toLocaleString());
@@ -38,7 +38,7 @@ export function lasted(milliseconds) {
 export const figure = number => number.toLocaleString(undefined, number < 10 ? {maximumSignificantDigits: 2} : {maximumFractionDigits: 0});
 
 /** Return the time of day, of a moment in seconds. */
-export const clock = seconds => new Date(1000 * seconds).toLocaleTimeString(undefined, {hour: "2-digit", minute: "2-digit"});
+export const clock = seconds => new Date(1000 * seconds).toLocaleTimeString(undefined, {hour: "2-digit", minute: "2-digit", hourCycle: "h23"});
 
 /** Return a share from 0 to 1 in percent, which is 0 % or 100 % only if it is exactly that. */
 export function percent(share) {
