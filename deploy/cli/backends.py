@@ -71,6 +71,19 @@ def store_url(settings: Settings, *, create: bool = True) -> Iterator[str]:
         yield url
 
 
+def require_named_store(settings: Settings) -> None:
+    """Check that the store is named where RabbitMQ is; without the setting, a process would have a store of its own.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if settings.transport_url != EMBEDDED and "store_url" not in settings.model_fields_set:
+        raise ConfigurationError(
+            "SIGNAL_BROKER_STORE_URL: must be set beside SIGNAL_BROKER_TRANSPORT_URL, to what the other processes have;"
+            " `embedded:` is the store in SIGNAL_BROKER_DATA_DIR"
+        )
+
+
 def require_store(settings: Settings) -> None:
     """Check that there is a store, as far as that can be seen without connecting to it.
 

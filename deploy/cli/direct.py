@@ -22,7 +22,7 @@ from broker.shards import ShardFollower
 from broker.store.postgres.database import Database
 from broker.topology import TOPOLOGY
 from deploy.cli.admin import ensure_schema
-from deploy.cli.backends import EMBEDDED, allow_loopback, open_secrets, open_transport, store_url
+from deploy.cli.backends import EMBEDDED, allow_loopback, open_secrets, open_transport, require_named_store, store_url
 from deploy.cli.loop import run_async
 from deploy.cli.products import Product
 from gateway.app import DIALECTS, gateway_app
@@ -48,6 +48,7 @@ def run_beside(
         StoreUnavailable: PostgreSQL did not answer.
         Unavailable: The topology could not be declared.
     """
+    require_named_store(settings)
     if settings.store_url == EMBEDDED:
         settings = allow_loopback(settings)  # as `signal-broker run` does
 

@@ -17,7 +17,15 @@ from broker.store.postgres.database import Database
 from broker.store.postgres.migrate import migrate as migrate_store
 from broker.store.postgres.schema import NEEDED
 from broker.store.subscriptions.sealing import SealingStore, is_sealing
-from deploy.cli.backends import EMBEDDED, allow_loopback, open_secrets, settings_with_logs, sole_user, store_url
+from deploy.cli.backends import (
+    EMBEDDED,
+    allow_loopback,
+    open_secrets,
+    require_named_store,
+    settings_with_logs,
+    sole_user,
+    store_url,
+)
 from deploy.cli.handler_apps import load_apps
 from deploy.cli.loop import run_async, run_until_stopped
 from deploy.cli.output import as_json, example, show_json
@@ -130,6 +138,7 @@ def worker(roles: tuple[str, ...], places: tuple[str, ...]) -> None:
 
 def _serve(roles: Collection[str], places: tuple[str, ...] = ()) -> None:
     settings = settings_with_logs()
+    require_named_store(settings)
     apps = load_apps(places)
     with store_url(settings) as url, Announcement(settings) as announcement:
 
@@ -146,6 +155,7 @@ def _serve(roles: Collection[str], places: tuple[str, ...] = ()) -> None:
 def migrate(*, as_json: bool) -> None:
     """Bring the store's schema up to date; safe to run at any time, from anywhere."""
     settings = settings_with_logs()
+    require_named_store(settings)
     with store_url(settings) as url:
         run_async(migrate_store(url, wait=60))
     if as_json:

@@ -23,7 +23,11 @@ from tests.support.receiver import Answer, receiver
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
-NOWHERE = {"TRANSPORT_URL": "amqp://me:hunter2@127.0.0.1:1/", "CONFIRM_TIMEOUT_SECONDS": "0.5"}
+NOWHERE = {
+    "TRANSPORT_URL": "amqp://me:hunter2@127.0.0.1:1/",
+    "STORE_URL": "embedded:",
+    "CONFIRM_TIMEOUT_SECONDS": "0.5",
+}
 """Where no RabbitMQ is, so that every try to reach it fails."""
 LONG = "word " * 29 + "end"
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -99,7 +99,8 @@ async def test_the_command_works_beside_the_running_product(client, product, nam
         await drain(transport, DEAD, await transport.depth(DEAD, timeout=SOON))  # what other tests have left
         first = await throw(client, name)
         await recorded(client, first["id"])
-        repeat = signal_message(signal(first["id"], name=name))
+        accepted = datetime.fromisoformat(first["createdAt"])
+        repeat = signal_message(signal(first["id"], name=name, created_at=accepted))
         await transport.publish(repeat, exchange=DEAD, routing_key="", timeout=SOON)
         await publish(transport, b"garbage", exchange=DEAD, key="")
         await holds(transport, DEAD, 2)

@@ -308,3 +308,14 @@ class TestLiveness:
             assert not transport.consuming
             for _ in range(3):
                 assert await self.lives(health)
+
+
+@pytest.mark.parametrize("command", [("gateway",), ("worker",), ("worker", "scheduler"), ("migrate",), ("throw", "a")])
+async def test_a_process_whose_store_is_not_named_has_none_of_its_own_beside_rabbitmq(command, tmp_path):
+    environment = {"TRANSPORT_URL": "amqp://127.0.0.1:1/", "DATA_DIR": str(tmp_path / "data")}
+    process = Process(*command, environment=environment, log=tmp_path / "log")
+    await process.launch()
+    assert await process.process.wait() == 1
+    last = (tmp_path / "log").read_text().splitlines()[-1]
+    assert last.startswith("Error: SIGNAL_BROKER_STORE_URL: must be set beside")
+    assert not (tmp_path / "data" / "postgres").exists()
