@@ -101,20 +101,20 @@ async def test_following_says_which_filters_it_does_not_heed(client, tab, name):
     await expect(tab.page.get_by_role("link", name=str(signal["id"]), exact=True)).to_be_visible()
 
 
-async def test_the_overview_says_of_what_deliveries_died_and_who_waits(client, webhooks, tab, died, name):
+async def test_the_overview_says_of_what_deliveries_died_and_which_are_parked(client, webhooks, tab, died, name):
     subscription, _ = died
     url = webhooks.answer("/waits", Answer(status=500))
-    waiting = await subscribe(client, f"{name}.waits", url, retry=FAR)
+    failing = await subscribe(client, f"{name}.waits", url, retry=FAR)
     signal = await throw(client, f"{name}.waits")
-    late = await delivery(client, signal, waiting, "parked")
+    late = await delivery(client, signal, failing, "parked")
     limited = {"name": name, "permissions": ["signals:read"], "names": [f"{name}.#"]}
     await tab.sign_in(token=(await client.post("/v1/tokens", limited))["token"])
     await tab.open("/console")
     reasons = tab.page.get_by_role("region", name="Dead letters by reason")
     row = reasons.get_by_role("row").filter(has_text="HTTP 501 Not Implemented")
     await expect(row).to_contain_text(str(subscription["id"]))
-    longest = tab.page.get_by_role("region", name="Subscriptions that wait longest")
-    await expect(longest.get_by_role("row").filter(has_text=late["id"])).to_contain_text("The last attempt failed")
+    oldest = tab.page.get_by_role("region", name="Subscriptions with the oldest parked deliveries")
+    await expect(oldest.get_by_role("row").filter(has_text=late["id"])).to_contain_text("The last attempt failed")
 
 
 async def test_what_waits_to_be_leased_is_told_with_what_is_leased(client, tab, name):
@@ -128,12 +128,12 @@ async def test_what_waits_to_be_leased_is_told_with_what_is_leased(client, tab, 
     await tab.sign_in(token=(await client.post("/v1/tokens", limited))["token"])
     await tab.open("/console")
     heading = tab.page.get_by_role("heading", name="Deliveries that wait to be leased")
-    waiting = tab.page.locator("section", has=heading)
-    row = waiting.get_by_role("row").filter(has_text=name)
+    section = tab.page.locator("section", has=heading)
+    row = section.get_by_role("row").filter(has_text=name)
     await expect(row.get_by_role("cell").nth(7)).to_have_text("2")
     await row.get_by_role("link").first.click()
     facts = tab.page.locator("dl").first
-    for term, value in {"Target": "pull", "Waiting": "2", "Leased": "1"}.items():
+    for term, value in {"Target": "pull", "Backlog": "2", "Leased": "1"}.items():
         fact = facts.locator("div", has=tab.page.locator("dt", has_text=re.compile(f"^{term}$")))
         await expect(fact.locator("dd")).to_have_text(value)
     await expect(button(tab.page, "Test")).to_be_disabled()

@@ -17,7 +17,7 @@ export function byError(deliveries, groups = new Map()) {
 }
 
 /** Return the subscriptions of parked deliveries, each with its oldest one; *deliveries* come the oldest first. */
-export function byWaiting(deliveries) {
+export function byOldest(deliveries) {
   const oldest = new Map();
   for (const one of deliveries) if (!oldest.has(one.subscriptionId)) oldest.set(one.subscriptionId, one);
   return [...oldest.values()];

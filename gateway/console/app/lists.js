@@ -4,7 +4,7 @@ import {html} from "./view.js";
 import {chosen} from "./groups.js";
 import {to} from "./routes.js";
 import {Moment, State, Table} from "./parts.js";
-import {because, count, happened, percent, several, targetsOf, toneOf, waiting, where} from "./words.js";
+import {backlogOf, because, count, happened, percent, several, targetsOf, toneOf, where} from "./words.js";
 
 const whom = one => [one.tenantId !== null && `tenant ${one.tenantId}`, one.executionId && `execution ${one.executionId}`].filter(Boolean).join(", ");
 
@@ -37,7 +37,7 @@ export const Subscriptions = ({rows, empty}) => html`<${Table} label="Subscripti
   ["Tenant, execution", one => whom(one)],
   ["Delivered, hour", one => percent(one.successRate?.hour), "number"],
   ["Delivered, day", one => percent(one.successRate?.day), "number"],
-  ["Waiting", one => waiting(one.backlog) ?? "", "number"],
+  ["Backlog", one => backlogOf(one) ?? "", "number"],
   ["Oldest", one => html`<${Moment} at=${one.backlog?.oldest} />`, "end"],
 ]} />`;
 
@@ -53,7 +53,7 @@ export const Errors = ({groups, empty}) => html`<${Table} label="Dead letters by
   ["Newest", group => html`<${Moment} at=${group.newest} />`, "end"],
 ]} />`;
 
-export const Waiting = ({rows, empty}) => html`<${Table} label="Subscriptions that wait longest" rows=${rows} keyOf=${one => one.subscriptionId} empty=${empty} columns=${[
+export const OldestParked = ({rows, empty}) => html`<${Table} label="Subscriptions with the oldest parked deliveries" rows=${rows} keyOf=${one => one.subscriptionId} empty=${empty} columns=${[
   ["Subscription", one => html`<a href=${to("subscriptions", one.subscriptionId)}>${one.subscriptionId}</a>`],
   ["Target", one => html`<span class="long">${where(one.target)}</span>`],
   ["Oldest delivery", one => html`<a href=${to("deliveries", one.id)}>${one.id}</a>`],

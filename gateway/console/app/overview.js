@@ -2,8 +2,8 @@
 
 import {html} from "./view.js";
 import {useData, usePage} from "./data.js";
-import {byError, byWaiting} from "./groups.js";
-import {Deliveries, Errors, Events, Subscriptions, Waiting} from "./lists.js";
+import {byError, byOldest} from "./groups.js";
+import {Deliveries, Errors, Events, OldestParked, Subscriptions} from "./lists.js";
 import {Shown} from "./parts.js";
 import {Plots} from "./plots.js";
 import {go, to} from "./routes.js";
@@ -40,7 +40,7 @@ export function Overview({filters}) {
     <section><h2>Circuits that are open</h2><${InState} source=${failing} state="failing" empty="Every target answers." /></section>
     <section><h2>Dead letters by reason</h2><${Shown} source=${dead}>${page => html`<${Errors} groups=${byError(page.items).slice(0, SHOWN)} empty=${none(page, "No delivery is dead.")} />
       ${page.items.length > 0 && html`<p>${page.next && html`<span class="soft">Of the newest ${page.items.length}. </span>`}<a href=${to("dead")}>All dead letters</a></p>`}`}<//></section>
-    <section><h2>Subscriptions that wait longest</h2><${Shown} source=${parked}>${page => html`<${Waiting} rows=${byWaiting(page.items).slice(0, SHOWN)} empty=${none(page, "Nothing is parked.")} />`}<//></section>
+    <section><h2>Subscriptions with the oldest parked deliveries</h2><${Shown} source=${parked}>${page => html`<${OldestParked} rows=${byOldest(page.items).slice(0, SHOWN)} empty=${none(page, "Nothing is parked.")} />`}<//></section>
     <section><h2>Deliveries that wait to be leased</h2><${InState} source=${leasable} state="leasable" empty="None waits for a worker that leases it." /></section>
     <section><h2>Newest dead deliveries</h2><${Shown} source=${dead}>${page => html`<${Deliveries} rows=${page.items.slice(0, SHOWN)} empty=${none(page, "No delivery is dead.")} />`}<//></section>
     <section><h2>Paused subscriptions</h2><${InState} source=${paused} state="paused" empty="None is paused." /></section>

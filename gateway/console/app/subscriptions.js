@@ -9,7 +9,7 @@ import {Action, Curl, Facts, Filters, Json, Moment, Shown, State, Text} from "./
 import {Plots} from "./plots.js";
 import {go, to} from "./routes.js";
 import {may} from "./session.js";
-import {count, named, none, percent, targetsOf, waiting} from "./words.js";
+import {backlogOf, count, named, none, percent, targetsOf} from "./words.js";
 
 const FIELDS = [["state", "State", ["active", "paused", "disabled", "failing", "leasable"]], ["name", "Name"], ["host", "Target's host"], ["tenantId", "Tenant"], ["executionId", "Execution"]];
 const SELDOM = 15000;
@@ -62,7 +62,7 @@ export function Subscription({id, filters, session}) {
         <${Bulk} title="Replay" text="Delivers recorded signals that match now and were not owed yet." path=${`${path}/replay`} body=${{}} fields=${[["since", "Since (RFC 3339; empty: all that is kept)", {}], ["until", "Until", {}]]}
           refusal=${replaying} after=${again} /></div>
       <${Facts} facts=${[["Name", html`<code>${one.name}</code>`], ["State", html`<${State} of=${one.state} />`], ["Because", one.disabledBecause], ["Circuit", one.circuit && html`<${State} of=${one.circuit} />`],
-        ["Target", targetsOf(one).map(target => html`<div>${named(target)}</div>`)], ["Tenant", one.tenantId], ["Execution", one.executionId], ["Delivered", `${percent(one.successRate?.hour)} in the last hour, ${percent(one.successRate?.day)} in the last day`], ["Waiting", count(waiting(one.backlog))], ["Leased", pulls(one) && count(one.backlog?.leased)],
+        ["Target", targetsOf(one).map(target => html`<div>${named(target)}</div>`)], ["Tenant", one.tenantId], ["Execution", one.executionId], ["Delivered", `${percent(one.successRate?.hour)} in the last hour, ${percent(one.successRate?.day)} in the last day`], ["Backlog", count(backlogOf(one))], ["Leased", pulls(one) && count(one.backlog?.leased)],
         ["Oldest", one.backlog?.oldest && html`<${Moment} at=${one.backlog.oldest} />`], ["Ordered", one.ordered && `yes, ${one.headOfLine}`], ["Once", one.once && (one.consumedBy ? `consumed by ${one.consumedBy}` : "yes")],
         ["maxInFlight", one.maxInFlight], ["maxPerSecond", one.maxPerSecond], ["Description", one.description], ["Created", html`<${Moment} at=${one.createdAt} whole /> ${one.createdBy && `by ${one.createdBy}`}`]]} />
       <${Shown} source=${ledger}>${books => html`<${Facts} facts=${[["Matched", count(books.matched)], ...Object.entries(books.deliveries).map(([state, number]) => [state, html`<a href=${to("deliveries", undefined, {subscriptionId: id, state})}>${count(number)}</a>`])]} />`}<//>

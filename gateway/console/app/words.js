@@ -71,8 +71,8 @@ export const named = target => (where(target) === target.kind ? target.kind : `$
 /** Return what a page of a list says if it holds nothing: *text*, unless the server has not looked at everything. */
 export const none = (page, text) => (page.next ? "None among those looked at so far; there may be more." : text);
 
-/** Return how many deliveries wait by a subscription's backlog: parked, or until somebody leases them. */
-export const waiting = backlog => (backlog ? backlog.parked + (backlog.leasable ?? 0) : undefined);
+/** Return how many deliveries a subscription's backlog holds: those that are parked or leasable. */
+export const backlogOf = ({backlog}) => (backlog ? backlog.parked + (backlog.leasable ?? 0) : undefined);
 
 export const targetsOf = subscription => (subscription.steps || [subscription]).map(step => step.target);
 
