@@ -71,6 +71,20 @@ async def test_parameters_are_sent_and_errors_are_shown(tab):
     await expect(await sent(show)).to_contain_text("There is no delivery")
 
 
+async def test_a_request_without_a_value_that_its_path_needs_is_not_sent(tab):
+    tab.expect("status of 404")
+    card = await opened(tab, "showDelivery")
+    await fill_token(tab, ADMIN_TOKEN)
+    requests = []
+    tab.page.on("request", lambda request: requests.append(request.url))
+    await expect(await sent(card)).to_have_text("Not sent: fill in id, which the path needs.")
+    await expect(card.get_by_label("id", exact=True)).to_be_focused()
+    assert requests == []
+
+    await card.get_by_label("id", exact=True).fill("1-999999")
+    await expect(await sent(card)).to_contain_text("There is no delivery")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_axe_finds_nothing_wrong_with_open_operations(window, scheme):
     tab = await window.tab(scheme=scheme)
