@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.support.product import ADMIN_TOKEN
+from tests.support.remote import token_of
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +54,17 @@ async def test_a_request_is_tried_by_the_session_of_the_console(tab, name):
     card = await opened(tab, "createUser")
     await card.get_by_label("Body").fill(f'{{"name": "{name}", "password": "correct horse"}}')
 
+    await expect(await sent(card)).to_contain_text("201 Created")
+
+
+async def test_a_token_goes_before_the_session_of_the_console(client, tab, name):
+    tab.expect("status of 403")
+    await tab.sign_in(token=await token_of(client, "signals:read"))
+    card = await opened(tab, "createUser")
+    await card.get_by_label("Body").fill(f'{{"name": "{name}", "password": "correct horse"}}')
+    await expect(await sent(card)).to_contain_text("403 Forbidden")
+
+    await fill_token(tab, ADMIN_TOKEN)
     await expect(await sent(card)).to_contain_text("201 Created")
 
 
