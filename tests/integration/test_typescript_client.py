@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import tarfile
 
 import pytest
 
@@ -71,6 +72,14 @@ def test_npm_refuses_the_sources_until_they_are_built_and_says_how(tmp_path, mon
     (sources / "package.json").write_text(json.dumps(package))
     with pytest.raises(RuntimeError, match="`make clients`"):
         node.npm("install", "--offline", "--no-audit", "--no-fund", str(sources), cwd=tmp_path)
+
+
+async def test_npm_runs_nothing_where_the_package_is_installed(typescript_client):
+    """npm warns of install scripts that nobody has allowed."""
+    [packed] = typescript_client.glob("*.tgz")
+    with tarfile.open(packed) as archive:
+        package = json.load(archive.extractfile("package/package.json"))
+    assert {"preinstall", "install", "postinstall", "prepare"}.isdisjoint(package.get("scripts", {}))
 
 
 async def test_the_readme_s_programs_do_what_it_says(typescript_readme, product, client):

@@ -44,8 +44,16 @@ def build(directory: Path, openapi: Mapping[str, Any]) -> Path:
     # A member with a default may be left out of a request.
     run_tool(source, "openapi-typescript", document, "-o", types, "--default-non-nullable=false")
     run_tool(source, "typescript", binary="tsc")
+    _drop_scripts(source / "package.json")
     name = node.npm("pack", "--silent", "--ignore-scripts", "--pack-destination", str(directory), cwd=source).strip()
     return directory / name
+
+
+def _drop_scripts(package: Path) -> None:
+    """Remove what npm would run at each installation: it refuses the sources, of which the package has none."""
+    described = json.loads(package.read_text())
+    del described["scripts"]
+    package.write_text(json.dumps(described, indent=2) + "\n")
 
 
 def run_tool(source: Path, package: str, *arguments: object, binary: str | None = None, cwd: Path | None = None) -> str:
