@@ -74,7 +74,20 @@ async def test_what_is_wrong_with_a_payload_is_told_without_repeating_it(handler
     assert result.outcome is Outcome.REFUSED
     assert result.error == (
         "the payload is invalid: order: Input should be a valid integer, "
-        "unable to parse string as an integer (and 1 more)"
+        "unable to parse string as an integer; currency: String should have at least 3 characters"
+    )
+
+
+async def test_the_first_three_things_that_are_wrong_with_a_payload_are_told(handlers):
+    @handlers.on("order.paid")
+    async def count(payload: list[int]) -> None:
+        raise AssertionError("it must not be called")
+
+    result = await outcome(handlers, ["a", None, "b", {}, 1, "c"])
+    assert result.error == (
+        "the payload is invalid: 0: Input should be a valid integer, unable to parse string as an integer;"
+        " 1: Input should be a valid integer; 2: Input should be a valid integer, unable to parse string as an integer"
+        " (and 2 more)"
     )
 
 

@@ -18,6 +18,10 @@ except ImportError:  # the client can be installed without it
     pydantic = None  # type: ignore[assignment]
 
 
+_MOST_TOLD = 3
+"""How many errors of a payload are told."""
+
+
 class InvalidPayload(Exception):
     """Raised when a payload does not have its type; the message repeats none of the payload."""
 
@@ -84,7 +88,9 @@ def _read_json(raw: bytes) -> object:
 def _told(error: pydantic.ValidationError) -> str:
     """Return the first of its errors, without repeating any of the payload."""
     problems = error.errors(include_url=False, include_input=False, include_context=False)
-    first = problems[0]
-    where = ".".join(map(str, first["loc"]))
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return one_line(f"the payload is invalid: {f'{where}: ' if where else ''}{first['msg']}{more}")
+    told = []
+    for problem in problems[:_MOST_TOLD]:
+        where = ".".join(map(str, problem["loc"]))
+        told.append(one_line(f"{where}: {problem['msg']}" if where else problem["msg"]))
+    more = f" (and {len(problems) - _MOST_TOLD} more)" if len(problems) > _MOST_TOLD else ""
+    return one_line(f"the payload is invalid: {'; '.join(told)}{more}")
