@@ -258,21 +258,29 @@ async def test_the_readme_s_handler_is_tested_as_it_says(tmp_path):
     )
 
 
-async def test_the_readme_s_handler_books(product, client, tmp_path):
+async def test_the_readme_s_handler_books_and_says_what_failed(product, client, tmp_path):
     python, _ = await asyncio.to_thread(install, tmp_path, "pydantic")
     (tmp_path / "billing.py").write_text(SNIPPETS["billing.py"])
     environment = {"SIGNAL_BROKER_URL": product.url, "SIGNAL_BROKER_TOKEN": ADMIN_TOKEN}
     log = tmp_path / "log"
     with log.open("w") as out:
         process = await asyncio.to_thread(
-            subprocess.Popen, [python, "billing.py"], cwd=tmp_path, env=environment, stdout=out
+            subprocess.Popen, [python, "billing.py"], cwd=tmp_path, env=environment, stdout=out, stderr=out
         )
     subscription = await eventually(lambda: of_description(client, "order.paid", "billing/book"))
     signal = await throw(client, "order.paid", payload={"order": 7, "cents": 1200})
     await delivery(client, signal, subscription, "delivered")
+    wrong = await throw(client, "order.paid", payload={"cents": 1200})
+    await delivery(client, wrong, subscription, "parked")
     process.send_signal(signals.SIGTERM)
     assert await asyncio.to_thread(process.wait, 60) == 0
-    assert log.read_text().splitlines() == [f"booked: 7 {signal['id']}-{subscription['id']}"]
+    id_, prefix = subscription["id"], "signal_broker_client:billing/book"
+    attempt = f"delivery {wrong['id']}-{id_} of order.paid, attempt 1"
+    assert log.read_text().splitlines() == [
+        f"INFO:{prefix} is subscribed to order.paid: subscription {id_}",
+        f"booked: 7 {signal['id']}-{id_}",
+        f"WARNING:{prefix}: {attempt}: refused: the payload is invalid: order: Field required",
+    ]
 
 
 async def test_a_call_that_takes_too_long_has_timed_out(product, client, name):
@@ -363,7 +371,7 @@ async def test_a_server_that_does_not_answer_is_asked_again_after_a_while(webhoo
     monkeypatch.setattr("signal_broker_client.retries._WARNING_SECONDS", 0.01)
     later = Answer(status=503, headers={"Retry-After": "3600"})
     webhooks.answer("/v1/subscriptions/1/lease", later, later, Answer(status=404))
-    options = {"timeout": timedelta(seconds=1), "concurrency": 1, "worker": "w"}
+    options = {"timeout": timedelta(seconds=1), "concurrency": 1, "worker": "w", "name": "shop/book"}
     async with AsyncClient(webhooks.url(""), ADMIN_TOKEN) as broker:
         await Puller(broker, 1, Function(lambda _payload: None), **options).run(asyncio.Event(), drain=0)
     assert len(webhooks.requests) == 3

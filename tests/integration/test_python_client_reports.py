@@ -51,7 +51,7 @@ def reported(webhooks, path):
 
 async def pull(webhooks, function, *, stopping=None, drain=60, **options):
     """Call *function* until leases are refused, or *stopping* is set."""
-    options = {"timeout": timedelta(minutes=1), "concurrency": 10, "worker": "w"} | options
+    options = {"timeout": timedelta(minutes=1), "concurrency": 10, "worker": "w", "name": "shop/book"} | options
     async with AsyncClient(webhooks.url(""), ADMIN_TOKEN, patience=1) as broker:
         await Puller(broker, 1, Function(function), **options).run(stopping or asyncio.Event(), drain=drain)
 
@@ -88,16 +88,16 @@ async def test_calls_that_end_together_are_reported_together_each_with_its_own_o
         ("bad", "bad too"): {"error": "ValueError: bad"},
     }
     said = [(one.levelname, one.getMessage()) for one in caplog.records]
-    assert sorted(one for one in said if one[1].startswith("delivery") and "the result" not in one[1]) == [
-        ("ERROR", "delivery bad too, attempt 1: refused: ValueError: bad"),
-        ("ERROR", "delivery bad, attempt 1: refused: ValueError: bad"),
-        ("WARNING", "delivery later, attempt 1: throttled: closed"),
-        ("WARNING", "delivery never, attempt 1: given_up: no"),
-        ("WARNING", "delivery slow, attempt 1: timed_out: not done within 1 s"),
+    assert sorted(one for one in said if "shop/book: delivery" in one[1] and "the result" not in one[1]) == [
+        ("ERROR", "shop/book: delivery bad of a, attempt 1: refused: ValueError: bad"),
+        ("ERROR", "shop/book: delivery bad too of a, attempt 1: refused: ValueError: bad"),
+        ("WARNING", "shop/book: delivery later of a, attempt 1: throttled: closed"),
+        ("WARNING", "shop/book: delivery never of a, attempt 1: given_up: no"),
+        ("WARNING", "shop/book: delivery slow of a, attempt 1: timed_out: not done within 1 s"),
     ]
     assert "Traceback" in caplog.text
     refusals = [one for one in caplog.messages if "was not taken" in one]
-    assert refusals == ["delivery late, attempt 1: the result was not taken: the lease ended"]
+    assert refusals == ["shop/book: delivery late of a, attempt 1: the result was not taken: the lease ended"]
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ async def test_at_most_a_hundred_results_wait(webhooks):
         reports = Reports(broker)
         for _ in range(102):
             reports.expect()
-        attempts = [Attempt("1-1", 1, str(number)) for number in range(101)]
+        attempts = [Attempt("shop/book: delivery 1-1 of a, attempt 1", str(number)) for number in range(101)]
         tasks = [asyncio.create_task(reports.report(one, Result(outcome=Outcome.SUCCEEDED))) for one in attempts]
         await eventually(lambda: reported(webhooks, ACK))
         assert [len(one["leaseTokens"]) for one in reported(webhooks, ACK)] == [100]
@@ -155,7 +155,7 @@ async def test_a_process_that_is_told_to_end_reports_what_is_done_and_cancels_th
     stopping.set()
     await pulling
     assert reported(webhooks, ACK) == [{"leaseTokens": ["done"]}]
-    assert "1 calls were cancelled; they are repeated when their leases end" in caplog.messages
+    assert "shop/book: 1 calls were cancelled; they are repeated when their leases end" in caplog.messages
     assert not [one for one in caplog.messages if "not taken" in one]
 
 
@@ -176,5 +176,5 @@ async def test_what_the_server_does_not_take_is_logged_for_each_and_the_others_g
     webhooks.answer(LEASE, leased("first", "second"), leased("third"), GONE)
     webhooks.answer(ACK, answer)
     await pull(webhooks, lambda _payload: None, concurrency=2)
-    told = sorted(one.partition(":")[0] for one in caplog.messages if "was not taken" in one)
-    assert told == [f"delivery {one}, attempt 1" for one in ("first", "second", "third")]
+    told = sorted(one.partition(": the")[0] for one in caplog.messages if "was not taken" in one)
+    assert told == [f"shop/book: delivery {one} of a, attempt 1" for one in ("first", "second", "third")]

@@ -75,7 +75,7 @@ def test_npm_refuses_the_sources_until_they_are_built_and_says_how(tmp_path, mon
 
 
 async def test_npm_runs_nothing_where_the_package_is_installed(typescript_client):
-    """npm warns of install scripts that nobody has allowed."""
+    """Or npm would warn of scripts that its user has not allowed."""
     [packed] = typescript_client.glob("*.tgz")
     with tarfile.open(packed) as archive:
         package = json.load(archive.extractfile("package/package.json"))

@@ -78,13 +78,13 @@ async def test_calls_that_end_together_are_reported_together_each_with_its_own_o
     assert said.pop() == 404
     long = "\N{GRINNING FACE}"
     assert sorted(said) == [
-        ["error", "delivery bad too, attempt 1: refused: why not", None],
-        ["error", f"delivery bad, attempt 1: refused: Error: {long * 993}", long * 1001],
-        ["warn", "delivery good, attempt 1: the result was not taken: the answer does not say"],
-        ["warn", "delivery late, attempt 1: the result was not taken: the lease ended"],
-        ["warn", "delivery later, attempt 1: throttled: closed"],
-        ["warn", "delivery never, attempt 1: given_up: no"],
-        ["warn", "delivery slow, attempt 1: timed_out: not done within 1 s"],
+        ["error", f"book: delivery bad of a, attempt 1: refused: Error: {long * 993}", long * 1001],
+        ["error", "book: delivery bad too of a, attempt 1: refused: why not", None],
+        ["warn", "book: delivery good of a, attempt 1: the result was not taken: the answer does not say"],
+        ["warn", "book: delivery late of a, attempt 1: the result was not taken: the lease ended"],
+        ["warn", "book: delivery later of a, attempt 1: throttled: closed"],
+        ["warn", "book: delivery never of a, attempt 1: given_up: no"],
+        ["warn", "book: delivery slow of a, attempt 1: timed_out: not done within 1 s"],
     ]
     reports = [json.loads(one.body) for one in webhooks.requests if one.path.startswith("/v1/leases/")]
     assert sorted(reports, key=lambda one: payloads.index(one["leaseTokens"][0])) == [
@@ -245,5 +245,6 @@ async def test_the_readme_s_handler_books_and_says_what_failed(typescript_readme
     assert first == f"booking is subscribed to order.paid: subscription {subscription['id']}"
     assert booked == f"booked: 7 {thrown[0]['id']}-{subscription['id']}"
     for signal, (_, _, outcome, error) in zip(thrown[1:], ends[1:], strict=True):
-        assert f"delivery {signal['id']}-{subscription['id']}, attempt 1: {outcome}: {error}" in "\n".join(failed)
+        attempt = f"booking: delivery {signal['id']}-{subscription['id']} of order.paid, attempt 1"
+        assert f"{attempt}: {outcome}: {error}" in "\n".join(failed)
     assert any(line.lstrip().startswith("at ") for line in failed), "the stack of what it threw"

@@ -87,7 +87,9 @@ export async function handle<Payload = unknown>(
   const insist = (path: string, body: unknown, wait = 0) =>
     client.send({ method: 'POST', path, body, wait, signal, persistent: (warning) => log.warn(warning) })
   try {
-    const id = typeof subscription === 'number' ? subscription : await subscribe(insist, subscription, log)
+    const description = typeof subscription === 'number' ? '' : subscription.description
+    const name = oneLine(description || handler.name || 'the handler')
+    const id = typeof subscription === 'number' ? subscription : await subscribe(insist, subscription, name, log)
     while (!signal?.aborted) {
       const free = Math.min(concurrency - running.size, 100)
       if (free <= 0) {
@@ -98,7 +100,7 @@ export async function handle<Payload = unknown>(
       const answer = await insist(`/v1/subscriptions/${id}/lease`, wanted, WAIT_SECONDS)
       for (const delivery of (answer as { deliveries: LeasedDelivery[] }).deliveries) {
         reports.expect()
-        const attempted = attempt(reports, delivery, handler, timeout, log)
+        const attempted = attempt(reports, delivery, handler, { name, timeout, log })
         running.add(attempted)
         void attempted.finally(() => running.delete(attempted))
       }
@@ -143,11 +145,12 @@ export function tryOut<Payload>(
 async function subscribe(
   insist: (path: string, body: unknown) => Promise<unknown>,
   wanted: HandlerSubscription,
+  handler: string,
   log: Log,
 ): Promise<number> {
   const path = '/v1/subscriptions?ifAbsent=true'
   const { id, name } = (await insist(path, { ...wanted, target: { kind: 'pull' } })) as Subscription
-  log.info(`${wanted.description ?? 'the handler'} is subscribed to ${name}: subscription ${id}`)
+  log.info(`${handler} is subscribed to ${name}: subscription ${id}`)
   return id
 }
 
@@ -155,8 +158,7 @@ async function attempt<Payload>(
   reports: Reports,
   { deliveryId, leaseToken, attempt: number, traceparent, tracestate, signal }: LeasedDelivery,
   handler: Handler<Payload>,
-  timeout: number,
-  log: Log,
+  { name, timeout, log }: { name: string; timeout: number; log: Log },
 ): Promise<void> {
   const hops = String(signal.hops + 1)
   const headers = {
@@ -166,7 +168,7 @@ async function attempt<Payload>(
     ...(tracestate === null ? {} : { tracestate }),
   }
   const result = await call(handler, { ...signal, deliveryId, attempt: number, headers }, timeout)
-  const where = `delivery ${deliveryId}, attempt ${number}`
+  const where = `${name}: delivery ${deliveryId} of ${oneLine(signal.name)}, attempt ${number}`
   const told = `${where}: ${result.outcome}: ${result.error}`
   if (result.outcome !== 'succeeded') {
     if ('thrown' in result) log.error(told, result.thrown)

@@ -131,7 +131,7 @@ class Handlers(Declarations[Handler]):
             subscribing.cancel()
             stop.cancel()
             await asyncio.wait({subscribing, stop})
-        subscribed = subscribing.result()
+        app, subscribed = subscribing.result()
         try:
             async with asyncio.TaskGroup() as group:
                 for handler, subscription_id in subscribed:
@@ -139,6 +139,7 @@ class Handlers(Declarations[Handler]):
                         client,
                         subscription_id,
                         handler.function,
+                        name=f"{app}/{handler.name}",
                         timeout=handler.timeout,
                         concurrency=concurrency,
                         worker=worker or worker_name(),
@@ -173,8 +174,8 @@ class Handlers(Declarations[Handler]):
                 results[handler.name] = await handler.function.call(received, timeout=handler.timeout)
         return results
 
-    async def _subscribe(self, client: AsyncClient) -> list[tuple[Handler, int]]:
-        """Return the handlers, each with the id of its subscription, once they are subscribed."""
+    async def _subscribe(self, client: AsyncClient) -> tuple[str, list[tuple[Handler, int]]]:
+        """Return the app's name, and the handlers with the ids of their subscriptions, once they are subscribed."""
         if not list(self):
             raise WrongHandler("there is no handler to run")
         app, subscribed = check_app(self.name or self._module()), []
@@ -182,7 +183,7 @@ class Handlers(Declarations[Handler]):
             id_ = await register(client, app, handler.name, handler.fixed, handler.options)
             log.info("%s/%s is subscribed to %s: subscription %s", app, handler.name, handler.fixed["name"], id_)
             subscribed.append((handler, id_))
-        return subscribed
+        return app, subscribed
 
     def _module(self) -> str:
         module = next(iter(self)).function.module

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from .async_client import AsyncClient
 from .calls import Function, Outcome, ReceivedSignal
+from .calls.texts import one_line
 from .errors import Refused
 from .reporting import Attempt, Reports
 from .requests import encode, post
@@ -31,7 +32,7 @@ log = logging.getLogger("signal_broker_client")
 class Puller:
     """Leases the deliveries of one subscription and calls one function.
 
-    Any number of them can run side by side, in any number of processes.
+    Any number of them can run side by side, in any number of processes. Lines of the log begin with *name*.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Puller:
         subscription_id: int,
         function: Function,
         *,
+        name: str,
         timeout: timedelta,
         concurrency: int,
         worker: str,
@@ -47,6 +49,7 @@ class Puller:
         self._client = client
         self._path = f"/v1/subscriptions/{subscription_id}/lease"
         self._function = function
+        self._name = name
         self._timeout = timeout
         self._concurrency = concurrency
         self._worker = worker
@@ -71,7 +74,7 @@ class Puller:
         except Refused as refused:
             if refused.status not in _GONE:
                 raise
-            log.error("%s: the subscription is gone; the next start makes it again", self._path)  # noqa: TRY400
+            log.error("%s: its subscription is gone; the next start makes it again", self._name)  # noqa: TRY400
         finally:
             stop.cancel()
             await self._end(drain)
@@ -104,11 +107,11 @@ class Puller:
         trace = {name: delivery[name] for name in _TRACE if delivery[name] is not None}
         signal = receive(delivery["signal"], delivery_id=id_, attempt=attempt, trace=trace)
         result = await self._function.call(signal, timeout=self._timeout)
+        told = f"{self._name}: delivery {id_} of {one_line(signal.name)}, attempt {attempt}"
         if result.outcome is not Outcome.SUCCEEDED:
             level = logging.WARNING if result.exception is None else logging.ERROR
-            told = (id_, attempt, result.outcome, result.error)
-            log.log(level, "delivery %s, attempt %s: %s: %s", *told, exc_info=result.exception)
-        await self._reports.report(Attempt(id_, attempt, delivery["leaseToken"]), result)
+            log.log(level, "%s: %s: %s", told, result.outcome, result.error, exc_info=result.exception)
+        await self._reports.report(Attempt(told, delivery["leaseToken"]), result)
 
     async def _end(self, drain: float) -> None:
         if self._running:
@@ -120,7 +123,7 @@ class Puller:
         if rest:
             await asyncio.wait(rest)
         if undone:
-            log.warning("%d calls were cancelled; they are repeated when their leases end", undone)
+            log.warning("%s: %d calls were cancelled; they are repeated when their leases end", self._name, undone)
         await self._reports.end(_LAST_SECONDS)
 
 

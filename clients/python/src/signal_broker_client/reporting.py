@@ -22,10 +22,9 @@ log = logging.getLogger("signal_broker_client")
 
 
 class Attempt(NamedTuple):
-    """An attempt that a lease stands for: at which delivery, its number, and the lease's token."""
+    """An attempt that a lease stands for: what logs call it, and the lease's token."""
 
-    delivery_id: str
-    number: int
+    told: str
     lease_token: str
 
 
@@ -109,8 +108,7 @@ class Reports:
         for attempt in batch.attempts:
             error = errors.get(attempt.lease_token, "the answer does not say")
             if error is not None:
-                id_, number, _ = attempt
-                log.warning("delivery %s, attempt %s: the result was not taken: %s", id_, number, error)
+                log.warning("%s: the result was not taken: %s", attempt.told, error)
         self._unanswered -= len(batch.attempts)
         batch.answered.set()
 
