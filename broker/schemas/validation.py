@@ -62,9 +62,16 @@ def _sentence(error: Any) -> str:
             return "is required"
         case "model_type" | "model_attributes_type" | "dict_type":
             return "must be a JSON object"
-        case "too_long" if isinstance(error["input"], str):
-            return f"must have at most {error['ctx']['max_length']} characters"
+        case "too_short" | "too_long" if isinstance(error["input"], str):
+            return _length_sentence(error["ctx"])
         case "value_error":
             return str(error["ctx"]["error"])
         case _:
             return str(error["msg"])
+
+
+def _length_sentence(limits: Any) -> str:
+    if "max_length" in limits:
+        return f"must have at most {limits['max_length']} characters"
+    least = limits["min_length"]
+    return "must not be empty" if least == 1 else f"must have at least {least} characters"

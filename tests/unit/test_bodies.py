@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from broker.errors import InvalidDocument
 from broker.jsonparts import raw_elements, raw_member
+from broker.schemas.leases import LeasesRequest
 from broker.schemas.signals import SignalRequest
 from broker.schemas.validation import validate
 
@@ -92,3 +93,10 @@ def test_what_is_no_moment_with_an_offset_is_refused(given):
     assert [(error.pointer, error.detail) for error in refused.value.errors] == [
         ("/deliverAt", "must be a date and time with its offset (RFC 3339), like 2026-11-22T10:00:00Z")
     ]
+
+
+def test_a_text_that_is_empty_is_no_list_without_items():
+    with pytest.raises(InvalidDocument) as refused:
+        validate(LeasesRequest, {"leaseTokens": ["x", ""]})
+    [error] = refused.value.errors
+    assert (error.pointer, error.detail) == ("/leaseTokens/1", "must not be empty")
