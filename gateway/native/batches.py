@@ -11,6 +11,7 @@ from aiohttp import web
 
 from broker import metrics
 from broker.access import Permission, Principal
+from broker.errors import InvalidDocument, InvalidField
 from broker.jsonparts import raw_elements, raw_member
 from broker.jsontext import encode
 from broker.operations.intake import Accepted, Intake
@@ -103,9 +104,9 @@ async def throw_each(request: web.Request, items: Iterable[Item], accept: Accept
         return {"status": 202, "id": accepted.signal.id}
 
     def refused(position: int, error: Exception) -> Mapping[str, object]:
-        refusal = to_http_error(request, error)
+        refusal = to_http_error(request, _moved(error, f"{within}/{position}"))
         metrics.REFUSED.labels(Source.NATIVE.value, str(refusal.status.value)).inc()
-        return {"status": refusal.status.value, "problem": render_problem(refusal, within=f"{within}/{position}")}
+        return {"status": refusal.status.value, "problem": render_problem(refusal)}
 
     throws, room = [], asyncio.Semaphore(_AT_ONCE)
     async with asyncio.TaskGroup() as group:
@@ -114,6 +115,17 @@ async def throw_each(request: web.Request, items: Iterable[Item], accept: Accept
             throws.append(group.create_task(throw(position, item)))
             throws[-1].add_done_callback(lambda _: room.release())
     return answer(encode({"results": [one.result() for one in throws]}))
+
+
+def _moved(error: Exception, within: str) -> Exception:
+    """Return *error*, which is about a part of the body, with pointers from the top; *within* is that part's."""
+    match error:
+        case InvalidField():
+            return InvalidField(within + error.pointer, error.detail)
+        case InvalidDocument():
+            return InvalidDocument([InvalidField(within + one.pointer, one.detail) for one in error.errors])
+        case _:
+            return error
 
 
 def _read_items(

@@ -13,11 +13,8 @@ from gateway.dialects import Dialect
 from gateway.http_errors import HttpError
 
 
-def render_problem(error: HttpError, *, within: str = "") -> dict[str, object]:
-    """Return *error* as a problem document: type, title, status, detail, and errors [{pointer, detail}].
-
-    *within* is the pointer of the part of the body that the error is about.
-    """
+def render_problem(error: HttpError) -> dict[str, object]:
+    """Return *error* as a problem document: type, title, status, detail, and errors [{pointer, detail}]."""
     document: dict[str, object] = {
         "type": "about:blank",
         "title": error.status.phrase,
@@ -25,7 +22,7 @@ def render_problem(error: HttpError, *, within: str = "") -> dict[str, object]:
         "detail": error.detail,
     }
     if error.errors:
-        document["errors"] = [{"pointer": within + one.pointer, "detail": one.detail} for one in error.errors]
+        document["errors"] = [{"pointer": one.pointer, "detail": one.detail} for one in error.errors]
     return document
 
 

@@ -43,6 +43,8 @@ async def test_one_bad_throw_does_not_spoil_the_rest(client, name):
         ["/signals/5/expiresAt"],
     ]
     assert results[2]["problem"]["errors"][0]["detail"] == "must be a JSON object"
+    assert results[3]["problem"]["detail"].startswith("signals/3/tenantId ")
+    assert results[1]["problem"]["detail"].startswith("/signals/1/payloud: ")
     assert results[1]["problem"]["title"] == "Bad Request"
     assert await recorded_ids(client, name, 2) == [results[0]["id"], results[6]["id"]]
 
