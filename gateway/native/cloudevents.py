@@ -220,9 +220,28 @@ def _read_binary(request: web.Request, body: bytes) -> CloudEvent:
         errors.append(InvalidField(f"{_PREFIX}datacontenttype", "is no header of an event: Content-Type says it"))
     if errors:
         raise InvalidDocument(errors)
+    mode = None if attributes else _mode_of(body)
+    if mode is not None:
+        problem = f"must be {mode}, since the attributes are in the body; or they must be headers {_PREFIX}*"
+        raise InvalidDocument([InvalidField(hdrs.CONTENT_TYPE, problem)])
     if hdrs.CONTENT_TYPE in request.headers:
         attributes["datacontenttype"] = request.headers[hdrs.CONTENT_TYPE]
     return make_event(attributes, body, _header)
+
+
+def _mode_of(body: bytes) -> str | None:
+    """Return the content type of a *body* that holds an event with its attributes, or a batch of them; else None."""
+    try:
+        found = _parse(body)
+    except BadRequest:
+        return None
+    if isinstance(found, list):
+        return BATCH if found and _is_event(found[0]) else None
+    return STRUCTURED if _is_event(found) else None
+
+
+def _is_event(value: object) -> bool:
+    return isinstance(value, dict) and "specversion" in value
 
 
 def _header(name: str) -> str:

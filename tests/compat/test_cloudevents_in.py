@@ -124,6 +124,7 @@ async def test_of_a_batch_each_event_is_accepted_or_refused_by_itself(client, pr
     assert (status, [result["status"] for result in results]) == (200, [202, 400, 400, 400, 400, 202])
     refused = [pointers(result["problem"]) for result in results if "problem" in result]
     assert refused == [["/1/id"], ["/2"], ["/3/tenantid"], ["/4/type"]]
+    assert results[1]["problem"]["detail"] == "/1/id: must be a string"
     assert await recorded_ids(client, name, 2) == [results[0]["id"], results[5]["id"]]
 
 
@@ -177,6 +178,23 @@ WRONG_HEADERS = {
     "another charset": ([("Content-Type", "text/plain; charset=latin1")], ["Content-Type"]),
     "no tenant": ([("ce-tenantid", "")], ["ce-tenantid"]),
 }
+
+
+@pytest.mark.parametrize(
+    ("body", "mode"),
+    [('{"specversion": "1.0"}', STRUCTURED), ('[{"specversion": "1.0"}]', BATCH)],
+    ids=["structured", "batch"],
+)
+async def test_an_event_in_the_body_without_its_content_type_is_told_which_one_it_needs(product, body, mode):
+    status, _, problem = await post(product, body.encode(), {"Content-Type": "application/json"})
+    assert (status, pointers(problem)) == (400, ["Content-Type"])
+    assert problem["detail"].startswith(f"Content-Type: must be {mode['Content-Type']}, since")
+
+
+@pytest.mark.parametrize("body", ["{", "[]", "[1]", "5", '{"type": "a"}'])
+async def test_a_body_without_an_event_is_told_which_headers_it_needs(product, body):
+    status, _, problem = await post(product, body.encode(), {"Content-Type": "application/json"})
+    assert (status, pointers(problem)) == (400, ["ce-specversion", "ce-id", "ce-source", "ce-type"])
 
 
 @pytest.mark.parametrize("kind", WRONG_HEADERS)
