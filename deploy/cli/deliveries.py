@@ -100,7 +100,11 @@ async def show(api: Api, *, delivery_id: str, as_json: bool) -> None:
 @as_json
 @with_api()
 async def redrive(api: Api, *, delivery_ids: tuple[str, ...], as_json: bool) -> None:
-    """Let deliveries be attempted now, or again; `signal-broker redrive` takes filters instead of ids."""
+    """Let deliveries be attempted again: dead ones, or those in any other state but pending.
+
+    A parked one asks at once whether it may go, instead of at its `dueAt`. `signal-broker redrive` takes filters
+    instead of ids.
+    """
     await _change(api, delivery_ids, "redrive", as_json=as_json)
 
 

@@ -36,7 +36,7 @@ COMMANDS = {
         "signals": ("signals", "List, show and follow recorded signals."),
         "deliveries": ("deliveries", "List, show, redrive and cancel deliveries."),
         "subscriptions": ("subscriptions", "List, show, change, test and delete subscriptions."),
-        "redrive": ("redrives", "Retry dead deliveries."),
+        "redrive": ("redrives", "Retry deliveries: dead ones, or those in another state."),
         "replay": ("replays", "Deliver recorded signals to a subscription."),
         "ledger": ("ledger", "Show whether the books balance."),
         "stats": ("stats", "Show rates and latencies."),
