@@ -128,6 +128,17 @@ async def test_a_failure_can_put_off_the_next_attempt_or_give_up(puller):
 
 @pytest.mark.slow
 @pytest.mark.transports("embedded", "rabbitmq")
+async def test_a_delivery_that_is_put_off_is_parked_for_its_retry_and_redriven_it_can_be_leased_at_once(client, puller):
+    await puller.subscribe(retry={"schedule": [600, 600]})
+    await puller.throw()
+    leased = await puller.lease_one()
+    assert await puller.settle("fail", leased, retryAfterSeconds=3600) == [None]
+    [listed] = (await client.get(f"/v1/deliveries?subscriptionId={puller.subscription_id}&outcome=throttled"))["items"]
+    assert (listed["state"], listed["reason"]) == ("parked", "retry")
+    await client.post(f"/v1/deliveries/{leased['deliveryId']}/redrive", {})
+    assert (await puller.lease_one())["attempt"] == 2
+
+
 async def test_a_failure_can_say_that_the_work_took_too_long(puller):
     await puller.subscribe(retry={"schedule": [600]})
     await puller.throw()
