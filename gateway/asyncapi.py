@@ -27,6 +27,15 @@ _BINDING = "0.3.0"
 _AS_SENT = "The body is the payload, byte for byte as it was sent. Headers that are not described may change."
 _AN_EVENT = "The body is an event of CloudEvents 1.0, in which the payload is byte for byte as it was sent."
 _SIGNED = "Signed as Standard Webhooks say."
+_SUMMARIES = {
+    "broadcasts": "The broker publishes a broadcast: the taps that are bound to its name get it.",
+    "signalsForTenants": "The broker publishes a signal for a tenant: the taps that are bound to both get it.",
+    "signalsWithoutTenant": "The broker publishes a signal for subscribers without a tenant: their taps get it.",
+    "signalsForExecutions": "The broker publishes a signal for an execution: the taps that are bound to both get it.",
+    "queues": "The broker publishes a delivery to the queue that its subscription names.",
+    "webhooks": "The broker calls the URL that the subscription of a delivery names.",
+}
+"""What the operation of each channel does."""
 _OF_SIGNAL = ["id", "name", "scope", "tenantId", "executionId", "createdAt", "businessKey", "variables", "payload"]
 """The members of a signal that a webhook tells."""
 
@@ -34,8 +43,9 @@ _OF_SIGNAL = ["id", "name", "scope", "tenantId", "executionId", "createdAt", "bu
 def describe_messages(*, version: str) -> dict[str, Any]:
     """Return the AsyncAPI 3.0 document of what the product sends to its subscribers, by RabbitMQ and by webhooks."""
     channels = {
-        "broadcasts": _routed("{name}", BY_NAME, "Broadcasts.", name=_NAME),
+        "broadcasts": _routed("Broadcasts", "{name}", BY_NAME, "Broadcasts.", name=_NAME),
         "signalsForTenants": _routed(
+            "Signals for a tenant",
             "tenant.{tenantId}.{name}",
             ROUTED,
             "Signals for a tenant, and broadcasts by callers that are limited to tenants.",
@@ -43,13 +53,23 @@ def describe_messages(*, version: str) -> dict[str, Any]:
             name=_NAME,
         ),
         "signalsWithoutTenant": _routed(
-            "untenanted.{name}", ROUTED, "Signals for subscribers without a tenant.", name=_NAME
+            "Signals without a tenant",
+            "untenanted.{name}",
+            ROUTED,
+            "Signals for subscribers without a tenant.",
+            name=_NAME,
         ),
         "signalsForExecutions": _routed(
-            "execution.{executionId}.{name}", ROUTED, "Signals for an execution.", executionId=_ID, name=_NAME
+            "Signals for an execution",
+            "execution.{executionId}.{name}",
+            ROUTED,
+            "Signals for an execution.",
+            executionId=_ID,
+            name=_NAME,
         ),
         "queues": {
             "address": "{queue}",
+            "title": "Queues of subscriptions",
             "description": "Subscriptions with a queue as their target.",
             "parameters": {"queue": _QUEUE},
             "messages": _messages("delivery", "structuredDelivery", "binaryDelivery"),
@@ -57,6 +77,7 @@ def describe_messages(*, version: str) -> dict[str, Any]:
         },
         "webhooks": {
             "address": None,
+            "title": "Webhooks",
             "description": "Subscriptions with a webhook as their target, at the URL that they name.",
             "messages": _messages("webhook", "structuredWebhook", "binaryWebhook"),
         },
@@ -66,7 +87,8 @@ def describe_messages(*, version: str) -> dict[str, Any]:
         "info": {
             "title": "signal-broker",
             "version": version,
-            "description": "The messages that subscribers get: in queues of RabbitMQ, and as webhooks.",
+            "description": "The messages that subscribers get: in queues of RabbitMQ, and as webhooks."
+            " Actions are from the broker's side: what it sends, an application receives.",
             "license": {"name": "Apache 2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
         "defaultContentType": JSON,
@@ -79,11 +101,12 @@ def describe_messages(*, version: str) -> dict[str, Any]:
     }
 
 
-def _routed(address: str, exchange: str, about: str, **parameters: dict[str, str]) -> dict[str, Any]:
+def _routed(title: str, address: str, exchange: str, about: str, **parameters: dict[str, str]) -> dict[str, Any]:
     kind = next(one.kind for one in TOPOLOGY.exchanges if one.name == exchange)
     found = {"name": exchange, "type": kind, "durable": True, "autoDelete": False}
     return {
         "address": address,
+        "title": title,
         "description": f"{about} A tap binds a queue of its own to the exchange, with this key.",
         "parameters": parameters,
         "messages": _messages("signal"),
@@ -101,7 +124,7 @@ def _operation(name: str, channel: dict[str, Any]) -> dict[str, Any]:
     return {
         "action": "send",
         "channel": {"$ref": f"#/channels/{name}"},
-        "summary": channel["description"],
+        "summary": _SUMMARIES[name],
         "messages": [{"$ref": f"#/channels/{name}/messages/{message}"} for message in channel["messages"]],
         "bindings": published if "bindings" in channel else called,
     }

@@ -108,6 +108,14 @@ async def test_linters_find_nothing_wrong(client, tmp_path):
     assert (said.decode(), process.returncode) == ("", 0)
 
 
+async def test_every_channel_has_a_title_and_every_operation_says_who_does_what(described):
+    assert "Actions are from the broker's side" in described["info"]["description"]
+    titles = [channel["title"] for channel in described["channels"].values()]
+    summaries = [operation["summary"] for operation in described["operations"].values()]
+    assert len(set(titles)) == len(set(summaries)) == 6
+    assert all(summary.startswith("The broker ") for summary in summaries)
+
+
 async def test_every_header_property_and_member_is_described_with_a_valid_example(described):
     for message in described["components"]["messages"].values():
         payload = resolved(described, message["payload"])
