@@ -178,6 +178,18 @@ async def test_all_nodes_serve(rabbitmq_url):
                 seen.add(await consumes_from(transport, nodes))
 
 
+async def test_a_transport_that_does_nothing_notices_that_its_server_hangs(rabbitmq_url):
+    """Heartbeats would take half a minute."""
+    async with proxy(rabbitmq_url) as node, RabbitTransport(node.url) as transport:
+        await eventually(lambda: transport.ready and transport.linked)
+        await asyncio.sleep(3)  # it is asked for signs of life, and gives them
+        assert transport.ready
+        node.stall()
+        await eventually(lambda: not transport.ready and not transport.linked, within=8)
+        node.restore()
+        await eventually(lambda: transport.ready)
+
+
 async def test_without_confirms_a_transport_is_not_ready(rabbitmq, rabbitmq_url):
     async with RabbitTransport(rabbitmq_url) as transport:
         await transport.declare(Topology(queues=(Queue(QUEUE),)))

@@ -30,15 +30,13 @@ from broker.transport.rabbitmq.arrivals import Arrivals
 from broker.transport.rabbitmq.confirms import Publication
 from broker.transport.rabbitmq.inbox import RabbitInbox
 from broker.transport.rabbitmq.keeper import Keeper
-from broker.transport.rabbitmq.link import Link, LinkLost, Refused, answers, split_hosts
+from broker.transport.rabbitmq.link import IDLE_PATIENCE, Link, LinkLost, Refused, answers, split_hosts
 from broker.transport.rabbitmq.publisher import Publisher
 from broker.transport.rabbitmq.shards import ShardedInbox, Shards
 
 T = TypeVar("T")
 
 RETRY_PAUSE = 0.25
-CONSUMING_PATIENCE = 2.0
-"""Seconds after which a silent link of consumers asks the server for a sign of life."""
 
 
 class RabbitTransport:
@@ -85,7 +83,7 @@ class RabbitTransport:
         for publishing in self._publishing:
             publishing.patience = partial(self._publisher.patience, publishing)
         self._consuming: Link = link(name=f"{name}.consume")
-        self._consuming.patience = lambda: CONSUMING_PATIENCE
+        self._consuming.patience = lambda: IDLE_PATIENCE
         self._keeper = Keeper(self._consuming, self._found_missing)
         self._consuming.on_up = self._keeper.wake
         self._on_missing: dict[str, list[Callable[[], None]]] = defaultdict(list)

@@ -28,6 +28,8 @@ from broker.transport.rabbitmq.reading import read_quickly
 from broker.transport.rabbitmq.tolerance import be_tolerant, hear_refusals
 
 SHORTEST_PAUSE = 0.1
+IDLE_PATIENCE = 2.0
+"""Seconds after which a silent link on which nothing is owed asks the server for a sign of life."""
 LOOK_EVERY = 0.25
 DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671}
 PULSE_TIMEOUT = 1.25

@@ -9,7 +9,7 @@ from typing import Self
 
 from broker.errors import Unavailable, Unconfirmed
 from broker.transport.rabbitmq.confirms import ConfirmChannel, Publication
-from broker.transport.rabbitmq.link import Link
+from broker.transport.rabbitmq.link import IDLE_PATIENCE, Link
 from broker.transport.rabbitmq.supply import RETIREMENT, SLOWEST, Supply
 
 PATIENCE = 0.75
@@ -47,11 +47,11 @@ class Publisher:
         """Whether the server takes no messages now: a memory or disk alarm, which counts for all nodes of a cluster."""
         return any(link.blocked for link in self._links)
 
-    def patience(self, link: Link) -> float | None:
-        """For how many seconds *link* may be silent now; None: for any time, because no confirm is owed on it."""
+    def patience(self, link: Link) -> float:
+        """For how many seconds *link* may be silent now."""
         supplies = (supply for publisher in self._publishers.values() for supply in publisher.supplies)
         unconfirmed = [supply.bytes for supply in supplies if supply.link is link and supply.waits]
-        return PATIENCE + sum(unconfirmed) / SLOWEST if unconfirmed else None
+        return PATIENCE + sum(unconfirmed) / SLOWEST if unconfirmed else IDLE_PATIENCE
 
     @property
     def stalled(self) -> bool:
