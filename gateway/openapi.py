@@ -23,7 +23,7 @@ TAGS = {
     "signals": "Throw signals, follow and find them.",
     "subscriptions": "Standing requests for signals, and where they deliver.",
     "deliveries": "What subscriptions are owed, and the attempts at it.",
-    "leases": "Deliveries to pull targets, once they are leased.",
+    "leases": "Deliveries to pull targets: leased, and what is said of them afterwards.",
     "cloudevents": "Throw signals as CloudEvents.",
     "webhook-keys": "The public keys that webhooks are signed with.",
     "webhook-permissions": "The callback by which receivers permit webhooks.",
@@ -246,6 +246,8 @@ def _security(route: Route) -> list[dict[str, list[str]]]:
 def _group(path: str, dialect: Dialect) -> str:
     if not dialect.owns(path):
         return "operations"
+    if path.endswith("/lease"):
+        return "leases"
     return path.split("/")[2] if path.startswith("/v1/") else dialect.name
 
 
