@@ -214,7 +214,8 @@ async def test_a_tail_goes_on_after_the_last_signal_when_its_connection_breaks(o
 
 async def test_a_tail_asks_for_what_comes_after_the_last_event_and_gives_up_in_time(open_client, webhooks):
     events = b': here\n\nid: 5\ndata: {"id":5}\n\nevent: lagged\ndata: {}\n\n'
-    webhooks.answer("/v1/signals/tail", Answer(body=events), Answer(body=events), Answer(fate="close"))
+    stream = Answer(body=events, headers={"Content-Type": "text/event-stream"})
+    webhooks.answer("/v1/signals/tail", stream, stream, Answer(fate="close"))
     async with open_client(webhooks.url(""), patience=1) as broker:
         with pytest.raises(Unavailable, match="gave up after 1 s"):
             await broker.some(3, "tail", "a b/#", tenant_id="acme")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -12,9 +11,12 @@ from typing import Self, Unpack, cast
 import httpx
 
 from .documents import BatchResult, Match, Signal, Subscription
-from .events import EventReader
+from .errors import Unreadable
+from .events import EventReader, read_signal
 from .requests import (
+    Answer,
     Request,
+    check_stream,
     explaining,
     read_answer,
     subscribing,
@@ -23,7 +25,7 @@ from .requests import (
     throwing_batch,
 )
 from .retries import Retries
-from .sessions import NOT_SENT, TAIL_TIMEOUT, Body, headers_of, host_of, url_of
+from .sessions import NOT_SENT, TAIL_TIMEOUT, Body, answer_of, headers_of, host_of, url_of
 from .subscribing import SubscriptionOptions
 from .throws import UNSET, Throw, ThrowOptions
 
@@ -123,7 +125,7 @@ class AsyncClient:
             page = cast(dict[str, object], await self.send(explaining(throw, after)))
             for match in cast(list[Match], page["matches"]):
                 yield match
-            after = cast(str | None, page["next"])
+            after = cast(str | None, page.get("next"))
             if after is None:
                 return
 
@@ -146,15 +148,18 @@ class AsyncClient:
                 async with self._stream(request, TAIL_TIMEOUT) as answer:
                     pause = retries.after_status(answer.status_code, answer.headers.get("Retry-After"))
                     if answer.is_success:
+                        check_stream(answer.headers.get("Content-Type", ""))
                         reader = EventReader()
                         async for piece in answer.aiter_bytes():
                             retries = Retries(request, self._patience)
                             for event in reader.read(piece):
                                 if event.kind == "message":
                                     last_id = event.id
-                                    yield json.loads(event.data)
+                                    yield read_signal(event.data)
                     elif pause is None:
-                        read_answer(answer.status_code, await self._body(answer, self._timeout))
+                        read_answer(await self._read(answer, self._timeout))
+            except httpx.DecodingError as error:
+                raise Unreadable(f"the answer cannot be decoded: {error}") from None
             except httpx.TransportError as error:
                 pause = retries.after_error(error, sent=False)
             await asyncio.sleep(retries.after_end() if pause is None else pause)
@@ -168,26 +173,32 @@ class AsyncClient:
         retries = Retries(request, self._patience, host=self._host)
         while True:
             try:
-                status, retry_after, body = await self._attempt(request, retries.limit(self._timeout + request.wait))
+                answer = await self._attempt(request, retries.limit(self._timeout + request.wait))
             except httpx.TransportError as error:
                 pause = retries.after_error(error, sent=not isinstance(error, NOT_SENT))
             else:
-                again = retries.after_status(status, retry_after)
+                again = retries.after_status(answer.status, answer.retry_after)
                 if again is None:
-                    return read_answer(status, body)
+                    try:
+                        return read_answer(answer, request.members)
+                    except Unreadable as error:
+                        again = retries.after_unreadable(error)
                 pause = again
             await asyncio.sleep(pause)
 
-    async def _attempt(self, request: Request, timeout: float) -> tuple[int, str | None, bytes]:
+    async def _attempt(self, request: Request, timeout: float) -> Answer:
         async with self._stream(request, httpx.Timeout(timeout)) as answer:
-            return answer.status_code, answer.headers.get("Retry-After"), await self._body(answer, timeout)
+            return await self._read(answer, timeout)
 
     def _stream(self, request: Request, timeout: httpx.Timeout) -> AbstractAsyncContextManager[httpx.Response]:
         url, headers = self._url + request.path, self._headers | dict(request.headers)
         return self._http.stream(request.method, url, content=request.content, headers=headers, timeout=timeout)
 
-    async def _body(self, answer: httpx.Response, timeout: float) -> bytes:
+    async def _read(self, answer: httpx.Response, timeout: float) -> Answer:
         body = Body(timeout)
-        async for piece in answer.aiter_bytes():
-            body.add(piece)
-        return bytes(body)
+        try:
+            async for piece in answer.aiter_bytes():
+                body.add(piece)
+        except httpx.DecodingError:
+            return answer_of(answer, None)
+        return answer_of(answer, bytes(body))

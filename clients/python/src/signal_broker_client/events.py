@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from .errors import ClientError
+from .documents import Signal
+from .errors import ClientError, Unreadable
 from .requests import MAX_ANSWER_BYTES
 
 
@@ -33,9 +35,21 @@ class EventReader:
         if len(self._rest) > MAX_ANSWER_BYTES:
             raise ClientError(f"an event is longer than {MAX_ANSWER_BYTES} bytes")
         for block in blocks:
-            event = _event(block.decode())
+            event = _event(block.decode(errors="replace"))
             if event is not None:
                 yield event
+
+
+def read_signal(data: str) -> Signal:
+    """Return the signal that the *data* of an event is.
+
+    Raises:
+        Unreadable: It is none.
+    """
+    try:
+        return cast(Signal, json.loads(data))
+    except (ValueError, RecursionError):
+        raise Unreadable("an event is no signal: is the URL that of a signal-broker?") from None
 
 
 def _event(block: str) -> Event | None:

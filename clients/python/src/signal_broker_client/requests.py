@@ -7,18 +7,20 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import cast
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from .calls.texts import one_line
-from .documents import Problem
-from .errors import ClientError, Refused
+from .errors import Refused, Unreadable
 from .subscribing import subscription_body
 from .throws import Throw
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """An answer that is longer is given up: a page of the API ends long before."""
 _MOST_IN_BATCH = 1000
+_WITH_ID = {"id": int}
+_WRONG_URL = "is the URL that of a signal-broker?"
+_NO_JSON: Final = object()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class Request:
         persistent: Whether it is sent until there is an answer, whatever the client's patience; warnings say why there
             is none.
         wait: How many seconds the server may wait before it begins to answer.
+        members: What the object that is its answer has at least, with the types; None if the answer is looked at no
+            further.
     """
 
     method: str
@@ -43,6 +47,7 @@ class Request:
     repeatable: bool = True
     persistent: bool = False
     wait: float = 0
+    members: Mapping[str, type] | None = None
 
     def under(self, headers: Mapping[str, str] | None) -> Request:
         """Return it with *headers* besides its own."""
@@ -57,6 +62,7 @@ def post(
     repeatable: bool = True,
     persistent: bool = False,
     wait: float = 0,
+    members: Mapping[str, type] | None = None,
 ) -> Request:
     """Return a request that posts *document*, under an idempotency *key* if there is one."""
     headers = {} if key is None else {"Idempotency-Key": key}
@@ -69,7 +75,17 @@ def post(
         repeatable=repeatable,
         persistent=persistent,
         wait=wait,
+        members=members,
     )
+
+
+class Answer(NamedTuple):
+    """An answer: its status, its headers `Retry-After` and `Location`, and its body; None if that cannot be decoded."""
+
+    status: int
+    retry_after: str | None
+    location: str | None
+    body: bytes | None
 
 
 def patch(path: str, document: object, *, persistent: bool = False) -> Request:
@@ -79,7 +95,7 @@ def patch(path: str, document: object, *, persistent: bool = False) -> Request:
 
 def throwing(throw: Throw) -> Request:
     """Return the request of *throw*, under a key by which a repeat is the same signal."""
-    return post("/v1/signals", throw.body, key=throw.idempotency_key or secrets.token_urlsafe(18))
+    return post("/v1/signals", throw.body, key=throw.idempotency_key or secrets.token_urlsafe(18), members=_WITH_ID)
 
 
 def throwing_batch(throws: Iterable[Throw]) -> Request:
@@ -93,7 +109,7 @@ def throwing_batch(throws: Iterable[Throw]) -> Request:
     ]
     if not 1 <= len(items) <= _MOST_IN_BATCH:
         raise ValueError(f"a batch has 1 to {_MOST_IN_BATCH} throws, not {len(items)}")
-    return post("/v1/signals/batch", {"signals": items}, key=secrets.token_urlsafe(18))
+    return post("/v1/signals/batch", {"signals": items}, key=secrets.token_urlsafe(18), members={"results": list})
 
 
 def subscribing(
@@ -101,12 +117,13 @@ def subscribing(
 ) -> Request:
     """Return the request that subscribes *target*; only *if_absent*, a repeat makes no second subscription."""
     path = "/v1/subscriptions" + ("?ifAbsent=true" if if_absent else "")
-    return post(path, subscription_body(name, target, options), repeatable=if_absent)
+    return post(path, subscription_body(name, target, options), repeatable=if_absent, members=_WITH_ID)
 
 
 def explaining(throw: Throw, after: str | None) -> Request:
     """Return the request for who would get *throw*: the page behind *after*."""
-    return post(f"/v1/signals/explain{'' if after is None else f'?afterId={after}'}", throw.body)
+    path = "/v1/signals/explain" + ("" if after is None else f"?afterId={after}")
+    return post(path, throw.body, members={"matches": list})
 
 
 def tailing(name: str | None, tenant_id: str | None, last_id: str | None) -> Request:
@@ -123,24 +140,51 @@ def _escaped(text: str) -> str:
     return quote(text, safe="", errors="surrogatepass")
 
 
-def read_answer(status: int, body: bytes) -> object:
-    """Return the document of an answer; None if it has no body.
+def read_answer(answer: Answer, members: Mapping[str, type] | None = None) -> object:
+    """Return the document of *answer*; None if it has no body.
 
     Raises:
         Refused: The status is not 2xx.
-        ClientError: The body is no JSON.
+        Unreadable: The body is no JSON, or no object with these *members*.
     """
+    document = _document(answer.body)
+    if not 200 <= answer.status < 300:
+        raise Refused(answer.status, document if isinstance(document, dict) else {"title": _title(answer)})
+    if document is _NO_JSON:
+        raise Unreadable(f"the answer is not JSON: {_WRONG_URL}")
+    if members is not None:
+        found: dict[str, Any] = document if isinstance(document, dict) else {}
+        for name, kind in members.items():
+            if not isinstance(found.get(name), kind):
+                raise Unreadable(f"the answer ({answer.status}) is no object with `{name}`: {_WRONG_URL}")
+    return document
+
+
+def check_stream(content_type: str) -> None:
+    """Check that an answer with this `Content-Type` is a stream of events.
+
+    Raises:
+        Unreadable: It is none.
+    """
+    if content_type.partition(";")[0].strip().lower() != "text/event-stream":
+        raise Unreadable(f"the answer is no stream of events but {content_type or 'of no type'!r}: {_WRONG_URL}")
+
+
+def _document(body: bytes | None) -> object:
+    if body is None:
+        return _NO_JSON
     try:
-        document = json.loads(body) if body else None
-    except ValueError:
-        document = None
-        if 200 <= status < 300:
-            raise ClientError("the answer is not JSON: is the URL that of a signal-broker?") from None
-    if 200 <= status < 300:
-        return document
-    title = one_line(" ".join(body[:200].decode(errors="replace").split()))
-    problem = document if isinstance(document, dict) else {"title": title}
-    raise Refused(status, cast(Problem, problem))
+        return json.loads(body) if body else None
+    except (ValueError, RecursionError):
+        return _NO_JSON
+
+
+def _title(answer: Answer) -> str:
+    """Return what is said of a refusal without a problem document."""
+    if 300 <= answer.status < 400:
+        where = f" to {one_line(answer.location)}" if answer.location else ""
+        return f"it redirects{where}, which is not followed: {_WRONG_URL}"
+    return one_line(" ".join((answer.body or b"")[:200].decode(errors="replace").split()))
 
 
 def encode(document: object, *, allow_nan: bool = False) -> bytes:

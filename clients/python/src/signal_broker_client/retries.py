@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
-from .errors import Unavailable
+from .errors import Unavailable, Unreadable
 from .requests import Request
 
 _AGAIN = {429, 502, 503, 504}
@@ -65,6 +65,16 @@ class Retries:
         if sent and not self._request.repeatable:
             raise Unavailable(f"{told}; the request may have been carried out") from error
         return self._next(None, told, error)
+
+    def after_unreadable(self, error: Unreadable) -> float:
+        """Return how many seconds to wait before the next attempt, after an answer that says nothing.
+
+        Raises:
+            Unreadable: The request is not persistent: the answer is final.
+        """
+        if not self._request.persistent:
+            raise error
+        return self._next(None, str(error))
 
     def after_end(self) -> float:
         """Return how many seconds to wait before the next attempt, after an answer that was to go on has ended.

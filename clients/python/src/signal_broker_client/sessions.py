@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 
 from .errors import ClientError
-from .requests import MAX_ANSWER_BYTES
+from .requests import MAX_ANSWER_BYTES, Answer
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """Errors after which the server cannot have got the request."""
@@ -47,6 +47,12 @@ def headers_of(token: str) -> dict[str, str]:
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ValueError("token must be 1 or more printable ASCII characters without spaces")
     return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+
+def answer_of(response: httpx.Response, body: bytes | None) -> Answer:
+    """Return *response* with its *body*, as both clients read it."""
+    headers = response.headers
+    return Answer(response.status_code, headers.get("Retry-After"), headers.get("Location"), body)
 
 
 class Body:
