@@ -178,3 +178,58 @@ async def test_what_the_server_does_not_take_is_logged_for_each_and_the_others_g
     await pull(webhooks, lambda _payload: None, concurrency=2)
     told = sorted(one.partition(": the")[0] for one in caplog.messages if "was not taken" in one)
     assert told == [f"shop/book: delivery {one} of a, attempt 1" for one in ("first", "second", "third")]
+
+
+def answers(*texts):
+    return [Answer(status=int(one[:3]), body=one[3:].encode()) for one in texts]
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Let pauses be short."""
+    monkeypatch.setattr("signal_broker_client.pulling._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("signal_broker_client.retries._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("signal_broker_client.retries._WARNING_SECONDS", 0.001)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_server_that_fails_or_answers_nonsense_is_waited_for(webhooks, caplog):
+    nonsense = answers("500oops", "501", "302", "200<html>", "200[1]", "200{}", '200{"deliveries": 5}', "204")
+    no_gzip = Answer(body=b"abc", headers={"Content-Encoding": "gzip"})
+    webhooks.answer(LEASE, *nonsense, no_gzip, leased("first"), GONE)
+    called = []
+    await pull(webhooks, called.append)
+    assert called == ["first"]
+    assert any("no answer, trying again: the server answered 500" in one for one in caplog.messages)
+    assert any("no answer, trying again: the answer is not JSON" in one for one in caplog.messages)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_delivery_that_is_malformed_is_told_and_the_others_are_called(webhooks, caplog):
+    body = json.loads(leased("first", "second").body)
+    for malformed in (5, None, {"x": 1}, body["deliveries"][1] | {"signal": SIGNAL | {"hops": None}}):
+        body["deliveries"].insert(1, malformed)
+    webhooks.answer(LEASE, Answer(body=json.dumps(body).encode()), *answers('200{"deliveries": [{"x": 1}]}'), GONE)
+    called = []
+    await asyncio.wait_for(pull(webhooks, called.append), 20)
+    assert sorted(called) == ["first", "second"]
+    assert len([one for one in caplog.messages if "a delivery is malformed" in one]) == 5
+
+
+@pytest.mark.parametrize("body", ['{"deliveries": []}', '{"deliveries": [{"x": 1}]}'], ids=["none", "malformed"])
+async def test_leases_that_bring_nothing_at_once_are_asked_for_after_growing_pauses(webhooks, monkeypatch, body):
+    pauses = []
+
+    async def wait(tasks, *, timeout=None, **options):
+        if timeout is None:
+            return await waiting(tasks, **options)
+        pauses.append(timeout)
+        return set(), tasks
+
+    waiting = asyncio.wait
+    monkeypatch.setattr("signal_broker_client.pulling.asyncio.wait", wait)
+    webhooks.answer(LEASE, *answers(*[f"200{body}"] * 6), GONE)
+    await pull(webhooks, lambda _payload: None)
+    assert len(pauses) == 6
+    assert 0.25 <= pauses[0] <= 0.5
+    assert 5 <= pauses[-1] <= 10

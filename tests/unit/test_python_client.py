@@ -191,11 +191,34 @@ def test_a_token_that_no_header_can_have_is_refused(token):
 
 @pytest.mark.parametrize(
     ("retry_after", "pause"),
-    [("7", 7), ("0", 0), ("Fri, 01 Jan 2021 00:00:00 GMT", 0), (None, 0.2), ("soon", 0.2), ("-1", 0.2), ("٣", 0.2)],
+    [
+        ("7", 7),
+        ("0", 0.2),
+        ("000", 0.2),
+        ("Fri, 01 Jan 2021 00:00:00 GMT", 0.2),
+        (None, 0.2),
+        ("soon", 0.2),
+        ("-1", 0.2),
+        ("٣", 0.2),
+    ],
 )
 def test_the_server_says_when_to_come_back(retry_after, pause):
     retries = Retries(post("/", {}), 60, clock=lambda: 0)
     assert pause / 2 <= retries.after_status(503, retry_after) <= pause
+
+
+def test_a_server_that_asks_for_no_pause_gets_growing_ones():
+    retries = Retries(post("/", {}), 60, clock=lambda: 0)
+    assert sum(retries.after_status(503, "0") for _ in range(10)) > 20
+
+
+@pytest.mark.parametrize(
+    ("status", "again"),
+    [(500, True), (501, True), (302, True), (408, True), (429, True), (200, False), (401, False), (404, False)],
+)
+def test_a_persistent_request_ends_with_a_success_or_a_refusal(status, again):
+    retries = Retries(post("/", {}, persistent=True), 60)
+    assert (retries.after_status(status, None) is not None) is again
 
 
 def test_pauses_grow_until_patience_ends():

@@ -15,13 +15,13 @@ NO_BROKER = "is the URL that of a signal-broker"
 
 @pytest.fixture(params=[Client, AsyncClient])
 def answered(request):
-    """Return what makes either client call a method, all answers being one response; and the requests it made."""
+    """Return what makes either client call a method, all answers being one response; *requests* get what it asks."""
 
-    async def call(response, method, *arguments, patience=60, **options):
-        requests = []
+    async def call(response, method, *arguments, patience=60, requests=None, **options):
 
         def answer(asked):
-            requests.append(asked)
+            if requests is not None:
+                requests.append(asked)
             status, content, headers = response
             return httpx.Response(status, stream=httpx.ByteStream(content), headers=headers)
 
@@ -30,10 +30,10 @@ def answered(request):
         client = request.param("http://a", "token", patience=patience, http=http)
         called = getattr(client, method)(*arguments, **options)
         if inspect.isasyncgen(called):
-            return await anext(called), requests
+            return await anext(called)
         if inspect.isgenerator(called):
-            return next(called), requests
-        return await called if is_async else called, requests
+            return next(called)
+        return await called if is_async else called
 
     return call
 
@@ -105,3 +105,13 @@ async def test_a_tail_that_is_no_stream_of_signals_says_so(answered, answer):
     with pytest.raises(ClientError) as error:
         await asyncio.wait_for(answered(answer, "tail"), 10)
     assert not isinstance(error.value, Unavailable)
+
+
+async def test_a_failure_of_the_server_is_repeated_under_the_same_key_until_patience_ends(answered):
+    requests = []
+    with pytest.raises(Unavailable, match=r"gave up after 0\.5 s: the server answered 500"):
+        await answered((500, b"oops", {}), "throw", "a", patience=0.5, requests=requests)
+    assert len(requests) > 1
+    assert len({request.headers["Idempotency-Key"] for request in requests}) == 1
+    with pytest.raises(Refused, match=r"^500: oops"):
+        await answered((500, b"oops", {}), "subscribe", "a", {"kind": "pull"})

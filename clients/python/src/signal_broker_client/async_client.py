@@ -33,8 +33,8 @@ from .throws import UNSET, Throw, ThrowOptions
 class AsyncClient:
     """Calls a signal-broker. One client may be used by many tasks.
 
-    A request is repeated if the connection fails, and if the server says 429, 502, 503 or 504, when it asks for it. A
-    throw has an idempotency key, so that a repeat is never a second signal.
+    A request is repeated if the connection fails, and if the server says 429, 500, 502, 503 or 504, when it asks for
+    it. A throw has an idempotency key, so that a repeat is never a second signal.
 
     Args:
         url: Where the gateway is, for example ``https://signals.example``.

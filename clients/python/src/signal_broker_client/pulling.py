@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import socket
+import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from .async_client import AsyncClient
 from .calls import Function, Outcome, ReceivedSignal
@@ -23,10 +25,19 @@ _TO_REPORT = timedelta(seconds=15)
 """How much longer than a call a lease is: the result may take that long to be reported."""
 _LAST_SECONDS = 5.0
 """How long the last results may take to be reported after the calls have ended."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
+"""How long a puller waits where leases bring nothing to call, though they should have waited for it."""
 _GONE = {404, 410}
 _TRACE = ("traceparent", "tracestate")
 
 log = logging.getLogger("signal_broker_client")
+
+
+class _Leased(NamedTuple):
+    """A delivery that was leased."""
+
+    attempt: Attempt
+    signal: ReceivedSignal
 
 
 class Puller:
@@ -55,6 +66,7 @@ class Puller:
         self._worker = worker
         self._reports = Reports(client)
         self._running: set[asyncio.Task[None]] = set()
+        self._pause = _FIRST_PAUSE
 
     async def run(self, stopping: asyncio.Event, *, drain: float) -> None:
         """Call the function until *stopping* is set; calls that run then have *drain* seconds to end.
@@ -87,7 +99,8 @@ class Puller:
             "leaseSeconds": max((self._timeout + _TO_REPORT).total_seconds(), 1),
             "worker": self._worker,
         }
-        request = post(self._path, wanted, persistent=True, wait=_WAIT_SECONDS)
+        request = post(self._path, wanted, persistent=True, wait=_WAIT_SECONDS, members={"deliveries": list})
+        asked_at = time.monotonic()
         leasing = asyncio.create_task(self._client.send(request))
         await asyncio.wait({stop, leasing}, return_when=asyncio.FIRST_COMPLETED)
         if not leasing.done():
@@ -95,23 +108,42 @@ class Puller:
             await asyncio.wait({leasing})
         if leasing.cancelled():
             return
-        answer = cast(dict[str, list[dict[str, Any]]], leasing.result())
-        for delivery in answer["deliveries"]:
+        deliveries = cast(dict[str, list[object]], leasing.result())["deliveries"]
+        leased = [one for one in map(self._read, deliveries) if one is not None]
+        for one in leased:
             self._reports.expect()
-            task = asyncio.create_task(self._call(delivery))
+            task = asyncio.create_task(self._call(one))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
+        if leased or (not deliveries and time.monotonic() - asked_at >= _WAIT_SECONDS / 2):
+            self._pause = _FIRST_PAUSE
+            return
+        await asyncio.wait({stop}, timeout=self._pause * random.uniform(0.5, 1))  # noqa: S311  (no secret)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
-    async def _call(self, delivery: dict[str, Any]) -> None:
+    def _read(self, delivery: object) -> _Leased | None:
+        """Return what is to be called for a delivery that was leased; None if it is malformed."""
+        try:
+            return self._leased(cast(dict[str, Any], delivery))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # It comes again when its lease ends.
+            log.error("%s: a delivery is malformed: %s: %s", self._name, type(error).__name__, error)  # noqa: TRY400
+            return None
+
+    def _leased(self, delivery: Mapping[str, Any]) -> _Leased:
         id_, attempt = delivery["deliveryId"], delivery["attempt"]
-        trace = {name: delivery[name] for name in _TRACE if delivery[name] is not None}
+        trace = {name: delivery[name] for name in _TRACE if delivery.get(name) is not None}
         signal = receive(delivery["signal"], delivery_id=id_, attempt=attempt, trace=trace)
-        result = await self._function.call(signal, timeout=self._timeout)
         told = f"{self._name}: delivery {id_} of {one_line(signal.name)}, attempt {attempt}"
+        return _Leased(Attempt(told, delivery["leaseToken"]), signal)
+
+    async def _call(self, leased: _Leased) -> None:
+        result = await self._function.call(leased.signal, timeout=self._timeout)
         if result.outcome is not Outcome.SUCCEEDED:
             level = logging.WARNING if result.exception is None else logging.ERROR
-            log.log(level, "%s: %s: %s", told, result.outcome, result.error, exc_info=result.exception)
-        await self._reports.report(Attempt(told, delivery["leaseToken"]), result)
+            told = (leased.attempt.told, result.outcome, result.error)
+            log.log(level, "%s: %s: %s", *told, exc_info=result.exception)
+        await self._reports.report(leased.attempt, result)
 
     async def _end(self, drain: float) -> None:
         if self._running:

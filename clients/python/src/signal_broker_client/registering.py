@@ -29,7 +29,7 @@ async def register(
     """
     wanted = {**fixed, **options, "description": f"{app}/{name}", "target": _TARGET}
     try:
-        asked = post("/v1/subscriptions?ifAbsent=true", wanted, persistent=True)
+        asked = post("/v1/subscriptions?ifAbsent=true", wanted, persistent=True, members={"id": int})
         found = cast(Subscription, await client.send(asked))["id"]
         await client.send(patch(f"/v1/subscriptions/{found}", options, persistent=True))
     except Refused as refused:

@@ -16,6 +16,7 @@ _GATHER_SECONDS = 0.005
 """How long a result waits for those of other calls."""
 _MOST = 100
 """The most results that wait."""
+_RESULTS = {"results": list}
 _MOST_RETRY_AFTER = timedelta(hours=24)
 
 log = logging.getLogger("signal_broker_client")
@@ -116,7 +117,7 @@ class Reports:
 def _request(end: _End, tokens: list[str]) -> Request:
     """Return the request that ends leases."""
     if end.outcome is Outcome.SUCCEEDED:
-        return post("/v1/leases/ack", {"leaseTokens": tokens})
+        return post("/v1/leases/ack", {"leaseTokens": tokens}, members=_RESULTS)
     failed: dict[str, object] = {"leaseTokens": tokens, "error": end.error or end.outcome.value}
     if end.outcome is Outcome.GIVEN_UP:
         failed["giveUp"] = True
@@ -124,4 +125,4 @@ def _request(end: _End, tokens: list[str]) -> Request:
         failed["retryAfterSeconds"] = min(end.retry_after, _MOST_RETRY_AFTER).total_seconds()
     elif end.outcome is Outcome.TIMED_OUT:
         failed["outcome"] = "timed_out"
-    return post("/v1/leases/fail", failed)
+    return post("/v1/leases/fail", failed, members=_RESULTS)

@@ -12,9 +12,11 @@ from email.utils import parsedate_to_datetime
 from .errors import Unavailable, Unreadable
 from .requests import Request
 
-_AGAIN = {429, 502, 503, 504}
+_AGAIN = {429, 500, 502, 503, 504}
 _CERTAIN = {429}
 """The statuses of a request that was certainly not carried out."""
+_PASSING = {408, 425, 429}
+"""The statuses 4xx that say nothing of the request itself."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 _LEAST_TIMEOUT = 0.001
 _WARNING_SECONDS = 30.0
@@ -26,8 +28,9 @@ log = logging.getLogger("signal_broker_client")
 class Retries:
     """The attempts at one request, which take *patience* seconds at most, pauses included.
 
-    The server's `Retry-After` is obeyed; without one, pauses double, each shortened at random. Those at a persistent
-    request do not end. *host* is the server's name in warnings.
+    The server's `Retry-After` is obeyed; if it asks for no pause, pauses double, each shortened at random. Those at a
+    persistent request do not end before a success or a refusal of the request itself. *host* is the server's name in
+    warnings.
     """
 
     def __init__(
@@ -51,7 +54,11 @@ class Retries:
         Raises:
             Unavailable: Patience ends before.
         """
-        if status not in _AGAIN or not (self._request.repeatable or status in _CERTAIN):
+        if self._request.persistent:
+            is_final = 200 <= status < 300 or (400 <= status < 500 and status not in _PASSING)
+        else:
+            is_final = status not in _AGAIN or not (self._request.repeatable or status in _CERTAIN)
+        if is_final:
             return None
         return self._next(_seconds(retry_after), f"the server answered {status}")
 
@@ -103,12 +110,13 @@ class Retries:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Return the seconds of a header `Retry-After` (RFC 9110, 10.2.3); None if it says none."""
+    """Return the seconds of a header `Retry-After` (RFC 9110, 10.2.3); None if it says none, or no time to come."""
     if retry_after is None:
         return None
     if retry_after.isascii() and retry_after.isdigit():
-        return min(float(retry_after[:10]), 1e9)
+        return min(float(retry_after[:10]), 1e9) or None
     try:
-        return max(parsedate_to_datetime(retry_after).timestamp() - time.time(), 0.0)
+        wanted = parsedate_to_datetime(retry_after).timestamp() - time.time()
     except (ValueError, OverflowError):
         return None
+    return wanted if wanted > 0 else None
