@@ -149,6 +149,8 @@ def raising(error, *, threaded):
         (KeyError("order"), Outcome.REFUSED, "KeyError: 'order'"),
         (ValueError("\x1b[31mred"), Outcome.REFUSED, "ValueError:  [31mred"),
         (SystemExit(3), Outcome.REFUSED, "SystemExit: 3"),
+        (GeneratorExit(), Outcome.REFUSED, "GeneratorExit"),
+        (BaseExceptionGroup("two", [SystemExit()]), Outcome.REFUSED, "BaseExceptionGroup: two (1 sub-exception)"),
         (asyncio.CancelledError(), Outcome.REFUSED, "asyncio.CancelledError: it cancelled itself"),
         (TimeoutError(), Outcome.REFUSED, "TimeoutError"),
         (StopIteration(), Outcome.REFUSED, "RuntimeError: coroutine raised StopIteration"),
@@ -164,6 +166,13 @@ async def test_what_a_function_raises_is_what_becomes_of_the_attempt(handlers, e
     result = await outcome(handlers)
     assert (result.outcome, result.error) == (expected, text)
     assert result.retry_after == (timedelta(minutes=5) if expected is Outcome.THROTTLED else None)
+
+
+async def test_a_keyboard_interrupt_of_a_thread_s_own_is_a_failure_of_its_call_alone(handlers):
+    """Signals of the process interrupt its main thread, which runs coroutines only."""
+    handlers.on("order.paid")(raising(KeyboardInterrupt(), threaded=True))
+    result = await outcome(handlers)
+    assert (result.outcome, result.error) == (Outcome.REFUSED, "KeyboardInterrupt")
 
 
 async def test_a_validation_error_of_the_function_s_own_is_not_taken_for_a_wrong_payload(handlers):

@@ -78,7 +78,10 @@ class Function:
             return Result(outcome=Outcome.THROTTLED, error=one_line(why), retry_after=later.after)
         except GiveUp as why:
             return Result(outcome=Outcome.GIVEN_UP, error=one_line(str(why) or "GiveUp"))
-        except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever it is, it is this call's end)
+        except BaseException as error:  # whatever it is, it is this call's end
+            # A coroutine runs on the thread that signals of the process interrupt; a thread raises it by itself.
+            if isinstance(error, asyncio.CancelledError) or (self._is_async and isinstance(error, KeyboardInterrupt)):
+                raise
             told = one_line(traceback.format_exception_only(error)[0])
             return Result(outcome=Outcome.REFUSED, error=told, exception=error)
         return Result(outcome=Outcome.SUCCEEDED)
