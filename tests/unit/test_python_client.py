@@ -177,13 +177,25 @@ def test_a_throw_says_only_what_is_given():
             throwing_batch(throws)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://a", ""])
+@pytest.mark.parametrize("moment", ["garbage", "2026-12-24T08:00:00Z", 5])
+def test_a_moment_that_is_no_datetime_is_no_throw(moment):
+    with pytest.raises(TypeError, match="deliver_at must be a datetime with an offset"):
+        Throw(name="a", deliver_at=moment)
+
+
+@pytest.mark.parametrize("headers", [{"x": "a\nb"}, {"x": "€"}, {"x": "a "}, {"x": "\0"}, {"x\n": "a"}, {"": "a"}])
+def test_a_header_that_cannot_be_sent_is_an_error_at_once(headers):
+    with Client("http://127.0.0.1:9", "token") as client, pytest.raises(ValueError, match=r"^headers: "):
+        client.throw("a", headers=headers)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://a", "", None, b"http://a"])
 def test_a_url_that_is_none_is_refused(url):
     with pytest.raises(ValueError, match="url must begin with"):
         Client(url, "token")
 
 
-@pytest.mark.parametrize("token", ["", "a b", "a\n", "é"])
+@pytest.mark.parametrize("token", ["", "a b", "a\n", "é", None, 5])
 def test_a_token_that_no_header_can_have_is_refused(token):
     with pytest.raises(ValueError, match="token must be"):
         Client("http://a", token)
@@ -284,10 +296,25 @@ def test_what_is_no_webhook_is_refused(body, changes, now, told):
         verify(body, headers, SECRET, now=now)
 
 
-@pytest.mark.parametrize(("body", "told"), [(b"[1]", "not a JSON object"), (b"{", "not JSON")])
+@pytest.mark.parametrize(
+    ("body", "told"), [(b"[1]", "not a JSON object"), (b"{", "not JSON"), (b"[" * 200_000, "not JSON")]
+)
 def test_a_signed_body_that_is_no_object_is_refused(body, told):
     with pytest.raises(InvalidWebhook, match=told):
         verify(body, signed(body), SECRET, now=NOW)
+
+
+def test_what_cannot_be_verified_at_all_is_an_error_of_the_caller():
+    body = b'{"id": 1}'
+    nan = float("nan")
+    for options in ({"tolerance": nan, "now": NOW + 10_000}, {"now": nan}):
+        with pytest.raises(ValueError, match="not NaN"):
+            verify(body, signed(), SECRET, **options)
+    with pytest.raises(TypeError, match="body must be the request's bytes, not str"):
+        verify(body.decode(), signed(), SECRET, now=NOW)
+    with pytest.raises(TypeError, match="the value of webhook-id must be a str, not list"):
+        verify(body, signed() | {"Webhook-Id": ["1-1"]}, SECRET, now=NOW)
+    assert verify(memoryview(body), signed(), SECRET, now=NOW) == {"id": 1}
 
 
 @pytest.mark.parametrize("secret", ["whsec_ü", "whsec_", "", "whsk_" + "A" * 43 + "="])

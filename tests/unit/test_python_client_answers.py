@@ -115,3 +115,9 @@ async def test_a_failure_of_the_server_is_repeated_under_the_same_key_until_pati
     assert len({request.headers["Idempotency-Key"] for request in requests}) == 1
     with pytest.raises(Refused, match=r"^500: oops"):
         await answered((500, b"oops", {}), "subscribe", "a", {"kind": "pull"})
+
+
+async def test_headers_of_latin_1_are_sent(answered):
+    requests = []
+    await answered((202, b'{"id": 7}', {}), "throw", "a", headers={"x": "é\t5"}, requests=requests)
+    assert (b"x", b"\xe9\t5") in requests[0].headers.raw

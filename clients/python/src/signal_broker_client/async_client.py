@@ -25,7 +25,7 @@ from .requests import (
     throwing_batch,
 )
 from .retries import Retries
-from .sessions import NOT_SENT, TAIL_TIMEOUT, Body, answer_of, headers_of, host_of, url_of
+from .sessions import NOT_SENT, TAIL_TIMEOUT, Body, answer_of, encoded, headers_of, host_of, url_of
 from .subscribing import SubscriptionOptions
 from .throws import UNSET, Throw, ThrowOptions
 
@@ -81,6 +81,7 @@ class AsyncClient:
         Raises:
             Refused: The server refuses it.
             Unavailable: It may have been accepted; to repeat it later, give it an `idempotency_key`.
+            ValueError: It cannot be sent.
         """
         throw = Throw(name=name, payload=payload, **options)
         return cast(Signal, await self.send(throwing(throw).under(headers)))
@@ -191,7 +192,7 @@ class AsyncClient:
             return await self._read(answer, timeout)
 
     def _stream(self, request: Request, timeout: httpx.Timeout) -> AbstractAsyncContextManager[httpx.Response]:
-        url, headers = self._url + request.path, self._headers | dict(request.headers)
+        url, headers = self._url + request.path, encoded({**self._headers, **request.headers})
         return self._http.stream(request.method, url, content=request.content, headers=headers, timeout=timeout)
 
     async def _read(self, answer: httpx.Response, timeout: float) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,8 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _MOST_IN_BATCH = 1000
 _WITH_ID = {"id": int}
 _WRONG_URL = "is the URL that of a signal-broker?"
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"(?![\t ])[\t\x20-\x7E\xA0-\xFF]*(?<![\t ])")
 _NO_JSON: Final = object()
 
 
@@ -50,7 +53,16 @@ class Request:
     members: Mapping[str, type] | None = None
 
     def under(self, headers: Mapping[str, str] | None) -> Request:
-        """Return it with *headers* besides its own."""
+        """Return it with *headers* besides its own.
+
+        Raises:
+            ValueError: One of them cannot be sent.
+        """
+        for name, value in (headers or {}).items():
+            if not _HEADER_NAME.fullmatch(name):
+                raise ValueError(f"headers: {name!r} cannot be the name of a header")
+            if not _HEADER_VALUE.fullmatch(value):
+                raise ValueError(f"headers: the value of {name!r} must be printable characters of Latin-1")
         return replace(self, headers={**(headers or {}), **self.headers})
 
 

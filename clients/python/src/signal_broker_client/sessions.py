@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import httpx
 
@@ -22,7 +22,7 @@ def url_of(url: str) -> str:
     Raises:
         ValueError: It is no URL of HTTP.
     """
-    if not url.startswith(("http://", "https://")):
+    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
         raise ValueError(f"url must begin with http:// or https://, not {url!r}")
     try:
         host = httpx.URL(url).host
@@ -44,9 +44,14 @@ def headers_of(token: str) -> dict[str, str]:
     Raises:
         ValueError: It cannot be a token.
     """
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
+    if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ValueError("token must be 1 or more printable ASCII characters without spaces")
     return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+
+def encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Return *headers* as they are sent."""
+    return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 
 
 def answer_of(response: httpx.Response, body: bytes | None) -> Answer:

@@ -46,6 +46,7 @@ class Throw:
 
     Raises:
         ValueError: A moment has no offset, or the key is none.
+        TypeError: A moment is no datetime.
     """
 
     name: str
@@ -63,7 +64,11 @@ class Throw:
     def __post_init__(self) -> None:
         for name in ("deliver_at", "expires_at"):
             moment = getattr(self, name)
-            if moment is not None and moment.utcoffset() is None:
+            if moment is None:
+                continue
+            if not isinstance(moment, datetime):
+                raise TypeError(f"{name} must be a datetime with an offset, as in datetime.now(UTC), not {moment!r}")
+            if moment.utcoffset() is None:
                 raise ValueError(f"{name} must have an offset, as in datetime.now(UTC)")
         key = self.idempotency_key
         if key is not None and not (1 <= len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()):

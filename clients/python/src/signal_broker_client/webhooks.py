@@ -6,6 +6,7 @@ import base64
 import binascii
 import hmac
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict, cast
@@ -58,9 +59,15 @@ def verify(
 
     Raises:
         InvalidWebhook: It is not, or its body is no JSON object.
-        ValueError: *secret* is neither a webhook secret nor a public key.
+        ValueError: *secret* is neither a webhook secret nor a public key, or *tolerance* or *now* is no number.
+        TypeError: *body* is not bytes, or a header's value is no text.
         ImportError: It is a public key, and there is no package cryptography.
     """
+    if not isinstance(body, bytes | bytearray | memoryview):
+        raise TypeError(f"body must be the request's bytes, not {type(body).__name__}")
+    if math.isnan(tolerance) or (now is not None and math.isnan(now)):
+        raise ValueError("tolerance and now must be numbers of seconds, not NaN")
+    body = bytes(body)
     keys = [_read_key(one) for one in ([secret] if isinstance(secret, str) else secret)]
     lower = {name.lower(): value for name, value in headers.items()}
     id_, timestamp, signatures = (_header(lower, f"webhook-{part}") for part in ("id", "timestamp", "signature"))
@@ -80,7 +87,7 @@ def verify(
         raise InvalidWebhook("webhook-signature has no signature by this secret or public key")
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InvalidWebhook("the body is not JSON") from None
     if not isinstance(document, dict):
         raise InvalidWebhook("the body is not a JSON object")
@@ -88,9 +95,11 @@ def verify(
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:
-    value = headers.get(name)
+    value: object = headers.get(name)
     if not value:
         raise InvalidWebhook(f"there is no header {name}")
+    if not isinstance(value, str):
+        raise TypeError(f"headers: the value of {name} must be a str, not {type(value).__name__}")
     return value
 
 
