@@ -141,6 +141,100 @@ async def test_what_is_made_only_if_it_is_absent_is_asked_for_again(run_ts, webh
     assert [request.target for request in webhooks.requests] == ["/v1/subscriptions?ifAbsent=true"] * 2
 
 
+NO_BROKER = "is the URL that of a signal-broker?"
+TOLD = """
+const told = (error) => console.log(JSON.stringify(`${error.name} ${error.message}`))
+const nothing = () => console.log(JSON.stringify('nothing'))
+"""
+
+
+async def test_of_a_malformed_problem_what_can_be_read_is_told(run_ts, webhooks):
+    problems = [
+        b'{"detail": 5, "errors": "x"}',
+        b'{"detail": null, "errors": [1, null, {"pointer": 5}]}',
+        b'{"title": "No", "errors": [1, {"pointer": "/name", "detail": "is empty"}]}',
+        b'["a"]',
+    ]
+    webhooks.answer("/v1/signals", *[Answer(status=400, body=one) for one in problems])
+    statements = TOLD + "for (let i = 0; i < 4; i++) await broker.throw(name).then(nothing, told)"
+    assert await run_ts(webhooks.url(""), statements) == [
+        "Refused 400: ",
+        "Refused 400: ",
+        "Refused 400: /name: is empty",
+        'Refused 400: ["a"]',
+    ]
+
+
+async def test_an_answer_that_cannot_be_read_says_so(run_ts, webhooks):
+    answers = [
+        Answer(status=202, body=b"abc", headers={"Content-Encoding": "gzip"}),
+        Answer(status=202, body=b"<html>"),
+        Answer(status=202, body=b"[1]"),
+        Answer(status=202, body=b'{"id": "x", "results": {}}'),
+        Answer(status=204),
+    ]
+    calls = {
+        "/v1/signals": "throw(name)",
+        "/v1/signals/batch": "throwBatch([{ name }])",
+        "/v1/subscriptions": "subscribe({ name, target: { kind: 'pull' } })",
+        "/v1/signals/explain": "explain(name).next()",
+    }
+    statements = TOLD
+    for path, call in calls.items():
+        webhooks.answer(path, *answers)
+        statements += f"for (let i = 0; i < {len(answers)}; i++) await broker.{call}.then(nothing, told)\n"
+    said = await run_ts(webhooks.url(""), statements)
+    assert len(said) == len(answers) * len(calls)
+    assert [one for one in said if not (one.startswith("Unreadable ") and one.endswith(NO_BROKER))] == []
+
+
+async def test_a_redirect_is_refused_and_a_failure_repeated(run_ts, webhooks):
+    webhooks.answer("/v1/signals", Answer(status=302, headers={"Location": "/login"}), Answer(status=500), ACCEPTED)
+    statements = TOLD + "await broker.throw(name).catch(told)\nconsole.log((await broker.throw(name)).id)"
+    assert await run_ts(webhooks.url(""), statements) == [
+        f"Refused 302: it redirects to /login, which is not followed: {NO_BROKER}",
+        7,
+    ]
+
+
+async def test_a_server_that_asks_for_no_pause_gets_growing_ones(run_ts, webhooks):
+    webhooks.answer("/v1/signals", Answer(status=503, headers=NOW))
+    statements = TOLD + "await broker.throw(name).then(nothing, told)"
+    assert await run_ts(webhooks.url(""), statements, patience=2) == [
+        "Unavailable gave up after 2 s: the server answered 503"
+    ]
+    assert 3 <= len(webhooks.requests) <= 6
+
+
+async def test_a_tail_that_is_no_stream_of_signals_says_so(run_ts, webhooks):
+    stream = {"Content-Type": "text/event-stream"}
+    answers = [
+        Answer(body=b"<html>", headers={"Content-Type": "text/html"}),
+        Answer(status=204),
+        Answer(body=b"data: [\n\n", headers=stream),
+        Answer(body=b"abc", headers=stream | {"Content-Encoding": "gzip"}),
+    ]
+    webhooks.answer("/v1/signals/tail", *answers)
+    statements = TOLD + "for (let i = 0; i < 4; i++) await broker.tail().next().then(nothing, told)"
+    said = await run_ts(webhooks.url(""), statements)
+    assert [one.partition(" ")[0] for one in said] == ["Unreadable"] * 4
+
+
+async def test_what_cannot_be_sent_is_an_error_at_once(run_ts, webhooks):
+    payloads = "() => 1, Symbol('x'), 10n, NaN, { x: Infinity }, new Map(), { x: [new Set()] }, Promise.resolve()"
+    statements = TOLD
+    statements += f"for (const one of [{payloads}]) await broker.throw(name, one).then(nothing, told)\n"
+    statements += "await broker.throw(name, {}, { deliverAt: new Date(NaN) }).then(nothing, told)\n"
+    statements += (
+        "for (const x of ['a\\nb', '€']) await broker.throw(name, {}, { headers: { x } }).then(nothing, told)\n"
+    )
+    said = await run_ts(webhooks.url(""), statements)
+    assert [one.partition(" ")[0] for one in said] == ["TypeError"] * 11
+    assert said[4] == "TypeError x: JSON cannot hold Infinity"
+    assert said[8] == "TypeError deliverAt: JSON cannot hold an invalid date"
+    assert not webhooks.requests
+
+
 async def test_what_no_url_can_hold_is_not_followed(run_ts, webhooks):
     follow = "for await (const one of broker.tail({ name: 'half a pair: \\ud800' })) console.log(one)"
     [said] = await run_ts(

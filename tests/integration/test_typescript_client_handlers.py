@@ -248,3 +248,38 @@ async def test_the_readme_s_handler_books_and_says_what_failed(typescript_readme
         attempt = f"booking: delivery {signal['id']}-{subscription['id']} of order.paid, attempt 1"
         assert f"{attempt}: {outcome}: {error}" in "\n".join(failed)
     assert any(line.lstrip().startswith("at ") for line in failed), "the stack of what it threw"
+
+
+@pytest.mark.slow
+async def test_a_server_that_fails_or_answers_nonsense_is_waited_for(run_ts, webhooks):
+    signal = {"id": 1, "name": "a", "hops": 0, "payload": "called"}
+    good = {"deliveryId": "1-1", "leaseToken": "t", "attempt": 1, "signal": signal}
+    malformed = [5, None, {"x": 1}, good | {"signal": {"hops": None}}]
+    webhooks.answer(
+        "/v1/subscriptions/1/lease",
+        *[Answer(status=500), Answer(body=b"<html>"), Answer(body=b"[1]")],
+        Answer(body=json.dumps({"deliveries": [*malformed, good]}).encode()),
+        Answer(status=404),
+    )
+    webhooks.answer("/v1/leases/ack", Answer(body=b'{"results": [{"leaseToken": "t", "error": null}]}'))
+    statements = """
+    const say = (told) => console.log(JSON.stringify(told))
+    const log = { info: say, warn: say, error: say }
+    await sb.handle(broker, 1, say, { log }).catch((error) => say(error.name))
+    """
+    warning, *said = await run_ts(webhooks.url(""), statements)
+    assert warning.endswith("no answer, trying again: the server answered 500")
+    assert "/v1/subscriptions/1/lease: malformed deliveries: 4" in said
+    assert {"called", "Refused"} <= set(said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("body", [b'{"deliveries": []}', b'{"deliveries": [{"x": 1}]}'], ids=["none", "malformed"])
+async def test_leases_that_bring_nothing_at_once_are_asked_for_after_growing_pauses(run_ts, webhooks, body):
+    webhooks.answer("/v1/subscriptions/1/lease", Answer(body=body))
+    statements = """
+    const log = { info() {}, warn() {}, error() {} }
+    await sb.handle(broker, 1, () => 1, { log, signal: AbortSignal.timeout(2500) })
+    """
+    await run_ts(webhooks.url(""), statements)
+    assert 2 <= len(webhooks.requests) <= 5

@@ -1,11 +1,16 @@
 /** The client. */
-import { pieces, readAnswer, readBody } from './answers.js'
+import { type Members, checkStream, pieces, readAnswer, readBody } from './answers.js'
 import type { BatchResult, Match, Signal, Subscription, SubscriptionRequest, Throw, ThrowOptions } from './documents.js'
-import { EventReader } from './events.js'
+import { Unreadable } from './errors.js'
+import { EventReader, readSignal } from './events.js'
+import { encode } from './json.js'
 import { Retries, pause } from './retries.js'
 
 /** The server sends a comment every 15 seconds to those who follow signals. */
 const SILENCE_SECONDS = 60
+const WITH_ID = { id: 'number' } as const
+const RESULTS = { results: 'array' } as const
+const MATCHES = { matches: 'array' } as const
 const KEY = /^[ -~]{1,255}$/
 const HALF = /\p{Surrogate}/u
 
@@ -35,12 +40,14 @@ export interface ApiRequest {
   persistent?: (warning: string) => void
   /** How many seconds the server may wait before it begins to answer. */
   wait?: number
+  /** What the object that is the answer has at least. */
+  members?: Members
   signal?: AbortSignal | undefined
 }
 
 /**
- * Calls a signal-broker. A request is repeated if the connection fails, and if the server says 429, 502, 503 or 504,
- * when it asks for it. A throw has an idempotency key, so that a repeat is never a second signal.
+ * Calls a signal-broker. A request is repeated if the connection fails, and if the server says 429, 500, 502, 503 or
+ * 504, when it asks for it. A throw has an idempotency key, so that a repeat is never a second signal.
  */
 export class Client {
   readonly #url: string
@@ -66,13 +73,13 @@ export class Client {
     if (!KEY.test(idempotencyKey)) throw new TypeError('idempotencyKey must be 1 to 255 printable characters of ASCII')
     const body = { name, payload, ...rest }
     const sent = { ...headers, 'Idempotency-Key': idempotencyKey }
-    return (await this.send({ method: 'POST', path: '/v1/signals', body, headers: sent })) as Signal
+    return (await this.send({ method: 'POST', path: '/v1/signals', body, headers: sent, members: WITH_ID })) as Signal
   }
 
   /** Throw 1 to 1,000 signals and return the results in their order; a refused one does not affect the others. */
   async throwBatch(signals: Throw[]): Promise<BatchResult[]> {
     const headers = { 'Idempotency-Key': crypto.randomUUID() }
-    const answer = await this.send({ method: 'POST', path: '/v1/signals/batch', body: { signals }, headers })
+    const answer = await this.send({ method: 'POST', path: '/v1/signals/batch', body: { signals }, headers, members: RESULTS })
     return (answer as { results: BatchResult[] }).results
   }
 
@@ -84,7 +91,7 @@ export class Client {
    */
   async subscribe(wanted: SubscriptionRequest, { ifAbsent = false }: { ifAbsent?: boolean } = {}): Promise<Subscription> {
     const path = `/v1/subscriptions${ifAbsent ? '?ifAbsent=true' : ''}`
-    const request = { method: 'POST', path, body: wanted, repeatable: ifAbsent }
+    const request = { method: 'POST', path, body: wanted, repeatable: ifAbsent, members: WITH_ID }
     return (await this.send(request)) as Subscription
   }
 
@@ -93,8 +100,8 @@ export class Client {
     let after = ''
     for (;;) {
       const path = `/v1/signals/explain${after}`
-      const page = await this.send({ method: 'POST', path, body: { name, payload, ...options } })
-      const { matches, next } = page as { matches: Match[]; next: string | null }
+      const page = await this.send({ method: 'POST', path, body: { name, payload, ...options }, members: MATCHES })
+      const { matches, next = null } = page as { matches: Match[]; next?: string | null }
       yield* matches
       if (next === null) return
       after = `?afterId=${next}`
@@ -116,10 +123,11 @@ export class Client {
       let wait: number | undefined
       try {
         const headers = { Accept: 'text/event-stream', ...(lastId === undefined ? {} : { 'Last-Event-ID': lastId }) }
-        const answer = await this.#fetch({ method: 'GET', path, headers }, null, silence.signal)
+        const answer = await this.#fetch('GET', path, this.#headed(headers), null, silence.signal)
         wait = retries.afterStatus(answer.status, answer.headers.get('Retry-After'))
         const text = answer.ok ? '' : await readBody(answer)
-        if (wait === undefined && !answer.ok) readAnswer(answer.status, text)
+        if (answer.ok) checkStream(answer)
+        else if (wait === undefined) readAnswer(answer, text)
         const reader = new EventReader()
         for await (const piece of answer.ok ? pieces(answer) : []) {
           silence.reset()
@@ -127,7 +135,7 @@ export class Client {
           for (const event of reader.read(piece)) {
             if (event.kind !== 'message') continue
             lastId = event.id
-            yield JSON.parse(event.data) as Signal
+            yield readSignal(event.data)
           }
         }
         wait ??= retries.afterError(new Error('the connection ended'))
@@ -143,21 +151,24 @@ export class Client {
 
   /** Send a request until there is an answer, and return its document. */
   async send(request: ApiRequest): Promise<unknown> {
-    const { path, repeatable = true, persistent, wait: serverWait = 0 } = request
+    const { method, path, repeatable = true, persistent, wait: serverWait = 0, members } = request
     const warn = persistent && ((told: string) => persistent(`${this.#host}${path}: no answer, trying again: ${told}`))
     const retries = new Retries(this.#patience, repeatable, warn)
-    const body = request.body === undefined ? null : JSON.stringify(request.body)
+    const body = request.body === undefined ? null : encode(request.body)
+    const headers = this.#headed(request.headers)
     for (;;) {
       let wait: number | undefined
       const deadline = new Alarm(Math.min(this.#timeout + serverWait, retries.remaining), request.signal)
       try {
-        const answer = await this.#fetch(request, body, deadline.signal)
+        const answer = await this.#fetch(method, path, headers, body, deadline.signal)
         const text = await readBody(answer)
         wait = retries.afterStatus(answer.status, answer.headers.get('Retry-After'))
-        if (wait === undefined) return readAnswer(answer.status, text)
+        if (wait === undefined) return readAnswer(answer, text, members)
       } catch (error) {
-        if (request.signal?.aborted || !isLost(error)) throw error
-        wait = retries.afterError(error)
+        if (request.signal?.aborted) throw error
+        if (error instanceof Unreadable) wait = retries.afterUnreadable(error)
+        else if (isLost(error)) wait = retries.afterError(error)
+        else throw error
       } finally {
         deadline.clear()
       }
@@ -165,10 +176,15 @@ export class Client {
     }
   }
 
-  #fetch({ method, path, headers }: ApiRequest, body: string | null, signal: AbortSignal): Promise<Response> {
+  /** Return the headers of a request. Throws `TypeError` for one that cannot be sent. */
+  #headed(headers: Record<string, string> = {}): Headers {
+    return new Headers({ ...this.#headers, ...headers })
+  }
+
+  #fetch(method: string, path: string, headers: Headers, body: string | null, signal: AbortSignal): Promise<Response> {
     return fetch(this.#url + path, {
       method,
-      headers: { ...this.#headers, ...headers },
+      headers,
       body,
       redirect: 'manual',
       cache: 'no-store',

@@ -1,5 +1,7 @@
 /** Server-sent events, as the tail of signals has them. */
 import { MAX_ANSWER_BYTES } from './answers.js'
+import type { Signal } from './documents.js'
+import { Unreadable } from './errors.js'
 
 export interface ServerEvent {
   kind: string
@@ -15,8 +17,17 @@ export class EventReader {
   read(piece: Uint8Array): ServerEvent[] {
     const blocks = (this.#rest + this.#decoder.decode(piece, { stream: true })).split('\n\n')
     this.#rest = blocks.pop() ?? ''
-    if (this.#rest.length > MAX_ANSWER_BYTES) throw new Error(`an event is longer than ${MAX_ANSWER_BYTES} characters`)
+    if (this.#rest.length > MAX_ANSWER_BYTES) throw new Unreadable(`an event is longer than ${MAX_ANSWER_BYTES} characters`)
     return blocks.map(readEvent).filter((event) => event !== undefined)
+  }
+}
+
+/** Return the signal that the data of an event is. */
+export function readSignal(data: string): Signal {
+  try {
+    return JSON.parse(data) as Signal
+  } catch {
+    throw new Unreadable('an event is no signal: is the URL that of a signal-broker?')
   }
 }
 

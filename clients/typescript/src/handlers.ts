@@ -1,12 +1,18 @@
 /** Handlers: functions that the deliveries of pull subscriptions are leased for. */
+import type { Members } from './answers.js'
 import type { Client } from './client.js'
 import type { LeasedDelivery, Signal, Subscription, SubscriptionRequest } from './documents.js'
+import { encode } from './json.js'
 import { Reports, type Result } from './reports.js'
+import { pause } from './retries.js'
 
 /** How long a request for leases waits for a delivery. */
 const WAIT_SECONDS = 20
 /** How much longer than a call a lease is: the result may take that long to be reported. */
 const TO_REPORT_SECONDS = 15
+/** How long it waits where leases bring nothing to call, though they should have waited for it. */
+const FIRST_PAUSE_SECONDS = 0.5
+const LONGEST_PAUSE_SECONDS = 10
 const MOST_ERROR_CHARACTERS = 1000
 
 /** Throw it in a handler to delay the next attempt by so many seconds, at most a day. This attempt counts as failed. */
@@ -84,8 +90,9 @@ export async function handle<Payload = unknown>(
   if (!(concurrency >= 1)) throw new RangeError('concurrency must be at least 1')
   const running = new Set<Promise<void>>()
   const reports = new Reports(client)
-  const insist = (path: string, body: unknown, wait = 0) =>
-    client.send({ method: 'POST', path, body, wait, signal, persistent: (warning) => log.warn(warning) })
+  const insist = (path: string, body: unknown, members: Members, wait = 0) =>
+    client.send({ method: 'POST', path, body, members, wait, signal, persistent: (warning) => log.warn(warning) })
+  let idle = FIRST_PAUSE_SECONDS
   try {
     const description = typeof subscription === 'number' ? '' : subscription.description
     const name = oneLine(description || handler.name || 'the handler')
@@ -97,12 +104,27 @@ export async function handle<Payload = unknown>(
         continue
       }
       const wanted = { max: free, waitSeconds: WAIT_SECONDS, leaseSeconds: timeout + TO_REPORT_SECONDS, worker }
-      const answer = await insist(`/v1/subscriptions/${id}/lease`, wanted, WAIT_SECONDS)
-      for (const delivery of (answer as { deliveries: LeasedDelivery[] }).deliveries) {
+      const path = `/v1/subscriptions/${id}/lease`
+      const askedAt = Date.now()
+      const answer = await insist(path, wanted, { deliveries: 'array' }, WAIT_SECONDS)
+      const { deliveries } = answer as { deliveries: unknown[] }
+      const leased = deliveries.filter(isLeased)
+      // What is malformed comes again when its lease ends.
+      if (leased.length < deliveries.length) {
+        log.warn(`${path}: malformed deliveries: ${deliveries.length - leased.length}`)
+      }
+      for (const delivery of leased) {
         reports.expect()
         const attempted = attempt(reports, delivery, handler, { name, timeout, log })
         running.add(attempted)
         void attempted.finally(() => running.delete(attempted))
+      }
+      const hasWaited = Date.now() - askedAt >= (WAIT_SECONDS / 2) * 1000
+      if (leased.length || (!deliveries.length && hasWaited)) {
+        idle = FIRST_PAUSE_SECONDS
+      } else {
+        await pause(idle * (0.5 + Math.random() / 2), signal)
+        idle = Math.min(2 * idle, LONGEST_PAUSE_SECONDS)
       }
     }
   } catch (error) {
@@ -127,7 +149,7 @@ export function tryOut<Payload>(
     scope: 'broadcast',
     tenantId: null,
     executionId: null,
-    payload: JSON.parse(JSON.stringify(payload ?? null)),
+    payload: JSON.parse(encode(payload ?? null)),
     variables: {},
     businessKey: null,
     createdAt: new Date().toISOString(),
@@ -143,15 +165,22 @@ export function tryOut<Payload>(
 }
 
 async function subscribe(
-  insist: (path: string, body: unknown) => Promise<unknown>,
+  insist: (path: string, body: unknown, members: Members) => Promise<unknown>,
   wanted: HandlerSubscription,
   handler: string,
   log: Log,
 ): Promise<number> {
   const path = '/v1/subscriptions?ifAbsent=true'
-  const { id, name } = (await insist(path, { ...wanted, target: { kind: 'pull' } })) as Subscription
+  const { id, name } = (await insist(path, { ...wanted, target: { kind: 'pull' } }, { id: 'number' })) as Subscription
   log.info(`${handler} is subscribed to ${name}: subscription ${id}`)
   return id
+}
+
+/** Whether *one* has what a call takes of a delivery that was leased. */
+function isLeased(one: unknown): one is LeasedDelivery {
+  const { deliveryId, leaseToken, attempt: number, signal } = (one ?? {}) as Partial<LeasedDelivery>
+  if (typeof deliveryId !== 'string' || typeof leaseToken !== 'string' || typeof number !== 'number') return false
+  return typeof signal?.hops === 'number'
 }
 
 async function attempt<Payload>(
@@ -164,8 +193,8 @@ async function attempt<Payload>(
   const headers = {
     'Signal-Broker-Hops': hops,
     baggage: `signal-broker-hops=${hops}`,
-    ...(traceparent === null ? {} : { traceparent }),
-    ...(tracestate === null ? {} : { tracestate }),
+    ...(typeof traceparent === 'string' ? { traceparent } : {}),
+    ...(typeof tracestate === 'string' ? { tracestate } : {}),
   }
   const result = await call(handler, { ...signal, deliveryId, attempt: number, headers }, timeout)
   const where = `${name}: delivery ${deliveryId} of ${oneLine(signal.name)}, attempt ${number}`
@@ -209,7 +238,7 @@ function failure(thrown: unknown): Result {
   const told = oneLine(shown(thrown.message) || shown(thrown.name))
   if (thrown instanceof GiveUp) return { outcome: 'given_up', error: told }
   if (thrown instanceof TryLater) {
-    return { outcome: 'throttled', error: told, retryAfterSeconds: Math.max(thrown.afterSeconds, 0) }
+    return { outcome: 'throttled', error: told, retryAfterSeconds: Math.max(thrown.afterSeconds, 0) || 0 }
   }
   return { outcome: 'refused', error: oneLine(`${shown(thrown.name)}: ${told}`), thrown }
 }

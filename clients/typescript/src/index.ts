@@ -11,7 +11,7 @@ export type {
   ThrowOptions,
   Webhook,
 } from './documents.js'
-export { InvalidWebhook, Refused, Unavailable } from './errors.js'
+export { InvalidWebhook, Refused, Unavailable, Unreadable } from './errors.js'
 export {
   GiveUp,
   TryLater,

@@ -72,7 +72,7 @@ export class Reports {
   async #tell({ end, waiting }: Batch): Promise<void> {
     try {
       const body = { leaseTokens: [...waiting.keys()], ...end.body }
-      const answer = (await this.client.send({ method: 'POST', path: end.path, body })) as {
+      const answer = (await this.client.send({ method: 'POST', path: end.path, body, members: { results: 'array' } })) as {
         results: { leaseToken: string; error: string | null }[]
       }
       for (const { leaseToken, error } of answer.results) waiting.get(leaseToken)?.(error)

@@ -1,7 +1,9 @@
 /** When a request is sent again, and when the client gives up. */
-import { Unavailable } from './errors.js'
+import { Unavailable, type Unreadable } from './errors.js'
 
-const AGAIN = new Set([429, 502, 503, 504])
+const AGAIN = new Set([429, 500, 502, 503, 504])
+/** The statuses 4xx that say nothing of the request itself. */
+const PASSING = new Set([408, 425, 429])
 const FIRST_PAUSE = 0.2
 const LONGEST_PAUSE = 10
 /** How often it is said that a persistent request has no answer, and the longest pause before it is sent again. */
@@ -9,8 +11,8 @@ const WARNING_SECONDS = 30
 
 /**
  * The attempts at one request, which take `patience` seconds at most, pauses included. The server's `Retry-After` is
- * obeyed; without one, pauses double, each shortened at random.
- * With `warn`, which is told why there is no answer, they do not end.
+ * obeyed; if it asks for no pause, pauses double, each shortened at random.
+ * With `warn`, which is told why there is no answer, they do not end before a success or a refusal of the request itself.
  */
 export class Retries {
   #pause = FIRST_PAUSE
@@ -31,7 +33,10 @@ export class Retries {
 
   /** Return how many seconds to wait before the next attempt; undefined if the answer is final. */
   afterStatus(status: number, retryAfter: string | null): number | undefined {
-    if (!AGAIN.has(status) || !(this.repeatable || status === 429)) return undefined
+    const isFinal = this.warn
+      ? (status >= 200 && status < 300) || (status >= 400 && status < 500 && !PASSING.has(status))
+      : !AGAIN.has(status) || !(this.repeatable || status === 429)
+    if (isFinal) return undefined
     return this.#next(seconds(retryAfter), `the server answered ${status}`)
   }
 
@@ -40,6 +45,12 @@ export class Retries {
     const told = describe(error)
     if (!this.repeatable) throw new Unavailable(`${told}; the request may have been carried out`, { cause: error })
     return this.#next(undefined, told, error)
+  }
+
+  /** Return how many seconds to wait after an answer that says nothing. Throws the error where the answer is final. */
+  afterUnreadable(error: Unreadable): number {
+    if (!this.warn) throw error
+    return this.#next(undefined, error.message)
   }
 
   #next(wanted: number | undefined, told: string, cause?: unknown): number {
@@ -74,11 +85,11 @@ export function pause(seconds: number, signal?: AbortSignal): Promise<void> {
   })
 }
 
+/** Return the seconds of a header `Retry-After`; undefined if it says none, or no time to come. */
 function seconds(retryAfter: string | null): number | undefined {
   if (retryAfter === null) return undefined
-  if (/^[0-9]{1,9}$/.test(retryAfter)) return Number(retryAfter)
-  const moment = Date.parse(retryAfter)
-  return Number.isNaN(moment) ? undefined : Math.max((moment - Date.now()) / 1000, 0)
+  const wanted = /^[0-9]{1,9}$/.test(retryAfter) ? Number(retryAfter) : (Date.parse(retryAfter) - Date.now()) / 1000
+  return wanted > 0 ? wanted : undefined
 }
 
 function describe(error: unknown): string {
