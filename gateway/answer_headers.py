@@ -50,7 +50,7 @@ REPLAYED = AnswerHeader(
 )
 WARNING = AnswerHeader(
     name="Signal-Broker-Warning",
-    meaning="There if the body was ignored: why.",
+    meaning="There if the body, or a part of a form, was ignored: why.",
     example="the body was ignored: it is text/plain, not application/json",
 )
 RETRY_AFTER = AnswerHeader(

@@ -26,7 +26,7 @@ from gateway.openapi import ENDPOINT_TOKEN
 from gateway.routes import OpenRoute, Parameter, Route
 from gateway.unleash.allowances import Allowances
 from gateway.unleash.errors import UnknownCaller
-from gateway.unleash.payloads import ignored_body, read_payload
+from gateway.unleash.payloads import read_payload
 from gateway.unleash.schemas import CalledSignals, EndpointPayload
 
 _NAME = Parameter("name", "The endpoint's name.", {"type": "string", "pattern": "^[a-z0-9_-]{1,100}$"}, "path")
@@ -90,7 +90,7 @@ class CallsApi:
         endpoint = None if caller is None else await self._enabled(request.match_info["name"])
         if caller is None or endpoint is None or endpoint.id != caller.endpoint_id:
             raise UnknownCaller("The token is not one of this signal endpoint.", headers=_CHALLENGE)
-        payload, body = await read_payload(request)
+        payload, body, warning = await read_payload(request)
         accepted = await self._intake.accept(
             Throw(
                 name=endpoint.name,
@@ -106,7 +106,6 @@ class CallsApi:
             key=read_key(request, caller, body),
         )
         response = _answer(accepted)
-        warning = ignored_body(request)
         if warning is not None:
             log.warning("body.ignored", endpoint=endpoint.name, signal_id=accepted.signal.id, reason=warning)
             response.headers[WARNING.name] = warning

@@ -12,9 +12,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import count, zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from gateway.http_errors import BadRequest, TooLarge
@@ -28,6 +27,13 @@ _BRACKETS = {"%5b": "[", "%5d": "]"}
 _BRACKET = re.compile("%5[bd]", re.IGNORECASE)
 _MALFORMED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,3}")
+
+
+class Form(NamedTuple):
+    """A form: the object that it stands for, and how many of its parameters that does not hold, or not whole."""
+
+    payload: dict[str, Any]
+    lost: int
 
 
 class _Node:
@@ -60,10 +66,11 @@ class _Node:
         return values[0] if len(values) == 1 else values
 
 
-def parse_form(text: str, charset: str = "utf-8") -> dict[str, Any]:
+def parse_form(text: str, charset: str = "utf-8") -> Form:
     """Return the form in *text*; what is percent-encoded in it is in *charset*.
 
-    A name without a value is an empty text. What is not validly encoded stays as it is, and ``__proto__`` is ignored.
+    A name without a value is an empty text. What is not validly encoded stays as it is. Lost are a value without a
+    name, ``__proto__``, and the text between a closing bracket and the next one.
 
     Raises:
         TooLarge: It has more than `MAX_PARAMETERS`.
@@ -72,12 +79,14 @@ def parse_form(text: str, charset: str = "utf-8") -> dict[str, Any]:
     parameters = text.split("&")
     if len(parameters) > MAX_PARAMETERS:
         raise TooLarge("too many parameters")
-    root = _Node()
+    root, lost = _Node(), 0
     for parameter in parameters:
         name, value = _split(_BRACKET.sub(lambda match: _BRACKETS[match[0].lower()], parameter))
-        _put(root, list(_segments(_decode(name, charset))), _decode(value, charset))
+        segments, is_whole = _segments(_decode(name, charset))
+        is_put = _put(root, segments, _decode(value, charset))
+        lost += not (is_put and is_whole)
     indexes = max(MIN_INDEXES, len(parameters))
-    return {name: child.value(indexes) for name, child in root.children.items()}
+    return Form({name: child.value(indexes) for name, child in root.children.items()}, lost)
 
 
 def _split(parameter: str) -> tuple[str, str]:
@@ -96,24 +105,29 @@ def _decode(text: str, charset: str) -> str:
         return text
 
 
-def _segments(name: str) -> Iterator[str]:
-    """Yield ``a``, ``b`` and the empty text for ``a[b][]``; brackets nest, and an unclosed one is part of the name."""
+def _segments(name: str) -> tuple[list[str], bool]:
+    """Return ``a``, ``b`` and the empty text for ``a[b][]``, and whether that is all of the name.
+
+    Brackets nest, and an unclosed one is part of the name. Text between a closing bracket and the next one is left out.
+    """
     start = name.find("[")
     if start < 0:
         start = len(name)
-    if start:
-        yield name[:start]
+    segments, is_whole = [name[:start]] if start else [], True
     for depth in count():
-        if start < 0 or start == len(name):
-            return
+        if start == len(name):
+            break
         if depth == MAX_DEPTH:
             raise BadRequest("The input exceeded the depth")
         end = _closing(name, start)
         if end < 0:
-            yield name[start:]
-            return
-        yield name[start + 1 : end]
-        start = name.find("[", end)
+            segments.append(name[start:])
+            break
+        segments.append(name[start + 1 : end])
+        following = name.find("[", end)
+        start = len(name) if following < 0 else following
+        is_whole = is_whole and start == end + 1
+    return segments, is_whole
 
 
 def _closing(name: str, start: int) -> int:
@@ -125,18 +139,19 @@ def _closing(name: str, start: int) -> int:
     return -1
 
 
-def _put(root: _Node, segments: list[str], value: str) -> None:
-    """Put *value* where *segments* lead. An empty text adds nothing to what has a structure."""
+def _put(root: _Node, segments: list[str], value: str) -> bool:
+    """Put *value* where *segments* lead, and return whether they do. An empty text adds nothing to a structure."""
     node = root
     for segment, following in zip_longest(segments, segments[1:]):
         children = node.children
         if segment == "__proto__":
-            return
+            return False
         if segment == "" and following is not None and (following == "" or _INDEX.fullmatch(following)):
             continue  # `[]` before another `[]` or an index adds no level
         node = children.setdefault(segment or _index(children, is_last=following is None), _Node())
     if segments and (value or not any(isinstance(part, dict) for part in node.parts)):
         node.parts.append(value)
+    return bool(segments or not value)
 
 
 def _index(children: dict[str, _Node], *, is_last: bool) -> str:

@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from aiohttp import hdrs, web
 
 from broker.errors import InvalidField
@@ -27,8 +29,16 @@ _CHARSETS = {
 }
 
 
-async def read_payload(request: web.Request) -> tuple[bytes, bytes]:
-    """Return the request's payload, a JSON object, and the body that it was read from.
+class Payload(NamedTuple):
+    """The payload of a call, a JSON object, the body that it was read from, and a warning if it does not hold all."""
+
+    content: bytes
+    body: bytes
+    warning: str | None
+
+
+async def read_payload(request: web.Request) -> Payload:
+    """Return the request's payload.
 
     Raises:
         TooLarge: The body has more than `BODY_LIMIT` bytes, or is a form with too many parameters.
@@ -38,7 +48,7 @@ async def read_payload(request: web.Request) -> tuple[bytes, bytes]:
     """
     kind = _kind(request)
     if not request.body_exists or kind not in _CHARSETS:
-        return b"{}", b""
+        return Payload(b"{}", b"", _ignored_body(request))
     charset = (request.charset or "utf-8").lower()
     if charset not in _CHARSETS[kind]:
         raise UnsupportedMediaType(f'unsupported charset "{charset.upper()}"')
@@ -47,17 +57,17 @@ async def read_payload(request: web.Request) -> tuple[bytes, bytes]:
     except TooLarge as error:
         limit = InvalidField("/body", f"must have at most {BODY_LIMIT} bytes")
         raise TooLarge("request entity too large", errors=[limit]) from error
-    read_as = parse_json if kind == _JSON else _encode_form
-    return await offload(request, lambda: read_as(body, charset), size=len(body)), body
+    read_as = _read_json if kind == _JSON else read_form
+    return await offload(request, lambda: read_as(body, charset), size=len(body))
 
 
-def ignored_body(request: web.Request) -> str | None:
-    """Return a warning to the caller of *request* if `read_payload` ignores its body, None if it does not.
+def _ignored_body(request: web.Request) -> str | None:
+    """Return a warning to the caller of *request* if it has a body that is not read.
 
     Amazon SNS, for example, sends JSON as ``text/plain``, and its signals would be empty without anybody knowing why.
     """
     kind = _kind(request)
-    if not request.body_exists or kind in _CHARSETS:
+    if not request.body_exists:
         return None
     shown = kind.encode("ascii", "replace").decode() or "without a content type"
     return f"the body was ignored: it is {shown}, not {_JSON}"
@@ -83,5 +93,21 @@ def parse_json(body: bytes, charset: str = "utf-8") -> bytes:
     return text.encode() or b"{}"
 
 
-def _encode_form(body: bytes, charset: str) -> bytes:
-    return encode(parse_form(body.decode(charset, "replace").removeprefix("\ufeff"), charset))
+def _read_json(body: bytes, charset: str) -> Payload:
+    return Payload(parse_json(body, charset), body, None)
+
+
+def read_form(body: bytes, charset: str = "utf-8") -> Payload:
+    """Return the payload that the form in *body* is.
+
+    Raises:
+        BadRequest: It is not in its charset, or a name has too many brackets.
+        TooLarge: It has too many parameters.
+    """
+    try:
+        text = body.decode(charset)
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"The form is not in UTF-8: {error}.") from error
+    form = parse_form(text.removeprefix("\ufeff"), charset)
+    warning = f"parameters of the form that were ignored, or not read whole: {form.lost}" if form.lost else None
+    return Payload(encode(form.payload), body, warning)

@@ -45,7 +45,7 @@ from gateway.camunda.errors import CamundaError
 from gateway.camunda.requests import parse_signal
 from gateway.encodings import ENCODINGS, inflate
 from gateway.http_errors import BadRequest, TooLarge
-from gateway.unleash.forms import parse_form
+from gateway.unleash.payloads import read_form
 from workers.webhooks.answers import EXCERPT_LIMIT, READ_LIMIT, AnswerReader, Unreadable
 from workers.webhooks.urls import parse_url
 
@@ -157,7 +157,7 @@ def forms(data: bytes) -> None:
     """A form is a JSON object, or refused."""
     for charset in ("utf-8", "iso-8859-1"):
         with suppress(BadRequest, TooLarge):
-            assert isinstance(read(encode(parse_form(data.decode(charset, "replace"), charset)).decode()), dict)
+            assert isinstance(read(read_form(data, charset).content.decode()), dict)
 
 
 def conversions(data: bytes) -> None:

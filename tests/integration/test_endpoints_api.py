@@ -87,6 +87,18 @@ async def test_a_malformed_payload_is_refused(called, body):
     assert error["details"][0]["message"]
 
 
+async def test_a_form_that_is_not_in_utf_8_is_refused_and_what_another_loses_is_told(called):
+    made, _, caller = called
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    status, _, error = await caller.request("POST", path_of(made), data=b"a=\xff", headers=headers)
+    assert (status, error["name"]) == (400, "BadDataError")
+
+    status, told, answer = await caller.request("POST", path_of(made), data=b"__proto__[x]=1&a[b]c=2", headers=headers)
+    assert (status, answer["signals"][0]["payload"]) == (200, {"a": {"b": "2"}})
+    assert told["Signal-Broker-Warning"] == "parameters of the form that were ignored, or not read whole: 2"
+
+
 async def test_a_hundred_kibibytes_pass_and_one_byte_more_does_not(called):
     made, _, caller = called
     headers = {"Content-Type": "application/json"}

@@ -7,7 +7,7 @@ import codecs
 import pytest
 
 from gateway.http_errors import BadRequest
-from gateway.unleash.payloads import parse_json
+from gateway.unleash.payloads import parse_json, read_form
 
 PAYLOADS = {
     "nothing": (b"", "utf-8", b"{}"),
@@ -52,3 +52,17 @@ REFUSED = {
 def test_what_is_no_json_object_is_refused(case):
     with pytest.raises(BadRequest):
         parse_json(REFUSED[case])
+
+
+@pytest.mark.parametrize("body", [b"a=\xff", b"\xff=1", "ä=1".encode("latin-1"), b"a=\xed\xa0\x80"])
+def test_a_form_that_is_not_in_utf_8_is_refused(body):
+    with pytest.raises(BadRequest, match="The form is not in UTF-8"):
+        read_form(body)
+
+
+def test_bytes_that_are_percent_encoded_stay_as_they_are_written():
+    assert read_form(b"a=%FF").content == b'{"a":"%FF"}'
+
+
+def test_a_form_in_another_charset_is_read():
+    assert read_form(b"a=\xe4%e4", "iso-8859-1").content == '{"a":"ää"}'.encode()
