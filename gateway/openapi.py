@@ -51,6 +51,7 @@ REFUSALS = {
     409: "The request conflicts with the present state.",
     413: "The body is over its limit.",
     415: "The body is in a format that this path does not read.",
+    417: "The header `Expect` asks for something else than `100-continue`.",
     429: "The caller has reached its rate limit, or used what it may.",
     500: "The server itself has failed, or (Camunda 7) the engine refuses the values.",
     503: "This cannot be answered now; no request answered with 2xx is affected.",
@@ -59,7 +60,7 @@ REFUSALS = {
 """The statuses of errors, and what they mean."""
 _ALWAYS = {400, 500, 503}
 _TO_CALLERS = {401, 403, 429}
-_TO_BODIES = {408, 413, 415}
+_TO_BODIES = {408, 413, 415, 417}
 _TO_THROWS = {409, 429, 508}
 _HEADERS = {401: (CHALLENGE,), 415: (ENCODINGS,), 429: (RETRY_AFTER,), 503: (RETRY_AFTER,)}
 """The headers of errors, by their status."""

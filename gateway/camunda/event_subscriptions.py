@@ -98,6 +98,7 @@ class EventSubscriptionsApi:
                 {200: EventSubscriptions},
                 parameters=engine + _FILTERS + _PAGE,
                 aliases=spellings(path),
+                refusals=(404, 406),
             ),
             SecuredRoute(
                 "GET",
@@ -107,6 +108,7 @@ class EventSubscriptionsApi:
                 {200: EventSubscriptionCount},
                 parameters=engine + _FILTERS,
                 aliases=spellings(f"{path}/count"),
+                refusals=(406,),
             ),
         ]
 

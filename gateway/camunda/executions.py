@@ -78,6 +78,7 @@ class ExecutionsApi:
                 {200: Executions},
                 parameters=engine + _PARAMETERS + _PAGE,
                 aliases=spellings(path),
+                refusals=(404, 406),
             ),
             SecuredRoute(
                 "GET",
@@ -87,6 +88,7 @@ class ExecutionsApi:
                 {200: ExecutionCount},
                 parameters=engine + _PARAMETERS,
                 aliases=spellings(f"{path}/count"),
+                refusals=(406,),
             ),
         ]
 

@@ -92,6 +92,7 @@ class ExternalTaskListsApi:
                 {200: ExternalTasks},
                 parameters=engine + _FILTERS + _ORDER + _PAGE,
                 aliases=spellings(path),
+                refusals=(404, 406),
             ),
             route(
                 "POST",
@@ -102,6 +103,7 @@ class ExternalTaskListsApi:
                 ExternalTaskQuery,
                 engine + _PAGE,
                 aliases=spellings(path),
+                refusals=(404,),
             ),
             route(
                 "GET",
@@ -111,6 +113,7 @@ class ExternalTaskListsApi:
                 {200: ExternalTaskCount},
                 parameters=engine + _FILTERS,
                 aliases=spellings(f"{path}/count"),
+                refusals=(406,),
             ),
             route(
                 "POST",
@@ -130,7 +133,7 @@ class ExternalTaskListsApi:
                 {200: ExternalTask},
                 parameters=(*engine, _ID),
                 aliases=spellings(f"{path}/{{id}}"),
-                refusals=(404,),
+                refusals=(404, 406),
             ),
             route(
                 "GET",

@@ -107,6 +107,7 @@ class ExternalTasksApi:
                 (*engine, *parameters),
                 aliases=spellings(f"{base}/external-task/{path}"),
                 permissions=NEEDED,
+                refusals=(406,),
             )
 
         return [

@@ -45,6 +45,7 @@ class SamplesApi:
                 SampleRequest,
                 permissions=(Permission.SUBSCRIPTIONS,),
                 may_be_bare=True,
+                refusals=(409,),
             )
         ]
 

@@ -205,6 +205,28 @@ async def test_every_refusal_is_described_for_its_operation(admin, described):
     assert {400, 401, 403, 404, 415} <= seen
 
 
+async def test_what_is_refused_before_a_request_is_read_is_described(admin, described, name):
+    pulled = await admin.post("/v1/subscriptions", {"name": name, "target": {"kind": "pull"}})
+    refused = [("POST", f"/v1/subscriptions/{pulled['id']}/test", {}, 409)]
+    for base in ("/engine-rest", "/engine-rest/engine/default"):
+        for path in ("execution", "event-subscription", "external-task"):
+            refused += [
+                ("GET", f"{base}/{path}?maxResults=x", {}, 404),
+                ("GET", f"{base}/{path}", {"Accept": "text/html"}, 406),
+                ("GET", f"{base}/{path}/count", {"Accept": "text/html"}, 406),
+            ]
+        refused.append(("POST", f"{base}/external-task?firstResult=x", {}, 404))
+        refused.append(("POST", f"{base}/external-task/1-1/unlock", {"Accept": "text/html"}, 406))
+        refused.append(("GET", f"{base}/external-task/1-1", {"Accept": "text/html"}, 406))
+    paths = ("/v1/signals", "/engine-rest/signal", "/v2/signals/broadcast", "/api/admin/signal-endpoints")
+    refused += [("POST", path, {"Expect": "nonsense"}, 417) for path in paths]
+    for method, path, headers, expected in refused:
+        sent = {"data": b"{}", "headers": _JSON | headers} if method == "POST" else {"headers": headers}
+        status, told, body = await admin.request(method, path, **sent)
+        assert status == expected, (method, path, body)
+        described.check(method, path.partition("?")[0], status, told, body)
+
+
 async def test_conflicts_and_bodies_that_are_too_large_are_described(admin, described, name):
     signal = await admin.post("/v1/signals", {"name": name}, expect=202, Idempotency_Key=name)
     wanted = {"name": name, "target": {"kind": "webhook", "url": "http://127.0.0.1:9/"}, "retry": {"maxAttempts": 1}}
