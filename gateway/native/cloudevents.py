@@ -218,6 +218,8 @@ def _read_binary(request: web.Request, body: bytes) -> CloudEvent:
             errors.append(InvalidField(_header(name), "is no UTF-8 once its percent-encoding is undone"))
     if "datacontenttype" in attributes:
         errors.append(InvalidField(f"{_PREFIX}datacontenttype", "is no header of an event: Content-Type says it"))
+    if "data" in attributes:
+        errors.append(InvalidField(_PREFIX + "data", "is no header of an event: the body is its data"))
     if errors:
         raise InvalidDocument(errors)
     mode = None if attributes else _mode_of(body)

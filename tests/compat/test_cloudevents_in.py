@@ -175,6 +175,7 @@ WRONG_HEADERS = {
     "overlong UTF-8": ([("ce-extension", "%C0%A0")], ["ce-extension"]),
     "a name that is none": ([("ce-some_extension", "a")], ["ce-some_extension"]),
     "the data's type twice": ([("ce-datacontenttype", "text/plain")], ["ce-datacontenttype"]),
+    "the data": ([("ce-data", "1")], ["ce-data"]),
     "another charset": ([("Content-Type", "text/plain; charset=latin1")], ["Content-Type"]),
     "no tenant": ([("ce-tenantid", "")], ["ce-tenantid"]),
 }
