@@ -106,6 +106,7 @@ class MessagesApi:
         wanted, payload = await offload(request, partial(parse_throw, MessagePublication, body), size=len(body))
         if not (wanted.name or "").strip():
             raise BadRequest("No name provided.")
+        check_id(wanted.message_id or "", "/messageId")
         time_to_live = timedelta(milliseconds=_read_time_to_live(wanted))
         message = replace(
             _message(wanted, payload, request, principal, to="publish message"),

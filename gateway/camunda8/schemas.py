@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, WithJsonSchema
 
-from broker.schematypes import LINE, WHOLE, Schema, Text
+from broker.schematypes import LINE, WHOLE, Schema
 
 DEFAULT_TENANT = "<default>"
 """Camunda 8's tenant id for things without a tenant: here they are untenanted."""
@@ -75,7 +75,7 @@ class MessagePublication(MessageCorrelation):
         description="Milliseconds for which the message is buffered if nothing waits for it, up to 30 days. Without it,"
         " or with 0, such a message is owed to no subscription.",
     )
-    message_id: Annotated[Text, Field(max_length=255)] | None = Field(
+    message_id: Annotated[str, Field(json_schema_extra={"maxLength": 255, "pattern": LINE})] | None = Field(
         None,
         description="Another message with the same id, name, correlation key and tenant is refused until the time to"
         " live is over.",

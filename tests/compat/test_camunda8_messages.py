@@ -135,6 +135,18 @@ async def test_a_message_needs_the_permission_to_throw_its_signal(client, name):
             "INVALID_ARGUMENT",
             "timeToLive must be at most 2592000000 ms, which are 30 days",
         ),
+        (
+            PUBLICATION,
+            {"name": "m", "messageId": "i" * 256},
+            "INVALID_ARGUMENT",
+            "messageId has 256 characters; an id has at most 255",
+        ),
+        (
+            PUBLICATION,
+            {"name": "m", "messageId": "a\0"},
+            "INVALID_ARGUMENT",
+            "messageId contains the character U+0000, which is not allowed here",
+        ),
         (CORRELATION, {"name": "m", "variables": []}, "Bad Request", "Request property [variables] cannot be parsed"),
     ],
 )
