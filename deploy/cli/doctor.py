@@ -7,12 +7,13 @@ import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import click
 
 from broker.deliveries import DeliveryState
-from broker.errors import SignalBrokerError, StoreUnavailable, TransportError, Unavailable, Unroutable
+from broker.errors import SignalBrokerError, StoreRefusal, StoreUnavailable, TransportError, Unavailable, Unroutable
 from broker.operations.books import BookReader, Books
 from broker.secrets import SecretBox
 from broker.settings import Settings
@@ -39,12 +40,14 @@ from broker.topology import (
 )
 from broker.transport import Hazard, Transport
 from deploy.cli.backends import EMBEDDED, open_secrets, open_transport, require_store, settings_with_logs, store_url
+from deploy.cli.checkup import POSTGRESQL, Check, Checkup, judge_refusal, judge_silence, one
 from deploy.cli.findings import Finding
 from deploy.cli.loop import run_async
 from deploy.cli.output import as_json, example, has_colours, say, show_json
+from deploy.cli.privileges import RoleCheck
 from deploy.cli.resharding import judge_shards
 from deploy.cli.roles import examine_roles
-from deploy.cli.surroundings import examine_surroundings
+from deploy.cli.surroundings import checks_of_surroundings
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _LATE = timedelta(seconds=10)
@@ -93,8 +96,10 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
         stage = "store"
         with store_url(settings, create=False) as url:
             run_async(examine(settings, url, box))
+    except StoreRefusal as error:
+        report(judge_refusal(stage, error))
     except StoreUnavailable as error:
-        report(Finding("fail", stage, f'{error}: see whether it runs with `pg_isready -d "$SIGNAL_BROKER_STORE_URL"`'))
+        report(judge_silence(stage, error))
     except SignalBrokerError as error:
         report(Finding("fail", stage, str(error)))
     failed = any(finding.level == "fail" for finding in findings)
@@ -135,41 +140,68 @@ async def _examine(settings: Settings, url: str, box: SecretBox) -> AsyncIterato
             )
             return
         yield Finding("ok" if has == NEEDED else "warn", "schema", f"is at {has}, {NEEDED} is needed")
-        yield await _judge_notifications(database)
-        async for finding in examine_surroundings(settings, database, box):
+        checkup = Checkup()
+        role = RoleCheck(database, transport_too=settings.transport_url == EMBEDDED)
+        for check in [("privileges", role.examine()), *_checks_of_store(settings, database, box)]:
+            async for finding in checkup.make(check, POSTGRESQL):
+                yield finding
+        async for finding in checkup.make(("transport", _examine_messaging(settings, database, role, checkup))):
             yield finding
-        deliveries = DeliveryStore(database)
-        books = await deliveries.ledger()
-        yield _judge_books(books)
-        yield _judge_dead(books)
-        late = await deliveries.count_late(by=_LATE)
-        if late:
-            yield Finding(
-                "warn",
-                "scheduler",
-                f"{late} parked deliveries are overdue: does a scheduler run? Start one: {_SCHEDULER}",
-            )
-        yield _judge_leasable(await BacklogStore(database).longest_leasable(limit=_NAMED))
-        yield await _judge_retention(database, settings.retention)
-        yield _judge_secrets(await SealingStore(database).count_clear())
-        async with open_transport(settings, database, declare_timeout=settings.confirm_timeout) as transport:
+
+
+def _checks_of_store(settings: Settings, database: Database, box: SecretBox) -> list[Check]:
+    deliveries = DeliveryStore(database)
+    return [
+        ("notify", one(_judge_notifications, database)),
+        *checks_of_surroundings(settings, database, box),
+        ("books", _examine_books(deliveries)),
+        ("scheduler", _examine_late(deliveries)),
+        ("leases", one(_judge_backlogs, BacklogStore(database))),
+        ("retention", one(_judge_retention, database, settings.retention)),
+        ("secrets", one(_judge_secrets, SealingStore(database))),
+    ]
+
+
+async def _examine_messaging(
+    settings: Settings, database: Database, role: RoleCheck, checkup: Checkup
+) -> AsyncIterator[Finding]:
+    timeout = settings.confirm_timeout
+    async with open_transport(settings, database, declare_timeout=timeout) as transport:
+        apps: Sequence[str] = []
+        with suppress(StoreRefusal):  # told of by the check of the privileges
             await ShardFollower(database, transport, declare=False).look()
             apps = await SubscriptionStore(database).apps()
-            async for finding in _examine_transport(transport, deliveries, apps, settings.confirm_timeout):
+        shown = settings.transport_url != EMBEDDED
+        roles = examine_roles(
+            database, transport, apps, shows_consumers=shown, shows_presence=role.writes, timeout=timeout
+        )
+        checks: list[Check] = [
+            ("transport", _examine_transport(transport, DeliveryStore(database), apps, timeout)),
+            ("roles", roles),
+            ("shards", one(judge_shards, database, transport, timeout)),
+            ("bindings", one(_judge_bindings, transport, apps, timeout)),
+            ("policies", _examine_policies(transport, apps, timeout)),
+            ("lost", one(_judge_balance, BookReader(database, transport, timeout=timeout))),
+        ]
+        for check in checks:
+            async for finding in checkup.make(check, POSTGRESQL):
                 yield finding
-            async for finding in examine_roles(
-                database,
-                transport,
-                apps,
-                shows_consumers=settings.transport_url != EMBEDDED,
-                timeout=settings.confirm_timeout,
-            ):
-                yield finding
-            yield await judge_shards(database, transport, settings.confirm_timeout)
-            yield await _judge_bindings(transport, apps, settings.confirm_timeout)
-            async for finding in _examine_policies(transport, apps, settings.confirm_timeout):
-                yield finding
-            yield _judge_intake(await BookReader(database, transport, timeout=settings.confirm_timeout).read())
+
+
+async def _examine_books(deliveries: DeliveryStore) -> AsyncIterator[Finding]:
+    books = await deliveries.ledger()
+    yield _judge_books(books)
+    yield _judge_dead(books)
+
+
+async def _examine_late(deliveries: DeliveryStore) -> AsyncIterator[Finding]:
+    late = await deliveries.count_late(by=_LATE)
+    if late:
+        yield Finding(
+            "warn",
+            "scheduler",
+            f"{late} parked deliveries are overdue: does a scheduler run? Start one: {_SCHEDULER}",
+        )
 
 
 async def _judge_notifications(database: Database) -> Finding:
@@ -193,6 +225,10 @@ def _judge_books(books: Ledger) -> Finding:
             " what `signal-broker ledger --json` and `signal-broker doctor --json` print",
         )
     return Finding("ok", "books", f"balance: {books.recorded} signals recorded, {books.matched} deliveries owed")
+
+
+async def _judge_balance(books: BookReader) -> Finding:
+    return _judge_intake(await books.read())
 
 
 def _judge_intake(books: Books) -> Finding:
@@ -227,6 +263,10 @@ def _judge_dead(books: Ledger) -> Finding:
     return Finding("ok", "deliveries", "none is dead")
 
 
+async def _judge_backlogs(backlogs: BacklogStore) -> Finding:
+    return _judge_leasable(await backlogs.longest_leasable(limit=_NAMED))
+
+
 def _judge_leasable(longest: Mapping[int, float]) -> Finding:
     late = [str(key) for key, seconds in longest.items() if seconds > _UNLEASED.total_seconds()]
     if late:
@@ -240,8 +280,8 @@ def _judge_leasable(longest: Mapping[int, float]) -> Finding:
     return Finding("ok", "leases", "no delivery waits long to be leased")
 
 
-def _judge_secrets(clear: int) -> Finding:
-    if clear:
+async def _judge_secrets(store: SealingStore) -> Finding:
+    if clear := await store.count_clear():
         return Finding(
             "warn",
             "secrets",

@@ -25,12 +25,28 @@ _EFFECTS = {
 
 
 async def examine_roles(
-    database: Database, transport: Transport, apps: Sequence[str], *, shows_consumers: bool, timeout: timedelta
+    database: Database,
+    transport: Transport,
+    apps: Sequence[str],
+    *,
+    shows_consumers: bool,
+    shows_presence: bool,
+    timeout: timedelta,
 ) -> AsyncIterator[Finding]:
     """Yield which roles of workers are missing; gateways do not show themselves.
 
     Where the transport *shows_consumers*, a recorder, a deliverer or a worker of *apps* is there if it consumes.
+    Unless the store *shows_presence*, nothing can be said: processes cannot write there that they run, and workers that
+    cannot do their work stop consuming.
     """
+    if not shows_presence:
+        yield Finding(
+            "warn",
+            "roles",
+            "cannot be known, since no process can write to the store that it runs: look again with"
+            " `signal-broker doctor` once it can be written to",
+        )
+        return
 
     async def look() -> tuple[list[str], list[str]]:
         heard = await hear(database, within=_WITHIN)

@@ -22,6 +22,7 @@ from broker.store.postgres.database import Database
 from broker.store.subscriptions.listing import list_hosts
 from broker.store.subscriptions.sealing import SealingStore
 from deploy.cli.backends import EMBEDDED, allow_loopback
+from deploy.cli.checkup import Check, one
 from deploy.cli.findings import Finding, enumerate_some
 from workers.webhooks.dialing import trust
 
@@ -38,16 +39,16 @@ _INTOLERABLE = timedelta(minutes=5)
 _HOST = re.compile(r"(?:[^@/]*@)?(\[[^\]]*\]|[^:/?#]+)")
 
 
-async def examine_surroundings(settings: Settings, database: Database, box: SecretBox) -> AsyncIterator[Finding]:
-    """Yield what there is to say of each; it takes some seconds at most, whatever does not answer."""
-    yield await _judge_ring(SealingStore(database), box)
-    yield await _judge_clock(database)
+def checks_of_surroundings(settings: Settings, database: Database, box: SecretBox) -> list[Check]:
+    """Return a check of each; they take some seconds at most, whatever does not answer."""
     if settings.store_url == EMBEDDED:
         settings = allow_loopback(settings)  # as `signal-broker run` does
-    yield await _judge_egress(settings)
-    hosts = await list_hosts(database, limit=_HOSTS + 1)
-    async for finding in _examine_names(settings, hosts):
-        yield finding
+    return [
+        ("keys", one(_judge_ring, SealingStore(database), box)),
+        ("clock", one(_judge_clock, database)),
+        ("egress", one(_judge_egress, settings)),
+        ("dns", _examine_names(settings, database)),
+    ]
 
 
 async def _judge_ring(store: SealingStore, box: SecretBox) -> Finding:
@@ -121,8 +122,9 @@ async def _judge_egress(settings: Settings) -> Finding:
     return Finding("ok", "egress", f"webhooks go through {named}, which decides what they reach besides; {where}")
 
 
-async def _examine_names(settings: Settings, hosts: Sequence[str]) -> AsyncIterator[Finding]:
+async def _examine_names(settings: Settings, database: Database) -> AsyncIterator[Finding]:
     """Look up the hosts in *settings*, and those of webhooks unless a proxy does that."""
+    hosts = await list_hosts(database, limit=_HOSTS + 1)
     configured = _configured_hosts(settings)
     of_webhooks = [] if settings.egress_proxy else [host.strip("[]") for host in hosts[:_HOSTS]]
     found = await _look_up(sorted({*configured, *of_webhooks}))

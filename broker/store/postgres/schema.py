@@ -65,6 +65,13 @@ async def applied(database: Database | Session) -> frozenset[str]:
     return frozenset()
 
 
+def made_names() -> frozenset[str]:
+    """Return the name of each table, sequence and index that a step makes in the first schema of the search path."""
+    return frozenset(
+        name for step in STEPS for name in _MADE.findall((MIGRATIONS / f"{step}.sql").read_text(encoding="utf-8"))
+    )
+
+
 async def lift_limits(session: Session) -> None:
     """Let each statement and transaction of *session* take as long as it wants, whatever was set for its role."""
     await session.execute(_Sql.lift_limits)
@@ -84,10 +91,10 @@ async def check_ownership(session: Session) -> None:
             f"SIGNAL_BROKER_STORE_URL: the database's encoding is {encoding}, and must be {_ENCODING}:"
             f" CREATE DATABASE ... ENCODING '{_ENCODING}' TEMPLATE template0"
         )
-    made = {name for step in STEPS for name in _MADE.findall((MIGRATIONS / f"{step}.sql").read_text(encoding="utf-8"))}
     has_books = await session.fetchval(_Sql.has_books)
     foreign = [
-        row["name"] for row in await session.fetch(_Sql.find_foreign, names=sorted(made), has_books=bool(has_books))
+        row["name"]
+        for row in await session.fetch(_Sql.find_foreign, names=sorted(made_names()), has_books=bool(has_books))
     ]
     if await session.fetchval(_Sql.has_alembic_version) and await session.fetchval(_Sql.alembic_is_used):
         foreign.insert(0, "alembic_version")
