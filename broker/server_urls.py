@@ -5,10 +5,11 @@ The messages name the parameter, never the URL, since that has a password.
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 _TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _VERIFYING = ("verify-ca", "verify-full")
@@ -75,6 +76,21 @@ def check_transport_parameters(url: str) -> None:
         _check_authorities("capath", capath=given["capath"])
     if "certfile" in given:
         _check_certificate("certfile", given["certfile"], "keyfile", given.get("keyfile"), "")
+
+
+def store_hosts(url: str) -> str:
+    """Return where *url* of a store leads to, without its password: ``one:5432, two:5432``, or a socket's directory."""
+    given, authority = _parameters(url), urlsplit(url).netloc
+    named = authority.rpartition("@")[2] or given.get("host") or os.environ.get("PGHOST") or "localhost"
+    hosts = named.split(",")
+    ports = (given.get("port") or os.environ.get("PGPORT") or "5432").split(",")
+    ports += ports[-1:] * (len(hosts) - len(ports))
+    return ", ".join(_with_port(unquote(host), port) for host, port in zip(hosts, ports, strict=False))
+
+
+def _with_port(host: str, port: str) -> str:
+    """Return *host* with *port*, unless it has one, or is the directory of a socket."""
+    return host if host.startswith("/") or ":" in host.rpartition("]")[2] else f"{host}:{port}"
 
 
 def _parameters(url: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import pytest
 
 from broker.errors import ConfigurationError
+from broker.server_urls import store_hosts
 from broker.settings import PREFIX, read_settings
 from tests.support.certificates import Authority
 
@@ -102,3 +103,20 @@ def test_what_a_connection_takes_is_taken(monkeypatch, files):
     ):
         monkeypatch.setenv(PREFIX + name, url)
         assert getattr(read_settings(), name.lower()) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [
+        ("postgresql://me:hunter2@db/signals", "db:5432"),
+        ("postgresql://me:hunter2@one,two:6000/signals?sslmode=require", "one:5432, two:6000"),
+        ("postgresql://me:hunter2@[fd00::1]/signals?port=6000", "[fd00::1]:6000"),
+        ("postgresql://me:hunter2@/signals?host=/run/postgresql", "/run/postgresql"),
+        ("postgresql:///signals?host=one,two&port=6000,7000", "one:6000, two:7000"),
+        ("postgresql:///signals", "localhost:5432"),
+    ],
+)
+def test_where_a_store_is_is_told_without_its_password(url, where, monkeypatch):
+    monkeypatch.delenv("PGHOST", raising=False)
+    monkeypatch.delenv("PGPORT", raising=False)
+    assert store_hosts(url) == where

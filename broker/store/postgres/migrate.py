@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import structlog
 
 from broker.errors import SignalBrokerError, StoreRefusal, StoreUnavailable
+from broker.server_urls import store_hosts
 from broker.store.postgres.concurrent_steps import apply_concurrently, build_ahead, is_concurrent
 from broker.store.postgres.database import Database, DataError, Session
 from broker.store.postgres.schema import (
@@ -42,6 +44,9 @@ _LONG = 1.0
 """Seconds: steps that took longer are in the log without its debug lines."""
 _REPORTS = 10.0
 """Seconds between two lines of the log that tell what a step waits for."""
+
+_MOMENT, _TELLS = 1.0, 4.5
+"""Seconds until the log is told of a server that does not answer, and those between two lines of it."""
 
 _NOT_LOCKED = ("40P01", "55P03")
 """SQLSTATEs of a deadlock, and of a lock that was held for too long."""
@@ -68,22 +73,68 @@ async def migrate(url: str, *, wait: float = 0) -> None:
 
     Raises:
         ConfigurationError: The database belongs to another product, or has another encoding than UTF8.
-        StoreUnavailable: PostgreSQL did not answer, or refuses the connection.
+        StoreUnavailable: PostgreSQL did not answer, or refuses the connection. The log is told what it waits for.
         StepRefused: PostgreSQL refused a step.
     """
     clock = asyncio.get_running_loop().time
     end = clock() + wait
+    search = _Search(url)
     while True:
         try:
             async with Database(url, size=1) as database:
-                if not await is_current(database):
+                with search.telling():
+                    current = await is_current(database)
+                if not current:
                     await _apply_missing(database)
         except StoreUnavailable as error:
-            if clock() > end or not _passes(error):
+            if not _passes(error) or (clock() > end and (not wait or isinstance(error, StoreRefusal))):
                 raise
+            if clock() > end:
+                raise StoreUnavailable(f"SIGNAL_BROKER_STORE_URL: {search.describe(error)}") from error
+            search.tell(error)
             await asyncio.sleep(0.5)
         else:
             return
+
+
+class _Search:
+    """The search for a server that does not answer, of which the log is told at once, and again every few seconds."""
+
+    def __init__(self, url: str) -> None:
+        self._where = store_hosts(url)
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
+        self._told = float("-inf")
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Tell the log if the block takes longer than a moment."""
+        slow = asyncio.get_running_loop().call_later(_MOMENT, self.tell, None)
+        try:
+            yield
+        finally:
+            slow.cancel()
+
+    def tell(self, error: StoreUnavailable | None) -> None:
+        """Tell the log why there is no answer, unless it was told so just now."""
+        if self._clock() >= self._told + _TELLS:
+            self._told = self._clock()
+            log.warning(
+                "migration.waits",
+                seconds=round(self._told - self._began),
+                hint=f"waiting for PostgreSQL at {self._where}",
+                error="no answer yet" if error is None else _reason(error),
+            )
+
+    def describe(self, error: StoreUnavailable) -> str:
+        """Return a sentence about where there is no answer, and why."""
+        return (
+            f"PostgreSQL at {self._where} did not answer within {self._clock() - self._began:.0f} s: {_reason(error)}"
+        )
+
+
+def _reason(error: StoreUnavailable) -> str:
+    return str(error).removeprefix("PostgreSQL: ")
 
 
 async def _apply_missing(database: Database) -> None:
