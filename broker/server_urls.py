@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from broker.session_settings import is_session_setting
+
 _TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _VERIFYING = ("verify-ca", "verify-full")
 _STORE_CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -21,6 +23,49 @@ _STORE_CHOICES: Mapping[str, tuple[str, ...]] = {
     "ssl_max_protocol_version": _TLS_VERSIONS,
     "gsslib": ("gssapi", "sspi"),
 }
+_STORE_OPTIONS = (
+    "host",
+    "port",
+    "user",
+    "password",
+    "passfile",
+    "dbname",
+    "database",
+    "service",
+    "sslcert",
+    "sslcrl",
+    "sslkey",
+    "sslpassword",
+    "sslrootcert",
+    "krbsrvname",
+    "options",
+    *_STORE_CHOICES,
+)
+"""What the query of the store's URL may set besides settings of a session: asyncpg's options, and ``options``."""
+_UNHEEDED = frozenset(
+    {
+        "channel_binding",
+        "fallback_application_name",
+        "gssencmode",
+        "hostaddr",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "load_balance_hosts",
+        "max_protocol_version",
+        "min_protocol_version",
+        "replication",
+        "require_auth",
+        "requirepeer",
+        "requiressl",
+        "sslcertmode",
+        "sslcompression",
+        "sslcrldir",
+        "sslsni",
+    }
+)
+"""Options of libpq that have no effect here, or stop every connection."""
 _USUAL_KEY = Path("~/.postgresql/postgresql.key").expanduser()
 """Where the key of a client is without `sslkey`, as with libpq."""
 _TRANSPORT_OPTIONS = ("auth", "cafile", "capath", "certfile", "heartbeat", "keyfile", "no_verify_ssl")
@@ -34,9 +79,10 @@ def check_store_parameters(url: str) -> None:
     """Return if PostgreSQL can be connected to with the parameters of *url*, a ``postgresql://`` URL.
 
     Raises:
-        ValueError: A value is not allowed, or a file cannot be used.
+        ValueError: There is an unknown parameter, a value is not allowed, or a file cannot be used.
     """
     given = _parameters(url)
+    _check_store_names(given)
     _check_choices(given, _STORE_CHOICES)
     mode = given.get("sslmode", "disable" if given.get("host", "").startswith("/") else "prefer")
     if mode == "disable":
@@ -95,6 +141,21 @@ def _with_port(host: str, port: str) -> str:
 
 def _parameters(url: str) -> dict[str, str]:
     return {name: values[-1] for name, values in parse_qs(urlsplit(url).query, keep_blank_values=True).items()}
+
+
+def _check_store_names(given: Collection[str]) -> None:
+    if "connect_timeout" in given:
+        raise ValueError(
+            "`connect_timeout` is not supported: SIGNAL_BROKER_STORE_TIMEOUT_SECONDS says how long connecting may take"
+        )
+    for name in given:
+        if name in _UNHEEDED:
+            raise ValueError(f"`{name}` is an option of libpq that is not supported here: remove it")
+        if name not in _STORE_OPTIONS and not is_session_setting(name):  # not named: it may be the rest of a password
+            raise ValueError(
+                f"has an unknown option; allowed are {', '.join(sorted(_STORE_OPTIONS))}, and settings of a session,"
+                " such as statement_timeout or search_path"
+            )
 
 
 def _check_choices(given: Mapping[str, str], choices: Mapping[str, Collection[str]]) -> None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 
 from broker.errors import StoreUnavailable
+from broker.session_settings import is_session_setting
 from broker.store.postgres.database import Database, DataError
 from tests.support.eventually import eventually
 from tests.support.postgres import unmigrated
@@ -96,3 +97,12 @@ async def test_a_listener_that_cannot_listen_does_not_connect_again_at_once(monk
         database.listen("channel", lambda _: None)
         await eventually(lambda: len(connections) == 3)
     assert connections[2] - connections[0] >= 2 * 0.5
+
+
+async def test_every_setting_that_a_session_may_have_can_be_in_the_stores_url(database):
+    rows = await database.fetch(
+        "SELECT name FROM pg_settings WHERE context IN ('user', 'superuser', 'backend', 'superuser-backend')"
+    )
+    assert [row["name"] for row in rows if not is_session_setting(row["name"])] == []
+    for name in ("role", "session_authorization"):
+        assert await database.fetchval("SELECT current_setting($1)", name)

@@ -92,6 +92,31 @@ def test_a_key_that_does_not_belong_to_its_certificate_is_refused(monkeypatch, f
     assert f"`sslcert`: '{files}/client.pem' with `sslkey`: '{files}/gone' cannot be read" in line
 
 
+@pytest.mark.parametrize("rest", ["foo=1", "wrod@db/signals", "sslmod=require", "foo"])
+def test_an_unknown_option_of_the_store_is_refused_with_those_that_are_allowed(monkeypatch, rest):
+    line = refuse(monkeypatch, "STORE_URL", f"postgresql://me:hunter2@db/signals?{rest}")
+    assert line.startswith(f"{PREFIX}STORE_URL: has an unknown option; allowed are database, dbname, gsslib, host, ")
+    assert line.endswith(
+        "target_session_attrs, user, and settings of a session, such as statement_timeout or search_path"
+    )
+    assert rest not in line
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (
+            "connect_timeout=3",
+            "`connect_timeout` is not supported: SIGNAL_BROKER_STORE_TIMEOUT_SECONDS says how long connecting may take",
+        ),
+        ("keepalives=1", "`keepalives` is an option of libpq that is not supported here: remove it"),
+        ("channel_binding=require", "`channel_binding` is an option of libpq that is not supported here: remove it"),
+    ],
+)
+def test_an_option_of_libpq_that_has_no_effect_here_is_refused_by_its_name(monkeypatch, option, sentence):
+    assert refuse(monkeypatch, "STORE_URL", STORE + option) == f"{PREFIX}STORE_URL: {sentence}"
+
+
 def test_what_a_connection_takes_is_taken(monkeypatch, files):
     for name, url in (
         ("STORE_URL", f"{STORE}sslmode=verify-full&sslrootcert={files}/authority.pem&sslcert={files}/client.pem"),
@@ -99,6 +124,9 @@ def test_what_a_connection_takes_is_taken(monkeypatch, files):
         ("STORE_URL", f"{STORE}sslmode=disable&sslcert={files}/gone.pem"),
         ("STORE_URL", f"postgresql:///signals?host=/run/postgresql&sslcert={files}/gone.pem"),
         ("TRANSPORT_URL", f"{AMQPS}cafile={files}/authority.pem&certfile={files}/client.pem&auth=EXTERNAL"),
+        ("STORE_URL", f"{STORE}application_name=me&options=-c%20work_mem%3D8MB&target_session_attrs=primary"),
+        ("STORE_URL", f"{STORE}statement_timeout=5s&search_path=mine&TimeZone=UTC&role=app&plpgsql.extra_errors=all"),
+        ("STORE_URL", "postgresql:///?host=db&port=5432&dbname=signals&user=me&passfile=/x&service=signals"),
         ("TRANSPORT_URL", f"{AMQPS}capath={files}&heartbeat=0"),
     ):
         monkeypatch.setenv(PREFIX + name, url)
