@@ -24,6 +24,7 @@ from aiohttp import web
 
 from broker import metrics
 from broker.exposition import Exposition
+from broker.reasons import reason_of
 from broker.store.postgres.database import Database
 from broker.store.postgres.schema import NEEDED, revision
 from broker.transport import Transport
@@ -198,7 +199,7 @@ class Health:
         try:
             await self._wait(name, asyncio.ensure_future(check()))
         except Exception as error:  # noqa: BLE001  (whatever it is, the work cannot be done)
-            self._note(name, str(error) or repr(error))
+            self._note(name, reason_of(error))
         else:
             self._note(name, None)
 

@@ -31,6 +31,7 @@ from broker.errors import (
     Unconfirmed,
     Unroutable,
 )
+from broker.reasons import reason_of
 from broker.store.postgres.database import DataError
 from gateway.auth import Authenticator
 from gateway.continuing import check_expectation
@@ -247,7 +248,7 @@ def to_http_error(request: web.Request, error: Exception) -> HttpError:
     else:
         found = _expected(error)
     if found is None and isinstance(error, StoreUnavailable | TransportError | TimeoutError):
-        found, cause = Busy(_NOT_NOW.format(part=_what_is_missing(error))), str(error) or repr(error)
+        found, cause = Busy(_NOT_NOW.format(part=_what_is_missing(error))), reason_of(error)
     elif found is None:
         found = _defect(request, error)
     note_refusal(request, found, cause=cause)

@@ -16,6 +16,7 @@ from broker.circuits import asked_pause, is_up
 from broker.deliveries import DeliveryState, DueAttempt, Outcome, Reason, Result, Step
 from broker.errors import StoreUnavailable
 from broker.operations.attempts import report_attempt
+from broker.reasons import named_reason_of
 from broker.retries import judge
 from broker.store.deliveries.attempts import Claimed, Ended
 from broker.store.deliveries.circuits import TargetKey
@@ -177,7 +178,7 @@ class Caller:
             )
         except Exception as error:
             log.exception("attempt.failed", delivery_id=claimed.due.delivery_id)
-            result = Result(outcome=Outcome.FAILED, error=f"{type(error).__name__}: {error}")
+            result = Result(outcome=Outcome.FAILED, error=named_reason_of(error))
         if result.outcome is not Outcome.SUCCEEDED:
             self._calls.note_failure(_host(claimed))
         return Step(

@@ -11,6 +11,7 @@ from datetime import timedelta
 import structlog
 
 from broker import metrics
+from broker.reasons import named_reason_of
 from broker.settings import Settings
 from broker.store.deliveries.folding import StatisticsKeeper
 from broker.store.partitions.detached import DetachedStore
@@ -70,7 +71,7 @@ class PartitionMaintainer:
             except Exception as error:  # noqa: BLE001  (a full disk, a busy server: retried later)
                 failures = min(failures + 1, _MOST_DOUBLINGS)
                 metrics.RETENTION_FAILURES.inc()
-                log.warning("retention.postponed", error=f"{type(error).__name__}: {error}")
+                log.warning("retention.postponed", error=named_reason_of(error))
             await asyncio.sleep(_TICK.total_seconds() * 2**failures)
 
     async def maintain(self) -> None:

@@ -13,6 +13,7 @@ import structlog
 
 from broker.deliveries import Outcome, Result
 from broker.errors import StoreUnavailable
+from broker.reasons import named_reason_of
 from broker.schemas.samples import SampleAnswer, SentSchema
 from broker.store.deliveries.attempts import Claimed
 from broker.store.subscriptions.samples import LONGEST, Sample, SampleStore
@@ -95,7 +96,7 @@ class Sampler:
                 result = await courier.deliver(claimed, timeout=min(wanted, timedelta(seconds=left)))
             except Exception as error:
                 log.exception("sample.failed", subscription_id=claimed.due.subscription_id)
-                result = Result(outcome=Outcome.FAILED, error=f"{type(error).__name__}: {error}")
+                result = Result(outcome=Outcome.FAILED, error=named_reason_of(error))
             if result.outcome is not Outcome.SUCCEEDED:
                 break
         return _answer(claimed, result, sent, time.perf_counter() - start)

@@ -15,12 +15,14 @@ from typing import Any, cast
 
 import structlog
 
+from broker.reasons import named_reason_of
 from broker.tracing.spans import CHOSEN_ID, Tracer
 from broker.tracing.variables import GRPC, find_wrong, is_wanted, protocol
 
 _WITHOUT_SDK = "traces take the extra signal-broker[otel], which is not installed"
 _WITHOUT_GRPC = "OTEL_EXPORTER_OTLP_PROTOCOL=grpc takes the extra signal-broker[otel-grpc], which is not installed"
 _NAME = "signal-broker"
+_LONGEST_WORDS = 300
 _MOST_LINKS = "256"
 """A recorder's batch has fewer messages; OpenTelemetry's own limit is 128."""
 _MOST_BATCHES = 64
@@ -42,15 +44,41 @@ NoteDropped = Callable[[Dropping, int], None]
 """Called with how many spans are dropped, in any thread."""
 
 
+class LastWords(logging.Handler):
+    """What OpenTelemetry logged last, in any thread: why a batch was not taken, of which it returns nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the record's message, in one line."""
+        self._text = " ".join(record.getMessage().split())[:_LONGEST_WORDS]
+
+    def take(self) -> str:
+        """Return what was said, once; an empty text for nothing."""
+        text, self._text = self._text, ""
+        return text
+
+
+def _address(endpoint: str) -> str:
+    """Return *endpoint* without a password or a query."""
+    scheme, _, rest = endpoint.rpartition("://")
+    authority, slash, path = rest.partition("?")[0].partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}".removeprefix("://")
+
+
 class Exporter:
     """Exports by *exporter*; tells once that the collector cannot be reached, and once that it can be again.
 
-    *note_dropped* is called in its thread.
+    *note_dropped* is called in its thread. *said* has what OpenTelemetry said of the failure, if it said anything.
     """
 
-    def __init__(self, exporter: Any, note_dropped: NoteDropped) -> None:
+    def __init__(self, exporter: Any, note_dropped: NoteDropped, said: LastWords | None = None) -> None:
         self._exporter = exporter
         self._note_dropped = note_dropped
+        self._said = said or LastWords()
+        self._address = _address(str(getattr(exporter, "_endpoint", "")))
         self._fails = self._ended = False
 
     def export(self, spans: Any) -> Any:
@@ -59,13 +87,13 @@ class Exporter:
             result = self._exporter.export(spans)
         except Exception as error:
             self._note_dropped(Dropping.REFUSED, len(spans))
-            self._note(f"{type(error).__name__}: {error}")
+            self._note(named_reason_of(error))
             raise
         if result.name == "SUCCESS":
             self._note(None)
         else:
             self._note_dropped(Dropping.REFUSED, len(spans))
-            self._note("")
+            self._note(self._said.take() or "it refused them, or did not answer in time")
         return result
 
     def shutdown(self) -> None:
@@ -82,7 +110,7 @@ class Exporter:
         fails = error is not None
         if fails and not self._fails and not self._ended:
             hint = "the collector does not take spans; they are dropped meanwhile"
-            log.warning("tracing.failed", hint=hint, **({"error": error} if error else {}))
+            log.warning("tracing.failed", address=self._address, error=error, hint=hint)
         elif self._fails and not fails:
             log.info("tracing.recovered")
         self._fails = fails
@@ -207,10 +235,12 @@ def _open(note_dropped: NoteDropped) -> Export:
 
     os.environ.setdefault("OTEL_SERVICE_NAME", _NAME)
     os.environ.setdefault("OTEL_SPAN_LINK_COUNT_LIMIT", _MOST_LINKS)
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # it would tell of each batch; `Exporter` tells once
+    said, told = LastWords(), logging.getLogger("opentelemetry")
+    told.addHandler(said)
+    told.propagate = False  # it would tell of each batch; `Exporter` tells once
     package = "grpc" if protocol(os.environ).lower() == GRPC else "http"
     exporting = import_module(f"opentelemetry.exporter.otlp.proto.{package}.trace_exporter")
-    exporter = Exporter(exporting.OTLPSpanExporter(), note_dropped)
+    exporter = Exporter(exporting.OTLPSpanExporter(), note_dropped, said)
     resource, ids = Resource.create(), Ids()
 
     class Processor(BatchSpanProcessor):

@@ -17,6 +17,7 @@ from broker.integers import MAX_ID
 from broker.jsonparts import raw_member
 from broker.jsontext import read
 from broker.names import check_id
+from broker.reasons import reason_of
 from broker.secrets import make_secret
 from deploy.cli.api import Api, with_api
 from deploy.cli.output import example, say, show_line
@@ -123,7 +124,7 @@ async def _forward(session: ClientSession, url: str, secret: str, signal_id: int
         async with session.post(url, data=signal, headers=headers, allow_redirects=False) as response:
             return str(response.status)
     except (ClientError, TimeoutError, ValueError) as error:
-        return str(error) or type(error).__name__
+        return reason_of(error)
 
 
 def _sign(secret: str, message_id: str, body: bytes) -> dict[str, str]:

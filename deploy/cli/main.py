@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from broker.errors import SignalBrokerError
+from broker.reasons import reason_of
 from broker.texts import escape
 from deploy.cli.products import given_options, with_product
 
@@ -99,12 +100,12 @@ class Commands(click.Group):
             error.message = escape(error.message, keep="\n")  # type: ignore[misc]
             raise
         except (SignalBrokerError, OSError) as error:
-            raise click.ClickException(escape(str(error), keep="\n")) from error
+            raise click.ClickException(escape(reason_of(error), keep="\n")) from error
         except ExceptionGroup as group:
             expected = group.subgroup((SignalBrokerError, OSError))
             if expected is None:
                 raise
-            raise click.ClickException(escape(str(expected.exceptions[0]), keep="\n")) from group
+            raise click.ClickException(escape(reason_of(expected.exceptions[0]), keep="\n")) from group
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWK, PyJWTError
 
 from broker.errors import SignalBrokerError
+from broker.reasons import named_reason_of
 
 ALGORITHMS: Mapping[str, tuple[str, str | None]] = {
     **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", None)),
@@ -130,7 +131,7 @@ class IssuerKeys:
             keys = read_keys(document)
         except (ClientError, OSError, ValueError, RecursionError) as error:  # a timeout is an OSError
             self._is_available = False
-            log.warning("issuer.unavailable", issuer=self._issuer, error=f"{type(error).__name__}: {error}")
+            log.warning("issuer.unavailable", issuer=self._issuer, error=named_reason_of(error))
             return
         self._is_available = True
         if document != self._document:

@@ -106,7 +106,9 @@ async def test_a_collector_that_is_away_costs_one_line_of_the_log(traced):
             await logged(process.log, lambda lines: any(line["event"] == "tracing.failed" for line in lines))
         assert await process.stop(within=10) == 0
         lines = await logged(process.log, bool)
-        assert [line["event"] for line in lines if line["event"].startswith("tracing.")] == ["tracing.failed"]
+        [line] = [line for line in lines if line["event"].startswith("tracing.")]
+        assert (line["event"], line["address"]) == ("tracing.failed", "http://127.0.0.1:9/v1/traces")
+        assert line["error"]
 
 
 async def test_a_batch_is_recorded_in_spans_that_link_to_each_of_its_signals(traced):

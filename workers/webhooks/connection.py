@@ -11,6 +11,7 @@ from asyncio.trsock import TransportSocket
 from collections.abc import Callable, Iterator
 from typing import cast
 
+from broker.reasons import reason_of
 from workers.webhooks import tcp
 from workers.webhooks.answers import AnswerReader, Endless, Unreadable
 from workers.webhooks.failures import Failure, Stale
@@ -370,4 +371,4 @@ def _end(error: Exception | None) -> str:
         case OSError(errno=int(number)):
             return f"lost ({os.strerror(number).lower()})"
         case _:
-            return f"lost ({error or type(error).__name__})"
+            return f"lost ({reason_of(error)})"

@@ -20,6 +20,7 @@ from broker.access import Principal, digest
 from broker.endpoints import Endpoint
 from broker.errors import StoreRefusal, StoreUnavailable
 from broker.metrics import ACCESS_UNCONFIRMED
+from broker.reasons import reason_of
 from broker.store.administration.endpoints import EndpointStore
 from broker.store.administration.tokens import AccessStore
 from broker.store.administration.users import UserStore
@@ -219,7 +220,7 @@ class AccessCache:
                 log.log(
                     DEBUG if awaits_schema else WARNING,
                     "access.unconfirmed",
-                    error=str(error),
+                    error=reason_of(error),
                     borne_seconds=BORNE.total_seconds(),
                 )
             ACCESS_UNCONFIRMED.set(1)

@@ -19,6 +19,7 @@ import asyncpg  # noqa: TID251  (the fence)
 import structlog
 
 from broker.errors import ConfigurationError, SignalBrokerError, StoreRefusal, StoreTimeout, StoreUnavailable
+from broker.reasons import named_reason_of, reason_of
 from broker.store.postgres.answers import is_about_data
 from broker.store.postgres.statements import Statement
 
@@ -83,11 +84,11 @@ def _translate(error: BaseException) -> SignalBrokerError:
         case asyncpg.InterfaceError() if isinstance(error, ValueError):  # an argument that asyncpg cannot encode
             return DataError(f"PostgreSQL: {error}")
         case asyncpg.QueryCanceledError() | TimeoutError():
-            return StoreTimeout(f"PostgreSQL: {type(error).__name__}: {error}")
+            return StoreTimeout(f"PostgreSQL: {named_reason_of(error)}")
         case asyncpg.PostgresError():
             return _translate_answer(error)
         case _:
-            return StoreUnavailable(f"PostgreSQL: {type(error).__name__}: {error}")
+            return StoreUnavailable(f"PostgreSQL: {named_reason_of(error)}")
 
 
 def _translate_answer(error: asyncpg.PostgresError) -> SignalBrokerError:
@@ -98,7 +99,7 @@ def _translate_answer(error: asyncpg.PostgresError) -> SignalBrokerError:
     if is_about_data(sqlstate, constraint):
         unique = isinstance(error, asyncpg.UniqueViolationError)
         return Conflict(str(error), constraint) if unique else DataError(f"PostgreSQL: {error}")
-    message = f"PostgreSQL: {type(error).__name__}: {error}"
+    message = f"PostgreSQL: {named_reason_of(error)}"
     return StoreUnavailable(message) if sqlstate[:2] in _GONE else StoreRefusal(message, sqlstate)
 
 
@@ -333,7 +334,7 @@ class Database:
             try:
                 await self._listen_once(channel, on_notify)
             except _FAILURES as error:
-                log.warning("listener.lost", channel=channel, error=str(error))
+                log.warning("listener.lost", channel=channel, error=reason_of(error))
                 await asyncio.sleep(_LISTENER_PAUSE)
 
     async def _listen_once(self, channel: str, on_notify: Callable[[str | None], None]) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import structlog
 
 from broker.errors import ConfigurationError
+from broker.reasons import reason_of
 
 _STORE, _LOCK = "postgres", "start-lock"
 """The directory of the database, and the file that serialises starts, in the data directory."""
@@ -115,7 +116,7 @@ class _Watch:
             if self._is_running():  # perhaps it still recovers
                 log.info("postgres.started")
                 return True
-            log.warning("postgres.refused", error=str(error))
+            log.warning("postgres.refused", error=reason_of(error))
         self.failure = error
         os.kill(os.getpid(), signal.SIGTERM)
         return False

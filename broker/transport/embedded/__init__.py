@@ -22,6 +22,7 @@ import structlog
 
 from broker.coalescing import Coalescer
 from broker.errors import ConfigurationError, SignalBrokerError, StoreUnavailable, Unavailable, Unconfirmed, Unroutable
+from broker.reasons import reason_of
 from broker.store.postgres.database import Database, DataError, Session
 from broker.topology import Binding, Queue, Topology
 from broker.transport import NO_QUEUE, Hazard, Message
@@ -147,7 +148,7 @@ class EmbeddedTransport:
         try:
             routed = await publisher.submit(outgoing, timeout=timeout)
         except (SignalBrokerError, TimeoutError) as error:
-            raise outgoing.failure(str(error) or "no answer in time") from error
+            raise outgoing.failure(reason_of(error)) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -182,7 +183,7 @@ class EmbeddedTransport:
             async with asyncio.timeout(timeout.total_seconds()):
                 count: int | None = await self._database.fetchval(Sql.depth, queue=queue)
         except (SignalBrokerError, TimeoutError) as error:
-            raise Unavailable(str(error) or "no answer in time") from error
+            raise Unavailable(reason_of(error)) from error
         if count is None:
             raise Unroutable(f"there is no queue {queue!r}")
         return count
@@ -234,7 +235,7 @@ class EmbeddedTransport:
                 self._ready = True
             except SignalBrokerError as error:
                 if self._ready:
-                    log.warning("transport.lost", error=str(error))
+                    log.warning("transport.lost", error=reason_of(error))
                 self._ready = False
             await asyncio.sleep(self._poll)
 

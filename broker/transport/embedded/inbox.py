@@ -14,6 +14,7 @@ from typing import NamedTuple
 import structlog
 
 from broker.errors import SignalBrokerError
+from broker.reasons import reason_of
 from broker.store.postgres.database import Database, Session
 from broker.transport import HELD_BYTES, Received, Settlement, take_batch
 from broker.transport.embedded.properties import read_message
@@ -108,7 +109,7 @@ class EmbeddedInbox:
                 async with self._database.dedicated_session() as session:
                     await self._consume(session)
             except SignalBrokerError as error:
-                log.warning("consumer.lost", queue=self.queue, error=str(error))
+                log.warning("consumer.lost", queue=self.queue, error=reason_of(error))
                 await asyncio.sleep(self._poll / 2)
             finally:
                 self._forget()

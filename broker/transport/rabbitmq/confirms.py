@@ -16,6 +16,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from broker.errors import Nacked, TransportError, Unconfirmed, Unroutable
+from broker.reasons import reason_of
 from broker.transport import Message
 from broker.transport.rabbitmq import frames
 from broker.transport.rabbitmq.channel import Channel, Passing
@@ -182,6 +183,6 @@ class ConfirmChannel(Channel):
         for publication in self._outstanding.values():
             if isinstance(cause, ChannelNotFoundEntity):
                 self._on_unroutable(publication.exchange, publication.routing_key)
-            publication.end(kind(f"the channel was closed: {cause or 'by us'}"))
+            publication.end(kind(f"the channel was closed: {'by us' if cause is None else reason_of(cause)}"))
         self._outstanding.clear()
         self.idle.set()

@@ -23,6 +23,7 @@ from aiormq.exceptions import (  # noqa: TID251
 from yarl import URL
 
 from broker.errors import ConfigurationError
+from broker.reasons import reason_of
 from broker.transport.rabbitmq.channel import Channel
 from broker.transport.rabbitmq.reading import read_quickly
 from broker.transport.rabbitmq.tolerance import be_tolerant, hear_refusals
@@ -75,7 +76,7 @@ async def answers(within: float) -> AsyncIterator[None]:
             raise LinkLost(f"no answer within {within:g} s") from None
         # aiormq raises RuntimeError for a closed channel, and StopAsyncIteration if a handshake ends early.
         if isinstance(error, AMQPError | OSError | RuntimeError | StopAsyncIteration):
-            raise LinkLost(str(error) or repr(error)) from error
+            raise LinkLost(reason_of(error)) from error
         raise
 
 
@@ -285,7 +286,7 @@ def _give_up(connection: Connection) -> None:
 
 def _reason(closing: asyncio.Future[object]) -> str:
     error = None if closing.cancelled() else closing.exception()
-    return "the connection was closed" if error is None else str(error) or repr(error)
+    return "the connection was closed" if error is None else reason_of(error)
 
 
 def _underlying(connection: aio_pika.Connection) -> Connection:

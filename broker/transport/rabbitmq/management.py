@@ -12,6 +12,7 @@ import aiohttp
 from yarl import URL
 
 from broker.errors import Unavailable
+from broker.reasons import reason_of
 from broker.topology import Queue, Topology
 from broker.transport import Hazard
 from broker.transport.rabbitmq.policies import find_hazards
@@ -111,7 +112,7 @@ class Management:
                         return await response.json()
                     reasons.append(f"{where} answers {response.status}: {_hint(response.status)}")
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-                reasons.append(f"{where}: {error or repr(error)}")
+                reasons.append(f"{where}: {reason_of(error)}")
             self._urls.remove(url)  # the others will do for the rest
         raise Unavailable("; ".join(reasons) or "no host answers")
 
