@@ -13,10 +13,11 @@ P = ParamSpec("P")
 Check = tuple[str, AsyncIterator[Finding]]
 """The name of a check, and what it finds."""
 
-POSTGRESQL, RABBITMQ = "PostgreSQL", "RabbitMQ"
+POSTGRESQL, RABBITMQ, MANAGEMENT = "PostgreSQL", "RabbitMQ", "RabbitMQ's management API"
 _LOOKS = {
     POSTGRESQL: '`pg_isready -d "$SIGNAL_BROKER_STORE_URL"`',
     RABBITMQ: "`rabbitmq-diagnostics status`",
+    MANAGEMENT: "`rabbitmq-plugins list` and SIGNAL_BROKER_MANAGEMENT_URL",
 }
 """How to see whether a part runs."""
 _READ_ONLY, _DENIED, _NO_DATABASE, _NOT_AUTHORIZED = "25006", "42501", "3D000", "28"

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +15,7 @@ import click
 from broker.deliveries import DeliveryState
 from broker.errors import SignalBrokerError, StoreRefusal, StoreUnavailable, TransportError, Unavailable, Unroutable
 from broker.operations.books import BookReader, Books
+from broker.reasons import reason_of
 from broker.secrets import SecretBox
 from broker.settings import Settings
 from broker.shards import ShardFollower
@@ -23,7 +24,8 @@ from broker.store.deliveries.deliveries import DeliveryStore, Ledger
 from broker.store.partitions.detached import DetachedStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database
-from broker.store.postgres.schema import NEEDED, check_ownership, revision
+from broker.store.postgres.schema import NEEDED, applied, check_ownership, last_of_chain
+from broker.store.signals.intake_books import IntakeBooks
 from broker.store.subscriptions.sealing import SealingStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.texts import escape
@@ -40,8 +42,8 @@ from broker.topology import (
 )
 from broker.transport import Hazard, Transport
 from deploy.cli.backends import EMBEDDED, open_secrets, open_transport, require_store, settings_with_logs, store_url
-from deploy.cli.checkup import POSTGRESQL, Check, Checkup, judge_refusal, judge_silence, one
-from deploy.cli.findings import Finding
+from deploy.cli.checkup import MANAGEMENT, POSTGRESQL, RABBITMQ, Check, Checkup, judge_refusal, judge_silence, one
+from deploy.cli.findings import Finding, enumerate_some
 from deploy.cli.loop import run_async
 from deploy.cli.output import as_json, example, has_colours, say, show_json
 from deploy.cli.privileges import RoleCheck
@@ -129,7 +131,8 @@ def _kind(url: str) -> str:
 async def _examine(settings: Settings, url: str, box: SecretBox) -> AsyncIterator[Finding]:
     async with Database(url, timeout=settings.store_timeout, size=4) as database:
         started = time.perf_counter()
-        has = await revision(database)
+        steps = await applied(database)
+        has = last_of_chain(steps)
         yield Finding("ok", "store", f"PostgreSQL answers in {1000 * (time.perf_counter() - started):.0f} ms")
         if not has:
             async with database.transaction() as session:
@@ -139,7 +142,7 @@ async def _examine(settings: Settings, url: str, box: SecretBox) -> AsyncIterato
                 "fail", "schema", f"is at {has or 'nothing'}, {NEEDED} is needed: run `signal-broker migrate`"
             )
             return
-        yield Finding("ok" if has == NEEDED else "warn", "schema", f"is at {has}, {NEEDED} is needed")
+        yield _judge_schema(steps)
         checkup = Checkup()
         role = RoleCheck(database, transport_too=settings.transport_url == EMBEDDED)
         for check in [("privileges", role.examine()), *_checks_of_store(settings, database, box)]:
@@ -147,6 +150,19 @@ async def _examine(settings: Settings, url: str, box: SecretBox) -> AsyncIterato
                 yield finding
         async for finding in checkup.make(("transport", _examine_messaging(settings, database, role, checkup))):
             yield finding
+
+
+def _judge_schema(steps: Collection[str]) -> Finding:
+    """Return what it means that the store has these steps, among them all that are needed."""
+    beyond = sorted(step for step in steps if step > NEEDED)
+    if beyond:
+        return Finding(
+            "warn",
+            "schema",
+            f"is newer than this version, which needs {NEEDED} and does not know {enumerate_some(beyond)}: see whether"
+            " `signal-broker --version` is that of the other processes",
+        )
+    return Finding("ok", "schema", f"is at {NEEDED}, {NEEDED} is needed")
 
 
 def _checks_of_store(settings: Settings, database: Database, box: SecretBox) -> list[Check]:
@@ -171,20 +187,32 @@ async def _examine_messaging(
         with suppress(StoreRefusal):  # told of by the check of the privileges
             await ShardFollower(database, transport, declare=False).look()
             apps = await SubscriptionStore(database).apps()
-        shown = settings.transport_url != EMBEDDED
+        messaging = POSTGRESQL if settings.transport_url == EMBEDDED else RABBITMQ
+        deliveries = DeliveryStore(database)
         roles = examine_roles(
-            database, transport, apps, shows_consumers=shown, shows_presence=role.writes, timeout=timeout
+            database,
+            transport,
+            apps,
+            shows_consumers=messaging == RABBITMQ,
+            shows_presence=role.writes,
+            timeout=timeout,
         )
-        checks: list[Check] = [
-            ("transport", _examine_transport(transport, DeliveryStore(database), apps, timeout)),
-            ("roles", roles),
-            ("shards", one(judge_shards, database, transport, timeout)),
-            ("bindings", one(_judge_bindings, transport, apps, timeout)),
-            ("policies", _examine_policies(transport, apps, timeout)),
-            ("lost", one(_judge_balance, BookReader(database, transport, timeout=timeout))),
+
+        def lose_management() -> None:
+            checkup.note_silence(MANAGEMENT)
+
+        checks: list[tuple[Check, Sequence[str]]] = [
+            (("transport", _examine_acceptance(transport, timeout, lambda: checkup.note_silence(messaging))), ()),
+            (("topology", _examine_topology(transport, timeout)), [messaging]),
+            (("queues", _examine_queues(transport, deliveries, IntakeBooks(database), apps, timeout)), [messaging]),
+            (("roles", roles), [messaging]),
+            (("shards", one(judge_shards, database, transport, timeout)), [messaging]),
+            (("bindings", one(_judge_bindings, transport, apps, timeout, lose_management)), [messaging]),
+            (("policies", _examine_policies(transport, apps, timeout)), [messaging, MANAGEMENT]),
+            (("lost", one(_judge_balance, BookReader(database, transport, timeout=timeout))), [messaging]),
         ]
-        for check in checks:
-            async for finding in checkup.make(check, POSTGRESQL):
+        for check, parts in checks:
+            async for finding in checkup.make(check, POSTGRESQL, *parts):
                 yield finding
 
 
@@ -318,20 +346,29 @@ async def _judge_retention(database: Database, retention: timedelta | None) -> F
     )
 
 
-async def _examine_transport(
-    transport: Transport, deliveries: DeliveryStore, apps: Sequence[str], timeout: timedelta
+async def _examine_acceptance(
+    transport: Transport, timeout: timedelta, note_silence: Callable[[], None]
 ) -> AsyncIterator[Finding]:
-    try:
-        await transport.rehearse(timeout=timeout)
-    except TransportError as error:
+    """Yield whether messages are accepted; *note_silence* is called if nothing at all is answered."""
+    accepted, asked = await asyncio.gather(
+        transport.rehearse(timeout=timeout), transport.depth(RECORD, timeout=timeout), return_exceptions=True
+    )
+    if isinstance(accepted, TransportError):
+        if isinstance(asked, TransportError) and not isinstance(asked, Unroutable):
+            note_silence()
         yield Finding(
             "fail",
             "transport",
-            f"accepts no messages (unreachable, or blocked by an alarm): {error}. See `rabbitmq-diagnostics status` and"
-            " `rabbitmq-diagnostics alarms`",
+            f"accepts no messages (unreachable, or blocked by an alarm): {accepted}. See `rabbitmq-diagnostics status`"
+            " and `rabbitmq-diagnostics alarms`",
         )
-        return
-    yield Finding("ok", "transport", "accepts messages")
+    elif isinstance(accepted, BaseException):
+        raise accepted
+    else:
+        yield Finding("ok", "transport", "accepts messages")
+
+
+async def _examine_topology(transport: Transport, timeout: timedelta) -> AsyncIterator[Finding]:
     for queue in (queue.name for queue in TOPOLOGY.queues):
         try:
             await transport.depth(queue, timeout=timeout)
@@ -339,6 +376,11 @@ async def _examine_transport(
             yield Finding("fail", "topology", f"{error}: run `signal-broker topology --apply`")
             return
     yield await _judge_arguments(transport)
+
+
+async def _examine_queues(
+    transport: Transport, deliveries: DeliveryStore, intake: IntakeBooks, apps: Sequence[str], timeout: timedelta
+) -> AsyncIterator[Finding]:
     for queue in (RECORD, ATTEMPT, SLOW_ATTEMPT, *map(attempt_queue, apps)):
         try:
             dead = await transport.depth(dead_letters(queue), timeout=timeout)
@@ -347,12 +389,27 @@ async def _examine_transport(
             yield Finding("warn", "queues", f"{error}: `signal-broker worker handlers` of that app declares it")
             continue
         if dead:
-            yield Finding(
-                "warn",
-                "poison",
-                f"{dead} messages in {dead_letters(queue)}: once the cause is mended, `signal-broker recover {queue}`"
-                " puts them back",
-            )
+            yield _judge_poison(queue, dead, (await intake.balance()).poison if queue == RECORD else dead)
+
+
+def _judge_poison(queue: str, dead: int, ours: int) -> Finding:
+    """Return what to do about so many dead letters of a queue, of which *ours* are not of others."""
+    told = f"{dead} messages in {dead_letters(queue)}"
+    puts_back = f"once the cause is mended, `signal-broker recover {queue}` puts"
+    if ours >= dead:
+        return Finding("warn", "poison", f"{told}: {puts_back} them back")
+    kept = (
+        f", and {ours} are accepted signals: {puts_back} these back. The others"
+        if ours
+        else ", of no accepted signal: they"
+    )
+    return Finding(
+        "warn",
+        "poison",
+        f"{told}{kept} come from others, and nobody can record them. Find out who publishes to {queue}, and once"
+        " `poisonedSignals` of `signal-broker ledger --json` has been 0 for a minute, empty it with"
+        f" `rabbitmqctl purge_queue {dead_letters(queue)}`",
+    )
 
 
 async def _judge_arguments(transport: Transport) -> Finding:
@@ -360,7 +417,7 @@ async def _judge_arguments(transport: Transport) -> Finding:
     try:
         earlier = await transport.declare(Topology(queues=TOPOLOGY.queues))
     except SignalBrokerError as error:
-        return Finding("fail", "topology", str(error))
+        return Finding("fail", "topology", f"{error}: see `signal-broker topology`")
     if earlier:
         return Finding(
             "warn",
@@ -372,20 +429,28 @@ async def _judge_arguments(transport: Transport) -> Finding:
     return Finding("ok", "topology", f"all {len(TOPOLOGY.queues)} queues are there")
 
 
-async def _judge_bindings(transport: Transport, apps: Sequence[str], timeout: timedelta) -> Finding:
+async def _judge_bindings(
+    transport: Transport, apps: Sequence[str], timeout: timedelta, note_silence: Callable[[], None] = lambda: None
+) -> Finding:
+    """Compare the exchanges and bindings with those that are needed; *note_silence* is called if no answer comes."""
     parts = [TOPOLOGY, *map(app_topology, apps)]
     whole = Topology(
         exchanges=tuple(exchange for part in parts for exchange in part.exchanges),
         bindings=tuple(binding for part in parts for binding in part.bindings),
     )
+    began = time.monotonic()
     try:
-        gaps = await transport.gaps(whole, timeout=timeout)
-    except Unavailable as error:
+        async with asyncio.timeout(timeout.total_seconds()):  # several hosts may have to be asked
+            gaps = await transport.gaps(whole, timeout=timeout)
+    except (Unavailable, TimeoutError) as error:
+        if time.monotonic() - began > 0.9 * timeout.total_seconds():
+            note_silence()
         return Finding(
             "warn",
             "bindings",
-            f"cannot be seen, and without one, say, deliveries stop ({error}): set SIGNAL_BROKER_MANAGEMENT_URL, or"
-            " compare `rabbitmqctl list_bindings -p VHOST` with `signal-broker topology`",
+            f"cannot be seen, and without one, say, deliveries stop ({reason_of(error)}): set"
+            " SIGNAL_BROKER_MANAGEMENT_URL, or compare"
+            " `rabbitmqctl list_bindings -p VHOST` with `signal-broker topology`",
         )
     if gaps:
         return Finding("fail", "bindings", f"{'; '.join(gaps)}: run `signal-broker topology --apply`")

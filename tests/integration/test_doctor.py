@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -147,6 +148,29 @@ async def test_without_postgresql_or_rabbitmq_it_says_how_to_look_at_them(operat
     found = await examine(operator, TRANSPORT_URL="amqp://127.0.0.1:1/", CONFIRM_TIMEOUT_SECONDS="0.5")
     assert found["transport"][0] == "fail"
     assert "rabbitmq-diagnostics alarms" in found["transport"][1]
+
+
+async def test_a_rabbitmq_that_hangs_is_waited_for_once(operator):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        found = await examine(
+            operator, TRANSPORT_URL=f"amqp://127.0.0.1:{port}/", MANAGEMENT_URL=url, CONFIRM_TIMEOUT_SECONDS="1"
+        )
+    assert found["transport"][0] == "fail"
+    not_asked = "not asked: RabbitMQ does not answer, see `rabbitmq-diagnostics status`"
+    for check in ("topology", "queues", "roles", "shards", "bindings", "policies", "lost"):
+        assert found[check] == ("warn", not_asked)
+
+
+async def test_a_management_api_that_hangs_is_waited_for_once(operator, rabbitmq_url):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        found = await examine(operator, TRANSPORT_URL=rabbitmq_url, MANAGEMENT_URL=url, CONFIRM_TIMEOUT_SECONDS="1")
+    assert found["transport"] == ("ok", "accepts messages")
+    assert found["bindings"][1].startswith("cannot be seen, and without one, say, deliveries stop (")
+    assert "did not answer in time)" in found["bindings"][1]
+    assert found["policies"][1].startswith("not asked: RabbitMQ's management API does not answer, see ")
 
 
 async def test_what_is_amiss_ends_with_where_its_cure_is(operator):

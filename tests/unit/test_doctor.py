@@ -8,8 +8,9 @@ import pytest
 
 from broker.operations.books import Books
 from broker.store.deliveries.deliveries import Ledger
+from broker.store.postgres.schema import NEEDED, STEPS
 from broker.store.signals.intake_books import IntakeBalance, QueueDepths
-from deploy.cli.doctor import _judge_intake, _judge_leasable
+from deploy.cli.doctor import _judge_intake, _judge_leasable, _judge_poison, _judge_schema
 
 
 def books(*, overdue=0, lost=0, record=0):
@@ -65,3 +66,34 @@ def test_signals_that_are_missing_or_lost_are_findings(given, level, says):
 def test_subscriptions_of_which_nobody_leases_are_a_finding(longest, level, says):
     finding = _judge_leasable(longest)
     assert (finding.level, finding.detail[: len(says)]) == (level, says)
+
+
+@pytest.mark.parametrize(
+    ("beyond", "level", "says"),
+    [
+        ([], "ok", f"is at {NEEDED}, {NEEDED} is needed"),
+        (["9998", "9999"], "warn", f"is newer than this version, which needs {NEEDED} and does not know 9998, 9999: "),
+    ],
+    ids=["known", "newer"],
+)
+def test_a_store_with_steps_that_this_version_does_not_know_is_newer(beyond, level, says):
+    finding = _judge_schema([*STEPS, *beyond])
+    assert (finding.level, finding.detail[: len(says)]) == (level, says)
+
+
+def test_poison_that_is_an_accepted_signal_can_be_put_back():
+    assert _judge_poison("signals.record", 3, 3).detail == (
+        "3 messages in signals.record.dead: once the cause is mended, `signal-broker recover signals.record` puts them"
+        " back"
+    )
+
+
+def test_foreign_messages_are_to_be_purged_once_no_signal_is_among_them():
+    none = _judge_poison("signals.record", 3, 0).detail
+    assert none.startswith("3 messages in signals.record.dead, of no accepted signal: they come from others, and")
+    assert "`rabbitmqctl purge_queue signals.record.dead`" in none
+    assert "`poisonedSignals`" in none
+    assert "signal-broker recover" not in none
+    some = _judge_poison("signals.record", 3, 1).detail
+    assert "1 are accepted signals: once the cause is mended, `signal-broker recover signals.record` puts these" in some
+    assert "rabbitmqctl purge_queue" in some
