@@ -8,6 +8,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from gateway.http_errors import (
+    BadRequest,
     Broken,
     Busy,
     Forbidden,
@@ -46,6 +47,14 @@ class Refusal:
 REFUSAL = web.RequestKey("refusal", Refusal)
 
 
+def _repeats_nothing(error: HttpError) -> bool:
+    """Return whether the detail of *error* has nothing of the request: of a wrong field it may quote the value.
+
+    What is wrong with a request as a whole has no fields: that its body is not JSON, say, and at which column.
+    """
+    return isinstance(error, _TELLING) or (type(error) is BadRequest and not error.errors)
+
+
 def note_refusal(
     request: web.BaseRequest, error: HttpError, *, cause: str | None = None, path: str | None = None
 ) -> None:
@@ -56,6 +65,6 @@ def note_refusal(
     known = request.get(REFUSAL)
     if known is not None and known.status == error.status and cause is None:
         return
-    told = error.detail if isinstance(error, _TELLING) else HTTPStatus(error.status).phrase
+    told = error.detail[:_LONGEST] if _repeats_nothing(error) else HTTPStatus(error.status).phrase
     fields = tuple(one.pointer[:_LONGEST] for one in error.errors[:_MOST_FIELDS])
     request[REFUSAL] = Refusal(int(error.status), cause or told, fields, path)

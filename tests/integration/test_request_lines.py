@@ -114,7 +114,22 @@ async def test_what_cannot_be_read_leaves_a_line(fresh):
     writer.close()
     [line] = await lines_of(process, 1)
     assert (line["status"], line["route"], line["path"]) == (400, "other", "/v1/signals")
-    assert (line["event"], line["reason"]) == ("request.refused", "Bad Request")
+    assert (line["event"], line["reason"].split(":")[0]) == ("request.refused", "The request is malformed")
+    assert "broken" not in line["reason"]
+
+
+@pytest.mark.slow
+async def test_what_is_no_json_is_told_as_to_the_caller_and_nothing_of_it_is_logged(fresh, name):
+    client, process, _ = fresh
+    for path in ("/v1/signals", "/v1/cloudevents", "/engine-rest/signal"):
+        for body in (b"{hunter2", b'{"name": "hunter2" hunter2}', b'{"name": "\xff hunter2"}', b'"hunter2" hunter2'):
+            await client.request("POST", path, data=body, headers={"Content-Type": "application/json"})
+    lines = await lines_of(process, 12)
+    told = [line["reason"] for line in lines]
+    assert told[0].startswith("The body is not JSON: ")
+    assert told[0].endswith("line 1 column 2 (char 1).")
+    assert {line["status"] for line in lines} == {400}
+    assert "hunter2" not in process.log.read_text()
 
 
 @pytest.mark.slow
