@@ -38,6 +38,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and (kindIs "float64" .) (eq . (floor .)) }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
 {{- end }}
 
+{{- /* A quantity of memory, such as 320Mi or 1.5G, in bytes. */ -}}
+{{- define "signal-broker.bytes" -}}
+{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $text := include "signal-broker.string" . -}}
+{{- $unit := regexFind "[A-Za-z]*$" $text -}}
+{{- if hasKey $units $unit -}}
+{{ mulf (float64 (trimSuffix $unit $text)) (float64 (get $units $unit)) | int64 }}
+{{- else -}}
+9223372036854775807
+{{- end -}}
+{{- end }}
+
 {{- define "signal-broker.settings" -}}
 {{- range $name, $value := .Values.settings }}
 {{ $name }}: {{ include "signal-broker.string" $value | quote }}
