@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterable, Sequence
 from pathlib import Path
 
+from broker.reasons import reason_of
 from broker.representations import archive_line
 from broker.store.partitions.detached import DetachedPartition, DetachedSignal
 
@@ -35,6 +36,18 @@ class Archive:
         probe = self._directory / ".signal-broker"
         probe.write_bytes(b"")
         probe.unlink()
+
+    def find_obstacle(self) -> str:
+        """Return why files cannot be written, as far as that can be seen without writing; an empty text for nothing."""
+        place = self._directory.absolute()
+        try:
+            while not place.exists():  # it will be made
+                place = place.parent
+            if not place.is_dir():
+                return f"{place} is not a directory"
+        except OSError as error:
+            return f"{place}: {reason_of(error)}"
+        return "" if os.access(place, os.W_OK | os.X_OK) else f"{place} cannot be written to"
 
     async def keep(self, partition: DetachedPartition, pages: AsyncIterable[Sequence[DetachedSignal]]) -> None:
         """Write *pages* to the file of *partition*, replacing an earlier attempt's; without signals there is no file.

@@ -11,7 +11,7 @@ from datetime import timedelta
 import structlog
 
 from broker import metrics
-from broker.reasons import named_reason_of
+from broker.reasons import named_reason_of, reason_of
 from broker.settings import Settings
 from broker.store.deliveries.folding import StatisticsKeeper
 from broker.store.partitions.detached import DetachedStore
@@ -62,7 +62,21 @@ class PartitionMaintainer:
             maintaining.cancel()
             await asyncio.gather(maintaining, return_exceptions=True)
 
+    async def _try_archive(self) -> None:
+        """Warn of an archive that cannot be written, long before a partition is to be archived."""
+        if self._archive is not None:
+            try:
+                await self._archive.check()
+            except OSError as error:
+                log.warning(
+                    "archive.refused",
+                    directory=str(self._settings.archive_dir),
+                    error=reason_of(error),
+                    hint="nothing is dropped until it can be written: correct SIGNAL_BROKER_ARCHIVE_DIR",
+                )
+
     async def _maintain_repeatedly(self) -> None:
+        await self._try_archive()
         failures = 0
         while True:
             try:

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
 
@@ -50,6 +51,7 @@ from deploy.cli.privileges import RoleCheck
 from deploy.cli.resharding import judge_shards
 from deploy.cli.roles import examine_roles
 from deploy.cli.surroundings import checks_of_surroundings
+from workers.archive import Archive
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _LATE = timedelta(seconds=10)
@@ -174,6 +176,7 @@ def _checks_of_store(settings: Settings, database: Database, box: SecretBox) -> 
         ("scheduler", _examine_late(deliveries)),
         ("leases", one(_judge_backlogs, BacklogStore(database))),
         ("retention", one(_judge_retention, database, settings.retention)),
+        ("retention", _examine_archive(settings.archive_dir)),
         ("secrets", one(_judge_secrets, SealingStore(database))),
     ]
 
@@ -344,6 +347,17 @@ async def _judge_retention(database: Database, retention: timedelta | None) -> F
     return Finding(
         "ok", "retention", "no signal is older than the retention" if retention else "signals are kept forever"
     )
+
+
+async def _examine_archive(directory: Path | None) -> AsyncIterator[Finding]:
+    """Yield why the archive cannot be written from here, if the settings name one."""
+    if directory is not None and (obstacle := await asyncio.to_thread(Archive(directory).find_obstacle)):
+        yield Finding(
+            "warn",
+            "retention",
+            f"the archive {directory} cannot be written from here ({obstacle}), and without it nothing is dropped:"
+            f" correct SIGNAL_BROKER_ARCHIVE_DIR, or the directory, for {_SCHEDULER}; see `ls -ld {directory}`",
+        )
 
 
 async def _examine_acceptance(

@@ -6,6 +6,7 @@ import asyncio
 import json
 
 import pytest
+from structlog.testing import capture_logs
 
 from broker import metrics
 from broker.deliveries import DeliveryState
@@ -19,6 +20,7 @@ from tests.support.builders import DAY, QUEUE, RESCUE_AFTER
 from tests.support.eventually import eventually
 from tests.support.history import lines
 from tests.support.listing import listed
+from workers.archive import Archive
 
 ONLY_SHOWN = {"signalName", "tenantId", "target", "lastOutcome", "lastStatus", "lastError"}
 """What the API tells of a delivery besides: it is in the archived signal, in its attempts, or of today."""
@@ -173,3 +175,24 @@ async def test_without_a_place_for_the_archive_nothing_is_dropped(history, subsc
     assert await DetachedStore(history.database).all() == []
     await retention(archive_dir=tmp_path / "made" / "if" / "missing").maintain()
     assert await history.ids() == []
+
+
+async def test_an_archive_that_cannot_be_written_is_told_at_the_start(retention, tmp_path):
+    (tmp_path / "file").write_text("not a directory")
+    for directory, told in ((tmp_path / "file" / "archive", 1), (tmp_path / "archive", 0)):
+        stopping = asyncio.Event()
+        with capture_logs() as logs:
+            running = asyncio.create_task(retention(archive_dir=directory).run(stopping))
+            await eventually(lambda logs=logs, directory=directory: logs or directory.exists())
+            stopping.set()
+            await running
+        lines = [log for log in logs if log["event"] == "archive.refused"]
+        assert [log["directory"] for log in lines] == [str(directory)] * told
+        assert all("Not a directory" in log["error"] for log in lines)
+
+
+def test_what_is_in_the_way_of_an_archive_is_found_without_making_it(tmp_path):
+    (tmp_path / "file").write_text("not a directory")
+    assert Archive(tmp_path / "file" / "archive").find_obstacle() == f"{tmp_path}/file is not a directory"
+    assert Archive(tmp_path / "made" / "later").find_obstacle() == ""
+    assert not (tmp_path / "made").exists()

@@ -304,9 +304,9 @@ async def compare_balance(database, subscription_id):
     assert (await DeliveryStore(database).ledger(subscription_id)).unaccounted == 0
 
 
-async def doctor(database_url, directory):
-    """Return what it says of the retention."""
-    environment = {"STORE_URL": database_url, "DATA_DIR": str(directory), "SECRET_KEYS": SECRET_KEY}
+async def doctor(database_url, directory, **settings):
+    """Return what it says of the retention at last."""
+    environment = {"STORE_URL": database_url, "DATA_DIR": str(directory), "SECRET_KEYS": SECRET_KEY, **settings}
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
         "doctor",
@@ -315,7 +315,7 @@ async def doctor(database_url, directory):
         stdout=asyncio.subprocess.PIPE,
     )
     output, _ = await process.communicate()
-    (check,) = [check for check in json.loads(output)["checks"] if check["check"] == "retention"]
+    *_, check = [check for check in json.loads(output)["checks"] if check["check"] == "retention"]
     return check["level"], check["detail"]
 
 
@@ -323,6 +323,12 @@ async def test_doctor_sees_what_is_behind(history, subscription, retention, data
     await history.attempt(await history.throw(), DeliveryState.DELIVERED)
     await history.close()
     assert await doctor(database_url, tmp_path) == ("ok", "no signal is older than the retention")
+    (tmp_path / "file").write_bytes(b"")
+    level, detail = await doctor(database_url, tmp_path, ARCHIVE_DIR=str(tmp_path / "file" / "archive"))
+    assert (level, detail.partition(", and ")[0]) == (
+        "warn",
+        f"the archive {tmp_path}/file/archive cannot be written from here ({tmp_path}/file is not a directory)",
+    )
     await history.pass_time(31 * DAY)
     level, detail = await doctor(database_url, tmp_path)
     assert (level, detail[:58]) == ("warn", "1 partitions are older than the retention and not detached")
