@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import partial
+from itertools import count
 
 from aiohttp import web
 
@@ -112,10 +113,18 @@ class LeasesApi:
             most=wanted.max,
             wait=wait,
             worker=worker,
-            may_go_on=partial(may_go_on, request, principal, self._auth.principal_or_session),
+            may_go_on=partial(self._may_go_on, request, principal, subscription.id, looks=count()),
         )
         size = sum(len(lease.claimed.signal.throw.payload) for lease in leases)
         return answer(await offload(request, lambda: _render(leases), size=size))
+
+    async def _may_go_on(
+        self, request: web.Request, principal: Principal, subscription_id: int, *, looks: Iterator[int]
+    ) -> bool:
+        """Return whether a caller may, before each of the *looks*; the subscription was read before the first one."""
+        if next(looks) and await self._subscriptions.get(subscription_id) is None:
+            return False
+        return await may_go_on(request, principal, self._auth.principal_or_session)
 
     async def acknowledge(self, request: web.Request, principal: Principal) -> web.Response:
         """Say that attempts have succeeded: their deliveries are delivered. Each token has its own result."""

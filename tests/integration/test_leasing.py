@@ -85,6 +85,15 @@ async def test_who_waits_with_a_token_that_is_revoked_meanwhile_gets_nothing(cli
     assert (await puller.lease_one())["signal"]["id"] == signal_id
 
 
+async def test_those_who_wait_for_a_subscription_that_is_deleted_are_answered_at_once(client, puller):
+    await puller.subscribe()
+    waiting = [asyncio.ensure_future(puller.lease(waitSeconds=30)) for _ in range(3)]
+    assert await puller.lease() == [], "the other requests have come before"
+    await client.request("DELETE", puller.path)
+    async with asyncio.timeout(20):
+        assert await asyncio.gather(*waiting) == [[], [], []]
+
+
 async def test_a_worker_gets_the_trace_of_the_signal(client, name, puller):
     await puller.subscribe()
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -18,7 +18,7 @@ from broker.slices import Slices
 from broker.store.administration.audit import Change, change_administration, lock_administration
 from broker.store.deliveries.admission import lock_admission, note_recall, note_waiting
 from broker.store.deliveries.circuits import drop_circuits
-from broker.store.deliveries.leases import count_leases
+from broker.store.deliveries.leases import count_leases, tell_leasable
 from broker.store.pages import Page
 from broker.store.postgres.database import Conflict, Database, Row, Session
 from broker.store.postgres.statements import Statement, Statements
@@ -283,6 +283,8 @@ class SubscriptionStore:
             await note_waiting(session, subscription_id)
             await drop_circuits(session, subscription_id)
             row = await session.fetchrow(_Sql.delete, subscription_id=subscription_id, number=number)
+            if found.spec.target.kind is Kind.PULL:
+                await tell_leasable(session, [subscription_id])  # those who wait wait in vain
             if row is not None and _is_audited(found.spec):
                 shown = snapshot(read_subscription(row).spec)
                 await Change(session, by).note(AuditType.SUBSCRIPTION_DELETED, subscription_id, before=shown)
