@@ -13,16 +13,20 @@ from gateway.http_errors import Busy, HttpError
 
 MOST = 1_000
 """How many may wait at a time: half of all connections."""
+MOST_OF_ONE = 500
+"""How many of them may be of one principal, so that it leaves places to others."""
 
 
-def check_room(leasing: Leasing, wait: timedelta) -> None:
-    """Check that one more caller may wait.
+def check_room(leasing: Leasing, wait: timedelta, principal: Principal) -> None:
+    """Check that one more caller may wait, who is *principal*.
 
     Raises:
         Busy: Too many do.
     """
     if wait and leasing.waiting >= MOST:
         raise Busy(f"{MOST} callers wait for deliveries here already.")
+    if wait and leasing.waiting >= MOST_OF_ONE and leasing.waiting_of(principal.key) >= MOST_OF_ONE:
+        raise Busy(f"{MOST_OF_ONE} callers with these credentials wait for deliveries here already.")
 
 
 async def may_go_on(

@@ -84,8 +84,8 @@ class Leasing:
     def __init__(self, leases: LeaseStore, leasable: LeasableStore) -> None:
         self._leases = leases
         self._leasable = leasable
-        self._callers: set[asyncio.Event] = set()
-        """Those who wait."""
+        self._callers: dict[asyncio.Event, str] = {}
+        """Those who wait, with the keys of their principals."""
         self._waiting: dict[int | Named, list[asyncio.Event]] = {}
         """They by what they wait for, in the order in which they came."""
         self._told: set[int] = set()
@@ -102,6 +102,10 @@ class Leasing:
         """How many callers wait."""
         return len(self._callers)
 
+    def waiting_of(self, caller: str) -> int:
+        """Return how many of those who wait are of the principal with that key."""
+        return sum(key == caller for key in self._callers.values())
+
     def end(self) -> None:
         """Answer all waiting callers with no deliveries, and let none wait from now on."""
         self._ended = True
@@ -115,6 +119,7 @@ class Leasing:
         most: int,
         wait: timedelta,
         worker: str | None,
+        caller: str = "",
         may_go_on: Callable[[], Awaitable[bool]],
     ) -> Sequence[Lease]:
         """Lease up to *most* deliveries, those of the oldest signals; if there is none, wait for the first of them.
@@ -124,6 +129,7 @@ class Leasing:
             most: How many.
             wait: For how long.
             worker: Who asks, for people.
+            caller: The key of the principal that asks.
             may_go_on: Returns whether a caller who waits is still there and may lease.
 
         Raises:
@@ -133,7 +139,7 @@ class Leasing:
             return (await self._look_at(sought, most, worker)).leases
         clock, woken = asyncio.get_running_loop().time, asyncio.Event()
         deadline = clock() + wait.total_seconds()
-        self._join(sought.keys, woken)
+        self._join(sought.keys, woken, caller)
         try:
             while not self._ended and await may_go_on():
                 woken.clear()
@@ -256,18 +262,18 @@ class Leasing:
         finally:
             self._turns.release()
 
-    def _join(self, keys: Iterable[int | Named], woken: asyncio.Event) -> None:
+    def _join(self, keys: Iterable[int | Named], woken: asyncio.Event, caller: str) -> None:
         if not self._listens:
             self._leases.listen(self._hear)
             self._listens = True
-        self._callers.add(woken)
+        self._callers[woken] = caller
         for key in keys:
             self._waiting.setdefault(key, []).append(woken)
         if self._looking is None:
             self._looking = asyncio.create_task(self._look(), name="leasable")
 
     def _leave(self, keys: Iterable[int | Named], woken: asyncio.Event) -> None:
-        self._callers.discard(woken)
+        del self._callers[woken]
         for key in keys:
             waiting = self._waiting[key]
             waiting.remove(woken)

@@ -137,7 +137,7 @@ class ExternalTasksApi:
         """Answer the tasks that were locked (Camunda 7 REST, Fetch and Lock)."""
         wanted = await self._read(request, principal, parse_fetch)
         topics = Topics(wanted.topics, principal, self._leasable)
-        check_room(self._leasing, wanted.wait)
+        check_room(self._leasing, wanted.wait, principal)
         leases: Sequence[Lease] = ()
         if wanted.most:
             leases = await self._leasing.lease(
@@ -145,6 +145,7 @@ class ExternalTasksApi:
                 most=wanted.most,
                 wait=wanted.wait,
                 worker=wanted.worker,
+                caller=principal.key,
                 may_go_on=partial(may_go_on, request, principal, self._auth.principal),
             )
         errors = await self._listing.errors([_last_attempt(lease) for lease in leases if lease.claimed.due.attempt > 1])

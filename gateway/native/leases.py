@@ -106,13 +106,14 @@ class LeasesApi:
             raise Conflicting(f"The subscription's target is a {kind}; only deliveries to a pull target are leased.")
         worker = None if wanted.worker is None else check_id(wanted.worker, "/worker")
         wait = timedelta(seconds=wanted.wait_seconds)
-        check_room(self._leasing, wait)
+        check_room(self._leasing, wait, principal)
         duration = None if wanted.lease_seconds is None else timedelta(seconds=wanted.lease_seconds)
         leases = await self._leasing.lease(
             Sought.of({subscription.id: duration_of(subscription, duration)}),
             most=wanted.max,
             wait=wait,
             worker=worker,
+            caller=principal.key,
             may_go_on=partial(self._may_go_on, request, principal, subscription.id, looks=count()),
         )
         size = sum(len(lease.claimed.signal.throw.payload) for lease in leases)

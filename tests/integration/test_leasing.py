@@ -248,6 +248,29 @@ async def test_those_who_wait_are_answered_when_the_gateway_begins_to_stop(datab
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::aiohttp.web.NotAppKeyWarning")
+async def test_who_waits_leaves_places_to_others(database_url, name, monkeypatch):
+    monkeypatch.setattr("gateway.long_polls.MOST_OF_ONE", 2)
+    async with gateway(database_url) as (client, health):
+        puller = Puller(client, name)
+        await puller.subscribe()
+        made = await client.post("/v1/tokens", {"name": "t", "permissions": ["deliveries:manage", "signals:read"]})
+        other = Puller(client.caller(made["token"]), name)
+        other.subscription_id = puller.subscription_id
+        waiting = [asyncio.ensure_future(puller.lease(waitSeconds=30)) for _ in range(2)]
+        assert await puller.lease() == [], "the other requests have come before"
+        status, headers, problem = await client.request("POST", f"{puller.path}/lease", json={"waitSeconds": 1})
+        assert (status, problem["detail"]) == (
+            503,
+            "2 callers with these credentials wait for deliveries here already.",
+        )
+        assert "Retry-After" in headers
+        assert await other.lease(waitSeconds=0.1) == []
+        health.stopping.set()
+        assert await asyncio.gather(*waiting) == [[], []]
+
+
+@pytest.mark.slow
 async def test_deliveries_of_one_ordering_key_are_leased_one_after_the_other(puller):
     await puller.subscribe(ordered=True, retry=AT_ONCE)
     first, second = [await puller.throw(orderingKey="k") for _ in range(2)]
