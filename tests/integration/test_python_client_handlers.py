@@ -306,7 +306,7 @@ async def test_a_start_waits_for_the_server_and_says_why(webhooks, monkeypatch, 
     later, subscription = Answer(status=503, headers={"Retry-After": "3600"}), Answer(body=b'{"id": 7}')
     webhooks.answer("/v1/subscriptions", Answer(fate="close"), later, subscription)
     webhooks.answer("/v1/subscriptions/7", later, subscription)
-    webhooks.answer("/v1/subscriptions/7/lease", Answer(status=404))
+    webhooks.answer("/v1/subscriptions/7/lease", Answer(status=404, body=b"{}"))
     async with AsyncClient(webhooks.url(""), ADMIN_TOKEN, patience=0.001) as broker:
         await handlers.serve(broker, stopping)
     said = [one for one in caplog.messages if "no answer" in one]
@@ -370,7 +370,7 @@ def test_a_url_or_a_token_that_is_none_ends_the_process_with_one_line(url, token
 async def test_a_server_that_does_not_answer_is_asked_again_after_a_while(webhooks, monkeypatch):
     monkeypatch.setattr("signal_broker_client.retries._WARNING_SECONDS", 0.01)
     later = Answer(status=503, headers={"Retry-After": "3600"})
-    webhooks.answer("/v1/subscriptions/1/lease", later, later, Answer(status=404))
+    webhooks.answer("/v1/subscriptions/1/lease", later, later, Answer(status=404, body=b"{}"))
     options = {"timeout": timedelta(seconds=1), "concurrency": 1, "worker": "w", "name": "shop/book"}
     async with AsyncClient(webhooks.url(""), ADMIN_TOKEN) as broker:
         await Puller(broker, 1, Function(lambda _payload: None), **options).run(asyncio.Event(), drain=0)

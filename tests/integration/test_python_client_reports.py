@@ -27,7 +27,7 @@ SIGNAL = {
     "hops": 0,
     "variables": {},
 }
-GONE = Answer(status=404)
+GONE = Answer(status=404, body=b"{}")
 
 
 def leased(*payloads):
@@ -194,7 +194,9 @@ def impatient(monkeypatch):
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_server_that_fails_or_answers_nonsense_is_waited_for(webhooks, caplog):
-    nonsense = answers("500oops", "501", "302", "200<html>", "200[1]", "200{}", '200{"deliveries": 5}', "204")
+    nonsense = answers(
+        "404<html>", "410", "500oops", "501", "302", "200<html>", "200[1]", "200{}", '200{"deliveries": 5}', "204"
+    )
     no_gzip = Answer(body=b"abc", headers={"Content-Encoding": "gzip"})
     webhooks.answer(LEASE, *nonsense, no_gzip, leased("first"), GONE)
     called = []

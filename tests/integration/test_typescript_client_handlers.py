@@ -57,7 +57,9 @@ async def test_calls_that_end_together_are_reported_together_each_with_its_own_o
         return Answer(body=json.dumps({"results": results}).encode())
 
     webhooks.answer(
-        "/v1/subscriptions/1/lease", Answer(body=json.dumps({"deliveries": deliveries}).encode()), Answer(status=404)
+        "/v1/subscriptions/1/lease",
+        Answer(body=json.dumps({"deliveries": deliveries}).encode()),
+        Answer(status=404, body=b"{}"),
     )
     webhooks.answer("/v1/leases/ack", taken("fine", "late", late="the lease ended"))
     webhooks.answer("/v1/leases/fail", taken(*payloads))
@@ -189,7 +191,7 @@ async def test_a_handler_that_is_refused_ends_with_one_line(typescript_readme, p
 @pytest.mark.slow
 async def test_waiting_for_a_delivery_is_no_part_of_the_timeout(run_ts, webhooks):
     leased = "/v1/subscriptions/7/lease"
-    webhooks.answer(leased, Answer(after=1.5, body=b'{"deliveries": []}'), Answer(status=404))
+    webhooks.answer(leased, Answer(after=1.5, body=b'{"deliveries": []}'), Answer(status=404, body=b"{}"))
     statements = """
     const say = (value) => console.log(JSON.stringify(value))
     await sb.handle(broker, 7, () => 0, { log: { info: say, warn: say } }).catch((error) => say(error.status))
@@ -210,7 +212,7 @@ async def test_a_key_that_the_server_would_refuse_is_no_throw(run_ts, product):
 async def test_a_start_outlasts_a_server_that_does_not_answer(run_ts, webhooks):
     later = Answer(status=503, headers=NOW)
     webhooks.answer("/v1/subscriptions", Answer(fate="close"), later, Answer(body=b'{"id": 7, "name": "a.b"}'))
-    webhooks.answer("/v1/subscriptions/7/lease", later, Answer(status=404))
+    webhooks.answer("/v1/subscriptions/7/lease", later, Answer(status=404, body=b"{}"))
     statements = """
     const say = (value) => console.log(JSON.stringify(value))
     const log = { info: say, warn: (told) => say(told.split(': ')[1]) }
@@ -257,9 +259,9 @@ async def test_a_server_that_fails_or_answers_nonsense_is_waited_for(run_ts, web
     malformed = [5, None, {"x": 1}, good | {"signal": {"hops": None}}]
     webhooks.answer(
         "/v1/subscriptions/1/lease",
-        *[Answer(status=500), Answer(body=b"<html>"), Answer(body=b"[1]")],
+        *[Answer(status=500), Answer(status=404, body=b"<html>"), Answer(body=b"<html>"), Answer(body=b"[1]")],
         Answer(body=json.dumps({"deliveries": [*malformed, good]}).encode()),
-        Answer(status=404),
+        Answer(status=404, body=b"{}"),
     )
     webhooks.answer("/v1/leases/ack", Answer(body=b'{"results": [{"leaseToken": "t", "error": null}]}'))
     statements = """

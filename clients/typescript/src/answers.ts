@@ -10,13 +10,20 @@ export type Members = Record<string, 'array' | 'number'>
 /** An answer is not in its `Content-Encoding`. */
 class Undecodable extends Unreadable {}
 
+/** Statuses that say something of what was asked for only in an answer that is the server's own. */
+const OF_PROXIES = new Set([404, 405, 410])
 const WRONG_URL = 'is the URL that of a signal-broker?'
 
 /**
  * Return the document of an answer; undefined if it has no body. Throws `Refused` unless its status is 2xx, and
- * `Unreadable` if it is no JSON, or no object with these *members*.
+ * `Unreadable` if it is no JSON, or no object with these *members*; or, if the request *persists*, for a 404 or the like
+ * by a proxy that does not find the server.
  */
-export function readAnswer(answer: Response, body: string | undefined, members: Members = {}): unknown {
+export function readAnswer(
+  answer: Response,
+  body: string | undefined,
+  { members = {}, persists = false }: { members?: Members | undefined; persists?: boolean } = {},
+): unknown {
   let document: unknown
   let isJson = body !== undefined
   try {
@@ -25,6 +32,9 @@ export function readAnswer(answer: Response, body: string | undefined, members: 
     isJson = false
   }
   const found = typeof document === 'object' && document !== null && !Array.isArray(document) ? document : undefined
+  if (persists && OF_PROXIES.has(answer.status) && !found) {
+    throw new Unreadable(`the server answered ${answer.status} and no problem document: ${WRONG_URL}`)
+  }
   if (!answer.ok) throw new Refused(answer.status, found ?? { title: titleOf(answer, body ?? '') })
   if (!isJson) throw new Unreadable(`the answer is not JSON: ${WRONG_URL}`)
   for (const [name, kind] of Object.entries(members)) {

@@ -163,7 +163,7 @@ export class Client {
         const answer = await this.#fetch(method, path, headers, body, deadline.signal)
         const text = await readBody(answer)
         wait = retries.afterStatus(answer.status, answer.headers.get('Retry-After'))
-        if (wait === undefined) return readAnswer(answer, text, members)
+        if (wait === undefined) return readAnswer(answer, text, { members, persists: persistent !== undefined })
       } catch (error) {
         if (request.signal?.aborted) throw error
         if (error instanceof Unreadable) wait = retries.afterUnreadable(error)

@@ -158,7 +158,7 @@ class AsyncClient:
                                     last_id = event.id
                                     yield read_signal(event.data)
                     elif pause is None:
-                        read_answer(await self._read(answer, self._timeout))
+                        read_answer(await self._read(answer, self._timeout), request)
             except httpx.DecodingError as error:
                 raise Unreadable(f"the answer cannot be decoded: {error}") from None
             except httpx.TransportError as error:
@@ -181,7 +181,7 @@ class AsyncClient:
                 again = retries.after_status(answer.status, answer.retry_after)
                 if again is None:
                     try:
-                        return read_answer(answer, request.members)
+                        return read_answer(answer, request)
                     except Unreadable as error:
                         again = retries.after_unreadable(error)
                 pause = again

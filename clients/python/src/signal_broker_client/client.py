@@ -155,7 +155,7 @@ class Client:
                                     last_id = event.id
                                     yield read_signal(event.data)
                     elif pause is None:
-                        read_answer(self._read(answer, self._timeout))
+                        read_answer(self._read(answer, self._timeout), request)
             except httpx.DecodingError as error:
                 raise Unreadable(f"the answer cannot be decoded: {error}") from None
             except httpx.TransportError as error:
@@ -178,7 +178,7 @@ class Client:
                 again = retries.after_status(answer.status, answer.retry_after)
                 if again is None:
                     try:
-                        return read_answer(answer, request.members)
+                        return read_answer(answer, request)
                     except Unreadable as error:
                         again = retries.after_unreadable(error)
                 pause = again

@@ -19,6 +19,8 @@ from .throws import Throw
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """An answer that is longer is given up: a page of the API ends long before."""
 _MOST_IN_BATCH = 1000
+_OF_PROXIES = {404, 405, 410}
+"""Statuses that say something of what was asked for only in an answer that is the server's own."""
 _WITH_ID = {"id": int}
 _WRONG_URL = "is the URL that of a signal-broker?"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -152,21 +154,24 @@ def _escaped(text: str) -> str:
     return quote(text, safe="", errors="surrogatepass")
 
 
-def read_answer(answer: Answer, members: Mapping[str, type] | None = None) -> object:
-    """Return the document of *answer*; None if it has no body.
+def read_answer(answer: Answer, request: Request) -> object:
+    """Return the document of the *answer* to *request*; None if it has no body.
 
     Raises:
         Refused: The status is not 2xx.
-        Unreadable: The body is no JSON, or no object with these *members*.
+        Unreadable: The body is no JSON, or no object with the request's members; or a persistent request was answered
+            404, or the like, by a proxy that does not find the server.
     """
     document = _document(answer.body)
+    if request.persistent and answer.status in _OF_PROXIES and not isinstance(document, dict):
+        raise Unreadable(f"the server answered {answer.status} and no problem document: {_WRONG_URL}")
     if not 200 <= answer.status < 300:
         raise Refused(answer.status, document if isinstance(document, dict) else {"title": _title(answer)})
     if document is _NO_JSON:
         raise Unreadable(f"the answer is not JSON: {_WRONG_URL}")
-    if members is not None:
+    if request.members is not None:
         found: dict[str, Any] = document if isinstance(document, dict) else {}
-        for name, kind in members.items():
+        for name, kind in request.members.items():
             if not isinstance(found.get(name), kind):
                 raise Unreadable(f"the answer ({answer.status}) is no object with `{name}`: {_WRONG_URL}")
     return document
