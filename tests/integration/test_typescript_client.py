@@ -282,6 +282,7 @@ async def test_a_webhook_of_the_product_is_verified_and_a_forged_one_is_not(run_
     say(await sb.verify(body, headers, secrets, { now: now - 301 }).catch(told))
     say(await sb.verify(body, {}, secrets).catch(told))
     say(await sb.verify(body, headers, 'whsec_ü').catch(told))
+    say(await sb.verify(body, headers, secrets, { tolerance: NaN, now: now + 9999 }).catch(told))
     """
     first, second, *refusals = await run_ts(product.url, statements)
     assert first == second
@@ -292,6 +293,7 @@ async def test_a_webhook_of_the_product_is_verified_and_a_forged_one_is_not(run_
         "InvalidWebhook webhook-timestamp is 301 s ahead",
         "InvalidWebhook there is no header webhook-id",
         "TypeError secret must be a webhook secret, whsec_ and base64, or a public key, whpk_ and base64",
+        "TypeError tolerance and now must be numbers of seconds, not NaN",
     ]
 
 

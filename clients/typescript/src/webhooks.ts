@@ -29,6 +29,9 @@ export async function verify(
   secret: string | string[],
   { tolerance = 300, now = Date.now() / 1000 }: VerifyOptions = {},
 ): Promise<Webhook> {
+  if (Number.isNaN(tolerance) || Number.isNaN(now)) {
+    throw new TypeError('tolerance and now must be numbers of seconds, not NaN')
+  }
   const lower = lowerCased(headers)
   const header = (name: string) => {
     const value = lower.get(name)
