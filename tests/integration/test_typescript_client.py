@@ -158,8 +158,8 @@ async def test_of_a_malformed_problem_what_can_be_read_is_told(run_ts, webhooks)
     webhooks.answer("/v1/signals", *[Answer(status=400, body=one) for one in problems])
     statements = TOLD + "for (let i = 0; i < 4; i++) await broker.throw(name).then(nothing, told)"
     assert await run_ts(webhooks.url(""), statements) == [
-        "Refused 400: ",
-        "Refused 400: ",
+        "Refused 400: the answer does not say why",
+        "Refused 400: the answer does not say why",
         "Refused 400: /name: is empty",
         'Refused 400: ["a"]',
     ]

@@ -41,8 +41,8 @@ def answered(request):
 @pytest.mark.parametrize(
     ("problem", "told", "kept"),
     [
-        (b'{"detail": 5, "errors": "x"}', "400: ", {}),
-        (b'{"detail": null, "errors": [1, null, {"pointer": 5}]}', "400: ", {}),
+        (b'{"detail": 5, "errors": "x"}', "400: the answer does not say why", {}),
+        (b'{"detail": null, "errors": [1, null, {"pointer": 5}]}', "400: the answer does not say why", {}),
         (
             b'{"title": "No", "errors": [1, {"pointer": "/name", "detail": "is empty"}]}',
             "400: /name: is empty",

@@ -50,7 +50,8 @@ export function readAnswer(
 export function checkStream(answer: Response): void {
   const type = answer.headers.get('Content-Type') ?? ''
   if (/^text\/event-stream *(;|$)/i.test(type)) return
-  throw new Unreadable(`the answer is no stream of events but '${type || 'of no type'}': ${WRONG_URL}`)
+  const shown = type ? `is '${type}'` : 'has no content type'
+  throw new Unreadable(`the answer ${shown} and no stream of events: ${WRONG_URL}`)
 }
 
 /** Whether an answer is a redirect. Browsers show nothing of one but that. */

@@ -13,7 +13,7 @@ export class Refused extends Error {
   ) {
     const read = readable(problem)
     const wrong = (read.errors ?? []).map((one) => `${one.pointer || 'the document'}: ${one.detail}`)
-    super(`${status}: ${wrong.join('; ') || (read.detail ?? read.title ?? '')}`)
+    super(`${status}: ${wrong.join('; ') || read.detail || read.title || 'the answer does not say why'}`)
     this.problem = read
   }
 }

@@ -30,7 +30,8 @@ class Refused(ClientError):
     def __init__(self, status: int, problem: Mapping[str, object]) -> None:
         problem = _readable(problem)
         wrong = [f"{one['pointer'] or 'the document'}: {one['detail']}" for one in problem.get("errors", [])]
-        super().__init__(f"{status}: {'; '.join(wrong) or problem.get('detail') or problem.get('title', '')}")
+        told = "; ".join(wrong) or problem.get("detail") or problem.get("title") or "the answer does not say why"
+        super().__init__(f"{status}: {told}")
         self.status = status
         self.problem = problem
 

@@ -184,7 +184,8 @@ def check_stream(content_type: str) -> None:
         Unreadable: It is none.
     """
     if content_type.partition(";")[0].strip().lower() != "text/event-stream":
-        raise Unreadable(f"the answer is no stream of events but {content_type or 'of no type'!r}: {_WRONG_URL}")
+        shown = f"is {content_type!r}" if content_type else "has no content type"
+        raise Unreadable(f"the answer {shown} and no stream of events: {_WRONG_URL}")
 
 
 def _document(body: bytes | None) -> object:
