@@ -6,50 +6,38 @@ import asyncio
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
 from broker.deliveries import DeliveryState
-from broker.errors import SignalBrokerError, StoreRefusal, StoreUnavailable, TransportError, Unavailable, Unroutable
-from broker.operations.books import BookReader, Books
-from broker.reasons import reason_of
+from broker.errors import SignalBrokerError, StoreRefusal, StoreUnavailable
 from broker.secrets import SecretBox
 from broker.settings import Settings
-from broker.shards import ShardFollower
 from broker.store.deliveries.backlogs import BacklogStore
 from broker.store.deliveries.deliveries import DeliveryStore, Ledger
 from broker.store.partitions.detached import DetachedStore
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database
 from broker.store.postgres.schema import NEEDED, applied, check_ownership, last_of_chain
-from broker.store.signals.intake_books import IntakeBooks
 from broker.store.subscriptions.sealing import SealingStore
-from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.texts import escape
-from broker.topology import (
-    ATTEMPT,
-    RECORD,
-    SLOW_ATTEMPT,
-    TOPOLOGY,
-    Topology,
-    app_topology,
-    attempt_queue,
-    dead_letters,
-    queues_of,
+from deploy.cli.backends import (
+    EMBEDDED,
+    open_secrets,
+    require_named_store,
+    require_store,
+    settings_with_logs,
+    store_url,
 )
-from broker.transport import Hazard, Transport
-from deploy.cli.backends import EMBEDDED, open_secrets, open_transport, require_store, settings_with_logs, store_url
-from deploy.cli.checkup import MANAGEMENT, POSTGRESQL, RABBITMQ, Check, Checkup, judge_refusal, judge_silence, one
+from deploy.cli.checkup import POSTGRESQL, Check, Checkup, judge_refusal, judge_silence, one
 from deploy.cli.findings import Finding, enumerate_some
 from deploy.cli.loop import run_async
+from deploy.cli.messaging_checks import examine_messaging
 from deploy.cli.output import as_json, example, has_colours, say, show_json
 from deploy.cli.privileges import RoleCheck
-from deploy.cli.resharding import judge_shards
-from deploy.cli.roles import examine_roles
 from deploy.cli.surroundings import checks_of_surroundings
 from workers.archive import Archive
 
@@ -60,7 +48,6 @@ _UNLEASED = timedelta(minutes=15)
 """From when on a delivery that waits to be leased is told of: as of the alert."""
 _NAMED = 10
 """How many subscriptions a finding names."""
-_WATCH_SECONDS = 1.0
 _INDENT = " " * 18
 _LEAST_WIDTH = 40
 _SCHEDULER = "`signal-broker worker scheduler`"
@@ -91,6 +78,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
     try:
         settings = settings_with_logs(quiet=True)
         stage = "store"
+        require_named_store(settings)
         require_store(settings)
         stage = "settings"
         box = open_secrets(settings)
@@ -150,7 +138,7 @@ async def _examine(settings: Settings, url: str, box: SecretBox) -> AsyncIterato
         for check in [("privileges", role.examine()), *_checks_of_store(settings, database, box)]:
             async for finding in checkup.make(check, POSTGRESQL):
                 yield finding
-        async for finding in checkup.make(("transport", _examine_messaging(settings, database, role, checkup))):
+        async for finding in checkup.make(("transport", examine_messaging(settings, database, role, checkup))):
             yield finding
 
 
@@ -179,44 +167,6 @@ def _checks_of_store(settings: Settings, database: Database, box: SecretBox) -> 
         ("retention", _examine_archive(settings.archive_dir)),
         ("secrets", one(_judge_secrets, SealingStore(database))),
     ]
-
-
-async def _examine_messaging(
-    settings: Settings, database: Database, role: RoleCheck, checkup: Checkup
-) -> AsyncIterator[Finding]:
-    timeout = settings.confirm_timeout
-    async with open_transport(settings, database, declare_timeout=timeout) as transport:
-        apps: Sequence[str] = []
-        with suppress(StoreRefusal):  # told of by the check of the privileges
-            await ShardFollower(database, transport, declare=False).look()
-            apps = await SubscriptionStore(database).apps()
-        messaging = POSTGRESQL if settings.transport_url == EMBEDDED else RABBITMQ
-        deliveries = DeliveryStore(database)
-        roles = examine_roles(
-            database,
-            transport,
-            apps,
-            shows_consumers=messaging == RABBITMQ,
-            shows_presence=role.writes,
-            timeout=timeout,
-        )
-
-        def lose_management() -> None:
-            checkup.note_silence(MANAGEMENT)
-
-        checks: list[tuple[Check, Sequence[str]]] = [
-            (("transport", _examine_acceptance(transport, timeout, lambda: checkup.note_silence(messaging))), ()),
-            (("topology", _examine_topology(transport, timeout)), [messaging]),
-            (("queues", _examine_queues(transport, deliveries, IntakeBooks(database), apps, timeout)), [messaging]),
-            (("roles", roles), [messaging]),
-            (("shards", one(judge_shards, database, transport, timeout)), [messaging]),
-            (("bindings", one(_judge_bindings, transport, apps, timeout, lose_management)), [messaging]),
-            (("policies", _examine_policies(transport, apps, timeout)), [messaging, MANAGEMENT]),
-            (("lost", one(_judge_balance, BookReader(database, transport, timeout=timeout))), [messaging]),
-        ]
-        for check, parts in checks:
-            async for finding in checkup.make(check, POSTGRESQL, *parts):
-                yield finding
 
 
 async def _examine_books(deliveries: DeliveryStore) -> AsyncIterator[Finding]:
@@ -256,30 +206,6 @@ def _judge_books(books: Ledger) -> Finding:
             " what `signal-broker ledger --json` and `signal-broker doctor --json` print",
         )
     return Finding("ok", "books", f"balance: {books.recorded} signals recorded, {books.matched} deliveries owed")
-
-
-async def _judge_balance(books: BookReader) -> Finding:
-    return _judge_intake(await books.read())
-
-
-def _judge_intake(books: Books) -> Finding:
-    lost, missing = books.intake.lost, books.unaccounted - books.ledger.unaccounted
-    if missing:
-        return Finding(
-            "fail" if lost else "warn",
-            "lost",
-            f"{missing} accepted signals are missing, and {lost} are lost: see whether a recorder runs"
-            " (`signal-broker worker recorder`) and what its log says, and put poison back with"
-            " `signal-broker recover`",
-        )
-    if lost:
-        return Finding(
-            "fail",
-            "lost",
-            f"{lost} accepted signals are lost: the scheduler's log names them (signals.lost); throw them again with"
-            " `signal-broker throw`",
-        )
-    return Finding("ok", "lost", "no accepted signal is lost or missing")
 
 
 def _judge_dead(books: Ledger) -> Finding:
@@ -358,158 +284,3 @@ async def _examine_archive(directory: Path | None) -> AsyncIterator[Finding]:
             f"the archive {directory} cannot be written from here ({obstacle}), and without it nothing is dropped:"
             f" correct SIGNAL_BROKER_ARCHIVE_DIR, or the directory, for {_SCHEDULER}; see `ls -ld {directory}`",
         )
-
-
-async def _examine_acceptance(
-    transport: Transport, timeout: timedelta, note_silence: Callable[[], None]
-) -> AsyncIterator[Finding]:
-    """Yield whether messages are accepted; *note_silence* is called if nothing at all is answered."""
-    accepted, asked = await asyncio.gather(
-        transport.rehearse(timeout=timeout), transport.depth(RECORD, timeout=timeout), return_exceptions=True
-    )
-    if isinstance(accepted, TransportError):
-        if isinstance(asked, TransportError) and not isinstance(asked, Unroutable):
-            note_silence()
-        yield Finding(
-            "fail",
-            "transport",
-            f"accepts no messages (unreachable, or blocked by an alarm): {accepted}. See `rabbitmq-diagnostics status`"
-            " and `rabbitmq-diagnostics alarms`",
-        )
-    elif isinstance(accepted, BaseException):
-        raise accepted
-    else:
-        yield Finding("ok", "transport", "accepts messages")
-
-
-async def _examine_topology(transport: Transport, timeout: timedelta) -> AsyncIterator[Finding]:
-    for queue in (queue.name for queue in TOPOLOGY.queues):
-        try:
-            await transport.depth(queue, timeout=timeout)
-        except TransportError as error:
-            yield Finding("fail", "topology", f"{error}: run `signal-broker topology --apply`")
-            return
-    yield await _judge_arguments(transport)
-
-
-async def _examine_queues(
-    transport: Transport, deliveries: DeliveryStore, intake: IntakeBooks, apps: Sequence[str], timeout: timedelta
-) -> AsyncIterator[Finding]:
-    for queue in (RECORD, ATTEMPT, SLOW_ATTEMPT, *map(attempt_queue, apps)):
-        try:
-            dead = await transport.depth(dead_letters(queue), timeout=timeout)
-            yield await _judge_queue(transport, deliveries, queue, timeout)
-        except Unroutable as error:
-            yield Finding("warn", "queues", f"{error}: `signal-broker worker handlers` of that app declares it")
-            continue
-        if dead:
-            yield _judge_poison(queue, dead, (await intake.balance()).poison if queue == RECORD else dead)
-
-
-def _judge_poison(queue: str, dead: int, ours: int) -> Finding:
-    """Return what to do about so many dead letters of a queue, of which *ours* are not of others."""
-    told = f"{dead} messages in {dead_letters(queue)}"
-    puts_back = f"once the cause is mended, `signal-broker recover {queue}` puts"
-    if ours >= dead:
-        return Finding("warn", "poison", f"{told}: {puts_back} them back")
-    kept = (
-        f", and {ours} are accepted signals: {puts_back} these back. The others"
-        if ours
-        else ", of no accepted signal: they"
-    )
-    return Finding(
-        "warn",
-        "poison",
-        f"{told}{kept} come from others, and nobody can record them. Find out who publishes to {queue}, and once"
-        " `poisonedSignals` of `signal-broker ledger --json` has been 0 for a minute, empty it with"
-        f" `rabbitmqctl purge_queue {dead_letters(queue)}`",
-    )
-
-
-async def _judge_arguments(transport: Transport) -> Finding:
-    """Compare the queues, all of which exist, with what this version would declare: that changes nothing."""
-    try:
-        earlier = await transport.declare(Topology(queues=TOPOLOGY.queues))
-    except SignalBrokerError as error:
-        return Finding("fail", "topology", f"{error}: see `signal-broker topology`")
-    if earlier:
-        return Finding(
-            "warn",
-            "topology",
-            f"queues with the arguments of an earlier version, which do for now: {', '.join(earlier)}. To replace one,"
-            " let it run empty (a dead queue: `signal-broker recover`), delete it with `rabbitmqctl delete_queue`, and"
-            " run `signal-broker topology --apply`",
-        )
-    return Finding("ok", "topology", f"all {len(TOPOLOGY.queues)} queues are there")
-
-
-async def _judge_bindings(
-    transport: Transport, apps: Sequence[str], timeout: timedelta, note_silence: Callable[[], None] = lambda: None
-) -> Finding:
-    """Compare the exchanges and bindings with those that are needed; *note_silence* is called if no answer comes."""
-    parts = [TOPOLOGY, *map(app_topology, apps)]
-    whole = Topology(
-        exchanges=tuple(exchange for part in parts for exchange in part.exchanges),
-        bindings=tuple(binding for part in parts for binding in part.bindings),
-    )
-    began = time.monotonic()
-    try:
-        async with asyncio.timeout(timeout.total_seconds()):  # several hosts may have to be asked
-            gaps = await transport.gaps(whole, timeout=timeout)
-    except (Unavailable, TimeoutError) as error:
-        if time.monotonic() - began > 0.9 * timeout.total_seconds():
-            note_silence()
-        return Finding(
-            "warn",
-            "bindings",
-            f"cannot be seen, and without one, say, deliveries stop ({reason_of(error)}): set"
-            " SIGNAL_BROKER_MANAGEMENT_URL, or compare"
-            " `rabbitmqctl list_bindings -p VHOST` with `signal-broker topology`",
-        )
-    if gaps:
-        return Finding("fail", "bindings", f"{'; '.join(gaps)}: run `signal-broker topology --apply`")
-    return Finding("ok", "bindings", f"all {len(whole.bindings)} bindings are there")
-
-
-async def _examine_policies(transport: Transport, apps: Sequence[str], timeout: timedelta) -> AsyncIterator[Finding]:
-    try:
-        hazards = await transport.hazards(queues_of(apps), timeout=timeout)
-    except Unavailable as error:
-        yield Finding(
-            "warn",
-            "policies",
-            f"cannot be seen, and one with a message-ttl, say, loses signals ({error}): set"
-            " SIGNAL_BROKER_MANAGEMENT_URL, or look with `rabbitmqctl list_queues -p VHOST name policy operator_policy"
-            " effective_policy_definition`",
-        )
-        return
-    for hazard in hazards:
-        yield _judge_hazard(hazard)
-    if not hazards:
-        yield Finding("ok", "policies", "none takes anything from the queues")
-
-
-def _judge_hazard(hazard: Hazard) -> Finding:
-    return Finding(
-        "fail" if hazard.loses else "warn",
-        "policies",
-        f"{hazard.source} sets {hazard.key} for {hazard.queue}: {hazard.effect}. Exclude the queue from it with"
-        " `rabbitmqctl set_policy`: see *Policies of RabbitMQ* in the runbook",
-    )
-
-
-async def _judge_queue(transport: Transport, deliveries: DeliveryStore, queue: str, timeout: timedelta) -> Finding:
-    """Look twice if messages wait: when a worker consumes the queue, its depth changes, or the books do."""
-    depth, books = await transport.depth(queue, timeout=timeout), await deliveries.ledger()
-    if depth:
-        await asyncio.sleep(_WATCH_SECONDS)
-        if await transport.depth(queue, timeout=timeout) >= depth and await deliveries.ledger() == books:
-            worker = {RECORD: "recorder", ATTEMPT: "deliverer", SLOW_ATTEMPT: "deliverer"}.get(queue)
-            role, command = worker or "worker of that app", worker or "handlers --app SOURCE:NAME"
-            return Finding(
-                "warn",
-                "queues",
-                f"{depth} messages wait in {queue} and none is consumed: does a {role} run? Start one: `signal-broker"
-                f" worker {command}`",
-            )
-    return Finding("ok", "queues", f"{depth} messages wait in {queue}")

@@ -25,7 +25,7 @@ from broker.subscriptions import SubscriptionSpec
 from broker.targets import HandlerTarget, QueueTarget
 from broker.topology import ATTEMPT, app_topology, attempt_queue
 from broker.transport import Received, Settlement
-from deploy.cli.doctor import _examine_transport as examine
+from deploy.cli.messaging_checks import examine_queues
 from tests.support.builders import accept
 from tests.support.messaging import holds
 from tests.support.queues import declare
@@ -158,7 +158,7 @@ async def test_the_doctor_tells_of_apps_that_nobody_runs(transport, database, re
     await SubscriptionStore(database).register(BOOK)
 
     async def told():
-        examined = examine(transport, DeliveryStore(database), ["billing"], SOON)
+        examined = examine_queues(transport, DeliveryStore(database), IntakeBooks(database), ["billing"], SOON)
         return [finding.detail for finding in [one async for one in examined] if finding.level == "warn"]
 
     (missing,) = await told()

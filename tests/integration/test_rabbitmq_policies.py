@@ -15,7 +15,7 @@ from broker.errors import Nacked
 from broker.settings import Settings
 from broker.topology import RECORD, TOPOLOGY, Queue, dead_letters
 from broker.transport.rabbitmq import RabbitTransport
-from deploy.cli.doctor import _examine_policies
+from deploy.cli.messaging_checks import examine_policies
 from tests.support.eventually import eventually
 from tests.support.messaging import holds, publish
 from tests.support.rabbitmq_servers import vhost_of
@@ -40,7 +40,7 @@ async def transport(rabbitmq_url, management):
 
 
 async def findings(transport):
-    return [finding async for finding in _examine_policies(transport, [], TIMEOUT)]
+    return [finding async for finding in examine_policies(transport, [], TIMEOUT)]
 
 
 async def found(transport, level, *words):

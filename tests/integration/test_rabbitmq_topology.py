@@ -23,7 +23,7 @@ from broker.topology import (
 )
 from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
-from deploy.cli.doctor import _judge_arguments
+from deploy.cli.messaging_checks import judge_arguments
 from tests.support.eventually import eventually
 from tests.support.product import Process, client_of
 from tests.support.queues import declare, holds
@@ -174,7 +174,7 @@ async def test_queues_of_the_version_before_are_replaced_as_the_doctor_says_and_
     environment |= {"RESCUE_AFTER_SECONDS": "2", "STORE_TIMEOUT_SECONDS": "1"}  # the attempts in a deleted queue
     process = Process("run", environment=environment, log=tmp_path / "log")
     async with RabbitTransport(rabbitmq_url) as administrator, process, client_of(process.url) as client:
-        finding = await _judge_arguments(administrator)
+        finding = await judge_arguments(administrator)
         assert finding.level == "warn"
         assert all(name in finding.detail for name in [*names, "rabbitmqctl delete_queue", "topology --apply"])
         subscription = await subscribe(client, name, webhooks.url("/hook"))
@@ -185,7 +185,7 @@ async def test_queues_of_the_version_before_are_replaced_as_the_doctor_says_and_
         await administrator.declare(TOPOLOGY)
         for signal in accepted:
             await delivery(client, signal, subscription, "delivered")
-        assert (await _judge_arguments(administrator)).level == "ok"
+        assert (await judge_arguments(administrator)).level == "ok"
 
 
 async def test_a_user_that_may_configure_nothing_needs_the_topology_of_an_administrator(rabbitmq, rabbitmq_url):

@@ -23,7 +23,7 @@ from broker.topology import (
 )
 from broker.transport import Message, check_parts
 from broker.transport.rabbitmq import RabbitTransport, keeper
-from deploy.cli.doctor import _judge_bindings
+from deploy.cli.messaging_checks import judge_bindings
 from tests.support.eventually import eventually
 from tests.support.queues import declare, holds
 from tests.support.rabbitmq import on_channel
@@ -131,7 +131,7 @@ async def test_bindings_that_were_refused_are_made_once_they_are_allowed_and_the
 
 
 async def _whole(administrator):
-    return (await _judge_bindings(administrator, ["app"], SOON)).level == "ok"
+    return (await judge_bindings(administrator, ["app"], SOON)).level == "ok"
 
 
 @pytest.mark.usefixtures("often")
@@ -191,9 +191,9 @@ async def test_the_doctor_names_what_is_missing_or_of_another_kind(rabbitmq_url,
         channel.exchange_delete(BROADCAST)
         channel.exchange_declare(BROADCAST, "direct", durable=True)
 
-    assert (await _judge_bindings(administrator, ["app"], SOON)).level == "ok"
+    assert (await judge_bindings(administrator, ["app"], SOON)).level == "ok"
     await on_channel(rabbitmq_url, damage)
-    finding = await _judge_bindings(administrator, ["app"], SOON)
+    finding = await judge_bindings(administrator, ["app"], SOON)
     assert finding.level == "fail"
     assert finding.detail.partition(": run")[0].split("; ") == [
         f"the exchange {BROADCAST} is of type direct, not fanout",
@@ -205,5 +205,5 @@ async def test_the_doctor_names_what_is_missing_or_of_another_kind(rabbitmq_url,
 
 async def test_the_doctor_says_that_it_cannot_see_bindings(rabbitmq_url):
     async with RabbitTransport(rabbitmq_url, management="http://127.0.0.1:1") as transport:
-        finding = await _judge_bindings(transport, [], SOON)
+        finding = await judge_bindings(transport, [], SOON)
     assert (finding.level, "rabbitmqctl list_bindings" in finding.detail) == ("warn", True)

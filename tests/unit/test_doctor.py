@@ -10,7 +10,8 @@ from broker.operations.books import Books
 from broker.store.deliveries.deliveries import Ledger
 from broker.store.postgres.schema import NEEDED, STEPS
 from broker.store.signals.intake_books import IntakeBalance, QueueDepths
-from deploy.cli.doctor import _judge_intake, _judge_leasable, _judge_poison, _judge_schema
+from deploy.cli.doctor import _judge_leasable, _judge_schema
+from deploy.cli.messaging_checks import judge_intake, judge_poison
 
 
 def books(*, overdue=0, lost=0, record=0):
@@ -46,7 +47,7 @@ def books(*, overdue=0, lost=0, record=0):
     ids=["balanced", "waiting", "missing", "lost", "both"],
 )
 def test_signals_that_are_missing_or_lost_are_findings(given, level, says):
-    finding = _judge_intake(given)
+    finding = judge_intake(given)
     assert (finding.level, finding.detail[: len(says)]) == (level, says)
 
 
@@ -82,18 +83,18 @@ def test_a_store_with_steps_that_this_version_does_not_know_is_newer(beyond, lev
 
 
 def test_poison_that_is_an_accepted_signal_can_be_put_back():
-    assert _judge_poison("signals.record", 3, 3).detail == (
+    assert judge_poison("signals.record", 3, 3).detail == (
         "3 messages in signals.record.dead: once the cause is mended, `signal-broker recover signals.record` puts them"
         " back"
     )
 
 
 def test_foreign_messages_are_to_be_purged_once_no_signal_is_among_them():
-    none = _judge_poison("signals.record", 3, 0).detail
+    none = judge_poison("signals.record", 3, 0).detail
     assert none.startswith("3 messages in signals.record.dead, of no accepted signal: they come from others, and")
     assert "`rabbitmqctl purge_queue signals.record.dead`" in none
     assert "`poisonedSignals`" in none
     assert "signal-broker recover" not in none
-    some = _judge_poison("signals.record", 3, 1).detail
+    some = judge_poison("signals.record", 3, 1).detail
     assert "1 are accepted signals: once the cause is mended, `signal-broker recover signals.record` puts these" in some
     assert "rabbitmqctl purge_queue" in some
