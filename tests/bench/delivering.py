@@ -1,7 +1,8 @@
-"""How fast one deliverer delivers a backlog to one webhook that answers at once."""
+"""How fast one deliverer delivers a backlog to one webhook that answers at once, and callers lease one of their own."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -10,7 +11,7 @@ from importlib.util import find_spec
 from tests.bench.baselines import Program, confirm
 from tests.bench.baselines import post as post_loop
 from tests.bench.baselines import running as running_baseline
-from tests.bench.bodies import NATIVE
+from tests.bench.bodies import NAME, NATIVE
 from tests.bench.programs import run_json
 from tests.bench.progress import reach
 from tests.bench.receiving import Receiver, receiving
@@ -21,6 +22,8 @@ from tests.support.product import Process
 
 BACKLOG_PER_SECOND = 2000
 """How large a backlog is, for each second that a load lasts."""
+_PULLERS, _LEASED = 4, 100
+"""How many callers lease at a time, and how many deliveries each."""
 
 
 async def measure(bench: Bench) -> AsyncIterator[Sample]:
@@ -35,6 +38,8 @@ async def measure(bench: Bench) -> AsyncIterator[Sample]:
                 yield await consume_backlog(bench, row, name, count)
         if bench.wants("delivering.deliverer"):
             yield await deliver_backlog(bench, count)
+        if bench.wants("delivering.pull"):
+            yield await pull_backlog(bench, count)
 
 
 async def post_in_a_loop(count: int) -> Sample:
@@ -70,6 +75,32 @@ async def deliver_backlog(bench: Bench, count: int) -> Sample:
     return sample
 
 
+async def pull_backlog(bench: Bench, count: int) -> Sample:
+    """Let callers lease a backlog of *count* deliveries and acknowledge them, 100 at a time: each comes once."""
+    async with running(bench, "recorder") as stack:
+        client, taken = stack.client, set[str]()
+        subscription = await client.post("/v1/subscriptions", {"name": NAME, "target": {"kind": "pull"}})
+        owed = await throw_backlog(client, count)
+        await await_owed(client, owed)
+
+        async def pull() -> None:
+            while len(taken) < owed:
+                asked = {"max": _LEASED, "waitSeconds": 1}
+                leased = (await client.post(f"/v1/subscriptions/{subscription['id']}/lease", asked))["deliveries"]
+                ids, tokens = {one["deliveryId"] for one in leased}, [one["leaseToken"] for one in leased]
+                assert not ids & taken, "a delivery was leased twice"
+                taken.update(ids)
+                if tokens:
+                    results = (await client.post("/v1/leases/ack", {"leaseTokens": tokens}))["results"]
+                    assert all(one["ok"] for one in results)
+
+        start = time.perf_counter()
+        with measuring({"gateway": stack.pids["gateway"], **servers_of(bench)}) as usage:
+            await asyncio.gather(*(pull() for _ in range(_PULLERS)))
+        elapsed = time.perf_counter() - start
+    return Sample(row="delivering.pull", value=owed / elapsed, cpu=usage.per(owed))
+
+
 async def _drain(
     row: str,
     starting: AbstractAsyncContextManager[Process] | AbstractAsyncContextManager[Program],
@@ -90,7 +121,7 @@ async def _drain(
 
 GROUP = Group(
     name="delivering",
-    title="Delivering webhooks: a backlog, one deliverer process, one receiver that answers at once",
+    title="Delivering a backlog: one deliverer process, one webhook that answers at once; and by leases",
     needs=frozenset({RABBITMQ, POSTGRESQL}),
     rows=[
         Row(name="delivering.post", what="bare aiohttp client, 200 POSTs at once", unit="deliveries/s"),
@@ -111,6 +142,12 @@ GROUP = Group(
             what="deliverer: signs, records every attempt",
             unit="deliveries/s",
             baseline="delivering.consume",
+        ),
+        Row(
+            name="delivering.pull",
+            what="one gateway: 4 callers lease and acknowledge, 100 at a time",
+            unit="deliveries/s",
+            baseline="delivering.deliverer",
         ),
     ],
     measure=measure,
