@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all coverage docs clients release bench profile bench-memory chaos receivers mutants fuzz lint format lock clean
+.PHONY: help run test test-all coverage docs docs-versions clients release bench profile bench-memory chaos receivers mutants fuzz lint format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ coverage: $(VENV)/.test ## measure how much of the code the suite runs in its ow
 
 docs: $(VENV)/.test ## build the documentation's site in build/site (ARGS="--source-url https://host/owner/repository")
 	@$(BIN)/python -m docs.site.build build/site $(ARGS)
+
+docs-versions: $(VENV)/.test ## build a site of all tagged versions in build/versions, each by its own make docs
+	@$(BIN)/python -m docs.site.versions build/versions
 
 clients: $(VENV)/.test ## build the Python and TypeScript clients in build/clients, generate others, and throw a signal with each
 	@$(BIN)/python -m tests.compat.clients
