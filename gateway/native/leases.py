@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
-from itertools import count
 
 from aiohttp import web
 
@@ -114,16 +113,14 @@ class LeasesApi:
             wait=wait,
             worker=worker,
             caller=principal.key,
-            may_go_on=partial(self._may_go_on, request, principal, subscription.id, looks=count()),
+            may_go_on=partial(self._may_go_on, request, principal, subscription.id),
         )
         size = sum(len(lease.claimed.signal.throw.payload) for lease in leases)
         return answer(await offload(request, lambda: _render(leases), size=size))
 
-    async def _may_go_on(
-        self, request: web.Request, principal: Principal, subscription_id: int, *, looks: Iterator[int]
-    ) -> bool:
-        """Return whether a caller may, before each of the *looks*; the subscription was read before the first one."""
-        if next(looks) and await self._subscriptions.get(subscription_id) is None:
+    async def _may_go_on(self, request: web.Request, principal: Principal, subscription_id: int) -> bool:
+        """Return whether a caller may, and the subscription is there; those who wait are told when it is deleted."""
+        if await self._subscriptions.get(subscription_id) is None:
             return False
         return await may_go_on(request, principal, self._auth.principal_or_session)
 
