@@ -3,7 +3,7 @@
 import {useEffect, useRef, useState} from "./view.js";
 import {request, withQuery} from "./api.js";
 
-const LOOKING = 1000;
+const LOOKING = 1000, LEAST = 3;
 
 /**
  * Return `{data, error, again}` of what is at *path*, read anew every so many milliseconds while the page is seen.
@@ -51,6 +51,6 @@ const readOnce = (path, signal) => request("GET", path, undefined, signal);
 async function readPage(path, signal) {
   const end = Date.now() + LOOKING, [list, query] = path.split("?"), asked = Object.fromEntries(new URLSearchParams(query));
   let page = await readOnce(path, signal);
-  while (page.next && !page.items.length && Date.now() < end) page = await readOnce(withQuery(list, {...asked, afterId: page.next}), signal);
+  for (let turn = 0; page.next && !page.items.length && (turn < LEAST || Date.now() < end); turn++) page = await readOnce(withQuery(list, {...asked, afterId: page.next}), signal);
   return page;
 }
