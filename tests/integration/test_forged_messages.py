@@ -18,7 +18,7 @@ from tests.support.forging import forge, number, text
 from tests.support.messaging import SOON, holds
 from tests.support.rabbitmq import on_channel
 from tests.support.receiver import Answer
-from tests.support.throwing import delivery, subscribe, throw
+from tests.support.throwing import delivery, recorded, subscribe, throw
 
 COUNT = 40
 QUEUES = {RECORD: 1, ATTEMPT: 2, SLOW_ATTEMPT: 3}
@@ -115,8 +115,10 @@ async def test_forged_messages_die_and_stop_nothing(product, client, product_vho
 @pytest.mark.transports("embedded", "rabbitmq")
 async def test_a_signal_whose_id_another_one_has_is_kept_aside_and_a_repeat_is_not(product, client, name):
     """As when a gateway with another store publishes to the same virtual host: its numbers are given out here, too."""
-    recorded = [await throw(client, name), await throw(client, name)]
-    genuine = [signal(one["id"], name=name, created_at=datetime.fromisoformat(one["createdAt"])) for one in recorded]
+    thrown = [await throw(client, name), await throw(client, name)]
+    for one in thrown:
+        await recorded(client, one["id"])
+    genuine = [signal(one["id"], name=name, created_at=datetime.fromisoformat(one["createdAt"])) for one in thrown]
     others = [replace(one, throw=replace(one.throw, name=f"{name}.other")) for one in genuine]
     later = replace(genuine[0], created_at=genuine[0].created_at + timedelta(milliseconds=1))
     lines = len(events(product, "signal.recorded"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -245,6 +246,21 @@ async def test_recorders_that_race_for_it_owe_it_once(database, create, owed):
     await asyncio.gather(*(record(SignalStore(database, limits=LIMITS), *signals) for _ in range(4)))
     states = [await owed(signal) for signal in signals]
     assert sum(map(len, states)) == len(made) + 2 * 45
+    assert await balanced(database)
+
+
+@pytest.mark.parametrize("by", ["the same recorder", "another one"])
+async def test_another_signal_with_its_id_is_owed_to_nobody_while_chunks_remain(database, store, create, owed, by):
+    made, others = await create(20), await create(30, name="other")
+    (signal,) = await accept(database, "sig")
+    left = await step(store, [signal])
+    other = replace(signal, throw=Throw(name="other"))
+    recorder = store if by == "the same recorder" else SignalStore(database, limits=LIMITS)
+    recorded = await recorder.record([other], rescue_after=RESCUE_AFTER)
+    assert (recorded.taken, recorded.left) == ({signal.id}, [])
+    await record(store, *left)
+    assert (await owed(signal)).keys() == set(made)
+    assert not set(others) & set(made)
     assert await balanced(database)
 
 

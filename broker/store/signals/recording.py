@@ -13,7 +13,7 @@ from broker.store.deliveries import holding, ordering, owing
 from broker.store.deliveries.holding import HasRoom, HeldBack, always, find_held_back, hold_back, is_held_back
 from broker.store.deliveries.ordering import advance_groups, assign_sequence, clear_pending_records, lock_keys
 from broker.store.deliveries.owing import NewDelivery, consume, dead_delivery, owe
-from broker.store.postgres.database import Session
+from broker.store.postgres.database import Database, Session
 from broker.store.postgres.statements import Statement, Statements
 from broker.store.rows import read_due_attempts
 from broker.store.signals import suspects, wide
@@ -94,7 +94,7 @@ async def record(
     new = await _unrecorded(session, batch)
     due_attempts, held_back, begun, taken = [], frozenset[HeldBack](), frozenset[int](), frozenset[int]()
     if len(new) < len(batch):
-        taken = await _taken(session, [signal for signal in batch.values() if signal.id not in new])
+        taken = await find_taken(session, [signal for signal in batch.values() if signal.id not in new])
         in_chunks = await wide.find_wide(session, [signal_id for signal_id in batch if signal_id not in new])
         begun = frozenset(signal_id for signal_id, finished in in_chunks.items() if not finished)
         known = [signal_id for signal_id in batch if signal_id not in new and signal_id not in in_chunks]
@@ -164,9 +164,9 @@ async def _unrecorded(session: Session, batch: Mapping[int, Signal]) -> dict[int
     return {row["id"]: row["expired"] for row in rows}
 
 
-async def _taken(session: Session, signals: Sequence[Signal]) -> frozenset[int]:
+async def find_taken(reader: Database | Session, signals: Sequence[Signal]) -> frozenset[int]:
     """Return the ids of those *signals* that are no repeats: another signal with that id is recorded."""
-    rows = await session.fetch(
+    rows = await reader.fetch(
         _Sql.taken,
         ids=[signal.id for signal in signals],
         names=[signal.throw.name for signal in signals],

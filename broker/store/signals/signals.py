@@ -24,7 +24,7 @@ from broker.store.rows import read_signal
 from broker.store.signals import recording
 from broker.store.signals.listing import SignalFilter, list_signals
 from broker.store.signals.matches import Limits, Outdated, find_matches
-from broker.store.signals.recording import Overtaken, Recorded, record, record_chunk
+from broker.store.signals.recording import Overtaken, Recorded, find_taken, record, record_chunk
 from broker.store.signals.wide import find_chunk, find_unfinished
 from broker.subscriptions import Waiting
 
@@ -159,7 +159,7 @@ class SignalStore:
             recorded = await self._record_new(new, rescue_after=rescue_after, has_room=has_room)
         else:
             recorded = await self._record_chunk(begun[0], rescue_after=rescue_after)
-        left = self._begun | self._doubtful | {signal.id for signal in recorded.left}
+        left = (self._begun | self._doubtful | {signal.id for signal in recorded.left}) - recorded.taken
         return replace(recorded, left=[signal for signal in batch.values() if signal.id in left])
 
     async def _record_new(self, signals: Sequence[Signal], *, rescue_after: timedelta, has_room: HasRoom) -> Recorded:
@@ -191,6 +191,8 @@ class SignalStore:
         return recorded
 
     async def _record_chunk(self, signal: Signal, *, rescue_after: timedelta) -> Recorded:
+        if taken := await find_taken(self._database, [signal]):
+            return Recorded((), (), taken=taken)
         tries = 0
         while True:
             chunk = await find_chunk(self._database, self._matcher, signal, self._limits)
