@@ -178,7 +178,7 @@ def _reject(reason: object) -> Settlement:
 def _taken(signal: Signal) -> str:
     """Return why *signal* cannot be recorded: ids are given out by the store, and another signal has this one."""
     return (
-        f"the id {signal.id} is that of another signal than this one, {signal.throw.name!r} of"
+        f"the id {signal.id} belongs to another signal, not to {signal.throw.name!r} of"
         f" {show_moment(signal.created_at)}: does a gateway with another store publish to this virtual host?"
     )
 

@@ -143,9 +143,10 @@ def judge_poison(queue: str, dead: int, ours: int) -> Finding:
     return Finding(
         "warn",
         "poison",
-        f"{told}{kept} come from others, and nobody can record them. Find out who publishes to {queue}, and once"
+        f"{told}{kept} were not published by signal-broker and cannot be recorded. Find out what publishes to"
+        f" {queue}, and once"
         " `poisonedSignals` of `signal-broker ledger --json` has been 0 for a minute, empty it with"
-        f" `rabbitmqctl purge_queue {dead_letters(queue)}` (if the log says that an id is that of another signal, read"
+        f" `rabbitmqctl purge_queue {dead_letters(queue)}` (if the log says that an id belongs to another signal, read"
         " *Poison* in the runbook first)",
     )
 

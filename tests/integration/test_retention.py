@@ -305,7 +305,7 @@ async def compare_balance(database, subscription_id):
 
 
 async def doctor(database_url, directory, **settings):
-    """Return what it says of the retention at last."""
+    """Return the level and the detail of the last check of the retention."""
     environment = {"STORE_URL": database_url, "DATA_DIR": str(directory), "SECRET_KEYS": SECRET_KEY, **settings}
     process = await asyncio.create_subprocess_exec(
         *COMMAND,

@@ -91,7 +91,7 @@ def test_poison_that_is_an_accepted_signal_can_be_put_back():
 
 def test_foreign_messages_are_to_be_purged_once_no_signal_is_among_them():
     none = judge_poison("signals.record", 3, 0).detail
-    assert none.startswith("3 messages in signals.record.dead, of no accepted signal: they come from others, and")
+    assert none.startswith("3 messages in signals.record.dead, of no accepted signal: they were not published by")
     assert "`rabbitmqctl purge_queue signals.record.dead`" in none
     assert "`poisonedSignals`" in none
     assert "signal-broker recover" not in none

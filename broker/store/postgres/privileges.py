@@ -24,7 +24,7 @@ class Role:
         role: Whose it is, as SQL writes it.
         database: The database, as SQL writes it.
         read_only: Whether it cannot write.
-        standby: Whether the server is a standby, which nobody can write to.
+        standby: Whether the server is a standby, which is read-only.
     """
 
     role: str

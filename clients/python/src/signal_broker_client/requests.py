@@ -150,7 +150,7 @@ def tailing(name: str | None, tenant_id: str | None, last_id: str | None) -> Req
 
 
 def _escaped(text: str) -> str:
-    """Return *text* for a query; of half a surrogate pair, which nobody can follow, the server says what is wrong."""
+    """Return *text* percent-encoded for a query; the server refuses half of a surrogate pair, and says so."""
     return quote(text, safe="", errors="surrogatepass")
 
 
