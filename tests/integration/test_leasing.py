@@ -147,7 +147,7 @@ async def test_a_failure_can_put_off_the_next_attempt_or_give_up(puller):
     await puller.throw()
     await puller.throw()
     later, never = await puller.lease_one(), await puller.lease_one()
-    earliest = datetime.now(UTC) + timedelta(seconds=600)
+    earliest = datetime.now(UTC) + timedelta(seconds=600, milliseconds=-1)  # moments are shown in whole milliseconds
     assert await puller.settle("fail", later, retryAfterSeconds=600) == [None]
     assert await puller.settle("fail", never, giveUp=True, error="gone") == [None]
     delivery = await puller.delivery(later)
