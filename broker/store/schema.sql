@@ -215,6 +215,7 @@ CREATE INDEX deliveries_expiring ON deliveries (expires_at) WHERE ((expires_at I
 CREATE INDEX deliveries_held ON deliveries (subscription_id, reason, signal_id) WHERE ((state = 'parked'::text) AND (due_at IS NULL));
 CREATE INDEX deliveries_in_line ON deliveries (subscription_id, ordering_key, turn) WHERE ((ordering_key IS NOT NULL) AND (state = 'parked'::text) AND (reason = 'ordered'::text));
 CREATE INDEX deliveries_leasable ON deliveries (subscription_id, signal_id) WHERE ((state = 'pending'::text) AND (app = '$pull'::text) AND (reason IS DISTINCT FROM 'leased'::text));
+CREATE INDEX deliveries_leasable_in_order ON deliveries (signal_id, subscription_id) WHERE ((state = 'pending'::text) AND (app = '$pull'::text) AND (reason IS DISTINCT FROM 'leased'::text));
 CREATE INDEX deliveries_leased ON deliveries (subscription_id, signal_id) WHERE ((state = 'pending'::text) AND (app = '$pull'::text) AND (reason = 'leased'::text));
 CREATE INDEX deliveries_parked ON deliveries (subscription_id, signal_id) WHERE (state = 'parked'::text);
 CREATE INDEX deliveries_parked_in_order ON deliveries (signal_id, subscription_id) WHERE (state = 'parked'::text);

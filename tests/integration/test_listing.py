@@ -126,8 +126,10 @@ async def known(database, subscriptions):
 async def _owe(database, chance, signal, subscription, host):
     state = chance.choice(STATES)
     key = signal.key, subscription.id
+    app, reason = chance.choice((("", None), ("app", None), ("$pull", None), ("$pull", "leased")))
     await database.execute(
-        "INSERT INTO deliveries (signal_id, subscription_id, state) VALUES ($1, $2, $3)", *key, state
+        "INSERT INTO deliveries (signal_id, subscription_id, state, app, reason) VALUES ($1, $2, $3, $4, $5)",
+        *(*key, state, app, reason),
     )
     outcome = status = attempted_at = None
     for number in range(1, chance.choice((1, 2, 3))):

@@ -33,6 +33,7 @@ class _Sql(Statements, file="listing.sql"):
     find: Statement
     find_of_subscriptions: Statement
     find_pending: Statement
+    find_pending_of_subscriptions: Statement
     find_of_name: Statement
     is_rare: Statement
     subscriptions_of_tenants: Statement
@@ -152,13 +153,12 @@ class _Walk:
         ):
             statement = _Sql.find_of_name.naming(beyond=order.beyond, direction=order.direction)
             return cls(database, statement, along | {"name": name}, filters)
+        if state == DeliveryState.PENDING and subscriptions is not None:
+            statement = _Sql.find_pending_of_subscriptions.naming(beyond=order.beyond, direction=order.direction)
+            return cls(database, statement, along | {"subscription_ids": subscriptions}, filters)
         if state == DeliveryState.PENDING:
-            return cls(
-                database,
-                _Sql.find_pending.naming(beyond=order.beyond, direction=order.direction),
-                along | {"subscription_ids": subscriptions},
-                filters,
-            )
+            statement = _Sql.find_pending.naming(beyond=order.beyond, direction=order.direction)
+            return cls(database, statement, along, filters)
         if signal_id is None and subscriptions is not None:
             if state == DeliveryState.CANCELLED:
                 of_state = "true"

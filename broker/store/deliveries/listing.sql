@@ -22,14 +22,53 @@ SELECT d.* FROM unnest(:subscription_ids::bigint[]) AS s (id), LATERAL (
 ORDER BY signal_id {direction}, subscription_id {direction} LIMIT :looks;
 
 -- name: find_pending
--- The same of pending deliveries, of some subscriptions or (null) of all: few are pending at any time.
-WITH pending AS MATERIALIZED (
+-- The same of pending deliveries. Any number may wait to be leased; few others are pending at any time.
+WITH others AS MATERIALIZED (
+    SELECT signal_id, subscription_id FROM deliveries WHERE state = 'pending' AND app < '$pull'
+    UNION ALL
+    SELECT signal_id, subscription_id FROM deliveries WHERE state = 'pending' AND app > '$pull'
+    UNION ALL
+    SELECT signal_id, subscription_id FROM deliveries WHERE state = 'pending' AND app = '$pull' AND reason = 'leased'
+), leasable AS MATERIALIZED (
     SELECT signal_id, subscription_id FROM deliveries
-    WHERE state = 'pending' AND (:subscription_ids::bigint[] IS NULL OR subscription_id = ANY (:subscription_ids))
+    WHERE (signal_id, subscription_id) {beyond} (:after_signal_id, :after_subscription_id)
+      AND signal_id BETWEEN :first_id AND :last_id
+      AND state = 'pending' AND app = '$pull' AND reason IS DISTINCT FROM 'leased'
+    ORDER BY signal_id {direction}, subscription_id {direction} LIMIT :looks
 )
-SELECT * FROM pending
+SELECT * FROM others
 WHERE (signal_id, subscription_id) {beyond} (:after_signal_id, :after_subscription_id)
   AND signal_id BETWEEN :first_id AND :last_id
+UNION ALL
+SELECT * FROM leasable
+ORDER BY signal_id {direction}, subscription_id {direction} LIMIT :looks;
+
+-- name: find_pending_of_subscriptions
+-- The same of some subscriptions.
+WITH others AS MATERIALIZED (
+    SELECT signal_id, subscription_id FROM deliveries
+    WHERE state = 'pending' AND app < '$pull' AND subscription_id = ANY (:subscription_ids::bigint[])
+    UNION ALL
+    SELECT signal_id, subscription_id FROM deliveries
+    WHERE state = 'pending' AND app > '$pull' AND subscription_id = ANY (:subscription_ids)
+    UNION ALL
+    SELECT signal_id, subscription_id FROM deliveries
+    WHERE state = 'pending' AND app = '$pull' AND reason = 'leased' AND subscription_id = ANY (:subscription_ids)
+), leasable AS MATERIALIZED (
+    SELECT d.* FROM unnest(:subscription_ids) AS s (id), LATERAL (
+        SELECT signal_id, subscription_id FROM deliveries
+        WHERE (subscription_id, signal_id) {beyond}= (s.id, :after_signal_id)
+          AND (signal_id, subscription_id) {beyond} (:after_signal_id, :after_subscription_id)
+          AND (subscription_id, signal_id) >= (s.id, :first_id) AND (subscription_id, signal_id) <= (s.id, :last_id)
+          AND state = 'pending' AND app = '$pull' AND reason IS DISTINCT FROM 'leased'
+        ORDER BY subscription_id {direction}, signal_id {direction} LIMIT :looks
+    ) AS d
+)
+SELECT * FROM others
+WHERE (signal_id, subscription_id) {beyond} (:after_signal_id, :after_subscription_id)
+  AND signal_id BETWEEN :first_id AND :last_id
+UNION ALL
+SELECT * FROM leasable
 ORDER BY signal_id {direction}, subscription_id {direction} LIMIT :looks;
 
 -- name: find_of_name
