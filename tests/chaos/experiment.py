@@ -65,7 +65,7 @@ async def survive(
     throws: int = 0,
     audience: Collection[str] = SCOPES,
     refusals: int = 0,
-    within: float = 60,
+    within: float = 120,
     ready_within: float = 60,
 ) -> Outcome:
     """Inflict *faults* on *stack* under load, one after the other, and compare the books once all is settled.

@@ -44,7 +44,7 @@ def resharder(database, transport):
         transport,
         timeout=BRIEFLY,
         valid=timedelta(),
-        drained_within=timedelta(seconds=2),
+        drained_within=timedelta(seconds=30),  # RabbitMQ 4.3 measures a new queue only after some seconds
         measured_within=timedelta(seconds=2),
     )
 

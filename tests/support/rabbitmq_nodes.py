@@ -132,7 +132,7 @@ class LocalRabbit(Rabbit):
 
     def ctl(self, *arguments: str) -> str:
         command = [*self.place.enter, str(self._server.with_name("rabbitmqctl")), "--quiet", *arguments]
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=180, check=False)
         if done.returncode:
             raise RuntimeError(f"rabbitmqctl {arguments[0]}: {done.stdout}{done.stderr}")
         return done.stdout
