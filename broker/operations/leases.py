@@ -41,7 +41,6 @@ _AT_ONCE = 4
 """How many requests lease, or end leases, at a time: fewer than there are connections to PostgreSQL."""
 _PATIENCE = 10.0
 """For how many seconds a request waits for its turn at that."""
-_GIVEN_BACK = Result(outcome=Outcome.REFUSED, error="the lease was given back")
 
 log = structlog.get_logger()
 
@@ -212,7 +211,8 @@ class Leasing:
 
     async def acknowledge(self, digests: Sequence[bytes], *, by: Principal) -> Settled:
         """End attempts that have succeeded; see `LeaseStore.end`."""
-        return await self._end(digests, Result(outcome=Outcome.SUCCEEDED), by)
+        result = Result(outcome=Outcome.SUCCEEDED)
+        return await self._end(lambda: self._leases.end(digests, result, by=by))
 
     async def fail(
         self,
@@ -233,22 +233,20 @@ class Leasing:
             by: The caller.
         """
         result = Result(outcome=outcome, error=error or "the caller did not say why", retry_after=retry_after)
-        return await self._end(digests, result, by)
+        return await self._end(lambda: self._leases.end(digests, result, by=by))
 
-    async def give_back(self, digests: Sequence[bytes], *, by: Principal) -> Settled:
-        """End attempts that were not made after all: the schedule does not count them; see `LeaseStore.end`."""
-        return await self._end(digests, _GIVEN_BACK, by, uncounted=True)
+    async def return_unused(self, digests: Sequence[bytes], *, by: Principal) -> Settled:
+        """End attempts that were not made after all; see `LeaseStore.return_unused`."""
+        return await self._end(lambda: self._leases.return_unused(digests, by=by))
 
     async def extend(self, digests: Sequence[bytes], duration: timedelta, *, by: Principal) -> Settled:
         """Let leases last for *duration* from now on; see `LeaseStore.extend`."""
         async with self._turn():
             return await self._leases.extend(digests, duration, by=by)
 
-    async def _end(
-        self, digests: Sequence[bytes], result: Result, by: Principal, *, uncounted: bool = False
-    ) -> Settled:
+    async def _end(self, end: Callable[[], Awaitable[Settled]]) -> Settled:
         async with self._turn():
-            settled = await self._leases.end(digests, result, by=by, uncounted=uncounted)
+            settled = await end()
         for attempt, thrown_at in settled.ended:
             report_attempt(attempt, Kind.PULL, thrown_at=thrown_at)
         return settled

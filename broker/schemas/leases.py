@@ -31,7 +31,7 @@ class LeasedDelivery(Schema):
     """A delivery that was leased."""
 
     delivery_id: str = Field(description="The same at every attempt, so that repeats can be dropped by it.")
-    lease_token: str = Field(description="What acknowledges, fails and extends this lease, as long as it lasts.")
+    lease_token: str = Field(description="What acknowledges, fails, returns or extends this lease while it lasts.")
     attempt: int = Field(description="The number of the attempt, from 1.")
     leased_until: Shown = Field(description="When the lease ends, unless it is extended.")
     traceparent: str | None = Field(description="The signal's trace (W3C Trace Context); null if it has none.")

@@ -410,6 +410,8 @@ CREATE TABLE leases (
     until timestamptz NOT NULL,
     -- How it ended; null while it lasts, or if it has lapsed and that was not noticed so far.
     ended text,
+    -- True if it was returned; it has failed then, as far as versions before know.
+    returned boolean,
     CONSTRAINT leases_pkey PRIMARY KEY (digest),
     CONSTRAINT leases_ended_check CHECK ((ended = ANY (ARRAY['acknowledged'::text, 'failed'::text, 'lapsed'::text])))
 );

@@ -191,7 +191,7 @@ class ExternalTasksApi:
             raise unknown_task(task_id)
         held = await self._leasing.newest(*key)
         if held is not None and task.leased_until is not None:
-            await self._leasing.give_back([held.digest], by=principal)
+            await self._leasing.return_unused([held.digest], by=principal)
         return web.Response(status=204)
 
     async def refuse(self, request: web.Request, principal: Principal) -> web.Response:

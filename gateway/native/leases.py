@@ -39,7 +39,7 @@ from gateway.routes import Route, SecuredRoute
 
 
 class LeasesApi:
-    """Leases deliveries, and acknowledges, fails and extends leases."""
+    """Leases deliveries, and acknowledges, fails, returns and extends leases."""
 
     def __init__(self, subscriptions: SubscriptionStore, leasing: Leasing, auth: Authenticator) -> None:
         self._subscriptions = subscriptions
@@ -78,6 +78,15 @@ class LeasesApi:
                 "Fail leases",
                 {200: LeaseResults},
                 FailRequest,
+                permissions=managing,
+            ),
+            SecuredRoute(
+                "POST",
+                "/v1/leases/return",
+                self.return_unused,
+                "Return leases unused",
+                {200: LeaseResults},
+                LeasesRequest,
                 permissions=managing,
             ),
             SecuredRoute(
@@ -137,6 +146,14 @@ class LeasesApi:
             list(map(digest, wanted.lease_tokens)), outcome, retry_after=retry_after, error=wanted.error, by=principal
         )
         return _answer(wanted.lease_tokens, settled)
+
+    async def return_unused(self, request: web.Request, principal: Principal) -> web.Response:
+        """Say that attempts were not made: others may lease the deliveries at once. Each token has its own result.
+
+        The attempts count for neither the schedule nor `maxAttempts`.
+        """
+        tokens = (await read_document(request, LeasesRequest)).lease_tokens
+        return _answer(tokens, await self._leasing.return_unused(list(map(digest, tokens)), by=principal))
 
     async def extend(self, request: web.Request, principal: Principal) -> web.Response:
         """Let leases last for `leaseSeconds` from now on. Each token has its own result."""

@@ -240,7 +240,7 @@ async def test_an_unlocked_task_can_be_fetched_at_once_and_has_lost_no_retry(cli
         status, _, error = await client.request("POST", f"{PATH}/{task_id}/complete", json={"workerId": worker})
         assert (status, error["type"]) == (400, "RestException")
     attempts = (await client.get(f"/v1/deliveries/{task_id}"))["attempts"]
-    assert [(one["outcome"], one["error"]) for one in attempts] == [("refused", "the lease was given back")] * 4
+    assert [(one["outcome"], one["error"]) for one in attempts] == [("refused", "the lease was returned")] * 4
 
 
 @pytest.mark.parametrize("task_id", ["nothing", "1-1", "9223372036854775807-1", "0-0", "%00"])

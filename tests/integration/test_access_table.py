@@ -255,6 +255,7 @@ SPECIAL = {
     "POST /v1/subscriptions/{id}/lease": leasing,
     "POST /v1/leases/ack": lease_token,
     "POST /v1/leases/fail": lease_token,
+    "POST /v1/leases/return": lease_token,
     "POST /v1/leases/extend": lease_token,
     "POST /v1/signals/batch": batch,
     "POST /v1/cloudevents": event,

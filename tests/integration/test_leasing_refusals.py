@@ -45,6 +45,8 @@ async def test_only_who_manages_deliveries_of_its_tenant_leases_and_ends_leases(
         ("/v1/leases/ack", {"leaseTokens": []}, "/leaseTokens"),
         ("/v1/leases/ack", {"leaseTokens": ["x"] * 1001}, "/leaseTokens"),
         ("/v1/leases/ack", {"leaseTokens": ["x", ""]}, "/leaseTokens/1"),
+        ("/v1/leases/return", {"leaseTokens": ["x"] * 1001}, "/leaseTokens"),
+        ("/v1/leases/return", {"leaseTokens": ["x"], "error": "no"}, "/error"),
         ("/v1/leases/extend", {"leaseTokens": ["x"]}, "/leaseSeconds"),
         ("/v1/leases/extend", {"leaseTokens": ["x"], "leaseSeconds": 43_201}, "/leaseSeconds"),
         ("/v1/leases/fail", {"leaseTokens": ["x"], "retryAfterSeconds": -1}, "/retryAfterSeconds"),

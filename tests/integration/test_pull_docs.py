@@ -29,9 +29,9 @@ async def test_every_request_is_answered_as_the_document_says(client, name):
         )
         return json.loads(done.stdout)
 
-    subscribe, lease, ack, extend, fail = LINES
+    subscribe, lease, ack, extend, fail, give_back = LINES
     puller.subscription_id = (await run(subscribe))["id"]
-    for endings in ([ack], [extend, fail]):
+    for endings in ([ack], [extend, fail], [give_back]):
         await puller.throw({"order": 7})
         [leased] = (await run(lease))["deliveries"]
         assert leased["signal"]["payload"] == {"order": 7}

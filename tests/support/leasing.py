@@ -45,7 +45,7 @@ class Puller:
         return leased
 
     async def settle(self, what: str, *leased: dict[str, Any], **wanted: Any) -> list[str | None]:
-        """Do `ack`, `fail` or `extend`; return the errors, None for what was done."""
+        """Do `ack`, `fail`, `return` or `extend`; return the errors, None for what was done."""
         tokens = [one["leaseToken"] for one in leased]
         answer = await self.client.post(f"/v1/leases/{what}", {"leaseTokens": tokens, **wanted}, expect=200)
         assert [one["leaseToken"] for one in answer["results"]] == tokens

@@ -29,6 +29,7 @@ from broker.topology import LEASED, attempt_queue
 _CHANNEL = "leasable"
 MOST_BYTES = 1 << 20
 """The most bytes of payloads that are leased at once, unless it is a single one."""
+_RETURNED = Result(outcome=Outcome.REFUSED, error="the lease was returned")
 _LAPSED = Result(outcome=Outcome.TIMED_OUT, error="the lease ended, and was neither acknowledged nor failed")
 UNKNOWN = "there is no such lease, or it ended long ago"
 """The error about what is no lease, or none that the caller may know of."""
@@ -217,17 +218,26 @@ class LeaseStore:
         row = await self._database.fetchrow(_Sql.newest, signal_id=signal_id, subscription_id=subscription_id)
         return None if row is None else Held(**row)
 
-    async def end(self, digests: Sequence[bytes], result: Result, *, by: Principal, uncounted: bool = False) -> Settled:
+    async def end(self, digests: Sequence[bytes], result: Result, *, by: Principal) -> Settled:
         """End the attempts that leases stand for, all with *result*. *digests*: of their tokens.
 
         What *by* may not end is as if it were not there. Ending a lease again in the same way changes nothing.
-        *uncounted*: the schedule does not count them, and the next attempts may be made at once.
         """
         how = "acknowledged" if result.outcome is Outcome.SUCCEEDED else "failed"
+        return await self._end_as(how, digests, result, by)
+
+    async def return_unused(self, digests: Sequence[bytes], *, by: Principal) -> Settled:
+        """Return leases whose attempts were not made: the schedule does not count them, and the next may begin at once.
+
+        For *digests* and *by* see `end`.
+        """
+        return await self._end_as("returned", digests, _RETURNED, by)
+
+    async def _end_as(self, how: str, digests: Sequence[bytes], result: Result, by: Principal) -> Settled:
         async with self._database.transaction() as session:
             rows, errors = await self._lock(session, digests, by, repeated=(how, result.outcome))
-            ending = [row for one, row in rows.items() if errors[one] is None and row["ended"] is None]
-            ended = await self._end(session, ending, result, how, uncounted=uncounted)
+            ending = [row for one, row in rows.items() if errors[one] is None and row["how"] is None]
+            ended = await self._end(session, ending, result, how)
         return Settled(errors, ended)
 
     async def extend(self, digests: Sequence[bytes], duration: timedelta, *, by: Principal) -> Settled:
@@ -262,19 +272,17 @@ class LeaseStore:
         found = {row["digest"]: row for row in rows if _may_end(by, self._subscriptions.read(row["subscription"]))}
         return found, {one: _error(found[one], repeated) if one in found else UNKNOWN for one in digests}
 
-    async def _end(
-        self, session: Session, rows: Sequence[Row], result: Result, how: str, *, uncounted: bool = False
-    ) -> list[EndedLease]:
+    async def _end(self, session: Session, rows: Sequence[Row], result: Result, how: str) -> list[EndedLease]:
         if not rows:
             return []
         ended = [
             EndedLease(_ended(row, self._subscriptions.read(row["subscription"]), result), row["thrown_at"])
             for row in rows
         ]
-        if uncounted:
+        if how == "returned":
             ended = [one._replace(attempt=_uncounted(one.attempt)) for one in ended]
         await end_in(session, [one.attempt for one in ended], rescue_after=self._rescue_after)
-        await session.execute(_Sql.note_ends, digests=[row["digest"] for row in rows], ended=how)
+        await session.execute(_Sql.note_ends, digests=[row["digest"] for row in rows], how=how)
         freed = {row["subscription_id"] for row in rows if row["slot"]}
         if freed:
             await tell_leasable(session, freed)
@@ -327,12 +335,12 @@ def _may_end(principal: Principal, subscription: Subscription) -> bool:
 
 def _error(row: Row, repeated: tuple[str, Outcome] | None) -> str | None:
     """Return why a lease cannot be ended, or extended; None if it can, or has ended like that before (*repeated*)."""
-    if row["ended"] is not None and repeated is not None and row["ended"] == repeated[0]:
+    if row["how"] is not None and repeated is not None and row["how"] == repeated[0]:
         if row["failed_as"] in {None, repeated[1].value}:
             return None
         return f"the lease was failed before, as {row['failed_as']}"
-    if row["ended"] in {"acknowledged", "failed"}:
-        return f"the lease was {row['ended']} before"
+    if row["how"] in {"acknowledged", "failed", "returned"}:
+        return f"the lease was {row['how']} before"
     if row["is_over"]:
         return f"the lease ended at {show_moment(row['until'])}"
     if row["under_way"]:

@@ -47,10 +47,11 @@ SELECT digest, signal_id, :subscription_id, number, :worker, :slot, now() + make
 RETURNING until;
 
 -- name: lock
--- Lock leases: how each stands, and all that its end depends on. `under_way`: its delivery was neither cancelled nor dropped.
+-- Lock leases: how each stands, and all that its end depends on. `how` is how it ended. `under_way`: its delivery was neither cancelled nor dropped.
 SELECT l.*, l.until <= statement_timestamp() AS is_over, statement_timestamp() AS now,
        d.state, d.reason, d.redriven, d.ordering_key IS NOT NULL AS in_group, g.created_at AS thrown_at, s AS subscription,
        coalesce(d.state = 'pending' AND d.attempts = l.number AND d.begun_at IS NOT NULL, false) AS under_way,
+       CASE WHEN l.returned THEN 'returned' ELSE l.ended END AS how,
        CASE WHEN l.ended = 'failed' THEN (
            SELECT a.outcome FROM attempts a
            WHERE a.signal_id = l.signal_id AND a.subscription_id = l.subscription_id AND a.number = l.number
@@ -83,7 +84,8 @@ WITH named AS (
     WHERE l.digest = ANY (:digests::bytea[]) AND l.worker IS NOT NULL
       AND a.signal_id = l.signal_id AND a.subscription_id = l.subscription_id AND a.number = l.number
 )
-UPDATE leases SET ended = :ended WHERE digest = ANY (:digests::bytea[]);
+UPDATE leases SET ended = CASE :how WHEN 'returned' THEN 'failed' ELSE :how END, returned = CASE :how WHEN 'returned' THEN true END
+WHERE digest = ANY (:digests::bytea[]);
 
 -- name: extend
 -- Let leases last for :seconds from now on; return until when.
