@@ -19,7 +19,8 @@ SNIPPETS = dict(re.findall(r"```python (\S+)\n(.*?)```", README, re.DOTALL))
 """The programs in the README, by their names."""
 IMPORTABLE = {"PYTHONPATH": str(SOURCE / "src")}
 """The environment of a Python that imports the client from its source."""
-_BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
+BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
+"""A program that builds the project in its directory as a wheel in another one."""
 
 
 def required(requirements: list[str], found: dict[str, list[str]] | None = None) -> dict[str, list[str]]:
@@ -43,7 +44,7 @@ def install(directory: Path, *requirements: str) -> tuple[Path, int]:
     """
     source, environment = directory / "source", directory / "environment"
     subprocess.run(["cp", "-rL", SOURCE, source], check=True)
-    subprocess.run([sys.executable, "-c", _BUILD, directory], cwd=source, check=True, capture_output=True, timeout=60)
+    subprocess.run([sys.executable, "-c", BUILD, directory], cwd=source, check=True, capture_output=True, timeout=60)
     (wheel,) = directory.glob("*.whl")
     venv.create(environment, symlinks=True)
     python = environment / "bin" / "python"

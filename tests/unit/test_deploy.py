@@ -6,9 +6,13 @@ import fnmatch
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +31,7 @@ from tests.support.deployment import (
     stages,
 )
 from tests.support.prometheus import PACKAGE
+from tests.support.python_client import BUILD
 
 Compose = dict[str, Any]
 DRAIN = Settings.model_fields["drain_timeout_seconds"].default
@@ -172,6 +177,29 @@ def test_the_build_sees_the_code_and_nothing_private():
     for path in (".env", ".git/config", ".venv/bin/python", "tests/conftest.py", "broker/__pycache__/errors.pyc"):
         assert not reaches_the_build(path), path
     assert not reaches_the_build("deploy/examples/secrets.env")
+
+
+@pytest.mark.slow
+def test_the_image_installs_all_that_the_project_consists_of(tmp_path: Path):
+    installed = []
+    for tree, sees in ((tmp_path / "project", lambda _: True), (tmp_path / "image", reaches_the_build)):
+        for path in _copied():
+            if sees(str(path)):
+                (tree / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / path, tree / path)
+        subprocess.run([sys.executable, "-c", BUILD, tree], cwd=tree, check=True, capture_output=True, timeout=100)
+        (wheel,) = tree.glob("*.whl")
+        installed.append(sorted(zipfile.ZipFile(wheel).namelist()))
+    assert installed[0] == installed[1]
+    assert "signal_broker_command.py" in installed[0]
+
+
+def _copied() -> Iterator[Path]:
+    """Yield the files that the Dockerfile names, by their paths in the project."""
+    for source in {source for word, rest in stages()[0] if word == "COPY" for source in rest.split()[:-1]}:
+        for path in (ROOT / source).rglob("*") if (ROOT / source).is_dir() else [ROOT / source]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path.relative_to(ROOT)
 
 
 def test_the_image_holds_no_secret():
