@@ -66,8 +66,6 @@ _UNHEEDED = frozenset(
     }
 )
 """Options of libpq that have no effect here, or stop every connection."""
-_USUAL_KEY = Path("~/.postgresql/postgresql.key").expanduser()
-"""Where the key of a client is without `sslkey`, as with libpq."""
 _TRANSPORT_OPTIONS = ("auth", "cafile", "capath", "certfile", "heartbeat", "keyfile", "no_verify_ssl")
 """What the query of the transport URL may set: aiormq's options, except those that the product sets itself."""
 _TRANSPORT_CHOICES: Mapping[str, tuple[str, ...]] = {"auth": ("plain", "external"), "no_verify_ssl": ("0", "1")}
@@ -93,8 +91,17 @@ def check_store_parameters(url: str) -> None:
         if "sslcrl" in given:
             _check_authorities("sslcrl", cafile=given["sslcrl"])
     if "sslcert" in given:
-        key = given.get("sslkey") or (str(_USUAL_KEY) if _USUAL_KEY.exists() else None)
+        key = given.get("sslkey") or _usual_key()
         _check_certificate("sslcert", given["sslcert"], "sslkey", key, given.get("sslpassword", ""))
+
+
+def _usual_key() -> str | None:
+    """Return the file with the key of a client without `sslkey`, as with libpq, if there is one."""
+    try:
+        path = Path.home() / ".postgresql" / "postgresql.key"
+    except RuntimeError:  # a user of a container has no home directory
+        return None
+    return str(path) if path.exists() else None
 
 
 def check_transport_parameters(url: str) -> None:

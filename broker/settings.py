@@ -204,6 +204,14 @@ class Settings(BaseSettings):
             raise ValueError("is the placeholder of an example: put your own value there")
         return value
 
+    @field_validator("data_dir")
+    @classmethod
+    def _expanded(cls, value: Path) -> Path:
+        try:
+            return value.expanduser()
+        except RuntimeError:
+            raise ValueError(f"{value}: there is no such home directory") from None
+
     @field_validator("egress_allow", "trusted_proxies", mode="before")
     @classmethod
     def _split_networks(cls, value: object) -> object:

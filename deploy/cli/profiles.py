@@ -34,10 +34,14 @@ class Profile:
     token: str
 
 
-def profiles_path() -> Path:
-    """Return where the profiles are stored."""
+def profiles_path() -> Path | None:
+    """Return where the profiles are stored; None: nowhere, as the user has no home directory."""
     home = os.environ.get("XDG_CONFIG_HOME", "")
-    return (Path(home) if home.startswith("/") else Path("~/.config").expanduser()) / "signal-broker" / "config.toml"
+    try:
+        directory = Path(home) if home.startswith("/") else Path.home() / ".config"
+    except RuntimeError:
+        return None
+    return directory / "signal-broker" / "config.toml"
 
 
 def check_profile_name(name: str) -> str:
@@ -58,6 +62,8 @@ def read_profiles() -> dict[str, Profile]:
         ConfigurationError: The file cannot be read.
     """
     path = profiles_path()
+    if path is None:
+        return {}
     try:
         tables = tomllib.loads(path.read_text("utf-8")).get("profiles", {})
         return {name: Profile(table["url"], table["token"]) for name, table in tables.items()}
@@ -79,6 +85,8 @@ def store_profile(name: str, profile: Profile) -> Path:
     """
     profiles = read_profiles() | {check_profile_name(name): profile}
     path = profiles_path()
+    if path is None:
+        raise ConfigurationError("there is no home directory to store a profile in: set XDG_CONFIG_HOME")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as draft:  # mode 0600

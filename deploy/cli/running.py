@@ -124,7 +124,7 @@ def find_running(settings: Settings) -> Running | None:
 
 
 def _path(settings: Settings) -> Path:
-    return settings.data_dir.expanduser() / _FILE
+    return settings.data_dir / _FILE
 
 
 def _lock(path: Path) -> int | None:

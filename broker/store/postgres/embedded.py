@@ -48,7 +48,7 @@ def embedded_postgres(data_dir: Path) -> Iterator[str]:
         ConfigurationError: The extra ``embedded`` is not installed, or the data directory cannot be used; on leaving:
             the server has ended, and does not start again.
     """
-    data_dir = data_dir.expanduser().resolve()
+    data_dir = data_dir.resolve()
     server_dir = data_dir / _STORE
     wheel = _import_wheel(data_dir / _LOCK)
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def require_embedded(data_dir: Path) -> None:
     Raises:
         ConfigurationError: The extra ``embedded`` is not installed, or no store was ever begun there.
     """
-    data_dir = data_dir.expanduser().resolve()
+    data_dir = data_dir.resolve()
     _import_wheel(data_dir / _LOCK)
     if not (data_dir / _STORE).exists():
         raise ConfigurationError(
